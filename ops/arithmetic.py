@@ -1,0 +1,142 @@
+"""Arithmetic: sums, products, powers, roots, absolute values, extrema of two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval
+from tensorgraph.declare import op
+from tensorgraph.op import elementwise, promote
+from tensorgraph.ops.logic import where
+
+add = op(
+    "add(a, b)", np.add, elementwise, infix="+", scalar="({a} + {b})", linear=True,
+    vjp=dict(a=lambda g: g, b=lambda g: g),
+    doc="""Sum, elementwise, broadcasting as NumPy.
+
+    >>> import tensorgraph as tg
+    >>> tg.add([1, 2], 3)
+    tensor([4, 5], i64)
+    """,
+)  # fmt: skip
+subtract = op(
+    "subtract(a, b)", np.subtract, elementwise, infix="-", scalar="({a} - {b})", linear=True,
+    vjp=dict(a=lambda g: g, b=lambda g: -g),
+    doc="Difference, elementwise.",
+)  # fmt: skip
+multiply = op(
+    "multiply(a, b)", np.multiply, elementwise, infix="*", scalar="({a} * {b})",
+    vjp=dict(a=lambda g, b: g * b, b=lambda g, a: g * a),
+    doc="Product, elementwise.",
+)  # fmt: skip
+divide = op(
+    "divide(a, b)", np.divide, elementwise, infix="/", dtype="float", scalar="({a} / {b})", domain={"b": (0.5, 2.5)},
+    vjp=dict(a=lambda g, b: g / b, b=lambda g, b, out: -(g * out / b)),
+    doc="Quotient, elementwise; integers give the default float dtype.",
+)  # fmt: skip
+floor_divide = op(
+    "floor_divide(a, b)", np.floor_divide, elementwise, infix="//", domain={"b": (0.5, 2.5)}, analytic=False,
+    doc="Quotient rounded down, elementwise; its derivative is zero almost everywhere, so none is recorded.",
+)  # fmt: skip
+remainder = op(
+    "remainder(a, b)", np.remainder, elementwise, infix="%", domain={"b": (0.5, 2.5)}, analytic=False,
+    vjp=dict(a=lambda g: g, b=lambda g, a, b: -(g * floor_divide(a, b))),
+    doc="Remainder of `floor_divide`, with the sign of `b`.",
+)  # fmt: skip
+negative = op(
+    "negative(x)", np.negative, elementwise, infix="u-", scalar="(-{x})", linear=True, vjp=dict(x=lambda g: -g),
+    doc="Minus x.",
+)  # fmt: skip
+square = op(
+    "square(x)", np.square, elementwise, scalar="({x} * {x})", vjp=dict(x=lambda g, x: g * (2 * x)), doc="x times x.",
+)  # fmt: skip
+reciprocal = op(
+    "reciprocal(x)", lambda x: 1.0 / x, elementwise, numpy=(np.reciprocal,), dtype="float", scalar="(1 / {x})", domain=(0.5, 2.5),
+    vjp=dict(x=lambda g, out: -(g * out * out)),
+    doc="1/x; integers give the default float dtype, where NumPy divides integers.",
+)  # fmt: skip
+sqrt = op(
+    "sqrt(x)", np.sqrt, elementwise, dtype="float", scalar="sqrt({x})", domain=(0.3, 3.0),
+    vjp=dict(x=lambda g, out: g / (2 * out)),
+    doc="Square root; NaN for negative numbers; the derivative at 0 is infinite.",
+)  # fmt: skip
+absolute = op(
+    "absolute(x)", np.absolute, elementwise, method="__abs__", scalar="abs({x})", kinks=(0.0,), analytic=False,
+    vjp=dict(x=lambda g, x: g * sign(x)),
+    doc="Absolute value; its derivative at 0 is 0.",
+)  # fmt: skip
+sign = op("sign(x)", np.sign, elementwise, vjp=dict(x=None), analytic=False, doc="-1, 0 or 1 by the sign of x.")
+
+
+def _power_x(g: Any, a: Any, b: Any) -> Any:
+    if type(b) in (int, float):
+        if b == 2:
+            return g * (2 * a)
+        return g * 0.0 if b == 0 else g * (b * power(a, b - 1))
+    return where(b == 0, 0.0, g * (b * power(a, where(b == 0, 1, b - 1))))
+
+
+def _power_y(g: Any, a: Any, out: Any) -> Any:
+    from tensorgraph.ops.exponential import log
+
+    if type(a) in (int, float):
+        return g * out * float(np.log(a)) if a > 0 else g * out * (0.0 if a == 0 else float("nan"))
+    return g * out * where(a == 0, 0.0, log(where(a == 0, 1, a)))
+
+
+power = op(
+    "power(a, b)", np.power, elementwise, infix="**", scalar="pow({a}, {b})", domain=(0.3, 2.5),
+    vjp=dict(a=_power_x, b=_power_y),
+    doc="""a to the power b. The derivative with respect to b at a = 0 is 0.
+
+    >>> import tensorgraph as tg
+    >>> tg.tensor([1.0, 2.0, 3.0]) ** 2
+    tensor([1., 4., 9.], f32)
+    """,
+)  # fmt: skip
+
+
+def _larger(g: Any, a: Any, b: Any) -> Any:
+    """The part of `g` that goes to `a` in maximum(a, b): all, half at a tie, none."""
+    return where(a > b, g, where(a == b, 0.5 * g, 0.0))
+
+
+maximum = op(
+    "maximum(a, b)", np.maximum, elementwise, scalar="maximum({a}, {b})", analytic=False,
+    vjp=dict(a=lambda g, a, b: _larger(g, a, b), b=lambda g, a, b: _larger(g, b, a)),
+    doc="The larger of two, elementwise; NaN wins; the gradient is shared equally at ties.",
+)  # fmt: skip
+minimum = op(
+    "minimum(a, b)", np.minimum, elementwise, scalar="minimum({a}, {b})", analytic=False,
+    vjp=dict(a=lambda g, a, b: _larger(g, b, a), b=lambda g, a, b: _larger(g, a, b)),
+    doc="The smaller of two, elementwise; NaN wins; the gradient is shared equally at ties.",
+)  # fmt: skip
+
+
+def _clip(x: Any, *, a_min: Any = None, a_max: Any = None) -> Any:
+    if a_min is not None and a_max is not None and a_min > a_max:
+        raise ValueError(f"a_min must not exceed a_max, got {a_min} and {a_max}")
+    out = x if a_min is None else np.maximum(x, a_min)
+    out = out if a_max is None else np.minimum(out, a_max)
+    return np.array(out) if out is x else out
+
+
+def _clip_x(g: Any, x: Any, a_min: Any, a_max: Any) -> Any:
+    if a_min is not None:
+        g = where(x >= a_min, g, 0.0)
+    return g if a_max is None else where(x <= a_max, g, 0.0)
+
+
+def _clip_infer(x: Aval, *, a_min: Any, a_max: Any) -> Aval:
+    return Aval(x.shape, promote(x, a_min, a_max))
+
+
+clip = op(
+    "clip(x, *, a_min=None, a_max=None)", _clip, elementwise, method="clip", numpy=(np.clip,), analytic=False,
+    infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1),
+    vjp=dict(x=_clip_x),
+    examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),
+    doc="Numbers limited to [a_min, a_max]; the derivative at a bound is 1.",
+)  # fmt: skip

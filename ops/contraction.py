@@ -1,0 +1,75 @@
+"""Products that sum over axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval, broadcast_shapes
+from tensorgraph.declare import op
+from tensorgraph.op import contraction, settle
+from tensorgraph.ops.shape import expand_dims, reshape, swap_last
+
+
+def _matmul_infer(a: Aval, b: Aval) -> Aval:
+    if not isinstance(a, Aval) or not isinstance(b, Aval) or a.ndim == 0 or b.ndim == 0:
+        raise ValueError("matmul needs at least one axis on each side; multiply scalars with *")
+    inner = b.shape[-2] if b.ndim > 1 else b.shape[0]
+    if a.shape[-1] != inner:
+        hint = ""
+        if b.ndim == 2 and a.shape[-1] == b.shape[-1]:
+            hint = "; did you mean a @ b.T?"
+        elif a.ndim == 2 and a.shape[0] == inner:
+            hint = "; did you mean a.T @ b?"
+        raise ValueError(
+            f"the last axis of a ({a.shape[-1]}) must equal the {'second-last' if b.ndim > 1 else 'only'} axis of b "
+            f"({inner}){hint}"
+        )
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    shape = batch + (a.shape[-2:-1] if a.ndim > 1 else ()) + (b.shape[-1:] if b.ndim > 1 else ())
+    return Aval(shape, settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype]))
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    if a.dtype == b.dtype:
+        return np.matmul(a, b)
+    kind = settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype])
+    return np.matmul(a.astype(kind, copy=False), b.astype(kind, copy=False))
+
+
+def _matmul_a(g: Any, a_aval: Any, b: Any) -> Any:
+    if len(a_aval.shape) > 1 and b.ndim > 1:
+        return g @ swap_last(b)
+    if b.ndim == 1:  # (..., n) @ (n,) -> (...)
+        return expand_dims(g, axis=-1) * b
+    return reshape(expand_dims(g, axis=-2) @ swap_last(b), shape=(*g.shape[:-1], a_aval.shape[0]))
+
+
+def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
+    if a.ndim > 1 and len(b_aval.shape) > 1:
+        return swap_last(a) @ g
+    if a.ndim == 1 and len(b_aval.shape) == 1:
+        return g * a
+    if a.ndim == 1:  # (n,) @ (..., n, p) -> (..., p)
+        return expand_dims(a, axis=-1) * expand_dims(g, axis=-2)
+    # (..., m, n) @ (n,) -> (..., m)
+    product = swap_last(a) @ expand_dims(g, axis=-1)
+    return reshape(product, shape=product.shape[:-1])
+
+
+matmul = op(
+    "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul, np.dot),
+    vjp=dict(a=_matmul_a, b=_matmul_b),
+    examples=(
+        (((3, 4), (4, 2)), {}), (((4,), (4, 2)), {}), (((3, 4), (4,)), {}), (((4,), (4,)), {}),
+        (((2, 3, 4), (4, 2)), {}), (((2, 1, 3, 4), (5, 4, 2)), {}), (((4,), (2, 4, 3)), {}), (((2, 3, 4), (4,)), {}),
+        (((0, 4), (4, 2)), {}), (((3, 0), (0, 2)), {}),
+    ),
+    doc="""Matrix product, batched over leading axes as NumPy.
+
+    >>> import tensorgraph as tg
+    >>> (tg.ones((2, 3)) @ tg.ones((3,))).tolist()
+    [3.0, 3.0]
+    """,
+)  # fmt: skip

@@ -1,0 +1,93 @@
+"""Exponentials, logarithms, trigonometry and the activations made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.declare import op
+from tensorgraph.op import elementwise
+from tensorgraph.ops.logic import where
+
+exp = op(
+    "exp(x)", np.exp, elementwise, dtype="float", scalar="exp({x})", vjp=dict(x=lambda g, out: g * out),
+    doc="e to the power x.",
+)  # fmt: skip
+expm1 = op(
+    "expm1(x)", np.expm1, elementwise, dtype="float", scalar="expm1({x})", vjp=dict(x=lambda g, out: g * (out + 1)),
+    doc="exp(x) - 1, accurate near 0.",
+)  # fmt: skip
+log = op(
+    "log(x)", np.log, elementwise, dtype="float", scalar="log({x})", domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g / x),
+    doc="Natural logarithm; -inf at 0 and NaN below.",
+)  # fmt: skip
+log1p = op(
+    "log1p(x)", np.log1p, elementwise, dtype="float", scalar="log1p({x})", domain=(-0.5, 2.0),
+    vjp=dict(x=lambda g, x: g / (1 + x)),
+    doc="log(1 + x), accurate near 0.",
+)  # fmt: skip
+sin = op(
+    "sin(x)", np.sin, elementwise, dtype="float", scalar="sin({x})", vjp=dict(x=lambda g, x: g * cos(x)),
+    doc="Sine of x radians.",
+)  # fmt: skip
+cos = op(
+    "cos(x)", np.cos, elementwise, dtype="float", scalar="cos({x})", vjp=dict(x=lambda g, x: -(g * sin(x))),
+    doc="Cosine of x radians.",
+)  # fmt: skip
+tanh = op(
+    "tanh(x)", np.tanh, elementwise, dtype="float", method="tanh", scalar="tanh({x})",
+    vjp=dict(x=lambda g, out: g * (1.0 - out * out)),
+    doc="Hyperbolic tangent.",
+)  # fmt: skip
+
+
+def _sigmoid(x: Any) -> Any:
+    # exp of -|x| only, so that nothing overflows
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)) if np.ndim(x) else (1 if x >= 0 else e) / (1 + e)
+
+
+sigmoid = op(
+    "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar="sigmoid({x})", analytic=False,
+    vjp=dict(x=lambda g, out: g * (out * (1 - out))),
+    doc="1/(1 + exp(-x)), without overflow.",
+)  # fmt: skip
+
+
+def _softplus(x: Any) -> Any:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+softplus = op(
+    "softplus(x)", _softplus, elementwise, dtype="float", scalar="softplus({x})", analytic=False,
+    vjp=dict(x=lambda g, x: g * sigmoid(x)),
+    doc="log(1 + exp(x)), without overflow.",
+)  # fmt: skip
+
+
+def _relu(x: Any) -> Any:
+    return np.maximum(x, 0)
+
+
+relu = op(
+    "relu(x)", _relu, elementwise, method="relu", scalar="maximum({x}, 0)", kinks=(0.0,), analytic=False,
+    vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)),
+    doc="""max(x, 0); its derivative at 0 is 0, NaN passes through.
+
+    >>> import tensorgraph as tg
+    >>> tg.relu([-1.0, 2.0])
+    tensor([0., 2.], f32)
+    """,
+)  # fmt: skip
+
+
+def _leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
+    return np.where(x > 0, x, slope * x) if np.ndim(x) else (x if x > 0 else slope * x)
+
+
+leaky_relu = op(
+    "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, dtype="float", kinks=(0.0,), analytic=False,
+    vjp=dict(x=lambda g, x, slope: where(x > 0, g, slope * g)),
+    doc="x where positive, slope·x elsewhere; the derivative at 0 is `slope`.",
+)  # fmt: skip

@@ -1,0 +1,216 @@
+"""Indexing: reading elements, writing into copies, and sorting.
+
+A key is split into what is static (integers, slices, new axes) and index tensors; the static part is an attribute in
+which ``("index", k)`` stands for the k-th index tensor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval, canonical_axis
+from tensorgraph.declare import op
+from tensorgraph.op import index as indexing
+from tensorgraph.ops.logic import equal, where
+from tensorgraph.tensor import Tensor, TraceError, as_array
+
+
+def split_key(key: Any) -> tuple[tuple[Any, ...], list[Any]]:
+    """The static form of an indexing key, and its index tensors."""
+    static: list[Any] = []
+    indices: list[Any] = []
+    for item in key if isinstance(key, tuple) else (key,):
+        if item is None or item is Ellipsis:
+            static.append("newaxis" if item is None else "...")
+        elif isinstance(item, slice):
+            bounds = (item.start, item.stop, item.step)
+            static.append(("slice", *[None if b is None else int(b) for b in bounds]))
+        elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
+            static.append(int(item))
+        elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
+            array = item if isinstance(item, Tensor) else as_array(item)
+            if array.dtype.kind not in "iub" and array.size:
+                raise TypeError(f"an index must be of integers or booleans, got {array.dtype}")
+            if array.dtype.kind == "b" and isinstance(array, Tensor) and modes.current().trace is not None:
+                raise TraceError(
+                    "a boolean index selects a number of elements that depends on numbers, which a trace does not "
+                    "have; use tensorgraph.where(mask, x, 0) and reduce, or integer indices"
+                )
+            static.append(("index", len(indices)))
+            indices.append(array if array.dtype.kind != "f" else np.zeros(array.shape, np.int64))
+        else:
+            raise TypeError(f"an index holds integers, slices, None, ... and integer tensors, got {item!r}")
+    return tuple(static), indices
+
+
+def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
+    """The NumPy key of a static form and its index arrays."""
+    key: list[Any] = []
+    for item in static:
+        if item == "newaxis":
+            key.append(None)
+        elif item == "...":
+            key.append(Ellipsis)
+        elif isinstance(item, tuple):
+            key.append(slice(*item[1:]) if item[0] == "slice" else indices[item[1]])
+        else:
+            key.append(item)
+    return tuple(key)
+
+
+def _infer_key(x: Aval, indices: list[Aval], key: Any) -> tuple[int, ...]:
+    # a zero-stride stand-in costs no memory; index tensors are taken as zeros, which every axis of one or more holds
+    stand_in = np.broadcast_to(np.empty((), bool), x.shape)
+    with_zeros = [np.broadcast_to(np.zeros((), np.int64), i.shape) for i in indices]
+    try:
+        return stand_in[join_key(key, with_zeros)].shape  # type: ignore[no-any-return]
+    except IndexError as error:
+        raise IndexError(f"{error} (the tensor is {x})") from None
+
+
+def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
+    return Aval(_infer_key(x, indices, key), x.dtype)
+
+
+getitem = op(
+    "getitem(x, [indices], *, key)", lambda x, indices, *, key: x[join_key(key, indices)], indexing,
+    infer_rule=_getitem_infer, linear=True,
+    vjp=dict(
+        x=lambda g, x_aval, indices, key: scatter_add(g, indices, key=key, shape=tuple(x_aval.shape)), indices=None
+    ),
+    examples=(
+        (((3, 4), []), dict(key=(1,))),
+        (((3, 4), []), dict(key=(("slice", None, None, -1), ("slice", 0, 3, 2)))),
+        (((3, 4), []), dict(key=("...", "newaxis", 2))),
+        (((3, 4), [np.array([0, 2, 2])]), dict(key=(("index", 0),))),
+        (((3, 4), [np.array([0, 2, 2]), np.array([1, 1, 1])]), dict(key=(("index", 0), ("index", 1)))),
+        (((3, 2, 4), [np.array([[0, 1]])]), dict(key=(("slice", None, None, None), ("index", 0), 1))),
+    ),
+    doc="``x[key]``: the elements a NumPy key selects.",
+)  # fmt: skip
+
+
+def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
+    out = np.zeros(shape, g.dtype)
+    where_ = join_key(key, indices)
+    if indices:
+        np.add.at(out, where_, g)
+    else:
+        out[where_] = g
+    return out
+
+
+scatter_add = op(
+    "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing,
+    infer_rule=lambda g, indices, *, key, shape: Aval(shape, g.dtype), linear=True,
+    vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
+    examples=(
+        (((4,), []), dict(key=(1,), shape=(3, 4))),
+        (((3, 4), [np.array([0, 2, 2])]), dict(key=(("index", 0),), shape=(3, 4))),
+    ),
+    doc="Zeros of a shape with `g` added at a key: what `getitem` undoes.",
+)  # fmt: skip
+
+
+def _put(x: Any, v: Any, indices: Any, *, key: Any) -> Any:
+    out = x.copy()
+    out[join_key(key, indices)] = v
+    return out
+
+
+def _put_infer(x: Aval, v: Aval, indices: list[Aval], *, key: Any) -> Aval:
+    shape = _infer_key(x, indices, key)
+    if np.broadcast_shapes(v.shape, shape) != shape:
+        raise ValueError(f"values of shape {v.shape} do not fit the selection's shape {shape}")
+    return Aval(x.shape, x.dtype)
+
+
+def _put_x(g: Any, indices: Any, key: Any) -> Any:
+    return put(g, np.zeros((), g.dtype), indices, key=key)
+
+
+def _put_v(g: Any, x_aval: Any, indices: Any, key: Any) -> Any:
+    chosen = getitem(g, indices, key=key)
+    if not indices:
+        return chosen
+    # where an element is written twice the last write stands: number the writes and see whose number is found
+    numbers = np.arange(int(np.prod(chosen.shape)), dtype=np.int64).reshape(chosen.shape)
+    stood = put(np.zeros(x_aval.shape, np.int64), numbers, indices, key=key)
+    return where(equal(getitem(stood, indices, key=key), numbers), chosen, 0.0)
+
+
+put = op(
+    "put(x, v, [indices], *, key)", _put, indexing, infer_rule=_put_infer,
+    vjp=dict(x=_put_x, v=_put_v, indices=None),
+    examples=(
+        (((3, 4), (4,), []), dict(key=(1,))),
+        (((3, 4), (), []), dict(key=(("slice", 0, 2, None), 1))),
+        (((3, 4), (3, 4), [np.array([0, 2, 2])]), dict(key=(("index", 0),))),
+    ),
+    doc="A copy of x with `v` written at a key; ``x.at[key].set(v)``. The last write to an element stands.",
+)  # fmt: skip
+
+
+def _along_infer(x: Aval, indices: Aval, *, axis: int) -> Aval:
+    k = canonical_axis(axis, x.ndim)
+    if indices.ndim != x.ndim:
+        raise ValueError(f"indices need as many axes as x, got {indices.ndim} and {x.ndim}")
+    rest = np.broadcast_shapes(
+        tuple(1 if i == k else n for i, n in enumerate(x.shape)), tuple(1 if i == k else n for i, n in enumerate(indices.shape))
+    )
+    return Aval(tuple(indices.shape[k] if i == k else n for i, n in enumerate(rest)), x.dtype)
+
+
+take_along_axis = op(
+    "take_along_axis(x, indices, *, axis=-1)",
+    lambda x, indices, *, axis=-1: np.take_along_axis(x, indices, axis), indexing, infer_rule=_along_infer,
+    numpy=(np.take_along_axis,), linear=True,
+    vjp=dict(
+        x=lambda g, indices, x_aval, axis: add_along_axis(g, indices, axis=axis, shape=tuple(x_aval.shape)), indices=None
+    ),
+    examples=((((3, 4), np.array([[0], [3], [1]])), dict(axis=1)), (((3, 4), np.array([[0, 1, 1, 2]])), dict(axis=0))),
+    doc="Elements picked along an axis by an index tensor of as many axes.",
+)  # fmt: skip
+
+
+def _add_along_axis(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
+    out = np.zeros(shape, g.dtype)
+    k = canonical_axis(axis, len(shape))
+    indices = np.broadcast_to(indices, g.shape)
+    grid = np.ogrid[tuple(slice(n) for n in g.shape)]
+    np.add.at(out, tuple(indices if i == k else n for i, n in enumerate(grid)), g)
+    return out
+
+
+add_along_axis = op(
+    "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing,
+    infer_rule=lambda g, indices, *, axis, shape: Aval(shape, g.dtype), linear=True,
+    vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),
+    examples=((((3, 1), np.array([[0], [3], [1]])), dict(axis=1, shape=(3, 4))),),
+    doc="Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes.",
+)  # fmt: skip
+
+
+def _sort(x: Any, *, axis: int = -1) -> Any:
+    order = np.argsort(x, axis=axis, kind="stable")
+    return np.take_along_axis(x, order, axis), order
+
+
+sort = op(
+    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort", analytic=False,
+    infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axis(axis, x.ndim), x.dtype)[1]),
+    vjp=dict(x=lambda g, order, x_aval, axis: add_along_axis(g, order, axis=axis, shape=tuple(x_aval.shape))),
+    examples=((((3, 4),), {}), (((3, 4),), dict(axis=0))),
+    doc="Elements in ascending order along an axis, NaN last, ties in their old order.",
+)  # fmt: skip
+
+
+def _getitem_method(self: Tensor, key: Any) -> Tensor:
+    static, indices = split_key(key)
+    return getitem.public(self, indices, key=static)  # type: ignore[no-any-return]
+
+
+Tensor.__getitem__ = _getitem_method  # type: ignore[attr-defined]

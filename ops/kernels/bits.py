@@ -1,0 +1,81 @@
+"""The bits of a floating-point number as an integer and back, in compiled code and in plain Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit import Helper, helper, native, variants
+
+__all__ = ["bits", "from_bits", "ordered", "unordered"]
+
+_INTEGER = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+_FLOAT = {np.dtype(np.int32): np.float32, np.dtype(np.int64): np.float64}
+
+
+def _bits(x: Any) -> Any:
+    """Signed integer with the bits of `x`, a float32 or float64 scalar."""
+    return x.view(_INTEGER[x.dtype])
+
+
+def _from_bits(i: Any) -> Any:
+    """Floating-point number with the bits of `i`, an int32 or int64 scalar."""
+    return i.view(_FLOAT[i.dtype])
+
+
+def _bit_cast(numba: Any, pairs: dict[str, str]) -> Any:
+    """An intrinsic of one LLVM bitcast, from the types named by the keys to those named by the values."""
+    types = numba.types
+    target = {getattr(types, a): getattr(types, b) for a, b in pairs.items()}
+
+    @numba.extending.intrinsic
+    def bit_cast(typing_context: Any, x: Any) -> Any:
+        if x not in target:
+            return None
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+        return target[x](x), code
+
+    return bit_cast
+
+
+bits: Helper = native(_bits, lambda numba: _bit_cast(numba, {"float32": "int32", "float64": "int64"}), "1")
+from_bits: Helper = native(_from_bits, lambda numba: _bit_cast(numba, {"int32": "float32", "int64": "float64"}), "1")
+
+
+# Integers in the order of the numbers: the bits, with all but the sign of a negative number inverted. A maximum of
+# integers vectorises under strict rules, one of floating-point numbers does not. A NaN comes out above infinity or
+# below minus infinity, by its sign.
+
+
+@helper
+def ordered32(x: Any) -> Any:
+    """Integer in the order of float32 numbers."""
+    i = bits(x)
+    return np.int32(i ^ np.int32(np.int32(i >> 31) & np.int32(0x7FFFFFFF)))
+
+
+@helper
+def ordered64(x: Any) -> Any:
+    """Integer in the order of float64 numbers."""
+    i = bits(x)
+    return np.int64(i ^ np.int64(np.int64(i >> 63) & np.int64(0x7FFFFFFFFFFFFFFF)))
+
+
+@helper
+def unordered32(x: Any) -> Any:
+    """Inverse of `ordered32`."""
+    return from_bits(np.int32(x ^ np.int32(np.int32(x >> 31) & np.int32(0x7FFFFFFF))))
+
+
+@helper
+def unordered64(x: Any) -> Any:
+    """Inverse of `ordered64`."""
+    return from_bits(np.int64(x ^ np.int64(np.int64(x >> 63) & np.int64(0x7FFFFFFFFFFFFFFF))))
+
+
+ordered: Helper = variants("ordered", ordered32, ordered64)
+unordered: Helper = variants("unordered", unordered32, unordered64, kind="int")

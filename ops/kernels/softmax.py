@@ -1,0 +1,258 @@
+"""Softmax and log-softmax along one axis, forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit import blocks, helper, kernel, spread
+from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, as_rows, dot, find, from_rows, peak, tail, total, work_dtype
+from tensorgraph.ops.kernels.scalar import exp_low, expm1, log1p
+
+__all__ = ["log_softmax_backward", "log_softmax_forward", "normalizers", "softmax_backward", "softmax_forward"]
+
+Array = np.ndarray[Any, Any]
+
+# seconds a number and a row, for the choice between one thread and several
+FORWARD, BACKWARD = 0.4e-9, 0.3e-9
+
+
+@kernel
+def _softmax(x: Any, y: Any, lo: int, hi: int) -> None:
+    width = x.shape[1]
+    if width <= NARROW:
+        rows = TILE // width
+        for start in range(lo, hi, rows):
+            stop = min(start + rows, hi)
+            for r in range(start, stop):
+                top = peak(x[r])
+                for j in range(width):
+                    y[r, j] = x[r, j] - top
+            tile = y[start:stop].reshape((stop - start) * width)
+            for i in range(tile.size):
+                tile[i] = exp_low(tile[i])
+            for r in range(start, stop):
+                scale = x.dtype.type(1.0 / total(y[r]))
+                for j in range(width):
+                    y[r, j] *= scale
+        return
+    for r in range(lo, hi):
+        row, out = x[r], y[r]
+        top = peak(row)
+        s = np.float64(0.0)
+        for start in range(0, width, CHUNK):
+            source, part = row[start : start + CHUNK], out[start : start + CHUNK]
+            for j in range(part.size):
+                part[j] = exp_low(source[j] - top)
+            s += total(part)
+        scale = x.dtype.type(1.0 / s)
+        for j in range(width):
+            out[j] *= scale
+
+
+@helper(inline=False)
+def normalizers(x: Any, lse: Any, lo: int, hi: int) -> None:
+    """Log of the sum of exponentials of rows `lo` to `hi`, as the pair of maximum and log of the rest.
+
+    ``lse[0, r]`` is the maximum m of the row and ``lse[1, r]`` is ln sum_c e^(x_c - m), accurate relative to itself
+    however near 0 it is. Their sum would be rounded to the maximum's last place, 1e-3 at 1e4 in float32.
+    """
+    width = x.shape[1]
+    tops, logs = lse[0], lse[1]
+    if width <= NARROW:
+        rows = TILE // width
+        scratch = np.empty(rows * width, x.dtype)
+        for start in range(lo, hi, rows):
+            count = min(rows, hi - start)
+            for k in range(count):
+                row = x[start + k]
+                top = peak(row)
+                tops[start + k] = top
+                part = scratch[k * width : (k + 1) * width]
+                for j in range(width):
+                    part[j] = row[j] - top
+            for i in range(count * width):
+                scratch[i] = exp_low(scratch[i])
+            for k in range(count):
+                ones, rest = tail(scratch[k * width : (k + 1) * width])
+                logs[start + k] = (ones - 1.0) + rest
+    else:
+        scratch = np.empty(CHUNK, x.dtype)
+        for r in range(lo, hi):
+            row = x[r]
+            top = peak(row)
+            tops[r] = top
+            ones, rest = np.float64(-1.0), np.float64(0.0)
+            for start in range(0, width, CHUNK):
+                source = row[start : start + CHUNK]
+                part = scratch[: source.size]
+                for j in range(part.size):
+                    part[j] = exp_low(source[j] - top)
+                more, s = tail(part)
+                ones += more
+                rest += s
+            logs[r] = ones + rest
+    part = logs[lo:hi]
+    for i in range(part.size):
+        part[i] = log1p(part[i])
+
+
+@kernel
+def _log_softmax(x: Any, y: Any, lse: Any, lo: int, hi: int) -> None:
+    normalizers(x, lse, lo, hi)
+    for r in range(lo, hi):
+        top, log = lse[0, r], lse[1, r]
+        for j in range(x.shape[1]):
+            y[r, j] = (x[r, j] - top) - log
+
+
+@kernel
+def _softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
+    width = y.shape[1]
+    half = y.dtype.type(0.5)
+    for r in range(lo, hi):
+        # g enters by its differences alone. Counted from its value at a class with nearly all the probability, the
+        # sum has no term of g's own size, which would drown the small gradient of such a row in rounding
+        top = peak(y[r])
+        base = g[r, find(y[r], top)] if top > half else y.dtype.type(0)
+        h = dx[r]
+        for j in range(width):
+            h[j] = g[r, j] - base
+        mean = y.dtype.type(dot(h, y[r]))
+        for j in range(width):
+            h[j] = y[r, j] * (h[j] - mean)
+
+
+@kernel
+def _log_softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
+    width = y.shape[1]
+    half = y.dtype.type(-0.6931471805599453)
+    rows = max(1, TILE // width)
+    for start in range(lo, hi, rows):
+        stop = min(start + rows, hi)
+        source = y[start:stop].reshape((stop - start) * width)
+        tile = dx[start:stop].reshape((stop - start) * width)
+        for i in range(tile.size):
+            tile[i] = exp_low(source[i])
+        for r in range(start, stop):
+            s = total(g[r])
+            scale = y.dtype.type(s)
+            out = dx[r]
+            for j in range(width):
+                out[j] = g[r, j] - out[j] * scale
+            top = peak(y[r])
+            if top > half:
+                # where e^y is near 1: g - s and e^y - 1 are small, and accurate
+                k = find(y[r], top)
+                out[k] = y.dtype.type(g[r, k] - s) - expm1(top) * scale
+
+
+def softmax_forward(x: Array, axis: int = -1) -> Array:
+    """Softmax along one axis.
+
+    Parameters
+    ----------
+    x : ndarray
+        float16, float32 or float64, of any layout.
+    axis : int, optional
+        The axis whose numbers sum to one.
+
+    Returns
+    -------
+    ndarray
+        ``e^(x - m) / sum e^(x - m)`` with ``m`` the maximum, of `x`'s shape and dtype. A row with NaN, +inf, or
+        nothing but -inf is NaN.
+    """
+    if x.size == 0:
+        return np.empty(x.shape, x.dtype)
+    dtype = work_dtype(x.dtype)
+    rows = as_rows(x, axis, dtype)
+    y = np.empty(rows.shape, dtype)
+    run = _softmax.call
+    parts = blocks(len(rows), rows.size * FORWARD)
+    if len(parts) == 1:
+        run(rows, y, 0, len(rows))
+    else:
+        spread(lambda k, lo, hi: run(rows, y, lo, hi), parts)
+    return from_rows(y, x.shape, axis, x.dtype)
+
+
+def softmax_backward(g: Array, y: Array, axis: int = -1) -> Array:
+    """Gradient of `softmax_forward`.
+
+    Parameters
+    ----------
+    g, y : ndarray
+        Cotangent of the output, and the output, of one shape.
+    axis : int, optional
+        The axis of the forward pass.
+
+    Returns
+    -------
+    ndarray
+        ``y (g - sum_c g_c y_c)``, of `y`'s shape and dtype.
+    """
+    return _backward(_softmax_vjp.call, g, y, axis)
+
+
+def log_softmax_forward(x: Array, axis: int = -1) -> Array:
+    """Logarithm of the softmax along one axis.
+
+    Parameters
+    ----------
+    x : ndarray
+        float16, float32 or float64, of any layout.
+    axis : int, optional
+        The axis whose exponentials sum to one.
+
+    Returns
+    -------
+    ndarray
+        ``(x - m) - ln sum e^(x - m)`` with ``m`` the maximum, of `x`'s shape and dtype; -inf for a logit of -inf.
+    """
+    if x.size == 0:
+        return np.empty(x.shape, x.dtype)
+    dtype = work_dtype(x.dtype)
+    rows = as_rows(x, axis, dtype)
+    y = np.empty(rows.shape, dtype)
+    lse = np.empty((2, len(rows)), dtype)
+    run = _log_softmax.call
+    parts = blocks(len(rows), rows.size * FORWARD)
+    if len(parts) == 1:
+        run(rows, y, lse, 0, len(rows))
+    else:
+        spread(lambda k, lo, hi: run(rows, y, lse, lo, hi), parts)
+    return from_rows(y, x.shape, axis, x.dtype)
+
+
+def log_softmax_backward(g: Array, y: Array, axis: int = -1) -> Array:
+    """Gradient of `log_softmax_forward`.
+
+    Parameters
+    ----------
+    g, y : ndarray
+        Cotangent of the output, and the output, of one shape.
+    axis : int, optional
+        The axis of the forward pass.
+
+    Returns
+    -------
+    ndarray
+        ``g - e^y sum_c g_c``, of `y`'s shape and dtype.
+    """
+    return _backward(_log_softmax_vjp.call, g, y, axis)
+
+
+def _backward(run: Any, g: Array, y: Array, axis: int) -> Array:
+    if y.size == 0:
+        return np.empty(y.shape, y.dtype)
+    dtype = work_dtype(y.dtype)
+    cotangent, rows = as_rows(g, axis, dtype), as_rows(y, axis, dtype)
+    dx = np.empty(rows.shape, dtype)
+    parts = blocks(len(rows), rows.size * BACKWARD)
+    if len(parts) == 1:
+        run(cotangent, rows, dx, 0, len(rows))
+    else:
+        spread(lambda k, lo, hi: run(cotangent, rows, dx, lo, hi), parts)
+    return from_rows(dx, y.shape, axis, y.dtype)

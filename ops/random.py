@@ -1,0 +1,77 @@
+"""Random draws as pure ops on a state: ``u, state1 = uniform(state, shape=...)``.
+
+A state is three unsigned 64-bit integers: the two words of a Philox key and the number of the draw. Each draw has a
+counter range of its own, so draws never overlap. (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval, canonical_dtype, default_dtype
+from tensorgraph.declare import op
+from tensorgraph.op import random
+from tensorgraph.ops.creation import _shape
+
+STATE = Aval((3,), np.uint64)
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    return default_dtype() if dtype is None else canonical_dtype(dtype)
+
+
+def _generator(state: Any) -> tuple[np.random.Generator, Any]:
+    generator = np.random.Generator(np.random.Philox(key=state[:2], counter=[0, 0, int(state[2]), 0]))
+    after = np.array(state, np.uint64)
+    after[2] += np.uint64(1)
+    return generator, after
+
+
+def _check(state: Any, **attrs: Any) -> None:
+    if state.shape != (3,) or state.dtype != np.uint64:
+        raise ValueError(f"a random state is u64[3], as tensorgraph.random.key(seed) makes it, got {state.dtype}{state.shape}")
+
+
+def _float(x: Any, dtype: Any) -> Any:
+    return x.astype(_dtype(dtype), copy=False)
+
+
+def _uniform(state: Any, *, shape: Any, dtype: Any = None) -> Any:
+    generator, after = _generator(state)
+    kind = np.float64 if _dtype(dtype) == np.float64 else np.float32
+    return _float(np.asarray(generator.random(_shape(shape), kind)), dtype), after
+
+
+def _normal(state: Any, *, shape: Any, dtype: Any = None) -> Any:
+    generator, after = _generator(state)
+    kind = np.float64 if _dtype(dtype) == np.float64 else np.float32
+    return _float(np.asarray(generator.standard_normal(_shape(shape), kind)), dtype), after
+
+
+def _permutation(state: Any, *, n: int) -> Any:
+    generator, after = _generator(state)
+    return generator.permutation(n), after
+
+
+EXAMPLE = np.array([1, 2, 3], np.uint64)
+
+uniform = op(
+    "uniform(state, *, shape, dtype=None) -> u, state1", _uniform, random, vjp=dict(state=None), check=_check,
+    infer_rule=lambda state, *, shape, dtype: (Aval(_shape(shape), _dtype(dtype)), STATE),
+    examples=(((EXAMPLE,), dict(shape=(2, 3))),),
+    doc="Uniform numbers in [0, 1) and the next state.",
+)  # fmt: skip
+normal = op(
+    "normal(state, *, shape, dtype=None) -> z, state1", _normal, random, vjp=dict(state=None), check=_check,
+    infer_rule=lambda state, *, shape, dtype: (Aval(_shape(shape), _dtype(dtype)), STATE),
+    examples=(((EXAMPLE,), dict(shape=(4,))),),
+    doc="Standard normal numbers and the next state.",
+)  # fmt: skip
+permutation = op(
+    "permutation(state, *, n) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
+    infer_rule=lambda state, *, n: (Aval((n,), np.int64), STATE),
+    examples=(((EXAMPLE,), dict(n=5)),),
+    doc="The integers below n in random order, and the next state.",
+)  # fmt: skip

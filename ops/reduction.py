@@ -1,0 +1,213 @@
+"""Reductions over axes. Extrema share their gradient equally among ties."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval, canonical_axes, canonical_dtype
+from tensorgraph.declare import op
+from tensorgraph.op import float_dtype, reduced_shape, reduction
+from tensorgraph.ops.arithmetic import maximum
+from tensorgraph.ops.exponential import exp
+from tensorgraph.ops.logic import equal, where
+from tensorgraph.ops.shape import astype, broadcast_to, flip, pad, reshape, transpose
+from tensorgraph.tensor import Tensor
+
+
+def spread(g: Any, aval: Any, axis: Any, keepdims: bool) -> Any:
+    """A reduction's cotangent over the reduced axes again."""
+    shape = aval.shape
+    if type(g) is not Tensor:
+        g = np.asarray(g)
+        if g.ndim == 0:
+            full = np.empty(shape, g.dtype)
+            full.fill(g)
+            return full
+        return np.broadcast_to(g if keepdims else g.reshape(reduced_shape(shape, axis, True)), shape)
+    if not keepdims:
+        g = reshape(g, shape=reduced_shape(shape, axis, True))
+    return broadcast_to(g, shape=shape)
+
+
+def count(aval: Any, axis: Any) -> int:
+    """How many elements one result of a reduction covers."""
+    return math.prod(aval.shape[a] for a in canonical_axes(axis, len(aval.shape)))
+
+
+def _sum(x: Any, *, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
+
+
+def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
+    kind = np.add.reduce(np.zeros(0, x.dtype)).dtype if dtype is None else canonical_dtype(dtype)
+    return Aval(reduced_shape(x.shape, axis, keepdims), kind)
+
+
+sum = op(
+    "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, method="sum", numpy=(np.sum,),
+    infer_rule=_sum_infer, linear=True,
+    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)),
+    doc="""Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`.
+
+    >>> import tensorgraph as tg
+    >>> tg.sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
+    tensor([4., 6.], f32)
+    """,
+)  # fmt: skip
+
+
+def _mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    n = count(x, axis)
+    kind = float_dtype(x.dtype)
+    total = np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=np.float32 if kind == np.float16 else kind)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.true_divide(total, n), kind)
+
+
+mean = op(
+    "mean(x, *, axis=None, keepdims=False)", _mean, reduction, method="mean", numpy=(np.mean,), dtype="float",
+    linear=True,
+    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g / (count(x_aval, axis) or 1), x_aval, axis, keepdims)),
+    doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
+)  # fmt: skip
+
+
+def _var(x: Any, *, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
+    kind = float_dtype(x.dtype)
+    wide = x.astype(np.float32 if kind == np.float16 else kind, copy=False)
+    centred = wide - _mean(wide, axis=axis, keepdims=True)
+    n = count(x, axis) - correction
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.add.reduce(centred * centred, axis=axis, keepdims=keepdims) / kind.type(n if n > 0 else 0), kind)
+
+
+def _var_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool, correction: float) -> Any:
+    n = count(x_aval, axis) - correction
+    scale = 2.0 / n if n > 0 else float("nan")
+    return spread(g * scale, x_aval, axis, keepdims) * (x - mean(x, axis=axis, keepdims=True))
+
+
+var = op(
+    "var(x, *, axis=None, keepdims=False, correction=0)", _var, reduction, method="var", dtype="float",
+    vjp=dict(x=_var_x),
+    doc="Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased).",
+)  # fmt: skip
+
+
+def _extremum(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
+    hit = equal(x, spread(out, x_aval, axis, keepdims))
+    ties = astype(sum(hit, axis=axis, keepdims=keepdims), dtype=np.dtype(x_aval.dtype).name)
+    return where(hit, spread(g / maximum(ties, 1), x_aval, axis, keepdims), 0.0)
+
+
+def _max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+max = op(
+    "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax), analytic=False,
+    vjp=dict(x=_extremum),
+    doc="Largest element over `axis`; NaN wins; the gradient is shared equally among ties.",
+)  # fmt: skip
+min = op(
+    "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin), analytic=False,
+    vjp=dict(x=_extremum),
+    doc="Smallest element over `axis`; NaN wins; the gradient is shared equally among ties.",
+)  # fmt: skip
+
+
+def _prod_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
+    # the product of all others, as exclusive products from the left and from the right: right at zeros too
+    axes = canonical_axes(axis, len(x_aval.shape))
+    rest = tuple(i for i in range(len(x_aval.shape)) if i not in axes)
+    order = rest + axes
+    n = count(x_aval, axis)
+    flat = reshape(transpose(x, axes=order), shape=(*(x_aval.shape[i] for i in rest), n))
+    left = exclusive_product(flat)
+    right = flip(exclusive_product(flip(flat, axis=-1)), axis=-1)
+    others = reshape(left * right, shape=tuple(x_aval.shape[i] for i in order))
+    back = tuple(order.index(i) for i in range(len(order)))
+    return spread(g, x_aval, axis, keepdims) * transpose(others, axes=back)
+
+
+def exclusive_product(x: Any) -> Any:
+    """Along the last axis, the product of the elements before each one, by doubling."""
+    n = x.shape[-1]
+    if n == 0:
+        return x
+    widths = [(0, 0)] * (len(x.shape) - 1)
+    out = pad(x[..., : n - 1], widths=(*widths, (1, 0)), value=1.0)
+    step = 1
+    while step < n:
+        shifted = pad(out[..., : n - step], widths=(*widths, (step, 0)), value=1.0)
+        out = out * shifted
+        step *= 2
+    return out
+
+
+def _prod(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
+
+
+prod = op(
+    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, method="prod", numpy=(np.prod,), dtype="sum",
+    vjp=dict(x=_prod_x),
+    doc="Product over `axis`; its gradient is right at zeros too.",
+)  # fmt: skip
+
+
+def _all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.logical_and.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    return np.logical_or.reduce(x, axis=axis, keepdims=keepdims)
+
+
+all = op(
+    "all(x, *, axis=None, keepdims=False)", _all, reduction, method="all", numpy=(np.all,), dtype="bool",
+    doc="Whether all elements are true over `axis`.",
+)  # fmt: skip
+any = op(
+    "any(x, *, axis=None, keepdims=False)", _any, reduction, method="any", numpy=(np.any,), dtype="bool",
+    doc="Whether an element is true over `axis`.",
+)  # fmt: skip
+argmax = op(
+    "argmax(x, *, axis=None, keepdims=False)", np.argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
+    doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
+)  # fmt: skip
+argmin = op(
+    "argmin(x, *, axis=None, keepdims=False)", np.argmin, reduction, method="argmin", numpy=(np.argmin,), dtype="int",
+    doc="Index of the smallest element, the first at ties.",
+)  # fmt: skip
+
+
+def _logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+    if x.size == 0:
+        with np.errstate(divide="ignore"):
+            return np.log(np.add.reduce(x, axis=axis, keepdims=keepdims))
+    top = np.maximum.reduce(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0).astype(top.dtype, copy=False)
+    with np.errstate(divide="ignore", over="ignore"):
+        out = np.log(np.add.reduce(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return out if keepdims else out.reshape(reduced_shape(x.shape, axis, False))
+
+
+def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
+    # where the sum is 0 (all -inf) its logarithm is -inf: nothing flows to elements of weight exp(-inf) = 0
+    shift = where(equal(out, float("-inf")), 0.0, out)
+    return spread(g, x_aval, axis, keepdims) * exp(x - spread(shift, x_aval, axis, keepdims))
+
+
+logsumexp = op(
+    "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, method="logsumexp", dtype="float",
+    analytic=False, vjp=dict(x=_logsumexp_x),
+    doc="log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing.",
+)  # fmt: skip

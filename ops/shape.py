@@ -1,0 +1,297 @@
+"""Shapes: reshaping, axes, broadcasting, joining, splitting, padding, casting. Views share memory where they can."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
+from tensorgraph.declare import op
+from tensorgraph.op import elementwise, listing, shape as shaping
+from tensorgraph.tensor import Tensor
+
+
+def _cast(x: Any, *, dtype: Any) -> Any:
+    return x.astype(canonical_dtype(dtype))
+
+
+def _cast_infer(x: Aval, *, dtype: Any) -> Aval:
+    return Aval(x.shape, canonical_dtype(dtype))
+
+
+astype = op(
+    "astype(x, *, dtype)", _cast, elementwise, method="astype", dtype="cast", infer_rule=_cast_infer, linear=True,
+    vjp=dict(x=lambda g: g),
+    examples=((((3, 4),), dict(dtype="float64")), (((3,),), dict(dtype="float32"))),
+    doc="""The same numbers in another dtype; a gradient passes between float dtypes.
+
+    >>> import tensorgraph as tg
+    >>> tg.astype([1, 2], "float64")
+    tensor([1., 2.], f64)
+    """,
+)  # fmt: skip
+
+
+def target_shape(shape: Any, size: int, what: str = "reshape") -> tuple[int, ...]:
+    """A shape with its -1 filled in."""
+    sizes = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    unknown = [i for i, n in enumerate(sizes) if n == -1]
+    if len(unknown) > 1 or any(n < -1 for n in sizes):
+        raise ValueError(f"{what}: sizes must not be negative, except one -1, got {sizes}")
+    if unknown:
+        rest = math.prod(n for n in sizes if n != -1)
+        if rest == 0 or size % rest:
+            raise ValueError(f"{what}: {size} elements do not fill shape {sizes}")
+        sizes = tuple(size // rest if n == -1 else n for n in sizes)
+    if math.prod(sizes) != size:
+        raise ValueError(f"{what}: {size} elements do not fill shape {sizes}")
+    return sizes
+
+
+def _reshape(x: Any, *, shape: Any) -> Any:
+    return x.reshape(target_shape(shape, x.size))
+
+
+def _reshape_infer(x: Aval, *, shape: Any) -> Aval:
+    return Aval(target_shape(shape, x.size), x.dtype)
+
+
+reshape = op(
+    "reshape(x, *, shape)", _reshape, shaping, infer_rule=_reshape_infer, numpy=(np.reshape,), linear=True, view=True,
+    vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)),
+    examples=((((3, 4),), dict(shape=(2, -1))), (((0, 4),), dict(shape=(4, 0))), (((),), dict(shape=(1, 1)))),
+    doc="The same elements in another shape; one size may be -1.",
+)  # fmt: skip
+
+
+def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
+    """The same elements in another shape: ``x.reshape(2, -1)`` or ``x.reshape((2, -1))``."""
+    return reshape.public(self, shape=shape[0] if len(shape) == 1 else shape)  # type: ignore[no-any-return]
+
+
+def _permutation(axes: Any, ndim: int) -> tuple[int, ...]:
+    if axes is None:
+        return tuple(range(ndim))[::-1]
+    order = tuple(canonical_axis(a, ndim) for a in axes)
+    if sorted(order) != list(range(ndim)):
+        raise ValueError(f"transpose: axes must name each of the {ndim} axes once, got {tuple(axes)}")
+    return order
+
+
+def _transpose(x: Any, *, axes: Any = None) -> Any:
+    return x.transpose(_permutation(axes, x.ndim))
+
+
+def _transpose_infer(x: Aval, *, axes: Any) -> Aval:
+    return Aval(tuple(x.shape[a] for a in _permutation(axes, x.ndim)), x.dtype)
+
+
+def _transpose_x(g: Any, x_aval: Any, axes: Any) -> Any:
+    order = _permutation(axes, len(x_aval.shape))
+    return transpose(g, axes=tuple(order.index(i) for i in range(len(order))))
+
+
+transpose = op(
+    "transpose(x, *, axes=None)", _transpose, shaping, infer_rule=_transpose_infer, numpy=(np.transpose,), linear=True,
+    view=True, vjp=dict(x=_transpose_x),
+    examples=((((3, 4),), {}), (((2, 3, 4),), dict(axes=(1, 2, 0))), (((2, 3, 4),), dict(axes=(-1, 0, 1)))),
+    doc="Axes in another order, reversed unless `axes` says.",
+)  # fmt: skip
+
+
+def _transpose_method(self: Tensor, *axes: Any) -> Tensor:
+    """Axes in another order: ``x.transpose(1, 0)``, ``x.transpose((1, 0))``, or reversed."""
+    chosen = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else (axes or None)
+    return transpose.public(self, axes=chosen)  # type: ignore[no-any-return]
+
+
+def swap_last(x: Any) -> Any:
+    """The last two axes exchanged."""
+    if type(x) is not Tensor:
+        return np.swapaxes(x, -1, -2)
+    n = len(x.shape)
+    return transpose(x, axes=(*range(n - 2), n - 1, n - 2))
+
+
+def _broadcast(x: Any, *, shape: Any) -> Any:
+    return np.broadcast_to(x, shape)
+
+
+def _broadcast_infer(x: Aval, *, shape: Any) -> Aval:
+    wanted = (shape,) if isinstance(shape, int) else tuple(shape)
+    if broadcast_shapes(x.shape, wanted) != wanted:
+        raise ValueError(f"shape {x.shape} does not broadcast to {wanted}")
+    return Aval(wanted, x.dtype)
+
+
+broadcast_to = op(
+    "broadcast_to(x, *, shape)", _broadcast, shaping, infer_rule=_broadcast_infer, numpy=(np.broadcast_to,),
+    linear=True, view=True, vjp=dict(x=lambda g: g),
+    examples=((((3, 1),), dict(shape=(2, 3, 4))), (((),), dict(shape=(2,))), (((1,),), dict(shape=(0,)))),
+    doc="Repeated along new axes and axes of size 1, without copying.",
+)  # fmt: skip
+
+
+def _expanded(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    ndim = len(shape) + len(axes)
+    places = canonical_axes(tuple(axes), ndim)
+    rest = iter(shape)
+    return tuple(1 if i in places else next(rest) for i in range(ndim))
+
+
+expand_dims = op(
+    "expand_dims(x, *, axis)", lambda x, *, axis: x.reshape(_expanded(x.shape, axis)), shaping,
+    infer_rule=lambda x, *, axis: Aval(_expanded(x.shape, axis), x.dtype), numpy=(np.expand_dims,), linear=True,
+    view=True, vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)),
+    examples=((((3, 4),), dict(axis=1)), (((3,),), dict(axis=(0, -1)))),
+    doc="New axes of size 1.",
+)  # fmt: skip
+
+
+def _squeezed(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    if axis is None:
+        return tuple(n for n in shape if n != 1)
+    axes = canonical_axes(axis, len(shape))
+    wrong = [a for a in axes if shape[a] != 1]
+    if wrong:
+        raise ValueError(f"squeeze: axis {wrong[0]} has size {shape[wrong[0]]}, expected 1")
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+squeeze = op(
+    "squeeze(x, *, axis=None)", lambda x, *, axis=None: x.reshape(_squeezed(x.shape, axis)), shaping,
+    infer_rule=lambda x, *, axis: Aval(_squeezed(x.shape, axis), x.dtype), numpy=(np.squeeze,), method="squeeze",
+    linear=True, view=True, vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)),
+    examples=((((3, 1, 4, 1),), {}), (((3, 1),), dict(axis=1))),
+    doc="Axes of size 1 removed: all of them, or those named.",
+)  # fmt: skip
+
+
+def _flip(x: Any, *, axis: Any = None) -> Any:
+    return np.flip(x, axis)
+
+
+flip = op(
+    "flip(x, *, axis=None)", _flip, shaping, numpy=(np.flip,), linear=True, view=True,
+    infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axes(axis, x.ndim), x.dtype)[1]),
+    vjp=dict(x=lambda g, axis: flip(g, axis=axis)),
+    examples=((((3, 4),), {}), (((3, 4),), dict(axis=1)), (((3, 4),), dict(axis=(0, 1)))),
+    doc="Elements in reverse order along `axis`.",
+)  # fmt: skip
+
+
+def _joined(avals: Sequence[Aval], axis: int) -> Aval:
+    if not avals:
+        raise ValueError("concatenate needs at least one tensor")
+    first = avals[0]
+    k = canonical_axis(axis, first.ndim)
+    for i, a in enumerate(avals):
+        if a.ndim != first.ndim or any(m != n for j, (m, n) in enumerate(zip(a.shape, first.shape, strict=True)) if j != k):
+            raise ValueError(
+                f"all shapes must agree outside axis {axis}: tensor 0 has {first.shape}, tensor {i} has {a.shape}"
+            )
+    size = sum(a.shape[k] for a in avals)
+    return Aval((*first.shape[:k], size, *first.shape[k + 1 :]), np.result_type(*[a.dtype for a in avals]))
+
+
+def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
+    k = canonical_axis(axis, len(arrays_aval[0].shape))
+    sizes = tuple(a.shape[k] for a in arrays_aval)
+    return split(g, sizes=sizes, axis=k)
+
+
+concatenate = op(
+    "concatenate([arrays], *, axis=0)", lambda arrays, *, axis=0: np.concatenate(arrays, axis), listing,
+    infer_rule=lambda arrays, *, axis: _joined(arrays, axis), numpy=(np.concatenate, np.concat), linear=True,
+    vjp=dict(arrays=_concatenate_arrays),
+    examples=((([(2, 3), (1, 3)],), {}), (([(2, 3), (2, 1), (2, 0)],), dict(axis=-1))),
+    doc="""Tensors joined along an axis they have.
+
+    >>> import tensorgraph as tg
+    >>> tg.concatenate([tg.tensor([1.0]), tg.tensor([2.0, 3.0])])
+    tensor([1., 2., 3.], f32)
+    """,
+)  # fmt: skip
+
+
+def _bounds(sizes: Any, total: int) -> list[int]:
+    if sum(sizes) != total or any(n < 0 for n in sizes):
+        raise ValueError(f"split: sizes {tuple(sizes)} must sum to the axis' size {total}")
+    return [int(n) for n in np.cumsum(sizes)[:-1]]
+
+
+def _split(x: Any, *, sizes: Any, axis: int = 0) -> Any:
+    return tuple(np.split(x, _bounds(sizes, x.shape[axis]), axis))
+
+
+def _split_infer(x: Aval, *, sizes: Any, axis: int) -> tuple[Aval, ...]:
+    k = canonical_axis(axis, x.ndim)
+    _bounds(sizes, x.shape[k])
+    return tuple(Aval((*x.shape[:k], n, *x.shape[k + 1 :]), x.dtype) for n in sizes)
+
+
+def _split_x(want: Any, g_parts: Any, x_aval: Aval, sizes: Any, axis: int) -> Any:
+    k = canonical_axis(axis, x_aval.ndim)
+    full = []
+    for g, n in zip(g_parts, sizes, strict=True):
+        missing = type(g) is float
+        full.append(np.zeros((*x_aval.shape[:k], n, *x_aval.shape[k + 1 :]), x_aval.dtype) if missing else g)
+    return (concatenate(full, axis=k),)
+
+
+split = op(
+    "split(x, *, sizes, axis=0) -> *parts", _split, listing, infer_rule=_split_infer, linear=True, view=True,
+    vjp=_split_x,
+    examples=((((5, 2),), dict(sizes=(2, 3))), (((2, 4),), dict(sizes=(1, 0, 3), axis=1))),
+    doc="""Parts of the given sizes along an axis, as a tuple.
+
+    >>> import tensorgraph as tg
+    >>> tg.split(tg.arange(3), sizes=(1, 2))
+    (tensor([0], i64), tensor([1, 2], i64))
+    """,
+)  # fmt: skip
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
+    """Tensors of one shape joined along a new axis.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.stack([tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])]).shape
+    (2, 2)
+    """
+    return concatenate.public([expand_dims.public(a, axis=axis) for a in arrays], axis=axis)  # type: ignore[no-any-return]
+
+
+def _pad(x: Any, *, widths: Any, value: float = 0.0) -> Any:
+    return np.pad(x, widths, constant_values=value)
+
+
+def _pad_infer(x: Aval, *, widths: Any, value: float) -> Aval:
+    if len(widths) != x.ndim or any(len(w) != 2 or w[0] < 0 or w[1] < 0 for w in widths):
+        raise ValueError(f"pad: widths must be one (before, after) pair an axis of {x.shape}, got {widths}")
+    return Aval(tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype)
+
+
+def _pad_x(g: Any, x_aval: Any, widths: Any) -> Any:
+    return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, x_aval.shape, strict=True))]
+
+
+pad = op(
+    "pad(x, *, widths, value=0.0)", _pad, shaping, infer_rule=_pad_infer, vjp=dict(x=_pad_x),
+    examples=((((3, 4),), dict(widths=((1, 0), (0, 2)))), (((2,),), dict(widths=((1, 1),), value=1.0))),
+    doc="A constant border: one (before, after) pair an axis.",
+)  # fmt: skip
+
+for _name, _value in {
+    "reshape": _reshape_method,
+    "transpose": _transpose_method,
+    "T": property(lambda self: transpose.public(self), doc="Axes reversed."),
+    "mT": property(lambda self: swap_last(self), doc="The last two axes exchanged."),
+}.items():
+    setattr(Tensor, _name, _value)

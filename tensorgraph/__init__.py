@@ -1,0 +1,33 @@
+"""tensorgraph: the graph is a value.
+
+What you compute with tensors is a graph that you can look at, differentiate, print, check and compile,
+without leaving NumPy.
+"""
+
+from importlib.util import find_spec as _find_spec
+from typing import Any as _Any
+
+if _find_spec("tensorgraph.ops") is None:
+    raise ImportError(
+        "this is the source folder tensorgraph/, which hides an installed tensorgraph and has no tensorgraph.ops: "
+        "run `pip install -e .` in the repository root, or start Python from another folder"
+    )
+
+from tensorgraph import interop as _interop, ops as _ops
+from tensorgraph.aval import Aval, default_dtype, set_default_dtype
+from tensorgraph.backward import gradients
+from tensorgraph.declare import fused_op, op
+from tensorgraph.modes import debug_nans, enable_grad, implementation, is_grad_enabled, is_tracing, no_grad, scope
+from tensorgraph.op import CATALOGUE
+from tensorgraph.ops.shape import stack
+from tensorgraph.tensor import Buffer, Cell, Parameter, Tensor, TraceError, tensor
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> _Any:
+    declared = CATALOGUE.get(name)
+    if declared is not None:
+        function = globals()[name] = declared.public
+        return function
+    raise AttributeError(f"module 'tensorgraph' has no attribute {name!r}")

@@ -1,0 +1,83 @@
+"""How the data room takes arrays: one conversion, one check, one message each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import default_dtype
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# rows are worked on in blocks of about this many elements, so that float64 copies stay small (8 MB)
+BLOCK = 1 << 20
+
+
+def as_array(value: Any, name: str) -> Array:
+    """A NumPy array of numbers or booleans from anything `numpy.asarray` takes, or from a Tensor."""
+    if not isinstance(value, np.ndarray) and hasattr(value, "numpy"):
+        value = value.numpy()
+    try:
+        array: Array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be made an array ({error}); its rows must have equal lengths") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, expected numbers or booleans; convert it to float or integer codes first"
+        )
+    return array
+
+
+def same_length(arrays: list[Array], names: list[str]) -> int:
+    """The common length of the arrays' first axis."""
+    for array, name in zip(arrays, names):
+        if array.ndim == 0:
+            raise ValueError(f"{name} is a single number, expected an array whose first axis runs over the samples")
+    lengths = [len(array) for array in arrays]
+    if len(set(lengths)) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in zip(names, lengths))
+        raise ValueError(f"the arrays have different numbers of samples ({told}); their first axes must be equal")
+    return lengths[0]
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """The float dtype asked for, or the library's default dtype for None."""
+    result = default_dtype() if dtype is None else np.dtype(dtype)
+    if result.kind != "f" or result.itemsize > 8:
+        raise TypeError(f"dtype is float16, float32 or float64, got {result}")
+    return result
+
+
+def cast_floats(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """The array in the given dtype if it holds floats; integers and booleans stay what they are."""
+    if array.dtype.kind != "f":
+        return array
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(dtype, copy=False)
+    except FloatingPointError as error:
+        raise ValueError(
+            f"{name} holds numbers beyond {dtype}; normalise them first, or pass a wider dtype="
+        ) from error
+
+
+def check_finite(array: Array, what: str, first_row: int = 0) -> None:
+    """Raise for the first nan or infinity, with its position."""
+    if array.dtype.kind != "f" or bool(np.isfinite(array).all()):
+        return
+    index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    value = array[index]
+    index = (index[0] + first_row, *index[1:])
+    raise ValueError(
+        f"{what} holds {value} at position {index}, expected finite numbers; remove such rows or fill the gaps first"
+    )
+
+
+def count(value: Any, name: str, least: int = 1) -> int:
+    """A whole number not below `least`; booleans and fractions are refused."""
+    if isinstance(value, bool | np.bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is a whole number, got {value!r} ({type(value).__name__})")
+    if value < least:
+        raise ValueError(f"{name} is at least {least}, got {value}")
+    return int(value)

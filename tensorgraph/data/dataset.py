@@ -1,0 +1,142 @@
+"""A data set as a value: samples, labels, and what the numbers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.files import MissingExtraError
+
+from .arrays import Array, as_array, cast_floats, float_dtype, same_length
+
+__all__ = ["Dataset", "load_digits"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Samples and their labels; what the readers return, and what `split` and `Loader` take.
+
+    Parameters
+    ----------
+    x : array of shape (N, ...)
+        The samples.
+    y : array of shape (N, ...), optional
+        Labels or target values.
+    class_names : sequence of str, optional
+        What the integer labels mean: label c is ``class_names[c]``.
+    feature_names : sequence of str, optional
+        The columns' names.
+    name : str
+        Where the data comes from, for titles and messages.
+
+    Raises
+    ------
+    ValueError
+        If `x` and `y` differ in length, or a label has no class name.
+
+    Examples
+    --------
+    >>> from tensorgraph.data import Dataset
+    >>> data = Dataset([[0.5], [1.5], [2.5]], [0, 1, 0], class_names=["cat", "dog"])
+    >>> data
+    Dataset(3 samples, x: float64[3, 1], y: int64[3], 2 classes)
+    >>> data.take([2, 1]).y
+    array([0, 1])
+    """
+
+    x: Array
+    y: Array | None = None
+    class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        # a frozen dataclass sets its fields through object.__setattr__
+        object.__setattr__(self, "x", as_array(self.x, "x"))
+        if self.y is not None:
+            object.__setattr__(self, "y", as_array(self.y, "y"))
+        same_length(*self._columns())
+        for field in ("class_names", "feature_names"):
+            names = getattr(self, field)
+            if names is not None:
+                if isinstance(names, str):
+                    raise TypeError(f"{field} is a sequence of strings, got the single string {names!r}")
+                object.__setattr__(self, field, tuple(str(name) for name in names))
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        if self.class_names is None or self.y is None or self.y.dtype.kind not in "iu" or self.y.size == 0:
+            return
+        low, high = int(self.y.min()), int(self.y.max())
+        if low < 0 or high >= len(self.class_names):
+            raise ValueError(
+                f"y holds labels from {low} to {high}, but there are {len(self.class_names)} class names: "
+                f"labels are 0 to {len(self.class_names) - 1}"
+            )
+
+    def _columns(self) -> tuple[list[Array], list[str]]:
+        return ([self.x], ["x"]) if self.y is None else ([self.x, self.y], ["x", "y"])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        columns, names = self._columns()
+        parts = [f"{n}: {a.dtype}[{', '.join(map(str, a.shape))}]" for a, n in zip(columns, names)]
+        if self.class_names is not None:
+            parts.append(f"{len(self.class_names)} classes")
+        title = f"{self.name}, " if self.name else ""
+        return f"Dataset({title}{len(self)} samples, {', '.join(parts)})"
+
+    def take(self, indices: Any) -> Dataset:
+        """Return the samples at the given positions, copied, with the same names.
+
+        Parameters
+        ----------
+        indices : array of int or bool
+            Positions, or a mask over the samples.
+        """
+        index = np.asarray(indices)
+        if index.size == 0:
+            index = index.astype(np.int64)
+        return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
+
+
+def load_digits(*, dtype: Any = None) -> Dataset:
+    """Load the 1,797 handwritten digits that come with scikit-learn.
+
+    Parameters
+    ----------
+    dtype : float dtype, optional
+        Of `x`; the library's default dtype unless given.
+
+    Returns
+    -------
+    Dataset
+        `x` of shape (1797, 64), the 8×8 grey values from 0 to 16, row by row; `y` int64, the digit.
+
+    Raises
+    ------
+    MissingExtraError
+        If scikit-learn is not installed.
+
+    References
+    ----------
+    E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
+    """
+    try:
+        from sklearn.datasets import load_digits as bundled
+    except ImportError as error:
+        raise MissingExtraError(
+            'the digits come with scikit-learn: install it with `pip install "tensorgraph-engine[demo]"`'
+        ) from error
+    digits = bundled()
+    return Dataset(
+        cast_floats(np.asarray(digits.data), float_dtype(dtype), "x"),
+        np.asarray(digits.target, np.int64),
+        tuple(str(name) for name in digits.target_names),
+        tuple(str(name) for name in digits.feature_names),
+        "digits",
+    )

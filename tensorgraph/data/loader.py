@@ -1,0 +1,174 @@
+"""Mini-batches: one pass over the samples, in a new order every epoch, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from .arrays import Array, as_array, cast_floats, count, float_dtype, same_length
+from .dataset import Dataset
+
+__all__ = ["Loader", "minibatches"]
+
+Last = Literal["keep", "drop", "merge"]
+
+
+class Loader:
+    """A re-iterable source of mini-batches over arrays of equal length.
+
+    Parameters
+    ----------
+    *arrays : array of shape (N, ...), or one Dataset
+        Samples, labels and whatever belongs to them; batches keep them together. N ≥ 1.
+    batch_size : int
+        Samples in a batch.
+    shuffle : bool
+        Whether each epoch has its own random order.
+    seed : int
+        The order of epoch e depends on (seed, e) alone.
+    last : {"keep", "drop", "merge"}
+        What becomes of a last batch that is short: it is kept, left out, or joined to the batch before it (which then
+        has up to 2·batch_size − 1 samples), so that batch norm never meets a batch of one sample.
+    dtype : float dtype, optional
+        Float arrays are given out in this dtype, the library's default unless given; integers stay integers.
+
+    Attributes
+    ----------
+    epoch : int
+        The number of the epoch that the next iteration runs, from 0; each iteration adds one as it begins. Set it to
+        go on where another run stopped.
+
+    Raises
+    ------
+    TypeError
+        If an array does not hold numbers.
+    ValueError
+        If there is no array, the arrays differ in length or are empty, or ``last="drop"`` leaves no batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tensorgraph.data import Loader
+    >>> batches = Loader(np.arange(10.0), np.arange(10), batch_size=4, shuffle=False)
+    >>> len(batches)
+    3
+    >>> [y.tolist() for x, y in batches]
+    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    >>> batches.epoch
+    1
+    """
+
+    def __init__(
+        self,
+        *arrays: Any,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        last: Last = "keep",
+        dtype: Any = None,
+    ) -> None:
+        if len(arrays) == 1 and isinstance(arrays[0], Dataset):
+            arrays = tuple(arrays[0]._columns()[0])
+        if not arrays:
+            raise ValueError("a loader needs at least one array: Loader(x, y, batch_size=...)")
+        names = [f"array {i}" for i in range(len(arrays))]
+        self._arrays = [as_array(array, name) for array, name in zip(arrays, names)]
+        self._samples = same_length(self._arrays, names)
+        if self._samples == 0:
+            raise ValueError("the arrays hold no samples; a loader needs at least one")
+        if last not in ("keep", "drop", "merge"):
+            raise ValueError(f"last is 'keep', 'drop' or 'merge', got {last!r}")
+        self._batch_size = count(batch_size, "batch_size")
+        self._shuffle = bool(shuffle)
+        self._seed = count(seed, "seed", least=0)
+        self._last = last
+        self._dtype = float_dtype(dtype)
+        self._epoch = 0
+        if len(self) == 0:
+            raise ValueError(
+                f"last='drop' leaves no batch: {self._samples} samples are fewer than batch_size={self._batch_size}; "
+                "lower batch_size or keep the last batch"
+            )
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch = count(value, "epoch", least=0)
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch that is neither short nor merged."""
+        return self._batch_size
+
+    @property
+    def samples(self) -> int:
+        """The number of samples, whether or not `last` leaves some out."""
+        return self._samples
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        whole, rest = divmod(self._samples, self._batch_size)
+        if self._last == "merge":
+            return max(1, whole)
+        return whole + (self._last == "keep" and rest > 0)
+
+    def __repr__(self) -> str:
+        order = f"seed={self._seed}" if self._shuffle else "shuffle=False"
+        return (
+            f"Loader({self._samples} samples, {len(self)} batches of {self._batch_size}, {order}, "
+            f"last={self._last!r}, epoch={self._epoch})"
+        )
+
+    def order(self, epoch: int) -> Array:
+        """Return the order in which an epoch visits the samples: a permutation, int64, of shape (N,)."""
+        if not self._shuffle:
+            return np.arange(self._samples)
+        return np.random.default_rng([self._seed, count(epoch, "epoch", least=0)]).permutation(self._samples)
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        """Begin an epoch: the batches in turn, each a tuple with one new array for every array given."""
+        order = self.order(self._epoch) if self._shuffle else None
+        self._epoch += 1
+        return self._batches(order)
+
+    def _batches(self, order: Array | None) -> Iterator[tuple[Array, ...]]:
+        batches = len(self)
+        for i in range(batches):
+            start = i * self._batch_size
+            stop = min(start + self._batch_size, self._samples)
+            if self._last == "merge" and i == batches - 1:
+                stop = self._samples
+            # batches share no memory with the data in either case, so that changing one changes nothing else
+            if order is None:
+                yield self._cast(array[start:stop].copy() for array in self._arrays)
+            else:
+                rows = order[start:stop]
+                yield self._cast(np.take(array, rows, axis=0) for array in self._arrays)
+
+    def _cast(self, batch: Iterable[Array]) -> tuple[Array, ...]:
+        return tuple(cast_floats(array, self._dtype, f"array {i}") for i, array in enumerate(batch))
+
+
+def minibatches(
+    *arrays: Any,
+    batch_size: int = 32,
+    shuffle: bool = True,
+    seed: int = 0,
+    last: Last = "keep",
+    dtype: Any = None,
+) -> Loader:
+    """Return a `Loader` of the same arguments, so that a loop reads as a sentence.
+
+    Examples
+    --------
+    >>> from tensorgraph.data import minibatches
+    >>> for x, y in minibatches([[1.0], [2.0], [3.0]], [0, 1, 1], batch_size=2, last="merge"):
+    ...     print(x.shape, x.dtype, y.shape)
+    (3, 1) float32 (3,)
+    """
+    return Loader(*arrays, batch_size=batch_size, shuffle=shuffle, seed=seed, last=last, dtype=dtype)

@@ -1,0 +1,273 @@
+"""CSV tables of numbers, with a column of labels if there is one."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tensorgraph.files import FileFormatError
+
+from .arrays import Array, float_dtype
+from .dataset import Dataset
+
+__all__ = ["read_csv"]
+
+# how tables write that a value is not there (compared in lower case)
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?"})
+INT64 = np.iinfo(np.int64)
+
+
+def read_csv(
+    path: str | os.PathLike[str],
+    *,
+    label: str | int | None = None,
+    header: bool | Literal["auto"] = "auto",
+    drop: Sequence[str | int] = (),
+    class_names: Sequence[str] | None = None,
+    missing: Literal["raise", "nan"] = "raise",
+    delimiter: str = ",",
+    encoding: str = "utf-8-sig",
+    dtype: Any = None,
+) -> Dataset:
+    """Read a table of numbers, one sample a line, with a column of labels if there is one.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    label : str or int, optional
+        The column of labels, by its name or by its position (−1 is the last). Whole numbers become int64, other
+        numbers floats; anything else is text, which becomes int64 codes and `class_names`.
+    header : bool or "auto"
+        Whether the first line holds the columns' names. "auto": it does if none of its fields is a number or a mark
+        for a missing value (the first field may be empty).
+    drop : sequence of str or int
+        Columns to leave out, such as an identifier.
+    class_names : sequence of str, optional
+        The text labels in the order of their codes; sorted, unless given. Labels are then always read as text.
+    missing : {"raise", "nan"}
+        What to do with a feature that is empty or one of NA, N/A, NaN, null, None, ?. A label must always be there.
+    delimiter, encoding : str
+        How the file is written.
+    dtype : float dtype, optional
+        Of the features; the library's default dtype unless given.
+
+    Returns
+    -------
+    Dataset
+        `x` of shape (N, features), and `y` of shape (N,) if there is a label column.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If lines differ in length, a value is missing or no number, a quote is not closed, or there is no data; the
+        message gives line and column.
+    ValueError
+        If a column asked for is not there.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from tensorgraph.data import read_csv
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "flowers.csv")
+    ...     _ = path.write_text("length,width,kind\\n5.1,3.5,rose\\n4.9,3.0,lily\\n")
+    ...     data = read_csv(path, label="kind")
+    >>> data
+    Dataset(flowers, 2 samples, x: float32[2, 2], y: int64[2], 2 classes)
+    >>> data.class_names, data.y
+    (('lily', 'rose'), array([1, 0]))
+    """
+    where = repr(os.fspath(path))
+    if missing not in ("raise", "nan"):
+        raise ValueError(f"missing is 'raise' or 'nan', got {missing!r}")
+    if header not in (True, False, "auto"):
+        raise ValueError(f"header is True, False or 'auto', got {header!r}")
+    with open(path, encoding=encoding, newline="") as file:
+        rows = _rows(csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True), where)
+        line, first = next(rows, (0, []))
+        if not first:
+            raise FileFormatError(f"{where} is empty; a table has at least one line of numbers")
+        named = _is_header(first) if header == "auto" else header
+        columns = _Columns(where, first if named else None, len(first), label, drop)
+        table = _Table(where, columns, missing)
+        if not named:
+            table.add(line, first)
+        for line, row in rows:
+            table.add(line, row)
+    return table.dataset(Path(path).stem, float_dtype(dtype), class_names)
+
+
+def _rows(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not blank, their fields without surrounding blanks, with their numbers."""
+    try:
+        for row in reader:
+            fields = [field.strip() for field in row]
+            if any(fields) or len(fields) > 1:
+                yield reader.line_num, fields
+    except csv.Error as error:
+        raise FileFormatError(
+            f"{where}, line {reader.line_num}: {error}; check the quotes and the delimiter"
+        ) from error
+    except UnicodeError as error:
+        raise FileFormatError(
+            f"{where}, after line {reader.line_num}: {error}; pass encoding=, or unpack the file if it is compressed"
+        ) from error
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    """Whether a line reads as names: no field is a number, and none is missing but the first."""
+    named = [field for i, field in enumerate(row) if i or field]
+    return bool(named) and all(_number(field) is None and field.lower() not in MISSING for field in named)
+
+
+def _number(field: str) -> float | None:
+    """The number that a field says, or None. Python's underscores are no part of a table's numbers."""
+    if "_" in field:
+        return None
+    try:
+        return float(field)
+    except ValueError:
+        return None
+
+
+class _Columns:
+    """Which column is the label, which are features, and what they are called."""
+
+    def __init__(
+        self, where: str, names: Sequence[str] | None, width: int, label: str | int | None, drop: Sequence[str | int]
+    ) -> None:
+        self.where, self.names, self.width = where, names, width
+        if isinstance(drop, str):
+            raise TypeError(f"drop is a sequence of columns, got the single string {drop!r}: pass [{drop!r}]")
+        self.label = None if label is None else self._position(label)
+        dropped = {self._position(column) for column in drop}
+        if self.label in dropped:
+            raise ValueError(f"column {label!r} is both the label and dropped; choose one")
+        self.features = [i for i in range(width) if i != self.label and i not in dropped]
+        if not self.features:
+            raise FileFormatError(f"{where} has no column of features: its {width} columns are label or dropped")
+
+    def _position(self, column: str | int) -> int:
+        known = f"{self.width} columns" if self.names is None else f"the columns {', '.join(map(repr, self.names))}"
+        if isinstance(column, str):
+            if self.names is None:
+                raise ValueError(
+                    f"{self.where} has no header line to look {column!r} up in; pass a position, or header=True"
+                )
+            if column not in self.names:
+                raise ValueError(f"{self.where} has no column {column!r}; it has {known}")
+            if self.names.count(column) > 1:
+                raise ValueError(f"{self.where} has several columns {column!r}; pass a position, counted from 0")
+            return self.names.index(column)
+        if not -self.width <= column < self.width:
+            raise ValueError(f"{self.where} has no column {column}; it has {known}, counted from 0")
+        return column % self.width
+
+    def told(self, i: int) -> str:
+        """A column as a message names it: counted from 1, as editors do, and by name."""
+        return f"column {i + 1}" + (f" ({self.names[i]!r})" if self.names is not None else "")
+
+
+class _Table:
+    """The values read so far, eight bytes each."""
+
+    def __init__(self, where: str, columns: _Columns, missing: str) -> None:
+        self.where, self.columns, self.missing = where, columns, missing
+        self.values = array("d")
+        self.labels: list[str] = []
+        self.lines = array("q")
+
+    def add(self, line: int, row: list[str]) -> None:
+        columns = self.columns
+        if len(row) != columns.width:
+            raise FileFormatError(
+                f"{self.where}, line {line}: {len(row)} fields, expected {columns.width} as in the first line; "
+                "check the delimiter and the quotes"
+            )
+        for i in columns.features:
+            self.values.append(self._value(line, i, row[i]))
+        if columns.label is not None:
+            text = row[columns.label]
+            if text.lower() in MISSING:
+                raise FileFormatError(
+                    f"{self.where}, line {line}, {columns.told(columns.label)}: the label is missing ({text!r}); "
+                    "fill it in or remove the line"
+                )
+            self.labels.append(text)
+        self.lines.append(line)
+
+    def _value(self, line: int, i: int, text: str) -> float:
+        if text.lower() in MISSING:
+            if self.missing == "nan":
+                return math.nan
+            raise FileFormatError(
+                f"{self.where}, line {line}, {self.columns.told(i)}: the value is missing ({text!r}); fill it in, "
+                "remove the line, or pass missing='nan'"
+            )
+        value = _number(text)
+        if value is None:
+            hint = "" if self.columns.label is not None else "; if this is the label, pass label="
+            raise FileFormatError(
+                f"{self.where}, line {line}, {self.columns.told(i)}: expected a number, got {text[:40]!r}{hint}; "
+                "a column of text can be left out with drop="
+            )
+        if math.isinf(value) and "inf" not in text.lower():
+            raise FileFormatError(f"{self.where}, line {line}, {self.columns.told(i)}: {text[:40]!r} is beyond float64")
+        return value
+
+    def dataset(self, name: str, dtype: np.dtype[Any], class_names: Sequence[str] | None) -> Dataset:
+        columns = self.columns
+        if not self.lines:
+            raise FileFormatError(f"{self.where} has a header and no data; a table has at least one line of numbers")
+        wide = np.array(self.values).reshape(len(self.lines), len(columns.features))
+        with np.errstate(over="ignore"):
+            x = wide.astype(dtype)
+        beyond = np.argwhere(np.isinf(x) & ~np.isinf(wide))
+        if len(beyond):
+            row, i = beyond[0]
+            told = columns.told(columns.features[i])
+            raise FileFormatError(
+                f"{self.where}, line {self.lines[row]}, {told}: {wide[row, i]} is beyond {dtype}; pass dtype='float64'"
+            )
+        names = None if columns.names is None else tuple(columns.names[i] for i in columns.features)
+        if columns.label is None:
+            return Dataset(x, None, None, names, name)
+        y, classes = self._labels(dtype, class_names)
+        return Dataset(x, y, classes, names, name)
+
+    def _labels(self, dtype: np.dtype[Any], class_names: Sequence[str] | None) -> tuple[Array, tuple[str, ...] | None]:
+        if class_names is None:
+            numbers = [_number(text) for text in self.labels]
+            if all(number is not None and math.isfinite(number) for number in numbers):
+                return self._numeric_labels(dtype)
+            class_names = sorted(set(self.labels))
+        codes = {text: code for code, text in enumerate(class_names)}
+        for line, text in zip(self.lines, self.labels):
+            if text not in codes:
+                known = ", ".join(map(repr, class_names))
+                raise FileFormatError(
+                    f"{self.where}, line {line}: the label {text[:40]!r} is not among the class names {known}"
+                )
+        return np.array([codes[text] for text in self.labels], np.int64), tuple(class_names)
+
+    def _numeric_labels(self, dtype: np.dtype[Any]) -> tuple[Array, None]:
+        try:
+            whole = [int(text) for text in self.labels]
+        except ValueError:
+            return np.array([float(text) for text in self.labels]).astype(dtype), None
+        for line, value in zip(self.lines, whole):
+            if not INT64.min <= value <= INT64.max:
+                raise FileFormatError(
+                    f"{self.where}, line {line}: the label {value} is beyond int64; pass class_names= to read text"
+                )
+        return np.array(whole, np.int64), None

@@ -1,0 +1,251 @@
+"""`Graph`: a computation as a value.
+
+Flat, immutable, typed single assignments: inputs, cells, constants, equations, writes, outputs. Nothing here runs
+anything; see `evaluate.py` and `trace.py` for that, `text.py` for how it prints and `check.py` for what must hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval
+from tensorgraph.tree import Treedef
+
+if TYPE_CHECKING:
+    from tensorgraph.op import Op
+
+__all__ = ["Atom", "CellDecl", "Equation", "Graph", "Literal", "Source", "Var", "Write"]
+
+
+class Var:
+    """A variable of a graph: assigned once, typed by its aval. Compared by identity."""
+
+    __slots__ = ("aval", "name")
+
+    def __init__(self, aval: Aval, name: str | None = None) -> None:
+        self.aval = aval
+        self.name = name  # the user's name for it, where known; printed names are made unique by `text.py`
+
+    def __repr__(self) -> str:
+        return f"{self.name or '_'}: {self.aval}"
+
+
+class Literal:
+    """A Python scalar (weakly typed) or None where an op's input stands in an equation."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bool | int | float | None) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+Atom = Var | Literal | tuple[Var | Literal, ...]  # a tuple is a list input, as of concatenate
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A user's line: file, line number, function name."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellDecl:
+    """A mutable cell that a graph reads or writes, declared by path and type; its array is never held.
+
+    `var` stands for the cell's value at entry. `kind` is ``"parameter"`` or ``"buffer"``; `initialiser` is a catalogue
+    call such as ``"zeros()"`` or None; `requires_grad` is False for buffers and frozen parameters.
+    """
+
+    path: str
+    var: Var
+    kind: str
+    initialiser: str | None = None
+    requires_grad: bool = False
+
+    @property
+    def aval(self) -> Aval:
+        return self.var.aval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Equation:
+    """``outputs = op(*inputs, **attrs)``, with where it came from.
+
+    `scope` is the module path (``"layers.0"``, ``""`` at the top), `source` the user's line.
+    """
+
+    op: Op
+    inputs: tuple[Atom, ...]
+    attrs: Mapping[str, Any]
+    outputs: tuple[Var, ...]
+    scope: str = ""
+    source: Source | None = None
+
+    def atoms(self) -> Iterator[Var | Literal]:
+        """Inputs in order, list inputs flattened."""
+        for atom in self.inputs:
+            if isinstance(atom, tuple):
+                yield from atom
+            else:
+                yield atom
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Write:
+    """``cell.assign(value)``, committed after the last equation. `cell` is the declaration's `var`."""
+
+    cell: Var
+    value: Var | Literal
+    source: Source | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A computation as a value. Made by `tensorgraph.trace` and `tensorgraph.graph`.
+
+    Attributes
+    ----------
+    inputs : tuple of Var
+        One an array leaf of the traced function's arguments.
+    cells : tuple of CellDecl
+        Parameters and buffers that the computation reads or writes.
+    consts : mapping of Var to ndarray
+        Captured arrays (read-only).
+    equations : tuple of Equation
+        In order; each variable is assigned once.
+    writes : tuple of Write
+    outputs : tuple of Var or Literal
+    in_tree, out_tree : Treedef
+        How arguments and results nest.
+    name : str
+    """
+
+    inputs: tuple[Var, ...]
+    cells: tuple[CellDecl, ...]
+    consts: Mapping[Var, np.ndarray[Any, Any]]
+    equations: tuple[Equation, ...]
+    writes: tuple[Write, ...]
+    outputs: tuple[Var | Literal, ...]
+    in_tree: Treedef
+    out_tree: Treedef
+    name: str = "f"
+    notes: tuple[str, ...] = field(default=(), repr=False)
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def key(self) -> tuple[Any, ...]:
+        """What equality and hash cover: ops, attributes with type and sign, avals, wiring, writes, cell paths,
+        container structure and digests of captured arrays; not names, scopes, files or lines."""
+        found = self._cache.get("key")
+        if found is None:
+            found = self._cache["key"] = _key(self)
+        return found  # type: ignore[no-any-return]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.key() == other.key()
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def check(self) -> Graph:
+        """Verify types, order, single assignment and writes; returns the graph. See `tensorgraph.graph.check`."""
+        from tensorgraph.graph.check import check
+
+        return check(self)
+
+    def __call__(self, *args: Any, state: Mapping[str, Any] | None = None) -> Any:
+        """Evaluate. Without cells returns the outputs; with cells, ``(outputs, new_state)`` for the given state."""
+        from tensorgraph.graph.evaluate import call
+
+        return call(self, args, state)
+
+    def bind(self, *owners: Any) -> Callable[..., Any]:
+        """A function of the graph's arguments that reads and writes the live cells of these modules or optimisers."""
+        from tensorgraph.graph.evaluate import bind
+
+        return bind(self, owners)
+
+    def __str__(self) -> str:
+        from tensorgraph.graph.text import to_text
+
+        return to_text(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Graph {self.name}: {len(self.inputs)} inputs, {len(self.cells)} cells, {len(self.equations)} equations, "
+            f"{len(self.writes)} writes, {len(self.outputs)} outputs>"
+        )
+
+    def draw(self, **options: Any) -> Any:
+        """A drawing of the graph; see `tensorgraph.draw`."""
+        from tensorgraph.viz import draw
+
+        return draw(self, **options)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from tensorgraph.viz import mimebundle
+
+        return mimebundle(self)
+
+
+def _typed(value: Any) -> Any:
+    """A hashable key in which 1, 1.0 and True differ, 0.0 and -0.0 differ, and nan equals nan."""
+    if isinstance(value, float):
+        return "float", value.hex()
+    if isinstance(value, (tuple, list)):
+        return type(value).__name__, tuple(_typed(item) for item in value)
+    if isinstance(value, dict):
+        return "dict", tuple((key, _typed(item)) for key, item in sorted(value.items()))
+    if isinstance(value, Graph):
+        return "graph", value.key()
+    return type(value).__name__, value
+
+
+def digest(array: np.ndarray[Any, Any]) -> str:
+    """Sixteen hexadecimal digits of an array's dtype, shape and bytes."""
+    h = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    h.update(np.ascontiguousarray(array).tobytes())
+    return h.hexdigest()[:16]
+
+
+def _key(graph: Graph) -> tuple[Any, ...]:
+    number: dict[Var, int] = {}
+
+    def define(var: Var) -> tuple[int, Aval]:
+        number[var] = len(number)
+        return number[var], var.aval
+
+    def use(atom: Atom | None) -> Any:
+        if isinstance(atom, tuple):
+            return tuple(use(a) for a in atom)
+        if isinstance(atom, Literal):
+            return "literal", _typed(atom.value)
+        return number[atom] if atom is not None else None
+
+    inputs = tuple(define(v) for v in graph.inputs)
+    cells = tuple((c.path, c.kind, c.requires_grad, define(c.var)) for c in graph.cells)
+    consts = tuple((define(v), digest(a)) for v, a in graph.consts.items())
+    equations = tuple(
+        (
+            eq.op.name,
+            tuple(use(a) for a in eq.inputs),
+            tuple((k, _typed(v)) for k, v in sorted(eq.attrs.items())),
+            tuple(define(v) for v in eq.outputs),
+        )
+        for eq in graph.equations
+    )
+    writes = tuple((number[w.cell], use(w.value)) for w in graph.writes)
+    return inputs, cells, consts, equations, writes, tuple(use(o) for o in graph.outputs), graph.in_tree, graph.out_tree

@@ -1,0 +1,610 @@
+"""The one door to Numba, opened on first use, and the few threads that kernels run on.
+
+A kernel is written as a plain Python function over arrays. `kernel` marks it, `helper` marks a scalar or row
+function that kernels call; nothing is imported or compiled until a kernel is called for the first time. Then the
+function is compiled once a signature, without the interpreter's lock, and kept in Numba's on-disk cache under a name
+that carries a digest of everything it is made of, so that an edit in any helper is seen. With ``NUMBA_DISABLE_JIT=1``
+the same bodies run as plain Python.
+
+Threads: kernels are serial machine code. `spread` runs one over blocks of rows on this module's own few threads,
+which sleep while there is nothing to do. So there is one pool, never two that fight; nothing spins beside BLAS, and
+several Python threads may enter at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "Helper",
+    "Kernel",
+    "available",
+    "blocks",
+    "compiled",
+    "helper",
+    "kernel",
+    "native",
+    "num_threads",
+    "reason",
+    "set_num_threads",
+    "spread",
+    "variants",
+]
+
+# never nnan or ninf: they would let the compiler assume NaN and infinity away
+FLAGS = frozenset({"nsz", "contract", "arcp"})
+# for a helper whose result has a signed zero
+EXACT_ZERO = frozenset({"contract"})
+# only for small helpers that add and compare, and subtract nothing: a plain sum vectorises with it
+SUMS = frozenset({"nsz", "contract", "reassoc"})
+
+_lock = threading.RLock()
+_numba: Any = None
+_reason: str | None = None
+
+
+def _open() -> Any:
+    """Import Numba once; the module, or None with the reason kept."""
+    global _numba, _reason
+    if _numba is None and _reason is None:
+        with _lock:
+            if _numba is None and _reason is None:
+                try:
+                    import numba
+                    import numba.extending
+
+                    _numba = numba
+                except Exception as error:  # a broken installation fails in many ways; all mean "not available"
+                    _reason = f"{type(error).__name__}: {error}"
+    return _numba
+
+
+def available() -> bool:
+    """Whether kernels can run. Never raises; `reason` tells why not.
+
+    Returns
+    -------
+    bool
+        True where Numba can be imported, also with its compiler switched off by ``NUMBA_DISABLE_JIT=1``.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph import jit
+    >>> jit.available() or jit.reason() is not None
+    True
+    """
+    return _open() is not None
+
+
+def reason() -> str | None:
+    """Why kernels cannot run: the error that importing Numba gave; None where they can."""
+    _open()
+    return _reason
+
+
+def compiled() -> bool:
+    """Whether kernels run as machine code (False without Numba, and under ``NUMBA_DISABLE_JIT=1``)."""
+    numba = _open()
+    return numba is not None and not numba.config.DISABLE_JIT
+
+
+def _required() -> Any:
+    numba = _open()
+    if numba is None:
+        raise ImportError(
+            f"this kernel needs Numba, which cannot be imported ({_reason}); install a Numba that fits this NumPy, "
+            'or choose the composed form with impl="composed"'
+        )
+    return numba
+
+
+# ---------------------------------------------------------------------------------------------- kernels and helpers
+
+
+class Helper:
+    """A function called from kernels: inlined there, plain Python elsewhere.
+
+    Made by `helper`, `variants` or `native`. Calling it from Python runs the Python form.
+    """
+
+    __slots__ = ("_built", "_make", "digest", "name", "python")
+
+    def __init__(self, python: Callable[..., Any], make: Callable[[Any], Any], digest: Callable[[], str]) -> None:
+        self.python = python
+        self.name = python.__name__
+        self.digest = digest
+        self._make = make
+        self._built: Any = None
+
+    def __call__(self, *args: Any) -> Any:
+        return self.python(*args)
+
+    def __repr__(self) -> str:
+        return f"<helper {self.name}>"
+
+    def built(self, numba: Any) -> Any:
+        """What a kernel's globals hold in this helper's place when Numba compiles it."""
+        if self._built is None:
+            self._built = self._make(numba)
+        return self._built
+
+
+class Kernel:
+    """A function over arrays, compiled at its first call.
+
+    ``call`` is the entry for drivers: after the first call it is the compiled dispatcher itself, so that calling a
+    kernel costs one attribute and Numba's own unboxing.
+
+    Attributes
+    ----------
+    call : callable
+        Runs the kernel; compiles at first.
+    python : callable
+        The function as it was written.
+    """
+
+    __slots__ = ("call", "flags", "name", "python")
+
+    def __init__(self, python: types.FunctionType, flags: frozenset[str]) -> None:
+        self.python = python
+        self.name = python.__name__
+        self.flags = flags
+        self.call: Callable[..., Any] = self._first
+
+    def __call__(self, *args: Any) -> Any:
+        return self.call(*args)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}>"
+
+    def _first(self, *args: Any) -> Any:
+        self.open()
+        return self.call(*args)
+
+    def open(self) -> Callable[..., Any]:
+        """Get the callable ready, without compiling a signature yet.
+
+        Returns
+        -------
+        callable
+            Numba's dispatcher, or the plain function where the compiler is switched off.
+
+        Raises
+        ------
+        ImportError
+            Where Numba cannot be imported.
+        """
+        numba = _required()
+        with _lock:
+            if self.call == self._first:
+                if numba.config.DISABLE_JIT:
+                    self.call = _quiet(self.python)
+                else:
+                    digest = _digest(self.python, self.flags)
+                    self.call = _compile(numba, self.python, digest, cache=True, nogil=True, fastmath=set(self.flags))
+        return self.call
+
+
+def kernel(
+    fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
+) -> Any:
+    """Mark a function over arrays as a kernel, compiled at its first call.
+
+    Parameters
+    ----------
+    fn : function, optional
+        The plain Python body. It may call helpers that are globals of its module under their own names.
+    flags : iterable of str, optional
+        LLVM's fast-math flags.
+
+    Returns
+    -------
+    Kernel
+        Or a decorator, where `fn` is not given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tensorgraph import jit
+    >>> def double(x, y):
+    ...     for i in range(x.size):
+    ...         y[i] = 2 * x[i]
+    >>> k = jit.kernel(double)
+    >>> y = np.empty(3)
+    >>> k(np.arange(3.0), y)
+    >>> y
+    array([0., 2., 4.])
+    """
+    chosen = _checked(flags)
+    if fn is None:
+        return lambda f: Kernel(f, chosen)
+    return Kernel(fn, chosen)  # type: ignore[arg-type]
+
+
+def helper(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, inline: bool = True) -> Any:
+    """Mark a function that kernels call.
+
+    Parameters
+    ----------
+    fn : function, optional
+        The plain Python body; it may call other helpers.
+    flags : iterable of str, optional
+        LLVM's fast-math flags of this body. They stay with it where it is inlined: ``jit.SUMS`` lets a plain sum
+        vectorise inside a kernel whose other arithmetic keeps its order.
+    inline : bool, optional
+        Put the body into its caller always; a scalar function needs it for the caller's loop to vectorise.
+
+    Returns
+    -------
+    Helper
+        Or a decorator, where `fn` is not given.
+    """
+    chosen = _checked(flags)
+
+    def mark(f: Any) -> Helper:
+        options = dict(fastmath=set(chosen), nogil=True, forceinline=inline)
+        return Helper(
+            f,
+            make=lambda numba: _compile(numba, f, _digest(f, chosen), **options),
+            digest=lambda: _digest(f, chosen),
+        )
+
+    return mark if fn is None else mark(fn)
+
+
+def variants(name: str, narrow: Helper, wide: Helper, kind: str = "float") -> Helper:
+    """One scalar function made of two: the argument's type chooses.
+
+    Parameters
+    ----------
+    name : str
+        Name of the function.
+    narrow, wide : Helper
+        The forms for 32 and 64 bits, each of one argument ``x``.
+    kind : {"float", "int"}, optional
+        Kind of the argument.
+
+    Returns
+    -------
+    Helper
+        Called from Python, a number of 32 bits goes to the first form, any other to the second.
+    """
+    small, large = getattr(np, kind + "32"), getattr(np, kind + "64")
+
+    def python(x: Any) -> Any:
+        return narrow.python(x) if isinstance(x, small) else wide.python(large(x))
+
+    python.__name__ = python.__qualname__ = name
+
+    def make(numba: Any) -> Any:
+        first, second = narrow.built(numba), wide.built(numba)
+        types = numba.types
+
+        def stub(x: Any) -> Any:
+            raise NotImplementedError
+
+        stub.__name__ = stub.__qualname__ = name
+
+        def choose(x: Any) -> Any:
+            if x == getattr(types, kind + "32"):
+                return first.py_func
+            return second.py_func if x == getattr(types, kind + "64") else None
+
+        choose.__annotations__ = {}  # Numba compares the signatures of the choice and of what is chosen
+        options = dict(first.targetoptions)
+        options.pop("nopython", None)
+        numba.extending.overload(stub, jit_options=options)(choose)
+        return stub
+
+    return Helper(python, make, digest=lambda: f"{name}({narrow.digest()},{wide.digest()})")
+
+
+def native(python: Callable[..., Any], make: Callable[[Any], Any], version: str) -> Helper:
+    """A helper whose compiled form is made by hand, such as an intrinsic.
+
+    Parameters
+    ----------
+    python : callable
+        The plain Python form.
+    make : callable
+        ``make(numba)`` gives what compiled callers call.
+    version : str
+        Changes whenever `make` does: part of the cache's name of every caller.
+
+    Returns
+    -------
+    Helper
+    """
+    return Helper(python, make, digest=lambda: f"{python.__name__}:{version}")
+
+
+def _checked(flags: Iterable[str]) -> frozenset[str]:
+    chosen = frozenset(flags)
+    if wrong := chosen - {"nsz", "contract", "arcp", "reassoc", "afn"}:
+        raise ValueError(f"fast-math flags {sorted(wrong)} would change the meaning of NaN or infinity, or are unknown")
+    return chosen
+
+
+def _quiet(python: Callable[..., Any]) -> Callable[..., Any]:
+    """Plain Python with the floating-point warnings of NumPy's scalars silenced, as in machine code."""
+
+    def call(*args: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return python(*args)
+
+    return call
+
+
+def _names(code: types.CodeType) -> set[str]:
+    found = set(code.co_names)
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            found |= _names(const)
+    return found
+
+
+def _digest(fn: Any, flags: frozenset[str]) -> str:
+    """Digest of a function's code, its flags, the constants it reads and the helpers it calls, all the way down."""
+    code: types.CodeType = fn.__code__
+    parts = [fn.__name__, code.co_code.hex(), repr(code.co_names), repr(sorted(flags))]
+    parts += [repr(const) for const in code.co_consts if not isinstance(const, types.CodeType)]
+    parts += [const.co_code.hex() for const in code.co_consts if isinstance(const, types.CodeType)]
+    for name in sorted(_names(code)):
+        value = fn.__globals__.get(name)
+        if isinstance(value, Helper):
+            parts.append(f"{name}={value.digest()}")
+        elif isinstance(value, (bool, int, float, tuple, np.generic)):
+            parts.append(f"{name}={type(value).__name__}:{value!r}")
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def _compile(numba: Any, fn: Any, digest: str, *, cache: bool = False, **options: Any) -> Any:
+    """Numba's dispatcher of a copy of `fn` whose globals hold compiled helpers in place of `Helper` objects."""
+    with _lock:
+        scope = dict(fn.__globals__)
+        for name in _names(fn.__code__):
+            if isinstance(value := scope.get(name), Helper):
+                scope[name] = value.built(numba)
+        # the digest in the name is in the cache's file name: an edited helper is never served from an old file
+        copy = types.FunctionType(fn.__code__, scope, f"{fn.__name__}_{digest}", fn.__defaults__, fn.__closure__)
+        copy.__module__ = fn.__module__
+        copy.__qualname__ = copy.__name__
+        # dividing by zero gives infinity or NaN as in NumPy; a check would also keep loops from vectorising
+        dispatcher = numba.njit(error_model="numpy", **options)(copy)
+        if cache:
+            try:
+                dispatcher.enable_caching()
+                dispatcher._cache = _Tolerant(dispatcher._cache)
+            except (RuntimeError, OSError, AttributeError):
+                pass  # nowhere to write, or no file behind the function: compile anew in each process
+        return dispatcher
+
+
+class _Tolerant:
+    """Numba's on-disk cache, except that a full disk or a damaged file means "not cached", never an error."""
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return self._cache.load_overload(sig, target_context)
+        except Exception:  # whatever a damaged file makes unpickling raise
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            self._cache.save_overload(sig, data)
+        except Exception:  # OSError of all kinds, and a damaged index that cannot be extended
+            return
+
+
+# ------------------------------------------------------------------------------------------------------- arrays
+
+
+class _Window:
+    """Stands for the memory of an array that is marked read-only; keeps it alive."""
+
+    __slots__ = ("__array_interface__", "owner")
+
+    def __init__(self, owner: np.ndarray[Any, Any]) -> None:
+        self.owner = owner
+        interface = dict(owner.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def uniform(x: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """`x` as the one kind of array that kernels are compiled for: C-contiguous, aligned, native, not read-only.
+
+    Read-only arrays are another type for Numba and would compile every kernel twice. Kernels never write to what
+    they take as input, so the mark is dropped without a copy.
+
+    Parameters
+    ----------
+    x : ndarray
+        Any layout.
+    dtype : dtype
+        Wanted dtype.
+
+    Returns
+    -------
+    ndarray
+        `x` itself where it is so already, a view where only the mark is in the way, else a copy.
+    """
+    if x.dtype is dtype and x.flags.carray and type(x) is np.ndarray:
+        return x
+    x = np.require(x, dtype, ["C", "A", "E"]).reshape(x.shape)
+    return x if x.flags.writeable else np.asarray(_Window(x))
+
+
+# ------------------------------------------------------------------------------------------------------ threads
+
+
+def _default_threads() -> int:
+    told = os.environ.get("TENSORGRAPH_NUM_THREADS", "")
+    if told.isdigit() and int(told) > 0:
+        return int(told)
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this operating system
+        return os.cpu_count() or 1
+
+
+_threads = _default_threads()
+_running = threading.Lock()
+_workers: list[_Worker] = []
+
+
+class _Worker(threading.Thread):
+    """A thread that sleeps until `start` gives it something to call, and then until the next time."""
+
+    def __init__(self) -> None:
+        super().__init__(name="tensorgraph-kernels", daemon=True)
+        self._go = threading.Lock()
+        self._done = threading.Lock()
+        self._go.acquire()
+        self._done.acquire()
+        self._task: tuple[Callable[..., Any], tuple[int, int, int]] | None = None
+        self.error: BaseException | None = None
+        super().start()
+
+    def run(self) -> None:
+        while True:
+            self._go.acquire()
+            assert self._task is not None
+            call, args = self._task
+            try:
+                call(*args)
+            except BaseException as error:
+                self.error = error
+            self._task = None
+            del call
+            self._done.release()
+
+    def begin(self, call: Callable[..., Any], args: tuple[int, int, int]) -> None:
+        self.error = None
+        self._task = call, args
+        self._go.release()
+
+    def wait(self) -> None:
+        self._done.acquire()
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads."""
+    global _running
+    _workers.clear()
+    _running = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def num_threads() -> int:
+    """How many threads a kernel may use: the processors given to this process, or ``TENSORGRAPH_NUM_THREADS``."""
+    return _threads
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a kernel may use, process-wide.
+
+    Parameters
+    ----------
+    n : int
+        At least 1; 1 keeps all kernels in the calling thread.
+    """
+    global _threads
+    if n < 1:
+        raise ValueError(f"the number of threads must be at least 1, got {n}")
+    _threads = int(n)
+
+
+def blocks(rows: int, cost: float, threshold: float = 250e-6, multiple: int = 1) -> list[tuple[int, int]]:
+    """Cut a range of rows into one block a thread, or leave it whole where waking threads costs more than it saves.
+
+    Parameters
+    ----------
+    rows : int
+        Length of the range.
+    cost : float
+        Estimate of the serial time, in seconds.
+    threshold : float, optional
+        Serial time from which two threads are faster: waking one and waiting for it takes about 60 microseconds.
+    multiple : int, optional
+        Blocks begin at multiples of this.
+
+    Returns
+    -------
+    list of (int, int)
+        Half-open blocks in order; never an empty list.
+    """
+    if cost < threshold or _threads == 1 or rows < 2 * multiple:
+        return [(0, rows)]
+    n = min(_threads, rows // multiple)
+    # another thread is worth its waking only if it takes over half of the threshold
+    n = max(1, min(n, int(cost / (0.5 * threshold))))
+    step = -(-rows // (n * multiple)) * multiple
+    return [(lo, min(lo + step, rows)) for lo in range(0, rows, step)]
+
+
+def spread(call: Callable[[int, int, int], Any], parts: list[tuple[int, int]]) -> None:
+    """Call ``call(k, lo, hi)`` for every block, one thread a block, and wait for all.
+
+    Where the threads are busy with another Python thread's kernel, the blocks run one after the other here: nothing
+    waits for them, and the result is the same.
+
+    Parameters
+    ----------
+    call : callable
+        Runs a kernel on rows `lo` to `hi`; `k` is the block's number, for partial results.
+    parts : list of (int, int)
+        From `blocks`.
+
+    Raises
+    ------
+    Exception
+        The first error of a block, after all have ended.
+    """
+    if len(parts) == 1 or not (running := _running).acquire(blocking=False):
+        for k, (lo, hi) in enumerate(parts):
+            call(k, lo, hi)
+        return
+    try:
+        while len(_workers) < len(parts) - 1:
+            _workers.append(_Worker())
+        begun = []
+        errors: list[BaseException] = []
+        try:
+            for k, (lo, hi) in enumerate(parts[1:], 1):
+                _workers[k - 1].begin(call, (k, lo, hi))
+                begun.append(_workers[k - 1])
+            call(0, *parts[0])
+        except BaseException as error:
+            errors.append(error)
+        for worker in begun:
+            while True:
+                try:
+                    worker.wait()
+                    break
+                except BaseException as error:  # an interrupt: the arrays are in use until the block has ended
+                    errors.append(error)
+            if worker.error is not None:
+                errors.append(worker.error)
+                worker.error = None
+    finally:
+        running.release()
+    if errors:
+        raise errors[0]

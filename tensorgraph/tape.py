@@ -1,0 +1,123 @@
+"""The tape: what is kept of each recorded operation until its gradient has been taken.
+
+A `Node` holds no output, only what its rules name. Its creation number is already a topological order. The user's line
+is kept as a code object and an instruction offset and resolved only when somebody looks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import weakref
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Leaf", "Node", "Projection", "source_of", "user_frame", "user_source"]
+
+next_number = itertools.count(1).__next__
+getframe = sys._getframe
+
+# packages whose frames are ours and never the user's; sub-packages add themselves by being imported under this name
+INTERNAL: set[str] = {
+    f"tensorgraph{sub}"
+    for sub in ("", ".ops", ".ops.kernels", ".graph", ".compile", ".nn", ".optim", ".data", ".train", ".tune", ".dist",
+                ".viz")
+}  # fmt: skip
+
+Hook = Callable[[Any], Any]
+HOOKS: weakref.WeakKeyDictionary[Any, dict[int, Hook]] = weakref.WeakKeyDictionary()
+
+
+class Node:
+    """One recorded operation: the op, its parents in the graph, what its rules need, where the user called it."""
+
+    __slots__ = ("__weakref__", "attrs", "code", "dtype", "lasti", "number", "op", "parents", "saved", "scope", "shape")
+
+    op: Any
+    parents: tuple[Any, ...]
+    saved: tuple[Any, ...] | None
+    attrs: dict[str, Any]
+    number: int
+    shape: Any  # the output's, or a tuple of them for several outputs
+    dtype: Any
+    code: CodeType | None
+    lasti: int
+    scope: str
+
+
+class Leaf:
+    """Where gradients arrive: a tensor made with ``requires_grad=True``, or a parameter."""
+
+    __slots__ = ("__weakref__", "dtype", "grad", "name", "number", "shape", "user")
+
+    op = None
+    parents: tuple[Any, ...] = ()
+    saved: tuple[Any, ...] | None = ()
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], user: bool = True) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.grad: Any = None
+        self.name: str | None = None
+        self.number = next_number()
+        self.user = user  # False for a transform's own leaf: its gradient is handed over, never stored
+
+
+class Projection:
+    """One output of an op with several: passes its gradient on to the right slot."""
+
+    __slots__ = ("__weakref__", "dtype", "index", "number", "parents", "shape")
+
+    op = None
+    saved: tuple[Any, ...] | None = ()
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.parents = (node,)
+        self.index = index
+        self.shape = node.shape[index]
+        self.dtype = node.dtype[index]
+        self.number = next_number()
+
+
+def user_frame(depth: int = 1) -> Any:
+    """The nearest frame outside the package, or None."""
+    frame = getframe(depth)
+    while frame is not None and frame.f_globals.get("__package__") in INTERNAL:
+        frame = frame.f_back
+    return frame
+
+
+def source_of(code: CodeType | None, lasti: int) -> tuple[str, int, str] | None:
+    """File, line and function of an instruction."""
+    if code is None:
+        return None
+    line = code.co_firstlineno
+    for start, stop, number in code.co_lines():
+        if start <= lasti < stop and number is not None:
+            line = number
+            break
+    return code.co_filename, line, code.co_qualname
+
+
+def user_source() -> tuple[str, int, str] | None:
+    """File, line and function of the user's call that is running now."""
+    frame = user_frame(2)
+    return None if frame is None else source_of(frame.f_code, frame.f_lasti)
+
+
+def describe_source(source: tuple[str, int, str] | None) -> str:
+    """``" (train.py:12)"``, or nothing where the line is not known."""
+    return f" ({source[0]}:{source[1]})" if source else ""
+
+
+def describe_node(node: Any) -> str:
+    """An op and where it was called, for messages."""
+    if type(node) is Projection:
+        node = node.parents[0]
+    if type(node) is Leaf:
+        return f"leaf {node.name or ''}".strip()
+    where = source_of(node.code, node.lasti)
+    return f"{node.op.name}{describe_source(where)}"
