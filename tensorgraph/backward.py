@@ -210,6 +210,13 @@ def reachable(roots: list[Any]) -> list[Any]:
     return sorted(seen, key=_number, reverse=True)
 
 
+def wanted_outside(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
+    """Whether these tensors depend on anything but `own` that somebody may want a gradient of."""
+    mine = {t._node for t in own}
+    roots = [t._node for t in tensors if t._node is not None]
+    return any(type(node) is Leaf and node.live and node not in mine for node in reachable(roots))
+
+
 def leading_to(order: list[Any], targets: set[Any]) -> set[Any]:
     """Those of the nodes from which a target is reached."""
     needed: set[Any] = set()
@@ -236,8 +243,9 @@ def run(
     if create_graph is None:
         assert targets is not None
         create_graph = any(isinstance(g, Tensor) and g._node is not None for _, g in roots) or any(
-            type(node) is Leaf and node not in targets for node in order
+            type(node) is Leaf and node.live and node not in targets for node in order
         )
+    retain = retain or create_graph  # a recorded pass leads back through the same nodes
     table = Table()
     result: dict[Any, Any] = {}
     debug = modes.current().debug_nans
@@ -461,6 +469,7 @@ def vjp_of_vjp(
             return alias.public(t)
         t = wrap(t._value)
         t._node = Leaf(t.shape, t.dtype, user=False)
+        t._node.live = False
         return t
 
     with modes.use(grad=True):

@@ -215,9 +215,16 @@ def save_tensors(
     (array([[1., 0.],
            [0., 1.]]), 7, {'classes': ['cat', 'dog']})
     """
+    if type(format) is not str or type(version) is not int or version < 1:
+        raise TypeError(f"format is a string and version a whole number from 1, got {format!r} and {version!r}")
     safetensors = _safetensors()
     plain = {_name(name): _plain_array(name, value) for name, value in arrays.items()}
-    envelope: dict[str, Any] = {"format": format, "version": version, "names": list(plain), "metadata": metadata or {}}
+    envelope: dict[str, Any] = {
+        "format": format,
+        "version": version,
+        "names": list(plain),
+        "metadata": dict(metadata or {}),
+    }
     _check_json(envelope["metadata"], "metadata")
     envelope = json.loads(_to_json(envelope))  # as it will be read, so that the checksum is over the same text
     envelope["crc32"] = _checksum(envelope, plain)
@@ -320,13 +327,8 @@ def _plain_array(name: str, value: Any) -> np.ndarray[Any, Any]:
 
 
 def _to_json(value: Any) -> str:
-    return json.dumps(value, default=_scalar, separators=(",", ":"))
-
-
-def _scalar(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+    # NumPy's scalars are all that `_check_json` lets through and json does not know
+    return json.dumps(value, default=lambda scalar: scalar.item(), separators=(",", ":"))
 
 
 def _check_json(value: Any, where: str, depth: int = 0) -> None:

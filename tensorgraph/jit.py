@@ -151,10 +151,11 @@ class Kernel:
         The function as it was written.
     """
 
-    __slots__ = ("call", "flags", "name", "python")
+    __slots__ = ("apart", "call", "flags", "name", "python")
 
-    def __init__(self, python: types.FunctionType, flags: frozenset[str]) -> None:
+    def __init__(self, python: types.FunctionType, flags: frozenset[str], apart: bool) -> None:
         self.python = python
+        self.apart = apart
         self.name = python.__name__
         self.flags = flags
         self.call: Callable[..., Any] = self._first
@@ -189,13 +190,15 @@ class Kernel:
                     self.call = _quiet(self.python)
                 else:
                     digest = _digest(self.python, self.flags)
-                    self.call = _compile(numba, self.python, digest, cache=True, nogil=True, fastmath=set(self.flags))
+                    options = dict(nogil=True, fastmath=set(self.flags))
+                    if self.apart:
+                        options["pipeline_class"] = _apart()
+                        digest += "_apart"
+                    self.call = _compile(numba, self.python, digest, cache=True, **options)
         return self.call
 
 
-def kernel(
-    fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
-) -> Any:
+def kernel(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, apart: bool = False) -> Any:
     """Mark a function over arrays as a kernel, compiled at its first call.
 
     Parameters
@@ -204,6 +207,9 @@ def kernel(
         The plain Python body. It may call helpers that are globals of its module under their own names.
     flags : iterable of str, optional
         LLVM's fast-math flags.
+    apart : bool, optional
+        Promise that no array the kernel writes shares memory with another argument. It then vectorises without
+        checking, also with many arrays.
 
     Returns
     -------
@@ -225,8 +231,8 @@ def kernel(
     """
     chosen = _checked(flags)
     if fn is None:
-        return lambda f: Kernel(f, chosen)
-    return Kernel(fn, chosen)  # type: ignore[arg-type]
+        return lambda f: Kernel(f, chosen, apart)
+    return Kernel(fn, chosen, apart)  # type: ignore[arg-type]
 
 
 def helper(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, inline: bool = True) -> Any:
@@ -386,6 +392,20 @@ def _compile(numba: Any, fn: Any, digest: str, *, cache: bool = False, **options
             except (RuntimeError, OSError, AttributeError):
                 pass  # nowhere to write, or no file behind the function: compile anew in each process
         return dispatcher
+
+
+def _apart() -> Any:
+    """Numba's compiler with the promise that arrays do not overlap, which is an internal flag of Numba's."""
+    from numba.core import compiler
+
+    class Apart(compiler.Compiler):  # type: ignore[misc]
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            if hasattr(self.state.flags, "noalias"):
+                self.state.flags = self.state.flags.copy()
+                self.state.flags.noalias = True
+
+    return Apart
 
 
 class _Tolerant:

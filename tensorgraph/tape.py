@@ -51,7 +51,7 @@ class Node:
 class Leaf:
     """Where gradients arrive: a tensor made with ``requires_grad=True``, or a parameter."""
 
-    __slots__ = ("__weakref__", "dtype", "grad", "name", "number", "shape", "user")
+    __slots__ = ("__weakref__", "dtype", "grad", "live", "name", "number", "owner", "shape", "user")
 
     op = None
     parents: tuple[Any, ...] = ()
@@ -62,8 +62,10 @@ class Leaf:
         self.dtype = dtype
         self.grad: Any = None
         self.name: str | None = None
+        self.owner: Any = None  # weak reference to the parameter
         self.number = next_number()
         self.user = user  # False for a transform's own leaf: its gradient is handed over, never stored
+        self.live = True  # False once its transform is over: nobody will ask for this gradient any more
 
 
 class Projection:

@@ -6,6 +6,7 @@ Operators and methods that compute (``+``, ``.sum()``, ``[...]``) are attached b
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -556,7 +557,13 @@ class Parameter(Cell):
         self._setup(data, dtype, name)
         if requires_grad:
             require_float(self._value.dtype, "Parameter")
-            self._node = Leaf(self._value.shape, self._value.dtype)
+            self.requires_grad_()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        Tensor.requires_grad_(self, requires_grad)
+        if self._node is not None:
+            self._node.owner = weakref.ref(self)
+        return self
 
     def __deepcopy__(self, memo: Any) -> Parameter:
         return Parameter(self._value, name=self.name, requires_grad=self._node is not None)

@@ -14,7 +14,7 @@ import numpy as np
 from tensorgraph.jit import SUMS, helper, uniform
 from tensorgraph.ops.kernels.bits import ordered, unordered
 
-__all__ = ["CHUNK", "NARROW", "TILE", "as_rows", "dot", "find", "from_rows", "peak", "tail", "total", "work_dtype"]
+__all__ = ["CHUNK", "NARROW", "TILE", "as_rows", "dot", "find", "from_rows", "peak", "tail", "total", "wide_total", "work_dtype"]
 
 Array = np.ndarray[Any, Any]
 
@@ -101,6 +101,15 @@ def total(row: Any) -> Any:
     s = np.float64(0.0)
     for j in range(0, row.size, CHUNK):
         s += _sum(row[j : j + CHUNK])
+    return s
+
+
+@helper(flags=SUMS, inline=False)
+def wide_total(row: Any) -> Any:
+    """Sum of a row of numbers that may cancel, added as float64."""
+    s = np.float64(0.0)
+    for j in range(row.size):
+        s += np.float64(row[j])
     return s
 
 

@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import blocks, helper, kernel, spread
-from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, as_rows, dot, find, from_rows, peak, tail, total, work_dtype
+from tensorgraph.ops.kernels.rows import (
+    CHUNK,
+    NARROW,
+    TILE,
+    as_rows,
+    dot,
+    find,
+    from_rows,
+    peak,
+    tail,
+    total,
+    wide_total,
+    work_dtype,
+)
 from tensorgraph.ops.kernels.scalar import exp_low, expm1, log1p
 
 __all__ = ["log_softmax_backward", "log_softmax_forward", "normalizers", "softmax_backward", "softmax_forward"]
@@ -136,7 +149,7 @@ def _log_softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
         for i in range(tile.size):
             tile[i] = exp_low(source[i])
         for r in range(start, stop):
-            s = total(g[r])
+            s = wide_total(g[r])
             scale = y.dtype.type(s)
             out = dx[r]
             for j in range(width):

@@ -131,6 +131,8 @@ class Graph:
     outputs : tuple of Var or Literal
     in_tree, out_tree : Treedef
         How arguments and results nest.
+    statics : tuple of (position, value)
+        Arguments that are not tensors: baked into the graph.
     name : str
     """
 
@@ -142,6 +144,7 @@ class Graph:
     outputs: tuple[Var | Literal, ...]
     in_tree: Treedef
     out_tree: Treedef
+    statics: tuple[tuple[int, Any], ...] = ()
     name: str = "f"
     notes: tuple[str, ...] = field(default=(), repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -248,4 +251,6 @@ def _key(graph: Graph) -> tuple[Any, ...]:
         for eq in graph.equations
     )
     writes = tuple((number[w.cell], use(w.value)) for w in graph.writes)
-    return inputs, cells, consts, equations, writes, tuple(use(o) for o in graph.outputs), graph.in_tree, graph.out_tree
+    outputs = tuple(use(o) for o in graph.outputs)
+    statics = tuple((i, _typed(v)) for i, v in graph.statics)
+    return inputs, cells, consts, equations, writes, outputs, graph.in_tree, graph.out_tree, statics

@@ -1,0 +1,543 @@
+"""Softmax cross-entropy from logits, forward and backward, for class indices and for probabilities.
+
+With logits z, target distribution q (one-hot for class indices), class weights w (1 where none are given), smoothing
+e and C classes::
+
+    q'_ic = (1 - e) q_ic + e / C
+    l_ic  = lse(z_i) - z_ic                       lse(z_i) = ln sum_c e^(z_ic)
+    L_i   = sum_c w_c q'_ic l_ic                  a term with w_c q'_ic = 0 and z_ic = -inf counts as 0
+    D     = number of valid rows                  reduction "mean" without weights, "batchmean"
+            sum_i sum_c w_c q_ic                  reduction "mean" with weights
+            1                                     "sum", "none"
+    L     = sum_i L_i / D
+
+An ignored row is no row: its loss and its gradients are exactly 0 and it is in no sum. The gradients, for a cotangent
+G of L (of L_i for "none", where D = 1), with p_ic = e^(z_ic - lse(z_i))::
+
+    dL/dz_ic = G / D (p_ic sum_k w_k q'_ik - w_c q'_ic)
+    dL/dq_ic = G / D (w_c (1 - e) l_ic - L w_c)   the part with L only where D depends on q and w
+    dL/dw_c  = G / D (sum_i q'_ic l_ic - L sum_i q_ic)
+
+The log-sum-exp is kept as a pair: the row's maximum m and ln sum_c e^(z_ic - m). As one number it would be rounded to
+the last place of m, which is 1e-3 at 1e4 in float32, and every p with it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit import blocks, helper, kernel, spread
+from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, as_rows, from_rows, total, work_dtype
+from tensorgraph.ops.kernels.scalar import exp_low, expm1
+from tensorgraph.ops.kernels.softmax import normalizers
+
+__all__ = ["cross_entropy_backward", "cross_entropy_check", "cross_entropy_forward"]
+
+Array = np.ndarray[Any, Any]
+
+# seconds a number, for the choice between one thread and several
+FORWARD, BACKWARD = 0.4e-9, 0.4e-9
+
+_NO_WEIGHT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+_NO_INDEX = np.empty(0, np.int64)
+_INT64 = np.dtype(np.int64)
+
+
+@helper
+def _added(x: Any, s: Any, c: Any) -> Any:
+    """Compensated sum: the new sum, and the new sum of what rounding lost."""
+    t = s + x
+    c += (s - t) + x if abs(s) >= abs(x) else (x - t) + s
+    return t, c
+
+
+@helper
+def _sum_up(losses: Any, lo: int, hi: int) -> Any:
+    s, c = np.float64(0.0), np.float64(0.0)
+    for r in range(lo, hi):
+        s, c = _added(np.float64(losses[r]), s, c)
+    # an infinite loss makes the lost part NaN
+    return s + c if c == c else s
+
+
+@kernel
+def _forward_index(
+    x: Any, target: Any, weight: Any, ignores: bool, ignored: int, lse: Any, losses: Any, lo: int, hi: int
+) -> Any:
+    """Losses of rows with one class each; their sum, the divisor, and how many targets are out of range."""
+    width = x.shape[1]
+    normalizers(x, lse, lo, hi)
+    divisor = np.float64(0.0)
+    wrong = 0
+    for r in range(lo, hi):
+        k = target[r]
+        if ignores and k == ignored:
+            losses[r] = 0
+        elif k < 0 or k >= width:
+            losses[r] = np.nan
+            wrong += 1
+        else:
+            w = weight[k] if weight.size else x.dtype.type(1)
+            divisor += w
+            # -inf with a weight of 0 counts as 0
+            l = (lse[0, r] - x[r, k]) + lse[1, r]
+            losses[r] = 0 if w == 0 and x[r, k] == -np.inf else w * l
+    return _sum_up(losses, lo, hi), divisor, wrong
+
+
+@kernel
+def _backward_index(
+    x: Any,
+    target: Any,
+    weight: Any,
+    ignores: bool,
+    ignored: int,
+    lse: Any,
+    g: Any,
+    scale: float,
+    dx: Any,
+    lo: int,
+    hi: int,
+) -> None:
+    """Gradient of rows with one class each; `g` holds one cotangent a row, or is empty."""
+    width = x.shape[1]
+    rows = TILE // width if width <= NARROW else 1
+    for start in range(lo, hi, rows):
+        stop = min(start + rows, hi)
+        if width <= NARROW:
+            for r in range(start, stop):
+                top, log = lse[0, r], lse[1, r]
+                for j in range(width):
+                    dx[r, j] = (x[r, j] - top) - log
+            tile = dx[start:stop].reshape((stop - start) * width)
+            for i in range(tile.size):
+                tile[i] = exp_low(tile[i])
+        for r in range(start, stop):
+            out = dx[r]
+            k = target[r]
+            if ignores and k == ignored:
+                for j in range(width):
+                    out[j] = 0
+                continue
+            w = weight[k] if weight.size else x.dtype.type(1)
+            coefficient = x.dtype.type(scale * w * (g[r] if g.size else 1.0))
+            top, log = lse[0, r], lse[1, r]
+            if width <= NARROW:
+                for j in range(width):
+                    out[j] *= coefficient
+            else:
+                row = x[r]
+                for j in range(width):
+                    out[j] = exp_low((row[j] - top) - log) * coefficient
+            # p - 1, which is small and accurate where the class is likely
+            out[k] = expm1((x[r, k] - top) - log) * coefficient
+
+
+@kernel
+def _forward_dense(
+    x: Any,
+    q: Any,
+    step: int,
+    slope: Any,
+    base: Any,
+    target: Any,
+    weight: Any,
+    ignores: bool,
+    ignored: int,
+    keep: float,
+    lse: Any,
+    losses: Any,
+    lo: int,
+    hi: int,
+) -> Any:
+    """Losses of rows with a coefficient ``slope_c q_rc + base_c`` for every class, and, where `target` is given,
+    ``keep`` times the weight more for one class. ``step`` is 0 where all rows share the first row of `q`."""
+    width = x.shape[1]
+    normalizers(x, lse, lo, hi)
+    scratch = np.empty(CHUNK, x.dtype)
+    divisor = np.float64(0.0)
+    wrong = 0
+    for r in range(lo, hi):
+        row, share = x[r], q[r * step]
+        top, log = lse[0, r], lse[1, r]
+        s = np.float64(0.0)
+        if target.size:
+            k = target[r]
+            if ignores and k == ignored:
+                losses[r] = 0
+                continue
+            if k < 0 or k >= width:
+                losses[r] = np.nan
+                wrong += 1
+                continue
+            w = weight[k] if weight.size else x.dtype.type(1)
+            divisor += w
+            a = x.dtype.type(keep * w)
+            s += 0 if a == 0 and row[k] == -np.inf else a * ((top - row[k]) + log)
+        for start in range(0, width, CHUNK):
+            n = min(CHUNK, width - start)
+            part, source = scratch[:n], row[start : start + n]
+            given, up, floor = share[start : start + n], slope[start : start + n], base[start : start + n]
+            for j in range(n):
+                a = up[j] * given[j] + floor[j]
+                l = (top - source[j]) + log
+                part[j] = x.dtype.type(0) if (a == 0) & (l == np.inf) else a * l
+            s += total(part)
+        losses[r] = s
+    return _sum_up(losses, lo, hi), divisor, wrong
+
+
+@kernel
+def _backward_dense(
+    x: Any,
+    q: Any,
+    step: int,
+    slope: Any,
+    base: Any,
+    target: Any,
+    weight: Any,
+    ignores: bool,
+    ignored: int,
+    keep: float,
+    lse: Any,
+    g: Any,
+    scale: float,
+    dx: Any,
+    lo: int,
+    hi: int,
+) -> None:
+    """Gradient of `_forward_dense`; `g` holds one cotangent a row, or is empty."""
+    width = x.shape[1]
+    for r in range(lo, hi):
+        row, share, out = x[r], q[r * step], dx[r]
+        a = x.dtype.type(0)
+        k = np.int64(0)
+        if target.size:
+            k = target[r]
+            if ignores and k == ignored:
+                for j in range(width):
+                    out[j] = 0
+                continue
+            a = x.dtype.type(keep * (weight[k] if weight.size else 1.0))
+        coefficient = x.dtype.type(scale * (g[r] if g.size else 1.0))
+        top, log = lse[0, r], lse[1, r]
+        for j in range(width):
+            out[j] = slope[j] * share[j] + base[j]
+        mass = x.dtype.type(total(out) + a)
+        out[k] += a
+        for j in range(width):
+            out[j] = (exp_low((row[j] - top) - log) * mass - out[j]) * coefficient
+
+
+def cross_entropy_check(target: Array, classes: int, ignore_index: int | None = None) -> None:
+    """Refuse targets that would give a silent wrong number. Runs without Numba.
+
+    Parameters
+    ----------
+    target : ndarray
+        Class indices (integer dtype) or probabilities (floating dtype).
+    classes : int
+        Number of classes C.
+    ignore_index : int, optional
+        An index that stands for "no target".
+
+    Raises
+    ------
+    ValueError
+        For an index outside [0, C), or a probability that is NaN, naming position and value.
+    """
+    if target.size == 0:
+        return
+    if target.dtype.kind == "f":
+        if np.isnan(np.add.reduce(target, axis=None)) and (bad := np.isnan(target)).any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"target probabilities must be numbers, but target{list(at)} is nan: look for a division by zero "
+                "or missing labels where the targets are made"
+            )
+        return
+    # as unsigned integers negative numbers are larger than any number of classes
+    unsigned = target.view(f"u{target.dtype.itemsize}") if target.dtype.kind == "i" else target
+    if np.maximum.reduce(unsigned, axis=None) < classes:
+        return
+    bad = (target < 0) | (target >= classes)
+    if ignore_index is not None:
+        bad &= target != ignore_index
+    if not bad.any():
+        return
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    where = ", ".join(map(str, at))
+    more = f" ({np.count_nonzero(bad)} such targets)" if np.count_nonzero(bad) > 1 else ""
+    remedy = "count classes from 0" if target[at] == classes else "give the logits one column a class"
+    if target[at] < 0:
+        remedy = f"pass ignore_index={int(target[at])} if it marks rows without a label"
+    raise ValueError(
+        f"class index target[{where}] = {int(target[at])} is outside [0, {classes}), the range of {classes} "
+        f"classes{more}: {remedy}"
+    )
+
+
+def _dense(
+    dtype: np.dtype[Any], target: Array, weight: Array, classes: int, axis: int, label_smoothing: float
+) -> tuple[Array, int, Array, Array, Array]:
+    """Arguments of the dense kernels: q, its step, slope, base and the index target (empty for probabilities)."""
+    w = weight if weight.size else np.ones(classes, dtype)
+    base = w * dtype.type(label_smoothing / classes)
+    if target.dtype.kind == "f":
+        slope = w * dtype.type(1.0 - label_smoothing)
+        return as_rows(target, axis, dtype), 1, slope, base, _NO_INDEX
+    return np.zeros((1, classes), dtype), 0, np.zeros(classes, dtype), base, _indices(target)
+
+
+def _indices(target: Array) -> Array:
+    if target.dtype is _INT64 and target.flags.carray and type(target) is np.ndarray:
+        return target if target.ndim == 1 else target.reshape(-1)
+    return np.array(target, np.int64).reshape(-1)
+
+
+def _weights(weight: Array | None, dtype: np.dtype[Any]) -> Array:
+    return _NO_WEIGHT[dtype] if weight is None else as_rows(weight[None], -1, dtype)[0]
+
+
+def cross_entropy_forward(
+    logits: Array,
+    target: Array,
+    weight: Array | None = None,
+    axis: int = -1,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    empty: str = "zero",
+) -> tuple[Array, Array, Array]:
+    """Softmax cross-entropy; the formulas are at the head of this module.
+
+    Parameters
+    ----------
+    logits : ndarray
+        float16, float32 or float64, of any layout.
+    target : ndarray
+        Class indices, integers of the logits' shape without `axis`, or probabilities, floats of the logits' shape.
+    weight : ndarray, optional
+        Weight of each class, shape (C,).
+    axis : int, optional
+        The axis of the classes.
+    ignore_index : int, optional
+        Rows whose target is this index count for nothing.
+    label_smoothing : float, optional
+        Part of the target distribution spread evenly over the classes.
+    reduction : {"mean", "batchmean", "sum", "none"}, optional
+        What becomes of the losses of the rows.
+    empty : {"zero", "nan"}, optional
+        The loss where the divisor is 0; ``"nan"`` gives 0/0.
+
+    Returns
+    -------
+    loss : ndarray
+        0-d, or of the logits' shape without `axis` for ``"none"``; at least float32.
+    lse : ndarray
+        Log-sum-exp of each row as an unrounded pair, shape (2, rows): the maximum, and the log of the sum of
+        exponentials after subtracting it. Their sum is the log-sum-exp.
+    divisor : ndarray
+        0-d, float64: what the sum of losses was divided by. 0 shows that nothing was valid.
+
+    Raises
+    ------
+    ValueError
+        For a class index outside [0, C).
+    """
+    dtype = work_dtype(logits.dtype)
+    axis %= logits.ndim
+    classes = logits.shape[axis]
+    shape = logits.shape[:axis] + logits.shape[axis + 1 :]
+    rows = math.prod(shape)
+    soft = target.dtype.kind == "f"
+    lse = np.empty((2, rows), dtype)
+    losses = np.empty(rows, dtype)
+    results: list[Any] = []
+    if rows and classes:
+        x = as_rows(logits, axis, dtype)
+        w = _weights(weight, dtype)
+        ignores = ignore_index is not None
+        ignored = ignore_index if ignore_index is not None else 0
+        parts = blocks(rows, x.size * FORWARD)
+        if soft or label_smoothing:
+            q, step, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
+            keep = 1.0 - label_smoothing
+            dense = _forward_dense.call
+            spread(
+                lambda k, lo, hi: results.append(
+                    dense(x, q, step, slope, base, index, w, ignores, ignored, keep, lse, losses, lo, hi)
+                ),
+                parts,
+            )
+        else:
+            index = _indices(target)
+            run = _forward_index.call
+            if len(parts) == 1:
+                results.append(run(x, index, w, ignores, ignored, lse, losses, 0, rows))
+            else:
+                spread(
+                    lambda k, lo, hi: results.append(run(x, index, w, ignores, ignored, lse, losses, lo, hi)), parts
+                )
+        if any([wrong for _, _, wrong in results]):
+            cross_entropy_check(target, classes, ignore_index)
+    summed = math.fsum([s for s, _, _ in results]) if len(results) != 1 else results[0][0]
+    if reduction == "none":
+        return losses.reshape(shape), lse, np.array(1.0)
+    if reduction == "sum":
+        return np.array(summed, dtype), lse, np.array(1.0)
+    if not rows or not classes:
+        divisor = 0.0
+    elif soft:
+        divisor = float(rows)
+        if weight is not None and reduction == "mean":
+            divisor = float(_soft_mass(target, weight, axis, dtype).sum())
+    elif weight is not None and reduction == "mean":
+        divisor = sum(d for _, d, _ in results)
+    else:
+        divisor = float(rows)
+        if ignore_index is not None:
+            divisor -= float(np.count_nonzero(target == ignore_index))
+    if divisor == 0.0:
+        return np.array(math.nan if empty == "nan" else 0.0, dtype), lse, np.array(0.0)
+    return np.array(summed / divisor, dtype), lse, np.array(divisor)
+
+
+def _soft_mass(target: Array, weight: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    """sum_c w_c q_ic of every row, in float64."""
+    q = as_rows(target, axis, dtype)
+    return np.asarray(q.astype(np.float64) @ weight.astype(np.float64))
+
+
+def cross_entropy_backward(
+    g: Array,
+    logits: Array,
+    target: Array,
+    weight: Array | None,
+    lse: Array,
+    divisor: Array,
+    axis: int = -1,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    want: tuple[bool, bool, bool] = (True, True, True),
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Gradients of `cross_entropy_forward`; the formulas are at the head of this module.
+
+    Parameters
+    ----------
+    g : ndarray
+        Cotangent of the loss, of its shape.
+    logits, target, weight, axis, ignore_index, label_smoothing, reduction
+        As in the forward pass.
+    lse, divisor : ndarray
+        What the forward pass returned.
+    want : (bool, bool, bool), optional
+        Whether the gradients for logits, target and weight are wanted.
+
+    Returns
+    -------
+    dlogits, dtarget, dweight : ndarray or None
+        Of the shape and dtype of what they belong to; None where not wanted, for class indices, and where there
+        are no weights. All zero where the divisor is 0. The gradient of a probability whose term counts as 0,
+        because its logit is -inf and its coefficient 0, is 0.
+    """
+    dtype = work_dtype(logits.dtype)
+    axis %= logits.ndim
+    soft = target.dtype.kind == "f"
+    want_logits, want_target, want_weight = want[0], want[1] and soft, want[2] and weight is not None
+    rows, classes = lse.shape[1], logits.shape[axis]
+    d = float(divisor)
+    if d == 0.0 or not rows or not classes:
+        return (
+            np.zeros(logits.shape, logits.dtype) if want_logits else None,
+            np.zeros(target.shape, target.dtype) if want_target else None,
+            np.zeros(weight.shape, weight.dtype) if want_weight and weight is not None else None,
+        )
+    x = as_rows(logits, axis, dtype)
+    w = _weights(weight, dtype)
+    if reduction == "none":
+        cotangent, scale = np.ascontiguousarray(g, dtype).reshape(-1), 1.0
+        if not cotangent.flags.carray:
+            cotangent = cotangent.copy()
+    else:
+        cotangent, scale = _NO_WEIGHT[dtype], float(g) / d
+    ignores = ignore_index is not None
+    ignored = ignore_index if ignore_index is not None else 0
+    dlogits = dtarget = dweight = None
+    if want_logits:
+        dx = np.empty(x.shape, dtype)
+        parts = blocks(rows, x.size * BACKWARD)
+        if soft or label_smoothing:
+            q, step, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
+            keep = 1.0 - label_smoothing
+            dense = _backward_dense.call
+            spread(
+                lambda k, lo, hi: dense(
+                    x, q, step, slope, base, index, w, ignores, ignored, keep, lse, cotangent, scale, dx, lo, hi
+                ),
+                parts,
+            )
+        else:
+            index = _indices(target)
+            run = _backward_index.call
+            if len(parts) == 1:
+                run(x, index, w, ignores, ignored, lse, cotangent, scale, dx, 0, rows)
+            else:
+                spread(
+                    lambda k, lo, hi: run(x, index, w, ignores, ignored, lse, cotangent, scale, dx, lo, hi), parts
+                )
+        dlogits = from_rows(dx, logits.shape, axis, logits.dtype)
+    if want_target or want_weight:
+        dtarget, dweight = _backward_rest(
+            cotangent, scale, x, target, weight, w, lse, d, axis, ignore_index, label_smoothing, reduction
+        )
+    return dlogits, dtarget if want_target else None, dweight if want_weight else None
+
+
+def _backward_rest(
+    cotangent: Array,
+    scale: float,
+    x: Array,
+    target: Array,
+    weight: Array | None,
+    w: Array,
+    lse: Array,
+    divisor: float,
+    axis: int,
+    ignore_index: int | None,
+    label_smoothing: float,
+    reduction: str,
+) -> tuple[Array | None, Array | None]:
+    """Gradients for probabilities and for class weights, in float64: rarely wanted, so written with NumPy."""
+    rows, classes = x.shape
+    soft = target.dtype.kind == "f"
+    each = cotangent.astype(np.float64) if cotangent.size else np.full(rows, scale)
+    w64 = w.astype(np.float64) if w.size else np.ones(classes)
+    with np.errstate(all="ignore"):
+        loss = (lse[0][:, None] - x).astype(np.float64) + lse[1][:, None]
+        if soft:
+            q = as_rows(target, axis, x.dtype).astype(np.float64)
+            valid = np.ones(rows, bool)
+        else:
+            index = _indices(target)
+            valid = np.ones(rows, bool) if ignore_index is None else index != ignore_index
+            q = np.zeros((rows, classes))
+            q[np.flatnonzero(valid), index[valid]] = 1.0
+        smooth = (1.0 - label_smoothing) * q + label_smoothing / classes
+        # terms that count as 0, and rows that count for nothing
+        loss[((w64 * smooth == 0.0) & (x == -np.inf)) | ~valid[:, None]] = 0.0
+        smooth[~valid] = 0.0
+        # L times the derivative of the divisor, where that depends on q and w
+        whole = (w64 * smooth * loss).sum() / divisor if reduction == "mean" and weight is not None else 0.0
+        dtarget = dweight = None
+        if soft:
+            dq = each[:, None] * (w64 * ((1.0 - label_smoothing) * loss - whole))
+            dtarget = from_rows(dq, target.shape, axis, target.dtype)
+        if weight is not None:
+            terms = smooth * loss - whole * q
+            dweight = (each[valid, None] * terms[valid]).sum(0).astype(weight.dtype)
+    return dtarget, dweight

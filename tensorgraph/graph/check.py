@@ -1,0 +1,96 @@
+"""What must hold of every graph: types, order, single assignment, writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+
+__all__ = ["GraphError", "check"]
+
+
+class GraphError(ValueError):
+    """A graph that is not well formed."""
+
+
+def check(graph: Graph) -> Graph:
+    """Verify a graph; returns it.
+
+    Raises
+    ------
+    GraphError
+        Naming the equation and the rule that it breaks.
+    """
+    known: set[Var] = set()
+
+    def define(var: Any, where: str) -> None:
+        if type(var) is not Var:
+            raise GraphError(f"{where}: expected a variable, got {var!r}")
+        if var in known:
+            raise GraphError(f"{where}: {var!r} is assigned twice")
+        known.add(var)
+
+    def use(atom: Any, where: str) -> None:
+        if type(atom) is Var:
+            if atom not in known:
+                raise GraphError(f"{where}: {atom!r} is used before it is assigned")
+        elif type(atom) is not Literal:
+            raise GraphError(f"{where}: expected a variable or a literal, got {atom!r}")
+
+    for var in graph.inputs:
+        define(var, "inputs")
+    paths = set()
+    for decl in graph.cells:
+        define(decl.var, f"cell {decl.path}")
+        if decl.path in paths:
+            raise GraphError(f"two cells have the path {decl.path!r}")
+        paths.add(decl.path)
+    for var, array in graph.consts.items():
+        define(var, "constants")
+        if (array.shape, array.dtype) != (var.aval.shape, var.aval.dtype):
+            raise GraphError(f"a constant declared {var.aval} holds {array.dtype}{array.shape}")
+    for number, eq in enumerate(graph.equations):
+        where = f"equation {number} ({eq.op.name})"
+        if len(eq.inputs) != len(eq.op.inputs):
+            raise GraphError(f"{where}: expected {len(eq.op.inputs)} inputs, got {len(eq.inputs)}")
+        for atom in eq.atoms():
+            use(atom, where)
+        _check_types(eq, where)
+        for var in eq.outputs:
+            define(var, where)
+    cell_vars = {decl.var for decl in graph.cells}
+    written = set()
+    for write in graph.writes:
+        if write.cell not in cell_vars:
+            raise GraphError(f"a write goes to {write.cell!r}, which is not a cell of the graph")
+        if write.cell in written:
+            raise GraphError(f"cell {write.cell!r} is written twice")
+        written.add(write.cell)
+        use(write.value, "writes")
+        if type(write.value) is Var and write.value.aval != write.cell.aval:
+            raise GraphError(f"a write of {write.value.aval} goes to a cell of {write.cell.aval}")
+    for atom in graph.outputs:
+        use(atom, "outputs")
+    if len(graph.outputs) != graph.out_tree.size:
+        raise GraphError(f"expected {graph.out_tree.size} outputs, got {len(graph.outputs)}")
+    if len(graph.inputs) + len(graph.statics) != graph.in_tree.size:
+        raise GraphError(f"expected {graph.in_tree.size} inputs, got {len(graph.inputs) + len(graph.statics)}")
+    return graph
+
+
+def _check_types(eq: Equation, where: str) -> None:
+    """Output types must be what the shape rule says of the input types."""
+    if any(type(a) is Literal and a.value is Ellipsis for a in eq.atoms()):
+        return  # read from a tape, which does not keep every operand
+
+    def aval(atom: Any) -> Any:
+        if isinstance(atom, tuple):
+            return [aval(a) for a in atom]
+        return atom.aval if type(atom) is Var else atom.value
+
+    try:
+        expected = eq.op.infer(tuple(aval(a) for a in eq.inputs), eq.attrs)
+    except Exception as error:
+        raise GraphError(f"{where}: the shape rule fails: {error}") from error
+    if tuple(v.aval for v in eq.outputs) != tuple(expected):
+        raise GraphError(f"{where}: the shape rule gives {expected}, the outputs are {[v.aval for v in eq.outputs]}")

@@ -1,0 +1,206 @@
+"""Evaluating a graph: one equation after another through the ops, freeing each value after its last use.
+
+A deferred ``gradients`` equation is taken by the engine's own backward pass over the equations that lead to it, so an
+evaluated graph equals the eager computation to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval
+from tensorgraph.backward import pull_back
+from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
+from tensorgraph.tape import Leaf
+from tensorgraph.tensor import Cell, Tensor, TraceError, as_array, wrap
+from tensorgraph.tree import flatten, unflatten
+
+__all__ = ["bind", "call", "evaluate"]
+
+
+class Plan:
+    """What evaluation needs to know of a graph besides its equations; computed once."""
+
+    def __init__(self, graph: Graph) -> None:
+        gradients = [eq for eq in graph.equations if eq.op.name == "gradients"]
+        self.leaves = {x for eq in gradients for x in _group(eq.inputs[1])}
+        self.last_gradients = gradients[-1] if gradients else None
+        wanted = {y for eq in gradients for y in _group(eq.inputs[0])}
+        self.recorded: set[int] = set()
+        for eq in reversed(graph.equations):
+            if any(out in wanted for out in eq.outputs):
+                self.recorded.add(id(eq))
+                wanted.update(a for a in eq.atoms() if type(a) is Var)
+        kept = {a for a in (*graph.outputs, *[w.value for w in graph.writes]) if type(a) is Var}
+        last: dict[Var, int] = {}
+        for i, eq in enumerate(graph.equations):
+            for a in eq.atoms():
+                if type(a) is Var:
+                    last[a] = i
+        self.free: list[list[Var]] = [[] for _ in graph.equations]
+        for var, i in last.items():
+            if var not in kept:
+                self.free[i].append(var)
+
+
+def _group(atom: Atom) -> tuple[Var | Literal, ...]:
+    return atom if isinstance(atom, tuple) else (atom,)
+
+
+def evaluate(graph: Graph, inputs: list[Tensor], cells: list[Tensor]) -> tuple[list[Any], list[Any]]:
+    """Outputs and written values, as Tensors without history."""
+    plan = graph._cache.get("plan")
+    if plan is None:
+        plan = graph._cache["plan"] = Plan(graph)
+    env: dict[Var, Tensor] = {}
+
+    def put(var: Var, t: Tensor) -> None:
+        if var in plan.leaves and t._node is None:
+            t = wrap(t._value)
+            t._node = Leaf(t.shape, t.dtype, user=False)
+        env[var] = t
+
+    def get(atom: Any) -> Any:
+        if isinstance(atom, tuple):
+            return [get(a) for a in atom]
+        return env[atom] if type(atom) is Var else atom.value
+
+    for var, value in zip(graph.inputs, inputs, strict=True):
+        put(var, wrap(value._value))
+    for decl, value in zip(graph.cells, cells, strict=True):
+        put(decl.var, wrap(value._value))
+    for var, array in graph.consts.items():
+        put(var, wrap(array))
+    for i, eq in enumerate(graph.equations):
+        with modes.use(grad=id(eq) in plan.recorded, scope=eq.scope):
+            try:
+                result = _apply(eq, [get(a) for a in eq.inputs], eq is plan.last_gradients)
+            except Exception as error:
+                if eq.source is not None:
+                    error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
+                raise
+        for var, value in zip(eq.outputs, result if isinstance(result, (tuple, list)) else (result,), strict=True):
+            put(var, value)
+        result = None
+        for var in plan.free[i]:
+            env.pop(var, None)
+
+    def final(atom: Any) -> Any:
+        value = get(atom)
+        return wrap(value._value) if isinstance(value, Tensor) else value
+
+    return [final(a) for a in graph.outputs], [final(w.value) for w in graph.writes]
+
+
+def _apply(eq: Equation, args: list[Any], last: bool) -> Any:
+    if eq.op.name == "gradients":
+        ys, xs, gs = args
+        return pull_back(ys, xs, gs or [None] * len(ys), bool(eq.attrs["create_graph"]), not last)
+    return eq.op.public(*args, **eq.attrs)
+
+
+def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -> Any:
+    """See `Graph.__call__`."""
+    inputs = match_arguments(graph, args)
+    if not graph.cells:
+        outputs, _ = evaluate(graph, inputs, [])
+        return unflatten(graph.out_tree, outputs)
+    if state is None:
+        raise TypeError(
+            f"this graph reads {len(graph.cells)} cells ({graph.cells[0].path}, ...): pass state={{path: array}}, or use "
+            "graph.bind(model) to run it on live parameters"
+        )
+    unknown = set(state) - {decl.path for decl in graph.cells}
+    if unknown:
+        raise KeyError(f"state has no such cell: {sorted(unknown)[0]}; the graph's cells: {_paths(graph)}")
+    values = []
+    for decl in graph.cells:
+        if decl.path not in state:
+            raise KeyError(f"state lacks the cell {decl.path}; the graph's cells: {_paths(graph)}")
+        value = state[decl.path]
+        t = value if isinstance(value, Tensor) else wrap(as_array(value, decl.aval.dtype))
+        _expect(t.aval, decl.aval, f"cell {decl.path}")
+        values.append(t)
+    outputs, written = evaluate(graph, inputs, values)
+    after = {decl.path: wrap(t._value) for decl, t in zip(graph.cells, values, strict=True)}
+    names = {decl.var: decl.path for decl in graph.cells}
+    after.update({names[w.cell]: value for w, value in zip(graph.writes, written, strict=True)})
+    return unflatten(graph.out_tree, outputs), after
+
+
+def _paths(graph: Graph) -> str:
+    return ", ".join(decl.path for decl in graph.cells)
+
+
+def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
+    """The arguments' leaves as Tensors, checked against the graph's inputs."""
+    leaves, tree = flatten(list(args))
+    if tree != graph.in_tree:
+        raise TypeError(f"{graph.name}: the graph was traced for arguments nested as {graph.in_tree}, got {tree}")
+    statics = dict(graph.statics)
+    inputs = []
+    variables = iter(graph.inputs)
+    for position, leaf in enumerate(leaves):
+        if position in statics:
+            if leaf != statics[position]:
+                raise ValueError(
+                    f"{graph.name}: argument {position} is static: traced with {statics[position]!r}, got {leaf!r}; "
+                    "trace again for another value"
+                )
+            continue
+        var = next(variables)
+        if isinstance(leaf, Tensor):
+            if type(leaf._value) is Var or modes.current().trace is not None:
+                raise TraceError("a graph is evaluated on numbers; inside a traced function call the function itself")
+            t = leaf
+        else:
+            weak = not isinstance(leaf, (np.ndarray, np.generic))
+            t = wrap(as_array(leaf, var.aval.dtype if weak else None))
+        _expect(t.aval, var.aval, f"argument {var.name or position}")
+        inputs.append(t)
+    return inputs
+
+
+def _expect(got: Aval, expected: Aval, what: str) -> None:
+    if got == expected:
+        return
+    remedy = "trace the function again with an example of this type"
+    if got.shape == expected.shape:
+        remedy = f"convert it with .astype('{expected.dtype}'), or {remedy}"
+    raise ValueError(f"{what}: the graph was traced for {expected}, got {got}; {remedy}")
+
+
+def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
+    """See `Graph.bind`."""
+    live: dict[str, Cell] = {}
+    for owner in owners:
+        if isinstance(owner, Cell):
+            live[owner.path] = owner
+        elif isinstance(owner, Mapping):
+            live.update(owner)
+        elif hasattr(owner, "named_cells"):
+            live.update(owner.named_cells())
+        else:
+            raise TypeError(f"bind takes modules, optimisers, cells and dicts of cells, got {type(owner).__name__}")
+    from tensorgraph import random
+
+    live.setdefault(random.state().path, random.state())
+    missing = [decl.path for decl in graph.cells if decl.path not in live]
+    if missing:
+        raise KeyError(f"bind: no owner has the cells {', '.join(missing)}; pass the module or optimiser that does")
+    cells = [live[decl.path] for decl in graph.cells]
+    for cell, decl in zip(cells, graph.cells, strict=True):
+        _expect(Aval(cell._value.shape, cell._value.dtype), decl.aval, f"cell {decl.path}")
+    place = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
+
+    def bound(*args: Any) -> Any:
+        outputs, written = evaluate(graph, match_arguments(graph, args), [wrap(c._value) for c in cells])
+        for write, value in zip(graph.writes, written, strict=True):
+            place[write.cell].assign(value)
+        return unflatten(graph.out_tree, outputs)
+
+    return bound

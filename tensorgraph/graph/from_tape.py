@@ -1,0 +1,107 @@
+"""A graph of what was already computed, read from the tape: for looking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval
+from tensorgraph.backward import reachable
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var
+from tensorgraph.tape import Leaf, Node, Projection, source_of
+from tensorgraph.tensor import Cell, Tensor
+from tensorgraph.tree import flatten
+
+__all__ = ["graph"]
+
+
+def graph(tensors: Any) -> Graph:
+    """The recorded computation that led to a tensor, or to a tree of tensors.
+
+    Leaves made with ``requires_grad=True`` are inputs, parameters are cells. Operands that need no gradient and that no
+    rule kept are shown as ``...``: the tape does not hold them.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> print(tg.graph((x * x).sum()))
+    def f(x0: f32[2]):
+        v0: f32[2] = x0 * x0
+        v1: f32[] = sum(v0)
+        return v1
+    """
+    leaves, out_tree = flatten(tensors)
+    for t in leaves:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"graph takes tensors, got {type(t).__name__}; to trace a function use tensorgraph.trace")
+    order = reachable([t._node for t in leaves if t._node is not None])[::-1]
+    inputs: list[Var] = []
+    cells: list[CellDecl] = []
+    consts: dict[Var, np.ndarray[Any, Any]] = {}
+    by_id: dict[int, Var] = {}
+    kept: list[Any] = []
+    equations: list[Equation] = []
+    value: dict[Any, Var] = {}
+
+    def constant(array: np.ndarray[Any, Any]) -> Var:
+        if id(array) not in by_id:
+            by_id[id(array)] = Var(Aval(array.shape, array.dtype))
+            kept.append(array)
+            view = array.view()
+            view.flags.writeable = False
+            consts[by_id[id(array)]] = view
+        return by_id[id(array)]
+
+    for node in order:
+        if type(node) is Leaf:
+            var = value[node] = Var(Aval(node.shape, node.dtype), node.name)
+            cell = node.owner() if node.owner is not None else None
+            if isinstance(cell, Cell):
+                path = cell.path or f"parameter{len(cells)}"
+                if any(c.path == path for c in cells):
+                    path = f"{path}_{len(cells)}"
+                cells.append(CellDecl(path, var, "parameter", cell.initialiser, True))
+            else:
+                inputs.append(var)
+        elif type(node) is Projection:
+            value[node] = value[node.parents[0], node.index]
+        else:
+            equations.append(_equation(node, value, constant))
+    outputs = [constant(t._value) if t._node is None else value[t._node] for t in leaves]
+    in_tree = flatten([0] * len(inputs))[1]
+    return Graph(
+        tuple(inputs), tuple(cells), consts, tuple(equations), (), tuple(outputs), in_tree, out_tree
+    ).check()
+
+
+def _equation(node: Node, value: dict[Any, Var], constant: Any) -> Equation:
+    op = node.op
+    saved = {} if node.saved is None else dict(zip(op.calls["saves"], node.saved, strict=True))
+
+    def atom(parent: Any, item: Any) -> Var | Literal:
+        if parent is not None:
+            return value[parent]
+        if type(item) is np.ndarray:
+            return constant(item)  # type: ignore[no-any-return]
+        return Literal(Ellipsis if item is None else item)  # type: ignore[arg-type]
+
+    atoms: list[Any] = []
+    for name, parent in zip(op.inputs, node.parents, strict=True):
+        item = saved.get(name)
+        if name in op.signature.lists:
+            parents = parent or ()
+            items = item if isinstance(item, list) else [None] * len(parents)
+            atoms.append(tuple(atom(p, i) for p, i in zip(parents, items, strict=True)))
+        else:
+            atoms.append(atom(parent, item))
+    if op.single:
+        outputs = (Var(Aval(node.shape, node.dtype)),)
+        value[node] = outputs[0]
+    else:
+        outputs = tuple(Var(Aval(s, d)) for s, d in zip(node.shape, node.dtype, strict=True))
+        for i, out in enumerate(outputs):
+            value[node, i] = out
+    where = source_of(node.code, node.lasti)
+    return Equation(op, tuple(atoms), dict(node.attrs), outputs, node.scope, None if where is None else Source(*where))

@@ -1,0 +1,410 @@
+"""Tracing: run a function on values that have types but no numbers, and keep what it did as a `Graph`.
+
+Every op emits one equation. Cells and ``.grad`` are shadowed: the live ones are untouched, also after an exception.
+Gradients are deferred: `backward` and `gradients` emit one equation.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval, default_dtype
+from tensorgraph.declare import abstract, explain
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
+from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.tape import user_source
+from tensorgraph.tensor import Cell, Parameter, Tensor, TraceError, as_array, new, require_float, wrap
+from tensorgraph.tree import flatten, leaf_paths, unflatten
+
+__all__ = ["Trace", "trace"]
+
+ndarray = np.ndarray
+
+
+class Trace:
+    """A graph in the making. Lives in the mode record while the function runs."""
+
+    def __init__(self) -> None:
+        self.equations: list[Equation] = []
+        self.producer: dict[Var, Equation] = {}
+        self.cells: dict[Cell, Var] = {}  # the value at entry
+        self.shadow: dict[Cell, Var | Literal] = {}  # the value after an assign
+        self.read_again: dict[Cell, Var] = {}  # a written cell read again is a fresh leaf
+        self.write_source: dict[Cell, Source | None] = {}
+        self.consts: dict[int, tuple[Var, Any]] = {}  # by the array's id; the array is kept so the id stays taken
+        self.leaves: dict[Var, Any] = {}  # differentiable roots: the cell, or None for an input
+        self.differentiable: set[Var] = set()
+        self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something differentiable
+        self.grads: dict[Any, Tensor | None] = {}
+
+    # values ---------------------------------------------------------------------------------------------------
+
+    def tensor(self, var: Var) -> Tensor:
+        t = new(Tensor)
+        t._value = var
+        t._node = None
+        return t
+
+    def input(self, aval: Aval, name: str | None, requires_grad: bool = False) -> Tensor:
+        var = Var(aval, name)
+        if requires_grad:
+            self.differentiable.add(var)
+            self.leaves[var] = None
+        return self.tensor(var)
+
+    def var(self, t: Any) -> Var | Literal:
+        """The graph's name for a tensor: traced, a cell, or an array captured from outside."""
+        if not isinstance(t, Tensor):
+            return Literal(t)
+        if isinstance(t, Cell):
+            return self.var_of_cell(t)
+        value = t._value
+        if type(value) is Var:
+            if value not in self.producer and value not in self.known:
+                raise TraceError(
+                    "a traced value from another trace is used here; pass it as an argument of the traced function"
+                )
+            return value
+        found = self.consts.get(id(value))
+        if found is None:
+            var = Var(Aval(value.shape, value.dtype))
+            self.known.add(var)
+            if t._node is not None:
+                self.differentiable.add(var)
+                self.leaves[var] = t
+            found = self.consts[id(value)] = (var, value)
+        return found[0]
+
+    @functools.cached_property
+    def known(self) -> set[Var]:
+        """Variables that no equation makes: inputs, cells, constants."""
+        return set()
+
+    def var_of_cell(self, cell: Cell) -> Var | Literal:
+        if cell in self.shadow:
+            written = self.shadow[cell]
+            if cell._node is None or type(written) is Literal:
+                return written
+            if cell not in self.read_again:  # a parameter read after its update: a leaf of its own
+                out = self._append(CATALOGUE["alias"], (written,), {}, (abstract_of(written),))[0]
+                self.read_again[cell] = out
+                self.differentiable.add(out)
+                self.leaves[out] = cell
+            return self.read_again[cell]
+        var = self.cells.get(cell)
+        if var is None:
+            var = self.cells[cell] = Var(Aval(cell._value.shape, cell._value.dtype), cell.path or None)
+            self.known.add(var)
+            if cell._node is not None:
+                self.differentiable.add(var)
+                self.leaves[var] = cell
+        return var
+
+    def read(self, cell: Cell) -> Tensor:
+        atom = self.var_of_cell(cell)
+        return self.tensor(atom) if type(atom) is Var else wrap(np.asarray(atom.value, cell._value.dtype))
+
+    def write(self, cell: Cell, value: Any) -> None:
+        own = Aval(cell._value.shape, cell._value.dtype)
+        self.var_of_cell(cell)  # declares it
+        if isinstance(value, Tensor):
+            atom, aval = self.var(value), value.aval
+        else:
+            array = np.asarray(value)
+            if array.dtype.kind == "f" and own.dtype.kind in "iub":
+                raise TypeError(f"cannot assign {value!r} to {cell._label()} of {own.dtype}")
+            aval = Aval(array.shape, own.dtype if type(value) is not ndarray else array.dtype)
+            atom = self.var(wrap(array.astype(aval.dtype)))
+        if aval.shape != own.shape:
+            raise ValueError(f"cannot assign shape {aval.shape} to {cell._label()} of shape {own.shape}")
+        if aval.dtype != own.dtype:
+            raise TypeError(
+                f"cannot assign {aval.dtype} to {cell._label()} of {own.dtype}; convert with .astype('{own.dtype}')"
+            )
+        self.shadow[cell] = atom
+        self.read_again.pop(cell, None)
+        self.write_source[cell] = source()
+
+    def is_differentiable(self, t: Tensor) -> bool:
+        if isinstance(t, Cell):
+            return t._node is not None
+        return t._value in self.differentiable if type(t._value) is Var else t._node is not None
+
+    # equations ------------------------------------------------------------------------------------------------
+
+    def emit(self, op: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """Record one equation; gives its outputs as traced tensors."""
+        try:
+            avals = op.infer(tuple(abstract(i) for i in inputs), attrs)
+        except Exception as error:
+            explain(op, inputs, attrs, error)
+        grad = modes.current().grad
+        atoms = tuple(
+            tuple(self._use(i, grad) for i in item) if isinstance(item, list) else self._use(item, grad)
+            for item in inputs
+        )
+        outputs = self._append(op, atoms, attrs, avals)
+        wanting = self._wanting(op, atoms)
+        if wanting:
+            for out in outputs:
+                if out.aval.dtype.kind == "f":
+                    if grad:
+                        self.differentiable.add(out)
+                    else:
+                        self.cut[out] = None
+        tensors = [self.tensor(out) for out in outputs]
+        return tensors[0] if op.single else tuple(tensors)
+
+    def _wanting(self, op: Op, atoms: Any) -> bool:
+        """Whether a gradient could flow through the op from these inputs."""
+        for name, atom in zip(op.inputs, atoms, strict=True):
+            if op.joint is None and op.rules[name] is None:
+                continue
+            for a in atom if isinstance(atom, tuple) else (atom,):
+                if a in self.differentiable or a in self.cut:
+                    return True
+        return False
+
+    def _use(self, item: Any, grad: bool) -> Var | Literal:
+        atom = self.var(item)
+        if grad and type(atom) is Var and atom in self.cut:
+            # what no_grad cut is used where gradients flow: say so in the graph
+            stopped = self.cut[atom]
+            if stopped is None:
+                stopped = self._append(CATALOGUE["stop_gradient"], (atom,), {}, (atom.aval,))[0]
+                self.cut[atom] = stopped
+            return stopped
+        return atom
+
+    def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
+        outputs = tuple(Var(aval) for aval in avals)
+        equation = Equation(op, atoms, attrs, outputs, modes.current().scope, source())
+        self.equations.append(equation)
+        for out in outputs:
+            self.producer[out] = equation
+        return outputs
+
+    # gradients ------------------------------------------------------------------------------------------------
+
+    def get_grad(self, t: Tensor) -> Tensor | None:
+        return self.grads.get(self._grad_key(t))
+
+    def set_grad(self, t: Tensor, value: Tensor | None) -> None:
+        self.grads[self._grad_key(t)] = value
+
+    def _grad_key(self, t: Tensor) -> Any:
+        if isinstance(t, Cell):
+            return t
+        return t._value if type(t._value) is Var else id(t._value)
+
+    def lift(self, t: Any, dtype: Any = None) -> Tensor:
+        """A fresh differentiable name for a value: a transform's own leaf."""
+        t = t if isinstance(t, Tensor) else wrap(as_array(t, dtype))
+        out = self._append(CATALOGUE["alias"], (self._use(t, True),), {}, (t.aval,))[0]
+        self.differentiable.add(out)
+        return self.tensor(out)
+
+    def _leaves_of(self, y: Var) -> list[Var]:
+        """The differentiable roots that a variable depends on, in order of their first use."""
+        seen: set[Var] = set()
+        found: set[Var] = set()
+        stack = [y]
+        while stack:
+            var = stack.pop()
+            if var in seen or var not in self.differentiable:
+                continue
+            seen.add(var)
+            if var in self.leaves:
+                found.add(var)
+                continue
+            stack.extend(a for a in self.producer[var].atoms() if type(a) is Var)
+        return [var for var in self.leaves if var in found]
+
+    def backward(self, t: Tensor, grad_output: Any, create_graph: bool) -> None:
+        y = self.var(t)
+        if type(y) is not Var or y not in self.differentiable:
+            raise RuntimeError(
+                "backward: this traced tensor does not depend on anything that requires a gradient. Use Parameters, "
+                "pass examples made with requires_grad=True, and compute outside no_grad"
+            )
+        xs = self._leaves_of(y)
+        grads = self.gradients([t], [self.tensor(x) for x in xs], [grad_output], create_graph)
+        for x, grad in zip(xs, grads, strict=True):
+            owner = self.leaves[x]
+            key = x if owner is None else owner if isinstance(owner, Cell) else id(owner._value)
+            old = self.grads.get(key)
+            if old is not None:
+                grad = CATALOGUE["add"].public(old, grad)
+            self.grads[key] = grad
+
+    def gradients(
+        self, ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], create_graph: bool
+    ) -> list[Tensor]:
+        """One deferred equation."""
+        for x in xs:
+            require_float(x.dtype, "gradients with respect to an x")
+            if not self.is_differentiable(x):
+                raise RuntimeError(
+                    f"gradients: an x ({x.aval}) does not require a gradient in this trace; use tensorgraph.grad on a "
+                    "function, or pass an example made with requires_grad=True"
+                )
+        from tensorgraph.backward import cotangent
+
+        given: list[Any] = []
+        if any(g is not None for g in gs):
+            given = [self._as_tensor(cotangent(y, g, "gradients")) for y, g in zip(ys, gs, strict=True)]
+        else:
+            for y in ys:
+                cotangent(y, None, "gradients")
+        op = CATALOGUE["gradients"]
+        atoms = tuple(tuple(self._use(t, True) for t in group) for group in (ys, xs, given))
+        outputs = self._append(op, atoms, {"create_graph": bool(create_graph)}, [x.aval for x in xs])
+        if create_graph:
+            self.differentiable.update(outputs)
+        return [self.tensor(out) for out in outputs]
+
+    def _as_tensor(self, g: Any) -> Tensor:
+        return g if isinstance(g, Tensor) else wrap(g)
+
+    # the end --------------------------------------------------------------------------------------------------
+
+    def finish(self, inputs: list[Tensor], result: Any, in_tree: Any, statics: Any, name: str) -> Graph:
+        leaves, out_tree = flatten(result)
+        outputs: list[Var | Literal] = []
+        for leaf in leaves:
+            if isinstance(leaf, (ndarray, np.generic)):
+                leaf = wrap(as_array(leaf))
+            if not isinstance(leaf, Tensor) and not isinstance(leaf, (int, float, bool, type(None))):
+                raise TypeError(
+                    f"a traced function returns tensors, numbers, None and lists, tuples and dicts of them, got "
+                    f"{type(leaf).__name__}"
+                )
+            outputs.append(self.var(leaf))
+        writes = []
+        for cell, value in self.shadow.items():
+            writes.append(Write(self.cells[cell], value, self.write_source[cell]))
+        paths: dict[str, int] = {}
+        cells = []
+        for number, (cell, var) in enumerate(self.cells.items()):
+            path = cell.path or f"cell{number}"
+            paths[path] = paths.get(path, 0) + 1
+            if paths[path] > 1:
+                path = f"{path}_{paths[path]}"
+            kind = "parameter" if isinstance(cell, Parameter) else "buffer"
+            cells.append(CellDecl(path, var, kind, cell.initialiser, cell._node is not None))
+        consts = {}
+        for var, array in self.consts.values():
+            kept = array.copy()
+            kept.flags.writeable = False
+            consts[var] = kept
+        return Graph(
+            tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
+            in_tree, out_tree, statics, name,
+        )  # fmt: skip
+
+
+def abstract_of(atom: Var | Literal) -> Aval:
+    assert type(atom) is Var
+    return atom.aval
+
+
+def source() -> Source | None:
+    """The user's line."""
+    found = user_source()
+    return None if found is None else Source(*found)
+
+
+STATIC = (str, bytes, bool, type(None))
+
+
+def trace(function: Callable[..., Any], *examples: Any) -> Graph:
+    """The computation of a function as a `Graph`, without running it on numbers.
+
+    Parameters
+    ----------
+    function : callable
+        Of tensors and nested lists, tuples and dicts of them; a Module; a whole training step with ``backward`` and an
+        optimiser's update.
+    *examples
+        One an argument: tensors, arrays, or `tensorgraph.spec` values; only their shapes and dtypes are used. Python
+        floats and integers are 0-d inputs of the default dtype and int64; strings, booleans, None and other objects are
+        static.
+
+    Returns
+    -------
+    Graph
+        Checked. Live parameters, buffers and gradients are untouched.
+
+    Raises
+    ------
+    TraceError
+        Where the function needs the numbers of a traced value, naming the line.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> g = tg.trace(lambda x: (x * 2).sum(), tg.spec((3,)))
+    >>> g([1.0, 2.0, 3.0])
+    tensor(12., f32)
+    """
+    if modes.current().trace is not None:
+        raise TraceError("tensorgraph.trace inside a traced function: call the function itself")
+    leaves, in_tree = flatten(list(examples))
+    names = _argument_names(function, examples)
+    building = Trace()
+    inputs, statics, values = [], [], []
+    for position, (leaf, name) in enumerate(zip(leaves, names, strict=True)):
+        aval = example_aval(leaf)
+        if aval is None:
+            statics.append((position, leaf))
+            values.append(leaf)
+            continue
+        t = building.input(aval, name, isinstance(leaf, Tensor) and leaf._node is not None)
+        building.known.add(t._value)
+        inputs.append(t)
+        values.append(t)
+    arguments = unflatten(in_tree, values)
+    with modes.use(trace=building, grad=True, scope=""):
+        result = function(*arguments)
+        graph = building.finish(inputs, result, in_tree, tuple(statics), _name(function))
+    return graph.check()
+
+
+def example_aval(leaf: Any) -> Aval | None:
+    """The type of a trace example, or None where it is static."""
+    if isinstance(leaf, Aval):
+        return leaf
+    if isinstance(leaf, Tensor):
+        return leaf.aval
+    if isinstance(leaf, (ndarray, np.generic)) and not isinstance(leaf, np.str_):
+        array = as_array(leaf)
+        return Aval(array.shape, array.dtype)
+    if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
+        return None
+    return Aval((), default_dtype() if isinstance(leaf, float) else np.int64)
+
+
+def _name(function: Any) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    return name if name.isidentifier() else "f"
+
+
+def _argument_names(function: Any, examples: tuple[Any, ...]) -> list[str]:
+    try:
+        parameters = [
+            p.name for p in inspect.signature(function).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]  # fmt: skip
+    except (TypeError, ValueError):
+        parameters = []
+    names: list[str] = []
+    for i, example in enumerate(examples):
+        base = parameters[i] if i < len(parameters) else f"x{i}"
+        names += [path.replace(".", "_") for path in leaf_paths(flatten(example)[1], base)]
+    return names
