@@ -5,18 +5,21 @@ if __name__ != "tensorgraph.ops":
 
 from tensorgraph.ops import (
     arithmetic,
+    batch_norm,
     contraction,
     creation,
+    cross_entropy,
     exponential,
     index,
     logic,
     random,
     reduction,
     shape,
+    softmax,
     structure,
 )
 
 __all__ = [
-    "arithmetic", "contraction", "creation", "exponential", "index", "logic", "random", "reduction", "shape",
-    "structure",
+    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential", "index", "logic", "random",
+    "reduction", "shape", "softmax", "structure",
 ]  # fmt: skip

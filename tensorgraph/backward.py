@@ -143,7 +143,7 @@ def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
             rule = op.rules[name]
             if rule is not None and wants(parent):
                 own = f"{name}_aval"
-                given = {p: parent if p == own else value(p) for p in rule.params}
+                given = {p: parent if p == own and p not in saved else value(p) for p in rule.params}
                 pairs.append((parent, rule.function(**given)))
     for parent, contribution in pairs:
         if isinstance(parent, tuple):
@@ -171,6 +171,8 @@ def _deposit(table: Table, parent: Any, c: Any, recorded: bool) -> None:
 def _proxy(node: Any, op: Any, name: str, item: Any, parents: Any) -> Any:
     """A saved value as a Tensor in its old place in the graph."""
     if isinstance(item, list):
+        if name not in parents:  # avals
+            return item
         nodes = parents[name] or (None,) * len(item)
         return [_place(i, p) for i, p in zip(item, nodes, strict=True)]
     if type(item) is not ndarray:

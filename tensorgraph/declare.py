@@ -471,7 +471,9 @@ def _rule_names(declared: Op, rule: Rule) -> set[str]:
     if rule.params == ("want", "*"):
         return set(declared.inputs)
     gs = {"g", "want", *(f"g_{o}" for o in declared.outputs)}
-    own = next((f"{n}_aval" for n, r in declared.rules.items() if r is rule), None)
+    # a parent knows its own shape and dtype, so an input's own aval is not kept; lists hold items without a parent
+    lists = declared.signature.lists
+    own = next((f"{n}_aval" for n, r in declared.rules.items() if r is rule and n not in lists), None)
     return {p for p in rule.params if p not in gs and p not in declared.attrs and p != own}
 
 
@@ -652,7 +654,7 @@ def _general_public(declared: Op) -> Callable[..., Any]:
                 if jit.available():
                     return call(declared, args, kwargs)
                 if impl == "fused":
-                    raise RuntimeError(f"{declared.name}: impl='fused' needs Numba: {jit.why_unavailable()}")
+                    raise RuntimeError(f"{declared.name}: impl='fused' needs Numba: {jit.reason()}")
             elif chosen != "composed":
                 raise ValueError(f"{declared.name}: impl must be 'fused' or 'composed', got {chosen!r}")
             inputs, attrs = bind(declared, args, kwargs)

@@ -1,0 +1,100 @@
+# tensorgraph: everything is made here, from Python 3.11 or newer and make alone.
+#
+#   make demo              train on handwritten digits and draw the graph
+#   make test              run the tests, compiled kernels on        (ARGS="-k softmax" narrows it)
+#   make coverage          run them with the compiler off and demand 95% of the lines
+#   make doctest           run the examples of the docstrings
+#   make lint              ruff, and mypy --strict on the installed wheel
+#   make bench             measure the speed
+#   make clean             remove environments, builds and caches
+#
+# WHEEL=1 runs `test` and `coverage` against an installed wheel instead of the checkout,
+# OLDEST=1 with the oldest NumPy, Numba and graphviz that are supported (Python 3.11 or 3.12).
+# PYTHON=... names the Python to use, JOBS=... the number of test processes.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+JOBS ?= 2
+ARGS ?=
+COVERAGE_MIN ?= 95
+ENV := PYTHON="$(PYTHON)" sh .ci/env
+
+# names of folders count too: a removed file must make a new wheel
+SOURCES := pyproject.toml setup.py README.md LICENSE \
+	$(shell find tensorgraph ops viz -name __pycache__ -prune -o \( -type d -o -type f \) -print)
+WHEEL_FILE = $$(cat .build/wheel)
+
+# a program started by a test must find the installed package, not the folder it happens to start in
+PYTEST_ENV := PYTHONSAFEPATH=1
+ifdef WHEEL
+TEST_VENV := .venv-wheel
+TEST_NEEDS := .build/wheel
+TEST_WHAT = "$(WHEEL_FILE)[test,all]"
+PYTEST_ENV += TENSORGRAPH_TESTED=wheel
+else ifdef OLDEST
+TEST_VENV := .venv-oldest
+TEST_NEEDS :=
+TEST_WHAT = -c .ci/oldest.txt -e ".[test,all]"
+else
+TEST_VENV := .venv-test
+TEST_NEEDS :=
+TEST_WHAT = -e ".[test,all]"
+endif
+
+.PHONY: demo test coverage doctest lint format bench clean wheel help
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   make/  make/p' Makefile
+
+demo:
+	@$(ENV) .venv -e ".[demo]"
+	.venv/bin/tensorgraph demo $(ARGS)
+
+test: $(TEST_NEEDS)
+	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
+	$(PYTEST_ENV) $(TEST_VENV)/bin/pytest -n $(JOBS) $(ARGS)
+
+coverage: $(TEST_NEEDS)
+	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
+	@mkdir -p .build
+	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(TEST_VENV)/bin/pytest -n $(JOBS) --cov --cov-report=term \
+		--cov-fail-under=$(COVERAGE_MIN) $(ARGS)
+
+# only a wheel holds ops and viz where their import names say
+doctest: .build/wheel
+	@$(ENV) .venv-wheel "$(WHEEL_FILE)[test,all]"
+	PYTHONSAFEPATH=1 .venv-wheel/bin/pytest --doctest-modules --pyargs tensorgraph $(ARGS)
+
+# mypy starts elsewhere, since the checkout would hide the installed package
+lint: .build/wheel
+	@$(ENV) .venv-lint "$(WHEEL_FILE)[lint]"
+	.venv-lint/bin/ruff check .
+	.venv-lint/bin/ruff format --check .
+	cd .build && ../.venv-lint/bin/mypy --strict --config-file ../pyproject.toml -p tensorgraph
+
+format:
+	@$(ENV) .venv-lint ".[lint]"
+	.venv-lint/bin/ruff check --fix .
+	.venv-lint/bin/ruff format .
+
+bench:
+	@$(ENV) .venv -e ".[demo]"
+	.venv/bin/python -m benchmarks $(ARGS)
+
+wheel: .build/wheel
+	@echo "$(WHEEL_FILE)"
+
+# setuptools reuses what lies in build/, and would ship modules that are gone
+.build/wheel: $(SOURCES)
+	@rm -rf build dist
+	@mkdir -p .build
+	@$(ENV) .venv-build build
+	.venv-build/bin/python -m build -q --wheel --outdir dist .
+	@rm -rf build
+	@ls dist/*.whl > $@
+
+clean:
+	rm -rf .venv .venv-test .venv-oldest .venv-wheel .venv-lint .venv-build .build build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	find tensorgraph ops viz tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,133 @@
+"""Batch normalisation over all axes but one. (Ioffe & Szegedy 2015; Ng, course 2, week 3)"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval, canonical_axis
+from tensorgraph.declare import fused_op
+from tensorgraph.ops.arithmetic import sqrt
+from tensorgraph.ops.exponential import relu
+from tensorgraph.ops.kernels import batch_norm as kernels
+from tensorgraph.ops.logic import isfinite, where
+from tensorgraph.ops.reduction import sum
+from tensorgraph.ops.shape import astype, reshape
+from tensorgraph.ops.structure import stop_gradient
+
+
+def _infer(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> tuple[Aval, ...]:
+    if x.dtype.kind != "f":
+        raise TypeError(f"batch norm needs float input, got {x}; convert it with .astype('float32')")
+    if x.ndim < 2:
+        raise ValueError(f"batch norm needs a batch axis and a channel axis, got {x}")
+    channels = x.shape[canonical_axis(axis, x.ndim)]
+    for name, a in (("gamma", gamma), ("beta", beta)):
+        if a.shape != (channels,) or a.dtype.kind != "f":
+            raise ValueError(f"{name} must be float of shape ({channels},), one a channel of axis {axis}, got {a}")
+    wide = np.float32 if x.dtype == np.float16 else x.dtype
+    return x, Aval((channels,), wide), Aval((channels,), wide)
+
+
+def batch_norm_reference(x: Any, gamma: Any, beta: Any, *, axis: int = 1, eps: float = 1e-5) -> tuple[Any, Any, Any]:
+    """The meaning, composed: shifted moments, so that a large mean costs no accuracy and a constant channel is exact."""
+    k = canonical_axis(axis, x.ndim)
+    kind = x.dtype
+    wide = np.dtype(np.float32) if kind == np.float16 else kind
+    x = x if kind == wide else astype.public(x, dtype=wide.name)
+    channels = x.shape[k]
+    if math.prod(x.shape) == 0:
+        nothing = np.full(channels, np.nan, wide)
+        y = reshape.public(x, shape=x.shape)
+        return (y if kind == wide else astype.public(y, dtype=kind.name)), _constant(nothing), _constant(nothing)
+    others = tuple(i for i in range(x.ndim) if i != k)
+    per_channel = tuple(channels if i == k else 1 for i in range(x.ndim))
+    m = math.prod(x.shape[i] for i in others)
+    first = x[tuple(slice(None) if i == k else slice(0, 1) for i in range(x.ndim))]
+    shift = stop_gradient.public(first)  # moments around any fixed point are the same; the first row is near the mean
+    from_shift = x - shift
+    offset = astype.public(sum.public(from_shift, axis=others, keepdims=True, dtype="float64") / m, dtype=wide.name)
+    offset = where.public(isfinite.public(offset), offset, math.nan)
+    h = from_shift - offset
+    var = astype.public(sum.public(h * h, axis=others, keepdims=True, dtype="float64") / m, dtype=wide.name)
+    r = 1.0 / sqrt.public(var + eps)
+    y = h * r * reshape.public(_wide(gamma, wide), shape=per_channel) + reshape.public(
+        _wide(beta, wide), shape=per_channel
+    )
+    mu = reshape.public(shift + offset, shape=(channels,))
+    return (
+        y if kind == wide else astype.public(y, dtype=kind.name),
+        mu,
+        reshape.public(var, shape=(channels,)),
+    )
+
+
+def _wide(a: Any, kind: np.dtype[Any]) -> Any:
+    return a if a.dtype == kind else astype.public(a, dtype=kind.name)
+
+
+def _constant(array: Any) -> Any:
+    from tensorgraph.tensor import tensor
+
+    return tensor(array)
+
+
+def batch_norm_relu_reference(
+    x: Any, gamma: Any, beta: Any, *, axis: int = 1, eps: float = 1e-5
+) -> tuple[Any, Any, Any]:
+    """Batch norm, then ReLU."""
+    y, mu, var = batch_norm_reference(x, gamma, beta, axis=axis, eps=eps)
+    return relu.public(y), mu, var
+
+
+def _backward(
+    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, shift: Any,
+    offset: Any, *, axis: int = 1, eps: float = 1e-5,
+) -> Any:  # fmt: skip
+    return kernels.batch_norm_backward(g_y, g_mu, g_var, x, gamma, shift, offset, var, axis, eps)
+
+
+def _relu_backward(
+    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, shift: Any,
+    offset: Any, *, axis: int = 1, eps: float = 1e-5,
+) -> Any:  # fmt: skip
+    return kernels.batch_norm_relu_backward(g_y, g_mu, g_var, x, gamma, beta, shift, offset, var, axis, eps)
+
+
+EXAMPLES = (
+    (((6, 3), (3,), (3,)), {}),
+    (((4, 3, 2), (3,), (3,)), dict(eps=1e-3)),
+    (((2, 3, 2, 2), (3,), (3,)), {}),
+    (((5, 2, 3), (3,), (3,)), dict(axis=-1)),
+)
+
+batch_norm = fused_op(
+    "batch_norm(x, gamma, beta, *, axis=1, eps=1e-5) -> y, mu, var",
+    reference=batch_norm_reference,
+    forward=lambda x, gamma, beta, *, axis=1, eps=1e-5: kernels.batch_norm_forward(x, gamma, beta, axis, eps),
+    backward=_backward,
+    residuals=("shift", "offset"),
+    infer_rule=_infer,
+    examples=EXAMPLES,
+    doc="""Each channel normalised by its own mean and biased variance: ``(x - mu) / sqrt(var + eps) * gamma + beta``.
+
+    Gives y, mu and var, all differentiable. The layer with running averages is `tensorgraph.nn.BatchNorm`.
+
+    >>> import tensorgraph as tg
+    >>> y, mu, var = tg.batch_norm(tg.tensor([[1.0], [3.0]]), tg.ones((1,)), tg.zeros((1,)), eps=0.0)
+    >>> y.tolist(), mu.tolist(), var.tolist()
+    ([[-1.0], [1.0]], [2.0], [1.0])
+    """,
+)
+batch_norm_relu = fused_op(
+    "batch_norm_relu(x, gamma, beta, *, axis=1, eps=1e-5) -> y, mu, var",
+    reference=batch_norm_relu_reference,
+    forward=lambda x, gamma, beta, *, axis=1, eps=1e-5: kernels.batch_norm_relu_forward(x, gamma, beta, axis, eps),
+    backward=_relu_backward,
+    residuals=("shift", "offset"),
+    infer_rule=_infer,
+    examples=EXAMPLES,
+    doc="`batch_norm`, then ReLU, in one pass.",
+)

@@ -1,0 +1,204 @@
+"""Softmax cross-entropy from logits, for class indices and for probabilities."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval, canonical_axis
+from tensorgraph.declare import fused_op
+from tensorgraph.op import float_dtype
+from tensorgraph.ops.creation import one_hot
+from tensorgraph.ops.exponential import exp, log
+from tensorgraph.ops.kernels import cross_entropy as kernels
+from tensorgraph.ops.logic import equal, isinf, logical_and, not_equal, where
+from tensorgraph.ops.reduction import max, sum
+from tensorgraph.ops.shape import astype, expand_dims, reshape, transpose
+from tensorgraph.ops.softmax import as_float
+from tensorgraph.ops.structure import stop_gradient
+
+REDUCTIONS = ("none", "sum", "mean", "batchmean")
+
+
+def _infer(
+    logits: Aval, target: Aval, weight: Aval | None, *, axis: int, ignore_index: int | None, label_smoothing: float,
+    reduction: str, empty: str,
+) -> Aval:  # fmt: skip
+    k = canonical_axis(axis, logits.ndim)
+    rows = (*logits.shape[:k], *logits.shape[k + 1 :])
+    classes = logits.shape[k]
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
+    if empty not in ("zero", "nan"):
+        raise ValueError(f"empty must be 'zero' or 'nan', got {empty!r}")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
+    if target.dtype.kind in "iub":
+        if target.dtype.kind == "b" or (target.shape == logits.shape and target.shape != rows):
+            raise ValueError(
+                f"target {target} looks like one-hot labels: pass class indices (target.argmax({axis})) or float "
+                "probabilities (target.astype('float32'))"
+            )
+        if target.shape != rows:
+            fits = [i for i in range(logits.ndim) if target.shape == (*logits.shape[:i], *logits.shape[i + 1 :])]
+            hint = f"; axis={fits[0]} would fit" if fits else ""
+            raise ValueError(
+                f"class indices need the logits' shape without axis {axis}, {rows}, got {target.shape}{hint}"
+            )
+    else:
+        if target.shape != logits.shape:
+            raise ValueError(
+                f"probabilities need the logits' shape {logits.shape}, got {target}; class indices need an integer dtype"
+            )
+        if ignore_index is not None:
+            raise ValueError("ignore_index goes with class indices, not with probabilities: use weight, or mask rows")
+    if weight is not None and (weight.shape != (classes,) or weight.dtype.kind != "f"):
+        raise ValueError(f"weight must be float of shape ({classes},), one a class, got {weight}")
+    kind = float_dtype(logits.dtype)
+    kind = np.dtype(np.float32) if kind == np.float16 else kind
+    return Aval(rows if reduction == "none" else (), kind)
+
+
+def _check(logits: Any, target: Any, weight: Any, *, axis: int, ignore_index: int | None, **options: Any) -> None:
+    if -logits.ndim <= axis < logits.ndim and target.dtype.kind != "b":
+        expected = logits.ndim - (target.dtype.kind != "f")
+        if target.ndim == expected:
+            kernels.cross_entropy_check(target, logits.shape[axis], ignore_index)
+
+
+def _forward(
+    logits: Any, target: Any, weight: Any, *, axis: int = -1, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "zero",
+) -> Any:  # fmt: skip
+    _infer(
+        Aval(logits.shape, logits.dtype), Aval(target.shape, target.dtype),
+        None if weight is None else Aval(weight.shape, weight.dtype), axis=axis, ignore_index=ignore_index,
+        label_smoothing=label_smoothing, reduction=reduction, empty=empty,
+    )  # fmt: skip
+    loss, lse, divisor = kernels.cross_entropy_forward(
+        as_float(logits), target, weight, axis, ignore_index, label_smoothing, reduction, empty
+    )
+    if reduction in ("mean", "batchmean") and divisor == 0:
+        warn_empty(empty)
+    return loss, lse, divisor
+
+
+def warn_empty(empty: str) -> None:
+    """Say that a mean over no labels was asked for."""
+    value = "0" if empty == "zero" else "NaN"
+    warnings.warn(
+        f"softmax_cross_entropy: no label counts (an empty batch, all ignored, or weights that sum to 0): the mean is "
+        f"{value} with zero gradient",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _backward(
+    want: Any, g: Any, logits: Any, target: Any, weight: Any, loss: Any, lse: Any, divisor: Any, *, axis: int = -1,
+    ignore_index: int | None = None, label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "zero",
+) -> Any:  # fmt: skip
+    return kernels.cross_entropy_backward(
+        g, logits, target, weight, lse, divisor, axis, ignore_index, label_smoothing, reduction, want
+    )
+
+
+def softmax_cross_entropy_reference(
+    logits: Any, target: Any, weight: Any = None, *, axis: int = -1, ignore_index: int | None = None,
+    label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "zero",
+) -> Any:  # fmt: skip
+    """The meaning, composed; the classes last."""
+    ndim = logits.ndim
+    k = canonical_axis(axis, ndim)
+    last = (*[i for i in range(ndim) if i != k], k)
+    kind = float_dtype(logits.dtype)
+    kind = np.dtype(np.float32) if kind == np.float16 else kind
+    z = transpose.public(logits, axes=last) if k != ndim - 1 else logits
+    z = z if z.dtype == kind else astype.public(z, dtype=kind.name)
+    classes = z.shape[-1]
+    valid = None
+    if target.dtype.kind == "f":
+        q = transpose.public(target, axes=last) if k != ndim - 1 else target
+        q = q if q.dtype == kind else astype.public(q, dtype=kind.name)
+    else:
+        if ignore_index is not None:
+            valid = not_equal.public(target, ignore_index)
+            # an ignored row has no influence whatever its logits are, NaN included
+            z = where.public(expand_dims.public(valid, axis=-1), z, 0.0)
+        q = one_hot.public(target, classes=classes, dtype=kind.name)
+    smooth = q if label_smoothing == 0 else q * (1.0 - label_smoothing) + label_smoothing / (classes or 1)
+    if weight is not None and weight.dtype != kind:
+        weight = astype.public(weight, dtype=kind.name)
+    coefficient = smooth if weight is None else weight * smooth
+    if classes == 0:
+        rows = sum.public(z, axis=-1)
+    else:
+        shifted = z - stop_gradient.public(max.public(z, axis=-1, keepdims=True))
+        loss = log.public(sum.public(exp.public(shifted), axis=-1, keepdims=True)) - shifted
+        # a class that is impossible (logit -inf) and not wanted (coefficient 0) counts as 0
+        unwanted = logical_and.public(equal.public(coefficient, 0.0), isinf.public(shifted))
+        rows = sum.public(coefficient * where.public(unwanted, 0.0, loss), axis=-1)
+    if valid is not None:
+        rows = where.public(valid, rows, 0.0)
+    if reduction == "none":
+        return rows
+    total = sum.public(rows)
+    if reduction == "sum":
+        return total
+    if weight is not None and reduction == "mean":
+        mass = sum.public(weight * q, axis=-1)
+        divisor = sum.public(mass if valid is None else where.public(valid, mass, 0.0))
+    elif valid is not None:
+        divisor = astype.public(sum.public(valid), dtype=kind.name)
+    else:
+        n = int(np.prod(rows.shape))
+        if n:
+            return total / n
+        if modes.current().trace is None:
+            warn_empty(empty)
+        return reshape.public(total * (0.0 if empty == "zero" else float("nan")), shape=())
+    nothing = equal.public(divisor, 0.0)
+    if modes.current().trace is None and bool(nothing):
+        warn_empty(empty)
+    mean = total / where.public(nothing, 1.0, divisor)
+    return where.public(nothing, 0.0 if empty == "zero" else float("nan"), mean)
+
+
+_LABELS = np.array([0, 3, 1])
+_SOFT = np.array([[0.5, 0.25, 0.25, 0.0], [0.0, 1.0, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]])
+_WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
+
+softmax_cross_entropy = fused_op(
+    "softmax_cross_entropy(logits, target, weight=None, *, axis=-1, ignore_index=None, label_smoothing=0.0, "
+    "reduction='mean', empty='zero') -> loss",
+    reference=softmax_cross_entropy_reference,
+    forward=_forward,
+    backward=_backward,
+    residuals=("lse", "divisor"),
+    infer_rule=_infer,
+    check=_check,
+    examples=(
+        (((3, 4), _LABELS), {}),
+        (((3, 4), _LABELS), dict(reduction="none")),
+        (((3, 4), _LABELS, _WEIGHT), dict(label_smoothing=0.1)),
+        (((3, 4), _LABELS, _WEIGHT), dict(reduction="batchmean", ignore_index=3)),
+        (((3, 4), _SOFT), dict(reduction="sum", label_smoothing=0.2)),
+        (((3, 4), _SOFT, _WEIGHT), {}),
+        (((3, 4, 2), np.array([[0, 1], [3, 3], [2, 0]])), dict(axis=1)),
+    ),
+    doc="""Cross-entropy of softmax(logits) and the target.
+
+    `target` holds class indices (an integer dtype, the logits' shape without `axis`) or probabilities (a float dtype,
+    the logits' shape). `weight` is one a class. `reduction`: "mean" over the labels that count (with weights: their
+    weighted mean), "batchmean" by their number, "sum", or "none". A mean over nothing is 0 with a warning, or NaN with
+    ``empty="nan"``. An index outside the classes raises. Result at least float32.
+
+    >>> import tensorgraph as tg
+    >>> loss = tg.softmax_cross_entropy(tg.tensor([[2.0, 0.0], [0.0, 0.0]]), [0, 1])
+    >>> round(float(loss), 4)
+    0.41
+    """,
+)

@@ -1,0 +1,315 @@
+"""The house: imports run one way, heavy packages load late, every package ships, and each wrong door says so."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import runpy
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import tensorgraph
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorgraph.viz"}
+
+# Rooms from the ground up. A module may import, while it loads, from its own floor and from those before it.
+FLOORS: list[set[str]] = [
+    {"aval", "tree", "modes", "files"},
+    {"jit"},
+    {"op"},
+    {"tape"},
+    {"tensor"},
+    {"declare"},
+    {"ops", "indexing", "interop"},
+    {"backward"},
+    {"graph"},
+    {"compile"},
+    {"testing"},
+    {"nn", "optim", "data", "train", "tune", "dist"},
+    {"viz"},
+    {"cli"},
+    {"__init__"},
+]
+
+# Rooms that only these may import while loading.
+PRIVATE = {"viz": {"viz", "cli", "__init__"}, "cli": {"cli", "__main__"}, "__init__": {"__main__"}}
+
+# Doors that open upwards, inside a function only: (who, whom) -> what for.
+LATE: dict[tuple[str, str], str] = {
+    ("tensor", "backward"): "the method Tensor.backward",
+    ("tensor", "indexing"): "the property Tensor.at",
+    ("declare", "backward"): "a derivative of a fused op's derivative is that of its reference",
+    ("viz", "__init__"): "a picture of a function or a tensor needs its graph first, by the public way",
+    ("graph", "viz"): "Graph.draw and the picture in a notebook",
+}
+
+# Who may use a package that is not a core dependency loaded at once, and then inside functions only.
+LATE_PACKAGES: dict[str, set[str]] = {
+    "numba": {"jit"},
+    "llvmlite": {"jit"},
+    "graphviz": {"viz"},
+    "graphviz_pure": {"viz"},
+    "rich": {"train", "cli"},
+    "matplotlib": {"train", "cli"},
+    "safetensors": {"files"},
+    "sklearn": {"cli", "data"},
+    "IPython": {"viz"},
+}
+# Loaded with `import tensorgraph`; jit.py is the one place that may bind Numba's names, when it is opened.
+EAGER_PACKAGES = {"numpy"}
+
+MOST_LINES = 500
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import statement's target, as a module name, and where it stands."""
+
+    module: str
+    line: int
+    late: bool
+
+
+def module_name(path: Path) -> str:
+    """Return the import name of a source file of the checkout."""
+    folder, *rest = path.relative_to(CHECKOUT).with_suffix("").parts
+    return ".".join([HOMES[folder], *(rest[:-1] if rest[-1] == "__init__" else rest)])
+
+
+def room(module: str) -> str:
+    """Return the room of a module: the part after `tensorgraph.`, and `__init__` for the package itself."""
+    return (module.split(".") + ["__init__"])[1]
+
+
+@cache
+def sources() -> dict[str, Path]:
+    """Return every module of the checkout by its import name."""
+    return {module_name(path): path for folder in HOMES for path in sorted((CHECKOUT / folder).rglob("*.py"))}
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    """Tell whether a condition is TYPE_CHECKING, whose branch never runs."""
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def imports_of(tree: ast.Module, module: str, is_package: bool, known: set[str]) -> Iterator[Import]:
+    """Yield what a module imports, wherever the statement stands, types-only branches left out."""
+    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while stack:
+        node, late = stack.pop()
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, late)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".") if is_package else module.split(".")[:-1]
+                kept = package[: len(package) - node.level + 1]
+                base = ".".join([*kept, *([base] if base else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield Import(inner if inner in known else base, node.lineno, late)
+        elif isinstance(node, ast.If) and is_type_checking(node.test):
+            stack += [(child, late) for child in node.orelse]
+        else:
+            late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            stack += [(child, late) for child in ast.iter_child_nodes(node)]
+
+
+@cache
+def all_imports() -> dict[str, list[Import]]:
+    """Return the imports of every module of the checkout."""
+    known = set(sources())
+    return {
+        name: list(imports_of(ast.parse(path.read_text("utf-8")), name, path.name == "__init__.py", known))
+        for name, path in sources().items()
+    }
+
+
+def floor(name: str) -> int:
+    """Return the floor a room is on."""
+    for number, rooms in enumerate(FLOORS):
+        if name in rooms:
+            return number
+    raise AssertionError(f"tensorgraph/{name} has no place in FLOORS of tests/test_house.py: give it one")
+
+
+def where(module: str, found: Import) -> str:
+    """Return file and line of an import, for a message."""
+    return f"{sources()[module].relative_to(CHECKOUT)}:{found.line}"
+
+
+def inside(module: str) -> bool:
+    """Tell whether a module is one of ours."""
+    return module.split(".")[0] == "tensorgraph"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import numpy as np", [("numpy", False)]),
+        ("def f():\n    import numba", [("numba", True)]),
+        ("class C:\n    import numba", [("numba", False)]),
+        ("from .. import aval", [("tensorgraph.aval", False)]),
+        ("from ..aval import Aval", [("tensorgraph.aval", False)]),
+        ("from . import passes", [("tensorgraph.graph", False)]),
+        ("from tensorgraph import aval, nothing", [("tensorgraph.aval", False), ("tensorgraph", False)]),
+        ("if TYPE_CHECKING:\n    import rich\nelse:\n    import os", [("os", False)]),
+        ("try:\n    import rich\nexcept ImportError:\n    pass", [("rich", False)]),
+        ("async def f():\n    if x:\n        from tensorgraph.aval import y", [("tensorgraph.aval", True)]),
+    ],
+)
+def test_imports_are_read_right(source: str, expected: list[tuple[str, bool]]) -> None:
+    found = imports_of(ast.parse(source), "tensorgraph.graph.trace", False, {"tensorgraph", "tensorgraph.aval"})
+    assert sorted((i.module, i.late) for i in found) == sorted(expected)
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for module, imports in all_imports().items():
+        me = room(module)
+        for found in imports:
+            if not inside(found.module) or found.late:
+                continue
+            other = room(found.module)
+            if other == me and module != "tensorgraph":
+                continue
+            if floor(other) > floor(me) or me not in PRIVATE.get(other, {me}):
+                wrong.append(f"{where(module, found)}: {me} may not import {other} while loading")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_upward_imports_inside_functions_are_declared() -> None:
+    upward: dict[tuple[str, str], str] = {}
+    for module, imports in all_imports().items():
+        me = room(module)
+        for found in imports:
+            if inside(found.module) and found.late:
+                other = room(found.module)
+                if other != me and (floor(other) > floor(me) or me not in PRIVATE.get(other, {me})):
+                    upward[me, other] = where(module, found)
+    undeclared = [f"{at}: {me} -> {other}" for (me, other), at in upward.items() if (me, other) not in LATE]
+    assert not undeclared, "declare these in LATE, with the reason, or turn them round:\n" + "\n".join(undeclared)
+    unused = set(LATE) - set(upward)
+    assert not unused, f"LATE declares doors that nobody uses: {sorted(unused)}"
+
+
+def test_no_import_cycles_while_loading() -> None:
+    needs = {
+        module: {i.module for i in imports if not i.late and i.module in sources() and i.module != module}
+        for module, imports in all_imports().items()
+    }
+    while ready := {module for module, others in needs.items() if not others & set(needs)}:
+        needs = {module: others for module, others in needs.items() if module not in ready}
+    # what is left can also merely hang on a cycle: drop what nobody in the rest needs
+    while needs and (hanging := set(needs) - set().union(*needs.values())):
+        needs = {module: others for module, others in needs.items() if module not in hanging}
+    assert not needs, f"these modules import each other in a circle: {sorted(needs)}"
+
+
+def test_packages_of_others_load_late_and_where_declared() -> None:
+    wrong = []
+    for module, imports in all_imports().items():
+        for found in imports:
+            package = found.module.split(".")[0]
+            if inside(found.module) or package in sys.stdlib_module_names or package in EAGER_PACKAGES:
+                continue
+            if package not in LATE_PACKAGES:
+                wrong.append(f"{where(module, found)}: {package} is not declared in LATE_PACKAGES")
+            elif room(module) not in LATE_PACKAGES[package]:
+                wrong.append(f"{where(module, found)}: {package} belongs to {sorted(LATE_PACKAGES[package])}")
+            elif not found.late:
+                wrong.append(f"{where(module, found)}: {package} must be imported inside a function")
+    assert not wrong, "\n".join(wrong)
+
+
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder, which comes first on its path, as for a person who types the command there."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys, tensorgraph; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = python("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "tensorgraph" in loaded
+    assert not loaded & {*LATE_PACKAGES, "scipy", "hypothesis", "pytest", "optuna"}
+
+
+@pytest.mark.parametrize("folder", ["ops", "viz"])
+def test_bare_import_of_a_source_folder_names_the_package(folder: str) -> None:
+    done = python("-c", f"import {folder}", cwd=CHECKOUT)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    package = f"tensorgraph.{folder}"
+    assert last == f"ImportError: the folder {folder}/ is the package {package}: write `import {package}`"
+
+
+def test_source_folder_that_hides_an_installed_package_says_the_remedy() -> None:
+    # -S leaves out site-packages, so this is what an installed wheel looks like from here, and no install at all
+    done = python("-S", "-c", "import tensorgraph", cwd=CHECKOUT)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ")
+    assert "pip install -e ." in last
+    assert "another folder" in last
+
+
+def test_every_folder_of_modules_is_a_package_that_ships() -> None:
+    folders = {module_name(path.parent / "__init__.py") for path in sources().values()}
+    shipped = set(runpy.run_path(str(CHECKOUT / "setup.py"))["packages"]())
+    assert folders == shipped, "a folder of modules has no __init__.py, or setup.py misses it"
+
+
+def test_installed_wheel_holds_every_source_file() -> None:
+    distribution = importlib.metadata.distribution("tensorgraph-engine")
+    files = {str(file) for file in distribution.files or ()}
+    if "tensorgraph/__init__.py" not in files:
+        pytest.skip("an editable install: the wheel is not what is tested")
+    wanted = {module.replace(".", "/") for module in sources()}
+    assert wanted == {re.sub(r"(/__init__)?\.py$", "", f) for f in files if re.match(r"tensorgraph/.*\.py$", f)}
+    extra = {"py.typed", *(str(p.relative_to(CHECKOUT / "tensorgraph")) for p in CHECKOUT.glob("tensorgraph/**/*.pyi"))}
+    assert {f"tensorgraph/{name}" for name in extra} <= files
+    roots = {file.split("/")[0] for file in files if not file.startswith("..")}
+    assert {name for name in roots if not name.endswith(".dist-info")} == {"tensorgraph"}, "only one name is installed"
+
+
+def test_version_is_said_once() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert tensorgraph.__version__ == project["version"] == importlib.metadata.version("tensorgraph-engine")
+    assert f"## [{project['version']}]" in (CHECKOUT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_extra_all_holds_every_extra_for_users() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = extras["all"]
+    named = set(everything[everything.index("[") + 1 : -1].split(","))
+    assert named == set(extras) - {"all", "test", "lint"}
+
+
+def test_files_stay_short() -> None:
+    lengths = {path.relative_to(CHECKOUT): len(path.read_text("utf-8").splitlines()) for path in sources().values()}
+    long = {str(path): length for path, length in lengths.items() if length > MOST_LINES}
+    assert not long, f"split by subject what is over {MOST_LINES} lines: {long}"
+
+
+def test_oldest_versions_tested_are_the_oldest_allowed() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
+    allowed = dict(re.fullmatch(r"(\w+)>=([\d.]+).*", need).groups() for need in project["dependencies"])
+    lines = (CHECKOUT / ".ci" / "oldest.txt").read_text("utf-8").splitlines()
+    tested = dict(line.removesuffix(".*").split("==") for line in lines if not line.startswith("#"))
+    assert tested == allowed

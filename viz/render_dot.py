@@ -1,0 +1,225 @@
+"""`Drawing` to Graphviz's language.
+
+One builder makes every label, from escaped text only, so that nothing a user named can become markup: names of
+nodes, groups and ports are generated, and no URL, image or attribute comes from outside. (The quoting of the
+`graphviz` package passes a label that begins with ``<`` and ends with ``>`` through as markup.)
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from tensorgraph.viz.budget import clearances
+from tensorgraph.viz.drawing import Drawing, Edge, Group, Node, Row
+from tensorgraph.viz.labels import clean
+from tensorgraph.viz.palette import THEMES, Palette
+
+__all__ = ["FONT", "to_dot"]
+
+FONT = "Arial"
+TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
+LEGEND_COLUMNS = 3
+MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
+ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def to_dot(drawing: Drawing, theme: str = "light") -> str:
+    """The drawing in DOT, in one theme's colours (``"auto"``: light)."""
+    if theme not in THEMES:
+        raise ValueError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}")
+    return _Writer(drawing, THEMES[theme]).dot()
+
+
+def words(text: str) -> str:
+    """Escaped text; the only way for a string into a label."""
+    return _FORBIDDEN.sub("", text).translate(ESCAPES) or " "
+
+
+class _Writer:
+    def __init__(self, drawing: Drawing, colours: Palette) -> None:
+        self.drawing, self.c = drawing, colours
+        self.lines: list[str] = []
+        self.coming: Counter[str] = Counter()  # lines into each box
+        self.clear: dict[tuple[str, str], int] = {}
+
+    def dot(self) -> str:
+        c = self.c
+        graph = (
+            f'rankdir=TB nodesep=0.28 ranksep=0.27 pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
+            f'fontcolor="{c.ink}" labelloc=t labeljust=l label={self.header()}'
+        )
+        box = (
+            f'shape=box style="rounded,filled" fontname="{FONT}" fontsize={BODY} fontcolor="{c.ink}" '
+            f'fillcolor="{c.box}" color="{c.op}" penwidth=1 margin="0.09,0.05" width=1.1 height=0.3'
+        )
+        line = f'fontname="{FONT}" fontsize={BODY} fontcolor="{c.muted}" color="{c.op}" penwidth=1 arrowsize=0.6'
+        self.lines = ["digraph tensorgraph {", f"graph [{graph}]", f"node [{box}]", f"edge [{line}]"]
+        inside: dict[str | None, list[Node]] = defaultdict(list)
+        for node in self.drawing.nodes:
+            inside[node.group].append(node)
+        children: dict[str | None, list[Group]] = defaultdict(list)
+        for group in self.drawing.groups:
+            children[group.parent].append(group)
+        self.body(None, inside, children)
+        drawn = [edge for edge in self.drawing.edges if not edge.cut]
+        self.coming = Counter(edge.head for edge in drawn)
+        self.clear = clearances(self.drawing) if self.drawing.groups else {}
+        self.lines += [self.edge(edge) for edge in drawn]
+        return "\n".join([*self.lines, "}"]) + "\n"
+
+    def body(
+        self, top: str | None, inside: dict[str | None, list[Node]], children: dict[str | None, list[Group]]
+    ) -> None:
+        """Boxes, then groups with theirs; an explicit stack, for scopes may nest deeply."""
+        self.lines += [self.node(node) for node in inside[top]]
+        pending: list[tuple[Group | None, int]] = [(group, 0) for group in reversed(children[top])]
+        while pending:
+            group, depth = pending.pop()
+            if group is None:
+                self.lines.append("}")
+                continue
+            fill = self.c.inner if depth % 2 else self.c.group
+            self.lines.append(
+                f'subgraph cluster_{group.id} {{ graph [style="rounded,filled" fillcolor="{fill}" '
+                f'color="{self.c.frame}" penwidth=1 margin=10 labeljust=l labelloc=t '
+                f"label=<<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>>]"
+            )
+            self.lines += [self.node(node) for node in inside[group.id]]
+            pending.append((None, depth))
+            pending += [(child, depth + 1) for child in reversed(children[group.id])]
+
+    # ---- boxes
+
+    def node(self, node: Node) -> str:
+        c = self.c
+        border = {
+            "input": f'color="{c.io}" penwidth=2.2',
+            "output": f'color="{c.io}" penwidth=2.2',
+            "module": f'color="{c.module}" peripheries=2 penwidth=0.9',
+            "ops": f'color="{c.op}" peripheries=2',
+            "gradient": f'color="{c.grad}" style="rounded,filled,dashed" penwidth=1.4',
+            "write": f'color="{c.param}"',
+            "summary": f'color="{c.module}" peripheries=2',
+        }.get(node.role, "")
+        return f"{node.id} [id={node.id} {border} label={self.label(node)}]"
+
+    def label(self, node: Node) -> str:
+        """A table: ports above, title, centred lines, then named rows in two columns."""
+        cells = []
+        if node.ports:
+            ports = "".join(
+                f'<td port="{port.id}" cellpadding="1">{self.font(words(port.text), self.c.muted, SMALL)}</td>'
+                for port in node.ports
+            )
+            table = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr>{ports}</tr></table>'
+            cells.append(f"<tr><td>{table}</td></tr>")
+        centred = [row for row in node.rows if row.style in ("title", "type", "warning", "detail")]
+        named = [row for row in node.rows if row not in centred]
+        cells += [f"<tr><td>{self.line(row)}</td></tr>" for row in centred]
+        if named:
+            cells.append(f"<tr><td>{self.table(named)}</td></tr>")
+        return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{"".join(cells)}</table>>'
+
+    def table(self, rows: Sequence[Row]) -> str:
+        """Mark, name, value; what has no value to align uses both columns."""
+        marks = any(row.style in MARKED for row in rows)
+        side = "left" if marks else "center"
+        lines = []
+        for row in rows:
+            mark = (self.swatch(row.style) if row.style in MARKED else "<td></td>") if marks else ""
+            assigned = row.style in ("attribute", "constant") and row.value
+            name = words(f"{row.text} = {row.value}" if assigned else row.text)
+            name = self.font(name, self.c.ink if row.style in MARKED else self.c.muted, BODY)
+            if row.value and not assigned:
+                value = self.font(words(row.value), self.c.muted, BODY)
+                cells = f'<td align="left">{name}</td><td align="right">{value}</td>'
+            else:
+                cells = f'<td align="{side}" colspan="2">{name}</td>'
+            lines.append(f"<tr>{mark}{cells}</tr>")
+        return f'<table border="0" cellborder="0" cellspacing="3" cellpadding="0">{"".join(lines)}</table>'
+
+    def line(self, row: Row) -> str:
+        text = words(f"{row.text} {row.value}".rstrip())
+        if row.style == "title":
+            return f"<b>{self.font(text, self.c.ink, TITLE)}</b>"
+        if row.style == "warning":
+            return f"<b>{self.font(text, self.c.alarm, BODY)}</b>"
+        return self.font(text, self.c.muted, BODY)
+
+    def font(self, text: str, colour: str, size: int) -> str:
+        return f'<font color="{colour}" point-size="{size}">{text}</font>'
+
+    # ---- edges
+
+    def edge(self, edge: Edge) -> str:
+        c = self.c
+        look = {
+            "residual": "penwidth=2.6 weight=1",
+            "gradient": f'color="{c.grad}" style=dashed weight=1',
+        }.get(edge.role, "weight=12" if self.coming[edge.head] == 1 else "weight=3")  # keep chains straight
+        label = ""
+        if edge.rows:
+            rows = "".join(f'<tr><td width="5"></td><td align="left">{self.line(row)}</td></tr>' for row in edge.rows)
+            label = f' label=<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{rows}</table>>'
+        head = f"{edge.head}:{edge.port}:n" if edge.port else edge.head
+        length = self.clear.get((edge.tail, edge.head))
+        return f"{edge.tail} -> {head} [{look}{f' minlen={length}' if length else ''}{label}]"
+
+    # ---- title and legend
+
+    def header(self) -> str:
+        """Title, then the legend as a grid, then notes."""
+        lines = [f"<b>{self.font(words(self.drawing.title), self.c.ink, TITLE + 1)}</b>"]
+        legend = self.drawing.legend
+        rows = []
+        for i in range(0, len(legend), LEGEND_COLUMNS):
+            cells = "".join(
+                f'{self.swatch(entry.role)}<td align="left">{self.font(words(entry.text), self.c.muted, SMALL)}</td>'
+                for entry in legend[i : i + LEGEND_COLUMNS]
+            )
+            rows.append(f"<tr>{cells}</tr>")
+        if rows:
+            lines.append(f'<table border="0" cellborder="0" cellspacing="4" cellpadding="0">{"".join(rows)}</table>')
+        lines += [self.font(words(clean(note, 110)), self.c.muted, SMALL) for note in self.drawing.notes]
+        body = "".join(f'<tr><td align="left">{line}</td></tr>' for line in lines)
+        return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>>'
+
+    def swatch(self, role: str) -> str:
+        """A cell with a small picture of how a role looks."""
+        c = self.c
+
+        def cell(width: int, height: int, look: str, inner: str = "") -> str:
+            # a table of fixed size within the cell, for a cell is stretched to its row and column
+            return (
+                f'<td><table fixedsize="true" width="{width}" height="{height}" '
+                f'cellborder="0" cellspacing="0" cellpadding="0" {look}><tr><td fixedsize="true" '
+                f'width="{width - 2}" height="{height - 2}">{inner}</td></tr></table></td>'
+            )
+
+        match role:
+            case "input":
+                return cell(16, 10, f'border="2" style="rounded" color="{c.io}" bgcolor="{c.box}"')
+            case "module" | "ops" | "summary":
+                colour = c.op if role == "ops" else c.module
+                inner = (
+                    f'<table border="1" cellborder="0" cellspacing="0" cellpadding="0" fixedsize="true" width="12" '
+                    f'height="6" color="{colour}" style="rounded" bgcolor="{c.box}"><tr><td></td></tr></table>'
+                )
+                return cell(18, 12, f'border="1" style="rounded" color="{colour}" bgcolor="{c.box}"', inner)
+            case "gradient":
+                return cell(16, 10, f'border="1" style="rounded,dashed" color="{c.grad}" bgcolor="{c.box}"')
+            case "parameter":
+                return cell(6, 6, f'border="0" bgcolor="{c.param}"')
+            case "buffer":
+                return cell(6, 6, f'border="1" color="{c.param}" bgcolor="{c.box}"')
+            case "write":
+                return f"<td><b>{self.font('&gt;', c.ink, BODY)}</b></td>"
+            case "residual":
+                return cell(16, 3, f'border="0" bgcolor="{c.op}"')
+            case "warning" | "stub":
+                return "<td></td>"
+            case _:
+                return cell(16, 10, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')

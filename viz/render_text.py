@@ -1,0 +1,64 @@
+"""`Drawing` to plain text: one typed line a box, in order, columns aligned; ASCII but for the user's own names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from tensorgraph.viz.drawing import Drawing, Node, Row
+from tensorgraph.viz.labels import LONGEST, cut
+
+__all__ = ["to_text"]
+
+OPERANDS = 4  # named on a line
+OMITTED = ("type", "warning", "stub", "operand")  # in other columns already
+
+
+def to_text(drawing: Drawing) -> str:
+    """Columns: path, type of what leaves the box, where its operands come from, and the rest of its label."""
+    names = {node.id: _name(node) for node in drawing.nodes}
+    coming: dict[str, list[str]] = defaultdict(list)
+    for edge in drawing.edges:
+        if names[edge.tail] not in coming[edge.head]:
+            coming[edge.head].append(names[edge.tail])
+    lines = [
+        (cut(names[node.id], LONGEST), _types(node), _operands(node, coming[node.id]), _rest(node))
+        for node in drawing.nodes
+    ]
+    widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
+    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0])).rstrip() for line in lines]
+    if drawing.level == "summary":
+        body = [f"{row.text.ljust(24)}{row.value}".rstrip() for row in drawing.nodes[0].rows[1:]]
+    notes = [f"note: {note}" for note in drawing.notes]
+    return "\n".join([drawing.title, "", *body, *([""] if notes else []), *notes]) + "\n"
+
+
+def _name(node: Node) -> str:
+    return node.path.partition("/")[2] if node.role in ("input", "output") else node.path
+
+
+def _types(node: Node) -> str:
+    shown = ", ".join(node.types[:2])
+    return shown + (f" and {len(node.types) - 2} more" if len(node.types) > 2 else "")
+
+
+def _operands(node: Node, coming: list[str]) -> str:
+    if node.role == "input":
+        return "input"
+    if not coming:
+        return "output" if node.role == "output" else ""
+    more = f" and {len(coming) - OPERANDS} more" if len(coming) > OPERANDS else ""
+    return f"{'output ' if node.role == 'output' else ''}<- {', '.join(coming[:OPERANDS])}{more}"
+
+
+def _rest(node: Node) -> str:
+    said = [_row(row) for row in node.rows[1:] if row.style not in OMITTED]
+    title = node.title
+    if node.role in ("module", "ops") and title != node.path and not node.path.endswith(title):
+        said.insert(0, title)
+    return "; ".join(said)
+
+
+def _row(row: Row) -> str:
+    if not row.value:
+        return row.text
+    return f"{row.text}={row.value}" if row.style in ("attribute", "constant") else f"{row.text} {row.value}"

@@ -1,0 +1,143 @@
+"""Graph to view: which equations stand in which box.
+
+A box is a run of consecutive equations. Equations are in topological order, so a run can be folded without making a
+cycle, and every original edge lies inside a box or on its boundary. A module called twice is two runs, two boxes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from tensorgraph.graph.graph import Equation, Graph
+
+__all__ = ["Box", "by_module", "by_op", "depths", "pack"]
+
+GLUE = 8  # more consecutive ops than this that belong to no module of their own are folded at module level
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Consecutive equations drawn as one.
+
+    `kind` is ``"op"``, ``"module"``, ``"modules"`` (several siblings), ``"ops"`` or ``"gradient"``; `scope` is the
+    module that the box is, or (for ops) stands in; `equations` are positions in ``graph.equations``; `last` is the
+    scope of the last of several siblings.
+    """
+
+    kind: str
+    scope: str
+    equations: tuple[int, ...]
+    last: str = ""
+
+    @property
+    def inside(self) -> tuple[str, ...]:
+        """The modules that the box stands in, outermost first."""
+        parts = tuple(self.scope.split(".")) if self.scope else ()
+        if self.kind == "modules":
+            shared = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self.last.split(".")))
+            return tuple(part for part, _ in shared)[: len(parts) - 1]
+        return parts[:-1] if self.kind == "module" else parts
+
+
+def scope_of(equation: Equation) -> str:
+    return equation.scope or ""
+
+
+def kind_of(equation: Equation) -> str:
+    return "gradient" if equation.op.name == "gradients" else "op"
+
+
+def by_op(graph: Graph) -> list[Box]:
+    """One box an equation."""
+    return [Box(kind_of(eq), scope_of(eq), (i,)) for i, eq in enumerate(graph.equations)]
+
+
+def parents(graph: Graph) -> set[str]:
+    """Scopes that hold other scopes; the root is one."""
+    found = {""}
+    for scope in {scope_of(eq) for eq in graph.equations}:
+        parts = scope.split(".")
+        found.update(".".join(parts[:i]) for i in range(1, len(parts)))
+    return found
+
+
+def depths(graph: Graph) -> int:
+    """The depth of the deepest module that has ops; 0 where there are no modules."""
+    return max((scope.count(".") + 1 for scope in {scope_of(eq) for eq in graph.equations} if scope), default=0)
+
+
+def by_module(graph: Graph, depth: int | None = None) -> list[Box]:
+    """One box a call of a module at `depth` (None: innermost modules), the ops between them one by one.
+
+    An op of a module that holds modules, such as the addition of a residual block, is between them; long runs of
+    such ops are folded too.
+    """
+    containers = parents(graph)
+    boxes: list[Box] = []
+    run: list[int] = []
+    run_key: tuple[str, str] | None = None
+
+    def close() -> None:
+        nonlocal run
+        if run and run_key is not None:
+            kind, scope = run_key
+            if kind == "glue" and len(run) <= GLUE:
+                boxes.extend(Box("op", scope, (i,)) for i in run)
+            else:
+                boxes.append(Box("ops" if kind == "glue" else kind, scope, tuple(run)))
+        run = []
+
+    for i, eq in enumerate(graph.equations):
+        scope = scope_of(eq)
+        parts = scope.split(".") if scope else []
+        if kind_of(eq) == "gradient":
+            key = ("gradient", scope)
+        elif depth is not None and len(parts) >= depth:
+            key = ("module", ".".join(parts[:depth]))
+        else:
+            key = ("glue" if scope in containers else "module", scope)
+        if key != run_key or key[0] == "gradient":
+            close()
+        run_key = key
+        run.append(i)
+    close()
+    return boxes
+
+
+def pack(graph: Graph, boxes: Sequence[Box], most: int) -> list[Box]:
+    """At most about `most` boxes: neighbours are joined, of one parent where possible."""
+    size = -(-len(boxes) // most)
+    packed: list[Box] = []
+    held: list[Box] = []
+
+    def close() -> None:
+        if len(held) == 1:
+            packed.append(held[0])
+        elif held:
+            equations = tuple(i for box in held for i in box.equations)
+            scopes = list(dict.fromkeys(box.scope for box in held if box.scope))
+            kind = "modules" if len(scopes) > 1 else "module" if scopes else "ops"
+            packed.append(Box(kind, scopes[0] if scopes else "", equations, scopes[-1] if len(scopes) > 1 else ""))
+        held.clear()
+
+    for box in boxes:
+        if box.kind == "gradient":
+            close()
+            packed.append(box)
+            continue
+        held.append(box)
+        if len(held) >= size:
+            close()
+    close()
+    return packed
+
+
+def histogram(graph: Graph, box: Box, most: int = 3) -> str:
+    """The ops of a box, most frequent first: ``matmul x2, add``."""
+    counts = Counter(graph.equations[i].op.name for i in box.equations)
+    first = sorted(counts.items(), key=lambda item: -item[1])  # stable: ties in order of appearance
+    shown = [name if n == 1 else f"{name} x{n}" for name, n in first[:most]]
+    return ", ".join(shown) + (", ..." if len(first) > most else "")
