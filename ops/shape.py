@@ -10,7 +10,8 @@ import numpy as np
 
 from tensorgraph.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
 from tensorgraph.declare import op
-from tensorgraph.op import elementwise, listing, shape as shaping
+from tensorgraph.op import elementwise, listing
+from tensorgraph.op import shape as shaping
 from tensorgraph.tensor import Tensor
 
 

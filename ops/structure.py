@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from tensorgraph.aval import Aval
 from tensorgraph.declare import op
 from tensorgraph.op import structural

@@ -13,16 +13,19 @@ if _find_spec("tensorgraph.ops") is None:
         "run `pip install -e .` in the repository root, or start Python from another folder"
     )
 
-from tensorgraph import interop as _interop, ops as _ops, random
+from tensorgraph import interop as _interop
+from tensorgraph import ops as _ops
+from tensorgraph import random
 from tensorgraph.aval import Aval, default_dtype, set_default_dtype
 from tensorgraph.backward import gradients
+from tensorgraph.cells import Buffer, Cell, Parameter
 from tensorgraph.declare import fused_op, op
 from tensorgraph.graph import Graph, graph, trace
 from tensorgraph.modes import debug_nans, enable_grad, implementation, is_grad_enabled, is_tracing, no_grad, scope
 from tensorgraph.op import CATALOGUE
 from tensorgraph.ops.shape import stack
 from tensorgraph.spec import bool_, f16, f32, f64, i32, i64, spec
-from tensorgraph.tensor import Buffer, Cell, Parameter, Tensor, TraceError, tensor
+from tensorgraph.tensor import Tensor, TraceError, tensor
 from tensorgraph.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tensorgraph.tree import tree_map
 

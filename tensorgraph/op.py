@@ -18,7 +18,7 @@ import numpy as np
 
 from tensorgraph.aval import Aval, broadcast_shapes, canonical_axes, default_dtype
 
-__all__ = ["CATALOGUE", "Kind", "Op", "Rule", "Signature", "parse_signature"]
+__all__ = ["CATALOGUE", "Kind", "Op", "Rule", "Signature", "parse_signature", "saved_names"]
 
 CATALOGUE: dict[str, Op] = {}
 """Every declared op by name."""
@@ -320,3 +320,33 @@ random = Kind("random", None)
 fused = Kind("fused", None)
 opaque = Kind("opaque", None)
 structural = Kind("structural", None)
+
+
+def rule_names(declared: Op, rule: Rule) -> set[str]:
+    if rule.params == ("want", "*"):
+        return set(declared.inputs)
+    gs = {"g", "want", *(f"g_{o}" for o in declared.outputs)}
+    # a parent knows its own shape and dtype, so an input's own aval is not kept; lists hold items without a parent
+    lists = declared.signature.lists
+    own = next((f"{n}_aval" for n, r in declared.rules.items() if r is rule and n not in lists), None)
+    return {p for p in rule.params if p not in gs and p not in declared.attrs and p != own}
+
+
+def saved_layout(declared: Op) -> tuple[str, ...]:
+    """Names of everything that some rule needs, in a fixed order: the layout of ``node.saved``."""
+    every = [r for r in (declared.joint, *declared.rules.values()) if r is not None]
+    needed: set[str] = set().union(*[rule_names(declared, r) for r in every])
+    order = (*declared.inputs, *declared.outputs, *declared.residuals, *(f"{i}_aval" for i in declared.inputs))
+    return tuple(n for n in order if n in needed)
+
+
+def saved_names(declared: Op, wanted: tuple[bool, ...]) -> set[str]:
+    """What the rules of the wanted inputs need."""
+    if declared.joint is not None:
+        return rule_names(declared, declared.joint)
+    names: set[str] = set()
+    for name, want in zip(declared.inputs, wanted, strict=True):
+        rule = declared.rules[name]
+        if want and rule is not None:
+            names |= rule_names(declared, rule)
+    return names

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.cells import Buffer
 from tensorgraph.op import CATALOGUE
-from tensorgraph.tensor import Buffer, Tensor
+from tensorgraph.tensor import Tensor
 
 __all__ = ["Generator", "key", "normal", "permutation", "seed", "state", "uniform"]
 

@@ -1,12 +1,10 @@
-"""`Tensor`, immutable, and the two mutable cells, `Parameter` and `Buffer`.
+"""`Tensor`: an immutable array that records what is computed with it.
 
 Operators and methods that compute (``+``, ``.sum()``, ``[...]``) are attached by the ops' own declarations.
 """
 
 from __future__ import annotations
 
-import sys
-import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from tensorgraph.tape import HOOKS, Hook, Leaf, describe_source, user_source
 if TYPE_CHECKING:
     from tensorgraph.indexing import At
 
-__all__ = ["Buffer", "Cell", "Parameter", "Tensor", "TraceError", "as_array", "tensor"]
+__all__ = ["Tensor", "TraceError", "as_array", "tensor"]
 
 Array = np.ndarray[Any, Any]
 ndarray = np.ndarray
@@ -335,7 +333,7 @@ def concrete(t: Tensor, what: str) -> Array:
     """The array, or an error naming the user's line where the tensor is traced."""
     value = t._value
     trace = modes.current().trace
-    if type(value) is ndarray and (trace is None or not isinstance(t, Cell)):
+    if type(value) is ndarray and (trace is None or type(t) is Tensor):
         return value
     raise TraceError(
         f"{what} needs numbers, but this value is traced: it has only a type, {t.aval}"
@@ -439,160 +437,3 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, copy: b
         require_float(array.dtype, "requires_grad=True")
         t._node = Leaf(array.shape, array.dtype)
     return t
-
-
-class Cell(Tensor):
-    """A named, mutable place for one array: what `Parameter` and `Buffer` share.
-
-    ``cell.assign(value)`` is the only effect in the library. The array is written in place only when nobody else holds
-    it, and replaced otherwise: what was read before keeps its numbers.
-    """
-
-    __slots__ = ("initialiser", "name", "owner")
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        return object.__new__(cls)
-
-    def _setup(self, data: Any, dtype: Any, name: str | None) -> None:
-        self._value = tensor(data, dtype)._value
-        if type(self._value) is not ndarray:
-            raise TraceError("a cell cannot be made from a traced value; make parameters before tracing")
-        self._node = None
-        self.name = name
-        self.owner: Any = None  # (weak reference to the module, attribute), set where a module adopts it
-        self.initialiser: str | None = None
-
-    def read(self) -> Tensor:
-        """The present value as a tensor, connected to the cell for gradients; later writes do not change it."""
-        trace = modes.current().trace
-        if trace is not None:
-            return trace.read(self)  # type: ignore[no-any-return]
-        t = wrap(self._value)
-        t._node = self._node
-        return t
-
-    def assign(self, value: Any) -> None:
-        """Replace the value. Shape must agree; the dtype stays the cell's.
-
-        Raises
-        ------
-        ValueError
-            For another shape.
-        TypeError
-            For a value whose dtype cannot be stored without loss (floats into integers, float64 into float32).
-        """
-        trace = modes.current().trace
-        if trace is not None:
-            trace.write(self, value)
-            return
-        own = self._value
-        if isinstance(value, Tensor):
-            array = concrete(value, "assign")
-        else:
-            array = np.asarray(value)
-            if type(value) is not ndarray:  # Python scalars and lists are weakly typed
-                if array.dtype.kind == "f" and own.dtype.kind in "iub":
-                    raise TypeError(f"cannot assign {value!r} to {self._label()} of {own.dtype}")
-                array = array.astype(own.dtype)
-        if array.shape != own.shape:
-            raise ValueError(f"cannot assign shape {array.shape} to {self._label()} of shape {own.shape}")
-        if array.dtype != own.dtype:
-            raise TypeError(
-                f"cannot assign {array.dtype} to {self._label()} of {own.dtype}; "
-                f"convert the value with .astype('{own.dtype}')"
-            )
-        if array is own:
-            return
-        del own
-        if getrefcount(self._value) == UNSHARED and self._value.base is None:
-            self._value[...] = array
-        else:
-            self._value = array.copy()
-
-    def exclusive(self) -> Array:
-        """The cell's own array, held by nobody else and safe to write in place. For update kernels."""
-        if getrefcount(self._value) != UNSHARED or self._value.base is not None:
-            self._value = self._value.copy()
-        return self._value  # type: ignore[no-any-return]
-
-    def _label(self) -> str:
-        return f"{type(self).__name__.lower()} {self.path!r}" if self.path else type(self).__name__.lower()
-
-    @property
-    def path(self) -> str:
-        """The name of the cell: from its place in a module (``layers.0.weight``), or as given."""
-        if self.owner is not None:
-            module, attribute = self.owner
-            module = module()
-            if module is not None:
-                prefix = module.path
-                return f"{prefix}.{attribute}" if prefix else attribute
-        return self.name or ""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (np.array(self._value), None, self.name)
-
-    def __repr__(self) -> str:
-        named = f" {self.path!r}" if self.path else ""
-        inside = Tensor.__repr__(self)
-        return inside.replace("(", f"{named} (", 1) if named else inside
-
-
-class Parameter(Cell):
-    """A cell that is trained: it asks for gradients.
-
-    Examples
-    --------
-    >>> import tensorgraph as tg
-    >>> w = tg.Parameter([1.0, 2.0], name="w")
-    >>> before = w.detach()
-    >>> w.assign([5.0, 6.0])
-    >>> before.tolist(), w.tolist()
-    ([1.0, 2.0], [5.0, 6.0])
-    """
-
-    __slots__ = ()
-
-    def __init__(self, data: Any, dtype: Any = None, name: str | None = None, *, requires_grad: bool = True) -> None:
-        self._setup(data, dtype, name)
-        if requires_grad:
-            require_float(self._value.dtype, "Parameter")
-            self.requires_grad_()
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        Tensor.requires_grad_(self, requires_grad)
-        if self._node is not None:
-            self._node.owner = weakref.ref(self)
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Parameter:
-        return Parameter(self._value, name=self.name, requires_grad=self._node is not None)
-
-
-class Buffer(Cell):
-    """A cell that is not trained: running averages, counts, random state, a learning rate."""
-
-    __slots__ = ()
-
-    def __init__(self, data: Any, dtype: Any = None, name: str | None = None) -> None:
-        self._setup(data, dtype, name)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        if requires_grad:
-            raise TypeError("a Buffer is never differentiated; use a Parameter")
-        return self
-
-    def __deepcopy__(self, memo: Any) -> Buffer:
-        return Buffer(self._value, name=self.name)
-
-
-getrefcount = sys.getrefcount
-# what getrefcount says of an array that only its cell holds; interpreters differ, so it is measured here
-UNSHARED = (lambda cell: getrefcount(cell._value))(Buffer(np.zeros(1)))
-
-
-def release(holder: Tensor) -> Tensor:
-    """The tensor, its array copied if anybody else holds it: for gradients, which share with nothing."""
-    if getrefcount(holder._value) != UNSHARED or holder._value.base is not None or not holder._value.flags.writeable:
-        holder._value = holder._value.copy()
-    return holder

@@ -16,9 +16,10 @@ import numpy as np
 from tensorgraph import modes
 from tensorgraph.aval import default_dtype
 from tensorgraph.backward import cotangent, pull_back, wanted_outside
+from tensorgraph.cells import Cell
 from tensorgraph.op import CATALOGUE
 from tensorgraph.tape import Leaf
-from tensorgraph.tensor import Cell, Tensor, as_array, wrap
+from tensorgraph.tensor import Tensor, as_array, wrap
 from tensorgraph.tree import flatten, leaf_paths, unflatten
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]

@@ -15,7 +15,7 @@ from dataclasses import replace
 from tensorgraph.viz.drawing import Drawing, Edge, LegendEntry, Row
 from tensorgraph.viz.labels import clean, count, listed
 
-__all__ = ["MOST_BOXES", "MOST_SPAN", "clearances", "fits", "mend", "ranks", "span"]
+__all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "mend", "ranks", "span"]
 
 MOST_BOXES = 2_000
 MOST_SPAN = 1_500
@@ -50,31 +50,6 @@ def _lengths(edges: Iterable[Edge], rank: dict[str, int]) -> list[tuple[int, int
 def span(drawing: Drawing) -> int:
     """D: the sum over lines of (rank span - 1)."""
     return sum(max(length, 0) for length, _ in _lengths(drawing.edges, ranks(drawing)))
-
-
-def clearances(drawing: Drawing) -> dict[tuple[str, str], int]:
-    """How many ranks an edge that leaves frames has to span so that its head lies below them, by its ends.
-
-    Without this what follows a module stands beside the module's last ops, and a stack of modules drifts sideways.
-    """
-    parent = {group.id: group.parent for group in drawing.groups}
-    inside: dict[str | None, tuple[str, ...]] = {None: ()}  # frames around a frame and itself, outermost first
-    for group in drawing.groups:  # outer ones come first
-        inside[group.id] = (*inside[parent[group.id]], group.id)
-    frames = {node.id: inside[node.group] for node in drawing.nodes}
-    rank = ranks(drawing)
-    lowest: dict[str, int] = {}
-    for node in drawing.nodes:
-        for frame in frames[node.id]:
-            lowest[frame] = max(lowest.get(frame, 0), rank[node.id])
-    found = {}
-    for edge in drawing.edges:
-        left = [frame for frame in frames[edge.tail] if frame not in frames[edge.head]]
-        if left and not edge.cut:
-            length = lowest[left[0]] - rank[edge.tail] + 1
-            if length > 1:
-                found[edge.tail, edge.head] = length
-    return found
 
 
 def fits(drawing: Drawing) -> bool:

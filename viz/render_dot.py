@@ -11,8 +11,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from tensorgraph.viz.budget import clearances
 from tensorgraph.viz.drawing import Drawing, Edge, Group, Node, Row
+from tensorgraph.viz.exits import Exit, exits
 from tensorgraph.viz.labels import clean
 from tensorgraph.viz.palette import THEMES, Palette
 
@@ -43,7 +43,8 @@ class _Writer:
         self.drawing, self.c = drawing, colours
         self.lines: list[str] = []
         self.coming: Counter[str] = Counter()  # lines into each box
-        self.clear: dict[tuple[str, str], int] = {}
+        self.exits = exits(drawing)
+        self.begun: set[str] = set()  # exits to which a line leads already
 
     def dot(self) -> str:
         c = self.c
@@ -66,14 +67,16 @@ class _Writer:
         self.body(None, inside, children)
         drawn = [edge for edge in self.drawing.edges if not edge.cut]
         self.coming = Counter(edge.head for edge in drawn)
-        self.clear = clearances(self.drawing) if self.drawing.groups else {}
-        self.lines += [self.edge(edge) for edge in drawn]
+        self.lines += [line for i, edge in enumerate(self.drawing.edges) if not edge.cut for line in self.edge(i, edge)]
         return "\n".join([*self.lines, "}"]) + "\n"
 
     def body(
         self, top: str | None, inside: dict[str | None, list[Node]], children: dict[str | None, list[Group]]
     ) -> None:
         """Boxes, then groups with theirs; an explicit stack, for scopes may nest deeply."""
+        points: dict[str, dict[str, Exit]] = defaultdict(dict)
+        for point in self.exits.values():
+            points[point.group][point.id] = point
         self.lines += [self.node(node) for node in inside[top]]
         pending: list[tuple[Group | None, int]] = [(group, 0) for group in reversed(children[top])]
         while pending:
@@ -88,6 +91,7 @@ class _Writer:
                 f"label=<<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>>]"
             )
             self.lines += [self.node(node) for node in inside[group.id]]
+            self.lines += [self.exit(point) for point in points[group.id].values()]
             pending.append((None, depth))
             pending += [(child, depth + 1) for child in reversed(children[group.id])]
 
@@ -152,9 +156,18 @@ class _Writer:
     def font(self, text: str, colour: str, size: int) -> str:
         return f'<font color="{colour}" point-size="{size}">{text}</font>'
 
+    def exit(self, point: Exit) -> str:
+        """A bit of line, since lines end at a node's border however small it is."""
+        colour = self.c.grad if point.role == "gradient" else self.c.op
+        return (
+            f"{point.id} [id={point.id} shape=box style=filled fixedsize=true width=0.014 height=0.042 penwidth=0 "
+            f'fillcolor="{colour}" label=""]'
+        )
+
     # ---- edges
 
-    def edge(self, edge: Edge) -> str:
+    def edge(self, position: int, edge: Edge) -> list[str]:
+        """One line, or two by way of an exit; edges that share an exit share the line to it."""
         c = self.c
         look = {
             "residual": "penwidth=2.6 weight=1",
@@ -165,8 +178,16 @@ class _Writer:
             rows = "".join(f'<tr><td width="5"></td><td align="left">{self.line(row)}</td></tr>' for row in edge.rows)
             label = f' label=<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{rows}</table>>'
         head = f"{edge.head}:{edge.port}:n" if edge.port else edge.head
-        length = self.clear.get((edge.tail, edge.head))
-        return f"{edge.tail} -> {head} [{look}{f' minlen={length}' if length else ''}{label}]"
+        point = self.exits.get(position)
+        if point is None:
+            return [f"{edge.tail} -> {head} [{look}{label}]"]
+        lines = [f"{point.id} -> {head} [{look} tailclip=false]"]
+        if point.id not in self.begun:
+            self.begun.add(point.id)
+            lines.insert(
+                0, f"{edge.tail} -> {point.id} [{look} minlen={point.length} arrowhead=none headclip=false{label}]"
+            )
+        return lines
 
     # ---- title and legend
 

@@ -13,6 +13,7 @@ from dataclasses import astuple
 
 from tensorgraph.viz.drawing import Drawing
 from tensorgraph.viz.engine import REMEDY, EngineError, run_engine
+from tensorgraph.viz.exits import exits
 from tensorgraph.viz.metrics import text_width
 from tensorgraph.viz.palette import DARK, LIGHT, NAMES, THEMES
 from tensorgraph.viz.render_dot import to_dot
@@ -38,27 +39,8 @@ def polish(drawing: Drawing, raw: str, theme: str) -> str:
     body = raw[raw.index("<svg") :]
     prefix = "tg" + hashlib.sha256(raw.encode()).hexdigest()[:8]
     body = re.sub(r"<!--.*?-->\n?", "", body, flags=re.S)
-    tips = {node.id: f"{node.path}\n{node.tip}" for node in drawing.nodes}
-    tips |= {f"cluster_{group.id}": group.path for group in drawing.groups}
-    drawn = [edge for edge in drawing.edges if not edge.cut]
-    paths = {node.id: node.path for node in drawing.nodes}
-    # an engine prints edges in no promised order: they are found by their ends
-    carried: dict[str, list[str]] = {}
-    for edge in drawn:
-        carried.setdefault(f"{edge.tail}->{edge.head}", []).append(
-            f"{paths[edge.tail]} to {paths[edge.head]}\n" + "\n".join(edge.values[:6])
-        )
-
-    def title(match: re.Match[str]) -> str:
-        key = html.unescape(match[1]).replace(":n", "")
-        key = re.sub(r"^(n\d+)(?::\w+)?->(n\d+)(?::\w+)*$", r"\1->\2", key)
-        if carried.get(key):
-            tip = carried[key].pop(0)
-        else:
-            tip = tips.get(key, drawing.title)
-        return f"<title>{html.escape(tip)}</title>"
-
-    body = re.sub(r"<title>(.*?)</title>", title, body, flags=re.S)
+    body = re.sub(r"<title>(.*?)</title>", _Tips(drawing).title, body, flags=re.S)
+    body = re.sub(r'(<g id="w\d+" )class="node"', r'\1class="exit"', body)
     body = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{prefix}-{m[1]}"', body)
     body = re.sub(r'font-family="[^"]*"', f'font-family="{FAMILY}"', body)
     body = body.replace(' xml:space="preserve"', "")
@@ -70,6 +52,34 @@ def polish(drawing: Drawing, raw: str, theme: str) -> str:
     opening = opening[:-1].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
     opening = f'{opening} id="{prefix}" class="tensorgraph" role="img" aria-label="{label}">'
     return opening + "\n" + _style(prefix, theme) + body[start:].rstrip() + "\n"
+
+
+class _Tips:
+    """Hover text in the place of the generated names that an engine puts there."""
+
+    def __init__(self, drawing: Drawing) -> None:
+        self.default = drawing.title
+        self.tips = {node.id: f"{node.path}\n{node.tip}" for node in drawing.nodes}
+        self.tips |= {f"cluster_{group.id}": group.path for group in drawing.groups}
+        paths = {node.id: node.path for node in drawing.nodes}
+        points = exits(drawing)
+        # an engine prints edges in no promised order: they are found by their ends, equal ends in order
+        self.edges: dict[str, list[str]] = {}
+        for i, edge in enumerate(drawing.edges):
+            if edge.cut:
+                continue
+            tip = f"{paths[edge.tail]} to {paths[edge.head]}\n" + "\n".join(edge.values[:6])
+            point = points.get(i)
+            if point is not None:
+                self.tips[point.id] = self.tips[f"{edge.tail}->{point.id}"] = f"from {paths[edge.tail]}"
+            tail = edge.tail if point is None else point.id
+            self.edges.setdefault(f"{tail}->{edge.head}", []).append(tip)
+
+    def title(self, match: re.Match[str]) -> str:
+        key = re.sub(r"^(\w+)->(\w+)(?::\w+)*$", r"\1->\2", html.unescape(match[1]))
+        waiting = self.edges.get(key)
+        tip = waiting.pop(0) if waiting else self.tips.get(key, self.default)
+        return f"<title>{html.escape(tip)}</title>"
 
 
 def _fitted(match: re.Match[str]) -> str:

@@ -415,9 +415,7 @@ def _run_backward(
     run = _backward.call
     if len(parts) == 1:
         stage = SUM | APPLY
-        run(
-            stage, g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, plain, work, dx, dgamma, dbeta, 0, 0, n
-        )
+        run(stage, g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, plain, work, dx, dgamma, dbeta, 0, 0, n)
     else:
         for stage in (SUM, APPLY):
             spread(

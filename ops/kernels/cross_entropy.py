@@ -29,10 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import blocks, helper, kernel, spread
-from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, as_rows, from_rows, total, work_dtype
-from tensorgraph.ops.kernels.scalar import exp_low, expm1
-from tensorgraph.ops.kernels.softmax import normalizers
+from tensorgraph.jit import blocks, spread
+from tensorgraph.ops.kernels.cross_entropy_rows import backward_dense, backward_index, forward_dense, forward_index
+from tensorgraph.ops.kernels.rows import as_rows, from_rows, work_dtype
 
 __all__ = ["cross_entropy_backward", "cross_entropy_check", "cross_entropy_forward"]
 
@@ -44,192 +43,6 @@ FORWARD, BACKWARD = 0.4e-9, 0.4e-9
 _NO_WEIGHT = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 _NO_INDEX = np.empty(0, np.int64)
 _INT64 = np.dtype(np.int64)
-
-
-@helper
-def _added(x: Any, s: Any, c: Any) -> Any:
-    """Compensated sum: the new sum, and the new sum of what rounding lost."""
-    t = s + x
-    c += (s - t) + x if abs(s) >= abs(x) else (x - t) + s
-    return t, c
-
-
-@helper
-def _sum_up(losses: Any, lo: int, hi: int) -> Any:
-    s, c = np.float64(0.0), np.float64(0.0)
-    for r in range(lo, hi):
-        s, c = _added(np.float64(losses[r]), s, c)
-    # an infinite loss makes the lost part NaN
-    return s + c if c == c else s
-
-
-@kernel
-def _forward_index(
-    x: Any, target: Any, weight: Any, ignores: bool, ignored: int, lse: Any, losses: Any, lo: int, hi: int
-) -> Any:
-    """Losses of rows with one class each; their sum, the divisor, and how many targets are out of range."""
-    width = x.shape[1]
-    normalizers(x, lse, lo, hi)
-    divisor = np.float64(0.0)
-    wrong = 0
-    for r in range(lo, hi):
-        k = target[r]
-        if ignores and k == ignored:
-            losses[r] = 0
-        elif k < 0 or k >= width:
-            losses[r] = np.nan
-            wrong += 1
-        else:
-            w = weight[k] if weight.size else x.dtype.type(1)
-            divisor += w
-            # -inf with a weight of 0 counts as 0
-            l = (lse[0, r] - x[r, k]) + lse[1, r]
-            losses[r] = 0 if w == 0 and x[r, k] == -np.inf else w * l
-    return _sum_up(losses, lo, hi), divisor, wrong
-
-
-@kernel
-def _backward_index(
-    x: Any,
-    target: Any,
-    weight: Any,
-    ignores: bool,
-    ignored: int,
-    lse: Any,
-    g: Any,
-    scale: float,
-    dx: Any,
-    lo: int,
-    hi: int,
-) -> None:
-    """Gradient of rows with one class each; `g` holds one cotangent a row, or is empty."""
-    width = x.shape[1]
-    rows = TILE // width if width <= NARROW else 1
-    for start in range(lo, hi, rows):
-        stop = min(start + rows, hi)
-        if width <= NARROW:
-            for r in range(start, stop):
-                top, log = lse[0, r], lse[1, r]
-                for j in range(width):
-                    dx[r, j] = (x[r, j] - top) - log
-            tile = dx[start:stop].reshape((stop - start) * width)
-            for i in range(tile.size):
-                tile[i] = exp_low(tile[i])
-        for r in range(start, stop):
-            out = dx[r]
-            k = target[r]
-            if ignores and k == ignored:
-                for j in range(width):
-                    out[j] = 0
-                continue
-            w = weight[k] if weight.size else x.dtype.type(1)
-            coefficient = x.dtype.type(scale * w * (g[r] if g.size else 1.0))
-            top, log = lse[0, r], lse[1, r]
-            if width <= NARROW:
-                for j in range(width):
-                    out[j] *= coefficient
-            else:
-                row = x[r]
-                for j in range(width):
-                    out[j] = exp_low((row[j] - top) - log) * coefficient
-            # p - 1, which is small and accurate where the class is likely
-            out[k] = expm1((x[r, k] - top) - log) * coefficient
-
-
-@kernel
-def _forward_dense(
-    x: Any,
-    q: Any,
-    step: int,
-    slope: Any,
-    base: Any,
-    target: Any,
-    weight: Any,
-    ignores: bool,
-    ignored: int,
-    keep: float,
-    lse: Any,
-    losses: Any,
-    lo: int,
-    hi: int,
-) -> Any:
-    """Losses of rows with a coefficient ``slope_c q_rc + base_c`` for every class, and, where `target` is given,
-    ``keep`` times the weight more for one class. ``step`` is 0 where all rows share the first row of `q`."""
-    width = x.shape[1]
-    normalizers(x, lse, lo, hi)
-    scratch = np.empty(CHUNK, x.dtype)
-    divisor = np.float64(0.0)
-    wrong = 0
-    for r in range(lo, hi):
-        row, share = x[r], q[r * step]
-        top, log = lse[0, r], lse[1, r]
-        s = np.float64(0.0)
-        if target.size:
-            k = target[r]
-            if ignores and k == ignored:
-                losses[r] = 0
-                continue
-            if k < 0 or k >= width:
-                losses[r] = np.nan
-                wrong += 1
-                continue
-            w = weight[k] if weight.size else x.dtype.type(1)
-            divisor += w
-            a = x.dtype.type(keep * w)
-            s += 0 if a == 0 and row[k] == -np.inf else a * ((top - row[k]) + log)
-        for start in range(0, width, CHUNK):
-            n = min(CHUNK, width - start)
-            part, source = scratch[:n], row[start : start + n]
-            given, up, floor = share[start : start + n], slope[start : start + n], base[start : start + n]
-            for j in range(n):
-                a = up[j] * given[j] + floor[j]
-                l = (top - source[j]) + log
-                part[j] = x.dtype.type(0) if (a == 0) & (l == np.inf) else a * l
-            s += total(part)
-        losses[r] = s
-    return _sum_up(losses, lo, hi), divisor, wrong
-
-
-@kernel
-def _backward_dense(
-    x: Any,
-    q: Any,
-    step: int,
-    slope: Any,
-    base: Any,
-    target: Any,
-    weight: Any,
-    ignores: bool,
-    ignored: int,
-    keep: float,
-    lse: Any,
-    g: Any,
-    scale: float,
-    dx: Any,
-    lo: int,
-    hi: int,
-) -> None:
-    """Gradient of `_forward_dense`; `g` holds one cotangent a row, or is empty."""
-    width = x.shape[1]
-    for r in range(lo, hi):
-        row, share, out = x[r], q[r * step], dx[r]
-        a = x.dtype.type(0)
-        k = np.int64(0)
-        if target.size:
-            k = target[r]
-            if ignores and k == ignored:
-                for j in range(width):
-                    out[j] = 0
-                continue
-            a = x.dtype.type(keep * (weight[k] if weight.size else 1.0))
-        coefficient = x.dtype.type(scale * (g[r] if g.size else 1.0))
-        top, log = lse[0, r], lse[1, r]
-        for j in range(width):
-            out[j] = slope[j] * share[j] + base[j]
-        mass = x.dtype.type(total(out) + a)
-        out[k] += a
-        for j in range(width):
-            out[j] = (exp_low((row[j] - top) - log) * mass - out[j]) * coefficient
 
 
 def cross_entropy_check(target: Array, classes: int, ignore_index: int | None = None) -> None:
@@ -366,7 +179,7 @@ def cross_entropy_forward(
         if soft or label_smoothing:
             q, step, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
             keep = 1.0 - label_smoothing
-            dense = _forward_dense.call
+            dense = forward_dense.call
             spread(
                 lambda k, lo, hi: results.append(
                     dense(x, q, step, slope, base, index, w, ignores, ignored, keep, lse, losses, lo, hi)
@@ -375,14 +188,12 @@ def cross_entropy_forward(
             )
         else:
             index = _indices(target)
-            run = _forward_index.call
+            run = forward_index.call
             if len(parts) == 1:
                 results.append(run(x, index, w, ignores, ignored, lse, losses, 0, rows))
             else:
-                spread(
-                    lambda k, lo, hi: results.append(run(x, index, w, ignores, ignored, lse, losses, lo, hi)), parts
-                )
-        if any([wrong for _, _, wrong in results]):
+                spread(lambda k, lo, hi: results.append(run(x, index, w, ignores, ignored, lse, losses, lo, hi)), parts)
+        if any(wrong for _, _, wrong in results):
             cross_entropy_check(target, classes, ignore_index)
     summed = math.fsum([s for s, _, _ in results]) if len(results) != 1 else results[0][0]
     if reduction == "none":
@@ -396,7 +207,7 @@ def cross_entropy_forward(
         if weight is not None and reduction == "mean":
             divisor = float(_soft_mass(target, weight, axis, dtype).sum())
     elif weight is not None and reduction == "mean":
-        divisor = sum(d for _, d, _ in results)
+        divisor = math.fsum(d for _, d, _ in results)
     else:
         divisor = float(rows)
         if ignore_index is not None:
@@ -474,7 +285,7 @@ def cross_entropy_backward(
         if soft or label_smoothing:
             q, step, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
             keep = 1.0 - label_smoothing
-            dense = _backward_dense.call
+            dense = backward_dense.call
             spread(
                 lambda k, lo, hi: dense(
                     x, q, step, slope, base, index, w, ignores, ignored, keep, lse, cotangent, scale, dx, lo, hi
@@ -483,13 +294,11 @@ def cross_entropy_backward(
             )
         else:
             index = _indices(target)
-            run = _backward_index.call
+            run = backward_index.call
             if len(parts) == 1:
                 run(x, index, w, ignores, ignored, lse, cotangent, scale, dx, 0, rows)
             else:
-                spread(
-                    lambda k, lo, hi: run(x, index, w, ignores, ignored, lse, cotangent, scale, dx, lo, hi), parts
-                )
+                spread(lambda k, lo, hi: run(x, index, w, ignores, ignored, lse, cotangent, scale, dx, lo, hi), parts)
         dlogits = from_rows(dx, logits.shape, axis, logits.dtype)
     if want_target or want_weight:
         dtarget, dweight = _backward_rest(

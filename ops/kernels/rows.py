@@ -14,7 +14,20 @@ import numpy as np
 from tensorgraph.jit import SUMS, helper, uniform
 from tensorgraph.ops.kernels.bits import ordered, unordered
 
-__all__ = ["CHUNK", "NARROW", "TILE", "as_rows", "dot", "find", "from_rows", "peak", "tail", "total", "wide_total", "work_dtype"]
+__all__ = [
+    "CHUNK",
+    "NARROW",
+    "TILE",
+    "as_rows",
+    "dot",
+    "find",
+    "from_rows",
+    "peak",
+    "tail",
+    "total",
+    "wide_total",
+    "work_dtype",
+]
 
 Array = np.ndarray[Any, Any]
 

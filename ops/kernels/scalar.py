@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import EXACT_ZERO, Helper, helper, variants
-
 from tensorgraph.ops.kernels.bits import bits, from_bits
 
 __all__ = ["exp", "exp_low", "expm1", "log", "log1p", "sigmoid", "tanh"]
@@ -36,7 +35,9 @@ _NAN32, _NAN64 = np.float32(np.nan), np.float64(np.nan)
 
 # x = n ln2 + r with |r| <= ln2/2. Adding 1.5 * 2^23 (2^52) rounds to an integer and leaves it in the low bits.
 # ln2 in two parts, the first with so few bits that n times it is exact.
-_LOG2E32, _ROUND32, _HIGH32, _LOW32 = _singles(1.4426950408889634, 12582912.0, 0.693145751953125, 1.4286068203094172e-06)
+_LOG2E32, _ROUND32, _HIGH32, _LOW32 = _singles(
+    1.4426950408889634, 12582912.0, 0.693145751953125, 1.4286068203094172e-06
+)
 _LOG2E64, _ROUND64, _HIGH64, _LOW64 = _doubles(
     1.4426950408889634, 6755399441055744.0, float.fromhex("0x1.62e42fee00000p-1"), 1.908214929270587816e-10
 )

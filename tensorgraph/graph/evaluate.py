@@ -14,9 +14,10 @@ import numpy as np
 from tensorgraph import modes
 from tensorgraph.aval import Aval
 from tensorgraph.backward import pull_back
+from tensorgraph.cells import Cell
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
 from tensorgraph.tape import Leaf
-from tensorgraph.tensor import Cell, Tensor, TraceError, as_array, wrap
+from tensorgraph.tensor import Tensor, TraceError, as_array, wrap
 from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["bind", "call", "evaluate"]

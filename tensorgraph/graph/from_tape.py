@@ -8,9 +8,10 @@ import numpy as np
 
 from tensorgraph.aval import Aval
 from tensorgraph.backward import reachable
+from tensorgraph.cells import Cell
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var
 from tensorgraph.tape import Leaf, Node, Projection, source_of
-from tensorgraph.tensor import Cell, Tensor
+from tensorgraph.tensor import Tensor
 from tensorgraph.tree import flatten
 
 __all__ = ["graph"]

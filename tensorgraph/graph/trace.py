@@ -15,11 +15,12 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval, default_dtype
-from tensorgraph.declare import abstract, explain
+from tensorgraph.calling import abstract, explain
+from tensorgraph.cells import Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.tape import user_source
-from tensorgraph.tensor import Cell, Parameter, Tensor, TraceError, as_array, new, require_float, wrap
+from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, wrap
 from tensorgraph.tree import flatten, leaf_paths, unflatten
 
 __all__ = ["Trace", "trace"]

@@ -1,0 +1,200 @@
+"""Kernels of the softmax cross-entropy; formulas and drivers are in `cross_entropy`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit import helper, kernel
+from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, total
+from tensorgraph.ops.kernels.scalar import exp_low, expm1
+from tensorgraph.ops.kernels.softmax import normalizers
+
+__all__ = ["backward_dense", "backward_index", "forward_dense", "forward_index"]
+
+
+@helper
+def _added(x: Any, s: Any, c: Any) -> Any:
+    """Compensated sum: the new sum, and the new sum of what rounding lost."""
+    t = s + x
+    c += (s - t) + x if abs(s) >= abs(x) else (x - t) + s
+    return t, c
+
+
+@helper
+def _sum_up(losses: Any, lo: int, hi: int) -> Any:
+    s, c = np.float64(0.0), np.float64(0.0)
+    for r in range(lo, hi):
+        s, c = _added(np.float64(losses[r]), s, c)
+    # an infinite loss makes the lost part NaN
+    return s + c if c == c else s
+
+
+@kernel
+def forward_index(
+    x: Any, target: Any, weight: Any, ignores: bool, ignored: int, lse: Any, losses: Any, lo: int, hi: int
+) -> Any:
+    """Losses of rows with one class each; their sum, the divisor, and how many targets are out of range."""
+    width = x.shape[1]
+    normalizers(x, lse, lo, hi)
+    divisor = np.float64(0.0)
+    wrong = 0
+    for r in range(lo, hi):
+        k = target[r]
+        if ignores and k == ignored:
+            losses[r] = 0
+        elif k < 0 or k >= width:
+            losses[r] = np.nan
+            wrong += 1
+        else:
+            w = weight[k] if weight.size else x.dtype.type(1)
+            divisor += w
+            # -inf with a weight of 0 counts as 0
+            l = (lse[0, r] - x[r, k]) + lse[1, r]
+            losses[r] = 0 if w == 0 and x[r, k] == -np.inf else w * l
+    return _sum_up(losses, lo, hi), divisor, wrong
+
+
+@kernel
+def backward_index(
+    x: Any,
+    target: Any,
+    weight: Any,
+    ignores: bool,
+    ignored: int,
+    lse: Any,
+    g: Any,
+    scale: float,
+    dx: Any,
+    lo: int,
+    hi: int,
+) -> None:
+    """Gradient of rows with one class each; `g` holds one cotangent a row, or is empty."""
+    width = x.shape[1]
+    rows = TILE // width if width <= NARROW else 1
+    for start in range(lo, hi, rows):
+        stop = min(start + rows, hi)
+        if width <= NARROW:
+            for r in range(start, stop):
+                top, log = lse[0, r], lse[1, r]
+                for j in range(width):
+                    dx[r, j] = (x[r, j] - top) - log
+            tile = dx[start:stop].reshape((stop - start) * width)
+            for i in range(tile.size):
+                tile[i] = exp_low(tile[i])
+        for r in range(start, stop):
+            out = dx[r]
+            k = target[r]
+            if ignores and k == ignored:
+                for j in range(width):
+                    out[j] = 0
+                continue
+            w = weight[k] if weight.size else x.dtype.type(1)
+            coefficient = x.dtype.type(scale * w * (g[r] if g.size else 1.0))
+            top, log = lse[0, r], lse[1, r]
+            if width <= NARROW:
+                for j in range(width):
+                    out[j] *= coefficient
+            else:
+                row = x[r]
+                for j in range(width):
+                    out[j] = exp_low((row[j] - top) - log) * coefficient
+            # p - 1, which is small and accurate where the class is likely
+            out[k] = expm1((x[r, k] - top) - log) * coefficient
+
+
+@kernel
+def forward_dense(
+    x: Any,
+    q: Any,
+    step: int,
+    slope: Any,
+    base: Any,
+    target: Any,
+    weight: Any,
+    ignores: bool,
+    ignored: int,
+    keep: float,
+    lse: Any,
+    losses: Any,
+    lo: int,
+    hi: int,
+) -> Any:
+    """Losses of rows with a coefficient ``slope_c q_rc + base_c`` for every class, and, where `target` is given,
+    ``keep`` times the weight more for one class. ``step`` is 0 where all rows share the first row of `q`."""
+    width = x.shape[1]
+    normalizers(x, lse, lo, hi)
+    scratch = np.empty(CHUNK, x.dtype)
+    divisor = np.float64(0.0)
+    wrong = 0
+    for r in range(lo, hi):
+        row, share = x[r], q[r * step]
+        top, log = lse[0, r], lse[1, r]
+        s = np.float64(0.0)
+        if target.size:
+            k = target[r]
+            if ignores and k == ignored:
+                losses[r] = 0
+                continue
+            if k < 0 or k >= width:
+                losses[r] = np.nan
+                wrong += 1
+                continue
+            w = weight[k] if weight.size else x.dtype.type(1)
+            divisor += w
+            a = x.dtype.type(keep * w)
+            s += 0 if a == 0 and row[k] == -np.inf else a * ((top - row[k]) + log)
+        for start in range(0, width, CHUNK):
+            n = min(CHUNK, width - start)
+            part, source = scratch[:n], row[start : start + n]
+            given, up, floor = share[start : start + n], slope[start : start + n], base[start : start + n]
+            for j in range(n):
+                a = up[j] * given[j] + floor[j]
+                l = (top - source[j]) + log
+                part[j] = x.dtype.type(0) if (a == 0) & (l == np.inf) else a * l
+            s += total(part)
+        losses[r] = s
+    return _sum_up(losses, lo, hi), divisor, wrong
+
+
+@kernel
+def backward_dense(
+    x: Any,
+    q: Any,
+    step: int,
+    slope: Any,
+    base: Any,
+    target: Any,
+    weight: Any,
+    ignores: bool,
+    ignored: int,
+    keep: float,
+    lse: Any,
+    g: Any,
+    scale: float,
+    dx: Any,
+    lo: int,
+    hi: int,
+) -> None:
+    """Gradient of `forward_dense`; `g` holds one cotangent a row, or is empty."""
+    width = x.shape[1]
+    for r in range(lo, hi):
+        row, share, out = x[r], q[r * step], dx[r]
+        a = x.dtype.type(0)
+        k = np.int64(0)
+        if target.size:
+            k = target[r]
+            if ignores and k == ignored:
+                for j in range(width):
+                    out[j] = 0
+                continue
+            a = x.dtype.type(keep * (weight[k] if weight.size else 1.0))
+        coefficient = x.dtype.type(scale * (g[r] if g.size else 1.0))
+        top, log = lse[0, r], lse[1, r]
+        for j in range(width):
+            out[j] = slope[j] * share[j] + base[j]
+        mass = x.dtype.type(total(out) + a)
+        out[k] += a
+        for j in range(width):
+            out[j] = (exp_low((row[j] - top) - log) * mass - out[j]) * coefficient

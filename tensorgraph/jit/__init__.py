@@ -1,0 +1,44 @@
+"""The one door to Numba, opened on first use, and the few threads that kernels run on.
+
+A kernel is written as a plain Python function over arrays. `kernel` marks it, `helper` marks a scalar or row function
+that kernels call; nothing is imported or compiled until a kernel is called for the first time. Kernels are serial
+machine code; `spread` runs one over blocks of rows on several threads.
+"""
+
+from tensorgraph.jit.arrays import uniform
+from tensorgraph.jit.door import (
+    EXACT_ZERO,
+    FLAGS,
+    SUMS,
+    Helper,
+    Kernel,
+    available,
+    compiled,
+    helper,
+    kernel,
+    native,
+    reason,
+    variants,
+)
+from tensorgraph.jit.threads import THREADED, blocks, num_threads, set_num_threads, spread
+
+__all__ = [
+    "available",
+    "reason",
+    "compiled",
+    "kernel",
+    "helper",
+    "variants",
+    "native",
+    "Kernel",
+    "Helper",
+    "FLAGS",
+    "EXACT_ZERO",
+    "SUMS",
+    "uniform",
+    "num_threads",
+    "set_num_threads",
+    "blocks",
+    "spread",
+    "THREADED",
+]
