@@ -37,7 +37,7 @@ cos = op(
 )  # fmt: skip
 tanh = op(
     "tanh(x)", np.tanh, elementwise, dtype="float", method="tanh", scalar="tanh({x})",
-    vjp=dict(x=lambda g, out: g * (1.0 - out * out)),
+    vjp=dict(x=lambda g, out: g - (g * out) * out),
     doc="Hyperbolic tangent.",
 )  # fmt: skip
 

@@ -66,14 +66,14 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
     if isinstance(dtype, str):
         dtype = LONG.get(dtype, dtype)
     try:
-        result = np.dtype(dtype).newbyteorder("=")
+        result = np.dtype(dtype)
     except TypeError as error:
         raise TypeError(f"expected a dtype such as 'float32', 'f32' or numpy.int64, got {dtype!r}") from error
     if result.name not in SHORT:
         if result.kind == "c":
             raise TypeError(f"complex numbers are not supported (got {result}); pass the real and imaginary parts")
         raise TypeError(f"dtype {result} is not supported; expected one of {', '.join(SHORT)}")
-    return result
+    return np.dtype(result.type)  # NumPy's one object for it, in native byte order, so that `is` compares
 
 
 def short_dtype(dtype: np.dtype[Any]) -> str:

@@ -41,7 +41,7 @@ def accumulate(table: Table, parent: Any, c: Any) -> None:
     """Add a further contribution; in place only into a sum that this pass made itself."""
     old = table[parent]
     if parent in table.owned and old.ndim:
-        np.add(old, c, out=old)
+        old += c
     else:
         table[parent] = np.asarray(old + c)
         table.owned.add(parent)
@@ -197,19 +197,20 @@ def _place(item: Any, node: Any) -> Any:
 
 def reachable(roots: list[Any]) -> list[Any]:
     """Every node that the roots depend on, newest first."""
-    seen: set[Any] = set()
+    seen: set[Any] = set(roots)
     stack = list(roots)
+    pop, push, add = stack.pop, stack.append, seen.add
     while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        for parent in node.parents:
+        for parent in pop().parents:
             if parent is not None and parent not in seen:
-                if type(parent) is tuple:
-                    stack.extend(p for p in parent if p is not None)
+                if type(parent) is not tuple:
+                    add(parent)
+                    push(parent)
                 else:
-                    stack.append(parent)
+                    for p in parent:
+                        if p is not None and p not in seen:
+                            add(p)
+                            push(p)
     return sorted(seen, key=_number, reverse=True)
 
 
@@ -261,11 +262,13 @@ def run(
             elif isinstance(g, Tensor):
                 g = g._value
             _deposit(table, node, g, create_graph)
+        pop = table.pop
+        hooked = len(HOOKS) > 0
         for node in order:
-            g = table.pop(node, None)
+            g = pop(node, None)
             if g is None:
                 continue
-            if HOOKS and node in HOOKS:
+            if hooked and node in HOOKS:
                 g = _run_hooks(node, g, create_graph)
             kind = type(node)
             if targets is not None and node in targets:

@@ -131,13 +131,19 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
             "    n.dtype = out.dtype",
             "    n.scope = m.scope",
             "    f = _frame(1)",
-            "    while f is not None and f.f_globals.get('__package__') in _internal: f = f.f_back",
-            "    if f is None: n.code = None; n.lasti = -1",
-            "    else: n.code = f.f_code; n.lasti = f.f_lasti",
+            "    c = f.f_code",
+            "    if c is not _last[0]:",  # a loop calls from the same code again: known to be the user's
+            "        while f is not None and f.f_globals.get('__package__') in _internal: f = f.f_back",
+            "        if f is None: c = None",
+            "        elif c is f.f_code: _last[0] = c",
+            "        else: c = f.f_code",
+            "    n.code = c",
+            "    n.lasti = f.f_lasti if c is not None else -1",
             "    r._node = n",
             "else: r._node = None",
         ]
         scope["_none"] = {}
+        scope["_last"] = [None]
     else:
         body += ["r._node = None"]
     body += ["return r"]

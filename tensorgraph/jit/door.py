@@ -11,7 +11,7 @@ import hashlib
 import threading
 import types
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -130,7 +130,7 @@ class Kernel:
 
     __slots__ = ("apart", "call", "flags", "name", "python")
 
-    def __init__(self, python: types.FunctionType, flags: frozenset[str], apart: bool) -> None:
+    def __init__(self, python: Callable[..., Any], flags: frozenset[str], apart: bool) -> None:
         self.python = python
         self.apart = apart
         self.name = python.__name__
@@ -175,6 +175,10 @@ class Kernel:
         return self.call
 
 
+@overload
+def kernel(fn: Callable[..., Any]) -> Kernel: ...
+@overload
+def kernel(*, flags: Iterable[str] = ..., apart: bool = ...) -> Callable[[Callable[..., Any]], Kernel]: ...
 def kernel(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, apart: bool = False) -> Any:
     """Mark a function over arrays as a kernel, compiled at its first call.
 
@@ -209,9 +213,13 @@ def kernel(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
     chosen = _checked(flags)
     if fn is None:
         return lambda f: Kernel(f, chosen, apart)
-    return Kernel(fn, chosen, apart)  # type: ignore[arg-type]
+    return Kernel(fn, chosen, apart)
 
 
+@overload
+def helper(fn: Callable[..., Any]) -> Helper: ...
+@overload
+def helper(*, flags: Iterable[str] = ..., inline: bool = ...) -> Callable[[Callable[..., Any]], Helper]: ...
 def helper(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, inline: bool = True) -> Any:
     """Mark a function that kernels call.
 

@@ -1,0 +1,300 @@
+"""The door to Numba: opened late, right without the compiler, clear without Numba, safe with threads."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tensorgraph import jit
+from tensorgraph.jit import door, threads
+
+F4 = np.dtype(np.float32)
+
+
+@jit.helper
+def _half(x):
+    return x / 2
+
+
+@jit.kernel
+def _halve(x, y, lo, hi):
+    for i in range(lo, hi):
+        y[i] = _half(x[i])
+
+
+def run(code, **env):
+    """Run Python code in a process of its own, and give what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **env},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+SOFTMAX = """
+import sys
+import numpy as np
+from tensorgraph import jit
+from tensorgraph.ops.kernels.softmax import softmax_forward
+loaded = "numba" in sys.modules
+y = softmax_forward(np.array([[5, 2, -1, 3]], "f4"))
+print(loaded, jit.available(), jit.compiled(), np.round(y, 3).tolist())
+"""
+
+
+def test_numba_loads_with_the_first_kernel_and_not_before():
+    out = run(SOFTMAX)
+    compiled = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
+    assert out == f"False True {compiled} [[0.8420000076293945, 0.041999999433755875, 0.0020000000949949026, " + (
+        "0.11400000005960464]]"
+    )
+
+
+def test_without_the_compiler_the_bodies_run_as_python():
+    on, off = run(SOFTMAX, NUMBA_DISABLE_JIT="0"), run(SOFTMAX, NUMBA_DISABLE_JIT="1")
+    assert off == on.replace("True True", "True False")
+
+
+def test_works_where_no_cache_can_be_written(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    assert run(SOFTMAX, NUMBA_CACHE_DIR=str(blocked / "cache"), NUMBA_DISABLE_JIT="0").startswith("False True True")
+
+
+def test_a_damaged_cache_means_compiling_anew(tmp_path):
+    env = dict(NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0")
+    first = run(SOFTMAX, **env)
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert files, "a kernel's machine code is kept"
+    for p in files:
+        p.write_bytes(p.read_bytes()[: p.stat().st_size // 2])
+    assert run(SOFTMAX, **env) == first
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = SOFTMAX + (
+        "from tensorgraph.ops.kernels.softmax import _softmax\n"
+        "stats = _softmax.call.stats\nprint(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))"
+    )
+    env = dict(NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0")
+    assert run(code, **env).endswith("\n0 1")
+    assert run(code, **env).endswith("\n1 0")
+
+
+def test_without_numba_nothing_raises_until_a_kernel_is_called():
+    code = """
+import sys
+sys.modules["numba"] = None
+import numpy as np
+from tensorgraph import jit
+from tensorgraph.ops.kernels.cross_entropy import cross_entropy_check
+from tensorgraph.ops.kernels.softmax import softmax_forward
+print(jit.available(), jit.compiled(), jit.reason().split(":")[0])
+cross_entropy_check(np.array([0, 1]), 2)
+try:
+    softmax_forward(np.ones((2, 3)))
+except ImportError as error:
+    print(error)
+"""
+    first, second = run(code).splitlines()
+    assert first in ("False False ModuleNotFoundError", "False False ImportError")
+    assert "needs Numba" in second and 'impl="composed"' in second
+
+
+def test_an_edit_in_a_helper_changes_the_name_of_its_callers():
+    def make(constant):
+        scope = {"np": np, "C": np.float32(constant)}
+        exec("def inner(x):\n    return x + C\ndef outer(x, y):\n    y[0] = inner(x[0])", scope)
+        scope["inner"] = jit.helper(scope["inner"])
+        return door._digest(scope["outer"], jit.FLAGS)
+
+    assert make(1.0) == make(1.0)
+    assert make(1.0) != make(2.0)
+    assert door._digest(_halve.python, jit.FLAGS) != door._digest(_halve.python, jit.SUMS)
+
+
+@pytest.mark.parametrize("flags", [{"nnan"}, {"ninf"}, {"fast"}, True])
+def test_flags_that_lose_nan_or_infinity_are_refused(flags):
+    with pytest.raises((ValueError, TypeError)):
+        jit.kernel(flags=flags)(lambda x: None)
+
+
+def test_kernel_and_helper_run_from_python():
+    x, y = np.arange(8.0), np.zeros(8)
+    _halve(x, y, 0, 8)
+    assert (y == x / 2).all()
+    assert _half(3.0) == 1.5
+    assert repr(_halve) == "<kernel _halve>" and repr(_half) == "<helper _half>"
+
+
+def test_first_call_from_many_threads_at_once():
+    @jit.kernel
+    def triple(x, y):
+        for i in range(x.size):
+            y[i] = 3 * x[i]
+
+    x = np.arange(100.0)
+    results = [np.zeros(100) for _ in range(8)]
+    start = threading.Barrier(8)
+
+    def work(y):
+        start.wait()
+        triple.call(x, y)
+
+    crowd = [threading.Thread(target=work, args=(y,)) for y in results]
+    for t in crowd:
+        t.start()
+    for t in crowd:
+        t.join()
+    assert all((y == 3 * x).all() for y in results)
+
+
+# ------------------------------------------------------------------------------------------------------- arrays
+
+
+def test_uniform_keeps_what_fits():
+    x = np.ones((3, 4), np.float32)
+    assert jit.uniform(x, F4) is x
+
+
+def test_uniform_drops_the_read_only_mark_without_a_copy():
+    x = np.arange(6, dtype=np.float32)
+    x.flags.writeable = False
+    y = jit.uniform(x, F4)
+    assert y.flags.carray and np.shares_memory(x, y) and not x.flags.writeable
+    del x
+    assert y.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(12, dtype=np.float32).reshape(3, 4).T,
+        np.arange(12, dtype=np.float64)[::2],
+        np.arange(4, dtype=">f4"),
+        np.broadcast_to(np.float32(2), (3, 2)),
+        np.arange(33, dtype=np.uint8)[1:].view(np.float32),
+        np.zeros((0, 3), np.float32),
+        np.float32(3) * np.ones((), np.float32).reshape(()),
+        np.ma.masked_array(np.ones(3, np.float32)),
+    ],
+    ids=["transposed", "strided", "swapped", "broadcast", "unaligned", "empty", "0-d", "subclass"],
+)
+def test_uniform_makes_one_kind(x):
+    x = np.asanyarray(x)
+    y = jit.uniform(x, F4)
+    assert type(y) is np.ndarray and y.dtype == F4 and y.dtype.isnative and y.flags.carray and y.shape == x.shape
+    assert np.array_equal(y, np.asarray(x), equal_nan=True)
+
+
+# ------------------------------------------------------------------------------------------------------ threads
+
+
+@pytest.fixture
+def four_threads():
+    before = jit.num_threads()
+    jit.set_num_threads(4)
+    yield
+    jit.set_num_threads(before)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 100, 1001])
+@pytest.mark.parametrize("multiple", [1, 8])
+def test_blocks_cover_the_range_once(four_threads, rows, multiple):
+    parts = jit.blocks(rows, 1.0, multiple=multiple)
+    assert [r for lo, hi in parts for r in range(lo, hi)] == list(range(rows))
+    assert len(parts) <= 4 and all(lo % multiple == 0 for lo, _ in parts)
+
+
+def test_small_work_stays_whole(four_threads):
+    assert jit.blocks(1000, 1e-6) == [(0, 1000)]
+    assert jit.blocks(0, 0.0) == [(0, 0)]
+
+
+def test_spread_runs_every_block_on_a_thread_of_its_own(four_threads):
+    x, y = np.arange(1000.0), np.zeros(1000)
+    names = {}
+    together = threading.Barrier(4)
+
+    def call(k, lo, hi):
+        together.wait(30)
+        names[k] = threading.current_thread().name
+        _halve.call(x, y, lo, hi)
+
+    jit.spread(call, jit.blocks(1000, 1.0))
+    assert (y == x / 2).all()
+    assert sorted(names) == [0, 1, 2, 3] and sum(n == "tensorgraph-kernels" for n in names.values()) == 3
+
+
+def test_an_error_in_a_block_arrives_after_all_have_ended(four_threads):
+    ended = []
+
+    def call(k, lo, hi):
+        if k == 2:
+            raise ArithmeticError("block 2")
+        time.sleep(0.01)
+        ended.append(k)
+
+    for _ in range(3):
+        ended.clear()
+        with pytest.raises(ArithmeticError, match="block 2"):
+            jit.spread(call, [(0, 1), (1, 2), (2, 3), (3, 4)])
+        assert sorted(ended) == [0, 1, 3]
+
+
+def test_many_python_threads_may_enter_at_once(four_threads):
+    x = np.arange(4000.0)
+    results = [np.zeros(4000) for _ in range(6)]
+
+    def work(y):
+        for _ in range(50):
+            y[:] = 0
+            jit.spread(lambda k, lo, hi: _halve.call(x, y, lo, hi), jit.blocks(4000, 1.0))
+
+    crowd = [threading.Thread(target=work, args=(y,)) for y in results]
+    for t in crowd:
+        t.start()
+    for t in crowd:
+        t.join(120)
+    assert all((y == x / 2).all() for y in results)
+
+
+def test_spread_inside_spread_runs_here(four_threads):
+    seen = []
+    jit.spread(lambda k, lo, hi: jit.spread(lambda *a: seen.append((k, a)), [(0, 1), (1, 2)]), [(0, 1), (1, 2)])
+    assert sorted(seen) == [(0, (0, 0, 1)), (0, (1, 1, 2)), (1, (0, 0, 1)), (1, (1, 1, 2))]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_has_threads_of_its_own():
+    code = """
+import os
+import warnings
+from tensorgraph import jit
+jit.set_num_threads(2)
+jit.spread(lambda k, lo, hi: None, [(0, 1), (1, 2)])
+warnings.simplefilter("ignore")
+child = os.fork()
+if not child:
+    done = []
+    jit.spread(lambda k, lo, hi: done.append(k), [(0, 1), (1, 2)])
+    os._exit(0 if sorted(done) == [0, 1] else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(code) == "0"
+
+
+def test_number_of_threads():
+    with pytest.raises(ValueError, match="at least 1"):
+        jit.set_num_threads(0)
+    assert run("from tensorgraph import jit; print(jit.num_threads())", TENSORGRAPH_NUM_THREADS="3") == "3"
+    assert threads._default_threads() >= 1
