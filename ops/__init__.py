@@ -9,6 +9,7 @@ from tensorgraph.ops import (
     contraction,
     creation,
     cross_entropy,
+    custom,
     exponential,
     index,
     logic,
@@ -20,6 +21,6 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential", "index", "logic", "random",
+    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "custom", "exponential", "index", "logic", "random",
     "reduction", "shape", "softmax", "structure",
 ]  # fmt: skip

@@ -59,7 +59,7 @@ def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
 
 
 matmul = op(
-    "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul, np.dot),
+    "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,),
     vjp=dict(a=_matmul_a, b=_matmul_b),
     examples=(
         (((3, 4), (4, 2)), {}), (((4,), (4, 2)), {}), (((3, 4), (4,)), {}), (((4,), (4,)), {}),

@@ -15,13 +15,18 @@ from tensorgraph.aval import Aval, canonical_axis
 from tensorgraph.declare import op
 from tensorgraph.op import index as indexing
 from tensorgraph.ops.logic import equal, where
+from tensorgraph.cells import Cell
 from tensorgraph.tensor import Tensor, TraceError, as_array
 
 
-def split_key(key: Any) -> tuple[tuple[Any, ...], list[Any]]:
-    """The static form of an indexing key, and its index tensors."""
+def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any]]:
+    """The static form of an indexing key for a tensor of this shape, and its index tensors.
+
+    A boolean index with numbers becomes the integer indices of its true elements, as NumPy defines it.
+    """
     static: list[Any] = []
     indices: list[Any] = []
+    masks = False
     for item in key if isinstance(key, tuple) else (key,):
         if item is None or item is Ellipsis:
             static.append("newaxis" if item is None else "...")
@@ -31,18 +36,35 @@ def split_key(key: Any) -> tuple[tuple[Any, ...], list[Any]]:
         elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
             static.append(int(item))
         elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
-            array = item if isinstance(item, Tensor) else as_array(item)
+            array = item if isinstance(item, Tensor) else as_array(item) if np.size(item) else np.zeros(np.shape(item), int)
             if array.dtype.kind not in "iub" and array.size:
                 raise TypeError(f"an index must be of integers or booleans, got {array.dtype}")
+            if array.dtype.kind == "b":
+                masks = True
+                if isinstance(array, Tensor) and type(array._value) is np.ndarray and not isinstance(array, Cell):
+                    array = array._value
             if array.dtype.kind == "b" and isinstance(array, Tensor) and modes.current().trace is not None:
                 raise TraceError(
                     "a boolean index selects a number of elements that depends on numbers, which a trace does not "
                     "have; use tensorgraph.where(mask, x, 0) and reduce, or integer indices"
                 )
+            if array.dtype.kind == "b":
+                if array.ndim == 0:
+                    raise TypeError("a single boolean is not an index; use x[None] for a new axis")
+                for position in np.nonzero(np.asarray(array)):
+                    static.append(("index", len(indices)))
+                    indices.append(position)
+                continue
             static.append(("index", len(indices)))
-            indices.append(array if array.dtype.kind != "f" else np.zeros(array.shape, np.int64))
+            indices.append(array)
         else:
             raise TypeError(f"an index holds integers, slices, None, ... and integer tensors, got {item!r}")
+    if masks:  # a mask must have the shape of the axes it stands for: let NumPy say so
+        numbers = tuple(
+            i._value if isinstance(i, Tensor) and type(i._value) is np.ndarray else 0 if isinstance(i, Tensor) else i
+            for i in (key if isinstance(key, tuple) else (key,))
+        )
+        np.broadcast_to(np.empty((), bool), shape)[numbers]
     return tuple(static), indices
 
 
@@ -77,7 +99,7 @@ def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
 
 getitem = op(
     "getitem(x, [indices], *, key)", lambda x, indices, *, key: x[join_key(key, indices)], indexing,
-    infer_rule=_getitem_infer, linear=True,
+    infer_rule=_getitem_infer, linear=True, view=True,
     vjp=dict(
         x=lambda g, x_aval, indices, key: scatter_add(g, indices, key=key, shape=tuple(x_aval.shape)), indices=None
     ),
@@ -209,7 +231,7 @@ sort = op(
 
 
 def _getitem_method(self: Tensor, key: Any) -> Tensor:
-    static, indices = split_key(key)
+    static, indices = split_key(key, self.shape)
     return getitem.public(self, indices, key=static)  # type: ignore[no-any-return]
 
 

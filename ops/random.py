@@ -19,7 +19,10 @@ STATE = Aval((3,), np.uint64)
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:
-    return default_dtype() if dtype is None else canonical_dtype(dtype)
+    kind = default_dtype() if dtype is None else canonical_dtype(dtype)
+    if kind.kind != "f":
+        raise TypeError(f"random numbers here are floats, got dtype {kind}; scale and convert with .astype")
+    return kind
 
 
 def _generator(state: Any) -> tuple[np.random.Generator, Any]:
@@ -40,8 +43,10 @@ def _float(x: Any, dtype: Any) -> Any:
 
 def _uniform(state: Any, *, shape: Any, dtype: Any = None) -> Any:
     generator, after = _generator(state)
-    kind = np.float64 if _dtype(dtype) == np.float64 else np.float32
-    return _float(np.asarray(generator.random(_shape(shape), kind)), dtype), after
+    kind = _dtype(dtype)
+    if kind == np.float16:  # eleven bits, so that rounding never gives 1
+        return (generator.integers(0, 2048, _shape(shape)) / 2048).astype(kind), after
+    return np.asarray(generator.random(_shape(shape), kind.type)), after
 
 
 def _normal(state: Any, *, shape: Any, dtype: Any = None) -> Any:

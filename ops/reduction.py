@@ -38,6 +38,8 @@ def count(aval: Any, axis: Any) -> int:
 
 
 def _sum(x: Any, *, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+    if dtype is not None:
+        dtype = canonical_dtype(dtype)
     return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
 
 
@@ -70,7 +72,7 @@ def _mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
 mean = op(
     "mean(x, *, axis=None, keepdims=False)", _mean, reduction, method="mean", numpy=(np.mean,), dtype="float",
     linear=True,
-    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g / (count(x_aval, axis) or 1), x_aval, axis, keepdims)),
+    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g * (1.0 / (count(x_aval, axis) or 1)), x_aval, axis, keepdims)),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
 )  # fmt: skip
 
@@ -81,7 +83,7 @@ def _var(x: Any, *, axis: Any = None, keepdims: bool = False, correction: float 
     centred = wide - _mean(wide, axis=axis, keepdims=True)
     n = count(x, axis) - correction
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.add.reduce(centred * centred, axis=axis, keepdims=keepdims) / kind.type(n if n > 0 else 0), kind)
+        return np.asarray(np.add.reduce(centred * centred, axis=axis, keepdims=keepdims) / (n if n > 0 else 0), kind)
 
 
 def _var_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool, correction: float) -> Any:
@@ -99,7 +101,7 @@ var = op(
 
 def _extremum(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
     hit = equal(x, spread(out, x_aval, axis, keepdims))
-    ties = astype(sum(hit, axis=axis, keepdims=keepdims), dtype=np.dtype(x_aval.dtype).name)
+    ties = astype(sum(hit, axis=axis, keepdims=keepdims), dtype=np.result_type(x_aval.dtype, np.float32).name)
     return where(hit, spread(g / maximum(ties, 1), x_aval, axis, keepdims), 0.0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgraph.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
 from tensorgraph.declare import op
-from tensorgraph.op import elementwise, listing
+from tensorgraph.op import elementwise, listing, promote, settle
 from tensorgraph.op import shape as shaping
 from tensorgraph.tensor import Tensor
 
@@ -196,7 +196,12 @@ def _joined(avals: Sequence[Aval], axis: int) -> Aval:
                 f"all shapes must agree outside axis {axis}: tensor 0 has {first.shape}, tensor {i} has {a.shape}"
             )
     size = sum(a.shape[k] for a in avals)
-    return Aval((*first.shape[:k], size, *first.shape[k + 1 :]), np.result_type(*[a.dtype for a in avals]))
+    return Aval((*first.shape[:k], size, *first.shape[k + 1 :]), promote(*avals))
+
+
+def _concatenate(arrays: Any, *, axis: int = 0) -> Any:
+    out = np.concatenate(arrays, axis)
+    return out.astype(settle(out.dtype, [a.dtype for a in arrays]), copy=False)
 
 
 def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
@@ -206,7 +211,7 @@ def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
 
 
 concatenate = op(
-    "concatenate([arrays], *, axis=0)", lambda arrays, *, axis=0: np.concatenate(arrays, axis), listing,
+    "concatenate([arrays], *, axis=0)", _concatenate, listing,
     infer_rule=lambda arrays, *, axis: _joined(arrays, axis), numpy=(np.concatenate, np.concat), linear=True,
     vjp=dict(arrays=_concatenate_arrays),
     examples=((([(2, 3), (1, 3)],), {}), (([(2, 3), (2, 1), (2, 0)],), dict(axis=-1))),

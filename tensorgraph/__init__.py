@@ -19,10 +19,11 @@ from tensorgraph import random
 from tensorgraph.aval import Aval, default_dtype, set_default_dtype
 from tensorgraph.backward import gradients
 from tensorgraph.cells import Buffer, Cell, Parameter
-from tensorgraph.declare import fused_op, op
+from tensorgraph.extend import fused_op, op, remove_op
 from tensorgraph.graph import Graph, graph, trace
 from tensorgraph.modes import debug_nans, enable_grad, implementation, is_grad_enabled, is_tracing, no_grad, scope
 from tensorgraph.op import CATALOGUE
+from tensorgraph.ops.custom import checkpoint, custom_vjp
 from tensorgraph.ops.shape import stack
 from tensorgraph.spec import bool_, f16, f32, f64, i32, i64, spec
 from tensorgraph.tensor import Tensor, TraceError, tensor
@@ -31,10 +32,28 @@ from tensorgraph.tree import tree_map
 
 __version__ = "0.1.0"
 
+# heavier rooms open when first used
+_LATE = {"nn", "optim", "data", "train", "viz", "testing"}
+_LATE_NAMES = {"draw": "tensorgraph.viz"}
+
 
 def __getattr__(name: str) -> _Any:
+    """Catalogue ops as functions, and rooms that load when first used."""
     declared = CATALOGUE.get(name)
     if declared is not None:
-        function = globals()[name] = declared.public
-        return function
-    raise AttributeError(f"module 'tensorgraph' has no attribute {name!r}")
+        return declared.public
+    if name in _LATE or name in _LATE_NAMES:
+        from importlib import import_module
+
+        if name in _LATE:
+            return import_module(f"tensorgraph.{name}")
+        return getattr(import_module(_LATE_NAMES[name]), name)
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, __dir__(), 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise AttributeError(f"module 'tensorgraph' has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *CATALOGUE, *_LATE, *_LATE_NAMES})

@@ -16,7 +16,7 @@ import numpy as np
 from tensorgraph import modes
 from tensorgraph.cells import release
 from tensorgraph.op import CATALOGUE
-from tensorgraph.tape import HOOKS, Leaf, Node, Projection, describe_node
+from tensorgraph.tape import Leaf, Node, Projection, any_hooks, describe_node
 from tensorgraph.tensor import Tensor, as_array, new, require_float, wrap
 from tensorgraph.tree import flatten, unflatten
 
@@ -111,17 +111,12 @@ def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
     saved = dict(zip(op.calls["saves"], node.saved, strict=True))
     parents = dict(zip(op.inputs, node.parents, strict=True))
 
-    def wants(p: Any) -> bool:
-        if isinstance(p, tuple):
-            return any(wants(q) for q in p)
-        return p is not None and (needed is None or p in needed)
-
     def value(name: str) -> Any:
         if name in saved:
             item = saved[name]
             return _proxy(node, op, name, item, parents) if recorded else item
         if name == "want":
-            return tuple(wants(p) for p in node.parents)
+            return tuple(_wants(p, needed) for p in node.parents)
         if name == "g":
             return g
         if name.startswith("g_"):
@@ -142,17 +137,26 @@ def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
         pairs = []
         for name, parent in parents.items():
             rule = op.rules[name]
-            if rule is not None and wants(parent):
+            if rule is not None and _wants(parent, needed):
                 own = f"{name}_aval"
                 given = {p: parent if p == own and p not in saved else value(p) for p in rule.params}
                 pairs.append((parent, rule.function(**given)))
     for parent, contribution in pairs:
         if isinstance(parent, tuple):
             for q, c in zip(parent, contribution, strict=True):
-                if c is not None and wants(q):
+                if c is not None and _wants(q, needed):
                     _deposit(table, q, c, recorded)
-        elif contribution is not None and wants(parent):
+        elif contribution is not None and _wants(parent, needed):
             _deposit(table, parent, contribution, recorded)
+
+
+# functions of their own rather than closures that name themselves: such a closure is a cycle, which keeps what it sees
+
+
+def _wants(p: Any, needed: Any) -> bool:
+    if isinstance(p, tuple):
+        return any(_wants(q, needed) for q in p)
+    return p is not None and (needed is None or p in needed)
 
 
 def _deposit(table: Table, parent: Any, c: Any, recorded: bool) -> None:
@@ -218,7 +222,9 @@ def wanted_outside(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
     """Whether these tensors depend on anything but `own` that somebody may want a gradient of."""
     mine = {t._node for t in own}
     roots = [t._node for t in tensors if t._node is not None]
-    return any(type(node) is Leaf and node.live and node not in mine for node in reachable(roots))
+    return modes.current().grad and any(
+        type(node) is Leaf and node.live and node not in mine for node in reachable(roots)
+    )
 
 
 def leading_to(order: list[Any], targets: set[Any]) -> set[Any]:
@@ -246,9 +252,9 @@ def run(
     needed = None if targets is None else leading_to(order, targets)
     if create_graph is None:
         assert targets is not None
-        create_graph = any(isinstance(g, Tensor) and g._node is not None for _, g in roots) or any(
+        create_graph = modes.current().grad and (any(isinstance(g, Tensor) and g._node is not None for _, g in roots) or any(
             type(node) is Leaf and node.live and node not in targets for node in order
-        )
+        ))
     retain = retain or create_graph  # a recorded pass leads back through the same nodes
     table = Table()
     result: dict[Any, Any] = {}
@@ -263,12 +269,12 @@ def run(
                 g = g._value
             _deposit(table, node, g, create_graph)
         pop = table.pop
-        hooked = len(HOOKS) > 0
+        hooked = any_hooks()
         for node in order:
             g = pop(node, None)
             if g is None:
                 continue
-            if hooked and node in HOOKS:
+            if hooked and getattr(node, "hooks", None):
                 g = _run_hooks(node, g, create_graph)
             kind = type(node)
             if targets is not None and node in targets:
@@ -301,8 +307,10 @@ def _plus(a: Any, b: Any, recorded: bool) -> Any:
 def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
     if isinstance(g, list):
         return g
-    for hook in list(HOOKS[node].values()):
-        changed = hook(g if isinstance(g, Tensor) else wrap(g))
+    for entry in list(node.hooks):
+        if not entry:  # removed
+            continue
+        changed = entry[0](g if isinstance(g, Tensor) else wrap(g))
         if changed is not None:
             changed = changed if isinstance(changed, Tensor) else wrap(as_array(changed))
             if changed.shape != tuple(node.shape):
@@ -312,18 +320,19 @@ def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
 
 
 def _check_finite(node: Any, g: Any, table: Table) -> None:
-    def finite(v: Any) -> bool:
-        if isinstance(v, list):
-            return all(finite(i) for i in v)
-        v = v._value if isinstance(v, Tensor) else v
-        return type(v) is not ndarray or bool(np.isfinite(v).all())
-
-    if not finite(g):
+    if not _finite(g):
         return
     for parent in node.parents:
         for p in parent if isinstance(parent, tuple) else (parent,):
-            if p is not None and p in table and not finite(table[p]):
+            if p is not None and p in table and not _finite(table[p]):
                 raise FloatingPointError(f"the gradient of {describe_node(node)} is not finite though what came was")
+
+
+def _finite(v: Any) -> bool:
+    if isinstance(v, list):
+        return all(_finite(i) for i in v)
+    v = v._value if isinstance(v, Tensor) else v
+    return type(v) is not ndarray or bool(np.isfinite(v).all())
 
 
 def cotangent(y: Tensor, g: Any, what: str) -> Any:
@@ -361,7 +370,11 @@ def backward(t: Tensor, grad_output: Any = None, *, retain_graph: bool = False, 
             if not leaf.user:
                 continue
             if create_graph:
-                leaf.grad = grad if leaf.grad is None else leaf.grad + grad
+                history = grad._node
+                grad = release(wrap(grad._value)) if leaf.grad is None else leaf.grad + grad
+                if leaf.grad is None:
+                    grad._node = history
+                leaf.grad = grad
                 continue
             holder = wrap(grad)
             del grad

@@ -11,9 +11,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensorgraph import modes
-from tensorgraph import op as rooms
 from tensorgraph.aval import Aval
-from tensorgraph.op import REQUIRED, Op, saved_names
+from tensorgraph.op import REQUIRED, Op, elementwise, saved_names, settle
 from tensorgraph.tape import INTERNAL, Node, Projection, describe_source, getframe, next_number, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, wrap
 
@@ -59,7 +58,12 @@ def _static(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Tensor):
-        return int(value)
+        if value.ndim == 0 and value.dtype.kind in "iu":
+            return int(value)
+        raise TypeError(
+            f"an attribute is a static Python value, got a tensor {value.aval}; pass a number, or use ops whose inputs "
+            "are tensors (tensorgraph.maximum, minimum, where) where a gradient should flow"
+        )
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return np.dtype(value).name
     if isinstance(value, ndarray) and value.ndim == 0:
@@ -70,12 +74,14 @@ def _static(value: Any) -> Any:
 SCALARS = (int, float, bool)
 
 
-def convert(value: Any, what: Callable[[], str]) -> Any:
+def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
     """An op's input: a Tensor, a weak Python scalar, or None."""
     if isinstance(value, Tensor) or type(value) in SCALARS or value is None:
         return value
     try:
-        return wrap(as_array(value))
+        array = as_array(value)
+        # what shares memory with its input must not share the user's
+        return wrap(array.copy() if copy and isinstance(value, ndarray) else array)
     except TypeError as error:
         raise TypeError(f"{what()}: {error}") from None
 
@@ -93,13 +99,13 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if name in declared.signature.lists:
             if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
                 raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
-            items = [convert(v, what) for v in value]
+            items = [convert(v, what, declared.view) for v in value]
             inputs.append([wrap(as_array(v)) if type(v) in SCALARS else v for v in items])
         else:
             if value is None and name not in declared.signature.optional:
                 raise TypeError(f"{what()}: expected a tensor, got None")
-            inputs.append(convert(value, what))
-    if not any(isinstance(i, (Tensor, list)) for i in inputs) or declared.kind is not rooms.elementwise:  # only scalars: the first gives the dtype
+            inputs.append(convert(value, what, declared.view))
+    if not any(isinstance(i, (Tensor, list)) for i in inputs) or declared.kind is not elementwise:  # only scalars: the first gives the dtype
         inputs = [wrap(as_array(i)) if type(i) in SCALARS else i for i in inputs]
     if mode.trace is not None:
         return mode.trace.emit(declared, inputs, attrs)
@@ -127,7 +133,7 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
         if declared.check is not None:
             declared.check(*values, **attrs)
         out = declared.forward(*values, **attrs)
-        if declared.kind is rooms.elementwise:
+        if declared.kind is elementwise:
             out = float_result(declared, out, values, attrs)
     except Exception as error:
         explain(declared, inputs, attrs, error)
@@ -215,7 +221,7 @@ def float_result(declared: Op, out: Any, values: list[Any], attrs: dict[str, Any
     if getattr(out, "dtype", None) == F64:
         given = [v.dtype for v in values if type(v) is ndarray]
         if F64 not in given:
-            return np.asarray(out, rooms.settle(F64, given))
+            return np.asarray(out, settle(F64, given))
     return out
 
 
@@ -253,18 +259,19 @@ def _describe(item: Any) -> str:
 
 
 def _check_finite(declared: Op, values: list[Any], outs: tuple[Any, ...]) -> None:
-    def finite(v: Any) -> bool:
-        if isinstance(v, list):
-            return all(finite(i) for i in v)
-        return not (type(v) is ndarray and v.dtype.kind == "f") or bool(np.isfinite(v).all())
-
     for out in outs:
-        if not finite(out) and all(finite(v) for v in values):
+        if not _finite(out) and all(_finite(v) for v in values):
             bad = out[~np.isfinite(out)]
             raise FloatingPointError(
                 f"{declared.name} gave {bad.flat[0]} from finite inputs ({bad.size} of {out.size} values)"
                 f"{describe_source(user_source())}"
             )
+
+
+def _finite(v: Any) -> bool:
+    if isinstance(v, list):
+        return all(_finite(i) for i in v)
+    return not (type(v) is ndarray and v.dtype.kind == "f") or bool(np.isfinite(v).all())
 
 
 def short_error(declared: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], error: Exception) -> NoReturn:

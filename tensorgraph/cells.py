@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph import modes
-from tensorgraph.tensor import Array, Tensor, TraceError, concrete, ndarray, require_float, tensor, wrap
+from tensorgraph.tensor import Array, Tensor, TraceError, concrete, ndarray, require_float, tensor, weak_cast, wrap
 
 __all__ = ["Buffer", "Cell", "Parameter", "release"]
 
@@ -65,11 +65,8 @@ class Cell(Tensor):
         if isinstance(value, Tensor):
             array = concrete(value, "assign")
         else:
-            array = np.asarray(value)
-            if type(value) is not ndarray:  # Python scalars and lists are weakly typed
-                if array.dtype.kind == "f" and own.dtype.kind in "iub":
-                    raise TypeError(f"cannot assign {value!r} to {self._label()} of {own.dtype}")
-                array = array.astype(own.dtype)
+            # Python scalars and lists are weakly typed
+            array = value if type(value) is ndarray else weak_cast(value, own.dtype, f"assign to {self._label()}")
         if array.shape != own.shape:
             raise ValueError(f"cannot assign shape {array.shape} to {self._label()} of shape {own.shape}")
         if array.dtype != own.dtype:
@@ -106,7 +103,8 @@ class Cell(Tensor):
         return self.name or ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (np.array(self._value), None, self.name)
+        grad = self._node is not None
+        return _rebuild, (type(self), np.array(self._value), self.name, self.initialiser, grad)
 
     def __repr__(self) -> str:
         named = f" {self.path!r}" if self.path else ""
@@ -142,7 +140,7 @@ class Parameter(Cell):
         return self
 
     def __deepcopy__(self, memo: Any) -> Parameter:
-        return Parameter(self._value, name=self.name, requires_grad=self._node is not None)
+        return _rebuild(Parameter, self._value, self.name, self.initialiser, self._node is not None)  # type: ignore[no-any-return]
 
 
 class Buffer(Cell):
@@ -159,7 +157,14 @@ class Buffer(Cell):
         return self
 
     def __deepcopy__(self, memo: Any) -> Buffer:
-        return Buffer(self._value, name=self.name)
+        return _rebuild(Buffer, self._value, self.name, self.initialiser, False)  # type: ignore[no-any-return]
+
+
+def _rebuild(cls: Any, value: Array, name: str | None, initialiser: str | None, requires_grad: bool) -> Any:
+    """A copy of a cell, as it was."""
+    cell = cls(value, name=name, requires_grad=requires_grad) if cls is Parameter else cls(value, name=name)
+    cell.initialiser = initialiser
+    return cell
 
 
 getrefcount = sys.getrefcount

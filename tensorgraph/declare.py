@@ -12,10 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tensorgraph import op as rooms
 from tensorgraph.aval import Aval
 from tensorgraph.generate import attach, make_apply, make_public, make_pull
-from tensorgraph.op import CATALOGUE, REQUIRED, Kind, Op, Rule, parse_signature, saved_layout
+from tensorgraph.op import CATALOGUE, REQUIRED, Kind, Op, Rule, fused, opaque, parse_signature, saved_layout
 
 __all__ = ["fused_op", "op"]
 
@@ -39,7 +38,7 @@ class Calls(dict[str, Any]):
 def op(
     signature: str,
     forward: Callable[..., Any],
-    kind: Kind = rooms.opaque,
+    kind: Kind = opaque,
     *,
     vjp: Mapping[str, Callable[..., Any] | None] | Callable[..., Any] | None = None,
     **fields: Any,
@@ -183,16 +182,16 @@ def fused_op(
         [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY) for p in params]
     )
     declared = op(
-        signature, forward, rooms.fused, vjp=rule_body, residuals=residuals, reference=reference, **fields
+        signature, forward, fused, vjp=rule_body, residuals=residuals, reference=reference, **fields
     )
     outer.append(declared)
     outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule))
     return declared
 
 
-def _declare_vjp(fused: Op, cotangents: Any, kept: Any, forward: Any, rule: Any) -> Op:
+def _declare_vjp(of: Op, cotangents: Any, kept: Any, forward: Any, rule: Any) -> Op:
     """The op ``name_vjp``: inputs, then outputs and residuals, then cotangents; its outputs are the wanted gradients."""
-    sig = fused.signature
+    sig = of.signature
     inputs = [f"{i}=None" for i in (*sig.inputs, *(f"{k}_" for k in kept), *cotangents)]
     attrs = ["want", *(a if d is REQUIRED else f"{a}={d!r}" for a, d in sig.attrs.items())]
     text = f"{sig.name}_vjp({', '.join(inputs)}, *, {', '.join(attrs)}) -> *gradients"
@@ -200,6 +199,6 @@ def _declare_vjp(fused: Op, cotangents: Any, kept: Any, forward: Any, rule: Any)
     def infer(*avals: Any, want: tuple[bool, ...], **attrs: Any) -> tuple[Aval, ...]:
         return tuple(a for a, w in zip(avals, want, strict=False) if w)
 
-    declared = op(text, forward, rooms.fused, infer_rule=infer, doc=f"The gradient of `{sig.name}`.")
+    declared = op(text, forward, fused, infer_rule=infer, doc=f"The gradient of `{sig.name}`.")
     object.__setattr__(declared, "joint", Rule(rule, ("want", "*")))
     return declared

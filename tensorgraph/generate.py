@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 
 from tensorgraph import modes
-from tensorgraph import op as rooms
 from tensorgraph.aval import Aval
 from tensorgraph.calling import F64, bind, call, composed, float_result, short_error
 from tensorgraph.cells import Parameter
-from tensorgraph.op import REQUIRED, Op, rule_names
+from tensorgraph.op import REQUIRED, Op, elementwise, rule_names
 from tensorgraph.tape import INTERNAL, Node, getframe, next_number
 from tensorgraph.tensor import Tensor, new
 
 __all__ = ["attach", "make_apply", "make_public", "make_pull"]
 
 ndarray = np.ndarray
+LITERAL = frozenset({int, float, bool, str, tuple, type(None)})
 
 
 def make_apply(declared: Op) -> Callable[..., Any]:
@@ -35,7 +35,7 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     defaults = {k: v for k, v in declared.attrs.items() if v is not REQUIRED}
     strip = len(declared.residuals)
     single = declared.single
-    floats = declared.kind is rooms.elementwise
+    floats = declared.kind is elementwise
 
     def apply(*args: Any, **kwargs: Any) -> Any:
         for a in args:
@@ -65,12 +65,12 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
             or declared.residuals or len(sig.inputs) > 2 or declared.check is not None or declared.dtype == "cast":
         return _general_public(declared)
     names = sig.inputs
-    elementwise = declared.kind is rooms.elementwise
+    pointwise = declared.kind is elementwise
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
         "_forward": declared.forward, "_ndarray": ndarray, "_asarray": np.asarray, "_new": new, "_Node": Node,
         "_number": next_number, "_frame": getframe, "_internal": INTERNAL, "_F64": F64,
-        "_float_result": float_result, "_error": short_error,
+        "_float_result": float_result, "_error": short_error, "_literal": LITERAL,
     }  # fmt: skip
     params = list(names[::-1] if reflected else names)
     for attr, default in sig.attrs.items():
@@ -82,10 +82,11 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
     passed = "".join(f", {a}={a}" for a in sig.attrs)
     fallback = f"return _call(_op, ({', '.join(names)},), {{{attrs}}})"
-    body = ["m = _mode()", f"if not m.plain: {fallback}"]
+    guard = "".join(f" or type({a}) not in _literal" for a in sig.attrs)
+    body = ["m = _mode()", f"if not m.plain{guard}: {fallback}"]
     for i, n in enumerate(names):
         body += [f"t = type({n})", "if t is _Tensor or t is _Parameter:", f"    v{i} = {n}._value; p{i} = {n}._node"]
-        if elementwise and len(names) == 2:
+        if pointwise and len(names) == 2:
             other = "t is float or t is int"
             guard = f" and type({names[1]}) is _Tensor" if i == 0 else " and type(v0) is _ndarray"
             body += [f"elif ({other}){guard}:", f"    v{i} = {n}; p{i} = None"]
@@ -96,7 +97,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         f"except Exception as e: _error(_op, ({', '.join(names)},), {{{attrs}}}, e)",
         "if type(out) is not _ndarray: out = _asarray(out)",
     ]
-    if elementwise and declared.dtype != "bool":
+    if pointwise and declared.dtype != "bool":
         body += [f"if out.dtype is _F64: out = _float_result(_op, out, [{values}], None)"]
     body += ["r = _new(_Tensor)", "r._value = out"]
     if declared.differentiable:
@@ -118,9 +119,11 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
                 entries.append(value)
             else:
                 entries.append(f"({value} if {' or '.join(f'p{i} is not None' for i in needing)} else None)")
+        # ufuncs give floats for floats; others may be asked for integers, which have no gradient
+        floating = "" if isinstance(declared.forward, np.ufunc) else " and out.dtype.kind == 'f'"
         parents = ", ".join(f"p{i}" if i in live else "None" for i in range(len(names)))
         body += [
-            f"if m.grad and ({test}):" if len(live) > 1 else f"if {test} and m.grad:",
+            f"if m.grad and ({test}){floating}:" if len(live) > 1 else f"if {test} and m.grad{floating}:",
             "    n = _new(_Node)",
             "    n.op = _op",
             f"    n.parents = ({parents},)",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgraph.op import CATALOGUE
-from tensorgraph.tensor import Tensor
+from tensorgraph.tensor import Tensor, as_array, ndarray, weak_cast, wrap
 
 __all__ = ["At"]
 
@@ -31,7 +31,7 @@ class At:
     def __getitem__(self, key: Any) -> Place:
         from tensorgraph.ops.index import split_key
 
-        return Place(self.tensor, *split_key(key))
+        return Place(self.tensor, *split_key(key, self.tensor.shape))
 
 
 class Place:
@@ -62,8 +62,8 @@ class Place:
 
 
 def _as(value: Any, like: Tensor) -> Tensor:
-    from tensorgraph.tensor import as_array, wrap
-
     if isinstance(value, Tensor):
         return value if value.dtype == like.dtype else CATALOGUE["astype"].public(value, dtype=like.dtype.name)  # type: ignore[no-any-return]
-    return wrap(as_array(value, like.dtype))
+    if isinstance(value, ndarray):
+        return _as(wrap(as_array(value)), like)
+    return wrap(weak_cast(value, like.dtype, "x.at[...]"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -90,6 +91,7 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x: x.size,
+    np.dot: lambda a, b: _dot(a, b),
     np.swapaxes: lambda x, a, b: _swapaxes(x, a, b),
     np.ravel: lambda x: x.reshape(-1),
     np.array_repr: lambda x, *a, **k: repr(x),
@@ -107,6 +109,30 @@ def _swapaxes(x: Tensor, a: int, b: int) -> Any:
     return CATALOGUE["transpose"].public(x, axes=tuple(order))
 
 
+def _dot(a: Any, b: Any) -> Any:
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return CATALOGUE["multiply"].public(a, b)
+    if np.ndim(b) > 2:
+        raise TypeError("numpy.dot of a tensor with more than 2 axes is not recorded; use matmul (@), which batches")
+    return CATALOGUE["matmul"].public(a, b)
+
+
+def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments as NumPy's own signature names them: the inputs in order, the rest by keyword."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except ValueError:  # a C function without a signature
+        return args, kwargs
+    given = {k: v for k, v in bound.arguments.items() if v is not np._NoValue}
+    parameters = bound.signature.parameters
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+        return args, kwargs
+    inputs = list(parameters)[:n_inputs]
+    defaults = {n: p.default for n, p in parameters.items()}
+    rest = {k: v for k, v in given.items() if k not in inputs and v is not defaults[k]}
+    return tuple(given[n] for n in inputs if n in given), rest
+
+
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     name = f"numpy.{getattr(function, '__name__', function)}"
     options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
@@ -120,7 +146,8 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
             f"{name} is not recorded by tensorgraph; use tensorgraph's own functions, or t.numpy() to leave gradients "
             "behind"
         )
-    return declared.public(*args, **options)
+    inputs, options = _by_name(function, len(declared.inputs), args, options)
+    return declared.public(*inputs, **options)
 
 
 Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]

@@ -7,8 +7,8 @@ is kept as a code object and an instruction offset and resolved only when somebo
 from __future__ import annotations
 
 import itertools
+import math
 import sys
-import weakref
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -28,13 +28,42 @@ INTERNAL: set[str] = {
 }  # fmt: skip
 
 Hook = Callable[[Any], Any]
-HOOKS: weakref.WeakKeyDictionary[Any, dict[int, Hook]] = weakref.WeakKeyDictionary()
+_hooked = False
 
 
-class Node:
+def mark_hooked() -> None:
+    """From now on backward passes look for hooks."""
+    global _hooked
+    _hooked = True
+
+
+def any_hooks() -> bool:
+    """Whether a hook was ever registered in this process."""
+    return _hooked
+
+
+class Typed:
+    """What follows from the shape, so that a rule may take its parent for the input's aval."""
+
+    __slots__ = ()
+
+    shape: Any
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class Node(Typed):
     """One recorded operation: the op, its parents in the graph, what its rules need, where the user called it."""
 
-    __slots__ = ("__weakref__", "attrs", "code", "dtype", "lasti", "number", "op", "parents", "saved", "scope", "shape")
+    __slots__ = (
+        "__weakref__", "attrs", "code", "dtype", "hooks", "lasti", "number", "op", "parents", "saved", "scope", "shape",
+    )  # fmt: skip
 
     op: Any
     parents: tuple[Any, ...]
@@ -48,10 +77,10 @@ class Node:
     scope: str
 
 
-class Leaf:
+class Leaf(Typed):
     """Where gradients arrive: a tensor made with ``requires_grad=True``, or a parameter."""
 
-    __slots__ = ("__weakref__", "dtype", "grad", "live", "name", "number", "owner", "shape", "user")
+    __slots__ = ("__weakref__", "dtype", "grad", "hooks", "live", "name", "number", "owner", "shape", "user")
 
     op = None
     parents: tuple[Any, ...] = ()
@@ -68,10 +97,10 @@ class Leaf:
         self.live = True  # False once its transform is over: nobody will ask for this gradient any more
 
 
-class Projection:
+class Projection(Typed):
     """One output of an op with several: passes its gradient on to the right slot."""
 
-    __slots__ = ("__weakref__", "dtype", "index", "number", "parents", "shape")
+    __slots__ = ("__weakref__", "dtype", "hooks", "index", "number", "parents", "shape")
 
     op = None
     saved: tuple[Any, ...] | None = ()

@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval, canonical_dtype, default_dtype
-from tensorgraph.tape import HOOKS, Hook, Leaf, describe_source, user_source
+from tensorgraph.tape import Hook, Leaf, describe_source, mark_hooked, user_source
 
 if TYPE_CHECKING:
     from tensorgraph.indexing import At
@@ -109,7 +109,7 @@ class Tensor:
     def grad(self, value: Any) -> None:
         trace = modes.current().trace
         if value is not None:
-            value = value.detach() if isinstance(value, Tensor) else tensor(value)
+            value = tensor(value)
             if value.aval != self.aval:
                 raise ValueError(f".grad must be {self.aval} as its tensor, got {value.aval}")
         if trace is not None:
@@ -181,17 +181,22 @@ class Tensor:
         node = self._node
         if node is None:
             raise ValueError("register_hook: this tensor does not require a gradient")
-        table = HOOKS.setdefault(node, {})
-        key = max(table, default=0) + 1
-        table[key] = hook
+        hooks = getattr(node, "hooks", None)
+        if hooks is None:
+            hooks = node.hooks = []
+        entry = [hook]  # a list of its own, so that the same hook may be registered twice
+        hooks.append(entry)
+        mark_hooked()
 
         def remove() -> None:
-            table.pop(key, None)
+            entry.clear()
 
         return remove
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Make a leaf ask for gradients, or stop asking; returns it."""
+        if modes.current().trace is not None:
+            raise TraceError("requires_grad_ changes a live tensor and cannot be traced; call it before tracing")
         if not self.is_leaf:
             raise ValueError("requires_grad_ works on leaves; use detach() to cut a computed tensor from its history")
         if requires_grad and self._node is None:
@@ -369,6 +374,7 @@ def as_array(data: Any, dtype: Any = None) -> Array:
         return np.asarray(array, canonical_dtype(array.dtype))
     if type(data) is float:
         return np.asarray(data, default_dtype())
+    _refuse_recorded(data)
     try:
         array = np.asarray(data)
     except ValueError as error:
@@ -393,6 +399,35 @@ def _holds_float64(data: Any) -> bool:
         elif not isinstance(item, (int, float)):
             return hasattr(item, "dtype")
     return False
+
+
+def _refuse_recorded(data: Any) -> None:
+    """A list of recorded tensors would lose their history on its way through NumPy."""
+    stack = [data]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif isinstance(item, Tensor) and (item._node is not None or type(item._value) is not ndarray):
+            raise TypeError(
+                "a list that holds tensors with gradients is not an array; join them with tensorgraph.stack([...]), or "
+                "detach() them"
+            )
+
+
+def weak_cast(value: Any, dtype: np.dtype[Any], what: str) -> Array:
+    """A Python scalar or nested list in a dtype, refused where that would change the numbers."""
+    array = as_array(value, None) if not isinstance(value, float) else np.asarray(value)
+    if array.dtype == dtype:
+        return array
+    if array.dtype.kind == "f" and dtype.kind in "iub":
+        raise TypeError(f"{what}: {value!r} cannot be stored as {dtype} without loss; convert it yourself")
+    if array.dtype.kind in "iu" and dtype.kind in "iub":
+        cast = array.astype(dtype)
+        if not np.array_equal(cast.astype(array.dtype), array) or (dtype.kind == "b"):
+            raise TypeError(f"{what}: {value!r} does not fit {dtype}")
+        return cast
+    return array.astype(dtype)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, copy: bool = True) -> Tensor:

@@ -29,7 +29,7 @@ def _lift(value: Any, what: str) -> Tensor:
     """An argument under a name of its own."""
     trace = modes.current().trace
     if not isinstance(value, Tensor):
-        if isinstance(value, float):
+        if type(value) is float:
             value = np.asarray(value, default_dtype())
         array = as_array(value)
         value = wrap(array.copy() if array is value else array)
@@ -114,12 +114,16 @@ def value_and_grad(
     """
     numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
     name = getattr(function, "__name__", "the function")
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"argnums names an argument twice: {argnums}")
 
     @functools.wraps(function)
     def with_gradient(*args: Any, **kwargs: Any) -> Any:
         arguments = list(args)
         lifted: list[Tensor] = []
         trees = []
+        if len({n % len(args) for n in numbers if args}) != len(numbers):
+            raise ValueError(f"argnums {argnums} names an argument of {name} twice, or {name} got no arguments")
         for n in numbers:
             if not -len(args) <= n < len(args):
                 raise TypeError(f"argnums={n}: {name} got {len(args)} positional arguments")

@@ -1,11 +1,13 @@
 """Nested lists, tuples, named tuples and dicts of values: taken apart and put together again.
 
 A *tree* is what functions take and return (parameters in a dict of lists, say); its leaves are everything that is not
-a container. Dicts keep their own order.
+a container. Dicts keep their own order (other mappings than dict and OrderedDict come back as dicts); None is a
+container of nothing, as in JAX.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -59,6 +61,7 @@ class Treedef:
 
 
 _LEAFDEF = Treedef(None, (), (), 1)
+_NONE = Treedef(type(None), (), (), 0)
 
 
 def flatten(tree: Any) -> tuple[list[Any], Treedef]:
@@ -72,7 +75,10 @@ def _flatten(tree: Any, leaves: list[Any]) -> Treedef:
     if kind is list or kind is tuple or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
         keys: tuple[Any, ...] = tuple(range(len(tree)))
         values: Sequence[Any] = tree
-    elif kind is dict:
+    elif tree is None:
+        return _NONE
+    elif isinstance(tree, dict):
+        kind = kind if kind is OrderedDict else dict
         keys = tuple(tree)
         values = list(tree.values())
     else:
@@ -93,8 +99,10 @@ def _unflatten(treedef: Treedef, leaves: Iterator[Any]) -> Any:
     if treedef.kind is None:
         return next(leaves)
     values = [_unflatten(child, leaves) for child in treedef.children]
-    if treedef.kind is dict:
-        return dict(zip(treedef.keys, values, strict=True))
+    if treedef.kind is type(None):
+        return None
+    if issubclass(treedef.kind, dict):
+        return treedef.kind(zip(treedef.keys, values, strict=True))
     if treedef.kind in (list, tuple):
         return treedef.kind(values)
     return treedef.kind(*values)

@@ -57,10 +57,12 @@ def _order(x, y):
         y[i] = unordered(ordered(x[i]))
 
 
-# the kernel, the reference on a higher precision, units in the last place allowed, functions of x <= 0 only
+# the kernel, the reference on a higher precision, and units in the last place allowed: what is reached with fused
+# multiply-add is 0.85 for exp, 0.83 for log and log1p, 1.8 for expm1, 2.6 for tanh and 2.4 for sigmoid; plain Python,
+# and processors without it, round once more
 FUNCTIONS = {
-    "exp": (_exp, np.exp, 1.0),
-    "exp_low": (_exp_low, np.exp, 1.0),
+    "exp": (_exp, np.exp, 1.2),
+    "exp_low": (_exp_low, np.exp, 1.2),
     "expm1": (_expm1, np.expm1, 2.0),
     "log": (_log, np.log, 1.0),
     "log1p": (_log1p, np.log1p, 1.0),

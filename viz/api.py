@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -137,15 +138,16 @@ def _graph_of(target: Any, examples: tuple[Any, ...]) -> tuple[Graph, dict[str, 
         return tape_graph(target), {}
     if not callable(target):
         raise TypeError(f"expected a model, a function, a tensor or a graph to draw, got {type(target).__name__}")
-    if not examples:
-        name = getattr(target, "__name__", type(target).__name__)
-        try:
-            return trace(target), class_names(target)
-        except TypeError as error:
-            raise ValueError(
-                f"to draw {name}, its arguments are needed: draw({name}, x) with an array, or with "
-                "tensorgraph.spec((64, 784), 'float32')"
-            ) from error
+    try:
+        inspect.signature(target).bind(*examples)
+    except ValueError:  # no signature to be had: tracing will tell
+        pass
+    except TypeError as error:
+        name = clean(getattr(target, "__name__", type(target).__name__))
+        raise ValueError(
+            f"to draw {name}, examples of its arguments are needed ({error}): draw({name}, x) with an array, or with "
+            "tensorgraph.spec((64, 784), 'float32')"
+        ) from None
     return trace(target, *examples), class_names(target)
 
 

@@ -21,6 +21,7 @@ __all__ = ["FONT", "to_dot"]
 FONT = "Arial"
 TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
 LEGEND_COLUMNS = 3
+EMPTY = 3  # columns on each side of a table of rows
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -128,22 +129,27 @@ class _Writer:
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{"".join(cells)}</table>>'
 
     def table(self, rows: Sequence[Row]) -> str:
-        """Mark, name, value; what has no value to align uses both columns."""
+        """Mark, name, value; what has no value to align uses both columns.
+
+        A table is stretched to the box, each column by the same amount: empty ones at the sides take most of it.
+        """
         marks = any(row.style in MARKED for row in rows)
         side = "left" if marks else "center"
+        edge = "<td></td>" * EMPTY
         lines = []
         for row in rows:
-            mark = (self.swatch(row.style) if row.style in MARKED else "<td></td>") if marks else ""
+            mark = self.swatch(row.style) if row.style in MARKED else "<td></td>"
             assigned = row.style in ("attribute", "constant") and row.value
             name = words(f"{row.text} = {row.value}" if assigned else row.text)
             name = self.font(name, self.c.ink if row.style in MARKED else self.c.muted, BODY)
             if row.value and not assigned:
                 value = self.font(words(row.value), self.c.muted, BODY)
-                cells = f'<td align="left">{name}</td><td align="right">{value}</td>'
+                cells = f'<td align="left">{name}</td><td width="5"></td><td align="right">{value}</td>'
             else:
-                cells = f'<td align="{side}" colspan="2">{name}</td>'
-            lines.append(f"<tr>{mark}{cells}</tr>")
-        return f'<table border="0" cellborder="0" cellspacing="3" cellpadding="0">{"".join(lines)}</table>'
+                cells = f'<td align="{side}" colspan="3">{name}</td>'
+            first = f'{mark}<td width="4" height="14"></td>' if marks else '<td height="14"></td>'
+            lines.append(f"<tr>{edge}{first}{cells}{edge}</tr>")
+        return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0">{"".join(lines)}</table>'
 
     def line(self, row: Row) -> str:
         text = words(f"{row.text} {row.value}".rstrip())
@@ -181,6 +187,7 @@ class _Writer:
         point = self.exits.get(position)
         if point is None:
             return [f"{edge.tail} -> {head} [{look}{label}]"]
+        look = re.sub(r"weight=\d+$", "weight=100", look)  # straight down through the frame
         lines = [f"{point.id} -> {head} [{look} tailclip=false]"]
         if point.id not in self.begun:
             self.begun.add(point.id)

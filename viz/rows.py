@@ -59,10 +59,10 @@ def op_rows(facts: Facts, at: int, scope: str, single: str | None) -> tuple[list
     eq = facts.graph.equations[at]
     rows = [Row("title", clean(eq.op.name))]
     if single:
-        kind = facts.classes.get(single)
-        if kind and kind.lower() == eq.op.name.replace("_", ""):
-            kind = None  # a ReLU's relu says enough
-        rows.append(Row("detail", clean(f"{kind} {relative(single, scope)}" if kind else relative(single, scope))))
+        kind, name = facts.classes.get(single), relative(single, scope)
+        if kind and kind.lower() == eq.op.name.replace("_", "") and not name.isdigit():
+            kind = None  # an activation's name says enough
+        rows.append(Row("detail", clean(f"{kind} {name}" if kind else name)))
     named = ordered(facts, eq)
     operands = operand_names(eq)
     ports, flowing = [], []
@@ -96,7 +96,7 @@ def gradient_rows(facts: Facts, box: Box) -> list[Row]:
     rows = [Row("title", clean(eq.op.name))]
     lists = [atom if isinstance(atom, tuple) else (atom,) for atom in eq.inputs]
     if len(lists) >= 2:
-        ys = [clean(a.name or "loss") if isinstance(a, Var) else value_text(a.value) for a in lists[0]]
+        ys = [called(facts, a) for a in lists[0]]
         cells = [a for a in lists[1] if isinstance(a, Var) and a in facts.cells]
         others = [a for a in lists[1] if not (isinstance(a, Var) and a in facts.cells)]
         rows.append(Row("detail", f"of {listed(ys)}"))
@@ -104,9 +104,17 @@ def gradient_rows(facts: Facts, box: Box) -> list[Row]:
             total = sum(cell.aval.size for cell in cells)
             rows.append(Row("parameter", f"wrt {count(len(cells), 'parameter')}", f"{total:,} values"))
         if others:
-            names = [clean(a.name or type_text(a.aval)) if isinstance(a, Var) else "_" for a in others]
-            rows.append(Row("detail", f"wrt {listed(names)}"))
+            rows.append(Row("detail", f"wrt {listed([called(facts, a) for a in others])}"))
     return rows
+
+
+def called(facts: Facts, atom: Var | Literal) -> str:
+    """The user's name of a value, else the op that made it."""
+    if isinstance(atom, Literal):
+        return clean(value_text(atom.value))
+    if atom.name or atom not in facts.producer:
+        return clean(atom.name or type_text(atom.aval))
+    return clean(facts.graph.equations[facts.producer[atom]].op.name)
 
 
 def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls: int) -> list[Row]:

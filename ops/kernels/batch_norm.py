@@ -135,13 +135,13 @@ def _forward(
         m = np.float64(x.shape[0])
         s, o, a = x[0], np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for j in range(channels):
-            v = one(square[j] / m)
+            # a channel with a value that is no number, or infinite, has no mean and no variance
+            v = one(square[j] / m) if np.isfinite(mean[j]) else one(np.nan)
             o[j] = one(mean[j])
             a[j] = one(gamma[j] / np.sqrt(np.float64(v) + eps))
             if k == 0:
                 var[j] = v
                 offset[j] = mean[j]
-                # a channel with a value that is no number has no mean either
                 mu[j] = one(np.float64(s[j]) + mean[j]) if v == v else v
         low = one(floor)
         # from the last row, which is still in the cache, and four at a time: the channels' numbers are loaded once

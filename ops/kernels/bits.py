@@ -29,7 +29,6 @@ def _bit_cast(numba: Any, pairs: dict[str, str]) -> Any:
     types = numba.types
     target = {getattr(types, a): getattr(types, b) for a, b in pairs.items()}
 
-    @numba.extending.intrinsic
     def bit_cast(typing_context: Any, x: Any) -> Any:
         if x not in target:
             return None
@@ -39,7 +38,7 @@ def _bit_cast(numba: Any, pairs: dict[str, str]) -> Any:
 
         return target[x](x), code
 
-    return bit_cast
+    return numba.extending.intrinsic(bit_cast)
 
 
 bits: Helper = native(_bits, lambda numba: _bit_cast(numba, {"float32": "int32", "float64": "int64"}), "1")

@@ -65,7 +65,8 @@ def cross_entropy_check(target: Array, classes: int, ignore_index: int | None = 
     if target.size == 0:
         return
     if target.dtype.kind == "f":
-        if np.isnan(np.add.reduce(target, axis=None)) and (bad := np.isnan(target)).any():
+        if np.isnan(np.minimum.reduce(target, axis=None)):
+            bad = np.isnan(target)
             at = tuple(int(i) for i in np.argwhere(bad)[0])
             raise ValueError(
                 f"target probabilities must be numbers, but target{list(at)} is nan: look for a division by zero "

@@ -78,18 +78,19 @@ def check(graph: Graph) -> Graph:
     return graph
 
 
+def _aval(atom: Any) -> Any:
+    if isinstance(atom, tuple):
+        return [_aval(a) for a in atom]
+    return atom.aval if type(atom) is Var else atom.value
+
+
 def _check_types(eq: Equation, where: str) -> None:
     """Output types must be what the shape rule says of the input types."""
     if any(type(a) is Literal and a.value is Ellipsis for a in eq.atoms()):
         return  # read from a tape, which does not keep every operand
 
-    def aval(atom: Any) -> Any:
-        if isinstance(atom, tuple):
-            return [aval(a) for a in atom]
-        return atom.aval if type(atom) is Var else atom.value
-
     try:
-        expected = eq.op.infer(tuple(aval(a) for a in eq.inputs), eq.attrs)
+        expected = eq.op.infer(tuple(_aval(a) for a in eq.inputs), eq.attrs)
     except Exception as error:
         raise GraphError(f"{where}: the shape rule fails: {error}") from error
     if tuple(v.aval for v in eq.outputs) != tuple(expected):

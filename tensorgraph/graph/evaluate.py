@@ -17,7 +17,7 @@ from tensorgraph.backward import pull_back
 from tensorgraph.cells import Cell
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
 from tensorgraph.tape import Leaf
-from tensorgraph.tensor import Tensor, TraceError, as_array, wrap
+from tensorgraph.tensor import Tensor, TraceError, as_array, weak_cast, wrap
 from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["bind", "call", "evaluate"]
@@ -52,8 +52,10 @@ def _group(atom: Atom) -> tuple[Var | Literal, ...]:
     return atom if isinstance(atom, tuple) else (atom,)
 
 
-def evaluate(graph: Graph, inputs: list[Tensor], cells: list[Tensor]) -> tuple[list[Any], list[Any]]:
-    """Outputs and written values, as Tensors without history."""
+def evaluate(
+    graph: Graph, inputs: list[Tensor], cells: list[Tensor], history: bool = False
+) -> tuple[list[Any], list[Any]]:
+    """Outputs and written values, as Tensors without history, or with it: connected to `inputs` and `cells`."""
     plan = graph._cache.get("plan")
     if plan is None:
         plan = graph._cache["plan"] = Plan(graph)
@@ -65,21 +67,17 @@ def evaluate(graph: Graph, inputs: list[Tensor], cells: list[Tensor]) -> tuple[l
             t._node = Leaf(t.shape, t.dtype, user=False)
         env[var] = t
 
-    def get(atom: Any) -> Any:
-        if isinstance(atom, tuple):
-            return [get(a) for a in atom]
-        return env[atom] if type(atom) is Var else atom.value
-
     for var, value in zip(graph.inputs, inputs, strict=True):
-        put(var, wrap(value._value))
+        put(var, value if history else wrap(value._value))
     for decl, value in zip(graph.cells, cells, strict=True):
-        put(decl.var, wrap(value._value))
+        put(decl.var, value if history else wrap(value._value))
     for var, array in graph.consts.items():
         put(var, wrap(array))
     for i, eq in enumerate(graph.equations):
-        with modes.use(grad=id(eq) in plan.recorded, scope=eq.scope):
+        with modes.use(grad=history or id(eq) in plan.recorded, scope=eq.scope):
             try:
-                result = _apply(eq, [get(a) for a in eq.inputs], eq is plan.last_gradients)
+                last = eq is plan.last_gradients and not history
+                result = _apply(eq, [_get(env, a) for a in eq.inputs], last, history)
             except Exception as error:
                 if eq.source is not None:
                     error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
@@ -90,17 +88,32 @@ def evaluate(graph: Graph, inputs: list[Tensor], cells: list[Tensor]) -> tuple[l
         for var in plan.free[i]:
             env.pop(var, None)
 
-    def final(atom: Any) -> Any:
-        value = get(atom)
-        return wrap(value._value) if isinstance(value, Tensor) else value
-
-    return [final(a) for a in graph.outputs], [final(w.value) for w in graph.writes]
+    outputs = [_get(env, a) for a in graph.outputs]
+    written = [_get(env, w.value) for w in graph.writes]
+    return (outputs, written) if history else (_bare(outputs), _bare(written))
 
 
-def _apply(eq: Equation, args: list[Any], last: bool) -> Any:
+def replay(graph: Graph, args: tuple[Any, ...]) -> Any:
+    """The graph's outputs computed through the ops with history, as if the function were called. No cells."""
+    outputs, _ = evaluate(graph, match_arguments(graph, args), [], history=True)
+    return unflatten(graph.out_tree, outputs)
+
+
+def _get(env: dict[Var, Tensor], atom: Any) -> Any:
+    if isinstance(atom, tuple):
+        return [_get(env, a) for a in atom]
+    return env[atom] if type(atom) is Var else atom.value
+
+
+def _bare(values: list[Any]) -> list[Any]:
+    return [wrap(v._value) if isinstance(v, Tensor) else v for v in values]
+
+
+def _apply(eq: Equation, args: list[Any], last: bool, history: bool) -> Any:
     if eq.op.name == "gradients":
         ys, xs, gs = args
-        return pull_back(ys, xs, gs or [None] * len(ys), bool(eq.attrs["create_graph"]), not last)
+        create_graph = history or bool(eq.attrs["create_graph"])
+        return pull_back(ys, xs, gs or [None] * len(ys), create_graph, not last)
     return eq.op.public(*args, **eq.attrs)
 
 
@@ -123,7 +136,9 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         if decl.path not in state:
             raise KeyError(f"state lacks the cell {decl.path}; the graph's cells: {_paths(graph)}")
         value = state[decl.path]
-        t = value if isinstance(value, Tensor) else wrap(as_array(value, decl.aval.dtype))
+        if not isinstance(value, (Tensor, np.ndarray, np.generic)):
+            value = weak_cast(value, decl.aval.dtype, f"cell {decl.path}")
+        t = value if isinstance(value, Tensor) else wrap(as_array(value))
         _expect(t.aval, decl.aval, f"cell {decl.path}")
         values.append(t)
     outputs, written = evaluate(graph, inputs, values)
@@ -147,7 +162,7 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
     variables = iter(graph.inputs)
     for position, leaf in enumerate(leaves):
         if position in statics:
-            if leaf != statics[position]:
+            if type(leaf) is not type(statics[position]) or leaf != statics[position]:
                 raise ValueError(
                     f"{graph.name}: argument {position} is static: traced with {statics[position]!r}, got {leaf!r}; "
                     "trace again for another value"
@@ -160,7 +175,8 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
             t = leaf
         else:
             weak = not isinstance(leaf, (np.ndarray, np.generic))
-            t = wrap(as_array(leaf, var.aval.dtype if weak else None))
+            what = f"{graph.name}: argument {var.name or position}"
+            t = wrap(weak_cast(leaf, var.aval.dtype, what) if weak else as_array(leaf))
         _expect(t.aval, var.aval, f"argument {var.name or position}")
         inputs.append(t)
     return inputs
@@ -177,8 +193,14 @@ def _expect(got: Aval, expected: Aval, what: str) -> None:
 
 def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     """See `Graph.bind`."""
+    traced = [reference() for reference in graph._cache.get("live", ())] or [None] * len(graph.cells)
+    if not owners and any(cell is None for cell in traced):
+        raise KeyError("bind(): the cells this graph was traced from are gone; pass the module or optimiser to bind")
     live: dict[str, Cell] = {}
+    given: set[Cell] = set()
     for owner in owners:
+        if isinstance(owner, Cell):
+            given.add(owner)
         if isinstance(owner, Cell):
             live[owner.path] = owner
         elif isinstance(owner, Mapping):
@@ -190,10 +212,13 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     from tensorgraph import random
 
     live.setdefault(random.state().path, random.state())
-    missing = [decl.path for decl in graph.cells if decl.path not in live]
+    cells: list[Any] = []
+    for decl, cell in zip(graph.cells, traced, strict=True):
+        # the very cell it was traced from first (all of them when no owner is given), then the one of that path
+        cells.append(cell if cell is not None and (not owners or cell in given) else live.get(decl.path))
+    missing = [decl.path for decl, cell in zip(graph.cells, cells, strict=True) if cell is None]
     if missing:
         raise KeyError(f"bind: no owner has the cells {', '.join(missing)}; pass the module or optimiser that does")
-    cells = [live[decl.path] for decl in graph.cells]
     for cell, decl in zip(cells, graph.cells, strict=True):
         _expect(Aval(cell._value.shape, cell._value.dtype), decl.aval, f"cell {decl.path}")
     place = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}

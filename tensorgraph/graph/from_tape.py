@@ -92,8 +92,8 @@ def _equation(node: Node, value: dict[Any, Var], constant: Any) -> Equation:
     for name, parent in zip(op.inputs, node.parents, strict=True):
         item = saved.get(name)
         if name in op.signature.lists:
-            parents = parent or ()
-            items = item if isinstance(item, list) else [None] * len(parents)
+            items = item if isinstance(item, list) else [None] * len(parent or ())
+            parents = parent or (None,) * len(items)
             atoms.append(tuple(atom(p, i) for p, i in zip(parents, items, strict=True)))
         else:
             atoms.append(atom(parent, item))

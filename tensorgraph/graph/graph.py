@@ -27,6 +27,8 @@ class Var:
 
     __slots__ = ("aval", "name")
 
+    __array_ufunc__ = None  # NumPy must not take a variable for an object to compute with
+
     def __init__(self, aval: Aval, name: str | None = None) -> None:
         self.aval = aval
         self.name = name  # the user's name for it, where known; printed names are made unique by `text.py`
@@ -176,7 +178,11 @@ class Graph:
         return call(self, args, state)
 
     def bind(self, *owners: Any) -> Callable[..., Any]:
-        """A function of the graph's arguments that reads and writes the live cells of these modules or optimisers."""
+        """A function of the graph's arguments that reads and writes live cells.
+
+        Cells are found by path in the given modules, optimisers, cells and dicts of cells; without any, the cells that
+        the graph was traced from are used.
+        """
         from tensorgraph.graph.evaluate import bind
 
         return bind(self, owners)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, digest
@@ -78,17 +79,18 @@ def _atom(atom: Any, name: dict[Var, str]) -> str:
 
 
 def _result(graph: Graph, name: dict[Var, str]) -> str:
-    values = iter(_atom(a, name) for a in graph.outputs)
+    return _show(graph.out_tree, iter([_atom(a, name) for a in graph.outputs]))
 
-    def show(tree: Any) -> str:
-        if tree.kind is None:
-            return next(values)
-        parts = [show(child) for child in tree.children]
-        if tree.kind is dict:
-            return f"{{{', '.join(f'{k!r}: {p}' for k, p in zip(tree.keys, parts, strict=True))}}}"
-        if tree.kind is list:
-            return f"[{', '.join(parts)}]"
-        inside = f"{', '.join(parts)}{',' if len(parts) == 1 else ''}"
-        return f"({inside})" if tree.kind is tuple else f"{tree.kind.__name__}({inside})"
 
-    return show(graph.out_tree)
+def _show(tree: Any, values: Iterator[str]) -> str:
+    if tree.kind is None:
+        return next(values)
+    if tree.kind is type(None):
+        return "None"
+    parts = [_show(child, values) for child in tree.children]
+    if issubclass(tree.kind, dict):
+        return f"{{{', '.join(f'{k!r}: {p}' for k, p in zip(tree.keys, parts, strict=True))}}}"
+    if tree.kind is list:
+        return f"[{', '.join(parts)}]"
+    inside = f"{', '.join(parts)}{',' if len(parts) == 1 else ''}"
+    return f"({inside})" if tree.kind is tuple else f"{tree.kind.__name__}({inside})"

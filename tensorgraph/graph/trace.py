@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from tensorgraph.cells import Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.tape import user_source
-from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, wrap
+from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.tree import flatten, leaf_paths, unflatten
 
 __all__ = ["Trace", "trace"]
@@ -38,7 +39,8 @@ class Trace:
         self.shadow: dict[Cell, Var | Literal] = {}  # the value after an assign
         self.read_again: dict[Cell, Var] = {}  # a written cell read again is a fresh leaf
         self.write_source: dict[Cell, Source | None] = {}
-        self.consts: dict[int, tuple[Var, Any]] = {}  # by the array's id; the array is kept so the id stays taken
+        # by array and node, which are kept so that their ids stay taken: x and x.detach() share an array
+        self.consts: dict[tuple[int, int], tuple[Var, Any, Any]] = {}
         self.leaves: dict[Var, Any] = {}  # differentiable roots: the cell, or None for an input
         self.differentiable: set[Var] = set()
         self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something differentiable
@@ -72,14 +74,15 @@ class Trace:
                     "a traced value from another trace is used here; pass it as an argument of the traced function"
                 )
             return value
-        found = self.consts.get(id(value))
+        key = (id(value), id(t._node))
+        found = self.consts.get(key)
         if found is None:
             var = Var(Aval(value.shape, value.dtype))
             self.known.add(var)
             if t._node is not None:
                 self.differentiable.add(var)
                 self.leaves[var] = t
-            found = self.consts[id(value)] = (var, value)
+            found = self.consts[key] = (var, value, t._node)
         return found[0]
 
     @functools.cached_property
@@ -117,11 +120,9 @@ class Trace:
         if isinstance(value, Tensor):
             atom, aval = self.var(value), value.aval
         else:
-            array = np.asarray(value)
-            if array.dtype.kind == "f" and own.dtype.kind in "iub":
-                raise TypeError(f"cannot assign {value!r} to {cell._label()} of {own.dtype}")
-            aval = Aval(array.shape, own.dtype if type(value) is not ndarray else array.dtype)
-            atom = self.var(wrap(array.astype(aval.dtype)))
+            array = value if type(value) is ndarray else weak_cast(value, own.dtype, f"assign to {cell._label()}")
+            aval = Aval(array.shape, array.dtype)
+            atom = self.var(wrap(array.copy()))
         if aval.shape != own.shape:
             raise ValueError(f"cannot assign shape {aval.shape} to {cell._label()} of shape {own.shape}")
         if aval.dtype != own.dtype:
@@ -202,7 +203,7 @@ class Trace:
     def _grad_key(self, t: Tensor) -> Any:
         if isinstance(t, Cell):
             return t
-        return t._value if type(t._value) is Var else id(t._value)
+        return t._value if type(t._value) is Var else t._node
 
     def lift(self, t: Any, dtype: Any = None) -> Tensor:
         """A fresh differentiable name for a value: a transform's own leaf."""
@@ -238,7 +239,7 @@ class Trace:
         grads = self.gradients([t], [self.tensor(x) for x in xs], [grad_output], create_graph)
         for x, grad in zip(xs, grads, strict=True):
             owner = self.leaves[x]
-            key = x if owner is None else owner if isinstance(owner, Cell) else id(owner._value)
+            key = x if owner is None else owner if isinstance(owner, Cell) else owner._node
             old = self.grads.get(key)
             if old is not None:
                 grad = CATALOGUE["add"].public(old, grad)
@@ -263,12 +264,30 @@ class Trace:
         else:
             for y in ys:
                 cotangent(y, None, "gradients")
+        # a cell written and read again has several leaves; its gradient is their sum
+        names = [self._leaf_vars(x) for x in xs]
+        flat = tuple(var for group in names for var in group)
+        atoms = (tuple(self._use(t, True) for t in ys), flat, tuple(self._use(t, True) for t in given))
         op = CATALOGUE["gradients"]
-        atoms = tuple(tuple(self._use(t, True) for t in group) for group in (ys, xs, given))
-        outputs = self._append(op, atoms, {"create_graph": bool(create_graph)}, [x.aval for x in xs])
+        outputs = self._append(op, atoms, {"create_graph": bool(create_graph)}, [var.aval for var in flat])
         if create_graph:
             self.differentiable.update(outputs)
-        return [self.tensor(out) for out in outputs]
+        parts = iter([self.tensor(out) for out in outputs])
+        result = []
+        for group in names:
+            total = next(parts)
+            for _ in group[1:]:
+                total = CATALOGUE["add"].public(total, next(parts))
+            result.append(total)
+        return result
+
+    def _leaf_vars(self, x: Tensor) -> list[Var]:
+        if isinstance(x, Cell):
+            self.var_of_cell(x)
+            return [var for var, owner in self.leaves.items() if owner is x]
+        var = self._use(x, True)
+        assert type(var) is Var
+        return [var]
 
     def _as_tensor(self, g: Any) -> Tensor:
         return g if isinstance(g, Tensor) else wrap(g)
@@ -300,14 +319,16 @@ class Trace:
             kind = "parameter" if isinstance(cell, Parameter) else "buffer"
             cells.append(CellDecl(path, var, kind, cell.initialiser, cell._node is not None))
         consts = {}
-        for var, array in self.consts.values():
+        for var, array, _ in self.consts.values():
             kept = array.copy()
             kept.flags.writeable = False
             consts[var] = kept
-        return Graph(
+        graph = Graph(
             tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
             in_tree, out_tree, statics, name,
         )  # fmt: skip
+        graph._cache["live"] = [weakref.ref(cell) for cell in self.cells]  # for bind; a graph holds no arrays
+        return graph
 
 
 def abstract_of(atom: Var | Literal) -> Aval:
@@ -351,7 +372,7 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     --------
     >>> import tensorgraph as tg
     >>> g = tg.trace(lambda x: (x * 2).sum(), tg.spec((3,)))
-    >>> g([1.0, 2.0, 3.0])
+    >>> g(tg.tensor([1.0, 2.0, 3.0]))
     tensor(12., f32)
     """
     if modes.current().trace is not None:

@@ -167,7 +167,7 @@ class Kernel:
                     self.call = _quiet(self.python)
                 else:
                     digest = _digest(self.python, self.flags)
-                    options = dict(nogil=True, fastmath=set(self.flags))
+                    options: dict[str, Any] = dict(nogil=True, fastmath=set(self.flags))
                     if self.apart:
                         options["pipeline_class"] = _apart()
                         digest += "_apart"
@@ -241,7 +241,7 @@ def helper(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
     chosen = _checked(flags)
 
     def mark(f: Any) -> Helper:
-        options = dict(fastmath=set(chosen), nogil=True, forceinline=inline)
+        options: dict[str, Any] = dict(fastmath=set(chosen), nogil=True, forceinline=inline)
         return Helper(
             f,
             make=lambda numba: _compile(numba, f, _digest(f, chosen), **options),

@@ -1,0 +1,330 @@
+"""Updates of state as pure ops, old values in and new values out: optimisers' steps and running averages.
+
+Every number that may change while running is an input, so nothing is baked into a graph. The forward copies and then
+runs the in-place kernel, which an optimiser's eager step runs on the cells themselves: both give the same bits. No
+update is differentiable.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval
+from tensorgraph.declare import op
+from tensorgraph.op import Op, fused, listing, opaque
+from tensorgraph.ops.arithmetic import sqrt
+from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
+from tensorgraph.ops.shape import astype
+from tensorgraph.tape import user_frame
+
+__all__ = ["adam_update", "clip_norm", "momentum_update", "rmsprop_update", "running_average", "sgd_update"]
+
+ONE = np.float64(1.0)
+
+
+def state_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of an optimiser's averages for a parameter: its own, but at least float32."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+# shape rules -------------------------------------------------------------------------------------------------------
+
+
+def _infer(states: int) -> Callable[..., Any]:
+    """The rule of an update: the gradient and the averages have the parameter's shape, settings are scalars."""
+
+    def infer(p: Aval, g: Aval, *rest: Aval, **attrs: Any) -> Any:
+        if p.dtype.kind != "f":
+            raise TypeError(f"a parameter is float, got {p}")
+        if g != p:
+            raise ValueError(f"a gradient must have its parameter's shape and dtype {p}, got {g}")
+        wanted = Aval(p.shape, state_dtype(p.dtype))
+        for state in rest[:states]:
+            if state != wanted:
+                raise ValueError(f"an average kept for a parameter {p} must be {wanted}, got {state}")
+        for setting in rest[states:]:
+            if setting.shape != ():
+                raise ValueError(f"a setting such as the learning rate is one number, got {setting}")
+        return (p, *rest[:states]) if states else p
+
+    return infer
+
+
+def _adam_infer(p: Aval, g: Aval, m: Aval, v: Aval, t: Aval, *settings: Aval, decoupled: bool) -> Any:
+    _infer(2)(p, g, m, v, t, *settings)
+    if t.dtype.kind not in "iu":
+        raise TypeError(f"the step count t is an integer, got {t}")
+    return p, m, v, t
+
+
+# forwards: copy, then the in-place kernel --------------------------------------------------------------------------
+
+
+def _work(p: Any, g: Any) -> tuple[Any, Any]:
+    """A copy of the parameter to write in, and the gradient in its dtype: at least float32."""
+    dtype = state_dtype(p.dtype)
+    return np.array(p, dtype, order="C"), np.asarray(g, dtype)
+
+
+def _sgd(p: Any, g: Any, lr: Any, weight_decay: Any) -> Any:
+    new, grad = _work(p, g)
+    sgd_(new, grad, float(lr), float(weight_decay))
+    return new.astype(p.dtype, copy=False)
+
+
+def _momentum(p: Any, g: Any, v: Any, lr: Any, beta: Any, weight_decay: Any, *, nesterov: bool = False) -> Any:
+    new, grad = _work(p, g)
+    velocity = np.array(v, order="C")
+    momentum_(new, velocity, grad, float(lr), float(beta), nesterov, float(weight_decay))
+    return new.astype(p.dtype, copy=False), velocity
+
+
+def _rmsprop(p: Any, g: Any, s: Any, lr: Any, decay: Any, eps: Any, weight_decay: Any) -> Any:
+    new, grad = _work(p, g)
+    square = np.array(s, order="C")
+    rmsprop_(new, square, grad, float(lr), float(decay), float(eps), float(weight_decay))
+    return new.astype(p.dtype, copy=False), square
+
+
+def bias_corrections(t: int, beta1: float, beta2: float) -> tuple[float, float]:
+    """What Adam divides its averages by at step t = 1, 2, ..."""
+    return 1.0 - beta1**t, 1.0 - beta2**t
+
+
+def _adam(
+    p: Any, g: Any, m: Any, v: Any, t: Any, lr: Any, beta1: Any, beta2: Any, eps: Any, weight_decay: Any, *,
+    decoupled: bool = False,
+) -> Any:  # fmt: skip
+    new, grad = _work(p, g)
+    first, second = np.array(m, order="C"), np.array(v, order="C")
+    b1, b2, steps = float(beta1), float(beta2), int(t) + 1
+    c1, c2 = bias_corrections(steps, b1, b2)
+    adam_(new, first, second, grad, float(lr), b1, b2, float(eps), c1, c2, float(weight_decay), decoupled)
+    return new.astype(p.dtype, copy=False), first, second, np.asarray(steps, t.dtype)
+
+
+# references, composed of ops ---------------------------------------------------------------------------------------
+
+
+def _cast(a: Any, dtype: np.dtype[Any]) -> Any:
+    return a if a.dtype == dtype else astype.public(a, dtype=dtype.name)
+
+
+def _sgd_reference(p: Any, g: Any, lr: Any, weight_decay: Any) -> Any:
+    kind = state_dtype(p.dtype)
+    d = _cast(g, kind) + _cast(weight_decay, kind) * _cast(p, kind)
+    return _cast(_cast(p, kind) - _cast(lr, kind) * d, p.dtype)
+
+
+def _momentum_reference(p: Any, g: Any, v: Any, lr: Any, beta: Any, weight_decay: Any, *, nesterov: bool = False) -> Any:
+    kind = v.dtype
+    keep, take = _cast(beta, kind), _cast(1.0 - beta, kind)
+    d = _cast(g, kind) + _cast(weight_decay, kind) * _cast(p, kind)
+    v1 = keep * v + take * d
+    along = keep * v1 + take * d if nesterov else v1
+    return _cast(_cast(p, kind) - _cast(lr, kind) * along, p.dtype), v1
+
+
+def _rmsprop_reference(p: Any, g: Any, s: Any, lr: Any, decay: Any, eps: Any, weight_decay: Any) -> Any:
+    kind = s.dtype
+    d = _cast(g, kind) + _cast(weight_decay, kind) * _cast(p, kind)
+    s1 = _cast(decay, kind) * s + _cast(1.0 - decay, kind) * d * d
+    return _cast(_cast(p, kind) - _cast(lr, kind) * d / (sqrt.public(s1) + _cast(eps, kind)), p.dtype), s1
+
+
+def _adam_reference(
+    p: Any, g: Any, m: Any, v: Any, t: Any, lr: Any, beta1: Any, beta2: Any, eps: Any, weight_decay: Any, *,
+    decoupled: bool = False,
+) -> Any:  # fmt: skip
+    kind = m.dtype
+    t1 = t + 1
+    steps = astype.public(t1, dtype="float64")
+    step = lr / (1.0 - beta1**steps)
+    root = 1.0 / sqrt.public(1.0 - beta2**steps)
+    old, d = _cast(p, kind), _cast(g, kind)
+    if decoupled:
+        old = old * _cast(1.0 - lr * weight_decay, kind)
+    else:
+        d = d + _cast(weight_decay, kind) * old
+    m1 = _cast(beta1, kind) * m + _cast(1.0 - beta1, kind) * d
+    v1 = _cast(beta2, kind) * v + _cast(1.0 - beta2, kind) * d * d
+    new = old - _cast(step, kind) * m1 / (sqrt.public(v1) * _cast(root, kind) + _cast(eps, kind))
+    return _cast(new, p.dtype), m1, v1, t1
+
+
+# declarations ------------------------------------------------------------------------------------------------------
+
+
+def _number(value: float) -> Any:
+    return np.array(value, np.float64)
+
+
+_P = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
+_G = np.cos(np.arange(6.0)).reshape(2, 3)
+_S = np.full((2, 3), 0.25)
+_T = np.array(3, np.int64)
+
+
+def _update(signature: str, forward: Any, reference: Any, infer: Any, examples: Any, doc: str) -> Op:
+    def composed(*args: Any, **attrs: Any) -> Any:
+        with modes.no_grad():
+            return reference(*args, **attrs)
+
+    return op(signature, forward, fused, reference=composed, infer_rule=infer, examples=examples, doc=doc)
+
+
+sgd_update = _update(
+    "sgd_update(p, g, lr, weight_decay) -> p1", _sgd, _sgd_reference, _infer(0),
+    (((_P, _G, _number(0.1), _number(0.01)), {}),),
+    "One step of gradient descent: ``p - lr d`` with ``d = g + weight_decay p``.",
+)  # fmt: skip
+momentum_update = _update(
+    "momentum_update(p, g, v, lr, beta, weight_decay, *, nesterov=False) -> p1, v1", _momentum, _momentum_reference,
+    _infer(1), tuple(
+        ((_P, _G, _S, _number(0.1), _number(0.9), _number(0.01)), dict(nesterov=n)) for n in (False, True)
+    ),
+    """One step along the average of gradients: ``v1 = beta v + (1 - beta) d``, ``p1 = p - lr v1``.
+
+    ``d = g + weight_decay p``; with `nesterov` the step is along ``beta v1 + (1 - beta) d``.
+    """,
+)  # fmt: skip
+rmsprop_update = _update(
+    "rmsprop_update(p, g, s, lr, decay, eps, weight_decay) -> p1, s1", _rmsprop, _rmsprop_reference, _infer(1),
+    (((_P, _G, _S, _number(0.1), _number(0.99), _number(1e-8), _number(0.01)), {}),),
+    "One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``.",
+)  # fmt: skip
+adam_update = _update(
+    "adam_update(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, *, decoupled=False) -> p1, m1, v1, t1",
+    _adam, _adam_reference, _adam_infer, tuple(
+        (
+            (_P, _G, _G, _S, _T, _number(0.1), _number(0.9), _number(0.999), _number(1e-8), _number(0.01)),
+            dict(decoupled=d),
+        )
+        for d in (False, True)
+    ),
+    """One step of Adam (Kingma & Ba 2015); with `decoupled` weight decay AdamW (Loshchilov & Hutter 2019).
+
+    `t` is the number of steps this parameter has had before.
+    """,
+)  # fmt: skip
+
+
+# clipping ----------------------------------------------------------------------------------------------------------
+
+
+def _scale_to(total: Any, limit: Any) -> Any:
+    # written so that a norm of 0 gives 1, and an infinite or NaN norm is not hidden
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.minimum(limit / total, ONE)
+
+
+def _clip_norm(grads: list[Any], limit: Any) -> Any:
+    total = np.float64(0.0)
+    for g in grads:
+        flat = np.asarray(g, np.float64).ravel()
+        total = total + np.dot(flat, flat)
+    norm = np.sqrt(total)
+    scale = _scale_to(norm, np.float64(limit))
+    return (*[(g * g.dtype.type(scale)).astype(g.dtype, copy=False) for g in grads], np.asarray(norm))
+
+
+def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
+    for g in grads:
+        if g.dtype.kind != "f":
+            raise TypeError(f"a gradient is float, got {g}")
+    if limit.shape != ():
+        raise ValueError(f"the largest norm is one number, got {limit}")
+    return (*grads, Aval((), np.float64))
+
+
+clip_norm = op(
+    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer,
+    examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
+    doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
+
+    A norm of 0 leaves them; a NaN or infinite one makes them NaN or 0, not silently finite. (Pascanu et al. 2013)
+    """,
+)  # fmt: skip
+
+
+# running averages of batch norm ------------------------------------------------------------------------------------
+
+
+def _finite(a: Any) -> bool:
+    # a sum of finite numbers may overflow, so only a finite sum decides at once
+    return math.isfinite(np.add.reduce(a)) or bool(np.isfinite(a).all())
+
+
+def _running_average(
+    mean: Any, var: Any, weight: Any, count: Any, mu: Any, sigma2: Any, decay: Any, *, size: int, unbiased: bool = False
+) -> Any:
+    with np.errstate(all="ignore"):
+        finite = _finite(mu) and _finite(sigma2)
+    if not finite:
+        _warn_not_finite()
+        return mean.copy(), var.copy(), weight.copy(), count.copy()
+    d, w = float(decay), float(weight)
+    total = 1.0 - d * (1.0 - w)
+    keep, take = d * w / total, (1.0 - d) / total
+    batch_var = take * (size / max(size - 1, 1)) if unbiased else take
+    kind = mean.dtype.type
+    # never old + take (new - old): it loses a first variance that is small beside the initial 1
+    mean1 = kind(keep) * mean + kind(take) * mu
+    var1 = kind(keep) * var + kind(batch_var) * sigma2
+    return (
+        mean1.astype(mean.dtype, copy=False), var1.astype(var.dtype, copy=False),
+        np.asarray(total, weight.dtype), np.asarray(int(count) + 1, count.dtype),
+    )  # fmt: skip
+
+
+def _warn_not_finite() -> None:
+    scope = modes.current().scope
+    message = (
+        f"batch norm{f' {scope!r}' if scope else ''}: the batch has a NaN or an infinity, so the running averages keep "
+        "their values; look for its origin with tensorgraph.debug_nans()"
+    )
+    frame = user_frame(2)
+    if frame is None:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return
+    warnings.warn_explicit(
+        message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno,
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )  # fmt: skip
+
+
+def _running_infer(
+    mean: Aval, var: Aval, weight: Aval, count: Aval, mu: Aval, sigma2: Aval, decay: Aval, *, size: int, unbiased: bool
+) -> Any:
+    for a in (var, mu, sigma2):
+        if a.shape != mean.shape:
+            raise ValueError(f"a running average of {mean} needs batch moments of shape {mean.shape}, got {a}")
+    if size < 1:
+        raise ValueError("an empty batch has no moments")
+    return mean, var, weight, count
+
+
+running_average = op(
+    "running_average(mean, var, weight, count, mu, sigma2, decay, *, size, unbiased=False) "
+    "-> mean1, var1, weight1, count1",
+    _running_average, opaque, infer_rule=_running_infer,
+    examples=tuple(
+        (
+            (np.array([0.5, 1.0]), np.array([1.0, 2.0]), _number(0.19), np.array(2, np.int64), np.array([0.25, 0.0]),
+             np.array([0.5, 3.0]), _number(0.9)),
+            dict(size=8, unbiased=u),
+        )
+        for u in (False, True)
+    ),
+    doc="""Exponentially weighted averages of a batch's mean and variance, corrected for their start.
+
+    `weight` is what all batches so far weigh together, 1 - the product of the decays: from 0 the first batch is taken
+    whole, from 1 this is the plain average. If any moment is not finite nothing changes and a warning says so.
+    """,
+)  # fmt: skip

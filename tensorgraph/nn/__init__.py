@@ -1,0 +1,14 @@
+"""Models: `Module`, layers, and initialisers for their weights."""
+
+from tensorgraph.nn import init
+from tensorgraph.nn.activations import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from tensorgraph.nn.containers import Flatten, Identity, Lambda, Sequential
+from tensorgraph.nn.dropout import Dropout
+from tensorgraph.nn.linear import Linear
+from tensorgraph.nn.module import Module
+from tensorgraph.nn.normalization import BatchNorm
+
+__all__ = [
+    "BatchNorm", "Dropout", "Flatten", "Identity", "Lambda", "LeakyReLU", "Linear", "LogSoftmax", "Module", "ReLU",
+    "Sequential", "Sigmoid", "Softmax", "Tanh", "init",
+]  # fmt: skip

@@ -1,0 +1,81 @@
+"""Activations as layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgraph.nn.module import Module
+from tensorgraph.op import Op
+from tensorgraph.ops.exponential import leaky_relu, relu, sigmoid, tanh
+from tensorgraph.ops.softmax import log_softmax, softmax
+from tensorgraph.tensor import Tensor
+
+__all__ = ["LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+
+
+class _Activation(Module):
+    """A layer that is one op of one input."""
+
+    op: Op
+
+    def forward(self, x: Any) -> Tensor:
+        return self.op.public(x)  # type: ignore[no-any-return]
+
+
+class ReLU(_Activation):
+    """``max(x, 0)``; the derivative at 0 is 0."""
+
+    op = relu
+
+
+class Tanh(_Activation):
+    """The hyperbolic tangent."""
+
+    op = tanh
+
+
+class Sigmoid(_Activation):
+    """``1/(1 + exp(-x))``."""
+
+    op = sigmoid
+
+
+class LeakyReLU(Module):
+    """x where positive, ``slope·x`` elsewhere."""
+
+    def __init__(self, slope: float = 0.01) -> None:
+        self.slope = float(slope)
+
+    def forward(self, x: Any) -> Tensor:
+        return leaky_relu.public(x, slope=self.slope)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"slope={self.slope:g}"
+
+
+class _Rowwise(Module):
+    op: Op
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = int(axis)
+
+    def forward(self, x: Any) -> Tensor:
+        return self.op.public(x, axis=self.axis)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return "" if self.axis == -1 else f"axis={self.axis}"
+
+
+class Softmax(_Rowwise):
+    """Probabilities from logits along an axis.
+
+    For training, leave it out and give the logits to `tensorgraph.softmax_cross_entropy`.
+    """
+
+    op = softmax
+
+
+class LogSoftmax(_Rowwise):
+    """Logarithms of probabilities from logits along an axis."""
+
+    op = log_softmax

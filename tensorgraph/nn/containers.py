@@ -1,0 +1,145 @@
+"""Modules that arrange others or only change shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tensorgraph.nn.module import Module
+from tensorgraph.ops.shape import reshape
+from tensorgraph.tensor import Tensor, tensor
+
+__all__ = ["Flatten", "Identity", "Lambda", "Sequential"]
+
+
+class Sequential(Module):
+    """Modules applied one after the other; they are its parts ``0``, ``1``, ...
+
+    Parameters
+    ----------
+    *layers : Module or callable
+        A plain function becomes a `Lambda`. One list of layers is taken apart.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> model = tg.nn.Sequential(tg.nn.Linear(4, 8, bias=False), tg.nn.BatchNorm(8), tg.nn.ReLU(), tg.nn.Linear(8, 3))
+    >>> len(model), model[0], model[-1].bias.path
+    (4, Linear(4, 8, bias=False), '3.bias')
+    """
+
+    def __init__(self, *layers: Any) -> None:
+        if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
+            layers = tuple(layers[0])
+        for layer in layers:
+            self.append(layer)
+
+    def append(self, layer: Any) -> Sequential:
+        """Add a layer at the end; returns self."""
+        setattr(self, str(len(self)), as_module(layer))
+        return self
+
+    def _layers(self) -> list[Module]:
+        found = []
+        while (layer := self.__dict__.get(str(len(found)))) is not None:
+            found.append(layer)
+        return found
+
+    def forward(self, x: Any) -> Any:
+        own, i = self.__dict__, 0
+        while (layer := own.get(NAMES[i] if i < 100 else str(i))) is not None:
+            x = layer(x)
+            i += 1
+        return x
+
+    def __len__(self) -> int:
+        return len(self._layers())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        layers = self._layers()
+        if isinstance(index, slice):
+            return Sequential(*layers[index])
+        try:
+            return layers[index]
+        except IndexError:
+            raise IndexError(f"{self.label} has {len(layers)} layers, got index {index}") from None
+
+    def __setitem__(self, index: int, layer: Any) -> None:
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"{self.label} has {n} layers, got index {index}")
+        setattr(self, str(index % n), as_module(layer))
+
+
+NAMES = [str(i) for i in range(100)]
+
+
+def as_module(layer: Any) -> Module:
+    """A module as it is, a function as a `Lambda`."""
+    if isinstance(layer, Module):
+        return layer
+    if isinstance(layer, type) and issubclass(layer, Module):
+        raise TypeError(f"expected a layer, got the class {layer.__name__}; write {layer.__name__}()")
+    return Lambda(layer)
+
+
+class Lambda(Module):
+    """A function as a layer.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.nn.Lambda(lambda x: x * 2)(tg.tensor(3.0))
+    tensor(6., f32)
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
+        if not callable(function):
+            raise TypeError(f"a layer is a Module or a function, got {type(function).__name__}")
+        self.function = function
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return self.name
+
+
+class Identity(Module):
+    """Gives what it gets."""
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Flatten(Module):
+    """All axes but the first `keep` as one: (N, H, W) becomes (N, H·W).
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.nn.Flatten()(tg.zeros((2, 3, 4))).shape
+    (2, 12)
+    """
+
+    def __init__(self, keep: int = 1) -> None:
+        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
+            raise ValueError(f"Flatten: keep is the number of leading axes that stay, got {keep!r}")
+        self.keep = keep
+
+    def forward(self, x: Any) -> Tensor:
+        x = x if isinstance(x, Tensor) else tensor(x)
+        shape = x.shape
+        if len(shape) < self.keep:
+            raise ValueError(f"{self.label} keeps {self.keep} axes, got shape {shape}")
+        size = 1
+        for n in shape[self.keep :]:
+            size *= n
+        return reshape.public(x, shape=(*shape[: self.keep], size))  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return "" if self.keep == 1 else f"keep={self.keep}"

@@ -1,0 +1,65 @@
+"""Dropout, inverted: at test time nothing is to be done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgraph import random
+from tensorgraph.cells import Buffer
+from tensorgraph.nn import init
+from tensorgraph.nn.module import Module
+from tensorgraph.ops.logic import where
+from tensorgraph.ops.random import uniform
+from tensorgraph.tensor import Tensor, tensor
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Module):
+    """In training, zeroes each number with probability `rate` and divides the rest by ``1 - rate``.
+
+    The expectation stays, so that at test time the layer gives what it gets. (Srivastava et al. 2014; Ng, course 2,
+    week 1)
+
+    Parameters
+    ----------
+    rate : float
+        Probability of dropping, at least 0 and below 1.
+    seed : int, optional
+        Otherwise drawn from the process-wide generator.
+
+    Attributes
+    ----------
+    state : Buffer
+        The random state: saved, loaded and traced as every other.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> layer = tg.nn.Dropout(0.5, seed=0)
+    >>> sorted(set(layer(tg.ones((100,))).tolist()))
+    [0.0, 2.0]
+    >>> layer.eval()(tg.ones((2,))).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self, rate: float, seed: int | None = None) -> None:
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+            raise ValueError(f"Dropout: rate is the probability of dropping, at least 0 and below 1, got {rate!r}")
+        self.rate = float(rate)
+        self.state = Buffer(random.key(init.fresh_seed() if seed is None else seed))
+        self.state.initialiser = "key()" if seed is None else f"key(seed={seed})"
+
+    def forward(self, x: Any) -> Tensor:
+        x = x if isinstance(x, Tensor) else tensor(x)
+        if not self.training or self.rate == 0.0:
+            return x
+        if x.dtype.kind != "f":
+            raise TypeError(f"{self.label} needs float input, got {x.dtype}; convert it with .astype('float32')")
+        wide = x.dtype.name if x.dtype.name == "float64" else "float32"
+        u, state = uniform.public(self.state, shape=x.shape, dtype=wide)
+        self.state.assign(state)
+        return where.public(u >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"{self.rate:g}"

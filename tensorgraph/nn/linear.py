@@ -1,0 +1,93 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tensorgraph.cells import Parameter
+from tensorgraph.nn import init
+from tensorgraph.nn.module import Module
+from tensorgraph.ops.contraction import matmul
+from tensorgraph.tensor import Tensor, tensor
+
+__all__ = ["Linear", "parameter"]
+
+
+def parameter(shape: tuple[int, ...], initialiser: Any, dtype: Any = None, seed: int | None = None) -> Parameter:
+    """A parameter drawn by an initialiser, which it remembers.
+
+    Examples
+    --------
+    >>> from tensorgraph.nn.linear import parameter
+    >>> parameter((2,), "ones").initialiser
+    'ones()'
+    """
+    draw = init.named(initialiser)
+    made = Parameter(draw(shape, dtype, seed=seed) if isinstance(draw, init.Initialiser) else draw(shape), dtype=dtype)
+    if made.shape != shape:
+        raise ValueError(f"the initialiser {init.text_of(draw)} gave shape {made.shape}, expected {shape}")
+    made.initialiser = init.text_of(draw)
+    return made
+
+
+class Linear(Module):
+    """``x @ weight + bias`` on the last axis.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+    bias : bool
+        Leave it out before a batch norm, which takes its effect away.
+    weight_init, bias_init : str or callable
+        An initialiser of `tensorgraph.nn.init` or its name; any callable of a shape will do.
+    seed : int, optional
+        Of the weight's numbers; otherwise they come from the process-wide generator.
+    dtype : dtype-like, optional
+
+    Attributes
+    ----------
+    weight : Parameter
+        Shape (inputs, outputs).
+    bias : Parameter or None
+        Shape (outputs,).
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> layer = tg.nn.Linear(3, 2, seed=0)
+    >>> layer(tg.ones((5, 3))).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        bias: bool = True,
+        *,
+        weight_init: str | Callable[..., Any] = "he_normal",
+        bias_init: str | Callable[..., Any] = "zeros",
+        seed: int | None = None,
+        dtype: Any = None,
+    ) -> None:
+        for name, n in (("inputs", inputs), ("outputs", outputs)):
+            if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
+                raise ValueError(f"Linear: {name} is a positive integer, got {n!r}")
+        self.inputs, self.outputs = int(inputs), int(outputs)
+        self.weight = parameter((self.inputs, self.outputs), weight_init, dtype, seed)
+        self.bias = parameter((self.outputs,), bias_init, dtype) if bias else None
+
+    def forward(self, x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = tensor(x)
+        shape = x.shape
+        if not shape or shape[-1] != self.inputs:
+            hint = "; flatten it first with nn.Flatten()" if len(shape) > 2 else ""
+            raise ValueError(f"{self.label} takes {self.inputs} features on the last axis, got shape {shape}{hint}")
+        y = matmul.public(x, self.weight)
+        bias = self.bias
+        return y if bias is None else y + bias  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        return f"{self.inputs}, {self.outputs}" + ("" if self.bias is not None else ", bias=False")

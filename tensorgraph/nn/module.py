@@ -1,0 +1,410 @@
+"""`Module`: a model, or a part of one. Its attributes are its parameters, buffers and parts."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tensorgraph.cells import Buffer, Cell, Parameter
+from tensorgraph.modes import MODE, Mode, current
+from tensorgraph.nn.settings import Setting
+from tensorgraph.nn.state import load_cells, read_cells
+from tensorgraph.tensor import Tensor
+
+__all__ = ["Module"]
+
+M = TypeVar("M", bound="Module")
+INTERNAL = frozenset({"_entered", "_place", "_width", "training", "frozen"})
+ndarray = np.ndarray
+
+
+class _ForwardSignature:
+    """What `inspect.signature` says of a module: the arguments of its ``forward``, so that graphs name them."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> inspect.Signature | None:
+        return None if instance is None else inspect.signature(instance.forward)
+
+
+class Module:
+    """The base of models and layers: assign parameters, buffers and other modules, and write ``forward``.
+
+    Whatever is assigned to an attribute is found by `parameters`, `state_dict` and the rest: a `Parameter`, a
+    `Buffer`, a Module, and lists, tuples and dicts of these. Each cell knows its path from the root, such as
+    ``layers.0.weight``. What is used in two places is counted once.
+
+    Attributes
+    ----------
+    training : bool
+        Whether layers behave as in training (`train`, `eval`).
+    frozen : bool
+        Whether layers keep their own state as it is (`freeze`).
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph import nn
+    >>> class Model(nn.Module):
+    ...     def __init__(self):
+    ...         self.layers = [nn.Linear(4, 8, seed=0), nn.Linear(8, 3, seed=1)]
+    ...
+    ...     def forward(self, x):
+    ...         first, second = self.layers
+    ...         return second(tg.relu(first(x)))
+    >>> model = Model()
+    >>> [path for path, _ in model.named_parameters()]
+    ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
+    >>> model(tg.ones((2, 4))).shape
+    (2, 3)
+    """
+
+    training: bool = True
+    frozen: bool = False
+    _place: tuple[weakref.ref[Module], str] | None = None  # the parent and the name there
+    _entered: tuple[Mode, Mode, int] | None = None  # the mode outside, the mode inside, the widest parameter's bytes
+    _width: int | None = None
+
+    __signature__ = _ForwardSignature()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes. Call the module itself: it names the scope first."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward method; define forward(self, x)")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        outer = current()
+        entered = self._entered
+        if entered is None or entered[0] is not outer:
+            entered = self._enter(outer)
+        width = entered[2]
+        if width:
+            for x in args:
+                if isinstance(x, (Tensor, ndarray)):
+                    dtype = x.dtype
+                    if dtype.itemsize > width and dtype.kind == "f":
+                        self._too_wide(dtype, width)
+        token = MODE.set(entered[1])
+        try:
+            return self.forward(*args, **kwargs)
+        finally:
+            MODE.reset(token)
+
+    def _enter(self, outer: Mode) -> tuple[Mode, Mode, int]:
+        """The mode inside a call, kept for the next call from the same mode."""
+        if outer.trace is not None and self._place is None:
+            self.modules()  # lists may have grown since: everyone learns their place
+        inner = outer
+        if self._place is not None and (parent := self._place[0]()) is not None:
+            name, base = self._place[1], parent.path
+            inside = outer.scope == base or outer.scope.endswith(f".{base}") or not base
+            outside = outer.scope if inside else ""
+            scope = f"{outside}.{name}" if outside else (f"{base}.{name}" if base else name)
+            inner = outer.replace(scope=scope)
+        width = self._width
+        if width is None:
+            width = max((p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f"), default=0)
+            self.__dict__["_width"] = width
+        entered = (outer, inner, width)
+        if outer.plain:  # a mode that holds a trace would keep the whole graph alive
+            self.__dict__["_entered"] = entered
+        return entered
+
+    def _too_wide(self, dtype: Any, width: int) -> None:
+        own = f"float{8 * width}"
+        raise TypeError(
+            f"{self.label} has {own} parameters and got a {dtype} input, which would make every layer run in {dtype}; "
+            f"cast the data once with x.astype('{own}')"
+        )
+
+    # places -------------------------------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Module:
+        """The outermost module that this one is a part of."""
+        module = self
+        while module._place is not None and (parent := module._place[0]()) is not None:
+            module = parent
+        return module
+
+    @property
+    def path(self) -> str:
+        """The dotted path from the root, such as ``layers.0``; empty for a root."""
+        place = self._place
+        if place is None or (parent := place[0]()) is None:
+            return ""
+        base = parent.path
+        return f"{base}.{place[1]}" if base else place[1]
+
+    @property
+    def label(self) -> str:
+        """The kind of module and its path, for messages."""
+        path = self.path
+        return f"{type(self).__name__} {path!r}" if path else type(self).__name__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not isinstance(getattr(type(self), name, None), Setting):
+            old = self.__dict__.get(name)
+            if isinstance(old, Cell) and value is not None and not isinstance(value, Cell):
+                raise TypeError(
+                    f"{self.label}.{name} is a {type(old).__name__}; change its numbers with .{name}.assign(value), or "
+                    f"replace it by another {type(old).__name__}"
+                )
+            if isinstance(old, (Module, Cell)) and old is not value:
+                self._disown(old, name)
+        object.__setattr__(self, name, value)
+        if isinstance(value, (Cell, Module, list, tuple, dict)):
+            self.modules()
+            self._forget()
+
+    def __delattr__(self, name: str) -> None:
+        old = self.__dict__.get(name)
+        object.__delattr__(self, name)
+        if isinstance(old, (Module, Cell)):
+            self._disown(old, name)
+        self._forget()
+
+    def _disown(self, old: Module | Cell, name: str) -> None:
+        """Forget a place that is left."""
+        if isinstance(old, Cell):
+            if old.owner is not None and old.owner[0]() is self and old.owner[1] == name:
+                old.owner = None
+        elif old._place is not None and old._place[0]() is self and old._place[1] == name:
+            old.__dict__["_place"] = None
+
+    def _forget(self) -> None:
+        """Drop what calls have kept, here, above and below."""
+        for module in (*self.modules(), *self._above()):
+            module.__dict__.pop("_entered", None)
+            module.__dict__.pop("_width", None)
+
+    def _above(self) -> Iterator[Module]:
+        module = self
+        while module._place is not None and (parent := module._place[0]()) is not None:
+            yield parent
+            module = parent
+
+    def _items(self) -> Iterator[tuple[str, Any]]:
+        """Own cells and modules by attribute, those in lists, tuples and dicts as ``name.0``."""
+        stack = [(name, value) for name, value in reversed(self.__dict__.items()) if name not in INTERNAL]
+        while stack:
+            name, value = stack.pop()
+            if isinstance(value, (Cell, Module)):
+                yield name, value
+            elif isinstance(value, (list, tuple)):
+                stack += [(f"{name}.{i}", item) for i, item in reversed(list(enumerate(value)))]
+            elif isinstance(value, dict):
+                stack += [(f"{name}.{key}", item) for key, item in reversed(value.items())]
+
+    def modules(self) -> list[Module]:
+        """This module and all below, each once, in order; whoever has no place yet gets one."""
+        found: dict[int, Module] = {id(self): self}
+        stack: list[Module] = [self]
+        order: list[Module] = []
+        while stack:
+            module = stack.pop()
+            order.append(module)
+            children = []
+            here: dict[str, Any] | None = None
+            for name, item in module._items():
+                place = item.owner if isinstance(item, Cell) else item._place
+                holder = None if place is None else place[0]()
+                if holder is None or (place[1] != name and holder is module):
+                    # a second name of the same thing does not take the first one's place
+                    here = dict(module._items()) if here is None and holder is not None else here
+                    if holder is None or (here is not None and here.get(place[1]) is not item):
+                        self._settle(module, name, item)
+                if isinstance(item, Module) and id(item) not in found:
+                    found[id(item)] = item
+                    children.append(item)
+            stack += reversed(children)
+        return order
+
+    @staticmethod
+    def _settle(module: Module, name: str, item: Any) -> None:
+        place = (weakref.ref(module), name)
+        if isinstance(item, Cell):
+            item.owner = place
+            return
+        if item is module or any(above is item for above in module._above()):
+            raise ValueError(f"{module.label}.{name}: a module cannot be a part of itself")
+        item.__dict__["_place"] = place
+        item.__dict__.pop("_entered", None)
+
+    # walking ------------------------------------------------------------------------------------------------------
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """This module (as ``""``) and all below with their paths from here, each once."""
+        modules = self.modules()
+        first: dict[int, tuple[Module, str]] = {}  # where the walk meets it, for what lives outside this module
+        for module in modules:
+            for key, item in module._items():
+                if isinstance(item, Module):
+                    first.setdefault(id(item), (module, key))
+        names = {id(self): ""}
+        inside = {id(module) for module in modules}
+
+        def name_of(module: Module) -> str:
+            if id(module) not in names:
+                place = module._place
+                holder = place[0]() if place is not None else None
+                parent, key = (holder, place[1]) if place and holder and id(holder) in inside else first[id(module)]
+                base = name_of(parent)
+                names[id(module)] = f"{base}.{key}" if base else key
+            return names[id(module)]
+
+        for module in modules:
+            yield name_of(module), module
+
+    def named_cells(self) -> Iterator[tuple[str, Cell]]:
+        """Parameters and buffers with their paths from here, each once, in order of assignment."""
+        seen: set[int] = set()
+        modules = list(self.named_modules())
+        inside = {id(module) for _, module in modules}
+        for prefix, module in modules:
+            for name, cell in module._items():
+                if not isinstance(cell, Cell) or id(cell) in seen:
+                    continue
+                holder = cell.owner[0]() if cell.owner is not None else None
+                if holder is not module and id(holder) in inside:
+                    continue  # shared: it is named where it lives
+                if holder is module and cell.owner[1] != name:
+                    continue
+                seen.add(id(cell))
+                yield (f"{prefix}.{name}" if prefix else name), cell
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Parameters with their paths from here."""
+        return ((name, cell) for name, cell in self.named_cells() if isinstance(cell, Parameter))
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Buffers with their paths from here."""
+        return ((name, cell) for name, cell in self.named_cells() if isinstance(cell, Buffer))
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, each once."""
+        return [cell for _, cell in self.named_parameters()]
+
+    def buffers(self) -> list[Buffer]:
+        """All buffers, each once."""
+        return [cell for _, cell in self.named_buffers()]
+
+    # switches -----------------------------------------------------------------------------------------------------
+
+    def train(self: M, training: bool = True) -> M:
+        """Behave as in training from now on: batch norm uses the batch's moments, dropout drops. Returns self."""
+        for module in self.modules():
+            object.__setattr__(module, "training", bool(training))
+        return self
+
+    def eval(self: M) -> M:
+        """Behave as at test time from now on. Returns self."""
+        return self.train(False)
+
+    def freeze(self: M, frozen: bool = True) -> M:
+        """Keep the layers' own state: batch norm normalises with its running averages, in training too. Returns self.
+
+        Independent of `requires_grad_`, which says whether parameters are trained.
+        """
+        for module in self.modules():
+            object.__setattr__(module, "frozen", bool(frozen))
+        return self
+
+    def unfreeze(self: M) -> M:
+        """Undo `freeze`. Returns self."""
+        return self.freeze(False)
+
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
+        """Let all parameters be trained, or none. Returns self."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # saving -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copies of all parameters and buffers by path.
+
+        Examples
+        --------
+        >>> from tensorgraph import nn
+        >>> {path: a.shape for path, a in nn.Linear(2, 3).state_dict().items()}
+        {'weight': (2, 3), 'bias': (3,)}
+        """
+        return read_cells(self.named_cells())
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take all parameters and buffers from a dict of arrays: all of them, or none where anything does not fit.
+
+        Parameters
+        ----------
+        state : mapping of path to array
+            As `state_dict` gives. Floats of another width are converted.
+        strict : bool
+            Whether missing and unexpected paths are errors; shapes always are.
+
+        Raises
+        ------
+        ValueError
+            Naming every path that is missing, unexpected, or of another shape or kind. Nothing is changed then.
+        """
+        load_cells(dict(self.named_cells()), state, strict, self.label)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_entered", "_place", "_width")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.modules()
+
+    # looking ------------------------------------------------------------------------------------------------------
+
+    def summary(self, *examples: Any) -> Any:
+        """A table of the layers with their output shapes and numbers of parameters.
+
+        Parameters
+        ----------
+        *examples
+            Inputs, or their types (`tensorgraph.spec`); nothing is computed with them. Without, no output shapes.
+
+        Returns
+        -------
+        Summary
+            Prints as a table; ``rows`` holds it.
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> from tensorgraph import nn
+        >>> nn.Sequential(nn.Linear(4, 8), nn.ReLU()).summary(tg.spec((32, 4)))
+        layer  kind        output      parameters
+        -----  ----------  ----------  ----------
+               Sequential  f32[32, 8]          40
+        0      Linear      f32[32, 8]          40
+        1      ReLU        f32[32, 8]           0
+        -----  ----------  ----------  ----------
+        40 parameters (160 B), 40 trained; 0 buffers
+        """
+        from tensorgraph.nn.summary import summarise
+
+        return summarise(self, examples)
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of the layer's ``repr``."""
+        return ""
+
+    def __repr__(self) -> str:
+        parts = [(name, item) for name, item in self._items() if isinstance(item, Module)]
+        inside = self.extra_repr()
+        if not parts:
+            return f"{type(self).__name__}({inside})"
+        lines = [f"{type(self).__name__}({inside}"]
+        for name, part in parts:
+            lines.append(f"  {name}: " + repr(part).replace("\n", "\n  "))
+        return "\n".join([*lines, ")"])

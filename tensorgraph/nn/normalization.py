@@ -1,0 +1,247 @@
+"""Batch normalisation as a layer: the op, and running averages of its moments for test time.
+
+(Ioffe & Szegedy 2015, arXiv 1502.03167; Ng, course 2, week 3)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import canonical_axis
+from tensorgraph.cells import Buffer
+from tensorgraph.modes import current
+from tensorgraph.nn.linear import parameter
+from tensorgraph.nn.module import Module
+from tensorgraph.nn.settings import Setting
+from tensorgraph.ops.arithmetic import sqrt
+from tensorgraph.ops.batch_norm import batch_norm
+from tensorgraph.ops.shape import astype, reshape
+from tensorgraph.ops.updates import running_average
+from tensorgraph.tensor import Tensor, tensor
+
+__all__ = ["PRESETS", "BatchNorm"]
+
+DEFAULTS: dict[str, Any] = dict(axis=1, eps=1e-5, decay=0.9, debias=True, unbiased=False)
+PRESETS: dict[str, dict[str, Any]] = {
+    "torch": dict(axis=1, eps=1e-5, decay=0.9, debias=False, unbiased=True),
+    "keras": dict(axis=-1, eps=1e-3, decay=0.99, debias=False, unbiased=False),
+    "flax": dict(axis=-1, eps=1e-5, decay=0.99, debias=False, unbiased=False),
+    "onnx": dict(axis=1, eps=1e-5, decay=0.9, debias=False, unbiased=False),
+    "slides": dict(axis=1, eps=1e-8, decay=0.9, debias=True, unbiased=False),
+}
+"""What `BatchNorm` does elsewhere. The slides write examples as columns; here they are rows, so their axis is 1."""
+
+_compute = running_average.forward
+
+
+class BatchNorm(Module):
+    """Normalise each channel over the batch, then scale by gamma and shift by beta.
+
+    In training the moments are the batch's, and running averages of them are kept; at test time the averages are used,
+    so that one example alone works.
+
+    Parameters
+    ----------
+    features : int
+        Number of channels.
+    axis : int
+        The channel axis, 1 by default: (N, C), (N, C, L), (N, C, H, W).
+    eps : float
+        Added to the variance, 1e-5 by default.
+    decay : float
+        Weight of the OLD average, 0.9 by default; a cell, it may be changed while running.
+    debias : bool
+        Correct the averages for their start (default), so that the first batch is taken whole. Without, they start at 0
+        and 1.
+    unbiased : bool
+        Average the variance with the divisor m - 1 in place of m. Off by default.
+    preset : {"torch", "keras", "flax", "onnx", "slides"}, optional
+        Sets the five above as that library has them; what is given beside it wins.
+    degenerate : {"raise", "beta"}
+        What one value per channel in training does: raise, or give beta.
+    impl : {"fused", "composed"}, optional
+        Which implementation of the op; otherwise as `tensorgraph.implementation` says.
+
+    Attributes
+    ----------
+    gamma, beta : Parameter
+        Shape (features,).
+    running_mean, running_var : Buffer
+        Shape (features,).
+    weight : Buffer
+        What the batches so far weigh in the averages, 1 - the product of the decays.
+    count : Buffer
+        Number of batches averaged.
+
+    Raises
+    ------
+    TypeError
+        For ``momentum=``, which means opposite things in different libraries.
+
+    Notes
+    -----
+    ``freeze()`` makes the layer use its averages in training too and change nothing; it is independent of
+    `requires_grad_`. A batch with a NaN or an infinity leaves the averages as they are and warns.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> bn = tg.nn.BatchNorm(1)
+    >>> bn(tg.tensor([[1.0], [3.0]])).tolist()[0][0] > -1.0001
+    True
+    >>> bn.running_mean.tolist(), bn.running_var.tolist()
+    ([2.0], [1.0])
+    >>> bn.eval()(tg.tensor([[2.0]])).tolist()
+    [[0.0]]
+    """
+
+    decay = Setting("Weight of the old average; 0 ≤ decay < 1.", 0.0, 1.0)
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        axis: int | None = None,
+        eps: float | None = None,
+        decay: float | None = None,
+        debias: bool | None = None,
+        unbiased: bool | None = None,
+        preset: str | None = None,
+        degenerate: str = "raise",
+        impl: str | None = None,
+        dtype: Any = None,
+        momentum: Any = None,
+    ) -> None:
+        if momentum is not None:
+            raise TypeError(_no_momentum(momentum))
+        if isinstance(features, bool) or not hasattr(features, "__index__") or features < 1:
+            raise ValueError(f"BatchNorm: features is a positive integer, got {features!r}")
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f"BatchNorm: preset is one of {', '.join(PRESETS)}, got {preset!r}")
+        if degenerate not in ("raise", "beta"):
+            raise ValueError(f"BatchNorm: degenerate is 'raise' or 'beta', got {degenerate!r}")
+        if impl not in (None, "fused", "composed"):
+            raise ValueError(f"BatchNorm: impl is 'fused', 'composed' or None, got {impl!r}")
+        given = dict(axis=axis, eps=eps, decay=decay, debias=debias, unbiased=unbiased)
+        options = dict(PRESETS[preset] if preset else DEFAULTS)
+        options.update({name: value for name, value in given.items() if value is not None})
+        self.features = int(features)
+        self.axis = int(options["axis"])
+        self.eps = float(options["eps"])
+        if not self.eps >= 0:
+            raise ValueError(f"BatchNorm: eps must not be negative, got {self.eps}")
+        self.debias = bool(options["debias"])
+        self.unbiased = bool(options["unbiased"])
+        self.degenerate = degenerate
+        self.impl = impl
+        shape = (self.features,)
+        self.gamma = parameter(shape, "ones", dtype)
+        self.beta = parameter(shape, "zeros", dtype)
+        kind = np.promote_types(self.gamma.dtype, np.float32)
+        self.running_mean = _buffer(np.zeros(shape, kind), "zeros()")
+        self.running_var = _buffer(np.ones(shape, kind), "ones()")
+        # a plain average is one whose start, (0, 1), has the full weight
+        self.weight = _buffer(np.array(0.0 if self.debias else 1.0), f"constant(value={0.0 if self.debias else 1.0})")
+        self.count = _buffer(np.array(0, np.int64), "zeros()")
+        self.decay = options["decay"]
+
+    def forward(self, x: Any) -> Tensor:
+        if not isinstance(x, Tensor):
+            x = tensor(x)
+        shape = x.shape
+        axis = self.axis
+        if len(shape) < 2 or not -len(shape) <= axis < len(shape) or shape[axis] != self.features:
+            self._misfit(x)
+        if not self.training or self.frozen:
+            return self._by_averages(x)
+        size = math.prod(shape) // self.features
+        if size == 1 and self.degenerate == "raise":
+            raise ValueError(
+                f"{self.label} in training needs more than one value per channel, got shape {shape}: the variance of one "
+                "is 0 and the output would be beta whatever comes in. Merge or drop a short last batch "
+                "(data.Loader(last='merge')), call eval() for a prediction, or pass degenerate='beta'"
+            )
+        y, mu, var = batch_norm.public(x, self.gamma, self.beta, axis=axis, eps=self.eps, impl=self.impl)
+        if size:
+            self._average(mu, var, size)
+        return y  # type: ignore[no-any-return]
+
+    def _average(self, mu: Tensor, var: Tensor, size: int) -> None:
+        """One step of the running averages: all four cells, or none of them."""
+        mean, variance, weight, count = self.running_mean, self.running_var, self.weight, self.count
+        decay = vars(self)["decay"]
+        if current().trace is None:
+            new: Any = _compute(
+                mean._value, variance._value, weight._value, count._value, mu._value, var._value, decay._value,
+                size=size, unbiased=self.unbiased,
+            )  # fmt: skip
+            # what the op returns is nobody else's, so the cells take it over
+            mean._value, variance._value, weight._value, count._value = new
+            return
+        new = running_average.public(
+            mean, variance, weight, count, mu.detach(), var.detach(), decay, size=size, unbiased=self.unbiased  # type: ignore[attr-defined]
+        )
+        for cell, value in zip((mean, variance, weight, count), new, strict=True):
+            cell.assign(value)
+
+    def _by_averages(self, x: Tensor) -> Tensor:
+        """``(x - mean) · gamma / sqrt(var + eps) + beta`` with the running averages."""
+        kind = x.dtype
+        if kind.kind != "f":
+            self._misfit(x)
+        wide = np.promote_types(kind, np.float32).name
+        if kind.name != wide:
+            x = astype.public(x, dtype=wide)
+        per_channel = tuple(self.features if i == self.axis % x.ndim else 1 for i in range(x.ndim))
+        # the scale is made in float64, as in training, so that both agree to rounding
+        root = sqrt.public(astype.public(self.running_var, dtype="float64") + self.eps)
+        scale = astype.public(self.gamma / root, dtype=wide)
+        mean, beta = self.running_mean, self.beta
+        mean, beta = (a if a.dtype.name == wide else astype.public(a, dtype=wide) for a in (mean, beta))
+        if x.ndim > 2 or self.axis % x.ndim != 1:
+            mean, scale, beta = (reshape.public(a, shape=per_channel) for a in (mean, scale, beta))
+        y = (x - mean) * scale + beta
+        return y if kind.name == wide else astype.public(y, dtype=kind.name)  # type: ignore[no-any-return]
+
+    def _misfit(self, x: Tensor) -> None:
+        shape = x.shape
+        if x.dtype.kind != "f":
+            raise TypeError(f"{self.label} needs float input, got {x.aval}; convert it with .astype('float32')")
+        if len(shape) < 2:
+            raise ValueError(f"{self.label} needs a batch axis and a channel axis, got shape {shape}")
+        canonical_axis(self.axis, len(shape), f"{self.label}: axis")
+        fitting = [i for i, n in enumerate(shape) if n == self.features]
+        hint = f"; axis={fitting[0]} would fit" if len(fitting) == 1 else ""
+        raise ValueError(
+            f"{self.label} has {self.features} channels on axis {self.axis}, got shape {shape} with "
+            f"{shape[self.axis]} there{hint}"
+        )
+
+    def extra_repr(self) -> str:
+        parts = [str(self.features)]
+        shown = dict(axis=self.axis, eps=self.eps, decay=self.decay, debias=self.debias, unbiased=self.unbiased)
+        parts += [f"{name}={value}" for name, value in shown.items() if value != DEFAULTS[name]]
+        if self.degenerate != "raise":
+            parts.append(f"degenerate={self.degenerate!r}")
+        return ", ".join(parts)
+
+
+def _buffer(data: Any, initialiser: str) -> Buffer:
+    made = Buffer(data)
+    made.initialiser = initialiser
+    return made
+
+
+def _no_momentum(momentum: Any) -> str:
+    try:
+        new, old = f"decay={1 - float(momentum):.6g}", f"decay={float(momentum):.6g}"
+    except (TypeError, ValueError):
+        new, old = "decay=1-momentum", "decay=momentum"
+    return (
+        "BatchNorm takes decay=, the weight of the OLD running average, not momentum=, which means opposite things: "
+        f"momentum={momentum} of PyTorch and tinygrad weighs the new value, write {new}; of Keras, Flax and ONNX it "
+        f"weighs the old one, write {old}"
+    )

@@ -1,0 +1,70 @@
+"""`Setting`: a number that may change while running, kept in a cell and used like a plain attribute."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.cells import Buffer
+from tensorgraph.tensor import Tensor
+
+__all__ = ["Setting"]
+
+
+class Setting:
+    """An attribute that reads as a float and writes a 0-d float64 `Buffer`, ``vars(owner)[name]``.
+
+    So ``optimizer.lr = 0.01`` reaches graphs that were traced before, and nothing is baked into them.
+
+    Parameters
+    ----------
+    low, high : float
+        The range allowed; `high` itself is not.
+    doc : str
+    """
+
+    def __init__(self, doc: str, low: float = -math.inf, high: float = math.inf) -> None:
+        self.__doc__ = doc
+        self.low = low
+        self.high = high
+        self.name = ""
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        cell = self.cell(instance)
+        if cell is None:
+            raise AttributeError(f"{type(instance).__name__} has no {self.name!r}")
+        return float(cell)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        cell = self.cell(instance)
+        if isinstance(value, Tensor):
+            value = value.astype("float64")  # type: ignore[attr-defined]
+        else:
+            value = self.number(value, type(instance).__name__)
+        if cell is None:
+            cell = Buffer(value, dtype="float64")
+            cell.owner = (weakref.ref(instance), self.name)
+            vars(instance)[self.name] = cell
+        else:
+            cell.assign(value)
+
+    def cell(self, instance: Any) -> Any:
+        """The cell, or None."""
+        return vars(instance).get(self.name)
+
+    def number(self, value: Any, where: str) -> float:
+        """The value as a float in the allowed range."""
+        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)):
+            raise TypeError(f"{where}: {self.name} is a number, got {value!r}")
+        if not self.low <= value < self.high:
+            limits = f"at least {self.low:g}" + ("" if math.isinf(self.high) else f" and below {self.high:g}")
+            raise ValueError(f"{where}: {self.name} must be {limits}, got {value!r}")
+        return float(value)

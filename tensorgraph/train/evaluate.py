@@ -1,0 +1,138 @@
+"""Using a model: its outputs and measures on data, in evaluation mode and without recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.data.arrays import Array, as_array, cast_floats, check_finite, count
+from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.ops.cross_entropy import softmax_cross_entropy
+from tensorgraph.tensor import tensor
+from tensorgraph.train.running import Metric, in_mode, model_dtype, named_metrics, outputs_of, samples_of
+
+__all__ = ["Loss", "evaluate", "predict"]
+
+Loss = Callable[[Any, Any], Any]
+
+
+def predict(model: Any, x: Any, *, batch_size: int = 256, normalizer: Normalizer | None = None) -> Array:
+    """The model's outputs for many samples, in batches.
+
+    Layers behave as at test time (batch norm uses its running averages, dropout does nothing), nothing is recorded,
+    and afterwards every module is in the mode it was in.
+
+    Parameters
+    ----------
+    model : Module or callable
+        Takes a batch, gives one tensor whose first axis runs over the samples.
+    x : array of shape (N, ...)
+        N ≥ 1 samples; floats are cast to the model's dtype.
+    batch_size : int
+        Samples at a time. It bounds the memory needed and changes nothing else beyond rounding.
+    normalizer : Normalizer, optional
+        Applied to the samples first.
+
+    Returns
+    -------
+    numpy.ndarray of shape (N, ...)
+
+    Raises
+    ------
+    ValueError
+        If there are no samples, or they hold nan or infinity.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph.train import predict
+    >>> predict(lambda x: tg.tensor(x) * 2.0, [[1.0], [2.0], [3.0]], batch_size=2).tolist()
+    [[2.0], [4.0], [6.0]]
+    """
+    x = as_array(x, "x")
+    if x.ndim == 0 or len(x) == 0:
+        raise ValueError(f"x has shape {x.shape}, expected (N, ...) with N ≥ 1 samples; for one sample pass x[None]")
+    step = count(batch_size, "batch_size")
+    if normalizer is None:
+        check_finite(x, "x")
+    dtype = model_dtype(model)
+    outputs = []
+    with in_mode(model, training=False), modes.no_grad():
+        for start in range(0, len(x), step):
+            rows = x[start : start + step]
+            if normalizer is not None:
+                rows = normalizer.transform(rows)
+            outputs.append(outputs_of(model, tensor(cast_floats(rows, dtype, "x"), copy=False)).numpy())
+    return np.concatenate(outputs)
+
+
+def evaluate(
+    model: Any,
+    data: Any,
+    *,
+    loss: Loss | None = None,
+    metrics: Sequence[str | Metric] = ("accuracy",),
+    batch_size: int = 256,
+    normalizer: Normalizer | None = None,
+) -> dict[str, float]:
+    """The loss and the metrics of a model on a data set, as `predict` sees it.
+
+    Parameters
+    ----------
+    model : Module or callable
+        As for `predict`.
+    data : Dataset, or pair (x, y)
+        Samples and targets.
+    loss : callable, optional
+        ``loss(outputs, y)`` gives a scalar; `tensorgraph.softmax_cross_entropy` unless given. It is called once, on all
+        samples, so that a weighted mean is exact.
+    metrics : sequence of str or callable
+        Names from `tensorgraph.train.metrics`, or functions of (outputs, y), called once.
+    batch_size : int
+        Samples at a time.
+    normalizer : Normalizer, optional
+        Applied to the samples first.
+
+    Returns
+    -------
+    dict of str to float
+        ``"loss"`` and every metric by name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the data is empty, not finite, or does not fit the loss or a metric.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph.train import evaluate
+    >>> evaluate(lambda x: tg.tensor(x), ([[4.0, 0.0], [1.0, 0.0]], [0, 1]))
+    {'loss': 0.6657..., 'accuracy': 0.5}
+    """
+    x, y = samples_of(data, "data")
+    found = named_metrics(metrics, y)
+    outputs = predict(model, x, batch_size=batch_size, normalizer=normalizer)
+    return measure(outputs, y, loss, found)
+
+
+def measure(outputs: Array, y: Array, loss: Loss | None, metrics: dict[str, Metric]) -> dict[str, float]:
+    """Loss and metrics of outputs already there."""
+    with modes.no_grad():
+        value = (loss or softmax_cross_entropy.public)(tensor(outputs, copy=False), targets_for(y, outputs.dtype))
+    return {"loss": scalar(value), **{name: float(metric(outputs, y)) for name, metric in metrics.items()}}
+
+
+def targets_for(y: Array, dtype: Any) -> Array:
+    """Float targets in the dtype of the outputs; labels as they are."""
+    return y.astype(dtype, copy=False) if y.dtype.kind == "f" else y
+
+
+def scalar(value: Any) -> float:
+    """A loss as a number; one that is no scalar is refused."""
+    if getattr(value, "shape", ()) != ():
+        raise ValueError(f"the loss must be one number, got shape {value.shape}; take its mean: reduction='mean'")
+    return float(value)

@@ -1,0 +1,81 @@
+"""A training run on the screen: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from tensorgraph.train.callbacks import Run
+from tensorgraph.train.history import shown
+
+__all__ = ["Bar", "Lines", "progress_for"]
+
+
+def progress_for(progress: bool, batches: int, stream: TextIO | None = None) -> list[Any]:
+    """The callbacks that show a run: none, a bar where rich is installed and writes to a terminal, else lines."""
+    if not progress:
+        return []
+    stream = sys.stderr if stream is None else stream
+    if stream.isatty():
+        try:
+            return [Bar(batches, stream)]
+        except ImportError:
+            pass
+    return [Lines(stream)]
+
+
+def described(measures: dict[str, float]) -> str:
+    return "  ".join(f"{name.replace('_', ' ')} {shown(name, value)}" for name, value in measures.items())
+
+
+class Lines:
+    """One line an epoch."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def on_epoch_end(self, run: Run) -> None:
+        width = len(str(run.epochs))
+        line = f"epoch {run.epoch + 1:{width}}/{run.epochs}  {described(run.measures)}  {run.history.seconds[-1]:.2f} s"
+        print(line, file=self.stream, flush=True)
+
+
+class Bar:
+    """A bar over all steps with the last epoch's measures, by rich."""
+
+    def __init__(self, batches: int, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self.batches = batches
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[measures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+        )
+        self.task: Any = None
+
+    def on_fit_start(self, run: Run) -> None:
+        self.task = self.progress.add_task(
+            self._title(run), total=run.epochs * self.batches, completed=run.epoch * self.batches, measures=""
+        )
+        self.progress.start()
+
+    def _title(self, run: Run) -> str:
+        return f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
+
+    def on_epoch_start(self, run: Run) -> None:
+        self.progress.update(self.task, description=self._title(run))
+
+    def on_step_end(self, run: Run) -> None:
+        self.progress.advance(self.task)
+
+    def on_epoch_end(self, run: Run) -> None:
+        self.progress.update(self.task, measures=described(run.measures))
+
+    def on_fit_end(self, run: Run) -> None:
+        self.progress.stop()

@@ -1,0 +1,134 @@
+"""What training and evaluation share: how they take data and models, and how they leave models as they were."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import default_dtype
+from tensorgraph.data.arrays import Array, as_array, check_finite, same_length
+from tensorgraph.data.dataset import Dataset
+from tensorgraph.tensor import Tensor
+from tensorgraph.train import metrics as measures
+
+__all__ = ["Metric", "Samples", "in_mode", "interruptible", "model_dtype", "named_metrics", "outputs_of", "samples_of"]
+
+Metric = Callable[[Any, Any], float]
+Samples = tuple[Array, Array]
+
+
+def samples_of(data: Any, name: str) -> Samples:
+    """Samples and targets of a Dataset or a pair (x, y): as many of each, at least one, all finite."""
+    if isinstance(data, Dataset):
+        if data.y is None:
+            raise ValueError(f"{name} has no y: give the Dataset labels or target values, Dataset(x, y)")
+        x, y = data.x, data.y
+    elif isinstance(data, tuple | list) and len(data) == 2:
+        x, y = as_array(data[0], f"{name}'s x"), as_array(data[1], f"{name}'s y")
+    else:
+        raise TypeError(f"{name} is a Dataset or a pair (x, y) of arrays, got {type(data).__name__}")
+    if same_length([x, y], [f"{name}'s x", f"{name}'s y"]) == 0:
+        raise ValueError(f"{name} holds no samples, expected at least one")
+    check_finite(x, f"{name}'s x")
+    check_finite(y, f"{name}'s y")
+    return x, y
+
+
+def model_dtype(model: Any) -> np.dtype[Any]:
+    """The float dtype that a model computes in: that of its first parameter, or the default dtype."""
+    if hasattr(model, "parameters"):
+        for parameter in model.parameters():
+            if parameter.dtype.kind == "f":
+                return np.dtype(parameter.dtype)
+    return default_dtype()
+
+
+@contextmanager
+def in_mode(model: Any, training: bool) -> Iterator[None]:
+    """Every module of the model in training or evaluation mode inside, and as it was afterwards."""
+    if not hasattr(model, "train"):  # a plain function has no modes
+        yield
+        return
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+def outputs_of(model: Any, x: Tensor) -> Tensor:
+    """The model's output, which must be one tensor with a row a sample."""
+    output = model(x)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the model must give one tensor, got {type(output).__name__}")
+    if output.ndim == 0 or output.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"the model gave {output.aval} for {x.shape[0]} samples: its first axis must run over the samples"
+        )
+    return output
+
+
+def named_metrics(metrics: Sequence[str | Metric] | str, targets: Array | None = None) -> dict[str, Metric]:
+    """Metrics by name: strings are functions of `tensorgraph.train.metrics`, functions go by their own names."""
+    if isinstance(metrics, str) or callable(metrics):
+        raise TypeError(f"metrics is a sequence of names and functions, got {metrics!r}: write metrics=[{metrics!r}]")
+    found: dict[str, Metric] = {}
+    for metric in metrics:
+        name = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)
+        if isinstance(metric, str):
+            known = [n for n in measures.__all__ if n != "confusion_matrix"]
+            if metric not in known:
+                raise ValueError(f"metric {metric!r} is unknown; known are {', '.join(known)}, or pass a function")
+            if targets is not None and targets.dtype.kind == "f":
+                raise TypeError(
+                    f"metric {metric!r} compares integer labels, and y has dtype {targets.dtype}: convert labels with "
+                    ".astype(int), or pass metrics=() or your own function of (predictions, targets)"
+                )
+            metric = getattr(measures, metric)
+        elif not callable(metric):
+            raise TypeError(f"a metric is a name or a function of (predictions, targets), got {metric!r}")
+        if name in found or name == "loss":
+            raise ValueError(f"two measures are called {name!r}; give the function another __name__")
+        found[name] = metric
+    return found
+
+
+class Interrupt:
+    """Whether Ctrl-C was pressed."""
+
+    asked = False
+
+    def check(self) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """Ctrl-C sets a flag inside, so that no update is cut in two; pressed again, it interrupts at once.
+
+    Signals reach the main thread alone, and a handler of the caller's own is left in place.
+    """
+    interrupt = Interrupt()
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupt
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if interrupt.asked:
+            raise KeyboardInterrupt
+        interrupt.asked = True
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
