@@ -40,8 +40,8 @@ class Table(dict[Any, Any]):
 def accumulate(table: Table, parent: Any, c: Any) -> None:
     """Add a further contribution; in place only into a sum that this pass made itself."""
     old = table[parent]
-    if parent in table.owned and old.ndim:
-        old += c
+    if parent in table.owned:
+        np.add(old, c, old)
     else:
         table[parent] = np.asarray(old + c)
         table.owned.add(parent)
@@ -259,6 +259,9 @@ def run(
     table = Table()
     result: dict[Any, Any] = {}
     debug = modes.current().debug_nans
+    if not (create_graph or debug or any_hooks()) and needed is None:
+        _run_plain(roots, order, table, result, retain)
+        return result
     with modes.use(grad=True) if create_graph else modes.use(grad=False):
         for node, g in roots:
             if needed is not None and node not in needed:
@@ -283,21 +286,53 @@ def run(
                 if create_graph:
                     pull_recorded(node, g, table, needed)
                 else:
-                    node.op.calls["pull"](node, g, table, needed)
+                    node.op.pull(node, g, table, needed)
                 if not retain:
                     node.saved = None
                 if debug:
                     _check_finite(node, g, table)
             elif kind is Projection:
-                parent = node.parents[0]
-                slots = table.get(parent)
-                if slots is None:
-                    slots = table[parent] = [0.0] * len(parent.shape)
-                old = slots[node.index]
-                slots[node.index] = g if type(old) is float else _plus(old, g, create_graph)
+                _unproject(node, g, table, create_graph)
             elif targets is None:
                 result[node] = g
     return result
+
+
+NO_GRAD = modes.Mode(grad=False)
+
+
+def _run_plain(roots: list[tuple[Any, Any]], order: list[Any], table: Table, result: dict[Any, Any], retain: bool) -> None:
+    """The usual pass, to every leaf on plain arrays, with nothing to look out for: the loop that must be fast."""
+    token = modes.MODE.set(NO_GRAD)
+    try:
+        for node, g in roots:
+            _deposit(table, node, g, False)
+        pop = table.pop
+        for node in order:
+            g = pop(node, None)
+            if g is None:
+                continue
+            kind = type(node)
+            if kind is Node:
+                node.op.pull(node, g, table, None)
+                if not retain:
+                    node.saved = None
+            elif kind is Leaf:
+                result[node] = g
+            else:
+                _unproject(node, g, table, False)
+    finally:
+        modes.MODE.reset(token)
+
+
+def _unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
+    """Pass one output's gradient on to its slot."""
+    parent = node.parents[0]
+    slots = table.get(parent)
+    if slots is None:
+        slots = table[parent] = [0.0] * len(parent.shape)
+    old = slots[node.index]
+    slots[node.index] = g if type(old) is float else _plus(old, g, recorded)
 
 
 def _plus(a: Any, b: Any, recorded: bool) -> Any:

@@ -113,14 +113,20 @@ def op(
             "reflected": lambda: make_public(holder[0], reflected=True),
             "apply": lambda: make_apply(holder[0]),
             "saves": lambda: saved_layout(holder[0]),
-            "pull": lambda: make_pull(holder[0]),
         }
     )
     declared = Op(sig, forward, kind, rules, joint, residuals, calls=calls, **fields)
     holder.append(declared)
+    object.__setattr__(declared, "pull", lambda *args: _first_pull(declared, *args))
     CATALOGUE[sig.name] = declared
     attach(declared)
     return declared
+
+
+def _first_pull(declared: Op, *args: Any) -> None:
+    """Generate the gradient on arrays, put it in its place, and do what was asked."""
+    object.__setattr__(declared, "pull", make_pull(declared))
+    declared.pull(*args)
 
 
 def fused_op(

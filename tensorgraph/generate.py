@@ -92,13 +92,16 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
             body += [f"elif ({other}){guard}:", f"    v{i} = {n}; p{i} = None"]
         body += [f"else: {fallback}"]
     values = ", ".join(f"v{i}" for i in range(len(names)))
+    dtype = "out.dtype"
     body += [
         f"try: out = _forward({values}{passed})",
         f"except Exception as e: _error(_op, ({', '.join(names)},), {{{attrs}}}, e)",
         "if type(out) is not _ndarray: out = _asarray(out)",
     ]
     if pointwise and declared.dtype != "bool":
-        body += [f"if out.dtype is _F64: out = _float_result(_op, out, [{values}], None)"]
+        body += ["d = out.dtype", f"if d is _F64: out = _float_result(_op, out, [{values}], None); d = out.dtype"]
+        dtype = "d"
+    one_to_one = pointwise and len(names) == 1  # the output has its input's shape
     body += ["r = _new(_Tensor)", "r._value = out"]
     if declared.differentiable:
         live = [i for i, n in enumerate(names) if declared.rules[n] is not None]
@@ -124,14 +127,14 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         parents = ", ".join(f"p{i}" if i in live else "None" for i in range(len(names)))
         body += [
             f"if m.grad and ({test}){floating}:" if len(live) > 1 else f"if {test} and m.grad{floating}:",
-            "    n = _new(_Node)",
+            "    n = _Node()",
             "    n.op = _op",
             f"    n.parents = ({parents},)",
             f"    n.saved = ({', '.join(entries)}{',' if entries else ''})",
             f"    n.attrs = {{{attrs}}}" if attrs else "    n.attrs = _none",
             "    n.number = _number()",
-            "    n.shape = out.shape",
-            "    n.dtype = out.dtype",
+            "    n.shape = p0.shape" if one_to_one else "    n.shape = out.shape",
+            f"    n.dtype = {dtype}",
             "    n.scope = m.scope",
             "    f = _frame(1)",
             "    c = f.f_code",
@@ -221,7 +224,11 @@ def make_pull(declared: Op) -> Callable[..., None]:
         return lambda node, g, table, needed: pull_joint(node, g, table, needed)
     sig = declared.signature
     saves = declared.calls["saves"]
-    scope: dict[str, Any] = {"_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray}
+    scope: dict[str, Any] = {
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
+    }  # fmt: skip
+    # an elementwise op of one input has its output's shape, and so has what its rule makes of g
+    differs = "" if declared.kind is elementwise and len(sig.inputs) == 1 else "c.shape != p.shape or "
     body = ["s = node.saved", "if s is None: _freed(node)", "parents = node.parents"]
     for i, name in enumerate(sig.inputs):
         rule = declared.rules[name]
@@ -242,8 +249,10 @@ def make_pull(declared: Op) -> Callable[..., None]:
             f"p = parents[{i}]",
             "if p is not None and (needed is None or p in needed):",
             f"    c = _rule{i}({', '.join(arguments)})",
-            "    if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)",
-            "    if p in table: _accumulate(table, p, c)",
+            f"    if type(c) is not _ndarray or {differs}c.dtype is not p.dtype: c = _fit(c, p)",
+            "    if p in table:",
+            "        if p in table.owned: q = table[p]; _add(q, c, q)",
+            "        else: _accumulate(table, p, c)",
             "    else: table[p] = c",
         ]
     source = "def pull(node, g, table, needed):\n" + "\n".join("    " + line for line in body)

@@ -163,7 +163,9 @@ class Op:
     numpy: tuple[Any, ...] = ()
     flops: Callable[..., int] | float = 1.0
     doc: str = ""
-    calls: dict[str, Any] = field(default_factory=dict, repr=False)  # made on first use by `declare.py`
+    # made on first use by `declare.py`: the functions that call the op, and its gradient on arrays
+    calls: dict[str, Any] = field(default_factory=dict, repr=False)
+    pull: Callable[..., None] = field(init=False, repr=False)
 
     @property
     def name(self) -> str:

@@ -30,9 +30,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "keras": dict(axis=-1, eps=1e-3, decay=0.99, debias=False, unbiased=False),
     "flax": dict(axis=-1, eps=1e-5, decay=0.99, debias=False, unbiased=False),
     "onnx": dict(axis=1, eps=1e-5, decay=0.9, debias=False, unbiased=False),
-    "slides": dict(axis=1, eps=1e-8, decay=0.9, debias=True, unbiased=False),
+    "slides": dict(axis=1, eps=1e-5, decay=0.9, debias=True, unbiased=False),
 }
-"""What `BatchNorm` does elsewhere. The slides write examples as columns; here they are rows, so their axis is 1."""
+"""What `BatchNorm` does elsewhere. The slides name no eps, and write examples as columns where here they are rows."""
 
 _compute = running_average.forward
 
@@ -71,8 +71,8 @@ class BatchNorm(Module):
         Shape (features,).
     running_mean, running_var : Buffer
         Shape (features,).
-    weight : Buffer
-        What the batches so far weigh in the averages, 1 - the product of the decays.
+    accumulated : Buffer
+        The weight of the batches so far in the averages: 1 - the product of the decays.
     count : Buffer
         Number of batches averaged.
 
@@ -144,7 +144,7 @@ class BatchNorm(Module):
         self.running_mean = _buffer(np.zeros(shape, kind), "zeros()")
         self.running_var = _buffer(np.ones(shape, kind), "ones()")
         # a plain average is one whose start, (0, 1), has the full weight
-        self.weight = _buffer(np.array(0.0 if self.debias else 1.0), f"constant(value={0.0 if self.debias else 1.0})")
+        self.accumulated = _buffer(np.array(0.0 if self.debias else 1.0), f"constant(value={0.0 if self.debias else 1.0})")
         self.count = _buffer(np.array(0, np.int64), "zeros()")
         self.decay = options["decay"]
 
@@ -171,7 +171,7 @@ class BatchNorm(Module):
 
     def _average(self, mu: Tensor, var: Tensor, size: int) -> None:
         """One step of the running averages: all four cells, or none of them."""
-        mean, variance, weight, count = self.running_mean, self.running_var, self.weight, self.count
+        mean, variance, weight, count = self.running_mean, self.running_var, self.accumulated, self.count
         decay = vars(self)["decay"]
         if current().trace is None:
             new: Any = _compute(
@@ -182,7 +182,7 @@ class BatchNorm(Module):
             mean._value, variance._value, weight._value, count._value = new
             return
         new = running_average.public(
-            mean, variance, weight, count, mu.detach(), var.detach(), decay, size=size, unbiased=self.unbiased  # type: ignore[attr-defined]
+            mean, variance, weight, count, mu, var, decay, size=size, unbiased=self.unbiased
         )
         for cell, value in zip((mean, variance, weight, count), new, strict=True):
             cell.assign(value)

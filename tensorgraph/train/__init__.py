@@ -1,5 +1,25 @@
-"""Training: the measures of a classifier."""
+"""Training: the run itself, measures of a classifier, and models as files."""
 
-from . import metrics
+from tensorgraph.train import metrics
+from tensorgraph.train.callbacks import EarlyStop, Run
+from tensorgraph.train.evaluate import evaluate, predict
+from tensorgraph.train.fit import NonFiniteLossError, fit
+from tensorgraph.train.history import History
+from tensorgraph.train.predictor import Prediction, Predictor
+from tensorgraph.train.saving import load, load_model, save
 
-__all__ = ["metrics"]
+__all__ = [
+    "EarlyStop",
+    "History",
+    "NonFiniteLossError",
+    "Prediction",
+    "Predictor",
+    "Run",
+    "evaluate",
+    "fit",
+    "load",
+    "load_model",
+    "metrics",
+    "predict",
+    "save",
+]

@@ -1,0 +1,82 @@
+"""Gradient clipping, by value and by global norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tensorgraph.modes import no_grad
+from tensorgraph.ops.arithmetic import maximum, minimum
+from tensorgraph.ops.shape import astype
+from tensorgraph.ops.updates import clip_norm as clip_norm_op
+from tensorgraph.tensor import Tensor, tensor
+
+__all__ = ["clip_grad_norm", "clip_grad_value", "clip_norm", "clip_value"]
+
+
+def clip_value(grads: Iterable[Tensor], limit: Any) -> list[Tensor]:
+    """Each number limited to [-limit, limit].
+
+    Parameters
+    ----------
+    grads : iterable of Tensor
+    limit : float or 0-d Tensor
+
+    Returns
+    -------
+    list of Tensor
+    """
+    clipped = []
+    with no_grad():
+        limit = _limit(limit)
+        for g in grads:
+            high = astype.public(limit, dtype=g.dtype.name)
+            clipped.append(minimum.public(maximum.public(g, -high), high))
+    return clipped
+
+
+def clip_norm(grads: Iterable[Tensor], limit: Any) -> tuple[list[Tensor], Tensor]:
+    """All gradients scaled by one factor so that their joint Euclidean norm is at most `limit`.
+
+    Returns
+    -------
+    clipped : list of Tensor
+    norm : Tensor
+        The norm before, 0-d float64.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph import optim
+    >>> clipped, norm = optim.clip_norm([tg.tensor([3.0]), tg.tensor([4.0])], 1.0)
+    >>> [round(float(g[0]), 6) for g in clipped], float(norm)
+    ([0.6, 0.8], 5.0)
+    """
+    grads = list(grads)
+    with no_grad():
+        *clipped, norm = clip_norm_op.public(grads, _limit(limit))
+    return clipped, norm
+
+
+def _limit(limit: Any) -> Tensor:
+    if isinstance(limit, Tensor):
+        return limit
+    if not limit > 0:
+        raise ValueError(f"gradients are clipped to a positive limit, got {limit!r}")
+    return tensor(limit, "float64")
+
+
+def clip_grad_value(parameters: Iterable[Any], limit: float) -> None:
+    """Clip the ``.grad`` of parameters by value; between ``backward()`` and ``step()``."""
+    have = [p for p in parameters if p.grad is not None]
+    for p, g in zip(have, clip_value([p.grad for p in have], limit), strict=True):
+        p.grad = g
+
+
+def clip_grad_norm(parameters: Iterable[Any], limit: float) -> Tensor:
+    """Clip the ``.grad`` of parameters by their joint norm, which is returned."""
+    have = [p for p in parameters if p.grad is not None]
+    clipped, norm = clip_norm([p.grad for p in have], limit)
+    for p, g in zip(have, clipped, strict=True):
+        p.grad = g
+    return norm

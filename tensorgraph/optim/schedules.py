@@ -1,0 +1,230 @@
+"""Learning-rate schedules: functions of the step or the epoch, composable, visible as a curve.
+
+A schedule is written with ops on the count, a cell, so that a traced training step advances it as an eager one does.
+Counts begin at 0: the first step of the first epoch asks for step 0 and epoch 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.modes import no_grad
+from tensorgraph.ops.arithmetic import floor_divide, maximum, minimum, power, sqrt
+from tensorgraph.ops.exponential import cos
+from tensorgraph.ops.logic import where
+from tensorgraph.ops.shape import astype
+from tensorgraph.tensor import Tensor, tensor
+
+__all__ = [
+    "Schedule", "as_schedule", "by_hand", "constant", "cosine", "exponential", "inverse_sqrt", "inverse_time", "piecewise",
+    "staircase", "warmup",
+]  # fmt: skip
+
+Array = np.ndarray[Any, Any]
+
+
+class Schedule:
+    """A learning rate that depends on the step, the epoch, or both.
+
+    Schedules multiply (``warmup(100) * cosine(0.1, 1000)``), follow one another (`then`), and count epochs in place
+    of steps with `per_epoch`. Any function of the count, written with operators and ops, becomes one.
+
+    Parameters
+    ----------
+    function : callable
+        Of the count, a 0-d float64 Tensor; gives a Tensor or a number.
+    text : str
+        How it prints.
+
+    Examples
+    --------
+    >>> from tensorgraph import optim
+    >>> lr = optim.warmup(4) * optim.inverse_time(0.2, decay=1.0).per_epoch()
+    >>> [round(float(r), 3) for r in lr.curve(6, steps_per_epoch=3)]
+    [0.05, 0.1, 0.15, 0.1, 0.1, 0.1]
+    """
+
+    def __init__(self, function: Callable[[Any], Any], text: str | None = None) -> None:
+        if not callable(function):
+            raise TypeError(f"a schedule is made of a function of the count, got {type(function).__name__}")
+        self.text = text or getattr(function, "__name__", "schedule")
+        self._of: Callable[[Any, Any], Any] = lambda step, epoch: function(step)
+
+    @classmethod
+    def _make(cls, of: Callable[[Any, Any], Any], text: str) -> Schedule:
+        made = cls(lambda count: count, text)
+        made._of = of
+        return made
+
+    def at(self, step: Any, epoch: Any) -> Tensor:
+        """The rate as a 0-d float64 Tensor, for counts given as tensors; recorded while a trace is active."""
+        with no_grad():
+            rate = self._of(astype.public(step, dtype="float64"), astype.public(epoch, dtype="float64"))
+            rate = rate if isinstance(rate, Tensor) else tensor(rate, "float64")
+            return rate if rate.dtype == np.float64 else astype.public(rate, dtype="float64")
+
+    def __call__(self, step: float, epoch: float | None = None) -> float:
+        """The rate at a step and an epoch; without `epoch` the count given is taken for both."""
+        return float(self.at(tensor(step), tensor(step if epoch is None else epoch)))
+
+    def curve(self, n: int, steps_per_epoch: int | None = None) -> Array:
+        """The first `n` rates, to plot.
+
+        Parameters
+        ----------
+        n : int
+            Number of steps; without `steps_per_epoch`, of steps or epochs, whichever the schedule counts.
+        steps_per_epoch : int, optional
+
+        Returns
+        -------
+        ndarray
+            float64, shape (n,).
+        """
+        epochs = [i if steps_per_epoch is None else i // steps_per_epoch for i in range(n)]
+        return np.array([self(i, e) for i, e in enumerate(epochs)], np.float64)
+
+    def per_epoch(self) -> Schedule:
+        """The same function of the epoch in place of the step."""
+        of = self._of
+        return Schedule._make(lambda step, epoch: of(epoch, epoch), f"{self.text}.per_epoch()")
+
+    def then(self, other: Any, after: int) -> Schedule:
+        """This schedule for the first `after` counts, then `other`, counting from 0 again."""
+        if isinstance(after, bool) or not isinstance(after, int) or after < 0:
+            raise ValueError(f"then: after is a number of counts, got {after!r}")
+        first, second = self._of, as_schedule(other)
+
+        def of(step: Any, epoch: Any) -> Any:
+            later = second._of(maximum.public(step - after, 0.0), maximum.public(epoch - after, 0.0))
+            return where.public(step < after, first(step, epoch), later)
+
+        return Schedule._make(of, f"{self.text}.then({second.text}, after={after})")
+
+    def __mul__(self, other: Any) -> Schedule:
+        a, b = self._of, as_schedule(other)
+        return Schedule._make(lambda step, epoch: a(step, epoch) * b._of(step, epoch), f"{self.text} * {b.text}")
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def as_schedule(what: Any) -> Schedule:
+    """A schedule from a schedule, a number, or a function of the step."""
+    if isinstance(what, Schedule):
+        return what
+    if isinstance(what, (int, float)) and not isinstance(what, bool):
+        return constant(float(what))
+    return Schedule(what)
+
+
+def _positive(name: str, **values: Any) -> None:
+    for key, value in values.items():
+        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not value > 0:
+            raise ValueError(f"{name}: {key} must be a positive number, got {value!r}")
+
+
+def _nonnegative(name: str, **values: Any) -> None:
+    for key, value in values.items():
+        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not value >= 0:
+            raise ValueError(f"{name}: {key} must not be negative, got {value!r}")
+
+
+def constant(lr: float) -> Schedule:
+    """The same rate always."""
+    _nonnegative("constant", lr=lr)
+    return Schedule(lambda t: 0.0 * t + lr, f"constant({lr:g})")
+
+
+def inverse_time(lr: float, decay: float) -> Schedule:
+    """``lr / (1 + decay · count)``; the slides count epochs: ``inverse_time(0.2, 1.0).per_epoch()``.
+
+    Examples
+    --------
+    >>> from tensorgraph import optim
+    >>> optim.inverse_time(0.2, 1.0).per_epoch().curve(4).round(4).tolist()
+    [0.2, 0.1, 0.0667, 0.05]
+    """
+    _nonnegative("inverse_time", lr=lr, decay=decay)
+    return Schedule(lambda t: lr / (1.0 + decay * t), f"inverse_time({lr:g}, decay={decay:g})")
+
+
+def exponential(lr: float, rate: float, every: float = 1.0) -> Schedule:
+    """``lr · rate^(count/every)``; the slides: ``0.95^epoch · lr``."""
+    _nonnegative("exponential", lr=lr)
+    _positive("exponential", rate=rate, every=every)
+    return Schedule(lambda t: lr * power.public(rate, t / every), f"exponential({lr:g}, rate={rate:g}, every={every:g})")
+
+
+def inverse_sqrt(k: float) -> Schedule:
+    """``k / sqrt(n)`` for the n-th count, n = 1, 2, ..., as the slides have it."""
+    _nonnegative("inverse_sqrt", k=k)
+    return Schedule(lambda t: k / sqrt.public(t + 1.0), f"inverse_sqrt({k:g})")
+
+
+def staircase(lr: float, factor: float, every: int) -> Schedule:
+    """``lr`` times `factor` after each `every` counts."""
+    _nonnegative("staircase", lr=lr)
+    _positive("staircase", factor=factor, every=every)
+    return Schedule(
+        lambda t: lr * power.public(factor, floor_divide.public(t, float(every))),
+        f"staircase({lr:g}, factor={factor:g}, every={every})",
+    )
+
+
+def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
+    """Half a cosine from `lr` to `final` over `steps` counts, then `final`. (Loshchilov & Hutter 2017)"""
+    _nonnegative("cosine", lr=lr, final=final)
+    _positive("cosine", steps=steps)
+    return Schedule(
+        lambda t: final + (lr - final) * 0.5 * (1.0 + cos.public(minimum.public(t / float(steps), 1.0) * math.pi)),
+        f"cosine({lr:g}, steps={steps}, final={final:g})",
+    )
+
+
+def warmup(steps: int) -> Schedule:
+    """A factor that grows linearly from ``1/steps`` to 1 over the first `steps` counts: multiply it with a schedule."""
+    _positive("warmup", steps=steps)
+    return Schedule(lambda t: minimum.public((t + 1.0) / float(steps), 1.0), f"warmup({steps})")
+
+
+def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
+    """``values[i]`` until ``boundaries[i]``, the last value afterwards.
+
+    Examples
+    --------
+    >>> from tensorgraph import optim
+    >>> optim.piecewise([2, 3], [0.1, 0.01, 0.001]).curve(5).tolist()
+    [0.1, 0.1, 0.01, 0.001, 0.001]
+    """
+    edges, rates = [float(b) for b in boundaries], [float(v) for v in values]
+    if len(rates) != len(edges) + 1:
+        raise ValueError(f"piecewise: one value more than boundaries, got {len(rates)} values, {len(edges)} boundaries")
+    if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+        raise ValueError(f"piecewise: boundaries must grow, got {edges}")
+    for rate in rates:
+        _nonnegative("piecewise", value=rate)
+
+    def of(t: Any) -> Any:
+        rate: Any = 0.0 * t + rates[-1]
+        for edge, value in zip(reversed(edges), reversed(rates[:-1]), strict=True):
+            rate = where.public(t < edge, value, rate)
+        return rate
+
+    return Schedule(of, f"piecewise({list(boundaries)}, {list(values)})")
+
+
+def by_hand(rates: Sequence[float]) -> Schedule:
+    """These rates one after the other, the last one for ever."""
+    rates = list(rates)
+    if not rates:
+        raise ValueError("by_hand: at least one rate is needed")
+    made = piecewise(range(1, len(rates)), rates)
+    made.text = f"by_hand({rates})"
+    return made
