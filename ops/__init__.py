@@ -21,6 +21,6 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "custom", "exponential", "index", "logic", "random",
-    "reduction", "shape", "softmax", "structure",
+    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "custom", "exponential", "index", "logic",
+    "random", "reduction", "shape", "softmax", "structure",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgraph.aval import Aval
 from tensorgraph.declare import op
-from tensorgraph.op import elementwise, promote
+from tensorgraph.op import Op, elementwise, promote
 from tensorgraph.ops.logic import where
 
 add = op(
@@ -53,7 +53,8 @@ square = op(
     "square(x)", np.square, elementwise, scalar="({x} * {x})", vjp=dict(x=lambda g, x: g * (2 * x)), doc="x times x.",
 )  # fmt: skip
 reciprocal = op(
-    "reciprocal(x)", lambda x: 1.0 / x, elementwise, numpy=(np.reciprocal,), dtype="float", scalar="(1 / {x})", domain=(0.5, 2.5),
+    "reciprocal(x)", lambda x: 1.0 / x, elementwise, numpy=(np.reciprocal,), dtype="float", scalar="(1 / {x})",
+    domain=(0.5, 2.5),
     vjp=dict(x=lambda g, out: -(g * out * out)),
     doc="1/x; integers give the default float dtype, where NumPy divides integers.",
 )  # fmt: skip
@@ -67,7 +68,7 @@ absolute = op(
     vjp=dict(x=lambda g, x: g * sign(x)),
     doc="Absolute value; its derivative at 0 is 0.",
 )  # fmt: skip
-sign = op("sign(x)", np.sign, elementwise, vjp=dict(x=None), analytic=False, doc="-1, 0 or 1 by the sign of x.")
+sign: Op = op("sign(x)", np.sign, elementwise, vjp=dict(x=None), analytic=False, doc="-1, 0 or 1 by the sign of x.")
 
 
 def _power_x(g: Any, a: Any, b: Any) -> Any:
@@ -86,7 +87,7 @@ def _power_y(g: Any, a: Any, out: Any) -> Any:
     return g * out * where(a == 0, 0.0, log(where(a == 0, 1, a)))
 
 
-power = op(
+power: Op = op(
     "power(a, b)", np.power, elementwise, infix="**", scalar="pow({a}, {b})", domain=(0.3, 2.5),
     vjp=dict(a=_power_x, b=_power_y),
     doc="""a to the power b. The derivative with respect to b at a = 0 is 0.

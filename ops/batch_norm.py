@@ -32,7 +32,7 @@ def _infer(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> tuple[
 
 
 def batch_norm_reference(x: Any, gamma: Any, beta: Any, *, axis: int = 1, eps: float = 1e-5) -> tuple[Any, Any, Any]:
-    """The meaning, composed: shifted moments, so that a large mean costs no accuracy and a constant channel is exact."""
+    """The meaning, composed: shifted moments, so that a large mean costs no accuracy."""
     k = canonical_axis(axis, x.ndim)
     kind = x.dtype
     wide = np.dtype(np.float32) if kind == np.float16 else kind
@@ -96,7 +96,7 @@ def _relu_backward(
     return kernels.batch_norm_relu_backward(g_y, g_mu, g_var, x, gamma, beta, shift, offset, var, axis, eps)
 
 
-EXAMPLES = (
+EXAMPLES: tuple[Any, ...] = (
     (((6, 3), (3,), (3,)), {}),
     (((4, 3, 2), (3,), (3,)), dict(eps=1e-3)),
     (((2, 3, 2, 2), (3,), (3,)), {}),

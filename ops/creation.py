@@ -53,11 +53,13 @@ eye = op(
 
 
 def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Any:
+    kind: Any = dtype
     if stop is None:
         start, stop = 0, start
-    if dtype is None and any(isinstance(v, float) for v in (start, stop, step)):
-        dtype = default_dtype()
-    return np.arange(start, stop, step, None if dtype is None else canonical_dtype(dtype))
+    if kind is None and any(isinstance(v, float) for v in (start, stop, step)):
+        kind = default_dtype()
+    wanted: Any = None if kind is None else canonical_dtype(kind)
+    return np.arange(start, stop, step, wanted)
 
 
 arange = op(

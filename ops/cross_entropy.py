@@ -51,7 +51,8 @@ def _infer(
     else:
         if target.shape != logits.shape:
             raise ValueError(
-                f"probabilities need the logits' shape {logits.shape}, got {target}; class indices need an integer dtype"
+                f"probabilities need the logits' shape {logits.shape}, got {target}; class indices need an "
+                "integer dtype"
             )
         if ignore_index is not None:
             raise ValueError("ignore_index goes with class indices, not with probabilities: use weight, or mask rows")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.declare import op
-from tensorgraph.op import elementwise
+from tensorgraph.op import Op, elementwise
 from tensorgraph.ops.logic import where
 
 exp = op(
@@ -31,7 +31,7 @@ sin = op(
     "sin(x)", np.sin, elementwise, dtype="float", scalar="sin({x})", vjp=dict(x=lambda g, x: g * cos(x)),
     doc="Sine of x radians.",
 )  # fmt: skip
-cos = op(
+cos: Op = op(
     "cos(x)", np.cos, elementwise, dtype="float", scalar="cos({x})", vjp=dict(x=lambda g, x: -(g * sin(x))),
     doc="Cosine of x radians.",
 )  # fmt: skip
@@ -48,7 +48,7 @@ def _sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e)) if np.ndim(x) else (1 if x >= 0 else e) / (1 + e)
 
 
-sigmoid = op(
+sigmoid: Op = op(
     "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar="sigmoid({x})", analytic=False,
     vjp=dict(x=lambda g, out: g * (out * (1 - out))),
     doc="1/(1 + exp(-x)), without overflow.",

@@ -12,10 +12,11 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval, canonical_axis
+from tensorgraph.cells import Cell
 from tensorgraph.declare import op
+from tensorgraph.op import Op
 from tensorgraph.op import index as indexing
 from tensorgraph.ops.logic import equal, where
-from tensorgraph.cells import Cell
 from tensorgraph.tensor import Tensor, TraceError, as_array
 
 
@@ -36,7 +37,9 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
         elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
             static.append(int(item))
         elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
-            array = item if isinstance(item, Tensor) else as_array(item) if np.size(item) else np.zeros(np.shape(item), int)
+            if isinstance(item, list) and np.size(item) == 0:
+                item = np.zeros(np.shape(item), np.int64)
+            array = item if isinstance(item, Tensor) else as_array(item)
             if array.dtype.kind not in "iub" and array.size:
                 raise TypeError(f"an index must be of integers or booleans, got {array.dtype}")
             if array.dtype.kind == "b":
@@ -97,7 +100,7 @@ def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
     return Aval(_infer_key(x, indices, key), x.dtype)
 
 
-getitem = op(
+getitem: Op = op(
     "getitem(x, [indices], *, key)", lambda x, indices, *, key: x[join_key(key, indices)], indexing,
     infer_rule=_getitem_infer, linear=True, view=True,
     vjp=dict(
@@ -125,7 +128,7 @@ def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
     return out
 
 
-scatter_add = op(
+scatter_add: Op = op(
     "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing,
     infer_rule=lambda g, indices, *, key, shape: Aval(shape, g.dtype), linear=True,
     vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
@@ -164,7 +167,7 @@ def _put_v(g: Any, x_aval: Any, indices: Any, key: Any) -> Any:
     return where(equal(getitem(stood, indices, key=key), numbers), chosen, 0.0)
 
 
-put = op(
+put: Op = op(
     "put(x, v, [indices], *, key)", _put, indexing, infer_rule=_put_infer,
     vjp=dict(x=_put_x, v=_put_v, indices=None),
     examples=(
@@ -180,18 +183,18 @@ def _along_infer(x: Aval, indices: Aval, *, axis: int) -> Aval:
     k = canonical_axis(axis, x.ndim)
     if indices.ndim != x.ndim:
         raise ValueError(f"indices need as many axes as x, got {indices.ndim} and {x.ndim}")
-    rest = np.broadcast_shapes(
-        tuple(1 if i == k else n for i, n in enumerate(x.shape)), tuple(1 if i == k else n for i, n in enumerate(indices.shape))
-    )
+    shapes = [tuple(1 if i == k else n for i, n in enumerate(a.shape)) for a in (x, indices)]
+    rest = np.broadcast_shapes(*shapes)
     return Aval(tuple(indices.shape[k] if i == k else n for i, n in enumerate(rest)), x.dtype)
 
 
-take_along_axis = op(
+take_along_axis: Op = op(
     "take_along_axis(x, indices, *, axis=-1)",
     lambda x, indices, *, axis=-1: np.take_along_axis(x, indices, axis), indexing, infer_rule=_along_infer,
     numpy=(np.take_along_axis,), linear=True,
     vjp=dict(
-        x=lambda g, indices, x_aval, axis: add_along_axis(g, indices, axis=axis, shape=tuple(x_aval.shape)), indices=None
+        x=lambda g, indices, x_aval, axis: add_along_axis(g, indices, axis=axis, shape=tuple(x_aval.shape)),
+        indices=None,
     ),
     examples=((((3, 4), np.array([[0], [3], [1]])), dict(axis=1)), (((3, 4), np.array([[0, 1, 1, 2]])), dict(axis=0))),
     doc="Elements picked along an axis by an index tensor of as many axes.",
@@ -207,7 +210,7 @@ def _add_along_axis(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
     return out
 
 
-add_along_axis = op(
+add_along_axis: Op = op(
     "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing,
     infer_rule=lambda g, indices, *, axis, shape: Aval(shape, g.dtype), linear=True,
     vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),
@@ -235,4 +238,4 @@ def _getitem_method(self: Tensor, key: Any) -> Tensor:
     return getitem.public(self, indices, key=static)  # type: ignore[no-any-return]
 
 
-Tensor.__getitem__ = _getitem_method  # type: ignore[attr-defined]
+setattr(Tensor, "__getitem__", _getitem_method)  # noqa: B010

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.declare import op
-from tensorgraph.op import elementwise
+from tensorgraph.op import Op, elementwise
 
 equal = op("equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", doc="a == b, elementwise.")
 not_equal = op("not_equal(a, b)", np.not_equal, elementwise, infix="!=", dtype="bool", doc="a != b, elementwise.")
@@ -35,7 +35,7 @@ def _where_check(c: Any, a: Any, b: Any) -> None:
         raise TypeError(f"the condition must be boolean, got {dtype}; compare, as in x > 0")
 
 
-where = op(
+where: Op = op(
     "where(c, a, b)", np.where, elementwise, numpy=(np.where,), scalar="({a} if {c} else {b})", check=_where_check,
     vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
     examples=(((np.array([True, False, True]), (2, 3), (3,)), {}), ((np.array(True), (2,), ()), {})),

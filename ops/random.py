@@ -34,7 +34,7 @@ def _generator(state: Any) -> tuple[np.random.Generator, Any]:
 
 def _check(state: Any, **attrs: Any) -> None:
     if state.shape != (3,) or state.dtype != np.uint64:
-        raise ValueError(f"a random state is u64[3], as tensorgraph.random.key(seed) makes it, got {state.dtype}{state.shape}")
+        raise ValueError(f"a random state is u64[3] (tensorgraph.random.key(seed)), got {state.dtype}{state.shape}")
 
 
 def _float(x: Any, dtype: Any) -> Any:

@@ -37,7 +37,7 @@ def count(aval: Any, axis: Any) -> int:
     return math.prod(aval.shape[a] for a in canonical_axes(axis, len(aval.shape)))
 
 
-def _sum(x: Any, *, axis: Any = None, keepdims: bool = False, dtype: Any = None) -> Any:
+def _sum(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) -> Any:
     if dtype is not None:
         dtype = canonical_dtype(dtype)
     return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
@@ -61,7 +61,7 @@ sum = op(
 )  # fmt: skip
 
 
-def _mean(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     n = count(x, axis)
     kind = float_dtype(x.dtype)
     total = np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=np.float32 if kind == np.float16 else kind)
@@ -77,7 +77,7 @@ mean = op(
 )  # fmt: skip
 
 
-def _var(x: Any, *, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
+def _var(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float = 0) -> Any:
     kind = float_dtype(x.dtype)
     wide = x.astype(np.float32 if kind == np.float16 else kind, copy=False)
     centred = wide - _mean(wide, axis=axis, keepdims=True)
@@ -105,11 +105,11 @@ def _extremum(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) 
     return where(hit, spread(g / maximum(ties, 1), x_aval, axis, keepdims), 0.0)
 
 
-def _max(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _max(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
 
 
-def _min(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _min(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -154,7 +154,7 @@ def exclusive_product(x: Any) -> Any:
     return out
 
 
-def _prod(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -165,11 +165,11 @@ prod = op(
 )  # fmt: skip
 
 
-def _all(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _all(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return np.logical_and.reduce(x, axis=axis, keepdims=keepdims)
 
 
-def _any(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return np.logical_or.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -191,7 +191,7 @@ argmin = op(
 )  # fmt: skip
 
 
-def _logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False) -> Any:
+def _logsumexp(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     if x.size == 0:
         with np.errstate(divide="ignore"):
             return np.log(np.add.reduce(x, axis=axis, keepdims=keepdims))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgraph.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
 from tensorgraph.declare import op
-from tensorgraph.op import elementwise, listing, promote, settle
+from tensorgraph.op import Op, elementwise, listing, promote, settle
 from tensorgraph.op import shape as shaping
 from tensorgraph.tensor import Tensor
 
@@ -60,7 +60,7 @@ def _reshape_infer(x: Aval, *, shape: Any) -> Aval:
     return Aval(target_shape(shape, x.size), x.dtype)
 
 
-reshape = op(
+reshape: Op = op(
     "reshape(x, *, shape)", _reshape, shaping, infer_rule=_reshape_infer, numpy=(np.reshape,), linear=True, view=True,
     vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)),
     examples=((((3, 4),), dict(shape=(2, -1))), (((0, 4),), dict(shape=(4, 0))), (((),), dict(shape=(1, 1)))),
@@ -95,7 +95,7 @@ def _transpose_x(g: Any, x_aval: Any, axes: Any) -> Any:
     return transpose(g, axes=tuple(order.index(i) for i in range(len(order))))
 
 
-transpose = op(
+transpose: Op = op(
     "transpose(x, *, axes=None)", _transpose, shaping, infer_rule=_transpose_infer, numpy=(np.transpose,), linear=True,
     view=True, vjp=dict(x=_transpose_x),
     examples=((((3, 4),), {}), (((2, 3, 4),), dict(axes=(1, 2, 0))), (((2, 3, 4),), dict(axes=(-1, 0, 1)))),
@@ -176,7 +176,7 @@ def _flip(x: Any, *, axis: Any = None) -> Any:
     return np.flip(x, axis)
 
 
-flip = op(
+flip: Op = op(
     "flip(x, *, axis=None)", _flip, shaping, numpy=(np.flip,), linear=True, view=True,
     infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axes(axis, x.ndim), x.dtype)[1]),
     vjp=dict(x=lambda g, axis: flip(g, axis=axis)),
@@ -191,7 +191,8 @@ def _joined(avals: Sequence[Aval], axis: int) -> Aval:
     first = avals[0]
     k = canonical_axis(axis, first.ndim)
     for i, a in enumerate(avals):
-        if a.ndim != first.ndim or any(m != n for j, (m, n) in enumerate(zip(a.shape, first.shape, strict=True)) if j != k):
+        same = a.ndim == first.ndim and all(m == n or j == k for j, (m, n) in enumerate(zip(a.shape, first.shape)))
+        if not same:
             raise ValueError(
                 f"all shapes must agree outside axis {axis}: tensor 0 has {first.shape}, tensor {i} has {a.shape}"
             )
@@ -249,7 +250,7 @@ def _split_x(want: Any, g_parts: Any, x_aval: Aval, sizes: Any, axis: int) -> An
     return (concatenate(full, axis=k),)
 
 
-split = op(
+split: Op = op(
     "split(x, *, sizes, axis=0) -> *parts", _split, listing, infer_rule=_split_infer, linear=True, view=True,
     vjp=_split_x,
     examples=((((5, 2),), dict(sizes=(2, 3))), (((2, 4),), dict(sizes=(1, 0, 3), axis=1))),

@@ -55,7 +55,7 @@ def log_softmax_reference(x: Any, *, axis: int = -1) -> Any:
     return _narrow(shifted - log.public(sum.public(exp.public(shifted), axis=axis, keepdims=True)), kind)
 
 
-EXAMPLES = (
+EXAMPLES: tuple[Any, ...] = (
     (((3, 5),), {}),
     (((3, 5),), dict(axis=0)),
     (((2, 3, 4),), dict(axis=1)),

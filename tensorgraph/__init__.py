@@ -5,6 +5,7 @@ without leaving NumPy.
 """
 
 from importlib.util import find_spec as _find_spec
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 if _find_spec("tensorgraph.ops") is None:
@@ -13,8 +14,8 @@ if _find_spec("tensorgraph.ops") is None:
         "run `pip install -e .` in the repository root, or start Python from another folder"
     )
 
-from tensorgraph import interop as _interop
-from tensorgraph import ops as _ops
+from tensorgraph import interop as _interop  # noqa: F401  (teaches NumPy)
+from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
 from tensorgraph import random
 from tensorgraph.aval import Aval, default_dtype, set_default_dtype
 from tensorgraph.backward import gradients
@@ -30,7 +31,20 @@ from tensorgraph.tensor import Tensor, TraceError, tensor
 from tensorgraph.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tensorgraph.tree import tree_map
 
+if _TYPE_CHECKING:
+    from tensorgraph.functions import *  # noqa: F403
+    from tensorgraph.viz import draw
+
 __version__ = "0.1.0"
+
+# the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
+__all__ = [
+    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "Tensor", "TraceError", "bool_", "checkpoint",
+    "custom_vjp", "debug_nans", "default_dtype", "draw", "enable_grad", "f16", "f32", "f64", "fused_op", "grad",
+    "gradients", "graph", "hessian", "hvp", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing",
+    "jacobian", "jvp", "no_grad", "op", "random", "remove_op", "scope", "set_default_dtype", "spec", "stack", "tensor",
+    "trace", "tree_map", "value_and_grad", "vjp",
+]  # fmt: skip
 
 # heavier rooms open when first used
 _LATE = {"nn", "optim", "data", "train", "viz", "testing"}

@@ -73,7 +73,9 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
         if result.kind == "c":
             raise TypeError(f"complex numbers are not supported (got {result}); pass the real and imaginary parts")
         raise TypeError(f"dtype {result} is not supported; expected one of {', '.join(SHORT)}")
-    return np.dtype(result.type)  # NumPy's one object for it, in native byte order, so that `is` compares
+    # NumPy's one object for it, in native byte order, so that `is` compares
+    one: np.dtype[Any] = np.dtype(result.type)
+    return one
 
 
 def short_dtype(dtype: np.dtype[Any]) -> str:

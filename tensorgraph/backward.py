@@ -252,9 +252,9 @@ def run(
     needed = None if targets is None else leading_to(order, targets)
     if create_graph is None:
         assert targets is not None
-        create_graph = modes.current().grad and (any(isinstance(g, Tensor) and g._node is not None for _, g in roots) or any(
-            type(node) is Leaf and node.live and node not in targets for node in order
-        ))
+        given = any(isinstance(g, Tensor) and g._node is not None for _, g in roots)
+        outside = any(type(node) is Leaf and node.live and node not in targets for node in order)
+        create_graph = modes.current().grad and (given or outside)
     retain = retain or create_graph  # a recorded pass leads back through the same nodes
     table = Table()
     result: dict[Any, Any] = {}
@@ -301,7 +301,9 @@ def run(
 NO_GRAD = modes.Mode(grad=False)
 
 
-def _run_plain(roots: list[tuple[Any, Any]], order: list[Any], table: Table, result: dict[Any, Any], retain: bool) -> None:
+def _run_plain(
+    roots: list[tuple[Any, Any]], order: list[Any], table: Table, result: dict[Any, Any], retain: bool
+) -> None:
     """The usual pass, to every leaf on plain arrays, with nothing to look out for: the loop that must be fast."""
     token = modes.MODE.set(NO_GRAD)
     try:

@@ -105,7 +105,8 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             if value is None and name not in declared.signature.optional:
                 raise TypeError(f"{what()}: expected a tensor, got None")
             inputs.append(convert(value, what, declared.view))
-    if not any(isinstance(i, (Tensor, list)) for i in inputs) or declared.kind is not elementwise:  # only scalars: the first gives the dtype
+    # elsewhere than among tensors of an elementwise op a scalar is a tensor of its default dtype
+    if declared.kind is not elementwise or not any(isinstance(i, Tensor) for i in inputs):
         inputs = [wrap(as_array(i)) if type(i) in SCALARS else i for i in inputs]
     if mode.trace is not None:
         return mode.trace.emit(declared, inputs, attrs)
@@ -165,7 +166,8 @@ def _node(item: Any) -> Any:
 
 
 def _record(
-    declared: Op, inputs: Any, values: Any, attrs: Any, mode: Any, parents: Any, wanted: Any, tensors: Any, residuals: Any
+    declared: Op, inputs: Any, values: Any, attrs: Any, mode: Any, parents: Any, wanted: Any, tensors: Any,
+    residuals: Any,
 ) -> None:
     """Put a node on the tape and connect the outputs that can have gradients."""
     names = saved_names(declared, wanted)
@@ -200,7 +202,7 @@ def _record(
     node.attrs = attrs
     node.number = next_number()
     node.scope = mode.scope
-    frame = getframe(2)
+    frame: Any = getframe(2)
     while frame is not None and frame.f_globals.get("__package__") in INTERNAL:
         frame = frame.f_back
     node.code, node.lasti = (frame.f_code, frame.f_lasti) if frame is not None else (None, -1)

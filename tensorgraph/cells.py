@@ -42,7 +42,7 @@ class Cell(Tensor):
         """The present value as a tensor, connected to the cell for gradients; later writes do not change it."""
         trace = modes.current().trace
         if trace is not None:
-            return trace.read(self)  # type: ignore[no-any-return]
+            return trace.read(self)
         t = wrap(self._value)
         t._node = self._node
         return t

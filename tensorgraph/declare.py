@@ -196,7 +196,7 @@ def fused_op(
 
 
 def _declare_vjp(of: Op, cotangents: Any, kept: Any, forward: Any, rule: Any) -> Op:
-    """The op ``name_vjp``: inputs, then outputs and residuals, then cotangents; its outputs are the wanted gradients."""
+    """The op ``name_vjp``: inputs, outputs and residuals, cotangents; its outputs are the wanted gradients."""
     sig = of.signature
     inputs = [f"{i}=None" for i in (*sig.inputs, *(f"{k}_" for k in kept), *cotangents)]
     attrs = ["want", *(a if d is REQUIRED else f"{a}={d!r}" for a, d in sig.attrs.items())]

@@ -158,7 +158,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     scope["__package__"] = "tensorgraph"
     exec(code, scope)
     function = scope[_safe(sig.name)]
-    return _dress(function, declared)
+    return dress(function, declared)
 
 
 def _safe(name: str) -> str:
@@ -173,29 +173,29 @@ def _general_public(declared: Op) -> Callable[..., Any]:
     reference = declared.reference
     if reference is None:
 
-        def public(*args: Any, **kwargs: Any) -> Any:
+        def plain(*args: Any, **kwargs: Any) -> Any:
             return call(declared, args, kwargs)
 
-    else:
+        return dress(plain, declared)
 
-        def public(*args: Any, impl: str | None = None, **kwargs: Any) -> Any:
-            chosen = impl or modes.current().implementation
-            if chosen == "fused":
-                from tensorgraph import jit
+    def public(*args: Any, impl: str | None = None, **kwargs: Any) -> Any:
+        chosen = impl or modes.current().implementation
+        if chosen == "fused":
+            from tensorgraph import jit
 
-                if jit.available():
-                    return call(declared, args, kwargs)
-                if impl == "fused":
-                    raise RuntimeError(f"{declared.name}: impl='fused' needs Numba: {jit.reason()}")
-            elif chosen != "composed":
-                raise ValueError(f"{declared.name}: impl must be 'fused' or 'composed', got {chosen!r}")
-            inputs, attrs = bind(declared, args, kwargs)
-            return composed(declared, inputs, attrs)
+            if jit.available():
+                return call(declared, args, kwargs)
+            if impl == "fused":
+                raise RuntimeError(f"{declared.name}: impl='fused' needs Numba: {jit.reason()}")
+        elif chosen != "composed":
+            raise ValueError(f"{declared.name}: impl must be 'fused' or 'composed', got {chosen!r}")
+        inputs, attrs = bind(declared, args, kwargs)
+        return composed(declared, inputs, attrs)
 
-    return _dress(public, declared)
+    return dress(public, declared)
 
 
-def _dress(function: Any, declared: Op) -> Any:
+def dress(function: Any, declared: Op) -> Callable[..., Any]:
     sig = declared.signature
     parameters = []
     for name in sig.inputs:
@@ -213,7 +213,8 @@ def _dress(function: Any, declared: Op) -> Any:
     function.__module__ = "tensorgraph"
     function.__doc__ = inspect.cleandoc(declared.doc) if declared.doc else f"The op ``{declared.name}``."
     function.op = declared
-    return function
+    dressed: Callable[..., Any] = function
+    return dressed
 
 
 def make_pull(declared: Op) -> Callable[..., None]:

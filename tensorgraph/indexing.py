@@ -53,7 +53,7 @@ class Place:
         selected = CATALOGUE["getitem"].public(self.tensor, self.indices, key=self.key)
         value = CATALOGUE["broadcast_to"].public(_as(value, self.tensor), shape=selected.shape)
         added = CATALOGUE["scatter_add"].public(value, self.indices, key=self.key, shape=self.tensor.shape)
-        return self.tensor + added  # type: ignore[operator, no-any-return]
+        return self.tensor + added
 
     def multiply(self, value: Any) -> Tensor:
         """A copy multiplied by `value` there."""
@@ -63,7 +63,7 @@ class Place:
 
 def _as(value: Any, like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
-        return value if value.dtype == like.dtype else CATALOGUE["astype"].public(value, dtype=like.dtype.name)  # type: ignore[no-any-return]
+        return value if value.dtype == like.dtype else CATALOGUE["astype"].public(value, dtype=like.dtype.name)
     if isinstance(value, ndarray):
         return _as(wrap(as_array(value)), like)
     return wrap(weak_cast(value, like.dtype, "x.at[...]"))

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import tensor as rooms
 from tensorgraph.op import CATALOGUE, Op
-from tensorgraph.tensor import Tensor
+from tensorgraph.tensor import Tensor, as_array, wrap
 
 __all__: list[str] = []
 
@@ -97,9 +96,9 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.array_repr: lambda x, *a, **k: repr(x),
     np.array_str: lambda x, *a, **k: str(x.numpy()),
     np.array2string: lambda x, *a, **k: np.array2string(x.numpy(), *a, **k),
-    np.allclose: lambda a, b, **k: np.allclose(rooms.as_array(a), rooms.as_array(b), **k),
-    np.array_equal: lambda a, b, **k: np.array_equal(rooms.as_array(a), rooms.as_array(b), **k),
-    np.isclose: lambda a, b, **k: rooms.wrap(np.isclose(rooms.as_array(a), rooms.as_array(b), **k)),
+    np.allclose: lambda a, b, **k: np.allclose(as_array(a), as_array(b), **k),
+    np.array_equal: lambda a, b, **k: np.array_equal(as_array(a), as_array(b), **k),
+    np.isclose: lambda a, b, **k: wrap(np.isclose(as_array(a), as_array(b), **k)),
 }
 
 
@@ -150,5 +149,5 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     return declared.public(*inputs, **options)
 
 
-Tensor.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
-Tensor.__array_function__ = _array_function  # type: ignore[attr-defined]
+for _name, _protocol in {"__array_ufunc__": _array_ufunc, "__array_function__": _array_function}.items():
+    setattr(Tensor, _name, _protocol)

@@ -51,7 +51,7 @@ class Mode:
 
     def replace(self, **changes: Any) -> Mode:
         """A copy with these fields changed."""
-        fields = {
+        fields: dict[str, Any] = {
             "grad": self.grad,
             "implementation": self.implementation,
             "debug_nans": self.debug_nans,

@@ -115,7 +115,7 @@ class Projection(Typed):
 
 def user_frame(depth: int = 1) -> Any:
     """The nearest frame outside the package, or None."""
-    frame = getframe(depth)
+    frame: Any = getframe(depth)
     while frame is not None and frame.f_globals.get("__package__") in INTERNAL:
         frame = frame.f_back
     return frame

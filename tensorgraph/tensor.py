@@ -15,6 +15,9 @@ from tensorgraph.tape import Hook, Leaf, describe_source, mark_hooked, user_sour
 
 if TYPE_CHECKING:
     from tensorgraph.indexing import At
+    from tensorgraph.methods import Methods
+else:
+    Methods = object
 
 __all__ = ["Tensor", "TraceError", "as_array", "tensor"]
 
@@ -27,7 +30,7 @@ class TraceError(TypeError):
     """A traced value, which has a shape and a dtype but no numbers, was asked for its numbers."""
 
 
-class Tensor:
+class Tensor(Methods):
     """An immutable n-dimensional array that records what is computed with it.
 
     Made by `tensorgraph.tensor` and by operations. While a function is traced it holds a variable of the graph
@@ -101,7 +104,7 @@ class Tensor:
         """The gradient that `backward` accumulated here, with this tensor's shape and dtype, or None."""
         trace = modes.current().trace
         if trace is not None:
-            return trace.get_grad(self)  # type: ignore[no-any-return]
+            return trace.get_grad(self)
         node = self._node
         return node.grad if type(node) is Leaf else None
 
@@ -276,7 +279,7 @@ class Tensor:
     def __iter__(self) -> Any:
         if not self.shape:
             raise TypeError("a 0-d tensor is not iterable")
-        return (self[i] for i in range(self.shape[0]))  # type: ignore[index]
+        return (self[i] for i in range(self.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
         return bool((concrete(self, "in") == as_array(value)).any())
@@ -462,8 +465,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, copy: b
     if isinstance(data, Tensor) and (type(data._value) is not ndarray or modes.current().trace is not None):
         if requires_grad:
             raise TraceError("tensor(traced, requires_grad=True): use tensorgraph.gradients with respect to it instead")
-        detached = data.detach()  # type: ignore[attr-defined]
-        return detached if dtype is None else detached.astype(dtype)  # type: ignore[no-any-return]
+        detached = data.detach()
+        return detached if dtype is None else detached.astype(dtype)
     array = as_array(data, dtype)
     if copy and (array is data or isinstance(data, (Tensor, ndarray)) or array.base is not None):
         array = array.copy()

@@ -36,7 +36,7 @@ def _lift(value: Any, what: str) -> Tensor:
     if value.dtype.kind != "f":
         raise TypeError(f"{what}: derivatives need float arguments, got {value.aval}; convert with .astype('float32')")
     if trace is not None:
-        return trace.lift(value)  # type: ignore[no-any-return]
+        return trace.lift(value)
     if value._node is not None:
         return CATALOGUE["alias"].public(value)  # type: ignore[no-any-return]
     t = wrap(value._value)
@@ -81,7 +81,7 @@ def _leave(tree: Any, lifted: Sequence[Tensor]) -> Any:
 def _pull(ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], retain: bool = False) -> list[Tensor]:
     trace = modes.current().trace
     if trace is not None:
-        return trace.gradients(ys, xs, gs, True)  # type: ignore[no-any-return]
+        return trace.gradients(ys, xs, gs, True)
     return pull_back(ys, xs, gs, None, retain)
 
 

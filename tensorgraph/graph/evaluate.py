@@ -125,8 +125,8 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         return unflatten(graph.out_tree, outputs)
     if state is None:
         raise TypeError(
-            f"this graph reads {len(graph.cells)} cells ({graph.cells[0].path}, ...): pass state={{path: array}}, or use "
-            "graph.bind(model) to run it on live parameters"
+            f"this graph reads {len(graph.cells)} cells ({graph.cells[0].path}, ...): pass state={{path: array}}, or "
+            "use graph.bind(model) to run it on live parameters"
         )
     unknown = set(state) - {decl.path for decl in graph.cells}
     if unknown:

@@ -86,7 +86,7 @@ def _equation(node: Node, value: dict[Any, Var], constant: Any) -> Equation:
             return value[parent]
         if type(item) is np.ndarray:
             return constant(item)  # type: ignore[no-any-return]
-        return Literal(Ellipsis if item is None else item)  # type: ignore[arg-type]
+        return Literal(Ellipsis if item is None else item)
 
     atoms: list[Any] = []
     for name, parent in zip(op.inputs, node.parents, strict=True):
@@ -97,6 +97,7 @@ def _equation(node: Node, value: dict[Any, Var], constant: Any) -> Equation:
             atoms.append(tuple(atom(p, i) for p, i in zip(parents, items, strict=True)))
         else:
             atoms.append(atom(parent, item))
+    outputs: tuple[Var, ...]
     if op.single:
         outputs = (Var(Aval(node.shape, node.dtype)),)
         value[node] = outputs[0]

@@ -38,11 +38,11 @@ class Var:
 
 
 class Literal:
-    """A Python scalar (weakly typed) or None where an op's input stands in an equation."""
+    """Where an op's input stands: a Python scalar (weakly typed), None, or ``...`` (not kept by a tape)."""
 
     __slots__ = ("value",)
 
-    def __init__(self, value: bool | int | float | None) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
 
     def __repr__(self) -> str:
@@ -157,7 +157,7 @@ class Graph:
         found = self._cache.get("key")
         if found is None:
             found = self._cache["key"] = _key(self)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Graph) and self.key() == other.key()

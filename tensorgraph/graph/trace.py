@@ -112,7 +112,7 @@ class Trace:
 
     def read(self, cell: Cell) -> Tensor:
         atom = self.var_of_cell(cell)
-        return self.tensor(atom) if type(atom) is Var else wrap(np.asarray(atom.value, cell._value.dtype))
+        return self.tensor(atom) if isinstance(atom, Var) else wrap(np.asarray(atom.value, cell._value.dtype))
 
     def write(self, cell: Cell, value: Any) -> None:
         own = Aval(cell._value.shape, cell._value.dtype)

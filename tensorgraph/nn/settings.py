@@ -46,7 +46,7 @@ class Setting:
     def __set__(self, instance: Any, value: Any) -> None:
         cell = self.cell(instance)
         if isinstance(value, Tensor):
-            value = value.astype("float64")  # type: ignore[attr-defined]
+            value = value.astype("float64")
         else:
             value = self.number(value, type(instance).__name__)
         if cell is None:

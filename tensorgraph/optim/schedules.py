@@ -14,6 +14,7 @@ import numpy as np
 
 from tensorgraph.modes import no_grad
 from tensorgraph.ops.arithmetic import floor_divide, maximum, minimum, power, sqrt
+from tensorgraph.ops.creation import full
 from tensorgraph.ops.exponential import cos
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.shape import astype
@@ -52,7 +53,7 @@ class Schedule:
         if not callable(function):
             raise TypeError(f"a schedule is made of a function of the count, got {type(function).__name__}")
         self.text = text or getattr(function, "__name__", "schedule")
-        self._of: Callable[[Any, Any], Any] = lambda step, epoch: function(step)
+        self._of: Callable[[Any, Any], Any] = lambda step, epoch: _float64(function(step))
 
     @classmethod
     def _make(cls, of: Callable[[Any, Any], Any], text: str) -> Schedule:
@@ -63,9 +64,7 @@ class Schedule:
     def at(self, step: Any, epoch: Any) -> Tensor:
         """The rate as a 0-d float64 Tensor, for counts given as tensors; recorded while a trace is active."""
         with no_grad():
-            rate = self._of(astype.public(step, dtype="float64"), astype.public(epoch, dtype="float64"))
-            rate = rate if isinstance(rate, Tensor) else tensor(rate, "float64")
-            return rate if rate.dtype == np.float64 else astype.public(rate, dtype="float64")
+            return _float64(self._of(astype.public(step, dtype="float64"), astype.public(epoch, dtype="float64")))
 
     def __call__(self, step: float, epoch: float | None = None) -> float:
         """The rate at a step and an epoch; without `epoch` the count given is taken for both."""
@@ -115,6 +114,13 @@ class Schedule:
         return self.text
 
 
+def _float64(rate: Any) -> Tensor:
+    """A rate as a float64 tensor; a Python number would otherwise be rounded to the default dtype."""
+    if not isinstance(rate, Tensor):
+        return full.public(shape=(), value=float(rate), dtype="float64")  # type: ignore[no-any-return]
+    return rate if rate.dtype == np.float64 else astype.public(rate, dtype="float64")  # type: ignore[no-any-return]
+
+
 def as_schedule(what: Any) -> Schedule:
     """A schedule from a schedule, a number, or a function of the step."""
     if isinstance(what, Schedule):
@@ -139,7 +145,7 @@ def _nonnegative(name: str, **values: Any) -> None:
 def constant(lr: float) -> Schedule:
     """The same rate always."""
     _nonnegative("constant", lr=lr)
-    return Schedule(lambda t: 0.0 * t + lr, f"constant({lr:g})")
+    return Schedule(lambda t: lr, f"constant({lr:g})")
 
 
 def inverse_time(lr: float, decay: float) -> Schedule:
@@ -212,7 +218,7 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
         _nonnegative("piecewise", value=rate)
 
     def of(t: Any) -> Any:
-        rate: Any = 0.0 * t + rates[-1]
+        rate: Any = _float64(rates[-1])
         for edge, value in zip(reversed(edges), reversed(rates[:-1]), strict=True):
             rate = where.public(t < edge, value, rate)
         return rate

@@ -165,7 +165,8 @@ def _filled(op: Op, inputs: tuple[Any, ...], rng: np.random.Generator) -> tuple[
             return np.array(part, np.float64 if part.dtype.kind == "f" else part.dtype)
         return part
 
-    return tuple([fill(p) for p in item] if isinstance(item, list) else fill(item) for item in inputs)
+    given = (*inputs, *[None] * (len(op.inputs) - len(inputs)))  # optional inputs may be left out
+    return tuple([fill(p) for p in item] if isinstance(item, list) else fill(item) for item in given)
 
 
 def _takes_floats(op: Op, shapes: tuple[tuple[int, ...], ...]) -> bool:
@@ -204,7 +205,7 @@ def examples_of(op: Any, seed: int = 0) -> list[Case]:
         for shapes in UNARY if len(declared.inputs) == 1 else BINARY:
             numbers = draw(declared, list(zip(declared.inputs, shapes, strict=True)), rng)
             if not _takes_floats(declared, shapes):
-                numbers = [np.rint(3 * n).astype(np.int64) for n in numbers]
+                numbers = [np.asarray(np.rint(3 * n), np.int64) for n in numbers]
             cases.append(Case(declared, tuple(numbers), {}))
     if declared.kind is reduction and simple and not declared.examples and len(declared.inputs) == 1:
         for shape, attrs in REDUCED:

@@ -13,8 +13,8 @@ Array = np.ndarray[Any, Any]
 # allowed error in units of the last place of the output's scale, by order of derivative
 ULPS = {0: 8, 1: 32, 2: 256}
 
-# allowed error of a difference quotient in float64, relative to its scale: rounding of about 1e-15 over a step of 1e-3,
-# with a thousandfold margin for cancellation inside the function
+# allowed error of a difference quotient in float64, relative to its scale: rounding of about 1e-15 over a step of 1e-4,
+# with a hundredfold margin for cancellation inside the function
 DIFFERENCES = 1e-9
 
 

@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 
 # sixth-order central differences: f(x + k h) by weight, over h
 STENCIL = ((-3, -1 / 60), (-2, 3 / 20), (-1, -3 / 4), (1, 3 / 4), (2, -3 / 20), (3, 1 / 60))
-STEP = 1e-3
+STEP = 1e-4
 
 
 def _joined(outputs: Sequence[Any]) -> Array:

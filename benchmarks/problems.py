@@ -1,0 +1,126 @@
+"""The problems that every library solves: numbers and shapes, from NumPy alone.
+
+Each library's side turns these into its own tensors, so that all of them compute the same thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+# the network is Linear without bias, batch norm, ReLU, ..., Linear; batch size, then the widths
+NETWORKS: dict[str, tuple[int, tuple[int, ...]]] = {
+    "tiny": (8, (6, 5, 3)),
+    "S": (64, (64, 32, 10)),
+    "M": (64, (784, 256, 128, 10)),
+    "L": (256, (1024, 1024, 1024, 10)),
+}
+# the loss of the tenth step, on which independent implementations agree
+TENTH_LOSS = {"S": 2.88018, "M": 2.69439, "L": 2.66363}
+LEARNING_RATE = 1e-3
+BETAS = (0.9, 0.999)
+ADAM_EPS = 1e-8
+NORM_EPS = 1e-5
+BATCHES = 16
+
+
+class Prepared(NamedTuple):
+    """One library's side of one problem.
+
+    Attributes
+    ----------
+    run : callable
+        What is timed; returns only when the result is there.
+    check : callable
+        Called once, before `run`: named numbers (loss, digests of gradients) that must agree among libraries.
+    """
+
+    run: Callable[[], Any]
+    check: Callable[[], dict[str, Any]]
+
+
+class Network(NamedTuple):
+    """Data and initial weights of a training step: mini-batches, labels, and one dict of arrays per layer."""
+
+    inputs: Array
+    labels: Array
+    layers: list[dict[str, Array]]
+
+
+def digest(array: Any) -> list[float]:
+    """Two numbers by which libraries compare an array: the sum of magnitudes, and a sum with uneven weights."""
+    flat = np.asarray(array, np.float64).ravel()
+    if not np.isfinite(flat).all():
+        raise FloatingPointError("a result to compare is not finite")
+    return [float(np.abs(flat).sum()), float(flat @ np.cos(np.arange(flat.size)))]
+
+
+def agree(left: Any, right: Any, tolerance: float = 2e-4) -> bool:
+    """Whether two results of `check` tell of the same numbers, up to rounding in float32."""
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(agree(left[k], right[k], tolerance) for k in left)
+    if isinstance(left, list):
+        scale = max(abs(left[0]), abs(right[0]), 1e-6)
+        return all(abs(a - b) <= tolerance * scale for a, b in zip(left, right, strict=True))
+    return abs(left - right) <= tolerance * max(abs(left), abs(right), 1e-6)
+
+
+def chain_input() -> Array:
+    """Eight numbers for the chain of products and hyperbolic tangents."""
+    return np.linspace(-1, 1, 8, dtype=np.float32)
+
+
+def rowwise_inputs(rows: int, classes: int) -> tuple[Array, Array, Array]:
+    """Logits, labels, and a cotangent for outputs that are not scalar."""
+    rng = np.random.default_rng(1)
+    logits = (2 * rng.standard_normal((rows, classes))).astype(np.float32)
+    labels = rng.integers(0, classes, rows)
+    cotangent = rng.standard_normal((rows, classes)).astype(np.float32)
+    return logits, labels, cotangent
+
+
+def batch_norm_inputs(rows: int, features: int) -> tuple[Array, Array, Array, Array]:
+    """x, gamma, beta and a cotangent."""
+    rng = np.random.default_rng(2)
+    x = (1 + 2 * rng.standard_normal((rows, features))).astype(np.float32)
+    gamma = (1 + 0.1 * rng.standard_normal(features)).astype(np.float32)
+    beta = (0.1 * rng.standard_normal(features)).astype(np.float32)
+    cotangent = rng.standard_normal((rows, features)).astype(np.float32)
+    return x, gamma, beta, cotangent
+
+
+def network(size: str) -> Network:
+    """Sixteen mini-batches and He-initialised weights; the order of the draws is what fixes `TENTH_LOSS`."""
+    batch, widths = NETWORKS[size]
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((BATCHES, batch, widths[0])).astype(np.float32)
+    labels = rng.integers(0, widths[-1], (BATCHES, batch))
+    layers = []
+    for depth, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False), start=2):
+        weight = (rng.standard_normal((fan_in, fan_out)) * np.sqrt(2 / fan_in)).astype(np.float32)
+        if depth < len(widths):
+            layers.append({"weight": weight, "gamma": np.ones(fan_out, np.float32), "beta": np.zeros(fan_out, np.float32)})
+        else:
+            layers.append({"weight": weight, "bias": np.zeros(fan_out, np.float32)})
+    return Network(inputs, labels, layers)
+
+
+def training(step: Callable[[int], float]) -> Prepared:
+    """A training step over the mini-batches in turn, checked by its first ten losses."""
+    count = 0
+
+    def run() -> float:
+        nonlocal count
+        loss = step(count % BATCHES)
+        count += 1
+        return loss
+
+    def check() -> dict[str, Any]:
+        losses = [run() for _ in range(10)]
+        return {"first loss": losses[0], "tenth loss": losses[9]}
+
+    return Prepared(run, check)

@@ -1,0 +1,133 @@
+"""tensorgraph, through its public API: tape, checks, fresh outputs and ``backward()`` included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tensorgraph as tg
+from benchmarks.problems import (
+    ADAM_EPS,
+    BETAS,
+    LEARNING_RATE,
+    NORM_EPS,
+    Prepared,
+    batch_norm_inputs,
+    chain_input,
+    digest,
+    network,
+    rowwise_inputs,
+    training,
+)
+
+
+def describe() -> dict[str, Any]:
+    """Versions, for the report."""
+    from importlib.metadata import version
+
+    return {"library": "tensorgraph", "version": tg.__version__, "numpy": np.__version__, "numba": version("numba")}
+
+
+def chain(length: int, gradient: bool) -> Prepared:
+    """y = tanh(y x), many times, and a sum."""
+    x = tg.tensor(chain_input(), requires_grad=True)
+    tanh = tg.tanh
+
+    def forward() -> tg.Tensor:
+        y = x
+        for _ in range(length):
+            y = tanh(y * x)
+        return y.sum()
+
+    def both() -> tg.Tensor:
+        x.zero_grad()
+        value = forward()
+        value.backward()
+        return value
+
+    def check() -> dict[str, Any]:
+        value = float(both())
+        return {"value": value, "dx": digest(x.grad)} if gradient else {"value": value}
+
+    return Prepared(both if gradient else forward, check)
+
+
+def rowwise(op: str, rows: int, classes: int) -> Prepared:
+    """Softmax, its logarithm or cross-entropy, forward and backward."""
+    logits, targets, cotangent = rowwise_inputs(rows, classes)
+    x = tg.tensor(logits, requires_grad=True)
+    labels, g = tg.tensor(targets), tg.tensor(cotangent)
+
+    def cross_entropy() -> tg.Tensor:
+        x.zero_grad()
+        loss = tg.softmax_cross_entropy(x, labels)
+        loss.backward()
+        return loss
+
+    def activation() -> tg.Tensor:
+        x.zero_grad()
+        out = function(x)
+        out.backward(g)
+        return out
+
+    function = tg.softmax if op == "softmax" else tg.log_softmax
+    run = cross_entropy if op == "softmax_cross_entropy" else activation
+
+    def check() -> dict[str, Any]:
+        return {"out": digest(run()), "dx": digest(x.grad)}
+
+    return Prepared(run, check)
+
+
+def batch_norm(rows: int, features: int, relu: bool) -> Prepared:
+    """Batch norm over the rows, perhaps ReLU, forward and backward."""
+    *arrays, cotangent = batch_norm_inputs(rows, features)
+    x, gamma, beta = (tg.tensor(a, requires_grad=True) for a in arrays)
+    g = tg.tensor(cotangent)
+    function = tg.batch_norm_relu if relu else tg.batch_norm
+
+    def run() -> tg.Tensor:
+        for leaf in (x, gamma, beta):
+            leaf.zero_grad()
+        y, _, _ = function(x, gamma, beta, eps=NORM_EPS)
+        y.backward(g)
+        return y
+
+    def check() -> dict[str, Any]:
+        y = run()
+        return {"y": digest(y), "dx": digest(x.grad), "dgamma": digest(gamma.grad), "dbeta": digest(beta.grad)}
+
+    return Prepared(run, check)
+
+
+def step(size: str) -> Prepared:
+    """A training step of the network as a user writes it."""
+    from tensorgraph import nn, optim
+
+    problem = network(size)
+    modules: list[Any] = []
+    for layer in problem.layers:
+        linear = nn.Linear(*layer["weight"].shape, bias="bias" in layer)
+        linear.weight.assign(layer["weight"])
+        modules.append(linear)
+        if "bias" in layer:
+            linear.bias.assign(layer["bias"])
+        else:
+            modules += [nn.BatchNorm(len(layer["gamma"]), eps=NORM_EPS), nn.ReLU()]
+    model = nn.Sequential(*modules)
+    optimizer = optim.Adam(model.parameters(), LEARNING_RATE, betas=BETAS, eps=ADAM_EPS)
+    inputs = [tg.tensor(x) for x in problem.inputs]
+    labels = [tg.tensor(y) for y in problem.labels]
+
+    def one(i: int) -> float:
+        optimizer.zero_grad()
+        loss = tg.softmax_cross_entropy(model(inputs[i]), labels[i])
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return training(one)
+
+
+PROBLEMS = {"chain": chain, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}

@@ -1,0 +1,142 @@
+"""PyTorch, eager."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.problems import (
+    ADAM_EPS,
+    BETAS,
+    LEARNING_RATE,
+    NORM_EPS,
+    Prepared,
+    batch_norm_inputs,
+    chain_input,
+    digest,
+    network,
+    rowwise_inputs,
+    training,
+)
+
+if os.environ.get("BENCHMARK_THREADS"):
+    torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
+
+
+def describe() -> dict[str, Any]:
+    """Versions, for the report."""
+    threads = torch.get_num_threads()
+    return {"library": "torch", "version": torch.__version__, "numpy": np.__version__, "threads": threads}
+
+
+def leaf(array: Any) -> torch.Tensor:
+    """A tensor that asks for a gradient."""
+    return torch.from_numpy(array.copy()).requires_grad_()
+
+
+def chain(length: int, gradient: bool) -> Prepared:
+    """y = tanh(y x), many times, and a sum."""
+    x = leaf(chain_input())
+    tanh = torch.tanh
+
+    def forward() -> torch.Tensor:
+        y = x
+        for _ in range(length):
+            y = tanh(y * x)
+        return y.sum()
+
+    def both() -> torch.Tensor:
+        x.grad = None
+        value = forward()
+        value.backward()
+        return value
+
+    def check() -> dict[str, Any]:
+        value = both().item()
+        assert x.grad is not None
+        return {"value": value, "dx": digest(x.grad)} if gradient else {"value": value}
+
+    return Prepared(both if gradient else forward, check)
+
+
+def rowwise(op: str, rows: int, classes: int) -> Prepared:
+    """Softmax, its logarithm or cross-entropy, forward and backward."""
+    logits, targets, cotangent = rowwise_inputs(rows, classes)
+    x, labels, g = leaf(logits), torch.from_numpy(targets), torch.from_numpy(cotangent)
+
+    def cross_entropy() -> torch.Tensor:
+        x.grad = None
+        loss = F.cross_entropy(x, labels)
+        loss.backward()
+        return loss
+
+    def activation() -> torch.Tensor:
+        x.grad = None
+        out = function(x, 1)
+        out.backward(g)
+        return out
+
+    function = F.softmax if op == "softmax" else F.log_softmax
+    run = cross_entropy if op == "softmax_cross_entropy" else activation
+
+    def check() -> dict[str, Any]:
+        out = run()
+        return {"out": digest(out.detach()), "dx": digest(x.grad)}
+
+    return Prepared(run, check)
+
+
+def batch_norm(rows: int, features: int, relu: bool) -> Prepared:
+    """Batch norm over the rows, perhaps ReLU, forward and backward."""
+    *arrays, cotangent = batch_norm_inputs(rows, features)
+    x, gamma, beta = map(leaf, arrays)
+    g = torch.from_numpy(cotangent)
+
+    def run() -> torch.Tensor:
+        x.grad = gamma.grad = beta.grad = None
+        y = F.batch_norm(x, None, None, gamma, beta, training=True, eps=NORM_EPS)
+        if relu:
+            y = F.relu(y)
+        y.backward(g)
+        return y
+
+    def check() -> dict[str, Any]:
+        y = run()
+        return {"y": digest(y.detach()), "dx": digest(x.grad), "dgamma": digest(gamma.grad), "dbeta": digest(beta.grad)}
+
+    return Prepared(run, check)
+
+
+def step(size: str) -> Prepared:
+    """A training step of the network with the fused Adam."""
+    problem = network(size)
+    modules: list[nn.Module] = []
+    with torch.no_grad():
+        for layer in problem.layers:
+            linear = nn.Linear(*layer["weight"].shape, bias="bias" in layer)
+            linear.weight.copy_(torch.from_numpy(layer["weight"].T))
+            modules.append(linear)
+            if "bias" in layer:
+                linear.bias.zero_()
+            else:
+                modules += [nn.BatchNorm1d(len(layer["gamma"]), eps=NORM_EPS), nn.ReLU()]
+    model = nn.Sequential(*modules)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPS, fused=True)
+    inputs, labels = list(torch.from_numpy(problem.inputs)), list(torch.from_numpy(problem.labels))
+
+    def one(i: int) -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs[i]), labels[i])
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return training(one)
+
+
+PROBLEMS = {"chain": chain, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}

@@ -1,0 +1,429 @@
+"""`Optimizer`: what all optimisers share. Every number that changes while training is a cell.
+
+A step checks everything before it writes anything. Eager steps run the in-place kernels on the cells' own arrays; while
+a trace is active, with `tensorgraph.implementation("composed")` or without Numba, the update op is called and its
+results are assigned. Kernel and op give the same bits.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tensorgraph import jit, modes
+from tensorgraph.cells import Buffer, Cell, Parameter
+from tensorgraph.nn.module import Module
+from tensorgraph.nn.settings import Setting
+from tensorgraph.nn.state import load_cells, read_cells
+from tensorgraph.op import Op
+from tensorgraph.ops.updates import state_dtype
+from tensorgraph.optim.clipping import clip_norm, clip_value
+from tensorgraph.optim.schedules import Schedule, as_schedule
+from tensorgraph.tape import user_frame
+from tensorgraph.tensor import Tensor
+
+__all__ = ["Group", "Optimizer"]
+
+Array = np.ndarray[Any, Any]
+
+
+class LearningRate(Setting):
+    """The learning rate: a number, or a schedule or function that gives it before each step."""
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        if isinstance(value, Schedule) or (callable(value) and not isinstance(value, Tensor)):
+            instance.schedule = as_schedule(value)
+            first = instance.schedule(0)
+            if self.cell(instance) is None:
+                super().__set__(instance, first)
+            return
+        super().__set__(instance, value)
+        instance.schedule = None
+
+
+class Group:
+    """Parameters that share settings; what a group does not set itself is the optimiser's.
+
+    ``optimizer.groups[1].lr = 0.01`` reads and writes as ``optimizer.lr`` does.
+    """
+
+    def __init__(self, optimizer: Optimizer, number: int, options: Mapping[str, Any]) -> None:
+        self.__dict__["optimizer"] = weakref.ref(optimizer)
+        self.__dict__["number"] = number
+        self.__dict__["schedule"] = None
+        self.__dict__["slots"] = []
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    @property
+    def path(self) -> str:
+        owner = self.optimizer()
+        return f"{owner.path}.groups.{self.number}" if owner is not None else f"groups.{self.number}"
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        return [slot.parameter for slot in self.slots]
+
+    def cell(self, name: str) -> Buffer:
+        """The group's own cell of a setting, or the optimiser's."""
+        own = self.__dict__.get(name)
+        return own if own is not None else vars(self.optimizer())[name]  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.__dict__["optimizer"](), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        owner = self.__dict__["optimizer"]()
+        setting = getattr(type(owner), name, None)
+        if name == "schedule":
+            self.__dict__[name] = value
+        elif isinstance(setting, Setting):
+            setting.__set__(self, value)
+        else:
+            raise AttributeError(f"a parameter group has the settings {', '.join(owner.settings)}, not {name!r}")
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={float(self.cell(name)):g}" for name in self.optimizer().settings)
+        return f"<group {self.number}: {len(self.slots)} parameters, {settings}>"
+
+
+class Slot:
+    """A parameter and the cells kept for it."""
+
+    __slots__ = ("cells", "narrow", "parameter", "path")
+
+    def __init__(self, parameter: Parameter, path: str, cells: tuple[Buffer, ...]) -> None:
+        self.parameter = parameter
+        self.path = path
+        self.cells = cells
+        self.narrow = parameter.dtype == np.float16
+
+
+Work = tuple[Group, list[tuple[Slot, Any]]]
+
+
+class Optimizer:
+    """The base of optimisers.
+
+    Parameters
+    ----------
+    parameters : Module, iterable of Parameter, or list of dicts
+        A dict is a parameter group: ``{"parameters": [...], "lr": 0.01, ...}``; a setting that a group leaves out is the
+        optimiser's own.
+    lr : float, Schedule or callable
+        The learning rate; see `tensorgraph.optim.Schedule`.
+    weight_decay : float
+        Added to the gradient as ``weight_decay · p`` (AdamW: decoupled).
+    clip_value : float, optional
+        Limit each number of each gradient.
+    clip_norm : float, optional
+        Limit the joint norm of all gradients, after `clip_value`.
+    name : str
+        The path of the cells: ``optimizer.lr``, ``optimizer.m.layers.0.weight``.
+
+    Attributes
+    ----------
+    steps, epoch : int
+        How many steps were made; the epoch, which the training loop sets for schedules that count epochs.
+    groups : list of Group
+
+    Notes
+    -----
+    To write one: name the settings, the averages kept and the update op, and define the in-place form
+    (see the optimisers here).
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")
+    averages: ClassVar[tuple[str, ...]] = ()
+    counted: ClassVar[bool] = False  # whether each parameter's own number of steps is kept, as `t`
+    update: ClassVar[Op]
+
+    lr = LearningRate("Learning rate.", 0.0)
+    weight_decay = Setting("Weight decay.", 0.0)
+
+    def __init__(
+        self,
+        parameters: Any,
+        lr: Any,
+        *,
+        weight_decay: float = 0.0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+        name: str = "optimizer",
+        **settings: float,
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name is the first part of the cells' paths, got {name!r}")
+        self.path = name
+        self.schedule: Schedule | None = None
+        self._steps = self._cell("steps", np.array(0, np.int64))
+        self._epoch = self._cell("epoch", np.array(0, np.int64))
+        for key, value in {"lr": lr, **settings, "weight_decay": weight_decay}.items():
+            setattr(self, key, value)
+        self._limits: dict[str, Buffer] = {}
+        for key, limit in (("clip_value", clip_value), ("clip_norm", clip_norm)):
+            setattr(self, key, limit)
+        self.attrs: dict[str, Any] = {}
+        self._reported = False
+        self.groups: list[Group] = []
+        self._build(parameters)
+
+    def _cell(self, attribute: str, data: Any) -> Buffer:
+        cell = Buffer(data)
+        cell.owner = (weakref.ref(self), attribute)
+        cell.initialiser = "zeros()"
+        return cell
+
+    # parameters ---------------------------------------------------------------------------------------------------
+
+    def _build(self, parameters: Any) -> None:
+        if isinstance(parameters, Module):
+            parameters = parameters.parameters()
+        if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
+            raise TypeError(
+                f"{type(self).__name__} takes a Module, a list of Parameters or a list of groups (dicts), got "
+                f"{type(parameters).__name__}"
+            )
+        items = list(parameters)
+        if not items:
+            raise ValueError(f"{type(self).__name__}: there are no parameters to train")
+        groups = [dict(item) for item in items] if isinstance(items[0], Mapping) else [{"parameters": items}]
+        seen: dict[int, str] = {}
+        taken: set[str] = set()
+        for number, options in enumerate(groups):
+            members = options.pop("parameters", options.pop("params", None))
+            if members is None:
+                raise ValueError(f"parameter group {number} has no 'parameters'")
+            members = members.parameters() if isinstance(members, Module) else members
+            members = [members] if isinstance(members, Tensor) else list(members)
+            unknown = [key for key in options if key not in self.settings]
+            if unknown:
+                raise ValueError(
+                    f"parameter group {number}: {unknown[0]!r} is not a setting of {type(self).__name__}; it has "
+                    f"{', '.join(self.settings)}"
+                )
+            group = Group(self, number, options)
+            for p in members:
+                if not isinstance(p, Parameter):
+                    raise TypeError(f"{type(self).__name__} trains Parameters, got {type(p).__name__}")
+                if p.dtype.kind != "f":
+                    raise TypeError(f"{type(self).__name__}: parameter {p.path!r} is {p.dtype}, only floats are trained")
+                if id(p) in seen:
+                    raise ValueError(f"parameter {seen[id(p)]!r} is given twice")
+                path = base = p.path or f"parameters.{len(seen)}"
+                while path in taken:
+                    path = f"{base}_{len(taken)}"
+                taken.add(path)
+                seen[id(p)] = path
+                group.slots.append(Slot(p, path, self._state(p, path)))
+            self.groups.append(group)
+
+    def _state(self, p: Parameter, path: str) -> tuple[Buffer, ...]:
+        kind = state_dtype(p.dtype)
+        cells = [self._cell(f"{name}.{path}", np.zeros(p.shape, kind)) for name in self.averages]
+        if self.counted:
+            cells.append(self._cell(f"t.{path}", np.array(0, np.int64)))
+        return tuple(cells)
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, in order."""
+        return [slot.parameter for group in self.groups for slot in group.slots]
+
+    # settings -----------------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made."""
+        return int(self._steps)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0, for schedules that count epochs; set it when one begins."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch.assign(value)
+
+    @property
+    def clip_value(self) -> float | None:
+        """The limit of each gradient's numbers, or None."""
+        return self._limit("clip_value")
+
+    @clip_value.setter
+    def clip_value(self, limit: float | None) -> None:
+        self._set_limit("clip_value", limit)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The limit of all gradients' joint norm, or None."""
+        return self._limit("clip_norm")
+
+    @clip_norm.setter
+    def clip_norm(self, limit: float | None) -> None:
+        self._set_limit("clip_norm", limit)
+
+    def _limit(self, name: str) -> float | None:
+        cell = self._limits.get(name)
+        return None if cell is None else float(cell)
+
+    def _set_limit(self, name: str, limit: float | None) -> None:
+        if limit is None:
+            self._limits.pop(name, None)
+            return
+        if isinstance(limit, (bool, str)) or not limit > 0:
+            raise ValueError(f"{type(self).__name__}: {name} must be a positive number or None, got {limit!r}")
+        if name in self._limits:
+            self._limits[name].assign(limit)
+        else:
+            self._limits[name] = self._cell(name, np.array(limit, np.float64))
+
+    def named_cells(self) -> Iterator[tuple[str, Cell]]:
+        """Every cell by its path: counts, settings, averages."""
+        own = [self._steps, self._epoch, *[vars(self)[name] for name in self.settings], *self._limits.values()]
+        for group in self.groups:
+            own += [vars(group)[name] for name in self.settings if name in vars(group)]
+        for position in range(len(self.averages) + self.counted):
+            own += [slot.cells[position] for group in self.groups for slot in group.slots]
+        for cell in own:
+            yield cell.path, cell
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all cells by path."""
+        return read_cells(self.named_cells())
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Take all cells from a dict of arrays, or none where anything does not fit; as `Module.load_state_dict`."""
+        load_cells(dict(self.named_cells()), state, strict, type(self).__name__)
+
+    # steps --------------------------------------------------------------------------------------------------------
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for group in self.groups:
+            for slot in group.slots:
+                slot.parameter.grad = None
+
+    def minimize(self, loss: Tensor) -> None:
+        """``zero_grad()``, ``loss.backward()``, ``step()``."""
+        self.zero_grad()
+        loss.backward()
+        self.step()
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient.
+
+        Raises
+        ------
+        RuntimeError
+            If no parameter has a gradient.
+        """
+        mode = modes.current()
+        work = self._collect()
+        if mode.trace is not None or mode.implementation != "fused" or not jit.available():
+            with modes.use(grad=False, scope=f"{mode.scope}.{self.path}" if mode.scope else self.path):
+                self._by_ops(work)
+            return
+        if self._limits or self.schedule is not None or len(self.groups) > 1 or self.groups[0].schedule is not None:
+            with modes.no_grad():
+                self._set_rates()
+                if self._limits:
+                    work = self._clip(work)
+        for group, items in work:
+            self._in_place(items, *[float(group.cell(name)._value) for name in self.settings])
+        steps = self._steps.exclusive()
+        steps += 1
+
+    def _collect(self) -> list[Work]:
+        """The parameters that have gradients, with them. Nothing was written yet."""
+        work: list[Work] = []
+        missing: list[str] = []
+        found = False
+        for group in self.groups:
+            items = []
+            for slot in group.slots:
+                p = slot.parameter
+                g = p.grad
+                if g is None:
+                    if p._node is not None:
+                        missing.append(slot.path)
+                    continue
+                items.append((slot, g))
+                found = True
+            work.append((group, items))
+        if not found:
+            raise RuntimeError(
+                f"{type(self).__name__}.step: no parameter has a gradient; call loss.backward() first, with a loss that "
+                "depends on these parameters and was computed outside no_grad"
+            )
+        if missing and not self._reported:
+            self._report(missing)
+        return work
+
+    def _report(self, missing: list[str]) -> None:
+        self._reported = True
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        message = (
+            f"{type(self).__name__}: no gradient reached {shown}; these are left as they are, which is said once. If that "
+            "is meant, use requires_grad_(False)"
+        )
+        frame = user_frame(2)
+        if frame is None:
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        else:
+            warnings.warn_explicit(message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno)
+
+    def _set_rates(self) -> None:
+        for owner in (self, *self.groups):
+            if owner.schedule is not None:
+                vars(owner)["lr"].assign(owner.schedule.at(self._steps, self._epoch))
+
+    def _clip(self, work: list[Work]) -> list[Work]:
+        grads = [g for _, items in work for _, g in items]
+        if "clip_value" in self._limits:
+            grads = clip_value(grads, self._limits["clip_value"])
+        if "clip_norm" in self._limits:
+            grads, _ = clip_norm(grads, self._limits["clip_norm"])
+        flat = iter(grads)
+        return [(group, [(slot, next(flat)) for slot, _ in items]) for group, items in work]
+
+    def _by_ops(self, work: list[Work]) -> None:
+        """Every update through the op: recorded while a trace is active. All is computed before the first write."""
+        self._set_rates()
+        if self._limits:
+            work = self._clip(work)
+        results = []
+        for group, items in work:
+            settings = [group.cell(name) for name in self.settings]
+            for slot, g in items:
+                cells = (slot.parameter, *slot.cells)
+                new = self.update.public(slot.parameter, g, *slot.cells, *settings, **self.attrs)
+                results.append((cells, new if isinstance(new, tuple) else (new,)))
+        steps = self._steps + 1  # type: ignore[operator]
+        for cells, new in results:
+            for cell, value in zip(cells, new, strict=True):
+                cell.assign(value)
+        self._steps.assign(steps)
+
+    def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
+        """Run the kernel on the cells' own arrays."""
+        raise NotImplementedError
+
+    def _narrow(self, slot: Slot, g: Tensor, settings: tuple[float, ...]) -> None:
+        """A float16 parameter goes through the op, which works in float32."""
+        new = self.update.forward(
+            slot.parameter._value, g._value, *[c._value for c in slot.cells], *settings, **self.attrs
+        )
+        for cell, value in zip((slot.parameter, *slot.cells), new if isinstance(new, tuple) else (new,), strict=True):
+            cell.assign(value)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={getattr(self, name):g}" for name in self.settings)
+        count = sum(len(group.slots) for group in self.groups)
+        return f"{type(self).__name__}({count} parameters, {settings})"

@@ -1,0 +1,209 @@
+"""The optimisers, as the slides and the papers define them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tensorgraph.nn.settings import Setting
+from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
+from tensorgraph.ops.updates import adam_update, bias_corrections, momentum_update, rmsprop_update, sgd_update
+from tensorgraph.optim.optimizer import Optimizer, Slot
+
+__all__ = ["SGD", "Adam", "AdamW", "Momentum", "RMSprop"]
+
+
+class SGD(Optimizer):
+    """Gradient descent: ``p -= lr · g``.
+
+    Parameters
+    ----------
+    parameters : Module, iterable of Parameter, or list of dicts
+        See `Optimizer`, also for ``weight_decay``, ``clip_value``, ``clip_norm`` and ``name``.
+    lr : float, Schedule or callable
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> w = tg.Parameter([1.0, 2.0], name="w")
+    >>> optimizer = tg.optim.SGD([w], lr=0.1)
+    >>> optimizer.minimize((w * w).sum())
+    >>> w.numpy().round(6).tolist() == [0.8, 1.6]
+    False
+    >>> [round(x, 6) for x in w.tolist()]
+    [0.8, 1.6]
+    """
+
+    update = sgd_update
+
+    def __init__(self, parameters: Any, lr: Any = 0.01, **options: Any) -> None:
+        super().__init__(parameters, lr, **options)
+
+    def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
+        for slot, g in items:
+            if slot.narrow:
+                self._narrow(slot, g, settings)
+            else:
+                sgd_(slot.parameter.exclusive(), g._value, *settings)
+
+
+class Momentum(Optimizer):
+    """Along the exponentially weighted average of gradients: ``v = beta·v + (1 - beta)·g``, ``p -= lr · v``.
+
+    Parameters
+    ----------
+    parameters : Module, iterable of Parameter, or list of dicts
+        See `Optimizer`, also for ``weight_decay``, ``clip_value``, ``clip_norm`` and ``name``.
+    lr : float, Schedule or callable
+    beta : float
+        Weight of the old average.
+    nesterov : bool
+        Step along ``beta·v + (1 - beta)·g``, with the new v.
+
+    Notes
+    -----
+    PyTorch's ``SGD(momentum=beta)`` has no factor (1 - beta): the same run needs ``lr = (1 - beta) · its lr`` there, that
+    is ``Momentum(parameters, lr=their_lr / (1 - beta), beta=beta)`` here.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> w = tg.Parameter([1.0], name="w")
+    >>> optimizer = tg.optim.Momentum([w], lr=1.0)
+    >>> optimizer.minimize((3 * w).sum())
+    >>> [round(x, 6) for x in w.tolist()]
+    [0.7]
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("lr", "beta", "weight_decay")
+    averages: ClassVar[tuple[str, ...]] = ("v",)
+    update = momentum_update
+    beta = Setting("Weight of the old average.", 0.0, 1.0)
+
+    def __init__(self, parameters: Any, lr: Any = 0.01, beta: float = 0.9, *, nesterov: bool = False, **options: Any) -> None:
+        super().__init__(parameters, lr, beta=beta, **options)
+        self.nesterov = bool(nesterov)
+        self.attrs = {"nesterov": self.nesterov}
+
+    def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
+        lr, beta, decay = settings
+        for slot, g in items:
+            if slot.narrow:
+                self._narrow(slot, g, settings)
+            else:
+                v = slot.cells[0].exclusive()
+                momentum_(slot.parameter.exclusive(), v, g._value, lr, beta, self.nesterov, decay)
+
+
+class RMSprop(Optimizer):
+    """``s = decay·s + (1 - decay)·g²``, ``p -= lr · g / (sqrt(s) + eps)``. (Hinton, Coursera lecture 6e, 2012)
+
+    Parameters
+    ----------
+    parameters : Module, iterable of Parameter, or list of dicts
+        See `Optimizer`, also for ``weight_decay``, ``clip_value``, ``clip_norm`` and ``name``.
+    lr : float, Schedule or callable
+    decay : float
+        Weight of the old average of squares.
+    eps : float
+        Added to the root.
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("lr", "decay", "eps", "weight_decay")
+    averages: ClassVar[tuple[str, ...]] = ("s",)
+    update = rmsprop_update
+    decay = Setting("Weight of the old average of squares.", 0.0, 1.0)
+    eps = Setting("Added to the root.", 0.0)
+
+    def __init__(self, parameters: Any, lr: Any = 0.01, decay: float = 0.99, eps: float = 1e-8, **options: Any) -> None:
+        super().__init__(parameters, lr, decay=decay, eps=eps, **options)
+
+    def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
+        for slot, g in items:
+            if slot.narrow:
+                self._narrow(slot, g, settings)
+            else:
+                rmsprop_(slot.parameter.exclusive(), slot.cells[0].exclusive(), g._value, *settings)
+
+
+class Adam(Optimizer):
+    """Averages of gradients and of their squares, both corrected for their start. (Kingma & Ba 2015, arXiv 1412.6980)
+
+    ``m = beta1·m + (1 - beta1)·g``, ``v = beta2·v + (1 - beta2)·g²``,
+    ``p -= lr · m/(1 - beta1^t) / (sqrt(v/(1 - beta2^t)) + eps)``.
+
+    Parameters
+    ----------
+    parameters : Module, iterable of Parameter, or list of dicts
+        See `Optimizer`, also for ``weight_decay``, ``clip_value``, ``clip_norm`` and ``name``.
+    lr : float, Schedule or callable
+    beta1, beta2 : float
+        Weights of the old averages.
+    eps : float
+        Added to the root.
+
+    Notes
+    -----
+    t counts the steps of each parameter by itself: one that joins later is corrected for its own start.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> w = tg.Parameter([1.0, -1.0], name="w")
+    >>> optimizer = tg.optim.Adam([w], lr=0.1)
+    >>> optimizer.minimize((w * w).sum())
+    >>> [round(x, 6) for x in w.tolist()]
+    [0.9, -0.9]
+    >>> optimizer.lr = 0.01
+    >>> [path for path, _ in optimizer.named_cells()]
+    ['optimizer.steps', 'optimizer.epoch', 'optimizer.lr', 'optimizer.beta1', 'optimizer.beta2', 'optimizer.eps',
+     'optimizer.weight_decay', 'optimizer.m.w', 'optimizer.v.w', 'optimizer.t.w']
+    """
+
+    settings: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "weight_decay")
+    averages: ClassVar[tuple[str, ...]] = ("m", "v")
+    counted: ClassVar[bool] = True
+    decoupled: ClassVar[bool] = False
+    update = adam_update
+    beta1 = Setting("Weight of the old average of gradients.", 0.0, 1.0)
+    beta2 = Setting("Weight of the old average of squares.", 0.0, 1.0)
+    eps = Setting("Added to the root.", 0.0)
+
+    def __init__(
+        self, parameters: Any, lr: Any = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, **options: Any
+    ) -> None:
+        super().__init__(parameters, lr, beta1=beta1, beta2=beta2, eps=eps, **options)
+        self.attrs = {"decoupled": self.decoupled}
+
+    def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
+        lr, beta1, beta2, eps, decay = settings
+        known, c1, c2 = -1, 1.0, 1.0
+        for slot, g in items:
+            if slot.narrow:
+                self._narrow(slot, g, settings)
+                continue
+            m, v, t = slot.cells
+            count = t.exclusive()
+            steps = int(count) + 1
+            if steps != known:
+                c1, c2 = bias_corrections(steps, beta1, beta2)
+                known = steps
+            adam_(
+                slot.parameter.exclusive(), m.exclusive(), v.exclusive(), g._value, lr, beta1, beta2, eps, c1, c2, decay,
+                self.decoupled,
+            )  # fmt: skip
+            count[...] = steps
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: ``p *= 1 - lr · weight_decay`` first. (Loshchilov & Hutter 2019, arXiv 1711.05101)
+
+    Parameters as `Adam`; ``weight_decay`` is 0.01 unless given.
+    """
+
+    decoupled: ClassVar[bool] = True
+
+    def __init__(
+        self, parameters: Any, lr: Any = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
+        weight_decay: float = 0.01, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(parameters, lr, beta1, beta2, eps, weight_decay=weight_decay, **options)
