@@ -43,7 +43,7 @@ def chain(length: int, gradient: bool) -> Prepared:
         value, dx = both(x)
         return {"value": float(value), "dx": digest(dx)} if gradient else {"value": float(value)}
 
-    return Prepared((lambda: both(x)) if gradient else (lambda: make_vjp(function, x)), check)
+    return Prepared((lambda: both(x)) if gradient else (lambda: make_vjp(function)(x)), check)
 
 
 def step(size: str) -> Prepared:

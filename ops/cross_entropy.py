@@ -74,11 +74,13 @@ def _forward(
     logits: Any, target: Any, weight: Any, *, axis: int = -1, ignore_index: int | None = None,
     label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "zero",
 ) -> Any:  # fmt: skip
-    _infer(
-        Aval(logits.shape, logits.dtype), Aval(target.shape, target.dtype),
-        None if weight is None else Aval(weight.shape, weight.dtype), axis=axis, ignore_index=ignore_index,
-        label_smoothing=label_smoothing, reduction=reduction, empty=empty,
-    )  # fmt: skip
+    plain = axis == -1 and weight is None and label_smoothing == 0 and reduction == "mean" and empty == "zero"
+    if not (plain and target.dtype.kind == "i" and logits.ndim and target.shape == logits.shape[:-1]):
+        _infer(
+            Aval(logits.shape, logits.dtype), Aval(target.shape, target.dtype),
+            None if weight is None else Aval(weight.shape, weight.dtype), axis=axis, ignore_index=ignore_index,
+            label_smoothing=label_smoothing, reduction=reduction, empty=empty,
+        )  # fmt: skip
     loss, lse, divisor = kernels.cross_entropy_forward(
         as_float(logits), target, weight, axis, ignore_index, label_smoothing, reduction, empty
     )

@@ -256,31 +256,29 @@ clip_norm = op(
 # running averages of batch norm ------------------------------------------------------------------------------------
 
 
-def _finite(a: Any) -> bool:
-    # a sum of finite numbers may overflow, so only a finite sum decides at once
-    return math.isfinite(np.add.reduce(a)) or bool(np.isfinite(a).all())
+def _finite(mu: Any, sigma2: Any) -> bool:
+    # one product sees every NaN and infinity, as 0 times infinity is NaN; finite numbers may overflow, so only a finite
+    # result decides at once
+    return math.isfinite(np.dot(mu, sigma2)) or bool(np.isfinite(mu).all() and np.isfinite(sigma2).all())
 
 
 def _running_average(
     mean: Any, var: Any, weight: Any, count: Any, mu: Any, sigma2: Any, decay: Any, *, size: int, unbiased: bool = False
 ) -> Any:
-    with np.errstate(all="ignore"):
-        finite = _finite(mu) and _finite(sigma2)
-    if not finite:
+    if not _finite(mu, sigma2):
         _warn_not_finite()
         return mean.copy(), var.copy(), weight.copy(), count.copy()
+    if mu.dtype != mean.dtype:
+        mu, sigma2 = mu.astype(mean.dtype), sigma2.astype(mean.dtype)
     d, w = float(decay), float(weight)
     total = 1.0 - d * (1.0 - w)
     keep, take = d * w / total, (1.0 - d) / total
     batch_var = take * (size / max(size - 1, 1)) if unbiased else take
-    kind = mean.dtype.type
     # never old + take (new - old): it loses a first variance that is small beside the initial 1
-    mean1 = kind(keep) * mean + kind(take) * mu
-    var1 = kind(keep) * var + kind(batch_var) * sigma2
-    return (
-        mean1.astype(mean.dtype, copy=False), var1.astype(var.dtype, copy=False),
-        np.asarray(total, weight.dtype), np.asarray(int(count) + 1, count.dtype),
-    )  # fmt: skip
+    mean1, var1 = keep * mean, keep * var
+    mean1 += take * mu
+    var1 += batch_var * sigma2
+    return mean1, var1, np.array(total, weight.dtype), np.array(int(count) + 1, count.dtype)
 
 
 def _warn_not_finite() -> None:

@@ -105,7 +105,7 @@ class Aval:
 
     def __init__(self, shape: Sequence[int], dtype: Any) -> None:
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
-        object.__setattr__(self, "dtype", dtype if type(dtype) is np.dtype else canonical_dtype(dtype))
+        object.__setattr__(self, "dtype", dtype if isinstance(dtype, np.dtype) else canonical_dtype(dtype))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an Aval is immutable")

@@ -188,8 +188,9 @@ def fused_op(
         [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY) for p in params]
     )
     declared = op(
-        signature, forward, fused, vjp=rule_body, residuals=residuals, reference=reference, **fields
-    )
+        signature, forward, fused, vjp=rule_body, residuals=residuals, reference=reference,
+        backward=backward, **fields,
+    )  # fmt: skip
     outer.append(declared)
     outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule))
     return declared

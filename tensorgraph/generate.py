@@ -18,7 +18,7 @@ from tensorgraph.aval import Aval
 from tensorgraph.calling import F64, bind, call, composed, float_result, short_error
 from tensorgraph.cells import Parameter
 from tensorgraph.op import REQUIRED, Op, elementwise, rule_names
-from tensorgraph.tape import INTERNAL, Node, getframe, next_number
+from tensorgraph.tape import INTERNAL, Node, Projection, getframe, next_number
 from tensorgraph.tensor import Tensor, new
 
 __all__ = ["attach", "make_apply", "make_public", "make_pull"]
@@ -59,106 +59,148 @@ def make_apply(declared: Op) -> Callable[..., Any]:
 
 
 def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
-    """Generate the function that users call."""
+    """Generate the function that users call: the short path, with a way out to the general one."""
     sig = declared.signature
-    if sig.lists or sig.optional or len(sig.inputs) == 0 or not declared.single or declared.joint is not None \
-            or declared.residuals or len(sig.inputs) > 2 or declared.check is not None or declared.dtype == "cast":
+    if sig.lists or sig.variadic or not sig.inputs or declared.dtype == "cast":
         return _general_public(declared)
+    fused = declared.reference is not None
     names = sig.inputs
-    pointwise = declared.kind is elementwise
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
-        "_forward": declared.forward, "_ndarray": ndarray, "_asarray": np.asarray, "_new": new, "_Node": Node,
-        "_number": next_number, "_frame": getframe, "_internal": INTERNAL, "_F64": F64,
-        "_float_result": float_result, "_error": short_error, "_literal": LITERAL,
+        "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray, "_new": new,
+        "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe, "_internal": INTERNAL,
+        "_F64": F64, "_float_result": float_result, "_error": short_error, "_literal": LITERAL, "_none": {},
+        "_last": [None], "_aval": _aval_or_scalar, "__package__": "tensorgraph",
     }  # fmt: skip
-    params = list(names[::-1] if reflected else names)
+    params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
+    required = [a for a, default in sig.attrs.items() if default is REQUIRED]
     for attr, default in sig.attrs.items():
-        if default is REQUIRED:
-            params.append(attr)
-        else:
-            scope[f"_default_{attr}"] = default
-            params.append(f"{attr}=_default_{attr}")
-    attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
+        scope[f"_default_{attr}"] = default
+    optional = [f"{a}=_default_{a}" for a in sig.attrs if a not in required]
+    if sig.optional and required:
+        return _general_public(declared)
+    params += required + optional
     passed = "".join(f", {a}={a}" for a in sig.attrs)
-    fallback = f"return _call(_op, ({', '.join(names)},), {{{attrs}}})"
+    attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
+    inputs = f"({', '.join(names)},)"
     guard = "".join(f" or type({a}) not in _literal" for a in sig.attrs)
+    if fused:
+        from tensorgraph import jit
+
+        scope["_general"], scope["_available"] = _general_public(declared), jit.available
+        params.append("impl=None")
+        guard += " or impl is not None or m.implementation != 'fused' or not _available()"
+        fallback = f"return _general({', '.join(names)}{passed}, impl=impl)"
+    else:
+        fallback = f"return _call(_op, {inputs}, {{{attrs}}})"
     body = ["m = _mode()", f"if not m.plain{guard}: {fallback}"]
+    body += _unwrap(declared, fallback)
+    values = ", ".join(f"v{i}" for i in range(len(names)))
+    body += ["try:"]
+    if declared.check is not None:
+        body += [f"    _check({values}{passed})"]
+    body += [f"    out = _forward({values}{passed})", f"except Exception as e: _error(_op, {inputs}, {{{attrs}}}, e)"]
+    body += _outputs(declared, values)
+    if declared.differentiable:
+        body += _record(declared, attrs)
+    results = [f"t{j}" for j in range(len(sig.outputs))]
+    body += [f"return {results[0] if declared.single else '(' + ', '.join(results) + ',)'}"]
+    source = f"def {_safe(sig.name)}({', '.join(params)}):\n" + "\n".join("    " + line for line in body)
+    exec(compile(source, f"<tensorgraph op {sig.name}>", "exec"), scope)
+    return dress(scope[_safe(sig.name)], declared)
+
+
+def _unwrap(declared: Op, fallback: str) -> list[str]:
+    """Each input's array and node: ``v0, p0, ...``."""
+    names = declared.inputs
+    body = []
     for i, n in enumerate(names):
         body += [f"t = type({n})", "if t is _Tensor or t is _Parameter:", f"    v{i} = {n}._value; p{i} = {n}._node"]
-        if pointwise and len(names) == 2:
-            other = "t is float or t is int"
-            guard = f" and type({names[1]}) is _Tensor" if i == 0 else " and type(v0) is _ndarray"
-            body += [f"elif ({other}){guard}:", f"    v{i} = {n}; p{i} = None"]
+        if declared.kind is elementwise and len(names) > 1:  # a weak scalar beside a tensor
+            if i > 0:
+                body += ["elif (t is float or t is int) and type(v0) is _ndarray:", f"    v{i} = {n}; p{i} = None"]
+            elif len(names) == 2:
+                other = f"type({names[1]}) is _Tensor"
+                body += [f"elif (t is float or t is int) and {other}:", f"    v{i} = {n}; p{i} = None"]
+        if n in declared.signature.optional:
+            body += [f"elif {n} is None: v{i} = p{i} = None"]
         body += [f"else: {fallback}"]
-    values = ", ".join(f"v{i}" for i in range(len(names)))
-    dtype = "out.dtype"
-    body += [
-        f"try: out = _forward({values}{passed})",
-        f"except Exception as e: _error(_op, ({', '.join(names)},), {{{attrs}}}, e)",
-        "if type(out) is not _ndarray: out = _asarray(out)",
+    return body
+
+
+def _outputs(declared: Op, values: str) -> list[str]:
+    """Arrays ``o0, ...``, residuals ``r0, ...`` and tensors ``t0, ...``."""
+    outs = [f"o{j}" for j in range(len(declared.outputs))]
+    rest = [f"r{k}" for k in range(len(declared.residuals))]
+    body = [f"{', '.join(outs + rest)} = out"]
+    for o in outs:
+        body += [f"if type({o}) is not _ndarray: {o} = _asarray({o})"]
+    if declared.kind is elementwise and declared.dtype != "bool":
+        body += ["d = o0.dtype", f"if d is _F64: o0 = _float_result(_op, o0, [{values}], None); d = o0.dtype"]
+    for j, o in enumerate(outs):
+        body += [f"t{j} = _new(_Tensor)", f"t{j}._value = {o}"]
+        if not declared.differentiable:
+            body += [f"t{j}._node = None"]
+    return body
+
+
+def _record(declared: Op, attrs: str) -> list[str]:
+    """Put a node on the tape where an input has one, and connect the outputs."""
+    sig, names = declared.signature, declared.inputs
+    joint = declared.joint
+    live = [i for i, n in enumerate(names) if joint is not None or declared.rules[n] is not None]
+    places = {n: f"v{i}" for i, n in enumerate(names)}
+    places |= {n: f"o{j}" for j, n in enumerate(sig.outputs)} | {n: f"r{k}" for k, n in enumerate(declared.residuals)}
+    places |= {f"{n}_aval": f"_aval(v{i})" for i, n in enumerate(names)}
+    entries = []
+    for name in declared.calls["saves"]:
+        needing = live
+        if joint is None:
+            rules = {i: declared.rules[names[i]] for i in live}
+            needing = [i for i, rule in rules.items() if rule is not None and name in rule_names(declared, rule)]
+        wanted = " or ".join(f"p{i} is not None" for i in needing)
+        entries.append(places[name] if len(needing) == len(live) else f"({places[name]} if {wanted} else None)")
+    test = " or ".join(f"p{i} is not None" for i in live)
+    # ufuncs give floats for floats; others may be asked for integers, which have no gradient
+    floating = "" if isinstance(declared.forward, np.ufunc) or not declared.single else " and o0.dtype.kind == 'f'"
+    parents = ", ".join(f"p{i}" if i in live else "None" for i in range(len(names)))
+    pointwise = declared.kind is elementwise
+    body = [
+        f"if m.grad and ({test}){floating}:",
+        "    n = _Node()",
+        "    n.op = _op",
+        f"    n.parents = ({parents},)",
+        f"    n.saved = ({', '.join(entries)}{',' if entries else ''})",
+        f"    n.attrs = {{{attrs}}}" if attrs else "    n.attrs = _none",
+        "    n.number = _number()",
+        "    n.scope = m.scope",
+        "    f = _frame(1)",
+        "    c = f.f_code",
+        "    if c is not _last[0]:",  # a loop calls from the same code again: known to be the user's
+        "        while f is not None and f.f_globals.get('__package__') in _internal: f = f.f_back",
+        "        if f is None: c = None",
+        "        elif c is f.f_code: _last[0] = c",
+        "        else: c = f.f_code",
+        "    n.code = c",
+        "    n.lasti = f.f_lasti if c is not None else -1",
     ]
-    if pointwise and declared.dtype != "bool":
-        body += ["d = out.dtype", f"if d is _F64: out = _float_result(_op, out, [{values}], None); d = out.dtype"]
-        dtype = "d"
-    one_to_one = pointwise and len(names) == 1  # the output has its input's shape
-    body += ["r = _new(_Tensor)", "r._value = out"]
-    if declared.differentiable:
-        live = [i for i, n in enumerate(names) if declared.rules[n] is not None]
-        test = " or ".join(f"p{i} is not None" for i in live)
-        saves = declared.calls["saves"]
-        entries = []
-        for name in saves:
-            needing = [i for i in live if name in rule_names(declared, declared.rules[names[i]])]  # type: ignore[arg-type]
-            if name in names:
-                value = f"v{names.index(name)}"
-            elif name in sig.outputs:
-                value = "out"
-            else:
-                of = names.index(name[: -len("_aval")])
-                scope["_aval"] = _aval_or_scalar
-                value = f"_aval(v{of})"
-            if len(needing) == len(live):
-                entries.append(value)
-            else:
-                entries.append(f"({value} if {' or '.join(f'p{i} is not None' for i in needing)} else None)")
-        # ufuncs give floats for floats; others may be asked for integers, which have no gradient
-        floating = "" if isinstance(declared.forward, np.ufunc) else " and out.dtype.kind == 'f'"
-        parents = ", ".join(f"p{i}" if i in live else "None" for i in range(len(names)))
-        body += [
-            f"if m.grad and ({test}){floating}:" if len(live) > 1 else f"if {test} and m.grad{floating}:",
-            "    n = _Node()",
-            "    n.op = _op",
-            f"    n.parents = ({parents},)",
-            f"    n.saved = ({', '.join(entries)}{',' if entries else ''})",
-            f"    n.attrs = {{{attrs}}}" if attrs else "    n.attrs = _none",
-            "    n.number = _number()",
-            "    n.shape = p0.shape" if one_to_one else "    n.shape = out.shape",
-            f"    n.dtype = {dtype}",
-            "    n.scope = m.scope",
-            "    f = _frame(1)",
-            "    c = f.f_code",
-            "    if c is not _last[0]:",  # a loop calls from the same code again: known to be the user's
-            "        while f is not None and f.f_globals.get('__package__') in _internal: f = f.f_back",
-            "        if f is None: c = None",
-            "        elif c is f.f_code: _last[0] = c",
-            "        else: c = f.f_code",
-            "    n.code = c",
-            "    n.lasti = f.f_lasti if c is not None else -1",
-            "    r._node = n",
-            "else: r._node = None",
-        ]
-        scope["_none"] = {}
-        scope["_last"] = [None]
-    else:
-        body += ["r._node = None"]
-    body += ["return r"]
-    source = f"def {_safe(sig.name)}({', '.join(params)}):\n" + "\n".join("    " + line for line in body)
-    code = compile(source, f"<tensorgraph op {sig.name}>", "exec")
-    scope["__package__"] = "tensorgraph"
-    exec(code, scope)
-    function = scope[_safe(sig.name)]
-    return dress(function, declared)
+    if declared.single:
+        same = pointwise and len(names) == 1  # the output has its input's shape
+        body += ["    n.shape = p0.shape" if same else "    n.shape = o0.shape"]
+        body += ["    n.dtype = d" if pointwise and declared.dtype != "bool" else "    n.dtype = o0.dtype"]
+        body += ["    t0._node = n", "else: t0._node = None"]
+        return body
+    outs = range(len(sig.outputs))
+    body += [f"    n.shape = ({', '.join(f'o{j}.shape' for j in outs)},)"]
+    body += [f"    n.dtype = ({', '.join(f'o{j}.dtype' for j in outs)},)"]
+    body += [f"    t{j}._node = _project(n, {j})" for j in outs]
+    body += [f"else: {' = '.join(f't{j}._node' for j in outs)} = None"]
+    return body
+
+
+def project(node: Node, index: int) -> Projection | None:
+    """The place of one output of several on the tape, where it can have a gradient."""
+    return Projection(node, index) if node.dtype[index].kind == "f" else None
 
 
 def _safe(name: str) -> str:
@@ -221,6 +263,8 @@ def make_pull(declared: Op) -> Callable[..., None]:
     """Generate the gradient of one node on plain arrays: one call a wanted input, into the table."""
     from tensorgraph.backward import accumulate, fit, freed, pull_joint
 
+    if declared.backward is not None:
+        return _make_fused_pull(declared)
     if declared.joint is not None or declared.signature.lists or not declared.single:
         return lambda node, g, table, needed: pull_joint(node, g, table, needed)
     sig = declared.signature
@@ -251,14 +295,48 @@ def make_pull(declared: Op) -> Callable[..., None]:
             "if p is not None and (needed is None or p in needed):",
             f"    c = _rule{i}({', '.join(arguments)})",
             f"    if type(c) is not _ndarray or {differs}c.dtype is not p.dtype: c = _fit(c, p)",
-            "    if p in table:",
-            "        if p in table.owned: q = table[p]; _add(q, c, q)",
-            "        else: _accumulate(table, p, c)",
-            "    else: table[p] = c",
+            *_DEPOSIT,
         ]
     source = "def pull(node, g, table, needed):\n" + "\n".join("    " + line for line in body)
     exec(compile(source, f"<tensorgraph vjp {sig.name}>", "exec"), scope)
     return scope["pull"]  # type: ignore[no-any-return]
+
+
+_DEPOSIT = (
+    "    if p in table:",
+    "        if p in table.owned: q = table[p]; _add(q, c, q)",
+    "        else: _accumulate(table, p, c)",
+    "    else: table[p] = c",
+)
+
+
+def _make_fused_pull(declared: Op) -> Callable[..., None]:
+    """Generate the gradient of a fused op on plain arrays: one call of its backward kernel."""
+    from tensorgraph.backward import accumulate, fit, freed
+
+    sig = declared.signature
+    inputs = range(len(sig.inputs))
+    place = {name: f"s[{k}]" for k, name in enumerate(declared.calls["saves"])}
+    kept = ", ".join(place[n] for n in (*sig.inputs, *sig.outputs, *declared.residuals))
+    several = ", ".join(f"None if type(g[{j}]) is float else g[{j}]" for j in range(len(sig.outputs)))
+    attrs = "".join(f", {a}=at[{a!r}]" for a in sig.attrs)
+    body = ["s = node.saved", "if s is None: _freed(node)", "at = node.attrs"]
+    body += [f"{', '.join(f'p{i}' for i in inputs)}, = node.parents"]
+    body += [f"w{i} = p{i} is not None and (needed is None or p{i} in needed)" for i in inputs]
+    cotangents = "g" if declared.single else several
+    body += [f"grads = _backward(({', '.join(f'w{i}' for i in inputs)},), {cotangents}, {kept}{attrs})"]
+    for i in inputs:
+        body += [f"if w{i} and grads[{i}] is not None:", f"    p = p{i}; c = grads[{i}]"]
+        body += ["    if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)"]
+        body += _DEPOSIT
+    scope: dict[str, Any] = {
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
+        "_backward": declared.backward,
+    }  # fmt: skip
+    source = "def pull(node, g, table, needed):\n" + "\n".join("    " + line for line in body)
+    exec(compile(source, f"<tensorgraph vjp {sig.name}>", "exec"), scope)
+    pull: Callable[..., None] = scope["pull"]
+    return pull
 
 
 OPERATORS = {

@@ -139,6 +139,8 @@ class Op:
         How the output's dtype follows: ``"promote"``, ``"float"``, ``"bool"``, ``"int"``, ``"same"``.
     reference : callable or None
         For fused ops: the same function composed of other ops.
+    backward : callable or None
+        For fused ops: the backward kernel.
     """
 
     signature: Signature
@@ -154,6 +156,7 @@ class Op:
     infer_rule: Callable[..., Any] | None = None
     check: Callable[..., None] | None = None
     reference: Callable[..., Any] | None = None
+    backward: Callable[..., Any] | None = None
     domain: Any = None
     kinks: tuple[float, ...] = ()
     linear: bool = False

@@ -40,6 +40,7 @@ FLOORS: list[set[str]] = [
     {"testing"},
     {"nn", "optim", "data", "train", "tune", "dist"},
     {"viz"},
+    {"demo"},
     {"cli"},
     {"__init__"},
 ]
@@ -55,6 +56,7 @@ LATE: dict[tuple[str, str], str] = {
     ("declare", "second_order"): "a derivative of a fused op's derivative is that of its reference",
     ("viz", "__init__"): "a picture of a function or a tensor needs its graph first, by the public way",
     ("graph", "viz"): "Graph.draw and the picture in a notebook",
+    ("demo", "viz"): "the demonstration's pictures of its network",
 }
 
 # Who may use a package that is not a core dependency loaded at once, and then inside functions only.
@@ -63,10 +65,11 @@ LATE_PACKAGES: dict[str, set[str]] = {
     "llvmlite": {"jit"},
     "graphviz": {"viz"},
     "graphviz_pure": {"viz"},
-    "rich": {"train", "cli"},
+    "rich": {"train", "demo", "cli"},
     "matplotlib": {"train", "cli"},
     "safetensors": {"files"},
     "sklearn": {"cli", "data"},
+    "threadpoolctl": {"demo"},
     "IPython": {"viz"},
 }
 # Loaded with `import tensorgraph`; jit.py is the one place that may bind Numba's names, when it is opened.

@@ -55,52 +55,52 @@ def _through(g: Any, h: Any, a: Any, b: Any, plain: bool, zero: Any) -> Any:
 @helper
 def _merge(work: Any, rows: int, mean: Any, square: Any) -> None:
     """Merge the moments of all blocks of rows."""
-    mean[:] = work[0]
-    square[:] = work[1]
+    for j in range(mean.size):
+        mean[j] = work[0, j]
+        square[j] = work[1, j]
     n = float(min(BLOCK, rows))
     for k in range(1, work.shape[0] // 2):
         more = float(min(BLOCK, rows - k * BLOCK))
         share, cross = more / (n + more), n * more / (n + more)
-        means, squares = work[2 * k], work[2 * k + 1]
         for j in range(mean.size):
-            delta = means[j] - mean[j]
+            delta = work[2 * k, j] - mean[j]
             mean[j] += delta * share
-            square[j] += squares[j] + delta * delta * cross
+            square[j] += work[2 * k + 1, j] + delta * delta * cross
         n += more
 
 
 @helper
-def _moments(x: Any, mean: Any, square: Any, lo: int, hi: int) -> None:
-    """Mean of x - x[0], and sum of squares about the mean, of rows `lo` to `hi`."""
-    shift = x[0]
+def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
+    """Mean of x - x[0], and sum of squares about the mean, of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`."""
+    channels = x.shape[1]
     eighth = x.dtype.type(0.125)
-    mean[:] = 0.0
-    square[:] = 0.0
+    for j in range(channels):
+        work[i, j] = 0.0
+        work[i + 1, j] = 0.0
     n = 0.0
     r = lo
+    # more than eight rows at once would fall out of the first cache where a row's length is a power of two
     while r + 8 <= hi:
-        x0, x1, x2, x3, x4, x5, x6, x7 = x[r], x[r + 1], x[r + 2], x[r + 3], x[r + 4], x[r + 5], x[r + 6], x[r + 7]
         share, cross = 8.0 / (n + 8.0), n * 8.0 / (n + 8.0)
-        for j in range(mean.size):
-            s = shift[j]
-            d0, d1, d2, d3 = x0[j] - s, x1[j] - s, x2[j] - s, x3[j] - s
-            d4, d5, d6, d7 = x4[j] - s, x5[j] - s, x6[j] - s, x7[j] - s
+        for j in range(channels):
+            s = x[0, j]
+            d0, d1, d2, d3 = x[r, j] - s, x[r + 1, j] - s, x[r + 2, j] - s, x[r + 3, j] - s
+            d4, d5, d6, d7 = x[r + 4, j] - s, x[r + 5, j] - s, x[r + 6, j] - s, x[r + 7, j] - s
             m = (((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))) * eighth
             d0, d1, d2, d3 = d0 - m, d1 - m, d2 - m, d3 - m
             d4, d5, d6, d7 = d4 - m, d5 - m, d6 - m, d7 - m
             q = ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
-            delta = np.float64(m) - mean[j]
-            mean[j] += delta * share
-            square[j] += np.float64(q) + delta * delta * cross
+            delta = np.float64(m) - work[i, j]
+            work[i, j] += delta * share
+            work[i + 1, j] += np.float64(q) + delta * delta * cross
         n += 8.0
         r += 8
     while r < hi:
-        row = x[r]
         share, cross = 1.0 / (n + 1.0), n / (n + 1.0)
-        for j in range(mean.size):
-            delta = np.float64(row[j] - shift[j]) - mean[j]
-            mean[j] += delta * share
-            square[j] += delta * delta * cross
+        for j in range(channels):
+            delta = np.float64(x[r, j] - x[0, j]) - work[i, j]
+            work[i, j] += delta * share
+            work[i + 1, j] += delta * delta * cross
         n += 1.0
         r += 1
 
@@ -127,13 +127,13 @@ def _forward(
     if stage & 1:
         for start in range(lo, hi, BLOCK):
             i = 2 * (start // BLOCK)
-            _moments(x, work[i], work[i + 1], start, min(start + BLOCK, hi))
+            _moments(x, work, i, start, min(start + BLOCK, hi))
     if stage & 2:
         one = x.dtype.type
         mean, square = np.empty(channels), np.empty(channels)
         _merge(work, x.shape[0], mean, square)
         m = np.float64(x.shape[0])
-        s, o, a = x[0], np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        o, a = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for j in range(channels):
             # a channel with a value that is no number, or infinite, has no mean and no variance
             v = one(square[j] / m) if np.isfinite(mean[j]) else one(np.nan)
@@ -142,25 +142,22 @@ def _forward(
             if k == 0:
                 var[j] = v
                 offset[j] = mean[j]
-                mu[j] = one(np.float64(s[j]) + mean[j]) if v == v else v
+                mu[j] = one(np.float64(x[0, j]) + mean[j]) if v == v else v
         low = one(floor)
         # from the last row, which is still in the cache, and four at a time: the channels' numbers are loaded once
         r = hi
         while r - 4 >= lo:
             r -= 4
-            x0, x1, x2, x3 = x[r], x[r + 1], x[r + 2], x[r + 3]
-            y0, y1, y2, y3 = y[r], y[r + 1], y[r + 2], y[r + 3]
             for j in range(channels):
-                t, u, c, b = s[j], o[j], a[j], beta[j]
-                y0[j] = _value((x0[j] - t) - u, c, b, low)
-                y1[j] = _value((x1[j] - t) - u, c, b, low)
-                y2[j] = _value((x2[j] - t) - u, c, b, low)
-                y3[j] = _value((x3[j] - t) - u, c, b, low)
+                t, u, c, b = x[0, j], o[j], a[j], beta[j]
+                y[r, j] = _value((x[r, j] - t) - u, c, b, low)
+                y[r + 1, j] = _value((x[r + 1, j] - t) - u, c, b, low)
+                y[r + 2, j] = _value((x[r + 2, j] - t) - u, c, b, low)
+                y[r + 3, j] = _value((x[r + 3, j] - t) - u, c, b, low)
         while r > lo:
             r -= 1
-            row, out = x[r], y[r]
             for j in range(channels):
-                out[j] = _value((row[j] - s[j]) - o[j], a[j], beta[j], low)
+                y[r, j] = _value((x[r, j] - x[0, j]) - o[j], a[j], beta[j], low)
 
 
 @kernel(apart=True)
@@ -197,37 +194,34 @@ def _backward(
     if stage & 1:
         for start in range(lo, hi, BLOCK):
             i = 2 * (start // BLOCK)
-            first, second = work[i], work[i + 1]
-            first[:] = 0.0
-            second[:] = 0.0
+            for j in range(channels):
+                work[i, j] = 0.0
+                work[i + 1, j] = 0.0
             stop = min(start + BLOCK, hi)
             r = start
             while r + 4 <= stop:
-                x0, x1, x2, x3 = x[r], x[r + 1], x[r + 2], x[r + 3]
-                g0, g1, g2, g3 = g[r], g[r + 1], g[r + 2], g[r + 3]
                 for j in range(channels):
                     s, t, c, b = shift[j], o[j], a[j], beta[j]
-                    h0, h1, h2, h3 = (x0[j] - s) - t, (x1[j] - s) - t, (x2[j] - s) - t, (x3[j] - s) - t
-                    f0, f1 = _through(g0[j], h0, c, b, plain, zero), _through(g1[j], h1, c, b, plain, zero)
-                    f2, f3 = _through(g2[j], h2, c, b, plain, zero), _through(g3[j], h3, c, b, plain, zero)
-                    first[j] += np.float64((f0 + f1) + (f2 + f3))
-                    second[j] += np.float64((f0 * h0 + f1 * h1) + (f2 * h2 + f3 * h3))
+                    h0, h1 = (x[r, j] - s) - t, (x[r + 1, j] - s) - t
+                    h2, h3 = (x[r + 2, j] - s) - t, (x[r + 3, j] - s) - t
+                    f0, f1 = _through(g[r, j], h0, c, b, plain, zero), _through(g[r + 1, j], h1, c, b, plain, zero)
+                    f2, f3 = _through(g[r + 2, j], h2, c, b, plain, zero), _through(g[r + 3, j], h3, c, b, plain, zero)
+                    work[i, j] += np.float64((f0 + f1) + (f2 + f3))
+                    work[i + 1, j] += np.float64((f0 * h0 + f1 * h1) + (f2 * h2 + f3 * h3))
                 r += 4
             while r < stop:
-                row, cotangent = x[r], g[r]
                 for j in range(channels):
-                    h = (row[j] - shift[j]) - o[j]
-                    f = _through(cotangent[j], h, a[j], beta[j], plain, zero)
-                    first[j] += np.float64(f)
-                    second[j] += np.float64(f) * np.float64(h)
+                    h = (x[r, j] - shift[j]) - o[j]
+                    f = _through(g[r, j], h, a[j], beta[j], plain, zero)
+                    work[i, j] += np.float64(f)
+                    work[i + 1, j] += np.float64(f) * np.float64(h)
                 r += 1
     if stage & 2:
         total, product = np.zeros(channels), np.zeros(channels)
         for i in range(0, work.shape[0], 2):
-            first, second = work[i], work[i + 1]
             for j in range(channels):
-                total[j] += first[j]
-                product[j] += second[j]
+                total[j] += work[i, j]
+                product[j] += work[i + 1, j]
         center, slope, level = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for j in range(channels):
             # h was taken with the offset rounded to x's dtype
@@ -242,26 +236,22 @@ def _backward(
         r = hi
         while r - 4 >= lo:
             r -= 4
-            x0, x1, x2, x3 = x[r], x[r + 1], x[r + 2], x[r + 3]
-            g0, g1, g2, g3 = g[r], g[r + 1], g[r + 2], g[r + 3]
-            y0, y1, y2, y3 = dx[r], dx[r + 1], dx[r + 2], dx[r + 3]
             for j in range(channels):
                 s, t, c, b = shift[j], o[j], a[j], beta[j]
-                h0, h1, h2, h3 = (x0[j] - s) - t, (x1[j] - s) - t, (x2[j] - s) - t, (x3[j] - s) - t
-                f0, f1 = _through(g0[j], h0, c, b, plain, zero), _through(g1[j], h1, c, b, plain, zero)
-                f2, f3 = _through(g2[j], h2, c, b, plain, zero), _through(g3[j], h3, c, b, plain, zero)
+                h0, h1, h2, h3 = (x[r, j] - s) - t, (x[r + 1, j] - s) - t, (x[r + 2, j] - s) - t, (x[r + 3, j] - s) - t
+                f0, f1 = _through(g[r, j], h0, c, b, plain, zero), _through(g[r + 1, j], h1, c, b, plain, zero)
+                f2, f3 = _through(g[r + 2, j], h2, c, b, plain, zero), _through(g[r + 3, j], h3, c, b, plain, zero)
                 p, q, z = center[j], slope[j], level[j]
-                y0[j] = ((f0 - p) * c + h0 * q) + z
-                y1[j] = ((f1 - p) * c + h1 * q) + z
-                y2[j] = ((f2 - p) * c + h2 * q) + z
-                y3[j] = ((f3 - p) * c + h3 * q) + z
+                dx[r, j] = ((f0 - p) * c + h0 * q) + z
+                dx[r + 1, j] = ((f1 - p) * c + h1 * q) + z
+                dx[r + 2, j] = ((f2 - p) * c + h2 * q) + z
+                dx[r + 3, j] = ((f3 - p) * c + h3 * q) + z
         while r > lo:
             r -= 1
-            row, cotangent, out = x[r], g[r], dx[r]
             for j in range(channels):
-                h = (row[j] - shift[j]) - o[j]
-                f = _through(cotangent[j], h, a[j], beta[j], plain, zero)
-                out[j] = ((f - center[j]) * a[j] + h * slope[j]) + level[j]
+                h = (x[r, j] - shift[j]) - o[j]
+                f = _through(g[r, j], h, a[j], beta[j], plain, zero)
+                dx[r, j] = ((f - center[j]) * a[j] + h * slope[j]) + level[j]
 
 
 def batch_norm_forward(

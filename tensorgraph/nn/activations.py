@@ -49,6 +49,9 @@ class LeakyReLU(Module):
     def forward(self, x: Any) -> Tensor:
         return leaky_relu.public(x, slope=self.slope)  # type: ignore[no-any-return]
 
+    def config(self) -> dict[str, Any]:
+        return {"slope": self.slope}
+
     def extra_repr(self) -> str:
         return f"slope={self.slope:g}"
 
@@ -61,6 +64,9 @@ class _Rowwise(Module):
 
     def forward(self, x: Any) -> Tensor:
         return self.op.public(x, axis=self.axis)  # type: ignore[no-any-return]
+
+    def config(self) -> dict[str, Any]:
+        return {"axis": self.axis}
 
     def extra_repr(self) -> str:
         return "" if self.axis == -1 else f"axis={self.axis}"

@@ -141,5 +141,8 @@ class Flatten(Module):
             size *= n
         return reshape.public(x, shape=(*shape[: self.keep], size))  # type: ignore[no-any-return]
 
+    def config(self) -> dict[str, Any]:
+        return {"keep": self.keep}
+
     def extra_repr(self) -> str:
         return "" if self.keep == 1 else f"keep={self.keep}"

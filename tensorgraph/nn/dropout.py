@@ -61,5 +61,8 @@ class Dropout(Module):
         self.state.assign(state)
         return where.public(u >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)  # type: ignore[no-any-return]
 
+    def config(self) -> dict[str, Any]:
+        return {"rate": self.rate}
+
     def extra_repr(self) -> str:
         return f"{self.rate:g}"

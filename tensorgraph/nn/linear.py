@@ -89,5 +89,10 @@ class Linear(Module):
         bias = self.bias
         return y if bias is None else y + bias  # type: ignore[no-any-return]
 
+    def config(self) -> dict[str, Any]:
+        return dict(
+            inputs=self.inputs, outputs=self.outputs, bias=self.bias is not None, dtype=self.weight.dtype.name
+        )  # fmt: skip
+
     def extra_repr(self) -> str:
         return f"{self.inputs}, {self.outputs}" + ("" if self.bias is not None else ", bias=False")

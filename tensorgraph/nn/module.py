@@ -363,6 +363,19 @@ class Module:
         self.__dict__.update(state)
         self.modules()
 
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON values: ``type(layer)(**layer.config())`` has the same architecture.
+
+        Layers define it; a module whose constructor takes nothing needs no definition of its own.
+        """
+        parameters = list(inspect.signature(type(self)).parameters.values())
+        if any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+            raise NotImplementedError(
+                f"{type(self).__name__} does not say how it was made; define config(self), a dict of its constructor's "
+                "arguments as JSON values"
+            )
+        return {}
+
     # looking ------------------------------------------------------------------------------------------------------
 
     def summary(self, *examples: Any) -> Any:

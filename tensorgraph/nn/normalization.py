@@ -20,7 +20,7 @@ from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.batch_norm import batch_norm
 from tensorgraph.ops.shape import astype, reshape
 from tensorgraph.ops.updates import running_average
-from tensorgraph.tensor import Tensor, tensor
+from tensorgraph.tensor import Tensor, tensor, wrap
 
 __all__ = ["PRESETS", "BatchNorm"]
 
@@ -193,6 +193,10 @@ class BatchNorm(Module):
         if kind.kind != "f":
             self._misfit(x)
         wide = np.promote_types(kind, np.float32).name
+        mode = current()
+        parts = (x, self.gamma, self.beta)
+        if mode.plain and not (mode.grad and any(t._node is not None for t in parts)):
+            return self._on_arrays(x, kind, wide)
         if kind.name != wide:
             x = astype.public(x, dtype=wide)
         per_channel = tuple(self.features if i == self.axis % x.ndim else 1 for i in range(x.ndim))
@@ -205,6 +209,18 @@ class BatchNorm(Module):
             mean, scale, beta = (reshape.public(a, shape=per_channel) for a in (mean, scale, beta))
         y = (x - mean) * scale + beta
         return y if kind.name == wide else astype.public(y, dtype=kind.name)  # type: ignore[no-any-return]
+
+    def _on_arrays(self, x: Tensor, kind: Any, wide: str) -> Tensor:
+        """The same arithmetic where nothing is recorded."""
+        shape = [1] * x.ndim
+        shape[self.axis] = self.features
+        values = self.running_mean._value, self.running_var._value, self.gamma._value, self.beta._value
+        mean, var, gamma, beta = (a.reshape(shape) for a in values)
+        scale = (gamma / np.sqrt(var.astype(np.float64) + self.eps)).astype(wide)
+        y = x._value.astype(wide, copy=False) - mean.astype(wide, copy=False)
+        y *= scale
+        y += beta.astype(wide, copy=False)
+        return wrap(y.astype(kind, copy=False))
 
     def _misfit(self, x: Tensor) -> None:
         shape = x.shape
@@ -219,6 +235,12 @@ class BatchNorm(Module):
             f"{self.label} has {self.features} channels on axis {self.axis}, got shape {shape} with "
             f"{shape[self.axis]} there{hint}"
         )
+
+    def config(self) -> dict[str, Any]:
+        return dict(
+            features=self.features, axis=self.axis, eps=self.eps, decay=self.decay, debias=self.debias,
+            unbiased=self.unbiased, degenerate=self.degenerate, impl=self.impl, dtype=self.gamma.dtype.name,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         parts = [str(self.features)]

@@ -15,7 +15,7 @@ __all__ = ["Setting"]
 
 
 class Setting:
-    """An attribute that reads as a float and writes a 0-d float64 `Buffer`, ``vars(owner)[name]``.
+    """An attribute that reads as a float and writes a 0-d float64 `Buffer`.
 
     So ``optimizer.lr = 0.01`` reaches graphs that were traced before, and nothing is baked into them.
 
@@ -52,13 +52,17 @@ class Setting:
         if cell is None:
             cell = Buffer(value, dtype="float64")
             cell.owner = (weakref.ref(instance), self.name)
-            vars(instance)[self.name] = cell
+            self.store(instance)[self.name] = cell
         else:
             cell.assign(value)
 
     def cell(self, instance: Any) -> Any:
         """The cell, or None."""
-        return vars(instance).get(self.name)
+        return self.store(instance).get(self.name)
+
+    def store(self, instance: Any) -> dict[str, Any]:
+        """Where the owner keeps the cell: with its attributes, hidden there by this one."""
+        return vars(instance)
 
     def number(self, value: Any, where: str) -> float:
         """The value as a float in the allowed range."""

@@ -26,20 +26,27 @@ from tensorgraph.optim.schedules import Schedule, as_schedule
 from tensorgraph.tape import user_frame
 from tensorgraph.tensor import Tensor
 
-__all__ = ["Group", "Optimizer"]
+__all__ = ["Group", "Hyper", "Optimizer"]
 
 Array = np.ndarray[Any, Any]
 
 
-class LearningRate(Setting):
+class Hyper(Setting):
+    """A setting of an optimiser or of one of its groups."""
+
+    def store(self, instance: Any) -> dict[str, Any]:
+        return instance.cells  # type: ignore[no-any-return]
+
+
+class LearningRate(Hyper):
     """The learning rate: a number, or a schedule or function that gives it before each step."""
 
     def __set__(self, instance: Any, value: Any) -> None:
         if isinstance(value, Schedule) or (callable(value) and not isinstance(value, Tensor)):
-            instance.schedule = as_schedule(value)
-            first = instance.schedule(0)
-            if self.cell(instance) is None:
-                super().__set__(instance, first)
+            owner = instance.optimizer() if isinstance(instance, Group) else instance
+            schedule = as_schedule(value)
+            super().__set__(instance, schedule(owner.steps, owner.epoch))
+            instance.schedule = schedule
             return
         super().__set__(instance, value)
         instance.schedule = None
@@ -51,11 +58,14 @@ class Group:
     ``optimizer.groups[1].lr = 0.01`` reads and writes as ``optimizer.lr`` does.
     """
 
+    optimizer: weakref.ref[Optimizer]
+    number: int
+    cells: dict[str, Buffer]
+    schedule: Schedule | None
+    slots: list[Slot]
+
     def __init__(self, optimizer: Optimizer, number: int, options: Mapping[str, Any]) -> None:
-        self.__dict__["optimizer"] = weakref.ref(optimizer)
-        self.__dict__["number"] = number
-        self.__dict__["schedule"] = None
-        self.__dict__["slots"] = []
+        self.__dict__.update(optimizer=weakref.ref(optimizer), number=number, cells={}, schedule=None, slots=[])
         for name, value in options.items():
             setattr(self, name, value)
 
@@ -70,16 +80,22 @@ class Group:
 
     def cell(self, name: str) -> Buffer:
         """The group's own cell of a setting, or the optimiser's."""
-        own = self.__dict__.get(name)
-        return own if own is not None else vars(self.optimizer())[name]  # type: ignore[no-any-return]
+        own = self.cells.get(name)
+        return own if own is not None else self._owner().cells[name]
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.__dict__["optimizer"](), name)
+    def _owner(self) -> Optimizer:
+        owner = self.optimizer()
+        if owner is None:
+            raise ReferenceError("this parameter group outlived its optimiser")
+        return owner
+
+    def __getattr__(self, name: str) -> float:
+        if name.startswith("_") or name not in self._owner().settings:
+            raise AttributeError(f"a parameter group has no {name!r}")
+        return float(self.cell(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        owner = self.__dict__["optimizer"]()
+        owner = self._owner()
         setting = getattr(type(owner), name, None)
         if name == "schedule":
             self.__dict__[name] = value
@@ -89,7 +105,7 @@ class Group:
             raise AttributeError(f"a parameter group has the settings {', '.join(owner.settings)}, not {name!r}")
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={float(self.cell(name)):g}" for name in self.optimizer().settings)
+        settings = ", ".join(f"{name}={float(self.cell(name)):g}" for name in self._owner().settings)
         return f"<group {self.number}: {len(self.slots)} parameters, {settings}>"
 
 
@@ -145,7 +161,7 @@ class Optimizer:
     update: ClassVar[Op]
 
     lr = LearningRate("Learning rate.", 0.0)
-    weight_decay = Setting("Weight decay.", 0.0)
+    weight_decay = Hyper("Weight decay.", 0.0)
 
     def __init__(
         self,
@@ -161,6 +177,7 @@ class Optimizer:
         if not isinstance(name, str) or not name:
             raise ValueError(f"name is the first part of the cells' paths, got {name!r}")
         self.path = name
+        self.cells: dict[str, Buffer] = {}
         self.schedule: Schedule | None = None
         self._steps = self._cell("steps", np.array(0, np.int64))
         self._epoch = self._cell("epoch", np.array(0, np.int64))
@@ -286,9 +303,9 @@ class Optimizer:
 
     def named_cells(self) -> Iterator[tuple[str, Cell]]:
         """Every cell by its path: counts, settings, averages."""
-        own = [self._steps, self._epoch, *[vars(self)[name] for name in self.settings], *self._limits.values()]
+        own = [self._steps, self._epoch, *[self.cells[name] for name in self.settings], *self._limits.values()]
         for group in self.groups:
-            own += [vars(group)[name] for name in self.settings if name in vars(group)]
+            own += [group.cells[name] for name in self.settings if name in group.cells]
         for position in range(len(self.averages) + self.counted):
             own += [slot.cells[position] for group in self.groups for slot in group.slots]
         for cell in own:
@@ -382,7 +399,7 @@ class Optimizer:
     def _set_rates(self) -> None:
         for owner in (self, *self.groups):
             if owner.schedule is not None:
-                vars(owner)["lr"].assign(owner.schedule.at(self._steps, self._epoch))
+                owner.cells["lr"].assign(owner.schedule.at(self._steps, self._epoch))
 
     def _clip(self, work: list[Work]) -> list[Work]:
         grads = [g for _, items in work for _, g in items]

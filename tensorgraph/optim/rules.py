@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tensorgraph.nn.settings import Setting
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
 from tensorgraph.ops.updates import adam_update, bias_corrections, momentum_update, rmsprop_update, sgd_update
-from tensorgraph.optim.optimizer import Optimizer, Slot
+from tensorgraph.optim.optimizer import Hyper, Optimizer, Slot
 
 __all__ = ["SGD", "Adam", "AdamW", "Momentum", "RMSprop"]
 
@@ -77,7 +76,7 @@ class Momentum(Optimizer):
     settings: ClassVar[tuple[str, ...]] = ("lr", "beta", "weight_decay")
     averages: ClassVar[tuple[str, ...]] = ("v",)
     update = momentum_update
-    beta = Setting("Weight of the old average.", 0.0, 1.0)
+    beta = Hyper("Weight of the old average.", 0.0, 1.0)
 
     def __init__(self, parameters: Any, lr: Any = 0.01, beta: float = 0.9, *, nesterov: bool = False, **options: Any) -> None:
         super().__init__(parameters, lr, beta=beta, **options)
@@ -111,8 +110,8 @@ class RMSprop(Optimizer):
     settings: ClassVar[tuple[str, ...]] = ("lr", "decay", "eps", "weight_decay")
     averages: ClassVar[tuple[str, ...]] = ("s",)
     update = rmsprop_update
-    decay = Setting("Weight of the old average of squares.", 0.0, 1.0)
-    eps = Setting("Added to the root.", 0.0)
+    decay = Hyper("Weight of the old average of squares.", 0.0, 1.0)
+    eps = Hyper("Added to the root.", 0.0)
 
     def __init__(self, parameters: Any, lr: Any = 0.01, decay: float = 0.99, eps: float = 1e-8, **options: Any) -> None:
         super().__init__(parameters, lr, decay=decay, eps=eps, **options)
@@ -164,9 +163,9 @@ class Adam(Optimizer):
     counted: ClassVar[bool] = True
     decoupled: ClassVar[bool] = False
     update = adam_update
-    beta1 = Setting("Weight of the old average of gradients.", 0.0, 1.0)
-    beta2 = Setting("Weight of the old average of squares.", 0.0, 1.0)
-    eps = Setting("Added to the root.", 0.0)
+    beta1 = Hyper("Weight of the old average of gradients.", 0.0, 1.0)
+    beta2 = Hyper("Weight of the old average of squares.", 0.0, 1.0)
+    eps = Hyper("Added to the root.", 0.0)
 
     def __init__(
         self, parameters: Any, lr: Any = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, **options: Any

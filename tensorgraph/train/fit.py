@@ -136,7 +136,7 @@ def fit(
     told = check_callbacks(callbacks)
     if early_stop is not None:
         told.append(early_stop if isinstance(early_stop, EarlyStop) else EarlyStop(early_stop))
-    _check_parts(optimizer, augment, resume, checkpoint)
+    _check_parts(model, optimizer, augment, resume, checkpoint)
     dtype = model_dtype(model)
     if normalizer is not None and augment is None:
         x = normalizer.transform(x)
@@ -164,6 +164,7 @@ def fit(
                     break
                 began = time.perf_counter()
                 run.epoch, run.measures = epoch, {}
+                optimizer.epoch = epoch  # for schedules that count epochs
                 notify([*told, *shown], "on_epoch_start", run)
                 rng = np.random.default_rng([count(seed, "seed", least=0), epoch, 1])
                 batches = ((_prepare(rows, augment, normalizer, rng, dtype), labels) for rows, labels in loader)
@@ -227,12 +228,11 @@ def _step(
     output = outputs_of(model, tensor(rows, copy=False))
     value = (loss or softmax_cross_entropy.public)(output, targets_for(labels, output.dtype))
     number = scalar(value)
-    rate = float(optimizer.lr)
     if not math.isfinite(number):
-        raise NonFiniteLossError(_why(number, model, rows, run, batches, rate))
+        raise NonFiniteLossError(_why(number, model, rows, run, batches, float(optimizer.lr)))
     value.backward()
     optimizer.step()
-    run.history.learning_rate.append(rate)
+    run.history.learning_rate.append(float(optimizer.lr))  # the schedule sets it as the step is made
     run.step += 1
     return number, output.numpy()
 
@@ -254,7 +254,7 @@ def _why(number: float, model: Any, rows: Array, run: Run, batches: int, rate: f
     return f"the loss became {number} at {where} and the update was not made; {remedy}"
 
 
-def _check_parts(optimizer: Any, augment: Any, resume: bool, checkpoint: Any) -> None:
+def _check_parts(model: Any, optimizer: Any, augment: Any, resume: bool, checkpoint: Any) -> None:
     """Refuse what cannot work, before anything runs."""
     missing = [name for name in ("zero_grad", "step", "lr") if not hasattr(optimizer, name)]
     if missing or isinstance(optimizer, type):
@@ -262,6 +262,12 @@ def _check_parts(optimizer: Any, augment: Any, resume: bool, checkpoint: Any) ->
             f"optimizer is an optimiser made with the model's parameters, such as optim.Adam(model.parameters()), "
             f"got {optimizer!r}"
         )
+    if hasattr(model, "parameters") and hasattr(optimizer, "parameters"):
+        own = {id(parameter) for parameter in model.parameters()}
+        if not any(id(parameter) in own for parameter in optimizer.parameters()):
+            raise ValueError(
+                "the optimizer holds none of this model's parameters: make it after the model, with model.parameters()"
+            )
     if augment is not None and not callable(augment):
         raise TypeError(f"augment is a function of (x, rng), got {augment!r}")
     if resume and checkpoint is None:

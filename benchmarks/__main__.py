@@ -1,0 +1,121 @@
+"""``python -m benchmarks``: measure, print one table, write one JSON file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, report, startup
+from benchmarks.cases import GROUPS, Case, every_case
+from benchmarks.processes import Worker, WorkerError, run_case
+
+PEER_LIBRARIES = ("torch", "jax", "autograd")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
+    parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
+    parser.add_argument("--peers-python", metavar="PATH", help="an interpreter that has the peers")
+    parser.add_argument("--only", metavar="WORD", action="append", default=[],
+                        help=f"cases with this in their name: {', '.join(GROUPS)}, startup, softmax, ... (repeatable)")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=11, help="rounds a case (11)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="seconds a library's turn in a round (0.1)")
+    parser.add_argument("--output", type=Path, default=machine.ROOT / "bench-output" / "benchmarks.json",
+                        help="where the JSON file goes")  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="fail where a target is missed too")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1 or options.seconds <= 0:
+        parser.error("--rounds must be at least 1 and --seconds positive")
+    return options
+
+
+def start_workers(peers: str | None, notes: list[str]) -> dict[str, Worker]:
+    """One process a library; those that cannot be had are noted with the remedy."""
+    workers = {library: Worker(library, machine.default_python()) for library in ("tensorgraph", "numpy")}
+    if peers is None:
+        notes.append(f"n/a: no environment with the peers; make it with: {machine.REMEDY}")
+        return workers
+    for name, library, threads in (
+        ("torch", "torch", None),
+        ("torch, one thread", "torch", 1),
+        ("jax", "jax", None),
+        ("autograd", "autograd", None),
+    ):
+        try:
+            workers[name] = Worker(library, peers, threads)
+        except (WorkerError, OSError) as error:
+            notes.append(f"n/a: {name}: {error}; remake the environment with: {machine.REMEDY}")
+    return workers
+
+
+def taking_part(case: Case, workers: dict[str, Worker]) -> dict[str, Worker]:
+    """The workers of a case, by library: PyTorch's with the threads that the case wants."""
+    chosen = {name: worker for name, worker in workers.items() if not name.startswith("torch")}
+    torch = workers.get("torch, one thread" if case.single_thread else "torch")
+    return {**chosen, "torch": torch} if torch is not None else chosen
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that the command line asks for."""
+
+    def wanted(name: str) -> bool:
+        return not options.only or any(word in name for word in options.only)
+
+    peers = machine.peers_python(options.peers_python)
+    results: dict[str, Any] = {
+        "machine": machine.describe_machine(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "libraries": {},
+        "cases": [],
+        "notes": [],
+        "wrong": [],
+    }
+    cases = [case for case in every_case() if wanted(f"{case.group} {case.label}")]
+    if cases:
+        workers = start_workers(peers, results["notes"])
+        try:
+            results["libraries"] = {name: worker.ask("describe") for name, worker in workers.items()}
+            for case in cases:
+                print(f"\r\033[K{case.group} {case.label} ...", end="", file=sys.stderr, flush=True)
+                outcome = run_case(case, taking_part(case, workers), options.rounds, options.seconds)
+                results["cases"].append({**asdict(case), **report.summarise(outcome)})
+                results["wrong"] += outcome["wrong"]
+                results["notes"] += [f"n/a: {case.group} {case.label}: {why}" for why in outcome["absent"].values()]
+        finally:
+            for worker in workers.values():
+                worker.close()
+    if wanted("startup import"):
+        print("\r\033[Kimports ...", end="", file=sys.stderr, flush=True)
+        pythons = {"tensorgraph": machine.default_python()}
+        if peers is not None:
+            pythons |= {p: peers for p in PEER_LIBRARIES if p in results["libraries"]}
+        results["imports"] = startup.import_times(pythons, max(3, options.rounds))
+    if wanted("startup first calls"):
+        print("\r\033[Kfirst calls ...", end="", file=sys.stderr, flush=True)
+        results["first_calls"] = startup.first_calls(machine.default_python())
+    print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; 1 where results disagree or tensorgraph could not do a case, with ``--strict`` where a target is missed."""
+    options = parse(arguments)
+    if options.setup_peers:
+        machine.setup_peers()
+        return 0
+    results = measure(options)
+    report.write(results, options.output)
+    print(report.table(results))
+    print(f"\nwritten to {options.output}")
+    failed = bool(results["wrong"]) or any("tensorgraph" not in c["times"] for c in results["cases"])
+    late = any(c["ratios"].get(p, {"ratio": 0})["ratio"] > t for c in results["cases"] for p, t in c["targets"].items())
+    return int(failed or (options.strict and late))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

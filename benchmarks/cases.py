@@ -1,0 +1,71 @@
+"""What is measured: each case with its problem, the processes that take part, and the ratio it should reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+GROUPS = {
+    "eager": "eager overhead: 50 x (y*x, tanh) and a sum, 8 float32; PyTorch on one thread",
+    "fused": "fused ops, forward and backward, float32",
+    "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
+}
+PEERS = ("torch", "jax", "autograd", "numpy")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    Attributes
+    ----------
+    group : str
+        A key of `GROUPS`.
+    label : str
+    problem : str
+        A key of each side's ``PROBLEMS``; a side without it takes no part.
+    parameters : dict
+    targets : dict of str to float
+        For a peer, the largest ratio of tensorgraph's time to the peer's that is wanted.
+    single_thread : bool
+        Whether PyTorch runs on one thread.
+    known : dict of str to float
+        Results of `check` that are known beforehand, and must come out of every library.
+    """
+
+    group: str
+    label: str
+    problem: str
+    parameters: dict[str, Any]
+    targets: dict[str, float] = field(default_factory=dict)
+    single_thread: bool = False
+    known: dict[str, float] = field(default_factory=dict)
+
+
+def every_case() -> list[Case]:
+    """All cases, in the order of the table."""
+    from benchmarks.problems import TENTH_LOSS
+
+    cases = [
+        Case("eager", label, "chain", {"length": 50, "gradient": gradient}, {"torch": 0.6}, single_thread=True)
+        for label, gradient in (("forward", False), ("forward+backward", True))
+    ]
+    for op in ("softmax_cross_entropy", "softmax", "log_softmax"):
+        for rows, classes in ((64, 10), (1024, 1000), (64, 50000)):
+            parameters = {"op": op, "rows": rows, "classes": classes}
+            cases.append(Case("fused", f"{op} {rows}x{classes}", "rowwise", parameters, {"torch": 1.0, "jax": 1.0}))
+    for relu in (False, True):
+        for rows, features in ((64, 64), (256, 256), (512, 1024), (4096, 1024)):
+            wanted = 1.15 if rows == 4096 and not relu else 1.0
+            cases.append(
+                Case(
+                    "fused",
+                    f"batch_norm{'_relu' if relu else ''} {rows}x{features}",
+                    "batch_norm",
+                    {"rows": rows, "features": features, "relu": relu},
+                    {"torch": wanted, "jax": wanted},
+                )
+            )
+    for size, loss in TENTH_LOSS.items():
+        cases.append(Case("step", size, "step", {"size": size}, {"torch": 1.0}, known={"tenth loss": loss}))
+    return cases
