@@ -18,9 +18,11 @@ from tensorgraph.ops import (
     shape,
     softmax,
     structure,
+    updates,
 )
 
 __all__ = [
     "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "custom", "exponential", "index", "logic",
     "random", "reduction", "shape", "softmax", "structure",
+    "updates",
 ]  # fmt: skip

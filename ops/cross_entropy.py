@@ -12,12 +12,11 @@ from tensorgraph.aval import Aval, canonical_axis
 from tensorgraph.declare import fused_op
 from tensorgraph.op import float_dtype
 from tensorgraph.ops.creation import one_hot
-from tensorgraph.ops.exponential import exp, log
+from tensorgraph.ops.exponential import as_float, exp, log
 from tensorgraph.ops.kernels import cross_entropy as kernels
 from tensorgraph.ops.logic import equal, isinf, logical_and, not_equal, where
 from tensorgraph.ops.reduction import max, sum
 from tensorgraph.ops.shape import astype, expand_dims, reshape, transpose
-from tensorgraph.ops.softmax import as_float
 from tensorgraph.ops.structure import stop_gradient
 
 REDUCTIONS = ("none", "sum", "mean", "batchmean")

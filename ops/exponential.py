@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.aval import Aval, default_dtype
 from tensorgraph.declare import op
-from tensorgraph.op import Op, elementwise
+from tensorgraph.op import Op, elementwise, promote
 from tensorgraph.ops.logic import where
 
 exp = op(
@@ -42,10 +43,16 @@ tanh = op(
 )  # fmt: skip
 
 
+def as_float(x: Any) -> Any:
+    """The array, integers and booleans in the default dtype."""
+    return x if x.dtype.kind == "f" else x.astype(default_dtype())
+
+
 def _sigmoid(x: Any) -> Any:
     # exp of -|x| only, so that nothing overflows
+    x = as_float(x)
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e)) if np.ndim(x) else (1 if x >= 0 else e) / (1 + e)
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
 
 
 sigmoid: Op = op(
@@ -56,6 +63,7 @@ sigmoid: Op = op(
 
 
 def _softplus(x: Any) -> Any:
+    x = as_float(x)
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
@@ -71,7 +79,7 @@ def _relu(x: Any) -> Any:
 
 
 relu = op(
-    "relu(x)", _relu, elementwise, method="relu", scalar="maximum({x}, 0)", kinks=(0.0,), analytic=False,
+    "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu", scalar="maximum({x}, 0)", kinks=(0.0,), analytic=False,
     vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)),
     doc="""max(x, 0); its derivative at 0 is 0, NaN passes through.
 
@@ -83,7 +91,7 @@ relu = op(
 
 
 def _leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
-    return np.where(x > 0, x, slope * x) if np.ndim(x) else (x if x > 0 else slope * x)
+    return np.where(x > 0, x, slope * x)
 
 
 leaky_relu = op(

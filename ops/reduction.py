@@ -113,14 +113,27 @@ def _min(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
 
 
+def _some(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
+    out = reduced_shape(x.shape, axis, keepdims)
+    if count(x, axis) == 0 and math.prod(out):
+        raise ValueError(f"no elements to compare in {x} over axis {axis}; the largest of nothing is not defined")
+    return Aval(out, x.dtype)
+
+
+def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
+    if isinstance(axis, tuple):
+        raise TypeError(f"axis must be one integer, or None for all elements, got {axis}")
+    return Aval(_some(x, axis=axis, keepdims=keepdims).shape, np.int64)
+
+
 max = op(
     "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax), analytic=False,
-    vjp=dict(x=_extremum),
+    infer_rule=_some, vjp=dict(x=_extremum),
     doc="Largest element over `axis`; NaN wins; the gradient is shared equally among ties.",
 )  # fmt: skip
 min = op(
     "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin), analytic=False,
-    vjp=dict(x=_extremum),
+    infer_rule=_some, vjp=dict(x=_extremum),
     doc="Smallest element over `axis`; NaN wins; the gradient is shared equally among ties.",
 )  # fmt: skip
 
@@ -181,12 +194,27 @@ any = op(
     "any(x, *, axis=None, keepdims=False)", _any, reduction, method="any", numpy=(np.any,), dtype="bool",
     doc="Whether an element is true over `axis`.",
 )  # fmt: skip
-argmax = op(
+argdef _some(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
+    out = reduced_shape(x.shape, axis, keepdims)
+    if count(x, axis) == 0 and math.prod(out):
+        raise ValueError(f"no elements to compare in {x} over axis {axis}; the largest of nothing is not defined")
+    return Aval(out, x.dtype)
+
+
+def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
+    if isinstance(axis, tuple):
+        raise TypeError(f"axis must be one integer, or None for all elements, got {axis}")
+    return Aval(_some(x, axis=axis, keepdims=keepdims).shape, np.int64)
+
+
+max = op(
     "argmax(x, *, axis=None, keepdims=False)", np.argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
+    infer_rule=_argument,
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
 )  # fmt: skip
 argmin = op(
     "argmin(x, *, axis=None, keepdims=False)", np.argmin, reduction, method="argmin", numpy=(np.argmin,), dtype="int",
+    infer_rule=_argument,
     doc="Index of the smallest element, the first at ties.",
 )  # fmt: skip
 

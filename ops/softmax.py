@@ -9,7 +9,7 @@ import numpy as np
 from tensorgraph.aval import Aval, canonical_axis
 from tensorgraph.declare import fused_op, op
 from tensorgraph.op import float_dtype, reduction
-from tensorgraph.ops.exponential import exp, log
+from tensorgraph.ops.exponential import as_float, exp, log
 from tensorgraph.ops.kernels import softmax as kernels
 from tensorgraph.ops.reduction import max, sum
 from tensorgraph.ops.shape import astype
@@ -19,11 +19,6 @@ from tensorgraph.ops.structure import stop_gradient
 def _infer(x: Aval, *, axis: int) -> Aval:
     canonical_axis(axis, x.ndim)
     return Aval(x.shape, float_dtype(x.dtype))
-
-
-def as_float(x: Any) -> Any:
-    """The array, integers in the default dtype."""
-    return x if x.dtype.kind == "f" else x.astype(float_dtype(x.dtype))
 
 
 def _shifted(x: Any, axis: int) -> tuple[Any, Any]:

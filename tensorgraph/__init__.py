@@ -48,7 +48,7 @@ __all__ = [
 
 # heavier rooms open when first used
 _LATE = {"nn", "optim", "data", "train", "viz", "testing"}
-_LATE_NAMES = {"draw": "tensorgraph.viz"}
+_LATE_NAMES = {"draw": "tensorgraph.viz", "check": "tensorgraph.testing"}
 
 
 def __getattr__(name: str) -> _Any:

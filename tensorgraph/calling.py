@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensorgraph import modes
-from tensorgraph.aval import Aval
+from tensorgraph.aval import Aval, default_dtype
 from tensorgraph.op import REQUIRED, Op, elementwise, saved_names, settle
 from tensorgraph.tape import INTERNAL, Node, Projection, describe_source, getframe, next_number, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, wrap
@@ -19,6 +19,7 @@ from tensorgraph.tensor import Tensor, TraceError, as_array, new, wrap
 __all__ = ["call", "composed", "explain", "run"]
 
 ndarray = np.ndarray
+F32 = np.dtype(np.float32)
 F64 = np.dtype(np.float64)
 
 
@@ -134,7 +135,7 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
         if declared.check is not None:
             declared.check(*values, **attrs)
         out = declared.forward(*values, **attrs)
-        if declared.kind is elementwise:
+        if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
             out = float_result(declared, out, values, attrs)
     except Exception as error:
         explain(declared, inputs, attrs, error)
@@ -218,12 +219,19 @@ def _record(
             t._node = Projection(node, i)
 
 
-def float_result(declared: Op, out: Any, values: list[Any], attrs: dict[str, Any]) -> Any:
-    """float64 comes only from float64: see `tensorgraph.op.settle`."""
-    if getattr(out, "dtype", None) == F64:
-        given = [v.dtype for v in values if type(v) is ndarray]
-        if F64 not in given:
-            return np.asarray(out, settle(F64, given))
+def float_result(declared: Op, out: Any, values: list[Any], attrs: Mapping[str, Any]) -> Any:
+    """An elementwise result in the dtype that the shape rule promises, where NumPy's differs.
+
+    A float function of integers gives the default dtype (NumPy: float64, or float16 for small ones), and float64 comes
+    only from float64: see `tensorgraph.op.settle`.
+    """
+    given = [v.dtype for v in values if isinstance(v, (ndarray, np.generic))]
+    if declared.dtype == "float" and not any(d.kind == "f" for d in given):
+        kind = default_dtype()
+        wide = [v.astype(kind) if isinstance(v, (ndarray, np.generic)) else v for v in values]
+        return np.asarray(declared.forward(*wide, **attrs), kind)
+    if getattr(out, "dtype", None) == F64 and F64 not in given:
+        return np.asarray(out, settle(F64, given))
     return out
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval
-from tensorgraph.calling import F64, bind, call, composed, float_result, short_error
+from tensorgraph.calling import F32, F64, bind, call, composed, float_result, short_error
 from tensorgraph.cells import Parameter
 from tensorgraph.op import REQUIRED, Op, elementwise, rule_names
 from tensorgraph.tape import INTERNAL, Node, Projection, getframe, next_number
@@ -35,7 +35,7 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     defaults = {k: v for k, v in declared.attrs.items() if v is not REQUIRED}
     strip = len(declared.residuals)
     single = declared.single
-    floats = declared.kind is elementwise
+    floats = declared.kind is elementwise and declared.dtype not in ("bool", "cast")
 
     def apply(*args: Any, **kwargs: Any) -> Any:
         for a in args:
@@ -51,7 +51,7 @@ def make_apply(declared: Op) -> Callable[..., Any]:
             if single:
                 out = out[0]
         if floats:
-            out = float_result(declared, out, list(args), kwargs)
+            out = float_result(declared, out, list(args), {**defaults, **kwargs})
         return out
 
     apply.__name__ = declared.name
@@ -69,7 +69,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray, "_new": new,
         "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe, "_internal": INTERNAL,
-        "_F64": F64, "_float_result": float_result, "_error": short_error, "_literal": LITERAL, "_none": {},
+        "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error, "_literal": LITERAL, "_none": {},
         "_last": [None], "_aval": _aval_or_scalar, "__package__": "tensorgraph",
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
@@ -89,21 +89,21 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
 
         scope["_general"], scope["_available"] = _general_public(declared), jit.available
         params.append("impl=None")
-        guard += " or impl is not None or m.implementation != 'fused' or not _available()"
+        guard += " or impl is not None or _m.implementation != 'fused' or not _available()"
         fallback = f"return _general({', '.join(names)}{passed}, impl=impl)"
     else:
         fallback = f"return _call(_op, {inputs}, {{{attrs}}})"
-    body = ["m = _mode()", f"if not m.plain{guard}: {fallback}"]
+    body = ["_m = _mode()", f"if not _m.plain{guard}: {fallback}"]
     body += _unwrap(declared, fallback)
-    values = ", ".join(f"v{i}" for i in range(len(names)))
+    values = ", ".join(f"_v{i}" for i in range(len(names)))
     body += ["try:"]
     if declared.check is not None:
         body += [f"    _check({values}{passed})"]
-    body += [f"    out = _forward({values}{passed})", f"except Exception as e: _error(_op, {inputs}, {{{attrs}}}, e)"]
-    body += _outputs(declared, values)
+    body += [f"    _out = _forward({values}{passed})", f"except Exception as _e: _error(_op, {inputs}, {{{attrs}}}, _e)"]
+    body += _outputs(declared, values, attrs)
     if declared.differentiable:
         body += _record(declared, attrs)
-    results = [f"t{j}" for j in range(len(sig.outputs))]
+    results = [f"_t{j}" for j in range(len(sig.outputs))]
     body += [f"return {results[0] if declared.single else '(' + ', '.join(results) + ',)'}"]
     source = f"def {_safe(sig.name)}({', '.join(params)}):\n" + "\n".join("    " + line for line in body)
     exec(compile(source, f"<tensorgraph op {sig.name}>", "exec"), scope)
@@ -111,36 +111,40 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
 
 
 def _unwrap(declared: Op, fallback: str) -> list[str]:
-    """Each input's array and node: ``v0, p0, ...``."""
+    """Each input's array and node: ``_v0, _p0, ...``; an underscore keeps clear of the op's own names."""
     names = declared.inputs
     body = []
     for i, n in enumerate(names):
-        body += [f"t = type({n})", "if t is _Tensor or t is _Parameter:", f"    v{i} = {n}._value; p{i} = {n}._node"]
+        body += [f"_t = type({n})", "if _t is _Tensor or _t is _Parameter:", f"    _v{i} = {n}._value; _p{i} = {n}._node"]
         if declared.kind is elementwise and len(names) > 1:  # a weak scalar beside a tensor
             if i > 0:
-                body += ["elif (t is float or t is int) and type(v0) is _ndarray:", f"    v{i} = {n}; p{i} = None"]
+                body += ["elif (_t is float or _t is int) and type(_v0) is _ndarray:", f"    _v{i} = {n}; _p{i} = None"]
             elif len(names) == 2:
                 other = f"type({names[1]}) is _Tensor"
-                body += [f"elif (t is float or t is int) and {other}:", f"    v{i} = {n}; p{i} = None"]
+                body += [f"elif (_t is float or _t is int) and {other}:", f"    _v{i} = {n}; _p{i} = None"]
         if n in declared.signature.optional:
-            body += [f"elif {n} is None: v{i} = p{i} = None"]
+            body += [f"elif {n} is None: _v{i} = _p{i} = None"]
         body += [f"else: {fallback}"]
     return body
 
 
-def _outputs(declared: Op, values: str) -> list[str]:
-    """Arrays ``o0, ...``, residuals ``r0, ...`` and tensors ``t0, ...``."""
-    outs = [f"o{j}" for j in range(len(declared.outputs))]
-    rest = [f"r{k}" for k in range(len(declared.residuals))]
-    body = [f"{', '.join(outs + rest)} = out"]
+def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
+    """Arrays ``_o0, ...``, residuals ``_r0, ...`` and tensors ``_t0, ...``."""
+    outs = [f"_o{j}" for j in range(len(declared.outputs))]
+    rest = [f"_r{k}" for k in range(len(declared.residuals))]
+    body = [f"{', '.join(outs + rest)} = _out"]
     for o in outs:
         body += [f"if type({o}) is not _ndarray: {o} = _asarray({o})"]
     if declared.kind is elementwise and declared.dtype != "bool":
-        body += ["d = o0.dtype", f"if d is _F64: o0 = _float_result(_op, o0, [{values}], None); d = o0.dtype"]
+        body += [
+            "_d = _o0.dtype",
+            "if _d is not _F32 and (_d is not _F64 or type(_v0) is not _ndarray or _v0.dtype is not _F64):",
+            f"    _o0 = _float_result(_op, _o0, [{values}], {{{attrs}}}); _d = _o0.dtype",
+        ]
     for j, o in enumerate(outs):
-        body += [f"t{j} = _new(_Tensor)", f"t{j}._value = {o}"]
+        body += [f"_t{j} = _new(_Tensor)", f"_t{j}._value = {o}"]
         if not declared.differentiable:
-            body += [f"t{j}._node = None"]
+            body += [f"_t{j}._node = None"]
     return body
 
 
@@ -149,52 +153,52 @@ def _record(declared: Op, attrs: str) -> list[str]:
     sig, names = declared.signature, declared.inputs
     joint = declared.joint
     live = [i for i, n in enumerate(names) if joint is not None or declared.rules[n] is not None]
-    places = {n: f"v{i}" for i, n in enumerate(names)}
-    places |= {n: f"o{j}" for j, n in enumerate(sig.outputs)} | {n: f"r{k}" for k, n in enumerate(declared.residuals)}
-    places |= {f"{n}_aval": f"_aval(v{i})" for i, n in enumerate(names)}
+    places = {n: f"_v{i}" for i, n in enumerate(names)}
+    places |= {n: f"_o{j}" for j, n in enumerate(sig.outputs)} | {n: f"_r{k}" for k, n in enumerate(declared.residuals)}
+    places |= {f"{n}_aval": f"_aval(_v{i})" for i, n in enumerate(names)}
     entries = []
     for name in declared.calls["saves"]:
         needing = live
         if joint is None:
             rules = {i: declared.rules[names[i]] for i in live}
             needing = [i for i, rule in rules.items() if rule is not None and name in rule_names(declared, rule)]
-        wanted = " or ".join(f"p{i} is not None" for i in needing)
+        wanted = " or ".join(f"_p{i} is not None" for i in needing)
         entries.append(places[name] if len(needing) == len(live) else f"({places[name]} if {wanted} else None)")
-    test = " or ".join(f"p{i} is not None" for i in live)
+    test = " or ".join(f"_p{i} is not None" for i in live)
     # ufuncs give floats for floats; others may be asked for integers, which have no gradient
-    floating = "" if isinstance(declared.forward, np.ufunc) or not declared.single else " and o0.dtype.kind == 'f'"
-    parents = ", ".join(f"p{i}" if i in live else "None" for i in range(len(names)))
+    floating = "" if isinstance(declared.forward, np.ufunc) or not declared.single else " and _o0.dtype.kind == 'f'"
+    parents = ", ".join(f"_p{i}" if i in live else "None" for i in range(len(names)))
     pointwise = declared.kind is elementwise
     body = [
-        f"if m.grad and ({test}){floating}:",
-        "    n = _Node()",
-        "    n.op = _op",
-        f"    n.parents = ({parents},)",
-        f"    n.saved = ({', '.join(entries)}{',' if entries else ''})",
-        f"    n.attrs = {{{attrs}}}" if attrs else "    n.attrs = _none",
-        "    n.number = _number()",
-        "    n.scope = m.scope",
-        "    f = _frame(1)",
-        "    c = f.f_code",
-        "    if c is not _last[0]:",  # a loop calls from the same code again: known to be the user's
-        "        while f is not None and f.f_globals.get('__package__') in _internal: f = f.f_back",
-        "        if f is None: c = None",
-        "        elif c is f.f_code: _last[0] = c",
-        "        else: c = f.f_code",
-        "    n.code = c",
-        "    n.lasti = f.f_lasti if c is not None else -1",
+        f"if _m.grad and ({test}){floating}:",
+        "    _n = _Node()",
+        "    _n.op = _op",
+        f"    _n.parents = ({parents},)",
+        f"    _n.saved = ({', '.join(entries)}{',' if entries else ''})",
+        f"    _n.attrs = {{{attrs}}}" if attrs else "    _n.attrs = _none",
+        "    _n.number = _number()",
+        "    _n.scope = _m.scope",
+        "    _f = _frame(1)",
+        "    _c = _f.f_code",
+        "    if _c is not _last[0]:",  # a loop calls from the same code again: known to be the user's
+        "        while _f is not None and _f.f_globals.get('__package__') in _internal: _f = _f.f_back",
+        "        if _f is None: _c = None",
+        "        elif _c is _f.f_code: _last[0] = _c",
+        "        else: _c = _f.f_code",
+        "    _n.code = _c",
+        "    _n.lasti = _f.f_lasti if _c is not None else -1",
     ]
     if declared.single:
         same = pointwise and len(names) == 1  # the output has its input's shape
-        body += ["    n.shape = p0.shape" if same else "    n.shape = o0.shape"]
-        body += ["    n.dtype = d" if pointwise and declared.dtype != "bool" else "    n.dtype = o0.dtype"]
-        body += ["    t0._node = n", "else: t0._node = None"]
+        body += ["    _n.shape = _p0.shape" if same else "    _n.shape = _o0.shape"]
+        body += ["    _n.dtype = _d" if pointwise and declared.dtype != "bool" else "    _n.dtype = _o0.dtype"]
+        body += ["    _t0._node = _n", "else: _t0._node = None"]
         return body
     outs = range(len(sig.outputs))
-    body += [f"    n.shape = ({', '.join(f'o{j}.shape' for j in outs)},)"]
-    body += [f"    n.dtype = ({', '.join(f'o{j}.dtype' for j in outs)},)"]
-    body += [f"    t{j}._node = _project(n, {j})" for j in outs]
-    body += [f"else: {' = '.join(f't{j}._node' for j in outs)} = None"]
+    body += [f"    _n.shape = ({', '.join(f'_o{j}.shape' for j in outs)},)"]
+    body += [f"    _n.dtype = ({', '.join(f'_o{j}.dtype' for j in outs)},)"]
+    body += [f"    _t{j}._node = _project(_n, {j})" for j in outs]
+    body += [f"else: {' = '.join(f'_t{j}._node' for j in outs)} = None"]
     return body
 
 

@@ -72,6 +72,8 @@ def parse_signature(text: str) -> Signature:
         for a, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
     }
     outs = tuple(o.strip() for o in outputs.split(",")) if outputs else ("out",)
+    if any(n.startswith("_") for n in (*inputs, *(a.arg for a in args.kwonlyargs))):
+        raise ValueError(f"signature {text!r}: names must not begin with an underscore")
     variadic = outs[0].startswith("*")
     if variadic and len(outs) > 1:
         raise ValueError(f"signature {text!r}: a *output stands alone")

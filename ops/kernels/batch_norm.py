@@ -71,7 +71,7 @@ def _merge(work: Any, rows: int, mean: Any, square: Any) -> None:
 
 @helper
 def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
-    """Mean of x - x[0], and sum of squares about the mean, of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`."""
+    """Mean of x - x[0], and sum of squares about it, of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`."""
     channels = x.shape[1]
     eighth = x.dtype.type(0.125)
     for j in range(channels):

@@ -206,7 +206,8 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
         elif isinstance(owner, Mapping):
             live.update(owner)
         elif hasattr(owner, "named_cells"):
-            live.update(owner.named_cells())
+            # by path from the root, so that a part of a model may be given
+            live.update({cell.path or name: cell for name, cell in dict(owner.named_cells()).items()})
         else:
             raise TypeError(f"bind takes modules, optimisers, cells and dicts of cells, got {type(owner).__name__}")
     from tensorgraph import random
