@@ -194,20 +194,7 @@ any = op(
     "any(x, *, axis=None, keepdims=False)", _any, reduction, method="any", numpy=(np.any,), dtype="bool",
     doc="Whether an element is true over `axis`.",
 )  # fmt: skip
-argdef _some(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
-    out = reduced_shape(x.shape, axis, keepdims)
-    if count(x, axis) == 0 and math.prod(out):
-        raise ValueError(f"no elements to compare in {x} over axis {axis}; the largest of nothing is not defined")
-    return Aval(out, x.dtype)
-
-
-def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
-    if isinstance(axis, tuple):
-        raise TypeError(f"axis must be one integer, or None for all elements, got {axis}")
-    return Aval(_some(x, axis=axis, keepdims=keepdims).shape, np.int64)
-
-
-max = op(
+argmax = op(
     "argmax(x, *, axis=None, keepdims=False)", np.argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
     infer_rule=_argument,
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",

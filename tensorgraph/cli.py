@@ -11,11 +11,11 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tensorgraph as tg
-from tensorgraph.aval import short_dtype
+from tensorgraph.spec import spec
 
 __all__ = ["main"]
 
@@ -68,7 +68,7 @@ def one_line(error: BaseException) -> str:
 def parser() -> argparse.ArgumentParser:
     """The grammar of the command."""
     top = argparse.ArgumentParser(prog="tensorgraph", description="The graph is a value.")
-    top.add_argument("--version", action="version", version=f"tensorgraph {tg.__version__}")
+    top.add_argument("--version", action="version", version=f"tensorgraph {metadata.version('tensorgraph-engine')}")
     top.add_argument("--traceback", action="store_true", help="show where an error came from")
     commands = top.add_subparsers(title="commands", metavar="command", required=True)
 
@@ -110,7 +110,7 @@ def example(text: str) -> Any:
     known = {"bool": "bool", **{f"f{n}": f"float{n}" for n in (16, 32, 64)}, **{f"i{n}": f"int{n}" for n in (8, 16, 32, 64)}}
     try:
         shape = () if sizes in ("()", "") else tuple(int(n) for n in sizes.replace(",", "x").split("x"))
-        return tg.spec(shape, known.get(dtype, dtype) or None)
+        return spec(shape, known.get(dtype, dtype) or None)
     except (ValueError, TypeError):
         raise argparse.ArgumentTypeError(f"{text!r} is no type; write sizes and a dtype, such as 64x784:f32") from None
 
@@ -173,7 +173,7 @@ def first_input(model: Any, name: str) -> tuple[Any, ...]:
     """A batch for a saved model, from its first linear layer."""
     for module in model.modules():
         if hasattr(module, "inputs"):
-            return (tg.spec((32, module.inputs), module.weight.dtype),)
+            return (spec((32, module.inputs), module.weight.dtype),)
     raise CommandError(f"give the type of the input of {name}, such as --input 32x64")
 
 

@@ -40,7 +40,7 @@ FLOORS: list[set[str]] = [
     {"testing"},
     {"nn", "optim", "data", "train", "tune", "dist"},
     {"viz"},
-    {"demo"},
+    {"demo", "doctor"},
     {"cli"},
     {"__init__"},
 ]
@@ -57,6 +57,7 @@ LATE: dict[tuple[str, str], str] = {
     ("viz", "__init__"): "a picture of a function or a tensor needs its graph first, by the public way",
     ("graph", "viz"): "Graph.draw and the picture in a notebook",
     ("demo", "viz"): "the demonstration's pictures of its network",
+    ("doctor", "viz"): "which layout engine there is",
 }
 
 # Who may use a package that is not a core dependency loaded at once, and then inside functions only.
@@ -69,7 +70,7 @@ LATE_PACKAGES: dict[str, set[str]] = {
     "matplotlib": {"train", "cli"},
     "safetensors": {"files"},
     "sklearn": {"cli", "data"},
-    "threadpoolctl": {"demo"},
+    "threadpoolctl": {"demo", "doctor"},
     "IPython": {"viz"},
 }
 # Loaded with `import tensorgraph`; jit.py is the one place that may bind Numba's names, when it is opened.

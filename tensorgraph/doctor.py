@@ -1,0 +1,155 @@
+"""What this installation can do: versions, compiled kernels, threads, extras and the layout engine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import jit
+from tensorgraph.ops.softmax import softmax
+from tensorgraph.tensor import tensor
+
+__all__ = ["Finding", "examine"]
+
+# import name, distribution, extra, what it is for
+EXTRAS = (
+    ("safetensors", "safetensors", "save", "saving and loading models"),
+    ("rich", "rich", "train", "progress bars"),
+    ("matplotlib", "matplotlib", "plot", "learning curves"),
+    ("sklearn", "scikit-learn", "demo", "the handwritten digits of `tensorgraph demo`"),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes
+    ----------
+    what : str
+        What was looked at.
+    told : str
+        What was found.
+    remedy : str
+        What to do, if there is something to do.
+    wrong : bool
+        Whether the library cannot do its main work so; an extra that is missing is not wrong.
+    """
+
+    what: str
+    told: str
+    remedy: str = ""
+    wrong: bool = False
+
+    @property
+    def sign(self) -> str:
+        return "x" if self.wrong else "-" if self.remedy else "+"
+
+
+def examine() -> list[Finding]:
+    """Look at everything; never raises.
+
+    Examples
+    --------
+    >>> [finding.what for finding in examine()][:2]
+    ['tensorgraph', 'Python']
+    """
+    return [
+        Finding("tensorgraph", f"{_version('tensorgraph-engine')}, {Path(__file__).parent}"),
+        Finding("Python", f"{platform.python_version()}, {sys.executable}"),
+        Finding("machine", f"{platform.system()} {platform.machine()}, {jit.num_threads()} processors for this process"),
+        Finding("NumPy", _version("numpy")),
+        _blas(),
+        _kernels(),
+        _cache(),
+        *_extras(),
+        _engine(),
+    ]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _blas() -> Finding:
+    built: Any = np.show_config(mode="dicts")
+    blas = built.get("Build Dependencies", {}).get("blas", {})
+    told = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
+    named = ("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+    chosen = [f"{name}={os.environ[name]}" for name in named if name in os.environ]
+    if find_spec("threadpoolctl") is not None:
+        from threadpoolctl import threadpool_info
+
+        for pool in threadpool_info():
+            if pool["user_api"] == "blas":
+                told += f"; {pool.get('architecture', 'unknown')} kernels, {pool['num_threads']} threads"
+                break
+    return Finding("BLAS", ", ".join([told, *chosen]))
+
+
+def _kernels() -> Finding:
+    told = f"Numba {_version('numba')}, llvmlite {_version('llvmlite')}"
+    if not jit.available():
+        remedy = "operations run composed of NumPy's, slower: pip install --upgrade numba, in a version for this NumPy"
+        return Finding("kernels", f"cannot be compiled: {jit.reason()}", remedy, wrong=True)
+    if not jit.compiled():
+        return Finding("kernels", f"{told}; its compiler is off", "unset NUMBA_DISABLE_JIT for full speed")
+    try:
+        sums = softmax.public(tensor(np.zeros((2, 4), np.float32))).numpy().sum(axis=1)
+    except Exception as error:
+        remedy = "reinstall Numba: pip install --force-reinstall numba"
+        return Finding("kernels", f"{told}; a kernel failed: {type(error).__name__}: {error}", remedy, wrong=True)
+    if not np.allclose(sums, 1.0, atol=1e-6):
+        return Finding("kernels", f"{told}; a kernel gave {sums}, expected ones", "please report this", wrong=True)
+    return Finding("kernels", f"{told}; compiled and right, {jit.num_threads()} threads")
+
+
+def _cache() -> Finding:
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    if folder is None:
+        here = Path(jit.__file__).parent
+        if os.access(here, os.W_OK):
+            return Finding("kernel cache", "beside the sources: kernels are compiled once")
+        return Finding("kernel cache", "the user's cache folder: kernels are compiled once")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        remedy = "set NUMBA_CACHE_DIR to a folder that can be written, or every process compiles anew"
+        return Finding("kernel cache", f"{folder}: {error.strerror}", remedy)
+    return Finding("kernel cache", f"{folder}: kernels are compiled once")
+
+
+def _extras() -> Iterator[Finding]:
+    for name, distribution, extra, purpose in EXTRAS:
+        if find_spec(name) is None:
+            yield Finding(distribution, f"missing: {purpose}", f'pip install "tensorgraph-engine[{extra}]"')
+        else:
+            yield Finding(distribution, f"{_version(distribution)}: {purpose}")
+
+
+def _engine() -> Finding:
+    from tensorgraph.viz.engine import REMEDY, EngineError, find_engine, run_engine
+
+    try:
+        program = find_engine()
+        if program is None:
+            return Finding("layout engine", "missing: graphs are drawn as text", REMEDY)
+        run_engine("digraph { a -> b }", "svg", timeout=20.0)
+    except EngineError as error:
+        return Finding("layout engine", str(error), REMEDY)
+    return Finding("layout engine", f"{program}: pictures of graphs")
