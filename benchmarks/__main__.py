@@ -20,9 +20,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
     parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
+    parser.add_argument("--python", metavar="PATH", default=sys.executable,
+                        help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
     parser.add_argument("--peers-python", metavar="PATH", help="an interpreter that has the peers")
     parser.add_argument("--only", metavar="WORD", action="append", default=[],
-                        help=f"cases with this in their name: {', '.join(GROUPS)}, startup, softmax, ... (repeatable)")  # fmt: skip
+                        help=f"cases with this in their name: {', '.join(GROUPS)}, startup, ... (repeatable)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=11, help="rounds a case (11)")
     parser.add_argument("--seconds", type=float, default=0.1, help="seconds a library's turn in a round (0.1)")
     parser.add_argument("--output", type=Path, default=machine.ROOT / "bench-output" / "benchmarks.json",
@@ -34,9 +36,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def start_workers(peers: str | None, notes: list[str]) -> dict[str, Worker]:
+def start_workers(python: str, peers: str | None, notes: list[str]) -> dict[str, Worker]:
     """One process a library; those that cannot be had are noted with the remedy."""
-    workers = {library: Worker(library, machine.default_python()) for library in ("tensorgraph", "numpy")}
+    workers = {library: Worker(library, python) for library in ("tensorgraph", "numpy")}
     if peers is None:
         notes.append(f"n/a: no environment with the peers; make it with: {machine.REMEDY}")
         return workers
@@ -77,7 +79,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     cases = [case for case in every_case() if wanted(f"{case.group} {case.label}")]
     if cases:
-        workers = start_workers(peers, results["notes"])
+        workers = start_workers(options.python, peers, results["notes"])
         try:
             results["libraries"] = {name: worker.ask("describe") for name, worker in workers.items()}
             for case in cases:
@@ -91,13 +93,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 worker.close()
     if wanted("startup import"):
         print("\r\033[Kimports ...", end="", file=sys.stderr, flush=True)
-        pythons = {"tensorgraph": machine.default_python()}
+        pythons = {"tensorgraph": options.python}
         if peers is not None:
             pythons |= {p: peers for p in PEER_LIBRARIES if p in results["libraries"]}
         results["imports"] = startup.import_times(pythons, max(3, options.rounds))
     if wanted("startup first calls"):
         print("\r\033[Kfirst calls ...", end="", file=sys.stderr, flush=True)
-        results["first_calls"] = startup.first_calls(machine.default_python())
+        results["first_calls"] = startup.first_calls(options.python)
     print("\r\033[K", end="", file=sys.stderr, flush=True)
     return results
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -50,8 +49,3 @@ def setup_peers() -> None:
     assert python is not None
     requirements = str(Path(__file__).resolve().parent / "peers.txt")
     subprocess.run([python, "-m", "pip", "install", "-r", requirements], check=True)
-
-
-def default_python() -> str:
-    """The interpreter that runs this, which has tensorgraph."""
-    return sys.executable

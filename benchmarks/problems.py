@@ -6,6 +6,7 @@ Each library's side turns these into its own tensors, so that all of them comput
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,10 +105,12 @@ def network(size: str) -> Network:
     inputs = rng.standard_normal((BATCHES, batch, widths[0])).astype(np.float32)
     labels = rng.integers(0, widths[-1], (BATCHES, batch))
     layers = []
-    for depth, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False), start=2):
+    for depth, (fan_in, fan_out) in enumerate(pairwise(widths), start=2):
         weight = (rng.standard_normal((fan_in, fan_out)) * np.sqrt(2 / fan_in)).astype(np.float32)
         if depth < len(widths):
-            layers.append({"weight": weight, "gamma": np.ones(fan_out, np.float32), "beta": np.zeros(fan_out, np.float32)})
+            layers.append(
+                {"weight": weight, "gamma": np.ones(fan_out, np.float32), "beta": np.zeros(fan_out, np.float32)}
+            )
         else:
             layers.append({"weight": weight, "bias": np.zeros(fan_out, np.float32)})
     return Network(inputs, labels, layers)

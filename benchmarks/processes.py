@@ -52,8 +52,9 @@ class Worker:
         )
         self.replies: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.said: list[str] = []
-        for target in (self._read_replies, self._read_said):
-            threading.Thread(target=target, daemon=True).start()
+        self.readers = [threading.Thread(target=t, daemon=True) for t in (self._read_replies, self._read_said)]
+        for reader in self.readers:
+            reader.start()
         try:
             self._answer(120)
         except WorkerError:
@@ -72,13 +73,17 @@ class Worker:
             self.said.append(line)
             del self.said[:-20]
 
+    def _ended(self) -> WorkerError:
+        self.readers[1].join(5)  # its last words
+        return WorkerError(f"{self.library}: the process ended\n{''.join(self.said).strip()}")
+
     def _answer(self, timeout: float) -> dict[str, Any]:
         try:
             line = self.replies.get(timeout=timeout)
         except queue.Empty:
             raise WorkerError(f"{self.library}: no answer within {timeout:.0f} s") from None
         if not line:
-            raise WorkerError(f"{self.library}: the process ended\n{''.join(self.said).strip()}")
+            raise self._ended()
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise WorkerError(f"{self.library}: {answer['error']}")
@@ -91,7 +96,7 @@ class Worker:
             self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
             self.process.stdin.flush()
         except OSError:
-            raise WorkerError(f"{self.library}: the process ended\n{''.join(self.said).strip()}") from None
+            raise self._ended() from None
         return self._answer(timeout)
 
     def close(self) -> None:
@@ -113,7 +118,9 @@ def compare(case: Case, checks: Mapping[str, Any]) -> list[str]:
     for library, check in checks.items():
         for name, expected in case.known.items():
             if not abs(check[name] - expected) <= 2e-5 * abs(expected):
-                wrong.append(f"{case.group} {case.label}: {name} of {library} is {check[name]:.6f}, expected {expected}")
+                wrong.append(
+                    f"{case.group} {case.label}: {name} of {library} is {check[name]:.6f}, expected {expected}"
+                )
         if library != "tensorgraph" and "tensorgraph" in checks and not agree(check, checks["tensorgraph"]):
             wrong.append(f"{case.group} {case.label}: {library} gave {check}, tensorgraph {checks['tensorgraph']}")
     return wrong

@@ -38,11 +38,11 @@ def verdict(targets: dict[str, float], ratios: dict[str, Any]) -> str:
 def align(rows: list[list[str]]) -> list[str]:
     """Rows as lines with columns of equal width, the first and the last left-aligned, the others right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    last = len(widths) - 1
-    return [
-        "  ".join(c.ljust(w) if i in (0, last) else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        first, *middle, last = (c.rjust(w) for c, w in zip(row, widths, strict=True))
+        lines.append("  ".join([row[0].ljust(len(first)), *middle, row[-1].ljust(len(last))]).rstrip())
+    return lines
 
 
 def table(results: dict[str, Any]) -> str:

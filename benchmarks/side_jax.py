@@ -106,9 +106,7 @@ def step(size: str) -> Prepared:
         second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, second, gradients)
         rate = LEARNING_RATE / (1 - b1**count)
         root = jax.lax.rsqrt(1 - b2**count)
-        layers = jax.tree.map(
-            lambda p, m, v: p - rate * m / (jnp.sqrt(v) * root + ADAM_EPS), layers, first, second
-        )
+        layers = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) * root + ADAM_EPS), layers, first, second)
         return loss, (layers, first, second, count)
 
     compiled = jax.jit(update, donate_argnums=0)

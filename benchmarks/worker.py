@@ -22,7 +22,9 @@ HERE = Path(__file__).resolve().parent
 def load_package() -> None:
     """Make this folder importable as ``benchmarks`` without putting the checkout on the path of a peer."""
     sys.path[:] = [p for p in sys.path if p and Path(p).resolve() != HERE]
-    found = importlib.util.spec_from_file_location("benchmarks", HERE / "__init__.py", submodule_search_locations=[str(HERE)])
+    found = importlib.util.spec_from_file_location(
+        "benchmarks", HERE / "__init__.py", submodule_search_locations=[str(HERE)]
+    )
     assert found is not None and found.loader is not None
     package = importlib.util.module_from_spec(found)
     sys.modules["benchmarks"] = package

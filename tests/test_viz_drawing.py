@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -296,14 +297,15 @@ def test_joining_neighbours_loses_no_flow(graph, most):
     from tensorgraph.viz.build import build
 
     boxes = pack(graph, by_module(graph), most)
-    check_complete(graph, build(graph, boxes, "module", {}))
+    check_complete(graph, build(graph, boxes, "module"))
 
 
 def test_class_names_are_shown_where_known():
     from tensorgraph.viz.build import build
 
     graph = hand.residual(1)
-    drawing = build(graph, by_module(graph), "module", {"stem": "Linear", "blocks.0.fc1": "Linear"})
+    graph = replace(graph, modules={"stem": "Linear", "blocks.0.fc1": "Linear"})
+    drawing = build(graph, by_module(graph), "module")
     assert at(drawing, "stem").title == "Linear stem" and not texts(at(drawing, "stem"), "detail")
     assert at(drawing, "blocks.0.fc1").title == "Linear fc1"  # as seen from the frame around it
 

@@ -185,7 +185,7 @@ def test_the_widths_are_the_engines(bold):
 
 
 @needs_engine
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_add_nothing_to_the_picture(name):
     for level in ("op", "module", "summary"):
         drawing = draw(hostile_graph(name), level=level)

@@ -6,33 +6,16 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
+from tensorgraph import nn
 from tensorgraph.viz import draw, mimebundle
 
 
-class Dense:
-    """A module as pictures know it: callable, with names of what it is made of."""
-
-    def __init__(self, inputs, outputs):
-        self.weight = tg.Parameter(np.full((inputs, outputs), 0.1, np.float32))
-        self.bias = tg.Parameter(np.zeros(outputs, np.float32))
-
-    def __call__(self, x):
-        return x @ self.weight + self.bias
-
-
-class Net:
+class Net(nn.Module):
     def __init__(self):
-        self.fc1, self.fc2 = Dense(4, 8), Dense(8, 3)
+        self.fc1, self.fc2 = nn.Linear(4, 8), nn.Linear(8, 3)
 
-    def named_modules(self):
-        return [("", self), ("fc1", self.fc1), ("fc2", self.fc2)]
-
-    def __call__(self, x):
-        with tg.scope("fc1"):
-            h = self.fc1(x)
-        h = tg.tanh(h)
-        with tg.scope("fc2"):
-            return self.fc2(h)
+    def forward(self, x):
+        return self.fc2(tg.tanh(self.fc1(x)))
 
 
 def paths(drawing):
@@ -53,7 +36,7 @@ def test_a_function_is_drawn_from_examples_or_specs():
 
 def test_a_module_shows_the_classes_of_its_parts():
     drawing = draw(Net(), tg.spec((5, 4), "float32"), level="module")
-    assert [n.title for n in drawing.nodes] == ["x", "Dense fc1", "tanh", "Dense fc2", "out"]
+    assert [n.title for n in drawing.nodes] == ["x", "Linear fc1", "tanh", "Linear fc2", "out"]
     assert [r.text for n in drawing.nodes for r in n.rows if r.style == "parameter"] == ["40 params", "27 params"]
 
 

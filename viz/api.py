@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -84,8 +83,8 @@ def draw(
     <BLANKLINE>
     """
     _check(level, depth, hops, theme, timeout)
-    graph, classes = _graph_of(target, examples)
-    drawing = _drawn(graph, classes, level, depth, focus, hops)
+    graph = _graph_of(target, examples)
+    drawing = _drawn(graph, level, depth, focus, hops)
     return replace(drawing, theme=theme, timeout=float(timeout))
 
 
@@ -126,16 +125,16 @@ def _check(level: str, depth: int | None, hops: int, theme: str, timeout: float)
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
 
 
-def _graph_of(target: Any, examples: tuple[Any, ...]) -> tuple[Graph, dict[str, str]]:
-    """The graph of a target, and its modules' class names where it is a module."""
+def _graph_of(target: Any, examples: tuple[Any, ...]) -> Graph:
+    """The graph of a target."""
     if isinstance(target, Graph):
         if examples:
             raise ValueError("a graph is drawn as it is: leave the examples out")
-        return target, {}
+        return target
     if isinstance(target, Tensor):
         if examples:
             raise ValueError("a tensor's history is drawn as it is: leave the examples out")
-        return tape_graph(target), {}
+        return tape_graph(target)
     if not callable(target):
         raise TypeError(f"expected a model, a function, a tensor or a graph to draw, got {type(target).__name__}")
     try:
@@ -148,21 +147,11 @@ def _graph_of(target: Any, examples: tuple[Any, ...]) -> tuple[Graph, dict[str, 
             f"to draw {name}, examples of its arguments are needed ({error}): draw({name}, x) with an array, or with "
             "tensorgraph.spec((64, 784), 'float32')"
         ) from None
-    return trace(target, *examples), class_names(target)
-
-
-def class_names(target: Any) -> dict[str, str]:
-    """Class name by module path; empty for what is no module."""
-    named = getattr(target, "named_modules", None)
-    if not callable(named):
-        return {}
-    found = named()
-    pairs = found.items() if isinstance(found, Mapping) else found
-    return {str(path): type(module).__name__ for path, module in pairs if path}
+    return trace(target, *examples)
 
 
 def _drawn(
-    graph: Graph, classes: Mapping[str, str], level: str, depth: int | None, focus: str | None, hops: int
+    graph: Graph, level: str, depth: int | None, focus: str | None, hops: int
 ) -> Drawing:
     if level == "summary":
         return summary(graph)
@@ -176,22 +165,22 @@ def _drawn(
     else:
         limit = MOST_MODULES
     if level == "op" and (focus is not None or ops <= MOST_BOXES):
-        drawing = build(graph, by_op(graph), "op", classes)
+        drawing = build(graph, by_op(graph), "op")
         if focus is not None:
             drawing = focus_on(drawing, focus, hops)
         if len(drawing.nodes) <= MOST_BOXES + len(graph.inputs) + len(graph.outputs):
             return mend(drawing)
     if level == "op":
-        drawing = mend(_by_module(graph, classes, depth, MOST_MODULES))
+        drawing = mend(_by_module(graph, depth, MOST_MODULES))
         note = f"{count(ops, 'op')} are more than a layout takes: drawn by module; focus= draws the ops around one"
         return replace(drawing, notes=(*drawing.notes, note))
-    drawing = _by_module(graph, classes, depth, limit)
+    drawing = _by_module(graph, depth, limit)
     if focus is not None:
         drawing = focus_on(drawing, focus, hops)
     return mend(drawing)
 
 
-def _by_module(graph: Graph, classes: Mapping[str, str], depth: int | None, limit: int) -> Drawing:
+def _by_module(graph: Graph, depth: int | None, limit: int) -> Drawing:
     """Modules at `depth`; without one, the deepest that gives at most `limit` boxes, neighbours joined if none does."""
     boxes = by_module(graph, depth)
     most = limit if depth is None else MOST_BOXES
@@ -207,5 +196,5 @@ def _by_module(graph: Graph, classes: Mapping[str, str], depth: int | None, limi
     if len(boxes) > most:
         notes = (f"{count(len(boxes), 'box')} joined to stay readable: depth= and focus= show more",)
         boxes = pack(graph, boxes, most)
-    drawing = build(graph, boxes, "module", classes)
+    drawing = build(graph, boxes, "module")
     return replace(drawing, notes=(*drawing.notes, *notes))

@@ -27,7 +27,7 @@ LEGEND = (
 
 def summary(graph: Graph) -> Drawing:
     """The whole graph as one box."""
-    facts = Facts.of(graph, (), {})
+    facts = Facts.of(graph, ())
     rows = tuple(summary_rows(graph, facts.input_names, facts.output_names))
     every = tuple(range(len(graph.equations)))
     node = Node("n0", clean(graph.name or "graph"), "summary", rows, members=every, tip=f"{len(every)} ops")
@@ -41,9 +41,9 @@ def title_of(graph: Graph, boxes: int) -> str:
     return f"{clean(graph.name or 'graph')}: {count(ops, 'op')}{drawn}"
 
 
-def build(graph: Graph, boxes: Iterable[Box], level: str, classes: Mapping[str, str]) -> Drawing:
+def build(graph: Graph, boxes: Iterable[Box], level: str) -> Drawing:
     """Draw these boxes."""
-    return _Builder(Facts.of(graph, boxes, classes), level).drawing()
+    return _Builder(Facts.of(graph, boxes), level).drawing()
 
 
 class _Builder:
@@ -97,7 +97,7 @@ class _Builder:
         nodes = tuple(self.nodes)
         return Drawing(
             title_of(graph, len(facts.boxes)), self.level, nodes, edges, groups, legend_of(nodes, edges),
-            tuple(clean(note, 200) for note in graph.notes),
+            (),
         )  # fmt: skip
 
     def group(self, frame: Frame) -> Group:

@@ -72,7 +72,7 @@ class Facts:
     output_names: tuple[str, ...]
 
     @classmethod
-    def of(cls, graph: Graph, boxes: Iterable[Box], classes: Mapping[str, str]) -> Facts:
+    def of(cls, graph: Graph, boxes: Iterable[Box]) -> Facts:
         boxes = tuple(boxes)
         box_of = [0] * len(graph.equations)
         for b, box in enumerate(boxes):
@@ -92,7 +92,7 @@ class Facts:
         return cls(
             graph,
             boxes,
-            classes,
+            graph.modules,
             cells,
             producer,
             tuple(box_of),

@@ -36,11 +36,11 @@ class Screen:
     def say(self, text: str = "") -> None:
         self.console.print(text)
 
-    def headline(self, settings: Settings, samples: int, seeds: Sequence[int]) -> None:
+    def headline(self, settings: Settings, samples: int) -> None:
         shape = " → ".join(str(n) for n in (SIDE * SIDE, *settings.widths, 10))
-        self.say(f"[bold]Handwritten digits[/bold]: {samples:,} images of {SIDE}×{SIDE} pixels, 80% of them to train on")
-        self.say(f"Layers {shape}: Linear, batch norm, ReLU; softmax cross-entropy; Adam with a falling rate")
-        self.say(f"{settings.epochs} epochs in mini-batches of {settings.batch_size}, splits {', '.join(map(str, seeds))}")
+        self.say(f"[bold]Handwritten digits[/bold]: {samples:,} images of {SIDE}×{SIDE} pixels, 80% to train on")
+        self.say(f"Network {shape}: Linear, batch norm, ReLU; softmax cross-entropy")
+        self.say(f"Adam, {settings.epochs} epochs of mini-batches of {settings.batch_size}, a rate that falls to 0")
         self.say()
 
     def __enter__(self) -> Screen:
@@ -107,7 +107,8 @@ class Screen:
 
     def prediction(self, image: Any, true: str, prediction: Prediction) -> None:
         self.say()
-        self.say("[bold]One digit, at test time[/bold]: the saved model loaded afresh, batch norm on its running averages")
+        self.say("[bold]One digit at test time[/bold]: the saved model, loaded afresh, on one image;")
+        self.say("batch norm uses its running averages")
         self.say()
         for line in prediction_text(image, prediction):
             self.console.print(line, markup=False)
@@ -131,7 +132,7 @@ def prediction_text(image: Any, prediction: Prediction) -> list[str]:
     shares = prediction.probabilities[0]
     bars = []
     for name, share in zip(prediction.class_names, shares):
-        bar = "█" * round(WIDTH * float(share)) or "▏"
+        bar = "█" * round(WIDTH * float(share))
         bars.append(f"{name}  {bar.ljust(WIDTH)} {share:6.1%}")
     top = (len(bars) - SIDE) // 2
     blank = [" " * (2 * SIDE)]

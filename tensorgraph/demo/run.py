@@ -28,10 +28,10 @@ NEEDS = ("sklearn", "threadpoolctl", "rich", "matplotlib", "safetensors")
 FILES = (
     ("graph.svg", "the network, module by module"),
     ("ops.svg", "every operation of it, with the loss"),
-    ("learning-curves.png", "loss and accuracy, epoch by epoch, with and without batch norm"),
+    ("learning-curves.png", "loss and accuracy of both networks"),
     ("confusion-matrix.png", "what was taken for what"),
     ("misclassified.png", "the digits it got wrong"),
-    ("digits.safetensors", "the model of the first split, with its normaliser and class names"),
+    ("digits.safetensors", "the model, its normaliser and class names"),
     ("results.json", "all numbers"),
 )
 
@@ -86,7 +86,7 @@ def run(
     began = time.perf_counter()
     screen = Screen(console)
     data = load_digits()
-    screen.headline(settings, len(data), seeds)
+    screen.headline(settings, len(data))
     outcomes: dict[bool, list[Outcome]] = {True: [], False: []}
     from threadpoolctl import threadpool_limits  # scikit-learn brings it
 
@@ -100,13 +100,13 @@ def run(
     screen.results(with_norm, without)
 
     first = with_norm[0]
+    train.save(folder / "digits.safetensors", first.predictor)
+    results = _results(with_norm, without, settings, time.perf_counter() - began)
+    atomic_write(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     draw_graphs(first.model, settings.batch_size, folder / "graph.svg", folder / "ops.svg")
     draw_curves(with_norm, without, folder / "learning-curves.png")
     draw_confusion(with_norm, folder / "confusion-matrix.png")
     draw_wrong(with_norm, folder / "misclassified.png")
-    train.save(folder / "digits.safetensors", first.predictor)
-    results = _results(with_norm, without, settings, time.perf_counter() - began)
-    atomic_write(folder / "results.json", (json.dumps(results, indent=2) + "\n").encode())
     screen.files(folder, FILES)
 
     loaded = train.load_model(folder / "digits.safetensors")

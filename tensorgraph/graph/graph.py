@@ -136,6 +136,8 @@ class Graph:
     statics : tuple of (position, value)
         Arguments that are not tensors: baked into the graph.
     name : str
+    modules : mapping of str to str
+        The class name of the module at each scope, for pictures.
     """
 
     inputs: tuple[Var, ...]
@@ -148,7 +150,7 @@ class Graph:
     out_tree: Treedef
     statics: tuple[tuple[int, Any], ...] = ()
     name: str = "f"
-    notes: tuple[str, ...] = field(default=(), repr=False)
+    modules: Mapping[str, str] = field(default_factory=dict)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def key(self) -> tuple[Any, ...]:

@@ -45,6 +45,7 @@ class Trace:
         self.differentiable: set[Var] = set()
         self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something differentiable
         self.grads: dict[Any, Tensor | None] = {}
+        self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
 
     # values ---------------------------------------------------------------------------------------------------
 
@@ -325,7 +326,7 @@ class Trace:
             consts[var] = kept
         graph = Graph(
             tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
-            in_tree, out_tree, statics, name,
+            in_tree, out_tree, statics, name, modules=self.modules,
         )  # fmt: skip
         graph._cache["live"] = [weakref.ref(cell) for cell in self.cells]  # for bind; a graph holds no arrays
         return graph

@@ -102,6 +102,8 @@ class Module:
             outside = outer.scope if inside else ""
             scope = f"{outside}.{name}" if outside else (f"{base}.{name}" if base else name)
             inner = outer.replace(scope=scope)
+        if outer.trace is not None:
+            outer.trace.modules[inner.scope] = type(self).__name__
         width = self._width
         if width is None:
             width = max((p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f"), default=0)
