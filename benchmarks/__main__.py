@@ -24,7 +24,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                         help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
     parser.add_argument("--peers-python", metavar="PATH", help="an interpreter that has the peers")
     parser.add_argument("--only", metavar="WORD", action="append", default=[],
-                        help=f"cases with this in their name: {', '.join(GROUPS)}, startup, ... (repeatable)")  # fmt: skip
+                        help=f"what has this in its name: {', '.join(GROUPS)}, startup, softmax, ...")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=11, help="rounds a case (11)")
     parser.add_argument("--seconds", type=float, default=0.1, help="seconds a library's turn in a round (0.1)")
     parser.add_argument("--output", type=Path, default=machine.ROOT / "bench-output" / "benchmarks.json",

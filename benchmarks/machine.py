@@ -13,8 +13,8 @@ PEERS_VENV = ROOT / ".venv-peers"
 REMEDY = "python -m benchmarks --setup-peers"
 
 
-def describe_machine() -> dict[str, str | int]:
-    """Processor, number of processors given to this process, system, Python."""
+def describe_machine() -> dict[str, str | float]:
+    """Processor, number of processors given to this process, system, Python, and what else runs."""
     model = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -29,6 +29,7 @@ def describe_machine() -> dict[str, str | int]:
         "processors": given,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
     }
 
 

@@ -115,6 +115,7 @@ class Worker:
 def compare(case: Case, checks: Mapping[str, Any]) -> list[str]:
     """What is wrong with the results: disagreement with what is known, or with tensorgraph's."""
     wrong = []
+    where = f"{case.group} {case.label}"
     for library, check in checks.items():
         for name, expected in case.known.items():
             if not abs(check[name] - expected) <= 2e-5 * abs(expected):
@@ -122,7 +123,7 @@ def compare(case: Case, checks: Mapping[str, Any]) -> list[str]:
                     f"{case.group} {case.label}: {name} of {library} is {check[name]:.6f}, expected {expected}"
                 )
         if library != "tensorgraph" and "tensorgraph" in checks and not agree(check, checks["tensorgraph"]):
-            wrong.append(f"{case.group} {case.label}: {library} gave {check}, tensorgraph {checks['tensorgraph']}")
+            wrong.append(f"{where}: {library} gave {check}, tensorgraph {checks['tensorgraph']}")
     return wrong
 
 

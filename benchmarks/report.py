@@ -51,11 +51,13 @@ def table(results: dict[str, Any]) -> str:
     lines = [
         f"{machine['processor']}, {machine['processors']} processors, {machine['system']}, Python {machine['python']}",
         ", ".join(
-            f"{name} {about['version']}" + (f" ({about['threads']} threads)" if "threads" in about else "")
+            f"{name} {about['version']}" + (f" ({about['threads']} threads)" if about.get("threads", 1) > 1 else "")
             for name, about in results["libraries"].items()
         ),
         "time: median; ratio: tensorgraph's median over the peer's, in brackets the quartiles over the rounds",
     ]
+    if machine["load"] > machine["processors"] / 2:
+        lines.append(f"the machine was busy (load {machine['load']}): do not believe what runs on several threads")
     for group, title in GROUPS.items():
         cases = [c for c in results["cases"] if c["group"] == group]
         if not cases:

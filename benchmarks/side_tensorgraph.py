@@ -116,7 +116,7 @@ def step(size: str) -> Prepared:
         else:
             modules += [nn.BatchNorm(len(layer["gamma"]), eps=NORM_EPS), nn.ReLU()]
     model = nn.Sequential(*modules)
-    optimizer = optim.Adam(model.parameters(), LEARNING_RATE, betas=BETAS, eps=ADAM_EPS)
+    optimizer = optim.Adam(model.parameters(), LEARNING_RATE, beta1=BETAS[0], beta2=BETAS[1], eps=ADAM_EPS)
     inputs = [tg.tensor(x) for x in problem.inputs]
     labels = [tg.tensor(y) for y in problem.labels]
 

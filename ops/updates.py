@@ -122,7 +122,9 @@ def _sgd_reference(p: Any, g: Any, lr: Any, weight_decay: Any) -> Any:
     return _cast(_cast(p, kind) - _cast(lr, kind) * d, p.dtype)
 
 
-def _momentum_reference(p: Any, g: Any, v: Any, lr: Any, beta: Any, weight_decay: Any, *, nesterov: bool = False) -> Any:
+def _momentum_reference(
+    p: Any, g: Any, v: Any, lr: Any, beta: Any, weight_decay: Any, *, nesterov: bool = False
+) -> Any:
     kind = v.dtype
     keep, take = _cast(beta, kind), _cast(1.0 - beta, kind)
     d = _cast(g, kind) + _cast(weight_decay, kind) * _cast(p, kind)
@@ -259,7 +261,9 @@ clip_norm = op(
 def _finite(mu: Any, sigma2: Any) -> bool:
     # one product sees every NaN and infinity, as 0 times infinity is NaN; finite numbers may overflow, so only a finite
     # result decides at once
-    return math.isfinite(np.dot(mu, sigma2)) or bool(np.isfinite(mu).all() and np.isfinite(sigma2).all())
+    with np.errstate(all="ignore"):
+        product = np.dot(mu, sigma2)
+    return math.isfinite(product) or bool(np.isfinite(mu).all() and np.isfinite(sigma2).all())
 
 
 def _running_average(

@@ -107,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
 def example(text: str) -> Any:
     """A type from the command line: ``64x784``, ``64x784:f64``, ``64:i64``, or ``()`` for a single number."""
     sizes, _, dtype = text.partition(":")
-    known = {"bool": "bool", **{f"f{n}": f"float{n}" for n in (16, 32, 64)}, **{f"i{n}": f"int{n}" for n in (8, 16, 32, 64)}}
+    known = {f"f{n}": f"float{n}" for n in (16, 32, 64)} | {f"i{n}": f"int{n}" for n in (8, 16, 32, 64)}
     try:
         shape = () if sizes in ("()", "") else tuple(int(n) for n in sizes.replace(",", "x").split("x"))
         return spec(shape, known.get(dtype, dtype) or None)
@@ -122,7 +122,9 @@ def run_demo(options: argparse.Namespace) -> None:
     try:
         seeds = [int(seed) for seed in options.seeds.split(",")]
     except ValueError:
-        raise CommandError(f"--seeds takes whole numbers with commas between, such as 0,1,2; got {options.seeds!r}") from None
+        raise CommandError(
+            f"--seeds takes whole numbers with commas between, such as 0,1,2; got {options.seeds!r}"
+        ) from None
     demo.run(options.output, seeds=seeds, settings=demo.QUICK if options.quick else demo.FULL)
 
 
@@ -162,7 +164,7 @@ def resolve(name: str, examples: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]
         if not hasattr(target, part):
             raise CommandError(f"{place!r} has no {attribute!r}")
         target = getattr(target, part)
-    if isinstance(target, type) or (inspect.isfunction(target) and not examples and not inspect.signature(target).parameters):
+    if isinstance(target, type) or (inspect.isfunction(target) and not inspect.signature(target).parameters):
         target = target()  # a maker
     if isinstance(target, tuple) and target and not examples:
         target, examples = target[0], target[1:]  # a model with its examples

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tensorgraph import jit
+from tensorgraph import blas, jit
 from tensorgraph.ops.softmax import softmax
 from tensorgraph.tensor import tensor
 
@@ -67,7 +66,9 @@ def examine() -> list[Finding]:
     return [
         Finding("tensorgraph", f"{_version('tensorgraph-engine')}, {Path(__file__).parent}"),
         Finding("Python", f"{platform.python_version()}, {sys.executable}"),
-        Finding("machine", f"{platform.system()} {platform.machine()}, {jit.num_threads()} processors for this process"),
+        Finding(
+            "machine", f"{platform.system()} {platform.machine()}, {jit.num_threads()} processors for this process"
+        ),
         Finding("NumPy", _version("numpy")),
         _blas(),
         _kernels(),
@@ -85,19 +86,14 @@ def _version(distribution: str) -> str:
 
 
 def _blas() -> Finding:
-    built: Any = np.show_config(mode="dicts")
-    blas = built.get("Build Dependencies", {}).get("blas", {})
-    told = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()
-    named = ("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
-    chosen = [f"{name}={os.environ[name]}" for name in named if name in os.environ]
-    if find_spec("threadpoolctl") is not None:
-        from threadpoolctl import threadpool_info
-
-        for pool in threadpool_info():
-            if pool["user_api"] == "blas":
-                told += f"; {pool.get('architecture', 'unknown')} kernels, {pool['num_threads']} threads"
-                break
-    return Finding("BLAS", ", ".join([told, *chosen]))
+    found = blas.status()
+    if found.core is None:
+        return Finding("BLAS", f"its own choice of kernels ({found.reason})")
+    told = f"{(found.config or 'OpenBLAS').split(' NO_')[0]}; {found.core} kernels, {found.threads} threads"
+    if found.before != found.core:
+        told += f" (its own choice was {found.before})"
+    named = ("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "TENSORGRAPH_BLAS")
+    return Finding("BLAS", ", ".join([told, *(f"{name}={os.environ[name]}" for name in named if name in os.environ)]))
 
 
 def _kernels() -> Finding:

@@ -182,7 +182,11 @@ def test_integers_and_flags_of_cells() -> None:
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
 def test_copies_of_cells(how: Callable[[Any], Any]) -> None:
-    for cell in (tg.Parameter([1.0, 2.0], name="w"), tg.Parameter([1.0], requires_grad=False), tg.Buffer([3], name="b")):
+    for cell in (
+        tg.Parameter([1.0, 2.0], name="w"),
+        tg.Parameter([1.0], requires_grad=False),
+        tg.Buffer([3], name="b"),
+    ):
         other = how(cell)
         assert type(other) is type(cell) and other.tolist() == cell.tolist() and other.dtype == cell.dtype
         assert other.name == cell.name and other.requires_grad == cell.requires_grad

@@ -36,12 +36,22 @@ def test_construction_copies_unless_told_not_to() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda a: tg.reshape(a, shape=(2, 1)), lambda a: tg.alias(a), lambda a: tg.stop_gradient(a), lambda a: tg.transpose(a),
-        lambda a: tg.broadcast_to(a, shape=(2, 2)), lambda a: tg.flip(a), lambda a: tg.expand_dims(a, axis=0),
-        lambda a: tg.squeeze(a), lambda a: tg.split(a, sizes=(1, 1))[0], lambda a: np.reshape(tg.tensor(a), (2, 1)),
-        lambda a: tg.getitem(a, [], key=(0,)), lambda a: tg.concatenate([a]), lambda a: tg.clip(a), lambda a: tg.relu(a),
+        lambda a: tg.reshape(a, shape=(2, 1)),
+        lambda a: tg.alias(a),
+        lambda a: tg.stop_gradient(a),
+        lambda a: tg.transpose(a),
+        lambda a: tg.broadcast_to(a, shape=(2, 2)),
+        lambda a: tg.flip(a),
+        lambda a: tg.expand_dims(a, axis=0),
+        lambda a: tg.squeeze(a),
+        lambda a: tg.split(a, sizes=(1, 1))[0],
+        lambda a: np.reshape(tg.tensor(a), (2, 1)),
+        lambda a: tg.getitem(a, [], key=(0,)),
+        lambda a: tg.concatenate([a]),
+        lambda a: tg.clip(a),
+        lambda a: tg.relu(a),
     ],
-)  # fmt: skip
+)
 def test_an_op_of_a_plain_array_does_not_share_its_memory(call: Any) -> None:
     array = np.array([1.0, 2.0])
     t = call(array)
@@ -54,10 +64,19 @@ def test_a_plain_operand_that_a_rule_saves_is_copied() -> None:
     """Also in list inputs, in fused ops, in views, and from the reflected side."""
     a = np.array([[3.0, 4.0], [5.0, 6.0]])
     for call in (
-        lambda x: x * a, lambda x: a * x, lambda x: x @ a, lambda x: a @ x, lambda x: tg.multiply(a, x), lambda x: x / a,
-        lambda x: x * a.T, lambda x: x[np.array([0, 1])] * a, lambda x: tg.where(a > 4, x, 0.0) * a,
-        lambda x: tg.softmax_cross_entropy(x, a / a.sum(1, keepdims=True)), lambda x: tg.maximum(x, a), lambda x: x**a,
-    ):  # fmt: skip
+        lambda x: x * a,
+        lambda x: a * x,
+        lambda x: x @ a,
+        lambda x: a @ x,
+        lambda x: tg.multiply(a, x),
+        lambda x: x / a,
+        lambda x: x * a.T,
+        lambda x: x[np.array([0, 1])] * a,
+        lambda x: tg.where(a > 4, x, 0.0) * a,
+        lambda x: tg.softmax_cross_entropy(x, a / a.sum(1, keepdims=True)),
+        lambda x: tg.maximum(x, a),
+        lambda x: x**a,
+    ):
         a[:] = [[3.0, 4.0], [5.0, 6.0]]
         x = tg.tensor(np.array([[1.0, 2.0], [3.0, 4.5]]), requires_grad=True)
         expected = tg.gradients(call(x).sum(), x).tolist()
@@ -123,13 +142,35 @@ def test_a_float_is_not_put_into_integers() -> None:
 
 
 INDICES: list[Any] = [
-    0, -1, slice(None), slice(1, None), slice(None, None, -1), slice(3, 0, -2), None, ..., (0, 1), (..., 0), (None, 1, ...),
-    (slice(None), None, 2), [0, 2], np.array([0, 2, 2]), np.array([[0, 1], [2, 0]]), (np.array([0, 2]), np.array([1, 3])),
-    (slice(None), np.array([0, 3])), (1, np.array([0, 3])), (np.array([0, 1]), slice(None), None), np.array([True, False, True]),
-    (np.array([True, False, True]), 1), (slice(None), np.array([True, False, True, True])), np.zeros(0, int),
-    [True, False, True], np.ones((3, 4), bool), (np.array([0, 1]), None, np.array([1, 2])), np.int64(1),
+    0,
+    -1,
+    slice(None),
+    slice(1, None),
+    slice(None, None, -1),
+    slice(3, 0, -2),
+    None,
+    ...,
+    (0, 1),
+    (..., 0),
+    (None, 1, ...),
+    (slice(None), None, 2),
+    [0, 2],
+    np.array([0, 2, 2]),
+    np.array([[0, 1], [2, 0]]),
+    (np.array([0, 2]), np.array([1, 3])),
+    (slice(None), np.array([0, 3])),
+    (1, np.array([0, 3])),
+    (np.array([0, 1]), slice(None), None),
+    np.array([True, False, True]),
+    (np.array([True, False, True]), 1),
+    (slice(None), np.array([True, False, True, True])),
+    np.zeros(0, int),
+    [True, False, True],
+    np.ones((3, 4), bool),
+    (np.array([0, 1]), None, np.array([1, 2])),
+    np.int64(1),
     (np.array(1), slice(1, 3)),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("key", INDICES, ids=repr)
@@ -170,9 +211,19 @@ def test_tensors_as_indices() -> None:
 def test_python_protocols() -> None:
     x = tg.tensor([[1.0, 2.0]])
     assert len(x) == 1 and [r.tolist() for r in x] == [[1.0, 2.0]] and 2.0 in x and 5.0 not in x
-    assert float(tg.tensor([3.5])) == 3.5 and int(tg.tensor(3)) == 3 and bool(tg.tensor(True)) and f"{tg.tensor(2.5):.1f}" == "2.5"
+    assert (
+        float(tg.tensor([3.5])) == 3.5
+        and int(tg.tensor(3)) == 3
+        and bool(tg.tensor(True))
+        and f"{tg.tensor(2.5):.1f}" == "2.5"
+    )
     assert isinstance(hash(x), int) and x in {x: 1}
-    for bad in (lambda: len(tg.tensor(1.0)), lambda: float(x), lambda: list(tg.tensor(1.0)), lambda: range(tg.tensor(1.5))):
+    for bad in (
+        lambda: len(tg.tensor(1.0)),
+        lambda: float(x),
+        lambda: list(tg.tensor(1.0)),
+        lambda: range(tg.tensor(1.5)),
+    ):
         with pytest.raises(TypeError):
             bad()
     with pytest.raises(ValueError, match="ambiguous"):
@@ -181,7 +232,11 @@ def test_python_protocols() -> None:
         x.item()
     assert (2 - x).tolist() == [[1.0, 0.0]] and (2 / x).tolist() == [[2.0, 1.0]] and (2**x).tolist() == [[2.0, 4.0]]
     assert (7 // tg.tensor([2])).tolist() == [3] and (7 % tg.tensor([4])).tolist() == [3]
-    assert (~tg.tensor([True])).tolist() == [False] and abs(-x).tolist() == [[1.0, 2.0]] and ([[1.0], [2.0]] @ x).shape == (2, 2)
+    assert (
+        (~tg.tensor([True])).tolist() == [False]
+        and abs(-x).tolist() == [[1.0, 2.0]]
+        and ([[1.0], [2.0]] @ x).shape == (2, 2)
+    )
     assert (3 & tg.tensor([6])).tolist() == [2] and (True ^ tg.tensor([True])).tolist() == [False]
 
 
@@ -197,8 +252,13 @@ def test_copies_of_tensors(how: Any) -> None:
 def test_lists_of_tensors_do_not_lose_gradients() -> None:
     """A list that holds tensors which want gradients is either recorded or refused, never taken as bare numbers."""
     a, b = tg.tensor(1.0, requires_grad=True), tg.tensor(2.0, requires_grad=True)
-    for call in (lambda: tg.exp([a, b]), lambda: tg.ones((2,)) * [a, b], lambda: tg.tensor([a, b]), lambda: tg.sum((a, b)),
-                 lambda: tg.concatenate([[a, b]])):  # fmt: skip
+    for call in (
+        lambda: tg.exp([a, b]),
+        lambda: tg.ones((2,)) * [a, b],
+        lambda: tg.tensor([a, b]),
+        lambda: tg.sum((a, b)),
+        lambda: tg.concatenate([[a, b]]),
+    ):
         try:
             result = call()
         except TypeError as error:
@@ -210,7 +270,11 @@ def test_lists_of_tensors_do_not_lose_gradients() -> None:
 
 def test_debug_nans_names_the_origin() -> None:
     x = tg.tensor([-1.0, 1.0], requires_grad=True)
-    with tg.debug_nans(), np.errstate(invalid="ignore"), pytest.raises(FloatingPointError, match=r"log.*test_engine_tensor"):
+    with (
+        tg.debug_nans(),
+        np.errstate(invalid="ignore"),
+        pytest.raises(FloatingPointError, match=r"log.*test_engine_tensor"),
+    ):
         tg.exp(tg.log(x))
     zero = tg.tensor([0.0], requires_grad=True)
     with tg.debug_nans(), np.errstate(divide="ignore"), pytest.raises(FloatingPointError, match="sqrt"):
@@ -221,7 +285,11 @@ def test_debug_nans_names_the_origin() -> None:
 def test_numbers_given_to_static_attributes_are_not_mangled() -> None:
     x = tg.tensor([0.0, 1.0], requires_grad=True)
     bound = tg.tensor(0.5)
-    for call in (lambda t: tg.clip(t, a_min=bound), lambda t: tg.leaky_relu(t, slope=bound), lambda t: np.clip(t, bound, 2.0)):
+    for call in (
+        lambda t: tg.clip(t, a_min=bound),
+        lambda t: tg.leaky_relu(t, slope=bound),
+        lambda t: np.clip(t, bound, 2.0),
+    ):
         try:
             eager = call(x)
         except TypeError:

@@ -24,7 +24,7 @@ HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorg
 FLOORS: list[set[str]] = [
     {"aval", "tree", "files"},
     {"modes", "spec"},
-    {"jit"},
+    {"jit", "blas"},
     {"op"},
     {"tape"},
     {"tensor"},
@@ -70,7 +70,7 @@ LATE_PACKAGES: dict[str, set[str]] = {
     "matplotlib": {"train", "cli"},
     "safetensors": {"files"},
     "sklearn": {"cli", "data"},
-    "threadpoolctl": {"demo", "doctor"},
+    "threadpoolctl": {"demo"},
     "IPython": {"viz"},
 }
 # Loaded with `import tensorgraph`; jit.py is the one place that may bind Numba's names, when it is opened.

@@ -210,7 +210,7 @@ def four_threads():
 def test_blocks_cover_the_range_once(four_threads, rows, multiple):
     parts = jit.blocks(rows, 1.0, multiple=multiple)
     assert [r for lo, hi in parts for r in range(lo, hi)] == list(range(rows))
-    assert len(parts) <= 4 and all(lo % multiple == 0 for lo, _ in parts)
+    assert len(parts) <= 16 and all(lo % multiple == 0 for lo, _ in parts)
 
 
 def test_small_work_stays_whole(four_threads):
@@ -218,7 +218,7 @@ def test_small_work_stays_whole(four_threads):
     assert jit.blocks(0, 0.0) == [(0, 0)]
 
 
-def test_spread_runs_every_block_on_a_thread_of_its_own(four_threads):
+def test_spread_uses_all_threads(four_threads):
     x, y = np.arange(1000.0), np.zeros(1000)
     names = {}
     together = threading.Barrier(4)
@@ -228,9 +228,22 @@ def test_spread_runs_every_block_on_a_thread_of_its_own(four_threads):
         names[k] = threading.current_thread().name
         _halve.call(x, y, lo, hi)
 
-    jit.spread(call, jit.blocks(1000, 1.0))
+    jit.spread(call, [(0, 250), (250, 500), (500, 750), (750, 1000)])
     assert (y == x / 2).all()
     assert sorted(names) == [0, 1, 2, 3] and sum(n == "tensorgraph-kernels" for n in names.values()) == 3
+
+
+def test_a_thread_that_never_wakes_costs_nothing(four_threads, monkeypatch):
+    asleep = threads.queue.SimpleQueue()
+    monkeypatch.setattr(threads, "_calls", asleep)
+    monkeypatch.setattr(threads, "_workers", [threading.Thread()] * 3)
+    x, y = np.arange(1000.0), np.zeros(1000)
+    jit.spread(lambda k, lo, hi: _halve.call(x, y, lo, hi), jit.blocks(1000, 1.0))
+    assert (y == x / 2).all()
+    late = asleep.get()
+    y[:] = 0
+    late.work()  # finds nothing left, and holds no array any more
+    assert (y == 0).all() and late._call is None and not late.errors
 
 
 def test_an_error_in_a_block_arrives_after_all_have_ended(four_threads):

@@ -335,3 +335,15 @@ def test_a_layer_says_how_it_was_made(layer: nn.Module) -> None:
 def test_a_module_that_does_not_say_how_it_was_made() -> None:
     with pytest.raises(NotImplementedError, match="define config"):
         nn.Lambda(tg.relu).config()
+
+
+def test_a_setting_exists_once_it_is_set() -> None:
+    class Model(nn.Module):
+        rate = nn.settings.Setting("A rate.", 0.0)
+
+    model = Model()
+    with pytest.raises(AttributeError, match="Model has no 'rate'"):
+        _ = model.rate
+    model.rate = 2
+    assert (model.rate, [path for path, _ in model.named_buffers()]) == (2.0, ["rate"])
+    assert Model.rate.__doc__ == "A rate."

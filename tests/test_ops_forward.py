@@ -136,9 +136,9 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "batch_norm": _batch_norm,
     "batch_norm_relu": _batch_norm_relu,
     "softmax_cross_entropy": _cross_entropy,
-    "clip_norm": lambda grads, limit: (
-        lambda n: (*[g * min(1.0, float(limit) / n) for g in grads], n)
-    )(np.sqrt(sum((g * g).sum() for g in grads))),
+    "clip_norm": lambda grads, limit: (lambda n: (*[g * min(1.0, float(limit) / n) for g in grads], n))(
+        np.sqrt(sum((g * g).sum() for g in grads))
+    ),
 }
 
 # tested for their meaning elsewhere

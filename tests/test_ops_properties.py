@@ -108,11 +108,12 @@ DTYPES = ("bool", "int8", "uint8", "int32", "int64", "uint64", "float16", "float
 
 
 @pytest.mark.parametrize(
-    "op", [op for op in OPS if op.kind.name in ("elementwise", "reduction") and 1 <= len(op.inputs) <= 2 and not op.examples],
+    "op",
+    [op for op in OPS if op.kind.name in ("elementwise", "reduction") and 1 <= len(op.inputs) <= 2 and not op.examples],
     ids=by_name,
-)  # fmt: skip
+)
 def test_shape_rule_for_every_dtype(op: Op) -> None:
-    """Shape rule and result agree for integers, booleans and mixtures, or both refuse; float64 comes only from float64."""
+    """Shape rule and result agree for integers, booleans and mixtures; float64 comes only from float64."""
     for first in DTYPES:
         for second in DTYPES if len(op.inputs) == 2 else [None]:
             args = [tg.ones((2,), dtype=d) for d in (first, second) if d is not None]
@@ -132,9 +133,10 @@ def test_shape_rule_for_every_dtype(op: Op) -> None:
 
 
 @pytest.mark.parametrize(
-    "op", [op for op in OPS if op.kind.name == "reduction" and {"axis", "keepdims"} <= set(op.attrs) and not op.examples],
+    "op",
+    [op for op in OPS if op.kind.name == "reduction" and {"axis", "keepdims"} <= set(op.attrs) and not op.examples],
     ids=by_name,
-)  # fmt: skip
+)
 def test_reductions_over_nothing(op: Op) -> None:
     """Over no elements a reduction gives what NumPy gives, or refuses both eagerly and in a trace."""
     numpy = getattr(np, op.name, None)

@@ -183,7 +183,7 @@ def cross_entropy_forward(
             dense = forward_dense.call
             spread(
                 lambda k, lo, hi: results.append(
-                    dense(x, q, step, slope, base, index, w, ignores, ignored, keep, lse, losses, lo, hi)
+                    (k, *dense(x, q, step, slope, base, index, w, ignores, ignored, keep, lse, losses, lo, hi))
                 ),
                 parts,
             )
@@ -191,12 +191,16 @@ def cross_entropy_forward(
             index = _indices(target)
             run = forward_index.call
             if len(parts) == 1:
-                results.append(run(x, index, w, ignores, ignored, lse, losses, 0, rows))
+                results.append((0, *run(x, index, w, ignores, ignored, lse, losses, 0, rows)))
             else:
-                spread(lambda k, lo, hi: results.append(run(x, index, w, ignores, ignored, lse, losses, lo, hi)), parts)
-        if any(wrong for _, _, wrong in results):
+                spread(
+                    lambda k, lo, hi: results.append((k, *run(x, index, w, ignores, ignored, lse, losses, lo, hi))),
+                    parts,
+                )
+        if any(wrong for *_, wrong in results):
             cross_entropy_check(target, classes, ignore_index)
-    summed = math.fsum([s for s, _, _ in results]) if len(results) != 1 else results[0][0]
+    results.sort()  # the blocks end in any order; the sum is the same in every run
+    summed = sum(s for _, s, _, _ in results)
     if reduction == "none":
         return losses.reshape(shape), lse, np.array(1.0)
     if reduction == "sum":
@@ -208,7 +212,7 @@ def cross_entropy_forward(
         if weight is not None and reduction == "mean":
             divisor = float(_soft_mass(target, weight, axis, dtype).sum())
     elif weight is not None and reduction == "mean":
-        divisor = math.fsum(d for _, d, _ in results)
+        divisor = sum(d for _, _, d, _ in results)
     else:
         divisor = float(rows)
         if ignore_index is not None:

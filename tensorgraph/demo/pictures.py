@@ -31,19 +31,12 @@ class Training(nn.Module):
 
 
 def draw_graphs(model: nn.Module, batch: int, graph: Path, ops: Path) -> None:
-    """The network by modules, as it predicts; and every op of it in training, with the loss."""
+    """The network by modules, and every op of it in training, with the loss."""
     from tensorgraph.viz import draw
 
     images = spec((batch, SIDE * SIDE), "float32")
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        draw(model, images, level="module").save(graph)
-        model.train()
-        draw(Training(model), images, spec((batch,), "int64"), level="op").save(ops)
-    finally:
-        for module, training in modes:
-            module.training = training
+    draw(model, images, level="module").save(graph)
+    draw(Training(model), images, spec((batch,), "int64"), level="op").save(ops)
 
 
 def draw_curves(with_norm: Sequence[Outcome], without: Sequence[Outcome], path: Path) -> None:
@@ -54,6 +47,7 @@ def draw_curves(with_norm: Sequence[Outcome], without: Sequence[Outcome], path: 
         ("dev_accuracy", "Test accuracy", "%", 100.0),
     )
     several = len(with_norm) > 1
+    most = max(max(outcome.history["loss"]) for outcome in (*with_norm, *without))
     for k, (name, title, unit, scale) in enumerate(panels):
         axes = figure.add_subplot(1, 2, k + 1)
         for outcomes, colour, label in ((with_norm, COLOURS[0], "batch norm"), (without, COLOURS[1], "no batch norm")):
@@ -62,11 +56,13 @@ def draw_curves(with_norm: Sequence[Outcome], without: Sequence[Outcome], path: 
             axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.18, linewidth=0)
             axes.plot(epochs, values.mean(axis=0), color=colour, linewidth=2.2, label=label)
         tidy(axes, title, "epoch", unit)
-        axes.set_xlim(1, values.shape[1])
+        axes.set_xlim(1, max(2, values.shape[1]))
+        axes.locator_params(axis="x", integer=True)
         if name == "loss":
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:.1f}")
-            axes.yaxis.set_minor_formatter("{x:.1f}")
+            axes.set_yticks([tick for tick in (0.25, 0.5, 1, 2, 4, 8) if values.min() / 2 < tick < 2 * most])
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
         else:
             low = 90.0 if len(epochs) >= 20 else 0.0
             axes.set_ylim(low, 100.0)
@@ -95,24 +91,29 @@ def draw_wrong(outcomes: Sequence[Outcome], path: Path) -> None:
         assert outcome.test.y is not None
         for i in outcome.wrong:
             predicted = int(shares[i].argmax())
-            cases.append((float(shares[i, predicted]), predicted, int(outcome.test.y[i]), outcome.seed, outcome.test.x[i]))
+            cases.append((float(shares[i, predicted]), predicted, int(outcome.test.y[i]), outcome.test.x[i]))
     cases.sort(key=lambda case: -case[0])
     shown = cases[:MOST_DIGITS]
-    columns = max(4, min(10, math.ceil(math.sqrt(2 * len(shown)))))
+    columns = max(4, min(10, math.ceil(math.sqrt(4 * len(shown)))))
     rows = max(1, math.ceil(len(shown) / columns))
-    figure = new_figure(1.35 * columns, 1.75 * rows + 0.7)
+    columns = max(4, math.ceil(len(shown) / rows))  # as many in every row
+    figure = new_figure(1.5 * columns, 2.0 * rows + 0.6)
     tested = sum(len(outcome.test) for outcome in outcomes)
     more = f", the {len(shown)} surest" if len(shown) < len(cases) else ""
     title = f"Misclassified: {len(cases)} of {tested:,} test digits{more}"
-    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.02, ha="left")
+    figure.suptitle(title, fontsize=13, fontweight="bold", x=0.005, ha="left")
     for k in range(rows * columns):
         axes = figure.add_subplot(rows, columns, k + 1)
-        axes.set_axis_off()
-        if k < len(shown):
-            share, predicted, true, seed, image = shown[k]
-            axes.imshow(image.reshape(SIDE, SIDE), cmap="gray_r", vmin=0, vmax=16, interpolation="nearest")
-            axes.set_title(f"{predicted} ({share:.0%})", color="#B4450A", fontsize=11, fontweight="bold", pad=3)
-            axes.text(0.5, -0.04, f"true {true} · seed {seed}", transform=axes.transAxes, ha="center", va="top", fontsize=8.5)
+        if k >= len(shown):
+            axes.set_axis_off()
+            continue
+        share, predicted, true, image = shown[k]
+        axes.imshow(image.reshape(SIDE, SIDE), cmap="gray_r", vmin=0, vmax=16, interpolation="nearest")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_color("#D0D0D0")
+        axes.set_title(f"predicted {predicted}", color="#B4450A", fontsize=11, fontweight="bold", pad=4)
+        axes.set_xlabel(f"true {true} · {share:.0%} sure", fontsize=9, color="#404040", labelpad=4)
     if not shown:
         figure.text(0.5, 0.4, "none", ha="center", fontsize=14)
     save_figure(figure, path)

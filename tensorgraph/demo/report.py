@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ class Screen:
     def __init__(self, console: Any = None) -> None:
         from rich.console import Console
 
+        if console is None and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # an old terminal shows ? where it has no sign for a block
         self.console = Console(highlight=False) if console is None else console
         self.progress: Any = None
 
@@ -92,7 +96,11 @@ class Screen:
         total = sum(len(outcome.test) for outcome in with_norm)
         wrong = [sum(len(outcome.wrong) for outcome in side) for side in (with_norm, without)]
         table.add_row(
-            "mean", f"[bold]{means[0]:.2%}[/bold]", f"{wrong[0]} of {total}", f"{means[1]:.2%}", f"{wrong[1]} of {total}"
+            "mean",
+            f"[bold]{means[0]:.2%}[/bold]",
+            f"{wrong[0]} of {total}",
+            f"{means[1]:.2%}",
+            f"{wrong[1]} of {total}",
         )
         self.say()
         self.console.print(table)

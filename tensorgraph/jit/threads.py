@@ -6,7 +6,9 @@ Python threads may enter at once, and the first has the threads while the others
 
 from __future__ import annotations
 
+import itertools
 import os
+import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,55 +24,78 @@ def _default_threads() -> int:
         return os.cpu_count() or 1
 
 
-# seconds of serial work from which two threads are faster: to wake one and to be woken by it takes 40 to 80
-# microseconds, as both sleep in the operating system
+# seconds of serial work from which several threads are faster. Waking one takes 20 to 60 microseconds, as it sleeps in
+# the operating system; meanwhile the caller works on
 THREADED = 200e-6
+# seconds of work in a block, at least
+GRAIN = 40e-6
 
 _threads = _default_threads()
 _running = threading.Lock()
-_workers: list[_Worker] = []
+_calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+_workers: list[threading.Thread] = []
 
 
-class _Worker(threading.Thread):
-    """A thread that sleeps until `start` gives it something to call, and then until the next time."""
+class _Call:
+    """Blocks of one call. Whoever comes takes the next: the caller at once, the other threads when they have woken.
 
-    def __init__(self) -> None:
-        super().__init__(name="tensorgraph-kernels", daemon=True)
-        self._go = threading.Lock()
+    So a thread that wakes late, or never because the processor is taken, costs nothing.
+    """
+
+    __slots__ = ("_call", "_done", "_ended", "_next", "_parts", "errors")
+
+    def __init__(self, call: Callable[[int, int, int], Any], parts: list[tuple[int, int]]) -> None:
+        self._call: Callable[[int, int, int], Any] | None = call
+        self._parts = parts
+        # counters whose step is one instruction under the interpreter's lock
+        self._next = itertools.count()
+        self._ended = itertools.count(1)
         self._done = threading.Lock()
-        self._go.acquire()
         self._done.acquire()
-        self._task: tuple[Callable[..., Any], tuple[int, int, int]] | None = None
-        self.error: BaseException | None = None
-        super().start()
+        self.errors: list[BaseException] = []
 
-    def run(self) -> None:
+    def work(self) -> None:
+        """Run blocks until none is left."""
+        n = len(self._parts)
         while True:
-            self._go.acquire()
-            assert self._task is not None
-            call, args = self._task
+            k = n
             try:
-                call(*args)
+                k = next(self._next)
+                if k >= n:
+                    return
+                call = self._call
+                assert call is not None
+                call(k, *self._parts[k])
             except BaseException as error:
-                self.error = error
-            self._task = None
-            del call
-            self._done.release()
-
-    def begin(self, call: Callable[..., Any], args: tuple[int, int, int]) -> None:
-        self.error = None
-        self._task = call, args
-        self._go.release()
+                self.errors.append(error)
+            finally:
+                call = None
+                if k < n and next(self._ended) == n:
+                    self._done.release()
 
     def wait(self) -> None:
-        self._done.acquire()
+        """Wait for blocks that other threads have begun, and let go of the arrays."""
+        while True:
+            try:
+                self._done.acquire()
+                break
+            except BaseException as error:  # an interrupt: the arrays are in use until the blocks have ended
+                self.errors.append(error)
+        self._call = None
+
+
+def _serve() -> None:
+    calls = _calls
+    while True:
+        calls.get().work()
 
 
 def _forget() -> None:
     """A forked child has none of its parent's threads."""
-    global _running
+    global _running, _calls
     _workers.clear()
     _running = threading.Lock()
+    _calls = queue.SimpleQueue()
 
 
 if hasattr(os, "register_at_fork"):
@@ -97,7 +122,7 @@ def set_num_threads(n: int) -> None:
 
 
 def blocks(rows: int, cost: float, threshold: float = THREADED, multiple: int = 1) -> list[tuple[int, int]]:
-    """Cut a range of rows into one block a thread, or leave it whole where waking threads costs more than it saves.
+    """Cut a range of rows into blocks for several threads, or leave it whole where waking them does not pay.
 
     Parameters
     ----------
@@ -106,28 +131,27 @@ def blocks(rows: int, cost: float, threshold: float = THREADED, multiple: int = 
     cost : float
         Estimate of the serial time, in seconds.
     threshold : float, optional
-        Serial time from which two threads are faster.
+        Serial time from which several threads are faster.
     multiple : int, optional
         Blocks begin at multiples of this.
 
     Returns
     -------
     list of (int, int)
-        Half-open blocks in order; never an empty list.
+        Half-open blocks in order; never an empty list. There are more blocks than threads, so that a thread that
+        comes late finds the work shared out evenly all the same.
     """
     if cost < threshold or _threads == 1 or rows < 2 * multiple:
         return [(0, rows)]
-    n = min(_threads, rows // multiple)
-    # another thread is worth its waking only if it takes over half of the threshold
-    n = max(1, min(n, int(cost / (0.5 * threshold))))
+    n = max(1, min(4 * _threads, rows // multiple, int(cost / GRAIN)))
     step = -(-rows // (n * multiple)) * multiple
     return [(lo, min(lo + step, rows)) for lo in range(0, rows, step)]
 
 
 def spread(call: Callable[[int, int, int], Any], parts: list[tuple[int, int]]) -> None:
-    """Call ``call(k, lo, hi)`` for every block, one thread a block, and wait for all.
+    """Call ``call(k, lo, hi)`` for every block, on several threads, and wait for all.
 
-    Where the threads are busy with another Python thread's kernel, the blocks run one after the other here: nothing
+    Where the threads are busy with another Python thread's call, the blocks run one after the other here: nothing
     waits for them, and the result is the same.
 
     Parameters
@@ -142,33 +166,23 @@ def spread(call: Callable[[int, int, int], Any], parts: list[tuple[int, int]]) -
     Exception
         The first error of a block, after all have ended.
     """
-    if len(parts) == 1 or not (running := _running).acquire(blocking=False):
+    running = _running
+    if len(parts) == 1 or _threads == 1 or not running.acquire(blocking=False):
         for k, (lo, hi) in enumerate(parts):
             call(k, lo, hi)
         return
     try:
-        while len(_workers) < len(parts) - 1:
-            _workers.append(_Worker())
-        begun = []
-        errors: list[BaseException] = []
-        try:
-            for k, (lo, hi) in enumerate(parts[1:], 1):
-                _workers[k - 1].begin(call, (k, lo, hi))
-                begun.append(_workers[k - 1])
-            call(0, *parts[0])
-        except BaseException as error:
-            errors.append(error)
-        for worker in begun:
-            while True:
-                try:
-                    worker.wait()
-                    break
-                except BaseException as error:  # an interrupt: the arrays are in use until the block has ended
-                    errors.append(error)
-            if worker.error is not None:
-                errors.append(worker.error)
-                worker.error = None
+        helpers = min(_threads, len(parts)) - 1
+        while len(_workers) < helpers:
+            worker = threading.Thread(target=_serve, name="tensorgraph-kernels", daemon=True)
+            worker.start()
+            _workers.append(worker)
+        shared = _Call(call, parts)
+        for _ in range(helpers):
+            _calls.put(shared)
+        shared.work()
+        shared.wait()
     finally:
         running.release()
-    if errors:
-        raise errors[0]
+    if shared.errors:
+        raise shared.errors[0]

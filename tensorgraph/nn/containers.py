@@ -40,7 +40,7 @@ class Sequential(Module):
         return self
 
     def _layers(self) -> list[Module]:
-        found = []
+        found: list[Module] = []
         while (layer := self.__dict__.get(str(len(found)))) is not None:
             found.append(layer)
         return found
@@ -100,7 +100,7 @@ class Lambda(Module):
         if not callable(function):
             raise TypeError(f"a layer is a Module or a function, got {type(function).__name__}")
         self.function = function
-        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)

@@ -50,8 +50,9 @@ class Dropout(Module):
         self.state = Buffer(random.key(init.fresh_seed() if seed is None else seed))
         self.state.initialiser = "key()" if seed is None else f"key(seed={seed})"
 
-    def forward(self, x: Any) -> Tensor:
-        x = x if isinstance(x, Tensor) else tensor(x)
+    def forward(self, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            x = tensor(x)
         if not self.training or self.rate == 0.0:
             return x
         if x.dtype.kind != "f":
@@ -59,7 +60,7 @@ class Dropout(Module):
         wide = x.dtype.name if x.dtype.name == "float64" else "float32"
         u, state = uniform.public(self.state, shape=x.shape, dtype=wide)
         self.state.assign(state)
-        return where.public(u >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)  # type: ignore[no-any-return]
+        return where.public(u >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)
 
     def config(self) -> dict[str, Any]:
         return {"rate": self.rate}

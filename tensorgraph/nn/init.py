@@ -1,7 +1,8 @@
 """Initialisers: the numbers that weights start from, reproducible from a seed.
 
-A weight of shape (inputs, outputs) has fan-in `inputs` and fan-out `outputs`; further leading axes, as of a kernel that
-slides over positions, (positions..., inputs, outputs), multiply both. Pass ``fan_in`` and ``fan_out`` for other layouts.
+A weight of shape (inputs, outputs) has fan-in `inputs` and fan-out `outputs`; further leading axes, as of a kernel
+that slides over positions, (positions..., inputs, outputs), multiply both. Pass ``fan_in`` and ``fan_out`` for other
+layouts.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from tensorgraph import random
 from tensorgraph.aval import canonical_dtype, default_dtype
 
 __all__ = [
-    "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform", "named",
-    "normal", "ones", "uniform", "xavier_normal", "xavier_uniform", "zeros",
+    "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
+    "named", "normal", "ones", "uniform", "text_of", "xavier_normal", "xavier_uniform", "zeros",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -115,7 +116,12 @@ def _fan(shape: tuple[int, ...], fan_in: int | None, fan_out: int | None) -> tup
 
 def _scaled(name: str, variance: Callable[[int, int], float], shape_of: str, doc: str) -> Initialiser:
     def draw(
-        numbers: Any, shape: tuple[int, ...], *, gain: float = 1.0, fan_in: int | None = None, fan_out: int | None = None
+        numbers: Any,
+        shape: tuple[int, ...],
+        *,
+        gain: float = 1.0,
+        fan_in: int | None = None,
+        fan_out: int | None = None,
     ) -> Array:
         std = gain * math.sqrt(variance(*_fan(shape, fan_in, fan_out)))
         if shape_of == "normal":

@@ -144,7 +144,7 @@ class BatchNorm(Module):
         self.running_mean = _buffer(np.zeros(shape, kind), "zeros()")
         self.running_var = _buffer(np.ones(shape, kind), "ones()")
         # a plain average is one whose start, (0, 1), has the full weight
-        self.accumulated = _buffer(np.array(0.0 if self.debias else 1.0), f"constant(value={0.0 if self.debias else 1.0})")
+        self.accumulated = _buffer(np.array(0.0 if self.debias else 1.0), "zeros()" if self.debias else "ones()")
         self.count = _buffer(np.array(0, np.int64), "zeros()")
         self.decay = options["decay"]
 
@@ -153,15 +153,16 @@ class BatchNorm(Module):
             x = tensor(x)
         shape = x.shape
         axis = self.axis
-        if len(shape) < 2 or not -len(shape) <= axis < len(shape) or shape[axis] != self.features:
+        fits = len(shape) >= 2 and -len(shape) <= axis < len(shape) and shape[axis] == self.features
+        if not fits or x.dtype.kind != "f":
             self._misfit(x)
         if not self.training or self.frozen:
             return self._by_averages(x)
         size = math.prod(shape) // self.features
         if size == 1 and self.degenerate == "raise":
             raise ValueError(
-                f"{self.label} in training needs more than one value per channel, got shape {shape}: the variance of one "
-                "is 0 and the output would be beta whatever comes in. Merge or drop a short last batch "
+                f"{self.label} in training needs more than one value per channel, got shape {shape}: the variance of "
+                "one is 0 and the output would be beta whatever comes in. Merge or drop a short last batch "
                 "(data.Loader(last='merge')), call eval() for a prediction, or pass degenerate='beta'"
             )
         y, mu, var = batch_norm.public(x, self.gamma, self.beta, axis=axis, eps=self.eps, impl=self.impl)
@@ -181,17 +182,13 @@ class BatchNorm(Module):
             # what the op returns is nobody else's, so the cells take it over
             mean._value, variance._value, weight._value, count._value = new
             return
-        new = running_average.public(
-            mean, variance, weight, count, mu, var, decay, size=size, unbiased=self.unbiased
-        )
+        new = running_average.public(mean, variance, weight, count, mu, var, decay, size=size, unbiased=self.unbiased)
         for cell, value in zip((mean, variance, weight, count), new, strict=True):
             cell.assign(value)
 
     def _by_averages(self, x: Tensor) -> Tensor:
         """``(x - mean) · gamma / sqrt(var + eps) + beta`` with the running averages."""
         kind = x.dtype
-        if kind.kind != "f":
-            self._misfit(x)
         wide = np.promote_types(kind, np.float32).name
         mode = current()
         parts = (x, self.gamma, self.beta)
@@ -203,7 +200,8 @@ class BatchNorm(Module):
         # the scale is made in float64, as in training, so that both agree to rounding
         root = sqrt.public(astype.public(self.running_var, dtype="float64") + self.eps)
         scale = astype.public(self.gamma / root, dtype=wide)
-        mean, beta = self.running_mean, self.beta
+        mean: Any = self.running_mean
+        beta: Any = self.beta
         mean, beta = (a if a.dtype.name == wide else astype.public(a, dtype=wide) for a in (mean, beta))
         if x.ndim > 2 or self.axis % x.ndim != 1:
             mean, scale, beta = (reshape.public(a, shape=per_channel) for a in (mean, scale, beta))

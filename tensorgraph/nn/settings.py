@@ -62,7 +62,8 @@ class Setting:
 
     def store(self, instance: Any) -> dict[str, Any]:
         """Where the owner keeps the cell: with its attributes, hidden there by this one."""
-        return vars(instance)
+        own: dict[str, Any] = vars(instance)
+        return own
 
     def number(self, value: Any, where: str) -> float:
         """The value as a float in the allowed range."""

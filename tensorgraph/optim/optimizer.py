@@ -20,6 +20,7 @@ from tensorgraph.nn.module import Module
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, read_cells
 from tensorgraph.op import Op
+from tensorgraph.ops.kernels.optimizer import STREAM
 from tensorgraph.ops.updates import state_dtype
 from tensorgraph.optim.clipping import clip_norm, clip_value
 from tensorgraph.optim.schedules import Schedule, as_schedule
@@ -43,7 +44,7 @@ class LearningRate(Hyper):
 
     def __set__(self, instance: Any, value: Any) -> None:
         if isinstance(value, Schedule) or (callable(value) and not isinstance(value, Tensor)):
-            owner = instance.optimizer() if isinstance(instance, Group) else instance
+            owner = instance.owner() if isinstance(instance, Group) else instance
             schedule = as_schedule(value)
             super().__set__(instance, schedule(owner.steps, owner.epoch))
             instance.schedule = schedule
@@ -81,21 +82,22 @@ class Group:
     def cell(self, name: str) -> Buffer:
         """The group's own cell of a setting, or the optimiser's."""
         own = self.cells.get(name)
-        return own if own is not None else self._owner().cells[name]
+        return own if own is not None else self.owner().cells[name]
 
-    def _owner(self) -> Optimizer:
+    def owner(self) -> Optimizer:
+        """The optimiser that the group belongs to."""
         owner = self.optimizer()
         if owner is None:
             raise ReferenceError("this parameter group outlived its optimiser")
         return owner
 
     def __getattr__(self, name: str) -> float:
-        if name.startswith("_") or name not in self._owner().settings:
+        if name.startswith("_") or name not in self.owner().settings:
             raise AttributeError(f"a parameter group has no {name!r}")
         return float(self.cell(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        owner = self._owner()
+        owner = self.owner()
         setting = getattr(type(owner), name, None)
         if name == "schedule":
             self.__dict__[name] = value
@@ -105,20 +107,23 @@ class Group:
             raise AttributeError(f"a parameter group has the settings {', '.join(owner.settings)}, not {name!r}")
 
     def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={float(self.cell(name)):g}" for name in self._owner().settings)
+        settings = ", ".join(f"{name}={float(self.cell(name)):g}" for name in self.owner().settings)
         return f"<group {self.number}: {len(self.slots)} parameters, {settings}>"
 
 
 class Slot:
     """A parameter and the cells kept for it."""
 
-    __slots__ = ("cells", "narrow", "parameter", "path")
+    __slots__ = ("cells", "narrow", "parameter", "path", "size", "small")
 
     def __init__(self, parameter: Parameter, path: str, cells: tuple[Buffer, ...]) -> None:
         self.parameter = parameter
         self.path = path
         self.cells = cells
         self.narrow = parameter.dtype == np.float16
+        self.size = parameter.size
+        # too small for several threads: its kernel may be called without the driver
+        self.small = not self.narrow and self.size * STREAM * (2 * len(cells) + 3) < jit.THREADED
 
 
 Work = tuple[Group, list[tuple[Slot, Any]]]
@@ -130,8 +135,8 @@ class Optimizer:
     Parameters
     ----------
     parameters : Module, iterable of Parameter, or list of dicts
-        A dict is a parameter group: ``{"parameters": [...], "lr": 0.01, ...}``; a setting that a group leaves out is the
-        optimiser's own.
+        A dict is a parameter group: ``{"parameters": [...], "lr": 0.01, ...}``; a setting that a group leaves out is
+        the optimiser's own.
     lr : float, Schedule or callable
         The learning rate; see `tensorgraph.optim.Schedule`.
     weight_decay : float
@@ -174,6 +179,10 @@ class Optimizer:
         name: str = "optimizer",
         **settings: float,
     ) -> None:
+        if not hasattr(type(self), "update"):
+            raise NotImplementedError(
+                f"{type(self).__name__} has no update; use tensorgraph.optim.SGD, Adam, ..., or name an update op"
+            )
         if not isinstance(name, str) or not name:
             raise ValueError(f"name is the first part of the cells' paths, got {name!r}")
         self.path = name
@@ -230,7 +239,9 @@ class Optimizer:
                 if not isinstance(p, Parameter):
                     raise TypeError(f"{type(self).__name__} trains Parameters, got {type(p).__name__}")
                 if p.dtype.kind != "f":
-                    raise TypeError(f"{type(self).__name__}: parameter {p.path!r} is {p.dtype}, only floats are trained")
+                    raise TypeError(
+                        f"{type(self).__name__}: parameter {p.path!r} is {p.dtype}, only floats are trained"
+                    )
                 if id(p) in seen:
                     raise ValueError(f"parameter {seen[id(p)]!r} is given twice")
                 path = base = p.path or f"parameters.{len(seen)}"
@@ -343,7 +354,7 @@ class Optimizer:
         """
         mode = modes.current()
         work = self._collect()
-        if mode.trace is not None or mode.implementation != "fused" or not jit.available():
+        if not mode.plain or mode.implementation != "fused" or not jit.available():
             with modes.use(grad=False, scope=f"{mode.scope}.{self.path}" if mode.scope else self.path):
                 self._by_ops(work)
             return
@@ -376,8 +387,8 @@ class Optimizer:
             work.append((group, items))
         if not found:
             raise RuntimeError(
-                f"{type(self).__name__}.step: no parameter has a gradient; call loss.backward() first, with a loss that "
-                "depends on these parameters and was computed outside no_grad"
+                f"{type(self).__name__}.step: no parameter has a gradient; call loss.backward() first, with a loss "
+                "that depends on these parameters and was computed outside no_grad"
             )
         if missing and not self._reported:
             self._report(missing)
@@ -387,8 +398,8 @@ class Optimizer:
         self._reported = True
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         message = (
-            f"{type(self).__name__}: no gradient reached {shown}; these are left as they are, which is said once. If that "
-            "is meant, use requires_grad_(False)"
+            f"{type(self).__name__}: no gradient reached {shown}; these are left as they are, which is said once. If "
+            "that is meant, use requires_grad_(False)"
         )
         frame = user_frame(2)
         if frame is None:
@@ -397,7 +408,8 @@ class Optimizer:
             warnings.warn_explicit(message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno)
 
     def _set_rates(self) -> None:
-        for owner in (self, *self.groups):
+        owners: list[Any] = [self, *self.groups]
+        for owner in owners:
             if owner.schedule is not None:
                 owner.cells["lr"].assign(owner.schedule.at(self._steps, self._epoch))
 
@@ -422,7 +434,7 @@ class Optimizer:
                 cells = (slot.parameter, *slot.cells)
                 new = self.update.public(slot.parameter, g, *slot.cells, *settings, **self.attrs)
                 results.append((cells, new if isinstance(new, tuple) else (new,)))
-        steps = self._steps + 1  # type: ignore[operator]
+        steps = self._steps + 1
         for cells, new in results:
             for cell, value in zip(cells, new, strict=True):
                 cell.assign(value)

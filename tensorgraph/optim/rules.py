@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from tensorgraph.ops.kernels.optimizer import _adam as adam_kernel
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
 from tensorgraph.ops.updates import adam_update, bias_corrections, momentum_update, rmsprop_update, sgd_update
 from tensorgraph.optim.optimizer import Hyper, Optimizer, Slot
@@ -60,8 +61,8 @@ class Momentum(Optimizer):
 
     Notes
     -----
-    PyTorch's ``SGD(momentum=beta)`` has no factor (1 - beta): the same run needs ``lr = (1 - beta) · its lr`` there, that
-    is ``Momentum(parameters, lr=their_lr / (1 - beta), beta=beta)`` here.
+    PyTorch's ``SGD(momentum=beta)`` has no factor (1 - beta): its run with learning rate r is
+    ``Momentum(parameters, lr=r / (1 - beta), beta=beta)`` here.
 
     Examples
     --------
@@ -78,7 +79,9 @@ class Momentum(Optimizer):
     update = momentum_update
     beta = Hyper("Weight of the old average.", 0.0, 1.0)
 
-    def __init__(self, parameters: Any, lr: Any = 0.01, beta: float = 0.9, *, nesterov: bool = False, **options: Any) -> None:
+    def __init__(
+        self, parameters: Any, lr: Any = 0.01, beta: float = 0.9, *, nesterov: bool = False, **options: Any
+    ) -> None:
         super().__init__(parameters, lr, beta=beta, **options)
         self.nesterov = bool(nesterov)
         self.attrs = {"nesterov": self.nesterov}
@@ -168,14 +171,24 @@ class Adam(Optimizer):
     eps = Hyper("Added to the root.", 0.0)
 
     def __init__(
-        self, parameters: Any, lr: Any = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, **options: Any
+        self,
+        parameters: Any,
+        lr: Any = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        **options: Any,
     ) -> None:
         super().__init__(parameters, lr, beta1=beta1, beta2=beta2, eps=eps, **options)
         self.attrs = {"decoupled": self.decoupled}
 
     def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
         lr, beta1, beta2, eps, decay = settings
+        apart = self.decoupled
+        scalars = (lr, beta1, beta2, eps)
+        decays = (0.0, decay) if apart else (decay, 0.0)
         known, c1, c2 = -1, 1.0, 1.0
+        run = adam_kernel.call
         for slot, g in items:
             if slot.narrow:
                 self._narrow(slot, g, settings)
@@ -186,17 +199,20 @@ class Adam(Optimizer):
             if steps != known:
                 c1, c2 = bias_corrections(steps, beta1, beta2)
                 known = steps
-            adam_(
-                slot.parameter.exclusive(), m.exclusive(), v.exclusive(), g._value, lr, beta1, beta2, eps, c1, c2, decay,
-                self.decoupled,
-            )  # fmt: skip
+            p, first, second, grad = slot.parameter.exclusive(), m.exclusive(), v.exclusive(), g._value
+            if slot.small and p.flags.carray and grad.flags.carray:
+                if p.ndim != 1:  # the averages are contiguous always
+                    p, first, second, grad = p.reshape(-1), first.reshape(-1), second.reshape(-1), grad.reshape(-1)
+                run(p, first, second, grad, *scalars, c1, c2, *decays, 0, slot.size)
+            else:
+                adam_(p, first, second, grad, *scalars, c1, c2, decay, apart)
             count[...] = steps
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: ``p *= 1 - lr · weight_decay`` first. (Loshchilov & Hutter 2019, arXiv 1711.05101)
+    """Adam with decoupled weight decay: ``p *= 1 - lr · weight_decay`` first.
 
-    Parameters as `Adam`; ``weight_decay`` is 0.01 unless given.
+    (Loshchilov & Hutter 2019, arXiv 1711.05101.) Parameters as `Adam`; ``weight_decay`` is 0.01 unless given.
     """
 
     decoupled: ClassVar[bool] = True

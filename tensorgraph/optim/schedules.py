@@ -6,6 +6,7 @@ Counts begin at 0: the first step of the first epoch asks for step 0 and epoch 0
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,8 +22,8 @@ from tensorgraph.ops.shape import astype
 from tensorgraph.tensor import Tensor, tensor
 
 __all__ = [
-    "Schedule", "as_schedule", "by_hand", "constant", "cosine", "exponential", "inverse_sqrt", "inverse_time", "piecewise",
-    "staircase", "warmup",
+    "Schedule", "as_schedule", "by_hand", "constant", "cosine", "exponential", "inverse_sqrt", "inverse_time",
+    "piecewise", "staircase", "warmup",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -52,7 +53,7 @@ class Schedule:
     def __init__(self, function: Callable[[Any], Any], text: str | None = None) -> None:
         if not callable(function):
             raise TypeError(f"a schedule is made of a function of the count, got {type(function).__name__}")
-        self.text = text or getattr(function, "__name__", "schedule")
+        self.text: str = text or str(getattr(function, "__name__", "schedule"))
         self._of: Callable[[Any, Any], Any] = lambda step, epoch: _float64(function(step))
 
     @classmethod
@@ -118,7 +119,7 @@ def _float64(rate: Any) -> Tensor:
     """A rate as a float64 tensor; a Python number would otherwise be rounded to the default dtype."""
     if not isinstance(rate, Tensor):
         return full.public(shape=(), value=float(rate), dtype="float64")  # type: ignore[no-any-return]
-    return rate if rate.dtype == np.float64 else astype.public(rate, dtype="float64")  # type: ignore[no-any-return]
+    return rate if rate.dtype == np.float64 else astype.public(rate, dtype="float64")
 
 
 def as_schedule(what: Any) -> Schedule:
@@ -165,7 +166,9 @@ def exponential(lr: float, rate: float, every: float = 1.0) -> Schedule:
     """``lr · rate^(count/every)``; the slides: ``0.95^epoch · lr``."""
     _nonnegative("exponential", lr=lr)
     _positive("exponential", rate=rate, every=every)
-    return Schedule(lambda t: lr * power.public(rate, t / every), f"exponential({lr:g}, rate={rate:g}, every={every:g})")
+    return Schedule(
+        lambda t: lr * power.public(rate, t / every), f"exponential({lr:g}, rate={rate:g}, every={every:g})"
+    )
 
 
 def inverse_sqrt(k: float) -> Schedule:
@@ -212,7 +215,7 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     edges, rates = [float(b) for b in boundaries], [float(v) for v in values]
     if len(rates) != len(edges) + 1:
         raise ValueError(f"piecewise: one value more than boundaries, got {len(rates)} values, {len(edges)} boundaries")
-    if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(edges)):
         raise ValueError(f"piecewise: boundaries must grow, got {edges}")
     for rate in rates:
         _nonnegative("piecewise", value=rate)

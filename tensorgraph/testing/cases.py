@@ -171,7 +171,7 @@ def _filled(op: Op, inputs: tuple[Any, ...], rng: np.random.Generator) -> tuple[
 
 def _takes_floats(op: Op, shapes: tuple[tuple[int, ...], ...]) -> bool:
     try:
-        op.infer(tuple(Aval(s, np.float64) for s in shapes), {k: v for k, v in op.attrs.items()})
+        op.infer(tuple(Aval(s, np.float64) for s in shapes), dict(op.attrs))
     except (TypeError, ValueError):
         return False
     return True
@@ -209,10 +209,12 @@ def examples_of(op: Any, seed: int = 0) -> list[Case]:
             cases.append(Case(declared, tuple(numbers), {}))
     if declared.kind is reduction and simple and not declared.examples and len(declared.inputs) == 1:
         for shape, attrs in REDUCED:
-            if set(attrs) <= set(declared.attrs) and (declared.dtype != "int" or not isinstance(attrs.get("axis"), tuple)):
+            if set(attrs) <= set(declared.attrs) and (
+                declared.dtype != "int" or not isinstance(attrs.get("axis"), tuple)
+            ):
                 cases.append(Case(declared, tuple(draw(declared, [(declared.inputs[0], shape)], rng)), attrs))
     if not cases:
         raise AssertionError(
-            f"op {declared.name!r} has no cases to be tested with: give its declaration examples=(((shape, ...), attrs),)"
+            f"op {declared.name!r} has no cases to be tested with: declare it with examples=(((shape, ...), attrs),)"
         )
     return cases

@@ -87,7 +87,8 @@ def assert_close(
     finite = np.isfinite(a)
     unit = np.finfo(a.dtype if dtype is None else dtype)
     wide = np.longdouble if np.longdouble in (a.dtype.type, b.dtype.type) or a.dtype == np.float64 else np.float64
-    fa, fb = np.where(finite, a, 0).astype(wide), np.where(finite, b, 0).astype(wide)
+    fa: Any = np.where(finite, a, 0).astype(wide)
+    fb: Any = np.where(finite, b, 0).astype(wide)
     if scale is None:
         scale = np.abs(fb).max(initial=0)
     # below the smallest normal number the spacing no longer shrinks
@@ -98,8 +99,8 @@ def assert_close(
     if bad.any():
         worst = np.unravel_index(int(np.argmax(error)), a.shape)
         raise AssertionError(
-            f"{what}: {a[worst]!r} at {tuple(map(int, worst))}, expected {b[worst]!r}: off by {float(error[worst]):.3g} "
-            f"ulp, allowed {allowed} ({int(bad.sum())} of {a.size} values are off)"
+            f"{what}: {a[worst]!r} at {tuple(map(int, worst))}, expected {b[worst]!r}: off by "
+            f"{float(error[worst]):.3g} ulp, allowed {allowed} ({int(bad.sum())} of {a.size} values are off)"
         )
 
 

@@ -20,7 +20,8 @@ Describe = Callable[[Any], dict[str, Any]]
 # A layer's constructor arguments, read from the layer. What is drawn at random is not among them: it is loaded.
 LAYERS: dict[str, Describe] = {
     "Linear": lambda layer: {
-        "inputs": layer.inputs, "outputs": layer.outputs, "bias": layer.bias is not None, "dtype": layer.weight.dtype.name
+        "inputs": layer.inputs, "outputs": layer.outputs, "bias": layer.bias is not None,
+        "dtype": layer.weight.dtype.name,
     },
     "BatchNorm": lambda layer: {
         "features": layer.features, "axis": layer.axis, "eps": layer.eps, "decay": layer.decay, "debias": layer.debias,

@@ -136,7 +136,9 @@ class EarlyStop:
         if self.monitor not in run.measures:
             known = ", ".join(map(repr, run.measures))
             hint = "pass dev=... to fit, or " if self.monitor.startswith("dev_") else ""
-            raise ValueError(f"early stop watches {self.monitor!r}; this run measures {known}: {hint}choose one of these")
+            raise ValueError(
+                f"early stop watches {self.monitor!r}; this run measures {known}: {hint}choose one of these"
+            )
         value = run.measures[self.monitor]
         if self._improves(value):
             self.best_epoch, self.best_value = run.epoch, value

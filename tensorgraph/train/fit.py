@@ -14,6 +14,7 @@ from tensorgraph.data.arrays import Array, cast_floats, count
 from tensorgraph.data.dataset import Dataset
 from tensorgraph.data.loader import Last, Loader
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.graph.graph import Literal
 from tensorgraph.graph.trace import trace
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
 from tensorgraph.spec import spec
@@ -97,8 +98,8 @@ def fit(
     early_stop : EarlyStop or int, optional
         A number is the patience of ``EarlyStop(patience)``, which watches the loss on `dev`.
     checkpoint : path-like, optional
-        A file replaced after every epoch, whole or not at all, that holds all of the run's state; `tensorgraph.load`
-        reads the model from it too.
+        A file replaced after every epoch, whole or not at all, that holds all of the run's state;
+        `tensorgraph.train.load` reads the model from it too.
     resume : bool
         Whether to go on from `checkpoint` where that file is there. The rest of the run is bitwise what it would have
         been, given the same data and settings.
@@ -295,14 +296,16 @@ def _check_fit(
                 graph = trace(lambda rows: model(rows), spec((size, *x.shape[1:]), kind))
             except TraceError:
                 return
-    output = graph.outputs[0].aval
-    if loss is None and y.dtype.kind in "iu" and output.ndim == y.ndim + 1:
+    output = graph.outputs[0]
+    if isinstance(output, Literal):  # the model gives a number that does not depend on anything
+        return
+    if loss is None and y.dtype.kind in "iu" and output.aval.ndim == y.ndim + 1:
         for labels, name in ((y, "data"), *(() if held is None else ((held[1], "dev"),))):
-            wrong = (labels < 0) | (labels >= output.shape[-1])
+            wrong = (labels < 0) | (labels >= output.aval.shape[-1])
             if wrong.any():
                 at = tuple(int(i) for i in np.argwhere(wrong)[0])
                 position = at[0] if len(at) == 1 else at
                 raise ValueError(
                     f"{name}'s y holds the label {labels[at]} at position {position}, but the model gives "
-                    f"{output.shape[-1]} classes: labels are 0 to {output.shape[-1] - 1}"
+                    f"{output.aval.shape[-1]} classes: labels are 0 to {output.aval.shape[-1] - 1}"
                 )

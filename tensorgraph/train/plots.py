@@ -62,7 +62,9 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     suffix = Path(path).suffix.lower().removeprefix(".")
     known = figure.canvas.get_supported_filetypes()
     if suffix not in known:
-        raise ValueError(f"a picture is saved by its suffix, one of {', '.join(sorted(known))}; got {os.fspath(path)!r}")
+        raise ValueError(
+            f"a picture is saved by its suffix, one of {', '.join(sorted(known))}; got {os.fspath(path)!r}"
+        )
     data = io.BytesIO()
     # no date and no version inside: equal figures give equal files
     quiet: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -132,7 +134,7 @@ def confusion_picture(matrix: Any, class_names: Sequence[str] | None = None, *, 
     if len(names) != n:
         raise ValueError(f"the matrix has {n} classes and there are {len(names)} class names; give one each")
     side = min(24.0, 2.0 + 0.55 * n)
-    figure = new_figure(side + 0.6, side)
+    figure = new_figure(side, side)
     axes = figure.add_subplot()
     diagonal = np.eye(n, dtype=bool)
     shade = np.zeros((n, n, 3))

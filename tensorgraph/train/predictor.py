@@ -122,7 +122,7 @@ class Predictor:
         return Prediction(probabilities, outputs.argmax(axis=1), names)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save as `tensorgraph.save` does."""
+        """Save as `tensorgraph.train.save` does."""
         from tensorgraph.train.saving import save
 
         save(path, self)

@@ -41,11 +41,8 @@ def samples_of(data: Any, name: str) -> Samples:
 
 def model_dtype(model: Any) -> np.dtype[Any]:
     """The float dtype that a model computes in: that of its first parameter, or the default dtype."""
-    if hasattr(model, "parameters"):
-        for parameter in model.parameters():
-            if parameter.dtype.kind == "f":
-                return np.dtype(parameter.dtype)
-    return default_dtype()
+    found: list[np.dtype[Any]] = [p.dtype for p in model.parameters()] if hasattr(model, "parameters") else []
+    return next((dtype for dtype in found if dtype.kind == "f"), default_dtype())
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def run(
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
-            f"the demonstration needs {', '.join(missing)}: install with `pip install \"tensorgraph-engine[demo]\"`"
+            f'the demonstration needs {", ".join(missing)}: install with `pip install "tensorgraph-engine[demo]"`'
         )
     seeds = list(seeds)
     if not seeds or len(set(seeds)) != len(seeds) or any(type(s) is not int or s < 0 for s in seeds):
@@ -88,7 +88,8 @@ def run(
     data = load_digits()
     screen.headline(settings, len(data))
     outcomes: dict[bool, list[Outcome]] = {True: [], False: []}
-    from threadpoolctl import threadpool_limits  # scikit-learn brings it
+    # scikit-learn brings this; it has no types
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     # products as small as these take longer on two threads than on one, most of all beside other work
     with screen, threadpool_limits(limits=1, user_api="blas"):

@@ -1,0 +1,181 @@
+"""The benchmarks run and compute what they say: every tensorgraph side against the one written by hand in NumPy."""
+
+import importlib
+import importlib.util
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _package() -> None:
+    """Make the folder importable, which no wheel holds."""
+    if "benchmarks" not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            "benchmarks", HERE / "__init__.py", submodule_search_locations=[str(HERE)]
+        )
+        assert spec is not None and spec.loader is not None
+        package = importlib.util.module_from_spec(spec)
+        sys.modules["benchmarks"] = package
+        spec.loader.exec_module(package)
+
+
+def part(name: str) -> ModuleType:
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+TINY = [
+    ("chain", {"length": 3, "gradient": False}),
+    ("chain", {"length": 3, "gradient": True}),
+    ("rowwise", {"op": "softmax_cross_entropy", "rows": 5, "classes": 4}),
+    ("rowwise", {"op": "softmax", "rows": 5, "classes": 4}),
+    ("rowwise", {"op": "log_softmax", "rows": 5, "classes": 4}),
+    ("batch_norm", {"rows": 6, "features": 3, "relu": False}),
+    ("batch_norm", {"rows": 6, "features": 3, "relu": True}),
+    ("step", {"size": "tiny"}),
+    ("step", {"size": "S"}),
+]
+
+
+@pytest.mark.parametrize(("problem", "parameters"), TINY, ids=lambda value: str(value))
+def test_sides_agree(problem: str, parameters: dict[str, object]) -> None:
+    problems = part("problems")
+    ours = part("side_tensorgraph").PROBLEMS[problem](**parameters)
+    by_hand = part("side_numpy").PROBLEMS[problem](**parameters)
+    left, right = ours.check(), by_hand.check()
+    assert left, "nothing is compared"
+    assert problems.agree(left, right), (left, right)
+    ours.run()
+    by_hand.run()
+
+
+def test_every_case_runs_on_both_sides_with_small_shapes() -> None:
+    cases = part("cases").every_case()
+    covered = {(problem, json.dumps(sorted(p))) for problem, p in TINY}
+    assert {(c.problem, json.dumps(sorted(c.parameters))) for c in cases} == covered
+    assert {c.group for c in cases} == set(part("cases").GROUPS)
+    assert len({(c.group, c.label) for c in cases}) == len(cases)
+
+
+def test_the_tenth_loss_is_the_known_one() -> None:
+    problems = part("problems")
+    loss = part("side_tensorgraph").step("S").check()["tenth loss"]
+    assert math.isfinite(loss)
+    assert abs(loss - problems.TENTH_LOSS["S"]) <= 2e-5 * problems.TENTH_LOSS["S"]
+
+
+def test_agree_sees_a_wrong_result() -> None:
+    problems = part("problems")
+    x = np.random.default_rng(0).standard_normal(100)
+    right = {"loss": 1.0, "dx": problems.digest(x)}
+    assert problems.agree(right, {"loss": 1.00001, "dx": problems.digest(x * (1 + 1e-6))})
+    assert not problems.agree(right, {"loss": 1.001, "dx": problems.digest(x)})
+    assert not problems.agree(right, {"loss": 1.0, "dx": problems.digest(x[::-1])})
+    assert not problems.agree(right, {"loss": 1.0})
+    with pytest.raises(FloatingPointError, match="not finite"):
+        problems.digest(np.array([1.0, np.nan]))
+
+
+def test_a_worker_answers_and_a_disagreement_is_reported() -> None:
+    processes, cases = part("processes"), part("cases")
+    worker = processes.Worker("numpy", sys.executable)
+    try:
+        assert worker.ask("describe")["numpy"] == np.__version__
+        case = cases.Case("step", "tiny", "step", {"size": "tiny"}, known={"tenth loss": 0.0})
+        outcome = processes.run_case(case, {"numpy": worker}, rounds=1, seconds=0.001)
+        assert all(t > 0 for t in outcome["times"]["numpy"])
+        assert outcome["times"].keys() == {"numpy"} and not outcome["ratios"]
+        assert len(outcome["wrong"]) == 1 and "expected 0.0" in outcome["wrong"][0]
+        with pytest.raises(processes.WorkerError, match="no such request"):
+            worker.ask("dance")
+        with pytest.raises(processes.WorkerError, match="KeyError"):
+            worker.ask("prepare", problem="step", parameters={"size": "huge"}, warm=0)
+    finally:
+        worker.close()
+    assert worker.process.poll() is not None
+
+
+def test_a_library_that_is_missing_says_so() -> None:
+    processes = part("processes")
+    with pytest.raises(processes.WorkerError, match="cannot import"):
+        processes.Worker("nothing", sys.executable)
+
+
+def test_settings_of_the_shell_do_not_reach_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    monkeypatch.setenv("UNRELATED", "kept")
+    found = part("processes").clean_environment({"BENCHMARK_THREADS": "1"})
+    assert "OMP_NUM_THREADS" not in found and "PYTHONPATH" not in found
+    assert found["UNRELATED"] == "kept" and found["BENCHMARK_THREADS"] == "1"
+
+
+def test_measure_samples_at_least_thrice() -> None:
+    calls = []
+    samples = part("worker").measure(lambda: calls.append(1), 0.0)
+    assert len(samples) == 3 and all(s > 0 for s in samples)
+    assert len(calls) > 3  # quick work is repeated within a sample
+
+
+def test_serve_reports_what_a_side_does_not_have() -> None:
+    replies = io.StringIO()
+    side = ModuleType("side")
+    side.PROBLEMS = {}  # type: ignore[attr-defined]
+    request = {"do": "prepare", "problem": "step", "parameters": {}, "warm": 0}
+    part("worker").serve(side, [json.dumps(request)], replies)
+    assert json.loads(replies.getvalue()) == {"absent": True}
+
+
+def test_report_without_peers(tmp_path: Path) -> None:
+    report = part("report")
+    outcome = {"times": {"tensorgraph": [1e-4, 2e-4, 3e-4]}, "ratios": {}, "checks": {}}
+    results = {
+        "machine": {"processor": "p", "processors": 2, "system": "s", "python": "3", "load": 1.5},
+        "libraries": {"tensorgraph": {"version": "0"}},
+        "cases": [{"group": "eager", "label": "forward", "targets": {"torch": 0.6}, **report.summarise(outcome)}],
+        "imports": {"tensorgraph": {"numpy": 0.1, "after_numpy": 0.05, "low": 0.04, "high": 0.06}},
+        "first_calls": {"empty cache": {"softmax": 1.5}, "filled cache": {"softmax": 0.02}},
+        "notes": ["n/a: no environment with the peers"],
+        "wrong": [],
+    }
+    text = report.table(results)
+    assert "200 us" in text and "<= 0.6: n/a" in text and "<= 0.1: yes" in text and "no environment" in text
+    assert "busy (load 1.5)" in text
+    report.write(results, tmp_path / "new" / "b.json")
+    assert json.loads((tmp_path / "new" / "b.json").read_text())["cases"][0]["times"] == {"tensorgraph": 2e-4}
+
+
+def test_verdict() -> None:
+    verdict = part("report").verdict
+    assert verdict({"torch": 0.6}, {"torch": {"ratio": 0.59}}) == "<= 0.6: yes"
+    assert verdict({"torch": 1.0, "jax": 1.0}, {"torch": {"ratio": 1.2}}) == "<= 1: NO (torch) (jax n/a)"
+    assert verdict({}, {}) == ""
+
+
+def test_the_command_line_runs_without_peers(tmp_path: Path) -> None:
+    output = tmp_path / "b.json"
+    arguments = ["--only", "eager", "--rounds", "1", "--seconds", "0.001", "--output", str(output)]
+    missing = str(tmp_path / "no-python")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments, "--peers-python", missing],
+        cwd=HERE.parent,
+        # which would keep the folder it starts in off the path
+        env={name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "forward+backward" in done.stdout and "--setup-peers" in done.stdout
+    found = json.loads(output.read_text())
+    assert {c["label"] for c in found["cases"]} == {"forward", "forward+backward"} and not found["wrong"]

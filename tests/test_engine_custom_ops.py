@@ -1,0 +1,264 @@
+"""A user's own ops through the public door, and `tensorgraph.testing.check`, which must find every kind of mistake."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph.testing import ULPS, assert_close, assert_same, check, examples_of
+
+
+@pytest.fixture(autouse=True)
+def own_ops_are_removed() -> Iterator[None]:
+    before = set(tg.CATALOGUE)
+    yield
+    for name in set(tg.CATALOGUE) - before:
+        del tg.CATALOGUE[name]
+
+
+def declare(**changes: Any) -> Any:
+    given: dict[str, Any] = {
+        "forward": lambda x: x * x * x,
+        "kind": "elementwise",
+        "vjp": dict(x=lambda g, x: g * (3 * x * x)),
+        "doc": "x to the third.",
+    } | changes
+    forward = given.pop("forward")
+    return tg.op("own_op(x)", forward, **given)
+
+
+def test_a_right_op_passes() -> None:
+    check(declare())
+
+
+class Counter:
+    """A forward that gives its one buffer away again and again."""
+
+    buffer = np.zeros(0)
+
+    def __call__(self, x: Any) -> Any:
+        if self.buffer.shape != x.shape or self.buffer.dtype != x.dtype:
+            self.buffer = np.empty_like(x)
+        np.multiply(x, 2.0, out=self.buffer)
+        return self.buffer
+
+
+def impolite(x: Any) -> Any:
+    out = x * x * x
+    if isinstance(x, np.ndarray) and x.flags.writeable:
+        x *= 0
+    return out
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "a wrong derivative": (dict(vjp=dict(x=lambda g, x: g * (2 * x * x))), "derivative by x"),
+    "a derivative that is right at first order only": (
+        dict(vjp=dict(x=lambda g, x: g * (3 * x * x if isinstance(x, np.ndarray) else 3 * x.detach() * x))),
+        "gradient",
+    ),
+    "a rule that looks at the cotangent": (
+        dict(vjp=dict(x=lambda g, x: tg.CATALOGUE["absolute"](g) * 3 * x * x)),
+        "derivative|cotangent",
+    ),
+    "a rule that adds a constant": (dict(vjp=dict(x=lambda g, x: g * (3 * x * x) + 1e-3)), "derivative|cotangent"),
+    "a rule of two forms": (
+        dict(vjp=dict(x=lambda g, x: g * (3 * x * x) * (1.0 if isinstance(x, np.ndarray) else 1.0 + 1e-6))),
+        "gradient|derivative",
+    ),
+    "an input is changed": (dict(forward=impolite), "input|derivative|came|values|array|differ|called"),
+    "memory of the input": (dict(forward=lambda x: x, vjp=dict(x=lambda g: g)), "shares memory"),
+    "one buffer for all results": (
+        dict(forward=Counter(), vjp=dict(x=lambda g: 2 * g)),
+        "output|shares|differ|expected",
+    ),
+    "NaN in the domain": (dict(forward=np.log, vjp=dict(x=lambda g, x: g / x)), "finite"),
+    "NaN in the derivative": (
+        dict(vjp=dict(x=lambda g, x: g * (3 * x * x) * tg.CATALOGUE["where"](x > 0, 1.0, float("nan")))),
+        "finite|nan",
+    ),
+    "a wrong shape rule": (dict(infer_rule=lambda x: tg.spec((*x.shape, 1), x.dtype)), "shape rule"),
+    "a wrong dtype": (dict(forward=lambda x: (x * x * x).astype(np.float32)), "shape rule"),
+    "no doc": (dict(doc=""), "no doc"),
+    "a doctest that fails": (dict(doc="x³\n\n>>> 1 + 1\n3\n"), "Expected"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_mistakes_are_found(mistake: str) -> None:
+    changes, message = MISTAKES[mistake]
+    with pytest.raises((AssertionError, ValueError, RuntimeError), match=message):
+        check(declare(**changes))
+
+
+def test_no_cases_is_a_failure() -> None:
+    with pytest.raises(AssertionError, match=r"no cases.*examples="):
+        check(declare(kind="opaque", infer_rule=lambda x: x))
+    check(declare_again())
+
+
+def declare_again() -> Any:
+    return tg.op(
+        "own_two(x)",
+        lambda x: x * 2.0,
+        infer_rule=lambda x: x,
+        vjp=dict(x=lambda g: g * 2.0),
+        doc="2 x.",
+        examples=((((3,),), {}), (((),), {}), (((0, 2),), {})),
+    )
+
+
+def test_a_wrong_fused_op_is_found() -> None:
+    def fused(name: str, factor: float, slope: float) -> Any:
+        return tg.fused_op(
+            f"{name}(x) -> y",
+            reference=lambda x: (x * x).sum(),
+            forward=lambda x: np.asarray((x * x).sum() * factor, x.dtype),
+            backward=lambda want, g, x, y: (slope * g * x,),
+            infer_rule=lambda x: tg.spec((), x.dtype),
+            examples=((((3,),), {}),),
+            doc="The sum of squares.",
+        )
+
+    check(fused("squares", 1.0, 2.0))
+    with pytest.raises(AssertionError, match=r"fused|derivative"):
+        check(fused("squares_off", 1.0 + 1e-9, 2.0))
+    with pytest.raises(AssertionError, match=r"derivative"):
+        check(fused("squares_steep", 1.0, 2.1))
+
+
+def test_residuals_joint_rules_lists_and_several_outputs() -> None:
+    def forward(x: Any, *, k: float = 2.0) -> Any:
+        e = np.exp(-np.abs(x))
+        return x * e, e * k, e
+
+    def rule(want: Any, g_a: Any, g_b: Any, x: Any, e: Any, k: float) -> Any:
+        sign = tg.CATALOGUE["sign"](x)
+        return (g_a * (e - x * sign * e) - g_b * (k * sign * e),)
+
+    # a residual is a function of the input that carries no gradient of its own: first order is right
+    both = tg.op(
+        "own_both(x, *, k=2.0) -> a, b",
+        forward,
+        vjp=rule,
+        residuals=("e",),
+        infer_rule=lambda x, *, k: (x, x),
+        analytic=False,
+        kinks=(0.0,),
+        examples=((((3,),), {}), (((2, 2),), dict(k=0.5))),
+        doc="Two.",
+    )
+    check(
+        both,
+        ["finite", "shape_rule", "jacobian", "linear_in_cotangent", "forms_agree", "sharing", "unmutated", "traced"],
+    )
+    a, b = both(tg.tensor([1.0, 2.0], requires_grad=True), k=3.0)
+    assert a.requires_grad and b.requires_grad
+    total = tg.op(
+        "own_total([xs])",
+        lambda xs: sum(x.sum() for x in xs) + np.zeros((), xs[0].dtype),
+        infer_rule=lambda xs: tg.spec((), xs[0].dtype),
+        vjp=dict(xs=lambda g, xs_aval: [tg.CATALOGUE["broadcast_to"](g, shape=a.shape) for a in xs_aval]),
+        examples=((([(2,), (3,)],), {}), (([(2, 2)],), {})),
+        doc="Sum of all.",
+    )
+    check(total)
+
+
+def test_an_op_whose_rule_reads_its_inputs_type() -> None:
+    mean = tg.op(
+        "own_mean(x)",
+        lambda x: np.asarray(x.sum() / max(x.size, 1), x.dtype),
+        infer_rule=lambda x: tg.spec((), x.dtype),
+        vjp=dict(
+            x=lambda g, x_aval: tg.CATALOGUE["broadcast_to"](
+                g / max(x_aval.size, 1) * (x_aval.ndim >= 0), shape=x_aval.shape
+            )
+        ),
+        examples=((((3, 2),), {}),),
+        doc="The mean.",
+        analytic=False,
+    )
+    check(mean)
+
+
+def test_infix_and_reflected_calls_of_own_ops_with_a_check() -> None:
+    def refuse(a: Any, b: Any) -> None:
+        if np.any(np.asarray(b) == 0):
+            raise ZeroDivisionError("b must not be 0")
+
+    ratio = tg.op(
+        "own_ratio(a, b)",
+        lambda a, b: a / b,
+        kind="elementwise",
+        check=refuse,
+        doc="a / b",
+        vjp=dict(a=lambda g, b: g / b, b=lambda g, b, out: -(g * out / b)),
+        examples=((((2,), (2,)), {}),),
+        domain={"b": (0.5, 2.0)},
+    )
+    check(ratio)
+    assert ratio(1.0, tg.tensor([2.0])).tolist() == [0.5]
+    with pytest.raises(ZeroDivisionError, match=r"own_ratio.*must not be 0"):
+        ratio(tg.tensor([1.0]), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: tg.op("own_op(x", lambda x: x), "signature"),
+        (lambda: tg.op("own_op(a, b)", lambda a, b: a, vjp=dict(a=lambda g: g)), "'b' needs a derivative rule"),
+        (lambda: tg.op("own_op(x)", lambda x: x, vjp=dict(x=lambda g, y: g)), "names 'y'"),
+        (lambda: tg.op("exp(x)", np.exp), "declared twice"),
+        (lambda: tg.op("own_op(x)", lambda x: x, kind="odd"), "kind must be"),
+    ],
+)
+def test_wrong_declarations_are_refused(declare: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        declare()
+    assert "own_op" not in tg.CATALOGUE
+
+
+def test_a_rule_for_an_input_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError):
+        tg.op("own_op(x)", lambda x: x, vjp=dict(x=lambda g: g, y=lambda g: g))
+
+
+def test_comparisons_see_non_finite_values_first() -> None:
+    nan, inf = float("nan"), float("inf")
+    assert_close([1.0, nan, inf], [1.0, nan, inf])
+    for got, expected in (([nan], [1.0]), ([1.0], [nan]), ([inf], [-inf]), ([inf], [nan]), ([1e308], [inf])):
+        with pytest.raises(AssertionError):
+            assert_close(got, expected)
+    with pytest.raises(AssertionError, match="shape"):
+        assert_close([1.0], 1.0)
+    with pytest.raises(AssertionError):
+        assert_close([nan, 1.0], [nan, 2.0])
+    one = np.float32(1)
+    assert_close(one + 7 * np.finfo(np.float32).eps, one)
+    with pytest.raises(AssertionError, match="off by 9 ulp, allowed 8"):
+        assert_close(one + 9 * np.finfo(np.float32).eps, one)
+    assert_close(one + 30 * np.finfo(np.float32).eps, one, order=1)
+    with pytest.raises(ValueError, match="reason"):
+        assert_close(one, one, ulps=1000)
+    with pytest.raises(AssertionError):
+        assert_close([1e-30], [0.0])
+    assert_same([nan, 0.0], [nan, 0.0])
+    for got, expected in (([0.0], [-0.0]), ([1.0], [1]), ([1.0], [1.0 + 2e-16])):
+        with pytest.raises(AssertionError):
+            assert_same(got, expected)
+    assert ULPS == {0: 8, 1: 32, 2: 256}
+
+
+def test_the_cases_stay_away_from_kinks_and_ties() -> None:
+    for name in ("relu", "absolute", "clip", "sort", "max", "maximum", "log", "leaky_relu"):
+        op = tg.CATALOGUE[name]
+        for case in examples_of(op):
+            numbers = np.concatenate([a.reshape(-1) for _, a in case.places()])
+            assert len(set(numbers.tolist())) == len(numbers)
+            low, high = op.domain if isinstance(op.domain, tuple) else (-2.0, 2.0)
+            assert ((numbers >= low) & (numbers <= high)).all()
+            for kink in op.kinks:
+                assert (np.abs(numbers - kink) > 0.01).all()

@@ -1,0 +1,75 @@
+"""Random draws: reproducible, independent of each other, in range, of the right distribution."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+
+
+def test_a_seed_gives_the_same_numbers_and_draws_differ() -> None:
+    a, b = tg.random.Generator(7), tg.random.Generator(7)
+    first = [a.normal((3,)).tolist(), a.uniform((3,)).tolist(), a.permutation(5).tolist()]
+    assert first == [b.normal((3,)).tolist(), b.uniform((3,)).tolist(), b.permutation(5).tolist()]
+    assert a.normal((3,)).tolist() != first[0]
+    assert tg.random.Generator(8).normal((3,)).tolist() != first[0]
+    tg.random.seed(0)
+    one = tg.random.uniform((2,)).tolist()
+    tg.random.seed(0)
+    assert tg.random.uniform((2,)).tolist() == one
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_ranges_and_moments(dtype: Any) -> None:
+    g = tg.random.Generator(1)
+    u = g.uniform((100_000,), dtype).numpy()
+    assert u.dtype == dtype and (u >= 0).all() and (u < 1).all()
+    assert abs(u.astype(np.float64).mean() - 0.5) < 0.01 and abs(u.astype(np.float64).var() - 1 / 12) < 0.005
+    z = g.normal((100_000,), dtype).numpy().astype(np.float64)
+    assert np.isfinite(z).all() and abs(z.mean()) < 0.02 and abs(z.std() - 1) < 0.02
+    assert abs(np.corrcoef(z[:-1], z[1:])[0, 1]) < 0.02
+
+
+def test_permutations() -> None:
+    g = tg.random.Generator(2)
+    assert sorted(g.permutation(100).tolist()) == list(range(100))
+    assert g.permutation(0).tolist() == [] and g.permutation(1).tolist() == [0]
+
+
+def test_draws_do_not_overlap() -> None:
+    g = tg.random.Generator(3)
+    draws = np.concatenate([g.uniform((1000,), "float64").numpy() for _ in range(20)])
+    assert len(set(draws.tolist())) == len(draws)
+
+
+def test_a_draw_is_pure() -> None:
+    state = tg.random.key(5)
+    u, after = tg.CATALOGUE["uniform"].public(state, shape=(3,))
+    again, _ = tg.CATALOGUE["uniform"].public(state, shape=(3,))
+    assert u.tolist() == again.tolist() and not np.array_equal(after.numpy(), state) and not u.requires_grad
+
+
+def test_refusals() -> None:
+    for seed in (-1, 1.5, True, "a", None):
+        with pytest.raises((ValueError, TypeError), match="seed"):
+            tg.random.seed(seed)
+    for shape in ((-1,), (1.5,), "a", (True,)):
+        with pytest.raises((ValueError, TypeError)):
+            tg.random.uniform(shape)
+    for dtype in ("int64", "bool", "complex64"):
+        with pytest.raises((ValueError, TypeError)):
+            tg.random.uniform((3,), dtype)
+    for n in (-1, 1.5, None):
+        with pytest.raises((ValueError, TypeError)):
+            tg.random.permutation(n)
+    with pytest.raises((ValueError, TypeError), match="random state"):
+        tg.CATALOGUE["uniform"].public(np.zeros(3), shape=(2,))
+
+
+def test_a_refused_draw_does_not_advance() -> None:
+    g = tg.random.Generator(4)
+    before = g.state.tolist()
+    with pytest.raises((ValueError, TypeError)):
+        g.uniform((-1,))
+    assert g.state.tolist() == before

@@ -1,0 +1,47 @@
+"""The examples run as they stand and show what they promise."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tensorgraph import jit
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def test_every_example_is_tested():
+    tested = re.findall(r'run\("(\w+\.py)"', Path(__file__).read_text("utf-8"))
+    assert sorted(tested) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def test_digits(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("safetensors")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
+    told = run("digits.py", tmp_path, monkeypatch, capsys)
+    assert float(re.search(r"'accuracy': ([0-9.]+)", told)[1]) > 0.95
+    assert re.search(r"predicted: Prediction\((\d [0-9.]+%(, )?){5}\) true: \[", told)
+    assert (tmp_path / "digits.safetensors").is_file()
+
+
+def test_by_hand(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    told = run("by_hand.py", tmp_path, monkeypatch, capsys)
+    assert float(re.search(r"test accuracy ([0-9.]+)%", told)[1]) > 95.0
+
+
+def test_gradients(tmp_path, monkeypatch, capsys):
+    told = run("gradients.py", tmp_path, monkeypatch, capsys)
+    assert "gradient [-215.6  -88. ]" in told
+    x, y = map(float, re.search(r"step 6: \[([0-9.]+), ([0-9.]+)\]", told).groups())
+    assert abs(x - 1.0) < 1e-6 and abs(y - 1.0) < 1e-6
+    assert "multiply" in told or "*" in told

@@ -1,0 +1,377 @@
+"""Models as files: what comes back, what is refused, and runs that go on where they stopped."""
+
+import builtins
+import json
+import os
+
+import numpy as np
+import pytest
+from training_helpers import NAMES, clouds, same_state, small, trained_by
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.data import Normalizer
+from tensorgraph.files import FileFormatError, MissingExtraError, load_tensors, save_tensors
+from tensorgraph.train import EarlyStop, Predictor, evaluate, fit, load, load_model, predict, save
+from tensorgraph.train.architecture import ARGUMENTS, LAYERS, build, describe
+
+pytest.importorskip("safetensors")
+FORMAT = dict(format="tensorgraph.model", version=1)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A model after some steps, its optimiser and normaliser, and the file that holds all of it."""
+    data = clouds()
+    normalizer = Normalizer().fit(data.x)
+    model = small(dropout=0.2)
+    adam = trained_by(model)
+    fit(model, data, optimizer=adam, epochs=2, batch_size=16, normalizer=normalizer, progress=False)
+    path = tmp_path / "model.safetensors"
+    save(path, model, normalizer=normalizer, class_names=NAMES, optimizer=adam, metadata={"epochs": 2})
+    return model, adam, normalizer, path
+
+
+def changed(path, change):
+    """Write a file again with its arrays and metadata changed, checksum included."""
+    arrays, metadata = load_tensors(path, **FORMAT)
+    change(arrays, metadata)
+    save_tensors(path, arrays, metadata, **FORMAT)
+
+
+def test_a_saved_model_comes_back_whole(trained):
+    model, adam, normalizer, path = trained
+    other = small(seed=5, dropout=0.2)
+    other_adam = trained_by(other, lr=1.0)
+    loaded = load(path, other, optimizer=other_adam)
+    assert loaded.model is other and loaded.class_names == NAMES and loaded.metadata == {"epochs": 2}
+    assert same_state(model.state_dict(), other.state_dict())
+    assert same_state(adam.state_dict(), other_adam.state_dict())
+    assert same_state(normalizer.state_dict(), loaded.normalizer.state_dict())
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_model_of_library_layers_is_rebuilt_without_code(trained):
+    model, _, normalizer, path = trained
+    before = tg.random.state().numpy().copy()
+    loaded = load_model(path)
+    assert (tg.random.state().numpy() == before).all(), "building drew random numbers"
+    x = clouds(seed=4).x
+    expected = predict(model, x, normalizer=normalizer)
+    assert loaded.outputs(x).tobytes() == expected.tobytes()
+    assert not any(module.training for module in loaded.model.modules())
+    assert repr(loaded.model) == repr(model)
+    again = path.with_name("again.safetensors")
+    loaded.save(again)
+    assert load_model(again).outputs(x).tobytes() == expected.tobytes()
+
+
+def test_predictions_have_names_and_probabilities(trained):
+    x = clouds(n=30, seed=4).x
+    predictor = load_model(trained[3])
+    prediction = predictor.predict(x, batch_size=7)
+    assert prediction.probabilities.shape == (30, 2) and len(prediction) == 30
+    np.testing.assert_allclose(prediction.probabilities.sum(axis=1), 1.0, rtol=1e-6)
+    assert prediction.names == [NAMES[label] for label in prediction.labels]
+    assert (prediction.confidence == prediction.probabilities.max(axis=1)).all()
+    assert repr(prediction).endswith("and 20 more)")
+    alone = predictor.predict(x[3])
+    assert alone.names == [prediction.names[3]]
+    np.testing.assert_allclose(alone.probabilities[0], prediction.probabilities[3], rtol=1e-5)
+    with pytest.raises(ValueError, match="that this normaliser was fitted on"):
+        predictor.predict(x[:, :2])
+    with pytest.raises(ValueError, match="nan at position"):
+        predictor.predict(np.full((2, 3), np.nan))
+    with pytest.raises(ValueError, match=r"use \.outputs"):
+        Predictor(lambda rows: tg.sum(rows, axis=1)).predict(x)
+    with pytest.raises(ValueError, match="2 classes and there are 3 class names"):
+        Predictor(trained[0], None, ("a", "b", "c")).predict(x)
+    assert "normaliser of (3,)" in repr(predictor) and "2 classes" in repr(predictor)
+
+
+def every_layer():
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(4, 6, bias=False, dtype="float64"),
+        nn.BatchNorm(6, preset="keras", decay=0.7, degenerate="beta", dtype="float64"),
+        nn.Sequential(nn.LeakyReLU(0.2), nn.Identity(), nn.Dropout(0.25, seed=3)), nn.Tanh(),
+        nn.Linear(6, 3, dtype="float64"), nn.Sigmoid(), nn.ReLU(), nn.Softmax(axis=1), nn.LogSoftmax(),
+    )  # fmt: skip
+
+
+def test_every_layer_describes_itself(tmp_path):
+    model = every_layer()
+    model[2].decay = 0.6
+    found = {type(module).__name__ for module in model.modules()} - {"Sequential"}
+    assert found == set(LAYERS) == set(ARGUMENTS), "this test leaves out a layer"
+    for kind, layer in {type(m).__name__: m for m in model.modules() if type(m).__name__ in LAYERS}.items():
+        assert sorted(LAYERS[kind](layer)) == sorted(ARGUMENTS[kind])
+    description = json.loads(json.dumps(describe(model)))
+    again = build(description, model.state_dict())
+    again.load_state_dict(model.state_dict())
+    assert repr(again) == repr(model) and describe(again) == describe(model)
+    x = np.random.default_rng(0).normal(size=(5, 2, 2))
+    assert predict(again, x).tobytes() == predict(model, x).tobytes()
+
+
+def test_every_public_layer_is_known_or_left_out_on_purpose():
+    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)}
+    assert layers - set(LAYERS) == {"Module", "Sequential", "Lambda"}, "a new layer needs a row in architecture.py"
+
+
+def test_other_models_are_described_as_nothing(tmp_path):
+    class Own(nn.Linear):
+        pass
+
+    shared = nn.Linear(2, 2)
+    for model in (
+        nn.Sequential(nn.Lambda(tg.relu)), Own(2, 2), nn.Sequential(Own(2, 2)), nn.Sequential(shared, shared),
+        nn.Sequential(shared, nn.Sequential(shared)),
+    ):  # fmt: skip
+        assert describe(model) is None
+    path = tmp_path / "own.safetensors"
+    save(path, Own(2, 2, seed=0))
+    with pytest.raises(ValueError, match=r"build the model, then call load\(path, model\)"):
+        load_model(path)
+    other = Own(2, 2, seed=1)
+    load(path, other)
+    assert same_state(other.state_dict(), Own(2, 2, seed=0).state_dict())
+
+
+LINEAR = {"inputs": 8, "outputs": 8, "bias": True, "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"layer": "os.system", "arguments": {"command": "true"}}, "known are Sequential, Linear"),
+        ({"layer": "Module", "arguments": {}}, "is a 'Module'"),
+        ({"layer": "Lambda", "arguments": {"function": "print"}}, "is a 'Lambda'"),
+        ({"layer": "Dropout", "arguments": {"rate": 2.0}}, "rate is the probability"),
+        ({"layer": "Dropout", "arguments": {"rate": 0.5, "seed": 1}}, "other arguments than Dropout takes"),
+        ({"layer": "Linear", "arguments": LINEAR | {"inputs": 10**9}}, "the file holds nothing"),
+        ({"layer": "Linear", "arguments": LINEAR | {"inputs": "8"}}, "should be of shape"),
+        ({"layer": "Sequential", "layers": {}}, "without a list"),
+        ({"layer": "Sequential", "layers": [3]}, "0 is not described as a layer"),
+        ({"layer": ["Linear"]}, "not described as a layer"),
+        ({}, "not described as a layer"),
+    ],
+)  # fmt: skip
+def test_hostile_descriptions_are_refused(trained, described, message):
+    path = trained[3]
+    changed(path, lambda arrays, metadata: metadata.update(architecture=described))
+    with pytest.raises(FileFormatError, match=message) as told:
+        load_model(path)
+    assert path.name in str(told.value)
+
+
+def test_descriptions_nested_without_end_are_refused():
+    described = {"layer": "Identity", "arguments": {}}
+    for _ in range(60):
+        described = {"layer": "Sequential", "layers": [described]}
+    with pytest.raises(ValueError, match="not described as a layer"):
+        build(described, {})
+
+
+def test_what_does_not_fit_is_told_and_changes_nothing(trained):
+    model, adam, _, path = trained
+    wide = nn.Sequential(nn.Linear(3, 9, bias=False), nn.BatchNorm(9), nn.ReLU(), nn.Dropout(0.2), nn.Linear(9, 2))
+    fewer = small()
+    for other, message in (
+        (wide, r"of another shape: 0.weight \(expected \(3, 9\), got \(3, 8\)\)"),
+        (fewer, "missing: "),
+    ):
+        before = other.state_dict()
+        with pytest.raises(ValueError, match=message) as told:
+            load(path, other)
+        assert path.name in str(told.value) and same_state(before, other.state_dict())
+
+
+def test_a_model_and_its_optimiser_load_together_or_not_at_all(trained):
+    path = trained[3]
+    other = small(seed=5, dropout=0.2)
+    before = other.state_dict()
+    with pytest.raises(ValueError, match="does not fit: SGD"):
+        load(path, other, optimizer=optim.SGD(other.parameters()))
+    assert same_state(before, other.state_dict())
+    save(path, trained[0])
+    with pytest.raises(ValueError, match="was saved without an optimiser"):
+        load(path, other, optimizer=trained_by(other))
+    assert same_state(before, other.state_dict())
+
+
+def damage(name, data):
+    """A file's bytes, damaged in a named way."""
+    flipped = bytearray(data)
+    flipped[-3] ^= 1
+    return {
+        "cut off": data[:-10],
+        "empty": b"",
+        "flipped": bytes(flipped),
+        "text": b"not a model at all",
+        "header": data[:40],
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["cut off", "empty", "flipped", "text", "header"])
+def test_damaged_files_are_refused_and_the_model_is_untouched(trained, name):
+    path = trained[3]
+    path.write_bytes(damage(name, path.read_bytes()))
+    other = small(seed=5, dropout=0.2)
+    before = other.state_dict()
+    for read in (lambda: load(path, other), lambda: load_model(path)):
+        with pytest.raises(FileFormatError, match=path.name):
+            read()
+    assert same_state(before, other.state_dict())
+
+
+def test_other_formats_newer_versions_and_missing_parts_are_refused(trained, tmp_path):
+    model, _, _, path = trained
+    for options, message in (
+        (dict(format="else"), "holds 'else'"),
+        (FORMAT | dict(version=2), "pip install --upgrade"),
+    ):
+        save_tensors(path, {}, {}, **options)
+        with pytest.raises(FileFormatError, match=message):
+            load(path, model)
+    save_tensors(path, {}, {"class_names": [1], "architecture": None, "metadata": {}}, **FORMAT)
+    with pytest.raises(FileFormatError, match="lacks a part of a saved model"):
+        load(path, model)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.safetensors", model)
+    save(path, model, normalizer=Normalizer().fit(clouds().x))
+    changed(path, lambda arrays, metadata: arrays.pop("normalizer.mean"))
+    with pytest.raises(FileFormatError, match="a normaliser that is not one"):
+        load(path, model)
+
+
+def test_bad_things_to_save_leave_no_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    model = small()
+    for call, error, message in (
+        (lambda: save(path, lambda x: x), TypeError, "save takes a Module"),
+        (lambda: save(path, model, class_names="ab"), TypeError, "a sequence of strings"),
+        (lambda: save(path, model, metadata={"a": object()}), TypeError, "JSON cannot say"),
+        (lambda: save(path, model, normalizer=Normalizer()), ValueError, "has seen no data"),
+        (lambda: save(path, Predictor(model), class_names=["a"]), TypeError, "brings its own"),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+    real = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name.startswith("safetensors"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "__import__", missing)
+        with pytest.raises(MissingExtraError, match=r"tensorgraph-engine\[save\]"):
+            save(path, model)
+    assert os.listdir(tmp_path) == []
+
+
+# runs that go on
+
+
+def long_run(model, adam, epochs, callbacks=(), **options):
+    tg.random.seed(11)
+    return fit(
+        model, clouds(), dev=clouds(seed=1), optimizer=adam, epochs=epochs, batch_size=16, callbacks=callbacks,
+        augment=lambda x, rng: x + 0.1 * rng.normal(size=x.shape), progress=False, **options,
+    )  # fmt: skip
+
+
+def schedule():
+    return optim.cosine(0.1, 18)
+
+
+class Noisy(nn.Module):
+    """Draws from the process-wide generator too."""
+
+    def __init__(self, seed):
+        self.inner = small(seed=seed, dropout=0.3)
+
+    def forward(self, x):
+        return self.inner(x + 0.1 * tg.random.normal(x.shape) if self.training else x)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_a_run_goes_on_bit_for_bit(tmp_path, stop_after):
+    whole, path = Noisy(0), tmp_path / "run.safetensors"
+    adam = optim.Adam(whole.parameters(), lr=schedule())
+    stop = EarlyStop(patience=50, monitor="dev_loss")
+    history = long_run(whole, adam, 6, early_stop=stop)
+
+    class Crash:
+        def on_epoch_start(self, run):
+            if run.epoch == stop_after:
+                raise RuntimeError("power cut")
+
+    first = Noisy(0)
+    with pytest.raises(RuntimeError, match="power cut"):
+        long_run(
+            first, optim.Adam(first.parameters(), lr=schedule()), 6, [Crash()], checkpoint=path,
+            early_stop=EarlyStop(50), resume=True,
+        )  # fmt: skip
+    second = Noisy(7)
+    second_adam = optim.Adam(second.parameters(), lr=schedule())
+    tg.random.seed(99)
+    second_stop = EarlyStop(patience=50, monitor="dev_loss")
+    again = long_run(second, second_adam, 6, checkpoint=path, resume=True, early_stop=second_stop)
+    assert again.values == history.values and again.learning_rate == history.learning_rate
+    assert len(again.seconds) == 6 and again.best_epoch == history.best_epoch
+    assert same_state(whole.state_dict(), second.state_dict())
+    assert same_state(adam.state_dict(), second_adam.state_dict())
+    assert same_state(stop.state_dict(), second_stop.state_dict())
+
+
+def test_a_finished_run_stays_finished_and_can_be_prolonged(tmp_path):
+    path = tmp_path / "run.safetensors"
+    model = small()
+    long_run(model, trained_by(model), 2, checkpoint=path)
+    other = small(seed=3)
+    history = long_run(other, trained_by(other), 2, checkpoint=path, resume=True)
+    assert len(history) == 2 and same_state(model.state_dict(), other.state_dict())
+    longer = long_run(other, trained_by(other), 3, checkpoint=path, resume=True)
+    assert len(longer) == 3 and longer["loss"][:2] == history["loss"]
+
+    stopped = small()
+    long_run(stopped, trained_by(stopped), 5, [lambda run: run.stop("enough")], checkpoint=path)
+    history = long_run(stopped, trained_by(stopped), 5, checkpoint=path, resume=True)
+    assert len(history) == 1 and history.stopped == "enough"
+
+
+def test_a_checkpoint_is_a_saved_model(tmp_path):
+    path = tmp_path / "run.safetensors"
+    model = small()
+    normalizer = Normalizer().fit(clouds().x)
+    long_run(model, trained_by(model), 2, checkpoint=path, normalizer=normalizer)
+    loaded = load_model(path)
+    assert loaded.class_names == NAMES
+    assert evaluate(loaded.model, clouds(), normalizer=loaded.normalizer) == evaluate(
+        model, clouds(), normalizer=normalizer
+    )
+
+
+def test_checkpoints_that_do_not_fit_are_refused_and_change_nothing(tmp_path):
+    path = tmp_path / "run.safetensors"
+    model = small()
+    long_run(model, trained_by(model), 1, checkpoint=path)
+    other = small(seed=2)
+    adam = trained_by(other)
+    before, state = other.state_dict(), adam.state_dict()
+    with pytest.raises(ValueError, match=r"seed was 0 and is 1\)"):
+        long_run(other, adam, 2, checkpoint=path, resume=True, seed=1)
+    with pytest.raises(ValueError, match=r"callbacks was \[\] and is \['EarlyStop'\]"):
+        long_run(other, adam, 2, checkpoint=path, resume=True, early_stop=3)
+    changed(path, lambda arrays, metadata: metadata["training"].pop("history"))
+    with pytest.raises(FileFormatError, match="lacks a part of a checkpoint"):
+        long_run(other, adam, 2, checkpoint=path, resume=True)
+    save(path, model)
+    with pytest.raises(ValueError, match="a saved model, not a checkpoint"):
+        long_run(other, adam, 2, checkpoint=path, resume=True)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FileFormatError, match="cut off"):
+        long_run(other, adam, 2, checkpoint=path, resume=True)
+    assert same_state(before, other.state_dict()) and same_state(state, adam.state_dict())
+    assert len(long_run(other, adam, 1, checkpoint=path)) == 1  # without resume the file is replaced
