@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -12,12 +13,12 @@ from tensorgraph.aval import Aval, canonical_axis
 from tensorgraph.declare import fused_op
 from tensorgraph.op import float_dtype
 from tensorgraph.ops.creation import one_hot
-from tensorgraph.ops.exponential import as_float, exp, log
+from tensorgraph.ops.exponential import as_float, log1p
 from tensorgraph.ops.kernels import cross_entropy as kernels
-from tensorgraph.ops.logic import equal, isinf, logical_and, not_equal, where
-from tensorgraph.ops.reduction import max, sum
+from tensorgraph.ops.logic import equal, logical_and, not_equal, where
+from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, expand_dims, reshape, transpose
-from tensorgraph.ops.structure import stop_gradient
+from tensorgraph.ops.softmax import from_likeliest
 
 REDUCTIONS = ("none", "sum", "mean", "batchmean")
 
@@ -67,6 +68,8 @@ def _check(logits: Any, target: Any, weight: Any, *, axis: int, ignore_index: in
         expected = logits.ndim - (target.dtype.kind != "f")
         if target.ndim == expected:
             kernels.cross_entropy_check(target, logits.shape[axis], ignore_index)
+    if weight is not None and weight.dtype.kind == "f" and not np.isfinite(weight).all():
+        raise ValueError(f"class weights must be finite numbers, but weight{np.argwhere(~np.isfinite(weight))[0].tolist()} is not")
 
 
 def _forward(
@@ -135,13 +138,20 @@ def softmax_cross_entropy_reference(
     if weight is not None and weight.dtype != kind:
         weight = astype.public(weight, dtype=kind.name)
     coefficient = smooth if weight is None else weight * smooth
+    divisor = None
+    if weight is not None and reduction == "mean":
+        mass = sum.public(weight * q, axis=-1)
+        divisor = sum.public(mass if valid is None else where.public(valid, mass, 0.0))
+        nothing = equal.public(divisor, 0.0)
+        # with nothing to divide by, logits have no influence, NaN included
+        z = where.public(nothing, 0.0, z)
     if classes == 0:
         rows = sum.public(z, axis=-1)
     else:
-        shifted = z - stop_gradient.public(max.public(z, axis=-1, keepdims=True))
-        loss = log.public(sum.public(exp.public(shifted), axis=-1, keepdims=True)) - shifted
+        shifted, _, excess = from_likeliest(z, -1)
+        loss = log1p.public(excess) - shifted
         # a class that is impossible (logit -inf) and not wanted (coefficient 0) counts as 0
-        unwanted = logical_and.public(equal.public(coefficient, 0.0), isinf.public(shifted))
+        unwanted = logical_and.public(equal.public(coefficient, 0.0), equal.public(loss, math.inf))
         rows = sum.public(coefficient * where.public(unwanted, 0.0, loss), axis=-1)
     if valid is not None:
         rows = where.public(valid, rows, 0.0)
@@ -150,12 +160,9 @@ def softmax_cross_entropy_reference(
     total = sum.public(rows)
     if reduction == "sum":
         return total
-    if weight is not None and reduction == "mean":
-        mass = sum.public(weight * q, axis=-1)
-        divisor = sum.public(mass if valid is None else where.public(valid, mass, 0.0))
-    elif valid is not None:
+    if divisor is None and valid is not None:
         divisor = astype.public(sum.public(valid), dtype=kind.name)
-    else:
+    if divisor is None:
         n = int(np.prod(rows.shape))
         if n:
             return total / n

@@ -11,7 +11,7 @@ from tensorgraph.aval import Aval, canonical_axes, canonical_dtype
 from tensorgraph.declare import op
 from tensorgraph.op import float_dtype, reduced_shape, reduction
 from tensorgraph.ops.arithmetic import maximum
-from tensorgraph.ops.exponential import exp
+from tensorgraph.ops.exponential import as_float, exp
 from tensorgraph.ops.logic import equal, where
 from tensorgraph.ops.shape import astype, broadcast_to, flip, pad, reshape, transpose
 from tensorgraph.tensor import Tensor
@@ -207,6 +207,7 @@ argmin = op(
 
 
 def _logsumexp(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    x = as_float(x)
     if x.size == 0:
         with np.errstate(divide="ignore"):
             return np.log(np.add.reduce(x, axis=axis, keepdims=keepdims))

@@ -9,10 +9,12 @@ import numpy as np
 from tensorgraph.aval import Aval, canonical_axis
 from tensorgraph.declare import fused_op, op
 from tensorgraph.op import float_dtype, reduction
-from tensorgraph.ops.exponential import as_float, exp, log
+from tensorgraph.ops.creation import arange
+from tensorgraph.ops.exponential import as_float, exp, log1p
 from tensorgraph.ops.kernels import softmax as kernels
-from tensorgraph.ops.reduction import max, sum
-from tensorgraph.ops.shape import astype
+from tensorgraph.ops.logic import equal, less, logical_and, where
+from tensorgraph.ops.reduction import argmax, sum
+from tensorgraph.ops.shape import astype, reshape
 from tensorgraph.ops.structure import stop_gradient
 
 
@@ -21,16 +23,33 @@ def _infer(x: Aval, *, axis: int) -> Aval:
     return Aval(x.shape, float_dtype(x.dtype))
 
 
-def _shifted(x: Any, axis: int) -> tuple[Any, Any]:
-    """x minus its maximum, at least in float32, and the dtype of the result."""
+def _widened(x: Any) -> tuple[Any, Any]:
+    """x, at least in float32, and the dtype of the result."""
     kind = float_dtype(x.dtype)
     wide = np.dtype(np.float32) if kind == np.float16 else kind
     if x.dtype != wide:
         x = astype.public(x, dtype=wide.name)
-    if x.shape[axis] == 0:
-        return x, kind
-    # softmax does not change with a shift, so none of the gradient passes through the maximum
-    return x - stop_gradient.public(max.public(x, axis=axis, keepdims=True)), kind
+    return x, kind
+
+
+def from_likeliest(x: Any, axis: int) -> tuple[Any, Any, Any]:
+    """x relative to its largest element, the exponentials of that, and by how much their sum exceeds 1.
+
+    Where one class has more than half of the probability its own difference is 0 and so is the derivative of that:
+    everything is said by the others, and neither a value nor a derivative is the difference of nearly equal numbers.
+    Elsewhere a sum over many others would be the less accurate, and none of the gradient passes through the maximum.
+    """
+    k = canonical_axis(axis, x.ndim)
+    classes = reshape.public(arange.public(x.shape[k]), shape=tuple(-1 if i == k else 1 for i in range(x.ndim)))
+    first = equal.public(argmax.public(x, axis=k, keepdims=True), classes)
+    top = sum.public(where.public(first, x, 0.0), axis=k, keepdims=True)
+    fixed = stop_gradient.public(x - top)
+    likely = less.public(sum.public(where.public(first, fixed, exp.public(fixed)), axis=k, keepdims=True), 1.0)
+    known = logical_and.public(first, likely)
+    d = where.public(known, 0.0, x - where.public(likely, top, stop_gradient.public(top)))
+    e = where.public(known, 1.0, exp.public(d))
+    excess = sum.public(where.public(known, 0.0, e), axis=k, keepdims=True) - where.public(likely, 0.0, 1.0)
+    return d, e, excess
 
 
 def _narrow(y: Any, kind: np.dtype[Any]) -> Any:
@@ -39,15 +58,20 @@ def _narrow(y: Any, kind: np.dtype[Any]) -> Any:
 
 def softmax_reference(x: Any, *, axis: int = -1) -> Any:
     """exp(x - max) over its sum."""
-    shifted, kind = _shifted(x, axis)
-    e = exp.public(shifted)
-    return _narrow(e / sum.public(e, axis=axis, keepdims=True), kind)
+    x, kind = _widened(x)
+    if x.shape[axis] == 0:
+        return _narrow(reshape.public(x, shape=x.shape), kind)
+    _, e, excess = from_likeliest(x, axis)
+    return _narrow(e / (1.0 + excess), kind)
 
 
 def log_softmax_reference(x: Any, *, axis: int = -1) -> Any:
     """(x - max) - log(sum(exp(x - max)))."""
-    shifted, kind = _shifted(x, axis)
-    return _narrow(shifted - log.public(sum.public(exp.public(shifted), axis=axis, keepdims=True)), kind)
+    x, kind = _widened(x)
+    if x.shape[axis] == 0:
+        return _narrow(reshape.public(x, shape=x.shape), kind)
+    d, _, excess = from_likeliest(x, axis)
+    return _narrow(d - log1p.public(excess), kind)
 
 
 EXAMPLES: tuple[Any, ...] = (

@@ -64,7 +64,7 @@ def _merge(work: Any, rows: int) -> None:
         for j in range(work.shape[1]):
             delta = work[2 * k, j] - work[0, j]
             work[0, j] += delta * share
-            work[1, j] += work[2 * k + 1, j] + delta * delta * cross
+            work[1, j] += work[2 * k + 1, j] + delta * (delta * cross)
         n += more
 
 
@@ -91,7 +91,7 @@ def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
             q = ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
             delta = np.float64(m) - work[i, j]
             work[i, j] += delta * share
-            work[i + 1, j] += np.float64(q) + delta * delta * cross
+            work[i + 1, j] += np.float64(q) + delta * (delta * cross)
         n += 8.0
         r += 8
     while r < hi:
@@ -99,7 +99,7 @@ def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
         for j in range(channels):
             delta = np.float64(x[r, j] - x[0, j]) - work[i, j]
             work[i, j] += delta * share
-            work[i + 1, j] += delta * delta * cross
+            work[i + 1, j] += delta * (delta * cross)
         n += 1.0
         r += 1
 
@@ -225,10 +225,15 @@ def _backward(
         for j in range(channels):
             # h was taken with the offset rounded to x's dtype
             total = work[0, j]
-            product = work[1, j] - (offset[j] - np.float64(o[j])) * total
+            product = work[1, j]
+            if abs(total) < np.inf:
+                product -= (offset[j] - np.float64(o[j])) * total
             inverse = 1.0 / np.sqrt(np.float64(var[j]) + eps)
             center[j] = one(total / m)
-            slope[j] = one((2.0 * g_var[j] - gamma[j] * inverse * inverse * inverse * product) / m)
+            # where the variance overflowed the output is beta, however large the product is
+            product = 0.0 if (inverse == 0.0) & (abs(product) == np.inf) else product
+            bend = gamma[j] * inverse * inverse * inverse * product
+            slope[j] = one((2.0 * g_var[j] - bend) / m)
             level[j] = one(g_mu[j] / m)
             if k == 0:
                 dbeta[j] = one(total)

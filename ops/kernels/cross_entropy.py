@@ -112,6 +112,13 @@ def _indices(target: Array) -> Array:
     return np.array(target, np.int64).reshape(-1)
 
 
+def _ignored(ignore_index: int | None) -> int:
+    """The index as the targets hold it once they are int64: an unsigned one beyond that is negative there."""
+    if ignore_index is None:
+        return 0
+    return ignore_index if ignore_index < 2**63 else ignore_index - 2**64
+
+
 def _weights(weight: Array | None, dtype: np.dtype[Any]) -> Array:
     return _NO_WEIGHT[dtype] if weight is None else as_rows(weight[None], -1, dtype)[0]
 
@@ -168,14 +175,14 @@ def cross_entropy_forward(
     shape = logits.shape[:axis] + logits.shape[axis + 1 :]
     rows = math.prod(shape)
     soft = target.dtype.kind == "f"
-    lse = np.empty((2, rows), dtype)
-    losses = np.empty(rows, dtype)
+    lse = np.empty((2, rows), dtype) if classes else np.zeros((2, rows), dtype)
+    losses = np.empty(rows, dtype) if classes else np.zeros(rows, dtype)
     results: list[Any] = []
     if rows and classes:
         x = as_rows(logits, axis, dtype)
         w = _weights(weight, dtype)
         ignores = ignore_index is not None
-        ignored = ignore_index if ignore_index is not None else 0
+        ignored = _ignored(ignore_index)
         parts = blocks(rows, x.size * FORWARD)
         if soft or label_smoothing:
             q, step, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
@@ -282,7 +289,7 @@ def cross_entropy_backward(
     else:
         cotangent, scale = _NO_WEIGHT[dtype], float(g) / d
     ignores = ignore_index is not None
-    ignored = ignore_index if ignore_index is not None else 0
+    ignored = _ignored(ignore_index)
     dlogits = dtarget = dweight = None
     if want_logits:
         dx = np.empty(x.shape, dtype)
@@ -343,7 +350,7 @@ def _backward_rest(
             q[np.flatnonzero(valid), index[valid]] = 1.0
         smooth = (1.0 - label_smoothing) * q + label_smoothing / classes
         # terms that count as 0, and rows that count for nothing
-        loss[((w64 * smooth == 0.0) & (x == -np.inf)) | ~valid[:, None]] = 0.0
+        loss[((w64 * smooth == 0.0) & (loss == np.inf)) | ~valid[:, None]] = 0.0
         smooth[~valid] = 0.0
         # L times the derivative of the divisor, where that depends on q and w
         whole = (w64 * smooth * loss).sum() / divisor if reduction == "mean" and weight is not None else 0.0

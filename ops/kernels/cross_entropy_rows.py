@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import helper, kernel
-from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, total
+from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, find, total
 from tensorgraph.ops.kernels.scalar import exp_low, expm1
 from tensorgraph.ops.kernels.softmax import normalizers
 
@@ -52,7 +52,7 @@ def forward_index(
             divisor += w
             # -inf with a weight of 0 counts as 0
             l = (lse[0, r] - x[r, k]) + lse[1, r]
-            losses[r] = 0 if w == 0 and x[r, k] == -np.inf else w * l
+            losses[r] = 0 if w == 0 and l == np.inf else w * l
     return _sum_up(losses, lo, hi), divisor, wrong
 
 
@@ -144,7 +144,8 @@ def forward_dense(
             w = weight[k] if weight.size else x.dtype.type(1)
             divisor += w
             a = x.dtype.type(keep * w)
-            s += 0 if a == 0 and row[k] == -np.inf else a * ((top - row[k]) + log)
+            l = (top - row[k]) + log
+            s += 0 if a == 0 and l == np.inf else a * l
         for start in range(0, width, CHUNK):
             n = min(CHUNK, width - start)
             part, source = scratch[:n], row[start : start + n]
@@ -196,5 +197,12 @@ def backward_dense(
             out[j] = slope[j] * share[j] + base[j]
         mass = x.dtype.type(total(out) + a)
         out[k] += a
+        # where p is nearly 1, mass p - k as (mass - k) - mass (1 - p): both small, and accurate
+        likely = x.dtype.type(0)
+        best = find(row, top)
+        if (best < width) & (log < x.dtype.type(0.6931471805599453)):
+            likely = ((mass - out[best]) + expm1((row[best] - top) - log) * mass) * coefficient
         for j in range(width):
             out[j] = (exp_low((row[j] - top) - log) * mass - out[j]) * coefficient
+        if (best < width) & (log < x.dtype.type(0.6931471805599453)):
+            out[best] = likely

@@ -123,12 +123,11 @@ def _log_softmax(x: Any, y: Any, lse: Any, lo: int, hi: int) -> None:
 @kernel
 def _softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
     width = y.shape[1]
-    half = y.dtype.type(0.5)
     for r in range(lo, hi):
-        # g enters by its differences alone. Counted from its value at a class with nearly all the probability, the
-        # sum has no term of g's own size, which would drown the small gradient of such a row in rounding
-        top = peak(y[r])
-        base = g[r, find(y[r], top)] if top > half else y.dtype.type(0)
+        # g enters by its differences alone. Counted from its value at the likeliest class, the sum has no term of g's
+        # own size, which would drown the gradient in rounding where g is nearly constant or one class has it all
+        k = find(y[r], peak(y[r]))
+        base = g[r, k if k < width else 0]
         h = dx[r]
         for j in range(width):
             h[j] = g[r, j] - base
@@ -155,7 +154,7 @@ def _log_softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
             for j in range(width):
                 out[j] = g[r, j] - out[j] * scale
             top = peak(y[r])
-            if top > half:
+            if (top > half) & (abs(s) < np.inf):
                 # where e^y is near 1: g - s and e^y - 1 are small, and accurate
                 k = find(y[r], top)
                 out[k] = y.dtype.type(g[r, k] - s) - expm1(top) * scale
