@@ -6,6 +6,7 @@ if __name__ != "tensorgraph.ops":
 from tensorgraph.ops import (
     arithmetic,
     batch_norm,
+    checkpoint,
     contraction,
     creation,
     cross_entropy,
@@ -22,7 +23,6 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "custom", "exponential", "index", "logic",
-    "random", "reduction", "shape", "softmax", "structure",
-    "updates",
+    "arithmetic", "batch_norm", "checkpoint", "contraction", "creation", "cross_entropy", "custom", "exponential",
+    "index", "logic", "random", "reduction", "shape", "softmax", "structure", "updates",
 ]  # fmt: skip

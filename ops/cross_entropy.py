@@ -10,15 +10,16 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval, canonical_axis
-from tensorgraph.declare import fused_op
-from tensorgraph.op import float_dtype
-from tensorgraph.ops.creation import one_hot
+from tensorgraph.declare import fused_op, op
+from tensorgraph.op import float_dtype, structural
+from tensorgraph.ops.creation import full, one_hot
 from tensorgraph.ops.exponential import as_float, log1p
 from tensorgraph.ops.kernels import cross_entropy as kernels
 from tensorgraph.ops.logic import equal, logical_and, not_equal, where
 from tensorgraph.ops.reduction import sum
-from tensorgraph.ops.shape import astype, expand_dims, reshape, transpose
+from tensorgraph.ops.shape import astype, expand_dims, transpose
 from tensorgraph.ops.softmax import from_likeliest
+from tensorgraph.tape import user_frame
 
 REDUCTIONS = ("none", "sum", "mean", "batchmean")
 
@@ -68,8 +69,8 @@ def _check(logits: Any, target: Any, weight: Any, *, axis: int, ignore_index: in
         expected = logits.ndim - (target.dtype.kind != "f")
         if target.ndim == expected:
             kernels.cross_entropy_check(target, logits.shape[axis], ignore_index)
-    if weight is not None and weight.dtype.kind == "f" and not np.isfinite(weight).all():
-        raise ValueError(f"class weights must be finite numbers, but weight{np.argwhere(~np.isfinite(weight))[0].tolist()} is not")
+    if weight is not None:
+        _check_weights(weight)
 
 
 def _forward(
@@ -86,20 +87,82 @@ def _forward(
     loss, lse, divisor = kernels.cross_entropy_forward(
         as_float(logits), target, weight, axis, ignore_index, label_smoothing, reduction, empty
     )
-    if reduction in ("mean", "batchmean") and divisor == 0:
-        warn_empty(empty)
+    if divisor == 0 and reduction in ("mean", "batchmean"):
+        _warn_empty(empty)
     return loss, lse, divisor
 
 
-def warn_empty(empty: str) -> None:
-    """Say that a mean over no labels was asked for."""
-    value = "0" if empty == "zero" else "NaN"
-    warnings.warn(
-        f"softmax_cross_entropy: no label counts (an empty batch, all ignored, or weights that sum to 0): the mean is "
-        f"{value} with zero gradient",
-        RuntimeWarning,
-        stacklevel=2,
+# the parts of the composition that look at numbers, so that a traced one does too ----------------------------------
+
+
+def _check_targets(target: Any, *, classes: int, ignore_index: int | None) -> None:
+    kernels.cross_entropy_check(target, classes, ignore_index)
+
+
+class_targets = op(
+    "class_targets(target, *, classes, ignore_index=None)", lambda target, *, classes, ignore_index=None: target,
+    structural, infer_rule=lambda target, *, classes, ignore_index: target, check=_check_targets, linear=True,
+    view=True, vjp=dict(target=lambda g: g),
+    examples=(
+        ((np.array([0, 2, 1]),), dict(classes=3)), ((np.array([0, -1]),), dict(classes=1, ignore_index=-1)),
+        (((2, 3),), dict(classes=3)),
+    ),
+    doc="""The targets of a classification themselves, once their numbers have been looked at.
+
+    An index outside [0, classes) other than `ignore_index`, and a probability that is NaN, raise ValueError.
+
+    >>> import tensorgraph as tg
+    >>> tg.class_targets([0, 2], classes=2)
+    Traceback (most recent call last):
+        ...
+    ValueError: class_targets(target: i64[2]) ...: class index target[1] = 2 is outside [0, 2), ...
+    """,
+)  # fmt: skip
+
+
+def _check_weights(weight: Any) -> None:
+    if weight.dtype.kind == "f" and not np.isfinite(weight).all():
+        at = np.argwhere(~np.isfinite(weight))[0].tolist()
+        raise ValueError(f"class weights must be finite numbers, but weight{at} is {weight[tuple(at)]}")
+
+
+class_weights = op(
+    "class_weights(weight)", lambda weight: weight, structural, infer_rule=lambda weight: weight,
+    check=_check_weights, linear=True, view=True, vjp=dict(weight=lambda g: g), examples=((((3,),), {}),),
+    doc="Class weights themselves, once they are known to be finite; NaN and infinity raise ValueError.",
+)  # fmt: skip
+
+
+def _mean_divisor(divisor: Any, *, empty: str = "zero") -> Any:
+    if divisor == 0:
+        _warn_empty(empty)
+    return divisor
+
+
+mean_divisor = op(
+    "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=lambda divisor, *, empty: divisor,
+    linear=True, view=True, vjp=dict(divisor=lambda g: g), examples=((((),), {}),),
+    doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",
+)  # fmt: skip
+
+
+def _warn_empty(empty: str) -> None:
+    """Say at the user's line that a mean over no labels was asked for."""
+    if modes.current().quiet:
+        return
+    message = (
+        "softmax_cross_entropy: no label counts (an empty batch, all ignored, or weights that sum to 0): the mean is "
+        f"{'0' if empty == 'zero' else 'NaN'} with zero gradient"
     )
+    frame = user_frame()
+    if frame is None:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return
+    names = frame.f_globals
+    warnings.warn_explicit(
+        message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"),
+        names.setdefault("__warningregistry__", {}),
+    )  # fmt: skip
 
 
 def _backward(
@@ -124,6 +187,7 @@ def softmax_cross_entropy_reference(
     z = transpose.public(logits, axes=last) if k != ndim - 1 else logits
     z = z if z.dtype == kind else astype.public(z, dtype=kind.name)
     classes = z.shape[-1]
+    target = class_targets.public(target, classes=classes, ignore_index=ignore_index)
     valid = None
     if target.dtype.kind == "f":
         q = transpose.public(target, axes=last) if k != ndim - 1 else target
@@ -135,45 +199,45 @@ def softmax_cross_entropy_reference(
             z = where.public(expand_dims.public(valid, axis=-1), z, 0.0)
         q = one_hot.public(target, classes=classes, dtype=kind.name)
     smooth = q if label_smoothing == 0 else q * (1.0 - label_smoothing) + label_smoothing / (classes or 1)
-    if weight is not None and weight.dtype != kind:
-        weight = astype.public(weight, dtype=kind.name)
+    if weight is not None:
+        weight = class_weights.public(weight)
+        if weight.dtype != kind:
+            weight = astype.public(weight, dtype=kind.name)
     coefficient = smooth if weight is None else weight * smooth
+    rows = int(np.prod(z.shape[:-1])) if classes else 0
     divisor = None
-    if weight is not None and reduction == "mean":
-        mass = sum.public(weight * q, axis=-1)
-        divisor = sum.public(mass if valid is None else where.public(valid, mass, 0.0))
-        nothing = equal.public(divisor, 0.0)
-        # with nothing to divide by, logits have no influence, NaN included
-        z = where.public(nothing, 0.0, z)
+    if reduction in ("mean", "batchmean"):
+        if not rows:
+            divisor = full.public(shape=(), value=0.0, dtype=kind.name)
+        elif weight is not None and reduction == "mean":
+            mass = sum.public(weight * q, axis=-1)
+            divisor = sum.public(mass if valid is None else where.public(valid, mass, 0.0))
+        elif valid is not None:
+            divisor = astype.public(sum.public(valid), dtype=kind.name)
+        if divisor is not None:
+            divisor = mean_divisor.public(divisor, empty=empty)
+            nothing = equal.public(divisor, 0.0)
+            # with nothing to divide by, logits have no influence, NaN included
+            z = where.public(nothing, 0.0, z)
     if classes == 0:
-        rows = sum.public(z, axis=-1)
+        losses = sum.public(z, axis=-1)
     else:
         shifted, _, excess = from_likeliest(z, -1)
         loss = log1p.public(excess) - shifted
         # a class that is impossible (logit -inf) and not wanted (coefficient 0) counts as 0
         unwanted = logical_and.public(equal.public(coefficient, 0.0), equal.public(loss, math.inf))
-        rows = sum.public(coefficient * where.public(unwanted, 0.0, loss), axis=-1)
+        losses = sum.public(coefficient * where.public(unwanted, 0.0, loss), axis=-1)
     if valid is not None:
-        rows = where.public(valid, rows, 0.0)
+        losses = where.public(valid, losses, 0.0)
     if reduction == "none":
-        return rows
-    total = sum.public(rows)
+        return losses
+    total = sum.public(losses)
     if reduction == "sum":
         return total
-    if divisor is None and valid is not None:
-        divisor = astype.public(sum.public(valid), dtype=kind.name)
     if divisor is None:
-        n = int(np.prod(rows.shape))
-        if n:
-            return total / n
-        if modes.current().trace is None:
-            warn_empty(empty)
-        return reshape.public(total * (0.0 if empty == "zero" else float("nan")), shape=())
-    nothing = equal.public(divisor, 0.0)
-    if modes.current().trace is None and bool(nothing):
-        warn_empty(empty)
+        return total / rows
     mean = total / where.public(nothing, 1.0, divisor)
-    return where.public(nothing, 0.0 if empty == "zero" else float("nan"), mean)
+    return where.public(nothing, 0.0 if empty == "zero" else math.nan, mean)
 
 
 _LABELS = np.array([0, 3, 1])

@@ -1,4 +1,4 @@
-"""Functions whose derivative, or whose memory, the user decides: `custom_vjp` and `checkpoint`."""
+"""`custom_vjp`: functions whose derivative the user writes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from tensorgraph import modes
 from tensorgraph.aval import Aval
 from tensorgraph.declare import op
 from tensorgraph.op import structural
-from tensorgraph.tape import Leaf
 from tensorgraph.tensor import Tensor, as_array, wrap
 from tensorgraph.tree import flatten, unflatten
 
-__all__ = ["checkpoint", "custom_vjp"]
+__all__ = ["custom_vjp"]
 
 
 def _tensors(values: Any) -> list[Tensor]:
@@ -37,9 +36,6 @@ def _whole(gs: Any, like: Any) -> list[Tensor]:
 
 def _same_kind(result: Any, recorded: bool) -> Any:
     return result if recorded else [r._value if isinstance(r, Tensor) else r for r in result]
-
-
-# custom_vjp: the user gives the rule ---------------------------------------------------------------------------------
 
 
 class Result:
@@ -127,7 +123,7 @@ class custom_vjp:
         if self.forward is None or self.backward is None:
             name = getattr(self.function, "__name__", "f")
             raise TypeError(f"{name} has no derivative rule yet: call {name}.defvjp(forward, backward)")
-        tensors = [a if isinstance(a, Tensor) else wrap(as_array(a)) for a in args]
+        tensors = [a if isinstance(a, Tensor) else wrap(np.array(as_array(a))) for a in args]  # a copy: it is kept
         forward, backward, result = self.forward, self.backward, Result()
         if modes.current().trace is not None:  # the equation holds both functions as graphs
             forward, backward = self._graphs(tensors, result)
@@ -146,102 +142,3 @@ class custom_vjp:
             result.avals = tuple(leaves)
             backward = trace(self.backward, kept, leaves[0] if len(leaves) == 1 else tuple(leaves))
         return forward, backward
-
-
-# checkpoint: compute again instead of keeping ------------------------------------------------------------------------
-
-
-class Computed:
-    """Arrays handed over once: the first run's results, which the node must not keep alive."""
-
-    __slots__ = ("arrays",)
-
-    def __init__(self, arrays: list[Any]) -> None:
-        self.arrays = arrays
-
-    def take(self) -> tuple[Any, ...]:
-        arrays, self.arrays = self.arrays, []
-        return tuple(arrays)
-
-
-def _checkpoint_rule(want: Any, g_outs: Any, args: Any, function: Any, treedef: Any, leaves: Any) -> Any:
-    from tensorgraph.backward import pull_back
-
-    recorded = any(isinstance(v, Tensor) for v in (*args, *g_outs))
-    with modes.use(grad=True):
-        inside = []
-        for a in args:
-            t = a if isinstance(a, Tensor) else wrap(a)
-            if t.dtype.kind == "f" and t._node is None:
-                t = wrap(t._value)
-                t._node = Leaf(t.shape, t.dtype, user=False)
-                t._node.live = False
-            inside.append(t)
-        outs = flatten(function(*unflatten(treedef, inside)))[0]
-        gs = _whole(g_outs, outs)
-        pairs = [(y, g) for y, g in zip(outs, gs, strict=True) if y.dtype.kind == "f"]
-        targets = [t for t in inside if t._node is not None]
-        leaf_tensors = []
-        for leaf in leaves:
-            t = wrap(np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape))
-            t._node = leaf
-            leaf_tensors.append(t)
-        found = pull_back([y for y, _ in pairs], [*targets, *leaf_tensors], [g for _, g in pairs], recorded, True)
-    by_node = dict(zip([t._node for t in targets], found, strict=False))
-    grads = [None if t._node is None else by_node[t._node] for t in inside]
-    others = found[len(targets) :]
-    return _same_kind(grads, recorded), _same_kind(others, recorded)
-
-
-checkpoint_op = op(
-    "checkpoint([args], [outside], *, function, treedef, leaves, computed) -> *outs",
-    lambda args, outside, *, function, treedef, leaves, computed: computed.take(), structural, vjp=_checkpoint_rule,
-    doc="A function computed again in the backward pass: see `checkpoint`.",
-)  # fmt: skip
-
-
-def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, keeping none of its intermediate values: the backward pass computes them again.
-
-    Trades time for memory. Parameters that the function uses by closure get their gradients too. The function must give
-    the same result each time: draw random numbers outside and pass them in.
-
-    Examples
-    --------
-    >>> import tensorgraph as tg
-    >>> layer = tg.checkpoint(lambda x: tg.tanh(x * x))
-    >>> x = tg.tensor(0.5, requires_grad=True)
-    >>> layer(x).backward()
-    >>> round(float(x.grad), 4)
-    0.94
-    """
-
-    @functools.wraps(function)
-    def again(*args: Any) -> Any:
-        mode = modes.current()
-        if mode.trace is not None:  # a graph keeps or recomputes as its evaluation decides
-            return function(*args)
-        from tensorgraph.backward import reachable
-
-        leaves, treedef = flatten(list(args))
-        tensors = [a if isinstance(a, Tensor) else wrap(as_array(a)) for a in leaves]
-        outs, out_tree = flatten(function(*unflatten(treedef, tensors)))
-        given = {t._node for t in tensors}
-        order = reachable([t._node for t in outs if isinstance(t, Tensor) and t._node is not None])
-        behind = {node for t in tensors if t._node is not None for node in reachable([t._node])}
-        free = [node for node in order if type(node) is Leaf and node not in behind and node not in given]
-        if not order:
-            return unflatten(out_tree, outs)
-        outside = []
-        for leaf in free:
-            t = wrap(np.zeros((0,), leaf.dtype))
-            t._node = leaf
-            outside.append(t)
-        computed = Computed([t._value for t in outs])
-        del outs, order
-        result = checkpoint_op.public(
-            tensors, outside, function=function, treedef=treedef, leaves=tuple(free), computed=computed
-        )
-        return unflatten(out_tree, result)
-
-    return again

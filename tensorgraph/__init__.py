@@ -14,6 +14,7 @@ if _find_spec("tensorgraph.ops") is None:
         "run `pip install -e .` in the repository root, or start Python from another folder"
     )
 
+from tensorgraph import blas as _blas
 from tensorgraph import interop as _interop  # noqa: F401  (teaches NumPy)
 from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
 from tensorgraph import random
@@ -24,7 +25,8 @@ from tensorgraph.extend import fused_op, op, remove_op
 from tensorgraph.graph import Graph, graph, trace
 from tensorgraph.modes import debug_nans, enable_grad, implementation, is_grad_enabled, is_tracing, no_grad, scope
 from tensorgraph.op import CATALOGUE
-from tensorgraph.ops.custom import checkpoint, custom_vjp
+from tensorgraph.ops.checkpoint import checkpoint
+from tensorgraph.ops.custom import custom_vjp
 from tensorgraph.ops.shape import stack
 from tensorgraph.spec import bool_, f16, f32, f64, i32, i64, spec
 from tensorgraph.tensor import Tensor, TraceError, tensor
@@ -32,23 +34,35 @@ from tensorgraph.transforms import grad, hessian, hvp, jacobian, jvp, value_and_
 from tensorgraph.tree import tree_map
 
 if _TYPE_CHECKING:
+    from tensorgraph import data, nn, optim, testing, train, viz  # noqa: F401
     from tensorgraph.functions import *  # noqa: F403
+    from tensorgraph.testing import check
+    from tensorgraph.train import load, load_model, save
     from tensorgraph.viz import draw
 
 __version__ = "0.1.0"
 
+# once, and while no thread of ours can be inside a product
+_blas.select()
+
 # the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
 __all__ = [
-    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "Tensor", "TraceError", "bool_", "checkpoint",
-    "custom_vjp", "debug_nans", "default_dtype", "draw", "enable_grad", "f16", "f32", "f64", "fused_op", "grad",
-    "gradients", "graph", "hessian", "hvp", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing",
-    "jacobian", "jvp", "no_grad", "op", "random", "remove_op", "scope", "set_default_dtype", "spec", "stack", "tensor",
-    "trace", "tree_map", "value_and_grad", "vjp",
+    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "Tensor", "TraceError", "bool_", "check",
+    "checkpoint", "custom_vjp", "debug_nans", "default_dtype", "draw", "enable_grad", "f16", "f32", "f64", "fused_op",
+    "grad", "gradients", "graph", "hessian", "hvp", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing",
+    "jacobian", "jvp", "load", "load_model", "no_grad", "op", "random", "remove_op", "save", "scope",
+    "set_default_dtype", "spec", "stack", "tensor", "trace", "tree_map", "value_and_grad", "vjp",
 ]  # fmt: skip
 
 # heavier rooms open when first used
 _LATE = {"nn", "optim", "data", "train", "viz", "testing"}
-_LATE_NAMES = {"draw": "tensorgraph.viz", "check": "tensorgraph.testing"}
+_LATE_NAMES = {
+    "draw": "tensorgraph.viz",
+    "check": "tensorgraph.testing",
+    "load": "tensorgraph.train",
+    "load_model": "tensorgraph.train",
+    "save": "tensorgraph.train",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -199,10 +199,10 @@ def _place(item: Any, node: Any) -> Any:
     return t
 
 
-def reachable(roots: list[Any]) -> list[Any]:
-    """Every node that the roots depend on, newest first."""
-    seen: set[Any] = set(roots)
-    stack = list(roots)
+def reachable(roots: list[Any], ends: Any = ()) -> list[Any]:
+    """Every node that the roots depend on, newest first; `ends` too, not looking behind them."""
+    seen: set[Any] = {*roots, *ends}
+    stack = [node for node in roots if node not in ends]
     pop, push, add = stack.pop, stack.append, seen.add
     while stack:
         for parent in pop().parents:
@@ -242,13 +242,20 @@ def leading_to(order: list[Any], targets: set[Any]) -> set[Any]:
 
 
 def run(
-    roots: list[tuple[Any, Any]], targets: set[Any] | None, *, create_graph: bool | None, retain: bool
+    roots: list[tuple[Any, Any]],
+    targets: set[Any] | None,
+    *,
+    create_graph: bool | None,
+    retain: bool,
+    through: bool = True,
 ) -> dict[Any, Any]:
     """Cotangents (arrays or, with `create_graph`, Tensors) at the targets; None: at every leaf.
 
-    ``create_graph=None`` records exactly where something besides the targets wants a gradient.
+    ``create_graph=None`` records exactly where something besides the targets wants a gradient. Without `through`, the
+    pass ends at a target: what one target owes to another is left to whoever goes on from there.
     """
-    order = reachable([node for node, _ in roots])
+    ends = () if through or targets is None else targets
+    order = reachable([node for node, _ in roots], ends)
     needed = None if targets is None else leading_to(order, targets)
     if create_graph is None:
         assert targets is not None
@@ -276,6 +283,9 @@ def run(
         for node in order:
             g = pop(node, None)
             if g is None:
+                continue
+            if node in ends:  # its hooks see the whole gradient where the pass goes on
+                result[node] = g
                 continue
             if hooked and getattr(node, "hooks", None):
                 g = _run_hooks(node, g, create_graph)
@@ -479,15 +489,21 @@ def gradients(
 
 
 def pull_back(
-    ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], create_graph: bool | None, retain: bool
+    ys: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    gs: Sequence[Any],
+    create_graph: bool | None,
+    retain: bool,
+    through: bool = True,
 ) -> list[Tensor]:
-    """Gradients as a list of Tensors, zeros where nothing arrives."""
+    """Gradients as a list of Tensors, zeros where nothing arrives. For `through` see `run`."""
     roots = []
     for y, g in zip(ys, gs, strict=True):
         if y._node is None:
             continue
         roots.append((y._node, cotangent(y, g, "gradients")))
-    found = run(roots, {x._node for x in xs}, create_graph=create_graph, retain=retain) if roots else {}
+    targets = {x._node for x in xs}
+    found = run(roots, targets, create_graph=create_graph, retain=retain, through=through) if roots else {}
     done: dict[Any, Tensor] = {}
     for x in xs:
         node = x._node

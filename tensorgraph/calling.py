@@ -12,6 +12,7 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval, default_dtype
+from tensorgraph.cells import Cell
 from tensorgraph.op import REQUIRED, Op, elementwise, saved_names, settle
 from tensorgraph.tape import INTERNAL, Node, Projection, describe_source, getframe, next_number, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, wrap
@@ -75,16 +76,27 @@ def _static(value: Any) -> Any:
 SCALARS = (int, float, bool)
 
 
+class Borrowed(Tensor):
+    """An input around memory that is the user's, who may change it: whatever keeps it must copy it."""
+
+    __slots__ = ()
+
+
 def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
     """An op's input: a Tensor, a weak Python scalar, or None."""
     if isinstance(value, Tensor) or type(value) in SCALARS or value is None:
         return value
     try:
         array = as_array(value)
-        # what shares memory with its input must not share the user's
-        return wrap(array.copy() if copy and isinstance(value, ndarray) else array)
     except TypeError as error:
         raise TypeError(f"{what()}: {error}") from None
+    if isinstance(value, (list, tuple)) or isinstance(value, np.generic):
+        return wrap(array)  # made here
+    if copy:
+        return wrap(array.copy())
+    t = new(Borrowed)
+    t._value, t._node = array, None
+    return t
 
 
 def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -106,12 +118,21 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
             if value is None and name not in declared.signature.optional:
                 raise TypeError(f"{what()}: expected a tensor, got None")
             inputs.append(convert(value, what, declared.view))
+    if mode.cells is not None:
+        inputs = [_present(i, mode.cells) for i in inputs]
     # elsewhere than among tensors of an elementwise op a scalar is a tensor of its default dtype
     if declared.kind is not elementwise or not any(isinstance(i, Tensor) for i in inputs):
         inputs = [wrap(as_array(i)) if type(i) in SCALARS else i for i in inputs]
     if mode.trace is not None:
         return mode.trace.emit(declared, inputs, attrs)
     return run(declared, inputs, attrs, mode)
+
+
+def _present(item: Any, cells: Any) -> Any:
+    """An input, cells read from where the mode keeps them."""
+    if isinstance(item, list):
+        return [_present(i, cells) for i in item]
+    return cells.read(item) if isinstance(item, Cell) else item
 
 
 def _unpack(item: Any) -> Any:
@@ -182,8 +203,11 @@ def _record(
         elif name in given:
             value = given[name]
             position = declared.inputs.index(name)
-            if type(value) is ndarray and inputs[position]._node is None and value.base is not None:
-                value = value.copy()  # may be the user's own memory, seen through asarray
+            item = inputs[position]
+            if type(item) is Borrowed:
+                value = value.copy()
+            elif type(item) is list:
+                value = [v.copy() if type(i) is Borrowed else v for i, v in zip(item, value, strict=True)]
             saved.append(value)
         elif name in outputs:
             saved.append(outputs[name])
@@ -293,8 +317,16 @@ def short_error(declared: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], er
 
 def composed(declared: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
     """A fused op's meaning, run through its reference."""
-    tensors = [i if i is None or isinstance(i, Tensor) else wrap(as_array(i)) for i in inputs]
-    if declared.check is not None and modes.current().trace is None:
+    mode = modes.current()
+
+    def what() -> str:
+        return f"{declared.name}{describe_source(user_source())}"
+
+    # the reference may keep them anywhere, so what is the user's is copied
+    tensors = [wrap(as_array(i)) if type(i) in SCALARS else convert(i, what, mode.grad) for i in inputs]
+    if mode.cells is not None:
+        tensors = [_present(t, mode.cells) for t in tensors]
+    if declared.check is not None and mode.trace is None:
         try:
             declared.check(*[_unpack(t) for t in tensors], **attrs)
         except Exception as error:

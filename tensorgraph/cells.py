@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from tensorgraph import modes
 from tensorgraph.tensor import Array, Tensor, TraceError, concrete, ndarray, require_float, tensor, weak_cast, wrap
 
-__all__ = ["Buffer", "Cell", "Parameter", "release"]
+__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "release"]
 
 
 class Cell(Tensor):
@@ -43,12 +44,18 @@ class Cell(Tensor):
         trace = modes.current().trace
         if trace is not None:
             return trace.read(self)
+        cells = modes.current().cells
+        return self._live() if cells is None else cells.read(self)
+
+    def _live(self) -> Tensor:
         t = wrap(self._value)
         t._node = self._node
         return t
 
     def assign(self, value: Any) -> None:
         """Replace the value. Shape must agree; the dtype stays the cell's.
+
+        Assigning while another thread reads the same cell needs a lock around both.
 
         Raises
         ------
@@ -74,9 +81,16 @@ class Cell(Tensor):
                 f"cannot assign {array.dtype} to {self._label()} of {own.dtype}; "
                 f"convert the value with .astype('{own.dtype}')"
             )
-        if array is own:
-            return
         del own
+        cells = modes.current().cells
+        if cells is not None:
+            cells.write(self, array)
+        else:
+            self._store(array)
+
+    def _store(self, array: Array) -> None:
+        if array is self._value:
+            return
         if getrefcount(self._value) == UNSHARED and self._value.base is None:
             self._value[...] = array
         else:
@@ -84,6 +98,10 @@ class Cell(Tensor):
 
     def exclusive(self) -> Array:
         """The cell's own array, held by nobody else and safe to write in place. For update kernels."""
+        cells = modes.current().cells
+        return self._own() if cells is None else cells.exclusive(self)
+
+    def _own(self) -> Array:
         if getrefcount(self._value) != UNSHARED or self._value.base is not None:
             self._value = self._value.copy()
         return self._value  # type: ignore[no-any-return]
@@ -165,6 +183,52 @@ def _rebuild(cls: Any, value: Array, name: str | None, initialiser: str | None, 
     cell = cls(value, name=name, requires_grad=requires_grad) if cls is Parameter else cls(value, name=name)
     cell.initialiser = initialiser
     return cell
+
+
+class Recording:
+    """Notes the value at entry of every cell that a stretch of code reads or writes; `Replay` gives them back.
+
+    The noted arrays are kept by reference: copy-on-write protects them.
+    """
+
+    def __init__(self, outer: Recording | Replay | None) -> None:
+        self.outer = outer
+        self.entry: dict[Cell, Tensor] = {}
+
+    def read(self, cell: Cell) -> Tensor:
+        t = cell._live() if self.outer is None else self.outer.read(cell)
+        self.entry.setdefault(cell, t)
+        return t
+
+    def write(self, cell: Cell, array: Array) -> None:
+        self.read(cell)
+        if self.outer is None:
+            cell._store(array)
+        else:
+            self.outer.write(cell, array)
+
+    def exclusive(self, cell: Cell) -> Array:
+        self.read(cell)
+        return cell._own() if self.outer is None else self.outer.exclusive(cell)
+
+
+class Replay:
+    """The cells of a recording as it found them; what is written here stays here."""
+
+    def __init__(self, entry: Mapping[Cell, Tensor]) -> None:
+        self.now = dict(entry)
+
+    def read(self, cell: Cell) -> Tensor:
+        return self.now[cell] if cell in self.now else cell._live()
+
+    def write(self, cell: Cell, array: Array) -> None:
+        t = wrap(array.copy())
+        t._node = cell._node
+        self.now[cell] = t
+
+    def exclusive(self, cell: Cell) -> Array:
+        self.write(cell, self.read(cell)._value)
+        return self.now[cell]._value  # type: ignore[no-any-return]
 
 
 getrefcount = sys.getrefcount

@@ -125,6 +125,13 @@ def _unwrap(declared: Op, fallback: str) -> list[str]:
         if n in declared.signature.optional:
             body += [f"elif {n} is None: _v{i} = _p{i} = None"]
         body += [f"else: {fallback}"]
+    # NumPy's arithmetic refuses a value that escaped its trace; what compares, and other forwards, may take it for data
+    if not isinstance(declared.forward, np.ufunc) or declared.dtype == "bool":
+        absent = [f"_v{i} is not None and " if n in declared.signature.optional else "" for i, n in enumerate(names)]
+        scalars = [f"type(_v{i}) is not float and type(_v{i}) is not int and " for i in range(len(names))]
+        weak = declared.kind is elementwise and len(names) > 1
+        tests = [f"{absent[i]}{scalars[i] if weak else ''}type(_v{i}) is not _ndarray" for i in range(len(names))]
+        body += [f"if {' or '.join(tests)}: {fallback}"]
     return body
 
 

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tensorgraph.cells import Recording, Replay
     from tensorgraph.graph.trace import Trace
 
 __all__ = ["Mode", "current", "debug_nans", "enable_grad", "implementation", "is_grad_enabled", "is_tracing",
@@ -21,13 +22,15 @@ __all__ = ["Mode", "current", "debug_nans", "enable_grad", "implementation", "is
 class Mode:
     """One immutable record of all modes. `plain` is True where eager calls may take their short path."""
 
-    __slots__ = ("debug_nans", "grad", "implementation", "plain", "scope", "trace")
+    __slots__ = ("cells", "debug_nans", "grad", "implementation", "plain", "quiet", "scope", "trace")
 
     grad: bool
     implementation: str
     debug_nans: bool
     trace: Trace | None
     scope: str
+    quiet: bool  # something is computed a second time, and what there is to warn of has been said
+    cells: Recording | Replay | None  # who is asked for the values of cells, in place of the cells
     plain: bool
 
     def __init__(
@@ -37,6 +40,8 @@ class Mode:
         debug_nans: bool = False,
         trace: Trace | None = None,
         scope: str = "",
+        quiet: bool = False,
+        cells: Recording | Replay | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "grad", grad)
@@ -44,7 +49,9 @@ class Mode:
         put(self, "debug_nans", debug_nans)
         put(self, "trace", trace)
         put(self, "scope", scope)
-        put(self, "plain", trace is None and not debug_nans)
+        put(self, "quiet", quiet)
+        put(self, "cells", cells)
+        put(self, "plain", trace is None and not debug_nans and cells is None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Mode is immutable; use the context managers")
@@ -57,6 +64,8 @@ class Mode:
             "debug_nans": self.debug_nans,
             "trace": self.trace,
             "scope": self.scope,
+            "quiet": self.quiet,
+            "cells": self.cells,
         }
         return Mode(**(fields | changes))
 

@@ -39,7 +39,7 @@ def vjp_of_vjp(
         t._node.live = False
         return t
 
-    with modes.use(grad=True):
+    with modes.use(grad=True, quiet=True):  # the forward pass has warned already
         xs = [lift(a) for a in args[:n_in]]
         gs = [lift(a) for a in args[n_in + n_kept :]]
         ys = reference(*xs, **options)

@@ -342,7 +342,8 @@ def concrete(t: Tensor, what: str) -> Array:
     value = t._value
     trace = modes.current().trace
     if type(value) is ndarray and (trace is None or type(t) is Tensor):
-        return value
+        cells = modes.current().cells
+        return value if cells is None or type(t) is Tensor else cells.read(t)._value  # type: ignore[arg-type,no-any-return]
     raise TraceError(
         f"{what} needs numbers, but this value is traced: it has only a type, {t.aval}"
         f"{describe_source(user_source())}. Use tensorgraph.where instead of a Python branch, keep the computation in "
@@ -366,6 +367,8 @@ def as_array(data: Any, dtype: Any = None) -> Array:
     if isinstance(data, Tensor):
         array = concrete(data, "numpy.asarray(tensor)")
         return array if dtype is None else array.astype(canonical_dtype(dtype), copy=False)
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError("a masked array has numbers that do not count; fill them first: array.filled(value)")
     if dtype is not None:
         wanted = canonical_dtype(dtype)
         array = np.asarray(data)
@@ -377,13 +380,19 @@ def as_array(data: Any, dtype: Any = None) -> Array:
         return np.asarray(array, canonical_dtype(array.dtype))
     if type(data) is float:
         return np.asarray(data, default_dtype())
+    array = _numbers(data)
+    if array.dtype == np.float64 and not _holds_float64(data):
+        return array.astype(default_dtype())
+    return array
+
+
+def _numbers(data: Any) -> Array:
+    """Python numbers and nestings of them, floats as float64."""
     _refuse_recorded(data)
     try:
         array = np.asarray(data)
     except ValueError as error:
         raise ValueError(f"expected numbers in a regular nesting (every row as long as the others): {error}") from None
-    if array.dtype == np.float64 and not _holds_float64(data):
-        return array.astype(default_dtype())
     if array.dtype.kind in "OSUVMm":
         raise TypeError(f"expected numbers, got {type(data).__name__} of dtype {array.dtype}")
     return np.asarray(array, canonical_dtype(array.dtype))
@@ -420,7 +429,8 @@ def _refuse_recorded(data: Any) -> None:
 
 def weak_cast(value: Any, dtype: np.dtype[Any], what: str) -> Array:
     """A Python scalar or nested list in a dtype, refused where that would change the numbers."""
-    array = as_array(value, None) if not isinstance(value, float) else np.asarray(value)
+    # not by the default dtype: 0.1 for a float64 place is float64's 0.1
+    array = _numbers(value) if isinstance(value, (int, float, list, tuple)) else as_array(value)
     if array.dtype == dtype:
         return array
     if array.dtype.kind == "f" and dtype.kind in "iub":
@@ -468,7 +478,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, copy: b
         detached = data.detach()
         return detached if dtype is None else detached.astype(dtype)
     array = as_array(data, dtype)
-    if copy and (array is data or isinstance(data, (Tensor, ndarray)) or array.base is not None):
+    if copy and not isinstance(data, (int, float, list, tuple)):
         array = array.copy()
     t = wrap(array)
     if requires_grad:

@@ -42,3 +42,6 @@ def _seeded() -> None:
     """Start every test from the same random numbers, whatever ran before it."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (the old global state is what must not leak from test to test)
+    import tensorgraph
+
+    tensorgraph.random.seed(0)

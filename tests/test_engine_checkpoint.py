@@ -55,12 +55,86 @@ def test_the_same_gradients_as_without(create_graph: bool) -> None:
     def run(around: Any) -> list[Any]:
         x = leaf([0.3, 0.7])
         loss = around(block)(around(block)(x)).sum()
-        found = tg.gradients(loss, [x, w], create_graph=create_graph)
-        if create_graph:
-            found += tg.gradients((found[0] * found[1]).sum(), [x, w])
-        return [g.tolist() for g in found]
+        first = tg.gradients(loss, [x, w], create_graph=create_graph)
+        second = tg.gradients((first[0] * first[1]).sum(), [x, w]) if create_graph else []
+        return [g.tolist() for g in first], [g.tolist() for g in second]
 
-    assert run(tg.checkpoint) == run(lambda f: f)
+    (first, second), (first_plain, second_plain) = run(tg.checkpoint), run(lambda f: f)
+    assert first == first_plain
+    # the same terms, added in another order
+    np.testing.assert_allclose(second, second_plain, rtol=1e-14)
+
+
+def plain(function: Any) -> Any:
+    return function
+
+
+def test_a_block_uses_what_is_around_it() -> None:
+    """Closed-over tensors with history, the same tensor twice, an argument that is also closed over, blocks in blocks."""
+
+    def run(around: Any) -> list[Any]:
+        x, u, w = leaf([0.3, 0.7]), leaf([1.5, -0.5]), tg.Parameter(np.array([0.5, -1.0]))
+        h = tg.exp(x) * w
+        k = h * u
+        found = []
+        for block in (
+            lambda t: t * h + k * k,  # h, and k which is made from h
+            lambda t: t * x,  # an argument that is closed over too
+            lambda t: around(lambda s: tg.sin(s) * h * t)(t * k),
+            lambda t: around(around(lambda s: s * w * s))(t) * t,
+            lambda t: tg.grad(lambda s: (s * s * t * k).sum())(t),
+            lambda t: t,
+        ):
+            y = around(block)(x)
+            z = around(lambda a, b: a * b + h)(y, y)
+            loss = (z * y).sum()
+            first = tg.gradients(loss, [x, u, w, h, k], create_graph=True)
+            second = tg.gradients(sum((g * g).sum() for g in first), [x, u, w], retain_graph=True)
+            loss = (around(lambda a, b: a * b + h)(around(block)(x), x)).sum()
+            loss.backward(retain_graph=True)
+            found.append([g.numpy() for g in (*first, *second, x.grad)])
+        return found
+
+    for a, b in zip(run(tg.checkpoint), run(plain), strict=True):
+        for p, q in zip(a, b, strict=True):
+            assert np.isfinite(q).all()
+            np.testing.assert_allclose(p, q, rtol=1e-12)
+
+
+def test_a_plain_array_changed_afterwards() -> None:
+    x, a = leaf([1.0, 2.0]), np.array([3.0, 4.0])
+    y = tg.checkpoint(lambda t, c: t * t * c)(x, a)
+    a[:] = 0.0
+    y.sum().backward()
+    assert x.grad.tolist() == [6.0, 16.0]
+
+
+@pytest.mark.parametrize("implementation", ["fused", "composed"])
+def test_layers_with_state(implementation: str) -> None:
+    def run(around: Any) -> Any:
+        model = tg.nn.Sequential(
+            tg.nn.Linear(4, 3, seed=0), tg.nn.BatchNorm(3), tg.nn.ReLU(), tg.nn.Dropout(0.5, seed=1), tg.nn.Linear(3, 2, seed=2)
+        )
+        x = tg.tensor(np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32), requires_grad=True)
+        with tg.implementation(implementation):
+            for _ in range(2):
+                y = around(model)(x)
+                y.backward(np.ones((8, 2), np.float32))
+        grads = [x.grad, *[p.grad for p in model.parameters()]]
+        return [g.numpy() for g in grads], {k: np.asarray(v).tolist() for k, v in model.state_dict().items()}
+
+    (grads, state), (grads_plain, state_plain) = run(tg.checkpoint), run(plain)
+    assert state == state_plain
+    for p, q in zip(grads, grads_plain, strict=True):
+        assert np.isfinite(q).all() and np.abs(q).max() > 0
+        assert np.array_equal(p, q)
+
+
+def test_without_gradients_it_is_the_function() -> None:
+    x = leaf(2.0)
+    with tg.no_grad():
+        assert not tg.checkpoint(lambda t: t * t)(x).requires_grad
+    assert not tg.checkpoint(lambda t: t * t)(tg.tensor(2.0)).requires_grad
 
 
 def test_an_exception_in_the_second_run_leaves_all_right() -> None:

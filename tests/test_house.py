@@ -32,7 +32,7 @@ FLOORS: list[set[str]] = [
     {"calling"},
     {"generate"},
     {"declare"},
-    {"ops", "indexing", "interop", "random"},
+    {"ops", "indexing", "interop", "random", "extend"},
     {"backward"},
     {"second_order", "transforms"},
     {"graph"},
@@ -40,9 +40,10 @@ FLOORS: list[set[str]] = [
     {"testing"},
     {"nn", "optim", "data", "train", "tune", "dist"},
     {"viz"},
-    {"demo", "doctor"},
+    {"demo", "doctor", "stubs"},
     {"cli"},
     {"__init__"},
+    {"__main__"},
 ]
 
 # Rooms that only these may import while loading.
@@ -70,7 +71,8 @@ LATE_PACKAGES: dict[str, set[str]] = {
     "matplotlib": {"train", "cli"},
     "safetensors": {"files"},
     "sklearn": {"cli", "data"},
-    "threadpoolctl": {"demo"},
+    "threadpoolctl": {"demo", "doctor"},
+    "hypothesis": {"testing"},
     "IPython": {"viz"},
 }
 # Loaded with `import tensorgraph`; jit.py is the one place that may bind Numba's names, when it is opened.
@@ -106,8 +108,8 @@ def sources() -> dict[str, Path]:
 
 
 def is_type_checking(test: ast.expr) -> bool:
-    """Tell whether a condition is TYPE_CHECKING, whose branch never runs."""
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+    """Tell whether a condition is TYPE_CHECKING, by whatever private name, whose branch never runs."""
+    return (isinstance(test, ast.Name) and test.id.lstrip("_") == "TYPE_CHECKING") or (
         isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
     )
 
@@ -175,6 +177,7 @@ def inside(module: str) -> bool:
         ("from . import passes", [("tensorgraph.graph", False)]),
         ("from tensorgraph import aval, nothing", [("tensorgraph.aval", False), ("tensorgraph", False)]),
         ("if TYPE_CHECKING:\n    import rich\nelse:\n    import os", [("os", False)]),
+        ("if _TYPE_CHECKING:\n    import rich\nif CHECKING:\n    import os", [("os", False)]),
         ("try:\n    import rich\nexcept ImportError:\n    pass", [("rich", False)]),
         ("async def f():\n    if x:\n        from tensorgraph.aval import y", [("tensorgraph.aval", True)]),
     ],

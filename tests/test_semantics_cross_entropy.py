@@ -1,6 +1,8 @@
 """Softmax cross-entropy as users see it, against every row of its table of semantics."""
 
 import itertools
+import sys
+import threading
 import warnings
 
 import numpy as np
@@ -24,6 +26,7 @@ from semantics_oracle import (
 )
 
 import tensorgraph as tg
+from tensorgraph import modes
 
 F4, F8 = np.float32, np.float64
 Z = np.array([[1.0, 2.0, 3.0], [1.0, 0.0, 2.0]], F4)
@@ -382,7 +385,50 @@ def test_without_a_divisor_nothing_warns(impl, name, reduction) -> None:
         assert (loss.numpy() == 0).all()
 
 
-def test_the_warning_points_at_the_caller() -> None:
+@both
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("name", ["all ignored", "no weight", "no rows"])
+def test_the_warning_points_at_the_caller(impl, traced, name) -> None:
+    """Also where a gradient is taken inside a trace, and one warning however often the reference is run."""
+    z, target, w, options = NOTHING[name]
+
+    def step(x):
+        loss = ce(x, target, w, impl=impl, **options)
+        (g,) = tg.gradients([loss], [x], create_graph=True)
+        return loss, tg.gradients(tg.sum(g * g), x)
+
+    x = tg.tensor(z, requires_grad=True)
+    run = tg.trace(step, x) if traced else step
+    line = sys._getframe().f_lineno + 2
     with pytest.warns(RuntimeWarning) as caught:
-        ce(Z[:0], np.zeros(0, np.int64))
-    assert caught[0].filename == __file__
+        run(x)
+    assert [w.filename for w in caught] == [__file__]
+    assert not traced or caught[0].lineno == line
+
+
+def test_the_warning_is_shown_once_a_line() -> None:
+    """As any warning is, unless the filters say otherwise."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            tg.softmax_cross_entropy(Z[:0], np.zeros(0, np.int64))
+        tg.softmax_cross_entropy(Z[:0], np.zeros(0, np.int64))
+    assert len(caught) == 2
+
+
+def test_another_thread_still_warns_while_a_second_derivative_is_taken() -> None:
+    """What keeps the second derivative silent belongs to the thread that takes it."""
+    said = []
+
+    def work():
+        with warnings.catch_warnings(record=True) as caught:  # before and after the other thread's, never during it
+            warnings.simplefilter("always")
+            tg.softmax_cross_entropy(Z[:0], np.zeros(0, np.int64))
+        said.append(len(caught))
+
+    with modes.use(quiet=True):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        tg.softmax_cross_entropy(Z[:0], np.zeros(0, np.int64))
+    assert said == [1]

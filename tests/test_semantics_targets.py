@@ -64,6 +64,29 @@ def test_bad_targets_raise_when_a_graph_is_evaluated(impl, name) -> None:
 
 
 @both
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_weights_that_are_not_finite_raise_eagerly_and_when_a_graph_is_evaluated(impl, bad, reduction) -> None:
+    w = np.array([1, 2, bad], F4)
+    call = lambda z, w: ce(z, [0, 1], w, impl=impl, reduction=reduction)
+    for run in (call, tg.trace(call, tg.spec(Z.shape), tg.spec(w.shape))):
+        with pytest.raises(ValueError, match=rf"class weights must be finite numbers, but weight\[2\] is {bad}"):
+            run(Z, w)
+
+
+@both
+def test_bad_targets_raise_where_a_traced_gradient_is_all_that_is_asked(impl) -> None:
+    def slope(z, t):
+        return tg.gradients(ce(z, t, impl=impl), z)
+
+    x = tg.tensor(Z, requires_grad=True)
+    graph = tg.trace(slope, x, tg.spec((2,), "int64"))
+    assert np.array_equal(graph(Z, np.array([0, 1])).numpy(), slope(x, np.array([0, 1])).numpy())
+    with pytest.raises(ValueError, match=r"target\[1\] = 3 is outside"):
+        graph(Z, np.array([0, 3]))
+
+
+@both
 @pytest.mark.parametrize("name", SHAPES)
 def test_what_does_not_fit_raises_eagerly_and_at_definition(impl, name) -> None:
     target, weight, options, error, message = SHAPES[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from tensorgraph.ops.cross_entropy import softmax_cross_entropy
 from tensorgraph.spec import spec
 from tensorgraph.train.plots import COLOURS, confusion_picture, new_figure, save_figure, tidy
 
-__all__ = ["draw_confusion", "draw_curves", "draw_graphs", "draw_wrong"]
+if TYPE_CHECKING:
+    from tensorgraph.viz import Drawing
+
+__all__ = ["draw_confusion", "draw_curves", "draw_graphs", "draw_wrong", "drawings"]
 
 MOST_DIGITS = 60
 
@@ -30,13 +33,19 @@ class Training(nn.Module):
         return softmax_cross_entropy.public(self.network(images), labels)
 
 
-def draw_graphs(model: nn.Module, batch: int, graph: Path, ops: Path) -> None:
+def drawings(model: nn.Module, batch: int) -> tuple[Drawing, Drawing]:
     """The network by modules, and every op of it in training, with the loss."""
     from tensorgraph.viz import draw
 
     images = spec((batch, SIDE * SIDE), "float32")
-    draw(model, images, level="module").save(graph)
-    draw(Training(model), images, spec((batch,), "int64"), level="op").save(ops)
+    every = draw(Training(model), images, spec((batch,), "int64"), level="op")
+    return draw(model, images, level="module"), every
+
+
+def draw_graphs(model: nn.Module, batch: int, graph: Path, ops: Path) -> None:
+    """Both drawings as files."""
+    for drawing, path in zip(drawings(model, batch), (graph, ops)):
+        drawing.save(path)
 
 
 def draw_curves(with_norm: Sequence[Outcome], without: Sequence[Outcome], path: Path) -> None:

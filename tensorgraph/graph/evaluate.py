@@ -225,7 +225,7 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     place = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
 
     def bound(*args: Any) -> Any:
-        outputs, written = evaluate(graph, match_arguments(graph, args), [wrap(c._value) for c in cells])
+        outputs, written = evaluate(graph, match_arguments(graph, args), [c.read() for c in cells])
         for write, value in zip(graph.writes, written, strict=True):
             place[write.cell].assign(value)
         return unflatten(graph.out_tree, outputs)

@@ -20,7 +20,7 @@ from tensorgraph.calling import abstract, explain
 from tensorgraph.cells import Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
 from tensorgraph.op import CATALOGUE, Op
-from tensorgraph.tape import user_source
+from tensorgraph.tape import Leaf, describe_node, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.tree import flatten, leaf_paths, unflatten
 
@@ -96,8 +96,9 @@ class Trace:
             written = self.shadow[cell]
             if cell._node is None or type(written) is Literal:
                 return written
-            if cell not in self.read_again:  # a parameter read after its update: a leaf of its own
-                out = self._append(CATALOGUE["alias"], (written,), {}, (abstract_of(written),))[0]
+            if cell not in self.read_again:  # a parameter read after its update: a leaf of its own, without history
+                cut = self._append(CATALOGUE["stop_gradient"], (written,), {}, (abstract_of(written),))[0]
+                out = self._append(CATALOGUE["alias"], (cut,), {}, (abstract_of(written),))[0]
                 self.read_again[cell] = out
                 self.differentiable.add(out)
                 self.leaves[out] = cell
@@ -202,9 +203,14 @@ class Trace:
         self.grads[self._grad_key(t)] = value
 
     def _grad_key(self, t: Tensor) -> Any:
-        if isinstance(t, Cell):
-            return t
-        return t._value if type(t._value) is Var else t._node
+        if type(t._value) is Var:
+            return self._root(t._value)
+        return t if t._node is None else t._node
+
+    def _root(self, var: Var) -> Any:
+        """What a differentiable root is in the eager graph: a leaf of the tape, or else itself."""
+        owner = self.leaves.get(var)
+        return var if owner is None else owner._node
 
     def lift(self, t: Any, dtype: Any = None) -> Tensor:
         """A fresh differentiable name for a value: a transform's own leaf."""
@@ -236,11 +242,10 @@ class Trace:
                 "backward: this traced tensor does not depend on anything that requires a gradient. Use Parameters, "
                 "pass examples made with requires_grad=True, and compute outside no_grad"
             )
-        xs = self._leaves_of(y)
-        grads = self.gradients([t], [self.tensor(x) for x in xs], [grad_output], create_graph)
-        for x, grad in zip(xs, grads, strict=True):
-            owner = self.leaves[x]
-            key = x if owner is None else owner if isinstance(owner, Cell) else owner._node
+        roots = {self._root(x): x for x in self._leaves_of(y)}
+        self._refuse_history([y], None)
+        grads = self.gradients([t], [self.tensor(x) for x in roots.values()], [grad_output], create_graph)
+        for key, grad in zip(roots, grads, strict=True):
             old = self.grads.get(key)
             if old is not None:
                 grad = CATALOGUE["add"].public(old, grad)
@@ -265,8 +270,9 @@ class Trace:
         else:
             for y in ys:
                 cotangent(y, None, "gradients")
-        # a cell written and read again has several leaves; its gradient is their sum
+        # a leaf of the eager graph may be here under several names; its gradient is their sum
         names = [self._leaf_vars(x) for x in xs]
+        self._refuse_history([v for v in map(self.var, ys) if type(v) is Var], [self._grad_key(x) for x in xs])
         flat = tuple(var for group in names for var in group)
         atoms = (tuple(self._use(t, True) for t in ys), flat, tuple(self._use(t, True) for t in given))
         op = CATALOGUE["gradients"]
@@ -283,12 +289,32 @@ class Trace:
         return result
 
     def _leaf_vars(self, x: Tensor) -> list[Var]:
-        if isinstance(x, Cell):
-            self.var_of_cell(x)
-            return [var for var, owner in self.leaves.items() if owner is x]
         var = self._use(x, True)
-        assert type(var) is Var
-        return [var]
+        key = self._grad_key(x)
+        if isinstance(key, Var):
+            assert type(var) is Var
+            return [var]
+        return [v for v in self.leaves if self._root(v) is key]
+
+    def _refuse_history(self, ys: list[Var], keys: list[Any] | None) -> None:
+        """Raise where a gradient would have to go on behind a captured tensor, out of the trace's reach.
+
+        `keys` are those of the tensors asked about; None: whatever has a gradient.
+        """
+        from tensorgraph.backward import reachable
+
+        for var in {leaf: None for y in ys for leaf in self._leaves_of(y)}:
+            owner = self.leaves[var]
+            if owner is None or type(owner._node) is Leaf:
+                continue
+            behind = set(reachable([owner._node])) - {owner._node}
+            lost = behind if keys is None else behind.intersection(keys)
+            if any(type(node) is not Leaf or node.user for node in lost):
+                raise TraceError(
+                    f"the trace uses a tensor ({owner.aval}, made by {describe_node(owner._node)}) that was computed "
+                    "before it, so the gradient cannot go on behind it: pass that tensor as an argument, compute it "
+                    "inside the traced function, or detach() it"
+                )
 
     def _as_tensor(self, g: Any) -> Tensor:
         return g if isinstance(g, Tensor) else wrap(g)

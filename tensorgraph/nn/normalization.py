@@ -174,7 +174,8 @@ class BatchNorm(Module):
         """One step of the running averages: all four cells, or none of them."""
         mean, variance, weight, count = self.running_mean, self.running_var, self.accumulated, self.count
         decay = vars(self)["decay"]
-        if current().trace is None:
+        mode = current()
+        if mode.trace is None and mode.cells is None:
             new: Any = _compute(
                 mean._value, variance._value, weight._value, count._value, mu._value, var._value, decay._value,
                 size=size, unbiased=self.unbiased,

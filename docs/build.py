@@ -1,0 +1,197 @@
+"""Write what is generated in the documentation, from the catalogue, the demonstration's network and measurements.
+
+    python docs/build.py             ops.md, the pictures, the type stubs
+    python docs/build.py --check     say which of these are stale, the README's table of speed included; 1 if any
+    python docs/build.py --speed     the README's table of speed, from bench-output/benchmarks.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import speed
+
+import tensorgraph  # noqa: F401  (fills the catalogue)
+from tensorgraph import stubs
+from tensorgraph.demo.digits import FULL, network
+from tensorgraph.demo.pictures import drawings
+from tensorgraph.op import REQUIRED, Op
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+PICTURES = DOCS / "pictures"
+MEASURED = ROOT / "bench-output" / "benchmarks.json"  # what `make bench` wrote last; not kept
+KEPT = DOCS / "speed.json"  # what the README shows
+
+KINDS = {
+    "elementwise": "Element by element, with NumPy's broadcasting.",
+    "reduction": "Over one axis, several or all.",
+    "shape": "The same elements in another shape or order.",
+    "index": "Picking elements, and what undoes it.",
+    "list": "Lists of tensors.",
+    "contraction": "Products of matrices.",
+    "creation": "From no tensor, or from labels.",
+    "random": "Pure functions of a random state, which they return advanced; `tensorgraph.random` keeps one for you.",
+    "fused": "One compiled kernel for a composition of other ops, which is its reference and its other implementation.",
+    "structural": "What other ops are differentiated and cut with.",
+    "opaque": "Without a family: shapes are found by a rule of their own.",
+}
+
+HEAD = """\
+# The catalogue
+
+Every op: `softmax` here is `tensorgraph.softmax` in Python. Generated from the declarations by `make docs`; do not edit.
+
+*Implementations*: `fused` ops are one compiled kernel; `impl="composed"` on the call, or
+`with tg.implementation("composed"):` around a region, takes the composition of other ops instead.
+*Derivatives*: rules are written with ops, so an op that has one is differentiable to any order, backward and forward.
+"""
+
+
+def call_text(op: Op) -> str:
+    """The op as it is called: inputs, then attributes with their defaults."""
+    names = [f"[{n}]" if n in op.signature.lists else n for n in op.inputs]
+    names = [f"{n}=None" if n in op.signature.optional else n for n in names]
+    attrs = [a if default is REQUIRED else f"{a}={default!r}" for a, default in op.attrs.items()]
+    text = f"{op.name}({', '.join([*names, *attrs])})"
+    return text if op.single else f"{text} -> {', '.join(op.outputs)}"
+
+
+def also_text(op: Op) -> str:
+    """The operator and the method of an op."""
+    forms = []
+    if op.infix is not None:
+        forms.append(f"`{op.infix[1:]}x`" if op.infix.startswith("u") else f"`a {op.infix} b`")
+    if op.method is not None and not op.method.startswith("_"):
+        forms.append(f"`x.{op.method}()`")
+    return ", ".join(forms)
+
+
+def derivative_text(op: Op) -> str:
+    """In which inputs an op is differentiable, and to which order."""
+    if not op.differentiable:
+        return "none"
+    named = [name for name, rule in op.rules.items() if rule is not None]
+    if op.joint is not None or len(named) == len(op.inputs):
+        return "any order"
+    return f"any order, in {', '.join(f'`{name}`' for name in named)}"
+
+
+def row(cells: Sequence[str]) -> str:
+    """One line of a table; a bar inside a cell would end it."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def ops_page(catalogue: Sequence[Op]) -> str:
+    """The catalogue as tables, one a kind."""
+    lines = [HEAD]
+    unknown = {op.kind.name for op in catalogue} - set(KINDS)
+    if unknown:
+        raise ValueError(f"KINDS in docs/build.py says nothing of {sorted(unknown)}")
+    for kind, about in KINDS.items():
+        ops = sorted((op for op in catalogue if op.kind.name == kind), key=lambda op: op.name)
+        if not ops:
+            continue
+        lines += [f"## {kind}", "", about, ""]
+        lines += [row(["op", "also", "inputs", "implementations", "derivatives", "what it gives"]), "|" + "---|" * 6]
+        for op in ops:
+            ways = "fused, composed" if op.reference is not None else "NumPy"
+            inputs = ", ".join(op.inputs) or "none"
+            summary = op.doc.strip().split("\n\n")[0].replace("\n", " ").replace("``", "`")
+            cells = [f"`{call_text(op)}`", also_text(op), inputs, ways, derivative_text(op), " ".join(summary.split())]
+            lines.append(row(cells))
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def pictures() -> dict[str, Any]:
+    """The drawings of the demonstration's network by file name."""
+    return dict(zip(("graph", "ops"), drawings(network(FULL.widths, 0), FULL.batch_size)))
+
+
+def shows(svg: str, drawing: Any) -> bool:
+    """Tell whether an SVG is of this drawing: its title and the text of every box, whatever engine laid it out."""
+    shown = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", svg)).replace("\xa0", " ").split())
+    rows = [drawing.title, *(text for node in drawing.nodes for r in node.rows for text in (r.text, r.value))]
+    return all(" ".join(text.split()) in shown for text in rows)
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file and its text, but for the SVG files, which depend on the layout engine."""
+    texts = {DOCS / "ops.md": ops_page(stubs.library())}
+    texts |= {ROOT / "tensorgraph" / name: text for name, text in stubs.stubs().items()}
+    texts |= {PICTURES / f"{name}.dot": drawing.dot() for name, drawing in pictures().items()}
+    return texts
+
+
+def stale() -> list[str]:
+    """What is not as it would be written now, with the remedy."""
+    found = [
+        f"{path.relative_to(ROOT)}: run `make docs`"
+        for path, text in generated().items()
+        if not path.exists() or path.read_text("utf-8") != text
+    ]
+    for name, drawing in pictures().items():
+        path = PICTURES / f"{name}.svg"
+        if not path.exists() or not shows(path.read_text("utf-8"), drawing):
+            found.append(f"{path.relative_to(ROOT)}: run `make docs`")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    if speed.replaced(readme, speed.block(json.loads(KEPT.read_text("utf-8")))) != readme:
+        found.append("README.md: its table of speed is not what docs/speed.json says: run `make readme-bench`")
+    return found
+
+
+def write() -> None:
+    """Write everything but the table of speed."""
+    from tensorgraph.viz.engine import REMEDY, find_engine
+
+    if find_engine() is None:
+        raise SystemExit(f"the pictures need a layout engine: {REMEDY}")
+    PICTURES.mkdir(exist_ok=True)
+    for path, text in generated().items():
+        path.write_text(text, encoding="utf-8")
+    for name, drawing in pictures().items():
+        drawing.save(PICTURES / f"{name}.svg")
+
+
+def write_speed() -> None:
+    """Keep the last measurements and show them in the README."""
+    if not MEASURED.exists():
+        raise SystemExit(f"there is no {MEASURED.relative_to(ROOT)}: run `make bench` first")
+    try:
+        kept = speed.kept(json.loads(MEASURED.read_text("utf-8")))
+    except ValueError as error:
+        raise SystemExit(f"{MEASURED.relative_to(ROOT)}: {error}") from None
+    KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path = ROOT / "README.md"
+    path.write_text(speed.replaced(path.read_text("utf-8"), speed.block(kept)), encoding="utf-8")
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; say what is stale")
+    parser.add_argument("--speed", action="store_true", help="the README's table of speed")
+    options = parser.parse_args()
+    if options.check:
+        found = stale()
+        print("\n".join(found) if found else "all that is generated is fresh")
+        return int(bool(found))
+    if options.speed:
+        write_speed()
+    else:
+        write()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
