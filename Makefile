@@ -5,7 +5,9 @@
 #   make coverage          run them with the compiler off and demand 95% of the lines
 #   make doctest           run the examples of the docstrings
 #   make lint              ruff, and mypy --strict on the installed wheel
-#   make bench             measure the speed
+#   make bench             measure the speed; ARGS=--setup-peers once, to have PyTorch and JAX beside it
+#   make docs              write docs/ops.md, the pictures and the type stubs anew
+#   make readme-bench      put what `make bench` measured last into the README
 #   make clean             remove environments, builds and caches
 #
 # WHEEL=1 runs `test` and `coverage` against an installed wheel instead of the checkout,
@@ -41,7 +43,7 @@ TEST_NEEDS :=
 TEST_WHAT = -e ".[test,all]"
 endif
 
-.PHONY: demo test coverage doctest lint format bench clean wheel help
+.PHONY: demo test coverage doctest lint format bench docs readme-bench clean wheel help
 .DEFAULT_GOAL := help
 
 help:
@@ -82,6 +84,14 @@ bench:
 	@$(ENV) .venv -e ".[demo]"
 	.venv/bin/python -m benchmarks $(ARGS)
 
+docs:
+	@$(ENV) .venv -e ".[demo]"
+	.venv/bin/python docs/build.py
+
+readme-bench:
+	@$(ENV) .venv -e ".[demo]"
+	.venv/bin/python docs/build.py --speed
+
 wheel: .build/wheel
 	@echo "$(WHEEL_FILE)"
 
@@ -95,6 +105,6 @@ wheel: .build/wheel
 	@ls dist/*.whl > $@
 
 clean:
-	rm -rf .venv .venv-test .venv-oldest .venv-wheel .venv-lint .venv-build .build build dist *.egg-info
+	rm -rf .venv .venv-test .venv-oldest .venv-wheel .venv-lint .venv-build .venv-peers .build build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
-	find tensorgraph ops viz tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find tensorgraph ops viz tests benchmarks examples docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,8 +1,8 @@
 """Write what is generated in the documentation, from the catalogue, the demonstration's network and measurements.
 
-    python docs/build.py             ops.md, the pictures, the type stubs
-    python docs/build.py --check     say which of these are stale, the README's table of speed included; 1 if any
-    python docs/build.py --speed     the README's table of speed, from bench-output/benchmarks.json
+python docs/build.py             ops.md, the pictures, the type stubs
+python docs/build.py --check     say which of these are stale, the README's table of speed included; 1 if any
+python docs/build.py --speed     the README's table of speed, from bench-output/benchmarks.json
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ KINDS = {
 HEAD = """\
 # The catalogue
 
-Every op: `softmax` here is `tensorgraph.softmax` in Python. Generated from the declarations by `make docs`; do not edit.
+Every op: `softmax` here is `tensorgraph.softmax` in Python. Generated from the declarations by `make docs`; do not
+edit.
 
 *Implementations*: `fused` ops are one compiled kernel; `impl="composed"` on the call, or
 `with tg.implementation("composed"):` around a region, takes the composition of other ops instead.

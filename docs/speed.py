@@ -9,13 +9,13 @@ BEGIN = "<!-- speed: written by `make readme-bench` from docs/speed.json; do not
 END = "<!-- end of speed -->"
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
 GROUPS = {
-    "step": ("Training step {}", "batch norm MLP, cross-entropy, Adam"),
-    "eager": ("50 × (product, tanh) on 8 numbers, {}", "the cost of an op"),
-    "fused": ("{}", "forward and backward"),
+    "step": "Step of an MLP with batch norm, {}",
+    "eager": "50 × (product, tanh) on 8 numbers, {}",
+    "fused": "{}",
 }
-STEPS = {"S": "S: 64 × 64-32-10", "M": "M: 64 × 784-256-128-10", "L": "L: 256 × 1024-1024-1024-10"}
-# of each op in the short table: the middle size
-MIDDLE = ("64x50000", "64x10", "64x64", "512x1024", "4096x1024")
+STEPS = {"S": "64 × 64-32-10", "M": "64 × 784-256-128-10", "L": "256 × 1024-1024-1024-10"}
+# left out of the short table, which shows each op at its middle size
+OTHER_SIZES = ("64x50000", "64x10", "64x64", "512x1024", "4096x1024")
 
 
 def kept(results: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def label(case: dict[str, Any]) -> str:
         name, _, size = text.rpartition(" ")
         rows, _, columns = size.partition("x")
         text = f"`{name}` {int(rows):,} × {int(columns):,}"
-    return GROUPS[case["group"]][0].format(text.replace("+", " + "))
+    return GROUPS[case["group"]].format(text.replace("+", " + "))
 
 
 def table(cases: list[dict[str, Any]]) -> list[str]:
@@ -102,7 +102,7 @@ def ordered(results: dict[str, Any]) -> list[dict[str, Any]]:
 def block(results: dict[str, Any]) -> str:
     """All that stands between BEGIN and END."""
     cases = ordered(results)
-    short = [case for case in cases if not case["label"].endswith(MIDDLE)]
+    short = [case for case in cases if not case["label"].endswith(OTHER_SIZES)]
     won = sum(case["microseconds"]["tensorgraph"] <= min(case["microseconds"].values()) for case in cases)
     machine, about = results["machine"], results["libraries"]
     ours = about["tensorgraph"]
@@ -110,18 +110,19 @@ def block(results: dict[str, Any]) -> str:
     versions = (
         f"{machine['processor']}, {machine['processors']} processors, {machine['system']}, Python {machine['python']}; "
         f"tensorgraph {ours['version']} with NumPy {ours['numpy']} and Numba {ours['numba']}, PyTorch "
-        f"{about['torch']['version']} ({threads} threads; one for the chain of small ops), JAX {about['jax']['version']}"
-        f"; {results['date'][:10]}"
+        f"{about['torch']['version']} ({threads} threads; one for the chain of small ops), "
+        f"JAX {about['jax']['version']}; {results['date'][:10]}"
     )
     imports = results["imports"]
     empty, filled = results["first_calls"]["empty cache"], results["first_calls"]["filled cache"]
     compiled = [op for op, seconds in empty.items() if seconds >= 0.1]
     lines = [
         BEGIN,
+        "Median times of one training step, of a chain of small ops, and of ops forward and backward; the least in bold.",
+        "",
         *table(short),
         "",
-        f"Medians, the least in bold. {versions}. tensorgraph is the fastest of the three in {won} of all {len(cases)} "
-        "rows.",
+        f"{versions}. tensorgraph is the fastest of the three in {won} of all {len(cases)} rows.",
         "",
         f"Importing tensorgraph takes {imports['tensorgraph']:.2f} s beyond NumPy (PyTorch {imports['torch']:.2f} s, "
         f"JAX {imports['jax']:.2f} s). A kernel is compiled when it is first called "

@@ -9,6 +9,7 @@ import numpy as np
 from tensorgraph.aval import Aval
 from tensorgraph.declare import op
 from tensorgraph.op import Op, elementwise, promote
+from tensorgraph.ops.creation import number
 from tensorgraph.ops.logic import where
 
 add = op(
@@ -116,9 +117,18 @@ minimum = op(
 )  # fmt: skip
 
 
-def _clip(x: Any, *, a_min: Any = None, a_max: Any = None) -> Any:
+def _bounds(dtype: np.dtype[Any], a_min: Any, a_max: Any) -> None:
+    for name, bound in (("a_min", a_min), ("a_max", a_max)):
+        if bound is not None:
+            number(bound, name)
+            if dtype.kind in "iu" and type(bound) is int and not np.iinfo(dtype).min <= bound <= np.iinfo(dtype).max:
+                raise ValueError(f"{name}={bound} does not fit {dtype}; convert x to a wider dtype first")
     if a_min is not None and a_max is not None and a_min > a_max:
         raise ValueError(f"a_min must not exceed a_max, got {a_min} and {a_max}")
+
+
+def _clip(x: Any, *, a_min: Any = None, a_max: Any = None) -> Any:
+    _bounds(x.dtype, a_min, a_max)
     out = x if a_min is None else np.maximum(x, a_min)
     out = out if a_max is None else np.minimum(out, a_max)
     return np.array(out) if out is x else out
@@ -131,6 +141,7 @@ def _clip_x(g: Any, x: Any, a_min: Any, a_max: Any) -> Any:
 
 
 def _clip_infer(x: Aval, *, a_min: Any, a_max: Any) -> Aval:
+    _bounds(x.dtype, a_min, a_max)
     return Aval(x.shape, promote(x, a_min, a_max))
 
 

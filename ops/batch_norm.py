@@ -10,6 +10,7 @@ import numpy as np
 from tensorgraph.aval import Aval, canonical_axis
 from tensorgraph.declare import fused_op
 from tensorgraph.ops.arithmetic import sqrt
+from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import relu
 from tensorgraph.ops.kernels import batch_norm as kernels
 from tensorgraph.ops.logic import isfinite, where
@@ -23,7 +24,7 @@ def _infer(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> tuple[
         raise TypeError(f"batch norm needs float input, got {x}; convert it with .astype('float32')")
     if x.ndim < 2:
         raise ValueError(f"batch norm needs a batch axis and a channel axis, got {x}")
-    if not eps >= 0:
+    if not number(eps, "eps") >= 0:
         raise ValueError(f"eps is added to a variance and must not be negative, got {eps}")
     channels = x.shape[canonical_axis(axis, x.ndim)]
     for name, a in (("gamma", gamma), ("beta", beta)):
@@ -35,8 +36,8 @@ def _infer(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> tuple[
 
 def _fits(x: Any, gamma: Any, beta: Any, axis: int, eps: float) -> None:
     """Refuse what the kernels would read past the end of: eager calls do not ask the shape rule."""
-    fits = x.dtype.kind == gamma.dtype.kind == beta.dtype.kind == "f" and x.ndim >= 2 and -x.ndim <= axis < x.ndim
-    if not (fits and gamma.shape == beta.shape == (x.shape[axis],) and eps >= 0):
+    fits = x.dtype.kind == gamma.dtype.kind == beta.dtype.kind == "f" and x.ndim >= 2 and type(axis) is int
+    if not (fits and -x.ndim <= axis < x.ndim and gamma.shape == beta.shape == (x.shape[axis],) and eps >= 0):
         _infer(*(Aval(a.shape, a.dtype) for a in (x, gamma, beta)), axis=axis, eps=eps)
 
 

@@ -11,11 +11,36 @@ from tensorgraph.declare import op
 from tensorgraph.op import creation
 
 
-def _shape(shape: Any) -> tuple[int, ...]:
-    sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in sizes):
+def integers(values: Any, what: str) -> tuple[int, ...]:
+    """One integer or a sequence of them as a tuple; 2.0 and True are none."""
+    items = values if isinstance(values, (tuple, list)) else (values,)
+    if any(type(n) is not int and (isinstance(n, bool) or not isinstance(n, (int, np.integer))) for n in items):
+        raise TypeError(f"{what} must be an integer or a tuple of integers, got {values!r}")
+    return tuple(int(n) for n in items)
+
+
+def canonical_shape(shape: Any) -> tuple[int, ...]:
+    """A shape as a tuple of non-negative integers."""
+    sizes = integers(shape, "a shape")
+    if any(n < 0 for n in sizes):
         raise ValueError(f"a shape holds non-negative integers, got {shape!r}")
-    return tuple(int(n) for n in sizes)
+    return sizes
+
+
+def canonical_size(n: Any, what: str) -> int:
+    """A number of things: a non-negative integer."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise TypeError(f"{what} must be an integer, got {n!r}")
+    if n < 0:
+        raise ValueError(f"{what} must not be negative, got {n}")
+    return int(n)
+
+
+def number(value: Any, what: str) -> Any:
+    """A Python number, as an attribute must be that is one."""
+    if not isinstance(value, (int, float, np.number)):
+        raise TypeError(f"{what} must be a number, got {value!r}")
+    return value
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:
@@ -28,26 +53,34 @@ def _full_dtype(value: Any, dtype: Any) -> np.dtype[Any]:
     return default_dtype() if isinstance(value, float) else np.asarray(value).dtype
 
 
+def _full(*, shape: Any, value: Any, dtype: Any = None) -> Any:
+    return np.full(canonical_shape(shape), number(value, "the value"), _full_dtype(value, dtype))
+
+
+def _full_infer(*, shape: Any, value: Any, dtype: Any) -> Aval:
+    return Aval(canonical_shape(shape), _full(shape=(), value=value, dtype=dtype).dtype)  # does the value fit?
+
+
 zeros = op(
-    "zeros(*, shape, dtype=None)", lambda *, shape, dtype=None: np.zeros(_shape(shape), _dtype(dtype)), creation,
-    infer_rule=lambda *, shape, dtype: Aval(_shape(shape), _dtype(dtype)), examples=(((), dict(shape=(2, 3))),),
+    "zeros(*, shape, dtype=None)", lambda *, shape, dtype=None: np.zeros(canonical_shape(shape), _dtype(dtype)),
+    creation,
+    infer_rule=lambda *, shape, dtype: Aval(canonical_shape(shape), _dtype(dtype)), examples=(((), dict(shape=(2, 3))),),
     doc="Zeros of a shape, of the default dtype unless said.",
 )  # fmt: skip
 ones = op(
-    "ones(*, shape, dtype=None)", lambda *, shape, dtype=None: np.ones(_shape(shape), _dtype(dtype)), creation,
-    infer_rule=lambda *, shape, dtype: Aval(_shape(shape), _dtype(dtype)), examples=(((), dict(shape=())),),
+    "ones(*, shape, dtype=None)", lambda *, shape, dtype=None: np.ones(canonical_shape(shape), _dtype(dtype)),
+    creation,
+    infer_rule=lambda *, shape, dtype: Aval(canonical_shape(shape), _dtype(dtype)), examples=(((), dict(shape=())),),
     doc="Ones of a shape, of the default dtype unless said.",
 )  # fmt: skip
 full = op(
-    "full(*, shape, value, dtype=None)",
-    lambda *, shape, value, dtype=None: np.full(_shape(shape), value, _full_dtype(value, dtype)), creation,
-    infer_rule=lambda *, shape, value, dtype: Aval(_shape(shape), _full_dtype(value, dtype)),
+    "full(*, shape, value, dtype=None)", _full, creation, infer_rule=_full_infer,
     examples=(((), dict(shape=(2,), value=0.5)),),
     doc="One value over a shape.",
 )  # fmt: skip
 eye = op(
-    "eye(*, n, dtype=None)", lambda *, n, dtype=None: np.eye(n, dtype=_dtype(dtype)), creation,
-    infer_rule=lambda *, n, dtype: Aval((n, n), _dtype(dtype)), examples=(((), dict(n=3)),),
+    "eye(*, n, dtype=None)", lambda *, n, dtype=None: np.eye(canonical_size(n, "n"), dtype=_dtype(dtype)), creation,
+    infer_rule=lambda *, n, dtype: Aval((canonical_size(n, "n"),) * 2, _dtype(dtype)), examples=(((), dict(n=3)),),
     doc="The identity matrix of n rows.",
 )  # fmt: skip
 
@@ -56,10 +89,14 @@ def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -
     kind: Any = dtype
     if stop is None:
         start, stop = 0, start
+    for name, value in (("start", start), ("stop", stop), ("step", step)):
+        number(value, name)
+    if step == 0:
+        raise ValueError("step must not be 0")
     if kind is None and any(isinstance(v, float) for v in (start, stop, step)):
         kind = default_dtype()
     wanted: Any = None if kind is None else canonical_dtype(kind)
-    return np.arange(start, stop, step, wanted)
+    return np.arange(start, stop, step, wanted)  # type: ignore[call-overload]
 
 
 arange = op(
@@ -76,12 +113,14 @@ arange = op(
 
 
 def _one_hot(labels: Any, *, classes: int, dtype: Any = None) -> Any:
-    return (labels[..., None] == np.arange(classes)).astype(_dtype(dtype))
+    return (labels[..., None] == np.arange(canonical_size(classes, "classes"))).astype(_dtype(dtype))
 
 
 one_hot = op(
     "one_hot(labels, *, classes, dtype=None)", _one_hot, creation, vjp=dict(labels=None),
-    infer_rule=lambda labels, *, classes, dtype: Aval((*labels.shape, classes), _dtype(dtype)),
+    infer_rule=lambda labels, *, classes, dtype: Aval(
+        (*labels.shape, canonical_size(classes, "classes")), _dtype(dtype)
+    ),
     examples=(((np.array([0, 2, 1]),), dict(classes=3)),),
     doc="A new last axis of `classes` zeros with a one at each label; a label outside gives zeros only.",
 )  # fmt: skip

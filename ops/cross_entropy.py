@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tensorgraph import modes
 from tensorgraph.aval import Aval, canonical_axis
 from tensorgraph.declare import fused_op, op
 from tensorgraph.op import float_dtype, structural
-from tensorgraph.ops.creation import full, one_hot
+from tensorgraph.ops.creation import canonical_size, full, number, one_hot
 from tensorgraph.ops.exponential import as_float, log1p
 from tensorgraph.ops.kernels import cross_entropy as kernels
 from tensorgraph.ops.logic import equal, logical_and, not_equal, where
@@ -35,7 +36,7 @@ def _infer(
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
     if empty not in ("zero", "nan"):
         raise ValueError(f"empty must be 'zero' or 'nan', got {empty!r}")
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= number(label_smoothing, "label_smoothing") <= 1:
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}")
     if target.dtype.kind in "iub":
         if target.dtype.kind == "b" or (target.shape == logits.shape and target.shape != rows):
@@ -59,9 +60,15 @@ def _infer(
             raise ValueError("ignore_index goes with class indices, not with probabilities: use weight, or mask rows")
     if weight is not None and (weight.shape != (classes,) or weight.dtype.kind != "f"):
         raise ValueError(f"weight must be float of shape ({classes},), one a class, got {weight}")
+    _index(ignore_index)
     kind = float_dtype(logits.dtype)
     kind = np.dtype(np.float32) if kind == np.float16 else kind
     return Aval(rows if reduction == "none" else (), kind)
+
+
+def _index(ignore_index: Any) -> None:
+    if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, (int, np.integer))):
+        raise TypeError(f"ignore_index must be an integer or None, got {ignore_index!r}")
 
 
 def _check(logits: Any, target: Any, weight: Any, *, axis: int, ignore_index: int | None, **options: Any) -> None:
@@ -78,7 +85,7 @@ def _forward(
     label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "zero",
 ) -> Any:  # fmt: skip
     plain = axis == -1 and weight is None and label_smoothing == 0 and reduction == "mean" and empty == "zero"
-    if not (plain and target.dtype.kind == "i" and logits.ndim and target.shape == logits.shape[:-1]):
+    if not (plain and type(ignore_index) in (int, NoneType) and target.dtype.kind == "i" and logits.ndim and target.shape == logits.shape[:-1]):
         _infer(
             Aval(logits.shape, logits.dtype), Aval(target.shape, target.dtype),
             None if weight is None else Aval(weight.shape, weight.dtype), axis=axis, ignore_index=ignore_index,
@@ -95,13 +102,20 @@ def _forward(
 # the parts of the composition that look at numbers, so that a traced one does too ----------------------------------
 
 
+def _targets_infer(target: Any, *, classes: int, ignore_index: int | None) -> Any:
+    canonical_size(classes, "classes")
+    _index(ignore_index)
+    return target
+
+
 def _check_targets(target: Any, *, classes: int, ignore_index: int | None) -> None:
+    _targets_infer(target, classes=classes, ignore_index=ignore_index)
     kernels.cross_entropy_check(target, classes, ignore_index)
 
 
 class_targets = op(
     "class_targets(target, *, classes, ignore_index=None)", lambda target, *, classes, ignore_index=None: target,
-    structural, infer_rule=lambda target, *, classes, ignore_index: target, check=_check_targets, linear=True,
+    structural, infer_rule=_targets_infer, check=_check_targets, linear=True,
     view=True, vjp=dict(target=lambda g: g),
     examples=(
         ((np.array([0, 2, 1]),), dict(classes=3)), ((np.array([0, -1]),), dict(classes=1, ignore_index=-1)),
@@ -133,14 +147,22 @@ class_weights = op(
 )  # fmt: skip
 
 
+def _divisor_infer(divisor: Any, *, empty: str) -> Any:
+    if divisor.shape != ():
+        raise ValueError(f"a divisor is one number, got {Aval(divisor.shape, divisor.dtype)}")
+    if empty not in ("zero", "nan"):
+        raise ValueError(f"empty must be 'zero' or 'nan', got {empty!r}")
+    return divisor
+
+
 def _mean_divisor(divisor: Any, *, empty: str = "zero") -> Any:
-    if divisor == 0:
+    if _divisor_infer(divisor, empty=empty) == 0:
         _warn_empty(empty)
     return divisor
 
 
 mean_divisor = op(
-    "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=lambda divisor, *, empty: divisor,
+    "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=_divisor_infer,
     linear=True, view=True, vjp=dict(divisor=lambda g: g), examples=((((),), {}),),
     doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",
 )  # fmt: skip

@@ -8,7 +8,8 @@ import numpy as np
 
 from tensorgraph.aval import Aval, default_dtype
 from tensorgraph.declare import op
-from tensorgraph.op import Op, elementwise, promote
+from tensorgraph.op import Op, elementwise, float_dtype, promote
+from tensorgraph.ops.creation import number
 from tensorgraph.ops.logic import where
 
 exp = op(
@@ -79,7 +80,8 @@ def _relu(x: Any) -> Any:
 
 
 relu = op(
-    "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu", scalar="maximum({x}, 0)", kinks=(0.0,), analytic=False,
+    "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu",
+    scalar="maximum({x}, 0)", kinks=(0.0,), analytic=False,
     vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)),
     doc="""max(x, 0); its derivative at 0 is 0, NaN passes through.
 
@@ -91,11 +93,17 @@ relu = op(
 
 
 def _leaky_relu(x: Any, *, slope: float = 0.01) -> Any:
-    return np.where(x > 0, x, slope * x)
+    return np.where(x > 0, x, number(slope, "slope") * x)
+
+
+def _leaky_infer(x: Aval, *, slope: float) -> Aval:
+    number(slope, "slope")
+    return Aval(x.shape, float_dtype(x.dtype))
 
 
 leaky_relu = op(
-    "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, dtype="float", kinks=(0.0,), analytic=False,
+    "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, dtype="float", infer_rule=_leaky_infer, kinks=(0.0,),
+    analytic=False,
     vjp=dict(x=lambda g, x, slope: where(x > 0, g, slope * g)),
     doc="x where positive, slope·x elsewhere; the derivative at 0 is `slope`.",
 )  # fmt: skip

@@ -6,6 +6,7 @@ which ``("index", k)`` stands for the k-th index tensor.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tensorgraph.cells import Cell
 from tensorgraph.declare import op
 from tensorgraph.op import Op
 from tensorgraph.op import index as indexing
+from tensorgraph.ops.creation import canonical_shape
 from tensorgraph.ops.logic import equal, where
 from tensorgraph.tensor import Tensor, TraceError, as_array
 
@@ -33,7 +35,7 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
             static.append("newaxis" if item is None else "...")
         elif isinstance(item, slice):
             bounds = (item.start, item.stop, item.step)
-            static.append(("slice", *[None if b is None else int(b) for b in bounds]))
+            static.append(("slice", *[None if b is None else operator.index(b) for b in bounds]))
         elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
             static.append(int(item))
         elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
@@ -79,8 +81,13 @@ def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
             key.append(None)
         elif item == "...":
             key.append(Ellipsis)
+        elif isinstance(item, tuple) and item[0] == "slice":
+            key.append(slice(*item[1:]))
         elif isinstance(item, tuple):
-            key.append(slice(*item[1:]) if item[0] == "slice" else indices[item[1]])
+            index = indices[item[1]]
+            if index.dtype.kind not in "iu":
+                raise IndexError(f"an index tensor holds integers, got {Aval(index.shape, index.dtype)}")
+            key.append(index)
         else:
             key.append(item)
     return tuple(key)
@@ -89,11 +96,22 @@ def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
 def _infer_key(x: Aval, indices: list[Aval], key: Any) -> tuple[int, ...]:
     # a zero-stride stand-in costs no memory; index tensors are taken as zeros, which every axis of one or more holds
     stand_in = np.broadcast_to(np.empty((), bool), x.shape)
-    with_zeros = [np.broadcast_to(np.zeros((), np.int64), i.shape) for i in indices]
+    with_zeros = [np.broadcast_to(np.zeros((), i.dtype), i.shape) for i in indices]
     try:
         return stand_in[join_key(key, with_zeros)].shape  # type: ignore[no-any-return]
     except IndexError as error:
         raise IndexError(f"{error} (the tensor is {x})") from None
+
+
+def _fits(v: Any, selected: tuple[int, ...]) -> None:
+    if np.broadcast_shapes(v.shape, selected) != selected:
+        raise ValueError(f"values of shape {v.shape} do not fit the selection's shape {selected}")
+
+
+def _refuse_leading_ones(v: Any, like: Any, indices: Any, key: Any) -> None:
+    """NumPy lets values have more axes than their place where those are of size 1; the shape rules do not."""
+    if v.ndim and v.shape[0] == 1:
+        _fits(v, _infer_key(Aval(like.shape, like.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
 
 
 def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
@@ -119,18 +137,25 @@ getitem: Op = op(
 
 
 def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
-    out = np.zeros(shape, g.dtype)
-    where_ = join_key(key, indices)
+    out = np.zeros(canonical_shape(shape), g.dtype)
     if indices:
-        np.add.at(out, where_, g)
+        # NumPy's add.at reads outside its memory where g has too many axes
+        _fits(g, _infer_key(Aval(out.shape, out.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
+        np.add.at(out, join_key(key, indices), g)
     else:
-        out[where_] = g
+        _refuse_leading_ones(g, out, indices, key)
+        out[join_key(key, indices)] = g
+    return out
+
+
+def _scatter_infer(g: Aval, indices: list[Aval], *, key: Any, shape: Any) -> Aval:
+    out = Aval(canonical_shape(shape), g.dtype)
+    _fits(g, _infer_key(out, indices, key))
     return out
 
 
 scatter_add: Op = op(
-    "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing,
-    infer_rule=lambda g, indices, *, key, shape: Aval(shape, g.dtype), linear=True,
+    "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing, infer_rule=_scatter_infer, linear=True,
     vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
     examples=(
         (((4,), []), dict(key=(1,), shape=(3, 4))),
@@ -140,16 +165,26 @@ scatter_add: Op = op(
 )  # fmt: skip
 
 
+def _storable(v: Any, x: Any) -> None:
+    if not np.can_cast(v.dtype, x.dtype, "same_kind"):
+        raise TypeError(
+            f"values of {v.dtype} cannot be stored in a tensor of {x.dtype} without loss; convert them with "
+            f".astype('{x.dtype}')"
+        )
+
+
 def _put(x: Any, v: Any, indices: Any, *, key: Any) -> Any:
+    if v.dtype is not x.dtype:
+        _storable(v, x)
+    _refuse_leading_ones(v, x, indices, key)
     out = x.copy()
     out[join_key(key, indices)] = v
     return out
 
 
 def _put_infer(x: Aval, v: Aval, indices: list[Aval], *, key: Any) -> Aval:
-    shape = _infer_key(x, indices, key)
-    if np.broadcast_shapes(v.shape, shape) != shape:
-        raise ValueError(f"values of shape {v.shape} do not fit the selection's shape {shape}")
+    _storable(v, x)
+    _fits(v, _infer_key(x, indices, key))
     return Aval(x.shape, x.dtype)
 
 
@@ -181,6 +216,8 @@ put: Op = op(
 
 def _along_infer(x: Aval, indices: Aval, *, axis: int) -> Aval:
     k = canonical_axis(axis, x.ndim)
+    if indices.dtype.kind not in "iu":
+        raise IndexError(f"an index tensor holds integers, got {indices}")
     if indices.ndim != x.ndim:
         raise ValueError(f"indices need as many axes as x, got {indices.ndim} and {x.ndim}")
     shapes = [tuple(1 if i == k else n for i, n in enumerate(a.shape)) for a in (x, indices)]
@@ -190,7 +227,8 @@ def _along_infer(x: Aval, indices: Aval, *, axis: int) -> Aval:
 
 take_along_axis: Op = op(
     "take_along_axis(x, indices, *, axis=-1)",
-    lambda x, indices, *, axis=-1: np.take_along_axis(x, indices, axis), indexing, infer_rule=_along_infer,
+    lambda x, indices, *, axis=-1: np.take_along_axis(x, indices, canonical_axis(axis, x.ndim)), indexing,
+    infer_rule=_along_infer,
     numpy=(np.take_along_axis,), linear=True,
     vjp=dict(
         x=lambda g, indices, x_aval, axis: add_along_axis(g, indices, axis=axis, shape=tuple(x_aval.shape)),
@@ -202,17 +240,27 @@ take_along_axis: Op = op(
 
 
 def _add_along_axis(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
-    out = np.zeros(shape, g.dtype)
-    k = canonical_axis(axis, len(shape))
+    aval = _add_along_infer(Aval(g.shape, g.dtype), Aval(indices.shape, indices.dtype), axis=axis, shape=shape)
+    out = np.zeros(aval.shape, g.dtype)
+    k = canonical_axis(axis, out.ndim)
     indices = np.broadcast_to(indices, g.shape)
+    # an axis of size 1 was repeated: all of it comes back to the one place
     grid = np.ogrid[tuple(slice(n) for n in g.shape)]
-    np.add.at(out, tuple(indices if i == k else n for i, n in enumerate(grid)), g)
+    places = (n if out.shape[i] > 1 else np.zeros_like(n) for i, n in enumerate(grid))
+    np.add.at(out, tuple(indices if i == k else n for i, n in enumerate(places)), g)
+    return out
+
+
+def _add_along_infer(g: Aval, indices: Aval, *, axis: Any, shape: Any) -> Aval:
+    out = Aval(canonical_shape(shape), g.dtype)
+    taken = _along_infer(out, indices, axis=axis)
+    if taken.shape != g.shape:
+        raise ValueError(f"indices of shape {indices.shape} take {taken.shape} from {out.shape}, so g cannot be {g}")
     return out
 
 
 add_along_axis: Op = op(
-    "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing,
-    infer_rule=lambda g, indices, *, axis, shape: Aval(shape, g.dtype), linear=True,
+    "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer, linear=True,
     vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),
     examples=((((3, 1), np.array([[0], [3], [1]])), dict(axis=1, shape=(3, 4))),),
     doc="Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes.",
@@ -220,8 +268,9 @@ add_along_axis: Op = op(
 
 
 def _sort(x: Any, *, axis: int = -1) -> Any:
-    order = np.argsort(x, axis=axis, kind="stable")
-    return np.take_along_axis(x, order, axis), order
+    k = canonical_axis(axis, x.ndim)
+    order = np.argsort(x, axis=k, kind="stable")
+    return np.take_along_axis(x, order, k), order
 
 
 sort = op(

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.aval import Aval, broadcast_shapes
 from tensorgraph.declare import op
-from tensorgraph.op import Op, elementwise
+from tensorgraph.op import Op, elementwise, promote, require_fit
 
 equal = op("equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", doc="a == b, elementwise.")
 not_equal = op("not_equal(a, b)", np.not_equal, elementwise, infix="!=", dtype="bool", doc="a != b, elementwise.")
@@ -20,10 +21,29 @@ greater_equal = op(
 logical_and = op("logical_and(a, b)", np.logical_and, elementwise, dtype="bool", doc="Both true, elementwise.")
 logical_or = op("logical_or(a, b)", np.logical_or, elementwise, dtype="bool", doc="Either true, elementwise.")
 logical_not = op("logical_not(x)", np.logical_not, elementwise, dtype="bool", doc="Not x, elementwise.")
-bitwise_and = op("bitwise_and(a, b)", np.bitwise_and, elementwise, infix="&", doc="a & b: booleans or integers.")
-bitwise_or = op("bitwise_or(a, b)", np.bitwise_or, elementwise, infix="|", doc="a | b: booleans or integers.")
-bitwise_xor = op("bitwise_xor(a, b)", np.bitwise_xor, elementwise, infix="^", doc="a ^ b: booleans or integers.")
-invert = op("invert(x)", np.invert, elementwise, infix="u~", doc="~x: booleans or integers.")
+
+
+def _bits(*values: Any) -> Aval:
+    kind = promote(*values)
+    if kind.kind == "f":
+        raise TypeError(
+            "bits are those of booleans and of integers with a common integer dtype; compare (x > 0), or convert with "
+            ".astype('int64')"
+        )
+    require_fit(kind, values)
+    return Aval(broadcast_shapes(*[v.shape for v in values if isinstance(v, Aval)]), kind)
+
+
+bitwise_and = op(
+    "bitwise_and(a, b)", np.bitwise_and, elementwise, infix="&", infer_rule=_bits, doc="a & b: booleans or integers."
+)
+bitwise_or = op(
+    "bitwise_or(a, b)", np.bitwise_or, elementwise, infix="|", infer_rule=_bits, doc="a | b: booleans or integers."
+)
+bitwise_xor = op(
+    "bitwise_xor(a, b)", np.bitwise_xor, elementwise, infix="^", infer_rule=_bits, doc="a ^ b: booleans or integers."
+)
+invert = op("invert(x)", np.invert, elementwise, infix="u~", infer_rule=_bits, doc="~x: booleans or integers.")
 isnan = op("isnan(x)", np.isnan, elementwise, dtype="bool", doc="Whether x is NaN, elementwise.")
 isinf = op("isinf(x)", np.isinf, elementwise, dtype="bool", doc="Whether x is infinite, elementwise.")
 isfinite = op("isfinite(x)", np.isfinite, elementwise, dtype="bool", doc="Neither NaN nor infinite, elementwise.")
@@ -33,10 +53,19 @@ def _where_check(c: Any, a: Any, b: Any) -> None:
     dtype = getattr(c, "dtype", np.dtype(type(c)))
     if dtype != np.bool_:
         raise TypeError(f"the condition must be boolean, got {dtype}; compare, as in x > 0")
+    if type(a) is int or type(b) is int:  # numpy.where wraps one that does not fit
+        values = tuple(v if isinstance(v, (int, float)) else Aval(v.shape, v.dtype) for v in (a, b))
+        require_fit(promote(*values), values)
+
+
+def _where_infer(c: Any, a: Any, b: Any) -> Aval:
+    _where_check(c, a, b)
+    return Aval(broadcast_shapes(*[v.shape for v in (c, a, b) if isinstance(v, Aval)]), promote(c, a, b))
 
 
 where: Op = op(
     "where(c, a, b)", np.where, elementwise, numpy=(np.where,), scalar="({a} if {c} else {b})", check=_where_check,
+    infer_rule=_where_infer,
     vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
     examples=(((np.array([True, False, True]), (2, 3), (3,)), {}), ((np.array(True), (2,), ()), {})),
     doc="""a where the condition holds, b elsewhere; no gradient leaks from the side not taken.

@@ -13,7 +13,7 @@ import numpy as np
 from tensorgraph.aval import Aval, canonical_dtype, default_dtype
 from tensorgraph.declare import op
 from tensorgraph.op import random
-from tensorgraph.ops.creation import _shape
+from tensorgraph.ops.creation import canonical_shape, canonical_size
 
 STATE = Aval((3,), np.uint64)
 
@@ -34,7 +34,18 @@ def _generator(state: Any) -> tuple[np.random.Generator, Any]:
 
 def _check(state: Any, **attrs: Any) -> None:
     if state.shape != (3,) or state.dtype != np.uint64:
-        raise ValueError(f"a random state is u64[3] (tensorgraph.random.key(seed)), got {state.dtype}{state.shape}")
+        came = Aval(state.shape, state.dtype)
+        raise ValueError(f"a random state is u64[3] (tensorgraph.random.key(seed)), got {came}")
+
+
+def _infer(state: Any, *, shape: Any, dtype: Any) -> tuple[Aval, Aval]:
+    _check(state)
+    return Aval(canonical_shape(shape), _dtype(dtype)), STATE
+
+
+def _infer_permutation(state: Any, *, n: Any) -> tuple[Aval, Aval]:
+    _check(state)
+    return Aval((canonical_size(n, "n"),), np.int64), STATE
 
 
 def _float(x: Any, dtype: Any) -> Any:
@@ -45,38 +56,35 @@ def _uniform(state: Any, *, shape: Any, dtype: Any = None) -> Any:
     generator, after = _generator(state)
     kind = _dtype(dtype)
     if kind == np.float16:  # eleven bits, so that rounding never gives 1
-        return (generator.integers(0, 2048, _shape(shape)) / 2048).astype(kind), after
-    return np.asarray(generator.random(_shape(shape), kind.type)), after
+        return (generator.integers(0, 2048, canonical_shape(shape)) / 2048).astype(kind), after
+    return np.asarray(generator.random(canonical_shape(shape), kind.type)), after
 
 
 def _normal(state: Any, *, shape: Any, dtype: Any = None) -> Any:
     generator, after = _generator(state)
     kind = np.float64 if _dtype(dtype) == np.float64 else np.float32
-    return _float(np.asarray(generator.standard_normal(_shape(shape), kind)), dtype), after
+    return _float(np.asarray(generator.standard_normal(canonical_shape(shape), kind)), dtype), after
 
 
 def _permutation(state: Any, *, n: int) -> Any:
     generator, after = _generator(state)
-    return generator.permutation(n), after
+    return generator.permutation(canonical_size(n, "n")), after
 
 
 EXAMPLE = np.array([1, 2, 3], np.uint64)
 
 uniform = op(
     "uniform(state, *, shape, dtype=None) -> u, state1", _uniform, random, vjp=dict(state=None), check=_check,
-    infer_rule=lambda state, *, shape, dtype: (Aval(_shape(shape), _dtype(dtype)), STATE),
-    examples=(((EXAMPLE,), dict(shape=(2, 3))),),
+    infer_rule=_infer, examples=(((EXAMPLE,), dict(shape=(2, 3))),),
     doc="Uniform numbers in [0, 1) and the next state.",
 )  # fmt: skip
 normal = op(
     "normal(state, *, shape, dtype=None) -> z, state1", _normal, random, vjp=dict(state=None), check=_check,
-    infer_rule=lambda state, *, shape, dtype: (Aval(_shape(shape), _dtype(dtype)), STATE),
-    examples=(((EXAMPLE,), dict(shape=(4,))),),
+    infer_rule=_infer, examples=(((EXAMPLE,), dict(shape=(4,))),),
     doc="Standard normal numbers and the next state.",
 )  # fmt: skip
 permutation = op(
     "permutation(state, *, n) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
-    infer_rule=lambda state, *, n: (Aval((n,), np.int64), STATE),
-    examples=(((EXAMPLE,), dict(n=5)),),
+    infer_rule=_infer_permutation, examples=(((EXAMPLE,), dict(n=5)),),
     doc="The integers below n in random order, and the next state.",
 )  # fmt: skip

@@ -11,6 +11,7 @@ from tensorgraph.aval import Aval, canonical_axes, canonical_dtype
 from tensorgraph.declare import op
 from tensorgraph.op import float_dtype, reduced_shape, reduction
 from tensorgraph.ops.arithmetic import maximum
+from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import as_float, exp
 from tensorgraph.ops.logic import equal, where
 from tensorgraph.ops.shape import astype, broadcast_to, flip, pad, reshape, transpose
@@ -37,9 +38,16 @@ def count(aval: Any, axis: Any) -> int:
     return math.prod(aval.shape[a] for a in canonical_axes(axis, len(aval.shape)))
 
 
+def refuse_axis_of_number(x: Any, axis: Any) -> None:
+    """NumPy reduces a 0-d array over axis 0 or -1; here, as in the shape rules, it has no axes."""
+    if axis is not None and not x.ndim:
+        canonical_axes(axis, 0)
+
+
 def _sum(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) -> Any:
     if dtype is not None:
         dtype = canonical_dtype(dtype)
+    refuse_axis_of_number(x, axis)
     return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
 
 
@@ -69,10 +77,13 @@ def _mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
         return np.asarray(np.true_divide(total, n), kind)
 
 
+def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
+    return spread(g * (1.0 / (count(x_aval, axis) or 1)), x_aval, axis, keepdims)
+
+
 mean = op(
     "mean(x, *, axis=None, keepdims=False)", _mean, reduction, method="mean", numpy=(np.mean,), dtype="float",
-    linear=True,
-    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g * (1.0 / (count(x_aval, axis) or 1)), x_aval, axis, keepdims)),
+    linear=True, vjp=dict(x=_mean_x),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
 )  # fmt: skip
 
@@ -81,7 +92,7 @@ def _var(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float =
     kind = float_dtype(x.dtype)
     wide = x.astype(np.float32 if kind == np.float16 else kind, copy=False)
     centred = wide - _mean(wide, axis=axis, keepdims=True)
-    n = count(x, axis) - correction
+    n = count(x, axis) - number(correction, "correction")
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.add.reduce(centred * centred, axis=axis, keepdims=keepdims) / (n if n > 0 else 0), kind)
 
@@ -92,8 +103,13 @@ def _var_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool, correction: f
     return spread(g * scale, x_aval, axis, keepdims) * (x - mean(x, axis=axis, keepdims=True))
 
 
+def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval:
+    number(correction, "correction")
+    return Aval(reduced_shape(x.shape, axis, keepdims), float_dtype(x.dtype))
+
+
 var = op(
-    "var(x, *, axis=None, keepdims=False, correction=0)", _var, reduction, method="var", dtype="float",
+    "var(x, *, axis=None, keepdims=False, correction=0)", _var, reduction, method="var", infer_rule=_var_infer,
     vjp=dict(x=_var_x),
     doc="Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased).",
 )  # fmt: skip
@@ -106,16 +122,18 @@ def _extremum(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) 
 
 
 def _max(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    refuse_axis_of_number(x, axis)
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
 
 
 def _min(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    refuse_axis_of_number(x, axis)
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
 
 
 def _some(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
     out = reduced_shape(x.shape, axis, keepdims)
-    if count(x, axis) == 0 and math.prod(out):
+    if count(x, axis) == 0 and 0 not in out:
         raise ValueError(f"no elements to compare in {x} over axis {axis}; the largest of nothing is not defined")
     return Aval(out, x.dtype)
 
@@ -168,6 +186,7 @@ def exclusive_product(x: Any) -> Any:
 
 
 def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    refuse_axis_of_number(x, axis)
     return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -179,10 +198,12 @@ prod = op(
 
 
 def _all(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    refuse_axis_of_number(x, axis)
     return np.logical_and.reduce(x, axis=axis, keepdims=keepdims)
 
 
 def _any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    refuse_axis_of_number(x, axis)
     return np.logical_or.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -194,13 +215,25 @@ any = op(
     "any(x, *, axis=None, keepdims=False)", _any, reduction, method="any", numpy=(np.any,), dtype="bool",
     doc="Whether an element is true over `axis`.",
 )  # fmt: skip
+
+
+def _argmax(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    refuse_axis_of_number(x, axis)
+    return np.argmax(x, axis, keepdims=keepdims)
+
+
+def _argmin(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
+    refuse_axis_of_number(x, axis)
+    return np.argmin(x, axis, keepdims=keepdims)
+
+
 argmax = op(
-    "argmax(x, *, axis=None, keepdims=False)", np.argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
+    "argmax(x, *, axis=None, keepdims=False)", _argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
     infer_rule=_argument,
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
 )  # fmt: skip
 argmin = op(
-    "argmin(x, *, axis=None, keepdims=False)", np.argmin, reduction, method="argmin", numpy=(np.argmin,), dtype="int",
+    "argmin(x, *, axis=None, keepdims=False)", _argmin, reduction, method="argmin", numpy=(np.argmin,), dtype="int",
     infer_rule=_argument,
     doc="Index of the smallest element, the first at ties.",
 )  # fmt: skip
@@ -208,6 +241,7 @@ argmin = op(
 
 def _logsumexp(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     x = as_float(x)
+    refuse_axis_of_number(x, axis)
     if x.size == 0:
         with np.errstate(divide="ignore"):
             return np.log(np.add.reduce(x, axis=axis, keepdims=keepdims))

@@ -12,7 +12,8 @@ from tensorgraph.aval import Aval, broadcast_shapes, canonical_axes, canonical_a
 from tensorgraph.declare import op
 from tensorgraph.op import Op, elementwise, listing, promote, settle
 from tensorgraph.op import shape as shaping
-from tensorgraph.tensor import Tensor
+from tensorgraph.ops.creation import canonical_shape, integers, number
+from tensorgraph.tensor import Tensor, weak_cast
 
 
 def _cast(x: Any, *, dtype: Any) -> Any:
@@ -38,7 +39,7 @@ astype = op(
 
 def target_shape(shape: Any, size: int, what: str = "reshape") -> tuple[int, ...]:
     """A shape with its -1 filled in."""
-    sizes = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    sizes = integers(shape, "a shape")
     unknown = [i for i, n in enumerate(sizes) if n == -1]
     if len(unknown) > 1 or any(n < -1 for n in sizes):
         raise ValueError(f"{what}: sizes must not be negative, except one -1, got {sizes}")
@@ -76,6 +77,7 @@ def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
 def _permutation(axes: Any, ndim: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(ndim))[::-1]
+    axes = integers(axes, "axes")
     order = tuple(canonical_axis(a, ndim) for a in axes)
     if sorted(order) != list(range(ndim)):
         raise ValueError(f"transpose: axes must name each of the {ndim} axes once, got {tuple(axes)}")
@@ -118,11 +120,11 @@ def swap_last(x: Any) -> Any:
 
 
 def _broadcast(x: Any, *, shape: Any) -> Any:
-    return np.broadcast_to(x, shape)
+    return np.broadcast_to(x, canonical_shape(shape))
 
 
 def _broadcast_infer(x: Aval, *, shape: Any) -> Aval:
-    wanted = (shape,) if isinstance(shape, int) else tuple(shape)
+    wanted = canonical_shape(shape)
     if broadcast_shapes(x.shape, wanted) != wanted:
         raise ValueError(f"shape {x.shape} does not broadcast to {wanted}")
     return Aval(wanted, x.dtype)
@@ -173,7 +175,7 @@ squeeze = op(
 
 
 def _flip(x: Any, *, axis: Any = None) -> Any:
-    return np.flip(x, axis)
+    return np.flip(x, canonical_axes(axis, x.ndim))
 
 
 flip: Op = op(
@@ -188,6 +190,8 @@ flip: Op = op(
 def _joined(avals: Sequence[Aval], axis: int) -> Aval:
     if not avals:
         raise ValueError("concatenate needs at least one tensor")
+    if axis is None:
+        raise TypeError("tensors are joined along one axis, got axis=None; reshape each to (-1,) first")
     first = avals[0]
     k = canonical_axis(axis, first.ndim)
     for i, a in enumerate(avals):
@@ -201,7 +205,7 @@ def _joined(avals: Sequence[Aval], axis: int) -> Aval:
 
 
 def _concatenate(arrays: Any, *, axis: int = 0) -> Any:
-    out = np.concatenate(arrays, axis)
+    out = np.concatenate(arrays, canonical_axis(axis, arrays[0].ndim))
     return out.astype(settle(out.dtype, [a.dtype for a in arrays]), copy=False)
 
 
@@ -225,26 +229,27 @@ concatenate = op(
 )  # fmt: skip
 
 
-def _bounds(sizes: Any, total: int) -> list[int]:
-    if sum(sizes) != total or any(n < 0 for n in sizes):
-        raise ValueError(f"split: sizes {tuple(sizes)} must sum to the axis' size {total}")
-    return [int(n) for n in np.cumsum(sizes)[:-1]]
+def _part_sizes(sizes: Any, total: int) -> tuple[int, ...]:
+    parts = integers(sizes, "sizes")
+    if not parts or sum(parts) != total or any(n < 0 for n in parts):
+        raise ValueError(f"split: sizes {parts} must sum to the axis' size {total}")
+    return parts
 
 
 def _split(x: Any, *, sizes: Any, axis: int = 0) -> Any:
-    return tuple(np.split(x, _bounds(sizes, x.shape[axis]), axis))
+    k = canonical_axis(axis, x.ndim)
+    return tuple(np.split(x, np.cumsum(_part_sizes(sizes, x.shape[k]))[:-1], k))
 
 
 def _split_infer(x: Aval, *, sizes: Any, axis: int) -> tuple[Aval, ...]:
     k = canonical_axis(axis, x.ndim)
-    _bounds(sizes, x.shape[k])
-    return tuple(Aval((*x.shape[:k], n, *x.shape[k + 1 :]), x.dtype) for n in sizes)
+    return tuple(Aval((*x.shape[:k], n, *x.shape[k + 1 :]), x.dtype) for n in _part_sizes(sizes, x.shape[k]))
 
 
 def _split_x(want: Any, g_parts: Any, x_aval: Aval, sizes: Any, axis: int) -> Any:
     k = canonical_axis(axis, x_aval.ndim)
     full = []
-    for g, n in zip(g_parts, sizes, strict=True):
+    for g, n in zip(g_parts, integers(sizes, "sizes"), strict=True):
         missing = type(g) is float
         full.append(np.zeros((*x_aval.shape[:k], n, *x_aval.shape[k + 1 :]), x_aval.dtype) if missing else g)
     return (concatenate(full, axis=k),)
@@ -275,13 +280,26 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
     return concatenate.public([expand_dims.public(a, axis=axis) for a in arrays], axis=axis)  # type: ignore[no-any-return]
 
 
+def _border(shape: tuple[int, ...], dtype: np.dtype[Any], widths: Any, value: Any) -> None:
+    """Refuse what NumPy would spread over the axes, or cast into other numbers."""
+    pairs = widths if isinstance(widths, (tuple, list)) else (widths,)
+    sizes = [integers(w, "a width of the border") for w in pairs]
+    if len(sizes) != len(shape) or any(len(w) != 2 or min(w) < 0 for w in sizes):
+        raise ValueError(f"pad: widths must be one (before, after) pair an axis of {shape}, got {widths}")
+    number(value, "the value of the border")
+    if dtype.kind == "b" and value not in (0, 1):
+        raise TypeError(f"the value of the border: {value!r} cannot be stored as bool without loss")
+    if dtype.kind in "iu":  # 0.0 will do, 0.5 not
+        weak_cast(int(value) if value == value // 1 else value, dtype, "the value of the border")
+
+
 def _pad(x: Any, *, widths: Any, value: float = 0.0) -> Any:
-    return np.pad(x, widths, constant_values=value)
+    _border(x.shape, x.dtype, widths, value)
+    return np.pad(x, widths, constant_values=value) if x.ndim else x.copy()
 
 
 def _pad_infer(x: Aval, *, widths: Any, value: float) -> Aval:
-    if len(widths) != x.ndim or any(len(w) != 2 or w[0] < 0 or w[1] < 0 for w in widths):
-        raise ValueError(f"pad: widths must be one (before, after) pair an axis of {x.shape}, got {widths}")
+    _border(x.shape, x.dtype, widths, value)
     return Aval(tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype)
 
 

@@ -23,6 +23,18 @@ def _infer(x: Aval, *, axis: int) -> Aval:
     return Aval(x.shape, float_dtype(x.dtype))
 
 
+def _softmax(x: Any, *, axis: int = -1) -> Any:
+    if type(axis) is not int or not x.size:  # what the kernel takes for an axis, or does not look at
+        axis = canonical_axis(axis, x.ndim)
+    return kernels.softmax_forward(as_float(x), axis)
+
+
+def _log_softmax(x: Any, *, axis: int = -1) -> Any:
+    if type(axis) is not int or not x.size:
+        axis = canonical_axis(axis, x.ndim)
+    return kernels.log_softmax_forward(as_float(x), axis)
+
+
 def _widened(x: Any) -> tuple[Any, Any]:
     """x, at least in float32, and the dtype of the result."""
     kind = float_dtype(x.dtype)
@@ -84,7 +96,7 @@ EXAMPLES: tuple[Any, ...] = (
 softmax = fused_op(
     "softmax(x, *, axis=-1)",
     reference=softmax_reference,
-    forward=lambda x, *, axis=-1: kernels.softmax_forward(as_float(x), axis),
+    forward=_softmax,
     backward=lambda want, g, x, y, *, axis=-1: (kernels.softmax_backward(g, y, axis),),
     infer_rule=_infer,
     method="softmax",
@@ -99,7 +111,7 @@ softmax = fused_op(
 log_softmax = fused_op(
     "log_softmax(x, *, axis=-1)",
     reference=log_softmax_reference,
-    forward=lambda x, *, axis=-1: kernels.log_softmax_forward(as_float(x), axis),
+    forward=_log_softmax,
     backward=lambda want, g, x, y, *, axis=-1: (kernels.log_softmax_backward(g, y, axis),),
     infer_rule=_infer,
     method="log_softmax",

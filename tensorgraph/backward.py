@@ -1,23 +1,20 @@
-"""The backward pass: reachable nodes by descending creation number, a table of cotangents, no recursion.
-
-Rules run on plain arrays where nobody will differentiate the result (the fast pass), and on Tensors, recorded, where
-somebody may.
-"""
+"""The backward pass: reachable nodes by descending creation number, a table of cotangents, no recursion."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.cells import release
 from tensorgraph.op import CATALOGUE
+from tensorgraph.pull import Table, deposit, pull_recorded
 from tensorgraph.tape import Leaf, Node, Projection, any_hooks, describe_node
-from tensorgraph.tensor import Tensor, as_array, new, require_float, wrap
+from tensorgraph.tensor import Tensor, as_array, require_float, wrap
 from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["backward", "gradients"]
@@ -25,178 +22,6 @@ __all__ = ["backward", "gradients"]
 ndarray = np.ndarray
 _number = attrgetter("number")
 _grad_lock = threading.Lock()
-
-
-class Table(dict[Any, Any]):
-    """Cotangents waiting at their nodes, and which of those arrays this pass made itself."""
-
-    __slots__ = ("owned",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.owned: set[Any] = set()
-
-
-def accumulate(table: Table, parent: Any, c: Any) -> None:
-    """Add a further contribution; in place only into a sum that this pass made itself."""
-    old = table[parent]
-    if parent in table.owned:
-        np.add(old, c, old)
-    else:
-        table[parent] = np.asarray(old + c)
-        table.owned.add(parent)
-
-
-def fit(c: Any, parent: Any) -> Any:
-    """A contribution in its parent's shape and dtype: unbroadcasting happens here and nowhere else."""
-    if type(c) is not ndarray:
-        c = np.asarray(c)
-    shape = parent.shape
-    if c.shape != shape:
-        extra = c.ndim - len(shape)
-        if extra > 0:
-            c = np.add.reduce(c, axis=tuple(range(extra)))
-        axes = tuple(i for i, n in enumerate(shape) if n == 1 and c.shape[i] != 1) if c.ndim == len(shape) else ()
-        if axes:
-            c = np.add.reduce(c, axis=axes, keepdims=True)
-        if np.shape(c) != shape:
-            c = np.broadcast_to(c, shape)
-        c = np.asarray(c)
-    if c.dtype != parent.dtype:
-        c = c.astype(parent.dtype)
-    return c
-
-
-def fit_tensor(c: Any, parent: Any) -> Tensor:
-    """As `fit`, recorded."""
-    if not isinstance(c, Tensor):
-        c = wrap(as_array(c, parent.dtype))
-    shape = parent.shape
-    if c.shape != shape:
-        extra = c.ndim - len(shape)
-        if extra > 0:
-            c = CATALOGUE["sum"](c, axis=tuple(range(extra)))
-        axes = tuple(i for i, n in enumerate(shape) if n == 1 and c.shape[i] != 1) if c.ndim == len(shape) else ()
-        if axes:
-            c = CATALOGUE["sum"](c, axis=axes, keepdims=True)
-        if c.shape != shape:
-            c = CATALOGUE["broadcast_to"](c, shape=shape)
-    if c.dtype != parent.dtype:
-        c = CATALOGUE["astype"](c, dtype=parent.dtype.name)
-    return c  # type: ignore[no-any-return]
-
-
-def freed(node: Any) -> NoReturn:
-    """Raise for a second backward through the same node."""
-    raise RuntimeError(
-        f"backward through {describe_node(node)} a second time: what it had saved was freed by the first pass. "
-        "Pass retain_graph=True to the first backward, or compute the forward again"
-    )
-
-
-def pull_joint(node: Any, g: Any, table: Table, needed: Any) -> None:
-    """The gradient on arrays of an op with a joint rule, list inputs or several outputs."""
-    _pull(node, g, table, needed, recorded=False)
-
-
-def pull_recorded(node: Any, g: Any, table: Table, needed: Any) -> None:
-    """The gradient of any op, recorded."""
-    _pull(node, g, table, needed, recorded=True)
-
-
-def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
-    op = node.op
-    if node.saved is None:
-        freed(node)
-    saved = dict(zip(op.calls["saves"], node.saved, strict=True))
-    parents = dict(zip(op.inputs, node.parents, strict=True))
-
-    def value(name: str) -> Any:
-        if name in saved:
-            item = saved[name]
-            return _proxy(node, op, name, item, parents) if recorded else item
-        if name == "want":
-            return tuple(_wants(p, needed) for p in node.parents)
-        if name == "g":
-            return g
-        if name.startswith("g_"):
-            return g if op.signature.variadic else g[op.outputs.index(name[2:])]
-        return node.attrs[name]
-
-    if op.joint is not None:
-        if op.joint.params == ("want", "*"):
-            args = tuple(value(name) for name in op.inputs)
-            several = g if isinstance(g, list) else [g]
-            contributions = op.joint.function(value("want"), args, several, node.attrs)
-        else:
-            contributions = op.joint.function(**{name: value(name) for name in op.joint.params})
-        if not isinstance(contributions, (tuple, list)):
-            contributions = (contributions,)
-        pairs = list(zip(node.parents, contributions, strict=True))
-    else:
-        pairs = []
-        for name, parent in parents.items():
-            rule = op.rules[name]
-            if rule is not None and _wants(parent, needed):
-                own = f"{name}_aval"
-                given = {p: parent if p == own and p not in saved else value(p) for p in rule.params}
-                pairs.append((parent, rule.function(**given)))
-    for parent, contribution in pairs:
-        if isinstance(parent, tuple):
-            for q, c in zip(parent, contribution, strict=True):
-                if c is not None and _wants(q, needed):
-                    _deposit(table, q, c, recorded)
-        elif contribution is not None and _wants(parent, needed):
-            _deposit(table, parent, contribution, recorded)
-
-
-# functions of their own rather than closures that name themselves: such a closure is a cycle, which keeps what it sees
-
-
-def _wants(p: Any, needed: Any) -> bool:
-    if isinstance(p, tuple):
-        return any(_wants(q, needed) for q in p)
-    return p is not None and (needed is None or p in needed)
-
-
-def _deposit(table: Table, parent: Any, c: Any, recorded: bool) -> None:
-    if recorded:
-        c = fit_tensor(c, parent)
-        table[parent] = CATALOGUE["add"](table[parent], c) if parent in table else c
-        return
-    if isinstance(c, Tensor):
-        c = c._value
-    c = fit(c, parent)
-    if parent in table:
-        accumulate(table, parent, c)
-    else:
-        table[parent] = c
-
-
-def _proxy(node: Any, op: Any, name: str, item: Any, parents: Any) -> Any:
-    """A saved value as a Tensor in its old place in the graph."""
-    if isinstance(item, list):
-        if name not in parents:  # avals
-            return item
-        nodes = parents[name] or (None,) * len(item)
-        return [_place(i, p) for i, p in zip(item, nodes, strict=True)]
-    if type(item) is not ndarray:
-        return item
-    if name in parents:
-        return _place(item, parents[name])
-    if name in op.outputs and item.dtype.kind == "f":
-        # a fresh projection of a several-output op: a kept one would make a cycle
-        return _place(item, node if op.single else Projection(node, op.outputs.index(name)))
-    return wrap(item)
-
-
-def _place(item: Any, node: Any) -> Any:
-    if type(item) is not ndarray:
-        return item
-    t = new(Tensor)
-    t._value = item
-    t._node = node
-    return t
 
 
 def reachable(roots: list[Any], ends: Any = ()) -> list[Any]:
@@ -254,6 +79,9 @@ def run(
     ``create_graph=None`` records exactly where something besides the targets wants a gradient. Without `through`, the
     pass ends at a target: what one target owes to another is left to whoever goes on from there.
     """
+    mode = modes.current()
+    if targets is None and not (create_graph or mode.debug_nans or any_hooks()):
+        return _run_plain(roots, retain, mode)
     ends = () if through or targets is None else targets
     order = reachable([node for node, _ in roots], ends)
     needed = None if targets is None else leading_to(order, targets)
@@ -261,14 +89,11 @@ def run(
         assert targets is not None
         given = any(isinstance(g, Tensor) and g._node is not None for _, g in roots)
         outside = any(type(node) is Leaf and node.live and node not in targets for node in order)
-        create_graph = modes.current().grad and (given or outside)
+        create_graph = mode.grad and (given or outside)
     retain = retain or create_graph  # a recorded pass leads back through the same nodes
     table = Table()
     result: dict[Any, Any] = {}
-    debug = modes.current().debug_nans
-    if not (create_graph or debug or any_hooks()) and needed is None:
-        _run_plain(roots, order, table, result, retain)
-        return result
+    debug = mode.debug_nans
     with modes.use(grad=True) if create_graph else modes.use(grad=False):
         for node, g in roots:
             if needed is not None and node not in needed:
@@ -277,7 +102,7 @@ def run(
                 g = g if isinstance(g, Tensor) else wrap(g)
             elif isinstance(g, Tensor):
                 g = g._value
-            _deposit(table, node, g, create_graph)
+            deposit(table, node, g, create_graph)
         pop = table.pop
         hooked = any_hooks()
         for node in order:
@@ -311,14 +136,24 @@ def run(
 NO_GRAD = modes.Mode(grad=False)
 
 
-def _run_plain(
-    roots: list[tuple[Any, Any]], order: list[Any], table: Table, result: dict[Any, Any], retain: bool
-) -> None:
+def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> dict[Any, Any]:
     """The usual pass, to every leaf on plain arrays, with nothing to look out for: the loop that must be fast."""
-    token = modes.MODE.set(NO_GRAD)
+    table = Table()
+    if len(roots) == 1:
+        node, g = roots[0]
+        if type(node) is Node and node.op.backward is not None and all(map(_ends, node.parents)):
+            # one fused op and nothing behind it
+            node.op.pull(node, g._value if isinstance(g, Tensor) else g, table, None)
+            if not retain:
+                node.saved = None
+            return table
+    order = reachable([node for node, _ in roots])
+    result: dict[Any, Any] = {}
+    usual = mode.implementation == "fused" and mode.cells is None and not mode.scope
+    token = modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
     try:
         for node, g in roots:
-            _deposit(table, node, g, False)
+            deposit(table, node, g, False)
         pop = table.pop
         for node in order:
             g = pop(node, None)
@@ -335,6 +170,11 @@ def _run_plain(
                 _unproject(node, g, table, False)
     finally:
         modes.MODE.reset(token)
+    return result
+
+
+def _ends(parent: Any) -> bool:
+    return parent is None or type(parent) is Leaf
 
 
 def _unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
@@ -391,6 +231,10 @@ def cotangent(y: Tensor, g: Any, what: str) -> Any:
                 "or pass the cotangent"
             )
         return np.ones(y.shape, y.dtype)
+    if type(g) is Tensor and g._value.__class__ is ndarray:
+        own, value = y._value, g._value
+        if own.__class__ is ndarray and value.shape == own.shape and value.dtype is own.dtype:
+            return g
     if not isinstance(g, Tensor):
         g = wrap(as_array(g, y.dtype))
     if g.shape != y.shape:
@@ -398,7 +242,7 @@ def cotangent(y: Tensor, g: Any, what: str) -> Any:
     return g if g.dtype == y.dtype else CATALOGUE["astype"](g, dtype=y.dtype.name)
 
 
-def backward(t: Tensor, grad_output: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+def backward(t: Tensor, grad_output: Any, retain_graph: bool, create_graph: bool) -> None:
     """See `Tensor.backward`."""
     trace = modes.current().trace
     if trace is not None:
@@ -429,6 +273,9 @@ def backward(t: Tensor, grad_output: Any = None, *, retain_graph: bool = False, 
                 leaf.grad = release(holder)
             else:
                 leaf.grad = wrap(np.asarray(leaf.grad._value + holder._value))
+
+
+Tensor._backward = backward
 
 
 def gradients(

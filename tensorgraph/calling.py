@@ -90,7 +90,7 @@ def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
         array = as_array(value)
     except TypeError as error:
         raise TypeError(f"{what()}: {error}") from None
-    if isinstance(value, (list, tuple)) or isinstance(value, np.generic):
+    if isinstance(value, (list, tuple, np.generic)):
         return wrap(array)  # made here
     if copy:
         return wrap(array.copy())

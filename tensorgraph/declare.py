@@ -103,6 +103,10 @@ def op(
         missing = [i for i in sig.inputs if i not in vjp]
         if missing:
             raise ValueError(f"{sig.name}: input {missing[0]!r} needs a derivative rule, or None: not differentiable")
+        strange = [i for i in vjp if i not in sig.inputs]
+        if strange:
+            inputs = ", ".join(sig.inputs) or "none"
+            raise ValueError(f"{sig.name}: there is a derivative rule for {strange[0]!r}, but its inputs are {inputs}")
         rules = {i: None if vjp[i] is None else rule(vjp[i], i) for i in sig.inputs}  # type: ignore[arg-type]
     else:
         rules = dict.fromkeys(sig.inputs)

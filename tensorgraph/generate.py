@@ -18,8 +18,9 @@ from tensorgraph.aval import Aval
 from tensorgraph.calling import F32, F64, bind, call, composed, float_result, short_error
 from tensorgraph.cells import Parameter
 from tensorgraph.op import REQUIRED, Op, elementwise, rule_names
+from tensorgraph.pull import accumulate, fit, freed, pull_joint
 from tensorgraph.tape import INTERNAL, Node, Projection, getframe, next_number
-from tensorgraph.tensor import Tensor, new
+from tensorgraph.tensor import Tensor, blank
 
 __all__ = ["attach", "make_apply", "make_public", "make_pull"]
 
@@ -39,6 +40,8 @@ def make_apply(declared: Op) -> Callable[..., Any]:
 
     def apply(*args: Any, **kwargs: Any) -> Any:
         for a in args:
+            if type(a) is ndarray:
+                continue
             if isinstance(a, Tensor) or (isinstance(a, (list, tuple)) and any(isinstance(b, Tensor) for b in a)):
                 return public(*args, **kwargs)
         if len(args) > n:
@@ -67,10 +70,10 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     names = sig.inputs
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
-        "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray, "_new": new,
-        "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe, "_internal": INTERNAL,
-        "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error, "_literal": LITERAL, "_none": {},
-        "_last": [None], "_aval": _aval_or_scalar, "__package__": "tensorgraph",
+        "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
+        "_blank": blank, "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe,
+        "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
+        "_literal": LITERAL, "_none": {}, "_last": [None], "_aval": _aval_or_scalar, "__package__": "tensorgraph",
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
     required = [a for a, default in sig.attrs.items() if default is REQUIRED]
@@ -99,7 +102,8 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     body += ["try:"]
     if declared.check is not None:
         body += [f"    _check({values}{passed})"]
-    body += [f"    _out = _forward({values}{passed})", f"except Exception as _e: _error(_op, {inputs}, {{{attrs}}}, _e)"]
+    body += [f"    _out = _forward({values}{passed})"]
+    body += [f"except Exception as _e: _error(_op, {inputs}, {{{attrs}}}, _e)"]
     body += _outputs(declared, values, attrs)
     if declared.differentiable:
         body += _record(declared, attrs)
@@ -115,7 +119,8 @@ def _unwrap(declared: Op, fallback: str) -> list[str]:
     names = declared.inputs
     body = []
     for i, n in enumerate(names):
-        body += [f"_t = type({n})", "if _t is _Tensor or _t is _Parameter:", f"    _v{i} = {n}._value; _p{i} = {n}._node"]
+        body += [f"_t = type({n})", "if _t is _Tensor or _t is _Parameter:"]
+        body += [f"    _v{i} = {n}._value; _p{i} = {n}._node"]
         if declared.kind is elementwise and len(names) > 1:  # a weak scalar beside a tensor
             if i > 0:
                 body += ["elif (_t is float or _t is int) and type(_v0) is _ndarray:", f"    _v{i} = {n}; _p{i} = None"]
@@ -149,7 +154,7 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
             f"    _o0 = _float_result(_op, _o0, [{values}], {{{attrs}}}); _d = _o0.dtype",
         ]
     for j, o in enumerate(outs):
-        body += [f"_t{j} = _new(_Tensor)", f"_t{j}._value = {o}"]
+        body += [f"_t{j} = _blank()", f"_t{j}._value = {o}"]
         if not declared.differentiable:
             body += [f"_t{j}._node = None"]
     return body
@@ -196,8 +201,13 @@ def _record(declared: Op, attrs: str) -> list[str]:
         "    _n.lasti = _f.f_lasti if _c is not None else -1",
     ]
     if declared.single:
-        same = pointwise and len(names) == 1  # the output has its input's shape
-        body += ["    _n.shape = _p0.shape" if same else "    _n.shape = _o0.shape"]
+        # an array makes a new tuple whenever it is asked for its shape: a parent's is taken where that is the same
+        shape = "_o0.shape"
+        if pointwise and len(names) == 1:
+            shape = "_p0.shape"
+        elif pointwise and len(names) == 2 and len(live) == 2:
+            shape = "_p0.shape if _p0 is not None and _p1 is not None and _p0.shape is _p1.shape else _o0.shape"
+        body += [f"    _n.shape = {shape}"]
         body += ["    _n.dtype = _d" if pointwise and declared.dtype != "bool" else "    _n.dtype = _o0.dtype"]
         body += ["    _t0._node = _n", "else: _t0._node = None"]
         return body
@@ -272,8 +282,6 @@ def dress(function: Any, declared: Op) -> Callable[..., Any]:
 
 def make_pull(declared: Op) -> Callable[..., None]:
     """Generate the gradient of one node on plain arrays: one call a wanted input, into the table."""
-    from tensorgraph.backward import accumulate, fit, freed, pull_joint
-
     if declared.backward is not None:
         return _make_fused_pull(declared)
     if declared.joint is not None or declared.signature.lists or not declared.single:
@@ -323,8 +331,6 @@ _DEPOSIT = (
 
 def _make_fused_pull(declared: Op) -> Callable[..., None]:
     """Generate the gradient of a fused op on plain arrays: one call of its backward kernel."""
-    from tensorgraph.backward import accumulate, fit, freed
-
     sig = declared.signature
     inputs = range(len(sig.inputs))
     place = {name: f"s[{k}]" for k, name in enumerate(declared.calls["saves"])}

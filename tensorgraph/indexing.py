@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tensorgraph.op import CATALOGUE
 from tensorgraph.tensor import Tensor, as_array, ndarray, weak_cast, wrap
 
@@ -53,7 +55,7 @@ class Place:
         selected = CATALOGUE["getitem"].public(self.tensor, self.indices, key=self.key)
         value = CATALOGUE["broadcast_to"].public(_as(value, self.tensor), shape=selected.shape)
         added = CATALOGUE["scatter_add"].public(value, self.indices, key=self.key, shape=self.tensor.shape)
-        return self.tensor + added
+        return self.tensor + added  # type: ignore[no-any-return]
 
     def multiply(self, value: Any) -> Tensor:
         """A copy multiplied by `value` there."""
@@ -63,7 +65,14 @@ class Place:
 
 def _as(value: Any, like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
-        return value if value.dtype == like.dtype else CATALOGUE["astype"].public(value, dtype=like.dtype.name)
+        if value.dtype == like.dtype:
+            return value
+        if not np.can_cast(value.dtype, like.dtype, "same_kind"):
+            raise TypeError(
+                f"x.at[...]: values of {value.dtype} cannot be stored in a tensor of {like.dtype} without loss; convert "
+                f"the values with .astype('{like.dtype}'), or x"
+            )
+        return CATALOGUE["astype"].public(value, dtype=like.dtype.name)  # type: ignore[no-any-return]
     if isinstance(value, ndarray):
         return _as(wrap(as_array(value)), like)
     return wrap(weak_cast(value, like.dtype, "x.at[...]"))

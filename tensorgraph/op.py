@@ -248,6 +248,14 @@ def promote(*values: Any) -> np.dtype[Any]:
     return settle(np.result_type(*dtypes, *scalars), dtypes)
 
 
+def require_fit(dtype: np.dtype[Any], values: tuple[Any, ...]) -> None:
+    """Refuse a weak integer outside the integer dtype it is to take: ufuncs do too, but only once there are numbers."""
+    if dtype.kind in "iu":
+        for v in values:
+            if type(v) is int and not np.iinfo(dtype).min <= v <= np.iinfo(dtype).max:
+                raise ValueError(f"the number {v} does not fit {dtype}, the dtype of what it meets; convert that first")
+
+
 def settle(dtype: np.dtype[Any], given: list[np.dtype[Any]]) -> np.dtype[Any]:
     """NumPy's promotion with one difference: float64 comes only from float64.
 
@@ -271,12 +279,13 @@ def _elementwise_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any])
     else:
         dtype = promote(*avals)
         if op.dtype == "float":
-            dtype = float_dtype(dtype)
-        elif isinstance(op.forward, np.ufunc):
+            return Aval(shape, float_dtype(dtype))
+        if isinstance(op.forward, np.ufunc):
             types = tuple(weak(a) for a in avals)
             if any(isinstance(t, np.dtype) for t in types):
                 dtype = op.forward.resolve_dtypes((*types, *[None] * op.forward.nout))[-1]
                 dtype = settle(dtype, [a.dtype for a in avals if isinstance(a, Aval)])
+        require_fit(dtype, avals)
     return Aval(shape, dtype)
 
 

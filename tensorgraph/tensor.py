@@ -5,7 +5,7 @@ Operators and methods that compute (``+``, ``.sum()``, ``[...]``) are attached b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,7 +30,16 @@ class TraceError(TypeError):
     """A traced value, which has a shape and a dtype but no numbers, was asked for its numbers."""
 
 
-class Tensor(Methods):
+class Made(type):
+    """The class of `Tensor`, which is made by functions. `blank` goes round this, which no ``__init__`` could."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Tensor:
+            raise TypeError("Tensor is not constructed directly; use tensorgraph.tensor(data)")
+        return type.__call__(cls, *args, **kwargs)
+
+
+class Tensor(Methods, metaclass=Made):
     """An immutable n-dimensional array that records what is computed with it.
 
     Made by `tensorgraph.tensor` and by operations. While a function is traced it holds a variable of the graph
@@ -50,9 +59,7 @@ class Tensor(Methods):
 
     _value: Any  # ndarray, or graph.Var while tracing
     _node: Any
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise TypeError("Tensor is not constructed directly; use tensorgraph.tensor(data)")
+    _backward: ClassVar[Any]  # the work of `backward`; tensorgraph.backward, a room further up, puts it here
 
     # what is known of it -------------------------------------------------------------------------------------------
 
@@ -148,9 +155,7 @@ class Tensor(Methods):
         >>> float(w.grad)
         6.0
         """
-        from tensorgraph.backward import backward
-
-        backward(self, grad_output, retain_graph=retain_graph, create_graph=create_graph)
+        self._backward(grad_output, retain_graph, create_graph)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this intermediate tensor too; read it with `tensorgraph.gradients` where possible."""
@@ -325,6 +330,10 @@ class Tensor(Methods):
         return {"text/plain": repr(self)}
 
 
+# a Tensor with nothing in it: the cheapest way to an object, for the calls that make one each
+blank = type.__call__.__get__(Tensor)
+
+
 def short(dtype: np.dtype[Any]) -> str:
     from tensorgraph.aval import short_dtype
 
@@ -343,7 +352,7 @@ def concrete(t: Tensor, what: str) -> Array:
     trace = modes.current().trace
     if type(value) is ndarray and (trace is None or type(t) is Tensor):
         cells = modes.current().cells
-        return value if cells is None or type(t) is Tensor else cells.read(t)._value  # type: ignore[arg-type,no-any-return]
+        return value if cells is None or type(t) is Tensor else cells.read(t)._value  # type: ignore[arg-type]
     raise TraceError(
         f"{what} needs numbers, but this value is traced: it has only a type, {t.aval}"
         f"{describe_source(user_source())}. Use tensorgraph.where instead of a Python branch, keep the computation in "
@@ -353,7 +362,7 @@ def concrete(t: Tensor, what: str) -> Array:
 
 def wrap(value: Array) -> Tensor:
     """A tensor around an array that nobody else writes to. No copy, no checks."""
-    t = new(Tensor)
+    t: Tensor = blank()
     t._value = value
     t._node = None
     return t

@@ -70,7 +70,7 @@ def plain(function: Any) -> Any:
 
 
 def test_a_block_uses_what_is_around_it() -> None:
-    """Closed-over tensors with history, the same tensor twice, an argument that is also closed over, blocks in blocks."""
+    """Closed-over tensors with history, one tensor twice, an argument that is also closed over, blocks in blocks."""
 
     def run(around: Any) -> list[Any]:
         x, u, w = leaf([0.3, 0.7]), leaf([1.5, -0.5]), tg.Parameter(np.array([0.5, -1.0]))
@@ -113,7 +113,8 @@ def test_a_plain_array_changed_afterwards() -> None:
 def test_layers_with_state(implementation: str) -> None:
     def run(around: Any) -> Any:
         model = tg.nn.Sequential(
-            tg.nn.Linear(4, 3, seed=0), tg.nn.BatchNorm(3), tg.nn.ReLU(), tg.nn.Dropout(0.5, seed=1), tg.nn.Linear(3, 2, seed=2)
+            tg.nn.Linear(4, 3, seed=0), tg.nn.BatchNorm(3), tg.nn.ReLU(), tg.nn.Dropout(0.5, seed=1),
+            tg.nn.Linear(3, 2, seed=2),
         )
         x = tg.tensor(np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32), requires_grad=True)
         with tg.implementation(implementation):

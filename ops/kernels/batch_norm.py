@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import THREADED, blocks, helper, kernel, spread, uniform
+from tensorgraph.jit import THREADED, helper, kernel, share, uniform
 from tensorgraph.ops.kernels.rows import as_rows, from_rows, work_dtype
 
 __all__ = ["batch_norm_backward", "batch_norm_forward", "batch_norm_relu_backward", "batch_norm_relu_forward"]
@@ -32,13 +32,11 @@ Array = np.ndarray[Any, Any]
 # seconds a number, for the choice between one thread and several
 FORWARD, BACKWARD = 0.28e-9, 0.42e-9
 
-# the threads are woken twice, for the sums and for what is done with them
-TWICE = 2 * THREADED
 # rows whose sums are taken together, before these are merged: keeps the error from growing with the rows
 BLOCK = 128
 
-# what a call of a kernel does: the sums over its rows, the merging of all sums, what is done with them; or all three
-SUM, MERGE, APPLY = 1, 2, 4
+# the stages of a kernel are 1, the sums over its rows, 2, the merging of all sums, 4, what is done with them; or all
+ALL = 7
 
 
 @helper
@@ -104,9 +102,8 @@ def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
         r += 1
 
 
-@kernel(apart=True)
+@kernel(apart=True, staged=True)
 def _forward(
-    stage: int,
     x: Any,
     gamma: Any,
     beta: Any,
@@ -117,11 +114,11 @@ def _forward(
     var: Any,
     offset: Any,
     y: Any,
-    k: int,
+    stage: int,
     lo: int,
     hi: int,
 ) -> None:
-    """Rows `lo` to `hi`, the part of thread `k`; `work` holds mean and sum of squares of each block of rows."""
+    """Rows `lo` to `hi`, one stage of three; `work` holds mean and sum of squares of each block of rows."""
     channels = x.shape[1]
     if stage & 1:
         for start in range(lo, hi, BLOCK):
@@ -138,7 +135,7 @@ def _forward(
             v = one(work[1, j] / m) if np.isfinite(work[0, j]) else one(np.nan)
             o[j] = one(work[0, j])
             a[j] = one(gamma[j] / np.sqrt(np.float64(v) + eps))
-            if k == 0:
+            if lo == 0:
                 var[j] = v
                 offset[j] = work[0, j]
                 mu[j] = one(np.float64(x[0, j]) + work[0, j]) if v == v else v
@@ -159,9 +156,8 @@ def _forward(
                 y[r, j] = _value((x[r, j] - x[0, j]) - o[j], a[j], beta[j], low)
 
 
-@kernel(apart=True)
+@kernel(apart=True, staged=True)
 def _backward(
-    stage: int,
     g: Any,
     g_mu: Any,
     g_var: Any,
@@ -177,11 +173,11 @@ def _backward(
     dx: Any,
     dgamma: Any,
     dbeta: Any,
-    k: int,
+    stage: int,
     lo: int,
     hi: int,
 ) -> None:
-    """Rows `lo` to `hi`, the part of thread `k`; `work` holds the sums of g and of g h of each block of rows."""
+    """Rows `lo` to `hi`, one stage of three; `work` holds the sums of g and of g h of each block of rows."""
     channels = x.shape[1]
     one = x.dtype.type
     zero = one(0)
@@ -235,7 +231,7 @@ def _backward(
             bend = gamma[j] * inverse * inverse * inverse * product
             slope[j] = one((2.0 * g_var[j] - bend) / m)
             level[j] = one(g_mu[j] / m)
-            if k == 0:
+            if lo == 0:
                 dbeta[j] = one(total)
                 dgamma[j] = one(product * inverse)
         r = hi
@@ -309,19 +305,13 @@ def _run_forward(
     n = len(rows)
     mu, var, offset = np.empty(channels, dtype), np.empty(channels, dtype), np.empty(channels)
     y = np.empty(rows.shape, dtype)
-    parts = blocks(n, rows.size * FORWARD, TWICE, BLOCK)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
-    run = _forward.call
-    if len(parts) == 1:
-        run(SUM | MERGE | APPLY, rows, gamma, beta, eps, floor, work, mu, var, offset, y, 0, 0, n)
+    args = (rows, gamma, beta, eps, floor, work, mu, var, offset, y)
+    cost = rows.size * FORWARD
+    if cost < THREADED:
+        _forward.call(*args, ALL, 0, n)
     else:
-        for stage, ranges in ((SUM, parts), (MERGE, parts[:1]), (APPLY, parts)):
-            spread(
-                lambda k, lo, hi, stage=stage: run(  # type: ignore[misc]
-                    stage, rows, gamma, beta, eps, floor, work, mu, var, offset, y, k, lo, hi
-                ),
-                ranges,
-            )
+        share(_forward, args, n, cost, BLOCK)
     return from_rows(y, x.shape, axis, x.dtype), mu, var, rows[0].copy(), offset
 
 
@@ -405,21 +395,13 @@ def _run_backward(
     shift, offset, var = uniform(shift, dtype), uniform(offset, offset.dtype), uniform(var, dtype)
     dx = np.empty(rows.shape, dtype)
     dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
-    parts = blocks(n, rows.size * BACKWARD, TWICE, BLOCK)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
-    run = _backward.call
-    if len(parts) == 1:
-        stage = SUM | MERGE | APPLY
-        run(stage, g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, plain, work, dx, dgamma, dbeta, 0, 0, n)
+    args = (g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, plain, work, dx, dgamma, dbeta)
+    cost = rows.size * BACKWARD
+    if cost < THREADED:
+        _backward.call(*args, ALL, 0, n)
     else:
-        for stage, ranges in ((SUM, parts), (MERGE, parts[:1]), (APPLY, parts)):
-            spread(
-                lambda k, lo, hi, stage=stage: run(  # type: ignore[misc]
-                    stage, g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, plain, work, dx, dgamma, dbeta,
-                    k, lo, hi,
-                ),
-                ranges,
-            )  # fmt: skip
+        share(_backward, args, n, cost, BLOCK)
     if dgamma.dtype != gamma.dtype:
         dgamma = dgamma.astype(gamma.dtype)
     return from_rows(dx, x.shape, axis, x.dtype), dgamma, dbeta if dbeta.dtype == last else dbeta.astype(last)

@@ -29,8 +29,14 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import blocks, spread
-from tensorgraph.ops.kernels.cross_entropy_rows import backward_dense, backward_index, forward_dense, forward_index
+from tensorgraph.jit import THREADED, block_rows, share
+from tensorgraph.ops.kernels.cross_entropy_rows import (
+    backward_dense,
+    backward_index,
+    forward_dense,
+    forward_index,
+    forward_index_part,
+)
 from tensorgraph.ops.kernels.rows import as_rows, from_rows, work_dtype
 
 __all__ = ["cross_entropy_backward", "cross_entropy_check", "cross_entropy_forward"]
@@ -183,31 +189,24 @@ def cross_entropy_forward(
         w = _weights(weight, dtype)
         ignores = ignore_index is not None
         ignored = _ignored(ignore_index)
-        parts = blocks(rows, x.size * FORWARD)
-        if soft or label_smoothing:
-            q, step, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
-            keep = 1.0 - label_smoothing
-            dense = forward_dense.call
-            spread(
-                lambda k, lo, hi: results.append(
-                    (k, *dense(x, q, step, slope, base, index, w, ignores, ignored, keep, lse, losses, lo, hi))
-                ),
-                parts,
-            )
+        cost = x.size * FORWARD
+        if cost < THREADED and not soft and not label_smoothing:
+            results = [forward_index.call(x, _indices(target), w, ignores, ignored, lse, losses, 0, rows)]
         else:
-            index = _indices(target)
-            run = forward_index.call
-            if len(parts) == 1:
-                results.append((0, *run(x, index, w, ignores, ignored, lse, losses, 0, rows)))
+            step = block_rows(rows, cost)
+            sums = np.empty((-(-rows // step), 3))
+            if soft or label_smoothing:
+                q, each, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
+                keep = 1.0 - label_smoothing
+                args = (x, q, each, slope, base, index, w, ignores, ignored, keep, lse, losses, sums, step)
+                share(forward_dense, args, rows, cost)
             else:
-                spread(
-                    lambda k, lo, hi: results.append((k, *run(x, index, w, ignores, ignored, lse, losses, lo, hi))),
-                    parts,
-                )
-        if any(wrong for *_, wrong in results):
+                args = (x, _indices(target), w, ignores, ignored, lse, losses, sums, step)
+                share(forward_index_part, args, rows, cost)
+            results = sums.tolist()
+        if any(wrong for _, _, wrong in results):
             cross_entropy_check(target, classes, ignore_index)
-    results.sort()  # the blocks end in any order; the sum is the same in every run
-    summed = sum(s for _, s, _, _ in results)
+    summed = sum(s for s, _, _ in results)
     if reduction == "none":
         return losses.reshape(shape), lse, np.array(1.0)
     if reduction == "sum":
@@ -219,7 +218,7 @@ def cross_entropy_forward(
         if weight is not None and reduction == "mean":
             divisor = float(_soft_mass(target, weight, axis, dtype).sum())
     elif weight is not None and reduction == "mean":
-        divisor = sum(d for _, _, d, _ in results)
+        divisor = sum(d for _, d, _ in results)
     else:
         divisor = float(rows)
         if ignore_index is not None:
@@ -293,24 +292,18 @@ def cross_entropy_backward(
     dlogits = dtarget = dweight = None
     if want_logits:
         dx = np.empty(x.shape, dtype)
-        parts = blocks(rows, x.size * BACKWARD)
+        cost = x.size * BACKWARD
         if soft or label_smoothing:
-            q, step, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
+            q, each, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
             keep = 1.0 - label_smoothing
-            dense = backward_dense.call
-            spread(
-                lambda k, lo, hi: dense(
-                    x, q, step, slope, base, index, w, ignores, ignored, keep, lse, cotangent, scale, dx, lo, hi
-                ),
-                parts,
-            )
+            args = (x, q, each, slope, base, index, w, ignores, ignored, keep, lse, cotangent, scale, dx)
+            share(backward_dense, args, rows, cost)
         else:
             index = _indices(target)
-            run = backward_index.call
-            if len(parts) == 1:
-                run(x, index, w, ignores, ignored, lse, cotangent, scale, dx, 0, rows)
+            if cost < THREADED:
+                backward_index.call(x, index, w, ignores, ignored, lse, cotangent, scale, dx, 0, rows)
             else:
-                spread(lambda k, lo, hi: run(x, index, w, ignores, ignored, lse, cotangent, scale, dx, lo, hi), parts)
+                share(backward_index, (x, index, w, ignores, ignored, lse, cotangent, scale, dx), rows, cost)
         dlogits = from_rows(dx, logits.shape, axis, logits.dtype)
     if want_target or want_weight:
         dtarget, dweight = _backward_rest(

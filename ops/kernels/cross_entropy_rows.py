@@ -11,7 +11,7 @@ from tensorgraph.ops.kernels.rows import CHUNK, NARROW, TILE, find, total
 from tensorgraph.ops.kernels.scalar import exp_low, expm1
 from tensorgraph.ops.kernels.softmax import normalizers
 
-__all__ = ["backward_dense", "backward_index", "forward_dense", "forward_index"]
+__all__ = ["backward_dense", "backward_index", "forward_dense", "forward_index", "forward_index_part"]
 
 
 @helper
@@ -31,8 +31,8 @@ def _sum_up(losses: Any, lo: int, hi: int) -> Any:
     return s + c if c == c else s
 
 
-@kernel
-def forward_index(
+@helper(inline=False)
+def _forward_index(
     x: Any, target: Any, weight: Any, ignores: bool, ignored: int, lse: Any, losses: Any, lo: int, hi: int
 ) -> Any:
     """Losses of rows with one class each; their sum, the divisor, and how many targets are out of range."""
@@ -54,6 +54,34 @@ def forward_index(
             l = (lse[0, r] - x[r, k]) + lse[1, r]
             losses[r] = 0 if w == 0 and l == np.inf else w * l
     return _sum_up(losses, lo, hi), divisor, wrong
+
+
+@kernel
+def forward_index(
+    x: Any, target: Any, weight: Any, ignores: bool, ignored: int, lse: Any, losses: Any, lo: int, hi: int
+) -> Any:
+    """All rows at once; what it sums up is returned."""
+    return _forward_index(x, target, weight, ignores, ignored, lse, losses, lo, hi)
+
+
+@kernel
+def forward_index_part(
+    x: Any,
+    target: Any,
+    weight: Any,
+    ignores: bool,
+    ignored: int,
+    lse: Any,
+    losses: Any,
+    sums: Any,
+    step: int,
+    lo: int,
+    hi: int,
+) -> None:
+    """A block of `step` rows; what it sums up goes to the block's row of `sums`."""
+    s, divisor, wrong = _forward_index(x, target, weight, ignores, ignored, lse, losses, lo, hi)
+    k = lo // step
+    sums[k, 0], sums[k, 1], sums[k, 2] = s, divisor, wrong
 
 
 @kernel
@@ -118,11 +146,14 @@ def forward_dense(
     keep: float,
     lse: Any,
     losses: Any,
+    sums: Any,
+    block: int,
     lo: int,
     hi: int,
-) -> Any:
+) -> None:
     """Losses of rows with a coefficient ``slope_c q_rc + base_c`` for every class, and, where `target` is given,
-    ``keep`` times the weight more for one class. ``step`` is 0 where all rows share the first row of `q`."""
+    ``keep`` times the weight more for one class. ``step`` is 0 where all rows share the first row of `q`. What a block of `block` rows
+    sums up, as `forward_index` returns it, goes to its row of `sums`."""
     width = x.shape[1]
     normalizers(x, lse, lo, hi)
     scratch = np.empty(CHUNK, x.dtype)
@@ -156,7 +187,8 @@ def forward_dense(
                 part[j] = x.dtype.type(0) if (a == 0) & (l == np.inf) else a * l
             s += total(part)
         losses[r] = s
-    return _sum_up(losses, lo, hi), divisor, wrong
+    k = lo // block
+    sums[k, 0], sums[k, 1], sums[k, 2] = _sum_up(losses, lo, hi), divisor, wrong
 
 
 @kernel

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import THREADED, Kernel, blocks, kernel, spread, uniform
+from tensorgraph.jit import THREADED, Kernel, kernel, share, uniform
 
 __all__ = ["adam_", "momentum_", "rmsprop_", "sgd_"]
 
@@ -122,11 +122,10 @@ def _apply(run: Kernel, cells: tuple[Array, ...], g: Array, scalars: tuple[Any, 
         flat, grad = tuple([cell.reshape(-1) for cell in flat]), grad.reshape(-1)
     n = p.size
     cost = n * STREAM * (2 * len(cells) + 1)
-    call = run.call
     if cost < THREADED:
-        call(*flat, grad, *scalars, 0, n)
+        run.call(*flat, grad, *scalars, 0, n)
     else:
-        spread(lambda k, lo, hi: call(*flat, grad, *scalars, lo, hi), blocks(n, cost, multiple=64))
+        share(run, (*flat, grad, *scalars), n, cost, 64)
     if not direct:
         for cell, done in zip(cells, flat):
             cell[...] = done.reshape(shape)

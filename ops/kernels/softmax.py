@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import blocks, helper, kernel, spread
+from tensorgraph.jit import THREADED, Kernel, helper, kernel, share
 from tensorgraph.ops.kernels.rows import (
     CHUNK,
     NARROW,
@@ -181,12 +181,11 @@ def softmax_forward(x: Array, axis: int = -1) -> Array:
     dtype = work_dtype(x.dtype)
     rows = as_rows(x, axis, dtype)
     y = np.empty(rows.shape, dtype)
-    run = _softmax.call
-    parts = blocks(len(rows), rows.size * FORWARD)
-    if len(parts) == 1:
-        run(rows, y, 0, len(rows))
+    cost = rows.size * FORWARD
+    if cost < THREADED:
+        _softmax.call(rows, y, 0, len(rows))
     else:
-        spread(lambda k, lo, hi: run(rows, y, lo, hi), parts)
+        share(_softmax, (rows, y), len(rows), cost)
     return from_rows(y, x.shape, axis, x.dtype)
 
 
@@ -205,7 +204,7 @@ def softmax_backward(g: Array, y: Array, axis: int = -1) -> Array:
     ndarray
         ``y (g - sum_c g_c y_c)``, of `y`'s shape and dtype.
     """
-    return _backward(_softmax_vjp.call, g, y, axis)
+    return _backward(_softmax_vjp, g, y, axis)
 
 
 def log_softmax_forward(x: Array, axis: int = -1) -> Array:
@@ -229,12 +228,11 @@ def log_softmax_forward(x: Array, axis: int = -1) -> Array:
     rows = as_rows(x, axis, dtype)
     y = np.empty(rows.shape, dtype)
     lse = np.empty((2, len(rows)), dtype)
-    run = _log_softmax.call
-    parts = blocks(len(rows), rows.size * FORWARD)
-    if len(parts) == 1:
-        run(rows, y, lse, 0, len(rows))
+    cost = rows.size * FORWARD
+    if cost < THREADED:
+        _log_softmax.call(rows, y, lse, 0, len(rows))
     else:
-        spread(lambda k, lo, hi: run(rows, y, lse, lo, hi), parts)
+        share(_log_softmax, (rows, y, lse), len(rows), cost)
     return from_rows(y, x.shape, axis, x.dtype)
 
 
@@ -253,18 +251,18 @@ def log_softmax_backward(g: Array, y: Array, axis: int = -1) -> Array:
     ndarray
         ``g - e^y sum_c g_c``, of `y`'s shape and dtype.
     """
-    return _backward(_log_softmax_vjp.call, g, y, axis)
+    return _backward(_log_softmax_vjp, g, y, axis)
 
 
-def _backward(run: Any, g: Array, y: Array, axis: int) -> Array:
+def _backward(run: Kernel, g: Array, y: Array, axis: int) -> Array:
     if y.size == 0:
         return np.empty(y.shape, y.dtype)
     dtype = work_dtype(y.dtype)
     cotangent, rows = as_rows(g, axis, dtype), as_rows(y, axis, dtype)
     dx = np.empty(rows.shape, dtype)
-    parts = blocks(len(rows), rows.size * BACKWARD)
-    if len(parts) == 1:
-        run(cotangent, rows, dx, 0, len(rows))
+    cost = rows.size * BACKWARD
+    if cost < THREADED:
+        run.call(cotangent, rows, dx, 0, len(rows))
     else:
-        spread(lambda k, lo, hi: run(cotangent, rows, dx, lo, hi), parts)
+        share(run, (cotangent, rows, dx), len(rows), cost)
     return from_rows(dx, y.shape, axis, y.dtype)

@@ -68,7 +68,7 @@ def cross_validate(
 
 def main() -> None:
     """Print the mean accuracy of every change, with batch norm and without."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    from threadpoolctl import threadpool_limits
 
     data = load_digits()
     print(f"{'changed':26}  batch norm  without")

@@ -88,8 +88,8 @@ def run(
     data = load_digits()
     screen.headline(settings, len(data))
     outcomes: dict[bool, list[Outcome]] = {True: [], False: []}
-    # scikit-learn brings this; it has no types
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    # scikit-learn brings this
+    from threadpoolctl import threadpool_limits
 
     # products as small as these take longer on two threads than on one, most of all beside other work
     with screen, threadpool_limits(limits=1, user_api="blas"):

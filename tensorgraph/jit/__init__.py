@@ -2,7 +2,7 @@
 
 A kernel is written as a plain Python function over arrays. `kernel` marks it, `helper` marks a scalar or row function
 that kernels call; nothing is imported or compiled until a kernel is called for the first time. Kernels are serial
-machine code; `spread` runs one over blocks of rows on several threads.
+machine code; `share` runs one over blocks of rows on several threads.
 """
 
 from tensorgraph.jit.arrays import uniform
@@ -20,7 +20,7 @@ from tensorgraph.jit.door import (
     reason,
     variants,
 )
-from tensorgraph.jit.threads import THREADED, blocks, num_threads, set_num_threads, spread
+from tensorgraph.jit.threads import THREADED, block_rows, num_threads, set_num_threads, share
 
 __all__ = [
     "available",
@@ -38,7 +38,7 @@ __all__ = [
     "uniform",
     "num_threads",
     "set_num_threads",
-    "blocks",
-    "spread",
+    "block_rows",
+    "share",
     "THREADED",
 ]

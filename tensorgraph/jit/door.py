@@ -11,9 +11,12 @@ import hashlib
 import threading
 import types
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, overload
 
 import numpy as np
+
+from tensorgraph.jit import team
 
 # never nnan or ninf: they would let the compiler assume NaN and infinity away
 FLAGS = frozenset({"nsz", "contract", "arcp"})
@@ -126,13 +129,17 @@ class Kernel:
         Runs the kernel; compiles at first.
     python : callable
         The function as it was written.
+    staged : bool
+        Whether it has stages; see `kernel`.
     """
 
-    __slots__ = ("apart", "call", "flags", "name", "python")
+    __slots__ = ("_lead", "apart", "call", "flags", "name", "python", "staged")
 
-    def __init__(self, python: Callable[..., Any], flags: frozenset[str], apart: bool) -> None:
+    def __init__(self, python: Callable[..., Any], flags: frozenset[str], apart: bool, staged: bool) -> None:
         self.python = python
         self.apart = apart
+        self.staged = staged
+        self._lead: Callable[..., Any] | None = None
         self.name = python.__name__
         self.flags = flags
         self.call: Callable[..., Any] = self._first
@@ -174,12 +181,35 @@ class Kernel:
                     self.call = _compile(numba, self.python, digest, cache=True, **options)
         return self.call
 
+    def lead(self) -> Callable[..., Any]:
+        """The compiled function that shares this kernel's rows with other threads; see `tensorgraph.jit.team`."""
+        if self._lead is None:
+            with _lock:
+                if self._lead is None:
+                    numba, dispatcher, code = _required(), self.open(), self.python.__code__
+                    count = code.co_argcount - (3 if self.staged else 2)
+                    name = f"lead_{dispatcher.__name__}"
+                    lead = team.lead_of(numba, dispatcher, name, count, self.staged, code.co_filename)
+                    self._lead = _compile(numba, lead, team.VERSION, cache=True, nogil=True)
+        return self._lead
+
+
+@cache
+def serve() -> Callable[..., Any]:
+    """The compiled function that helping threads run; see `tensorgraph.jit.team`."""
+    numba = _required()
+    return _compile(numba, team.serve_of(numba), team.VERSION, cache=True, nogil=True)  # type: ignore[no-any-return]
+
 
 @overload
 def kernel(fn: Callable[..., Any]) -> Kernel: ...
 @overload
-def kernel(*, flags: Iterable[str] = ..., apart: bool = ...) -> Callable[[Callable[..., Any]], Kernel]: ...
-def kernel(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, apart: bool = False) -> Any:
+def kernel(
+    *, flags: Iterable[str] = ..., apart: bool = ..., staged: bool = ...
+) -> Callable[[Callable[..., Any]], Kernel]: ...
+def kernel(
+    fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, apart: bool = False, staged: bool = False
+) -> Any:
     """Mark a function over arrays as a kernel, compiled at its first call.
 
     Parameters
@@ -191,6 +221,9 @@ def kernel(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
     apart : bool, optional
         Promise that no array the kernel writes shares memory with another argument. It then vectorises without
         checking, also with many arrays.
+    staged : bool, optional
+        The kernel ends in ``stage, lo, hi``: for stages 1 and 4 it works on rows `lo` to `hi`, for stage 2, between
+        them, on what the blocks of stage 1 have left. With 7 it does all three. Others end in ``lo, hi``.
 
     Returns
     -------
@@ -212,8 +245,8 @@ def kernel(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
     """
     chosen = _checked(flags)
     if fn is None:
-        return lambda f: Kernel(f, chosen, apart)
-    return Kernel(fn, chosen, apart)
+        return lambda f: Kernel(f, chosen, apart, staged)
+    return Kernel(fn, chosen, apart, staged)
 
 
 @overload

@@ -1,17 +1,22 @@
 """The few threads that kernels run on.
 
-They sleep while there is nothing to do. So there is one pool beside that of BLAS and nothing spins beside it; several
-Python threads may enter at once, and the first has the threads while the others go on alone.
+They sleep while there is nothing to do, and for about a tenth of a millisecond after a kernel they wait for the next
+one, letting everybody else go first: BLAS has threads of its own. Several Python threads may enter at once, and the
+first has the threads while the others go on alone.
 """
 
 from __future__ import annotations
 
-import itertools
+import atexit
 import os
 import queue
 import threading
-from collections.abc import Callable
 from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit.door import Kernel, compiled, serve
+from tensorgraph.jit.team import ASLEEP, LOOKS, STOP, WORDS
 
 
 def _default_threads() -> int:
@@ -24,82 +29,73 @@ def _default_threads() -> int:
         return os.cpu_count() or 1
 
 
-# seconds of serial work from which several threads are faster. Waking one takes 20 to 60 microseconds, as it sleeps in
-# the operating system; meanwhile the caller works on
-THREADED = 200e-6
+# seconds of serial work from which several threads are faster: where they sleep, waking them takes 20 to 60
+# microseconds, in which the caller works on; where they still look for work they are there at once
+THREADED = 60e-6
 # seconds of work in a block, at least
-GRAIN = 40e-6
+GRAIN = 8e-6
 
 _threads = _default_threads()
-_running = threading.Lock()
-_calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
-_workers: list[threading.Thread] = []
 
 
-class _Call:
-    """Blocks of one call. Whoever comes takes the next: the caller at once, the other threads when they have woken.
+class _Team:
+    """The threads of this process, and the words of memory that they share."""
 
-    So a thread that wakes late, or never because the processor is taken, costs nothing.
-    """
+    def __init__(self) -> None:
+        self.running = threading.Lock()
+        self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.workers: list[threading.Thread] = []
+        words = np.zeros(WORDS + 8, np.int64)
+        start = -(words.ctypes.data // 8) % 8  # words that different threads write lie in different cache lines
+        self.words = words[start : start + WORDS]
 
-    __slots__ = ("_call", "_done", "_ended", "_next", "_parts", "errors")
+    def gather(self, helpers: int) -> None:
+        """Wake as many threads as are wanted and asleep; the first call starts them."""
+        while len(self.workers) < helpers:
+            if not self.workers:
+                serve()(self.words, 0, 1)  # compiles it; a new thread is awake
+            worker = threading.Thread(target=self._help, name="tensorgraph-kernels", daemon=True)
+            worker.start()
+            self.workers.append(worker)
+        for _ in range(min(int(self.words[ASLEEP]), helpers) - self.calls.qsize()):
+            self.calls.put(None)
 
-    def __init__(self, call: Callable[[int, int, int], Any], parts: list[tuple[int, int]]) -> None:
-        self._call: Callable[[int, int, int], Any] | None = call
-        self._parts = parts
-        # counters whose step is one instruction under the interpreter's lock
-        self._next = itertools.count()
-        self._ended = itertools.count(1)
-        self._done = threading.Lock()
-        self._done.acquire()
-        self.errors: list[BaseException] = []
+    def _help(self) -> None:
+        words, calls, run = self.words, self.calls, serve()
+        run(words, LOOKS, 0)
+        while not words[STOP]:
+            calls.get()
+            run(words, LOOKS, 1)
 
-    def work(self) -> None:
-        """Run blocks until none is left."""
-        n = len(self._parts)
-        while True:
-            k = n
-            try:
-                k = next(self._next)
-                if k >= n:
-                    return
-                call = self._call
-                assert call is not None
-                call(k, *self._parts[k])
-            except BaseException as error:
-                self.errors.append(error)
-            finally:
-                call = None
-                if k < n and next(self._ended) == n:
-                    self._done.release()
-
-    def wait(self) -> None:
-        """Wait for blocks that other threads have begun, and let go of the arrays."""
-        while True:
-            try:
-                self._done.acquire()
-                break
-            except BaseException as error:  # an interrupt: the arrays are in use until the blocks have ended
-                self.errors.append(error)
-        self._call = None
+    def stop(self) -> None:
+        """End the threads before the interpreter does: it would end them inside compiled code."""
+        self.words[STOP] = 1
+        for _ in self.workers:
+            self.calls.put(None)
+        for worker in self.workers:
+            worker.join(1.0)
+        self.workers.clear()
 
 
-def _serve() -> None:
-    calls = _calls
-    while True:
-        calls.get().work()
+_team = _Team()
 
 
 def _forget() -> None:
     """A forked child has none of its parent's threads."""
-    global _running, _calls
-    _workers.clear()
-    _running = threading.Lock()
-    _calls = queue.SimpleQueue()
+    global _team
+    _team = _Team()
+
+
+def _stop() -> None:
+    global _threads
+    _threads = 1
+    with _team.running:
+        _team.stop()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
+atexit.register(_stop)
 
 
 def num_threads() -> int:
@@ -121,8 +117,8 @@ def set_num_threads(n: int) -> None:
     _threads = int(n)
 
 
-def blocks(rows: int, cost: float, threshold: float = THREADED, multiple: int = 1) -> list[tuple[int, int]]:
-    """Cut a range of rows into blocks for several threads, or leave it whole where waking them does not pay.
+def block_rows(rows: int, cost: float, multiple: int = 1) -> int:
+    """How many rows a block has when a range is cut up for several threads; all of them where that does not pay.
 
     Parameters
     ----------
@@ -130,59 +126,58 @@ def blocks(rows: int, cost: float, threshold: float = THREADED, multiple: int = 
         Length of the range.
     cost : float
         Estimate of the serial time, in seconds.
-    threshold : float, optional
-        Serial time from which several threads are faster.
     multiple : int, optional
         Blocks begin at multiples of this.
 
     Returns
     -------
-    list of (int, int)
-        Half-open blocks in order; never an empty list. There are more blocks than threads, so that a thread that
-        comes late finds the work shared out evenly all the same.
+    int
+        There are more blocks than threads, so that a thread that comes late finds the work shared out evenly all the
+        same.
     """
-    if cost < threshold or _threads == 1 or rows < 2 * multiple:
-        return [(0, rows)]
-    n = max(1, min(4 * _threads, rows // multiple, int(cost / GRAIN)))
-    step = -(-rows // (n * multiple)) * multiple
-    return [(lo, min(lo + step, rows)) for lo in range(0, rows, step)]
+    if cost < THREADED or _threads == 1 or rows < 2 * multiple:
+        return rows
+    n = max(2, min(8 * _threads, rows // multiple, int(cost / GRAIN), 0x7FFF))
+    return -(-rows // (n * multiple)) * multiple
 
 
-def spread(call: Callable[[int, int, int], Any], parts: list[tuple[int, int]]) -> None:
-    """Call ``call(k, lo, hi)`` for every block, on several threads, and wait for all.
+def share(kernel: Kernel, args: tuple[Any, ...], rows: int, cost: float, multiple: int = 1) -> None:
+    """Run a kernel over a range of rows, in blocks on several threads where that pays; back when all is done.
 
-    Where the threads are busy with another Python thread's call, the blocks run one after the other here: nothing
-    waits for them, and the result is the same.
+    Where the threads are busy with another Python thread's call, all is done here: nothing waits for them, and the
+    result is the same.
 
     Parameters
     ----------
-    call : callable
-        Runs a kernel on rows `lo` to `hi`; `k` is the block's number, for partial results.
-    parts : list of (int, int)
-        From `blocks`.
+    kernel : Kernel
+        Called as ``kernel(*args, lo, hi)``, with stages as ``kernel(*args, stage, lo, hi)``. It writes to rows `lo` to
+        `hi` only, or to what no other block writes to.
+    args : tuple
+        Arrays and numbers.
+    rows : int
+        Length of the range.
+    cost : float
+        Estimate of the serial time, in seconds.
+    multiple : int, optional
+        Blocks begin at multiples of this.
 
     Raises
     ------
-    Exception
-        The first error of a block, after all have ended.
+    MemoryError
+        Where a block failed for want of memory, after all have ended.
     """
-    running = _running
-    if len(parts) == 1 or _threads == 1 or not running.acquire(blocking=False):
-        for k, (lo, hi) in enumerate(parts):
-            call(k, lo, hi)
-        return
-    try:
-        helpers = min(_threads, len(parts)) - 1
-        while len(_workers) < helpers:
-            worker = threading.Thread(target=_serve, name="tensorgraph-kernels", daemon=True)
-            worker.start()
-            _workers.append(worker)
-        shared = _Call(call, parts)
-        for _ in range(helpers):
-            _calls.put(shared)
-        shared.work()
-        shared.wait()
-    finally:
-        running.release()
-    if shared.errors:
-        raise shared.errors[0]
+    step = block_rows(rows, cost, multiple)
+    team = _team
+    if step < rows and compiled() and team.running.acquire(blocking=False):
+        try:
+            lead = kernel.lead()
+            team.gather(min(_threads, -(-rows // step)) - 1)
+            failed = lead(team.words, rows, step, *args)
+        finally:
+            team.running.release()
+        if failed:
+            raise MemoryError(f"{kernel.name}: {failed} of the blocks that it was cut into failed for want of memory")
+    elif kernel.staged:
+        kernel.call(*args, 7, 0, rows)
+    else:
+        kernel.call(*args, 0, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgraph.graph import trace
+from tensorgraph.graph.trace import trace
 from tensorgraph.nn.module import Module
 from tensorgraph.tensor import Tensor
 from tensorgraph.tree import flatten
