@@ -118,7 +118,7 @@ def block(results: dict[str, Any]) -> str:
     compiled = [op for op, seconds in empty.items() if seconds >= 0.1]
     lines = [
         BEGIN,
-        "Median times of one training step, of a chain of small ops, and of ops forward and backward; the least in bold.",
+        "Median times of a training step, of a chain of small ops, and of ops forward and backward; the least in bold.",
         "",
         *table(short),
         "",

@@ -64,7 +64,8 @@ def _full_infer(*, shape: Any, value: Any, dtype: Any) -> Aval:
 zeros = op(
     "zeros(*, shape, dtype=None)", lambda *, shape, dtype=None: np.zeros(canonical_shape(shape), _dtype(dtype)),
     creation,
-    infer_rule=lambda *, shape, dtype: Aval(canonical_shape(shape), _dtype(dtype)), examples=(((), dict(shape=(2, 3))),),
+    infer_rule=lambda *, shape, dtype: Aval(canonical_shape(shape), _dtype(dtype)),
+    examples=(((), dict(shape=(2, 3))),),
     doc="Zeros of a shape, of the default dtype unless said.",
 )  # fmt: skip
 ones = op(

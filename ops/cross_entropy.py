@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -85,7 +84,8 @@ def _forward(
     label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "zero",
 ) -> Any:  # fmt: skip
     plain = axis == -1 and weight is None and label_smoothing == 0 and reduction == "mean" and empty == "zero"
-    if not (plain and type(ignore_index) in (int, NoneType) and target.dtype.kind == "i" and logits.ndim and target.shape == logits.shape[:-1]):
+    plain = plain and (ignore_index is None or type(ignore_index) is int)
+    if not (plain and target.dtype.kind == "i" and logits.ndim and target.shape == logits.shape[:-1]):
         _infer(
             Aval(logits.shape, logits.dtype), Aval(target.shape, target.dtype),
             None if weight is None else Aval(weight.shape, weight.dtype), axis=axis, ignore_index=ignore_index,

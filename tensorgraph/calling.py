@@ -99,10 +99,8 @@ def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
     return t
 
 
-def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Run or record an op: every case that the generated short path leaves out."""
-    mode = modes.current()
-    raw, attrs = bind(declared, args, kwargs)
+def _converted(declared: Op, raw: list[Any], copy: bool) -> list[Any]:
+    """What was given for each input as Tensors, weak scalars or None; an error names the op and the input."""
     inputs: list[Any] = []
     for name, value in zip(declared.inputs, raw, strict=True):
 
@@ -112,12 +110,20 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if name in declared.signature.lists:
             if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
                 raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
-            items = [convert(v, what, declared.view) for v in value]
+            items = [convert(v, what, copy) for v in value]
             inputs.append([wrap(as_array(v)) if type(v) in SCALARS else v for v in items])
         else:
             if value is None and name not in declared.signature.optional:
                 raise TypeError(f"{what()}: expected a tensor, got None")
-            inputs.append(convert(value, what, declared.view))
+            inputs.append(convert(value, what, copy))
+    return inputs
+
+
+def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Run or record an op: every case that the generated short path leaves out."""
+    mode = modes.current()
+    raw, attrs = bind(declared, args, kwargs)
+    inputs = _converted(declared, raw, declared.view)
     if mode.cells is not None:
         inputs = [_present(i, mode.cells) for i in inputs]
     # elsewhere than among tensors of an elementwise op a scalar is a tensor of its default dtype
@@ -318,12 +324,8 @@ def short_error(declared: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], er
 def composed(declared: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
     """A fused op's meaning, run through its reference."""
     mode = modes.current()
-
-    def what() -> str:
-        return f"{declared.name}{describe_source(user_source())}"
-
     # the reference may keep them anywhere, so what is the user's is copied
-    tensors = [wrap(as_array(i)) if type(i) in SCALARS else convert(i, what, mode.grad) for i in inputs]
+    tensors = [wrap(as_array(i)) if type(i) in SCALARS else i for i in _converted(declared, inputs, mode.grad)]
     if mode.cells is not None:
         tensors = [_present(t, mode.cells) for t in tensors]
     if declared.check is not None and mode.trace is None:

@@ -69,8 +69,8 @@ def _as(value: Any, like: Tensor) -> Tensor:
             return value
         if not np.can_cast(value.dtype, like.dtype, "same_kind"):
             raise TypeError(
-                f"x.at[...]: values of {value.dtype} cannot be stored in a tensor of {like.dtype} without loss; convert "
-                f"the values with .astype('{like.dtype}'), or x"
+                f"x.at[...]: values of {value.dtype} cannot be stored in a tensor of {like.dtype} without loss; "
+                f"convert the values with .astype('{like.dtype}'), or x"
             )
         return CATALOGUE["astype"].public(value, dtype=like.dtype.name)  # type: ignore[no-any-return]
     if isinstance(value, ndarray):

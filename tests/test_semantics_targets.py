@@ -137,3 +137,17 @@ def test_results_and_gradients_have_the_promised_dtypes(impl) -> None:
     assert ce(Z.astype(int), [0, 1], impl=impl).dtype == F4
     with pytest.raises(TypeError, match="complex numbers are not supported"):
         ce(Z + 0j, [0, 1], impl=impl)
+
+
+@both
+@pytest.mark.parametrize("traced", [False, True])
+def test_what_is_no_tensor_is_named(impl, traced) -> None:
+    """The op, the input and what came, whichever implementation was to run."""
+    for args, name, came in (
+        ((Z, None), "target", "expected a tensor, got None"), ((None, [0, 1]), "logits", "expected a tensor, got None"),
+        ((Z + 0j, [0, 1]), "logits", "complex"), ((Z, ["a", "b"]), "target", "expected numbers, got list"),
+        ((Z, [0, 1], [1j, 1, 1]), "weight", "complex"),
+    ):  # fmt: skip
+        call = lambda args=args: ce(*args, impl=impl)
+        with pytest.raises(TypeError, match=rf"softmax_cross_entropy: input '{name}'.*{came}"):
+            tg.trace(call) if traced else call()

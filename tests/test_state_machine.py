@@ -308,8 +308,8 @@ class Sessions(RuleBasedStateMachine):
             copied.register_hook(burst)
             with pytest.raises(KeyError):
                 tg.gradients(copied.sum(), a.tensor, create_graph=True)
-        elif where == "trace":
-            with pytest.raises(KeyError):
+        elif where == "trace":  # a captured tensor with a history is refused before the burst
+            with pytest.raises((KeyError, tg.TraceError)):
                 tg.trace(lambda t: burst((t * a.tensor).sum().backward() if a.tensor.requires_grad else None), 1.0)
         elif where == "transform":
             with pytest.raises(KeyError):

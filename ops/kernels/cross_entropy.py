@@ -195,6 +195,7 @@ def cross_entropy_forward(
         else:
             step = block_rows(rows, cost)
             sums = np.empty((-(-rows // step), 3))
+            args: tuple[Any, ...]
             if soft or label_smoothing:
                 q, each, slope, base, index = _dense(dtype, target, w, classes, axis, label_smoothing)
                 keep = 1.0 - label_smoothing

@@ -152,8 +152,8 @@ def forward_dense(
     hi: int,
 ) -> None:
     """Losses of rows with a coefficient ``slope_c q_rc + base_c`` for every class, and, where `target` is given,
-    ``keep`` times the weight more for one class. ``step`` is 0 where all rows share the first row of `q`. What a block of `block` rows
-    sums up, as `forward_index` returns it, goes to its row of `sums`."""
+    ``keep`` times the weight more for one class. ``step`` is 0 where all rows share the first row of `q`. What a block
+    of `block` rows sums up, as `forward_index` returns it, goes to its row of `sums`."""
     width = x.shape[1]
     normalizers(x, lse, lo, hi)
     scratch = np.empty(CHUNK, x.dtype)
