@@ -122,7 +122,7 @@ def block(results: dict[str, Any]) -> str:
         "",
         *table(short),
         "",
-        f"{versions}. tensorgraph is the fastest of the three in {won} of all {len(cases)} rows.",
+        f"{versions}. tensorgraph is the fastest in {won} of all {len(cases)} rows.",
         "",
         f"Importing tensorgraph takes {imports['tensorgraph']:.2f} s beyond NumPy (PyTorch {imports['torch']:.2f} s, "
         f"JAX {imports['jax']:.2f} s). A kernel is compiled when it is first called "

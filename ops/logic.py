@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import copysign
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from tensorgraph.aval import Aval, broadcast_shapes
 from tensorgraph.declare import op
 from tensorgraph.op import Op, elementwise, promote, require_fit
+
+ndarray = np.ndarray
 
 equal = op("equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", doc="a == b, elementwise.")
 not_equal = op("not_equal(a, b)", np.not_equal, elementwise, infix="!=", dtype="bool", doc="a != b, elementwise.")
@@ -63,8 +66,37 @@ def _where_infer(c: Any, a: Any, b: Any) -> Aval:
     return Aval(broadcast_shapes(*[v.shape for v in (c, a, b) if isinstance(v, Aval)]), promote(c, a, b))
 
 
+_BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+
+
+def _kept(c: Any, a: Any) -> Any:
+    """a where c holds and +0.0 elsewhere, NaN and infinity included: as integers, the bits of a times 0 or 1.
+
+    `numpy.where` branches at each element, 15 times slower where the processor cannot guess the condition.
+    """
+    kind = _BITS[a.dtype]
+    chosen = c.astype(kind)
+    return np.multiply(chosen, a.view(kind), chosen).view(a.dtype)
+
+
+def _is_chosen(c: Any, a: Any, zero: Any) -> Any:
+    """Whether a choice is between an array of floats and +0.0, as the rules of gradients ask for."""
+    return (
+        type(zero) is float and zero == 0.0 and copysign(1.0, zero) > 0.0 and type(a) is ndarray and a.dtype in _BITS
+        and type(c) is ndarray and c.shape == a.shape != () and c.dtype == np.bool_
+    )  # fmt: skip
+
+
+def _where(c: Any, a: Any, b: Any) -> Any:
+    if _is_chosen(c, a, b):
+        return _kept(c, a)
+    if _is_chosen(c, b, a):
+        return _kept(~c, b)
+    return np.where(c, a, b)
+
+
 where: Op = op(
-    "where(c, a, b)", np.where, elementwise, numpy=(np.where,), scalar="({a} if {c} else {b})", check=_where_check,
+    "where(c, a, b)", _where, elementwise, numpy=(np.where,), scalar="({a} if {c} else {b})", check=_where_check,
     infer_rule=_where_infer,
     vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
     examples=(((np.array([True, False, True]), (2, 3), (3,)), {}), ((np.array(True), (2,), ()), {})),

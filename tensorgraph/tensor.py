@@ -376,7 +376,7 @@ def as_array(data: Any, dtype: Any = None) -> Array:
     if isinstance(data, Tensor):
         array = concrete(data, "numpy.asarray(tensor)")
         return array if dtype is None else array.astype(canonical_dtype(dtype), copy=False)
-    if isinstance(data, np.ma.MaskedArray):
+    if type(data) is not ndarray and isinstance(data, ndarray) and hasattr(data, "mask"):
         raise TypeError("a masked array has numbers that do not count; fill them first: array.filled(value)")
     if dtype is not None:
         wanted = canonical_dtype(dtype)

@@ -203,7 +203,7 @@ def test_the_table_of_speed(monkeypatch):
     assert "| 50 × (product, tanh) on 8 numbers, forward | **100 µs** | 200 µs |  |" in short
     assert "| `softmax` 1,024 × 1,000 | **0.15 s** | 0.20 s | 0.30 s |" in short
     assert "64 × 10 |" not in short and "| `softmax` 64 × 10 | 3.0 µs | **2.0 µs** | 4.0 µs |" in every
-    assert "fastest of the three in 2 of all 4 rows" in short and "Linux x86_64, Python 3.12.1" in short
+    assert "tensorgraph is the fastest in 2 of all 4 rows" in short and "Linux x86_64, Python 3.12.1" in short
     assert "(1.5 to 1.5 s); later processes find it on disk (0.04 to 0.04 s)" in short
     readme = f"a\n{speed.BEGIN}\nold\n{speed.END}\nb\n"
     assert speed.replaced(readme, text) == f"a\n{text}\nb\n"

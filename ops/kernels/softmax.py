@@ -126,9 +126,22 @@ def _softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
     for r in range(lo, hi):
         # g enters by its differences alone. Counted from its value at the likeliest class, the sum has no term of g's
         # own size, which would drown the gradient in rounding where g is nearly constant or one class has it all
+        h = dx[r]
+        if width <= NARROW:
+            k = 0
+            for j in range(1, width):
+                k = j if y[r, j] > y[r, k] else k
+            base = g[r, k]
+            s = np.float64(0.0)
+            for j in range(width):
+                h[j] = g[r, j] - base
+                s += np.float64(h[j]) * np.float64(y[r, j])
+            mean = y.dtype.type(s)
+            for j in range(width):
+                h[j] = y[r, j] * (h[j] - mean)
+            continue
         k = find(y[r], peak(y[r]))
         base = g[r, k if k < width else 0]
-        h = dx[r]
         for j in range(width):
             h[j] = g[r, j] - base
         mean = y.dtype.type(dot(h, y[r]))
@@ -160,6 +173,20 @@ def _log_softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
                 out[k] = y.dtype.type(g[r, k] - s) - expm1(top) * scale
 
 
+# From here on, the layout that is nearly always met goes straight to the kernel where the work is small: what all
+# others need would take as long as the kernel.
+_FLOAT32 = np.dtype(np.float32)
+# numbers below which one thread is faster
+_SMALL = int(THREADED / max(FORWARD, BACKWARD))
+
+
+def _is_plain(x: Array, axis: int) -> bool:
+    return (
+        x.dtype is _FLOAT32 and type(x) is np.ndarray and x.ndim == 2 and (axis == -1 or axis == 1) and x.flags.carray
+        and x.size > 0
+    )  # fmt: skip
+
+
 def softmax_forward(x: Array, axis: int = -1) -> Array:
     """Softmax along one axis.
 
@@ -176,6 +203,10 @@ def softmax_forward(x: Array, axis: int = -1) -> Array:
         ``e^(x - m) / sum e^(x - m)`` with ``m`` the maximum, of `x`'s shape and dtype. A row with NaN, +inf, or
         nothing but -inf is NaN.
     """
+    if _is_plain(x, axis) and x.size < _SMALL:
+        y = np.empty(x.shape, _FLOAT32)
+        _softmax.call(x, y, 0, len(x))
+        return y
     if x.size == 0:
         return np.empty(x.shape, x.dtype)
     dtype = work_dtype(x.dtype)
@@ -222,6 +253,10 @@ def log_softmax_forward(x: Array, axis: int = -1) -> Array:
     ndarray
         ``(x - m) - ln sum e^(x - m)`` with ``m`` the maximum, of `x`'s shape and dtype; -inf for a logit of -inf.
     """
+    if _is_plain(x, axis) and x.size < _SMALL:
+        y = np.empty(x.shape, _FLOAT32)
+        _log_softmax.call(x, y, np.empty((2, len(x)), _FLOAT32), 0, len(x))
+        return y
     if x.size == 0:
         return np.empty(x.shape, x.dtype)
     dtype = work_dtype(x.dtype)
@@ -255,6 +290,10 @@ def log_softmax_backward(g: Array, y: Array, axis: int = -1) -> Array:
 
 
 def _backward(run: Kernel, g: Array, y: Array, axis: int) -> Array:
+    if y.size < _SMALL and _is_plain(y, axis) and _is_plain(g, axis):
+        dx = np.empty(y.shape, _FLOAT32)
+        run.call(g, y, dx, 0, len(y))
+        return dx
     if y.size == 0:
         return np.empty(y.shape, y.dtype)
     dtype = work_dtype(y.dtype)

@@ -98,9 +98,9 @@ class Screen:
         table.add_row(
             "mean",
             f"[bold]{means[0]:.2%}[/bold]",
-            f"{wrong[0]} of {total}",
+            f"{wrong[0]} of {total:,}",
             f"{means[1]:.2%}",
-            f"{wrong[1]} of {total}",
+            f"{wrong[1]} of {total:,}",
         )
         self.say()
         self.console.print(table)
