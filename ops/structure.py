@@ -40,4 +40,3 @@ gradients_of = op(
     infer_rule=_gradients_infer,
     doc="The deferred gradient of a trace: one equation, expanded by a pass or when the graph is evaluated.",
 )  # fmt: skip
-

@@ -174,12 +174,8 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
     tensors = [wrap(o) for o in outs]
     parents: tuple[Any, ...] = ()
     if mode.grad and declared.differentiable:
-        parents = tuple(
-            tuple(_node(t) for t in i) if isinstance(i, list) else _node(i) for i in inputs
-        )
-        wanted = tuple(
-            any(q is not None for q in p) if isinstance(p, tuple) else p is not None for p in parents
-        )
+        parents = tuple(tuple(_node(t) for t in i) if isinstance(i, list) else _node(i) for i in inputs)
+        wanted = tuple(any(q is not None for q in p) if isinstance(p, tuple) else p is not None for p in parents)
         if declared.joint is None:
             wanted = tuple(w and declared.rules[n] is not None for w, n in zip(wanted, declared.inputs, strict=True))
             if not all(wanted):  # an input without a derivative is not a parent
@@ -194,7 +190,14 @@ def _node(item: Any) -> Any:
 
 
 def _record(
-    declared: Op, inputs: Any, values: Any, attrs: Any, mode: Any, parents: Any, wanted: Any, tensors: Any,
+    declared: Op,
+    inputs: Any,
+    values: Any,
+    attrs: Any,
+    mode: Any,
+    parents: Any,
+    wanted: Any,
+    tensors: Any,
     residuals: Any,
 ) -> None:
     """Put a node on the tape and connect the outputs that can have gradients."""

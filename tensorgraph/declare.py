@@ -69,14 +69,14 @@ def op(
 
     Examples
     --------
-    >>> import numpy as np, tensorgraph as tg
+    >>> import tensorgraph as tg
+    >>> from tensorgraph.declare import op
     >>> from tensorgraph.op import elementwise
-    >>> cube = tg.op("cube(x)", lambda x: x * x * x, elementwise, vjp=dict(x=lambda g, x: g * 3 * x * x))
+    >>> cube = op("cube(x)", lambda x: x * x * x, elementwise, vjp=dict(x=lambda g, x: g * 3 * x * x))
     >>> x = tg.tensor(2.0, requires_grad=True)
     >>> cube.public(x).backward(); float(x.grad)
     12.0
-    >>> tg.tensor(2.0); del tg.CATALOGUE["cube"]
-    tensor(2., f32)
+    >>> tg.remove_op("cube")
     """
     sig = parse_signature(signature)
     if sig.name in CATALOGUE:

@@ -62,5 +62,3 @@ def vjp_of_vjp(
         g = by_node.get(v._node) if w and v is not None and v._node is not None else None
         result.append(g if g is None or recorded else g._value)
     return tuple(result)
-
-

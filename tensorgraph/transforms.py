@@ -324,4 +324,3 @@ def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     ([3.0, 12.0], [6.0, 0.0])
     """
     return jvp(grad(function, argnums=tuple(range(len(primals)))), primals, tangents)
-

@@ -113,7 +113,10 @@ def test_a_plain_array_changed_afterwards() -> None:
 def test_layers_with_state(implementation: str) -> None:
     def run(around: Any) -> Any:
         model = tg.nn.Sequential(
-            tg.nn.Linear(4, 3, seed=0), tg.nn.BatchNorm(3), tg.nn.ReLU(), tg.nn.Dropout(0.5, seed=1),
+            tg.nn.Linear(4, 3, seed=0),
+            tg.nn.BatchNorm(3),
+            tg.nn.ReLU(),
+            tg.nn.Dropout(0.5, seed=1),
             tg.nn.Linear(3, 2, seed=2),
         )
         x = tg.tensor(np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32), requires_grad=True)

@@ -40,16 +40,34 @@ ALL = 7
 
 
 @helper
-def _value(h: Any, a: Any, b: Any, low: Any) -> Any:
-    """One output from its centred input."""
-    v = h * a + b
-    return low if v < low else v
+def _rest(shift: Any, offset: float, rounded: Any) -> Any:
+    """What `rounded` lacks of the sum of `shift` and `offset`, in float64."""
+    s = np.float64(shift)
+    whole = s + offset
+    back = whole - s
+    return (whole - np.float64(rounded)) + ((s - (whole - back)) + (offset - back))
 
 
 @helper
-def _through(g: Any, h: Any, a: Any, b: Any, plain: bool, zero: Any) -> Any:
+def _lines(
+    shift: Any, offset: Any, var: Any, gamma: Any, beta: Any, eps: float, center: Any, a: Any, b: Any
+) -> None:
+    """c, a and b of the output ``(x - c) a + b`` of each channel.
+
+    x - c is exact near the mean; what c lacks of the mean is in b.
+    """
+    one = a.dtype.type
+    for j in range(a.size):
+        center[j] = one(np.float64(shift[j]) + offset[j])
+        a[j] = one(gamma[j] / np.sqrt(np.float64(var[j]) + eps))
+        rest = _rest(shift[j], offset[j], center[j])
+        b[j] = one(np.float64(beta[j]) - rest * np.float64(a[j])) if rest != 0.0 else beta[j]
+
+
+@helper
+def _through(g: Any, h: Any, a: Any, b: Any, relu: bool, zero: Any) -> Any:
     """A cotangent on its way through the ReLU, whose input is computed as in the forward pass."""
-    return g if plain | (h * a + b > zero) else zero
+    return g if (not relu) | (h * a + b > zero) else zero
 
 
 @helper
@@ -68,38 +86,69 @@ def _merge(work: Any, rows: int) -> None:
 
 @helper
 def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
-    """Mean of x - x[0], and sum of squares about it, of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`."""
+    """Mean of x - x[0], and sum of squares about it, of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`.
+
+    The squares are taken about the mean of a few rows from the whole block, which is so near the block's own mean that
+    no digits are lost in going from the one to the other.
+    """
     channels = x.shape[1]
     eighth = x.dtype.type(0.125)
+    center = np.empty(channels, x.dtype)
+    n = hi - lo
     for j in range(channels):
         work[i, j] = 0.0
         work[i + 1, j] = 0.0
-    n = 0.0
+        center[j] = x[lo, j]
+    if n >= 8:
+        e = n // 8
+        for j in range(channels):
+            s = x[0, j]
+            d0, d1, d2, d3 = x[lo, j] - s, x[lo + e, j] - s, x[lo + 2 * e, j] - s, x[lo + 3 * e, j] - s
+            d4, d5, d6, d7 = x[lo + 4 * e, j] - s, x[lo + 5 * e, j] - s, x[lo + 6 * e, j] - s, x[lo + 7 * e, j] - s
+            center[j] = s + (((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))) * eighth
     r = lo
     # more than eight rows at once would fall out of the first cache where a row's length is a power of two
     while r + 8 <= hi:
-        share, cross = 8.0 / (n + 8.0), n * 8.0 / (n + 8.0)
         for j in range(channels):
-            s = x[0, j]
-            d0, d1, d2, d3 = x[r, j] - s, x[r + 1, j] - s, x[r + 2, j] - s, x[r + 3, j] - s
-            d4, d5, d6, d7 = x[r + 4, j] - s, x[r + 5, j] - s, x[r + 6, j] - s, x[r + 7, j] - s
-            m = (((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))) * eighth
-            d0, d1, d2, d3 = d0 - m, d1 - m, d2 - m, d3 - m
-            d4, d5, d6, d7 = d4 - m, d5 - m, d6 - m, d7 - m
-            q = ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
-            delta = np.float64(m) - work[i, j]
-            work[i, j] += delta * share
-            work[i + 1, j] += np.float64(q) + delta * (delta * cross)
-        n += 8.0
+            c = center[j]
+            d0, d1, d2, d3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
+            d4, d5, d6, d7 = x[r + 4, j] - c, x[r + 5, j] - c, x[r + 6, j] - c, x[r + 7, j] - c
+            work[i, j] += np.float64(((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7)))
+            work[i + 1, j] += np.float64(
+                ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
+            )
         r += 8
     while r < hi:
-        share, cross = 1.0 / (n + 1.0), n / (n + 1.0)
         for j in range(channels):
-            delta = np.float64(x[r, j] - x[0, j]) - work[i, j]
-            work[i, j] += delta * share
-            work[i + 1, j] += delta * (delta * cross)
-        n += 1.0
+            d = np.float64(x[r, j] - center[j])
+            work[i, j] += d
+            work[i + 1, j] += d * d
         r += 1
+    for j in range(channels):
+        t = work[i, j] / n
+        q = work[i + 1, j] - t * work[i, j]
+        work[i + 1, j] = 0.0 if q < 0.0 else q
+        work[i, j] = (np.float64(center[j]) - np.float64(x[0, j])) + t
+
+
+@helper
+def _normalise(x: Any, center: Any, a: Any, b: Any, y: Any, lo: int, hi: int, relu: bool) -> None:
+    zero = x.dtype.type(0)
+    # from the last row, which is still in the cache, and four at a time: the channels' numbers are loaded once
+    r = hi
+    while r - 4 >= lo:
+        r -= 4
+        for j in range(x.shape[1]):
+            c, p, q = center[j], a[j], b[j]
+            v0, v1 = (x[r, j] - c) * p + q, (x[r + 1, j] - c) * p + q
+            v2, v3 = (x[r + 2, j] - c) * p + q, (x[r + 3, j] - c) * p + q
+            y[r, j], y[r + 1, j] = zero if relu & (v0 < zero) else v0, zero if relu & (v1 < zero) else v1
+            y[r + 2, j], y[r + 3, j] = zero if relu & (v2 < zero) else v2, zero if relu & (v3 < zero) else v3
+    while r > lo:
+        r -= 1
+        for j in range(x.shape[1]):
+            v = (x[r, j] - center[j]) * a[j] + b[j]
+            y[r, j] = zero if relu & (v < zero) else v
 
 
 @kernel(apart=True, staged=True)
@@ -108,7 +157,7 @@ def _forward(
     gamma: Any,
     beta: Any,
     eps: float,
-    floor: float,
+    relu: bool,
     work: Any,
     mu: Any,
     var: Any,
@@ -129,31 +178,73 @@ def _forward(
     if stage & 4:
         one = x.dtype.type
         m = np.float64(x.shape[0])
-        o, a = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        v, c = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for j in range(channels):
             # a channel with a value that is no number, or infinite, has no mean and no variance
-            v = one(work[1, j] / m) if np.isfinite(work[0, j]) else one(np.nan)
-            o[j] = one(work[0, j])
-            a[j] = one(gamma[j] / np.sqrt(np.float64(v) + eps))
-            if lo == 0:
-                var[j] = v
+            v[j] = one(work[1, j] / m) if np.isfinite(work[0, j]) else one(np.nan)
+        _lines(x[0], work[0], v, gamma, beta, eps, c, a, b)
+        if lo == 0:
+            for j in range(channels):
+                var[j] = v[j]
                 offset[j] = work[0, j]
-                mu[j] = one(np.float64(x[0, j]) + work[0, j]) if v == v else v
-        low = one(floor)
-        # from the last row, which is still in the cache, and four at a time: the channels' numbers are loaded once
-        r = hi
-        while r - 4 >= lo:
-            r -= 4
-            for j in range(channels):
-                t, u, c, b = x[0, j], o[j], a[j], beta[j]
-                y[r, j] = _value((x[r, j] - t) - u, c, b, low)
-                y[r + 1, j] = _value((x[r + 1, j] - t) - u, c, b, low)
-                y[r + 2, j] = _value((x[r + 2, j] - t) - u, c, b, low)
-                y[r + 3, j] = _value((x[r + 3, j] - t) - u, c, b, low)
-        while r > lo:
-            r -= 1
-            for j in range(channels):
-                y[r, j] = _value((x[r, j] - x[0, j]) - o[j], a[j], beta[j], low)
+                mu[j] = c[j] if v[j] == v[j] else v[j]
+        if relu:
+            _normalise(x, c, a, b, y, lo, hi, True)
+        else:
+            _normalise(x, c, a, b, y, lo, hi, False)
+
+
+@helper
+def _sums(g: Any, x: Any, center: Any, a: Any, b: Any, work: Any, i: int, lo: int, hi: int, relu: bool) -> None:
+    """Sums of g and of g (x - c) of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`."""
+    channels = x.shape[1]
+    zero = x.dtype.type(0)
+    for j in range(channels):
+        work[i, j] = 0.0
+        work[i + 1, j] = 0.0
+    r = lo
+    while r + 4 <= hi:
+        for j in range(channels):
+            c, p, q = center[j], a[j], b[j]
+            h0, h1, h2, h3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
+            f0, f1 = _through(g[r, j], h0, p, q, relu, zero), _through(g[r + 1, j], h1, p, q, relu, zero)
+            f2, f3 = _through(g[r + 2, j], h2, p, q, relu, zero), _through(g[r + 3, j], h3, p, q, relu, zero)
+            work[i, j] += np.float64((f0 + f1) + (f2 + f3))
+            work[i + 1, j] += np.float64((f0 * h0 + f1 * h1) + (f2 * h2 + f3 * h3))
+        r += 4
+    while r < hi:
+        for j in range(channels):
+            h = x[r, j] - center[j]
+            f = _through(g[r, j], h, a[j], b[j], relu, zero)
+            work[i, j] += np.float64(f)
+            work[i + 1, j] += np.float64(f) * np.float64(h)
+        r += 1
+
+
+@helper
+def _descend(
+    g: Any, x: Any, center: Any, a: Any, b: Any, drop: Any, slope: Any, level: Any, dx: Any, lo: int, hi: int, relu: bool
+) -> None:
+    zero = x.dtype.type(0)
+    r = hi
+    while r - 4 >= lo:
+        r -= 4
+        for j in range(x.shape[1]):
+            c, p, q, d, s, z = center[j], a[j], b[j], drop[j], slope[j], level[j]
+            h0, h1, h2, h3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
+            f0, f1 = _through(g[r, j], h0, p, q, relu, zero), _through(g[r + 1, j], h1, p, q, relu, zero)
+            f2, f3 = _through(g[r + 2, j], h2, p, q, relu, zero), _through(g[r + 3, j], h3, p, q, relu, zero)
+            dx[r, j] = (f0 - d) * p + (h0 * s + z)
+            dx[r + 1, j] = (f1 - d) * p + (h1 * s + z)
+            dx[r + 2, j] = (f2 - d) * p + (h2 * s + z)
+            dx[r + 3, j] = (f3 - d) * p + (h3 * s + z)
+    while r > lo:
+        r -= 1
+        for j in range(x.shape[1]):
+            h = x[r, j] - center[j]
+            f = _through(g[r, j], h, a[j], b[j], relu, zero)
+            dx[r, j] = (f - drop[j]) * a[j] + (h * slope[j] + level[j])
 
 
 @kernel(apart=True, staged=True)
@@ -168,7 +259,7 @@ def _backward(
     offset: Any,
     var: Any,
     eps: float,
-    plain: bool,
+    relu: bool,
     work: Any,
     dx: Any,
     dgamma: Any,
@@ -177,82 +268,48 @@ def _backward(
     lo: int,
     hi: int,
 ) -> None:
-    """Rows `lo` to `hi`, one stage of three; `work` holds the sums of g and of g h of each block of rows."""
+    """Rows `lo` to `hi`, one stage of three; `work` holds the sums of g and of g (x - c) of each block of rows."""
     channels = x.shape[1]
     one = x.dtype.type
-    zero = one(0)
     m = np.float64(x.shape[0])
-    o, a = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    for j in range(channels):
-        o[j] = one(offset[j])
-        a[j] = one(gamma[j] / np.sqrt(np.float64(var[j]) + eps))
+    c, a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    _lines(shift, offset, var, gamma, beta, eps, c, a, b)
     if stage & 1:
         for start in range(lo, hi, BLOCK):
-            i = 2 * (start // BLOCK)
-            for j in range(channels):
-                work[i, j] = 0.0
-                work[i + 1, j] = 0.0
-            stop = min(start + BLOCK, hi)
-            r = start
-            while r + 4 <= stop:
-                for j in range(channels):
-                    s, t, c, b = shift[j], o[j], a[j], beta[j]
-                    h0, h1 = (x[r, j] - s) - t, (x[r + 1, j] - s) - t
-                    h2, h3 = (x[r + 2, j] - s) - t, (x[r + 3, j] - s) - t
-                    f0, f1 = _through(g[r, j], h0, c, b, plain, zero), _through(g[r + 1, j], h1, c, b, plain, zero)
-                    f2, f3 = _through(g[r + 2, j], h2, c, b, plain, zero), _through(g[r + 3, j], h3, c, b, plain, zero)
-                    work[i, j] += np.float64((f0 + f1) + (f2 + f3))
-                    work[i + 1, j] += np.float64((f0 * h0 + f1 * h1) + (f2 * h2 + f3 * h3))
-                r += 4
-            while r < stop:
-                for j in range(channels):
-                    h = (x[r, j] - shift[j]) - o[j]
-                    f = _through(g[r, j], h, a[j], beta[j], plain, zero)
-                    work[i, j] += np.float64(f)
-                    work[i + 1, j] += np.float64(f) * np.float64(h)
-                r += 1
+            i, stop = 2 * (start // BLOCK), min(start + BLOCK, hi)
+            if relu:
+                _sums(g, x, c, a, b, work, i, start, stop, True)
+            else:
+                _sums(g, x, c, a, b, work, i, start, stop, False)
     if stage & 2:
         for i in range(2, work.shape[0], 2):
             for j in range(channels):
                 work[0, j] += work[i, j]
                 work[1, j] += work[i + 1, j]
     if stage & 4:
-        center, slope, level = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+        drop, slope, level = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for j in range(channels):
-            # h was taken with the offset rounded to x's dtype
+            # the mean was rounded to x's dtype
+            rest = _rest(shift[j], offset[j], c[j])
             total = work[0, j]
             product = work[1, j]
             if abs(total) < np.inf:
-                product -= (offset[j] - np.float64(o[j])) * total
+                product -= rest * total
             inverse = 1.0 / np.sqrt(np.float64(var[j]) + eps)
-            center[j] = one(total / m)
+            drop[j] = one(total / m)
             # where the variance overflowed the output is beta, however large the product is
             product = 0.0 if (inverse == 0.0) & (abs(product) == np.inf) else product
             bend = gamma[j] * inverse * inverse * inverse * product
-            slope[j] = one((2.0 * g_var[j] - bend) / m)
-            level[j] = one(g_mu[j] / m)
+            s = one((2.0 * g_var[j] - bend) / m)
+            slope[j] = s
+            level[j] = one(g_mu[j] / m - (np.float64(s) * rest if rest != 0.0 else 0.0))
             if lo == 0:
                 dbeta[j] = one(total)
                 dgamma[j] = one(product * inverse)
-        r = hi
-        while r - 4 >= lo:
-            r -= 4
-            for j in range(channels):
-                s, t, c, b = shift[j], o[j], a[j], beta[j]
-                h0, h1, h2, h3 = (x[r, j] - s) - t, (x[r + 1, j] - s) - t, (x[r + 2, j] - s) - t, (x[r + 3, j] - s) - t
-                f0, f1 = _through(g[r, j], h0, c, b, plain, zero), _through(g[r + 1, j], h1, c, b, plain, zero)
-                f2, f3 = _through(g[r + 2, j], h2, c, b, plain, zero), _through(g[r + 3, j], h3, c, b, plain, zero)
-                p, q, z = center[j], slope[j], level[j]
-                dx[r, j] = ((f0 - p) * c + h0 * q) + z
-                dx[r + 1, j] = ((f1 - p) * c + h1 * q) + z
-                dx[r + 2, j] = ((f2 - p) * c + h2 * q) + z
-                dx[r + 3, j] = ((f3 - p) * c + h3 * q) + z
-        while r > lo:
-            r -= 1
-            for j in range(channels):
-                h = (x[r, j] - shift[j]) - o[j]
-                f = _through(g[r, j], h, a[j], beta[j], plain, zero)
-                dx[r, j] = ((f - center[j]) * a[j] + h * slope[j]) + level[j]
+        if relu:
+            _descend(g, x, c, a, b, drop, slope, level, dx, lo, hi, True)
+        else:
+            _descend(g, x, c, a, b, drop, slope, level, dx, lo, hi, False)
 
 
 def batch_norm_forward(
@@ -282,18 +339,18 @@ def batch_norm_forward(
         The mean as an unrounded pair for the backward pass: the channel's first value, in `mu`'s dtype, and the mean
         of what is left after subtracting it, in float64.
     """
-    return _run_forward(x, gamma, beta, axis, eps, -np.inf)
+    return _run_forward(x, gamma, beta, axis, eps, False)
 
 
 def batch_norm_relu_forward(
     x: Array, gamma: Array, beta: Array, axis: int = 1, eps: float = 1e-5
 ) -> tuple[Array, Array, Array, Array, Array]:
     """`batch_norm_forward` with ``max(y, 0)`` in place of y; NaN stays NaN."""
-    return _run_forward(x, gamma, beta, axis, eps, 0.0)
+    return _run_forward(x, gamma, beta, axis, eps, True)
 
 
 def _run_forward(
-    x: Array, gamma: Array, beta: Array, axis: int, eps: float, floor: float
+    x: Array, gamma: Array, beta: Array, axis: int, eps: float, relu: bool
 ) -> tuple[Array, Array, Array, Array, Array]:
     dtype = work_dtype(x.dtype)
     channels = x.shape[axis]
@@ -306,7 +363,7 @@ def _run_forward(
     mu, var, offset = np.empty(channels, dtype), np.empty(channels, dtype), np.empty(channels)
     y = np.empty(rows.shape, dtype)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
-    args = (rows, gamma, beta, eps, floor, work, mu, var, offset, y)
+    args = (rows, gamma, beta, eps, relu, work, mu, var, offset, y)
     cost = rows.size * FORWARD
     if cost < THREADED:
         _forward.call(*args, ALL, 0, n)
@@ -389,14 +446,14 @@ def _run_backward(
     none = np.zeros(channels, dtype) if g_mu is None or g_var is None or beta is None else gamma
     g_mu = none if g_mu is None else uniform(g_mu, dtype)
     g_var = none if g_var is None else uniform(g_var, dtype)
-    plain = beta is None
+    relu = beta is not None
     level = none if beta is None else uniform(beta, dtype)
     scale = uniform(gamma, dtype)
     shift, offset, var = uniform(shift, dtype), uniform(offset, offset.dtype), uniform(var, dtype)
     dx = np.empty(rows.shape, dtype)
     dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
-    args = (g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, plain, work, dx, dgamma, dbeta)
+    args = (g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, relu, work, dx, dgamma, dbeta)
     cost = rows.size * BACKWARD
     if cost < THREADED:
         _backward.call(*args, ALL, 0, n)

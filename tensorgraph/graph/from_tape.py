@@ -72,9 +72,7 @@ def graph(tensors: Any) -> Graph:
             equations.append(_equation(node, value, constant))
     outputs = [constant(t._value) if t._node is None else value[t._node] for t in leaves]
     in_tree = flatten([0] * len(inputs))[1]
-    return Graph(
-        tuple(inputs), tuple(cells), consts, tuple(equations), (), tuple(outputs), in_tree, out_tree
-    ).check()
+    return Graph(tuple(inputs), tuple(cells), consts, tuple(equations), (), tuple(outputs), in_tree, out_tree).check()
 
 
 def _equation(node: Node, value: dict[Any, Var], constant: Any) -> Equation:
