@@ -13,7 +13,7 @@ from tensorgraph.aval import Aval
 from tensorgraph.declare import op
 from tensorgraph.op import structural
 from tensorgraph.tensor import Tensor, as_array, wrap
-from tensorgraph.tree import flatten, unflatten
+from tensorgraph.tree import flatten, tree_map, unflatten
 
 __all__ = ["custom_vjp"]
 
@@ -54,7 +54,7 @@ def _custom_forward(args: Any, *, forward: Any, backward: Any, result: Result) -
     leaves, result.treedef = flatten(outs)
     arrays = _arrays(leaves)
     result.avals = tuple(Aval(a.shape, a.dtype) for a in arrays)
-    return (*arrays, kept)
+    return (*arrays, tree_map(lambda v: v.copy() if isinstance(v, np.ndarray) else v, kept))
 
 
 def _with_history(function: Any) -> Any:

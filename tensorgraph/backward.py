@@ -199,9 +199,11 @@ def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
             continue
         changed = entry[0](g if isinstance(g, Tensor) else wrap(g))
         if changed is not None:
-            changed = changed if isinstance(changed, Tensor) else wrap(as_array(changed))
+            changed = changed if isinstance(changed, Tensor) else wrap(np.array(as_array(changed)))
             if changed.shape != tuple(node.shape):
                 raise ValueError(f"a gradient hook returned shape {changed.shape}, expected {tuple(node.shape)}")
+            if changed.dtype != node.dtype:
+                changed = CATALOGUE["astype"].public(changed, dtype=node.dtype.name)
             g = changed if recorded else changed._value
     return g
 
@@ -236,7 +238,7 @@ def cotangent(y: Tensor, g: Any, what: str) -> Any:
         if own.__class__ is ndarray and value.shape == own.shape and value.dtype is own.dtype:
             return g
     if not isinstance(g, Tensor):
-        g = wrap(as_array(g, y.dtype))
+        g = wrap(np.array(as_array(g, y.dtype)))  # a copy: a recorded pass keeps it
     if g.shape != y.shape:
         raise ValueError(f"{what}: the cotangent must have the output's shape {y.shape}, got {g.shape}")
     return g if g.dtype == y.dtype else CATALOGUE["astype"](g, dtype=y.dtype.name)
@@ -313,7 +315,7 @@ def gradients(
     if grad_outputs is None:
         g_leaves: Sequence[Any] = [None] * len(y_leaves)
     else:
-        g_leaves, g_tree = flatten(grad_outputs)
+        g_leaves, g_tree = flatten(grad_outputs, y_tree)
         if g_tree != y_tree:
             raise ValueError(f"gradients: grad_outputs must be structured like ys, {y_tree}, got {g_tree}")
     for y in y_leaves:

@@ -14,7 +14,7 @@ from tensorgraph import modes
 from tensorgraph.aval import Aval, default_dtype
 from tensorgraph.cells import Cell
 from tensorgraph.op import REQUIRED, Op, elementwise, saved_names, settle
-from tensorgraph.tape import INTERNAL, Node, Projection, describe_source, getframe, next_number, user_source
+from tensorgraph.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, wrap
 
 __all__ = ["call", "composed", "explain", "run"]
@@ -168,6 +168,9 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
         explain(declared, inputs, attrs, error)
     outs = out[: len(out) - len(declared.residuals)] if isinstance(out, tuple) else (out,)
     outs = tuple(o if type(o) is ndarray else np.asarray(o) for o in outs)
+    lent = [i._value for i in inputs if type(i) is Borrowed]
+    if lent:  # a result that lies in the user's memory would change with it
+        outs = tuple(o.copy() if any(np.may_share_memory(o, v) for v in lent) else o for o in outs)
     residuals = out[len(outs) :] if isinstance(out, tuple) else ()
     if mode.debug_nans:
         _check_finite(declared, values, outs)
@@ -249,7 +252,7 @@ def _record(
     node.dtype = tuple(t._value.dtype for t in tensors)
     for i, t in enumerate(tensors):
         if t._value.dtype.kind == "f":
-            t._node = Projection(node, i)
+            t._node = projection(node, i)
 
 
 def float_result(declared: Op, out: Any, values: list[Any], attrs: Mapping[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from tensorgraph.calling import F32, F64, bind, call, composed, float_result, sh
 from tensorgraph.cells import Parameter
 from tensorgraph.op import REQUIRED, Op, elementwise, rule_names
 from tensorgraph.pull import accumulate, fit, freed, pull_joint
-from tensorgraph.tape import INTERNAL, Node, Projection, getframe, next_number
+from tensorgraph.tape import INTERNAL, Node, Projection, getframe, next_number, projection
 from tensorgraph.tensor import Tensor, blank
 
 __all__ = ["attach", "make_apply", "make_public", "make_pull"]
@@ -221,7 +221,7 @@ def _record(declared: Op, attrs: str) -> list[str]:
 
 def project(node: Node, index: int) -> Projection | None:
     """The place of one output of several on the tape, where it can have a gradient."""
-    return Projection(node, index) if node.dtype[index].kind == "f" else None
+    return projection(node, index) if node.dtype[index].kind == "f" else None
 
 
 def _safe(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensorgraph.op import CATALOGUE
-from tensorgraph.tape import Projection, describe_node
+from tensorgraph.tape import describe_node, projection
 from tensorgraph.tensor import Tensor, as_array, new, wrap
 
 __all__ = ["Table", "accumulate", "deposit", "fit", "fit_tensor", "freed", "pull_joint", "pull_recorded"]
@@ -177,8 +177,7 @@ def _proxy(node: Any, op: Any, name: str, item: Any, parents: Any) -> Any:
     if name in parents:
         return _place(item, parents[name])
     if name in op.outputs and item.dtype.kind == "f":
-        # a fresh projection of a several-output op: a kept one would make a cycle
-        return _place(item, node if op.single else Projection(node, op.outputs.index(name)))
+        return _place(item, node if op.single else projection(node, op.outputs.index(name)))
     return wrap(item)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import weakref
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Leaf", "Node", "Projection", "source_of", "user_frame", "user_source"]
+__all__ = ["Leaf", "Node", "Projection", "projection", "source_of", "user_frame", "user_source"]
 
 next_number = itertools.count(1).__next__
 getframe = sys._getframe
@@ -62,7 +63,8 @@ class Node(Typed):
     """One recorded operation: the op, its parents in the graph, what its rules need, where the user called it."""
 
     __slots__ = (
-        "__weakref__", "attrs", "code", "dtype", "hooks", "lasti", "number", "op", "parents", "saved", "scope", "shape",
+        "__weakref__", "attrs", "code", "dtype", "hooks", "lasti", "number", "op", "parents", "projections", "saved",
+        "scope", "shape",
     )  # fmt: skip
 
     op: Any
@@ -75,6 +77,7 @@ class Node(Typed):
     code: CodeType | None
     lasti: int
     scope: str
+    projections: dict[int, weakref.ref[Projection]]  # where there are several outputs
 
 
 class Leaf(Typed):
@@ -111,6 +114,22 @@ class Projection(Typed):
         self.shape = node.shape[index]
         self.dtype = node.dtype[index]
         self.number = next_number()
+
+
+def projection(node: Node, index: int) -> Projection:
+    """The place of one output of several on the tape: one object as long as anybody holds it.
+
+    The node holds it weakly, since it holds the node.
+    """
+    known: dict[int, weakref.ref[Projection]] | None = getattr(node, "projections", None)
+    if known is None:
+        known = node.projections = {}
+    reference = known.get(index)
+    found = None if reference is None else reference()
+    if found is None:
+        found = Projection(node, index)
+        known[index] = weakref.ref(found)
+    return found
 
 
 def user_frame(depth: int = 1) -> Any:

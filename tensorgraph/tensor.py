@@ -324,7 +324,7 @@ class Tensor(Methods, metaclass=Made):
         return tensor(concrete(self, "copying"), requires_grad=self._node is not None)
 
     def __copy__(self) -> Tensor:
-        return self.__deepcopy__(None)
+        return self.__deepcopy__(None) if self.is_leaf else self  # it never changes, and keeps its history
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/plain": repr(self)}

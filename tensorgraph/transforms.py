@@ -200,7 +200,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
 
     def pullback(cotangents: Any) -> tuple[Any, ...]:
-        gs, tree = flatten(cotangents)
+        gs, tree = flatten(cotangents, out_tree)
         if tree != out_tree:
             raise ValueError(f"pullback: the cotangent must be structured like the output, {out_tree}, got {tree}")
         pairs = [(y, cotangent(y, g, "pullback")) for y, g in zip(ys, gs, strict=True) if y.dtype.kind == "f"]
@@ -227,11 +227,12 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     if len(primals) != len(tangents):
         raise TypeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
     arguments, lifted, treedef = _lift_tree(list(primals), "jvp: primal")
-    directions, tangent_tree = flatten(list(tangents))
+    directions, tangent_tree = flatten(list(tangents), treedef)
     if tangent_tree != treedef:
         raise ValueError(f"jvp: tangents must be structured like primals, {treedef}, got {tangent_tree}")
     directions = [
-        v if isinstance(v, Tensor) else wrap(as_array(v, x.dtype)) for v, x in zip(directions, lifted, strict=True)
+        v if isinstance(v, Tensor) else wrap(np.array(as_array(v, x.dtype)))
+        for v, x in zip(directions, lifted, strict=True)
     ]
     for v, x in zip(directions, lifted, strict=True):
         if v.shape != x.shape:

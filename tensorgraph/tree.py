@@ -64,13 +64,13 @@ _LEAFDEF = Treedef(None, (), (), 1)
 _NONE = Treedef(type(None), (), (), 0)
 
 
-def flatten(tree: Any) -> tuple[list[Any], Treedef]:
-    """Leaves in order, and the structure that `unflatten` needs."""
+def flatten(tree: Any, like: Treedef | None = None) -> tuple[list[Any], Treedef]:
+    """Leaves in order, and the structure that `unflatten` needs. The order of a dict's keys follows `like`, if given."""
     leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves)
+    return leaves, _flatten(tree, leaves, like)
 
 
-def _flatten(tree: Any, leaves: list[Any]) -> Treedef:
+def _flatten(tree: Any, leaves: list[Any], like: Treedef | None) -> Treedef:
     kind = type(tree)
     if kind is list or kind is tuple or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
         keys: tuple[Any, ...] = tuple(range(len(tree)))
@@ -80,11 +80,16 @@ def _flatten(tree: Any, leaves: list[Any]) -> Treedef:
     elif isinstance(tree, dict):
         kind = kind if kind is OrderedDict else dict
         keys = tuple(tree)
-        values = list(tree.values())
+        if like is not None and like.kind is kind and like.keys != keys and set(like.keys) == set(keys):
+            keys = like.keys
+        values = [tree[key] for key in keys]
     else:
         leaves.append(tree)
         return _LEAFDEF
-    children = tuple(_flatten(value, leaves) for value in values)
+    below: Sequence[Treedef | None] = () if like is None else like.children
+    if len(below) != len(values):
+        below = [None] * len(values)
+    children = tuple(_flatten(value, leaves, one) for value, one in zip(values, below, strict=True))
     return Treedef(kind, keys, children, sum(child.size for child in children))
 
 
@@ -123,7 +128,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     leaves, treedef = flatten(tree)
     others = []
     for other in rest:
-        more, its_treedef = flatten(other)
+        more, its_treedef = flatten(other, treedef)
         if its_treedef != treedef:
             raise ValueError(f"expected a tree of structure {treedef}, got {its_treedef}")
         others.append(more)

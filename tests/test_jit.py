@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tensorgraph import jit
-from tensorgraph.jit import door, threads
+from tensorgraph.jit import door, team, threads
 
 F4 = np.dtype(np.float32)
 
@@ -205,103 +205,157 @@ def four_threads():
     jit.set_num_threads(before)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 7, 8, 100, 1001])
+compiled_only = pytest.mark.skipif("not jit.compiled()", reason="without the compiler all runs in one thread")
+
+
+@jit.kernel(staged=True)
+def _deviation(x, sums, y, stage, lo, hi):
+    """y = x - mean(x) - 1; the blocks begin at multiples of 8."""
+    if stage & 1:
+        y[0] = -1
+    if stage & 2:
+        for start in range(lo, hi, 8):
+            s = 0.0
+            for i in range(start, min(start + 8, hi)):
+                s += x[i]
+            sums[start // 8] = s
+    if stage & 4:
+        s = 0.0
+        for k in range(sums.size):
+            s += sums[k]
+        sums[0] = s / x.size - y[0]
+    if stage & 8:
+        for i in range(lo, hi):
+            y[i] = x[i] - sums[0]
+
+
+@jit.kernel
+def _fail(x, y, lo, hi):
+    for i in range(lo, hi):
+        y[i] = x[i]
+    if lo == 16:
+        raise MemoryError("no more")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 100, 1001, 10**7])
 @pytest.mark.parametrize("multiple", [1, 8])
-def test_blocks_cover_the_range_once(four_threads, rows, multiple):
-    parts = jit.blocks(rows, 1.0, multiple=multiple)
-    assert [r for lo, hi in parts for r in range(lo, hi)] == list(range(rows))
-    assert len(parts) <= 16 and all(lo % multiple == 0 for lo, _ in parts)
+def test_blocks_of_a_range(four_threads, rows, multiple):
+    step = jit.block_rows(rows, 1.0, multiple)
+    assert step == rows or step % multiple == 0
+    assert 0 < step <= rows and (rows < 2 * multiple or 2 <= -(-rows // step) <= 32)
 
 
 def test_small_work_stays_whole(four_threads):
-    assert jit.blocks(1000, 1e-6) == [(0, 1000)]
-    assert jit.blocks(0, 0.0) == [(0, 0)]
+    assert jit.block_rows(1000, 1e-6) == 1000
+    assert jit.block_rows(0, 0.0) == 0
 
 
-def test_spread_uses_all_threads(four_threads):
+@compiled_only
+def test_other_threads_take_blocks(four_threads):
+    x, y = np.arange(200_000.0), np.zeros(200_000)
+    end = time.monotonic() + 60
+    taken = 0
+    while not taken and time.monotonic() < end:
+        y[:] = 0
+        jit.share(_halve, (x, y), x.size, 1.0)
+        assert (y == x / 2).all()
+        taken = int(threads._team.words[team.STATE]) & 0xFFFF
+    assert taken > 0 and len(threads._team.workers) == 3
+
+
+@pytest.mark.parametrize("n", [1, 8, 16, 1000, 100_003])
+def test_stages_follow_each_other(four_threads, n):
+    x = np.random.default_rng(n).integers(-9, 9, n).astype(float)
+    for _ in range(50 if jit.compiled() else 1):
+        y, sums = np.zeros(n), np.zeros(-(-n // 8))
+        jit.share(_deviation, (x, sums, y), n, 1.0, 8)
+        assert np.abs(y - (x - x.mean() - 1)).max() < 1e-12
+
+
+@compiled_only
+def test_threads_go_to_sleep(four_threads):
     x, y = np.arange(1000.0), np.zeros(1000)
-    names = {}
-    together = threading.Barrier(4)
-
-    def call(k, lo, hi):
-        together.wait(30)
-        names[k] = threading.current_thread().name
-        _halve.call(x, y, lo, hi)
-
-    jit.spread(call, [(0, 250), (250, 500), (500, 750), (750, 1000)])
-    assert (y == x / 2).all()
-    assert sorted(names) == [0, 1, 2, 3] and sum(n == "tensorgraph-kernels" for n in names.values()) == 3
-
-
-def test_a_thread_that_never_wakes_costs_nothing(four_threads, monkeypatch):
-    asleep = threads.queue.SimpleQueue()
-    monkeypatch.setattr(threads, "_calls", asleep)
-    monkeypatch.setattr(threads, "_workers", [threading.Thread()] * 3)
-    x, y = np.arange(1000.0), np.zeros(1000)
-    jit.spread(lambda k, lo, hi: _halve.call(x, y, lo, hi), jit.blocks(1000, 1.0))
-    assert (y == x / 2).all()
-    late = asleep.get()
-    y[:] = 0
-    late.work()  # finds nothing left, and holds no array any more
-    assert (y == 0).all() and late._call is None and not late.errors
-
-
-def test_an_error_in_a_block_arrives_after_all_have_ended(four_threads):
-    ended = []
-
-    def call(k, lo, hi):
-        if k == 2:
-            raise ArithmeticError("block 2")
+    jit.share(_halve, (x, y), 1000, 1.0)
+    words, workers = threads._team.words, threads._team.workers
+    end = time.monotonic() + 60
+    while words[team.ASLEEP] < len(workers) and time.monotonic() < end:
         time.sleep(0.01)
-        ended.append(k)
+    assert words[team.ASLEEP] == len(workers)
+    jit.share(_halve, (x, y), 1000, 1.0)
+    assert (y == x / 2).all()
 
+
+@compiled_only
+def test_threads_that_never_come_cost_nothing(four_threads, monkeypatch):
+    alone = threads._Team()
+    alone.workers = [threading.Thread()] * 3
+    monkeypatch.setattr(threads, "_team", alone)
+    x, y = np.arange(1000.0), np.zeros(1000)
+    jit.share(_halve, (x, y), 1000, 1.0)
+    assert (y == x / 2).all()
+    y[:] = 0
+    alone.words[team.ASLEEP] = 1
+    door.serve()(alone.words, 1, 1)  # one that comes late finds nothing left
+    assert (y == 0).all() and alone.words[team.ASLEEP] == 1
+
+
+@compiled_only
+def test_a_block_without_memory_raises_after_all_have_ended(four_threads):
+    x, y = np.ones(32), np.zeros(32)
     for _ in range(3):
-        ended.clear()
-        with pytest.raises(ArithmeticError, match="block 2"):
-            jit.spread(call, [(0, 1), (1, 2), (2, 3), (3, 4)])
-        assert sorted(ended) == [0, 1, 3]
+        y[:] = 0
+        with pytest.raises(MemoryError, match="1 of the blocks"):
+            jit.share(_fail, (x, y), 32, 1.0)
+        assert (y == x).all()
+    jit.share(_halve, (x, y), 32, 1.0)
+    assert (y == 0.5).all()
 
 
 def test_many_python_threads_may_enter_at_once(four_threads):
     x = np.arange(4000.0)
     results = [np.zeros(4000) for _ in range(6)]
+    right = []
 
     def work(y):
         for _ in range(50):
             y[:] = 0
-            jit.spread(lambda k, lo, hi: _halve.call(x, y, lo, hi), jit.blocks(4000, 1.0))
+            jit.share(_halve, (x, y), 4000, 1.0)
+            right.append((y == x / 2).all())
 
     crowd = [threading.Thread(target=work, args=(y,)) for y in results]
     for t in crowd:
         t.start()
     for t in crowd:
         t.join(120)
-    assert all((y == x / 2).all() for y in results)
+    assert len(right) == 300 and all(right)
 
 
-def test_spread_inside_spread_runs_here(four_threads):
-    seen = []
-    jit.spread(lambda k, lo, hi: jit.spread(lambda *a: seen.append((k, a)), [(0, 1), (1, 2)]), [(0, 1), (1, 2)])
-    assert sorted(seen) == [(0, (0, 0, 1)), (0, (1, 1, 2)), (1, (0, 0, 1)), (1, (1, 1, 2))]
+HALVE = """
+import os
+import warnings
+import numpy as np
+from tensorgraph import jit
+from tensorgraph.ops.kernels.softmax import softmax_forward
+jit.set_num_threads(2)
+x = np.zeros((1024, 128), "f4")
+right = [(softmax_forward(x) == 2.0**-7).all() for _ in range(2 if jit.compiled() else 1)]
+"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_child_has_threads_of_its_own():
     code = """
-import os
-import warnings
-from tensorgraph import jit
-jit.set_num_threads(2)
-jit.spread(lambda k, lo, hi: None, [(0, 1), (1, 2)])
 warnings.simplefilter("ignore")
 child = os.fork()
 if not child:
-    done = []
-    jit.spread(lambda k, lo, hi: done.append(k), [(0, 1), (1, 2)])
-    os._exit(0 if sorted(done) == [0, 1] else 1)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    os._exit(0 if (softmax_forward(x) == 2.0**-7).all() else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), all(right))
 """
-    assert run(code) == "0"
+    assert run(HALVE + code) == "0 True"
+
+
+def test_the_interpreter_ends_while_threads_wait():
+    assert run(HALVE + "print(all(right))") == "True"
 
 
 def test_number_of_threads():

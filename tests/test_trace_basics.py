@@ -424,3 +424,17 @@ def test_random_draws_are_pure_and_commit_their_state() -> None:
     bound = tg.trace(lambda: (tg.random.normal((3,)), tg.random.normal((3,)))).bind()
     drawn = [t.tolist() for _ in range(2) for t in bound()]
     assert drawn == eager
+
+
+@pytest.mark.parametrize("cell", [tg.Buffer(0.0, name="b"), tg.Parameter(0.0, name="p", requires_grad=False)])
+def test_a_value_that_went_through_a_cell_has_no_history(cell: Any) -> None:
+    x = tg.tensor(3.0, requires_grad=True)
+
+    def f(x: Any) -> Any:
+        cell.assign(x * x)
+        return tg.gradients(cell * x, x)
+
+    eager = float(f(x))
+    assert eager == 9.0
+    found, state = tg.trace(f, x)(x, state={cell.path: 0.0})
+    assert float(found) == eager and float(state[cell.path]) == 9.0

@@ -321,3 +321,19 @@ def test_checkpoint_changes_memory_not_numbers() -> None:
     recomputed = tg.checkpoint(lambda t: tg.tanh(t * frozen) * t)
     graph = tg.trace(tg.grad(lambda t: recomputed(t).sum()), tg.f64[2])
     assert graph(x).tolist() == tg.grad(lambda t: recomputed(t).sum())(x).tolist()
+
+
+def test_dicts_may_come_in_any_order() -> None:
+    def f(p: Any) -> Any:
+        return {"u": p["a"] * 2.0, "v": {"c": p["b"] * p["a"], "d": p["b"]}}
+
+    primal = {"a": np.float64(3.0), "b": np.float64(5.0)}
+    out, pullback = tg.vjp(f, primal)
+    (g,) = pullback({"v": {"d": 1.0, "c": 10.0}, "u": 100.0})
+    assert [float(g[k]) for k in ("a", "b")] == [250.0, 31.0]
+    _, tangent = tg.jvp(f, (primal,), ({"b": np.float64(1.0), "a": np.float64(0.0)},))
+    assert float(tangent["v"]["c"]) == 3.0
+    graph = tg.trace(f, primal)
+    assert float(graph({"b": np.float64(7.0), "a": np.float64(2.0)})["v"]["d"]) == 7.0
+    with pytest.raises(ValueError, match="structured like"):
+        pullback({"u": 1.0})

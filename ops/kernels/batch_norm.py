@@ -35,8 +35,9 @@ FORWARD, BACKWARD = 0.28e-9, 0.42e-9
 # rows whose sums are taken together, before these are merged: keeps the error from growing with the rows
 BLOCK = 128
 
-# the stages of a kernel are 1, the sums over its rows, 2, the merging of all sums, 4, what is done with them; or all
-ALL = 7
+# the stages of a kernel are 1, what comes before, 2, the sums over its rows, 4, the merging of all sums, 8, what is
+# done with them; or all
+ALL = 15
 
 
 @helper
@@ -132,18 +133,19 @@ def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
 
 
 @helper
-def _normalise(x: Any, center: Any, a: Any, b: Any, y: Any, lo: int, hi: int, relu: bool) -> None:
+def _normalise(x: Any, lines: Any, y: Any, lo: int, hi: int, relu: bool) -> None:
+    center, a, b = lines[0], lines[1], lines[2]
     zero = x.dtype.type(0)
-    # from the last row, which is still in the cache, and four at a time: the channels' numbers are loaded once
+    # from the last row, which is still in the cache, and two at a time: the channels' numbers are loaded once for both,
+    # and more rows would push each other out of the cache
     r = hi
-    while r - 4 >= lo:
-        r -= 4
+    while r - 2 >= lo:
+        r -= 2
         for j in range(x.shape[1]):
             c, p, q = center[j], a[j], b[j]
-            v0, v1 = (x[r, j] - c) * p + q, (x[r + 1, j] - c) * p + q
-            v2, v3 = (x[r + 2, j] - c) * p + q, (x[r + 3, j] - c) * p + q
-            y[r, j], y[r + 1, j] = zero if relu & (v0 < zero) else v0, zero if relu & (v1 < zero) else v1
-            y[r + 2, j], y[r + 3, j] = zero if relu & (v2 < zero) else v2, zero if relu & (v3 < zero) else v3
+            v, w = (x[r, j] - c) * p + q, (x[r + 1, j] - c) * p + q
+            y[r, j] = zero if relu & (v < zero) else v
+            y[r + 1, j] = zero if relu & (w < zero) else w
     while r > lo:
         r -= 1
         for j in range(x.shape[1]):
@@ -159,6 +161,7 @@ def _forward(
     eps: float,
     relu: bool,
     work: Any,
+    lines: Any,
     mu: Any,
     var: Any,
     offset: Any,
@@ -169,37 +172,34 @@ def _forward(
 ) -> None:
     """Rows `lo` to `hi`, one stage of three; `work` holds mean and sum of squares of each block of rows."""
     channels = x.shape[1]
-    if stage & 1:
+    if stage & 2:
         for start in range(lo, hi, BLOCK):
             i = 2 * (start // BLOCK)
             _moments(x, work, i, start, min(start + BLOCK, hi))
-    if stage & 2:
-        _merge(work, x.shape[0])
     if stage & 4:
+        _merge(work, x.shape[0])
         one = x.dtype.type
         m = np.float64(x.shape[0])
-        v, c = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-        a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for j in range(channels):
             # a channel with a value that is no number, or infinite, has no mean and no variance
-            v[j] = one(work[1, j] / m) if np.isfinite(work[0, j]) else one(np.nan)
-        _lines(x[0], work[0], v, gamma, beta, eps, c, a, b)
-        if lo == 0:
-            for j in range(channels):
-                var[j] = v[j]
-                offset[j] = work[0, j]
-                mu[j] = c[j] if v[j] == v[j] else v[j]
+            var[j] = one(work[1, j] / m) if np.isfinite(work[0, j]) else one(np.nan)
+            offset[j] = work[0, j]
+        _lines(x[0], offset, var, gamma, beta, eps, lines[0], lines[1], lines[2])
+        for j in range(channels):
+            mu[j] = lines[0, j] if var[j] == var[j] else var[j]
+    if stage & 8:
         if relu:
-            _normalise(x, c, a, b, y, lo, hi, True)
+            _normalise(x, lines, y, lo, hi, True)
         else:
-            _normalise(x, c, a, b, y, lo, hi, False)
+            _normalise(x, lines, y, lo, hi, False)
 
 
 @helper
-def _sums(g: Any, x: Any, center: Any, a: Any, b: Any, work: Any, i: int, lo: int, hi: int, relu: bool) -> None:
+def _sums(g: Any, x: Any, lines: Any, work: Any, i: int, lo: int, hi: int, relu: bool) -> None:
     """Sums of g and of g (x - c) of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`."""
     channels = x.shape[1]
     zero = x.dtype.type(0)
+    center, a, b = lines[0], lines[1], lines[2]
     for j in range(channels):
         work[i, j] = 0.0
         work[i + 1, j] = 0.0
@@ -223,22 +223,18 @@ def _sums(g: Any, x: Any, center: Any, a: Any, b: Any, work: Any, i: int, lo: in
 
 
 @helper
-def _descend(
-    g: Any, x: Any, center: Any, a: Any, b: Any, drop: Any, slope: Any, level: Any, dx: Any, lo: int, hi: int, relu: bool
-) -> None:
+def _descend(g: Any, x: Any, lines: Any, dx: Any, lo: int, hi: int, relu: bool) -> None:
+    center, a, b, drop, slope, level = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5]
     zero = x.dtype.type(0)
     r = hi
-    while r - 4 >= lo:
-        r -= 4
+    while r - 2 >= lo:
+        r -= 2
         for j in range(x.shape[1]):
             c, p, q, d, s, z = center[j], a[j], b[j], drop[j], slope[j], level[j]
-            h0, h1, h2, h3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
-            f0, f1 = _through(g[r, j], h0, p, q, relu, zero), _through(g[r + 1, j], h1, p, q, relu, zero)
-            f2, f3 = _through(g[r + 2, j], h2, p, q, relu, zero), _through(g[r + 3, j], h3, p, q, relu, zero)
-            dx[r, j] = (f0 - d) * p + (h0 * s + z)
-            dx[r + 1, j] = (f1 - d) * p + (h1 * s + z)
-            dx[r + 2, j] = (f2 - d) * p + (h2 * s + z)
-            dx[r + 3, j] = (f3 - d) * p + (h3 * s + z)
+            h, k = x[r, j] - c, x[r + 1, j] - c
+            f, e = _through(g[r, j], h, p, q, relu, zero), _through(g[r + 1, j], k, p, q, relu, zero)
+            dx[r, j] = (f - d) * p + (h * s + z)
+            dx[r + 1, j] = (e - d) * p + (k * s + z)
     while r > lo:
         r -= 1
         for j in range(x.shape[1]):
@@ -261,6 +257,7 @@ def _backward(
     eps: float,
     relu: bool,
     work: Any,
+    lines: Any,
     dx: Any,
     dgamma: Any,
     dbeta: Any,
@@ -272,44 +269,42 @@ def _backward(
     channels = x.shape[1]
     one = x.dtype.type
     m = np.float64(x.shape[0])
-    c, a, b = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-    _lines(shift, offset, var, gamma, beta, eps, c, a, b)
     if stage & 1:
+        _lines(shift, offset, var, gamma, beta, eps, lines[0], lines[1], lines[2])
+    if stage & 2:
         for start in range(lo, hi, BLOCK):
             i, stop = 2 * (start // BLOCK), min(start + BLOCK, hi)
             if relu:
-                _sums(g, x, c, a, b, work, i, start, stop, True)
+                _sums(g, x, lines, work, i, start, stop, True)
             else:
-                _sums(g, x, c, a, b, work, i, start, stop, False)
-    if stage & 2:
+                _sums(g, x, lines, work, i, start, stop, False)
+    if stage & 4:
         for i in range(2, work.shape[0], 2):
             for j in range(channels):
                 work[0, j] += work[i, j]
                 work[1, j] += work[i + 1, j]
-    if stage & 4:
-        drop, slope, level = np.empty(channels, x.dtype), np.empty(channels, x.dtype), np.empty(channels, x.dtype)
         for j in range(channels):
             # the mean was rounded to x's dtype
-            rest = _rest(shift[j], offset[j], c[j])
+            rest = _rest(shift[j], offset[j], lines[0, j])
             total = work[0, j]
             product = work[1, j]
             if abs(total) < np.inf:
                 product -= rest * total
             inverse = 1.0 / np.sqrt(np.float64(var[j]) + eps)
-            drop[j] = one(total / m)
             # where the variance overflowed the output is beta, however large the product is
             product = 0.0 if (inverse == 0.0) & (abs(product) == np.inf) else product
             bend = gamma[j] * inverse * inverse * inverse * product
-            s = one((2.0 * g_var[j] - bend) / m)
-            slope[j] = s
-            level[j] = one(g_mu[j] / m - (np.float64(s) * rest if rest != 0.0 else 0.0))
-            if lo == 0:
-                dbeta[j] = one(total)
-                dgamma[j] = one(product * inverse)
+            slope = one((2.0 * g_var[j] - bend) / m)
+            lines[3, j] = one(total / m)
+            lines[4, j] = slope
+            lines[5, j] = one(g_mu[j] / m - (np.float64(slope) * rest if rest != 0.0 else 0.0))
+            dbeta[j] = one(total)
+            dgamma[j] = one(product * inverse)
+    if stage & 8:
         if relu:
-            _descend(g, x, c, a, b, drop, slope, level, dx, lo, hi, True)
+            _descend(g, x, lines, dx, lo, hi, True)
         else:
-            _descend(g, x, c, a, b, drop, slope, level, dx, lo, hi, False)
+            _descend(g, x, lines, dx, lo, hi, False)
 
 
 def batch_norm_forward(
@@ -363,7 +358,7 @@ def _run_forward(
     mu, var, offset = np.empty(channels, dtype), np.empty(channels, dtype), np.empty(channels)
     y = np.empty(rows.shape, dtype)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
-    args = (rows, gamma, beta, eps, relu, work, mu, var, offset, y)
+    args = (rows, gamma, beta, eps, relu, work, np.empty((3, channels), dtype), mu, var, offset, y)
     cost = rows.size * FORWARD
     if cost < THREADED:
         _forward.call(*args, ALL, 0, n)
@@ -453,7 +448,8 @@ def _run_backward(
     dx = np.empty(rows.shape, dtype)
     dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
-    args = (g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, relu, work, dx, dgamma, dbeta)
+    lines = np.empty((6, channels), dtype)
+    args = (g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, relu, work, lines, dx, dgamma, dbeta)
     cost = rows.size * BACKWARD
     if cost < THREADED:
         _backward.call(*args, ALL, 0, n)

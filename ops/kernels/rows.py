@@ -12,18 +12,22 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import SUMS, helper, uniform
-from tensorgraph.ops.kernels.bits import ordered, unordered
+from tensorgraph.ops.kernels.bits import bits, from_bits, ordered, unordered
+from tensorgraph.ops.kernels.scalar import exp_low
 
 __all__ = [
     "CHUNK",
     "NARROW",
     "TILE",
     "as_rows",
-    "dot",
+    "dot_from",
+    "exponentials",
     "find",
     "from_rows",
     "peak",
+    "peak_positive",
     "tail",
+    "tail_from",
     "total",
     "wide_total",
     "work_dtype",
@@ -78,6 +82,16 @@ def peak(row: Any) -> Any:
     return unordered(best)
 
 
+@helper
+def peak_positive(row: Any) -> Any:
+    """`peak` of a row without negative numbers, whose bits are in their own order."""
+    best = bits(row[0])
+    for j in range(1, row.size):
+        k = bits(row[j])
+        best = k if k > best else best
+    return from_bits(best)
+
+
 @helper(flags=SUMS, inline=False)
 def _sum(row: Any) -> Any:
     s = row.dtype.type(0)
@@ -86,11 +100,33 @@ def _sum(row: Any) -> Any:
     return s
 
 
+@helper
+def _product(g: Any, base: Any, y: Any) -> Any:
+    return (g - base) * y
+
+
 @helper(flags=SUMS, inline=False)
-def _product_sum(a: Any, b: Any) -> Any:
-    s = a.dtype.type(0)
-    for j in range(a.size):
-        s += a[j] * b[j]
+def _product_sum(g: Any, base: Any, y: Any) -> Any:
+    s = g.dtype.type(0)
+    for j in range(g.size):
+        s += _product(g[j], base, y[j])
+    return s
+
+
+@helper
+def _minus(x: Any, top: Any) -> Any:
+    # a helper of its own: the flags of sums are not for this subtraction
+    return x - top
+
+
+@helper(flags=SUMS, inline=False)
+def exponentials(row: Any, top: Any, out: Any) -> Any:
+    """e^(x - top) of a part of a row into `out`; their sum, in the row's own dtype."""
+    s = row.dtype.type(0)
+    for j in range(row.size):
+        e = exp_low(_minus(row[j], top))
+        out[j] = e
+        s += e
     return s
 
 
@@ -101,6 +137,17 @@ def _tail(row: Any) -> Any:
     for j in range(row.size):
         e = row[j]
         # the count is an integer: a sum of chosen ones and zeros does not vectorise
+        ones = np.int32(ones + np.int32(e == one))
+        rest = rest + (zero if e == one else e)
+    return ones, rest
+
+
+@helper(flags=SUMS, inline=False)
+def _tail_from(row: Any, top: Any) -> Any:
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    ones, rest = np.int32(0), zero
+    for j in range(row.size):
+        e = exp_low(_minus(row[j], top))
         ones = np.int32(ones + np.int32(e == one))
         rest = rest + (zero if e == one else e)
     return ones, rest
@@ -127,13 +174,11 @@ def wide_total(row: Any) -> Any:
 
 
 @helper
-def dot(a: Any, b: Any) -> Any:
-    """Sum of the products of two rows, as float64."""
-    if a.size <= CHUNK:
-        return np.float64(_product_sum(a, b))
+def dot_from(g: Any, base: Any, y: Any) -> Any:
+    """Sum of (g - base) y over two rows, as float64."""
     s = np.float64(0.0)
-    for j in range(0, a.size, CHUNK):
-        s += _product_sum(a[j : j + CHUNK], b[j : j + CHUNK])
+    for j in range(0, g.size, CHUNK):
+        s += _product_sum(g[j : j + CHUNK], base, y[j : j + CHUNK])
     return s
 
 
@@ -146,6 +191,17 @@ def tail(row: Any) -> Any:
     ones, rest = np.float64(0.0), np.float64(0.0)
     for j in range(0, row.size, CHUNK):
         a, b = _tail(row[j : j + CHUNK])
+        ones += a
+        rest += b
+    return ones, rest
+
+
+@helper
+def tail_from(row: Any, top: Any) -> Any:
+    """`tail` of e^(x - top), without keeping the exponentials."""
+    ones, rest = np.float64(0.0), np.float64(0.0)
+    for j in range(0, row.size, CHUNK):
+        a, b = _tail_from(row[j : j + CHUNK], top)
         ones += a
         rest += b
     return ones, rest

@@ -12,11 +12,14 @@ from tensorgraph.ops.kernels.rows import (
     NARROW,
     TILE,
     as_rows,
-    dot,
+    dot_from,
+    exponentials,
     find,
     from_rows,
     peak,
+    peak_positive,
     tail,
+    tail_from,
     total,
     wide_total,
     work_dtype,
@@ -55,10 +58,7 @@ def _softmax(x: Any, y: Any, lo: int, hi: int) -> None:
         top = peak(row)
         s = np.float64(0.0)
         for start in range(0, width, CHUNK):
-            source, part = row[start : start + CHUNK], out[start : start + CHUNK]
-            for j in range(part.size):
-                part[j] = exp_low(source[j] - top)
-            s += total(part)
+            s += exponentials(row[start : start + CHUNK], top, out[start : start + CHUNK])
         scale = x.dtype.type(1.0 / s)
         for j in range(width):
             out[j] *= scale
@@ -91,21 +91,11 @@ def normalizers(x: Any, lse: Any, lo: int, hi: int) -> None:
                 ones, rest = tail(scratch[k * width : (k + 1) * width])
                 logs[start + k] = (ones - 1.0) + rest
     else:
-        scratch = np.empty(CHUNK, x.dtype)
         for r in range(lo, hi):
-            row = x[r]
-            top = peak(row)
+            top = peak(x[r])
             tops[r] = top
-            ones, rest = np.float64(-1.0), np.float64(0.0)
-            for start in range(0, width, CHUNK):
-                source = row[start : start + CHUNK]
-                part = scratch[: source.size]
-                for j in range(part.size):
-                    part[j] = exp_low(source[j] - top)
-                more, s = tail(part)
-                ones += more
-                rest += s
-            logs[r] = ones + rest
+            ones, rest = tail_from(x[r], top)
+            logs[r] = (ones - 1.0) + rest
     part = logs[lo:hi]
     for i in range(part.size):
         part[i] = log1p(part[i])
@@ -140,13 +130,11 @@ def _softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
             for j in range(width):
                 h[j] = y[r, j] * (h[j] - mean)
             continue
-        k = find(y[r], peak(y[r]))
+        k = find(y[r], peak_positive(y[r]))
         base = g[r, k if k < width else 0]
+        mean = y.dtype.type(dot_from(g[r], base, y[r]))
         for j in range(width):
-            h[j] = g[r, j] - base
-        mean = y.dtype.type(dot(h, y[r]))
-        for j in range(width):
-            h[j] = y[r, j] * (h[j] - mean)
+            h[j] = y[r, j] * ((g[r, j] - base) - mean)
 
 
 @kernel
@@ -158,14 +146,19 @@ def _log_softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
         stop = min(start + rows, hi)
         source = y[start:stop].reshape((stop - start) * width)
         tile = dx[start:stop].reshape((stop - start) * width)
-        for i in range(tile.size):
-            tile[i] = exp_low(source[i])
+        if width <= NARROW:
+            for i in range(tile.size):
+                tile[i] = exp_low(source[i])
         for r in range(start, stop):
             s = wide_total(g[r])
             scale = y.dtype.type(s)
             out = dx[r]
-            for j in range(width):
-                out[j] = g[r, j] - out[j] * scale
+            if width <= NARROW:
+                for j in range(width):
+                    out[j] = g[r, j] - out[j] * scale
+            else:
+                for j in range(width):
+                    out[j] = g[r, j] - exp_low(y[r, j]) * scale
             top = peak(y[r])
             if (top > half) & (abs(s) < np.inf):
                 # where e^y is near 1: g - s and e^y - 1 are small, and accurate

@@ -14,10 +14,11 @@ import numpy as np
 from tensorgraph import modes
 from tensorgraph.aval import Aval
 from tensorgraph.backward import pull_back
+from tensorgraph.calling import Borrowed, convert
 from tensorgraph.cells import Cell
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
 from tensorgraph.tape import Leaf
-from tensorgraph.tensor import Tensor, TraceError, as_array, weak_cast, wrap
+from tensorgraph.tensor import Tensor, TraceError, weak_cast, wrap
 from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["bind", "call", "evaluate"]
@@ -63,14 +64,13 @@ def evaluate(
 
     def put(var: Var, t: Tensor) -> None:
         if var in plan.leaves and t._node is None:
-            t = wrap(t._value)
+            t = wrap(t._value.copy() if type(t) is Borrowed else t._value)
             t._node = Leaf(t.shape, t.dtype, user=False)
         env[var] = t
 
-    for var, value in zip(graph.inputs, inputs, strict=True):
-        put(var, value if history else wrap(value._value))
-    for decl, value in zip(graph.cells, cells, strict=True):
-        put(decl.var, value if history else wrap(value._value))
+    given = zip((*graph.inputs, *[decl.var for decl in graph.cells]), (*inputs, *cells), strict=True)
+    for var, value in given:
+        put(var, value if history or type(value) is Borrowed else wrap(value._value))
     for var, array in graph.consts.items():
         put(var, wrap(array))
     for i, eq in enumerate(graph.equations):
@@ -90,7 +90,9 @@ def evaluate(
 
     outputs = [_get(env, a) for a in graph.outputs]
     written = [_get(env, w.value) for w in graph.writes]
-    return (outputs, written) if history else (_bare(outputs), _bare(written))
+    if not history:
+        return _bare(outputs), _bare(written)
+    return [_own(v) for v in outputs], written
 
 
 def replay(graph: Graph, args: tuple[Any, ...]) -> Any:
@@ -106,14 +108,18 @@ def _get(env: dict[Var, Tensor], atom: Any) -> Any:
 
 
 def _bare(values: list[Any]) -> list[Any]:
-    return [wrap(v._value) if isinstance(v, Tensor) else v for v in values]
+    return [wrap(_own(v)._value) if isinstance(v, Tensor) else v for v in values]
+
+
+def _own(value: Any) -> Any:
+    """An output, copied where it is an argument that lies in the user's memory."""
+    return wrap(value._value.copy()) if type(value) is Borrowed else value
 
 
 def _apply(eq: Equation, args: list[Any], last: bool, history: bool) -> Any:
     if eq.op.name == "gradients":
         ys, xs, gs = args
-        create_graph = history or bool(eq.attrs["create_graph"])
-        return pull_back(ys, xs, gs or [None] * len(ys), create_graph, not last)
+        return pull_back(ys, xs, gs or [None] * len(ys), bool(eq.attrs["create_graph"]), not last)
     return eq.op.public(*args, **eq.attrs)
 
 
@@ -121,7 +127,7 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
     """See `Graph.__call__`."""
     inputs = match_arguments(graph, args)
     if not graph.cells:
-        outputs, _ = evaluate(graph, inputs, [])
+        outputs, _ = evaluate(graph, inputs, [], _recorded(inputs))
         return unflatten(graph.out_tree, outputs)
     if state is None:
         raise TypeError(
@@ -138,14 +144,19 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         value = state[decl.path]
         if not isinstance(value, (Tensor, np.ndarray, np.generic)):
             value = weak_cast(value, decl.aval.dtype, f"cell {decl.path}")
-        t = value if isinstance(value, Tensor) else wrap(as_array(value))
+        t = value if isinstance(value, Tensor) else convert(value, lambda path=decl.path: f"cell {path}")
         _expect(t.aval, decl.aval, f"cell {decl.path}")
         values.append(t)
-    outputs, written = evaluate(graph, inputs, values)
-    after = {decl.path: wrap(t._value) for decl, t in zip(graph.cells, values, strict=True)}
+    outputs, written = evaluate(graph, inputs, values, _recorded([*inputs, *values]))
+    after = {decl.path: wrap(_own(t)._value) for decl, t in zip(graph.cells, values, strict=True)}
     names = {decl.var: decl.path for decl in graph.cells}
     after.update({names[w.cell]: value for w, value in zip(graph.writes, written, strict=True)})
     return unflatten(graph.out_tree, outputs), after
+
+
+def _recorded(values: list[Tensor]) -> bool:
+    """Whether a gradient may be wanted through an evaluation on these."""
+    return modes.current().grad and any(t._node is not None for t in values)
 
 
 def _paths(graph: Graph) -> str:
@@ -154,7 +165,7 @@ def _paths(graph: Graph) -> str:
 
 def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
     """The arguments' leaves as Tensors, checked against the graph's inputs."""
-    leaves, tree = flatten(list(args))
+    leaves, tree = flatten(list(args), graph.in_tree)
     if tree != graph.in_tree:
         raise TypeError(f"{graph.name}: the graph was traced for arguments nested as {graph.in_tree}, got {tree}")
     statics = dict(graph.statics)
@@ -174,9 +185,11 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
                 raise TraceError("a graph is evaluated on numbers; inside a traced function call the function itself")
             t = leaf
         else:
-            weak = not isinstance(leaf, (np.ndarray, np.generic))
             what = f"{graph.name}: argument {var.name or position}"
-            t = wrap(weak_cast(leaf, var.aval.dtype, what) if weak else as_array(leaf))
+            if isinstance(leaf, (np.ndarray, np.generic)):
+                t = convert(leaf, lambda what=what: what)
+            else:
+                t = wrap(weak_cast(leaf, var.aval.dtype, what))
         _expect(t.aval, var.aval, f"argument {var.name or position}")
         inputs.append(t)
     return inputs
@@ -223,9 +236,14 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     for cell, decl in zip(cells, graph.cells, strict=True):
         _expect(Aval(cell._value.shape, cell._value.dtype), decl.aval, f"cell {decl.path}")
     place = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
+    steps = any(eq.op.name == "gradients" for eq in graph.equations)
 
     def bound(*args: Any) -> Any:
-        outputs, written = evaluate(graph, match_arguments(graph, args), [c.read() for c in cells])
+        inputs = match_arguments(graph, args)
+        values = [c.read() for c in cells]
+        # a whole step has taken its gradients itself; a forward graph is differentiated as the function would be
+        wanted = _recorded(inputs) or (not steps and _recorded(values))
+        outputs, written = evaluate(graph, inputs, values, wanted)
         for write, value in zip(graph.writes, written, strict=True):
             place[write.cell].assign(value)
         return unflatten(graph.out_tree, outputs)

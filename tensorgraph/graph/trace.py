@@ -16,9 +16,9 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval, default_dtype
-from tensorgraph.calling import abstract, explain
+from tensorgraph.calling import Borrowed, abstract, explain
 from tensorgraph.cells import Cell, Parameter
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write, digest
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.tape import Leaf, describe_node, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
@@ -40,7 +40,7 @@ class Trace:
         self.read_again: dict[Cell, Var] = {}  # a written cell read again is a fresh leaf
         self.write_source: dict[Cell, Source | None] = {}
         # by array and node, which are kept so that their ids stay taken: x and x.detach() share an array
-        self.consts: dict[tuple[int, int], tuple[Var, Any, Any]] = {}
+        self.consts: dict[Any, tuple[Var, Any, Any]] = {}
         self.leaves: dict[Var, Any] = {}  # differentiable roots: the cell, or None for an input
         self.differentiable: set[Var] = set()
         self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something differentiable
@@ -75,7 +75,11 @@ class Trace:
                     "a traced value from another trace is used here; pass it as an argument of the traced function"
                 )
             return value
-        key = (id(value), id(t._node))
+        key: Any = (id(value), id(t._node))
+        if type(t) is Borrowed:  # the user may change it while the trace goes on
+            key = digest(value)
+            if key not in self.consts:
+                value = value.copy()
         found = self.consts.get(key)
         if found is None:
             var = Var(Aval(value.shape, value.dtype))
@@ -94,14 +98,15 @@ class Trace:
     def var_of_cell(self, cell: Cell) -> Var | Literal:
         if cell in self.shadow:
             written = self.shadow[cell]
-            if cell._node is None or type(written) is Literal:
+            if type(written) is Literal or (cell._node is None and written not in self.differentiable):
                 return written
-            if cell not in self.read_again:  # a parameter read after its update: a leaf of its own, without history
-                cut = self._append(CATALOGUE["stop_gradient"], (written,), {}, (abstract_of(written),))[0]
-                out = self._append(CATALOGUE["alias"], (cut,), {}, (abstract_of(written),))[0]
+            if cell not in self.read_again:  # what is read after a write has no history
+                out = self._append(CATALOGUE["stop_gradient"], (written,), {}, (abstract_of(written),))[0]
+                if cell._node is not None:  # and of a parameter is a leaf of its own
+                    out = self._append(CATALOGUE["alias"], (out,), {}, (abstract_of(written),))[0]
+                    self.differentiable.add(out)
+                    self.leaves[out] = cell
                 self.read_again[cell] = out
-                self.differentiable.add(out)
-                self.leaves[out] = cell
             return self.read_again[cell]
         var = self.cells.get(cell)
         if var is None:

@@ -222,8 +222,8 @@ def kernel(
         Promise that no array the kernel writes shares memory with another argument. It then vectorises without
         checking, also with many arrays.
     staged : bool, optional
-        The kernel ends in ``stage, lo, hi``: for stages 1 and 4 it works on rows `lo` to `hi`, for stage 2, between
-        them, on what the blocks of stage 1 have left. With 7 it does all three. Others end in ``lo, hi``.
+        The kernel's last arguments are ``stage, lo, hi``, with the stages 1, 2, 4 and 8, one after the other: 1 and 4
+        are run once, for all rows, 2 and 8 in blocks. With 15 it does all four. Others end in ``lo, hi``.
 
     Returns
     -------

@@ -14,16 +14,18 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ASLEEP", "LOOKS", "STOP", "VERSION", "WORDS", "lead_of", "serve_of"]
+__all__ = ["ASLEEP", "LOOKS", "STATE", "STOP", "VERSION", "WORDS", "lead_of", "serve_of"]
 
 # positions in the words that the threads share; what different threads write is kept in different cache lines
 STATE, DONE, JOB, ASLEEP, STOP, EPOCH, WORDS = 0, 8, 16, 32, 40, 48, 64
 # a job: its entry, its arguments, its stage, its rows, the rows of a block, the number of blocks
 ENTRY, ARGS, STAGE, ROWS, STEP, COUNT = (JOB + i for i in range(6))
-# looks at the words, each about half a microsecond, before a thread goes back to sleep
-LOOKS = 200
+# looks at the words before a thread goes back to sleep. The first take a tenth of a microsecond each, so that it is there
+# for a kernel that follows at once also where others want the processor; the later ones, in which it lets others go
+# first, about half a microsecond
+LOOKS, NEAR = 300, 160
 # part of the name of what is kept in Numba's cache: to be changed with the code below
-VERSION = "1"
+VERSION = "3"
 
 _made: dict[str, Any] = {}
 
@@ -156,8 +158,8 @@ def _take(words, front):
 def _run(words, entry, args, rows, step, staged):
     """Run all stages of a job together with the threads that wait; how many blocks failed."""
     failed = 0
-    for stage in range(3 if staged else 1):
-        if stage == 1:
+    for stage in range(4 if staged else 1):
+        if staged and stage % 2 == 0:
             failed += invoke(entry, args, 1 << stage, 0, rows)
             continue
         count = (rows + step - 1) // step
@@ -197,7 +199,8 @@ def serve(words, looks, woken):
             idle += 1
             for i in range(8):
                 pause()
-            give_way()
+            if idle > NEAR:
+                give_way()
     add(address, ASLEEP, 1)
 '''
 

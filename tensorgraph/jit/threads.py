@@ -178,6 +178,6 @@ def share(kernel: Kernel, args: tuple[Any, ...], rows: int, cost: float, multipl
         if failed:
             raise MemoryError(f"{kernel.name}: {failed} of the blocks that it was cut into failed for want of memory")
     elif kernel.staged:
-        kernel.call(*args, 7, 0, rows)
+        kernel.call(*args, 15, 0, rows)
     else:
         kernel.call(*args, 0, rows)
