@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph import modes
+from tensorgraph.aval import Aval
 from tensorgraph.cells import Cell, Recording, Replay
 from tensorgraph.declare import op
 from tensorgraph.op import CATALOGUE, structural
@@ -22,7 +23,7 @@ __all__ = ["checkpoint"]
 class Block:
     """One call of a checkpointed function: all that is needed to run it again as it ran."""
 
-    __slots__ = ("entry", "function", "mode", "outside", "results", "statics", "treedef")
+    __slots__ = ("avals", "entry", "function", "mode", "outside", "results", "statics", "treedef")
 
     def __init__(self, function: Callable[..., Any], treedef: Any) -> None:
         self.function = function
@@ -31,6 +32,7 @@ class Block:
         self.statics: dict[int, Any] = {}  # arguments that are not differentiated, by position
         self.entry: dict[Cell, Tensor] = {}  # the cells that it reads, as the first run found them
         self.outside: tuple[Any, ...] = ()  # the places on the tape that it uses besides its arguments
+        self.avals: tuple[Aval, ...] = ()  # of the results
         self.results: list[Any] = []  # the first run's, handed over once: nobody here keeps them alive
 
     def call(self, lifted: list[Tensor], cells: Recording | Replay) -> tuple[list[Any], Any]:
@@ -92,6 +94,7 @@ def _rule(want: Any, g_outs: Any, args: Any, block: Block) -> Any:
 checkpoint_op = op(
     "checkpoint([args], [outside], *, block) -> *outs",
     lambda args, outside, *, block: block.take(), structural, vjp=_rule,
+    infer_rule=lambda args, outside, *, block: block.avals,
     doc="A function computed again in the backward pass: see `checkpoint`.",
 )  # fmt: skip
 
@@ -176,6 +179,7 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
             t._node = node
             outside.append(t)
         block.results = [t._value for t in outs]
+        block.avals = tuple(t.aval for t in outs)
         del outs
         return unflatten(out_tree, checkpoint_op.public(tensors, outside, block=block))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval
+from tensorgraph.cells import Recording
 from tensorgraph.declare import op
 from tensorgraph.op import structural
 from tensorgraph.tensor import Tensor, as_array, wrap
@@ -47,10 +48,22 @@ class Result:
         self.avals: tuple[Aval, ...] = ()
         self.treedef: Any = None
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Result) and (self.avals, self.treedef) == (other.avals, other.treedef)
+
+    def __hash__(self) -> int:
+        return hash((self.avals, self.treedef))
+
+
+def _pair(result: Any) -> Any:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"custom_vjp: forward must give a pair (output, residuals), got {type(result).__name__}")
+    return result
+
 
 def _custom_forward(args: Any, *, forward: Any, backward: Any, result: Result) -> Any:
     with modes.use(grad=False):
-        outs, kept = forward(*_tensors(args))
+        outs, kept = _pair(forward(*_tensors(args)))
     leaves, result.treedef = flatten(outs)
     arrays = _arrays(leaves)
     result.avals = tuple(Aval(a.shape, a.dtype) for a in arrays)
@@ -70,12 +83,18 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
     gs = _whole(g_outs, result.avals)
     with modes.use(grad=recorded):
         if recorded:  # the residuals depend on the arguments: make them again, so that their derivative is right
-            _, kept = _with_history(forward)(*_tensors(args))
+            _, kept = _pair(_with_history(forward)(*_tensors(args)))
             backward = _with_history(backward)
         grads = backward(kept, gs[0] if len(gs) == 1 else tuple(gs))
     grads = grads if isinstance(grads, (tuple, list)) else (grads,)
     if len(grads) != len(args):
         raise ValueError(f"custom_vjp: backward must give one gradient an argument, {len(args)}, got {len(grads)}")
+    for i, (grad, a) in enumerate(zip(grads, args, strict=True)):
+        if grad is not None and np.shape(grad) != np.shape(a):
+            raise ValueError(
+                f"custom_vjp: backward's gradient {i} must have the shape of its argument, {np.shape(a)}, got "
+                f"{np.shape(grad)}"
+            )
     zeros = [wrap(np.zeros(np.shape(a), a.dtype)) if g is None else g for g, a in zip(grads, args, strict=True)]
     return (_same_kind([t if isinstance(t, Tensor) else wrap(as_array(t)) for t in zeros], recorded),)
 
@@ -113,11 +132,13 @@ class custom_vjp:
         self.function = function
         self.forward: Callable[..., Any] | None = None
         self.backward: Callable[..., Any] | None = None
+        self._looked_at = False  # whether a call has shown that no parameter is used by closure
         functools.update_wrapper(self, function)
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         """Set the rule."""
         self.forward, self.backward = forward, backward
+        self._looked_at = False
 
     def __call__(self, *args: Any) -> Any:
         if self.forward is None or self.backward is None:
@@ -125,8 +146,15 @@ class custom_vjp:
             raise TypeError(f"{name} has no derivative rule yet: call {name}.defvjp(forward, backward)")
         tensors = [a if isinstance(a, Tensor) else wrap(np.array(as_array(a))) for a in args]  # a copy: it is kept
         forward, backward, result = self.forward, self.backward, Result()
-        if modes.current().trace is not None:  # the equation holds both functions as graphs
+        mode = modes.current()
+        if mode.trace is not None:  # the equation holds both functions as graphs
             forward, backward = self._graphs(tensors, result)
+        elif not self._looked_at:
+            recording = Recording(mode.cells)
+            with modes.use(grad=False, cells=recording):
+                forward(*tensors)
+            self._refuse_cells([c.path for c, t in recording.entry.items() if t._node is not None])
+            self._looked_at = True
         outs = custom_op.public(tensors, forward=forward, backward=backward, result=result)
         return unflatten(result.treedef, outs)
 
@@ -141,4 +169,13 @@ class custom_vjp:
             leaves, result.treedef = flatten(outs)
             result.avals = tuple(leaves)
             backward = trace(self.backward, kept, leaves[0] if len(leaves) == 1 else tuple(leaves))
+        self._refuse_cells([decl.path for graph in (forward, backward) for decl in graph.cells])
         return forward, backward
+
+    def _refuse_cells(self, paths: list[str]) -> None:
+        if paths:
+            name = getattr(self.function, "__name__", "f")
+            raise TypeError(
+                f"custom_vjp: {name} uses the cell {paths[0] or 'without a name'!r} by closure, where your rule cannot "
+                "give its gradient: pass it as an argument"
+            )

@@ -273,6 +273,8 @@ def backward(t: Tensor, grad_output: Any, retain_graph: bool, create_graph: bool
             del grad
             if leaf.grad is None:
                 leaf.grad = release(holder)
+            elif leaf.grad._node is not None:  # an earlier pass was recorded: its history stays
+                leaf.grad = leaf.grad + holder
             else:
                 leaf.grad = wrap(np.asarray(leaf.grad._value + holder._value))
 

@@ -166,6 +166,8 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
             out = float_result(declared, out, values, attrs)
     except Exception as error:
         explain(declared, inputs, attrs, error)
+    if not declared.signature.variadic:
+        out = require_outputs(declared, out)
     outs = out[: len(out) - len(declared.residuals)] if isinstance(out, tuple) else (out,)
     outs = tuple(o if type(o) is ndarray else np.asarray(o) for o in outs)
     lent = [i._value for i in inputs if type(i) is Borrowed]
@@ -186,6 +188,16 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
         if any(wanted):
             _record(declared, inputs, values, attrs, mode, parents, wanted, tensors, residuals)
     return tensors[0] if declared.single else tuple(tensors)
+
+
+def require_outputs(declared: Op, out: Any) -> Any:
+    """What a forward returned, if it is one value or a tuple as the declaration says."""
+    expected = len(declared.outputs) + len(declared.residuals)
+    got = len(out) if type(out) is tuple else 1
+    if got != expected or (expected > 1 and type(out) is not tuple):
+        names = ", ".join((*declared.outputs, *declared.residuals))
+        raise TypeError(f"{declared.name}: the forward must return {names}, got {got} value{'s' if got > 1 else ''}")
+    return out
 
 
 def _node(item: Any) -> Any:
@@ -288,7 +300,11 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
     message = f"{declared.name}({types}){describe_source(user_source())}: {reason}"
     result = kind(message)
     result.explained = True
-    raise result from (None if reason is not error or isinstance(error, (ValueError, TypeError, IndexError)) else error)
+    known = reason is not error or isinstance(error, (ValueError, TypeError, IndexError))
+    try:
+        raise result from (None if known else error)
+    finally:  # else this frame and the errors would keep each other, and the inputs, alive
+        del result, reason, error
 
 
 def abstract(item: Any) -> Any:

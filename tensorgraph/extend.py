@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorgraph import declare
-from tensorgraph.op import CATALOGUE, Kind, elementwise, opaque, reduction
+from tensorgraph.op import CATALOGUE, Kind, elementwise, opaque, parse_signature, reduction
 
 __all__ = ["fused_op", "op", "remove_op"]
 
@@ -64,6 +64,9 @@ def op(
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
 
+    if vjp is not None:
+        _refuse_names(signature)
+
     def finish(forward: Callable[..., Any]) -> Callable[..., Any]:
         fields.setdefault("doc", forward.__doc__ or "")
         return declare.op(signature, forward, KINDS[kind], vjp=vjp, **fields).public
@@ -107,10 +110,19 @@ def fused_op(
     2.0
     >>> tg.remove_op("norm2")
     """
+    _refuse_names(signature)
     declared = declare.fused_op(
         signature, reference=reference, forward=forward, backward=backward, residuals=residuals, **fields
     )
     return declared.public
+
+
+def _refuse_names(signature: str) -> None:
+    """An input called ``g`` would be taken for the cotangent in every rule."""
+    sig = parse_signature(signature)
+    taken = {"g", "want"} & {*sig.inputs, *sig.attrs}
+    if taken:
+        raise ValueError(f"{sig.name}: in a derivative rule {taken.pop()!r} means something else; choose another name")
 
 
 def remove_op(name: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval
-from tensorgraph.calling import F32, F64, bind, call, composed, float_result, short_error
+from tensorgraph.calling import F32, F64, bind, call, composed, float_result, require_outputs, short_error
 from tensorgraph.cells import Parameter
 from tensorgraph.op import REQUIRED, Op, elementwise, rule_names
 from tensorgraph.pull import accumulate, fit, freed, pull_joint
@@ -73,7 +73,8 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
         "_blank": blank, "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
-        "_literal": LITERAL, "_none": {}, "_last": [None], "_aval": _aval_or_scalar, "__package__": "tensorgraph",
+        "_literal": LITERAL, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
+        "__package__": "tensorgraph",
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
     required = [a for a, default in sig.attrs.items() if default is REQUIRED]
@@ -144,9 +145,13 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     """Arrays ``_o0, ...``, residuals ``_r0, ...`` and tensors ``_t0, ...``."""
     outs = [f"_o{j}" for j in range(len(declared.outputs))]
     rest = [f"_r{k}" for k in range(len(declared.residuals))]
-    body = [f"{', '.join(outs + rest)} = _out"]
+    several = len(outs + rest) > 1
+    count = len(outs + rest)
+    body = [f"if type(_out) is not tuple or len(_out) != {count}: _require(_op, _out)"] if several else []
+    body += [f"{', '.join(outs + rest)} = _out"]
     for o in outs:
-        body += [f"if type({o}) is not _ndarray: {o} = _asarray({o})"]
+        single = "" if several else f"_require(_op, {o})"
+        body += [f"if type({o}) is not _ndarray: {o} = _asarray({single or o})"]
     if declared.kind is elementwise and declared.dtype != "bool":
         body += [
             "_d = _o0.dtype",

@@ -74,6 +74,9 @@ def parse_signature(text: str) -> Signature:
     outs = tuple(o.strip() for o in outputs.split(",")) if outputs else ("out",)
     if any(n.startswith("_") for n in (*inputs, *(a.arg for a in args.kwonlyargs))):
         raise ValueError(f"signature {text!r}: names must not begin with an underscore")
+    names = (*inputs, *attrs)
+    if len(set(names)) < len(names) or "impl" in names:
+        raise ValueError(f"signature {text!r}: names must differ, and 'impl' means something else")
     variadic = outs[0].startswith("*")
     if variadic and len(outs) > 1:
         raise ValueError(f"signature {text!r}: a *output stands alone")

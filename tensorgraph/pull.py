@@ -52,7 +52,12 @@ def fit(c: Any, parent: Any) -> Any:
         if axes:
             c = np.add.reduce(c, axis=axes, keepdims=True)
         if np.shape(c) != shape:
-            c = np.broadcast_to(c, shape)
+            try:
+                c = np.broadcast_to(c, shape)
+            except ValueError:
+                raise ValueError(
+                    f"a derivative rule gave a gradient of shape {np.shape(c)} for an input of shape {shape}"
+                ) from None
         c = np.asarray(c)
     if c.dtype != parent.dtype:
         c = c.astype(parent.dtype)

@@ -65,7 +65,7 @@ _NONE = Treedef(type(None), (), (), 0)
 
 
 def flatten(tree: Any, like: Treedef | None = None) -> tuple[list[Any], Treedef]:
-    """Leaves in order, and the structure that `unflatten` needs. The order of a dict's keys follows `like`, if given."""
+    """Leaves in order, and the structure that `unflatten` needs. Dicts take the order of their keys from `like`."""
     leaves: list[Any] = []
     return leaves, _flatten(tree, leaves, like)
 

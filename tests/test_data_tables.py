@@ -209,3 +209,23 @@ def test_any_bytes_are_an_error_or_a_value(content):
             assert len(read_csv(path)) >= 1
         except FileFormatError as error:
             assert "t.csv" in str(error)
+
+
+def test_columns_delimiter_and_class_names_are_what_they_are(table):
+    text = "a,k\n1,x\n2,y\n"
+    for column in (True, 1.0):
+        with pytest.raises(TypeError, match="a column is a name or a position"):
+            table(text, label=column)
+    for names in (["x", "y", "x"], "xy"):
+        with pytest.raises(ValueError, match="different strings"):
+            table(text, label="k", class_names=names)
+    for delimiter in ("", ",,", None):
+        with pytest.raises(ValueError, match="delimiter is one character"):
+            table(text, label="k", delimiter=delimiter)
+
+
+def test_a_first_line_that_is_half_names_names_the_remedy(table):
+    text = "a,2020\n1,2\n"
+    with pytest.raises(FileFormatError, match="pass header=True"):
+        table(text)
+    assert table(text, header=True).feature_names == ("a", "2020")

@@ -262,3 +262,69 @@ def test_the_cases_stay_away_from_kinks_and_ties() -> None:
             assert ((numbers >= low) & (numbers <= high)).all()
             for kink in op.kinks:
                 assert (np.abs(numbers - kink) > 0.01).all()
+
+
+def test_a_custom_rule_is_told_what_is_wrong() -> None:
+    w = tg.Parameter(2.0, name="w")
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def make(forward: Any, backward: Any) -> Any:
+        f = tg.custom_vjp(lambda x: x)
+        f.defvjp(forward, backward)
+        return f
+
+    with pytest.raises(TypeError, match="pair"):
+        make(lambda x: x * 2.0, lambda r, g: (g,))(x)
+    with pytest.raises(ValueError, match=r"shape of its argument, \(2,\), got \(\)"):
+        make(lambda x: (x * 2.0, None), lambda r, g: (g.sum(),))(x).sum().backward()
+    closing_over = make(lambda x: (x * w, x), lambda r, g: (g * w,))
+    with pytest.raises(TypeError, match="'w' by closure.*argument"):
+        closing_over(x)
+    with pytest.raises(TypeError, match="'w' by closure.*argument"):
+        tg.trace(closing_over, x)
+    fine = make(lambda x: (x * 2.0, None), lambda r, g: (g * 2.0,))
+    assert tg.trace(fine, x) == tg.trace(fine, x)
+
+
+def test_forwards_that_do_not_keep_to_their_declaration() -> None:
+    for signature, forward in (
+        ("odd(x)", lambda x: (x, x)),
+        ("odd(x) -> y, z", lambda x: np.array([1.0, 2.0])),
+        ("odd(x) -> y, z", lambda x: (x, x, x)),
+    ):
+        odd = tg.op(signature, forward)
+        try:
+            with pytest.raises(TypeError, match="odd: the forward must return"):
+                odd(tg.tensor([1.0, 2.0]))
+        finally:
+            tg.remove_op("odd")
+    for signature in ("odd(x, *, x=2.0)", "odd(g)", "odd(x, *, impl=None)"):
+        with pytest.raises(ValueError):
+            tg.op(signature, lambda **k: 0, vjp=lambda g: g)
+        assert "odd" not in tg.CATALOGUE
+
+
+def test_an_error_keeps_nothing_alive() -> None:
+    import gc
+    import weakref
+
+    gc.disable()
+    try:
+        x = tg.tensor(np.ones(3))
+        seen = weakref.ref(x)
+        try:
+            tg.add(x, np.ones(4))
+        except ValueError as error:
+            assert "add" in str(error)
+        del x
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+def test_the_tape_behind_a_checkpoint_can_be_looked_at() -> None:
+    x = tg.tensor(np.ones(3), requires_grad=True)
+    y = tg.checkpoint(lambda t: t * t)(x).sum()
+    assert "checkpoint" in str(tg.graph(y))
+    y.backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]

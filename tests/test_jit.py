@@ -272,6 +272,21 @@ def test_stages_follow_each_other(four_threads, n):
         assert np.abs(y - (x - x.mean() - 1)).max() < 1e-12
 
 
+@jit.kernel
+def _count(y, lo, hi):
+    for i in range(lo, hi):
+        y[i] += 1
+
+
+@compiled_only
+def test_no_block_is_run_twice(four_threads):
+    few, many = np.zeros(2), np.zeros(64)
+    for _ in range(50_000):  # a thread may be late by a whole job, and the next one has more blocks
+        jit.share(_count, (few,), 2, 1.0)
+        jit.share(_count, (many,), 64, 1.0)
+    assert (few == 50_000).all() and (many == 50_000).all()
+
+
 @compiled_only
 def test_threads_go_to_sleep(four_threads):
     x, y = np.arange(1000.0), np.zeros(1000)

@@ -392,3 +392,11 @@ def test_the_state_goes_round_and_bitwise_on() -> None:
 def test_repr_shows_what_differs_from_the_defaults() -> None:
     assert repr(nn.BatchNorm(3)) == "BatchNorm(3)"
     assert repr(nn.BatchNorm(3, decay=0.99, degenerate="beta")) == "BatchNorm(3, decay=0.99, degenerate='beta')"
+
+
+@pytest.mark.parametrize("wrong", [dict(axis=1.5), dict(axis="a"), dict(axis=True), dict(eps="a"), dict(eps=True)])
+def test_axis_and_eps_are_numbers(wrong) -> None:
+    with pytest.raises(TypeError, match=r"BatchNorm: (axis is an integer|eps is a number), got"):
+        nn.BatchNorm(3, **wrong)
+    with pytest.raises(ValueError, match="finite"):
+        nn.BatchNorm(3, eps=math.inf)

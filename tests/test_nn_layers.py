@@ -225,3 +225,15 @@ def test_initialisers_take_seeds_and_generators() -> None:
         init.normal((3,), seed=1, generator=np.random.default_rng(0))
     with pytest.raises(TypeError, match="weights are float"):
         init.normal((3,), "int64")
+
+
+def test_making_a_long_model_is_linear_work(monkeypatch) -> None:
+    walks = []
+    walk = nn.Module._items
+    monkeypatch.setattr(nn.Module, "_items", lambda self: walks.append(self) or walk(self))
+    for n in (50, 200):
+        walks.clear()
+        model = nn.Sequential(*[nn.ReLU() for _ in range(n)])
+        assert len(walks) <= 4 * n
+        assert len(model) == n
+        assert model[-1].path == str(n - 1)

@@ -347,3 +347,24 @@ def test_a_setting_exists_once_it_is_set() -> None:
     model.rate = 2
     assert (model.rate, [path for path, _ in model.named_buffers()]) == (2.0, ["rate"])
     assert Model.rate.__doc__ == "A rate."
+
+
+def test_a_wide_input_given_by_name_is_seen_too() -> None:
+    layer = nn.Linear(3, 2, seed=0)
+    with pytest.raises(TypeError, match=r"cast the data once with x\.astype\('float32'\)"):
+        layer(x=np.ones((1, 3)))
+    assert layer(x=np.ones((1, 3), np.float32)).dtype == np.float32
+
+
+def test_a_state_is_read_in_full_precision_and_stays_finite() -> None:
+    wide, narrow = nn.Linear(1, 1, dtype="float64", seed=0), nn.Linear(1, 1, seed=0)
+    wide.load_state_dict({"weight": [[0.1]], "bias": [0.3]})
+    assert wide.weight.item() == 0.1
+    before = narrow.state_dict()
+    with pytest.raises(ValueError, match=r"beyond the dtype: weight \(expected float32\)"):
+        narrow.load_state_dict({"weight": np.array([[1e300]]), "bias": np.array([0.0])})
+    with pytest.raises(ValueError, match=r"of another kind: weight \(expected float32, got str\)"):
+        narrow.load_state_dict({"weight": "x", "bias": np.array([0.0])})
+    assert np.array_equal(narrow.weight.numpy(), before["weight"])
+    narrow.load_state_dict({"weight": np.array([[np.inf]]), "bias": np.array([0.0])})
+    assert narrow.weight.item() == np.inf

@@ -222,6 +222,10 @@ def test_options_are_checked():
     ):
         with pytest.raises(ValueError, match=message):
             draw(graph, **wrong)
+    with pytest.raises(ValueError, match="timeout must be a positive number"):
+        draw(graph, timeout="1")
+    with pytest.raises(TypeError, match="focus is the path of a box"):
+        draw(graph, focus=3)
     with pytest.raises(ValueError, match="leave the examples out"):
         draw(graph, np.ones(3))
 

@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tensorgraph as tg
+from tensorgraph import nn
 from tensorgraph.viz import Drawing, Node, Row, draw, mimebundle
 from tensorgraph.viz.engine import find_engine, run_engine
 from tensorgraph.viz.exits import exits
@@ -243,3 +245,27 @@ def test_a_notebook_gets_text_and_svg_and_never_an_error():
 
     assert "no drawing" in mimebundle(Odd())["text/plain"]
     assert "no drawing" in mimebundle(replace(graph, equations=(None,)))["text/plain"]
+
+
+def test_text_tells_an_output_from_a_module_of_its_name():
+    class Named(nn.Module):
+        def __init__(self):
+            self.x = nn.Linear(4, 3, seed=0)
+            self.out = nn.Linear(3, 2, seed=1)
+
+        def forward(self, x):
+            return tg.tanh(self.out(self.x(x)))
+
+    lines = draw(Named(), tg.spec((5, 4), "float32"), level="module").text().splitlines()[2:]
+    assert [" ".join(line.split("; ")[0].split()).split(" Linear")[0] for line in lines] == [
+        "inputs/x 5x4 f32 input", "x 5x3 f32 <- inputs/x", "out 5x2 f32 <- x", "tanh 5x2 f32 <- out",
+        "outputs/out 5x2 f32 output <- tanh",
+    ]  # fmt: skip
+
+
+def test_a_number_that_a_tape_did_not_keep_is_three_dots():
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * 2.0).sum()
+    y.backward()
+    assert "a * ..." in draw(y).text()
+    assert "Ellipsis" not in draw(y).dot()

@@ -82,7 +82,7 @@ def draw(
     out   scalar f32  output <- sum
     <BLANKLINE>
     """
-    _check(level, depth, hops, theme, timeout)
+    _check(level, depth, focus, hops, theme, timeout)
     graph = _graph_of(target, examples)
     drawing = _drawn(graph, level, depth, focus, hops)
     return replace(drawing, theme=theme, timeout=float(timeout))
@@ -112,7 +112,7 @@ def _described(target: Any) -> str:
         return f"<{type(target).__name__}>"
 
 
-def _check(level: str, depth: int | None, hops: int, theme: str, timeout: float) -> None:
+def _check(level: str, depth: int | None, focus: str | None, hops: int, theme: str, timeout: float) -> None:
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(map(repr, LEVELS))}, got {level!r}")
     if theme not in THEMES:
@@ -121,7 +121,9 @@ def _check(level: str, depth: int | None, hops: int, theme: str, timeout: float)
         raise ValueError(f"depth must be a positive integer or None, got {depth!r}; level='summary' draws one box")
     if isinstance(hops, bool) or not isinstance(hops, int) or hops < 0:
         raise ValueError(f"hops must be an integer of at least 0, got {hops!r}")
-    if not timeout > 0:
+    if focus is not None and not isinstance(focus, str):
+        raise TypeError(f"focus is the path of a box or module, got {focus!r}; Drawing.nodes lists them")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
 
 

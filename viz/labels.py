@@ -78,6 +78,8 @@ def value_text(value: Any) -> str:
         return value_text(value.tolist())
     if isinstance(value, (bool, np.bool_)) or value is None:
         return str(value)
+    if value is Ellipsis:  # a number that a tape did not keep
+        return "..."
     if isinstance(value, (float, np.floating)):
         return f"{float(value):.6g}" if float(f"{float(value):.6g}") == float(value) else repr(float(value))
     if isinstance(value, np.dtype):
@@ -86,7 +88,9 @@ def value_text(value: Any) -> str:
         return str(value.item())
     if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
         inside = ", ".join(value_text(item) for item in value[:8]) + (", ..." if len(value) > 8 else "")
-        return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+        if isinstance(value, list):
+            return f"[{inside}]"
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
     if hasattr(value, "equations"):
         return f"graph of {count(len(value.equations), 'op')}"
     if callable(value):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from tensorgraph.viz.drawing import Drawing, Node, Row
 from tensorgraph.viz.labels import LONGEST, cut
@@ -15,7 +15,7 @@ OMITTED = ("type", "warning", "stub", "operand")  # in other columns already
 
 def to_text(drawing: Drawing) -> str:
     """Columns: path, type of what leaves the box, where its operands come from, and the rest of its label."""
-    names = {node.id: _name(node) for node in drawing.nodes}
+    names = _names(drawing)
     coming: dict[str, list[str]] = defaultdict(list)
     for edge in drawing.edges:
         if names[edge.tail] not in coming[edge.head]:
@@ -32,8 +32,17 @@ def to_text(drawing: Drawing) -> str:
     return "\n".join([drawing.title, "", *body, *([""] if notes else []), *notes]) + "\n"
 
 
-def _name(node: Node) -> str:
-    return node.path.partition("/")[2] if node.role in ("input", "output") else node.path
+def _names(drawing: Drawing) -> dict[str, str]:
+    """A name a box: its path; inputs and outputs by their own names where no other box is called so."""
+    paths = {node.path for node in drawing.nodes}
+    short = {n.id: n.path.partition("/")[2] for n in drawing.nodes if n.role in ("input", "output")}
+    taken = Counter(short.values())
+    found = {}
+    for node in drawing.nodes:
+        own = short.get(node.id)
+        free = own is not None and own not in paths and (taken[own] == 1 or node.role == "input")
+        found[node.id] = own if own is not None and free else node.path
+    return found
 
 
 def _types(node: Node) -> str:

@@ -11,9 +11,9 @@ and for cotangents g of y, g_mu of mu and g_var of var::
     dx_i  = gamma r (g_i - dbeta / m - h_i r dgamma / m) + g_mu / m + 2 h_i g_var / m
 
 The arrays are walked in the order of memory, row after row of channels. mu is kept as the unrounded pair of `shift`,
-the channel's first value, and `offset`, the mean of x - shift in float64, so that h = (x - shift) - offset is accurate
-also where the mean is a million times the deviation, and is exactly 0 in a constant channel. The moments are taken of
-eight rows at a time, centred on their own mean, and merged (Chan, Golub & LeVeque 1983): no difference of large sums.
+the channel's first value, and `offset`, the mean of x - shift in float64, so that h is accurate also where the mean is
+a million times the deviation, and is exactly 0 in a constant channel. The moments are taken of a block of rows at a
+time, about a point near the block's own mean, and merged (Chan, Golub & LeVeque 1983): no difference of large sums.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import THREADED, helper, kernel, share, uniform
+from tensorgraph.jit import THREADED, share, uniform
+from tensorgraph.ops.kernels.batch_norm_rows import ALL, BLOCK, backward, forward
 from tensorgraph.ops.kernels.rows import as_rows, from_rows, work_dtype
 
 __all__ = ["batch_norm_backward", "batch_norm_forward", "batch_norm_relu_backward", "batch_norm_relu_forward"]
@@ -31,280 +32,6 @@ Array = np.ndarray[Any, Any]
 
 # seconds a number, for the choice between one thread and several
 FORWARD, BACKWARD = 0.28e-9, 0.42e-9
-
-# rows whose sums are taken together, before these are merged: keeps the error from growing with the rows
-BLOCK = 128
-
-# the stages of a kernel are 1, what comes before, 2, the sums over its rows, 4, the merging of all sums, 8, what is
-# done with them; or all
-ALL = 15
-
-
-@helper
-def _rest(shift: Any, offset: float, rounded: Any) -> Any:
-    """What `rounded` lacks of the sum of `shift` and `offset`, in float64."""
-    s = np.float64(shift)
-    whole = s + offset
-    back = whole - s
-    return (whole - np.float64(rounded)) + ((s - (whole - back)) + (offset - back))
-
-
-@helper
-def _lines(
-    shift: Any, offset: Any, var: Any, gamma: Any, beta: Any, eps: float, center: Any, a: Any, b: Any
-) -> None:
-    """c, a and b of the output ``(x - c) a + b`` of each channel.
-
-    x - c is exact near the mean; what c lacks of the mean is in b.
-    """
-    one = a.dtype.type
-    for j in range(a.size):
-        center[j] = one(np.float64(shift[j]) + offset[j])
-        a[j] = one(gamma[j] / np.sqrt(np.float64(var[j]) + eps))
-        rest = _rest(shift[j], offset[j], center[j])
-        b[j] = one(np.float64(beta[j]) - rest * np.float64(a[j])) if rest != 0.0 else beta[j]
-
-
-@helper
-def _through(g: Any, h: Any, a: Any, b: Any, relu: bool, zero: Any) -> Any:
-    """A cotangent on its way through the ReLU, whose input is computed as in the forward pass."""
-    return g if (not relu) | (h * a + b > zero) else zero
-
-
-@helper
-def _merge(work: Any, rows: int) -> None:
-    """Merge the moments of all blocks of rows into those of the first."""
-    n = float(min(BLOCK, rows))
-    for k in range(1, work.shape[0] // 2):
-        more = float(min(BLOCK, rows - k * BLOCK))
-        share, cross = more / (n + more), n * more / (n + more)
-        for j in range(work.shape[1]):
-            delta = work[2 * k, j] - work[0, j]
-            work[0, j] += delta * share
-            work[1, j] += work[2 * k + 1, j] + delta * (delta * cross)
-        n += more
-
-
-@helper
-def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
-    """Mean of x - x[0], and sum of squares about it, of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`.
-
-    The squares are taken about the mean of a few rows from the whole block, which is so near the block's own mean that
-    no digits are lost in going from the one to the other.
-    """
-    channels = x.shape[1]
-    eighth = x.dtype.type(0.125)
-    center = np.empty(channels, x.dtype)
-    n = hi - lo
-    for j in range(channels):
-        work[i, j] = 0.0
-        work[i + 1, j] = 0.0
-        center[j] = x[lo, j]
-    if n >= 8:
-        e = n // 8
-        for j in range(channels):
-            s = x[0, j]
-            d0, d1, d2, d3 = x[lo, j] - s, x[lo + e, j] - s, x[lo + 2 * e, j] - s, x[lo + 3 * e, j] - s
-            d4, d5, d6, d7 = x[lo + 4 * e, j] - s, x[lo + 5 * e, j] - s, x[lo + 6 * e, j] - s, x[lo + 7 * e, j] - s
-            center[j] = s + (((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))) * eighth
-    r = lo
-    # more than eight rows at once would fall out of the first cache where a row's length is a power of two
-    while r + 8 <= hi:
-        for j in range(channels):
-            c = center[j]
-            d0, d1, d2, d3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
-            d4, d5, d6, d7 = x[r + 4, j] - c, x[r + 5, j] - c, x[r + 6, j] - c, x[r + 7, j] - c
-            work[i, j] += np.float64(((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7)))
-            work[i + 1, j] += np.float64(
-                ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + ((d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7))
-            )
-        r += 8
-    while r < hi:
-        for j in range(channels):
-            d = np.float64(x[r, j] - center[j])
-            work[i, j] += d
-            work[i + 1, j] += d * d
-        r += 1
-    for j in range(channels):
-        t = work[i, j] / n
-        q = work[i + 1, j] - t * work[i, j]
-        work[i + 1, j] = 0.0 if q < 0.0 else q
-        work[i, j] = (np.float64(center[j]) - np.float64(x[0, j])) + t
-
-
-@helper
-def _normalise(x: Any, lines: Any, y: Any, lo: int, hi: int, relu: bool) -> None:
-    center, a, b = lines[0], lines[1], lines[2]
-    zero = x.dtype.type(0)
-    # from the last row, which is still in the cache, and two at a time: the channels' numbers are loaded once for both,
-    # and more rows would push each other out of the cache
-    r = hi
-    while r - 2 >= lo:
-        r -= 2
-        for j in range(x.shape[1]):
-            c, p, q = center[j], a[j], b[j]
-            v, w = (x[r, j] - c) * p + q, (x[r + 1, j] - c) * p + q
-            y[r, j] = zero if relu & (v < zero) else v
-            y[r + 1, j] = zero if relu & (w < zero) else w
-    while r > lo:
-        r -= 1
-        for j in range(x.shape[1]):
-            v = (x[r, j] - center[j]) * a[j] + b[j]
-            y[r, j] = zero if relu & (v < zero) else v
-
-
-@kernel(apart=True, staged=True)
-def _forward(
-    x: Any,
-    gamma: Any,
-    beta: Any,
-    eps: float,
-    relu: bool,
-    work: Any,
-    lines: Any,
-    mu: Any,
-    var: Any,
-    offset: Any,
-    y: Any,
-    stage: int,
-    lo: int,
-    hi: int,
-) -> None:
-    """Rows `lo` to `hi`, one stage of three; `work` holds mean and sum of squares of each block of rows."""
-    channels = x.shape[1]
-    if stage & 2:
-        for start in range(lo, hi, BLOCK):
-            i = 2 * (start // BLOCK)
-            _moments(x, work, i, start, min(start + BLOCK, hi))
-    if stage & 4:
-        _merge(work, x.shape[0])
-        one = x.dtype.type
-        m = np.float64(x.shape[0])
-        for j in range(channels):
-            # a channel with a value that is no number, or infinite, has no mean and no variance
-            var[j] = one(work[1, j] / m) if np.isfinite(work[0, j]) else one(np.nan)
-            offset[j] = work[0, j]
-        _lines(x[0], offset, var, gamma, beta, eps, lines[0], lines[1], lines[2])
-        for j in range(channels):
-            mu[j] = lines[0, j] if var[j] == var[j] else var[j]
-    if stage & 8:
-        if relu:
-            _normalise(x, lines, y, lo, hi, True)
-        else:
-            _normalise(x, lines, y, lo, hi, False)
-
-
-@helper
-def _sums(g: Any, x: Any, lines: Any, work: Any, i: int, lo: int, hi: int, relu: bool) -> None:
-    """Sums of g and of g (x - c) of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`."""
-    channels = x.shape[1]
-    zero = x.dtype.type(0)
-    center, a, b = lines[0], lines[1], lines[2]
-    for j in range(channels):
-        work[i, j] = 0.0
-        work[i + 1, j] = 0.0
-    r = lo
-    while r + 4 <= hi:
-        for j in range(channels):
-            c, p, q = center[j], a[j], b[j]
-            h0, h1, h2, h3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
-            f0, f1 = _through(g[r, j], h0, p, q, relu, zero), _through(g[r + 1, j], h1, p, q, relu, zero)
-            f2, f3 = _through(g[r + 2, j], h2, p, q, relu, zero), _through(g[r + 3, j], h3, p, q, relu, zero)
-            work[i, j] += np.float64((f0 + f1) + (f2 + f3))
-            work[i + 1, j] += np.float64((f0 * h0 + f1 * h1) + (f2 * h2 + f3 * h3))
-        r += 4
-    while r < hi:
-        for j in range(channels):
-            h = x[r, j] - center[j]
-            f = _through(g[r, j], h, a[j], b[j], relu, zero)
-            work[i, j] += np.float64(f)
-            work[i + 1, j] += np.float64(f) * np.float64(h)
-        r += 1
-
-
-@helper
-def _descend(g: Any, x: Any, lines: Any, dx: Any, lo: int, hi: int, relu: bool) -> None:
-    center, a, b, drop, slope, level = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5]
-    zero = x.dtype.type(0)
-    r = hi
-    while r - 2 >= lo:
-        r -= 2
-        for j in range(x.shape[1]):
-            c, p, q, d, s, z = center[j], a[j], b[j], drop[j], slope[j], level[j]
-            h, k = x[r, j] - c, x[r + 1, j] - c
-            f, e = _through(g[r, j], h, p, q, relu, zero), _through(g[r + 1, j], k, p, q, relu, zero)
-            dx[r, j] = (f - d) * p + (h * s + z)
-            dx[r + 1, j] = (e - d) * p + (k * s + z)
-    while r > lo:
-        r -= 1
-        for j in range(x.shape[1]):
-            h = x[r, j] - center[j]
-            f = _through(g[r, j], h, a[j], b[j], relu, zero)
-            dx[r, j] = (f - drop[j]) * a[j] + (h * slope[j] + level[j])
-
-
-@kernel(apart=True, staged=True)
-def _backward(
-    g: Any,
-    g_mu: Any,
-    g_var: Any,
-    x: Any,
-    gamma: Any,
-    beta: Any,
-    shift: Any,
-    offset: Any,
-    var: Any,
-    eps: float,
-    relu: bool,
-    work: Any,
-    lines: Any,
-    dx: Any,
-    dgamma: Any,
-    dbeta: Any,
-    stage: int,
-    lo: int,
-    hi: int,
-) -> None:
-    """Rows `lo` to `hi`, one stage of three; `work` holds the sums of g and of g (x - c) of each block of rows."""
-    channels = x.shape[1]
-    one = x.dtype.type
-    m = np.float64(x.shape[0])
-    if stage & 1:
-        _lines(shift, offset, var, gamma, beta, eps, lines[0], lines[1], lines[2])
-    if stage & 2:
-        for start in range(lo, hi, BLOCK):
-            i, stop = 2 * (start // BLOCK), min(start + BLOCK, hi)
-            if relu:
-                _sums(g, x, lines, work, i, start, stop, True)
-            else:
-                _sums(g, x, lines, work, i, start, stop, False)
-    if stage & 4:
-        for i in range(2, work.shape[0], 2):
-            for j in range(channels):
-                work[0, j] += work[i, j]
-                work[1, j] += work[i + 1, j]
-        for j in range(channels):
-            # the mean was rounded to x's dtype
-            rest = _rest(shift[j], offset[j], lines[0, j])
-            total = work[0, j]
-            product = work[1, j]
-            if abs(total) < np.inf:
-                product -= rest * total
-            inverse = 1.0 / np.sqrt(np.float64(var[j]) + eps)
-            # where the variance overflowed the output is beta, however large the product is
-            product = 0.0 if (inverse == 0.0) & (abs(product) == np.inf) else product
-            bend = gamma[j] * inverse * inverse * inverse * product
-            slope = one((2.0 * g_var[j] - bend) / m)
-            lines[3, j] = one(total / m)
-            lines[4, j] = slope
-            lines[5, j] = one(g_mu[j] / m - (np.float64(slope) * rest if rest != 0.0 else 0.0))
-            dbeta[j] = one(total)
-            dgamma[j] = one(product * inverse)
-    if stage & 8:
-        if relu:
-            _descend(g, x, lines, dx, lo, hi, True)
-        else:
-            _descend(g, x, lines, dx, lo, hi, False)
 
 
 def batch_norm_forward(
@@ -361,9 +88,9 @@ def _run_forward(
     args = (rows, gamma, beta, eps, relu, work, np.empty((3, channels), dtype), mu, var, offset, y)
     cost = rows.size * FORWARD
     if cost < THREADED:
-        _forward.call(*args, ALL, 0, n)
+        forward.call(*args, ALL, 0, n)
     else:
-        share(_forward, args, n, cost, BLOCK)
+        share(forward, args, n, cost, BLOCK)
     return from_rows(y, x.shape, axis, x.dtype), mu, var, rows[0].copy(), offset
 
 
@@ -452,9 +179,9 @@ def _run_backward(
     args = (g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, relu, work, lines, dx, dgamma, dbeta)
     cost = rows.size * BACKWARD
     if cost < THREADED:
-        _backward.call(*args, ALL, 0, n)
+        backward.call(*args, ALL, 0, n)
     else:
-        share(_backward, args, n, cost, BLOCK)
+        share(backward, args, n, cost, BLOCK)
     if dgamma.dtype != gamma.dtype:
         dgamma = dgamma.astype(gamma.dtype)
     return from_rows(dx, x.shape, axis, x.dtype), dgamma, dbeta if dbeta.dtype == last else dbeta.astype(last)

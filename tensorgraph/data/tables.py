@@ -92,6 +92,10 @@ def read_csv(
         raise ValueError(f"missing is 'raise' or 'nan', got {missing!r}")
     if header not in (True, False, "auto"):
         raise ValueError(f"header is True, False or 'auto', got {header!r}")
+    if not isinstance(delimiter, str) or len(delimiter) != 1:
+        raise ValueError(f"delimiter is one character, got {delimiter!r}")
+    if class_names is not None and (isinstance(class_names, str) or len(set(class_names)) < len(class_names)):
+        raise ValueError(f"class_names is a sequence of different strings, got {class_names!r}")
     with open(path, encoding=encoding, newline="") as file:
         rows = _rows(csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True), where)
         line, first = next(rows, (0, []))
@@ -169,6 +173,8 @@ class _Columns:
             if self.names.count(column) > 1:
                 raise ValueError(f"{self.where} has several columns {column!r}; pass a position, counted from 0")
             return self.names.index(column)
+        if isinstance(column, bool) or not hasattr(column, "__index__"):
+            raise TypeError(f"a column is a name or a position, got {column!r}")
         if not -self.width <= column < self.width:
             raise ValueError(f"{self.where} has no column {column}; it has {known}, counted from 0")
         return column % self.width
@@ -217,6 +223,8 @@ class _Table:
         value = _number(text)
         if value is None:
             hint = "" if self.columns.label is not None else "; if this is the label, pass label="
+            if not self.lines and self.columns.names is None:
+                hint += "; if this line holds the columns' names, pass header=True"
             raise FileFormatError(
                 f"{self.where}, line {line}, {self.columns.told(i)}: expected a number, got {text[:40]!r}{hint}; "
                 "a column of text can be left out with drop="

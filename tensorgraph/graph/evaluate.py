@@ -71,8 +71,12 @@ def evaluate(
     given = zip((*graph.inputs, *[decl.var for decl in graph.cells]), (*inputs, *cells), strict=True)
     for var, value in given:
         put(var, value if history or type(value) is Borrowed else wrap(value._value))
+    captured = graph._cache.get("captured", {})
     for var, array in graph.consts.items():
-        put(var, wrap(array))
+        t = wrap(array)
+        if history:
+            t._node = captured.get(var)
+        put(var, t)
     for i, eq in enumerate(graph.equations):
         with modes.use(grad=history or id(eq) in plan.recorded, scope=eq.scope):
             try:
@@ -127,7 +131,7 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
     """See `Graph.__call__`."""
     inputs = match_arguments(graph, args)
     if not graph.cells:
-        outputs, _ = evaluate(graph, inputs, [], _recorded(inputs))
+        outputs, _ = evaluate(graph, inputs, [], _recorded(graph, inputs))
         return unflatten(graph.out_tree, outputs)
     if state is None:
         raise TypeError(
@@ -147,16 +151,18 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         t = value if isinstance(value, Tensor) else convert(value, lambda path=decl.path: f"cell {path}")
         _expect(t.aval, decl.aval, f"cell {decl.path}")
         values.append(t)
-    outputs, written = evaluate(graph, inputs, values, _recorded([*inputs, *values]))
+    outputs, written = evaluate(graph, inputs, values, _recorded(graph, [*inputs, *values]))
     after = {decl.path: wrap(_own(t)._value) for decl, t in zip(graph.cells, values, strict=True)}
     names = {decl.var: decl.path for decl in graph.cells}
     after.update({names[w.cell]: value for w, value in zip(graph.writes, written, strict=True)})
     return unflatten(graph.out_tree, outputs), after
 
 
-def _recorded(values: list[Tensor]) -> bool:
+def _recorded(graph: Graph, values: list[Tensor]) -> bool:
     """Whether a gradient may be wanted through an evaluation on these."""
-    return modes.current().grad and any(t._node is not None for t in values)
+    if not modes.current().grad:
+        return False
+    return bool(graph._cache.get("captured")) or any(t._node is not None for t in values)
 
 
 def _paths(graph: Graph) -> str:
@@ -204,45 +210,56 @@ def _expect(got: Aval, expected: Aval, what: str) -> None:
     raise ValueError(f"{what}: the graph was traced for {expected}, got {got}; {remedy}")
 
 
+def _cells_of(owner: Any) -> dict[str, Cell]:
+    """The cells of something by path from the root, so that a part of a model may be given."""
+    if isinstance(owner, Cell):
+        return {owner.path: owner}
+    if isinstance(owner, Mapping):
+        return dict(owner)
+    if hasattr(owner, "named_cells"):
+        return {cell.path or name: cell for name, cell in dict(owner.named_cells()).items()}
+    raise TypeError(f"bind takes modules, optimisers, cells and dicts of cells, got {type(owner).__name__}")
+
+
 def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     """See `Graph.bind`."""
     traced = [reference() for reference in graph._cache.get("live", ())] or [None] * len(graph.cells)
     if not owners and any(cell is None for cell in traced):
         raise KeyError("bind(): the cells this graph was traced from are gone; pass the module or optimiser to bind")
     live: dict[str, Cell] = {}
-    given: set[Cell] = set()
+    twice: set[str] = set()
     for owner in owners:
-        if isinstance(owner, Cell):
-            given.add(owner)
-        if isinstance(owner, Cell):
-            live[owner.path] = owner
-        elif isinstance(owner, Mapping):
-            live.update(owner)
-        elif hasattr(owner, "named_cells"):
-            # by path from the root, so that a part of a model may be given
-            live.update({cell.path or name: cell for name, cell in dict(owner.named_cells()).items()})
-        else:
-            raise TypeError(f"bind takes modules, optimisers, cells and dicts of cells, got {type(owner).__name__}")
+        for path, cell in _cells_of(owner).items():
+            if live.setdefault(path, cell) is not cell:
+                twice.add(path)
+    given = {cell for owner in owners for cell in _cells_of(owner).values()}
     from tensorgraph import random
 
     live.setdefault(random.state().path, random.state())
     cells: list[Any] = []
     for decl, cell in zip(graph.cells, traced, strict=True):
         # the very cell it was traced from first (all of them when no owner is given), then the one of that path
-        cells.append(cell if cell is not None and (not owners or cell in given) else live.get(decl.path))
+        if cell is not None and (not owners or cell in given):
+            cells.append(cell)
+            continue
+        if decl.path in twice:
+            raise KeyError(f"bind: two of the owners have a cell {decl.path}; pass a dict {{path: cell}} to say which")
+        cells.append(live.get(decl.path))
     missing = [decl.path for decl, cell in zip(graph.cells, cells, strict=True) if cell is None]
     if missing:
         raise KeyError(f"bind: no owner has the cells {', '.join(missing)}; pass the module or optimiser that does")
     for cell, decl in zip(cells, graph.cells, strict=True):
         _expect(Aval(cell._value.shape, cell._value.dtype), decl.aval, f"cell {decl.path}")
     place = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
+    parameters = {decl.var for decl in graph.cells if decl.kind == "parameter"}
     steps = any(eq.op.name == "gradients" for eq in graph.equations)
+    steps = steps or any(write.cell in parameters for write in graph.writes)
 
     def bound(*args: Any) -> Any:
         inputs = match_arguments(graph, args)
         values = [c.read() for c in cells]
         # a whole step has taken its gradients itself; a forward graph is differentiated as the function would be
-        wanted = _recorded(inputs) or (not steps and _recorded(values))
+        wanted = _recorded(graph, inputs if steps else [*inputs, *values])
         outputs, written = evaluate(graph, inputs, values, wanted)
         for write, value in zip(graph.writes, written, strict=True):
             place[write.cell].assign(value)

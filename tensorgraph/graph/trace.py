@@ -43,7 +43,10 @@ class Trace:
         self.consts: dict[Any, tuple[Var, Any, Any]] = {}
         self.leaves: dict[Var, Any] = {}  # differentiable roots: the cell, or None for an input
         self.differentiable: set[Var] = set()
-        self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something differentiable
+        # depends on an input, a cell or a captured tensor with a history: differentiable, if whoever evaluates asks
+        self.varying: set[Var] = set()
+        self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something varying
+        self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
 
@@ -57,6 +60,7 @@ class Trace:
 
     def input(self, aval: Aval, name: str | None, requires_grad: bool = False) -> Tensor:
         var = Var(aval, name)
+        self.varying.add(var)
         if requires_grad:
             self.differentiable.add(var)
             self.leaves[var] = None
@@ -86,7 +90,9 @@ class Trace:
             self.known.add(var)
             if t._node is not None:
                 self.differentiable.add(var)
+                self.varying.add(var)
                 self.leaves[var] = t
+                self.captured[var] = t._node
             found = self.consts[key] = (var, value, t._node)
         return found[0]
 
@@ -98,13 +104,14 @@ class Trace:
     def var_of_cell(self, cell: Cell) -> Var | Literal:
         if cell in self.shadow:
             written = self.shadow[cell]
-            if type(written) is Literal or (cell._node is None and written not in self.differentiable):
+            if type(written) is Literal or (cell._node is None and written not in self.varying):
                 return written
             if cell not in self.read_again:  # what is read after a write has no history
                 out = self._append(CATALOGUE["stop_gradient"], (written,), {}, (abstract_of(written),))[0]
                 if cell._node is not None:  # and of a parameter is a leaf of its own
                     out = self._append(CATALOGUE["alias"], (out,), {}, (abstract_of(written),))[0]
                     self.differentiable.add(out)
+                    self.varying.add(out)
                     self.leaves[out] = cell
                 self.read_again[cell] = out
             return self.read_again[cell]
@@ -112,6 +119,7 @@ class Trace:
         if var is None:
             var = self.cells[cell] = Var(Aval(cell._value.shape, cell._value.dtype), cell.path or None)
             self.known.add(var)
+            self.varying.add(var)
             if cell._node is not None:
                 self.differentiable.add(var)
                 self.leaves[var] = cell
@@ -159,30 +167,28 @@ class Trace:
             for item in inputs
         )
         outputs = self._append(op, atoms, attrs, avals)
-        wanting = self._wanting(op, atoms)
-        if wanting:
-            for out in outputs:
-                if out.aval.dtype.kind == "f":
-                    if grad:
-                        self.differentiable.add(out)
-                    else:
-                        self.cut[out] = None
+        # a gradient may flow through the op from the inputs that have a rule
+        passing = {
+            a for name, atom in zip(op.inputs, atoms, strict=True) if op.joint is not None or op.rules[name] is not None
+            for a in (atom if isinstance(atom, tuple) else (atom,)) if type(a) is Var
+        }  # fmt: skip
+        floats = [out for out in outputs if out.aval.dtype.kind == "f"]
+        if not grad:
+            if not self.varying.isdisjoint(passing) or not self.cut.keys().isdisjoint(passing):
+                self.cut.update(dict.fromkeys(floats))
+        else:
+            if not self.differentiable.isdisjoint(passing):
+                self.differentiable.update(floats)
+            if not self.varying.isdisjoint(passing):
+                self.varying.update(floats)
         tensors = [self.tensor(out) for out in outputs]
         return tensors[0] if op.single else tuple(tensors)
 
-    def _wanting(self, op: Op, atoms: Any) -> bool:
-        """Whether a gradient could flow through the op from these inputs."""
-        for name, atom in zip(op.inputs, atoms, strict=True):
-            if op.joint is None and op.rules[name] is None:
-                continue
-            for a in atom if isinstance(atom, tuple) else (atom,):
-                if a in self.differentiable or a in self.cut:
-                    return True
-        return False
-
     def _use(self, item: Any, grad: bool) -> Var | Literal:
-        atom = self.var(item)
-        if grad and type(atom) is Var and atom in self.cut:
+        return self._stopped(self.var(item)) if grad else self.var(item)
+
+    def _stopped(self, atom: Var | Literal) -> Var | Literal:
+        if type(atom) is Var and atom in self.cut:
             # what no_grad cut is used where gradients flow: say so in the graph
             stopped = self.cut[atom]
             if stopped is None:
@@ -222,6 +228,7 @@ class Trace:
         t = t if isinstance(t, Tensor) else wrap(as_array(t, dtype))
         out = self._append(CATALOGUE["alias"], (self._use(t, True),), {}, (t.aval,))[0]
         self.differentiable.add(out)
+        self.varying.add(out)
         return self.tensor(out)
 
     def _leaves_of(self, y: Var) -> list[Var]:
@@ -284,6 +291,7 @@ class Trace:
         outputs = self._append(op, atoms, {"create_graph": bool(create_graph)}, [var.aval for var in flat])
         if create_graph:
             self.differentiable.update(outputs)
+            self.varying.update(outputs)
         parts = iter([self.tensor(out) for out in outputs])
         result = []
         for group in names:
@@ -310,6 +318,11 @@ class Trace:
 
         for var in {leaf: None for y in ys for leaf in self._leaves_of(y)}:
             owner = self.leaves[var]
+            if owner is not None and any(getattr(owner._node, "hooks", None) or ()):
+                raise TraceError(
+                    "the trace takes a gradient of a tensor that has hooks (register_hook), which are Python calls and "
+                    "cannot be traced: remove them, or use tensorgraph.custom_vjp inside the function"
+                )
             if owner is None or type(owner._node) is Leaf:
                 continue
             behind = set(reachable([owner._node])) - {owner._node}
@@ -337,7 +350,7 @@ class Trace:
                     f"a traced function returns tensors, numbers, None and lists, tuples and dicts of them, got "
                     f"{type(leaf).__name__}"
                 )
-            outputs.append(self.var(leaf))
+            outputs.append(self._use(leaf, True))
         writes = []
         for cell, value in self.shadow.items():
             writes.append(Write(self.cells[cell], value, self.write_source[cell]))
@@ -360,6 +373,7 @@ class Trace:
             in_tree, out_tree, statics, name, modules=self.modules,
         )  # fmt: skip
         graph._cache["live"] = [weakref.ref(cell) for cell in self.cells]  # for bind; a graph holds no arrays
+        graph._cache["captured"] = self.captured
         return graph
 
 

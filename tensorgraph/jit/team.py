@@ -10,8 +10,8 @@ once. The thread that calls takes blocks itself and needs nobody: one that comes
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
-from collections.abc import Callable
 from typing import Any
 
 __all__ = ["ASLEEP", "LOOKS", "STATE", "STOP", "VERSION", "WORDS", "lead_of", "serve_of"]
@@ -20,12 +20,10 @@ __all__ = ["ASLEEP", "LOOKS", "STATE", "STOP", "VERSION", "WORDS", "lead_of", "s
 STATE, DONE, JOB, ASLEEP, STOP, EPOCH, WORDS = 0, 8, 16, 32, 40, 48, 64
 # a job: its entry, its arguments, its stage, its rows, the rows of a block, the number of blocks
 ENTRY, ARGS, STAGE, ROWS, STEP, COUNT = (JOB + i for i in range(6))
-# looks at the words before a thread goes back to sleep. The first take a tenth of a microsecond each, so that it is there
-# for a kernel that follows at once also where others want the processor; the later ones, in which it lets others go
-# first, about half a microsecond
+# looks at the words before a thread goes back to sleep. The first take a tenth of a microsecond each, so that it is
+# there for a kernel that follows at once also where others want the processor; the later ones, in which it lets others
+# go first, about half a microsecond
 LOOKS, NEAR = 300, 160
-# part of the name of what is kept in Numba's cache: to be changed with the code below
-VERSION = "3"
 
 _made: dict[str, Any] = {}
 
@@ -121,9 +119,7 @@ def _parts(numba: Any) -> dict[str, Any]:
 
         return word(args), code
 
-    scope: dict[str, Any] = {
-        f.__name__: intrinsic(f) for f in (look, put, add, swap, pause, invoke, keep)
-    }
+    scope: dict[str, Any] = {f.__name__: intrinsic(f) for f in (look, put, add, swap, pause, invoke, keep)}
     scope.update({name: value for name, value in globals().items() if name.isupper() and isinstance(value, int)})
     scope["give_way"] = types.ExternalFunction(_symbols(), types.int32())
     scope["__name__"] = __name__
@@ -163,7 +159,10 @@ def _run(words, entry, args, rows, step, staged):
             failed += invoke(entry, args, 1 << stage, 0, rows)
             continue
         count = (rows + step - 1) // step
-        # nobody takes a block while these change: the last job's are all taken
+        # closed while it changes: more blocks were taken than any job has
+        epoch = (look(words, EPOCH) + 1) & 0x7FFFFFFF
+        put(words, EPOCH, epoch)
+        put(words, STATE, (epoch << 32) + 0xFFFFFFFF)
         put(words, ENTRY, entry)
         put(words, ARGS, args)
         put(words, STAGE, 1 << stage)
@@ -171,9 +170,7 @@ def _run(words, entry, args, rows, step, staged):
         put(words, STEP, step)
         put(words, COUNT, count)
         put(words, DONE, 0)
-        epoch = look(words, EPOCH) + 1
-        put(words, EPOCH, epoch & 0x7FFFFFFF)
-        put(words, STATE, (epoch & 0x7FFFFFFF) << 32)
+        put(words, STATE, epoch << 32)
         while _take(words, True):
             pass
         looks = 0
@@ -203,6 +200,10 @@ def serve(words, looks, woken):
                 give_way()
     add(address, ASLEEP, 1)
 '''
+
+
+# part of the name of what is kept in Numba's cache; the number is to be raised with a change of the functions here
+VERSION = "1" + hashlib.blake2b(LOOPS.encode(), digest_size=4).hexdigest()
 
 
 def serve_of(numba: Any) -> Any:

@@ -31,8 +31,10 @@ class Sequential(Module):
     def __init__(self, *layers: Any) -> None:
         if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
             layers = tuple(layers[0])
-        for layer in layers:
-            self.append(layer)
+        # all at once: an attribute at a time would walk the whole model for each
+        self.__dict__.update({str(i): as_module(layer) for i, layer in enumerate(layers)})
+        self.modules()
+        self._forget()
 
     def append(self, layer: Any) -> Sequential:
         """Add a layer at the end; returns self."""

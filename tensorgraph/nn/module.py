@@ -80,7 +80,7 @@ class Module:
             entered = self._enter(outer)
         width = entered[2]
         if width:
-            for x in args:
+            for x in (*args, *kwargs.values()) if kwargs else args:
                 if isinstance(x, (Tensor, ndarray)):
                     dtype = x.dtype
                     if dtype.itemsize > width and dtype.kind == "f":

@@ -129,10 +129,14 @@ class BatchNorm(Module):
         options = dict(PRESETS[preset] if preset else DEFAULTS)
         options.update({name: value for name, value in given.items() if value is not None})
         self.features = int(features)
+        if isinstance(options["axis"], bool) or not hasattr(options["axis"], "__index__"):
+            raise TypeError(f"BatchNorm: axis is an integer, got {options['axis']!r}")
         self.axis = int(options["axis"])
+        if isinstance(options["eps"], (bool, str)) or not isinstance(options["eps"], (int, float, np.number)):
+            raise TypeError(f"BatchNorm: eps is a number, got {options['eps']!r}")
         self.eps = float(options["eps"])
-        if not self.eps >= 0:
-            raise ValueError(f"BatchNorm: eps must not be negative, got {self.eps}")
+        if not 0 <= self.eps < math.inf:
+            raise ValueError(f"BatchNorm: eps must be finite and not negative, got {self.eps}")
         self.debias = bool(options["debias"])
         self.unbiased = bool(options["unbiased"])
         self.degenerate = degenerate

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.cells import Cell
-from tensorgraph.tensor import as_array, concrete
+from tensorgraph.tensor import Tensor, as_array, concrete
 
 __all__ = ["load_cells", "read_cells"]
 
@@ -28,12 +28,18 @@ def load_cells(cells: Mapping[str, Cell], state: Mapping[str, Any], strict: bool
     if strict:
         _list(problems, "missing", [path for path in cells if path not in state])
         _list(problems, "unexpected", [str(path) for path in state if path not in cells])
-    shapes, kinds, ready = [], [], []
+    shapes, kinds, beyond, ready = [], [], [], []
     for path, cell in cells.items():
         if path not in state:
             continue
-        array = as_array(state[path])
         own = concrete(cell, "load_state_dict")
+        value = state[path]
+        try:
+            # a list is read in full precision, not in the default dtype
+            array = as_array(value if isinstance(value, Tensor) else np.asarray(value))
+        except (TypeError, ValueError):
+            kinds.append(f"{path} (expected {own.dtype}, got {type(value).__name__})")
+            continue
         if array.shape != own.shape:
             shapes.append(f"{path} (expected {own.shape}, got {array.shape})")
         elif array.dtype.kind != own.dtype.kind or (
@@ -41,9 +47,14 @@ def load_cells(cells: Mapping[str, Cell], state: Mapping[str, Any], strict: bool
         ):
             kinds.append(f"{path} (expected {own.dtype}, got {array.dtype})")
         else:
-            ready.append((cell, array.astype(own.dtype, copy=False)))
+            with np.errstate(over="ignore"):
+                narrow = array.astype(own.dtype, copy=False)
+            if narrow.dtype.itemsize < array.dtype.itemsize and not np.array_equal(np.isinf(narrow), np.isinf(array)):
+                beyond.append(f"{path} (expected {own.dtype})")
+            ready.append((cell, narrow))
     _list(problems, "of another shape", shapes)
     _list(problems, "of another kind", kinds)
+    _list(problems, "with numbers beyond the dtype", beyond)
     if problems:
         raise ValueError(f"{what}: the state does not fit and nothing was loaded; {'; '.join(problems)}")
     for cell, array in ready:

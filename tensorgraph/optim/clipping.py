@@ -44,6 +44,11 @@ def clip_norm(grads: Iterable[Tensor], limit: Any) -> tuple[list[Tensor], Tensor
     norm : Tensor
         The norm before, 0-d float64.
 
+    Notes
+    -----
+    PyTorch's ``clip_grad_norm_`` divides by ``norm + 1e-6``, so that its result stays a hair below the limit: with
+    ``limit * norm / (norm + 1e-6)`` here the results agree.
+
     Examples
     --------
     >>> import tensorgraph as tg

@@ -2,11 +2,12 @@
 
 A step checks everything before it writes anything. Eager steps run the in-place kernels on the cells' own arrays; while
 a trace is active, with `tensorgraph.implementation("composed")` or without Numba, the update op is called and its
-results are assigned. Kernel and op give the same bits.
+results are assigned. The op runs the same kernel and gives the same bits; composed, it differs by rounding.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,14 @@ from tensorgraph.tensor import Tensor
 __all__ = ["Group", "Hyper", "Optimizer"]
 
 Array = np.ndarray[Any, Any]
+
+# settings of other libraries' optimisers, and what to write here
+ELSEWHERE = {
+    "momentum": "use optim.Momentum(..., beta=), whose docstring says how its learning rate compares",
+    "betas": "write beta1= and beta2=",
+    "alpha": "write decay=",
+    "learning_rate": "write lr=",
+}
 
 
 class Hyper(Setting):
@@ -183,6 +192,13 @@ class Optimizer:
             raise NotImplementedError(
                 f"{type(self).__name__} has no update; use tensorgraph.optim.SGD, Adam, ..., or name an update op"
             )
+        for key in settings:
+            if key not in self.settings:
+                hint = ELSEWHERE.get(key)
+                raise TypeError(
+                    f"{type(self).__name__} has no setting {key!r}{f': {hint}' if hint else ''}; it has "
+                    f"{', '.join(self.settings)}, clip_value and clip_norm"
+                )
         if not isinstance(name, str) or not name:
             raise ValueError(f"name is the first part of the cells' paths, got {name!r}")
         self.path = name
@@ -219,6 +235,8 @@ class Optimizer:
         items = list(parameters)
         if not items:
             raise ValueError(f"{type(self).__name__}: there are no parameters to train")
+        if len({isinstance(item, Mapping) for item in items}) > 1:
+            raise TypeError(f"{type(self).__name__} takes a list of Parameters or a list of groups (dicts), not both in one")
         groups = [dict(item) for item in items] if isinstance(items[0], Mapping) else [{"parameters": items}]
         seen: dict[int, str] = {}
         taken: set[str] = set()
@@ -251,6 +269,8 @@ class Optimizer:
                 seen[id(p)] = path
                 group.slots.append(Slot(p, path, self._state(p, path)))
             self.groups.append(group)
+        if not seen:
+            raise ValueError(f"{type(self).__name__}: there are no parameters to train in any group")
 
     def _state(self, p: Parameter, path: str) -> tuple[Buffer, ...]:
         kind = state_dtype(p.dtype)
@@ -305,7 +325,7 @@ class Optimizer:
         if limit is None:
             self._limits.pop(name, None)
             return
-        if isinstance(limit, (bool, str)) or not limit > 0:
+        if isinstance(limit, bool) or not isinstance(limit, (int, float, np.number)) or not limit > 0:
             raise ValueError(f"{type(self).__name__}: {name} must be a positive number or None, got {limit!r}")
         if name in self._limits:
             self._limits[name].assign(limit)
@@ -409,9 +429,16 @@ class Optimizer:
 
     def _set_rates(self) -> None:
         owners: list[Any] = [self, *self.groups]
-        for owner in owners:
-            if owner.schedule is not None:
-                owner.cells["lr"].assign(owner.schedule.at(self._steps, self._epoch))
+        rates = [(o, o.schedule.at(self._steps, self._epoch)) for o in owners if o.schedule is not None]
+        if not modes.is_tracing():
+            for owner, rate in rates:
+                if not 0 <= float(rate) < math.inf:
+                    raise ValueError(
+                        f"{type(self).__name__}: the schedule {owner.schedule} gave {float(rate)} for step {self.steps}, "
+                        f"epoch {self.epoch}; a learning rate is finite and not negative"
+                    )
+        for owner, rate in rates:
+            owner.cells["lr"].assign(rate)
 
     def _clip(self, work: list[Work]) -> list[Work]:
         grads = [g for _, items in work for _, g in items]

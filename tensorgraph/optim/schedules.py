@@ -133,14 +133,14 @@ def as_schedule(what: Any) -> Schedule:
 
 def _positive(name: str, **values: Any) -> None:
     for key, value in values.items():
-        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not value > 0:
+        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
             raise ValueError(f"{name}: {key} must be a positive number, got {value!r}")
 
 
 def _nonnegative(name: str, **values: Any) -> None:
     for key, value in values.items():
-        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not value >= 0:
-            raise ValueError(f"{name}: {key} must not be negative, got {value!r}")
+        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
+            raise ValueError(f"{name}: {key} must be a number, finite and not negative, got {value!r}")
 
 
 def constant(lr: float) -> Schedule:
@@ -215,7 +215,7 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     edges, rates = [float(b) for b in boundaries], [float(v) for v in values]
     if len(rates) != len(edges) + 1:
         raise ValueError(f"piecewise: one value more than boundaries, got {len(rates)} values, {len(edges)} boundaries")
-    if any(b <= a for a, b in itertools.pairwise(edges)):
+    if any(not a < b for a, b in itertools.pairwise([-math.inf, *edges])):
         raise ValueError(f"piecewise: boundaries must grow, got {edges}")
     for rate in rates:
         _nonnegative("piecewise", value=rate)

@@ -7,7 +7,7 @@ A callback is a function of the `Run`, called after every epoch, or an object wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +101,8 @@ class EarlyStop:
     Raises
     ------
     ValueError
-        For a patience below 1, and, as the first epoch ends, where the run does not measure `monitor`.
+        For a patience below 1, and where the run does not measure `monitor`: before it begins, or, where other
+        callbacks might add the measure, as the first epoch ends.
 
     Examples
     --------
@@ -132,13 +133,18 @@ class EarlyStop:
     def on_fit_start(self, run: Run) -> None:
         self._forget()
 
-    def on_epoch_end(self, run: Run) -> None:
-        if self.monitor not in run.measures:
-            known = ", ".join(map(repr, run.measures))
+    def check(self, measures: Iterable[str]) -> None:
+        """Raise where a run of these measures does not have the one to watch."""
+        names = list(measures)
+        if self.monitor not in names:
+            known = ", ".join(map(repr, names))
             hint = "pass dev=... to fit, or " if self.monitor.startswith("dev_") else ""
             raise ValueError(
                 f"early stop watches {self.monitor!r}; this run measures {known}: {hint}choose one of these"
             )
+
+    def on_epoch_end(self, run: Run) -> None:
+        self.check(run.measures)
         value = run.measures[self.monitor]
         if self._improves(value):
             self.best_epoch, self.best_value = run.epoch, value

@@ -18,7 +18,8 @@ from tensorgraph.graph.graph import Literal
 from tensorgraph.graph.trace import trace
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
 from tensorgraph.spec import spec
-from tensorgraph.tensor import TraceError, tensor
+from tensorgraph.tensor import Tensor, TraceError, tensor
+from tensorgraph.train import metrics as measures
 from tensorgraph.train.callbacks import EarlyStop, Run, check_callbacks, notify
 from tensorgraph.train.evaluate import Loss, measure, predict, scalar, targets_for
 from tensorgraph.train.history import History
@@ -137,7 +138,11 @@ def fit(
     told = check_callbacks(callbacks)
     if early_stop is not None:
         told.append(early_stop if isinstance(early_stop, EarlyStop) else EarlyStop(early_stop))
-    _check_parts(model, optimizer, augment, resume, checkpoint)
+    _check_parts(model, optimizer, loss, augment, resume, checkpoint)
+    if all(isinstance(callback, EarlyStop) for callback in told):  # others may add measures of their own
+        names = ["loss", *found]
+        for stop in told:
+            stop.check(names if held is None else [*names, *(f"dev_{name}" for name in names)])
     dtype = model_dtype(model)
     if normalizer is not None and augment is None:
         x = normalizer.transform(x)
@@ -145,7 +150,7 @@ def fit(
         held = (normalizer.transform(held[0]), held[1])
     kept = x.dtype if x.dtype.kind == "f" else dtype  # `augment` and the normaliser see the data's own precision
     loader = Loader(x, y, batch_size=batch_size, shuffle=shuffle, seed=seed, last=last, dtype=kept)
-    _check_fit(model, _batch_sizes(len(x), loader.batch_size, last), x, y, held, loss, dtype)
+    _check_fit(model, _batch_sizes(len(x), loader.batch_size, last), x, y, held, loss, found, dtype)
 
     shown = progress_for(progress, len(loader))
     run = Run(model, optimizer, epochs, History())
@@ -229,6 +234,8 @@ def _step(
     output = outputs_of(model, tensor(rows, copy=False))
     value = (loss or softmax_cross_entropy.public)(output, targets_for(labels, output.dtype))
     number = scalar(value)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"the loss must be a tensor computed from the outputs, got {type(value).__name__}")
     if not math.isfinite(number):
         raise NonFiniteLossError(_why(number, model, rows, run, batches, float(optimizer.lr)))
     value.backward()
@@ -255,7 +262,7 @@ def _why(number: float, model: Any, rows: Array, run: Run, batches: int, rate: f
     return f"the loss became {number} at {where} and the update was not made; {remedy}"
 
 
-def _check_parts(model: Any, optimizer: Any, augment: Any, resume: bool, checkpoint: Any) -> None:
+def _check_parts(model: Any, optimizer: Any, loss: Any, augment: Any, resume: bool, checkpoint: Any) -> None:
     """Refuse what cannot work, before anything runs."""
     missing = [name for name in ("zero_grad", "step", "lr") if not hasattr(optimizer, name)]
     if missing or isinstance(optimizer, type):
@@ -269,6 +276,8 @@ def _check_parts(model: Any, optimizer: Any, augment: Any, resume: bool, checkpo
             raise ValueError(
                 "the optimizer holds none of this model's parameters: make it after the model, with model.parameters()"
             )
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss is a function of (outputs, y) that gives a scalar tensor, got {loss!r}")
     if augment is not None and not callable(augment):
         raise TypeError(f"augment is a function of (x, rng), got {augment!r}")
     if resume and checkpoint is None:
@@ -276,9 +285,11 @@ def _check_parts(model: Any, optimizer: Any, augment: Any, resume: bool, checkpo
 
 
 def _check_fit(
-    model: Any, sizes: list[int], x: Array, y: Array, held: Samples | None, loss: Loss | None, dtype: Any
-) -> None:
-    """Whether the model takes these batches and has a class for every label: seen from a trace, which computes nothing.
+    model: Any, sizes: list[int], x: Array, y: Array, held: Samples | None, loss: Loss | None,
+    metrics: dict[str, Metric], dtype: Any,
+) -> None:  # fmt: skip
+    """Whether the model takes these batches, and the loss and the metrics what it gives: seen from a trace, which
+    computes nothing.
 
     A model that branches on values cannot be traced; its first batch will show.
     """
@@ -293,7 +304,7 @@ def _check_fit(
     with in_mode(model, training=True):
         for size in sizes:
             try:
-                graph = trace(lambda rows: model(rows), spec((size, *x.shape[1:]), kind))
+                graph = trace(lambda rows: outputs_of(model, rows), spec((size, *x.shape[1:]), kind))
             except TraceError:
                 return
     output = graph.outputs[0]
@@ -309,3 +320,11 @@ def _check_fit(
                     f"{name}'s y holds the label {labels[at]} at position {position}, but the model gives "
                     f"{output.aval.shape[-1]} classes: labels are 0 to {output.aval.shape[-1] - 1}"
                 )
+    some = y[: output.aval.shape[0]]
+    if loss is None:
+        # the first labels themselves: what is wrong with their kind or shape is told before a layer's state changes
+        kind = output.aval.dtype
+        trace(lambda z: softmax_cross_entropy.public(z, targets_for(some, kind)), spec(output.aval.shape, kind))
+    for name, metric in metrics.items():
+        if metric is getattr(measures, name, None):
+            metric(np.zeros(output.aval.shape), some)

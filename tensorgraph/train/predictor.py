@@ -113,6 +113,12 @@ class Predictor:
                 f"the model's outputs have shape {outputs.shape}, expected (N, C) scores of C ≥ 2 classes; "
                 "use .outputs(x) for what is no classifier"
             )
+        broken = np.isnan(outputs).any(axis=1)
+        if broken.any():
+            raise ValueError(
+                f"the model's outputs for sample {int(broken.argmax())} hold nan, which is no class: look at the model's "
+                "parameters, or find the operation with `with tensorgraph.debug_nans():`"
+            )
         classes = outputs.shape[1]
         names = self.class_names or tuple(map(str, range(classes)))
         if len(names) != classes:

@@ -13,9 +13,9 @@ __all__ = ["Bar", "Lines", "progress_for"]
 
 def progress_for(progress: bool, batches: int, stream: TextIO | None = None) -> list[Any]:
     """The callbacks that show a run: none, a bar where rich is installed and writes to a terminal, else lines."""
-    if not progress:
-        return []
     stream = sys.stderr if stream is None else stream
+    if not progress or stream is None or stream.closed:  # a program without a console has no standard error
+        return []
     if stream.isatty():
         try:
             return [Bar(batches, stream)]

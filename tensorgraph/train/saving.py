@@ -103,6 +103,8 @@ def load(path: Path_, model: Any, *, optimizer: Any = None) -> Predictor:
     ValueError
         If names or shapes do not fit, or the file holds no optimiser. The model and the optimiser are then unchanged.
     """
+    if not hasattr(model, "load_state_dict") or isinstance(model, type):
+        raise TypeError(f"load takes a Module, which has parameters to load into; got {model!r}")
     parts, described = _read(path)
     loaded = _predictor(path, model, parts, described)
     _load_into(path, parts, model, optimizer)
@@ -159,7 +161,7 @@ def _contents(
             raise TypeError("a Predictor brings its own normaliser, class names and metadata: pass its .model instead")
         normalizer, class_names, metadata = model.normalizer, model.class_names, model.metadata
         model = model.model
-    if not hasattr(model, "state_dict"):
+    if not hasattr(model, "state_dict") or isinstance(model, type):
         raise TypeError(f"save takes a Module, which has parameters to save; got {type(model).__name__}")
     if isinstance(class_names, str):
         raise TypeError(f"class_names is a sequence of strings, got the single string {class_names!r}")
