@@ -278,9 +278,9 @@ def test_a_custom_rule_is_told_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"shape of its argument, \(2,\), got \(\)"):
         make(lambda x: (x * 2.0, None), lambda r, g: (g.sum(),))(x).sum().backward()
     closing_over = make(lambda x: (x * w, x), lambda r, g: (g * w,))
-    with pytest.raises(TypeError, match="'w' by closure.*argument"):
+    with pytest.raises(TypeError, match=r"'w' by closure.*argument"):
         closing_over(x)
-    with pytest.raises(TypeError, match="'w' by closure.*argument"):
+    with pytest.raises(TypeError, match=r"'w' by closure.*argument"):
         tg.trace(closing_over, x)
     fine = make(lambda x: (x * 2.0, None), lambda r, g: (g * 2.0,))
     assert tg.trace(fine, x) == tg.trace(fine, x)

@@ -152,9 +152,7 @@ def _graph_of(target: Any, examples: tuple[Any, ...]) -> Graph:
     return trace(target, *examples)
 
 
-def _drawn(
-    graph: Graph, level: str, depth: int | None, focus: str | None, hops: int
-) -> Drawing:
+def _drawn(graph: Graph, level: str, depth: int | None, focus: str | None, hops: int) -> Drawing:
     if level == "summary":
         return summary(graph)
     ops, modules = len(graph.equations), depths(graph)

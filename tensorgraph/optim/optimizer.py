@@ -236,7 +236,9 @@ class Optimizer:
         if not items:
             raise ValueError(f"{type(self).__name__}: there are no parameters to train")
         if len({isinstance(item, Mapping) for item in items}) > 1:
-            raise TypeError(f"{type(self).__name__} takes a list of Parameters or a list of groups (dicts), not both in one")
+            raise TypeError(
+                f"{type(self).__name__} takes a list of Parameters or a list of groups (dicts), not both in one"
+            )
         groups = [dict(item) for item in items] if isinstance(items[0], Mapping) else [{"parameters": items}]
         seen: dict[int, str] = {}
         taken: set[str] = set()
@@ -434,8 +436,8 @@ class Optimizer:
             for owner, rate in rates:
                 if not 0 <= float(rate) < math.inf:
                     raise ValueError(
-                        f"{type(self).__name__}: the schedule {owner.schedule} gave {float(rate)} for step {self.steps}, "
-                        f"epoch {self.epoch}; a learning rate is finite and not negative"
+                        f"{type(self).__name__}: the schedule {owner.schedule} gave {float(rate)} for step "
+                        f"{self.steps}, epoch {self.epoch}; a learning rate is finite and not negative"
                     )
         for owner, rate in rates:
             owner.cells["lr"].assign(rate)

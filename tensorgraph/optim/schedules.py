@@ -139,7 +139,11 @@ def _positive(name: str, **values: Any) -> None:
 
 def _nonnegative(name: str, **values: Any) -> None:
     for key, value in values.items():
-        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
+        if (
+            isinstance(value, (bool, str))
+            or not isinstance(value, (int, float, np.number))
+            or not 0 <= value < math.inf
+        ):
             raise ValueError(f"{name}: {key} must be a number, finite and not negative, got {value!r}")
 
 

@@ -116,7 +116,7 @@ class Predictor:
         broken = np.isnan(outputs).any(axis=1)
         if broken.any():
             raise ValueError(
-                f"the model's outputs for sample {int(broken.argmax())} hold nan, which is no class: look at the model's "
+                f"the model's outputs for sample {int(broken.argmax())} hold nan, which is no class: look at the "
                 "parameters, or find the operation with `with tensorgraph.debug_nans():`"
             )
         classes = outputs.shape[1]
