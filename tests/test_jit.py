@@ -288,6 +288,47 @@ def test_no_block_is_run_twice(four_threads):
 
 
 @compiled_only
+def test_kernels_compiled_in_different_processes_meet_in_one(tmp_path):
+    (tmp_path / "pair.py").write_text("""
+from tensorgraph import jit
+
+@jit.kernel
+def one(y, lo, hi):
+    for i in range(lo, hi):
+        y[i] = 1
+
+@jit.kernel
+def two(y, lo, hi):
+    for i in range(lo, hi):
+        y[i] = 2
+""")
+    code = """
+import sys
+sys.path.insert(0, PATH)
+import numpy as np
+import pair
+from tensorgraph import jit
+jit.set_num_threads(2)
+for name in NAMES:
+    for kind in KINDS:
+        y = np.zeros(100, kind)
+        jit.share(getattr(pair, name), (y,), 100, 1.0)
+        print(y.min(), y.max(), end=" ")
+"""
+
+    def told(names, kinds):
+        filled = code.replace("PATH", repr(str(tmp_path))).replace("NAMES", repr(names)).replace("KINDS", repr(kinds))
+        return run(filled, NUMBA_CACHE_DIR=str(tmp_path / "cache"), NUMBA_DISABLE_JIT="0")
+
+    assert told(["one"], ["f4"]) == "1.0 1.0"
+    for _ in range(2):
+        assert told(["one", "two"], ["f4"]) == "1.0 1.0 2.0 2.0"
+    assert told(["two"], ["f8"]) == "2.0 2.0"
+    for _ in range(2):
+        assert told(["two", "one"], ["f8", "f4"]) == "2.0 2.0 2.0 2.0 1.0 1.0 1.0 1.0"
+
+
+@compiled_only
 def test_threads_go_to_sleep(four_threads):
     x, y = np.arange(1000.0), np.zeros(1000)
     jit.share(_halve, (x, y), 1000, 1.0)

@@ -203,7 +203,7 @@ def serve(words, looks, woken):
 
 
 # part of the name of what is kept in Numba's cache; the number is to be raised with a change of the functions here
-VERSION = "1" + hashlib.blake2b(LOOPS.encode(), digest_size=4).hexdigest()
+VERSION = "2" + hashlib.blake2b(LOOPS.encode(), digest_size=4).hexdigest()
 
 
 def serve_of(numba: Any) -> Any:
@@ -242,7 +242,11 @@ def lead_of(numba: Any, dispatcher: Any, name: str, count: int, staged: bool, fi
         def several(address: Any, stage: Any, lo: Any, hi: Any) -> None:
             dispatcher(*fetch_args(address), stage, lo, hi)
 
-        entry = numba.njit(nogil=True)(several if staged else plain)
+        function = several if staged else plain
+        # what is kept in the cache by different processes may meet in one, so no two of them may have the same name
+        own = hashlib.blake2b(str(args).encode(), digest_size=8).hexdigest()
+        function.__name__ = function.__qualname__ = f"entry_{name}_{own}"
+        entry = numba.njit(nogil=True)(function)
         entry.compile(quad)
         compiled = entry.overloads[quad]
 

@@ -140,9 +140,11 @@ def fit(
         told.append(early_stop if isinstance(early_stop, EarlyStop) else EarlyStop(early_stop))
     _check_parts(model, optimizer, loss, augment, resume, checkpoint)
     if all(isinstance(callback, EarlyStop) for callback in told):  # others may add measures of their own
-        names = ["loss", *found]
+        measured = ["loss", *found]
+        if held is not None:
+            measured += [f"dev_{name}" for name in measured]
         for stop in told:
-            stop.check(names if held is None else [*names, *(f"dev_{name}" for name in names)])
+            stop.check(measured)
     dtype = model_dtype(model)
     if normalizer is not None and augment is None:
         x = normalizer.transform(x)
