@@ -110,7 +110,7 @@ def _frontier(outs: list[Any], start: int, lifted: list[Tensor]) -> tuple[Any, .
         if node in seen or node in own:
             continue
         seen.add(node)
-        if node.number < start:
+        if node.number < start or (type(node) is Leaf and node.user):  # or a parameter made in the call
             found[node] = None
             continue
         for parent in node.parents:
@@ -123,7 +123,8 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Trades time for memory. Parameters and tensors that the function uses by closure get their gradients too. The second
     run finds parameters, buffers and random states as the first one found them, and what it writes is thrown away: a
-    Dropout layer inside draws the same mask, and running averages move once.
+    Dropout layer inside draws the same mask, and running averages move once. Whatever else it looks at, such as a
+    module's ``training`` flag or an array that is not an argument, must not change before the backward pass.
 
     Raises
     ------

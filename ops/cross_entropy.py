@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from tensorgraph.ops.logic import equal, logical_and, not_equal, where
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, expand_dims, transpose
 from tensorgraph.ops.softmax import from_likeliest
-from tensorgraph.tape import user_frame
+from tensorgraph.tape import warn_user
 
 REDUCTIONS = ("none", "sum", "mean", "batchmean")
 
@@ -172,19 +171,10 @@ def _warn_empty(empty: str) -> None:
     """Say at the user's line that a mean over no labels was asked for."""
     if modes.current().quiet:
         return
-    message = (
+    warn_user(
         "softmax_cross_entropy: no label counts (an empty batch, all ignored, or weights that sum to 0): the mean is "
         f"{'0' if empty == 'zero' else 'NaN'} with zero gradient"
     )
-    frame = user_frame()
-    if frame is None:
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return
-    names = frame.f_globals
-    warnings.warn_explicit(
-        message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"),
-        names.setdefault("__warningregistry__", {}),
-    )  # fmt: skip
 
 
 def _backward(

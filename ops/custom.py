@@ -13,7 +13,7 @@ from tensorgraph.aval import Aval
 from tensorgraph.cells import Recording
 from tensorgraph.declare import op
 from tensorgraph.op import structural
-from tensorgraph.tensor import Tensor, as_array, wrap
+from tensorgraph.tensor import Tensor, TraceError, as_array, wrap
 from tensorgraph.tree import flatten, tree_map, unflatten
 
 __all__ = ["custom_vjp"]
@@ -42,11 +42,12 @@ def _same_kind(result: Any, recorded: bool) -> Any:
 class Result:
     """Types and structure of a function's results: known when it has run, or from its graph."""
 
-    __slots__ = ("avals", "treedef")
+    __slots__ = ("avals", "treedef", "watch")
 
     def __init__(self) -> None:
         self.avals: tuple[Aval, ...] = ()
         self.treedef: Any = None
+        self.watch: Recording | None = None  # notes the cells that forward reads
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Result) and (self.avals, self.treedef) == (other.avals, other.treedef)
@@ -62,7 +63,7 @@ def _pair(result: Any) -> Any:
 
 
 def _custom_forward(args: Any, *, forward: Any, backward: Any, result: Result) -> Any:
-    with modes.use(grad=False):
+    with modes.use(grad=False, cells=modes.current().cells if result.watch is None else result.watch):
         outs, kept = _pair(forward(*_tensors(args)))
     leaves, result.treedef = flatten(outs)
     arrays = _arrays(leaves)
@@ -150,12 +151,11 @@ class custom_vjp:
         if mode.trace is not None:  # the equation holds both functions as graphs
             forward, backward = self._graphs(tensors, result)
         elif not self._looked_at:
-            recording = Recording(mode.cells)
-            with modes.use(grad=False, cells=recording):
-                forward(*tensors)
-            self._refuse_cells([c.path for c, t in recording.entry.items() if t._node is not None])
-            self._looked_at = True
+            result.watch = Recording(mode.cells)
         outs = custom_op.public(tensors, forward=forward, backward=backward, result=result)
+        if result.watch is not None:
+            self._refuse_parameters([c.path for c, t in result.watch.entry.items() if t._node is not None])
+            self._looked_at, result.watch = True, None
         return unflatten(result.treedef, outs)
 
     def _graphs(self, tensors: list[Tensor], result: Result) -> tuple[Any, Any]:
@@ -169,13 +169,19 @@ class custom_vjp:
             leaves, result.treedef = flatten(outs)
             result.avals = tuple(leaves)
             backward = trace(self.backward, kept, leaves[0] if len(leaves) == 1 else tuple(leaves))
-        self._refuse_cells([decl.path for graph in (forward, backward) for decl in graph.cells])
+        cells = [decl for graph in (forward, backward) for decl in graph.cells]
+        self._refuse_parameters([decl.path for decl in cells if decl.requires_grad])
+        if cells:
+            raise TraceError(
+                f"custom_vjp: {getattr(self.function, '__name__', 'f')} reads the cell {cells[0].path!r}, and state "
+                "inside it cannot be traced: read or draw it outside and pass it as an argument"
+            )
         return forward, backward
 
-    def _refuse_cells(self, paths: list[str]) -> None:
+    def _refuse_parameters(self, paths: list[str]) -> None:
         if paths:
             name = getattr(self.function, "__name__", "f")
             raise TypeError(
-                f"custom_vjp: {name} uses the cell {paths[0] or 'without a name'!r} by closure, where your rule cannot "
-                "give its gradient: pass it as an argument"
+                f"custom_vjp: {name} uses the parameter {paths[0] or 'without a name'!r} by closure, where your rule "
+                "cannot give its gradient: pass it as an argument"
             )

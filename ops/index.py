@@ -19,6 +19,7 @@ from tensorgraph.op import Op
 from tensorgraph.op import index as indexing
 from tensorgraph.ops.creation import canonical_shape
 from tensorgraph.ops.logic import equal, where
+from tensorgraph.tape import describe_source, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array
 
 
@@ -51,7 +52,8 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
             if array.dtype.kind == "b" and isinstance(array, Tensor) and modes.current().trace is not None:
                 raise TraceError(
                     "a boolean index selects a number of elements that depends on numbers, which a trace does not "
-                    "have; use tensorgraph.where(mask, x, 0) and reduce, or integer indices"
+                    f"have{describe_source(user_source())}; use tensorgraph.where(mask, x, 0) and reduce, or integer "
+                    "indices"
                 )
             if array.dtype.kind == "b":
                 if array.ndim == 0:

@@ -8,7 +8,6 @@ update is differentiable.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,10 @@ from tensorgraph.aval import Aval
 from tensorgraph.declare import op
 from tensorgraph.op import Op, fused, listing, opaque
 from tensorgraph.ops.arithmetic import sqrt
+from tensorgraph.ops.creation import canonical_size
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
 from tensorgraph.ops.shape import astype
-from tensorgraph.tape import user_frame
+from tensorgraph.tape import warn_user
 
 __all__ = ["adam_update", "clip_norm", "momentum_update", "rmsprop_update", "running_average", "sgd_update"]
 
@@ -178,7 +178,22 @@ def _update(signature: str, forward: Any, reference: Any, infer: Any, examples: 
         with modes.no_grad():
             return reference(*args, **attrs)
 
-    return op(signature, forward, fused, reference=composed, infer_rule=infer, examples=examples, doc=doc)
+    return op(
+        signature, forward, fused, reference=composed, infer_rule=infer, check=_by_types(infer), examples=examples,
+        doc=doc,
+    )  # fmt: skip
+
+
+def _by_types(infer: Callable[..., Any]) -> Callable[..., None]:
+    """The check before a kernel: that the types are what the shape rule takes."""
+
+    def aval(value: Any) -> Any:
+        return [aval(v) for v in value] if isinstance(value, list) else Aval(value.shape, value.dtype)
+
+    def check(*values: Any, **attrs: Any) -> None:
+        infer(*[aval(v) for v in values], **attrs)
+
+    return check
 
 
 sgd_update = _update(
@@ -233,7 +248,8 @@ def _clip_norm(grads: list[Any], limit: Any) -> Any:
         total = total + np.dot(flat, flat)
     norm = np.sqrt(total)
     scale = _scale_to(norm, np.float64(limit))
-    return (*[(g * g.dtype.type(scale)).astype(g.dtype, copy=False) for g in grads], np.asarray(norm))
+    with np.errstate(invalid="ignore"):  # infinity times 0 is NaN, which is what the norm says
+        return (*[(g * g.dtype.type(scale)).astype(g.dtype, copy=False) for g in grads], np.asarray(norm))
 
 
 def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
@@ -247,6 +263,7 @@ def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
 
 clip_norm = op(
     "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer,
+    check=_by_types(_clip_norm_infer),
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
 
@@ -287,18 +304,10 @@ def _running_average(
 
 def _warn_not_finite() -> None:
     scope = modes.current().scope
-    message = (
+    warn_user(
         f"batch norm{f' {scope!r}' if scope else ''}: the batch has a NaN or an infinity, so the running averages keep "
         "their values; look for its origin with tensorgraph.debug_nans()"
     )
-    frame = user_frame(2)
-    if frame is None:
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return
-    warnings.warn_explicit(
-        message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno,
-        registry=frame.f_globals.setdefault("__warningregistry__", {}),
-    )  # fmt: skip
 
 
 def _running_infer(
@@ -307,15 +316,17 @@ def _running_infer(
     for a in (var, mu, sigma2):
         if a.shape != mean.shape:
             raise ValueError(f"a running average of {mean} needs batch moments of shape {mean.shape}, got {a}")
-    if size < 1:
+    if canonical_size(size, "size") < 1:
         raise ValueError("an empty batch has no moments")
+    if count.shape or count.dtype.kind not in "iu" or weight.shape or decay.shape:
+        raise ValueError(f"the weight, the count and the decay are one number each, got {weight}, {count} and {decay}")
     return mean, var, weight, count
 
 
 running_average = op(
     "running_average(mean, var, weight, count, mu, sigma2, decay, *, size, unbiased=False) "
     "-> mean1, var1, weight1, count1",
-    _running_average, opaque, infer_rule=_running_infer,
+    _running_average, opaque, infer_rule=_running_infer, check=_by_types(_running_infer),
     examples=tuple(
         (
             (np.array([0.5, 1.0]), np.array([1.0, 2.0]), _number(0.19), np.array(2, np.int64), np.array([0.25, 0.0]),

@@ -16,6 +16,7 @@ if _find_spec("tensorgraph.ops") is None:
 
 from tensorgraph import blas as _blas
 from tensorgraph import interop as _interop  # noqa: F401  (teaches NumPy)
+from tensorgraph import memory as _memory
 from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
 from tensorgraph import random
 from tensorgraph.aval import Aval, default_dtype, set_default_dtype
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 
 # once, and while no thread of ours can be inside a product
 _blas.select()
+_memory.keep()
 
 # the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
 __all__ = [

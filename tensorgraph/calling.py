@@ -285,7 +285,7 @@ def float_result(declared: Op, out: Any, values: list[Any], attrs: Mapping[str, 
 
 def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Exception) -> NoReturn:
     """Raise the error again with the op, the types that came and the user's line."""
-    if isinstance(error, (TraceError, FloatingPointError, RecursionError, MemoryError)):
+    if isinstance(error, (TraceError, FloatingPointError, RecursionError, MemoryError, Warning)):
         raise error
     reason: Exception = error
     try:
@@ -347,7 +347,7 @@ def composed(declared: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
     """A fused op's meaning, run through its reference."""
     mode = modes.current()
     # the reference may keep them anywhere, so what is the user's is copied
-    tensors = [wrap(as_array(i)) if type(i) in SCALARS else i for i in _converted(declared, inputs, mode.grad)]
+    tensors = [wrap(as_array(i)) if type(i) in SCALARS else i for i in _converted(declared, inputs, True)]
     if mode.cells is not None:
         tensors = [_present(t, mode.cells) for t in tensors]
     if declared.check is not None and mode.trace is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tensorgraph import blas, jit
+from tensorgraph import blas, jit, memory
 from tensorgraph.ops.softmax import softmax
 from tensorgraph.tensor import tensor
 
@@ -71,6 +71,7 @@ def examine() -> list[Finding]:
         ),
         Finding("NumPy", _version("numpy")),
         _blas(),
+        _memory(),
         _kernels(),
         _cache(),
         *_extras(),
@@ -94,6 +95,12 @@ def _blas() -> Finding:
         told += f" (its own choice was {found.before})"
     named = ("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "TENSORGRAPH_BLAS")
     return Finding("BLAS", ", ".join([told, *(f"{name}={os.environ[name]}" for name in named if name in os.environ)]))
+
+
+def _memory() -> Finding:
+    if memory.keep():
+        return Finding("memory", f"up to {memory.KEPT >> 20} MB of freed arrays are kept for the next")
+    return Finding("memory", "malloc's own settings")
 
 
 def _kernels() -> Finding:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import warnings
 import weakref
 from collections.abc import Callable
 from types import CodeType
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Leaf", "Node", "Projection", "projection", "source_of", "user_frame", "user_source"]
+__all__ = ["Leaf", "Node", "Projection", "projection", "source_of", "user_frame", "user_source", "warn_user"]
 
 next_number = itertools.count(1).__next__
 getframe = sys._getframe
@@ -156,6 +157,19 @@ def user_source() -> tuple[str, int, str] | None:
     """File, line and function of the user's call that is running now."""
     frame = user_frame(2)
     return None if frame is None else source_of(frame.f_code, frame.f_lasti)
+
+
+def warn_user(message: str) -> None:
+    """A RuntimeWarning at the user's line."""
+    frame = user_frame(2)
+    if frame is None:
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return
+    names = frame.f_globals
+    warnings.warn_explicit(
+        message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"),
+        names.setdefault("__warningregistry__", {}),
+    )  # fmt: skip
 
 
 def describe_source(source: tuple[str, int, str] | None) -> str:

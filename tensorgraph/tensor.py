@@ -204,7 +204,10 @@ class Tensor(Methods, metaclass=Made):
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Make a leaf ask for gradients, or stop asking; returns it."""
         if modes.current().trace is not None:
-            raise TraceError("requires_grad_ changes a live tensor and cannot be traced; call it before tracing")
+            raise TraceError(
+                "requires_grad_ changes a live tensor and cannot be traced: make modules and parameters, freeze and "
+                "unfreeze them before tracing"
+            )
         if not self.is_leaf:
             raise ValueError("requires_grad_ works on leaves; use detach() to cut a computed tensor from its history")
         if requires_grad and self._node is None:

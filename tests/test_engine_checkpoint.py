@@ -171,3 +171,10 @@ def test_intermediate_values_are_not_kept() -> None:
     assert inside[0]() is None
     y.sum().backward()
     assert np.allclose(x.grad, np.e)
+
+
+def test_a_parameter_made_in_the_first_call() -> None:
+    made: dict[str, tg.Parameter] = {}
+    x = leaf(3.0)
+    tg.checkpoint(lambda t: t * made.setdefault("w", tg.Parameter(np.float64(2.0))))(x).backward()
+    assert float(made["w"].grad) == 3.0 and float(x.grad) == 2.0

@@ -328,3 +328,19 @@ def test_the_tape_behind_a_checkpoint_can_be_looked_at() -> None:
     assert "checkpoint" in str(tg.graph(y))
     y.backward()
     assert x.grad.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_custom_forward_runs_once() -> None:
+    count = tg.Buffer(0, name="count")
+
+    def forward(x: tg.Tensor) -> Any:
+        count.assign(count + 1)
+        return x * 2.0, None
+
+    f = tg.custom_vjp(lambda x: x * 2.0)
+    f.defvjp(forward, lambda residuals, g: (g * 2.0,))
+    x = tg.tensor(3.0, requires_grad=True)
+    f(x).backward()
+    assert count.item() == 1 and float(x.grad) == 2.0
+    with pytest.raises(tg.TraceError, match=r"'count'.*state"):
+        tg.trace(f, x)

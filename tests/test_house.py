@@ -24,7 +24,7 @@ HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorg
 FLOORS: list[set[str]] = [
     {"aval", "tree", "files"},
     {"modes", "spec"},
-    {"jit", "blas"},
+    {"jit", "blas", "memory"},
     {"op"},
     {"tape"},
     {"tensor"},

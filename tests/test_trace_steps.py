@@ -1,5 +1,6 @@
 """Whole training steps, traced: equal to eager ones bitwise for ten steps, for programs that hypothesis writes."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -273,3 +274,29 @@ def test_evaluated_types_are_the_graphs_own(program: list[Any]) -> None:
     finally:
         evaluate._apply = original
     assert len(seen) == sum(len(eq.outputs) for eq in graph.equations)
+
+
+def test_a_gradient_penalty_leaves_alone_what_it_does_not_reach() -> None:
+    """The derivative of the last layer does not depend on its bias: no gradient, and no decay of it, traced or not."""
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+    def run(traced: bool) -> tuple[list[float], dict[str, Any]]:
+        model = tg.nn.Sequential(tg.nn.Linear(3, 4, seed=0), tg.nn.Tanh(), tg.nn.Linear(4, 1, seed=1))
+        model[2].bias.assign(np.full(1, 0.3, np.float32))
+        optimizer = tg.optim.AdamW(model, lr=0.1, weight_decay=0.1)
+
+        def step(x: Any) -> Any:
+            (g,) = tg.vjp(model, x)[1](tg.ones((5, 1)))
+            loss = (g * g).sum()
+            optimizer.minimize(loss)
+            return loss
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no gradient reached the bias is said
+            call = tg.trace(step, x).bind() if traced else step
+            losses = [float(call(x)) for _ in range(3)]
+        return losses, {k: np.asarray(v).tolist() for k, v in model.state_dict().items()}
+
+    eager, traced = run(False), run(True)
+    assert np.isfinite(eager[0]).all() and eager == traced
+    assert np.float32(traced[1]["2.bias"][0]) == np.float32(0.3)

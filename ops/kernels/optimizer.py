@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import THREADED, Kernel, kernel, share, uniform
+from tensorgraph.jit import THREADED, Kernel, helper, kernel, share, uniform
 
 __all__ = ["adam_", "momentum_", "rmsprop_", "sgd_"]
 
@@ -65,6 +65,12 @@ def _rmsprop(p: Any, s: Any, g: Any, lr: float, rho: float, eps: float, decay: f
         param[i] -= rate * d / (np.sqrt(u) + tiny)
 
 
+@helper(flags={"nsz"})
+def _product(a: Any, b: Any) -> Any:
+    """a times b, rounded by itself: not to be joined with a sum."""
+    return a * b
+
+
 @kernel
 def _adam(
     p: Any,
@@ -87,13 +93,23 @@ def _adam(
     root, tiny, w = one(1.0 / np.sqrt(c2)), one(eps), one(coupled)
     keep1, take1, keep2, take2 = one(beta1), one(1.0 - beta1), one(beta2), one(1.0 - beta2)
     param, first, second, grad = p[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi]
-    for i in range(param.size):
-        d = grad[i] + w * param[i]
-        a = keep1 * first[i] + take1 * d
-        b = keep2 * second[i] + take2 * d * d
-        first[i] = a
-        second[i] = b
-        param[i] = param[i] * shrink - step * a / (np.sqrt(b) * root + tiny)
+    if decoupled != 0.0:
+        for i in range(param.size):
+            d = grad[i] + w * param[i]
+            a = keep1 * first[i] + take1 * d
+            b = keep2 * second[i] + take2 * d * d
+            first[i] = a
+            second[i] = b
+            # decay is a step of its own
+            param[i] = _product(param[i], shrink) - step * a / (np.sqrt(b) * root + tiny)
+    else:
+        for i in range(param.size):
+            d = grad[i] + w * param[i]
+            a = keep1 * first[i] + take1 * d
+            b = keep2 * second[i] + take2 * d * d
+            first[i] = a
+            second[i] = b
+            param[i] -= step * a / (np.sqrt(b) * root + tiny)
 
 
 def _apply(run: Kernel, cells: tuple[Array, ...], g: Array, scalars: tuple[Any, ...]) -> None:

@@ -18,6 +18,7 @@ from tensorgraph import modes
 from tensorgraph.aval import Aval, default_dtype
 from tensorgraph.calling import Borrowed, abstract, explain
 from tensorgraph.cells import Cell, Parameter
+from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write, digest
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.tape import Leaf, describe_node, user_source
@@ -46,6 +47,7 @@ class Trace:
         # depends on an input, a cell or a captured tensor with a history: differentiable, if whoever evaluates asks
         self.varying: set[Var] = set()
         self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something varying
+        self.inputs: list[Var] = []
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
@@ -60,6 +62,7 @@ class Trace:
 
     def input(self, aval: Aval, name: str | None, requires_grad: bool = False) -> Tensor:
         var = Var(aval, name)
+        self.inputs.append(var)
         self.varying.add(var)
         if requires_grad:
             self.differentiable.add(var)
@@ -254,7 +257,11 @@ class Trace:
                 "backward: this traced tensor does not depend on anything that requires a gradient. Use Parameters, "
                 "pass examples made with requires_grad=True, and compute outside no_grad"
             )
-        roots = {self._root(x): x for x in self._leaves_of(y)}
+        leaves = self._leaves_of(y)
+        if any(eq.op.name == "gradients" and eq.attrs["create_graph"] for eq in self.equations):
+            consts = {var: array for var, array, _ in self.consts.values()}
+            leaves = reached(y, leaves, self.inputs, list(self.cells.values()), consts, self.equations)
+        roots = {self._root(x): x for x in leaves}
         self._refuse_history([y], None)
         grads = self.gradients([t], [self.tensor(x) for x in roots.values()], [grad_output], create_graph)
         for key, grad in zip(roots, grads, strict=True):
@@ -318,7 +325,8 @@ class Trace:
 
         for var in {leaf: None for y in ys for leaf in self._leaves_of(y)}:
             owner = self.leaves[var]
-            if owner is not None and any(getattr(owner._node, "hooks", None) or ()):
+            hooks = () if owner is None else getattr(owner._node, "hooks", None) or ()
+            if any(hooks) and (keys is None or owner._node in keys):
                 raise TraceError(
                     "the trace takes a gradient of a tensor that has hooks (register_hook), which are Python calls and "
                     "cannot be traced: remove them, or use tensorgraph.custom_vjp inside the function"

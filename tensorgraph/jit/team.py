@@ -144,7 +144,12 @@ def _take(words, front):
         if first + last >= count:
             return False
         if swap(words, STATE, state, state + (0x10000 if front else 1)):
-            lo = (first if front else count - 1 - last) * step
+            block = first if front else count - 1 - last
+            if stage == 8:
+                # each thread begins with what it had last in the stage before, which may still be in the cache
+                middle = count >> 1
+                block = middle - 1 - block if block < middle else count - 1 - (block - middle)
+            lo = block * step
             wrong = invoke(entry, args, stage, lo, min(lo + step, rows))
             # the count of blocks that have ended, above which the failed ones are counted
             add(words, DONE, 1 + (wrong << 32))

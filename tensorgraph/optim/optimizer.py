@@ -8,7 +8,6 @@ results are assigned. The op runs the same kernel and gives the same bits; compo
 from __future__ import annotations
 
 import math
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -25,7 +24,7 @@ from tensorgraph.ops.kernels.optimizer import STREAM
 from tensorgraph.ops.updates import state_dtype
 from tensorgraph.optim.clipping import clip_norm, clip_value
 from tensorgraph.optim.schedules import Schedule, as_schedule
-from tensorgraph.tape import user_frame
+from tensorgraph.tape import warn_user
 from tensorgraph.tensor import Tensor
 
 __all__ = ["Group", "Hyper", "Optimizer"]
@@ -419,15 +418,10 @@ class Optimizer:
     def _report(self, missing: list[str]) -> None:
         self._reported = True
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-        message = (
+        warn_user(
             f"{type(self).__name__}: no gradient reached {shown}; these are left as they are, which is said once. If "
             "that is meant, use requires_grad_(False)"
         )
-        frame = user_frame(2)
-        if frame is None:
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-        else:
-            warnings.warn_explicit(message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno)
 
     def _set_rates(self) -> None:
         owners: list[Any] = [self, *self.groups]

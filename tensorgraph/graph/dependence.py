@@ -1,0 +1,45 @@
+"""What a traced value that holds gradients depends on: found by running the graph so far on stand-ins.
+
+A deferred ``gradients`` equation names all that it is asked about, but a gradient depends only on what its rules keep:
+that of a linear layer does not depend on the bias. The tape knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval
+from tensorgraph.backward import reachable
+from tensorgraph.graph.evaluate import Plan, evaluate
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var
+from tensorgraph.tensor import Tensor, wrap
+from tensorgraph.tree import flatten
+
+__all__ = ["reached"]
+
+
+def reached(
+    y: Var, roots: list[Var], inputs: list[Var], cells: list[Var], consts: dict[Var, Any], equations: list[Equation]
+) -> list[Var]:
+    """Those of the roots that `y` depends on as the tape would record it; all of them where that cannot be found."""
+    declared = tuple(CellDecl(str(i), var, "buffer") for i, var in enumerate(cells))
+    outputs = (y, *roots)
+    graph = Graph(
+        tuple(inputs), declared, consts, tuple(equations), (), outputs, flatten(inputs)[1], flatten(list(outputs))[1]
+    )
+    plan = graph._cache["plan"] = Plan(graph)
+    plan.leaves.update(roots)
+    with modes.use(trace=None, grad=True, cells=None, quiet=True, debug_nans=False), np.errstate(all="ignore"):
+        try:
+            found, _ = evaluate(graph, [_stand_in(v.aval) for v in inputs], [_stand_in(v.aval) for v in cells], True)
+        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError):
+            return roots  # an op that refuses these numbers
+    nodes = set() if found[0]._node is None else set(reachable([found[0]._node]))
+    return [root for root, t in zip(roots, found[1:], strict=True) if t._node in nodes]
+
+
+def _stand_in(aval: Aval) -> Tensor:
+    return wrap((np.ones if aval.dtype.kind == "f" else np.zeros)(aval.shape, aval.dtype))
