@@ -6,6 +6,7 @@ evaluated graph equals the eager computation to the last bit.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -148,7 +149,7 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         value = state[decl.path]
         if not isinstance(value, (Tensor, np.ndarray, np.generic)):
             value = weak_cast(value, decl.aval.dtype, f"cell {decl.path}")
-        t = value if isinstance(value, Tensor) else convert(value, lambda path=decl.path: f"cell {path}")
+        t = value if isinstance(value, Tensor) else convert(value, functools.partial("cell {}".format, decl.path))
         _expect(t.aval, decl.aval, f"cell {decl.path}")
         values.append(t)
     outputs, written = evaluate(graph, inputs, values, _recorded(graph, [*inputs, *values]))
@@ -193,7 +194,7 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
         else:
             what = f"{graph.name}: argument {var.name or position}"
             if isinstance(leaf, (np.ndarray, np.generic)):
-                t = convert(leaf, lambda what=what: what)
+                t = convert(leaf, functools.partial(str, what))
             else:
                 t = wrap(weak_cast(leaf, var.aval.dtype, what))
         _expect(t.aval, var.aval, f"argument {var.name or position}")
