@@ -1,9 +1,10 @@
 """The kernels that NumPy's OpenBLAS runs.
 
 OpenBLAS carries one set of kernels a kind of processor and chooses when it is loaded. A processor it does not know may
-get the AVX2 set though it has AVX-512; then products can take up to twice as long as they need. `select` lets the
-library choose again, this time the AVX-512 set, once and only where that is known to be safe; everywhere else it leaves
-things as they are. ``TENSORGRAPH_BLAS=off`` switches it off, and ``OPENBLAS_CORETYPE`` is a choice already made.
+get the AVX2 set though it has AVX-512; then products can take up to twice as long as they need. AMD's Zen 4 gets the
+AVX-512 set though its units are as wide as AVX2's; there large products take 10% longer than with the AVX2 set. `select`
+lets the library choose again, once and only where that is known to be safe; everywhere else it leaves things as they
+are. ``TENSORGRAPH_BLAS=off`` switches it off, and ``OPENBLAS_CORETYPE`` is a choice already made.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = ["Status", "select", "status"]
 # names that OpenBLAS gives its AVX2 kernels, and the AVX-512 set that every processor with NEEDED can run
 AVX2 = ("Haswell", "Zen")
 AVX512 = "SkylakeX"
+HALF_WIDE = "Haswell"  # for a processor that runs AVX-512 in halves
 NEEDED = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 
 # packages that a notebook's own threads run, and what these stand on
@@ -206,20 +208,20 @@ def _agrees(exact: list[np.ndarray]) -> bool:
     return True
 
 
-def _switch(library: _Library) -> None:
-    """Change to the AVX-512 kernels, and back where they do not give the same numbers."""
+def _switch(library: _Library, core: str) -> None:
+    """Change to these kernels, and back where they do not give the same numbers."""
     exact = list(_exact())
     if not _alone():
         raise _Unchanged("another thread may be inside it: import tensorgraph before starting threads")
     table = library.table
     try:
-        library.choose(AVX512)
-        if library.core == AVX512 and _agrees(exact):
+        library.choose(core)
+        if library.core == core and _agrees(exact):
             return
     except Exception:
         pass
     library.restore(table)
-    raise _Unchanged(f"its {AVX512} kernels gave other numbers in a check, or did not start")
+    raise _Unchanged(f"its {core} kernels gave other numbers in a check, or did not start")
 
 
 def _try(library: _Library, found: Status) -> Status:
@@ -228,16 +230,23 @@ def _try(library: _Library, found: Status) -> Status:
         raise _Unchanged("switched off by TENSORGRAPH_BLAS")
     if "OPENBLAS_CORETYPE" in os.environ:
         raise _Unchanged("chosen by OPENBLAS_CORETYPE")
-    if found.before not in AVX2:
-        raise _Unchanged(f"its own choice, {found.before}, is right")
-    processor = _processor()
+    core = _wanted(str(found.before), _processor())
+    with library.one_thread():
+        _switch(library, core)
+    return replace(found, core=library.core)
+
+
+def _wanted(core: str, processor: dict[str, str]) -> str:
+    """The kernels to run in place of these."""
+    known = (*AVX2, AVX512)
+    if core not in known:
+        raise _Unchanged(f"its own choice, {core}, is right")
     if not set(processor.get("flags", "").split()) >= NEEDED:
         raise _Unchanged("this processor has no AVX-512")
-    if (processor.get("vendor_id"), processor.get("cpu family")) == ("AuthenticAMD", "25"):
-        raise _Unchanged("this processor (Zen 4) runs AVX-512 no faster than AVX2")
-    with library.one_thread():
-        _switch(library)
-    return replace(found, core=library.core)
+    zen4 = (processor.get("vendor_id"), processor.get("cpu family")) == ("AuthenticAMD", "25")
+    if zen4 == (core in AVX2):
+        raise _Unchanged(f"its own choice, {core}, is right")
+    return HALF_WIDE if zen4 else AVX512
 
 
 _selected: Status | None = None
@@ -246,7 +255,7 @@ _selecting = threading.Lock()
 
 
 def select() -> Status:
-    """Let NumPy's OpenBLAS run its AVX-512 kernels, where it missed that the processor has them.
+    """Let NumPy's OpenBLAS run the kernels that suit the processor, where it chose others.
 
     Only the first call does something. It never raises: where anything is in doubt the kernels stay as they were, and
     ``status().reason`` says why. Products made with other kernels differ in their last bits.

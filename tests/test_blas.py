@@ -18,8 +18,13 @@ BEGIN = """
 import os, sys, threading, time
 import numpy as np
 os.environ.pop("OPENBLAS_CORETYPE", None)
+asked = os.environ.get("TENSORGRAPH_BLAS")
+os.environ["TENSORGRAPH_BLAS"] = "off"  # while the package is imported, which chooses for the real processor
 from tensorgraph import blas
 blas._selected = None
+del os.environ["TENSORGRAPH_BLAS"]
+if asked is not None:
+    os.environ["TENSORGRAPH_BLAS"] = asked
 """
 
 # Zen 5; only where the real processor has AVX-512
@@ -97,7 +102,7 @@ print(s.before, s.core, blas.status().config.count("SkylakeX"), s.threads, s.rea
         ("os.environ['OPENBLAS_CORETYPE'] = 'Haswell'", "chosen by OPENBLAS_CORETYPE"),
         ("blas._processor = lambda: {'flags': 'avx2 avx512f avx512bw avx512dq'}", "this processor has no AVX-512"),
         ("blas._processor = lambda: {}", "this processor has no AVX-512"),
-        ("p = blas._processor() | {'cpu family': '25'}; blas._processor = lambda: p", "this processor (Zen 4) runs"),
+        ("p = blas._processor() | {'cpu family': '25'}; blas._processor = lambda: p", "its own choice, Haswell, is right"),
         ("blas._processor = lambda: open('/nowhere')", "FileNotFoundError: "),
         ("blas._agrees = lambda exact: False", "its SkylakeX kernels gave other numbers"),
         ("blas._agrees = lambda exact: 1 / 0", "its SkylakeX kernels gave other numbers"),
@@ -117,6 +122,17 @@ print(s.before, s.core, asked.table == table, asked.describe().threads, product_
 """
     out = run(CHECK_PRODUCT + code, OPENBLAS_NUM_THREADS="2")
     assert out.startswith(f"Haswell Haswell True 2 True {reason}"), out
+
+
+@pytest.mark.usefixtures("changeable")
+def test_a_processor_that_runs_avx512_in_halves_gets_avx2() -> None:
+    code = """
+p = blas._processor() | {"cpu family": "25"}
+blas._processor = lambda: p
+s = blas.select()
+print(s.before, s.core, s.reason, product_is_right())
+"""
+    assert run(CHECK_PRODUCT + code, core="SkylakeX") == "SkylakeX Haswell None True"
 
 
 @pytest.mark.usefixtures("changeable")
