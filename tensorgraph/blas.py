@@ -2,9 +2,9 @@
 
 OpenBLAS carries one set of kernels a kind of processor and chooses when it is loaded. A processor it does not know may
 get the AVX2 set though it has AVX-512; then products can take up to twice as long as they need. AMD's Zen 4 gets the
-AVX-512 set though its units are as wide as AVX2's; there large products take 10% longer than with the AVX2 set. `select`
-lets the library choose again, once and only where that is known to be safe; everywhere else it leaves things as they
-are. ``TENSORGRAPH_BLAS=off`` switches it off, and ``OPENBLAS_CORETYPE`` is a choice already made.
+AVX-512 set though its units are as wide as AVX2's; large products take 10% longer there than with the AVX2 set.
+`select` lets the library choose again, once and only where that is known to be safe; everywhere else it leaves things
+as they are. ``TENSORGRAPH_BLAS=off`` switches it off, and ``OPENBLAS_CORETYPE`` is a choice already made.
 """
 
 from __future__ import annotations

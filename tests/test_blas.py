@@ -102,7 +102,7 @@ print(s.before, s.core, blas.status().config.count("SkylakeX"), s.threads, s.rea
         ("os.environ['OPENBLAS_CORETYPE'] = 'Haswell'", "chosen by OPENBLAS_CORETYPE"),
         ("blas._processor = lambda: {'flags': 'avx2 avx512f avx512bw avx512dq'}", "this processor has no AVX-512"),
         ("blas._processor = lambda: {}", "this processor has no AVX-512"),
-        ("p = blas._processor() | {'cpu family': '25'}; blas._processor = lambda: p", "its own choice, Haswell, is right"),
+        ("p = blas._processor() | {'cpu family': '25'}; blas._processor = lambda: p", "its own choice, Haswell"),
         ("blas._processor = lambda: open('/nowhere')", "FileNotFoundError: "),
         ("blas._agrees = lambda exact: False", "its SkylakeX kernels gave other numbers"),
         ("blas._agrees = lambda exact: 1 / 0", "its SkylakeX kernels gave other numbers"),

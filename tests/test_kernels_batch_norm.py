@@ -205,3 +205,14 @@ def test_several_threads_give_the_same_bits(relu):
         jit.set_num_threads(before)
     for name in results[0]:
         assert np.isfinite(results[0][name]).all() and (results[0][name] == results[1][name]).all(), name
+
+
+@pytest.mark.parametrize("rows", [2, 5, 8, 200, 300])
+@pytest.mark.parametrize("at", [0, 1, -1])
+def test_a_variance_beyond_float64_is_infinite(rows: int, at: int) -> None:
+    """The squares overflow, the mean does not: y is beta, as of the composition."""
+    x = np.random.default_rng(0).normal(size=(rows, 2))
+    x[at, 0] = 8.97e184
+    y, mu, var, *_ = batch_norm_forward(x, np.ones(2), np.array([0.5, 0.25]))
+    assert np.isfinite(mu).all() and np.isposinf(var[0]) and np.isfinite(var[1])
+    assert (y[:, 0] == 0.5).all() and np.isfinite(y).all()

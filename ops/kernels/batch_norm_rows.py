@@ -109,6 +109,8 @@ def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
     for j in range(channels):
         t = work[i, j] / n
         q = work[i + 1, j] - t * work[i, j]
+        # where both overflowed, so does the sum of squares about the mean
+        q = np.inf if (q != q) & np.isfinite(work[i, j]) else q
         work[i + 1, j] = 0.0 if q < 0.0 else q
         work[i, j] = (np.float64(center[j]) - np.float64(x[0, j])) + t
 
