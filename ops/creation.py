@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgraph.aval import Aval, canonical_dtype, default_dtype
 from tensorgraph.declare import op
-from tensorgraph.op import creation
+from tensorgraph.op import creation, require_fit
 
 
 def integers(values: Any, what: str) -> tuple[int, ...]:
@@ -54,7 +54,9 @@ def _full_dtype(value: Any, dtype: Any) -> np.dtype[Any]:
 
 
 def _full(*, shape: Any, value: Any, dtype: Any = None) -> Any:
-    return np.full(canonical_shape(shape), number(value, "the value"), _full_dtype(value, dtype))
+    kind = _full_dtype(value, dtype)
+    require_fit(kind, (value,))  # NumPy 2.0 would wrap it round
+    return np.full(canonical_shape(shape), number(value, "the value"), kind)
 
 
 def _full_infer(*, shape: Any, value: Any, dtype: Any) -> Aval:

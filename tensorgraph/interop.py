@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.aval import canonical_axis
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.tensor import Tensor, as_array, wrap
 
@@ -104,6 +105,7 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
 
 def _swapaxes(x: Tensor, a: int, b: int) -> Any:
     order = list(range(x.ndim))
+    a, b = canonical_axis(a, x.ndim), canonical_axis(b, x.ndim)
     order[a], order[b] = order[b], order[a]
     return CATALOGUE["transpose"].public(x, axes=tuple(order))
 
@@ -116,18 +118,22 @@ def _dot(a: Any, b: Any) -> Any:
     return CATALOGUE["matmul"].public(a, b)
 
 
+# what NumPy 2.0 called an argument, and what it is called since
+RENAMED = {"newshape": "shape"}
+
+
 def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments as NumPy's own signature names them: the inputs in order, the rest by keyword."""
     try:
         bound = inspect.signature(function).bind(*args, **kwargs)
     except ValueError:  # a C function without a signature
         return args, kwargs
-    given = {k: v for k, v in bound.arguments.items() if v is not np._NoValue}
+    given = {RENAMED.get(k, k): v for k, v in bound.arguments.items() if v is not np._NoValue}
     parameters = bound.signature.parameters
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
         return args, kwargs
     inputs = list(parameters)[:n_inputs]
-    defaults = {n: p.default for n, p in parameters.items()}
+    defaults = {RENAMED.get(n, n): p.default for n, p in parameters.items()}
     rest = {k: v for k, v in given.items() if k not in inputs and v is not defaults[k]}
     return tuple(given[n] for n in inputs if n in given), rest
 
@@ -138,7 +144,13 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     if options.pop("out", None) is not None:
         raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
     if function in _COMPOSED:
-        return _COMPOSED[function](*args, **options)
+        composed = _COMPOSED[function]
+        try:
+            inspect.signature(composed).bind(*args, **options)
+        except TypeError:
+            given = ", ".join(["..."] * len(args) + [f"{k}=..." for k in options])
+            raise TypeError(f"{name}({given}) is not recorded by tensorgraph: leave away what is not needed") from None
+        return composed(*args, **options)
     declared = _lookup(function)
     if declared is None:
         raise TypeError(

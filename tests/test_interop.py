@@ -289,3 +289,16 @@ def test_scalars_of_numpy_and_python() -> None:
     for bad in (1j, "a", [1j], {}, object()):
         with pytest.raises(TypeError):
             t * bad
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda t: np.ravel(t, order="F"), TypeError),
+        (lambda t: np.zeros_like(t, shape=(3,)), TypeError),
+        (lambda t: np.swapaxes(t, 0, 5), ValueError),
+    ],
+)
+def test_arguments_that_are_not_taken_are_named(call: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"numpy\.\w+\(\.\.\..*is not recorded|axis 5"):
+        call(tg.tensor([[1.0, 2.0]]))
