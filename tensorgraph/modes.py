@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tensorgraph.cells import Recording, Replay
-    from tensorgraph.graph.trace import Trace
+    from tensorgraph.graph.building import Trace
 
 __all__ = ["Mode", "current", "debug_nans", "enable_grad", "implementation", "is_grad_enabled", "is_tracing",
            "no_grad", "scope"]  # fmt: skip

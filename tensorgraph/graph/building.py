@@ -1,0 +1,392 @@
+"""A graph in the making: what ops, cells and gradients do while a function is traced.
+
+Every op emits one equation. Cells and ``.grad`` are shadowed: the live ones are untouched, also after an exception.
+Gradients are deferred: `backward` and `gradients` emit one equation.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval
+from tensorgraph.backward import cotangent, reachable
+from tensorgraph.calling import Borrowed, abstract, explain
+from tensorgraph.cells import Cell, Parameter
+from tensorgraph.graph.dependence import reached
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write, digest
+from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.tape import Leaf, describe_node, user_source
+from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
+from tensorgraph.tree import flatten
+
+__all__ = ["Trace"]
+
+ndarray = np.ndarray
+
+
+class Trace:
+    """A graph in the making. Lives in the mode record while the function runs."""
+
+    def __init__(self) -> None:
+        self.equations: list[Equation] = []
+        self.producer: dict[Var, Equation] = {}
+        self.cells: dict[Cell, Var] = {}  # the value at entry
+        self.shadow: dict[Cell, Var | Literal] = {}  # the value after an assign
+        self.read_again: dict[Cell, Var] = {}  # a written cell read again is a fresh leaf
+        self.write_source: dict[Cell, Source | None] = {}
+        # by array and node, which are kept so that their ids stay taken: x and x.detach() share an array
+        self.consts: dict[Any, tuple[Var, Any, Any]] = {}
+        self.leaves: dict[Var, Any] = {}  # differentiable roots: the cell, or None for an input
+        self.differentiable: set[Var] = set()
+        # depends on an input, a cell or a captured tensor with a history: differentiable, if whoever evaluates asks
+        self.varying: set[Var] = set()
+        self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something varying
+        self.inputs: list[Var] = []
+        self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
+        self.grads: dict[Any, Tensor | None] = {}
+        self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
+
+    # values ---------------------------------------------------------------------------------------------------
+
+    def tensor(self, var: Var) -> Tensor:
+        t = new(Tensor)
+        t._value = var
+        t._node = None
+        return t
+
+    def input(self, aval: Aval, name: str | None, requires_grad: bool = False) -> Tensor:
+        var = Var(aval, name)
+        self.inputs.append(var)
+        self.varying.add(var)
+        if requires_grad:
+            self.differentiable.add(var)
+            self.leaves[var] = None
+        return self.tensor(var)
+
+    def var(self, t: Any) -> Var | Literal:
+        """The graph's name for a tensor: traced, a cell, or an array captured from outside."""
+        if not isinstance(t, Tensor):
+            return Literal(t)
+        if isinstance(t, Cell):
+            return self.var_of_cell(t)
+        value = t._value
+        if type(value) is Var:
+            if value not in self.producer and value not in self.known:
+                raise TraceError(
+                    "a traced value from another trace is used here; pass it as an argument of the traced function"
+                )
+            return value
+        key: Any = (id(value), id(t._node))
+        if type(t) is Borrowed:  # the user may change it while the trace goes on
+            key = digest(value)
+            if key not in self.consts:
+                value = value.copy()
+        found = self.consts.get(key)
+        if found is None:
+            var = Var(Aval(value.shape, value.dtype))
+            self.known.add(var)
+            if t._node is not None:
+                self.differentiable.add(var)
+                self.varying.add(var)
+                self.leaves[var] = t
+                self.captured[var] = t._node
+            found = self.consts[key] = (var, value, t._node)
+        return found[0]
+
+    @functools.cached_property
+    def known(self) -> set[Var]:
+        """Variables that no equation makes: inputs, cells, constants."""
+        return set()
+
+    def var_of_cell(self, cell: Cell) -> Var | Literal:
+        if cell in self.shadow:
+            written = self.shadow[cell]
+            if type(written) is Literal or (cell._node is None and written not in self.varying):
+                return written
+            if cell not in self.read_again:  # what is read after a write has no history
+                out = self._append(CATALOGUE["stop_gradient"], (written,), {}, (abstract_of(written),))[0]
+                if cell._node is not None:  # and of a parameter is a leaf of its own
+                    out = self._append(CATALOGUE["alias"], (out,), {}, (abstract_of(written),))[0]
+                    self.differentiable.add(out)
+                    self.varying.add(out)
+                    self.leaves[out] = cell
+                self.read_again[cell] = out
+            return self.read_again[cell]
+        var = self.cells.get(cell)
+        if var is None:
+            var = self.cells[cell] = Var(Aval(cell._value.shape, cell._value.dtype), cell.path or None)
+            self.known.add(var)
+            self.varying.add(var)
+            if cell._node is not None:
+                self.differentiable.add(var)
+                self.leaves[var] = cell
+        return var
+
+    def read(self, cell: Cell) -> Tensor:
+        atom = self.var_of_cell(cell)
+        return self.tensor(atom) if isinstance(atom, Var) else wrap(np.asarray(atom.value, cell._value.dtype))
+
+    def write(self, cell: Cell, value: Any) -> None:
+        own = Aval(cell._value.shape, cell._value.dtype)
+        self.var_of_cell(cell)  # declares it
+        if isinstance(value, Tensor):
+            atom, aval = self.var(value), value.aval
+        else:
+            array = value if type(value) is ndarray else weak_cast(value, own.dtype, f"assign to {cell._label()}")
+            aval = Aval(array.shape, array.dtype)
+            atom = self.var(wrap(array.copy()))
+        if aval.shape != own.shape:
+            raise ValueError(f"cannot assign shape {aval.shape} to {cell._label()} of shape {own.shape}")
+        if aval.dtype != own.dtype:
+            raise TypeError(
+                f"cannot assign {aval.dtype} to {cell._label()} of {own.dtype}; convert with .astype('{own.dtype}')"
+            )
+        self.shadow[cell] = atom
+        self.read_again.pop(cell, None)
+        self.write_source[cell] = source()
+
+    def is_differentiable(self, t: Tensor) -> bool:
+        if isinstance(t, Cell):
+            return t._node is not None
+        return t._value in self.differentiable if type(t._value) is Var else t._node is not None
+
+    # equations ------------------------------------------------------------------------------------------------
+
+    def emit(self, op: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+        """Record one equation; gives its outputs as traced tensors."""
+        try:
+            avals = op.infer(tuple(abstract(i) for i in inputs), attrs)
+        except Exception as error:
+            explain(op, inputs, attrs, error)
+        grad = modes.current().grad
+        atoms = tuple(
+            tuple(self._use(i, grad) for i in item) if isinstance(item, list) else self._use(item, grad)
+            for item in inputs
+        )
+        outputs = self._append(op, atoms, attrs, avals)
+        # a gradient may flow through the op from the inputs that have a rule
+        passing = {
+            a for name, atom in zip(op.inputs, atoms, strict=True) if op.joint is not None or op.rules[name] is not None
+            for a in (atom if isinstance(atom, tuple) else (atom,)) if type(a) is Var
+        }  # fmt: skip
+        floats = [out for out in outputs if out.aval.dtype.kind == "f"]
+        if not grad:
+            if not self.varying.isdisjoint(passing) or not self.cut.keys().isdisjoint(passing):
+                self.cut.update(dict.fromkeys(floats))
+        else:
+            if not self.differentiable.isdisjoint(passing):
+                self.differentiable.update(floats)
+            if not self.varying.isdisjoint(passing):
+                self.varying.update(floats)
+        tensors = [self.tensor(out) for out in outputs]
+        return tensors[0] if op.single else tuple(tensors)
+
+    def _use(self, item: Any, grad: bool) -> Var | Literal:
+        return self._stopped(self.var(item)) if grad else self.var(item)
+
+    def _stopped(self, atom: Var | Literal) -> Var | Literal:
+        if type(atom) is Var and atom in self.cut:
+            # what no_grad cut is used where gradients flow: say so in the graph
+            stopped = self.cut[atom]
+            if stopped is None:
+                stopped = self._append(CATALOGUE["stop_gradient"], (atom,), {}, (atom.aval,))[0]
+                self.cut[atom] = stopped
+            return stopped
+        return atom
+
+    def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
+        outputs = tuple(Var(aval) for aval in avals)
+        equation = Equation(op, atoms, attrs, outputs, modes.current().scope, source())
+        self.equations.append(equation)
+        for out in outputs:
+            self.producer[out] = equation
+        return outputs
+
+    # gradients ------------------------------------------------------------------------------------------------
+
+    def get_grad(self, t: Tensor) -> Tensor | None:
+        return self.grads.get(self._grad_key(t))
+
+    def set_grad(self, t: Tensor, value: Tensor | None) -> None:
+        self.grads[self._grad_key(t)] = value
+
+    def _grad_key(self, t: Tensor) -> Any:
+        if type(t._value) is Var:
+            return self._root(t._value)
+        return t if t._node is None else t._node
+
+    def _root(self, var: Var) -> Any:
+        """What a differentiable root is in the eager graph: a leaf of the tape, or else itself."""
+        owner = self.leaves.get(var)
+        return var if owner is None else owner._node
+
+    def lift(self, t: Any, dtype: Any = None) -> Tensor:
+        """A fresh differentiable name for a value: a transform's own leaf."""
+        t = t if isinstance(t, Tensor) else wrap(as_array(t, dtype))
+        out = self._append(CATALOGUE["alias"], (self._use(t, True),), {}, (t.aval,))[0]
+        self.differentiable.add(out)
+        self.varying.add(out)
+        return self.tensor(out)
+
+    def _leaves_of(self, y: Var) -> list[Var]:
+        """The differentiable roots that a variable depends on, in order of their first use."""
+        seen: set[Var] = set()
+        found: set[Var] = set()
+        stack = [y]
+        while stack:
+            var = stack.pop()
+            if var in seen or var not in self.differentiable:
+                continue
+            seen.add(var)
+            if var in self.leaves:
+                found.add(var)
+                continue
+            stack.extend(a for a in self.producer[var].atoms() if type(a) is Var)
+        return [var for var in self.leaves if var in found]
+
+    def backward(self, t: Tensor, grad_output: Any, create_graph: bool) -> None:
+        y = self.var(t)
+        if type(y) is not Var or y not in self.differentiable:
+            raise RuntimeError(
+                "backward: this traced tensor does not depend on anything that requires a gradient. Use Parameters, "
+                "pass examples made with requires_grad=True, and compute outside no_grad"
+            )
+        leaves = self._leaves_of(y)
+        if any(eq.op.name == "gradients" and eq.attrs["create_graph"] for eq in self.equations):
+            consts = {var: array for var, array, _ in self.consts.values()}
+            leaves = reached(y, leaves, self.inputs, list(self.cells.values()), consts, self.equations)
+        roots = {self._root(x): x for x in leaves}
+        self._refuse_history([y], None)
+        grads = self.gradients([t], [self.tensor(x) for x in roots.values()], [grad_output], create_graph)
+        for key, grad in zip(roots, grads, strict=True):
+            old = self.grads.get(key)
+            if old is not None:
+                grad = CATALOGUE["add"].public(old, grad)
+            self.grads[key] = grad
+
+    def gradients(
+        self, ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], create_graph: bool
+    ) -> list[Tensor]:
+        """One deferred equation."""
+        for x in xs:
+            require_float(x.dtype, "gradients with respect to an x")
+            if not self.is_differentiable(x):
+                raise RuntimeError(
+                    f"gradients: an x ({x.aval}) does not require a gradient in this trace; use tensorgraph.grad on a "
+                    "function, or pass an example made with requires_grad=True"
+                )
+        given: list[Any] = []
+        if any(g is not None for g in gs):
+            given = [self._as_tensor(cotangent(y, g, "gradients")) for y, g in zip(ys, gs, strict=True)]
+        else:
+            for y in ys:
+                cotangent(y, None, "gradients")
+        # a leaf of the eager graph may be here under several names; its gradient is their sum
+        names = [self._leaf_vars(x) for x in xs]
+        self._refuse_history([v for v in map(self.var, ys) if type(v) is Var], [self._grad_key(x) for x in xs])
+        flat = tuple(var for group in names for var in group)
+        atoms = (tuple(self._use(t, True) for t in ys), flat, tuple(self._use(t, True) for t in given))
+        op = CATALOGUE["gradients"]
+        outputs = self._append(op, atoms, {"create_graph": bool(create_graph)}, [var.aval for var in flat])
+        if create_graph:
+            self.differentiable.update(outputs)
+            self.varying.update(outputs)
+        parts = iter([self.tensor(out) for out in outputs])
+        result = []
+        for group in names:
+            total = next(parts)
+            for _ in group[1:]:
+                total = CATALOGUE["add"].public(total, next(parts))
+            result.append(total)
+        return result
+
+    def _leaf_vars(self, x: Tensor) -> list[Var]:
+        var = self._use(x, True)
+        key = self._grad_key(x)
+        if isinstance(key, Var):
+            assert type(var) is Var
+            return [var]
+        return [v for v in self.leaves if self._root(v) is key]
+
+    def _refuse_history(self, ys: list[Var], keys: list[Any] | None) -> None:
+        """Raise where a gradient would have to go on behind a captured tensor, out of the trace's reach.
+
+        `keys` are those of the tensors asked about; None: whatever has a gradient.
+        """
+        for var in {leaf: None for y in ys for leaf in self._leaves_of(y)}:
+            owner = self.leaves[var]
+            hooks = () if owner is None else getattr(owner._node, "hooks", None) or ()
+            if any(hooks) and (keys is None or owner._node in keys):
+                raise TraceError(
+                    "the trace takes a gradient of a tensor that has hooks (register_hook), which are Python calls and "
+                    "cannot be traced: remove them, or use tensorgraph.custom_vjp inside the function"
+                )
+            if owner is None or type(owner._node) is Leaf:
+                continue
+            behind = set(reachable([owner._node])) - {owner._node}
+            lost = behind if keys is None else behind.intersection(keys)
+            if any(type(node) is not Leaf or node.user for node in lost):
+                raise TraceError(
+                    f"the trace uses a tensor ({owner.aval}, made by {describe_node(owner._node)}) that was computed "
+                    "before it, so the gradient cannot go on behind it: pass that tensor as an argument, compute it "
+                    "inside the traced function, or detach() it"
+                )
+
+    def _as_tensor(self, g: Any) -> Tensor:
+        return g if isinstance(g, Tensor) else wrap(g)
+
+    # the end --------------------------------------------------------------------------------------------------
+
+    def finish(self, inputs: list[Tensor], result: Any, in_tree: Any, statics: Any, name: str) -> Graph:
+        leaves, out_tree = flatten(result)
+        outputs: list[Var | Literal] = []
+        for leaf in leaves:
+            if isinstance(leaf, (ndarray, np.generic)):
+                leaf = wrap(as_array(leaf))
+            if not isinstance(leaf, Tensor) and not isinstance(leaf, (int, float, bool, type(None))):
+                raise TypeError(
+                    f"a traced function returns tensors, numbers, None and lists, tuples and dicts of them, got "
+                    f"{type(leaf).__name__}"
+                )
+            outputs.append(self._use(leaf, True))
+        writes = []
+        for cell, value in self.shadow.items():
+            writes.append(Write(self.cells[cell], value, self.write_source[cell]))
+        paths: dict[str, int] = {}
+        cells = []
+        for number, (cell, var) in enumerate(self.cells.items()):
+            path = cell.path or f"cell{number}"
+            paths[path] = paths.get(path, 0) + 1
+            if paths[path] > 1:
+                path = f"{path}_{paths[path]}"
+            kind = "parameter" if isinstance(cell, Parameter) else "buffer"
+            cells.append(CellDecl(path, var, kind, cell.initialiser, cell._node is not None))
+        consts = {}
+        for var, array, _ in self.consts.values():
+            kept = array.copy()
+            kept.flags.writeable = False
+            consts[var] = kept
+        graph = Graph(
+            tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
+            in_tree, out_tree, statics, name, modules=self.modules,
+        )  # fmt: skip
+        graph._cache["live"] = [weakref.ref(cell) for cell in self.cells]  # for bind; a graph holds no arrays
+        graph._cache["captured"] = self.captured
+        return graph
+
+
+def abstract_of(atom: Var | Literal) -> Aval:
+    assert type(atom) is Var
+    return atom.aval
+
+
+def source() -> Source | None:
+    """The user's line."""
+    found = user_source()
+    return None if found is None else Source(*found)
