@@ -124,3 +124,15 @@ def test_several_threads_give_the_same_bits():
 def test_the_slide():
     y = softmax_forward(np.array([5.0, 2.0, -1.0, 3.0]))
     assert np.round(y, 3).tolist() == [0.842, 0.042, 0.002, 0.114]
+
+
+def test_a_confident_row_keeps_the_digits_of_the_other_cotangents() -> None:
+    """At the likely class the gradient is what the others sum to, which a difference of large cotangents would lose."""
+    x, g = np.array([[-5.31919509, 17.9668235]]), np.array([[0.00438343, 0.81785535]])
+    dx = log_softmax_backward(g, log_softmax_forward(x, 1), 1)
+    # with e^y = 1 - q: g1 - (g0 + g1)(1 - q) = q (g0 + g1) - g0
+    q = np.exp(np.longdouble(x[0, 0]) - np.longdouble(x[0, 1]))
+    q = q / (1 + q)
+    expected = q * (np.longdouble(g[0, 0]) + np.longdouble(g[0, 1])) - np.longdouble(g[0, 0])
+    assert np.isfinite(dx).all()
+    assert abs(dx[0, 1] - expected) <= 2 * np.finfo(float).eps * abs(expected)

@@ -167,9 +167,10 @@ def _log_softmax_vjp(g: Any, y: Any, dx: Any, lo: int, hi: int) -> None:
                     out[j] = g[r, j] - exp_low(y[r, j]) * scale
             top = peak(y[r])
             if (top > half) & (abs(s) < np.inf):
-                # where e^y is near 1: g - s and e^y - 1 are small, and accurate
+                # where e^y is near 1: e^y - 1 is small and accurate, and g - s is what the others sum to
                 k = find(y[r], top)
-                out[k] = y.dtype.type(g[r, k] - s) - expm1(top) * scale
+                others = wide_total(g[r, :k]) + wide_total(g[r, k + 1 :])
+                out[k] = y.dtype.type(-others) - expm1(top) * scale
 
 
 # From here on, the layout that is nearly always met goes straight to the kernel where the work is small: what all
