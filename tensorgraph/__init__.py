@@ -1,6 +1,6 @@
 """tensorgraph: the graph is a value.
 
-What you compute with tensors is a graph that you can look at, differentiate, print, check and compile,
+What you compute with tensors is a graph that you can look at, differentiate, print, check and draw,
 without leaving NumPy.
 """
 

@@ -149,7 +149,7 @@ def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> 
             return table
     order = reachable([node for node, _ in roots])
     result: dict[Any, Any] = {}
-    usual = mode.implementation == "fused" and mode.cells is None and not mode.scope
+    usual = mode.implementation == "fused" and mode.cells is None and not (mode.scope or mode.quiet)
     token = modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
     try:
         for node, g in roots:

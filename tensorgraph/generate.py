@@ -145,8 +145,8 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     """Arrays ``_o0, ...``, residuals ``_r0, ...`` and tensors ``_t0, ...``."""
     outs = [f"_o{j}" for j in range(len(declared.outputs))]
     rest = [f"_r{k}" for k in range(len(declared.residuals))]
-    several = len(outs + rest) > 1
     count = len(outs + rest)
+    several = count > 1
     body = [f"if type(_out) is not tuple or len(_out) != {count}: _require(_op, _out)"] if several else []
     body += [f"{', '.join(outs + rest)} = _out"]
     for o in outs:

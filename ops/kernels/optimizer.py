@@ -93,23 +93,14 @@ def _adam(
     root, tiny, w = one(1.0 / np.sqrt(c2)), one(eps), one(coupled)
     keep1, take1, keep2, take2 = one(beta1), one(1.0 - beta1), one(beta2), one(1.0 - beta2)
     param, first, second, grad = p[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi]
-    if decoupled != 0.0:
-        for i in range(param.size):
-            d = grad[i] + w * param[i]
-            a = keep1 * first[i] + take1 * d
-            b = keep2 * second[i] + take2 * d * d
-            first[i] = a
-            second[i] = b
-            # decay is a step of its own
-            param[i] = _product(param[i], shrink) - step * a / (np.sqrt(b) * root + tiny)
-    else:
-        for i in range(param.size):
-            d = grad[i] + w * param[i]
-            a = keep1 * first[i] + take1 * d
-            b = keep2 * second[i] + take2 * d * d
-            first[i] = a
-            second[i] = b
-            param[i] -= step * a / (np.sqrt(b) * root + tiny)
+    for i in range(param.size):
+        d = grad[i] + w * param[i]
+        a = keep1 * first[i] + take1 * d
+        b = keep2 * second[i] + take2 * d * d
+        first[i] = a
+        second[i] = b
+        # decoupled decay is a step of its own; without it the factor is 1, which is exact
+        param[i] = _product(param[i], shrink) - step * a / (np.sqrt(b) * root + tiny)
 
 
 def _apply(run: Kernel, cells: tuple[Array, ...], g: Array, scalars: tuple[Any, ...]) -> None:

@@ -154,12 +154,8 @@ def share(kernel: Kernel, args: tuple[Any, ...], rows: int, cost: float, multipl
         `hi` only, or to what no other block writes to.
     args : tuple
         Arrays and numbers.
-    rows : int
-        Length of the range.
-    cost : float
-        Estimate of the serial time, in seconds.
-    multiple : int, optional
-        Blocks begin at multiples of this.
+    rows, cost, multiple
+        As for `block_rows`.
 
     Raises
     ------
