@@ -59,6 +59,12 @@ class Node:
         Of what leaves the box, ``"64x10 f32"``, with ``!`` where an op changed the dtype.
     tip : str
         More than fits on the box; hover text and accessible description.
+    status : str
+        In a comparison of two graphs: ``"added"``, ``"removed"``, ``"changed"`` or empty.
+    heat : float or None
+        In an overlay: the place on the ramp from 0 to 1, NaN where there is no figure; None without an overlay.
+    metric : str
+        The figure itself, as printed on the box: ``"1.2 ms"``.
     """
 
     id: str
@@ -70,6 +76,9 @@ class Node:
     members: tuple[int, ...] = ()
     types: tuple[str, ...] = ()
     tip: str = ""
+    status: str = ""
+    heat: float | None = None
+    metric: str = ""
 
     @property
     def title(self) -> str:
@@ -92,7 +101,7 @@ class Edge:
 
     `role` is ``"data"``, ``"residual"`` or ``"gradient"``; `rows` its label, empty where the shape does not change;
     `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning but not
-    drawn as a line: a stub row at its ends says where it goes.
+    drawn as a line: a stub row at its ends says where it goes. `status` is as of a box.
     """
 
     tail: str
@@ -102,6 +111,7 @@ class Edge:
     port: str | None = None
     values: tuple[str, ...] = ()
     cut: bool = False
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tensorgraph.backward import cotangent, reachable
 from tensorgraph.calling import Borrowed, abstract, explain
 from tensorgraph.cells import Cell, Parameter
 from tensorgraph.graph.dependence import reached
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write, digest
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Source, Var, Write, digest
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.tape import Leaf, describe_node, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
@@ -51,6 +51,9 @@ class Trace:
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
+        # while a graph is run again: the line and the derivative that its equations stand for
+        self.at: Source | None = None
+        self.origin: Origin | None = None
 
     # values ---------------------------------------------------------------------------------------------------
 
@@ -202,7 +205,7 @@ class Trace:
 
     def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
         outputs = tuple(Var(aval) for aval in avals)
-        equation = Equation(op, atoms, attrs, outputs, modes.current().scope, source())
+        equation = Equation(op, atoms, attrs, outputs, modes.current().scope, self.at or source(), self.origin)
         self.equations.append(equation)
         for out in outputs:
             self.producer[out] = equation

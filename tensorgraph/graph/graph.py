@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tensorgraph.tree import Treedef
 if TYPE_CHECKING:
     from tensorgraph.op import Op
 
-__all__ = ["Atom", "CellDecl", "Equation", "Graph", "Literal", "Source", "Var", "Write"]
+__all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "Literal", "Origin", "Source", "Var", "Write"]
 
 
 class Var:
@@ -64,6 +64,32 @@ class Source:
         return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}"
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Why a gradient's equation is there: the derivative rule of one input of a forward equation.
+
+    `of` is the forward equation's first output; `rule` names the input whose gradient the equation helps to make, or is
+    ``"sum"`` where the gradients of several uses are added, ``"fit"`` where one is brought to its input's shape.
+    """
+
+    of: Var
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that a pass did to a graph: for `Graph.explain`.
+
+    `step` is the pass, `rule` what it applied, `before` and `after` the equations as text, `source` the user's line.
+    """
+
+    step: str
+    rule: str
+    before: str
+    after: str
+    source: Source | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CellDecl:
     """A mutable cell that a graph reads or writes, declared by path and type; its array is never held.
@@ -87,7 +113,8 @@ class CellDecl:
 class Equation:
     """``outputs = op(*inputs, **attrs)``, with where it came from.
 
-    `scope` is the module path (``"layers.0"``, ``""`` at the top), `source` the user's line.
+    `scope` is the module path (``"layers.0"``, ``""`` at the top), `source` the user's line, `origin` says of a
+    gradient's equation whose derivative it is.
     """
 
     op: Op
@@ -96,6 +123,7 @@ class Equation:
     outputs: tuple[Var, ...]
     scope: str = ""
     source: Source | None = None
+    origin: Origin | None = None
 
     def atoms(self) -> Iterator[Var | Literal]:
         """Inputs in order, list inputs flattened."""
@@ -138,6 +166,8 @@ class Graph:
     name : str
     modules : mapping of str to str
         The class name of the module at each scope, for pictures.
+    changes : tuple of Change
+        What passes did to make this graph, oldest first; see `explain`.
     """
 
     inputs: tuple[Var, ...]
@@ -151,7 +181,17 @@ class Graph:
     statics: tuple[tuple[int, Any], ...] = ()
     name: str = "f"
     modules: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def replace(self, **fields: Any) -> Graph:
+        """A copy with these fields changed. It knows the cells and captured tensors that this one was traced with."""
+        graph = replace(self, **fields, _cache={})
+        cells = {id(decl.var): cell for decl, cell in zip(self.cells, self._cache.get("live", ()), strict=False)}
+        if all(id(decl.var) in cells for decl in graph.cells):
+            graph._cache["live"] = [cells[id(decl.var)] for decl in graph.cells]
+        graph._cache["captured"] = {v: n for v, n in self._cache.get("captured", {}).items() if v in graph.consts}
+        return graph
 
     def key(self) -> tuple[Any, ...]:
         """What equality and hash cover: ops, attributes with type and sign, avals, wiring, writes, cell paths,
@@ -190,7 +230,7 @@ class Graph:
         return bind(self, owners)
 
     def __str__(self) -> str:
-        from tensorgraph.graph.text import to_text
+        from tensorgraph.text.printing import to_text
 
         return to_text(self)
 
@@ -199,6 +239,62 @@ class Graph:
             f"<Graph {self.name}: {len(self.inputs)} inputs, {len(self.cells)} cells, {len(self.equations)} equations, "
             f"{len(self.writes)} writes, {len(self.outputs)} outputs>"
         )
+
+    # graph to graph: see `tensorgraph.passes` ------------------------------------------------------------------
+
+    def grad(self, wrt: Any = None) -> Graph:
+        """The graph of the gradient: see `tensorgraph.passes.gradient.grad`."""
+        from tensorgraph.passes.gradient import grad
+
+        return grad(self, wrt)
+
+    def jvp(self, wrt: Any = None) -> Graph:
+        """The graph of outputs and their tangents: see `tensorgraph.passes.gradient.jvp`."""
+        from tensorgraph.passes.gradient import jvp
+
+        return jvp(self, wrt)
+
+    def differentiate(self) -> Graph:
+        """Deferred gradients written out op by op: see `tensorgraph.passes.differentiate`."""
+        from tensorgraph.passes.differentiate import differentiate
+
+        return differentiate(self)
+
+    def simplify(self) -> Graph:
+        """Constants, common subexpressions, dead code, exact algebra, views: see `tensorgraph.passes.simplify`."""
+        from tensorgraph.passes.simplify import simplify
+
+        return simplify(self)
+
+    def expand(self, *ops: str) -> Graph:
+        """Fused ops (all, or those named) replaced by their references: see `tensorgraph.passes.expand`."""
+        from tensorgraph.passes.expand import expand
+
+        return expand(self, *ops)
+
+    def recognise(self) -> Graph:
+        """Regions that behave as a fused op replaced by it: see `tensorgraph.passes.recognise`."""
+        from tensorgraph.passes.recognise import recognise
+
+        return recognise(self)
+
+    def transform(self, *steps: str, without: Any = ()) -> Graph:
+        """The passes of these names in their order (all of them by default): see `tensorgraph.passes.pipeline`."""
+        from tensorgraph.passes.pipeline import transform
+
+        return transform(self, *steps, without=without)
+
+    def explain(self) -> Any:
+        """What passes changed to make this graph, and why: see `tensorgraph.passes.pipeline`."""
+        from tensorgraph.passes.pipeline import explain
+
+        return explain(self)
+
+    def cost(self) -> Any:
+        """FLOPs, bytes and peak memory: see `tensorgraph.analysis.cost`."""
+        from tensorgraph.analysis.cost import cost
+
+        return cost(self)
 
     def draw(self, **options: Any) -> Any:
         """A drawing of the graph; see `tensorgraph.draw`."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, digest
-from tensorgraph.graph.names import names
+from tensorgraph.text.names import names
 
 __all__ = ["to_text"]
 

@@ -1,0 +1,1 @@
+"""Graph to graph: gradients written out, simplification, expansion and recognition of fused ops."""
