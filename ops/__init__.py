@@ -13,6 +13,7 @@ from tensorgraph.ops import (
     custom,
     exponential,
     index,
+    layer_norm,
     logic,
     random,
     reduction,
@@ -24,5 +25,5 @@ from tensorgraph.ops import (
 
 __all__ = [
     "arithmetic", "batch_norm", "checkpoint", "contraction", "creation", "cross_entropy", "custom", "exponential",
-    "index", "logic", "random", "reduction", "shape", "softmax", "structure", "updates",
+    "index", "layer_norm", "logic", "random", "reduction", "shape", "softmax", "structure", "updates",
 ]  # fmt: skip

@@ -145,9 +145,17 @@ def _clip_infer(x: Aval, *, a_min: Any, a_max: Any) -> Aval:
     return Aval(x.shape, promote(x, a_min, a_max))
 
 
+def _clip_flops(x: Aval, *, a_min: Any, a_max: Any) -> int:
+    return x.size * ((a_min is not None) + (a_max is not None))
+
+
+def _clip_scratch(x: Aval, *, a_min: Any, a_max: Any) -> int:
+    return 0 if a_min is None or a_max is None else x.nbytes
+
+
 clip = op(
     "clip(x, *, a_min=None, a_max=None)", _clip, elementwise, method="clip", numpy=(np.clip,), analytic=False,
-    infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1),
+    infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
     vjp=dict(x=_clip_x),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),
     doc="Numbers limited to [a_min, a_max]; the derivative at a bound is 1.",

@@ -58,8 +58,12 @@ def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
     return reshape(product, shape=product.shape[:-1])
 
 
+def _matmul_flops(a: Aval, b: Aval) -> int:
+    return 2 * _matmul_infer(a, b).size * a.shape[-1]
+
+
 matmul = op(
-    "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,),
+    "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,), flops=_matmul_flops,
     vjp=dict(a=_matmul_a, b=_matmul_b),
     examples=(
         (((3, 4), (4, 2)), {}), (((4,), (4, 2)), {}), (((3, 4), (4,)), {}), (((4,), (4,)), {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ eye = op(
 )  # fmt: skip
 
 
-def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Any:
+def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, computed: bool = True) -> Any:
     kind: Any = dtype
     if stop is None:
         start, stop = 0, start
@@ -96,15 +97,20 @@ def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -
         number(value, name)
     if step == 0:
         raise ValueError("step must not be 0")
+    if not all(map(math.isfinite, (start, stop, step))):
+        raise ValueError(f"arange takes finite numbers, got {start!r}, {stop!r}, {step!r}")
     if kind is None and any(isinstance(v, float) for v in (start, stop, step)):
         kind = default_dtype()
     wanted: Any = None if kind is None else canonical_dtype(kind)
+    if not computed:  # as NumPy counts them
+        length = max(math.ceil((stop - start) / step), 0)
+        return Aval((length,), np.arange(start, start + step, step, wanted).dtype)
     return np.arange(start, stop, step, wanted)  # type: ignore[call-overload]
 
 
 arange = op(
     "arange(*, start, stop=None, step=1, dtype=None)", _arange, creation,
-    infer_rule=lambda **attrs: Aval(_arange(**attrs).shape, _arange(**attrs).dtype),
+    infer_rule=lambda **attrs: _arange(**attrs, computed=False),
     examples=(((), dict(start=5)), ((), dict(start=1, stop=2, step=0.25))),
     doc="""Evenly spaced numbers, as NumPy: arange(stop) or arange(start, stop, step).
 
@@ -120,7 +126,7 @@ def _one_hot(labels: Any, *, classes: int, dtype: Any = None) -> Any:
 
 
 one_hot = op(
-    "one_hot(labels, *, classes, dtype=None)", _one_hot, creation, vjp=dict(labels=None),
+    "one_hot(labels, *, classes, dtype=None)", _one_hot, creation, vjp=dict(labels=None), flops=1, scratch=0.25,
     infer_rule=lambda labels, *, classes, dtype: Aval(
         (*labels.shape, canonical_size(classes, "classes")), _dtype(dtype)
     ),

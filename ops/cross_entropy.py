@@ -14,6 +14,7 @@ from tensorgraph.op import float_dtype, structural
 from tensorgraph.ops.creation import canonical_size, full, number, one_hot
 from tensorgraph.ops.exponential import as_float, log1p
 from tensorgraph.ops.kernels import cross_entropy as kernels
+from tensorgraph.ops.kernels.rows import aside
 from tensorgraph.ops.logic import equal, logical_and, not_equal, where
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, expand_dims, transpose
@@ -252,6 +253,38 @@ def softmax_cross_entropy_reference(
     return where.public(nothing, 0.0 if empty == "zero" else math.nan, mean)
 
 
+def _flops(
+    logits: Aval, target: Aval, weight: Aval | None, *, axis: int, label_smoothing: float, reduction: str, **rest: Any
+) -> int:  # fmt: skip
+    """Maximum, difference, exponential and sum; then what is lost, at the target or weighted by the probabilities."""
+    rows = logits.size // (logits.shape[axis] or 1)
+    dense = target.dtype.kind == "f" or label_smoothing != 0
+    loss = 3 * logits.size if dense else 2 * rows  # lse - z, times q, summed
+    smoothing = 2 * logits.size if label_smoothing else 0
+    weighted = 0 if weight is None else logits.size if dense else rows
+    return 4 * logits.size + rows + loss + smoothing + weighted + (0 if reduction == "none" else rows)
+
+
+def _backward_flops(
+    logits: Aval, target: Aval, weight: Aval | None, *rest: Any, want: Any, label_smoothing: float, **attrs: Any
+) -> int:  # fmt: skip
+    """exp(z - lse) times the cotangent, minus the target's share of it."""
+    dense = target.dtype.kind == "f" or label_smoothing != 0
+    count = (3 if weight is None else 4) * logits.size
+    count += 2 * logits.size if dense else logits.size // (logits.shape[-1] or 1)
+    others = want[1:].count(True)  # of probabilities and of weights: lse - z, times the cotangent, the sum
+    return count + 3 * others * logits.size
+
+
+def _forward_scratch(logits: Aval, target: Aval, weight: Any, *, axis: int, **attrs: Any) -> int:
+    rows = logits.size // (logits.shape[axis] or 1)
+    return aside(logits, axis, 1) + 3 * rows * logits.dtype.itemsize
+
+
+def _backward_scratch(logits: Aval, target: Aval, *rest: Any, want: Any, axis: int, **attrs: Any) -> int:
+    return aside(logits, axis, 2) + (40 * logits.size if any(want[1:]) else 0)
+
+
 _LABELS = np.array([0, 3, 1])
 _SOFT = np.array([[0.5, 0.25, 0.25, 0.0], [0.0, 1.0, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]])
 _WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
@@ -265,6 +298,10 @@ softmax_cross_entropy = fused_op(
     residuals=("lse", "divisor"),
     infer_rule=_infer,
     check=_check,
+    flops=_flops,
+    scratch=_forward_scratch,
+    backward_flops=_backward_flops,
+    backward_scratch=_backward_scratch,
     examples=(
         (((3, 4), _LABELS), {}),
         (((3, 4), _LABELS), dict(reduction="none")),

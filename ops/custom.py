@@ -117,6 +117,8 @@ class custom_vjp:
     ----------
     function : callable
         Of tensors; gives a tensor or a tuple of tensors.
+    forward, backward : callable, optional
+        The rule at once: ``custom_vjp(forward=f, backward=b)``.
 
     Examples
     --------
@@ -129,12 +131,20 @@ class custom_vjp:
     1.0
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.forward: Callable[..., Any] | None = None
-        self.backward: Callable[..., Any] | None = None
+    def __init__(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        forward: Callable[..., Any] | None = None,
+        backward: Callable[..., Any] | None = None,
+    ) -> None:
+        if function is None and forward is None:
+            raise TypeError("custom_vjp takes a function, or forward= and backward=")
+        self.function = forward if function is None else function
+        self.forward = forward
+        self.backward = backward
         self._looked_at = False  # whether a call has shown that no parameter is used by closure
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, self.function)  # type: ignore[arg-type]
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         """Set the rule."""

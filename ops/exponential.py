@@ -58,6 +58,7 @@ def _sigmoid(x: Any) -> Any:
 
 sigmoid: Op = op(
     "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar="sigmoid({x})", analytic=False,
+    flops=4, scratch=3.25,
     vjp=dict(x=lambda g, out: g * (out * (1 - out))),
     doc="1/(1 + exp(-x)), without overflow.",
 )  # fmt: skip
@@ -69,7 +70,7 @@ def _softplus(x: Any) -> Any:
 
 
 softplus = op(
-    "softplus(x)", _softplus, elementwise, dtype="float", scalar="softplus({x})", analytic=False,
+    "softplus(x)", _softplus, elementwise, dtype="float", scalar="softplus({x})", analytic=False, flops=6, scratch=2,
     vjp=dict(x=lambda g, x: g * sigmoid(x)),
     doc="log(1 + exp(x)), without overflow.",
 )  # fmt: skip
@@ -103,7 +104,7 @@ def _leaky_infer(x: Aval, *, slope: float) -> Aval:
 
 leaky_relu = op(
     "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, dtype="float", infer_rule=_leaky_infer, kinks=(0.0,),
-    analytic=False,
+    analytic=False, flops=3, scratch=1.25,
     vjp=dict(x=lambda g, x, slope: where(x > 0, g, slope * g)),
     doc="x where positive, slope·x elsewhere; the derivative at 0 is `slope`.",
 )  # fmt: skip

@@ -38,6 +38,16 @@ def count(aval: Any, axis: Any) -> int:
     return math.prod(aval.shape[a] for a in canonical_axes(axis, len(aval.shape)))
 
 
+def results(x: Aval, axis: Any) -> int:
+    """How many results a reduction has."""
+    return math.prod(reduced_shape(x.shape, axis, False))
+
+
+def twice(x: Aval, **attrs: Any) -> int:
+    """Scratch memory: two arrays as large as the input."""
+    return 2 * x.nbytes
+
+
 def refuse_axis_of_number(x: Any, axis: Any) -> None:
     """NumPy reduces a 0-d array over axis 0 or -1; here, as in the shape rules, it has no axes."""
     if axis is not None and not x.ndim:
@@ -83,7 +93,7 @@ def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
 
 mean = op(
     "mean(x, *, axis=None, keepdims=False)", _mean, reduction, method="mean", numpy=(np.mean,), dtype="float",
-    linear=True, vjp=dict(x=_mean_x),
+    linear=True, vjp=dict(x=_mean_x), flops=lambda x, *, axis, keepdims: x.size + results(x, axis),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
 )  # fmt: skip
 
@@ -110,7 +120,8 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 
 var = op(
     "var(x, *, axis=None, keepdims=False, correction=0)", _var, reduction, method="var", infer_rule=_var_infer,
-    vjp=dict(x=_var_x),
+    vjp=dict(x=_var_x), scratch=twice,
+    flops=lambda x, *, axis, keepdims, correction: 4 * x.size + 2 * results(x, axis),
     doc="Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased).",
 )  # fmt: skip
 
@@ -227,14 +238,19 @@ def _argmin(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     return np.argmin(x, axis, keepdims=keepdims)
 
 
+def _other_order(x: Aval, *, axis: Any, keepdims: bool) -> int:
+    """Scratch memory: NumPy copies to bring another axis than the last one there."""
+    return 0 if axis is None or axis % x.ndim == x.ndim - 1 else x.nbytes
+
+
 argmax = op(
     "argmax(x, *, axis=None, keepdims=False)", _argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
-    infer_rule=_argument,
+    infer_rule=_argument, scratch=_other_order,
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
 )  # fmt: skip
 argmin = op(
     "argmin(x, *, axis=None, keepdims=False)", _argmin, reduction, method="argmin", numpy=(np.argmin,), dtype="int",
-    infer_rule=_argument,
+    infer_rule=_argument, scratch=_other_order,
     doc="Index of the smallest element, the first at ties.",
 )  # fmt: skip
 
@@ -260,6 +276,7 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
 
 logsumexp = op(
     "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, method="logsumexp", dtype="float",
-    analytic=False, vjp=dict(x=_logsumexp_x),
+    analytic=False, vjp=dict(x=_logsumexp_x), scratch=twice,
+    flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
     doc="log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing.",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from tensorgraph.op import float_dtype, reduction
 from tensorgraph.ops.creation import arange
 from tensorgraph.ops.exponential import as_float, exp, log1p
 from tensorgraph.ops.kernels import softmax as kernels
+from tensorgraph.ops.kernels.rows import aside
 from tensorgraph.ops.logic import equal, less, logical_and, where
 from tensorgraph.ops.reduction import argmax, sum
 from tensorgraph.ops.shape import astype, reshape
@@ -86,6 +87,22 @@ def log_softmax_reference(x: Any, *, axis: int = -1) -> Any:
     return _narrow(d - log1p.public(excess), kind)
 
 
+def _normalised_flops(x: Aval, *, axis: int) -> int:
+    """Maximum, difference, exponential, sum, and the division or another difference."""
+    return 5 * x.size
+
+
+def _forward_scratch(x: Aval, *, axis: int) -> int:
+    return aside(x, axis, 2)
+
+
+def _backward_scratch(x: Aval, *rest: Any, axis: int, want: Any) -> int:
+    return aside(x, axis, 3)
+
+
+COST: dict[str, Any] = dict(
+    flops=_normalised_flops, scratch=_forward_scratch, backward_flops=4, backward_scratch=_backward_scratch
+)
 EXAMPLES: tuple[Any, ...] = (
     (((3, 5),), {}),
     (((3, 5),), dict(axis=0)),
@@ -101,6 +118,7 @@ softmax = fused_op(
     infer_rule=_infer,
     method="softmax",
     examples=EXAMPLES,
+    **COST,
     doc="""Exponentials that sum to one along `axis`.
 
     >>> import tensorgraph as tg
@@ -116,6 +134,7 @@ log_softmax = fused_op(
     infer_rule=_infer,
     method="log_softmax",
     examples=EXAMPLES,
+    **COST,
     doc="The logarithm of `softmax`, accurate where a probability is too small for a float.",
 )
 

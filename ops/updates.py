@@ -173,14 +173,16 @@ _S = np.full((2, 3), 0.25)
 _T = np.array(3, np.int64)
 
 
-def _update(signature: str, forward: Any, reference: Any, infer: Any, examples: Any, doc: str) -> Op:
+def _update(
+    signature: str, forward: Any, reference: Any, infer: Any, examples: Any, doc: str, flops: Any
+) -> Op:  # fmt: skip
     def composed(*args: Any, **attrs: Any) -> Any:
         with modes.no_grad():
             return reference(*args, **attrs)
 
     return op(
         signature, forward, fused, reference=composed, infer_rule=infer, check=_by_types(infer), examples=examples,
-        doc=doc,
+        doc=doc, flops=flops,
     )  # fmt: skip
 
 
@@ -200,6 +202,7 @@ sgd_update = _update(
     "sgd_update(p, g, lr, weight_decay) -> p1", _sgd, _sgd_reference, _infer(0),
     (((_P, _G, _number(0.1), _number(0.01)), {}),),
     "One step of gradient descent: ``p - lr d`` with ``d = g + weight_decay p``.",
+    4,
 )  # fmt: skip
 momentum_update = _update(
     "momentum_update(p, g, v, lr, beta, weight_decay, *, nesterov=False) -> p1, v1", _momentum, _momentum_reference,
@@ -210,11 +213,13 @@ momentum_update = _update(
 
     ``d = g + weight_decay p``; with `nesterov` the step is along ``beta v1 + (1 - beta) d``.
     """,
+    lambda p, *rest, nesterov: (10 if nesterov else 7) * p.size,
 )  # fmt: skip
 rmsprop_update = _update(
     "rmsprop_update(p, g, s, lr, decay, eps, weight_decay) -> p1, s1", _rmsprop, _rmsprop_reference, _infer(1),
     (((_P, _G, _S, _number(0.1), _number(0.99), _number(1e-8), _number(0.01)), {}),),
     "One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``.",
+    11,
 )  # fmt: skip
 adam_update = _update(
     "adam_update(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, *, decoupled=False) -> p1, m1, v1, t1",
@@ -229,6 +234,7 @@ adam_update = _update(
 
     `t` is the number of steps this parameter has had before.
     """,
+    lambda p, *rest, decoupled: (14 if decoupled else 15) * p.size,
 )  # fmt: skip
 
 
@@ -252,6 +258,16 @@ def _clip_norm(grads: list[Any], limit: Any) -> Any:
         return (*[(g * g.dtype.type(scale)).astype(g.dtype, copy=False) for g in grads], np.asarray(norm))
 
 
+def _clip_norm_flops(grads: list[Aval], limit: Aval) -> int:
+    return 3 * sum(g.size for g in grads)
+
+
+def _clip_norm_scratch(grads: list[Aval], limit: Aval) -> int:
+    """Each gradient is squared in float64, before any result is made."""
+    narrow = [8 * g.size for g in grads if g.dtype != np.float64]
+    return max(0, max(narrow, default=0) - sum(g.nbytes for g in grads))
+
+
 def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
     for g in grads:
         if g.dtype.kind != "f":
@@ -263,7 +279,7 @@ def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
 
 clip_norm = op(
     "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer,
-    check=_by_types(_clip_norm_infer),
+    check=_by_types(_clip_norm_infer), flops=_clip_norm_flops, scratch=_clip_norm_scratch,
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
 
@@ -326,7 +342,7 @@ def _running_infer(
 running_average = op(
     "running_average(mean, var, weight, count, mu, sigma2, decay, *, size, unbiased=False) "
     "-> mean1, var1, weight1, count1",
-    _running_average, opaque, infer_rule=_running_infer, check=_by_types(_running_infer),
+    _running_average, opaque, infer_rule=_running_infer, check=_by_types(_running_infer), flops=6, scratch=0.5,
     examples=tuple(
         (
             (np.array([0.5, 1.0]), np.array([1.0, 2.0]), _number(0.19), np.array(2, np.int64), np.array([0.25, 0.0]),

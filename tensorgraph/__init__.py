@@ -29,7 +29,7 @@ from tensorgraph.op import CATALOGUE
 from tensorgraph.ops.checkpoint import checkpoint
 from tensorgraph.ops.custom import custom_vjp
 from tensorgraph.ops.shape import stack
-from tensorgraph.spec import bool_, f16, f32, f64, i32, i64, spec
+from tensorgraph.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spec, u8, u16, u32, u64
 from tensorgraph.tensor import Tensor, TraceError, tensor
 from tensorgraph.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from tensorgraph.tree import tree_map
@@ -38,6 +38,8 @@ if _TYPE_CHECKING:
     from tensorgraph import data, nn, optim, testing, train, viz  # noqa: F401
     from tensorgraph.functions import *  # noqa: F403
     from tensorgraph.testing import check
+    from tensorgraph.text import ParseError, Template, parse  # noqa: F401
+    from tensorgraph.text import load as load_graph  # noqa: F401
     from tensorgraph.train import load, load_model, save
     from tensorgraph.viz import draw
 
@@ -57,14 +59,20 @@ __all__ = [
 ]  # fmt: skip
 
 # heavier rooms open when first used
-_LATE = {"nn", "optim", "data", "train", "viz", "testing"}
+_LATE = {"nn", "optim", "data", "train", "viz", "testing", "text", "passes", "analysis"}
 _LATE_NAMES = {
+    "ParseError": "tensorgraph.text",
+    "Template": "tensorgraph.text",
     "draw": "tensorgraph.viz",
+    "parse": "tensorgraph.text",
     "check": "tensorgraph.testing",
     "load": "tensorgraph.train",
+    "load_graph": "tensorgraph.text",
     "load_model": "tensorgraph.train",
     "save": "tensorgraph.train",
 }
+# where the room calls it otherwise
+_ELSEWHERE = {"load_graph": "load"}
 
 
 def __getattr__(name: str) -> _Any:
@@ -77,7 +85,7 @@ def __getattr__(name: str) -> _Any:
 
         if name in _LATE:
             return import_module(f"tensorgraph.{name}")
-        return getattr(import_module(_LATE_NAMES[name]), name)
+        return getattr(import_module(_LATE_NAMES[name]), _ELSEWHERE.get(name, name))
     from difflib import get_close_matches
 
     close = get_close_matches(name, __dir__(), 1)

@@ -66,8 +66,10 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
     if isinstance(dtype, str):
         dtype = LONG.get(dtype, dtype)
     try:
+        if isinstance(dtype, str) and len(dtype) > 20:  # no name is so long, and NumPy would read a little language
+            raise TypeError("too long")
         result = np.dtype(dtype)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:
         raise TypeError(f"expected a dtype such as 'float32', 'f32' or numpy.int64, got {dtype!r}") from error
     if result.name not in SHORT:
         if result.kind == "c":

@@ -17,7 +17,7 @@ from tensorgraph.tape import Leaf, Node, Projection, any_hooks, describe_node
 from tensorgraph.tensor import Tensor, as_array, require_float, wrap
 from tensorgraph.tree import flatten, unflatten
 
-__all__ = ["backward", "gradients"]
+__all__ = ["backward", "gradients", "leading_to", "reachable", "unproject"]
 
 ndarray = np.ndarray
 _number = attrgetter("number")
@@ -127,7 +127,7 @@ def run(
                 if debug:
                     _check_finite(node, g, table)
             elif kind is Projection:
-                _unproject(node, g, table, create_graph)
+                unproject(node, g, table, create_graph)
             elif targets is None:
                 result[node] = g
     return result
@@ -167,7 +167,7 @@ def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> 
             elif kind is Leaf:
                 result[node] = g
             else:
-                _unproject(node, g, table, False)
+                unproject(node, g, table, False)
     finally:
         modes.MODE.reset(token)
     return result
@@ -177,7 +177,7 @@ def _ends(parent: Any) -> bool:
     return parent is None or type(parent) is Leaf
 
 
-def _unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
+def unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
     """Pass one output's gradient on to its slot."""
     parent = node.parents[0]
     slots = table.get(parent)

@@ -12,6 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from tensorgraph import modes
 from tensorgraph.aval import Aval
 from tensorgraph.generate import attach, make_apply, make_public, make_pull
 from tensorgraph.op import CATALOGUE, REQUIRED, Kind, Op, Rule, fused, opaque, parse_signature, saved_layout
@@ -140,6 +143,8 @@ def fused_op(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     residuals: tuple[str, ...] = (),
+    backward_flops: Callable[..., float] | float | None = None,
+    backward_scratch: Callable[..., float] | float = 0.0,
     **fields: Any,
 ) -> Op:
     """Declare an optimisation of a composition: two ops, ``name`` and ``name_vjp``.
@@ -156,6 +161,8 @@ def fused_op(
         unwanted. A cotangent that did not arrive is None.
     residuals : tuple of str
         What `forward` returns besides its outputs, hidden from users.
+    backward_flops, backward_scratch : callable or float, optional
+        As `Op.flops` and `Op.scratch`, of ``name_vjp``; by default twice the count of the forward, and nothing.
 
     Notes
     -----
@@ -167,14 +174,24 @@ def fused_op(
     kept = (*sig.outputs, *residuals)
 
     def vjp_forward(*args: Any, want: tuple[bool, ...], **attrs: Any) -> Any:
-        inputs, rest = args[:n_in], args[n_in:]
-        grads = backward(want, *rest[len(kept) :], *inputs, *rest[: len(kept)], **attrs)
+        inputs, given, gs = args[:n_in], args[n_in : n_in + len(kept)], args[n_in + len(kept) :]
+        if any(value is None for value in given):  # a graph has no residuals: the forward, which has warned, makes them
+            with modes.use(quiet=True), np.errstate(all="ignore"):
+                made = forward(*inputs, **attrs)
+            made = made if isinstance(made, tuple) else (made,)
+            given = tuple(m if value is None else value for value, m in zip(given, made, strict=True))
+        grads = backward(want, *gs, *inputs, *given, **attrs)
         return tuple(g for g, w in zip(grads, want, strict=True) if w)
 
     def vjp_rule(want: tuple[bool, ...], args: tuple[Any, ...], cts: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         from tensorgraph.second_order import vjp_of_vjp
 
         return vjp_of_vjp(reference, n_in, len(kept), args, cts, want, attrs)
+
+    def vjp_reference(*args: Any, want: tuple[bool, ...], **attrs: Any) -> Any:
+        from tensorgraph.second_order import vjp_of_reference
+
+        return vjp_of_reference(reference, n_in, len(kept), args, want, attrs)
 
     outer: list[Op] = []
 
@@ -196,12 +213,18 @@ def fused_op(
         backward=backward, **fields,
     )  # fmt: skip
     outer.append(declared)
-    outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule))
+    cost = {"flops": backward_flops, "scratch": backward_scratch}
+    outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule, vjp_reference, cost))
     return declared
 
 
-def _declare_vjp(of: Op, cotangents: Any, kept: Any, forward: Any, rule: Any) -> Op:
-    """The op ``name_vjp``: inputs, outputs and residuals, cotangents; its outputs are the wanted gradients."""
+def _declare_vjp(
+    of: Op, cotangents: Any, kept: Any, forward: Any, rule: Any, reference: Any, cost: dict[str, Any]
+) -> Op:
+    """The op ``name_vjp``: inputs, outputs and residuals, cotangents; its outputs are the wanted gradients.
+
+    A residual that is None is made again from the inputs.
+    """
     sig = of.signature
     inputs = [f"{i}=None" for i in (*sig.inputs, *(f"{k}_" for k in kept), *cotangents)]
     attrs = ["want", *(a if d is REQUIRED else f"{a}={d!r}" for a, d in sig.attrs.items())]
@@ -210,6 +233,8 @@ def _declare_vjp(of: Op, cotangents: Any, kept: Any, forward: Any, rule: Any) ->
     def infer(*avals: Any, want: tuple[bool, ...], **attrs: Any) -> tuple[Aval, ...]:
         return tuple(a for a, w in zip(avals, want, strict=False) if w)
 
-    declared = op(text, forward, fused, infer_rule=infer, doc=f"The gradient of `{sig.name}`.")
+    declared = op(
+        text, forward, fused, infer_rule=infer, reference=reference, doc=f"The gradient of `{sig.name}`.", **cost
+    )
     object.__setattr__(declared, "joint", Rule(rule, ("want", "*")))
     return declared

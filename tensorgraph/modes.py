@@ -135,12 +135,18 @@ def debug_nans() -> contextlib.AbstractContextManager[None]:
     return use(debug_nans=True)
 
 
-def scope(name: str) -> contextlib.AbstractContextManager[None]:
-    """Name the operations inside, below the scopes already open; pictures and text group by it."""
+def scope(name: str, module: str | None = None) -> contextlib.AbstractContextManager[None]:
+    """Name the operations inside, below the scopes already open; pictures and text group by it.
+
+    `module` says what stands there, such as the class of a module: pictures show it.
+    """
     if not isinstance(name, str) or not name:
         raise ValueError(f"a scope is a non-empty string, got {name!r}")
-    outer = MODE.get().scope
-    return use(scope=f"{outer}.{name}" if outer else name)
+    mode = MODE.get()
+    inner = f"{mode.scope}.{name}" if mode.scope else name
+    if module is not None and mode.trace is not None:
+        mode.trace.modules[inner] = str(module)
+    return use(scope=inner)
 
 
 def is_grad_enabled() -> bool:

@@ -146,6 +146,13 @@ class Op:
         For fused ops: the same function composed of other ops.
     backward : callable or None
         For fused ops: the backward kernel.
+    flops : float or callable, optional
+        Arithmetic operations. Every addition, multiplication, division, comparison, selection, root and exponential of
+        the formula counts one, so a multiply-add is two. A number is per element: of the input of a reduction, of the
+        first output otherwise. A callable gets what the shape rule gets and gives the whole count. By default 1 per
+        element, 0 where numbers are only moved or made, and for a fused op the count of its reference.
+    scratch : float or callable
+        Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes.
     """
 
     signature: Signature
@@ -169,7 +176,8 @@ class Op:
     analytic: bool = True
     examples: tuple[Any, ...] = ()
     numpy: tuple[Any, ...] = ()
-    flops: Callable[..., int] | float = 1.0
+    flops: Callable[..., float] | float | None = None
+    scratch: Callable[..., float] | float = 0.0
     doc: str = ""
     # made on first use by `declare.py`: the functions that call the op, and its gradient on arrays
     calls: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -6,6 +6,7 @@ somebody may.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,7 +15,17 @@ from tensorgraph.op import CATALOGUE
 from tensorgraph.tape import describe_node, projection
 from tensorgraph.tensor import Tensor, as_array, new, wrap
 
-__all__ = ["Table", "accumulate", "deposit", "fit", "fit_tensor", "freed", "pull_joint", "pull_recorded"]
+__all__ = [
+    "Table",
+    "accumulate",
+    "contributions",
+    "deposit",
+    "fit",
+    "fit_tensor",
+    "freed",
+    "pull_joint",
+    "pull_recorded",
+]
 
 ndarray = np.ndarray
 
@@ -102,6 +113,17 @@ def pull_recorded(node: Any, g: Any, table: Table, needed: Any) -> None:
 
 
 def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
+    for parent, contribution in contributions(node, g, needed, recorded):
+        deposit(table, parent, contribution, recorded)
+
+
+def contributions(
+    node: Any, g: Any, needed: Any, recorded: bool, before: Callable[[str], None] | None = None
+) -> list[tuple[Any, Any]]:
+    """What the rules of a node give its wanted parents, as pairs, in the order in which they are added up.
+
+    `before` is told whose gradient the next rule makes: the input's name, or the names of all for a joint rule.
+    """
     op = node.op
     if node.saved is None:
         freed(node)
@@ -121,30 +143,36 @@ def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
         return node.attrs[name]
 
     if op.joint is not None:
+        if before is not None:
+            before(", ".join(n for n, p in parents.items() if _wants(p, needed)))
         if op.joint.params == ("want", "*"):
             args = tuple(value(name) for name in op.inputs)
             several = g if isinstance(g, list) else [g]
-            contributions = op.joint.function(value("want"), args, several, node.attrs)
+            given = op.joint.function(value("want"), args, several, node.attrs)
         else:
-            contributions = op.joint.function(**{name: value(name) for name in op.joint.params})
-        if not isinstance(contributions, (tuple, list)):
-            contributions = (contributions,)
-        pairs = list(zip(node.parents, contributions, strict=True))
+            given = op.joint.function(**{name: value(name) for name in op.joint.params})
+        if not isinstance(given, (tuple, list)):
+            given = (given,)
+        pairs = list(zip(node.parents, given, strict=True))
     else:
         pairs = []
         for name, parent in parents.items():
             rule = op.rules[name]
             if rule is not None and _wants(parent, needed):
+                if before is not None:
+                    before(name)
                 own = f"{name}_aval"
-                given = {p: parent if p == own and p not in saved else value(p) for p in rule.params}
-                pairs.append((parent, rule.function(**given)))
+                args = {p: parent if p == own and p not in saved else value(p) for p in rule.params}
+                pairs.append((parent, rule.function(**args)))
+    wanted = []
     for parent, contribution in pairs:
         if isinstance(parent, tuple):
-            for q, c in zip(parent, contribution, strict=True):
-                if c is not None and _wants(q, needed):
-                    deposit(table, q, c, recorded)
+            wanted += [
+                (q, c) for q, c in zip(parent, contribution, strict=True) if c is not None and _wants(q, needed)
+            ]
         elif contribution is not None and _wants(parent, needed):
-            deposit(table, parent, contribution, recorded)
+            wanted.append((parent, contribution))
+    return wanted
 
 
 # functions of their own rather than closures that name themselves: such a closure is a cycle, which keeps what it sees

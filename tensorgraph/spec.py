@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgraph.aval import Aval, canonical_dtype, default_dtype
 
-__all__ = ["bool_", "f16", "f32", "f64", "i32", "i64", "spec"]
+__all__ = ["bool_", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "spec", "u8", "u16", "u32", "u64"]
 
 
 def spec(shape: int | tuple[int, ...] = (), dtype: Any = None) -> Aval:
@@ -44,5 +44,7 @@ class _Typed:
         return f"tensorgraph.{self.name}"
 
 
-f16, f32, f64, i32, i64 = (_Typed(name) for name in ("f16", "f32", "f64", "i32", "i64"))
+f16, f32, f64 = (_Typed(name) for name in ("f16", "f32", "f64"))
+i8, i16, i32, i64 = (_Typed(name) for name in ("i8", "i16", "i32", "i64"))
+u8, u16, u32, u64 = (_Typed(name) for name in ("u8", "u16", "u32", "u64"))
 bool_ = _Typed("bool")

@@ -136,7 +136,9 @@ def projection(node: Node, index: int) -> Projection:
 def user_frame(depth: int = 1) -> Any:
     """The nearest frame outside the package, or None."""
     frame: Any = getframe(depth)
-    while frame is not None and frame.f_globals.get("__package__") in INTERNAL:
+    while frame is not None and (package := frame.f_globals.get("__package__")) in INTERNAL:
+        if package == "tensorgraph.text":  # a text is read: its own line is told by the reader
+            return None
         frame = frame.f_back
     return frame
 

@@ -37,14 +37,14 @@ def _lift(value: Any, what: str) -> Tensor:
         raise TypeError(f"{what}: derivatives need float arguments, got {value.aval}; convert with .astype('float32')")
     if trace is not None:
         return trace.lift(value)
-    if value._node is not None:
+    if value._node is not None and modes.current().grad:  # in no_grad what is made here has no history behind it
         return CATALOGUE["alias"].public(value)  # type: ignore[no-any-return]
     t = wrap(value._value)
     t._node = Leaf(t.shape, t.dtype, user=False)
     return t
 
 
-def _lift_tree(tree: Any, what: str) -> tuple[Any, list[Tensor], Any]:
+def lift_tree(tree: Any, what: str) -> tuple[Any, list[Tensor], Any]:
     leaves, treedef = flatten(tree)
     paths = leaf_paths(treedef)
     lifted = [_lift(leaf, f"{what} {path}".strip()) for leaf, path in zip(leaves, paths, strict=True)]
@@ -83,6 +83,17 @@ def _pull(ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], retain:
     if trace is not None:
         return trace.gradients(ys, xs, gs, True)
     return pull_back(ys, xs, gs, None, retain)
+
+
+def require_one(y: Any, name: str) -> None:
+    """Refuse what has no gradient: anything but a tensor of one float element."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name} must return a Tensor of one element to be differentiated, got {type(y).__name__}")
+    if y.size != 1 or y.dtype.kind != "f":
+        raise TypeError(
+            f"{name} must return one float element to be differentiated, got {y.aval}; reduce it with .sum(), or "
+            "use tensorgraph.jacobian or tensorgraph.vjp"
+        )
 
 
 def value_and_grad(
@@ -127,7 +138,7 @@ def value_and_grad(
         for n in numbers:
             if not -len(args) <= n < len(args):
                 raise TypeError(f"argnums={n}: {name} got {len(args)} positional arguments")
-            arguments[n], leaves, treedef = _lift_tree(args[n], f"{name}: argument {n}")
+            arguments[n], leaves, treedef = lift_tree(args[n], f"{name}: argument {n}")
             lifted += leaves
             trees.append(treedef)
         try:
@@ -137,13 +148,7 @@ def value_and_grad(
 
     def differentiate(arguments: Any, kwargs: Any, lifted: list[Tensor], trees: list[Any]) -> Any:
         y, aux = _call(function, arguments, kwargs, has_aux)
-        if not isinstance(y, Tensor):
-            raise TypeError(f"{name} must return a Tensor of one element to be differentiated, got {type(y).__name__}")
-        if y.size != 1 or y.dtype.kind != "f":
-            raise TypeError(
-                f"{name} must return one float element to be differentiated, got {y.aval}; reduce it with .sum(), or "
-                "use tensorgraph.jacobian or tensorgraph.vjp"
-            )
+        require_one(y, name)
         flat = iter(_pull([y], lifted, [None]))
         grads = tuple(unflatten(t, [next(flat) for _ in range(t.size)]) for t in trees)
         gradient = grads[0] if isinstance(argnums, (int, np.integer)) else grads
@@ -194,7 +199,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     >>> [float(g) for g in pullback(1.0)]
     [4.0, 3.0]
     """
-    arguments, lifted, treedef = _lift_tree(list(primals), "vjp: primal")
+    arguments, lifted, treedef = lift_tree(list(primals), "vjp: primal")
     out, aux = _call(function, arguments, {}, has_aux)
     ys, out_tree = flatten(out)
     ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
@@ -226,7 +231,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     """
     if len(primals) != len(tangents):
         raise TypeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
-    arguments, lifted, treedef = _lift_tree(list(primals), "jvp: primal")
+    arguments, lifted, treedef = lift_tree(list(primals), "jvp: primal")
     directions, tangent_tree = flatten(list(tangents), treedef)
     if tangent_tree != treedef:
         raise ValueError(f"jvp: tangents must be structured like primals, {treedef}, got {tangent_tree}")

@@ -43,7 +43,7 @@ FLOORS: list[set[str]] = [
     {"testing"},
     {"nn", "optim", "data", "train", "tune", "dist"},
     {"viz"},
-    {"demo", "doctor", "stubs"},
+    {"demo", "doctor", "dsl", "stubs"},
     {"cli"},
     {"__init__"},
     {"__main__"},

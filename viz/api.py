@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,20 +11,15 @@ from tensorgraph.graph.from_tape import graph as tape_graph
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
 from tensorgraph.tensor import Tensor
-from tensorgraph.viz.budget import MOST_BOXES, mend
-from tensorgraph.viz.build import build, summary
 from tensorgraph.viz.drawing import Drawing
-from tensorgraph.viz.focus import focus_on
-from tensorgraph.viz.labels import clean, count
+from tensorgraph.viz.expansion import expanded
+from tensorgraph.viz.labels import clean
+from tensorgraph.viz.levels import Plan, drawn
 from tensorgraph.viz.palette import THEMES
-from tensorgraph.viz.view import by_module, by_op, depths, pack
 
 __all__ = ["LEVELS", "draw", "mimebundle"]
 
-LEVELS = ("auto", "summary", "module", "op")
-READABLE = 40  # boxes that a reader takes in; "auto" draws more only where there are no modules to fold to
-MOST_MODULES = 120  # boxes of the module level where the depth is not given
-FEWEST = 4  # boxes below which a shallower depth is not worth taking
+LEVELS = ("auto", "summary", "module", "op", "training")
 NOTEBOOK_TIMEOUT = 5.0
 
 
@@ -31,9 +27,11 @@ def draw(
     target: Any,
     *examples: Any,
     level: str = "auto",
-    depth: int | None = None,
+    depth: int | str | None = None,
+    expand: str | Iterable[str] | bool | None = None,
     focus: str | None = None,
     hops: int = 2,
+    overlay: Any = None,
     theme: str = "auto",
     timeout: float = 20.0,
 ) -> Drawing:
@@ -45,15 +43,24 @@ def draw(
         A module or a function is traced with `examples`.
     *examples : array, Tensor or spec
         Arguments of a module or function: arrays, or ``tensorgraph.spec((64, 784), "float32")``.
-    level : {"auto", "summary", "module", "op"}
-        ``"summary"``: one box. ``"module"``: one box a module. ``"op"``: every op. ``"auto"``: every op of a small
+    level : {"auto", "summary", "module", "op", "training"}
+        ``"summary"``: one box. ``"module"``: one box a module. ``"op"``: every op. ``"training"``: the mirrored step,
+        forward down the left and its gradient up the right, with what is kept between them, where gradients stop and
+        what is written; of a graph that takes no gradient, the one it would have. ``"auto"``: every op of a small
         graph, else the modules, as deep as stays readable.
-    depth : int, optional
-        For modules: 1 draws the outermost. Default: the innermost, less deep where these are many.
+    depth : int or "op", optional
+        For modules: 1 draws the outermost. Default: the innermost, less deep where these are many. ``"op"`` goes down
+        to the ops.
+    expand : str, iterable of str or bool, optional
+        What is drawn in full. Three or more equal siblings in a row are drawn once, ``"blocks.0 ... blocks.11 x12"``:
+        a path opens those around it, True all of them. The path of a module opens it to its ops, that of a fused op
+        (``"layers.1/batch_norm"``) to its composed reference.
     focus : str, optional
         The path of a box or module (see `Drawing.nodes`): only what is within `hops` of it is drawn.
     hops : int
         Edges from `focus`.
+    overlay : str or mapping, optional
+        Figures on the boxes: see `tensorgraph.viz.overlay`.
     theme : {"auto", "light", "dark"}
         ``"auto"`` follows the reader's system, in SVG.
     timeout : float
@@ -83,8 +90,15 @@ def draw(
     <BLANKLINE>
     """
     _check(level, depth, focus, hops, theme, timeout)
+    paths = _paths(expand)
     graph = _graph_of(target, examples)
-    drawing = _drawn(graph, level, depth, focus, hops)
+    if isinstance(paths, tuple):
+        graph, paths = expanded(graph, paths)
+    drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
+    if overlay is not None:
+        from tensorgraph.viz.overlay import apply
+
+        drawing = apply(drawing, graph, overlay)
     return replace(drawing, theme=theme, timeout=float(timeout))
 
 
@@ -112,13 +126,23 @@ def _described(target: Any) -> str:
         return f"<{type(target).__name__}>"
 
 
-def _check(level: str, depth: int | None, focus: str | None, hops: int, theme: str, timeout: float) -> None:
+def _paths(expand: Any) -> tuple[str, ...] | bool:
+    if expand is None or isinstance(expand, bool):
+        return bool(expand)
+    paths = (expand,) if isinstance(expand, str) else tuple(expand) if isinstance(expand, Iterable) else (expand,)
+    for path in paths:
+        if not isinstance(path, str) or not path:
+            raise TypeError(f"expand is a path of Drawing.nodes, several of them, or True; got {path!r}")
+    return paths
+
+
+def _check(level: str, depth: Any, focus: str | None, hops: int, theme: str, timeout: float) -> None:
     if level not in LEVELS:
         raise ValueError(f"level must be one of {', '.join(map(repr, LEVELS))}, got {level!r}")
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(map(repr, THEMES))}, got {theme!r}")
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
-        raise ValueError(f"depth must be a positive integer or None, got {depth!r}; level='summary' draws one box")
+    if depth not in (None, "op") and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
+        raise ValueError(f"depth must be a positive integer, 'op' or None, got {depth!r}; level='summary' draws one box")
     if isinstance(hops, bool) or not isinstance(hops, int) or hops < 0:
         raise ValueError(f"hops must be an integer of at least 0, got {hops!r}")
     if focus is not None and not isinstance(focus, str):
@@ -150,51 +174,3 @@ def _graph_of(target: Any, examples: tuple[Any, ...]) -> Graph:
             "tensorgraph.spec((64, 784), 'float32')"
         ) from None
     return trace(target, *examples)
-
-
-def _drawn(graph: Graph, level: str, depth: int | None, focus: str | None, hops: int) -> Drawing:
-    if level == "summary":
-        return summary(graph)
-    ops, modules = len(graph.equations), depths(graph)
-    if level == "auto":
-        if depth is not None:
-            level = "module"
-        else:
-            level = "op" if focus is not None or ops <= READABLE or (not modules and ops <= MOST_BOXES) else "module"
-        limit = READABLE
-    else:
-        limit = MOST_MODULES
-    if level == "op" and (focus is not None or ops <= MOST_BOXES):
-        drawing = build(graph, by_op(graph), "op")
-        if focus is not None:
-            drawing = focus_on(drawing, focus, hops)
-        if len(drawing.nodes) <= MOST_BOXES + len(graph.inputs) + len(graph.outputs):
-            return mend(drawing)
-    if level == "op":
-        drawing = mend(_by_module(graph, depth, MOST_MODULES))
-        note = f"{count(ops, 'op')} are more than a layout takes: drawn by module; focus= draws the ops around one"
-        return replace(drawing, notes=(*drawing.notes, note))
-    drawing = _by_module(graph, depth, limit)
-    if focus is not None:
-        drawing = focus_on(drawing, focus, hops)
-    return mend(drawing)
-
-
-def _by_module(graph: Graph, depth: int | None, limit: int) -> Drawing:
-    """Modules at `depth`; without one, the deepest that gives at most `limit` boxes, neighbours joined if none does."""
-    boxes = by_module(graph, depth)
-    most = limit if depth is None else MOST_BOXES
-    if depth is None:
-        for shallower in range(depths(graph) - 1, 0, -1):
-            if len(boxes) <= limit:
-                break
-            coarser = by_module(graph, shallower)
-            if len(coarser) < FEWEST:  # one container around everything says less than its content joined
-                break
-            boxes = coarser
-    notes: tuple[str, ...] = ()
-    if len(boxes) > most:
-        notes = (f"{count(len(boxes), 'box')} joined to stay readable: depth= and focus= show more",)
-        boxes = pack(graph, boxes, most)
-    drawing = build(graph, boxes, "module")
-    return replace(drawing, notes=(*drawing.notes, *notes))

@@ -9,47 +9,103 @@ step. Each step is noted on the drawing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import replace
 
-from tensorgraph.viz.drawing import Drawing, Edge, LegendEntry, Row
+from tensorgraph.viz.drawing import Drawing, LegendEntry, Row
 from tensorgraph.viz.labels import clean, count, listed
 
-__all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "mend", "ranks", "span"]
+__all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "held", "mend", "oriented", "ranks", "span"]
 
 MOST_BOXES = 2_000
 MOST_SPAN = 1_500
 MOST_LABELLED = 1_000  # edges
+MOST_ROWS = 80  # of a mirrored drawing that has a row for each of its boxes
 MOST_STUBS = 3  # named on one box
 
 
-def ranks(drawing: Drawing) -> dict[str, int]:
-    """The longest way to each box from a box without incoming lines; nodes are in topological order."""
-    before = defaultdict(list)
+def oriented(drawing: Drawing) -> list[tuple[str, str, int]]:
+    """The lines that hold one box above another, as upper, lower, position; twins share a row and count as one.
+
+    Gradients flow up, so these are laid out reversed; what is kept and what is carried holds nothing.
+    """
+    row = {node.id: node.twin or node.id for node in drawing.nodes}
+    place = {node.id: n for n, node in enumerate(drawing.nodes)}
+    gradients = {node.id for node in drawing.nodes if node.role == "gradient" and node.twin}
+    found = []
+    for i, edge in enumerate(drawing.edges):
+        if edge.cut or edge.role in ("saved", "carried"):
+            continue
+        upper, lower = row[edge.tail], row[edge.head]
+        if edge.role == "gradient" and edge.tail in gradients and edge.head in gradients:
+            upper, lower = lower, upper
+        if place[upper] < place[lower]:
+            found.append((upper, lower, i))
+    return found
+
+
+def held(drawing: Drawing) -> list[tuple[str, str]]:
+    """Boxes that a mirrored drawing holds above others although no line does.
+
+    Every box with a gradient has a row of its own, so that both columns are straight, as long as these are few; and
+    what flows into a frame from outside stands above it.
+    """
+    mirrored = {node.twin for node in drawing.nodes if node.role == "gradient"}
+    rows = [node.id for node in drawing.nodes if node.id in mirrored]
+    pairs = list(zip(rows, rows[1:], strict=False)) if 1 < len(rows) <= MOST_ROWS else []
+    if not mirrored or not drawing.groups:
+        return pairs
+    parent = {group.id: group.parent for group in drawing.groups}
+    at = {node.id: node for node in drawing.nodes}
+    top: dict[str, str] = {}  # the first box of each outermost frame
+    outer: dict[str, str] = {}
+    for node in drawing.nodes:
+        if node.group is not None:
+            group = node.group
+            while parent[group] is not None:
+                group = parent[group]  # type: ignore[assignment]
+            outer[node.id] = group
+            if node.twin is None:
+                top.setdefault(group, node.id)
+    fed = {lower for _, lower, _ in oriented(drawing)}
     for edge in drawing.edges:
-        if not edge.cut:
-            before[edge.head].append(edge.tail)
+        if edge.cut or edge.tail in fed or edge.tail in outer or edge.head not in outer or at[edge.tail].twin:
+            continue
+        first = top.get(outer[edge.head])
+        if first is not None and first != edge.head and edge.role in ("data", "residual"):
+            pairs.append((edge.tail, first))
+    return list(dict.fromkeys(pairs))
+
+
+def ranks(drawing: Drawing) -> dict[str, int]:
+    """The longest way to each box from a box without incoming lines; boxes are in topological order, twins in one row.
+    """
+    before = defaultdict(list)
+    after = defaultdict(list)
+    for upper, lower in (*[(upper, lower) for upper, lower, _ in oriented(drawing)], *held(drawing)):
+        before[lower].append(upper)
+        after[upper].append(lower)
     rank: dict[str, int] = {}
     for node in drawing.nodes:
-        rank[node.id] = max((rank[tail] + 1 for tail in before[node.id] if tail in rank), default=0)
+        if node.twin is None:
+            rank[node.id] = max((rank[upper] + 1 for upper in before[node.id] if upper in rank), default=0)
     # a box that nothing constrains from above is laid right over its nearest reader
-    after = defaultdict(list)
-    for edge in drawing.edges:
-        if not edge.cut:
-            after[edge.tail].append(edge.head)
     for node in reversed(drawing.nodes):
-        if not before[node.id] and after[node.id]:
-            rank[node.id] = min(rank[head] for head in after[node.id]) - 1
+        if node.twin is None and not before[node.id] and after[node.id]:
+            rank[node.id] = min(rank[lower] for lower in after[node.id]) - 1
+    for node in drawing.nodes:
+        if node.twin is not None:
+            rank[node.id] = rank.get(node.twin, 0)
     return rank
 
 
-def _lengths(edges: Iterable[Edge], rank: dict[str, int]) -> list[tuple[int, int]]:
-    return [(rank[e.head] - rank[e.tail] - 1, i) for i, e in enumerate(edges) if not e.cut]
+def _lengths(drawing: Drawing) -> list[tuple[int, int]]:
+    rank = ranks(drawing)
+    return [(rank[lower] - rank[upper] - 1, i) for upper, lower, i in oriented(drawing)]
 
 
 def span(drawing: Drawing) -> int:
     """D: the sum over lines of (rank span - 1)."""
-    return sum(max(length, 0) for length, _ in _lengths(drawing.edges, ranks(drawing)))
+    return sum(max(length, 0) for length, _ in _lengths(drawing))
 
 
 def fits(drawing: Drawing) -> bool:
@@ -62,7 +118,7 @@ def mend(drawing: Drawing) -> Drawing:
     notes = list(drawing.notes)
     if span(drawing) > MOST_SPAN:
         inputs = {node.id: node.title for node in drawing.nodes if node.role == "input"}
-        lengths = _lengths(drawing.edges, ranks(drawing))
+        lengths = _lengths(drawing)
         cut = {i for length, i in lengths if length > 0 and drawing.edges[i].tail in inputs}
         if cut:
             named = {inputs[drawing.edges[i].tail]: None for i in cut}
@@ -72,7 +128,7 @@ def mend(drawing: Drawing) -> Drawing:
     if lines > MOST_LABELLED and any(edge.rows for edge in drawing.edges):
         drawing = replace(drawing, edges=tuple(replace(edge, rows=()) for edge in drawing.edges))
         notes.append(f"edges carry no labels: there are {lines:,} of them, more than {MOST_LABELLED:,}")
-    long = sorted(_lengths(drawing.edges, ranks(drawing)), reverse=True)
+    long = sorted(_lengths(drawing), reverse=True)
     over = sum(max(length, 0) for length, _ in long) - MOST_SPAN
     cut = set()
     for length, i in long:

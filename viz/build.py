@@ -15,12 +15,14 @@ from tensorgraph.viz.rows import write_rows as rows_of_writes
 from tensorgraph.viz.tips import box_tip, value_tip
 from tensorgraph.viz.view import Box
 
-__all__ = ["build", "summary"]
+__all__ = ["Builder", "build", "legend_of", "summary", "title_of"]
 
 LOOKS = 200_000  # steps spent on finding residual edges, in all
 LEGEND = (
     ("input", "input, output"), ("module", "module"), ("op", "op"), ("ops", "several ops"), ("gradient", "gradient"),
+    ("update", "update"),
     ("parameter", "parameter"), ("buffer", "buffer"), ("write", "cell written"), ("residual", "residual edge"),
+    ("saved", "kept for the gradient"), ("carried", "into the next repeat"), ("stop", "-| gradient ends"),
     ("warning", "! dtype changes"), ("stub", "<- edge not drawn"),
 )  # fmt: skip
 
@@ -31,7 +33,7 @@ def summary(graph: Graph) -> Drawing:
     rows = tuple(summary_rows(graph, facts.input_names, facts.output_names))
     every = tuple(range(len(graph.equations)))
     node = Node("n0", clean(graph.name or "graph"), "summary", rows, members=every, tip=f"{len(every)} ops")
-    return Drawing(title_of(graph, 1), "summary", (node,), legend=legend_of((node,), ()))
+    return Drawing(title_of(graph, 1), "summary", (node,), legend=legend_of((node,), ()), source=graph)
 
 
 def title_of(graph: Graph, boxes: int) -> str:
@@ -43,10 +45,10 @@ def title_of(graph: Graph, boxes: int) -> str:
 
 def build(graph: Graph, boxes: Iterable[Box], level: str) -> Drawing:
     """Draw these boxes."""
-    return _Builder(Facts.of(graph, boxes), level).drawing()
+    return Builder(Facts.of(graph, boxes), level).drawing()
 
 
-class _Builder:
+class Builder:
     """Positions: inputs first, then boxes, then what has no box of its own, then outputs; always topological."""
 
     def __init__(self, facts: Facts, level: str) -> None:
@@ -54,11 +56,10 @@ class _Builder:
         self.graph = facts.graph
         self.taken: set[str] = set()
         self.nodes: list[Node] = []
-        self.flows: dict[tuple[int, int, str | None], list[Var]] = {}
-        self.first = len(self.graph.inputs)  # position of the first box
-        self.source: dict[Var, int] = {v: i for i, v in enumerate(self.graph.inputs)}
-        for var, at in facts.producer.items():
-            self.source[var] = self.first + facts.box_of[at]
+        self.flows: dict[tuple[int, int, str | None, bool], list[Var]] = {}
+        self.box_at: dict[int, Box] = {}  # by position
+        self.source: dict[Var, int] = {}  # position of the box that a value comes from
+        self.calls: dict[str, int] = defaultdict(int)
 
     def add(self, path: str, role: str, rows: Iterable[Row], **more: object) -> int:
         at = len(self.nodes)
@@ -66,42 +67,63 @@ class _Builder:
         self.nodes.append(Node(f"n{at}", path, role, tuple(rows), **more))  # type: ignore[arg-type]
         return at
 
-    def flow(self, var: Var, head: int, port: str | None = None) -> None:
+    def flow(self, var: Var, head: int, port: str | None = None, repeat: tuple[int, ...] = ()) -> None:
+        """A value into a box. Within a template, from one repeat to another, it is carried."""
         tail = self.source.get(var)
-        if tail is not None and tail != head:
-            self.flows.setdefault((tail, head, port), []).append(var)
+        if tail is None:
+            return
+        carried = bool(repeat) and self.carried(var, tail, head, repeat)
+        if tail != head or carried:
+            self.flows.setdefault((tail, head, port, carried), []).append(var)
+
+    def carried(self, var: Var, tail: int, head: int, repeat: tuple[int, ...]) -> bool:
+        a, b = self.box_at.get(tail), self.box_at.get(head)
+        at = self.facts.producer.get(var)
+        if a is None or b is None or at is None:
+            return False
+        shared = zip(a.folds, b.folds, self.facts.repeat_of[at], repeat, strict=False)
+        return any(x is y and i != j for x, y, i, j in shared)
 
     def drawing(self) -> Drawing:
         facts, graph = self.facts, self.graph
-        for name, var in zip(facts.input_names, graph.inputs, strict=True):
-            self.add(
-                f"inputs/{name}", "input", boundary_rows(name, var), types=(type_text(var.aval),),
-                tip=value_tip(name, var),
-            )  # fmt: skip
+        self.inputs()
         kept, frame_of = frames(facts.boxes, self.level)
-        self.leaving, written = self.what_leaves(), self.what_is_written()
-        calls: dict[str, int] = defaultdict(int)
+        self.leaving, self.written = self.what_leaves(), self.what_is_written()
         for b in range(len(facts.boxes)):
-            self.add_box(b, frame_of[b], written.get(b, []), calls)
+            self.add_box(b, frame_of[b])
+        self.connect()
         self.loose_writes()
-        for name, out in zip(facts.output_names, graph.outputs, strict=True):
-            rows = boundary_rows(name, out)
-            if isinstance(out, Var) and out in facts.cells:
-                rows.append(cell_row(facts.cells[out], ""))
-            types = (type_text(out.aval),) if isinstance(out, Var) else ()
-            at = self.add(f"outputs/{name}", "output", rows, types=types, tip=value_tip(name, out))
-            if isinstance(out, Var):
-                self.flow(out, at)
+        self.outputs()
         edges = self.edges()
         groups = tuple(self.group(frame) for frame in kept)
         nodes = tuple(self.nodes)
         return Drawing(
             title_of(graph, len(facts.boxes)), self.level, nodes, edges, groups, legend_of(nodes, edges),
-            (),
+            source=graph,
         )  # fmt: skip
+
+    def inputs(self) -> None:
+        for name, var in zip(self.facts.input_names, self.graph.inputs, strict=True):
+            self.source[var] = self.add(
+                f"inputs/{name}", "input", boundary_rows(name, var), types=(type_text(var.aval),),
+                tip=value_tip(name, var),
+            )  # fmt: skip
+
+    def outputs(self) -> None:
+        for name, out in zip(self.facts.output_names, self.graph.outputs, strict=True):
+            rows = boundary_rows(name, out)
+            if isinstance(out, Var) and out in self.facts.cells:
+                rows.append(cell_row(self.facts.cells[out], ""))
+            types = (type_text(out.aval),) if isinstance(out, Var) else ()
+            at = self.add(f"outputs/{name}", "output", rows, types=types, tip=value_tip(name, out))
+            if isinstance(out, Var):
+                self.flow(out, at)
 
     def group(self, frame: Frame) -> Group:
         parent = frame.parent
+        if frame.fold is not None:
+            title = Row("title", clean(frame.fold.title))
+            return Group(frame.id, clean(frame.path, 200), (title,), parent.id if parent else None, frame.fold.count)
         title = module_title(self.facts, frame.scope, parent.scope if parent else "")
         return Group(frame.id, clean(frame.path, 200), (title,), parent.id if parent else None)
 
@@ -123,16 +145,17 @@ class _Builder:
         return {box: sorted(variables, key=order.__getitem__) for box, variables in found.items()}
 
     def what_is_written(self) -> dict[int, list[CellDecl]]:
-        """For each box, the cells that get a value made in it."""
-        found = defaultdict(list)
+        """For each box, the cells that get a value made in it; of a template, in its first repeat."""
+        facts, found = self.facts, defaultdict(list)
         for write in self.graph.writes:
-            if isinstance(write.value, Var) and write.value in self.facts.producer:
-                found[self.facts.box_of[self.facts.producer[write.value]]].append(self.facts.cells[write.cell])
+            at = facts.producer.get(write.value) if isinstance(write.value, Var) else None
+            if at is not None and facts.box_of[at] >= 0 and not any(facts.repeat_of[at]):
+                found[facts.box_of[at]].append(facts.cells[write.cell])
         return found
 
-    def add_box(self, b: int, frame: Frame | None, writes: list[CellDecl], calls: dict[str, int]) -> None:
+    def add_box(self, b: int, frame: Frame | None) -> int:
         facts, box = self.facts, self.facts.boxes[b]
-        scope = frame.scope if frame else ""
+        scope, writes = frame.scope if frame else "", self.written.get(b, [])
         eq = facts.graph.equations[box.equations[0]]
         ports: list[Port] = []
         if box.kind in ("op", "gradient"):
@@ -140,12 +163,12 @@ class _Builder:
             if box.kind == "gradient":
                 rows = gradient_rows(facts, box)
             else:
-                rows, ports = op_rows(facts, box.equations[0], scope, box.scope if box.scope != scope else None)
+                rows, ports = op_rows(facts, box, scope, box.scope if box.scope != scope else None)
         else:
             name = box.scope if box.kind == "module" else f"{box.scope}..{box.last}" if box.last else f"{box.scope}/ops"
-            rows = fold_rows(facts, box, scope, self.leaving.get(b, []), calls[name] + 1)
-        n = calls[name]
-        calls[name] += 1
+            rows = fold_rows(facts, box, scope, self.leaving.get(b, []), self.calls[name] + 1)
+        n = self.calls[name]
+        self.calls[name] += 1
         leaving = self.leaving.get(b, []) or [v for v in eq.outputs if len(box.equations) == 1]
         rows = [*rows, *rows_of_writes(writes, box.scope)]
         at = self.add(
@@ -154,15 +177,29 @@ class _Builder:
             rows,
             ports=tuple(ports),
             group=frame.id if frame else None,
-            members=box.equations,
+            members=box.members,
             types=tuple(dict.fromkeys(map(self.typed, leaving))),
             tip=box_tip(facts, box, writes),
         )
-        ends = {port.id for port in ports}
-        for i in box.equations:
-            for position, atom in enumerate(self.graph.equations[i].atoms()):
-                if isinstance(atom, Var):
-                    self.flow(atom, at, f"p{position}" if f"p{position}" in ends else None)
+        self.stands(at, box)
+        return at
+
+    def stands(self, at: int, box: Box) -> None:
+        """Note that what a box makes comes from this position."""
+        self.box_at[at] = box
+        for i in box.members:
+            for out in self.graph.equations[i].outputs:
+                self.source[out] = at
+
+    def connect(self) -> None:
+        """What flows into the boxes, once all stand: a template's first box reads what its last one made before."""
+        for at, box in self.box_at.items():
+            ends = {port.id for port in self.nodes[at].ports}
+            for i in box.members:
+                for position, atom in enumerate(self.graph.equations[i].atoms()):
+                    if isinstance(atom, Var):
+                        port = f"p{position}" if f"p{position}" in ends else None
+                        self.flow(atom, at, port, self.facts.repeat_of[i])
 
     def typed(self, var: Var) -> str:
         return type_text(var.aval) + (" !" if self.facts.changes_dtype(var) else "")
@@ -186,20 +223,32 @@ class _Builder:
 
     def edges(self) -> tuple[Edge, ...]:
         before: dict[int, set[int]] = defaultdict(set)
-        for tail, head, _ in self.flows:
-            before[head].add(tail)
+        for tail, head, _, carried in self.flows:
+            if not carried:
+                before[head].add(tail)
         residual = self.residual(before)
         made = []
-        for (tail, head, port), variables in self.flows.items():
+        looped: set[tuple[int, Var]] = set()
+        for (tail, head, port, carried), variables in self.flows.items():
             variables = list(dict.fromkeys(variables))
-            if "gradient" in (self.nodes[tail].role, self.nodes[head].role):
+            again = carried and all((tail, v) in looped for v in variables)
+            if carried:
+                role = "carried"
+                looped.update((tail, v) for v in variables)
+            elif "gradient" in (self.nodes[tail].role, self.nodes[head].role):
                 role = "gradient"
             else:
                 role = "residual" if (tail, head) in residual else "data"
-            values = tuple(f"{clean(v.name)}: {v.aval}" if v.name else str(v.aval) for v in variables)
-            rows = self.edge_rows(tail, head, variables)
-            made.append(Edge(self.nodes[tail].id, self.nodes[head].id, role, rows, port, values))
+            rows = () if carried else self.edge_rows(tail, head, variables)
+            made.append(self.edge(tail, head, role, rows, variables, port, again))
         return tuple(made)
+
+    def edge(
+        self, tail: int, head: int, role: str, rows: tuple[Row, ...], variables: Iterable[Var],
+        port: str | None = None, cut: bool = False,
+    ) -> Edge:  # fmt: skip
+        values = dict.fromkeys(f"{clean(v.name)}: {v.aval}" if v.name else str(v.aval) for v in variables)
+        return Edge(self.nodes[tail].id, self.nodes[head].id, role, rows, port, tuple(values), cut)
 
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
         """A label where the shape or dtype changes, and the box does not say it already."""
@@ -208,7 +257,7 @@ class _Builder:
             return ()  # these boxes say it, or need not: a gradient has the shape of what it is taken of
         said = {row.text for row in node.rows if row.style in ("type", "warning")}
         if node.role in ("module", "ops"):
-            said.add(self.facts.entering(self.facts.boxes[tail - self.first]))
+            said.add(self.facts.entering(self.box_at[tail]))
         rows: dict[Row, None] = {}
         for var in variables:
             text, alarm = type_text(var.aval), self.facts.changes_dtype(var)

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorgraph.graph.graph import Graph
 
 __all__ = ["Drawing", "Edge", "Group", "LegendEntry", "Node", "Port", "Row"]
 
@@ -18,8 +21,9 @@ class Row:
     """One line of a label.
 
     `style` says what the line is and so how it looks: ``"title"``, ``"type"`` (a shape and dtype), ``"detail"``,
-    ``"operand"``, ``"parameter"``, ``"buffer"``, ``"constant"``, ``"attribute"``, ``"write"``, ``"stub"`` (the end of
-    an edge that is not drawn as a line) or ``"warning"`` (a change of dtype). `text` stands on the left, `value` on
+    ``"operand"``, ``"parameter"``, ``"buffer"``, ``"constant"``, ``"attribute"``, ``"write"``, ``"saved"`` (a value
+    kept for the gradient, and its bytes), ``"stop"`` (where a gradient ends, and why), ``"stub"`` (the end of an edge
+    that is not drawn as a line) or ``"warning"`` (a change of dtype). `text` stands on the left, `value` on
     the right.
     """
 
@@ -48,7 +52,7 @@ class Node:
         Stable and readable: ``blocks.3.attn/matmul#1``. The same model gives the same paths in every process.
     role : str
         ``"input"``, ``"output"``, ``"module"``, ``"op"``, ``"ops"`` (a fold of ops without a module), ``"gradient"``,
-        ``"write"`` or ``"summary"``.
+        ``"update"``, ``"write"`` or ``"summary"``.
     rows : tuple of Row
     ports : tuple of Port
     group : str or None
@@ -65,6 +69,8 @@ class Node:
         In an overlay: the place on the ramp from 0 to 1, NaN where there is no figure; None without an overlay.
     metric : str
         The figure itself, as printed on the box: ``"1.2 ms"``.
+    twin : str or None
+        In a mirrored drawing, of a gradient, an update or an input on the way: the id of the box that it stands beside.
     """
 
     id: str
@@ -79,6 +85,7 @@ class Node:
     status: str = ""
     heat: float | None = None
     metric: str = ""
+    twin: str | None = None
 
     @property
     def title(self) -> str:
@@ -87,19 +94,21 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A frame around boxes: one call of a module."""
+    """A frame around boxes: one call of a module, or a template that stands for `count` equal ones."""
 
     id: str
     path: str
     rows: tuple[Row, ...]
     parent: str | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """Values that flow from one box to another.
 
-    `role` is ``"data"``, ``"residual"`` or ``"gradient"``; `rows` its label, empty where the shape does not change;
+    `role` is ``"data"``, ``"residual"``, ``"gradient"``, ``"saved"`` (from a box to its gradient) or ``"carried"``
+    (within a template, from one repeat to the next); `rows` its label, empty where the shape does not change;
     `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning but not
     drawn as a line: a stub row at its ends says where it goes. `status` is as of a box.
     """
@@ -137,6 +146,8 @@ class Drawing:
     theme : {"auto", "light", "dark"}
     timeout : float
         Seconds a layout may take.
+    source : Graph or None
+        The graph whose equations `Node.members` counts, where there is one: `html` draws what is inside a box from it.
 
     Examples
     --------
@@ -155,6 +166,7 @@ class Drawing:
     notes: tuple[str, ...] = ()
     theme: str = field(default="auto", compare=False)
     timeout: float = field(default=20.0, compare=False)
+    source: Graph | None = field(default=None, compare=False, repr=False)
 
     def text(self) -> str:
         """The drawing as plain text, one typed line a box; needs no layout engine."""
@@ -174,8 +186,24 @@ class Drawing:
 
         return to_svg(self, theme or self.theme)
 
+    def html(self) -> str:
+        """The drawing and what is inside each of its modules as one page that needs nothing else.
+
+        Click or Enter opens a module, ``/`` searches names, ops, shapes and source lines, ``?`` lists the keys. No
+        request ever leaves the page. Without a layout engine, boxes are listed instead of drawn.
+        """
+        from tensorgraph.viz.html import to_html
+
+        return to_html(self)
+
+    def mermaid(self, theme: str | None = None) -> str:
+        """The drawing as a Mermaid flowchart, which Markdown on many sites shows as a picture."""
+        from tensorgraph.viz.mermaid import to_mermaid
+
+        return to_mermaid(self, theme or self.theme)
+
     def json(self, indent: int | None = 2) -> str:
-        """Everything the drawing holds, as JSON."""
+        """Everything the drawing holds, as JSON; `tensorgraph.viz.drawing_from_json` reads it."""
         from tensorgraph.viz.render_json import to_json
 
         return to_json(self, indent)
@@ -187,7 +215,7 @@ class Drawing:
         return graphviz.Source(self.dot())
 
     def save(self, path: str | os.PathLike[str]) -> Drawing:
-        """Write a file, its format by the suffix: svg, png, pdf, dot, txt or json. Whole or not at all.
+        """Write a file, its format by the suffix: svg, html, png, pdf, dot, mmd, txt or json. Whole or not at all.
 
         Raises
         ------

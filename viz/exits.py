@@ -10,6 +10,8 @@ from tensorgraph.viz.drawing import Drawing
 
 __all__ = ["Exit", "exits"]
 
+PASSING = ("residual", "saved", "carried")  # roles of edges that leave a frame by themselves
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:
@@ -36,15 +38,16 @@ def exits(drawing: Drawing) -> dict[int, Exit]:
     for node in drawing.nodes:
         for frame in frames[node.id]:
             lowest[frame] = max(lowest.get(frame, 0), rank[node.id])
+    upward = {node.id for node in drawing.nodes if node.role == "gradient" and node.twin}
     found: dict[int, Exit] = {}
     shared: dict[tuple[object, ...], Exit] = {}
     for i, edge in enumerate(drawing.edges):
         left = [frame for frame in frames[edge.tail] if frame not in frames[edge.head]]
-        if not left or edge.cut or edge.role == "residual":
+        if edge.tail in upward or not left or edge.cut or edge.role in PASSING:
             continue
         length = lowest[left[0]] - rank[edge.tail]
         if length > 0:
-            key = (edge.tail, left[0], edge.role, edge.rows)
+            key = (edge.tail, left[0], edge.role, edge.rows, edge.status)
             if key not in shared:
                 shared[key] = Exit(f"w{len(shared)}", edge.tail, left[0], length, edge.role)
             found[i] = shared[key]

@@ -57,8 +57,9 @@ def leaf_names(tree: Treedef, values: Iterable[Var | Literal], fallback: str) ->
 class Facts:
     """A graph and its boxes, indexed.
 
-    `producer` gives a variable's equation, `box_of` an equation's box, `readers` the boxes that read a cell before any
-    gradient.
+    `producer` gives a variable's equation, `box_of` an equation's box (-1: none), `repeat_of` its place among the
+    repeats of the templates that its box stands in (outermost first), `readers` the places at which a cell is read
+    before any gradient.
     """
 
     graph: Graph
@@ -67,20 +68,30 @@ class Facts:
     cells: Mapping[Var, CellDecl]
     producer: Mapping[Var, int]
     box_of: tuple[int, ...]
-    readers: Mapping[Var, frozenset[int]]
+    repeat_of: tuple[tuple[int, ...], ...]
+    readers: Mapping[Var, frozenset[tuple[int, int]]]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
 
     @classmethod
     def of(cls, graph: Graph, boxes: Iterable[Box]) -> Facts:
         boxes = tuple(boxes)
-        box_of = [0] * len(graph.equations)
+        box_of = [-1] * len(graph.equations)
+        repeat_of: list[tuple[int, ...]] = [()] * len(graph.equations)
+        nth = [0] * len(graph.equations)
         for b, box in enumerate(boxes):
-            for i in box.equations:
-                box_of[i] = b
+            counts = [fold.count for fold in box.folds]
+            for n, repeat in enumerate((box.equations, *[other.equations for other in box.others])):
+                place: list[int] = []
+                rest = n
+                for size in reversed(counts):
+                    place.append(rest % size)
+                    rest //= size
+                for i in repeat:
+                    box_of[i], nth[i], repeat_of[i] = b, n, tuple(reversed(place))
         cells = {cell.var: cell for cell in graph.cells}
         producer: dict[Var, int] = {}
-        readers: dict[Var, set[int]] = defaultdict(set)
+        readers: dict[Var, set[tuple[int, int]]] = defaultdict(set)
         forward = True  # an update reads a parameter too, which does not make it shared
         for i, eq in enumerate(graph.equations):
             forward = forward and kind_of(eq) != "gradient"
@@ -88,7 +99,7 @@ class Facts:
                 producer[out] = i
             for atom in eq.atoms():
                 if forward and isinstance(atom, Var) and atom in cells:
-                    readers[atom].add(box_of[i])
+                    readers[atom].add((box_of[i], nth[i]))
         return cls(
             graph,
             boxes,
@@ -96,6 +107,7 @@ class Facts:
             cells,
             producer,
             tuple(box_of),
+            tuple(repeat_of),
             {var: frozenset(found) for var, found in readers.items()},
             tuple(leaf_names(graph.in_tree, graph.inputs, "x" if len(graph.inputs) == 1 else "in")),
             tuple(leaf_names(graph.out_tree, graph.outputs, "out")),

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tensorgraph.viz.view import Box
+from tensorgraph.viz.view import Box, Fold
 
 __all__ = ["Frame", "frames"]
 
 
 @dataclass(slots=True, eq=False)
 class Frame:
-    """One call of a module: its scope, which call it is, and the positions of the boxes directly in it."""
+    """One call of a module, or a template: its scope, which call it is, and the positions of the boxes directly in
+    it."""
 
     scope: str
     parent: Frame | None
+    fold: Fold | None = None
     boxes: list[int] = field(default_factory=list)
     children: list[Frame] = field(default_factory=list)
     total: int = 0
@@ -33,15 +35,17 @@ def frames(boxes: Sequence[Box], level: str) -> tuple[list[Frame], list[Frame | 
     stack = [root]
     inner: list[Frame] = []
     for b, box in enumerate(boxes):
-        inside = box.inside
+        inside = box.keys
         depth = 0
         while depth < len(inside) and depth + 1 < len(stack):
-            if stack[depth + 1].scope != ".".join(inside[: depth + 1]):
+            top = stack[depth + 1]
+            if (top.scope if top.fold is None else top.fold) != inside[depth]:
                 break
             depth += 1
         del stack[depth + 1 :]
         for i in range(depth, len(inside)):
-            frame = Frame(".".join(inside[: i + 1]), stack[-1])
+            key = inside[i]
+            frame = Frame(key, stack[-1]) if isinstance(key, str) else Frame(key.scope, stack[-1], key)
             stack[-1].children.append(frame)
             stack.append(frame)
         stack[-1].boxes.append(b)
@@ -62,6 +66,8 @@ def frames(boxes: Sequence[Box], level: str) -> tuple[list[Frame], list[Frame | 
         within[id(frame)] = own + sum(within[id(child)] for child in frame.children)
 
     def kept(frame: Frame) -> bool:
+        if frame.fold is not None:
+            return True
         if frame is root or frame.total < 2 or not frame.boxes:
             return False
         return not (level == "module" and within[id(frame)] == modules and frame.total <= within[id(frame)])
@@ -75,9 +81,10 @@ def frames(boxes: Sequence[Box], level: str) -> tuple[list[Frame], list[Frame | 
         above = drawn[id(frame.parent)]
         if kept(frame):
             frame.parent, frame.id = above, f"g{len(result)}"
-            n = calls.get(frame.scope, 0)
-            calls[frame.scope] = n + 1
-            frame.path = f"{frame.scope}#{n}" if n else frame.scope
+            path = frame.scope if frame.fold is None else frame.fold.path
+            n = calls.get(path, 0)
+            calls[path] = n + 1
+            frame.path = f"{path}#{n}" if n else path
             result.append(frame)
             drawn[id(frame)] = frame
         else:

@@ -13,8 +13,9 @@ import numpy as np
 
 from tensorgraph.aval import Aval, short_dtype
 
-__all__ = ["attributes", "binary", "clean", "count", "cut", "shape", "type_text", "value_text"]
+__all__ = ["SIGNS", "attributes", "binary", "clean", "count", "cut", "shape", "type_text", "value_text"]
 
+SIGNS = {"added": "+", "removed": "-", "changed": "~", "fault": "!"}  # before the title of a box of this status
 LONGEST = 60  # characters of a name; longer ones are cut in the middle
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, bidi marks, surrogates, unassigned
 
@@ -86,6 +87,8 @@ def value_text(value: Any) -> str:
         return short_dtype(value)
     if isinstance(value, np.generic):
         return str(value.item())
+    if isinstance(value, tuple) and any(_is_slice(item) for item in value):
+        return f"[{', '.join(_slice_text(item) if _is_slice(item) else value_text(item) for item in value[:8])}]"
     if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
         inside = ", ".join(value_text(item) for item in value[:8]) + (", ..." if len(value) > 8 else "")
         if isinstance(value, list):
@@ -96,6 +99,16 @@ def value_text(value: Any) -> str:
     if callable(value):
         return getattr(value, "__name__", type(value).__name__)
     return repr(value)
+
+
+def _is_slice(value: Any) -> bool:
+    """Whether this is part of an index as ops keep it: a slice written as a tuple."""
+    return isinstance(value, tuple) and len(value) == 4 and value[0] == "slice"
+
+
+def _slice_text(value: tuple[Any, ...]) -> str:
+    start, stop, step = ("" if part is None else str(part) for part in value[1:])
+    return f"{start}:{stop}" + (f":{step}" if step else "")
 
 
 def attributes(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,21 +7,26 @@ nodes, groups and ports are generated, and no URL, image or attribute comes from
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tensorgraph.viz.drawing import Drawing, Edge, Group, Node, Row
+from tensorgraph.viz.budget import held
 from tensorgraph.viz.exits import Exit, exits
-from tensorgraph.viz.labels import clean
-from tensorgraph.viz.palette import THEMES, Palette
+from tensorgraph.viz.labels import SIGNS, clean
+from tensorgraph.viz.palette import HEATS, THEMES, Palette, heated
 
 __all__ = ["FONT", "to_dot"]
 
 FONT = "Arial"
 TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
 LEGEND_COLUMNS = 3
+REST = 40  # empty columns beside the legend
 EMPTY = 3  # columns on each side of a table of rows
+LEFT = ("input", "write")  # roles of boxes that stand to the left of their twin
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -46,6 +51,12 @@ class _Writer:
         self.coming: Counter[str] = Counter()  # lines into each box
         self.exits = exits(drawing)
         self.begun: set[str] = set()  # exits to which a line leads already
+        self.row = {node.id: node.twin or node.id for node in drawing.nodes}
+        self.upward = {node.id for node in drawing.nodes if node.role == "gradient" and node.twin}
+        self.left = {node.id for node in drawing.nodes if node.twin and node.role in LEFT}
+        self.mirrored = {node.twin for node in drawing.nodes if node.id in self.upward}
+        # edges beside which the gradient flows back along a residual connection, which is thick too
+        self.thick = {(self.row[e.tail], self.row[e.head]) for e in drawing.edges if e.role == "residual"}
 
     def dot(self) -> str:
         c = self.c
@@ -66,6 +77,7 @@ class _Writer:
         for group in self.drawing.groups:
             children[group.parent].append(group)
         self.body(None, inside, children)
+        self.lines += [f"{upper} -> {lower} [style=invis weight=0]" for upper, lower in held(self.drawing)]
         drawn = [edge for edge in self.drawing.edges if not edge.cut]
         self.coming = Counter(edge.head for edge in drawn)
         self.lines += [line for i, edge in enumerate(self.drawing.edges) if not edge.cut for line in self.edge(i, edge)]
@@ -79,6 +91,7 @@ class _Writer:
         for point in self.exits.values():
             points[point.group][point.id] = point
         self.lines += [self.node(node) for node in inside[top]]
+        self.lines += self.rows(inside[top])
         pending: list[tuple[Group | None, int]] = [(group, 0) for group in reversed(children[top])]
         while pending:
             group, depth = pending.pop()
@@ -88,13 +101,31 @@ class _Writer:
             fill = self.c.inner if depth % 2 else self.c.group
             self.lines.append(
                 f'subgraph cluster_{group.id} {{ graph [style="rounded,filled" fillcolor="{fill}" '
-                f'color="{self.c.frame}" penwidth=1 margin=10 labeljust=l labelloc=t '
+                f'color="{self.c.frame}" penwidth=1 margin=10 labeljust={"r" if self.mirrored else "l"} labelloc=t '
                 f"label=<<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>>]"
             )
             self.lines += [self.node(node) for node in inside[group.id]]
             self.lines += [self.exit(point) for point in points[group.id].values()]
+            self.lines += self.rows(inside[group.id])
             pending.append((None, depth))
             pending += [(child, depth + 1) for child in reversed(children[group.id])]
+
+    def rows(self, nodes: Sequence[Node]) -> list[str]:
+        """Twins in one row, from left to right: what a box writes, the box, its gradient, its update."""
+        rows: dict[str, list[str]] = defaultdict(list)
+        here = {node.id for node in nodes}
+        for node in nodes:
+            if node.twin in here:
+                rows.setdefault(node.twin, [node.twin])
+                rows[node.twin].insert(0 if node.role in LEFT else len(rows[node.twin]), node.id)
+        linked = {(edge.tail, edge.head) for edge in self.drawing.edges if not edge.cut}
+        lines = []
+        for row in rows.values():
+            lines.append(f"{{rank=same; {' '.join(row)}}}")
+            lines += [
+                f"{a} -> {b} [style=invis weight=1]" for a, b in zip(row, row[1:], strict=False) if (a, b) not in linked
+            ]
+        return lines
 
     # ---- boxes
 
@@ -107,9 +138,37 @@ class _Writer:
             "ops": f'color="{c.op}" peripheries=2',
             "gradient": f'color="{c.grad}" style="rounded,filled,dashed" penwidth=1.4',
             "write": f'color="{c.param}"',
+            "update": f'color="{c.param}" penwidth=1.4',
             "summary": f'color="{c.module}" peripheries=2',
         }.get(node.role, "")
-        return f"{node.id} [id={node.id} {border} label={self.label(node)}]"
+        border += self.column(node)
+        border += self.status(node)
+        page = c
+        if node.heat is not None and not math.isnan(node.heat):
+            self.c = heated(c, node.heat)
+            border += f' fillcolor="{self.c.box}"'
+        elif node.heat is not None:  # no figure: hatched
+            border += f' style=striped fillcolor="{":".join([c.inner, c.frame] * 6)}" margin="0.17,0.1"'
+        label = self.label(node)
+        if node.heat is not None and math.isnan(node.heat):
+            label = label.replace("<table ", f'<table bgcolor="{c.box}" ', 1)  # words stand on a plain surface
+        self.c = page
+        return f"{node.id} [id={node.id} {border} label={label}]"
+
+    def column(self, node: Node) -> str:
+        """In a mirrored drawing, the column that the box stands in, kept straight."""
+        if node.twin:
+            return f" group={node.role}" if node.role == "gradient" else ""
+        return " group=forward" if node.id in self.mirrored else ""
+
+    def status(self, node: Node) -> str:
+        """How a box of a comparison, or at fault, differs from the others, besides its sign."""
+        return {
+            "added": f' color="{self.c.io}" penwidth=3',
+            "removed": f' color="{self.c.alarm}" style="rounded,filled,dashed" penwidth=1.4',
+            "changed": f' color="{self.c.param}" penwidth=2',
+            "fault": f' color="{self.c.alarm}" penwidth=3 peripheries=2',
+        }.get(node.status, "")
 
     def label(self, node: Node) -> str:
         """A table: ports above, title, centred lines, then named rows in two columns."""
@@ -123,7 +182,9 @@ class _Writer:
             cells.append(f"<tr><td>{table}</td></tr>")
         centred = [row for row in node.rows if row.style in ("title", "type", "warning", "detail")]
         named = [row for row in node.rows if row not in centred]
-        cells += [f"<tr><td>{self.line(row)}</td></tr>" for row in centred]
+        cells += [f"<tr><td>{self.line(row, SIGNS.get(node.status, ''))}</td></tr>" for row in centred]
+        if node.metric:
+            cells.append(f"<tr><td><b>{self.font(words(node.metric), self.c.ink, BODY)}</b></td></tr>")
         if named:
             cells.append(f"<tr><td>{self.table(named)}</td></tr>")
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{"".join(cells)}</table>>'
@@ -151,10 +212,13 @@ class _Writer:
             lines.append(f"<tr>{edge}{first}{cells}{edge}</tr>")
         return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0">{"".join(lines)}</table>'
 
-    def line(self, row: Row) -> str:
-        text = words(f"{row.text} {row.value}".rstrip())
+    def line(self, row: Row, sign: str = "") -> str:
+        """One centred line; `sign` goes before a title."""
+        text = words(f"{sign if row.style == 'title' else ''} {row.text} {row.value}".strip())
         if row.style == "title":
             return f"<b>{self.font(text, self.c.ink, TITLE)}</b>"
+        if row.style == "saved":
+            return self.font(text, self.c.muted, SMALL)
         if row.style == "warning":
             return f"<b>{self.font(text, self.c.alarm, BODY)}</b>"
         return self.font(text, self.c.muted, BODY)
@@ -178,12 +242,29 @@ class _Writer:
         look = {
             "residual": "penwidth=2.6 weight=1",
             "gradient": f'color="{c.grad}" style=dashed weight=1',
+            "saved": f'color="{c.op}" style=dotted penwidth=1.6 arrowsize=0.5',
+            "carried": 'style="dashed" constraint=false weight=1',
         }.get(edge.role, "weight=12" if self.coming[edge.head] == 1 else "weight=3")  # keep chains straight
+        look += {
+            "added": f' color="{c.io}" penwidth=2.6',
+            "removed": f' color="{c.alarm}" style=dashed weight=1',
+            "fault": f' color="{c.alarm}" penwidth=2.6',
+        }.get(edge.status, "")
         label = ""
+        if edge.status in SIGNS:
+            edge = replace(edge, rows=(Row("title", SIGNS[edge.status]), *edge.rows))
         if edge.rows:
             rows = "".join(f'<tr><td width="5"></td><td align="left">{self.line(row)}</td></tr>' for row in edge.rows)
             label = f' label=<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{rows}</table>>'
         head = f"{edge.head}:{edge.port}:n" if edge.port else edge.head
+        if self.upward and (edge.role == "gradient" or self.row[edge.tail] == self.row[edge.head]):
+            return [self.back(edge, look, label)]
+        if self.mirrored and edge.role in ("residual", "carried"):
+            # around the columns: to the left of the forward, to the right of the gradients
+            side = "e" if edge.tail in self.upward else "w"
+            back = edge.role == "carried" and side == "w"
+            first, second = (edge.head, edge.tail) if back else (edge.tail, edge.head)
+            return [f"{first}:{side} -> {second}:{side} [{'dir=back ' if back else ''}{look}{label}]"]
         point = self.exits.get(position)
         if point is None:
             return [f"{edge.tail} -> {head} [{look}{label}]"]
@@ -195,6 +276,23 @@ class _Writer:
                 0, f"{edge.tail} -> {point.id} [{look} minlen={point.length} arrowhead=none headclip=false{label}]"
             )
         return lines
+
+    def back(self, edge: Edge, look: str, label: str) -> str:
+        """A gradient's line in a mirrored drawing: up, so laid out reversed; or beside its box, to its update."""
+        upper, lower = self.row[edge.head], self.row[edge.tail]
+        if edge.tail in self.upward and edge.head in self.upward:
+            look = look.replace("weight=1", "weight=6")
+            if (upper, lower) in self.thick:
+                look = look.replace("weight=6", "weight=1 penwidth=2.6")
+                return f"{edge.head}:e -> {edge.tail}:e [dir=back {look}{label}]"
+            return f"{edge.head} -> {edge.tail} [dir=back {look}{label}]"
+        if upper != lower:
+            look += " constraint=false"
+        elif edge.tail in self.left:
+            pass
+        elif edge.head in self.left:
+            return f"{edge.head} -> {edge.tail} [dir=back {look}{label}]"
+        return f"{edge.tail} -> {edge.head} [{look}{label}]"
 
     # ---- title and legend
 
@@ -210,7 +308,11 @@ class _Writer:
             )
             rows.append(f"<tr>{cells}</tr>")
         if rows:
-            lines.append(f'<table border="0" cellborder="0" cellspacing="4" cellpadding="0">{"".join(rows)}</table>')
+            signs = f'<table border="0" cellborder="0" cellspacing="4" cellpadding="0">{"".join(rows)}</table>'
+            rest = "<td></td>" * REST  # takes up the width of a long title, or the signs would drift apart
+            lines.append(
+                f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr><td>{signs}</td>{rest}</tr></table>'
+            )
         lines += [self.font(words(clean(note, 110)), self.c.muted, SMALL) for note in self.drawing.notes]
         body = "".join(f'<tr><td align="left">{line}</td></tr>' for line in lines)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>>'
@@ -239,15 +341,36 @@ class _Writer:
                 return cell(18, 12, f'border="1" style="rounded" color="{colour}" bgcolor="{c.box}"', inner)
             case "gradient":
                 return cell(16, 10, f'border="1" style="rounded,dashed" color="{c.grad}" bgcolor="{c.box}"')
+            case "added" | "removed" | "changed" | "fault":
+                colour, width, line = {
+                    "added": (c.io, 3, ""), "removed": (c.alarm, 1, ",dashed"), "changed": (c.param, 2, ""),
+                    "fault": (c.alarm, 3, ""),
+                }[role]  # fmt: skip
+                return cell(16, 10, f'border="{width}" style="rounded{line}" color="{colour}" bgcolor="{c.box}"')
+            case "heat":
+                steps = "".join(
+                    f'<td fixedsize="true" width="6" height="10" bgcolor="{getattr(c, f"heat{k}")}"></td>'
+                    for k in range(HEATS)
+                )
+                table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="0"'
+                return f'<td>{table} color="{c.op}"><tr>{steps}</tr></table></td>'
+            case "missing":
+                stripes = f'<td width="3" height="8" bgcolor="{c.box}"></td><td width="3" bgcolor="{c.frame}"></td>' * 2
+                table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="0"'
+                return f'<td>{table} color="{c.op}"><tr>{stripes}</tr></table></td>'
             case "parameter":
                 return cell(6, 6, f'border="0" bgcolor="{c.param}"')
             case "buffer":
                 return cell(6, 6, f'border="1" color="{c.param}" bgcolor="{c.box}"')
             case "write":
                 return f"<td><b>{self.font('&gt;', c.ink, BODY)}</b></td>"
+            case "update":
+                return cell(16, 10, f'border="1" style="rounded" color="{c.param}" bgcolor="{c.box}"')
             case "residual":
                 return cell(16, 3, f'border="0" bgcolor="{c.op}"')
-            case "warning" | "stub":
+            case "saved" | "carried":
+                return f"<td>{self.font('.....' if role == 'saved' else '- - -', c.op, BODY)}</td>"
+            case "warning" | "stub" | "stop":
                 return "<td></td>"
             case _:
                 return cell(16, 10, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from tensorgraph.viz.drawing import Drawing, Node, Row
-from tensorgraph.viz.labels import LONGEST, cut
+from tensorgraph.viz.labels import LONGEST, SIGNS, cut
 
 __all__ = ["to_text"]
 
@@ -18,10 +18,11 @@ def to_text(drawing: Drawing) -> str:
     names = _names(drawing)
     coming: dict[str, list[str]] = defaultdict(list)
     for edge in drawing.edges:
-        if names[edge.tail] not in coming[edge.head]:
-            coming[edge.head].append(names[edge.tail])
+        name = f"-{names[edge.tail]}" if edge.status == "removed" else names[edge.tail]
+        if name not in coming[edge.head]:
+            coming[edge.head].append(name)
     lines = [
-        (cut(names[node.id], LONGEST), _types(node), _operands(node, coming[node.id]), _rest(node))
+        (_sign(node) + cut(names[node.id], LONGEST), _types(node), _operands(node, coming[node.id]), _rest(node))
         for node in drawing.nodes
     ]
     widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
@@ -59,12 +60,21 @@ def _operands(node: Node, coming: list[str]) -> str:
     return f"{'output ' if node.role == 'output' else ''}<- {', '.join(coming[:OPERANDS])}{more}"
 
 
+def _sign(node: Node) -> str:
+    return f"{SIGNS[node.status]} " if node.status in SIGNS else ""
+
+
 def _rest(node: Node) -> str:
+    said = [*([node.metric] if node.metric else []), *_rows(node)]
+    return "; ".join(said)
+
+
+def _rows(node: Node) -> list[str]:
     said = [_row(row) for row in node.rows[1:] if row.style not in OMITTED]
     title = node.title
     if node.role in ("module", "ops") and title != node.path and not node.path.endswith(title):
         said.insert(0, title)
-    return "; ".join(said)
+    return said
 
 
 def _row(row: Row) -> str:

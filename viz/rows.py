@@ -54,9 +54,9 @@ def ordered(facts: Facts, equation: Equation) -> bool:
     return flowing > 0 and given > 1
 
 
-def op_rows(facts: Facts, at: int, scope: str, single: str | None) -> tuple[list[Row], list[Port]]:
+def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[list[Row], list[Port]]:
     """Rows and ports of one equation, seen from `scope`; `single` names a module of which it is the only op."""
-    eq = facts.graph.equations[at]
+    eq = facts.graph.equations[box.equations[0]]
     rows = [Row("title", clean(eq.op.name))]
     if single:
         kind, name = facts.classes.get(single), relative(single, scope)
@@ -86,7 +86,11 @@ def op_rows(facts: Facts, at: int, scope: str, single: str | None) -> tuple[list
             flowing.append((i, name))
     if named and len(flowing) > 1:
         ports = [Port(f"p{i}", name.rpartition(".")[2] if lists and len(flowing) > 4 else name) for i, name in flowing]
-    rows += [Row("attribute", name, value) for name, value in attributes(eq.attrs, eq.op.attrs)]
+    given = attributes(eq.attrs, eq.op.attrs)
+    if box.others:  # what differs from repeat to repeat
+        last = dict(attributes(facts.graph.equations[box.others[-1].equations[0]].attrs, eq.op.attrs))
+        given = [(n, v if last.get(n, v) == v else clean(f"{v} ... {last[n]}")) for n, v in given]
+    rows += [Row("attribute", name, value) for name, value in given]
     return rows, ports
 
 

@@ -13,7 +13,7 @@ from tensorgraph.viz.render_dot import SMALL, to_dot
 
 __all__ = ["SUFFIXES", "save"]
 
-SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".txt", ".json")
+SUFFIXES = (".svg", ".html", ".png", ".pdf", ".dot", ".mmd", ".txt", ".json")
 SHARP = 144.0  # dots per inch of a PNG, less where the picture is large
 LONGEST_SIDE = 32_767  # pixels; beyond it cairo scales down without a word
 MOST_PIXELS = 120e6  # about half a gigabyte while drawing
@@ -24,6 +24,10 @@ def save(drawing: Drawing, path: str | os.PathLike[str]) -> None:
     suffix = Path(path).suffix.lower()
     if suffix == ".svg":
         data = drawing.svg().encode("utf-8")
+    elif suffix == ".html":
+        data = drawing.html().encode("utf-8")
+    elif suffix == ".mmd":
+        data = drawing.mermaid().encode("utf-8")
     elif suffix == ".dot":
         data = drawing.dot().encode("utf-8")
     elif suffix == ".txt":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 from tensorgraph.graph.graph import Equation, Graph
 
@@ -18,28 +18,69 @@ __all__ = ["Box", "by_module", "by_op", "depths", "pack"]
 GLUE = 8  # more consecutive ops than this that belong to no module of their own are folded at module level
 
 
+@dataclass(slots=True, eq=False)
+class Fold:
+    """A template: equal consecutive siblings drawn once.
+
+    `scope` is the module of the first repeat (or the one around it), `title` what is written on the frame, `path` what
+    names it, `around` the template that it stands in.
+    """
+
+    scope: str
+    title: str
+    path: str
+    count: int
+    around: Fold | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """Consecutive equations drawn as one.
 
     `kind` is ``"op"``, ``"module"``, ``"modules"`` (several siblings), ``"ops"`` or ``"gradient"``; `scope` is the
     module that the box is, or (for ops) stands in; `equations` are positions in ``graph.equations``; `last` is the
-    scope of the last of several siblings.
+    scope of the last of several siblings. A box of a template (`fold`) stands for its like in every repeat: `others`
+    are these, in order.
     """
 
     kind: str
     scope: str
     equations: tuple[int, ...]
     last: str = ""
+    others: tuple[Box, ...] = ()
+    fold: Fold | None = None  # the innermost
+    frames: tuple[str | Fold, ...] | None = None  # in which it stands, outermost first; None: its modules
 
     @property
-    def inside(self) -> tuple[str, ...]:
+    def folds(self) -> tuple[Fold, ...]:
+        """The templates that the box stands in, outermost first."""
+        found: list[Fold] = []
+        fold = self.fold
+        while fold is not None:
+            found.append(fold)
+            fold = fold.around
+        return tuple(reversed(found))
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """All the equations that the box stands for."""
+        return self.equations + tuple(i for box in self.others for i in box.equations)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
         """The modules that the box stands in, outermost first."""
-        parts = tuple(self.scope.split(".")) if self.scope else ()
+        parts = self.scope.split(".") if self.scope else []
         if self.kind == "modules":
             shared = takewhile(lambda pair: pair[0] == pair[1], zip(parts, self.last.split(".")))
-            return tuple(part for part, _ in shared)[: len(parts) - 1]
-        return parts[:-1] if self.kind == "module" else parts
+            parts = [part for part, _ in shared][: len(parts) - 1]
+        elif self.kind == "module":
+            parts = parts[:-1]
+        return tuple(accumulate(parts, lambda path, part: f"{path}.{part}"))
+
+    @property
+    def keys(self) -> tuple[str | Fold, ...]:
+        """The frames that the box stands in, outermost first: modules and templates."""
+        return self.modules if self.frames is None else self.frames
 
 
 def scope_of(equation: Equation) -> str:
@@ -50,9 +91,10 @@ def kind_of(equation: Equation) -> str:
     return "gradient" if equation.op.name == "gradients" else "op"
 
 
-def by_op(graph: Graph) -> list[Box]:
-    """One box an equation."""
-    return [Box(kind_of(eq), scope_of(eq), (i,)) for i, eq in enumerate(graph.equations)]
+def by_op(graph: Graph, only: Sequence[int] | None = None) -> list[Box]:
+    """One box an equation (or of those at the positions `only`)."""
+    positions = range(len(graph.equations)) if only is None else only
+    return [Box(kind_of(eq), scope_of(eq), (i,)) for i in positions for eq in (graph.equations[i],)]
 
 
 def parents(graph: Graph) -> set[str]:
@@ -69,7 +111,7 @@ def depths(graph: Graph) -> int:
     return max((scope.count(".") + 1 for scope in {scope_of(eq) for eq in graph.equations} if scope), default=0)
 
 
-def by_module(graph: Graph, depth: int | None = None) -> list[Box]:
+def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None = None) -> list[Box]:
     """One box a call of a module at `depth` (None: innermost modules), the ops between them one by one.
 
     An op of a module that holds modules, such as the addition of a residual block, is between them; long runs of
@@ -90,7 +132,8 @@ def by_module(graph: Graph, depth: int | None = None) -> list[Box]:
                 boxes.append(Box("ops" if kind == "glue" else kind, scope, tuple(run)))
         run = []
 
-    for i, eq in enumerate(graph.equations):
+    for i in range(len(graph.equations)) if only is None else only:
+        eq = graph.equations[i]
         scope = scope_of(eq)
         parts = scope.split(".") if scope else []
         if kind_of(eq) == "gradient":

@@ -20,6 +20,7 @@ __all__ = [
     "NARROW",
     "TILE",
     "as_rows",
+    "aside",
     "dot_from",
     "exponentials",
     "find",
@@ -56,6 +57,11 @@ def as_rows(x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
         x = np.moveaxis(x, axis, -1)
     x = uniform(x, dtype)
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def aside(x: Any, axis: int, copies: int) -> int:
+    """Bytes of the copies that bringing `axis` to the end and back asks for."""
+    return 0 if axis in (-1, x.ndim - 1) else copies * x.nbytes
 
 
 def from_rows(y: Array, shape: tuple[int, ...], axis: int, dtype: np.dtype[Any]) -> Array:

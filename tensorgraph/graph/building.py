@@ -20,8 +20,9 @@ from tensorgraph.calling import Borrowed, abstract, explain
 from tensorgraph.cells import Cell, Parameter
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Source, Var, Write, digest
+from tensorgraph.graph.user_names import UserNames, user_call
 from tensorgraph.op import CATALOGUE, Op
-from tensorgraph.tape import Leaf, describe_node, user_source
+from tensorgraph.tape import Leaf, describe_node, source_of, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.tree import flatten
 
@@ -103,6 +104,10 @@ class Trace:
         return found[0]
 
     @functools.cached_property
+    def names(self) -> UserNames:
+        return UserNames(self.producer.__contains__)
+
+    @functools.cached_property
     def known(self) -> set[Var]:
         """Variables that no equation makes: inputs, cells, constants."""
         return set()
@@ -172,6 +177,11 @@ class Trace:
             tuple(self._use(i, grad) for i in item) if isinstance(item, list) else self._use(item, grad)
             for item in inputs
         )
+        tensors = [self.tensor(out) for out in self.apply(op, atoms, attrs, avals)]
+        return tensors[0] if op.single else tuple(tensors)
+
+    def apply(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
+        """One equation on variables of this trace; notes where gradients may flow and where they are cut."""
         outputs = self._append(op, atoms, attrs, avals)
         # a gradient may flow through the op from the inputs that have a rule
         passing = {
@@ -179,7 +189,7 @@ class Trace:
             for a in (atom if isinstance(atom, tuple) else (atom,)) if type(a) is Var
         }  # fmt: skip
         floats = [out for out in outputs if out.aval.dtype.kind == "f"]
-        if not grad:
+        if not modes.current().grad:
             if not self.varying.isdisjoint(passing) or not self.cut.keys().isdisjoint(passing):
                 self.cut.update(dict.fromkeys(floats))
         else:
@@ -187,13 +197,13 @@ class Trace:
                 self.differentiable.update(floats)
             if not self.varying.isdisjoint(passing):
                 self.varying.update(floats)
-        tensors = [self.tensor(out) for out in outputs]
-        return tensors[0] if op.single else tuple(tensors)
+        return outputs
 
     def _use(self, item: Any, grad: bool) -> Var | Literal:
-        return self._stopped(self.var(item)) if grad else self.var(item)
+        return self.stopped(self.var(item)) if grad else self.var(item)
 
-    def _stopped(self, atom: Var | Literal) -> Var | Literal:
+    def stopped(self, atom: Var | Literal) -> Var | Literal:
+        """The variable as it is used where gradients flow."""
         if type(atom) is Var and atom in self.cut:
             # what no_grad cut is used where gradients flow: say so in the graph
             stopped = self.cut[atom]
@@ -205,11 +215,21 @@ class Trace:
 
     def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
         outputs = tuple(Var(aval) for aval in avals)
-        equation = Equation(op, atoms, attrs, outputs, modes.current().scope, self.at or source(), self.origin)
+        line = self.at
+        if line is None:
+            frame, direct = user_call(2)
+            if frame is not None:
+                line = Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
+                self.names.note(frame, direct, outputs)
+        equation = Equation(op, atoms, attrs, outputs, modes.current().scope, line, self.origin)
         self.equations.append(equation)
         for out in outputs:
             self.producer[out] = equation
         return outputs
+
+    def line(self) -> Source | None:
+        """The user's line that an equation made now stands for."""
+        return self.at or source()
 
     # gradients ------------------------------------------------------------------------------------------------
 
@@ -232,7 +252,10 @@ class Trace:
     def lift(self, t: Any, dtype: Any = None) -> Tensor:
         """A fresh differentiable name for a value: a transform's own leaf."""
         t = t if isinstance(t, Tensor) else wrap(as_array(t, dtype))
-        out = self._append(CATALOGUE["alias"], (self._use(t, True),), {}, (t.aval,))[0]
+        atom = self._use(t, True)
+        if not modes.current().grad and atom in self.varying:  # in no_grad what is made here has no history behind it
+            atom = self._append(CATALOGUE["stop_gradient"], (atom,), {}, (t.aval,))[0]
+        out = self._append(CATALOGUE["alias"], (atom,), {}, (t.aval,))[0]
         self.differentiable.add(out)
         self.varying.add(out)
         return self.tensor(out)
@@ -295,12 +318,7 @@ class Trace:
         self._refuse_history([v for v in map(self.var, ys) if type(v) is Var], [self._grad_key(x) for x in xs])
         flat = tuple(var for group in names for var in group)
         atoms = (tuple(self._use(t, True) for t in ys), flat, tuple(self._use(t, True) for t in given))
-        op = CATALOGUE["gradients"]
-        outputs = self._append(op, atoms, {"create_graph": bool(create_graph)}, [var.aval for var in flat])
-        if create_graph:
-            self.differentiable.update(outputs)
-            self.varying.update(outputs)
-        parts = iter([self.tensor(out) for out in outputs])
+        parts = iter([self.tensor(out) for out in self.defer(*atoms, bool(create_graph))])
         result = []
         for group in names:
             total = next(parts)
@@ -308,6 +326,22 @@ class Trace:
                 total = CATALOGUE["add"].public(total, next(parts))
             result.append(total)
         return result
+
+    def defer(self, ys: Any, xs: Any, gs: Any, create_graph: bool) -> tuple[Var, ...]:
+        """The gradient of variables of this trace: one equation."""
+        avals = [x.aval for x in xs]
+        outputs = self._append(CATALOGUE["gradients"], (ys, xs, gs), {"create_graph": create_graph}, avals)
+        if create_graph:
+            self.differentiable.update(outputs)
+            self.varying.update(outputs)
+        return outputs
+
+    def leaf(self, var: Var, shared: bool = False) -> Var:
+        """The name under which a gradient will be asked for with respect to this variable.
+
+        `shared`: it may be the name of something else too.
+        """
+        return var
 
     def _leaf_vars(self, x: Tensor) -> list[Var]:
         var = self._use(x, True)
@@ -346,7 +380,9 @@ class Trace:
 
     # the end --------------------------------------------------------------------------------------------------
 
-    def finish(self, inputs: list[Tensor], result: Any, in_tree: Any, statics: Any, name: str) -> Graph:
+    def finish(
+        self, inputs: list[Tensor], result: Any, in_tree: Any, statics: Any, name: str, arguments: tuple[str, ...] = ()
+    ) -> Graph:
         leaves, out_tree = flatten(result)
         outputs: list[Var | Literal] = []
         for leaf in leaves:
@@ -377,7 +413,7 @@ class Trace:
             consts[var] = kept
         graph = Graph(
             tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
-            in_tree, out_tree, statics, name, modules=self.modules,
+            in_tree, out_tree, statics, name, arguments, self.modules,
         )  # fmt: skip
         graph._cache["live"] = [weakref.ref(cell) for cell in self.cells]  # for bind; a graph holds no arrays
         graph._cache["captured"] = self.captured

@@ -100,9 +100,18 @@ def evaluate(
     return [_own(v) for v in outputs], written
 
 
+def run(graph: Graph, inputs: list[Tensor], cells: list[Tensor], history: bool) -> tuple[list[Any], list[Any]]:
+    """As `evaluate`; while a function is traced the graph becomes part of the trace."""
+    if modes.current().trace is None:
+        return evaluate(graph, inputs, cells, history)
+    from tensorgraph.graph.inline import inline
+
+    return inline(graph, inputs, cells)
+
+
 def replay(graph: Graph, args: tuple[Any, ...]) -> Any:
     """The graph's outputs computed through the ops with history, as if the function were called. No cells."""
-    outputs, _ = evaluate(graph, match_arguments(graph, args), [], history=True)
+    outputs, _ = run(graph, match_arguments(graph, args), [], history=True)
     return unflatten(graph.out_tree, outputs)
 
 
@@ -132,7 +141,7 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
     """See `Graph.__call__`."""
     inputs = match_arguments(graph, args)
     if not graph.cells:
-        outputs, _ = evaluate(graph, inputs, [], _recorded(graph, inputs))
+        outputs, _ = run(graph, inputs, [], _recorded(graph, inputs))
         return unflatten(graph.out_tree, outputs)
     if state is None:
         raise TypeError(
@@ -152,11 +161,19 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         t = value if isinstance(value, Tensor) else convert(value, functools.partial("cell {}".format, decl.path))
         _expect(t.aval, decl.aval, f"cell {decl.path}")
         values.append(t)
-    outputs, written = evaluate(graph, inputs, values, _recorded(graph, [*inputs, *values]))
-    after = {decl.path: wrap(_own(t)._value) for decl, t in zip(graph.cells, values, strict=True)}
+    wanted = _recorded(graph, [*inputs, *values])
+    outputs, written = run(graph, inputs, values, wanted)
+    kept = wanted or modes.current().trace is not None
+    after = {decl.path: _unwritten(t, kept) for decl, t in zip(graph.cells, values, strict=True)}
     names = {decl.var: decl.path for decl in graph.cells}
     after.update({names[w.cell]: value for w, value in zip(graph.writes, written, strict=True)})
     return unflatten(graph.out_tree, outputs), after
+
+
+def _unwritten(value: Tensor, history: bool) -> Tensor:
+    """The state of a cell that the graph leaves as it is."""
+    own: Tensor = _own(value.read() if isinstance(value, Cell) else value)
+    return own if history else wrap(own._value)
 
 
 def _recorded(graph: Graph, values: list[Tensor]) -> bool:
@@ -188,8 +205,8 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
             continue
         var = next(variables)
         if isinstance(leaf, Tensor):
-            if type(leaf._value) is Var or modes.current().trace is not None:
-                raise TraceError("a graph is evaluated on numbers; inside a traced function call the function itself")
+            if type(leaf._value) is Var and modes.current().trace is None:
+                raise TraceError("this value was traced and is used outside its trace; a graph is evaluated on numbers")
             t = leaf
         else:
             what = f"{graph.name}: argument {var.name or position}"
@@ -261,7 +278,7 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
         values = [c.read() for c in cells]
         # a whole step has taken its gradients itself; a forward graph is differentiated as the function would be
         wanted = _recorded(graph, inputs if steps else [*inputs, *values])
-        outputs, written = evaluate(graph, inputs, values, wanted)
+        outputs, written = run(graph, inputs, values, wanted)
         for write, value in zip(graph.writes, written, strict=True):
             place[write.cell].assign(value)
         return unflatten(graph.out_tree, outputs)

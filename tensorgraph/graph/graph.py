@@ -164,6 +164,8 @@ class Graph:
     statics : tuple of (position, value)
         Arguments that are not tensors: baked into the graph.
     name : str
+    arguments : tuple of str
+        What the function calls its arguments, where known; one an argument.
     modules : mapping of str to str
         The class name of the module at each scope, for pictures.
     changes : tuple of Change
@@ -180,6 +182,7 @@ class Graph:
     out_tree: Treedef
     statics: tuple[tuple[int, Any], ...] = ()
     name: str = "f"
+    arguments: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -228,6 +231,15 @@ class Graph:
         from tensorgraph.graph.evaluate import bind
 
         return bind(self, owners)
+
+    def save(self, path: Any, state: Mapping[str, Any] | None = None) -> None:
+        """Write the graph as text, ``net.tg.py``, and its arrays beside it as safetensors.
+
+        `state` holds numbers of the cells to save with it. `tensorgraph.load_graph` reads it back.
+        """
+        from tensorgraph.text.files import save
+
+        save(self, path, state)
 
     def __str__(self) -> str:
         from tensorgraph.text.printing import to_text
@@ -308,14 +320,14 @@ class Graph:
         return mimebundle(self)
 
 
-def _typed(value: Any) -> Any:
+def typed_key(value: Any) -> Any:
     """A hashable key in which 1, 1.0 and True differ, 0.0 and -0.0 differ, and nan equals nan."""
     if isinstance(value, float):
         return "float", value.hex()
     if isinstance(value, (tuple, list)):
-        return type(value).__name__, tuple(_typed(item) for item in value)
+        return type(value).__name__, tuple(typed_key(item) for item in value)
     if isinstance(value, dict):
-        return "dict", tuple((key, _typed(item)) for key, item in sorted(value.items()))
+        return "dict", tuple((key, typed_key(item)) for key, item in sorted(value.items()))
     if isinstance(value, Graph):
         return "graph", value.key()
     return type(value).__name__, value
@@ -339,7 +351,7 @@ def _key(graph: Graph) -> tuple[Any, ...]:
         if isinstance(atom, tuple):
             return tuple(use(a) for a in atom)
         if isinstance(atom, Literal):
-            return "literal", _typed(atom.value)
+            return "literal", typed_key(atom.value)
         return number[atom] if atom is not None else None
 
     inputs = tuple(define(v) for v in graph.inputs)
@@ -349,12 +361,12 @@ def _key(graph: Graph) -> tuple[Any, ...]:
         (
             eq.op.name,
             tuple(use(a) for a in eq.inputs),
-            tuple((k, _typed(v)) for k, v in sorted(eq.attrs.items())),
+            tuple((k, typed_key(v)) for k, v in sorted(eq.attrs.items())),
             tuple(define(v) for v in eq.outputs),
         )
         for eq in graph.equations
     )
     writes = tuple((number[w.cell], use(w.value)) for w in graph.writes)
     outputs = tuple(use(o) for o in graph.outputs)
-    statics = tuple((i, _typed(v)) for i, v in graph.statics)
+    statics = tuple((i, typed_key(v)) for i, v in graph.statics)
     return inputs, cells, consts, equations, writes, outputs, graph.in_tree, graph.out_tree, statics

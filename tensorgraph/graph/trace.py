@@ -69,7 +69,7 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     arguments = unflatten(in_tree, values)
     with modes.use(trace=building, grad=True, scope=""):
         result = function(*arguments)
-        graph = building.finish(inputs, result, in_tree, tuple(statics), _name(function))
+        graph = building.finish(inputs, result, in_tree, tuple(statics), _name(function), tuple(_bases(function, examples)))
     return graph.check()
 
 
@@ -92,7 +92,8 @@ def _name(function: Any) -> str:
     return name if name.isidentifier() else "f"
 
 
-def _argument_names(function: Any, examples: tuple[Any, ...]) -> list[str]:
+def _bases(function: Any, examples: tuple[Any, ...]) -> list[str]:
+    """What the function calls its arguments."""
     try:
         parameters = [
             p.name for p in inspect.signature(function).parameters.values()
@@ -100,8 +101,11 @@ def _argument_names(function: Any, examples: tuple[Any, ...]) -> list[str]:
         ]  # fmt: skip
     except (TypeError, ValueError):
         parameters = []
+    return [*parameters, *[f"x{i}" for i in range(len(parameters), len(examples))]][: len(examples)]
+
+
+def _argument_names(function: Any, examples: tuple[Any, ...]) -> list[str]:
     names: list[str] = []
-    for i, example in enumerate(examples):
-        base = parameters[i] if i < len(parameters) else f"x{i}"
+    for base, example in zip(_bases(function, examples), examples, strict=True):
         names += [path.replace(".", "_") for path in leaf_paths(flatten(example)[1], base)]
     return names

@@ -1,1 +1,8 @@
 """The graph as text: Python that a person would have written, printed and read back."""
+
+from tensorgraph.text.errors import ParseError
+from tensorgraph.text.files import arrays_of, load, load_state, save
+from tensorgraph.text.namespace import namespace
+from tensorgraph.text.template import Template, parse
+
+__all__ = ["ParseError", "Template", "arrays_of", "load", "load_state", "namespace", "parse", "save"]

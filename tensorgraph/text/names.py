@@ -6,25 +6,46 @@ import keyword
 import re
 from itertools import count
 
-from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.op import CATALOGUE
 
-__all__ = ["names"]
+__all__ = ["WORDS", "identifier", "names"]
+
+# what the text means something else by
+WORDS = frozenset({
+    "Buffer", "Frozen", "Literal", "OrderedDict", "Parameter", "array", "bool_", "custom_vjp", "float", "scope",
+    "tensor", "tg", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64",
+})  # fmt: skip
+LONGEST = 60
 
 
-def names(graph: Graph) -> dict[Var, str]:
-    """A Python identifier for each variable: the user's name where known, else the op's initial with a number."""
-    taken: set[str] = {*CATALOGUE, *keyword.kwlist, *keyword.softkwlist}
+def identifier(wanted: str) -> str:
+    """A Python identifier near a user's name: ``blocks.0.weight`` is ``blocks_0_weight``, ``0.weight`` ``weight_0``."""
+    parts = [part for part in re.split(r"\W+", wanted[: 4 * LONGEST]) if part]
+    numbers = []
+    while len(parts) > 1 and parts[0].isdigit():
+        numbers.append(parts.pop(0))
+    base = "_".join([*parts, *numbers])[:LONGEST]
+    if not base.isidentifier():
+        base = f"v_{base}"
+    return base if base.isidentifier() and base.isascii() else "v"
+
+
+def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:
+    """A Python identifier for each variable: the user's name where known, else one that says what it is."""
+    used: set[str] = {*CATALOGUE, *keyword.kwlist, *keyword.softkwlist, *WORDS, *(taken or ()), identifier(graph.name)}
+    tried: dict[str, int] = {}
     result: dict[Var, str] = {}
 
     def give(var: Var, wanted: str) -> None:
-        base = re.sub(r"\W", "_", wanted)
-        base = base if base.isidentifier() else f"v_{base}"
+        base = identifier(wanted)
         name = base
-        numbers = count(2)
-        while name in taken:
-            name = f"{base}_{next(numbers)}"
-        taken.add(name)
+        if name in used and base not in tried and (base in CATALOGUE or base in WORDS or keyword.iskeyword(base)):
+            name = f"{base}_"
+        while name in used:
+            tried[base] = tried.get(base, 1) + 1
+            name = f"{base}_{tried[base]}"
+        used.add(name)
         result[var] = name
 
     for i, var in enumerate(graph.inputs):
@@ -35,6 +56,18 @@ def names(graph: Graph) -> dict[Var, str]:
         give(var, var.name or f"const{i}")
     number = count()
     for eq in graph.equations:
-        for out in eq.outputs:
-            give(out, out.name or f"v{next(number)}")
+        for position, out in enumerate(eq.outputs):
+            wanted = out.name or _called(eq, position, result)
+            give(out, wanted or f"v{next(number)}")
     return result
+
+
+def _called(eq: Equation, position: int, known: dict[Var, str]) -> str | None:
+    """What an output is called by its op: ``d_weight`` for a gradient, ``mu`` for a mean; None where it has no name."""
+    if eq.op.name == "gradients":
+        xs = eq.inputs[1]
+        x = xs[position] if isinstance(xs, tuple) else xs
+        return None if isinstance(x, Literal) else f"d_{known[x]}"
+    if eq.op.single or eq.op.signature.variadic:
+        return None
+    return eq.op.outputs[position]

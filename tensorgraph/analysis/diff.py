@@ -1,0 +1,508 @@
+"""What differs between two graphs: as a value, as text with an exit code's worth of truth, as a picture."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tensorgraph.analysis.describe import call_text, equation_text, names, printable, value_text
+from tensorgraph.analysis.match import Match, match, output_paths, typed
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
+
+if TYPE_CHECKING:
+    from tensorgraph.viz.drawing import Drawing
+
+__all__ = ["Detail", "Difference", "Edit", "diff"]
+
+SIGNS = {"added": "+", "removed": "-", "changed": "~"}
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One thing that changed: an attribute, an operand, a type, and what it was and is.
+
+    `wire` says that it is an operand, and that it was and is a value of the graph.
+    """
+
+    what: str
+    before: str
+    after: str
+    wire: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.before} -> {self.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One difference.
+
+    Attributes
+    ----------
+    status : {"added", "removed", "changed"}
+    what : str
+        ``"equation"``, ``"input"``, ``"cell"``, ``"constant"``, ``"write"``, ``"output"``, ``"structure"`` (how
+        arguments or results nest) or ``"order"`` (the same things stand in another order).
+    text : str
+        The thing in one line.
+    details : tuple of Detail
+        Of what is changed: what it was and is.
+    before, after : int or None
+        Positions in the two graphs' tuples of these things.
+    scope : str
+    source : str
+        The user's line, where known.
+    follows : bool
+        Only types differ, and those of the operands differ too: the cause is further up.
+    """
+
+    status: str
+    what: str
+    text: str
+    details: tuple[Detail, ...] = ()
+    before: int | None = None
+    after: int | None = None
+    scope: str = ""
+    source: str = ""
+    follows: bool = False
+
+    def __str__(self) -> str:
+        return f"{SIGNS[self.status]} {self.text}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The edits that lead from one graph to another; false where the graphs are equal. Made by `diff`.
+
+    Attributes
+    ----------
+    before, after : Graph
+    edits : tuple of Edit
+    """
+
+    before: Graph
+    after: Graph
+    edits: tuple[Edit, ...]
+    matched: Match = field(default_factory=Match, repr=False, compare=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.edits)
+
+    def __len__(self) -> int:
+        return len(self.edits)
+
+    def __iter__(self) -> Iterator[Edit]:
+        return iter(self.edits)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Difference of {self.before.name} and {self.after.name}: {self.summary()}>"
+
+    def summary(self) -> str:
+        """``2 added, 1 changed``."""
+        counts = Counter(edit.status for edit in self.edits)
+        return ", ".join(f"{counts[status]} {status}" for status in SIGNS if counts[status]) or "no difference"
+
+    def text(self, most: int | None = None) -> str:
+        """One line an edit, its details below it, by module; empty where the graphs are equal.
+
+        Changes of type that follow from others are counted, not listed. `most` limits the lines.
+        """
+        if not self:
+            return ""
+        lines = [f"--- {_headline(self.before)}", f"+++ {_headline(self.after)}"]
+        scope, following = "", 0
+        for edit in self.edits:
+            if edit.follows:
+                following += 1
+                continue
+            if edit.what == "equation" and edit.scope != scope:
+                scope = edit.scope
+                lines.append(f"@@ {printable(scope) or self.after.name} @@")
+            lines.append(f"{edit}{f'    # {edit.source}' if edit.source else ''}")
+            lines += [f"      {detail}" for detail in edit.details]
+        if following:
+            first = next(edit for edit in self.edits if edit.follows)
+            lines.append(f"~ {following} more {'equations' if following > 1 else 'equation'} of another type, such as")
+            lines.append(f"      {first.text}")
+        if most is not None and len(lines) > most:
+            lines = [*lines[:most], f"... {len(lines) - most} more lines"]
+        return "\n".join([*lines, self.summary()])
+
+    def draw(self, **options: Any) -> Drawing:
+        """A picture: added boxes thick with ``+``, removed ones dashed with ``-``, changed ones with ``~``.
+
+        See `tensorgraph.viz.compare.compare` for the options.
+        """
+        from tensorgraph.viz.compare import compare
+
+        return compare(self, **options)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from tensorgraph.viz import mimebundle
+
+        if not self:
+            return {"text/plain": repr(self)}
+        try:
+            bundle = mimebundle(self.draw())
+        except Exception:  # a notebook shows what it can
+            bundle = {}
+        return {**bundle, "text/plain": self.text(most=400)}
+
+
+def diff(before: Any, after: Any) -> Difference:
+    """What differs between two graphs, as values: names, scopes, files and lines do not count.
+
+    Parameters
+    ----------
+    before, after : Graph, str or path
+        A text is parsed, the name of a file of text read; nothing in it is executed.
+
+    Returns
+    -------
+    Difference
+        False where ``before == after``. ``str()`` of it is a text for a terminal or a log, `Difference.draw` a picture.
+        Equations are matched by structure, so that one inserted line is one edit, wherever it stands; the same
+        equations in another order are one edit of kind ``"order"``.
+
+    Raises
+    ------
+    TypeError
+        For something that is not a graph.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> x = tg.spec((3,))
+    >>> old = tg.trace(lambda x: tg.tanh(x).sum(), x)
+    >>> new = tg.trace(lambda x: tg.tanh(x * 2.0).mean(axis=0), x)
+    >>> for edit in diff(old, new):
+    ...     print(edit, *edit.details, sep="; ")
+    + v0: f32[3] = x * 2.0
+    ~ v1: f32[3] = tanh(v0); x: x -> v0 (added)
+    - v1': f32[] = sum(v1)
+    + v2: f32[] = mean(v1, axis=0)
+    ~ result: v2; value: v1' (removed) -> v2 (added)
+    >>> bool(diff(old, old))
+    False
+    """
+    a, b = _graph(before), _graph(after)
+    if a == b:
+        return Difference(a, b, ())
+    found = match(a, b)
+    return Difference(a, b, tuple(_Comparison(a, b, found).edits()), found)
+
+
+def _graph(value: Any) -> Graph:
+    if isinstance(value, Graph):
+        return value
+    if isinstance(value, str) and ("\n" in value or "def " in value):
+        from tensorgraph.text import parse
+
+        return parse(value)
+    if isinstance(value, (str, os.PathLike)):
+        from tensorgraph.text import load
+
+        return load(value)
+    raise TypeError(
+        f"diff compares graphs (tensorgraph.trace makes them), their texts or files of text, got {type(value).__name__}"
+    )
+
+
+def _headline(graph: Graph) -> str:
+    n = len(graph.equations)
+    return f"{graph.name}: {n} {'equation' if n == 1 else 'equations'}"
+
+
+class _Comparison:
+    """Two graphs and their matching; yields every edit."""
+
+    def __init__(self, a: Graph, b: Graph, found: Match) -> None:
+        self.a, self.b, self.found = a, b, found
+        self.name: dict[Var, str] = dict(names(b))
+        taken = set(self.name.values())
+        known = {old: new for new, old in found.counterpart.items()}
+        for var, own in names(a).items():
+            partner = known.get(var)
+            if partner is not None:
+                self.name[var] = self.name[partner]
+            else:
+                while own in taken:
+                    own += "'"
+                taken.add(own)
+                self.name[var] = own
+        self.kept = set(known)  # values of the first graph that the second has too
+
+    def edits(self) -> Iterator[Edit]:
+        yield from self.structure()
+        yield from self.roots()
+        yield from self.equations()
+        yield from self.writes()
+        yield from self.outputs()
+
+    # ---- wording
+
+    def side(self, atom: Any, after: bool) -> str:
+        """An operand as text, with whether the other graph has it."""
+        if isinstance(atom, tuple):
+            shown = [self.side(item, after) for item in atom[:4]]
+            return f"[{', '.join([*shown, f'... {len(atom) - 4} more'] if len(atom) > 4 else shown)}]"
+        if isinstance(atom, Literal):
+            return value_text(atom.value)
+        if after:
+            return self.name[atom] + ("" if atom in self.found.counterpart else " (added)")
+        return self.name[atom] + ("" if atom in self.kept else " (removed)")
+
+    def same(self, old: Any, new: Any) -> bool:
+        if isinstance(old, tuple) or isinstance(new, tuple):
+            if not (isinstance(old, tuple) and isinstance(new, tuple)) or len(old) != len(new):
+                return False
+            return all(self.same(p, q) for p, q in zip(old, new, strict=True))
+        if isinstance(old, Literal) or isinstance(new, Literal):
+            both = isinstance(old, Literal) and isinstance(new, Literal)
+            return both and typed(old.value) == typed(new.value)
+        return self.found.counterpart.get(new) is old
+
+    # ---- what stands around the equations
+
+    def structure(self) -> Iterator[Edit]:
+        for what, old, new in (
+            ("arguments", self.a.in_tree, self.b.in_tree),
+            ("results", self.a.out_tree, self.b.out_tree),
+        ):
+            if old != new:
+                before, after = (_nested(tree) for tree in (old, new))
+                yield Edit("changed", "structure", f"nesting of {what}", (Detail("structure", before, after),))
+        old_statics, new_statics = dict(self.a.statics), dict(self.b.statics)
+        for position in sorted(set(old_statics) | set(new_statics)):
+            given = [
+                value_text(statics[position]) if position in statics else "no constant"
+                for statics in (old_statics, new_statics)
+            ]
+            both = position in old_statics and position in new_statics
+            if not both or typed(old_statics[position]) != typed(new_statics[position]):
+                detail = Detail("value", given[0], given[1])
+                yield Edit("changed", "input", f"constant argument {position}", (detail,))
+
+    def roots(self) -> Iterator[Edit]:
+        a, b, found = self.a, self.b, self.found
+        yield from self.listed("input", a.inputs, b.inputs, found.inputs, self.input_text, _input_details)
+        yield from self.listed("cell", a.cells, b.cells, found.cells, _cell_text, _cell_details)
+
+        def const_text(var: Var) -> str:
+            return f"constant {self.name[var]}: {var.aval}"
+
+        def const_details(old: Var, new: Var) -> Iterator[Detail]:
+            before, after = digest(a.consts[old]), digest(b.consts[new])
+            if old.aval != new.aval:
+                yield Detail("type", str(old.aval), str(new.aval))
+            if before != after:
+                yield Detail("values", before, after)
+
+        yield from self.listed("constant", tuple(a.consts), tuple(b.consts), found.consts, const_text, const_details)
+
+    def input_text(self, var: Var) -> str:
+        return f"input {self.name[var]}: {var.aval}"
+
+    def listed(
+        self, what: str, old: Sequence[Any], new: Sequence[Any], pairs: dict[int, int], text: Any, details: Any
+    ) -> Iterator[Edit]:
+        """Edits of a list of roots."""
+        back = {j: i for i, j in pairs.items()}
+        for i, item in enumerate(old):
+            if i not in pairs:
+                yield Edit("removed", what, text(item), before=i)
+        for j, item in enumerate(new):
+            if j not in back:
+                yield Edit("added", what, text(item), after=j)
+                continue
+            found = tuple(details(old[back[j]], item))
+            if found:
+                yield Edit("changed", what, text(item), found, back[j], j)
+        yield from _order(what, [back[j] for j in range(len(new)) if j in back])
+
+    def writes(self) -> Iterator[Edit]:
+        path = {c.var: printable(c.path) for graph in (self.a, self.b) for c in graph.cells}
+        old = {w.cell: (i, w) for i, w in enumerate(self.a.writes)}
+        order = []
+        for j, write in enumerate(self.b.writes):
+            i, was = old.pop(self.found.counterpart.get(write.cell, write.cell), (None, None))
+            source = str(write.source or "")
+            value = self.side(write.value, True)
+            if was is None or i is None:
+                text = f"{path[write.cell]}.assign({value})"
+                yield Edit("added", "write", text, after=j, source=source)
+                continue
+            order.append(i)
+            if not self.same(was.value, write.value):
+                detail = Detail("value", self.side(was.value, False), value)
+                text = f"{path[write.cell]}.assign({self.label(write.value)})"
+                yield Edit("changed", "write", text, (detail,), i, j, source=source)
+        for i, was in old.values():
+            text = f"{path[was.cell]}.assign({self.side(was.value, False)})"
+            yield Edit("removed", "write", text, before=i, source=str(was.source or ""))
+        yield from _order("write", order)
+
+    def label(self, atom: Var | Literal) -> str:
+        return value_text(atom.value) if isinstance(atom, Literal) else self.name[atom]
+
+    def outputs(self) -> Iterator[Edit]:
+        a, b = self.a, self.b
+        old = {p: i for i, p in enumerate(output_paths(a.out_tree, len(a.outputs)))}
+        for j, path in enumerate(output_paths(b.out_tree, len(b.outputs))):
+            i = old.pop(path, None)
+            where = "result" if len(b.outputs) == 1 else f"result {printable(path)}"
+            text = f"{where}: {self.label(b.outputs[j])}"
+            if i is None:
+                yield Edit("added", "output", text, after=j)
+            elif not self.same(a.outputs[i], b.outputs[j]):
+                detail = Detail("value", self.side(a.outputs[i], False), self.side(b.outputs[j], True))
+                yield Edit("changed", "output", text, (detail,), i, j)
+        for path, i in old.items():
+            where = "result" if len(a.outputs) == 1 else f"result {printable(path)}"
+            yield Edit("removed", "output", f"{where}: {self.label(a.outputs[i])}", before=i)
+
+    # ---- equations
+
+    def equations(self) -> Iterator[Edit]:
+        """In the order of the second graph; what is removed comes where it would have been."""
+        pairs = self.found.equations
+        back = {j: i for i, j in pairs.items()}
+        pending: dict[int, list[int]] = {}  # by the position in the second graph that they come before
+        place = 0
+        for i in range(len(self.a.equations)):
+            if i in pairs:
+                place = pairs[i] + 1
+            else:
+                pending.setdefault(place, []).append(i)
+        for j in range(len(self.b.equations) + 1):
+            for i in pending.get(j, ()):
+                yield self.edit("removed", self.a.equations[i], before=i)
+            if j == len(self.b.equations):
+                break
+            eq = self.b.equations[j]
+            if j not in back:
+                yield self.edit("added", eq, after=j)
+                continue
+            was = self.a.equations[back[j]]
+            details, follows = self.details(was, eq)
+            if details:
+                yield self.edit("changed", eq, details, back[j], j, follows)
+        yield from _order("equation", [back[j] for j in sorted(back)])
+
+    def edit(
+        self, status: str, eq: Equation, details: tuple[Detail, ...] = (), before: int | None = None,
+        after: int | None = None, follows: bool = False,
+    ) -> Edit:  # fmt: skip
+        text = equation_text(eq, self.name)
+        return Edit(status, "equation", text, details, before, after, eq.scope, str(eq.source or ""), follows)
+
+    def details(self, old: Equation, new: Equation) -> tuple[tuple[Detail, ...], bool]:
+        found = []
+        if old.op.name != new.op.name:
+            found.append(Detail("op", call_text(old, self.name.__getitem__), call_text(new, self.name.__getitem__)))
+        for name, p, q in zip(new.op.inputs, old.inputs, new.inputs, strict=False):
+            if not self.same(p, q):
+                found += self.operand(name, p, q)
+        if len(old.inputs) != len(new.inputs):
+            found.append(Detail("operands", str(len(old.inputs)), str(len(new.inputs))))
+        for key in sorted({*old.attrs, *new.attrs}):
+            was, is_ = ((eq.attrs[key], True) if key in eq.attrs else (None, False) for eq in (old, new))
+            if was[1] != is_[1] or typed(was[0]) != typed(is_[0]):
+                texts = [value_text(value) if given else "not given" for value, given in (was, is_)]
+                found.append(Detail(printable(key), *_told_apart(*texts, was[0], is_[0])))
+        others = len(found)
+        if len(old.outputs) != len(new.outputs):
+            found.append(Detail("results", str(len(old.outputs)), str(len(new.outputs))))
+        elif old.op.name != "gradients" or not others:
+            for p, q in zip(old.outputs, new.outputs, strict=True):
+                if p.aval != q.aval:
+                    found.append(Detail("type", str(p.aval), str(q.aval)))
+        follows = not others and len(old.outputs) == len(new.outputs) and self.types_differ(old, new)
+        return tuple(found), bool(found) and follows
+
+    def types_differ(self, old: Equation, new: Equation) -> bool:
+        """Whether some operand has another type than it had."""
+        return any(
+            type(p) is Var and type(q) is Var and p.aval != q.aval
+            for p, q in zip(old.atoms(), new.atoms(), strict=False)
+        )
+
+    def operand(self, name: str, old: Any, new: Any) -> Iterator[Detail]:
+        if isinstance(old, tuple) and isinstance(new, tuple):
+            if len(old) == len(new):
+                for k, (p, q) in enumerate(zip(old, new, strict=True)):
+                    if not self.same(p, q):
+                        wire = type(p) is Var and type(q) is Var
+                        yield Detail(f"{name}[{k}]", self.side(p, False), self.side(q, True), wire)
+                return
+            gone = [p for p in old if type(p) is not Var or p not in self.kept]
+            come = [q for q in new if type(q) is not Var or q not in self.found.counterpart]
+            before = f"{len(old)} values{f', {self.side(tuple(gone), False)}' if gone else ''}"
+            yield Detail(name, before, f"{len(new)} values{f', {self.side(tuple(come), True)}' if come else ''}")
+            return
+        words = _told_apart(self.side(old, False), self.side(new, True), old, new)
+        yield Detail(name, *words, type(old) is Var and type(new) is Var)
+
+
+def _told_apart(before: str, after: str, old: Any, new: Any) -> tuple[str, str]:
+    """The same words for different things get their types, and what is only too long to differ its whole text."""
+    if before != after:
+        return before, after
+    old, new = (v.value if isinstance(v, Literal) else v for v in (old, new))
+    if type(old) is not type(new):
+        return f"{before} ({type(old).__name__})", f"{after} ({type(new).__name__})"
+    if isinstance(old, Graph):
+        return f"{before} {_short(old)}", f"{after} {_short(new)}"
+    return printable(repr(old)), printable(repr(new))
+
+
+def _short(graph: Graph) -> str:
+    ops = [eq.op.name for eq in graph.equations[:3]]
+    return f"({', '.join(ops)}{', ...' if len(graph.equations) > 3 else ''})"
+
+
+def _nested(tree: Any) -> str:
+    shown = printable(repr(tree).removeprefix("Treedef(").removesuffix(")"))
+    return shown if len(shown) <= 200 else f"{shown[:197]}..."
+
+
+def _input_details(old: Var, new: Var) -> Iterator[Detail]:
+    if old.aval != new.aval:
+        yield Detail("type", str(old.aval), str(new.aval))
+
+
+def _cell_text(cell: CellDecl) -> str:
+    frozen = ", frozen" if cell.kind == "parameter" and not cell.requires_grad else ""
+    return f"{cell.kind} {printable(cell.path)}: {cell.aval}{frozen}"
+
+
+def _cell_details(old: CellDecl, new: CellDecl) -> Iterator[Detail]:
+    if old.path != new.path:
+        yield Detail("path", printable(old.path), printable(new.path))
+    if old.kind != new.kind:
+        yield Detail("kind", old.kind, new.kind)
+    if old.aval != new.aval:
+        yield Detail("type", str(old.aval), str(new.aval))
+    if old.requires_grad != new.requires_grad:
+        yield Detail("requires_grad", str(old.requires_grad), str(new.requires_grad))
+
+
+def _order(what: str, positions: Iterable[int]) -> Iterator[Edit]:
+    """One edit where positions do not rise: how many things must move, the least possible."""
+    rising: list[int] = []
+    number = 0
+    for position in positions:
+        number += 1
+        at = bisect_left(rising, position)
+        rising[at : at + 1] = [position]
+    moved = number - len(rising)
+    if moved:
+        what_text = f"{what}s" if moved > 1 else what
+        yield Edit("changed", "order", f"{moved} {what_text} at another place in the order")

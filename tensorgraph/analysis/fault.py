@@ -1,0 +1,479 @@
+"""Where numbers go wrong: the first value that is not finite, dead, exploding or silently promoted, on the way to the
+loss or back.
+
+The graph is evaluated equation by equation, its gradients written out, and every value looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tensorgraph.analysis.describe import equation_text, names, printable
+from tensorgraph.analysis.run import Given, execute, given, graph_of, loss_of
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.op import CATALOGUE
+from tensorgraph.tree import flatten
+
+if TYPE_CHECKING:
+    from tensorgraph.viz.drawing import Drawing
+
+__all__ = ["Fault", "Faults", "Stats", "find_faults"]
+
+LIMIT = 1e6
+RECTIFIERS = frozenset({"relu", "maximum", "minimum", "clip", "where", "multiply"})
+MIXING = frozenset({"elementwise", "contraction", "list"})  # kinds of ops that take the wider dtype of their operands
+SMALL = 8  # elements; of fewer, all may be zero by chance
+MEANING = {
+    "non-finite": "not finite from finite operands",
+    "dead": "zero everywhere though its operand is not",
+    "exploding": "larger than the limit though its operands are not",
+    "promoted": "wider than an operand of it, without a conversion in the program",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What was seen of a value: how many elements, how many NaN, infinite and zero, and the largest of the finite."""
+
+    size: int
+    nan: int
+    inf: int
+    zero: int
+    largest: float
+
+    @property
+    def finite(self) -> bool:
+        return not (self.nan or self.inf)
+
+    @property
+    def dead(self) -> bool:
+        return self.size > 0 and self.zero == self.size
+
+    def __str__(self) -> str:
+        if self.finite:
+            return "all 0" if self.dead else f"|max| {self.largest:.3g}"
+        parts = [f"{n:,} {what}" for n, what in ((self.nan, "nan"), (self.inf, "inf")) if n]
+        return f"{', '.join(parts)} of {self.size:,}"
+
+
+def stats_of(array: np.ndarray[Any, Any]) -> Stats:
+    """Look at an array."""
+    size = int(array.size)
+    if array.dtype.kind != "f":
+        largest = max((abs(int(array.max())), abs(int(array.min()))), default=0) if size else 0
+        return Stats(size, 0, 0, size - int(np.count_nonzero(array)), float(largest))
+    finite = np.isfinite(array)
+    every = bool(finite.all())
+    nan = 0 if every else int(np.isnan(array).sum())
+    inf = 0 if every else size - int(finite.sum()) - nan
+    good = array if every else array[finite]
+    largest = max(abs(float(good.max())), abs(float(good.min()))) if good.size else 0.0
+    return Stats(size, nan, inf, size - int(np.count_nonzero(array)), largest)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One finding.
+
+    Attributes
+    ----------
+    kind : {"non-finite", "dead", "exploding", "promoted"}
+    phase : {"forward", "backward"}
+        Backward for an equation that helps to make a gradient.
+    position : int or None
+        In the equations of `Faults.graph`; None for an argument, a cell or a captured array.
+    var : Var
+        The value.
+    told : str
+        What was seen, with counts.
+    path : tuple of int
+        Equations from it to the loss, or back from the loss to what its gradient is wanted for.
+    """
+
+    kind: str
+    phase: str
+    position: int | None
+    var: Var
+    told: str
+    path: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What `find_faults` found; false where there is nothing.
+
+    Attributes
+    ----------
+    graph : Graph
+        What was evaluated: the graph with its gradients written out.
+    faults : tuple of Fault
+        The first of each kind, on the way to the loss and back, in the order in which they come up.
+    stats : tuple of tuple of Stats
+        What was seen, one an output of each equation.
+    notes : tuple of str
+        What could not be looked at, and which values were made up.
+    """
+
+    graph: Graph
+    faults: tuple[Fault, ...]
+    stats: tuple[tuple[Stats, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.faults)
+
+    def __len__(self) -> int:
+        return len(self.faults)
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self.faults)
+
+    def __getitem__(self, index: int) -> Fault:
+        return self.faults[index]
+
+    def __str__(self) -> str:
+        backward = sum(eq.origin is not None for eq in self.graph.equations)
+        forward = len(self.graph.equations) - backward
+        head = f"{self.graph.name}: {forward} equations forward, {backward} backward: "
+        head += f"{len(self)} {'fault' if len(self) == 1 else 'faults'}" if self else "no fault"
+        name = names(self.graph)
+        blocks = [self.block(fault, name) for fault in self.faults]
+        return "\n".join([head, *blocks, *(f"note: {note}" for note in self.notes)])
+
+    def block(self, fault: Fault, name: dict[Var, str] | None = None) -> str:
+        """One fault in some lines: what, where, and the path."""
+        name = name or names(self.graph)
+        lines = [f"{fault.kind}, {fault.phase}: {fault.told}"]
+        if fault.position is None:
+            lines.append(f"    {self.root(fault.var)}")
+        else:
+            lines.append(f"    {self.line(fault.position, name)}")
+        if fault.position is not None and self.graph.equations[fault.position].origin is not None:
+            lines.append(f"    {self.origin(fault.position)}")
+        if fault.path:
+            goal = "to the loss" if fault.phase == "forward" else "to the gradient that is wanted"
+            lines.append(f"  {goal}:")
+            shown = fault.path if len(fault.path) <= 12 else (*fault.path[:8], -1, *fault.path[-3:])
+            for i in shown:
+                lines.append(f"    {self.line(i, name)}" if i >= 0 else f"    ... {len(fault.path) - 11} more")
+        return "\n".join(lines)
+
+    def line(self, position: int, name: dict[Var, str]) -> str:
+        eq = self.graph.equations[position]
+        seen = "; ".join(dict.fromkeys(str(s) for s in self.stats[position][:3]))
+        where = f"{printable(eq.scope)}  " if eq.scope else ""
+        return f"{where}{equation_text(eq, name)}    # {seen}{f', {eq.source}' if eq.source else ''}"
+
+    def origin(self, position: int) -> str:
+        eq = self.graph.equations[position]
+        assert eq.origin is not None
+        made = {v: e for e in self.graph.equations for v in e.outputs}
+        forward = made.get(eq.origin.of)
+        if forward is None:
+            return "a gradient of the loss"
+        return f"the derivative of {forward.op.name} by {eq.origin.rule}{f', {forward.source}' if forward.source else ''}"
+
+    def root(self, var: Var) -> str:
+        """A value that no equation makes."""
+        for cell in self.graph.cells:
+            if cell.var is var:
+                return f"{cell.kind} {printable(cell.path)}: {var.aval}"
+        what = "argument" if var in self.graph.inputs else "captured array"
+        return f"{what} {printable(var.name or '')}: {var.aval}"
+
+    def draw(self, number: int = 0, **options: Any) -> Drawing:
+        """The slice of fault `number`: some of what it comes from, and the path to the loss.
+
+        See `tensorgraph.viz.fault.draw_fault` for the options.
+        """
+        from tensorgraph.viz.fault import draw_fault
+
+        return draw_fault(self, number, **options)
+
+
+def find_faults(target: Any, *args: Any, limit: float = LIMIT) -> Faults:
+    """Look for the first value that goes wrong, forward and backward.
+
+    Parameters
+    ----------
+    target : Graph, Module or callable
+        A loss, a model or a whole training step; a function is traced with the arguments. Its first result of one
+        float is the loss where it takes no gradient itself. Nothing that it writes is kept.
+    *args : array, Tensor or spec
+        Random numbers stand for a spec, and for all arguments of a graph where none are given.
+    limit : float
+        A value with a larger magnitude explodes (float16: its own, smaller limit).
+
+    Returns
+    -------
+    Faults
+        True where something was found. Printed: each fault with counts, the user's line and the path to the loss.
+
+        - non-finite: NaN or infinity made from finite operands, if it reaches a result, a cell or a gradient.
+        - dead: a rectifier whose result is zero everywhere, or a gradient that is.
+        - exploding: a magnitude over `limit` from operands under it.
+        - promoted: a result of a wider float dtype than one of its operands.
+
+    Examples
+    --------
+    >>> import numpy as np, tensorgraph as tg
+    >>> def loss(x):
+    ...     return tg.sqrt((x * x).sum())
+    >>> found = find_faults(loss, np.zeros(3, np.float32))
+    >>> [(fault.kind, fault.phase, fault.told) for fault in found]
+    [('non-finite', 'backward', '1 inf of 1 from finite operands')]
+    """
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+        raise ValueError(f"limit must be a positive number, got {limit!r}")
+    graph = graph_of(target, args, "find_faults")
+    values = given(graph, args)
+    notes = [f"random numbers for {_listed(values.made)}"] if values.made else []
+    whole, wanted, losses = _with_gradients(graph, notes)
+    search = _Search(whole, wanted, losses, float(limit))
+    search.run(values)
+    return Faults(whole, tuple(search.faults()), tuple(search.seen), tuple(notes))
+
+
+def _listed(made: Sequence[str]) -> str:
+    return ", ".join(map(printable, made[:3])) + (f" and {len(made) - 3} more" if len(made) > 3 else "")
+
+
+def _with_gradients(graph: Graph, notes: list[str]) -> tuple[Graph, tuple[Var, ...], tuple[Var, ...]]:
+    """The graph with gradients written out, the gradients that are wanted in it, and what is differentiated."""
+    if any(eq.origin is not None for eq in graph.equations) and not any(
+        eq.op.name == "gradients" for eq in graph.equations
+    ):
+        return graph, (), tuple(v for v in graph.outputs if isinstance(v, Var))
+    try:
+        ys, _, _ = loss_of(graph)
+    except ValueError:
+        notes.append("no result is one float, so there is no gradient: only the way forward was looked at")
+        return graph, (), tuple(v for v in graph.outputs if isinstance(v, Var))
+    deferred = next((eq for eq in graph.equations if eq.op.name == "gradients"), None)
+    if deferred is None:
+        xs = _differentiated(graph, ys)
+        if not xs:
+            notes.append("the loss depends on nothing that has a gradient: only the way forward was looked at")
+            return graph, (), tuple(y for y in ys if isinstance(y, Var))
+        outputs = tuple(Var(x.aval, x.name and f"d_{x.name}") for x in xs)
+        deferred = Equation(CATALOGUE["gradients"], (tuple(ys), xs, ()), {"create_graph": False}, outputs)
+        graph = graph.replace(equations=(*graph.equations, deferred))
+    # the loss and its gradients are made results, so that they are found again
+    results = list(dict.fromkeys([*graph.outputs, *(y for y in ys if isinstance(y, Var)), *deferred.outputs]))
+    place = {result: n for n, result in enumerate(results)}
+    called: dict[str, int] = {}
+    gradients = {g: f"d_{x.name}" for x, g in zip(deferred.inputs[1], deferred.outputs, strict=True) if x.name}  # type: ignore[arg-type, union-attr]
+    for n, result in enumerate(results):
+        own = result.name if isinstance(result, Var) else None
+        wished = own or ("loss" if result in ys else gradients.get(result, f"out{n}"))  # type: ignore[call-overload]
+        called[wished if wished not in called else f"{wished}_{n}"] = n
+    whole = graph.replace(outputs=tuple(results), out_tree=flatten(called)[1]).differentiate()
+    found = {old: whole.outputs[n] for old, n in place.items()}
+    wanted = tuple(v for v in (found[g] for g in deferred.outputs) if isinstance(v, Var))
+    return whole, wanted, tuple(v for v in (found[y] for y in ys if isinstance(y, Var)) if isinstance(v, Var))
+
+
+def _differentiated(graph: Graph, ys: tuple[Any, ...]) -> tuple[Var, ...]:
+    """What a gradient is taken of by default: the parameters that the loss depends on, else its float inputs."""
+    from tensorgraph.analysis.profile import reaching
+
+    reached = reaching(graph, ys, len(graph.equations))
+    parameters = tuple(c.var for c in graph.cells if c.requires_grad and c.var in reached)
+    floats = tuple(v for v in graph.inputs if v in reached and v.aval.dtype.kind == "f")
+    return parameters or floats
+
+
+class _Search:
+    """One evaluation, and what is to be said of it."""
+
+    def __init__(self, graph: Graph, wanted: tuple[Var, ...], losses: tuple[Var, ...], limit: float) -> None:
+        self.graph, self.wanted, self.losses, self.limit = graph, wanted, losses, limit
+        self.of: dict[Var, Stats] = {}
+        self.seen: list[tuple[Stats, ...]] = []
+        self.made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
+        backward = [i for i, eq in enumerate(graph.equations) if eq.origin is not None]
+        self.first_backward = backward[0] if backward else len(graph.equations)
+
+    def run(self, values: Given) -> None:
+        for var, value in values.of(self.graph).items():
+            self.of[var] = stats_of(value._value)
+
+        def watch(i: int, eq: Equation, operands: list[Any], results: tuple[Any, ...], seconds: float) -> None:
+            seen = tuple(stats_of(np.asarray(r._value)) for r in results)
+            self.seen.append(seen)
+            self.of.update(zip(eq.outputs, seen, strict=True))
+
+        execute(self.graph, values, watch)
+
+    def operands(self, eq: Equation) -> list[Var]:
+        return [a for a in eq.atoms() if isinstance(a, Var)]
+
+    def phase(self, i: int) -> str:
+        return "backward" if self.graph.equations[i].origin is not None else "forward"
+
+    # ---- findings
+
+    def faults(self) -> list[Fault]:
+        found = [*self.roots(), *self.first(self.non_finite), *self.first(self.exploding), *self.first(self.dead)]
+        found += [*self.dead_gradient(), *self.first(self.promoted)]
+        order = {fault: -1 if fault.position is None else fault.position for fault in found}
+        return sorted(found, key=lambda fault: order[fault])
+
+    def roots(self) -> Iterator[Fault]:
+        """Arguments, parameters and captured arrays that are not finite to begin with."""
+        roots = (*self.graph.inputs, *(c.var for c in self.graph.cells), *self.graph.consts)
+        for var in roots:
+            if not self.of[var].finite and var in self.spread:
+                told = f"{self.of[var]} to begin with"
+                yield Fault("non-finite", "forward", None, var, told, self.path_from(var, None))
+                return
+
+    def first(self, look: Any) -> Iterator[Fault]:
+        """The first finding of a kind on the way forward, and the first on the way back."""
+        done = set()
+        for i, eq in enumerate(self.graph.equations):
+            phase = self.phase(i)
+            if phase in done:
+                continue
+            for found in look(i, eq):
+                done.add(phase)
+                yield found
+                break
+
+    @property
+    def spread(self) -> set[Var]:
+        """What is not finite and leads, by what is not finite, to a result, a write or a gradient."""
+        bad = {v for v, s in self.of.items() if not s.finite}
+        ends = (*self.graph.outputs, *(w.value for w in self.graph.writes), *self.wanted)
+        found = {v for v in ends if isinstance(v, Var) and v in bad}
+        if found:
+            for eq in reversed(self.graph.equations):
+                if not found.isdisjoint(eq.outputs):
+                    found.update(v for v in self.operands(eq) if v in bad)
+        return found
+
+    def non_finite(self, i: int, eq: Equation) -> Iterator[Fault]:
+        if not all(s.finite for s in self.seen[i]) and all(self.of[v].finite for v in self.operands(eq)):
+            var = next(v for v in eq.outputs if not self.of[v].finite)
+            if not self.spread.isdisjoint(eq.outputs):
+                yield self.fault("non-finite", i, var, f"{self.of[var]} from finite operands")
+
+    def exploding(self, i: int, eq: Equation) -> Iterator[Fault]:
+        for var, seen in zip(eq.outputs, self.seen[i], strict=True):
+            if var.aval.dtype.kind != "f":
+                continue
+            limit = min(self.limit, float(np.finfo(var.aval.dtype).max) / 8)
+            before = [self.of[v] for v in self.operands(eq) if v.aval.dtype.kind == "f"]
+            if seen.finite and seen.largest > limit and all(s.finite and s.largest <= limit for s in before):
+                most = max((s.largest for s in before), default=math.nan)
+                told = f"{seen}, from operands of at most {most:.3g}" if before else f"{seen}"
+                yield self.fault("exploding", i, var, told)
+                return
+
+    def dead(self, i: int, eq: Equation) -> Iterator[Fault]:
+        if eq.op.name not in RECTIFIERS or self.phase(i) == "backward":
+            return
+        seen, before = self.seen[i][0], [self.of[v] for v in self.operands(eq) if v.aval.dtype.kind == "f"]
+        if seen.dead and seen.size >= SMALL and eq.outputs[0].aval.dtype.kind == "f" and self.leads(i):
+            largest = [s for s in before if s.size == seen.size]
+            if largest and not any(s.dead for s in largest):
+                yield self.fault("dead", i, eq.outputs[0], f"all {seen.size:,} values are 0")
+
+    def dead_gradient(self) -> Iterator[Fault]:
+        """The first equation on the way back after which a wanted gradient is zero everywhere."""
+        dead = [v for v in self.wanted if self.of[v].dead and self.of[v].size > 1]
+        if not dead:
+            return
+        leading = set(dead)
+        for eq in reversed(self.graph.equations):
+            if eq.origin is not None and not leading.isdisjoint(eq.outputs):
+                back = (v for v in self.operands(eq) if v in self.made and self.phase(self.made[v]) == "backward")
+                leading.update(v for v in back if self.of[v].dead)
+        for i, eq in enumerate(self.graph.equations):
+            if eq.origin is None or leading.isdisjoint(eq.outputs) or not any(s.dead for s in self.seen[i]):
+                continue
+            if not any(v in leading for v in self.operands(eq)):
+                var = next(v for v in eq.outputs if v in leading)
+                told = f"{len(dead)} of {len(self.wanted)} wanted gradients are 0 everywhere"
+                yield self.fault("dead", i, var, told)
+                return
+
+    def promoted(self, i: int, eq: Equation) -> Iterator[Fault]:
+        if eq.op.kind.name not in MIXING or len(eq.outputs) != 1 or eq.op.name == "astype":
+            return
+        var = eq.outputs[0]
+        floats = [v for v in self.operands(eq) if v.aval.dtype.kind == "f"]
+        if var.aval.dtype.kind != "f" or not floats:
+            return
+        narrow = min(floats, key=lambda v: v.aval.dtype.itemsize)
+        if var.aval.dtype.itemsize > narrow.aval.dtype.itemsize:
+            wide = [v for v in self.operands(eq) if v.aval.dtype != narrow.aval.dtype and v.aval.dtype.kind in "fiu"]
+            cause = f" and {wide[0].aval}" if wide else ""
+            yield self.fault("promoted", i, var, f"{var.aval} from {narrow.aval}{cause}")
+
+    # ---- paths
+
+    def fault(self, kind: str, i: int, var: Var, told: str) -> Fault:
+        return Fault(kind, self.phase(i), i, var, told, self.path_from(var, i))
+
+    def leads(self, i: int) -> bool:
+        return bool(self.path_from(self.graph.equations[i].outputs[0], i)) or not self.losses
+
+    def path_from(self, var: Var, at: int | None) -> tuple[int, ...]:
+        """The fewest equations from a value to the loss, or for a gradient to one that is wanted."""
+        backward = at is not None and self.phase(at) == "backward"
+        goals = set(self.wanted if backward else self.losses)
+        if var in goals or not goals:
+            return ()
+        users = self.users
+        came: dict[Var, tuple[Var, int] | None] = {var: None}
+        waiting = deque([var])
+        while waiting:
+            here = waiting.popleft()
+            if here in goals:
+                path = []
+                step = came[here]
+                while step is not None:
+                    path.append(step[1])
+                    step = came[step[0]]
+                return tuple(reversed(path))
+            for i in users.get(here, ()):
+                eq = self.graph.equations[i]
+                if (eq.origin is not None) != backward:
+                    continue
+                for out in eq.outputs:
+                    if out not in came:
+                        came[out] = (here, i)
+                        waiting.append(out)
+        return ()
+
+    @property
+    def users(self) -> dict[Var, list[int]]:
+        cached: dict[Var, list[int]] | None = self.__dict__.get("_users")
+        if cached is None:
+            cached = {}
+            for i, eq in enumerate(self.graph.equations):
+                for v in dict.fromkeys(self.operands(eq)):
+                    cached.setdefault(v, []).append(i)
+            self.__dict__["_users"] = cached
+        return cached
+
+
+def causes(graph: Graph, position: int | None, hops: int) -> set[int]:
+    """The equations from which a value comes, at most `hops` back."""
+    if position is None:
+        return set()
+    made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
+    found = {position}
+    border = [position]
+    for _ in range(hops):
+        atoms = (a for i in border for a in graph.equations[i].atoms())
+        border = sorted({made[a] for a in atoms if not isinstance(a, Literal) and a in made} - found)
+        found.update(border)
+    return found

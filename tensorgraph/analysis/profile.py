@@ -1,0 +1,221 @@
+"""How long each equation of a graph takes, and how large what it makes is: measured by running the graph."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tensorgraph.analysis.describe import printable
+from tensorgraph.analysis.run import execute, given, graph_of, loss_of
+from tensorgraph.backward import pull_back
+from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.tensor import Tensor
+
+if TYPE_CHECKING:
+    from tensorgraph.viz.drawing import Drawing
+
+__all__ = ["Profile", "gradient_norms", "largest", "profile"]
+
+REPEATS = 7
+ENOUGH = 2.0  # seconds; a slow graph is run less often
+KEYS = ("scope", "op", "line", "equation")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Times of a graph's equations. Made by `profile`.
+
+    Attributes
+    ----------
+    graph : Graph
+    seconds : tuple of float
+        One an equation: the median of the runs.
+    repeats : int
+        Runs after the first, which compiles what must be compiled.
+    made : tuple of str
+        Arguments and cells that had no numbers and got random ones.
+    """
+
+    graph: Graph
+    seconds: tuple[float, ...]
+    repeats: int
+    made: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> float:
+        """Seconds of all equations; what evaluation takes between them is left out."""
+        return math.fsum(self.seconds)
+
+    def by(self, key: str = "scope") -> list[tuple[str, float, int]]:
+        """Name, seconds and number of equations, the slowest first.
+
+        Parameters
+        ----------
+        key : {"scope", "op", "line", "equation"}
+            The module, the op, the user's line, or each equation alone.
+        """
+        if key not in KEYS:
+            raise ValueError(f"a profile is sorted by one of {', '.join(map(repr, KEYS))}, got {key!r}")
+        name: Callable[[int, Equation], Hashable] = {
+            "scope": lambda i, eq: printable(eq.scope) or self.graph.name,
+            "op": lambda i, eq: eq.op.name,
+            "line": lambda i, eq: str(eq.source or "(no line)"),
+            "equation": lambda i, eq: i,
+        }[key]
+        found: dict[Hashable, tuple[float, int]] = {}
+        for i, (eq, seconds) in enumerate(zip(self.graph.equations, self.seconds, strict=True)):
+            before, number = found.get(name(i, eq), (0.0, 0))
+            found[name(i, eq)] = (before + seconds, number + 1)
+        rows = sorted(found.items(), key=lambda item: -item[1][0])
+        return [(self._called(k) if key == "equation" else str(k), *v) for k, v in rows]
+
+    def _called(self, position: Any) -> str:
+        eq = self.graph.equations[position]
+        types = ", ".join(str(v.aval) for v in eq.outputs[:2]) + (", ..." if len(eq.outputs) > 2 else "")
+        return f"{printable(eq.scope)}{'/' if eq.scope else ''}{eq.op.name} -> {types}  {eq.source or ''}".rstrip()
+
+    def table(self, key: str = "scope", most: int = 20) -> str:
+        """A table as text, the slowest first."""
+        rows = self.by(key)
+        total = self.total or 1.0
+        heading = {"scope": "module", "op": "op", "line": "line", "equation": "equation"}[key]
+        lines = [f"{'time':>10}  {'%':>5}  {'ops':>5}  {heading}"]
+        lines += [f"{duration(s):>10}  {100 * s / total:5.1f}  {n:5}  {name}" for name, s, n in rows[:most]]
+        if len(rows) > most:
+            rest = math.fsum(s for _, s, _ in rows[most:])
+            lines.append(f"{duration(rest):>10}  {100 * rest / total:5.1f}  {'':5}  {len(rows) - most} more")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        n = len(self.seconds)
+        made = "; random numbers for what had none" if self.made else ""
+        parts = [f"{self.graph.name}: {n} ops, {duration(self.total)}, median of {self.repeats} runs{made}"]
+        if any(eq.scope for eq in self.graph.equations):
+            parts.append(self.table("scope"))
+        return "\n\n".join([*parts, self.table("op", 10), self.table("equation", 10)])
+
+    def __repr__(self) -> str:
+        return f"<Profile of {self.graph.name}: {len(self.seconds)} ops, {duration(self.total)}>"
+
+    def draw(self, **options: Any) -> Drawing:
+        """The graph, each box as dark as it is slow."""
+        from tensorgraph.viz import draw
+        from tensorgraph.viz.overlay import by_equation
+
+        drawing = draw(self.graph, **options)
+        note = f"median of {self.repeats} runs, {duration(self.total)} in all"
+        return by_equation(drawing, "time", self.seconds, note)
+
+
+def profile(target: Any, *args: Any, repeats: int = REPEATS) -> Profile:
+    """Measure how long each equation takes.
+
+    Parameters
+    ----------
+    target : Graph, Module or callable
+        A function is traced with the arguments. Nothing that it writes is kept.
+    *args : array, Tensor or spec
+        Random numbers stand for a spec, and for all arguments of a graph where none are given.
+    repeats : int
+        Runs, after one that is not counted; fewer where the graph takes seconds.
+
+    Returns
+    -------
+    Profile
+        Printed: tables by module, op and equation, with shares and the user's lines.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> p = profile(lambda x: tg.tanh(x @ x).sum(), tg.spec((8, 8)))
+    >>> len(p.seconds), [name for name, _, _ in sorted(p.by("op"))]
+    (3, ['matmul', 'sum', 'tanh'])
+    """
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ValueError(f"repeats must be a positive integer, got {repeats!r}")
+    graph = graph_of(target, args, "profile")
+    values = given(graph, args)
+    runs: list[list[float]] = []
+    spent = 0.0
+    for n in range(repeats + 1):
+        run: list[float] = []
+        execute(graph, values, lambda i, eq, operands, results, seconds: run.append(seconds))  # noqa: B023
+        if n:
+            runs.append(run)
+            spent += sum(run)
+            if spent > ENOUGH and n >= 3:
+                break
+    seconds = tuple(statistics.median(times) for times in zip(*runs, strict=True))
+    return Profile(graph, seconds, len(runs), values.made)
+
+
+def duration(seconds: float) -> str:
+    """``1.23 ms``."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")):
+        if seconds >= factor:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def largest(graph: Graph, args: tuple[Any, ...] = ()) -> tuple[dict[Var, float], tuple[str, ...]]:
+    """The largest absolute value of everything the graph computes (NaN where one is), and what was made up."""
+    values = given(graph, args)
+    found: dict[Var, float] = {var: magnitude(t) for var, t in values.of(graph).items()}
+
+    def watch(i: int, eq: Equation, operands: list[Any], results: tuple[Any, ...], seconds: float) -> None:
+        found.update({var: magnitude(t) for var, t in zip(eq.outputs, results, strict=True)})
+
+    execute(graph, values, watch)
+    return found, values.made
+
+
+def magnitude(value: Any) -> float:
+    array = value._value if isinstance(value, Tensor) else np.asarray(value)
+    if array.size == 0:
+        return 0.0
+    if array.dtype.kind == "b":
+        return float(array.any())
+    return float(max(abs(float(array.max())), abs(float(array.min())))) if array.dtype.kind in "fiu" else 0.0
+
+
+def gradient_norms(graph: Graph, args: tuple[Any, ...] = ()) -> tuple[dict[Var, float], tuple[str, ...]]:
+    """The 2-norm of the loss's gradient with respect to every float value that leads to it, and what was made up.
+
+    Raises
+    ------
+    ValueError
+        Where the graph has no loss.
+    """
+    ys, cotangents, until = loss_of(graph)
+    values = given(graph, args)
+    made: dict[Var, Tensor] = {}
+
+    def watch(i: int, eq: Equation, operands: list[Any], results: tuple[Any, ...], seconds: float) -> None:
+        made.update(zip(eq.outputs, results, strict=True))
+
+    env = execute(graph, values, watch, keep=True, until=until, grad=True)
+    xs = {var: t for var, t in env.items() if t._node is not None and t.dtype.kind == "f"}
+    gs = [env[g] if isinstance(g, Var) else g.value for g in cotangents] or [None] * len(ys)
+    roots = [env[y] for y in ys]
+    with np.errstate(all="ignore"):
+        grads = pull_back(roots, list(xs.values()), gs, False, False)
+    reached = reaching(graph, ys, until)
+    norms = {v: float(np.linalg.norm(g._value.astype(np.float64).ravel())) for v, g in zip(xs, grads, strict=True)}
+    return {var: norm for var, norm in norms.items() if var in reached}, values.made
+
+
+def reaching(graph: Graph, ys: tuple[Any, ...], until: int) -> set[Var]:
+    """Values that a gradient of the loss reaches by derivative rules, the loss included."""
+    found = {y for y in ys if isinstance(y, Var)}
+    for eq in reversed(graph.equations[:until]):
+        if found.isdisjoint(eq.outputs):
+            continue
+        for name, atom in zip(eq.op.inputs, eq.inputs, strict=True):
+            if eq.op.joint is not None or eq.op.rules.get(name) is not None:
+                found.update(a for a in (atom if isinstance(atom, tuple) else (atom,)) if isinstance(a, Var))
+    return found

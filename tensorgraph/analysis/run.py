@@ -1,0 +1,202 @@
+"""Running a graph to look at it: one equation after another on given or made-up numbers, each result shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval
+from tensorgraph.backward import pull_back
+from tensorgraph.calling import Borrowed
+from tensorgraph.graph.evaluate import Plan, match_arguments
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
+from tensorgraph.graph.trace import trace
+from tensorgraph.tape import Leaf
+from tensorgraph.tensor import Tensor, wrap
+from tensorgraph.tree import flatten, unflatten
+
+__all__ = ["Given", "execute", "given", "graph_of", "loss_of"]
+
+Watch = Callable[[int, Equation, list[Any], tuple[Any, ...], float], None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Values for a graph's inputs and cells, and the names of those that were made up."""
+
+    inputs: tuple[Tensor, ...]
+    cells: tuple[Tensor, ...]
+    made: tuple[str, ...]
+
+    def of(self, graph: Graph) -> dict[Var, Tensor]:
+        """The values by variable, constants included."""
+        values = dict(zip(graph.inputs, self.inputs, strict=True))
+        values.update({cell.var: value for cell, value in zip(graph.cells, self.cells, strict=True)})
+        values.update({var: wrap(array) for var, array in graph.consts.items()})
+        return values
+
+
+def graph_of(target: Any, args: tuple[Any, ...], what: str) -> Graph:
+    """The graph to run: as given, or traced with the arguments."""
+    if isinstance(target, Graph):
+        return target
+    if not callable(target):
+        raise TypeError(f"{what} takes a graph, a model or a function with its arguments, got {type(target).__name__}")
+    return trace(target, *args)
+
+
+def given(graph: Graph, args: tuple[Any, ...], seed: int = 0) -> Given:
+    """The user's values; random ones in the place of specs, or of all arguments where none are given.
+
+    Cells have the values of the live ones where they are still there; others are made up.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the arguments do not fit the graph.
+    """
+    rng = np.random.default_rng(seed)
+    made: list[str] = []
+    if not args and graph.inputs:
+        leaves: list[Any] = []
+        static = dict(graph.statics)
+        variables = iter(graph.inputs)
+        for position in range(graph.in_tree.size):
+            leaves.append(static[position] if position in static else next(variables).aval)
+        args = tuple(unflatten(graph.in_tree, leaves))
+    leaves, tree = flatten(list(args), graph.in_tree)
+    order = iter(graph.inputs)
+    statics = {position for position, _ in graph.statics}
+    for position, leaf in enumerate(leaves):
+        var = None if position in statics else next(order, None)
+        if isinstance(leaf, Aval):
+            made.append((var.name if var is not None else None) or f"argument {position}")
+            leaves[position] = _random(leaf, rng)
+    inputs = match_arguments(graph, tuple(unflatten(tree, leaves)))
+    live = [reference() for reference in graph._cache.get("live", ())] or [None] * len(graph.cells)
+    cells = []
+    for decl, cell in zip(graph.cells, live, strict=True):
+        if cell is not None and (cell.shape, cell.dtype) == (decl.aval.shape, decl.aval.dtype):
+            cells.append(wrap(cell._value))
+        else:
+            made.append(f"{decl.kind} {decl.path}")
+            cells.append(wrap(_cell(decl, rng)))
+    return Given(tuple(wrap(_value(t)) for t in inputs), tuple(cells), tuple(made))
+
+
+def _value(t: Tensor) -> Any:
+    return t._value.copy() if type(t) is Borrowed else t._value
+
+
+def _random(aval: Aval, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Normal numbers; zeros for integers, which are valid labels and indices."""
+    if aval.dtype.kind == "f":
+        return np.asarray(rng.standard_normal(aval.shape), aval.dtype)
+    if aval.dtype.kind == "b":
+        return np.asarray(rng.integers(0, 2, aval.shape), bool)
+    return np.zeros(aval.shape, aval.dtype)
+
+
+def _cell(decl: CellDecl, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """A parameter as a layer would begin with, a buffer of ones: a running variance must not be negative."""
+    if decl.aval.dtype.kind != "f":
+        return np.zeros(decl.aval.shape, decl.aval.dtype)
+    if decl.kind != "parameter":
+        return np.ones(decl.aval.shape, decl.aval.dtype)
+    inputs = max(decl.aval.shape[0] if decl.aval.ndim > 1 else 1, 1)
+    return np.asarray(rng.standard_normal(decl.aval.shape) / inputs**0.5, decl.aval.dtype)
+
+
+def loss_of(graph: Graph) -> tuple[tuple[Any, ...], tuple[Any, ...], int]:
+    """What is differentiated, its cotangents, and the number of equations before: from the first deferred gradient,
+    else the first result that is one float.
+
+    Raises
+    ------
+    ValueError
+        Where there is neither.
+    """
+    for position, eq in enumerate(graph.equations):
+        if eq.op.name == "gradients":
+            ys, _, gs = eq.inputs
+            return _group(ys), _group(gs), position
+    for out in graph.outputs:
+        if isinstance(out, Var) and out.aval.size == 1 and out.aval.dtype.kind == "f":
+            return (out,), (), len(graph.equations)
+    raise ValueError(
+        f"{graph.name}: gradients need a loss, a result of one float; "
+        "none of the results is one: take the mean or the loss in the function"
+    )
+
+
+def _group(atom: Any) -> tuple[Any, ...]:
+    return atom if isinstance(atom, tuple) else (atom,)
+
+
+def execute(
+    graph: Graph, values: Given, watch: Watch, *, keep: bool = False, until: int | None = None, grad: bool = False
+) -> dict[Var, Tensor]:
+    """Evaluate, and call ``watch(position, equation, operands, results, seconds)`` after each equation.
+
+    Parameters
+    ----------
+    graph : Graph
+    values : Given
+    watch : callable
+    keep : bool
+        Keep every value to the end, else free each after its last use.
+    until : int, optional
+        Stop before this equation.
+    grad : bool
+        Record all of it, so that it can be differentiated.
+
+    Returns
+    -------
+    dict of Var to Tensor
+        The values that are left.
+    """
+    plan = Plan(graph)
+    env: dict[Var, Tensor] = {}
+
+    def put(var: Var, t: Any) -> None:
+        wanted = var in plan.leaves or (grad and t.dtype.kind == "f")
+        if wanted and t._node is None:
+            t = wrap(t._value)
+            t._node = Leaf(t.shape, t.dtype, user=False)
+        env[var] = t
+
+    for var, value in values.of(graph).items():
+        put(var, value)
+    for i, eq in enumerate(graph.equations[:until]):
+        operands = [_get(env, atom) for atom in eq.inputs]
+        with modes.use(grad=grad or id(eq) in plan.recorded, scope=eq.scope, quiet=True), np.errstate(all="ignore"):
+            start = time.perf_counter()
+            result = _apply(eq, operands, eq is plan.last_gradients and not keep)
+            seconds = time.perf_counter() - start
+        results = tuple(result) if isinstance(result, (tuple, list)) else (result,)
+        for var, value in zip(eq.outputs, results, strict=True):
+            put(var, value)
+        watch(i, eq, operands, results, seconds)
+        del result, results, operands
+        if not keep:
+            for var in plan.free[i]:
+                env.pop(var, None)
+    return env
+
+
+def _get(env: dict[Var, Tensor], atom: Any) -> Any:
+    if isinstance(atom, tuple):
+        return [_get(env, a) for a in atom]
+    return atom.value if isinstance(atom, Literal) else env[atom]
+
+
+def _apply(eq: Equation, args: list[Any], last: bool) -> Any:
+    if eq.op.name == "gradients":
+        ys, xs, gs = args
+        return pull_back(ys, xs, gs or [None] * len(ys), bool(eq.attrs["create_graph"]), not last)
+    return eq.op.public(*args, **eq.attrs)

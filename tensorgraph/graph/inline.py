@@ -1,0 +1,126 @@
+"""Running a graph again inside a trace: its equations one for one, in their scopes and with their lines."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tensorgraph import modes
+from tensorgraph.graph.building import Trace
+from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var
+from tensorgraph.tensor import Tensor, wrap
+
+__all__ = ["asked", "group", "inline"]
+
+Known = dict[Var, Var | Literal]
+
+
+def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> tuple[list[Any], list[Any]]:
+    """Emit a graph's equations into the active trace.
+
+    Parameters
+    ----------
+    graph : Graph
+    inputs, cells : sequence of Tensor
+        What stands for the graph's inputs and for its cells' values at entry: traced values, or numbers, which are
+        captured.
+
+    Returns
+    -------
+    outputs, written : list
+        Tensors; a Python number where the graph gives one.
+
+    Raises
+    ------
+    RuntimeError
+        Outside a trace, where a graph is evaluated.
+    """
+    trace = modes.current().trace
+    if trace is None:
+        raise RuntimeError("inline runs a graph inside a trace; outside, call the graph to evaluate it")
+    env: Known = {}
+    captured = graph._cache.get("captured", {})
+    given = zip((*graph.inputs, *[decl.var for decl in graph.cells]), (*inputs, *cells), strict=True)
+    env.update((var, trace.var(value)) for var, value in given)
+    for var, array in graph.consts.items():
+        constant = wrap(array)
+        constant._node = captured.get(var)
+        env[var] = trace.var(constant)
+    roots = asked(graph)
+    for var in roots & env.keys():
+        env[var] = _leaf(trace, env[var])
+    outer = modes.current().scope
+    for name, kind in graph.modules.items():
+        trace.modules.setdefault(_below(outer, name), kind)
+    for eq in graph.equations:
+        with _standing_for(trace, eq, env, outer):
+            outputs = _emit(trace, eq, env)
+        deferred = eq.op.name == "gradients"
+        for var, own in zip(eq.outputs, outputs, strict=True):
+            env[var] = _leaf(trace, own, shared=deferred) if var in roots else own
+            if own.name is None:
+                own.name = var.name
+    return [_value(trace, env, a) for a in graph.outputs], [_value(trace, env, w.value) for w in graph.writes]
+
+
+def asked(graph: Graph) -> set[Var]:
+    """The variables with respect to which the graph takes gradients."""
+    return {x for eq in graph.equations if eq.op.name == "gradients" for x in group(eq.inputs[1]) if type(x) is Var}
+
+
+def group(atom: Atom) -> tuple[Var | Literal, ...]:
+    """The items of a list input."""
+    return atom if isinstance(atom, tuple) else (atom,)
+
+
+def _below(outer: str, name: str) -> str:
+    return f"{outer}.{name}" if outer and name else outer or name
+
+
+@contextlib.contextmanager
+def _standing_for(trace: Trace, eq: Equation, env: Known, outer: str) -> Iterator[None]:
+    """What is emitted inside stands where `eq` did: its scope, its line, the derivative that it is part of."""
+    at, origin = trace.at, trace.origin
+    if origin is None or at is None:  # else this is part of a derivative rule, and stands for that one's line
+        trace.at = eq.source or at
+    if origin is None and eq.origin is not None:
+        of = env.get(eq.origin.of, eq.origin.of)
+        trace.origin = Origin(of, eq.origin.rule) if type(of) is Var else None
+    scope = _below(outer, eq.scope)
+    try:
+        if scope == modes.current().scope:
+            yield
+        else:
+            with modes.use(scope=scope):
+                yield
+    finally:
+        trace.at, trace.origin = at, origin
+
+
+def _emit(trace: Trace, eq: Equation, env: Known) -> tuple[Var, ...]:
+    atoms = []
+    grad = modes.current().grad
+    for name, atom in zip(eq.op.inputs, eq.inputs, strict=True):
+        # what is cut from its history says so, where a gradient could go on behind it
+        cuts = grad and (eq.op.joint is not None or eq.op.rules[name] is not None or eq.op.name == "gradients")
+        own = tuple(_use(trace, env, a, cuts) for a in group(atom))
+        atoms.append(own if isinstance(atom, tuple) else own[0])
+    if eq.op.name == "gradients":
+        ys, xs, gs = atoms
+        return trace.defer(ys, xs, gs, bool(eq.attrs["create_graph"]))
+    return trace.apply(eq.op, tuple(atoms), dict(eq.attrs), [var.aval for var in eq.outputs])
+
+
+def _use(trace: Trace, env: Known, atom: Var | Literal, cuts: bool) -> Var | Literal:
+    own = env[atom] if type(atom) is Var else atom
+    return trace.stopped(own) if cuts else own
+
+
+def _leaf(trace: Trace, atom: Var | Literal, shared: bool = False) -> Var | Literal:
+    return trace.leaf(atom, shared) if type(atom) is Var else atom
+
+
+def _value(trace: Trace, env: Known, atom: Var | Literal) -> Any:
+    own = env[atom] if type(atom) is Var else atom
+    return trace.tensor(own) if type(own) is Var else own.value

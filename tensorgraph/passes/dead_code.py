@@ -1,0 +1,62 @@
+"""What nobody uses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.graph.inline import group
+
+__all__ = ["dead_code"]
+
+
+def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
+    """The graph without equations and constants that no output and no write depends on.
+
+    A gradient nobody uses is not asked for: a ``gradients`` equation is left with what it is used for.
+
+    Parameters
+    ----------
+    graph : Graph
+    gradients_only : bool
+        Leave every equation that is no gradient's: neither a ``gradients`` equation nor one with an `Equation.origin`.
+
+    Returns
+    -------
+    Graph
+        The same values to the last bit. Inputs and cells stay, used or not.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph.passes.dead_code import dead_code
+    >>> def f(x):
+    ...     unused = tg.exp(x)
+    ...     return x * 2.0
+    >>> [eq.op.name for eq in dead_code(tg.trace(f, tg.spec((3,)))).equations]
+    ['multiply']
+    """
+    needed = {a for a in (*graph.outputs, *[w.value for w in graph.writes]) if type(a) is Var}
+    equations: list[Equation] = []
+    for eq in reversed(graph.equations):
+        deferred = eq.op.name == "gradients"
+        if needed.isdisjoint(eq.outputs) and not (gradients_only and eq.origin is None and not deferred):
+            continue
+        kept = _asking(eq, needed) if deferred else eq
+        needed.update(a for a in kept.atoms() if type(a) is Var)
+        equations.append(kept)
+    consts = {var: array for var, array in graph.consts.items() if var in needed}
+    if len(equations) == len(graph.equations) and len(consts) == len(graph.consts):
+        if all(new is old for new, old in zip(reversed(equations), graph.equations, strict=True)):
+            return graph
+    return graph.replace(equations=tuple(reversed(equations)), consts=consts)
+
+
+def _asking(eq: Equation, needed: set[Var]) -> Equation:
+    """A ``gradients`` equation of the gradients that are used."""
+    used = [i for i, out in enumerate(eq.outputs) if out in needed]
+    if len(used) == len(eq.outputs):
+        return eq
+    ys, xs, gs = (group(atom) for atom in eq.inputs)
+    chosen: tuple[Var | Literal, ...] = tuple(xs[i] for i in used)
+    return replace(eq, inputs=(ys, chosen, gs), outputs=tuple(eq.outputs[i] for i in used))

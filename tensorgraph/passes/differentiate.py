@@ -1,0 +1,60 @@
+"""Gradients written out: every deferred ``gradients`` equation becomes the equations of its backward pass."""
+
+from __future__ import annotations
+
+from tensorgraph.graph.graph import Change, Equation, Graph
+from tensorgraph.graph.inline import inline
+from tensorgraph.passes.dead_code import dead_code
+from tensorgraph.passes.symbolic import Symbolic
+from tensorgraph.tree import unflatten
+
+__all__ = ["differentiate"]
+
+
+def differentiate(graph: Graph) -> Graph:
+    """The graph with its gradients written out in ops.
+
+    Parameters
+    ----------
+    graph : Graph
+        Its ``gradients`` equations (of ``backward()``, `tensorgraph.gradients` and the transforms) are expanded by the
+        ops' own derivative rules, in the order in which the engine's backward pass runs them.
+
+    Returns
+    -------
+    Graph
+        Without ``gradients`` equations; the same graph where there were none. Each equation of a gradient has an
+        `Equation.origin`: the forward equation that it belongs to and the input whose gradient it helps to make, or
+        ``"sum"`` where the gradients of several uses are added, ``"fit"`` where one is brought to its input's shape and
+        dtype, ``"seed"`` for the gradient of a result with respect to itself, ``"zero"`` where nothing arrives.
+
+    Notes
+    -----
+    Evaluated, it gives the numbers of the recorded backward pass (``create_graph=True``) to the last bit. The pass that
+    is not recorded runs the same rules on arrays; it lays some of them out differently in memory (the spread cotangent
+    of a whole sum), so a matrix product or a sum over such a one may round differently there.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> step = tg.trace(tg.grad(lambda x: (x * x).sum()), tg.spec((3,)))
+    >>> [eq.op.name for eq in step.differentiate().equations]
+    ['alias', 'multiply', 'sum', 'ones', 'reshape', 'broadcast_to', 'multiply', 'multiply', 'add']
+    """
+    if not any(eq.op.name == "gradients" for eq in graph.equations):
+        return graph
+    asked = dead_code(graph, gradients_only=True)
+    trace = Symbolic(asked)
+    with trace.running():
+        outputs, written = inline(asked, trace.tensors(asked.inputs), trace.tensors([d.var for d in asked.cells]))
+        expanded = trace.result(unflatten(asked.out_tree, outputs), written, changes=graph.changes)
+    result = dead_code(expanded, gradients_only=True)
+    return result.replace(changes=(*graph.changes, _change(graph, result))).check()
+
+
+def _change(graph: Graph, result: Graph) -> Change:
+    deferred = [eq for eq in graph.equations if eq.op.name == "gradients"]
+    old: set[Equation] = {eq for eq in graph.equations if eq.origin is not None}
+    made = sum(eq.origin is not None for eq in result.equations) - len(old)
+    before = f"{len(deferred)} gradients equation{'s' if len(deferred) > 1 else ''}"
+    return Change("differentiate", "chain rule", before, f"{made} equations of derivative rules", deferred[0].source)

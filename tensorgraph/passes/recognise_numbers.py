@@ -1,0 +1,192 @@
+"""What a region computes: its equations run in float64 on random inputs, at small sizes.
+
+A traced graph has its sizes baked in, as shapes and as numbers (``sum(x) / 64``). Where x is large, every size is
+exchanged for a small one wherever it stands: in shapes, in slices, and in numbers that are a product of sizes or the
+inverse of one. What agrees at the exchanged sizes agrees at the true ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.backward import pull_back
+from tensorgraph.graph.graph import Equation, Var
+from tensorgraph.op import CATALOGUE
+from tensorgraph.passes.recognise_regions import CREATION, SHIFTS, Region, is_arange
+from tensorgraph.passes.recognise_view import View, elements, variables
+from tensorgraph.tape import Leaf
+from tensorgraph.tensor import Tensor, wrap
+
+__all__ = ["Numbers", "Sizes", "quietly"]
+
+ENOUGH = 4096  # elements up to which true sizes are used
+SMALL = 8  # sizes up to this one are kept
+INSTEAD = (5, 7, 3, 11, 13, 4, 6, 9, 10, 12)
+WITH_SIZES = frozenset({"shape", "sizes", "classes", "n", "start", "stop"})
+
+Array = np.ndarray[Any, Any]
+
+
+class Sizes:
+    """Small sizes for large ones. ``sizes(64)`` is what stands for 64."""
+
+    def __init__(self, view: View, x: Var, numbers: Iterable[int]) -> None:
+        self.table: dict[int, int] = {}
+        values = {x}
+        for n in numbers:
+            values.update(view.equations[n].outputs, variables(view.equations[n]))
+        if max(elements(v.aval) for v in values) <= ENOUGH:
+            return
+        every = {d for v in values for d in v.aval.shape}
+        free = iter([n for n in INSTEAD if n not in every or n > SMALL])
+        own = sorted({d for d in x.aval.shape if d > SMALL})
+        self.table = {d: next(free, d) for d in own}
+        small = {d: self.table.get(d, d) for d in x.aval.shape}
+        for k in range(2, len(x.aval.shape) + 1):
+            for group in itertools.combinations(x.aval.shape, k):
+                product = math.prod(group)
+                if product > SMALL:
+                    self.table.setdefault(product, math.prod(small[d] for d in group))
+        for d in sorted(every):
+            if d > SMALL:
+                self.table.setdefault(d, next(free, d))
+
+    def __call__(self, value: Any) -> Any:
+        """A size, a shape, or a key of slices."""
+        if isinstance(value, tuple):
+            return tuple(self(v) for v in value)
+        return self.table.get(value, value) if type(value) is int else value
+
+    def number(self, value: Any) -> Any:
+        """A number of a formula: a product of sizes, or the inverse of one, follows the sizes."""
+        if not self.table or type(value) not in (int, float) or not value or not math.isfinite(value):
+            return value
+        for v, back in ((value, False), (1 / value, True)):
+            near = round(abs(v))
+            if near in self.table and abs(abs(v) - near) <= 1e-6 * near:
+                small = math.copysign(self.table[near], value)
+                return 1 / small if back else type(value)(small)
+        return value
+
+
+def quietly() -> Any:
+    """The modes in which regions run: eager, composed, without warnings."""
+    return modes.use(trace=None, cells=None, grad=False, quiet=True, debug_nans=False, implementation="composed")
+
+
+class Numbers:
+    """Values of a region's variables on one draw, computed when asked for, in float64."""
+
+    def __init__(self, view: View, sizes: Sizes, seed: int, classes: int) -> None:
+        self.view = view
+        self.sizes = sizes
+        self.rng = np.random.default_rng(seed)
+        self.classes = classes
+        self.values: dict[Var, Any] = {}
+
+    def draw(self, var: Var) -> Any:
+        """A random side input: floats of either sign away from 0, labels, or a captured constant as it is."""
+        shape = self.sizes(var.aval.shape)
+        array = self.view.graph.consts.get(var)
+        if array is not None and array.size == 1:
+            number = self.sizes.number(array.reshape(()).item())
+            return np.full(array.shape, number, np.float64 if array.dtype.kind == "f" else array.dtype)
+        if array is not None and is_arange(array):
+            return np.arange(shape[0], dtype=array.dtype)
+        if var.aval.dtype.kind == "f":
+            return self.rng.uniform(0.5, 1.5, shape) * self.rng.choice([-1.0, 1.0], shape)
+        if var.aval.dtype.kind == "b":
+            return self.rng.uniform(size=shape) < 0.5
+        return self.rng.integers(0, self.classes, shape).astype(var.aval.dtype)
+
+    def of(self, atom: Any) -> Any:
+        """The value of an equation's input."""
+        if isinstance(atom, tuple):
+            return [self.of(a) for a in atom]
+        if type(atom) is not Var:
+            return self.sizes.number(atom.value)
+        if atom not in self.values:
+            self.values[atom] = self.draw(atom)
+        return self.values[atom]
+
+    def run(self, numbers: Iterable[int]) -> None:
+        """Compute these equations, in order, where that was not done already."""
+        for n in numbers:
+            eq = self.view.equations[n]
+            if eq.outputs[0] in self.values:
+                continue
+            if eq.op.name in SHIFTS:  # a shift may be anything: nothing may depend on it
+                self.values[eq.outputs[0]] = self.rng.normal(size=self.sizes(eq.outputs[0].aval.shape))
+                continue
+            for out, value in zip(eq.outputs, self._results(eq), strict=True):
+                self.values[out] = value
+
+    def _results(self, eq: Equation) -> tuple[Any, ...]:
+        inputs, attrs = [self.of(a) for a in eq.inputs], self.attrs(eq)
+        if eq.op.reference is not None:
+            made = eq.op.reference(*[wrap(v) if isinstance(v, np.ndarray) else v for v in inputs], **attrs)
+            return tuple(t._value for t in (made if isinstance(made, tuple) else (made,)))
+        made = eq.op.forward(*inputs, **attrs)
+        made = made if isinstance(made, tuple) else (made,)
+        kinds = [o.aval.dtype.kind for o in eq.outputs]
+        return tuple(np.asarray(m, np.float64 if k == "f" else None) for m, k in zip(made, kinds, strict=True))
+
+    def attrs(self, eq: Equation) -> dict[str, Any]:
+        """An equation's attributes at these sizes and in float64."""
+        result = {}
+        for name, value in eq.attrs.items():
+            if name in WITH_SIZES:
+                value = self.sizes(value)
+            elif name == "key":
+                value = tuple(("slice", *self.sizes(v[1:])) if isinstance(v, tuple) and v[0] == "slice" else v for v in value)
+            elif name == "dtype":
+                floating = eq.outputs[0].aval.dtype.kind == "f"
+                value = "float64" if floating and (value is not None or eq.op.name in CREATION) else value
+            result[name] = value
+        return result
+
+    def gradients(self, region: Region, leaves: list[Var], made: list[Var], cotangents: list[Array]) -> list[Array]:
+        """Gradients of a region's values with respect to some of its inputs, taken by the engine."""
+        env: dict[Var, Tensor] = {}
+        for var in leaves:
+            env[var] = leaf(self.values[var])
+
+        def of(atom: Any) -> Any:
+            if isinstance(atom, tuple):
+                return [of(a) for a in atom]
+            if type(atom) is not Var:
+                return self.sizes.number(atom.value)
+            if atom not in env:
+                env[atom] = wrap(np.asarray(self.of(atom)))
+            return env[atom]
+
+        with modes.use(grad=True):
+            for n in region.equations:
+                eq = self.view.equations[n]
+                if eq.op.name in SHIFTS:
+                    env[eq.outputs[0]] = wrap(self.values[eq.outputs[0]])
+                    continue
+                result = eq.op.public(*[of(a) for a in eq.inputs], **self.attrs(eq))
+                for out, t in zip(eq.outputs, result if isinstance(result, tuple) else (result,), strict=True):
+                    env[out] = t if t.dtype == np.float64 or out.aval.dtype.kind != "f" else t.astype("float64")
+            return pulled([env[v] for v in made], [env[v] for v in leaves], cotangents)
+
+
+def leaf(array: Array) -> Tensor:
+    """A tensor with respect to which a gradient may be taken."""
+    t = wrap(array)
+    t._node = Leaf(t.shape, t.dtype, user=False)
+    return t
+
+
+def pulled(ys: list[Tensor], xs: list[Tensor], cotangents: list[Array]) -> list[Array]:
+    """Gradients as arrays; zeros where nothing arrives."""
+    found = pull_back(ys, xs, [wrap(c) for c in cotangents], False, True)
+    return [t._value for t in found]

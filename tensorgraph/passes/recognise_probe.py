@@ -1,0 +1,240 @@
+"""Whether a region is a fused op: the same values and the same gradients on random numbers.
+
+Two analytic functions that agree at a random point agree everywhere, and the equations of a region are analytic. What
+the region takes as a mere shift (a maximum, a detached value) is drawn at random too, so that nothing depends on it.
+The draws are ordinary ones, tiny ones in which an eps shows, and extreme ones, where a region that loses its digits is
+only held to what it keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval
+from tensorgraph.graph.graph import Var
+from tensorgraph.op import Op
+from tensorgraph.ops.shape import broadcast_to, reshape
+from tensorgraph.passes.recognise_exact import UNFIT
+from tensorgraph.passes.recognise_numbers import Numbers, Sizes, leaf, pulled
+from tensorgraph.passes.recognise_regions import Region
+from tensorgraph.passes.recognise_view import Place, View
+from tensorgraph.tensor import Tensor, wrap
+
+__all__ = ["Trial"]
+
+Array = np.ndarray[Any, Any]
+
+TIGHT = 1e-9  # of the largest value
+GRADIENT = 1e-7
+NOISE = 50.0  # what rounding may do to a value, in units of what one more rounding of x does
+ORDINARY = ("normal", "small", "tiny", "positive")
+EXTREME = ("large", "flat")
+
+
+def drawn(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """A random x."""
+    x = rng.normal(size=shape)
+    if kind == "small":
+        return x * 1e-3
+    if kind == "tiny":
+        return x * 1e-6
+    if kind == "positive":
+        return rng.uniform(0.5, 2.0, shape)
+    if kind == "large":
+        return x + 1e4 * rng.choice([-1.0, 1.0], shape)
+    if kind == "flat":  # a constant row along each axis
+        for axis in range(len(shape)):
+            x[(slice(None),) * axis + (0,)] = 0.75
+    return np.asarray(x)
+
+
+class Trial:
+    """A region with its values on every draw that was asked for."""
+
+    def __init__(self, view: View, sizes: Sizes, region: Region, shared: dict[Any, Numbers] | None = None) -> None:
+        self.view = view
+        self.sizes = sizes
+        self.region = region
+        self.shared: dict[Any, Numbers] = {} if shared is None else shared
+        self.classes = self._classes()
+        self.primary = "normal"
+        self.references: dict[Any, Any] = {}
+
+    def _classes(self) -> list[int]:
+        """How many labels there may be, the likeliest number first."""
+        hot = [
+            self.view.equations[n].attrs["classes"] for n in self.region.equations
+            if "classes" in self.view.equations[n].attrs
+        ]  # fmt: skip
+        if not any(b.aval.dtype.kind in "iu" for b in self.region.bases):
+            return [1]
+        return [self.sizes(n) for n in (*hot, *sorted(self.region.x.aval.shape, reverse=True)) if n > 0]
+
+    def start(self) -> bool:
+        """Compute the region on an ordinary draw, whose values are all finite; False where it cannot be."""
+        for kind in ("normal", "positive"):
+            while self.classes:
+                try:
+                    y = self.at(kind).values[self.region.y]
+                except IndexError:
+                    self.classes.pop(0)
+                    continue
+                except UNFIT:
+                    return False
+                if np.isfinite(y).all():
+                    self.primary = kind
+                    return True
+                break
+        return False
+
+    def at(self, kind: str) -> Numbers:
+        """The region's values on one kind of draw."""
+        key = kind, self.classes[0]
+        numbers = self.shared.get(key)
+        if numbers is None:
+            seed = (*ORDINARY, *EXTREME).index(kind)
+            numbers = self.shared[key] = Numbers(self.view, self.sizes, seed, self.classes[0])
+            x = self.region.x
+            numbers.values[x] = drawn(kind, np.random.default_rng(100 + seed), self.sizes(x.aval.shape))
+        with np.errstate(all="ignore"):
+            numbers.run(self.region.equations)
+        return numbers
+
+    # the fused op on the same numbers ---------------------------------------------------------------------------
+
+    def reference(self, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], kind: str) -> list[Array] | None:
+        """The op's outputs by its reference."""
+        key = op, kind, places, tuple(attrs.items())
+        if key not in self.references:
+            numbers = self.at(kind)
+            inputs = [None if p.var is None and p.fill is None else wrap(self._seat(p, numbers)) for p in places]
+            self.references[key] = None
+            with np.errstate(all="ignore"):
+                try:
+                    self.references[key] = [t._value for t in _called(op, inputs, attrs)]
+                except UNFIT:
+                    pass
+        return self.references[key]  # type: ignore[no-any-return]
+
+    def _seat(self, place: Place, numbers: Numbers) -> Array:
+        shape = self.sizes(place.shape)
+        if place.var is None:
+            return np.full(shape, place.fill)
+        value = np.asarray(numbers.of(place.var))
+        return value.reshape(shape) if value.size == np.prod(shape, dtype=int) else np.broadcast_to(value, shape).copy()
+
+    # comparisons ------------------------------------------------------------------------------------------------
+
+    def agrees(
+        self, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], outs: tuple[Aval, ...]
+    ) -> tuple[tuple[Var, int], ...] | None:
+        """Which outputs of the op the region's values are, if they are; None where they differ."""
+        values = self.at(self.primary).values
+        expected = self.reference(op, attrs, places, self.primary)
+        if expected is None or not np.isfinite(expected[0]).all():
+            return None
+        if not _close(values[self.region.y], expected[0]):
+            return None
+        made = [(self.region.y, 0)]
+        for var in self.region.exposed:
+            index = next(
+                (
+                    i for i in range(1, len(expected))
+                    if outs[i].dtype == var.aval.dtype and i not in [k for _, k in made]
+                    and _close(values[var], expected[i])
+                ),
+                None,
+            )  # fmt: skip
+            if index is None:
+                return None
+            made.append((var, index))
+        for kind in (*ORDINARY, *EXTREME):
+            if kind != self.primary and not self._agrees_on(kind, op, attrs, places, made):
+                return None
+        return tuple(made) if self._same_gradients(op, attrs, places, made) else None
+
+    def _agrees_on(self, kind: str, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], made: Any) -> bool:
+        try:
+            values = self.at(kind).values
+        except UNFIT:
+            return False
+        expected = self.reference(op, attrs, places, kind)
+        if expected is None:
+            return False
+        return all(
+            _close(values[var], expected[i]) or self._is_noise(kind, var, values[var], expected[i]) for var, i in made
+        )
+
+    def _is_noise(self, kind: str, var: Var, value: Array, expected: Array) -> bool:
+        """Whether a difference is within what the region loses by rounding: overflow, or digits that cancel."""
+        expected = expected.reshape(value.shape)
+        allowed = np.zeros(value.shape)
+        base = self.at(kind)
+        for seed in range(3):
+            again = Numbers(self.view, self.sizes, seed, self.classes[0])
+            again.values.update({v: base.values[v] for v in (*self.region.bases, *self.region_shifts(base))})
+            x = base.values[self.region.x]
+            again.values[self.region.x] = x * (1.0 + np.random.default_rng(seed).choice([-4e-16, 0.0, 4e-16], x.shape))
+            with np.errstate(all="ignore"):
+                again.run(self.region.equations)
+                allowed = np.maximum(allowed, np.abs(again.values[var] - value))
+        with np.errstate(all="ignore"):
+            off = np.abs(value - expected)
+            scale = np.abs(expected).max(initial=0.0)
+            lost = np.max(allowed, where=np.isfinite(allowed), initial=0.0)
+            return bool((~np.isfinite(value) | (off <= TIGHT * scale + NOISE * lost)).all())
+
+    def region_shifts(self, numbers: Numbers) -> list[Var]:
+        """The values that were drawn at random inside the region."""
+        return [
+            out for n in self.region.equations for out in self.view.equations[n].outputs
+            if self.view.equations[n].op.name in ("max", "min", "stop_gradient") and out in numbers.values
+        ]  # fmt: skip
+
+    def _same_gradients(self, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], made: Any) -> bool:
+        numbers = self.at(self.primary)
+        leaves = [v for v in dict.fromkeys([self.region.x, *self.region.bases]) if v.aval.dtype.kind == "f"]
+        rng = np.random.default_rng(7)
+        cotangents = [rng.normal(size=numbers.values[var].shape) for var, _ in made]
+        try:
+            with np.errstate(all="ignore"):
+                got = numbers.gradients(self.region, leaves, [var for var, _ in made], cotangents)
+                env = {v: leaf(numbers.values[v]) for v in leaves}
+                with modes.use(grad=True):
+                    inputs = [self._seat_tensor(p, env, numbers) for p in places]
+                    outs = _called(op, inputs, attrs)
+                    ys = [reshape.public(outs[i], shape=numbers.values[var].shape) for var, i in made]
+                    wanted = pulled(ys, [env[v] for v in leaves], cotangents)
+        except UNFIT:
+            return False
+        return all(_close(a, b, GRADIENT, 1e-12) for a, b in zip(got, wanted, strict=True))
+
+    def _seat_tensor(self, place: Place, env: dict[Var, Tensor], numbers: Numbers) -> Tensor | None:
+        if place.var is None and place.fill is None:
+            return None
+        if place.var not in env:
+            return wrap(self._seat(place, numbers))
+        t, shape = env[place.var], self.sizes(place.shape)
+        if t.shape == shape:
+            return t
+        adapt = reshape if t.size == np.prod(shape, dtype=int) else broadcast_to
+        return adapt.public(t, shape=shape)  # type: ignore[no-any-return]
+
+
+def _called(op: Op, inputs: list[Tensor | None], attrs: dict[str, Any]) -> list[Tensor]:
+    assert op.reference is not None
+    made = op.reference(*inputs, **attrs)
+    return list(made) if isinstance(made, tuple) else [made]
+
+
+def _close(value: Array, expected: Array, relative: float = TIGHT, floor: float = 0.0) -> bool:
+    if value.size != expected.size:
+        return False
+    expected = expected.reshape(value.shape)
+    if not np.isfinite(expected).all():
+        return bool(np.array_equal(value, expected, equal_nan=True))
+    # a value that is not finite compares as false
+    return bool(np.abs(value - expected).max(initial=0.0) <= relative * np.abs(expected).max(initial=0.0) + floor)

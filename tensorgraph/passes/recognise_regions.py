@@ -1,0 +1,259 @@
+"""Regions that may be a fused op: closed, of analytic ops, from one value x to one value y.
+
+A region begins at some x before an op that no polynomial is (a root, an exponential), holds every equation between x
+and y, and takes what else it reads as side inputs: weights, labels, constants.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tensorgraph.graph.graph import Equation, Literal, Var
+from tensorgraph.op import CATALOGUE
+from tensorgraph.passes.recognise_view import View, elements, variables
+
+__all__ = ["ALLOWED", "CREATION", "EXPONENTIALS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region", "Window",
+           "allowed", "closed", "constant", "is_arange", "region", "sources", "window"]  # fmt: skip
+
+ROOTS = frozenset({"sqrt", "power", "log", "batch_norm", "layer_norm"})
+EXPONENTIALS = frozenset({
+    "exp", "expm1", "log", "log1p", "logsumexp", "sigmoid", "softplus", "tanh", "sin", "cos", "softmax", "log_softmax",
+    "softmax_cross_entropy",
+})  # fmt: skip
+REDUCTIONS = frozenset({
+    "sum", "mean", "var", "prod", "logsumexp", "matmul", "softmax", "log_softmax", "batch_norm", "layer_norm",
+    "softmax_cross_entropy",
+})  # fmt: skip
+VIEWS = frozenset({"reshape", "expand_dims", "squeeze", "transpose", "broadcast_to", "astype", "getitem"})
+CREATION = frozenset({"arange", "zeros", "ones", "full", "eye"})
+# what is made of labels without arithmetic
+LABELS = frozenset({"one_hot", "equal", "class_targets", "class_weights"})
+# analytic in every float input, as functions of real numbers: what a kernel branches on for accuracy does not count
+ALLOWED = ROOTS | EXPONENTIALS | REDUCTIONS | VIEWS | {
+    "add", "subtract", "multiply", "divide", "negative", "square", "reciprocal", "take_along_axis", "flip",
+    "concatenate", "class_weights",
+}  # fmt: skip
+# a value that nothing in the region may depend on: in probing it is drawn at random
+SHIFTS = frozenset({"max", "min", "stop_gradient"})
+ORIGINS = frozenset({"argmax", "argmin", "getitem", "take_along_axis", "permutation", "concatenate", "astype"})
+
+LARGEST = 48  # equations in a window
+NEAREST = 24  # starts before an anchor
+
+
+def allowed(eq: Equation) -> bool:
+    """Whether an equation may stand in a region."""
+    return eq.op.name in ALLOWED and CATALOGUE.get(eq.op.name) is eq.op
+
+
+def constant(view: View, var: Var) -> bool:
+    """Whether a variable is a captured number, which counts as a literal."""
+    array = view.graph.consts.get(var)
+    return array is not None and (array.size == 1 or is_arange(array))
+
+
+def is_arange(array: np.ndarray) -> bool:  # type: ignore[type-arg]
+    return array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1 and bool((array == np.arange(array.size)).all())
+
+
+def sources(view: View, names: Iterable[str]) -> list[Var]:
+    """Float values from which an anchor (an equation of one of these ops) is near, in the graph's order."""
+    wanted = frozenset(names)
+    found: dict[Var, None] = {}
+    for number, eq in enumerate(view.equations):
+        if eq.op.name not in wanted or not view.live[number] or not allowed(eq) or is_polynomial(eq):
+            continue
+        seen: set[int] = {number}
+        heap = [-number]
+        starts: dict[Var, None] = {}
+        while heap and len(starts) < NEAREST:
+            at = view.equations[-heapq.heappop(heap)]
+            for var in variables(at):
+                if var.aval.dtype.kind != "f" or var in starts or not elements(var.aval):
+                    continue
+                starts[var] = None
+                n = view.made_by.get(var)
+                if n is not None and n not in seen:
+                    seen.add(n)
+                    if allowed(view.equations[n]) or view.equations[n].op.name in SHIFTS:
+                        heapq.heappush(heap, -n)
+        found.update(starts)
+    return [var for var in found if var not in view.graph.consts]
+
+
+def is_polynomial(eq: Equation) -> bool:
+    """Whether it is a power with a natural exponent."""
+    if eq.op.name != "power":
+        return False
+    exponent = eq.inputs[1]
+    return type(exponent) is Literal and float(exponent.value).is_integer() and exponent.value >= 0
+
+
+@dataclass
+class Window:
+    """The equations that follow from x through allowed ops, in order, with bit masks over them."""
+
+    x: Var
+    numbers: list[int]
+    before: list[int] = field(default_factory=list)  # for each its ancestors and itself
+    uses: list[int] = field(default_factory=list)  # for each those that read it
+    outside: list[bool] = field(default_factory=list)  # for each whether something else reads it
+
+    def members(self, mask: int) -> list[int]:
+        return [n for i, n in enumerate(self.numbers) if mask >> i & 1]
+
+    def mask(self, view: View, names: Iterable[str]) -> int:
+        """Those that are one of these ops."""
+        result = 0
+        for i, n in enumerate(self.numbers):
+            eq = view.equations[n]
+            if eq.op.name in names and not is_polynomial(eq):
+                result |= 1 << i
+        return result
+
+
+def window(view: View, x: Var) -> Window:
+    """What follows from x, up to `LARGEST` equations."""
+    known = {x}
+    heap = list(view.users.get(x, ()))
+    heapq.heapify(heap)
+    numbers: list[int] = []
+    while heap and len(numbers) < LARGEST:
+        n = heapq.heappop(heap)
+        if numbers and numbers[-1] == n:
+            continue
+        eq = view.equations[n]
+        shift = eq.op.name in SHIFTS
+        if not (shift or allowed(eq)) or any(o.aval.dtype.kind != "f" or not elements(o.aval) for o in eq.outputs):
+            continue
+        numbers.append(n)
+        for out in eq.outputs:
+            known.add(out)
+            for user in view.users.get(out, ()):
+                heapq.heappush(heap, user)
+    found = Window(x, numbers)
+    place = {n: i for i, n in enumerate(numbers)}
+    for i, n in enumerate(numbers):
+        eq = view.equations[n]
+        before = 1 << i
+        for var in variables(eq):
+            if var is not x and var in known and view.made_by.get(var) in place:
+                before |= found.before[place[view.made_by[var]]]
+        found.before.append(before)
+        uses = 0
+        outside = False
+        for out in eq.outputs:
+            outside |= out in view.written or out in view.returned or out in view.asked
+            for user in view.users.get(out, ()):
+                if user in place:
+                    uses |= 1 << place[user]
+                else:
+                    outside = True
+        found.uses.append(uses)
+        found.outside.append(outside)
+    return found
+
+
+@dataclass
+class Region:
+    """Equations from x to y, in order, with the side inputs they are reduced to.
+
+    `numbers` are those between x and y, which go if the region is replaced; `sides` those that only make side inputs,
+    which go where nothing else needs them. `bases` are the side inputs, float or integer.
+    """
+
+    x: Var
+    y: Var
+    numbers: list[int]
+    sides: list[int]
+    bases: list[Var]
+    exposed: list[Var]
+
+    @property
+    def equations(self) -> list[int]:
+        return sorted({*self.numbers, *self.sides})
+
+
+def closed(view: View, found: Window, last: int, most: int) -> list[Var] | None:
+    """Values inside the region up to the window's equation `last` that are used elsewhere; None if over `most`."""
+    mask = found.before[last]
+    exposed: list[Var] = []
+    rest = mask & ~(1 << last)
+    while rest:
+        low = rest & -rest
+        i = low.bit_length() - 1
+        rest ^= low
+        if found.outside[i] or found.uses[i] & ~mask:
+            inside = {n for n in found.members(mask)}
+            for out in view.equations[found.numbers[i]].outputs:
+                if out in view.asked:
+                    return None
+                if view.leaves(out, inside):
+                    exposed.append(out)
+            if len(exposed) > most:
+                return None
+    return exposed
+
+
+def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -> Region | None:
+    """The region up to the window's equation `last`.
+
+    `how` says how far side inputs are followed back: ``"views"`` through views, labels and constants, ``"deep"``
+    through whatever only this region uses, ``"raw"`` not at all. None where ``"deep"`` and ``"raw"`` give nothing new.
+    """
+    numbers = found.members(found.before[last])
+    inside = set(numbers)
+    made = {out for n in numbers for out in view.equations[n].outputs}
+    sides: dict[int, None] = {}
+    bases: dict[Var, None] = {}
+    queue = [v for n in numbers for v in variables(view.equations[n]) if v not in made and v is not found.x]
+    deeper = cut = False
+    seen: set[Var] = set()
+    while queue:
+        var = queue.pop()
+        if var in seen or constant(view, var):
+            continue
+        seen.add(var)
+        n = view.made_by.get(var)
+        eq = None if n is None else view.equations[n]
+        if eq is None or n is None:
+            bases[var] = None
+        elif eq.op.name in CREATION:
+            sides[n] = None
+        elif how != "raw" and _follows(eq):
+            sides[n] = None
+            queue += variables(eq)
+        elif how == "deep" and allowed(eq) and var.aval.dtype.kind == "f" and not view.leaves(var, inside | sides.keys()) and var not in view.asked:
+            deeper = True
+            sides[n] = None
+            queue += variables(eq)
+        else:
+            cut |= _follows(eq)
+            bases[var] = None
+    if (how == "deep" and not deeper) or (how == "raw" and not cut):
+        return None
+    if any(v.aval.dtype.kind in "iub" and not _is_plain(view, v) for v in bases) or found.x in bases:
+        return None
+    return Region(found.x, view.equations[found.numbers[last]].outputs[0], numbers, sorted(sides), list(bases), exposed)
+
+
+def _follows(eq: Equation) -> bool:
+    """Whether a side input is its own input in another form."""
+    name = eq.op.name
+    kinds = {v.aval.dtype.kind for v in variables(eq)}
+    if name in LABELS:
+        return name.startswith("class") or kinds <= {"i", "u"}
+    if name not in VIEWS or any(isinstance(a, tuple) and a for a in eq.inputs):
+        return False
+    return name != "astype" or "f" not in kinds or eq.outputs[0].aval.dtype.kind == "f"
+
+
+def _is_plain(view: View, var: Var) -> bool:
+    """Whether labels come as they are: an index that arithmetic made may wrap where a fused op would raise."""
+    eq = view.maker(var)
+    return eq is None or eq.op.name in ORIGINS
+

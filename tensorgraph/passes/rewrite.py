@@ -1,0 +1,148 @@
+"""What passes share: equations made with the types their shape rules give, variables replaced, changes written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tensorgraph.aval import Aval
+from tensorgraph.graph.graph import Atom, Change, Equation, Graph, Literal, Origin, Source, Var, Write
+from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.text.names import names
+from tensorgraph.text.printing import equation_text
+
+__all__ = ["Log", "derived", "group", "infer", "rebuilt", "replaced", "replaced_in"]
+
+
+def group(atom: Atom) -> tuple[Var | Literal, ...]:
+    """The items of a list input; of any other input itself."""
+    return atom if isinstance(atom, tuple) else (atom,)
+
+
+def _abstract(atom: Atom) -> Any:
+    if isinstance(atom, tuple):
+        return [_abstract(a) for a in atom]
+    return atom.aval if type(atom) is Var else atom.value  # type: ignore[union-attr]
+
+
+def infer(op: Op, inputs: tuple[Atom, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
+    """The types of an op's outputs for these inputs of a graph.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the shape rule refuses them.
+    """
+    return op.infer(tuple(_abstract(a) for a in inputs), attrs)
+
+
+def derived(
+    like: Equation, op: Op | str, inputs: Iterable[Atom], attrs: Mapping[str, Any] | None = None,
+    outputs: tuple[Var, ...] | None = None,
+) -> Equation:  # fmt: skip
+    """An equation in the place of another: its scope, its line, its origin, and its outputs unless others are given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the shape rule refuses the inputs, or gives other types than the outputs have.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> eq = tg.trace(lambda x: -x, tg.f32[3]).equations[0]
+    >>> derived(eq, "tanh", eq.inputs).op.name
+    'tanh'
+    """
+    op = CATALOGUE[op] if isinstance(op, str) else op
+    inputs = tuple(inputs)
+    given = dict(attrs or {})
+    complete = {name: given.pop(name, default) for name, default in op.attrs.items()}
+    if given:
+        raise TypeError(f"{op.name} has no attribute {next(iter(given))!r}; it has {', '.join(op.attrs) or 'none'}")
+    avals = infer(op, inputs, complete)
+    if outputs is None:
+        outputs = like.outputs
+    if tuple(v.aval for v in outputs) != avals:
+        raise TypeError(f"{op.name} gives {avals} here, not {tuple(v.aval for v in outputs)}")
+    return Equation(op, inputs, complete, outputs, like.scope, like.source, like.origin)
+
+
+def replaced(atom: Any, by: Mapping[Var, Var | Literal]) -> Any:
+    """An atom, or a list of them, with variables replaced."""
+    if type(atom) is Var:
+        return by.get(atom, atom)
+    if isinstance(atom, tuple):
+        return tuple(replaced(a, by) for a in atom)
+    return atom
+
+
+def replaced_in(eq: Equation, by: Mapping[Var, Var | Literal]) -> Equation:
+    """An equation with variables replaced in its inputs and its origin; the same object where there are none."""
+    if not by:
+        return eq
+    inputs = tuple(replaced(a, by) for a in eq.inputs)
+    origin = eq.origin
+    if origin is not None:
+        of = by.get(origin.of, origin.of)
+        if of is not origin.of and type(of) is Var:
+            origin = Origin(of, origin.rule)
+    if origin is eq.origin and all(_same(a, b) for a, b in zip(inputs, eq.inputs, strict=True)):
+        return eq
+    return Equation(eq.op, inputs, eq.attrs, eq.outputs, eq.scope, eq.source, origin)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):
+        return all(x is y for x, y in zip(a, b, strict=True))
+    return a is b
+
+
+def rebuilt(
+    graph: Graph, equations: Iterable[Equation], by: Mapping[Var, Var | Literal] | None = None,
+    consts: Mapping[Var, Any] | None = None, changes: Iterable[Change] = (),
+) -> Graph:  # fmt: skip
+    """The graph with these equations, which have their replacements already; outputs and writes get theirs here.
+
+    `consts` are the constants (those of the graph unless given), `changes` come after the graph's own.
+    """
+    by = by or {}
+    return graph.replace(
+        equations=tuple(equations),
+        outputs=tuple(replaced(a, by) for a in graph.outputs),
+        writes=tuple(Write(w.cell, replaced(w.value, by), w.source) for w in graph.writes),
+        consts=graph.consts if consts is None else consts,
+        changes=(*graph.changes, *changes),
+    )
+
+
+class _Names(dict[Var, str]):
+    """Names of a graph's variables; variables that a pass made are numbered as they are asked for."""
+
+    def __missing__(self, var: Var) -> str:
+        name = self[var] = f"{var.name or 'new'}_{len(self)}"
+        return name
+
+
+class Log:
+    """The changes of one step, written down while it runs, in the names of the graph it began with."""
+
+    def __init__(self, graph: Graph, step: str) -> None:
+        self.graph = graph
+        self.step = step
+        self.changes: list[Change] = []
+        self._names: _Names | None = None
+
+    def text(self, what: Equation | Atom | str) -> str:
+        """An equation or a variable as a person reads it."""
+        if isinstance(what, str):
+            return what
+        if self._names is None:
+            self._names = _Names(names(self.graph))
+        if isinstance(what, Equation):
+            return equation_text(what, self._names)
+        return self._names[what] if isinstance(what, Var) else repr(what)
+
+    def note(self, rule: str, before: Equation | str, after: Equation | Atom | str, source: Source | None) -> None:
+        """Write down one change."""
+        self.changes.append(Change(self.step, rule, self.text(before), self.text(after), source))

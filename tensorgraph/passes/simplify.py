@@ -1,0 +1,209 @@
+"""`simplify`: constants, common subexpressions, exact algebra, views and dead code, until nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.passes import algebra, views
+from tensorgraph.passes.common import Common, equal_constants
+from tensorgraph.passes.constants import Folding
+from tensorgraph.passes.dead_code import dead_code
+from tensorgraph.passes.facts import Facts, differentiated
+from tensorgraph.passes.rewrite import Log, rebuilt, replaced_in
+from tensorgraph.passes.rules import Rule, attempt
+
+__all__ = ["RULES", "simplify"]
+
+RULES: Mapping[str, tuple[str, str]] = MappingProxyType({
+    "constants.uniform": (
+        "zeros(shape=(3,)) - 1.5 → full(shape=(3,), value=-1.5)",
+        "the op itself gives the one number that all elements are; only ops that round once or not at all",
+    ),
+    "constants.folded": ("arange(start=3) * 2 → tensor([0, 2, 4])", "the ops themselves compute it"),
+    "constants.equal": ("two captured arrays of the same numbers → one", "the same bits"),
+    "common.subexpression": (
+        "a = exp(x); b = exp(x) → a = exp(x), and a for b",
+        "the same op, attributes and inputs; never what a deferred gradient asks about",
+    ),
+    **{f"algebra.{rule.name}": (rule.pattern, rule.why) for rule in algebra.RULES},
+    **{f"views.{rule.name}": (rule.pattern, rule.why) for rule in views.RULES},
+    "dead_code.unused": (
+        "what no output and no write depends on → nothing",
+        "an op has no effect but its value; inputs, cells and writes stay",
+    ),
+})  # fmt: skip
+"""The rules by name: for each what it does, and why it is exact."""
+
+
+def simplify(graph: Graph, *, without: str | Iterable[str] = ()) -> Graph:
+    """A shorter graph with the same values, to the last bit.
+
+    Parameters
+    ----------
+    graph : Graph
+    without : str or iterable of str
+        Rules to leave out, by name: one (``"algebra.multiply_by_one"``) or a subject (``"algebra"``). They are listed in
+        ``tensorgraph.passes.simplify.RULES``.
+
+    Returns
+    -------
+    Graph
+        The graph itself where there is nothing to do. Never longer; simplified again it stays as it is.
+
+    Raises
+    ------
+    ValueError
+        For the name of a rule that does not exist.
+
+    Notes
+    -----
+    Bits are kept for all numbers (NaN, whichever, is NaN), on tensors in C order; to keep those of sums, which depend on
+    how numbers lie in memory, a rewrite keeps that too. Equations between what a deferred gradient is taken of and what it
+    is taken by stay as they are: gradients would be added up in another order. `Graph.differentiate` writes gradients
+    out, and then nothing is in the way. A gradient taken through the simplified graph from outside is right, but may
+    round differently.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> g = tg.trace(lambda x: tg.exp(-(-x)) + tg.exp(x * 1.0), tg.f32[3])
+    >>> [eq.op.name for eq in g.simplify().equations]
+    ['exp', 'add']
+    """
+    off = switched_off(without)
+    log = Log(graph, "simplify")
+    rules = _by_op(off)
+    while True:
+        before = len(log.changes)
+        graph = _Sweep(graph, off, rules, log).run()
+        if "dead_code.unused" not in off:
+            graph = _alive(graph, log)
+        if len(log.changes) == before:
+            break
+    if not log.changes:
+        return graph
+    return graph.replace(changes=(*graph.changes, *log.changes)).check()
+
+
+def switched_off(without: str | Iterable[str]) -> frozenset[str]:
+    """The rules that these names leave out."""
+    off: set[str] = set()
+    for given in (without,) if isinstance(without, str) else without:
+        name = given.removeprefix("simplify.")
+        found = {rule for rule in RULES if rule == name or rule.startswith(f"{name}.")}
+        if not found:
+            import difflib
+
+            known = [*RULES, *dict.fromkeys(rule.split(".")[0] for rule in RULES)]
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            subjects = ", ".join(dict.fromkeys(rule.split(".")[0] for rule in RULES))
+            raise ValueError(f"simplify has no rule {name!r}{hint} It has rules of {subjects}; see simplify.RULES")
+        off |= found
+    return frozenset(off)
+
+
+def _by_op(off: frozenset[str]) -> dict[str, list[tuple[str, Rule]]]:
+    found: dict[str, list[tuple[str, Rule]]] = {}
+    for subject, rules in (("algebra", algebra.RULES), ("views", views.RULES)):
+        for rule in rules:
+            name = f"{subject}.{rule.name}"
+            if name not in off:
+                for op in rule.ops:
+                    found.setdefault(op, []).append((name, rule))
+    return found
+
+
+class _Sweep:
+    """Once over the equations, in order: each is looked at when what it reads is final."""
+
+    def __init__(self, graph: Graph, off: frozenset[str], rules: dict[str, list[tuple[str, Rule]]], log: Log) -> None:
+        self.graph = graph
+        self.off = off
+        self.rules = rules
+        self.log = log
+        self.asked, self.between = differentiated(graph)
+        self.facts = Facts(graph, self.asked)
+        self.folding = Folding(graph, self.facts, off)
+        self.common = Common()
+        self.by: dict[Var, Var] = {}
+
+    def run(self) -> Graph:
+        before = len(self.log.changes)
+        if "constants.equal" not in self.off:
+            apart = self.facts.varying
+            for var, same in equal_constants(self.graph, apart).items():
+                self.by[var] = same
+                self.log.note("constants.equal", self.log.text(var), same, None)
+        kept = []
+        for original in self.graph.equations:
+            eq: Equation | None = replaced_in(original, self.by)
+            asked = any(out in self.asked for out in original.outputs)
+            if not asked and id(original) not in self.between:
+                assert eq is not None
+                eq = self.rewritten(eq)
+            if eq is None:
+                continue
+            kept.append(eq)
+            self.facts.note(eq)
+            if not asked:
+                self.common.add(eq)
+        if len(self.log.changes) == before:
+            return self.graph
+        return rebuilt(self.graph, kept, self.by, {**self.graph.consts, **self.folding.made})
+
+    def rewritten(self, eq: Equation) -> Equation | None:
+        """The equation after all rules; None where its outputs are variables or constants that are there already."""
+        found = self.once(eq)
+        while found is not eq:
+            if found is None:
+                return None
+            eq, found = found, self.once(found)
+        if "common.subexpression" in self.off:
+            return eq
+        earlier = self.common.seen(eq)
+        if earlier is None:
+            return eq
+        self.log.note("common.subexpression", eq, ", ".join(map(self.log.text, earlier.outputs)), eq.source)
+        self.by.update(zip(eq.outputs, earlier.outputs, strict=True))
+        return None
+
+    def once(self, eq: Equation) -> Equation | None:
+        """The equation after the first rule that applies; itself where none does."""
+        folded = self.folding.fold(eq)
+        if folded is not None:
+            name, new = folded
+            after = new if new is not None else f"{', '.join(map(self.log.text, eq.outputs))}: a constant"
+            self.log.note(name, eq, after, eq.source)
+            return new
+        for name, law in self.rules.get(eq.op.name, ()):
+            found = attempt(law, eq, self.facts)
+            if found is None:
+                continue
+            self.log.note(name, eq, found, eq.source)
+            if isinstance(found, Equation):
+                return found
+            self.by[eq.outputs[0]] = found
+            return None
+        return eq
+
+
+def _alive(graph: Graph, log: Log) -> Graph:
+    """The graph without dead code; the graph itself where all of it is used."""
+    result = dead_code(graph)
+    if len(result.equations) == len(graph.equations) and len(result.consts) == len(graph.consts):
+        if all(a is b for a, b in zip(result.equations, graph.equations, strict=True)):
+            return graph
+    kept = {out: eq for eq in result.equations for out in eq.outputs}
+    for eq in graph.equations:
+        used = [kept[out] for out in eq.outputs if out in kept]
+        if not used and eq.outputs:
+            log.note("dead_code.unused", eq, "nothing", eq.source)
+        elif used and used[0] is not eq:  # gradients that are not asked for any more
+            log.note("dead_code.unused", eq, used[0], eq.source)
+    for var in graph.consts:
+        if var not in result.consts:
+            log.note("dead_code.unused", f"{log.text(var)}, an array {var.aval}", "nothing", None)
+    return result

@@ -1,0 +1,241 @@
+"""A trace in which gradients are taken at once: the backward pass, with equations for numbers.
+
+It is the engine's own tape, its own rules and its own order of adding up; only what the rules compute with are variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval
+from tensorgraph.backward import leading_to, reachable, unproject
+from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
+from tensorgraph.graph.inline import group
+from tensorgraph.op import CATALOGUE, Op, structural
+from tensorgraph.passes.rerun import Rerun
+from tensorgraph.pull import Table, contributions, fit_tensor
+from tensorgraph.tape import Leaf, Node, next_number, projection
+from tensorgraph.tensor import Tensor, new
+
+__all__ = ["Symbolic"]
+
+
+class Symbolic(Rerun):
+    """A trace of a graph whose gradients are written out, op by op."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self.nodes: dict[Var, Any] = {}  # the place of a variable on the tape, where it has one
+        self.made: dict[Any, Equation] = {}  # the equation that a node stands for
+
+    # the tape ---------------------------------------------------------------------------------------------------
+
+    def lift(self, t: Any, dtype: Any = None) -> Tensor:
+        out = super().lift(t, dtype)
+        self.leaf(out._value)
+        return out
+
+    def leaf(self, var: Var, shared: bool = False) -> Var:
+        if var in self.nodes:
+            return var
+        if shared:  # a constant gradient may stand for several; each is asked about by its own name
+            own: Var = self.lift(self.tensor(var))._value
+            return own
+        self.nodes[var] = Leaf(var.aval.shape, var.aval.dtype, user=False)
+        return var
+
+    def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
+        outputs = super()._append(op, atoms, attrs, avals)
+        if op.differentiable and modes.current().grad:
+            self._record(self.equations[-1])
+        return outputs
+
+    def _record(self, eq: Equation) -> None:
+        """Put an equation on the tape, if it depends on anything there."""
+        op, known = eq.op, self.nodes.get
+        parents: list[Any] = []
+        for name, atom in zip(op.inputs, eq.inputs, strict=True):
+            if op.joint is None and op.rules[name] is None:
+                parents.append(None)
+            elif name in op.signature.lists:
+                parents.append(tuple(known(a) if type(a) is Var else None for a in group(atom)))
+            else:
+                parents.append(known(atom) if type(atom) is Var else None)
+        if not any(any(q is not None for q in p) if type(p) is tuple else p is not None for p in parents):
+            return
+        node = new(Node)
+        node.op, node.parents, node.attrs, node.scope = op, tuple(parents), dict(eq.attrs), eq.scope
+        node.number, node.code, node.lasti = next_number(), None, -1
+        node.saved = tuple(self._saved(eq, name) for name in op.calls["saves"])
+        self.made[node] = eq
+        if op.single:
+            node.shape, node.dtype = eq.outputs[0].aval.shape, eq.outputs[0].aval.dtype
+            if node.dtype.kind == "f":
+                self.nodes[eq.outputs[0]] = node
+            return
+        node.shape = tuple(out.aval.shape for out in eq.outputs)
+        node.dtype = tuple(out.aval.dtype for out in eq.outputs)
+        for i, out in enumerate(eq.outputs):
+            if out.aval.dtype.kind == "f":
+                self.nodes[out] = projection(node, i)
+
+    def _saved(self, eq: Equation, name: str) -> Any:
+        """What a rule reads: a traced value, a Python scalar, a type. Residuals are made when they are asked for."""
+        op = eq.op
+        if name in op.inputs:
+            return self._value(eq.inputs[op.inputs.index(name)])
+        if name in op.outputs:
+            return self.tensor(eq.outputs[op.outputs.index(name)])
+        if name in op.residuals:
+            return None
+        value = self._value(eq.inputs[op.inputs.index(name.removesuffix("_aval"))])
+        if isinstance(value, list):
+            return [t.aval for t in value]
+        return value.aval if isinstance(value, Tensor) else value
+
+    def _value(self, atom: Any) -> Any:
+        if isinstance(atom, tuple):
+            return [self._value(a) for a in atom]
+        return self.tensor(atom) if type(atom) is Var else atom.value
+
+    # the pass ---------------------------------------------------------------------------------------------------
+
+    def defer(self, ys: Any, xs: Any, gs: Any, create_graph: bool) -> tuple[Var, ...]:
+        """The gradient of variables of this trace, written out."""
+        ys, xs, gs = ([self._own(a) for a in group(atom)] for atom in (ys, xs, gs))
+        for x in xs:
+            self.leaf(x)
+        start = len(self.equations)
+        found = self._pull_back(ys, [self.nodes[x] for x in xs], gs, create_graph)
+        done: dict[Any, Var] = {}
+        for x in xs:
+            node = self.nodes[x]
+            if node in done:
+                continue
+            if node in found:
+                done[node] = self._own(self.var(found[node]))
+            else:
+                with self._part_of(self.producer.get(ys[0]) if ys else None, "zero", create_graph):
+                    done[node] = CATALOGUE["zeros"].public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
+        if not create_graph:
+            self._cut(done, start)
+        return tuple(done[self.nodes[x]] for x in xs)
+
+    def _own(self, atom: Var | Literal) -> Var:
+        assert type(atom) is Var
+        return atom
+
+    def _cut(self, done: dict[Any, Var], start: int) -> None:
+        """Give gradients that have no history none."""
+        here = {out for eq in self.equations[start:] for out in eq.outputs}
+        for node, var in done.items():
+            if var not in self.varying or var in self.cut:
+                continue
+            if var in here:
+                self.cut[var] = None
+            else:  # the gradient is a value of the forward pass, which keeps its own history
+                done[node] = self._stop(var)
+
+    def stopped(self, atom: Var | Literal) -> Var | Literal:
+        if type(atom) is Var and atom in self.cut and self.cut[atom] is None:
+            self.cut[atom] = self._stop(atom)
+        return super().stopped(atom)
+
+    def _stop(self, var: Var) -> Var:
+        """A gradient cut from its history: part of the derivative that it comes from."""
+        eq, before = self.producer.get(var), (self.at, self.origin)
+        if eq is not None and eq.origin is not None:
+            self.at, self.origin = eq.source, eq.origin
+        try:
+            return self._append(CATALOGUE["stop_gradient"], (var,), {}, (var.aval,))[0]
+        finally:
+            self.at, self.origin = before
+
+    def _pull_back(self, ys: list[Var], targets: list[Any], gs: list[Var], create_graph: bool) -> dict[Any, Any]:
+        roots = [(self.nodes[y], y, g) for y, g in zip(ys, gs or [None] * len(ys), strict=True) if y in self.nodes]
+        order = reachable([node for node, _, _ in roots])
+        needed = leading_to(order, set(targets))
+        table = Table()
+        for node, y, g in roots:
+            if node in needed:
+                with self._part_of(self.producer.get(y), "seed", create_graph) as label:
+                    self._deposit(table, node, self._seed(y) if g is None else self.tensor(g), label)
+        result = {}
+        wanted = set(targets)
+        for node in order:
+            g = table.pop(node, None)
+            if g is None:
+                continue
+            if node in wanted:
+                result[node] = g
+            if type(node) is Node:
+                self._pull(node, g, table, needed, create_graph)
+            elif type(node) is not Leaf:
+                with self._part_of(self.made[node.parents[0]], "sum", create_graph):
+                    unproject(node, g, table, True)
+        return result
+
+    def _seed(self, y: Var) -> Tensor:
+        seed: Tensor = CATALOGUE["ones"].public(shape=y.aval.shape, dtype=y.aval.dtype.name)
+        return seed
+
+    def _pull(self, node: Any, g: Any, table: Table, needed: Any, create_graph: bool) -> None:
+        eq = self.made[node]
+        with self._part_of(eq, "", create_graph) as label:
+            if node.op.residuals and node.op.backward is None and node.op.kind is not structural:
+                label(node.op.inputs[0])
+                self._make_residuals(node, eq)
+            for parent, c in contributions(node, g, needed, True, label):
+                self._deposit(table, parent, c, label)
+
+    def _deposit(self, table: Table, parent: Any, c: Any, label: Callable[[str], None]) -> None:
+        """As `tensorgraph.pull.deposit`, saying what the equations are for."""
+        label("fit")
+        c = fit_tensor(c, parent)
+        if parent in table:
+            label("sum")
+            c = CATALOGUE["add"](table[parent], c)
+        table[parent] = c
+
+    def _make_residuals(self, node: Any, eq: Equation) -> None:
+        """Residuals are not in a graph: an equation makes them."""
+        values: list[Any] = []
+        layout: list[Any] = []
+        for atom in eq.inputs:
+            if isinstance(atom, tuple):
+                values += self._value(atom)
+                layout.append((len(atom),))
+            elif type(atom) is Var:
+                values.append(self.tensor(atom))
+                layout.append(1)
+            else:
+                layout.append(("is", atom.value))
+        settings = tuple(eq.attrs.items())
+        made = CATALOGUE["residuals"].public(values, op=node.op.name, layout=tuple(layout), settings=settings)
+        given = dict(zip(node.op.residuals, made, strict=True))
+        saves = node.op.calls["saves"]
+        node.saved = tuple(given.get(name, value) for name, value in zip(saves, node.saved, strict=True))
+
+    @contextmanager
+    def _part_of(self, eq: Equation | None, rule: str, create_graph: bool) -> Iterator[Callable[[str], None]]:
+        """What is emitted inside belongs to the derivative of `eq`: its scope, its line. Gives what renames the rule."""
+        before = self.at, self.origin
+        inner = self.origin is not None  # a rule that takes gradients itself: all of it is that rule's
+
+        def label(name: str) -> None:
+            if not inner and eq is not None:
+                self.origin = Origin(eq.outputs[0], name)
+
+        changes: dict[str, Any] = {"grad": create_graph}
+        if not inner and eq is not None:
+            self.at = eq.source
+            changes["scope"] = eq.scope
+        label(rule)
+        try:
+            with modes.use(**changes):
+                yield label
+        finally:
+            self.at, self.origin = before

@@ -1,0 +1,136 @@
+"""Calls of a text that are no ops: gradients, captured arrays, functions with a derivative of their own."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from tensorgraph.aval import Aval
+from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.ops.custom import Result, custom_op
+from tensorgraph.tensor import Tensor, as_array
+from tensorgraph.text.errors import nearest
+from tensorgraph.text.literals import read_array
+from tensorgraph.text.scene import Scene, show
+from tensorgraph.tree import flatten, unflatten
+
+__all__ = ["array_constant", "custom", "gradients", "written_out"]
+
+
+def _named(scene: Scene, node: ast.Call, names: tuple[str, ...], args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """The arguments in the order of these names, None where one is not given."""
+    if len(args) > len(names):
+        scene.fail(node, f"{show(node.func)} takes {', '.join(names)}; got {len(args)} arguments")
+    given = dict(zip(names, args, strict=False))
+    for key, value in kwargs.items():
+        if key not in names or key in given:
+            scene.fail(node, f"{show(node.func)} takes {', '.join(names)}; got {key!r}{nearest(key, names)}")
+        given[key] = value
+    return [given.get(name) for name in names]
+
+
+def _tensors(scene: Scene, node: ast.Call, value: Any, what: str) -> list[Tensor]:
+    items = value if isinstance(value, (list, tuple)) else [value]
+    for item in items:
+        if not isinstance(item, Tensor):
+            scene.fail(node, f"gradients: {what} must be tensors, got {item!r}")
+    return list(items)
+
+
+def gradients(scene: Scene, node: ast.Call, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """``gradients(loss, [w, b])``: one deferred equation."""
+    names = ("ys", "xs", "grad_outputs", "create_graph", "retain_graph")
+    ys, xs, gs, create_graph, retain_graph = _named(scene, node, names, args, kwargs)
+    for flag in (create_graph, retain_graph):
+        if flag not in (True, False, None):
+            scene.fail(node, f"gradients: create_graph and retain_graph are True or False, got {flag!r}")
+    y_list, x_list = _tensors(scene, node, ys, "ys"), _tensors(scene, node, xs, "xs")
+    g_list = [] if gs is None else _tensors(scene, node, gs, "grad_outputs")
+    if not y_list or not x_list:
+        scene.fail(node, "gradients: ys and xs hold at least one tensor")
+    if g_list and [g.aval for g in g_list] != [y.aval for y in y_list]:
+        scene.fail(
+            node, f"gradients: grad_outputs must have the types of ys, {[y.aval for y in y_list]}, got "
+            f"{[g.aval for g in g_list]}",
+        )  # fmt: skip
+    for y in y_list:
+        if y.dtype.kind != "f":
+            scene.fail(node, f"gradients: a y must be of floats, got {y.aval}")
+        if not g_list and y.size != 1:
+            scene.fail(node, f"gradients: a y of one element is needed, got {y.aval}; reduce it, or give grad_outputs")
+    for x in x_list:
+        if x.dtype.kind != "f":
+            scene.fail(node, f"gradients: an x must be of floats, got {x.aval}")
+    trace = scene.trace
+    atoms = tuple(tuple(trace.var(t) for t in group) for group in (y_list, x_list, g_list))
+    tensors = [trace.tensor(out) for out in trace.defer(*atoms, bool(create_graph))]
+    return tensors if isinstance(xs, (list, tuple)) else tensors[0]
+
+
+def _constant(scene: Scene, array: Any) -> Tensor:
+    kept = array.copy()
+    kept.flags.writeable = False
+    var = Var(Aval(kept.shape, kept.dtype))
+    scene.consts[var] = kept
+    scene.trace.known.add(var)
+    return scene.trace.tensor(var)
+
+
+def written_out(scene: Scene, node: ast.Call, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
+    """``tensor([0, 1, 2], "int64")``: a small captured array."""
+    data, dtype = _named(scene, node, ("data", "dtype"), args, kwargs)
+    if any(isinstance(item, (Tensor, str, type(None))) for item in flatten(data)[0]) or data is None:
+        scene.fail(node, f"tensor takes nested lists of numbers; got {show(node)}")
+    array = as_array(data) if dtype is None else read_array(data, dtype)
+    return _constant(scene, array)
+
+
+def array_constant(scene: Scene, node: ast.Call) -> Tensor:
+    """``array("129d7c8430eea69d", f32[64, 10])``: a captured array, by its digest."""
+    from tensorgraph.text.types import aval
+
+    named = node.args[0] if len(node.args) == 2 and not node.keywords else None
+    if not isinstance(named, ast.Constant) or not isinstance(named.value, str):
+        scene.fail(node, f'expected array("digest", f32[64, 10]), got {show(node)}')
+    expected = aval(scene, node.args[1])
+    found = scene.arrays.get(named.value)
+    if found is None:
+        scene.fail(
+            node, f"the captured array {named.value} ({expected}) is not in the text: pass it as "
+            "parse(text, arrays=[...]); tensorgraph.text.arrays_of(graph) gives a graph's own",
+        )  # fmt: skip
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        scene.fail(node, f"the array {named.value} should be {expected}, got {Aval(found.shape, found.dtype)}")
+    return _constant(scene, found)
+
+
+def custom(scene: Scene, node: ast.Call, inner: ast.Call, given: tuple[list[Any], dict[str, Any]]) -> Any:
+    """``custom_vjp(forward=f, backward=b)(x)``: functions that stand above in the text."""
+    args, kwargs = given
+    rules: dict[str, Graph] = {}
+    for keyword in inner.keywords:
+        name = keyword.value.id if isinstance(keyword.value, ast.Name) else ""
+        if keyword.arg not in ("forward", "backward") or name not in scene.functions:
+            known = nearest(name, scene.functions)
+            scene.fail(inner, f"custom_vjp takes forward= and backward=, functions that stand above it{known}")
+        rules[keyword.arg] = scene.functions[name]
+    if len(rules) != 2 or inner.args or kwargs:
+        scene.fail(inner, "expected custom_vjp(forward=f, backward=b)(x, ...)")
+    tensors = _tensors(scene, node, args, "the arguments of custom_vjp")
+    forward, backward = rules["forward"], rules["backward"]
+    if [v.aval for v in forward.inputs] != [t.aval for t in tensors]:
+        wanted = ", ".join(str(v.aval) for v in forward.inputs)
+        scene.fail(node, f"{forward.name} takes {wanted}, got {', '.join(str(t.aval) for t in tensors)}")
+    pair = unflatten(forward.out_tree, [a.aval if isinstance(a, Var) else a.value for a in forward.outputs])
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        scene.fail(node, f"{forward.name} must return a pair (output, residuals)")
+    leaves, treedef = flatten(pair[0])
+    if not leaves or not all(isinstance(leaf, Aval) for leaf in leaves):
+        scene.fail(node, f"{forward.name} must return tensors, and what the backward needs")
+    if len(backward.outputs) != len(tensors) and backward.out_tree.size != len(tensors):
+        scene.fail(node, f"{backward.name} must return one gradient an argument, {len(tensors)}")
+    result = Result()
+    result.avals, result.treedef = tuple(leaves), treedef
+    with scene.at(node):
+        outs = custom_op.public(tensors, forward=forward, backward=backward, result=result)
+    return unflatten(treedef, list(outs))

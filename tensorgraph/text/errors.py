@@ -1,0 +1,52 @@
+"""What is wrong with a text, and where."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from collections.abc import Iterable
+
+__all__ = ["ParseError", "nearest"]
+
+
+class ParseError(ValueError):
+    """A text that is no graph.
+
+    Attributes
+    ----------
+    message : str
+        What was expected, what came, and the remedy.
+    file : str
+    line, column : int
+        Counted from 1.
+    text : str
+        The offending line.
+    """
+
+    def __init__(self, message: str, line: int = 1, column: int = 1, text: str = "", file: str = "<text>") -> None:
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.text = text
+        shown = f"\n    {_cut(text, column)}" if text.strip() else ""
+        super().__init__(f"{file}, line {line}, column {column}: {message}{shown}")
+
+
+WIDTH = 160
+LONGEST = 2_000
+
+
+def _cut(text: str, column: int) -> str:
+    """The line and a caret under the column; of a very long line, what stands around the column."""
+    text = text.rstrip().replace("\t", " ")
+    start = 0 if len(text) <= WIDTH else max(0, min(column - 1 - WIDTH // 2, len(text) - WIDTH))
+    shown = "".join(c if c.isprintable() else "?" for c in text[start : start + WIDTH])
+    return f"{shown}\n    {' ' * max(column - 1 - start, 0)}^"
+
+
+def nearest(name: str, known: Iterable[str], what: str = "did you mean") -> str:
+    """``"; did you mean 'relu'?"``, or nothing where nothing is near."""
+    close = get_close_matches(name[:60], known, 1)
+    return f"; {what} {close[0]!r}?" if close else ""

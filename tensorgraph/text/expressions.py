@@ -1,0 +1,298 @@
+"""Expressions of a text, taken through the ops themselves in a trace: nothing is computed, every type is checked.
+
+What may stand in a text is listed here; whatever else Python has is refused with its line and the remedy.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import Any
+
+from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.ops.shape import stack
+from tensorgraph.tensor import Tensor
+from tensorgraph.text.calls import array_constant, custom, gradients, written_out
+from tensorgraph.text.errors import nearest
+from tensorgraph.text.numbers import arithmetic
+from tensorgraph.text.scene import CellName, Container, Scene, opened, show
+from tensorgraph.text.types import called
+
+__all__ = ["expression"]
+
+BINARY: dict[type[ast.AST], str] = {
+    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
+    ast.Mod: "remainder", ast.Pow: "power", ast.MatMult: "matmul", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or",
+    ast.BitXor: "bitwise_xor", ast.Eq: "equal", ast.NotEq: "not_equal", ast.Lt: "less", ast.LtE: "less_equal",
+    ast.Gt: "greater", ast.GtE: "greater_equal",
+}  # fmt: skip
+UNARY: dict[type[ast.AST], str] = {ast.USub: "negative", ast.Invert: "invert"}
+SPECIAL: dict[str, Callable[..., Any]] = {"gradients": gradients, "tensor": written_out}
+METHODS = frozenset({"reshape", "transpose", "astype", "detach", "flatten"})
+REMEDIES: dict[type[ast.AST], str] = {
+    ast.IfExp: "use where(condition, a, b)", ast.BoolOp: "use logical_and(a, b) or logical_or(a, b)",
+    ast.Lambda: "write the expression where it is used", ast.ListComp: "write the elements out",
+    ast.GeneratorExp: "write the elements out", ast.DictComp: "write the elements out",
+    ast.SetComp: "write the elements out", ast.JoinedStr: "write the string out",
+    ast.NamedExpr: "assign on a line of its own", ast.Starred: "write the elements out",
+}  # fmt: skip
+
+
+def expression(scene: Scene, node: ast.expr) -> Any:
+    """The value of an expression: a traced tensor, a literal, or a container of them."""
+    match node:
+        case ast.Constant():
+            if type(node.value) in (int, float, bool, str, type(None), type(...)):
+                return node.value
+            scene.fail(node, f"a literal is a number, a string, None or a tuple of them, got {show(node)}")
+        case ast.Name():
+            return _name(scene, node)
+        case ast.BinOp():
+            return _binary(scene, node)
+        case ast.Compare():
+            if len(node.ops) != 1 or type(node.ops[0]) not in BINARY:
+                scene.fail(node, f"one comparison at a time, by == != < <= > >=, got {show(node)}")
+            operands = expression(scene, node.left), expression(scene, node.comparators[0])
+            return _call(scene, node, CATALOGUE[BINARY[type(node.ops[0])]], operands, {})
+        case ast.UnaryOp():
+            return _unary(scene, node)
+        case ast.Tuple():
+            return tuple(expression(scene, item) for item in node.elts)
+        case ast.List():
+            return [expression(scene, item) for item in node.elts]
+        case ast.Dict():
+            return _dict(scene, node)
+        case ast.Call():
+            return _called(scene, node)
+        case ast.Subscript():
+            return _subscript(scene, node)
+        case ast.Attribute():
+            return _attribute(scene, node)
+    remedy = REMEDIES.get(type(node))
+    said = f"; {remedy}" if remedy else ""
+    scene.fail(node, f"{show(node)} ({type(node).__name__}) is not part of the language{said}")
+
+
+def _dict(scene: Scene, node: ast.Dict) -> dict[Any, Any]:
+    result = {}
+    for key, value in zip(node.keys, node.values, strict=True):
+        name = None if key is None else expression(scene, key)
+        if key is None or not _is_static(name):
+            scene.fail(key or node, "the keys of a dict are literals")
+        result[name] = expression(scene, value)
+    return result
+
+
+def _is_static(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_static(item) for item in value)
+    return isinstance(value, (int, float, bool, str)) or value is None
+
+
+def _name(scene: Scene, node: ast.Name) -> Any:
+    found = scene.names.get(node.id)
+    if isinstance(found, CellName):
+        if found.written:
+            scene.fail(
+                node,
+                f"the cell {node.id!r} was written above, and a cell's name means its value at entry: read it before "
+                "the assign, or use the value that was assigned",
+            )
+        return scene.trace.tensor(found.var)
+    if found is not None:
+        return found
+    if node.id in scene.names:
+        return None
+    if node.id in scene.dims:
+        return scene.dims[node.id]
+    if node.id in CATALOGUE:
+        scene.fail(node, f"{node.id} is an op: call it, {node.id}(...)")
+    known = [*scene.names, *scene.dims, *CATALOGUE]
+    scene.fail(node, f"{node.id!r} is not known here{nearest(node.id, known)}")
+
+
+def _binary(scene: Scene, node: ast.BinOp) -> Any:
+    # a + b + c + ... leans to the left: walked, not recursed
+    spine: list[ast.BinOp] = []
+    left: ast.expr = node
+    while isinstance(left, ast.BinOp):
+        spine.append(left)
+        left = left.left
+    value = expression(scene, left)
+    for one in reversed(spine):
+        other = expression(scene, one.right)
+        name = BINARY.get(type(one.op))
+        if name is None:
+            scene.fail(one, f"the operator in {show(one)} is not part of the language")
+        if type(value) in (int, float) and type(other) in (int, float):
+            value = arithmetic(scene, one, value, other)
+        else:
+            value = _call(scene, one, CATALOGUE[name], (value, other), {})
+    return value
+
+
+def _unary(scene: Scene, node: ast.UnaryOp) -> Any:
+    value = expression(scene, node.operand)
+    if type(value) in (int, float) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        return -value if isinstance(node.op, ast.USub) else value
+    name = UNARY.get(type(node.op))
+    if name is None:
+        remedy = "use logical_not(x)" if isinstance(node.op, ast.Not) else "leave it out"
+        scene.fail(node, f"the operator in {show(node)} is not part of the language; {remedy}")
+    return _call(scene, node, CATALOGUE[name], (value,), {})
+
+
+def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
+    """An op on values: checked by the op itself, recorded."""
+    names = (*op.inputs, *op.attrs)
+    for key in kwargs:
+        if key not in names and key != "impl":
+            said = f"it takes {', '.join(names)}"
+            scene.fail(node, f"{op.name} has no argument {key!r}{nearest(key, names)}; {said}")
+    with scene.result(node) as made:
+        made.append(op.public(*args, **kwargs))
+    return made[0]
+
+
+def _arguments(scene: Scene, node: ast.Call) -> tuple[list[Any], dict[str, Any]]:
+    args = []
+    for arg in node.args:
+        if isinstance(arg, ast.Starred):
+            scene.fail(arg, "* is not understood here: write the arguments out")
+        args.append(opened(expression(scene, arg)))
+    kwargs: dict[str, Any] = {}
+    for keyword in node.keywords:
+        if keyword.arg is None:
+            scene.fail(keyword.value, "** is not understood here: write the arguments out")
+        kwargs[keyword.arg] = opened(expression(scene, keyword.value))
+    return args, kwargs
+
+
+def _called(scene: Scene, node: ast.Call) -> Any:
+    function = node.func
+    if isinstance(function, ast.Attribute) and _is_tg(scene, function.value):
+        function = ast.copy_location(ast.Name(function.attr), function)
+    if isinstance(function, ast.Name):
+        return _by_name(scene, node, function.id)
+    if isinstance(function, ast.Attribute):
+        return _method(scene, node, function)
+    if isinstance(function, ast.Call) and isinstance(function.func, ast.Name) and function.func.id == "custom_vjp":
+        return custom(scene, node, function, _arguments(scene, node))
+    scene.fail(node, f"{show(function)} cannot be called; ops are called by name, relu(x), or as methods, x.sum()")
+
+
+def _is_tg(scene: Scene, node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("tg", "tensorgraph") and node.id not in scene.names
+
+
+def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
+    if name == "float":
+        return _float(scene, node)
+    if name in scene.types or name == "OrderedDict":
+        return called(scene, node, expression)
+    if name in scene.names:
+        scene.fail(node, f"{name} is a value here, not an op; give the value another name to call the op")
+    if name == "array":
+        return array_constant(scene, node)
+    args, kwargs = _arguments(scene, node)
+    if name in SPECIAL:
+        with scene.result(node) as made:
+            made.append(SPECIAL[name](scene, node, args, kwargs))
+        return made[0]
+    if name == "stack":
+        with scene.result(node) as made:
+            made.append(stack(*args, **kwargs))
+        return made[0]
+    op = CATALOGUE.get(name)
+    if op is None or name in ("checkpoint", "custom_vjp"):
+        known = [*CATALOGUE, *SPECIAL, "array", "stack"]
+        scene.fail(node.func, f"no op is called {name!r}{nearest(name, known)}")
+    return _call(scene, node, op, args, kwargs)
+
+
+def _float(scene: Scene, node: ast.Call) -> float:
+    match node:
+        case ast.Call(args=[ast.Constant(value=str(text))], keywords=[]) if text in ("inf", "-inf", "nan"):
+            return float(text)
+    scene.fail(node, f'expected float("inf"), float("-inf") or float("nan"), got {show(node)}')
+
+
+def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
+    at = function.value
+    if isinstance(at, ast.Subscript) and isinstance(at.value, ast.Attribute) and at.value.attr == "at":
+        return _at(scene, node, function.attr, at)
+    if isinstance(at, ast.Name) and isinstance(scene.names.get(at.id), CellName) and function.attr == "read":
+        if node.args or node.keywords:
+            scene.fail(node, "read() takes no arguments")
+        return expression(scene, at)
+    value = expression(scene, at)
+    if not isinstance(value, Tensor):
+        scene.fail(node, f"{show(at)} is no tensor and has no methods here")
+    allowed = {op.method for op in CATALOGUE.values() if op.method} | METHODS
+    if function.attr not in allowed or function.attr.startswith("_"):
+        known = [name for name in allowed if not name.startswith("_")]
+        scene.fail(function, f"a tensor has no method {function.attr!r} here{nearest(function.attr, known)}")
+    args, kwargs = _arguments(scene, node)
+    with scene.result(node) as made:
+        made.append(getattr(value, function.attr)(*args, **kwargs))
+    return made[0]
+
+
+def _at(scene: Scene, node: ast.Call, what: str, place: ast.Subscript) -> Any:
+    """``x.at[key].set(v)``."""
+    if what not in ("set", "add", "multiply"):
+        scene.fail(node, f"expected x.at[key].set(v), .add(v) or .multiply(v), got .{what}")
+    assert isinstance(place.value, ast.Attribute)
+    x = expression(scene, place.value.value)
+    if not isinstance(x, Tensor):
+        scene.fail(place, f"{show(place.value.value)} is no tensor")
+    key = _key(scene, place.slice)
+    args, kwargs = _arguments(scene, node)
+    with scene.result(node) as made:
+        made.append(getattr(x.at[key], what)(*args, **kwargs))
+    return made[0]
+
+
+def _key(scene: Scene, node: ast.expr) -> Any:
+    if isinstance(node, ast.Tuple):
+        return tuple(_key(scene, item) for item in node.elts)
+    if isinstance(node, ast.Slice):
+        bounds = [None if b is None else expression(scene, b) for b in (node.lower, node.upper, node.step)]
+        if any(b is not None and type(b) is not int for b in bounds):
+            scene.fail(node, f"the bounds of a slice are integers, got {show(node)}")
+        return slice(*bounds)
+    return expression(scene, node)
+
+
+def _subscript(scene: Scene, node: ast.Subscript) -> Any:
+    value = expression(scene, node.value)
+    key = _key(scene, node.slice)
+    if isinstance(value, Container):
+        return _item(scene, node, value, key)
+    if not isinstance(value, Tensor):
+        scene.fail(node, f"{show(node.value)} is no tensor and cannot be indexed")
+    with scene.result(node) as made:
+        made.append(value[key])
+    return made[0]
+
+
+def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
+    """A part of an argument that holds others."""
+    tree = container.tree
+    try:
+        found = tree[key]
+    except (LookupError, TypeError):
+        keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
+        scene.fail(node, f"{show(node)}: there is no {key!r}; expected one of {', '.join(map(repr, keys[:20]))}")
+    return Container(found) if isinstance(found, (dict, list, tuple)) else found
+
+
+def _attribute(scene: Scene, node: ast.Attribute) -> Any:
+    value = expression(scene, node.value)
+    if isinstance(value, Container) and node.attr in getattr(value.tree, "_fields", ()):
+        return _item(scene, node, value, value.tree._fields.index(node.attr))
+    if isinstance(value, Tensor) and node.attr == "T":
+        with scene.result(node) as made:
+            made.append(value.T  # type: ignore[attr-defined])
+        return made[0]
+    scene.fail(node, f"{show(node)} is not part of the language; a tensor has .T, .at[key] and methods such as .sum()")

@@ -1,0 +1,119 @@
+"""Graphs as files: the text, and beside it the arrays that the text names, as safetensors. Nothing is ever executed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.files import FileFormatError, atomic_write, load_tensors, save_tensors
+from tensorgraph.graph.graph import Graph, digest
+from tensorgraph.tensor import Tensor
+from tensorgraph.text.literals import array_text
+from tensorgraph.text.printing import to_text
+from tensorgraph.text.reading import MOST_CHARACTERS
+from tensorgraph.text.template import Template, parse
+
+__all__ = ["arrays_of", "load", "load_state", "save"]
+
+FORMAT, VERSION = "tensorgraph.graph", 1
+HEAD = "from tensorgraph.dsl import *\n\n\n"
+Path_ = str | os.PathLike[str]
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def arrays_of(graph: Graph) -> Arrays:
+    """The captured arrays that a graph's text names rather than writes out, by digest.
+
+    Examples
+    --------
+    >>> import numpy as np, tensorgraph as tg
+    >>> g = tg.trace(lambda x: x + np.arange(100.0), tg.f64[100])
+    >>> tg.parse(str(g), tg.text.arrays_of(g)) == g
+    True
+    """
+    found: Arrays = {}
+    pending = [graph]
+    while pending:
+        one = pending.pop()
+        found |= {digest(array): array for array in one.consts.values() if array_text(array) is None}
+        for eq in one.equations:
+            pending += [value for value in eq.attrs.values() if isinstance(value, Graph)]
+    return found
+
+
+def beside(path: Path_) -> Path:
+    """The file of a text's arrays: ``model.tg.safetensors`` of ``model.tg.py``."""
+    path = Path(path)
+    if path.suffix != ".py":
+        raise ValueError(f"a graph's text is a Python file such as model.tg.py, got {path.name!r}")
+    return path.with_suffix(".safetensors")
+
+
+def save(graph: Graph | Template, path: Path_, state: Mapping[str, Any] | None = None) -> None:
+    """Write a graph as text, and its arrays beside it. Each file whole or not at all.
+
+    Parameters
+    ----------
+    graph : Graph or Template
+    path : path-like
+        The text, by custom ``*.tg.py``; the arrays go to ``*.tg.safetensors``.
+    state : mapping of cell path to array, optional
+        Trained numbers of the cells, for `load_state`.
+
+    Examples
+    --------
+    >>> import tempfile, tensorgraph as tg
+    >>> g = tg.trace(lambda x: tg.relu(x), tg.f32[3])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     g.save(f"{folder}/net.tg.py")
+    ...     tg.load_graph(f"{folder}/net.tg.py") == g
+    True
+    """
+    target = beside(path)
+    arrays = arrays_of(graph) if isinstance(graph, Graph) else dict(graph.arrays)
+    numbers = {f"array:{key}": array for key, array in arrays.items()}
+    for cell, value in (state or {}).items():
+        numbers[f"cell:{cell}"] = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    text = to_text(graph) if isinstance(graph, Graph) else str(graph)
+    if not text.lstrip().startswith(HEAD.strip()):
+        text = HEAD + text
+    if numbers or target.exists():  # the text names these by digest: whichever file is older is found out
+        save_tensors(target, numbers, format=FORMAT, version=VERSION)
+    atomic_write(path, (text.rstrip() + "\n").encode())
+
+
+def load(path: Path_, *, name: str | None = None, types: Iterable[Any] = ()) -> Any:
+    """Read a graph, or a template, from a file written by hand or by `save`. The file is never executed.
+
+    Raises
+    ------
+    ParseError
+        Where the text is no graph, with line, column and what was expected.
+    FileFormatError
+        Where the arrays beside it are damaged.
+    """
+    target = beside(path)
+    size = Path(path).stat().st_size
+    if size > MOST_CHARACTERS:
+        raise FileFormatError(f"{path}: a graph's text has at most {MOST_CHARACTERS:,} bytes, this has {size:,}")
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path}: a graph's text is UTF-8, and this is not: {error}") from None
+    arrays = _numbers(target, "array:") if target.exists() else {}
+    return parse(text, arrays, name=name, types=types, file=str(path))
+
+
+def load_state(path: Path_) -> Arrays:
+    """The cells' numbers that were saved beside a text, by path; empty where there are none."""
+    target = beside(path)
+    return _numbers(target, "cell:") if target.exists() else {}
+
+
+def _numbers(target: Path, kind: str) -> Arrays:
+    arrays, _ = load_tensors(target, format=FORMAT, version=VERSION)
+    return {key.removeprefix(kind): array for key, array in arrays.items() if key.startswith(kind)}

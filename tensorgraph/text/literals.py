@@ -1,0 +1,70 @@
+"""Python values in a text: printed so that they come back with their type, sign and every bit."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.aval import Aval, canonical_dtype, short_dtype
+
+__all__ = ["INLINE", "array_text", "aval_text", "literal_text", "quoted", "read_array"]
+
+INLINE = 32  # elements of a captured array up to which it is written out
+
+
+def literal_text(value: Any) -> str:
+    """A literal: a number, a string, None, a tuple of literals.
+
+    Examples
+    --------
+    >>> literal_text((1, 0.1, float("-inf"), True, "relu"))
+    '(1, 0.1, float("-inf"), True, "relu")'
+    """
+    if type(value) is float and not math.isfinite(value):
+        return f'float("{value}")'
+    if type(value) in (tuple, list):
+        inside = ", ".join(literal_text(item) for item in value)
+        if type(value) is list:
+            return f"[{inside}]"
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    if value is Ellipsis:
+        return "..."
+    if type(value) is str:
+        return quoted(value)
+    return repr(value)
+
+
+def quoted(text: str) -> str:
+    """A string in double quotes where it has none itself."""
+    return repr(text) if '"' in text or not text.isprintable() or "\\" in text else f'"{text}"'
+
+
+def aval_text(aval: Aval) -> str:
+    """A type as Python writes it: ``f32[64, 10]``, and ``f32`` for a value without axes.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> aval_text(tg.f32[64, 10]), aval_text(tg.f32[()])
+    ('f32[64, 10]', 'f32')
+    """
+    name = short_dtype(aval.dtype)
+    name = "bool_" if name == "bool" else name
+    return f"{name}[{', '.join(map(str, aval.shape))}]" if aval.shape else name
+
+
+def array_text(array: np.ndarray[Any, Any]) -> str | None:
+    """``tensor([0, 1, 2], "int64")`` for a small array that comes back to the last bit, else None."""
+    if array.size > INLINE or array.ndim > 2 or 0 in array.shape:
+        return None
+    text = f'tensor({literal_text(array.tolist())}, "{array.dtype.name}")'
+    again = read_array(array.tolist(), array.dtype.name)
+    same = again.shape == array.shape and again.tobytes() == np.ascontiguousarray(array).tobytes()
+    return text if same else None
+
+
+def read_array(values: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """The array of nested lists of numbers."""
+    return np.array(values, canonical_dtype(dtype))

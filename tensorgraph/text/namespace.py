@@ -1,0 +1,117 @@
+"""The names that a text uses, as Python objects: so that it runs as ordinary Python too.
+
+``from tensorgraph.dsl import *`` at the head of a text is all it needs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Literal
+
+from tensorgraph.aval import Aval
+from tensorgraph.backward import gradients
+from tensorgraph.modes import current, enable_grad, scope
+from tensorgraph.op import CATALOGUE
+from tensorgraph.ops.custom import custom_vjp
+from tensorgraph.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
+from tensorgraph.tape import Leaf
+from tensorgraph.tensor import Tensor, tensor
+
+__all__ = ["namespace"]
+
+
+class CellType:
+    """``Parameter["0.weight", f32[784, 10]]``: what a cell of a text is."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __getitem__(self, what: Any) -> tuple[str, Any]:
+        return self.kind, what
+
+
+class Start:
+    """What a cell starts from, in the place of a default value: ``he_normal()``."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _alias(x: Any) -> Tensor:
+    """The same value under a name of its own, with respect to which a gradient can be taken: as a traced graph means it."""
+    t: Tensor = CATALOGUE["alias"].public(x)
+    if t._node is None and t.dtype.kind == "f" and current().grad and current().trace is None:
+        t._node = Leaf(t.shape, t.dtype, user=False)
+        t._node.live = False  # nobody outside asks for this gradient
+    return t
+
+
+def _gradients(ys: Any, xs: Any, grad_outputs: Any = None, create_graph: bool = False) -> Any:
+    """As `tensorgraph.gradients`; what was computed stays, for the gradients of the lines below."""
+    return gradients(ys, xs, grad_outputs, create_graph=create_graph, retain_graph=True)
+
+
+def _custom_vjp(*, forward: Any, backward: Any) -> Any:
+    """As `tensorgraph.custom_vjp`; gradients inside the functions are taken as a graph takes them, whoever calls."""
+
+    def recording(function: Any) -> Any:
+        def call(*args: Any) -> Any:
+            with enable_grad():
+                return function(*args)
+
+        return call
+
+    return custom_vjp(forward=recording(forward), backward=recording(backward))
+
+
+def _initialiser(name: str, op: Any = None) -> Any:
+    def start(*args: Any, **options: Any) -> Any:
+        if op is not None and (args or "shape" in options):  # zeros((3,)) is the op, zeros() the initialiser
+            return op(*args, **options)
+        return Start(f"{name}({', '.join(f'{k}={v!r}' for k, v in options.items())})")
+
+    return start
+
+
+def namespace(arrays: Any = None) -> dict[str, Any]:
+    """Every name that a text may use: for ``exec(text, namespace())``.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array, optional
+        Captured arrays by their digest, as `tensorgraph.text.arrays_of` gives them.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> names = tg.text.namespace()
+    >>> exec(str(tg.trace(lambda x: tg.tanh(x) * 2.0, tg.f32[3])), names)
+    >>> names["f"](tg.tensor([0.0, 1.0, 2.0])).tolist()[0]
+    0.0
+    """
+    from tensorgraph.nn import init
+
+    given = dict(arrays or {})
+
+    def array(digest: str, aval: Aval) -> Any:
+        if digest not in given:
+            raise KeyError(f"the array {digest} ({aval}) was captured: pass it in namespace(arrays={{digest: array}})")
+        return tensor(given[digest])
+
+    found: dict[str, Any] = {name: op.public for name, op in CATALOGUE.items()}
+    for name in init.__all__:
+        if isinstance(getattr(init, name), init.Initialiser):
+            found[name] = _initialiser(name, found.get(name))
+    found["alias"] = _alias
+    found["key"] = _initialiser("key")
+    found |= {
+        "Parameter": CellType("parameter"), "Frozen": CellType("frozen"), "Buffer": CellType("buffer"),
+        "Literal": Literal, "OrderedDict": OrderedDict, "array": array, "custom_vjp": _custom_vjp,
+        "gradients": _gradients, "scope": scope, "tensor": tensor,
+        "bool_": bool_, "f16": f16, "f32": f32, "f64": f64, "i8": i8, "i16": i16, "i32": i32, "i64": i64, "u8": u8,
+        "u16": u16, "u32": u32, "u64": u64,
+    }  # fmt: skip
+    return found

@@ -1,0 +1,357 @@
+"""Text to graph: what `tensorgraph.parse` does.
+
+The text is read into Python's syntax tree and walked with an allow-list; ops are emitted into a trace, so every type is
+inferred and checked by the ops themselves. Nothing of the text is ever executed.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import modes
+from tensorgraph.aval import Aval, default_dtype
+from tensorgraph.graph.building import Trace
+from tensorgraph.graph.check import GraphError
+from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var, Write, digest
+from tensorgraph.tensor import Tensor
+from tensorgraph.text import types
+from tensorgraph.text.errors import ParseError
+from tensorgraph.text.expressions import expression
+from tensorgraph.text.literals import aval_text
+from tensorgraph.text.reading import syntax
+from tensorgraph.text.scene import CellName, Container, Scene, opened, show
+from tensorgraph.text.structure import tree_text
+from tensorgraph.tree import flatten, leaf_paths, unflatten
+
+__all__ = ["functions_of", "read_function", "read_text"]
+
+HEADS = ("from tensorgraph.dsl import *", "import tensorgraph as tg", "from tensorgraph import *",
+         "from __future__ import annotations", "import tensorgraph")  # fmt: skip
+MOST_SCOPES = 30
+
+
+def functions_of(text: str, file: str) -> tuple[list[ast.FunctionDef], list[str]]:
+    """The functions of a text, in order, and its lines."""
+    tree, lines = syntax(text, file), text.splitlines()
+    found: dict[str, ast.FunctionDef] = {}
+
+    def fail(node: ast.AST, message: str) -> None:
+        line = int(getattr(node, "lineno", 1))
+        raise ParseError(message, line, int(getattr(node, "col_offset", 0)) + 1, lines[line - 1], file)
+
+    for node in tree.body:
+        match node:
+            case ast.Expr(value=ast.Constant(value=str())):
+                continue
+            case ast.ImportFrom() | ast.Import():
+                if ast.unparse(node) not in HEADS:
+                    fail(node, f"nothing is imported here; {HEADS[0]!r} may stand for readers, and is not run")
+            case ast.FunctionDef():
+                if node.decorator_list:
+                    fail(node.decorator_list[0], "decorators are not part of the language")
+                if node.name in found:
+                    fail(node, f"two functions are called {node.name!r}")
+                found[node.name] = node
+            case _:
+                fail(node, f"expected a function, def f(x: f32[64, 10]): ..., got {show(node)}")
+    if not found:
+        raise ParseError("expected a function, def f(x: f32[64, 10]): ..., and there is none", 1, 1, "", file)
+    return list(found.values()), lines
+
+
+def read_text(
+    text: str,
+    name: str | None,
+    arrays: Any,
+    known_types: Iterable[Any],
+    dims: Mapping[str, int],
+    file: str,
+) -> Graph:
+    """The graph of one function of a text: the last, or the one called `name`."""
+    functions, lines = functions_of(text, file)
+    if name is not None and name not in [f.name for f in functions]:
+        raise ParseError(
+            f"no function is called {name!r}; there is {', '.join(f.name for f in functions[:20])}", 1, 1, "", file
+        )
+    graphs: dict[str, Graph] = {}
+    by_digest = _by_digest(arrays)
+    named = {kind.__name__: kind for kind in known_types}
+    helpers = _helpers(functions)
+    wanted = functions[-1].name if name is None else name
+    for function in functions:
+        if function.name == wanted or function.name in helpers:
+            graphs[function.name] = read_function(function, lines, file, by_digest, named, dims, dict(graphs))
+        if function.name == wanted:
+            break
+    return graphs[wanted]
+
+
+def _helpers(functions: list[ast.FunctionDef]) -> set[str]:
+    """Functions that another one names, as custom_vjp does."""
+    own = {f.name for f in functions}
+    return {n.id for f in functions for n in ast.walk(f) if isinstance(n, ast.Name) and n.id in own}
+
+
+def _by_digest(arrays: Any) -> dict[str, np.ndarray[Any, Any]]:
+    values = list(arrays.values()) if isinstance(arrays, Mapping) else list(arrays or ())
+    found = [v.numpy() if isinstance(v, Tensor) else np.asarray(v) for v in values]
+    return {digest(array): array for array in found}
+
+
+def read_function(
+    node: ast.FunctionDef,
+    lines: list[str],
+    file: str,
+    arrays: Mapping[str, np.ndarray[Any, Any]],
+    known_types: Mapping[str, Any],
+    dims: Mapping[str, int],
+    functions: Mapping[str, Graph],
+) -> Graph:
+    """One function to a checked graph."""
+    scene = Scene(lines, file, node.name, arrays, known_types, dims, functions, Trace())
+    try:
+        return _Function(scene, node).graph()
+    except RecursionError:
+        raise scene.error(node, "this function holds expressions that are nested too deep: break them up") from None
+    except GraphError as error:
+        raise scene.error(node, str(error)) from error
+
+
+class _Function:
+    """One function being read."""
+
+    def __init__(self, scene: Scene, node: ast.FunctionDef) -> None:
+        self.scene, self.node = scene, node
+        self.inputs: list[Var] = []
+        self.statics: list[tuple[int, Any]] = []
+        self.result: Any = None
+        self.returned = False
+
+    def graph(self) -> Graph:
+        scene, node = self.scene, self.node
+        in_tree = self.arguments()
+        with modes.use(trace=scene.trace, grad=True, scope="", implementation="fused"):
+            body = node.body
+            if body and isinstance(body[0], ast.Expr) and _is_string(body[0].value):
+                body = body[1:]
+            for statement in body:
+                self.statement(statement)
+            if not self.returned:
+                scene.fail(node, f"the function {node.name} returns nothing: end it with return")
+        outputs, out_tree = self.outputs()
+        trace = scene.trace
+        consts = scene.consts | {var: _frozen(array) for var, array, _ in trace.consts.values()}
+        cells = tuple(CellDecl(c.path, c.var, c.kind, c.initialiser, c.requires_grad) for c in scene.cells)
+        return Graph(
+            tuple(self.inputs), cells, consts, tuple(trace.equations), tuple(scene.writes), outputs, in_tree, out_tree,
+            tuple(self.statics), node.name, tuple(a.arg for a in (*node.args.posonlyargs, *node.args.args)),
+            trace.modules,
+        ).check()  # fmt: skip
+
+    # the head -------------------------------------------------------------------------------------------------
+
+    def arguments(self) -> Any:
+        scene, args = self.scene, self.node.args
+        if args.vararg or args.kwarg or args.defaults:
+            scene.fail(
+                self.node, "the arguments are tensors with their types, x: f32[64, 10]; cells stand behind a single *"
+            )
+        trees: list[Any] = []
+        for arg in (*args.posonlyargs, *args.args):
+            self.fresh(arg, arg.arg)
+            if arg.annotation is None:
+                scene.fail(arg, f"the argument {arg.arg} needs a type, as in {arg.arg}: f32[64, 10]")
+            tree = types.argument(scene, arg.annotation)
+            trees.append(tree)
+            leaves, treedef = flatten(tree)
+            names = [path.replace(".", "_") for path in leaf_paths(treedef, arg.arg)]
+            values = [self.leaf(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
+            value = unflatten(treedef, values)
+            scene.names[arg.arg] = value if treedef.kind is None else Container(value)
+        _, in_tree = flatten(trees)
+        for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
+            self.fresh(arg, arg.arg)
+            cell = types.cell(scene, arg.arg, arg.annotation, default, arg)
+            scene.cells.append(cell)
+            scene.trace.known.add(cell.var)
+        for arg, cell in zip(args.kwonlyargs, scene.cells, strict=True):
+            scene.names[arg.arg] = cell
+        return in_tree
+
+    def leaf(self, leaf: Any, name: str) -> Any:
+        position = len(self.inputs) + len(self.statics)
+        if isinstance(leaf, types.Static):
+            self.statics.append((position, leaf.value))
+            return leaf.value
+        assert isinstance(leaf, Aval)
+        t = self.scene.trace.input(leaf, name)
+        self.scene.trace.known.add(t._value)
+        self.inputs.append(t._value)
+        return t
+
+    def fresh(self, node: ast.AST, name: str) -> None:
+        if name in self.scene.names or any(c.var.name == name for c in self.scene.cells):
+            self.scene.fail(node, f"two arguments are called {name!r}")
+        if name in self.scene.dims:
+            self.scene.fail(node, f"{name!r} is the name of a dimension already")
+
+    # statements -----------------------------------------------------------------------------------------------
+
+    def statement(self, node: ast.stmt) -> None:
+        scene = self.scene
+        if self.returned:
+            scene.fail(node, "nothing stands behind return")
+        match node:
+            case ast.Assign(targets=[target]):
+                self.bind(target, expression(scene, node.value), node)
+            case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
+                self.annotated(node, expression(scene, value))
+            case ast.With():
+                self.block(node)
+            case ast.Return():
+                self.result = None if node.value is None else expression(scene, node.value)
+                self.returned = True
+            case ast.Expr(value=ast.Call(func=ast.Attribute(attr="assign")) as call):
+                self.write(call)
+            case ast.Expr(value=value):
+                if not _is_string(value):
+                    scene.fail(node, f"the value of {show(value)} goes nowhere: give it a name")
+            case ast.AugAssign():
+                said = ast.unparse(node.target)
+                scene.fail(node, f"tensors do not change: write {said} = {said} + ...")
+            case ast.Assign():
+                scene.fail(node, "one assignment a line")
+            case _:
+                what = type(node).__name__
+                remedy = {
+                    "If": "; use where(condition, a, b)", "For": "; write the steps out", "While": "; write the steps out",
+                    "FunctionDef": "; functions stand one after another, not inside each other",
+                }.get(what, "")  # fmt: skip
+                scene.fail(node, f"{show(node)} ({what}) is not part of the language{remedy}")
+
+    def bind(self, target: ast.expr, value: Any, node: ast.stmt) -> None:
+        scene = self.scene
+        if isinstance(target, ast.Name):
+            self.name(target, value)
+            return
+        value = opened(value)
+        if not isinstance(target, (ast.Tuple, ast.List)):
+            remedy = "; a cell is written by cell.assign(value), an element by x.at[i].set(v)"
+            scene.fail(target, f"expected a name to assign to, got {show(target)}{remedy}")
+        if not isinstance(value, (tuple, list)):
+            scene.fail(node, f"expected {len(target.elts)} values, got one")
+        if len(value) != len(target.elts):
+            scene.fail(node, f"expected {len(target.elts)} values, got {len(value)}")
+        for one, part in zip(target.elts, value, strict=True):
+            if not isinstance(one, ast.Name):
+                scene.fail(one, f"expected a name, got {show(one)}")
+            self.name(one, part)
+
+    def name(self, target: ast.Name, value: Any) -> None:
+        scene, name = self.scene, target.id
+        if isinstance(scene.names.get(name), CellName):
+            scene.fail(target, f"{name!r} is a cell: write it by {name}.assign(value), or choose another name")
+        if name in scene.dims or name in ("tg", "float"):
+            scene.fail(target, f"{name!r} means something else: choose another name")
+        if isinstance(value, Tensor) and isinstance(value._value, Var):
+            if value._value.name is None:
+                value._value.name = name
+        scene.names[name] = Container(value) if isinstance(value, (dict, list, tuple)) else value
+
+    def annotated(self, node: ast.AnnAssign, value: Any) -> None:
+        scene = self.scene
+        expected = types.aval(scene, node.annotation)
+        if not isinstance(value, Tensor):
+            scene.fail(node, f"expected {expected}, got {value!r}")
+        if value.aval != expected:
+            scene.fail(node, f"declared {expected}, but {show(node.value or node)} is {value.aval}")
+        assert isinstance(node.target, ast.Name)
+        self.name(node.target, value)
+
+    def block(self, node: ast.With) -> None:
+        """``with scope("layers.0", "Linear"):``."""
+        scene = self.scene
+        form = 'expected with scope("layers.0"):'
+        if len(node.items) != 1 or node.items[0].optional_vars is not None:
+            scene.fail(node, form)
+        call = node.items[0].context_expr
+        if not isinstance(call, ast.Call) or ast.unparse(call.func) not in ("scope", "tg.scope") or call.keywords:
+            scene.fail(node, f"{form}, got with {show(call)}")
+        given = [a.value if isinstance(a, ast.Constant) else None for a in call.args]
+        if len(given) not in (1, 2) or not all(type(a) is str and 0 < len(a) <= 500 for a in given):
+            scene.fail(call, f'{form} a name, and the class of the module if wanted: scope("layers.0", "Linear")')
+        if modes.current().scope.count(".") > 10 * MOST_SCOPES:
+            scene.fail(node, "scopes are nested too deep")
+        with modes.scope(given[0]):
+            if len(given) == 2:
+                scene.trace.modules[modes.current().scope] = given[1]
+            for statement in node.body:
+                if isinstance(statement, ast.Return):
+                    scene.fail(statement, "return stands at the end of the function, outside the blocks")
+                self.statement(statement)
+
+    def write(self, call: ast.Call) -> None:
+        """``weight.assign(value)``."""
+        scene = self.scene
+        assert isinstance(call.func, ast.Attribute)
+        owner = call.func.value
+        cell = scene.names.get(owner.id) if isinstance(owner, ast.Name) else None
+        if not isinstance(cell, CellName):
+            cells = ", ".join(c.var.name or c.path for c in scene.cells[:10]) or "none"
+            scene.fail(call, f"only cells are assigned to; {show(owner)} is none (the cells here: {cells})")
+        if cell.written:
+            scene.fail(call, f"the cell {cell.var.name!r} is written twice")
+        if len(call.args) != 1 or call.keywords:
+            scene.fail(call, f"expected {cell.var.name}.assign(value)")
+        value = expression(scene, call.args[0])
+        atom: Var | Literal
+        if isinstance(value, Tensor):
+            atom = scene.trace._use(value, True)
+            got = atom.aval if isinstance(atom, Var) else value.aval
+            if got != cell.var.aval:
+                scene.fail(call, f"the cell {cell.var.name} is {cell.var.aval}, the value {got}")
+        else:
+            scene.fail(call.args[0], f"a cell is assigned a tensor of its type {cell.var.aval}, got {value!r}")
+        cell.written = True
+        scene.writes.append(Write(cell.var, atom, scene.source(call)))
+
+    # the end --------------------------------------------------------------------------------------------------
+
+    def outputs(self) -> tuple[tuple[Var | Literal, ...], Any]:
+        scene = self.scene
+        result = opened(self.result)
+        leaves, out_tree = flatten(result)
+        outputs: list[Var | Literal] = []
+        for leaf in leaves:
+            if isinstance(leaf, Tensor):
+                outputs.append(scene.trace.var(leaf))
+            elif isinstance(leaf, (int, float, bool)):
+                outputs.append(Literal(leaf))
+            else:
+                scene.fail(self.node.body[-1], f"a function returns tensors, numbers and containers, got {leaf!r}")
+        if self.node.returns is not None:
+            declared, tree = flatten(types.argument(scene, self.node.returns))
+            got = [a.aval if isinstance(a, Var) else None for a in outputs]
+            if tree != out_tree or any(a != b for a, b in zip(declared, got, strict=False)):
+                types_ = iter("a number" if a is None else aval_text(a) for a in got)
+                said = tree_text(out_tree, types_)
+                if tree == out_tree and all(a.shape == b.shape for a, b in zip(declared, got, strict=True) if b):
+                    said += f"; the default dtype is {default_dtype()}"
+                scene.fail(
+                    self.node.returns, f"declared to return {show(self.node.returns)}, but it returns {said}"
+                )  # fmt: skip
+        return tuple(outputs), out_tree
+
+
+def _is_string(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _frozen(array: Any) -> Any:
+    kept = array.copy()
+    kept.flags.writeable = False
+    return kept

@@ -1,0 +1,125 @@
+"""What reading a function of a text keeps at hand: the graph in the making, the names, and where the reader is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tensorgraph.aval import Aval
+from tensorgraph.graph.building import Trace
+from tensorgraph.graph.graph import Graph, Source, Var
+from tensorgraph.tensor import Tensor
+from tensorgraph.text.errors import ParseError
+
+MOST_AXES, MOST_BYTES = 32, 2**60
+
+__all__ = ["CellName", "Container", "Scene", "opened", "show"]
+
+
+@dataclass(slots=True)
+class CellName:
+    """A cell of the function, until it is written."""
+
+    var: Var
+    path: str
+    kind: str
+    requires_grad: bool
+    initialiser: str | None
+    written: bool = False
+
+
+@dataclass(slots=True)
+class Container:
+    """An argument that holds others, or a part of one."""
+
+    tree: Any
+
+
+@dataclass(slots=True)
+class Scene:
+    """The state of reading one function."""
+
+    lines: list[str]
+    file: str
+    function: str
+    arrays: Mapping[str, np.ndarray[Any, Any]]
+    types: Mapping[str, Any]
+    dims: Mapping[str, int]
+    functions: Mapping[str, Graph]  # those that stand before this one
+    trace: Trace
+    names: dict[str, Any] = field(default_factory=dict)
+    cells: list[CellName] = field(default_factory=list)
+    consts: dict[Var, np.ndarray[Any, Any]] = field(default_factory=dict)
+    writes: list[Any] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)  # dimensions that were named
+
+    def fail(self, node: Any, message: str) -> NoReturn:
+        """Raise for a place in the text."""
+        raise self.error(node, message)
+
+    def error(self, node: Any, message: str) -> ParseError:
+        line = int(getattr(node, "lineno", 1))
+        text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        # Python counts bytes, people letters
+        column = len(text.encode()[: int(getattr(node, "col_offset", 0))].decode(errors="ignore")) + 1
+        return ParseError(message, line, column, text, self.file)
+
+    def bounded(self, node: Any, aval: Aval) -> Aval:
+        """The type, refused where no array could be of it."""
+        if aval.ndim > MOST_AXES:
+            self.fail(node, f"a tensor has at most {MOST_AXES} axes, got {aval.ndim}")
+        if aval.nbytes > MOST_BYTES or max(aval.shape, default=0) > MOST_BYTES:
+            self.fail(node, f"{aval} is more than any machine holds")
+        return aval
+
+    @contextmanager
+    def result(self, node: Any) -> Iterator[list[Any]]:
+        """What goes wrong inside is told at this place of the text; what is put in the list is looked at."""
+        made: list[Any] = []
+        with self.at(node):
+            yield made
+        for value in made:
+            for item in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(item, Tensor):
+                    self.bounded(node, item.aval)
+
+    def source(self, node: Any) -> Source:
+        return Source(self.file, int(getattr(node, "lineno", 1)), self.function)
+
+    @contextmanager
+    def at(self, node: Any) -> Iterator[None]:
+        """What goes wrong inside is told at this place of the text."""
+        before, self.trace.at = self.trace.at, self.source(node)
+        try:
+            yield
+        except ParseError:
+            raise
+        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            raise self.error(node, said or type(error).__name__) from error
+        finally:
+            self.trace.at = before
+
+
+def opened(value: Any) -> Any:
+    """A value with the containers in it as themselves."""
+    if isinstance(value, Container):
+        return value.tree
+    if isinstance(value, dict):
+        return type(value)((k, opened(v)) for k, v in value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*[opened(v) for v in value])
+    if isinstance(value, (tuple, list)):
+        return type(value)(opened(v) for v in value)
+    return value
+
+
+def show(node: ast.AST) -> str:
+    """A piece of a text, cut to what fits a message."""
+    said = " ".join(ast.unparse(node).split())
+    return said if len(said) <= 60 else f"{said[:57]}..."

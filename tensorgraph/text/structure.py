@@ -1,0 +1,51 @@
+"""Nested arguments and results in a text: lists, tuples, dicts and named tuples as Python writes them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from tensorgraph.text.literals import literal_text
+from tensorgraph.tree import Treedef
+
+__all__ = ["places", "tree_text"]
+
+
+def tree_text(tree: Treedef, leaves: Iterator[str]) -> str:
+    """A structure with these texts for leaves: ``{'w': f32[3], 'layers': [f32, f32]}``."""
+    if tree.kind is None:
+        return next(leaves)
+    if tree.kind is type(None):
+        return "None"
+    parts = [tree_text(child, leaves) for child in tree.children]
+    if tree.kind in (dict, OrderedDict):
+        inside = ", ".join(f"{literal_text(k)}: {p}" for k, p in zip(tree.keys, parts, strict=True))
+        return f"{{{inside}}}" if tree.kind is dict else f"OrderedDict({{{inside}}})"
+    if tree.kind is list:
+        return f"[{', '.join(parts)}]"
+    if tree.kind is tuple:
+        return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    fields = ", ".join(f"{name}={part}" for name, part in zip(tree.kind._fields, parts, strict=True))
+    return f"{tree.kind.__name__}({fields})"
+
+
+def places(tree: Treedef, base: str) -> list[str]:
+    """How Python reaches each leaf from a name: ``params['layers'][0]``."""
+    if tree.kind is None:
+        return [base]
+    found: list[str] = []
+    for i, (key, child) in enumerate(zip(tree.keys, tree.children, strict=True)):
+        if hasattr(tree.kind, "_fields"):
+            found += places(child, f"{base}.{tree.kind._fields[i]}")
+        else:
+            found += places(child, f"{base}[{literal_text(key)}]")
+    return found
+
+
+def unread(tree: Treedef) -> Any:
+    """The kinds in a structure that a text can only read back when they are given."""
+    kinds = [] if tree.kind is None or not hasattr(tree.kind, "_fields") else [tree.kind]
+    for child in tree.children:
+        kinds += unread(child)
+    return kinds

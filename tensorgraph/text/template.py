@@ -1,0 +1,211 @@
+"""Texts with named dimensions: ``f32[N, 64]`` is a template, and ``at(N=32)`` one graph of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.graph.graph import Graph
+from tensorgraph.tensor import Tensor
+from tensorgraph.text.errors import ParseError, nearest
+from tensorgraph.text.parse import functions_of, read_text
+from tensorgraph.text.types import CELLS, DTYPES
+from tensorgraph.tree import flatten
+
+__all__ = ["Template", "dimensions", "parse"]
+
+
+def parse(
+    text: str, arrays: Any = None, *, name: str | None = None, types: Iterable[Any] = (), file: str = "<text>"
+) -> Any:
+    """Read a graph back from its text: ``parse(str(graph)) == graph``. Nothing of the text is executed.
+
+    Parameters
+    ----------
+    text : str
+        A function in the language of `Graph`'s text (docs/language.md); of several the last is taken.
+    arrays : mapping or list of arrays, optional
+        Captured arrays that the text names by digest.
+    name : str, optional
+        Which function of the text.
+    types : list of named tuple classes, optional
+        Those that arguments or results are made of.
+    file : str
+        What errors call the text.
+
+    Returns
+    -------
+    Graph
+        Checked. A `Template` where the text names dimensions, such as ``f32[N, 64]``.
+
+    Raises
+    ------
+    ParseError
+        With line, column, the offending text, what was expected, and the nearest known op.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> g = tg.parse('''
+    ... def norm(x: f32[N]):
+    ...     return sqrt((x * x).sum())
+    ... ''')
+    >>> g.at(N=2)(tg.tensor([3.0, 4.0]))
+    tensor(5., f32)
+    """
+    names = dimensions(text, name, file)
+    if names:
+        return Template(text, arrays, name, tuple(types), file, names).check()
+    return read_text(text, name, arrays, types, {}, file)
+
+
+def dimensions(text: str, name: str | None = None, file: str = "<text>") -> tuple[str, ...]:
+    """The names in the shapes of a function's arguments, in order."""
+    functions, _ = functions_of(text, file)
+    chosen = [f for f in functions if f.name == name] or functions[-1:]
+    found: dict[str, None] = {}
+    for arg in (*chosen[0].args.posonlyargs, *chosen[0].args.args, *chosen[0].args.kwonlyargs):
+        if arg.annotation is None:
+            continue
+        for node in ast.walk(arg.annotation):
+            if isinstance(node, ast.Subscript) and isinstance(node.value, (ast.Name, ast.Attribute)):
+                kind = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
+                if kind in DTYPES:
+                    found |= {n.id: None for n in ast.walk(node.slice) if isinstance(n, ast.Name)}
+    return tuple(n for n in found if n not in DTYPES and n not in CELLS)
+
+
+class Template:
+    """A function whose text names dimensions. Made by `parse`.
+
+    Attributes
+    ----------
+    dims : tuple of str
+    name : str
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> scale = tg.parse("def scale(x: f32[N, 2]): return x * 2.0")
+    >>> scale.dims, scale.at(N=3).inputs[0].aval
+    (('N',), f32[3, 2])
+    >>> scale(tg.ones((1, 2))).tolist()
+    [[2.0, 2.0]]
+    """
+
+    def __init__(
+        self, text: str, arrays: Any, name: str | None, types: tuple[Any, ...], file: str, dims: tuple[str, ...]
+    ) -> None:
+        functions, _ = functions_of(text, file)
+        self.text = text
+        self.file = file
+        self.dims = dims
+        self.node = next((f for f in functions if f.name == name), functions[-1])
+        self.name = self.node.name
+        self.arrays = arrays if isinstance(arrays, Mapping) else dict(enumerate(arrays or ()))
+        self._types = types
+        self._instances: dict[tuple[int, ...], Graph] = {}
+
+    def at(self, **dims: int) -> Graph:
+        """The graph for these sizes: every shape rule runs again.
+
+        Raises
+        ------
+        TypeError
+            For a dimension that is missing or unknown, or a size that is no positive integer.
+        ParseError
+            Where the shapes do not go together for these sizes.
+        """
+        for key, value in dims.items():
+            if key not in self.dims:
+                raise TypeError(f"{self.name} has no dimension {key!r}{nearest(key, self.dims)}; it has {self._said()}")
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+                raise TypeError(f"the size of a dimension is an integer of at least 0, got {key}={value!r}")
+        missing = [d for d in self.dims if d not in dims]
+        if missing:
+            raise TypeError(f"{self.name}: the dimension {missing[0]} needs a size: at({missing[0]}=...)")
+        sizes = tuple(int(dims[d]) for d in self.dims)
+        if sizes not in self._instances:
+            given: Mapping[str, int] = dict(zip(self.dims, sizes, strict=True))
+            graph = read_text(self.text, self.name, self.arrays, self._types, given, self.file)
+            if len(self._instances) >= MOST_INSTANCES:
+                self._instances.pop(next(iter(self._instances)))
+            self._instances[sizes] = graph
+        return self._instances[sizes]
+
+    def check(self) -> Template:
+        """Refuse a text that is wrong whatever the sizes: some of a few choices must go together."""
+        first: ParseError | None = None
+        for probe in PROBES:
+            sizes = {d: probe[i % len(probe)] for i, d in enumerate(self.dims)}
+            try:
+                self.at(**sizes)
+                return self
+            except ParseError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    def sizes(self, *args: Any) -> dict[str, int]:
+        """The sizes of the dimensions that arguments of these shapes give."""
+        found: dict[str, int] = {}
+        arguments = (*self.node.args.posonlyargs, *self.node.args.args)
+        if len(args) != len(arguments):
+            raise TypeError(f"{self.name} takes {len(arguments)} arguments, got {len(args)}")
+        for declared, value in zip(arguments, args, strict=True):
+            assert declared.annotation is not None
+            shapes = _shapes(declared.annotation)
+            leaves = flatten(value)[0]
+            for shape, leaf in zip(shapes, leaves, strict=False):
+                got = np.shape(leaf._value) if isinstance(leaf, Tensor) else getattr(leaf, "shape", np.shape(leaf))
+                if len(shape) != len(got):
+                    raise ValueError(
+                        f"{self.name}: argument {declared.arg} is declared {ast.unparse(declared.annotation)}, got "
+                        f"shape {tuple(got)}"
+                    )
+                for size, n in zip(shape, got, strict=True):
+                    if isinstance(size, ast.Name) and found.setdefault(size.id, int(n)) != n:
+                        raise ValueError(
+                            f"{self.name}: argument {declared.arg} gives {size.id} = {n}, another one "
+                            f"{found[size.id]}"
+                        )
+        return found
+
+    def __call__(self, *args: Any, state: Any = None) -> Any:
+        """Evaluate the instance that these arguments' shapes ask for; see `Graph`."""
+        graph = self.at(**self.sizes(*args))
+        return graph(*args, state=state)
+
+    def _said(self) -> str:
+        return ", ".join(self.dims)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"<Template {self.name}: dimensions {self._said()}>"
+
+
+MOST_INSTANCES = 64
+PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
+
+
+def _shapes(node: ast.expr) -> list[list[ast.expr]]:
+    """The sizes of each type in an annotation, in order of its leaves."""
+    if isinstance(node, ast.Subscript):
+        kind = node.value.attr if isinstance(node.value, ast.Attribute) else getattr(node.value, "id", "")
+        if kind == "Literal":
+            return [[]]
+        return [list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]]
+    if isinstance(node, (ast.Name, ast.Attribute)):
+        return [[]]
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [shape for item in node.elts for shape in _shapes(item)]
+    if isinstance(node, ast.Dict):
+        return [shape for item in node.values for shape in _shapes(item)]
+    if isinstance(node, ast.Call):
+        return [shape for item in (*node.args, *[k.value for k in node.keywords]) for shape in _shapes(item)]
+    return []

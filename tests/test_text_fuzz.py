@@ -1,0 +1,170 @@
+"""Hostile texts: an error or a graph, never anything else, in bounded time and memory."""
+
+import random
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tensorgraph as tg
+from tensorgraph.graph import Graph
+from tensorgraph.op import CATALOGUE
+from tensorgraph.testing import random_program
+from tensorgraph.text.reading import MOST_DEPTH
+
+WORDS = [
+    *sorted(CATALOGUE), 'float("inf")', "-1", "0", "1e308", "2**3", "10**9", "None", "...", "True", "x", "[", "(", ")",
+    "]", "{", "}", ":", ",", "=", "-", "~", "not ", "**", "@", ".T", ".sum()", "f32[3]", "f32", "i64[()]", "Parameter",
+    "with", "def", "return", "lambda", "\n", "    ", '"a"', '"\\x00"', "\0", "é", "𝒳", "gradients(", "custom_vjp(",
+    'tensor([1],"f32")', 'array("a",f32)', ".at[0].set(", "999999999999", "0x" + "f" * 20, "1_000", "1j", 'b"a"',
+    "slice(", "*", "N", "if", "else", "for", "yield", "await", "async", "import", "global", "\t", "#", "\\", '"""', ";",
+    "`", "$", "::", "__import__", "__class__", "os.system", "eval(", "exec(", "open(",
+]  # fmt: skip
+SIZES = ["0", "1", "2", "3", "7", "-1", "99999999", "4294967296", "9223372036854775807", "1" * 500, "1.5"]
+
+
+def graph_or_error(text: str, arrays: object = None) -> None:
+    try:
+        found = tg.parse(text, arrays)
+    except tg.ParseError as error:
+        assert error.line >= 1 and error.column >= 1 and str(error)
+        assert len(str(error)) < 5_000
+        return
+    if isinstance(found, Graph):
+        assert tg.parse(str(found), tg.text.arrays_of(found)) == found
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[tuple[str, object]]:
+    graphs = [random_program(seed, state=seed % 2 == 1).graph() for seed in range(24)]
+    return [(str(graph), list(graph.consts.values())) for graph in graphs]
+
+
+def mutated(text: str, dice: random.Random) -> str:
+    for _ in range(dice.choice([1, 1, 2, 4, 8])):
+        i = dice.randrange(len(text) + 1)
+        j = min(len(text), i + dice.randrange(12))
+        match dice.randrange(5):
+            case 0:
+                text = text[:i] + dice.choice(WORDS) + text[i:]
+            case 1:
+                text = text[:i] + text[j:]
+            case 2:
+                text = text[:i] + dice.choice(WORDS) + text[j:]
+            case 3:
+                start = dice.randrange(len(text) + 1)
+                text = text[:i] + text[start : start + dice.randrange(40)] + text[i:]
+            case _:
+                numbers = list(re.finditer(r"\d+", text))
+                if numbers:
+                    found = dice.choice(numbers)
+                    text = text[: found.start()] + dice.choice(SIZES) + text[found.end() :]
+    return text
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_texts(seed: int, corpus: list[tuple[str, object]]) -> None:
+    dice = random.Random(seed)
+    for _ in range(40):
+        text, arrays = dice.choice(corpus)
+        graph_or_error(mutated(text, dice), arrays)
+
+
+@given(st.text(max_size=200))
+def test_any_string(text: str) -> None:
+    graph_or_error(text)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    graph_or_error(data.decode("latin-1"))
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=30))
+def test_any_words(words: list[str]) -> None:
+    graph_or_error("def f(x: f32[3]):\n    return " + " ".join(words))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "(" * 10_000 + "x" + ")" * 10_000,
+        "[" * 100 + "x" + "]" * 100,
+        "-" * 100_000 + "x",
+        "not " * 50_000 + "x",
+        "x" + " + x" * 100_000,
+        "x" + ".T" * 100_000,
+        "x" + "[0]" * 50_000,
+        "x" + "()" * 50_000,
+        "x" + " ** x" * 900,
+        "-" * 900 + "x",
+        "lambda: " * 10_000 + "x",
+        "x if x else " * 10_000 + "x",
+        "x * " + "9" * 100_000,
+        "x * 0x" + "f" * 1_000_000,
+        "x * 1e999999999",
+        "x + " + " * ".join(["9999999999"] * 500),
+        "zeros((999999999999, 999999999999, 999999999))",
+        "arange(9223372036854775807)",
+        "arange(0.0, 1e300, 1e-300)",
+        "full((2**62,), 1)",
+        "eye(999999999999)",
+        "one_hot(argmax(x), 999999999999)",
+        "pad(x, ((0, 9223372036854775807),))",
+        "broadcast_to(x, (999999999999, 3))",
+        "tensor([" + "1, " * 100_000 + "], 'f32')",
+        "split(x, " + repr((0,) * 5_000) + ")",
+        "'a' * 1000000000",
+        "(1, 2) * 1000000000",
+        "x.reshape(" + "1, " * 5_000 + "3)",
+        "transpose(x, " + repr(tuple(range(2_000))) + ")",
+        'astype(x, "' + "f4," * 20_000 + '")',
+        "f'{x}'",
+    ],
+)
+def test_large_deep_and_hostile_expressions(body: str) -> None:
+    graph_or_error(f"def f(x: f32[3]):\n    return {body}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "__import__('os').system('true')",
+        "x.__class__.__mro__",
+        "x.numpy().tofile('/tmp/f')",
+        "x.requires_grad_()",
+        "x.backward()",
+        "x._value",
+        "relu.__globals__",
+        "tg.nn",
+        "tg.text.load('a')",
+        "(lambda: x)()",
+        "[x][0].__reduce__()",
+        "x.at.tensor",
+        "open('/etc/passwd')",
+        "checkpoint([x], [x], block=1)",
+    ],
+)
+def test_nothing_but_ops_is_called(body: str) -> None:
+    with pytest.raises(tg.ParseError):
+        tg.parse(f"def f(x: f32[3]):\n    return {body}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if 1:\n" + "".join(" " * n + "if 1:\n" for n in range(1, 200)) + " " * 200 + "pass",
+        "def f(x: f32[3]):\n" + "".join(" " * n + "with scope('a'):\n" for n in range(1, MOST_DEPTH + 5)),
+        "def f(" + ", ".join(f"x: f32[{n}]" for n in range(2_000)) + "): return x",
+        "def f(x: f32[" + ", ".join(["1"] * 1_000) + "]): return x",
+        "def f(x: " + "[" * 50 + "f32[3]" + "]" * 50 + "): return x" * 2,
+        "def f(x: f32[3]): return x\n" * 2_000,
+        "\f\f\f\\",
+        "def f(x: f32[3]):\n\treturn x\n        return x",
+        "# coding: utf-7\ndef f(x: f32[3]):\n    return +ADw-",
+    ],
+)
+def test_large_deep_and_hostile_texts(text: str) -> None:
+    with pytest.raises(tg.ParseError):
+        tg.parse(text)

@@ -1,0 +1,101 @@
+"""The picture of a fault: the value that went wrong, some of what it comes from, and its way to the loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tensorgraph.analysis.fault import Faults, causes
+from tensorgraph.graph.graph import Var
+from tensorgraph.viz.budget import mend
+from tensorgraph.viz.build import build, legend_of
+from tensorgraph.viz.compare import within
+from tensorgraph.viz.drawing import Drawing, LegendEntry, Row
+from tensorgraph.viz.labels import clean
+from tensorgraph.viz.palette import THEMES
+from tensorgraph.viz.view import by_op
+
+__all__ = ["draw_fault"]
+
+MOST = 60  # equations of the path that are drawn; of more, those near its ends
+
+
+def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "auto", timeout: float = 20.0) -> Drawing:
+    """Draw one fault: only the slice from its causes to the loss, with what was seen of each value.
+
+    Parameters
+    ----------
+    faults : Faults
+        Made by `tensorgraph.find_faults`.
+    number : int
+        Which of them.
+    hops : int
+        How far back causes are drawn.
+    theme : {"auto", "light", "dark"}
+    timeout : float
+        Seconds that a layout may take.
+
+    Raises
+    ------
+    IndexError
+        Where there is no such fault.
+    """
+    if theme not in THEMES:
+        raise ValueError(f"theme must be one of {', '.join(map(repr, THEMES))}, got {theme!r}")
+    if not -len(faults) <= number < len(faults):
+        raise IndexError(f"there is no fault {number}: {len(faults)} found")
+    graph, fault = faults.graph, faults[number]
+    path = fault.path
+    cut = len(path) > MOST
+    if cut:
+        path = (*path[: MOST // 2], *path[-MOST // 2 :])
+    shown = causes(graph, fault.position, hops) | set(path)
+    drawing = build(graph, by_op(graph), "op")
+    box = {i: node.id for node in drawing.nodes for i in node.members}
+    kept = {box[i] for i in shown}
+    roots = dict(zip(graph.inputs, (n.id for n in drawing.nodes if n.role == "input"), strict=False))
+    read = {a for i in shown for a in graph.equations[i].atoms() if isinstance(a, Var)}
+    kept |= {node for var, node in roots.items() if var in read or var is fault.var}
+    ends = {graph.equations[path[-1] if path else fault.position or 0].outputs} if graph.equations else set()
+    outs = zip(graph.outputs, (n.id for n in drawing.nodes if n.role == "output"), strict=False)
+    kept |= {node for var, node in outs if any(var in made for made in ends)}
+    at = box[fault.position] if fault.position is not None else roots.get(fault.var)
+    if at is None and fault.position is None:  # a cell or a captured array: told where it is read first
+        at = next((box[i] for i in path), None)
+    route = [at, *(box[i] for i in path)]
+    on_route = set(zip(route, route[1:], strict=False))
+    members = {node.id: node.members for node in drawing.nodes}
+    drawing = within(drawing, kept, 0, "the way of the fault")
+    nodes = []
+    for node in drawing.nodes:
+        seen = faults.stats[members[node.id][0]] if len(members[node.id]) == 1 else ()
+        worst = next((s for s in seen if not s.finite), seen[0] if seen else None)
+        if node.id == at:
+            node = replace(node, status="fault", rows=(*node.rows, *_told(faults, number)))
+        else:
+            node = replace(node, metric=str(worst) if worst is not None else "")
+        nodes.append(node)
+    edges = tuple(replace(e, status="fault") if (e.tail, e.head) in on_route else e for e in drawing.edges)
+    legend = (LegendEntry("fault", f"! {fault.kind}"), *legend_of(nodes, edges))
+    notes = tuple(note for note in drawing.notes if "within" not in note)
+    if cut:
+        notes = (*notes, f"{len(fault.path) - len(path):,} ops in the middle of the way are left out")
+    title = f"{clean(graph.name)}: {fault.kind}, {fault.phase}: {fault.told}"
+    drawing = replace(
+        drawing, title=title, level="fault", nodes=tuple(nodes), edges=edges, legend=legend,
+        notes=(*notes, *faults.notes),
+    )  # fmt: skip
+    return replace(mend(drawing), theme=theme, timeout=float(timeout))
+
+
+def _told(faults: Faults, number: int) -> tuple[Row, ...]:
+    fault = faults[number]
+    rows = [Row("warning", clean(f"{fault.kind}: {fault.told}"))]
+    if fault.position is not None:
+        eq = faults.graph.equations[fault.position]
+        if eq.origin is not None:
+            rows.append(Row("detail", clean(faults.origin(fault.position))))
+        elif eq.source is not None:
+            rows.append(Row("detail", clean(eq.source)))
+    else:
+        rows.append(Row("detail", clean(faults.root(fault.var))))
+    return tuple(rows)

@@ -1,0 +1,229 @@
+"""What is inside the boxes of a drawing, as drawings of their own, down to single ops.
+
+Names inside a module are told from that module, so that equal modules have equal insides: these are one drawing, laid
+out once, however often it occurs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var, Write
+from tensorgraph.tree import flatten
+from tensorgraph.viz.budget import mend
+from tensorgraph.viz.build import build
+from tensorgraph.viz.drawing import Drawing, Group, Node
+from tensorgraph.viz.facts import relative
+from tensorgraph.viz.fold import fold
+from tensorgraph.viz.view import Box, by_module, by_op, depths, pack
+
+__all__ = ["View", "views"]
+
+READABLE = 40  # ops that are drawn one by one even where there are modules
+MOST_OPS = 300  # drawn one by one where there are none
+MOST_BOXES = 80  # of modules
+MOST_VIEWS = 20_000  # boxes opened, equal ones counted each time; beyond, the rest stays closed
+WHOLE = ("module", "modules", "summary")  # roles worth opening even for a single op
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A drawing and, by the id of a box or frame, the position of the view inside it."""
+
+    drawing: Drawing
+    opens: tuple[tuple[str, int], ...]
+
+
+@dataclass(slots=True)
+class _Work:
+    """A view in the making: what of it can be opened is done before it is itself."""
+
+    drawing: Drawing
+    equations: tuple[int, ...]  # of each position that the drawing's members count, the one in the whole graph
+    above: tuple[_Work, str] | None
+    closed: list[tuple[str, str, tuple[int, ...]]]  # id, scope, equations
+    opens: list[tuple[str, int]]
+
+
+def views(drawing: Drawing) -> tuple[list[View], int]:
+    """The drawing and every distinct inside, the drawing first and outer ones before inner; and how many boxes stayed
+    closed since there were too many."""
+    graph = drawing.source
+    every = tuple(range(len(graph.equations))) if graph is not None else ()
+    root = _Work(drawing, every, None, [], [])
+    if graph is None:
+        return [View(drawing, ())], 0
+    whole = _Whole(graph)
+    root.closed = _closed(drawing, every, whole)
+    made: dict[tuple[Drawing, tuple[tuple[str, int], ...]], int] = {}
+    stack = [root]
+    opened = left = 0
+    while stack:
+        work = stack[-1]
+        if work.closed:
+            id, scope, equations = work.closed.pop()
+            if opened == MOST_VIEWS:
+                left += 1
+                continue
+            opened += 1
+            inside = _inside(whole, scope, equations)
+            stack.append(_Work(inside, equations, (work, id), _closed(inside, equations, whole), []))
+            continue
+        stack.pop()
+        key = (replace(work.drawing, source=None), tuple(reversed(work.opens)))
+        at = made.setdefault(key, len(made))
+        if work.above is not None:
+            above, id = work.above
+            above.opens.append((id, at))
+    return _outer_first([View(*key) for key in made]), left
+
+
+def _outer_first(found: list[View]) -> list[View]:
+    """The last view is the outermost: breadth first from there."""
+    order = [len(found) - 1]
+    place = {order[0]: 0}
+    for at in order:
+        for _, inner in found[at].opens:
+            if inner not in place:
+                place[inner] = len(order)
+                order.append(inner)
+    return [replace(found[at], opens=tuple((id, place[inner]) for id, inner in found[at].opens)) for at in order]
+
+
+def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[tuple[str, str, tuple[int, ...]]]:
+    """What can be opened, last first."""
+    found = []
+    within: dict[str | None, list[int]] = defaultdict(list)
+    around: dict[str | None, tuple[str, ...]] = {None: ()}
+    repeats: dict[str | None, int] = {None: 1}
+    for group in drawing.groups:  # outer ones come first
+        around[group.id] = (*around[group.parent], group.id)
+        repeats[group.id] = repeats[group.parent] * group.count
+    total = {i for node in drawing.nodes for i in node.members}
+    first: dict[str, tuple[int, ...]] = {}  # of a template, what is opened is its first repeat
+    for node in drawing.nodes:
+        first[node.id] = node.members[: -(-len(node.members) // repeats[node.group])]
+        for frame in around[node.group]:
+            within[frame] += first[node.id]
+    for item in (*drawing.nodes, *drawing.groups):
+        members = first[item.id] if isinstance(item, Node) else tuple(dict.fromkeys(within[item.id]))
+        if not members or max(members) >= len(equations):
+            continue
+        if isinstance(item, Group):
+            worth = 1 < len(members) < len(total)
+        else:
+            worth = len(members) > 1 or item.role in WHOLE
+        if worth:
+            inside = tuple(sorted(equations[i] for i in members))
+            found.append((item.id, whole.scope_of(inside, item.path), inside))
+    return found[::-1]
+
+
+class _Whole:
+    """The graph that everything is a part of, indexed once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.cells = {cell.var: cell for cell in graph.cells}
+        self.producer: dict[Var, int] = {}
+        self.readers: dict[Var, list[int]] = defaultdict(list)
+        for i, eq in enumerate(graph.equations):
+            for out in eq.outputs:
+                self.producer[out] = i
+            for atom in eq.atoms():
+                if isinstance(atom, Var):
+                    self.readers[atom].append(i)
+        self.outputs = {out for out in graph.outputs if isinstance(out, Var)}
+        self.writes: dict[int, list[Write]] = defaultdict(list)
+        for write in graph.writes:
+            if isinstance(write.value, Var) and write.value in self.producer:
+                self.writes[self.producer[write.value]].append(write)
+
+    def scope_of(self, equations: Sequence[int], path: str) -> str:
+        """The module that these equations are: that of the path if it is one, else the innermost that holds all."""
+        scopes = {self.graph.equations[i].scope or "" for i in equations}
+        named = path.partition("#")[0].partition("~")[0]
+        if all(scope == named or scope.startswith(named + ".") for scope in scopes):
+            return named
+        first, last = min(scopes).split("."), max(scopes).split(".")
+        shared = 0
+        while shared < min(len(first), len(last)) and first[shared] == last[shared]:
+            shared += 1
+        return ".".join(first[:shared])
+
+    def part(self, equations: Sequence[int], scope: str) -> Graph:
+        """These equations as a graph of their own, names told from `scope`."""
+        graph, chosen = self.graph, set(equations)
+        entering: dict[Var, None] = {}
+        cells: dict[Var, CellDecl] = {}
+        leaving: dict[Var, None] = {}
+        inside: list[Equation] = []
+        writes: list[Write] = []
+        modules: dict[str, str] = {}
+        for i in equations:
+            eq = graph.equations[i]
+            own = eq.scope or ""
+            inside.append(replace(eq, scope="" if own == scope else relative(own, scope)))
+            for atom in eq.atoms():
+                if not isinstance(atom, Var) or self.producer.get(atom, -1) in chosen or atom in graph.consts:
+                    continue
+                if atom in self.cells:
+                    cells[atom] = self.cells[atom]
+                else:
+                    entering[atom] = None
+            for out in eq.outputs:
+                if out in self.outputs or any(reader not in chosen for reader in self.readers.get(out, ())):
+                    leaving[out] = None
+            for write in self.writes.get(i, ()):
+                writes.append(write)
+                cells[write.cell] = self.cells[write.cell]
+            while own and own not in modules:
+                if own in graph.modules:
+                    modules["" if own == scope else relative(own, scope)] = graph.modules[own]
+                if own == scope:
+                    break
+                own = own.rpartition(".")[0]
+        consts = {
+            atom: graph.consts[atom]
+            for eq in inside
+            for atom in eq.atoms()
+            if isinstance(atom, Var) and atom in graph.consts
+        }
+        return Graph(
+            tuple(entering),
+            tuple(replace(cell, path=relative(cell.path, scope)) for cell in cells.values()),
+            consts,
+            tuple(inside),
+            tuple(writes),
+            tuple(leaving),
+            flatten(tuple(entering))[1],
+            flatten(tuple(leaving))[1],
+            name=scope,
+            modules=modules,
+        )
+
+
+def _inside(whole: _Whole, scope: str, equations: Sequence[int]) -> Drawing:
+    part = whole.part(equations, scope)
+    boxes, level = _boxes(part)
+    drawing = mend(build(part, boxes, level))
+    return replace(drawing, title="", source=None)  # a title would tell equal ones apart; the page says it
+
+
+def _boxes(part: Graph) -> tuple[list[Box], str]:
+    """Ops one by one where that stays readable, else modules one level down, else runs of ops; always more than one
+    box, and so smaller ones."""
+    ops = len(part.equations)
+    if ops <= READABLE:
+        return fold(part, by_op(part), ()), "op"
+    for depth in range(1, depths(part) + 1):
+        boxes = by_module(part, depth)
+        if len(boxes) > 1:
+            folded = fold(part, boxes, ())
+            return (pack(part, boxes, MOST_BOXES) if len(folded) > MOST_BOXES else folded), "module"
+    folded = fold(part, by_op(part), ())
+    if len(folded) <= MOST_OPS:
+        return folded, "op"
+    return pack(part, by_op(part), min(MOST_BOXES, -(-ops // READABLE))), "module"

@@ -1,0 +1,180 @@
+"""The page: one file with its style, its script and its data, and a policy that forbids everything else.
+
+What a user named reaches the page as text only: in the data, where the script puts it into the document as text, and
+in the drawings, where it has been escaped. The policy names style and script by their hashes, so nothing else runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from dataclasses import astuple
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from tensorgraph.viz.drawing import Drawing, Edge, LegendEntry, Node, Row
+from tensorgraph.viz.engine import REMEDY
+from tensorgraph.viz.html.insides import View, views
+from tensorgraph.viz.html.layouts import lay_out
+from tensorgraph.viz.labels import clean, count
+from tensorgraph.viz.palette import DARK, LIGHT, NAMES
+
+__all__ = ["to_html"]
+
+MOST_BYTES = 24_000_000  # of drawings in one page; beyond, the innermost are listed instead
+SHEETS = ("layout.css", "drawing.css")
+SCRIPTS = ("views.js", "stage.js", "search.js", "main.js")
+
+
+def to_html(drawing: Drawing) -> str:
+    """One page: the drawing, what is inside each of its modules, search, details. It makes no request."""
+    found, closed = views(drawing)
+    legend = Drawing("", "legend", (), legend=_legend(found))
+    svgs, reason = lay_out([view.drawing for view in found] + [legend], drawing.timeout)
+    key = svgs.pop()
+    notes = [*drawing.notes]
+    left, room = 0, MOST_BYTES
+    for i, svg in enumerate(svgs):
+        room -= len(svg or "")
+        if room < 0 and svg is not None:
+            svgs[i], left = None, left + 1
+    if left:
+        notes.append(f"{count(left, 'inside')} listed instead of drawn, to keep this page small")
+    missing = sum(svg is None for svg in svgs) - left
+    if missing and reason:
+        what = "shown as a list" if svgs[0] is None else f"{count(missing, 'inside')} listed instead of drawn"
+        notes.append(reason if REMEDY in reason else f"{what}: {reason}")
+    if closed:
+        notes.append(f"{count(closed, 'box')} cannot be opened here: draw the part with focus= or on its own")
+    data = {
+        "title": drawing.title,
+        "name": drawing.title.rpartition(": ")[0] or drawing.title,
+        "theme": drawing.theme,
+        "notes": [clean(note, 300) for note in notes],
+        "legend": [entry.text for entry in legend.legend],
+        "key": key,
+        "views": [_view(view, svg, first=i == 0) for i, (view, svg) in enumerate(zip(found, svgs, strict=True))],
+    }
+    return _assembled(drawing, svgs[0] or "", data)
+
+
+def _legend(found: list[View]) -> tuple[LegendEntry, ...]:
+    """What occurs in any view, in the order of their legends."""
+    return tuple(dict.fromkeys(entry for view in found for entry in view.drawing.legend))
+
+
+def _view(view: View, svg: str | None, first: bool) -> dict[str, Any]:
+    """What the script needs of a drawing. Paths inside a module begin with what joins them to the module's."""
+    drawing, opens = view.drawing, dict(view.opens)
+    at = {node.id: i for i, node in enumerate(drawing.nodes)}
+    made: dict[str, Any] = {
+        "boxes": [_box(node, opens, first) for node in drawing.nodes],
+        "edges": [_edge(edge, at) for edge in drawing.edges],
+    }
+    if drawing.groups:
+        made["frames"] = [
+            {"id": group.id, "path": group.path if first else f".{group.path}", "title": group.rows[0].text,
+             **_opening(group.id, opens)}
+            for group in drawing.groups
+        ]  # fmt: skip
+    if svg is not None and not first:
+        made["svg"] = svg
+    if svg is None:
+        made["listed"] = True
+    if drawing.notes and not first:
+        made["notes"] = list(drawing.notes)
+    return made
+
+
+def _opening(id: str, opens: dict[str, int]) -> dict[str, int]:
+    return {"opens": opens[id]} if id in opens else {}
+
+
+def _box(node: Node, opens: dict[str, int], first: bool) -> dict[str, Any]:
+    path = node.path
+    if not first and not path.startswith("/"):
+        own = node.role in ("input", "output", "write") or (node.role in ("op", "gradient") and "/" not in path)
+        path = f"/{path}" if own else f".{path}"
+    made: dict[str, Any] = {"id": node.id, "path": path, "role": node.role, "rows": [_row(row) for row in node.rows]}
+    optional = {"types": list(node.types), "tip": node.tip, "status": node.status, "metric": node.metric,
+                "twin": node.twin}  # fmt: skip
+    made |= {name: value for name, value in optional.items() if value}
+    if len(node.members) > 1:
+        made["ops"] = len(node.members)
+    return made | _opening(node.id, opens)
+
+
+def _row(row: Row) -> list[str]:
+    return [row.style, row.text, row.value] if row.value else [row.style, row.text]
+
+
+def _edge(edge: Edge, at: dict[str, int]) -> list[Any]:
+    said: list[Any] = [at[edge.tail], at[edge.head], edge.role, list(edge.values[:8])]
+    return said if not edge.status else [*said, edge.status]
+
+
+# ---- one file
+
+
+@cache
+def _asset(*names: str) -> str:
+    """Files of this package, one after the other."""
+    folder = files(__package__)
+    return "\n".join(folder.joinpath(name).read_text("utf-8").strip() for name in names)
+
+
+def _variables(palette: object) -> str:
+    return "".join(f"--{name}:{colour};" for name, colour in zip(NAMES, astuple(palette), strict=True))  # type: ignore[call-overload]
+
+
+@cache
+def _style() -> str:
+    """Both themes' colours as variables, the classes that use them, and the sheets."""
+    light, dark = _variables(LIGHT), _variables(DARK)
+    rules = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in NAMES)
+    return (
+        f":root{{color-scheme:light;{light}}}\n"
+        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
+        f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n"
+        f"{rules}\n{_asset(*SHEETS)}"
+    )
+
+
+@cache
+def _script() -> str:
+    return f'"use strict";\n(() => {{\n{_asset(*SCRIPTS)}\n}})();'
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def embedded(data: object) -> str:
+    """JSON that can neither end the script element it stands in nor begin another."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    text = text.replace("</", "<\\/").replace("<!", "\\u003c!")
+    return re.sub(r"<(?=script)", r"\\u003c", text, flags=re.IGNORECASE)
+
+
+def _assembled(drawing: Drawing, svg: str, data: object) -> str:
+    style, script = _style(), _script()
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    theme = f' data-theme="{drawing.theme}"' if drawing.theme in ("light", "dark") else ""
+    given = {"title": html.escape(drawing.title), "drawing": svg}
+    body = re.sub(r"\{\{(\w+)\}\}", lambda match: given[match[1]], _asset("page.html"))
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"{theme}>\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
+        f"<title>{html.escape(drawing.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n"
+        f'<script type="application/json" id="data">{embedded(data)}</script>\n<script>{script}</script>\n'
+        "</body>\n</html>\n"
+    )

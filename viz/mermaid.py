@@ -1,0 +1,119 @@
+"""`Drawing` to Mermaid, the flowchart language that Markdown on many sites shows as a picture.
+
+As in DOT, ids are generated and one function escapes every label: whatever is not a letter, a digit or harmless is
+written as a character code, which Mermaid shows as that character and never reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+from tensorgraph.viz.drawing import Drawing, Edge, Group, Node, Row
+from tensorgraph.viz.labels import clean
+from tensorgraph.viz.palette import THEMES, Palette
+
+__all__ = ["to_mermaid"]
+
+PLAIN = frozenset(" ,.:=+-/@!?*^%$_()")
+MOST_EDGES = 500  # that Mermaid draws unless the page that shows it says otherwise
+MOST_CHARACTERS = 50_000  # likewise
+SHAPES = {  # opening and closing sign by role; else a box with round corners
+    "input": ("([", "])"),
+    "output": ("([", "])"),
+    "module": ("[[", "]]"),
+    "summary": ("[[", "]]"),
+    "ops": ("[[", "]]"),
+    "kernel": ("[[", "]]"),
+    "write": ("[", "]"),
+}
+ARROWS = {"residual": "==>", "gradient": "-.->", "saved": "-.->"}
+
+
+def to_mermaid(drawing: Drawing, theme: str = "light") -> str:
+    """The drawing as a flowchart in one theme's colours (``"auto"``: light, which reads well on a dark page too)."""
+    if theme not in THEMES:
+        raise ValueError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}")
+    edges = [edge for edge in drawing.edges if not edge.cut]
+    lines = ["flowchart TD", *_boxes(drawing), *map(_edge, edges), *_classes(drawing.nodes, THEMES[theme])]
+    notes = list(drawing.notes)
+    if len(edges) > MOST_EDGES or sum(map(len, lines)) > MOST_CHARACTERS:
+        notes.append("larger than what Mermaid draws by default (maxEdges, maxTextSize): use svg or html, or draw less")
+    head = ["---", f"title: {json.dumps(clean(drawing.title, 200))}", "---", *(f"%% {_remark(note)}" for note in notes)]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def label(rows: tuple[Row, ...]) -> str:
+    """Escaped lines; the only way for a string into the flowchart."""
+    return '"' + "<br/>".join(words(_line(row)) for row in rows) + '"'
+
+
+def words(text: str) -> str:
+    """Escaped text."""
+    text = clean(text, 200)
+    return "".join(c if c in PLAIN or (c.isascii() and c.isalnum()) else f"#{ord(c)};" for c in text)
+
+
+def _line(row: Row) -> str:
+    if not row.value:
+        return row.text
+    return f"{row.text} = {row.value}" if row.style in ("attribute", "constant") else f"{row.text} {row.value}"
+
+
+def _remark(text: str) -> str:
+    """A comment: braces in one would begin a directive."""
+    return clean(text, 200).replace("{", "(").replace("}", ")")
+
+
+def _boxes(drawing: Drawing) -> list[str]:
+    """Boxes and frames around them, from the outside in."""
+    inside: dict[str | None, list[Node]] = defaultdict(list)
+    for node in drawing.nodes:
+        inside[node.group].append(node)
+    children: dict[str | None, list[Group]] = defaultdict(list)
+    for group in drawing.groups:
+        children[group.parent].append(group)
+    lines = [_box(node, 1) for node in inside[None]]
+    pending: list[tuple[Group | None, int]] = [(group, 1) for group in reversed(children[None])]
+    while pending:
+        group, depth = pending.pop()
+        if group is None:
+            lines.append("  " * depth + "end")
+            continue
+        lines.append("  " * depth + f"subgraph {group.id}[{label(group.rows[:1])}]")
+        lines += [_box(node, depth + 1) for node in inside[group.id]]
+        pending.append((None, depth))
+        pending += [(child, depth + 1) for child in reversed(children[group.id])]
+    return lines
+
+
+def _box(node: Node, depth: int) -> str:
+    opening, closing = SHAPES.get(node.role, ("(", ")"))
+    return f"{'  ' * depth}{node.id}{opening}{label(node.rows)}{closing}"
+
+
+def _edge(edge: Edge) -> str:
+    arrow = ARROWS.get(edge.role, "-->")
+    said = f"|{label(edge.rows)}|" if edge.rows else ""
+    return f"  {edge.tail} {arrow}{said} {edge.head}"
+
+
+def _classes(nodes: tuple[Node, ...], c: Palette) -> list[str]:
+    """How roles look: never by colour alone."""
+    looks = {
+        "io": f"stroke:{c.io},stroke-width:3px",
+        "module": f"stroke:{c.module},stroke-width:1px",
+        "gradient": f"stroke:{c.grad},stroke-width:2px,stroke-dasharray:5 3",
+        "write": f"stroke:{c.param},stroke-width:2px",
+        "update": f"stroke:{c.param},stroke-width:3px",
+        "op": f"stroke:{c.op},stroke-width:1px",
+    }
+    names = {"input": "io", "output": "io", "summary": "module", "modules": "module"}
+    members: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        name = names.get(node.role, node.role)
+        members[name if name in looks else "op"].append(node.id)
+    lines = []
+    for name, ids in members.items():
+        lines += [f"  classDef {name} fill:{c.box},color:{c.ink},{looks[name]}", f"  class {','.join(ids)} {name}"]
+    return lines

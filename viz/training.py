@@ -1,0 +1,380 @@
+"""The mirrored step: forward down the left, gradient up the right beside its op, updates beside their gradients.
+
+Every box of the forward part with a gradient has one gradient box, its twin. Gradients flow up along the edges of the
+forward, reversed; a dotted edge from a box to its twin names what is kept for it. What is computed from gradients and
+written is folded into one update a box.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from tensorgraph.graph.graph import CellDecl, Graph, Var
+from tensorgraph.viz.build import Builder, legend_of
+from tensorgraph.viz.drawing import Drawing, Edge, Row
+from tensorgraph.viz.facts import Facts, relative
+from tensorgraph.viz.groups import frames
+from tensorgraph.viz.labels import binary, clean, count, listed, type_text
+from tensorgraph.viz.mirror import Pass, Saved, group, seeds_of
+from tensorgraph.viz.rows import cell_row
+from tensorgraph.viz.tips import box_tip
+from tensorgraph.viz.updates import Updates
+from tensorgraph.viz.view import Box, histogram
+
+__all__ = ["mirrored"]
+
+MOST_SAVED = 3  # named on one edge
+KEPT = "kept above"  # in the place of a size: another box keeps the same array
+MOST_WRITTEN = 3  # parameters named on one update
+
+
+def mirrored(graph: Graph, boxes: Sequence[Box], passes: Sequence[Pass], updates: Updates, level: str) -> Drawing:
+    """Draw these boxes of the forward part with the gradients and updates that belong to them."""
+    every = [*boxes, *updates.boxes]
+    return _Mirror(Facts.of(graph, every), len(boxes), passes, updates, level).mirrored()
+
+
+class _Mirror(Builder):
+    """Positions: inputs, forward boxes, gradients from the loss up, updates, outputs."""
+
+    def __init__(self, facts: Facts, forward: int, passes: Sequence[Pass], updates: Updates, level: str) -> None:
+        super().__init__(facts, level)
+        self.forward, self.passes, self.updates = forward, passes, updates
+        self.inner = "module" if any(box.kind != "op" for box in facts.boxes[:forward]) else "op"
+        self.bytes = 0
+        self.tensors = 0
+        self.unsized: set[str] = set()
+        self.counted: set[Var] = set()
+        self.extra: list[Edge] = []
+        self.given: list[tuple[Var, int]] = []  # gradients that the user gives, and where they enter
+        self.twin: dict[tuple[int, int], int] = {}  # the gradient's position, by pass and forward box
+
+    def mirrored(self) -> Drawing:
+        facts, graph = self.facts, self.graph
+        self.inputs()
+        kept, frame_of = frames(facts.boxes[: self.forward], self.inner)
+        self.leaving, self.written = self.what_leaves(), self.what_is_written()
+        self.at: list[int] = [self.add_box(b, frame_of[b]) for b in range(self.forward)]
+        self.stops()
+        for p in range(len(self.passes)):
+            self.gradients(p)
+        self.saved_edges()
+        for p in range(len(self.passes)):
+            self.gradient_edges(p)
+        for b in range(self.forward, len(facts.boxes)):
+            self.update(b)
+        self.connect()
+        for var, at in self.given:
+            self.flow(var, at)
+        self.loose_writes()
+        self.outputs()
+        edges = self.settled((*self.edges(), *self.extra))
+        self.entries(edges)
+        groups = tuple(self.group(frame) for frame in kept)
+        nodes = tuple(self.nodes)
+        return Drawing(self.title(), self.level, nodes, edges, groups, legend_of(nodes, edges), source=graph)
+
+    def entries(self, edges: Iterable[Edge]) -> None:
+        """An input that enters on the way, as labels do, stands to the left of the box that reads it."""
+        at = {node.id: n for n, node in enumerate(self.nodes)}
+        first: dict[str, str] = {}
+        inner: set[str] = set()  # boxes that read something made before
+        for edge in edges:
+            if edge.role in ("data", "residual"):
+                if self.nodes[at[edge.tail]].role == "input":
+                    if at[edge.head] < at.get(first.get(edge.tail, ""), len(at)):
+                        first[edge.tail] = edge.head
+                else:
+                    inner.add(edge.head)
+        beside = {node.twin for node in self.nodes}
+        for entry, reader in first.items():
+            head = self.nodes[at[reader]]
+            if reader in inner and head.group is None and head.twin is None and entry not in beside:
+                self.nodes[at[entry]] = replace(self.nodes[at[entry]], twin=reader)
+
+    def title(self) -> str:
+        graph, drawn = self.graph, self.forward
+        ops = sum(len(box.members) for box in self.facts.boxes[: self.forward + self.updates.sides])
+        folded = "" if ops == drawn else f" drawn as {count(drawn, 'box')}"
+        kept = f"; {binary(self.bytes)} kept for the gradient" if self.tensors else ""
+        return f"{clean(graph.name or 'graph')}: {count(ops, 'op')} forward{folded}{kept}"
+
+    # ---- gradients
+
+    def gradients(self, p: int) -> None:
+        """One gradient box for every forward box in which an equation has a gradient; the last first."""
+        one, facts, graph = self.passes[p], self.facts, self.graph
+        steps: dict[int, list[int]] = defaultdict(list)
+        for i in one.gives:
+            steps[facts.box_of[i]].append(i)
+        steps.pop(-1, None)
+        asked = {cell.var: cell for cell in self.graph.cells if cell.var in set(one.xs)}
+        uses: dict[Var, list[int]] = defaultdict(list)  # of each parameter
+        for i, given in one.gives.items():
+            for var in given:
+                if var in asked:
+                    uses[var].append(i)
+        first = {var: places[0] for var, places in uses.items()}
+        ends = {facts.box_of[facts.producer[y]] for y in one.ys if y in facts.producer}
+        for b in sorted(steps, reverse=True):
+            node = self.nodes[self.at[b]]
+            box = facts.boxes[b]
+            near = set(box.equations)
+            own = dict.fromkeys(v for i in steps[b] if i in near for v in one.gives[i] if v in asked)
+            if not own and box.others:  # the first repeat may have none
+                own = dict.fromkeys(v for i in steps[b] for v in one.gives[i] if v in asked)
+            rows = [Row("title", clean(f"grad {node.title}"))]
+            if box.kind == "op":
+                scope = box.scope
+                rows += [self.of_cell(asked[v], scope, uses[v]) for v in own]
+            elif own:
+                several = max(len({facts.box_of[i] for i in uses[v]} if not box.others else set(uses[v])) for v in own)
+                values = sum(v.aval.size for v in own)
+                rows.append(Row("parameter", count(values, "gradient"), f"sum of {several} uses" if several > 1 else ""))
+            leaving = dict.fromkeys(
+                v for i in steps[b] for v in one.gives[i]
+                if facts.box_of[facts.producer.get(v, i)] != b and v not in facts.cells
+            )  # fmt: skip
+            members = (one.at,) if one.at is not None and b == max(ends, default=b) else ()
+            at = self.add(
+                f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", rows, group=node.group, members=members,
+                types=tuple(dict.fromkeys(type_text(v.aval) for v in (*leaving, *own))), tip=self.tip(one, b, steps[b]),
+                twin=node.id,
+            )  # fmt: skip
+            self.twin[p, b] = at
+            if members:
+                self.given += [(var, at) for var in group(graph.equations[members[0]].inputs[2:][0])]
+        seed = max((b for q, b in self.twin if q == p), default=None)
+        for name, var in zip(facts.input_names, self.graph.inputs, strict=True):
+            if var in one.xs and any(var in given for given in one.gives.values()):
+                rows = [Row("title", clean(f"grad {name}")), Row("type", type_text(var.aval))]
+                node = self.nodes[self.source[var]]
+                self.twin[p, -1 - self.source[var]] = self.add(
+                    f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", rows, types=(type_text(var.aval),),
+                    twin=node.id, tip=f"the gradient with respect to {name}",
+                )  # fmt: skip
+        if one.at is None or seed is None:
+            return
+        for x, out in zip(self.xs_of(one), self.graph.equations[one.at].outputs, strict=True):
+            self.source[out] = self.where_ends(p, x, first, seed)
+
+    def xs_of(self, one: Pass) -> list[Var]:
+        assert one.at is not None
+        atom = self.graph.equations[one.at].inputs[1]
+        return [a for a in (atom if isinstance(atom, tuple) else (atom,)) if isinstance(a, Var)]
+
+    def where_ends(self, p: int, x: Var, first: dict[Var, int], seed: int) -> int:
+        """The position of the box from which the gradient with respect to `x` comes."""
+        if x in first:  # a parameter: where its first use is, at which the last of its gradients is added
+            return self.twin[p, self.facts.box_of[first[x]]]
+        if x in self.source and (p, -1 - self.source[x]) in self.twin:
+            return self.twin[p, -1 - self.source[x]]
+        made = self.facts.producer.get(x)
+        if made is not None and (p, self.facts.box_of[made]) in self.twin:
+            return self.twin[p, self.facts.box_of[made]]
+        return self.twin[p, seed]
+
+    def of_cell(self, cell: CellDecl, scope: str, uses: Sequence[int]) -> Row:
+        row = cell_row(cell, scope)
+        return replace(row, value=row.value + (f", sum of {len(uses)} uses" if len(uses) > 1 else ""))
+
+    def tip(self, one: Pass, b: int, steps: Sequence[int]) -> str:
+        lines = [f"the gradient of {self.nodes[self.at[b]].path}"]
+        for i in steps[:4]:
+            eq = self.graph.equations[i]
+            wrt = listed([clean(v.name or v.aval) for v in one.gives[i]])
+            kept = listed([s.name for s in one.saves[i]], 6)
+            lines.append(clean(f"{eq.op.name}: gradient of {wrt}" + (f" from {kept}" if kept else ""), 120))
+        if len(steps) > 4:
+            lines.append(f"and {len(steps) - 4} more ops")
+        return "\n".join(lines)
+
+    def gradient_edges(self, p: int) -> None:
+        one, facts = self.passes[p], self.facts
+        flows: dict[tuple[int, int, bool], dict[Var, None]] = defaultdict(dict)
+        for i in reversed(one.gives):
+            b = facts.box_of[i]
+            for var in one.gives[i]:
+                at = facts.producer.get(var)
+                if at is None:
+                    end = self.twin.get((p, -1 - self.source[var])) if var in self.source else None
+                    if end is not None:
+                        flows[self.twin[p, b], end, False][var] = None
+                    continue
+                made = facts.box_of[at]
+                if (p, made) not in self.twin or at not in one.gives:
+                    continue
+                carried = self.carried(var, self.at[made], self.at[b], facts.repeat_of[i])
+                if made != b or carried:
+                    flows[self.twin[p, b], self.twin[p, made], carried][var] = None
+        looped: set[tuple[int, Var]] = set()
+        made_edges: list[Edge] = []
+        for (tail, head, carried), variables in reversed(flows.items()):  # of several loops to one box, the longest
+            again = carried and all((head, v) in looped for v in variables)
+            looped.update((head, v) for v in variables if carried)
+            role = "carried" if carried else "gradient"
+            made_edges.append(self.edge(tail, head, role, (), variables, cut=again))
+        self.extra += reversed(made_edges)
+
+    # ---- what is kept
+
+    def saved_edges(self) -> None:
+        """A dotted edge from each box to its gradient for what is kept; an array counts where it is kept first."""
+        for p, one in enumerate(self.passes):
+            sizes = {(i, s.name): self.size(s) for i, kept in one.saves.items() for s in kept}
+            by_box: dict[int, list[tuple[int, Saved]]] = defaultdict(list)
+            for i, kept in one.saves.items():
+                b = self.facts.box_of[i]
+                if b >= 0:
+                    by_box[b] += [(i, s) for s in kept]
+            for b, entries in sorted(by_box.items()):
+                if (p, b) in self.twin:
+                    self.saved_edge(b, self.twin[p, b], entries, sizes)
+
+    def saved_edge(
+        self, b: int, twin: int, entries: list[tuple[int, Saved]], sizes: Mapping[tuple[int, str], str]
+    ) -> None:
+        box = self.facts.boxes[b]
+        near = set(box.equations)
+        values: dict[str, None] = {}
+        rows: dict[str, str] = {}
+        for i, s in entries:
+            if i not in near:
+                continue
+            size = sizes[i, s.name]
+            if s.var is None:
+                text = f"{s.name}: size known when run"
+            else:
+                text = f"{s.name}: {s.var.aval}" + ("" if s.kept else " (there anyway)")
+            values[text] = None
+            if s.kept:
+                name = self.called(s, i, box)
+                if name not in rows or size:
+                    rows[name] = size or rows.get(name) or ("" if s.var is None else KEPT)
+        if not values:
+            return
+        shown = [Row("saved", f"{name}," if size == KEPT else name, size) for name, size in rows.items()]
+        if len(shown) > MOST_SAVED:
+            rest = len(shown) - MOST_SAVED + 1
+            shown = [*shown[: MOST_SAVED - 1], Row("saved", f"and {rest} more")]
+        if not shown:
+            return
+        self.extra.append(
+            Edge(self.nodes[self.at[b]].id, self.nodes[twin].id, "saved", tuple(shown), None, tuple(values))
+        )
+
+    def size(self, s: Saved) -> str:
+        """The bytes of what is kept; empty where another box keeps the same array, and where nobody knows."""
+        if s.var is None:
+            self.unsized.add(s.name)
+            return ""
+        if not s.kept:
+            return ""
+        base = self.base(s.var)
+        if base in self.counted:
+            return ""
+        self.counted.add(base)
+        self.bytes += s.var.aval.nbytes
+        self.tensors += 1
+        return binary(s.var.aval.nbytes)
+
+    def base(self, var: Var) -> Var:
+        """The value whose memory this one lies in."""
+        for _ in range(100):
+            at = self.facts.producer.get(var)
+            eq = None if at is None else self.graph.equations[at]
+            if eq is None or not getattr(eq.op, "view", False) or not isinstance(eq.inputs[0], Var):
+                break
+            var = eq.inputs[0]
+        return var
+
+    def called(self, s: Saved, i: int, box: Box) -> str:
+        """The user's name; else, of a module, its input, or what the op calls it."""
+        if s.var is not None and s.var.name:
+            return clean(s.var.name)
+        if box.kind != "op" and s.var is not None and self.facts.box_of[self.facts.producer.get(s.var, i)] != (
+            self.facts.box_of[i]
+        ):
+            return "input"
+        return clean(s.name)
+
+    # ---- where gradients stop
+
+    def stops(self) -> None:
+        """Rows that say so."""
+        said: dict[int, str] = {}
+        for one in self.passes:
+            for i, why in one.stops.items():
+                if self.facts.box_of[i] >= 0:
+                    said[self.at[self.facts.box_of[i]]] = why
+            for var in one.unasked:
+                said.setdefault(self.source[var], "no gradient wanted")
+            for var in one.integers:
+                said[self.source[var]] = "integers: no gradient"
+            for y in one.ys if one.at is None else ():
+                if y not in seeds_of(self.graph):
+                    said[self.source[y]] = "no gradient"
+        for at, why in said.items():
+            node = self.nodes[at]
+            self.nodes[at] = replace(node, rows=(*node.rows, Row("stop", f"-| {why}")))
+
+    # ---- updates
+
+    def update(self, b: int) -> None:
+        box = self.facts.boxes[b]
+        beside = self.updates.beside[b - self.forward]
+        owner = self.at[beside] if beside is not None else None
+        twin = self.nodes[owner] if owner is not None else None
+        writes = self.written.get(b, [])
+        title = self.updates.title(b - self.forward)
+        rows = [Row("title", clean(title))]
+        if title in ("update", "write", box.scope):
+            rows.append(Row("detail", clean(histogram(self.graph, box))))
+        rows += self.writes_of(writes, twin.path if twin is not None else "", box.scope)
+        side = b - self.forward < self.updates.sides
+        base = f"{twin.path}~{'write' if side else 'update'}" if twin is not None and beside is not None else clean(box.scope or "update")
+        n = self.calls[base]
+        self.calls[base] += 1
+        leaving = self.leaving.get(b, [])
+        at = self.add(
+            f"{base}#{n}" if n else base, "write" if side else "update", rows, group=twin.group if twin is not None else None,
+            members=box.members, types=tuple(dict.fromkeys(map(self.typed, leaving))),
+            tip=box_tip(self.facts, box, writes), twin=twin.id if twin is not None else self.loss_row(),
+        )  # fmt: skip
+        self.stands(at, box)
+
+    def loss_row(self) -> str | None:
+        """What belongs to no box stands in the row of the loss."""
+        ends = [b for p, b in self.twin if b >= 0]
+        return self.nodes[self.at[max(ends)]].id if ends else None
+
+    def writes_of(self, cells: Sequence[CellDecl], near: str, scope: str) -> list[Row]:
+        """Parameters by name, the averages that go with them counted."""
+        if not cells:
+            return []
+        parameters = [cell for cell in cells if cell.kind == "parameter"]
+        others = len(cells) - len(parameters)
+        if not parameters:
+            named = [clean(relative(cell.path, scope)) for cell in cells]
+            text = ", ".join(named) if len(named) <= 2 else count(len(named), "buffer")
+            return [Row("write", f"writes {text}")]
+        if len(parameters) > MOST_WRITTEN:
+            text = count(len(parameters), "parameter")
+        else:
+            text = ", ".join(clean(cell.path.rpartition(".")[2]) for cell in parameters)
+        return [Row("write", f"writes {text}" + (f" + {count(others, 'buffer')}" if others else ""))]
+
+    def settled(self, edges: Iterable[Edge]) -> tuple[Edge, ...]:
+        """What flows among updates is a gradient; what is not beside it is named instead of drawn across the rows."""
+        at = {node.id: node for node in self.nodes}
+        found = []
+        for edge in edges:
+            tail, head = at[edge.tail], at[edge.head]
+            if "update" in (tail.role, head.role) and edge.role in ("data", "residual"):
+                edge = replace(edge, role="gradient" if tail.role in ("gradient", "update") else "data", rows=())
+            if edge.role == "gradient" and "update" in (tail.role, head.role):
+                edge = replace(edge, port=None)
+            found.append(edge)
+        return tuple(found)
