@@ -272,7 +272,7 @@ def _backward_flops(
     dense = target.dtype.kind == "f" or label_smoothing != 0
     count = (3 if weight is None else 4) * logits.size
     count += 2 * logits.size if dense else logits.size // (logits.shape[-1] or 1)
-    others = want[1:].count(True)  # of probabilities and of weights: lse - z, times the cotangent, the sum
+    others = int(want[1]) + int(want[2])  # of probabilities and of weights: lse - z, times the cotangent, the sum
     return count + 3 * others * logits.size
 
 

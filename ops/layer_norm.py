@@ -107,7 +107,7 @@ def _flops(x: Aval, *rest: Any, **attrs: Any) -> int:
 
 
 def _backward_flops(x: Aval, *rest: Any, **attrs: Any) -> int:
-    """g times gamma (1), x normalised again (2), the sums of g and of g times that (3), dx (4), dgamma and dbeta (3)."""
+    """g times gamma (1), x normalised (2), the sums of g and of g times that (3), dx (4), dgamma and dbeta (3)."""
     return 13 * x.size
 
 
@@ -119,7 +119,7 @@ layer_norm = fused_op(
     residuals=("shift", "offset"),
     infer_rule=_infer,
     flops=_flops,
-    scratch=3.0,
+    scratch=2.0,
     backward_flops=_backward_flops,
     backward_scratch=3.0,
     examples=(

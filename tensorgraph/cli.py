@@ -1,27 +1,22 @@
-"""The command ``tensorgraph``: demo, draw, predict, doctor.
+"""The command ``tensorgraph``: demo, draw, diff, lint, train, predict, doctor.
 
-Exit codes: 0 done, 1 it could not be done (one line on standard error says why), 2 the command was not understood.
+Exit codes: 0 done, 1 the answer is no (graphs that differ, findings, an installation that does not work), 2 it could
+not be done or was not understood: one line on standard error says why.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
 import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
-from typing import Any
 
-from tensorgraph.spec import spec
+from tensorgraph.commands.errors import CommandError, one_line
+from tensorgraph.commands.graphs import add_commands
+from tensorgraph.commands.train import add_train
 
 __all__ = ["main"]
-
-
-class CommandError(Exception):
-    """What was asked for cannot be done; the message is one line for the user."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        options.command(options)
+        code = options.command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("tensorgraph: interrupted", file=sys.stderr)
@@ -52,17 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.traceback:
             raise
         print(f"tensorgraph: {one_line(error)}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line; one that is not meant for users keeps its kind."""
-    text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.strerror}: {str(error.filename)!r}"
-    expected = CommandError | ValueError | TypeError | OSError | ImportError | RuntimeError
-    return text if isinstance(error, expected) and text else f"{type(error).__name__}: {text}".removesuffix(": ")
+        return 2
+    return code or 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,20 +64,8 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--quick", action="store_true", help="a small network and three epochs")
     demo.set_defaults(command=run_demo)
 
-    draw = commands.add_parser(
-        "draw",
-        help="draw a model or a function",
-        epilog="example: tensorgraph draw mymodels:make_net -i 64x784 -o net.svg --level op",
-    )
-    draw.add_argument("target", help="module:name of a model, graph, function or maker of one; or a saved model's file")
-    draw.add_argument(
-        "-i", "--input", action="append", default=[], metavar="SHAPE[:DTYPE]", type=example, help="such as 64x784:f32"
-    )
-    draw.add_argument("-o", "--output", metavar="FILE", help="svg, png, pdf, dot, txt or json; text is printed without")
-    draw.add_argument("--level", default="auto", choices=("auto", "summary", "module", "op"))
-    draw.add_argument("--depth", type=int, help="how deep modules are opened")
-    draw.add_argument("--theme", default="auto", choices=("auto", "light", "dark"))
-    draw.set_defaults(command=run_draw)
+    add_commands(commands)
+    add_train(commands)
 
     predict = commands.add_parser("predict", help="classify the samples of a file with a saved model")
     predict.add_argument("model", help="a file that tensorgraph.train.save wrote")
@@ -102,17 +76,6 @@ def parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what is installed, what is missing, and what to do about it")
     doctor.set_defaults(command=run_doctor)
     return top
-
-
-def example(text: str) -> Any:
-    """A type from the command line: ``64x784``, ``64x784:f64``, ``64:i64``, or ``()`` for a single number."""
-    sizes, _, dtype = text.partition(":")
-    known = {f"f{n}": f"float{n}" for n in (16, 32, 64)} | {f"i{n}": f"int{n}" for n in (8, 16, 32, 64)}
-    try:
-        shape = () if sizes in ("()", "") else tuple(int(n) for n in sizes.replace(",", "x").split("x"))
-        return spec(shape, known.get(dtype, dtype) or None)
-    except (ValueError, TypeError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no type; write sizes and a dtype, such as 64x784:f32") from None
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -128,57 +91,6 @@ def run_demo(options: argparse.Namespace) -> None:
     demo.run(options.output, seeds=seeds, settings=demo.QUICK if options.quick else demo.FULL)
 
 
-def run_draw(options: argparse.Namespace) -> None:
-    """``tensorgraph draw``"""
-    from tensorgraph.viz import draw
-
-    target, examples = resolve(options.target, tuple(options.input))
-    drawing = draw(target, *examples, level=options.level, depth=options.depth, theme=options.theme)
-    if options.output is None:
-        print(drawing.text(), end="")
-    else:
-        drawing.save(options.output)
-        print(f"{drawing.title}: written to {options.output}")
-    for note in drawing.notes:
-        print(f"note: {note}", file=sys.stderr)
-
-
-def resolve(name: str, examples: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """What to draw, and the types of its arguments."""
-    if name.endswith(".safetensors") or (":" not in name and Path(name).is_file()):
-        from tensorgraph.train import load_model
-
-        model = load_model(name).model
-        return model, examples or first_input(model, name)
-    place, _, attribute = name.partition(":")
-    if not attribute:
-        raise CommandError(f"{name!r} is neither a file nor module:name; write for example mymodels:make_net")
-    sys.path.insert(0, os.getcwd())
-    try:
-        target = importlib.import_module(place)
-    except ImportError as error:
-        raise CommandError(f"cannot import {place!r} ({one_line(error)}); run it from the folder it lies in") from error
-    finally:
-        sys.path.remove(os.getcwd())
-    for part in attribute.split("."):
-        if not hasattr(target, part):
-            raise CommandError(f"{place!r} has no {attribute!r}")
-        target = getattr(target, part)
-    if isinstance(target, type) or (inspect.isfunction(target) and not inspect.signature(target).parameters):
-        target = target()  # a maker
-    if isinstance(target, tuple) and target and not examples:
-        target, examples = target[0], target[1:]  # a model with its examples
-    return target, examples
-
-
-def first_input(model: Any, name: str) -> tuple[Any, ...]:
-    """A batch for a saved model, from its first linear layer."""
-    for module in model.modules():
-        if hasattr(module, "inputs"):
-            return (spec((32, module.inputs), module.weight.dtype),)
-    raise CommandError(f"give the type of the input of {name}, such as --input 32x64")
-
-
 def run_predict(options: argparse.Namespace) -> None:
     """``tensorgraph predict``: label and probability of each sample, a line each."""
     from tensorgraph.data import read_npz
@@ -190,8 +102,8 @@ def run_predict(options: argparse.Namespace) -> None:
         print(f"{label}\t{share:.4f}")
 
 
-def run_doctor(options: argparse.Namespace) -> None:
-    """``tensorgraph doctor``"""
+def run_doctor(options: argparse.Namespace) -> int:
+    """``tensorgraph doctor``: 1 where something does not work."""
     from tensorgraph.doctor import examine
 
     findings = examine()
@@ -202,4 +114,6 @@ def run_doctor(options: argparse.Namespace) -> None:
             print(f"  {' ' * width}  {finding.remedy}")
     wrong = [finding.what for finding in findings if finding.wrong]
     if wrong:
-        raise CommandError(f"{', '.join(wrong)}: see above")
+        sys.stdout.flush()
+        print(f"tensorgraph: {', '.join(wrong)}: see above", file=sys.stderr)
+    return 1 if wrong else 0

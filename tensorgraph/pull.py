@@ -146,9 +146,9 @@ def contributions(
         if before is not None:
             before(", ".join(n for n, p in parents.items() if _wants(p, needed)))
         if op.joint.params == ("want", "*"):
-            args = tuple(value(name) for name in op.inputs)
+            inputs = tuple(value(name) for name in op.inputs)
             several = g if isinstance(g, list) else [g]
-            given = op.joint.function(value("want"), args, several, node.attrs)
+            given = op.joint.function(value("want"), inputs, several, node.attrs)
         else:
             given = op.joint.function(**{name: value(name) for name in op.joint.params})
         if not isinstance(given, (tuple, list)):
@@ -167,9 +167,7 @@ def contributions(
     wanted = []
     for parent, contribution in pairs:
         if isinstance(parent, tuple):
-            wanted += [
-                (q, c) for q, c in zip(parent, contribution, strict=True) if c is not None and _wants(q, needed)
-            ]
+            wanted += [(q, c) for q, c in zip(parent, contribution, strict=True) if c is not None and _wants(q, needed)]
         elif contribution is not None and _wants(parent, needed):
             wanted.append((parent, contribution))
     return wanted

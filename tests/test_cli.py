@@ -11,7 +11,8 @@ from training_helpers import NAMES, clouds, small
 
 import tensorgraph as tg
 from tensorgraph import blas, cli, doctor, jit
-from tensorgraph.cli import example, main, one_line
+from tensorgraph.cli import main, one_line
+from tensorgraph.commands.targets import example
 from tensorgraph.data import Normalizer
 from tensorgraph.files import MissingExtraError
 from tensorgraph.train import load_model, save
@@ -67,7 +68,7 @@ def saved(folder):
 
 def failing(capsys, *arguments):
     """Run a command that fails; gives its one line."""
-    assert main(list(arguments)) == 1
+    assert main(list(arguments)) == 2
     told = capsys.readouterr()
     assert told.err.count("\n") == 1 and told.err.startswith("tensorgraph: ")
     return told.err
@@ -165,7 +166,7 @@ def test_the_installed_command_and_a_reader_that_goes_away(folder):
     done = subprocess.run(
         [*command, "draw", "cli_models:number"], capture_output=True, text=True, timeout=60, cwd=folder
     )
-    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -294,4 +295,4 @@ def test_output_is_flushed_before_success_is_told(monkeypatch):
 
     monkeypatch.setattr(sys, "stdout", Full())
     monkeypatch.setattr(cli, "run_doctor", lambda options: print("fine"))
-    assert main(["doctor"]) == 1
+    assert main(["doctor"]) == 2

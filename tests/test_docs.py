@@ -15,7 +15,10 @@ import tensorgraph as tg
 from tensorgraph import jit
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/ops.md", "benchmarks/README.md")
+PAGES = (
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/ops.md",
+    "benchmarks/README.md",
+)  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
 
@@ -29,10 +32,10 @@ def blocks(text):
     return [(text.count("\n", 0, match.start(1)), match[1]) for match in found]
 
 
-def run_examples(name, names=None):
+def run_examples(name, names=None, flags=FLAGS):
     """Run every block of a page with prompts, one after another in one namespace; gives how many examples ran."""
     names, report, tried = {} if names is None else names, [], 0
-    runner = doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
+    runner = doctest.DocTestRunner(optionflags=flags, verbose=False)
     for line, block in blocks(page(name)):
         if ">>>" not in block:
             continue
@@ -66,6 +69,11 @@ def test_the_tour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run_examples("docs/tour.md") >= 50
     assert {path.name for path in tmp_path.iterdir()} >= {"model.svg", "layers.safetensors", "model.safetensors"}
+
+
+def test_the_page_of_the_language():
+    """Its errors too, to the letter."""
+    assert run_examples("docs/language.md", flags=FLAGS & ~doctest.IGNORE_EXCEPTION_DETAIL) >= 25
 
 
 def test_the_examples_of_the_readme(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def equal(found: Any, expected: Any) -> None:
 
 def state_of(program: Program, graph: Graph) -> dict[str, Any]:
     """Keywords that call a graph of the program as the program is called for the first time."""
-    state = {tg.random.state().path: tg.random.key(0).numpy(), **program.make().state()}
+    state = {tg.random.state().path: tg.random.key(0), **program.make().state()}
     return {"state": {decl.path: tg.tensor(state[decl.path]) for decl in graph.cells}} if graph.cells else {}
 
 
@@ -72,7 +72,7 @@ def test_again_and_again() -> None:
     for _ in range(4):
         graph, function = graph.grad(), tg.grad(function)
         assert graph == tg.trace(function, tg.spec((), "float64"))
-        equal(graph(0.7), function(0.7))
+        equal(graph(0.7), function(np.array(0.7)))
 
 
 @given(programs(differentiable=True, max_steps=8))
@@ -108,9 +108,7 @@ def test_parameters_by_path_and_inputs_by_name() -> None:
         return (model(x) ** 2).mean()
 
     graph = tg.trace(loss, x)
-    paths = tuple(model.named_parameters()) if isinstance(model.named_parameters(), dict) else tuple(
-        name for name, _ in model.named_parameters()
-    )
+    paths = tuple(name for name, _ in model.named_parameters())
     assert set(paths) == {decl.path for decl in graph.cells} and len(paths) == 4
     loss(tg.tensor(x)).backward()
     expected = [p.grad for p in model.parameters()]
@@ -119,16 +117,16 @@ def test_parameters_by_path_and_inputs_by_name() -> None:
     equal(graph.grad(paths[0]).bind()(x), expected[0])
     dx = tg.grad(loss)(x)
     equal(graph.grad("x").bind()(x), dx)
-    equal(graph.grad(("x", paths[1], 0)[:2]).bind()(x), [dx, expected[1]])
+    equal(graph.grad(["x", paths[1]]).bind()(x), [dx, expected[1]])
     # again, and by another cell
     w, b = paths[2], paths[3]
     square = tg.trace(lambda x: (tg.gradients(loss(x), model.parameters(), create_graph=True)[2] ** 2).sum(), x)
     twice = square.grad(b)
     bound = twice.bind()(x)
     numbers = difference_jacobian(
-        lambda v: square(x, state={d.path: v.astype("f4") if d.path == b else live(model, d.path) for d in square.cells})[
-            0
-        ].numpy(),
+        lambda v: square(
+            x, state={d.path: v.astype("f4") if d.path == b else live(model, d.path) for d in square.cells}
+        )[0].numpy(),
         [live(model, b).astype("float64")],
         step=1e-2,
     )[0]
@@ -269,7 +267,7 @@ def test_jvp_is_forward_mode() -> None:
         return {"a": tg.exp(x) * y, "n": tg.argmax(y)}
 
     graph = tg.trace(f, X, Y).jvp(0)
-    assert [eq.op.name for eq in graph.equations] == ["alias", "exp", "multiply", "argmax", "multiply", "multiply", "zeros"]
+    assert [eq.op.name for eq in graph.equations] == ["alias", "exp", "multiply", "argmax", "multiply", "multiply"]
     assert [v.name for v in graph.inputs] == ["x", "y", "x_dot"]
     out, tangent = graph(X, Y, np.ones(3))
     equal((out, tangent), tg.jvp(lambda x: f(x, tg.tensor(Y)), (X,), (np.ones(3),)))
@@ -335,7 +333,7 @@ def test_a_graph_with_deferred_gradients_inside_a_trace() -> None:
     step = tg.trace(tg.grad(lambda x: (x**3).sum()), X)
     outer = tg.trace(lambda x: (step(x) ** 2).sum(), X)
     assert [eq.op.name for eq in outer.equations].count("gradients") == 1
-    equal(outer.grad()(X), 4 * 9 * X**3)
+    assert_close(outer.grad()(X), 4 * 9 * X**3)
     equal(outer.grad().differentiate()(X), tg.grad(lambda x: (tg.grad(lambda t: (t**3).sum())(x) ** 2).sum())(X))
 
 
@@ -364,7 +362,7 @@ def test_state_inside_a_trace() -> None:
     # bound to its cells it reads and writes those of the trace
     bound = graph.bind()
     again = tg.trace(lambda x: bound(x) + bound(x), X)
-    assert [decl.path for decl in again.cells] == ["w", "count"] and len(again.writes) == 1
+    assert [decl.path for decl in again.cells] == ["count", "w"] and len(again.writes) == 1
     assert float(again.bind()(X)) == float(2 * (X * [1.0, 2.0, 3.0]).sum()) and int(count) == 2
     assert int(tg.trace(f, X).bind()(X).size) == 1
 

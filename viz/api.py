@@ -98,7 +98,7 @@ def draw(
     if overlay is not None:
         from tensorgraph.viz.overlay import apply
 
-        drawing = apply(drawing, graph, overlay)
+        drawing = apply(drawing, graph, overlay, examples)
     return replace(drawing, theme=theme, timeout=float(timeout))
 
 

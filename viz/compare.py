@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from tensorgraph.analysis.diff import Detail, Difference, Edit
-from tensorgraph.graph.graph import Atom, Equation, Graph, Var
+from tensorgraph.analysis.difference import Detail, Difference, Edit
+from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
 from tensorgraph.tree import flatten
 from tensorgraph.viz.budget import mend, stubs
 from tensorgraph.viz.build import build
@@ -106,7 +106,7 @@ class _Union:
         consts = dict(b.consts)
         own = list(a.consts)
         consts.update({own[i]: a.consts[own[i]] for i in lost["constant"] if i is not None})
-        outputs = (*b.outputs, *[self.atom(a.outputs[i]) for i in lost["output"] if i is not None])
+        outputs = (*b.outputs, *[self.single(a.outputs[i]) for i in lost["output"] if i is not None])
         writes = [a.writes[i] for i in lost["write"] if i is not None]
         self.graph: Graph = b.replace(
             inputs=self.inputs,
@@ -115,7 +115,7 @@ class _Union:
             equations=tuple(equations),
             writes=(
                 *b.writes,
-                *[replace(w, cell=self.known.get(w.cell, w.cell), value=self.atom(w.value)) for w in writes],
+                *[replace(w, cell=self.known.get(w.cell, w.cell), value=self.single(w.value)) for w in writes],
             ),
             outputs=outputs,
             in_tree=b.in_tree if len(self.inputs) == len(b.inputs) else flatten([*self.inputs])[1],
@@ -135,6 +135,9 @@ class _Union:
     def atom(self, atom: Atom) -> Atom:
         if isinstance(atom, tuple):
             return tuple(self.known.get(a, a) if isinstance(a, Var) else a for a in atom)
+        return self.known.get(atom, atom) if isinstance(atom, Var) else atom
+
+    def single(self, atom: Var | Literal) -> Var | Literal:
         return self.known.get(atom, atom) if isinstance(atom, Var) else atom
 
     def mapped(self, eq: Equation) -> Equation:

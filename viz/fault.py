@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
-from tensorgraph.analysis.fault import Faults, causes
+from tensorgraph.analysis.fault_report import Faults, causes
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz.budget import mend
 from tensorgraph.viz.build import build, legend_of
@@ -62,7 +63,7 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
     if at is None and fault.position is None:  # a cell or a captured array: told where it is read first
         at = next((box[i] for i in path), None)
     route = [at, *(box[i] for i in path)]
-    on_route = set(zip(route, route[1:], strict=False))
+    on_route = set(pairwise(route))
     members = {node.id: node.members for node in drawing.nodes}
     drawing = within(drawing, kept, 0, "the way of the fault")
     nodes = []

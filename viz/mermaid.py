@@ -35,7 +35,7 @@ def to_mermaid(drawing: Drawing, theme: str = "light") -> str:
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}")
     edges = [edge for edge in drawing.edges if not edge.cut]
-    lines = ["flowchart TD", *_boxes(drawing), *map(_edge, edges), *_classes(drawing.nodes, THEMES[theme])]
+    lines = ["flowchart TD", *_boxes(drawing), *map(_edge, edges), *_classes(drawing, THEMES[theme])]
     notes = list(drawing.notes)
     if len(edges) > MOST_EDGES or sum(map(len, lines)) > MOST_CHARACTERS:
         notes.append("larger than what Mermaid draws by default (maxEdges, maxTextSize): use svg or html, or draw less")
@@ -45,7 +45,10 @@ def to_mermaid(drawing: Drawing, theme: str = "light") -> str:
 
 def label(rows: tuple[Row, ...]) -> str:
     """Escaped lines; the only way for a string into the flowchart."""
-    return '"' + "<br/>".join(words(_line(row)) for row in rows) + '"'
+    lines = [words(_line(row)) for row in rows]
+    return (
+        '"' + "<br/>".join([f"<b>{line}</b>" if row.style == "title" else line for row, line in zip(rows, lines)]) + '"'
+    )
 
 
 def words(text: str) -> str:
@@ -98,7 +101,7 @@ def _edge(edge: Edge) -> str:
     return f"  {edge.tail} {arrow}{said} {edge.head}"
 
 
-def _classes(nodes: tuple[Node, ...], c: Palette) -> list[str]:
+def _classes(drawing: Drawing, c: Palette) -> list[str]:
     """How roles look: never by colour alone."""
     looks = {
         "io": f"stroke:{c.io},stroke-width:3px",
@@ -110,10 +113,13 @@ def _classes(nodes: tuple[Node, ...], c: Palette) -> list[str]:
     }
     names = {"input": "io", "output": "io", "summary": "module", "modules": "module"}
     members: dict[str, list[str]] = defaultdict(list)
-    for node in nodes:
+    for node in drawing.nodes:
         name = names.get(node.role, node.role)
         members[name if name in looks else "op"].append(node.id)
     lines = []
     for name, ids in members.items():
         lines += [f"  classDef {name} fill:{c.box},color:{c.ink},{looks[name]}", f"  class {','.join(ids)} {name}"]
+    if drawing.groups:
+        frames = ",".join(group.id for group in drawing.groups)
+        lines += [f"  classDef frame fill:{c.group},color:{c.ink},stroke:{c.frame}", f"  class {frames} frame"]
     return lines

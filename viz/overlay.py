@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,62 +67,129 @@ def apply(drawing: Drawing, graph: Graph, overlay: Any, args: Sequence[Any] | No
         return _users(drawing, graph, overlay)
     name = ALIASES.get(overlay, overlay) if isinstance(overlay, str) else overlay
     if name == "time":
-        from tensorgraph.analysis.profile import duration, profile
-
-        found = profile(graph, *args)
-        note = f"time: median of {found.repeats} runs, {duration(found.total)} in all"
-        return by_equation(drawing, "time", found.seconds, _noted(note, found.made))
+        return _timed(drawing, graph, args)
     if name in ("bytes", "flops"):
-        return by_equation(drawing, name, _counted(graph, name), "")
+        cost = graph.cost()
+        figures = [float(row.flops if name == "flops" else row.bytes) for row in cost.equations]
+        return _spread(drawing, graph, cost.graph, name, figures, "")
     if name == "max":
-        from tensorgraph.analysis.profile import largest
-
-        values, made = largest(graph, args)
-        floats = {var: value for var, value in values.items() if var.aval.dtype.kind == "f"}
-        look = _Look("largest |value|", _figure, logarithmic=True)
-        return _painted(drawing, look, _leaving(drawing, graph, floats, _most), _noted("", made))
+        return _largest(drawing, graph, args)
     if name == "grad_norm":
         from tensorgraph.analysis.profile import gradient_norms
 
         norms, made = gradient_norms(graph, args)
+        found = _leaving(drawing, graph, norms, _norm)
+        for node in drawing.nodes:  # a gradient is told on its own box, where it has one
+            if node.role == "gradient" and node.twin in found:
+                found[node.id] = found.pop(node.twin)
+        updates = {node.id for node in drawing.nodes if node.role == "update"}  # what comes after has no gradient
+        found = {at: norm for at, norm in found.items() if at not in updates}
         look = _Look("gradient norm", _figure, logarithmic=True)
-        return _painted(drawing, look, _leaving(drawing, graph, norms, _norm), _noted("", made))
+        return _painted(drawing, look, found, _noted("", made))
     known = ", ".join(map(repr, OVERLAYS))
     raise ValueError(f"overlay must be one of {known} or a mapping of paths to numbers, got {clean(repr(overlay))}")
 
 
 def by_equation(drawing: Drawing, name: str, figures: Sequence[float], note: str) -> Drawing:
     """Figures that add up, one an equation: each box gets the sum of its members."""
-    from tensorgraph.analysis.profile import duration
-
-    texts: dict[str, Callable[[float], str]] = {"time": duration, "bytes": binary, "flops": _flops}
-    names = {"flops": "FLOPs"}
-    look = _Look(names.get(name, name), texts.get(name, _figure), share=True)
     found = {
         node.id: math.fsum(figures[i] for i in node.members) if node.members else math.nan
         for node in drawing.nodes
         if _computes(node)
     }
-    return _painted(drawing, look, found, note)
+    return _painted(drawing, _adding(name), found, note)
+
+
+def _adding(name: str) -> _Look:
+    from tensorgraph.analysis.profile import duration
+
+    text: dict[str, Callable[[float], str]] = {"time": duration, "bytes": binary, "flops": _flops}
+    return _Look({"flops": "FLOPs"}.get(name, name), text[name], share=True)
 
 
 def _computes(node: Node) -> bool:
     return node.role not in ("input", "output", "write")
 
 
-def _counted(graph: Graph, name: str) -> list[float]:
-    """FLOPs or bytes of each equation; those of a gradient written out count for the deferred one."""
-    cost = graph.cost()
-    place = {var: i for i, eq in enumerate(graph.equations) for var in eq.outputs}
-    deferred = next((i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients"), None)
-    figures = [0.0] * len(graph.equations)
-    for row in cost.equations:
-        own = next((place[v] for v in row.equation.outputs if v in place), deferred)
-        if row.gradient and deferred is not None:
-            own = deferred
-        if own is not None:
-            figures[own] += row.flops if name == "flops" else row.bytes
-    return figures
+def _timed(drawing: Drawing, graph: Graph, args: tuple[Any, ...]) -> Drawing:
+    """Times; where every op has a gradient box of its own, the gradients are written out, to be timed one by one."""
+    from tensorgraph.analysis.profile import duration, profile
+
+    apart = any(node.role == "gradient" and node.twin for node in drawing.nodes)
+    found = profile(graph.differentiate() if apart else graph, *args)
+    note = _noted(f"time: median of {found.repeats} runs, {duration(found.total)} in all", found.made)
+    return _spread(drawing, graph, found.graph, "time", found.seconds, note)
+
+
+def _largest(drawing: Drawing, graph: Graph, args: tuple[Any, ...]) -> Drawing:
+    """The largest magnitudes; of gradients too, where every op has a gradient box."""
+    from tensorgraph.analysis.profile import largest
+
+    whole = graph.differentiate() if any(node.role == "gradient" and node.twin for node in drawing.nodes) else graph
+    values, made = largest(whole, args)
+    floats = {var: value for var, value in values.items() if var.aval.dtype.kind == "f"}
+    if whole is graph:
+        found = _leaving(drawing, graph, floats, _most)
+    else:
+        per = [_most([floats[v] for v in eq.outputs if v in floats] or [-math.inf]) for eq in whole.equations]
+        forward, backward = _origins(graph, whole, per, max)
+        members = {node.id: node.members for node in drawing.nodes}
+        found = {}
+        for node in filter(_computes, drawing.nodes):
+            source = backward if node.role == "gradient" else forward
+            own = members[node.twin] if node.role == "gradient" and node.twin else node.members
+            parts = [source[i] for i in own if source.get(i, -math.inf) > -math.inf]
+            found[node.id] = max(parts) if parts else math.nan
+    return _painted(drawing, _Look("largest |value|", _figure, logarithmic=True), found, _noted("", made))
+
+
+def _spread(drawing: Drawing, graph: Graph, whole: Graph, name: str, figures: Sequence[float], note: str) -> Drawing:
+    """Figures of a graph's equations with its gradients written out, on the boxes of the graph.
+
+    What a gradient costs stands on the gradient box beside its op, or on the box of all gradients.
+    """
+    if whole is graph:
+        return by_equation(drawing, name, figures, note)
+    forward, backward = _origins(graph, whole, figures)
+    members = {node.id: node.members for node in drawing.nodes}
+    found: dict[str, float] = {}
+    for node in drawing.nodes:
+        if not _computes(node):
+            continue
+        if node.role == "gradient":
+            own = members[node.twin] if node.twin else tuple(backward)
+            parts = [backward[i] for i in own if i in backward]
+        else:
+            parts = [forward[i] for i in node.members if i in forward]
+        found[node.id] = math.fsum(parts) if parts else math.nan
+    return _painted(drawing, _adding(name), found, note)
+
+
+def _origins(
+    graph: Graph, whole: Graph, figures: Sequence[float], join: Callable[[float, float], float] = operator.add
+) -> tuple[dict[int, float], dict[int, float]]:
+    """The figures of the equations of `graph` by position, and those of their gradients, joined, by theirs."""
+    own = [i for i, eq in enumerate(graph.equations) if eq.op.name != "gradients"]
+    place: dict[Var, int] = {}  # of a value of `whole` in `graph`
+    forward: dict[int, float] = {}
+    backward: dict[int, float] = {}
+    waiting = iter(own)
+    following = next(waiting, None)
+    for eq, figure in zip(whole.equations, figures, strict=True):
+        current = None if following is None else graph.equations[following]
+        if (
+            following is not None
+            and current is not None
+            and eq.origin is current.origin is None
+            and eq.op is current.op
+        ):
+            forward[following] = figure
+            place.update(dict.fromkeys(eq.outputs, following))
+            following = next(waiting, None)
+        elif eq.origin is not None:
+            at = place.get(eq.origin.of, -1)
+            backward[at] = join(backward[at], figure) if at in backward else figure
+    return forward, backward
 
 
 def _leaving(
@@ -157,8 +225,8 @@ def _norm(figures: Iterable[float]) -> float:
 
 
 def _most(figures: Iterable[float]) -> float:
-    figures = list(figures)
-    return math.inf if any(map(math.isnan, figures)) else max(figures)
+    known = list(figures)
+    return math.inf if any(map(math.isnan, known)) else max(known)
 
 
 def _users(drawing: Drawing, graph: Graph, given: Mapping[Any, Any]) -> Drawing:
@@ -179,9 +247,11 @@ def _users(drawing: Drawing, graph: Graph, given: Mapping[Any, Any]) -> Drawing:
             continue
         if not isinstance(key, str):
             raise ValueError(f"overlay: keys are paths of boxes or modules, or variables, got {type(key).__name__}")
-        boxes = by_path.get(key) or [
-            node.id for node in drawing.nodes if any(graph.equations[i].scope == key for i in node.members)
-        ] or [node.id for node in drawing.nodes if node.path.startswith((f"{key}.", f"{key}/"))]
+        boxes = (
+            by_path.get(key)
+            or [node.id for node in drawing.nodes if any(graph.equations[i].scope == key for i in node.members)]
+            or [node.id for node in drawing.nodes if node.path.startswith((f"{key}.", f"{key}/"))]
+        )
         if not boxes:
             near = difflib.get_close_matches(key, list(by_path), 3, 0.4) or list(by_path)[:3]
             raise ValueError(

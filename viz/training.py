@@ -15,7 +15,7 @@ from tensorgraph.graph.graph import CellDecl, Graph, Var
 from tensorgraph.viz.build import Builder, legend_of
 from tensorgraph.viz.drawing import Drawing, Edge, Row
 from tensorgraph.viz.facts import Facts, relative
-from tensorgraph.viz.groups import frames
+from tensorgraph.viz.groups import Frame, frames
 from tensorgraph.viz.labels import binary, clean, count, listed, type_text
 from tensorgraph.viz.mirror import Pass, Saved, group, seeds_of
 from tensorgraph.viz.rows import cell_row
@@ -77,22 +77,33 @@ class _Mirror(Builder):
         return Drawing(self.title(), self.level, nodes, edges, groups, legend_of(nodes, edges), source=graph)
 
     def entries(self, edges: Iterable[Edge]) -> None:
-        """An input that enters on the way, as labels do, stands to the left of the box that reads it."""
+        """What enters on the way, as labels do or the rows of a sequence, stands to the left of the box that reads it."""
         at = {node.id: n for n, node in enumerate(self.nodes)}
-        first: dict[str, str] = {}
-        inner: set[str] = set()  # boxes that read something made before
+        readers: dict[str, list[int]] = defaultdict(list)
+        sources: dict[str, list[str]] = defaultdict(list)
         for edge in edges:
-            if edge.role in ("data", "residual"):
-                if self.nodes[at[edge.tail]].role == "input":
-                    if at[edge.head] < at.get(first.get(edge.tail, ""), len(at)):
-                        first[edge.tail] = edge.head
-                else:
-                    inner.add(edge.head)
-        beside = {node.twin for node in self.nodes}
-        for entry, reader in first.items():
-            head = self.nodes[at[reader]]
-            if reader in inner and head.group is None and head.twin is None and entry not in beside:
-                self.nodes[at[entry]] = replace(self.nodes[at[entry]], twin=reader)
+            if edge.role in ("data", "residual", "carried"):
+                readers[edge.tail].append(at[edge.head])
+                sources[edge.head].append(edge.tail)
+        mirrored = {node.twin for node in self.nodes}
+        enters: set[str] = set()
+        for node in self.nodes:
+            plain = node.role in ("input", "op", "ops", "module") and node.twin is None and node.id not in mirrored
+            if plain and all(source in enters for source in sources[node.id]):
+                enters.add(node.id)
+        for n in range(len(self.nodes) - 1, -1, -1):
+            node = self.nodes[n]
+            if node.id not in enters or not readers[node.id]:
+                continue
+            head = self.nodes[min(readers[node.id])]
+            row = head.twin if head.id in enters and head.twin is not None else head.id
+            if row in enters or self.nodes[at[row]].twin is not None or self.nodes[at[row]].role == "output":
+                continue
+            if node.role == "input" and all(source in enters for source in sources[row]) and row == head.id:
+                continue  # where the column begins
+            if node.role == "input" and head.id in enters:
+                continue
+            self.nodes[n] = replace(node, twin=row)
 
     def title(self) -> str:
         graph, drawn = self.graph, self.forward
@@ -100,6 +111,22 @@ class _Mirror(Builder):
         folded = "" if ops == drawn else f" drawn as {count(drawn, 'box')}"
         kept = f"; {binary(self.bytes)} kept for the gradient" if self.tensors else ""
         return f"{clean(graph.name or 'graph')}: {count(ops, 'op')} forward{folded}{kept}"
+
+    def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
+        """None: labels would pull the columns apart, so boxes say what leaves them."""
+        return ()
+
+    def add_box(self, b: int, frame: Frame | None) -> int:
+        at = super().add_box(b, frame)
+        node, box = self.nodes[at], self.facts.boxes[b]
+        if box.kind == "op":
+            eq = self.graph.equations[box.equations[0]]
+            changed = [v for v in self.leaving.get(b, eq.outputs) if self.facts.changes_shape(v) or self.typed(v)[-1] == "!"]
+            said = dict.fromkeys(map(self.typed, changed[:2]))
+            rows = tuple(Row("warning" if text.endswith("!") else "type", text) for text in said)
+            names = sum(row.style in ("title", "detail") for row in node.rows)
+            self.nodes[at] = replace(node, rows=(*node.rows[:names], *rows, *node.rows[names:]))
+        return at
 
     # ---- gradients
 

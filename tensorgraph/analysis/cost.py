@@ -17,6 +17,8 @@ from tensorgraph.graph.graph import Equation, Graph, Source, Var
 
 __all__ = ["Cost", "EquationCost", "Held", "OpCost", "Peak", "ScopeCost", "cost"]
 
+SHOWN = 12  # values that the text of a peak names
+
 
 @dataclass(frozen=True, slots=True)
 class EquationCost:
@@ -102,10 +104,12 @@ class Peak:
         if self.equation is None:
             return "nothing is computed"
         lines = [f"{binary(self.bytes)} while {_place(self.equation)} runs"]
-        lines += [
-            f"  {binary(h.nbytes):>10}  {h.var.aval!r:<20} {h.op} (equation {h.index}{_line(h.source)})"
-            for h in self.held
-        ]
+        for h in self.held[:SHOWN]:
+            made = f"{h.op} (equation {h.index}{_line(h.source)})"
+            lines.append(f"  {binary(h.nbytes):>10}  {h.var.aval!r:<20} {made}")
+        rest = self.held[SHOWN:]
+        if rest:
+            lines.append(f"  {binary(sum(h.nbytes for h in rest)):>10}  {len(rest)} more")
         if self.scratch:
             lines.append(f"  {binary(self.scratch):>10}  scratch memory of {self.equation.op}")
         return "\n".join(lines)

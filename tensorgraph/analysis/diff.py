@@ -1,159 +1,18 @@
-"""What differs between two graphs: as a value, as text with an exit code's worth of truth, as a picture."""
+"""What differs between two graphs: matched by structure, compared thing by thing."""
 
 from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tensorgraph.analysis.describe import call_text, equation_text, names, printable, value_text
+from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.analysis.match import Match, match, output_paths, typed
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
 
-if TYPE_CHECKING:
-    from tensorgraph.viz.drawing import Drawing
-
-__all__ = ["Detail", "Difference", "Edit", "diff"]
-
-SIGNS = {"added": "+", "removed": "-", "changed": "~"}
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """One thing that changed: an attribute, an operand, a type, and what it was and is.
-
-    `wire` says that it is an operand, and that it was and is a value of the graph.
-    """
-
-    what: str
-    before: str
-    after: str
-    wire: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.before} -> {self.after}"
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One difference.
-
-    Attributes
-    ----------
-    status : {"added", "removed", "changed"}
-    what : str
-        ``"equation"``, ``"input"``, ``"cell"``, ``"constant"``, ``"write"``, ``"output"``, ``"structure"`` (how
-        arguments or results nest) or ``"order"`` (the same things stand in another order).
-    text : str
-        The thing in one line.
-    details : tuple of Detail
-        Of what is changed: what it was and is.
-    before, after : int or None
-        Positions in the two graphs' tuples of these things.
-    scope : str
-    source : str
-        The user's line, where known.
-    follows : bool
-        Only types differ, and those of the operands differ too: the cause is further up.
-    """
-
-    status: str
-    what: str
-    text: str
-    details: tuple[Detail, ...] = ()
-    before: int | None = None
-    after: int | None = None
-    scope: str = ""
-    source: str = ""
-    follows: bool = False
-
-    def __str__(self) -> str:
-        return f"{SIGNS[self.status]} {self.text}"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The edits that lead from one graph to another; false where the graphs are equal. Made by `diff`.
-
-    Attributes
-    ----------
-    before, after : Graph
-    edits : tuple of Edit
-    """
-
-    before: Graph
-    after: Graph
-    edits: tuple[Edit, ...]
-    matched: Match = field(default_factory=Match, repr=False, compare=False)
-
-    def __bool__(self) -> bool:
-        return bool(self.edits)
-
-    def __len__(self) -> int:
-        return len(self.edits)
-
-    def __iter__(self) -> Iterator[Edit]:
-        return iter(self.edits)
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def __repr__(self) -> str:
-        return f"<Difference of {self.before.name} and {self.after.name}: {self.summary()}>"
-
-    def summary(self) -> str:
-        """``2 added, 1 changed``."""
-        counts = Counter(edit.status for edit in self.edits)
-        return ", ".join(f"{counts[status]} {status}" for status in SIGNS if counts[status]) or "no difference"
-
-    def text(self, most: int | None = None) -> str:
-        """One line an edit, its details below it, by module; empty where the graphs are equal.
-
-        Changes of type that follow from others are counted, not listed. `most` limits the lines.
-        """
-        if not self:
-            return ""
-        lines = [f"--- {_headline(self.before)}", f"+++ {_headline(self.after)}"]
-        scope, following = "", 0
-        for edit in self.edits:
-            if edit.follows:
-                following += 1
-                continue
-            if edit.what == "equation" and edit.scope != scope:
-                scope = edit.scope
-                lines.append(f"@@ {printable(scope) or self.after.name} @@")
-            lines.append(f"{edit}{f'    # {edit.source}' if edit.source else ''}")
-            lines += [f"      {detail}" for detail in edit.details]
-        if following:
-            first = next(edit for edit in self.edits if edit.follows)
-            lines.append(f"~ {following} more {'equations' if following > 1 else 'equation'} of another type, such as")
-            lines.append(f"      {first.text}")
-        if most is not None and len(lines) > most:
-            lines = [*lines[:most], f"... {len(lines) - most} more lines"]
-        return "\n".join([*lines, self.summary()])
-
-    def draw(self, **options: Any) -> Drawing:
-        """A picture: added boxes thick with ``+``, removed ones dashed with ``-``, changed ones with ``~``.
-
-        See `tensorgraph.viz.compare.compare` for the options.
-        """
-        from tensorgraph.viz.compare import compare
-
-        return compare(self, **options)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from tensorgraph.viz import mimebundle
-
-        if not self:
-            return {"text/plain": repr(self)}
-        try:
-            bundle = mimebundle(self.draw())
-        except Exception:  # a notebook shows what it can
-            bundle = {}
-        return {**bundle, "text/plain": self.text(most=400)}
+__all__ = ["diff"]
 
 
 def diff(before: Any, after: Any) -> Difference:
@@ -200,24 +59,22 @@ def diff(before: Any, after: Any) -> Difference:
 
 
 def _graph(value: Any) -> Graph:
-    if isinstance(value, Graph):
-        return value
     if isinstance(value, str) and ("\n" in value or "def " in value):
         from tensorgraph.text import parse
 
-        return parse(value)
-    if isinstance(value, (str, os.PathLike)):
+        value = parse(value)
+    elif isinstance(value, (str, os.PathLike)):
         from tensorgraph.text import load
 
-        return load(value)
+        value = load(value)
+    if isinstance(value, Graph):
+        return value
+    dims = getattr(value, "dims", None)
+    if dims:
+        raise TypeError(f"{value.name} leaves the size {dims[0]} open: compare graphs of it, such as .at({dims[0]}=32)")
     raise TypeError(
         f"diff compares graphs (tensorgraph.trace makes them), their texts or files of text, got {type(value).__name__}"
     )
-
-
-def _headline(graph: Graph) -> str:
-    n = len(graph.equations)
-    return f"{graph.name}: {n} {'equation' if n == 1 else 'equations'}"
 
 
 class _Comparison:
@@ -416,7 +273,7 @@ class _Comparison:
             was, is_ = ((eq.attrs[key], True) if key in eq.attrs else (None, False) for eq in (old, new))
             if was[1] != is_[1] or typed(was[0]) != typed(is_[0]):
                 texts = [value_text(value) if given else "not given" for value, given in (was, is_)]
-                found.append(Detail(printable(key), *_told_apart(*texts, was[0], is_[0])))
+                found.append(Detail(printable(key), *_told_apart(texts[0], texts[1], was[0], is_[0])))
         others = len(found)
         if len(old.outputs) != len(new.outputs):
             found.append(Detail("results", str(len(old.outputs)), str(len(new.outputs))))

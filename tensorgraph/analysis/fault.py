@@ -6,195 +6,28 @@ The graph is evaluated equation by equation, its gradients written out, and ever
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from tensorgraph.analysis.describe import equation_text, names, printable
+from tensorgraph.analysis.describe import printable
+from tensorgraph.analysis.fault_report import Fault, Faults, Stats, stats_of
+from tensorgraph.analysis.profile import reaching
 from tensorgraph.analysis.run import Given, execute, given, graph_of, loss_of
-from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.op import CATALOGUE
 from tensorgraph.tree import flatten
 
-if TYPE_CHECKING:
-    from tensorgraph.viz.drawing import Drawing
-
-__all__ = ["Fault", "Faults", "Stats", "find_faults"]
+__all__ = ["find_faults"]
 
 LIMIT = 1e6
 RECTIFIERS = frozenset({"relu", "maximum", "minimum", "clip", "where", "multiply"})
 MIXING = frozenset({"elementwise", "contraction", "list"})  # kinds of ops that take the wider dtype of their operands
 SMALL = 8  # elements; of fewer, all may be zero by chance
-MEANING = {
-    "non-finite": "not finite from finite operands",
-    "dead": "zero everywhere though its operand is not",
-    "exploding": "larger than the limit though its operands are not",
-    "promoted": "wider than an operand of it, without a conversion in the program",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What was seen of a value: how many elements, how many NaN, infinite and zero, and the largest of the finite."""
-
-    size: int
-    nan: int
-    inf: int
-    zero: int
-    largest: float
-
-    @property
-    def finite(self) -> bool:
-        return not (self.nan or self.inf)
-
-    @property
-    def dead(self) -> bool:
-        return self.size > 0 and self.zero == self.size
-
-    def __str__(self) -> str:
-        if self.finite:
-            return "all 0" if self.dead else f"|max| {self.largest:.3g}"
-        parts = [f"{n:,} {what}" for n, what in ((self.nan, "nan"), (self.inf, "inf")) if n]
-        return f"{', '.join(parts)} of {self.size:,}"
-
-
-def stats_of(array: np.ndarray[Any, Any]) -> Stats:
-    """Look at an array."""
-    size = int(array.size)
-    if array.dtype.kind != "f":
-        largest = max((abs(int(array.max())), abs(int(array.min()))), default=0) if size else 0
-        return Stats(size, 0, 0, size - int(np.count_nonzero(array)), float(largest))
-    finite = np.isfinite(array)
-    every = bool(finite.all())
-    nan = 0 if every else int(np.isnan(array).sum())
-    inf = 0 if every else size - int(finite.sum()) - nan
-    good = array if every else array[finite]
-    largest = max(abs(float(good.max())), abs(float(good.min()))) if good.size else 0.0
-    return Stats(size, nan, inf, size - int(np.count_nonzero(array)), largest)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One finding.
-
-    Attributes
-    ----------
-    kind : {"non-finite", "dead", "exploding", "promoted"}
-    phase : {"forward", "backward"}
-        Backward for an equation that helps to make a gradient.
-    position : int or None
-        In the equations of `Faults.graph`; None for an argument, a cell or a captured array.
-    var : Var
-        The value.
-    told : str
-        What was seen, with counts.
-    path : tuple of int
-        Equations from it to the loss, or back from the loss to what its gradient is wanted for.
-    """
-
-    kind: str
-    phase: str
-    position: int | None
-    var: Var
-    told: str
-    path: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Faults:
-    """What `find_faults` found; false where there is nothing.
-
-    Attributes
-    ----------
-    graph : Graph
-        What was evaluated: the graph with its gradients written out.
-    faults : tuple of Fault
-        The first of each kind, on the way to the loss and back, in the order in which they come up.
-    stats : tuple of tuple of Stats
-        What was seen, one an output of each equation.
-    notes : tuple of str
-        What could not be looked at, and which values were made up.
-    """
-
-    graph: Graph
-    faults: tuple[Fault, ...]
-    stats: tuple[tuple[Stats, ...], ...]
-    notes: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.faults)
-
-    def __len__(self) -> int:
-        return len(self.faults)
-
-    def __iter__(self) -> Iterator[Fault]:
-        return iter(self.faults)
-
-    def __getitem__(self, index: int) -> Fault:
-        return self.faults[index]
-
-    def __str__(self) -> str:
-        backward = sum(eq.origin is not None for eq in self.graph.equations)
-        forward = len(self.graph.equations) - backward
-        head = f"{self.graph.name}: {forward} equations forward, {backward} backward: "
-        head += f"{len(self)} {'fault' if len(self) == 1 else 'faults'}" if self else "no fault"
-        name = names(self.graph)
-        blocks = [self.block(fault, name) for fault in self.faults]
-        return "\n".join([head, *blocks, *(f"note: {note}" for note in self.notes)])
-
-    def block(self, fault: Fault, name: dict[Var, str] | None = None) -> str:
-        """One fault in some lines: what, where, and the path."""
-        name = name or names(self.graph)
-        lines = [f"{fault.kind}, {fault.phase}: {fault.told}"]
-        if fault.position is None:
-            lines.append(f"    {self.root(fault.var)}")
-        else:
-            lines.append(f"    {self.line(fault.position, name)}")
-        if fault.position is not None and self.graph.equations[fault.position].origin is not None:
-            lines.append(f"    {self.origin(fault.position)}")
-        if fault.path:
-            goal = "to the loss" if fault.phase == "forward" else "to the gradient that is wanted"
-            lines.append(f"  {goal}:")
-            shown = fault.path if len(fault.path) <= 12 else (*fault.path[:8], -1, *fault.path[-3:])
-            for i in shown:
-                lines.append(f"    {self.line(i, name)}" if i >= 0 else f"    ... {len(fault.path) - 11} more")
-        return "\n".join(lines)
-
-    def line(self, position: int, name: dict[Var, str]) -> str:
-        eq = self.graph.equations[position]
-        seen = "; ".join(dict.fromkeys(str(s) for s in self.stats[position][:3]))
-        where = f"{printable(eq.scope)}  " if eq.scope else ""
-        return f"{where}{equation_text(eq, name)}    # {seen}{f', {eq.source}' if eq.source else ''}"
-
-    def origin(self, position: int) -> str:
-        eq = self.graph.equations[position]
-        assert eq.origin is not None
-        made = {v: e for e in self.graph.equations for v in e.outputs}
-        forward = made.get(eq.origin.of)
-        if forward is None:
-            return "a gradient of the loss"
-        return f"the derivative of {forward.op.name} by {eq.origin.rule}{f', {forward.source}' if forward.source else ''}"
-
-    def root(self, var: Var) -> str:
-        """A value that no equation makes."""
-        for cell in self.graph.cells:
-            if cell.var is var:
-                return f"{cell.kind} {printable(cell.path)}: {var.aval}"
-        what = "argument" if var in self.graph.inputs else "captured array"
-        return f"{what} {printable(var.name or '')}: {var.aval}"
-
-    def draw(self, number: int = 0, **options: Any) -> Drawing:
-        """The slice of fault `number`: some of what it comes from, and the path to the loss.
-
-        See `tensorgraph.viz.fault.draw_fault` for the options.
-        """
-        from tensorgraph.viz.fault import draw_fault
-
-        return draw_fault(self, number, **options)
 
 
 def find_faults(target: Any, *args: Any, limit: float = LIMIT) -> Faults:
@@ -240,6 +73,10 @@ def find_faults(target: Any, *args: Any, limit: float = LIMIT) -> Faults:
     return Faults(whole, tuple(search.faults()), tuple(search.seen), tuple(notes))
 
 
+def _group(atom: Any) -> tuple[Any, ...]:
+    return atom if isinstance(atom, tuple) else (atom,)
+
+
 def _listed(made: Sequence[str]) -> str:
     return ", ".join(map(printable, made[:3])) + (f" and {len(made) - 3} more" if len(made) > 3 else "")
 
@@ -267,11 +104,14 @@ def _with_gradients(graph: Graph, notes: list[str]) -> tuple[Graph, tuple[Var, .
     # the loss and its gradients are made results, so that they are found again
     results = list(dict.fromkeys([*graph.outputs, *(y for y in ys if isinstance(y, Var)), *deferred.outputs]))
     place = {result: n for n, result in enumerate(results)}
+    named = {y: "loss" for y in ys if isinstance(y, Var)}
+    for x, gradient in zip(_group(deferred.inputs[1]), deferred.outputs, strict=True):
+        if x.name:
+            named[gradient] = f"d_{x.name}"
     called: dict[str, int] = {}
-    gradients = {g: f"d_{x.name}" for x, g in zip(deferred.inputs[1], deferred.outputs, strict=True) if x.name}  # type: ignore[arg-type, union-attr]
     for n, result in enumerate(results):
-        own = result.name if isinstance(result, Var) else None
-        wished = own or ("loss" if result in ys else gradients.get(result, f"out{n}"))  # type: ignore[call-overload]
+        wished = (result.name or named.get(result)) if isinstance(result, Var) else None
+        wished = wished or f"out{n}"
         called[wished if wished not in called else f"{wished}_{n}"] = n
     whole = graph.replace(outputs=tuple(results), out_tree=flatten(called)[1]).differentiate()
     found = {old: whole.outputs[n] for old, n in place.items()}
@@ -281,8 +121,6 @@ def _with_gradients(graph: Graph, notes: list[str]) -> tuple[Graph, tuple[Var, .
 
 def _differentiated(graph: Graph, ys: tuple[Any, ...]) -> tuple[Var, ...]:
     """What a gradient is taken of by default: the parameters that the loss depends on, else its float inputs."""
-    from tensorgraph.analysis.profile import reaching
-
     reached = reaching(graph, ys, len(graph.equations))
     parameters = tuple(c.var for c in graph.cells if c.requires_grad and c.var in reached)
     floats = tuple(v for v in graph.inputs if v in reached and v.aval.dtype.kind == "f")
@@ -297,8 +135,6 @@ class _Search:
         self.of: dict[Var, Stats] = {}
         self.seen: list[tuple[Stats, ...]] = []
         self.made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
-        backward = [i for i, eq in enumerate(graph.equations) if eq.origin is not None]
-        self.first_backward = backward[0] if backward else len(graph.equations)
 
     def run(self, values: Given) -> None:
         for var, value in values.of(self.graph).items():
@@ -334,9 +170,9 @@ class _Search:
                 yield Fault("non-finite", "forward", None, var, told, self.path_from(var, None))
                 return
 
-    def first(self, look: Any) -> Iterator[Fault]:
+    def first(self, look: Callable[[int, Equation], Iterable[Fault]]) -> Iterator[Fault]:
         """The first finding of a kind on the way forward, and the first on the way back."""
-        done = set()
+        done: set[str] = set()
         for i, eq in enumerate(self.graph.equations):
             phase = self.phase(i)
             if phase in done:
@@ -346,7 +182,7 @@ class _Search:
                 yield found
                 break
 
-    @property
+    @functools.cached_property
     def spread(self) -> set[Var]:
         """What is not finite and leads, by what is not finite, to a result, a write or a gradient."""
         bad = {v for v, s in self.of.items() if not s.finite}
@@ -453,27 +289,11 @@ class _Search:
                         waiting.append(out)
         return ()
 
-    @property
+    @functools.cached_property
     def users(self) -> dict[Var, list[int]]:
-        cached: dict[Var, list[int]] | None = self.__dict__.get("_users")
-        if cached is None:
-            cached = {}
-            for i, eq in enumerate(self.graph.equations):
-                for v in dict.fromkeys(self.operands(eq)):
-                    cached.setdefault(v, []).append(i)
-            self.__dict__["_users"] = cached
-        return cached
-
-
-def causes(graph: Graph, position: int | None, hops: int) -> set[int]:
-    """The equations from which a value comes, at most `hops` back."""
-    if position is None:
-        return set()
-    made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
-    found = {position}
-    border = [position]
-    for _ in range(hops):
-        atoms = (a for i in border for a in graph.equations[i].atoms())
-        border = sorted({made[a] for a in atoms if not isinstance(a, Literal) and a in made} - found)
-        found.update(border)
-    return found
+        """The equations that read each value."""
+        found: dict[Var, list[int]] = {}
+        for i, eq in enumerate(self.graph.equations):
+            for v in dict.fromkeys(self.operands(eq)):
+                found.setdefault(v, []).append(i)
+        return found

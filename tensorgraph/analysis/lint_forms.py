@@ -10,7 +10,9 @@ from tensorgraph.graph.graph import Equation, Var
 
 __all__ = ["Softmax", "bounded_above", "log_softmax_of", "picked", "sigmoid_of", "softmax_of"]
 
-DEPTH = 12  # how far back a bound is looked for
+MOST = 64  # values looked at for a bound
+SMALL = 0.01  # the largest number that only guards against 0
+DEPTH = 12  # choices and guards, one after another, looked through
 BOUNDED = frozenset(
     {"tanh", "sigmoid", "sin", "cos", "sign", "hardmax", "softmax", "log_softmax", "one_hot", "uniform"}
 )
@@ -105,16 +107,18 @@ def sigmoid_of(view: View, atom: Any) -> tuple[Var, Equation] | None:
     if eq.op.name == "sigmoid":
         x = eq.inputs[0]
         return (x, eq) if isinstance(x, Var) else None
-    top, bottom = (None, eq.inputs[0]) if eq.op.name == "reciprocal" else eq.inputs
+    top: Any = None if eq.op.name == "reciprocal" else eq.inputs[0]
+    bottom = eq.inputs[-1]
     exp = one_plus_exp(view, bottom)
     if exp is None:
         return None
+    z: Any = exp.inputs[0]
     if top is None or view.constant(top) == 1.0:
-        minus = view.made_by(exp.inputs[0], "negative")
-        x = None if minus is None else minus.inputs[0]
-    else:
-        x = exp.inputs[0] if view.follow(top) is exp.outputs[0] else None
-    return (x, eq) if isinstance(x, Var) else None
+        minus = view.made_by(z, "negative")
+        z = None if minus is None else minus.inputs[0]
+    elif view.follow(top) is not exp.outputs[0]:
+        return None
+    return (z, eq) if isinstance(z, Var) else None
 
 
 def one_plus_exp(view: View, atom: Any) -> Equation | None:
@@ -138,7 +142,8 @@ def picked(view: View, atom: Any) -> tuple[Any, bool]:
             break
         if eq.op.name in ("add", "maximum"):
             rest = [a for a in eq.inputs if view.constant(a) is None]
-            if len(rest) != 1:
+            guards = [c for c in map(view.constant, eq.inputs) if c is not None and 0 <= c <= SMALL]
+            if len(rest) != 1 or not guards:
                 break
             atom = rest[0]
         else:
@@ -149,16 +154,18 @@ def picked(view: View, atom: Any) -> tuple[Any, bool]:
 
 def bounded_above(view: View, atom: Any) -> bool:
     """Whether what goes into an exponential cannot be large: shifted by a maximum, minus a square, clipped, ..."""
-    todo: list[tuple[Any, bool, int]] = [(atom, True, 0)]  # value, whether bounded above (else below) is asked
+    todo: list[tuple[Any, bool]] = [(atom, True)]  # a value, and whether it must be bounded above or below
+    seen = 0
     while todo:
-        atom, above, depth = todo.pop()
+        atom, above = todo.pop()
+        seen += 1
         atom = view.follow(atom, SAME | RESHAPES | {"getitem", "broadcast_to", "transpose"})
         if not isinstance(atom, Var) or atom in view.graph.consts or atom.aval.dtype.kind in "bui":
             continue
         eq = view.maker.get(atom)
-        if eq is None or depth > DEPTH:
+        if eq is None or seen > MOST:
             return False
-        name, next_ = eq.op.name, depth + 1
+        name = eq.op.name
         if name in BOUNDED:
             if name == "log_softmax" and not above:
                 return False
@@ -168,9 +175,9 @@ def bounded_above(view: View, atom: Any) -> bool:
             if above:
                 if name in ("absolute", "square"):
                     return False
-                todo.append((eq.inputs[0], True, next_))
+                todo.append((eq.inputs[0], True))
         elif name == "negative":
-            todo.append((eq.inputs[0], not above, next_))
+            todo.append((eq.inputs[0], not above))
         elif name == "clip":
             if eq.attrs["a_max" if above else "a_min"] is None:
                 return False
@@ -178,16 +185,16 @@ def bounded_above(view: View, atom: Any) -> bool:
             if (name == "minimum") != above or all(view.constant(a) is None for a in eq.inputs):
                 return False
         elif name in ("add", "where"):
-            todo += [(a, above, next_) for a in eq.inputs[-2:]]
+            todo += [(a, above) for a in eq.inputs[-2:]]
         elif name == "subtract":
-            todo += [(eq.inputs[0], above, next_), (eq.inputs[1], not above, next_)]
+            todo += [(eq.inputs[0], above), (eq.inputs[1], not above)]
         elif name in ("multiply", "divide", "power"):
             asked = _product(view, eq, above)
             if asked is None:
                 return False
-            todo += [(a, side, next_) for a, side in asked]
+            todo += [(a, side) for a, side in asked]
         elif name in ("sum", "mean", "max", "min"):
-            todo.append((eq.inputs[0], above, next_))
+            todo.append((eq.inputs[0], above))
         else:
             return False
     return True

@@ -15,8 +15,10 @@ from tensorgraph.op import elementwise
 __all__: list[str] = []
 
 PAIRING = frozenset({
-    "equal", "greater", "greater_equal", "less", "less_equal", "maximum", "minimum", "multiply", "not_equal", "subtract",
+    "equal", "greater", "greater_equal", "less", "less_equal", "maximum", "minimum", "multiply", "not_equal",
+    "subtract",
 })  # fmt: skip
+FAR = 200  # values between a comparison and the mean of it
 # what makes a column on purpose
 COLUMNS = frozenset({"expand_dims", "reshape", "getitem"})
 
@@ -28,7 +30,7 @@ def _same_everywhere(array: np.ndarray[Any, Any]) -> bool:
 def _is_averaged(view: View, value: Var) -> bool:
     """Whether a value ends in a sum or a mean over all its axes at once, elementwise ops between."""
     todo, seen = [value], {value}
-    while todo:
+    while todo and len(seen) < FAR:
         var = todo.pop()
         for eq in view.users.get(var, ()):
             if eq.op.name in ("sum", "mean") and len(axes_of(eq, var.aval.ndim)) == var.aval.ndim:
@@ -90,8 +92,8 @@ def captured_labels(view: View, report: Report) -> Iterator[Finding]:
 def _labels(view: View, eq: Equation) -> Var | None:
     """What an equation compares predictions with, if it is a loss."""
     if eq.op.name == "softmax_cross_entropy":
-        logits, target = (view.follow(a) for a in eq.inputs[:2])
-        return target if isinstance(target, Var) and logits in view.from_inputs else None
+        logits, labels = (view.follow(a) for a in eq.inputs[:2])
+        return labels if isinstance(labels, Var) and logits in view.from_inputs else None
     if eq.op.name not in ("subtract", "equal", "not_equal"):
         return None
     for a, b in (eq.inputs, eq.inputs[::-1]):

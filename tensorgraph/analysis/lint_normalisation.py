@@ -149,6 +149,13 @@ def normalised_over_one(view: View, report: Report) -> Iterator[Finding]:
             )
     for eq in view.equations:
         x = eq.inputs[0] if eq.inputs else None
+        if eq.op.name == "layer_norm" and isinstance(x, Var) and x.aval.size == eq.outputs[1].aval.size > 0:
+            yield report(
+                eq,
+                f"layer_norm of {x.aval} from axis {eq.attrs['axis']} on is over one value: that minus its mean is 0, "
+                "and the output is beta whatever comes in",
+                "check the axis",
+            )
         if eq.op.name == "var" and isinstance(x, Var) and x.aval.size:
             count = x.aval.size // eq.outputs[0].aval.size
             correction = eq.attrs["correction"]

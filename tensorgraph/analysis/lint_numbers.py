@@ -60,7 +60,7 @@ def _called(view: View, var: Var) -> str:
 
 @rule("TG016", "root-at-zero")
 def root_at_zero(view: View, report: Report) -> Iterator[Finding]:
-    """The derivative of a root at 0 is infinite: a norm of zeros and a deviation of equal numbers have NaN gradients."""
+    """The derivative of a root at 0 is infinite: a norm of zeros, a deviation of equal numbers have NaN gradients."""
     for eq in view.equations:
         half = eq.op.name == "power" and view.constant(eq.inputs[1]) == 0.5
         if eq.op.name != "sqrt" and not half:

@@ -12,7 +12,7 @@ from tensorgraph.analysis.lint_forms import (
     sigmoid_of,
     softmax_of,
 )
-from tensorgraph.analysis.lint_view import View, replacing
+from tensorgraph.analysis.lint_view import Steps, View, replacing
 from tensorgraph.graph.graph import Equation, Var
 
 __all__: list[str] = []
@@ -74,8 +74,8 @@ def log_of_sum_of_exp(view: View, report: Report) -> Iterator[Finding]:
             continue
         z = exp.inputs[0]
         rewrite = None
-        exact = total.op.name == "sum" and total.attrs["dtype"] is None and isinstance(z, Var)
-        if exact and total.inputs[0] is exp.outputs[0] and z.aval.dtype == eq.outputs[0].aval.dtype:
+        exact = total.op.name == "sum" and total.attrs["dtype"] is None and total.inputs[0] is exp.outputs[0]
+        if exact and isinstance(z, Var) and z.aval.dtype == eq.outputs[0].aval.dtype:
             attrs = {"axis": total.attrs["axis"], "keepdims": total.attrs["keepdims"]}
             rewrite = replacing("TG013 log-of-sum-of-exp", eq, [("logsumexp", (z,), attrs)])
         yield report(
@@ -124,8 +124,8 @@ def log_of_sigmoid(view: View, report: Report) -> Iterator[Finding]:
         x, complement = found
         rewrite = None
         if not changed and x.aval == eq.outputs[0].aval:
-            softplus = [("softplus", (x if complement else None,), {}), ("negative", (None,), {})]
-            steps = softplus if complement else [("negative", (x,), {}), *softplus]
+            steps: Steps = [("softplus", (x if complement else None,), {}), ("negative", (None,), {})]
+            steps = steps if complement else [("negative", (x,), {}), *steps]
             rewrite = replacing("TG015 log-of-sigmoid", eq, steps)
         form, better = ("log(1 - sigmoid(x))", "-softplus(x)") if complement else ("log(sigmoid(x))", "-softplus(-x)")
         yield report(

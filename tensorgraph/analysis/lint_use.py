@@ -53,8 +53,7 @@ def without_gradient(view: View, report: Report) -> Iterator[Finding]:
     reached = view.before(ys, lambda eq, i: flows(eq, i) or eq.op.name == "stop_gradient")
     for decl in _parameters(view):
         if decl.var in behind and decl.var not in reached:
-            cut = next(eq for eq in view.equations if decl.var in eq.atoms() and any(o in behind for o in eq.outputs))
-            cut = _cut(view, decl.var, behind) or cut
+            cut = _cut(view, decl.var, behind)
             yield report(
                 cut,
                 f"the loss depends on parameter {decl.path} only through {cut.op.name}, which has no derivative: its "
@@ -63,8 +62,8 @@ def without_gradient(view: View, report: Report) -> Iterator[Finding]:
             )
 
 
-def _cut(view: View, start: Var, behind: set[Var]) -> Equation | None:
-    """The first equation after a value at which its gradient ends."""
+def _cut(view: View, start: Var, behind: set[Var]) -> Equation:
+    """The first equation after a parameter at which its gradient ends."""
     reached = {start}
     for eq in view.graph.equations:
         for i, atom in enumerate(eq.inputs):
@@ -72,7 +71,7 @@ def _cut(view: View, start: Var, behind: set[Var]) -> Equation | None:
                 if not flows(eq, i):
                     return eq
                 reached.update(eq.outputs)
-    return None
+    raise AssertionError("a parameter without a gradient is cut off somewhere")
 
 
 @rule("TG008", "parameter-not-updated")

@@ -11,8 +11,9 @@ from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, 
 from tensorgraph.op import CATALOGUE
 from tensorgraph.passes.rewrite import Log, derived, group, infer
 
-__all__ = ["SAME", "View", "number", "replacing"]
+__all__ = ["RESHAPES", "SAME", "Steps", "View", "axes_of", "flows", "number", "replacing", "without_unread"]
 
+FAR = 64  # ops that only pass a value on, one after another, looked through
 # what gives its input itself
 SAME = frozenset({"alias", "stop_gradient", "class_targets", "class_weights", "mean_divisor"})
 # what gives its input's numbers in another shape or order of axes of size 1
@@ -52,7 +53,9 @@ class View:
 
     def follow(self, atom: Any, through: Iterable[str] = SAME) -> Any:
         """The value behind ops that only pass it on, casts between float dtypes included."""
-        while isinstance(atom, Var) and atom in self.maker:
+        for _ in range(FAR):
+            if not isinstance(atom, Var) or atom not in self.maker:
+                break
             eq = self.maker[atom]
             first = eq.inputs[0] if eq.inputs else None
             if eq.op.name not in through and not (eq.op.name == "astype" and is_float(first) and is_float(atom)):

@@ -254,9 +254,9 @@ def _propagate(
         for p, q in zip(eq_a.inputs, eq_b.inputs, strict=False):
             if type(p) is Var and type(q) is Var:
                 m, n = one.producer.get(p), two.producer.get(q)
-                if m in one.free and n in two.free and _alike(one.equations[m], two.equations[n]):  # type: ignore[index]
-                    pair(m, n)  # type: ignore[arg-type]
-                    queue.append((m, n))  # type: ignore[arg-type]
+                if m in one.free and n in two.free and _alike(one.equations[m], two.equations[n]):
+                    pair(m, n)
+                    queue.append((m, n))
         for p, q in zip(eq_a.outputs, eq_b.outputs, strict=False):
             waiting: dict[Any, deque[int]] = defaultdict(deque)
             for n, place in two.users.get(q, ()):

@@ -222,7 +222,9 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
 def _expect(got: Aval, expected: Aval, what: str) -> None:
     if got == expected:
         return
-    remedy = "trace the function again with an example of this type"
+    remedy = (
+        "trace the function again for this type, or name the dimension in its text (f32[N, 64]) and take .at(N=...)"
+    )
     if got.shape == expected.shape:
         remedy = f"convert it with .astype('{expected.dtype}'), or {remedy}"
     raise ValueError(f"{what}: the graph was traced for {expected}, got {got}; {remedy}")

@@ -123,4 +123,4 @@ def _leaf(trace: Trace, atom: Var | Literal, shared: bool = False) -> Var | Lite
 
 def _value(trace: Trace, env: Known, atom: Var | Literal) -> Any:
     own = env[atom] if type(atom) is Var else atom
-    return trace.tensor(own) if type(own) is Var else own.value
+    return trace.tensor(own) if isinstance(own, Var) else own.value

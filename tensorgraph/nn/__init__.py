@@ -4,11 +4,12 @@ from tensorgraph.nn import init
 from tensorgraph.nn.activations import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from tensorgraph.nn.containers import Flatten, Identity, Lambda, Sequential
 from tensorgraph.nn.dropout import Dropout
+from tensorgraph.nn.graph_module import GraphModule
 from tensorgraph.nn.linear import Linear
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.normalization import BatchNorm
 
 __all__ = [
-    "BatchNorm", "Dropout", "Flatten", "Identity", "Lambda", "LeakyReLU", "Linear", "LogSoftmax", "Module", "ReLU",
+    "BatchNorm", "Dropout", "Flatten", "GraphModule", "Identity", "Lambda", "LeakyReLU", "Linear", "LogSoftmax", "Module", "ReLU",
     "Sequential", "Sigmoid", "Softmax", "Tanh", "init",
 ]  # fmt: skip

@@ -1,9 +1,9 @@
 """Exact algebra: identities that hold to the last bit, for NaN, infinities, zeros of either sign and subnormal numbers.
 
-What is missing here is missing because it is not exact: ``x + 0.0`` turns -0.0 into 0.0, ``x * 0`` is NaN for infinite x,
-``-(a - b)`` and ``b - a`` are zeros of different sign, ``log(exp(x))`` rounds, ``x ** 2`` may differ from ``x * x`` in the
-last bit, a float sum over one element turns -0.0 into 0.0. Gradients stay what they were, ties and zeros included, so
-``maximum(x, x)`` and ``maximum(x, 0)`` are left alone.
+What is missing here is missing because it is not exact: ``x + 0.0`` turns -0.0 into 0.0, ``x * 0`` is NaN for infinite
+x, ``-(a - b)`` and ``b - a`` are zeros of different sign, ``log(exp(x))`` rounds, ``x ** 2`` may differ from ``x * x``
+in the last bit, a float sum over one element turns -0.0 into 0.0. Gradients stay what they were, ties and zeros
+included, so ``maximum(x, x)`` and ``maximum(x, 0)`` are left alone.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ def _both_negative(eq: Equation, facts: Facts) -> Rewrite | None:
 
 
 def _without_sign(eq: Equation, facts: Facts) -> Rewrite | None:
+    if eq.op.name == "absolute" and _kind(eq) == "u":
+        return None  # which wraps round instead of having a sign
     inner = facts.made_by(eq.inputs[0], "negative", *(("absolute",) if eq.op.name == "square" else ()))
     return None if inner is None or not isinstance(inner.inputs[0], Var) else (eq.op, inner.inputs, {})
 
@@ -265,7 +267,8 @@ def _no_history(eq: Equation, facts: Facts) -> Rewrite | None:
 
 RULES: tuple[Rule, ...] = (
     Rule("multiply_by_one", ("multiply",), "x * 1 → x", "a product with 1 is not rounded", _times_one),
-    Rule("multiply_by_minus_one", ("multiply",), "x * -1 → -x", "only the sign changes, of zeros too", _times_minus_one),
+    Rule("multiply_by_minus_one", ("multiply",), "x * -1 → -x", "only the sign changes, of zeros too",
+         _times_minus_one),
     Rule("divide_by_one", ("divide",), "x / 1 → x", "a quotient by 1 is not rounded",
          lambda eq, facts: _second(eq, facts, _is(1))),
     Rule("divide_by_minus_one", ("divide",), "x / -1 → -x", "only the sign changes, of zeros too", _over_minus_one),
@@ -288,7 +291,8 @@ RULES: tuple[Rule, ...] = (
          "the sign is made apart from the digits", _without_sign),
     Rule("apply_again", ("absolute", "relu", "sign", "clip", "hardmax", "class_targets", "class_weights",
                          "stop_gradient"),
-         "abs(abs(x)) → abs(x); relu, sign, clip, hardmax and checks alike", "what it gives it leaves as it is", _again),
+         "abs(abs(x)) → abs(x); relu, sign, clip, hardmax and checks alike", "what it gives it leaves as it is",
+         _again),
     Rule("where_same", ("where",), "where(c, a, a) → a", "either way a is chosen", _where_same),
     Rule("where_known", ("where",), "where(True, a, b) → a; where(False, a, b) → b", "the choice is known",
          _where_known),
@@ -311,8 +315,8 @@ RULES: tuple[Rule, ...] = (
          "nothing is combined; of floats not a sum over an axis of size 1, which turns -0.0 into 0.0", _reduce_nothing),
     Rule("join_one", ("concatenate",), "concatenate([x]) → x", "nothing is joined", _join_one),
     Rule("pad_nothing", ("pad",), "pad(x, no border) → x", "nothing is put around", _pad_nothing),
-    Rule("name_only", ("alias",), "alias(x) → x", "x itself, where no deferred gradient asks about the name", _name_only,
-         moves=True),
+    Rule("name_only", ("alias",), "alias(x) → x", "x itself, where no deferred gradient asks about the name",
+         _name_only, moves=True),
     Rule("no_history", ("stop_gradient",), "stop_gradient(x) → x for a constant or integers",
          "x itself, and it has no gradient to stop", _no_history, moves=True),
 )  # fmt: skip

@@ -40,7 +40,8 @@ def _key(eq: Equation) -> Any:
         eq.op,
         tuple(tuple(map(_atom, a)) if isinstance(a, tuple) else _atom(a) for a in eq.inputs),
         tuple((name, typed_key(value)) for name, value in sorted(eq.attrs.items())),
-        tuple((v.aval.shape, v.aval.dtype.char) for v in eq.outputs),  # a default dtype may have been another when one of them was traced
+        # a default dtype may have been another when one of them was traced
+        tuple((v.aval.shape, v.aval.dtype.char) for v in eq.outputs),
     )
     try:
         hash(key)

@@ -1,8 +1,8 @@
 """Constant folding: what depends on no input and no cell is computed once, by the ops themselves.
 
-A result whose elements are all the same becomes a creation op, whatever its size. Any other is kept as numbers where the
-text can write them out, or where it is small and made of numbers that the graph holds already. What raises or warns is
-left to the evaluation, which says so at the user's line.
+A result whose elements are all the same becomes a creation op, whatever its size. Any other is kept as numbers where
+the text can write them out, or where it is small and made of numbers that the graph holds already. What raises or warns
+is left to the evaluation, which says so at the user's line.
 """
 
 from __future__ import annotations

@@ -46,10 +46,26 @@ def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
         needed.update(a for a in kept.atoms() if type(a) is Var)
         equations.append(kept)
     consts = {var: array for var, array in graph.consts.items() if var in needed}
-    if len(equations) == len(graph.equations) and len(consts) == len(graph.consts):
-        if all(new is old for new, old in zip(reversed(equations), graph.equations, strict=True)):
-            return graph
-    return graph.replace(equations=tuple(reversed(equations)), consts=consts)
+    equations = _cited(equations, graph)
+    equations.reverse()
+    if len(consts) == len(graph.consts) and tuple(equations) == graph.equations:
+        return graph
+    return graph.replace(equations=tuple(equations), consts=consts)
+
+
+def _cited(equations: list[Equation], graph: Graph) -> list[Equation]:
+    """The equations; a derivative of a gradient's equation that is gone is one of what that one was a derivative of."""
+    origins = {out: eq.origin for eq in graph.equations if eq.origin is not None for out in eq.outputs}
+    if not origins:
+        return equations
+    here = {out for eq in equations for out in eq.outputs}
+    result = []
+    for eq in equations:
+        origin = eq.origin
+        while origin is not None and origin.of not in here and origin.of in origins:
+            origin = origins[origin.of]
+        result.append(eq if origin is eq.origin else replace(eq, origin=origin))
+    return result
 
 
 def _asking(eq: Equation, needed: set[Var]) -> Equation:

@@ -24,9 +24,11 @@ def differentiate(graph: Graph) -> Graph:
     -------
     Graph
         Without ``gradients`` equations; the same graph where there were none. Each equation of a gradient has an
-        `Equation.origin`: the forward equation that it belongs to and the input whose gradient it helps to make, or
-        ``"sum"`` where the gradients of several uses are added, ``"fit"`` where one is brought to its input's shape and
-        dtype, ``"seed"`` for the gradient of a result with respect to itself, ``"zero"`` where nothing arrives.
+        `Equation.origin`: the forward equation that it belongs to and the input whose gradient it helps to make (the
+        inputs, ``"x, gamma"``, where one rule makes several). Or ``"sum"`` where the gradients of several uses are
+        added, ``"fit"`` where one is brought to its input's shape and dtype, ``"seed"`` for the gradient of a result
+        with respect to itself, ``"zero"`` where nothing arrives, ``"cut"`` where a gradient has no history, ``"alias"``
+        where it gets another name.
 
     Notes
     -----

@@ -31,9 +31,9 @@ def expand(graph: Graph, *ops: str) -> Graph:
     Returns
     -------
     Graph
-        The graph itself where there are none. The composed equations stand in the scope and on the line of the fused one.
-        Values agree within the library's tolerance: 8 units of the last place of the output's scale, 32 in a first and 256
-        in a second derivative.
+        The graph itself where there are none. The composed equations stand in the scope and on the line of the fused
+        one. Values agree within the library's tolerance: 8 units of the last place of the output's scale, 32 in a first
+        and 256 in a second derivative.
 
     Raises
     ------
@@ -59,9 +59,9 @@ def expand(graph: Graph, *ops: str) -> Graph:
         result = trace.result(unflatten(graph.out_tree, outputs), written, changes=graph.changes)
     log = Log(graph, "expand")
     for eq, made in trace.written_out:
-        what = "the gradient of its reference" if eq.op.name.endswith("_vjp") else f"the {made} equations of its reference"
-        log.note(eq.op.name, eq, f"{what}, in the same scope", eq.source)
-    if not deferred:  # a written-out gradient of a fused op is the gradient of its reference, which is to be written out
+        what = "the gradient" if eq.op.name.endswith("_vjp") else f"the {made} equations"
+        log.note(eq.op.name, eq, f"{what} of its reference, in the same scope", eq.source)
+    if not deferred:  # the gradient of a reference, where that of a fused op had been written out, is written out too
         result = differentiate(result)
     return result.replace(changes=(*graph.changes, *log.changes)).check()
 

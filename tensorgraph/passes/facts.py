@@ -2,8 +2,8 @@
 they lie in C order, which are constants.
 
 The order in memory matters to the last bit: NumPy adds up in the order in which numbers lie, so a sum over a view and
-over a copy of it may differ by rounding. A rewrite that keeps bits keeps the order too. Inputs and cells are taken to be
-in C order, as arrays are unless one is made otherwise.
+over a copy of it may differ by rounding. A rewrite that keeps bits keeps the order too. Inputs and cells are taken to
+be in C order, as arrays are unless one is made otherwise.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Array = np.ndarray[Any, Any]
 # not maximum and its like, which choose between 0.0 and -0.0 as the processor's loop happens to
 EXACT = frozenset({
     "absolute", "add", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "equal", "greater", "greater_equal",
-    "invert", "isfinite", "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "multiply",
-    "negative", "not_equal", "sign", "sqrt", "square", "subtract", "where",
+    "invert", "isfinite", "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or",
+    "multiply", "negative", "not_equal", "sign", "sqrt", "square", "subtract", "where",
 })  # fmt: skip
 ONES = frozenset({"expand_dims", "squeeze"})  # only put in or take out axes of size 1
 SAME = frozenset({"alias", "class_targets", "class_weights", "mean_divisor", "stop_gradient"})  # give their input
@@ -149,7 +149,7 @@ class Facts:
     # constants ------------------------------------------------------------------------------------------------
 
     def array(self, var: Var) -> Array | None:
-        """The numbers of a constant, in the order in memory in which evaluation would have them, where they are known."""
+        """The numbers of a constant where they are known, lying in memory as evaluation would have them."""
         if var not in self.arrays and var in self.fixed:
             self.arrays[var] = self.consts[var]
         if var not in self.arrays:

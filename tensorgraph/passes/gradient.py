@@ -13,7 +13,7 @@ from tensorgraph.graph.inline import inline
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.symbolic import Symbolic
-from tensorgraph.tensor import Tensor, require_float, wrap
+from tensorgraph.tensor import Tensor, require_float
 from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["grad", "jvp"]
@@ -26,14 +26,14 @@ def grad(graph: Graph, wrt: Any = None) -> Graph:
     ----------
     graph : Graph
         Of a function that gives one float element.
-    wrt : int, str, or a sequence of them, optional
+    wrt : int, str, or a tuple or list of them, optional
         Arguments by position, an input by its name, cells by their paths. By default the first argument.
 
     Returns
     -------
     Graph
-        With the arguments, the cells and the writes of `graph`. Gives the gradient in the argument's structure; for a
-        sequence a tuple. It may be differentiated again. For arguments it equals the traced gradient:
+        With the arguments, the cells and the writes of `graph`. Gives the gradient in the argument's structure; for
+        several a tuple. It may be differentiated again. For arguments it equals the traced gradient:
         ``trace(f, x).grad(0) == trace(tensorgraph.grad(f), x)``.
 
     Raises
@@ -67,8 +67,7 @@ def grad(graph: Graph, wrt: Any = None) -> Graph:
         transforms.require_one(y, graph.name)
         flat = iter(trace.gradients([y], [t for tensors, _ in chosen for t in tensors], [None], True))
         grads = tuple(unflatten(tree, [next(flat) for _ in tensors]) for tensors, tree in chosen)
-        single = wrt is None or isinstance(wrt, (int, np.integer, str))
-        return trace.result(grads[0] if single else grads, written).check()
+        return trace.result(grads if isinstance(wrt, (tuple, list)) else grads[0], written).check()
 
 
 def jvp(graph: Graph, wrt: Any = None) -> Graph:
@@ -77,7 +76,7 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
     Parameters
     ----------
     graph : Graph
-    wrt : int, str, or a sequence of them, optional
+    wrt : int, str, or a tuple or list of them, optional
         As of `grad`. By default every argument that holds floats only.
 
     Returns
@@ -110,7 +109,7 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
                 f"jvp: {graph.name} takes no float arguments; name the cells that move, as in wrt={_some(graph)}"
             )
         primals = [_primal(graph, place, arguments, cells) for place in places]
-        directions = [_direction(graph, primal) for primal in primals]
+        directions = [_direction(graph, trace, primal) for primal in primals]
         moves = [t._value for t in flatten(directions)[0]]
         trace.known.update(moves)
         trace.varying.update(moves)
@@ -132,19 +131,20 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
 
 # what to differentiate by ------------------------------------------------------------------------------------------
 
+
 def _moves(value: Any) -> bool:
     leaves = flatten(value)[0]
     return bool(leaves) and all(isinstance(t, Tensor) and t.dtype.kind == "f" for t in leaves)
 
 
-def _direction(graph: Graph, primal: Any) -> Any:
+def _direction(graph: Graph, trace: Rerun, primal: Any) -> Any:
     """New inputs for the tangents of a primal."""
     leaves, tree = flatten(primal)
     for t in leaves:
         if not isinstance(t, Tensor) or t.dtype.kind != "f":
             what = str(t.aval) if isinstance(t, Tensor) else repr(t)
             raise TypeError(f"{graph.name}: derivatives need float arguments, got {what}; leave it out of wrt")
-    return unflatten(tree, [wrap(Var(t.aval, f"{t._value.name or 'x'}_dot")) for t in leaves])
+    return unflatten(tree, trace.tensors([Var(t.aval, f"{t._value.name or 'x'}_dot") for t in leaves]))
 
 
 Place = int | Var | CellDecl  # an argument, one input of a nested argument, a cell
@@ -159,7 +159,7 @@ def _some(graph: Graph) -> str:
 
 
 def _places(graph: Graph, wrt: Any, default: tuple[int, ...]) -> list[Place]:
-    names = default if wrt is None else (wrt,) if isinstance(wrt, (int, np.integer, str)) else tuple(wrt)
+    names = default if wrt is None else tuple(wrt) if isinstance(wrt, (tuple, list)) else (wrt,)
     places = [_place(graph, name) for name in names]
     keys = [place if isinstance(place, int) else id(place) for place in places]
     if len(set(keys)) < len(keys):

@@ -46,7 +46,7 @@ class Pass:
 
     @property
     def rules(self) -> Mapping[str, tuple[str, str]]:
-        """Its rules by name, where it has some that can be switched off one at a time: what each does, and why it may."""
+        """What each of its rules does and why it may, by name; none where none can be switched off alone."""
         found: Mapping[str, tuple[str, str]] = getattr(
             importlib.import_module(f"tensorgraph.passes.{self.name}"), "RULES", {}
         )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from tensorgraph.graph.graph import Graph
 from tensorgraph.op import CATALOGUE, Op
-from tensorgraph.passes.recognise_exact import exact_matches
-from tensorgraph.passes.recognise_fit import CAREFUL, fits, float_choices
+from tensorgraph.passes.recognise_exact import apart, exact_matches
+from tensorgraph.passes.recognise_fit import fits, float_choices
 from tensorgraph.passes.recognise_numbers import Numbers, Sizes, quietly
-from tensorgraph.passes.recognise_probe import Trial
+from tensorgraph.passes.recognise_probe import Trial, label_counts
 from tensorgraph.passes.recognise_regions import (
+    CAREFUL,
     EXPONENTIALS,
     REDUCTIONS,
     ROOTS,
@@ -43,7 +42,8 @@ def recognise(graph: Graph) -> Graph:
     """Replace what behaves as a fused op by that op."""
     ops = [op for op in CATALOGUE.values() if op.reference is not None]
     composed = tuple(op for op in ops if op.backward is not None or not op.differentiable)
-    probed = [op for op in ops if op.backward is not None]
+    # without a scale and a shift the normalised rows of a matrix are either; the first that fits is taken
+    probed = sorted((op for op in ops if op.backward is not None), key=lambda op: op.name == "batch_norm")
     with quietly():
         for _ in range(MOST_ROUNDS):
             view = View(graph)
@@ -56,17 +56,6 @@ def recognise(graph: Graph) -> Graph:
             if not count:
                 break
     return graph
-
-
-def apart(matches: Iterable[Match]) -> list[Match]:
-    """The largest matches that share no equation."""
-    taken: set[int] = set()
-    result = []
-    for match in sorted(matches, key=lambda m: (-len(m.numbers), m.op.name, min(m.numbers))):
-        if taken.isdisjoint(match.numbers):
-            taken |= match.numbers
-            result.append(match)
-    return sorted(result, key=lambda m: min(m.numbers))
 
 
 def behaving(view: View, ops: list[Op]) -> list[Match]:
@@ -92,7 +81,8 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
         if covered >> last & 1 or not view.equations[begun.numbers[last]].op.single:
             continue
         fitting = [op for op in ops if all(masks[names] & mask for names in NEEDED.get(op.name, ()))]
-        exposed = closed(view, begun, last, max((len(op.outputs) - 1 for op in fitting), default=0)) if fitting else None
+        most = max((len(op.outputs) - 1 for op in fitting), default=-1)
+        exposed = closed(view, begun, last, most) if fitting else None
         if exposed is None:
             continue
         for how in ("views", "deep", "raw"):
@@ -113,18 +103,19 @@ def first_match(
 ) -> Match | None:
     """The op that a region behaves as."""
     core = [view.equations[n].op for n in candidate.equations if view.equations[n].op.name not in VIEWS]
-    trial: Trial | None = None
-    for op in ops:
-        if len(candidate.exposed) >= len(op.outputs) or (len(core) < 2 and any(o.reference is not None for o in core)):
+    if len(core) < 2 and any(op.reference is not None for op in core):
+        return None
+    ops = [op for op in ops if len(candidate.exposed) < len(op.outputs)]
+    options = [(op, *fit) for op in ops for fit in fits(op, view, candidate)]
+    for classes in label_counts(view, sizes, candidate) if options else ():
+        trial = Trial(view, sizes, candidate, classes, shared)
+        if not trial.start():
             continue
-        for attrs, places, outs in fits(op, view, candidate):
-            if trial is None:
-                trial = Trial(view, sizes, candidate, shared)
-                if not trial.start():
-                    return None
+        for op, attrs, places, outs in options:
             for floats in float_choices(op, view, candidate):
-                made = trial.agrees(op, attrs | floats, places, outs)
+                complete = {name: floats.get(name, attrs[name]) for name in op.attrs}
+                made = trial.agrees(op, complete, places, outs)
                 if made is not None:
-                    complete = {name: (attrs | floats)[name] for name in op.attrs}
-                    return Match(op, complete, places, made, frozenset(candidate.numbers), "the same values and gradients")
+                    numbers = frozenset(candidate.numbers)
+                    return Match(op, complete, places, made, numbers, "the same values and gradients")
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,13 @@ from tensorgraph.aval import Aval
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, typed_key
 from tensorgraph.graph.trace import trace
 from tensorgraph.op import CATALOGUE, REQUIRED, Op
+from tensorgraph.passes.recognise_regions import CAREFUL
 from tensorgraph.passes.recognise_view import Match, Place, View
 
-__all__ = ["exact_matches", "reference_graph"]
+__all__ = ["UNFIT", "apart", "exact_matches", "reference_graph"]
 
 MOST_TRIES = 60
+RULES = {False: "its reference, equation by equation", True: "its reference, of which a part was recognised"}
 UNFIT = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError)
 
 
@@ -38,6 +40,7 @@ class Pattern:
     places: tuple[Var | None, ...]
     names: frozenset[str]
     key: Any
+    reduced: bool
 
     @property
     def root(self) -> Var:
@@ -61,16 +64,15 @@ def reference_graph(op: Op, avals: tuple[Aval | None, ...], attrs: dict[str, Any
 
 
 @functools.lru_cache(maxsize=256)
-def _traced(op: Op, avals: tuple[Aval | None, ...], items: tuple[tuple[str, Any], ...]) -> Pattern | None:
+def _traced(
+    op: Op, avals: tuple[Aval | None, ...], items: tuple[tuple[str, Any], ...], reduced: bool = False
+) -> Pattern | None:
+    """The pattern of a reference for these types; None where there is none. `reduced`: see `_reduced`."""
     attrs = dict(items)
     graph = reference_graph(op, avals, attrs)
-    if graph is None:
-        return None
-    return _pattern(op, attrs, graph, avals)
-
-
-def _pattern(op: Op, attrs: dict[str, Any], graph: Graph, avals: tuple[Aval | None, ...]) -> Pattern | None:
-    if not graph.equations or len(graph.outputs) != len(op.outputs):
+    if graph is not None and reduced:
+        graph = _reduced(graph, op)
+    if graph is None or not graph.equations or len(graph.outputs) != len(op.outputs):
         return None
     if not op.differentiable:
         graph = _without_stops(graph)
@@ -79,7 +81,32 @@ def _pattern(op: Op, attrs: dict[str, Any], graph: Graph, avals: tuple[Aval | No
         return None
     inputs = iter(graph.inputs)
     places = tuple(None if a is None else next(inputs) for a in avals)
-    return Pattern(op, attrs, graph, places, frozenset(eq.op.name for eq in graph.equations), _skeleton(graph))
+    names = frozenset(eq.op.name for eq in graph.equations)
+    return Pattern(op, attrs, graph, places, names, _skeleton(graph), reduced)
+
+
+def _reduced(graph: Graph, op: Op) -> Graph | None:
+    """A reference in which other fused ops have been recognised: a batch norm and then a ReLU, say."""
+    from tensorgraph.passes.recognise_replace import replace_regions
+
+    view = View(graph)
+    found = apart(exact_matches(view, tuple(o for o in _fused() if o is not op), forms=(False,)))
+    return replace_regions(graph, view, found)[0] if found else None
+
+
+def _fused() -> Iterator[Op]:
+    return (op for op in CATALOGUE.values() if op.backward is not None)
+
+
+def apart(matches: Iterable[Match]) -> list[Match]:
+    """The largest matches that share no equation."""
+    taken: set[int] = set()
+    result = []
+    for match in sorted(matches, key=lambda m: (-len(m.numbers), m.op.name, min(m.numbers))):
+        if taken.isdisjoint(match.numbers):
+            taken |= match.numbers
+            result.append(match)
+    return sorted(result, key=lambda m: min(m.numbers))
 
 
 def _without_stops(graph: Graph) -> Graph:
@@ -104,7 +131,7 @@ def _skeleton(graph: Graph) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _variants(op: Op, dtype: str) -> tuple[Pattern, ...]:
+def _variants(op: Op, dtype: str, reduced: bool) -> tuple[Pattern, ...]:
     """The forms that a reference's graph takes, one pattern each: over the op's examples and what they set."""
     seen: dict[str, list[Any]] = {name: [] for name in op.attrs}
     for _, attrs in op.examples:
@@ -118,23 +145,26 @@ def _variants(op: Op, dtype: str) -> tuple[Pattern, ...]:
     for arguments in _kinds(op):
         avals = tuple(_aval(a, dtype) for a in arguments) + (None,) * (len(op.inputs) - len(arguments))
         for values in itertools.product(*seen.values()):
-            pattern = _traced(op, avals, tuple(zip(op.attrs, values, strict=True)))
+            pattern = _traced(op, avals, tuple(zip(op.attrs, values, strict=True)), reduced)
             if pattern is not None:
                 found.setdefault(pattern.key, pattern)
     return tuple(sorted(found.values(), key=lambda p: -len(p.graph.equations)))
 
 
 @functools.lru_cache(maxsize=64)
-def _required(op: Op) -> frozenset[str]:
-    """Ops that a reference always uses, as far as the examples show: most graphs lack one, and need no variants."""
+def _required(op: Op, reduced: bool) -> frozenset[str] | None:
+    """Ops that a reference always uses, as far as the examples show: most graphs lack one, and need no variants.
+
+    None where there is no pattern at all.
+    """
     names: frozenset[str] | None = None
     for arguments, attrs in op.examples:
         avals = tuple(_aval(a, "float32") for a in arguments) + (None,) * (len(op.inputs) - len(arguments))
         values = {name: attrs.get(name, default) for name, default in op.attrs.items()}
-        pattern = _traced(op, avals, tuple(values.items()))
+        pattern = _traced(op, avals, tuple(values.items()), reduced)
         if pattern is not None:
             names = pattern.names if names is None else names & pattern.names
-    return names or frozenset()
+    return names
 
 
 def _kinds(op: Op) -> list[tuple[Any, ...]]:
@@ -155,13 +185,20 @@ def _aval(example: Any, dtype: Any) -> Aval | None:
     return Aval(array.shape, np.dtype(dtype) if array.dtype.kind == "f" and array.ndim else array.dtype)
 
 
-def exact_matches(view: View, ops: tuple[Op, ...]) -> list[Match]:
-    """Every region that is the reference of one of these ops, the largest first where regions overlap."""
-    dtypes = {v.aval.dtype.name for eq in view.equations for v in eq.outputs if v.aval.dtype.kind == "f"}
-    patterns = [
-        p for op in ops if op.examples and _required(op) <= view.names for dtype in sorted(dtypes)
-        for p in _variants(op, dtype) if p.names <= view.names
-    ]  # fmt: skip
+def exact_matches(view: View, ops: Iterable[Op], forms: tuple[bool, ...] = (False, True)) -> list[Match]:
+    """Every region that is the reference of one of these ops, the largest first where regions overlap.
+
+    `forms` are those of the references that are looked for: as they are written, and reduced.
+    """
+    values = [v.aval for eq in view.equations for v in eq.outputs]
+    dtypes = sorted({a.dtype.name for a in values if a.dtype.kind == "f" and a.shape})
+    patterns: list[Pattern] = []
+    for op, reduced in itertools.product(ops, forms):
+        if reduced and (op.backward is None or op.name in CAREFUL):
+            continue
+        required = _required(op, reduced)
+        if required is not None and required <= view.names:
+            patterns += [p for d in dtypes for p in _variants(op, d, reduced) if p.names <= view.names]
     roots: dict[str, list[Pattern]] = {}
     for pattern in sorted(patterns, key=lambda p: -len(p.graph.equations)):
         roots.setdefault(pattern.graph.equations[_maker(pattern, pattern.root)].op.name, []).append(pattern)
@@ -196,7 +233,7 @@ def _match(view: View, pattern: Pattern, eq: Equation) -> Match | None:
     inputs = set(places)
     region = [e for e in equations if not any(out in inputs for out in e.outputs)]
     for attrs in itertools.islice(_suggested(pattern, region, avals), MOST_TRIES):
-        exact = _traced(pattern.op, avals, tuple(attrs.items()))
+        exact = _traced(pattern.op, avals, tuple(attrs.items()), pattern.reduced)
         if exact is None or exact.key != pattern.key:
             continue
         bound = _unify(view, exact, eq, exact=True)
@@ -279,7 +316,7 @@ def _finished(view: View, pattern: Pattern, bound: dict[Var, Var], places: tuple
     if not pattern.op.differentiable and not all(_is_written(view, var, numbers) for var, _ in made):
         return None
     kept = tuple(Place(p, p.aval.shape) if p is not None else Place(None) for p in places)
-    return Match(pattern.op, pattern.attrs, kept, made, frozenset(numbers), "its reference, equation by equation")
+    return Match(pattern.op, pattern.attrs, kept, made, frozenset(numbers), RULES[pattern.reduced])
 
 
 def _is_written(view: View, var: Var, numbers: set[int]) -> bool:

@@ -15,13 +15,11 @@ from tensorgraph.aval import Aval
 from tensorgraph.graph.graph import Literal, Var, typed_key
 from tensorgraph.op import REQUIRED, Op
 from tensorgraph.passes.recognise_exact import UNFIT, reference_graph
-from tensorgraph.passes.recognise_regions import ALLOWED, CREATION, SHIFTS, Region
+from tensorgraph.passes.recognise_regions import ALLOWED, CAREFUL, CREATION, SHIFTS, Region
 from tensorgraph.passes.recognise_view import Place, View, elements
 
-__all__ = ["CAREFUL", "fits", "float_choices", "mains", "number_names"]
+__all__ = ["fits", "float_choices", "mains", "number_names"]
 
-# analytic functions whose references choose by masks what is accurate where
-CAREFUL = frozenset({"softmax", "log_softmax", "batch_norm", "layer_norm", "softmax_cross_entropy"})
 MOST_INPUTS = 4
 NEUTRAL = {"gamma": (1.0,), "scale": (1.0,), "weight": (1.0,), "beta": (0.0,), "bias": (0.0,), "shift": (0.0,)}
 

@@ -7,7 +7,6 @@ inverse of one. What agrees at the exchanged sizes agrees at the true ones.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Iterable
@@ -18,8 +17,7 @@ import numpy as np
 from tensorgraph import modes
 from tensorgraph.backward import pull_back
 from tensorgraph.graph.graph import Equation, Var
-from tensorgraph.op import CATALOGUE
-from tensorgraph.passes.recognise_regions import CREATION, SHIFTS, Region, is_arange
+from tensorgraph.passes.recognise_regions import CREATION, Region, is_arange, is_shift
 from tensorgraph.passes.recognise_view import View, elements, variables
 from tensorgraph.tape import Leaf
 from tensorgraph.tensor import Tensor, wrap
@@ -122,8 +120,10 @@ class Numbers:
             eq = self.view.equations[n]
             if eq.outputs[0] in self.values:
                 continue
-            if eq.op.name in SHIFTS:  # a shift may be anything: nothing may depend on it
-                self.values[eq.outputs[0]] = self.rng.normal(size=self.sizes(eq.outputs[0].aval.shape))
+            if is_shift(eq):  # may be anything: nothing may depend on it
+                for out in eq.outputs:
+                    value = self.rng.normal(size=self.sizes(out.aval.shape))
+                    self.values[out] = np.asarray(value if out.aval.dtype.kind == "f" else value > 0, None)
                 continue
             for out, value in zip(eq.outputs, self._results(eq), strict=True):
                 self.values[out] = value
@@ -145,7 +145,8 @@ class Numbers:
             if name in WITH_SIZES:
                 value = self.sizes(value)
             elif name == "key":
-                value = tuple(("slice", *self.sizes(v[1:])) if isinstance(v, tuple) and v[0] == "slice" else v for v in value)
+                slices = [isinstance(v, tuple) and v[0] == "slice" for v in value]
+                value = tuple(("slice", *self.sizes(v[1:])) if s else v for v, s in zip(value, slices, strict=True))
             elif name == "dtype":
                 floating = eq.outputs[0].aval.dtype.kind == "f"
                 value = "float64" if floating and (value is not None or eq.op.name in CREATION) else value
@@ -170,8 +171,8 @@ class Numbers:
         with modes.use(grad=True):
             for n in region.equations:
                 eq = self.view.equations[n]
-                if eq.op.name in SHIFTS:
-                    env[eq.outputs[0]] = wrap(self.values[eq.outputs[0]])
+                if is_shift(eq):
+                    env.update((out, wrap(self.values[out])) for out in eq.outputs)
                     continue
                 result = eq.op.public(*[of(a) for a in eq.inputs], **self.attrs(eq))
                 for out, t in zip(eq.outputs, result if isinstance(result, tuple) else (result,), strict=True):

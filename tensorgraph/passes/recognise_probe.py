@@ -8,6 +8,7 @@ only held to what it keeps.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ from tensorgraph.op import Op
 from tensorgraph.ops.shape import broadcast_to, reshape
 from tensorgraph.passes.recognise_exact import UNFIT
 from tensorgraph.passes.recognise_numbers import Numbers, Sizes, leaf, pulled
-from tensorgraph.passes.recognise_regions import Region
+from tensorgraph.passes.recognise_regions import Region, is_shift
 from tensorgraph.passes.recognise_view import Place, View
 from tensorgraph.tensor import Tensor, wrap
 
-__all__ = ["Trial"]
+__all__ = ["Trial", "label_counts"]
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +33,14 @@ GRADIENT = 1e-7
 NOISE = 50.0  # what rounding may do to a value, in units of what one more rounding of x does
 ORDINARY = ("normal", "small", "tiny", "positive")
 EXTREME = ("large", "flat")
+
+
+def label_counts(view: View, sizes: Sizes, region: Region) -> list[int]:
+    """How many labels there may be, the likeliest number first; one of no meaning where there are no labels."""
+    if not any(b.aval.dtype.kind in "iu" for b in region.bases):
+        return [1]
+    hot = [view.equations[n].attrs["classes"] for n in region.equations if "classes" in view.equations[n].attrs]
+    return list(dict.fromkeys(sizes(n) for n in (*hot, *sorted(region.x.aval.shape, reverse=True)) if n > 0))
 
 
 def drawn(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -54,49 +63,35 @@ def drawn(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 class Trial:
     """A region with its values on every draw that was asked for."""
 
-    def __init__(self, view: View, sizes: Sizes, region: Region, shared: dict[Any, Numbers] | None = None) -> None:
+    def __init__(
+        self, view: View, sizes: Sizes, region: Region, classes: int, shared: dict[Any, Numbers] | None
+    ) -> None:
         self.view = view
         self.sizes = sizes
         self.region = region
+        self.classes = classes
         self.shared: dict[Any, Numbers] = {} if shared is None else shared
-        self.classes = self._classes()
         self.primary = "normal"
         self.references: dict[Any, Any] = {}
 
-    def _classes(self) -> list[int]:
-        """How many labels there may be, the likeliest number first."""
-        hot = [
-            self.view.equations[n].attrs["classes"] for n in self.region.equations
-            if "classes" in self.view.equations[n].attrs
-        ]  # fmt: skip
-        if not any(b.aval.dtype.kind in "iu" for b in self.region.bases):
-            return [1]
-        return [self.sizes(n) for n in (*hot, *sorted(self.region.x.aval.shape, reverse=True)) if n > 0]
-
     def start(self) -> bool:
-        """Compute the region on an ordinary draw, whose values are all finite; False where it cannot be."""
+        """Compute the region on an ordinary draw on which it is finite; False where there is none."""
         for kind in ("normal", "positive"):
-            while self.classes:
-                try:
-                    y = self.at(kind).values[self.region.y]
-                except IndexError:
-                    self.classes.pop(0)
-                    continue
-                except UNFIT:
-                    return False
-                if np.isfinite(y).all():
+            try:
+                if np.isfinite(self.at(kind).values[self.region.y]).all():
                     self.primary = kind
                     return True
-                break
+            except UNFIT:
+                return False
         return False
 
     def at(self, kind: str) -> Numbers:
         """The region's values on one kind of draw."""
-        key = kind, self.classes[0]
+        key = kind, self.classes
         numbers = self.shared.get(key)
         if numbers is None:
             seed = (*ORDINARY, *EXTREME).index(kind)
-            numbers = self.shared[key] = Numbers(self.view, self.sizes, seed, self.classes[0])
+            numbers = self.shared[key] = Numbers(self.view, self.sizes, seed, self.classes)
             x = self.region.x
             numbers.values[x] = drawn(kind, np.random.default_rng(100 + seed), self.sizes(x.aval.shape))
         with np.errstate(all="ignore"):
@@ -112,11 +107,8 @@ class Trial:
             numbers = self.at(kind)
             inputs = [None if p.var is None and p.fill is None else wrap(self._seat(p, numbers)) for p in places]
             self.references[key] = None
-            with np.errstate(all="ignore"):
-                try:
-                    self.references[key] = [t._value for t in _called(op, inputs, attrs)]
-                except UNFIT:
-                    pass
+            with np.errstate(all="ignore"), contextlib.suppress(*UNFIT):
+                self.references[key] = [t._value for t in _called(op, inputs, attrs)]
         return self.references[key]  # type: ignore[no-any-return]
 
     def _seat(self, place: Place, numbers: Numbers) -> Array:
@@ -174,8 +166,8 @@ class Trial:
         allowed = np.zeros(value.shape)
         base = self.at(kind)
         for seed in range(3):
-            again = Numbers(self.view, self.sizes, seed, self.classes[0])
-            again.values.update({v: base.values[v] for v in (*self.region.bases, *self.region_shifts(base))})
+            again = Numbers(self.view, self.sizes, seed, self.classes)
+            again.values.update({v: base.values[v] for v in (*self.region.bases, *self._shifts(base))})
             x = base.values[self.region.x]
             again.values[self.region.x] = x * (1.0 + np.random.default_rng(seed).choice([-4e-16, 0.0, 4e-16], x.shape))
             with np.errstate(all="ignore"):
@@ -187,11 +179,11 @@ class Trial:
             lost = np.max(allowed, where=np.isfinite(allowed), initial=0.0)
             return bool((~np.isfinite(value) | (off <= TIGHT * scale + NOISE * lost)).all())
 
-    def region_shifts(self, numbers: Numbers) -> list[Var]:
+    def _shifts(self, numbers: Numbers) -> list[Var]:
         """The values that were drawn at random inside the region."""
         return [
             out for n in self.region.equations for out in self.view.equations[n].outputs
-            if self.view.equations[n].op.name in ("max", "min", "stop_gradient") and out in numbers.values
+            if is_shift(self.view.equations[n]) and out in numbers.values
         ]  # fmt: skip
 
     def _same_gradients(self, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], made: Any) -> bool:

@@ -16,8 +16,8 @@ from tensorgraph.graph.graph import Equation, Literal, Var
 from tensorgraph.op import CATALOGUE
 from tensorgraph.passes.recognise_view import View, elements, variables
 
-__all__ = ["ALLOWED", "CREATION", "EXPONENTIALS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region", "Window",
-           "allowed", "closed", "constant", "is_arange", "region", "sources", "window"]  # fmt: skip
+__all__ = ["ALLOWED", "CAREFUL", "CREATION", "EXPONENTIALS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region", "Window",
+           "allowed", "closed", "constant", "is_arange", "is_shift", "region", "sources", "window"]  # fmt: skip
 
 ROOTS = frozenset({"sqrt", "power", "log", "batch_norm", "layer_norm"})
 EXPONENTIALS = frozenset({
@@ -37,9 +37,12 @@ ALLOWED = ROOTS | EXPONENTIALS | REDUCTIONS | VIEWS | {
     "add", "subtract", "multiply", "divide", "negative", "square", "reciprocal", "take_along_axis", "flip",
     "concatenate", "class_weights",
 }  # fmt: skip
-# a value that nothing in the region may depend on: in probing it is drawn at random
+# a value that nothing in the region may depend on: in probing it is drawn at random; so is what is made of such only
 SHIFTS = frozenset({"max", "min", "stop_gradient"})
 ORIGINS = frozenset({"argmax", "argmin", "getitem", "take_along_axis", "permutation", "concatenate", "astype"})
+
+# fused ops that are analytic functions, though their references choose by masks what is accurate where
+CAREFUL = frozenset({"softmax", "log_softmax", "batch_norm", "layer_norm", "softmax_cross_entropy"})
 
 LARGEST = 48  # equations in a window
 NEAREST = 24  # starts before an anchor
@@ -50,6 +53,11 @@ def allowed(eq: Equation) -> bool:
     return eq.op.name in ALLOWED and CATALOGUE.get(eq.op.name) is eq.op
 
 
+def is_shift(eq: Equation) -> bool:
+    """Whether an equation of a region makes a mere shift, whatever it computes."""
+    return not (allowed(eq) or eq.op.name in CREATION or eq.op.name in LABELS)
+
+
 def constant(view: View, var: Var) -> bool:
     """Whether a variable is a captured number, which counts as a literal."""
     array = view.graph.consts.get(var)
@@ -57,7 +65,8 @@ def constant(view: View, var: Var) -> bool:
 
 
 def is_arange(array: np.ndarray) -> bool:  # type: ignore[type-arg]
-    return array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1 and bool((array == np.arange(array.size)).all())
+    """Whether an array counts 0, 1, 2, ..."""
+    return array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1 and np.array_equal(array, range(array.size))
 
 
 def sources(view: View, names: Iterable[str]) -> list[Var]:
@@ -119,6 +128,7 @@ class Window:
 def window(view: View, x: Var) -> Window:
     """What follows from x, up to `LARGEST` equations."""
     known = {x}
+    shifts: set[Var] = set()  # values of shifts, and what is computed of nothing else
     heap = list(view.users.get(x, ()))
     heapq.heapify(heap)
     numbers: list[int] = []
@@ -127,10 +137,14 @@ def window(view: View, x: Var) -> Window:
         if numbers and numbers[-1] == n:
             continue
         eq = view.equations[n]
-        shift = eq.op.name in SHIFTS
-        if not (shift or allowed(eq)) or any(o.aval.dtype.kind != "f" or not elements(o.aval) for o in eq.outputs):
+        read = variables(eq)
+        of_shifts = all(v in shifts or constant(view, v) for v in read)
+        floating = all(o.aval.dtype.kind == "f" and elements(o.aval) for o in eq.outputs)
+        if not of_shifts and not (floating and (eq.op.name in SHIFTS or allowed(eq))):
             continue
         numbers.append(n)
+        if of_shifts or eq.op.name in SHIFTS:
+            shifts.update(eq.outputs)
         for out in eq.outputs:
             known.add(out)
             for user in view.users.get(out, ()):
@@ -188,7 +202,7 @@ def closed(view: View, found: Window, last: int, most: int) -> list[Var] | None:
         i = low.bit_length() - 1
         rest ^= low
         if found.outside[i] or found.uses[i] & ~mask:
-            inside = {n for n in found.members(mask)}
+            inside = set(found.members(mask))
             for out in view.equations[found.numbers[i]].outputs:
                 if out in view.asked:
                     return None
@@ -227,7 +241,7 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
         elif how != "raw" and _follows(eq):
             sides[n] = None
             queue += variables(eq)
-        elif how == "deep" and allowed(eq) and var.aval.dtype.kind == "f" and not view.leaves(var, inside | sides.keys()) and var not in view.asked:
+        elif how == "deep" and _is_private(view, var, inside | sides.keys()):
             deeper = True
             sides[n] = None
             queue += variables(eq)
@@ -239,6 +253,13 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
     if any(v.aval.dtype.kind in "iub" and not _is_plain(view, v) for v in bases) or found.x in bases:
         return None
     return Region(found.x, view.equations[found.numbers[last]].outputs[0], numbers, sorted(sides), list(bases), exposed)
+
+
+def _is_private(view: View, var: Var, inside: set[int]) -> bool:
+    """Whether only a region uses a value, which may then be made inside it."""
+    eq = view.maker(var)
+    known = eq is not None and allowed(eq) and var.aval.dtype.kind == "f"
+    return known and var not in view.asked and not view.leaves(var, inside)
 
 
 def _follows(eq: Equation) -> bool:

@@ -44,8 +44,8 @@ def simplify(graph: Graph, *, without: str | Iterable[str] = ()) -> Graph:
     ----------
     graph : Graph
     without : str or iterable of str
-        Rules to leave out, by name: one (``"algebra.multiply_by_one"``) or a subject (``"algebra"``). They are listed in
-        ``tensorgraph.passes.simplify.RULES``.
+        Rules to leave out, by name: one (``"algebra.multiply_by_one"``) or a subject (``"algebra"``). They are listed
+        in ``tensorgraph.passes.simplify.RULES``.
 
     Returns
     -------
@@ -59,11 +59,11 @@ def simplify(graph: Graph, *, without: str | Iterable[str] = ()) -> Graph:
 
     Notes
     -----
-    Bits are kept for all numbers (NaN, whichever, is NaN), on tensors in C order; to keep those of sums, which depend on
-    how numbers lie in memory, a rewrite keeps that too. Equations between what a deferred gradient is taken of and what it
-    is taken by stay as they are: gradients would be added up in another order. `Graph.differentiate` writes gradients
-    out, and then nothing is in the way. A gradient taken through the simplified graph from outside is right, but may
-    round differently.
+    Bits are kept for all numbers (NaN, whichever, is NaN), on tensors in C order; to keep those of sums, which depend
+    on how numbers lie in memory, a rewrite keeps that too. Equations between what a deferred gradient is taken of and
+    what it is taken by stay as they are: gradients would be added up in another order. `Graph.differentiate` writes
+    gradients out, and then nothing is in the way. A gradient taken through the simplified graph from outside is right,
+    but may round differently.
 
     Examples
     --------
@@ -193,9 +193,8 @@ class _Sweep:
 def _alive(graph: Graph, log: Log) -> Graph:
     """The graph without dead code; the graph itself where all of it is used."""
     result = dead_code(graph)
-    if len(result.equations) == len(graph.equations) and len(result.consts) == len(graph.consts):
-        if all(a is b for a, b in zip(result.equations, graph.equations, strict=True)):
-            return graph
+    if result is graph:
+        return graph
     kept = {out: eq for eq in result.equations for out in eq.outputs}
     for eq in graph.equations:
         used = [kept[out] for out in eq.outputs if out in kept]

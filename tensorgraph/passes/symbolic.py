@@ -1,6 +1,6 @@
 """A trace in which gradients are taken at once: the backward pass, with equations for numbers.
 
-It is the engine's own tape, its own rules and its own order of adding up; only what the rules compute with are variables.
+It is the engine's own tape, its own rules and its own order of adding up; only that the rules compute with variables.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Symbolic(Rerun):
         super().__init__(graph)
         self.nodes: dict[Var, Any] = {}  # the place of a variable on the tape, where it has one
         self.made: dict[Any, Equation] = {}  # the equation that a node stands for
+        self.of: dict[Var, Equation | None] = {}  # of a gradient: the equation of what it is the gradient of
 
     # the tape ---------------------------------------------------------------------------------------------------
 
@@ -42,7 +43,8 @@ class Symbolic(Rerun):
         if var in self.nodes:
             return var
         if shared:  # a constant gradient may stand for several; each is asked about by its own name
-            own: Var = self.lift(self.tensor(var))._value
+            with self._beside(var, "alias"):
+                own: Var = self.lift(self.tensor(var))._value
             return own
         self.nodes[var] = Leaf(var.aval.shape, var.aval.dtype, user=False)
         return var
@@ -120,6 +122,7 @@ class Symbolic(Rerun):
             else:
                 with self._part_of(self.producer.get(ys[0]) if ys else None, "zero", create_graph):
                     done[node] = CATALOGUE["zeros"].public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
+        self.of.update((var, self.producer.get(ys[0]) if ys else None) for var in done.values())
         if not create_graph:
             self._cut(done, start)
         return tuple(done[self.nodes[x]] for x in xs)
@@ -146,16 +149,21 @@ class Symbolic(Rerun):
 
     def _stop(self, var: Var) -> Var:
         """A gradient cut from its history: part of the derivative that it comes from."""
-        eq, before = self.producer.get(var), (self.at, self.origin)
-        if eq is not None and eq.origin is not None:
-            self.at, self.origin = eq.source, eq.origin
-        try:
+        with self._beside(var, "cut"):
             return self._append(CATALOGUE["stop_gradient"], (var,), {}, (var.aval,))[0]
-        finally:
-            self.at, self.origin = before
+
+    def _beside(self, var: Var, rule: str) -> Any:
+        """What is done to a gradient belongs to the derivative that it comes from."""
+        eq = self.producer.get(var)
+        if eq is not None and eq.origin is not None:
+            eq = self.producer.get(eq.origin.of, eq)
+        elif var in self.of:
+            eq = self.of[var]
+        return self._part_of(eq, rule, modes.current().grad)
 
     def _pull_back(self, ys: list[Var], targets: list[Any], gs: list[Var], create_graph: bool) -> dict[Any, Any]:
-        roots = [(self.nodes[y], y, g) for y, g in zip(ys, gs or [None] * len(ys), strict=True) if y in self.nodes]
+        given: list[Var | None] = [*gs] if gs else [None] * len(ys)
+        roots = [(self.nodes[y], y, g) for y, g in zip(ys, given, strict=True) if y in self.nodes]
         order = reachable([node for node, _, _ in roots])
         needed = leading_to(order, set(targets))
         table = Table()
@@ -208,7 +216,7 @@ class Symbolic(Rerun):
             if isinstance(atom, tuple):
                 values += self._value(atom)
                 layout.append((len(atom),))
-            elif type(atom) is Var:
+            elif isinstance(atom, Var):
                 values.append(self.tensor(atom))
                 layout.append(1)
             else:
@@ -221,7 +229,7 @@ class Symbolic(Rerun):
 
     @contextmanager
     def _part_of(self, eq: Equation | None, rule: str, create_graph: bool) -> Iterator[Callable[[str], None]]:
-        """What is emitted inside belongs to the derivative of `eq`: its scope, its line. Gives what renames the rule."""
+        """What is emitted inside belongs to the derivative of `eq`: its scope, its line. Gives what names the rule."""
         before = self.at, self.origin
         inner = self.origin is not None  # a rule that takes gradients itself: all of it is that rule's
 

@@ -127,10 +127,22 @@ def grad(w: Writer, choices: Choices) -> Any:
         return
     second = argument(w, choices) if choices.rarely(3) else None
     arguments = [value] if second is None else [value, second]
+    if second is None and choices.rarely():
+        return with_more(w, choices, value)
     name = inner_of(w, choices, arguments, lambda inner: inner.scalar(choices))
     given = ", ".join(v.name for v in arguments)
     transform = "grad" if second else choices.one(["grad", "value_and_grad"])
-    called(w, name, f"tg.{transform}({name}{', (0, 1)' if second else ''})({given})")
+    return called(w, name, f"tg.{transform}({name}{', (0, 1)' if second else ''})({given})")
+
+
+def with_more(w: Writer, choices: Choices, value: Value) -> Any:
+    """A function that gives something besides, or one of a dict."""
+    if choices.often():
+        name = inner_of(w, choices, [value], lambda inner: f"({inner.scalar(choices)}, {inner.values[-1].name})")
+        return called(w, name, f"tg.grad({name}, has_aux=True)({value.name})")
+    name = inner_of(w, choices, [value], lambda inner: inner.scalar(choices))
+    tree = f"{{'a': {value.name}, 'b': [{value.name}]}}"
+    return called(w, name, f"tuple(tg.grad(lambda p: {name}(p['a']) + {name}(p['b'][0]))({tree})['b'])")
 
 
 @form(_nested)

@@ -46,7 +46,8 @@ def declare(w: Writer, choices: Choices) -> None:
     listed = f"[{', '.join(v.name for v in parameters)}]"
     if choices.rarely(2):
         statement(w, f"model = {choices.one(MODELS)}")
-        listed = choices.one([f"{listed} + list(model.parameters())", "model"])
+        groups = f"[{{'parameters': {listed}, 'lr': 0.05}}, {{'parameters': model.parameters()}}]"
+        listed = choices.one([f"{listed} + model.parameters()", groups])
         w.leaves.update(p._node for p in w.env["model"].parameters())
     statement(w, f"optimizer = {choices.one(OPTIMIZERS).format(listed)}")
 

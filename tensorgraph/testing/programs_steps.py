@@ -89,6 +89,8 @@ def spell(op: Op, args: Sequence[str], attrs: Mapping[str, Any], choices: Choice
         if op.infix.startswith("u"):
             return f"{op.infix[1:]}{args[0]}"
         return f"{args[0]} {op.infix} {args[1]}"
+    if ufunc and way == 2 and op.numpy and set(attrs) <= {"axis", "keepdims"} and len(args) == 1:
+        return f"np.{op.numpy[0].__name__}({', '.join([*args, *given])})"
     if method and way in (0, 3) and op.method and not op.method.startswith("_"):
         return f"{args[0]}.{op.method}({', '.join([*args[1:], *given])})"
     if ufunc and way == 2 and isinstance(op.forward, np.ufunc) and not attrs:
@@ -421,6 +423,66 @@ def join(w: Writer, op: Op, choices: Choices) -> Any:
     attrs = {"axis": axis if choices.often() else axis - first.ndim} if axis else {}
     operands = [[first, *others]]
     return finish(w, op, operands, attrs, choices) if infer(w, op, operands, attrs) else []
+
+
+@special("softmax_cross_entropy")
+def cross_entropy(w: Writer, op: Op, choices: Choices) -> Any:
+    """Of logits at hand; labels are integers at hand brought into range, or probabilities."""
+    logits = w.pick(choices, lambda v: v.kind == "f" and v.ndim > 0 and v.shape[-1] > 0 and not v.array)
+    if logits is None:
+        return []
+    axis = choices.below(logits.ndim) if choices.rarely() and 0 not in logits.shape else logits.ndim - 1
+    classes = logits.shape[axis]
+    rest = tuple(n for i, n in enumerate(logits.shape) if i != axis)
+    labels = w.pick(choices, lambda v: v.kind in "iu" and not v.array)
+    soft = w.pick(choices, lambda v: v.aval == logits.aval and not v.array)
+    target: str | Value
+    if labels is not None and choices.often():
+        target = f"{w.conform(labels, rest)} % {classes}"
+    elif soft is not None and choices.often():
+        target = f"tg.softmax({soft.name}, axis={axis})"
+    else:
+        target = w.constant(np.random.default_rng(choices.below(256)).integers(0, classes, rest), choices)
+    attrs: dict[str, Any] = choices.one(
+        [{}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.1}, {"reduction": "batchmean"}]
+    )
+    if axis != logits.ndim - 1:
+        attrs = {"axis": axis, **attrs}
+    return finish(w, op, [logits, target], attrs, choices) if infer(w, op, [logits, target], attrs) else []
+
+
+@special("batch_norm")
+@special("batch_norm_relu")
+def normalised(w: Writer, op: Op, choices: Choices) -> Any:
+    """Of a value at hand, by scales and shifts that are at hand or captured."""
+    x = w.pick(choices, lambda v: v.kind == "f" and v.ndim > 1 and v.size > 1 and not v.array)
+    if x is None:
+        return by_example(w, op, choices)
+    axis = choices.one([1, x.ndim - 1, 0])
+    fits = lambda v: v.shape == (x.shape[axis],) and v.dtype == x.dtype and not v.array
+    pair = [w.pick(choices, fits) or w.constant(w.new((x.shape[axis],), x.dtype, choices), choices) for _ in range(2)]
+    attrs: dict[str, Any] = ({"axis": axis} if axis != 1 else {}) | choices.one([{}, {"eps": 0.001}])
+    return finish(w, op, [x, *pair], attrs, choices) if infer(w, op, [x, *pair], attrs) else by_example(w, op, choices)
+
+
+def creating(attrs_of: Callable[[Choices], dict[str, Any]]) -> Special:
+    def write(w: Writer, op: Op, choices: Choices) -> Any:
+        kinds = ("float64",) if w.options.smooth else ("", *DTYPES)
+        kind = choices.one(kinds)
+        attrs = attrs_of(choices) | ({"dtype": kind} if kind else {})
+        return finish(w, op, [], attrs, choices) if infer(w, op, [], attrs) else []
+
+    return write
+
+
+SHAPES = ((3,), (2, 3), (), (0, 3), (1,))
+SPECIAL |= {
+    "zeros": creating(lambda c: {"shape": c.one(SHAPES)}),
+    "ones": creating(lambda c: {"shape": c.one(SHAPES)}),
+    "full": creating(lambda c: {"shape": c.one(SHAPES), "value": c.one([1.0, 2, 0.25, True])}),
+    "eye": creating(lambda c: {"n": c.one([3, 2, 1, 0])}),
+    "arange": creating(lambda c: c.one([{"start": 3}, {"start": 1, "stop": 4}, {"start": 2.0, "stop": 0, "step": -0.5}])),
+}
 
 
 @special("matmul")

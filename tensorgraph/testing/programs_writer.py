@@ -324,9 +324,11 @@ class Writer:
         return made
 
     def tame(self, result: Any) -> bool:
-        """Whether a result is small, and finite where numbers are to stay so."""
+        """Whether a result is small, finite where numbers are to stay so, and float64 where differences are taken."""
         if result.size > MOST_ELEMENTS:
             return False
+        if self.options.smooth and result._node is not None and result.dtype != np.float64:
+            return False  # differences cannot tell what rounding to fewer digits leaves
         if self.options.wild or result.size == 0 or result.dtype.kind == "b":
             return True
         numbers = result.numpy()

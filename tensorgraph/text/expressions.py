@@ -149,9 +149,7 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
         if key not in names and key != "impl":
             said = f"it takes {', '.join(names)}"
             scene.fail(node, f"{op.name} has no argument {key!r}{nearest(key, names)}; {said}")
-    with scene.result(node) as made:
-        made.append(op.public(*args, **kwargs))
-    return made[0]
+    return scene.call(node, op.public, *args, **kwargs)
 
 
 def _arguments(scene: Scene, node: ast.Call) -> tuple[list[Any], dict[str, Any]]:
@@ -196,13 +194,9 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
         return array_constant(scene, node)
     args, kwargs = _arguments(scene, node)
     if name in SPECIAL:
-        with scene.result(node) as made:
-            made.append(SPECIAL[name](scene, node, args, kwargs))
-        return made[0]
+        return scene.call(node, SPECIAL[name], scene, node, args, kwargs)
     if name == "stack":
-        with scene.result(node) as made:
-            made.append(stack(*args, **kwargs))
-        return made[0]
+        return scene.call(node, stack, *args, **kwargs)
     op = CATALOGUE.get(name)
     if op is None or name in ("checkpoint", "custom_vjp"):
         known = [*CATALOGUE, *SPECIAL, "array", "stack"]
@@ -233,9 +227,7 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
         known = [name for name in allowed if not name.startswith("_")]
         scene.fail(function, f"a tensor has no method {function.attr!r} here{nearest(function.attr, known)}")
     args, kwargs = _arguments(scene, node)
-    with scene.result(node) as made:
-        made.append(getattr(value, function.attr)(*args, **kwargs))
-    return made[0]
+    return scene.call(node, getattr(value, function.attr), *args, **kwargs)
 
 
 def _at(scene: Scene, node: ast.Call, what: str, place: ast.Subscript) -> Any:
@@ -248,9 +240,7 @@ def _at(scene: Scene, node: ast.Call, what: str, place: ast.Subscript) -> Any:
         scene.fail(place, f"{show(place.value.value)} is no tensor")
     key = _key(scene, place.slice)
     args, kwargs = _arguments(scene, node)
-    with scene.result(node) as made:
-        made.append(getattr(x.at[key], what)(*args, **kwargs))
-    return made[0]
+    return scene.call(node, lambda: getattr(x.at[key], what)(*args, **kwargs))
 
 
 def _key(scene: Scene, node: ast.expr) -> Any:
@@ -271,9 +261,7 @@ def _subscript(scene: Scene, node: ast.Subscript) -> Any:
         return _item(scene, node, value, key)
     if not isinstance(value, Tensor):
         scene.fail(node, f"{show(node.value)} is no tensor and cannot be indexed")
-    with scene.result(node) as made:
-        made.append(value[key])
-    return made[0]
+    return scene.call(node, value.__getitem__, key)
 
 
 def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
@@ -292,7 +280,5 @@ def _attribute(scene: Scene, node: ast.Attribute) -> Any:
     if isinstance(value, Container) and node.attr in getattr(value.tree, "_fields", ()):
         return _item(scene, node, value, value.tree._fields.index(node.attr))
     if isinstance(value, Tensor) and node.attr == "T":
-        with scene.result(node) as made:
-            made.append(value.T  # type: ignore[attr-defined])
-        return made[0]
+        return scene.call(node, getattr, value, "T")
     scene.fail(node, f"{show(node)} is not part of the language; a tensor has .T, .at[key] and methods such as .sum()")

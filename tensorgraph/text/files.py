@@ -17,7 +17,7 @@ from tensorgraph.text.printing import to_text
 from tensorgraph.text.reading import MOST_CHARACTERS
 from tensorgraph.text.template import Template, parse
 
-__all__ = ["arrays_of", "load", "load_state", "save"]
+__all__ = ["arrays_of", "load", "load_state", "numbers_of", "read", "save", "write"]
 
 FORMAT, VERSION = "tensorgraph.graph", 1
 HEAD = "from tensorgraph.dsl import *\n\n\n"
@@ -73,14 +73,18 @@ def save(graph: Graph | Template, path: Path_, state: Mapping[str, Any] | None =
     ...     tg.load_graph(f"{folder}/net.tg.py") == g
     True
     """
-    target = beside(path)
-    arrays = arrays_of(graph) if isinstance(graph, Graph) else dict(graph.arrays)
-    numbers = {f"array:{key}": array for key, array in arrays.items()}
-    for cell, value in (state or {}).items():
-        numbers[f"cell:{cell}"] = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
     text = to_text(graph) if isinstance(graph, Graph) else str(graph)
-    if not text.lstrip().startswith(HEAD.strip()):
-        text = HEAD + text
+    write(text, arrays_of(graph) if isinstance(graph, Graph) else graph.arrays, path, state or {})
+
+
+def write(text: str, arrays: Mapping[Any, Any], path: Path_, state: Mapping[str, Any]) -> None:
+    """A text, its captured arrays and its cells' numbers, as `save` does."""
+    target = beside(path)
+    numbers = {f"array:{digest(array)}": array for array in map(np.asarray, arrays.values())}
+    for cell, value in state.items():
+        numbers[f"cell:{cell}"] = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if HEAD.strip() not in text:
+        text = HEAD + text.lstrip()
     if numbers or target.exists():  # the text names these by digest: whichever file is older is found out
         save_tensors(target, numbers, format=FORMAT, version=VERSION)
     atomic_write(path, (text.rstrip() + "\n").encode())
@@ -97,23 +101,29 @@ def load(path: Path_, *, name: str | None = None, types: Iterable[Any] = ()) -> 
         Where the arrays beside it are damaged.
     """
     target = beside(path)
+    arrays = numbers_of(target, "array:") if target.exists() else {}
+    return parse(read(path), arrays, name=name, types=types, file=str(path))
+
+
+def read(path: Path_) -> str:
+    """The text of a file."""
+    beside(path)
     size = Path(path).stat().st_size
     if size > MOST_CHARACTERS:
         raise FileFormatError(f"{path}: a graph's text has at most {MOST_CHARACTERS:,} bytes, this has {size:,}")
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        return Path(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path}: a graph's text is UTF-8, and this is not: {error}") from None
-    arrays = _numbers(target, "array:") if target.exists() else {}
-    return parse(text, arrays, name=name, types=types, file=str(path))
 
 
 def load_state(path: Path_) -> Arrays:
     """The cells' numbers that were saved beside a text, by path; empty where there are none."""
     target = beside(path)
-    return _numbers(target, "cell:") if target.exists() else {}
+    return numbers_of(target, "cell:") if target.exists() else {}
 
 
-def _numbers(target: Path, kind: str) -> Arrays:
+def numbers_of(target: Path, kind: str) -> Arrays:
+    """The arrays of one kind beside a text, ``"array:"`` or ``"cell:"``."""
     arrays, _ = load_tensors(target, format=FORMAT, version=VERSION)
     return {key.removeprefix(kind): array for key, array in arrays.items() if key.startswith(kind)}

@@ -9,7 +9,7 @@ from itertools import count
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.op import CATALOGUE
 
-__all__ = ["WORDS", "identifier", "names"]
+__all__ = ["identifier", "names", "reserved"]
 
 # what the text means something else by
 WORDS = frozenset({
@@ -17,6 +17,11 @@ WORDS = frozenset({
     "tensor", "tg", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64",
 })  # fmt: skip
 LONGEST = 60
+
+
+def reserved() -> set[str]:
+    """What no value may be called."""
+    return {*CATALOGUE, *keyword.kwlist, *keyword.softkwlist, *WORDS}
 
 
 def identifier(wanted: str) -> str:
@@ -33,14 +38,15 @@ def identifier(wanted: str) -> str:
 
 def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:
     """A Python identifier for each variable: the user's name where known, else one that says what it is."""
-    used: set[str] = {*CATALOGUE, *keyword.kwlist, *keyword.softkwlist, *WORDS, *(taken or ()), identifier(graph.name)}
+    closed = reserved()
+    used: set[str] = {*closed, *(taken or ()), identifier(graph.name)}
     tried: dict[str, int] = {}
     result: dict[Var, str] = {}
 
     def give(var: Var, wanted: str) -> None:
         base = identifier(wanted)
         name = base
-        if name in used and base not in tried and (base in CATALOGUE or base in WORDS or keyword.iskeyword(base)):
+        if base in closed and base not in tried:
             name = f"{base}_"
         while name in used:
             tried[base] = tried.get(base, 1) + 1

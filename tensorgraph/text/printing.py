@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest, typed_key
-from tensorgraph.op import CATALOGUE, REQUIRED, Op
+from tensorgraph.op import REQUIRED, Op
 from tensorgraph.text.lines import broken, typed
 from tensorgraph.text.literals import array_text, aval_text, literal_text, quoted
-from tensorgraph.text.names import WORDS, identifier, names
+from tensorgraph.text.names import identifier, names, reserved
 from tensorgraph.text.structure import places, tree_text
 from tensorgraph.tree import Treedef
 
@@ -188,7 +188,7 @@ class _Printer:
     def __init__(self, graph: Graph, taken: set[str], called: str = "") -> None:
         self.graph = graph
         self.before: list[str] = []
-        self.called = _free(identifier(called or graph.name), taken | WORDS | CATALOGUE.keys())
+        self.called = _free(identifier(called or graph.name), taken | reserved())
         taken.add(self.called)
         self.name = names(graph, taken)
         self.groups = grouped(graph)
@@ -258,7 +258,7 @@ class _Printer:
 
     def argument_names(self) -> list[str]:
         """A name an argument: of a tensor its own."""
-        graph, used, found = self.graph, set(self.name.values()) | WORDS | CATALOGUE.keys(), []
+        graph, used, found = self.graph, set(self.name.values()) | reserved(), []
         for i, (tree, group) in enumerate(zip(graph.in_tree.children, self.groups, strict=True)):
             if tree.kind is None and group[0] is not None:
                 found.append(self.name[group[0]])

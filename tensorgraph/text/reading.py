@@ -43,7 +43,10 @@ def syntax(text: str, file: str = "<text>") -> ast.Module:
         before = text[: text.index("\0")]
         raise error("a text has no null characters", before.count("\n") + 1, len(before.rsplit("\n", 1)[-1]) + 1)
     try:
-        _measure(text, error)
+        try:
+            _measure(text, error)
+        except tokenize.TokenError:  # a bracket or a string that is not closed: Python says it better
+            pass
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as an invalid escape in a string
             return ast.parse(text, file)
@@ -52,9 +55,6 @@ def syntax(text: str, file: str = "<text>") -> ast.Module:
     except SyntaxError as found:  # IndentationError and TabError are among them
         message = f"this is not Python: {found.msg}"
         raise error(message, found.lineno or 1, found.offset or 1) from None
-    except tokenize.TokenError as found:
-        line, column = found.args[1] if len(found.args) > 1 else (1, 0)
-        raise error(f"this is not Python: {found.args[0]}", line, column + 1) from None
     except (RecursionError, MemoryError, ValueError, OverflowError) as found:
         raise error(f"this cannot be read: {found or type(found).__name__}", 1, 1) from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -77,16 +77,14 @@ class Scene:
             self.fail(node, f"{aval} is more than any machine holds")
         return aval
 
-    @contextmanager
-    def result(self, node: Any) -> Iterator[list[Any]]:
-        """What goes wrong inside is told at this place of the text; what is put in the list is looked at."""
-        made: list[Any] = []
+    def call(self, node: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What a function of ours gives; what goes wrong is told at this place of the text."""
         with self.at(node):
-            yield made
-        for value in made:
-            for item in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(item, Tensor):
-                    self.bounded(node, item.aval)
+            value = function(*args, **kwargs)
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, Tensor):
+                self.bounded(node, item.aval)
+        return value
 
     def source(self, node: Any) -> Source:
         return Source(self.file, int(getattr(node, "lineno", 1)), self.function)

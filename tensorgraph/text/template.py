@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.graph.graph import Graph
-from tensorgraph.tensor import Tensor
 from tensorgraph.text.errors import ParseError, nearest
 from tensorgraph.text.parse import functions_of, read_text
 from tensorgraph.text.types import CELLS, DTYPES
@@ -58,7 +57,9 @@ def parse(
     """
     names = dimensions(text, name, file)
     if names:
-        return Template(text, arrays, name, tuple(types), file, names).check()
+        template = Template(text, arrays, name, tuple(types), file, names)
+        template.example()  # a text that is wrong whatever the sizes is told of now
+        return template
     return read_text(text, name, arrays, types, {}, file)
 
 
@@ -136,14 +137,19 @@ class Template:
             self._instances[sizes] = graph
         return self._instances[sizes]
 
-    def check(self) -> Template:
-        """Refuse a text that is wrong whatever the sizes: some of a few choices must go together."""
+    def example(self, **dims: int) -> Graph:
+        """Some instance, for looking at: with these sizes, and for the other dimensions some that go together.
+
+        Raises
+        ------
+        ParseError
+            Where the text is wrong whatever the sizes.
+        """
+        free = [d for d in self.dims if d not in dims]
         first: ParseError | None = None
         for probe in PROBES:
-            sizes = {d: probe[i % len(probe)] for i, d in enumerate(self.dims)}
             try:
-                self.at(**sizes)
-                return self
+                return self.at(**dims, **{d: probe[i % len(probe)] for i, d in enumerate(free)})
             except ParseError as error:
                 first = first or error
         assert first is not None
@@ -160,7 +166,7 @@ class Template:
             shapes = _shapes(declared.annotation)
             leaves = flatten(value)[0]
             for shape, leaf in zip(shapes, leaves, strict=False):
-                got = np.shape(leaf._value) if isinstance(leaf, Tensor) else getattr(leaf, "shape", np.shape(leaf))
+                got = leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)
                 if len(shape) != len(got):
                     raise ValueError(
                         f"{self.name}: argument {declared.arg} is declared {ast.unparse(declared.annotation)}, got "

@@ -36,12 +36,13 @@ LAYERS: dict[str, Describe] = {
     "Sigmoid": lambda layer: {},
     "Softmax": lambda layer: {"axis": layer.axis},
     "LogSoftmax": lambda layer: {"axis": layer.axis},
+    "GraphModule": lambda layer: {"source": layer.text, "sizes": layer.sizes},
 }  # fmt: skip
 ARGUMENTS = {
     "Linear": ("inputs", "outputs", "bias", "dtype"),
     "BatchNorm": ("features", "axis", "eps", "decay", "debias", "unbiased", "degenerate", "dtype"),
     "Dropout": ("rate",), "Flatten": ("keep",), "Identity": (), "ReLU": (), "LeakyReLU": ("slope",), "Tanh": (),
-    "Sigmoid": (), "Softmax": ("axis",), "LogSoftmax": ("axis",),
+    "Sigmoid": (), "Softmax": ("axis",), "LogSoftmax": ("axis",), "GraphModule": ("source", "sizes"),
 }  # fmt: skip
 # Arguments that keep a new layer from drawing random numbers, which are loaded over it anyway.
 UNDRAWN: dict[str, dict[str, Any]] = {"Linear": {"weight_init": "zeros"}, "Dropout": {"seed": 0}}
@@ -62,6 +63,8 @@ def describe(model: Any) -> dict[str, Any] | None:
         shared = len({id(module) for module in model.modules()}) != 1 + sum(count_layers(layer) for layer in layers)
         return None if shared or None in layers else {"layer": "Sequential", "layers": layers}
     if kind not in LAYERS or type(model) is not getattr(nn, kind):
+        return None
+    if kind == "GraphModule" and model.arrays:  # captured arrays are not in the text
         return None
     return {"layer": kind, "arguments": LAYERS[kind](model)}
 
@@ -107,7 +110,17 @@ def _build(described: Any, arrays: Mapping[str, Any], path: str, depth: int) -> 
     if not isinstance(arguments, dict) or sorted(arguments) != sorted(ARGUMENTS[kind]):
         raise ValueError(f"{path or kind} has other arguments than {kind} takes ({', '.join(ARGUMENTS[kind])})")
     _check_size(kind, arguments, arrays, below)
+    if kind == "GraphModule":
+        return _graph_module(arguments, arrays, below)
     return getattr(nn, kind)(**arguments, **UNDRAWN.get(kind, {}))
+
+
+def _graph_module(arguments: dict[str, Any], arrays: Mapping[str, Any], below: str) -> Any:
+    """A model from its text, which is read and never executed."""
+    source, sizes = arguments["source"], arguments["sizes"]
+    if not isinstance(source, str) or not isinstance(sizes, dict):
+        raise ValueError(f"{below or 'the model'} is a GraphModule without a text")
+    return nn.GraphModule(source, sizes=sizes, numbers={k.removeprefix(below): v for k, v in arrays.items()})
 
 
 def _check_size(kind: str, arguments: dict[str, Any], arrays: Mapping[str, Any], below: str) -> None:

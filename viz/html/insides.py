@@ -24,7 +24,7 @@ __all__ = ["View", "views"]
 READABLE = 40  # ops that are drawn one by one even where there are modules
 MOST_OPS = 300  # drawn one by one where there are none
 MOST_BOXES = 80  # of modules
-MOST_VIEWS = 20_000  # boxes opened, equal ones counted each time; beyond, the rest stays closed
+MOST_WORK = 100_000  # ops drawn in insides, in all; beyond, the rest stays closed
 WHOLE = ("module", "modules", "summary")  # roles worth opening even for a single op
 
 
@@ -36,48 +36,38 @@ class View:
     opens: tuple[tuple[str, int], ...]
 
 
-@dataclass(slots=True)
-class _Work:
-    """A view in the making: what of it can be opened is done before it is itself."""
-
-    drawing: Drawing
-    equations: tuple[int, ...]  # of each position that the drawing's members count, the one in the whole graph
-    above: tuple[_Work, str] | None
-    closed: list[tuple[str, str, tuple[int, ...]]]  # id, scope, equations
-    opens: list[tuple[str, int]]
+Part = tuple[str, tuple[int, ...]]  # a module and the positions of its equations in the whole graph
 
 
 def views(drawing: Drawing) -> tuple[list[View], int]:
     """The drawing and every distinct inside, the drawing first and outer ones before inner; and how many boxes stayed
     closed since there were too many."""
     graph = drawing.source
-    every = tuple(range(len(graph.equations))) if graph is not None else ()
-    root = _Work(drawing, every, None, [], [])
     if graph is None:
         return [View(drawing, ())], 0
     whole = _Whole(graph)
-    root.closed = _closed(drawing, every, whole)
-    made: dict[tuple[Drawing, tuple[tuple[str, int], ...]], int] = {}
-    stack = [root]
-    opened = left = 0
-    while stack:
-        work = stack[-1]
-        if work.closed:
-            id, scope, equations = work.closed.pop()
-            if opened == MOST_VIEWS:
+    root: Part = ("", ())
+    drawings: dict[Part, Drawing] = {root: replace(drawing, source=None)}
+    closed = {root: _closed(drawing, range(len(graph.equations)), whole)}
+    waiting, work, left = [root], 0, 0
+    for part in waiting:  # outer ones first, so that what stays closed is deep inside
+        for _, inner in closed[part]:
+            if inner in drawings:
+                continue
+            work += len(inner[1])
+            if work > MOST_WORK:
                 left += 1
                 continue
-            opened += 1
-            inside = _inside(whole, scope, equations)
-            stack.append(_Work(inside, equations, (work, id), _closed(inside, equations, whole), []))
-            continue
-        stack.pop()
-        key = (replace(work.drawing, source=None), tuple(reversed(work.opens)))
-        at = made.setdefault(key, len(made))
-        if work.above is not None:
-            above, id = work.above
-            above.opens.append((id, at))
-    return _outer_first([View(*key) for key in made]), left
+            drawings[inner] = _inside(whole, *inner)
+            closed[inner] = _closed(drawings[inner], inner[1], whole)
+            waiting.append(inner)
+    # inner ones first: two are the same if they look the same and what can be opened in them is the same
+    made: dict[View, int] = {}
+    number: dict[Part, int] = {}
+    for part in (*sorted(waiting[1:], key=lambda part: len(part[1])), root):
+        opens = tuple((id, number[inner]) for id, inner in closed[part] if inner in number)
+        number[part] = made.setdefault(View(drawings[part], opens), len(made))
+    return _outer_first(list(made)), left
 
 
 def _outer_first(found: list[View]) -> list[View]:
@@ -92,9 +82,9 @@ def _outer_first(found: list[View]) -> list[View]:
     return [replace(found[at], opens=tuple((id, place[inner]) for id, inner in found[at].opens)) for at in order]
 
 
-def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[tuple[str, str, tuple[int, ...]]]:
-    """What can be opened, last first."""
-    found = []
+def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[tuple[str, Part]]:
+    """What can be opened: a box's or frame's id, and what is inside."""
+    found: list[tuple[str, Part]] = []
     within: dict[str | None, list[int]] = defaultdict(list)
     around: dict[str | None, tuple[str, ...]] = {None: ()}
     repeats: dict[str | None, int] = {None: 1}
@@ -117,8 +107,8 @@ def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[t
             worth = len(members) > 1 or item.role in WHOLE
         if worth:
             inside = tuple(sorted(equations[i] for i in members))
-            found.append((item.id, whole.scope_of(inside, item.path), inside))
-    return found[::-1]
+            found.append((item.id, (whole.scope_of(inside, item.path), inside)))
+    return found
 
 
 class _Whole:

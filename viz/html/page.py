@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import re
+from collections import defaultdict
 from dataclasses import astuple
 from functools import cache
 from importlib.resources import files
@@ -76,9 +77,10 @@ def _view(view: View, svg: str | None, first: bool) -> dict[str, Any]:
         "edges": [_edge(edge, at) for edge in drawing.edges],
     }
     if drawing.groups:
+        ops = _ops_within(drawing)
         made["frames"] = [
             {"id": group.id, "path": group.path if first else f".{group.path}", "title": group.rows[0].text,
-             **_opening(group.id, opens)}
+             "ops": ops[group.id], **_opening(group.id, opens)}
             for group in drawing.groups
         ]  # fmt: skip
     if svg is not None and not first:
@@ -88,6 +90,16 @@ def _view(view: View, svg: str | None, first: bool) -> dict[str, Any]:
     if drawing.notes and not first:
         made["notes"] = list(drawing.notes)
     return made
+
+
+def _ops_within(drawing: Drawing) -> dict[str | None, int]:
+    """How many ops stand in each frame, those of frames within it too."""
+    found: dict[str | None, int] = defaultdict(int)
+    for node in drawing.nodes:
+        found[node.group] += len(node.members)
+    for group in reversed(drawing.groups):  # outer ones come first
+        found[group.parent] += found[group.id]
+    return found
 
 
 def _opening(id: str, opens: dict[str, int]) -> dict[str, int]:
@@ -167,14 +179,15 @@ def _assembled(drawing: Drawing, svg: str, data: object) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     theme = f' data-theme="{drawing.theme}"' if drawing.theme in ("light", "dark") else ""
-    given = {"title": html.escape(drawing.title), "drawing": svg}
+    title = html.escape(clean(drawing.title, 200))
+    given = {"title": title, "drawing": svg}
     body = re.sub(r"\{\{(\w+)\}\}", lambda match: given[match[1]], _asset("page.html"))
     return (
         f'<!DOCTYPE html>\n<html lang="en"{theme}>\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
-        f"<title>{html.escape(drawing.title)}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n"
+        f"<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n"
         f'<script type="application/json" id="data">{embedded(data)}</script>\n<script>{script}</script>\n'
         "</body>\n</html>\n"
     )

@@ -26,13 +26,12 @@ function show(place, id) {
   if (drawable && !asList) showDrawing(place, view);
   else showList(view);
   crumbs();
+  describe(); // before the drawing is fitted, for it takes room
+  fit(false);
   document.title = place.above ? `${place.title} - ${data.title}` : data.title;
   const back = id || wayBack(before, place);
   if (back !== undefined && items.has(back)) choose(back, true);
-  else {
-    describe();
-    if (held && before !== place && svg) svg.focus({ preventScroll: true }); // Tab goes on from here
-  }
+  else if (held && before !== place && svg) svg.focus({ preventScroll: true }); // Tab goes on from here
 }
 
 // The box of `place` through which `before` was entered.
@@ -70,7 +69,6 @@ function showDrawing(place, view) {
     if (item.opens !== undefined && !element.querySelector(".opener")) element.append(opener(element));
   }
   titles(view);
-  fit(false);
 }
 
 // The mark of what can be opened, on its upper right corner.
@@ -162,8 +160,9 @@ function touching(id) {
 function open(id) {
   const item = items.get(id);
   if (!item || item.opens === undefined) return false;
-  goTo(placeAt.get(here.path + item.path));
-  return true;
+  const inside = placeAt.get(here.path + item.path);
+  if (inside) goTo(inside);
+  return inside !== undefined;
 }
 
 function out() {
@@ -245,7 +244,6 @@ function fit(whole) {
   const all = Math.min(wide, high, READABLE);
   camera.scale = whole ? all : Math.max(all, Math.min(wide, READABLE), 0.6);
   camera.x = size.x + size.width / 2;
-  camera.y = size.y + Math.min(size.height, Math.max(size.height * camera.scale, stage.clientHeight) / camera.scale) / 2;
   const seen = stage.clientHeight / camera.scale;
   camera.y = seen >= size.height ? size.y + size.height / 2 : size.y + seen / 2; // too tall: from its top
   look();

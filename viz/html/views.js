@@ -27,12 +27,13 @@ const places = [{ view: 0, path: "", title: data.title, above: null, from: null 
 const boxAt = new Map(); // path of a box or frame -> the outermost place that shows it
 const placeAt = new Map([["", places[0]]]); // path of what can be opened -> its inside
 
+const MOST_PLACES = 100000;
 for (let i = 0; i < places.length; i++) {
   const place = places[i];
   for (const box of itemsOf(data.views[place.view])) {
     const path = place.path + box.path;
     if (!boxAt.has(path)) boxAt.set(path, { place, box });
-    if (box.opens === undefined || placeAt.has(path)) continue;
+    if (box.opens === undefined || placeAt.has(path) || places.length > MOST_PLACES) continue;
     const inside = { view: box.opens, path, title: titleOf(box), above: place, from: box };
     placeAt.set(path, inside);
     places.push(inside);
@@ -57,7 +58,7 @@ const ROLES = {
 };
 
 function roleOf(box) {
-  return box.role === undefined ? "module, as a frame" : ROLES[box.role] || box.role;
+  return box.role === undefined ? "module" : ROLES[box.role] || box.role;
 }
 
 function spoken(box) {

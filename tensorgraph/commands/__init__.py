@@ -1,0 +1,1 @@
+"""What the command ``tensorgraph`` can do with a model: one module a subject."""

@@ -1,0 +1,148 @@
+"""``tensorgraph draw``, ``diff`` and ``lint``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tensorgraph.commands.errors import CommandError
+from tensorgraph.commands.targets import FORMS, add_target_options, resolve
+from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.trace import trace
+
+__all__ = ["FORMATS", "LEVELS", "add_commands"]
+
+LEVELS = ("auto", "summary", "module", "op", "training")
+FORMATS = ("svg", "html", "png", "pdf", "dot", "mmd", "txt", "json")
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to the grammar."""
+    raw = argparse.RawDescriptionHelpFormatter
+    draw = commands.add_parser(
+        "draw", help="draw a model, a function or a graph's text", formatter_class=raw,
+        epilog=f"{FORMS}\nexamples\n"
+        "  tensorgraph draw mymodels:make_net -i f32[64,784] -o net.html --level training\n"
+        "  tensorgraph draw model.tg.py --at N=32 -o net.svg\n"
+        "  tensorgraph draw nets.py:make_net --overlay flops -o - --format dot",
+    )  # fmt: skip
+    draw.add_argument("target", help="what to draw: see below")
+    add_target_options(draw)
+    _add_output(draw, "text is printed without")
+    draw.add_argument("--level", default="auto", choices=LEVELS, help="how much is drawn (%(default)s)")
+    draw.add_argument("--depth", type=int, help="how deep modules are opened")
+    draw.add_argument("--expand", action="append", metavar="PATH", help="draw in full what is folded at this path")
+    draw.add_argument("--focus", metavar="PATH", help="only what is around this box or module")
+    draw.add_argument("--hops", type=int, default=2, help="how far around it (%(default)s)")
+    draw.add_argument("--overlay", metavar="FIGURE", help="time, bytes, flops, grad_norm or max on each box")
+    draw.set_defaults(command=run_draw)
+
+    diff = commands.add_parser(
+        "diff", help="what differs between two graphs", formatter_class=raw,
+        description="Prints what differs, as text. Exit code: 0 the same, 1 different, 2 error.",
+        epilog=f"{FORMS}\nexamples\n"
+        "  tensorgraph diff old.tg.py new.tg.py\n"
+        "  tensorgraph diff nets:small nets:large -i f32[64,784] -o difference.svg",
+    )  # fmt: skip
+    diff.add_argument("before", help="a target: see below")
+    diff.add_argument("after", help="another one")
+    add_target_options(diff)
+    _add_output(diff, "a picture besides the text")
+    diff.add_argument("-q", "--quiet", action="store_true", help="print nothing: the exit code tells")
+    diff.set_defaults(command=run_diff)
+
+    lint = commands.add_parser(
+        "lint", help="look for mistakes in a model, a loss or a training step", formatter_class=raw,
+        description="Prints each finding with its line and remedy. Exit code: 0 nothing found, 1 findings, 2 error.",
+        epilog=f"{FORMS}\nexamples\n  tensorgraph lint mymodels:loss -i f32[64,784] -i i64[64] --ignore TG003",
+    )  # fmt: skip
+    lint.add_argument("target", help="what to look at: see below")
+    add_target_options(lint)
+    lint.add_argument("--ignore", action="append", default=[], metavar="RULE", help="an id or a name, such as TG003")
+    lint.add_argument("--format", default="text", choices=("text", "json"), help="(%(default)s)")
+    lint.set_defaults(command=run_lint)
+
+
+def _add_output(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    parser.add_argument(
+        "-o", "--output", metavar="FILE",
+        help=f"a file ending in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, or - for standard output; {otherwise}",
+    )  # fmt: skip
+    parser.add_argument("--format", choices=FORMATS, help="in place of the file's ending (svg for -)")
+    parser.add_argument("--theme", default="auto", choices=("auto", "light", "dark"), help="(%(default)s)")
+
+
+def run_draw(options: argparse.Namespace) -> int:
+    """``tensorgraph draw``"""
+    from tensorgraph.viz import draw
+
+    target, examples = resolve(options.target, options.examples, options.at)
+    more = {"expand": options.expand} if options.expand else {}
+    drawing = draw(
+        target, *examples, level=options.level, depth=options.depth, focus=options.focus, hops=options.hops,
+        overlay=options.overlay, theme=options.theme, **more,
+    )  # fmt: skip
+    if options.output is None and options.format is None:
+        print(drawing.text(), end="")
+    else:
+        _write(drawing, options)
+    for note in drawing.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+def run_diff(options: argparse.Namespace) -> int:
+    """``tensorgraph diff``: 0 the same, 1 different."""
+    from tensorgraph.analysis.diff import diff
+
+    before = _graph(options.before, options)
+    found = diff(before, _graph(options.after, options))
+    to_stdout = options.output == "-" or (options.output is None and options.format is not None)
+    if not options.quiet and found:
+        print(found.text(), file=sys.stderr if to_stdout else sys.stdout)
+    if options.output is not None or options.format is not None:
+        _write(found.draw(theme=options.theme), options, quiet=options.quiet)
+    return 1 if found else 0
+
+
+def run_lint(options: argparse.Namespace) -> int:
+    """``tensorgraph lint``: 0 nothing found, 1 findings."""
+    from tensorgraph.analysis.lint import lint
+
+    target, examples = resolve(options.target, options.examples, options.at)
+    found = lint(target, *examples, ignore=options.ignore)
+    print(found.json(indent=2) if options.format == "json" else found.text())
+    return 1 if found else 0
+
+
+def _graph(name: str, options: argparse.Namespace) -> Graph:
+    """The graph of a target."""
+    target, examples = resolve(name, options.examples, options.at)
+    if isinstance(target, Graph):
+        return target
+    if not callable(target):
+        raise CommandError(f"{name} is no graph, model or function but {type(target).__name__}")
+    return trace(target, *examples)
+
+
+def _write(drawing: Any, options: argparse.Namespace, quiet: bool = False) -> None:
+    """A drawing to a file, or to standard output."""
+    from tensorgraph.files import atomic_write
+
+    if options.output not in (None, "-") and options.format is None:
+        drawing.save(options.output)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder, f"drawing.{options.format or 'svg'}")
+            drawing.save(made)
+            data = made.read_bytes()
+        if options.output in (None, "-"):
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            return
+        atomic_write(options.output, data)
+    if not quiet:
+        print(f"{drawing.title}: written to {options.output}")

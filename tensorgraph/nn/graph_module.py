@@ -1,0 +1,198 @@
+"""A model whose definition is a graph's text: written by hand, or traced."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorgraph import random
+from tensorgraph.cells import Buffer, Cell, Parameter
+from tensorgraph.graph.graph import CellDecl, Graph
+from tensorgraph.nn import init
+from tensorgraph.nn.module import Module
+from tensorgraph.text.files import arrays_of, beside, load_state, numbers_of, read
+from tensorgraph.text.parse import functions_of
+from tensorgraph.text.template import Template, parse
+
+__all__ = ["GraphModule", "first_numbers"]
+
+Array = np.ndarray[Any, Any]
+AT_TEST_TIME = "predict"  # the function of a text that evaluation mode runs
+
+
+class _Part(Module):
+    """What holds the cells of one path's prefix."""
+
+
+class GraphModule(Module):
+    """A module that runs a graph: its cells are parameters and buffers, its text is the model's definition.
+
+    Parameters
+    ----------
+    source : str, Graph or Template
+        A text in the graph language (docs/language.md), or what `tensorgraph.trace` gave. Of a text with several
+        functions the one called ``predict`` runs in evaluation mode, the last other one in training mode; with one
+        function both modes run it.
+    sizes : mapping of str to int, optional
+        Of named dimensions that parameters have; those of the arguments follow the arguments.
+    seed : int, optional
+        For the first numbers; else the process-wide generator is drawn from.
+    arrays : mapping or list of arrays, optional
+        Captured arrays that a text names.
+    numbers : mapping of path to array, optional
+        Of the cells, in place of their initialisers'.
+
+    Raises
+    ------
+    ParseError
+        Where the text is no graph.
+    ValueError
+        Where the functions declare a cell differently, or a cell has no initialiser.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> model = tg.nn.GraphModule('''
+    ... def net(x: f32[N, 2], *, w: Parameter[f32[2, 3]] = he_normal()):
+    ...     return relu(x @ w)
+    ... ''', seed=0)
+    >>> model(tg.ones((5, 2))).shape, [name for name, _ in model.named_parameters()]
+    ((5, 3), ['w'])
+    """
+
+    def __init__(
+        self,
+        source: str | Graph | Template,
+        *,
+        sizes: Mapping[str, int] | None = None,
+        seed: int | None = None,
+        arrays: Any = None,
+        numbers: Mapping[str, Any] | None = None,
+        file: str = "<text>",
+    ) -> None:
+        self.sizes = dict(sizes or {})
+        self.text = str(source)
+        if isinstance(source, Graph):
+            self.arrays: Any = arrays_of(source)
+            self.in_training: Any = source
+            self.at_test_time: Any = source
+        else:
+            self.arrays = source.arrays if isinstance(source, Template) else arrays or {}
+            names = [f.name for f in functions_of(self.text, file)[0]]
+            main = [name for name in names if name != AT_TEST_TIME] or names
+            self.in_training = parse(self.text, self.arrays, name=main[-1], file=file)
+            self.at_test_time = self.in_training
+            if AT_TEST_TIME in names:
+                self.at_test_time = parse(self.text, self.arrays, name=AT_TEST_TIME, file=file)
+        declared = self._declared()
+        if numbers is None:
+            generator = np.random.default_rng(init.fresh_seed() if seed is None else seed)
+            numbers = {decl.path: first_numbers(decl, generator) for decl in declared}
+        for decl in declared:
+            value = numbers.get(decl.path)
+            if np.shape(value) != decl.aval.shape or value is None:
+                came = "nothing" if value is None else f"shape {np.shape(value)}"
+                raise ValueError(f"the cell {decl.path} is declared {decl.aval}, and its numbers are {came}")
+            self._place_cell(decl, np.asarray(value, decl.aval.dtype))
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> GraphModule:
+        """The module of a file such as ``model.tg.py``, with the trained numbers beside it where there are any."""
+        target = beside(path)
+        arrays = numbers_of(target, "array:") if target.exists() else {}
+        model = cls(read(path), arrays=arrays, file=str(path), **options)
+        state = load_state(path)
+        if state:
+            model.load_state_dict(state)
+        return model
+
+    def save_text(self, path: str | os.PathLike[str]) -> None:
+        """Write the text, and the present numbers beside it; `from_file` reads both."""
+        from tensorgraph.text.files import write
+
+        write(self.text, self.arrays, path, self.state_dict())
+
+    def graph(self, *args: Any) -> Graph:
+        """The graph that these arguments run in the present mode."""
+        source = self.in_training if self.training else self.at_test_time
+        if isinstance(source, Graph):
+            return source
+        return source.at(**{**source.sizes(*args), **self._known(source)})
+
+    def forward(self, *args: Any) -> Any:
+        return self.graph(*args).bind(dict(self.named_cells()))(*args)
+
+    def _known(self, source: Template) -> dict[str, int]:
+        return {name: size for name, size in self.sizes.items() if name in source.dims}
+
+    def _declared(self) -> list[CellDecl]:
+        """The cells of both functions, each once, in order."""
+        found: dict[str, CellDecl] = {}
+        for source in (self.in_training, self.at_test_time):
+            graph = source if isinstance(source, Graph) else source.example(**self._known(source))
+            for decl in graph.cells:
+                known = found.setdefault(decl.path, decl)
+                if (known.aval, known.kind, known.requires_grad) != (decl.aval, decl.kind, decl.requires_grad):
+                    raise ValueError(
+                        f"the cell {decl.path} is declared as a {known.kind} of {known.aval} in one function and as a "
+                        f"{decl.kind} of {decl.aval} in the other"
+                    )
+                if known.initialiser is None:
+                    found[decl.path] = decl
+        return list(found.values())
+
+    def _place_cell(self, decl: CellDecl, value: Array) -> None:
+        holder: Module = self
+        *parts, name = decl.path.split(".")
+        for part in parts:
+            inner = holder.__dict__.get(part)
+            if inner is None:
+                inner = _Part()
+                setattr(holder, part, inner)
+            if not isinstance(inner, Module):
+                raise ValueError(f"the path {decl.path} of a cell goes through {part!r}, which is something else")
+            holder = inner
+        if not name or name in holder.__dict__ or hasattr(type(holder), name):
+            raise ValueError(f"a cell cannot be called {decl.path!r} here: that name means something else")
+        cell: Cell
+        if decl.kind == "parameter":
+            cell = Parameter(value, requires_grad=decl.requires_grad)
+        else:
+            cell = Buffer(value)
+        cell.initialiser = decl.initialiser
+        setattr(holder, name, cell)
+
+    def extra_repr(self) -> str:
+        source = self.in_training
+        return f"{source.name}: {', '.join(source.dims)}" if isinstance(source, Template) else source.name
+
+
+def first_numbers(decl: CellDecl, numbers: np.random.Generator) -> Array:
+    """What a cell starts from, by its initialiser.
+
+    Raises
+    ------
+    ValueError
+        Where it has none, or one that is not known.
+    """
+    if decl.initialiser is None:
+        raise ValueError(f"the cell {decl.path} has no initialiser: give it one, such as = zeros()")
+    call = ast.parse(decl.initialiser, mode="eval").body
+    assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+    options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    name, aval = call.func.id, decl.aval
+    if name == "key":
+        return random.key(int(options["seed"]) if "seed" in options else int(numbers.integers(2**53)))
+    try:
+        if name in ("zeros", "ones", "constant") and aval.dtype.kind != "f":
+            value = {"zeros": 0, "ones": 1}.get(name, options.get("value", 0))
+            return np.full(aval.shape, value, aval.dtype)
+        drawn = init.named(name)(aval.shape, aval.dtype, generator=numbers, **options)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the cell {decl.path} cannot start from {decl.initialiser}: {error}") from error
+    return np.asarray(drawn, aval.dtype)

@@ -1,0 +1,711 @@
+"""Lint: every rule finds its fault however it is written, lets pass what only looks like it, and repairs exactly."""
+
+import json
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import tensorgraph as tg
+from tensorgraph import data, nn, optim, train
+from tensorgraph.analysis.lint import RULES, Findings, lint
+from tensorgraph.demo import digits
+from tensorgraph.op import CATALOGUE
+from tensorgraph.testing.programs import programs, quiet
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+RNG = np.random.default_rng(0)
+F, I = "float32", "int64"
+X, W, LABELS = tg.spec((8, 5)), tg.spec((5, 3)), tg.spec((8,), I)
+COLUMN, ROW = tg.spec((8, 1)), tg.spec((8,))
+
+
+def parameter(*shape, **options):
+    return tg.Parameter(RNG.normal(size=shape).astype(F), **options)
+
+
+def softmax_by_hand(x, axis=-1, shift=False):
+    e = tg.exp(x - x.max(axis=axis, keepdims=True) if shift else x)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def batch_norm_by_hand(y, eps=1e-5):
+    centred = y - y.mean(axis=0)
+    return centred / tg.sqrt(y.var(axis=0) + eps)
+
+
+BIAS, GAMMA, BETA = parameter(5), tg.ones((5,)), tg.zeros((5,))
+STATE = tg.Buffer(np.array([1, 2, 3], np.uint64), name="state")
+FIXED = np.arange(8) % 5
+TARGETS = RNG.normal(size=(8, 1)).astype(F)
+WEIGHT, EIGHT, FROZEN = parameter(5, 1), parameter(8), parameter(5, 1, requires_grad=False)
+LINEAR = nn.Linear(5, 1, seed=0)
+
+
+def draw(write):
+    def function(x):
+        u, state = tg.uniform(STATE, shape=x.shape)
+        if write:
+            STATE.assign(state)
+        return x * u
+
+    return function
+
+
+def draw_in_turn(x):
+    u, state = tg.uniform(STATE, shape=x.shape)
+    v, state = tg.uniform(state, shape=x.shape)
+    STATE.assign(state)
+    return x * u + v
+
+
+def same_state(second):
+    def function(state, x):
+        u, after = tg.uniform(state, shape=x.shape)
+        v, _ = second(state, shape=x.shape)
+        return x * u + v, after
+
+    return function
+
+
+def gradient_step(loss_of, *parameters, updated=None):
+    """A step of gradient descent by hand on those of the parameters that are updated."""
+
+    def step(*args):
+        loss = loss_of(*args)
+        grads = tg.gradients(loss, list(parameters))
+        for p, g in zip(parameters, grads, strict=True):
+            if updated is None or any(p is u for u in updated):
+                p.assign(p - 0.1 * g)
+        return loss
+
+    return step
+
+
+P, Q = parameter(5, 1), parameter(1)
+
+
+def norm_loss(root):
+    def loss(x):
+        return root((x @ P) + Q)
+
+    return gradient_step(loss, P, Q)
+
+
+class Unread(nn.Module):
+    """A module with a layer that its forward does not use."""
+
+    def __init__(self, use):
+        self.a, self.b, self.use = nn.Linear(5, 3, seed=0), nn.Linear(5, 3, seed=1), use
+
+    def forward(self, x):
+        return self.a(x) + self.b(x) if self.use else self.a(x)
+
+
+def dead_line(keep):
+    def function(x):
+        y = tg.exp(x)
+        z = tg.tanh(x * 2.0)
+        return y + z if keep else y
+
+    return function
+
+
+def unused_gradients(x):
+    loss = (x @ WEIGHT).sum()
+    loss.backward()
+    return loss
+
+
+def argmax_of_a_parameter(x, differentiable):
+    scores = x @ P
+    chosen = tg.sigmoid(scores) if differentiable else (scores > 0.0).astype(F)
+    return ((chosen + Q) ** 2).mean()
+
+
+def count_of(mask, guard=None):
+    count = mask.sum()
+    return tg.maximum(count, 1) if guard == "maximum" else count + 1e-6 if guard == "add" else count
+
+
+# the rule, what it must find (in at least two spellings), what only looks like it (at least two)
+CASES = {
+    "TG001": (
+        [
+            (lambda x, y: tg.softmax_cross_entropy(tg.softmax(x), y), X, LABELS),
+            (lambda x, y: tg.softmax_cross_entropy(softmax_by_hand(x, shift=True), y), X, LABELS),
+            (lambda x: tg.log_softmax(tg.exp(tg.log_softmax(x))).mean(), X),
+            (lambda x, y: tg.softmax_cross_entropy(tg.exp(x - tg.logsumexp(x, axis=1)[:, None]), y), X, LABELS),
+        ],
+        [
+            (lambda x, y: tg.softmax_cross_entropy(x, tg.softmax(y)), X, X),  # a distribution as the target
+            (lambda x, y: tg.softmax_cross_entropy(tg.softmax(x) @ y, tg.zeros((8,), dtype=I)), X, W),  # attention
+            (lambda x: tg.softmax(tg.softmax(x, axis=0), axis=1), X),
+            (lambda x, y: tg.softmax_cross_entropy(x - x.max(axis=1, keepdims=True), y), X, LABELS),
+        ],
+    ),
+    "TG002": (
+        [
+            (lambda x: tg.batch_norm(x + BIAS, GAMMA, BETA)[0], X),
+            (nn.Sequential(nn.Linear(5, 4, seed=0), nn.BatchNorm(4)), X),
+            (lambda x: batch_norm_by_hand(BIAS + x), X),
+            (lambda x: tg.batch_norm(x - tg.reshape(BIAS, shape=(1, 5, 1)), GAMMA, BETA)[0], tg.spec((8, 5, 3))),
+            (lambda x, w: (y := x @ w + BIAS) - y.sum(axis=0, keepdims=True) / 8.0, X, tg.spec((5, 5))),
+        ],
+        [
+            (nn.Sequential(nn.Linear(5, 4, bias=False, seed=0), nn.BatchNorm(4)), X),
+            (lambda x, y: tg.batch_norm(x + y, GAMMA, BETA)[0], X, X),  # two of the same shape: a residual
+            (lambda x: (y := x + BIAS) + tg.batch_norm(y, GAMMA, BETA)[0], X),  # the bias is seen beside it
+            (lambda x: (y := x + BIAS) - y.mean(axis=1, keepdims=True), X),  # a layer norm: the bias differs along it
+            (lambda x: tg.batch_norm(tg.relu(x + BIAS), GAMMA, BETA)[0], X),
+            (nn.Sequential(nn.Linear(5, 4, seed=0), nn.BatchNorm(4)).eval(), X),  # running averages do not see it
+        ],
+    ),
+    "TG003": (
+        [
+            (lambda x: tg.log(tg.softmax(x)).mean(), X),
+            (lambda x: -tg.log(softmax_by_hand(x, shift=True)).sum(), X),
+            (lambda x: -tg.log(tg.softmax(x)[np.arange(8), FIXED]).mean(), X),
+            (lambda x: tg.log(tg.softmax(x) + 1e-8).mean(), X),
+            (lambda x: tg.log(tg.clip(tg.softmax(x), a_min=1e-7)).mean(), X),
+        ],
+        [
+            (lambda x: tg.log_softmax(x).mean(), X),
+            (lambda x: tg.log(tg.softmax(x).mean(axis=0)), X),  # of a mixture
+            (lambda x: tg.log(1.0 - tg.softmax(x)), X),
+        ],
+    ),
+    "TG004": (
+        [
+            (lambda p, y: ((p - y) ** 2).mean(), COLUMN, ROW),
+            (lambda x, y: (y * tg.softplus(x @ WEIGHT)).sum(), X, ROW),
+            (lambda x, y: tg.absolute(y - LINEAR(x)).mean(), X, ROW),
+        ],
+        [
+            (lambda p, y: ((p.reshape(-1) - y) ** 2).mean(), COLUMN, ROW),
+            (lambda p, y: ((p[:, None] - y) ** 2).mean(), ROW, ROW),  # all pairs, and said so
+            (lambda p, y: ((p - y) ** 2).min(axis=1).mean(), COLUMN, ROW),  # a distance to the nearest
+            (lambda x: (x * EIGHT + 1.0).mean(), COLUMN),  # a layer from one feature to eight
+        ],
+    ),
+    "TG005": (
+        [
+            (lambda x: tg.batch_norm(x, GAMMA, BETA)[0], tg.spec((1, 5))),
+            (lambda x: x - x.mean(axis=0), tg.spec((1, 5))),
+            (lambda x: x.var(axis=1, correction=1), COLUMN),
+            (lambda x: tg.layer_norm(x, tg.ones((1,)), tg.zeros((1,)))[0], COLUMN),
+        ],
+        [
+            (lambda x: tg.batch_norm(x, GAMMA, BETA)[0], tg.spec((1, 5, 2))),
+            (lambda x: x - x.mean(axis=1, keepdims=True), tg.spec((1, 5))),
+            (lambda x: x.var(axis=0), COLUMN),
+            (lambda x: tg.layer_norm(x, GAMMA, BETA)[0], tg.spec((1, 5))),
+        ],
+    ),
+    "TG006": (
+        [
+            (Unread(use=False), X),
+            (lambda x: (x @ WEIGHT, x.sum() + (0.0 * x[0, 0]))[1], X),
+            (Unread(use=False).forward, X),
+        ],
+        [
+            (Unread(use=True), X),
+            (lambda x: x @ WEIGHT, X),
+            (lambda x: (x @ FROZEN, x)[1], X),
+        ],
+    ),
+    "TG007": (
+        [
+            (gradient_step(lambda x: argmax_of_a_parameter(x, False), P, Q), X),
+            (gradient_step(lambda x: (x[:, :1] * Q + (P.argmax() * 1.0)).sum(), P, Q), X),
+        ],
+        [
+            (gradient_step(lambda x: argmax_of_a_parameter(x, True), P, Q), X),
+            (gradient_step(lambda x: ((x @ P).detach() * Q).sum(), P, Q), X),  # said on purpose
+            (lambda x: (x @ P > 0.0).astype(F) + Q, X),  # nothing is learned here
+        ],
+    ),
+    "TG008": (
+        [
+            (gradient_step(lambda x: ((x @ P + Q) ** 2).mean(), P, Q, updated=[P]), X),
+            (gradient_step(lambda x: (x @ P * Q).sum(), P, Q, updated=[Q]), X),
+        ],
+        [
+            (gradient_step(lambda x: ((x @ P + Q) ** 2).mean(), P, Q), X),
+            (lambda x: tg.gradients((x @ P + Q).sum(), [P, Q]), X),  # a function that returns them
+            (gradient_step(lambda x: (x @ P + Q.detach()).sum(), P), X),
+        ],
+    ),
+    "TG009": (
+        [(lambda x, y: x * 2.0, X, ROW), (lambda pair: tg.exp(pair["a"]), {"a": X, "b": ROW})],
+        [(lambda x, y: (x * 2.0, y), X, ROW), (lambda x, y: x + y, X, X), (lambda x, flag: x * 2.0, X, True)],
+    ),
+    "TG010": (
+        [(dead_line(keep=False), X), (unused_gradients, X)],
+        [
+            (dead_line(keep=True), X),
+            (lambda x: tg.batch_norm(x, GAMMA, BETA)[0], X),  # outputs that come along
+            (gradient_step(lambda x: ((x @ P + Q) ** 2).mean(), P, Q), X),
+        ],
+    ),
+    "TG011": (
+        [
+            (lambda x: tg.softmax_cross_entropy(x, FIXED), X),
+            (lambda x: ((x @ WEIGHT - TARGETS) ** 2).mean(), X),
+            (lambda x: tg.absolute(TARGETS - x @ WEIGHT).sum(), X),
+            (lambda x: (x.argmax(axis=1) == FIXED).mean(), X),
+        ],
+        [
+            (lambda x, y: tg.softmax_cross_entropy(x, y), X, LABELS),
+            (lambda x: (x - np.full((8, 1), 0.5, F)).mean(), X),  # the same number everywhere
+            (lambda x: (x + TARGETS) @ WEIGHT, X),  # a table of positions
+            (lambda x: ((x @ WEIGHT - TARGETS[:1]) ** 2).mean(), X),
+        ],
+    ),
+    "TG012": (
+        [
+            (lambda x: x * np.sqrt(2.0), X),
+            (lambda x, w: tg.tanh(x @ w), X, tg.spec((5, 3), "float64")),
+            (lambda x: x / tg.Buffer(np.ones(5), name="std"), X),
+        ],
+        [
+            (lambda x: x * float(np.sqrt(2.0)), X),
+            (lambda x: x.astype("float64") * np.sqrt(2.0), X),  # said
+            (lambda x: (x.astype("float64").sum(axis=0) + x).astype(F), X),
+            (lambda x, w: x @ w, tg.spec((8, 5), "float64"), tg.spec((5, 3), "float64")),
+        ],
+    ),
+    "TG013": (
+        [
+            (lambda x: tg.log(tg.exp(x).sum(axis=1)), X),
+            (lambda x: tg.log(tg.sum(tg.exp(x * 2.0), axis=0, keepdims=True)), X),
+            (lambda x: tg.log(tg.exp(x).mean()), X),
+        ],
+        [
+            (lambda x: tg.log(tg.exp(x - x.max(axis=1, keepdims=True)).sum(axis=1)), X),
+            (lambda x: tg.log(tg.exp(-(x**2)).sum()), X),
+            (lambda x: tg.log(tg.exp(tg.tanh(x) * 3.0).sum()), X),
+            (lambda x: tg.logsumexp(x, axis=1), X),
+        ],
+    ),
+    "TG014": (
+        [
+            (lambda x: softmax_by_hand(x), X),
+            (lambda x: (e := tg.exp(x)) / e.sum(axis=1)[:, None], X),
+            (lambda x: (e := tg.exp(x)) * tg.reciprocal(e.sum(axis=0, keepdims=True)), X),
+        ],
+        [
+            (lambda x: softmax_by_hand(x, shift=True), X),
+            (lambda x: (e := tg.exp(x)) / e.sum(), X),  # over everything, on purpose
+            (lambda x: (e := tg.exp(-tg.square(x))) / e.sum(axis=1, keepdims=True), X),  # kernel weights
+            (lambda x: tg.softmax(x), X),
+        ],
+    ),
+    "TG015": (
+        [
+            (lambda x: tg.log(tg.sigmoid(x)).mean(), X),
+            (lambda x: tg.log(1.0 - tg.sigmoid(x)).mean(), X),
+            (lambda x: tg.log(1.0 / (1.0 + tg.exp(-x))), X),
+            (lambda x: tg.log1p(-tg.sigmoid(x)), X),
+            (lambda x: tg.log(tg.sigmoid(x) + 1e-8), X),
+        ],
+        [
+            (lambda x: -tg.softplus(-x), X),
+            (lambda x, w: tg.log(tg.sigmoid(x) @ w), X, W),
+            (lambda x: tg.log(1.0 + tg.sigmoid(x)), X),
+        ],
+    ),
+    "TG016": (
+        [
+            (norm_loss(lambda y: tg.sqrt((y * y).sum())), X),
+            (norm_loss(lambda y: (y**2).mean() ** 0.5), X),
+            (norm_loss(lambda y: tg.sqrt(y.var())), X),
+            (lambda x: tg.sqrt(tg.square(x @ P).sum(axis=1)), X),
+        ],
+        [
+            (norm_loss(lambda y: tg.sqrt((y * y).sum() + 1e-12)), X),
+            (norm_loss(lambda y: tg.sqrt(tg.maximum((y * y).sum(), 1e-12))), X),
+            (lambda x: tg.sqrt((x * x).sum()), X),  # no parameter, no gradient
+            (norm_loss(lambda y: (y * y).sum() / tg.sqrt((y * y).sum().detach())), X),
+        ],
+    ),
+    "TG017": (
+        [
+            (lambda x, y: x.sum() / count_of(y > 0), X, LABELS),
+            (lambda x, m: tg.where(m, x, 0.0).sum(axis=1) / m.astype(F).sum(axis=1), X, tg.spec((8, 5), "bool")),
+        ],
+        [
+            (lambda x, y: x.sum() / count_of(y > 0, "maximum"), X, LABELS),
+            (lambda x, y: x.sum() / count_of(y > 0, "add"), X, LABELS),
+            (lambda x, y: (x.argmax(axis=1) == y).sum() / 8, X, LABELS),
+            (lambda x, w: x.sum() / w.sum(), X, ROW),
+        ],
+    ),
+    "TG018": (
+        [
+            (lambda x: tg.sigmoid(x).astype(I), X),
+            (lambda x: softmax_by_hand(x, shift=True).astype("int32"), X),
+            (lambda x: (x * 2.0).astype(I).mean(), X),
+        ],
+        [
+            (lambda x: (tg.sigmoid(x) * 10.0).astype(I), X),
+            (lambda x: (tg.sigmoid(x) > 0.5).astype(I), X),
+            (lambda x: (x > 0.0).astype(I).mean(), X),
+        ],
+    ),
+    "TG019": (
+        [(draw(write=False), X), (lambda x: x * tg.normal(STATE, shape=x.shape)[0], X)],
+        [(draw(write=True), X), (draw_in_turn, X), (nn.Dropout(0.5, seed=0), X)],
+    ),
+    "TG020": (
+        [
+            (same_state(tg.uniform), tg.spec((3,), "uint64"), X),
+            (same_state(tg.normal), tg.spec((3,), "uint64"), X),
+        ],
+        [
+            (draw_in_turn, X),
+            (nn.Sequential(nn.Dropout(0.5, seed=0), nn.Dropout(0.5, seed=0)), X),
+            (lambda s, x: x * tg.uniform(s, shape=x.shape)[0], tg.spec((3,), "uint64"), X),
+        ],
+    ),
+    "TG021": (
+        [
+            (lambda x: tg.softmax(x @ WEIGHT), X),
+            (lambda x, y: tg.softmax_cross_entropy(x @ WEIGHT, y), X, LABELS),
+        ],
+        [(lambda x: tg.softmax(x @ WEIGHT, axis=0), X), (lambda x: tg.sigmoid(x @ WEIGHT), X)],
+    ),
+    "TG022": (
+        [
+            (lambda x: tg.log(1.0 + tg.exp(x)), X),
+            (lambda x: tg.log1p(tg.exp(-x)), X),
+        ],
+        [
+            (lambda x: tg.log1p(tg.exp(-tg.absolute(x))) + tg.maximum(x, 0.0), X),
+            (lambda x: tg.softplus(x), X),
+            (lambda x: tg.log(2.0 + tg.exp(x)), X),
+        ],
+    ),
+    "TG023": (
+        [
+            (lambda x: 1.0 / (1.0 + tg.exp(-x)), X),
+            (lambda x: tg.reciprocal(tg.exp(-x) + 1.0), X),
+            (lambda x: (e := tg.exp(x)) / (1.0 + e), X),
+        ],
+        [
+            (lambda x: tg.sigmoid(x), X),
+            (lambda x: 1.0 / (1.0 + tg.exp(-tg.absolute(x))), X),
+            (lambda x: 1.0 / (1.0 + tg.square(x)), X),
+        ],
+    ),
+}  # fmt: skip
+
+POSITIVE = [(id, n, case) for id, (positive, _) in CASES.items() for n, case in enumerate(positive)]
+NEGATIVE = [(id, n, case) for id, (_, negative) in CASES.items() for n, case in enumerate(negative)]
+
+
+def named(value):
+    return str(value) if isinstance(value, (str, int)) else ""
+
+
+def test_every_rule_is_tested_both_ways():
+    assert sorted(CASES) == sorted(RULES)
+    assert all(len(positive) >= 2 and len(negative) >= 2 for positive, negative in CASES.values())
+    assert len({rule.name for rule in RULES.values()}) == len(RULES)
+    assert all(rule.doc.endswith(".") for rule in RULES.values())
+
+
+@pytest.mark.parametrize(("id", "n", "case"), POSITIVE, ids=named)
+def test_a_fault_is_found_at_its_line(id, n, case):
+    function, *examples = case
+    found = [finding for finding in lint(function, *examples) if finding.id == id]
+    assert found
+    for finding in found:
+        assert finding.name == RULES[id].name
+        assert finding.message and finding.remedy
+        if not isinstance(function, (nn.Sequential, tg.Graph)):
+            assert finding.source is not None and finding.source.file == __file__
+    assert id not in lint(function, *examples, ignore=(id,)).ids
+
+
+@pytest.mark.parametrize(("id", "n", "case"), NEGATIVE, ids=named)
+def test_what_only_looks_like_it_is_let_pass(id, n, case):
+    function, *examples = case
+    assert [str(finding) for finding in lint(function, *examples) if finding.id == id] == []
+
+
+def numbers(aval):
+    if aval.dtype.kind == "f":
+        return tg.tensor(RNG.normal(size=aval.shape).astype(aval.dtype))
+    return tg.tensor(RNG.integers(0, 3, aval.shape).astype(aval.dtype))
+
+
+EXACT = ("TG002", "TG003", "TG013", "TG014", "TG015", "TG022", "TG023")
+
+
+@pytest.mark.parametrize(("id", "n", "case"), [case for case in POSITIVE if case[0] in EXACT], ids=named)
+def test_an_exact_rewrite_keeps_the_values_and_takes_the_fault_away(id, n, case):
+    function, *examples = case
+    graph = tg.trace(function, *examples)
+    found = [finding for finding in lint(graph) if finding.id == id]
+    rewrites = [finding.rewrite for finding in found if finding.rewrite is not None]
+    if not rewrites:
+        assert (id, n) in {("TG002", 1), ("TG002", 2), ("TG002", 4), ("TG003", 2), ("TG003", 3), ("TG003", 4),
+                           ("TG013", 2), ("TG015", 4)}  # fmt: skip
+        return
+    changed = graph
+    for rewrite in rewrites:
+        changed = rewrite(changed)
+    assert changed.changes and changed.changes[-1].step == "lint"
+    assert id not in lint(changed).ids
+    args = [numbers(aval) for aval in examples]
+    run, again = (g.bind() if g.cells else g for g in (graph, changed))
+    before, after = run(*args), again(*args)
+    assert np.isfinite(before.numpy()).all()
+    np.testing.assert_allclose(after.numpy(), before.numpy(), rtol=2e-5, atol=2e-6)
+
+
+def test_rewrites_of_one_graph_follow_each_other_and_refuse_another_graph():
+    graph = tg.trace(lambda x: tg.log(tg.softmax(x)).sum() + tg.log(tg.exp(x).sum()), X)
+    first, second = lint(graph)
+    assert (first.id, second.id) == ("TG003", "TG013")
+    assert [eq.op.name for eq in second.rewrite(first.rewrite(graph)).equations] == [
+        "log_softmax", "sum", "logsumexp", "add",
+    ]  # fmt: skip
+    other = tg.trace(lambda x: tg.log(tg.softmax(x)), X)
+    with pytest.raises(ValueError, match="not in this graph"):
+        first.rewrite(other)
+
+
+def test_a_rewrite_keeps_what_others_read():
+    graph = tg.trace(lambda x: (p := tg.softmax(x), tg.log(p)), X)
+    (finding,) = lint(graph)
+    assert [eq.op.name for eq in finding.rewrite(graph).equations] == ["softmax", "log_softmax"]
+
+
+def test_a_rewritten_training_step_trains_on():
+    w = parameter(5, 3)
+
+    def step(x, y):
+        loss = -(tg.log(tg.softmax(x @ w)) * y).sum(axis=1).mean()
+        w.assign(w - 0.5 * tg.gradients(loss, w))
+        return loss
+
+    graph = tg.trace(step, X, tg.spec((8, 3)))
+    (finding,) = lint(graph)
+    x, y = numbers(X), tg.tensor(np.eye(3, dtype=F)[FIXED % 3])
+    state = {graph.cells[0].path: w.numpy().copy()}
+    (a, new_a), (b, new_b) = graph(x, y, state=state), finding.rewrite(graph)(x, y, state=state)
+    np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-5)
+    np.testing.assert_allclose(*(list(s.values())[0].numpy() for s in (new_b, new_a)), rtol=1e-4, atol=1e-6)
+
+
+# how findings read ---------------------------------------------------------------------------------------------------
+
+
+def test_findings_read_like_a_compilers():
+    found = lint(lambda x, y: tg.softmax_cross_entropy(tg.softmax(x), y), X, LABELS)
+    (finding,) = found
+    lines = found.text().splitlines()
+    assert lines[0].startswith(f"{__file__}:{finding.source.line}: TG001 softmax-before-cross-entropy: ")
+    assert lines[1].startswith("    ") and lines[-1] == "1 finding"
+    assert str(found) == found.text() and repr(found) == "Findings(TG001)"
+    (plain,) = json.loads(found.json())
+    assert plain["id"] == "TG001" and plain["line"] == finding.source.line and plain["rewrite"] is False
+    assert bool(found) and found[:1] == found and found.ids == ("TG001",)
+    with pytest.raises(TypeError):
+        hash(found)
+
+
+def test_nothing_found_is_false_and_says_so():
+    found = lint(tg.log_softmax, X)
+    assert not found and found == Findings() and found.text() == "no findings" and json.loads(found.json()) == []
+
+
+def test_findings_come_in_the_order_of_the_lines():
+    def two(x):
+        a = tg.log(1.0 + tg.exp(x))
+        b = tg.log(tg.softmax(x))
+        return a + b
+
+    assert lint(two, X).ids == ("TG022", "TG003")
+
+
+def test_hostile_names_stay_on_their_line():
+    def scoped(x):
+        with tg.scope("a\nb\x1b[31m"):
+            return tg.log(tg.softmax(x))
+
+    text = lint(scoped, X).text()
+    assert "\x1b" not in text and len(text.splitlines()) == 3
+
+
+def test_what_lint_does_not_take():
+    with pytest.raises(TypeError, match="takes a graph, or a function"):
+        lint(3)
+    with pytest.raises(TypeError, match="no examples"):
+        lint(tg.trace(tg.exp, X), X)
+    with pytest.raises(ValueError, match="did you mean 'log-of-softmax'"):
+        lint(tg.exp, X, ignore=("log-softmax",))
+    assert lint(lambda x: tg.log(tg.softmax(x)), X, ignore="log-of-softmax") == []
+
+
+# no false alarms -----------------------------------------------------------------------------------------------------
+
+
+def test_every_example_is_linted():
+    shown = {path.name for path in EXAMPLES.glob("*.py")}
+    assert shown == {"by_hand.py", "digits.py", "digits.tg.py", "gradients.py"}, (
+        "lint the new example below, and name it here"
+    )
+
+
+def is_clean(function, *examples, ignore=()):
+    found = lint(function, *examples, ignore=ignore)
+    assert not found, str(found)
+
+
+def step_of(model, optimizer, loss=tg.softmax_cross_entropy):
+    def step(x, y):
+        value = loss(model(x), y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        return value
+
+    return step
+
+
+def batch(features):
+    return tg.spec((64, features)), tg.spec((64,), I)
+
+
+@pytest.mark.parametrize("name", ["by_hand.py", "digits.py"])
+def test_the_examples_networks_are_clean(name, tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("safetensors")
+    fit, minibatches = train.fit, data.minibatches
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train, "fit", lambda *args, **options: fit(*args, **options | {"epochs": 1}))
+    monkeypatch.setattr(data, "minibatches", lambda *args, **options: list(minibatches(*args, **options))[:1])
+    made = runpy.run_path(str(EXAMPLES / name))
+    model = made["model"].train()
+    is_clean(step_of(model, made["adam"]), *batch(64))
+    is_clean(model, tg.spec((64, 64)))
+    is_clean(model.eval(), tg.spec((1, 64)))
+
+
+@pytest.mark.parametrize("function", ["net", "predict"])
+def test_the_example_written_as_a_graph_is_clean(function):
+    text = (EXAMPLES / "digits.tg.py").read_text("utf-8")
+    is_clean(tg.text.parse(text, name=function).at(N=64))
+
+
+def test_the_example_of_gradients_is_clean():
+    rosenbrock = runpy.run_path(str(EXAMPLES / "gradients.py"))["rosenbrock"]
+    p = tg.spec((2,), "float64")
+    for function in (rosenbrock, tg.grad(rosenbrock), tg.hessian(rosenbrock)):
+        is_clean(function, p)
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("implementation", ["fused", "composed"])
+def test_the_demonstrations_training_step_is_clean(batch_norm, implementation):
+    model = digits.network(digits.FULL.widths, 0, batch_norm)
+    adam = optim.Adam(model.parameters(), lr=optim.cosine(0.01, 100))
+
+    def loss(outputs, labels):
+        return tg.softmax_cross_entropy(outputs, labels, label_smoothing=digits.FULL.label_smoothing)
+
+    with tg.implementation(implementation):
+        step = tg.trace(step_of(model, adam, loss), *batch(64))
+        is_clean(step)
+        is_clean(step.differentiate())
+        is_clean(model.eval(), tg.spec((32, 64)))
+
+
+@pytest.mark.parametrize("implementation", ["fused", "composed"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: optim.SGD(p, lr=0.1, weight_decay=1e-3, clip_value=1.0),
+        lambda p: optim.Momentum(p, lr=0.1, nesterov=True),
+        lambda p: optim.RMSprop(p, lr=0.1, clip_norm=1.0),
+        lambda p: optim.AdamW(p, lr=0.1, clip_norm=1.0),
+    ],
+)
+def test_the_librarys_own_steps_are_clean(make, implementation):
+    model = nn.Sequential(
+        nn.Linear(6, 8, bias=False, seed=0),
+        nn.BatchNorm(8),
+        nn.Tanh(),
+        nn.Dropout(0.2, seed=0),
+        nn.Linear(8, 3, seed=1),
+    )
+
+    def loss(outputs, labels):
+        return tg.softmax_cross_entropy(outputs, labels, ignore_index=2, weight=np.array([1.0, 2.0, 3.0], F))
+
+    with tg.implementation(implementation):
+        is_clean(step_of(model, make(model.parameters()), loss), *batch(6))
+
+
+def tensors(value):
+    if isinstance(value, list):
+        return [tensors(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return tg.tensor(value)
+    return tg.tensor(RNG.uniform(0.5, 1.5, value).astype(F)) if isinstance(value, tuple) else value
+
+
+FUSED = [(op.name, n) for op in CATALOGUE.values() if op.reference and op.examples for n in range(len(op.examples))]
+
+
+@pytest.mark.parametrize(("name", "n"), FUSED, ids=named)
+def test_references_of_the_catalogue_are_clean(name, n):
+    op = CATALOGUE[name]
+    inputs, attrs = op.examples[n]
+    with tg.implementation("composed"):
+        is_clean(lambda *args: op.public(*args, **attrs), *[tensors(v) for v in inputs])
+
+
+# whatever graph ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(programs())
+def test_random_programs_are_looked_at_and_counted(program):
+    graph = program.graph()
+    found = lint(graph)
+    assert json.loads(found.json()) is not None and found.text()
+    with quiet():
+        for finding in found:
+            if finding.rewrite is not None:
+                finding.rewrite(graph)
+        cost = graph.cost()
+    whole, ops = cost.by_scope()[0], cost.by_op()
+    for field in ("flops", "bytes_read", "bytes_written"):
+        total = getattr(cost, field)
+        assert total == getattr(whole, field) == sum(getattr(row, field) for row in ops)
+        assert total == sum(getattr(eq, field) for eq in cost.equations) >= 0
+        top = [row for row in cost.by_scope()[1:] if "." not in row.scope]
+        outside = sum(getattr(eq, field) for eq in cost.equations if not eq.scope)
+        assert total == outside + sum(getattr(row, field) for row in top)
+    assert cost.peak.bytes == max((eq.during for eq in cost.equations), default=0)
+    assert sum(held.nbytes for held in cost.peak.held) + cost.peak.scratch == cost.peak.bytes
+    assert str(cost) and str(cost.peak)
+
+
+def test_ten_thousand_equations_take_no_time_worth_speaking_of():
+    def chain(x):
+        for _ in range(2000):
+            x = tg.log(tg.exp(tg.stop_gradient(x) * 0.5) + 1.5) - x.mean(axis=0)
+        return x
+
+    graph = tg.trace(chain, X)
+    assert len(graph.equations) > 10_000
+    assert not lint(graph)
+    assert graph.cost().flops > 0

@@ -1,0 +1,251 @@
+"""`expand`: a fused op written out is its reference, with every output, attribute, derivative and scope."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph.graph import Graph
+from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.testing import assert_close, assert_same
+from tensorgraph.testing.cases import Case, examples_of
+from tensorgraph.tree import flatten
+
+FUSED = sorted(name for name, op in CATALOGUE.items() if op.reference is not None and not name.endswith("_vjp"))
+
+
+def cases() -> list[Any]:
+    found = []
+    for name in FUSED:
+        for number, case in enumerate(examples_of(CATALOGUE[name])):
+            for dtype in ("float32", "float64"):
+                found.append(pytest.param(case.cast(dtype), id=f"{name}-{number}-{dtype}"))
+    return found
+
+
+def fused_in(graph: Graph) -> list[str]:
+    return [eq.op.name for eq in graph.equations if eq.op.reference is not None]
+
+
+def leaves(tree: Any) -> list[tg.Tensor]:
+    return [t if isinstance(t, tg.Tensor) else tg.tensor(t) for t in flatten(tree)[0]]
+
+
+def assert_near(got: Any, expected: Any, order: int, what: str) -> None:
+    for g, e in zip(leaves(got), leaves(expected), strict=True):
+        assert (g.shape, g.dtype) == (e.shape, e.dtype)
+        assert_close(g, e, order=order, what=what)
+
+
+def traced(case: Case) -> tuple[Any, list[tg.Tensor]]:
+    """The call as a function of its arrays, and the arrays."""
+    arrays = [array for _, array in case.places()]
+
+    def call(*tensors: tg.Tensor) -> Any:
+        given = iter(tensors)
+        return case.op.public(*case.map(lambda place, array: next(given)).inputs, **case.attrs)
+
+    return call, [tg.tensor(a) for a in arrays]
+
+
+@pytest.mark.parametrize("case", cases())
+def test_every_fused_op_is_its_reference(case: Case) -> None:
+    call, tensors = traced(case)
+    graph = tg.trace(call, *tensors)
+    assert fused_in(graph) == [case.op.name]
+    written_out = graph.expand()
+    assert not fused_in(written_out) and written_out.expand() is written_out
+    assert [v.aval for v in written_out.outputs] == [v.aval for v in graph.outputs]  # type: ignore[union-attr]
+    for name, g, e in zip(case.op.outputs, *map(leaves, (written_out(*tensors), graph(*tensors))), strict=True):
+        assert (g.shape, g.dtype) == (e.shape, e.dtype)
+        # the scale of a mean is that of what was added up
+        moments = name in ("mu", "var")
+        assert_close(g, e, scale=np.abs(tensors[0].numpy()).max() ** (1 + (name == "var")) if moments else None)
+    (change,) = written_out.changes
+    assert (change.step, change.rule) == ("expand", case.op.name)
+    assert graph.expand(case.op.name) == written_out
+
+
+def differentiable(case: Case) -> bool:
+    return case.op.differentiable and all(a.size for _, a in case.places())
+
+
+@pytest.mark.parametrize("case", [c for c in cases() if differentiable(c.values[0])])
+def test_the_gradient_written_out_is_that_of_the_reference(case: Case) -> None:
+    call, tensors = traced(case)
+    wanted = tuple(i for i, t in enumerate(tensors) if t.dtype.kind == "f")
+    weights = [np.cos(np.arange(float(np.prod(t.shape)))).reshape(t.shape) for t in leaves(call(*tensors))]
+
+    def loss(*given: tg.Tensor) -> tg.Tensor:
+        return sum((t * w.astype(t.dtype)).sum() for t, w in zip(leaves(call(*given)), weights, strict=True))
+
+    graph = tg.trace(tg.grad(loss, wanted), *tensors).differentiate()
+    assert f"{case.op.name}_vjp" in fused_in(graph)
+    written_out = graph.expand()
+    assert not fused_in(written_out)
+    assert all(eq.op.name != "gradients" for eq in written_out.equations)
+    assert_near(written_out(*tensors), graph(*tensors), 1, str(case))
+    # the order of the passes does not matter
+    assert_near(tg.trace(tg.grad(loss, wanted), *tensors).expand()(*tensors), graph(*tensors), 1, str(case))
+    simple = written_out.simplify()
+    assert len(simple.equations) < len(written_out.equations)
+    for got, expected in zip(leaves(simple(*tensors)), leaves(written_out(*tensors)), strict=True):
+        assert_same(got, expected, str(case))
+
+
+def test_second_derivatives() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 3))
+
+    def f(x: tg.Tensor) -> tg.Tensor:
+        y, mu, var = tg.batch_norm(x, np.array([1.5, 0.5, 2.0]), np.zeros(3))
+        return (y**3).sum() + (mu * var).sum() + (tg.softmax(x) ** 2).sum()
+
+    second = tg.grad(lambda x: (tg.grad(f)(x) * np.arange(3.0)).sum())
+    graph = tg.trace(second, x)
+    expected = second(x)
+    assert np.isfinite(expected.numpy()).all() and np.abs(expected.numpy()).max() > 0.1
+    for one in (graph.expand(), graph.differentiate().expand(), graph.expand().differentiate()):
+        assert not fused_in(one)
+        assert_close(one(x), expected, order=2)
+    through = tg.grad(lambda x: (tg.grad(tg.trace(f, x).expand())(x) * np.arange(3.0)).sum())(x)
+    assert_close(through, expected, order=2)
+
+
+def test_the_scope_and_the_line_stay() -> None:
+    tg.random.seed(0)
+    model = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.nn.BatchNorm(4))
+    graph = tg.trace(lambda x: model(x), tg.f32[5, 3])
+    (fused,) = [eq for eq in graph.equations if eq.op.reference is not None]
+    made = [eq for eq in graph.expand().equations if eq.scope == fused.scope and eq.source == fused.source]
+    assert fused.scope and len(made) > 10
+    assert len(graph.expand().equations) - len(graph.equations) == len(made) - len(
+        [eq for eq in graph.equations if eq.scope == fused.scope and eq.source == fused.source]
+    )
+
+
+def test_only_what_is_named_is_written_out() -> None:
+    def f(x: tg.Tensor) -> tg.Tensor:
+        return (tg.softmax(x) * tg.log_softmax(x)).sum()
+
+    graph = tg.trace(tg.grad(f), tg.f32[2, 3]).differentiate()
+    some = graph.expand("softmax")
+    assert fused_in(some) == ["log_softmax", "log_softmax_vjp"]
+    x = np.array([[1.0, 2.0, 4.0], [0.0, -1.0, 0.5]], np.float32)
+    assert_close(some(x), graph(x), order=1)
+    with pytest.raises(ValueError, match="names of fused ops, got 'tanh'; there are .*softmax"):
+        graph.expand("tanh")
+    plain = tg.trace(lambda x: x * x, tg.f32[3])
+    assert plain.expand() is plain and plain.expand("softmax") is plain
+
+
+def test_optional_inputs_and_attributes() -> None:
+    logits = np.random.default_rng(1).normal(size=(4, 3, 2))
+    labels = np.array([[0, 1], [2, 2], [1, 0], [2, 1]])
+    weight = np.array([0.5, 2.0, 1.0])
+    options: dict[str, Any] = dict(axis=1, ignore_index=2, label_smoothing=0.25, reduction="batchmean")
+
+    def f(z: tg.Tensor, w: tg.Tensor | None) -> tg.Tensor:
+        return tg.softmax_cross_entropy(z, labels, w, **options)
+
+    for graph, args in (
+        (tg.trace(f, logits, weight), (logits, weight)), (tg.trace(lambda z: f(z, None), logits), (logits,)),
+    ):  # fmt: skip
+        assert_close(graph.expand()(*args), graph(*args))
+
+
+def test_a_gradient_with_respect_to_one_output_stays_partial() -> None:
+    """The reference computes y from mu; the fused op's y does not depend on its output mu."""
+
+    def f(x: tg.Tensor) -> Any:
+        y, mu, var = tg.batch_norm(x, np.ones(2), np.zeros(2))
+        loss = (y * y * mu).sum() + (var * mu).sum()
+        return tg.gradients(loss, [y, mu, var])
+
+    x = tg.tensor(np.array([[1.0, 4.0], [2.0, 6.0], [7.0, -1.0]]), requires_grad=True)
+    graph = tg.trace(f, x)
+    expected = f(x)
+    assert all(np.abs(e.numpy()).max() > 0.5 for e in expected)
+    assert_near(graph(x), expected, 0, "traced")
+    assert_near(graph.expand()(x), expected, 1, "written out")
+
+
+def test_a_training_step() -> None:
+    tg.random.seed(3)
+    nn = tg.nn
+    model = nn.Sequential(nn.Linear(6, 8, bias=False), nn.BatchNorm(8), nn.Linear(8, 3))
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.01)
+
+    def step(x: tg.Tensor, labels: tg.Tensor) -> tg.Tensor:
+        loss = tg.softmax_cross_entropy(model(x), labels)
+        optimizer.minimize(loss)
+        return loss
+
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(16, 6)).astype(np.float32), rng.integers(0, 3, 16)
+    graph = tg.trace(step, x, labels)
+    state = {decl.path: ref().numpy() for decl, ref in zip(graph.cells, graph._cache["live"], strict=True)}
+    written_out = graph.expand()
+    assert "adam_update" in fused_in(graph) and not fused_in(written_out)
+    assert len(written_out.writes) == len(graph.writes)
+    loss, after = written_out(x, labels, state=state)
+    expected, expected_after = graph(x, labels, state=state)
+    assert_close(loss, expected)
+    for path, value in expected_after.items():
+        assert_close(after[path], value, order=1, what=path)
+    # an update has no derivative, fused or written out
+    p = tg.trace(lambda p, g: tg.sgd_update(p, g, 0.1, 0.0), tg.f32[2], tg.f32[2])
+    for one in (p, p.expand()):
+        w = tg.tensor([1.0, 2.0], requires_grad=True)
+        assert not one(w, np.ones(2, np.float32)).requires_grad
+
+
+def test_a_users_own_fused_op() -> None:
+    norm2 = tg.fused_op(
+        "norm2(x, *, scale=1.0) -> y, half",
+        reference=lambda x, *, scale=1.0: ((x * x).sum() * scale, tg.softmax(x) * 0.5),
+        forward=lambda x, *, scale=1.0: (np.asarray(np.vdot(x, x) * scale), np.exp(x) / np.exp(x).sum() * 0.5),
+        backward=lambda want, g, gh, x, y, half, *, scale=1.0: (
+            (0 if g is None else 2 * g * scale * x)
+            + (0 if gh is None else 2 * half * (gh * 0.5 - (gh * half).sum())),
+        ),
+        infer_rule=lambda x, *, scale: (tg.spec((), x.dtype), x),
+    )
+    try:
+        x = np.array([0.5, -1.0, 2.0])
+
+        def f(x: tg.Tensor) -> tg.Tensor:
+            y, half = norm2(x, scale=3.0)
+            return y * (half * np.arange(3.0)).sum()
+
+        graph = tg.trace(tg.value_and_grad(f), x)
+        assert fused_in(graph) == ["norm2"]
+        # the reference uses a fused op itself
+        assert fused_in(graph.expand("norm2")) == ["softmax"] and not fused_in(graph.expand())
+        for one in (graph.expand(), graph.expand("norm2"), graph.differentiate().expand()):
+            assert_near(one(x), tg.value_and_grad(f)(x), 1, "norm2")
+    finally:
+        tg.remove_op("norm2")
+
+
+def test_a_reference_of_other_types_is_refused() -> None:
+    odd = tg.fused_op(
+        "odd(x) -> y",
+        reference=lambda x: x.sum(),
+        forward=lambda x: x,
+        backward=lambda want, g, x, y: (g,),
+        infer_rule=lambda x: x,
+    )
+    try:
+        graph = tg.trace(lambda x: odd(x), tg.f32[3])
+        with pytest.raises(ValueError, match=r"the reference of odd gives f32\[\], where the op gives f32\[3\]"):
+            graph.expand()
+    finally:
+        tg.remove_op("odd")
+
+
+def test_ops_without_a_reference_stay() -> None:
+    assert CATALOGUE["clip_norm"].reference is None
+    graph = tg.trace(lambda a: CATALOGUE["clip_norm"].public([a], 0.5)[0], tg.f32[3])
+    assert graph.expand() is graph
+    assert isinstance(CATALOGUE["softmax"], Op)
