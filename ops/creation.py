@@ -104,7 +104,7 @@ def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, c
     wanted: Any = None if kind is None else canonical_dtype(kind)
     if not computed:  # as NumPy counts them
         length = max(math.ceil((stop - start) / step), 0)
-        return Aval((length,), np.arange(start, start + step, step, wanted).dtype)
+        return Aval((length,), np.arange(start, start + step, step, wanted).dtype)  # type: ignore[call-overload]
     return np.arange(start, stop, step, wanted)  # type: ignore[call-overload]
 
 

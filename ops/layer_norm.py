@@ -121,7 +121,7 @@ layer_norm = fused_op(
     flops=_flops,
     scratch=2.0,
     backward_flops=_backward_flops,
-    backward_scratch=3.0,
+    backward_scratch=5.0,
     examples=(
         (((4, 6), (6,), (6,)), {}),
         (((2, 3, 5), (5,), (5,)), dict(eps=1e-3)),

@@ -113,14 +113,14 @@ def pull_recorded(node: Any, g: Any, table: Table, needed: Any) -> None:
 
 
 def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
-    for parent, contribution in contributions(node, g, needed, recorded):
+    for _, parent, contribution in contributions(node, g, needed, recorded):
         deposit(table, parent, contribution, recorded)
 
 
 def contributions(
     node: Any, g: Any, needed: Any, recorded: bool, before: Callable[[str], None] | None = None
-) -> list[tuple[Any, Any]]:
-    """What the rules of a node give its wanted parents, as pairs, in the order in which they are added up.
+) -> list[tuple[str, Any, Any]]:
+    """What the rules of a node give its wanted parents: input, parent, gradient, in the order in which they are added.
 
     `before` is told whose gradient the next rule makes: the input's name, or the names of all for a joint rule.
     """
@@ -153,9 +153,9 @@ def contributions(
             given = op.joint.function(**{name: value(name) for name in op.joint.params})
         if not isinstance(given, (tuple, list)):
             given = (given,)
-        pairs = list(zip(node.parents, given, strict=True))
+        made = list(zip(op.inputs, node.parents, given, strict=True))
     else:
-        pairs = []
+        made = []
         for name, parent in parents.items():
             rule = op.rules[name]
             if rule is not None and _wants(parent, needed):
@@ -163,13 +163,13 @@ def contributions(
                     before(name)
                 own = f"{name}_aval"
                 args = {p: parent if p == own and p not in saved else value(p) for p in rule.params}
-                pairs.append((parent, rule.function(**args)))
+                made.append((name, parent, rule.function(**args)))
     wanted = []
-    for parent, contribution in pairs:
+    for name, parent, c in made:
         if isinstance(parent, tuple):
-            wanted += [(q, c) for q, c in zip(parent, contribution, strict=True) if c is not None and _wants(q, needed)]
-        elif contribution is not None and _wants(parent, needed):
-            wanted.append((parent, contribution))
+            wanted += [(name, q, d) for q, d in zip(parent, c, strict=True) if d is not None and _wants(q, needed)]
+        elif c is not None and _wants(parent, needed):
+            wanted.append((name, parent, c))
     return wanted
 
 

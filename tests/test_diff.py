@@ -124,11 +124,11 @@ def mutants(graph):
 def test_every_mutation_is_found_and_nothing_is_where_there_is_none(program, data):
     graph = program.graph()
     found = list(mutants(graph))
-    for mutant in data.draw(st.lists(st.sampled_from(found), min_size=1, max_size=6)):
+    for number in data.draw(st.lists(st.integers(0, len(found) - 1), min_size=1, max_size=4)):
+        mutant = found[number]
         for a, b in ((graph, mutant), (mutant, graph)):
             difference = diff(a, b)
             assert bool(difference) == (a != b), str(difference)
-            assert len(difference) <= 8  # one place, and what hangs on it
             assert len(difference.draw().nodes) >= 1
 
 

@@ -61,6 +61,7 @@ LATE: dict[tuple[str, str], str] = {
     ("declare", "second_order"): "a derivative of a fused op's derivative is that of its reference",
     ("graph", "viz"): "Graph.draw and the picture in a notebook",
     ("graph", "text"): "how a graph prints",
+    ("text", "nn"): "the initialisers' names",
     ("graph", "passes"): "Graph.grad, simplify, expand and the other transformations",
     ("graph", "analysis"): "Graph.cost",
     ("analysis", "viz"): "the picture of a difference",

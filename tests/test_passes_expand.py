@@ -133,7 +133,7 @@ def test_only_what_is_named_is_written_out() -> None:
     assert fused_in(some) == ["log_softmax", "log_softmax_vjp"]
     x = np.array([[1.0, 2.0, 4.0], [0.0, -1.0, 0.5]], np.float32)
     assert_close(some(x), graph(x), order=1)
-    with pytest.raises(ValueError, match="names of fused ops, got 'tanh'; there are .*softmax"):
+    with pytest.raises(ValueError, match=r"names of fused ops, got 'tanh'; there are .*softmax"):
         graph.expand("tanh")
     plain = tg.trace(lambda x: x * x, tg.f32[3])
     assert plain.expand() is plain and plain.expand("softmax") is plain
@@ -206,8 +206,7 @@ def test_a_users_own_fused_op() -> None:
         reference=lambda x, *, scale=1.0: ((x * x).sum() * scale, tg.softmax(x) * 0.5),
         forward=lambda x, *, scale=1.0: (np.asarray(np.vdot(x, x) * scale), np.exp(x) / np.exp(x).sum() * 0.5),
         backward=lambda want, g, gh, x, y, half, *, scale=1.0: (
-            (0 if g is None else 2 * g * scale * x)
-            + (0 if gh is None else 2 * half * (gh * 0.5 - (gh * half).sum())),
+            (0 if g is None else 2 * g * scale * x) + (0 if gh is None else 2 * half * (gh * 0.5 - (gh * half).sum())),
         ),
         infer_rule=lambda x, *, scale: (tg.spec((), x.dtype), x),
     )

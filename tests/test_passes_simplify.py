@@ -447,7 +447,7 @@ def test_subjects_and_rules_are_switched_off_by_name() -> None:
     assert ops_of(simplify(graph, without="algebra")) == ["multiply", "exp", "add"]
     assert ops_of(simplify(graph, without=["common", "dead_code"])) == ["exp", "exp", "add"]
     assert simplify(graph, without=["algebra", "common.subexpression"]) is graph
-    with pytest.raises(ValueError, match=r"no rule 'algebra.times_one'.*; see"):
+    with pytest.raises(ValueError, match=r"no rule 'algebra.times_one'.* It has rules of constants, common, algebra"):
         simplify(graph, without="algebra.times_one")
     with pytest.raises(ValueError, match="did you mean 'algebra'"):
         simplify(graph, without="algebr")

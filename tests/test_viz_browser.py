@@ -422,7 +422,9 @@ def test_a_fixed_theme_stays(browser, tmp_path):
     draw(net(), level="module", theme="dark").save(path)
     browser.window(1200, 800, dark=False)
     browser.open(path)
-    assert as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) == DARK.page
+    assert (
+        as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) == DARK.page
+    )
 
 
 @pytest.mark.parametrize("width", [360, 760, 1200])
@@ -459,7 +461,9 @@ def test_it_prints_the_drawing_and_little_else(browser, file):
       name => [name, document.querySelector(name).checkVisibility()]))""")
     assert seen == {"#stage > svg": True, ".tools": False, ".find": False, "#details": False, "h1": True,
                     "#legend": True}  # fmt: skip
-    assert as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) == LIGHT.page
+    assert (
+        as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) == LIGHT.page
+    )
     pdf = browser.send("Page.printToPDF", printBackground=True)["data"]
     assert len(pdf) > 5_000
     browser.send("Emulation.setEmulatedMedia", media="", features=[])
@@ -493,7 +497,18 @@ def test_hostile_names_are_shown_and_nothing_more(browser, tmp_path, names):
     browser.settle()
     assert browser.run("window.hacked") is None
     kinds = browser.run("[...new Set([...document.querySelectorAll('*')].map(e => e.tagName.toLowerCase()))]")
-    assert not set(kinds) & {"img", "iframe", "a", "object", "embed", "form", "image", "use", "foreignobject", "animate"}
+    assert not set(kinds) & {
+        "img",
+        "iframe",
+        "a",
+        "object",
+        "embed",
+        "form",
+        "image",
+        "use",
+        "foreignobject",
+        "animate",
+    }
     assert browser.run("document.querySelectorAll('script').length") == 2
     handlers = browser.run("""[...document.querySelectorAll('*')].flatMap(e => [...e.attributes])
       .filter(a => /^on|href|^src$|^style$/i.test(a.name) && a.value !== 'data:,').map(a => a.name)""")

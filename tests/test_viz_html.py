@@ -322,7 +322,9 @@ def test_data_stays_within_its_element(value):
     assert "</" not in text and "<!" not in text and not re.search("<script", text, re.I)
 
 
-@pytest.mark.parametrize("name", ["</script>", "<!--<script>", "{{drawing}}", "{{title}}", "\u2028", "\ud800", "<SCRIPT"])
+@pytest.mark.parametrize(
+    "name", ["</script>", "<!--<script>", "{{drawing}}", "{{title}}", "\u2028", "\ud800", "<SCRIPT"]
+)
 def test_titles_cannot_leave_their_place(name):
     drawing = Drawing(
         f"{name}: 1 op", "op", (Node("n0", name, "op", (Row("title", name),), tip=name, group="g0"),),

@@ -19,7 +19,8 @@ __all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "held", "mend", "oriented", "ranks
 MOST_BOXES = 2_000
 MOST_SPAN = 1_500
 MOST_LABELLED = 1_000  # edges
-MOST_ROWS = 80  # of a mirrored drawing that has a row for each of its boxes
+FORWARD = ("op", "ops", "module")
+MOST_ROWS = 300  # of a mirrored drawing that has a row for each of its boxes
 MOST_STUBS = 3  # named on one box
 
 
@@ -46,34 +47,12 @@ def oriented(drawing: Drawing) -> list[tuple[str, str, int]]:
 def held(drawing: Drawing) -> list[tuple[str, str]]:
     """Boxes that a mirrored drawing holds above others although no line does.
 
-    Every box with a gradient has a row of its own, so that both columns are straight, as long as these are few; and
-    what flows into a frame from outside stands above it.
+    Every box of the forward part has a row of its own, so that both columns are straight, as long as these are few.
     """
-    mirrored = {node.twin for node in drawing.nodes if node.role == "gradient"}
-    rows = [node.id for node in drawing.nodes if node.id in mirrored]
-    pairs = list(zip(rows, rows[1:], strict=False)) if 1 < len(rows) <= MOST_ROWS else []
-    if not mirrored or not drawing.groups:
-        return pairs
-    parent = {group.id: group.parent for group in drawing.groups}
-    at = {node.id: node for node in drawing.nodes}
-    top: dict[str, str] = {}  # the first box of each outermost frame
-    outer: dict[str, str] = {}
-    for node in drawing.nodes:
-        if node.group is not None:
-            group = node.group
-            while parent[group] is not None:
-                group = parent[group]  # type: ignore[assignment]
-            outer[node.id] = group
-            if node.twin is None:
-                top.setdefault(group, node.id)
-    fed = {lower for _, lower, _ in oriented(drawing)}
-    for edge in drawing.edges:
-        if edge.cut or edge.tail in fed or edge.tail in outer or edge.head not in outer or at[edge.tail].twin:
-            continue
-        first = top.get(outer[edge.head])
-        if first is not None and first != edge.head and edge.role in ("data", "residual"):
-            pairs.append((edge.tail, first))
-    return list(dict.fromkeys(pairs))
+    if not any(node.role == "gradient" and node.twin for node in drawing.nodes):
+        return []
+    rows = [node.id for node in drawing.nodes if node.twin is None and node.role in FORWARD]
+    return list(zip(rows, rows[1:], strict=False)) if 1 < len(rows) <= MOST_ROWS else []
 
 
 def ranks(drawing: Drawing) -> dict[str, int]:

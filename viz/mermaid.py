@@ -39,7 +39,7 @@ def to_mermaid(drawing: Drawing, theme: str = "light") -> str:
     notes = list(drawing.notes)
     if len(edges) > MOST_EDGES or sum(map(len, lines)) > MOST_CHARACTERS:
         notes.append("larger than what Mermaid draws by default (maxEdges, maxTextSize): use svg or html, or draw less")
-    head = ["---", f"title: {json.dumps(clean(drawing.title, 200))}", "---", *(f"%% {_remark(note)}" for note in notes)]
+    head = ["---", f"title: {json.dumps(_remark(drawing.title))}", "---", *(f"%% {_remark(note)}" for note in notes)]
     return "\n".join([*head, *lines]) + "\n"
 
 
@@ -64,8 +64,8 @@ def _line(row: Row) -> str:
 
 
 def _remark(text: str) -> str:
-    """A comment: braces in one would begin a directive."""
-    return clean(text, 200).replace("{", "(").replace("}", ")")
+    """Title or comment, which know no escapes: braces would begin a directive, angles an element."""
+    return clean(text, 200).translate(str.maketrans("{}<>", "()()"))
 
 
 def _boxes(drawing: Drawing) -> list[str]:

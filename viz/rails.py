@@ -1,46 +1,120 @@
-"""Lines that pass rows of a mirrored drawing: led by unseen points beside each row, forward ones to the left of their
-column, gradients to the right, so that they cross nothing."""
+"""What stands in the rows of a mirrored drawing besides its boxes.
+
+Frames would break the rows (a layout engine keeps no order across them), so a module is a bar to the left of its rows.
+Lines that pass rows are led by unseen points beside each: forward ones to the left of their column, gradients to the
+right, so that they cross nothing.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from tensorgraph.viz.budget import held, ranks
 from tensorgraph.viz.drawing import Drawing
 
-__all__ = ["rails"]
+__all__ = ["Rows"]
 
-MOST = 400  # points in all
+MOST = 1_000  # points in all
+PASSING = ("data", "residual", "carried")
+RIGHT = ("gradient", "update")  # roles of boxes that stand to the right of their twin, others to the left
 
-Rails = dict[int, list[str]]
-Beside = dict[str, list[tuple[str, bool, bool]]]
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point beside a row; `kind` is ``"rail"``, ``"thick"``, ``"gradient"`` or ``"bar"``."""
+
+    id: str
+    kind: str
 
 
-def rails(drawing: Drawing, rank: Mapping[str, int], row: Mapping[str, str]) -> tuple[Rails, Beside]:
-    """The points that lead each such edge, from above, by its position; and those beside the box that begins a row,
-    each with whether it is to the left, and whether its line is thick."""
-    first: dict[int, list[str]] = defaultdict(list)
-    for node in drawing.nodes:
-        if node.twin is None:
-            first[rank[node.id]].append(node.id)
-    upward = {node.id for node in drawing.nodes if node.role == "gradient"}
-    thick = {(row[e.tail], row[e.head]) for e in drawing.edges if e.role == "residual"}
-    found: Rails = {}
-    beside: Beside = defaultdict(list)
-    total = 0
-    for i, edge in enumerate(drawing.edges):
-        back = edge.role == "gradient" and (row[edge.head], row[edge.tail]) in thick
-        if edge.cut or not (back or edge.role in ("data", "residual", "carried")):
-            continue
-        top, bottom = sorted((rank[edge.tail], rank[edge.head]))
-        between = range(top + 1, bottom)
-        if not between or any(len(first[r]) != 1 for r in between) or total + len(between) > MOST:
-            continue
-        left = edge.tail not in upward
-        points = []
-        for r in between:
-            points.append(f"r{total}")
-            beside[first[r][0]].append((f"r{total}", left, back or edge.role == "residual"))
-            total += 1
-        found[i] = points
-    return found, dict(beside)
+@dataclass(slots=True)
+class Rows:
+    """The rows of a mirrored drawing.
+
+    Attributes
+    ----------
+    rank : dict of str to int
+        Of every box.
+    row : dict of str to str
+        The box that begins the row in which a box stands.
+    bars : dict of str to list of str
+        By group, the points of its bar from above.
+    rails : dict of int to list of str
+        By position of an edge, the points that lead it from above.
+    outside, left, right : dict of str to list of Point
+        By the box that begins a row: bars, and the points of rails to either side.
+    """
+
+    rank: dict[str, int]
+    row: dict[str, str]
+    thick: set[tuple[str, str]]
+    bars: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    rails: dict[int, list[str]] = field(default_factory=dict)
+    outside: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list))
+    left: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list))
+    right: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list))
+    total: int = 0
+
+    @classmethod
+    def of(cls, drawing: Drawing) -> Rows | None:
+        """None for a drawing that is not mirrored."""
+        if not any(node.role == "gradient" and node.twin for node in drawing.nodes):
+            return None
+        row = {node.id: node.twin or node.id for node in drawing.nodes}
+        thick = {(row[e.tail], row[e.head]) for e in drawing.edges if e.role == "residual" and not e.cut}
+        rows = cls(ranks(drawing), row, thick)
+        if held(drawing) or len(drawing.nodes) < 12:
+            first: dict[int, list[str]] = defaultdict(list)
+            for node in drawing.nodes:
+                if node.twin is None:
+                    first[rows.rank[node.id]].append(node.id)
+            rows.add_bars(drawing, first)
+            rows.add_rails(drawing, first)
+        return rows
+
+    def back(self, tail: str, head: str) -> bool:
+        """Whether a gradient flows back along a residual connection."""
+        return (self.row[head], self.row[tail]) in self.thick
+
+    def add_bars(self, drawing: Drawing, first: dict[int, list[str]]) -> None:
+        parent = {group.id: group.parent for group in drawing.groups}
+        span: dict[str, list[int]] = defaultdict(list)
+        for node in drawing.nodes:
+            group = node.group
+            while group is not None:
+                span[group].append(self.rank[node.id])
+                group = parent[group]
+        for group in drawing.groups:  # outer ones come first
+            inside = range(min(span[group.id]), max(span[group.id]) + 1)
+            if len(inside) < 2 or any(len(first[r]) != 1 for r in inside):
+                continue
+            for r in inside:
+                name = f"b{group.id}r{r}"
+                self.bars[group.id].append(name)
+                self.outside[first[r][0]].append(Point(name, "bar"))
+
+    def add_rails(self, drawing: Drawing, first: dict[int, list[str]]) -> None:
+        upward = {node.id for node in drawing.nodes if node.role == "gradient"}
+        long = []
+        for i, edge in enumerate(drawing.edges):
+            thick = edge.role == "residual" or (edge.role == "gradient" and self.back(edge.tail, edge.head))
+            if edge.cut or not (thick or edge.role in PASSING):
+                continue
+            top, bottom = sorted((self.rank[edge.tail], self.rank[edge.head]))
+            if bottom - top > 1 and all(len(first[r]) == 1 for r in range(top + 1, bottom)):
+                long.append((top - bottom, i, top, bottom, thick))
+        for _, i, top, bottom, thick in sorted(long):  # the longest outside
+            if self.total + bottom - top > MOST:
+                continue
+            left = drawing.edges[i].tail not in upward
+            kind = "thick" if thick and left else "rail" if left else "gradient" if thick else "rail"
+            self.rails[i] = []
+            for r in range(top + 1, bottom):
+                point = Point(f"r{self.total}", kind)
+                self.total += 1
+                self.rails[i].append(point.id)
+                if left:
+                    self.left[first[r][0]].append(point)
+                else:
+                    self.right[first[r][0]].insert(0, point)

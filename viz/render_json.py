@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -66,8 +67,10 @@ def drawing_from_json(text: str | bytes) -> Drawing:
         said = "it does not say" if version is None else f"this is {version!r}"
         raise ValueError(f"expected a drawing's JSON, {MARK!r}: {VERSION}; {said}")
     drawing: Drawing = _made(content, Drawing, "drawing")
-    ids = {node.id for node in drawing.nodes}
-    frames = {group.id for group in drawing.groups}
+    ids = _generated([node.id for node in drawing.nodes], "n")
+    frames = _generated([group.id for group in drawing.groups], "g")
+    for node in drawing.nodes:
+        _generated([port.id for port in node.ports], "p")
     for i, edge in enumerate(drawing.edges):
         for end in (edge.tail, edge.head):
             if end not in ids:
@@ -77,6 +80,16 @@ def drawing_from_json(text: str | bytes) -> Drawing:
         if around is not None and around not in frames:
             raise ValueError(f"{item.path!r} stands in {around!r}, which is no group's id")
     return drawing
+
+
+def _generated(ids: list[str], letter: str) -> set[str]:
+    """Ids reach layout engines as they are, so they may only look as ours do."""
+    for id in ids:
+        if re.fullmatch(rf"{letter}[0-9]{{1,9}}", id) is None:
+            raise ValueError(f"the id {id!r:.40} is not one that a drawing generates, such as {letter + '0'!r}")
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"two ids are equal: {max(ids, key=ids.count)!r}")
+    return set(ids)
 
 
 @cache

@@ -18,10 +18,16 @@ from tensorgraph.viz.metrics import text_width
 from tensorgraph.viz.palette import DARK, LIGHT, NAMES, THEMES
 from tensorgraph.viz.render_dot import to_dot
 
-__all__ = ["to_svg", "with_text"]
+__all__ = ["escaped", "to_svg", "with_text"]
 
 FAMILY = "Arial, Helvetica, 'Liberation Sans', Arimo, sans-serif"
 MONO = "Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
+_FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # in XML, whatever the spelling
+
+
+def escaped(text: str) -> str:
+    """Text for an element or an attribute."""
+    return html.escape(_FORBIDDEN.sub("", text))
 
 
 def to_svg(drawing: Drawing, theme: str = "auto") -> str:
@@ -48,7 +54,7 @@ def polish(drawing: Drawing, raw: str, theme: str) -> str:
     body = _themed(body, theme)
     start = body.index(">") + 1
     opening = body[:start]
-    label = html.escape(drawing.title)
+    label = escaped(drawing.title)
     opening = opening[:-1].replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
     opening = f'{opening} id="{prefix}" class="tensorgraph" role="img" aria-label="{label}">'
     return opening + "\n" + _style(prefix, theme) + body[start:].rstrip() + "\n"
@@ -79,7 +85,7 @@ class _Tips:
         key = re.sub(r"^(\w+)->(\w+)(?::\w+)*$", r"\1->\2", html.unescape(match[1]))
         waiting = self.edges.get(key)
         tip = waiting.pop(0) if waiting else self.tips.get(key, self.default)
-        return f"<title>{html.escape(tip)}</title>"
+        return f"<title>{escaped(tip)}</title>"
 
 
 def _fitted(match: re.Match[str]) -> str:
@@ -133,7 +139,7 @@ def with_text(drawing: Drawing, theme: str, reason: str) -> str:
     prefix = "tg" + hashlib.sha256("\n".join(shown).encode()).hexdigest()[:8]
 
     def spaced(line: str) -> str:
-        return html.escape(line).replace(" ", "\u00a0")  # or columns collapse
+        return escaped(line).replace(" ", "\u00a0")  # or columns collapse
 
     rows = "".join(
         f'<text x="12" y="{15 * i + 24}" fill="{colours.ink}">{spaced(line)}</text>\n' for i, line in enumerate(shown)
@@ -148,5 +154,5 @@ def with_text(drawing: Drawing, theme: str, reason: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
         f'viewBox="0 0 {width:.0f} {height}" id="{prefix}" class="tensorgraph" role="img" '
-        f'aria-label="{html.escape(drawing.title)}">\n{_style(prefix, theme)}{body}'
+        f'aria-label="{escaped(drawing.title)}">\n{_style(prefix, theme)}{body}'
     )

@@ -155,6 +155,7 @@ def _match_roots(one: _Side, two: _Side, found: Match) -> None:
     found.cells = _paired(
         a.cells, b.cells, lambda c: (c.path, c.aval, c.kind), lambda c: c.path,
         lambda c: (c.path.rpartition(".")[2], c.aval, c.kind),
+        lambda c: (c.path.rpartition(".")[0], c.aval, c.kind),
     )  # fmt: skip
     digests = {var: digest(array) for graph in (a, b) for var, array in graph.consts.items()}
     found.consts = _paired(list(a.consts), list(b.consts), lambda v: digests[v], lambda v: v.aval)

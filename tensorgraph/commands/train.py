@@ -17,7 +17,8 @@ OPTIMIZERS = ("adam", "sgd", "momentum", "rmsprop")
 def add_train(commands: Any) -> None:
     """Add it to the grammar."""
     train = commands.add_parser(
-        "train", help="train a model that is written as a graph's text", formatter_class=argparse.RawDescriptionHelpFormatter,
+        "train", help="train a model that is written as a graph's text",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Reads model.tg.py, checks and draws it, trains it to classify, and saves text, numbers and model.",
         epilog="data is one of\n"
         "  digits       handwritten digits, 8x8 pixels, 10 classes (comes with scikit-learn)\n"
@@ -33,7 +34,9 @@ def add_train(commands: Any) -> None:
     train.add_argument("--epochs", type=int, default=20, help="times through the data (%(default)s)")
     train.add_argument("--batch-size", type=int, default=64, help="(%(default)s)")
     train.add_argument("--optimizer", default="adam", choices=OPTIMIZERS, help="(%(default)s)")
-    train.add_argument("--lr", type=float, default=0.01, help="the learning rate, which decays by a cosine (%(default)s)")
+    train.add_argument(
+        "--lr", type=float, default=0.01, help="learning rate, falling by a cosine (%(default)s)"
+    )
     train.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="held out for the test (%(default)s)")
     train.add_argument("--seed", type=int, default=0, help="of weights, split and order (%(default)s)")
     train.add_argument("--at", action="append", default=[], metavar="D=64", type=size,
@@ -58,7 +61,9 @@ def run_train(options: argparse.Namespace) -> int:
     training, test = split(data, fractions=(1.0 - options.test, options.test), seed=options.seed, stratify=True)
     graph = _graph(model, training.x[: options.batch_size])
     parameters = sum(parameter.size for parameter in model.parameters())
-    print(f"{options.model}: {len(graph.equations)} ops, {parameters:,} parameters in {len(model.parameters())} tensors")
+    print(
+        f"{options.model}: {len(graph.equations)} ops, {parameters:,} parameters in {len(model.parameters())} tensors"
+    )
     print(f"{options.data}: {len(training):,} samples to train on, {len(test):,} to test on")
     normalizer = Normalizer().fit(training.x)
     steps = options.epochs * max(1, len(training) // options.batch_size)

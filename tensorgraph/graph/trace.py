@@ -69,7 +69,9 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     arguments = unflatten(in_tree, values)
     with modes.use(trace=building, grad=True, scope=""):
         result = function(*arguments)
-        graph = building.finish(inputs, result, in_tree, tuple(statics), _name(function), tuple(_bases(function, examples)))
+        graph = building.finish(
+            inputs, result, in_tree, tuple(statics), _name(function), tuple(_bases(function, examples))
+        )
     return graph.check()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,7 @@ class GraphModule(Module):
             numbers = {decl.path: first_numbers(decl, generator) for decl in declared}
         for decl in declared:
             value = numbers.get(decl.path)
-            if np.shape(value) != decl.aval.shape or value is None:
+            if value is None or np.shape(value) != decl.aval.shape:
                 came = "nothing" if value is None else f"shape {np.shape(value)}"
                 raise ValueError(f"the cell {decl.path} is declared {decl.aval}, and its numbers are {came}")
             self._place_cell(decl, np.asarray(value, decl.aval.dtype))
@@ -122,7 +121,8 @@ class GraphModule(Module):
         source = self.in_training if self.training else self.at_test_time
         if isinstance(source, Graph):
             return source
-        return source.at(**{**source.sizes(*args), **self._known(source)})
+        instance: Graph = source.at(**{**source.sizes(*args), **self._known(source)})
+        return instance
 
     def forward(self, *args: Any) -> Any:
         return self.graph(*args).bind(dict(self.named_cells()))(*args)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tensorgraph.graph.graph import Change, Graph
+from tensorgraph.passes.rewrite import nearest
 
 __all__ = ["PASSES", "Explanation", "Pass", "explain", "transform"]
 
@@ -102,9 +102,7 @@ def transform(graph: Graph, *steps: str, without: str | Iterable[str] = ()) -> G
     known = {step.name: step for step in PASSES}
     for name in (*steps, *[name.split(".")[0] for name in off]):
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"there is no pass {name!r}{hint} The passes are {', '.join(known)}")
+            raise ValueError(f"there is no pass {name!r}{nearest(name, known)} The passes are {', '.join(known)}")
     left_out = {name for name in off if "." not in name}
     both = [name for name in steps if name in left_out]
     if both:
@@ -113,10 +111,11 @@ def transform(graph: Graph, *steps: str, without: str | Iterable[str] = ()) -> G
         rules = [name.partition(".")[2] for name in off if "." in name and name.startswith(f"{step.name}.")]
         unknown = [rule for rule in rules if not any(r == rule or r.startswith(f"{rule}.") for r in step.rules)]
         if unknown:
-            near = difflib.get_close_matches(unknown[0], step.rules, 1)
-            hint = f"; did you mean {step.name}.{near[0]}?" if near else ""
-            has = f"its rules are in tensorgraph.passes.{step.name}.RULES" if step.rules else "it has none to leave out"
-            raise ValueError(f"the pass {step.name} has no rule {unknown[0]!r}{hint} ({has})")
+            subjects = dict.fromkeys(rule.split(".")[0] for rule in step.rules)
+            has = f"Its rules are in tensorgraph.passes.{step.name}.RULES" if step.rules else "It has none to leave out"
+            raise ValueError(
+                f"the pass {step.name} has no rule {unknown[0]!r}{nearest(unknown[0], [*subjects, *step.rules])} {has}"
+            )
     for name in steps or [step.name for step in PASSES if step.default]:
         if name not in left_out:
             rules = [rule.partition(".")[2] for rule in off if rule.startswith(f"{name}.")]

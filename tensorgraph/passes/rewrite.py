@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +12,13 @@ from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.text.names import names
 from tensorgraph.text.printing import equation_text
 
-__all__ = ["Log", "derived", "group", "infer", "rebuilt", "replaced", "replaced_in"]
+__all__ = ["Log", "derived", "group", "infer", "nearest", "rebuilt", "replaced", "replaced_in"]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """How a message about an unknown name goes on: with the name that was meant, if there is one like it."""
+    near = difflib.get_close_matches(str(name), list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else "."
 
 
 def group(atom: Atom) -> tuple[Var | Literal, ...]:

@@ -11,7 +11,7 @@ from tensorgraph.passes.common import Common, equal_constants
 from tensorgraph.passes.constants import Folding
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.facts import Facts, differentiated
-from tensorgraph.passes.rewrite import Log, rebuilt, replaced_in
+from tensorgraph.passes.rewrite import Log, nearest, rebuilt, replaced_in
 from tensorgraph.passes.rules import Rule, attempt
 
 __all__ = ["RULES", "simplify"]
@@ -94,13 +94,11 @@ def switched_off(without: str | Iterable[str]) -> frozenset[str]:
         name = given.removeprefix("simplify.")
         found = {rule for rule in RULES if rule == name or rule.startswith(f"{name}.")}
         if not found:
-            import difflib
-
-            known = [*RULES, *dict.fromkeys(rule.split(".")[0] for rule in RULES)]
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            subjects = ", ".join(dict.fromkeys(rule.split(".")[0] for rule in RULES))
-            raise ValueError(f"simplify has no rule {name!r}{hint} It has rules of {subjects}; see simplify.RULES")
+            subjects = list(dict.fromkeys(rule.split(".")[0] for rule in RULES))
+            raise ValueError(
+                f"simplify has no rule {name!r}{nearest(name, [*subjects, *RULES])} It has rules of "
+                f"{', '.join(subjects)}, listed in tensorgraph.passes.simplify.RULES"
+            )
         off |= found
     return frozenset(off)
 

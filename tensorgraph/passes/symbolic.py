@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval
@@ -20,7 +20,22 @@ from tensorgraph.pull import Table, contributions, fit_tensor
 from tensorgraph.tape import Leaf, Node, next_number, projection
 from tensorgraph.tensor import Tensor, new
 
-__all__ = ["Symbolic"]
+__all__ = ["Note", "Symbolic"]
+
+
+class Note(NamedTuple):
+    """One gradient that arrives at a variable: for `tensorgraph.explain_gradient`.
+
+    By the rule of the input `name` of the equation `of`: as `given`, brought to the variable's type as `fitted`,
+    which makes `total` with what had arrived before.
+    """
+
+    of: Equation | None
+    name: str
+    var: Var
+    given: Var
+    fitted: Var
+    total: Var
 
 
 class Symbolic(Rerun):
@@ -30,6 +45,9 @@ class Symbolic(Rerun):
         super().__init__(graph)
         self.nodes: dict[Var, Any] = {}  # the place of a variable on the tape, where it has one
         self.made: dict[Any, Equation] = {}  # the equation that a node stands for
+        self.places: dict[Any, Var] = {}  # the other way round
+        self.notes: list[Note] = []
+        self.depth = 0  # gradients inside the rules of gradients
         self.of: dict[Var, Equation | None] = {}  # of a gradient: the equation of what it is the gradient of
 
     # the tape ---------------------------------------------------------------------------------------------------
@@ -46,7 +64,7 @@ class Symbolic(Rerun):
             with self._beside(var, "alias"):
                 own: Var = self.lift(self.tensor(var))._value
             return own
-        self.nodes[var] = Leaf(var.aval.shape, var.aval.dtype, user=False)
+        self._place(var, Leaf(var.aval.shape, var.aval.dtype, user=False))
         return var
 
     def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
@@ -76,13 +94,17 @@ class Symbolic(Rerun):
         if op.single:
             node.shape, node.dtype = eq.outputs[0].aval.shape, eq.outputs[0].aval.dtype
             if node.dtype.kind == "f":
-                self.nodes[eq.outputs[0]] = node
+                self._place(eq.outputs[0], node)
             return
         node.shape = tuple(out.aval.shape for out in eq.outputs)
         node.dtype = tuple(out.aval.dtype for out in eq.outputs)
         for i, out in enumerate(eq.outputs):
             if out.aval.dtype.kind == "f":
-                self.nodes[out] = projection(node, i)
+                self._place(out, projection(node, i))
+
+    def _place(self, var: Var, node: Any) -> None:
+        self.nodes[var] = node
+        self.places[node] = var
 
     def _saved(self, eq: Equation, name: str) -> Any:
         """What a rule reads: a traced value, a Python scalar, a type. Residuals are made when they are asked for."""
@@ -164,20 +186,26 @@ class Symbolic(Rerun):
     def _pull_back(self, ys: list[Var], targets: list[Any], gs: list[Var], create_graph: bool) -> dict[Any, Any]:
         given: list[Var | None] = [*gs] if gs else [None] * len(ys)
         roots = [(self.nodes[y], y, g) for y, g in zip(ys, given, strict=True) if y in self.nodes]
+        self.depth += 1
+        try:
+            return self._run(roots, set(targets), create_graph)
+        finally:
+            self.depth -= 1
+
+    def _run(self, roots: list[tuple[Any, Var, Var | None]], targets: set[Any], create_graph: bool) -> dict[Any, Any]:
         order = reachable([node for node, _, _ in roots])
-        needed = leading_to(order, set(targets))
+        needed = leading_to(order, targets)
         table = Table()
         for node, y, g in roots:
             if node in needed:
                 with self._part_of(self.producer.get(y), "seed", create_graph) as label:
-                    self._deposit(table, node, self._seed(y) if g is None else self.tensor(g), label)
+                    self._deposit(table, node, self._seed(y) if g is None else self.tensor(g), label, "seed")
         result = {}
-        wanted = set(targets)
         for node in order:
             g = table.pop(node, None)
             if g is None:
                 continue
-            if node in wanted:
+            if node in targets:
                 result[node] = g
             if type(node) is Node:
                 self._pull(node, g, table, needed, create_graph)
@@ -196,17 +224,21 @@ class Symbolic(Rerun):
             if node.op.residuals and node.op.backward is None and node.op.kind is not structural:
                 label(node.op.inputs[0])
                 self._make_residuals(node, eq)
-            for parent, c in contributions(node, g, needed, True, label):
-                self._deposit(table, parent, c, label)
+            for name, parent, c in contributions(node, g, needed, True, label):
+                self._deposit(table, parent, c, label, name)
 
-    def _deposit(self, table: Table, parent: Any, c: Any, label: Callable[[str], None]) -> None:
+    def _deposit(self, table: Table, parent: Any, c: Any, label: Callable[[str], None], name: str) -> None:
         """As `tensorgraph.pull.deposit`, saying what the equations are for."""
         label("fit")
-        c = fit_tensor(c, parent)
+        fitted = total = fit_tensor(c, parent)
         if parent in table:
             label("sum")
-            c = CATALOGUE["add"](table[parent], c)
-        table[parent] = c
+            total = CATALOGUE["add"](table[parent], fitted)
+        table[parent] = total
+        if self.depth == 1:
+            of = None if self.origin is None else self.producer[self.origin.of]
+            parts = (self._own(self.var(t)) for t in (c if isinstance(c, Tensor) else fitted, fitted, total))
+            self.notes.append(Note(of, name, self.places[parent], *parts))
 
     def _make_residuals(self, node: Any, eq: Equation) -> None:
         """Residuals are not in a graph: an equation makes them."""

@@ -62,8 +62,8 @@ def gradients(scene: Scene, node: ast.Call, args: list[Any], kwargs: dict[str, A
         if x.dtype.kind != "f":
             scene.fail(node, f"gradients: an x must be of floats, got {x.aval}")
     trace = scene.trace
-    atoms = tuple(tuple(trace.var(t) for t in group) for group in (y_list, x_list, g_list))
-    tensors = [trace.tensor(out) for out in trace.defer(*atoms, bool(create_graph))]
+    atoms = [tuple(trace.var(t) for t in group) for group in (y_list, x_list, g_list)]
+    tensors = [trace.tensor(out) for out in trace.defer(atoms[0], atoms[1], atoms[2], bool(create_graph))]
     return tensors if isinstance(xs, (list, tuple)) else tensors[0]
 
 

@@ -41,7 +41,7 @@ class Start:
 
 
 def _alias(x: Any) -> Tensor:
-    """The same value under a name of its own, with respect to which a gradient can be taken: as a traced graph means it."""
+    """The same value under a name of its own, with respect to which a gradient can be taken."""
     t: Tensor = CATALOGUE["alias"].public(x)
     if t._node is None and t.dtype.kind == "f" and current().grad and current().trace is None:
         t._node = Leaf(t.shape, t.dtype, user=False)

@@ -228,7 +228,8 @@ class _Function:
             case _:
                 what = type(node).__name__
                 remedy = {
-                    "If": "; use where(condition, a, b)", "For": "; write the steps out", "While": "; write the steps out",
+                    "If": "; use where(condition, a, b)", "For": "; write the steps out",
+                    "While": "; write the steps out",
                     "FunctionDef": "; functions stand one after another, not inside each other",
                 }.get(what, "")  # fmt: skip
                 scene.fail(node, f"{show(node)} ({what}) is not part of the language{remedy}")
@@ -257,9 +258,8 @@ class _Function:
             scene.fail(target, f"{name!r} is a cell: write it by {name}.assign(value), or choose another name")
         if name in scene.dims or name in ("tg", "float"):
             scene.fail(target, f"{name!r} means something else: choose another name")
-        if isinstance(value, Tensor) and isinstance(value._value, Var):
-            if value._value.name is None:
-                value._value.name = name
+        if isinstance(value, Tensor) and isinstance(value._value, Var) and value._value.name is None:
+            value._value.name = name
         scene.names[name] = Container(value) if isinstance(value, (dict, list, tuple)) else value
 
     def annotated(self, node: ast.AnnAssign, value: Any) -> None:
@@ -281,8 +281,8 @@ class _Function:
         call = node.items[0].context_expr
         if not isinstance(call, ast.Call) or ast.unparse(call.func) not in ("scope", "tg.scope") or call.keywords:
             scene.fail(node, f"{form}, got with {show(call)}")
-        given = [a.value if isinstance(a, ast.Constant) else None for a in call.args]
-        if len(given) not in (1, 2) or not all(type(a) is str and 0 < len(a) <= 500 for a in given):
+        given = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str) and a.value]
+        if len(given) not in (1, 2) or len(given) != len(call.args) or max(map(len, given)) > 500:
             scene.fail(call, f'{form} a name, and the class of the module if wanted: scope("layers.0", "Linear")')
         if modes.current().scope.count(".") > 10 * MOST_SCOPES:
             scene.fail(node, "scopes are nested too deep")

@@ -100,8 +100,11 @@ class _Equations:
 
     def arguments(self, op: Op, eq: Equation) -> list[str]:
         given = list(eq.inputs)
-        while given and isinstance(given[-1], Literal) and given[-1].value is None and op.inputs[len(given) - 1] in (
-            op.signature.optional
+        while (
+            given
+            and isinstance(given[-1], Literal)
+            and given[-1].value is None
+            and op.inputs[len(given) - 1] in (op.signature.optional)
         ):
             given.pop()
         args: list[str] = []

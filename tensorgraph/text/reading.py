@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import tokenize
 import warnings
@@ -43,10 +44,8 @@ def syntax(text: str, file: str = "<text>") -> ast.Module:
         before = text[: text.index("\0")]
         raise error("a text has no null characters", before.count("\n") + 1, len(before.rsplit("\n", 1)[-1]) + 1)
     try:
-        try:
+        with contextlib.suppress(tokenize.TokenError):  # something is not closed: Python says it better
             _measure(text, error)
-        except tokenize.TokenError:  # a bracket or a string that is not closed: Python says it better
-            pass
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as an invalid escape in a string
             return ast.parse(text, file)

@@ -167,7 +167,8 @@ class Template:
             leaves = flatten(value)[0]
             for shape, leaf in zip(shapes, leaves, strict=False):
                 got = leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)
-                if len(shape) != len(got):
+                fixed = [n if isinstance(s, ast.Constant) and s.value != n else None for s, n in zip(shape, got)]
+                if len(shape) != len(got) or any(n is not None for n in fixed):
                     raise ValueError(
                         f"{self.name}: argument {declared.arg} is declared {ast.unparse(declared.annotation)}, got "
                         f"shape {tuple(got)}"
@@ -175,8 +176,7 @@ class Template:
                 for size, n in zip(shape, got, strict=True):
                     if isinstance(size, ast.Name) and found.setdefault(size.id, int(n)) != n:
                         raise ValueError(
-                            f"{self.name}: argument {declared.arg} gives {size.id} = {n}, another one "
-                            f"{found[size.id]}"
+                            f"{self.name}: argument {declared.arg} gives {size.id} = {n}, another one {found[size.id]}"
                         )
         return found
 

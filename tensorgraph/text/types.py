@@ -90,8 +90,7 @@ def called(scene: Scene, node: ast.Call, inner: Any) -> Any:
         )
     if node.args or {k.arg for k in node.keywords} != set(fields):
         scene.fail(node, f"{name} takes {', '.join(f'{f}=' for f in fields)}")
-    values = {k.arg: inner(scene, k.value) for k in node.keywords}
-    return kind(**values)
+    return kind(**{str(k.arg): inner(scene, k.value) for k in node.keywords})
 
 
 def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | None, place: ast.AST) -> CellName:
@@ -105,9 +104,10 @@ def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | Non
     if isinstance(inside, ast.Tuple):
         if len(inside.elts) != 2 or not isinstance(inside.elts[0], ast.Constant):
             scene.fail(inside, f"a cell is declared as {form}")
-        path = inside.elts[0].value
-        if type(path) is not str or not path or len(path) > 500:
+        given = inside.elts[0].value
+        if not isinstance(given, str) or not given or len(given) > 500:
             scene.fail(inside, "a cell's path is a string that is not empty")
+        path = given
         inside = inside.elts[1]
     if any(known.path == path for known in scene.cells):
         scene.fail(node, f"two cells have the path {path!r}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import re
 from collections import defaultdict
@@ -23,6 +22,7 @@ from tensorgraph.viz.html.insides import View, views
 from tensorgraph.viz.html.layouts import lay_out
 from tensorgraph.viz.labels import clean, count
 from tensorgraph.viz.palette import DARK, LIGHT, NAMES
+from tensorgraph.viz.render_svg import escaped
 
 __all__ = ["to_html"]
 
@@ -179,7 +179,7 @@ def _assembled(drawing: Drawing, svg: str, data: object) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     theme = f' data-theme="{drawing.theme}"' if drawing.theme in ("light", "dark") else ""
-    title = html.escape(clean(drawing.title, 200))
+    title = escaped(clean(drawing.title, 200))
     given = {"title": title, "drawing": svg}
     body = re.sub(r"\{\{(\w+)\}\}", lambda match: given[match[1]], _asset("page.html"))
     return (

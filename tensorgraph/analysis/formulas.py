@@ -1,0 +1,114 @@
+"""Formulas: the equations of a stretch of a graph as one expression, and how it reads as Python."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tensorgraph.analysis.describe import value_text
+from tensorgraph.graph.graph import Equation, Literal, Var
+from tensorgraph.op import Op
+
+__all__ = ["Formula", "Names", "formula_text", "is_matrix_transpose", "settings"]
+
+
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """An op of formulas, variables and literals. `position` chooses among several outputs."""
+
+    op: Op
+    args: tuple[Any, ...]  # a Formula, a Var, a Literal, or a tuple of them for a list input
+    attrs: Mapping[str, Any]
+    outputs: tuple[Var, ...]
+    position: int = 0
+    size: int = field(default=1, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", 1 + sum(getattr(a, "size", 1) for a in self.parts()))
+
+    def parts(self) -> list[Any]:
+        """The arguments, list inputs flattened."""
+        return [b for a in self.args for b in (a if isinstance(a, tuple) else (a,))]
+
+    @property
+    def var(self) -> Var:
+        return self.outputs[self.position]
+
+    @staticmethod
+    def of(eq: Equation, put: Callable[[Var], Any] = lambda var: var, position: int = 0) -> Formula:
+        """An equation's right side; `put` says what stands for a variable."""
+
+        def value(atom: Any) -> Any:
+            if isinstance(atom, tuple):
+                return tuple(value(a) for a in atom)
+            return put(atom) if isinstance(atom, Var) else atom
+
+        return Formula(eq.op, tuple(value(a) for a in eq.inputs), eq.attrs, eq.outputs, position)
+
+
+Names = Callable[[Var], str]
+
+# how tightly operators bind
+STRENGTH = {"|": 1, "^": 2, "&": 3, "+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%": 6, "@": 6, "u-": 7, "u~": 7, "**": 8}
+COMPARED, WHOLE = 4, 10
+
+
+def is_matrix_transpose(x: Any, formula: Formula) -> bool:
+    """Whether a ``transpose`` exchanges the last two axes."""
+    axes, ndim = formula.attrs["axes"], len(formula.var.aval.shape)
+    order = tuple(range(ndim))[::-1] if axes is None else tuple(a % ndim for a in axes)
+    return ndim >= 2 and order == (*range(ndim - 2), ndim - 1, ndim - 2)
+
+
+def settings(formula: Formula) -> list[str]:
+    """Attributes that are not as the op's declaration has them: ``axis=0``."""
+    shown = []
+    for key, value in formula.attrs.items():
+        default = formula.op.attrs.get(key, inspect.Parameter.empty)
+        if default is inspect.Parameter.empty or repr(default) != repr(value):
+            shown.append(f"{key}={value_text(value)}")
+    return shown
+
+
+def formula_text(formula: Any, names: Names) -> str:
+    """A formula as Python: ``d_h @ w.T``."""
+    return _read(formula, names)[0]
+
+
+def _read(item: Any, names: Names) -> tuple[str, int]:
+    """The text, and how tightly it holds together."""
+    if isinstance(item, tuple):
+        return f"[{', '.join(_read(i, names)[0] for i in item)}]", WHOLE
+    if isinstance(item, Literal):
+        text = value_text(item.value)
+        return text, STRENGTH["u-"] if text.startswith("-") else WHOLE
+    if isinstance(item, Var):
+        return names(item), WHOLE
+    op, args = item.op, item.args
+    if op.infix is not None:
+        strength = STRENGTH.get(op.infix, COMPARED)
+        if len(args) == 1:
+            return f"{op.infix[1:]}{_inside(args[0], strength, names)}", strength
+        left = _inside(args[0], strength + (op.infix == "**" or strength == COMPARED), names)
+        right = _inside(args[1], strength + (op.infix != "**"), names)
+        return f"{left} {op.infix} {right}", strength
+    if op.name == "transpose" and is_matrix_transpose(args[0], item):
+        return f"{_inside(args[0], WHOLE, names)}.{'T' if len(item.var.aval.shape) == 2 else 'mT'}", WHOLE
+    if op.name in ("ones", "zeros") and not item.var.aval.shape:
+        return "1" if op.name == "ones" else "0", WHOLE
+    given = [a for i, a in enumerate(args) if not _absent(args[i:])]
+    parts = [_read(a, names)[0] for a in given] + settings(item)
+    chosen = "" if len(item.outputs) == 1 else f"[{item.position}]"
+    return f"{op.name}({', '.join(parts)}){chosen}", WHOLE
+
+
+def _absent(rest: Any) -> bool:
+    """Whether only inputs that were left out follow."""
+    return all(isinstance(a, Literal) and a.value is None for a in rest)
+
+
+def _inside(item: Any, strength: int, names: Names) -> str:
+    text, own = _read(item, names)
+    return text if own >= strength else f"({text})"

@@ -1,0 +1,225 @@
+"""Formulas as LaTeX: mathematics where the field has a notation, an upright name everywhere else."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from tensorgraph.analysis.formulas import Formula, Names, is_matrix_transpose, settings
+from tensorgraph.graph.graph import Literal, Var
+
+__all__ = ["escaped", "formula_latex", "symbol"]
+
+GREEK = frozenset(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega".split()
+)
+SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+}  # fmt: skip
+
+SUM, PRODUCT, SIGN, POWER, WHOLE = 1, 2, 3, 4, 5  # how tightly a formula holds together
+
+
+def escaped(text: str) -> str:
+    """Any text, safe inside ``\\text{...}``; what cannot be printed becomes a question mark."""
+    return "".join(SPECIAL.get(c, c if c.isprintable() else "?") for c in text)
+
+
+def symbol(name: str, bar: bool = False) -> str:
+    r"""A variable's name in mathematics: ``w_1`` is ``w_{1}``, ``mu`` is ``\mu``, ``weight`` is ``\mathrm{weight}``.
+
+    `bar` puts a bar over it: the gradient with respect to it.
+
+    Examples
+    --------
+    >>> from tensorgraph.analysis.latex import symbol
+    >>> symbol("w1"), symbol("mu"), symbol("layers_weight", bar=True)
+    ('w_{1}', '\\mu', '\\overline{\\mathrm{layers\\_weight}}')
+    """
+    match = re.fullmatch(r"([A-Za-z]+?)_?(\d*)", name)
+    base, index = (match.group(1), match.group(2)) if match else (name, "")
+    if base in GREEK:
+        shown = f"\\{base}"
+    elif len(base) == 1 and base.isascii() and base.isalpha():
+        shown = base
+    else:
+        shown = f"\\mathrm{{{escaped(base)}}}"
+    shown = f"\\overline{{{shown}}}" if bar else shown
+    return f"{shown}_{{{index}}}" if index else shown
+
+
+def formula_latex(formula: Any, names: Names) -> str:
+    """A formula in mathematical notation; `names` gives LaTeX."""
+    return _read(formula, names)[0]
+
+
+def _read(item: Any, names: Names) -> tuple[str, int]:
+    if isinstance(item, tuple):
+        return r"\left[" + ", ".join(_read(i, names)[0] for i in item) + r"\right]", WHOLE
+    if isinstance(item, Literal):
+        return _number(item.value)
+    if isinstance(item, Var):
+        return names(item), WHOLE
+    if item.op.name in NOTATION:
+        shown = NOTATION[item.op.name](item, names)
+        if shown is not None:
+            return shown
+    return _call(item, names), WHOLE
+
+
+def _number(value: Any) -> tuple[str, int]:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"\\text{{{escaped(repr(value))}}}", WHOLE
+    if math.isnan(value):
+        return r"\mathrm{NaN}", WHOLE
+    if math.isinf(value):
+        return (r"\infty", WHOLE) if value > 0 else (r"-\infty", SIGN)
+    text = repr(value)
+    mantissa, _, exponent = text.partition("e")
+    if exponent:
+        power = f"10^{{{int(exponent)}}}"
+        return (power, POWER) if mantissa == "1" else (f"{mantissa} \\cdot {power}", PRODUCT)
+    text = text.removesuffix(".0")
+    return text, SIGN if text.startswith("-") else WHOLE
+
+
+def _within(item: Any, strength: int, names: Names) -> str:
+    text, own = _read(item, names)
+    return text if own >= strength else f"\\left({text}\\right)"
+
+
+def _function(name: str, args: list[str]) -> str:
+    return f"{name}\\left({', '.join(args)}\\right)"
+
+
+def _call(f: Formula, names: Names) -> str:
+    """Anything: an upright name, the inputs, the settings."""
+    args = list(f.args)
+    while args and isinstance(args[-1], Literal) and args[-1].value is None:
+        args.pop()
+    shown = [_read(a, names)[0] for a in args] + [f"\\text{{{escaped(s)}}}" for s in settings(f)]
+    index = "" if len(f.outputs) == 1 else f"_{{{f.position}}}"
+    return _function(f"\\operatorname{{{escaped(f.op.name)}}}{index}", shown)
+
+
+Shown = tuple[str, int] | None
+
+
+def _infix(sign: str, strength: int, tighter: bool = False) -> Callable[[Formula, Names], Shown]:
+    def show(f: Formula, names: Names) -> Shown:
+        left = _within(f.args[0], strength, names)
+        right = _within(f.args[1], strength + tighter, names)
+        if right.startswith("-"):
+            right = f"\\left({right}\\right)"
+        return f"{left} {sign} {right}", strength
+
+    return show
+
+
+def _ndim(item: Any) -> int:
+    if isinstance(item, Formula):
+        item = item.var
+    return len(item.aval.shape) if isinstance(item, Var) else 0
+
+
+def _multiply(f: Formula, names: Names) -> Shown:
+    a, b = f.args
+    sign = r"\odot" if _ndim(a) and _ndim(b) else r"\cdot" if isinstance(b, Literal) else r"\,"
+    shown: Shown = _infix(sign, PRODUCT)(f, names)
+    return shown
+
+
+def _matmul(f: Formula, names: Names) -> Shown:
+    return f"{_within(f.args[0], PRODUCT, names)} \\, {_within(f.args[1], SIGN, names)}", PRODUCT
+
+
+def _divide(f: Formula, names: Names) -> Shown:
+    return f"\\frac{{{_read(f.args[0], names)[0]}}}{{{_read(f.args[1], names)[0]}}}", WHOLE
+
+
+def _negate(f: Formula, names: Names) -> Shown:
+    return f"-{_within(f.args[0], POWER, names)}", SIGN
+
+
+def _power(f: Formula, names: Names) -> Shown:
+    return f"{{{_within(f.args[0], WHOLE, names)}}}^{{{_read(f.args[1], names)[0]}}}", POWER
+
+
+def _square(f: Formula, names: Names) -> Shown:
+    return f"{{{_within(f.args[0], WHOLE, names)}}}^{{2}}", POWER
+
+
+def _transpose(f: Formula, names: Names) -> Shown:
+    if not is_matrix_transpose(f.args[0], f):
+        return None
+    return f"{{{_within(f.args[0], WHOLE, names)}}}^{{\\top}}", POWER
+
+
+def _around(left: str, right: str) -> Callable[[Formula, Names], Shown]:
+    return lambda f, names: (f"{left}{_read(f.args[0], names)[0]}{right}", WHOLE)
+
+
+def _named(name: str) -> Callable[[Formula, Names], Shown]:
+    def show(f: Formula, names: Names) -> Shown:
+        if settings(f):
+            return None
+        return _function(name, [_read(a, names)[0] for a in f.args]), WHOLE
+
+    return show
+
+
+def _over(sign: str, strength: int) -> Callable[[Formula, Names], Shown]:
+    """A reduction: the axes below its sign."""
+
+    def show(f: Formula, names: Names) -> Shown:
+        axis = f.attrs.get("axis")
+        below = "" if axis is None else f"_{{\\text{{axis {escaped(str(axis))}}}}}"
+        return f"{sign}{below} {_within(f.args[0], PRODUCT, names)}", PRODUCT if sign == r"\sum" else WHOLE
+
+    return show
+
+
+def _reduced(name: str) -> Callable[[Formula, Names], Shown]:
+    def show(f: Formula, names: Names) -> Shown:
+        axis = f.attrs.get("axis")
+        below = "" if axis is None else f"_{{\\text{{axis {escaped(str(axis))}}}}}"
+        return _function(f"{name}{below}", [_read(f.args[0], names)[0]]), WHOLE
+
+    return show
+
+
+def _where(f: Formula, names: Names) -> Shown:
+    c, a, b = (_read(x, names)[0] for x in f.args)
+    return f"\\begin{{cases}} {a} & \\text{{if }} {c} \\\\ {b} & \\text{{otherwise}} \\end{{cases}}", SUM
+
+
+def _filled(number: str) -> Callable[[Formula, Names], Shown]:
+    """Ones and zeros: a number, bold where it stands for many."""
+    return lambda f, names: (f"\\mathbf{{{number}}}" if f.var.aval.shape else number, WHOLE)
+
+
+def _same(f: Formula, names: Names) -> Shown:
+    return _read(f.args[0], names)
+
+
+def _relu(f: Formula, names: Names) -> Shown:
+    return _function(r"\max", [_read(f.args[0], names)[0], "0"]), WHOLE
+
+
+NOTATION: dict[str, Callable[[Formula, Names], Shown]] = {
+    "add": _infix("+", SUM), "subtract": _infix("-", SUM, tighter=True), "multiply": _multiply, "matmul": _matmul,
+    "divide": _divide, "negative": _negate, "power": _power, "square": _square, "transpose": _transpose,
+    "sqrt": _around(r"\sqrt{", "}"), "reciprocal": _around(r"\frac{1}{", "}"),
+    "absolute": _around(r"\left|", r"\right|"), "exp": _named(r"\exp"), "log": _named(r"\ln"), "sin": _named(r"\sin"),
+    "cos": _named(r"\cos"), "tanh": _named(r"\tanh"), "sigmoid": _named(r"\sigma"), "sign": _named(r"\operatorname{sign}"),
+    "maximum": _named(r"\max"), "minimum": _named(r"\min"), "relu": _relu, "sum": _over(r"\sum", PRODUCT),
+    "mean": _reduced(r"\operatorname{mean}"), "max": _reduced(r"\max"), "min": _reduced(r"\min"),
+    "prod": _over(r"\prod", PRODUCT), "where": _where, "alias": _same, "ones": _filled("1"), "zeros": _filled("0"),
+    "greater": _infix(">", SUM, tighter=True), "greater_equal": _infix(r"\ge", SUM, tighter=True),
+    "less": _infix("<", SUM, tighter=True), "less_equal": _infix(r"\le", SUM, tighter=True),
+    "equal": _infix("=", SUM, tighter=True), "not_equal": _infix(r"\ne", SUM, tighter=True),
+    "logical_and": _infix(r"\wedge", SUM, tighter=True), "logical_or": _infix(r"\vee", SUM, tighter=True),
+}  # fmt: skip
