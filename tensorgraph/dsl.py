@@ -1,4 +1,4 @@
-"""Every name that a graph's text uses: with ``from tensorgraph.dsl import *`` at its head it runs as ordinary Python."""
+"""Every name that a graph's text uses: with ``from tensorgraph.dsl import *`` at its head it runs as Python."""
 
 from tensorgraph.text.namespace import namespace as _namespace
 

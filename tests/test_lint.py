@@ -39,7 +39,8 @@ def batch_norm_by_hand(y, eps=1e-5):
 
 BIAS, GAMMA, BETA = parameter(5), tg.ones((5,)), tg.zeros((5,))
 STATE = tg.Buffer(np.array([1, 2, 3], np.uint64), name="state")
-FIXED = np.arange(8) % 5
+FIXED = np.array([0, 3, 1, 4, 1, 2, 0, 2])
+RATE = tg.Buffer(np.array(0.1), name="rate")
 TARGETS = RNG.normal(size=(8, 1)).astype(F)
 WEIGHT, EIGHT, FROZEN = parameter(5, 1), parameter(8), parameter(5, 1, requires_grad=False)
 LINEAR = nn.Linear(5, 1, seed=0)
@@ -263,6 +264,8 @@ CASES = {
             (lambda x: (x - np.full((8, 1), 0.5, F)).mean(), X),  # the same number everywhere
             (lambda x: (x + TARGETS) @ WEIGHT, X),  # a table of positions
             (lambda x: ((x @ WEIGHT - TARGETS[:1]) ** 2).mean(), X),
+            (lambda x: tg.softmax_cross_entropy(x @ x.T, np.arange(8)), X),  # each with itself: contrastive learning
+            (lambda x: ((x @ x.T - np.eye(8, dtype=F)) ** 2).mean(), X),
         ],
     ),
     "TG012": (
@@ -275,6 +278,7 @@ CASES = {
             (lambda x: x * float(np.sqrt(2.0)), X),
             (lambda x: x.astype("float64") * np.sqrt(2.0), X),  # said
             (lambda x: (x.astype("float64").sum(axis=0) + x).astype(F), X),
+            (lambda x: (x * RATE).astype(F) + x, X),  # brought back at once
             (lambda x, w: x @ w, tg.spec((8, 5), "float64"), tg.spec((5, 3), "float64")),
         ],
     ),
@@ -376,7 +380,11 @@ CASES = {
             (lambda x: tg.softmax(x @ WEIGHT), X),
             (lambda x, y: tg.softmax_cross_entropy(x @ WEIGHT, y), X, LABELS),
         ],
-        [(lambda x: tg.softmax(x @ WEIGHT, axis=0), X), (lambda x: tg.sigmoid(x @ WEIGHT), X)],
+        [
+            (lambda x: tg.softmax(x @ WEIGHT, axis=0), X),
+            (lambda x: tg.sigmoid(x @ WEIGHT), X),
+            (lambda q, k: tg.softmax(q @ k.mT) @ k, tg.spec((2, 3, 1, 4)), tg.spec((2, 3, 1, 4))),  # one position
+        ],
     ),
     "TG022": (
         [
@@ -670,6 +678,97 @@ def test_references_of_the_catalogue_are_clean(name, n):
     inputs, attrs = op.examples[n]
     with tg.implementation("composed"):
         is_clean(lambda *args: op.public(*args, **attrs), *[tensors(v) for v in inputs])
+
+
+# right programs, as people write them
+
+
+def attention_block(x):
+    heads = x.reshape(4, 6, 2, 4).transpose(0, 2, 1, 3)
+    mask = np.where(np.tril(np.ones((6, 6), bool)), 0.0, -np.inf).astype(F)
+    weights = tg.softmax(heads @ heads.mT * 0.5 + mask)
+    out = x + (weights @ heads).transpose(0, 2, 1, 3).reshape(4, 6, 8)
+    y, _, _ = tg.layer_norm(out, tg.ones((8,)), tg.zeros((8,)))
+    centred = y - y.mean(axis=-1, keepdims=True)
+    return centred / tg.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6)
+
+
+def variational_loss(x):
+    mu, log_variance = tg.split(x @ VAE, sizes=(2, 2), axis=1)
+    noise = tg.random.normal((8, 2))
+    z = mu + tg.exp(0.5 * log_variance) * noise
+    kl = -0.5 * (1.0 + log_variance - mu**2 - tg.exp(log_variance)).sum(axis=1)
+    return ((tg.tanh(z @ VAE[:2]) - x) ** 2).sum(axis=1).mean() + kl.mean()
+
+
+def contrastive_loss(a, b):
+    a, b = (v / tg.sqrt((v * v).sum(axis=1, keepdims=True) + 1e-8) for v in (a, b))
+    logits = a @ b.T * 10.0
+    pairs = np.arange(8)
+    return 0.5 * (tg.softmax_cross_entropy(logits, pairs) + tg.softmax_cross_entropy(logits.T, pairs))
+
+
+def recurrent_loss(x, y):
+    h = tg.zeros((8, 5))
+    for t in range(6):
+        h = tg.tanh(x[:, t] @ RECURRENT + h @ RECURRENT)
+    return ((h @ WEIGHT)[:, 0] - y).__abs__().mean()
+
+
+def masked_loss(x, mask):
+    count = tg.maximum(mask.sum(), 1)
+    return tg.where(mask, (x @ WEIGHT)[:, 0] ** 2, 0.0).sum() / count
+
+
+def focal_loss(x, y):
+    log_p = tg.log_softmax(x)
+    chosen = tg.take_along_axis(log_p, y[:, None], axis=1)[:, 0]
+    return -((1.0 - tg.exp(chosen)) ** 2 * chosen).mean()
+
+
+def smoothed_binary_loss(x, y):
+    z = (x @ WEIGHT)[:, 0]
+    return (tg.maximum(z, 0.0) - z * y + tg.log1p(tg.exp(-tg.absolute(z)))).mean()
+
+
+def mixture_likelihood(x):
+    log_weights = tg.log_softmax(EIGHT)
+    distance = -0.5 * ((x[:, None, :] - MEANS) ** 2).sum(axis=2)
+    return -tg.logsumexp(log_weights + distance, axis=1).mean()
+
+
+def huber_with_target_network(x, y):
+    target = (x @ FROZEN).detach()[:, 0] + y
+    error = (x @ WEIGHT)[:, 0] - target
+    size = tg.absolute(error)
+    return tg.where(size < 1.0, 0.5 * error**2, size - 0.5).mean()
+
+
+VAE, RECURRENT, MEANS = parameter(4, 4), parameter(5, 5), parameter(8, 5)
+
+
+@pytest.mark.parametrize(
+    ("function", "examples"),
+    [
+        (attention_block, [tg.spec((4, 6, 8))]),
+        (variational_loss, [tg.spec((8, 4))]),
+        (contrastive_loss, [X, X]),
+        (recurrent_loss, [tg.spec((8, 6, 5)), ROW]),
+        (masked_loss, [X, tg.spec((8,), "bool")]),
+        (focal_loss, [X, LABELS]),
+        (smoothed_binary_loss, [X, ROW]),
+        (mixture_likelihood, [X]),
+        (huber_with_target_network, [X, ROW]),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_right_programs_are_clean(function, examples):
+    is_clean(function, *examples)
+    live = [cell() for cell in tg.trace(function, *examples)._cache["live"]]
+    learned = [cell for cell in live if isinstance(cell, tg.Parameter) and cell.requires_grad]
+    assert bool(learned) == (function not in (attention_block, contrastive_loss, focal_loss))
+    if learned:
+        is_clean(gradient_step(function, *learned), *examples)
 
 
 # whatever graph ------------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from tensorgraph.viz.palette import DARK, LIGHT, contrast
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
 
 HOSTILE = [
-    "</script><script>window.hacked = 1</script>", "<img src=x onerror='window.hacked=2'>", "\"' onload=\"window.hacked=3",
+    "</script><script>window.hacked = 1</script>", "<img src=x onerror='window.hacked=2'>",
+    "\"' onload=\"window.hacked=3",
     "]]></style><svg onload=window.hacked=4>", "<!--<script>", "javascript:window.hacked=5", "{{drawing}}{{title}}",
     "\u202egnp.exe\u2066", "א־ב שם עברי", "a\x00b\x1b[31m\ud800\nc", "x" * 10_000, "&lt;b&gt;&amp;", "%3Cb%3E%", "#/@",
     "constructor", "__proto__", "' or 1=1; --", "`${window.hacked=6}`", "\\u003cscript\\u003e", "",
@@ -334,13 +335,17 @@ def test_two_fingers_pinch(page):
 
 COLOURS = """
 (() => {
-  const solid = colour => { const n = colour.match(/[\\d.]+/g).map(Number); return n.length < 4 || n[3] > 0 ? n.slice(0, 3) : null; };
+  const solid = colour => {
+    const n = colour.match(/[\\d.]+/g).map(Number);
+    return n.length < 4 || n[3] > 0 ? n.slice(0, 3) : null;
+  };
+  const shape = /^(rect|path|polygon|circle|ellipse)$/;
   const behind = (element, x, y) => {
     for (const other of document.elementsFromPoint(x, y)) {
       if (other === element || other.contains(element) && other instanceof SVGElement) continue;
       const style = getComputedStyle(other);
       if (other instanceof SVGElement) {
-        if (/^(rect|path|polygon|circle|ellipse)$/.test(other.tagName) && style.fill !== 'none') return solid(style.fill);
+        if (shape.test(other.tagName) && style.fill !== 'none') return solid(style.fill);
       } else if (solid(style.backgroundColor)) return solid(style.backgroundColor);
     }
     return solid(getComputedStyle(document.body).backgroundColor);
@@ -371,6 +376,10 @@ COLOURS = """
 
 def as_hex(rgb):
     return "#" + "".join(f"{round(c):02X}" for c in rgb)
+
+
+def background(browser):
+    return as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"))
 
 
 def check_contrast(browser, least=25):
@@ -409,9 +418,7 @@ def test_the_button_turns_the_theme_round(browser, file, dark):
     for expected in (not dark, dark):
         browser.key("t")
         colours = DARK if expected else LIGHT
-        assert as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) == (
-            colours.page
-        )
+        assert background(browser) == (colours.page)
         assert browser.run("document.querySelector('#theme').ariaPressed") == str(expected).lower()
         check_contrast(browser)
 
@@ -422,9 +429,7 @@ def test_a_fixed_theme_stays(browser, tmp_path):
     draw(net(), level="module", theme="dark").save(path)
     browser.window(1200, 800, dark=False)
     browser.open(path)
-    assert (
-        as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) == DARK.page
-    )
+    assert background(browser) == DARK.page
 
 
 @pytest.mark.parametrize("width", [360, 760, 1200])
@@ -461,9 +466,7 @@ def test_it_prints_the_drawing_and_little_else(browser, file):
       name => [name, document.querySelector(name).checkVisibility()]))""")
     assert seen == {"#stage > svg": True, ".tools": False, ".find": False, "#details": False, "h1": True,
                     "#legend": True}  # fmt: skip
-    assert (
-        as_hex(browser.run("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")) == LIGHT.page
-    )
+    assert background(browser) == LIGHT.page
     pdf = browser.send("Page.printToPDF", printBackground=True)["data"]
     assert len(pdf) > 5_000
     browser.send("Emulation.setEmulatedMedia", media="", features=[])

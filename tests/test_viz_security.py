@@ -18,9 +18,11 @@ from tensorgraph.viz.engine import find_engine, run_engine
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
 
 PIECES = [
-    "<", ">", "&", '"', "'", "\\", "/", "]]>", "<!--", "-->", "</", "<b>", "</script>", "<script>", "<img src=x onerror=x()>",
+    "<", ">", "&", '"', "'", "\\", "/", "]]>", "<!--", "-->", "</", "<b>", "</script>", "<script>",
+    "<img src=x onerror=x()>",
     "<image xlink:href='/etc/passwd'/>", "<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>", "&e;", "&#x3c;",
-    "]; n9 [image=\"/etc/passwd\"]; ", "URL=\"javascript:x()\"", "\\N", "\\E", "{", "}", "|", "`", "#", ";", "%%{init:{}}%%",
+    "]; n9 [image=\"/etc/passwd\"]; ", "URL=\"javascript:x()\"", "\\N", "\\E", "{", "}", "|", "`", "#", ";",
+    "%%{init:{}}%%",
     "click n0 href", "end", "subgraph", "javascript:", "url(#a)", "style=", "on", "\x00", "\x1b[31m", "\r\n", "\u2028",
     "\u202e", "\u2066", "\ud800", "\ufffe", "\ufeff", "é", "א", "中", "🎉", " ", "{{title}}", "${x}", "__proto__",
 ]  # fmt: skip
@@ -74,8 +76,8 @@ class Tags(HTMLParser):
 
 
 HTML_TAGS = {
-    "html", "head", "meta", "link", "title", "style", "body", "header", "h1", "h2", "div", "input", "ul", "button", "nav",
-    "main", "section", "details", "summary", "aside", "p", "dialog", "dl", "dt", "dd", "kbd", "script",
+    "html", "head", "meta", "link", "title", "style", "body", "header", "h1", "h2", "div", "input", "ul", "button",
+    "nav",    "main", "section", "details", "summary", "aside", "p", "dialog", "dl", "dt", "dd", "kbd", "script",
 }  # fmt: skip
 SVG_TAGS = {"svg", "g", "rect", "path", "polygon", "polyline", "ellipse", "text"}
 SVG_ATTRIBUTES = {

@@ -14,20 +14,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tensorgraph.viz.drawing import Drawing, Edge, Group, Node, Row
-from tensorgraph.viz.budget import held, ranks
 from tensorgraph.viz.exits import Exit, exits
 from tensorgraph.viz.labels import SIGNS, clean
 from tensorgraph.viz.palette import HEATS, THEMES, Palette, heated
-from tensorgraph.viz.rails import rails
 
-__all__ = ["FONT", "to_dot"]
+__all__ = ["FONT", "Writer", "to_dot", "words"]
 
 FONT = "Arial"
 TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
 LEGEND_COLUMNS = 3
 REST = 40  # empty columns beside the legend
 EMPTY = 3  # columns on each side of a table of rows
-RIGHT = ("gradient", "update")  # roles of boxes that stand to the right of their twin, others to the left
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -37,7 +34,10 @@ def to_dot(drawing: Drawing, theme: str = "light") -> str:
     """The drawing in DOT, in one theme's colours (``"auto"``: light)."""
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}")
-    return _Writer(drawing, THEMES[theme]).dot()
+    from tensorgraph.viz.render_mirrored import Mirrored
+
+    writer = Mirrored if any(node.role == "gradient" and node.twin for node in drawing.nodes) else Writer
+    return writer(drawing, THEMES[theme]).dot()
 
 
 def words(text: str) -> str:
@@ -45,23 +45,13 @@ def words(text: str) -> str:
     return _FORBIDDEN.sub("", text).translate(ESCAPES) or " "
 
 
-class _Writer:
+class Writer:
     def __init__(self, drawing: Drawing, colours: Palette) -> None:
         self.drawing, self.c = drawing, colours
         self.lines: list[str] = []
         self.coming: Counter[str] = Counter()  # lines into each box
         self.exits = exits(drawing)
         self.begun: set[str] = set()  # exits to which a line leads already
-        self.row = {node.id: node.twin or node.id for node in drawing.nodes}
-        self.upward = {node.id for node in drawing.nodes if node.role == "gradient" and node.twin}
-        self.left = {node.id for node in drawing.nodes if node.twin and node.role not in RIGHT}
-        self.mirrored = {node.twin for node in drawing.nodes if node.id in self.upward}
-        self.rank = ranks(drawing) if self.mirrored else {}
-        # what is kept is named by words in the row itself: an edge's label would stand in a row of its own
-        self.kept = {e.head: i for i, e in enumerate(drawing.edges) if e.role == "saved" and e.rows and not e.cut}
-        self.rails, self.beside = rails(drawing, self.rank, self.row) if self.mirrored else ({}, {})
-        # edges beside which the gradient flows back along a residual connection, which is thick too
-        self.thick = {(self.row[e.tail], self.row[e.head]) for e in drawing.edges if e.role == "residual"}
 
     def dot(self) -> str:
         c = self.c
@@ -74,8 +64,6 @@ class _Writer:
             f'fillcolor="{c.box}" color="{c.op}" penwidth=1 margin="0.09,0.05" width=1.1 height=0.3'
         )
         line = f'fontname="{FONT}" fontsize={BODY} fontcolor="{c.muted}" color="{c.op}" penwidth=1 arrowsize=0.6'
-        if self.mirrored:
-            graph += " newrank=true"  # rows go through frames
         self.lines = ["digraph tensorgraph {", f"graph [{graph}]", f"node [{box}]", f"edge [{line}]"]
         inside: dict[str | None, list[Node]] = defaultdict(list)
         for node in self.drawing.nodes:
@@ -84,8 +72,6 @@ class _Writer:
         for group in self.drawing.groups:
             children[group.parent].append(group)
         self.body(None, inside, children)
-        self.lines += self.rows()
-        self.lines += [f"{upper} -> {lower} [style=invis weight=8]" for upper, lower in self.held()]
         drawn = [edge for edge in self.drawing.edges if not edge.cut]
         self.coming = Counter(edge.head for edge in drawn)
         self.lines += [line for i, edge in enumerate(self.drawing.edges) if not edge.cut for line in self.edge(i, edge)]
@@ -99,7 +85,6 @@ class _Writer:
         for point in self.exits.values():
             points[point.group][point.id] = point
         self.lines += [self.node(node) for node in inside[top]]
-        self.lines += self.beside_row(inside[top])
         pending: list[tuple[Group | None, int]] = [(group, 0) for group in reversed(children[top])]
         while pending:
             group, depth = pending.pop()
@@ -109,60 +94,13 @@ class _Writer:
             fill = self.c.inner if depth % 2 else self.c.group
             self.lines.append(
                 f'subgraph cluster_{group.id} {{ graph [style="rounded,filled" fillcolor="{fill}" '
-                f'color="{self.c.frame}" penwidth=1 margin=10 labeljust={"r" if self.mirrored else "l"} labelloc=t '
+                f'color="{self.c.frame}" penwidth=1 margin=10 labeljust=l labelloc=t '
                 f"label=<<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>>]"
             )
             self.lines += [self.node(node) for node in inside[group.id]]
-            self.lines += self.beside_row(inside[group.id])
             self.lines += [self.exit(point) for point in points[group.id].values()]
             pending.append((None, depth))
             pending += [(child, depth + 1) for child in reversed(children[group.id])]
-
-    def held(self) -> list[tuple[str, str]]:
-        """Boxes of a mirrored drawing held above others, and their gradients with them, so that columns are straight."""
-        pairs = held(self.drawing)
-        drawn = {(self.row[e.tail], self.row[e.head]) for e in self.drawing.edges if e.role == "data" and not e.cut}
-        flows = {(e.head, e.tail) for e in self.drawing.edges if e.role == "gradient" and not e.cut}
-        gradient = {n.twin: n.id for n in reversed(self.drawing.nodes) if n.id in self.upward}
-        beside = [(gradient[a], gradient[b]) for a, b in pairs if a in gradient and b in gradient]
-        return [pair for pair in pairs if pair not in drawn] + [pair for pair in beside if pair not in flows]
-
-    def rows(self) -> list[str]:
-        """Twins in one row, from left to right: what enters and what is written, the box, its gradient, its update."""
-        left: dict[str, list[str]] = defaultdict(list)
-        right: dict[str, list[str]] = defaultdict(list)
-        for node in self.drawing.nodes:
-            if node.twin and node.role in RIGHT:
-                right[node.twin] += [f"k{self.kept[node.id]}", node.id] if node.id in self.kept else [node.id]
-            elif node.twin:
-                left[node.twin].append(node.id)
-        linked = {(edge.tail, edge.head) for edge in self.drawing.edges if not edge.cut}
-        for twin, i in self.kept.items():
-            linked |= {(self.drawing.edges[i].tail, f"k{i}"), (f"k{i}", twin)}
-        lines = []
-        for node in self.drawing.nodes:
-            points = self.beside.get(node.id, ())
-            row = [point for point, before, _ in points if before]
-            row += [*left[node.id], node.id, *right[node.id]]
-            row += [point for point, before, _ in points if not before]
-            if len(row) > 1:
-                lines.append(f"{{rank=same; {' '.join(row)}}}")
-                pairs = zip(row, row[1:], strict=False)
-                lines += [f"{a} -> {b} [style=invis weight=1]" for a, b in pairs if (a, b) not in linked]
-        return lines
-
-    def beside_row(self, nodes: Sequence[Node]) -> list[str]:
-        """What stands in the rows of these boxes besides boxes: words on what is kept, points of lines that pass."""
-        lines = []
-        here = {node.id for node in nodes}
-        for node in nodes:
-            if node.id in self.kept and node.twin in here:
-                label = self.words_of(self.drawing.edges[self.kept[node.id]])
-                name = f"k{self.kept[node.id]}"
-                lines.append(f"{name} [id={name} shape=plain style=solid width=0 height=0 label={label}]")
-            for name, left, thick in self.beside.get(node.id, ()):
-                lines.append(self.point(name, self.c.op if left else self.c.grad, 2.6 if thick else 1.0))
-        return lines
 
     # ---- boxes
 
@@ -193,10 +131,8 @@ class _Writer:
         return f"{node.id} [id={node.id} {border} label={label}]"
 
     def column(self, node: Node) -> str:
-        """In a mirrored drawing, the column that the box stands in, kept straight."""
-        if node.twin:
-            return f" group={node.role}" if node.role == "gradient" else ""
-        return " group=forward" if node.id in self.mirrored else ""
+        """More of how a box is laid out."""
+        return ""
 
     def status(self, node: Node) -> str:
         """How a box of a comparison, or at fault, differs from the others, besides its sign."""
@@ -264,9 +200,9 @@ class _Writer:
         return f'<font color="{colour}" point-size="{size}">{text}</font>'
 
     def exit(self, point: Exit) -> str:
-        return self.point(point.id, self.c.grad if point.role == "gradient" else self.c.op)
+        return self.bit(point.id, self.c.grad if point.role == "gradient" else self.c.op)
 
-    def point(self, name: str, colour: str, width: float = 1.0) -> str:
+    def bit(self, name: str, colour: str, width: float = 1.0) -> str:
         """A bit of line, since lines end at a node's border however small it is."""
         return (
             f"{name} [id={name} shape=box style=filled fixedsize=true width={width / 72:.3f} height=0.042 penwidth=0 "
@@ -295,12 +231,9 @@ class _Writer:
         if edge.rows:
             label = f" label={self.words_of(edge)}"
         head = f"{edge.head}:{edge.port}:n" if edge.port else edge.head
-        if position in self.rails:
-            return self.along(edge, self.rails[position], look, label)
-        if edge.head in self.kept and edge.role == "saved":
-            return [f"{edge.tail}:e -> k{position}:w [dir=none {look}]", f"k{position}:e -> {edge.head}:w [{look}]"]
-        if self.upward and (edge.role == "gradient" or self.row[edge.tail] == self.row[edge.head]):
-            return [self.back(edge, look, label)]
+        return self.lines_of(position, edge, head, look, label)
+
+    def lines_of(self, position: int, edge: Edge, head: str, look: str, label: str) -> list[str]:
         point = self.exits.get(position)
         if point is None:
             return [f"{edge.tail} -> {head} [{look}{label}]"]
@@ -317,37 +250,6 @@ class _Writer:
         """The label of an edge."""
         rows = "".join(f'<tr><td width="5"></td><td align="left">{self.line(row)}</td></tr>' for row in edge.rows)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{rows}</table>>'
-
-    def along(self, edge: Edge, points: Sequence[str], look: str, label: str) -> list[str]:
-        """A line beside a column, down from its upper end; the arrow is where the edge ends."""
-        if (self.row[edge.head], self.row[edge.tail]) in self.thick and edge.role == "gradient":
-            look += " penwidth=2.6"
-        down = self.rank[edge.tail] < self.rank[edge.head]
-        way = [edge.tail, *points, edge.head] if down else [edge.head, *points, edge.tail]
-        lines = []
-        for n, (upper, lower) in enumerate(zip(way, way[1:], strict=False)):
-            arrow = "forward" if down and n == len(way) - 2 else "back" if not down and n == 0 else "none"
-            clips = f"tailclip={str(n == 0).lower()} headclip={str(n == len(way) - 2).lower()}"
-            here = upper if n == 0 else f"{upper}:s"
-            there = lower if n == len(way) - 2 else f"{lower}:n"
-            lines.append(f"{here} -> {there} [dir={arrow} {clips} {look}{label if n == 0 else ''}]")
-        return lines
-
-    def back(self, edge: Edge, look: str, label: str) -> str:
-        """A gradient's line in a mirrored drawing: up, so laid out reversed; or beside its box, to its update."""
-        upper, lower = self.row[edge.head], self.row[edge.tail]
-        if edge.tail in self.upward and edge.head in self.upward:
-            look = look.replace("weight=1", "weight=12")
-            if (upper, lower) in self.thick:
-                look = look.replace("weight=12", "weight=1 penwidth=2.6")
-            return f"{edge.head} -> {edge.tail} [dir=back {look}{label}]"
-        if upper != lower:
-            look += " constraint=false"
-        elif edge.tail in self.left:
-            pass
-        elif edge.head in self.left:
-            return f"{edge.head} -> {edge.tail} [dir=back {look}{label}]"
-        return f"{edge.tail} -> {edge.head} [{look}{label}]"
 
     # ---- title and legend
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tensorgraph.analysis.derivative_rules import Rules
 from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.formulas import Formula, formula_text
 from tensorgraph.analysis.latex import escaped, formula_latex, symbol
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
-from tensorgraph.graph.inline import group, inline
+from tensorgraph.graph.inline import inline
 from tensorgraph.graph.trace import trace
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.gradient import grad
@@ -203,32 +206,118 @@ class _Telling:
     """The steps of an explanation, from the notes that the backward pass took."""
 
     def __init__(self, graph: Graph, notes: list[Note]) -> None:
-        self.graph = graph
         self.name = names(graph)
         for eq in graph.equations:  # a transform's own name for an argument is the argument's
             if eq.op.name == "alias" and isinstance(eq.inputs[0], Var) and eq.origin is None:
                 self.name[eq.outputs[0]] = self.name[eq.inputs[0]]
-        self.made = {out: eq for eq in graph.equations for out in eq.outputs}
-        known = {*self.made, *graph.inputs, *graph.consts, *(decl.var for decl in graph.cells)}
+        known = {*self.name}
         self.notes = [note for note in notes if note.total in known]
         self.parts: dict[Var, list[Note]] = {}
         for note in self.notes:
             self.parts.setdefault(note.var, []).append(note)
-        self.numbered: dict[int, str] = {}
+        self.part_of: dict[int, str] = {}
+        self.total: dict[Var, str] = {}
+        ours: dict[Var, list[Equation]] = {}  # the equations of the derivative of each forward equation
+        for eq in graph.equations:
+            if eq.origin is not None:
+                ours.setdefault(eq.origin.of, []).append(eq)
+        self.ours = ours
+        gradients = {out for equations in ours.values() for eq in equations for out in eq.outputs}
         for var, parts in self.parts.items():
+            name = self.name[var]
             for k, note in enumerate(parts, 1):
-                self.numbered[id(note)] = self.name[var] if len(parts) == 1 else f"{self.name[var]}_{k}"
-        self.total = {note.total: self.name[note.var] for note in reversed(self.notes)}
-        self.between: dict[Var, str] = {}
+                self.part_of[id(note)] = name if len(parts) == 1 else f"{name}_{k}"
+                if note.total in gradients:
+                    self.total.setdefault(note.total, name)
+        self.uses = Counter(a for eq in graph.equations if eq.origin is not None for a in eq.atoms() if type(a) is Var)
+        self.rules = Rules()
 
     def steps(self) -> tuple[Step, ...]:
-        grouped: dict[int, list[Note]] = {}
-        equations: dict[int, Equation | None] = {}
+        grouped: dict[int, tuple[Equation | None, list[Note]]] = {}
         for note in self.notes:
-            key = id(note.of)
-            grouped.setdefault(key, []).append(note)
-            equations[key] = note.of
-        return tuple(self._step(equations[key], notes) for key, notes in grouped.items())
+            grouped.setdefault(id(note.of), (note.of, []))[1].append(note)
+        return tuple(self._step(eq, notes) for eq, notes in grouped.values())
 
     def _step(self, eq: Equation | None, notes: list[Note]) -> Step:
-        ...
+        outputs = () if eq is None else eq.outputs
+        arrived = {self.parts[out][-1].total: self.name[out] for out in outputs if out in self.parts}
+        formulas: dict[Var, Any] = {}
+        lines: list[Line] = []
+        results = {note.fitted for note in notes}
+        for own in self.ours.get(outputs[0], []) if outputs else []:
+            if own.origin is not None and own.origin.rule == "sum":
+                continue
+            for position, out in enumerate(own.outputs):
+                formula = Formula.of(own, lambda var: formulas.get(var, var), position)
+                formulas[out] = formula
+                if out not in results and (self.uses[out] > 1 or formula.size > LARGEST):
+                    lines.append(self._line(self.name[out], formula, arrived, "", "", between=True))
+                    formulas[out] = out
+        shown = self.rules.of(eq) if eq is not None else {}
+        for note in notes:
+            seed = note.name in ("seed", "zero")
+            words = self._words(note)
+            rule = rule_latex = ""
+            if not seed and eq is not None:
+                rule, rule_latex = shown.get(note.name, ("", ""))
+                rule = f"{eq.op.name}, {note.name}{f': {rule}' if rule else ''}"
+                title = f"\\text{{{escaped(f'{eq.op.name}, {note.name}')}}}"
+                rule_latex = f"{title}: {rule_latex}" if rule_latex else title
+            rule = ", ".join(part for part in (rule, words) if part)
+            rule_latex = f"{rule_latex}\\text{{{', ' if rule_latex else ''}{escaped(words)}}}" if words else rule_latex
+            formula = formulas.get(note.fitted, note.fitted)
+            lines.append(self._line(self.part_of[id(note)], formula, {} if seed else arrived, rule, rule_latex))
+            parts = self.parts[note.var]
+            if len(parts) > 1 and note is parts[-1]:
+                lines.append(self._sum(note.var, [self.part_of[id(part)] for part in parts]))
+        return self._of(eq, notes, tuple(lines))
+
+    def _of(self, eq: Equation | None, notes: list[Note], lines: tuple[Line, ...]) -> Step:
+        if eq is None:
+            name = self.name[notes[0].var]
+            return Step(name, None, lines, symbol(name))
+        whole = Formula.of(eq)
+        left = ", ".join(self.name[out] for out in eq.outputs)
+        whole = Formula(whole.op, whole.args, whole.attrs, eq.outputs[:1])
+        right = formula_text(whole, self.name.__getitem__)
+        right_latex = formula_latex(whole, lambda var: symbol(self.name[var]))
+        left_latex = ", ".join(symbol(self.name[out]) for out in eq.outputs)
+        return Step(f"{left} = {right}", eq.source, lines, f"{left_latex} = {right_latex}")
+
+    def _line(
+        self, var: str, formula: Any, arrived: Mapping[Var, str], rule: str, rule_latex: str, between: bool = False
+    ) -> Line:
+        def called(v: Var) -> str | None:
+            return arrived.get(v) or self.total.get(v)
+
+        def text(v: Var) -> str:
+            gradient = called(v)
+            return f"d_{gradient}" if gradient else self.name[v]
+
+        def latex(v: Var) -> str:
+            gradient = called(v)
+            return symbol(gradient, bar=True) if gradient else symbol(self.name[v])
+
+        return Line(var, formula_text(formula, text), rule, formula_latex(formula, latex), rule_latex, between)
+
+    def _sum(self, var: Var, parts: list[str]) -> Line:
+        words = f"the sum over the {len(parts)} uses of {self.name[var]}"
+        latex = " + ".join(symbol(part, bar=True) for part in parts)
+        return Line(
+            self.name[var], " + ".join(f"d_{part}" for part in parts), words, latex, f"\\text{{{escaped(words)}}}"
+        )
+
+    def _words(self, note: Note) -> str:
+        """What is no op's rule."""
+        if note.name == "seed":
+            return "where the backward pass begins"
+        if note.name == "zero":
+            return "nothing arrives"
+        given, wanted = note.given.aval, note.var.aval
+        words = []
+        if given.shape != wanted.shape:
+            grown = math.prod(given.shape) < math.prod(wanted.shape)
+            words.append("spread over its shape" if grown else "summed over what was broadcast")
+        if given.dtype != wanted.dtype:
+            words.append(f"as {wanted.dtype.name}")
+        return ", ".join(words)

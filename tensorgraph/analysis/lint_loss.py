@@ -23,8 +23,14 @@ FAR = 200  # values between a comparison and the mean of it
 COLUMNS = frozenset({"expand_dims", "reshape", "getitem"})
 
 
-def _same_everywhere(array: np.ndarray[Any, Any]) -> bool:
-    return bool(array.size == 0 or (array == array.reshape(-1)[0]).all())
+def _is_pattern(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array is made, not measured: one number, equal steps (the pairs of a batch), an identity matrix."""
+    flat = array.reshape(-1)
+    if array.dtype.kind not in "f":
+        flat = flat.astype(np.int64)
+    if flat.size < 2 or (flat == flat[0]).all() or (np.diff(flat) == flat[1] - flat[0]).all():
+        return True
+    return array.ndim == 2 and array.shape[0] == array.shape[1] and bool((array == np.eye(len(array))).all())
 
 
 def _is_averaged(view: View, value: Var) -> bool:
@@ -80,6 +86,8 @@ def captured_labels(view: View, report: Report) -> Iterator[Finding]:
         batch = found.aval.shape[0] if found.aval.ndim else 0
         if batch < 2 or not any(v.aval.ndim and v.aval.shape[0] == batch for v in view.graph.inputs):
             continue
+        if _is_pattern(view.graph.consts[found]):
+            continue
         told.add(found)
         yield report(
             eq,
@@ -103,14 +111,7 @@ def _labels(view: View, eq: Equation) -> Var | None:
         # the batch is the first axis of both
         aligned = target.aval.ndim > 0 and target.aval.shape[:1] == a.aval.shape[:1]
         aligned = aligned and target.aval.ndim == a.aval.ndim
-        known = view.graph.consts.get(target)
         learned = a in view.from_parameters or eq.op.name != "subtract"
-        if (
-            known is not None
-            and aligned
-            and learned
-            and not _same_everywhere(known)
-            and _is_averaged(view, eq.outputs[0])
-        ):
+        if target in view.graph.consts and aligned and learned and _is_averaged(view, eq.outputs[0]):
             return target
     return None

@@ -36,6 +36,8 @@ def promotion(view: View, report: Report) -> Iterator[Finding]:
             continue
         narrow = [a for a in eq.atoms() if isinstance(a, Var) and a.aval.dtype.kind == "f" and a.aval.dtype != F64]
         cause = None if not causes or None in causes or eq.op.name == "astype" else causes[0]
+        if narrow and all(_is_brought_back(view, out) for out in made):
+            cause = None
         mixing = eq.op.kind in (elementwise, contraction, listing) and eq.op.name not in ("astype", "clip_norm")
         first = cause is not None and mixing and any(a.aval.ndim for a in narrow) and eq.origin is None
         if first and cause is not None and cause not in told:
@@ -48,6 +50,12 @@ def promotion(view: View, report: Report) -> Iterator[Finding]:
                 "numpy.float64 does), or say .astype('float64') where it is meant",
             )
         origin.update(dict.fromkeys(made, None if narrow else cause))
+
+
+def _is_brought_back(view: View, var: Var) -> bool:
+    """Whether a value is cast at once wherever it is read: then float64 was meant."""
+    users = view.users.get(var, ())
+    return bool(users) and not view.is_result(var) and all(u.op.name == "astype" for u in users)
 
 
 def _called(view: View, var: Var) -> str:

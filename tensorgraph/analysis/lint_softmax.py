@@ -154,11 +154,14 @@ def _sigmoid_in(view: View, eq: Equation, atom: object) -> tuple[Var, bool] | No
 @rule("TG021", "softmax-over-one-class")
 def softmax_over_one(view: View, report: Report) -> Iterator[Finding]:
     """A softmax over an axis of size 1 is 1 whatever comes in."""
+    # more axes than examples and classes: attention that sees one position, which is as it should be
     for eq in view.equations:
         if eq.op.name not in ("softmax", "log_softmax", "softmax_cross_entropy"):
             continue
         x = eq.inputs[0]
-        if isinstance(x, Var) and x.aval.shape[eq.attrs["axis"]] == 1 and x.aval.size:
+        if not isinstance(x, Var) or (x.aval.ndim > 2 and eq.op.name != "softmax_cross_entropy"):
+            continue
+        if x.aval.shape[eq.attrs["axis"]] == 1 and x.aval.size > 1:
             yield report(
                 eq,
                 f"{eq.op.name} goes over axis {eq.attrs['axis']} of {x.aval}, which has size 1: the result is the same "

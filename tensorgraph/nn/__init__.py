@@ -10,6 +10,6 @@ from tensorgraph.nn.module import Module
 from tensorgraph.nn.normalization import BatchNorm
 
 __all__ = [
-    "BatchNorm", "Dropout", "Flatten", "GraphModule", "Identity", "Lambda", "LeakyReLU", "Linear", "LogSoftmax", "Module",
-    "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh", "init",
+    "BatchNorm", "Dropout", "Flatten", "GraphModule", "Identity", "Lambda", "LeakyReLU", "Linear", "LogSoftmax",
+    "Module", "ReLU", "Sequential", "Sigmoid", "Softmax", "Tanh", "init",
 ]  # fmt: skip

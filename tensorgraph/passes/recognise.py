@@ -5,11 +5,10 @@ from __future__ import annotations
 from tensorgraph.graph.graph import Graph
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.passes.recognise_exact import apart, exact_matches
-from tensorgraph.passes.recognise_fit import fits, float_choices
-from tensorgraph.passes.recognise_numbers import Numbers, Sizes, quietly
-from tensorgraph.passes.recognise_probe import Trial, label_counts
+from tensorgraph.passes.recognise_fit import fits, float_choices, may_be_probed
+from tensorgraph.passes.recognise_numbers import Sizes, quietly
+from tensorgraph.passes.recognise_probe import Shared, Trial, label_counts
 from tensorgraph.passes.recognise_regions import (
-    CAREFUL,
     EXPONENTIALS,
     REDUCTIONS,
     ROOTS,
@@ -22,20 +21,21 @@ from tensorgraph.passes.recognise_regions import (
     window,
 )
 from tensorgraph.passes.recognise_replace import replace_regions
-from tensorgraph.passes.recognise_view import Match, View
+from tensorgraph.passes.recognise_view import Match, Place, View
 
 __all__ = ["recognise"]
 
 MOST_ROUNDS = 8
 NONLINEAR = frozenset({"multiply", "divide", "square", "reciprocal", "power", "prod", "matmul", "var"})
-# ops that a region must have one of, for each of the library's own
-NEEDED: dict[str, tuple[frozenset[str], ...]] = {
-    "softmax": (EXPONENTIALS, REDUCTIONS),
-    "log_softmax": (EXPONENTIALS, REDUCTIONS),
-    "softmax_cross_entropy": (EXPONENTIALS, REDUCTIONS),
-    "batch_norm": (ROOTS, REDUCTIONS),
-    "layer_norm": (ROOTS, REDUCTIONS),
-}
+WAVES = frozenset({"sin", "cos", "tanh", "sigmoid", "softplus"})
+# what a spelling of the library's own ops must have one of, each, and what none has
+_SOFTMAX = (EXPONENTIALS, REDUCTIONS), WAVES | {"sqrt", "var", "batch_norm", "layer_norm"}
+_NORM = (ROOTS, REDUCTIONS), WAVES | EXPONENTIALS - {"exp", "log"}
+TRAITS: dict[str, tuple[tuple[frozenset[str], ...], frozenset[str]]] = {
+    "softmax": _SOFTMAX, "log_softmax": _SOFTMAX, "softmax_cross_entropy": _SOFTMAX, "batch_norm": _NORM,
+    "layer_norm": _NORM,
+}  # fmt: skip
+UNKNOWN: tuple[tuple[frozenset[str], ...], frozenset[str]] = ((), frozenset())
 
 
 def recognise(graph: Graph) -> Graph:
@@ -60,27 +60,33 @@ def recognise(graph: Graph) -> Graph:
 
 def behaving(view: View, ops: list[Op]) -> list[Match]:
     """Regions that behave as one of these ops, by probing."""
-    anchors = ROOTS | EXPONENTIALS
-    if any(op.name not in CAREFUL for op in ops if op.name not in NEEDED):
-        anchors |= NONLINEAR
+    ops = [op for op in ops if op.name in TRAITS or may_be_probed(op)]
+    traits = [TRAITS.get(op.name, UNKNOWN) for op in ops]
+    foreign = frozenset.intersection(*[absent for _, absent in traits]) if traits else frozenset()
+    anchors = ROOTS | EXPONENTIALS | (frozenset() if len(ops) <= len(TRAITS) else NONLINEAR)
     found: list[Match] = []
-    for x in sources(view, anchors):
-        found += from_start(view, window(view, x), ops)
+    for x in sources(view, anchors - foreign):
+        found += from_start(view, window(view, x, foreign), ops)
     return found
 
 
 def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
     """The largest matches that begin at a window's x."""
-    masks = {names: begun.mask(view, names) for names in (ROOTS, EXPONENTIALS, REDUCTIONS)}
+    traits = {op: TRAITS.get(op.name, UNKNOWN) for op in ops}
+    every = {names for needed, absent in traits.values() for names in (*needed, absent)}
+    masks = {names: begun.mask(view, names) for names in every}
     found: list[Match] = []
     covered = 0
     sizes: Sizes | None = None
-    shared: dict[object, Numbers] = {}
+    shared: Shared = {}, {}
     for last in range(len(begun.numbers) - 1, -1, -1):
         mask = begun.before[last]
         if covered >> last & 1 or not view.equations[begun.numbers[last]].op.single:
             continue
-        fitting = [op for op in ops if all(masks[names] & mask for names in NEEDED.get(op.name, ()))]
+        fitting = [
+            op for op, (needed, absent) in traits.items()
+            if all(masks[names] & mask for names in needed) and not masks[absent] & mask
+        ]  # fmt: skip
         most = max((len(op.outputs) - 1 for op in fitting), default=-1)
         exposed = closed(view, begun, last, most) if fitting else None
         if exposed is None:
@@ -99,14 +105,17 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
 
 
 def first_match(
-    view: View, candidate: Region, ops: list[Op], sizes: Sizes, shared: dict[object, Numbers] | None
+    view: View, candidate: Region, ops: list[Op], sizes: Sizes, shared: Shared | None
 ) -> Match | None:
     """The op that a region behaves as."""
     core = [view.equations[n].op for n in candidate.equations if view.equations[n].op.name not in VIEWS]
     if len(core) < 2 and any(op.reference is not None for op in core):
-        return None
+        # views before and after an op may still be its own attribute, as a transpose is an axis
+        ops = [op for op in ops if op is core[0] and len(candidate.numbers) > 1] if core else []
     ops = [op for op in ops if len(candidate.exposed) < len(op.outputs)]
     options = [(op, *fit) for op in ops for fit in fits(op, view, candidate)]
+    if len(core) < 2 and ops and core[0] is ops[0]:
+        options = [o for o in options if all(_is_seated(p) for p in o[2]) and o[3][0] == candidate.y.aval]
     for classes in label_counts(view, sizes, candidate) if options else ():
         trial = Trial(view, sizes, candidate, classes, shared)
         if not trial.start():
@@ -119,3 +128,8 @@ def first_match(
                     numbers = frozenset(candidate.numbers)
                     return Match(op, complete, places, made, numbers, "the same values and gradients")
     return None
+
+
+def _is_seated(place: Place) -> bool:
+    """Whether an input is used as it is, or left out."""
+    return place.fill is None and (place.var is None or place.var.aval.shape == place.shape)

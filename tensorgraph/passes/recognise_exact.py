@@ -23,7 +23,7 @@ from tensorgraph.op import CATALOGUE, REQUIRED, Op
 from tensorgraph.passes.recognise_regions import CAREFUL
 from tensorgraph.passes.recognise_view import Match, Place, View
 
-__all__ = ["UNFIT", "apart", "exact_matches", "reference_graph"]
+__all__ = ["UNFIT", "apart", "exact_matches", "example_types", "reference_graph"]
 
 MOST_TRIES = 60
 RULES = {False: "its reference, equation by equation", True: "its reference, of which a part was recognised"}
@@ -158,13 +158,22 @@ def _required(op: Op, reduced: bool) -> frozenset[str] | None:
     None where there is no pattern at all.
     """
     names: frozenset[str] | None = None
-    for arguments, attrs in op.examples:
-        avals = tuple(_aval(a, "float32") for a in arguments) + (None,) * (len(op.inputs) - len(arguments))
-        values = {name: attrs.get(name, default) for name, default in op.attrs.items()}
+    for avals, values in example_types(op):
         pattern = _traced(op, avals, tuple(values.items()), reduced)
         if pattern is not None:
             names = pattern.names if names is None else names & pattern.names
     return names
+
+
+def example_types(op: Op) -> list[tuple[tuple[Aval | None, ...], dict[str, Any]]]:
+    """The types and attributes of an op's examples, in float32."""
+    return [
+        (
+            tuple(_aval(a, "float32") for a in arguments) + (None,) * (len(op.inputs) - len(arguments)),
+            {name: attrs.get(name, default) for name, default in op.attrs.items()},
+        )
+        for arguments, attrs in op.examples
+    ]
 
 
 def _kinds(op: Op) -> list[tuple[Any, ...]]:

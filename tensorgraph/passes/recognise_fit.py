@@ -14,11 +14,11 @@ from typing import Any
 from tensorgraph.aval import Aval
 from tensorgraph.graph.graph import Literal, Var, typed_key
 from tensorgraph.op import REQUIRED, Op
-from tensorgraph.passes.recognise_exact import UNFIT, reference_graph
+from tensorgraph.passes.recognise_exact import UNFIT, example_types, reference_graph
 from tensorgraph.passes.recognise_regions import ALLOWED, CAREFUL, CREATION, SHIFTS, Region
 from tensorgraph.passes.recognise_view import Place, View, elements
 
-__all__ = ["fits", "float_choices", "mains", "number_names"]
+__all__ = ["fits", "float_choices", "mains", "may_be_probed", "number_names"]
 
 MOST_INPUTS = 4
 NEUTRAL = {"gamma": (1.0,), "scale": (1.0,), "weight": (1.0,), "beta": (0.0,), "bias": (0.0,), "shift": (0.0,)}
@@ -31,6 +31,14 @@ X, NOTHING = -1, (None, (), None)
 def mains(op: Op) -> list[int]:
     """The inputs that a region's x may be."""
     return [0] if op.name in CAREFUL else list(range(len(op.inputs)))
+
+
+@functools.lru_cache(maxsize=64)
+def may_be_probed(op: Op) -> bool:
+    """Whether an op is of a kind that probing handles: few inputs, and analytic as far as its first example shows."""
+    if op.backward is None or len(op.inputs) > MOST_INPUTS or op.signature.lists:
+        return False
+    return not op.examples or any(_is_analytic(op, avals, attrs) for avals, attrs in example_types(op)[:1])
 
 
 def number_names(op: Op) -> list[str]:
@@ -157,6 +165,8 @@ def float_choices(op: Op, view: View, region: Region) -> Iterator[dict[str, Any]
         options += floats
         if name == "label_smoothing":
             options += [float(f"{w:.12g}") for v in floats for w in (1.0 - v, *(v * n for n in sizes))]
+        if op.name in CAREFUL:
+            options = [v for v in options if 0.0 <= v < 0.5]
         if default is not REQUIRED:
             options.append(default)
         choices.append(list({typed_key(v): v for v in options}.values()))

@@ -24,9 +24,11 @@ from tensorgraph.passes.recognise_regions import Region, is_shift
 from tensorgraph.passes.recognise_view import Place, View
 from tensorgraph.tensor import Tensor, wrap
 
-__all__ = ["Trial", "label_counts"]
+__all__ = ["Shared", "Trial", "label_counts"]
 
 Array = np.ndarray[Any, Any]
+
+Shared = tuple[dict[Any, Numbers], dict[Any, Any]]  # values and references of all regions that begin at one x
 
 TIGHT = 1e-9  # of the largest value
 GRADIENT = 1e-7
@@ -64,15 +66,14 @@ class Trial:
     """A region with its values on every draw that was asked for."""
 
     def __init__(
-        self, view: View, sizes: Sizes, region: Region, classes: int, shared: dict[Any, Numbers] | None
+        self, view: View, sizes: Sizes, region: Region, classes: int, shared: Shared | None
     ) -> None:
         self.view = view
         self.sizes = sizes
         self.region = region
         self.classes = classes
-        self.shared: dict[Any, Numbers] = {} if shared is None else shared
+        self.shared, self.references = ({}, {}) if shared is None else shared
         self.primary = "normal"
-        self.references: dict[Any, Any] = {}
 
     def start(self) -> bool:
         """Compute the region on an ordinary draw on which it is finite; False where there is none."""
@@ -102,7 +103,7 @@ class Trial:
 
     def reference(self, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], kind: str) -> list[Array] | None:
         """The op's outputs by its reference."""
-        key = op, kind, places, tuple(attrs.items())
+        key = op, kind, self.classes, places, tuple(attrs.items())
         if key not in self.references:
             numbers = self.at(kind)
             inputs = [None if p.var is None and p.fill is None else wrap(self._seat(p, numbers)) for p in places]

@@ -125,8 +125,8 @@ class Window:
         return result
 
 
-def window(view: View, x: Var) -> Window:
-    """What follows from x, up to `LARGEST` equations."""
+def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
+    """What follows from x, up to `LARGEST` equations; none of the ops in `foreign`."""
     known = {x}
     shifts: set[Var] = set()  # values of shifts, and what is computed of nothing else
     heap = list(view.users.get(x, ()))
@@ -141,6 +141,8 @@ def window(view: View, x: Var) -> Window:
         of_shifts = all(v in shifts or constant(view, v) for v in read)
         floating = all(o.aval.dtype.kind == "f" and elements(o.aval) for o in eq.outputs)
         if not of_shifts and not (floating and (eq.op.name in SHIFTS or allowed(eq))):
+            continue
+        if eq.op.name in foreign:
             continue
         numbers.append(n)
         if of_shifts or eq.op.name in SHIFTS:

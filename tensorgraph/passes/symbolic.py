@@ -143,7 +143,10 @@ class Symbolic(Rerun):
                 done[node] = self._own(self.var(found[node]))
             else:
                 with self._part_of(self.producer.get(ys[0]) if ys else None, "zero", create_graph):
-                    done[node] = CATALOGUE["zeros"].public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
+                    zero = CATALOGUE["zeros"].public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
+                done[node] = zero
+                if self.depth == 0:
+                    self.notes.append(Note(self.producer.get(ys[0]) if ys else None, "zero", x, zero, zero, zero))
         self.of.update((var, self.producer.get(ys[0]) if ys else None) for var in done.values())
         if not create_graph:
             self._cut(done, start)

@@ -200,19 +200,23 @@ def gradients(w: Writer, choices: Choices) -> Any:
     return w.let(f"tg.gradients({shown}, {x.name}, {how})")
 
 
-@form(_nested)
+def _to_rounding(options: Options) -> bool:
+    """Programs that are not compared to the last bit where derivatives are taken."""
+    return options.nested and not options.state and (options.smooth or not options.differentiable)
+
+
+@form(_to_rounding)
 def checkpoint(w: Writer, choices: Choices) -> Any:
     """A function computed again in the backward pass.
 
     It adds up what flows to a value inside before that meets what flows to it outside. In a trace there is no inside,
-    so that the two agree to the last bit only where the values that it differentiates are its own.
+    so the two derivatives agree to rounding only.
     """
     value = argument(w, choices)
-    if value is None:
+    if value is None or (w.depth and not w.options.smooth):
         return
-    plain = lambda v: getattr(v.live, "_node", None) is None
-    name = inner_of(w, choices, [value], lambda inner: inner.result(choices), lifted=False, sees=plain)
-    called(w, name, f"tg.checkpoint({name})({value.name} * 1.0)")
+    name = inner_of(w, choices, [value], lambda inner: inner.result(choices), lifted=False)
+    called(w, name, f"tg.checkpoint({name})({value.name})")
 
 
 @form(_nested)

@@ -467,7 +467,7 @@ def normalised(w: Writer, op: Op, choices: Choices) -> Any:
 
 def creating(attrs_of: Callable[[Choices], dict[str, Any]]) -> Special:
     def write(w: Writer, op: Op, choices: Choices) -> Any:
-        kinds = ("float64",) if w.options.smooth else ("", *DTYPES)
+        kinds = ("float64",) if w.options.smooth else ("", *DTYPES[:-1])
         kind = choices.one(kinds)
         attrs = attrs_of(choices) | ({"dtype": kind} if kind else {})
         return finish(w, op, [], attrs, choices) if infer(w, op, [], attrs) else []

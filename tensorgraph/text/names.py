@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from itertools import count
+from typing import Any
 
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.op import CATALOGUE
@@ -61,11 +62,39 @@ def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:
     for i, var in enumerate(graph.consts):
         give(var, var.name or f"const{i}")
     number = count()
+    differentiated = _differentiated(graph)
     for eq in graph.equations:
         for position, out in enumerate(eq.outputs):
-            wanted = out.name or _called(eq, position, result)
+            of = differentiated.get(out)
+            wanted = out.name or (f"d_{result[of]}" if of in result else _called(eq, position, result))
             give(out, wanted or f"v{next(number)}")
     return result
+
+
+def _differentiated(graph: Graph) -> dict[Var, Var]:
+    """For what a derivative rule gives, the value that it is the gradient of."""
+    forward = {out: eq for eq in graph.equations for out in eq.outputs}
+    found: dict[Var, Var] = {}
+    told: set[tuple[Any, Any]] = set()
+    for eq in reversed(graph.equations):
+        origin = eq.origin
+        of = None if origin is None else forward.get(origin.of)
+        if origin is None or of is None:
+            continue
+        if eq.op.name == f"{of.op.name}_vjp":
+            inputs = [a for a, wanted in zip(of.inputs, eq.attrs["want"], strict=False) if wanted]
+            found |= {out: a for out, a in zip(eq.outputs, inputs, strict=False) if isinstance(a, Var)}
+        elif origin.rule == "fit":  # brought to its input's shape: which input, the shape tells
+            like = [a for a in of.atoms() if isinstance(a, Var) and a.aval == eq.outputs[0].aval]
+            if len(like) == 1 and (eq.outputs[0].aval, like[0]) not in told:
+                told.add((eq.outputs[0].aval, like[0]))
+                found[eq.outputs[0]] = like[0]
+        elif (origin.of, origin.rule) not in told and origin.rule in of.op.inputs and eq.op.single:
+            told.add((origin.of, origin.rule))  # of several equations of one rule the last gives the gradient
+            atom = of.inputs[of.op.inputs.index(origin.rule)]
+            if isinstance(atom, Var):
+                found[eq.outputs[0]] = atom
+    return found
 
 
 def _called(eq: Equation, position: int, known: dict[Var, str]) -> str | None:

@@ -97,7 +97,8 @@ def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[t
         first[node.id] = node.members[: -(-len(node.members) // repeats[node.group])]
         for frame in around[node.group]:
             within[frame] += first[node.id]
-    for item in (*drawing.nodes, *drawing.groups):
+    items: list[Node | Group] = [*drawing.nodes, *drawing.groups]
+    for item in items:
         members = first[item.id] if isinstance(item, Node) else tuple(dict.fromkeys(within[item.id]))
         if not members or max(members) >= len(equations):
             continue
