@@ -102,8 +102,10 @@ def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, c
     if kind is None and any(isinstance(v, float) for v in (start, stop, step)):
         kind = default_dtype()
     wanted: Any = None if kind is None else canonical_dtype(kind)
-    if not computed:  # as NumPy counts them
-        length = max(math.ceil((stop - start) / step), 0)
+    length = max(math.ceil((stop - start) / step), 0)  # as NumPy counts them
+    if wanted == bool and length > 2:
+        raise TypeError(f"arange of booleans has at most two of them, and this would have {length}")
+    if not computed:
         return Aval((length,), np.arange(start, start + step, step, wanted).dtype)  # type: ignore[call-overload]
     return np.arange(start, stop, step, wanted)  # type: ignore[call-overload]
 

@@ -35,11 +35,16 @@ from tensorgraph.transforms import grad, hessian, hvp, jacobian, jvp, value_and_
 from tensorgraph.tree import tree_map
 
 if _TYPE_CHECKING:
-    from tensorgraph import data, nn, optim, testing, train, viz  # noqa: F401
+    from tensorgraph import analysis, data, nn, optim, passes, testing, text, train, viz  # noqa: F401
+    from tensorgraph.analysis.diff import diff
+    from tensorgraph.analysis.explain_gradient import explain_gradient
+    from tensorgraph.analysis.fault import find_faults
+    from tensorgraph.analysis.lint import lint
+    from tensorgraph.analysis.profile import profile
     from tensorgraph.functions import *  # noqa: F403
     from tensorgraph.testing import check
-    from tensorgraph.text import ParseError, Template, parse  # noqa: F401
-    from tensorgraph.text import load as load_graph  # noqa: F401
+    from tensorgraph.text import ParseError, Template, parse
+    from tensorgraph.text import load as load_graph
     from tensorgraph.train import load, load_model, save
     from tensorgraph.viz import draw
 
@@ -51,11 +56,13 @@ _memory.keep()
 
 # the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
 __all__ = [
-    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "Tensor", "TraceError", "bool_", "check",
-    "checkpoint", "custom_vjp", "debug_nans", "default_dtype", "draw", "enable_grad", "f16", "f32", "f64", "fused_op",
-    "grad", "gradients", "graph", "hessian", "hvp", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing",
-    "jacobian", "jvp", "load", "load_model", "no_grad", "op", "random", "remove_op", "save", "scope",
-    "set_default_dtype", "spec", "stack", "tensor", "trace", "tree_map", "value_and_grad", "vjp",
+    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "ParseError", "Template", "Tensor", "TraceError",
+    "bool_", "check", "checkpoint", "custom_vjp", "debug_nans", "default_dtype", "diff", "draw", "enable_grad",
+    "explain_gradient", "f16", "f32", "f64", "find_faults", "fused_op", "grad", "gradients", "graph", "hessian", "hvp",
+    "i8", "i16", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp", "lint", "load",
+    "load_graph", "load_model", "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scope",
+    "set_default_dtype", "spec", "stack", "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad",
+    "vjp",
 ]  # fmt: skip
 
 # heavier rooms open when first used
@@ -63,12 +70,17 @@ _LATE = {"nn", "optim", "data", "train", "viz", "testing", "text", "passes", "an
 _LATE_NAMES = {
     "ParseError": "tensorgraph.text",
     "Template": "tensorgraph.text",
-    "draw": "tensorgraph.viz",
-    "parse": "tensorgraph.text",
     "check": "tensorgraph.testing",
+    "diff": "tensorgraph.analysis.diff",
+    "draw": "tensorgraph.viz",
+    "explain_gradient": "tensorgraph.analysis.explain_gradient",
+    "find_faults": "tensorgraph.analysis.fault",
+    "lint": "tensorgraph.analysis.lint",
     "load": "tensorgraph.train",
     "load_graph": "tensorgraph.text",
     "load_model": "tensorgraph.train",
+    "parse": "tensorgraph.text",
+    "profile": "tensorgraph.analysis.profile",
     "save": "tensorgraph.train",
 }
 # where the room calls it otherwise

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import tensorgraph as tg
 from tensorgraph.graph import Graph
 from tensorgraph.op import CATALOGUE, Op
-from tensorgraph.testing import assert_close, assert_same
+from tensorgraph.testing import Program, assert_close, assert_same, programs
 from tensorgraph.testing.cases import Case, examples_of
+from tensorgraph.testing.programs import quiet
 from tensorgraph.tree import flatten
 
 FUSED = sorted(name for name, op in CATALOGUE.items() if op.reference is not None and not name.endswith("_vjp"))
@@ -241,6 +243,39 @@ def test_a_reference_of_other_types_is_refused() -> None:
             graph.expand()
     finally:
         tg.remove_op("odd")
+
+
+@given(programs() | programs(differentiable=True))
+def test_a_random_program_written_out_is_the_program_composed(program: Program) -> None:
+    """To the last bit: expanding is what choosing the composed implementation is, seen."""
+    with quiet():
+        graphs = [program.graph()]
+        if program.options.differentiable:
+            graphs.append(tg.trace(tg.value_and_grad(program.function, program.floats), *program.specs))
+            graphs.append(graphs[-1].differentiate())
+        for graph in graphs:
+            written_out = graph.expand()
+            assert not fused_in(written_out)
+            with tg.implementation("composed"):
+                expected = graph(*program.tensors())
+            for got, e in zip(leaves(written_out(*program.tensors())), leaves(expected), strict=True):
+                assert_same(got, e, "written out")
+
+
+def test_a_rule_of_ones_own_is_written_out_inside() -> None:
+    @tg.custom_vjp
+    def gate(x: tg.Tensor) -> tg.Tensor:
+        return tg.softmax(x)
+
+    gate.defvjp(lambda x: (tg.softmax(x), x), lambda x, g: (g * tg.softmax(x),))
+    graph = tg.trace(lambda x: (gate(x) * np.arange(3.0)).sum(), tg.f64[3])
+    written_out = graph.expand()
+    (held,) = [eq.attrs for eq in written_out.equations if eq.op.name == "custom_vjp"]
+    assert not fused_in(held["forward"]) and not fused_in(held["backward"])
+    assert [c.rule for c in written_out.changes] == ["softmax", "softmax"] and written_out.expand() is written_out
+    x = np.array([0.5, -1.0, 2.0])
+    for got, expected in zip(tg.value_and_grad(written_out)(x), tg.value_and_grad(graph)(x), strict=True):
+        assert_close(got, expected, order=1)
 
 
 def test_ops_without_a_reference_stay() -> None:

@@ -439,6 +439,30 @@ def test_the_state_of_a_random_program_keeps_its_bits(program: Program) -> None:
     check_program(graph, *program.tensors(), **({"state": state} if state else {}))
 
 
+# graphs inside graphs, and graphs for looking ----------------------------------------------------------------------
+
+
+def test_rules_of_ones_own_are_simplified_inside() -> None:
+    @tg.custom_vjp
+    def doubled(x: tg.Tensor) -> tg.Tensor:
+        return x * 2.0
+
+    doubled.defvjp(lambda x: (tg.exp(x * 1.0) * 1.0, x), lambda x, g: (g * tg.exp(x * 1.0),))
+    graph = tg.trace(lambda x: doubled(x).sum(), tg.f32[3])
+    simple = graph.simplify()
+    (held,) = [eq.attrs for eq in simple.equations if eq.op.name == "custom_vjp"]
+    assert [ops_of(held[name]) for name in ("forward", "backward")] == [["exp"], ["exp", "multiply"]]
+    assert [c.rule for c in simple.changes] == ["algebra.multiply_by_one"] * 3 and simple.simplify() is simple
+    x = np.array([0.5, -1.0, 2.0], np.float32)
+    assert_trees_same(tg.value_and_grad(simple)(x), tg.value_and_grad(graph)(x), "a rule of one's own")
+
+
+def test_operands_that_a_tape_did_not_keep_are_not_taken_for_equal() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    seen = tg.graph(((x + tg.tensor([3.0, 4.0])) * (x + tg.tensor([5.0, 6.0]))).sum())
+    assert ops_of(seen.simplify()) == ["add", "add", "multiply", "sum"]
+
+
 # names ------------------------------------------------------------------------------------------------------------
 
 

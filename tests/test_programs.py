@@ -290,7 +290,29 @@ def test_an_op_of_ones_own_is_drawn() -> None:
         found = [random_program(seed, 4, ops=["cube", "add"], smooth=True) for seed in range(20)]
         assert sum("cube" in program.source() for program in found) > 5
         for program in found:
-            assert {name for name in equations(program.graph())} >= {"tanh"}  # the loss
+            assert set(equations(program.graph())) >= {"tanh"}  # the loss
             assert np.isfinite(program().numpy()).all()
     finally:
         tg.remove_op("cube")
+
+
+# known faults, which programs go round ------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="the shape rule takes what NumPy refuses: see suits() in programs_calls.py")
+@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
+def test_the_extremum_over_no_elements_of_an_empty_result(name: str) -> None:
+    with pytest.raises(ValueError):
+        tg.trace(lambda x: getattr(tg, name)(x, axis=0), tg.f32[0, 0])
+
+
+@pytest.mark.xfail(strict=True, reason="a schedule is no cell: a rate set in a trace takes it from the live optimiser")
+def test_a_learning_rate_set_in_a_trace_leaves_the_schedule() -> None:
+    optimizer = tg.optim.SGD([tg.Parameter(np.ones(2))], lr=tg.optim.exponential(0.1, 0.9))
+
+    def step(x: Any) -> Any:
+        optimizer.lr = 0.05
+        return x
+
+    tg.trace(step, tg.f32[2])
+    assert optimizer.schedule is not None

@@ -185,19 +185,22 @@ def test_a_large_drawing_is_laid_out():
 
 
 @needs_engine
-@pytest.mark.parametrize("suffix", ["svg", "png", "dot", "txt", "json", "SVG"])
+@pytest.mark.parametrize("suffix", ["svg", "html", "png", "dot", "mmd", "txt", "json", "SVG"])
 def test_saved_by_suffix(tmp_path, suffix):
     drawing = draw(hand.mlp(), level="module")
     path = tmp_path / f"net.{suffix}"
     assert drawing.save(path) is drawing
     data = path.read_bytes()
-    starts = {"svg": b"<svg", "png": b"\x89PNG", "dot": b"digraph", "txt": b"classifier", "json": b"{"}
+    starts = {
+        "svg": b"<svg", "html": b"<!DOCTYPE", "png": b"\x89PNG", "dot": b"digraph", "mmd": b"---\ntitle",
+        "txt": b"classifier", "json": b"{",
+    }  # fmt: skip
     assert data.startswith(starts[suffix.lower()])
     assert os.listdir(tmp_path) == [path.name]
 
 
 def test_an_unknown_suffix_names_those_that_exist(tmp_path):
-    with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, \.dot, \.txt, \.json"):
+    with pytest.raises(ValueError, match=r"\.svg, \.html, \.png, \.pdf, \.dot, \.mmd, \.txt, \.json"):
         draw(hand.mlp()).save(tmp_path / "net.bmp")
     with pytest.raises(ValueError, match="suffix"):
         draw(hand.mlp()).save(tmp_path / "net")
@@ -216,8 +219,8 @@ def test_pdf_says_which_engine_cannot(bare, monkeypatch):
 
 @needs_engine
 def test_a_png_too_large_to_read_is_refused(tmp_path):
-    drawing = draw(hand.chain(1_900), level="op", timeout=120.0)
-    with pytest.raises(ValueError, match="use svg"):
+    drawing = draw(hand.chain(1_900), level="op", expand=True, timeout=120.0)
+    with pytest.raises(ValueError, match="under 6 px: use svg or html"):
         drawing.save(tmp_path / "net.png")
     assert not list(tmp_path.iterdir())
 

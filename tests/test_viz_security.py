@@ -212,6 +212,8 @@ def test_json_is_read_with_care():
         (wrong(nodes=[{**node, "members": [True]}]), "expected int, got True"),
         (wrong(nodes=[{k: v for k, v in node.items() if k != "role"}]), "field 'role' is missing"),
         (wrong(nodes=[{**node, "group": "g99"}], edges=[]), "no group's id"),
+        (wrong(groups=[{"id": "g0", "path": "m", "rows": [], "parent": "g0"}], nodes=[], edges=[]), "comes before"),
+        (wrong(nodes=[node, node], edges=[]), "two ids are equal: 'n0'"),
         (wrong(edges=[{"tail": "n0", "head": "n99"}]), r"edges\[0\] ends at 'n99'"),
         (wrong(nodes=[{**node, "heat": "warm"}], edges=[]), "expected float"),
     ]:

@@ -79,14 +79,14 @@ def _boxes(drawing: Drawing) -> list[str]:
     lines = [_box(node, 1) for node in inside[None]]
     pending: list[tuple[Group | None, int]] = [(group, 1) for group in reversed(children[None])]
     while pending:
-        group, depth = pending.pop()
-        if group is None:
+        frame, depth = pending.pop()
+        if frame is None:
             lines.append("  " * depth + "end")
             continue
-        lines.append("  " * depth + f"subgraph {group.id}[{label(group.rows[:1])}]")
-        lines += [_box(node, depth + 1) for node in inside[group.id]]
+        lines.append("  " * depth + f"subgraph {frame.id}[{label(frame.rows[:1])}]")
+        lines += [_box(node, depth + 1) for node in inside[frame.id]]
         pending.append((None, depth))
-        pending += [(child, depth + 1) for child in reversed(children[group.id])]
+        pending += [(child, depth + 1) for child in reversed(children[frame.id])]
     return lines
 
 

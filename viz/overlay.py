@@ -152,6 +152,7 @@ def _spread(drawing: Drawing, graph: Graph, whole: Graph, name: str, figures: Se
         return by_equation(drawing, name, figures, note)
     forward, backward = _origins(graph, whole, figures)
     members = {node.id: node.members for node in drawing.nodes}
+    first = next(i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients")
     found: dict[str, float] = {}
     for node in drawing.nodes:
         if not _computes(node):
@@ -161,6 +162,8 @@ def _spread(drawing: Drawing, graph: Graph, whole: Graph, name: str, figures: Se
             parts = [backward[i] for i in own if i in backward]
         else:
             parts = [forward[i] for i in node.members if i in forward]
+            if first in node.members:
+                parts += backward.values()
         found[node.id] = math.fsum(parts) if parts else math.nan
     return _painted(drawing, _adding(name), found, note)
 
@@ -247,11 +250,12 @@ def _users(drawing: Drawing, graph: Graph, given: Mapping[Any, Any]) -> Drawing:
             continue
         if not isinstance(key, str):
             raise ValueError(f"overlay: keys are paths of boxes or modules, or variables, got {type(key).__name__}")
-        boxes = (
-            by_path.get(key)
-            or [node.id for node in drawing.nodes if any(graph.equations[i].scope == key for i in node.members)]
-            or [node.id for node in drawing.nodes if node.path.startswith((f"{key}.", f"{key}/"))]
-        )
+        boxes = by_path.get(key, [])
+        if boxes:  # rather than what is said of the module that it is in
+            figures.update(dict.fromkeys(boxes, figure))
+            continue
+        boxes = [n.id for n in drawing.nodes if any(graph.equations[i].scope == key for i in n.members)]
+        boxes = boxes or [n.id for n in drawing.nodes if n.path.startswith((f"{key}.", f"{key}/"))]
         if not boxes:
             near = difflib.get_close_matches(key, list(by_path), 3, 0.4) or list(by_path)[:3]
             raise ValueError(

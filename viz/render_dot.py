@@ -203,10 +203,11 @@ class Writer:
         return self.bit(point.id, self.c.grad if point.role == "gradient" else self.c.op)
 
     def bit(self, name: str, colour: str, width: float = 1.0) -> str:
-        """A bit of line, since lines end at a node's border however small it is."""
+        """A bit of line, since lines end a point before a node's border however small it is."""
+        border = min(width, 2.0)
         return (
-            f"{name} [id={name} shape=box style=filled fixedsize=true width={width / 72:.3f} height=0.042 penwidth=0 "
-            f'fillcolor="{colour}" label=""]'
+            f"{name} [id={name} shape=box style=filled fixedsize=true width={max(width - border, 0.1) / 72:.3f} "
+            f'height=0.042 penwidth={border:g} fillcolor="{colour}" color="{colour}" label=""]'
         )
 
     # ---- edges

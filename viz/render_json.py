@@ -75,11 +75,21 @@ def drawing_from_json(text: str | bytes) -> Drawing:
         for end in (edge.tail, edge.head):
             if end not in ids:
                 raise ValueError(f"drawing.edges[{i}] ends at {end!r}, which is no node's id")
-    for i, item in enumerate([*drawing.nodes, *drawing.groups]):
-        around = item.parent if i >= len(drawing.nodes) else item.group  # type: ignore[union-attr]
-        if around is not None and around not in frames:
-            raise ValueError(f"{item.path!r} stands in {around!r}, which is no group's id")
+    around = [(node.path, node.group) for node in drawing.nodes] + [(g.path, g.parent) for g in drawing.groups]
+    for path, frame in around:
+        if frame is not None and frame not in frames:
+            raise ValueError(f"{path!r:.80} stands in {frame!r:.40}, which is no group's id")
+    _outer_first(drawing)
     return drawing
+
+
+def _outer_first(drawing: Drawing) -> None:
+    """Groups stand after the one around them: so none is around itself."""
+    seen: set[str | None] = {None}
+    for group in drawing.groups:
+        if group.parent not in seen:
+            raise ValueError(f"group {group.id!r} comes before {group.parent!r}, in which it stands")
+        seen.add(group.id)
 
 
 def _generated(ids: list[str], letter: str) -> set[str]:

@@ -17,7 +17,7 @@ from tensorgraph.viz.render_dot import BODY, Writer, words
 
 __all__ = ["Mirrored"]
 
-THICK, BAR = 2.6, 2.0  # points
+THICK, BAR = 2.6, 4.0  # points
 STRAIGHT, CHAIN = 100, 12  # weights of a bar, of a column
 
 
@@ -117,7 +117,7 @@ class Mirrored(Writer):
             if edge.head not in self.kept:
                 return [f"{edge.tail} -> {edge.head} [{look}]"]
             word = f"k{position}"
-            return [f"{edge.tail}:e -> {word}:w [dir=none {look}]", f"{word}:e -> {edge.head}:w [{look}]"]
+            return [f"{edge.tail}:e -> {word}:w [dir=none {look}]", f"{word} -> {edge.head} [{look}]"]
         upper, lower = self.rows.row[edge.tail], self.rows.row[edge.head]
         if upper == lower:
             if edge.head in self.left and edge.tail not in self.left:

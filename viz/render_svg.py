@@ -18,10 +18,11 @@ from tensorgraph.viz.metrics import text_width
 from tensorgraph.viz.palette import DARK, LIGHT, NAMES, THEMES
 from tensorgraph.viz.render_dot import to_dot
 
-__all__ = ["escaped", "to_svg", "with_text"]
+__all__ = ["SURFACES", "escaped", "to_svg", "with_text"]
 
 FAMILY = "Arial, Helvetica, 'Liberation Sans', Arimo, sans-serif"
 MONO = "Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
+SURFACES = ("page", "box", "group", "inner", "frame")  # words in such a colour stand on a colour that stays
 _FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # in XML, whatever the spelling
 
 
@@ -83,7 +84,8 @@ class _Tips:
 
     def title(self, match: re.Match[str]) -> str:
         key = re.sub(r"^(\w+)->(\w+)(?::\w+)*$", r"\1->\2", html.unescape(match[1]))
-        waiting = self.edges.get(key)
+        # a gradient's line points up, so it is laid out the other way round
+        waiting = self.edges.get(key) or self.edges.get("->".join(reversed(key.split("->"))))
         tip = waiting.pop(0) if waiting else self.tips.get(key, self.default)
         return f"<title>{escaped(tip)}</title>"
 
@@ -107,7 +109,7 @@ def _themed(body: str, theme: str) -> str:
         found = [
             f"{kind[0]}-{names[colour.lower()]}"
             for kind, colour in re.findall(r'\b(fill|stroke)="(#[0-9a-fA-F]{6})"', match[0])
-            if colour.lower() in names
+            if colour.lower() in names and not (match[1] == "<text" and names[colour.lower()] in SURFACES)
         ]
         return f'{match[1]} class="{" ".join(found)}"{match[2]}' if found else match[0]
 

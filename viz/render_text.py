@@ -29,6 +29,7 @@ def to_text(drawing: Drawing) -> str:
     body = ["  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0])).rstrip() for line in lines]
     if drawing.level == "summary":
         body = [f"{row.text.ljust(24)}{row.value}".rstrip() for row in drawing.nodes[0].rows[1:]]
+        body += [drawing.nodes[0].metric] if drawing.nodes[0].metric else []
     notes = [f"note: {note}" for note in drawing.notes]
     return "\n".join([drawing.title, "", *body, *([""] if notes else []), *notes]) + "\n"
 

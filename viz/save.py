@@ -64,6 +64,6 @@ def png(drawing: Drawing) -> bytes:
     if SMALL / 72 * dpi < LEAST_TEXT:
         raise ValueError(
             f"a PNG of this drawing ({width:.0f} x {height:.0f} inches) would have text under {LEAST_TEXT:g} px: "
-            "use svg, or draw less (level='module', depth=1, focus=...)"
+            "use svg or html, or draw less (level='module', depth=1, focus=...)"
         )
     return run_engine(dot, "png", drawing.timeout, f"-Gdpi={dpi:.1f}")

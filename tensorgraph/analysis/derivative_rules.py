@@ -79,7 +79,10 @@ def _rules_of(eq: Equation) -> dict[str, tuple[str, str]]:
         unreadable = isinstance(formula, Var) and formula not in called
         if note.name in ("seed", "zero") or note.name in result or unreadable or not _readable(formula, called):
             continue
-        result[note.name] = formula_text(formula, called.__getitem__), formula_latex(formula, lambda v: symbol(called[v]))
+        result[note.name] = (
+            formula_text(formula, called.__getitem__),
+            formula_latex(formula, lambda v: symbol(called[v])),
+        )
     return result
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from tensorgraph.analysis.derivative_rules import Rules
 from tensorgraph.analysis.describe import printable
-from tensorgraph.analysis.formulas import Formula, formula_text
-from tensorgraph.analysis.latex import escaped, formula_latex, symbol
+from tensorgraph.analysis.formulas import Formula, Names, formula_text
+from tensorgraph.analysis.latex import formula_latex, symbol, words
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.inline import inline
 from tensorgraph.graph.trace import trace
@@ -28,31 +28,26 @@ LARGEST = 8  # ops in a formula; what is larger is written in several lines
 
 @dataclass(frozen=True)
 class Line:
-    """One equation of the backward pass.
+    """One equation of the backward pass, as text and as LaTeX.
 
     Attributes
     ----------
-    var : str
-        What `formula` is the gradient with respect to, or the name of an intermediate value where `between`.
+    left : str
+        ``d_x`` for the gradient with respect to x (``d2_x`` in the second pass of several).
     formula : str
         With the names of this graph: ``d_h @ w.T``.
     rule : str
         The derivative rule that it comes from, with the names of the op's declaration: ``matmul, a: g @ b.T``. In words
         for what is no op's rule.
-    latex : str
-    between : bool
+    left_latex, formula_latex, rule_latex : str
     """
 
-    var: str
+    left: str
     formula: str
     rule: str
-    latex: str
+    left_latex: str
+    formula_latex: str
     rule_latex: str
-    between: bool = False
-
-    @property
-    def left(self) -> str:
-        return self.var if self.between else f"d_{self.var}"
 
 
 @dataclass(frozen=True)
@@ -83,13 +78,14 @@ class GradientExplanation:
     def __str__(self) -> str:
         left = max((len(f"    {x.left} = {x.formula}") for s in self.steps for x in s.lines), default=0)
         column = min(max([left, *(len(s.forward) for s in self.steps)]), 60) + 3
-        lines = [f"gradient of {self.name}; d_x stands for the derivative of its result with respect to x", ""]
+        lines = [f"gradient of {self.name}: d_x is the derivative of its result with respect to x", ""]
         for step in self.steps:
             where = printable(str(step.source)) if step.source is not None else ""
-            lines.append(f"{step.forward:{column}}{where}".rstrip())
+            gap = "" if len(step.forward) < column else "   "
+            lines.append(f"{step.forward:{column}}{gap}{where}".rstrip())
             for line in step.lines:
                 shown = f"    {line.left} = {line.formula}"
-                lines.append(f"{shown:{column}}{line.rule}".rstrip())
+                lines.append(f"{shown:{column}}{'' if len(shown) < column else '   '}{line.rule}".rstrip())
         return "\n".join(lines)
 
     def latex(self) -> str:
@@ -102,11 +98,11 @@ class GradientExplanation:
     def _rows(self) -> list[str]:
         rows = []
         for step in self.steps:
-            where = f" \\quad \\text{{({escaped(str(step.source))})}}" if step.source is not None else ""
+            where = f" \\quad {words(f'({step.source})')}" if step.source is not None else ""
             rows.append(f"& {step.latex}{where}")
             for line in step.lines:
-                left = symbol(line.var, bar=not line.between)
-                rows.append(f"{left} &= {line.latex} && {line.rule_latex}")
+                rule = f" && {line.rule_latex}" if line.rule_latex else ""
+                rows.append(f"{line.left_latex} &= {line.formula_latex}{rule}")
         return rows
 
     def _repr_latex_(self) -> str:
@@ -153,7 +149,7 @@ def explain_gradient(graph_or_function: Any, *examples: Any) -> GradientExplanat
     ...     return (h * h).sum()
     >>> shown = tg.explain_gradient(loss, tg.spec((2, 3)), tg.spec((3, 4)))
     >>> print(str(shown).replace(".py", ""))  # doctest: +ELLIPSIS
-    gradient of loss; d_x stands for the derivative of its result with respect to x
+    gradient of loss: d_x is the derivative of its result with respect to x
     <BLANKLINE>
     ...
     >>> print(shown.latex())  # doctest: +ELLIPSIS
@@ -183,8 +179,12 @@ def _prepared(graph_or_function: Any, examples: tuple[Any, ...]) -> Graph:
     if any(eq.op.name == "gradients" for eq in graph.equations):
         return graph
     if any(eq.origin is not None for eq in graph.equations):
-        raise ValueError("the gradients of this graph are written out already: explain the graph before differentiate()")
-    floats = [i for i, leaves in enumerate(_arguments(graph)) if leaves and all(v.aval.dtype.kind == "f" for v in leaves)]
+        raise ValueError(
+            "the gradients of this graph are written out already: explain the graph before differentiate()"
+        )
+    floats = [
+        i for i, leaves in enumerate(_arguments(graph)) if leaves and all(v.aval.dtype.kind == "f" for v in leaves)
+    ]
     wrt = [*floats, *(decl.path for decl in graph.cells if decl.requires_grad)]
     if not wrt:
         raise ValueError(f"{graph.name} has neither float arguments nor parameters to differentiate by")
@@ -210,114 +210,153 @@ class _Telling:
         for eq in graph.equations:  # a transform's own name for an argument is the argument's
             if eq.op.name == "alias" and isinstance(eq.inputs[0], Var) and eq.origin is None:
                 self.name[eq.outputs[0]] = self.name[eq.inputs[0]]
-        known = {*self.name}
-        self.notes = [note for note in notes if note.total in known]
-        self.parts: dict[Var, list[Note]] = {}
+        self.notes = [note for note in notes if note.total in self.name]
+        self.several = len({note.number for note in self.notes}) > 1
+        self.parts: dict[tuple[int, Var], list[Note]] = {}
         for note in self.notes:
-            self.parts.setdefault(note.var, []).append(note)
-        self.part_of: dict[int, str] = {}
-        self.total: dict[Var, str] = {}
-        ours: dict[Var, list[Equation]] = {}  # the equations of the derivative of each forward equation
+            self.parts.setdefault((note.number, note.var), []).append(note)
+        self.ours: dict[Var, list[Equation]] = {}  # the equations of the derivative of each forward equation
         for eq in graph.equations:
             if eq.origin is not None:
-                ours.setdefault(eq.origin.of, []).append(eq)
-        self.ours = ours
-        gradients = {out for equations in ours.values() for eq in equations for out in eq.outputs}
-        for var, parts in self.parts.items():
-            name = self.name[var]
-            for k, note in enumerate(parts, 1):
-                self.part_of[id(note)] = name if len(parts) == 1 else f"{name}_{k}"
-                if note.total in gradients:
-                    self.total.setdefault(note.total, name)
-        self.uses = Counter(a for eq in graph.equations if eq.origin is not None for a in eq.atoms() if type(a) is Var)
+                self.ours.setdefault(eq.origin.of, []).append(eq)
+        # what a gradient is called: with respect to what, in which pass
+        self.gradient: dict[Var, tuple[str, int]] = {}
+        gradients = {out for equations in self.ours.values() for eq in equations for out in eq.outputs}
+        for note in self.notes:
+            whole = note is self.parts[note.number, note.var][-1]
+            if whole and note.total in gradients and note.total not in self.gradient:
+                self.gradient[note.total] = (self.name[note.var], note.number)
+                self.name[note.total] = self._text(self.name[note.var], note.number)
+        made = [eq for equations in self.ours.values() for eq in equations]
+        self.uses = Counter(a for eq in made for a in eq.atoms() if type(a) is Var)
         self.rules = Rules()
 
     def steps(self) -> tuple[Step, ...]:
-        grouped: dict[int, tuple[Equation | None, list[Note]]] = {}
+        grouped: dict[tuple[int, int], list[Note]] = {}
         for note in self.notes:
-            grouped.setdefault(id(note.of), (note.of, []))[1].append(note)
-        return tuple(self._step(eq, notes) for eq, notes in grouped.values())
+            grouped.setdefault((note.number, id(note.of)), []).append(note)
+        return tuple(self._step(notes[0].of, notes) for notes in grouped.values())
+
+    # names ------------------------------------------------------------------------------------------------------
+
+    def _text(self, name: str, number: int) -> str:
+        return f"d{number if self.several else ''}_{name}"
+
+    def _latex(self, name: str, number: int) -> str:
+        return symbol(name, bar=True, mark=str(number) if self.several else "")
+
+    def _called(self, own: Mapping[Var, tuple[str, int]]) -> tuple[Names, Names]:
+        """Names as text and as LaTeX; `own` are the gradients that arrive at a step."""
+
+        def text(var: Var) -> str:
+            found = own.get(var) or self.gradient.get(var)
+            return self._text(*found) if found else self.name[var]
+
+        def latex(var: Var) -> str:
+            found = own.get(var) or self.gradient.get(var)
+            return self._latex(*found) if found else symbol(self.name[var])
+
+        return text, latex
+
+    def _part(self, note: Note) -> str:
+        """The name of what one use contributes to."""
+        parts = self.parts[note.number, note.var]
+        name = self.name[note.var]
+        return name if len(parts) == 1 else f"{name}_{1 + [id(part) for part in parts].index(id(note))}"
+
+    # steps ------------------------------------------------------------------------------------------------------
 
     def _step(self, eq: Equation | None, notes: list[Note]) -> Step:
-        outputs = () if eq is None else eq.outputs
-        arrived = {self.parts[out][-1].total: self.name[out] for out in outputs if out in self.parts}
+        number = notes[0].number
+        arrived = {
+            self.parts[number, out][-1].total: (self.name[out], number)
+            for out in (() if eq is None else eq.outputs) if (number, out) in self.parts
+        }  # fmt: skip
+        formulas, lines = self._between(eq, notes, arrived)
+        rules = self.rules.of(eq) if eq is not None else {}
+        for note in notes:
+            seed = note.name in ("seed", "zero")
+            rule, rule_latex = ("", "") if seed or eq is None else _titled(eq, note.name, rules.get(note.name))
+            note_text = _in_words(note)
+            if note_text:
+                rule = f"{rule}, {note_text}" if rule else note_text
+                rule_latex += words(f", {note_text}" if rule_latex else note_text)
+            text, latex = self._called({} if seed else arrived)
+            here = note.fitted in arrived and not seed
+            formula = note.fitted if here else formulas.get(note.fitted, note.fitted)
+            part = self._part(note)
+            lines.append(
+                Line(
+                    self._text(part, number), formula_text(formula, text), rule,
+                    self._latex(part, number), formula_latex(formula, latex), rule_latex,
+                )
+            )  # fmt: skip
+            parts = self.parts[number, note.var]
+            if len(parts) > 1 and note is parts[-1]:
+                lines.append(self._sum(note))
+        return self._told(eq, notes[0], tuple(lines))
+
+    def _between(
+        self, eq: Equation | None, notes: list[Note], arrived: Mapping[Var, tuple[str, int]]
+    ) -> tuple[dict[Var, Any], list[Line]]:
+        """Formulas for what a step computes, and lines of their own for what is too large or used again."""
         formulas: dict[Var, Any] = {}
         lines: list[Line] = []
+        if eq is None:
+            return formulas, lines
+        text, latex = self._called(arrived)
         results = {note.fitted for note in notes}
-        for own in self.ours.get(outputs[0], []) if outputs else []:
+        for own in self.ours.get(eq.outputs[0], []):
             if own.origin is not None and own.origin.rule == "sum":
                 continue
             for position, out in enumerate(own.outputs):
-                formula = Formula.of(own, lambda var: formulas.get(var, var), position)
+                formula = Formula.of(own, lambda var: var if var in arrived else formulas.get(var, var), position)
                 formulas[out] = formula
                 if out not in results and (self.uses[out] > 1 or formula.size > LARGEST):
-                    lines.append(self._line(self.name[out], formula, arrived, "", "", between=True))
+                    shown = formula_text(formula, text), "", symbol(self.name[out]), formula_latex(formula, latex), ""
+                    lines.append(Line(self.name[out], *shown))
                     formulas[out] = out
-        shown = self.rules.of(eq) if eq is not None else {}
-        for note in notes:
-            seed = note.name in ("seed", "zero")
-            words = self._words(note)
-            rule = rule_latex = ""
-            if not seed and eq is not None:
-                rule, rule_latex = shown.get(note.name, ("", ""))
-                rule = f"{eq.op.name}, {note.name}{f': {rule}' if rule else ''}"
-                title = f"\\text{{{escaped(f'{eq.op.name}, {note.name}')}}}"
-                rule_latex = f"{title}: {rule_latex}" if rule_latex else title
-            rule = ", ".join(part for part in (rule, words) if part)
-            rule_latex = f"{rule_latex}\\text{{{', ' if rule_latex else ''}{escaped(words)}}}" if words else rule_latex
-            formula = formulas.get(note.fitted, note.fitted)
-            lines.append(self._line(self.part_of[id(note)], formula, {} if seed else arrived, rule, rule_latex))
-            parts = self.parts[note.var]
-            if len(parts) > 1 and note is parts[-1]:
-                lines.append(self._sum(note.var, [self.part_of[id(part)] for part in parts]))
-        return self._of(eq, notes, tuple(lines))
+        return formulas, lines
 
-    def _of(self, eq: Equation | None, notes: list[Note], lines: tuple[Line, ...]) -> Step:
-        if eq is None:
-            name = self.name[notes[0].var]
-            return Step(name, None, lines, symbol(name))
-        whole = Formula.of(eq)
-        left = ", ".join(self.name[out] for out in eq.outputs)
-        whole = Formula(whole.op, whole.args, whole.attrs, eq.outputs[:1])
-        right = formula_text(whole, self.name.__getitem__)
-        right_latex = formula_latex(whole, lambda var: symbol(self.name[var]))
-        left_latex = ", ".join(symbol(self.name[out]) for out in eq.outputs)
-        return Step(f"{left} = {right}", eq.source, lines, f"{left_latex} = {right_latex}")
-
-    def _line(
-        self, var: str, formula: Any, arrived: Mapping[Var, str], rule: str, rule_latex: str, between: bool = False
-    ) -> Line:
-        def called(v: Var) -> str | None:
-            return arrived.get(v) or self.total.get(v)
-
-        def text(v: Var) -> str:
-            gradient = called(v)
-            return f"d_{gradient}" if gradient else self.name[v]
-
-        def latex(v: Var) -> str:
-            gradient = called(v)
-            return symbol(gradient, bar=True) if gradient else symbol(self.name[v])
-
-        return Line(var, formula_text(formula, text), rule, formula_latex(formula, latex), rule_latex, between)
-
-    def _sum(self, var: Var, parts: list[str]) -> Line:
-        words = f"the sum over the {len(parts)} uses of {self.name[var]}"
-        latex = " + ".join(symbol(part, bar=True) for part in parts)
+    def _sum(self, note: Note) -> Line:
+        parts = self.parts[note.number, note.var]
+        names = [self._part(part) for part in parts]
+        why = f"the sum over the {len(parts)} uses of {self.name[note.var]}"
+        name, number = self.name[note.var], note.number
         return Line(
-            self.name[var], " + ".join(f"d_{part}" for part in parts), words, latex, f"\\text{{{escaped(words)}}}"
-        )
+            self._text(name, number), " + ".join(self._text(part, number) for part in names), why,
+            self._latex(name, number), " + ".join(self._latex(part, number) for part in names),
+            words(why),
+        )  # fmt: skip
 
-    def _words(self, note: Note) -> str:
-        """What is no op's rule."""
-        if note.name == "seed":
-            return "where the backward pass begins"
-        if note.name == "zero":
-            return "nothing arrives"
-        given, wanted = note.given.aval, note.var.aval
-        words = []
-        if given.shape != wanted.shape:
-            grown = math.prod(given.shape) < math.prod(wanted.shape)
-            words.append("spread over its shape" if grown else "summed over what was broadcast")
-        if given.dtype != wanted.dtype:
-            words.append(f"as {wanted.dtype.name}")
-        return ", ".join(words)
+    def _told(self, eq: Equation | None, note: Note, lines: tuple[Line, ...]) -> Step:
+        if eq is None:
+            name = self.name[note.var]
+            return Step(name, None, lines, symbol(name))
+        text, latex = self._called({})
+        whole = Formula.of(Equation(eq.op, eq.inputs, eq.attrs, eq.outputs[:1]))
+        forward = f"{', '.join(text(out) for out in eq.outputs)} = {formula_text(whole, text)}"
+        in_latex = f"{', '.join(latex(out) for out in eq.outputs)} = {formula_latex(whole, latex)}"
+        return Step(forward, eq.source, lines, in_latex)
+
+
+def _titled(eq: Equation, name: str, rule: tuple[str, str] | None) -> tuple[str, str]:
+    title = f"{eq.op.name}, {name}"
+    latex = words(title)
+    return (f"{title}: {rule[0]}", f"{latex}: {rule[1]}") if rule else (title, latex)
+
+
+def _in_words(note: Note) -> str:
+    """What is no op's rule."""
+    if note.name == "seed":
+        return "where the backward pass begins"
+    if note.name == "zero":
+        return "nothing arrives"
+    given, wanted = note.given.aval, note.var.aval
+    changes = []
+    if given.shape != wanted.shape:
+        grown = math.prod(given.shape) < math.prod(wanted.shape)
+        changes.append("spread over its shape" if grown else "summed over what was broadcast")
+    if given.dtype != wanted.dtype:
+        changes.append(f"as {wanted.dtype.name}")
+    return ", ".join(changes)

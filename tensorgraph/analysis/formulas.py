@@ -11,7 +11,7 @@ from tensorgraph.analysis.describe import value_text
 from tensorgraph.graph.graph import Equation, Literal, Var
 from tensorgraph.op import Op
 
-__all__ = ["Formula", "Names", "formula_text", "is_matrix_transpose", "settings"]
+__all__ = ["Formula", "Names", "formula_text", "is_absent", "is_matrix_transpose", "key_text", "number_in", "settings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ STRENGTH = {"|": 1, "^": 2, "&": 3, "+": 5, "-": 5, "*": 6, "/": 6, "//": 6, "%"
 COMPARED, WHOLE = 4, 10
 
 
-def is_matrix_transpose(x: Any, formula: Formula) -> bool:
+def is_matrix_transpose(formula: Formula) -> bool:
     """Whether a ``transpose`` exchanges the last two axes."""
     axes, ndim = formula.attrs["axes"], len(formula.var.aval.shape)
     order = tuple(range(ndim))[::-1] if axes is None else tuple(a % ndim for a in axes)
@@ -67,6 +67,8 @@ def settings(formula: Formula) -> list[str]:
     shown = []
     for key, value in formula.attrs.items():
         default = formula.op.attrs.get(key, inspect.Parameter.empty)
+        if key == "want":  # of a fused op's gradient: which of them, as the formula says anyway
+            continue
         if default is inspect.Parameter.empty or repr(default) != repr(value):
             shown.append(f"{key}={value_text(value)}")
     return shown
@@ -94,19 +96,55 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
         left = _inside(args[0], strength + (op.infix == "**" or strength == COMPARED), names)
         right = _inside(args[1], strength + (op.infix != "**"), names)
         return f"{left} {op.infix} {right}", strength
-    if op.name == "transpose" and is_matrix_transpose(args[0], item):
+    if op.name == "transpose" and is_matrix_transpose(item):
         return f"{_inside(args[0], WHOLE, names)}.{'T' if len(item.var.aval.shape) == 2 else 'mT'}", WHOLE
     if op.name in ("ones", "zeros") and not item.var.aval.shape:
         return "1" if op.name == "ones" else "0", WHOLE
-    given = [a for i, a in enumerate(args) if not _absent(args[i:])]
+    if op.name == "getitem":
+        key = key_text(item, names)
+        if key is not None:
+            return f"{_inside(args[0], WHOLE, names)}[{key}]", WHOLE
+    if op.name == "broadcast_to":
+        args = (number_in(args[0]),)
+    given = [a for name, a in zip(op.inputs, args, strict=True) if not is_absent(a)]
     parts = [_read(a, names)[0] for a in given] + settings(item)
     chosen = "" if len(item.outputs) == 1 else f"[{item.position}]"
     return f"{op.name}({', '.join(parts)}){chosen}", WHOLE
 
 
-def _absent(rest: Any) -> bool:
-    """Whether only inputs that were left out follow."""
-    return all(isinstance(a, Literal) and a.value is None for a in rest)
+def is_absent(item: Any) -> bool:
+    """Whether an input was left out."""
+    return item == () or (isinstance(item, Literal) and item.value is None)
+
+
+def key_text(formula: Formula, names: Names) -> str | None:
+    """What stands between the brackets of a ``getitem``; None where an index is no plain variable."""
+    parts = []
+    for part in formula.attrs["key"]:
+        if type(part) is int or part == "...":
+            parts.append(str(part))
+        elif part == "newaxis":
+            parts.append("None")
+        elif part[0] == "slice":
+            start, stop, step = ("" if b is None else str(b) for b in part[1:])
+            parts.append(f"{start}:{stop}{f':{step}' if step else ''}")
+        else:
+            index = formula.args[1][part[1]]
+            name = names(index) if isinstance(index, Var) else ""
+            if not name:
+                return None
+            parts.append(name)
+    return ", ".join(parts)
+
+
+def number_in(item: Any) -> Any:
+    """What is spread: a single number without the axes that it was given for that."""
+    if isinstance(item, Formula) and item.op.name == "reshape":
+        inner = item.args[0]
+        var = inner.var if isinstance(inner, Formula) else inner
+        if isinstance(var, Var) and not var.aval.shape:
+            return inner
+    return item
 
 
 def _inside(item: Any, strength: int, names: Names) -> str:

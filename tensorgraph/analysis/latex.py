@@ -7,31 +7,56 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tensorgraph.analysis.formulas import Formula, Names, is_matrix_transpose, settings
+from tensorgraph.analysis.formulas import Formula, Names, is_absent, is_matrix_transpose, key_text, number_in, settings
 from tensorgraph.graph.graph import Literal, Var
 
-__all__ = ["escaped", "formula_latex", "symbol"]
+__all__ = ["formula_latex", "symbol", "words"]
 
-GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega".split()
-)
+GREEK = frozenset({
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
+    "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+})  # fmt: skip
+# what text cannot hold in every LaTeX, said in mathematics
 SPECIAL = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "\\": r"\backslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "^": r"\wedge{}", "~": r"\sim{}",
 }  # fmt: skip
 
 SUM, PRODUCT, SIGN, POWER, WHOLE = 1, 2, 3, 4, 5  # how tightly a formula holds together
 
 
-def escaped(text: str) -> str:
-    """Any text, safe inside ``\\text{...}``; what cannot be printed becomes a question mark."""
-    return "".join(SPECIAL.get(c, c if c.isprintable() else "?") for c in text)
+def words(text: str) -> str:
+    r"""Any text inside a formula; what cannot be printed becomes a question mark.
+
+    Examples
+    --------
+    >>> from tensorgraph.analysis.latex import words
+    >>> words("my_file.py, 100%")
+    '\\text{my}\\_\\text{file.py, 100}\\%'
+    """
+    parts: list[str] = []
+    plain = ""
+    for c in text:
+        if c in SPECIAL:
+            parts += [f"\\text{{{plain}}}"] if plain else []
+            parts.append(SPECIAL[c])
+            plain = ""
+        else:
+            plain += c if c.isprintable() else "?"
+    return "".join([*parts, *([f"\\text{{{plain}}}"] if plain else [])])
 
 
-def symbol(name: str, bar: bool = False) -> str:
+def _upright(name: str, command: str) -> str:
+    if name.isascii() and name.isidentifier():
+        escaped = name.replace("_", r"\_")
+        return f"\\{command}{{{escaped}}}"
+    return words(name)
+
+
+def symbol(name: str, bar: bool = False, mark: str = "") -> str:
     r"""A variable's name in mathematics: ``w_1`` is ``w_{1}``, ``mu`` is ``\mu``, ``weight`` is ``\mathrm{weight}``.
 
-    `bar` puts a bar over it: the gradient with respect to it.
+    `bar` puts a bar over it: the gradient with respect to it; `mark` says of which pass.
 
     Examples
     --------
@@ -46,9 +71,9 @@ def symbol(name: str, bar: bool = False) -> str:
     elif len(base) == 1 and base.isascii() and base.isalpha():
         shown = base
     else:
-        shown = f"\\mathrm{{{escaped(base)}}}"
+        shown = _upright(base, "mathrm")
     shown = f"\\overline{{{shown}}}" if bar else shown
-    return f"{shown}_{{{index}}}" if index else shown
+    return shown + (f"_{{{index}}}" if index else "") + (f"^{{({mark})}}" if mark else "")
 
 
 def formula_latex(formula: Any, names: Names) -> str:
@@ -72,7 +97,7 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
 
 def _number(value: Any) -> tuple[str, int]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"\\text{{{escaped(repr(value))}}}", WHOLE
+        return words(repr(value)), WHOLE
     if math.isnan(value):
         return r"\mathrm{NaN}", WHOLE
     if math.isinf(value):
@@ -97,12 +122,9 @@ def _function(name: str, args: list[str]) -> str:
 
 def _call(f: Formula, names: Names) -> str:
     """Anything: an upright name, the inputs, the settings."""
-    args = list(f.args)
-    while args and isinstance(args[-1], Literal) and args[-1].value is None:
-        args.pop()
-    shown = [_read(a, names)[0] for a in args] + [f"\\text{{{escaped(s)}}}" for s in settings(f)]
+    shown = [_read(a, names)[0] for a in f.args if not is_absent(a)] + [words(s) for s in settings(f)]
     index = "" if len(f.outputs) == 1 else f"_{{{f.position}}}"
-    return _function(f"\\operatorname{{{escaped(f.op.name)}}}{index}", shown)
+    return _function(f"{_upright(f.op.name, 'operatorname')}{index}", shown)
 
 
 Shown = tuple[str, int] | None
@@ -153,7 +175,7 @@ def _square(f: Formula, names: Names) -> Shown:
 
 
 def _transpose(f: Formula, names: Names) -> Shown:
-    if not is_matrix_transpose(f.args[0], f):
+    if not is_matrix_transpose(f):
         return None
     return f"{{{_within(f.args[0], WHOLE, names)}}}^{{\\top}}", POWER
 
@@ -171,22 +193,40 @@ def _named(name: str) -> Callable[[Formula, Names], Shown]:
     return show
 
 
-def _over(sign: str, strength: int) -> Callable[[Formula, Names], Shown]:
+def _axes(f: Formula) -> str:
+    axis = f.attrs.get("axis")
+    if axis is None:
+        return ""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    return f"_{{\\text{{{'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}}}}}"
+
+
+def _sized(name: str) -> Callable[[Formula, Names], Shown]:
+    """Into another shape, which stands below."""
+
+    def show(f: Formula, names: Names) -> Shown:
+        x = number_in(f.args[0]) if f.op.name == "broadcast_to" else f.args[0]
+        if not _ndim(x) and f.op.name == "broadcast_to":
+            return f"{_within(x, PRODUCT, names)} \\, \\mathbf{{1}}", PRODUCT
+        shape = " \\times ".join(map(str, f.var.aval.shape)) or "1"
+        return _function(f"\\operatorname{{{name}}}_{{{shape}}}", [_read(x, names)[0]]), WHOLE
+
+    return show
+
+
+def _over(sign: str) -> Callable[[Formula, Names], Shown]:
     """A reduction: the axes below its sign."""
 
     def show(f: Formula, names: Names) -> Shown:
-        axis = f.attrs.get("axis")
-        below = "" if axis is None else f"_{{\\text{{axis {escaped(str(axis))}}}}}"
-        return f"{sign}{below} {_within(f.args[0], PRODUCT, names)}", PRODUCT if sign == r"\sum" else WHOLE
+        below = _axes(f)
+        return f"{sign}{below} {_within(f.args[0], PRODUCT, names)}", SUM
 
     return show
 
 
 def _reduced(name: str) -> Callable[[Formula, Names], Shown]:
     def show(f: Formula, names: Names) -> Shown:
-        axis = f.attrs.get("axis")
-        below = "" if axis is None else f"_{{\\text{{axis {escaped(str(axis))}}}}}"
-        return _function(f"{name}{below}", [_read(f.args[0], names)[0]]), WHOLE
+        return _function(f"{name}{_axes(f)}", [_read(f.args[0], names)[0]]), WHOLE
 
     return show
 
@@ -205,6 +245,11 @@ def _same(f: Formula, names: Names) -> Shown:
     return _read(f.args[0], names)
 
 
+def _item(f: Formula, names: Names) -> Shown:
+    key = key_text(f, lambda var: "")
+    return None if key is None else (f"{{{_within(f.args[0], WHOLE, names)}}}_{{{words(key)}}}", POWER)
+
+
 def _relu(f: Formula, names: Names) -> Shown:
     return _function(r"\max", [_read(f.args[0], names)[0], "0"]), WHOLE
 
@@ -214,10 +259,11 @@ NOTATION: dict[str, Callable[[Formula, Names], Shown]] = {
     "divide": _divide, "negative": _negate, "power": _power, "square": _square, "transpose": _transpose,
     "sqrt": _around(r"\sqrt{", "}"), "reciprocal": _around(r"\frac{1}{", "}"),
     "absolute": _around(r"\left|", r"\right|"), "exp": _named(r"\exp"), "log": _named(r"\ln"), "sin": _named(r"\sin"),
-    "cos": _named(r"\cos"), "tanh": _named(r"\tanh"), "sigmoid": _named(r"\sigma"), "sign": _named(r"\operatorname{sign}"),
-    "maximum": _named(r"\max"), "minimum": _named(r"\min"), "relu": _relu, "sum": _over(r"\sum", PRODUCT),
+    "cos": _named(r"\cos"), "tanh": _named(r"\tanh"), "sigmoid": _named(r"\sigma"), "getitem": _item,
+    "maximum": _named(r"\max"), "minimum": _named(r"\min"), "relu": _relu, "sum": _over(r"\sum"),
     "mean": _reduced(r"\operatorname{mean}"), "max": _reduced(r"\max"), "min": _reduced(r"\min"),
-    "prod": _over(r"\prod", PRODUCT), "where": _where, "alias": _same, "ones": _filled("1"), "zeros": _filled("0"),
+    "broadcast_to": _sized("broadcast"), "reshape": _sized("reshape"), "prod": _over(r"\prod"), "where": _where,
+    "alias": _same, "ones": _filled("1"), "zeros": _filled("0"),
     "greater": _infix(">", SUM, tighter=True), "greater_equal": _infix(r"\ge", SUM, tighter=True),
     "less": _infix("<", SUM, tighter=True), "less_equal": _infix(r"\le", SUM, tighter=True),
     "equal": _infix("=", SUM, tighter=True), "not_equal": _infix(r"\ne", SUM, tighter=True),

@@ -13,6 +13,7 @@ from tensorgraph.passes.rewrite import group
 
 __all__: list[str] = []
 
+FAR = 1000  # values behind a parameter among which the end of its gradient is looked for
 UPDATES = frozenset({"sgd_update", "momentum_update", "rmsprop_update", "adam_update"})
 
 
@@ -63,15 +64,19 @@ def without_gradient(view: View, report: Report) -> Iterator[Finding]:
 
 
 def _cut(view: View, start: Var, behind: set[Var]) -> Equation:
-    """The first equation after a parameter at which its gradient ends."""
-    reached = {start}
-    for eq in view.graph.equations:
-        for i, atom in enumerate(eq.inputs):
-            if any(a in reached for a in group(atom)) and any(out in behind for out in eq.outputs):
-                if not flows(eq, i):
-                    return eq
-                reached.update(eq.outputs)
-    raise AssertionError("a parameter without a gradient is cut off somewhere")
+    """An equation near a parameter at which its gradient ends."""
+    todo, seen = [start], {start}
+    readers = [eq for eq in view.users[start] if any(out in behind for out in eq.outputs)]
+    while todo and len(seen) < FAR:
+        var = todo.pop()
+        for eq in view.users.get(var, ()):
+            if not any(out in behind for out in eq.outputs):
+                continue
+            if not all(flows(eq, i) for i, atom in enumerate(eq.inputs) if var in group(atom)):
+                return eq
+            todo += [out for out in eq.outputs if out not in seen]
+            seen.update(eq.outputs)
+    return readers[0]
 
 
 @rule("TG008", "parameter-not-updated")

@@ -103,11 +103,11 @@ def _random(aval: Aval, rng: np.random.Generator) -> np.ndarray[Any, Any]:
 
 
 def _cell(decl: CellDecl, rng: np.random.Generator) -> np.ndarray[Any, Any]:
-    """A parameter as a layer would begin with, a buffer of ones: a running variance must not be negative."""
+    """A parameter as a layer would begin with; a buffer of ones, as a running variance, or a half, as a decay."""
     if decl.aval.dtype.kind != "f":
         return np.zeros(decl.aval.shape, decl.aval.dtype)
     if decl.kind != "parameter":
-        return np.ones(decl.aval.shape, decl.aval.dtype)
+        return np.full(decl.aval.shape, 1.0 if decl.aval.shape else 0.5, decl.aval.dtype)
     inputs = max(decl.aval.shape[0] if decl.aval.ndim > 1 else 1, 1)
     return np.asarray(rng.standard_normal(decl.aval.shape) / inputs**0.5, decl.aval.dtype)
 

@@ -34,9 +34,7 @@ def add_train(commands: Any) -> None:
     train.add_argument("--epochs", type=int, default=20, help="times through the data (%(default)s)")
     train.add_argument("--batch-size", type=int, default=64, help="(%(default)s)")
     train.add_argument("--optimizer", default="adam", choices=OPTIMIZERS, help="(%(default)s)")
-    train.add_argument(
-        "--lr", type=float, default=0.01, help="learning rate, falling by a cosine (%(default)s)"
-    )
+    train.add_argument("--lr", type=float, default=0.01, help="learning rate, falling by a cosine (%(default)s)")
     train.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="held out for the test (%(default)s)")
     train.add_argument("--seed", type=int, default=0, help="of weights, split and order (%(default)s)")
     train.add_argument("--at", action="append", default=[], metavar="D=64", type=size,

@@ -45,6 +45,8 @@ class Plan:
                 if type(a) is Var:
                     last[a] = i
         self.free: list[list[Var]] = [[] for _ in graph.equations]
+        for i, eq in enumerate(graph.equations):  # what nobody reads goes at once
+            last.update((out, i) for out in eq.outputs if out not in last)
         for var, i in last.items():
             if var not in kept:
                 self.free[i].append(var)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval
-from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.graph.graph import Change, Equation, Graph, Var
 from tensorgraph.graph.inline import inline
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.passes.differentiate import differentiate
@@ -45,11 +45,10 @@ def expand(graph: Graph, *ops: str) -> Graph:
     >>> import tensorgraph as tg
     >>> g = tg.trace(lambda p, g, lr: tg.sgd_update(p, g, lr, 0.0), tg.f32[2], tg.f32[2], tg.f32[()])
     >>> [eq.op.name for eq in g.equations], [eq.op.name for eq in g.expand().equations]
-    (['sgd_update'], ['astype', 'multiply', 'add', 'multiply', 'subtract'])
+    (['sgd_update'], ['multiply', 'add', 'multiply', 'subtract', 'stop_gradient'])
     """
     chosen = _chosen(ops)
-    fused = [eq for eq in graph.equations if _is_fused(eq.op, chosen)]
-    if not fused:
+    if not _has_fused(graph, chosen):
         return graph
     deferred = any(eq.op.name == "gradients" for eq in graph.equations)
     trace = _Expanding(graph, chosen)
@@ -61,6 +60,7 @@ def expand(graph: Graph, *ops: str) -> Graph:
     for eq, made in trace.written_out:
         what = "the gradient" if eq.op.name.endswith("_vjp") else f"the {made} equations"
         log.note(eq.op.name, eq, f"{what} of its reference, in the same scope", eq.source)
+    log.changes += trace.inner
     if not deferred:  # the gradient of a reference, where that of a fused op had been written out, is written out too
         result = differentiate(result)
     return result.replace(changes=(*graph.changes, *log.changes)).check()
@@ -74,7 +74,14 @@ def _chosen(ops: tuple[str, ...]) -> frozenset[str] | None:
     for name in ops:
         if name not in CATALOGUE or CATALOGUE[name].reference is None:
             raise ValueError(f"expand takes names of fused ops, got {name!r}; there are {', '.join(fused)}")
-    return frozenset(ops) | {f"{name}_vjp" for name in ops}
+    return frozenset(ops) | {f"{name}_vjp" for name in ops if f"{name}_vjp" in CATALOGUE}
+
+
+def _has_fused(graph: Graph, chosen: frozenset[str] | None) -> bool:
+    return any(
+        _is_fused(eq.op, chosen) or any(isinstance(v, Graph) and _has_fused(v, chosen) for v in eq.attrs.values())
+        for eq in graph.equations
+    )
 
 
 def _is_fused(op: Op, chosen: frozenset[str] | None) -> bool:
@@ -90,10 +97,16 @@ class _Expanding(Rerun):
         self.waiting = iter([eq for eq in graph.equations if _is_fused(eq.op, chosen)])
         self.written_out: list[tuple[Equation, int]] = []
         self.inside = False
+        self.inner: list[Change] = []
         self.results: set[Var] = set()
 
     def apply(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
         if not _is_fused(op, self.chosen):
+            # graphs that an equation holds: the forward and the rule of a custom_vjp
+            held = {k: v for k, v in attrs.items() if isinstance(v, Graph)}
+            for name, graph in held.items():
+                attrs = {**attrs, name: expand(graph, *(self.chosen or ()))}
+                self.inner += attrs[name].changes[len(graph.changes) :]
             return super().apply(op, atoms, attrs, avals)
         if self.inside:
             return self._run(op, atoms, attrs, avals)
@@ -103,6 +116,7 @@ class _Expanding(Rerun):
             outputs = self._run(op, atoms, attrs, avals)
         finally:
             self.inside = False
+        self.inner: list[Change] = []
         self.results.update(outputs)
         self.written_out.append((next(self.waiting), len(self.equations) - start))
         return outputs

@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
-from tensorgraph.op import Op, contraction, creation, elementwise, random, reduction
+from tensorgraph.op import Op, contraction, creation, elementwise, fused, random, reduction
 from tensorgraph.passes.keys import select
 from tensorgraph.passes.rewrite import group
 from tensorgraph.tensor import Tensor, wrap
@@ -91,6 +91,8 @@ class Facts:
         self.varying: set[Var] = {*graph.inputs, *[c.var for c in graph.cells], *history, *asked}
         self.dense: set[Var] = {*graph.inputs, *[c.var for c in graph.cells]}
         self.dense.update(v for v, array in graph.consts.items() if array.flags.c_contiguous)
+        self.gapped: set[Var] = set()
+        self.repeated: set[Var] = set()
         self.arrays: dict[Var, Array | None] = {}
         self.uniform: dict[Var, Array | None] = {var: _same_everywhere(graph.consts[var]) for var in self.fixed}
 
@@ -100,8 +102,7 @@ class Facts:
             self.producer[out] = eq
         if any(a in self.varying for a in eq.atoms()):
             self.varying.update(eq.outputs)
-        if self.keeps_order(eq):
-            self.dense.update(eq.outputs)
+        self._note_order(eq)
         if eq.op.single:
             one = self.one_of(eq)
             if one is not None:
@@ -120,6 +121,23 @@ class Facts:
             return all(self.is_dense(a) for a in atom)
         return not isinstance(atom, Var) or atom in self.dense or atom.aval.size <= 1
 
+    def _is_in_order(self, atom: Atom, repeated: bool) -> bool:
+        """Whether a variable lies in C order but for gaps, and where `repeated` but for axes that say the same again."""
+        if not isinstance(atom, Var) or self.is_dense(atom) or atom in self.gapped:
+            return True
+        return repeated and atom in self.repeated
+
+    def _note_order(self, eq: Equation) -> None:
+        name, x = eq.op.name, eq.inputs[0] if eq.inputs else None
+        if self.keeps_order(eq):
+            self.dense.update(eq.outputs)
+        elif not isinstance(x, Var) or not ours(eq.op) or not self._is_in_order(x, True):
+            return
+        elif name == "broadcast_to":
+            self.repeated.update(eq.outputs)
+        elif name in SAME or name in ONES or (name == "getitem" and _forwards(eq, x)):
+            (self.gapped if self._is_in_order(x, False) else self.repeated).update(eq.outputs)
+
     def keeps_order(self, eq: Equation) -> bool:
         """Whether it is certain that an equation's outputs will lie in C order."""
         op = eq.op
@@ -128,8 +146,13 @@ class Facts:
         name = op.name
         if op.kind is random or name == "put":
             return True
-        if op.kind not in (elementwise, reduction, contraction, creation) and name not in ORDERED:
+        if op.kind not in (elementwise, reduction, contraction, creation, fused) and name not in ORDERED:
             return False
+        if op.kind is elementwise:
+            # NumPy's own loops fill what they make in C order; a conversion puts repeated axes last
+            floats = any(isinstance(a, Var) and a.aval.dtype.kind == "f" for a in eq.inputs)
+            repeated = isinstance(op.forward, np.ufunc) and (op.dtype != "float" or floats)
+            return all(self._is_in_order(a, repeated) for a in eq.inputs)
         if not all(self.is_dense(a) for a in eq.inputs):
             return False
         if name == "transpose":
@@ -211,6 +234,12 @@ def permutation(eq: Equation) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(ndim))[::-1]
     return tuple(a % ndim for a in (axes if isinstance(axes, tuple) else (axes,)))
+
+
+def _forwards(eq: Equation, x: Var) -> bool:
+    """Whether an index has no index tensors and goes through no axis backwards."""
+    selection = select(eq.attrs["key"], x.aval.shape)
+    return selection is not None and all(a.step > 0 for a in selection.axes)
 
 
 def _same_everywhere(array: Array) -> Array | None:

@@ -7,7 +7,7 @@ from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.passes.recognise_exact import apart, exact_matches
 from tensorgraph.passes.recognise_fit import fits, float_choices, may_be_probed
 from tensorgraph.passes.recognise_numbers import Sizes, quietly
-from tensorgraph.passes.recognise_probe import Shared, Trial, label_counts
+from tensorgraph.passes.recognise_probe import Shared, Trial, label_counts, unmoved
 from tensorgraph.passes.recognise_regions import (
     EXPONENTIALS,
     REDUCTIONS,
@@ -15,6 +15,7 @@ from tensorgraph.passes.recognise_regions import (
     VIEWS,
     Region,
     Window,
+    behind,
     closed,
     region,
     sources,
@@ -78,6 +79,7 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
     found: list[Match] = []
     covered = 0
     sizes: Sizes | None = None
+    still: list[bool] | None = None
     shared: Shared = {}, {}
     for last in range(len(begun.numbers) - 1, -1, -1):
         mask = begun.before[last]
@@ -87,6 +89,11 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
             op for op, (needed, absent) in traits.items()
             if all(masks[names] & mask for names in needed) and not masks[absent] & mask
         ]  # fmt: skip
+        if fitting and all(op.name in TRAITS for op in fitting):
+            sizes = sizes or Sizes(view, begun.x, (*begun.numbers, *behind(view, begun)))
+            still = still or unmoved(view, begun, sizes)
+            if not still[last]:
+                continue
         most = max((len(op.outputs) - 1 for op in fitting), default=-1)
         exposed = closed(view, begun, last, most) if fitting else None
         if exposed is None:
@@ -95,7 +102,7 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
             candidate = region(view, begun, last, exposed, how)
             if candidate is None:
                 continue
-            sizes = sizes or Sizes(view, begun.x, begun.numbers)
+            sizes = sizes or Sizes(view, begun.x, (*begun.numbers, *behind(view, begun)))
             match = first_match(view, candidate, fitting, sizes, shared if how == "views" else None)
             if match is not None:
                 found.append(match)

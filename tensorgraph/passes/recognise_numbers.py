@@ -18,7 +18,7 @@ from tensorgraph import modes
 from tensorgraph.backward import pull_back
 from tensorgraph.graph.graph import Equation, Var
 from tensorgraph.passes.recognise_regions import CREATION, Region, is_arange, is_shift
-from tensorgraph.passes.recognise_view import View, elements, variables
+from tensorgraph.passes.recognise_view import View, elements
 from tensorgraph.tape import Leaf
 from tensorgraph.tensor import Tensor, wrap
 
@@ -39,7 +39,7 @@ class Sizes:
         self.table: dict[int, int] = {}
         values = {x}
         for n in numbers:
-            values.update(view.equations[n].outputs, variables(view.equations[n]))
+            values.update(view.equations[n].outputs, view.read[n])
         if max(elements(v.aval) for v in values) <= ENOUGH:
             return
         every = {d for v in values for d in v.aval.shape}

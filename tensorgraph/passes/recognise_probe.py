@@ -20,11 +20,11 @@ from tensorgraph.op import Op
 from tensorgraph.ops.shape import broadcast_to, reshape
 from tensorgraph.passes.recognise_exact import UNFIT
 from tensorgraph.passes.recognise_numbers import Numbers, Sizes, leaf, pulled
-from tensorgraph.passes.recognise_regions import Region, is_shift
+from tensorgraph.passes.recognise_regions import Region, Window, behind, is_shift
 from tensorgraph.passes.recognise_view import Place, View
 from tensorgraph.tensor import Tensor, wrap
 
-__all__ = ["Shared", "Trial", "label_counts"]
+__all__ = ["Shared", "Trial", "label_counts", "unmoved"]
 
 Array = np.ndarray[Any, Any]
 
@@ -43,6 +43,35 @@ def label_counts(view: View, sizes: Sizes, region: Region) -> list[int]:
         return [1]
     hot = [view.equations[n].attrs["classes"] for n in region.equations if "classes" in view.equations[n].attrs]
     return list(dict.fromkeys(sizes(n) for n in (*hot, *sorted(region.x.aval.shape, reverse=True)) if n > 0))
+
+
+def unmoved(view: View, begun: Window, sizes: Sizes) -> list[bool]:
+    """For each of a window's equations whether it gives the same when a constant is added to x, or cannot be said to.
+
+    So do softmax and the norms: all else need not be looked at closer.
+    """
+    labels = max(1, min((sizes(d) for d in begun.x.aval.shape), default=1))
+    still = Numbers(view, sizes, 0, labels)
+    still.values[begun.x] = np.random.default_rng(100).normal(size=sizes(begun.x.aval.shape))
+    with np.errstate(all="ignore"):
+        for n in sorted((*behind(view, begun), *begun.numbers)):
+            with contextlib.suppress(*UNFIT):
+                still.run([n])
+        moved = Numbers(view, sizes, 0, labels)
+        depends = {out for n in begun.numbers if not is_shift(view.equations[n]) for out in view.equations[n].outputs}
+        moved.values.update((v, value) for v, value in still.values.items() if v not in depends)
+        moved.values[begun.x] = still.values[begun.x] + 0.7
+        for n in begun.numbers:
+            with contextlib.suppress(*UNFIT):
+                moved.run([n])
+    result = []
+    for n in begun.numbers:
+        out = view.equations[n].outputs[0]
+        a, b = still.values.get(out), moved.values.get(out)
+        with np.errstate(all="ignore"):
+            same = a is None or b is None or not np.isfinite(a).all() or _close(b, a, 1e-6)
+        result.append(bool(same))
+    return result
 
 
 def drawn(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -17,7 +17,7 @@ from tensorgraph.op import CATALOGUE
 from tensorgraph.passes.recognise_view import View, elements, variables
 
 __all__ = ["ALLOWED", "CAREFUL", "CREATION", "EXPONENTIALS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region", "Window",
-           "allowed", "closed", "constant", "is_arange", "is_shift", "region", "sources", "window"]  # fmt: skip
+           "allowed", "behind", "closed", "constant", "is_arange", "is_shift", "region", "sources", "window"]  # fmt: skip
 
 ROOTS = frozenset({"sqrt", "power", "log", "batch_norm", "layer_norm"})
 EXPONENTIALS = frozenset({
@@ -80,8 +80,7 @@ def sources(view: View, names: Iterable[str]) -> list[Var]:
         heap = [-number]
         starts: dict[Var, None] = {}
         while heap and len(starts) < NEAREST:
-            at = view.equations[-heapq.heappop(heap)]
-            for var in variables(at):
+            for var in view.read[-heapq.heappop(heap)]:
                 if var.aval.dtype.kind != "f" or var in starts or not elements(var.aval):
                     continue
                 starts[var] = None
@@ -137,7 +136,7 @@ def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
         if numbers and numbers[-1] == n:
             continue
         eq = view.equations[n]
-        read = variables(eq)
+        read = view.read[n]
         of_shifts = all(v in shifts or constant(view, v) for v in read)
         floating = all(o.aval.dtype.kind == "f" and elements(o.aval) for o in eq.outputs)
         if not of_shifts and not (floating and (eq.op.name in SHIFTS or allowed(eq))):
@@ -156,7 +155,7 @@ def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
     for i, n in enumerate(numbers):
         eq = view.equations[n]
         before = 1 << i
-        for var in variables(eq):
+        for var in view.read[n]:
             if var is not x and var in known and view.made_by.get(var) in place:
                 before |= found.before[place[view.made_by[var]]]
         found.before.append(before)
@@ -172,6 +171,23 @@ def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
         found.uses.append(uses)
         found.outside.append(outside)
     return found
+
+
+def behind(view: View, found: Window) -> list[int]:
+    """Equations that make what a window reads besides x, as far back as `LARGEST` allowed ones, in order."""
+    inside = set(found.numbers)
+    heap = [-view.made_by[v] for n in found.numbers for v in view.read[n] if v in view.made_by and v is not found.x]
+    heapq.heapify(heap)
+    result: set[int] = set()
+    while heap and len(result) < LARGEST:
+        n = -heapq.heappop(heap)
+        if n in inside or n in result or is_shift(view.equations[n]) or found.x in view.equations[n].outputs:
+            continue
+        result.add(n)
+        for var in view.read[n]:
+            if var in view.made_by:
+                heapq.heappush(heap, -view.made_by[var])
+    return sorted(result)
 
 
 @dataclass
@@ -226,7 +242,7 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
     made = {out for n in numbers for out in view.equations[n].outputs}
     sides: dict[int, None] = {}
     bases: dict[Var, None] = {}
-    queue = [v for n in numbers for v in variables(view.equations[n]) if v not in made and v is not found.x]
+    queue = [v for n in numbers for v in view.read[n] if v not in made and v is not found.x]
     deeper = cut = False
     seen: set[Var] = set()
     while queue:
@@ -242,11 +258,11 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
             sides[n] = None
         elif how != "raw" and _follows(eq):
             sides[n] = None
-            queue += variables(eq)
+            queue += view.read[n]
         elif how == "deep" and _is_private(view, var, inside | sides.keys()):
             deeper = True
             sides[n] = None
-            queue += variables(eq)
+            queue += view.read[n]
         else:
             cut |= _follows(eq)
             bases[var] = None

@@ -59,17 +59,18 @@ class View:
             if eq.op.name == "gradients":
                 xs = eq.inputs[1]
                 self.asked.update(x for x in (xs if isinstance(xs, tuple) else (xs,)) if type(x) is Var)
+        self.read = [tuple(variables(eq)) for eq in self.equations]
         self.live = [False] * len(self.equations)
         needed = self.written | self.returned
         for number in range(len(self.equations) - 1, -1, -1):
             eq = self.equations[number]
             if any(out in needed for out in eq.outputs):
                 self.live[number] = True
-                needed.update(variables(eq))
+                needed.update(self.read[number])
         self.users: dict[Var, list[int]] = {}
-        for number, eq in enumerate(self.equations):
+        for number in range(len(self.equations)):
             if self.live[number]:
-                for var in variables(eq):
+                for var in self.read[number]:
                     self.users.setdefault(var, []).append(number)
         self.names = {eq.op.name for eq in self.equations}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
-from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.passes import algebra, views
 from tensorgraph.passes.common import Common, equal_constants
 from tensorgraph.passes.constants import Folding
@@ -139,14 +140,14 @@ class _Sweep:
         for original in self.graph.equations:
             eq: Equation | None = replaced_in(original, self.by)
             asked = any(out in self.asked for out in original.outputs)
-            if not asked and id(original) not in self.between:
+            if not asked and id(original) not in self.between and not _is_seen_only(original):
                 assert eq is not None
                 eq = self.rewritten(eq)
             if eq is None:
                 continue
             kept.append(eq)
             self.facts.note(eq)
-            if not asked:
+            if not asked and not _is_seen_only(eq):
                 self.common.add(eq)
         if len(self.log.changes) == before:
             return self.graph
@@ -176,6 +177,9 @@ class _Sweep:
             after = new if new is not None else f"{', '.join(map(self.log.text, eq.outputs))}: a constant"
             self.log.note(name, eq, after, eq.source)
             return new
+        inner = self.inside(eq)
+        if inner is not None:
+            return inner
         for name, law in self.rules.get(eq.op.name, ()):
             found = attempt(law, eq, self.facts)
             if found is None:
@@ -186,6 +190,22 @@ class _Sweep:
             self.by[eq.outputs[0]] = found
             return None
         return eq
+
+    def inside(self, eq: Equation) -> Equation | None:
+        """The equation with the graphs that it holds simplified; None where there are none, or nothing to do."""
+        attrs = {}
+        for name, value in eq.attrs.items():
+            if isinstance(value, Graph):
+                shorter = simplify(value, without=self.off)
+                if shorter is not value:
+                    attrs[name] = shorter
+                    self.log.changes += shorter.changes[len(value.changes) :]
+        return replace(eq, attrs={**eq.attrs, **attrs}) if attrs else None
+
+
+def _is_seen_only(eq: Equation) -> bool:
+    """Whether the equation was read from a tape that had not kept all of its operands."""
+    return any(isinstance(a, Literal) and a.value is Ellipsis for a in eq.atoms())
 
 
 def _alive(graph: Graph, log: Log) -> Graph:

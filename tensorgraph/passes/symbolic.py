@@ -27,9 +27,10 @@ class Note(NamedTuple):
     """One gradient that arrives at a variable: for `tensorgraph.explain_gradient`.
 
     By the rule of the input `name` of the equation `of`: as `given`, brought to the variable's type as `fitted`,
-    which makes `total` with what had arrived before.
+    which makes `total` with what had arrived before. `number` counts the passes where a graph takes several gradients.
     """
 
+    number: int
     of: Equation | None
     name: str
     var: Var
@@ -47,6 +48,7 @@ class Symbolic(Rerun):
         self.made: dict[Any, Equation] = {}  # the equation that a node stands for
         self.places: dict[Any, Var] = {}  # the other way round
         self.notes: list[Note] = []
+        self.number = 0  # of the pass
         self.depth = 0  # gradients inside the rules of gradients
         self.of: dict[Var, Equation | None] = {}  # of a gradient: the equation of what it is the gradient of
 
@@ -133,6 +135,7 @@ class Symbolic(Rerun):
         for x in xs:
             self.leaf(x)
         start = len(self.equations)
+        self.number += self.depth == 0
         found = self._pull_back(ys, [self.nodes[x] for x in xs], gs, create_graph)
         done: dict[Any, Var] = {}
         for x in xs:
@@ -146,7 +149,8 @@ class Symbolic(Rerun):
                     zero = CATALOGUE["zeros"].public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
                 done[node] = zero
                 if self.depth == 0:
-                    self.notes.append(Note(self.producer.get(ys[0]) if ys else None, "zero", x, zero, zero, zero))
+                    of = self.producer.get(ys[0]) if ys else None
+                    self.notes.append(Note(self.number, of, "zero", x, zero, zero, zero))
         self.of.update((var, self.producer.get(ys[0]) if ys else None) for var in done.values())
         if not create_graph:
             self._cut(done, start)
@@ -241,7 +245,7 @@ class Symbolic(Rerun):
         if self.depth == 1:
             of = None if self.origin is None else self.producer[self.origin.of]
             parts = (self._own(self.var(t)) for t in (c if isinstance(c, Tensor) else fitted, fitted, total))
-            self.notes.append(Note(of, name, self.places[parent], *parts))
+            self.notes.append(Note(self.number, of, name, self.places[parent], *parts))
 
     def _make_residuals(self, node: Any, eq: Equation) -> None:
         """Residuals are not in a graph: an equation makes them."""

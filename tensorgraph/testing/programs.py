@@ -21,11 +21,12 @@ from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
 from tensorgraph.random import Generator
 from tensorgraph.tensor import tensor
+from tensorgraph.testing import programs_nested, programs_special  # noqa: F401  (steps register themselves)
 from tensorgraph.testing.cases import Array
-from tensorgraph.testing.programs_nested import FORMS
+from tensorgraph.testing.programs_choices import Choices, Instruction, Options, quiet
 from tensorgraph.testing.programs_state import declare
-from tensorgraph.testing.programs_steps import drawable
-from tensorgraph.testing.programs_writer import Choices, Instruction, Options, Value, Writer, quiet
+from tensorgraph.testing.programs_steps import FORMS, drawable
+from tensorgraph.testing.programs_writer import Value, Writer
 from tensorgraph.tree import flatten, tree_map
 
 if TYPE_CHECKING:
@@ -201,7 +202,9 @@ def _loss(w: Writer) -> str:
 
 
 def write_program(
-    head: Sequence[int], instructions: Sequence[Instruction], options: Options = Options()  # noqa: B008
+    head: Sequence[int],
+    instructions: Sequence[Instruction],
+    options: Options = Options(),  # noqa: B008
 ) -> Program:
     """The program that these choices mean; any choices mean one."""
     choices = Choices(head)
@@ -290,11 +293,10 @@ def programs(
     instruction = st.tuples(st.sampled_from(_menu(options)), st.binary(min_size=14, max_size=14))
     instructions = st.lists(instruction, min_size=1, max_size=max_steps)
 
-    @st.composite
     def program(choose: DrawFn) -> Program:
         return write_program(choose(st.binary(min_size=20, max_size=20)), choose(instructions), options)
 
-    return program()
+    return st.composite(program)()  # a draw, not a mapping: hypothesis shows the program then
 
 
 def random_program(seed: int, steps: int = 10, **options: Any) -> Program:
@@ -318,6 +320,5 @@ def random_program(seed: int, steps: int = 10, **options: Any) -> Program:
     chosen = _options(**{**given, **options})
     rng = np.random.default_rng(seed)
     menu = _menu(chosen)
-    dice = lambda n: [int(i) for i in rng.integers(0, 256, n)]
-    instructions = [(menu[rng.integers(len(menu))], dice(14)) for _ in range(steps)]
-    return write_program(dice(20), instructions, chosen)
+    instructions = [(menu[rng.integers(len(menu))], list(rng.bytes(14))) for _ in range(steps)]
+    return write_program(list(rng.bytes(20)), instructions, chosen)

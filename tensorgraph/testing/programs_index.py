@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorgraph.testing.programs_writer import Choices, Value, Writer
+from tensorgraph.testing.programs_choices import Choices
+from tensorgraph.testing.programs_writer import Value, Writer
 
 __all__ = ["key_of"]
 

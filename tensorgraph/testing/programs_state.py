@@ -1,4 +1,4 @@
-"""State in random programs: cells that are read, assigned and read again, random draws, layers, whole training steps."""
+"""State in random programs: cells read, assigned and read again, random draws, layers, whole training steps."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import numpy as np
 from tensorgraph import modes
 from tensorgraph.cells import Cell, Parameter
 from tensorgraph.tape import next_number
+from tensorgraph.testing.programs_choices import Choices, Options, show_array
 from tensorgraph.testing.programs_steps import form
-from tensorgraph.testing.programs_writer import Choices, Options, Value, Writer, show_array
+from tensorgraph.testing.programs_writer import Value, Writer
 
 __all__ = ["declare"]
 
 OPTIMIZERS = (
     "tg.optim.SGD({}, lr=0.1)", "tg.optim.Momentum({}, lr=0.1)", "tg.optim.Adam({}, lr=0.01)",
     "tg.optim.RMSprop({}, lr=0.01, weight_decay=0.1)", "tg.optim.AdamW({}, lr=0.01, weight_decay=0.1)",
-    "tg.optim.Momentum({}, lr=0.1, nesterov=True, clip_norm=0.5)", "tg.optim.SGD({}, lr=tg.optim.exponential(0.1, 0.9))",
+    "tg.optim.Momentum({}, lr=0.1, nesterov=True, clip_norm=0.5)",
+    "tg.optim.SGD({}, lr=tg.optim.exponential(0.1, 0.9))",
 )  # fmt: skip
 
 MODELS = (
@@ -50,6 +52,7 @@ def declare(w: Writer, choices: Choices) -> None:
         listed = choices.one([f"{listed} + model.parameters()", groups])
         w.leaves.update(p._node for p in w.env["model"].parameters())
     statement(w, f"optimizer = {choices.one(OPTIMIZERS).format(listed)}")
+    layers(w, choices)
 
 
 def statement(w: Writer, line: str) -> None:

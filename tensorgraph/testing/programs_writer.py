@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,56 +22,14 @@ from tensorgraph.cells import Cell
 from tensorgraph.tape import Leaf
 from tensorgraph.tensor import Tensor, tensor
 from tensorgraph.testing.cases import Array
+from tensorgraph.testing.programs_choices import Choices, Instruction, Options, quiet, show_array
 
-__all__ = ["Choices", "Instruction", "Options", "Value", "Writer", "quiet", "show_array"]
-
-Instruction = tuple[str, Sequence[int]]  # what to do, and the choices that it makes
+__all__ = ["Value", "Writer"]
 
 MOST_ELEMENTS = 256
 LARGEST = 1e4  # of numbers that stay finite through what follows
 USUAL = 3.0  # of what goes into an op that names no domain
 FROM_A_KINK = 1e-3
-
-
-@dataclass(frozen=True)
-class Options:
-    """What kind of programs are drawn: see `tensorgraph.testing.programs`."""
-
-    differentiable: bool = False
-    smooth: bool = False
-    state: bool = False
-    wild: bool = False
-    nested: bool = True
-    ops: frozenset[str] | None = None
-    without: frozenset[str] = frozenset()
-    dtypes: tuple[str, ...] = ("float32", "float64", "int64", "int32", "bool", "uint8")
-
-    def allows(self, op: str) -> bool:
-        """Whether programs may call this op themselves."""
-        return op not in self.without and (self.ops is None or op in self.ops)
-
-
-class Choices:
-    """Numbers drawn beforehand, taken one after another; zeros when they run out."""
-
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self.numbers = iter(numbers)
-
-    def below(self, n: int) -> int:
-        """One of 0, ..., n - 1."""
-        return next(self.numbers, 0) % n if n > 1 else 0
-
-    def one(self, items: Sequence[Any]) -> Any:
-        """One of these, simplest first."""
-        return items[self.below(len(items))]
-
-    def often(self) -> bool:
-        """True in half of the cases, and where nothing was drawn."""
-        return self.below(2) == 0
-
-    def rarely(self, n: int = 4) -> bool:
-        """True in one of n cases."""
-        return self.below(n) == n - 1
 
 
 @dataclass(frozen=True)
@@ -114,43 +71,6 @@ class Value:
     def array(self) -> bool:
         """Whether it is a plain array, which has no methods of ours."""
         return isinstance(self.live, np.ndarray)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings of what random numbers do: overflow, NaN, a mean over nothing, no gradient for a parameter."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def show_number(value: Any) -> str:
-    """A number as Python source, exactly; one of NumPy's in the fewest digits that mean it in its dtype."""
-    if isinstance(value, (float, np.floating)):
-        if value != value:
-            return "np.nan"
-        if value in (float("inf"), float("-inf")):
-            return "np.inf" if value > 0 else "-np.inf"
-    return str(value) if isinstance(value, np.generic) else repr(value)
-
-
-def show_array(array: Array) -> str:
-    """An array as Python source, exactly.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tensorgraph.testing.programs_writer import show_array
-    >>> show_array(np.array([[0.5, np.nan]], np.float32)), show_array(np.zeros((0, 3), bool))
-    ("np.array([[0.5, np.nan]], 'float32')", "np.zeros((0, 3), 'bool')")
-    """
-    if array.size == 0:
-        return f"np.zeros({array.shape}, {array.dtype.name!r})"
-
-    def show(part: Any) -> str:
-        return show_number(part[()]) if part.ndim == 0 else f"[{', '.join(show(np.asarray(p)) for p in part)}]"
-
-    return f"np.array({show(array)}, {array.dtype.name!r})"
 
 
 @dataclass
@@ -230,8 +150,10 @@ class Writer:
         order than the eager one where both are used.
         """
         node = getattr(value.live, "_node", None)
-        return bool(self.written) and node is not None and any(
-            type(n) is not Leaf and n.number < self.written for n in reachable([node])
+        return (
+            bool(self.written)
+            and node is not None
+            and any(type(n) is not Leaf and n.number < self.written for n in reachable([node]))
         )
 
     def reaches(self, value: Value, leaves: set[Any]) -> bool:

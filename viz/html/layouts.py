@@ -17,6 +17,7 @@ from tensorgraph.viz.engine import EngineError, run_engine
 from tensorgraph.viz.metrics import text_width
 from tensorgraph.viz.palette import LIGHT, NAMES
 from tensorgraph.viz.render_dot import to_dot
+from tensorgraph.viz.render_svg import SURFACES
 
 __all__ = ["lay_out", "slim"]
 
@@ -26,7 +27,6 @@ ATTRIBUTE = re.compile(r'([\w:-]+)="([^"]*)"')
 NUMBER = re.compile(r"-?\d+\.\d+")
 COLOURS = {colour.lower(): name for name, colour in zip(NAMES, astuple(LIGHT), strict=True)}
 COLOURS["white"] = "box"
-SURFACES = ("page", "box", "group", "inner", "frame")  # words in such a colour stand on a colour that stays
 DROPPED = ("font-family", "xml:space", "lengthAdjust", "width", "height", "xmlns:xlink")
 
 
