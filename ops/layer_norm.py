@@ -88,9 +88,9 @@ def _backward(
     dx = dgamma = dbeta = None
     if want[0]:
         scaled = g * gamma.reshape(-1).astype(wide, copy=False)
-        moments = [None if m is None else m.reshape(rows) for m in (g_mu, g_var)]
+        g_mu, g_var = (None if m is None else m.reshape(rows) for m in (g_mu, g_var))
         ones = np.ones(rows, wide)
-        dx = kernels.batch_norm_backward(scaled, *moments, flat, ones, shift, offset, var.reshape(rows), 0, eps)[0]
+        dx = kernels.batch_norm_backward(scaled, g_mu, g_var, flat, ones, shift, offset, var.reshape(rows), 0, eps)[0]
         dx = dx.reshape(x.shape).astype(x.dtype, copy=False)
     if want[1]:
         h = (flat - shift[:, None]) - offset[:, None]

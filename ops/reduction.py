@@ -144,7 +144,7 @@ def _min(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 def _some(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
     out = reduced_shape(x.shape, axis, keepdims)
-    if count(x, axis) == 0 and 0 not in out:
+    if count(x, axis) == 0:
         raise ValueError(f"no elements to compare in {x} over axis {axis}; the largest of nothing is not defined")
     return Aval(out, x.dtype)
 

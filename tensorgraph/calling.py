@@ -172,7 +172,7 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
     outs = tuple(o if type(o) is ndarray else np.asarray(o) for o in outs)
     lent = [i._value for i in inputs if type(i) is Borrowed]
     if lent:  # a result that lies in the user's memory would change with it
-        outs = tuple(o.copy() if any(np.may_share_memory(o, v) for v in lent) else o for o in outs)
+        outs = tuple(o.copy("K") if any(np.may_share_memory(o, v) for v in lent) else o for o in outs)
     residuals = out[len(outs) :] if isinstance(out, tuple) else ()
     if mode.debug_nans:
         _check_finite(declared, values, outs)

@@ -239,5 +239,5 @@ UNSHARED = (lambda cell: getrefcount(cell._value))(Buffer(np.zeros(1)))
 def release(holder: Tensor) -> Tensor:
     """The tensor, its array copied if anybody else holds it: for gradients, which share with nothing."""
     if getrefcount(holder._value) != UNSHARED or holder._value.base is not None or not holder._value.flags.writeable:
-        holder._value = holder._value.copy()
+        holder._value = holder._value.copy("K")
     return holder

@@ -187,13 +187,10 @@ class Browser:
         self.run("new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)))")
 
     def requests(self) -> list[str]:
-        """Addresses asked for since the page was opened."""
+        """Addresses asked for since the page was opened; what is in the page itself (data:) asks nobody."""
         asked = ("Network.requestWillBeSent", "Network.webSocketCreated")
-        return [
-            event["params"].get("request", event["params"])["url"]
-            for event in self.events
-            if event.get("method") in asked
-        ]
+        sent = [event["params"] for event in self.events if event.get("method") in asked]
+        return [url for params in sent if not (url := params.get("request", params)["url"]).startswith("data:")]
 
     def complaints(self) -> list[str]:
         """Errors, warnings, uncaught exceptions and breaches of the page's policy since it was opened."""

@@ -1,5 +1,6 @@
 """Differences between graphs: empty where they are equal, small where the edit is small, as text and as picture."""
 
+import json
 import time
 from dataclasses import replace
 
@@ -339,6 +340,10 @@ def test_the_picture_says_what_the_text_says():
     assert "- 2/relu" in text and "+ 2/tanh" in text and "-2/relu" in text
     dot = drawing.dot()
     assert "- relu" in dot and "+ tanh" in dot and "~ batch_norm" in dot and "dashed" in dot
+    mermaid = drawing.mermaid()
+    assert "<b>- relu</b>" in mermaid and "<b>+ tanh</b>" in mermaid and "==>|" in mermaid and "-.->|" in mermaid
+    assert "classDef added" in mermaid and "classDef removed" in mermaid and "classDef changed" in mermaid
+    assert [node["status"] for node in json.loads(drawing.json())["nodes"] if node["status"]] == list(status.values())
 
 
 def test_edges_that_are_no_more_are_drawn():
@@ -364,3 +369,56 @@ def test_orders_and_structures_are_notes():
     found = diff(a, b)
     assert {edit.what for edit in found} == {"structure", "order"}
     assert len([n for n in found.draw().notes if n.startswith("~ ")]) == 2
+
+
+def test_more_edits_than_a_picture_holds_are_counted():
+    def scaled(*factors):
+        def f(x):
+            for factor in factors:
+                with tg.scope("scaling"):
+                    x = x * factor
+            return tg.tanh(x)
+
+        return tg.trace(f, tg.spec((3,)))
+
+    found = diff(scaled(*[1.0] * 400), scaled(*[2.0] * 400))
+    assert len(found) == 400 and set(statuses(found)) == {"changed"}
+    drawing = found.draw()
+    assert len(drawing.nodes) <= 310 and any("100 more boxes differ" in note for note in drawing.notes)
+    few = diff(scaled(*[1.0] * 200), scaled(*[1.0] * 100, 3.0, *[1.0] * 99)).draw()
+    assert len(few.nodes) < 10 and [n.status for n in few.nodes].count("changed") == 1
+
+
+def test_what_a_folded_module_and_a_crowded_box_say():
+    many = [nn.Linear(4, 4, seed=0) for _ in range(30)]
+    drawing = diff(network(*many), network(*many, batch=9)).draw()
+    folded = [node for node in drawing.nodes if len(node.members) > 1]
+    assert folded and all(node.status == "changed" for node in folded)
+    assert all("other types" in [row.text for row in node.rows] for node in folded)
+    blocks = [layer for _ in range(12) for layer in (nn.Linear(4, 4, seed=0), nn.BatchNorm(4))]
+    moved = diff(network(*blocks), network(nn.Dropout(0.5), *blocks))  # every path is one further
+    shown = [row.text for node in moved.draw().nodes for row in node.rows if row.style == "detail"]
+    assert "~ 3.weight, was 2.weight" in shown and any(text.startswith("and ") for text in shown)
+
+
+def test_types_and_kinds_of_what_is_captured_and_kept():
+    def graph(dtype, cell, value):
+        array = np.ones(2, dtype)
+
+        def f(x):
+            y = x + array
+            cell.assign(array * value)
+            return y.sum(), cell.read()
+
+        return tg.trace(f, tg.spec((2,), dtype))
+
+    plain = graph("float32", tg.Buffer(np.zeros(2, np.float32), name="c"), 1.0)
+    double = graph("float64", tg.Buffer(np.zeros(2, np.float64), name="c"), 1.0)
+    texts = [str(detail) for edit in diff(plain, double) for detail in edit.details]
+    assert texts.count("type: f32[2] -> f64[2]") >= 3
+    parameter = graph("float32", tg.Parameter(np.zeros(2, np.float32), name="c"), 1.0)
+    assert "kind: buffer -> parameter" in [str(detail) for edit in diff(plain, parameter) for detail in edit.details]
+    other = plain.replace(writes=(Write(plain.writes[0].cell, plain.inputs[0]),))
+    (edit,) = [edit for edit in diff(plain, other) if edit.what == "write"]
+    assert edit.status == "changed" and edit.text == "c.assign(x)" and edit.details[0].after == "x"
+    assert diff(other, plain).draw().nodes

@@ -296,6 +296,20 @@ def test_constants_stay_small() -> None:
     assert ops_of(held) == ["multiply"] and sum(a.nbytes for a in held.consts.values()) == 4000
 
 
+def test_folded_constants_are_small_together() -> None:
+    captured = np.linspace(0.1, 1.0, 1000)
+
+    def f(x: tg.Tensor) -> tg.Tensor:
+        constant = tg.tensor(captured, dtype="float32")
+        for i in range(400):
+            x = x + tg.exp(constant * (i + 0.5))
+        return x
+
+    simple = tg.trace(f, tg.f32[1000]).simplify()
+    assert 900_000 < sum(a.nbytes for a in simple.consts.values()) <= 1 << 20
+    assert simple.simplify() is simple
+
+
 def test_what_raises_or_warns_is_left_to_the_evaluation() -> None:
     for function in (lambda x: x / tg.zeros((3,)), lambda x: x + tg.log(tg.arange(3)), lambda x: x[tg.tensor([5])]):
         graph = tg.trace(function, tg.f32[3])
@@ -461,6 +475,8 @@ def test_operands_that_a_tape_did_not_keep_are_not_taken_for_equal() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     seen = tg.graph(((x + tg.tensor([3.0, 4.0])) * (x + tg.tensor([5.0, 6.0]))).sum())
     assert ops_of(seen.simplify()) == ["add", "add", "multiply", "sum"]
+    unknown = tg.graph((tg.broadcast_to(x, shape=(3, 2)) + tg.ones((3, 2))).sum())
+    assert unknown.simplify() is unknown
 
 
 # names ------------------------------------------------------------------------------------------------------------

@@ -1,14 +1,17 @@
 """Memory order and indexing keys, on which exact rewrites of views rest."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensorgraph as tg
 from tensorgraph.graph.evaluate import Plan, evaluate
+from tensorgraph.op import CATALOGUE, elementwise
 from tensorgraph.ops.index import join_key
 from tensorgraph.passes.facts import Facts
 from tensorgraph.passes.keys import compose, key_of, select
@@ -62,6 +65,49 @@ def test_what_is_said_to_be_in_c_order_is(program: Program) -> None:
         assert one is None or (one.dtype, value._value.size > 0) == (var.aval.dtype, True)
         if one is not None:
             assert_same(value.numpy(), np.broadcast_to(one, var.aval.shape), "a uniform constant")
+
+
+ELEMENTWISE = sorted(name for name, op in CATALOGUE.items() if op.kind is elementwise)
+PARTS: list[Callable[[tg.Tensor], tg.Tensor]] = [
+    lambda x: x[1:4, ::2], lambda x: tg.broadcast_to(x[:1, 1::2], shape=(3, 4)), lambda x: x[:3, :4] * 1,
+    lambda x: tg.broadcast_to(x[2:5, 3:4], shape=(3, 4)), lambda x: tg.broadcast_to(x[0, :4], shape=(3, 4)),
+    lambda x: x[3:0:-1, ::2], lambda x: tg.flip(x[:3, 2:6]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_elementwise_ops_of_views_are_in_c_order_where_it_is_said(name: str) -> None:
+    op = CATALOGUE[name]
+    attrs: dict[str, Any] = {"astype": {"dtype": "float64"}, "clip": {"a_max": 2}}.get(name, {})
+    said = 0
+    for dtype in ("float16", "float32", "int32", "bool"):
+        array = (np.arange(56.0).reshape(7, 8) % 5).astype(dtype)
+        for first, second in itertools.product(PARTS, repeat=2):
+
+            def call(x: tg.Tensor, first: Any = first, second: Any = second) -> Any:
+                parts = [first(x), second(x), first(x)][: len(op.inputs)]
+                return op.public(*([parts[0] > 0, *parts[1:]] if name == "where" else parts), **attrs)
+
+            with quiet():
+                try:
+                    graph = tg.trace(call, array)
+                except (TypeError, ValueError):  # an op of other types
+                    continue
+                facts = Facts(graph, set())
+                for eq in graph.equations:
+                    facts.note(eq)
+                if facts.is_dense(graph.outputs[0]):
+                    said += 1
+                    assert graph(tg.tensor(array))._value.flags.c_contiguous, (dtype, graph)
+    assert said > 3
+
+
+def test_what_is_made_of_views_is_simplified_on() -> None:
+    def f(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+        return (tg.broadcast_to(x, shape=(3, 8)) + y[:, ::2]) * 1.0
+
+    graph = tg.trace(f, tg.f32[8], tg.f32[3, 16]).simplify()
+    assert [eq.op.name for eq in graph.equations] == ["getitem", "add"]
 
 
 # keys -------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tensorgraph as tg
@@ -18,6 +18,8 @@ from tensorgraph.testing.programs_steps import EXCLUDED
 from tensorgraph.tree import flatten
 
 STEPS = 4
+# there are a hundred ops and forms, so a few programs say little
+MANY = settings(max_examples=max(80, settings.default.max_examples))
 
 
 def arrays(tree: Any) -> list[np.ndarray]:
@@ -39,6 +41,7 @@ def states(made: Made) -> dict[str, tg.Tensor]:
 
 
 @given(programs() | programs(wild=True))
+@MANY
 def test_a_program_traced_is_the_program(program: Program) -> None:
     graph = program.graph().check()
     with quiet():
@@ -58,6 +61,7 @@ def test_numbers_stay_finite(program: Program) -> None:
 
 
 @given(programs(differentiable=True) | programs(differentiable=True, wild=True))
+@MANY
 def test_the_gradient_traced_is_the_gradient(program: Program) -> None:
     gradient = tg.value_and_grad(program.function, program.floats)
     with quiet():
@@ -81,6 +85,7 @@ def difference(function: Callable[[float], float], step: float) -> float:
 
 
 @given(programs(smooth=True), st.integers(0, 2**16))
+@MANY
 def test_the_gradient_is_the_derivative(program: Program, seed: int) -> None:
     """Along a random direction, in float64, wherever two step widths agree on what the derivative is."""
     rng = np.random.default_rng(seed)
@@ -102,8 +107,7 @@ def test_the_gradient_is_the_derivative(program: Program, seed: int) -> None:
     assert np.isfinite([slope, coarse, fine]).all()
     noise = abs(coarse - fine)
     scale = 1.0 + abs(slope)
-    if noise > 1e-6 * scale:
-        return  # a kink, or a scale of its own, between the points
+    assume(noise <= 1e-6 * scale)  # else a kink lies between the points
     assert abs(slope - fine) <= 1e-7 * scale + 10 * noise, f"{slope}, by differences {fine} and {coarse}"
 
 
@@ -148,7 +152,6 @@ class Interrupted(Exception):
 
 
 @given(programs(state=True), st.integers(0, 10**6))
-@settings(max_examples=15)
 def test_an_exception_while_tracing_leaves_cells_and_gradients(program: Program, place: int) -> None:
     lines = program.source().splitlines(keepends=True)
     start = next(i for i, line in enumerate(lines) if line.startswith("def program"))
@@ -269,19 +272,28 @@ def equations(graph: Graph) -> Iterator[str]:
             stack += [value for value in eq.attrs.values() if isinstance(value, Graph)]
 
 
-def test_every_op_is_drawn() -> None:
+def test_every_op_is_drawn_and_does_in_a_graph_what_it_does() -> None:
     """What is drawable comes, in programs for results as in those with state; what is not says why."""
     rules = {f"{name}_vjp" for name in tg.CATALOGUE}
     assert set(drawable()) | set(EXCLUDED) == set(tg.CATALOGUE) - rules
     assert not set(drawable()) & set(EXCLUDED)
     assert all(len(reason) > 10 for reason in EXCLUDED.values())
-    plain = {name for seed in range(150) for name in equations(random_program(seed, 12).graph())}
-    stateful = {name for seed in range(80) for name in equations(random_program(seed, 12, state=True).graph())}
-    assert set(drawable()) <= plain, sorted(set(drawable()) - plain)
-    assert {"gradients", "custom_vjp"} <= plain
-    assert {"uniform", "normal", "permutation", "running_average"} <= stateful
-    updates = {name for name in tg.CATALOGUE if name.endswith("_update")}
-    assert updates <= stateful, sorted(updates - stateful)
+    wanted = {*drawable(), "gradients", "custom_vjp"}
+    for seed in range(500):
+        program = random_program(seed, 12)
+        graph = program.graph()
+        with quiet():
+            assert_trees_same(graph(*program.tensors()), program(), f"program {seed}")
+        wanted -= set(equations(graph))
+        if not wanted:
+            break
+    assert not wanted
+    wanted = {"uniform", "normal", "permutation", "running_average", *(n for n in tg.CATALOGUE if "_update" in n)}
+    for seed in range(500):
+        wanted -= set(equations(random_program(seed, 12, state=True).graph()))
+        if not wanted:
+            break
+    assert not wanted
 
 
 def test_an_op_of_ones_own_is_drawn() -> None:
@@ -299,14 +311,12 @@ def test_an_op_of_ones_own_is_drawn() -> None:
 # known faults, which programs go round ------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="the shape rule takes what NumPy refuses: see suits() in programs_calls.py")
 @pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
 def test_the_extremum_over_no_elements_of_an_empty_result(name: str) -> None:
     with pytest.raises(ValueError):
         tg.trace(lambda x: getattr(tg, name)(x, axis=0), tg.f32[0, 0])
 
 
-@pytest.mark.xfail(strict=True, reason="a schedule is no cell: a rate set in a trace takes it from the live optimiser")
 def test_a_learning_rate_set_in_a_trace_leaves_the_schedule() -> None:
     optimizer = tg.optim.SGD([tg.Parameter(np.ones(2))], lr=tg.optim.exponential(0.1, 0.9))
 
@@ -314,5 +324,6 @@ def test_a_learning_rate_set_in_a_trace_leaves_the_schedule() -> None:
         optimizer.lr = 0.05
         return x
 
-    tg.trace(step, tg.f32[2])
+    with pytest.raises(tg.TraceError, match="follows a schedule"):
+        tg.trace(step, tg.f32[2])
     assert optimizer.schedule is not None

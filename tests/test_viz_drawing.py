@@ -59,7 +59,7 @@ def test_a_module_is_a_box_with_the_type_that_leaves_it_and_its_parameters():
 
 
 def test_a_residual_block_is_a_frame_with_its_addition_and_a_thick_edge():
-    drawing = draw(hand.residual(3), level="module")
+    drawing = draw(hand.residual(3), level="module", expand=True)
     assert [g.path for g in drawing.groups] == ["blocks.0", "blocks.1", "blocks.2"]
     assert {e for e in lines(drawing) if e[2] == "residual"} == {
         ("stem", "blocks.0/add", "residual"),
@@ -71,7 +71,7 @@ def test_a_residual_block_is_a_frame_with_its_addition_and_a_thick_edge():
 
 
 def test_depth_folds_deeper_modules_and_what_stands_between_them():
-    drawing = draw(hand.residual(3), level="module", depth=2)
+    drawing = draw(hand.residual(3), level="module", depth=2, expand=True)
     assert [n.path for n in drawing.nodes if n.role == "module"] == [
         "stem", "blocks.0", "blocks.1", "blocks.2", "head"
     ]  # fmt: skip
@@ -190,9 +190,10 @@ def test_the_summary_is_one_box():
 
 def test_auto_draws_ops_of_small_graphs_and_modules_of_large_ones():
     assert draw(hand.mlp()).level == "op"
-    assert draw(hand.residual(12)).level == "module"
-    assert draw(hand.chain(300)).level == "op"  # no modules to fold to
-    assert draw(hand.chain(300, modules=10)).level == "module"
+    assert draw(hand.residual(12)).level == "op"  # twelve times the same
+    assert draw(hand.residual(12), expand=True).level == "module"
+    assert draw(hand.chain(300), expand=True).level == "op"  # no modules to fold to
+    assert draw(hand.chain(300, modules=10), expand=True).level == "module"
     assert draw(hand.mlp(), depth=1).level == "module"
 
 
@@ -213,7 +214,7 @@ def test_focus_draws_the_surroundings():
 def test_options_are_checked():
     graph = hand.mlp()
     for wrong, message in (
-        ({"level": "training"}, "'summary', 'module', 'op'"),
+        ({"level": "compiled"}, "'summary', 'module', 'op', 'training'"),
         ({"theme": "blue"}, "'light', 'dark'"),
         ({"depth": 0}, "level='summary'"),
         ({"depth": True}, "positive integer"),

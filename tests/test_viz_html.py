@@ -132,6 +132,31 @@ def test_traced_models_open_too():
     assert ops[0] == ops[1] and ops[0][0] == "norm/batch_norm"
 
 
+def test_a_fused_op_opens_to_its_reference():
+    def f(x, y):
+        return tg.softmax_cross_entropy(tg.relu(x), y)
+
+    drawing = draw(f, tg.spec((4, 3), "float32"), tg.spec((4,), "int64"), level="op")
+    found, left = views(drawing)
+    opens = dict(found[0].opens)
+    (fused,) = [node for node in drawing.nodes if node.id in opens]
+    assert fused.title == "softmax_cross_entropy" and left == 0
+    inside = found[opens[fused.id]].drawing
+    assert len([n for n in inside.nodes if n.members]) > 1 and all(
+        not n.path.startswith("softmax") for n in inside.nodes
+    )
+    assert [n.types for n in inside.nodes if n.role == "output"] == [("scalar f32",)]
+
+
+def test_a_reference_that_fails_costs_only_its_own_picture(monkeypatch):
+    def fails(graph, positions):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("tensorgraph.viz.html.insides.written_out", fails)
+    drawing = draw(lambda x: tg.softmax(x), tg.spec((4, 3), "float32"), level="op")
+    assert [view.opens for view in views(drawing)[0]] == [()]
+
+
 def test_a_drawing_without_its_graph_is_one_view():
     drawing = drawing_from_json(draw(hand.residual(4), level="module").json())
     found, left = views(drawing)
@@ -194,9 +219,14 @@ def test_the_drawing_on_the_page_is_the_drawing():
             said = [text.text for text in by_id[f"v0-{node.id}"].iter(f"{SVG}text")]
             assert all(any(row.text in line for line in said) for row in node.rows)
             assert any(element.tag == f"{SVG}rect" for element in by_id[f"v0-{node.id}"].iter())
-        ends = {element.get("data-ends") for element in tree.iter() if element.get("class") == "edge"}
-        direct = {f"{e.tail} {e.head}" for e in drawing.edges if not e.cut}
-        assert all(pair in direct or "w" in pair for pair in ends)
+        joined = {
+            (tail, head)
+            for line in tree.iter()
+            if line.get("class") == "edge"
+            for tail in line.get("data-tails").split()
+            for head in line.get("data-heads").split()
+        }
+        assert joined == {(edge.tail, edge.head) for edge in drawing.edges if not edge.cut}
         assert not [e for e in tree.iter() if e.get("fill", "none").startswith("#")]  # every colour is a variable
 
 

@@ -217,7 +217,7 @@ def test_a_mapping_by_path_module_and_variable(loss):
 
 def test_keys_and_figures_that_make_no_sense_are_refused(loss):
     drawing = tg.draw(loss, level="module")
-    for overlay, message in (
+    for given, message in (
         ({"layer0": 1.0}, "no box or module is called 'layer0'; near it are"),
         ({"0": "hot"}, "expected a number for '0', got 'hot'"),
         ({"0": True}, "expected a number for '0', got True"),
@@ -229,7 +229,7 @@ def test_keys_and_figures_that_make_no_sense_are_refused(loss):
         (7, "overlay must be one of"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
-            apply(drawing, loss, overlay)
+            apply(drawing, loss, given)
 
 
 def test_hostile_keys_are_cut(loss):
@@ -260,6 +260,7 @@ def test_a_missing_figure_is_hatched_and_words_stand_on_a_plain_surface(loss):
     assert all(f'<table bgcolor="{LIGHT.box}"' in line and "n/a" in line for line in hatched)
     assert f'fillcolor="{LIGHT.heat5}"' in dot and f'color="{LIGHT.on5}"' in dot
     assert f'fillcolor="{DARK.heat5}"' in to_dot(drawing, "dark")
+    assert f"fill:{DARK.heat5},color:{DARK.on5}" in drawing.mermaid("dark") and "n/a" in drawing.mermaid()
 
 
 def test_the_ramp_follows_the_theme_in_svg(loss):

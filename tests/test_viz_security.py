@@ -83,7 +83,8 @@ SVG_TAGS = {"svg", "g", "rect", "path", "polygon", "polyline", "ellipse", "text"
 SVG_ATTRIBUTES = {
     "id", "class", "d", "points", "x", "y", "width", "height", "rx", "ry", "cx", "cy", "fill", "stroke", "stroke-width",
     "stroke-dasharray", "font-size", "font-weight", "font-style", "text-anchor", "textlength", "transform", "viewbox",
-    "xmlns", "data-ends", "fill-opacity", "stroke-opacity", "font-family", "lengthadjust", "role", "aria-label",
+    "xmlns", "data-tails", "data-heads", "fill-opacity", "stroke-opacity", "font-family", "lengthadjust",
+    "role", "aria-label",
 }  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.aval import Aval
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
+from tensorgraph.op import Rule
 from tensorgraph.tree import flatten
 
 INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
@@ -24,6 +26,13 @@ class HandOp:
     inputs: tuple[str, ...] = ("x",)
     attrs: dict[str, Any] = field(default_factory=dict)
     infix: str | None = None
+    outputs: tuple[str, ...] = ("out",)
+    rules: dict[str, Any] = field(default_factory=dict)
+    joint: Any = None
+    residuals: tuple[str, ...] = ()
+    view: bool = False
+    reference: Any = None
+    signature: Any = field(default_factory=lambda: SimpleNamespace(lists=frozenset()))
 
 
 class Maker:
@@ -60,7 +69,10 @@ class Maker:
         names = ("a", "b") if name in BINARY else tuple("xyzuvw"[: len(atoms)])
         if name == "gradients":
             kind, names = "gradients", ("ys", "xs")
-        op = HandOp(name, kind, names, defaults or {}, INFIX.get(name))
+        given = zip(names, atoms, strict=False)
+        rules = {n: None if kind == "gradients" or a is None else Rule(print, ("g", n)) for n, a in given}
+        names_out = ("out",) if outs == 1 else tuple(f"out{i}" for i in range(outs))
+        op = HandOp(name, kind, names, defaults or {}, INFIX.get(name), names_out, rules)
         shapes = shape if outs > 1 and isinstance(shape, list) else [shape] * outs
         outputs = tuple(Var(Aval(s, dtype)) for s in shapes)
         self.equations.append(Equation(op, atoms, attrs, outputs, scope, Source("/models/net.py", 12, "forward")))

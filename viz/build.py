@@ -133,6 +133,8 @@ class Builder:
         """For each box, the values made in it that something outside it reads."""
         facts, found = self.facts, defaultdict(dict)  # type: ignore[var-annotated]
         for i, eq in enumerate(self.graph.equations):
+            if facts.box_of[i] < 0:  # a gradient, whose box is made apart
+                continue
             for atom in eq.atoms():
                 if isinstance(atom, Var):
                     at = facts.producer.get(atom)
@@ -166,6 +168,7 @@ class Builder:
                 rows, ports = op_rows(facts, box, scope, box.scope if box.scope != scope else None)
         else:
             name = box.scope if box.kind == "module" else f"{box.scope}..{box.last}" if box.last else f"{box.scope}/ops"
+            name = name.lstrip("/")
             rows = fold_rows(facts, box, scope, self.leaving.get(b, []), self.calls[name] + 1)
         n = self.calls[name]
         self.calls[name] += 1

@@ -262,7 +262,11 @@ def _around(
     else:  # a cell or a constant: where it is read
         var = ((a if gone else b).cells[at].var) if edit.what == "cell" else list((a if gone else b).consts)[at]
         if edit.status == "changed":
-            told = [f"{clean(var.name or edit.what)} {detail}" for detail in edit.details]
+            own = clean(var.name or edit.what)
+            told = [
+                f"{detail.after}, was {detail.before}" if detail.what == "path" else f"{own} {detail}"
+                for detail in edit.details
+            ]
             for i, eq in enumerate(union.graph.equations):
                 if any(v is var for v in eq.atoms()) and eq.op.name != "gradients":
                     for text in told:

@@ -110,7 +110,8 @@ class Edge:
     `role` is ``"data"``, ``"residual"``, ``"gradient"``, ``"saved"`` (from a box to its gradient) or ``"carried"``
     (within a template, from one repeat to the next); `rows` its label, empty where the shape does not change;
     `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning but not
-    drawn as a line: a stub row at its ends says where it goes. `status` is as of a box.
+    drawn as a line: a stub row at its ends says where it goes (what is carried to several boxes has one line, to the
+    first). `status` is as of a box.
     """
 
     tail: str
@@ -187,9 +188,9 @@ class Drawing:
         return to_svg(self, theme or self.theme)
 
     def html(self) -> str:
-        """The drawing and what is inside each of its modules as one page that needs nothing else.
+        """The drawing and what is inside each of its modules and fused ops as one page that needs nothing else.
 
-        Click or Enter opens a module, ``/`` searches names, ops, shapes and source lines, ``?`` lists the keys. No
+        Click or Enter opens a box marked ``+``, ``/`` searches names, ops, shapes and source lines, ``?`` lists the keys. No
         request ever leaves the page. Without a layout engine, boxes are listed instead of drawn.
         """
         from tensorgraph.viz.html import to_html

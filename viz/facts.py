@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tensorgraph.aval import Aval
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
@@ -72,6 +72,7 @@ class Facts:
     readers: Mapping[Var, frozenset[tuple[int, int]]]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    changed: dict[Var, bool] = field(default_factory=dict)  # what `changes_dtype` found
 
     @classmethod
     def of(cls, graph: Graph, boxes: Iterable[Box]) -> Facts:
@@ -94,7 +95,7 @@ class Facts:
         readers: dict[Var, set[tuple[int, int]]] = defaultdict(set)
         forward = True  # an update reads a parameter too, which does not make it shared
         for i, eq in enumerate(graph.equations):
-            forward = forward and kind_of(eq) != "gradient"
+            forward = forward and kind_of(eq) != "gradient" and eq.origin is None
             for out in eq.outputs:
                 producer[out] = i
             for atom in eq.atoms():
@@ -138,6 +139,12 @@ class Facts:
         at = self.producer.get(var)
         if at is None:
             return False
+        found = self.changed.get(var)
+        if found is None:
+            found = self.changed[var] = self._changes_dtype(var, at)
+        return found
+
+    def _changes_dtype(self, var: Var, at: int) -> bool:
         inputs = {a.aval.dtype for a in self.graph.equations[at].atoms() if isinstance(a, Var)}
         floats = {dtype for dtype in inputs if dtype.kind == "f"}
         return bool(inputs) and (var.aval.dtype not in inputs or (len(floats) > 1 and var.aval.dtype.kind == "f"))

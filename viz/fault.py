@@ -6,7 +6,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from tensorgraph.analysis.fault_report import Faults, causes
-from tensorgraph.graph.graph import Var
+from tensorgraph.analysis.match import output_paths
+from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.tree import flatten
 from tensorgraph.viz.budget import mend
 from tensorgraph.viz.build import build, legend_of
 from tensorgraph.viz.compare import within
@@ -50,21 +52,23 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
     if cut:
         path = (*path[: MOST // 2], *path[-MOST // 2 :])
     shown = causes(graph, fault.position, hops) | set(path)
-    drawing = build(graph, by_op(graph), "op")
-    box = {i: node.id for node in drawing.nodes for i in node.members}
+    part, numbers = _slice(graph, shown, fault.var)
+    drawing = build(part, by_op(part), "op")
+    box = {numbers[i]: node.id for node in drawing.nodes for i in node.members}
     kept = {box[i] for i in shown}
-    roots = dict(zip(graph.inputs, (n.id for n in drawing.nodes if n.role == "input"), strict=False))
+    roots = dict(zip(part.inputs, (n.id for n in drawing.nodes if n.role == "input"), strict=False))
     read = {a for i in shown for a in graph.equations[i].atoms() if isinstance(a, Var)}
     kept |= {node for var, node in roots.items() if var in read or var is fault.var}
-    ends = {graph.equations[path[-1] if path else fault.position or 0].outputs} if graph.equations else set()
-    outs = zip(graph.outputs, (n.id for n in drawing.nodes if n.role == "output"), strict=False)
-    kept |= {node for var, node in outs if any(var in made for made in ends)}
+    last = path[-1] if path else fault.position
+    ends = graph.equations[last].outputs if last is not None else (fault.var,)
+    outs = zip(part.outputs, (n.id for n in drawing.nodes if n.role == "output"), strict=False)
+    kept |= {node for var, node in outs if var in ends}
     at = box[fault.position] if fault.position is not None else roots.get(fault.var)
-    if at is None and fault.position is None:  # a cell or a captured array: told where it is read first
+    if at is None:  # a cell or a captured array: told where it is read first
         at = next((box[i] for i in path), None)
     route = [at, *(box[i] for i in path)]
     on_route = set(pairwise(route))
-    members = {node.id: node.members for node in drawing.nodes}
+    members = {node.id: tuple(numbers[i] for i in node.members) for node in drawing.nodes}
     drawing = within(drawing, kept, 0, "the way of the fault")
     nodes = []
     for node in drawing.nodes:
@@ -76,7 +80,7 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
             node = replace(node, metric=str(worst) if worst is not None else "")
         nodes.append(node)
     edges = tuple(replace(e, status="fault") if (e.tail, e.head) in on_route else e for e in drawing.edges)
-    legend = (LegendEntry("fault", f"! {fault.kind}"), *legend_of(nodes, edges))
+    legend = (LegendEntry("fault", f"! {fault.kind}"), *legend_of(drawing.nodes, drawing.edges))
     notes = tuple(note for note in drawing.notes if "within" not in note)
     if cut:
         notes = (*notes, f"{len(fault.path) - len(path):,} ops in the middle of the way are left out")
@@ -86,6 +90,27 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
         notes=(*notes, *faults.notes),
     )  # fmt: skip
     return replace(mend(drawing), theme=theme, timeout=float(timeout))
+
+
+def _slice(graph: Graph, shown: set[int], var: Var) -> tuple[Graph, list[int]]:
+    """A graph of these equations and those beside them, and their numbers: of a large graph all is not looked at."""
+    made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
+    values = {v for i in shown for v in graph.equations[i].outputs} | {var}
+    beside = {made[a] for i in shown for a in graph.equations[i].atoms() if isinstance(a, Var) and a in made}
+    beside |= {
+        i for i, eq in enumerate(graph.equations) if not values.isdisjoint(v for v in eq.atoms() if isinstance(v, Var))
+    }
+    numbers = sorted(shown | beside)
+    known = {*graph.inputs, *(v for i in numbers for v in graph.equations[i].outputs)}
+    paths = output_paths(graph.out_tree, len(graph.outputs))
+    results = [(path, out) for path, out in zip(paths, graph.outputs, strict=True) if out in known]
+    part = graph.replace(
+        equations=tuple(graph.equations[i] for i in numbers),
+        writes=tuple(w for w in graph.writes if w.value in known),
+        outputs=tuple(out for _, out in results),
+        out_tree=flatten({path: 0 for path, _ in results})[1],
+    )
+    return part, numbers
 
 
 def _told(faults: Faults, number: int) -> tuple[Row, ...]:

@@ -25,6 +25,7 @@ __all__ = ["fold", "unfold"]
 FEWEST = 3  # repeats
 LONGEST = 64  # siblings in one repeat
 LEAST_SAVED = 8  # boxes: fewer ops without a module of their own are not worth a template
+MOST_STEPS = 300_000  # operands looked at, in all
 DEEPEST = 12  # modules within modules that are looked into
 
 
@@ -70,7 +71,7 @@ class _Folding:
             for n, out in enumerate(eq.outputs):
                 self.made[out] = (i, n)
             for atom in eq.atoms():
-                if isinstance(atom, Var):
+                if isinstance(atom, Var) and i in self.box_of:  # the gradients of a mirrored drawing fold with these
                     self.readers[atom].add(i)
         for out in graph.outputs:
             if isinstance(out, Var):
@@ -78,6 +79,7 @@ class _Folding:
         for write in graph.writes:
             if isinstance(write.value, Var):
                 self.readers[write.value].add("write")
+        self.steps = 0
         self.ids: dict[Any, int] = {}
         self.local: dict[int, int] = {}  # digest of an equation by itself
 
@@ -104,8 +106,17 @@ class _Folding:
         return [box for item in self.folded("", stack[0][1], 0) for box in item.boxes]
 
     def is_open(self, scope: str) -> bool:
-        """Whether the user asked for what is in here, or for something around it."""
-        return any(scope == path or scope.startswith(f"{path}.") for path in self.opened)
+        """Whether the user asked for this module or for something around it."""
+        return bool(scope) and any(scope == path or scope.startswith(f"{path}.") for path in self.opened)
+
+    def wanted(self, items: Sequence[Item]) -> bool:
+        """Whether the user asked for one of these, or for something inside."""
+        if not self.opened:
+            return False
+        if f"{items[0].scope}..{items[-1].scope}" in self.opened:
+            return True
+        names = [item.scope for item in items if item.scope]
+        return any(path == name or path.startswith(f"{name}.") for path in self.opened for name in names)
 
     # ---- repeats among the children of one module
 
@@ -118,7 +129,7 @@ class _Folding:
         taken = np.zeros(len(items), bool)
         found: list[tuple[int, int, list[Item]]] = []
         for start, period, count in self.candidates(items):
-            if taken[start : start + period * count].any():
+            if taken[start : start + period * count].any() or self.wanted(items[start : start + period * count]):
                 continue
             settled = self.settled(items, start, period, count)
             if settled is not None:
@@ -180,6 +191,8 @@ class _Folding:
 
     def alike(self, items: list[Item], start: int, period: int, count: int) -> bool:
         """Whether these repeats are wired alike, inside and to the outside."""
+        if self.steps > MOST_STEPS:
+            return False
         repeats = [
             [i for item in items[start + k * period : start + (k + 1) * period] for i in item.equations]
             for k in range(count)
@@ -214,6 +227,7 @@ class _Folding:
         for i in equations:
             eq: Equation = self.graph.equations[i]
             for atom in eq.atoms():
+                self.steps += 1
                 if isinstance(atom, Literal):
                     continue
                 if atom not in number:
@@ -235,7 +249,7 @@ class _Folding:
             carried.add(before.pop())  # type: ignore[arg-type]
             return True
         if all(var not in self.made for var in slot):
-            return True  # cells, captured arrays or inputs, of equal types
+            return len(set(slot)) == len(slot)  # cells, captured arrays or inputs, of equal types, each its own
         sources = {self.made.get(var, (-1, 0))[0] for var in slot}
         inside = {self.made[var][0] for place in places for var in place}
         return len(sources) == 1 and -1 not in sources and not sources & inside  # parts of one list

@@ -5,6 +5,7 @@ Every string from outside passes `clean` on its way into a `Drawing`; escaping f
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ def shape(aval: Aval) -> str:
     return "x".join(map(str, aval.shape)) if aval.shape else "scalar"
 
 
+@functools.lru_cache(maxsize=4096)
 def type_text(aval: Aval) -> str:
     """``64x784 f32``."""
     return f"{shape(aval)} {short_dtype(aval.dtype)}"

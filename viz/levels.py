@@ -89,7 +89,7 @@ def _training(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
     forward, after = forward_part(graph, found)
     notes: list[str] = []
     boxes = None
-    if plan.depth == "op" or (plan.depth is None and not depths(graph)):
+    if plan.depth == "op" or (plan.depth is None and not depths(graph, forward)):
         boxes = _ops(graph, plan, forward)
         if len(boxes) > MOST_ROWS:
             boxes = None
@@ -97,7 +97,7 @@ def _training(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
     if boxes is None:
         boxes, more = _modules(graph, plan, MOST_MODULES, forward)
         notes += more
-    if found[0].at is None:
+    if found[0].at is None and not found[0].written:
         notes.append(_imagined(found[0].xs, graph) if found[0].gives else "nothing here has a gradient")
     beside: list[tuple[Box, int]] = []
     if all(box.kind == "op" for box in boxes):
@@ -123,6 +123,7 @@ def _modules(
 ) -> tuple[list[Box], list[str]]:
     """Modules at the depth asked for, or the deepest that gives at most `limit` boxes; joined if none does."""
     depth = plan.depth if isinstance(plan.depth, int) else None
+    every = range(len(graph.equations)) if only is None else only
 
     def view(depth: int | None) -> list[Box]:
         boxes = _opened(graph, by_module(graph, depth, only), plan.opened)
@@ -131,13 +132,15 @@ def _modules(
     boxes = view(depth)
     most = limit if depth is None else MOST_BOXES
     if depth is None:
-        for shallower in range(depths(graph) - 1, 0, -1):
+        for shallower in range(depths(graph, only) - 1, 0, -1):
             if len(boxes) <= limit:
                 break
             coarser = view(shallower)
             if len(coarser) < FEWEST:  # one container around everything says less than its content joined
                 break
             boxes = coarser
+    if len(boxes) < FEWEST and len(every) > READABLE and not depths(graph, only) and depth is None:  # nothing to fold to
+        return pack(graph, by_op(graph, every), READABLE), [f"{count(len(every), 'op')} joined to stay readable"]
     if len(boxes) <= most:
         return boxes, []
     note = f"{count(len(boxes), 'box')} joined to stay readable: depth= and focus= show more"

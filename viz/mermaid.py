@@ -7,11 +7,12 @@ written as a character code, which Mermaid shows as that character and never rea
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 
 from tensorgraph.viz.drawing import Drawing, Edge, Group, Node, Row
-from tensorgraph.viz.labels import clean
-from tensorgraph.viz.palette import THEMES, Palette
+from tensorgraph.viz.labels import SIGNS, clean
+from tensorgraph.viz.palette import THEMES, Palette, heated
 
 __all__ = ["to_mermaid"]
 
@@ -28,6 +29,7 @@ SHAPES = {  # opening and closing sign by role; else a box with round corners
     "write": ("[", "]"),
 }
 ARROWS = {"residual": "==>", "gradient": "-.->", "saved": "-.->"}
+STATUS_ARROWS = {"added": "==>", "removed": "-.->", "fault": "==>"}
 
 
 def to_mermaid(drawing: Drawing, theme: str = "light") -> str:
@@ -92,12 +94,18 @@ def _boxes(drawing: Drawing) -> list[str]:
 
 def _box(node: Node, depth: int) -> str:
     opening, closing = SHAPES.get(node.role, ("(", ")"))
-    return f"{'  ' * depth}{node.id}{opening}{label(node.rows)}{closing}"
+    rows = node.rows
+    if node.status in SIGNS and rows:
+        rows = (Row("title", f"{SIGNS[node.status]} {rows[0].text}", rows[0].value), *rows[1:])
+    if node.metric:
+        rows = (*rows[:1], Row("detail", node.metric), *rows[1:])
+    return f"{'  ' * depth}{node.id}{opening}{label(rows)}{closing}"
 
 
 def _edge(edge: Edge) -> str:
-    arrow = ARROWS.get(edge.role, "-->")
-    said = f"|{label(edge.rows)}|" if edge.rows else ""
+    arrow = STATUS_ARROWS.get(edge.status) or ARROWS.get(edge.role, "-->")
+    rows = (Row("detail", edge.status), *edge.rows) if edge.status else edge.rows  # a sign would begin a list
+    said = f"|{label(rows)}|" if rows else ""
     return f"  {edge.tail} {arrow}{said} {edge.head}"
 
 
@@ -110,15 +118,23 @@ def _classes(drawing: Drawing, c: Palette) -> list[str]:
         "write": f"stroke:{c.param},stroke-width:2px",
         "update": f"stroke:{c.param},stroke-width:3px",
         "op": f"stroke:{c.op},stroke-width:1px",
+        "added": f"stroke:{c.io},stroke-width:4px",
+        "removed": f"stroke:{c.alarm},stroke-width:2px,stroke-dasharray:5 3",
+        "changed": f"stroke:{c.param},stroke-width:3px",
+        "fault": f"stroke:{c.alarm},stroke-width:4px",
     }
     names = {"input": "io", "output": "io", "summary": "module", "modules": "module"}
     members: dict[str, list[str]] = defaultdict(list)
     for node in drawing.nodes:
-        name = names.get(node.role, node.role)
+        name = node.status or names.get(node.role, node.role)
         members[name if name in looks else "op"].append(node.id)
     lines = []
     for name, ids in members.items():
         lines += [f"  classDef {name} fill:{c.box},color:{c.ink},{looks[name]}", f"  class {','.join(ids)} {name}"]
+    for node in drawing.nodes:
+        if node.heat is not None and not math.isnan(node.heat):
+            on = heated(c, node.heat)
+            lines.append(f"  style {node.id} fill:{on.box},color:{on.ink}")
     if drawing.groups:
         frames = ",".join(group.id for group in drawing.groups)
         lines += [f"  classDef frame fill:{c.group},color:{c.ink},stroke:{c.frame}", f"  class {frames} frame"]

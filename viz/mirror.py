@@ -6,8 +6,9 @@ derivative rules alone, so it can be drawn without being written out.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from tensorgraph.graph.graph import Atom, Equation, Graph, Var
 from tensorgraph.op import saved_names
@@ -47,6 +48,8 @@ class Pass:
         Inputs of the graph that a gradient would reach if it were wanted.
     integers : frozenset of Var
         Inputs of the graph that differentiated equations read and that have no gradient by their dtype.
+    written : mapping of int to tuple of int
+        Of a gradient that is written out, its equations by the forward equation that they belong to.
     """
 
     at: int | None
@@ -57,6 +60,13 @@ class Pass:
     stops: Mapping[int, str]
     unasked: frozenset[Var]
     integers: frozenset[Var]
+    written: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def own(self) -> frozenset[int]:
+        """The positions of the equations that are the gradient itself."""
+        found = {i for part in self.written.values() for i in part}
+        return frozenset(found if self.at is None else {self.at, *found})
 
 
 def group(atom: Atom) -> tuple[Var, ...]:
@@ -89,14 +99,16 @@ def follow(graph: Graph, at: int | None, ys: Iterable[Var], xs: Iterable[Var]) -
             needed.update(out for out in eq.outputs if out.aval.dtype.kind == "f")
         if any(a in touched for a in eq.atoms() if isinstance(a, Var)):
             touched.update(eq.outputs)
-    reached = set(ys)
+    reached, targets = set(ys), set(xs)
     gives: dict[int, tuple[Var, ...]] = {}
     ended: set[Var] = set()
     for i in range(len(before) - 1, -1, -1):
-        if passing[i] and not reached.isdisjoint(before[i].outputs):
+        ends = not passing[i] and not targets.isdisjoint(before[i].outputs)  # a value in the middle, asked about
+        if (passing[i] or ends) and not reached.isdisjoint(before[i].outputs):
             gives[i] = passing[i]
             reached.update(passing[i])
-            ended.update(v for _, found in differentiable(before[i]) for v in found if v not in needed)
+            if not ends:
+                ended.update(v for _, found in differentiable(before[i]) for v in found if v not in needed)
     gives = dict(sorted(gives.items()))
     stops: dict[int, str] = {}
     for i in range(len(before) - 1, -1, -1):
@@ -136,11 +148,48 @@ def saved(graph: Graph, at: int, gives: tuple[Var, ...]) -> tuple[Saved, ...]:
     return tuple(found)
 
 
+def written_out(graph: Graph) -> list[Pass]:
+    """The backward pass that equations with an origin spell."""
+    made = {out: i for i, eq in enumerate(graph.equations) for out in eq.outputs}
+    parts: dict[int, list[int]] = defaultdict(list)
+    given: dict[int, set[str]] = defaultdict(set)
+    seeds: dict[Var, None] = {}
+    lost: list[int] = []
+    for i, eq in enumerate(graph.equations):
+        if eq.origin is None:
+            continue
+        of = made.get(eq.origin.of)
+        if of is None or graph.equations[of].origin is not None:  # of a parameter, or of a gradient: a second order
+            lost.append(i)
+            continue
+        parts[of].append(i)
+        given[of].update(eq.origin.rule.split(", "))
+        if eq.origin.rule == "seed":
+            seeds[eq.origin.of] = None
+    if not parts or not seeds:
+        return []
+    learned = {cell.var for cell in graph.cells if cell.requires_grad}
+    wanted = [
+        v for i, names in given.items() for name, found in differentiable(graph.equations[i]) for v in found
+        if name in names or v in learned  # a gradient that is passed on as it is needs no equation
+    ]  # fmt: skip
+    xs = [v for v in dict.fromkeys(wanted) if v not in made or made[v] not in parts]
+    one = follow(graph, None, seeds, xs)
+    if not one.gives:
+        return []
+    last = max(one.gives)
+    for i in lost:
+        parts[last].append(i)
+    for of in [of for of in parts if of not in one.gives]:
+        parts[last] += parts.pop(of)
+    return [replace(one, written={i: tuple(sorted(part)) for i, part in sorted(parts.items())})]
+
+
 def passes(graph: Graph) -> list[Pass]:
-    """The deferred gradients of a graph that no other gradient depends on."""
+    """The gradients of a graph: deferred ones that no other gradient depends on, else what is written out."""
     deferred = [i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients"]
     if not deferred:
-        return []
+        return written_out(graph)
     last = deferred[-1]
     behind: set[Var] = set()  # what a gradient is computed from
     plain = []

@@ -280,7 +280,7 @@ def _number(key: Any, value: Any) -> float:
 def _painted(drawing: Drawing, look: _Look, figures: Mapping[str, float], note: str) -> Drawing:
     """Shade and figure for each box that has an entry; NaN is a missing figure, infinity one that is not finite."""
     finite = [f for f in figures.values() if math.isfinite(f)]
-    total = math.fsum(finite)
+    total = math.fsum(finite) if look.share else 0.0
     nodes = []
     for node in drawing.nodes:
         if node.id in figures:

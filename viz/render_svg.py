@@ -13,10 +13,10 @@ from dataclasses import astuple
 
 from tensorgraph.viz.drawing import Drawing
 from tensorgraph.viz.engine import REMEDY, EngineError, run_engine
-from tensorgraph.viz.exits import exits
 from tensorgraph.viz.metrics import text_width
 from tensorgraph.viz.palette import DARK, LIGHT, NAMES, THEMES
 from tensorgraph.viz.render_dot import to_dot
+from tensorgraph.viz.svg_lines import Lines, name_of
 
 __all__ = ["SURFACES", "escaped", "to_svg", "with_text"]
 
@@ -46,8 +46,8 @@ def polish(drawing: Drawing, raw: str, theme: str) -> str:
     body = raw[raw.index("<svg") :]
     prefix = "tg" + hashlib.sha256(raw.encode()).hexdigest()[:8]
     body = re.sub(r"<!--.*?-->\n?", "", body, flags=re.S)
-    body = re.sub(r"<title>(.*?)</title>", _Tips(drawing).title, body, flags=re.S)
-    body = re.sub(r'(<g id="w\d+" )class="node"', r'\1class="exit"', body)
+    body = re.sub(r"<title>(.*?)</title>", _Tips(drawing, body).title, body, flags=re.S)
+    body = re.sub(r'(<g id="(?!n\d)[^"]*" )class="node"', r'\1class="exit"', body)
     body = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{prefix}-{m[1]}"', body)
     body = re.sub(r'font-family="[^"]*"', f'font-family="{FAMILY}"', body)
     body = body.replace(' xml:space="preserve"', "")
@@ -64,30 +64,20 @@ def polish(drawing: Drawing, raw: str, theme: str) -> str:
 class _Tips:
     """Hover text in the place of the generated names that an engine puts there."""
 
-    def __init__(self, drawing: Drawing) -> None:
+    def __init__(self, drawing: Drawing, svg: str) -> None:
         self.default = drawing.title
+        self.lines = Lines(drawing, svg)
         self.tips = {node.id: f"{node.path}\n{node.tip}" for node in drawing.nodes}
         self.tips |= {f"cluster_{group.id}": group.path for group in drawing.groups}
-        paths = {node.id: node.path for node in drawing.nodes}
-        points = exits(drawing)
-        # an engine prints edges in no promised order: they are found by their ends, equal ends in order
-        self.edges: dict[str, list[str]] = {}
-        for i, edge in enumerate(drawing.edges):
-            if edge.cut:
-                continue
-            tip = f"{paths[edge.tail]} to {paths[edge.head]}\n" + "\n".join(edge.values[:6])
-            point = points.get(i)
-            if point is not None:
-                self.tips[point.id] = self.tips[f"{edge.tail}->{point.id}"] = f"from {paths[edge.tail]}"
-            tail = edge.tail if point is None else point.id
-            self.edges.setdefault(f"{tail}->{edge.head}", []).append(tip)
 
     def title(self, match: re.Match[str]) -> str:
-        key = re.sub(r"^(\w+)->(\w+)(?::\w+)*$", r"\1->\2", html.unescape(match[1]))
-        # a gradient's line points up, so it is laid out the other way round
-        waiting = self.edges.get(key) or self.edges.get("->".join(reversed(key.split("->"))))
-        tip = waiting.pop(0) if waiting else self.tips.get(key, self.default)
-        return f"<title>{escaped(tip)}</title>"
+        name = name_of(match[1])
+        if isinstance(name, tuple):
+            tip = self.lines.tip(*name)
+        else:
+            frame = self.lines.frame(name)
+            tip = self.lines.frames[frame] if frame is not None else self.tips.get(name, "")
+        return f"<title>{escaped(tip or self.default)}</title>"
 
 
 def _fitted(match: re.Match[str]) -> str:

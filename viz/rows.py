@@ -12,6 +12,7 @@ from tensorgraph.viz.view import Box, histogram
 
 __all__ = ["fold_rows", "gradient_rows", "module_title", "op_rows", "summary_rows", "write_rows"]
 
+MOST_PORTS = 12  # operands of a box at which edges end; with more, the words would be a wall
 MOST_WRITTEN = 32  # characters of the names of cells that a box writes; with more, they are counted
 
 
@@ -24,6 +25,8 @@ def module_title(facts: Facts, scope: str, frame: str) -> Row:
 
 
 def cell_row(cell: CellDecl, scope: str, operand: str = "") -> Row:
+    while scope and not cell.path.startswith(f"{scope}."):  # what a fused op is made of stands deeper than its cells
+        scope = scope.rpartition(".")[0]
     name = clean(relative(cell.path, scope))
     if operand and operand != name.rpartition(".")[2]:
         name = f"{operand}: {name}"
@@ -84,7 +87,7 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
             rows.append(Row("constant", name, text if array.size <= 4 else type_text(atom.aval)))
         else:
             flowing.append((i, name))
-    if named and len(flowing) > 1:
+    if named and 1 < len(flowing) <= MOST_PORTS:
         ports = [Port(f"p{i}", name.rpartition(".")[2] if lists and len(flowing) > 4 else name) for i, name in flowing]
     given = attributes(eq.attrs, eq.op.attrs)
     if box.others:  # what differs from repeat to repeat

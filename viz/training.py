@@ -68,6 +68,7 @@ class _Mirror(Builder):
         self.connect()
         for var, at in self.given:
             self.flow(var, at)
+        self.gradient_writes()
         self.loose_writes()
         self.outputs()
         edges = self.settled((*self.edges(), *self.extra))
@@ -152,7 +153,7 @@ class _Mirror(Builder):
             own = dict.fromkeys(v for i in steps[b] if i in near for v in one.gives[i] if v in asked)
             if not own and box.others:  # the first repeat may have none
                 own = dict.fromkeys(v for i in steps[b] for v in one.gives[i] if v in asked)
-            rows = [Row("title", clean(f"grad {node.title}"))]
+            rows = [Row("title", clean(f"grad {self.asked_of(box) or node.title}"))]
             if box.kind == "op":
                 scope = box.scope
                 rows += [self.of_cell(asked[v], scope, uses[v]) for v in own]
@@ -161,18 +162,22 @@ class _Mirror(Builder):
                 values = sum(v.aval.size for v in own)
                 rows.append(Row("parameter", count(values, "gradient"), f"sum of {several} uses" if several > 1 else ""))
             leaving = dict.fromkeys(
-                v for i in steps[b] for v in one.gives[i]
-                if facts.box_of[facts.producer.get(v, i)] != b and v not in facts.cells
+                v for i in steps[b] for v in one.gives[i] or graph.equations[i].outputs
+                if v not in facts.cells and (v not in facts.producer or facts.box_of[facts.producer[v]] != b
+                                             or not one.gives[i])
             )  # fmt: skip
-            members = (one.at,) if one.at is not None and b == max(ends, default=b) else ()
+            members = tuple(sorted(i for j in box.members for i in one.written.get(j, ())))
+            if one.at is not None and b == max(ends, default=b):
+                members = (one.at,)
             at = self.add(
                 f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", rows, group=node.group, members=members,
                 types=tuple(dict.fromkeys(type_text(v.aval) for v in (*leaving, *own))), tip=self.tip(one, b, steps[b]),
                 twin=node.id,
             )  # fmt: skip
             self.twin[p, b] = at
-            if members:
-                self.given += [(var, at) for var in group(graph.equations[members[0]].inputs[2:][0])]
+            self.source.update((out, at) for i in members for out in graph.equations[i].outputs)
+            if one.at is not None and members:
+                self.given += [(var, at) for atom in graph.equations[one.at].inputs[2:] for var in group(atom)]
         seed = max((b for q, b in self.twin if q == p), default=None)
         for name, var in zip(facts.input_names, self.graph.inputs, strict=True):
             if var in one.xs and any(var in given for given in one.gives.values()):
@@ -186,6 +191,12 @@ class _Mirror(Builder):
             return
         for x, out in zip(self.xs_of(one), self.graph.equations[one.at].outputs, strict=True):
             self.source[out] = self.where_ends(p, x, first, seed)
+
+    def asked_of(self, box: Box) -> str:
+        """The name of what a transform differentiates with respect to: it gives its arguments another name."""
+        eq = self.graph.equations[box.equations[0]]
+        named = eq.inputs[0] if eq.op.name == "alias" and box.kind == "op" else None
+        return named.name or "" if isinstance(named, Var) else ""
 
     def xs_of(self, one: Pass) -> list[Var]:
         assert one.at is not None
@@ -244,6 +255,18 @@ class _Mirror(Builder):
             role = "carried" if carried else "gradient"
             made_edges.append(self.edge(tail, head, role, (), variables, cut=again))
         self.extra += reversed(made_edges)
+
+    def gradient_writes(self) -> None:
+        """Cells that take a gradient as it is."""
+        found: dict[int, list[CellDecl]] = defaultdict(list)
+        gradients = set(self.twin.values())
+        for write in self.graph.writes:
+            at = self.source.get(write.value) if isinstance(write.value, Var) else None
+            if at in gradients and write.value in self.facts.producer:
+                found[at].append(self.facts.cells[write.cell])  # type: ignore[index]
+        for at, cells in found.items():
+            node = self.nodes[at]
+            self.nodes[at] = replace(node, rows=(*node.rows, *self.writes_of(cells, "", "")))
 
     # ---- what is kept
 

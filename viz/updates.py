@@ -57,7 +57,7 @@ def forward_part(graph: Graph, passes: Sequence[Pass]) -> tuple[list[int], list[
 
     What follows but neither reads a gradient nor anything of the forward pass, as a count that goes up, is an update.
     """
-    deferred = {one.at for one in passes if one.at is not None}
+    deferred = {i for one in passes for i in one.own}
     if not deferred:
         return list(range(len(graph.equations))), []
     leads: set[Var] = {y for one in passes for y in one.ys}
@@ -155,6 +155,9 @@ def updates_of(graph: Graph, boxes: Sequence[Box], passes: Sequence[Pass], after
                 owner.setdefault(var, box_of.get(i))
     cells = {cell.var for cell in graph.cells}
     for one in passes:
+        for i, part in one.written.items():
+            for out in (out for j in part for out in graph.equations[j].outputs):
+                owner[out], stage[out] = box_of.get(i), 0
         if one.at is None:
             continue
         eq = graph.equations[one.at]

@@ -106,9 +106,10 @@ def parents(graph: Graph) -> set[str]:
     return found
 
 
-def depths(graph: Graph) -> int:
+def depths(graph: Graph, only: Sequence[int] | None = None) -> int:
     """The depth of the deepest module that has ops; 0 where there are no modules."""
-    return max((scope.count(".") + 1 for scope in {scope_of(eq) for eq in graph.equations} if scope), default=0)
+    equations = graph.equations if only is None else [graph.equations[i] for i in only]
+    return max((scope.count(".") + 1 for scope in {scope_of(eq) for eq in equations} if scope), default=0)
 
 
 def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None = None) -> list[Box]:

@@ -58,23 +58,23 @@ def _rules_of(eq: Equation) -> dict[str, tuple[str, str]]:
     called.update((g, "g" if op.single else f"g_{called[out]}") for g, out in zip(gs, floats, strict=True))
     alone = Equation(op, atoms, eq.attrs, outputs)
     tree = flatten([0] * len(inputs))[1]
-    trace_ = Symbolic(Graph(inputs, (), {}, (alone,), (), (), tree, flatten([])[1]))
-    with trace_.running():
-        trace_.known.update(gs)
+    building = Symbolic(Graph(inputs, (), {}, (alone,), (), (), tree, flatten([])[1]))
+    with building.running():
+        building.known.update(gs)
         xs = [var for var in inputs if var.aval.dtype.kind == "f"]
         for x in xs:
-            trace_.leaf(x)
-        made_here = trace_.apply(op, atoms, dict(eq.attrs), [out.aval for out in outputs])
+            building.leaf(x)
+        made_here = building.apply(op, atoms, dict(eq.attrs), [out.aval for out in outputs])
         here = dict(zip(outputs, made_here, strict=True))
-        trace_.defer(tuple(here[out] for out in floats), tuple(xs), tuple(gs), True)
+        building.defer(tuple(here[out] for out in floats), tuple(xs), tuple(gs), True)
     called.update((own, called[out]) for out, own in here.items())
     formulas: dict[Var, Any] = {}
-    for made in trace_.equations[1:]:
+    for made in building.equations[1:]:
         for position, out in enumerate(made.outputs):
             formula = Formula.of(made, lambda var: formulas.get(var, var), position)
             formulas[out] = formula if formula.size <= LARGEST else out
     result: dict[str, tuple[str, str]] = {}
-    for note in trace_.notes:
+    for note in building.notes:
         formula = formulas.get(note.given, note.given)
         unreadable = isinstance(formula, Var) and formula not in called
         if note.name in ("seed", "zero") or note.name in result or unreadable or not _readable(formula, called):

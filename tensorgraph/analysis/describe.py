@@ -14,8 +14,10 @@ __all__ = ["call_text", "equation_text", "names", "printable", "value_text"]
 LONGEST = 60
 
 
-def printable(text: str) -> str:
-    """The text where it is one printable line, else with escapes."""
+def printable(text: str, longest: int = 200) -> str:
+    """One printable line: escapes for what is not, and the middle left out of what is too long."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
     return text if text.isprintable() else repr(text)[1:-1]
 
 

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tensorgraph.analysis.describe import call_text, equation_text, names, printable, value_text
+from tensorgraph.analysis.describe import equation_text, names, printable, value_text
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.analysis.match import Match, match, output_paths, typed
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
@@ -262,8 +262,6 @@ class _Comparison:
 
     def details(self, old: Equation, new: Equation) -> tuple[tuple[Detail, ...], bool]:
         found = []
-        if old.op.name != new.op.name:
-            found.append(Detail("op", call_text(old, self.name.__getitem__), call_text(new, self.name.__getitem__)))
         for name, p, q in zip(new.op.inputs, old.inputs, new.inputs, strict=False):
             if not self.same(p, q):
                 found += self.operand(name, p, q)

@@ -100,7 +100,7 @@ class Difference:
         return self.text()
 
     def __repr__(self) -> str:
-        return f"<Difference of {self.before.name} and {self.after.name}: {self.summary()}>"
+        return f"<Difference of {printable(self.before.name)} and {printable(self.after.name)}: {self.summary()}>"
 
     def summary(self) -> str:
         """``2 added, 1 changed``."""
@@ -122,7 +122,7 @@ class Difference:
                 continue
             if edit.what == "equation" and edit.scope != scope:
                 scope = edit.scope
-                lines.append(f"@@ {printable(scope) or self.after.name} @@")
+                lines.append(f"@@ {printable(scope or self.after.name)} @@")
             lines.append(f"{edit}{f'    # {edit.source}' if edit.source else ''}")
             lines += [f"      {detail}" for detail in edit.details]
         if following:
@@ -156,4 +156,4 @@ class Difference:
 
 def _headline(graph: Graph) -> str:
     n = len(graph.equations)
-    return f"{graph.name}: {n} {'equation' if n == 1 else 'equations'}"
+    return f"{printable(graph.name)}: {n} {'equation' if n == 1 else 'equations'}"

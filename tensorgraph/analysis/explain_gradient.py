@@ -13,13 +13,11 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.formulas import Formula, Names, formula_text
 from tensorgraph.analysis.latex import formula_latex, symbol, words
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
-from tensorgraph.graph.inline import inline
 from tensorgraph.graph.trace import trace
-from tensorgraph.passes.dead_code import dead_code
+from tensorgraph.passes.differentiate import write_out
 from tensorgraph.passes.gradient import grad
-from tensorgraph.passes.symbolic import Note, Symbolic
+from tensorgraph.passes.symbolic import Note
 from tensorgraph.text.names import names
-from tensorgraph.tree import unflatten
 
 __all__ = ["GradientExplanation", "Line", "Step", "explain_gradient"]
 
@@ -158,12 +156,8 @@ def explain_gradient(graph_or_function: Any, *examples: Any) -> GradientExplanat
     \\end{align}
     """
     graph = _prepared(graph_or_function, examples)
-    trace_ = Symbolic(dead_code(graph, gradients_only=True))
-    asked = trace_.graph
-    with trace_.running():
-        outputs, written = inline(asked, trace_.tensors(asked.inputs), trace_.tensors([d.var for d in asked.cells]))
-        whole = trace_.result(unflatten(asked.out_tree, outputs), written)
-    return GradientExplanation(graph.name, _Telling(dead_code(whole, gradients_only=True), trace_.notes).steps())
+    whole, notes = write_out(graph)
+    return GradientExplanation(graph.name, _Telling(whole, notes).steps())
 
 
 def _prepared(graph_or_function: Any, examples: tuple[Any, ...]) -> Graph:
@@ -210,7 +204,7 @@ class _Telling:
         for eq in graph.equations:  # a transform's own name for an argument is the argument's
             if eq.op.name == "alias" and isinstance(eq.inputs[0], Var) and eq.origin is None:
                 self.name[eq.outputs[0]] = self.name[eq.inputs[0]]
-        self.notes = [note for note in notes if note.total in self.name]
+        self.notes = notes
         self.several = len({note.number for note in self.notes}) > 1
         self.parts: dict[tuple[int, Var], list[Note]] = {}
         for note in self.notes:
@@ -312,7 +306,7 @@ class _Telling:
             for position, out in enumerate(own.outputs):
                 formula = Formula.of(own, lambda var: var if var in arrived else formulas.get(var, var), position)
                 formulas[out] = formula
-                if out not in results and (self.uses[out] > 1 or formula.size > LARGEST):
+                if out not in results and (self.uses[out] > 1 or (self.uses[out] and formula.size > LARGEST)):
                     shown = formula_text(formula, text), "", symbol(self.name[out]), formula_latex(formula, latex), ""
                     lines.append(Line(self.name[out], *shown))
                     formulas[out] = out

@@ -120,7 +120,7 @@ class Faults:
     def __str__(self) -> str:
         backward = sum(eq.origin is not None for eq in self.graph.equations)
         forward = len(self.graph.equations) - backward
-        head = f"{self.graph.name}: {forward} equations forward, {backward} backward: "
+        head = f"{printable(self.graph.name)}: {forward} equations forward, {backward} backward: "
         head += f"{len(self)} {'fault' if len(self) == 1 else 'faults'}" if self else "no fault"
         name = names(self.graph)
         blocks = [self.block(fault, name) for fault in self.faults]
@@ -167,7 +167,7 @@ class Faults:
             if cell.var is var:
                 return f"{cell.kind} {printable(cell.path)}: {var.aval}"
         what = "argument" if var in self.graph.inputs else "captured array"
-        return f"{what} {printable(var.name or '')}: {var.aval}"
+        return f"{what}{f' {printable(var.name)}' if var.name else ''}: {var.aval}"
 
     def draw(self, number: int = 0, **options: Any) -> Drawing:
         """The slice of fault `number`: some of what it comes from, and the path to the loss.

@@ -94,13 +94,13 @@ class Profile:
     def __str__(self) -> str:
         n = len(self.seconds)
         made = "; random numbers for what had none" if self.made else ""
-        parts = [f"{self.graph.name}: {n} ops, {duration(self.total)}, median of {self.repeats} runs{made}"]
+        parts = [f"{printable(self.graph.name)}: {n} ops, {duration(self.total)}, median of {self.repeats} runs{made}"]
         if any(eq.scope for eq in self.graph.equations):
             parts.append(self.table("scope"))
         return "\n\n".join([*parts, self.table("op", 10), self.table("equation", 10)])
 
     def __repr__(self) -> str:
-        return f"<Profile of {self.graph.name}: {len(self.seconds)} ops, {duration(self.total)}>"
+        return f"<Profile of {printable(self.graph.name)}: {len(self.seconds)} ops, {duration(self.total)}>"
 
     def draw(self, **options: Any) -> Drawing:
         """The graph, each box as dark as it is slow."""

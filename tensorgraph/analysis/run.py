@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph import modes
+from tensorgraph.analysis.describe import printable
 from tensorgraph.aval import Aval
 from tensorgraph.backward import pull_back
 from tensorgraph.calling import Borrowed
@@ -129,7 +130,7 @@ def loss_of(graph: Graph) -> tuple[tuple[Any, ...], tuple[Any, ...], int]:
         if isinstance(out, Var) and out.aval.size == 1 and out.aval.dtype.kind == "f":
             return (out,), (), len(graph.equations)
     raise ValueError(
-        f"{graph.name}: gradients need a loss, a result of one float; "
+        f"{printable(graph.name)}: gradients need a loss, a result of one float; "
         "none of the results is one: take the mean or the loss in the function"
     )
 

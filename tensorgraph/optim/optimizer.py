@@ -25,7 +25,7 @@ from tensorgraph.ops.updates import state_dtype
 from tensorgraph.optim.clipping import clip_norm, clip_value
 from tensorgraph.optim.schedules import Schedule, as_schedule
 from tensorgraph.tape import warn_user
-from tensorgraph.tensor import Tensor
+from tensorgraph.tensor import Tensor, TraceError
 
 __all__ = ["Group", "Hyper", "Optimizer"]
 
@@ -57,6 +57,11 @@ class LearningRate(Hyper):
             super().__set__(instance, schedule(owner.steps, owner.epoch))
             instance.schedule = schedule
             return
+        if instance.schedule is not None and modes.is_tracing():
+            raise TraceError(
+                "the learning rate follows a schedule, which a graph does not hold: set a fixed rate before tracing, or "
+                "set it outside the traced step"
+            )
         super().__set__(instance, value)
         instance.schedule = None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from tensorgraph.graph.graph import Change, Equation, Graph
 from tensorgraph.graph.inline import inline
 from tensorgraph.passes.dead_code import dead_code
-from tensorgraph.passes.symbolic import Symbolic
+from tensorgraph.passes.symbolic import Note, Symbolic
 from tensorgraph.tree import unflatten
 
-__all__ = ["differentiate"]
+__all__ = ["differentiate", "write_out"]
 
 
 def differentiate(graph: Graph) -> Graph:
@@ -45,13 +45,17 @@ def differentiate(graph: Graph) -> Graph:
     """
     if not any(eq.op.name == "gradients" for eq in graph.equations):
         return graph
+    result = dead_code(write_out(graph)[0], gradients_only=True)
+    return result.replace(changes=(*graph.changes, _change(graph, result))).check()
+
+
+def write_out(graph: Graph) -> tuple[Graph, list[Note]]:
+    """The graph with everything that its backward passes compute, and what arrived where."""
     asked = dead_code(graph, gradients_only=True)
     trace = Symbolic(asked)
     with trace.running():
         outputs, written = inline(asked, trace.tensors(asked.inputs), trace.tensors([d.var for d in asked.cells]))
-        expanded = trace.result(unflatten(asked.out_tree, outputs), written, changes=graph.changes)
-    result = dead_code(expanded, gradients_only=True)
-    return result.replace(changes=(*graph.changes, _change(graph, result))).check()
+        return trace.result(unflatten(asked.out_tree, outputs), written), trace.notes
 
 
 def _change(graph: Graph, result: Graph) -> Change:

@@ -116,7 +116,6 @@ class _Expanding(Rerun):
             outputs = self._run(op, atoms, attrs, avals)
         finally:
             self.inside = False
-        self.inner: list[Change] = []
         self.results.update(outputs)
         self.written_out.append((next(self.waiting), len(self.equations) - start))
         return outputs

@@ -122,7 +122,10 @@ class Facts:
         return not isinstance(atom, Var) or atom in self.dense or atom.aval.size <= 1
 
     def _is_in_order(self, atom: Atom, repeated: bool) -> bool:
-        """Whether a variable lies in C order but for gaps, and where `repeated` but for axes that say the same again."""
+        """Whether a variable lies in C order but for gaps and axes that run backwards.
+
+        Where `repeated`, but for axes that say the same again too.
+        """
         if not isinstance(atom, Var) or self.is_dense(atom) or atom in self.gapped:
             return True
         return repeated and atom in self.repeated
@@ -135,7 +138,7 @@ class Facts:
             return
         elif name == "broadcast_to":
             self.repeated.update(eq.outputs)
-        elif name in SAME or name in ONES or (name == "getitem" and _forwards(eq, x)):
+        elif name in SAME or name in ONES or name == "flip" or (name == "getitem" and not eq.inputs[1]):
             (self.gapped if self._is_in_order(x, False) else self.repeated).update(eq.outputs)
 
     def keeps_order(self, eq: Equation) -> bool:
@@ -234,12 +237,6 @@ def permutation(eq: Equation) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(ndim))[::-1]
     return tuple(a % ndim for a in (axes if isinstance(axes, tuple) else (axes,)))
-
-
-def _forwards(eq: Equation, x: Var) -> bool:
-    """Whether an index has no index tensors and goes through no axis backwards."""
-    selection = select(eq.attrs["key"], x.aval.shape)
-    return selection is not None and all(a.step > 0 for a in selection.axes)
 
 
 def _same_everywhere(array: Array) -> Array | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.passes.recognise_exact import apart, exact_matches
 from tensorgraph.passes.recognise_fit import fits, float_choices, may_be_probed
 from tensorgraph.passes.recognise_numbers import Sizes, quietly
 from tensorgraph.passes.recognise_probe import Shared, Trial, label_counts, unmoved
 from tensorgraph.passes.recognise_regions import (
+    CREATION,
     EXPONENTIALS,
+    LABELS,
     REDUCTIONS,
     ROOTS,
     VIEWS,
@@ -27,6 +29,8 @@ from tensorgraph.passes.recognise_view import Match, Place, View
 __all__ = ["recognise"]
 
 MOST_ROUNDS = 8
+FORMS = VIEWS | CREATION | LABELS  # what computes nothing
+FEW = 3  # ends of a region that are looked at without a quick test first
 NONLINEAR = frozenset({"multiply", "divide", "square", "reciprocal", "power", "prod", "matmul", "var"})
 WAVES = frozenset({"sin", "cos", "tanh", "sigmoid", "softplus"})
 # what a spelling of the library's own ops must have one of, each, and what none has
@@ -40,7 +44,47 @@ UNKNOWN: tuple[tuple[frozenset[str], ...], frozenset[str]] = ((), frozenset())
 
 
 def recognise(graph: Graph) -> Graph:
-    """Replace what behaves as a fused op by that op."""
+    """Replace every region that behaves as a fused op by that op, however it was written.
+
+    Batch norm, layer norm, softmax, log-softmax and cross-entropy of any spelling become one equation each, before
+    differentiation, and so do a user's own `tensorgraph.fused_op`.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    Graph
+        Of the same inputs and outputs, with the replacements in `Graph.changes`.
+
+    Notes
+    -----
+    A region is recognised in one of two ways. Either it is a fused op's reference equation by equation, as
+    ``implementation("composed")`` writes it. Or it consists of analytic ops and its values and gradients equal the
+    reference's on random float64 numbers, tiny, ordinary and extreme ones: two analytic functions that agree at random
+    points are one function. A maximum that is subtracted, or anything detached, is exchanged for random numbers in
+    this, so that nothing may depend on it; a ``clip``, ``where`` or ``maximum`` ends a region. An op of more than four
+    inputs, or whose reference itself clips, is only recognised the first way.
+
+    The inputs of the op are found by what they do, its attributes among the region's numbers and axes. A value inside
+    that is used elsewhere must be an output of the op too (a mean, a variance), else the region stays as it is.
+
+    Values and gradients change by rounding only, with two exceptions in favour of the fused op. Where a spelling
+    overflows or loses its digits (``exp`` of a large number, ``E[x²] - E[x]²`` at a large mean), the op does not. A
+    class index outside the classes raises, where NumPy's indexing wraps a negative one and one-hot labels are 0;
+    indices made by arithmetic, which may rely on that, are left alone.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> def loss(z, y):
+    ...     p = tg.exp(z) / tg.exp(z).sum(axis=1, keepdims=True)
+    ...     return -tg.log(p[tg.arange(3), y]).mean()
+    >>> graph = tg.trace(loss, tg.f32[3, 5], tg.spec((3,), "int64")).recognise()
+    >>> [eq.op.name for eq in graph.equations]
+    ['softmax_cross_entropy']
+    """
     ops = [op for op in CATALOGUE.values() if op.reference is not None]
     composed = tuple(op for op in ops if op.backward is not None or not op.differentiable)
     # without a scale and a shift the normalised rows of a matrix are either; the first that fits is taken
@@ -78,44 +122,41 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
     masks = {names: begun.mask(view, names) for names in every}
     found: list[Match] = []
     covered = 0
-    sizes: Sizes | None = None
-    still: list[bool] | None = None
-    shared: Shared = {}, {}
+    ends: list[tuple[int, list[Op], list[Var]]] = []
     for last in range(len(begun.numbers) - 1, -1, -1):
         mask = begun.before[last]
-        if covered >> last & 1 or not view.equations[begun.numbers[last]].op.single:
-            continue
         fitting = [
             op for op, (needed, absent) in traits.items()
             if all(masks[names] & mask for names in needed) and not masks[absent] & mask
         ]  # fmt: skip
-        if fitting and all(op.name in TRAITS for op in fitting):
-            sizes = sizes or Sizes(view, begun.x, (*begun.numbers, *behind(view, begun)))
-            still = still or unmoved(view, begun, sizes)
-            if not still[last]:
-                continue
-        most = max((len(op.outputs) - 1 for op in fitting), default=-1)
-        exposed = closed(view, begun, last, most) if fitting else None
-        if exposed is None:
+        if fitting and view.equations[begun.numbers[last]].op.single:
+            exposed = closed(view, begun, last, max(len(op.outputs) - 1 for op in fitting))
+            if exposed is not None:
+                ends.append((last, fitting, exposed))
+    if not ends:
+        return []
+    sizes = Sizes(view, begun.x, (*begun.numbers, *behind(view, begun)))
+    still = unmoved(view, begun, sizes) if len(ends) > FEW else None
+    shared: Shared = {}, {}
+    for last, fitting, exposed in ends:
+        if covered >> last & 1 or (still and not still[last] and all(op.name in TRAITS for op in fitting)):
             continue
         for how in ("views", "deep", "raw"):
             candidate = region(view, begun, last, exposed, how)
             if candidate is None:
                 continue
-            sizes = sizes or Sizes(view, begun.x, (*begun.numbers, *behind(view, begun)))
             match = first_match(view, candidate, fitting, sizes, shared if how == "views" else None)
             if match is not None:
                 found.append(match)
-                covered |= mask
+                covered |= begun.before[last]
                 break
     return found
 
 
-def first_match(
-    view: View, candidate: Region, ops: list[Op], sizes: Sizes, shared: Shared | None
-) -> Match | None:
+def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shared: Shared | None) -> Match | None:
     """The op that a region behaves as."""
-    core = [view.equations[n].op for n in candidate.equations if view.equations[n].op.name not in VIEWS]
+    # each replacement makes one equation of these, so there is an end
+    core = [op for op in (view.equations[n].op for n in candidate.equations) if op.name not in FORMS]
     if len(core) < 2 and any(op.reference is not None for op in core):
         # views before and after an op may still be its own attribute, as a transpose is an axis
         ops = [op for op in ops if op is core[0] and len(candidate.numbers) > 1] if core else []

@@ -22,6 +22,7 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.op import CATALOGUE, REQUIRED, Op
 from tensorgraph.passes.recognise_regions import CAREFUL
 from tensorgraph.passes.recognise_view import Match, Place, View
+from tensorgraph.passes.rewrite import group
 
 __all__ = ["UNFIT", "apart", "exact_matches", "example_types", "reference_graph"]
 
@@ -287,17 +288,16 @@ def _paired(e: Equation, f: Equation, exact: bool) -> list[tuple[Var, Var]] | No
         return None
     pairs = []
     for a, b in zip(e.inputs, f.inputs, strict=True):
-        several = isinstance(a, tuple), isinstance(b, tuple)
-        items = a if several[0] else (a,)
-        others = b if several[1] else (b,)
-        if several[0] != several[1] or len(items) != len(others):  # type: ignore[arg-type]
+        if isinstance(a, tuple) != isinstance(b, tuple) or len(group(a)) != len(group(b)):
             return None
-        for theirs, ours in zip(items, others, strict=True):  # type: ignore[arg-type]
-            if type(theirs) is not type(ours):
-                return None
-            if type(theirs) is Var:
+        for theirs, ours in zip(group(a), group(b), strict=True):
+            if isinstance(theirs, Var) and isinstance(ours, Var):
                 pairs.append((theirs, ours))
-            elif exact and typed_key(theirs.value) != typed_key(ours.value):
+            elif (
+                isinstance(theirs, Var)
+                or isinstance(ours, Var)
+                or (exact and typed_key(theirs.value) != typed_key(ours.value))
+            ):
                 return None
     return pairs
 
@@ -343,7 +343,7 @@ def _suggested(pattern: Pattern, region: list[Equation], avals: tuple[Aval | Non
     for name, value in pattern.attrs.items():
         given = [v for v in values[name] if type(v) is type(value)]
         if isinstance(value, bool) or value is None or isinstance(value, str):
-            options = [value]
+            options = [value, *(given if isinstance(value, str) else [])]
         elif isinstance(value, int):
             ndim = max((a.ndim for a in avals if a is not None), default=0)
             default = pattern.op.attrs[name]

@@ -57,7 +57,7 @@ def fits(op: Op, view: View, region: Region) -> Iterator[tuple[dict[str, Any], t
     for main in mains(op):
         for attrs, places, outs in _assignments(op, main, region.x.aval, avals, hints):
             if outs[0].dtype == y.dtype and elements(outs[0]) == elements(y):
-                named = {None: None, X: region.x, **dict(enumerate(bases))}
+                named: dict[int | None, Var | None] = {None: None, X: region.x, **dict(enumerate(bases))}
                 yield dict(attrs), tuple(Place(named[k], shape, fill) for k, shape, fill in places), outs
 
 
@@ -109,7 +109,8 @@ def _assignments(
         seated = []
         for base in bases:
             shapes = dict.fromkeys([base.shape, (elements(base),)] if base.ndim else [base.shape])
-            seated.append([*shapes, *(standard if elements(base) == 1 else [])])
+            wider = [s for s in standard if elements(base) == 1 and len(s) >= base.ndim]  # one number for all
+            seated.append(list(dict.fromkeys([*shapes, *wider])))
         needed = [i for i in empty if names[i] not in op.signature.optional]
         fills = [NEUTRAL.get(names[i], (1.0, 0.0)) for i in needed]
         for shapes_, shape, values in itertools.product(

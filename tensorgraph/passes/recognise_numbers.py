@@ -82,7 +82,8 @@ def quietly() -> Any:
 class Numbers:
     """Values of a region's variables on one draw, computed when asked for, in float64."""
 
-    def __init__(self, view: View, sizes: Sizes, seed: int, classes: int) -> None:
+    def __init__(self, view: View, sizes: Sizes, seed: int, classes: int, positive: bool = False) -> None:
+        self.positive = positive  # floats, so that no root or logarithm is undefined
         self.view = view
         self.sizes = sizes
         self.rng = np.random.default_rng(seed)
@@ -99,7 +100,7 @@ class Numbers:
         if array is not None and is_arange(array):
             return np.arange(shape[0], dtype=array.dtype)
         if var.aval.dtype.kind == "f":
-            return self.rng.uniform(0.5, 1.5, shape) * self.rng.choice([-1.0, 1.0], shape)
+            return self.rng.uniform(0.5, 1.5, shape) * (1.0 if self.positive else self.rng.choice([-1.0, 1.0], shape))
         if var.aval.dtype.kind == "b":
             return self.rng.uniform(size=shape) < 0.5
         return self.rng.integers(0, self.classes, shape).astype(var.aval.dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,10 @@ from tensorgraph.graph.graph import Equation, Literal, Var
 from tensorgraph.op import CATALOGUE
 from tensorgraph.passes.recognise_view import View, elements, variables
 
-__all__ = ["ALLOWED", "CAREFUL", "CREATION", "EXPONENTIALS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region", "Window",
-           "allowed", "behind", "closed", "constant", "is_arange", "is_shift", "region", "sources", "window"]  # fmt: skip
+__all__ = [
+    "ALLOWED", "CAREFUL", "CREATION", "EXPONENTIALS", "LABELS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region",
+    "Window", "allowed", "behind", "closed", "constant", "is_arange", "is_shift", "region", "sources", "window",
+]  # fmt: skip
 
 ROOTS = frozenset({"sqrt", "power", "log", "batch_norm", "layer_norm"})
 EXPONENTIALS = frozenset({
@@ -45,6 +48,7 @@ ORIGINS = frozenset({"argmax", "argmin", "getitem", "take_along_axis", "permutat
 CAREFUL = frozenset({"softmax", "log_softmax", "batch_norm", "layer_norm", "softmax_cross_entropy"})
 
 LARGEST = 48  # equations in a window
+BEHIND = 24  # and of what is computed to see what it reads
 NEAREST = 24  # starts before an anchor
 
 
@@ -64,7 +68,7 @@ def constant(view: View, var: Var) -> bool:
     return array is not None and (array.size == 1 or is_arange(array))
 
 
-def is_arange(array: np.ndarray) -> bool:  # type: ignore[type-arg]
+def is_arange(array: np.ndarray[Any, Any]) -> bool:
     """Whether an array counts 0, 1, 2, ..."""
     return array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1 and np.array_equal(array, range(array.size))
 
@@ -174,12 +178,12 @@ def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
 
 
 def behind(view: View, found: Window) -> list[int]:
-    """Equations that make what a window reads besides x, as far back as `LARGEST` allowed ones, in order."""
+    """Equations that make what a window reads besides x, as far back as `BEHIND` allowed ones, in order."""
     inside = set(found.numbers)
     heap = [-view.made_by[v] for n in found.numbers for v in view.read[n] if v in view.made_by and v is not found.x]
     heapq.heapify(heap)
     result: set[int] = set()
-    while heap and len(result) < LARGEST:
+    while heap and len(result) < BEHIND:
         n = -heapq.heappop(heap)
         if n in inside or n in result or is_shift(view.equations[n]) or found.x in view.equations[n].outputs:
             continue
@@ -295,4 +299,3 @@ def _is_plain(view: View, var: Var) -> bool:
     """Whether labels come as they are: an index that arithmetic made may wrap where a fused op would raise."""
     eq = view.maker(var)
     return eq is None or eq.op.name in ORIGINS
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,13 +79,13 @@ class View:
         number = self.made_by.get(var)
         return None if number is None else self.equations[number]
 
-    def leaves(self, var: Var, numbers: Iterable[int]) -> bool:
+    def leaves(self, var: Var, numbers: Collection[int]) -> bool:
         """Whether a value of a region is used outside it, by something that counts. `numbers` is a set."""
         if var in self.written or var in self.returned:
             return True
-        return any(n not in numbers for n in self.users.get(var, ()))  # type: ignore[operator]
+        return any(n not in numbers for n in self.users.get(var, ()))
 
-    def is_closed(self, numbers: Iterable[int], made: Iterable[Var]) -> bool:
+    def is_closed(self, numbers: Collection[int], made: Iterable[Var]) -> bool:
         """Whether nothing outside needs another value of a region than those that it gives.
 
         A gradient with respect to a value inside would lose the paths that the region hides.
@@ -95,7 +95,7 @@ class View:
             for var in self.equations[n].outputs:
                 if var not in given and self.leaves(var, numbers):
                     return False
-                if var in self.asked and any(u in numbers for u in self.users.get(var, ())):  # type: ignore[operator]
+                if var in self.asked and any(u in numbers for u in self.users.get(var, ())):
                     return False
         return True
 

@@ -186,8 +186,6 @@ def suits(op: Op, value: Value, place: int) -> bool:
         return (value.kind == "b") == (place == 0)
     if op.name in ("bitwise_and", "bitwise_or", "bitwise_xor", "invert"):
         return value.kind in "biu"
-    if op.name in ("max", "min", "argmax", "argmin") and value.shape.count(0) > 1:
-        return False  # the shape rule takes what the op refuses, a known fault: see tests/test_programs.py
     return not (value.kind == "b" and op.kind is elementwise and op.dtype == "promote")
 
 
@@ -231,7 +229,7 @@ def by_example(w: Writer, op: Op, choices: Choices) -> list[Value]:
         if isinstance(item, list):
             return [operand(i) for i in item]
         if isinstance(item, tuple):
-            shape: tuple[int, ...] = tuple(sizes[n] if n in sizes else n for n in item)
+            shape = renamed(item, sizes)
             same = w.pick(choices, lambda v: v.shape == shape and v.kind == "f" and not v.array)
             if same is not None:
                 kind_of = same.dtype if len(inputs) == 1 else np.dtype(kind)
@@ -255,6 +253,11 @@ def by_example(w: Writer, op: Op, choices: Choices) -> list[Value]:
     return finish(w, op, operands, attrs, choices)
 
 
+def renamed(shape: Sequence[int], sizes: Mapping[int, int]) -> tuple[int, ...]:
+    """A shape with other sizes for some."""
+    return tuple(sizes.get(n, n) for n in shape)
+
+
 def resized(op: Op, inputs: Any, attrs: Mapping[str, Any], choices: Choices) -> dict[int, int]:
     """Other sizes for the axes of an example whose inputs are all shapes, the same for the same."""
     parts = [p for item in inputs for p in (item if isinstance(item, list) else [item])]
@@ -266,7 +269,7 @@ def resized(op: Op, inputs: Any, attrs: Mapping[str, Any], choices: Choices) -> 
     def aval(item: Any) -> Any:
         if isinstance(item, list):
             return [aval(i) for i in item]
-        return Aval(tuple(sizes[n] if n in sizes else n for n in item), np.float64) if isinstance(item, tuple) else item
+        return Aval(renamed(item, sizes), np.float64) if isinstance(item, tuple) else item
 
     given = [aval(i) for i in inputs]
     try:

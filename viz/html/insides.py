@@ -15,15 +15,17 @@ from tensorgraph.tree import flatten
 from tensorgraph.viz.budget import mend
 from tensorgraph.viz.build import build
 from tensorgraph.viz.drawing import Drawing, Group, Node
+from tensorgraph.viz.expansion import written_out
 from tensorgraph.viz.facts import relative
 from tensorgraph.viz.fold import fold
 from tensorgraph.viz.view import Box, by_module, by_op, depths, pack
 
-__all__ = ["View", "views"]
+__all__ = ["View", "repeats", "views"]
 
 READABLE = 40  # ops that are drawn one by one even where there are modules
 MOST_OPS = 300  # drawn one by one where there are none
 MOST_BOXES = 80  # of modules
+WRITTEN = 100  # ops that a fused op written out counts as
 MOST_WORK = 100_000  # ops drawn in insides, in all; beyond, the rest stays closed
 WHOLE = ("module", "modules", "summary")  # roles worth opening even for a single op
 
@@ -36,7 +38,8 @@ class View:
     opens: tuple[tuple[str, int], ...]
 
 
-Part = tuple[str, tuple[int, ...]]  # a module and the positions of its equations in the whole graph
+# a module, the positions of its equations in the whole graph, and whether it is a fused op to be written out
+Part = tuple[str, tuple[int, ...], bool]
 
 
 def views(drawing: Drawing) -> tuple[list[View], int]:
@@ -46,7 +49,7 @@ def views(drawing: Drawing) -> tuple[list[View], int]:
     if graph is None:
         return [View(drawing, ())], 0
     whole = _Whole(graph)
-    root: Part = ("", ())
+    root: Part = ("", (), False)
     drawings: dict[Part, Drawing] = {root: replace(drawing, source=None)}
     closed = {root: _closed(drawing, range(len(graph.equations)), whole)}
     waiting, work, left = [root], 0, 0
@@ -54,17 +57,20 @@ def views(drawing: Drawing) -> tuple[list[View], int]:
         for _, inner in closed[part]:
             if inner in drawings:
                 continue
-            work += len(inner[1])
+            work += WRITTEN if inner[2] else len(inner[1])
             if work > MOST_WORK:
                 left += 1
                 continue
-            drawings[inner] = _inside(whole, *inner)
-            closed[inner] = _closed(drawings[inner], inner[1], whole)
+            inside = _inside(whole, *inner)
+            if inside is None:
+                continue
+            drawings[inner] = inside
+            closed[inner] = [] if inner[2] else _closed(inside, inner[1], whole)
             waiting.append(inner)
     # inner ones first: two are the same if they look the same and what can be opened in them is the same
     made: dict[View, int] = {}
     number: dict[Part, int] = {}
-    for part in (*sorted(waiting[1:], key=lambda part: len(part[1])), root):
+    for part in (*sorted(waiting[1:], key=lambda part: (len(part[1]), not part[2])), root):
         opens = tuple((id, number[inner]) for id, inner in closed[part] if inner in number)
         number[part] = made.setdefault(View(drawings[part], opens), len(made))
     return _outer_first(list(made)), left
@@ -82,19 +88,26 @@ def _outer_first(found: list[View]) -> list[View]:
     return [replace(found[at], opens=tuple((id, place[inner]) for id, inner in found[at].opens)) for at in order]
 
 
+def repeats(drawing: Drawing) -> dict[str | None, int]:
+    """How many equal modules a box in each frame stands for: more than one in templates."""
+    found: dict[str | None, int] = {None: 1}
+    for group in drawing.groups:  # outer ones come first
+        found[group.id] = found[group.parent] * group.count
+    return found
+
+
 def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[tuple[str, Part]]:
     """What can be opened: a box's or frame's id, and what is inside."""
     found: list[tuple[str, Part]] = []
     within: dict[str | None, list[int]] = defaultdict(list)
     around: dict[str | None, tuple[str, ...]] = {None: ()}
-    repeats: dict[str | None, int] = {None: 1}
-    for group in drawing.groups:  # outer ones come first
+    times = repeats(drawing)
+    for group in drawing.groups:
         around[group.id] = (*around[group.parent], group.id)
-        repeats[group.id] = repeats[group.parent] * group.count
     total = {i for node in drawing.nodes for i in node.members}
     first: dict[str, tuple[int, ...]] = {}  # of a template, what is opened is its first repeat
     for node in drawing.nodes:
-        first[node.id] = node.members[: -(-len(node.members) // repeats[node.group])]
+        first[node.id] = node.members[: -(-len(node.members) // times[node.group])]
         for frame in around[node.group]:
             within[frame] += first[node.id]
     items: list[Node | Group] = [*drawing.nodes, *drawing.groups]
@@ -106,9 +119,10 @@ def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[t
             worth = 1 < len(members) < len(total)
         else:
             worth = len(members) > 1 or item.role in WHOLE
-        if worth:
-            inside = tuple(sorted(equations[i] for i in members))
-            found.append((item.id, (whole.scope_of(inside, item.path), inside)))
+        inside = tuple(sorted(equations[i] for i in members))
+        fused = isinstance(item, Node) and item.role == "op" and len(members) == 1 and whole.fused(inside[0])
+        if worth or fused:
+            found.append((item.id, (whole.scope_of(inside, item.path), inside, fused)))
     return found
 
 
@@ -131,6 +145,10 @@ class _Whole:
         for write in graph.writes:
             if isinstance(write.value, Var) and write.value in self.producer:
                 self.writes[self.producer[write.value]].append(write)
+
+    def fused(self, at: int) -> bool:
+        """Whether an equation's op has a reference of which it is an optimisation."""
+        return getattr(self.graph.equations[at].op, "reference", None) is not None
 
     def scope_of(self, equations: Sequence[int], path: str) -> str:
         """The module that these equations are: that of the path if it is one, else the innermost that holds all."""
@@ -196,8 +214,15 @@ class _Whole:
         )
 
 
-def _inside(whole: _Whole, scope: str, equations: Sequence[int]) -> Drawing:
+def _inside(whole: _Whole, scope: str, equations: Sequence[int], fused: bool) -> Drawing | None:
+    """The drawing of a part; None for a fused op whose reference cannot be traced."""
     part = whole.part(equations, scope)
+    if fused:
+        try:
+            written = written_out(part, {0})
+        except Exception:  # a user's own reference may do anything, and a page is worth having without it
+            return None
+        part = _Whole(written).part(range(len(written.equations)), written.equations[0].scope)
     boxes, level = _boxes(part)
     drawing = mend(build(part, boxes, level))
     return replace(drawing, title="", source=None)  # a title would tell equal ones apart; the page says it

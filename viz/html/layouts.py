@@ -18,6 +18,7 @@ from tensorgraph.viz.metrics import text_width
 from tensorgraph.viz.palette import LIGHT, NAMES
 from tensorgraph.viz.render_dot import to_dot
 from tensorgraph.viz.render_svg import SURFACES
+from tensorgraph.viz.svg_lines import Lines, name_of
 
 __all__ = ["lay_out", "slim"]
 
@@ -99,21 +100,22 @@ def _alone(dot: str, until: float) -> str | None:
 def slim(svg: str, prefix: str, drawing: Drawing) -> str:
     """An engine's SVG with ids for a page with many, classes for colours, and little else.
 
-    Boxes and frames keep the drawing's ids, behind `prefix`; a line says in ``data-ends`` which boxes it joins.
+    Boxes and frames keep the drawing's ids, behind `prefix`; a line says which boxes it joins.
     """
     body = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
-    frames = {group.id for group in drawing.groups}
+    lines = Lines(drawing, body)
     named = re.compile(r'<g id="[^"]*" class="(node|cluster|edge)">\s*<title>([^<]*)</title>')
 
     def group(match: re.Match[str]) -> str:
-        kind, name = match[1], html.unescape(match[2])
-        if kind == "edge":
-            ends = re.fullmatch(r"(\w+)(?::\w+)*->(\w+)(?::\w+)*", name)
-            return f'<g class="edge" data-ends="{ends[1]} {ends[2]}">' if ends else '<g class="edge">'
+        kind, name = match[1], name_of(match[2])
+        if isinstance(name, tuple):
+            tails, heads = lines.ends(*name)
+            return f'<g class="edge" data-tails="{" ".join(tails)}" data-heads="{" ".join(heads)}">'
         id = name.removeprefix("cluster_")
-        if kind == "node" and re.fullmatch(r"w\d+", id):
-            return '<g class="exit">'
-        return f'<g class="{kind}" id="{prefix}{id}">' if kind == "node" or id in frames else "<g>"
+        if id in lines.paths or id in lines.frames:
+            return f'<g class="{kind}" id="{prefix}{id}">'
+        frame = lines.frame(id)  # in a drawing that has a bar in its place, its title is what can be opened
+        return f'<g class="cluster" id="{prefix}{frame}">' if id == f"t{frame}" else "<g>"
 
     body = named.sub(group, body)
     body = re.sub(r'<g id="[^"]*" class="graph"', '<g class="graph"', body)

@@ -43,7 +43,9 @@ function describe() {
     const row = (left, right) => table.append(right === undefined
       ? make("tr", {}, make("td", { colspan: 2 }, left)) : make("tr", {}, make("td", {}, left), make("td", {}, right)));
     row("kind", roleOf(item));
-    if (item.ops) row("ops", item.ops.toLocaleString("en"));
+    const times = item.times > 1 ? `${item.times} equal ones` : "";
+    if (item.ops) row("ops", item.ops.toLocaleString("en") + (times && ` in each of ${times}`));
+    else if (times) row("stands for", times);
     if (item.types) row(item.types.length > 1 ? "results" : "result", item.types.join("\n"));
     if (item.metric) row("measured", item.metric);
     if (item.status) row("compared", item.status);

@@ -18,7 +18,7 @@ from typing import Any
 
 from tensorgraph.viz.drawing import Drawing, Edge, LegendEntry, Node, Row
 from tensorgraph.viz.engine import REMEDY
-from tensorgraph.viz.html.insides import View, views
+from tensorgraph.viz.html.insides import View, repeats, views
 from tensorgraph.viz.html.layouts import lay_out
 from tensorgraph.viz.labels import clean, count
 from tensorgraph.viz.palette import DARK, LIGHT, NAMES
@@ -72,15 +72,16 @@ def _view(view: View, svg: str | None, first: bool) -> dict[str, Any]:
     """What the script needs of a drawing. Paths inside a module begin with what joins them to the module's."""
     drawing, opens = view.drawing, dict(view.opens)
     at = {node.id: i for i, node in enumerate(drawing.nodes)}
+    times = repeats(drawing)
     made: dict[str, Any] = {
-        "boxes": [_box(node, opens, first) for node in drawing.nodes],
+        "boxes": [_box(node, opens, first, times[node.group]) for node in drawing.nodes],
         "edges": [_edge(edge, at) for edge in drawing.edges],
     }
     if drawing.groups:
         ops = _ops_within(drawing)
         made["frames"] = [
             {"id": group.id, "path": group.path if first else f".{group.path}", "title": group.rows[0].text,
-             "ops": ops[group.id], **_opening(group.id, opens)}
+             "ops": ops[group.id] // times[group.id], "times": times[group.id], **_opening(group.id, opens)}
             for group in drawing.groups
         ]  # fmt: skip
     if svg is not None and not first:
@@ -106,7 +107,7 @@ def _opening(id: str, opens: dict[str, int]) -> dict[str, int]:
     return {"opens": opens[id]} if id in opens else {}
 
 
-def _box(node: Node, opens: dict[str, int], first: bool) -> dict[str, Any]:
+def _box(node: Node, opens: dict[str, int], first: bool, times: int) -> dict[str, Any]:
     path = node.path
     if not first and not path.startswith("/"):
         own = node.role in ("input", "output", "write") or (node.role in ("op", "gradient") and "/" not in path)
@@ -115,8 +116,10 @@ def _box(node: Node, opens: dict[str, int], first: bool) -> dict[str, Any]:
     optional = {"types": list(node.types), "tip": node.tip, "status": node.status, "metric": node.metric,
                 "twin": node.twin}  # fmt: skip
     made |= {name: value for name, value in optional.items() if value}
-    if len(node.members) > 1:
-        made["ops"] = len(node.members)
+    if len(node.members) > times:
+        made["ops"] = len(node.members) // times
+    if times > 1:
+        made["times"] = times
     return made | _opening(node.id, opens)
 
 

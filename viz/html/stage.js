@@ -74,7 +74,8 @@ function showDrawing(place, view) {
 // The mark of what can be opened, on its upper right corner.
 function opener(element) {
   const box = element.getBBox();
-  const at = `translate(${box.x + box.width - 3} ${box.y + 3})`;
+  const framed = element.querySelector("rect, path, polygon") !== null; // else words alone: the mark stands before them
+  const at = framed ? `translate(${box.x + box.width + 1} ${box.y})` : `translate(${box.x - 9} ${box.y + box.height / 2})`;
   const mark = makeSvg("g", { class: "opener", transform: at });
   mark.append(makeSvg("circle", { r: 6 }), makeSvg("path", { d: "M-3 0H3M0-3V3" }));
   return mark;
@@ -87,14 +88,21 @@ function titles(view) {
     const key = `${view.boxes[tail].id} ${view.boxes[head].id}`;
     values.set(key, [...(values.get(key) || []), ...carried]);
   }
-  for (const line of svg.querySelectorAll(".edge[data-ends]")) {
-    const [tail, head] = line.dataset.ends.split(" "); // a gradient's line is laid out the other way round
-    const carried = values.get(line.dataset.ends) || values.get(`${head} ${tail}`);
-    if (!carried || line.querySelector("title")) continue;
+  for (const line of svg.querySelectorAll(".edge")) {
+    const { tails, heads } = endsOf(line);
+    const joined = tails.flatMap((tail) => heads.flatMap((head) => [`${tail} ${head}`, `${head} ${tail}`]));
+    const carried = joined.flatMap((key) => values.get(key) || []);
+    if (!carried.length || line.querySelector("title")) continue;
     const title = makeSvg("title", {});
-    title.textContent = carried.join("\n");
+    title.textContent = [...new Set(carried)].join("\n");
     line.prepend(title);
   }
+}
+
+// The boxes that a line comes from and leads to; a gradient's line, which points up, is laid out the other way round.
+function endsOf(line) {
+  const names = (text) => (text || "").split(" ").filter(Boolean);
+  return { tails: names(line.dataset.tails), heads: names(line.dataset.heads) };
 }
 
 function showList(view) {
@@ -140,21 +148,12 @@ function choose(id, focus) {
   } else element.scrollIntoView({ block: "nearest" });
 }
 
-// The lines at a box, by way of the points at which lines leave a frame.
+// The lines at a box.
 function touching(id) {
-  const lines = [...svg.querySelectorAll(".edge[data-ends]")].map((line) => [line, ...line.dataset.ends.split(" ")]);
-  const found = new Set();
-  const next = (ends, forward) => {
-    for (const [line, tail, head] of lines) {
-      const [from, to] = forward ? [tail, head] : [head, tail];
-      if (!ends.includes(from) || found.has(line)) continue;
-      found.add(line);
-      if (/^w/.test(to)) next([to], forward);
-    }
-  };
-  next([id], true);
-  next([id], false);
-  return found;
+  return [...svg.querySelectorAll(".edge")].filter((line) => {
+    const { tails, heads } = endsOf(line);
+    return tails.length && heads.length && (tails.includes(id) || heads.includes(id));
+  });
 }
 
 function open(id) {
@@ -242,7 +241,7 @@ function fit(whole) {
   if (!svg) return;
   const wide = stage.clientWidth / size.width, high = stage.clientHeight / size.height;
   const all = Math.min(wide, high, READABLE);
-  camera.scale = whole ? all : Math.max(all, Math.min(wide, READABLE), 0.6);
+  camera.scale = whole ? all : Math.max(all, Math.min(wide, READABLE), 0.75);
   camera.x = size.x + size.width / 2;
   const seen = stage.clientHeight / camera.scale;
   camera.y = seen >= size.height ? size.y + size.height / 2 : size.y + seen / 2; // too tall: from its top
