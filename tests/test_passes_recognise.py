@@ -141,6 +141,42 @@ def test_a_gradient_with_respect_to_the_input() -> None:
         assert_close(got, wanted, order=1)
 
 
+def test_a_gradient_with_respect_to_a_side_input_in_another_form() -> None:
+    """The op must be given the very value that is asked about, not what it was made of."""
+
+    def function(x: Any, gamma: Any) -> Any:
+        column = tg.reshape(gamma, shape=(1, 4))
+        y = (x - x.mean(0)) / tg.sqrt(x.var(0) + 1e-5) * column
+        return tg.gradients((y * y * y).sum(), column)
+
+    x, gamma = (tg.tensor(a, requires_grad=True) for a in numbers((F[6, 4], F[4])))
+    graph = tg.trace(function, x, gamma)
+    found = graph.recognise().check()
+    assert "batch_norm" in names(found)
+    assert np.abs(graph(x, gamma).numpy()).min() > 0.01
+    assert_close(found(x, gamma), graph(x, gamma), order=2)
+
+
+def test_casts_inside_are_kept() -> None:
+    def function(x: Any, dtype: str) -> Any:
+        e = tg.exp(x.astype(dtype))
+        return (e / e.sum(-1, keepdims=True)).astype("float32")
+
+    for dtype in ("float16", "float64"):
+        found = tg.trace(lambda x, d=dtype: function(x, d), F[6, 4]).recognise()
+        assert names(found) == ["astype", "softmax", "astype"]
+        assert found.equations[1].outputs[0].aval.dtype == dtype
+
+
+def test_sizes_that_are_products_of_each_other() -> None:
+    def function(x: Any) -> Any:
+        rows = x.reshape((64, 8 * 8 * 2))
+        d = rows - rows.sum(0) / 64
+        return (d / tg.sqrt((d * d).sum(0) / 64 + 1e-5)).reshape((64, 8, 8, 2))
+
+    assert "batch_norm" in names(tg.trace(function, F[64, 8, 8, 2]).recognise())
+
+
 def test_inputs_that_depend_on_the_outputs() -> None:
     """gamma is made of the region's own mean: there is no order in which one op could give both."""
 

@@ -43,7 +43,9 @@ def texts(node: Any, style: str) -> list[str]:
 def kept(drawing: Drawing, path: str) -> list[str]:
     """What is written on the dotted edge from a box to its gradient."""
     node = at(drawing, path)
-    return [f"{r.text} {r.value}".strip() for e in drawing.edges if e.role == "saved" and e.tail == node.id for r in e.rows]
+    return [
+        f"{r.text} {r.value}".strip() for e in drawing.edges if e.role == "saved" and e.tail == node.id for r in e.rows
+    ]
 
 
 def step_of(model: Any, optimizer: Any) -> Any:
@@ -168,13 +170,15 @@ def test_the_kept_values_are_those_that_the_engine_keeps():
         eq = graph.equations[i]
         wanted = tuple(any(v in one.gives[i] for v in (a if isinstance(a, tuple) else (a,))) for a in eq.inputs)
         names = {n for n in saved_names(eq.op, wanted) if not n.endswith("_aval")}
-        given = {n for n, a in zip(eq.op.inputs, eq.inputs, strict=True) if isinstance(a, Var) or isinstance(a, tuple)}
+        given = {n for n, a in zip(eq.op.inputs, eq.inputs, strict=True) if isinstance(a, (Var, tuple))}
         assert {s.name.partition(".")[0] for s in saves} == {n for n in names if n in given or n not in eq.op.inputs}
 
 
 def test_a_shared_weight_is_named_at_each_use_and_updated_once():
     drawing = draw(recurrent_step(4), level="training", expand=True, depth="op")
-    uses = [n for n in drawing.nodes if n.role == "gradient" and any("sum of 4 uses" in t for t in texts(n, "parameter"))]
+    uses = [
+        n for n in drawing.nodes if n.role == "gradient" and any("sum of 4 uses" in t for t in texts(n, "parameter"))
+    ]
     assert len(uses) == 12  # two matmuls and a bias, four steps
     written = [t for n in drawing.nodes if n.role == "update" for t in texts(n, "write")]
     assert sorted(written) == ["writes bias", "writes steps", "writes weight", "writes weight"]
@@ -276,7 +280,9 @@ def check_complete(graph: Any, drawing: Drawing) -> None:
 def nets(draw_from: Any) -> Any:
     """Training steps of random feed-forward nets with detours, detachments, several losses, frozen parts."""
     n = draw_from(st.integers(1, 9))
-    kinds = draw_from(st.lists(st.sampled_from(["linear", "tanh", "skip", "detach", "norm", "relu"]), min_size=n, max_size=n))
+    kinds = draw_from(
+        st.lists(st.sampled_from(["linear", "tanh", "skip", "detach", "norm", "relu"]), min_size=n, max_size=n)
+    )
     layers = [nn.Linear(4, 4, seed=i) for i in range(n)]
     norms = [nn.BatchNorm(4) for _ in range(n)]
     frozen = draw_from(st.booleans())

@@ -142,7 +142,9 @@ def _check(level: str, depth: Any, focus: str | None, hops: int, theme: str, tim
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(map(repr, THEMES))}, got {theme!r}")
     if depth not in (None, "op") and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
-        raise ValueError(f"depth must be a positive integer, 'op' or None, got {depth!r}; level='summary' draws one box")
+        raise ValueError(
+            f"depth must be a positive integer, 'op' or None, got {depth!r}; level='summary' draws one box"
+        )
     if isinstance(hops, bool) or not isinstance(hops, int) or hops < 0:
         raise ValueError(f"hops must be an integer of at least 0, got {hops!r}")
     if focus is not None and not isinstance(focus, str):

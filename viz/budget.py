@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from itertools import pairwise
 
 from tensorgraph.viz.drawing import Drawing, LegendEntry, Row
 from tensorgraph.viz.labels import clean, count, listed
@@ -52,12 +53,11 @@ def held(drawing: Drawing) -> list[tuple[str, str]]:
     if not any(node.role == "gradient" and node.twin for node in drawing.nodes):
         return []
     rows = [node.id for node in drawing.nodes if node.twin is None and node.role in FORWARD]
-    return list(zip(rows, rows[1:], strict=False)) if 1 < len(rows) <= MOST_ROWS else []
+    return list(pairwise(rows)) if 1 < len(rows) <= MOST_ROWS else []
 
 
 def ranks(drawing: Drawing) -> dict[str, int]:
-    """The longest way to each box from a box without incoming lines; boxes are in topological order, twins in one row.
-    """
+    """The longest way to each box from one without incoming lines; boxes are in topological order, twins in a row."""
     before = defaultdict(list)
     after = defaultdict(list)
     for upper, lower in (*[(upper, lower) for upper, lower, _ in oriented(drawing)], *held(drawing)):

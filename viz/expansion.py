@@ -46,7 +46,9 @@ def expanded(graph: Graph, paths: tuple[str, ...]) -> tuple[Graph, tuple[str, ..
             raise ValueError(f"expand={clean(path)!r} is no module or op of this graph{hint}")
         plain = [i for i in found if getattr(graph.equations[i].op, "reference", None) is None]
         if plain:
-            raise ValueError(f"expand={clean(path)!r}: {graph.equations[plain[0]].op.name} is no fused op, it has no parts")
+            raise ValueError(
+                f"expand={clean(path)!r}: {graph.equations[plain[0]].op.name} is no fused op, it has no parts"
+            )
         fused.update(found)
     for i in fused:
         eq = graph.equations[i]
@@ -66,7 +68,15 @@ def written_out(graph: Graph, positions: set[int]) -> Graph:
             continue
         inputs = tuple(dict.fromkeys(a for a in eq.atoms() if isinstance(a, Var)))
         alone = Graph(
-            inputs, (), {}, (eq,), (), eq.outputs, flatten(list(inputs))[1], flatten(list(eq.outputs))[1], name=eq.op.name
+            inputs,
+            (),
+            {},
+            (eq,),
+            (),
+            eq.outputs,
+            flatten(list(inputs))[1],
+            flatten(list(eq.outputs))[1],
+            name=eq.op.name,
         ).expand(eq.op.name)
         scope = f"{eq.scope}.{eq.op.name}" if eq.scope else eq.op.name
         equations += [replace(part, scope=scope) for part in alone.equations]

@@ -168,10 +168,10 @@ class _Folding:
 
     def settled(self, items: list[Item], start: int, period: int, count: int) -> tuple[int, int] | None:
         """The start and count with equal wiring; the first and the last repeat may be wired otherwise."""
-        for start, count in ((start, count), (start, count - 1), (start + period, count - 1),
-                             (start + period, count - 2)):  # fmt: skip
-            if count >= FEWEST and self.alike(items, start, period, count):
-                return start, count
+        for first, last in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            begin, left = start + first * period, count - first - last
+            if left >= FEWEST and self.alike(items, begin, period, left):
+                return begin, left
         return None
 
     # ---- digests and wiring

@@ -80,7 +80,9 @@ def _flat(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
                 return drawing, []
     boxes, notes = _modules(graph, plan, limit)
     if level == "op":
-        notes.append(f"{count(ops, 'op')} are more than a layout takes: drawn by module; focus= draws the ops around one")
+        notes.append(
+            f"{count(ops, 'op')} are more than a layout takes: drawn by module; focus= draws the ops around one"
+        )
     return build(graph, boxes, "module"), notes
 
 
@@ -118,9 +120,7 @@ def _ops(graph: Graph, plan: Plan, only: Sequence[int] | None = None) -> list[Bo
     return boxes if plan.whole else fold(graph, boxes, plan.opened)
 
 
-def _modules(
-    graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = None
-) -> tuple[list[Box], list[str]]:
+def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = None) -> tuple[list[Box], list[str]]:
     """Modules at the depth asked for, or the deepest that gives at most `limit` boxes; joined if none does."""
     depth = plan.depth if isinstance(plan.depth, int) else None
     every = range(len(graph.equations)) if only is None else only
@@ -139,7 +139,7 @@ def _modules(
             if len(coarser) < FEWEST:  # one container around everything says less than its content joined
                 break
             boxes = coarser
-    if len(boxes) < FEWEST and len(every) > READABLE and not depths(graph, only) and depth is None:  # nothing to fold to
+    if len(boxes) < FEWEST and len(every) > READABLE and not depths(graph, only) and depth is None:
         return pack(graph, by_op(graph, every), READABLE), [f"{count(len(every), 'op')} joined to stay readable"]
     if len(boxes) <= most:
         return boxes, []

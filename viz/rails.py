@@ -22,7 +22,7 @@ RIGHT = ("gradient", "update")  # roles of boxes that stand to the right of thei
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point beside a row; `kind` is ``"rail"``, ``"thick"``, ``"gradient"`` or ``"bar"``."""
+    """A point beside a row; `kind` is ``"rail"``, ``"thick"``, ``"gradient"`` (thick too) or ``"bar"``."""
 
     id: str
     kind: str

@@ -268,9 +268,8 @@ class Writer:
         if rows:
             signs = f'<table border="0" cellborder="0" cellspacing="4" cellpadding="0">{"".join(rows)}</table>'
             rest = "<td></td>" * REST  # takes up the width of a long title, or the signs would drift apart
-            lines.append(
-                f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr><td>{signs}</td>{rest}</tr></table>'
-            )
+            bare = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
+            lines.append(f"{bare}<tr><td>{signs}</td>{rest}</tr></table>")
         lines += [self.font(words(clean(note, 110)), self.c.muted, SMALL) for note in self.drawing.notes]
         body = "".join(f'<tr><td align="left">{line}</td></tr>' for line in lines)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>>'

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from tensorgraph.viz.budget import held
 from tensorgraph.viz.drawing import Drawing, Edge, Group, Node
 from tensorgraph.viz.palette import Palette
-from tensorgraph.viz.rails import RIGHT, Rows
+from tensorgraph.viz.rails import RIGHT, Point, Rows
 from tensorgraph.viz.render_dot import BODY, Writer, words
 
 __all__ = ["Mirrored"]
@@ -42,7 +43,10 @@ class Mirrored(Writer):
     # ---- rows
 
     def body(
-        self, top: str | None, inside: Mapping[str | None, Sequence[Node]], children: Mapping[str | None, Sequence[Group]]
+        self,
+        top: str | None,
+        inside: Mapping[str | None, Sequence[Node]],
+        children: Mapping[str | None, Sequence[Group]],
     ) -> None:
         self.lines += [self.node(node) for node in self.drawing.nodes]
         left: dict[str, list[str]] = defaultdict(list)
@@ -66,27 +70,26 @@ class Mirrored(Writer):
         for node in self.drawing.nodes:
             row: list[str] = []
             for point in self.rows.outside.get(node.id, ()):
-                if point.id in titles:
-                    row.append(self.title(titles[point.id]))
-                row.append(self.point(point.id, self.c.frame, BAR))
-            row += [self.rail(point.id, point.kind, self.c.op) for point in self.rows.left.get(node.id, ())]
+                group = titles.get(point.id)
+                row.append(self.point(point.id, self.c.frame, BAR) if group is None else self.title(point.id, group))
+            row += [self.rail(point) for point in self.rows.left.get(node.id, ())]
             row += [*left[node.id], node.id, *right[node.id]]
-            row += [self.rail(point.id, point.kind, self.c.grad) for point in self.rows.right.get(node.id, ())]
+            row += [self.rail(point) for point in self.rows.right.get(node.id, ())]
             if len(row) > 1:
                 self.lines.append(f"{{rank=same; {' '.join(row)}}}")
-                pairs = zip(row, row[1:], strict=False)
+                pairs = pairwise(row)
                 self.lines += [f"{a} -> {b} [style=invis weight=1]" for a, b in pairs if (a, b) not in linked]
         self.columns()
 
-    def title(self, group: Group) -> str:
-        """A module's name, to the left of its bar."""
-        name = f"t{group.id}"
+    def title(self, name: str, group: Group) -> str:
+        """A module's name, from which its bar hangs."""
         text = f"<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>"
         self.lines.append(f"{name} [id={name} shape=plain style=solid width=0 height=0 label=<{text}>]")
         return name
 
-    def rail(self, name: str, kind: str, colour: str) -> str:
-        return self.point(name, colour, THICK if kind in ("thick", "gradient") else 1.0)
+    def rail(self, point: Point) -> str:
+        colour = self.c.grad if point.kind == "gradient" else self.c.op
+        return self.point(point.id, colour, THICK if point.kind in ("thick", "gradient") else 1.0)
 
     def point(self, name: str, colour: str, width: float = 1.0) -> str:
         self.lines.append(self.bit(name, colour, width))
@@ -97,7 +100,7 @@ class Mirrored(Writer):
         for points in self.rows.bars.values():
             self.lines += [
                 f'{a}:s -> {b}:n [dir=none color="{self.c.frame}" penwidth={BAR} weight={STRAIGHT}]'
-                for a, b in zip(points, points[1:], strict=False)
+                for a, b in pairwise(points)
             ]
         pairs = held(self.drawing)
         row = self.rows.row
@@ -141,7 +144,7 @@ class Mirrored(Writer):
         down = self.rows.rank[edge.tail] < self.rows.rank[edge.head]
         way = [edge.tail, *points, edge.head] if down else [edge.head, *points, edge.tail]
         lines = []
-        for n, (upper, lower) in enumerate(zip(way, way[1:], strict=False)):
+        for n, (upper, lower) in enumerate(pairwise(way)):
             first, last = n == 0, n == len(way) - 2
             arrow = "forward" if down and last else "back" if not down and first else "none"
             here, there = upper if first else f"{upper}:s", lower if last else f"{lower}:n"

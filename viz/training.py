@@ -122,7 +122,9 @@ class _Mirror(Builder):
         node, box = self.nodes[at], self.facts.boxes[b]
         if box.kind == "op":
             eq = self.graph.equations[box.equations[0]]
-            changed = [v for v in self.leaving.get(b, eq.outputs) if self.facts.changes_shape(v) or self.typed(v)[-1] == "!"]
+            changed = [
+                v for v in self.leaving.get(b, eq.outputs) if self.facts.changes_shape(v) or self.typed(v)[-1] == "!"
+            ]
             said = dict.fromkeys(map(self.typed, changed[:2]))
             rows = tuple(Row("warning" if text.endswith("!") else "type", text) for text in said)
             names = sum(row.style in ("title", "detail") for row in node.rows)
@@ -160,7 +162,9 @@ class _Mirror(Builder):
             elif own:
                 several = max(len({facts.box_of[i] for i in uses[v]} if not box.others else set(uses[v])) for v in own)
                 values = sum(v.aval.size for v in own)
-                rows.append(Row("parameter", count(values, "gradient"), f"sum of {several} uses" if several > 1 else ""))
+                rows.append(
+                    Row("parameter", count(values, "gradient"), f"sum of {several} uses" if several > 1 else "")
+                )
             leaving = dict.fromkeys(
                 v for i in steps[b] for v in one.gives[i] or graph.equations[i].outputs
                 if v not in facts.cells and (v not in facts.producer or facts.box_of[facts.producer[v]] != b
@@ -344,9 +348,8 @@ class _Mirror(Builder):
         """The user's name; else, of a module, its input, or what the op calls it."""
         if s.var is not None and s.var.name:
             return clean(s.var.name)
-        if box.kind != "op" and s.var is not None and self.facts.box_of[self.facts.producer.get(s.var, i)] != (
-            self.facts.box_of[i]
-        ):
+        made = i if s.var is None else self.facts.producer.get(s.var, i)
+        if box.kind != "op" and self.facts.box_of[made] != self.facts.box_of[i]:
             return "input"
         return clean(s.name)
 
@@ -384,12 +387,13 @@ class _Mirror(Builder):
             rows.append(Row("detail", clean(histogram(self.graph, box))))
         rows += self.writes_of(writes, twin.path if twin is not None else "", box.scope)
         side = b - self.forward < self.updates.sides
-        base = f"{twin.path}~{'write' if side else 'update'}" if twin is not None and beside is not None else clean(box.scope or "update")
+        base = clean(box.scope or "update") if twin is None else f"{twin.path}~{'write' if side else 'update'}"
         n = self.calls[base]
         self.calls[base] += 1
         leaving = self.leaving.get(b, [])
         at = self.add(
-            f"{base}#{n}" if n else base, "write" if side else "update", rows, group=twin.group if twin is not None else None,
+            f"{base}#{n}" if n else base, "write" if side else "update", rows,
+            group=twin.group if twin is not None else None,
             members=box.members, types=tuple(dict.fromkeys(map(self.typed, leaving))),
             tip=box_tip(self.facts, box, writes), twin=twin.id if twin is not None else self.loss_row(),
         )  # fmt: skip

@@ -13,7 +13,8 @@ from tensorgraph.viz.view import Box
 
 __all__ = ["Updates", "apart", "forward_part", "sides_of", "updates_of"]
 
-Key = tuple[Any, int]  # owner (a forward box and which repeat, None: several) and how many mixings of gradients came before
+# owner (a forward box and which repeat; None: several) and how many mixings of gradients came before
+Key = tuple[Any, int]
 SETTINGS = "settings"
 
 
@@ -145,7 +146,10 @@ def _all_beside(i: int, users: dict[int, set[int]], beside: dict[int, int]) -> b
 def updates_of(graph: Graph, boxes: Sequence[Box], passes: Sequence[Pass], after: Sequence[int]) -> Updates:
     """The equations that follow the gradients, as boxes; those of the repeats of a template stand for each other."""
     box_of = {
-        i: (b, n) for b, box in enumerate(boxes) for n, repeat in enumerate((box, *box.others)) for i in repeat.equations
+        i: (b, n)
+        for b, box in enumerate(boxes)
+        for n, repeat in enumerate((box, *box.others))
+        for i in repeat.equations
     }
     owner: dict[Var, Any] = {}
     stage: dict[Var, int] = {}

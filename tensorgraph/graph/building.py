@@ -215,21 +215,22 @@ class Trace:
 
     def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
         outputs = tuple(Var(aval) for aval in avals)
-        line = self.at
-        if line is None:
-            frame, direct = user_call(2)
-            if frame is not None:
-                line = Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
-                self.names.note(frame, direct, outputs)
+        line = self.line(outputs)
         equation = Equation(op, atoms, attrs, outputs, modes.current().scope, line, self.origin)
         self.equations.append(equation)
         for out in outputs:
             self.producer[out] = equation
         return outputs
 
-    def line(self) -> Source | None:
-        """The user's line that an equation made now stands for."""
-        return self.at or source()
+    def line(self, outputs: tuple[Var, ...]) -> Source | None:
+        """The user's line that an equation made now stands for; its outputs take the names of the user's variables."""
+        if self.at is not None:
+            return self.at
+        frame, direct = user_call(2)
+        if frame is None:
+            return None
+        self.names.note(frame, direct, outputs)
+        return Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
 
     # gradients ------------------------------------------------------------------------------------------------
 

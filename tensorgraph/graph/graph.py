@@ -272,11 +272,14 @@ class Graph:
 
         return differentiate(self)
 
-    def simplify(self) -> Graph:
-        """Constants, common subexpressions, dead code, exact algebra, views: see `tensorgraph.passes.simplify`."""
+    def simplify(self, *, without: Any = ()) -> Graph:
+        """Constants, common subexpressions, dead code, exact algebra, views: see `tensorgraph.passes.simplify`.
+
+        `without` names rules to leave out.
+        """
         from tensorgraph.passes.simplify import simplify
 
-        return simplify(self)
+        return simplify(self, without=without)
 
     def expand(self, *ops: str) -> Graph:
         """Fused ops (all, or those named) replaced by their references: see `tensorgraph.passes.expand`."""

@@ -28,7 +28,7 @@ __all__ = ["UNFIT", "apart", "exact_matches", "example_types", "reference_graph"
 
 MOST_TRIES = 60
 RULES = {False: "its reference, equation by equation", True: "its reference, of which a part was recognised"}
-UNFIT = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError)
+UNFIT = (Exception,)  # an op's own code, a user's among them, may refuse what it is tried on in any way
 
 
 @dataclass(frozen=True, eq=False)

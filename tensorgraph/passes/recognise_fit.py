@@ -21,6 +21,7 @@ from tensorgraph.passes.recognise_view import Place, View, elements
 __all__ = ["fits", "float_choices", "mains", "may_be_probed", "number_names"]
 
 MOST_INPUTS = 4
+MOST_CHOICES = 128  # of attributes
 NEUTRAL = {"gamma": (1.0,), "scale": (1.0,), "weight": (1.0,), "beta": (0.0,), "bias": (0.0,), "shift": (0.0,)}
 
 # what sits at an input: x (-1), a base by its number, or a constant; its shape; the constant
@@ -123,7 +124,7 @@ def _assignments(
                 places[seat], avals[seat] = (k, s, None), Aval(s, bases[k].dtype)
             for i, value in zip(needed, values, strict=True):
                 places[i], avals[i] = (None, shape, value), Aval(shape, x.dtype)
-            for chosen in itertools.product(*_choices(op, x.ndim, dict(hints))):
+            for chosen in itertools.islice(itertools.product(*_choices(op, x.ndim, dict(hints))), MOST_CHOICES):
                 attrs = dict(zip(op.attrs, chosen, strict=True))
                 try:
                     outs = op.infer(tuple(avals), attrs)
@@ -171,5 +172,5 @@ def float_choices(op: Op, view: View, region: Region) -> Iterator[dict[str, Any]
         if default is not REQUIRED:
             options.append(default)
         choices.append(list({typed_key(v): v for v in options}.values()))
-    for chosen in itertools.product(*choices):
+    for chosen in itertools.islice(itertools.product(*choices), MOST_CHOICES):
         yield dict(zip(names, chosen, strict=True))

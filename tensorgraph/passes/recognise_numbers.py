@@ -26,7 +26,8 @@ __all__ = ["Numbers", "Sizes", "quietly"]
 
 ENOUGH = 4096  # elements up to which true sizes are used
 SMALL = 8  # sizes up to this one are kept
-INSTEAD = (5, 7, 3, 11, 13, 4, 6, 9, 10, 12)
+INSTEAD = (5, 7, 3, 11, 13, 4, 6, *range(9, 40))
+BEARABLE = 1 << 18  # elements up to which true sizes are used where small ones could be mistaken for each other
 WITH_SIZES = frozenset({"shape", "sizes", "classes", "n", "start", "stop"})
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +41,8 @@ class Sizes:
         values = {x}
         for n in numbers:
             values.update(view.equations[n].outputs, view.read[n])
-        if max(elements(v.aval) for v in values) <= ENOUGH:
+        largest = max(elements(v.aval) for v in values)
+        if largest <= ENOUGH:
             return
         every = {d for v in values for d in v.aval.shape}
         free = iter([n for n in INSTEAD if n not in every or n > SMALL])
@@ -50,6 +52,9 @@ class Sizes:
         for k in range(2, len(x.aval.shape) + 1):
             for group in itertools.combinations(x.aval.shape, k):
                 product = math.prod(group)
+                if product in own and largest <= BEARABLE:
+                    self.table = {}
+                    return
                 if product > SMALL:
                     self.table.setdefault(product, math.prod(small[d] for d in group))
         for d in sorted(every):

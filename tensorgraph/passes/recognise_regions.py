@@ -260,7 +260,7 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
             bases[var] = None
         elif eq.op.name in CREATION:
             sides[n] = None
-        elif how != "raw" and _follows(eq):
+        elif how != "raw" and var not in view.asked and _follows(eq):
             sides[n] = None
             queue += view.read[n]
         elif how == "deep" and _is_private(view, var, inside | sides.keys()):
@@ -272,9 +272,22 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
             bases[var] = None
     if (how == "deep" and not deeper) or (how == "raw" and not cut):
         return None
+    if not _keeps_precision(view, found.x, numbers):
+        return None
     if any(v.aval.dtype.kind in "iub" and not _is_plain(view, v) for v in bases) or found.x in bases:
         return None
     return Region(found.x, view.equations[found.numbers[last]].outputs[0], numbers, sorted(sides), list(bases), exposed)
+
+
+def _keeps_precision(view: View, x: Var, numbers: list[int]) -> bool:
+    """Whether a region computes in x's dtype, moments perhaps in a wider one: a cast inside is what the user wants."""
+    own, many = x.aval.dtype.itemsize, elements(x.aval)
+    for n in numbers:
+        for out in view.equations[n].outputs:
+            width = out.aval.dtype.itemsize
+            if out.aval.dtype.kind == "f" and (width < own or (elements(out.aval) >= many > 1 and width > max(own, 4))):
+                return False
+    return True
 
 
 def _is_private(view: View, var: Var, inside: set[int]) -> bool:

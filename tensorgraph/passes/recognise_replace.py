@@ -109,7 +109,12 @@ def _same_elements(view: View, var: Var, shape: tuple[int, ...]) -> Var | None:
     """What a variable was reshaped from, if that has the shape that is wanted."""
     while True:
         eq = view.maker(var)
-        if eq is None or eq.op.name not in ("reshape", "expand_dims", "squeeze") or type(eq.inputs[0]) is not Var:
+        if (
+            eq is None
+            or var in view.asked
+            or eq.op.name not in ("reshape", "expand_dims", "squeeze")
+            or type(eq.inputs[0]) is not Var
+        ):
             return None
         var = eq.inputs[0]
         if var.aval.shape == shape:
