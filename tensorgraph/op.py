@@ -294,7 +294,11 @@ def _elementwise_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any])
         if isinstance(op.forward, np.ufunc):
             types = tuple(weak(a) for a in avals)
             if any(isinstance(t, np.dtype) for t in types):
-                dtype = op.forward.resolve_dtypes((*types, *[None] * op.forward.nout))[-1]
+                try:
+                    dtype = op.forward.resolve_dtypes((*types, *[None] * op.forward.nout))[-1]
+                except TypeError:
+                    said = " and ".join(str(a.dtype) if isinstance(a, Aval) else type(a).__name__ for a in avals)
+                    raise TypeError(f"{op.name} is not defined for {said}") from None
                 dtype = settle(dtype, [a.dtype for a in avals if isinstance(a, Aval)])
         require_fit(dtype, avals)
     return Aval(shape, dtype)

@@ -73,9 +73,9 @@ class _Folding:
             for atom in eq.atoms():
                 if isinstance(atom, Var) and i in self.box_of:  # the gradients of a mirrored drawing fold with these
                     self.readers[atom].add(i)
-        for out in graph.outputs:
-            if isinstance(out, Var):
-                self.readers[out].add("output")
+        for result in graph.outputs:
+            if isinstance(result, Var):
+                self.readers[result].add("output")
         for write in graph.writes:
             if isinstance(write.value, Var):
                 self.readers[write.value].add("write")

@@ -81,15 +81,15 @@ class Rows:
         parent = {group.id: group.parent for group in drawing.groups}
         span: dict[str, list[int]] = defaultdict(list)
         for node in drawing.nodes:
-            group = node.group
-            while group is not None:
-                span[group].append(self.rank[node.id])
-                group = parent[group]
+            inside = node.group
+            while inside is not None:
+                span[inside].append(self.rank[node.id])
+                inside = parent[inside]
         for group in drawing.groups:  # outer ones come first
-            inside = range(min(span[group.id]), max(span[group.id]) + 1)
-            if len(inside) < 2 or any(len(first[r]) != 1 for r in inside):
+            spanned = range(min(span[group.id]), max(span[group.id]) + 1)
+            if len(spanned) < 2 or any(len(first[r]) != 1 for r in spanned):
                 continue
-            for r in inside:
+            for r in spanned:
                 name = f"b{group.id}r{r}"
                 self.bars[group.id].append(name)
                 self.outside[first[r][0]].append(Point(name, "bar"))

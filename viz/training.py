@@ -78,7 +78,7 @@ class _Mirror(Builder):
         return Drawing(self.title(), self.level, nodes, edges, groups, legend_of(nodes, edges), source=graph)
 
     def entries(self, edges: Iterable[Edge]) -> None:
-        """What enters on the way, as labels do or the rows of a sequence, stands to the left of the box that reads it."""
+        """What enters on the way, as labels do or a sequence's rows, stands to the left of the box that reads it."""
         at = {node.id: n for n, node in enumerate(self.nodes)}
         readers: dict[str, list[int]] = defaultdict(list)
         sources: dict[str, list[str]] = defaultdict(list)
@@ -236,7 +236,7 @@ class _Mirror(Builder):
     def gradient_edges(self, p: int) -> None:
         one, facts = self.passes[p], self.facts
         flows: dict[tuple[int, int, bool], dict[Var, None]] = defaultdict(dict)
-        for i in reversed(one.gives):
+        for i in reversed(list(one.gives)):
             b = facts.box_of[i]
             for var in one.gives[i]:
                 at = facts.producer.get(var)
@@ -267,7 +267,7 @@ class _Mirror(Builder):
         for write in self.graph.writes:
             at = self.source.get(write.value) if isinstance(write.value, Var) else None
             if at in gradients and write.value in self.facts.producer:
-                found[at].append(self.facts.cells[write.cell])  # type: ignore[index]
+                found[at].append(self.facts.cells[write.cell])
         for at, cells in found.items():
             node = self.nodes[at]
             self.nodes[at] = replace(node, rows=(*node.rows, *self.writes_of(cells, "", "")))

@@ -7,7 +7,7 @@ the type of each value stands behind its line. `tensorgraph.parse` reads it back
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest, typed_key
@@ -18,7 +18,7 @@ from tensorgraph.text.names import identifier, names, reserved
 from tensorgraph.text.structure import places, tree_text
 from tensorgraph.tree import Treedef
 
-__all__ = ["equation_text", "to_text"]
+__all__ = ["call_text", "equation_text", "to_text"]
 
 INITIALISER = re.compile(r"[A-Za-z]\w*\([\w=., '\"+-]*\)")
 
@@ -39,17 +39,21 @@ def to_text(graph: Graph) -> str:
     return "\n".join(_Printer(graph, set()).function())
 
 
-def equation_text(eq: Equation, name: dict[Var, str]) -> str:
+def equation_text(eq: Equation, name: Mapping[Var, str]) -> str:
     """One equation on one line, without its type: ``h = x @ w``."""
-    rule = _Equations(name)
-    head, parts, tail = rule.right(eq)
-    return f"{rule.left(eq)} = {head}{', '.join(parts)}{tail}"
+    return f"{_Equations(name).left(eq)} = {call_text(eq, name)}"
+
+
+def call_text(eq: Equation, name: Mapping[Var, str]) -> str:
+    """The right side of an equation on one line: ``x @ w``, ``sum(h, axis=0)``."""
+    head, parts, tail = _Equations(name).right(eq)
+    return f"{head}{', '.join(parts)}{tail}"
 
 
 class _Equations:
     """How equations read, under given names."""
 
-    def __init__(self, name: dict[Var, str]) -> None:
+    def __init__(self, name: Mapping[Var, str]) -> None:
         self.name = name
         self.functions: dict[Graph, str] = {}  # sub-graphs that were printed as functions of their own
 
