@@ -1,6 +1,6 @@
 """Write what is generated in the documentation, from the catalogue, the demonstration's network and measurements.
 
-python docs/build.py             ops.md, the pictures, the type stubs
+python docs/build.py             ops.md, passes.md, lint.md, the pictures, the type stubs
 python docs/build.py --check     say which of these are stale, the README's table of speed included; 1 if any
 python docs/build.py --speed     the README's table of speed, from bench-output/benchmarks.json
 """
@@ -114,6 +114,49 @@ def ops_page(catalogue: Sequence[Op]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+PASSES_HEAD = """\
+# Passes
+
+What makes a graph of a graph. `graph.transform()` runs those marked "yes" in this order; `graph.transform("recognise",
+"simplify")` those that are named; `without=("recognise", "simplify.algebra.name_only")` leaves out passes or single rules.
+`graph.explain()` tells what was done to a graph, by rule and line. Generated from the passes themselves by `make docs`; do
+not edit.
+"""
+
+LINT_HEAD = """\
+# What lint finds
+
+`tg.lint(step, *examples)`, or `tensorgraph lint`: each finding has the line, the reason and the remedy, and where it is
+exact a rewrite. `ignore=("TG004",)` leaves a rule out. Generated from the rules themselves by `make docs`; do not edit.
+"""
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.replace("``", "`").split())
+
+
+def passes_page() -> str:
+    """The passes in order, and the rules of simplify."""
+    from tensorgraph.passes.pipeline import PASSES
+    from tensorgraph.passes.simplify import RULES
+
+    lines = [PASSES_HEAD, row(["pass", "by default", "what it does", "what it keeps"]), "|" + "---|" * 4]
+    for one in PASSES:
+        lines.append(row([f"`{one.name}`", "yes" if one.default else "no", one_line(one.doc), one_line(one.keeps)]))
+    lines += ["", "## Rules of simplify", "", row(["rule", "what it does", "why every bit is kept"]), "|" + "---|" * 3]
+    lines += [row([f"`{name}`", one_line(what), one_line(why)]) for name, (what, why) in RULES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def lint_page() -> str:
+    """The rules of lint."""
+    from tensorgraph.analysis.lint import RULES
+
+    lines = [LINT_HEAD, row(["id", "name", "what it finds"]), "|" + "---|" * 3]
+    lines += [row([rule.id, rule.name, one_line(rule.doc)]) for _, rule in sorted(RULES.items())]
+    return "\n".join(lines) + "\n"
+
+
 def pictures() -> dict[str, Any]:
     """The drawings of the demonstration's network by file name."""
     return dict(zip(("graph", "ops"), drawings(network(FULL.widths, 0), FULL.batch_size)))
@@ -129,6 +172,7 @@ def shows(svg: str, drawing: Any) -> bool:
 def generated() -> dict[Path, str]:
     """Every generated file and its text, but for the SVG files, which depend on the layout engine."""
     texts = {DOCS / "ops.md": ops_page(stubs.library())}
+    texts |= {DOCS / "passes.md": passes_page(), DOCS / "lint.md": lint_page()}
     texts |= {ROOT / "tensorgraph" / name: text for name, text in stubs.stubs().items()}
     texts |= {PICTURES / f"{name}.dot": drawing.dot() for name, drawing in pictures().items()}
     return texts

@@ -17,6 +17,7 @@ from tensorgraph import jit
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/ops.md",
+    "docs/passes.md", "docs/lint.md",
     "benchmarks/README.md",
 )  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
@@ -78,7 +79,7 @@ def test_the_page_of_the_language():
 
 def test_the_examples_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_examples("README.md") == 5
+    assert run_examples("README.md") == 10
 
 
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
+from tensorgraph.op import Op
 from tensorgraph.viz.drawing import Port, Row
 from tensorgraph.viz.facts import Facts, commutes, peak_bytes, relative
 from tensorgraph.viz.labels import attributes, binary, clean, count, listed, type_text, value_text
@@ -186,10 +187,21 @@ def summary_rows(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) ->
     if len(graph.cells) > len(parameters):
         rows.append(Row("buffer", count(len(graph.cells) - len(parameters), "buffer")))
     rows.append(Row("detail", count(len(graph.equations), "op")))
-    rows.append(Row("detail", f"at most {binary(peak_bytes(graph))} of values at once"))
+    rows += cost_rows(graph)
     if graph.writes:
         rows.append(Row("write", f"writes {count(len(graph.writes), 'cell')}"))
     return rows
+
+
+def cost_rows(graph: Graph) -> list[Row]:
+    """FLOPs, and the most memory at once."""
+    if not all(isinstance(eq.op, Op) for eq in graph.equations):  # ops of which only the names are known
+        return [Row("detail", f"at most {binary(peak_bytes(graph))} of values at once")]
+    from tensorgraph.analysis.cost import si
+
+    cost = graph.cost()
+    most = f"at most {binary(cost.peak.bytes)} of values at once"
+    return [Row("detail", f"{si(cost.flops)}FLOPs"), Row("detail", most)]
 
 
 def boundary_rows(name: str, var: Var | Literal) -> list[Row]:

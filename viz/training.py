@@ -8,7 +8,7 @@ written is folded into one update a box.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tensorgraph.graph.graph import CellDecl, Graph, Var
@@ -16,6 +16,7 @@ from tensorgraph.viz.build import Builder, legend_of
 from tensorgraph.viz.drawing import Drawing, Edge, Row
 from tensorgraph.viz.facts import Facts, relative
 from tensorgraph.viz.groups import Frame, frames
+from tensorgraph.viz.kept import Kept
 from tensorgraph.viz.labels import binary, clean, count, listed, type_text
 from tensorgraph.viz.mirror import Pass, Saved, group, seeds_of
 from tensorgraph.viz.rows import cell_row
@@ -25,8 +26,6 @@ from tensorgraph.viz.view import Box, histogram
 
 __all__ = ["mirrored"]
 
-MOST_SAVED = 3  # named on one edge
-KEPT = "kept above"  # in the place of a size: another box keeps the same array
 MOST_WRITTEN = 3  # parameters named on one update
 
 
@@ -43,10 +42,7 @@ class _Mirror(Builder):
         super().__init__(facts, level)
         self.forward, self.passes, self.updates = forward, passes, updates
         self.inner = "module" if any(box.kind != "op" for box in facts.boxes[:forward]) else "op"
-        self.bytes = 0
-        self.tensors = 0
-        self.unsized: set[str] = set()
-        self.counted: set[Var] = set()
+        self.kept = Kept(facts, passes)
         self.extra: list[Edge] = []
         self.given: list[tuple[Var, int]] = []  # gradients that the user gives, and where they enter
         self.twin: dict[tuple[int, int], int] = {}  # the gradient's position, by pass and forward box
@@ -110,7 +106,7 @@ class _Mirror(Builder):
         graph, drawn = self.graph, self.forward
         ops = sum(len(box.members) for box in self.facts.boxes[: self.forward + self.updates.sides])
         folded = "" if ops == drawn else f" drawn as {count(drawn, 'box')}"
-        kept = f"; {binary(self.bytes)} kept for the gradient" if self.tensors else ""
+        kept = f"; {binary(self.kept.bytes)} kept for the gradient" if self.kept.arrays else ""
         return f"{clean(graph.name or 'graph')}: {count(ops, 'op')} forward{folded}{kept}"
 
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
@@ -275,83 +271,18 @@ class _Mirror(Builder):
     # ---- what is kept
 
     def saved_edges(self) -> None:
-        """A dotted edge from each box to its gradient for what is kept; an array counts where it is kept first."""
+        """A dotted edge from each box to its gradient for what is kept."""
         for p, one in enumerate(self.passes):
-            sizes = {(i, s.name): self.size(s) for i, kept in one.saves.items() for s in kept}
             by_box: dict[int, list[tuple[int, Saved]]] = defaultdict(list)
-            for i, kept in one.saves.items():
-                b = self.facts.box_of[i]
-                if b >= 0:
-                    by_box[b] += [(i, s) for s in kept]
+            for i, saved in one.saves.items():
+                by_box[self.facts.box_of[i]] += [(i, s) for s in saved]
             for b, entries in sorted(by_box.items()):
-                if (p, b) in self.twin:
-                    self.saved_edge(b, self.twin[p, b], entries, sizes)
-
-    def saved_edge(
-        self, b: int, twin: int, entries: list[tuple[int, Saved]], sizes: Mapping[tuple[int, str], str]
-    ) -> None:
-        box = self.facts.boxes[b]
-        near = set(box.equations)
-        values: dict[str, None] = {}
-        rows: dict[str, str] = {}
-        for i, s in entries:
-            if i not in near:
-                continue
-            size = sizes[i, s.name]
-            if s.var is None:
-                text = f"{s.name}: size known when run"
-            else:
-                text = f"{s.name}: {s.var.aval}" + ("" if s.kept else " (there anyway)")
-            values[text] = None
-            if s.kept:
-                name = self.called(s, i, box)
-                if name not in rows or size:
-                    rows[name] = size or rows.get(name) or ("" if s.var is None else KEPT)
-        if not values:
-            return
-        shown = [Row("saved", f"{name}," if size == KEPT else name, size) for name, size in rows.items()]
-        if len(shown) > MOST_SAVED:
-            rest = len(shown) - MOST_SAVED + 1
-            shown = [*shown[: MOST_SAVED - 1], Row("saved", f"and {rest} more")]
-        if not shown:
-            return
-        self.extra.append(
-            Edge(self.nodes[self.at[b]].id, self.nodes[twin].id, "saved", tuple(shown), None, tuple(values))
-        )
-
-    def size(self, s: Saved) -> str:
-        """The bytes of what is kept; empty where another box keeps the same array, and where nobody knows."""
-        if s.var is None:
-            self.unsized.add(s.name)
-            return ""
-        if not s.kept:
-            return ""
-        base = self.base(s.var)
-        if base in self.counted:
-            return ""
-        self.counted.add(base)
-        self.bytes += s.var.aval.nbytes
-        self.tensors += 1
-        return binary(s.var.aval.nbytes)
-
-    def base(self, var: Var) -> Var:
-        """The value whose memory this one lies in."""
-        for _ in range(100):
-            at = self.facts.producer.get(var)
-            eq = None if at is None else self.graph.equations[at]
-            if eq is None or not getattr(eq.op, "view", False) or not isinstance(eq.inputs[0], Var):
-                break
-            var = eq.inputs[0]
-        return var
-
-    def called(self, s: Saved, i: int, box: Box) -> str:
-        """The user's name; else, of a module, its input, or what the op calls it."""
-        if s.var is not None and s.var.name:
-            return clean(s.var.name)
-        made = i if s.var is None else self.facts.producer.get(s.var, i)
-        if box.kind != "op" and self.facts.box_of[made] != self.facts.box_of[i]:
-            return "input"
-        return clean(s.name)
+                if (p, b) not in self.twin:
+                    continue
+                rows, values = self.kept.label(self.facts.boxes[b], entries)
+                if rows:
+                    tail, head = self.nodes[self.at[b]].id, self.nodes[self.twin[p, b]].id
+                    self.extra.append(Edge(tail, head, "saved", rows, None, values))
 
     # ---- where gradients stop
 

@@ -103,6 +103,8 @@ def _called(eq: Equation, position: int, known: dict[Var, str]) -> str | None:
         xs = eq.inputs[1]
         x = xs[position] if isinstance(xs, tuple) else xs
         return None if isinstance(x, Literal) else f"d_{known[x]}"
+    if eq.op.name == "alias" and isinstance(eq.inputs[0], Var):
+        return known[eq.inputs[0]]
     if eq.op.single or eq.op.signature.variadic:
         return None
     return eq.op.outputs[position]
