@@ -103,7 +103,7 @@ def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, c
         kind = default_dtype()
     wanted: Any = None if kind is None else canonical_dtype(kind)
     length = max(math.ceil((stop - start) / step), 0)  # as NumPy counts them
-    if wanted == bool and length > 2:
+    if wanted is not None and wanted.kind == "b" and length > 2:
         raise TypeError(f"arange of booleans has at most two of them, and this would have {length}")
     if not computed:
         return Aval((length,), np.arange(start, start + step, step, wanted).dtype)  # type: ignore[call-overload]

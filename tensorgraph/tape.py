@@ -25,8 +25,8 @@ getframe = sys._getframe
 # packages whose frames are ours and never the user's; sub-packages add themselves by being imported under this name
 INTERNAL: set[str] = {
     f"tensorgraph{sub}"
-    for sub in ("", ".ops", ".ops.kernels", ".graph", ".text", ".passes", ".analysis", ".compile", ".nn", ".optim", ".data",
-                ".train", ".tune", ".dist", ".viz")
+    for sub in ("", ".ops", ".ops.kernels", ".graph", ".text", ".passes", ".analysis", ".compile", ".nn", ".optim",
+                ".data", ".train", ".tune", ".dist", ".viz")
 }  # fmt: skip
 
 Hook = Callable[[Any], Any]

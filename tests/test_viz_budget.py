@@ -70,7 +70,7 @@ GRAPHS = {
     "a chain of 5,000": lambda: irregular(5_000),
     "a chain of 300": lambda: irregular(300),
     "dense 60": lambda: dense(60),
-    "dense 150": lambda: dense(150),
+    "dense 100": lambda: dense(100),
     "recurrent 60": lambda: recurrent(60),
     "recurrent 500": lambda: recurrent(500),
     "tangled": lambda: hand.residual(150),

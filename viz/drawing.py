@@ -190,8 +190,8 @@ class Drawing:
     def html(self) -> str:
         """The drawing and what is inside each of its modules and fused ops as one page that needs nothing else.
 
-        Click or Enter opens a box marked ``+``, ``/`` searches names, ops, shapes and source lines, ``?`` lists the keys. No
-        request ever leaves the page. Without a layout engine, boxes are listed instead of drawn.
+        Click or Enter opens a box marked ``+``, ``/`` searches names, ops, shapes and source lines, ``?`` lists the
+        keys. No request ever leaves the page. Without a layout engine, boxes are listed instead of drawn.
         """
         from tensorgraph.viz.html import to_html
 

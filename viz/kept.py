@@ -48,9 +48,9 @@ class Kept:
         if base in self.counted:
             return ABOVE
         self.counted.add(base)
-        self.bytes += s.var.aval.nbytes
+        self.bytes += base.aval.nbytes  # a view keeps all of what it looks at
         self.arrays += 1
-        return binary(s.var.aval.nbytes)
+        return binary(base.aval.nbytes)
 
     def base(self, var: Var) -> Var:
         """The value whose memory this one lies in."""

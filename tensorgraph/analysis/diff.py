@@ -261,7 +261,7 @@ class _Comparison:
         return Edit(status, "equation", text, details, before, after, eq.scope, str(eq.source or ""), follows)
 
     def details(self, old: Equation, new: Equation) -> tuple[tuple[Detail, ...], bool]:
-        found = []
+        found: list[Detail] = []
         for name, p, q in zip(new.op.inputs, old.inputs, new.inputs, strict=False):
             if not self.same(p, q):
                 found += self.operand(name, p, q)

@@ -316,7 +316,8 @@ class Trace:
                 cotangent(y, None, "gradients")
         # a leaf of the eager graph may be here under several names; its gradient is their sum
         names = [self._leaf_vars(x) for x in xs]
-        if any(len(group) > 1 for group in names):  # a zero from a name that no y depends on would make -0.0 of a sum 0.0
+        # a zero from a name that no y depends on would make -0.0 of a sum 0.0
+        if any(len(group) > 1 for group in names):
             used = {leaf for y in map(self.var, ys) if type(y) is Var for leaf in self._leaves_of(y)}
             names = [[v for v in group if v in used] or group[:1] for group in names]
         self._refuse_history([v for v in map(self.var, ys) if type(v) is Var], [self._grad_key(x) for x in xs])

@@ -59,8 +59,8 @@ class LearningRate(Hyper):
             return
         if instance.schedule is not None and modes.is_tracing():
             raise TraceError(
-                "the learning rate follows a schedule, which a graph does not hold: set a fixed rate before tracing, or "
-                "set it outside the traced step"
+                "the learning rate follows a schedule, which a graph does not hold: set a fixed rate before tracing, "
+                "or set it outside the traced step"
             )
         super().__set__(instance, value)
         instance.schedule = None
