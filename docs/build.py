@@ -119,8 +119,8 @@ PASSES_HEAD = """\
 
 What makes a graph of a graph. `graph.transform()` runs those marked "yes" in this order;
 `graph.transform("recognise", "simplify")` those that are named; `without=("recognise", "simplify.algebra.name_only")`
-leaves out passes or single rules. `graph.explain()` tells what was done to a graph, by rule and line. Generated from the
-passes themselves by `make docs`; do not edit.
+leaves out passes or single rules. `graph.explain()` tells what was done to a graph, by rule and line. Generated from
+the passes themselves by `make docs`; do not edit.
 """
 
 LINT_HEAD = """\
