@@ -1,6 +1,8 @@
 """Traces: what is recorded, what is refused and with which remedy, and that nothing live is touched."""
 
 import contextlib
+import copy
+import pickle
 import re
 from collections import namedtuple
 from typing import Any
@@ -438,3 +440,18 @@ def test_a_value_that_went_through_a_cell_has_no_history(cell: Any) -> None:
     assert eager == 9.0
     found, state = tg.trace(f, x)(x, state={cell.path: 0.0})
     assert float(found) == eager and float(state[cell.path]) == 9.0
+
+
+def test_a_graph_does_not_change_and_is_not_pickled() -> None:
+    graph = tg.trace(lambda x: {"a": x.sum(axis=0) + np.arange(3.0)}, tg.f64[2, 3])
+    with pytest.raises(TypeError):
+        graph.equations[0].attrs["axis"] = 1
+    with pytest.raises(TypeError):
+        graph.consts[graph.inputs[0]] = np.zeros(3)
+    with pytest.raises(AttributeError):
+        graph.name = "other"
+    with pytest.raises(ValueError, match="read-only"):
+        next(iter(graph.consts.values()))[0] = 1.0
+    with pytest.raises(TypeError, match=r"not pickled: graph\.save"):
+        pickle.dumps(graph)
+    assert copy.deepcopy(graph) is graph and copy.copy(graph) is graph

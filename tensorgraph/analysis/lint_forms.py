@@ -8,7 +8,7 @@ from typing import Any
 from tensorgraph.analysis.lint_view import RESHAPES, SAME, View, axes_of
 from tensorgraph.graph.graph import Equation, Var
 
-__all__ = ["Softmax", "bounded_above", "log_softmax_of", "picked", "sigmoid_of", "softmax_of"]
+__all__ = ["Softmax", "bounded_above", "log_softmax_of", "picked", "rows_of", "sigmoid_of", "softmax_of"]
 
 MOST = 64  # values looked at for a bound
 SMALL = 0.01  # the largest number that only guards against 0
@@ -137,19 +137,46 @@ def picked(view: View, atom: Any) -> tuple[Any, bool]:
     """The value behind a choice of its elements and guards against 0; and whether there was any."""
     changed = False
     for _ in range(DEPTH):
-        eq = view.made_by(atom, "getitem", "take_along_axis", "add", "clip", "maximum")
-        if eq is None:
+        eq = view.made_by(atom, "getitem", "take_along_axis", "sum", "add", "clip", "maximum")
+        behind = None if eq is None else _behind(view, eq)
+        if behind is None:
             break
-        if eq.op.name in ("add", "maximum"):
-            rest = [a for a in eq.inputs if view.constant(a) is None]
-            guards = [c for c in map(view.constant, eq.inputs) if c is not None and 0 <= c <= SMALL]
-            if len(rest) != 1 or not guards:
-                break
-            atom = rest[0]
-        else:
-            atom = eq.inputs[0]
+        atom = behind
         changed = True
     return atom, changed
+
+
+def _behind(view: View, eq: Equation) -> Any:
+    """What a choice of elements, or a guard against 0, is applied to."""
+    if eq.op.name in ("add", "maximum"):
+        rest = [a for a in eq.inputs if view.constant(a) is None]
+        guards = [c for c in map(view.constant, eq.inputs) if c is not None and 0 <= c <= SMALL]
+        return rest[0] if len(rest) == 1 and guards else None
+    if eq.op.name == "sum":  # over one-hot rows: the chosen element of each
+        product = view.made_by(eq.inputs[0], "multiply")
+        for a, b in () if product is None else (product.inputs, product.inputs[::-1]):
+            chosen = view.made_by(b, "one_hot")
+            if chosen is not None and isinstance(a, Var) and len(axes_of(eq, a.aval.ndim)) == 1:
+                return a
+        return None
+    return eq.inputs[0]
+
+
+def rows_of(view: View, atom: Var, axis: int) -> Var:
+    """The value behind guards against 0 and, where the axis asked about is the last, behind reshapes that keep it."""
+    for _ in range(DEPTH):
+        eq = view.made_by(atom, "add", "clip", "maximum", "reshape")
+        if eq is None:
+            break
+        x = eq.inputs[0] if eq.op.name == "reshape" else _behind(view, eq)
+        if not isinstance(x, Var):
+            break
+        if eq.op.name == "reshape" and not (
+            axis % atom.aval.ndim == atom.aval.ndim - 1 and x.aval.ndim and x.aval.shape[-1] == atom.aval.shape[-1]
+        ):
+            break
+        atom = x
+    return atom
 
 
 def bounded_above(view: View, atom: Any) -> bool:

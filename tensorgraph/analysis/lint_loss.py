@@ -24,12 +24,20 @@ COLUMNS = frozenset({"expand_dims", "reshape", "getitem"})
 
 
 def _is_pattern(array: np.ndarray[Any, Any]) -> bool:
-    """Whether an array is made, not measured: one number, equal steps (the pairs of a batch), an identity matrix."""
+    """Whether an array is made, not measured: one number, equal steps, an identity matrix, and of integers each once
+    in any order (the pairs of a batch), or as many of each class in turn (the episodes of few-shot learning)."""
     flat = array.reshape(-1)
     if array.dtype.kind not in "f":
         flat = flat.astype(np.int64)
     if flat.size < 2 or (flat == flat[0]).all() or (np.diff(flat) == flat[1] - flat[0]).all():
         return True
+    if array.dtype.kind in "iu" and int(flat.max()) - int(flat.min()) < flat.size:
+        classes = np.arange(flat.min(), flat.max() + 1)
+        each, rest = divmod(flat.size, classes.size)
+        if rest == 0 and each == 1 and (np.sort(flat) == classes).all():
+            return True
+        if rest == 0 and any((flat == order).all() for order in (np.repeat(classes, each), np.tile(classes, each))):
+            return True
     return array.ndim == 2 and array.shape[0] == array.shape[1] and bool((array == np.eye(len(array))).all())
 
 
@@ -97,11 +105,29 @@ def captured_labels(view: View, report: Report) -> Iterator[Finding]:
         )
 
 
+def _picks(view: View, eq: Equation) -> Var | None:
+    """The classes of ``log_p[np.arange(n), classes]``, one of each row of what was computed with parameters."""
+    scores, indices = eq.inputs
+    consts = view.graph.consts
+    if not isinstance(scores, Var) or scores not in view.from_inputs or scores not in view.from_parameters:
+        return None
+    if scores.aval.ndim != 2 or not isinstance(indices, tuple) or len(indices) != 2:
+        return None
+    rows, classes = (view.follow(i) for i in indices)
+    if rows not in consts or classes not in consts or consts[rows].dtype.kind not in "iu":
+        return None
+    every = consts[rows].shape == scores.aval.shape[:1] and (consts[rows] == np.arange(scores.aval.shape[0])).all()
+    chosen: Var | None = classes if every and consts[classes].shape == consts[rows].shape else None
+    return chosen
+
+
 def _labels(view: View, eq: Equation) -> Var | None:
     """What an equation compares predictions with, if it is a loss."""
     if eq.op.name == "softmax_cross_entropy":
         logits, labels = (view.follow(a) for a in eq.inputs[:2])
         return labels if isinstance(labels, Var) and logits in view.from_inputs else None
+    if eq.op.name == "getitem":
+        return _picks(view, eq)
     if eq.op.name not in ("subtract", "equal", "not_equal"):
         return None
     for a, b in (eq.inputs, eq.inputs[::-1]):

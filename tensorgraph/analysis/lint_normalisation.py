@@ -85,7 +85,8 @@ def bias_before_batch_norm(view: View, report: Report) -> Iterator[Finding]:
         rewrite = None
         if eq.op.name in BATCH_NORMS and y is add.outputs[0] and x.aval == y.aval:
             mu = eq.outputs[1]
-            if not view.users.get(mu) and not view.is_result(mu):
+            written_out = any(user.origin is not None for user in view.users[y])  # its gradient reads y too
+            if not view.users.get(mu) and not view.is_result(mu) and not written_out:
                 rewrite = _without_bias(eq, x)
         yield report(
             eq,
@@ -104,8 +105,8 @@ def _is_read_elsewhere(view: View, y: Var, eq: Equation, mean: Equation | None) 
         if view.is_result(var):
             return True
         for user in view.users.get(var, ()):
-            if user is eq or user is mean or user.op.name in ("var", "gradients"):
-                continue
+            if user is eq or user is mean or user.origin is not None or user.op.name in ("var", "gradients"):
+                continue  # what a derivative reads was read for the forward pass
             if user.op.name == "subtract" and mean is not None and view.made_by(user.inputs[1], "mean") is mean:
                 continue  # centred once more, as for the variance
             if user.op.name not in SAME | {"astype"}:

@@ -28,13 +28,17 @@ def promotion(view: View, report: Report) -> Iterator[Finding]:
     for var in given:
         if var.aval.dtype == F64:
             origin[var] = var
+    # float32 that somebody chose; zeros, draws and choices among numbers have it only for want of a word
+    chosen = {var for var in given if _is_narrow(var)}
     for eq in view.graph.equations:
+        if any(a in chosen for a in eq.atoms() if isinstance(a, Var)):
+            chosen.update(filter(_is_narrow, eq.outputs))
         wide = [a for a in eq.atoms() if isinstance(a, Var) and a in origin]
         causes = [origin[a] for a in wide]
         made = [out for out in eq.outputs if out.aval.dtype == F64]
         if not made:
             continue
-        narrow = [a for a in eq.atoms() if isinstance(a, Var) and a.aval.dtype.kind == "f" and a.aval.dtype != F64]
+        narrow = [a for a in eq.atoms() if isinstance(a, Var) and a in chosen]
         cause = None if not causes or None in causes or eq.op.name == "astype" else causes[0]
         if narrow and all(_is_brought_back(view, out) for out in made):
             cause = None
@@ -50,6 +54,10 @@ def promotion(view: View, report: Report) -> Iterator[Finding]:
                 "numpy.float64 does), or say .astype('float64') where it is meant",
             )
         origin.update(dict.fromkeys(made, None if narrow else cause))
+
+
+def _is_narrow(var: Var) -> bool:
+    return var.aval.dtype.kind == "f" and var.aval.dtype != F64
 
 
 def _is_brought_back(view: View, var: Var) -> bool:

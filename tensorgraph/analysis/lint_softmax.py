@@ -9,6 +9,7 @@ from tensorgraph.analysis.lint_forms import (
     bounded_above,
     one_plus_exp,
     picked,
+    rows_of,
     sigmoid_of,
     softmax_of,
 )
@@ -24,11 +25,15 @@ def softmax_twice(view: View, report: Report) -> Iterator[Finding]:
     for eq in view.equations:
         if eq.op.name not in ("softmax_cross_entropy", "log_softmax", "softmax"):
             continue
-        x = eq.inputs[0]
-        found = softmax_of(view, x)
-        if found is None or not isinstance(x, Var):
+        logits, axis = eq.inputs[0], eq.attrs["axis"]
+        if not isinstance(logits, Var):
             continue
-        if eq.op.name != "softmax_cross_entropy" and eq.attrs["axis"] % x.aval.ndim != found.axis:
+        x = rows_of(view, logits, axis)
+        found = softmax_of(view, x)
+        if found is None:
+            continue
+        axis = axis % logits.aval.ndim - logits.aval.ndim + x.aval.ndim  # reshapes keep it the last one
+        if eq.op.name != "softmax_cross_entropy" and axis != found.axis:
             continue
         yield report(
             eq,

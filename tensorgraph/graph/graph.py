@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,6 +126,9 @@ class Equation:
     source: Source | None = None
     origin: Origin | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+
     def atoms(self) -> Iterator[Var | Literal]:
         """Inputs in order, list inputs flattened."""
         for atom in self.inputs:
@@ -186,6 +190,19 @@ class Graph:
     modules: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "consts", MappingProxyType(dict(self.consts)))
+        object.__setattr__(self, "modules", MappingProxyType(dict(self.modules)))
+
+    def __copy__(self) -> Graph:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Graph:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a graph is not pickled: graph.save(path) writes it as text, tensorgraph.load_graph reads it")
 
     def replace(self, **fields: Any) -> Graph:
         """A copy with these fields changed. It knows the cells and captured tensors that this one was traced with."""

@@ -14,7 +14,7 @@ from tensorgraph.ops.shape import stack
 from tensorgraph.tensor import Tensor
 from tensorgraph.text.calls import array_constant, custom, gradients, written_out
 from tensorgraph.text.errors import nearest
-from tensorgraph.text.numbers import arithmetic
+from tensorgraph.text.numbers import arithmetic, is_static
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.types import called
 
@@ -77,16 +77,10 @@ def _dict(scene: Scene, node: ast.Dict) -> dict[Any, Any]:
     result = {}
     for key, value in zip(node.keys, node.values, strict=True):
         name = None if key is None else expression(scene, key)
-        if key is None or not _is_static(name):
+        if key is None or not is_static(name):
             scene.fail(key or node, "the keys of a dict are literals")
         result[name] = expression(scene, value)
     return result
-
-
-def _is_static(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(_is_static(item) for item in value)
-    return isinstance(value, (int, float, bool, str)) or value is None
 
 
 def _name(scene: Scene, node: ast.Name) -> Any:

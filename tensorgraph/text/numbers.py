@@ -1,4 +1,4 @@
-"""Literals and integer arithmetic in a text: all that is static."""
+"""What is static in a text: literals, and arithmetic of numbers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from tensorgraph.text.errors import nearest
-from tensorgraph.text.scene import Scene, show
+from tensorgraph.text.scene import Scene, opened, show
 
-__all__ = ["NotStatic", "arithmetic", "integer", "literal", "static"]
+__all__ = ["arithmetic", "integer", "is_static", "literal"]
 
 ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -19,16 +18,19 @@ ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 LARGEST = 2**64  # of what integer arithmetic gives
 
 
-class NotStatic(Exception):
-    """The expression holds a tensor."""
+def is_static(value: Any) -> bool:
+    """Whether a value is a literal: a number, a string, None, ``...``, or a tuple or list of them."""
+    if isinstance(value, (tuple, list)):
+        return all(is_static(item) for item in value)
+    return type(value) in (int, float, bool, str, type(None), type(...))
 
 
 def literal(scene: Scene, node: ast.expr) -> Any:
     """A number, a string, None, ``...``, or a tuple or list of them."""
-    try:
-        return static(scene, node)
-    except NotStatic:
+    value = opened(scene.expression(scene, node))
+    if not is_static(value):
         scene.fail(node, f"expected a literal (a number, a string, None, a tuple of them), got {show(node)}")
+    return value
 
 
 def integer(scene: Scene, node: ast.expr) -> int:
@@ -39,51 +41,8 @@ def integer(scene: Scene, node: ast.expr) -> int:
     return value
 
 
-def static(scene: Scene, node: ast.expr) -> Any:
-    """A value that is known without running: `NotStatic` where a tensor is in it."""
-    match node:
-        case ast.Constant():
-            if type(node.value) in (int, float, bool, str, type(None), type(...)):
-                return node.value
-            scene.fail(node, f"a literal is a number, a string, None or a tuple of them, got {show(node)}")
-        case ast.Name():
-            return _dimension(scene, node)
-        case ast.Tuple():
-            return tuple(static(scene, item) for item in node.elts)
-        case ast.List():
-            return [static(scene, item) for item in node.elts]
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd()):
-            value = static(scene, node.operand)
-            if type(value) in (int, float):
-                return -value if isinstance(node.op, ast.USub) else value
-        case ast.BinOp():
-            return arithmetic(scene, node, static(scene, node.left), static(scene, node.right))
-        case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str(text))], keywords=[]):
-            if text in ("inf", "-inf", "nan"):
-                return float(text)
-            scene.fail(node, f'expected float("inf"), float("-inf") or float("nan"), got {show(node)}')
-        case ast.Call(func=ast.Name(id="slice")):
-            scene.fail(node, "write a slice as x[start:stop:step]")
-    raise NotStatic
-
-
-def _dimension(scene: Scene, node: ast.Name) -> int:
-    name = node.id
-    if name in scene.names or name in scene.functions:
-        raise NotStatic
-    if name not in scene.dims:
-        scene.asked.add(name)
-        if scene.trace.inputs or scene.names:
-            known = [*scene.names, *scene.dims]
-            scene.fail(node, f"{name!r} is not known here{nearest(name, known)}")
-        scene.fail(node, f"the dimension {name} has no size yet: instantiate the template with at({name}=...)")
-    return scene.dims[name]
-
-
 def arithmetic(scene: Scene, node: ast.BinOp, a: Any, b: Any) -> Any:
     """Arithmetic of two numbers, as Python does it, within bounds."""
-    if type(a) not in (int, float) or type(b) not in (int, float):
-        scene.fail(node, f"arithmetic of literals takes numbers, got {show(node)}")
     rule = ARITHMETIC.get(type(node.op))
     if rule is None:
         scene.fail(node, f"arithmetic of literals knows + - * / // %, got {show(node)}")

@@ -112,7 +112,7 @@ def read_function(
     functions: Mapping[str, Graph],
 ) -> Graph:
     """One function to a checked graph."""
-    scene = Scene(lines, file, node.name, arrays, known_types, dims, functions, Trace())
+    scene = Scene(lines, file, node.name, arrays, known_types, dims, functions, Trace(), expression)
     try:
         return _Function(scene, node).graph()
     except RecursionError:
@@ -133,8 +133,8 @@ class _Function:
 
     def graph(self) -> Graph:
         scene, node = self.scene, self.node
-        in_tree = self.arguments()
-        with modes.use(trace=scene.trace, grad=True, scope="", implementation="fused"):
+        with modes.use(trace=scene.trace, grad=True, scope="", implementation="fused"):  # no op runs, here or in types
+            in_tree = self.arguments()
             body = node.body
             if body and isinstance(body[0], ast.Expr) and _is_string(body[0].value):
                 body = body[1:]
@@ -142,7 +142,7 @@ class _Function:
                 self.statement(statement)
             if not self.returned:
                 scene.fail(node, f"the function {node.name} returns nothing: end it with return")
-        outputs, out_tree = self.outputs()
+            outputs, out_tree = self.outputs()
         trace = scene.trace
         consts = scene.consts | {var: _frozen(array) for var, array, _ in trace.consts.values()}
         cells = tuple(CellDecl(c.path, c.var, c.kind, c.initialiser, c.requires_grad) for c in scene.cells)

@@ -52,11 +52,11 @@ class Scene:
     dims: Mapping[str, int]
     functions: Mapping[str, Graph]  # those that stand before this one
     trace: Trace
+    expression: Callable[[Scene, ast.expr], Any]  # how an expression is read
     names: dict[str, Any] = field(default_factory=dict)
     cells: list[CellName] = field(default_factory=list)
     consts: dict[Var, np.ndarray[Any, Any]] = field(default_factory=dict)
     writes: list[Any] = field(default_factory=list)
-    asked: set[str] = field(default_factory=set)  # dimensions that were named
 
     def fail(self, node: Any, message: str) -> NoReturn:
         """Raise for a place in the text."""
