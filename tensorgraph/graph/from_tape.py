@@ -28,9 +28,9 @@ def graph(tensors: Any) -> Graph:
     >>> import tensorgraph as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
     >>> print(tg.graph((x * x).sum()))
-    def f(x0: f32[2]):
-        v0: f32[2] = x0 * x0
-        v1: f32[] = sum(v0)
+    def f(x0: f32[2]) -> f32:
+        v0 = x0 * x0                                      # f32[2]
+        v1 = sum(v0)                                      # f32
         return v1
     """
     leaves, out_tree = flatten(tensors)
