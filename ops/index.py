@@ -96,13 +96,60 @@ def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
 
 
 def _infer_key(x: Aval, indices: list[Aval], key: Any) -> tuple[int, ...]:
-    # a zero-stride stand-in costs no memory; index tensors are taken as zeros, which every axis of one or more holds
-    stand_in = np.broadcast_to(np.empty((), bool), x.shape)
-    with_zeros = [np.broadcast_to(np.zeros((), i.dtype), i.shape) for i in indices]
     try:
-        return stand_in[join_key(key, with_zeros)].shape  # type: ignore[no-any-return]
+        if indices:
+            return _selected(x.shape, join_key(key, indices))
+        # a zero-stride stand-in costs no memory
+        return np.broadcast_to(np.empty((), bool), x.shape)[join_key(key, ())].shape  # type: ignore[no-any-return]
     except IndexError as error:
         raise IndexError(f"{error} (the tensor is {x})") from None
+
+
+def _selected(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[int, ...]:
+    """The shape that a key with index tensors selects, by NumPy's rules and with no memory taken."""
+    consumed = sum(item is not None and item is not Ellipsis for item in key)
+    if sum(item is Ellipsis for item in key) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    if consumed > len(shape):
+        raise IndexError(f"too many indices for array: array is {len(shape)}-dimensional, but {consumed} were indexed")
+    sizes: list[int] = []  # of the axes that no integer or index tensor takes
+    places: list[int] = []  # where those stand that do, one a run of them
+    empty: list[int] = []  # the axes of no elements that index tensors take from
+    axis, running = 0, False
+    for item in key:
+        basic = item is None or item is Ellipsis or isinstance(item, slice)
+        if item is None:
+            sizes.append(1)
+        elif item is Ellipsis:
+            sizes += shape[axis : axis + len(shape) - consumed]
+            axis += len(shape) - consumed
+        else:
+            n = shape[axis]
+            if isinstance(item, slice):
+                sizes.append(len(range(*item.indices(n))))
+            elif isinstance(item, int) and not -n <= item < n:
+                raise IndexError(f"index {item} is out of bounds for axis {axis} with size {n}")
+            elif n == 0 and not item.shape:
+                raise IndexError(f"index 0 is out of bounds for axis {axis} with size 0")
+            elif n == 0:
+                empty.append(axis)
+            axis += 1
+        if not basic and not running:
+            places.append(len(sizes))
+        running = not basic
+    sizes += shape[axis:]
+    taken = [item.shape for item in key if isinstance(item, Aval)]
+    try:
+        block = np.broadcast_shapes(*taken)
+    except ValueError:
+        said = " ".join(map(str, taken))
+        raise IndexError(
+            f"shape mismatch: indexing arrays could not be broadcast together with shapes {said}"
+        ) from None
+    if empty and 0 not in block:
+        raise IndexError(f"index 0 is out of bounds for axis {empty[0]} with size 0")
+    at = places[0] if len(places) == 1 else 0  # what is taken from places apart stands in front
+    return (*sizes[:at], *block, *sizes[at:])
 
 
 def _fits(v: Any, selected: tuple[int, ...]) -> None:

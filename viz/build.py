@@ -160,6 +160,7 @@ class Builder:
         scope, writes = frame.scope if frame else "", self.written.get(b, [])
         eq = facts.graph.equations[box.equations[0]]
         ports: list[Port] = []
+        backward = self.is_backward(box)
         if box.kind in ("op", "gradient"):
             name = f"{box.scope}/{eq.op.name}" if box.scope else eq.op.name
             if box.kind == "gradient":
@@ -169,14 +170,19 @@ class Builder:
         else:
             name = box.scope if box.kind == "module" else f"{box.scope}..{box.last}" if box.last else f"{box.scope}/ops"
             name = name.lstrip("/")
-            rows = fold_rows(facts, box, scope, self.leaving.get(b, []), self.calls[name] + 1)
+            first = self.calls[f"{name}~grad" if backward else name]
+            rows = fold_rows(facts, box, scope, self.leaving.get(b, []), first + 1)
+        if backward:
+            name = f"{name}~grad"
+            if box.kind not in ("op", "ops"):
+                rows = [Row("title", clean(f"grad {rows[0].text}")), *rows[1:]]
         n = self.calls[name]
         self.calls[name] += 1
         leaving = self.leaving.get(b, []) or [v for v in eq.outputs if len(box.equations) == 1]
         rows = [*rows, *rows_of_writes(writes, box.scope)]
         at = self.add(
             f"{name}#{n}" if n else name,
-            "module" if box.kind == "modules" else box.kind,
+            "gradient" if backward else "module" if box.kind == "modules" else box.kind,
             rows,
             ports=tuple(ports),
             group=frame.id if frame else None,
@@ -186,6 +192,10 @@ class Builder:
         )
         self.stands(at, box)
         return at
+
+    def is_backward(self, box: Box) -> bool:
+        """Whether a box is part of a gradient that is written out."""
+        return box.kind != "gradient" and all(self.graph.equations[i].origin is not None for i in box.equations)
 
     def stands(self, at: int, box: Box) -> None:
         """Note that what a box makes comes from this position."""
@@ -238,7 +248,7 @@ class Builder:
             if carried:
                 role = "carried"
                 looped.update((tail, v) for v in variables)
-            elif "gradient" in (self.nodes[tail].role, self.nodes[head].role):
+            elif self.nodes[tail].role == "gradient" or self.is_deferred(head):
                 role = "gradient"
             else:
                 role = "residual" if (tail, head) in residual else "data"
@@ -256,10 +266,11 @@ class Builder:
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
         """A label where the shape or dtype changes, and the box does not say it already."""
         node = self.nodes[tail]
-        if node.role in ("input", "gradient") or self.nodes[head].role in ("output", "gradient"):
+        if node.role == "input" or self.nodes[head].role == "output" or self.is_deferred(tail) or self.is_deferred(head):
             return ()  # these boxes say it, or need not: a gradient has the shape of what it is taken of
         said = {row.text for row in node.rows if row.style in ("type", "warning")}
-        if node.role in ("module", "ops"):
+        folded = tail in self.box_at and self.box_at[tail].kind != "op"
+        if folded:
             said.add(self.facts.entering(self.box_at[tail]))
         rows: dict[Row, None] = {}
         for var in variables:
@@ -268,10 +279,13 @@ class Builder:
                 continue
             if alarm:
                 rows[Row("warning", f"{text} !")] = None
-            elif node.role != "op" or self.facts.changes_shape(var):
+            elif folded or self.facts.changes_shape(var):
                 rows[Row("type", text)] = None
         shown = list(rows)
         return tuple(shown[:3]) + ((Row("detail", f"and {len(shown) - 3} more"),) if len(shown) > 3 else ())
+
+    def is_deferred(self, at: int) -> bool:
+        return at in self.box_at and self.box_at[at].kind == "gradient"
 
     def residual(self, before: Mapping[int, set[int]]) -> set[tuple[int, int]]:
         """Edges into an addition whose other operand comes, by a longer way, from the same box."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
+from tensorgraph.viz.labels import opaque
 
 __all__ = ["digest_of", "kind_of_atom", "structure"]
 
@@ -60,7 +61,10 @@ def plain(value: Any, blank: bool = False) -> Any:
         return "int"
     if isinstance(value, float):
         return "float", value.hex()
-    return type(value).__name__, repr(value)
+    code = getattr(value, "__code__", None)
+    if code is not None:  # a function of the user's: where it is written, not where it lies
+        return "function", value.__qualname__, code.co_filename, code.co_firstlineno, hashlib.sha256(code.co_code).digest()
+    return type(value).__name__, "" if opaque(value) else repr(value)
 
 
 def structure(graph: Graph, equations: Iterable[int]) -> str:

@@ -36,8 +36,9 @@ def expanded(graph: Graph, paths: tuple[str, ...]) -> tuple[Graph, tuple[str, ..
     opened: list[str] = []
     fused: set[int] = set()
     for path in paths:
-        if path in scopes or all(part in scopes for part in path.split("..")):
-            opened.append(path)
+        span = path.partition("#")[0] if ".." in path else path
+        if span in scopes or span == "ops" or all(part in scopes for part in span.split("..")):
+            opened.append(span)
             continue
         found = named.get(path, [])
         if not found:

@@ -135,7 +135,7 @@ class Facts:
         return ""
 
     def changes_dtype(self, var: Var) -> bool:
-        """Whether the op that made `var` gave it a dtype that its inputs do not agree on or do not have."""
+        """Whether the op that made `var` gave it a dtype that none of its inputs has, or that widens one of them."""
         at = self.producer.get(var)
         if at is None:
             return False
@@ -146,8 +146,9 @@ class Facts:
 
     def _changes_dtype(self, var: Var, at: int) -> bool:
         inputs = {a.aval.dtype for a in self.graph.equations[at].atoms() if isinstance(a, Var)}
-        floats = {dtype for dtype in inputs if dtype.kind == "f"}
-        return bool(inputs) and (var.aval.dtype not in inputs or (len(floats) > 1 and var.aval.dtype.kind == "f"))
+        own = var.aval.dtype
+        widened = own.kind == "f" and any(d.kind == "f" and d.itemsize < own.itemsize for d in inputs)
+        return bool(inputs) and (own not in inputs or widened)
 
     def changes_shape(self, var: Var) -> bool:
         """Whether `var` has another shape than the first operand of the op that made it (or comes from nothing)."""

@@ -85,38 +85,42 @@ class _Folding:
 
     def boxes(self) -> list[Box]:
         """Bottom-up over the tree of modules, which the order of the boxes spells."""
-        stack: list[tuple[str, list[Item]]] = [("", [])]
+        stack: list[tuple[str, int, list[Item]]] = [("", 0, [])]
 
         def close() -> None:
-            scope, items = stack.pop()
+            scope, _, items = stack.pop()
             inner = self.folded(scope, items, len(stack))
-            stack[-1][1].append(Item([b for item in inner for b in item.boxes], scope, True))
+            whole = Item([b for item in inner for b in item.boxes], scope, True)
+            if len(inner) == 1 and inner[0].module and inner[0].scope.startswith(f"{scope}."):
+                whole = inner[0]  # one of a list that is called by itself: its own name says where it is like others
+            stack[-1][2].append(whole)
 
         for box in self.given:
-            keys = box.modules
+            keys = [(key, box.call_of(key)) for key in box.modules]
             depth = 0
-            while depth < len(keys) and depth + 1 < len(stack) and stack[depth + 1][0] == keys[depth]:
+            while depth < len(keys) and depth + 1 < len(stack) and stack[depth + 1][:2] == keys[depth]:
                 depth += 1
             while len(stack) > depth + 1:
                 close()
-            stack += [(key, []) for key in keys[depth:]]
-            stack[-1][1].append(Item([box], box.scope, box.kind != "op"))
+            stack += [(*key, []) for key in keys[depth:]]
+            stack[-1][2].append(Item([box], box.scope, box.kind != "op"))
         while len(stack) > 1:
             close()
-        return [box for item in self.folded("", stack[0][1], 0) for box in item.boxes]
+        return [box for item in self.folded("", stack[0][2], 0) for box in item.boxes]
 
     def is_open(self, scope: str) -> bool:
         """Whether the user asked for this module or for something around it."""
         return bool(scope) and any(scope == path or scope.startswith(f"{path}.") for path in self.opened)
 
-    def wanted(self, items: Sequence[Item]) -> bool:
-        """Whether the user asked for one of these, or for something inside."""
+    def wanted(self, scope: str, items: Sequence[Item]) -> bool:
+        """Whether the user asked for one of these, or for something inside or around one."""
         if not self.opened:
             return False
-        if f"{items[0].scope}..{items[-1].scope}" in self.opened:
+        if path_of(scope, items) in self.opened:
             return True
-        names = [item.scope for item in items if item.scope]
-        return any(path == name or path.startswith(f"{name}.") for path in self.opened for name in names)
+        names = [item.scope for item in items if item.scope and item.scope != scope]
+        return any(f"{path}.".startswith(f"{name}.") or name.startswith(f"{path}.")
+                   for path in self.opened for name in names)  # fmt: skip
 
     # ---- repeats among the children of one module
 
@@ -129,7 +133,7 @@ class _Folding:
         taken = np.zeros(len(items), bool)
         found: list[tuple[int, int, list[Item]]] = []
         for start, period, count in self.candidates(items):
-            if taken[start : start + period * count].any() or self.wanted(items[start : start + period * count]):
+            if taken[start : start + period * count].any() or self.wanted(scope, items[start : start + period * count]):
                 continue
             settled = self.settled(items, start, period, count)
             if settled is not None:
@@ -270,8 +274,7 @@ class _Folding:
         begin, end = (_span(scope, group) for group in (first, last))
         title = f"{begin} ... {end} x{count}" if begin != end else f"{begin} x{count}"
         inner = first[0].scope if whole else scope
-        path = f"{first[0].scope or 'ops'}..{last[-1].scope or 'ops'}"
-        made = Fold(inner, title, path, count)
+        made = Fold(inner, title, path_of(scope, items[start : start + period * count]), count)
         boxes = []
         repeats = [
             [box for item in items[start + k * period : start + (k + 1) * period] for box in item.boxes]
@@ -286,6 +289,12 @@ class _Folding:
                 box.folds[0].around = made
             boxes.append(replace(box, others=others, fold=box.fold or made, frames=keys))
         return Item(boxes, made.path, True)
+
+
+def path_of(scope: str, items: Sequence[Item]) -> str:
+    """What names a template of these: its first module and its last, ``blocks.0..blocks.11``."""
+    named = [item.scope for item in items if item.scope and item.scope != scope] or [scope or "ops"]
+    return named[0] if len(set(named)) == 1 else f"{named[0]}..{named[-1]}"
 
 
 def _bare(box: Box) -> Box:

@@ -18,6 +18,7 @@ class Frame:
     scope: str
     parent: Frame | None
     fold: Fold | None = None
+    call: int = 0
     boxes: list[int] = field(default_factory=list)
     children: list[Frame] = field(default_factory=list)
     total: int = 0
@@ -39,13 +40,14 @@ def frames(boxes: Sequence[Box], level: str) -> tuple[list[Frame], list[Frame | 
         depth = 0
         while depth < len(inside) and depth + 1 < len(stack):
             top = stack[depth + 1]
-            if (top.scope if top.fold is None else top.fold) != inside[depth]:
+            if (top.scope if top.fold is None else top.fold) != inside[depth] or top.call != box.call_of(inside[depth]):
                 break
             depth += 1
         del stack[depth + 1 :]
         for i in range(depth, len(inside)):
             key = inside[i]
-            frame = Frame(key, stack[-1]) if isinstance(key, str) else Frame(key.scope, stack[-1], key)
+            scope, fold = (key, None) if isinstance(key, str) else (key.scope, key)
+            frame = Frame(scope, stack[-1], fold, box.call_of(key))
             stack[-1].children.append(frame)
             stack.append(frame)
         stack[-1].boxes.append(b)

@@ -99,8 +99,13 @@ def value_text(value: Any) -> str:
     if hasattr(value, "equations"):
         return f"graph of {count(len(value.equations), 'op')}"
     if callable(value):
-        return getattr(value, "__name__", type(value).__name__)
-    return repr(value)
+        return str(getattr(value, "__name__", type(value).__name__))
+    return type(value).__name__ if opaque(value) else repr(value)
+
+
+def opaque(value: Any) -> bool:
+    """Whether an object prints as its address, which says nothing and is another in every process."""
+    return type(value).__repr__ is object.__repr__
 
 
 def _is_slice(value: Any) -> bool:
@@ -118,7 +123,7 @@ def attributes(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tu
     return [
         (clean(name), clean(value_text(value)))
         for name, value in given.items()
-        if not (name in defaults and _same(value, defaults[name]))
+        if not (name in defaults and _same(value, defaults[name])) and (callable(value) or not opaque(value))
     ]
 
 

@@ -129,6 +129,8 @@ def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = 
         boxes = _opened(graph, by_module(graph, depth, only), plan.opened)
         return boxes if plan.whole else fold(graph, boxes, plan.opened)
 
+    if not depths(graph, only) and len(every) <= READABLE:  # nothing to fold to
+        return _ops(graph, plan, only), []
     boxes = view(depth)
     most = limit if depth is None else MOST_BOXES
     if depth is None:
@@ -152,7 +154,7 @@ def _opened(graph: Graph, boxes: Sequence[Box], paths: Sequence[str]) -> list[Bo
     found: list[Box] = []
     for box in boxes:
         if box.kind == "module" and any(box.scope == path or box.scope.startswith(f"{path}.") for path in paths):
-            found += by_op(graph, box.equations)
+            found += [replace(part, call=box.call) for part in by_op(graph, box.equations)]
         else:
             found.append(box)
     return found

@@ -86,23 +86,33 @@ def differentiable(eq: Equation) -> list[tuple[str, tuple[Var, ...]]]:
     ]
 
 
-def follow(graph: Graph, at: int | None, ys: Iterable[Var], xs: Iterable[Var]) -> Pass:
-    """The backward pass from `ys` to `xs` over the equations before position `at`."""
+def follow(
+    graph: Graph, at: int | None, ys: Iterable[Var], xs: Iterable[Var], own: frozenset[int] = frozenset()
+) -> Pass:
+    """The backward pass from `ys` to `xs` over the equations before position `at` but for its `own`."""
     ys, xs = tuple(ys), tuple(xs)
     before = graph.equations[:at]
     needed, touched = set(xs), set(xs)  # touched: depends on an x in any way, through what has no rule too
+    learned = {cell.var for cell in graph.cells if cell.requires_grad}.union(xs)  # and all that depends on them
     passing: list[tuple[Var, ...]] = []
-    for eq in before:
+    for i, eq in enumerate(before):
+        if i in own:
+            passing.append(())
+            continue
         into = tuple(dict.fromkeys(v for _, found in differentiable(eq) for v in found if v in needed))
         passing.append(into)
         if into:
             needed.update(out for out in eq.outputs if out.aval.dtype.kind == "f")
         if any(a in touched for a in eq.atoms() if isinstance(a, Var)):
             touched.update(eq.outputs)
+        if any(a in learned for a in eq.atoms() if isinstance(a, Var)):
+            learned.update(eq.outputs)
     reached, targets = set(ys), set(xs)
     gives: dict[int, tuple[Var, ...]] = {}
     ended: set[Var] = set()
     for i in range(len(before) - 1, -1, -1):
+        if i in own:
+            continue
         ends = not passing[i] and not targets.isdisjoint(before[i].outputs)  # a value in the middle, asked about
         if (passing[i] or ends) and not reached.isdisjoint(before[i].outputs):
             gives[i] = passing[i]
@@ -113,10 +123,10 @@ def follow(graph: Graph, at: int | None, ys: Iterable[Var], xs: Iterable[Var]) -
     stops: dict[int, str] = {}
     for i in range(len(before) - 1, -1, -1):
         eq = before[i]
-        if i in gives or ended.isdisjoint(eq.outputs):
+        if i in own or i in gives or ended.isdisjoint(eq.outputs):
             continue
         inputs = [a for a in eq.atoms() if isinstance(a, Var)]
-        if any(a in needed for a in inputs):
+        if any(a in (learned if eq.op.name == "stop_gradient" else needed) for a in inputs):
             stops[i] = "detached" if eq.op.name == "stop_gradient" else "not differentiable"
         else:
             ended.update(a for a in inputs if a in touched)
@@ -149,32 +159,42 @@ def saved(graph: Graph, at: int, gives: tuple[Var, ...]) -> tuple[Saved, ...]:
 
 
 def written_out(graph: Graph) -> list[Pass]:
-    """The backward pass that equations with an origin spell."""
+    """The backward pass that equations with an origin spell; of several orders, the last."""
     made = {out: i for i, eq in enumerate(graph.equations) for out in eq.outputs}
+    seeded = {eq.origin.of for eq in graph.equations if eq.origin is not None and eq.origin.rule == "seed"}
+    inner = _leading(graph, seeded)  # the gradient of a gradient: the inner one is part of its forward
+
+    def forward(i: int) -> bool:
+        return graph.equations[i].origin is None or i in inner
+
     parts: dict[int, list[int]] = defaultdict(list)
     given: dict[int, set[str]] = defaultdict(set)
     seeds: dict[Var, None] = {}
     lost: list[int] = []
     for i, eq in enumerate(graph.equations):
-        if eq.origin is None:
+        if eq.origin is None or forward(i):
             continue
         of = made.get(eq.origin.of)
-        if of is None or graph.equations[of].origin is not None:  # of a parameter, or of a gradient: a second order
+        if of is None or not forward(of):  # of a parameter, or of a gradient
             lost.append(i)
             continue
         parts[of].append(i)
         given[of].update(eq.origin.rule.split(", "))
         if eq.origin.rule == "seed":
             seeds[eq.origin.of] = None
-    if not parts or not seeds:
+    if not parts:
         return []
+    if not seeds:  # a pass has simplified it away: the gradient begins where nothing further down has one
+        ends = {out: None for i in sorted(parts) for out in graph.equations[i].outputs}
+        above = _leading(graph, ends, strictly=True)
+        seeds = {out: None for out in ends if made[out] not in above}
     learned = {cell.var for cell in graph.cells if cell.requires_grad}
     wanted = [
         v for i, names in given.items() for name, found in differentiable(graph.equations[i]) for v in found
         if name in names or v in learned  # a gradient that is passed on as it is needs no equation
     ]  # fmt: skip
     xs = [v for v in dict.fromkeys(wanted) if v not in made or made[v] not in parts]
-    one = follow(graph, None, seeds, xs)
+    one = follow(graph, None, seeds, xs, frozenset(i for i in range(len(graph.equations)) if not forward(i)))
     if not one.gives:
         return []
     last = max(one.gives)
@@ -185,21 +205,38 @@ def written_out(graph: Graph) -> list[Pass]:
     return [replace(one, written={i: tuple(sorted(part)) for i, part in sorted(parts.items())})]
 
 
+def _leading(graph: Graph, ends: Iterable[Var], strictly: bool = False) -> set[int]:
+    """The equations that lead to these values, those that make them too unless `strictly`."""
+    ends = set(ends)
+    behind = set() if strictly else set(ends)
+    found: set[int] = set()
+    for i in range(len(graph.equations) - 1, -1, -1):
+        eq = graph.equations[i]
+        if leads := not behind.isdisjoint(eq.outputs):
+            found.add(i)
+        if leads or (strictly and not ends.isdisjoint(eq.outputs)):
+            behind.update(a for a in eq.atoms() if isinstance(a, Var))
+    return found
+
+
 def passes(graph: Graph) -> list[Pass]:
-    """The gradients of a graph: deferred ones that no other gradient depends on, else what is written out."""
+    """The gradients of a graph: deferred ones that no other gradient is taken through, else what is written out.
+
+    A gradient that another one only follows, as the generator's step follows the discriminator's, is a pass of its own.
+    """
     deferred = [i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients"]
     if not deferred:
         return written_out(graph)
-    last = deferred[-1]
-    behind: set[Var] = set()  # what a gradient is computed from
+    through: set[Var] = set()  # what a gradient is taken through
     plain = []
-    for i in range(last, -1, -1):
+    for i in range(deferred[-1], -1, -1):
         eq = graph.equations[i]
-        leads = not behind.isdisjoint(eq.outputs)
-        if eq.op.name == "gradients" and not leads:
+        leads = not through.isdisjoint(eq.outputs)
+        if eq.op.name == "gradients" and not (leads and eq.attrs.get("create_graph")):
             plain.append(i)
-        if leads or eq.op.name == "gradients":
-            behind.update(a for a in eq.atoms() if isinstance(a, Var))
+            through.update(group(eq.inputs[0]))
+        elif leads:
+            through.update(a for a in eq.atoms() if isinstance(a, Var))
     return [
         follow(graph, i, group(graph.equations[i].inputs[0]), group(graph.equations[i].inputs[1]))
         for i in reversed(plain)

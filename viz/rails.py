@@ -87,7 +87,7 @@ class Rows:
                 inside = parent[inside]
         for group in drawing.groups:  # outer ones come first
             spanned = range(min(span[group.id]), max(span[group.id]) + 1)
-            if len(spanned) < 2 or any(len(first[r]) != 1 for r in spanned):
+            if (len(spanned) < 2 and group.count == 1) or any(len(first[r]) != 1 for r in spanned):
                 continue
             for r in spanned:
                 name = f"b{group.id}r{r}"

@@ -79,7 +79,7 @@ class _Mirror(Builder):
         readers: dict[str, list[int]] = defaultdict(list)
         sources: dict[str, list[str]] = defaultdict(list)
         for edge in edges:
-            if edge.role in ("data", "residual", "carried"):
+            if edge.role in ("data", "residual", "carried") and edge.tail != edge.head:
                 readers[edge.tail].append(at[edge.head])
                 sources[edge.head].append(edge.tail)
         mirrored = {node.twin for node in self.nodes}
@@ -112,6 +112,10 @@ class _Mirror(Builder):
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
         """None: labels would pull the columns apart, so boxes say what leaves them."""
         return ()
+
+    def is_backward(self, box: Box) -> bool:
+        """Not here, where each has its place: what is left is a gradient that another one is taken of."""
+        return False
 
     def add_box(self, b: int, frame: Frame | None) -> int:
         at = super().add_box(b, frame)
@@ -156,7 +160,7 @@ class _Mirror(Builder):
                 scope = box.scope
                 rows += [self.of_cell(asked[v], scope, uses[v]) for v in own]
             elif own:
-                several = max(len({facts.box_of[i] for i in uses[v]} if not box.others else set(uses[v])) for v in own)
+                several = max(len({(facts.box_of[i], facts.repeat_of[i]) for i in uses[v]}) for v in own)
                 values = sum(v.aval.size for v in own)
                 rows.append(
                     Row("parameter", count(values, "gradient"), f"sum of {several} uses" if several > 1 else "")
@@ -289,15 +293,16 @@ class _Mirror(Builder):
     def stops(self) -> None:
         """Rows that say so."""
         said: dict[int, str] = {}
+        reached = {var for one in self.passes for given in one.gives.values() for var in given}
         for one in self.passes:
             for i, why in one.stops.items():
                 if self.facts.box_of[i] >= 0:
                     said[self.at[self.facts.box_of[i]]] = why
-            for var in one.unasked:
+            for var in one.unasked - reached:
                 said.setdefault(self.source[var], "no gradient wanted")
             for var in one.integers:
                 said[self.source[var]] = "integers: no gradient"
-            for y in one.ys if one.at is None else ():
+            for y in one.ys if one.at is None and not one.written else ():
                 if y not in seeds_of(self.graph):
                     said[self.source[y]] = "no gradient"
         for at, why in said.items():

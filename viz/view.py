@@ -7,14 +7,17 @@ cycle, and every original edge lies inside a box or on its boundary. A module ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from itertools import accumulate, groupby, pairwise, takewhile
 
-from tensorgraph.graph.graph import Equation, Graph
+from tensorgraph.graph.graph import Equation, Graph, Var
 
 __all__ = ["Box", "by_module", "by_op", "depths", "pack"]
 
+LAYERS = frozenset({
+    "BatchNorm", "Dropout", "Flatten", "LeakyReLU", "Linear", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh",
+})  # classes of which no single call does the same thing twice
 GLUE = 8  # more consecutive ops than this that belong to no module of their own are folded at module level
 
 
@@ -40,7 +43,7 @@ class Box:
     `kind` is ``"op"``, ``"module"``, ``"modules"`` (several siblings), ``"ops"`` or ``"gradient"``; `scope` is the
     module that the box is, or (for ops) stands in; `equations` are positions in ``graph.equations``; `last` is the
     scope of the last of several siblings. A box of a template (`fold`) stands for its like in every repeat: `others`
-    are these, in order.
+    are these, in order. `call` tells calls of one module apart that nothing stands between.
     """
 
     kind: str
@@ -50,6 +53,7 @@ class Box:
     others: tuple[Box, ...] = ()
     fold: Fold | None = None  # the innermost
     frames: tuple[str | Fold, ...] | None = None  # in which it stands, outermost first; None: its modules
+    call: int = 0
 
     @property
     def folds(self) -> tuple[Fold, ...]:
@@ -77,6 +81,10 @@ class Box:
             parts = parts[:-1]
         return tuple(accumulate(parts, lambda path, part: f"{path}.{part}"))
 
+    def call_of(self, frame: str | Fold) -> int:
+        """Which of several calls at once of a module that it stands in."""
+        return self.call if frame == self.scope and self.kind != "module" else 0
+
     @property
     def keys(self) -> tuple[str | Fold, ...]:
         """The frames that the box stands in, outermost first: modules and templates."""
@@ -94,7 +102,42 @@ def kind_of(equation: Equation) -> str:
 def by_op(graph: Graph, only: Sequence[int] | None = None) -> list[Box]:
     """One box an equation (or of those at the positions `only`)."""
     positions = range(len(graph.equations)) if only is None else only
-    return [Box(kind_of(eq), scope_of(eq), (i,)) for i in positions for eq in (graph.equations[i],)]
+    boxes: list[Box] = []
+    for run in _runs(graph, positions):
+        for n, call in enumerate(calls(graph, run)):
+            boxes += [Box(kind_of(eq), scope_of(eq), (i,), call=n) for i in call for eq in (graph.equations[i],)]
+    return boxes
+
+
+def _runs(graph: Graph, positions: Iterable[int]) -> Iterator[list[int]]:
+    """Consecutive positions of one scope, those of written out gradients apart."""
+    for _, run in groupby(positions, lambda i: (scope_of(graph.equations[i]), graph.equations[i].origin is None)):
+        yield list(run)
+
+
+def calls(graph: Graph, run: Sequence[int]) -> list[list[int]]:
+    """A run of one scope as the calls that it is made of: a layer called again at once leaves no other trace.
+
+    Where a layer has parameters, each of its calls begins as the first one does, reading the same ones; where it has
+    none, all its calls are equal.
+    """
+    first = graph.equations[run[0]]
+    if len(run) < 2 or graph.modules.get(scope_of(first)) not in LAYERS or first.origin is not None:
+        return [list(run)]
+    parameters = {cell.var for cell in graph.cells if cell.kind == "parameter"}
+    keys = []
+    for i in run:
+        eq = graph.equations[i]
+        keys.append((eq.op.name, tuple(a for a in eq.atoms() if isinstance(a, Var) and a in parameters)))
+    if keys[0][1]:
+        starts = [n for n, key in enumerate(keys) if key == keys[0]]
+    elif any(read for _, read in keys):
+        return [list(run)]
+    else:
+        size = len(run)
+        period = next(p for p in range(1, size + 1) if size % p == 0 and keys[p:] == keys[:-p])
+        starts = list(range(0, size, period))
+    return [list(run[a:b]) for a, b in pairwise([*starts, len(run)])]
 
 
 def parents(graph: Graph) -> set[str]:
@@ -121,14 +164,16 @@ def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None
     containers = parents(graph)
     boxes: list[Box] = []
     run: list[int] = []
-    run_key: tuple[str, str] | None = None
+    run_key: tuple[str, str, bool] | None = None
 
     def close() -> None:
         nonlocal run
         if run and run_key is not None:
-            kind, scope = run_key
+            kind, scope, _ = run_key
             if kind == "glue" and len(run) <= GLUE:
                 boxes.extend(Box("op", scope, (i,)) for i in run)
+            elif kind == "module" and all(scope_of(graph.equations[i]) == scope for i in run):
+                boxes.extend(Box(kind, scope, tuple(call), call=n) for n, call in enumerate(calls(graph, run)))
             else:
                 boxes.append(Box("ops" if kind == "glue" else kind, scope, tuple(run)))
         run = []
@@ -138,11 +183,11 @@ def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None
         scope = scope_of(eq)
         parts = scope.split(".") if scope else []
         if kind_of(eq) == "gradient":
-            key = ("gradient", scope)
+            key = ("gradient", scope, True)
         elif depth is not None and len(parts) >= depth:
-            key = ("module", ".".join(parts[:depth]))
+            key = ("module", ".".join(parts[:depth]), eq.origin is None)
         else:
-            key = ("glue" if scope in containers else "module", scope)
+            key = ("glue" if scope in containers else "module", scope, eq.origin is None)
         if key != run_key or key[0] == "gradient":
             close()
         run_key = key

@@ -257,6 +257,7 @@ class Trace:
         if not modes.current().grad and atom in self.varying:  # in no_grad what is made here has no history behind it
             atom = self._append(CATALOGUE["stop_gradient"], (atom,), {}, (t.aval,))[0]
         out = self._append(CATALOGUE["alias"], (atom,), {}, (t.aval,))[0]
+        out.name = None  # it is no result of the call that is running
         self.differentiable.add(out)
         self.varying.add(out)
         return self.tensor(out)
@@ -361,6 +362,9 @@ class Trace:
 
         `keys` are those of the tensors asked about; None: whatever has a gradient.
         """
+        owners = [owner for owner in self.leaves.values() if owner is not None]
+        if all(type(owner._node) is Leaf and not getattr(owner._node, "hooks", None) for owner in owners):
+            return  # as nearly always, and then the graph need not be walked
         for var in {leaf: None for y in ys for leaf in self._leaves_of(y)}:
             owner = self.leaves[var]
             hooks = () if owner is None else getattr(owner._node, "hooks", None) or ()

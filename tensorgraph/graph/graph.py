@@ -349,8 +349,36 @@ def typed_key(value: Any) -> Any:
     if isinstance(value, dict):
         return "dict", tuple((key, typed_key(item)) for key, item in sorted(value.items()))
     if isinstance(value, Graph):
-        return "graph", value.key()
+        found = value._cache.get("inner")
+        if found is None:
+            found = value._cache["inner"] = _InnerKey(value.key())
+        return "graph", found
     return type(value).__name__, value
+
+
+class _InnerKey:
+    """The key of a graph that is an attribute: hashed once, and shared with those that it was found equal to.
+
+    Graphs in graphs may be the same ones many times over; compared part by part, their time would double by each level.
+    """
+
+    __slots__ = ("hash", "parts")
+
+    def __init__(self, parts: tuple[Any, ...]) -> None:
+        self.parts = parts
+        self.hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _InnerKey) or self.hash != other.hash:
+            return False
+        if self.parts is not other.parts:
+            if self.parts != other.parts:
+                return False
+            other.parts = self.parts
+        return True
 
 
 def digest(array: np.ndarray[Any, Any]) -> str:

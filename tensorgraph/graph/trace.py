@@ -12,6 +12,7 @@ from tensorgraph import modes
 from tensorgraph.aval import Aval, default_dtype
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.user_names import OUTSIDE
 from tensorgraph.tensor import Tensor, TraceError, as_array
 from tensorgraph.tree import flatten, leaf_paths, unflatten
 
@@ -67,12 +68,18 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
         inputs.append(t)
         values.append(t)
     arguments = unflatten(in_tree, values)
-    with modes.use(trace=building, grad=True, scope=""):
-        result = function(*arguments)
-        graph = building.finish(
-            inputs, result, in_tree, tuple(statics), _name(function), tuple(_bases(function, examples))
-        )
+    try:
+        with modes.use(trace=building, grad=True, scope=""):
+            result = function(*arguments)
+            graph = building.finish(
+                inputs, result, in_tree, tuple(statics), _name(function), tuple(_bases(function, examples))
+            )
+    finally:
+        building.names.forget()
     return graph.check()
+
+
+OUTSIDE.add(trace.__code__)
 
 
 def example_aval(leaf: Any) -> Aval | None:

@@ -20,6 +20,7 @@ __all__ = ["UserNames"]
 
 STORES = ("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL", "STORE_FAST_MAYBE_NULL")
 CORE = frozenset({"tensorgraph", "tensorgraph.graph"})  # packages that a plain call of an op passes through
+OUTSIDE: set[CodeType] = set()  # what calls the function that is traced: its own callers are no part of the trace
 MOST_LOCALS = 400
 
 
@@ -28,25 +29,30 @@ class UserNames:
 
     def __init__(self, ours: Callable[[Var], bool]) -> None:
         self.ours = ours  # whether a variable is made by an equation of the trace
-        self.seen: tuple[Any, int] = (None, -1)
+        self.frame: Any = None  # kept while the trace goes on: another frame may not take its place in memory
+        self.at = -1
         self.given: tuple[Var, ...] = ()  # by the instruction that is running
 
     def note(self, frame: Any, direct: bool, outputs: tuple[Var, ...]) -> None:
         """An equation was made by a call in the user's `frame`, directly or inside a module."""
-        place = (frame.f_code, frame.f_lasti)
-        if place != self.seen:
-            self.seen, self.given = place, ()
+        if frame is not self.frame or frame.f_lasti != self.at:
+            self.frame, self.at, self.given = frame, frame.f_lasti, ()
             self.look(frame)
         if not direct:
             return
-        for var in self.given:  # one call made several equations: the last is its result
-            var.name = None
+        if self.given and not held(frame, self.given[0]):  # one call made several equations: the last is its result
+            for var in self.given:
+                var.name = None
         self.given = ()
         names = stored(frame.f_code).get(frame.f_lasti, ())
         if len(names) == len(outputs):
             for var, name in zip(outputs, names, strict=True):
                 var.name = name
             self.given = outputs
+
+    def forget(self) -> None:
+        """The trace is over: let go of the user's frame and all that it holds."""
+        self.frame, self.given = None, ()
 
     def look(self, frame: Any) -> None:
         """Name what the function's variables hold by now."""
@@ -64,9 +70,17 @@ def user_call(depth: int) -> tuple[Any, bool]:
     frame: Any = getframe(depth)
     direct = True
     while frame is not None and (package := frame.f_globals.get("__package__")) in INTERNAL:
-        direct = direct and package in CORE
+        direct = direct and package in CORE and frame.f_code not in OUTSIDE
         frame = frame.f_back
     return frame, direct
+
+
+def held(frame: Any, var: Var) -> bool:
+    """Whether the variable of its name holds it: in a loop the same instruction runs again."""
+    if frame.f_code.co_nlocals > MOST_LOCALS:
+        return False
+    value = frame.f_locals.get(var.name)
+    return isinstance(value, Tensor) and value._value is var
 
 
 @functools.lru_cache(maxsize=256)
@@ -76,8 +90,9 @@ def stored(code: CodeType) -> dict[int, tuple[str, ...]]:
     instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "EXTENDED_ARG")]
     for at, instruction in enumerate(instructions[:-1]):
         after = instructions[at + 1]
+        running = range(instruction.offset, after.offset, 2)  # while a Python function runs, a cache behind the call
         if after.opname in STORES:
-            found[instruction.offset] = (str(after.argval),)
+            found.update(dict.fromkeys(running, (str(after.argval),)))
         elif after.opname == "UNPACK_SEQUENCE":
             names: list[str] = []
             for store in instructions[at + 2 : at + 2 + int(after.argval)]:
@@ -88,5 +103,5 @@ def stored(code: CodeType) -> dict[int, tuple[str, ...]]:
                 else:
                     break
             if len(names) == after.argval:
-                found[instruction.offset] = tuple(names)
+                found.update(dict.fromkeys(running, tuple(names)))
     return found

@@ -19,6 +19,7 @@ from tensorgraph.passes.recognise_regions import (
     Window,
     behind,
     closed,
+    guarded,
     region,
     sources,
     window,
@@ -164,14 +165,22 @@ def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shar
     options = [(op, *fit) for op in ops for fit in fits(op, view, candidate)]
     if len(core) < 2 and ops and core[0] is ops[0]:
         options = [o for o in options if all(_is_seated(p) for p in o[2]) and o[3][0] == candidate.y.aval]
-    for classes in label_counts(view, sizes, candidate) if options else ():
-        trial = Trial(view, sizes, candidate, classes, shared)
+    for classes in label_counts(view, candidate) if options else ():
+        if any(b.aval.dtype.kind in "iu" and guarded(view, b, classes) for b in candidate.bases):
+            continue
+        trial = Trial(view, sizes, candidate, sizes(classes), shared)
         if not trial.start():
             continue
         for op, attrs, places, outs in options:
             for floats in float_choices(op, view, candidate):
                 complete = {name: floats.get(name, attrs[name]) for name in op.attrs}
+                if "empty" in complete and complete["reduction"] == "mean" and places[2].var is not None:
+                    complete["empty"] = "nan"  # as a division by weights that sum to 0 is
                 made = trial.agrees(op, complete, places, outs)
+                if made is not None and sizes.table:
+                    others = sizes.others()
+                    again = Trial(view, others, candidate, others(classes), None)
+                    made = again.agrees(op, complete, places, outs) if again.start() else None
                 if made is not None:
                     numbers = frozenset(candidate.numbers)
                     return Match(op, complete, places, made, numbers, "the same values and gradients")

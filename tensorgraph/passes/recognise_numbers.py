@@ -2,7 +2,8 @@
 
 A traced graph has its sizes baked in, as shapes and as numbers (``sum(x) / 64``). Where x is large, every size is
 exchanged for a small one wherever it stands: in shapes, in slices, and in numbers that are a product of sizes or the
-inverse of one. What agrees at the exchanged sizes agrees at the true ones.
+inverse of one. What agrees at two different exchanges agrees at the true sizes; at one, a number of the formula might
+happen to be a small size.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ __all__ = ["Numbers", "Sizes", "quietly"]
 
 ENOUGH = 4096  # elements up to which true sizes are used
 SMALL = 8  # sizes up to this one are kept
-INSTEAD = (5, 7, 3, 11, 13, 4, 6, *range(9, 40))
+LISTED = 64  # labels up to which each one is tried
+# what stands for sizes, in two ways that differ everywhere
+INSTEAD = (5, 7, 3, 11, 13, 4, 6, *range(9, 40, 2)), (6, 9, 4, 10, 14, 5, 8, *range(12, 43, 2))
+EXACT = 2e-7  # how near a number is that was rounded to float32
 BEARABLE = 1 << 18  # elements up to which true sizes are used where small ones could be mistaken for each other
 WITH_SIZES = frozenset({"shape", "sizes", "classes", "n", "start", "stop"})
 
@@ -34,20 +38,28 @@ Array = np.ndarray[Any, Any]
 
 
 class Sizes:
-    """Small sizes for large ones. ``sizes(64)`` is what stands for 64."""
+    """Small sizes for large ones. ``sizes(64)`` is what stands for 64.
 
-    def __init__(self, view: View, x: Var, numbers: Iterable[int]) -> None:
+    Of x's own sizes the largest are exchanged first, and no more than is needed. `second` is for another exchange.
+    """
+
+    def __init__(self, view: View, x: Var, numbers: Iterable[int], second: bool = False) -> None:
         self.table: dict[int, int] = {}
+        self.made_of = view, x, tuple(numbers)
         values = {x}
-        for n in numbers:
+        for n in self.made_of[2]:
             values.update(view.equations[n].outputs, view.read[n])
         largest = max(elements(v.aval) for v in values)
-        if largest <= ENOUGH:
+        labels = any(v.aval.dtype.kind in "iu" for v in values)
+        if largest <= ENOUGH and not (labels and max(x.aval.shape, default=0) > LISTED):
             return
         every = {d for v in values for d in v.aval.shape}
-        free = iter([n for n in INSTEAD if n not in every or n > SMALL])
+        free = iter([n for n in INSTEAD[second] if n not in every or n > SMALL])
         own = sorted({d for d in x.aval.shape if d > SMALL})
-        self.table = {d: next(free, d) for d in own}
+        for d in reversed(own):
+            if d <= LISTED and math.prod(map(self, x.aval.shape)) * SMALL <= ENOUGH:
+                break
+            self.table[d] = next(free, d)
         small = {d: self.table.get(d, d) for d in x.aval.shape}
         for k in range(2, len(x.aval.shape) + 1):
             for group in itertools.combinations(x.aval.shape, k):
@@ -55,11 +67,15 @@ class Sizes:
                 if product in own and largest <= BEARABLE:
                     self.table = {}
                     return
-                if product > SMALL:
+                if product > SMALL and product not in own:
                     self.table.setdefault(product, math.prod(small[d] for d in group))
-        for d in sorted(every):
+        for d in sorted(every - set(own)):
             if d > SMALL:
                 self.table.setdefault(d, next(free, d))
+
+    def others(self) -> Sizes:
+        """Another exchange of the same sizes."""
+        return Sizes(*self.made_of, second=True)
 
     def __call__(self, value: Any) -> Any:
         """A size, a shape, or a key of slices."""
@@ -73,7 +89,7 @@ class Sizes:
             return value
         for v, back in ((value, False), (1 / value, True)):
             near = round(abs(v))
-            if near in self.table and abs(abs(v) - near) <= 1e-6 * near:
+            if near in self.table and abs(abs(v) - near) <= EXACT * near:
                 small = math.copysign(self.table[near], value)
                 return 1 / small if back else type(value)(small)
         return value
@@ -87,8 +103,11 @@ def quietly() -> Any:
 class Numbers:
     """Values of a region's variables on one draw, computed when asked for, in float64."""
 
-    def __init__(self, view: View, sizes: Sizes, seed: int, classes: int, positive: bool = False) -> None:
+    def __init__(
+        self, view: View, sizes: Sizes, seed: int, classes: int, positive: bool = False, exact: bool = False
+    ) -> None:
         self.positive = positive  # floats, so that no root or logarithm is undefined
+        self.exact = exact  # shifts are computed, not drawn
         self.view = view
         self.sizes = sizes
         self.rng = np.random.default_rng(seed)
@@ -105,7 +124,8 @@ class Numbers:
         if array is not None and is_arange(array):
             return np.arange(shape[0], dtype=array.dtype)
         if var.aval.dtype.kind == "f":
-            return self.rng.uniform(0.5, 1.5, shape) * (1.0 if self.positive else self.rng.choice([-1.0, 1.0], shape))
+            sign = 1.0 if self.positive else self.rng.choice([-1.0, 1.0], shape)
+            return np.asarray(self.rng.uniform(0.5, 1.5, shape) * sign)
         if var.aval.dtype.kind == "b":
             return self.rng.uniform(size=shape) < 0.5
         return self.rng.integers(0, self.classes, shape).astype(var.aval.dtype)
@@ -126,12 +146,14 @@ class Numbers:
             eq = self.view.equations[n]
             if eq.outputs[0] in self.values:
                 continue
-            if is_shift(eq):  # may be anything: nothing may depend on it
+            if is_shift(eq) and not self.exact:  # may be anything: nothing may depend on it
                 for out in eq.outputs:
                     value = self.rng.normal(size=self.sizes(out.aval.shape))
                     self.values[out] = np.asarray(value if out.aval.dtype.kind == "f" else value > 0, None)
                 continue
             for out, value in zip(eq.outputs, self._results(eq), strict=True):
+                if value.shape != self.sizes(out.aval.shape):  # a slice that is all there is at these sizes, say
+                    raise ValueError(f"{eq.op.name} gives {value.shape} where {out.aval} was exchanged")
                 self.values[out] = value
 
     def _results(self, eq: Equation) -> tuple[Any, ...]:

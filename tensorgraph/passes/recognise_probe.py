@@ -2,25 +2,27 @@
 
 Two analytic functions that agree at a random point agree everywhere, and the equations of a region are analytic. What
 the region takes as a mere shift (a maximum, a detached value) is drawn at random too, so that nothing depends on it.
-The draws are ordinary ones, tiny ones in which an eps shows, and extreme ones, where a region that loses its digits is
-only held to what it keeps.
+The draws are ordinary ones, tiny ones in which an eps shows, wide ones in which a bend shows that a root of a square or
+a softplus makes far out, and extreme ones, where a region that loses its digits is only held to what it keeps. Labels
+are no real numbers, so each class comes up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 import numpy as np
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval
-from tensorgraph.graph.graph import Var
+from tensorgraph.graph.graph import Literal, Var
 from tensorgraph.op import Op
 from tensorgraph.ops.shape import broadcast_to, reshape
 from tensorgraph.passes.recognise_exact import UNFIT
 from tensorgraph.passes.recognise_numbers import Numbers, Sizes, leaf, pulled
-from tensorgraph.passes.recognise_regions import Region, Window, behind, is_shift
+from tensorgraph.passes.recognise_regions import CAREFUL, Region, Window, behind, is_shift
 from tensorgraph.passes.recognise_view import Place, View
 from tensorgraph.tensor import Tensor, wrap
 
@@ -28,21 +30,25 @@ __all__ = ["Shared", "Trial", "label_counts", "unmoved"]
 
 Array = np.ndarray[Any, Any]
 
+Kind = str | float | tuple[str, int]  # of a draw: by name, or x of this size, or the labels from here on
 Shared = tuple[dict[Any, Numbers], dict[Any, Any]]  # values and references of all regions that begin at one x
 
 TIGHT = 1e-9  # of the largest value
 GRADIENT = 1e-7
 NOISE = 50.0  # what rounding may do to a value, in units of what one more rounding of x does
 ORDINARY = ("normal", "small", "tiny", "positive")
-EXTREME = ("large", "flat")
+WIDE = {"wide": 0.0, "below": -25.0, "above": 25.0, "far below": -250.0, "far above": 250.0}  # around these
+EXTREME = ("large", "flat", "wider", "huge", "steep")
+KINDS = (*ORDINARY, *WIDE, *EXTREME)
+FINE = 1e-9  # a number of a formula below this is looked at with an x as small
 
 
-def label_counts(view: View, sizes: Sizes, region: Region) -> list[int]:
+def label_counts(view: View, region: Region) -> list[int]:
     """How many labels there may be, the likeliest number first; one of no meaning where there are no labels."""
     if not any(b.aval.dtype.kind in "iu" for b in region.bases):
         return [1]
     hot = [view.equations[n].attrs["classes"] for n in region.equations if "classes" in view.equations[n].attrs]
-    return list(dict.fromkeys(sizes(n) for n in (*hot, *sorted(region.x.aval.shape, reverse=True)) if n > 0))
+    return list(dict.fromkeys(n for n in (*hot, *sorted(region.x.aval.shape, reverse=True)) if n > 0))
 
 
 def unmoved(view: View, begun: Window, sizes: Sizes) -> list[bool]:
@@ -73,9 +79,15 @@ def unmoved(view: View, begun: Window, sizes: Sizes) -> list[bool]:
     return result
 
 
-def drawn(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def drawn(kind: Kind, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """A random x."""
     x = rng.normal(size=shape)
+    if isinstance(kind, float):
+        return x * kind
+    if kind in WIDE:
+        return x * 8.0 if kind == "wide" else x + WIDE[str(kind)]
+    if kind in ("wider", "steep", "huge"):
+        return x * {"wider": 40.0, "steep": 3e3, "huge": 1e7}[str(kind)]
     if kind == "small":
         return x * 1e-3
     if kind == "tiny":
@@ -100,6 +112,7 @@ class Trial:
         self.classes = classes
         self.shared, self.references = ({}, {}) if shared is None else shared
         self.primary = "normal"
+        self.shifted = any(is_shift(view.equations[n]) for n in region.equations)
 
     def start(self) -> bool:
         """Compute the region on an ordinary draw on which it is finite; False where there is none."""
@@ -112,22 +125,27 @@ class Trial:
                 return False
         return False
 
-    def at(self, kind: str) -> Numbers:
+    def at(self, kind: Kind) -> Numbers:
         """The region's values on one kind of draw."""
         key = kind, self.classes
         numbers = self.shared.get(key)
         if numbers is None:
-            seed = (*ORDINARY, *EXTREME).index(kind)
-            numbers = self.shared[key] = Numbers(self.view, self.sizes, seed, self.classes)
+            seed = KINDS.index(kind) if kind in KINDS else len(KINDS)
+            numbers = self.shared[key] = Numbers(self.view, self.sizes, seed, self.classes, exact=kind == "steep")
             x = self.region.x
             numbers.values[x] = drawn(kind, np.random.default_rng(100 + seed), self.sizes(x.aval.shape))
+        if isinstance(kind, tuple):
+            for var in self.labels():
+                shape = self.sizes(var.aval.shape)
+                counted = np.arange(kind[1], kind[1] + math.prod(shape)) % self.classes
+                numbers.values.setdefault(var, counted.reshape(shape).astype(var.aval.dtype))
         with np.errstate(all="ignore"):
             numbers.run(self.region.equations)
         return numbers
 
     # the fused op on the same numbers ---------------------------------------------------------------------------
 
-    def reference(self, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], kind: str) -> list[Array] | None:
+    def reference(self, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], kind: Kind) -> list[Array] | None:
         """The op's outputs by its reference."""
         key = op, kind, self.classes, places, tuple(attrs.items())
         if key not in self.references:
@@ -135,8 +153,16 @@ class Trial:
             self.references[key] = None
             with np.errstate(all="ignore"), contextlib.suppress(*UNFIT):
                 inputs = [None if p.var is None and p.fill is None else wrap(self._seat(p, numbers)) for p in places]
-                self.references[key] = [t._value for t in _called(op, inputs, attrs)]
+                self.references[key] = [t._value for t in _called(op, inputs, self._attrs(attrs))]
         return self.references[key]  # type: ignore[no-any-return]
+
+    def _attrs(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """An op's attributes, in which numbers that happen to be sizes were exchanged as the region's own were."""
+        return {name: self.sizes.number(v) if type(v) is float else v for name, v in attrs.items()}
+
+    def labels(self) -> list[Var]:
+        """The region's inputs that are class indices."""
+        return [v for v in self.region.bases if v.aval.dtype.kind in "iu"]
 
     def _seat(self, place: Place, numbers: Numbers) -> Array:
         shape = self.sizes(place.shape)
@@ -170,12 +196,30 @@ class Trial:
             if index is None:
                 return None
             made.append((var, index))
-        for kind in (*ORDINARY, *EXTREME):
+        for kind in self._kinds(op):
             if kind != self.primary and not self._agrees_on(kind, op, attrs, places, made):
                 return None
         return tuple(made) if self._same_gradients(op, attrs, places, made) else None
 
-    def _agrees_on(self, kind: str, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], made: Any) -> bool:
+    def _kinds(self, op: Op) -> list[Kind]:
+        """The draws on which a region is looked at."""
+        kinds: list[Kind] = [*ORDINARY]
+        if self.primary == "normal":
+            kinds += [k for k in (*WIDE, *EXTREME) if k != "steep" or self.shifted]
+        else:
+            kinds += ["large", "flat"]
+        equations = [self.view.equations[n] for n in self.region.equations]
+        numbers = [a.value for eq in equations for a in eq.atoms() if type(a) is Literal]
+        numbers += [v for eq in equations for v in eq.attrs.values()]
+        consts = [self.view.graph.consts[a] for eq in equations for a in eq.atoms() if a in self.view.graph.consts]
+        numbers += [array.item() for array in consts if array.size == 1]
+        fine = {abs(v) for v in numbers if type(v) is float and 0 < abs(v) < FINE}
+        kinds += sorted({size for v in fine for size in (v, math.sqrt(v))})
+        few = min((math.prod(self.sizes(v.aval.shape)) for v in self.labels()), default=0)
+        kinds += [("labels", k) for k in range(0, self.classes, few)] if few else []
+        return kinds
+
+    def _agrees_on(self, kind: Kind, op: Op, attrs: dict[str, Any], places: tuple[Place, ...], made: Any) -> bool:
         try:
             values = self.at(kind).values
         except UNFIT:
@@ -183,11 +227,14 @@ class Trial:
         expected = self.reference(op, attrs, places, kind)
         if expected is None:
             return False
+        # a norm has nothing that overflows, and what overflows in a softmax is not yet large here
+        if kind in WIDE and op.name in CAREFUL and not all(np.isfinite(values[var]).all() for var, _ in made):
+            return False
         return all(
             _close(values[var], expected[i]) or self._is_noise(kind, var, values[var], expected[i]) for var, i in made
         )
 
-    def _is_noise(self, kind: str, var: Var, value: Array, expected: Array) -> bool:
+    def _is_noise(self, kind: Kind, var: Var, value: Array, expected: Array) -> bool:
         """Whether a difference is within what the region loses by rounding: overflow, or digits that cancel."""
         expected = expected.reshape(value.shape)
         allowed = np.zeros(value.shape)
@@ -224,7 +271,7 @@ class Trial:
                 env = {v: leaf(numbers.values[v]) for v in leaves}
                 with modes.use(grad=True):
                     inputs = [self._seat_tensor(p, env, numbers) for p in places]
-                    outs = _called(op, inputs, attrs)
+                    outs = _called(op, inputs, self._attrs(attrs))
                     ys = [reshape.public(outs[i], shape=numbers.values[var].shape) for var, i in made]
                     wanted = pulled(ys, [env[v] for v in leaves], cotangents)
         except UNFIT:

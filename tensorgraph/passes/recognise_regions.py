@@ -7,6 +7,7 @@ and y, and takes what else it reads as side inputs: weights, labels, constants.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,8 @@ from tensorgraph.passes.recognise_view import View, elements, variables
 
 __all__ = [
     "ALLOWED", "CAREFUL", "CREATION", "EXPONENTIALS", "LABELS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region",
-    "Window", "allowed", "behind", "closed", "constant", "is_arange", "is_shift", "region", "sources", "window",
+    "Window", "allowed", "behind", "closed", "constant", "guarded", "is_arange", "is_shift", "region", "sources",
+    "window",
 ]  # fmt: skip
 
 ROOTS = frozenset({"sqrt", "power", "log", "batch_norm", "layer_norm"})
@@ -46,6 +48,8 @@ ORIGINS = frozenset({"argmax", "argmin", "getitem", "take_along_axis", "permutat
 
 # fused ops that are analytic functions, though their references choose by masks what is accurate where
 CAREFUL = frozenset({"softmax", "log_softmax", "batch_norm", "layer_norm", "softmax_cross_entropy"})
+
+COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
 
 LARGEST = 48  # equations in a window
 BEHIND = 24  # and of what is computed to see what it reads
@@ -272,7 +276,7 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
             bases[var] = None
     if (how == "deep" and not deeper) or (how == "raw" and not cut):
         return None
-    if not _keeps_precision(view, found.x, numbers):
+    if not _keeps_precision(view, found.x, numbers) or any(_rounds(view.equations[n], found.x) for n in sides):
         return None
     if any(v.aval.dtype.kind in "iub" and not _is_plain(view, v) for v in bases) or found.x in bases:
         return None
@@ -290,6 +294,18 @@ def _keeps_precision(view: View, x: Var, numbers: list[int]) -> bool:
     return True
 
 
+def _rounds(eq: Equation, x: Var) -> bool:
+    """Whether a side input is rounded to a narrower dtype than x has, as a float32 rate beside float64 logits is."""
+    out = eq.outputs[0].aval.dtype
+    if out.kind != "f" or out.itemsize >= x.aval.dtype.itemsize or eq.op.name in LABELS:
+        return False
+    if eq.op.name == "astype":
+        return any(v.aval.dtype.kind == "f" and v.aval.dtype.itemsize > out.itemsize for v in variables(eq))
+    if eq.op.name == "full":
+        return float(out.type(eq.attrs["value"])) != eq.attrs["value"]
+    return eq.op.name not in VIEWS and eq.op.name not in CREATION
+
+
 def _is_private(view: View, var: Var, inside: set[int]) -> bool:
     """Whether only a region uses a value, which may then be made inside it."""
     eq = view.maker(var)
@@ -301,11 +317,39 @@ def _follows(eq: Equation) -> bool:
     """Whether a side input is its own input in another form."""
     name = eq.op.name
     kinds = {v.aval.dtype.kind for v in variables(eq)}
-    if name in LABELS:
-        return name.startswith("class") or kinds <= {"i", "u"}
+    if name in LABELS:  # a label compared with a number is a choice that the user makes
+        counted = name != "equal" or all(type(a) is Var and elements(a.aval) > 1 for a in eq.inputs)
+        return name.startswith("class") or (kinds != set() and kinds <= {"i", "u"} and counted)
     if name not in VIEWS or any(isinstance(a, tuple) and a for a in eq.inputs):
         return False
     return name != "astype" or "f" not in kinds or eq.outputs[0].aval.dtype.kind == "f"
+
+
+def guarded(view: View, labels: Var, classes: int) -> bool:
+    """Whether a graph asks of labels what is so for every class: it expects others, which a fused op would refuse."""
+    found = [labels]
+    for var in found:
+        for n in view.users.get(var, ()):
+            eq = view.equations[n]
+            if eq.op.name in VIEWS and var is eq.inputs[0]:
+                found.append(eq.outputs[0])
+            elif eq.op.name in COMPARISONS:
+                numbers = [_number(view, a) for a in eq.inputs if a is not var]
+                if len(numbers) == 1 and numbers[0] is not None:
+                    args = [np.arange(classes) if a is var else numbers[0] for a in eq.inputs]
+                    if np.unique(eq.op.forward(*args)).size < 2:
+                        return True
+    return False
+
+
+def _number(view: View, atom: object) -> object:
+    """The one number that an atom is; NaN, which no class is, where it is one but known only later."""
+    if type(atom) is Literal:
+        return atom.value
+    if type(atom) is not Var or elements(atom.aval) != 1:
+        return None
+    array = view.graph.consts.get(atom)
+    return math.nan if array is None else array.item()
 
 
 def _is_plain(view: View, var: Var) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tensorgraph import modes
 from tensorgraph.aval import Aval
-from tensorgraph.backward import leading_to, reachable, unproject
+from tensorgraph.backward import leading_to, unproject
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
 from tensorgraph.graph.inline import group
 from tensorgraph.op import CATALOGUE, Op, structural
@@ -200,7 +200,7 @@ class Symbolic(Rerun):
             self.depth -= 1
 
     def _run(self, roots: list[tuple[Any, Var, Var | None]], targets: set[Any], create_graph: bool) -> dict[Any, Any]:
-        order = reachable([node for node, _, _ in roots])
+        order = _back_to(targets, [node for node, _, _ in roots])
         needed = leading_to(order, targets)
         table = Table()
         for node, y, g in roots:
@@ -286,3 +286,20 @@ class Symbolic(Rerun):
                 yield label
         finally:
             self.at, self.origin = before
+
+
+def _back_to(targets: set[Any], roots: list[Any]) -> list[Any]:
+    """What the roots depend on, newest first, without what is older than every target: no way to one leads there.
+
+    A derivative rule that takes gradients itself asks about what it has just made, at the end of a long tape.
+    """
+    oldest = min((node.number for node in targets), default=0)
+    seen: set[Any] = {node for node in roots if node.number >= oldest}
+    stack = list(seen)
+    while stack:
+        for parent in stack.pop().parents:
+            for node in parent if type(parent) is tuple else (parent,):
+                if node is not None and node not in seen and node.number >= oldest:
+                    seen.add(node)
+                    stack.append(node)
+    return sorted(seen, key=lambda node: node.number, reverse=True)

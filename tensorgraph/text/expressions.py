@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.ops.shape import stack
@@ -28,7 +28,7 @@ BINARY: dict[type[ast.AST], str] = {
 }  # fmt: skip
 UNARY: dict[type[ast.AST], str] = {ast.USub: "negative", ast.Invert: "invert"}
 SPECIAL: dict[str, Callable[..., Any]] = {"gradients": gradients, "tensor": written_out}
-METHODS = frozenset({"reshape", "transpose", "astype", "detach", "flatten"})
+METHODS = frozenset({"reshape", "transpose", "astype", "detach"})
 REMEDIES: dict[type[ast.AST], str] = {
     ast.IfExp: "use where(condition, a, b)", ast.BoolOp: "use logical_and(a, b) or logical_or(a, b)",
     ast.Lambda: "write the expression where it is used", ast.ListComp: "write the elements out",
@@ -143,7 +143,15 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
         if key not in names and key != "impl":
             said = f"it takes {', '.join(names)}"
             scene.fail(node, f"{op.name} has no argument {key!r}{nearest(key, names)}; {said}")
+    for name, value in (*zip(op.inputs, args, strict=False), *kwargs.items()):
+        if name in op.signature.lists and isinstance(value, Tensor):
+            _refuse_tensor(scene, node, op.name)
     return scene.call(node, op.public, *args, **kwargs)
+
+
+def _refuse_tensor(scene: Scene, node: ast.AST, name: str) -> NoReturn:
+    # taken apart it would be an equation for each of its parts, however many there are
+    scene.fail(node, f"{name} takes a list of tensors, {name}([a, b]), got one tensor")
 
 
 def _arguments(scene: Scene, node: ast.Call) -> tuple[list[Any], dict[str, Any]]:
@@ -190,10 +198,12 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
     if name in SPECIAL:
         return scene.call(node, SPECIAL[name], scene, node, args, kwargs)
     if name == "stack":
+        if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
+            _refuse_tensor(scene, node, name)
         return scene.call(node, stack, *args, **kwargs)
     op = CATALOGUE.get(name)
     if op is None or name in ("checkpoint", "custom_vjp"):
-        known = [*CATALOGUE, *SPECIAL, "array", "stack"]
+        known = [name for name in (*CATALOGUE, *SPECIAL, "array", "stack") if name != "checkpoint"]
         scene.fail(node.func, f"no op is called {name!r}{nearest(name, known)}")
     return _call(scene, node, op, args, kwargs)
 
@@ -251,8 +261,8 @@ def _key(scene: Scene, node: ast.expr) -> Any:
 def _subscript(scene: Scene, node: ast.Subscript) -> Any:
     value = expression(scene, node.value)
     key = _key(scene, node.slice)
-    if isinstance(value, Container):
-        return _item(scene, node, value, key)
+    if isinstance(value, (Container, dict, list, tuple)):
+        return _item(scene, node, value if isinstance(value, Container) else Container(value), key)
     if not isinstance(value, Tensor):
         scene.fail(node, f"{show(node.value)} is no tensor and cannot be indexed")
     return scene.call(node, value.__getitem__, key)

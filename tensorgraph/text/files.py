@@ -36,12 +36,14 @@ def arrays_of(graph: Graph) -> Arrays:
     True
     """
     found: Arrays = {}
-    pending = [graph]
+    pending, seen = [graph], {graph}
     while pending:
         one = pending.pop()
         found |= {digest(array): array for array in one.consts.values() if array_text(array) is None}
         for eq in one.equations:
-            pending += [value for value in eq.attrs.values() if isinstance(value, Graph)]
+            inner = [value for value in eq.attrs.values() if isinstance(value, Graph) and value not in seen]
+            pending += inner
+            seen.update(inner)
     return found
 
 

@@ -59,10 +59,10 @@ def array_text(array: np.ndarray[Any, Any]) -> str | None:
     """``tensor([0, 1, 2], "int64")`` for a small array that comes back to the last bit, else None."""
     if array.size > INLINE or array.ndim > 2 or 0 in array.shape:
         return None
-    text = f'tensor({literal_text(array.tolist())}, "{array.dtype.name}")'
-    again = read_array(array.tolist(), array.dtype.name)
+    plain = np.where(np.isnan(array), np.array(np.nan, array.dtype), array) if array.dtype.kind == "f" else array
+    again = read_array(plain.tolist(), array.dtype.name)  # as it is read: every NaN the usual one
     same = again.shape == array.shape and again.tobytes() == np.ascontiguousarray(array).tobytes()
-    return text if same else None
+    return f'tensor({literal_text(array.tolist())}, "{array.dtype.name}")' if same else None
 
 
 def read_array(values: Any, dtype: Any) -> np.ndarray[Any, Any]:

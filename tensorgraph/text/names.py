@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import unicodedata
 from itertools import count
 from typing import Any
 
@@ -27,14 +28,15 @@ def reserved() -> set[str]:
 
 def identifier(wanted: str) -> str:
     """A Python identifier near a user's name: ``blocks.0.weight`` is ``blocks_0_weight``, ``0.weight`` ``weight_0``."""
-    parts = [part for part in re.split(r"\W+", wanted[: 4 * LONGEST]) if part]
+    # Python takes μ and the micro sign for one name, and reads the former
+    parts = [part for part in re.split(r"\W+", unicodedata.normalize("NFKC", wanted[: 4 * LONGEST])) if part]
     numbers = []
     while len(parts) > 1 and parts[0].isdigit():
         numbers.append(parts.pop(0))
     base = "_".join([*parts, *numbers])[:LONGEST]
     if not base.isidentifier():
         base = f"v_{base}"
-    return base if base.isidentifier() and base.isascii() else "v"
+    return base if base.isidentifier() and base == unicodedata.normalize("NFKC", base) else "v"
 
 
 def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:

@@ -7,7 +7,7 @@ inferred and checked by the ops themselves. Nothing of the text is ever executed
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def read_text(
     wanted = functions[-1].name if name is None else name
     for function in functions:
         if function.name == wanted or function.name in helpers:
-            graphs[function.name] = read_function(function, lines, file, by_digest, named, dims, dict(graphs))
+            graphs[function.name] = read_function(function, lines, file, by_digest, named, dims, graphs)
         if function.name == wanted:
             break
     return graphs[wanted]
@@ -127,6 +127,7 @@ class _Function:
     def __init__(self, scene: Scene, node: ast.FunctionDef) -> None:
         self.scene, self.node = scene, node
         self.inputs: list[Var] = []
+        self.parts: set[Var] = set()  # inputs inside containers, which take the first name that the text gives them
         self.statics: list[tuple[int, Any]] = []
         self.result: Any = None
         self.returned = False
@@ -169,12 +170,14 @@ class _Function:
             trees.append(tree)
             leaves, treedef = flatten(tree)
             names = [path.replace(".", "_") for path in leaf_paths(treedef, arg.arg)]
-            values = [self.leaf(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
+            values = [self.leaf(leaf, name, arg.arg) for leaf, name in zip(leaves, names, strict=True)]
             value = unflatten(treedef, values)
             scene.names[arg.arg] = value if treedef.kind is None else Container(value)
         _, in_tree = flatten(trees)
+        called: set[str] = set()
         for arg, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
-            self.fresh(arg, arg.arg)
+            self.fresh(arg, arg.arg, called)
+            called.add(arg.arg)
             cell = types.cell(scene, arg.arg, arg.annotation, default, arg)
             scene.cells.append(cell)
             scene.trace.known.add(cell.var)
@@ -182,7 +185,7 @@ class _Function:
             scene.names[arg.arg] = cell
         return in_tree
 
-    def leaf(self, leaf: Any, name: str) -> Any:
+    def leaf(self, leaf: Any, name: str, argument: str) -> Any:
         position = len(self.inputs) + len(self.statics)
         if isinstance(leaf, types.Static):
             self.statics.append((position, leaf.value))
@@ -191,10 +194,12 @@ class _Function:
         t = self.scene.trace.input(leaf, name)
         self.scene.trace.known.add(t._value)
         self.inputs.append(t._value)
+        if name != argument:
+            self.parts.add(t._value)
         return t
 
-    def fresh(self, node: ast.AST, name: str) -> None:
-        if name in self.scene.names or any(c.var.name == name for c in self.scene.cells):
+    def fresh(self, node: ast.AST, name: str, cells: Collection[str] = ()) -> None:
+        if name in self.scene.names or name in cells:
             self.scene.fail(node, f"two arguments are called {name!r}")
         if name in self.scene.dims:
             self.scene.fail(node, f"{name!r} is the name of a dimension already")
@@ -258,8 +263,11 @@ class _Function:
             scene.fail(target, f"{name!r} is a cell: write it by {name}.assign(value), or choose another name")
         if name in scene.dims or name in ("tg", "float"):
             scene.fail(target, f"{name!r} means something else: choose another name")
-        if isinstance(value, Tensor) and isinstance(value._value, Var) and value._value.name is None:
-            value._value.name = name
+        if isinstance(value, Tensor) and isinstance(value._value, Var):
+            var = value._value
+            if var.name is None or var in self.parts:
+                var.name = name
+                self.parts.discard(var)
         scene.names[name] = Container(value) if isinstance(value, (dict, list, tuple)) else value
 
     def annotated(self, node: ast.AnnAssign, value: Any) -> None:

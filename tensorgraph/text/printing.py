@@ -53,9 +53,9 @@ def call_text(eq: Equation, name: Mapping[Var, str]) -> str:
 class _Equations:
     """How equations read, under given names."""
 
-    def __init__(self, name: Mapping[Var, str]) -> None:
+    def __init__(self, name: Mapping[Var, str], functions: dict[Graph, str] | None = None) -> None:
         self.name = name
-        self.functions: dict[Graph, str] = {}  # sub-graphs that were printed as functions of their own
+        self.functions = {} if functions is None else functions  # sub-graphs that were printed as functions
 
     def left(self, eq: Equation) -> str:
         outs = [self.name[v] for v in eq.outputs]
@@ -192,7 +192,9 @@ def _plain(eq: Equation) -> bool:
 class _Printer:
     """One function of a text, and those that it needs before it."""
 
-    def __init__(self, graph: Graph, taken: set[str], called: str = "") -> None:
+    def __init__(
+        self, graph: Graph, taken: set[str], called: str = "", functions: dict[Graph, str] | None = None
+    ) -> None:
         self.graph = graph
         self.before: list[str] = []
         self.called = _free(identifier(called or graph.name), taken | reserved())
@@ -200,11 +202,11 @@ class _Printer:
         self.name = names(graph, taken)
         self.groups = grouped(graph)
         self.arguments = self.argument_names()
-        self.rule = _Equations(self.name)
+        self.rule = _Equations(self.name, functions)
         for eq in graph.equations:
             for key, value in eq.attrs.items():
                 if isinstance(value, Graph) and value not in self.rule.functions:
-                    inner = _Printer(value, taken, f"{self.called}_{key}")
+                    inner = _Printer(value, taken, f"{self.called}_{key}", self.rule.functions)
                     self.before += [*inner.function(), ""]
                     self.rule.functions[value] = inner.called
 

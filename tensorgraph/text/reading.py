@@ -14,7 +14,8 @@ __all__ = ["MOST_CHARACTERS", "syntax"]
 
 MOST_CHARACTERS = 50_000_000
 MOST_DEPTH = 60  # brackets in brackets, blocks in blocks
-MOST_ON_A_LINE = 200_000  # characters of one statement
+MOST_TOKENS = 2_000_000  # each takes Python's parser up to a kilobyte
+MOST_ON_A_LINE = 5_000_000  # characters of one statement; the head of a function declares all its cells
 MOST_OPERATORS = 1_000  # in one statement: Python's parser goes as deep
 MOST_DIGITS = 400  # of one number
 
@@ -63,7 +64,11 @@ def _measure(text: str, error: object) -> None:
     assert callable(error)
     depth = operators = blocks = began = 0
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for number, token in enumerate(tokenize.generate_tokens(io.StringIO(text).readline)):
+            if number > MOST_TOKENS:
+                raise error(f"a text has at most {MOST_TOKENS:,} names, numbers and signs", *_place(token))
+            if token.type in (tokenize.COMMENT, tokenize.NL):
+                continue
             if token.type == tokenize.OP:
                 if token.string in OPENING:
                     depth += 1

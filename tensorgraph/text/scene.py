@@ -55,6 +55,7 @@ class Scene:
     expression: Callable[[Scene, ast.expr], Any]  # how an expression is read
     names: dict[str, Any] = field(default_factory=dict)
     cells: list[CellName] = field(default_factory=list)
+    paths: set[str] = field(default_factory=set)  # of the cells
     consts: dict[Var, np.ndarray[Any, Any]] = field(default_factory=dict)
     writes: list[Any] = field(default_factory=list)
 

@@ -109,8 +109,9 @@ def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | Non
             scene.fail(inside, "a cell's path is a string that is not empty")
         path = given
         inside = inside.elts[1]
-    if any(known.path == path for known in scene.cells):
+    if path in scene.paths:
         scene.fail(node, f"two cells have the path {path!r}")
+    scene.paths.add(path)
     kind_ = "buffer" if kind == "Buffer" else "parameter"
     type_ = aval(scene, inside)
     if kind == "Parameter" and type_.dtype.kind != "f":
