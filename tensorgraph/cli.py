@@ -1,7 +1,7 @@
 """The command ``tensorgraph``: demo, draw, diff, lint, train, predict, doctor.
 
 Exit codes: 0 done, 1 the answer is no (graphs that differ, findings, an installation that does not work), 2 it could
-not be done or was not understood: one line on standard error says why.
+not be done or was not understood: standard error says why, in one line or with the place in a text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from importlib import metadata
 from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.graphs import add_commands
 from tensorgraph.commands.train import add_train
+from tensorgraph.text.errors import ParseError
 
 __all__ = ["main"]
 
@@ -46,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.traceback:
             raise
-        print(f"tensorgraph: {one_line(error)}", file=sys.stderr)
+        said = str(error) if isinstance(error, ParseError) else one_line(error)  # a text's place is shown as it stands
+        print(f"tensorgraph: {said}", file=sys.stderr)
         return 2
     return code or 0
 

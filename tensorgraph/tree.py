@@ -57,7 +57,10 @@ class Treedef:
         return hash((self.kind, self.keys, self.children))
 
     def __repr__(self) -> str:
-        return f"Treedef({unflatten(self, [LEAF] * self.size)!r})"
+        return f"Treedef({self})"
+
+    def __str__(self) -> str:
+        return repr(unflatten(self, [LEAF] * self.size))
 
 
 _LEAFDEF = Treedef(None, (), (), 1)

@@ -64,10 +64,10 @@ def run(capsys, *arguments):
     return code, told.out, told.err
 
 
-def refused(capsys, *arguments):
-    """The one line of a command that cannot be done."""
+def refused(capsys, *arguments, lines=1):
+    """The one line of a command that cannot be done; of a text that is wrong its place too."""
     code, out, err = run(capsys, *arguments)
-    assert code == 2 and err.count("\n") == 1 and err.startswith("tensorgraph: ") and out == "", (code, out, err)
+    assert code == 2 and err.count("\n") == lines and err.startswith("tensorgraph: ") and out == "", (code, out, err)
     return err
 
 
@@ -106,8 +106,8 @@ def test_a_file_imports_what_lies_beside_it_from_anywhere(folder, capsys, monkey
 def test_a_text_is_never_executed(folder, capsys):
     (folder / "harmful.tg.py").write_text(HARMFUL)
     for command in ("draw", "lint"):
-        refused(capsys, command, "harmful.tg.py")
-    refused(capsys, "diff", "harmful.tg.py", "harmful.tg.py")
+        refused(capsys, command, "harmful.tg.py", lines=3)
+    refused(capsys, "diff", "harmful.tg.py", "harmful.tg.py", lines=3)
     assert (folder / "precious").exists()
 
 
@@ -125,7 +125,6 @@ def test_targets_that_are_not_there(folder, capsys):
         (["raises.py:f"], "not today"),
         (["cli_nets:number"], "got int"),
         (["cli_nets:small"], "examples of its arguments are needed"),
-        (["scale.tg.py"], "leaves the size N open: add --at N=32"),
         (["cli_nets:small", "-i", "f32[5,4]", "--overlay", "heat"], "overlay must be one of"),
         (["cli_nets:small", "-i", "f32[5,4]", "--focus", "9"], "focus='9' is no box"),
         (["cli_nets:small", "-i", "f32[5,4]", "-o", "net.xyz"], "saved by its suffix"),
@@ -206,9 +205,16 @@ def test_diff_tells_by_its_exit_code(folder, capsys):
         (["cli_nets:small", "cli_nets:nothing", "-i", "f32[8,4]"], "has no 'nothing'"),
         (["cli_nets:small", "cli_nets:number", "-i", "f32[8,4]"], "is no graph, model or function but int"),
         (["cli_nets:small", "cli_nets:small", "-i", "f32[8,5]"], "takes 4 features"),
-        (["scale.tg.py", "scale.tg.py"], "leaves the size N open"),
     ):
         assert message in refused(capsys, "diff", *arguments)
+
+
+def test_a_text_that_leaves_sizes_open_is_looked_at_with_some(folder, capsys):
+    note = "note: scale is looked at with N=2; --at N=64 takes another size\n"
+    code, out, err = run(capsys, "draw", "scale.tg.py")
+    assert (code, err) == (0, note) and "2x4 f32" in out
+    assert run(capsys, "lint", "scale.tg.py")[2] == note
+    assert run(capsys, "diff", "scale.tg.py", "scale.tg.py") == (0, "", note * 2)
 
 
 def test_diff_of_texts_and_pictures(folder, capsys):

@@ -298,3 +298,21 @@ def test_mathematics_that_another_reader_accepts() -> None:
                 parser.parse(f"${part}$")
                 read += 1
     assert read == 30
+
+
+def test_what_is_picked_is_written_as_indexing() -> None:
+    x, rows = tg.spec((4, 5), "float64"), np.array([0, 2])
+    shown = of(lambda x: (x[1:3] * x[rows].sum()).sum(), x)
+    formulas = [line.formula for step in shown.steps for line in step.lines]
+    assert any(re.fullmatch(r"zeros\(\(4, 5\)\)\.at\[1:3\]\.add\(d_v\d+\)", formula) for formula in formulas)
+    assert any(re.fullmatch(r"zeros\(\(4, 5\)\)\.at\[const0\]\.add\(d_v\d+\)", formula) for formula in formulas)
+    assert any(step.forward.endswith("= x[const0]") for step in shown.steps)
+    assert r"{x}_{\mathrm{const}_{0}}" in shown.latex() and "key" not in shown.latex()
+    assert "order_of_sort(x)" in str(of(lambda x: tg.sort(x, axis=0)[0].sum(), x))
+    assert ".at[1].set(" in str(of(lambda x: x.at[1].set(2.0).sum(), x))
+
+
+def test_nothing_is_used_before_it_is_there() -> None:
+    shown = of(lambda x: x.max(), tg.spec((4,)))
+    assert [line.left for line in shown.steps[0].lines][0] == "d_v0"  # where the backward pass begins
+    assert r"&= \left[x = v_{0} \, \mathbf{1}\right]" in shown.latex()  # one equation, not two

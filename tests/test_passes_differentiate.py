@@ -477,3 +477,18 @@ def test_dead_code_keeps_writes_and_signature() -> None:
     assert found.inputs == graph.inputs and found.cells == graph.cells and len(found.writes) == 1
     assert dead_code(found) is found
     equal(found(X, Y, state={"b": np.zeros(3)}), graph(X, Y, state={"b": np.zeros(3)}))
+
+
+def test_a_gradient_that_is_a_constant_leaves_its_graph_as_it_was() -> None:
+    c = tg.tensor(np.arange(3.0))
+
+    def f(x: tg.Tensor) -> tg.Tensor:
+        (slope,) = tg.vjp(lambda t: t + 1.0, x)[1](c)
+        return slope
+
+    graph = tg.trace(f, X)
+    before = str(graph)
+    found = graph.differentiate()
+    assert str(graph) == before  # the constant's variable is shared, and keeps its name
+    assert "slope" in before and "slope" not in str(found)
+    equal(found(X), graph(X))

@@ -305,3 +305,15 @@ def test_ops_without_a_reference_stay() -> None:
     graph = tg.trace(lambda a: CATALOGUE["clip_norm"].public([a], 0.5)[0], tg.f32[3])
     assert graph.expand() is graph
     assert isinstance(CATALOGUE["softmax"], Op)
+
+
+def test_a_result_without_history_is_cut_where_it_was_made() -> None:
+    def f(x: tg.Tensor) -> tg.Tensor:
+        with tg.scope("update"):
+            return tg.sgd_update(x * 2.0, x, 0.1, 0.0)
+
+    graph = tg.trace(f, tg.f64[3])
+    written_out = graph.expand()
+    cut = written_out.equations[-1]
+    assert cut.op.name == "stop_gradient"
+    assert (cut.scope, cut.source) == ("update", graph.equations[-1].source)

@@ -202,3 +202,17 @@ def test_two_inputs_from_their_own_branches() -> None:
         assert call is not None
     finally:
         tg.remove_op("my_pair")
+
+
+def test_a_fused_op_and_what_follows_it_become_one_whoever_else_reads_its_moments() -> None:
+    def block(x: Any, gamma: Any, beta: Any) -> Any:
+        y, mu, var = tg.batch_norm(x, gamma, beta)
+        return tg.relu(y), mu * 2.0, var
+
+    graph = tg.trace(block, tg.f32[8, 4], tg.f32[4], tg.f32[4]).recognise()
+    assert [eq.op.name for eq in graph.equations] == ["batch_norm_relu", "multiply"]
+    x, gamma, beta = tg.random.normal((8, 4)), tg.ones(4), tg.zeros(4)
+    for found, expected in zip(graph(x, gamma, beta), block(x, gamma, beta), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+    model = tg.nn.Sequential(tg.nn.Linear(4, 8), tg.nn.BatchNorm(8), tg.nn.ReLU())
+    assert names(tg.trace(model, tg.f32[8, 4]).recognise()) == ["matmul", "add", "batch_norm_relu", "running_average"]

@@ -266,7 +266,7 @@ class Builder:
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
         """A label where the shape or dtype changes, and the box does not say it already."""
         node = self.nodes[tail]
-        if node.role == "input" or self.nodes[head].role == "output" or self.is_deferred(tail) or self.is_deferred(head):
+        if node.role == "input" or self.nodes[head].role == "output" or any(map(self.is_deferred, (tail, head))):
             return ()  # these boxes say it, or need not: a gradient has the shape of what it is taken of
         said = {row.text for row in node.rows if row.style in ("type", "warning")}
         folded = tail in self.box_at and self.box_at[tail].kind != "op"

@@ -63,7 +63,7 @@ def plain(value: Any, blank: bool = False) -> Any:
         return "float", value.hex()
     code = getattr(value, "__code__", None)
     if code is not None:  # a function of the user's: where it is written, not where it lies
-        return "function", value.__qualname__, code.co_filename, code.co_firstlineno, hashlib.sha256(code.co_code).digest()
+        return "function", value.__qualname__, code.co_firstlineno, hashlib.sha256(code.co_code).digest()
     return type(value).__name__, "" if opaque(value) else repr(value)
 
 

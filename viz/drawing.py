@@ -149,6 +149,8 @@ class Drawing:
         Seconds a layout may take.
     source : Graph or None
         The graph whose equations `Node.members` counts, where there is one: `html` draws what is inside a box from it.
+    painter : callable or None
+        Of a drawing with an overlay: puts the figures on a drawing of some of its equations too.
 
     Examples
     --------
@@ -168,6 +170,7 @@ class Drawing:
     theme: str = field(default="auto", compare=False)
     timeout: float = field(default=20.0, compare=False)
     source: Graph | None = field(default=None, compare=False, repr=False)
+    painter: Any = field(default=None, compare=False, repr=False)
 
     def text(self) -> str:
         """The drawing as plain text, one typed line a box; needs no layout engine."""

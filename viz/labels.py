@@ -105,7 +105,8 @@ def value_text(value: Any) -> str:
 
 def opaque(value: Any) -> bool:
     """Whether an object prints as its address, which says nothing and is another in every process."""
-    return type(value).__repr__ is object.__repr__
+    own: object = type(value).__repr__
+    return own is object.__repr__
 
 
 def _is_slice(value: Any) -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorgraph.graph.graph import Graph, Var
-from tensorgraph.viz.drawing import Drawing, LegendEntry, Node
+from tensorgraph.viz.drawing import Drawing, LegendEntry
+from tensorgraph.viz.figures import computes, gathered, leaving, origins
 from tensorgraph.viz.labels import binary, clean
 
 __all__ = ["OVERLAYS", "apply", "by_equation"]
@@ -62,42 +62,83 @@ def apply(drawing: Drawing, graph: Graph, overlay: Any, args: Sequence[Any] | No
     ValueError
         For an unknown overlay, a figure that is no number, or a key that no box has.
     """
-    args = tuple(args or ())
     if isinstance(overlay, Mapping):
         return _users(drawing, graph, overlay)
     name = ALIASES.get(overlay, overlay) if isinstance(overlay, str) else overlay
-    if name == "time":
-        return _timed(drawing, graph, args)
-    if name in ("bytes", "flops"):
-        cost = graph.cost()
-        figures = [float(row.flops if name == "flops" else row.bytes) for row in cost.equations]
-        return _spread(drawing, graph, cost.graph, name, figures, "")
-    if name == "max":
-        return _largest(drawing, graph, args)
-    if name == "grad_norm":
-        from tensorgraph.analysis.profile import gradient_norms
-
-        norms, made = gradient_norms(graph, args)
-        found = _leaving(drawing, graph, norms, _norm)
-        for node in drawing.nodes:  # a gradient is told on its own box, where it has one
-            if node.role == "gradient" and node.twin in found:
-                found[node.id] = found.pop(node.twin)
-        updates = {node.id for node in drawing.nodes if node.role == "update"}  # what comes after has no gradient
-        found = {at: norm for at, norm in found.items() if at not in updates}
-        look = _Look("gradient norm", _figure, logarithmic=True)
-        return _painted(drawing, look, found, _noted("", made))
-    known = ", ".join(map(repr, OVERLAYS))
-    raise ValueError(f"overlay must be one of {known} or a mapping of paths to numbers, got {clean(repr(overlay))}")
+    if name not in OVERLAYS:
+        known = ", ".join(map(repr, OVERLAYS))
+        raise ValueError(f"overlay must be one of {known} or a mapping of paths to numbers, got {clean(repr(overlay))}")
+    # where every op has a gradient box of its own, gradients are written out, to be measured one by one
+    apart = any(node.role == "gradient" and node.twin for node in drawing.nodes)
+    return _shown(drawing, graph, *_measured(name, graph, tuple(args or ()), apart))
 
 
 def by_equation(drawing: Drawing, name: str, figures: Sequence[float], note: str) -> Drawing:
     """Figures that add up, one an equation: each box gets the sum of its members."""
-    found = {
-        node.id: math.fsum(figures[i] for i in node.members) if node.members else math.nan
-        for node in drawing.nodes
-        if _computes(node)
-    }
-    return _painted(drawing, _adding(name), found, note)
+    return _shown(drawing, drawing.source, _adding(name), _sums(dict(enumerate(figures)), {}), note)
+
+
+Gather = Callable[[Drawing, Any, "Sequence[int] | None"], dict[str, float]]
+
+
+def _shown(drawing: Drawing, graph: Graph | None, look: _Look, gather: Gather, note: str) -> Drawing:
+    """The drawing painted, and how to paint what is inside its boxes: on the same scale."""
+    found = gather(drawing, graph, None)
+    finite = [f for f in found.values() if math.isfinite(f)]
+    scale = (*_range(finite, look), math.fsum(finite))
+
+    def painter(inside: Drawing, part: Graph, at: Sequence[int]) -> Drawing:
+        return _painted(inside, look, gather(inside, part, at), "", scale)
+
+    return replace(_painted(drawing, look, found, note), painter=painter)
+
+
+def _measured(name: str, graph: Graph, args: tuple[Any, ...], apart: bool) -> tuple[_Look, Gather, str]:
+    """How figures of this name look, those of each box, and a note."""
+    from tensorgraph.analysis.profile import duration, gradient_norms, largest, profile
+
+    if name in ("bytes", "flops"):
+        cost = graph.cost()
+        figures = [float(row.flops if name == "flops" else row.bytes) for row in cost.equations]
+        return _adding(name), _spread(graph, cost.graph, figures), ""
+    if name == "time":
+        timed = profile(graph.differentiate() if apart else graph, *args)
+        note = f"time: median of {timed.repeats} runs, {duration(timed.total)} in all"
+        return _adding(name), _spread(graph, timed.graph, timed.seconds), _noted(note, timed.made)
+    if name == "grad_norm":
+        norms, made = gradient_norms(graph, args)
+
+        def on_gradients(drawing: Drawing, part: Graph, at: Sequence[int] | None) -> dict[str, float]:
+            found = leaving(drawing, part, norms, _norm)
+            for node in drawing.nodes:  # a gradient is told on its own box, where it has one
+                if node.role == "gradient" and node.twin in found:
+                    found[node.id] = found.pop(node.twin)
+            updates = {node.id for node in drawing.nodes if node.role == "update"}  # what comes after has no gradient
+            return {at: norm for at, norm in found.items() if at not in updates}
+
+        return _Look("gradient norm", _figure, logarithmic=True), on_gradients, _noted("", made)
+    whole = graph.differentiate() if apart else graph
+    values, made = largest(whole, args)
+    floats = {var: value for var, value in values.items() if var.aval.dtype.kind == "f"}
+    look = _Look("largest |value|", _figure, logarithmic=True)
+    if whole is graph:
+        return look, lambda drawing, part, at: leaving(drawing, part, floats, _most), _noted("", made)
+    per = [_most([floats[v] for v in eq.outputs if v in floats] or [-math.inf]) for eq in whole.equations]
+    forward, backward = origins(graph, whole, per, max)
+    known = {i: f for i, f in forward.items() if f > -math.inf}
+    of_gradients = {k: {i: f for i, f in part.items() if f > -math.inf} for k, part in backward.items()}
+    return look, lambda drawing, part, at: gathered(drawing, at, known, of_gradients, max), _noted("", made)
+
+
+def _spread(graph: Graph, whole: Graph, figures: Sequence[float]) -> Gather:
+    """Figures of a graph's equations, with its gradients written out, that add up."""
+    if whole is graph:
+        return _sums(dict(enumerate(figures)), {})
+    return _sums(*origins(graph, whole, figures, math.fsum))
+
+
+def _sums(forward: Mapping[int, float], backward: Mapping[int, Mapping[int, float]]) -> Gather:
+    return lambda drawing, part, at: gathered(drawing, at, forward, backward, math.fsum)
 
 
 def _adding(name: str) -> _Look:
@@ -105,122 +146,6 @@ def _adding(name: str) -> _Look:
 
     text: dict[str, Callable[[float], str]] = {"time": duration, "bytes": binary, "flops": _flops}
     return _Look({"flops": "FLOPs"}.get(name, name), text[name], share=True)
-
-
-def _computes(node: Node) -> bool:
-    return node.role not in ("input", "output", "write")
-
-
-def _timed(drawing: Drawing, graph: Graph, args: tuple[Any, ...]) -> Drawing:
-    """Times; where every op has a gradient box of its own, the gradients are written out, to be timed one by one."""
-    from tensorgraph.analysis.profile import duration, profile
-
-    apart = any(node.role == "gradient" and node.twin for node in drawing.nodes)
-    found = profile(graph.differentiate() if apart else graph, *args)
-    note = _noted(f"time: median of {found.repeats} runs, {duration(found.total)} in all", found.made)
-    return _spread(drawing, graph, found.graph, "time", found.seconds, note)
-
-
-def _largest(drawing: Drawing, graph: Graph, args: tuple[Any, ...]) -> Drawing:
-    """The largest magnitudes; of gradients too, where every op has a gradient box."""
-    from tensorgraph.analysis.profile import largest
-
-    whole = graph.differentiate() if any(node.role == "gradient" and node.twin for node in drawing.nodes) else graph
-    values, made = largest(whole, args)
-    floats = {var: value for var, value in values.items() if var.aval.dtype.kind == "f"}
-    if whole is graph:
-        found = _leaving(drawing, graph, floats, _most)
-    else:
-        per = [_most([floats[v] for v in eq.outputs if v in floats] or [-math.inf]) for eq in whole.equations]
-        forward, backward = _origins(graph, whole, per, max)
-        members = {node.id: node.members for node in drawing.nodes}
-        found = {}
-        for node in filter(_computes, drawing.nodes):
-            source = backward if node.role == "gradient" else forward
-            own = members[node.twin] if node.role == "gradient" and node.twin else node.members
-            parts = [source[i] for i in own if source.get(i, -math.inf) > -math.inf]
-            found[node.id] = max(parts) if parts else math.nan
-    return _painted(drawing, _Look("largest |value|", _figure, logarithmic=True), found, _noted("", made))
-
-
-def _spread(drawing: Drawing, graph: Graph, whole: Graph, name: str, figures: Sequence[float], note: str) -> Drawing:
-    """Figures of a graph's equations with its gradients written out, on the boxes of the graph.
-
-    What a gradient costs stands on the gradient box beside its op, or on the box of all gradients.
-    """
-    if whole is graph:
-        return by_equation(drawing, name, figures, note)
-    forward, backward = _origins(graph, whole, figures)
-    members = {node.id: node.members for node in drawing.nodes}
-    first = next(i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients")
-    found: dict[str, float] = {}
-    for node in drawing.nodes:
-        if not _computes(node):
-            continue
-        if node.role == "gradient":
-            own = members[node.twin] if node.twin else tuple(backward)
-            parts = [backward[i] for i in own if i in backward]
-        else:
-            parts = [forward[i] for i in node.members if i in forward]
-            if first in node.members:
-                parts += backward.values()
-        found[node.id] = math.fsum(parts) if parts else math.nan
-    return _painted(drawing, _adding(name), found, note)
-
-
-def _origins(
-    graph: Graph, whole: Graph, figures: Sequence[float], join: Callable[[float, float], float] = operator.add
-) -> tuple[dict[int, float], dict[int, float]]:
-    """The figures of the equations of `graph` by position, and those of their gradients, joined, by theirs."""
-    own = [i for i, eq in enumerate(graph.equations) if eq.op.name != "gradients"]
-    place: dict[Var, int] = {}  # of a value of `whole` in `graph`
-    forward: dict[int, float] = {}
-    backward: dict[int, float] = {}
-    waiting = iter(own)
-    following = next(waiting, None)
-    for eq, figure in zip(whole.equations, figures, strict=True):
-        current = None if following is None else graph.equations[following]
-        if (
-            following is not None
-            and current is not None
-            and eq.origin is current.origin is None
-            and eq.op is current.op
-        ):
-            forward[following] = figure
-            place.update(dict.fromkeys(eq.outputs, following))
-            following = next(waiting, None)
-        elif eq.origin is not None:
-            at = place.get(eq.origin.of, -1)
-            backward[at] = join(backward[at], figure) if at in backward else figure
-    return forward, backward
-
-
-def _leaving(
-    drawing: Drawing, graph: Graph, values: Mapping[Var, float], join: Callable[[Iterable[float]], float]
-) -> dict[str, float]:
-    """For each box, the figures of the values that leave it (of all, where none does), joined."""
-    inside = {i: node.id for node in drawing.nodes for i in node.members}
-    maker = {v: inside[i] for i, eq in enumerate(graph.equations) for v in eq.outputs if i in inside}
-    leaving: dict[str, dict[Var, None]] = {}
-    for i, eq in enumerate(graph.equations):
-        for atom in eq.atoms():
-            if isinstance(atom, Var) and atom in maker and maker[atom] != inside.get(i):
-                leaving.setdefault(maker[atom], {})[atom] = None
-    for out in (*graph.outputs, *(write.value for write in graph.writes)):
-        if isinstance(out, Var) and out in maker:
-            leaving.setdefault(maker[out], {})[out] = None
-    found: dict[str, float] = {}
-    entries = iter(graph.inputs)
-    for node in drawing.nodes:
-        if node.role == "input":
-            var = next(entries, None)
-            if var is not None and var in values:
-                found[node.id] = values[var]
-        elif _computes(node):
-            own = leaving.get(node.id) or dict.fromkeys(v for i in node.members for v in graph.equations[i].outputs)
-            figures = [values[v] for v in own if v in values]
-            found[node.id] = join(figures) if figures else math.nan
-    return found
 
 
 def _norm(figures: Iterable[float]) -> float:
@@ -264,7 +189,7 @@ def _users(drawing: Drawing, graph: Graph, given: Mapping[Any, Any]) -> Drawing:
             )
         for box in boxes:
             figures.setdefault(box, figure)
-    found = {node.id: figures.get(node.id, math.nan) for node in drawing.nodes if _computes(node) or node.id in figures}
+    found = {node.id: figures.get(node.id, math.nan) for node in drawing.nodes if computes(node) or node.id in figures}
     return _painted(drawing, _Look("figure", _figure), found, "")
 
 
@@ -277,10 +202,17 @@ def _number(key: Any, value: Any) -> float:
     return float(value)
 
 
-def _painted(drawing: Drawing, look: _Look, figures: Mapping[str, float], note: str) -> Drawing:
-    """Shade and figure for each box that has an entry; NaN is a missing figure, infinity one that is not finite."""
+def _painted(
+    drawing: Drawing, look: _Look, figures: Mapping[str, float], note: str,
+    scale: tuple[float, float, float] | None = None,
+) -> Drawing:  # fmt: skip
+    """Shade and figure for each box that has an entry; NaN is a missing figure, infinity one that is not finite.
+
+    `scale` is that of the drawing in which this one is inside: the ends of the ramp, which are told there, and the sum.
+    """
     finite = [f for f in figures.values() if math.isfinite(f)]
-    total = math.fsum(finite) if look.share else 0.0
+    low, high = _range(finite, look) if scale is None else scale[:2]
+    total = (math.fsum(finite) if scale is None else scale[2]) if look.share else 0.0
     nodes = []
     for node in drawing.nodes:
         if node.id in figures:
@@ -293,11 +225,10 @@ def _painted(drawing: Drawing, look: _Look, figures: Mapping[str, float], note: 
                 text = look.text(figure)
                 if look.share and total > 0:
                     text += f" ({100 * figure / total:.0f}%)"
-                node = replace(node, heat=_heat(figure, finite, look), metric=text)
+                node = replace(node, heat=_heat(figure, low, high, look), metric=text)
         nodes.append(node)
     legend = list(drawing.legend)
-    if finite:
-        low, high = _range(finite, look)
+    if finite and scale is None:
         legend.append(LegendEntry("heat", f"{look.name}, {look.text(low)} to {look.text(high)}"))
     if any(node.metric == "n/a" for node in nodes):
         legend.append(LegendEntry("missing", "n/a"))
@@ -310,17 +241,19 @@ def _range(finite: Sequence[float], look: _Look) -> tuple[float, float]:
     if look.logarithmic:
         positive = [f for f in finite if f > 0]
         return (min(positive), max(positive)) if positive else (0.0, 0.0)
-    return min(0.0, *finite), max(finite)
+    return min((0.0, *finite)), max(finite, default=0.0)
 
 
-def _heat(figure: float, finite: Sequence[float], look: _Look) -> float:
-    low, high = _range(finite, look)
+def _heat(figure: float, low: float, high: float, look: _Look) -> float:
+    """The place on the ramp; what is inside a box may lie beyond its ends."""
     if look.logarithmic:
         if figure <= 0 or low <= 0 or high <= low:
             return 0.0
-        return math.log(figure / low) / math.log(high / low)
-    span = high / 2 - low / 2  # halved, or the span of the largest numbers overflows
-    return (figure / 2 - low / 2) / span if span > 0 else 0.0
+        found = math.log(figure / low) / math.log(high / low)
+    else:
+        span = high / 2 - low / 2  # halved, or the span of the largest numbers overflows
+        found = (figure / 2 - low / 2) / span if span > 0 else 0.0
+    return min(max(found, 0.0), 1.0)
 
 
 def _noted(note: str, made: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tensorgraph.viz.budget import held, ranks
 from tensorgraph.viz.drawing import Drawing
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "straight"]
 
 MOST = 1_000  # points in all
 PASSING = ("data", "residual", "carried")
@@ -26,6 +26,11 @@ class Point:
 
     id: str
     kind: str
+
+
+def straight(drawing: Drawing) -> bool:
+    """Whether every box has a row of its own, beside which bars and rails can stand."""
+    return bool(held(drawing)) or len(drawing.nodes) < 12
 
 
 @dataclass(slots=True)
@@ -64,7 +69,7 @@ class Rows:
         row = {node.id: node.twin or node.id for node in drawing.nodes}
         thick = {(row[e.tail], row[e.head]) for e in drawing.edges if e.role == "residual" and not e.cut}
         rows = cls(ranks(drawing), row, thick)
-        if held(drawing) or len(drawing.nodes) < 12:
+        if straight(drawing):
             first: dict[int, list[str]] = defaultdict(list)
             for node in drawing.nodes:
                 if node.twin is None:

@@ -19,6 +19,7 @@ from tensorgraph.viz.groups import Frame, frames
 from tensorgraph.viz.kept import Kept
 from tensorgraph.viz.labels import binary, clean, count, listed, type_text
 from tensorgraph.viz.mirror import Pass, Saved, group, seeds_of
+from tensorgraph.viz.rails import straight
 from tensorgraph.viz.rows import cell_row
 from tensorgraph.viz.tips import box_tip
 from tensorgraph.viz.updates import Updates
@@ -71,7 +72,10 @@ class _Mirror(Builder):
         self.entries(edges)
         groups = tuple(self.group(frame) for frame in kept)
         nodes = tuple(self.nodes)
-        return Drawing(self.title(), self.level, nodes, edges, groups, legend_of(nodes, edges), source=graph)
+        drawing = Drawing(self.title(), self.level, nodes, edges, groups, legend_of(nodes, edges), source=graph)
+        if groups and not straight(drawing):
+            drawing = replace(drawing, notes=("too many rows to mark the modules beside them",))
+        return drawing
 
     def entries(self, edges: Iterable[Edge]) -> None:
         """What enters on the way, as labels do or a sequence's rows, stands to the left of the box that reads it."""

@@ -108,11 +108,14 @@ def sides_of(graph: Graph, forward: Sequence[int], passes: Sequence[Pass]) -> di
     """
     leads: set[Var] = {y for one in passes for y in one.ys}.union(v for v in graph.outputs if isinstance(v, Var))
     made: dict[Var, int] = {}
+    written = {write.value for write in graph.writes if isinstance(write.value, Var)}
     dead = []
     for i in reversed(forward):
         eq = graph.equations[i]
         if leads.isdisjoint(eq.outputs):
-            dead.append(i)
+            if not written.isdisjoint(eq.outputs):  # what is used for nothing at all is an op like any other
+                dead.append(i)
+                written.update(a for a in eq.atoms() if isinstance(a, Var))
         else:
             leads.update(a for a in eq.atoms() if isinstance(a, Var))
     for i in forward:

@@ -15,9 +15,9 @@ from tensorgraph.graph.graph import Equation, Graph, Var
 
 __all__ = ["Box", "by_module", "by_op", "depths", "pack"]
 
-LAYERS = frozenset({
+LAYERS = frozenset({  # classes of which no single call does the same thing twice
     "BatchNorm", "Dropout", "Flatten", "LeakyReLU", "Linear", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh",
-})  # classes of which no single call does the same thing twice
+})  # fmt: skip
 GLUE = 8  # more consecutive ops than this that belong to no module of their own are folded at module level
 
 

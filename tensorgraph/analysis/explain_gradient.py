@@ -267,6 +267,7 @@ class _Telling:
             for out in (() if eq is None else eq.outputs) if (number, out) in self.parts
         }  # fmt: skip
         formulas, lines = self._between(eq, notes, arrived)
+        begins: list[Line] = []
         rules = self.rules.of(eq) if eq is not None else {}
         for note in notes:
             seed = note.name in ("seed", "zero")
@@ -279,7 +280,7 @@ class _Telling:
             here = note.fitted in arrived and not seed
             formula = note.fitted if here else formulas.get(note.fitted, note.fitted)
             part = self._part(note)
-            lines.append(
+            (begins if note.name == "seed" else lines).append(
                 Line(
                     self._text(part, number), formula_text(formula, text), rule,
                     self._latex(part, number), formula_latex(formula, latex), rule_latex,
@@ -288,7 +289,7 @@ class _Telling:
             parts = self.parts[number, note.var]
             if len(parts) > 1 and note is parts[-1]:
                 lines.append(self._sum(note))
-        return self._told(eq, notes[0], tuple(lines))
+        return self._told(eq, notes[0], (*begins, *lines))
 
     def _between(
         self, eq: Equation | None, notes: list[Note], arrived: Mapping[Var, tuple[str, int]]

@@ -9,9 +9,12 @@ from typing import Any
 
 from tensorgraph.analysis.describe import value_text
 from tensorgraph.graph.graph import Equation, Literal, Var
-from tensorgraph.op import Op
+from tensorgraph.op import CATALOGUE, Op
 
-__all__ = ["Formula", "Names", "formula_text", "is_absent", "is_matrix_transpose", "key_text", "number_in", "settings"]
+__all__ = [
+    "Formula", "Names", "formula_text", "is_absent", "is_matrix_transpose", "key_parts", "number_in", "remembered",
+    "settings",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +103,15 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
         return f"{_inside(args[0], WHOLE, names)}.{'T' if len(item.var.aval.shape) == 2 else 'mT'}", WHOLE
     if op.name in ("ones", "zeros") and not item.var.aval.shape:
         return "1" if op.name == "ones" else "0", WHOLE
-    if op.name == "getitem":
-        key = key_text(item, names)
-        if key is not None:
+    if op.name in ("getitem", "put", "scatter_add"):
+        key = ", ".join(names(part) if isinstance(part, Var) else part for part in key_parts(item))
+        if op.name == "getitem":
             return f"{_inside(args[0], WHOLE, names)}[{key}]", WHOLE
+        if op.name == "put":
+            return f"{_inside(args[0], WHOLE, names)}.at[{key}].set({_read(args[1], names)[0]})", WHOLE
+        return f"zeros({item.attrs['shape']}).at[{key}].add({_read(args[0], names)[0]})", WHOLE
+    if op.name == "residuals":
+        return f"{remembered(item)}({', '.join(_read(a, names)[0] for a in item.parts())})", WHOLE
     if op.name == "broadcast_to":
         args = (number_in(args[0]),)
     given = [a for name, a in zip(op.inputs, args, strict=True) if not is_absent(a)]
@@ -117,9 +125,16 @@ def is_absent(item: Any) -> bool:
     return item == () or (isinstance(item, Literal) and item.value is None)
 
 
-def key_text(formula: Formula, names: Names) -> str | None:
-    """What stands between the brackets of a ``getitem``; None where an index is no plain variable."""
-    parts = []
+def remembered(formula: Formula) -> str:
+    """What an op keeps for its derivative, by its name: ``order_of_sort``."""
+    op = CATALOGUE[formula.attrs["op"]]
+    return f"{op.residuals[formula.position]}_of_{op.name}"
+
+
+def key_parts(formula: Formula) -> list[str | Var]:
+    """What stands between the brackets of an indexing: text, and the arrays of indices."""
+    parts: list[str | Var] = []
+    indices = formula.args[formula.op.inputs.index("indices")]
     for part in formula.attrs["key"]:
         if type(part) is int or part == "...":
             parts.append(str(part))
@@ -129,12 +144,9 @@ def key_text(formula: Formula, names: Names) -> str | None:
             start, stop, step = ("" if b is None else str(b) for b in part[1:])
             parts.append(f"{start}:{stop}{f':{step}' if step else ''}")
         else:
-            index = formula.args[1][part[1]]
-            name = names(index) if isinstance(index, Var) else ""
-            if not name:
-                return None
-            parts.append(name)
-    return ", ".join(parts)
+            index = indices[part[1]]
+            parts.append(index.var if isinstance(index, Formula) else index)
+    return parts
 
 
 def number_in(item: Any) -> Any:

@@ -7,7 +7,16 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tensorgraph.analysis.formulas import Formula, Names, is_absent, is_matrix_transpose, key_text, number_in, settings
+from tensorgraph.analysis.formulas import (
+    Formula,
+    Names,
+    is_absent,
+    is_matrix_transpose,
+    key_parts,
+    number_in,
+    remembered,
+    settings,
+)
 from tensorgraph.graph.graph import Literal, Var
 
 __all__ = ["formula_latex", "symbol", "words"]
@@ -20,6 +29,10 @@ GREEK = frozenset({
 SPECIAL = {
     "\\": r"\backslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "^": r"\wedge{}", "~": r"\sim{}",
+}  # fmt: skip
+
+COMPARISONS = {
+    "greater": ">", "greater_equal": r"\ge", "less": "<", "less_equal": r"\le", "equal": "=", "not_equal": r"\ne",
 }  # fmt: skip
 
 SUM, PRODUCT, SIGN, POWER, WHOLE = 1, 2, 3, 4, 5  # how tightly a formula holds together
@@ -231,8 +244,24 @@ def _reduced(name: str) -> Callable[[Formula, Names], Shown]:
     return show
 
 
+def _compared(sign: str) -> Callable[[Formula, Names], Shown]:
+    """A comparison: in Iverson's brackets, which make it a value."""
+
+    def show(f: Formula, names: Names) -> Shown:
+        return f"\\left[{_comparison(f, sign, names)}\\right]", WHOLE
+
+    return show
+
+
+def _comparison(f: Formula, sign: str, names: Names) -> str:
+    return f"{_within(f.args[0], PRODUCT, names)} {sign} {_within(f.args[1], PRODUCT, names)}"
+
+
 def _where(f: Formula, names: Names) -> Shown:
-    c, a, b = (_read(x, names)[0] for x in f.args)
+    given = f.args[0]
+    plain = isinstance(given, Formula) and given.op.name in COMPARISONS
+    c = _comparison(given, COMPARISONS[given.op.name], names) if plain else _read(given, names)[0]
+    a, b = (_read(x, names)[0] for x in f.args[1:])
     return f"\\begin{{cases}} {a} & \\text{{if }} {c} \\\\ {b} & \\text{{otherwise}} \\end{{cases}}", SUM
 
 
@@ -245,9 +274,26 @@ def _same(f: Formula, names: Names) -> Shown:
     return _read(f.args[0], names)
 
 
+def _key(f: Formula, names: Names) -> str:
+    return ", ".join(names(part) if isinstance(part, Var) else words(part) for part in key_parts(f))
+
+
 def _item(f: Formula, names: Names) -> Shown:
-    key = key_text(f, lambda var: "")
-    return None if key is None else (f"{{{_within(f.args[0], WHOLE, names)}}}_{{{words(key)}}}", POWER)
+    return f"{{{_within(f.args[0], WHOLE, names)}}}_{{{_key(f, names)}}}", POWER
+
+
+def _placed(name: str) -> Callable[[Formula, Names], Shown]:
+    """Values put at places, which stand below."""
+
+    def show(f: Formula, names: Names) -> Shown:
+        given = [_read(a, names)[0] for a in f.args[: f.op.inputs.index("indices")]]
+        return _function(f"\\operatorname{{{name}}}_{{{_key(f, names)}}}", given), WHOLE
+
+    return show
+
+
+def _residuals(f: Formula, names: Names) -> Shown:
+    return _function(_upright(remembered(f), "operatorname"), [_read(a, names)[0] for a in f.parts()]), WHOLE
 
 
 def _relu(f: Formula, names: Names) -> Shown:
@@ -264,8 +310,7 @@ NOTATION: dict[str, Callable[[Formula, Names], Shown]] = {
     "mean": _reduced(r"\operatorname{mean}"), "max": _reduced(r"\max"), "min": _reduced(r"\min"),
     "broadcast_to": _sized("broadcast"), "reshape": _sized("reshape"), "prod": _over(r"\prod"), "where": _where,
     "alias": _same, "ones": _filled("1"), "zeros": _filled("0"),
-    "greater": _infix(">", SUM, tighter=True), "greater_equal": _infix(r"\ge", SUM, tighter=True),
-    "less": _infix("<", SUM, tighter=True), "less_equal": _infix(r"\le", SUM, tighter=True),
-    "equal": _infix("=", SUM, tighter=True), "not_equal": _infix(r"\ne", SUM, tighter=True),
+    "put": _placed("put"), "scatter_add": _placed("scatter"), "residuals": _residuals,
+    **{name: _compared(sign) for name, sign in COMPARISONS.items()},
     "logical_and": _infix(r"\wedge", SUM, tighter=True), "logical_or": _infix(r"\vee", SUM, tighter=True),
 }  # fmt: skip

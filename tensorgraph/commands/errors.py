@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tensorgraph.text.errors import ParseError
+
 __all__ = ["CommandError", "one_line"]
 
 
@@ -11,7 +13,10 @@ class CommandError(Exception):
 
 def one_line(error: BaseException) -> str:
     """An error as one line; one that is not meant for users keeps its kind."""
-    text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    if isinstance(error, ParseError):
+        said = f"{error.file}, line {error.line}, column {error.column}: {error.message}"
+    text = " ".join(said.split())
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.strerror}: {str(error.filename)!r}"
     expected = CommandError | ValueError | TypeError | OSError | ImportError | RuntimeError

@@ -116,14 +116,16 @@ def _text(path: str, name: str | None, at: Sequence[tuple[str, int]]) -> Any:
 
 
 def _instance(target: Any, at: Sequence[tuple[str, int]]) -> Any:
-    """The graph of a template for the sizes that are given; anything else as it is."""
+    """The graph of a template for the sizes that are given, and some for the others; anything else as it is."""
     dims = getattr(target, "dims", None)
     if dims is None or not hasattr(target, "at"):
         return target
     sizes = {name: number for name, number in at if name in dims}
     missing = [dim for dim in dims if dim not in sizes]
     if missing:
-        raise CommandError(f"{target.name} leaves the size {missing[0]} open: add --at {missing[0]}=32")
+        sizes = target.fitting(**sizes)
+        said = ", ".join(f"{dim}={sizes[dim]}" for dim in missing)
+        print(f"note: {target.name} is looked at with {said}; --at {missing[0]}=64 takes another size", file=sys.stderr)
     return target.at(**sizes)
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tensorgraph.commands.errors import CommandError
+from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.targets import size
 
 __all__ = ["add_train"]
@@ -111,4 +111,4 @@ def _graph(model: Any, batch: Any) -> Any:
     try:
         return model.train().graph(np.asarray(batch, model_dtype(model)))
     except (TypeError, ValueError) as error:
-        raise CommandError(f"the model does not take samples of shape {batch.shape[1:]}: {error}") from error
+        raise CommandError(f"the model does not take samples of shape {batch.shape[1:]}: {one_line(error)}") from error

@@ -191,6 +191,10 @@ def _paths(graph: Graph) -> str:
 
 def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
     """The arguments' leaves as Tensors, checked against the graph's inputs."""
+    arity = len(graph.in_tree.children)
+    if len(args) != arity:
+        called = f" ({', '.join(graph.arguments)})" if len(graph.arguments) == arity and arity else ""
+        raise TypeError(f"{graph.name} takes {arity} argument{'' if arity == 1 else 's'}{called}, got {len(args)}")
     leaves, tree = flatten(list(args), graph.in_tree)
     if tree != graph.in_tree:
         raise TypeError(f"{graph.name}: the graph was traced for arguments nested as {graph.in_tree}, got {tree}")

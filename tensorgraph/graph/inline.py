@@ -59,7 +59,7 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
         deferred = eq.op.name == "gradients"
         for var, own in zip(eq.outputs, outputs, strict=True):
             env[var] = _leaf(trace, own, shared=deferred) if var in roots else own
-            if own.name is None:
+            if own.name is None and own in trace.producer:  # made here, and no variable of somebody's graph
                 own.name = var.name
     return [_value(trace, env, a) for a in graph.outputs], [_value(trace, env, w.value) for w in graph.writes]
 

@@ -193,3 +193,4 @@ _BY_NAME: dict[str, Initialiser] = {
     for i in (he_normal, he_uniform, xavier_normal, xavier_uniform, lecun_normal, lecun_uniform, normal, uniform, zeros,
               ones, constant)
 }  # fmt: skip
+NAMES = tuple(_BY_NAME)  # what a graph's text may start a cell by

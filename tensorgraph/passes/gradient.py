@@ -104,6 +104,8 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
     with trace.running():
         arguments, cells = trace.arguments(), trace.tensors([decl.var for decl in graph.cells])
         places = _places(graph, wrt, tuple(i for i, value in enumerate(arguments) if _moves(value)))
+        if not places and wrt is not None:
+            raise ValueError(f"jvp: wrt={wrt!r} names nothing that moves")
         if not places:
             raise ValueError(
                 f"jvp: {graph.name} takes no float arguments; name the cells that move, as in wrt={_some(graph)}"

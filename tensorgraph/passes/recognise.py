@@ -30,6 +30,7 @@ from tensorgraph.passes.recognise_view import Match, Place, View
 __all__ = ["recognise"]
 
 MOST_ROUNDS = 8
+CROSS_ENTROPY = "softmax_cross_entropy"
 FORMS = VIEWS | CREATION | LABELS  # what computes nothing
 FEW = 3  # ends of a region that are looked at without a quick test first
 NONLINEAR = frozenset({"multiply", "divide", "square", "reciprocal", "power", "prod", "matmul", "var"})
@@ -158,9 +159,11 @@ def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shar
     """The op that a region behaves as."""
     # each replacement makes one equation of these, so there is an end
     core = [op for op in (view.equations[n].op for n in candidate.equations) if op.name not in FORMS]
+    if not core:
+        return None
     if len(core) < 2 and any(op.reference is not None for op in core):
         # views before and after an op may still be its own attribute, as a transpose is an axis
-        ops = [op for op in ops if op is core[0] and len(candidate.numbers) > 1] if core else []
+        ops = [op for op in ops if op is core[0] and len(candidate.numbers) > 1]
     ops = [op for op in ops if len(candidate.exposed) < len(op.outputs)]
     options = [(op, *fit) for op in ops for fit in fits(op, view, candidate)]
     if len(core) < 2 and ops and core[0] is ops[0]:
@@ -174,7 +177,7 @@ def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shar
         for op, attrs, places, outs in options:
             for floats in float_choices(op, view, candidate):
                 complete = {name: floats.get(name, attrs[name]) for name in op.attrs}
-                if "empty" in complete and complete["reduction"] == "mean" and places[2].var is not None:
+                if op.name == CROSS_ENTROPY and complete["reduction"] == "mean" and places[2].var is not None:
                     complete["empty"] = "nan"  # as a division by weights that sum to 0 is
                 made = trial.agrees(op, complete, places, outs)
                 if made is not None and sizes.table:

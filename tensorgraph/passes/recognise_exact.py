@@ -307,15 +307,20 @@ def _finished(view: View, pattern: Pattern, bound: dict[Var, Var], places: tuple
     depends = set(pattern.graph.inputs)
     numbers = set()
     for e in pattern.graph.equations:
+        known = next((out for out in e.outputs if out in bound), None)
+        f = None if known is None else view.maker(bound[known])
+        if f is not None:  # an op with several outputs was met by one of them
+            for theirs, ours in zip(e.outputs, f.outputs, strict=True):
+                bound.setdefault(theirs, ours)
         read = [a for a in e.atoms() if type(a) is Var]
         if any(a in depends for a in read):
             depends.update(e.outputs)
         if e.outputs[0] not in bound and read and all(a in bound for a in read):
             for n in view.users.get(bound[read[0]], ()):
-                f = view.equations[n]
-                pairs = _paired(e, f, exact=True)
+                other = view.equations[n]
+                pairs = _paired(e, other, exact=True)
                 if pairs is not None and all(bound[a] is b for a, b in pairs):
-                    bound.update(zip(e.outputs, f.outputs, strict=True))
+                    bound.update(zip(e.outputs, other.outputs, strict=True))
                     break
         if e.outputs[0] in bound and e.outputs[0] in depends:  # what depends on no input may serve others too
             numbers.add(view.made_by[bound[e.outputs[0]]])

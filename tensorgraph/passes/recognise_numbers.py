@@ -30,7 +30,7 @@ SMALL = 8  # sizes up to this one are kept
 LISTED = 64  # labels up to which each one is tried
 # what stands for sizes, in two ways that differ everywhere
 INSTEAD = (5, 7, 3, 11, 13, 4, 6, *range(9, 40, 2)), (6, 9, 4, 10, 14, 5, 8, *range(12, 43, 2))
-EXACT = 2e-7  # how near a number is that was rounded to float32
+ROUNDED = 2e-7, 1e-14  # how near a number is that was rounded to float32, or only to float64
 BEARABLE = 1 << 18  # elements up to which true sizes are used where small ones could be mistaken for each other
 WITH_SIZES = frozenset({"shape", "sizes", "classes", "n", "start", "stop"})
 
@@ -88,8 +88,8 @@ class Sizes:
         if not self.table or type(value) not in (int, float) or not value or not math.isfinite(value):
             return value
         for v, back in ((value, False), (1 / value, True)):
-            near = round(abs(v))
-            if near in self.table and abs(abs(v) - near) <= EXACT * near:
+            near = round(abs(v)) if math.isfinite(v) else 0
+            if near in self.table and abs(abs(v) - near) <= near * ROUNDED[float(np.float32(value)) != value]:
                 small = math.copysign(self.table[near], value)
                 return 1 / small if back else type(value)(small)
         return value

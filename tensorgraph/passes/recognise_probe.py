@@ -33,8 +33,8 @@ Array = np.ndarray[Any, Any]
 Kind = str | float | tuple[str, int]  # of a draw: by name, or x of this size, or the labels from here on
 Shared = tuple[dict[Any, Numbers], dict[Any, Any]]  # values and references of all regions that begin at one x
 
-TIGHT = 1e-9  # of the largest value
-GRADIENT = 1e-7
+TIGHT = 1e-9, 1e-12  # of the largest value: for float32 and less, for float64
+GRADIENT = 1e-7, 1e-9
 NOISE = 50.0  # what rounding may do to a value, in units of what one more rounding of x does
 ORDINARY = ("normal", "small", "tiny", "positive")
 WIDE = {"wide": 0.0, "below": -25.0, "above": 25.0, "far below": -250.0, "far above": 250.0}  # around these
@@ -112,6 +112,7 @@ class Trial:
         self.classes = classes
         self.shared, self.references = ({}, {}) if shared is None else shared
         self.primary = "normal"
+        self.wide = region.x.aval.dtype.itemsize > 4
         self.shifted = any(is_shift(view.equations[n]) for n in region.equations)
 
     def start(self) -> bool:
@@ -181,7 +182,7 @@ class Trial:
         expected = self.reference(op, attrs, places, self.primary)
         if expected is None or not np.isfinite(expected[0]).all():
             return None
-        if not _close(values[self.region.y], expected[0]):
+        if not _close(values[self.region.y], expected[0], TIGHT[self.wide]):
             return None
         made = [(self.region.y, 0)]
         for var in self.region.exposed:
@@ -189,7 +190,7 @@ class Trial:
                 (
                     i for i in range(1, len(expected))
                     if outs[i].dtype == var.aval.dtype and i not in [k for _, k in made]
-                    and _close(values[var], expected[i])
+                    and _close(values[var], expected[i], TIGHT[self.wide])
                 ),
                 None,
             )  # fmt: skip
@@ -231,7 +232,9 @@ class Trial:
         if kind in WIDE and op.name in CAREFUL and not all(np.isfinite(values[var]).all() for var, _ in made):
             return False
         return all(
-            _close(values[var], expected[i]) or self._is_noise(kind, var, values[var], expected[i]) for var, i in made
+            _close(values[var], expected[i], TIGHT[self.wide])
+            or self._is_noise(kind, var, values[var], expected[i])
+            for var, i in made
         )
 
     def _is_noise(self, kind: Kind, var: Var, value: Array, expected: Array) -> bool:
@@ -251,7 +254,7 @@ class Trial:
             off = np.abs(value - expected)
             scale = np.abs(expected).max(initial=0.0)
             lost = np.max(allowed, where=np.isfinite(allowed), initial=0.0)
-            return bool((~np.isfinite(value) | (off <= TIGHT * scale + NOISE * lost)).all())
+            return bool((~np.isfinite(value) | (off <= TIGHT[self.wide] * scale + NOISE * lost)).all())
 
     def _shifts(self, numbers: Numbers) -> list[Var]:
         """The values that were drawn at random inside the region."""
@@ -278,7 +281,7 @@ class Trial:
             return False
         # what does not depend on x (a softmax over one class, a batch of one) is no evidence
         depends = any(np.abs(w).max(initial=0.0) > 1e-9 for w in wanted[:1])
-        return depends and all(_close(a, b, GRADIENT, 1e-12) for a, b in zip(got, wanted, strict=True))
+        return depends and all(_close(a, b, GRADIENT[self.wide], 1e-12) for a, b in zip(got, wanted, strict=True))
 
     def _seat_tensor(self, place: Place, env: dict[Var, Tensor], numbers: Numbers) -> Tensor | None:
         if place.var is None and place.fill is None:
@@ -298,11 +301,11 @@ def _called(op: Op, inputs: list[Tensor | None], attrs: dict[str, Any]) -> list[
     return list(made) if isinstance(made, tuple) else [made]
 
 
-def _close(value: Array, expected: Array, relative: float = TIGHT, floor: float = 0.0) -> bool:
+def _close(value: Array, expected: Array, relative: float, floor: float = 0.0) -> bool:
     if value.size != expected.size:
         return False
     expected = expected.reshape(value.shape)
-    if not np.isfinite(expected).all():
+    if value.dtype.kind != "f" or not np.isfinite(expected).all():
         return bool(np.array_equal(value, expected, equal_nan=True))
     # a value that is not finite compares as false
     return bool(np.abs(value - expected).max(initial=0.0) <= relative * np.abs(expected).max(initial=0.0) + floor)

@@ -173,11 +173,12 @@ def _needed(graph: Graph, view: View, equations: list[Equation], gone: set[int])
             live.add(id(eq))
             wanted.update(variables(eq))
     was_live = {id(eq) for n, eq in enumerate(view.equations) if view.live[n]}
+    known = {id(eq) for eq in view.equations}
     result = []
     for eq in equations:
-        broken = any(v in lost for v in variables(eq))
-        if id(eq) in live or (id(eq) not in was_live and not broken and id(eq) in {id(e) for e in view.equations}):
+        idle = id(eq) in known and id(eq) not in was_live
+        if id(eq) in live or (idle and not any(v in lost for v in variables(eq))):
             result.append(eq)
-        elif broken:
+        else:
             lost.update(eq.outputs)
     return result

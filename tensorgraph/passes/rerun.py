@@ -50,6 +50,17 @@ class Rerun(Trace):
         self.varying.add(var)
         self.leaves[var] = owner
 
+    def stopped(self, atom: Var | Literal) -> Var | Literal:
+        eq = self.producer.get(atom) if self.at is None and type(atom) is Var else None
+        if eq is None:
+            return super().stopped(atom)
+        self.at = eq.source  # a result that is cut from its history says so where it was made
+        try:
+            with modes.use(scope=eq.scope):
+                return super().stopped(atom)
+        finally:
+            self.at = None
+
     def line(self, outputs: tuple[Var, ...]) -> Source | None:
         return self.at  # the library's caller wrote none of this
 

@@ -17,6 +17,7 @@ from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import arithmetic, is_static
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.types import called
+from tensorgraph.tree import flatten
 
 __all__ = ["expression"]
 
@@ -146,7 +147,17 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
     for name, value in (*zip(op.inputs, args, strict=False), *kwargs.items()):
         if name in op.signature.lists and isinstance(value, Tensor):
             _refuse_tensor(scene, node, op.name)
+        elif name in op.inputs and name not in op.signature.lists:
+            _refuse_several(scene, node, op.name, value)
     return scene.call(node, op.public, *args, **kwargs)
+
+
+def _refuse_several(scene: Scene, node: ast.AST, name: str, value: Any) -> None:
+    """Where an op takes one tensor, a tuple of them, as another op may give."""
+    value = opened(value)
+    if isinstance(value, (tuple, list, dict)) and any(isinstance(leaf, Tensor) for leaf in flatten(value)[0]):
+        remedy = "give each a name, as in a, b = ..., or take one by its index"
+        scene.fail(node, f"{name} takes a tensor here and got {len(value)} values: {remedy}")
 
 
 def _refuse_tensor(scene: Scene, node: ast.AST, name: str) -> NoReturn:

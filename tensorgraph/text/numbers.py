@@ -13,7 +13,7 @@ __all__ = ["arithmetic", "integer", "is_static", "literal"]
 
 ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
 }  # fmt: skip
 LARGEST = 2**64  # of what integer arithmetic gives
 
@@ -45,11 +45,15 @@ def arithmetic(scene: Scene, node: ast.BinOp, a: Any, b: Any) -> Any:
     """Arithmetic of two numbers, as Python does it, within bounds."""
     rule = ARITHMETIC.get(type(node.op))
     if rule is None:
-        scene.fail(node, f"arithmetic of literals knows + - * / // %, got {show(node)}")
+        scene.fail(node, f"arithmetic of literals knows + - * / // % **, got {show(node)}")
+    if rule is operator.pow and type(a) is type(b) is int and abs(a) > 1 and b > LARGEST.bit_length():
+        scene.fail(node, f"{show(node)} is too large")
     try:
         value = rule(a, b)
     except ArithmeticError as error:
         raise scene.error(node, f"{show(node)}: {error}") from None
+    if type(value) is complex:
+        scene.fail(node, f"{show(node)} is no real number")
     if type(value) is int and abs(value) >= LARGEST:
         scene.fail(node, f"{show(node)} is too large")
     return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.structure import tree_text
 from tensorgraph.tree import flatten, leaf_paths, unflatten
 
-__all__ = ["functions_of", "read_function", "read_text"]
+__all__ = ["Syntax", "functions_of", "read_function"]
 
 HEADS = ("from tensorgraph.dsl import *", "import tensorgraph as tg", "from tensorgraph import *",
          "from __future__ import annotations", "import tensorgraph")  # fmt: skip
@@ -63,31 +64,35 @@ def functions_of(text: str, file: str) -> tuple[list[ast.FunctionDef], list[str]
     return list(found.values()), lines
 
 
-def read_text(
-    text: str,
-    name: str | None,
-    arrays: Any,
-    known_types: Iterable[Any],
-    dims: Mapping[str, int],
-    file: str,
-) -> Graph:
-    """The graph of one function of a text: the last, or the one called `name`."""
-    functions, lines = functions_of(text, file)
-    if name is not None and name not in [f.name for f in functions]:
-        raise ParseError(
-            f"no function is called {name!r}; there is {', '.join(f.name for f in functions[:20])}", 1, 1, "", file
-        )
-    graphs: dict[str, Graph] = {}
-    by_digest = _by_digest(arrays)
-    named = {kind.__name__: kind for kind in known_types}
-    helpers = _helpers(functions)
-    wanted = functions[-1].name if name is None else name
-    for function in functions:
-        if function.name == wanted or function.name in helpers:
-            graphs[function.name] = read_function(function, lines, file, by_digest, named, dims, graphs)
-        if function.name == wanted:
-            break
-    return graphs[wanted]
+@dataclass(frozen=True)
+class Syntax:
+    """A text that was read into Python's syntax."""
+
+    read: tuple[list[ast.FunctionDef], list[str]]  # as `functions_of` gives them
+    file: str
+
+    def function(self, name: str | None = None) -> ast.FunctionDef:
+        """The function of this name; the last one without."""
+        functions = self.read[0]
+        found = functions[-1] if name is None else next((f for f in functions if f.name == name), None)
+        if found is None:
+            known = ", ".join(f.name for f in functions[:20])
+            raise ParseError(f"no function is called {name!r}; there is {known}", 1, 1, "", self.file)
+        return found
+
+    def graph(self, name: str, arrays: Any, known_types: Iterable[Any], dims: Mapping[str, int]) -> Graph:
+        """The graph of one function."""
+        functions, lines = self.read
+        graphs: dict[str, Graph] = {}
+        by_digest = _by_digest(arrays)
+        named = {kind.__name__: kind for kind in known_types}
+        helpers = _helpers(functions)
+        for function in functions:
+            if function.name == name or function.name in helpers:
+                graphs[function.name] = read_function(function, lines, self.file, by_digest, named, dims, graphs)
+            if function.name == name:
+                break
+        return graphs[name]
 
 
 def _helpers(functions: list[ast.FunctionDef]) -> set[str]:

@@ -16,6 +16,7 @@ from tensorgraph.text.lines import broken, typed
 from tensorgraph.text.literals import array_text, aval_text, literal_text, quoted
 from tensorgraph.text.names import identifier, names, reserved
 from tensorgraph.text.structure import places, tree_text
+from tensorgraph.text.types import initialisers
 from tensorgraph.tree import Treedef
 
 __all__ = ["call_text", "equation_text", "to_text"]
@@ -246,7 +247,9 @@ class _Printer:
         name, said = self.name[decl.var], aval_text(decl.aval)
         inside = said if name == decl.path else f"{quoted(decl.path)}, {said}"
         start = decl.initialiser
-        start = f" = {start}" if start is not None and INITIALISER.fullmatch(start) else ""
+        # a function of the user's own is no part of the text
+        known = start is not None and INITIALISER.fullmatch(start) and start.partition("(")[0] in initialisers()
+        start = f" = {start}" if known else ""
         return f"{name}: {kind}[{inside}]{start}"
 
     def result_type(self) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+import functools
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.graph.graph import Graph
 from tensorgraph.text.errors import ParseError, nearest
-from tensorgraph.text.parse import functions_of, read_text
+from tensorgraph.text.parse import Syntax, functions_of
 from tensorgraph.text.types import CELLS, DTYPES
-from tensorgraph.tree import flatten
+from tensorgraph.tree import Treedef, flatten
 
 __all__ = ["Template", "dimensions", "parse"]
 
@@ -55,20 +58,20 @@ def parse(
     >>> g.at(N=2)(tg.tensor([3.0, 4.0]))
     tensor(5., f32)
     """
-    names = dimensions(text, name, file)
+    syntax = Syntax(functions_of(text, file), file)
+    chosen = syntax.function(name)
+    names = dimensions(chosen)
     if names:
-        template = Template(text, arrays, name, tuple(types), file, names)
+        template = Template(text, syntax, arrays, chosen, tuple(types), names)
         template.example()  # a text that is wrong whatever the sizes is told of now
         return template
-    return read_text(text, name, arrays, types, {}, file)
+    return syntax.graph(chosen.name, arrays, types, {})
 
 
-def dimensions(text: str, name: str | None = None, file: str = "<text>") -> tuple[str, ...]:
+def dimensions(function: ast.FunctionDef) -> tuple[str, ...]:
     """The names in the shapes of a function's arguments, in order."""
-    functions, _ = functions_of(text, file)
-    chosen = [f for f in functions if f.name == name] or functions[-1:]
     found: dict[str, None] = {}
-    for arg in (*chosen[0].args.posonlyargs, *chosen[0].args.args, *chosen[0].args.kwonlyargs):
+    for arg in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs):
         if arg.annotation is None:
             continue
         for node in ast.walk(arg.annotation):
@@ -98,14 +101,14 @@ class Template:
     """
 
     def __init__(
-        self, text: str, arrays: Any, name: str | None, types: tuple[Any, ...], file: str, dims: tuple[str, ...]
-    ) -> None:
-        functions, _ = functions_of(text, file)
+        self, text: str, syntax: Syntax, arrays: Any, node: ast.FunctionDef, types: tuple[Any, ...],
+        dims: tuple[str, ...],
+    ) -> None:  # fmt: skip
         self.text = text
-        self.file = file
         self.dims = dims
-        self.node = next((f for f in functions if f.name == name), functions[-1])
-        self.name = self.node.name
+        self.node = node
+        self.name = node.name
+        self._syntax = syntax
         self.arrays = arrays if isinstance(arrays, Mapping) else dict(enumerate(arrays or ()))
         self._types = types
         self._instances: dict[tuple[int, ...], Graph] = {}
@@ -131,7 +134,7 @@ class Template:
         sizes = tuple(int(dims[d]) for d in self.dims)
         if sizes not in self._instances:
             given: Mapping[str, int] = dict(zip(self.dims, sizes, strict=True))
-            graph = read_text(self.text, self.name, self.arrays, self._types, given, self.file)
+            graph = self._syntax.graph(self.name, self.arrays, self._types, given)
             if len(self._instances) >= MOST_INSTANCES:
                 self._instances.pop(next(iter(self._instances)))
             self._instances[sizes] = graph
@@ -145,15 +148,38 @@ class Template:
         ParseError
             Where the text is wrong whatever the sizes.
         """
+        return self.at(**self.fitting(**dims))
+
+    def fitting(self, **dims: int) -> dict[str, int]:
+        """Sizes of all dimensions, these among them, that go together: some of those that there are.
+
+        Raises
+        ------
+        ParseError
+            Where none were found.
+        """
         free = [d for d in self.dims if d not in dims]
-        first: ParseError | None = None
-        for probe in PROBES:
+        failures: list[ParseError] = []
+        for probe in self._probes(len(free)):
+            sizes = dims | dict(zip(free, probe, strict=True))
             try:
-                return self.at(**dims, **{d: probe[i % len(probe)] for i, d in enumerate(free)})
+                self.at(**sizes)
             except ParseError as error:
-                first = first or error
-        assert first is not None
-        raise first
+                failures.append(error)
+                if len(failures) == 3 and len({str(f) for f in failures}) == 1:
+                    break  # it has nothing to do with the sizes
+            else:
+                return sizes
+        raise failures[0]
+
+    def _probes(self, count: int) -> Iterator[tuple[int, ...]]:
+        """Sizes to try for so many dimensions: unlike ones first, then those that the text's own numbers suggest."""
+        for probe in PROBES:
+            yield tuple(probe[i % len(probe)] for i in range(count))
+        numbers = {n.value for n in ast.walk(self.node) if isinstance(n, ast.Constant) and type(n.value) is int}
+        used = sorted(n for n in numbers if 1 < n <= LARGEST_PROBE)[:8]
+        likely = dict.fromkeys((1, 2, *used, min(math.lcm(*used), LARGEST_PROBE), *[2 * n for n in used], 3, 4))
+        yield from itertools.islice(itertools.product(likely, repeat=count), MOST_PROBES)
 
     def sizes(self, *args: Any) -> dict[str, int]:
         """The sizes of the dimensions that arguments of these shapes give."""
@@ -161,11 +187,16 @@ class Template:
         arguments = (*self.node.args.posonlyargs, *self.node.args.args)
         if len(args) != len(arguments):
             raise TypeError(f"{self.name} takes {len(arguments)} arguments, got {len(args)}")
-        for declared, value in zip(arguments, args, strict=True):
+        for declared, tree, value in zip(arguments, self._trees, args, strict=True):
             assert declared.annotation is not None
             shapes = _shapes(declared.annotation)
-            leaves = flatten(value)[0]
-            for shape, leaf in zip(shapes, leaves, strict=False):
+            leaves, got_tree = flatten(value, tree)
+            if got_tree != tree:
+                raise TypeError(
+                    f"{self.name}: argument {declared.arg} is declared {ast.unparse(declared.annotation)}, got "
+                    f"{'one value' if got_tree.kind is None else got_tree}"
+                )
+            for shape, leaf in zip(shapes, leaves, strict=True):
                 got = leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)
                 fixed = [n if isinstance(s, ast.Constant) and s.value != n else None for s, n in zip(shape, got)]
                 if len(shape) != len(got) or any(n is not None for n in fixed):
@@ -179,6 +210,17 @@ class Template:
                             f"{self.name}: argument {declared.arg} gives {size.id} = {n}, another one {found[size.id]}"
                         )
         return found
+
+    @functools.cached_property
+    def _trees(self) -> tuple[Treedef, ...]:
+        """How each argument nests."""
+        return self.example().in_tree.children
+
+    def save(self, path: Any, state: Mapping[str, Any] | None = None) -> None:
+        """Write the text, and the arrays that it names beside it; see `Graph.save`."""
+        from tensorgraph.text.files import save
+
+        save(self, path, state)
 
     def __call__(self, *args: Any, state: Any = None) -> Any:
         """Evaluate the instance that these arguments' shapes ask for; see `Graph`."""
@@ -197,6 +239,7 @@ class Template:
 
 MOST_INSTANCES = 64
 PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
+MOST_PROBES, LARGEST_PROBE = 150, 10_000
 
 
 def _shapes(node: ast.expr) -> list[list[ast.expr]]:

@@ -119,12 +119,22 @@ def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | Non
     return CellName(Var(type_, name), path, kind_, kind == "Parameter", initialiser(scene, default))
 
 
+def initialisers() -> tuple[str, ...]:
+    """What a text may start a cell by."""
+    from tensorgraph.nn import init
+
+    return (*init.NAMES, "key")
+
+
 def initialiser(scene: Scene, node: ast.expr | None) -> str | None:
     """``he_normal(gain=1.4)``, kept as text."""
     if node is None:
         return None
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
         scene.fail(node, f"a cell starts from an initialiser such as zeros() or normal(std=0.01), got {show(node)}")
+    name, known = node.func.id, initialisers()
+    if name not in known:
+        scene.fail(node, f"no initialiser is called {name!r}; there are {', '.join(known)}{nearest(name, known)}")
     options = []
     for option in node.keywords:
         if option.arg is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var, Write
 from tensorgraph.tree import flatten
@@ -48,9 +49,9 @@ def views(drawing: Drawing) -> tuple[list[View], int]:
     graph = drawing.source
     if graph is None:
         return [View(drawing, ())], 0
-    whole = _Whole(graph)
+    whole = _Whole(graph, drawing.painter)
     root: Part = ("", (), False)
-    drawings: dict[Part, Drawing] = {root: replace(drawing, source=None)}
+    drawings: dict[Part, Drawing] = {root: replace(drawing, source=None, painter=None)}
     closed = {root: _closed(drawing, range(len(graph.equations)), whole)}
     waiting, work, left = [root], 0, 0
     for part in waiting:  # outer ones first, so that what stays closed is deep inside
@@ -129,8 +130,8 @@ def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[t
 class _Whole:
     """The graph that everything is a part of, indexed once."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, painter: Any = None) -> None:
+        self.graph, self.painter = graph, painter
         self.cells = {cell.var: cell for cell in graph.cells}
         self.producer: dict[Var, int] = {}
         self.readers: dict[Var, list[int]] = defaultdict(list)
@@ -225,6 +226,8 @@ def _inside(whole: _Whole, scope: str, equations: Sequence[int], fused: bool) ->
         part = _Whole(written).part(range(len(written.equations)), written.equations[0].scope)
     boxes, level = _boxes(part)
     drawing = mend(build(part, boxes, level))
+    if whole.painter is not None and not fused:  # a fused op has its figure as a whole
+        drawing = whole.painter(drawing, part, equations)
     return replace(drawing, title="", source=None)  # a title would tell equal ones apart; the page says it
 
 
