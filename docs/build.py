@@ -20,11 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import speed
 
-import tensorgraph  # noqa: F401  (fills the catalogue)
+import tensorgraph as tg
 from tensorgraph import stubs
-from tensorgraph.demo.digits import FULL, network
+from tensorgraph.demo.digits import FULL, SIDE, network
 from tensorgraph.demo.pictures import drawings
 from tensorgraph.op import REQUIRED, Op
+from tensorgraph.viz import draw
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -158,8 +159,22 @@ def lint_page() -> str:
 
 
 def pictures() -> dict[str, Any]:
-    """The drawings of the demonstration's network by file name."""
-    return dict(zip(("graph", "ops"), drawings(network(FULL.widths, 0), FULL.batch_size)))
+    """The drawings of the demonstration's network, and of one step of its training, by file name."""
+    model = network(FULL.widths, 0)
+    found = dict(zip(("graph", "ops"), drawings(model, FULL.batch_size)))
+    return found | {"training": draw(training_step(model, FULL.batch_size), level="training")}
+
+
+def training_step(model: Any, batch: int) -> Any:
+    """One step of training: forward, backward and the update, as a graph."""
+    adam = tg.optim.Adam(model.parameters(), lr=FULL.learning_rate)
+
+    def step(images: Any, labels: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(images), labels, label_smoothing=FULL.label_smoothing)
+        adam.minimize(loss)
+        return loss
+
+    return tg.trace(step, tg.spec((batch, SIDE * SIDE)), tg.spec((batch,), "int64"))
 
 
 def shows(svg: str, drawing: Any) -> bool:

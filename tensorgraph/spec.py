@@ -22,7 +22,7 @@ def spec(shape: int | tuple[int, ...] = (), dtype: Any = None) -> Aval:
     >>> tg.spec((64,), "int64") == tg.i64[64]
     True
     """
-    sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     for n in sizes:
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
             raise ValueError(f"a shape holds non-negative integers, got {shape!r}")

@@ -26,8 +26,11 @@ getframe = sys._getframe
 INTERNAL: set[str] = {
     f"tensorgraph{sub}"
     for sub in ("", ".ops", ".ops.kernels", ".graph", ".text", ".passes", ".analysis", ".compile", ".nn", ".optim",
-                ".data", ".train", ".tune", ".dist", ".viz")
+                ".data", ".train", ".tune", ".dist", ".viz", ".commands")
 }  # fmt: skip
+
+# behind these there is no line of the user's: a text that is read tells its own, a command has none
+ASKING = ("tensorgraph.text", "tensorgraph.commands")
 
 Hook = Callable[[Any], Any]
 _hooked = False
@@ -137,7 +140,7 @@ def user_frame(depth: int = 1) -> Any:
     """The nearest frame outside the package, or None."""
     frame: Any = getframe(depth)
     while frame is not None and (package := frame.f_globals.get("__package__")) in INTERNAL:
-        if package == "tensorgraph.text":  # a text is read: its own line is told by the reader
+        if package in ASKING:
             return None
         frame = frame.f_back
     return frame

@@ -124,7 +124,10 @@ def test_targets_that_are_not_there(folder, capsys):
         (["broken.py:f"], "SyntaxError"),
         (["raises.py:f"], "not today"),
         (["cli_nets:number"], "got int"),
-        (["cli_nets:small"], "examples of its arguments are needed"),
+        (
+            ["cli_nets:small"],
+            "its arguments are needed (missing a required argument: 'x'): add for each one such as -i f32",
+        ),
         (["cli_nets:small", "-i", "f32[5,4]", "--overlay", "heat"], "overlay must be one of"),
         (["cli_nets:small", "-i", "f32[5,4]", "--focus", "9"], "focus='9' is no box"),
         (["cli_nets:small", "-i", "f32[5,4]", "-o", "net.xyz"], "saved by its suffix"),

@@ -588,7 +588,7 @@ def test_what_lint_does_not_take():
 
 def test_every_example_is_linted():
     shown = {path.name for path in EXAMPLES.glob("*.py")}
-    assert shown == {"by_hand.py", "digits.py", "digits.tg.py", "gradients.py"}, (
+    assert shown == {"by_hand.py", "digits.py", "digits.tg.py", "gradients.py", "graphs.py"}, (
         "lint the new example below, and name it here"
     )
 
@@ -632,6 +632,14 @@ def test_the_examples_networks_are_clean(name, tmp_path, monkeypatch):
 def test_the_example_written_as_a_graph_is_clean(function):
     text = (EXAMPLES / "digits.tg.py").read_text("utf-8")
     is_clean(tg.text.parse(text, name=function).at(N=64))
+
+
+def test_the_example_that_shows_a_mistake_has_that_one_and_no_other(tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    monkeypatch.chdir(tmp_path)
+    made = runpy.run_path(str(EXAMPLES / "graphs.py"))
+    assert lint(made["graph"]).ids == ("TG003",)
+    is_clean(made["better"])
 
 
 def test_the_example_of_gradients_is_clean():

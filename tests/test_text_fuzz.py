@@ -120,11 +120,51 @@ def test_any_words(words: list[str]) -> None:
         "x.reshape(" + "1, " * 5_000 + "3)",
         "transpose(x, " + repr(tuple(range(2_000))) + ")",
         'astype(x, "' + "f4," * 20_000 + '")',
+        "concatenate(zeros((999999999999, 2)))",
+        "stack(zeros((999999999999,)))",
+        "clip_norm(zeros((999999999999,)), 1.0)",
+        "x[zeros((999999999999,), dtype='int64')]",
+        "zeros((3, 999999999999)).at[argmax(x)].set(1.0)",
+        "relu(1e300) + x",
+        "2 ** 9999999999 + x",
+        "(10 ** 18) ** (10 ** 18) + x",
         "f'{x}'",
     ],
 )
 def test_large_deep_and_hostile_expressions(body: str) -> None:
     graph_or_error(f"def f(x: f32[3]):\n    return {body}")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "x: f32[{}]",
+        "x: {{{}: f32}}",
+        "x: Literal[{}]",
+        "x: f32, *, w: Buffer[f32[{}]]",
+        "x: f32, *, w: Buffer[f32] = normal(std={})",
+    ],
+)
+def test_no_op_runs_where_a_type_is_expected(place: str) -> None:
+    for value in ("zeros((99999999, 999999))", "2 * arange(9999999999999)", "sum(ones((9999999, 99999)))"):
+        with pytest.raises(tg.ParseError, match="expected a literal"):
+            tg.parse(f"def f({place.format(value)}): return x")
+
+
+def test_many_cells_and_functions_in_functions_take_linear_time() -> None:
+    cells = ", ".join(f"c{i}: Buffer['path.of.a.cell.{i}', f32[3]] = zeros()" for i in range(3_000))
+    assert len(tg.parse(f"def f(x: f32, *, {cells}): return x").cells) == 3_000
+    parts = ["def f0(x: f32[3]): return (x * 2.0, x)\ndef b0(r: f32[3], g: f32[3]): return (g * r,)\n"]
+    for i in range(1, 40):  # each calls the one before it three times
+        c = f"custom_vjp(forward=f{i - 1}, backward=b{i - 1})"
+        parts.append(
+            f"def f{i}(x: f32[3]): return ({c}({c}(x)), x)\ndef b{i}(r: f32[3], g: f32[3]): return ({c}(g),)\n"
+        )
+    text = "".join(parts) + "def f(x: f32[3]): return custom_vjp(forward=f39, backward=b39)(x)\n"
+    graph, other = tg.parse(text), tg.parse(text)
+    assert graph == other and hash(graph) == hash(other) and tg.text.arrays_of(graph) == {}
+    assert tg.parse(str(graph)) == graph and str(graph).count("\ndef ") == 80
+    assert graph != tg.parse(text.replace("x * 2.0", "x * 2.5"))
 
 
 @pytest.mark.parametrize(

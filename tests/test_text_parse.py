@@ -224,6 +224,52 @@ def test_a_function_is_chosen_by_name():
         tg.parse(text, name="c")
 
 
+def test_names_that_the_text_gives_to_parts_of_arguments_stay():
+    graph = tg.parse(
+        "def f(batch: {'x': f32[3], 'k': [f32, f32]}):\n    a = batch['x']\n    b, c = batch['k']\n    return a * b"
+    )
+    assert [var.name for var in graph.inputs] == ["a", "b", "c"]
+    assert str(tg.parse(str(graph))) == str(graph) and 'a = batch["x"]' in str(graph)
+
+
+def test_arguments_that_no_literal_can_say_are_objects():
+    model = tg.nn.Linear(3, 2)
+    for value in (model, b"ab", 2j, {1, 2}, slice(1, 2), np.dtype("f4"), len):
+        graph = tg.trace(lambda x, how: x * 2.0, tg.f32[3], value)
+        assert "how: object" in str(graph)
+        again = tg.parse(str(graph))
+        assert again == graph and hash(again) == hash(graph)
+        assert again(tg.ones(3), "anything").tolist() == [2.0, 2.0, 2.0]
+        with pytest.raises(ValueError, match="argument 1 is static"):
+            graph(tg.ones(3), "anything")
+        space = tg.text.namespace()
+        exec(str(graph), space)
+        assert space["f"](tg.ones(3), value).tolist() == [2.0, 2.0, 2.0]
+    assert tg.trace(lambda x, how: x, tg.f32[3], "a") != tg.trace(lambda x, how: x, tg.f32[3], b"a")
+
+
+def test_not_a_number_keeps_its_bits():
+    odd = np.array([0x7FF8000000000ABC, 0xFFF8000000000000], np.uint64).view(np.float64)
+    for array in (odd, odd[:1].reshape(()), np.array([0x7FC00001], np.uint32).view(np.float32)):
+        graph = tg.trace(lambda x, array=array: x + array, tg.f64[2])
+        assert tg.parse(str(graph), tg.text.arrays_of(graph)) == graph
+    plain = tg.trace(lambda x: x + np.array([np.nan, 1.0]), tg.f64[2])
+    assert tg.text.arrays_of(plain) == {} and tg.parse(str(plain)) == plain
+
+
+def test_a_start_of_the_users_own_is_no_part_of_the_text():
+    def mine(shape):
+        return np.ones(shape, np.float32)
+
+    layer = tg.nn.Linear(3, 2, weight_init=mine)
+    graph = tg.trace(layer, tg.f32[4, 3])
+    assert graph.cells[0].initialiser == "mine()"
+    assert "mine" not in str(graph) and tg.parse(str(graph)) == graph
+    exec(str(graph), tg.text.namespace())
+    with pytest.raises(tg.ParseError, match=r"no initialiser is called 'he_norml'.*did you mean 'he_normal'"):
+        tg.parse("def f(x: f32, *, w: Parameter[f32] = he_norml()): return x")
+
+
 # templates ------------------------------------------------------------------------------------------------------------
 
 NET = """
@@ -259,6 +305,41 @@ def test_a_template_gives_a_graph_for_every_size():
 def test_what_a_template_refuses(call, error, message):
     with pytest.raises(error, match=message):
         call(tg.parse(NET))
+
+
+def test_sizes_follow_arguments_in_any_order_of_their_keys():
+    template = tg.parse("def f(d: {'b': f32[N], 'a': f32[M, 2]}): return d['a'].sum() + d['b'].sum()")
+    assert template.sizes({"a": tg.ones((3, 2)), "b": tg.ones(5)}) == {"N": 5, "M": 3}
+    assert float(template({"a": tg.ones((3, 2)), "b": tg.ones(5)})) == 11.0
+    with pytest.raises(TypeError, match=r"argument d is declared \{'b': f32\[N\], .*, got \{'a': \*\}"):
+        template({"a": tg.ones((3, 2))})
+    with pytest.raises(TypeError, match=r"declared f32\[N, D\], got \[\*, \*\]"):
+        tg.parse(NET)([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("def f(x: f32[A], y: f32[B]): return x.reshape(2, B) + y", {"A": 6, "B": 3}),
+        ("def f(x: f32[N]): return x.reshape(17, N // 17)", {"N": 34}),
+        (
+            "def f(x: f32[N, D], *, w: Parameter[f32[D, 3 * D]]): return split(x @ w, (D, D, D), axis=1)",
+            {"N": 2, "D": 5},
+        ),
+        ("def f(x: f32[N], y: f32[M]): return x.reshape(5, -1) + y[:7]", {"N": 35, "M": 9}),
+    ],
+)
+def test_sizes_that_must_go_together(text, sizes):
+    template = tg.parse(text)
+    found = template.fitting()
+    assert set(found) == set(sizes) and template.at(**found) == template.example()
+    assert [v.aval for v in template.at(**sizes).inputs]
+
+
+def test_a_template_is_saved(tmp_path):
+    template = tg.parse(NET)
+    template.save(tmp_path / "net.tg.py")
+    assert tg.load_graph(tmp_path / "net.tg.py").at(N=2, D=3) == template.at(N=2, D=3)
 
 
 def test_a_template_that_is_wrong_for_every_size_is_told_of_at_once():

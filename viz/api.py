@@ -11,6 +11,7 @@ from tensorgraph.graph.from_tape import graph as tape_graph
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
 from tensorgraph.tensor import Tensor
+from tensorgraph.text.template import Template
 from tensorgraph.viz.drawing import Drawing
 from tensorgraph.viz.expansion import expanded
 from tensorgraph.viz.labels import clean
@@ -159,6 +160,8 @@ def _graph_of(target: Any, examples: tuple[Any, ...]) -> Graph:
         if examples:
             raise ValueError("a graph is drawn as it is: leave the examples out")
         return target
+    if isinstance(target, Template):
+        return target.instance(*examples)
     if isinstance(target, Tensor):
         if examples:
             raise ValueError("a tensor's history is drawn as it is: leave the examples out")

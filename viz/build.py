@@ -60,6 +60,7 @@ class Builder:
         self.box_at: dict[int, Box] = {}  # by position
         self.source: dict[Var, int] = {}  # position of the box that a value comes from
         self.calls: dict[str, int] = defaultdict(int)
+        self.parameters: dict[str, set[Var]] = {}  # that the first box of a name reads
 
     def add(self, path: str, role: str, rows: Iterable[Row], **more: object) -> int:
         at = len(self.nodes)
@@ -170,8 +171,12 @@ class Builder:
         else:
             name = box.scope if box.kind == "module" else f"{box.scope}..{box.last}" if box.last else f"{box.scope}/ops"
             name = name.lstrip("/")
-            first = self.calls[f"{name}~grad" if backward else name]
-            rows = fold_rows(facts, box, scope, self.leaving.get(b, []), first + 1)
+            calls = self.calls[f"{name}~grad" if backward else name] + 1
+            own = {cell.var for cell in facts.cell_rows_of(box) if cell.kind == "parameter"}
+            others = self.parameters.setdefault(name, own)
+            if own and others and own.isdisjoint(others):  # another one of this name
+                calls = 1
+            rows = fold_rows(facts, box, scope, self.leaving.get(b, []), calls)
         if backward:
             name = f"{name}~grad"
             if box.kind not in ("op", "ops"):

@@ -249,7 +249,8 @@ class Writer:
 
     def words_of(self, edge: Edge) -> str:
         """The label of an edge."""
-        rows = "".join(f'<tr><td width="5"></td><td align="left">{self.line(row)}</td></tr>' for row in edge.rows)
+        side = '<td width="5"></td>'
+        rows = "".join(f'<tr>{side}<td align="left">{self.line(row)}</td>{side}</tr>' for row in edge.rows)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{rows}</table>>'
 
     # ---- title and legend

@@ -34,7 +34,9 @@ def escaped(text: str) -> str:
 def to_svg(drawing: Drawing, theme: str = "auto") -> str:
     """The drawing as SVG; where no engine can lay it out, the text drawing as SVG, with the reason."""
     try:
-        raw = run_engine(to_dot(drawing, theme), "svg", drawing.timeout).decode("utf-8")
+        raw = run_engine(to_dot(drawing, theme), "svg", drawing.timeout).decode("utf-8", "replace")
+        if not re.search(r"<svg\b.*</svg>", raw, re.S):
+            raise EngineError("the layout engine gave no SVG")
     except EngineError as error:
         reason = str(error)
         return with_text(drawing, theme, reason if REMEDY in reason else f"shown as text: {reason}")

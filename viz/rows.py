@@ -22,7 +22,8 @@ def module_title(facts: Facts, scope: str, frame: str) -> Row:
     name, kind = relative(scope, frame), facts.classes.get(scope)
     if name.isdigit() and not kind:
         name = scope  # a bare number says too little
-    return Row("title", clean(f"{kind} {name}" if kind else name))
+    said = kind and not (name == kind or name.startswith(f"{kind}_"))
+    return Row("title", clean(f"{kind} {name}" if said else name))
 
 
 def cell_row(cell: CellDecl, scope: str, operand: str = "") -> Row:

@@ -49,7 +49,8 @@ def pdf(drawing: Drawing) -> bytes:
     except EngineError as error:
         if "could not make pdf" not in str(error):
             raise
-        raise EngineError(f"{error}; this engine writes no PDF: save svg, or install your system's graphviz") from None
+        name = str(error).partition(" ")[0]
+        raise EngineError(f"{name} writes no PDF: save svg, or install your system's graphviz") from error
 
 
 def png(drawing: Drawing) -> bytes:

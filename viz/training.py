@@ -22,7 +22,7 @@ from tensorgraph.viz.mirror import Pass, Saved, group, seeds_of
 from tensorgraph.viz.rails import straight
 from tensorgraph.viz.rows import cell_row
 from tensorgraph.viz.tips import box_tip
-from tensorgraph.viz.updates import Updates
+from tensorgraph.viz.updates import Updates, named_across
 from tensorgraph.viz.view import Box, histogram
 
 __all__ = ["mirrored"]
@@ -68,7 +68,7 @@ class _Mirror(Builder):
         self.gradient_writes()
         self.loose_writes()
         self.outputs()
-        edges = self.settled((*self.edges(), *self.extra))
+        self.nodes, edges = named_across(self.nodes, self.settled((*self.edges(), *self.extra)))
         self.entries(edges)
         groups = tuple(self.group(frame) for frame in kept)
         nodes = tuple(self.nodes)
@@ -323,11 +323,12 @@ class _Mirror(Builder):
         writes = self.written.get(b, [])
         title = self.updates.title(b - self.forward)
         rows = [Row("title", clean(title))]
-        if title in ("update", "write", box.scope):
+        every = {self.graph.equations[i].op.name for i in box.equations}
+        if title in ("update", "write", box.scope) or len(every) > 1:
             rows.append(Row("detail", clean(histogram(self.graph, box))))
         rows += self.writes_of(writes, twin.path if twin is not None else "", box.scope)
         side = b - self.forward < self.updates.sides
-        base = clean(box.scope or "update") if twin is None else f"{twin.path}~{'write' if side else 'update'}"
+        base = clean(box.scope or title) if twin is None else f"{twin.path}~{'write' if side else 'update'}"
         n = self.calls[base]
         self.calls[base] += 1
         leaving = self.leaving.get(b, [])
@@ -361,7 +362,7 @@ class _Mirror(Builder):
         return [Row("write", f"writes {text}" + (f" + {count(others, 'buffer')}" if others else ""))]
 
     def settled(self, edges: Iterable[Edge]) -> tuple[Edge, ...]:
-        """What flows among updates is a gradient; what is not beside it is named instead of drawn across the rows."""
+        """What flows among updates is a gradient."""
         at = {node.id: node for node in self.nodes}
         found = []
         for edge in edges:

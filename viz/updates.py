@@ -8,14 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.viz.budget import FORWARD, MOST_STUBS, stubs
+from tensorgraph.viz.drawing import Edge, Node, Row
+from tensorgraph.viz.labels import clean, count
 from tensorgraph.viz.mirror import Pass
 from tensorgraph.viz.view import Box
 
-__all__ = ["Updates", "apart", "forward_part", "sides_of", "updates_of"]
+__all__ = ["Updates", "apart", "forward_part", "named_across", "sides_of", "updates_of"]
 
 # owner (a forward box and which repeat; None: several) and how many mixings of gradients came before
 Key = tuple[Any, int]
 SETTINGS = "settings"
+PLAIN = ("stop_gradient", "alias")  # ops that say nothing of what an update does
+FEW = 3  # lines across the rows of a mirrored drawing, from gradients to updates; of more, all are named instead
 
 
 @dataclass(slots=True)
@@ -45,7 +50,8 @@ class Updates:
     def title(self, n: int) -> str:
         """``adam_update x2``; what is written by hand is an ``update``, or goes by the name of its module."""
         names = Counter(self.graph.equations[i].op.name for i in self.boxes[n].equations)
-        (name, times), *rest = names.most_common()
+        said = Counter({name: times for name, times in names.items() if name not in PLAIN}) or names
+        (name, times), *rest = said.most_common()
         if self.beside[n] is None and self.boxes[n].scope:
             return self.boxes[n].scope
         if rest or not (name.endswith("_update") or times == 1):
@@ -215,6 +221,35 @@ def _box(graph: Graph, repeats: list[list[int]], owner: Box | None) -> Box:
         first, *others = [Box("update", s, tuple(repeat)) for s, repeat in zip(scopes, repeats, strict=True)]
         return replace(first, others=tuple(others), fold=owner.fold)
     return Box("update", scopes[0], tuple(sorted(i for repeat in repeats for i in repeat)))
+
+
+def named_across(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[list[Node], tuple[Edge, ...]]:
+    """What flows from gradients to other rows, as where all are clipped together, by name instead of as lines."""
+    at = {node.id: node for node in nodes}
+    row = {node.id: node.twin or node.id for node in nodes}
+    across = {
+        i
+        for i, e in enumerate(edges)
+        if row[e.tail] != row[e.head]
+        and not e.cut
+        and (
+            (at[e.head].role == "update" and at[e.tail].role in ("gradient", "update", "input"))
+            or (at[e.head].role in FORWARD and at[e.tail].role == "gradient" and at[e.tail].twin)
+        )
+    }
+    if len(across) <= FEW:
+        return list(nodes), tuple(edges)
+    coming: dict[str, dict[str, None]] = defaultdict(dict)
+    for i in sorted(across):
+        coming[edges[i].head][edges[i].tail] = None
+    made = []
+    for node in nodes:
+        tails = [at[tail] for tail in coming.get(node.id, ())]
+        many = [tail for tail in tails if tail.role == "gradient"] if len(tails) > MOST_STUBS else []
+        rows = [Row("stub", f"<- {count(len(many), 'gradient')}")] if many else []
+        rows += stubs([clean(tail.path) for tail in tails if tail not in many], 0)
+        made.append(replace(node, rows=(*node.rows, *rows)))
+    return made, tuple(replace(e, cut=True, rows=()) if i in across else e for i, e in enumerate(edges))
 
 
 def _claim(graph: Graph, after: Sequence[int], key: dict[int, Key]) -> None:

@@ -82,18 +82,20 @@ class _Comparison:
 
     def __init__(self, a: Graph, b: Graph, found: Match) -> None:
         self.a, self.b, self.found = a, b, found
-        self.name: dict[Var, str] = dict(names(b))
-        taken = set(self.name.values())
+        # graphs before and after a pass share variables: each graph has names of its own
+        self.before: dict[Var, str] = {}
+        self.after: dict[Var, str] = dict(names(b))
+        taken = set(self.after.values())
         known = {old: new for new, old in found.counterpart.items()}
         for var, own in names(a).items():
             partner = known.get(var)
             if partner is not None:
-                self.name[var] = self.name[partner]
+                self.before[var] = self.after[partner]
             else:
                 while own in taken:
                     own += "'"
                 taken.add(own)
-                self.name[var] = own
+                self.before[var] = own
         self.kept = set(known)  # values of the first graph that the second has too
 
     def edits(self) -> Iterator[Edit]:
@@ -113,8 +115,8 @@ class _Comparison:
         if isinstance(atom, Literal):
             return value_text(atom.value)
         if after:
-            return self.name[atom] + ("" if atom in self.found.counterpart else " (added)")
-        return self.name[atom] + ("" if atom in self.kept else " (removed)")
+            return self.after[atom] + ("" if atom in self.found.counterpart else " (added)")
+        return self.before[atom] + ("" if atom in self.kept else " (removed)")
 
     def same(self, old: Any, new: Any) -> bool:
         if isinstance(old, tuple) or isinstance(new, tuple):
@@ -152,8 +154,8 @@ class _Comparison:
         yield from self.listed("input", a.inputs, b.inputs, found.inputs, self.input_text, _input_details)
         yield from self.listed("cell", a.cells, b.cells, found.cells, _cell_text, _cell_details)
 
-        def const_text(var: Var) -> str:
-            return f"constant {self.name[var]}: {var.aval}"
+        def const_text(var: Var, names: dict[Var, str]) -> str:
+            return f"constant {names[var]}: {var.aval}"
 
         def const_details(old: Var, new: Var) -> Iterator[Detail]:
             before, after = digest(a.consts[old]), digest(b.consts[new])
@@ -164,8 +166,8 @@ class _Comparison:
 
         yield from self.listed("constant", tuple(a.consts), tuple(b.consts), found.consts, const_text, const_details)
 
-    def input_text(self, var: Var) -> str:
-        return f"input {self.name[var]}: {var.aval}"
+    def input_text(self, var: Var, names: dict[Var, str]) -> str:
+        return f"input {names[var]}: {var.aval}"
 
     def listed(
         self, what: str, old: Sequence[Any], new: Sequence[Any], pairs: dict[int, int], text: Any, details: Any
@@ -174,14 +176,14 @@ class _Comparison:
         back = {j: i for i, j in pairs.items()}
         for i, item in enumerate(old):
             if i not in pairs:
-                yield Edit("removed", what, text(item), before=i)
+                yield Edit("removed", what, text(item, self.before), before=i)
         for j, item in enumerate(new):
             if j not in back:
-                yield Edit("added", what, text(item), after=j)
+                yield Edit("added", what, text(item, self.after), after=j)
                 continue
             found = tuple(details(old[back[j]], item))
             if found:
-                yield Edit("changed", what, text(item), found, back[j], j)
+                yield Edit("changed", what, text(item, self.after), found, back[j], j)
         yield from _order(what, [back[j] for j in range(len(new)) if j in back])
 
     def writes(self) -> Iterator[Edit]:
@@ -206,8 +208,8 @@ class _Comparison:
             yield Edit("removed", "write", text, before=i, source=str(was.source or ""))
         yield from _order("write", order)
 
-    def label(self, atom: Var | Literal) -> str:
-        return value_text(atom.value) if isinstance(atom, Literal) else self.name[atom]
+    def label(self, atom: Var | Literal, names: dict[Var, str] | None = None) -> str:
+        return value_text(atom.value) if isinstance(atom, Literal) else (names or self.after)[atom]
 
     def outputs(self) -> Iterator[Edit]:
         a, b = self.a, self.b
@@ -223,7 +225,7 @@ class _Comparison:
                 yield Edit("changed", "output", text, (detail,), i, j)
         for path, i in old.items():
             where = "result" if len(a.outputs) == 1 else f"result {printable(path)}"
-            yield Edit("removed", "output", f"{where}: {self.label(a.outputs[i])}", before=i)
+            yield Edit("removed", "output", f"{where}: {self.label(a.outputs[i], self.before)}", before=i)
 
     # ---- equations
 
@@ -257,7 +259,7 @@ class _Comparison:
         self, status: str, eq: Equation, details: tuple[Detail, ...] = (), before: int | None = None,
         after: int | None = None, follows: bool = False,
     ) -> Edit:  # fmt: skip
-        text = equation_text(eq, self.name)
+        text = equation_text(eq, self.before if status == "removed" else self.after)
         return Edit(status, "equation", text, details, before, after, eq.scope, str(eq.source or ""), follows)
 
     def details(self, old: Equation, new: Equation) -> tuple[tuple[Detail, ...], bool]:
@@ -333,7 +335,7 @@ def _input_details(old: Var, new: Var) -> Iterator[Detail]:
         yield Detail("type", str(old.aval), str(new.aval))
 
 
-def _cell_text(cell: CellDecl) -> str:
+def _cell_text(cell: CellDecl, names: dict[Var, str]) -> str:
     frozen = ", frozen" if cell.kind == "parameter" and not cell.requires_grad else ""
     return f"{cell.kind} {printable(cell.path)}: {cell.aval}{frozen}"
 

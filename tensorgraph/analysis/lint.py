@@ -23,16 +23,17 @@ from tensorgraph.analysis.lint_findings import RULES, Finding, Findings
 from tensorgraph.analysis.lint_view import View
 from tensorgraph.graph.graph import Graph, Source
 from tensorgraph.graph.trace import trace
+from tensorgraph.text.template import Template
 
 __all__ = ["RULES", "Finding", "Findings", "lint"]
 
 
-def lint(target: Graph | Callable[..., Any], *examples: Any, ignore: Iterable[str] = ()) -> Findings:
+def lint(target: Graph | Template | Callable[..., Any], *examples: Any, ignore: Iterable[str] = ()) -> Findings:
     """Look for faults in a graph, a function, a module or a whole training step.
 
     Parameters
     ----------
-    target : Graph or callable
+    target : Graph, Template or callable
         A callable is traced first: see `tensorgraph.trace`. Of a Module, parameters that its forward never reads are
         found too.
     *examples
@@ -67,6 +68,8 @@ def lint(target: Graph | Callable[..., Any], *examples: Any, ignore: Iterable[st
     False
     """
     ignored = {_rule_id(name) for name in ((ignore,) if isinstance(ignore, str) else ignore)}
+    if isinstance(target, Template):
+        target, examples = target.instance(*examples), ()
     if isinstance(target, Graph):
         if examples:
             raise TypeError("lint(graph) takes no examples: a graph has its types; pass the function to trace it anew")

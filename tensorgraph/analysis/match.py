@@ -292,6 +292,10 @@ def _pair_values(one: _Side, two: _Side, found: Match) -> None:
             continue
         for mine, theirs in zip(a.outputs, b.outputs, strict=False):
             found.counterpart[theirs] = mine
+    known = set(found.counterpart.values())
+    for var in two.producer:  # a pass that computes a value in another way keeps its variable
+        if var in one.producer and var not in known:
+            found.counterpart.setdefault(var, var)
 
 
 def _items(atom: Any) -> tuple[Any, ...]:

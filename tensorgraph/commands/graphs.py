@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from tensorgraph.commands.errors import CommandError
 from tensorgraph.commands.targets import FORMS, add_target_options, resolve
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
+from tensorgraph.tensor import Tensor
 
 __all__ = ["FORMATS", "LEVELS", "add_commands"]
 
@@ -79,7 +81,7 @@ def run_draw(options: argparse.Namespace) -> int:
     """``tensorgraph draw``"""
     from tensorgraph.viz import draw
 
-    target, examples = resolve(options.target, options.examples, options.at)
+    target, examples = _complete(options.target, options)
     more = {"expand": options.expand} if options.expand else {}
     drawing = draw(
         target, *examples, level=options.level, depth=options.depth, focus=options.focus, hops=options.hops,
@@ -112,7 +114,7 @@ def run_lint(options: argparse.Namespace) -> int:
     """``tensorgraph lint``: 0 nothing found, 1 findings."""
     from tensorgraph.analysis.lint import lint
 
-    target, examples = resolve(options.target, options.examples, options.at)
+    target, examples = _complete(options.target, options)
     found = lint(target, *examples, ignore=options.ignore)
     print(found.json(indent=2) if options.format == "json" else found.text())
     return 1 if found else 0
@@ -120,12 +122,28 @@ def run_lint(options: argparse.Namespace) -> int:
 
 def _graph(name: str, options: argparse.Namespace) -> Graph:
     """The graph of a target."""
-    target, examples = resolve(name, options.examples, options.at)
+    target, examples = _complete(name, options)
     if isinstance(target, Graph):
         return target
     if not callable(target):
         raise CommandError(f"{name} is no graph, model or function but {type(target).__name__}")
     return trace(target, *examples)
+
+
+def _complete(name: str, options: argparse.Namespace) -> tuple[Any, tuple[Any, ...]]:
+    """A target with the types of all its arguments."""
+    target, examples = resolve(name, options.examples, options.at)
+    if isinstance(target, (Graph, Tensor)) or not callable(target):
+        return target, examples
+    try:
+        inspect.signature(target).bind(*examples)
+    except ValueError:  # no signature to be had: tracing will tell
+        pass
+    except TypeError as error:
+        raise CommandError(
+            f"{name}: the types of its arguments are needed ({error}): add for each one such as -i f32[64,784]"
+        ) from None
+    return target, examples
 
 
 def _write(drawing: Any, options: argparse.Namespace, quiet: bool = False) -> None:

@@ -21,7 +21,7 @@ from tensorgraph.cells import Cell, Parameter
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Source, Var, Write, digest
 from tensorgraph.graph.user_names import UserNames, user_call
-from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.op import CATALOGUE, Op, creation, random
 from tensorgraph.tape import Leaf, describe_node, source_of, user_source
 from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.tree import flatten
@@ -52,6 +52,7 @@ class Trace:
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
+        self.roots: dict[tuple[str, int], tuple[str, Any]] = {}  # a whole model's name here, by scope and identity
         # while a graph is run again: the line and the derivative that its equations stand for
         self.at: Source | None = None
         self.origin: Origin | None = None
@@ -172,6 +173,8 @@ class Trace:
             avals = op.infer(tuple(abstract(i) for i in inputs), attrs)
         except Exception as error:
             explain(op, inputs, attrs, error)
+        if op.kind in (creation, random) and attrs.get("dtype", True) is None and avals[0].dtype.kind == "f":
+            attrs = {**attrs, "dtype": avals[0].dtype.name}  # a graph is the same whatever the default becomes
         grad = modes.current().grad
         atoms = tuple(
             tuple(self._use(i, grad) for i in item) if isinstance(item, list) else self._use(item, grad)
@@ -231,6 +234,24 @@ class Trace:
             return None
         self.names.note(frame, direct, outputs)
         return Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
+
+    def called(self, model: Any, scope: str) -> str:
+        """The scope of a whole model, which has no name: only where another one's parts have the names of its parts is
+        it called by its class."""
+        found = self.roots.get((scope, id(model)))
+        if found is None:
+            parts = {part.path for part in model.modules()} - {""}
+            others = [other for (at, _), (label, other) in self.roots.items() if at == scope and not label]
+            taken = {label for (at, _), (label, _) in self.roots.items() if at == scope}
+            label = ""
+            if any(not parts.isdisjoint(part.path for part in other.modules()) for other in others):
+                kind, n = type(model).__name__, 1
+                label = kind
+                while label in taken or label in parts:
+                    n += 1
+                    label = f"{kind}_{n}"
+            found = self.roots[scope, id(model)] = (label, model)
+        return f"{scope}.{found[0]}" if scope and found[0] else scope or found[0]
 
     # gradients ------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from tensorgraph.aval import Aval
 from tensorgraph.backward import pull_back
 from tensorgraph.calling import Borrowed, convert
 from tensorgraph.cells import Cell
-from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import ANYTHING, Atom, Equation, Graph, Literal, Var
 from tensorgraph.tape import Leaf
 from tensorgraph.tensor import Tensor, TraceError, weak_cast, wrap
 from tensorgraph.tree import flatten, unflatten
@@ -203,6 +203,8 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
     variables = iter(graph.inputs)
     for position, leaf in enumerate(leaves):
         if position in statics:
+            if statics[position] is ANYTHING:
+                continue
             if type(leaf) is not type(statics[position]) or leaf != statics[position]:
                 raise ValueError(
                     f"{graph.name}: argument {position} is static: traced with {statics[position]!r}, got {leaf!r}; "

@@ -340,6 +340,21 @@ class Graph:
         return mimebundle(self)
 
 
+class _Anything:
+    """Where a text says ``object``: an argument that is not looked at."""
+
+    def __repr__(self) -> str:
+        return "object"
+
+
+ANYTHING = _Anything()
+
+
+def is_literal(value: Any) -> bool:
+    """Whether a text can say this argument: a model that is handed to a function is ``object`` there."""
+    return type(value) in (int, float, bool, str, type(None), type(...))
+
+
 def typed_key(value: Any) -> Any:
     """A hashable key in which 1, 1.0 and True differ, 0.0 and -0.0 differ, and nan equals nan."""
     if isinstance(value, float):
@@ -416,5 +431,5 @@ def _key(graph: Graph) -> tuple[Any, ...]:
     )
     writes = tuple((number[w.cell], use(w.value)) for w in graph.writes)
     outputs = tuple(use(o) for o in graph.outputs)
-    statics = tuple((i, typed_key(v)) for i, v in graph.statics)
+    statics = tuple((i, typed_key(v) if is_literal(v) else "object") for i, v in graph.statics)
     return inputs, cells, consts, equations, writes, outputs, graph.in_tree, graph.out_tree, statics

@@ -53,6 +53,8 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     """
     if modes.current().trace is not None:
         raise TraceError("tensorgraph.trace inside a traced function: call the function itself")
+    if not callable(function):
+        raise TypeError(f"trace takes a function and an example of each argument, got {type(function).__name__}")
     leaves, in_tree = flatten(list(examples))
     names = _argument_names(function, examples)
     building = Trace()

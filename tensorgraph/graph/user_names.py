@@ -47,7 +47,7 @@ class UserNames:
         names = stored(frame.f_code).get(frame.f_lasti, ())
         if len(names) == len(outputs):
             for var, name in zip(outputs, names, strict=True):
-                var.name = name
+                var.name = name if name.strip("_") else None  # _ is what nobody wants
             self.given = outputs
 
     def forget(self) -> None:
@@ -61,7 +61,7 @@ class UserNames:
         for name, value in list(frame.f_locals.items()):
             if isinstance(value, Tensor) and type(value._value) is Var:
                 var = value._value
-                if var.name is None and self.ours(var) and name.isidentifier():
+                if var.name is None and self.ours(var) and name.isidentifier() and name.strip("_"):
                     var.name = name
 
 
@@ -70,6 +70,8 @@ def user_call(depth: int) -> tuple[Any, bool]:
     frame: Any = getframe(depth)
     direct = True
     while frame is not None and (package := frame.f_globals.get("__package__")) in INTERNAL:
+        if package == "tensorgraph.commands":
+            return None, False
         direct = direct and package in CORE and frame.f_code not in OUTSIDE
         frame = frame.f_back
     return frame, direct

@@ -15,13 +15,12 @@ from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.nn import init
 from tensorgraph.nn.module import Module
 from tensorgraph.text.files import arrays_of, beside, load_state, numbers_of, read
-from tensorgraph.text.parse import functions_of
+from tensorgraph.text.parse import AT_TEST_TIME, functions_of
 from tensorgraph.text.template import Template, parse
 
 __all__ = ["GraphModule", "first_numbers"]
 
 Array = np.ndarray[Any, Any]
-AT_TEST_TIME = "predict"  # the function of a text that evaluation mode runs
 
 
 class _Part(Module):

@@ -102,6 +102,8 @@ class Module:
             outside = outer.scope if inside else ""
             scope = f"{outside}.{name}" if outside else (f"{base}.{name}" if base else name)
             inner = outer.replace(scope=scope)
+        elif outer.trace is not None and (scope := outer.trace.called(self, outer.scope)) != outer.scope:
+            inner = outer.replace(scope=scope)
         if outer.trace is not None:
             outer.trace.modules[inner.scope] = type(self).__name__
         width = self._width

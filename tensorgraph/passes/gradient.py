@@ -128,6 +128,10 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
         result = transforms.jvp(function, primals, directions)
         in_tree = flatten([*arguments, *directions])[1]
         moving = trace.result(result, written, inputs=(*graph.inputs, *moves), in_tree=in_tree)
+    half = len(moving.outputs) // 2
+    for value, tangent in zip(moving.outputs[:half], moving.outputs[half:], strict=True):
+        if isinstance(value, Var) and isinstance(tangent, Var) and tangent.name is None and value.name:
+            tangent.name = f"{value.name}_dot"
     return dead_code(moving).check()
 
 

@@ -33,6 +33,7 @@ __all__ = ["Syntax", "functions_of", "read_function"]
 HEADS = ("from tensorgraph.dsl import *", "import tensorgraph as tg", "from tensorgraph import *",
          "from __future__ import annotations", "import tensorgraph")  # fmt: skip
 MOST_SCOPES = 30
+AT_TEST_TIME = "predict"  # the function of a text that a model runs in evaluation mode
 
 
 def functions_of(text: str, file: str) -> tuple[list[ast.FunctionDef], list[str]]:
@@ -72,9 +73,11 @@ class Syntax:
     file: str
 
     def function(self, name: str | None = None) -> ast.FunctionDef:
-        """The function of this name; the last one without."""
+        """The function of this name; without, the last one that is not what a model does at test time."""
         functions = self.read[0]
-        found = functions[-1] if name is None else next((f for f in functions if f.name == name), None)
+        if name is None:
+            return next((f for f in reversed(functions) if f.name != AT_TEST_TIME), functions[-1])
+        found = next((f for f in functions if f.name == name), None)
         if found is None:
             known = ", ".join(f.name for f in functions[:20])
             raise ParseError(f"no function is called {name!r}; there is {known}", 1, 1, "", self.file)
@@ -139,7 +142,9 @@ class _Function:
 
     def graph(self) -> Graph:
         scene, node = self.scene, self.node
-        with modes.use(trace=scene.trace, grad=True, scope="", implementation="fused"):  # no op runs, here or in types
+        # no op runs, here or in types; literals that overflow are what they are
+        settings = {"grad": True, "scope": "", "implementation": "fused"}
+        with modes.use(trace=scene.trace, **settings), np.errstate(all="ignore"):
             in_tree = self.arguments()
             body = node.body
             if body and isinstance(body[0], ast.Expr) and _is_string(body[0].value):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest, typed_key
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest, is_literal, typed_key
 from tensorgraph.op import REQUIRED, Op
 from tensorgraph.text.lines import broken, typed
 from tensorgraph.text.literals import array_text, aval_text, literal_text, quoted
@@ -229,8 +229,10 @@ class _Printer:
         inputs = iter([aval_text(v.aval) for v in graph.inputs])
         statics = dict(graph.statics)
         leaves = iter(
-            f"Literal[{literal_text(statics[i])}]" if i in statics else next(inputs) for i in range(graph.in_tree.size)
-        )
+            next(inputs) if i not in statics
+            else f"Literal[{literal_text(statics[i])}]" if is_literal(statics[i]) else "object"
+            for i in range(graph.in_tree.size)
+        )  # fmt: skip
         parts = []
         for name, tree in zip(self.arguments, graph.in_tree.children, strict=True):
             parts.append(f"{name}: {tree_text(tree, leaves)}")

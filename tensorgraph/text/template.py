@@ -181,6 +181,10 @@ class Template:
         likely = dict.fromkeys((1, 2, *used, min(math.lcm(*used), LARGEST_PROBE), *[2 * n for n in used], 3, 4))
         yield from itertools.islice(itertools.product(likely, repeat=count), MOST_PROBES)
 
+    def instance(self, *examples: Any) -> Graph:
+        """The graph for arguments of these shapes; without any, some instance."""
+        return self.at(**self.sizes(*examples)) if examples else self.example()
+
     def sizes(self, *args: Any) -> dict[str, int]:
         """The sizes of the dimensions that arguments of these shapes give."""
         found: dict[str, int] = {}

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from tensorgraph.aval import LONG, Aval
-from tensorgraph.graph.graph import Var
+from tensorgraph.graph.graph import ANYTHING, Var
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import integer, literal
 from tensorgraph.text.scene import CellName, Scene, show
@@ -72,6 +72,8 @@ def argument(scene: Scene, node: ast.expr, depth: int = 0) -> Any:
     name, inside = _parts(node)
     if name == "Literal" and inside is not None:
         return Static(literal(scene, inside))
+    if name == "object" and inside is None:
+        return Static(ANYTHING)
     if name in CELLS:
         scene.fail(node, f"a cell stands behind the * in the arguments: {show(node)}")
     return aval(scene, node)

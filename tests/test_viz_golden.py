@@ -1,0 +1,121 @@
+"""Drawings as they are meant to be, kept as values: boxes, rows, edges, notes, legend; not pixels.
+
+Look at the pictures, and then renew them with ``TENSORGRAPH_GOLDEN=renew python -m pytest tests/test_viz_golden.py``.
+"""
+
+import difflib
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.demo.digits import network
+from tensorgraph.viz import draw, drawing_from_json
+
+GOLDEN = Path(__file__).parent / "golden"
+RENEW = "TENSORGRAPH_GOLDEN=renew python -m pytest tests/test_viz_golden.py"
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        self.first, self.norm = nn.Linear(width, width, seed=0), nn.BatchNorm(width)
+        self.second = nn.Linear(width, width, seed=1)
+
+    def forward(self, x):
+        return x + self.second(tg.relu(self.norm(self.first(x))))
+
+
+class Residual(nn.Module):
+    def __init__(self, blocks):
+        self.stem, self.head = nn.Linear(8, 16, seed=2), nn.Linear(16, 4, seed=3)
+        self.blocks = nn.Sequential(*[Block(16) for _ in range(blocks)])
+
+    def forward(self, x):
+        return self.head(self.blocks(self.stem(x)))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        self.wx, self.wh = nn.Linear(3, 5, bias=False, seed=4), nn.Linear(5, 5, seed=5)
+
+    def forward(self, x):
+        h = tg.zeros((x.shape[0], 5))
+        for t in range(x.shape[1]):
+            h = tg.tanh(self.wx(x[:, t]) + self.wh(h))
+        return h
+
+
+def step_of(model, width):
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+
+    def step(x, y):
+        loss = tg.softmax_cross_entropy(model(x), y)
+        optimizer.minimize(loss)
+        return loss
+
+    return tg.trace(step, tg.spec((64, *width)), tg.spec((64,), "int64"))
+
+
+def rivals():
+    """A step in which a discriminator learns, and then a generator from it."""
+    maker = nn.Sequential(nn.Linear(2, 4, seed=0), nn.ReLU(), nn.Linear(4, 3, seed=1))
+    judge = nn.Sequential(nn.Linear(3, 4, seed=2), nn.Tanh(), nn.Linear(4, 1, seed=3))
+    making, judging = optim.SGD(maker.parameters(), lr=0.1), optim.SGD(judge.parameters(), lr=0.1)
+
+    def step(real, noise):
+        fake = maker(noise)
+        judging.minimize(tg.softplus(-judge(real)).mean() + tg.softplus(judge(fake.detach())).mean())
+        loss = tg.softplus(-judge(fake)).mean()
+        making.minimize(loss)
+        return loss
+
+    return tg.trace(step, tg.spec((8, 3)), tg.spec((8, 2)))
+
+
+def difference():
+    def net(x, w, v):
+        return tg.tanh(tg.relu(x @ w) @ v).sum()
+
+    def other(x, w, v):
+        return (tg.sigmoid(x @ w) @ v * 2.0).sum()
+
+    given = (tg.spec((4, 8)), tg.spec((8, 6)), tg.spec((6, 2)))
+    return tg.diff(tg.trace(net, *given), tg.trace(other, *given)).draw()
+
+
+DRAWINGS = {
+    "training": lambda: draw(step_of(network((256, 128), 0), (64,)), level="training"),
+    "residual": lambda: draw(Residual(6), tg.spec((32, 8)), level="module"),
+    "residual_training": lambda: draw(step_of(Residual(6), (8,)), level="training"),
+    "recurrent_ops": lambda: draw(Recurrent(), tg.spec((2, 20, 3)), level="op"),
+    "rivals": lambda: draw(rivals(), level="training"),
+    "backward": lambda: draw(step_of(network((32,), 0), (64,)).transform(), level="module"),
+    "flops": lambda: draw(step_of(network((32,), 0), (64,)), level="training", overlay="flops"),
+    "difference": difference,
+}
+
+
+def settled(drawing):
+    """Without line numbers, which change with the files that they are in."""
+    nodes = tuple(replace(node, tip=re.sub(r"\.py:\d+ in ", ".py in ", node.tip)) for node in drawing.nodes)
+    return replace(drawing, nodes=nodes)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_drawing_is_as_it_was_when_somebody_looked(name):
+    drawing, path = settled(DRAWINGS[name]()), GOLDEN / f"{name}.json"
+    if os.environ.get("TENSORGRAPH_GOLDEN") == "renew":
+        GOLDEN.mkdir(exist_ok=True)
+        path.write_text(drawing.json(indent=1) + "\n", encoding="utf-8")
+    kept = drawing_from_json(path.read_text("utf-8"))
+    if kept != drawing:
+        lines = difflib.unified_diff(kept.json(1).splitlines(), drawing.json(1).splitlines(), "kept", "drawn", n=2)
+        pytest.fail("\n".join([f"{name} is drawn otherwise; if that is meant: {RENEW}", *list(lines)[:60]]))
+
+
+def test_no_drawing_is_kept_that_nobody_draws():
+    assert {path.stem for path in GOLDEN.iterdir()} == set(DRAWINGS)
