@@ -150,6 +150,16 @@ EXAMPLES: tuple[Any, ...] = (
     (((5, 2, 3), (3,), (3,)), dict(axis=-1)),
 )
 
+# z is the normalised x, s its deviation, sqrt(var + eps)
+TEACHES = {
+    "x": (
+        "gamma / s * (g_y - mean(g_y) - z * mean(g_y * z)), z = (x - mu) / s, s = sqrt(var + eps)",
+        r"\frac{\gamma}{s} \left(g_{y} - \overline{g_{y}} - z \, \overline{g_{y} z}\right), "
+        r"\quad z = \frac{x - \mu}{s}, \quad s = \sqrt{\mathrm{var} + \mathrm{eps}}",
+    ),
+    "gamma": ("sum(g_y * z), z = (x - mu) / s", r"\sum g_{y} z, \quad z = \frac{x - \mu}{s}"),
+    "beta": ("sum(g_y)", r"\sum g_{y}"),
+}
 batch_norm = fused_op(
     "batch_norm(x, gamma, beta, *, axis=1, eps=1e-5) -> y, mu, var",
     reference=batch_norm_reference,
@@ -162,6 +172,7 @@ batch_norm = fused_op(
     scratch=_forward_scratch,
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
+    teaches=TEACHES,
     doc="""Each channel normalised by its own mean and biased variance: ``(x - mu) / sqrt(var + eps) * gamma + beta``.
 
     Gives y, mu and var, all differentiable. The layer with running averages is `tensorgraph.nn.BatchNorm`.

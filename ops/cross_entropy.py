@@ -311,6 +311,12 @@ softmax_cross_entropy = fused_op(
         (((3, 4), _SOFT, _WEIGHT), {}),
         (((3, 4, 2), np.array([[0, 1], [3, 3], [2, 0]])), dict(axis=1)),
     ),
+    teaches={
+        "logits": (
+            "g * (softmax(logits) - target) / divisor",
+            r"g \left(\operatorname{softmax}(\mathrm{logits}) - \mathrm{target}\right) / \mathrm{divisor}",
+        )
+    },
     doc="""Cross-entropy of softmax(logits) and the target.
 
     `target` holds class indices (an integer dtype, the logits' shape without `axis`) or probabilities (a float dtype,

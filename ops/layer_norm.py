@@ -111,6 +111,16 @@ def _backward_flops(x: Aval, *rest: Any, **attrs: Any) -> int:
     return 13 * x.size
 
 
+# h is g_y * gamma, z the normalised x, s its deviation, sqrt(var + eps)
+TEACHES = {
+    "x": (
+        "(h - mean(h) - z * mean(h * z)) / s, h = g_y * gamma, z = (x - mu) / s, s = sqrt(var + eps)",
+        r"\left(h - \overline{h} - z \, \overline{h z}\right) / s, \quad h = g_{y} \gamma, "
+        r"\quad z = \frac{x - \mu}{s}, \quad s = \sqrt{\mathrm{var} + \mathrm{eps}}",
+    ),
+    "gamma": ("sum(g_y * z), z = (x - mu) / s", r"\sum g_{y} z, \quad z = \frac{x - \mu}{s}"),
+    "beta": ("sum(g_y)", r"\sum g_{y}"),
+}
 layer_norm = fused_op(
     "layer_norm(x, gamma, beta, *, axis=-1, eps=1e-5) -> y, mu, var",
     reference=layer_norm_reference,
@@ -127,6 +137,7 @@ layer_norm = fused_op(
         (((2, 3, 5), (5,), (5,)), dict(eps=1e-3)),
         (((3, 2, 4), (2, 4), (2, 4)), dict(axis=1)),
     ),
+    teaches=TEACHES,
     doc="""Each example normalised by its own mean and biased variance over the axes from `axis` to the last.
 
     ``(x - mu) / sqrt(var + eps) * gamma + beta``, where gamma and beta have the shape of those axes. Gives y, mu and

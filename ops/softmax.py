@@ -118,6 +118,7 @@ softmax = fused_op(
     infer_rule=_infer,
     method="softmax",
     examples=EXAMPLES,
+    teaches={"x": ("out * (g - sum(g * out))", r"\mathrm{out} \left(g - \sum g \, \mathrm{out}\right)")},
     **COST,
     doc="""Exponentials that sum to one along `axis`.
 
@@ -134,6 +135,7 @@ log_softmax = fused_op(
     infer_rule=_infer,
     method="log_softmax",
     examples=EXAMPLES,
+    teaches={"x": ("g - exp(out) * sum(g)", r"g - e^{\mathrm{out}} \sum g")},
     **COST,
     doc="The logarithm of `softmax`, accurate where a probability is too small for a float.",
 )

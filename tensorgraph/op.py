@@ -142,6 +142,8 @@ class Op:
         Where the derivative jumps: tests keep away from these.
     dtype : str
         How the output's dtype follows: ``"promote"``, ``"float"``, ``"bool"``, ``"int"``, ``"same"``.
+    teaches : mapping of input to (str, str)
+        The gradient as a textbook writes it, as text and as LaTeX, where the rule is a kernel that shows nothing.
     reference : callable or None
         For fused ops: the same function composed of other ops.
     backward : callable or None
@@ -176,6 +178,7 @@ class Op:
     analytic: bool = True
     examples: tuple[Any, ...] = ()
     numpy: tuple[Any, ...] = ()
+    teaches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     flops: Callable[..., float] | float | None = None
     scratch: Callable[..., float] | float = 0.0
     doc: str = ""

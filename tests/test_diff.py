@@ -422,3 +422,15 @@ def test_types_and_kinds_of_what_is_captured_and_kept():
     (edit,) = [edit for edit in diff(plain, other) if edit.what == "write"]
     assert edit.status == "changed" and edit.text == "c.assign(x)" and edit.details[0].after == "x"
     assert diff(other, plain).draw().nodes
+
+
+def test_graphs_before_and_after_a_pass_have_names_of_their_own():
+    """Both hold the same variables."""
+    old = tg.trace(lambda x: tg.tanh(tg.relu(tg.batch_norm(x, tg.ones((3,)), tg.zeros((3,)))[0])), tg.f32[4, 3])
+    found = diff(old, old.transform("recognise"))
+    assert sorted((edit.status, edit.text.split(":")[0]) for edit in found) == [
+        ("added", "y"), ("removed", "y"), ("removed", "y'"),
+    ]  # fmt: skip
+    (removed, added) = diff(negated := tg.trace(lambda x: (x * -1.0).sum(), tg.f32[3]), negated.simplify())
+    assert (removed.status, removed.text) == ("removed", "v0: f32[3] = x * -1.0")
+    assert (added.status, added.text) == ("added", "v0: f32[3] = -x")  # and the sum is of the same value

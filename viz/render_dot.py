@@ -24,7 +24,7 @@ FONT = "Arial"
 TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
 LEGEND_COLUMNS = 3
 REST = 40  # empty columns beside the legend
-EMPTY, WIDE = 3, 24  # columns on each side of a table of rows; characters of a title that asks for more
+EMPTY, WIDE = 3, 12  # columns on each side of a table of rows; characters by which others are longer that ask for more
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -159,17 +159,18 @@ class Writer:
         if node.metric:
             cells.append(f"<tr><td><b>{self.font(words(node.metric), self.c.ink, BODY)}</b></td></tr>")
         if named:
-            cells.append(f"<tr><td>{self.table(named, len(node.title))}</td></tr>")
+            least, most = (max(len(f"{row.text} {row.value}") for row in rows) for rows in (named, centred or named))
+            cells.append(f"<tr><td>{self.table(named, EMPTY if most - least < WIDE else 4 * EMPTY)}</td></tr>")
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{"".join(cells)}</table>>'
 
-    def table(self, rows: Sequence[Row], title: int = 0) -> str:
+    def table(self, rows: Sequence[Row], empty: int = EMPTY) -> str:
         """Mark, name, value; what has no value to align uses both columns.
 
         A table is stretched to the box, each column by the same amount: empty ones at the sides take most of it.
         """
         marks = any(row.style in MARKED for row in rows)
         side = "left" if marks else "center"
-        edge = "<td></td>" * (EMPTY if title <= WIDE else 4 * EMPTY)
+        edge = "<td></td>" * empty
         lines = []
         for row in rows:
             mark = self.swatch(row.style) if row.style in MARKED else "<td></td>"

@@ -7,7 +7,7 @@ cycle, and every original edge lies inside a box or on its boundary. A module ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise, takewhile
 
@@ -103,8 +103,9 @@ def by_op(graph: Graph, only: Sequence[int] | None = None) -> list[Box]:
     """One box an equation (or of those at the positions `only`)."""
     positions = range(len(graph.equations)) if only is None else only
     boxes: list[Box] = []
+    parameters = _parameters(graph)
     for run in _runs(graph, positions):
-        for n, call in enumerate(calls(graph, run)):
+        for n, call in enumerate(calls(graph, run, parameters)):
             boxes += [Box(kind_of(eq), scope_of(eq), (i,), call=n) for i in call for eq in (graph.equations[i],)]
     return boxes
 
@@ -115,7 +116,11 @@ def _runs(graph: Graph, positions: Iterable[int]) -> Iterator[list[int]]:
         yield list(run)
 
 
-def calls(graph: Graph, run: Sequence[int]) -> list[list[int]]:
+def _parameters(graph: Graph) -> set[Var]:
+    return {cell.var for cell in graph.cells if cell.kind == "parameter"}
+
+
+def calls(graph: Graph, run: Sequence[int], parameters: Container[Var]) -> list[list[int]]:
     """A run of one scope as the calls that it is made of: a layer called again at once leaves no other trace.
 
     Where a layer has parameters, each of its calls begins as the first one does, reading the same ones; where it has
@@ -124,7 +129,6 @@ def calls(graph: Graph, run: Sequence[int]) -> list[list[int]]:
     first = graph.equations[run[0]]
     if len(run) < 2 or graph.modules.get(scope_of(first)) not in LAYERS or first.origin is not None:
         return [list(run)]
-    parameters = {cell.var for cell in graph.cells if cell.kind == "parameter"}
     keys = []
     for i in run:
         eq = graph.equations[i]
@@ -161,7 +165,7 @@ def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None
     An op of a module that holds modules, such as the addition of a residual block, is between them; long runs of
     such ops are folded too.
     """
-    containers = parents(graph)
+    containers, parameters = parents(graph), _parameters(graph)
     boxes: list[Box] = []
     run: list[int] = []
     run_key: tuple[str, str, bool] | None = None
@@ -173,7 +177,8 @@ def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None
             if kind == "glue" and len(run) <= GLUE:
                 boxes.extend(Box("op", scope, (i,)) for i in run)
             elif kind == "module" and all(scope_of(graph.equations[i]) == scope for i in run):
-                boxes.extend(Box(kind, scope, tuple(call), call=n) for n, call in enumerate(calls(graph, run)))
+                parts = calls(graph, run, parameters)
+                boxes.extend(Box(kind, scope, tuple(part), call=n) for n, part in enumerate(parts))
             else:
                 boxes.append(Box("ops" if kind == "glue" else kind, scope, tuple(run)))
         run = []

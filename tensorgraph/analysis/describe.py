@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.text.literals import aval_text
 from tensorgraph.text.names import names
 from tensorgraph.text.printing import call_text
 
@@ -36,7 +37,7 @@ def value_text(value: Any) -> str:
 def equation_text(eq: Equation, name: Callable[[Var], str] | Mapping[Var, str]) -> str:
     """``v1: f32[3] = tanh(v0)``."""
     called = name if callable(name) else name.__getitem__
-    left = ", ".join(f"{called(v)}: {v.aval}" for v in eq.outputs[:4])
+    left = ", ".join(f"{called(v)}: {aval_text(v.aval)}" for v in eq.outputs[:4])
     if len(eq.outputs) > 4:
         left += f", ... {len(eq.outputs) - 4} more"
     read = {v: called(v) for v in eq.atoms() if isinstance(v, Var)}

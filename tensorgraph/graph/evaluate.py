@@ -84,7 +84,8 @@ def evaluate(
         with modes.use(grad=history or id(eq) in plan.recorded, scope=eq.scope):
             try:
                 last = eq is plan.last_gradients and not history
-                result = _apply(eq, [_get(env, a) for a in eq.inputs], last, history)
+                again = history or id(eq) in plan.recorded  # whether somebody will differentiate what comes
+                result = _apply(eq, [_get(env, a) for a in eq.inputs], last, again)
             except Exception as error:
                 if eq.source is not None:
                     error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
@@ -132,10 +133,10 @@ def _own(value: Any) -> Any:
     return wrap(value._value.copy()) if type(value) is Borrowed else value
 
 
-def _apply(eq: Equation, args: list[Any], last: bool, history: bool) -> Any:
+def _apply(eq: Equation, args: list[Any], last: bool, again: bool) -> Any:
     if eq.op.name == "gradients":
         ys, xs, gs = args
-        return pull_back(ys, xs, gs or [None] * len(ys), bool(eq.attrs["create_graph"]), not last)
+        return pull_back(ys, xs, gs or [None] * len(ys), again and bool(eq.attrs["create_graph"]), not last)
     return eq.op.public(*args, **eq.attrs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,8 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
     for value, tangent in zip(moving.outputs[:half], moving.outputs[half:], strict=True):
         if isinstance(value, Var) and isinstance(tangent, Var) and tangent.name is None and value.name:
             tangent.name = f"{value.name}_dot"
-    return dead_code(moving).check()
+    # a tangent is no gradient: it goes along with its equation, not back
+    return dead_code(moving.replace(equations=tuple(replace(eq, origin=None) for eq in moving.equations))).check()
 
 
 # what to differentiate by ------------------------------------------------------------------------------------------

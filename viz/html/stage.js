@@ -246,6 +246,15 @@ function fit(whole) {
   const seen = stage.clientHeight / camera.scale;
   camera.y = seen >= size.height ? size.y + size.height / 2 : size.y + seen / 2; // too tall: from its top
   look();
+  if (![...elements.values()].some(inSight)) { // a wide drawing has no box in the middle of its top
+    const first = [...items.keys()].map((id) => elements.get(id)).find(Boolean);
+    if (first) centre(first);
+  }
+}
+
+function inSight(element) {
+  const frame = stage.getBoundingClientRect(), box = element.getBoundingClientRect();
+  return box.right > frame.left && box.left < frame.right && box.bottom > frame.top && box.top < frame.bottom;
 }
 
 function zoom(factor, at) {
@@ -279,6 +288,5 @@ function reveal(element) {
   const by = (from, to, low, high) => (to - from > high - low || from < low ? low - from : to > high ? high - to : 0);
   const dx = by(box.left - 24, box.right + 24, frame.left, frame.right);
   const dy = by(box.top - 24, box.bottom + 24, frame.top, frame.bottom);
-  const seen = box.right > frame.left && box.left < frame.right && box.bottom > frame.top && box.top < frame.bottom;
-  if (dx || dy) if (!seen || box.width < frame.width) move(dx, dy);
+  if (dx || dy) if (!inSight(element) || box.width < frame.width) move(dx, dy);
 }
