@@ -111,6 +111,11 @@ def test_a_text_is_never_executed(folder, capsys):
     assert (folder / "precious").exists()
 
 
+def test_a_command_is_no_line_of_the_users(folder, capsys):
+    assert main(["draw", "cli_nets:small", "-i", "f32[5,4]", "--format", "json"]) == 0
+    assert "graphs.py:" not in capsys.readouterr().out
+
+
 def test_targets_that_are_not_there(folder, capsys):
     (folder / "broken.py").write_text("def f(:\n")
     (folder / "raises.py").write_text("raise RuntimeError('not today')\n")

@@ -486,6 +486,30 @@ def test_it_fits_windows_of_all_widths(browser, file, width):
     assert text > 7
 
 
+def test_a_wide_drawing_without_a_box_in_its_middle_opens_on_one(browser, tmp_path):
+    if find_engine() is None:
+        pytest.skip("no layout engine is installed")
+
+    def fans(x, y):
+        for _ in range(10):
+            x, y = tg.sin(tg.tanh(x)), tg.cos(tg.tanh(y))
+        return [v * float(i) for v in (x, y) for i in range(2, 40)]
+
+    path = tmp_path / "fans.html"
+    draw(fans, tg.spec((3,)), tg.spec((3,)), level="op", expand=True).save(path)
+    browser.window(700, 500)
+    browser.open(path)
+    browser.settle()
+    shown = browser.run("""(() => {
+      const stage = document.querySelector('#stage').getBoundingClientRect();
+      return [...document.querySelectorAll('#stage .node')].filter((node) => {
+        const box = node.getBoundingClientRect();
+        return box.right > stage.left && box.left < stage.right && box.bottom > stage.top && box.top < stage.bottom;
+      }).length;
+    })()""")
+    assert shown > 0
+
+
 def test_less_motion_where_it_is_asked_for(browser, file):
     browser.window(1200, 800)
     for value, expected in (("no-preference", "found"), ("reduce", "none")):

@@ -217,6 +217,12 @@ def test_pdf_says_which_engine_cannot(bare, monkeypatch):
     assert (bare / "net.pdf").read_bytes().startswith(b"%PDF")
 
 
+@posix
+def test_an_engine_that_gives_something_else_is_told(bare):
+    program(bare, "dot", "echo hello")
+    assert "the layout engine gave no SVG" in draw(hand.mlp()).svg().replace("\xa0", " ")
+
+
 @needs_engine
 def test_a_png_too_large_to_read_is_refused(tmp_path):
     drawing = draw(hand.chain(1_900), level="op", expand=True, timeout=120.0)

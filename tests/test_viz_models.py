@@ -4,13 +4,14 @@ gradients written out; what is drawn is what is there."""
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.graph import Equation, Graph
 from tensorgraph.viz import draw, overlay
 from tensorgraph.viz.fold import fold, unfold
 from tensorgraph.viz.view import by_module, by_op
@@ -367,6 +368,19 @@ def test_a_small_graph_without_modules_is_not_folded_to_one_box():
 def test_values_used_for_nothing_are_no_writes(graphs):
     drawing = draw(graphs["second order written out"], level="training")
     assert not any(node.role == "write" for node in drawing.nodes)
+
+
+def test_of_many_parameters_each_is_looked_at_once(monkeypatch):
+    graph = tg.trace(nn.Sequential(*[nn.Linear(2, 2, seed=i) for i in range(300)]), tg.spec((1, 2)))
+    frozen = graph.replace(cells=tuple(replace(cell, requires_grad=False) for cell in graph.cells))
+    difference = tg.diff(graph, frozen)
+    assert len(difference) == 600
+    looked = []
+    atoms = Equation.atoms
+    monkeypatch.setattr(Equation, "atoms", lambda self: looked.append(1) or atoms(self))
+    difference.draw()
+    draw(graph, level="training")
+    assert 0 < len(looked) < 50 * len(graph.equations)
 
 
 # ---- overlays inside

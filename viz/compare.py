@@ -124,6 +124,12 @@ class _Union:
             arguments=(),
             modules={**a.modules, **b.modules},
         )
+        self.paths = {cell.var: cell.path for cell in (*a.cells, *b.cells)}
+        self.readers: dict[Var, dict[int, None]] = defaultdict(dict)  # gradients are of everything: they say nothing
+        for i, eq in enumerate(equations):
+            for atom in eq.atoms() if eq.op.name != "gradients" else ():
+                if isinstance(atom, Var):
+                    self.readers[atom][i] = None
         self.edits: dict[int, Edit] = {}  # by the position of an equation here
         for edit in difference:
             if edit.what == "equation":
@@ -256,7 +262,7 @@ def _around(
     elif edit.what == "write":
         write = (a if gone else b).writes[at]
         atom = union.atom(write.value)
-        path = next(c.path for c in (a if gone else b).cells if c.var is write.cell)
+        path = union.paths[write.cell]
         if isinstance(atom, Var) and atom in producer:
             yield producer[atom], Row("detail", clean(f"{SIGNS[edit.status]} writes {path}"))
     else:  # a cell or a constant: where it is read
@@ -267,10 +273,9 @@ def _around(
                 f"{detail.after}, was {detail.before}" if detail.what == "path" else f"{own} {detail}"
                 for detail in edit.details
             ]
-            for i, eq in enumerate(union.graph.equations):
-                if any(v is var for v in eq.atoms()) and eq.op.name != "gradients":
-                    for text in told:
-                        yield by_member[i], Row("detail", clean(f"~ {text}"))
+            for i in union.readers.get(var, ()):
+                for text in told:
+                    yield by_member[i], Row("detail", clean(f"~ {text}"))
 
 
 def _new_wires(

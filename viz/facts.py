@@ -137,7 +137,7 @@ class Facts:
     def changes_dtype(self, var: Var) -> bool:
         """Whether the op that made `var` gave it a dtype that none of its inputs has, or that widens one of them."""
         at = self.producer.get(var)
-        if at is None:
+        if at is None or kind_of(self.graph.equations[at]) == "gradient":  # which has the dtype of what it is of
             return False
         found = self.changed.get(var)
         if found is None:

@@ -7,7 +7,7 @@ derivative rules alone, so it can be drawn without being written out.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tensorgraph.graph.graph import Atom, Equation, Graph, Var
@@ -131,16 +131,17 @@ def follow(
         else:
             ended.update(a for a in inputs if a in touched)
     entries = set(graph.inputs)
+    there = {cell.var for cell in graph.cells}.union(graph.consts)
     read = {a for i in gives for a in before[i].atoms() if isinstance(a, Var) and a in entries}
     return Pass(
-        at, ys, xs, gives, {i: saved(graph, i, gives[i]) for i in gives}, dict(sorted(stops.items())),
+        at, ys, xs, gives, {i: saved(graph, i, gives[i], there) for i in gives}, dict(sorted(stops.items())),
         frozenset(v for v in ended if v in entries and v not in needed),
         frozenset(v for v in read if v.aval.dtype.kind != "f"),
     )  # fmt: skip
 
 
-def saved(graph: Graph, at: int, gives: tuple[Var, ...]) -> tuple[Saved, ...]:
-    """What the rules of an equation read besides the gradient that arrives."""
+def saved(graph: Graph, at: int, gives: tuple[Var, ...], there: Container[Var]) -> tuple[Saved, ...]:
+    """What the rules of an equation read besides the gradient that arrives; what is `there` anyway is not kept."""
     eq = graph.equations[at]
     op = eq.op
     if op.name == "gradients":
@@ -148,7 +149,6 @@ def saved(graph: Graph, at: int, gives: tuple[Var, ...]) -> tuple[Saved, ...]:
     wanted = tuple(any(v in gives for v in group(atom)) for atom in eq.inputs)
     names = saved_names(op, wanted)
     found: list[Saved] = []
-    there = {cell.var for cell in graph.cells}.union(graph.consts) if names else ()
     for name, atom in zip(op.inputs, eq.inputs, strict=False):
         if name in names:
             several = isinstance(atom, tuple)

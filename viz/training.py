@@ -144,7 +144,8 @@ class _Mirror(Builder):
         for i in one.gives:
             steps[facts.box_of[i]].append(i)
         steps.pop(-1, None)
-        asked = {cell.var: cell for cell in self.graph.cells if cell.var in set(one.xs)}
+        xs = set(one.xs)
+        asked = {cell.var: cell for cell in self.graph.cells if cell.var in xs}
         uses: dict[Var, list[int]] = defaultdict(list)  # of each parameter
         for i, given in one.gives.items():
             for var in given:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.passes.recognise_exact import apart, exact_matches
@@ -26,6 +28,7 @@ from tensorgraph.passes.recognise_regions import (
 )
 from tensorgraph.passes.recognise_replace import replace_regions
 from tensorgraph.passes.recognise_view import Match, Place, View
+from tensorgraph.passes.simplify import RULES, simplify
 
 __all__ = ["recognise"]
 
@@ -92,16 +95,24 @@ def recognise(graph: Graph) -> Graph:
     # without a scale and a shift the normalised rows of a matrix are either; the first that fits is taken
     probed = sorted((op for op in ops if op.backward is not None), key=lambda op: op.name == "batch_norm")
     with quietly():
-        for _ in range(MOST_ROUNDS):
-            view = View(graph)
-            matches = apart(exact_matches(view, composed))
-            if not matches:
-                matches = apart(behaving(view, probed))
-            if not matches:
-                break
-            graph, count = replace_regions(graph, view, matches)
-            if not count:
-                break
+        graph = _rounds(graph, composed, probed)
+        # exp(z / t) / exp(z / t).sum() is of one z / t, though it was computed twice
+        merged = simplify(graph, without=[rule for rule in RULES if rule != "common.subexpression"])
+        if merged is not graph:
+            found = _rounds(merged, composed, probed)
+            graph = graph if found is merged else found
+    return graph
+
+
+def _rounds(graph: Graph, composed: Iterable[Op], probed: list[Op]) -> Graph:
+    """The graph with what is found replaced, again and again; the graph itself where nothing is."""
+    for _ in range(MOST_ROUNDS):
+        view = View(graph)
+        matches = apart(exact_matches(view, composed)) or apart(behaving(view, probed))
+        found, count = replace_regions(graph, view, matches) if matches else (graph, 0)
+        if not count:
+            break
+        graph = found
     return graph
 
 

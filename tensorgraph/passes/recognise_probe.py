@@ -212,7 +212,8 @@ class Trial:
         equations = [self.view.equations[n] for n in self.region.equations]
         numbers = [a.value for eq in equations for a in eq.atoms() if type(a) is Literal]
         numbers += [v for eq in equations for v in eq.attrs.values()]
-        consts = [self.view.graph.consts[a] for eq in equations for a in eq.atoms() if a in self.view.graph.consts]
+        held = self.view.graph.consts
+        consts = [held[a] for eq in equations for a in eq.atoms() if type(a) is Var and a in held]
         numbers += [array.item() for array in consts if array.size == 1]
         fine = {abs(v) for v in numbers if type(v) is float and 0 < abs(v) < FINE}
         kinds += sorted({size for v in fine for size in (v, math.sqrt(v))})
@@ -232,8 +233,7 @@ class Trial:
         if kind in WIDE and op.name in CAREFUL and not all(np.isfinite(values[var]).all() for var, _ in made):
             return False
         return all(
-            _close(values[var], expected[i], TIGHT[self.wide])
-            or self._is_noise(kind, var, values[var], expected[i])
+            _close(values[var], expected[i], TIGHT[self.wide]) or self._is_noise(kind, var, values[var], expected[i])
             for var, i in made
         )
 

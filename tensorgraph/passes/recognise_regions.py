@@ -302,7 +302,7 @@ def _rounds(eq: Equation, x: Var) -> bool:
     if eq.op.name == "astype":
         return any(v.aval.dtype.kind == "f" and v.aval.dtype.itemsize > out.itemsize for v in variables(eq))
     if eq.op.name == "full":
-        return float(out.type(eq.attrs["value"])) != eq.attrs["value"]
+        return bool(float(out.type(eq.attrs["value"])) != eq.attrs["value"])
     return eq.op.name not in VIEWS and eq.op.name not in CREATION
 
 
