@@ -368,3 +368,23 @@ def test_a_state_is_read_in_full_precision_and_stays_finite() -> None:
     assert np.array_equal(narrow.weight.numpy(), before["weight"])
     narrow.load_state_dict({"weight": np.array([[np.inf]]), "bias": np.array([0.0])})
     assert narrow.weight.item() == np.inf
+
+
+def test_what_stood_around_a_model_is_forgotten_with_it():
+    inner = nn.Sequential(nn.Linear(2, 2, seed=0), nn.BatchNorm(2))
+
+    def around():
+        outer = nn.Sequential(inner, nn.Tanh())
+        graph = tg.trace(outer, tg.spec((3, 2)))
+        return {eq.scope for eq in graph.equations}, [path for path, _ in outer.named_modules()]
+
+    collecting = gc.isenabled()
+    gc.disable()  # nothing may wait for it
+    try:
+        scopes, paths = around()
+        alone = {eq.scope for eq in tg.trace(inner, tg.spec((3, 2))).equations}
+    finally:
+        if collecting:
+            gc.enable()
+    assert scopes == {"0.0", "0.1", "1"} and paths == ["", "0", "0.0", "0.1", "1"]
+    assert alone == {"0", "1"}

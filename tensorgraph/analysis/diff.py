@@ -45,8 +45,8 @@ def diff(before: Any, after: Any) -> Difference:
     ...     print(edit, *edit.details, sep="; ")
     + v0: f32[3] = x * 2.0
     ~ v1: f32[3] = tanh(v0); x: x -> v0 (added)
-    - v1': f32[] = sum(v1)
-    + v2: f32[] = mean(v1, axis=0)
+    - v1': f32 = sum(v1)
+    + v2: f32 = mean(v1, axis=0)
     ~ result: v2; value: v1' (removed) -> v2 (added)
     >>> bool(diff(old, old))
     False

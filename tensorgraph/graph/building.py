@@ -52,7 +52,7 @@ class Trace:
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
-        self.roots: dict[tuple[str, int], tuple[str, Any]] = {}  # a whole model's name here, by scope and identity
+        self.roots: dict[str, list[tuple[Any, str, frozenset[str]]]] = {}  # whole models by scope: name and parts
         # while a graph is run again: the line and the derivative that its equations stand for
         self.at: Source | None = None
         self.origin: Origin | None = None
@@ -238,20 +238,20 @@ class Trace:
     def called(self, model: Any, scope: str) -> str:
         """The scope of a whole model, which has no name: only where another one's parts have the names of its parts is
         it called by its class."""
-        found = self.roots.get((scope, id(model)))
-        if found is None:
-            parts = {part.path for part in model.modules()} - {""}
-            others = [other for (at, _), (label, other) in self.roots.items() if at == scope and not label]
-            taken = {label for (at, _), (label, _) in self.roots.items() if at == scope}
+        here = self.roots.setdefault(scope, [])
+        label = next((label for of, label, _ in here if of() is model), None)
+        if label is None:
+            parts = frozenset(part.path for part in model.modules()) - {""}
+            taken = {label for _, label, _ in here}
             label = ""
-            if any(not parts.isdisjoint(part.path for part in other.modules()) for other in others):
+            if any(not parts.isdisjoint(others) for _, name, others in here if not name):
                 kind, n = type(model).__name__, 1
                 label = kind
                 while label in taken or label in parts:
                     n += 1
                     label = f"{kind}_{n}"
-            found = self.roots[scope, id(model)] = (label, model)
-        return f"{scope}.{found[0]}" if scope and found[0] else scope or found[0]
+            here.append((weakref.ref(model), label, parts))
+        return f"{scope}.{label}" if scope and label else scope or label
 
     # gradients ------------------------------------------------------------------------------------------------
 

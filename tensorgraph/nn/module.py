@@ -249,17 +249,19 @@ class Module:
         names = {id(self): ""}
         inside = {id(module) for module in modules}
 
-        def name_of(module: Module) -> str:
-            if id(module) not in names:
-                place = module._place
-                holder = place[0]() if place is not None else None
-                parent, key = (holder, place[1]) if place and holder and id(holder) in inside else first[id(module)]
-                base = name_of(parent)
-                names[id(module)] = f"{base}.{key}" if base else key
-            return names[id(module)]
-
         for module in modules:
-            yield name_of(module), module
+            at, way = module, []
+            while id(at) not in names:
+                place = at._place
+                holder = place[0]() if place is not None else None
+                parent, key = (holder, place[1]) if place and holder and id(holder) in inside else first[id(at)]
+                way.append((at, key))
+                at = parent
+            for below, key in reversed(way):
+                base = names[id(at)]
+                names[id(below)] = f"{base}.{key}" if base else key
+                at = below
+            yield names[id(module)], module
 
     def named_cells(self) -> Iterator[tuple[str, Cell]]:
         """Parameters and buffers with their paths from here, each once, in order of assignment."""

@@ -67,18 +67,20 @@ def recognise(graph: Graph) -> Graph:
     -----
     A region is recognised in one of two ways. Either it is a fused op's reference equation by equation, as
     ``implementation("composed")`` writes it. Or it consists of analytic ops and its values and gradients equal the
-    reference's on random float64 numbers, tiny, ordinary and extreme ones: two analytic functions that agree at random
-    points are one function. A maximum that is subtracted, or anything detached, is exchanged for random numbers in
-    this, so that nothing may depend on it; a ``clip``, ``where`` or ``maximum`` ends a region. An op of more than four
-    inputs, or whose reference itself clips, is only recognised the first way.
+    reference's on random float64 numbers, tiny, ordinary, wide and extreme ones, and for every class: two analytic
+    functions that agree at random points are one function. Large tensors are tried at two other, small sizes. A maximum
+    that is subtracted, or anything detached, is exchanged for random numbers in this, so that nothing may depend on it;
+    a ``clip``, ``where`` or ``maximum`` ends a region. An op of more than four inputs, or whose reference itself clips,
+    is only recognised the first way.
 
     The inputs of the op are found by what they do, its attributes among the region's numbers and axes. A value inside
     that is used elsewhere must be an output of the op too (a mean, a variance), else the region stays as it is.
 
-    Values and gradients change by rounding only, with two exceptions in favour of the fused op. Where a spelling
-    overflows or loses its digits (``exp`` of a large number, ``E[x²] - E[x]²`` at a large mean), the op does not. A
-    class index outside the classes raises, where NumPy's indexing wraps a negative one and one-hot labels are 0;
-    indices made by arithmetic, which may rely on that, are left alone.
+    Values and gradients change by rounding only, with these exceptions. Where a spelling overflows or loses its digits
+    (``exp`` of a large number, ``E[x²] - E[x]²`` at a large mean), the op does not. A class index outside the classes
+    raises, where NumPy's indexing wraps a negative one and one-hot labels are 0; indices made by arithmetic, and those
+    that the graph compares with what no class is (``y != -100``), may rely on that and stay as they are. A probability
+    that is NaN and a class weight that is not finite raise too. Of a row with a logit of +inf all probabilities are NaN.
 
     Examples
     --------
