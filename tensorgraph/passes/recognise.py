@@ -80,7 +80,7 @@ def recognise(graph: Graph) -> Graph:
     (``exp`` of a large number, ``E[x²] - E[x]²`` at a large mean), the op does not. A class index outside the classes
     raises, where NumPy's indexing wraps a negative one and one-hot labels are 0; indices made by arithmetic, and those
     that the graph compares with what no class is (``y != -100``), may rely on that and stay as they are. A probability
-    that is NaN and a class weight that is not finite raise too. Of a row with a logit of +inf all probabilities are NaN.
+    that is NaN and a class weight that is not finite raise too. A row with a logit of +inf has NaN probabilities only.
 
     Examples
     --------
