@@ -59,7 +59,11 @@ class Pass:
 
 PASSES: tuple[Pass, ...] = (
     Pass("expand", WITHIN, "fused ops replaced by the composition that each is an optimisation of", default=False),
-    Pass("recognise", WITHIN, "regions that behave as a fused op replaced by it"),
+    Pass(
+        "recognise",
+        f"{WITHIN}; more where what was written cancels or overflows and the op does not",
+        "regions that behave as a fused op replaced by it",
+    ),
     Pass("differentiate", RECORDED, "deferred gradients written out by the ops' derivative rules"),
     Pass("simplify", "bits", "constants, common subexpressions, exact algebra, views, dead code"),
 )
