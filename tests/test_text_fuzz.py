@@ -172,7 +172,7 @@ def test_many_cells_and_functions_in_functions_take_linear_time() -> None:
     [
         "__import__('os').system('true')",
         "x.__class__.__mro__",
-        "x.numpy().tofile('/tmp/f')",
+        "x.numpy().tofile('f')",
         "x.requires_grad_()",
         "x.backward()",
         "x._value",

@@ -13,14 +13,15 @@ from dataclasses import replace
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
 from tensorgraph.tree import flatten
-from tensorgraph.viz.budget import mend, stubs
+from tensorgraph.viz.budget import mend
 from tensorgraph.viz.build import build
-from tensorgraph.viz.drawing import Drawing, Edge, LegendEntry, Node, Row
-from tensorgraph.viz.labels import SIGNS, clean, count
+from tensorgraph.viz.drawing import Drawing, Edge, LegendEntry, Row
+from tensorgraph.viz.focus import within
+from tensorgraph.viz.labels import SIGNS, clean
 from tensorgraph.viz.palette import THEMES
 from tensorgraph.viz.view import Box, kind_of
 
-__all__ = ["compare", "within"]
+__all__ = ["compare"]
 
 READABLE = 40  # ops that are all drawn; of more, what is the same is folded
 MOST = 150  # boxes; of more, only those near an edit are drawn
@@ -323,41 +324,3 @@ def _rewired(
             for new in news:
                 if isinstance(new, Var) and id(new) not in kept:
                     yield head, None, new
-
-
-def within(drawing: Drawing, centre: Iterable[str], hops: int, what: str) -> Drawing:
-    """Only the boxes within `hops` edges of these, with stubs where the rest begins."""
-    kept = set(centre)
-    beside = defaultdict(set)
-    for edge in drawing.edges:
-        beside[edge.tail].add(edge.head)
-        beside[edge.head].add(edge.tail)
-    border = set(kept)
-    for _ in range(hops):
-        border = {other for node in border for other in beside[node]} - kept
-        kept |= border
-    paths = {node.id: node.path for node in drawing.nodes}
-    coming: dict[str, list[str]] = defaultdict(list)
-    going: dict[str, int] = defaultdict(int)
-    for edge in drawing.edges:
-        if edge.head in kept and edge.tail not in kept:
-            coming[edge.head].append(clean(paths[edge.tail]))
-        elif edge.tail in kept and edge.head not in kept:
-            going[edge.tail] += 1
-    nodes: tuple[Node, ...] = tuple(
-        replace(node, rows=node.rows + stubs(coming[node.id], going[node.id]))
-        for node in drawing.nodes
-        if node.id in kept
-    )
-    used = {node.group for node in nodes}
-    for group in reversed(drawing.groups):  # outer groups come first
-        if group.id in used:
-            used.add(group.parent)
-    note = f"only what is within {count(hops, 'hop')} of {what}: {len(nodes):,} of {len(drawing.nodes):,} boxes"
-    return replace(
-        drawing,
-        nodes=nodes,
-        edges=tuple(e for e in drawing.edges if e.tail in kept and e.head in kept),
-        groups=tuple(group for group in drawing.groups if group.id in used),
-        notes=(*drawing.notes, note),
-    )

@@ -11,8 +11,8 @@ from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.tree import flatten
 from tensorgraph.viz.budget import mend
 from tensorgraph.viz.build import build, legend_of
-from tensorgraph.viz.compare import within
 from tensorgraph.viz.drawing import Drawing, LegendEntry, Row
+from tensorgraph.viz.focus import within
 from tensorgraph.viz.labels import clean
 from tensorgraph.viz.palette import THEMES
 from tensorgraph.viz.view import by_op

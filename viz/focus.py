@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tensorgraph.viz.budget import stubs
 from tensorgraph.viz.drawing import Drawing, LegendEntry
 from tensorgraph.viz.labels import clean, count
 
-__all__ = ["focus_on"]
+__all__ = ["focus_on", "within"]
 
 
 def focus_on(drawing: Drawing, path: str, hops: int) -> Drawing:
@@ -29,11 +30,17 @@ def focus_on(drawing: Drawing, path: str, hops: int) -> Drawing:
             f"focus={clean(path)!r} is no box of this drawing; near it are {', '.join(map(repr, near))} "
             "(Drawing.nodes lists every path)"
         )
+    return within(drawing, centre, hops, clean(path))
+
+
+def within(drawing: Drawing, centre: Iterable[str], hops: int, what: str) -> Drawing:
+    """Only the boxes within `hops` edges of these, by id, with stubs where the rest begins."""
+    kept = set(centre)
     beside = defaultdict(set)
     for edge in drawing.edges:
         beside[edge.tail].add(edge.head)
         beside[edge.head].add(edge.tail)
-    kept, border = set(centre), set(centre)
+    border = set(kept)
     for _ in range(hops):
         border = {other for node in border for other in beside[node]} - kept
         kept |= border
@@ -61,7 +68,7 @@ def focus_on(drawing: Drawing, path: str, hops: int) -> Drawing:
     legend = drawing.legend
     if (coming or going) and not any(entry.role == "stub" for entry in legend):
         legend += (LegendEntry("stub", "<- edge not drawn"),)
-    note = f"only what is within {count(hops, 'hop')} of {clean(path)}: {len(nodes):,} of {len(drawing.nodes):,} boxes"
+    note = f"only what is within {count(hops, 'hop')} of {what}: {len(nodes):,} of {len(drawing.nodes):,} boxes"
     return replace(
         drawing,
         nodes=nodes,
