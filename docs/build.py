@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import speed
 
 import tensorgraph as tg
-from tensorgraph import stubs
-from tensorgraph.demo.digits import FULL, SIDE, network
-from tensorgraph.demo.pictures import drawings
-from tensorgraph.op import REQUIRED, Op
+from tensorgraph.commands import stubs
+from tensorgraph.commands.demo.digits import FULL, SIDE, network
+from tensorgraph.commands.demo.pictures import drawings
+from tensorgraph.engine.op import REQUIRED, Op
 from tensorgraph.viz import draw
 
 DOCS = Path(__file__).resolve().parent
@@ -212,7 +212,7 @@ def stale() -> list[str]:
 
 def write() -> None:
     """Write everything but the table of speed."""
-    from tensorgraph.viz.engine import REMEDY, find_engine
+    from tensorgraph.viz.render.engine import REMEDY, find_engine
 
     if find_engine() is None:
         raise SystemExit(f"the pictures need a layout engine: {REMEDY}")

@@ -6,11 +6,9 @@ if __name__ != "tensorgraph.ops":
 from tensorgraph.ops import (
     arithmetic,
     batch_norm,
-    checkpoint,
     contraction,
     creation,
     cross_entropy,
-    custom,
     exponential,
     index,
     layer_norm,
@@ -24,6 +22,6 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "arithmetic", "batch_norm", "checkpoint", "contraction", "creation", "cross_entropy", "custom", "exponential",
+    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
     "index", "layer_norm", "logic", "random", "reduction", "shape", "softmax", "structure", "updates",
 ]  # fmt: skip

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval
-from tensorgraph.declare import op
-from tensorgraph.op import Op, elementwise, promote
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import Op, elementwise, promote
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.logic import where
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, canonical_axis
-from tensorgraph.declare import fused_op
+from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.declare import fused_op
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import relu
@@ -90,7 +90,7 @@ def _wide(a: Any, kind: np.dtype[Any]) -> Any:
 
 
 def _constant(array: Any) -> Any:
-    from tensorgraph.tensor import tensor
+    from tensorgraph.engine.tensor import tensor
 
     return tensor(array)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, broadcast_shapes
-from tensorgraph.declare import op
-from tensorgraph.op import contraction, settle
+from tensorgraph.engine.aval import Aval, broadcast_shapes
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import contraction, settle
 from tensorgraph.ops.shape import expand_dims, reshape, swap_last
 
 

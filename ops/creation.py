@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, canonical_dtype, default_dtype
-from tensorgraph.declare import op
-from tensorgraph.op import creation, require_fit
+from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import creation, require_fit
 
 
 def integers(values: Any, what: str) -> tuple[int, ...]:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval, canonical_axis
-from tensorgraph.declare import fused_op, op
-from tensorgraph.op import float_dtype, structural
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.declare import fused_op, op
+from tensorgraph.engine.op import float_dtype, structural
+from tensorgraph.engine.tape import warn_user
 from tensorgraph.ops.creation import canonical_size, full, number, one_hot
 from tensorgraph.ops.exponential import as_float, log1p
 from tensorgraph.ops.kernels import cross_entropy as kernels
@@ -19,7 +20,6 @@ from tensorgraph.ops.logic import equal, logical_and, not_equal, where
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, expand_dims, transpose
 from tensorgraph.ops.softmax import from_likeliest
-from tensorgraph.tape import warn_user
 
 REDUCTIONS = ("none", "sum", "mean", "batchmean")
 

@@ -1,155 +1,19 @@
-"""Indexing: reading elements, writing into copies, and sorting.
-
-A key is split into what is static (integers, slices, new axes) and index tensors; the static part is an attribute in
-which ``("index", k)`` stands for the k-th index tensor.
-"""
+"""Indexing: reading elements, writing into copies, and sorting."""
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval, canonical_axis
-from tensorgraph.cells import Cell
-from tensorgraph.declare import op
-from tensorgraph.op import Op
-from tensorgraph.op import index as indexing
+from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.keys import infer_key, join_key, split_key
+from tensorgraph.engine.op import Op
+from tensorgraph.engine.op import index as indexing
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.creation import canonical_shape
 from tensorgraph.ops.logic import equal, where
-from tensorgraph.tape import describe_source, user_source
-from tensorgraph.tensor import Tensor, TraceError, as_array
-
-
-def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any]]:
-    """The static form of an indexing key for a tensor of this shape, and its index tensors.
-
-    A boolean index with numbers becomes the integer indices of its true elements, as NumPy defines it.
-    """
-    static: list[Any] = []
-    indices: list[Any] = []
-    masks = False
-    for item in key if isinstance(key, tuple) else (key,):
-        if item is None or item is Ellipsis:
-            static.append("newaxis" if item is None else "...")
-        elif isinstance(item, slice):
-            bounds = (item.start, item.stop, item.step)
-            static.append(("slice", *[None if b is None else operator.index(b) for b in bounds]))
-        elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
-            static.append(int(item))
-        elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
-            if isinstance(item, list) and np.size(item) == 0:
-                item = np.zeros(np.shape(item), np.int64)
-            array = item if isinstance(item, Tensor) else as_array(item)
-            if array.dtype.kind not in "iub" and array.size:
-                raise TypeError(f"an index must be of integers or booleans, got {array.dtype}")
-            if array.dtype.kind == "b":
-                masks = True
-                if isinstance(array, Tensor) and type(array._value) is np.ndarray and not isinstance(array, Cell):
-                    array = array._value
-            if array.dtype.kind == "b" and isinstance(array, Tensor) and modes.current().trace is not None:
-                raise TraceError(
-                    "a boolean index selects a number of elements that depends on numbers, which a trace does not "
-                    f"have{describe_source(user_source())}; use tensorgraph.where(mask, x, 0) and reduce, or integer "
-                    "indices"
-                )
-            if array.dtype.kind == "b":
-                if array.ndim == 0:
-                    raise TypeError("a single boolean is not an index; use x[None] for a new axis")
-                for position in np.nonzero(np.asarray(array)):
-                    static.append(("index", len(indices)))
-                    indices.append(position)
-                continue
-            static.append(("index", len(indices)))
-            indices.append(array)
-        else:
-            raise TypeError(f"an index holds integers, slices, None, ... and integer tensors, got {item!r}")
-    if masks:  # a mask must have the shape of the axes it stands for: let NumPy say so
-        numbers = tuple(
-            i._value if isinstance(i, Tensor) and type(i._value) is np.ndarray else 0 if isinstance(i, Tensor) else i
-            for i in (key if isinstance(key, tuple) else (key,))
-        )
-        np.broadcast_to(np.empty((), bool), shape)[numbers]
-    return tuple(static), indices
-
-
-def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
-    """The NumPy key of a static form and its index arrays."""
-    key: list[Any] = []
-    for item in static:
-        if item == "newaxis":
-            key.append(None)
-        elif item == "...":
-            key.append(Ellipsis)
-        elif isinstance(item, tuple) and item[0] == "slice":
-            key.append(slice(*item[1:]))
-        elif isinstance(item, tuple):
-            index = indices[item[1]]
-            if index.dtype.kind not in "iu":
-                raise IndexError(f"an index tensor holds integers, got {Aval(index.shape, index.dtype)}")
-            key.append(index)
-        else:
-            key.append(item)
-    return tuple(key)
-
-
-def _infer_key(x: Aval, indices: list[Aval], key: Any) -> tuple[int, ...]:
-    try:
-        if indices:
-            return _selected(x.shape, join_key(key, indices))
-        # a zero-stride stand-in costs no memory
-        return np.broadcast_to(np.empty((), bool), x.shape)[join_key(key, ())].shape  # type: ignore[no-any-return]
-    except IndexError as error:
-        raise IndexError(f"{error} (the tensor is {x})") from None
-
-
-def _selected(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[int, ...]:
-    """The shape that a key with index tensors selects, by NumPy's rules and with no memory taken."""
-    consumed = sum(item is not None and item is not Ellipsis for item in key)
-    if sum(item is Ellipsis for item in key) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
-    if consumed > len(shape):
-        raise IndexError(f"too many indices for array: array is {len(shape)}-dimensional, but {consumed} were indexed")
-    sizes: list[int] = []  # of the axes that no integer or index tensor takes
-    places: list[int] = []  # where those stand that do, one a run of them
-    empty: list[int] = []  # the axes of no elements that index tensors take from
-    axis, running = 0, False
-    for item in key:
-        basic = item is None or item is Ellipsis or isinstance(item, slice)
-        if item is None:
-            sizes.append(1)
-        elif item is Ellipsis:
-            sizes += shape[axis : axis + len(shape) - consumed]
-            axis += len(shape) - consumed
-        else:
-            n = shape[axis]
-            if isinstance(item, slice):
-                sizes.append(len(range(*item.indices(n))))
-            elif isinstance(item, int) and not -n <= item < n:
-                raise IndexError(f"index {item} is out of bounds for axis {axis} with size {n}")
-            elif n == 0 and not item.shape:
-                raise IndexError(f"index 0 is out of bounds for axis {axis} with size 0")
-            elif n == 0:
-                empty.append(axis)
-            axis += 1
-        if not basic and not running:
-            places.append(len(sizes))
-        running = not basic
-    sizes += shape[axis:]
-    taken = [item.shape for item in key if isinstance(item, Aval)]
-    try:
-        block = np.broadcast_shapes(*taken)
-    except ValueError:
-        said = " ".join(map(str, taken))
-        raise IndexError(
-            f"shape mismatch: indexing arrays could not be broadcast together with shapes {said}"
-        ) from None
-    if empty and 0 not in block:
-        raise IndexError(f"index 0 is out of bounds for axis {empty[0]} with size 0")
-    at = places[0] if len(places) == 1 else 0  # what is taken from places apart stands in front
-    return (*sizes[:at], *block, *sizes[at:])
 
 
 def _fits(v: Any, selected: tuple[int, ...]) -> None:
@@ -160,11 +24,11 @@ def _fits(v: Any, selected: tuple[int, ...]) -> None:
 def _refuse_leading_ones(v: Any, like: Any, indices: Any, key: Any) -> None:
     """NumPy lets values have more axes than their place where those are of size 1; the shape rules do not."""
     if v.ndim and v.shape[0] == 1:
-        _fits(v, _infer_key(Aval(like.shape, like.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
+        _fits(v, infer_key(Aval(like.shape, like.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
 
 
 def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
-    return Aval(_infer_key(x, indices, key), x.dtype)
+    return Aval(infer_key(x, indices, key), x.dtype)
 
 
 getitem: Op = op(
@@ -189,7 +53,7 @@ def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
     out = np.zeros(canonical_shape(shape), g.dtype)
     if indices:
         # NumPy's add.at reads outside its memory where g has too many axes
-        _fits(g, _infer_key(Aval(out.shape, out.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
+        _fits(g, infer_key(Aval(out.shape, out.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
         np.add.at(out, join_key(key, indices), g)
     else:
         _refuse_leading_ones(g, out, indices, key)
@@ -199,7 +63,7 @@ def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
 
 def _scatter_infer(g: Aval, indices: list[Aval], *, key: Any, shape: Any) -> Aval:
     out = Aval(canonical_shape(shape), g.dtype)
-    _fits(g, _infer_key(out, indices, key))
+    _fits(g, infer_key(out, indices, key))
     return out
 
 
@@ -234,7 +98,7 @@ def _put(x: Any, v: Any, indices: Any, *, key: Any) -> Any:
 
 def _put_infer(x: Aval, v: Aval, indices: list[Aval], *, key: Any) -> Aval:
     _storable(v, x)
-    _fits(v, _infer_key(x, indices, key))
+    _fits(v, infer_key(x, indices, key))
     return Aval(x.shape, x.dtype)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, canonical_axis
-from tensorgraph.declare import fused_op
+from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.declare import fused_op
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import batch_norm as kernels
@@ -40,7 +40,7 @@ def layer_norm_reference(x: Any, gamma: Any, beta: Any, *, axis: int = -1, eps: 
     x, gamma, beta = (a if a.dtype == wide else astype.public(a, dtype=wide.name) for a in (x, gamma, beta))
     outer, inner = x.shape[:k], tuple(range(k, x.ndim))
     if math.prod(x.shape) == 0:
-        from tensorgraph.tensor import tensor
+        from tensorgraph.engine.tensor import tensor
 
         nothing = tensor(np.full(outer, np.nan, wide))
         return _narrow(reshape.public(x, shape=x.shape), kind), nothing, nothing

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, broadcast_shapes
-from tensorgraph.declare import op
-from tensorgraph.op import Op, elementwise, promote, require_fit
+from tensorgraph.engine.aval import Aval, broadcast_shapes
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import Op, elementwise, promote, require_fit
 
 ndarray = np.ndarray
 

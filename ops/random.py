@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, canonical_dtype, default_dtype
-from tensorgraph.declare import op
-from tensorgraph.op import random
+from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import random
 from tensorgraph.ops.creation import canonical_shape, canonical_size
 
 STATE = Aval((3,), np.uint64)

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, canonical_axes, canonical_dtype
-from tensorgraph.declare import op
-from tensorgraph.op import float_dtype, reduced_shape, reduction
+from tensorgraph.engine.aval import Aval, canonical_axes, canonical_dtype
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import float_dtype, reduced_shape, reduction
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import maximum
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import as_float, exp
 from tensorgraph.ops.logic import equal, where
 from tensorgraph.ops.shape import astype, broadcast_to, flip, pad, reshape, transpose
-from tensorgraph.tensor import Tensor
 
 
 def spread(g: Any, aval: Any, axis: Any, keepdims: bool) -> Any:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
-from tensorgraph.declare import op
-from tensorgraph.op import Op, elementwise, listing, promote, settle
-from tensorgraph.op import shape as shaping
+from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import Op, elementwise, listing, promote, settle
+from tensorgraph.engine.op import shape as shaping
+from tensorgraph.engine.tensor import Tensor, weak_cast
 from tensorgraph.ops.creation import canonical_shape, integers, number
-from tensorgraph.tensor import Tensor, weak_cast
 
 
 def _cast(x: Any, *, dtype: Any) -> Any:

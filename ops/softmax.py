@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, canonical_axis
-from tensorgraph.declare import fused_op, op
-from tensorgraph.op import float_dtype, reduction
+from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.declare import fused_op, op
+from tensorgraph.engine.op import float_dtype, reduction
 from tensorgraph.ops.creation import arange
 from tensorgraph.ops.exponential import as_float, exp, log1p
 from tensorgraph.ops.kernels import softmax as kernels

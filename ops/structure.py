@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval
-from tensorgraph.declare import op
-from tensorgraph.op import CATALOGUE, structural
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import CATALOGUE, structural
 
 alias = op(
     "alias(x)", lambda x: x, structural, infer_rule=lambda x: x, linear=True, view=True, vjp=dict(x=lambda g: g),

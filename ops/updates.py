@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval
-from tensorgraph.declare import op
-from tensorgraph.op import Op, fused, listing, opaque
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import Op, fused, listing, opaque
+from tensorgraph.engine.tape import warn_user
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import canonical_size
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
 from tensorgraph.ops.shape import astype
-from tensorgraph.tape import warn_user
 
 __all__ = ["adam_update", "clip_norm", "momentum_update", "rmsprop_update", "running_average", "sgd_update"]
 

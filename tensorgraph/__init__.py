@@ -14,25 +14,30 @@ if _find_spec("tensorgraph.ops") is None:
         "run `pip install -e .` in the repository root, or start Python from another folder"
     )
 
-from tensorgraph import blas as _blas
-from tensorgraph import interop as _interop  # noqa: F401  (teaches NumPy)
-from tensorgraph import memory as _memory
 from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
-from tensorgraph import random
-from tensorgraph.aval import Aval, default_dtype, set_default_dtype
-from tensorgraph.backward import gradients
-from tensorgraph.cells import Buffer, Cell, Parameter
-from tensorgraph.extend import fused_op, op, remove_op
+from tensorgraph.engine import random
+from tensorgraph.engine.aval import Aval, default_dtype, set_default_dtype
+from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.extend import fused_op, op, remove_op
+from tensorgraph.engine.modes import (
+    debug_nans,
+    enable_grad,
+    implementation,
+    is_grad_enabled,
+    is_tracing,
+    no_grad,
+    scope,
+)
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spec, u8, u16, u32, u64
+from tensorgraph.engine.tensor import Tensor, TraceError, tensor
+from tensorgraph.engine.tree import tree_map
 from tensorgraph.graph import Graph, graph, trace
-from tensorgraph.modes import debug_nans, enable_grad, implementation, is_grad_enabled, is_tracing, no_grad, scope
-from tensorgraph.op import CATALOGUE
-from tensorgraph.ops.checkpoint import checkpoint
-from tensorgraph.ops.custom import custom_vjp
+from tensorgraph.jit import blas as _blas
+from tensorgraph.jit import memory as _memory
 from tensorgraph.ops.shape import stack
-from tensorgraph.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spec, u8, u16, u32, u64
-from tensorgraph.tensor import Tensor, TraceError, tensor
-from tensorgraph.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from tensorgraph.tree import tree_map
+from tensorgraph.transforms import checkpoint, custom_vjp, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:
     from tensorgraph import analysis, data, nn, optim, passes, testing, text, train, viz  # noqa: F401

@@ -20,7 +20,7 @@ import numpy as np
 os.environ.pop("OPENBLAS_CORETYPE", None)
 asked = os.environ.get("TENSORGRAPH_BLAS")
 os.environ["TENSORGRAPH_BLAS"] = "off"  # while the package is imported, which chooses for the real processor
-from tensorgraph import blas
+from tensorgraph.jit import blas
 blas._selected = None
 del os.environ["TENSORGRAPH_BLAS"]
 if asked is not None:

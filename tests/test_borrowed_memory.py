@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
-from tensorgraph.tree import flatten
+from tensorgraph.engine.tree import flatten
 
 
 def leaf(value: Any) -> tg.Tensor:

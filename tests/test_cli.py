@@ -10,13 +10,15 @@ import pytest
 from training_helpers import NAMES, clouds, small
 
 import tensorgraph as tg
-from tensorgraph import blas, cli, doctor, jit
-from tensorgraph.cli import main, one_line
+from tensorgraph import jit
+from tensorgraph.commands import cli, doctor
+from tensorgraph.commands.cli import main, one_line
 from tensorgraph.commands.targets import example
 from tensorgraph.data import Normalizer
 from tensorgraph.files import MissingExtraError
+from tensorgraph.jit import blas
 from tensorgraph.train import load_model, save
-from tensorgraph.viz.engine import EngineError
+from tensorgraph.viz.render.engine import EngineError
 
 MODULE = """
 import tensorgraph as tg
@@ -162,7 +164,7 @@ def test_version_and_help(capsys):
 
 
 def test_the_installed_command_and_a_reader_that_goes_away(folder):
-    command = [sys.executable, "-c", "import sys; from tensorgraph.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-c", "import sys; from tensorgraph.commands.cli import main; sys.exit(main())"]
     done = subprocess.run(
         [*command, "draw", "cli_models:number"], capture_output=True, text=True, timeout=60, cwd=folder
     )
@@ -210,7 +212,7 @@ def test_doctor_names_what_is_missing_and_the_remedy(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "rich" else real(name))
     found = findings()
     assert found["rich"].sign == "-" and found["rich"].remedy == 'pip install "tensorgraph-engine[train]"'
-    monkeypatch.setattr("tensorgraph.viz.engine.find_engine", lambda: None)
+    monkeypatch.setattr("tensorgraph.viz.render.engine.find_engine", lambda: None)
     assert findings()["layout engine"].remedy.startswith("for pictures with a layout, install")
     monkeypatch.setenv("TENSORGRAPH_DOT", "no-such-program")
     monkeypatch.undo()
@@ -273,16 +275,16 @@ def test_an_engine_that_fails_is_told(monkeypatch):
     def fail(*args, **kwargs):
         raise EngineError("the layout engine does not start")
 
-    monkeypatch.setattr("tensorgraph.viz.engine.find_engine", lambda: "dot")
-    monkeypatch.setattr("tensorgraph.viz.engine.run_engine", fail)
+    monkeypatch.setattr("tensorgraph.viz.render.engine.find_engine", lambda: "dot")
+    monkeypatch.setattr("tensorgraph.viz.render.engine.run_engine", fail)
     assert findings()["layout engine"].told == "the layout engine does not start"
 
 
 def test_demo_arguments(capsys, tmp_path, monkeypatch):
     assert "--seeds takes whole numbers" in failing(capsys, "demo", "--seeds", "0,x")
     seen = {}
-    monkeypatch.setattr("tensorgraph.demo.run", lambda output, **options: seen.update(options, output=output))
-    from tensorgraph import demo
+    monkeypatch.setattr("tensorgraph.commands.demo.run", lambda output, **options: seen.update(options, output=output))
+    from tensorgraph.commands import demo
 
     assert main(["demo", "-o", str(tmp_path / "out"), "--seeds", "3,1", "--quick"]) == 0
     assert seen == {"output": str(tmp_path / "out"), "seeds": [3, 1], "settings": demo.QUICK}

@@ -9,11 +9,11 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn
-from tensorgraph.cli import main
 from tensorgraph.commands import graphs, targets
+from tensorgraph.commands.cli import main
 from tensorgraph.commands.errors import CommandError
 from tensorgraph.viz import api
-from tensorgraph.viz.save import SUFFIXES
+from tensorgraph.viz.render.save import SUFFIXES
 
 MODULE = """
 import helper_of_nets

@@ -12,10 +12,10 @@ import tensorgraph as tg
 from tensorgraph import jit, nn, optim
 from tensorgraph.analysis.cost import binary, si
 from tensorgraph.analysis.memory import packed, places, reshaped
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Literal, Var
-from tensorgraph.op import CATALOGUE
-from tensorgraph.testing.programs import programs, quiet
-from tensorgraph.tree import flatten
+from tensorgraph.testing.programs.program import programs, quiet
 
 F32 = 4
 RNG = np.random.default_rng(0)

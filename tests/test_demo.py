@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tensorgraph import demo, jit
+from tensorgraph import jit
+from tensorgraph.commands import demo
+from tensorgraph.commands.demo import choosing, main, pictures
+from tensorgraph.commands.demo.digits import FULL, QUICK, Settings, network, run_parts, run_seed, shifted, split_digits
+from tensorgraph.commands.demo.report import Screen, picture, prediction_text
 from tensorgraph.data import Dataset, load_digits
-from tensorgraph.demo import choosing, main, pictures
-from tensorgraph.demo.digits import FULL, QUICK, Settings, network, run_parts, run_seed, shifted, split_digits
-from tensorgraph.demo.report import Screen, picture, prediction_text
 from tensorgraph.files import MissingExtraError
 from tensorgraph.train import Prediction, load_model
 

@@ -13,9 +13,9 @@ import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.analysis.diff import diff
 from tensorgraph.analysis.difference import Difference
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import CellDecl, Equation, Literal, Var, Write
 from tensorgraph.testing import programs
-from tensorgraph.tree import flatten
 
 
 def signs(found):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
-from tensorgraph import modes
+from tensorgraph.engine import modes
 
 
 def leaf(value: Any, dtype: Any = None) -> tg.Tensor:

@@ -10,9 +10,9 @@ from hypothesis import given
 import tensorgraph as tg
 from tensorgraph.analysis.explain_gradient import GradientExplanation
 from tensorgraph.analysis.latex import symbol, words
-from tensorgraph.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.testing import Program, programs
-from tensorgraph.testing.programs import quiet
+from tensorgraph.testing.programs.program import quiet
 
 HERE = re.escape("test_explain_gradient.py")
 

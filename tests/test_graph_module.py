@@ -5,7 +5,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim, train
-from tensorgraph.cli import main
+from tensorgraph.commands.cli import main
 
 TEXT = """
 def net(

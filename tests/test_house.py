@@ -16,26 +16,18 @@ from pathlib import Path
 import pytest
 
 import tensorgraph
+from tensorgraph.engine.tape import INTERNAL
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorgraph.viz"}
 
 # Rooms from the ground up. A module may import, while it loads, from its own floor and from those before it.
 FLOORS: list[set[str]] = [
-    {"aval", "tree", "files"},
-    {"modes", "spec"},
-    {"jit", "blas", "memory"},
-    {"op"},
-    {"tape"},
-    {"tensor"},
-    {"cells", "pull"},
-    {"calling"},
-    {"generate"},
-    {"declare"},
-    {"ops", "indexing", "interop", "random", "extend"},
-    {"backward"},
-    {"second_order", "transforms"},
+    {"files", "jit"},
+    {"engine"},
+    {"ops"},
     {"graph"},
+    {"transforms"},
     {"text"},
     {"passes"},
     {"analysis"},
@@ -43,30 +35,37 @@ FLOORS: list[set[str]] = [
     {"testing"},
     {"nn", "optim", "data", "train", "tune", "dist"},
     {"viz"},
-    {"demo", "doctor", "dsl", "stubs"},
+    {"dsl"},
     {"commands"},
-    {"cli"},
     {"__init__"},
     {"__main__"},
 ]
 
-# Rooms that only these may import while loading.
-PRIVATE = {"viz": {"viz", "commands", "cli", "__init__"}, "cli": {"cli", "__main__"}, "__init__": {"__main__"}}
+# The engine's own files, likewise.
+ENGINE: list[set[str]] = [
+    {"aval", "tree"},
+    {"modes", "spec"},
+    {"op"},
+    {"tape"},
+    {"tensor"},
+    {"cells", "pull"},
+    {"calling", "keys"},
+    {"generate"},
+    {"declare"},
+    {"indexing", "random", "extend"},
+    {"backward", "init"},
+    {"second_order"},
+]
 
-# Doors that open upwards, inside a function only: (who, whom) -> what for.
+# Rooms that only these may import while loading.
+PRIVATE = {"viz": {"viz", "commands", "__init__"}, "commands": {"commands", "__main__"}, "__init__": {"__main__"}}
+
+# Doors that open upwards, inside a function only: (who, whom) -> what for. There are no more than four.
 LATE: dict[tuple[str, str], str] = {
-    ("tensor", "indexing"): "the property Tensor.at",
-    ("ops", "backward"): "what a checkpoint did is differentiated when it is computed again",
-    ("ops", "graph"): "a traced rule or region is run again through the ops, so that it can be differentiated",
-    ("declare", "second_order"): "a derivative of a fused op's derivative is that of its reference",
-    ("graph", "viz"): "Graph.draw and the picture in a notebook",
+    ("graph", "viz"): "Graph.draw and the pictures in a notebook",
     ("graph", "text"): "how a graph prints",
-    ("text", "nn"): "the initialisers' names",
     ("graph", "passes"): "Graph.grad, simplify, expand and the other transformations",
     ("graph", "analysis"): "Graph.cost",
-    ("analysis", "viz"): "the picture of a difference",
-    ("demo", "viz"): "the demonstration's pictures of its network",
-    ("doctor", "viz"): "which layout engine there is",
 }
 
 # Who may use a package that is not a core dependency loaded at once, and then inside functions only.
@@ -75,11 +74,11 @@ LATE_PACKAGES: dict[str, set[str]] = {
     "llvmlite": {"jit"},
     "graphviz": {"viz"},
     "graphviz_pure": {"viz"},
-    "rich": {"train", "demo", "cli"},
-    "matplotlib": {"train", "cli"},
+    "rich": {"train", "commands"},
+    "matplotlib": {"train", "commands"},
     "safetensors": {"files"},
-    "sklearn": {"cli", "data"},
-    "threadpoolctl": {"demo", "doctor"},
+    "sklearn": {"commands", "data"},
+    "threadpoolctl": {"commands"},
     "hypothesis": {"testing"},
     "IPython": {"viz"},
 }
@@ -223,6 +222,41 @@ def test_upward_imports_inside_functions_are_declared() -> None:
     assert not undeclared, "declare these in LATE, with the reason, or turn them round:\n" + "\n".join(undeclared)
     unused = set(LATE) - set(upward)
     assert not unused, f"LATE declares doors that nobody uses: {sorted(unused)}"
+
+
+def test_there_are_few_doors_upwards() -> None:
+    assert len(LATE) <= 4
+
+
+def test_the_engine_is_in_order() -> None:
+    place = {name: number for number, names in enumerate(ENGINE) for name in names}
+    modules = [module for module in sources() if re.fullmatch(r"tensorgraph\.engine\.\w+", module)]
+    unplaced = {module.split(".")[2] for module in modules} ^ set(place)
+    assert not unplaced, f"ENGINE of tests/test_house.py and the files of tensorgraph/engine/ differ in {unplaced}"
+    wrong = []
+    for module in modules:
+        for found in all_imports()[module]:
+            other = found.module.split(".")
+            if other[:2] == ["tensorgraph", "engine"] and len(other) > 2 and not found.late:
+                me = module.split(".")[2]
+                if other[2] != me and place[other[2]] > place[me]:
+                    wrong.append(f"{where(module, found)}: {me} may not import {other[2]} while loading")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_frames_of_every_package_are_known_as_ours() -> None:
+    packages = {name for name, path in sources().items() if path.name == "__init__.py"}
+    foreign = {p for p in packages if p.startswith(("tensorgraph.testing", "tensorgraph.commands.demo"))}
+    assert packages - foreign - INTERNAL == set()
+    assert not foreign & INTERNAL
+
+
+def test_a_newcomer_sees_folders() -> None:
+    loose = {path.name for path in (CHECKOUT / "tensorgraph").glob("*.py")}
+    assert loose == {"__init__.py", "__main__.py", "dsl.py"}
+    for module, path in sources().items():
+        if path.name == "__init__.py":
+            assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{module} does not say what it is for"
 
 
 def test_no_import_cycles_while_loading() -> None:

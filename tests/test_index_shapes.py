@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensorgraph as tg
-from tensorgraph.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.ops.index import split_key
 
 SIZE = st.sampled_from([0, 1, 2, 3, 4])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
-from tensorgraph.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE
 
 A = np.array([[0.5, 1.5, 0.25], [2.0, 0.75, 1.25]])
 B = np.array([[1.0, 2.0, 3.0]])

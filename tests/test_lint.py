@@ -11,9 +11,9 @@ from hypothesis import given, settings
 import tensorgraph as tg
 from tensorgraph import data, nn, optim, train
 from tensorgraph.analysis.lint import RULES, Findings, lint
-from tensorgraph.demo import digits
-from tensorgraph.op import CATALOGUE
-from tensorgraph.testing.programs import programs, quiet
+from tensorgraph.commands.demo import digits
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.testing.programs.program import programs, quiet
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

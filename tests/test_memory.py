@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from tensorgraph import memory
+from tensorgraph.jit import memory
 
 STEPS = """
 import resource, sys
 import numpy as np
-from tensorgraph import memory
+from tensorgraph.jit import memory
 
 kept = memory.keep()
 arrays = []

@@ -9,7 +9,7 @@ import scipy.special
 
 import tensorgraph as tg
 from tensorgraph import testing
-from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.engine.op import CATALOGUE, Op
 
 
 def _getitem(x: Any, indices: Any, *, key: Any) -> Any:

@@ -5,7 +5,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import testing
-from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.engine.op import CATALOGUE, Op
 
 # ops whose meaning is in an attribute or in the tape, so that a call with arrays says nothing of them
 NOT_ALONE = {

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 
 import tensorgraph as tg
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph import Graph
-from tensorgraph.op import CATALOGUE
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.testing import Program, assert_close, assert_same, programs
-from tensorgraph.testing.programs import quiet
-from tensorgraph.tree import flatten
+from tensorgraph.testing.programs.program import quiet
 
 X = np.array([0.3, -0.5, 1.25])
 Y = np.array([1.5, 2.0, -0.75])

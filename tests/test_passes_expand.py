@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 
 import tensorgraph as tg
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph import Graph
-from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.testing import Program, assert_close, assert_same, programs
 from tensorgraph.testing.cases import Case, examples_of
-from tensorgraph.testing.programs import quiet
-from tensorgraph.tree import flatten
+from tensorgraph.testing.programs.program import quiet
 
 FUSED = sorted(name for name, op in CATALOGUE.items() if op.reference is not None and not name.endswith("_vjp"))
 

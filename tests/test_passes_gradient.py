@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given
 
 import tensorgraph as tg
+from tensorgraph.engine.tree import flatten, tree_map
 from tensorgraph.graph import Graph
 from tensorgraph.testing import Program, assert_close, assert_same, difference_jacobian, programs
-from tensorgraph.testing.programs import quiet
-from tensorgraph.tree import flatten, tree_map
+from tensorgraph.testing.programs.program import quiet
 
 X = np.array([0.3, -0.5, 1.25])
 Y = np.array([1.5, 2.0, -0.75])
@@ -221,7 +221,7 @@ def test_numbers_say_the_same_of_random_programs(program: Program) -> None:
         gradient = np.concatenate([a.reshape(-1) for a in leaves(graph.grad(n).differentiate()(*program.examples))])
 
         def value(*moved: np.ndarray) -> np.ndarray:
-            from tensorgraph.tree import unflatten
+            from tensorgraph.engine.tree import unflatten
 
             args = list(program.examples)
             args[n] = unflatten(tree, list(moved))

@@ -12,11 +12,11 @@ from recognising import assert_agree, names, numbers
 from spellings import NEAR_MISSES, SPELLINGS, batch_norm_moments, batch_norm_slides, cross_entropy_autograd
 
 import tensorgraph as tg
-from tensorgraph.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.tree import flatten
 from tensorgraph.passes import recognise as recognition
 from tensorgraph.testing import assert_close
 from tensorgraph.testing.programs import Program, programs
-from tensorgraph.tree import flatten
 
 Array = np.ndarray[Any, Any]
 F = tg.f32
@@ -319,7 +319,7 @@ def test_random_programs_stay_graphs(program: Program) -> None:
 
 
 def test_allowed_ops_exist() -> None:
-    from tensorgraph.passes.recognise_regions import ALLOWED, CREATION, LABELS, SHIFTS
+    from tensorgraph.passes.recognise.regions import ALLOWED, CREATION, LABELS, SHIFTS
 
     for name in ALLOWED | CREATION | LABELS | SHIFTS:
         assert name in CATALOGUE, name

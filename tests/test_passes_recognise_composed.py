@@ -11,7 +11,7 @@ from recognising import assert_agree, names
 from spellings import cross_entropy_autograd
 
 import tensorgraph as tg
-from tensorgraph.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.testing import assert_close
 
 F = tg.f32

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 
 import tensorgraph as tg
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph import Graph
 from tensorgraph.passes.simplify import RULES, simplify
 from tensorgraph.testing import Program, assert_same, programs
-from tensorgraph.testing.programs import quiet
-from tensorgraph.tree import flatten
+from tensorgraph.testing.programs.program import quiet
 
 Array = np.ndarray[Any, Any]
 FLOATS = ("float16", "float32", "float64")
@@ -175,7 +175,7 @@ EXAMPLES: dict[str, list[tuple[Two, tuple[str, ...]]]] = {
 
 
 def alias(x: tg.Tensor) -> tg.Tensor:
-    from tensorgraph.op import CATALOGUE
+    from tensorgraph.engine.op import CATALOGUE
 
     return CATALOGUE["alias"].public(x)  # type: ignore[no-any-return]
 

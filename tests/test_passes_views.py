@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensorgraph as tg
+from tensorgraph.engine.op import CATALOGUE, elementwise
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.evaluate import Plan, evaluate
-from tensorgraph.op import CATALOGUE, elementwise
 from tensorgraph.ops.index import join_key
 from tensorgraph.passes.facts import Facts
 from tensorgraph.passes.keys import compose, key_of, select
 from tensorgraph.testing import Program, assert_same, programs
-from tensorgraph.testing.programs import quiet
-from tensorgraph.tree import flatten
+from tensorgraph.testing.programs.program import quiet
 
 VIEWS: list[Callable[[tg.Tensor], tg.Tensor]] = [
     lambda x: x.T, lambda x: x[::2], lambda x: x[:, 1:], lambda x: x[::-1, :-1], lambda x: x[:, None][:, 0],

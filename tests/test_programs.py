@@ -10,12 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tensorgraph as tg
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph import Graph
 from tensorgraph.graph.graph import Literal, Var
 from tensorgraph.testing import Program, assert_same, programs, random_program
-from tensorgraph.testing.programs import Made, drawable, quiet
-from tensorgraph.testing.programs_steps import EXCLUDED
-from tensorgraph.tree import flatten
+from tensorgraph.testing.programs.program import Made, drawable, quiet
+from tensorgraph.testing.programs.steps import EXCLUDED
 
 STEPS = 4
 # there are a hundred ops and forms, so a few programs say little

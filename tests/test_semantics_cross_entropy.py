@@ -26,7 +26,7 @@ from semantics_oracle import (
 )
 
 import tensorgraph as tg
-from tensorgraph import modes
+from tensorgraph.engine import modes
 
 F4, F8 = np.float32, np.float64
 Z = np.array([[1.0, 2.0, 3.0], [1.0, 0.0, 2.0]], F4)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import tensorgraph as tg
-from tensorgraph import modes
+from tensorgraph.engine import modes
 
 Array = np.ndarray[Any, Any]
 

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import tensorgraph as tg
-from tensorgraph import stubs
+from tensorgraph.commands import stubs
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def test_the_stubs_that_are_committed_are_fresh(tmp_path):
     # in a process of its own: tests declare ops of theirs
-    code = "import json, tensorgraph; from tensorgraph.stubs import stubs; print(json.dumps(stubs()))"
+    code = "import json, tensorgraph; from tensorgraph.commands.stubs import stubs; print(json.dumps(stubs()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     texts = json.loads(done.stdout)
@@ -55,6 +55,6 @@ def test_lines_stay_within_the_limit_and_parse():
 
 
 def test_writing_the_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(stubs, "__file__", str(tmp_path / "stubs.py"))
+    monkeypatch.setattr(stubs, "__file__", str(tmp_path / "commands" / "stubs.py"))
     stubs.main()
     assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == stubs.stubs()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
+from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.graph import Graph
-from tensorgraph.op import CATALOGUE
 from tensorgraph.testing import random_program
 from tensorgraph.text.reading import MOST_DEPTH
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 
 import tensorgraph as tg
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph import Graph
 from tensorgraph.graph.graph import digest
 from tensorgraph.testing import Program, assert_same, programs
-from tensorgraph.testing.programs import quiet
+from tensorgraph.testing.programs.program import quiet
 from tensorgraph.text.names import names
-from tensorgraph.tree import flatten
 
 
 def read_back(graph: Graph) -> str:

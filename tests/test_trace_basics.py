@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
-from tensorgraph import modes
+from tensorgraph.engine import modes
 
 Pair = namedtuple("Pair", "a b")
 

@@ -12,8 +12,8 @@ from browser import Browser, find_browser, required
 import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.viz import draw
-from tensorgraph.viz.engine import find_engine
-from tensorgraph.viz.palette import DARK, LIGHT, contrast
+from tensorgraph.viz.model.palette import DARK, LIGHT, contrast
+from tensorgraph.viz.render.engine import find_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
 
@@ -619,7 +619,7 @@ def test_every_inside_can_be_opened(browser, tmp_path, make):
 
 def test_without_an_engine_boxes_are_listed_and_open(browser, tmp_path, monkeypatch):
     monkeypatch.delenv("TENSORGRAPH_DOT", raising=False)
-    monkeypatch.setattr("tensorgraph.viz.engine.shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("tensorgraph.viz.render.engine.shutil.which", lambda name, path=None: None)
     path = Path(tmp_path / "net.html")
     draw(net(), level="module", depth=1).save(path)
     browser.window(900, 700, dark=True)

@@ -11,10 +11,10 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph.viz import draw
-from tensorgraph.viz.budget import MOST_BOXES, MOST_SPAN, span
-from tensorgraph.viz.engine import find_engine
-from tensorgraph.viz.fold import fold
-from tensorgraph.viz.view import by_op
+from tensorgraph.viz.model.budget import MOST_BOXES, MOST_SPAN, span
+from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.view import by_op
+from tensorgraph.viz.render.engine import find_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
 LEVELS = ("auto", "summary", "module", "op", "training")

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz import Drawing, draw
-from tensorgraph.viz.labels import binary, clean, count, cut, value_text
-from tensorgraph.viz.view import by_module, pack
+from tensorgraph.viz.model.labels import binary, clean, count, cut, value_text
+from tensorgraph.viz.model.view import by_module, pack
 
 
 def load(name: str) -> ModuleType:
@@ -299,14 +299,14 @@ def test_every_flow_is_inside_a_box_or_on_its_boundary(graph, how):
 
 @given(graphs(), st.integers(1, 6))
 def test_joining_neighbours_loses_no_flow(graph, most):
-    from tensorgraph.viz.build import build
+    from tensorgraph.viz.model.build import build
 
     boxes = pack(graph, by_module(graph), most)
     check_complete(graph, build(graph, boxes, "module"))
 
 
 def test_class_names_are_shown_where_known():
-    from tensorgraph.viz.build import build
+    from tensorgraph.viz.model.build import build
 
     graph = hand.residual(1)
     graph = replace(graph, modules={"stem": "Linear", "blocks.0.fc1": "Linear"})

@@ -12,8 +12,8 @@ from types import ModuleType
 import pytest
 
 from tensorgraph.viz import draw
-from tensorgraph.viz.budget import MOST_BOXES, MOST_SPAN, fits, span
-from tensorgraph.viz.engine import EngineError, find_engine, run_engine
+from tensorgraph.viz.model.budget import MOST_BOXES, MOST_SPAN, fits, span
+from tensorgraph.viz.render.engine import EngineError, find_engine, run_engine
 
 
 def load(name: str) -> ModuleType:
@@ -44,8 +44,8 @@ def bare(monkeypatch, tmp_path):
     """A machine without any engine."""
     monkeypatch.delenv("TENSORGRAPH_DOT", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("tensorgraph.viz.engine.sys.executable", str(tmp_path / "python"))
-    monkeypatch.setattr("tensorgraph.viz.engine.sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("tensorgraph.viz.render.engine.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setattr("tensorgraph.viz.render.engine.sysconfig.get_path", lambda name: str(tmp_path))
     return tmp_path
 
 

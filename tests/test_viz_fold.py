@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import tensorgraph as tg
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz import draw
-from tensorgraph.viz.build import build
-from tensorgraph.viz.digest import structure
-from tensorgraph.viz.fold import fold, unfold
-from tensorgraph.viz.view import by_module, by_op
+from tensorgraph.viz.model.build import build
+from tensorgraph.viz.model.digest import structure
+from tensorgraph.viz.model.fold import fold, unfold
+from tensorgraph.viz.model.view import by_module, by_op
 
 
 def load(name: str) -> ModuleType:

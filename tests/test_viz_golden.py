@@ -13,7 +13,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.demo.digits import network
+from tensorgraph.commands.demo.digits import network
 from tensorgraph.viz import draw, drawing_from_json
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.viz import Drawing, Group, LegendEntry, Node, Row, draw, drawing_from_json
-from tensorgraph.viz.engine import EngineError, find_engine
 from tensorgraph.viz.html import page
 from tensorgraph.viz.html.insides import MOST_OPS, views
 from tensorgraph.viz.html.layouts import lay_out
 from tensorgraph.viz.html.page import embedded
+from tensorgraph.viz.render.engine import EngineError, find_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -333,7 +333,7 @@ def test_deeply_nested_modules_do_not_recurse():
 
 def test_without_an_engine_the_page_lists_and_says_the_remedy(monkeypatch):
     monkeypatch.delenv("TENSORGRAPH_DOT", raising=False)
-    monkeypatch.setattr("tensorgraph.viz.engine.shutil.which", lambda name, path=None: None)
+    monkeypatch.setattr("tensorgraph.viz.render.engine.shutil.which", lambda name, path=None: None)
     html = draw(hand.residual(2), level="module").html()
     data = data_of(html)
     assert all(view.get("listed") for view in data["views"]) and "<svg" not in html.split("<script")[0]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorgraph.viz import Drawing, Edge, Group, Node, Row, draw
-from tensorgraph.viz.mermaid import words
-from tensorgraph.viz.palette import DARK, LIGHT
+from tensorgraph.viz.model.palette import DARK, LIGHT
+from tensorgraph.viz.render.mermaid import words
 
 ESCAPED = r"(?:[A-Za-z0-9 ,.:=+\-/@!?*^%$_()]|#\d+;)+"
 TEXT = rf'"(?:<b>{ESCAPED}</b>|{ESCAPED})(?:<br/>{ESCAPED})*"'

@@ -13,8 +13,8 @@ import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.graph.graph import Equation, Graph
 from tensorgraph.viz import draw, overlay
-from tensorgraph.viz.fold import fold, unfold
-from tensorgraph.viz.view import by_module, by_op
+from tensorgraph.viz.model.fold import fold, unfold
+from tensorgraph.viz.model.view import by_module, by_op
 
 
 class Chain(nn.Module):

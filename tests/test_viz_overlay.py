@@ -13,10 +13,10 @@ from tensorgraph import nn
 from tensorgraph.analysis.profile import Profile, duration, gradient_norms, largest, profile
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz import overlay
-from tensorgraph.viz.overlay import OVERLAYS, apply, by_equation
-from tensorgraph.viz.palette import DARK, HEATS, LIGHT, contrast, heated, ink_on
-from tensorgraph.viz.render_dot import to_dot
-from tensorgraph.viz.render_svg import polish
+from tensorgraph.viz.model.overlay import OVERLAYS, apply, by_equation
+from tensorgraph.viz.model.palette import DARK, HEATS, LIGHT, contrast, heated, ink_on
+from tensorgraph.viz.render.dot import to_dot
+from tensorgraph.viz.render.svg import polish
 
 LEVELS = ("summary", "module", "op", "training")
 

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.viz import Drawing, Node, Row, draw, mimebundle
-from tensorgraph.viz.engine import find_engine, run_engine
-from tensorgraph.viz.exits import exits
-from tensorgraph.viz.metrics import text_width
-from tensorgraph.viz.palette import DARK, LIGHT
-from tensorgraph.viz.render_dot import FONT, words
+from tensorgraph.viz.model.palette import DARK, LIGHT
+from tensorgraph.viz.render.dot import FONT, words
+from tensorgraph.viz.render.engine import find_engine, run_engine
+from tensorgraph.viz.render.exits import exits
+from tensorgraph.viz.render.metrics import text_width
 
 
 def load(name: str) -> ModuleType:

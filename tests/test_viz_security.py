@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorgraph.viz import Drawing, Edge, Group, LegendEntry, Node, Port, Row, draw, drawing_from_json
-from tensorgraph.viz.engine import find_engine, run_engine
+from tensorgraph.viz.render.engine import find_engine, run_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
 
@@ -162,7 +162,7 @@ def test_names_are_words_in_svg_and_html(first, second):
 def test_names_are_words_without_an_engine(first, second):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TENSORGRAPH_DOT", raising=False)
-        patch.setattr("tensorgraph.viz.engine.shutil.which", lambda name, path=None: None)
+        patch.setattr("tensorgraph.viz.render.engine.shutil.which", lambda name, path=None: None)
         for drawing in (draw(graph_of(first, second), level="op"), by_hand(first, second)):
             check_svg(drawing.svg())
             check_html(drawing.html())

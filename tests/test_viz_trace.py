@@ -114,8 +114,8 @@ def test_a_graph_draws_itself():
 
 
 def test_every_op_of_the_catalogue_has_a_name_that_a_picture_can_show():
-    from tensorgraph.viz.facts import COMMUTATIVE
-    from tensorgraph.viz.labels import clean
+    from tensorgraph.viz.model.facts import COMMUTATIVE
+    from tensorgraph.viz.model.labels import clean
 
     for name, op in tg.CATALOGUE.items():
         assert clean(name) == name and all(clean(i) == i for i in op.inputs)

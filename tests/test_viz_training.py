@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
-from tensorgraph.demo.digits import network
+from tensorgraph.commands.demo.digits import network
+from tensorgraph.engine.op import saved_names
 from tensorgraph.graph.graph import Var
-from tensorgraph.op import saved_names
 from tensorgraph.viz import Drawing, draw
-from tensorgraph.viz.budget import MOST_SPAN, oriented, ranks, span
-from tensorgraph.viz.engine import find_engine, run_engine
-from tensorgraph.viz.mirror import passes
+from tensorgraph.viz.model.budget import MOST_SPAN, oriented, ranks, span
+from tensorgraph.viz.model.mirror import passes
+from tensorgraph.viz.render.engine import find_engine, run_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
 
@@ -329,7 +329,7 @@ def test_the_same_step_gives_the_same_bytes_in_every_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import hashlib\nimport tensorgraph as tg\nfrom tensorgraph import optim\n"
-        "from tensorgraph.demo.digits import network\n"
+        "from tensorgraph.commands.demo.digits import network\n"
         "net = network((16,) * 5, 0)\nopt = optim.Adam(net.parameters(), lr=0.1)\n"
         "def step(x, y):\n    loss = tg.softmax_cross_entropy(net(x), y)\n    opt.minimize(loss)\n    return loss\n"
         "g = tg.trace(step, tg.spec((8, 64), 'float32'), tg.spec((8,), 'int64'))\n"

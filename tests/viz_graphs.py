@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import Rule
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
-from tensorgraph.op import Rule
-from tensorgraph.tree import flatten
 
 INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
 BINARY = {"add", "subtract", "multiply", "divide", "matmul", "maximum"}

@@ -3,8 +3,11 @@
 if __name__ != "tensorgraph.viz":
     raise ImportError("the folder viz/ is the package tensorgraph.viz: write `import tensorgraph.viz`")
 
-from tensorgraph.viz.api import draw, mimebundle
-from tensorgraph.viz.drawing import Drawing, Edge, Group, LegendEntry, Node, Port, Row
-from tensorgraph.viz.render_json import drawing_from_json
+from tensorgraph.viz.api import draw, mimebundle, picture
+from tensorgraph.viz.model.drawing import Drawing, Edge, Group, LegendEntry, Node, Port, Row
+from tensorgraph.viz.render.json import drawing_from_json
 
-__all__ = ["Drawing", "Edge", "Group", "LegendEntry", "Node", "Port", "Row", "draw", "drawing_from_json", "mimebundle"]
+__all__ = [
+    "Drawing", "Edge", "Group", "LegendEntry", "Node", "Port", "Row", "draw", "drawing_from_json", "mimebundle",
+    "picture",
+]  # fmt: skip

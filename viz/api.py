@@ -7,18 +7,23 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from tensorgraph.analysis.difference import Difference
+from tensorgraph.analysis.fault_report import Faults
+from tensorgraph.analysis.profile import Profile, duration
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.from_tape import graph as tape_graph
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
-from tensorgraph.tensor import Tensor
 from tensorgraph.text.template import Template
-from tensorgraph.viz.drawing import Drawing
-from tensorgraph.viz.expansion import expanded
-from tensorgraph.viz.labels import clean
-from tensorgraph.viz.levels import Plan, drawn
-from tensorgraph.viz.palette import THEMES
+from tensorgraph.viz.model.compare import compare
+from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.expansion import expanded
+from tensorgraph.viz.model.fault import draw_fault
+from tensorgraph.viz.model.labels import clean
+from tensorgraph.viz.model.levels import Plan, drawn
+from tensorgraph.viz.model.palette import THEMES
 
-__all__ = ["LEVELS", "draw", "mimebundle"]
+__all__ = ["LEVELS", "draw", "mimebundle", "picture"]
 
 LEVELS = ("auto", "summary", "module", "op", "training")
 NOTEBOOK_TIMEOUT = 5.0
@@ -97,19 +102,38 @@ def draw(
         graph, paths = expanded(graph, paths)
     drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
     if overlay is not None:
-        from tensorgraph.viz.overlay import apply
+        from tensorgraph.viz.model.overlay import apply
 
         drawing = apply(drawing, graph, overlay, examples)
     return replace(drawing, theme=theme, timeout=float(timeout))
 
 
+def picture(target: Any, *args: Any, **options: Any) -> Drawing:
+    """The picture of what has one: a graph, a `Difference`, a `Profile`, a fault among `Faults` by its number."""
+    if isinstance(target, Difference):
+        return compare(target, *args, **options)
+    if isinstance(target, Faults):
+        return draw_fault(target, *args, **options)
+    if isinstance(target, Profile):
+        return draw_profile(target, *args, **options)
+    return draw(target, *args, **options)
+
+
+def draw_profile(profile: Profile, **options: Any) -> Drawing:
+    """The graph of a profile, each box as dark as it is slow."""
+    from tensorgraph.viz.model.overlay import by_equation
+
+    note = f"median of {profile.repeats} runs, {duration(profile.total)} in all"
+    return by_equation(draw(profile.graph, **options), "time", profile.seconds, note)
+
+
 def mimebundle(target: Any) -> dict[str, Any]:
-    """What a notebook shows of a graph, a tensor or a drawing: text, and SVG where there is a layout engine.
+    """What a notebook shows of what has a picture: text, and SVG where there is a layout engine.
 
     Never raises: where a picture fails, the text says why.
     """
     try:
-        drawing = target if isinstance(target, Drawing) else draw(target, timeout=NOTEBOOK_TIMEOUT)
+        drawing = target if isinstance(target, Drawing) else picture(target, timeout=NOTEBOOK_TIMEOUT)
         bundle = {"text/plain": drawing.text()}
     except Exception as error:  # a notebook shows what it can
         return {"text/plain": f"{_described(target)}\n(no drawing: {clean(error, 200)})"}

@@ -1,7 +1,8 @@
 """`Graph.cost`: FLOPs, bytes and peak memory of a graph, by equation, by module, by op and in all, without running it.
 
-The convention is that of `tensorgraph.op.Op.flops`: each arithmetic operation of the formula counts one, whatever its
-dtype, so a multiply-add is two and a matrix product of (m, k) and (k, n) is 2 m k n; what only moves numbers is free.
+The convention is that of `tensorgraph.engine.op.Op.flops`: each arithmetic operation of the formula counts one,
+whatever its dtype, so a multiply-add is two and a matrix product of (m, k) and (k, n) is 2 m k n; what only moves
+numbers is free.
 Bytes are those of operands read and outputs written, once each, as if nothing stayed in a cache. Memory is what
 evaluating the graph allocates: a view lies in its input's memory, and a value goes at its last use.
 """

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tensorgraph import modes
 from tensorgraph.analysis.memory import Place, places, timeline
-from tensorgraph.aval import Aval
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.trace import trace
-from tensorgraph.op import CATALOGUE, Op
 
 __all__ = ["Counter"]
 
@@ -39,7 +39,7 @@ class Counter:
         return eq.op.view and all(out in self.where and self.where[out].owner is not out for out in eq.outputs)
 
     def flops(self, eq: Equation) -> int:
-        """Arithmetic operations: see `tensorgraph.op.Op`."""
+        """Arithmetic operations: see `tensorgraph.engine.op.Op`."""
         if self.is_view(eq):
             return 0
         if any(isinstance(a, Literal) and a.value is Ellipsis for a in eq.atoms()):  # read from a tape: types are lost

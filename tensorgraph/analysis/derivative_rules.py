@@ -7,9 +7,9 @@ from typing import Any
 
 from tensorgraph.analysis.formulas import Formula, formula_text
 from tensorgraph.analysis.latex import formula_latex, symbol
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.passes.symbolic import Symbolic
-from tensorgraph.tree import flatten
 
 __all__ = ["Rules"]
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.match import Match
+from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph
-
-if TYPE_CHECKING:
-    from tensorgraph.viz.drawing import Drawing
 
 __all__ = ["Detail", "Difference", "Edit"]
 
@@ -73,7 +71,7 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Drawable):
     """The edits that lead from one graph to another; false where the graphs are equal. Made by `diff`.
 
     Attributes
@@ -133,25 +131,10 @@ class Difference:
             lines = [*lines[:most], f"... {len(lines) - most} more lines"]
         return "\n".join([*lines, self.summary()])
 
-    def draw(self, **options: Any) -> Drawing:
-        """A picture: added boxes thick with ``+``, removed ones dashed with ``-``, changed ones with ``~``.
-
-        See `tensorgraph.viz.compare.compare` for the options.
-        """
-        from tensorgraph.viz.compare import compare
-
-        return compare(self, **options)
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from tensorgraph.viz import mimebundle
-
         if not self:
             return {"text/plain": repr(self)}
-        try:
-            bundle = mimebundle(self.draw())
-        except Exception:  # a notebook shows what it can
-            bundle = {}
-        return {**bundle, "text/plain": self.text(most=400)}
+        return {**super()._repr_mimebundle_(), "text/plain": self.text(most=400)}
 
 
 def _headline(graph: Graph) -> str:

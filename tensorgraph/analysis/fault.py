@@ -18,9 +18,9 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.fault_report import Fault, Faults, Stats, stats_of
 from tensorgraph.analysis.profile import reaching
 from tensorgraph.analysis.run import Given, execute, given, graph_of, loss_of
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.op import CATALOGUE
-from tensorgraph.tree import flatten
 
 __all__ = ["find_faults"]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tensorgraph.analysis.describe import equation_text, names, printable
+from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph, Literal, Var
-
-if TYPE_CHECKING:
-    from tensorgraph.viz.drawing import Drawing
 
 __all__ = ["Fault", "Faults", "Stats", "causes", "stats_of"]
 
@@ -85,7 +83,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Faults:
+class Faults(Drawable):
     """What `find_faults` found; false where there is nothing.
 
     Attributes
@@ -168,15 +166,6 @@ class Faults:
                 return f"{cell.kind} {printable(cell.path)}: {var.aval}"
         what = "argument" if var in self.graph.inputs else "captured array"
         return f"{what}{f' {printable(var.name)}' if var.name else ''}: {var.aval}"
-
-    def draw(self, number: int = 0, **options: Any) -> Drawing:
-        """The slice of fault `number`: some of what it comes from, and the path to the loss.
-
-        See `tensorgraph.viz.fault.draw_fault` for the options.
-        """
-        from tensorgraph.viz.fault import draw_fault
-
-        return draw_fault(self, number, **options)
 
 
 def causes(graph: Graph, position: int | None, hops: int) -> set[int]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tensorgraph.analysis.describe import value_text
+from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.graph import Equation, Literal, Var
-from tensorgraph.op import CATALOGUE, Op
 
 __all__ = [
     "Formula", "Names", "formula_text", "is_absent", "is_matrix_transpose", "key_parts", "number_in", "remembered",

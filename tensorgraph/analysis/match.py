@@ -13,9 +13,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from tensorgraph.engine.tree import Treedef, leaf_paths
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, digest
 from tensorgraph.graph.graph import typed_key as typed
-from tensorgraph.tree import Treedef, leaf_paths
 
 __all__ = ["Match", "match", "output_paths", "typed"]
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import elementwise
 from tensorgraph.graph.evaluate import Plan
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.op import elementwise
 
 __all__ = ["Place", "Timeline", "places", "timeline"]
 

@@ -6,18 +6,16 @@ import math
 import statistics
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.run import execute, given, graph_of, loss_of
-from tensorgraph.backward import pull_back
+from tensorgraph.engine.backward import pull_back
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.tensor import Tensor
-
-if TYPE_CHECKING:
-    from tensorgraph.viz.drawing import Drawing
 
 __all__ = ["Profile", "gradient_norms", "largest", "profile"]
 
@@ -27,7 +25,7 @@ KEYS = ("scope", "op", "line", "equation")
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Drawable):
     """Times of a graph's equations. Made by `profile`.
 
     Attributes
@@ -101,15 +99,6 @@ class Profile:
 
     def __repr__(self) -> str:
         return f"<Profile of {printable(self.graph.name)}: {len(self.seconds)} ops, {duration(self.total)}>"
-
-    def draw(self, **options: Any) -> Drawing:
-        """The graph, each box as dark as it is slow."""
-        from tensorgraph.viz import draw
-        from tensorgraph.viz.overlay import by_equation
-
-        drawing = draw(self.graph, **options)
-        note = f"median of {self.repeats} runs, {duration(self.total)} in all"
-        return by_equation(drawing, "time", self.seconds, note)
 
 
 def profile(target: Any, *args: Any, repeats: int = REPEATS) -> Profile:

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
 from tensorgraph.analysis.describe import printable
-from tensorgraph.aval import Aval
-from tensorgraph.backward import pull_back
-from tensorgraph.calling import Borrowed
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import pull_back
+from tensorgraph.engine.calling import Borrowed
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import Tensor, wrap
+from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.evaluate import Plan, match_arguments
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
 from tensorgraph.graph.trace import trace
-from tensorgraph.tape import Leaf
-from tensorgraph.tensor import Tensor, wrap
-from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["Given", "execute", "given", "graph_of", "loss_of"]
 

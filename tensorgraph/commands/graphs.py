@@ -11,9 +11,9 @@ from typing import Any
 
 from tensorgraph.commands.errors import CommandError
 from tensorgraph.commands.targets import FORMS, add_target_options, resolve
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
-from tensorgraph.tensor import Tensor
 
 __all__ = ["FORMATS", "LEVELS", "add_commands"]
 

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from tensorgraph.commands.errors import CommandError, one_line
-from tensorgraph.spec import spec
+from tensorgraph.engine.spec import spec
 
 __all__ = ["FORMS", "add_target_options", "example", "resolve", "size"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import default_dtype
+from tensorgraph.engine.aval import default_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval
-from tensorgraph.backward import cotangent, reachable
-from tensorgraph.calling import Borrowed, abstract, explain
-from tensorgraph.cells import Cell, Parameter
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import cotangent, reachable
+from tensorgraph.engine.calling import Borrowed, abstract, explain
+from tensorgraph.engine.cells import Cell, Parameter
+from tensorgraph.engine.op import CATALOGUE, Op, creation, random
+from tensorgraph.engine.tape import Leaf, describe_node, source_of, user_source
+from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Source, Var, Write, digest
 from tensorgraph.graph.user_names import UserNames, user_call
-from tensorgraph.op import CATALOGUE, Op, creation, random
-from tensorgraph.tape import Leaf, describe_node, source_of, user_source
-from tensorgraph.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
-from tensorgraph.tree import flatten
 
 __all__ = ["Trace"]
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval
-from tensorgraph.backward import reachable
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import reachable
+from tensorgraph.engine.tensor import Tensor, wrap
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.evaluate import Plan, evaluate
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var
-from tensorgraph.tensor import Tensor, wrap
-from tensorgraph.tree import flatten
 
 __all__ = ["reached"]
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval
-from tensorgraph.backward import pull_back
-from tensorgraph.calling import Borrowed, convert
-from tensorgraph.cells import Cell
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import pull_back
+from tensorgraph.engine.calling import Borrowed, convert
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
+from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import ANYTHING, Atom, Equation, Graph, Literal, Var
-from tensorgraph.tape import Leaf
-from tensorgraph.tensor import Tensor, TraceError, weak_cast, wrap
-from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["bind", "call", "evaluate"]
 
@@ -262,7 +262,7 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
             if live.setdefault(path, cell) is not cell:
                 twice.add(path)
     given = {cell for owner in owners for cell in _cells_of(owner).values()}
-    from tensorgraph import random
+    from tensorgraph.engine import random
 
     live.setdefault(random.state().path, random.state())
     cells: list[Any] = []

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval
-from tensorgraph.backward import reachable
-from tensorgraph.cells import Cell
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import reachable
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.tape import Leaf, Node, Projection, source_of
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var
-from tensorgraph.tape import Leaf, Node, Projection, source_of
-from tensorgraph.tensor import Tensor
-from tensorgraph.tree import flatten
 
 __all__ = ["graph"]
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval
-from tensorgraph.tree import Treedef
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.tree import Treedef
+from tensorgraph.graph.drawable import Drawable
 
 if TYPE_CHECKING:
-    from tensorgraph.op import Op
+    from tensorgraph.engine.op import Op
 
 __all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "Literal", "Origin", "Source", "Var", "Write"]
 
@@ -148,7 +149,7 @@ class Write:
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class Graph(Drawable):
     """A computation as a value. Made by `tensorgraph.trace` and `tensorgraph.graph`.
 
     Attributes
@@ -327,17 +328,6 @@ class Graph:
         from tensorgraph.analysis.cost import cost
 
         return cost(self)
-
-    def draw(self, **options: Any) -> Any:
-        """A drawing of the graph; see `tensorgraph.draw`."""
-        from tensorgraph.viz import draw
-
-        return draw(self, **options)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        from tensorgraph.viz import mimebundle
-
-        return mimebundle(self)
 
 
 class _Anything:

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tensorgraph import modes
+from tensorgraph.engine import modes
+from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var
-from tensorgraph.tensor import Tensor, wrap
 
 __all__ = ["asked", "group", "inline"]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval, default_dtype
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.tensor import Tensor, TraceError, as_array
+from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.user_names import OUTSIDE
-from tensorgraph.tensor import Tensor, TraceError, as_array
-from tensorgraph.tree import flatten, leaf_paths, unflatten
 
 __all__ = ["trace"]
 

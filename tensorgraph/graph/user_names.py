@@ -12,9 +12,9 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+from tensorgraph.engine.tape import INTERNAL, getframe
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import Var
-from tensorgraph.tape import INTERNAL, getframe
-from tensorgraph.tensor import Tensor
 
 __all__ = ["UserNames"]
 

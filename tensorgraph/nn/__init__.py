@@ -1,6 +1,6 @@
 """Models: `Module`, layers, and initialisers for their weights."""
 
-from tensorgraph.nn import init
+from tensorgraph.engine import init
 from tensorgraph.nn.activations import LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from tensorgraph.nn.containers import Flatten, Identity, Lambda, Sequential
 from tensorgraph.nn.dropout import Dropout

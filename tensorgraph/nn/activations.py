@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgraph.engine.op import Op
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
-from tensorgraph.op import Op
 from tensorgraph.ops.exponential import leaky_relu, relu, sigmoid, tanh
 from tensorgraph.ops.softmax import log_softmax, softmax
-from tensorgraph.tensor import Tensor
 
 __all__ = ["LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 

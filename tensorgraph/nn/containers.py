@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.ops.shape import reshape
-from tensorgraph.tensor import Tensor, tensor
 
 __all__ = ["Flatten", "Identity", "Lambda", "Sequential"]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgraph import random
-from tensorgraph.cells import Buffer
-from tensorgraph.nn import init
+from tensorgraph.engine import init, random
+from tensorgraph.engine.cells import Buffer
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.random import uniform
-from tensorgraph.tensor import Tensor, tensor
 
 __all__ = ["Dropout"]
 

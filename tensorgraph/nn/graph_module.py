@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import random
-from tensorgraph.cells import Buffer, Cell, Parameter
+from tensorgraph.engine import init, random
+from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Graph
-from tensorgraph.nn import init
 from tensorgraph.nn.module import Module
 from tensorgraph.text.files import arrays_of, beside, load_state, numbers_of, read
 from tensorgraph.text.parse import AT_TEST_TIME, functions_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tensorgraph.cells import Parameter
-from tensorgraph.nn import init
+from tensorgraph.engine import init
+from tensorgraph.engine.cells import Parameter
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.ops.contraction import matmul
-from tensorgraph.tensor import Tensor, tensor
 
 __all__ = ["Linear", "parameter"]
 

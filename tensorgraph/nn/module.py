@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tensorgraph.cells import Buffer, Cell, Parameter
-from tensorgraph.modes import MODE, Mode, current
+from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.modes import MODE, Mode, current
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, read_cells
-from tensorgraph.tensor import Tensor
 
 __all__ = ["Module"]
 

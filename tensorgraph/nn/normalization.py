@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import canonical_axis
-from tensorgraph.cells import Buffer
-from tensorgraph.modes import current
+from tensorgraph.engine.aval import canonical_axis
+from tensorgraph.engine.cells import Buffer
+from tensorgraph.engine.modes import current
+from tensorgraph.engine.tensor import Tensor, tensor, wrap
 from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.settings import Setting
@@ -20,7 +21,6 @@ from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.batch_norm import batch_norm
 from tensorgraph.ops.shape import astype, reshape
 from tensorgraph.ops.updates import running_average
-from tensorgraph.tensor import Tensor, tensor, wrap
 
 __all__ = ["PRESETS", "BatchNorm"]
 

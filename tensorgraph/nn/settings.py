@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.cells import Buffer
-from tensorgraph.tensor import Tensor
+from tensorgraph.engine.cells import Buffer
+from tensorgraph.engine.tensor import Tensor
 
 __all__ = ["Setting"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.cells import Cell
-from tensorgraph.tensor import Tensor, as_array, concrete
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.tensor import Tensor, as_array, concrete
 
 __all__ = ["load_cells", "read_cells"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.trace import trace
 from tensorgraph.nn.module import Module
-from tensorgraph.tensor import Tensor
-from tensorgraph.tree import flatten
 
 __all__ = ["Summary", "summarise"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tensorgraph.modes import no_grad
+from tensorgraph.engine.modes import no_grad
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.arithmetic import maximum, minimum
 from tensorgraph.ops.shape import astype
 from tensorgraph.ops.updates import clip_norm as clip_norm_op
-from tensorgraph.tensor import Tensor, tensor
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "clip_norm", "clip_value"]
 

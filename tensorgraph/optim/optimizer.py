@@ -14,18 +14,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tensorgraph import jit, modes
-from tensorgraph.cells import Buffer, Cell, Parameter
+from tensorgraph import jit
+from tensorgraph.engine import modes
+from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.op import Op
+from tensorgraph.engine.tape import warn_user
+from tensorgraph.engine.tensor import Tensor, TraceError
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, read_cells
-from tensorgraph.op import Op
 from tensorgraph.ops.kernels.optimizer import STREAM
 from tensorgraph.ops.updates import state_dtype
 from tensorgraph.optim.clipping import clip_norm, clip_value
 from tensorgraph.optim.schedules import Schedule, as_schedule
-from tensorgraph.tape import warn_user
-from tensorgraph.tensor import Tensor, TraceError
 
 __all__ = ["Group", "Hyper", "Optimizer"]
 

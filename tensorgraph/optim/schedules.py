@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.modes import no_grad
+from tensorgraph.engine.modes import no_grad
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.arithmetic import floor_divide, maximum, minimum, power, sqrt
 from tensorgraph.ops.creation import full
 from tensorgraph.ops.exponential import cos
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.shape import astype
-from tensorgraph.tensor import Tensor, tensor
 
 __all__ = [
     "Schedule", "as_schedule", "by_hand", "constant", "cosine", "exponential", "inverse_sqrt", "inverse_time",

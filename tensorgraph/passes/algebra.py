@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import canonical_axes
+from tensorgraph.engine.aval import canonical_axes
 from tensorgraph.graph.graph import Atom, Equation, Literal, Var, typed_key
 from tensorgraph.passes.facts import Facts
 from tensorgraph.passes.rules import Rewrite, Rule

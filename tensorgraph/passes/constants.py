@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.op import contraction, creation, elementwise, index, listing, reduction, shape
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
-from tensorgraph.op import contraction, creation, elementwise, index, listing, reduction, shape
 from tensorgraph.passes.facts import Facts, compute, ours
 from tensorgraph.passes.rewrite import derived
 from tensorgraph.text.literals import INLINE

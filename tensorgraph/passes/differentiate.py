@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.graph import Change, Equation, Graph
 from tensorgraph.graph.inline import inline
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.symbolic import Note, Symbolic
-from tensorgraph.tree import unflatten
 
 __all__ = ["differentiate", "write_out"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.tensor import Tensor, as_array, wrap
+from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.graph import Change, Equation, Graph, Var
 from tensorgraph.graph.inline import inline
-from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.passes.differentiate import differentiate
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.rewrite import Log
-from tensorgraph.tensor import Tensor, as_array, wrap
-from tensorgraph.tree import unflatten
 
 __all__ = ["expand"]
 

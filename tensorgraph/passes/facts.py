@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
+from tensorgraph.engine import modes
+from tensorgraph.engine.op import Op, contraction, creation, elementwise, fused, random, reduction
+from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
-from tensorgraph.op import Op, contraction, creation, elementwise, fused, random, reduction
 from tensorgraph.passes.keys import select
 from tensorgraph.passes.rewrite import group
-from tensorgraph.tensor import Tensor, wrap
 
 __all__ = ["EXACT", "Facts", "ONES", "differentiated", "ours", "permutation"]
 

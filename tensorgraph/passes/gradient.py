@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from tensorgraph import transforms
+from tensorgraph.engine.tensor import Tensor, require_float
+from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import CellDecl, Graph, Var
 from tensorgraph.graph.inline import inline
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.symbolic import Symbolic
-from tensorgraph.tensor import Tensor, require_float
-from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["grad", "jvp"]
 

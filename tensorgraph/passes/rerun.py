@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
+from tensorgraph.engine import modes
+from tensorgraph.engine.tensor import Tensor, as_array, wrap
+from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Graph, Literal, Source, Var, Write
-from tensorgraph.tensor import Tensor, as_array, wrap
-from tensorgraph.tree import flatten, unflatten
 
 __all__ = ["Rerun"]
 

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tensorgraph.aval import Aval
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.graph import Atom, Change, Equation, Graph, Literal, Origin, Source, Var, Write
-from tensorgraph.op import CATALOGUE, Op
 from tensorgraph.text.names import names
 from tensorgraph.text.printing import equation_text
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Var
-from tensorgraph.op import Op
 from tensorgraph.passes.facts import Facts
 from tensorgraph.passes.rewrite import derived
 

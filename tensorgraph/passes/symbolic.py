@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval
-from tensorgraph.backward import leading_to, unproject
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import leading_to, unproject
+from tensorgraph.engine.op import CATALOGUE, Op, structural
+from tensorgraph.engine.pull import Table, contributions, fit_tensor
+from tensorgraph.engine.tape import Leaf, Node, next_number, projection
+from tensorgraph.engine.tensor import Tensor, new
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
 from tensorgraph.graph.inline import group
-from tensorgraph.op import CATALOGUE, Op, structural
 from tensorgraph.passes.rerun import Rerun
-from tensorgraph.pull import Table, contributions, fit_tensor
-from tensorgraph.tape import Leaf, Node, next_number, projection
-from tensorgraph.tensor import Tensor, new
 
 __all__ = ["Note", "Symbolic"]
 
@@ -235,7 +235,7 @@ class Symbolic(Rerun):
                 self._deposit(table, parent, c, label, name)
 
     def _deposit(self, table: Table, parent: Any, c: Any, label: Callable[[str], None], name: str) -> None:
-        """As `tensorgraph.pull.deposit`, saying what the equations are for."""
+        """As `tensorgraph.engine.pull.deposit`, saying what the equations are for."""
         label("fit")
         fitted = total = fit_tensor(c, parent)
         if parent in table:

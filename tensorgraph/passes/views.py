@@ -6,8 +6,8 @@ another order is copied, and when depends on the shape between.
 
 from __future__ import annotations
 
+from tensorgraph.engine.op import elementwise
 from tensorgraph.graph.graph import Equation, Var
-from tensorgraph.op import elementwise
 from tensorgraph.passes.facts import EXACT, ONES, Facts, permutation
 from tensorgraph.passes.keys import compose, key_of, select
 from tensorgraph.passes.rewrite import infer

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval
-from tensorgraph.op import REQUIRED, Op, elementwise, reduction
-from tensorgraph.tensor import Tensor, tensor
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import REQUIRED, Op, elementwise, reduction
+from tensorgraph.engine.tensor import Tensor, tensor
 
 __all__ = ["Case", "differentiable_places", "draw", "examples_of", "op_of"]
 
@@ -32,7 +32,7 @@ REDUCED: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
 
 def op_of(op: Any) -> Op:
     """The declaration of an op given as itself, as the function that users call, or by name."""
-    from tensorgraph.op import CATALOGUE
+    from tensorgraph.engine.op import CATALOGUE
 
     if isinstance(op, str):
         return CATALOGUE[op]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.backward import gradients
-from tensorgraph.tensor import Tensor
+from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.testing.cases import Case, differentiable_places
 
 Array = np.ndarray[Any, Any]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.backward import gradients
-from tensorgraph.tensor import tensor
+from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.tensor import tensor
 from tensorgraph.testing.cases import Case, differentiable_places
 from tensorgraph.testing.common import (
     casts,

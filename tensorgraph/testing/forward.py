@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import aval_of
-from tensorgraph.backward import gradients
-from tensorgraph.tensor import Tensor, tensor
+from tensorgraph.engine.aval import aval_of
+from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.testing.cases import Case, differentiable_places
 from tensorgraph.testing.common import (
     casts,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.modes import no_grad
+from tensorgraph.engine.modes import no_grad
 from tensorgraph.testing.cases import Case, Place
 
 __all__ = ["complex_jacobian", "difference_jacobian", "numerical_jacobian"]

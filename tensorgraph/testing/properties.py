@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.backward import gradients
+from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.tensor import tensor
 from tensorgraph.graph.trace import trace
-from tensorgraph.op import CATALOGUE
-from tensorgraph.tensor import tensor
 from tensorgraph.testing.cases import Case, Place, differentiable_places, examples_of, op_of
 from tensorgraph.testing.common import (
     casts,

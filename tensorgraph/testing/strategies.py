@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgraph.op import CATALOGUE, Op, elementwise, reduction
+from tensorgraph.engine.op import CATALOGUE, Op, elementwise, reduction
 from tensorgraph.testing.cases import Case, draw, op_of
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from tensorgraph.aval import Aval
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.tensor import Tensor, as_array
+from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph, Var
-from tensorgraph.ops.custom import Result, custom_op
-from tensorgraph.tensor import Tensor, as_array
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.literals import read_array
 from tensorgraph.text.scene import Scene, show
-from tensorgraph.tree import flatten, unflatten
+from tensorgraph.transforms.custom import Result, custom_op
 
 __all__ = ["array_constant", "custom", "gradients", "written_out"]
 

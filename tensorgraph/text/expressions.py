@@ -9,15 +9,15 @@ import ast
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from tensorgraph.op import CATALOGUE, Op
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import flatten
 from tensorgraph.ops.shape import stack
-from tensorgraph.tensor import Tensor
 from tensorgraph.text.calls import array_constant, custom, gradients, written_out
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import arithmetic, is_static
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.types import called
-from tensorgraph.tree import flatten
 
 __all__ = ["expression"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.files import FileFormatError, atomic_write, load_tensors, save_tensors
 from tensorgraph.graph.graph import Graph, digest
-from tensorgraph.tensor import Tensor
 from tensorgraph.text.literals import array_text
 from tensorgraph.text.printing import to_text
 from tensorgraph.text.reading import MOST_CHARACTERS

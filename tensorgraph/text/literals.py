@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import Aval, canonical_dtype, short_dtype
+from tensorgraph.engine.aval import Aval, canonical_dtype, short_dtype
 
 __all__ = ["INLINE", "array_text", "aval_text", "literal_text", "quoted", "read_array"]
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
+from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
-from tensorgraph.op import CATALOGUE
 
 __all__ = ["identifier", "names", "reserved"]
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Literal
 
-from tensorgraph.aval import Aval
-from tensorgraph.backward import gradients
-from tensorgraph.modes import current, enable_grad, scope
-from tensorgraph.op import CATALOGUE
-from tensorgraph.ops.custom import custom_vjp
-from tensorgraph.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
-from tensorgraph.tape import Leaf
-from tensorgraph.tensor import Tensor, tensor
+from tensorgraph.engine import init
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.modes import current, enable_grad, scope
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.transforms.custom import custom_vjp
 
 __all__ = ["namespace"]
 
@@ -92,8 +93,6 @@ def namespace(arrays: Any = None) -> dict[str, Any]:
     >>> names["f"](tg.tensor([0.0, 1.0, 2.0])).tolist()[0]
     0.0
     """
-    from tensorgraph.nn import init
-
     given = dict(arrays or {})
 
     def array(digest: str, aval: Aval) -> Any:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
-from tensorgraph.aval import Aval, default_dtype
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.check import GraphError
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var, Write, digest
-from tensorgraph.tensor import Tensor
 from tensorgraph.text import types
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.expressions import expression
@@ -26,7 +27,6 @@ from tensorgraph.text.literals import aval_text
 from tensorgraph.text.reading import syntax
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.structure import tree_text
-from tensorgraph.tree import flatten, leaf_paths, unflatten
 
 __all__ = ["Syntax", "functions_of", "read_function"]
 

@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tensorgraph.engine.op import REQUIRED, Op
+from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest, is_literal, typed_key
-from tensorgraph.op import REQUIRED, Op
 from tensorgraph.text.lines import broken, typed
 from tensorgraph.text.literals import array_text, aval_text, literal_text, quoted
 from tensorgraph.text.names import identifier, names, reserved
 from tensorgraph.text.structure import places, tree_text
 from tensorgraph.text.types import initialisers
-from tensorgraph.tree import Treedef
 
 __all__ = ["call_text", "equation_text", "to_text"]
 

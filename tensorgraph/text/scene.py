@@ -10,10 +10,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgraph.aval import Aval
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Graph, Source, Var
-from tensorgraph.tensor import Tensor
 from tensorgraph.text.errors import ParseError
 
 MOST_AXES, MOST_BYTES = 32, 2**60

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+from tensorgraph.engine.tree import Treedef
 from tensorgraph.text.literals import literal_text
-from tensorgraph.tree import Treedef
 
 __all__ = ["places", "tree_text"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.tree import Treedef, flatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.text.errors import ParseError, nearest
 from tensorgraph.text.parse import Syntax, functions_of
 from tensorgraph.text.types import CELLS, DTYPES
-from tensorgraph.tree import Treedef, flatten
 
 __all__ = ["Template", "dimensions", "parse"]
 

@@ -6,7 +6,8 @@ import ast
 from collections import OrderedDict
 from typing import Any
 
-from tensorgraph.aval import LONG, Aval
+from tensorgraph.engine import init
+from tensorgraph.engine.aval import LONG, Aval
 from tensorgraph.graph.graph import ANYTHING, Var
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import integer, literal
@@ -123,8 +124,6 @@ def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | Non
 
 def initialisers() -> tuple[str, ...]:
     """What a text may start a cell by."""
-    from tensorgraph.nn import init
-
     return (*init.NAMES, "key")
 
 

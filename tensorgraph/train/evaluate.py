@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
 from tensorgraph.data.arrays import Array, as_array, cast_floats, check_finite, count
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.engine import modes
+from tensorgraph.engine.tensor import tensor
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
-from tensorgraph.tensor import tensor
 from tensorgraph.train.running import Metric, in_mode, model_dtype, named_metrics, outputs_of, samples_of
 
 __all__ = ["Loss", "evaluate", "predict"]

@@ -14,11 +14,11 @@ from tensorgraph.data.arrays import Array, cast_floats, count
 from tensorgraph.data.dataset import Dataset
 from tensorgraph.data.loader import Last, Loader
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.engine.spec import spec
+from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.graph.graph import Literal
 from tensorgraph.graph.trace import trace
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
-from tensorgraph.spec import spec
-from tensorgraph.tensor import Tensor, TraceError, tensor
 from tensorgraph.train import metrics as measures
 from tensorgraph.train.callbacks import EarlyStop, Run, check_callbacks, notify
 from tensorgraph.train.evaluate import Loss, measure, predict, scalar, targets_for

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import modes
 from tensorgraph.data.arrays import Array, as_array
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.engine import modes
+from tensorgraph.engine.tensor import tensor
 from tensorgraph.ops.softmax import softmax
-from tensorgraph.tensor import tensor
 from tensorgraph.train.evaluate import predict
 
 __all__ = ["Prediction", "Predictor"]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.aval import default_dtype
 from tensorgraph.data.arrays import Array, as_array, check_finite, same_length
 from tensorgraph.data.dataset import Dataset
-from tensorgraph.tensor import Tensor
+from tensorgraph.engine.aval import default_dtype
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.train import metrics as measures
 
 __all__ = ["Metric", "Samples", "in_mode", "interruptible", "model_dtype", "named_metrics", "outputs_of", "samples_of"]

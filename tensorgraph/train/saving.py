@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import random
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.engine import random
 from tensorgraph.files import FileFormatError, load_tensors, save_tensors
 from tensorgraph.train.architecture import build, describe
 from tensorgraph.train.callbacks import Run

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var, Write
-from tensorgraph.tree import flatten
-from tensorgraph.viz.budget import mend
-from tensorgraph.viz.build import build
-from tensorgraph.viz.drawing import Drawing, Group, Node
-from tensorgraph.viz.expansion import written_out
-from tensorgraph.viz.facts import relative
-from tensorgraph.viz.fold import fold
-from tensorgraph.viz.view import Box, by_module, by_op, depths, pack
+from tensorgraph.viz.model.budget import mend
+from tensorgraph.viz.model.build import build
+from tensorgraph.viz.model.drawing import Drawing, Group, Node
+from tensorgraph.viz.model.expansion import written_out
+from tensorgraph.viz.model.facts import relative
+from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
 
 __all__ = ["View", "repeats", "views"]
 

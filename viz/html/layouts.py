@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 
-from tensorgraph.viz.drawing import Drawing
-from tensorgraph.viz.engine import EngineError, run_engine
-from tensorgraph.viz.metrics import text_width
-from tensorgraph.viz.palette import LIGHT, NAMES
-from tensorgraph.viz.render_dot import to_dot
-from tensorgraph.viz.render_svg import SURFACES
-from tensorgraph.viz.svg_lines import Lines, name_of
+from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.palette import LIGHT, NAMES
+from tensorgraph.viz.render.dot import to_dot
+from tensorgraph.viz.render.engine import EngineError, run_engine
+from tensorgraph.viz.render.metrics import text_width
+from tensorgraph.viz.render.svg import SURFACES
+from tensorgraph.viz.render.svg_lines import Lines, name_of
 
 __all__ = ["lay_out", "slim"]
 

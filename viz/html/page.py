@@ -16,13 +16,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tensorgraph.viz.drawing import Drawing, Edge, LegendEntry, Node, Row
-from tensorgraph.viz.engine import REMEDY
 from tensorgraph.viz.html.insides import View, repeats, views
 from tensorgraph.viz.html.layouts import lay_out
-from tensorgraph.viz.labels import clean, count
-from tensorgraph.viz.palette import DARK, LIGHT, NAMES
-from tensorgraph.viz.render_svg import escaped
+from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Node, Row
+from tensorgraph.viz.model.labels import clean, count
+from tensorgraph.viz.model.palette import DARK, LIGHT, NAMES
+from tensorgraph.viz.render.engine import REMEDY
+from tensorgraph.viz.render.svg import escaped
 
 __all__ = ["to_html"]
 

@@ -1,0 +1,166 @@
+"""Lint: dtypes that change unnoticed, roots at 0, division by a count of nothing, truncation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.analysis.lint.findings import Finding, Report, rule
+from tensorgraph.analysis.lint.forms import sigmoid_of, softmax_of
+from tensorgraph.analysis.lint.view import RESHAPES, SAME, View
+from tensorgraph.engine.op import contraction, elementwise, listing
+from tensorgraph.graph.graph import Equation, Var
+
+__all__: list[str] = []
+
+F64 = np.dtype(np.float64)
+
+
+@rule("TG012", "float64-promotion")
+def promotion(view: View, report: Report) -> Iterator[Finding]:
+    """A float64 value met by a float32 one makes everything after it float64, twice the memory and half the speed."""
+    # where float64 came from: a variable of the graph that nobody asked to be float64, or None where it was asked for
+    origin: dict[Var, Var | None] = {}
+    given = {*view.graph.inputs, *view.cells, *view.graph.consts}
+    told: set[Var] = set()
+    for var in given:
+        if var.aval.dtype == F64:
+            origin[var] = var
+    # float32 that somebody chose; zeros, draws and choices among numbers have it only for want of a word
+    chosen = {var for var in given if _is_narrow(var)}
+    for eq in view.graph.equations:
+        if any(a in chosen for a in eq.atoms() if isinstance(a, Var)):
+            chosen.update(filter(_is_narrow, eq.outputs))
+        wide = [a for a in eq.atoms() if isinstance(a, Var) and a in origin]
+        causes = [origin[a] for a in wide]
+        made = [out for out in eq.outputs if out.aval.dtype == F64]
+        if not made:
+            continue
+        narrow = [a for a in eq.atoms() if isinstance(a, Var) and a in chosen]
+        cause = None if not causes or None in causes or eq.op.name == "astype" else causes[0]
+        if narrow and all(_is_brought_back(view, out) for out in made):
+            cause = None
+        mixing = eq.op.kind in (elementwise, contraction, listing) and eq.op.name not in ("astype", "clip_norm")
+        first = cause is not None and mixing and any(a.aval.ndim for a in narrow) and eq.origin is None
+        if first and cause is not None and cause not in told:
+            told.add(cause)
+            yield report(
+                eq,
+                f"{eq.op.name} of {narrow[0].aval} and a float64 {_called(view, cause)} gives "
+                f"{eq.outputs[0].aval}: from here on everything is float64, with twice the memory",
+                "make it float32 where it comes from (a Python number such as float(np.sqrt(2)) does not promote, "
+                "numpy.float64 does), or say .astype('float64') where it is meant",
+            )
+        origin.update(dict.fromkeys(made, None if narrow else cause))
+
+
+def _is_narrow(var: Var) -> bool:
+    return var.aval.dtype.kind == "f" and var.aval.dtype != F64
+
+
+def _is_brought_back(view: View, var: Var) -> bool:
+    """Whether a value is cast at once wherever it is read: then float64 was meant."""
+    users = view.users.get(var, ())
+    return bool(users) and not view.is_result(var) and all(u.op.name == "astype" for u in users)
+
+
+def _called(view: View, var: Var) -> str:
+    if var in view.cells:
+        return f"cell {view.cells[var].path}"
+    if var in view.graph.consts:
+        return "captured number" if var.aval.size == 1 else f"captured array {var.aval}"
+    return f"argument {var.name or var.aval}"
+
+
+@rule("TG016", "root-at-zero")
+def root_at_zero(view: View, report: Report) -> Iterator[Finding]:
+    """The derivative of a root at 0 is infinite: a norm of zeros, a deviation of equal numbers have NaN gradients."""
+    for eq in view.equations:
+        half = eq.op.name == "power" and view.constant(eq.inputs[1]) == 0.5
+        if eq.op.name != "sqrt" and not half:
+            continue
+        what = _can_be_zero(view, eq.inputs[0])
+        if what is None or eq.outputs[0] not in view.differentiated or eq.inputs[0] not in view.differentiated:
+            continue
+        yield report(
+            eq,
+            f"the root of {what}: at 0 its derivative is infinite, and times 0 that makes the gradient NaN",
+            "add a small number under the root, sqrt(s + 1e-12), or use the square itself",
+        )
+
+
+def _can_be_zero(view: View, atom: Any) -> str | None:
+    """What a value is, if it is a sum of squares or a variance, with nothing added."""
+    eq = view.made_by(atom, "sum", "mean", "var", "matmul", through=SAME | RESHAPES)
+    if eq is None or not isinstance(eq.inputs[0], Var):
+        return None
+    if eq.op.name == "var":
+        return "a variance"
+    if eq.op.name == "matmul":
+        a, b = (view.follow(i) for i in eq.inputs)
+        return "a sum of squares" if a is b and a.aval.ndim == 1 else None
+    square = view.made_by(eq.inputs[0], "square", "multiply", "power")
+    if square is None:
+        return None
+    if square.op.name == "multiply" and view.follow(square.inputs[0]) is not view.follow(square.inputs[1]):
+        return None
+    if square.op.name == "power" and view.constant(square.inputs[1]) != 2.0:
+        return None
+    return "a sum of squares" if eq.op.name == "sum" else "a mean of squares"
+
+
+@rule("TG017", "division-by-count")
+def division_by_count(view: View, report: Report) -> Iterator[Finding]:
+    """Division by how many elements a mask selects, which may be none: 0/0 is NaN."""
+    for eq in view.equations:
+        if eq.op.name != "divide" or not view.is_live(eq):
+            continue
+        count = _counting(view, eq.inputs[1])
+        if count is not None:
+            yield report(
+                eq,
+                "the divisor counts what a mask selects; where that is nothing, 0/0 makes the result and the gradient "
+                "NaN",
+                "divide by maximum(count, 1)",
+            )
+
+
+def _counting(view: View, atom: Any) -> Equation | None:
+    """The sum of a mask that a value is."""
+    through = SAME | RESHAPES | {"astype"}
+    eq = view.made_by(atom, "sum", through=through)
+    if eq is None:
+        return None
+    mask = view.follow(eq.inputs[0], through)
+    # a captured mask is known: whoever captured it has seen that it selects something
+    unknown = isinstance(mask, Var) and mask.aval.dtype.kind == "b" and mask not in view.graph.consts
+    return eq if unknown and mask.aval.size else None
+
+
+@rule("TG018", "integer-truncation")
+def truncation(view: View, report: Report) -> Iterator[Finding]:
+    """Casting to an integer cuts the fraction off: of a probability nothing is left."""
+    for eq in view.equations:
+        x = eq.inputs[0] if eq.inputs else None
+        if eq.op.name != "astype" or not isinstance(x, Var) or x.aval.dtype.kind != "f":
+            continue
+        if eq.outputs[0].aval.dtype.kind not in "iu":
+            continue
+        draw = view.made_by(x, "uniform")
+        if sigmoid_of(view, x) or softmax_of(view, x) or (draw is not None and view.follow(x) is draw.outputs[0]):
+            yield report(
+                eq,
+                f"astype('{eq.attrs['dtype']}') of numbers between 0 and 1 cuts the fraction off: every one becomes 0",
+                "compare, as in p > 0.5, or take argmax",
+            )
+            continue
+        means = [u for u in view.users.get(eq.outputs[0], ()) if u.op.name == "mean"]
+        if means:
+            yield report(
+                means[0],
+                f"the mean of numbers cut to {eq.attrs['dtype']}: the fractions are lost before it is taken, and no "
+                "gradient passes",
+                "take the mean of the floats",
+            )

@@ -1,0 +1,58 @@
+"""Lint: random states that are not kept, and states used twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tensorgraph.analysis.lint.findings import Finding, Report, rule
+from tensorgraph.analysis.lint.view import View
+from tensorgraph.engine.op import random
+from tensorgraph.graph.graph import Equation, Var
+
+__all__: list[str] = []
+
+
+def _draws(view: View) -> list[tuple[Equation, Var]]:
+    """Every draw with its state."""
+    found = []
+    for eq in view.equations:
+        if eq.op.kind is random:
+            state = view.follow(eq.inputs[0])
+            if isinstance(state, Var):
+                found.append((eq, state))
+    return found
+
+
+@rule("TG019", "random-state-not-kept")
+def not_kept(view: View, report: Report) -> Iterator[Finding]:
+    """A draw from a cell's state whose next state is not written back: the same numbers come at every step."""
+    drawn = _draws(view)
+    kept = {state for eq, state in drawn if view.users.get(eq.outputs[-1]) or view.is_result(eq.outputs[-1])}
+    told: set[Var] = set()
+    for eq, state in drawn:
+        if state in view.cells and state not in kept and state not in told:
+            told.add(state)
+            path = view.cells[state].path
+            yield report(
+                eq,
+                f"{eq.op.name} draws from {path}, and the next state is dropped: every step gets the same numbers",
+                f"write it back: `u, state = tg.{eq.op.name}(cell, ...)`, then `cell.assign(state)`",
+            )
+
+
+@rule("TG020", "random-state-used-twice")
+def used_twice(view: View, report: Report) -> Iterator[Finding]:
+    """Two draws from one state give the same numbers."""
+    first: dict[Var, Equation] = {}
+    for eq, state in _draws(view):
+        if state not in first:
+            first[state] = eq
+            continue
+        other = first[state]
+        where = "" if other.source is None else f" at {other.source}"
+        yield report(
+            eq,
+            f"{eq.op.name} draws from the state that {other.op.name}{where} has drawn from: their numbers are not "
+            "independent",
+            "draw the second one from the state that the first one gives",
+        )

@@ -1,0 +1,218 @@
+"""What rules of lint look at: a graph indexed once, in linear time; and how they rewrite it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tensorgraph.analysis.lint.findings import Rewrite
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var
+from tensorgraph.passes.rewrite import Log, derived, group, infer
+
+__all__ = ["RESHAPES", "SAME", "Steps", "View", "axes_of", "flows", "number", "replacing", "without_unread"]
+
+FAR = 64  # ops that only pass a value on, one after another, looked through
+# what gives its input itself
+SAME = frozenset({"alias", "stop_gradient", "class_targets", "class_weights", "mean_divisor"})
+# what gives its input's numbers in another shape or order of axes of size 1
+RESHAPES = frozenset({"reshape", "expand_dims", "squeeze"})
+
+
+def number(atom: Any) -> float | None:
+    """The number that a literal is, else None."""
+    value = atom.value if isinstance(atom, Literal) else None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+class View:
+    """A graph and what can be asked of it.
+
+    `equations` are those that the user wrote: what derivatives were written out as is left out. `place` is where the
+    function under lint begins, where known, and `owner` the module that was linted.
+    """
+
+    def __init__(self, graph: Graph, place: Source | None = None, owner: Any = None) -> None:
+        self.graph = graph
+        self.place = place
+        self.owner = owner
+        self.maker: dict[Var, Equation] = {}
+        self.users: dict[Var, list[Equation]] = {}
+        for eq in graph.equations:
+            for out in eq.outputs:
+                self.maker[out] = eq
+            for var in dict.fromkeys(a for a in eq.atoms() if isinstance(a, Var)):
+                self.users.setdefault(var, []).append(eq)
+        self.equations = tuple(eq for eq in graph.equations if eq.origin is None)
+        self.cells: dict[Var, CellDecl] = {decl.var: decl for decl in graph.cells}
+        self.results = {a for a in (*graph.outputs, *(w.value for w in graph.writes)) if isinstance(a, Var)}
+        self.deferred = tuple(eq for eq in graph.equations if eq.op.name == "gradients")
+
+    # one step back ------------------------------------------------------------------------------------------------
+
+    def follow(self, atom: Any, through: Iterable[str] = SAME) -> Any:
+        """The value behind ops that only pass it on, casts between float dtypes included."""
+        for _ in range(FAR):
+            if not isinstance(atom, Var) or atom not in self.maker:
+                break
+            eq = self.maker[atom]
+            first = eq.inputs[0] if eq.inputs else None
+            if eq.op.name not in through and not (eq.op.name == "astype" and is_float(first) and is_float(atom)):
+                return atom
+            atom = first
+        return atom
+
+    def made_by(self, atom: Any, *ops: str, through: Iterable[str] = SAME) -> Equation | None:
+        """The equation that made a value, if it is one of these ops; others that only pass it on are looked through."""
+        found = self.follow(atom, through)
+        eq = self.maker.get(found) if isinstance(found, Var) else None
+        return eq if eq is not None and eq.op.name in ops else None
+
+    def constant(self, atom: Any) -> float | None:
+        """The number that an atom is: a literal, or a captured array of one element."""
+        value = number(atom)
+        if value is None and isinstance(atom, Var) and atom in self.graph.consts and atom.aval.size == 1:
+            return float(self.graph.consts[atom].reshape(()))
+        return value
+
+    def is_result(self, var: Var) -> bool:
+        """Whether an output or a write is this value."""
+        return var in self.results
+
+    def only_use(self, var: Var, eq: Equation) -> bool:
+        """Whether nothing but one equation reads a value, deferred gradients aside."""
+        users = [u for u in self.users.get(var, ()) if u.op.name != "gradients"]
+        return users == [eq] and var not in self.results
+
+    # reachability -------------------------------------------------------------------------------------------------
+
+    def after(self, starts: Iterable[Var], passes: Callable[[Equation, int], bool] | None = None) -> set[Var]:
+        """Every value that depends on these, them included; `passes` says which operands of an equation count."""
+        found = set(starts)
+        for eq in self.graph.equations:
+            if any(self._in(atom, found) and (passes is None or passes(eq, i)) for i, atom in enumerate(eq.inputs)):
+                found.update(eq.outputs)
+        return found
+
+    def before(self, ends: Iterable[Var], passes: Callable[[Equation, int], bool] | None = None) -> set[Var]:
+        """Every value that these depend on, them included."""
+        found = set(ends)
+        for eq in reversed(self.graph.equations):
+            if any(out in found for out in eq.outputs):
+                for i, atom in enumerate(eq.inputs):
+                    if passes is None or passes(eq, i):
+                        found.update(a for a in group(atom) if isinstance(a, Var))
+        return found
+
+    @staticmethod
+    def _in(atom: Any, found: set[Var]) -> bool:
+        return any(a in found for a in atom) if isinstance(atom, tuple) else atom in found
+
+    @functools.cached_property
+    def needed(self) -> set[Var]:
+        """What outputs and writes depend on."""
+        return self.before(self.results)
+
+    def is_live(self, eq: Equation) -> bool:
+        return any(out in self.needed for out in eq.outputs)
+
+    @functools.cached_property
+    def from_inputs(self) -> set[Var]:
+        return self.after(self.graph.inputs)
+
+    @functools.cached_property
+    def from_parameters(self) -> set[Var]:
+        return self.after(decl.var for decl in self.graph.cells if decl.kind == "parameter")
+
+    @functools.cached_property
+    def differentiated(self) -> set[Var]:
+        """Values that a gradient flows through: of the deferred gradients, else of a loss to come, to parameters."""
+        if self.deferred:
+            found: set[Var] = set()
+            for eq in self.deferred:
+                xs = [a for a in group(eq.inputs[1]) if isinstance(a, Var)]
+                ys = [a for a in group(eq.inputs[0]) if isinstance(a, Var)]
+                found |= self.after(xs, flows) & self.before(ys, flows)
+            return found
+        if any(eq.origin is not None for eq in self.graph.equations):
+            return set()  # written out already: the faults would be found in the graph before
+        return self.after((decl.var for decl in self.graph.cells if decl.requires_grad), flows)
+
+
+def flows(eq: Equation, i: int) -> bool:
+    """Whether a gradient passes an equation to its i-th operand."""
+    return eq.op.joint is not None or eq.op.rules.get(eq.op.inputs[i]) is not None
+
+
+# rewrites ------------------------------------------------------------------------------------------------------------
+
+Steps = list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+
+
+def replacing(finding: str, eq: Equation, steps: Callable[[], Steps] | Steps) -> Rewrite:
+    """A rewrite that computes an equation's output by other ops; what nobody else reads of the old way goes.
+
+    `steps` are ops with their inputs and attributes, one after another; an input None is the step before, and the last
+    step gives the equation's output.
+    """
+
+    def rewrite(graph: Graph) -> Graph:
+        if not any(e is eq for e in graph.equations):
+            raise ValueError(f"{finding}: the equation to rewrite is not in this graph; lint the graph itself again")
+        made: list[Equation] = []
+        wanted = steps() if callable(steps) else steps
+        for n, (op, inputs, attrs) in enumerate(wanted):
+            operands = tuple(made[-1].outputs[0] if atom is None else atom for atom in inputs)
+            outputs = eq.outputs
+            if n < len(wanted) - 1:
+                outputs = tuple(Var(aval) for aval in infer(CATALOGUE[op], operands, CATALOGUE[op].attrs | attrs))
+            made.append(derived(eq, op, operands, attrs, outputs))
+        log = Log(graph, "lint")
+        log.note(finding, eq, ", then ".join(op for op, _, _ in wanted), eq.source)
+        body: list[Equation] = []
+        for e in graph.equations:
+            body += made if e is eq else [e]
+        changed = graph.replace(equations=tuple(body), changes=(*graph.changes, *log.changes))
+        return without_unread(changed, eq).check()
+
+    return rewrite
+
+
+def without_unread(graph: Graph, removed: Equation) -> Graph:
+    """The graph without what was read by a removed equation only."""
+    maker = {out: eq for eq in graph.equations for out in eq.outputs}
+    readers: dict[Var, int] = {}
+    for eq in graph.equations:
+        for atom in eq.atoms():
+            if isinstance(atom, Var):
+                readers[atom] = readers.get(atom, 0) + 1
+    for atom in (*graph.outputs, *(w.value for w in graph.writes)):
+        if isinstance(atom, Var):
+            readers[atom] = readers.get(atom, 0) + 1
+    gone: set[int] = set()
+    stack: list[Any] = list(removed.atoms())
+    while stack:
+        atom = stack.pop()
+        made = maker.get(atom) if isinstance(atom, Var) else None
+        if made is None or id(made) in gone or any(readers.get(out) for out in made.outputs):
+            continue
+        gone.add(id(made))
+        for read in made.atoms():
+            if isinstance(read, Var):
+                readers[read] -= 1
+                stack.append(read)
+    consts = {v: a for v, a in graph.consts.items() if readers.get(v)} if gone else graph.consts
+    return graph.replace(equations=tuple(e for e in graph.equations if id(e) not in gone), consts=consts)
+
+
+def axes_of(eq: Equation, ndim: int) -> tuple[int, ...]:
+    """The axes that a reduction goes over."""
+    axis = eq.attrs.get("axis")
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(sorted(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))) if ndim else ()
+
+
+def is_float(atom: Any) -> bool:
+    return isinstance(atom, Var) and atom.aval.dtype.kind == "f"

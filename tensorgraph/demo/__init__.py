@@ -1,6 +1,0 @@
-"""The demonstration: train on real handwritten digits, draw the graph, save the model, use it. ``tensorgraph demo``."""
-
-from tensorgraph.demo.digits import FULL, QUICK, Settings
-from tensorgraph.demo.main import NEEDS, run
-
-__all__ = ["FULL", "NEEDS", "QUICK", "Settings", "run"]

@@ -1,0 +1,1 @@
+"""The engine: what records operations and differentiates them. It knows no graph."""

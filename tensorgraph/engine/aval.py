@@ -1,0 +1,193 @@
+"""What is known of a value before it exists: its shape and its dtype.
+
+An *aval* (abstract value, JAX's word) is what shape rules compute with, what a graph's variables carry and what error
+messages print. This room knows NumPy and nothing else of the library.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Aval", "aval_of", "broadcast_shapes", "canonical_axis", "canonical_dtype", "default_dtype",
+           "set_default_dtype", "short_dtype"]  # fmt: skip
+
+SHORT = {
+    "bool": "bool", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "uint16": "u16",
+    "uint32": "u32", "uint64": "u64", "float16": "f16", "float32": "f32", "float64": "f64",
+}  # fmt: skip
+LONG = {short: long for long, short in SHORT.items()}
+
+_default = np.dtype(np.float32)
+_default_lock = threading.Lock()
+
+
+def default_dtype() -> np.dtype[Any]:
+    """The dtype that Python floats and float functions of integers get (float32 unless set).
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.default_dtype()
+    dtype('float32')
+    """
+    return _default
+
+
+def set_default_dtype(dtype: Any) -> None:
+    """Set the process-wide default float dtype.
+
+    Parameters
+    ----------
+    dtype : dtype-like
+        float16, float32 or float64.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.set_default_dtype("float64"); tg.tensor(0.5).dtype
+    dtype('float64')
+    >>> tg.set_default_dtype("float32")
+    """
+    global _default
+    dtype = canonical_dtype(dtype)
+    if dtype.kind != "f":
+        raise TypeError(f"the default dtype is a float dtype (float16, float32, float64), got {dtype}")
+    with _default_lock:
+        _default = dtype
+
+
+def canonical_dtype(dtype: Any) -> np.dtype[Any]:
+    """A supported dtype in native byte order; short names such as ``"f32"`` are understood."""
+    if isinstance(dtype, str):
+        dtype = LONG.get(dtype, dtype)
+    try:
+        if isinstance(dtype, str) and len(dtype) > 20:  # no name is so long, and NumPy would read a little language
+            raise TypeError("too long")
+        result = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise TypeError(f"expected a dtype such as 'float32', 'f32' or numpy.int64, got {dtype!r}") from error
+    if result.name not in SHORT:
+        if result.kind == "c":
+            raise TypeError(f"complex numbers are not supported (got {result}); pass the real and imaginary parts")
+        raise TypeError(f"dtype {result} is not supported; expected one of {', '.join(SHORT)}")
+    # NumPy's one object for it, in native byte order, so that `is` compares
+    one: np.dtype[Any] = np.dtype(result.type)
+    return one
+
+
+def short_dtype(dtype: np.dtype[Any]) -> str:
+    """``f32`` for float32, as printed in graphs and messages."""
+    return SHORT.get(dtype.name, dtype.name)
+
+
+class Aval:
+    """Shape and dtype of a value that may not exist yet.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    dtype : dtype-like
+
+    Examples
+    --------
+    >>> from tensorgraph.engine.aval import Aval
+    >>> Aval((64, 10), "float32")
+    f32[64, 10]
+    """
+
+    __slots__ = ("dtype", "shape")
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
+        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
+        object.__setattr__(self, "dtype", dtype if isinstance(dtype, np.dtype) else canonical_dtype(dtype))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("an Aval is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Aval, (self.shape, self.dtype.name)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Aval) and self.shape == other.shape and self.dtype == other.dtype
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype.name))
+
+    def __repr__(self) -> str:
+        return f"{short_dtype(self.dtype)}[{', '.join(map(str, self.shape))}]"
+
+
+def aval_of(value: Any) -> Aval:
+    """The aval of an array."""
+    return Aval(value.shape, value.dtype)
+
+
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """NumPy's broadcast shape.
+
+    Raises
+    ------
+    ValueError
+        Naming the two sizes that differ and their axis, counted from the last as NumPy aligns them.
+    """
+    first = shapes[0] if shapes else ()
+    if all(shape == first for shape in shapes):
+        return first
+    ndim = max(map(len, shapes))
+    out = []
+    for position in range(-ndim, 0):
+        size = 1
+        for shape in shapes:
+            n = shape[position] if len(shape) >= -position else 1
+            if n != 1:
+                if size not in (1, n):
+                    listed = " and ".join(str(s) for s in shapes)
+                    raise ValueError(
+                        f"shapes {listed} do not broadcast: axis {position} has sizes {size} and {n} "
+                        "(sizes must be equal or 1, aligned at the last axis)"
+                    )
+                size = n
+        out.append(size)
+    return tuple(out)
+
+
+def canonical_axis(axis: Any, ndim: int, what: str = "axis") -> int:
+    """A non-negative axis; raises ValueError naming the valid range."""
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"{what} must be an integer, got {axis!r}")
+    if not -ndim <= axis < ndim:
+        valid = f"expected {-ndim} to {ndim - 1}" if ndim else "a 0-d tensor has no axes"
+        raise ValueError(f"{what} {axis} is out of range for {ndim} dimensions: {valid}")
+    return int(axis) % ndim
+
+
+def canonical_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Axes as a sorted tuple of non-negative integers; None means all of them."""
+    if axis is None:
+        return tuple(range(ndim))
+    if not isinstance(axis, (tuple, list)):
+        return (canonical_axis(axis, ndim),)
+    axes = tuple(canonical_axis(a, ndim) for a in axis)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"axis {axis} names an axis twice")
+    return tuple(sorted(axes))

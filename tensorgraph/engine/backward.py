@@ -1,0 +1,369 @@
+"""The backward pass: reachable nodes by descending creation number, a table of cotangents, no recursion."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.cells import release
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.pull import Table, deposit, pull_recorded
+from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, describe_node
+from tensorgraph.engine.tensor import Tensor, as_array, require_float, wrap
+from tensorgraph.engine.tree import flatten, unflatten
+
+__all__ = ["backward", "gradients", "leading_to", "reachable", "unproject"]
+
+ndarray = np.ndarray
+_number = attrgetter("number")
+_grad_lock = threading.Lock()
+
+
+def reachable(roots: list[Any], ends: Any = ()) -> list[Any]:
+    """Every node that the roots depend on, newest first; `ends` too, not looking behind them."""
+    seen: set[Any] = {*roots, *ends}
+    stack = [node for node in roots if node not in ends]
+    pop, push, add = stack.pop, stack.append, seen.add
+    while stack:
+        for parent in pop().parents:
+            if parent is not None and parent not in seen:
+                if type(parent) is not tuple:
+                    add(parent)
+                    push(parent)
+                else:
+                    for p in parent:
+                        if p is not None and p not in seen:
+                            add(p)
+                            push(p)
+    return sorted(seen, key=_number, reverse=True)
+
+
+def wanted_outside(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
+    """Whether these tensors depend on anything but `own` that somebody may want a gradient of."""
+    mine = {t._node for t in own}
+    roots = [t._node for t in tensors if t._node is not None]
+    return modes.current().grad and any(
+        type(node) is Leaf and node.live and node not in mine for node in reachable(roots)
+    )
+
+
+def leading_to(order: list[Any], targets: set[Any]) -> set[Any]:
+    """Those of the nodes from which a target is reached."""
+    needed: set[Any] = set()
+    for node in reversed(order):
+        if node in targets:
+            needed.add(node)
+            continue
+        for parent in node.parents:
+            if parent in needed if type(parent) is not tuple else any(p in needed for p in parent):
+                needed.add(node)
+                break
+    return needed
+
+
+def run(
+    roots: list[tuple[Any, Any]],
+    targets: set[Any] | None,
+    *,
+    create_graph: bool | None,
+    retain: bool,
+    through: bool = True,
+) -> dict[Any, Any]:
+    """Cotangents (arrays or, with `create_graph`, Tensors) at the targets; None: at every leaf.
+
+    ``create_graph=None`` records exactly where something besides the targets wants a gradient. Without `through`, the
+    pass ends at a target: what one target owes to another is left to whoever goes on from there.
+    """
+    mode = modes.current()
+    if targets is None and not (create_graph or mode.debug_nans or any_hooks()):
+        return _run_plain(roots, retain, mode)
+    ends = () if through or targets is None else targets
+    order = reachable([node for node, _ in roots], ends)
+    needed = None if targets is None else leading_to(order, targets)
+    if create_graph is None:
+        assert targets is not None
+        given = any(isinstance(g, Tensor) and g._node is not None for _, g in roots)
+        outside = any(type(node) is Leaf and node.live and node not in targets for node in order)
+        create_graph = mode.grad and (given or outside)
+    retain = retain or create_graph  # a recorded pass leads back through the same nodes
+    table = Table()
+    result: dict[Any, Any] = {}
+    debug = mode.debug_nans
+    with modes.use(grad=True) if create_graph else modes.use(grad=False):
+        for node, g in roots:
+            if needed is not None and node not in needed:
+                continue
+            if create_graph:
+                g = g if isinstance(g, Tensor) else wrap(g)
+            elif isinstance(g, Tensor):
+                g = g._value
+            deposit(table, node, g, create_graph)
+        pop = table.pop
+        hooked = any_hooks()
+        for node in order:
+            g = pop(node, None)
+            if g is None:
+                continue
+            if node in ends:  # its hooks see the whole gradient where the pass goes on
+                result[node] = g
+                continue
+            if hooked and getattr(node, "hooks", None):
+                g = _run_hooks(node, g, create_graph)
+            kind = type(node)
+            if targets is not None and node in targets:
+                result[node] = g
+            if kind is Node:
+                if create_graph:
+                    pull_recorded(node, g, table, needed)
+                else:
+                    node.op.pull(node, g, table, needed)
+                if not retain:
+                    node.saved = None
+                if debug:
+                    _check_finite(node, g, table)
+            elif kind is Projection:
+                unproject(node, g, table, create_graph)
+            elif targets is None:
+                result[node] = g
+    return result
+
+
+NO_GRAD = modes.Mode(grad=False)
+
+
+def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> dict[Any, Any]:
+    """The usual pass, to every leaf on plain arrays, with nothing to look out for: the loop that must be fast."""
+    table = Table()
+    if len(roots) == 1:
+        node, g = roots[0]
+        if type(node) is Node and node.op.backward is not None and all(map(_ends, node.parents)):
+            # one fused op and nothing behind it
+            node.op.pull(node, g._value if isinstance(g, Tensor) else g, table, None)
+            if not retain:
+                node.saved = None
+            return table
+    order = reachable([node for node, _ in roots])
+    result: dict[Any, Any] = {}
+    usual = mode.implementation == "fused" and mode.cells is None and not (mode.scope or mode.quiet)
+    token = modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
+    try:
+        for node, g in roots:
+            deposit(table, node, g, False)
+        pop = table.pop
+        for node in order:
+            g = pop(node, None)
+            if g is None:
+                continue
+            kind = type(node)
+            if kind is Node:
+                node.op.pull(node, g, table, None)
+                if not retain:
+                    node.saved = None
+            elif kind is Leaf:
+                result[node] = g
+            else:
+                unproject(node, g, table, False)
+    finally:
+        modes.MODE.reset(token)
+    return result
+
+
+def _ends(parent: Any) -> bool:
+    return parent is None or type(parent) is Leaf
+
+
+def unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
+    """Pass one output's gradient on to its slot."""
+    parent = node.parents[0]
+    slots = table.get(parent)
+    if slots is None:
+        slots = table[parent] = [0.0] * len(parent.shape)
+    old = slots[node.index]
+    slots[node.index] = g if type(old) is float else _plus(old, g, recorded)
+
+
+def _plus(a: Any, b: Any, recorded: bool) -> Any:
+    return CATALOGUE["add"](a, b) if recorded else np.asarray(a + b)
+
+
+def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
+    if isinstance(g, list):
+        return g
+    for entry in list(node.hooks):
+        if not entry:  # removed
+            continue
+        changed = entry[0](g if isinstance(g, Tensor) else wrap(g))
+        if changed is not None:
+            changed = changed if isinstance(changed, Tensor) else wrap(np.array(as_array(changed)))
+            if changed.shape != tuple(node.shape):
+                raise ValueError(f"a gradient hook returned shape {changed.shape}, expected {tuple(node.shape)}")
+            if changed.dtype != node.dtype:
+                changed = CATALOGUE["astype"].public(changed, dtype=node.dtype.name)
+            g = changed if recorded else changed._value
+    return g
+
+
+def _check_finite(node: Any, g: Any, table: Table) -> None:
+    if not _finite(g):
+        return
+    for parent in node.parents:
+        for p in parent if isinstance(parent, tuple) else (parent,):
+            if p is not None and p in table and not _finite(table[p]):
+                raise FloatingPointError(f"the gradient of {describe_node(node)} is not finite though what came was")
+
+
+def _finite(v: Any) -> bool:
+    if isinstance(v, list):
+        return all(_finite(i) for i in v)
+    v = v._value if isinstance(v, Tensor) else v
+    return type(v) is not ndarray or bool(np.isfinite(v).all())
+
+
+def cotangent(y: Tensor, g: Any, what: str) -> Any:
+    """A cotangent for `y`: as given, or 1 where `y` has one element."""
+    if g is None:
+        if y.size != 1:
+            raise ValueError(
+                f"{what}: a tensor of one element is needed, got {y.aval}; reduce it with .sum() or .mean(), "
+                "or pass the cotangent"
+            )
+        return np.ones(y.shape, y.dtype)
+    if type(g) is Tensor and g._value.__class__ is ndarray:
+        own, value = y._value, g._value
+        if own.__class__ is ndarray and value.shape == own.shape and value.dtype is own.dtype:
+            return g
+    if not isinstance(g, Tensor):
+        g = wrap(np.array(as_array(g, y.dtype)))  # a copy: a recorded pass keeps it
+    if g.shape != y.shape:
+        raise ValueError(f"{what}: the cotangent must have the output's shape {y.shape}, got {g.shape}")
+    return g if g.dtype == y.dtype else CATALOGUE["astype"](g, dtype=y.dtype.name)
+
+
+def backward(t: Tensor, grad_output: Any, retain_graph: bool, create_graph: bool) -> None:
+    """See `Tensor.backward`."""
+    trace = modes.current().trace
+    if trace is not None:
+        trace.backward(t, grad_output, create_graph)
+        return
+    if t._node is None:
+        raise RuntimeError(
+            "backward: this tensor does not depend on anything that requires a gradient. Make inputs with "
+            "requires_grad=True or use Parameters, and compute outside no_grad"
+        )
+    g = cotangent(t, grad_output, "backward")
+    found = run([(t._node, g)], None, create_graph=create_graph, retain=retain_graph or create_graph)
+    with _grad_lock:
+        while found:
+            leaf, grad = found.popitem()
+            if not leaf.user:
+                continue
+            if create_graph:
+                history = grad._node
+                grad = release(wrap(grad._value)) if leaf.grad is None else leaf.grad + grad
+                if leaf.grad is None:
+                    grad._node = history
+                leaf.grad = grad
+                continue
+            holder = wrap(grad)
+            del grad
+            if leaf.grad is None:
+                leaf.grad = release(holder)
+            elif leaf.grad._node is not None:  # an earlier pass was recorded: its history stays
+                leaf.grad = leaf.grad + holder
+            else:
+                leaf.grad = wrap(np.asarray(leaf.grad._value + holder._value))
+
+
+Tensor._backward = backward
+
+
+def gradients(
+    ys: Any, xs: Any, grad_outputs: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None
+) -> Any:
+    """Gradients of the sum of `ys` (weighted by `grad_outputs`) with respect to `xs`.
+
+    Parameters
+    ----------
+    ys : Tensor or tree of Tensors
+    xs : Tensor or tree of Tensors
+        Leaves or intermediate tensors, each requiring a gradient.
+    grad_outputs : like `ys`, optional
+        Cotangents; 1 for each output of one element.
+    create_graph : bool
+        Record the pass, so that the result can be differentiated.
+    retain_graph : bool, optional
+        Allow a second pass; follows `create_graph` unless given.
+
+    Returns
+    -------
+    like `xs`
+        Zeros where `ys` do not depend on an x.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> dx = tg.gradients(x ** 3, x, create_graph=True)
+    >>> float(dx), float(tg.gradients(dx, x))
+    (27.0, 18.0)
+    """
+    y_leaves, y_tree = flatten(ys)
+    x_leaves, x_tree = flatten(xs)
+    if grad_outputs is None:
+        g_leaves: Sequence[Any] = [None] * len(y_leaves)
+    else:
+        g_leaves, g_tree = flatten(grad_outputs, y_tree)
+        if g_tree != y_tree:
+            raise ValueError(f"gradients: grad_outputs must be structured like ys, {y_tree}, got {g_tree}")
+    for y in y_leaves:
+        if not isinstance(y, Tensor):
+            raise TypeError(f"gradients: ys must be Tensors, got {type(y).__name__}")
+    for x in x_leaves:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"gradients: xs must be Tensors, got {type(x).__name__}")
+        require_float(x.dtype, "gradients with respect to an x")
+    trace = modes.current().trace
+    if trace is not None:
+        return unflatten(x_tree, trace.gradients(y_leaves, x_leaves, g_leaves, create_graph))
+    for i, x in enumerate(x_leaves):
+        if x._node is None:
+            raise RuntimeError(
+                f"gradients: xs[{i}] ({x.aval}) does not require a gradient; make it with requires_grad=True"
+            )
+    retain = create_graph if retain_graph is None else retain_graph
+    return unflatten(x_tree, pull_back(y_leaves, x_leaves, g_leaves, create_graph, retain))
+
+
+def pull_back(
+    ys: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    gs: Sequence[Any],
+    create_graph: bool | None,
+    retain: bool,
+    through: bool = True,
+) -> list[Tensor]:
+    """Gradients as a list of Tensors, zeros where nothing arrives. For `through` see `run`."""
+    roots = []
+    for y, g in zip(ys, gs, strict=True):
+        if y._node is None:
+            continue
+        roots.append((y._node, cotangent(y, g, "gradients")))
+    targets = {x._node for x in xs}
+    found = run(roots, targets, create_graph=create_graph, retain=retain, through=through) if roots else {}
+    done: dict[Any, Tensor] = {}
+    for x in xs:
+        node = x._node
+        if node in done:
+            continue
+        if node not in found:
+            done[node] = wrap(np.zeros(x.shape, x.dtype))
+        elif isinstance(found[node], Tensor):
+            done[node] = found[node]
+        else:
+            done[node] = release(wrap(found.pop(node)))
+    return [done[x._node] for x in xs]

@@ -1,0 +1,363 @@
+"""Calling an op, the general way: bind, convert, then record into a trace, or compute and put on the tape.
+
+The generated short path (`generate.py`) does the same for the common case and comes here for every other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.op import REQUIRED, Op, elementwise, saved_names, settle
+from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
+from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, wrap
+
+__all__ = ["call", "composed", "explain", "run"]
+
+ndarray = np.ndarray
+F32 = np.dtype(np.float32)
+F64 = np.dtype(np.float64)
+
+
+def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Inputs in order and attributes by name, or a TypeError that shows the signature."""
+    sig = declared.signature
+    names = (*sig.inputs, *sig.attrs)
+    if len(args) > len(names):
+        raise TypeError(f"{sig.name} takes {len(names)} arguments ({', '.join(names)}), got {len(args)}")
+    values = dict(zip(names, args, strict=False))
+    for key, value in kwargs.items():
+        if key not in names:
+            raise TypeError(f"{sig.name} has no argument {key!r}; it takes {', '.join(names)}")
+        if key in values:
+            raise TypeError(f"{sig.name} got two values for {key!r}")
+        values[key] = value
+    for name in sig.inputs:
+        if name not in values:
+            if name not in sig.optional:
+                raise TypeError(f"{sig.name} is missing its input {name!r}; it takes {', '.join(names)}")
+            values[name] = None
+    attrs = {}
+    for name, default in sig.attrs.items():
+        value = values.get(name, default)
+        if value is REQUIRED:
+            raise TypeError(f"{sig.name} needs the attribute {name!r}; it takes {', '.join(names)}")
+        attrs[name] = _static(value)
+    return [values[n] for n in sig.inputs], attrs
+
+
+def _static(value: Any) -> Any:
+    """An attribute as a hashable literal: tuples for lists, Python scalars for NumPy's, names for dtypes."""
+    if type(value) in (int, float, bool, str, type(None)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(_static(v) for v in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Tensor):
+        if value.ndim == 0 and value.dtype.kind in "iu":
+            return int(value)
+        raise TypeError(
+            f"an attribute is a static Python value, got a tensor {value.aval}; pass a number, or use ops whose inputs "
+            "are tensors (tensorgraph.maximum, minimum, where) where a gradient should flow"
+        )
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return np.dtype(value).name
+    if isinstance(value, ndarray) and value.ndim == 0:
+        return value.item()
+    return value
+
+
+SCALARS = (int, float, bool)
+
+
+class Borrowed(Tensor):
+    """An input around memory that is the user's, who may change it: whatever keeps it must copy it."""
+
+    __slots__ = ()
+
+
+def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
+    """An op's input: a Tensor, a weak Python scalar, or None."""
+    if isinstance(value, Tensor) or type(value) in SCALARS or value is None:
+        return value
+    try:
+        array = as_array(value)
+    except TypeError as error:
+        raise TypeError(f"{what()}: {error}") from None
+    if isinstance(value, (list, tuple, np.generic)):
+        return wrap(array)  # made here
+    if copy:
+        return wrap(array.copy())
+    t = new(Borrowed)
+    t._value, t._node = array, None
+    return t
+
+
+def _converted(declared: Op, raw: list[Any], copy: bool) -> list[Any]:
+    """What was given for each input as Tensors, weak scalars or None; an error names the op and the input."""
+    inputs: list[Any] = []
+    for name, value in zip(declared.inputs, raw, strict=True):
+
+        def what(name: str = name) -> str:
+            return f"{declared.name}: input {name!r}{describe_source(user_source())}"
+
+        if name in declared.signature.lists:
+            if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
+                raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
+            items = [convert(v, what, copy) for v in value]
+            inputs.append([wrap(as_array(v)) if type(v) in SCALARS else v for v in items])
+        else:
+            if value is None and name not in declared.signature.optional:
+                raise TypeError(f"{what()}: expected a tensor, got None")
+            inputs.append(convert(value, what, copy))
+    return inputs
+
+
+def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Run or record an op: every case that the generated short path leaves out."""
+    mode = modes.current()
+    raw, attrs = bind(declared, args, kwargs)
+    inputs = _converted(declared, raw, declared.view)
+    if mode.cells is not None:
+        inputs = [_present(i, mode.cells) for i in inputs]
+    # elsewhere than among tensors of an elementwise op a scalar is a tensor of its default dtype
+    if declared.kind is not elementwise or not any(isinstance(i, Tensor) for i in inputs):
+        inputs = [wrap(as_array(i)) if type(i) in SCALARS else i for i in inputs]
+    if mode.trace is not None:
+        return mode.trace.emit(declared, inputs, attrs)
+    return run(declared, inputs, attrs, mode)
+
+
+def _present(item: Any, cells: Any) -> Any:
+    """An input, cells read from where the mode keeps them."""
+    if isinstance(item, list):
+        return [_present(i, cells) for i in item]
+    return cells.read(item) if isinstance(item, Cell) else item
+
+
+def _unpack(item: Any) -> Any:
+    if isinstance(item, list):
+        return [_unpack(i) for i in item]
+    if isinstance(item, Tensor):
+        value = item._value
+        if type(value) is not ndarray:
+            raise TraceError(
+                f"this value was traced and is used outside its trace (its type was {value.aval}); return it from the "
+                "traced function, or assign it to a Parameter or Buffer, to get it out"
+            )
+        return value
+    return item
+
+
+def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode) -> Any:
+    """Compute eagerly and record. `inputs` are converted, `attrs` complete."""
+    values = [_unpack(i) for i in inputs]
+    try:
+        if declared.check is not None:
+            declared.check(*values, **attrs)
+        out = declared.forward(*values, **attrs)
+        if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
+            out = float_result(declared, out, values, attrs)
+    except Exception as error:
+        explain(declared, inputs, attrs, error)
+    if not declared.signature.variadic:
+        out = require_outputs(declared, out)
+    outs = out[: len(out) - len(declared.residuals)] if isinstance(out, tuple) else (out,)
+    outs = tuple(o if type(o) is ndarray else np.asarray(o) for o in outs)
+    lent = [i._value for i in inputs if type(i) is Borrowed]
+    if lent:  # a result that lies in the user's memory would change with it
+        outs = tuple(o.copy("K") if any(np.may_share_memory(o, v) for v in lent) else o for o in outs)
+    residuals = out[len(outs) :] if isinstance(out, tuple) else ()
+    if mode.debug_nans:
+        _check_finite(declared, values, outs)
+    tensors = [wrap(o) for o in outs]
+    parents: tuple[Any, ...] = ()
+    if mode.grad and declared.differentiable:
+        parents = tuple(tuple(_node(t) for t in i) if isinstance(i, list) else _node(i) for i in inputs)
+        wanted = tuple(any(q is not None for q in p) if isinstance(p, tuple) else p is not None for p in parents)
+        if declared.joint is None:
+            wanted = tuple(w and declared.rules[n] is not None for w, n in zip(wanted, declared.inputs, strict=True))
+            if not all(wanted):  # an input without a derivative is not a parent
+                parents = tuple(p if w else None for p, w in zip(parents, wanted, strict=True))
+        if any(wanted):
+            _record(declared, inputs, values, attrs, mode, parents, wanted, tensors, residuals)
+    return tensors[0] if declared.single else tuple(tensors)
+
+
+def require_outputs(declared: Op, out: Any) -> Any:
+    """What a forward returned, if it is one value or a tuple as the declaration says."""
+    expected = len(declared.outputs) + len(declared.residuals)
+    got = len(out) if type(out) is tuple else 1
+    if got != expected or (expected > 1 and type(out) is not tuple):
+        names = ", ".join((*declared.outputs, *declared.residuals))
+        raise TypeError(f"{declared.name}: the forward must return {names}, got {got} value{'s' if got > 1 else ''}")
+    return out
+
+
+def _node(item: Any) -> Any:
+    return item._node if isinstance(item, Tensor) else None
+
+
+def _record(
+    declared: Op,
+    inputs: Any,
+    values: Any,
+    attrs: Any,
+    mode: Any,
+    parents: Any,
+    wanted: Any,
+    tensors: Any,
+    residuals: Any,
+) -> None:
+    """Put a node on the tape and connect the outputs that can have gradients."""
+    names = saved_names(declared, wanted)
+    outputs = dict(zip(declared.outputs, [t._value for t in tensors], strict=False))
+    extra = dict(zip(declared.residuals, residuals, strict=True))
+    given = dict(zip(declared.inputs, values, strict=True))
+    saved: list[Any] = []
+    for name in declared.calls["saves"]:
+        if name not in names:
+            saved.append(None)
+        elif name in given:
+            value = given[name]
+            position = declared.inputs.index(name)
+            item = inputs[position]
+            if type(item) is Borrowed:
+                value = value.copy()
+            elif type(item) is list:
+                value = [v.copy() if type(i) is Borrowed else v for i, v in zip(item, value, strict=True)]
+            saved.append(value)
+        elif name in outputs:
+            saved.append(outputs[name])
+        elif name in extra:
+            saved.append(extra[name])
+        else:  # x_aval
+            value = given[name[: -len("_aval")]]
+            saved.append(
+                [Aval(v.shape, v.dtype) for v in value]
+                if isinstance(value, list)
+                else (Aval(value.shape, value.dtype) if type(value) is ndarray else value)
+            )
+    node = new(Node)
+    node.op = declared
+    node.parents = parents
+    node.saved = tuple(saved)
+    node.attrs = attrs
+    node.number = next_number()
+    node.scope = mode.scope
+    frame: Any = getframe(2)
+    while frame is not None and frame.f_globals.get("__package__") in INTERNAL:
+        frame = frame.f_back
+    node.code, node.lasti = (frame.f_code, frame.f_lasti) if frame is not None else (None, -1)
+    if declared.single:
+        node.shape, node.dtype = tensors[0]._value.shape, tensors[0]._value.dtype
+        if node.dtype.kind == "f":
+            tensors[0]._node = node
+        return
+    node.shape = tuple(t._value.shape for t in tensors)
+    node.dtype = tuple(t._value.dtype for t in tensors)
+    for i, t in enumerate(tensors):
+        if t._value.dtype.kind == "f":
+            t._node = projection(node, i)
+
+
+def float_result(declared: Op, out: Any, values: list[Any], attrs: Mapping[str, Any]) -> Any:
+    """An elementwise result in the dtype that the shape rule promises, where NumPy's differs.
+
+    A float function of integers gives the default dtype (NumPy: float64, or float16 for small ones), and float64 comes
+    only from float64: see `tensorgraph.engine.op.settle`.
+    """
+    given = [v.dtype for v in values if isinstance(v, (ndarray, np.generic))]
+    if declared.dtype == "float" and not any(d.kind == "f" for d in given):
+        kind = default_dtype()
+        wide = [v.astype(kind) if isinstance(v, (ndarray, np.generic)) else v for v in values]
+        return np.asarray(declared.forward(*wide, **attrs), kind)
+    if getattr(out, "dtype", None) == F64 and F64 not in given:
+        return np.asarray(out, settle(F64, given))
+    return out
+
+
+def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Exception) -> NoReturn:
+    """Raise the error again with the op, the types that came and the user's line."""
+    if isinstance(error, (TraceError, FloatingPointError, RecursionError, MemoryError, Warning)):
+        raise error
+    reason: Exception = error
+    try:
+        avals = tuple(abstract(i) for i in inputs)
+        declared.infer(avals, attrs)
+    except Exception as better:
+        reason = better
+    if getattr(reason, "explained", False):
+        raise reason
+    types = ", ".join(f"{n}: {_describe(i)}" for n, i in zip(declared.inputs, inputs, strict=True))
+    kind: Any = type(reason) if type(reason) in (ValueError, TypeError, IndexError, ZeroDivisionError) else ValueError
+    message = f"{declared.name}({types}){describe_source(user_source())}: {reason}"
+    result = kind(message)
+    result.explained = True
+    known = reason is not error or isinstance(error, (ValueError, TypeError, IndexError))
+    try:
+        raise result from (None if known else error)
+    finally:  # else this frame and the errors would keep each other, and the inputs, alive
+        del result, reason, error
+
+
+def abstract(item: Any) -> Any:
+    """The aval of a converted input, scalars as they are."""
+    if isinstance(item, list):
+        return [abstract(i) for i in item]
+    return item.aval if isinstance(item, Tensor) else item
+
+
+def _describe(item: Any) -> str:
+    if isinstance(item, list):
+        return f"[{', '.join(_describe(i) for i in item)}]"
+    return str(item.aval) if isinstance(item, Tensor) else repr(item)
+
+
+def _check_finite(declared: Op, values: list[Any], outs: tuple[Any, ...]) -> None:
+    for out in outs:
+        if not _finite(out) and all(_finite(v) for v in values):
+            bad = out[~np.isfinite(out)]
+            raise FloatingPointError(
+                f"{declared.name} gave {bad.flat[0]} from finite inputs ({bad.size} of {out.size} values)"
+                f"{describe_source(user_source())}"
+            )
+
+
+def _finite(v: Any) -> bool:
+    if isinstance(v, list):
+        return all(_finite(i) for i in v)
+    return not (type(v) is ndarray and v.dtype.kind == "f") or bool(np.isfinite(v).all())
+
+
+def short_error(declared: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], error: Exception) -> NoReturn:
+    """An error on the short path: where a value had escaped its trace say that, else explain."""
+    for item in inputs:
+        _unpack(item)
+    explain(declared, list(inputs), {k: _static(v) for k, v in attrs.items()}, error)
+
+
+def composed(declared: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+    """A fused op's meaning, run through its reference."""
+    mode = modes.current()
+    # the reference may keep them anywhere, so what is the user's is copied
+    tensors = [wrap(as_array(i)) if type(i) in SCALARS else i for i in _converted(declared, inputs, True)]
+    if mode.cells is not None:
+        tensors = [_present(t, mode.cells) for t in tensors]
+    if declared.check is not None and mode.trace is None:
+        try:
+            declared.check(*[_unpack(t) for t in tensors], **attrs)
+        except Exception as error:
+            explain(declared, tensors, attrs, error)
+    try:
+        declared.infer(tuple(abstract(t) for t in tensors), attrs)
+    except Exception as error:
+        explain(declared, tensors, attrs, error)
+    assert declared.reference is not None
+    return declared.reference(*tensors, **attrs)

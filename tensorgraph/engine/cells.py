@@ -1,0 +1,253 @@
+"""The two mutable cells, `Parameter` and `Buffer`: all state that changes lives in one of them.
+
+Cells are copy-on-write. An array is written in place only when nobody else holds it, which its reference count shows.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.tensor import (
+    Array,
+    Tensor,
+    TraceError,
+    concrete,
+    ndarray,
+    require_float,
+    tensor,
+    weak_cast,
+    wrap,
+)
+
+__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "release"]
+
+
+class Cell(Tensor):
+    """A named, mutable place for one array: what `Parameter` and `Buffer` share.
+
+    ``cell.assign(value)`` is the only effect in the library. The array is written in place only when nobody else holds
+    it, and replaced otherwise: what was read before keeps its numbers.
+    """
+
+    __slots__ = ("initialiser", "name", "owner")
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return object.__new__(cls)
+
+    def _setup(self, data: Any, dtype: Any, name: str | None) -> None:
+        self._value = tensor(data, dtype)._value
+        if type(self._value) is not ndarray:
+            raise TraceError("a cell cannot be made from a traced value; make parameters before tracing")
+        self._node = None
+        self.name = name
+        self.owner: Any = None  # (weak reference to the module, attribute), set where a module adopts it
+        self.initialiser: str | None = None
+
+    def read(self) -> Tensor:
+        """The present value as a tensor, connected to the cell for gradients; later writes do not change it."""
+        trace = modes.current().trace
+        if trace is not None:
+            return trace.read(self)
+        cells = modes.current().cells
+        return self._live() if cells is None else cells.read(self)
+
+    def _live(self) -> Tensor:
+        t = wrap(self._value)
+        t._node = self._node
+        return t
+
+    def assign(self, value: Any) -> None:
+        """Replace the value. Shape must agree; the dtype stays the cell's.
+
+        Assigning while another thread reads the same cell needs a lock around both.
+
+        Raises
+        ------
+        ValueError
+            For another shape.
+        TypeError
+            For a value whose dtype cannot be stored without loss (floats into integers, float64 into float32).
+        """
+        trace = modes.current().trace
+        if trace is not None:
+            trace.write(self, value)
+            return
+        own = self._value
+        if isinstance(value, Tensor):
+            array = concrete(value, "assign")
+        else:
+            # Python scalars and lists are weakly typed
+            array = value if type(value) is ndarray else weak_cast(value, own.dtype, f"assign to {self._label()}")
+        if array.shape != own.shape:
+            raise ValueError(f"cannot assign shape {array.shape} to {self._label()} of shape {own.shape}")
+        if array.dtype != own.dtype:
+            raise TypeError(
+                f"cannot assign {array.dtype} to {self._label()} of {own.dtype}; "
+                f"convert the value with .astype('{own.dtype}')"
+            )
+        del own
+        cells = modes.current().cells
+        if cells is not None:
+            cells.write(self, array)
+        else:
+            self._store(array)
+
+    def _store(self, array: Array) -> None:
+        if array is self._value:
+            return
+        if getrefcount(self._value) == UNSHARED and self._value.base is None:
+            self._value[...] = array
+        else:
+            self._value = array.copy()
+
+    def exclusive(self) -> Array:
+        """The cell's own array, held by nobody else and safe to write in place. For update kernels."""
+        cells = modes.current().cells
+        return self._own() if cells is None else cells.exclusive(self)
+
+    def _own(self) -> Array:
+        if getrefcount(self._value) != UNSHARED or self._value.base is not None:
+            self._value = self._value.copy()
+        return self._value  # type: ignore[no-any-return]
+
+    def _label(self) -> str:
+        return f"{type(self).__name__.lower()} {self.path!r}" if self.path else type(self).__name__.lower()
+
+    @property
+    def path(self) -> str:
+        """The name of the cell: from its place in a module (``layers.0.weight``), or as given."""
+        if self.owner is not None:
+            module, attribute = self.owner
+            module = module()
+            if module is not None:
+                prefix = module.path
+                return f"{prefix}.{attribute}" if prefix else attribute
+        return self.name or ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        grad = self._node is not None
+        return _rebuild, (type(self), np.array(self._value), self.name, self.initialiser, grad)
+
+    def __repr__(self) -> str:
+        named = f" {self.path!r}" if self.path else ""
+        inside = Tensor.__repr__(self)
+        return inside.replace("(", f"{named} (", 1) if named else inside
+
+
+class Parameter(Cell):
+    """A cell that is trained: it asks for gradients.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> w = tg.Parameter([1.0, 2.0], name="w")
+    >>> before = w.detach()
+    >>> w.assign([5.0, 6.0])
+    >>> before.tolist(), w.tolist()
+    ([1.0, 2.0], [5.0, 6.0])
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, dtype: Any = None, name: str | None = None, *, requires_grad: bool = True) -> None:
+        self._setup(data, dtype, name)
+        if requires_grad:
+            require_float(self._value.dtype, "Parameter")
+            self.requires_grad_()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        Tensor.requires_grad_(self, requires_grad)
+        if self._node is not None:
+            self._node.owner = weakref.ref(self)
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Parameter:
+        return _rebuild(Parameter, self._value, self.name, self.initialiser, self._node is not None)  # type: ignore[no-any-return]
+
+
+class Buffer(Cell):
+    """A cell that is not trained: running averages, counts, random state, a learning rate."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, dtype: Any = None, name: str | None = None) -> None:
+        self._setup(data, dtype, name)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        if requires_grad:
+            raise TypeError("a Buffer is never differentiated; use a Parameter")
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Buffer:
+        return _rebuild(Buffer, self._value, self.name, self.initialiser, False)  # type: ignore[no-any-return]
+
+
+def _rebuild(cls: Any, value: Array, name: str | None, initialiser: str | None, requires_grad: bool) -> Any:
+    """A copy of a cell, as it was."""
+    cell = cls(value, name=name, requires_grad=requires_grad) if cls is Parameter else cls(value, name=name)
+    cell.initialiser = initialiser
+    return cell
+
+
+class Recording:
+    """Notes the value at entry of every cell that a stretch of code reads or writes; `Replay` gives them back.
+
+    The noted arrays are kept by reference: copy-on-write protects them.
+    """
+
+    def __init__(self, outer: Recording | Replay | None) -> None:
+        self.outer = outer
+        self.entry: dict[Cell, Tensor] = {}
+
+    def read(self, cell: Cell) -> Tensor:
+        t = cell._live() if self.outer is None else self.outer.read(cell)
+        self.entry.setdefault(cell, t)
+        return t
+
+    def write(self, cell: Cell, array: Array) -> None:
+        self.read(cell)
+        if self.outer is None:
+            cell._store(array)
+        else:
+            self.outer.write(cell, array)
+
+    def exclusive(self, cell: Cell) -> Array:
+        self.read(cell)
+        return cell._own() if self.outer is None else self.outer.exclusive(cell)
+
+
+class Replay:
+    """The cells of a recording as it found them; what is written here stays here."""
+
+    def __init__(self, entry: Mapping[Cell, Tensor]) -> None:
+        self.now = dict(entry)
+
+    def read(self, cell: Cell) -> Tensor:
+        return self.now[cell] if cell in self.now else cell._live()
+
+    def write(self, cell: Cell, array: Array) -> None:
+        t = wrap(array.copy())
+        t._node = cell._node
+        self.now[cell] = t
+
+    def exclusive(self, cell: Cell) -> Array:
+        self.write(cell, self.read(cell)._value)
+        return self.now[cell]._value  # type: ignore[no-any-return]
+
+
+getrefcount = sys.getrefcount
+# what getrefcount says of an array that only its cell holds; interpreters differ, so it is measured here
+UNSHARED = (lambda cell: getrefcount(cell._value))(Buffer(np.zeros(1)))
+
+
+def release(holder: Tensor) -> Tensor:
+    """The tensor, its array copied if anybody else holds it: for gradients, which share with nothing."""
+    if getrefcount(holder._value) != UNSHARED or holder._value.base is not None or not holder._value.flags.writeable:
+        holder._value = holder._value.copy("K")
+    return holder

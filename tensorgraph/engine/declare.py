@@ -1,0 +1,240 @@
+"""Declaring an op: `op`, and `fused_op` for an optimisation of a composition.
+
+A declaration becomes functions made on first use and kept in ``op.calls``: `public` (what users call: always gives
+Tensors, records while a trace is active), `apply` (what rules call: arrays give arrays) and `pull` (the gradient on
+plain arrays).
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.generate import attach, make_apply, make_public, make_pull
+from tensorgraph.engine.op import CATALOGUE, REQUIRED, Kind, Op, Rule, fused, opaque, parse_signature, saved_layout
+
+__all__ = ["fused_op", "op"]
+
+_lock = threading.RLock()
+
+
+class Calls(dict[str, Any]):
+    """An op's generated functions, made on first use: 0.3 ms each, not paid at import."""
+
+    def __init__(self, make: Mapping[str, Callable[[], Any]]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, key: str) -> Any:
+        with _lock:
+            if not dict.__contains__(self, key):
+                self[key] = self.make[key]()
+        return self[key]
+
+
+def op(
+    signature: str,
+    forward: Callable[..., Any],
+    kind: Kind = opaque,
+    *,
+    vjp: Mapping[str, Callable[..., Any] | None] | Callable[..., Any] | None = None,
+    **fields: Any,
+) -> Op:
+    """Declare an operation: one call, in one place.
+
+    Parameters
+    ----------
+    signature : str
+        ``"name(a, b, *, axis=None) -> y"``: inputs, then attributes after ``*``, then outputs.
+    forward : callable
+        On plain arrays. Gives an array, or a tuple: outputs, then what `residuals` names.
+    kind : Kind
+        The family: decides the shape rule; an op of no family is inferred by running it on ones.
+    vjp : mapping or callable, optional
+        One rule per input (None: not differentiable in it), or one joint rule for all that is told which gradients
+        are wanted by a parameter ``want``. A rule names what it needs: ``g`` (``g_y``, ... for several outputs),
+        inputs, outputs, ``x_aval``, attributes, residuals. It is written with operators and ops, once. Omitted: the op
+        is not differentiable.
+    **fields
+        Further fields of `tensorgraph.engine.op.Op`: ``infer_rule``, ``infix``, ``method``, ``residuals``, ``domain``,
+        ``doc``, ``check``, ...
+
+    Raises
+    ------
+    ValueError
+        Where an input has neither a rule nor None, a rule names something unknown, or the name is taken.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph.engine.declare import op
+    >>> from tensorgraph.engine.op import elementwise
+    >>> cube = op("cube(x)", lambda x: x * x * x, elementwise, vjp=dict(x=lambda g, x: g * 3 * x * x))
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> cube.public(x).backward(); float(x.grad)
+    12.0
+    >>> tg.remove_op("cube")
+    """
+    sig = parse_signature(signature)
+    if sig.name in CATALOGUE:
+        raise ValueError(f"op {sig.name!r} is declared twice; choose another name")
+    residuals = tuple(fields.pop("residuals", ()))
+    known = {"want", *sig.inputs, *sig.attrs, *residuals, *sig.outputs}
+    known |= {"g"} if len(sig.outputs) == 1 and not sig.variadic else {f"g_{o}" for o in sig.outputs}
+    known |= {f"{i}_aval" for i in sig.inputs}
+
+    def rule(function: Callable[..., Any], what: str) -> Rule:
+        params = tuple(inspect.signature(function).parameters)
+        unknown = [p for p in params if p not in known]
+        if unknown:
+            raise ValueError(
+                f"{sig.name}: the rule of {what} names {unknown[0]!r}; it may name {', '.join(sorted(known))}"
+            )
+        return Rule(function, params)
+
+    joint = None
+    rules: dict[str, Rule | None] = {}
+    if callable(vjp):
+        joint = rule(vjp, "all inputs")
+    elif vjp is not None:
+        missing = [i for i in sig.inputs if i not in vjp]
+        if missing:
+            raise ValueError(f"{sig.name}: input {missing[0]!r} needs a derivative rule, or None: not differentiable")
+        strange = [i for i in vjp if i not in sig.inputs]
+        if strange:
+            inputs = ", ".join(sig.inputs) or "none"
+            raise ValueError(f"{sig.name}: there is a derivative rule for {strange[0]!r}, but its inputs are {inputs}")
+        rules = {i: None if vjp[i] is None else rule(vjp[i], i) for i in sig.inputs}  # type: ignore[arg-type]
+    else:
+        rules = dict.fromkeys(sig.inputs)
+    holder: list[Op] = []
+    calls = Calls(
+        {
+            "public": lambda: make_public(holder[0]),
+            "reflected": lambda: make_public(holder[0], reflected=True),
+            "apply": lambda: make_apply(holder[0]),
+            "saves": lambda: saved_layout(holder[0]),
+        }
+    )
+    declared = Op(sig, forward, kind, rules, joint, residuals, calls=calls, **fields)
+    holder.append(declared)
+    object.__setattr__(declared, "pull", lambda *args: _first_pull(declared, *args))
+    CATALOGUE[sig.name] = declared
+    attach(declared)
+    return declared
+
+
+def _first_pull(declared: Op, *args: Any) -> None:
+    """Generate the gradient on arrays, put it in its place, and do what was asked."""
+    object.__setattr__(declared, "pull", make_pull(declared))
+    declared.pull(*args)
+
+
+def fused_op(
+    signature: str,
+    *,
+    reference: Callable[..., Any],
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    residuals: tuple[str, ...] = (),
+    backward_flops: Callable[..., float] | float | None = None,
+    backward_scratch: Callable[..., float] | float = 0.0,
+    **fields: Any,
+) -> Op:
+    """Declare an optimisation of a composition: two ops, ``name`` and ``name_vjp``.
+
+    Parameters
+    ----------
+    signature : str
+    reference : callable
+        The meaning, composed of ops: same arguments, attributes as keywords, gives the outputs.
+    forward : callable
+        The kernel: same arguments, plain arrays; gives outputs, then residuals.
+    backward : callable
+        ``backward(want, *cotangents, *inputs, *outputs, *residuals, **attrs)``: one gradient an input, None where
+        unwanted. A cotangent that did not arrive is None.
+    residuals : tuple of str
+        What `forward` returns besides its outputs, hidden from users.
+    backward_flops, backward_scratch : callable or float, optional
+        As `Op.flops` and `Op.scratch`, of ``name_vjp``; by default twice the count of the forward, and nothing.
+
+    Notes
+    -----
+    Every further derivative is that of the reference, so all orders are right. See `tensorgraph.ops.batch_norm`.
+    """
+    sig = parse_signature(signature)
+    n_in, n_out = len(sig.inputs), len(sig.outputs)
+    cotangents = tuple(f"ct_{o}" for o in sig.outputs)
+    kept = (*sig.outputs, *residuals)
+
+    def vjp_forward(*args: Any, want: tuple[bool, ...], **attrs: Any) -> Any:
+        inputs, given, gs = args[:n_in], args[n_in : n_in + len(kept)], args[n_in + len(kept) :]
+        if any(value is None for value in given):  # a graph has no residuals: the forward, which has warned, makes them
+            with modes.use(quiet=True), np.errstate(all="ignore"):
+                made = forward(*inputs, **attrs)
+            made = made if isinstance(made, tuple) else (made,)
+            given = tuple(m if value is None else value for value, m in zip(given, made, strict=True))
+        grads = backward(want, *gs, *inputs, *given, **attrs)
+        return tuple(g for g, w in zip(grads, want, strict=True) if w)
+
+    def vjp_rule(want: tuple[bool, ...], args: tuple[Any, ...], cts: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+        from tensorgraph.engine.second_order import vjp_of_vjp
+
+        return vjp_of_vjp(reference, n_in, len(kept), args, cts, want, attrs)
+
+    def vjp_reference(*args: Any, want: tuple[bool, ...], **attrs: Any) -> Any:
+        from tensorgraph.engine.second_order import vjp_of_reference
+
+        return vjp_of_reference(reference, n_in, len(kept), args, want, attrs)
+
+    outer: list[Op] = []
+
+    def rule_body(**given: Any) -> Any:
+        want = given["want"]
+        gs = tuple(None if type(given[g]) is float else given[g] for g in gnames)
+        rest = tuple(given[name] for name in (*sig.inputs, *kept))
+        grads = outer[1](*rest, *gs, want=want, **{name: given[name] for name in sig.attrs})
+        grads = iter(grads if isinstance(grads, tuple) else (grads,))
+        return tuple(next(grads) if w else None for w in want)
+
+    gnames = ("g",) if n_out == 1 else tuple(f"g_{o}" for o in sig.outputs)
+    params = ("want", *gnames, *sig.inputs, *kept, *sig.attrs)
+    rule_body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(p, inspect.Parameter.KEYWORD_ONLY) for p in params]
+    )
+    declared = op(
+        signature, forward, fused, vjp=rule_body, residuals=residuals, reference=reference,
+        backward=backward, **fields,
+    )  # fmt: skip
+    outer.append(declared)
+    cost = {"flops": backward_flops, "scratch": backward_scratch}
+    outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule, vjp_reference, cost))
+    return declared
+
+
+def _declare_vjp(
+    of: Op, cotangents: Any, kept: Any, forward: Any, rule: Any, reference: Any, cost: dict[str, Any]
+) -> Op:
+    """The op ``name_vjp``: inputs, outputs and residuals, cotangents; its outputs are the wanted gradients.
+
+    A residual that is None is made again from the inputs.
+    """
+    sig = of.signature
+    inputs = [f"{i}=None" for i in (*sig.inputs, *(f"{k}_" for k in kept), *cotangents)]
+    attrs = ["want", *(a if d is REQUIRED else f"{a}={d!r}" for a, d in sig.attrs.items())]
+    text = f"{sig.name}_vjp({', '.join(inputs)}, *, {', '.join(attrs)}) -> *gradients"
+
+    def infer(*avals: Any, want: tuple[bool, ...], **attrs: Any) -> tuple[Aval, ...]:
+        return tuple(a for a, w in zip(avals, want, strict=False) if w)
+
+    declared = op(
+        text, forward, fused, infer_rule=infer, reference=reference, doc=f"The gradient of `{sig.name}`.", **cost
+    )
+    object.__setattr__(declared, "joint", Rule(rule, ("want", "*")))
+    return declared

@@ -1,0 +1,133 @@
+"""A user's own ops, through the door that the library's own come by: `op` and `fused_op`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tensorgraph.engine import declare
+from tensorgraph.engine.op import CATALOGUE, Kind, elementwise, opaque, parse_signature, reduction
+
+__all__ = ["fused_op", "op", "remove_op"]
+
+KINDS: dict[str, Kind] = {"elementwise": elementwise, "reduction": reduction, "opaque": opaque}
+
+VJP = Mapping[str, Callable[..., Any] | None] | Callable[..., Any] | None
+
+
+def op(
+    signature: str,
+    forward: Callable[..., Any] | None = None,
+    *,
+    kind: str = "opaque",
+    vjp: VJP = None,
+    **fields: Any,
+) -> Callable[..., Any]:
+    """Declare an operation: one call, in one place. Also a decorator of the forward.
+
+    Parameters
+    ----------
+    signature : str
+        ``"name(a, b, *, axis=None) -> y"``: inputs, attributes after ``*``, outputs after ``->``.
+    forward : callable
+        On plain arrays: one array, or a tuple of outputs followed by what ``residuals`` names.
+    kind : {"opaque", "elementwise", "reduction"}
+        The family decides the shape rule; an opaque op may give ``infer_rule``, else it is run on ones to see.
+    vjp : mapping or callable, optional
+        One rule per input, or None for an input without derivative; or one joint rule. A rule names what it needs:
+        ``g``, inputs, outputs, ``x_aval``, attributes, residuals. It is written with operators and tensorgraph
+        functions, is linear in ``g``, and serves every order of derivative. Without it the op is not differentiable.
+    **fields
+        Further fields of `tensorgraph.engine.op.Op`: ``residuals``, ``infer_rule``, ``domain``, ``doc``, ...
+
+    Returns
+    -------
+    callable
+        The function to call; it gives Tensors, and stands in the catalogue under its name.
+
+    Raises
+    ------
+    ValueError
+        Where an input has neither rule nor None, a rule names something unknown, or the name is taken.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> @tg.op("cube(x)", kind="elementwise", vjp=dict(x=lambda g, x: g * 3 * x * x))
+    ... def cube(x):
+    ...     return x * x * x
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> cube(x).backward(); float(x.grad)
+    12.0
+    >>> tg.remove_op("cube")
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+
+    if vjp is not None:
+        _refuse_names(signature)
+
+    def finish(forward: Callable[..., Any]) -> Callable[..., Any]:
+        fields.setdefault("doc", forward.__doc__ or "")
+        return declare.op(signature, forward, KINDS[kind], vjp=vjp, **fields).public
+
+    return finish if forward is None else finish(forward)
+
+
+def fused_op(
+    signature: str,
+    *,
+    reference: Callable[..., Any],
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    residuals: tuple[str, ...] = (),
+    **fields: Any,
+) -> Callable[..., Any]:
+    """Declare an optimisation of a composition; see the notes of `tensorgraph.engine.declare.fused_op`.
+
+    Parameters
+    ----------
+    signature : str
+    reference : callable
+        The meaning: the same arguments as Tensors, composed of tensorgraph functions.
+    forward, backward : callable
+        The kernels, on plain arrays. ``backward(want, *cotangents, *inputs, *outputs, *residuals, **attrs)`` gives one
+        gradient an input.
+    residuals : tuple of str
+        What `forward` returns besides its outputs.
+
+    Examples
+    --------
+    >>> import numpy as np, tensorgraph as tg
+    >>> norm2 = tg.fused_op(
+    ...     "norm2(x) -> y",
+    ...     reference=lambda x: (x * x).sum(),
+    ...     forward=lambda x: np.vdot(x, x),
+    ...     backward=lambda want, g, x, y: (2 * g * x,),
+    ...     infer_rule=lambda x: tg.spec((), x.dtype),
+    ... )
+    >>> float(tg.hessian(norm2)(tg.tensor(3.0)))
+    2.0
+    >>> tg.remove_op("norm2")
+    """
+    _refuse_names(signature)
+    declared = declare.fused_op(
+        signature, reference=reference, forward=forward, backward=backward, residuals=residuals, **fields
+    )
+    return declared.public
+
+
+def _refuse_names(signature: str) -> None:
+    """An input called ``g`` would be taken for the cotangent in every rule."""
+    sig = parse_signature(signature)
+    taken = {"g", "want"} & {*sig.inputs, *sig.attrs}
+    if taken:
+        raise ValueError(f"{sig.name}: in a derivative rule {taken.pop()!r} means something else; choose another name")
+
+
+def remove_op(name: str) -> None:
+    """Take an op of your own out of the catalogue, with its gradient if it was fused."""
+    if name not in CATALOGUE:
+        raise KeyError(f"no op is called {name!r}")
+    del CATALOGUE[name]
+    CATALOGUE.pop(f"{name}_vjp", None)

@@ -1,0 +1,196 @@
+"""Initialisers: the numbers that weights start from, reproducible from a seed.
+
+A weight of shape (inputs, outputs) has fan-in `inputs` and fan-out `outputs`; further leading axes, as of a kernel
+that slides over positions, (positions..., inputs, outputs), multiply both. Pass ``fan_in`` and ``fan_out`` for other
+layouts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import random
+from tensorgraph.engine.aval import canonical_dtype, default_dtype
+
+__all__ = [
+    "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
+    "named", "normal", "ones", "uniform", "text_of", "xavier_normal", "xavier_uniform", "zeros",
+]  # fmt: skip
+
+Array = np.ndarray[Any, Any]
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Fan-in and fan-out of a weight of this shape.
+
+    Examples
+    --------
+    >>> from tensorgraph.nn import init
+    >>> init.fans((784, 256)), init.fans((3, 3, 16, 32))
+    ((784, 256), (144, 288))
+    """
+    if len(shape) < 2:
+        n = shape[0] if shape else 1
+        return n, n
+    positions = math.prod(shape[:-2])
+    return positions * shape[-2], positions * shape[-1]
+
+
+def fresh_seed() -> int:
+    """A seed drawn from the process-wide generator, so that `tensorgraph.random.seed` governs it."""
+    return int(float(random.uniform((), dtype="float64")) * 2.0**53)
+
+
+class Initialiser:
+    """A way to draw a weight's first numbers; `using` gives it other options.
+
+    Call it as ``init.he_normal(shape, dtype=None, *, seed=None, generator=None, ...)``. Without seed and generator it
+    draws from the process-wide generator, which `tensorgraph.random.seed` seeds.
+
+    Examples
+    --------
+    >>> from tensorgraph.nn import init
+    >>> init.normal((2, 3), seed=0, std=0.01).shape
+    (2, 3)
+    >>> init.normal.using(std=0.01)
+    normal(std=0.01)
+    """
+
+    def __init__(self, draw: Callable[..., Array], options: dict[str, Any] | None = None) -> None:
+        self.draw = draw
+        self.options = options or {}
+        self.__doc__ = draw.__doc__
+        self.__name__ = draw.__name__
+
+    def __call__(
+        self, shape: Any, dtype: Any = None, *, seed: int | None = None, generator: Any = None, **options: Any
+    ) -> Array:
+        sizes = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+        kind = default_dtype() if dtype is None else canonical_dtype(dtype)
+        if kind.kind != "f":
+            raise TypeError(f"{self.__name__}: weights are float, got {kind}")
+        if seed is not None and generator is not None:
+            raise TypeError(f"{self.__name__}: give a seed or a generator, not both")
+        source = random.Generator(seed) if seed is not None else random if generator is None else generator
+
+        def numbers(name: str) -> Array:
+            if isinstance(source, np.random.Generator):
+                return (source.random if name == "uniform" else source.standard_normal)(sizes)
+            return np.array(getattr(source, name)(sizes, dtype=kind))
+
+        return np.asarray(self.draw(numbers, sizes, **{**self.options, **options}), kind)
+
+    def using(self, **options: Any) -> Initialiser:
+        """The same with these options."""
+        return Initialiser(self.draw, {**self.options, **options})
+
+    def __repr__(self) -> str:
+        return f"{self.__name__}({', '.join(f'{key}={value!r}' for key, value in self.options.items())})"
+
+
+def named(what: str | Callable[..., Any]) -> Callable[..., Any]:
+    """An initialiser by its name, or the callable itself."""
+    if isinstance(what, str):
+        found = _BY_NAME.get(what.removesuffix("()"))
+        if found is None:
+            raise ValueError(f"no initialiser is called {what!r}; there are {', '.join(sorted(_BY_NAME))}")
+        return found
+    if not callable(what):
+        raise TypeError(f"an initialiser is a name or a callable of a shape, got {type(what).__name__}")
+    return what
+
+
+def text_of(initialiser: Any) -> str:
+    """How a graph writes an initialiser: as a call."""
+    return repr(initialiser) if isinstance(initialiser, Initialiser) else f"{getattr(initialiser, '__name__', 'f')}()"
+
+
+def _fan(shape: tuple[int, ...], fan_in: int | None, fan_out: int | None) -> tuple[int, int]:
+    own_in, own_out = fans(shape)
+    return max(fan_in or own_in, 1), max(fan_out or own_out, 1)
+
+
+def _scaled(name: str, variance: Callable[[int, int], float], shape_of: str, doc: str) -> Initialiser:
+    def draw(
+        numbers: Any,
+        shape: tuple[int, ...],
+        *,
+        gain: float = 1.0,
+        fan_in: int | None = None,
+        fan_out: int | None = None,
+    ) -> Array:
+        std = gain * math.sqrt(variance(*_fan(shape, fan_in, fan_out)))
+        if shape_of == "normal":
+            return np.asarray(numbers("normal") * std)
+        limit = math.sqrt(3.0) * std
+        return np.asarray((numbers("uniform") * 2.0 - 1.0) * limit)
+
+    draw.__name__ = name
+    draw.__doc__ = doc
+    return Initialiser(draw)
+
+
+def _he(fan_in: int, fan_out: int) -> float:
+    return 2.0 / fan_in
+
+
+def _xavier(fan_in: int, fan_out: int) -> float:
+    return 2.0 / (fan_in + fan_out)
+
+
+def _lecun(fan_in: int, fan_out: int) -> float:
+    return 1.0 / fan_in
+
+
+he_normal = _scaled("he_normal", _he, "normal", "Normal of variance 2/fan_in: for ReLU. (He et al. 2015)")
+he_uniform = _scaled("he_uniform", _he, "uniform", "Uniform of variance 2/fan_in: for ReLU. (He et al. 2015)")
+xavier_normal = _scaled(
+    "xavier_normal", _xavier, "normal", "Normal of variance 2/(fan_in + fan_out): for tanh. (Glorot & Bengio 2010)"
+)
+xavier_uniform = _scaled(
+    "xavier_uniform", _xavier, "uniform", "Uniform of variance 2/(fan_in + fan_out): for tanh. (Glorot & Bengio 2010)"
+)
+lecun_normal = _scaled("lecun_normal", _lecun, "normal", "Normal of variance 1/fan_in. (LeCun et al. 1998)")
+lecun_uniform = _scaled("lecun_uniform", _lecun, "uniform", "Uniform of variance 1/fan_in. (LeCun et al. 1998)")
+
+
+@Initialiser
+def normal(numbers: Any, shape: tuple[int, ...], *, mean: float = 0.0, std: float = 1.0) -> Array:
+    """Normal numbers."""
+    return np.asarray(numbers("normal") * std + mean)
+
+
+@Initialiser
+def uniform(numbers: Any, shape: tuple[int, ...], *, low: float = -1.0, high: float = 1.0) -> Array:
+    """Uniform numbers in [low, high)."""
+    return np.asarray(numbers("uniform") * (high - low) + low)
+
+
+@Initialiser
+def zeros(numbers: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros."""
+    return np.zeros(shape)
+
+
+@Initialiser
+def ones(numbers: Any, shape: tuple[int, ...]) -> Array:
+    """Ones."""
+    return np.ones(shape)
+
+
+@Initialiser
+def constant(numbers: Any, shape: tuple[int, ...], *, value: float = 0.0) -> Array:
+    """One value everywhere."""
+    return np.full(shape, value)
+
+
+_BY_NAME: dict[str, Initialiser] = {
+    i.__name__: i
+    for i in (he_normal, he_uniform, xavier_normal, xavier_uniform, lecun_normal, lecun_uniform, normal, uniform, zeros,
+              ones, constant)
+}  # fmt: skip
+NAMES = tuple(_BY_NAME)  # what a graph's text may start a cell by

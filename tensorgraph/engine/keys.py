@@ -1,0 +1,149 @@
+"""Keys of indexing: what ``x[key]`` means, and which shape it selects.
+
+A key is split into what is static (integers, slices, new axes) and index tensors; the static part is an attribute in
+which ``("index", k)`` stands for the k-th index tensor.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.tape import describe_source, user_source
+from tensorgraph.engine.tensor import Tensor, TraceError, as_array
+
+__all__ = ["infer_key", "join_key", "split_key"]
+
+
+def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any]]:
+    """The static form of an indexing key for a tensor of this shape, and its index tensors.
+
+    A boolean index with numbers becomes the integer indices of its true elements, as NumPy defines it.
+    """
+    static: list[Any] = []
+    indices: list[Any] = []
+    masks = False
+    for item in key if isinstance(key, tuple) else (key,):
+        if item is None or item is Ellipsis:
+            static.append("newaxis" if item is None else "...")
+        elif isinstance(item, slice):
+            bounds = (item.start, item.stop, item.step)
+            static.append(("slice", *[None if b is None else operator.index(b) for b in bounds]))
+        elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
+            static.append(int(item))
+        elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
+            if isinstance(item, list) and np.size(item) == 0:
+                item = np.zeros(np.shape(item), np.int64)
+            array = item if isinstance(item, Tensor) else as_array(item)
+            if array.dtype.kind not in "iub" and array.size:
+                raise TypeError(f"an index must be of integers or booleans, got {array.dtype}")
+            if array.dtype.kind == "b":
+                masks = True
+                if isinstance(array, Tensor) and type(array._value) is np.ndarray and not isinstance(array, Cell):
+                    array = array._value
+            if array.dtype.kind == "b" and isinstance(array, Tensor) and modes.current().trace is not None:
+                raise TraceError(
+                    "a boolean index selects a number of elements that depends on numbers, which a trace does not "
+                    f"have{describe_source(user_source())}; use tensorgraph.where(mask, x, 0) and reduce, or integer "
+                    "indices"
+                )
+            if array.dtype.kind == "b":
+                if array.ndim == 0:
+                    raise TypeError("a single boolean is not an index; use x[None] for a new axis")
+                for position in np.nonzero(np.asarray(array)):
+                    static.append(("index", len(indices)))
+                    indices.append(position)
+                continue
+            static.append(("index", len(indices)))
+            indices.append(array)
+        else:
+            raise TypeError(f"an index holds integers, slices, None, ... and integer tensors, got {item!r}")
+    if masks:  # a mask must have the shape of the axes it stands for: let NumPy say so
+        numbers = tuple(
+            i._value if isinstance(i, Tensor) and type(i._value) is np.ndarray else 0 if isinstance(i, Tensor) else i
+            for i in (key if isinstance(key, tuple) else (key,))
+        )
+        np.broadcast_to(np.empty((), bool), shape)[numbers]
+    return tuple(static), indices
+
+
+def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
+    """The NumPy key of a static form and its index arrays."""
+    key: list[Any] = []
+    for item in static:
+        if item == "newaxis":
+            key.append(None)
+        elif item == "...":
+            key.append(Ellipsis)
+        elif isinstance(item, tuple) and item[0] == "slice":
+            key.append(slice(*item[1:]))
+        elif isinstance(item, tuple):
+            index = indices[item[1]]
+            if index.dtype.kind not in "iu":
+                raise IndexError(f"an index tensor holds integers, got {Aval(index.shape, index.dtype)}")
+            key.append(index)
+        else:
+            key.append(item)
+    return tuple(key)
+
+
+def infer_key(x: Aval, indices: list[Aval], key: Any) -> tuple[int, ...]:
+    try:
+        if indices:
+            return _selected(x.shape, join_key(key, indices))
+        # a zero-stride stand-in costs no memory
+        return np.broadcast_to(np.empty((), bool), x.shape)[join_key(key, ())].shape  # type: ignore[no-any-return]
+    except IndexError as error:
+        raise IndexError(f"{error} (the tensor is {x})") from None
+
+
+def _selected(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[int, ...]:
+    """The shape that a key with index tensors selects, by NumPy's rules and with no memory taken."""
+    consumed = sum(item is not None and item is not Ellipsis for item in key)
+    if sum(item is Ellipsis for item in key) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    if consumed > len(shape):
+        raise IndexError(f"too many indices for array: array is {len(shape)}-dimensional, but {consumed} were indexed")
+    sizes: list[int] = []  # of the axes that no integer or index tensor takes
+    places: list[int] = []  # where those stand that do, one a run of them
+    empty: list[int] = []  # the axes of no elements that index tensors take from
+    axis, running = 0, False
+    for item in key:
+        basic = item is None or item is Ellipsis or isinstance(item, slice)
+        if item is None:
+            sizes.append(1)
+        elif item is Ellipsis:
+            sizes += shape[axis : axis + len(shape) - consumed]
+            axis += len(shape) - consumed
+        else:
+            n = shape[axis]
+            if isinstance(item, slice):
+                sizes.append(len(range(*item.indices(n))))
+            elif isinstance(item, int) and not -n <= item < n:
+                raise IndexError(f"index {item} is out of bounds for axis {axis} with size {n}")
+            elif n == 0 and not item.shape:
+                raise IndexError(f"index 0 is out of bounds for axis {axis} with size 0")
+            elif n == 0:
+                empty.append(axis)
+            axis += 1
+        if not basic and not running:
+            places.append(len(sizes))
+        running = not basic
+    sizes += shape[axis:]
+    taken = [item.shape for item in key if isinstance(item, Aval)]
+    try:
+        block = np.broadcast_shapes(*taken)
+    except ValueError:
+        said = " ".join(map(str, taken))
+        raise IndexError(
+            f"shape mismatch: indexing arrays could not be broadcast together with shapes {said}"
+        ) from None
+    if empty and 0 not in block:
+        raise IndexError(f"index 0 is out of bounds for axis {empty[0]} with size 0")
+    at = places[0] if len(places) == 1 else 0  # what is taken from places apart stands in front
+    return (*sizes[:at], *block, *sizes[at:])

@@ -1,0 +1,159 @@
+"""Modes: whether gradients are recorded, which implementation runs, what is traced, which scope is open.
+
+All of them live in one immutable record in one ContextVar, read once a call. A context manager puts a changed copy
+there and restores the old record in ``finally``. A new thread starts with the default modes, as ContextVars do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorgraph.engine.cells import Recording, Replay
+    from tensorgraph.graph.building import Trace
+
+__all__ = ["Mode", "current", "debug_nans", "enable_grad", "implementation", "is_grad_enabled", "is_tracing",
+           "no_grad", "scope"]  # fmt: skip
+
+
+class Mode:
+    """One immutable record of all modes. `plain` is True where eager calls may take their short path."""
+
+    __slots__ = ("cells", "debug_nans", "grad", "implementation", "plain", "quiet", "scope", "trace")
+
+    grad: bool
+    implementation: str
+    debug_nans: bool
+    trace: Trace | None
+    scope: str
+    quiet: bool  # something is computed a second time, and what there is to warn of has been said
+    cells: Recording | Replay | None  # who is asked for the values of cells, in place of the cells
+    plain: bool
+
+    def __init__(
+        self,
+        grad: bool = True,
+        implementation: str = "fused",
+        debug_nans: bool = False,
+        trace: Trace | None = None,
+        scope: str = "",
+        quiet: bool = False,
+        cells: Recording | Replay | None = None,
+    ) -> None:
+        put = object.__setattr__
+        put(self, "grad", grad)
+        put(self, "implementation", implementation)
+        put(self, "debug_nans", debug_nans)
+        put(self, "trace", trace)
+        put(self, "scope", scope)
+        put(self, "quiet", quiet)
+        put(self, "cells", cells)
+        put(self, "plain", trace is None and not debug_nans and cells is None)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Mode is immutable; use the context managers")
+
+    def replace(self, **changes: Any) -> Mode:
+        """A copy with these fields changed."""
+        fields: dict[str, Any] = {
+            "grad": self.grad,
+            "implementation": self.implementation,
+            "debug_nans": self.debug_nans,
+            "trace": self.trace,
+            "scope": self.scope,
+            "quiet": self.quiet,
+            "cells": self.cells,
+        }
+        return Mode(**(fields | changes))
+
+
+MODE: ContextVar[Mode] = ContextVar("tensorgraph.mode", default=Mode())  # noqa: B039  (a Mode is immutable)
+current = MODE.get
+
+
+@contextlib.contextmanager
+def use(**changes: Any) -> Iterator[None]:
+    """Modes changed inside a ``with`` block."""
+    token = MODE.set(MODE.get().replace(**changes))
+    try:
+        yield
+    finally:
+        MODE.reset(token)
+
+
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Record nothing inside: results do not require gradients.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> x = tg.tensor([1.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+    return use(grad=False)
+
+
+def enable_grad() -> contextlib.AbstractContextManager[None]:
+    """Record again inside a `no_grad` block."""
+    return use(grad=True)
+
+
+def implementation(name: str) -> contextlib.AbstractContextManager[None]:
+    """Choose how ops that have both run inside: ``"fused"`` (Numba kernels) or ``"composed"`` (primitives).
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> with tg.implementation("composed"):
+    ...     p = tg.softmax([1.0, 1.0])
+    >>> p.tolist()
+    [0.5, 0.5]
+    """
+    if name not in ("fused", "composed"):
+        raise ValueError(f"implementation must be 'fused' or 'composed', got {name!r}")
+    return use(implementation=name)
+
+
+def debug_nans() -> contextlib.AbstractContextManager[None]:
+    """Raise at the first op that turns finite inputs into NaN or infinity, forward or backward, naming its line.
+
+    Examples
+    --------
+    >>> import numpy as np, tensorgraph as tg
+    >>> with tg.debug_nans(), np.errstate(divide="ignore"):
+    ...     tg.log([0.0])
+    Traceback (most recent call last):
+        ...
+    FloatingPointError: log gave -inf from finite inputs...
+    """
+    return use(debug_nans=True)
+
+
+def scope(name: str, module: str | None = None) -> contextlib.AbstractContextManager[None]:
+    """Name the operations inside, below the scopes already open; pictures and text group by it.
+
+    `module` says what stands there, such as the class of a module: pictures show it.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"a scope is a non-empty string, got {name!r}")
+    mode = MODE.get()
+    inner = f"{mode.scope}.{name}" if mode.scope else name
+    if module is not None and mode.trace is not None:
+        mode.trace.modules[inner] = str(module)
+    return use(scope=inner)
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded for gradients here."""
+    return MODE.get().grad
+
+
+def is_tracing() -> bool:
+    """Whether a trace is active here: values have shapes and dtypes but no numbers."""
+    return MODE.get().trace is not None

@@ -1,0 +1,386 @@
+"""`Op`: one frozen declaration of an operation, and the catalogue of them all.
+
+A declaration says everything the rest of the library needs: name, inputs, attributes and outputs (from a one-line
+signature), the forward on plain arrays, the shape rule, the derivative rules. How an op is *called* lives one room
+up, in `declare.py`; this room knows avals only.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, default_dtype
+
+__all__ = ["CATALOGUE", "Kind", "Op", "Rule", "Signature", "parse_signature", "saved_names"]
+
+CATALOGUE: dict[str, Op] = {}
+"""Every declared op by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A parsed signature: ``name(a, b, [rest], weight=None, *, axis=-1) -> y, mu``.
+
+    A bracketed input takes a list of tensors; an input with ``=None`` may be left out. Attributes come after ``*`` and
+    are static Python values.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    lists: frozenset[str]
+    optional: frozenset[str]
+    attrs: dict[str, Any]
+    outputs: tuple[str, ...]
+    variadic: bool = False  # one named output that stands for any number, given as a tuple
+
+
+REQUIRED = inspect.Parameter.empty
+_SIGNATURE = re.compile(r"^\s*(\w+)\((.*)\)\s*(?:->\s*(.+?))?\s*$", re.S)
+
+
+def parse_signature(text: str) -> Signature:
+    """Parse a declaration's signature.
+
+    Examples
+    --------
+    >>> parse_signature("sum(x, *, axis=None, keepdims=False)").attrs
+    {'axis': None, 'keepdims': False}
+    >>> parse_signature("concatenate([arrays], *, axis=0)").lists
+    frozenset({'arrays'})
+    """
+    match = _SIGNATURE.match(text)
+    if not match:
+        raise ValueError(f"expected a signature such as 'name(a, b, *, axis=None) -> y', got {text!r}")
+    name, arguments, outputs = match.groups()
+    lists = frozenset(re.findall(r"\[(\w+)\]", arguments))
+    arguments = re.sub(r"\[(\w+)\]", r"\1", arguments)
+    try:
+        args = ast.parse(f"def f({arguments}): pass").body[0].args  # type: ignore[attr-defined]
+    except SyntaxError as error:
+        raise ValueError(f"signature {text!r} is not readable: {error.msg}") from error
+    inputs = tuple(a.arg for a in args.args)
+    optional = frozenset(inputs[len(inputs) - len(args.defaults) :]) if args.defaults else frozenset()
+    attrs = {
+        a.arg: REQUIRED if default is None else ast.literal_eval(default)
+        for a, default in zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    }
+    outs = tuple(o.strip() for o in outputs.split(",")) if outputs else ("out",)
+    if any(n.startswith("_") for n in (*inputs, *(a.arg for a in args.kwonlyargs))):
+        raise ValueError(f"signature {text!r}: names must not begin with an underscore")
+    names = (*inputs, *attrs)
+    if len(set(names)) < len(names) or "impl" in names:
+        raise ValueError(f"signature {text!r}: names must differ, and 'impl' means something else")
+    variadic = outs[0].startswith("*")
+    if variadic and len(outs) > 1:
+        raise ValueError(f"signature {text!r}: a *output stands alone")
+    return Signature(name, inputs, lists, optional, attrs, (outs[0][1:],) if variadic else outs, variadic)
+
+
+class Kind:
+    """What ops of a family share: the name of the family and its shape rule.
+
+    Parameters
+    ----------
+    name : str
+        Shown in pictures and text; decides fusibility.
+    infer : callable
+        ``infer(op, avals, attrs) -> Aval or tuple of Aval``; `avals` holds an `Aval` for a tensor, the Python scalar
+        itself for a weak scalar, None for an absent input and a list for a list input.
+    """
+
+    def __init__(self, name: str, infer: Callable[[Op, tuple[Any, ...], Mapping[str, Any]], Any] | None) -> None:
+        self.name = name
+        self.infer = infer
+
+    def __repr__(self) -> str:
+        return f"Kind({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A derivative rule and the names of what it reads."""
+
+    function: Callable[..., Any]
+    params: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Op:
+    """One operation: everything that is known of it.
+
+    Attributes
+    ----------
+    signature : Signature
+    forward : callable
+        On plain arrays and scalars; returns one array, or a tuple of outputs followed by residuals.
+    kind : Kind
+    rules : mapping of input name to Rule or None
+        None: not differentiable in that input. Empty where `joint` is given.
+    joint : Rule or None
+        One rule for all inputs; its parameter ``want`` is a tuple of bools.
+    residuals : tuple of str
+        Names of what `forward` returns besides its outputs.
+    infix : str or None
+        The Python operator, for printing; attached to Tensor.
+    method : str or None
+        The Tensor method of this op.
+    numpy : tuple
+        NumPy functions that call this op when given a Tensor (a ufunc forward needs no mention).
+    examples : tuple
+        What tests call the op with: ``((inputs...), attrs)``, an input being a shape (filled with random numbers), an
+        array, or a list of them. Elementwise ops and reductions need none.
+    domain : tuple or dict
+        ``(low, high)`` from which tests draw numbers, for all inputs or by name.
+    kinks : tuple of float
+        Where the derivative jumps: tests keep away from these.
+    dtype : str
+        How the output's dtype follows: ``"promote"``, ``"float"``, ``"bool"``, ``"int"``, ``"same"``.
+    teaches : mapping of input to (str, str)
+        The gradient as a textbook writes it, as text and as LaTeX, where the rule is a kernel that shows nothing.
+    reference : callable or None
+        For fused ops: the same function composed of other ops.
+    backward : callable or None
+        For fused ops: the backward kernel.
+    flops : float or callable, optional
+        Arithmetic operations. Every addition, multiplication, division, comparison, selection, root and exponential of
+        the formula counts one, so a multiply-add is two. A number is per element: of the input of a reduction, of the
+        first output otherwise. A callable gets what the shape rule gets and gives the whole count. By default 1 per
+        element, 0 where numbers are only moved or made, and for a fused op the count of its reference.
+    scratch : float or callable
+        Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes.
+    """
+
+    signature: Signature
+    forward: Callable[..., Any]
+    kind: Kind
+    rules: Mapping[str, Rule | None] = field(default_factory=dict)
+    joint: Rule | None = None
+    residuals: tuple[str, ...] = ()
+    infix: str | None = None
+    method: str | None = None
+    dtype: str = "promote"
+    scalar: str | None = None
+    infer_rule: Callable[..., Any] | None = None
+    check: Callable[..., None] | None = None
+    reference: Callable[..., Any] | None = None
+    backward: Callable[..., Any] | None = None
+    domain: Any = None
+    kinks: tuple[float, ...] = ()
+    linear: bool = False
+    view: bool = False
+    analytic: bool = True
+    examples: tuple[Any, ...] = ()
+    numpy: tuple[Any, ...] = ()
+    teaches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    flops: Callable[..., float] | float | None = None
+    scratch: Callable[..., float] | float = 0.0
+    doc: str = ""
+    # made on first use by `declare.py`: the functions that call the op, and its gradient on arrays
+    calls: dict[str, Any] = field(default_factory=dict, repr=False)
+    pull: Callable[..., None] = field(init=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.signature.name
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.signature.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return self.signature.outputs
+
+    @property
+    def single(self) -> bool:
+        """Whether it gives one value rather than a tuple."""
+        return len(self.signature.outputs) == 1 and not self.signature.variadic
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attribute names and defaults."""
+        return self.signature.attrs
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether any input has a derivative rule."""
+        return self.joint is not None or any(rule is not None for rule in self.rules.values())
+
+    def infer(self, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
+        """Output avals from input avals: the shape rule.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Saying what was expected and what came.
+        """
+        if self.infer_rule is not None:
+            result = self.infer_rule(*avals, **attrs)
+        elif self.kind.infer is not None:
+            result = self.kind.infer(self, avals, attrs)
+        else:
+            result = _infer_by_running(self, avals, attrs)
+        return result if isinstance(result, tuple) else (result,)
+
+    def __call__(self, *args: Any, **attrs: Any) -> Any:
+        """Apply inside the library: arrays give arrays, a Tensor anywhere gives Tensors. Users call `public`."""
+        return self.calls["apply"](*args, **attrs)
+
+    @property
+    def public(self) -> Callable[..., Any]:
+        """The function users call: always returns Tensors."""
+        return self.calls["public"]  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"
+
+
+def weak(value: Any) -> Any:
+    """The Python type that stands for a weak scalar in NumPy's promotion, or the aval's dtype."""
+    if isinstance(value, Aval):
+        return value.dtype
+    if type(value) is bool:
+        return np.dtype(bool)
+    return type(value)
+
+
+def promote(*values: Any) -> np.dtype[Any]:
+    """NumPy 2's promotion of avals and weak Python scalars; only scalars give the default dtypes."""
+    dtypes = [v.dtype for v in values if isinstance(v, Aval)]
+    scalars = [v for v in values if not isinstance(v, Aval) and v is not None]
+    if not dtypes:
+        if any(isinstance(s, float) for s in scalars):
+            return default_dtype()
+        return np.result_type(*[np.asarray(s).dtype for s in scalars])
+    return settle(np.result_type(*dtypes, *scalars), dtypes)
+
+
+def require_fit(dtype: np.dtype[Any], values: tuple[Any, ...]) -> None:
+    """Refuse a weak integer outside the integer dtype it is to take: ufuncs do too, but only once there are numbers."""
+    if dtype.kind in "iu":
+        for v in values:
+            if type(v) is int and not np.iinfo(dtype).min <= v <= np.iinfo(dtype).max:
+                raise ValueError(f"the number {v} does not fit {dtype}, the dtype of what it meets; convert that first")
+
+
+def settle(dtype: np.dtype[Any], given: list[np.dtype[Any]]) -> np.dtype[Any]:
+    """NumPy's promotion with one difference: float64 comes only from float64.
+
+    Where NumPy widens integers met by floats to float64, the floats' own dtype stays, or the default dtype.
+    """
+    if dtype != np.float64 or np.dtype(np.float64) in given:
+        return dtype
+    floats = [d for d in given if d.kind == "f"]
+    return np.result_type(*floats) if floats else default_dtype()
+
+
+def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype a float function gives for this one: itself for floats, the default dtype otherwise."""
+    return dtype if dtype.kind == "f" else default_dtype()
+
+
+def _elementwise_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> Aval:
+    shape = broadcast_shapes(*[a.shape for a in avals if isinstance(a, Aval)])
+    if op.dtype == "bool":
+        dtype: np.dtype[Any] = np.dtype(bool)
+    else:
+        dtype = promote(*avals)
+        if op.dtype == "float":
+            return Aval(shape, float_dtype(dtype))
+        if isinstance(op.forward, np.ufunc):
+            types = tuple(weak(a) for a in avals)
+            if any(isinstance(t, np.dtype) for t in types):
+                try:
+                    dtype = op.forward.resolve_dtypes((*types, *[None] * op.forward.nout))[-1]
+                except TypeError:
+                    said = " and ".join(str(a.dtype) if isinstance(a, Aval) else type(a).__name__ for a in avals)
+                    raise TypeError(f"{op.name} is not defined for {said}") from None
+                dtype = settle(dtype, [a.dtype for a in avals if isinstance(a, Aval)])
+        require_fit(dtype, avals)
+    return Aval(shape, dtype)
+
+
+def reduced_shape(shape: tuple[int, ...], axis: Any, keepdims: bool) -> tuple[int, ...]:
+    """The shape after a reduction over `axis`."""
+    axes = canonical_axes(axis, len(shape))
+    if keepdims:
+        return tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in axes)
+
+
+def _reduction_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> Aval:
+    x = avals[0]
+    dtype = x.dtype
+    if op.dtype == "bool":
+        dtype = np.dtype(bool)
+    elif op.dtype == "int":
+        dtype = np.dtype(np.int64)
+    elif op.dtype == "float":
+        dtype = float_dtype(dtype)
+    elif op.dtype == "sum":  # as NumPy: small integers are summed in 64 bits
+        dtype = np.add.reduce(np.zeros(0, dtype)).dtype
+    return Aval(reduced_shape(x.shape, attrs.get("axis"), bool(attrs.get("keepdims"))), dtype)
+
+
+def _infer_by_running(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
+    """The shape rule of an op that declares none: its forward on ones of that shape."""
+
+    def ones(a: Any) -> Any:
+        if isinstance(a, list):
+            return [ones(item) for item in a]
+        return np.ones(a.shape, a.dtype) if isinstance(a, Aval) else a
+
+    with np.errstate(all="ignore"):
+        result = op.forward(*[ones(a) for a in avals], **attrs)
+    values = result if isinstance(result, tuple) else (result,)
+    return tuple(Aval(np.shape(v), np.asarray(v).dtype) for v in values[: len(op.outputs)])
+
+
+elementwise = Kind("elementwise", _elementwise_infer)
+reduction = Kind("reduction", _reduction_infer)
+shape = Kind("shape", None)
+index = Kind("index", None)
+contraction = Kind("contraction", None)
+listing = Kind("list", None)
+creation = Kind("creation", None)
+random = Kind("random", None)
+fused = Kind("fused", None)
+opaque = Kind("opaque", None)
+structural = Kind("structural", None)
+
+
+def rule_names(declared: Op, rule: Rule) -> set[str]:
+    if rule.params == ("want", "*"):
+        return set(declared.inputs)
+    gs = {"g", "want", *(f"g_{o}" for o in declared.outputs)}
+    # a parent knows its own shape and dtype, so an input's own aval is not kept; lists hold items without a parent
+    lists = declared.signature.lists
+    own = next((f"{n}_aval" for n, r in declared.rules.items() if r is rule and n not in lists), None)
+    return {p for p in rule.params if p not in gs and p not in declared.attrs and p != own}
+
+
+def saved_layout(declared: Op) -> tuple[str, ...]:
+    """Names of everything that some rule needs, in a fixed order: the layout of ``node.saved``."""
+    every = [r for r in (declared.joint, *declared.rules.values()) if r is not None]
+    needed: set[str] = set().union(*[rule_names(declared, r) for r in every])
+    order = (*declared.inputs, *declared.outputs, *declared.residuals, *(f"{i}_aval" for i in declared.inputs))
+    return tuple(n for n in order if n in needed)
+
+
+def saved_names(declared: Op, wanted: tuple[bool, ...]) -> set[str]:
+    """What the rules of the wanted inputs need."""
+    if declared.joint is not None:
+        return rule_names(declared, declared.joint)
+    names: set[str] = set()
+    for name, want in zip(declared.inputs, wanted, strict=True):
+        rule = declared.rules[name]
+        if want and rule is not None:
+            names |= rule_names(declared, rule)
+    return names

@@ -1,0 +1,221 @@
+"""The gradient of one recorded node: what its rules give, in its parents' shapes and dtypes, added up in a table.
+
+Rules run on plain arrays where nobody will differentiate the result (the fast pass), and on Tensors, recorded, where
+somebody may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.tape import describe_node, projection
+from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
+
+__all__ = [
+    "Table",
+    "accumulate",
+    "contributions",
+    "deposit",
+    "fit",
+    "fit_tensor",
+    "freed",
+    "pull_joint",
+    "pull_recorded",
+]
+
+ndarray = np.ndarray
+
+
+class Table(dict[Any, Any]):
+    """Cotangents waiting at their nodes, and which of those arrays this pass made itself."""
+
+    __slots__ = ("owned",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owned: set[Any] = set()
+
+
+def accumulate(table: Table, parent: Any, c: Any) -> None:
+    """Add a further contribution; in place only into a sum that this pass made itself."""
+    old = table[parent]
+    if parent in table.owned:
+        np.add(old, c, old)
+    else:
+        table[parent] = np.asarray(old + c)
+        table.owned.add(parent)
+
+
+def fit(c: Any, parent: Any) -> Any:
+    """A contribution in its parent's shape and dtype: unbroadcasting happens here and nowhere else."""
+    if type(c) is not ndarray:
+        c = np.asarray(c)
+    shape = parent.shape
+    if c.shape != shape:
+        extra = c.ndim - len(shape)
+        if extra > 0:
+            c = np.add.reduce(c, axis=tuple(range(extra)))
+        axes = tuple(i for i, n in enumerate(shape) if n == 1 and c.shape[i] != 1) if c.ndim == len(shape) else ()
+        if axes:
+            c = np.add.reduce(c, axis=axes, keepdims=True)
+        if np.shape(c) != shape:
+            try:
+                c = np.broadcast_to(c, shape)
+            except ValueError:
+                raise ValueError(
+                    f"a derivative rule gave a gradient of shape {np.shape(c)} for an input of shape {shape}"
+                ) from None
+        c = np.asarray(c)
+    if c.dtype != parent.dtype:
+        c = c.astype(parent.dtype)
+    return c
+
+
+def fit_tensor(c: Any, parent: Any) -> Tensor:
+    """As `fit`, recorded."""
+    if not isinstance(c, Tensor):
+        c = wrap(as_array(c, parent.dtype))
+    shape = parent.shape
+    if c.shape != shape:
+        extra = c.ndim - len(shape)
+        if extra > 0:
+            c = CATALOGUE["sum"](c, axis=tuple(range(extra)))
+        axes = tuple(i for i, n in enumerate(shape) if n == 1 and c.shape[i] != 1) if c.ndim == len(shape) else ()
+        if axes:
+            c = CATALOGUE["sum"](c, axis=axes, keepdims=True)
+        if c.shape != shape:
+            c = CATALOGUE["broadcast_to"](c, shape=shape)
+    if c.dtype != parent.dtype:
+        c = CATALOGUE["astype"](c, dtype=parent.dtype.name)
+    return c  # type: ignore[no-any-return]
+
+
+def freed(node: Any) -> NoReturn:
+    """Raise for a second backward through the same node."""
+    raise RuntimeError(
+        f"backward through {describe_node(node)} a second time: what it had saved was freed by the first pass. "
+        "Pass retain_graph=True to the first backward, or compute the forward again"
+    )
+
+
+def pull_joint(node: Any, g: Any, table: Table, needed: Any) -> None:
+    """The gradient on arrays of an op with a joint rule, list inputs or several outputs."""
+    _pull(node, g, table, needed, recorded=False)
+
+
+def pull_recorded(node: Any, g: Any, table: Table, needed: Any) -> None:
+    """The gradient of any op, recorded."""
+    _pull(node, g, table, needed, recorded=True)
+
+
+def _pull(node: Any, g: Any, table: Table, needed: Any, recorded: bool) -> None:
+    for _, parent, contribution in contributions(node, g, needed, recorded):
+        deposit(table, parent, contribution, recorded)
+
+
+def contributions(
+    node: Any, g: Any, needed: Any, recorded: bool, before: Callable[[str], None] | None = None
+) -> list[tuple[str, Any, Any]]:
+    """What the rules of a node give its wanted parents: input, parent, gradient, in the order in which they are added.
+
+    `before` is told whose gradient the next rule makes: the input's name, or the names of all for a joint rule.
+    """
+    op = node.op
+    if node.saved is None:
+        freed(node)
+    saved = dict(zip(op.calls["saves"], node.saved, strict=True))
+    parents = dict(zip(op.inputs, node.parents, strict=True))
+
+    def value(name: str) -> Any:
+        if name in saved:
+            item = saved[name]
+            return _proxy(node, op, name, item, parents) if recorded else item
+        if name == "want":
+            return tuple(_wants(p, needed) for p in node.parents)
+        if name == "g":
+            return g
+        if name.startswith("g_"):
+            return g if op.signature.variadic else g[op.outputs.index(name[2:])]
+        return node.attrs[name]
+
+    if op.joint is not None:
+        if before is not None:
+            before(", ".join(n for n, p in parents.items() if _wants(p, needed)))
+        if op.joint.params == ("want", "*"):
+            inputs = tuple(value(name) for name in op.inputs)
+            several = g if isinstance(g, list) else [g]
+            given = op.joint.function(value("want"), inputs, several, node.attrs)
+        else:
+            given = op.joint.function(**{name: value(name) for name in op.joint.params})
+        if not isinstance(given, (tuple, list)):
+            given = (given,)
+        made = list(zip(op.inputs, node.parents, given, strict=True))
+    else:
+        made = []
+        for name, parent in parents.items():
+            rule = op.rules[name]
+            if rule is not None and _wants(parent, needed):
+                if before is not None:
+                    before(name)
+                own = f"{name}_aval"
+                args = {p: parent if p == own and p not in saved else value(p) for p in rule.params}
+                made.append((name, parent, rule.function(**args)))
+    wanted = []
+    for name, parent, c in made:
+        if isinstance(parent, tuple):
+            wanted += [(name, q, d) for q, d in zip(parent, c, strict=True) if d is not None and _wants(q, needed)]
+        elif c is not None and _wants(parent, needed):
+            wanted.append((name, parent, c))
+    return wanted
+
+
+# functions of their own rather than closures that name themselves: such a closure is a cycle, which keeps what it sees
+
+
+def _wants(p: Any, needed: Any) -> bool:
+    if isinstance(p, tuple):
+        return any(_wants(q, needed) for q in p)
+    return p is not None and (needed is None or p in needed)
+
+
+def deposit(table: Table, parent: Any, c: Any, recorded: bool) -> None:
+    if recorded:
+        c = fit_tensor(c, parent)
+        table[parent] = CATALOGUE["add"](table[parent], c) if parent in table else c
+        return
+    if isinstance(c, Tensor):
+        c = c._value
+    c = fit(c, parent)
+    if parent in table:
+        accumulate(table, parent, c)
+    else:
+        table[parent] = c
+
+
+def _proxy(node: Any, op: Any, name: str, item: Any, parents: Any) -> Any:
+    """A saved value as a Tensor in its old place in the graph."""
+    if isinstance(item, list):
+        if name not in parents:  # avals
+            return item
+        nodes = parents[name] or (None,) * len(item)
+        return [_place(i, p) for i, p in zip(item, nodes, strict=True)]
+    if type(item) is not ndarray:
+        return item
+    if name in parents:
+        return _place(item, parents[name])
+    if name in op.outputs and item.dtype.kind == "f":
+        return _place(item, node if op.single else projection(node, op.outputs.index(name)))
+    return wrap(item)
+
+
+def _place(item: Any, node: Any) -> Any:
+    if type(item) is not ndarray:
+        return item
+    t = new(Tensor)
+    t._value = item
+    t._node = node
+    return t

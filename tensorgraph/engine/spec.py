@@ -1,0 +1,50 @@
+"""Types of values without the values: examples for tracing and drawing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
+
+__all__ = ["bool_", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "spec", "u8", "u16", "u32", "u64"]
+
+
+def spec(shape: int | tuple[int, ...] = (), dtype: Any = None) -> Aval:
+    """A value-free example: shape and dtype (the default dtype unless said).
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.spec((64, 784), "float32")
+    f32[64, 784]
+    >>> tg.spec((64,), "int64") == tg.i64[64]
+    True
+    """
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    for n in sizes:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
+            raise ValueError(f"a shape holds non-negative integers, got {shape!r}")
+    return Aval(sizes, default_dtype() if dtype is None else canonical_dtype(dtype))
+
+
+class _Typed:
+    """``f32[64, 784]``: the type's name indexed by a shape; ``f32[()]`` is 0-d."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __getitem__(self, shape: int | tuple[int, ...]) -> Aval:
+        return spec(shape, self.name)
+
+    def __repr__(self) -> str:
+        return f"tensorgraph.{self.name}"
+
+
+f16, f32, f64 = (_Typed(name) for name in ("f16", "f32", "f64"))
+i8, i16, i32, i64 = (_Typed(name) for name in ("i8", "i16", "i32", "i64"))
+u8, u16, u32, u64 = (_Typed(name) for name in ("u8", "u16", "u32", "u64"))
+bool_ = _Typed("bool")

@@ -1,0 +1,27 @@
+"""What has a picture: the one door from values to the room of pictures, opened when a picture is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorgraph.viz.model.drawing import Drawing
+
+__all__ = ["Drawable"]
+
+
+class Drawable:
+    """A value with the method `draw` and a picture in notebooks."""
+
+    __slots__ = ()
+
+    def draw(self, *args: Any, **options: Any) -> Drawing:
+        """A drawing of this; see `tensorgraph.draw`."""
+        from tensorgraph.viz import picture
+
+        return picture(self, *args, **options)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from tensorgraph.viz import mimebundle
+
+        return mimebundle(self)

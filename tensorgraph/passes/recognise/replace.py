@@ -1,0 +1,184 @@
+"""Putting a fused op in a region's place: its inputs brought into shape, its outputs under the region's names."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.passes.recognise.view import Match, Place, View, elements, variables
+from tensorgraph.passes.rewrite import Log, infer
+
+__all__ = ["replace_regions"]
+
+
+def replace_regions(graph: Graph, view: View, matches: Sequence[Match]) -> tuple[Graph, int]:
+    """The graph with each region replaced, and how many were.
+
+    A replacement whose inputs would depend on its outputs is left out: regions may be each convex and together not.
+    """
+    log = Log(graph, "recognise")
+    gone: set[int] = set()
+    added: dict[int, list[Equation]] = {}
+    count = 0
+
+    def built() -> list[Equation] | None:
+        kept = [eq for n, eq in enumerate(view.equations) if n not in gone]
+        return _ordered([*kept, *(eq for n in sorted(added) for eq in added[n])], view)
+
+    orders: list[Equation] | None = list(view.equations)
+    made = [(match, _replacement(view, match)) for match in matches]
+    for match, equations in made:
+        gone |= match.numbers
+        added[max(match.numbers)] = equations
+    orders = built()
+    if orders is None:  # one at a time, as long as they can be ordered
+        gone.clear()
+        added.clear()
+        orders = list(view.equations)
+        kept = []
+        for match, equations in made:
+            gone |= match.numbers
+            added[max(match.numbers)] = equations
+            order = built()
+            if order is None:
+                gone -= match.numbers
+                del added[max(match.numbers)]
+            else:
+                orders = order
+                kept.append((match, equations))
+        made = kept
+    for match, equations in made:
+        count += 1
+        last = view.equations[max(match.numbers)]
+        before = "; ".join(log.text(view.equations[n]) for n in sorted(match.numbers))
+        fused = next(eq for eq in equations if eq.op is match.op)
+        log.note(f"{match.op.name}: {match.rule}", before, fused, last.source)
+    return graph.replace(
+        equations=tuple(_needed(graph, view, orders, gone)), changes=(*graph.changes, *log.changes)
+    ), count
+
+
+def _replacement(view: View, match: Match) -> list[Equation]:
+    """The equations that stand for a region."""
+    last = view.equations[max(match.numbers)]
+    equations: list[Equation] = []
+
+    def emit(op: Op | str, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: Sequence[Var | None]) -> Equation:
+        op = CATALOGUE[op] if isinstance(op, str) else op
+        avals = infer(op, inputs, attrs)
+        made = tuple(Var(aval) if out is None else out for out, aval in zip(outputs, avals, strict=True))
+        eq = Equation(op, inputs, attrs, made, last.scope, last.source, last.origin)
+        equations.append(eq)
+        return eq
+
+    def seat(place: Place, dtype: Any) -> Var | Literal:
+        if place.var is not None:
+            if place.var.aval.shape == place.shape:
+                return place.var
+            if elements(place.var.aval) == elements(Aval(place.shape, place.var.aval.dtype)):
+                origin = _same_elements(view, place.var, place.shape)
+                return origin or emit("reshape", (place.var,), {"shape": place.shape}, (None,)).outputs[0]
+            return emit("broadcast_to", (place.var,), {"shape": place.shape}, (None,)).outputs[0]
+        if place.fill is None:
+            return Literal(None)
+        if place.fill in (0.0, 1.0):
+            name = "ones" if place.fill else "zeros"
+            return emit(name, (), {"shape": place.shape, "dtype": dtype.name}, (None,)).outputs[0]
+        attrs = {"shape": place.shape, "value": place.fill, "dtype": dtype.name}
+        return emit("full", (), attrs, (None,)).outputs[0]
+
+    main = next(p.var for p in match.places if p.var is not None)
+    inputs = tuple(seat(place, main.aval.dtype) for place in match.places)
+    avals = infer(match.op, inputs, match.attrs)
+    direct: list[Var | None] = [None] * len(avals)
+    for var, i in match.made:
+        if var.aval == avals[i]:
+            direct[i] = var
+    fused = emit(match.op, inputs, dict(match.attrs), direct)
+    for var, i in match.made:
+        if direct[i] is not var:
+            emit("reshape", (fused.outputs[i],), {"shape": var.aval.shape}, (var,))
+    return equations
+
+
+def _same_elements(view: View, var: Var, shape: tuple[int, ...]) -> Var | None:
+    """What a variable was reshaped from, if that has the shape that is wanted."""
+    while True:
+        eq = view.maker(var)
+        if (
+            eq is None
+            or var in view.asked
+            or eq.op.name not in ("reshape", "expand_dims", "squeeze")
+            or type(eq.inputs[0]) is not Var
+        ):
+            return None
+        var = eq.inputs[0]
+        if var.aval.shape == shape:
+            return var
+
+
+def _ordered(equations: list[Equation], view: View) -> list[Equation] | None:
+    """The equations in an order in which each follows what it reads, as near the given one as can be; None: a cycle."""
+    rank = {id(eq): (n, 0) for n, eq in enumerate(view.equations)}
+    tail = 0
+    maker: dict[Var, int] = {}
+    for i, eq in enumerate(equations):
+        for out in eq.outputs:
+            maker[out] = i
+    place = []
+    for eq in equations:
+        if id(eq) in rank:
+            place.append(rank[id(eq)])
+            tail = 0
+            continue
+        tail += 1
+        old = [view.made_by[out] for out in eq.outputs if out in view.made_by]
+        read = [view.made_by[v] for v in variables(eq) if v in view.made_by]
+        place.append((max([*old, *read], default=-1), tail))
+    waits = [0] * len(equations)
+    users: list[list[int]] = [[] for _ in equations]
+    for i, eq in enumerate(equations):
+        for var in variables(eq):
+            if var in maker:
+                waits[i] += 1
+                users[maker[var]].append(i)
+    heap = [(place[i], i) for i, n in enumerate(waits) if not n]
+    heapq.heapify(heap)
+    order = []
+    while heap:
+        _, i = heapq.heappop(heap)
+        order.append(equations[i])
+        for user in users[i]:
+            waits[user] -= 1
+            if not waits[user]:
+                heapq.heappush(heap, (place[user], user))
+    return order if len(order) == len(equations) else None
+
+
+def _needed(graph: Graph, view: View, equations: list[Equation], gone: set[int]) -> list[Equation]:
+    """Without what served only the regions: their side inputs, and equations that nothing needed already.
+
+    Other equations that nothing needs stay: removing them is another pass's work.
+    """
+    lost = {out for n in gone for out in view.equations[n].outputs}
+    lost -= {out for eq in equations for out in eq.outputs}
+    wanted = view.written | view.returned
+    live = set()
+    for eq in reversed(equations):
+        if any(out in wanted for out in eq.outputs):
+            live.add(id(eq))
+            wanted.update(variables(eq))
+    was_live = {id(eq) for n, eq in enumerate(view.equations) if view.live[n]}
+    known = {id(eq) for eq in view.equations}
+    result = []
+    for eq in equations:
+        idle = id(eq) in known and id(eq) not in was_live
+        if id(eq) in live or (idle and not any(v in lost for v in variables(eq))):
+            result.append(eq)
+        else:
+            lost.update(eq.outputs)
+    return result

@@ -1,0 +1,208 @@
+"""`recognise`: regions of a user's graph that behave as a fused op are replaced by it, however they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.passes.recognise.exact import apart, exact_matches
+from tensorgraph.passes.recognise.fit import fits, float_choices, may_be_probed
+from tensorgraph.passes.recognise.numbers import Sizes, quietly
+from tensorgraph.passes.recognise.probe import Shared, Trial, label_counts, unmoved
+from tensorgraph.passes.recognise.regions import (
+    CREATION,
+    EXPONENTIALS,
+    LABELS,
+    REDUCTIONS,
+    ROOTS,
+    VIEWS,
+    Region,
+    Window,
+    behind,
+    closed,
+    guarded,
+    region,
+    sources,
+    window,
+)
+from tensorgraph.passes.recognise.replace import replace_regions
+from tensorgraph.passes.recognise.view import Match, Place, View
+from tensorgraph.passes.simplify import RULES, simplify
+
+__all__ = ["recognise"]
+
+MOST_ROUNDS = 8
+CROSS_ENTROPY = "softmax_cross_entropy"
+FORMS = VIEWS | CREATION | LABELS  # what computes nothing
+FEW = 3  # ends of a region that are looked at without a quick test first
+NONLINEAR = frozenset({"multiply", "divide", "square", "reciprocal", "power", "prod", "matmul", "var"})
+WAVES = frozenset({"sin", "cos", "tanh", "sigmoid", "softplus"})
+# what a spelling of the library's own ops must have one of, each, and what none has
+_SOFTMAX = (EXPONENTIALS, REDUCTIONS), WAVES | {"sqrt", "var", "batch_norm", "layer_norm"}
+_NORM = (ROOTS, REDUCTIONS), WAVES | EXPONENTIALS - {"exp", "log"}
+TRAITS: dict[str, tuple[tuple[frozenset[str], ...], frozenset[str]]] = {
+    "softmax": _SOFTMAX, "log_softmax": _SOFTMAX, "softmax_cross_entropy": _SOFTMAX, "batch_norm": _NORM,
+    "layer_norm": _NORM,
+}  # fmt: skip
+UNKNOWN: tuple[tuple[frozenset[str], ...], frozenset[str]] = ((), frozenset())
+
+
+def recognise(graph: Graph) -> Graph:
+    """Replace every region that behaves as a fused op by that op, however it was written.
+
+    Batch norm, layer norm, softmax, log-softmax and cross-entropy of any spelling become one equation each, before
+    differentiation, and so do a user's own `tensorgraph.fused_op`.
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    Graph
+        Of the same inputs and outputs, with the replacements in `Graph.changes`.
+
+    Notes
+    -----
+    A region is recognised in one of two ways. Either it is a fused op's reference equation by equation, as
+    ``implementation("composed")`` writes it. Or it consists of analytic ops and its values and gradients equal the
+    reference's on random float64 numbers, tiny, ordinary, wide and extreme ones, and for every class: two analytic
+    functions that agree at random points are one function. Large tensors are tried at two other, small sizes. A maximum
+    that is subtracted, or anything detached, is exchanged for random numbers in this, so that nothing may depend on it;
+    a ``clip``, ``where`` or ``maximum`` ends a region. An op of more than four inputs, or whose reference itself clips,
+    is only recognised the first way.
+
+    The inputs of the op are found by what they do, its attributes among the region's numbers and axes. A value inside
+    that is used elsewhere must be an output of the op too (a mean, a variance), else the region stays as it is.
+
+    Values and gradients change by rounding only, with these exceptions. Where a spelling overflows or loses its digits
+    (``exp`` of a large number, ``E[x²] - E[x]²`` at a large mean), the op does not. A class index outside the classes
+    raises, where NumPy's indexing wraps a negative one and one-hot labels are 0; indices made by arithmetic, and those
+    that the graph compares with what no class is (``y != -100``), may rely on that and stay as they are. A probability
+    that is NaN and a class weight that is not finite raise too. A row with a logit of +inf has NaN probabilities only.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> def loss(z, y):
+    ...     p = tg.exp(z) / tg.exp(z).sum(axis=1, keepdims=True)
+    ...     return -tg.log(p[tg.arange(3), y]).mean()
+    >>> graph = tg.trace(loss, tg.f32[3, 5], tg.spec((3,), "int64")).recognise()
+    >>> [eq.op.name for eq in graph.equations]
+    ['softmax_cross_entropy']
+    """
+    ops = [op for op in CATALOGUE.values() if op.reference is not None]
+    composed = tuple(op for op in ops if op.backward is not None or not op.differentiable)
+    # without a scale and a shift the normalised rows of a matrix are either; the first that fits is taken
+    probed = sorted((op for op in ops if op.backward is not None), key=lambda op: op.name == "batch_norm")
+    with quietly():
+        graph = _rounds(graph, composed, probed)
+        # exp(z / t) / exp(z / t).sum() is of one z / t, though it was computed twice
+        merged = simplify(graph, without=[rule for rule in RULES if rule != "common.subexpression"])
+        if merged is not graph:
+            found = _rounds(merged, composed, probed)
+            graph = graph if found is merged else found
+    return graph
+
+
+def _rounds(graph: Graph, composed: Iterable[Op], probed: list[Op]) -> Graph:
+    """The graph with what is found replaced, again and again; the graph itself where nothing is."""
+    for _ in range(MOST_ROUNDS):
+        view = View(graph)
+        matches = apart(exact_matches(view, composed)) or apart(behaving(view, probed))
+        found, count = replace_regions(graph, view, matches) if matches else (graph, 0)
+        if not count:
+            break
+        graph = found
+    return graph
+
+
+def behaving(view: View, ops: list[Op]) -> list[Match]:
+    """Regions that behave as one of these ops, by probing."""
+    ops = [op for op in ops if op.name in TRAITS or may_be_probed(op)]
+    traits = [TRAITS.get(op.name, UNKNOWN) for op in ops]
+    foreign = frozenset.intersection(*[absent for _, absent in traits]) if traits else frozenset()
+    anchors = ROOTS | EXPONENTIALS | (frozenset() if len(ops) <= len(TRAITS) else NONLINEAR)
+    found: list[Match] = []
+    for x in sources(view, anchors - foreign):
+        found += from_start(view, window(view, x, foreign), ops)
+    return found
+
+
+def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
+    """The largest matches that begin at a window's x."""
+    traits = {op: TRAITS.get(op.name, UNKNOWN) for op in ops}
+    every = {names for needed, absent in traits.values() for names in (*needed, absent)}
+    masks = {names: begun.mask(view, names) for names in every}
+    found: list[Match] = []
+    covered = 0
+    ends: list[tuple[int, list[Op], list[Var]]] = []
+    for last in range(len(begun.numbers) - 1, -1, -1):
+        mask = begun.before[last]
+        fitting = [
+            op for op, (needed, absent) in traits.items()
+            if all(masks[names] & mask for names in needed) and not masks[absent] & mask
+        ]  # fmt: skip
+        if fitting and view.equations[begun.numbers[last]].op.single:
+            exposed = closed(view, begun, last, max(len(op.outputs) - 1 for op in fitting))
+            if exposed is not None:
+                ends.append((last, fitting, exposed))
+    if not ends:
+        return []
+    sizes = Sizes(view, begun.x, (*begun.numbers, *behind(view, begun)))
+    still = unmoved(view, begun, sizes) if len(ends) > FEW else None
+    shared: Shared = {}, {}
+    for last, fitting, exposed in ends:
+        if covered >> last & 1 or (still and not still[last] and all(op.name in TRAITS for op in fitting)):
+            continue
+        for how in ("views", "deep", "raw"):
+            candidate = region(view, begun, last, exposed, how)
+            if candidate is None:
+                continue
+            match = first_match(view, candidate, fitting, sizes, shared if how == "views" else None)
+            if match is not None:
+                found.append(match)
+                covered |= begun.before[last]
+                break
+    return found
+
+
+def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shared: Shared | None) -> Match | None:
+    """The op that a region behaves as."""
+    # each replacement makes one equation of these, so there is an end
+    core = [op for op in (view.equations[n].op for n in candidate.equations) if op.name not in FORMS]
+    if not core:
+        return None
+    if len(core) < 2 and any(op.reference is not None for op in core):
+        # views before and after an op may still be its own attribute, as a transpose is an axis
+        ops = [op for op in ops if op is core[0] and len(candidate.numbers) > 1]
+    ops = [op for op in ops if len(candidate.exposed) < len(op.outputs)]
+    options = [(op, *fit) for op in ops for fit in fits(op, view, candidate)]
+    if len(core) < 2 and ops and core[0] is ops[0]:
+        options = [o for o in options if all(_is_seated(p) for p in o[2]) and o[3][0] == candidate.y.aval]
+    for classes in label_counts(view, candidate) if options else ():
+        if any(b.aval.dtype.kind in "iu" and guarded(view, b, classes) for b in candidate.bases):
+            continue
+        trial = Trial(view, sizes, candidate, sizes(classes), shared)
+        if not trial.start():
+            continue
+        for op, attrs, places, outs in options:
+            for floats in float_choices(op, view, candidate):
+                complete = {name: floats.get(name, attrs[name]) for name in op.attrs}
+                if op.name == CROSS_ENTROPY and complete["reduction"] == "mean" and places[2].var is not None:
+                    complete["empty"] = "nan"  # as a division by weights that sum to 0 is
+                made = trial.agrees(op, complete, places, outs)
+                if made is not None and sizes.table:
+                    others = sizes.others()
+                    again = Trial(view, others, candidate, others(classes), None)
+                    made = again.agrees(op, complete, places, outs) if again.start() else None
+                if made is not None:
+                    numbers = frozenset(candidate.numbers)
+                    return Match(op, complete, places, made, numbers, "the same values and gradients")
+    return None
+
+
+def _is_seated(place: Place) -> bool:
+    """Whether an input is used as it is, or left out."""
+    return place.fill is None and (place.var is None or place.var.aval.shape == place.shape)

@@ -1,0 +1,8 @@
+"""Functions of functions: derivatives, rules of one's own, checkpoints; and NumPy's protocols."""
+
+from tensorgraph.transforms import interop  # noqa: F401  (teaches NumPy)
+from tensorgraph.transforms.checkpoint import checkpoint
+from tensorgraph.transforms.custom import custom_vjp
+from tensorgraph.transforms.functions import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+__all__ = ["checkpoint", "custom_vjp", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]

@@ -1,0 +1,197 @@
+"""`custom_vjp`: functions whose derivative the user writes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.cells import Recording
+from tensorgraph.engine.declare import op
+from tensorgraph.engine.op import structural
+from tensorgraph.engine.tensor import Tensor, TraceError, as_array, wrap
+from tensorgraph.engine.tree import flatten, tree_map, unflatten
+
+__all__ = ["custom_vjp"]
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [v if isinstance(v, Tensor) else wrap(np.asarray(v)) for v in values]
+
+
+def _arrays(tree: Any) -> list[Any]:
+    return [t._value if isinstance(t, Tensor) else as_array(t) for t in flatten(tree)[0]]
+
+
+def _whole(gs: Any, like: Any) -> list[Tensor]:
+    """Cotangents as Tensors, zeros for those that did not arrive."""
+    return [
+        wrap(np.zeros(a.shape, a.dtype)) if type(g) is float else g if isinstance(g, Tensor) else wrap(g)
+        for g, a in zip(gs, like, strict=True)
+    ]
+
+
+def _same_kind(result: Any, recorded: bool) -> Any:
+    return result if recorded else [r._value if isinstance(r, Tensor) else r for r in result]
+
+
+class Result:
+    """Types and structure of a function's results: known when it has run, or from its graph."""
+
+    __slots__ = ("avals", "treedef", "watch")
+
+    def __init__(self) -> None:
+        self.avals: tuple[Aval, ...] = ()
+        self.treedef: Any = None
+        self.watch: Recording | None = None  # notes the cells that forward reads
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Result) and (self.avals, self.treedef) == (other.avals, other.treedef)
+
+    def __hash__(self) -> int:
+        return hash((self.avals, self.treedef))
+
+
+def _pair(result: Any) -> Any:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"custom_vjp: forward must give a pair (output, residuals), got {type(result).__name__}")
+    return result
+
+
+def _custom_forward(args: Any, *, forward: Any, backward: Any, result: Result) -> Any:
+    with modes.use(grad=False, cells=modes.current().cells if result.watch is None else result.watch):
+        outs, kept = _pair(forward(*_tensors(args)))
+    leaves, result.treedef = flatten(outs)
+    arrays = _arrays(leaves)
+    result.avals = tuple(Aval(a.shape, a.dtype) for a in arrays)
+    return (*arrays, tree_map(lambda v: v.copy() if isinstance(v, np.ndarray) else v, kept))
+
+
+def _with_history(function: Any) -> Any:
+    """A function, or a graph run through the ops so that its results can be differentiated."""
+    from tensorgraph.graph.evaluate import replay
+    from tensorgraph.graph.graph import Graph
+
+    return (lambda *args: replay(function, args)) if isinstance(function, Graph) else function
+
+
+def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, backward: Any, result: Result) -> Any:
+    recorded = any(isinstance(v, Tensor) for v in (*args, *g_outs))
+    gs = _whole(g_outs, result.avals)
+    with modes.use(grad=recorded):
+        if recorded:  # the residuals depend on the arguments: make them again, so that their derivative is right
+            _, kept = _pair(_with_history(forward)(*_tensors(args)))
+            backward = _with_history(backward)
+        grads = backward(kept, gs[0] if len(gs) == 1 else tuple(gs))
+    grads = grads if isinstance(grads, (tuple, list)) else (grads,)
+    if len(grads) != len(args):
+        raise ValueError(f"custom_vjp: backward must give one gradient an argument, {len(args)}, got {len(grads)}")
+    for i, (grad, a) in enumerate(zip(grads, args, strict=True)):
+        if grad is not None and np.shape(grad) != np.shape(a):
+            raise ValueError(
+                f"custom_vjp: backward's gradient {i} must have the shape of its argument, {np.shape(a)}, got "
+                f"{np.shape(grad)}"
+            )
+    zeros = [wrap(np.zeros(np.shape(a), a.dtype)) if g is None else g for g, a in zip(grads, args, strict=True)]
+    return (_same_kind([t if isinstance(t, Tensor) else wrap(as_array(t)) for t in zeros], recorded),)
+
+
+custom_op = op(
+    "custom_vjp([args], *, forward, backward, result) -> *outs", _custom_forward, structural, residuals=("kept",),
+    infer_rule=lambda args, *, forward, backward, result: result.avals, vjp=_custom_rule,
+    doc="A function with a derivative rule of its own: see `custom_vjp`.",
+)  # fmt: skip
+
+
+class custom_vjp:
+    """A function of tensors whose derivative rule you write.
+
+    ``f.defvjp(forward, backward)``: ``forward(*args)`` gives ``(output, residuals)``, ``backward(residuals, g)`` gives
+    one gradient an argument (None: zero). Higher orders differentiate the rule itself.
+
+    Parameters
+    ----------
+    function : callable
+        Of tensors; gives a tensor or a tuple of tensors.
+    forward, backward : callable, optional
+        The rule at once: ``custom_vjp(forward=f, backward=b)``.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> @tg.custom_vjp
+    ... def straight_through_sign(x):
+    ...     return tg.sign(x)
+    >>> straight_through_sign.defvjp(lambda x: (tg.sign(x), None), lambda residuals, g: (g,))
+    >>> float(tg.grad(straight_through_sign)(-3.0))
+    1.0
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any] | None = None,
+        *,
+        forward: Callable[..., Any] | None = None,
+        backward: Callable[..., Any] | None = None,
+    ) -> None:
+        if function is None and forward is None:
+            raise TypeError("custom_vjp takes a function, or forward= and backward=")
+        self.function = forward if function is None else function
+        self.forward = forward
+        self.backward = backward
+        self._looked_at = False  # whether a call has shown that no parameter is used by closure
+        functools.update_wrapper(self, self.function)  # type: ignore[arg-type]
+
+    def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
+        """Set the rule."""
+        self.forward, self.backward = forward, backward
+        self._looked_at = False
+
+    def __call__(self, *args: Any) -> Any:
+        if self.forward is None or self.backward is None:
+            name = getattr(self.function, "__name__", "f")
+            raise TypeError(f"{name} has no derivative rule yet: call {name}.defvjp(forward, backward)")
+        tensors = [a if isinstance(a, Tensor) else wrap(np.array(as_array(a))) for a in args]  # a copy: it is kept
+        forward, backward, result = self.forward, self.backward, Result()
+        mode = modes.current()
+        if mode.trace is not None:  # the equation holds both functions as graphs
+            forward, backward = self._graphs(tensors, result)
+        elif not self._looked_at:
+            result.watch = Recording(mode.cells)
+        outs = custom_op.public(tensors, forward=forward, backward=backward, result=result)
+        if result.watch is not None:
+            self._refuse_parameters([c.path for c, t in result.watch.entry.items() if t._node is not None])
+            self._looked_at, result.watch = True, None
+        return unflatten(result.treedef, outs)
+
+    def _graphs(self, tensors: list[Tensor], result: Result) -> tuple[Any, Any]:
+        from tensorgraph.graph.trace import trace
+
+        assert self.forward is not None and self.backward is not None
+        with modes.use(trace=None):
+            forward = trace(self.forward, *[t.aval for t in tensors])
+            avals = [a.aval if hasattr(a, "aval") else a.value for a in forward.outputs]
+            outs, kept = unflatten(forward.out_tree, avals)
+            leaves, result.treedef = flatten(outs)
+            result.avals = tuple(leaves)
+            backward = trace(self.backward, kept, leaves[0] if len(leaves) == 1 else tuple(leaves))
+        cells = [decl for graph in (forward, backward) for decl in graph.cells]
+        self._refuse_parameters([decl.path for decl in cells if decl.requires_grad])
+        if cells:
+            raise TraceError(
+                f"custom_vjp: {getattr(self.function, '__name__', 'f')} reads the cell {cells[0].path!r}, and state "
+                "inside it cannot be traced: read or draw it outside and pass it as an argument"
+            )
+        return forward, backward
+
+    def _refuse_parameters(self, paths: list[str]) -> None:
+        if paths:
+            name = getattr(self.function, "__name__", "f")
+            raise TypeError(
+                f"custom_vjp: {name} uses the parameter {paths[0] or 'without a name'!r} by closure, where your rule "
+                "cannot give its gradient: pass it as an argument"
+            )

@@ -1,0 +1,332 @@
+"""Derivatives of functions: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`.
+
+Arguments are arrays, tensors, and nested lists, tuples and dicts of them; results are Tensors in the same structure.
+Every transform gives its arguments names of their own (an alias, or a fresh leaf), so nesting is right: a derivative
+inside a derivative sees partials with respect to its own names, and the outer one sees totals.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import default_dtype
+from tensorgraph.engine.backward import cotangent, pull_back, wanted_outside
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import Tensor, as_array, wrap
+from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
+
+__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+
+
+def _lift(value: Any, what: str) -> Tensor:
+    """An argument under a name of its own."""
+    trace = modes.current().trace
+    if not isinstance(value, Tensor):
+        if type(value) is float:
+            value = np.asarray(value, default_dtype())
+        array = as_array(value)
+        value = wrap(array.copy() if array is value else array)
+    if value.dtype.kind != "f":
+        raise TypeError(f"{what}: derivatives need float arguments, got {value.aval}; convert with .astype('float32')")
+    if trace is not None:
+        return trace.lift(value)
+    if value._node is not None and modes.current().grad:  # in no_grad what is made here has no history behind it
+        return CATALOGUE["alias"].public(value)  # type: ignore[no-any-return]
+    t = wrap(value._value)
+    t._node = Leaf(t.shape, t.dtype, user=False)
+    return t
+
+
+def lift_tree(tree: Any, what: str) -> tuple[Any, list[Tensor], Any]:
+    leaves, treedef = flatten(tree)
+    paths = leaf_paths(treedef)
+    lifted = [_lift(leaf, f"{what} {path}".strip()) for leaf, path in zip(leaves, paths, strict=True)]
+    return unflatten(treedef, lifted), lifted, treedef
+
+
+def _call(function: Callable[..., Any], args: Any, kwargs: Any, has_aux: bool) -> tuple[Any, Any]:
+    with modes.use(grad=True):
+        result = function(*args, **kwargs)
+    if not has_aux:
+        return result, None
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError("has_aux=True: the function must return a pair (output, auxiliary)")
+    return result
+
+
+def _close(lifted: Sequence[Tensor]) -> None:
+    """The transform is over: nobody will want the gradient of its own leaves any more."""
+    for t in lifted:
+        if type(t._node) is Leaf:
+            t._node.live = False
+
+
+def _leave(tree: Any, lifted: Sequence[Tensor]) -> Any:
+    """Results as they leave a transform: with their history only where it reaches something outside."""
+    leaves, treedef = flatten(tree)
+    tensors = [t for t in leaves if isinstance(t, Tensor)]
+    if modes.current().trace is not None or wanted_outside(tensors, lifted):
+        return tree
+    bare = [wrap(t._value) if isinstance(t, Tensor) and not isinstance(t, Cell) else t for t in leaves]
+    return unflatten(treedef, bare)
+
+
+def _pull(ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], retain: bool = False) -> list[Tensor]:
+    trace = modes.current().trace
+    if trace is not None:
+        return trace.gradients(ys, xs, gs, True)
+    return pull_back(ys, xs, gs, None, retain)
+
+
+def require_one(y: Any, name: str) -> None:
+    """Refuse what has no gradient: anything but a tensor of one float element."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name} must return a Tensor of one element to be differentiated, got {type(y).__name__}")
+    if y.size != 1 or y.dtype.kind != "f":
+        raise TypeError(
+            f"{name} must return one float element to be differentiated, got {y.aval}; reduce it with .sum(), or "
+            "use tensorgraph.jacobian or tensorgraph.vjp"
+        )
+
+
+def value_and_grad(
+    function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """A function that gives the value of a scalar function and its gradient.
+
+    Parameters
+    ----------
+    function : callable
+        Returns a tensor of one element; with `has_aux`, a pair (that tensor, anything).
+    argnums : int or sequence of int
+        Which positional arguments to differentiate; each may be a nested container.
+    has_aux : bool
+
+    Returns
+    -------
+    callable
+        ``(value, gradient)``, or ``((value, aux), gradient)``. The gradient has the argument's structure; for several
+        `argnums` it is a tuple.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> params = {"w": tg.tensor([3.0, 4.0])}
+    >>> value, g = tg.value_and_grad(lambda p: (p["w"] ** 2).sum())(params)
+    >>> float(value), tg.tree_map(lambda t: t.tolist(), g)
+    (25.0, {'w': [6.0, 8.0]})
+    """
+    numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
+    name = getattr(function, "__name__", "the function")
+    if len(set(numbers)) != len(numbers):
+        raise ValueError(f"argnums names an argument twice: {argnums}")
+
+    @functools.wraps(function)
+    def with_gradient(*args: Any, **kwargs: Any) -> Any:
+        arguments = list(args)
+        lifted: list[Tensor] = []
+        trees = []
+        if len({n % len(args) for n in numbers if args}) != len(numbers):
+            raise ValueError(f"argnums {argnums} names an argument of {name} twice, or {name} got no arguments")
+        for n in numbers:
+            if not -len(args) <= n < len(args):
+                raise TypeError(f"argnums={n}: {name} got {len(args)} positional arguments")
+            arguments[n], leaves, treedef = lift_tree(args[n], f"{name}: argument {n}")
+            lifted += leaves
+            trees.append(treedef)
+        try:
+            return differentiate(arguments, kwargs, lifted, trees)
+        finally:
+            _close(lifted)
+
+    def differentiate(arguments: Any, kwargs: Any, lifted: list[Tensor], trees: list[Any]) -> Any:
+        y, aux = _call(function, arguments, kwargs, has_aux)
+        require_one(y, name)
+        flat = iter(_pull([y], lifted, [None]))
+        grads = tuple(unflatten(t, [next(flat) for _ in range(t.size)]) for t in trees)
+        gradient = grads[0] if isinstance(argnums, (int, np.integer)) else grads
+        y, aux = _leave((y, aux), lifted)
+        return ((y, aux), gradient) if has_aux else (y, gradient)
+
+    return with_gradient
+
+
+def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+    """A function that gives the gradient of a scalar function; see `value_and_grad`.
+
+    With `has_aux`, gives ``(gradient, aux)``.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> float(tg.grad(lambda x: x ** 3)(2.0))
+    12.0
+    >>> float(tg.grad(tg.grad(lambda x: x ** 3))(2.0))
+    12.0
+    """
+    both = value_and_grad(function, argnums, has_aux)
+
+    @functools.wraps(function)
+    def gradient_of(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return gradient_of
+
+
+def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """The value of a function and its pullback: ``out, pullback = vjp(f, *primals)``.
+
+    Returns
+    -------
+    out : tree of Tensor
+    pullback : callable
+        Takes a cotangent structured like `out`, gives a tuple with one gradient a primal. May be called again.
+    aux : anything
+        With `has_aux`.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> out, pullback = tg.vjp(lambda a, b: a * b, 3.0, 4.0)
+    >>> [float(g) for g in pullback(1.0)]
+    [4.0, 3.0]
+    """
+    arguments, lifted, treedef = lift_tree(list(primals), "vjp: primal")
+    out, aux = _call(function, arguments, {}, has_aux)
+    ys, out_tree = flatten(out)
+    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
+
+    def pullback(cotangents: Any) -> tuple[Any, ...]:
+        gs, tree = flatten(cotangents, out_tree)
+        if tree != out_tree:
+            raise ValueError(f"pullback: the cotangent must be structured like the output, {out_tree}, got {tree}")
+        pairs = [(y, cotangent(y, g, "pullback")) for y, g in zip(ys, gs, strict=True) if y.dtype.kind == "f"]
+        grads = _pull([y for y, _ in pairs], lifted, [g for _, g in pairs], retain=True)
+        return tuple(unflatten(treedef, grads))
+
+    shown, aux = _leave((out, aux), lifted)
+    _close(lifted)
+    return (shown, pullback, aux) if has_aux else (shown, pullback)
+
+
+def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """The value of a function and its directional derivative: ``out, out_tangent = jvp(f, primals, tangents)``.
+
+    The pullback is linear in its cotangent; its own pullback is the derivative in a direction.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> out, tangent = tg.jvp(lambda x: x ** 2, (3.0,), (1.0,))
+    >>> float(out), float(tangent)
+    (9.0, 6.0)
+    """
+    if len(primals) != len(tangents):
+        raise TypeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
+    arguments, lifted, treedef = lift_tree(list(primals), "jvp: primal")
+    directions, tangent_tree = flatten(list(tangents), treedef)
+    if tangent_tree != treedef:
+        raise ValueError(f"jvp: tangents must be structured like primals, {treedef}, got {tangent_tree}")
+    directions = [
+        v if isinstance(v, Tensor) else wrap(np.array(as_array(v, x.dtype)))
+        for v, x in zip(directions, lifted, strict=True)
+    ]
+    for v, x in zip(directions, lifted, strict=True):
+        if v.shape != x.shape:
+            raise ValueError(f"jvp: a tangent must have its primal's shape {x.shape}, got {v.shape}")
+    out, aux = _call(function, arguments, {}, has_aux)
+    leaves, out_tree = flatten(out)
+    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in leaves]
+    live = [y for y in ys if y.dtype.kind == "f"]
+    with modes.use(grad=True):
+        us = [_lift(np.zeros(y.shape, y.dtype), "jvp") for y in live]
+        pulled = _pull(live, lifted, us)
+        out, aux = _leave((out, aux), lifted)
+        _close(lifted)
+        moved = iter(_pull(pulled, us, directions))
+        _close(us)
+    result = [next(moved) if y.dtype.kind == "f" else wrap(np.zeros(y.shape, default_dtype())) for y in ys]
+    pair = (out, unflatten(out_tree, result))
+    return (*pair, aux) if has_aux else pair
+
+
+def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives all first derivatives, of shape ``output.shape + argument.shape``.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.jacobian(lambda x: x ** 2)(tg.tensor([1.0, 2.0])).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
+    """
+    numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
+    reshape, stack = CATALOGUE["reshape"].public, _stack
+
+    @functools.wraps(function)
+    def all_derivatives(*args: Any, **kwargs: Any) -> Any:
+        def of(*chosen: Any) -> Any:
+            arguments = list(args)
+            for n, value in zip(numbers, chosen, strict=True):
+                arguments[n] = value
+            return function(*arguments, **kwargs)
+
+        out, pullback = vjp(of, *[args[n] for n in numbers])
+        ys, out_tree = flatten(out)
+        blocks = []
+        for k, y in enumerate(ys):
+            rows = []
+            for i in range(y.size):
+                unit = np.zeros(y.size, y.dtype)
+                unit[i] = 1
+                cts = [unit.reshape(y.shape) if j == k else np.zeros(v.shape, v.dtype) for j, v in enumerate(ys)]
+                rows.append(flatten(list(pullback(unflatten(out_tree, cts))))[0])
+            leaves, treedef = flatten([args[n] for n in numbers])
+            columns = [
+                reshape(stack([row[j] for row in rows], y, leaf), shape=(*y.shape, *np.shape(leaf)))
+                for j, leaf in enumerate(leaves)
+            ]
+            per_argument = unflatten(treedef, columns)
+            blocks.append(per_argument[0] if isinstance(argnums, (int, np.integer)) else tuple(per_argument))
+        return unflatten(out_tree, blocks)
+
+    return all_derivatives
+
+
+def _stack(rows: list[Tensor], y: Tensor, leaf: Any) -> Tensor:
+    from tensorgraph.ops.shape import stack
+
+    return stack(rows) if rows else CATALOGUE["zeros"].public(shape=(0, *np.shape(leaf)), dtype=y.dtype)
+
+
+def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives all second derivatives of a scalar function.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.hessian(lambda x: (x ** 3).sum())(tg.tensor([1.0, 2.0])).tolist()
+    [[6.0, 0.0], [0.0, 12.0]]
+    """
+    return jacobian(grad(function, argnums), argnums)
+
+
+def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The gradient of a scalar function and its Hessian times a vector: ``g, hv = hvp(f, primals, tangents)``.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> x, v = tg.tensor([1.0, 2.0]), tg.tensor([1.0, 0.0])
+    >>> g, hv = tg.hvp(lambda x: (x ** 3).sum(), (x,), (v,))
+    >>> g[0].tolist(), hv[0].tolist()
+    ([3.0, 12.0], [6.0, 0.0])
+    """
+    return jvp(grad(function, argnums=tuple(range(len(primals)))), primals, tangents)

@@ -1,0 +1,165 @@
+"""NumPy speaks tensorgraph: `np.exp(t)`, `np.sum(t)` and the rest record, or raise with the remedy (NEP 13 and 18)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine.aval import canonical_axis
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.tensor import Tensor, as_array, wrap
+
+__all__: list[str] = []
+
+_table: dict[Any, Op] = {}
+_size = 0
+
+
+def _lookup(function: Callable[..., Any]) -> Op | None:
+    """The op that stands for a NumPy function."""
+    global _size
+    if _size != len(CATALOGUE):  # ops may be declared at any time
+        _table.clear()
+        for declared in CATALOGUE.values():
+            if isinstance(declared.forward, np.ufunc):
+                _table[declared.forward] = declared
+            for f in declared.numpy:
+                _table[f] = declared
+        _size = len(CATALOGUE)
+    return _table.get(function)
+
+
+def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    name = f"numpy.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+    if kwargs.get("out") is not None:
+        raise TypeError(
+            f"{name} cannot write a tensor's result into an array (out=, or an in-place operator such as a += t): "
+            "tensors record their operations. Use a = a + t, or a += t.numpy() to leave gradients behind"
+        )
+    declared = _lookup(ufunc)
+    extra = {k: v for k, v in kwargs.items() if k != "out" and not (k == "where" and v is True)}
+    if method == "reduce" and ufunc in _REDUCTIONS:
+        extra.setdefault("axis", 0)
+        extra = {k: v for k, v in extra.items() if v is not None or k == "axis"}
+        return CATALOGUE[_REDUCTIONS[ufunc]].public(*inputs, **extra)
+    if method != "__call__" or declared is None or extra:
+        what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
+        raise TypeError(
+            f"{name} {what} is not supported; use tensorgraph's own functions, or t.numpy() to leave gradients behind"
+        )
+    return declared.public(*inputs)
+
+
+_REDUCTIONS = {
+    np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min", np.logical_and: "all",
+    np.logical_or: "any",
+}  # fmt: skip
+
+
+def _stack(arrays: Any, axis: int = 0) -> Tensor:
+    from tensorgraph.ops.shape import stack
+
+    return stack(arrays, axis)
+
+
+def _var(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
+    options.setdefault("correction", ddof)
+    return CATALOGUE["var"].public(x, axis, **options)
+
+
+def _std(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
+    return CATALOGUE["sqrt"].public(_var(x, axis, ddof=ddof, **options))
+
+
+def _like(name: str) -> Callable[..., Any]:
+    def make(x: Any, dtype: Any = None) -> Any:
+        return CATALOGUE[name].public(shape=x.shape, dtype=x.dtype if dtype is None else dtype)
+
+    return make
+
+
+# NumPy functions that are a composition here, or whose arguments differ
+_COMPOSED: dict[Any, Callable[..., Any]] = {
+    np.stack: _stack,
+    np.var: _var,
+    np.std: _std,
+    np.zeros_like: _like("zeros"),
+    np.ones_like: _like("ones"),
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x: x.size,
+    np.dot: lambda a, b: _dot(a, b),
+    np.swapaxes: lambda x, a, b: _swapaxes(x, a, b),
+    np.ravel: lambda x: x.reshape(-1),
+    np.array_repr: lambda x, *a, **k: repr(x),
+    np.array_str: lambda x, *a, **k: str(x.numpy()),
+    np.array2string: lambda x, *a, **k: np.array2string(x.numpy(), *a, **k),
+    np.allclose: lambda a, b, **k: np.allclose(as_array(a), as_array(b), **k),
+    np.array_equal: lambda a, b, **k: np.array_equal(as_array(a), as_array(b), **k),
+    np.isclose: lambda a, b, **k: wrap(np.isclose(as_array(a), as_array(b), **k)),
+}
+
+
+def _swapaxes(x: Tensor, a: int, b: int) -> Any:
+    order = list(range(x.ndim))
+    a, b = canonical_axis(a, x.ndim), canonical_axis(b, x.ndim)
+    order[a], order[b] = order[b], order[a]
+    return CATALOGUE["transpose"].public(x, axes=tuple(order))
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return CATALOGUE["multiply"].public(a, b)
+    if np.ndim(b) > 2:
+        raise TypeError("numpy.dot of a tensor with more than 2 axes is not recorded; use matmul (@), which batches")
+    return CATALOGUE["matmul"].public(a, b)
+
+
+# what NumPy 2.0 called an argument, and what it is called since
+RENAMED = {"newshape": "shape"}
+
+
+def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments as NumPy's own signature names them: the inputs in order, the rest by keyword."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except ValueError:  # a C function without a signature
+        return args, kwargs
+    given = {RENAMED.get(k, k): v for k, v in bound.arguments.items() if v is not np._NoValue}
+    parameters = bound.signature.parameters
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+        return args, kwargs
+    inputs = list(parameters)[:n_inputs]
+    defaults = {RENAMED.get(n, n): p.default for n, p in parameters.items()}
+    rest = {k: v for k, v in given.items() if k not in inputs and v is not defaults[k]}
+    return tuple(given[n] for n in inputs if n in given), rest
+
+
+def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    name = f"numpy.{getattr(function, '__name__', function)}"
+    options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
+    if options.pop("out", None) is not None:
+        raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
+    if function in _COMPOSED:
+        composed = _COMPOSED[function]
+        try:
+            inspect.signature(composed).bind(*args, **options)
+        except TypeError:
+            given = ", ".join(["..."] * len(args) + [f"{k}=..." for k in options])
+            raise TypeError(f"{name}({given}) is not recorded by tensorgraph: leave away what is not needed") from None
+        return composed(*args, **options)
+    declared = _lookup(function)
+    if declared is None:
+        raise TypeError(
+            f"{name} is not recorded by tensorgraph; use tensorgraph's own functions, or t.numpy() to leave gradients "
+            "behind"
+        )
+    inputs, options = _by_name(function, len(declared.inputs), args, options)
+    return declared.public(*inputs, **options)
+
+
+for _name, _protocol in {"__array_ufunc__": _array_ufunc, "__array_function__": _array_function}.items():
+    setattr(Tensor, _name, _protocol)

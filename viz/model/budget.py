@@ -1,0 +1,153 @@
+"""Will a layout finish? Estimated before a layout engine is called, and mended where not.
+
+Long edges break layered layout, not many boxes. With N boxes and D the sum over lines of (rank span - 1), drawings
+with N at most 2,000 and D at most 1,500 finish in about two seconds. Above that, in this order: inputs named at each
+use instead of lines, no labels on edges, the longest edges cut into named stubs; folding boxes is the caller's next
+step. Each step is noted on the drawing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from itertools import pairwise
+
+from tensorgraph.viz.model.drawing import Drawing, LegendEntry, Row
+from tensorgraph.viz.model.labels import clean, count, listed
+
+__all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "held", "mend", "oriented", "ranks", "span"]
+
+MOST_BOXES = 2_000
+MOST_SPAN = 1_500
+MOST_LABELLED = 1_000  # edges
+FORWARD = ("op", "ops", "module")
+MOST_ROWS = 300  # of a mirrored drawing that has a row for each of its boxes
+MOST_STUBS = 3  # named on one box
+
+
+def oriented(drawing: Drawing) -> list[tuple[str, str, int]]:
+    """The lines that hold one box above another, as upper, lower, position; twins share a row and count as one.
+
+    Gradients flow up, so these are laid out reversed; what is kept and what is carried holds nothing.
+    """
+    row = {node.id: node.twin or node.id for node in drawing.nodes}
+    place = {node.id: n for n, node in enumerate(drawing.nodes)}
+    gradients = {node.id for node in drawing.nodes if node.role == "gradient" and node.twin}
+    found = []
+    for i, edge in enumerate(drawing.edges):
+        if edge.cut or edge.role in ("saved", "carried"):
+            continue
+        upper, lower = row[edge.tail], row[edge.head]
+        if edge.role == "gradient" and edge.tail in gradients and edge.head in gradients:
+            upper, lower = lower, upper
+        if place[upper] < place[lower]:
+            found.append((upper, lower, i))
+    return found
+
+
+def held(drawing: Drawing) -> list[tuple[str, str]]:
+    """Boxes that a mirrored drawing holds above others although no line does.
+
+    Every box of the forward part has a row of its own, so that both columns are straight, as long as these are few.
+    """
+    if not any(node.role == "gradient" and node.twin for node in drawing.nodes):
+        return []
+    rows = [node.id for node in drawing.nodes if node.twin is None and node.role in FORWARD]
+    return list(pairwise(rows)) if 1 < len(rows) <= MOST_ROWS else []
+
+
+def ranks(drawing: Drawing) -> dict[str, int]:
+    """The longest way to each box from one without incoming lines; boxes are in topological order, twins in a row."""
+    before = defaultdict(list)
+    after = defaultdict(list)
+    for upper, lower in (*[(upper, lower) for upper, lower, _ in oriented(drawing)], *held(drawing)):
+        before[lower].append(upper)
+        after[upper].append(lower)
+    rank: dict[str, int] = {}
+    for node in drawing.nodes:
+        if node.twin is None:
+            rank[node.id] = max((rank[upper] + 1 for upper in before[node.id] if upper in rank), default=0)
+    # a box that nothing constrains from above is laid right over its nearest reader
+    for node in reversed(drawing.nodes):
+        if node.twin is None and not before[node.id] and after[node.id]:
+            rank[node.id] = min(rank[lower] for lower in after[node.id]) - 1
+    for node in drawing.nodes:
+        if node.twin is not None:
+            rank[node.id] = rank.get(node.twin, 0)
+    return rank
+
+
+def _lengths(drawing: Drawing) -> list[tuple[int, int]]:
+    rank = ranks(drawing)
+    return [(rank[lower] - rank[upper] - 1, i) for upper, lower, i in oriented(drawing)]
+
+
+def span(drawing: Drawing) -> int:
+    """D: the sum over lines of (rank span - 1)."""
+    return sum(max(length, 0) for length, _ in _lengths(drawing))
+
+
+def fits(drawing: Drawing) -> bool:
+    """Whether the drawing is within the budget of a layout."""
+    return len(drawing.nodes) <= MOST_BOXES and span(drawing) <= MOST_SPAN
+
+
+def mend(drawing: Drawing) -> Drawing:
+    """Within the budget of lines, by the steps above. Boxes stay as they are."""
+    notes = list(drawing.notes)
+    if span(drawing) > MOST_SPAN:
+        inputs = {node.id: node.title for node in drawing.nodes if node.role == "input"}
+        lengths = _lengths(drawing)
+        cut = {i for length, i in lengths if length > 0 and drawing.edges[i].tail in inputs}
+        if cut:
+            named = {inputs[drawing.edges[i].tail]: None for i in cut}
+            drawing = cut_edges(drawing, cut)
+            notes.append(f"{listed(list(named))} named at each use (<-) instead of {count(len(cut), 'long edge')}")
+    lines = sum(not edge.cut for edge in drawing.edges)
+    if lines > MOST_LABELLED and any(edge.rows for edge in drawing.edges):
+        drawing = replace(drawing, edges=tuple(replace(edge, rows=()) for edge in drawing.edges))
+        notes.append(f"edges carry no labels: there are {lines:,} of them, more than {MOST_LABELLED:,}")
+    long = sorted(_lengths(drawing), reverse=True)
+    over = sum(max(length, 0) for length, _ in long) - MOST_SPAN
+    cut = set()
+    for length, i in long:
+        if over <= 0 or length <= 0:
+            break
+        cut.add(i)
+        over -= length
+    if cut:
+        drawing = cut_edges(drawing, cut)
+        notes.append(f"{count(len(cut), 'long edge')} drawn as named stubs (<-) to keep the layout fast")
+    return replace(drawing, notes=tuple(notes))
+
+
+def cut_edges(drawing: Drawing, positions: set[int]) -> Drawing:
+    """Draw these edges as rows at both ends instead of lines."""
+    at = {node.id: node for node in drawing.nodes}
+    coming: dict[str, list[str]] = defaultdict(list)
+    going: dict[str, int] = defaultdict(int)
+    edges = []
+    for i, edge in enumerate(drawing.edges):
+        if i in positions:
+            coming[edge.head].append(clean(at[edge.tail].path))
+            going[edge.tail] += 1
+            edge = replace(edge, cut=True, rows=())
+        edges.append(edge)
+    nodes = tuple(
+        replace(node, rows=node.rows + stubs(coming.get(node.id, []), going.get(node.id, 0))) for node in drawing.nodes
+    )
+    legend = drawing.legend
+    if not any(entry.role == "stub" for entry in legend):
+        legend += (LegendEntry("stub", "<- edge not drawn"),)
+    return replace(drawing, nodes=nodes, edges=tuple(edges), legend=legend)
+
+
+def stubs(coming: list[str], going: int) -> tuple[Row, ...]:
+    """Rows at the ends of edges that are not drawn."""
+    names = list(dict.fromkeys(coming))
+    rows = [Row("stub", f"<- {name}") for name in names[:MOST_STUBS]]
+    if len(names) > MOST_STUBS:
+        rows.append(Row("stub", f"<- {len(names) - MOST_STUBS:,} more"))
+    if going:
+        rows.append(Row("stub", f"-> {count(going, 'other box')}" if going == 1 else f"-> {going:,} other boxes"))
+    return tuple(rows)

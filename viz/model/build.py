@@ -1,0 +1,339 @@
+"""View to `Drawing`: nodes with their labels, edges with what flows, frames, title and legend."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
+from tensorgraph.viz.model.drawing import Drawing, Edge, Group, LegendEntry, Node, Port, Row
+from tensorgraph.viz.model.facts import Facts, unique
+from tensorgraph.viz.model.groups import Frame, frames
+from tensorgraph.viz.model.labels import clean, count, type_text
+from tensorgraph.viz.model.rows import (
+    boundary_rows,
+    cell_row,
+    fold_rows,
+    gradient_rows,
+    module_title,
+    op_rows,
+    summary_rows,
+)
+from tensorgraph.viz.model.rows import write_rows as rows_of_writes
+from tensorgraph.viz.model.tips import box_tip, value_tip
+from tensorgraph.viz.model.view import Box
+
+__all__ = ["Builder", "build", "legend_of", "summary", "title_of"]
+
+LOOKS = 200_000  # steps spent on finding residual edges, in all
+LEGEND = (
+    ("input", "input, output"), ("module", "module"), ("op", "op"), ("ops", "several ops"), ("gradient", "gradient"),
+    ("update", "update"),
+    ("parameter", "parameter"), ("buffer", "buffer"), ("write", "cell written"), ("residual", "residual edge"),
+    ("saved", "kept for the gradient"), ("carried", "into the next repeat"), ("stop", "-| gradient ends"),
+    ("warning", "! dtype changes"), ("stub", "<- edge not drawn"),
+)  # fmt: skip
+
+
+def summary(graph: Graph) -> Drawing:
+    """The whole graph as one box."""
+    facts = Facts.of(graph, ())
+    rows = tuple(summary_rows(graph, facts.input_names, facts.output_names))
+    every = tuple(range(len(graph.equations)))
+    node = Node("n0", clean(graph.name or "graph"), "summary", rows, members=every, tip=f"{len(every)} ops")
+    return Drawing(title_of(graph, 1), "summary", (node,), legend=legend_of((node,), ()), source=graph)
+
+
+def title_of(graph: Graph, boxes: int) -> str:
+    """``net: 291 ops drawn as 9 boxes``."""
+    ops = len(graph.equations)
+    drawn = "" if ops == boxes else f" drawn as {count(boxes, 'box')}"
+    return f"{clean(graph.name or 'graph')}: {count(ops, 'op')}{drawn}"
+
+
+def build(graph: Graph, boxes: Iterable[Box], level: str) -> Drawing:
+    """Draw these boxes."""
+    return Builder(Facts.of(graph, boxes), level).drawing()
+
+
+class Builder:
+    """Positions: inputs first, then boxes, then what has no box of its own, then outputs; always topological."""
+
+    def __init__(self, facts: Facts, level: str) -> None:
+        self.facts, self.level = facts, level
+        self.graph = facts.graph
+        self.taken: set[str] = set()
+        self.nodes: list[Node] = []
+        self.flows: dict[tuple[int, int, str | None, bool], list[Var]] = {}
+        self.box_at: dict[int, Box] = {}  # by position
+        self.source: dict[Var, int] = {}  # position of the box that a value comes from
+        self.calls: dict[str, int] = defaultdict(int)
+        self.parameters: dict[str, set[Var]] = {}  # that the first box of a name reads
+
+    def add(self, path: str, role: str, rows: Iterable[Row], **more: object) -> int:
+        at = len(self.nodes)
+        path = unique(self.taken, clean(path, 200))
+        self.nodes.append(Node(f"n{at}", path, role, tuple(rows), **more))  # type: ignore[arg-type]
+        return at
+
+    def flow(self, var: Var, head: int, port: str | None = None, repeat: tuple[int, ...] = ()) -> None:
+        """A value into a box. Within a template, from one repeat to another, it is carried."""
+        tail = self.source.get(var)
+        if tail is None:
+            return
+        carried = bool(repeat) and self.carried(var, tail, head, repeat)
+        if tail != head or carried:
+            self.flows.setdefault((tail, head, port, carried), []).append(var)
+
+    def carried(self, var: Var, tail: int, head: int, repeat: tuple[int, ...]) -> bool:
+        a, b = self.box_at.get(tail), self.box_at.get(head)
+        at = self.facts.producer.get(var)
+        if a is None or b is None or at is None:
+            return False
+        shared = zip(a.folds, b.folds, self.facts.repeat_of[at], repeat, strict=False)
+        return any(x is y and i != j for x, y, i, j in shared)
+
+    def drawing(self) -> Drawing:
+        facts, graph = self.facts, self.graph
+        self.inputs()
+        kept, frame_of = frames(facts.boxes, self.level)
+        self.leaving, self.written = self.what_leaves(), self.what_is_written()
+        for b in range(len(facts.boxes)):
+            self.add_box(b, frame_of[b])
+        self.connect()
+        self.loose_writes()
+        self.outputs()
+        edges = self.edges()
+        groups = tuple(self.group(frame) for frame in kept)
+        nodes = tuple(self.nodes)
+        return Drawing(
+            title_of(graph, len(facts.boxes)), self.level, nodes, edges, groups, legend_of(nodes, edges),
+            source=graph,
+        )  # fmt: skip
+
+    def inputs(self) -> None:
+        for name, var in zip(self.facts.input_names, self.graph.inputs, strict=True):
+            self.source[var] = self.add(
+                f"inputs/{name}", "input", boundary_rows(name, var), types=(type_text(var.aval),),
+                tip=value_tip(name, var),
+            )  # fmt: skip
+
+    def outputs(self) -> None:
+        for name, out in zip(self.facts.output_names, self.graph.outputs, strict=True):
+            rows = boundary_rows(name, out)
+            if isinstance(out, Var) and out in self.facts.cells:
+                rows.append(cell_row(self.facts.cells[out], ""))
+            types = (type_text(out.aval),) if isinstance(out, Var) else ()
+            at = self.add(f"outputs/{name}", "output", rows, types=types, tip=value_tip(name, out))
+            if isinstance(out, Var):
+                self.flow(out, at)
+
+    def group(self, frame: Frame) -> Group:
+        parent = frame.parent
+        if frame.fold is not None:
+            title = Row("title", clean(frame.fold.title))
+            return Group(frame.id, clean(frame.path, 200), (title,), parent.id if parent else None, frame.fold.count)
+        title = module_title(self.facts, frame.scope, parent.scope if parent else "")
+        return Group(frame.id, clean(frame.path, 200), (title,), parent.id if parent else None)
+
+    # ---- boxes
+
+    def what_leaves(self) -> dict[int, list[Var]]:
+        """For each box, the values made in it that something outside it reads."""
+        facts, found = self.facts, defaultdict(dict)  # type: ignore[var-annotated]
+        for i, eq in enumerate(self.graph.equations):
+            if facts.box_of[i] < 0:  # a gradient, whose box is made apart
+                continue
+            for atom in eq.atoms():
+                if isinstance(atom, Var):
+                    at = facts.producer.get(atom)
+                    if at is not None and facts.box_of[at] != facts.box_of[i]:
+                        found[facts.box_of[at]][atom] = None
+        for out in self.graph.outputs:
+            if isinstance(out, Var) and out in facts.producer:
+                found[facts.box_of[facts.producer[out]]][out] = None
+        order = {var: n for n, var in enumerate(facts.producer)}
+        return {box: sorted(variables, key=order.__getitem__) for box, variables in found.items()}
+
+    def what_is_written(self) -> dict[int, list[CellDecl]]:
+        """For each box, the cells that get a value made in it; of a template, in its first repeat."""
+        facts, found = self.facts, defaultdict(list)
+        for write in self.graph.writes:
+            at = facts.producer.get(write.value) if isinstance(write.value, Var) else None
+            if at is not None and facts.box_of[at] >= 0 and not any(facts.repeat_of[at]):
+                found[facts.box_of[at]].append(facts.cells[write.cell])
+        return found
+
+    def add_box(self, b: int, frame: Frame | None) -> int:
+        facts, box = self.facts, self.facts.boxes[b]
+        scope, writes = frame.scope if frame else "", self.written.get(b, [])
+        eq = facts.graph.equations[box.equations[0]]
+        ports: list[Port] = []
+        backward = self.is_backward(box)
+        if box.kind in ("op", "gradient"):
+            name = f"{box.scope}/{eq.op.name}" if box.scope else eq.op.name
+            if box.kind == "gradient":
+                rows = gradient_rows(facts, box)
+            else:
+                rows, ports = op_rows(facts, box, scope, box.scope if box.scope != scope else None)
+        else:
+            name = box.scope if box.kind == "module" else f"{box.scope}..{box.last}" if box.last else f"{box.scope}/ops"
+            name = name.lstrip("/")
+            calls = self.calls[f"{name}~grad" if backward else name] + 1
+            own = {cell.var for cell in facts.cell_rows_of(box) if cell.kind == "parameter"}
+            others = self.parameters.setdefault(name, own)
+            if own and others and own.isdisjoint(others):  # another one of this name
+                calls = 1
+            rows = fold_rows(facts, box, scope, self.leaving.get(b, []), calls)
+        if backward:
+            name = f"{name}~grad"
+            if box.kind not in ("op", "ops"):
+                rows = [Row("title", clean(f"grad {rows[0].text}")), *rows[1:]]
+        n = self.calls[name]
+        self.calls[name] += 1
+        leaving = self.leaving.get(b, []) or [v for v in eq.outputs if len(box.equations) == 1]
+        rows = [*rows, *rows_of_writes(writes, box.scope)]
+        at = self.add(
+            f"{name}#{n}" if n else name,
+            "gradient" if backward else "module" if box.kind == "modules" else box.kind,
+            rows,
+            ports=tuple(ports),
+            group=frame.id if frame else None,
+            members=box.members,
+            types=tuple(dict.fromkeys(map(self.typed, leaving))),
+            tip=box_tip(facts, box, writes),
+        )
+        self.stands(at, box)
+        return at
+
+    def is_backward(self, box: Box) -> bool:
+        """Whether a box is part of a gradient that is written out."""
+        return box.kind != "gradient" and all(self.graph.equations[i].origin is not None for i in box.equations)
+
+    def stands(self, at: int, box: Box) -> None:
+        """Note that what a box makes comes from this position."""
+        self.box_at[at] = box
+        for i in box.members:
+            for out in self.graph.equations[i].outputs:
+                self.source[out] = at
+
+    def connect(self) -> None:
+        """What flows into the boxes, once all stand: a template's first box reads what its last one made before."""
+        for at, box in self.box_at.items():
+            ends = {port.id for port in self.nodes[at].ports}
+            for i in box.members:
+                for position, atom in enumerate(self.graph.equations[i].atoms()):
+                    if isinstance(atom, Var):
+                        port = f"p{position}" if f"p{position}" in ends else None
+                        self.flow(atom, at, port, self.facts.repeat_of[i])
+
+    def typed(self, var: Var) -> str:
+        return type_text(var.aval) + (" !" if self.facts.changes_dtype(var) else "")
+
+    def loose_writes(self) -> None:
+        """Writes of a value that no box makes: a constant, an input, another cell."""
+        for write in self.graph.writes:
+            if isinstance(write.value, Var) and write.value in self.facts.producer:
+                continue
+            cell = self.facts.cells[write.cell]
+            rows = [Row("title", "write"), Row("write", f"writes {clean(cell.path)}")]
+            if isinstance(write.value, Literal):
+                rows.append(Row("constant", "value", clean(write.value.value)))
+            elif write.value in self.facts.cells:
+                rows.append(cell_row(self.facts.cells[write.value], ""))
+            at = self.add(f"writes/{cell.path}", "write", rows, tip=f"writes {clean(cell.path)}")
+            if isinstance(write.value, Var):
+                self.flow(write.value, at)
+
+    # ---- edges
+
+    def edges(self) -> tuple[Edge, ...]:
+        before: dict[int, set[int]] = defaultdict(set)
+        for tail, head, _, carried in self.flows:
+            if not carried:
+                before[head].add(tail)
+        residual = self.residual(before)
+        made = []
+        looped: set[tuple[int, Var]] = set()
+        for (tail, head, port, carried), variables in self.flows.items():
+            variables = list(dict.fromkeys(variables))
+            again = carried and all((tail, v) in looped for v in variables)
+            if carried:
+                role = "carried"
+                looped.update((tail, v) for v in variables)
+            elif self.nodes[tail].role == "gradient" or self.is_deferred(head):
+                role = "gradient"
+            else:
+                role = "residual" if (tail, head) in residual else "data"
+            rows = () if carried else self.edge_rows(tail, head, variables)
+            made.append(self.edge(tail, head, role, rows, variables, port, again))
+        return tuple(made)
+
+    def edge(
+        self, tail: int, head: int, role: str, rows: tuple[Row, ...], variables: Iterable[Var],
+        port: str | None = None, cut: bool = False,
+    ) -> Edge:  # fmt: skip
+        values = dict.fromkeys(f"{clean(v.name)}: {v.aval}" if v.name else str(v.aval) for v in variables)
+        return Edge(self.nodes[tail].id, self.nodes[head].id, role, rows, port, tuple(values), cut)
+
+    def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
+        """A label where the shape or dtype changes, and the box does not say it already."""
+        node = self.nodes[tail]
+        if node.role == "input" or self.nodes[head].role == "output" or any(map(self.is_deferred, (tail, head))):
+            return ()  # these boxes say it, or need not: a gradient has the shape of what it is taken of
+        said = {row.text for row in node.rows if row.style in ("type", "warning")}
+        folded = tail in self.box_at and self.box_at[tail].kind != "op"
+        if folded:
+            said.add(self.facts.entering(self.box_at[tail]))
+        rows: dict[Row, None] = {}
+        for var in variables:
+            text, alarm = type_text(var.aval), self.facts.changes_dtype(var)
+            if text in said or f"{text} !" in said:
+                continue
+            if alarm:
+                rows[Row("warning", f"{text} !")] = None
+            elif folded or self.facts.changes_shape(var):
+                rows[Row("type", text)] = None
+        shown = list(rows)
+        return tuple(shown[:3]) + ((Row("detail", f"and {len(shown) - 3} more"),) if len(shown) > 3 else ())
+
+    def is_deferred(self, at: int) -> bool:
+        return at in self.box_at and self.box_at[at].kind == "gradient"
+
+    def residual(self, before: Mapping[int, set[int]]) -> set[tuple[int, int]]:
+        """Edges into an addition whose other operand comes, by a longer way, from the same box."""
+        found: set[tuple[int, int]] = set()
+        looks = LOOKS
+        for head, node in enumerate(self.nodes):
+            tails = before.get(head, ())
+            if node.role != "op" or len(tails) < 2 or self.graph.equations[node.members[0]].op.name != "add":
+                continue
+            eq = self.graph.equations[node.members[0]]
+            shapes = {atom.aval.shape for atom in eq.atoms() if isinstance(atom, Var)}
+            if shapes != {eq.outputs[0].aval.shape}:
+                continue
+            start = min(tails)
+            seen = {t for t in tails if t != start}
+            pending = list(seen)
+            while pending and looks > 0:
+                looks -= 1
+                for t in before.get(pending.pop(), ()):
+                    if t == start:
+                        found.add((start, head))
+                        pending.clear()
+                        break
+                    if t > start and t not in seen:
+                        seen.add(t)
+                        pending.append(t)
+        return found
+
+
+def legend_of(nodes: Iterable[Node], edges: Iterable[Edge]) -> tuple[LegendEntry, ...]:
+    """What occurs, in a fixed order."""
+    occurs = {"input" if node.role == "output" else node.role for node in nodes}
+    for node in nodes:
+        occurs.update(row.style for row in node.rows)
+    for edge in edges:
+        occurs.add(edge.role)
+        occurs.update(row.style for row in edge.rows)
+    return tuple(LegendEntry(role, text) for role, text in LEGEND if role in occurs)

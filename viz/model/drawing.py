@@ -1,0 +1,245 @@
+"""`Drawing`: a picture as a value, before any format.
+
+Everything a picture means is here and typed: boxes, groups, edges, their roles, the rows of their labels, title, notes
+and legend. Levels make it, renderers print it, tests assert on it; so every format agrees.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorgraph.graph.graph import Graph
+
+__all__ = ["Drawing", "Edge", "Group", "LegendEntry", "Node", "Port", "Row"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a label.
+
+    `style` says what the line is and so how it looks: ``"title"``, ``"type"`` (a shape and dtype), ``"detail"``,
+    ``"operand"``, ``"parameter"``, ``"buffer"``, ``"constant"``, ``"attribute"``, ``"write"``, ``"saved"`` (a value
+    kept for the gradient, and its bytes), ``"stop"`` (where a gradient ends, and why), ``"stub"`` (the end of an edge
+    that is not drawn as a line) or ``"warning"`` (a change of dtype). `text` stands on the left, `value` on
+    the right.
+    """
+
+    style: str
+    text: str
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A named operand of a box at which edges end, where the order of operands matters."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A box.
+
+    Attributes
+    ----------
+    id : str
+        Generated (``"n12"``); the only name that reaches a layout engine.
+    path : str
+        Stable and readable: ``blocks.3.attn/matmul#1``. The same model gives the same paths in every process.
+    role : str
+        ``"input"``, ``"output"``, ``"module"``, ``"op"``, ``"ops"`` (a fold of ops without a module), ``"gradient"``,
+        ``"update"``, ``"write"`` or ``"summary"``.
+    rows : tuple of Row
+    ports : tuple of Port
+    group : str or None
+        The id of the innermost group.
+    members : tuple of int
+        Positions in ``graph.equations`` of what the box stands for.
+    types : tuple of str
+        Of what leaves the box, ``"64x10 f32"``, with ``!`` where an op changed the dtype.
+    tip : str
+        More than fits on the box; hover text and accessible description.
+    status : str
+        In a comparison of two graphs: ``"added"``, ``"removed"``, ``"changed"`` or empty.
+    heat : float or None
+        In an overlay: the place on the ramp from 0 to 1, NaN where there is no figure; None without an overlay.
+    metric : str
+        The figure itself, as printed on the box: ``"1.2 ms"``.
+    twin : str or None
+        In a mirrored drawing, of a gradient, an update or an input on the way: the id of the box that it stands beside.
+    """
+
+    id: str
+    path: str
+    role: str
+    rows: tuple[Row, ...]
+    ports: tuple[Port, ...] = ()
+    group: str | None = None
+    members: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
+    tip: str = ""
+    status: str = ""
+    heat: float | None = None
+    metric: str = ""
+    twin: str | None = None
+
+    @property
+    def title(self) -> str:
+        return self.rows[0].text if self.rows else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A frame around boxes: one call of a module, or a template that stands for `count` equal ones."""
+
+    id: str
+    path: str
+    rows: tuple[Row, ...]
+    parent: str | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Values that flow from one box to another.
+
+    `role` is ``"data"``, ``"residual"``, ``"gradient"``, ``"saved"`` (from a box to its gradient) or ``"carried"``
+    (within a template, from one repeat to the next); `rows` its label, empty where the shape does not change;
+    `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning but not
+    drawn as a line: a stub row at its ends says where it goes (what is carried to several boxes has one line, to the
+    first). `status` is as of a box.
+    """
+
+    tail: str
+    head: str
+    role: str = "data"
+    rows: tuple[Row, ...] = ()
+    port: str | None = None
+    values: tuple[str, ...] = ()
+    cut: bool = False
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """A sign that occurs in the drawing and what it stands for."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A picture of a graph, made by `tensorgraph.draw`.
+
+    Attributes
+    ----------
+    title : str
+        Such as ``"net: 291 ops drawn as 9 boxes"``.
+    level : str
+    nodes, groups, edges, legend : tuple
+    notes : tuple of str
+        What was left out or changed to keep the drawing readable and its layout fast.
+    theme : {"auto", "light", "dark"}
+    timeout : float
+        Seconds a layout may take.
+    source : Graph or None
+        The graph whose equations `Node.members` counts, where there is one: `html` draws what is inside a box from it.
+    painter : callable or None
+        Of a drawing with an overlay: puts the figures on a drawing of some of its equations too.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> drawing = tg.draw(lambda x: tg.tanh(x * 2.0), tg.spec((3,), "float32"))
+    >>> [node.path for node in drawing.nodes]
+    ['inputs/x', 'multiply', 'tanh', 'outputs/out']
+    """
+
+    title: str
+    level: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...] = ()
+    groups: tuple[Group, ...] = ()
+    legend: tuple[LegendEntry, ...] = ()
+    notes: tuple[str, ...] = ()
+    theme: str = field(default="auto", compare=False)
+    timeout: float = field(default=20.0, compare=False)
+    source: Graph | None = field(default=None, compare=False, repr=False)
+    painter: Any = field(default=None, compare=False, repr=False)
+
+    def text(self) -> str:
+        """The drawing as plain text, one typed line a box; needs no layout engine."""
+        from tensorgraph.viz.render.text import to_text
+
+        return to_text(self)
+
+    def dot(self, theme: str | None = None) -> str:
+        """The drawing in Graphviz's language; the same graph gives the same bytes in every process."""
+        from tensorgraph.viz.render.dot import to_dot
+
+        return to_dot(self, theme or self.theme)
+
+    def svg(self, theme: str | None = None) -> str:
+        """The drawing as SVG; without a layout engine, the text drawing and one line on how to get one."""
+        from tensorgraph.viz.render.svg import to_svg
+
+        return to_svg(self, theme or self.theme)
+
+    def html(self) -> str:
+        """The drawing and what is inside each of its modules and fused ops as one page that needs nothing else.
+
+        Click or Enter opens a box marked ``+``, ``/`` searches names, ops, shapes and source lines, ``?`` lists the
+        keys. No request ever leaves the page. Without a layout engine, boxes are listed instead of drawn.
+        """
+        from tensorgraph.viz.html import to_html
+
+        return to_html(self)
+
+    def mermaid(self, theme: str | None = None) -> str:
+        """The drawing as a Mermaid flowchart, which Markdown on many sites shows as a picture."""
+        from tensorgraph.viz.render.mermaid import to_mermaid
+
+        return to_mermaid(self, theme or self.theme)
+
+    def json(self, indent: int | None = 2) -> str:
+        """Everything the drawing holds, as JSON; `tensorgraph.viz.drawing_from_json` reads it."""
+        from tensorgraph.viz.render.json import to_json
+
+        return to_json(self, indent)
+
+    def graphviz(self) -> Any:
+        """The drawing as a ``graphviz.Source``, for those who go on with that package."""
+        import graphviz
+
+        return graphviz.Source(self.dot())
+
+    def save(self, path: str | os.PathLike[str]) -> Drawing:
+        """Write a file, its format by the suffix: svg, html, png, pdf, dot, mmd, txt or json. Whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            For an unknown suffix, or where a PNG would be too large to read.
+        RuntimeError
+            Where png or pdf needs a layout engine that is not there, or its layout takes longer than the timeout.
+        """
+        from tensorgraph.viz.render.save import save
+
+        save(self, path)
+        return self
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def __repr__(self) -> str:
+        return f"<Drawing {self.title}; {len(self.nodes)} boxes, {len(self.edges)} edges, {self.level} level>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        from tensorgraph.viz.api import mimebundle
+
+        return mimebundle(self)

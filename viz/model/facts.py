@@ -1,0 +1,181 @@
+"""What a view needs to know of a graph, gathered once in linear time: names, producers, readers, writes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.tree import Treedef, leaf_paths
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
+from tensorgraph.viz.model.labels import clean, type_text
+from tensorgraph.viz.model.view import Box, kind_of
+
+__all__ = ["Facts", "commutes", "peak_bytes", "relative"]
+
+COMMUTATIVE = frozenset({
+    "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
+    "logaddexp", "hypot", "bitwise_and", "bitwise_or", "bitwise_xor", "fmax", "fmin", "isclose",
+})  # fmt: skip
+
+
+def commutes(equation: Equation) -> bool:
+    """Whether the order of operands does not matter."""
+    return equation.op.name in COMMUTATIVE
+
+
+def relative(path: str, scope: str) -> str:
+    """`path` as seen from inside `scope`."""
+    return path[len(scope) + 1 :] if scope and path.startswith(scope + ".") else path
+
+
+def unique(taken: set[str], name: str) -> str:
+    """`name`, or with ``~2`` and so on behind it where it is taken; remembers the answer."""
+    found, n = name, 1
+    while found in taken:
+        n += 1
+        found = f"{name}~{n}"
+    taken.add(found)
+    return found
+
+
+def leaf_names(tree: Treedef, values: Iterable[Var | Literal], fallback: str) -> list[str]:
+    """A name an input or output: the user's, else its place in the structure."""
+    values = list(values)
+    paths = leaf_paths(tree) if tree.size == len(values) else [str(i) for i in range(len(values))]
+    names = []
+    for value, path in zip(values, paths, strict=True):
+        own = value.name if isinstance(value, Var) else None
+        if not own:
+            own = fallback if len(values) == 1 else path if not path[:1].isdigit() else f"{fallback}.{path}"
+        names.append(clean(own))
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A graph and its boxes, indexed.
+
+    `producer` gives a variable's equation, `box_of` an equation's box (-1: none), `repeat_of` its place among the
+    repeats of the templates that its box stands in (outermost first), `readers` the places at which a cell is read
+    before any gradient.
+    """
+
+    graph: Graph
+    boxes: tuple[Box, ...]
+    classes: Mapping[str, str]  # class name by module path, where known
+    cells: Mapping[Var, CellDecl]
+    producer: Mapping[Var, int]
+    box_of: tuple[int, ...]
+    repeat_of: tuple[tuple[int, ...], ...]
+    readers: Mapping[Var, frozenset[tuple[int, int]]]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    changed: dict[Var, bool] = field(default_factory=dict)  # what `changes_dtype` found
+
+    @classmethod
+    def of(cls, graph: Graph, boxes: Iterable[Box]) -> Facts:
+        boxes = tuple(boxes)
+        box_of = [-1] * len(graph.equations)
+        repeat_of: list[tuple[int, ...]] = [()] * len(graph.equations)
+        nth = [0] * len(graph.equations)
+        for b, box in enumerate(boxes):
+            counts = [fold.count for fold in box.folds]
+            for n, repeat in enumerate((box.equations, *[other.equations for other in box.others])):
+                place: list[int] = []
+                rest = n
+                for size in reversed(counts):
+                    place.append(rest % size)
+                    rest //= size
+                for i in repeat:
+                    box_of[i], nth[i], repeat_of[i] = b, n, tuple(reversed(place))
+        cells = {cell.var: cell for cell in graph.cells}
+        producer: dict[Var, int] = {}
+        readers: dict[Var, set[tuple[int, int]]] = defaultdict(set)
+        forward = True  # an update reads a parameter too, which does not make it shared
+        for i, eq in enumerate(graph.equations):
+            forward = forward and kind_of(eq) != "gradient" and eq.origin is None
+            for out in eq.outputs:
+                producer[out] = i
+            for atom in eq.atoms():
+                if forward and isinstance(atom, Var) and atom in cells:
+                    readers[atom].add((box_of[i], nth[i]))
+        return cls(
+            graph,
+            boxes,
+            graph.modules,
+            cells,
+            producer,
+            tuple(box_of),
+            tuple(repeat_of),
+            {var: frozenset(found) for var, found in readers.items()},
+            tuple(leaf_names(graph.in_tree, graph.inputs, "x" if len(graph.inputs) == 1 else "in")),
+            tuple(leaf_names(graph.out_tree, graph.outputs, "out")),
+        )
+
+    def cell_rows_of(self, box: Box) -> list[CellDecl]:
+        """The cells that a box reads, in order, each once."""
+        found = {}
+        for i in box.equations:
+            for atom in self.graph.equations[i].atoms():
+                if isinstance(atom, Var) and atom in self.cells:
+                    found[atom] = self.cells[atom]
+        return list(found.values())
+
+    def entering(self, box: Box) -> str:
+        """The type of the first value that flows into a box; empty where none does."""
+        inside = set(box.equations)
+        for i in box.equations:
+            for atom in self.graph.equations[i].atoms():
+                if not isinstance(atom, Var) or atom in self.cells or atom in self.graph.consts:
+                    continue
+                if self.producer.get(atom, -1) not in inside:
+                    return type_text(atom.aval)
+        return ""
+
+    def changes_dtype(self, var: Var) -> bool:
+        """Whether the op that made `var` gave it a dtype that none of its inputs has, or that widens one of them."""
+        at = self.producer.get(var)
+        if at is None or kind_of(self.graph.equations[at]) == "gradient":  # which has the dtype of what it is of
+            return False
+        found = self.changed.get(var)
+        if found is None:
+            found = self.changed[var] = self._changes_dtype(var, at)
+        return found
+
+    def _changes_dtype(self, var: Var, at: int) -> bool:
+        inputs = {a.aval.dtype for a in self.graph.equations[at].atoms() if isinstance(a, Var)}
+        own = var.aval.dtype
+        widened = own.kind == "f" and any(d.kind == "f" and d.itemsize < own.itemsize for d in inputs)
+        return bool(inputs) and (own not in inputs or widened)
+
+    def changes_shape(self, var: Var) -> bool:
+        """Whether `var` has another shape than the first operand of the op that made it (or comes from nothing)."""
+        at = self.producer.get(var)
+        if at is None:
+            return False
+        first: Aval | None = next((a.aval for a in self.graph.equations[at].atoms() if isinstance(a, Var)), None)
+        return first is None or first.shape != var.aval.shape
+
+
+def peak_bytes(graph: Graph) -> int:
+    """The most bytes of inputs and computed values alive at once, each freed after its last use; cells not counted."""
+    last: dict[Var, int] = {}
+    for i, eq in enumerate(graph.equations):
+        for atom in eq.atoms():
+            if isinstance(atom, Var):
+                last[atom] = i
+    kept = {v for v in graph.outputs if isinstance(v, Var)} | {
+        w.value for w in graph.writes if isinstance(w.value, Var)
+    }
+    counted = set(graph.inputs)
+    alive = peak = sum(v.aval.nbytes for v in graph.inputs)
+    for i, eq in enumerate(graph.equations):
+        for out in eq.outputs:
+            counted.add(out)
+            alive += out.aval.nbytes
+        peak = max(peak, alive)
+        done = {a for a in eq.atoms() if isinstance(a, Var) and last[a] == i} | {v for v in eq.outputs if v not in last}
+        alive -= sum(v.aval.nbytes for v in done if v in counted and v not in kept)
+    return peak

@@ -1,0 +1,160 @@
+"""A level of detail: from a graph and what is asked for to a `Drawing` that a layout can take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tensorgraph.graph.graph import Graph
+from tensorgraph.viz.model.budget import MOST_BOXES, mend
+from tensorgraph.viz.model.build import build, summary
+from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.focus import focus_on
+from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.labels import count
+from tensorgraph.viz.model.mirror import passes, pretended
+from tensorgraph.viz.model.training import mirrored
+from tensorgraph.viz.model.updates import apart, forward_part, sides_of, updates_of
+from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
+
+__all__ = ["Plan", "drawn"]
+
+READABLE = 40  # boxes that a reader takes in; "auto" draws more only where there are no modules to fold to
+MOST_MODULES = 120  # boxes of the module level where the depth is not given
+FEWEST = 4  # boxes below which a shallower depth is not worth taking
+MOST_ROWS = 600  # of a mirrored drawing, where ops are drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for. `depth` is a depth of modules, ``"op"`` or None; `expand` holds paths, or is True."""
+
+    level: str
+    depth: int | str | None
+    expand: tuple[str, ...] | bool
+    focus: str | None
+    hops: int
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        return self.expand if isinstance(self.expand, tuple) else ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether every repeat is drawn by itself."""
+        return self.expand is True or self.focus is not None
+
+
+def drawn(graph: Graph, plan: Plan) -> Drawing:
+    if plan.level == "summary":
+        return summary(graph)
+    if plan.level == "training":
+        drawing, notes = _training(graph, plan)
+    else:
+        drawing, notes = _flat(graph, plan)
+    if plan.focus is not None:
+        drawing = focus_on(drawing, plan.focus, plan.hops)
+    drawing = mend(drawing)
+    return replace(drawing, notes=(*drawing.notes, *notes))
+
+
+def _flat(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
+    """Levels op, module and auto."""
+    ops, modules = len(graph.equations), depths(graph)
+    level, limit = plan.level, MOST_MODULES
+    if level == "auto":
+        limit = READABLE
+        level = "module"
+        if plan.depth is None or plan.depth == "op":
+            boxes = _ops(graph, plan)
+            few = len(boxes) <= READABLE or plan.focus is not None or plan.depth == "op"
+            if few or (not modules and len(boxes) <= MOST_BOXES):
+                level = "op"
+    if plan.depth == "op":
+        level = "op"
+    if level == "op":
+        boxes = _ops(graph, plan)
+        if len(boxes) <= MOST_BOXES or plan.focus is not None:
+            drawing = build(graph, boxes, "op")
+            if plan.focus is None or len(focus_on(drawing, plan.focus, plan.hops).nodes) <= MOST_BOXES:
+                return drawing, []
+    boxes, notes = _modules(graph, plan, limit)
+    if level == "op":
+        notes.append(
+            f"{count(ops, 'op')} are more than a layout takes: drawn by module; focus= draws the ops around one"
+        )
+    return build(graph, boxes, "module"), notes
+
+
+def _training(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
+    found = passes(graph) or [pretended(graph)]
+    forward, after = forward_part(graph, found)
+    notes: list[str] = []
+    boxes = None
+    if plan.depth == "op" or (plan.depth is None and not depths(graph, forward)):
+        boxes = _ops(graph, plan, forward)
+        if len(boxes) > MOST_ROWS:
+            boxes = None
+            notes.append(f"{count(len(forward), 'op')} are more than a mirrored layout takes: drawn by module")
+    if boxes is None:
+        boxes, more = _modules(graph, plan, MOST_MODULES, forward)
+        notes += more
+    if found[0].at is None and not found[0].written:
+        notes.append(_imagined(found[0].xs, graph) if found[0].gives else "nothing here has a gradient")
+    beside: list[tuple[Box, int]] = []
+    if all(box.kind == "op" for box in boxes):
+        boxes, beside = apart(boxes, sides_of(graph, forward, found))
+    updates = updates_of(graph, boxes, found, after)
+    updates.add_sides(beside)
+    return mirrored(graph, boxes, found, updates, "training"), notes
+
+
+def _imagined(xs: Sequence[object], graph: Graph) -> str:
+    parameters = {cell.var for cell in graph.cells}
+    wanted = "parameters" if any(x in parameters for x in xs) else "inputs"
+    return f"the graph takes no gradient; drawn is the one it would have with respect to its {wanted}"
+
+
+def _ops(graph: Graph, plan: Plan, only: Sequence[int] | None = None) -> list[Box]:
+    boxes = by_op(graph, only)
+    return boxes if plan.whole else fold(graph, boxes, plan.opened)
+
+
+def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = None) -> tuple[list[Box], list[str]]:
+    """Modules at the depth asked for, or the deepest that gives at most `limit` boxes; joined if none does."""
+    depth = plan.depth if isinstance(plan.depth, int) else None
+    every = range(len(graph.equations)) if only is None else only
+
+    def view(depth: int | None) -> list[Box]:
+        boxes = _opened(graph, by_module(graph, depth, only), plan.opened)
+        return boxes if plan.whole else fold(graph, boxes, plan.opened)
+
+    if not depths(graph, only) and len(every) <= READABLE:  # nothing to fold to
+        return _ops(graph, plan, only), []
+    boxes = view(depth)
+    most = limit if depth is None else MOST_BOXES
+    if depth is None:
+        for shallower in range(depths(graph, only) - 1, 0, -1):
+            if len(boxes) <= limit:
+                break
+            coarser = view(shallower)
+            if len(coarser) < FEWEST:  # one container around everything says less than its content joined
+                break
+            boxes = coarser
+    if len(boxes) < FEWEST and len(every) > READABLE and not depths(graph, only) and depth is None:
+        return pack(graph, by_op(graph, every), READABLE), [f"{count(len(every), 'op')} joined to stay readable"]
+    if len(boxes) <= most:
+        return boxes, []
+    note = f"{count(len(boxes), 'box')} joined to stay readable: depth= and focus= show more"
+    return pack(graph, by_module(graph, depth, only) if any(box.others for box in boxes) else boxes, most), [note]
+
+
+def _opened(graph: Graph, boxes: Sequence[Box], paths: Sequence[str]) -> list[Box]:
+    """Modules at or in these paths drawn by their ops."""
+    found: list[Box] = []
+    for box in boxes:
+        if box.kind == "module" and any(box.scope == path or box.scope.startswith(f"{path}.") for path in paths):
+            found += [replace(part, call=box.call) for part in by_op(graph, box.equations)]
+        else:
+            found.append(box)
+    return found

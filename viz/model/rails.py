@@ -1,0 +1,125 @@
+"""What stands in the rows of a mirrored drawing besides its boxes.
+
+Frames would break the rows (a layout engine keeps no order across them), so a module is a bar to the left of its rows.
+Lines that pass rows are led by unseen points beside each: forward ones to the left of their column, gradients to the
+right, so that they cross nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tensorgraph.viz.model.budget import held, ranks
+from tensorgraph.viz.model.drawing import Drawing
+
+__all__ = ["Rows", "straight"]
+
+MOST = 1_000  # points in all
+PASSING = ("data", "residual", "carried")
+RIGHT = ("gradient", "update")  # roles of boxes that stand to the right of their twin, others to the left
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point beside a row; `kind` is ``"rail"``, ``"thick"``, ``"gradient"`` (thick too) or ``"bar"``."""
+
+    id: str
+    kind: str
+
+
+def straight(drawing: Drawing) -> bool:
+    """Whether every box has a row of its own, beside which bars and rails can stand."""
+    return bool(held(drawing)) or len(drawing.nodes) < 12
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows of a mirrored drawing.
+
+    Attributes
+    ----------
+    rank : dict of str to int
+        Of every box.
+    row : dict of str to str
+        The box that begins the row in which a box stands.
+    bars : dict of str to list of str
+        By group, the points of its bar from above.
+    rails : dict of int to list of str
+        By position of an edge, the points that lead it from above.
+    outside, left, right : dict of str to list of Point
+        By the box that begins a row: bars, and the points of rails to either side.
+    """
+
+    rank: dict[str, int]
+    row: dict[str, str]
+    thick: set[tuple[str, str]]
+    bars: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    rails: dict[int, list[str]] = field(default_factory=dict)
+    outside: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list))
+    left: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list))
+    right: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list))
+    total: int = 0
+
+    @classmethod
+    def of(cls, drawing: Drawing) -> Rows | None:
+        """None for a drawing that is not mirrored."""
+        if not any(node.role == "gradient" and node.twin for node in drawing.nodes):
+            return None
+        row = {node.id: node.twin or node.id for node in drawing.nodes}
+        thick = {(row[e.tail], row[e.head]) for e in drawing.edges if e.role == "residual" and not e.cut}
+        rows = cls(ranks(drawing), row, thick)
+        if straight(drawing):
+            first: dict[int, list[str]] = defaultdict(list)
+            for node in drawing.nodes:
+                if node.twin is None:
+                    first[rows.rank[node.id]].append(node.id)
+            rows.add_bars(drawing, first)
+            rows.add_rails(drawing, first)
+        return rows
+
+    def back(self, tail: str, head: str) -> bool:
+        """Whether a gradient flows back along a residual connection."""
+        return (self.row[head], self.row[tail]) in self.thick
+
+    def add_bars(self, drawing: Drawing, first: dict[int, list[str]]) -> None:
+        parent = {group.id: group.parent for group in drawing.groups}
+        span: dict[str, list[int]] = defaultdict(list)
+        for node in drawing.nodes:
+            inside = node.group
+            while inside is not None:
+                span[inside].append(self.rank[node.id])
+                inside = parent[inside]
+        for group in drawing.groups:  # outer ones come first
+            spanned = range(min(span[group.id]), max(span[group.id]) + 1)
+            if (len(spanned) < 2 and group.count == 1) or any(len(first[r]) != 1 for r in spanned):
+                continue
+            for r in spanned:
+                name = f"b{group.id}r{r}"
+                self.bars[group.id].append(name)
+                self.outside[first[r][0]].append(Point(name, "bar"))
+
+    def add_rails(self, drawing: Drawing, first: dict[int, list[str]]) -> None:
+        upward = {node.id for node in drawing.nodes if node.role == "gradient"}
+        long = []
+        for i, edge in enumerate(drawing.edges):
+            thick = edge.role == "residual" or (edge.role == "gradient" and self.back(edge.tail, edge.head))
+            if edge.cut or not (thick or edge.role in PASSING):
+                continue
+            top, bottom = sorted((self.rank[edge.tail], self.rank[edge.head]))
+            if bottom - top > 1 and all(len(first[r]) == 1 for r in range(top + 1, bottom)):
+                long.append((top - bottom, i, top, bottom, thick))
+        for _, i, top, bottom, thick in sorted(long):  # the longest outside
+            if self.total + bottom - top > MOST:
+                continue
+            left = drawing.edges[i].tail not in upward
+            kind = "thick" if thick and left else "rail" if left else "gradient" if thick else "rail"
+            self.rails[i] = []
+            for r in range(top + 1, bottom):
+                point = Point(f"r{self.total}", kind)
+                self.total += 1
+                self.rails[i].append(point.id)
+                if left:
+                    self.left[first[r][0]].append(point)
+                else:
+                    self.right[first[r][0]].insert(0, point)

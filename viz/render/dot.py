@@ -1,0 +1,335 @@
+"""`Drawing` to Graphviz's language.
+
+One builder makes every label, from escaped text only, so that nothing a user named can become markup: names of
+nodes, groups and ports are generated, and no URL, image or attribute comes from outside. (The quoting of the
+`graphviz` package passes a label that begins with ``<`` and ends with ``>`` through as markup.)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
+from tensorgraph.viz.model.labels import SIGNS, clean
+from tensorgraph.viz.model.palette import HEATS, THEMES, Palette, heated
+from tensorgraph.viz.render.exits import Exit, exits
+
+__all__ = ["FONT", "Writer", "to_dot", "words"]
+
+FONT = "Arial"
+TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
+LEGEND_COLUMNS = 3
+REST = 40  # empty columns beside the legend
+EMPTY, WIDE = 3, 12  # columns on each side of a table of rows; characters by which others are longer that ask for more
+MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
+ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def to_dot(drawing: Drawing, theme: str = "light") -> str:
+    """The drawing in DOT, in one theme's colours (``"auto"``: light)."""
+    if theme not in THEMES:
+        raise ValueError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}")
+    from tensorgraph.viz.render.mirrored import Mirrored
+
+    writer = Mirrored if any(node.role == "gradient" and node.twin for node in drawing.nodes) else Writer
+    return writer(drawing, THEMES[theme]).dot()
+
+
+def words(text: str) -> str:
+    """Escaped text; the only way for a string into a label."""
+    return _FORBIDDEN.sub("", text).translate(ESCAPES) or " "
+
+
+class Writer:
+    def __init__(self, drawing: Drawing, colours: Palette) -> None:
+        self.drawing, self.c = drawing, colours
+        self.lines: list[str] = []
+        self.coming: Counter[str] = Counter()  # lines into each box
+        self.exits = exits(drawing)
+        self.begun: set[str] = set()  # exits to which a line leads already
+
+    def dot(self) -> str:
+        c = self.c
+        graph = (
+            f'rankdir=TB nodesep=0.28 ranksep=0.27 pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
+            f'fontcolor="{c.ink}" labelloc=t labeljust=l label={self.header()}'
+        )
+        box = (
+            f'shape=box style="rounded,filled" fontname="{FONT}" fontsize={BODY} fontcolor="{c.ink}" '
+            f'fillcolor="{c.box}" color="{c.op}" penwidth=1 margin="0.09,0.05" width=1.1 height=0.3'
+        )
+        line = f'fontname="{FONT}" fontsize={BODY} fontcolor="{c.muted}" color="{c.op}" penwidth=1 arrowsize=0.6'
+        self.lines = ["digraph tensorgraph {", f"graph [{graph}]", f"node [{box}]", f"edge [{line}]"]
+        inside: dict[str | None, list[Node]] = defaultdict(list)
+        for node in self.drawing.nodes:
+            inside[node.group].append(node)
+        children: dict[str | None, list[Group]] = defaultdict(list)
+        for group in self.drawing.groups:
+            children[group.parent].append(group)
+        self.body(None, inside, children)
+        drawn = [edge for edge in self.drawing.edges if not edge.cut]
+        self.coming = Counter(edge.head for edge in drawn)
+        self.lines += [line for i, edge in enumerate(self.drawing.edges) if not edge.cut for line in self.edge(i, edge)]
+        return "\n".join([*self.lines, "}"]) + "\n"
+
+    def body(
+        self, top: str | None, inside: dict[str | None, list[Node]], children: dict[str | None, list[Group]]
+    ) -> None:
+        """Boxes, then groups with theirs; an explicit stack, for scopes may nest deeply."""
+        points: dict[str, dict[str, Exit]] = defaultdict(dict)
+        for point in self.exits.values():
+            points[point.group][point.id] = point
+        self.lines += [self.node(node) for node in inside[top]]
+        pending: list[tuple[Group | None, int]] = [(group, 0) for group in reversed(children[top])]
+        while pending:
+            group, depth = pending.pop()
+            if group is None:
+                self.lines.append("}")
+                continue
+            fill = self.c.inner if depth % 2 else self.c.group
+            self.lines.append(
+                f'subgraph cluster_{group.id} {{ graph [style="rounded,filled" fillcolor="{fill}" '
+                f'color="{self.c.frame}" penwidth=1 margin=10 labeljust=l labelloc=t '
+                f"label=<<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>>]"
+            )
+            self.lines += [self.node(node) for node in inside[group.id]]
+            self.lines += [self.exit(point) for point in points[group.id].values()]
+            pending.append((None, depth))
+            pending += [(child, depth + 1) for child in reversed(children[group.id])]
+
+    # ---- boxes
+
+    def node(self, node: Node) -> str:
+        c = self.c
+        border = {
+            "input": f'color="{c.io}" penwidth=2.2',
+            "output": f'color="{c.io}" penwidth=2.2',
+            "module": f'color="{c.module}" peripheries=2 penwidth=0.9',
+            "ops": f'color="{c.op}" peripheries=2',
+            "gradient": f'color="{c.grad}" style="rounded,filled,dashed" penwidth=1.4',
+            "write": f'color="{c.param}"',
+            "update": f'color="{c.param}" penwidth=1.4',
+            "summary": f'color="{c.module}" peripheries=2',
+        }.get(node.role, "")
+        border += self.column(node)
+        border += self.status(node)
+        page = c
+        if node.heat is not None and not math.isnan(node.heat):
+            self.c = heated(c, node.heat)
+            border += f' fillcolor="{self.c.box}"'
+        elif node.heat is not None:  # no figure: hatched
+            border += f' style=striped fillcolor="{":".join([c.inner, c.frame] * 6)}" margin="0.17,0.1"'
+        label = self.label(node)
+        if node.heat is not None and math.isnan(node.heat):
+            label = label.replace("<table ", f'<table bgcolor="{c.box}" ', 1)  # words stand on a plain surface
+        self.c = page
+        return f"{node.id} [id={node.id} {border} label={label}]"
+
+    def column(self, node: Node) -> str:
+        """More of how a box is laid out."""
+        return ""
+
+    def status(self, node: Node) -> str:
+        """How a box of a comparison, or at fault, differs from the others, besides its sign."""
+        return {
+            "added": f' color="{self.c.io}" penwidth=3',
+            "removed": f' color="{self.c.alarm}" style="rounded,filled,dashed" penwidth=1.4',
+            "changed": f' color="{self.c.param}" penwidth=2',
+            "fault": f' color="{self.c.alarm}" penwidth=3 peripheries=2',
+        }.get(node.status, "")
+
+    def label(self, node: Node) -> str:
+        """A table: ports above, title, centred lines, then named rows in two columns."""
+        cells = []
+        if node.ports:
+            ports = "".join(
+                f'<td port="{port.id}" cellpadding="1">{self.font(words(port.text), self.c.muted, SMALL)}</td>'
+                for port in node.ports
+            )
+            table = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr>{ports}</tr></table>'
+            cells.append(f"<tr><td>{table}</td></tr>")
+        centred = [row for row in node.rows if row.style in ("title", "type", "warning", "detail")]
+        named = [row for row in node.rows if row not in centred]
+        cells += [f"<tr><td>{self.line(row, SIGNS.get(node.status, ''))}</td></tr>" for row in centred]
+        if node.metric:
+            cells.append(f"<tr><td><b>{self.font(words(node.metric), self.c.ink, BODY)}</b></td></tr>")
+        if named:
+            least, most = (max(len(f"{row.text} {row.value}") for row in rows) for rows in (named, centred or named))
+            cells.append(f"<tr><td>{self.table(named, EMPTY if most - least < WIDE else 4 * EMPTY)}</td></tr>")
+        return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{"".join(cells)}</table>>'
+
+    def table(self, rows: Sequence[Row], empty: int = EMPTY) -> str:
+        """Mark, name, value; what has no value to align uses both columns.
+
+        A table is stretched to the box, each column by the same amount: empty ones at the sides take most of it.
+        """
+        marks = any(row.style in MARKED for row in rows)
+        side = "left" if marks else "center"
+        edge = "<td></td>" * empty
+        lines = []
+        for row in rows:
+            mark = self.swatch(row.style) if row.style in MARKED else "<td></td>"
+            assigned = row.style in ("attribute", "constant") and row.value
+            name = words(f"{row.text} = {row.value}" if assigned else row.text)
+            name = self.font(name, self.c.ink if row.style in MARKED else self.c.muted, BODY)
+            if row.value and not assigned:
+                value = self.font(words(row.value), self.c.muted, BODY)
+                cells = f'<td align="left">{name}</td><td width="5"></td><td align="right">{value}</td>'
+            else:
+                cells = f'<td align="{side}" colspan="3">{name}</td>'
+            first = f'{mark}<td width="4" height="14"></td>' if marks else '<td height="14"></td>'
+            lines.append(f"<tr>{edge}{first}{cells}{edge}</tr>")
+        return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0">{"".join(lines)}</table>'
+
+    def line(self, row: Row, sign: str = "") -> str:
+        """One centred line; `sign` goes before a title."""
+        text = words(f"{sign if row.style == 'title' else ''} {row.text} {row.value}".strip())
+        if row.style == "title":
+            return f"<b>{self.font(text, self.c.ink, TITLE)}</b>"
+        if row.style == "saved":
+            return self.font(text, self.c.muted, SMALL)
+        if row.style == "warning":
+            return f"<b>{self.font(text, self.c.alarm, BODY)}</b>"
+        return self.font(text, self.c.muted, BODY)
+
+    def font(self, text: str, colour: str, size: int) -> str:
+        return f'<font color="{colour}" point-size="{size}">{text}</font>'
+
+    def exit(self, point: Exit) -> str:
+        return self.bit(point.id, self.c.grad if point.role == "gradient" else self.c.op)
+
+    def bit(self, name: str, colour: str, width: float = 1.0) -> str:
+        """A bit of line, since lines end a point before a node's border however small it is."""
+        border = min(width, 2.0)
+        return (
+            f"{name} [id={name} shape=box style=filled fixedsize=true width={max(width - border, 0.1) / 72:.3f} "
+            f'height=0.042 penwidth={border:g} fillcolor="{colour}" color="{colour}" label=""]'
+        )
+
+    # ---- edges
+
+    def edge(self, position: int, edge: Edge) -> list[str]:
+        """One line, or two by way of an exit; edges that share an exit share the line to it."""
+        c = self.c
+        look = {
+            "residual": "penwidth=2.6 weight=1",
+            "gradient": f'color="{c.grad}" style=dashed weight=1',
+            "saved": f'color="{c.op}" style=dotted penwidth=1.6 arrowsize=0.5',
+            "carried": 'style="dashed" constraint=false weight=1',
+        }.get(edge.role, "weight=12" if self.coming[edge.head] == 1 else "weight=3")  # keep chains straight
+        look += {
+            "added": f' color="{c.io}" penwidth=2.6',
+            "removed": f' color="{c.alarm}" style=dashed weight=1',
+            "fault": f' color="{c.alarm}" penwidth=2.6',
+        }.get(edge.status, "")
+        label = ""
+        if edge.status in SIGNS:
+            edge = replace(edge, rows=(Row("title", SIGNS[edge.status]), *edge.rows))
+        if edge.rows:
+            label = f" label={self.words_of(edge)}"
+        head = f"{edge.head}:{edge.port}:n" if edge.port else edge.head
+        return self.lines_of(position, edge, head, look, label)
+
+    def lines_of(self, position: int, edge: Edge, head: str, look: str, label: str) -> list[str]:
+        point = self.exits.get(position)
+        if point is None:
+            return [f"{edge.tail} -> {head} [{look}{label}]"]
+        look = re.sub(r"weight=\d+$", "weight=100", look)  # straight down through the frame
+        lines = [f"{point.id} -> {head} [{look} tailclip=false]"]
+        if point.id not in self.begun:
+            self.begun.add(point.id)
+            lines.insert(
+                0, f"{edge.tail} -> {point.id} [{look} minlen={point.length} arrowhead=none headclip=false{label}]"
+            )
+        return lines
+
+    def words_of(self, edge: Edge) -> str:
+        """The label of an edge."""
+        side = '<td width="5"></td>'
+        rows = "".join(f'<tr>{side}<td align="left">{self.line(row)}</td>{side}</tr>' for row in edge.rows)
+        return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{rows}</table>>'
+
+    # ---- title and legend
+
+    def header(self) -> str:
+        """Title, then the legend as a grid, then notes."""
+        lines = [f"<b>{self.font(words(self.drawing.title), self.c.ink, TITLE + 1)}</b>"]
+        legend = self.drawing.legend
+        rows = []
+        for i in range(0, len(legend), LEGEND_COLUMNS):
+            cells = "".join(
+                f'{self.swatch(entry.role)}<td align="left">{self.font(words(entry.text), self.c.muted, SMALL)}</td>'
+                for entry in legend[i : i + LEGEND_COLUMNS]
+            )
+            rows.append(f"<tr>{cells}</tr>")
+        if rows:
+            signs = f'<table border="0" cellborder="0" cellspacing="4" cellpadding="0">{"".join(rows)}</table>'
+            rest = "<td></td>" * REST  # takes up the width of a long title, or the signs would drift apart
+            bare = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
+            lines.append(f"{bare}<tr><td>{signs}</td>{rest}</tr></table>")
+        lines += [self.font(words(clean(note, 110)), self.c.muted, SMALL) for note in self.drawing.notes]
+        body = "".join(f'<tr><td align="left">{line}</td></tr>' for line in lines)
+        return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>>'
+
+    def swatch(self, role: str) -> str:
+        """A cell with a small picture of how a role looks."""
+        c = self.c
+
+        def cell(width: int, height: int, look: str, inner: str = "") -> str:
+            # a table of fixed size within the cell, for a cell is stretched to its row and column
+            return (
+                f'<td><table fixedsize="true" width="{width}" height="{height}" '
+                f'cellborder="0" cellspacing="0" cellpadding="0" {look}><tr><td fixedsize="true" '
+                f'width="{width - 2}" height="{height - 2}">{inner}</td></tr></table></td>'
+            )
+
+        match role:
+            case "input":
+                return cell(16, 10, f'border="2" style="rounded" color="{c.io}" bgcolor="{c.box}"')
+            case "module" | "ops" | "summary":
+                colour = c.op if role == "ops" else c.module
+                inner = (
+                    f'<table border="1" cellborder="0" cellspacing="0" cellpadding="0" fixedsize="true" width="12" '
+                    f'height="6" color="{colour}" style="rounded" bgcolor="{c.box}"><tr><td></td></tr></table>'
+                )
+                return cell(18, 12, f'border="1" style="rounded" color="{colour}" bgcolor="{c.box}"', inner)
+            case "gradient":
+                return cell(16, 10, f'border="1" style="rounded,dashed" color="{c.grad}" bgcolor="{c.box}"')
+            case "added" | "removed" | "changed" | "fault":
+                colour, width, line = {
+                    "added": (c.io, 3, ""), "removed": (c.alarm, 1, ",dashed"), "changed": (c.param, 2, ""),
+                    "fault": (c.alarm, 3, ""),
+                }[role]  # fmt: skip
+                return cell(16, 10, f'border="{width}" style="rounded{line}" color="{colour}" bgcolor="{c.box}"')
+            case "heat":
+                steps = "".join(
+                    f'<td fixedsize="true" width="6" height="10" bgcolor="{getattr(c, f"heat{k}")}"></td>'
+                    for k in range(HEATS)
+                )
+                table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="0"'
+                return f'<td>{table} color="{c.op}"><tr>{steps}</tr></table></td>'
+            case "missing":
+                stripes = f'<td width="3" height="8" bgcolor="{c.box}"></td><td width="3" bgcolor="{c.frame}"></td>' * 2
+                table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="0"'
+                return f'<td>{table} color="{c.op}"><tr>{stripes}</tr></table></td>'
+            case "parameter":
+                return cell(6, 6, f'border="0" bgcolor="{c.param}"')
+            case "buffer":
+                return cell(6, 6, f'border="1" color="{c.param}" bgcolor="{c.box}"')
+            case "write":
+                return f"<td><b>{self.font('&gt;', c.ink, BODY)}</b></td>"
+            case "update":
+                return cell(16, 10, f'border="1" style="rounded" color="{c.param}" bgcolor="{c.box}"')
+            case "residual":
+                return cell(16, 3, f'border="0" bgcolor="{c.op}"')
+            case "saved" | "carried":
+                return f"<td>{self.font('.....' if role == 'saved' else '- - -', c.op, BODY)}</td>"
+            case "warning" | "stub" | "stop":
+                return "<td></td>"
+            case _:
+                return cell(16, 10, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')
