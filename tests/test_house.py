@@ -43,7 +43,7 @@ FLOORS: list[set[str]] = [
 
 # The engine's own files, likewise.
 ENGINE: list[set[str]] = [
-    {"aval", "tree"},
+    {"aval", "tree", "traits"},
     {"modes", "spec"},
     {"op"},
     {"tape"},

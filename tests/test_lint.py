@@ -794,7 +794,7 @@ VAE, RECURRENT, MEANS = parameter(4, 4), parameter(5, 5), parameter(8, 5)
 )
 def test_right_programs_are_clean(function, examples):
     is_clean(function, *examples)
-    live = [cell() for cell in tg.trace(function, *examples)._cache["live"]]
+    live = [cell() for cell in tg.trace(function, *examples).provenance.live]
     learned = [cell for cell in live if isinstance(cell, tg.Parameter) and cell.requires_grad]
     assert bool(learned) == (function not in (attention_block, contrastive_loss, focal_loss))
     if learned:

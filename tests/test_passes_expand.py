@@ -208,7 +208,7 @@ def test_a_training_step() -> None:
     rng = np.random.default_rng(0)
     x, labels = rng.normal(size=(16, 6)).astype(np.float32), rng.integers(0, 3, 16)
     graph = tg.trace(step, x, labels)
-    state = {decl.path: ref().numpy() for decl, ref in zip(graph.cells, graph._cache["live"], strict=True)}
+    state = {decl.path: ref().numpy() for decl, ref in zip(graph.cells, graph.provenance.live, strict=True)}
     written_out = graph.expand()
     assert "adam_update" in fused_in(graph) and not fused_in(written_out)
     assert len(written_out.writes) == len(graph.writes)

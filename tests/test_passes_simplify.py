@@ -411,7 +411,7 @@ def test_a_training_step_keeps_its_bits() -> None:
     x, labels = rng.normal(size=(5, 6)).astype(np.float32), np.array([0, 1, 2, 1, 0])
     graph = tg.trace(step, x, labels)
     composed = graph.expand().differentiate()
-    cells = {decl.path: ref().numpy() for decl, ref in zip(graph.cells, graph._cache["live"], strict=True)}
+    cells = {decl.path: ref().numpy() for decl, ref in zip(graph.cells, graph.provenance.live, strict=True)}
     for one in (graph, graph.differentiate(), composed):
         simple = one.simplify()
         assert len(simple.equations) < len(one.equations) or one is not composed

@@ -243,7 +243,7 @@ def cost(graph: Graph) -> Cost:
     >>> c.peak.bytes, c.inputs
     (36, 72)
     """
-    if any(eq.op.name == "gradients" for eq in graph.equations):
+    if any(eq.is_gradient for eq in graph.equations):
         graph = graph.differentiate()
     where = places(graph)
     counter = Counter(where)

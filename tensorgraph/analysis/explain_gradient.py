@@ -170,7 +170,7 @@ def _prepared(graph_or_function: Any, examples: tuple[Any, ...]) -> Graph:
         graph = trace(graph_or_function, *examples)
     else:
         raise TypeError(f"explain_gradient takes a graph or a function, got {type(graph_or_function).__name__}")
-    if any(eq.op.name == "gradients" for eq in graph.equations):
+    if any(eq.is_gradient for eq in graph.equations):
         return graph
     if any(eq.origin is not None for eq in graph.equations):
         raise ValueError(

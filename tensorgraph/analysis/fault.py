@@ -83,16 +83,14 @@ def _listed(made: Sequence[str]) -> str:
 
 def _with_gradients(graph: Graph, notes: list[str]) -> tuple[Graph, tuple[Var, ...], tuple[Var, ...]]:
     """The graph with gradients written out, the gradients that are wanted in it, and what is differentiated."""
-    if any(eq.origin is not None for eq in graph.equations) and not any(
-        eq.op.name == "gradients" for eq in graph.equations
-    ):
+    if any(eq.origin is not None for eq in graph.equations) and not any(eq.is_gradient for eq in graph.equations):
         return graph, (), tuple(v for v in graph.outputs if isinstance(v, Var))
     try:
         ys, _, _ = loss_of(graph)
     except ValueError:
         notes.append("no result is one float, so there is no gradient: only the way forward was looked at")
         return graph, (), tuple(v for v in graph.outputs if isinstance(v, Var))
-    deferred = next((eq for eq in graph.equations if eq.op.name == "gradients"), None)
+    deferred = next((eq for eq in graph.equations if eq.is_gradient), None)
     if deferred is None:
         xs = _differentiated(graph, ys)
         if not xs:

@@ -209,7 +209,7 @@ def _down(side: _Side, number: Callable[[Hashable], int], types: bool) -> list[i
     for eq in side.equations:
         key = number(("down", _label(eq, types), tuple(use(a) for a in eq.inputs)))
         keys.append(key)
-        known_by: Iterable[Any] = _items(eq.inputs[1]) if eq.op.name == "gradients" else range(len(eq.outputs))
+        known_by: Iterable[Any] = _items(eq.inputs[1]) if eq.is_gradient else range(len(eq.outputs))
         for var, name in zip(eq.outputs, known_by, strict=False):
             of[var] = number(("value", key, use(name) if type(name) is Var else name))
     return keys
@@ -229,7 +229,7 @@ def _up(side: _Side, number: Callable[[Hashable], int], types: bool) -> list[int
     gradients = 0
     for i in range(len(side.equations) - 1, -1, -1):
         eq = side.equations[i]
-        if eq.op.name == "gradients":  # one more parameter must not hide that all before it is the same
+        if eq.is_gradient:  # one more parameter must not hide that all before it is the same
             keys[i] = number(("up", "gradients", gradients))
             gradients += 1
         else:

@@ -205,7 +205,7 @@ def timeline(graph: Graph, where: Mapping[Var, Place], scratch: tuple[int, ...])
 def _plan(graph: Graph) -> list[list[Var]]:
     """After which equation each value goes. What a deferred gradient reads backwards stays until it."""
     plan = Plan(graph)
-    deferred = [i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients"]
+    deferred = [i for i, eq in enumerate(graph.equations) if eq.is_gradient]
     if not deferred:
         return plan.free
     free: list[list[Var]] = [[] for _ in graph.equations]

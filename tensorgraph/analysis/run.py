@@ -79,7 +79,7 @@ def given(graph: Graph, args: tuple[Any, ...], seed: int = 0) -> Given:
             made.append((var.name if var is not None else None) or f"argument {position}")
             leaves[position] = _random(leaf, rng)
     inputs = match_arguments(graph, tuple(unflatten(tree, leaves)))
-    live = [reference() for reference in graph._cache.get("live", ())] or [None] * len(graph.cells)
+    live = graph.provenance.cells(len(graph.cells))
     cells = []
     for decl, cell in zip(graph.cells, live, strict=True):
         if cell is not None and (cell.shape, cell.dtype) == (decl.aval.shape, decl.aval.dtype):
@@ -123,7 +123,7 @@ def loss_of(graph: Graph) -> tuple[tuple[Any, ...], tuple[Any, ...], int]:
         Where there is neither.
     """
     for position, eq in enumerate(graph.equations):
-        if eq.op.name == "gradients":
+        if eq.is_gradient:
             ys, _, gs = eq.inputs
             return _group(ys), _group(gs), position
     for out in graph.outputs:
@@ -197,7 +197,7 @@ def _get(env: dict[Var, Tensor], atom: Any) -> Any:
 
 
 def _apply(eq: Equation, args: list[Any], last: bool) -> Any:
-    if eq.op.name == "gradients":
+    if eq.is_gradient:
         ys, xs, gs = args
         return pull_back(ys, xs, gs or [None] * len(ys), bool(eq.attrs["create_graph"]), not last)
     return eq.op.public(*args, **eq.attrs)

@@ -18,6 +18,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.generate import attach, make_apply, make_public, make_pull
 from tensorgraph.engine.op import CATALOGUE, REQUIRED, Kind, Op, Rule, fused, opaque, parse_signature, saved_layout
+from tensorgraph.engine.traits import require_known
 
 __all__ = ["fused_op", "op"]
 
@@ -122,7 +123,8 @@ def op(
             "saves": lambda: saved_layout(holder[0]),
         }
     )
-    declared = Op(sig, forward, kind, rules, joint, residuals, calls=calls, **fields)
+    traits = kind.traits | require_known(fields.pop("traits", ()), sig.name)
+    declared = Op(sig, forward, kind, rules, joint, residuals, traits=traits, calls=calls, **fields)
     holder.append(declared)
     object.__setattr__(declared, "pull", lambda *args: _first_pull(declared, *args))
     CATALOGUE[sig.name] = declared

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, default_dtype
+from tensorgraph.engine.traits import require_known
 
 __all__ = ["CATALOGUE", "Kind", "Op", "Rule", "Signature", "parse_signature", "saved_names"]
 
@@ -93,11 +94,19 @@ class Kind:
     infer : callable
         ``infer(op, avals, attrs) -> Aval or tuple of Aval``; `avals` holds an `Aval` for a tensor, the Python scalar
         itself for a weak scalar, None for an absent input and a list for a list input.
+    traits : iterable of str
+        What all ops of the family have in common: see `tensorgraph.engine.traits`.
     """
 
-    def __init__(self, name: str, infer: Callable[[Op, tuple[Any, ...], Mapping[str, Any]], Any] | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        infer: Callable[[Op, tuple[Any, ...], Mapping[str, Any]], Any] | None,
+        traits: Iterable[str] = (),
+    ) -> None:
         self.name = name
         self.infer = infer
+        self.traits = require_known(traits, f"the kind {name}")
 
     def __repr__(self) -> str:
         return f"Kind({self.name!r})"
@@ -153,6 +162,12 @@ class Op:
         the formula counts one, so a multiply-add is two. A number is per element: of the input of a reduction, of the
         first output otherwise. A callable gets what the shape rule gets and gives the whole count. By default 1 per
         element, 0 where numbers are only moved or made, and for a fused op the count of its reference.
+    traits : frozenset of str
+        What is true of every call, in the words of `tensorgraph.engine.traits`, those of its kind included.
+    batch : callable or None
+        The rule by which a batch of calls is one call; see `tensorgraph.engine.batching`. None: the kind's.
+    recognise : object or None
+        For fused ops: what recognition needs to know; see `tensorgraph.passes.recognise`.
     scratch : float or callable
         Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes.
     """
@@ -181,6 +196,9 @@ class Op:
     teaches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     flops: Callable[..., float] | float | None = None
     scratch: Callable[..., float] | float = 0.0
+    traits: frozenset[str] = frozenset()
+    batch: Callable[..., Any] | None = None
+    recognise: Any = None
     doc: str = ""
     # made on first use by `declare.py`: the functions that call the op, and its gradient on arrays
     calls: dict[str, Any] = field(default_factory=dict, repr=False)

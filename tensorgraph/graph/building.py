@@ -23,7 +23,7 @@ from tensorgraph.engine.tape import Leaf, describe_node, source_of, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Source, Var, Write, digest
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
 from tensorgraph.graph.user_names import UserNames, user_call
 
 __all__ = ["Trace"]
@@ -307,7 +307,7 @@ class Trace:
                 "pass examples made with requires_grad=True, and compute outside no_grad"
             )
         leaves = self._leaves_of(y)
-        if any(eq.op.name == "gradients" and eq.attrs["create_graph"] for eq in self.equations):
+        if any(eq.is_gradient and eq.attrs["create_graph"] for eq in self.equations):
             consts = {var: array for var, array, _ in self.consts.values()}
             leaves = reached(y, leaves, self.inputs, list(self.cells.values()), consts, self.equations)
         roots = {self._root(x): x for x in leaves}
@@ -444,9 +444,8 @@ class Trace:
         graph = Graph(
             tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
             in_tree, out_tree, statics, name, arguments, self.modules,
+            provenance=Provenance(tuple(weakref.ref(cell) for cell in self.cells), self.captured),
         )  # fmt: skip
-        graph._cache["live"] = [weakref.ref(cell) for cell in self.cells]  # for bind; a graph holds no arrays
-        graph._cache["captured"] = self.captured
         return graph
 
 

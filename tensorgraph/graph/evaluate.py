@@ -29,7 +29,7 @@ class Plan:
     """What evaluation needs to know of a graph besides its equations; computed once."""
 
     def __init__(self, graph: Graph) -> None:
-        gradients = [eq for eq in graph.equations if eq.op.name == "gradients"]
+        gradients = [eq for eq in graph.equations if eq.is_gradient]
         self.leaves = {x for eq in gradients for x in _group(eq.inputs[1])}
         self.last_gradients = gradients[-1] if gradients else None
         wanted = {y for eq in gradients for y in _group(eq.inputs[0])}
@@ -74,7 +74,7 @@ def evaluate(
     given = zip((*graph.inputs, *[decl.var for decl in graph.cells]), (*inputs, *cells), strict=True)
     for var, value in given:
         put(var, value if history or type(value) is Borrowed else wrap(value._value))
-    captured = graph._cache.get("captured", {})
+    captured = graph.provenance.captured
     for var, array in graph.consts.items():
         t = wrap(array)
         if history:
@@ -134,7 +134,7 @@ def _own(value: Any) -> Any:
 
 
 def _apply(eq: Equation, args: list[Any], last: bool, again: bool) -> Any:
-    if eq.op.name == "gradients":
+    if eq.is_gradient:
         ys, xs, gs = args
         return pull_back(ys, xs, gs or [None] * len(ys), again and bool(eq.attrs["create_graph"]), not last)
     return eq.op.public(*args, **eq.attrs)
@@ -183,7 +183,7 @@ def _recorded(graph: Graph, values: list[Tensor]) -> bool:
     """Whether a gradient may be wanted through an evaluation on these."""
     if not modes.current().grad:
         return False
-    return bool(graph._cache.get("captured")) or any(t._node is not None for t in values)
+    return bool(graph.provenance.captured) or any(t._node is not None for t in values)
 
 
 def _paths(graph: Graph) -> str:
@@ -252,7 +252,7 @@ def _cells_of(owner: Any) -> dict[str, Cell]:
 
 def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     """See `Graph.bind`."""
-    traced = [reference() for reference in graph._cache.get("live", ())] or [None] * len(graph.cells)
+    traced = graph.provenance.cells(len(graph.cells))
     if not owners and any(cell is None for cell in traced):
         raise KeyError("bind(): the cells this graph was traced from are gone; pass the module or optimiser to bind")
     live: dict[str, Cell] = {}
@@ -281,7 +281,7 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
         _expect(Aval(cell._value.shape, cell._value.dtype), decl.aval, f"cell {decl.path}")
     place = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
     parameters = {decl.var for decl in graph.cells if decl.kind == "parameter"}
-    steps = any(eq.op.name == "gradients" for eq in graph.equations)
+    steps = any(eq.is_gradient for eq in graph.equations)
     steps = steps or any(write.cell in parameters for write in graph.writes)
 
     def bound(*args: Any) -> Any:

@@ -7,6 +7,7 @@ anything; see `evaluate.py` and `trace.py` for that, `text.py` for how it prints
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -17,11 +18,16 @@ import numpy as np
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.drawable import Drawable
+from tensorgraph.graph.index import Index
 
 if TYPE_CHECKING:
+    from tensorgraph.engine.cells import Cell
     from tensorgraph.engine.op import Op
 
-__all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "Literal", "Origin", "Source", "Var", "Write"]
+__all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "Literal", "Origin", "Provenance", "Source", "Var",
+           "Write"]  # fmt: skip
+
+GRADIENTS = "gradients"  # the op of a deferred gradient
 
 
 class Var:
@@ -138,6 +144,46 @@ class Equation:
             else:
                 yield atom
 
+    def variables(self) -> Iterator[Var]:
+        """The variables among the inputs, in order; one that is read twice comes twice."""
+        for atom in self.atoms():
+            if type(atom) is Var:
+                yield atom
+
+    def group(self, i: int) -> tuple[Var | Literal, ...]:
+        """The items of input `i`, which is a list; of any other input itself, alone."""
+        atom = self.inputs[i]
+        return atom if isinstance(atom, tuple) else (atom,)
+
+    @property
+    def is_gradient(self) -> bool:
+        """Whether this is a deferred gradient, ``d_w, d_b = gradients([loss], [w, b])``: groups `ys`, `xs`, `gs`."""
+        return self.op.name == GRADIENTS
+
+    def bodies(self) -> dict[str, Graph]:
+        """The graphs that the equation holds, by attribute: the forward and the rule of a function of the user's."""
+        return {name: value for name, value in self.attrs.items() if isinstance(value, Graph)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Provenance:
+    """What a graph was traced from, held apart from what it is: it is not compared, saved or printed.
+
+    Attributes
+    ----------
+    live : tuple of weak references
+        The cells themselves, one a declaration of `Graph.cells`; empty for a graph that was read or made by hand.
+    captured : mapping of Var to node of the tape
+        Where captured tensors came from that had a history, so that gradients go on behind them.
+    """
+
+    live: tuple[weakref.ref[Cell], ...] = ()
+    captured: Mapping[Var, Any] = field(default_factory=dict)
+
+    def cells(self, count: int) -> list[Cell | None]:
+        """The live cells, None for each that is gone or was never known."""
+        return [reference() for reference in self.live] or [None] * count
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Write:
@@ -175,6 +221,8 @@ class Graph(Drawable):
         The class name of the module at each scope, for pictures.
     changes : tuple of Change
         What passes did to make this graph, oldest first; see `explain`.
+    provenance : Provenance
+        The live cells and captured tensors that it was traced from.
     """
 
     inputs: tuple[Var, ...]
@@ -190,6 +238,7 @@ class Graph(Drawable):
     arguments: tuple[str, ...] = ()
     modules: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
+    provenance: Provenance = field(default_factory=Provenance, repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -207,12 +256,27 @@ class Graph(Drawable):
 
     def replace(self, **fields: Any) -> Graph:
         """A copy with these fields changed. It knows the cells and captured tensors that this one was traced with."""
-        graph = replace(self, **fields, _cache={})
-        cells = {id(decl.var): cell for decl, cell in zip(self.cells, self._cache.get("live", ()), strict=False)}
-        if all(id(decl.var) in cells for decl in graph.cells):
-            graph._cache["live"] = [cells[id(decl.var)] for decl in graph.cells]
-        graph._cache["captured"] = {v: n for v, n in self._cache.get("captured", {}).items() if v in graph.consts}
-        return graph
+        if "provenance" not in fields:
+            known = {decl.var: cell for decl, cell in zip(self.cells, self.provenance.live, strict=False)}
+            cells, consts = fields.get("cells", self.cells), fields.get("consts", self.consts)
+            live = tuple(known[decl.var] for decl in cells) if all(decl.var in known for decl in cells) else ()
+            captured = {var: node for var, node in self.provenance.captured.items() if var in consts}
+            fields["provenance"] = Provenance(live, captured)
+        return replace(self, **fields, _cache={})
+
+    @property
+    def index(self) -> Index:
+        """Who makes and who uses each value; made once."""
+        known = self._cache.get("index")
+        if known is None:
+            known = self._cache["index"] = Index(self)
+        return known  # type: ignore[no-any-return]
+
+    def results(self) -> Iterator[Var]:
+        """The variables that the graph gives or writes."""
+        for atom in (*self.outputs, *(write.value for write in self.writes)):
+            if type(atom) is Var:
+                yield atom
 
     def key(self) -> tuple[Any, ...]:
         """What equality and hash cover: ops, attributes with type and sign, avals, wiring, writes, cell paths,

@@ -40,7 +40,7 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
     if trace is None:
         raise RuntimeError("inline runs a graph inside a trace; outside, call the graph to evaluate it")
     env: Known = {}
-    captured = graph._cache.get("captured", {})
+    captured = graph.provenance.captured
     given = zip((*graph.inputs, *[decl.var for decl in graph.cells]), (*inputs, *cells), strict=True)
     env.update((var, trace.var(value)) for var, value in given)
     for var, array in graph.consts.items():
@@ -56,7 +56,7 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
     for eq in graph.equations:
         with _standing_for(trace, eq, env, outer):
             outputs = _emit(trace, eq, env)
-        deferred = eq.op.name == "gradients"
+        deferred = eq.is_gradient
         for var, own in zip(eq.outputs, outputs, strict=True):
             env[var] = _leaf(trace, own, shared=deferred) if var in roots else own
             if own.name is None and own in trace.producer:  # made here, and no variable of somebody's graph
@@ -66,7 +66,7 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
 
 def asked(graph: Graph) -> set[Var]:
     """The variables with respect to which the graph takes gradients."""
-    return {x for eq in graph.equations if eq.op.name == "gradients" for x in group(eq.inputs[1]) if type(x) is Var}
+    return {x for eq in graph.equations if eq.is_gradient for x in group(eq.inputs[1]) if type(x) is Var}
 
 
 def group(atom: Atom) -> tuple[Var | Literal, ...]:
@@ -103,10 +103,10 @@ def _emit(trace: Trace, eq: Equation, env: Known) -> tuple[Var, ...]:
     grad = modes.current().grad
     for name, atom in zip(eq.op.inputs, eq.inputs, strict=True):
         # what is cut from its history says so, where a gradient could go on behind it
-        cuts = grad and (eq.op.joint is not None or eq.op.rules[name] is not None or eq.op.name == "gradients")
+        cuts = grad and (eq.op.joint is not None or eq.op.rules[name] is not None or eq.is_gradient)
         own = tuple(_use(trace, env, a, cuts) for a in group(atom))
         atoms.append(own if isinstance(atom, tuple) else own[0])
-    if eq.op.name == "gradients":
+    if eq.is_gradient:
         ys, xs, gs = atoms
         return trace.defer(ys, xs, gs, bool(eq.attrs["create_graph"]))
     return trace.apply(eq.op, tuple(atoms), dict(eq.attrs), [var.aval for var in eq.outputs])

@@ -19,7 +19,7 @@ from tensorgraph.graph.graph import Var
 __all__ = ["UserNames"]
 
 STORES = ("STORE_FAST", "STORE_NAME", "STORE_DEREF", "STORE_GLOBAL", "STORE_FAST_MAYBE_NULL")
-CORE = frozenset({"tensorgraph", "tensorgraph.graph"})  # packages that a plain call of an op passes through
+CORE = frozenset({"tensorgraph", "tensorgraph.engine", "tensorgraph.graph", "tensorgraph.transforms"})  # of plain calls
 OUTSIDE: set[CodeType] = set()  # what calls the function that is traced: its own callers are no part of the trace
 MOST_LOCALS = 400
 

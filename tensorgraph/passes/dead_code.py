@@ -39,7 +39,7 @@ def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
     needed = {a for a in (*graph.outputs, *[w.value for w in graph.writes]) if type(a) is Var}
     equations: list[Equation] = []
     for eq in reversed(graph.equations):
-        deferred = eq.op.name == "gradients"
+        deferred = eq.is_gradient
         if needed.isdisjoint(eq.outputs) and not (gradients_only and eq.origin is None and not deferred):
             continue
         kept = _asking(eq, needed) if deferred else eq

@@ -43,7 +43,7 @@ def differentiate(graph: Graph) -> Graph:
     >>> [eq.op.name for eq in step.differentiate().equations]
     ['alias', 'multiply', 'sum', 'ones', 'reshape', 'broadcast_to', 'multiply', 'multiply', 'add']
     """
-    if not any(eq.op.name == "gradients" for eq in graph.equations):
+    if not any(eq.is_gradient for eq in graph.equations):
         return graph
     result = dead_code(write_out(graph)[0], gradients_only=True)
     return result.replace(changes=(*graph.changes, _change(graph, result))).check()
@@ -59,7 +59,7 @@ def write_out(graph: Graph) -> tuple[Graph, list[Note]]:
 
 
 def _change(graph: Graph, result: Graph) -> Change:
-    deferred = [eq for eq in graph.equations if eq.op.name == "gradients"]
+    deferred = [eq for eq in graph.equations if eq.is_gradient]
     old: set[Equation] = {eq for eq in graph.equations if eq.origin is not None}
     made = sum(eq.origin is not None for eq in result.equations) - len(old)
     before = f"{len(deferred)} gradients equation{'s' if len(deferred) > 1 else ''}"

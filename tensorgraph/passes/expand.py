@@ -50,7 +50,7 @@ def expand(graph: Graph, *ops: str) -> Graph:
     chosen = _chosen(ops)
     if not _has_fused(graph, chosen):
         return graph
-    deferred = any(eq.op.name == "gradients" for eq in graph.equations)
+    deferred = any(eq.is_gradient for eq in graph.equations)
     trace = _Expanding(graph, chosen)
     with trace.running():
         inputs, cells = trace.tensors(graph.inputs), trace.tensors([decl.var for decl in graph.cells])

@@ -51,7 +51,7 @@ def differentiated(graph: Graph) -> tuple[set[Var], set[int]]:
     A rewrite there would change in which order gradients are added up, and so their last bits; and one that makes two
     variables one would change what a gradient with respect to either means.
     """
-    deferred = [eq for eq in graph.equations if eq.op.name == "gradients"]
+    deferred = [eq for eq in graph.equations if eq.is_gradient]
     asked = {x for eq in deferred for x in group(eq.inputs[1]) if isinstance(x, Var)}
     if not deferred:
         return asked, set()
@@ -85,7 +85,7 @@ class Facts:
         self.asked = asked
         self.producer: dict[Var, Equation] = {}
         self.consts = graph.consts
-        history = {v for v, node in graph._cache.get("captured", {}).items() if node is not None}
+        history = {v for v, node in graph.provenance.captured.items() if node is not None}
         self.fixed = {v for v in graph.consts if v not in history and v not in asked}
         # what a gradient may be asked about: no pass can know who will
         self.varying: set[Var] = {*graph.inputs, *[c.var for c in graph.cells], *history, *asked}

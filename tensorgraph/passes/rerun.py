@@ -12,7 +12,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.building import Trace
-from tensorgraph.graph.graph import Graph, Literal, Source, Var, Write
+from tensorgraph.graph.graph import Graph, Literal, Provenance, Source, Var, Write
 
 __all__ = ["Rerun"]
 
@@ -31,7 +31,7 @@ class Rerun(Trace):
         self.known.update(self.inputs, cells, graph.consts)
         self.varying.update(self.inputs, cells)
         self.modules = dict(graph.modules)
-        captured = graph._cache.get("captured", {})
+        captured = graph.provenance.captured
         for var, array in graph.consts.items():
             node = captured.get(var)
             self.consts[id(array), id(node)] = (var, array, node)
@@ -102,8 +102,7 @@ class Rerun(Trace):
             consts=consts, equations=tuple(self.equations), writes=writes, outputs=outputs, out_tree=out_tree,
             modules=self.modules, **fields,
         )  # fmt: skip
-        graph._cache["captured"] = self.captured
-        return graph
+        return graph.replace(provenance=Provenance(graph.provenance.live, self.captured))
 
     def _atom(self, value: Any) -> Var | Literal:
         if isinstance(value, (np.ndarray, np.generic)):

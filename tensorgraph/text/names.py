@@ -108,7 +108,7 @@ def _by_origin(graph: Graph, forward: Mapping[Var, Equation]) -> dict[Var, Var]:
 
 def _called(eq: Equation, position: int, known: dict[Var, str]) -> str | None:
     """What an output is called by its op: ``d_weight`` for a gradient, ``mu`` for a mean; None where it has no name."""
-    if eq.op.name == "gradients":
+    if eq.is_gradient:
         xs = eq.inputs[1]
         x = xs[position] if isinstance(xs, tuple) else xs
         return None if isinstance(x, Literal) else f"d_{known[x]}"

@@ -61,7 +61,7 @@ class _Equations:
     def left(self, eq: Equation) -> str:
         outs = [self.name[v] for v in eq.outputs]
         if len(outs) == 1:
-            bare = eq.op.single or (eq.op.name == "gradients" and _plain(eq))
+            bare = eq.op.single or (eq.is_gradient and _plain(eq))
             bare = bare or (eq.op.name == "custom_vjp" and eq.attrs["result"].treedef.kind is None)
             return outs[0] if bare else f"({outs[0]},)"
         return ", ".join(outs) if outs else "()"

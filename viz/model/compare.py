@@ -128,7 +128,7 @@ class _Union:
         self.paths = {cell.var: cell.path for cell in (*a.cells, *b.cells)}
         self.readers: dict[Var, dict[int, None]] = defaultdict(dict)  # gradients are of everything: they say nothing
         for i, eq in enumerate(equations):
-            for atom in eq.atoms() if eq.op.name != "gradients" else ():
+            for atom in eq.atoms() if not eq.is_gradient else ():
                 if isinstance(atom, Var):
                     self.readers[atom][i] = None
         self.edits: dict[int, Edit] = {}  # by the position of an equation here

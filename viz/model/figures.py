@@ -59,8 +59,8 @@ def origins(
     graph: Graph, whole: Graph, figures: Sequence[float], join: Join
 ) -> tuple[dict[int, float], dict[int, dict[int, float]]]:
     """The figures of the equations of `graph` by position, and those of its gradients, written out in `whole`."""
-    own = [i for i, eq in enumerate(graph.equations) if eq.op.name != "gradients"]
-    given = {out: i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients" for out in eq.outputs}
+    own = [i for i, eq in enumerate(graph.equations) if not eq.is_gradient]
+    given = {out: i for i, eq in enumerate(graph.equations) if eq.is_gradient for out in eq.outputs}
     maker = {out: n for n, eq in enumerate(whole.equations) for out in eq.outputs}
     place: dict[Var, int] = {}  # of a value of `whole` in `graph`
     ends: dict[int, list[Var]] = defaultdict(list)  # what a deferred gradient has become

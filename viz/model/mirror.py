@@ -224,7 +224,7 @@ def passes(graph: Graph) -> list[Pass]:
 
     A gradient that another one only follows, as the generator's step follows the discriminator's, is a pass of its own.
     """
-    deferred = [i for i, eq in enumerate(graph.equations) if eq.op.name == "gradients"]
+    deferred = [i for i, eq in enumerate(graph.equations) if eq.is_gradient]
     if not deferred:
         return written_out(graph)
     through: set[Var] = set()  # what a gradient is taken through
@@ -232,7 +232,7 @@ def passes(graph: Graph) -> list[Pass]:
     for i in range(deferred[-1], -1, -1):
         eq = graph.equations[i]
         leads = not through.isdisjoint(eq.outputs)
-        if eq.op.name == "gradients" and not (leads and eq.attrs.get("create_graph")):
+        if eq.is_gradient and not (leads and eq.attrs.get("create_graph")):
             plain.append(i)
             through.update(group(eq.inputs[0]))
         elif leads:

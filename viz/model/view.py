@@ -96,7 +96,7 @@ def scope_of(equation: Equation) -> str:
 
 
 def kind_of(equation: Equation) -> str:
-    return "gradient" if equation.op.name == "gradients" else "op"
+    return "gradient" if equation.is_gradient else "op"
 
 
 def by_op(graph: Graph, only: Sequence[int] | None = None) -> list[Box]:

@@ -26,14 +26,14 @@ def unused_parameter(view: View, report: Report) -> Iterator[Finding]:
     """A parameter that nothing reads, or of which nothing that comes out depends."""
     for decl in _parameters(view):
         read = [u for u in view.users.get(decl.var, ()) if u.op.name not in UPDATES]
-        if view.is_result(decl.var) or any(u.op.name == "gradients" for u in read) or any(map(view.is_live, read)):
+        if view.is_result(decl.var) or any(u.is_gradient for u in read) or any(map(view.is_live, read)):
             continue
         how = "is read, but nothing that comes out depends on it" if read else "is never read"
         yield report(read[0] if read else None, f"parameter {decl.path} {how}", _UNUSED, source=view.place)
     owned = getattr(view.owner, "named_parameters", None)
     if owned is None:
         return
-    known = {reference() for reference in view.graph._cache.get("live", ())}
+    known = {reference() for reference in view.graph.provenance.live}
     for name, parameter in dict(owned()).items():
         if parameter not in known and parameter._node is not None:
             message = f"parameter {parameter.path or name} is never read by the forward pass"
@@ -126,7 +126,7 @@ def unused_computation(view: View, report: Report) -> Iterator[Finding]:
         if eq.op.view or eq.op.name in SAME or place is None or place in lines or place in told:
             continue
         told.add(place)
-        if eq.op.name == "gradients":
+        if eq.is_gradient:
             message = "gradients are computed, and nothing in the graph uses them: .grad of a trace ends with the trace"
             remedy = "update the parameters in the same function (optimizer.step()), or return the gradients"
         else:

@@ -47,7 +47,7 @@ class View:
         self.equations = tuple(eq for eq in graph.equations if eq.origin is None)
         self.cells: dict[Var, CellDecl] = {decl.var: decl for decl in graph.cells}
         self.results = {a for a in (*graph.outputs, *(w.value for w in graph.writes)) if isinstance(a, Var)}
-        self.deferred = tuple(eq for eq in graph.equations if eq.op.name == "gradients")
+        self.deferred = tuple(eq for eq in graph.equations if eq.is_gradient)
 
     # one step back ------------------------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class View:
 
     def only_use(self, var: Var, eq: Equation) -> bool:
         """Whether nothing but one equation reads a value, deferred gradients aside."""
-        users = [u for u in self.users.get(var, ()) if u.op.name != "gradients"]
+        users = [u for u in self.users.get(var, ()) if not u.is_gradient]
         return users == [eq] and var not in self.results
 
     # reachability -------------------------------------------------------------------------------------------------

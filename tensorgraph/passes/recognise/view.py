@@ -56,7 +56,7 @@ class View:
         for number, eq in enumerate(self.equations):
             for out in eq.outputs:
                 self.made_by[out] = number
-            if eq.op.name == "gradients":
+            if eq.is_gradient:
                 xs = eq.inputs[1]
                 self.asked.update(x for x in (xs if isinstance(xs, tuple) else (xs,)) if type(x) is Var)
         self.read = [tuple(variables(eq)) for eq in self.equations]
