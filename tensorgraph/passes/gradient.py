@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph import transforms
 from tensorgraph.engine.tensor import Tensor, require_float
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import CellDecl, Graph, Var
@@ -16,6 +15,7 @@ from tensorgraph.graph.inline import inline
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.symbolic import Symbolic
+from tensorgraph.transforms import functions as transforms
 
 __all__ = ["grad", "jvp"]
 
