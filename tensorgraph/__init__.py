@@ -34,8 +34,6 @@ from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spe
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.engine.tree import tree_map
 from tensorgraph.graph import Graph, graph, trace
-from tensorgraph.jit import blas as _blas
-from tensorgraph.jit import memory as _memory
 from tensorgraph.ops.shape import stack
 from tensorgraph.transforms import checkpoint, custom_vjp, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
@@ -54,10 +52,6 @@ if _TYPE_CHECKING:
     from tensorgraph.viz import draw
 
 __version__ = "0.1.0"
-
-# once, and while no thread of ours can be inside a product
-_blas.select()
-_memory.keep()
 
 # the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
 __all__ = [

@@ -18,13 +18,7 @@ BEGIN = """
 import os, sys, threading, time
 import numpy as np
 os.environ.pop("OPENBLAS_CORETYPE", None)
-asked = os.environ.get("TENSORGRAPH_BLAS")
-os.environ["TENSORGRAPH_BLAS"] = "off"  # while the package is imported, which chooses for the real processor
 from tensorgraph.jit import blas
-blas._selected = None
-del os.environ["TENSORGRAPH_BLAS"]
-if asked is not None:
-    os.environ["TENSORGRAPH_BLAS"] = asked
 """
 
 # Zen 5; only where the real processor has AVX-512
@@ -42,7 +36,7 @@ def product_is_right():
 
 def run(code: str, begin: str = BEGIN + PROCESSOR, core: str | None = "Haswell", **environment: str) -> str:
     """Run a program in a process whose BLAS took the kernels named, and return what it printed."""
-    inherited = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "TENSORGRAPH_BLAS")}
+    inherited = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
     told = {"OPENBLAS_CORETYPE": core} if core else {}
     command = [sys.executable, "-W", "error", "-c", begin + code]
     environment = inherited | told | environment
@@ -75,6 +69,48 @@ def test_status_never_raises_anywhere() -> None:
     assert no_library == no_core
 
 
+def test_importing_and_asking_change_nothing_of_the_process() -> None:
+    code = """
+import tensorgraph as tg
+from tensorgraph.commands.doctor import examine
+examine()
+s = tg.jit.blas.status()
+print(s.before == s.core, tg.jit.memory.keeps(), "SkylakeX" in (s.better or s.reason or ""))
+"""
+    begin = """
+import os, sys, ctypes
+before = dict(os.environ)
+import tensorgraph
+assert dict(os.environ) == before
+assert "tensorgraph.jit.blas" not in sys.modules and "tensorgraph.jit.memory" not in sys.modules
+"""
+    out = run(code, begin, core=None).split()
+    assert out[:2] == ["True", "False"]
+
+
+@pytest.mark.usefixtures("changeable")
+def test_what_is_better_is_said_and_left() -> None:
+    out = run("s = blas.status(); print(s.before, s.core, s.better, s.reason)")
+    assert out == "Haswell Haswell SkylakeX None"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="its own kernels are tried there")
+def test_a_trial_in_another_process_comes_to_its_end() -> None:
+    """With the kernels that run already, which every machine can."""
+    code = """
+core = blas.status().core
+if core is not None:
+    blas._tried_apart(core)
+    try:
+        blas._tried_apart("Nonsense")
+    except blas._Unchanged as why:
+        print(why)
+else:
+    print("ended with code 1")
+"""
+    assert run(code, BEGIN, core=None).endswith("ended with code 1")
+
+
 @pytest.mark.usefixtures("changeable")
 def test_kernels_are_chosen_again() -> None:
     code = """
@@ -98,7 +134,6 @@ print(s.before, s.core, blas.status().config.count("SkylakeX"), s.threads, s.rea
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("os.environ['TENSORGRAPH_BLAS'] = ' OFF'", "switched off by TENSORGRAPH_BLAS"),
         ("os.environ['OPENBLAS_CORETYPE'] = 'Haswell'", "chosen by OPENBLAS_CORETYPE"),
         ("blas._processor = lambda: {'flags': 'avx2 avx512f avx512bw avx512dq'}", "this processor has no AVX-512"),
         ("blas._processor = lambda: {}", "this processor has no AVX-512"),
@@ -107,6 +142,8 @@ print(s.before, s.core, blas.status().config.count("SkylakeX"), s.threads, s.rea
         ("blas._agrees = lambda exact: False", "its SkylakeX kernels gave other numbers"),
         ("blas._agrees = lambda exact: 1 / 0", "its SkylakeX kernels gave other numbers"),
         ("blas._Library.core = property(lambda self: 'Haswell')", "its SkylakeX kernels gave other numbers"),
+        ("sys.executable = '/nowhere'", "a process that tried its SkylakeX kernels did not come to its end"),
+        ("sys.executable = '/bin/false'", "a process that tried its SkylakeX kernels ended with code 1"),
     ],
 )
 def test_kernels_stay_as_they_were_and_the_reason_is_said(change: str, reason: str) -> None:
@@ -125,14 +162,41 @@ print(s.before, s.core, asked.table == table, asked.describe().threads, product_
 
 
 @pytest.mark.usefixtures("changeable")
-def test_a_processor_that_runs_avx512_in_halves_gets_avx2() -> None:
+def test_kernels_that_end_the_process_end_another_one(tmp_path: Path) -> None:
+    crash = tmp_path / "crash"
+    crash.write_text("#!/bin/sh\nkill -SEGV $$\n", "utf-8")
+    crash.chmod(0o755)
+    out = run(f"sys.executable = {str(crash)!r}; s = blas.select(); print(s.core, s.better, s.reason)")
+    assert out == "Haswell None a process that tried its SkylakeX kernels ended with code -11"
+
+
+def test_a_change_where_there_is_no_avx512() -> None:
+    """The same way with older kernels, on a processor that has AVX2 only."""
+    code = """
+blas.AVX2, blas.AVX512, blas.NEEDED = ("Sandybridge",), "Haswell", {"avx2"}
+s = blas.status()
+if s.core != "Sandybridge" or s.better is None:
+    print("cannot", s)
+else:
+    s = blas.select()
+    print(s.before, s.core, s.better, s.reason, blas.status().core, product_is_right())
+"""
+    processor = 'blas._processor = lambda: {"flags": "avx2"}'
+    out = run(CHECK_PRODUCT + code, BEGIN + processor, core="Sandybridge")
+    if out.startswith("cannot"):
+        pytest.skip(out)
+    assert out == "Sandybridge Haswell None None Haswell True"
+
+
+@pytest.mark.usefixtures("changeable")
+def test_never_back_to_narrower_kernels() -> None:
     code = """
 p = blas._processor() | {"cpu family": "25"}
 blas._processor = lambda: p
 s = blas.select()
-print(s.before, s.core, s.reason, product_is_right())
+print(s.before, s.core, s.reason)
 """
-    assert run(CHECK_PRODUCT + code, core="SkylakeX") == "SkylakeX Haswell None True"
+    assert run(code, core="SkylakeX") == "SkylakeX SkylakeX its own choice, SkylakeX, is right"
 
 
 @pytest.mark.usefixtures("changeable")
@@ -252,7 +316,8 @@ if __name__ == "__main__":
 
 STRESS = """
 import hashlib
-blas.select()
+if os.environ["CHOICE"] == "on":
+    blas.select()
 r = np.random.default_rng(7)
 exact, close = hashlib.sha256(), []
 
@@ -298,12 +363,12 @@ print(blas.status().core, exact.hexdigest())
 
 @pytest.mark.usefixtures("changeable")
 @pytest.mark.parametrize(("threads", "cases"), [("1", "1000"), ("2", "150")])
-def test_same_numbers_as_a_process_where_it_is_off(tmp_path: Path, threads: str, cases: str) -> None:
+def test_same_numbers_as_a_process_that_never_asked(tmp_path: Path, threads: str, cases: str) -> None:
     code = STRESS.replace("{cases}", cases)
     found = {}
-    for mode in ("on", "off"):
+    for mode in ("on", "off"):  # asked for, or not
         begin = f"import sys; sys.argv = ['', {str(tmp_path / mode) + '.npy'!r}]" + BEGIN + PROCESSOR
-        found[mode] = run(code, begin, OPENBLAS_NUM_THREADS=threads, TENSORGRAPH_BLAS=mode).split()
+        found[mode] = run(code, begin, OPENBLAS_NUM_THREADS=threads, CHOICE=mode).split()
     assert [found["on"][0], found["off"][0]] == ["SkylakeX", "Haswell"]
     assert found["on"][1] == found["off"][1], "exact products differ"
     on, off = (np.load(tmp_path / f"{mode}.npy") for mode in ("on", "off"))

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tensorgraph.commands.cli import main, one_line
 from tensorgraph.commands.targets import example
 from tensorgraph.data import Normalizer
 from tensorgraph.files import MissingExtraError
-from tensorgraph.jit import blas
+from tensorgraph.jit import blas, memory
 from tensorgraph.train import load_model, save
 from tensorgraph.viz.render.engine import EngineError
 
@@ -265,10 +266,20 @@ def test_doctor_tells_which_blas_kernels_run(monkeypatch):
     told = findings()["BLAS"].told
     assert told.startswith("OpenBLAS 0.3.31; SkylakeX kernels, 2 threads (its own choice was Haswell)")
     monkeypatch.setattr(blas, "status", lambda: blas.Status(reason="not an OpenBLAS"))
-    monkeypatch.setenv("TENSORGRAPH_BLAS", "off")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
     assert findings()["BLAS"].told == "its own choice of kernels (not an OpenBLAS)"
     monkeypatch.setattr(blas, "status", lambda: chosen)
-    assert findings()["BLAS"].told.endswith(", TENSORGRAPH_BLAS=off")
+    assert findings()["BLAS"].told.endswith(", OPENBLAS_CORETYPE=Zen") and not findings()["BLAS"].remedy
+    monkeypatch.setattr(blas, "status", lambda: replace(chosen, core="Haswell", better="SkylakeX"))
+    assert "tensorgraph.jit.blas.select() at the head" in findings()["BLAS"].remedy
+
+
+def test_doctor_advises_to_keep_memory(monkeypatch):
+    monkeypatch.setattr(memory, "_kept", None)
+    monkeypatch.setattr(memory, "possible", lambda: True)
+    assert "tensorgraph.jit.memory.keep() at the head" in findings()["memory"].remedy
+    monkeypatch.setattr(memory, "_kept", True)
+    assert findings()["memory"].told.startswith("up to 256 MB") and not findings()["memory"].remedy
 
 
 def test_an_engine_that_fails_is_told(monkeypatch):

@@ -367,6 +367,42 @@ def test_a_block_without_memory_raises_after_all_have_ended(four_threads):
     assert (y == 0.5).all()
 
 
+def _raise(*args, **kwargs):
+    raise AttributeError("Numba has no such thing\nany more")
+
+
+def _wrong(*args, **kwargs):
+    """What compiles only when it is called, and then does not."""
+    return lambda words, rows, step, *args: words.no_such_thing()
+
+
+@compiled_only
+@pytest.mark.parametrize(
+    ("name", "other"), [("lead_of", _raise), ("lead_of", _wrong), ("serve_of", _raise), ("_parts", _raise)]
+)
+def test_another_numba_means_one_thread_and_one_warning(four_threads, monkeypatch, name, other):
+    monkeypatch.setattr(threads, "_unusable", False)
+    monkeypatch.setattr(threads, "_team", threads._Team())
+    monkeypatch.setattr(team, "_made", {})
+    monkeypatch.setattr(team, name, other)
+    door.serve.cache_clear()
+    halve, count = jit.kernel(_halve.python), jit.kernel(_count.python)
+    deviation = jit.kernel(staged=True)(_deviation.python)
+    x, y, counts = np.arange(1000.0), np.zeros(1000), np.zeros(64)
+    try:
+        with pytest.warns(RuntimeWarning, match="kernels run in one thread each") as caught:
+            jit.share(halve, (x, y), 1000, 1.0)
+        assert len(caught) == 1 and "any more" not in str(caught[0].message)
+        assert (y == x / 2).all()
+        for _ in range(2):  # silently from now on; warnings are errors
+            jit.share(count, (counts,), 64, 1.0)
+            jit.share(deviation, (x, np.zeros(125), y), 1000, 1.0, 8)
+        assert (counts == 2).all()
+        assert np.abs(y - (x - x.mean() - 1)).max() < 1e-12
+    finally:
+        door.serve.cache_clear()
+
+
 def test_many_python_threads_may_enter_at_once(four_threads):
     x = np.arange(4000.0)
     results = [np.zeros(4000) for _ in range(6)]

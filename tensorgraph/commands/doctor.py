@@ -94,14 +94,25 @@ def _blas() -> Finding:
     told = f"{(found.config or 'OpenBLAS').split(' NO_')[0]}; {found.core} kernels, {found.threads} threads"
     if found.before != found.core:
         told += f" (its own choice was {found.before})"
-    named = ("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "TENSORGRAPH_BLAS")
-    return Finding("BLAS", ", ".join([told, *(f"{name}={os.environ[name]}" for name in named if name in os.environ)]))
+    named = ("OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+    told = ", ".join([told, *(f"{name}={os.environ[name]}" for name in named if name in os.environ)])
+    if found.better is None:
+        return Finding("BLAS", told)
+    return Finding(
+        "BLAS", told,
+        f"tensorgraph.jit.blas.select() at the head of a program lets it run its {found.better} kernels, with which "
+        "large products may take half as long",
+    )  # fmt: skip
 
 
 def _memory() -> Finding:
-    if memory.keep():
+    if memory.keeps():
         return Finding("memory", f"up to {memory.KEPT >> 20} MB of freed arrays are kept for the next")
-    return Finding("memory", "malloc's own settings")
+    advice = (
+        f"tensorgraph.jit.memory.keep() at the head of a program keeps up to {memory.KEPT >> 20} MB of freed arrays "
+        "for the next ones, which makes steps over large arrays faster"
+    )
+    return Finding("memory", "malloc's own settings", advice if memory.possible() else "")
 
 
 def _kernels() -> Finding:

@@ -3,7 +3,12 @@
 A kernel is written as a plain Python function over arrays. `kernel` marks it, `helper` marks a scalar or row function
 that kernels call; nothing is imported or compiled until a kernel is called for the first time. Kernels are serial
 machine code; `share` runs one over blocks of rows on several threads.
+
+Two settings of the process are changed by nobody but who asks for it: `blas.select` and `memory.keep`.
 """
+
+from importlib import import_module
+from types import ModuleType
 
 from tensorgraph.jit.arrays import uniform
 from tensorgraph.jit.door import (
@@ -42,3 +47,10 @@ __all__ = [
     "share",
     "THREADED",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The two rooms that nothing opens at import."""
+    if name in ("blas", "memory"):
+        return import_module(f"tensorgraph.jit.{name}")
+    raise AttributeError(f"module 'tensorgraph.jit' has no attribute {name!r}")

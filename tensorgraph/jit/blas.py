@@ -1,10 +1,9 @@
-"""The kernels that NumPy's OpenBLAS runs.
+"""The kernels that NumPy's OpenBLAS runs, and a way to let it choose again.
 
 OpenBLAS carries one set of kernels a kind of processor and chooses when it is loaded. A processor it does not know may
-get the AVX2 set though it has AVX-512; then products can take up to twice as long as they need. AMD's Zen 4 gets the
-AVX-512 set though its units are as wide as AVX2's; large products take 10% longer there than with the AVX2 set.
-`select` lets the library choose again, once and only where that is known to be safe; everywhere else it leaves things
-as they are. ``TENSORGRAPH_BLAS=off`` switches it off, and ``OPENBLAS_CORETYPE`` is a choice already made.
+get the AVX2 set though it has AVX-512; then products can take up to twice as long as they need. Importing tensorgraph
+changes nothing of that. `select`, called by whoever wants it, lets the library choose the AVX-512 set, once, and only
+where that is known to be safe: a process of its own has tried it first. ``OPENBLAS_CORETYPE`` is a choice already made.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -27,8 +27,10 @@ __all__ = ["Status", "select", "status"]
 # names that OpenBLAS gives its AVX2 kernels, and the AVX-512 set that every processor with NEEDED can run
 AVX2 = ("Haswell", "Zen")
 AVX512 = "SkylakeX"
-HALF_WIDE = "Haswell"  # for a processor that runs AVX-512 in halves
 NEEDED = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+
+# length of the sums in a trial of new kernels: some releases end the process in float64 products from 512 on
+LONG = 2048
 
 # packages that a notebook's own threads run, and what these stand on
 NOTEBOOK = {"ipykernel", "IPython"}
@@ -49,8 +51,10 @@ class Status:
         Name of the kernels chosen when the library was loaded, and of those that run now.
     threads : int or None
         Threads of its pool, the calling one included.
+    better : str or None
+        Name of the kernels that `select` would try, where it has not been called.
     reason : str or None
-        Why the kernels were left as they were; None where `select` changed them.
+        Why the kernels are as they were; None where `select` changed them, or would try to.
     """
 
     library: str | None = None
@@ -58,6 +62,7 @@ class Status:
     before: str | None = None
     core: str | None = None
     threads: int | None = None
+    better: str | None = None
     reason: str | None = None
 
 
@@ -165,6 +170,11 @@ def _alone() -> bool:
     return True
 
 
+def _require_alone() -> None:
+    if not _alone():
+        raise _Unchanged("another thread may be inside it: call select before starting threads")
+
+
 def _processor() -> dict[str, str]:
     """Return what Linux says of the first processor."""
     with open("/proc/cpuinfo", "rb", buffering=0) as file:
@@ -211,8 +221,7 @@ def _agrees(exact: list[np.ndarray]) -> bool:
 def _switch(library: _Library, core: str) -> None:
     """Change to these kernels, and back where they do not give the same numbers."""
     exact = list(_exact())
-    if not _alone():
-        raise _Unchanged("another thread may be inside it: import tensorgraph before starting threads")
+    _require_alone()
     table = library.table
     try:
         library.choose(core)
@@ -224,29 +233,51 @@ def _switch(library: _Library, core: str) -> None:
     raise _Unchanged(f"its {core} kernels gave other numbers in a check, or did not start")
 
 
-def _try(library: _Library, found: Status) -> Status:
-    """Change the kernels where that is safe and wanted."""
-    if os.environ.get("TENSORGRAPH_BLAS", "").strip().lower() == "off":
-        raise _Unchanged("switched off by TENSORGRAPH_BLAS")
+def _wanted(core: str) -> str:
+    """The kernels to run in place of these."""
     if "OPENBLAS_CORETYPE" in os.environ:
         raise _Unchanged("chosen by OPENBLAS_CORETYPE")
-    core = _wanted(str(found.before), _processor())
-    with library.one_thread():
-        _switch(library, core)
-    return replace(found, core=library.core)
-
-
-def _wanted(core: str, processor: dict[str, str]) -> str:
-    """The kernels to run in place of these."""
-    known = (*AVX2, AVX512)
-    if core not in known:
+    if core not in AVX2:
         raise _Unchanged(f"its own choice, {core}, is right")
+    processor = _processor()
     if not set(processor.get("flags", "").split()) >= NEEDED:
         raise _Unchanged("this processor has no AVX-512")
-    zen4 = (processor.get("vendor_id"), processor.get("cpu family")) == ("AuthenticAMD", "25")
-    if zen4 == (core in AVX2):
+    if (processor.get("vendor_id"), processor.get("cpu family")) == (
+        "AuthenticAMD",
+        "25",
+    ):  # its units are half as wide
         raise _Unchanged(f"its own choice, {core}, is right")
-    return HALF_WIDE if zen4 else AVX512
+    return AVX512
+
+
+def _tried_apart(core: str) -> None:
+    """Let a process of its own do with these kernels what would end this one if they were at fault."""
+    told = "did not come to its end"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", __file__, core], env=os.environ | {"PYTHONPATH": path}, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        if done.stdout.split() == [core, "survived"]:
+            return
+        told = f"ended with code {done.returncode}"
+    except (OSError, ValueError, subprocess.SubprocessError):
+        pass
+    raise _Unchanged(f"a process that tried its {core} kernels {told}")
+
+
+def _trial(core: str) -> None:
+    """What that process does: change the kernels and multiply, in one thread and in all."""
+    library = _Library()
+    a, b = _sample(96, LONG, np.float64), _sample(LONG, 96, np.float64)
+    exact = (a.astype(np.int64) @ b.astype(np.int64)).astype(np.float64)
+    with library.one_thread():
+        _switch(library, core)
+        right = [np.array_equal(a @ b, exact), np.array_equal(b.T @ a.T, exact.T)]
+    large = _sample(600, LONG, np.float64)
+    right += [np.array_equal(a @ b, exact), np.isfinite(large @ large.T).all()]
+    print(library.core, "survived" if all(right) else "wrong")
 
 
 _selected: Status | None = None
@@ -254,11 +285,31 @@ _library: _Library | None = None
 _selecting = threading.Lock()
 
 
-def select() -> Status:
-    """Let NumPy's OpenBLAS run the kernels that suit the processor, where it chose others.
+def _look() -> Status:
+    """Find the library, and say what `select` would do; never raises."""
+    global _library
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return Status(reason="kernels are chosen again on Linux, x86-64, only")
+    try:
+        _library = _library or _Library()
+        found = _library.describe()
+    except Exception:
+        return Status(reason="NumPy's BLAS is not an OpenBLAS that chooses its kernels when it is loaded")
+    try:
+        return replace(found, better=_wanted(str(found.core)))
+    except _Unchanged as why:
+        return replace(found, reason=str(why))
+    except Exception as error:
+        return replace(found, reason=f"{type(error).__name__}: {error}")
 
-    Only the first call does something. It never raises: where anything is in doubt the kernels stay as they were, and
-    ``status().reason`` says why. Products made with other kernels differ in their last bits.
+
+def select() -> Status:
+    """Let NumPy's OpenBLAS run its AVX-512 kernels, where the processor has them and the library chose others.
+
+    Only the first call does something; call it at the head of a program, before threads are started. A process of its
+    own multiplies with the new kernels first, which takes about a second. It never raises: where anything is in doubt
+    the kernels stay as they were, and ``status().reason`` says why. Products made with other kernels differ in their
+    last bits.
 
     Returns
     -------
@@ -267,49 +318,52 @@ def select() -> Status:
 
     Examples
     --------
-    >>> from tensorgraph import blas
+    >>> from tensorgraph.jit import blas
     >>> blas.select() == blas.select()
     True
     """
-    global _selected, _library
+    global _selected
     with _selecting:
-        if _selected is not None:
-            return _selected
-        if sys.platform != "linux" or platform.machine() != "x86_64":
-            _selected = Status(reason="kernels are chosen again on Linux, x86-64, only")
-            return _selected
-        try:
-            _library = _Library()
-            found = _library.describe()
-        except Exception:
-            _library = None
-            _selected = Status(reason="NumPy's BLAS is not an OpenBLAS that chooses its kernels when it is loaded")
-            return _selected
-        try:
-            _selected = _try(_library, found)
-        except _Unchanged as why:
-            _selected = replace(found, reason=str(why))
-        except Exception as error:
-            _selected = replace(found, core=_library.core, reason=f"{type(error).__name__}: {error}")
+        if _selected is None:
+            found = _look()
+            if _library is not None and found.better is not None:
+                try:
+                    _require_alone()
+                    _tried_apart(found.better)
+                    with _library.one_thread():
+                        _switch(_library, found.better)
+                    found = replace(found, core=_library.core, better=None)
+                except _Unchanged as why:
+                    found = replace(found, better=None, reason=str(why))
+                except Exception as error:
+                    found = replace(found, core=_library.core, better=None, reason=f"{type(error).__name__}: {error}")
+            _selected = found
         return _selected
 
 
 def status() -> Status:
-    """Say which kernels NumPy's BLAS runs now, on how many threads, and why they are not others.
+    """Say which kernels NumPy's BLAS runs now, on how many threads, and whether `select` would try others.
+
+    It changes nothing.
 
     Returns
     -------
     Status
-        The record of `select`, with kernels and threads as they are at this moment.
+        The record of `select` where that has been called, with kernels and threads as they are at this moment.
 
     Examples
     --------
-    >>> from tensorgraph import blas
+    >>> from tensorgraph.jit import blas
     >>> blas.status().core == blas.status().core
     True
     """
-    selected = select()
+    if _selected is None:
+        return _look()
     if _library is None:
-        return selected
+        return _selected
     now = _library.describe()
-    return replace(selected, config=now.config, core=now.core, threads=now.threads)
+    return replace(_selected, config=now.config, core=now.core, threads=now.threads)
+
+
+if __name__ == "__main__":
+    _trial(sys.argv[1])

@@ -11,6 +11,7 @@ import atexit
 import os
 import queue
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,22 @@ class _Team:
 
 
 _team = _Team()
+# whether the threads cannot be used with this Numba: what hands them their blocks stands on Numba's own internals
+_unusable = False
+
+
+def _give_up(error: Exception) -> None:
+    """Warn, once a process, that all kernels run in the calling thread from now on."""
+    global _unusable
+    if not _unusable:
+        _unusable = True
+        warnings.warn(
+            f"kernels run in one thread each, right but slower: the code that shares them out does not compile with "
+            f"this Numba ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); install another Numba, "
+            "or call tensorgraph.jit.set_num_threads(1) to say that one thread is enough",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def _forget() -> None:
@@ -161,19 +178,36 @@ def share(kernel: Kernel, args: tuple[Any, ...], rows: int, cost: float, multipl
     ------
     MemoryError
         Where a block failed for want of memory, after all have ended.
+
+    Warns
+    -----
+    RuntimeWarning
+        Once, where the code that shares blocks out does not compile with this Numba: kernels then stay in one thread.
     """
     step = block_rows(rows, cost, multiple)
-    team = _team
-    if step < rows and compiled() and team.running.acquire(blocking=False):
-        try:
-            lead = kernel.lead()
-            team.gather(min(_threads, -(-rows // step)) - 1)
-            failed = lead(team.words, rows, step, *args)
-        finally:
-            team.running.release()
-        if failed:
-            raise MemoryError(f"{kernel.name}: {failed} of the blocks that it was cut into failed for want of memory")
-    elif kernel.staged:
+    if step < rows and not _unusable and compiled() and _shared(kernel, args, rows, step):
+        return
+    if kernel.staged:
         kernel.call(*args, 15, 0, rows)
     else:
         kernel.call(*args, 0, rows)
+
+
+def _shared(kernel: Kernel, args: tuple[Any, ...], rows: int, step: int) -> bool:
+    """Run all blocks on this thread and those that wait; False where nothing has been run."""
+    team = _team
+    if not team.running.acquire(blocking=False):
+        return False
+    try:
+        # what raises here is Numba, before it has compiled: compiled code counts the blocks that failed
+        lead = kernel.lead()
+        team.gather(min(_threads, -(-rows // step)) - 1)
+        failed = lead(team.words, rows, step, *args)
+    except Exception as error:
+        _give_up(error)
+        return False
+    finally:
+        team.running.release()
+    if failed:
+        raise MemoryError(f"{kernel.name}: {failed} of the blocks that it was cut into failed for want of memory")
+    return True
