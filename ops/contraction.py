@@ -64,7 +64,7 @@ def _matmul_flops(a: Aval, b: Aval) -> int:
 
 matmul = op(
     "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,), flops=_matmul_flops,
-    vjp=dict(a=_matmul_a, b=_matmul_b),
+    vjp=dict(a=_matmul_a, b=_matmul_b), traits=("analytic",),
     examples=(
         (((3, 4), (4, 2)), {}), (((4,), (4, 2)), {}), (((3, 4), (4,)), {}), (((4,), (4,)), {}),
         (((2, 3, 4), (4, 2)), {}), (((2, 1, 3, 4), (5, 4, 2)), {}), (((4,), (2, 4, 3)), {}), (((2, 3, 4), (4,)), {}),

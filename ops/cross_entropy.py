@@ -115,8 +115,8 @@ def _check_targets(target: Any, *, classes: int, ignore_index: int | None) -> No
 
 class_targets = op(
     "class_targets(target, *, classes, ignore_index=None)", lambda target, *, classes, ignore_index=None: target,
-    structural, infer_rule=_targets_infer, check=_check_targets, linear=True,
-    view=True, vjp=dict(target=lambda g: g),
+    structural, infer_rule=_targets_infer, check=_check_targets,
+    traits=("identity", "view", "linear", "labels", "internal"), vjp=dict(target=lambda g: g),
     examples=(
         ((np.array([0, 2, 1]),), dict(classes=3)), ((np.array([0, -1]),), dict(classes=1, ignore_index=-1)),
         (((2, 3),), dict(classes=3)),
@@ -142,7 +142,8 @@ def _check_weights(weight: Any) -> None:
 
 class_weights = op(
     "class_weights(weight)", lambda weight: weight, structural, infer_rule=lambda weight: weight,
-    check=_check_weights, linear=True, view=True, vjp=dict(weight=lambda g: g), examples=((((3,),), {}),),
+    check=_check_weights, traits=("identity", "view", "linear", "labels", "internal"), vjp=dict(weight=lambda g: g),
+    examples=((((3,),), {}),),
     doc="Class weights themselves, once they are known to be finite; NaN and infinity raise ValueError.",
 )  # fmt: skip
 
@@ -163,7 +164,7 @@ def _mean_divisor(divisor: Any, *, empty: str = "zero") -> Any:
 
 mean_divisor = op(
     "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=_divisor_infer,
-    linear=True, view=True, vjp=dict(divisor=lambda g: g), examples=((((),), {}),),
+    vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal"), examples=((((),), {}),),
     doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",
 )  # fmt: skip
 
@@ -302,6 +303,7 @@ softmax_cross_entropy = fused_op(
     scratch=_forward_scratch,
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
+    traits=("analytic", "exponential", "reduces"),
     examples=(
         (((3, 4), _LABELS), {}),
         (((3, 4), _LABELS), dict(reduction="none")),

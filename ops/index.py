@@ -33,10 +33,10 @@ def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
 
 getitem: Op = op(
     "getitem(x, [indices], *, key)", lambda x, indices, *, key: x[join_key(key, indices)], indexing,
-    infer_rule=_getitem_infer, linear=True, view=True,
+    infer_rule=_getitem_infer,
     vjp=dict(
         x=lambda g, x_aval, indices, key: scatter_add(g, indices, key=key, shape=tuple(x_aval.shape)), indices=None
-    ),
+    ), traits=("view", "gathers", "moves", "linear"),
     examples=(
         (((3, 4), []), dict(key=(1,))),
         (((3, 4), []), dict(key=(("slice", None, None, -1), ("slice", 0, 3, 2)))),
@@ -68,9 +68,9 @@ def _scatter_infer(g: Aval, indices: list[Aval], *, key: Any, shape: Any) -> Ava
 
 
 scatter_add: Op = op(
-    "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing, infer_rule=_scatter_infer, linear=True,
+    "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing, infer_rule=_scatter_infer,
     flops=lambda g, indices, *, key, shape: g.size if indices else 0,
-    vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
+    vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None), traits=("linear", "keeps order"),
     examples=(
         (((4,), []), dict(key=(1,), shape=(3, 4))),
         (((3, 4), [np.array([0, 2, 2])]), dict(key=(("index", 0),), shape=(3, 4))),
@@ -118,7 +118,7 @@ def _put_v(g: Any, x_aval: Any, indices: Any, key: Any) -> Any:
 
 put: Op = op(
     "put(x, v, [indices], *, key)", _put, indexing, infer_rule=_put_infer,
-    vjp=dict(x=_put_x, v=_put_v, indices=None),
+    vjp=dict(x=_put_x, v=_put_v, indices=None), traits=("moves", "analytic", "keeps order"),
     examples=(
         (((3, 4), (4,), []), dict(key=(1,))),
         (((3, 4), (), []), dict(key=(("slice", 0, 2, None), 1))),
@@ -143,11 +143,11 @@ take_along_axis: Op = op(
     "take_along_axis(x, indices, *, axis=-1)",
     lambda x, indices, *, axis=-1: np.take_along_axis(x, indices, canonical_axis(axis, x.ndim)), indexing,
     infer_rule=_along_infer,
-    numpy=(np.take_along_axis,), linear=True,
+    numpy=(np.take_along_axis,),
     vjp=dict(
         x=lambda g, indices, x_aval, axis: add_along_axis(g, indices, axis=axis, shape=tuple(x_aval.shape)),
         indices=None,
-    ),
+    ), traits=("gathers", "moves", "linear"),
     examples=((((3, 4), np.array([[0], [3], [1]])), dict(axis=1)), (((3, 4), np.array([[0, 1, 1, 2]])), dict(axis=0))),
     doc="Elements picked along an axis by an index tensor of as many axes.",
 )  # fmt: skip
@@ -174,9 +174,10 @@ def _add_along_infer(g: Aval, indices: Aval, *, axis: Any, shape: Any) -> Aval:
 
 
 add_along_axis: Op = op(
-    "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer, linear=True,
+    "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer,
     flops=lambda g, indices, *, axis, shape: g.size,
     vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),
+    traits=("linear", "keeps order"),
     examples=((((3, 1), np.array([[0], [3], [1]])), dict(axis=1, shape=(3, 4))),),
     doc="Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes.",
 )  # fmt: skip
@@ -195,7 +196,7 @@ def _sort_flops(x: Aval, *, axis: int) -> int:
 
 
 sort = op(
-    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort", analytic=False,
+    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort",
     flops=_sort_flops, scratch=lambda x, *, axis: 8 * x.size,
     infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axis(axis, x.ndim), x.dtype)[1]),
     vjp=dict(x=lambda g, order, x_aval, axis: add_along_axis(g, order, axis=axis, shape=tuple(x_aval.shape))),

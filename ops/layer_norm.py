@@ -132,6 +132,7 @@ layer_norm = fused_op(
     scratch=2.0,
     backward_flops=_backward_flops,
     backward_scratch=5.0,
+    traits=("analytic", "root", "reduces", "normalises"),
     examples=(
         (((4, 6), (6,), (6,)), {}),
         (((2, 3, 5), (5,), (5,)), dict(eps=1e-3)),

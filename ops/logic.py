@@ -13,17 +13,41 @@ from tensorgraph.engine.op import Op, elementwise, promote, require_fit
 
 ndarray = np.ndarray
 
-equal = op("equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", doc="a == b, elementwise.")
-not_equal = op("not_equal(a, b)", np.not_equal, elementwise, infix="!=", dtype="bool", doc="a != b, elementwise.")
-less = op("less(a, b)", np.less, elementwise, infix="<", dtype="bool", doc="a < b, elementwise.")
-less_equal = op("less_equal(a, b)", np.less_equal, elementwise, infix="<=", dtype="bool", doc="a <= b, elementwise.")
-greater = op("greater(a, b)", np.greater, elementwise, infix=">", dtype="bool", doc="a > b, elementwise.")
+equal = op(
+    "equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", traits=("comparison", "commutative"),
+    doc="a == b, elementwise.",
+)  # fmt: skip
+not_equal = op(
+    "not_equal(a, b)", np.not_equal, elementwise, infix="!=", dtype="bool", traits=("comparison", "commutative"),
+    doc="a != b, elementwise.",
+)  # fmt: skip
+less = op(
+    "less(a, b)", np.less, elementwise, infix="<", dtype="bool", traits=("comparison",),
+    doc="a < b, elementwise.",
+)  # fmt: skip
+less_equal = op(
+    "less_equal(a, b)", np.less_equal, elementwise, infix="<=", dtype="bool", traits=("comparison",),
+    doc="a <= b, elementwise.",
+)  # fmt: skip
+greater = op(
+    "greater(a, b)", np.greater, elementwise, infix=">", dtype="bool", traits=("comparison",),
+    doc="a > b, elementwise.",
+)  # fmt: skip
 greater_equal = op(
-    "greater_equal(a, b)", np.greater_equal, elementwise, infix=">=", dtype="bool", doc="a >= b, elementwise."
+    "greater_equal(a, b)", np.greater_equal, elementwise, infix=">=", dtype="bool", traits=("comparison",),
+    doc="a >= b, elementwise.",
+)  # fmt: skip
+logical_and = op(
+    "logical_and(a, b)", np.logical_and, elementwise, dtype="bool", traits=("exact", "commutative"),
+    doc="Both true, elementwise.",
+)  # fmt: skip
+logical_or = op(
+    "logical_or(a, b)", np.logical_or, elementwise, dtype="bool", traits=("exact", "commutative"),
+    doc="Either true, elementwise.",
+)  # fmt: skip
+logical_not = op(
+    "logical_not(x)", np.logical_not, elementwise, dtype="bool", traits=("exact",), doc="Not x, elementwise."
 )
-logical_and = op("logical_and(a, b)", np.logical_and, elementwise, dtype="bool", doc="Both true, elementwise.")
-logical_or = op("logical_or(a, b)", np.logical_or, elementwise, dtype="bool", doc="Either true, elementwise.")
-logical_not = op("logical_not(x)", np.logical_not, elementwise, dtype="bool", doc="Not x, elementwise.")
 
 
 def _bits(*values: Any) -> Aval:
@@ -38,18 +62,29 @@ def _bits(*values: Any) -> Aval:
 
 
 bitwise_and = op(
-    "bitwise_and(a, b)", np.bitwise_and, elementwise, infix="&", infer_rule=_bits, doc="a & b: booleans or integers."
-)
+    "bitwise_and(a, b)", np.bitwise_and, elementwise, infix="&", infer_rule=_bits,
+    traits=("bits", "exact", "commutative"), doc="a & b: booleans or integers.",
+)  # fmt: skip
 bitwise_or = op(
-    "bitwise_or(a, b)", np.bitwise_or, elementwise, infix="|", infer_rule=_bits, doc="a | b: booleans or integers."
-)
+    "bitwise_or(a, b)", np.bitwise_or, elementwise, infix="|", infer_rule=_bits,
+    traits=("bits", "exact", "commutative"), doc="a | b: booleans or integers.",
+)  # fmt: skip
 bitwise_xor = op(
-    "bitwise_xor(a, b)", np.bitwise_xor, elementwise, infix="^", infer_rule=_bits, doc="a ^ b: booleans or integers."
+    "bitwise_xor(a, b)", np.bitwise_xor, elementwise, infix="^", infer_rule=_bits,
+    traits=("bits", "exact", "commutative"), doc="a ^ b: booleans or integers.",
+)  # fmt: skip
+invert = op(
+    "invert(x)", np.invert, elementwise, infix="u~", infer_rule=_bits, traits=("bits", "exact"),
+    doc="~x: booleans or integers.",
+)  # fmt: skip
+isnan = op("isnan(x)", np.isnan, elementwise, dtype="bool", traits=("exact",), doc="Whether x is NaN, elementwise.")
+isinf = op(
+    "isinf(x)", np.isinf, elementwise, dtype="bool", traits=("exact",), doc="Whether x is infinite, elementwise."
 )
-invert = op("invert(x)", np.invert, elementwise, infix="u~", infer_rule=_bits, doc="~x: booleans or integers.")
-isnan = op("isnan(x)", np.isnan, elementwise, dtype="bool", doc="Whether x is NaN, elementwise.")
-isinf = op("isinf(x)", np.isinf, elementwise, dtype="bool", doc="Whether x is infinite, elementwise.")
-isfinite = op("isfinite(x)", np.isfinite, elementwise, dtype="bool", doc="Neither NaN nor infinite, elementwise.")
+isfinite = op(
+    "isfinite(x)", np.isfinite, elementwise, dtype="bool", traits=("exact",),
+    doc="Neither NaN nor infinite, elementwise.",
+)  # fmt: skip
 
 
 def _where_check(c: Any, a: Any, b: Any) -> None:
@@ -98,7 +133,7 @@ def _where(c: Any, a: Any, b: Any) -> Any:
 where: Op = op(
     "where(c, a, b)", _where, elementwise, numpy=(np.where,), scalar="({a} if {c} else {b})", check=_where_check,
     infer_rule=_where_infer,
-    vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
+    vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)), traits=("exact", "analytic"),
     examples=(((np.array([True, False, True]), (2, 3), (3,)), {}), ((np.array(True), (2,), ()), {})),
     doc="""a where the condition holds, b elsewhere; no gradient leaks from the side not taken.
 

@@ -68,8 +68,8 @@ def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
 
 sum = op(
     "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, method="sum", numpy=(np.sum,),
-    infer_rule=_sum_infer, linear=True,
-    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)),
+    infer_rule=_sum_infer,
+    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)), traits=("linear",),
     doc="""Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`.
 
     >>> import tensorgraph as tg
@@ -93,7 +93,7 @@ def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
 
 mean = op(
     "mean(x, *, axis=None, keepdims=False)", _mean, reduction, method="mean", numpy=(np.mean,), dtype="float",
-    linear=True, vjp=dict(x=_mean_x), flops=lambda x, *, axis, keepdims: x.size + results(x, axis),
+    vjp=dict(x=_mean_x), flops=lambda x, *, axis, keepdims: x.size + results(x, axis), traits=("linear",),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
 )  # fmt: skip
 
@@ -121,7 +121,7 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 var = op(
     "var(x, *, axis=None, keepdims=False, correction=0)", _var, reduction, method="var", infer_rule=_var_infer,
     vjp=dict(x=_var_x), scratch=twice,
-    flops=lambda x, *, axis, keepdims, correction: 4 * x.size + 2 * results(x, axis),
+    flops=lambda x, *, axis, keepdims, correction: 4 * x.size + 2 * results(x, axis), traits=("analytic",),
     doc="Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased).",
 )  # fmt: skip
 
@@ -156,13 +156,13 @@ def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
 
 
 max = op(
-    "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax), analytic=False,
-    infer_rule=_some, vjp=dict(x=_extremum),
+    "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax),
+    infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Largest element over `axis`; NaN wins; the gradient is shared equally among ties.",
 )  # fmt: skip
 min = op(
-    "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin), analytic=False,
-    infer_rule=_some, vjp=dict(x=_extremum),
+    "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin),
+    infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Smallest element over `axis`; NaN wins; the gradient is shared equally among ties.",
 )  # fmt: skip
 
@@ -203,7 +203,7 @@ def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 prod = op(
     "prod(x, *, axis=None, keepdims=False)", _prod, reduction, method="prod", numpy=(np.prod,), dtype="sum",
-    vjp=dict(x=_prod_x),
+    vjp=dict(x=_prod_x), traits=("analytic",),
     doc="Product over `axis`; its gradient is right at zeros too.",
 )  # fmt: skip
 
@@ -276,7 +276,7 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
 
 logsumexp = op(
     "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, method="logsumexp", dtype="float",
-    analytic=False, vjp=dict(x=_logsumexp_x), scratch=twice,
-    flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
+    vjp=dict(x=_logsumexp_x), scratch=twice,
+    flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis), traits=("analytic", "exponential"),
     doc="log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing.",
 )  # fmt: skip

@@ -25,8 +25,8 @@ def _cast_infer(x: Aval, *, dtype: Any) -> Aval:
 
 
 astype = op(
-    "astype(x, *, dtype)", _cast, elementwise, method="astype", dtype="cast", infer_rule=_cast_infer, linear=True,
-    vjp=dict(x=lambda g: g), flops=0,
+    "astype(x, *, dtype)", _cast, elementwise, method="astype", dtype="cast", infer_rule=_cast_infer,
+    vjp=dict(x=lambda g: g), flops=0, traits=("linear",),
     examples=((((3, 4),), dict(dtype="float64")), (((3,),), dict(dtype="float32"))),
     doc="""The same numbers in another dtype; a gradient passes between float dtypes.
 
@@ -62,8 +62,8 @@ def _reshape_infer(x: Aval, *, shape: Any) -> Aval:
 
 
 reshape: Op = op(
-    "reshape(x, *, shape)", _reshape, shaping, infer_rule=_reshape_infer, numpy=(np.reshape,), linear=True, view=True,
-    vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)),
+    "reshape(x, *, shape)", _reshape, shaping, infer_rule=_reshape_infer, numpy=(np.reshape,),
+    vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("reshapes", "view"),
     examples=((((3, 4),), dict(shape=(2, -1))), (((0, 4),), dict(shape=(4, 0))), (((),), dict(shape=(1, 1)))),
     doc="The same elements in another shape; one size may be -1.",
 )  # fmt: skip
@@ -98,8 +98,8 @@ def _transpose_x(g: Any, x_aval: Any, axes: Any) -> Any:
 
 
 transpose: Op = op(
-    "transpose(x, *, axes=None)", _transpose, shaping, infer_rule=_transpose_infer, numpy=(np.transpose,), linear=True,
-    view=True, vjp=dict(x=_transpose_x),
+    "transpose(x, *, axes=None)", _transpose, shaping, infer_rule=_transpose_infer, numpy=(np.transpose,),
+    vjp=dict(x=_transpose_x), traits=("view", "linear"),
     examples=((((3, 4),), {}), (((2, 3, 4),), dict(axes=(1, 2, 0))), (((2, 3, 4),), dict(axes=(-1, 0, 1)))),
     doc="Axes in another order, reversed unless `axes` says.",
 )  # fmt: skip
@@ -132,7 +132,7 @@ def _broadcast_infer(x: Aval, *, shape: Any) -> Aval:
 
 broadcast_to = op(
     "broadcast_to(x, *, shape)", _broadcast, shaping, infer_rule=_broadcast_infer, numpy=(np.broadcast_to,),
-    linear=True, view=True, vjp=dict(x=lambda g: g),
+    vjp=dict(x=lambda g: g), traits=("view", "linear"),
     examples=((((3, 1),), dict(shape=(2, 3, 4))), (((),), dict(shape=(2,))), (((1,),), dict(shape=(0,)))),
     doc="Repeated along new axes and axes of size 1, without copying.",
 )  # fmt: skip
@@ -148,8 +148,8 @@ def _expanded(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 expand_dims = op(
     "expand_dims(x, *, axis)", lambda x, *, axis: x.reshape(_expanded(x.shape, axis)), shaping,
-    infer_rule=lambda x, *, axis: Aval(_expanded(x.shape, axis), x.dtype), numpy=(np.expand_dims,), linear=True,
-    view=True, vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)),
+    infer_rule=lambda x, *, axis: Aval(_expanded(x.shape, axis), x.dtype), numpy=(np.expand_dims,),
+    vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("unit axes", "view"),
     examples=((((3, 4),), dict(axis=1)), (((3,),), dict(axis=(0, -1)))),
     doc="New axes of size 1.",
 )  # fmt: skip
@@ -168,7 +168,7 @@ def _squeezed(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 squeeze = op(
     "squeeze(x, *, axis=None)", lambda x, *, axis=None: x.reshape(_squeezed(x.shape, axis)), shaping,
     infer_rule=lambda x, *, axis: Aval(_squeezed(x.shape, axis), x.dtype), numpy=(np.squeeze,), method="squeeze",
-    linear=True, view=True, vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)),
+    vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("unit axes", "view"),
     examples=((((3, 1, 4, 1),), {}), (((3, 1),), dict(axis=1))),
     doc="Axes of size 1 removed: all of them, or those named.",
 )  # fmt: skip
@@ -179,9 +179,9 @@ def _flip(x: Any, *, axis: Any = None) -> Any:
 
 
 flip: Op = op(
-    "flip(x, *, axis=None)", _flip, shaping, numpy=(np.flip,), linear=True, view=True,
+    "flip(x, *, axis=None)", _flip, shaping, numpy=(np.flip,),
     infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axes(axis, x.ndim), x.dtype)[1]),
-    vjp=dict(x=lambda g, axis: flip(g, axis=axis)),
+    vjp=dict(x=lambda g, axis: flip(g, axis=axis)), traits=("view", "linear"),
     examples=((((3, 4),), {}), (((3, 4),), dict(axis=1)), (((3, 4),), dict(axis=(0, 1)))),
     doc="Elements in reverse order along `axis`.",
 )  # fmt: skip
@@ -217,8 +217,8 @@ def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
 
 concatenate = op(
     "concatenate([arrays], *, axis=0)", _concatenate, listing,
-    infer_rule=lambda arrays, *, axis: _joined(arrays, axis), numpy=(np.concatenate, np.concat), linear=True,
-    vjp=dict(arrays=_concatenate_arrays),
+    infer_rule=lambda arrays, *, axis: _joined(arrays, axis), numpy=(np.concatenate, np.concat),
+    vjp=dict(arrays=_concatenate_arrays), traits=("moves", "linear", "keeps order"),
     examples=((([(2, 3), (1, 3)],), {}), (([(2, 3), (2, 1), (2, 0)],), dict(axis=-1))),
     doc="""Tensors joined along an axis they have.
 
@@ -256,8 +256,8 @@ def _split_x(want: Any, g_parts: Any, x_aval: Aval, sizes: Any, axis: int) -> An
 
 
 split: Op = op(
-    "split(x, *, sizes, axis=0) -> *parts", _split, listing, infer_rule=_split_infer, linear=True, view=True,
-    vjp=_split_x,
+    "split(x, *, sizes, axis=0) -> *parts", _split, listing, infer_rule=_split_infer,
+    vjp=_split_x, traits=("moves", "view", "linear"),
     examples=((((5, 2),), dict(sizes=(2, 3))), (((2, 4),), dict(sizes=(1, 0, 3), axis=1))),
     doc="""Parts of the given sizes along an axis, as a tuple.
 
@@ -308,7 +308,7 @@ def _pad_x(g: Any, x_aval: Any, widths: Any) -> Any:
 
 
 pad = op(
-    "pad(x, *, widths, value=0.0)", _pad, shaping, infer_rule=_pad_infer, vjp=dict(x=_pad_x),
+    "pad(x, *, widths, value=0.0)", _pad, shaping, infer_rule=_pad_infer, vjp=dict(x=_pad_x), traits=("keeps order",),
     examples=((((3, 4),), dict(widths=((1, 0), (0, 2)))), (((2,),), dict(widths=((1, 1),), value=1.0))),
     doc="A constant border: one (before, after) pair an axis.",
 )  # fmt: skip

@@ -117,6 +117,7 @@ softmax = fused_op(
     backward=lambda want, g, x, y, *, axis=-1: (kernels.softmax_backward(g, y, axis),),
     infer_rule=_infer,
     method="softmax",
+    traits=("analytic", "exponential", "reduces", "bounded above"),
     examples=EXAMPLES,
     teaches={"x": ("out * (g - sum(g * out))", r"\mathrm{out} \left(g - \sum g \, \mathrm{out}\right)")},
     **COST,
@@ -134,6 +135,7 @@ log_softmax = fused_op(
     backward=lambda want, g, x, y, *, axis=-1: (kernels.log_softmax_backward(g, y, axis),),
     infer_rule=_infer,
     method="log_softmax",
+    traits=("analytic", "exponential", "reduces", "bounded above"),
     examples=EXAMPLES,
     teaches={"x": ("g - exp(out) * sum(g)", r"g - e^{\mathrm{out}} \sum g")},
     **COST,
@@ -150,7 +152,8 @@ def _hardmax(x: Any, *, axis: int = -1) -> Any:
 
 
 hardmax = op(
-    "hardmax(x, *, axis=-1)", _hardmax, reduction, infer_rule=_infer, vjp=dict(x=None), examples=EXAMPLES,
+    "hardmax(x, *, axis=-1)", _hardmax, reduction, infer_rule=_infer, vjp=dict(x=None),
+    traits=("flat", "bounded above"), examples=EXAMPLES,
     doc="""1 at the largest element along `axis` (the first at ties), 0 elsewhere.
 
     >>> import tensorgraph as tg

@@ -12,13 +12,14 @@ from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import CATALOGUE, structural
 
 alias = op(
-    "alias(x)", lambda x: x, structural, infer_rule=lambda x: x, linear=True, view=True, vjp=dict(x=lambda g: g),
+    "alias(x)", lambda x: x, structural, infer_rule=lambda x: x, vjp=dict(x=lambda g: g),
+    traits=("identity", "view", "linear"),
     examples=((((3,),), {}),),
     doc="x itself: a place at which partial derivatives stop and totals pass.",
 )  # fmt: skip
 stop_gradient = op(
-    "stop_gradient(x)", lambda x: x, structural, infer_rule=lambda x: x, view=True, vjp=dict(x=None),
-    method="detach", examples=((((3,),), {}),),
+    "stop_gradient(x)", lambda x: x, structural, infer_rule=lambda x: x, vjp=dict(x=None),
+    method="detach", traits=("identity", "view"), examples=((((3,),), {}),),
     doc="""x without its history: no gradient passes.
 
     >>> import tensorgraph as tg
@@ -40,7 +41,7 @@ def _not_on_arrays(*args: Any, **attrs: Any) -> Any:
 
 gradients_of = op(
     "gradients([ys], [xs], [grad_outputs], *, create_graph=False) -> *grads", _not_on_arrays, structural,
-    infer_rule=_gradients_infer,
+    infer_rule=_gradients_infer, traits=("internal",),
     doc="The deferred gradient of a trace: one equation, expanded by a pass or when the graph is evaluated.",
 )  # fmt: skip
 
@@ -70,6 +71,7 @@ def _residuals_infer(values: list[Aval], *, op: str, layout: Any, settings: Any)
 
 residuals_of = op(
     "residuals([values], *, op, layout, settings) -> *made", _residuals, structural, infer_rule=_residuals_infer,
+    traits=("internal",),
     examples=((([(3, 4)],), dict(op="sort", layout=(1,), settings=(("axis", -1),))),),
     doc="What an op's forward makes besides its outputs, for its derivative: here the order of a sort.",
 )  # fmt: skip

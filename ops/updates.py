@@ -182,7 +182,7 @@ def _update(
 
     return op(
         signature, forward, fused, reference=composed, infer_rule=infer, check=_by_types(infer), examples=examples,
-        doc=doc, flops=flops,
+        doc=doc, flops=flops, traits=("update",),
     )  # fmt: skip
 
 
@@ -343,6 +343,7 @@ running_average = op(
     "running_average(mean, var, weight, count, mu, sigma2, decay, *, size, unbiased=False) "
     "-> mean1, var1, weight1, count1",
     _running_average, opaque, infer_rule=_running_infer, check=_by_types(_running_infer), flops=6, scratch=0.5,
+    traits=("internal",),
     examples=tuple(
         (
             (np.array([0.5, 1.0]), np.array([1.0, 2.0]), _number(0.19), np.array(2, np.int64), np.array([0.25, 0.0]),

@@ -145,7 +145,6 @@ def test_residuals_joint_rules_lists_and_several_outputs() -> None:
         vjp=rule,
         residuals=("e",),
         infer_rule=lambda x, *, k: (x, x),
-        analytic=False,
         kinks=(0.0,),
         examples=((((3,),), {}), (((2, 2),), dict(k=0.5))),
         doc="Two.",
@@ -179,7 +178,6 @@ def test_an_op_whose_rule_reads_its_inputs_type() -> None:
         ),
         examples=((((3, 2),), {}),),
         doc="The mean.",
-        analytic=False,
     )
     check(mean)
 

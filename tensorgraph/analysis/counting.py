@@ -36,7 +36,9 @@ class Counter:
 
     def is_view(self, eq: Equation) -> bool:
         """Whether nothing is computed or copied: every output lies in the memory of the input."""
-        return eq.op.view and all(out in self.where and self.where[out].owner is not out for out in eq.outputs)
+        return "view" in eq.op.traits and all(
+            out in self.where and self.where[out].owner is not out for out in eq.outputs
+        )
 
     def flops(self, eq: Equation) -> int:
         """Arithmetic operations: see `tensorgraph.engine.op.Op`."""
@@ -58,7 +60,7 @@ class Counter:
     def _by_number(self, eq: Equation, each: float | None) -> int:
         """A count per element: of the input of a reduction, else of the first output."""
         if each is None:
-            each = 0.0 if eq.op.kind.name in MOVING or eq.op.view else 1.0
+            each = 0.0 if eq.op.kind.name in MOVING or "view" in eq.op.traits else 1.0
         counted: Any = eq.outputs[0] if eq.outputs else None
         if eq.op.kind.name == "reduction":
             counted = next(eq.atoms(), counted)

@@ -110,7 +110,7 @@ def places(graph: Graph) -> dict[Var, Place]:
         own(var, array.strides)
     for eq in graph.equations:
         x = eq.inputs[0] if eq.inputs else None
-        seen = _seen(eq, x, found[x]) if eq.op.view and isinstance(x, Var) else None
+        seen = _seen(eq, x, found[x]) if "view" in eq.op.traits and isinstance(x, Var) else None
         if seen is not None:
             assert isinstance(x, Var)
             for out, strides in zip(eq.outputs, seen, strict=True):

@@ -123,7 +123,7 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Run or record an op: every case that the generated short path leaves out."""
     mode = modes.current()
     raw, attrs = bind(declared, args, kwargs)
-    inputs = _converted(declared, raw, declared.view)
+    inputs = _converted(declared, raw, "view" in declared.traits)
     if mode.cells is not None:
         inputs = [_present(i, mode.cells) for i in inputs]
     # elsewhere than among tensors of an elementwise op a scalar is a tensor of its default dtype

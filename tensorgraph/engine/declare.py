@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.generate import attach, make_apply, make_public, make_pull
 from tensorgraph.engine.op import CATALOGUE, REQUIRED, Kind, Op, Rule, fused, opaque, parse_signature, saved_layout
-from tensorgraph.engine.traits import require_known
+from tensorgraph.engine.traits import with_implied
 
 __all__ = ["fused_op", "op"]
 
@@ -45,6 +45,7 @@ def op(
     kind: Kind = opaque,
     *,
     vjp: Mapping[str, Callable[..., Any] | None] | Callable[..., Any] | None = None,
+    traits: Iterable[str] = (),
     **fields: Any,
 ) -> Op:
     """Declare an operation: one call, in one place.
@@ -62,6 +63,9 @@ def op(
         are wanted by a parameter ``want``. A rule names what it needs: ``g`` (``g_y``, ... for several outputs),
         inputs, outputs, ``x_aval``, attributes, residuals. It is written with operators and ops, once. Omitted: the op
         is not differentiable.
+    traits : iterable of str
+        What is true of every call, in the words of `tensorgraph.engine.traits`. What the kind says, and what follows
+        from another trait, need not be said.
     **fields
         Further fields of `tensorgraph.engine.op.Op`: ``infer_rule``, ``infix``, ``method``, ``residuals``, ``domain``,
         ``doc``, ``check``, ...
@@ -69,7 +73,8 @@ def op(
     Raises
     ------
     ValueError
-        Where an input has neither a rule nor None, a rule names something unknown, or the name is taken.
+        Where an input has neither a rule nor None, a rule names something unknown, a trait is unknown, or the name is
+        taken.
 
     Examples
     --------
@@ -123,8 +128,8 @@ def op(
             "saves": lambda: saved_layout(holder[0]),
         }
     )
-    traits = kind.traits | require_known(fields.pop("traits", ()), sig.name)
-    declared = Op(sig, forward, kind, rules, joint, residuals, traits=traits, calls=calls, **fields)
+    every = kind.traits | with_implied(traits, sig.name)
+    declared = Op(sig, forward, kind, rules, joint, residuals, traits=every, calls=calls, **fields)
     holder.append(declared)
     object.__setattr__(declared, "pull", lambda *args: _first_pull(declared, *args))
     CATALOGUE[sig.name] = declared
@@ -236,7 +241,8 @@ def _declare_vjp(
         return tuple(a for a, w in zip(avals, want, strict=False) if w)
 
     declared = op(
-        text, forward, fused, infer_rule=infer, reference=reference, doc=f"The gradient of `{sig.name}`.", **cost
-    )
+        text, forward, fused, infer_rule=infer, reference=reference, traits=("internal",),
+        doc=f"The gradient of `{sig.name}`.", **cost,
+    )  # fmt: skip
     object.__setattr__(declared, "joint", Rule(rule, ("want", "*")))
     return declared

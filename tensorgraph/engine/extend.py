@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tensorgraph.engine import declare
@@ -21,6 +21,7 @@ def op(
     *,
     kind: str = "opaque",
     vjp: VJP = None,
+    traits: Iterable[str] = (),
     **fields: Any,
 ) -> Callable[..., Any]:
     """Declare an operation: one call, in one place. Also a decorator of the forward.
@@ -37,6 +38,10 @@ def op(
         One rule per input, or None for an input without derivative; or one joint rule. A rule names what it needs:
         ``g``, inputs, outputs, ``x_aval``, attributes, residuals. It is written with operators and tensorgraph
         functions, is linear in ``g``, and serves every order of derivative. Without it the op is not differentiable.
+    traits : iterable of str
+        What is true of every call: ``("analytic", "bounded above")``. Passes, analyses and pictures treat the op by
+        them as they treat the library's own; `tensorgraph.engine.traits.TRAITS` has every word with its meaning.
+        `tensorgraph.testing.check` tries those that can be tried. Say none that is not certain.
     **fields
         Further fields of `tensorgraph.engine.op.Op`: ``residuals``, ``infer_rule``, ``domain``, ``doc``, ...
 
@@ -48,7 +53,8 @@ def op(
     Raises
     ------
     ValueError
-        Where an input has neither rule nor None, a rule names something unknown, or the name is taken.
+        Where an input has neither rule nor None, a rule names something unknown, a trait is unknown, or the name is
+        taken.
 
     Examples
     --------
@@ -69,7 +75,7 @@ def op(
 
     def finish(forward: Callable[..., Any]) -> Callable[..., Any]:
         fields.setdefault("doc", forward.__doc__ or "")
-        return declare.op(signature, forward, KINDS[kind], vjp=vjp, **fields).public
+        return declare.op(signature, forward, KINDS[kind], vjp=vjp, traits=traits, **fields).public
 
     return finish if forward is None else finish(forward)
 
@@ -95,6 +101,8 @@ def fused_op(
         gradient an input.
     residuals : tuple of str
         What `forward` returns besides its outputs.
+    **fields
+        As those of `op`, ``traits`` among them.
 
     Examples
     --------

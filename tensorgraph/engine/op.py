@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, default_dtype
-from tensorgraph.engine.traits import require_known
+from tensorgraph.engine.traits import with_implied
 
 __all__ = ["CATALOGUE", "Kind", "Op", "Rule", "Signature", "parse_signature", "saved_names"]
 
@@ -95,7 +95,7 @@ class Kind:
         ``infer(op, avals, attrs) -> Aval or tuple of Aval``; `avals` holds an `Aval` for a tensor, the Python scalar
         itself for a weak scalar, None for an absent input and a list for a list input.
     traits : iterable of str
-        What all ops of the family have in common: see `tensorgraph.engine.traits`.
+        What the family's name says of all its ops: see `tensorgraph.engine.traits`.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Kind:
     ) -> None:
         self.name = name
         self.infer = infer
-        self.traits = require_known(traits, f"the kind {name}")
+        self.traits = with_implied(traits, f"the kind {name}")
 
     def __repr__(self) -> str:
         return f"Kind({self.name!r})"
@@ -163,7 +163,8 @@ class Op:
         first output otherwise. A callable gets what the shape rule gets and gives the whole count. By default 1 per
         element, 0 where numbers are only moved or made, and for a fused op the count of its reference.
     traits : frozenset of str
-        What is true of every call, in the words of `tensorgraph.engine.traits`, those of its kind included.
+        What is true of every call, in the words of `tensorgraph.engine.traits`: those declared, those of its kind, and
+        what follows from them.
     batch : callable or None
         The rule by which a batch of calls is one call; see `tensorgraph.engine.batching`. None: the kind's.
     recognise : object or None
@@ -188,9 +189,6 @@ class Op:
     backward: Callable[..., Any] | None = None
     domain: Any = None
     kinks: tuple[float, ...] = ()
-    linear: bool = False
-    view: bool = False
-    analytic: bool = True
     examples: tuple[Any, ...] = ()
     numpy: tuple[Any, ...] = ()
     teaches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -361,15 +359,15 @@ def _infer_by_running(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) 
     return tuple(Aval(np.shape(v), np.asarray(v).dtype) for v in values[: len(op.outputs)])
 
 
-elementwise = Kind("elementwise", _elementwise_infer)
-reduction = Kind("reduction", _reduction_infer)
-shape = Kind("shape", None)
+elementwise = Kind("elementwise", _elementwise_infer, traits=("keeps order",))
+reduction = Kind("reduction", _reduction_infer, traits=("reduces", "keeps order"))
+shape = Kind("shape", None, traits=("moves", "analytic"))
 index = Kind("index", None)
-contraction = Kind("contraction", None)
+contraction = Kind("contraction", None, traits=("reduces", "keeps order"))
 listing = Kind("list", None)
-creation = Kind("creation", None)
-random = Kind("random", None)
-fused = Kind("fused", None)
+creation = Kind("creation", None, traits=("moves", "keeps order"))
+random = Kind("random", None, traits=("keeps order",))
+fused = Kind("fused", None, traits=("keeps order",))
 opaque = Kind("opaque", None)
 structural = Kind("structural", None)
 

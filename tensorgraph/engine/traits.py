@@ -1,54 +1,82 @@
 """The vocabulary of traits: what an op's declaration may say of it, so that nobody else keeps a list of ops.
 
-A trait says something of every call of the op. What a pass, an analysis, a picture or an exporter wants to know of ops
-in general is a word of this table; a family gives some to all its ops (`Kind.traits`).
+A trait is true of every call of the op. What a pass, an analysis, a picture or an exporter wants to know of ops in
+general is a word of this table; a family gives to all its ops what its name says (`Kind.traits`). What is not said is
+not known: no reader may conclude anything from the absence of a trait but that it has to be careful.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["TRAITS", "require_known"]
+__all__ = ["IMPLIED", "TRAITS", "with_implied"]
 
 TRAITS: dict[str, str] = {
-    # what becomes of numbers
+    # what becomes of elements
     "identity": "gives the values of its first input, in their shape",
-    "moves": "only moves, repeats or selects elements of its inputs, or makes new ones without arithmetic",
+    "moves": "computes and compares nothing: each element is one of an input, chosen by its place or an index, or a "
+    "constant",
     "view": "the result may lie in its first input's memory",
     "reshapes": "the same elements in the same order, in another shape",
     "unit axes": "puts in or takes out axes of size 1 and nothing else",
     "gathers": "reads as many elements as it gives, not all of its first input",
     "keeps order": "the result is laid out in C order where the inputs are",
     # what is computed
-    "exact": "correctly rounded on every machine: the same bits whoever computes it",
-    "linear": "linear in each input",
-    "commutative": "its two inputs may change places, to the last bit",
+    "exact": "correctly rounded on every machine: the same bits whoever computes it, in whatever shape",
+    "linear": "f(s x) is s f(x), of all its float inputs together",
+    "analytic": "an analytic function of its float inputs, and of complex numbers where the forward takes them",
+    "commutative": "its two inputs may change places: the same values, and the same bits where it is exact",
     "comparison": "compares two inputs, giving booleans",
-    "extremum": "chooses among its inputs or elements by size",
-    "analytic": "an analytic function of its float inputs, of complex numbers too",
-    "bounded": "the result lies between two fixed numbers, whatever comes",
-    "flat": "the derivative is zero wherever there is one, so none is recorded",
-    "exponential": "grows or falls as an exponential somewhere, or is the inverse of such a function",
-    "root": "a root, a power or a division by one",
+    "extremum": "the larger or the smaller of its inputs, of its elements or of these and a bound",
+    "reduces": "each result is made of all elements along some axes",
+    "bounded above": "no number that comes makes its first result exceed a fixed one",
+    "flat": "floats whose derivative is zero wherever there is one, so that none is recorded",
+    "exponential": "made of exponentials, waves or their inverses",
+    "root": "made of roots, of powers that are no polynomials, or of the logarithms that stand for them",
+    "bits": "of booleans and integers, whose bits it reads, not of floats",
     # what it is for
-    "labels": "makes something of class labels without arithmetic",
+    "labels": "makes something of class labels or their weights without arithmetic",
     "update": "an optimiser's update of one parameter",
     "normalises": "subtracts a mean and divides by a deviation over some axes",
-    "internal": "written by the library's own layers and derivatives, not called by users by name",
+    "internal": "recorded by the library's layers, functions and derivatives rather than called by name",
 }
+"""Every trait with its meaning."""
+
+IMPLIED: dict[str, tuple[str, ...]] = {
+    "identity": ("moves", "keeps order"),
+    "unit axes": ("reshapes",),
+    "reshapes": ("moves", "keeps order", "linear"),
+    "gathers": ("moves",),
+    "linear": ("analytic",),
+    "comparison": ("exact", "bounded above"),
+}
+"""What follows from a trait and need not be said."""
 
 
-def require_known(traits: Iterable[str], where: str) -> frozenset[str]:
-    """The traits as a set.
+def with_implied(traits: Iterable[str], where: str) -> frozenset[str]:
+    """The traits and all that follow from them.
 
     Raises
     ------
     ValueError
         Naming one that is not in the table.
+
+    Examples
+    --------
+    >>> sorted(with_implied(["comparison"], "less"))
+    ['bounded above', 'comparison', 'exact']
     """
-    given = frozenset(traits)
-    for trait in sorted(given - TRAITS.keys()):
-        raise ValueError(
-            f"{where}: there is no trait {trait!r}; tensorgraph.engine.traits.TRAITS has {', '.join(TRAITS)}"
-        )
-    return given
+    if isinstance(traits, str):
+        raise ValueError(f"{where}: traits are given as a tuple, ({traits!r},), not as the string {traits!r}")
+    known: set[str] = set()
+    new = list(traits)
+    while new:
+        trait = new.pop()
+        if trait not in TRAITS:
+            raise ValueError(
+                f"{where}: there is no trait {trait!r}; tensorgraph.engine.traits.TRAITS has {', '.join(TRAITS)}"
+            )
+        if trait not in known:
+            known.add(trait)
+            new.extend(IMPLIED.get(trait, ()))
+    return frozenset(known)

@@ -76,7 +76,7 @@ def sharing(case: Case) -> None:
         t.numpy() for item in inputs for t in (item if isinstance(item, list) else [item]) if isinstance(t, Tensor)
     ]
     results = [t.numpy() for t in outputs]
-    if not case.op.view:
+    if "view" not in case.op.traits:
         for i, out in enumerate(results):
             for other in (*arrays, *results[:i]):
                 assert not np.shares_memory(out, other), f"{case}: shares memory but is not declared a view"

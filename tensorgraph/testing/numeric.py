@@ -53,7 +53,7 @@ def difference_jacobian(function: Callable[..., Any], arrays: Sequence[Array], s
 def complex_jacobian(case: Case, places: Sequence[Place]) -> list[Array] | None:
     """The Jacobian from an imaginary step of 1e-30 through the raw forward, or None where it does not take complex."""
     op = case.op
-    if not op.analytic or op.reference is not None:
+    if "analytic" not in op.traits or op.reference is not None:
         return None
     attrs = case.full_attrs()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tensorgraph.analysis.lint.findings import Finding, Report, rule
-from tensorgraph.analysis.lint.view import SAME, View, flows
+from tensorgraph.analysis.lint.view import View, flows
 from tensorgraph.engine.op import creation, random
 from tensorgraph.graph.graph import CellDecl, Equation, Source, Var
 from tensorgraph.passes.rewrite import group
@@ -123,7 +123,7 @@ def unused_computation(view: View, report: Report) -> Iterator[Finding]:
         if view.is_live(eq) or any(view.users.get(out) for out in eq.outputs) or eq.op.kind in (creation, random):
             continue
         place = _line(eq.source)
-        if eq.op.view or eq.op.name in SAME or place is None or place in lines or place in told:
+        if "view" in eq.op.traits or place is None or place in lines or place in told:
             continue
         told.add(place)
         if eq.is_gradient:
