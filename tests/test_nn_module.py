@@ -326,7 +326,7 @@ LAYERS = [
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
 def test_a_layer_says_how_it_was_made(layer: nn.Module) -> None:
     config = json.loads(json.dumps(layer.config()))
-    twin = type(layer)(**config)
+    twin = type(layer).from_config(config)
     assert twin.config() == layer.config()
     assert repr(twin) == repr(layer)
     assert {p: a.shape for p, a in twin.state_dict().items()} == {p: a.shape for p, a in layer.state_dict().items()}

@@ -12,7 +12,8 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.graph.graph import Equation, Graph
-from tensorgraph.viz import draw, overlay
+from tensorgraph.viz import draw
+from tensorgraph.viz.model import overlay
 from tensorgraph.viz.model.fold import fold, unfold
 from tensorgraph.viz.model.view import by_module, by_op
 

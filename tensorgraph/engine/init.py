@@ -8,7 +8,9 @@ layouts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from tensorgraph.engine.aval import canonical_dtype, default_dtype
 
 __all__ = [
     "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
-    "named", "normal", "ones", "uniform", "text_of", "xavier_normal", "xavier_uniform", "zeros",
+    "named", "normal", "ones", "reserve", "text_of", "undrawn", "uniform", "xavier_normal", "xavier_uniform", "zeros",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +45,43 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 def fresh_seed() -> int:
     """A seed drawn from the process-wide generator, so that `tensorgraph.random.seed` governs it."""
     return int(float(random.uniform((), dtype="float64")) * 2.0**53)
+
+
+class Allowance:
+    """How many numbers may still be made: see `undrawn`."""
+
+    def __init__(self, most: int) -> None:
+        self.most = self.left = most
+
+
+_ALLOWANCE: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def undrawn(most: int) -> Iterator[None]:
+    """Within, initialisers draw nothing, since other numbers will be loaded over theirs; they give `most` at most."""
+    token = _ALLOWANCE.set(Allowance(most))
+    try:
+        yield
+    finally:
+        _ALLOWANCE.reset(token)
+
+
+def reserve(shape: tuple[int, ...]) -> bool:
+    """Whether numbers of this shape will be loaded over the first ones, so that none need to be drawn.
+
+    Raises
+    ------
+    ValueError
+        If they are more than there are to load.
+    """
+    allowance = _ALLOWANCE.get()
+    if allowance is None:
+        return False
+    allowance.left -= math.prod(shape)
+    if allowance.left < 0:
+        raise ValueError(f"an array of shape {shape} does not fit the numbers that are to be loaded")
+    return True
 
 
 class Initialiser:
@@ -75,9 +114,12 @@ class Initialiser:
             raise TypeError(f"{self.__name__}: weights are float, got {kind}")
         if seed is not None and generator is not None:
             raise TypeError(f"{self.__name__}: give a seed or a generator, not both")
+        loaded = reserve(sizes)
         source = random.Generator(seed) if seed is not None else random if generator is None else generator
 
         def numbers(name: str) -> Array:
+            if loaded:
+                return np.zeros(sizes, kind)
             if isinstance(source, np.random.Generator):
                 return (source.random if name == "uniform" else source.standard_normal)(sizes)
             return np.array(getattr(source, name)(sizes, dtype=kind))

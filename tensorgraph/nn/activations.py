@@ -16,6 +16,7 @@ __all__ = ["LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 class _Activation(Module):
     """A layer that is one op of one input."""
 
+    atomic = True
     op: Op
 
     def forward(self, x: Any) -> Tensor:
@@ -43,6 +44,8 @@ class Sigmoid(_Activation):
 class LeakyReLU(Module):
     """x where positive, ``slope·x`` elsewhere."""
 
+    atomic = True
+
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = float(slope)
 
@@ -57,6 +60,7 @@ class LeakyReLU(Module):
 
 
 class _Rowwise(Module):
+    atomic = True
     op: Op
 
     def __init__(self, axis: int = -1) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
 
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
@@ -75,6 +75,16 @@ class Sequential(Module):
             raise IndexError(f"{self.label} has {n} layers, got index {index}")
         setattr(self, str(index % n), as_module(layer))
 
+    def config(self) -> dict[str, Any]:
+        return {"layers": self._layers()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        layers = config.get("layers")
+        if not isinstance(layers, list):
+            raise ValueError(f"a {cls.__name__} without a list of layers")
+        return cls(*layers)
+
 
 NAMES = [str(i) for i in range(100)]
 
@@ -127,6 +137,8 @@ class Flatten(Module):
     >>> tg.nn.Flatten()(tg.zeros((2, 3, 4))).shape
     (2, 12)
     """
+
+    atomic = True
 
     def __init__(self, keep: int = 1) -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:

@@ -42,6 +42,8 @@ class Dropout(Module):
     [1.0, 1.0]
     """
 
+    atomic = True
+
     def __init__(self, rate: float, seed: int | None = None) -> None:
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
             raise ValueError(f"Dropout: rate is the probability of dropping, at least 0 and below 1, got {rate!r}")

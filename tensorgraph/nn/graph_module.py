@@ -41,8 +41,6 @@ class GraphModule(Module):
         For the first numbers; else the process-wide generator is drawn from.
     arrays : mapping or list of arrays, optional
         Captured arrays that a text names.
-    numbers : mapping of path to array, optional
-        Of the cells, in place of their initialisers'.
 
     Raises
     ------
@@ -69,7 +67,6 @@ class GraphModule(Module):
         sizes: Mapping[str, int] | None = None,
         seed: int | None = None,
         arrays: Any = None,
-        numbers: Mapping[str, Any] | None = None,
         file: str = "<text>",
     ) -> None:
         self.sizes = dict(sizes or {})
@@ -86,16 +83,9 @@ class GraphModule(Module):
             self.at_test_time = self.in_training
             if AT_TEST_TIME in names:
                 self.at_test_time = parse(self.text, self.arrays, name=AT_TEST_TIME, file=file)
-        declared = self._declared()
-        if numbers is None:
-            generator = np.random.default_rng(init.fresh_seed() if seed is None else seed)
-            numbers = {decl.path: first_numbers(decl, generator) for decl in declared}
-        for decl in declared:
-            value = numbers.get(decl.path)
-            if value is None or np.shape(value) != decl.aval.shape:
-                came = "nothing" if value is None else f"shape {np.shape(value)}"
-                raise ValueError(f"the cell {decl.path} is declared {decl.aval}, and its numbers are {came}")
-            self._place_cell(decl, np.asarray(value, decl.aval.dtype))
+        generator = np.random.default_rng(init.fresh_seed() if seed is None else seed)
+        for decl in self._declared():
+            self._place_cell(decl, first_numbers(decl, generator))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], **options: Any) -> GraphModule:
@@ -165,6 +155,13 @@ class GraphModule(Module):
         cell.initialiser = decl.initialiser
         setattr(holder, name, cell)
 
+    def config(self) -> dict[str, Any]:
+        if self.arrays:
+            raise NotImplementedError(
+                "a GraphModule with captured arrays, which stand beside its text, is saved by save_text"
+            )
+        return {"source": self.text, "sizes": self.sizes}
+
     def extra_repr(self) -> str:
         source = self.in_training
         return f"{source.name}: {', '.join(source.dims)}" if isinstance(source, Template) else source.name
@@ -178,6 +175,8 @@ def first_numbers(decl: CellDecl, numbers: np.random.Generator) -> Array:
     ValueError
         Where it has none, or one that is not known.
     """
+    if init.reserve(decl.aval.shape):
+        return np.zeros(decl.aval.shape, decl.aval.dtype)
     if decl.initialiser is None:
         raise ValueError(f"the cell {decl.path} has no initialiser: give it one, such as = zeros()")
     call = ast.parse(decl.initialiser, mode="eval").body

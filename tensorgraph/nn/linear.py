@@ -60,6 +60,8 @@ class Linear(Module):
     (5, 2)
     """
 
+    atomic = True
+
     def __init__(
         self,
         inputs: int,
@@ -90,9 +92,7 @@ class Linear(Module):
         return y if bias is None else y + bias  # type: ignore[no-any-return]
 
     def config(self) -> dict[str, Any]:
-        return dict(
-            inputs=self.inputs, outputs=self.outputs, bias=self.bias is not None, dtype=self.weight.dtype.name
-        )  # fmt: skip
+        return dict(inputs=self.inputs, outputs=self.outputs, bias=self.bias is not None, dtype=self.weight.dtype.name)
 
     def extra_repr(self) -> str:
         return f"{self.inputs}, {self.outputs}" + ("" if self.bias is not None else ", bias=False")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, read_cells
 
@@ -42,6 +43,13 @@ class Module:
         Whether layers behave as in training (`train`, `eval`).
     frozen : bool
         Whether layers keep their own state as it is (`freeze`).
+    atomic : bool
+        Of the class: whether one call does nothing twice, so that pictures tell a layer's calls in a row apart.
+
+    Notes
+    -----
+    A class that says in `config` how it was made is saved with its structure (`tensorgraph.train.save`), and rebuilt
+    where it is imported.
 
     Examples
     --------
@@ -61,6 +69,7 @@ class Module:
     (2, 3)
     """
 
+    atomic: ClassVar[bool] = False
     training: bool = True
     frozen: bool = False
     _place: tuple[weakref.ref[Module], str] | None = None  # the parent and the name there
@@ -68,6 +77,10 @@ class Module:
     _width: int | None = None
 
     __signature__ = _ForwardSignature()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        register(cls)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes. Call the module itself: it names the scope first."""
@@ -370,17 +383,37 @@ class Module:
         self.modules()
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments as JSON values: ``type(layer)(**layer.config())`` has the same architecture.
+        """What the constructor was given, as literals: numbers, strings, None, lists and dicts of these, and modules.
 
-        Layers define it; a module whose constructor takes nothing needs no definition of its own.
+        ``type(layer).from_config(layer.config())`` has the same structure. What is loaded anyway, such as first
+        numbers and their seed, is left out. A module whose constructor takes nothing needs no definition of its own.
+
+        Raises
+        ------
+        NotImplementedError
+            If the class does not say.
         """
-        parameters = list(inspect.signature(type(self)).parameters.values())
-        if any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        if not self.says_how_it_was_made():
             raise NotImplementedError(
                 f"{type(self).__name__} does not say how it was made; define config(self), a dict of its constructor's "
-                "arguments as JSON values"
+                "arguments as literals"
             )
         return {}
+
+    @classmethod
+    def says_how_it_was_made(cls) -> bool:
+        """Whether `config` is not older than the constructor, or the constructor takes nothing."""
+        owner, maker = (next(c for c in cls.__mro__ if name in vars(c)) for name in ("config", "__init__"))
+        if cls.forward is Module.forward:
+            return False
+        if owner is Module:
+            return maker is object or len(inspect.signature(vars(maker)["__init__"]).parameters) == 1
+        return issubclass(owner, maker)
+
+    @classmethod
+    def from_config(cls: type[M], config: Mapping[str, Any]) -> M:
+        """A new module as `config` says."""
+        return cls(**config)
 
     # looking ------------------------------------------------------------------------------------------------------
 

@@ -98,6 +98,7 @@ class BatchNorm(Module):
     [[0.0]]
     """
 
+    atomic = True
     decay = Setting("Weight of the old average; 0 ≤ decay < 1.", 0.0, 1.0)
 
     def __init__(

@@ -1,77 +1,85 @@
-"""The structure of a model as JSON, and back: a list of this library's own layers, and nothing that could run code.
+"""The structure of a model as JSON, and back: the names of layers and what they were made with, and no code.
 
-Only the classes in `LAYERS` are ever built, with the arguments listed there and no others, and none larger than the
-numbers that come with it.
+Each layer says it itself: `Module.config` gives literals, and modules where those were given. Reading calls only
+classes that are imported already (`tensorgraph.nn.registry`), with such literals; initialisers draw nothing then, and
+make no more numbers than come with the description.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from tensorgraph import nn
+import numpy as np
 
-__all__ = ["LAYERS", "build", "describe"]
+from tensorgraph.engine import init, random
+from tensorgraph.nn.module import Module
+from tensorgraph.nn.registry import class_of, name_of
 
-DEPTH = 50  # of nested Sequentials; a file that nests deeper was not written by `describe`
-Describe = Callable[[Any], dict[str, Any]]
+__all__ = ["build", "describe", "read_switches", "set_switches"]
 
-# A layer's constructor arguments, read from the layer. What is drawn at random is not among them: it is loaded.
-LAYERS: dict[str, Describe] = {
-    "Linear": lambda layer: {
-        "inputs": layer.inputs, "outputs": layer.outputs, "bias": layer.bias is not None,
-        "dtype": layer.weight.dtype.name,
-    },
-    "BatchNorm": lambda layer: {
-        "features": layer.features, "axis": layer.axis, "eps": layer.eps, "decay": layer.decay, "debias": layer.debias,
-        "unbiased": layer.unbiased, "degenerate": layer.degenerate, "dtype": layer.gamma.dtype.name,
-    },
-    "Dropout": lambda layer: {"rate": layer.rate},
-    "Flatten": lambda layer: {"keep": layer.keep},
-    "Identity": lambda layer: {},
-    "ReLU": lambda layer: {},
-    "LeakyReLU": lambda layer: {"slope": layer.slope},
-    "Tanh": lambda layer: {},
-    "Sigmoid": lambda layer: {},
-    "Softmax": lambda layer: {"axis": layer.axis},
-    "LogSoftmax": lambda layer: {"axis": layer.axis},
-    "GraphModule": lambda layer: {"source": layer.text, "sizes": layer.sizes},
-}  # fmt: skip
-ARGUMENTS = {
-    "Linear": ("inputs", "outputs", "bias", "dtype"),
-    "BatchNorm": ("features", "axis", "eps", "decay", "debias", "unbiased", "degenerate", "dtype"),
-    "Dropout": ("rate",), "Flatten": ("keep",), "Identity": (), "ReLU": (), "LeakyReLU": ("slope",), "Tanh": (),
-    "Sigmoid": (), "Softmax": ("axis",), "LogSoftmax": ("axis",), "GraphModule": ("source", "sizes"),
-}  # fmt: skip
-# Arguments that keep a new layer from drawing random numbers, which are loaded over it anyway.
-UNDRAWN: dict[str, dict[str, Any]] = {"Linear": {"weight_init": "zeros"}, "Dropout": {"seed": 0}}
+DEPTH = 50  # of modules given to modules; a file that nests deeper was not written by `describe`
+ROOM = 4, 2**20  # first numbers that constructors may make: so many times what comes with the description, and some
 
 
 def describe(model: Any) -> dict[str, Any] | None:
-    """A model as JSON, or None where it holds anything but this library's layers in Sequentials.
+    """A model as JSON, or None where a part does not say how it was made, or is used in two places.
+
+    Raises
+    ------
+    TypeError
+        If a ``config()`` gives something that is no literal.
 
     Examples
     --------
     >>> from tensorgraph import nn
-    >>> describe(nn.Sequential(nn.Flatten(), nn.ReLU()))["layers"]
+    >>> describe(nn.Sequential(nn.Flatten(), nn.ReLU()))["arguments"]["layers"]
     [{'layer': 'Flatten', 'arguments': {'keep': 1}}, {'layer': 'ReLU', 'arguments': {}}]
     """
-    kind = type(model).__name__
-    if type(model) is nn.Sequential:
-        layers = [describe(layer) for layer in model]
-        shared = len({id(module) for module in model.modules()}) != 1 + sum(count_layers(layer) for layer in layers)
-        return None if shared or None in layers else {"layer": "Sequential", "layers": layers}
-    if kind not in LAYERS or type(model) is not getattr(nn, kind):
+    try:
+        return _describe(model, set())
+    except NotImplementedError:
         return None
-    if kind == "GraphModule" and model.arrays:  # captured arrays are not in the text
-        return None
-    return {"layer": kind, "arguments": LAYERS[kind](model)}
 
 
-def count_layers(described: dict[str, Any] | None) -> int:
-    """How many modules a description stands for."""
-    return 1 + sum(map(count_layers, described.get("layers", ()))) if described else 1
+def _describe(module: Any, given: set[int]) -> dict[str, Any]:
+    """One module; `given` gathers it and those it was made with, which are described inside."""
+    kind = type(module)
+    if not isinstance(module, Module) or not kind.says_how_it_was_made():
+        raise NotImplementedError(f"{kind.__name__} does not say how it was made")
+    if id(module) in given:
+        raise NotImplementedError(f"{module.label} is used in two places")
+    given.add(id(module))
+    arguments = _literal(dict(module.config()), given, f"{kind.__name__}.config()")
+    parts = {path: _part(part) for path, part in module.named_modules() if path and id(part) not in given}
+    given.update(map(id, module.modules()))
+    return {"layer": name_of(kind), "arguments": arguments} | ({"parts": parts} if parts else {})
+
+
+def _literal(value: Any, given: set[int], where: str) -> Any:
+    if isinstance(value, Module):
+        return _describe(value, given)
+    if isinstance(value, (list, tuple)):
+        return [_literal(item, given, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, dict) and "layer" not in value and all(type(key) is str for key in value):
+        return {key: _literal(item, given, f"{where}[{key!r}]") for key, item in value.items()}
+    if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
+        return value
+    raise TypeError(
+        f"{where} is {value!r}: expected None, a boolean, a finite number, a string, a module, or a list or dict (with "
+        "strings as keys, none of them 'layer') of these, so that it can be saved"
+    )
+
+
+def _part(module: Module) -> list[Any]:
+    """What a constructor made by itself, to be recognised when it makes it again."""
+    try:
+        own = {key: value for key, value in module.config().items() if not _modules(value)}
+        return [name_of(type(module)), json.loads(json.dumps(own, allow_nan=False))]
+    except (NotImplementedError, TypeError, ValueError):
+        return [name_of(type(module)), None]
 
 
 def build(described: Any, arrays: Mapping[str, Any]) -> Any:
@@ -80,57 +88,113 @@ def build(described: Any, arrays: Mapping[str, Any]) -> Any:
     Parameters
     ----------
     described : dict
-        Of any origin: it is checked, and names no code.
+        Of any origin: it is checked, and names no code but imported classes of modules.
     arrays : mapping of path to array
-        The numbers that will be loaded; a layer larger than these is refused before memory is taken.
+        The numbers that will be loaded; layers larger than these are refused before memory is taken.
 
     Raises
     ------
     ValueError
-        Saying what is not a description.
+        Saying what is not a description, or which import is missing.
     """
-    return _build(described, arrays, "", 0)
+    times, more = ROOM
+    before = random.state().numpy()
+    try:
+        with init.undrawn(times * sum(np.size(array) for array in arrays.values()) + more):
+            return _build(described, "", 0)
+    finally:
+        random.state().assign(before)
 
 
-def _build(described: Any, arrays: Mapping[str, Any], path: str, depth: int) -> Any:
+def _build(described: Any, path: str, depth: int) -> Any:
+    where = path or "the model"
     if not isinstance(described, dict) or not isinstance(described.get("layer"), str) or depth > DEPTH:
-        raise ValueError(f"{path or 'the model'} is not described as a layer")
-    kind, below = described["layer"], f"{path}." if path else ""
-    if kind == "Sequential":
-        layers = described.get("layers")
-        if not isinstance(layers, list):
-            raise ValueError(f"{path or 'the model'} is a Sequential without a list of layers")
-        return nn.Sequential(*[_build(layer, arrays, f"{below}{i}", depth + 1) for i, layer in enumerate(layers)])
+        raise ValueError(f"{where} is not described as a layer")
+    if "layers" in described:  # how files described a Sequential at first
+        described = {"arguments": {"layers": described["layers"]}, **described}
     arguments = described.get("arguments")
-    if kind not in LAYERS:
-        raise ValueError(
-            f"{path or 'the model'} is a {kind!r}, known are Sequential, {', '.join(LAYERS)}; a newer tensorgraph may "
-            "know it"
+    kind = class_of(described["layer"], where)
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{where} is a {kind.__name__} without arguments")
+    try:
+        module = kind.from_config(
+            {key: _read(value, f"{path}.{key}" if path else key, depth + 1) for key, value in arguments.items()}
         )
-    if not isinstance(arguments, dict) or sorted(arguments) != sorted(ARGUMENTS[kind]):
-        raise ValueError(f"{path or kind} has other arguments than {kind} takes ({', '.join(ARGUMENTS[kind])})")
-    _check_size(kind, arguments, arrays, below)
-    if kind == "GraphModule":
-        return _graph_module(arguments, arrays, below)
-    return getattr(nn, kind)(**arguments, **UNDRAWN.get(kind, {}))
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from error
+    _compare(module, described, where)
+    return module
 
 
-def _graph_module(arguments: dict[str, Any], arrays: Mapping[str, Any], below: str) -> Any:
-    """A model from its text, which is read and never executed."""
-    source, sizes = arguments["source"], arguments["sizes"]
-    if not isinstance(source, str) or not isinstance(sizes, dict):
-        raise ValueError(f"{below or 'the model'} is a GraphModule without a text")
-    return nn.GraphModule(source, sizes=sizes, numbers={k.removeprefix(below): v for k, v in arrays.items()})
+def _read(value: Any, path: str, depth: int) -> Any:
+    """An argument, the modules in it built."""
+    if isinstance(value, dict) and ("layer" in value or depth > DEPTH):
+        return _build(value, path, depth)
+    if isinstance(value, list):
+        return [_read(item, f"{path}.{i}", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        below = f"{path}." if path else ""
+        return {name: _read(item, f"{below}{name}", depth + 1) for name, item in value.items()}
+    return value
 
 
-def _check_size(kind: str, arguments: dict[str, Any], arrays: Mapping[str, Any], below: str) -> None:
-    """Refuse a layer whose numbers are not in the file."""
-    wanted = {"Linear": ("weight", ("inputs", "outputs")), "BatchNorm": ("gamma", ("features",))}.get(kind)
-    if wanted is None:
-        return
-    name, sizes = wanted
-    shape = tuple(arguments[size] for size in sizes)
-    found = arrays.get(f"{below}{name}")
-    if any(type(n) is not int or n < 1 for n in shape) or found is None or found.size != math.prod(shape):
-        came = "nothing" if found is None else f"{found.shape}"
-        raise ValueError(f"{below}{name} should be of shape {shape}, and the file holds {came}")
+def _compare(module: Any, described: Mapping[str, Any], where: str) -> None:
+    """Refuse a module that was not made with what the description says, or that made other parts."""
+    kind, now = type(module).__name__, module.config()
+    told = {key: value for key, value in described["arguments"].items() if not _has_layers(value)}
+    unknown = sorted(described["arguments"].keys() - now.keys())
+    if unknown:
+        raise ValueError(f"{where} has other arguments than {kind} takes ({', '.join(now)}): {', '.join(unknown)}")
+    for key, value in told.items():
+        if _literal(now[key], set(), f"{kind}.config()[{key!r}]") != value:
+            raise ValueError(f"{where}: a {kind} made with {key}={value!r} says that it has {key}={now[key]!r}")
+    inside = {id(part) for value in now.values() for layer in _modules(value) for part in layer.modules()}
+    parts = {path: _part(part) for path, part in module.named_modules() if path and id(part) not in inside}
+    then = described.get("parts", {})
+    for path in [*parts, *then]:
+        if parts.get(path) != then.get(path):
+            raise ValueError(
+                f"{where} had {then.get(path)} at {path!r}, and {kind}(...) now makes {parts.get(path)} there: the "
+                "class is another now, or a part was replaced after the model was made; build the model and call "
+                "load(path, model)"
+            )
+
+
+def _has_layers(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "layer" in value or any(map(_has_layers, value.values()))
+    return isinstance(value, list) and any(map(_has_layers, value))
+
+
+def _modules(value: Any) -> list[Module]:
+    """The modules in an argument."""
+    if isinstance(value, Module):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [module for item in items for module in _modules(item)]
+
+
+def read_switches(model: Any) -> dict[str, Any]:
+    """What a model's arrays do not say: which modules are frozen, which parameters are not trained, first numbers."""
+    return {
+        "frozen": [path for path, module in model.named_modules() if module.frozen],
+        "fixed": [path for path, parameter in model.named_parameters() if parameter._node is None],
+        "initialisers": {path: cell.initialiser for path, cell in model.named_cells() if cell.initialiser},
+    }
+
+
+def set_switches(model: Any, switches: Mapping[str, Any], *, whole: bool) -> None:
+    """Freeze a model's parts as they were; `whole`: a model that was built from its description.
+
+    A model that the user built keeps what the user switched off besides.
+    """
+    modules, cells = dict(model.named_modules()), dict(model.named_cells())
+    for path in switches["frozen"]:
+        if path in modules:
+            object.__setattr__(modules[path], "frozen", True)
+    for path in switches["fixed"]:
+        if path in cells:
+            cells[path].requires_grad_(False)
+    for path, text in switches["initialisers"].items() if whole else ():
+        if path in cells and type(text) is str:
+            cells[path].initialiser = text

@@ -1,7 +1,7 @@
 """Models as files: weights, normaliser, class names, and all that a run needs to go on.
 
 One safetensors file holds everything as plain arrays and JSON. Loading runs no code from the file: the arrays go into
-a model that the user built, or into one rebuilt from a list of this library's own layers.
+a model that the user built, or into one rebuilt of imported layers that say how they were made.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import random
 from tensorgraph.files import FileFormatError, load_tensors, save_tensors
-from tensorgraph.train.architecture import build, describe
+from tensorgraph.train.architecture import build, describe, read_switches, set_switches
 from tensorgraph.train.callbacks import Run
 from tensorgraph.train.history import History
 from tensorgraph.train.predictor import Predictor
@@ -44,8 +44,9 @@ def save(
     path : path-like
         The file, by custom ``*.safetensors``; an existing one is replaced.
     model : Module or Predictor
-        Its parameters and buffers are saved, and, where it is a `Sequential` of this library's layers, the list of
-        these. A `Predictor` brings its own normaliser, class names and metadata.
+        Its parameters and buffers are saved, which parts are frozen and which parameters not trained, and its
+        structure, where every part says in ``config()`` how it was made: this library's layers do. A `Predictor`
+        brings its own normaliser, class names and metadata.
     normalizer : Normalizer, optional
         Fitted on the training set; it belongs to the model.
     class_names : sequence of str, optional
@@ -85,7 +86,7 @@ def load(path: Path_, model: Any, *, optimizer: Any = None) -> Predictor:
     path : path-like
         What `save`, or `fit` with ``checkpoint=``, wrote.
     model : Module
-        Takes the parameters and buffers.
+        Takes the parameters and buffers. What was frozen or not trained becomes so; what is so already stays.
     optimizer : Optimizer, optional
         Takes the saved optimiser's state.
 
@@ -108,16 +109,18 @@ def load(path: Path_, model: Any, *, optimizer: Any = None) -> Predictor:
     parts, described = _read(path)
     loaded = _predictor(path, model, parts, described)
     _load_into(path, parts, model, optimizer)
+    set_switches(model, described["switches"], whole=False)
     return loaded
 
 
 def load_model(path: Path_) -> Predictor:
-    """Load a saved model of this library's layers, without building it first.
+    """Load a saved model without building it first: of this library's layers, and of imported ones with a ``config()``.
 
     Parameters
     ----------
     path : path-like
-        What `save`, or `fit` with ``checkpoint=``, wrote for a `Sequential` of this library's layers.
+        What `save`, or `fit` with ``checkpoint=``, wrote. Nothing in it is executed: it names layers that are looked
+        up among the imported classes of `Module`, and gives them literals.
 
     Returns
     -------
@@ -130,12 +133,12 @@ def load_model(path: Path_) -> Predictor:
     FileNotFoundError, FileFormatError
         As `load`.
     ValueError
-        If the file holds the numbers of a model of another kind, which must be built first.
+        If the file holds the numbers alone, and the model must be built first.
     """
     parts, described = _read(path)
     if described["architecture"] is None:
         raise ValueError(
-            f"{_quoted(path)} holds the numbers of a model that is not made of this library's layers alone: "
+            f"{_quoted(path)} holds the numbers of a model with a part that does not say how it was made (config()): "
             "build the model, then call load(path, model)"
         )
     try:
@@ -144,6 +147,7 @@ def load_model(path: Path_) -> Predictor:
         raise FileFormatError(f"{_quoted(path)} describes a model that cannot be built: {error}") from error
     loaded = _predictor(path, model, parts, described)
     _load_into(path, parts, model, None)
+    set_switches(model, described["switches"], whole=True)
     model.eval()
     return loaded
 
@@ -173,6 +177,7 @@ def _contents(
     arrays = {f"{part}.{name}": array for part, found in parts.items() for name, array in found.items()}
     return arrays, {
         "architecture": describe(model),
+        "switches": read_switches(model),
         "class_names": None if class_names is None else [str(name) for name in class_names],
         "metadata": dict(metadata or {}),
     }
@@ -185,6 +190,12 @@ def _read(path: Path_) -> tuple[dict[str, Arrays], dict[str, Any]]:
     sound = names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names))
     kinds = {"architecture": dict | None, "class_names": list | None, "metadata": dict}
     if not sound or not all(key in described and isinstance(described[key], kind) for key, kind in kinds.items()):
+        raise FileFormatError(f"{_quoted(path)} lacks a part of a saved model; save it again")
+    switches = described.setdefault("switches", {})  # not in older files
+    if not isinstance(switches, dict) or not all(
+        isinstance(switches.setdefault(key, kind()), kind)
+        for key, kind in {"frozen": list, "fixed": list, "initialisers": dict}.items()
+    ):
         raise FileFormatError(f"{_quoted(path)} lacks a part of a saved model; save it again")
     parts: dict[str, Arrays] = {}
     for name, array in arrays.items():
@@ -279,6 +290,7 @@ class Checkpoint:
                 "without resume=True"
             )
         _load_into(self.path, parts, run.model, run.optimizer)
+        set_switches(run.model, described["switches"], whole=False)
         random.state().assign(parts["random"]["state"])
         for i, callback in enumerate(kept):
             callback.load_state_dict(parts[f"callback{i}"])

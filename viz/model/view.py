@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise, takewhile
 
 from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.nn.registry import is_atomic
 
 __all__ = ["Box", "by_module", "by_op", "depths", "pack"]
 
-LAYERS = frozenset({  # classes of which no single call does the same thing twice
-    "BatchNorm", "Dropout", "Flatten", "LeakyReLU", "Linear", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Tanh",
-})  # fmt: skip
 GLUE = 8  # more consecutive ops than this that belong to no module of their own are folded at module level
 
 
@@ -127,7 +125,7 @@ def calls(graph: Graph, run: Sequence[int], parameters: Container[Var]) -> list[
     none, all its calls are equal.
     """
     first = graph.equations[run[0]]
-    if len(run) < 2 or graph.modules.get(scope_of(first)) not in LAYERS or first.origin is not None:
+    if len(run) < 2 or not is_atomic(graph.modules.get(scope_of(first))) or first.origin is not None:
         return [list(run)]
     keys = []
     for i in run:
