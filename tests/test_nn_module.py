@@ -12,6 +12,7 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn
+from tensorgraph.engine import modes
 
 
 class Block(nn.Module):
@@ -120,7 +121,7 @@ def test_calls_open_scopes_and_close_them_after_an_error() -> None:
 
     class Probe(nn.Module):
         def forward(self, x):
-            seen.append(tg.modes.current().scope)
+            seen.append(modes.current().scope)
             if x is None:
                 raise RuntimeError("stop")
             return x
@@ -132,7 +133,7 @@ def test_calls_open_scopes_and_close_them_after_an_error() -> None:
     with pytest.raises(RuntimeError, match="stop"):
         model(None)
     assert seen == ["0.0", "1", "0.0", "1", "0.0"]
-    assert tg.modes.current().scope == ""
+    assert modes.current().scope == ""
     with tg.scope("teacher"):
         model(1)
     assert seen[-2:] == ["teacher.0.0", "teacher.1"]
@@ -144,7 +145,7 @@ def test_calls_open_scopes_and_close_them_after_an_error() -> None:
 def test_two_threads_keep_their_own_scopes() -> None:
     class Probe(nn.Module):
         def forward(self, x):
-            return tg.modes.current().scope
+            return modes.current().scope
 
     model = nn.Sequential(Probe())
     found = []

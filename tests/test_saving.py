@@ -246,7 +246,7 @@ LINEAR = {"inputs": 8, "outputs": 8, "bias": True, "dtype": "float32"}
     ("described", "message"),
     [
         ({"layer": "os.system", "arguments": {"command": "true"}}, "no layer of that name is imported"),
-        ({"layer": "Linearly", "arguments": {}}, "no layer of tensorgraph.nn"),
+        ({"layer": "Linearly", "arguments": {}}, "no such layer"),
         ({"layer": "Linear"}, "without arguments"),
         ({"layer": "Linear", "arguments": {"inputs": 2}}, "missing 1 required"),
         ({"layer": "Module", "arguments": {}}, "is a 'Module'"),

@@ -176,7 +176,7 @@ def first_numbers(decl: CellDecl, numbers: np.random.Generator) -> Array:
         Where it has none, or one that is not known.
     """
     if init.reserve(decl.aval.shape):
-        return np.zeros(decl.aval.shape, decl.aval.dtype)
+        return np.asarray(np.zeros(decl.aval.shape), decl.aval.dtype)
     if decl.initialiser is None:
         raise ValueError(f"the cell {decl.path} has no initialiser: give it one, such as = zeros()")
     call = ast.parse(decl.initialiser, mode="eval").body
