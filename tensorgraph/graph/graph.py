@@ -280,11 +280,14 @@ class Graph(Drawable):
 
     def key(self) -> tuple[Any, ...]:
         """What equality and hash cover: ops, attributes with type and sign, avals, wiring, writes, cell paths,
-        container structure and digests of captured arrays; not names, scopes, files or lines."""
+        container structure and digests of captured arrays; not names, scopes, files or lines, nor the order of cells,
+        writes and constants."""
         found = self._cache.get("key")
         if found is None:
-            found = self._cache["key"] = _key(self)
-        return found
+            from tensorgraph.graph.equality import key
+
+            found = self._cache["key"] = key(self)
+        return found  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Graph) and self.key() == other.key()
@@ -457,33 +460,12 @@ def digest(array: np.ndarray[Any, Any]) -> str:
     return h.hexdigest()[:16]
 
 
-def _key(graph: Graph) -> tuple[Any, ...]:
-    number: dict[Var, int] = {}
+def by_path(graph: Graph) -> list[CellDecl]:
+    """The cells in the order in which files list them: by path, numbers in it by their size."""
 
-    def define(var: Var) -> tuple[int, Aval]:
-        number[var] = len(number)
-        return number[var], var.aval
+    def order(decl: CellDecl) -> tuple[Any, ...]:
+        parts = decl.path.split(".")
+        numbers = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+        return (*numbers, (2, 0, decl.path))  # 1 and 01 are two paths
 
-    def use(atom: Atom | None) -> Any:
-        if isinstance(atom, tuple):
-            return tuple(use(a) for a in atom)
-        if isinstance(atom, Literal):
-            return "literal", typed_key(atom.value)
-        return number[atom] if atom is not None else None
-
-    inputs = tuple(define(v) for v in graph.inputs)
-    cells = tuple((c.path, c.kind, c.requires_grad, define(c.var)) for c in graph.cells)
-    consts = tuple((define(v), digest(a)) for v, a in graph.consts.items())
-    equations = tuple(
-        (
-            eq.op.name,
-            tuple(use(a) for a in eq.inputs),
-            tuple((k, typed_key(v)) for k, v in sorted(eq.attrs.items())),
-            tuple(define(v) for v in eq.outputs),
-        )
-        for eq in graph.equations
-    )
-    writes = tuple((number[w.cell], use(w.value)) for w in graph.writes)
-    outputs = tuple(use(o) for o in graph.outputs)
-    statics = tuple((i, typed_key(v) if is_literal(v) else "object") for i, v in graph.statics)
-    return inputs, cells, consts, equations, writes, outputs, graph.in_tree, graph.out_tree, statics
+    return sorted(graph.cells, key=order)

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from tensorgraph.engine.op import CATALOGUE
-from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var, by_path
 
 __all__ = ["identifier", "names", "reserved"]
 
@@ -60,7 +60,7 @@ def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:
 
     for i, var in enumerate(graph.inputs):
         give(var, var.name or f"x{i}")
-    for decl in graph.cells:
+    for decl in by_path(graph):
         give(decl.var, decl.path)
     for i, var in enumerate(graph.consts):
         give(var, var.name or f"const{i}")

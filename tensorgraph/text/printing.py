@@ -12,7 +12,7 @@ from typing import Any
 
 from tensorgraph.engine.op import REQUIRED, Op
 from tensorgraph.engine.tree import Treedef
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest, is_literal, typed_key
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, by_path, digest, is_literal, typed_key
 from tensorgraph.text.lines import broken, typed
 from tensorgraph.text.literals import array_text, aval_text, literal_text, quoted
 from tensorgraph.text.names import identifier, names, reserved
@@ -237,7 +237,7 @@ class _Printer:
         for name, tree in zip(self.arguments, graph.in_tree.children, strict=True):
             parts.append(f"{name}: {tree_text(tree, leaves)}")
         if graph.cells:
-            parts += ["*", *[self.cell(decl) for decl in graph.cells]]
+            parts += ["*", *[self.cell(decl) for decl in by_path(graph)]]
         result = self.result_type()
         one = f"def {self.called}({', '.join(parts)}){result}:"
         if len(one) <= 88:
