@@ -34,17 +34,17 @@ log1p = op(
 )  # fmt: skip
 sin = op(
     "sin(x)", np.sin, elementwise, dtype="float", scalar="sin({x})", vjp=dict(x=lambda g, x: g * cos(x)),
-    traits=("analytic", "exponential", "bounded above"),
+    traits=("wave", "bounded above"),
     doc="Sine of x radians.",
 )  # fmt: skip
 cos: Op = op(
     "cos(x)", np.cos, elementwise, dtype="float", scalar="cos({x})", vjp=dict(x=lambda g, x: -(g * sin(x))),
-    traits=("analytic", "exponential", "bounded above"),
+    traits=("wave", "bounded above"),
     doc="Cosine of x radians.",
 )  # fmt: skip
 tanh = op(
     "tanh(x)", np.tanh, elementwise, dtype="float", method="tanh", scalar="tanh({x})",
-    vjp=dict(x=lambda g, out: g - (g * out) * out), traits=("analytic", "exponential", "bounded above"),
+    vjp=dict(x=lambda g, out: g - (g * out) * out), traits=("wave", "bounded above"),
     doc="Hyperbolic tangent.",
 )  # fmt: skip
 
@@ -64,7 +64,7 @@ def _sigmoid(x: Any) -> Any:
 sigmoid: Op = op(
     "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar="sigmoid({x})",
     flops=4, scratch=3.25,
-    vjp=dict(x=lambda g, out: g * (out * (1 - out))), traits=("analytic", "exponential", "bounded above"),
+    vjp=dict(x=lambda g, out: g * (out * (1 - out))), traits=("wave", "bounded above"),
     doc="1/(1 + exp(-x)), without overflow.",
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def _softplus(x: Any) -> Any:
 
 softplus = op(
     "softplus(x)", _softplus, elementwise, dtype="float", scalar="softplus({x})", flops=6, scratch=2,
-    vjp=dict(x=lambda g, x: g * sigmoid(x)), traits=("analytic", "exponential"),
+    vjp=dict(x=lambda g, x: g * sigmoid(x)), traits=("wave",),
     doc="log(1 + exp(x)), without overflow.",
 )  # fmt: skip
 

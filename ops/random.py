@@ -85,6 +85,6 @@ normal = op(
 )  # fmt: skip
 permutation = op(
     "permutation(state, *, n) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
-    infer_rule=_infer_permutation, examples=(((EXAMPLE,), dict(n=5)),),
+    infer_rule=_infer_permutation, traits=("positions",), examples=(((EXAMPLE,), dict(n=5)),),
     doc="The integers below n in random order, and the next state.",
 )  # fmt: skip

@@ -245,12 +245,12 @@ def _other_order(x: Aval, *, axis: Any, keepdims: bool) -> int:
 
 argmax = op(
     "argmax(x, *, axis=None, keepdims=False)", _argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
-    infer_rule=_argument, scratch=_other_order,
+    infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
 )  # fmt: skip
 argmin = op(
     "argmin(x, *, axis=None, keepdims=False)", _argmin, reduction, method="argmin", numpy=(np.argmin,), dtype="int",
-    infer_rule=_argument, scratch=_other_order,
+    infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the smallest element, the first at ties.",
 )  # fmt: skip
 

@@ -32,7 +32,9 @@ TRAITS: dict[str, str] = {
     "bounded above": "no number that comes makes its first result exceed a fixed one",
     "flat": "floats whose derivative is zero wherever there is one, so that none is recorded",
     "exponential": "made of exponentials, waves or their inverses",
+    "wave": "a wave or a smooth step, or what has one for its slope: sine, logistic function, softplus",
     "root": "made of roots, of powers that are no polynomials, or of the logarithms that stand for them",
+    "positions": "gives the places of elements along an axis, counted from 0",
     "bits": "of booleans and integers, whose bits it reads, not of floats",
     # what it is for
     "labels": "makes something of class labels or their weights without arithmetic",
@@ -48,6 +50,7 @@ IMPLIED: dict[str, tuple[str, ...]] = {
     "reshapes": ("moves", "keeps order", "linear"),
     "gathers": ("moves",),
     "linear": ("analytic",),
+    "wave": ("exponential", "analytic"),
     "comparison": ("exact", "bounded above"),
 }
 """What follows from a trait and need not be said."""
