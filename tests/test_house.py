@@ -9,14 +9,16 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import tensorgraph
+from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import INTERNAL
+from tensorgraph.engine.traits import TRAITS
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorgraph.viz"}
@@ -377,3 +379,149 @@ def test_oldest_versions_tested_are_the_oldest_allowed() -> None:
     lines = (CHECKOUT / ".ci" / "oldest.txt").read_text("utf-8").splitlines()
     tested = dict(line.removesuffix(".*").split("==") for line in lines if not line.startswith("#"))
     assert tested == allowed
+
+
+# what is known of ops stands on their declarations -------------------------------------------------------------------
+
+# Files that name ops because that is their subject: notation, and rules that are about one op. Anything else that is to
+# be known of several ops is a trait or another field of their declarations.
+NAMING: dict[str, str] = {
+    "tensorgraph/analysis/formulas.py": "notation: textbook formulas",
+    "tensorgraph/analysis/latex.py": "notation: LaTeX",
+    "tensorgraph/commands/stubs.py": "notation: stubs of methods and operators",
+    "tensorgraph/engine/generate.py": "notation: Python's special methods",
+    "tensorgraph/passes/algebra.py": "rules about one op, a table of them",
+    "tensorgraph/passes/views.py": "rules about one op, a table of them",
+    "tensorgraph/text/expressions.py": "notation: operators, methods and calls of the graph's language",
+    "tensorgraph/text/names.py": "notation: names that variables get",
+    "tensorgraph/text/namespace.py": "notation: names of the graph's language",
+    "tensorgraph/text/printing.py": "notation: operators, methods and calls of the graph's language",
+    "tensorgraph/transforms/interop.py": "foreign names: NumPy's functions with another signature",
+}
+# Of others, the most strings that are names of ops (not counting docstrings and __all__), with the reason.
+NAMED: dict[str, tuple[int, str]] = {
+    "tensorgraph/analysis/cost.py": (1, "single ops"),
+    "tensorgraph/analysis/counting.py": (5, "single ops"),
+    "tensorgraph/analysis/derivative_rules.py": (1, "single ops"),
+    "tensorgraph/analysis/diff.py": (1, "single ops"),
+    "tensorgraph/analysis/explain_gradient.py": (2, "single ops"),
+    "tensorgraph/analysis/fault.py": (8, "single ops"),
+    "tensorgraph/analysis/lint/forms.py": (95, "rules about one op each"),
+    "tensorgraph/analysis/lint/loss.py": (21, "rules about one op each"),
+    "tensorgraph/analysis/lint/normalisation.py": (21, "rules about one op each"),
+    "tensorgraph/analysis/lint/numbers.py": (24, "rules about one op each"),
+    "tensorgraph/analysis/lint/softmax.py": (35, "rules about one op each"),
+    "tensorgraph/analysis/lint/use.py": (5, "rules about one op each"),
+    "tensorgraph/analysis/lint/view.py": (9, "rules about one op each"),
+    "tensorgraph/analysis/match.py": (2, "single ops"),
+    "tensorgraph/analysis/memory.py": (15, "single ops"),
+    "tensorgraph/commands/demo/main.py": (1, "single ops"),
+    "tensorgraph/commands/demo/pictures.py": (1, "single ops"),
+    "tensorgraph/commands/demo/report.py": (2, "single ops"),
+    "tensorgraph/data/normalizer.py": (4, "single ops"),
+    "tensorgraph/engine/backward.py": (4, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/declare.py": (1, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/indexing.py": (6, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/init.py": (12, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/op.py": (1, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/pull.py": (5, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/random.py": (3, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/second_order.py": (1, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/graph/building.py": (10, "single ops"),
+    "tensorgraph/graph/graph.py": (1, "single ops"),
+    "tensorgraph/jit/team.py": (1, "single ops"),
+    "tensorgraph/nn/graph_module.py": (4, "single ops"),
+    "tensorgraph/nn/linear.py": (1, "single ops"),
+    "tensorgraph/nn/normalization.py": (2, "single ops"),
+    "tensorgraph/optim/optimizer.py": (5, "single ops"),
+    "tensorgraph/passes/common.py": (1, "single ops"),
+    "tensorgraph/passes/constants.py": (9, "single ops"),
+    "tensorgraph/passes/facts.py": (58, "single ops"),
+    "tensorgraph/passes/recognise/exact.py": (1, "recognition"),
+    "tensorgraph/passes/recognise/probe.py": (4, "recognition"),
+    "tensorgraph/passes/recognise/regions.py": (82, "recognition"),
+    "tensorgraph/passes/recognise/replace.py": (9, "recognition"),
+    "tensorgraph/passes/recognise/search.py": (27, "recognition"),
+    "tensorgraph/passes/symbolic.py": (8, "single ops"),
+    "tensorgraph/testing/programs/calls.py": (9, "how calls of single ops are written"),
+    "tensorgraph/testing/programs/nested.py": (12, "how calls of single ops are written"),
+    "tensorgraph/testing/programs/special.py": (30, "how calls of single ops are written"),
+    "tensorgraph/testing/programs/steps.py": (15, "how calls of single ops are written"),
+    "tensorgraph/testing/programs/writer.py": (2, "how calls of single ops are written"),
+    "tensorgraph/testing/properties.py": (2, "single ops"),
+    "tensorgraph/testing/strategies.py": (4, "single ops"),
+    "tensorgraph/train/metrics.py": (3, "single ops"),
+    "tensorgraph/transforms/checkpoint.py": (1, "single ops"),
+    "tensorgraph/transforms/functions.py": (3, "single ops"),
+    "viz/model/build.py": (1, "single ops"),
+    "viz/model/facts.py": (11, "single ops"),
+    "viz/model/mirror.py": (4, "single ops"),
+    "viz/model/overlay.py": (2, "single ops"),
+    "viz/model/training.py": (1, "single ops"),
+    "viz/model/updates.py": (2, "single ops"),
+}
+MOST_NAMED = 611
+
+
+def op_names(tree: ast.Module, names: set[str]) -> list[int]:
+    """Return the lines of strings that are names of ops, docstrings and what `__all__` lists excepted."""
+    other = set()
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            other |= {id(inner) for inner in ast.walk(node)}
+        elif isinstance(node, ast.Expr):
+            other.add(id(node.value))
+    strings = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [node.lineno for node in strings if node.value in names and id(node) not in other]
+
+
+@cache
+def outside_ops() -> dict[str, ast.Module]:
+    """Return every module that declares no ops, by its path in the checkout."""
+    paths = {path.relative_to(CHECKOUT).as_posix(): path for path in sources().values()}
+    return {name: ast.parse(path.read_text("utf-8")) for name, path in paths.items() if not name.startswith("ops/")}
+
+
+def test_op_names_are_counted_right() -> None:
+    source = '__all__ = ["add"]\n__all__ += ["sum"]\n"add"\ndef f():\n    "sum"\n    return {"add": "sums"}, x["sum"]\n'
+    assert op_names(ast.parse(source), {"add", "sum"}) == [6, 6]
+
+
+def test_few_files_keep_names_of_ops() -> None:
+    """What a pass, an analysis or a picture wants to know of ops stands on their declarations."""
+    every = {file: op_names(tree, set(CATALOGUE)) for file, tree in outside_ops().items()}
+    named = {file: lines for file, lines in every.items() if lines and file not in NAMING}
+    more = {file: lines for file, lines in named.items() if len(lines) > NAMED.get(file, (0, ""))[0]}
+    assert not more, f"these name more ops than they may (at lines): say it on the declarations, as a trait: {more}"
+    assert sum(map(len, named.values())) <= MOST_NAMED
+
+
+# Traits that are declared and not yet read.
+UNREAD: set[str] = {
+    "bits", "bounded above", "commutative", "comparison", "exact", "exponential", "extremum", "flat", "gathers",
+    "identity", "internal", "keeps order", "labels", "linear", "moves", "normalises", "positions", "reduces",
+    "reshapes", "root", "unit axes", "update", "wave",
+}  # fmt: skip
+
+
+def test_every_trait_is_declared_and_read() -> None:
+    """A fact that nobody reads goes, or is read."""
+    assert {trait for op in CATALOGUE.values() for trait in op.traits} == TRAITS.keys()
+    words: set[object] = set()
+    for file, tree in outside_ops().items():
+        nodes = list(ast.walk(tree))
+        if any(isinstance(n, ast.Attribute) and n.attr == "traits" for n in nodes) and "/engine/op.py" not in file:
+            words |= {n.value for n in nodes if isinstance(n, ast.Constant)} if Path(file).stem != "traits" else set()
+    assert TRAITS.keys() - words <= UNREAD
+
+
+def test_every_field_of_a_declaration_is_read() -> None:
+    """A field of `Op` that nobody but its own methods and the door of declaring reads goes."""
+    own = {"tensorgraph/engine/op.py", "tensorgraph/engine/declare.py"}
+    trees = [tree for file, tree in outside_ops().items() if file not in own]
+    read = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert {field.name for field in fields(Op)} - read <= WAITING
+
+
+WAITING = {"batch", "recognise", "infer_rule"}  # fields that wait for their readers; the last is read by Op.infer

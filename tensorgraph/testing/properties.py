@@ -31,6 +31,7 @@ from tensorgraph.testing.derivatives import (
     second_order,
 )
 from tensorgraph.testing.forward import finite, layouts, shape_rule, sharing, tensors_come, unmutated
+from tensorgraph.testing.traits import declared_traits
 
 __all__ = ["PROPERTIES", "check"]
 
@@ -130,7 +131,7 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
     f.__name__: f
     for f in (
         finite, shape_rule, tensors_come, unmutated, sharing, layouts, jacobian, second_order, linear_in_cotangent,
-        gradient_types, forms_agree, forward_mode, traced, implementations,
+        gradient_types, forms_agree, forward_mode, traced, implementations, declared_traits,
     )
 }  # fmt: skip
 
@@ -140,8 +141,8 @@ def check(op: Any, properties: Sequence[str] | None = None) -> None:
 
     Forward finite inside the domain; shape rule in every float dtype; inputs unmutated; memory shared by views only;
     layouts; full Jacobian and second order against numbers; linearity in the cotangent; gradients' shapes and dtypes;
-    rules alike on arrays and recorded; forward mode; traced equal to eager; documentation; for fused ops both
-    implementations.
+    rules alike on arrays and recorded; forward mode; traced equal to eager; traits true; documentation; for fused ops
+    both implementations.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import elementwise
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.testing.cases import Case, Place
 from tensorgraph.testing.compare import assert_close
@@ -137,7 +138,7 @@ def _reshapes(case: Case) -> None:
     for trial in trials(case):
         for x in (first_array(trial), np.array(first_array(trial), order="F")):
             other = trial.map(lambda _, a, x=x: x)  # type: ignore[misc]
-            assert (bits(outputs_of(other)[0]) == bits(x)).all(), "the elements come in another order"
+            assert np.array_equal(bits(outputs_of(other)[0]), bits(x)), "the elements come in another order"
 
 
 def _unit_axes(case: Case) -> None:
@@ -172,7 +173,8 @@ def _exact(case: Case) -> None:
         (out,) = found
         spread = {place: np.broadcast_to(array, out.shape) for place, array in trial.places()}
         for index in np.ndindex(out.shape):
-            single = trial.map(lambda place, _, index=index: np.array(spread[place][index]))  # type: ignore[misc]
+            at = {place: np.array(array[index]) for place, array in spread.items()}
+            single = trial.put(at)
             assert same(outputs_of(single)[0], np.array(out[index])), "one number gives other bits than many"
 
 
@@ -205,7 +207,9 @@ def _analytic(case: Case) -> None:
 
 
 def _commutative(case: Case) -> None:
-    for trial in trials(case):
+    every = hostile(np.dtype(np.float32))
+    pairs = Case(case.op, tuple(g.reshape(-1) for g in np.meshgrid(every, every)), case.attrs)
+    for trial in [*trials(case), *([pairs] if case.op.kind is elementwise and case.floats() else [])]:
         a, b = trial.inputs
         (out,), (other,) = outputs_of(trial), outputs_of(Case(trial.op, (b, a), trial.attrs))
         if "exact" in trial.op.traits:
@@ -229,6 +233,11 @@ def _extremum(case: Case) -> None:
         assert (np.isin(out, known) | np.isnan(out)).all(), "some result is no element and no bound"
         (grown,) = outputs_of(with_floats(trial, lambda _, a: a + np.abs(a)))
         assert ((grown >= out) | np.isnan(grown) | np.isnan(out)).all(), "a larger element gives a smaller result"
+
+
+def _positions(case: Case) -> None:
+    x, out = first_array(case), outputs_of(case)[0]
+    assert out.dtype.kind == "i" and (out >= 0).all() and (out < max(x.size, out.size)).all(), f"it gives {out}"
 
 
 def _reduces(case: Case) -> None:
@@ -297,14 +306,15 @@ def _normalises(case: Case) -> None:
 TRUTHS: dict[str, Callable[[Case], None]] = {
     "identity": _identity, "moves": _moves, "view": _view, "reshapes": _reshapes, "unit axes": _unit_axes,
     "gathers": _gathers, "keeps order": _keeps_order, "exact": _exact, "linear": _linear, "analytic": _analytic,
-    "commutative": _commutative, "comparison": _comparison, "extremum": _extremum, "reduces": _reduces,
-    "bounded above": _bounded_above, "flat": _flat, "bits": _bits, "labels": _labels, "update": _update,
-    "normalises": _normalises,
+    "commutative": _commutative, "comparison": _comparison, "extremum": _extremum, "positions": _positions,
+    "reduces": _reduces, "bounded above": _bounded_above, "flat": _flat, "bits": _bits, "labels": _labels,
+    "update": _update, "normalises": _normalises,
 }  # fmt: skip
 """How a call refutes a trait."""
 
 UNTRIED: dict[str, str] = {
     "exponential": "says of what functions an op is made, not what it gives",
+    "wave": "says of what functions an op is made, not what it gives",
     "root": "says of what functions an op is made, not what it gives",
     "internal": "says who calls it",
 }
