@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -113,10 +114,10 @@ def _transpose_method(self: Tensor, *axes: Any) -> Tensor:
 
 def swap_last(x: Any) -> Any:
     """The last two axes exchanged."""
-    if type(x) is not Tensor:
+    if not isinstance(x, Tensor):
         return np.swapaxes(x, -1, -2)
     n = len(x.shape)
-    return transpose(x, axes=(*range(n - 2), n - 1, n - 2))
+    return transpose.public(x, axes=(*range(n - 2), n - 1, n - 2))
 
 
 def _broadcast(x: Any, *, shape: Any) -> Any:
@@ -206,7 +207,8 @@ def _joined(avals: Sequence[Aval], axis: int) -> Aval:
 
 def _concatenate(arrays: Any, *, axis: int = 0) -> Any:
     out = np.concatenate(arrays, canonical_axis(axis, arrays[0].ndim))
-    return out.astype(settle(out.dtype, [a.dtype for a in arrays]), copy=False)
+    kind = out.dtype
+    return out if kind is arrays[0].dtype else out.astype(settle(kind, [a.dtype for a in arrays]), copy=False)
 
 
 def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
@@ -238,7 +240,9 @@ def _part_sizes(sizes: Any, total: int) -> tuple[int, ...]:
 
 def _split(x: Any, *, sizes: Any, axis: int = 0) -> Any:
     k = canonical_axis(axis, x.ndim)
-    return tuple(np.split(x, np.cumsum(_part_sizes(sizes, x.shape[k]))[:-1], k))
+    before = (slice(None),) * k
+    ends = list(accumulate(_part_sizes(sizes, x.shape[k])))
+    return tuple([x[(*before, slice(a, b))] for a, b in zip([0, *ends], ends, strict=False)])
 
 
 def _split_infer(x: Aval, *, sizes: Any, axis: int) -> tuple[Aval, ...]:

@@ -282,8 +282,10 @@ def test_promotion_is_numpys_save_for_float64() -> None:
 def test_scalars_of_numpy_and_python() -> None:
     t = tg.ones((2,))
     assert (t * 2.5).dtype == np.float32 and (2.5 * t).dtype == np.float32
-    assert (t * np.float64(2.5)).dtype == np.float64 and (np.float64(2.5) * t).dtype == np.float64
-    assert (t * np.float32(2.5)).dtype == np.float32 and (np.float32(2.5) * t).dtype == np.float32
+    for number in (np.float16(2.5), np.float32(2.5), np.float64(2.5), np.int64(2), np.uint8(2), np.True_):
+        assert (t * number).dtype == np.float32 and (number * t).dtype == np.float32
+    array = np.array(2.5)  # an array is none of them, whatever its shape
+    assert (t * array).dtype == np.float64 and (array * t).dtype == np.float64
     assert (np.float64(2.0) < t).tolist() == [False, False] and (np.int64(1) == t).tolist() == [True, True]
     assert isinstance(np.ones(2) == t, tg.Tensor) and isinstance(np.ones(2) / t, tg.Tensor)
     for bad in (1j, "a", [1j], {}, object()):

@@ -13,7 +13,7 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import pull_back
-from tensorgraph.engine.calling import Borrowed
+from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten, unflatten

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,10 @@ SHORT = {
     "uint32": "u32", "uint64": "u64", "float16": "f16", "float32": "f32", "float64": "f64",
 }  # fmt: skip
 LONG = {short: long for long, short in SHORT.items()}
+# NumPy's one object for each of them, in native byte order, so that `is` compares; by every name it is usually given
+NATIVE: dict[Any, np.dtype[Any]] = {
+    key: np.dtype(long) for long, short in SHORT.items() for key in (long, short, np.dtype(long), np.dtype(long).type)
+}
 
 _default = np.dtype(np.float32)
 _default_lock = threading.Lock()
@@ -63,8 +67,10 @@ def set_default_dtype(dtype: Any) -> None:
 
 def canonical_dtype(dtype: Any) -> np.dtype[Any]:
     """A supported dtype in native byte order; short names such as ``"f32"`` are understood."""
-    if isinstance(dtype, str):
-        dtype = LONG.get(dtype, dtype)
+    try:
+        return NATIVE[dtype]
+    except (KeyError, TypeError):
+        pass
     try:
         if isinstance(dtype, str) and len(dtype) > 20:  # no name is so long, and NumPy would read a little language
             raise TypeError("too long")
@@ -75,9 +81,7 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
         if result.kind == "c":
             raise TypeError(f"complex numbers are not supported (got {result}); pass the real and imaginary parts")
         raise TypeError(f"dtype {result} is not supported; expected one of {', '.join(SHORT)}")
-    # NumPy's one object for it, in native byte order, so that `is` compares
-    one: np.dtype[Any] = np.dtype(result.type)
-    return one
+    return NATIVE[result.name]
 
 
 def short_dtype(dtype: np.dtype[Any]) -> str:
@@ -106,8 +110,8 @@ class Aval:
     dtype: np.dtype[Any]
 
     def __init__(self, shape: Sequence[int], dtype: Any) -> None:
-        object.__setattr__(self, "shape", tuple(int(n) for n in shape))
-        object.__setattr__(self, "dtype", dtype if isinstance(dtype, np.dtype) else canonical_dtype(dtype))
+        _put_shape(self, tuple(map(int, shape)))
+        _put_dtype(self, dtype if isinstance(dtype, np.dtype) else canonical_dtype(dtype))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an Aval is immutable")
@@ -135,6 +139,10 @@ class Aval:
 
     def __repr__(self) -> str:
         return f"{short_dtype(self.dtype)}[{', '.join(map(str, self.shape))}]"
+
+
+_put_shape: Callable[[Aval, tuple[int, ...]], None] = Aval.__dict__["shape"].__set__
+_put_dtype: Callable[[Aval, np.dtype[Any]], None] = Aval.__dict__["dtype"].__set__
 
 
 def aval_of(value: Any) -> Aval:

@@ -14,8 +14,9 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.op import REQUIRED, Op, elementwise, saved_names, settle
+from tensorgraph.engine.operands import Borrowed, converted, static, weigh
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
-from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, wrap
+from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
 
 __all__ = ["call", "composed", "explain", "run"]
 
@@ -47,88 +48,18 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
         value = values.get(name, default)
         if value is REQUIRED:
             raise TypeError(f"{sig.name} needs the attribute {name!r}; it takes {', '.join(names)}")
-        attrs[name] = _static(value)
+        attrs[name] = static(value)
     return [values[n] for n in sig.inputs], attrs
-
-
-def _static(value: Any) -> Any:
-    """An attribute as a hashable literal: tuples for lists, Python scalars for NumPy's, names for dtypes."""
-    if type(value) in (int, float, bool, str, type(None)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return tuple(_static(v) for v in value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Tensor):
-        if value.ndim == 0 and value.dtype.kind in "iu":
-            return int(value)
-        raise TypeError(
-            f"an attribute is a static Python value, got a tensor {value.aval}; pass a number, or use ops whose inputs "
-            "are tensors (tensorgraph.maximum, minimum, where) where a gradient should flow"
-        )
-    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-        return np.dtype(value).name
-    if isinstance(value, ndarray) and value.ndim == 0:
-        return value.item()
-    return value
-
-
-SCALARS = (int, float, bool)
-
-
-class Borrowed(Tensor):
-    """An input around memory that is the user's, who may change it: whatever keeps it must copy it."""
-
-    __slots__ = ()
-
-
-def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
-    """An op's input: a Tensor, a weak Python scalar, or None."""
-    if isinstance(value, Tensor) or type(value) in SCALARS or value is None:
-        return value
-    try:
-        array = as_array(value)
-    except TypeError as error:
-        raise TypeError(f"{what()}: {error}") from None
-    if isinstance(value, (list, tuple, np.generic)):
-        return wrap(array)  # made here
-    if copy:
-        return wrap(array.copy())
-    t = new(Borrowed)
-    t._value, t._node = array, None
-    return t
-
-
-def _converted(declared: Op, raw: list[Any], copy: bool) -> list[Any]:
-    """What was given for each input as Tensors, weak scalars or None; an error names the op and the input."""
-    inputs: list[Any] = []
-    for name, value in zip(declared.inputs, raw, strict=True):
-
-        def what(name: str = name) -> str:
-            return f"{declared.name}: input {name!r}{describe_source(user_source())}"
-
-        if name in declared.signature.lists:
-            if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
-                raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
-            items = [convert(v, what, copy) for v in value]
-            inputs.append([wrap(as_array(v)) if type(v) in SCALARS else v for v in items])
-        else:
-            if value is None and name not in declared.signature.optional:
-                raise TypeError(f"{what()}: expected a tensor, got None")
-            inputs.append(convert(value, what, copy))
-    return inputs
 
 
 def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Run or record an op: every case that the generated short path leaves out."""
     mode = modes.current()
     raw, attrs = bind(declared, args, kwargs)
-    inputs = _converted(declared, raw, "view" in declared.traits)
+    inputs = converted(declared, raw, "view" in declared.traits)
     if mode.cells is not None:
         inputs = [_present(i, mode.cells) for i in inputs]
-    # elsewhere than among tensors of an elementwise op a scalar is a tensor of its default dtype
-    if declared.kind is not elementwise or not any(isinstance(i, Tensor) for i in inputs):
-        inputs = [wrap(as_array(i)) if type(i) in SCALARS else i for i in inputs]
+    inputs = weigh(declared, inputs)
     if mode.trace is not None:
         return mode.trace.emit(declared, inputs, attrs)
     return run(declared, inputs, attrs, mode)
@@ -339,15 +270,16 @@ def _finite(v: Any) -> bool:
 def short_error(declared: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], error: Exception) -> NoReturn:
     """An error on the short path: where a value had escaped its trace say that, else explain."""
     for item in inputs:
-        _unpack(item)
-    explain(declared, list(inputs), {k: _static(v) for k, v in attrs.items()}, error)
+        for one in item if isinstance(item, (list, tuple)) else (item,):
+            _unpack(one)
+    explain(declared, weigh(declared, converted(declared, inputs, False)), attrs, error)
 
 
 def composed(declared: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
     """A fused op's meaning, run through its reference."""
     mode = modes.current()
     # the reference may keep them anywhere, so what is the user's is copied
-    tensors = [wrap(as_array(i)) if type(i) in SCALARS else i for i in _converted(declared, inputs, True)]
+    tensors = weigh(declared, converted(declared, inputs, True))
     if mode.cells is not None:
         tensors = [_present(t, mode.cells) for t in tensors]
     if declared.check is not None and mode.trace is None:

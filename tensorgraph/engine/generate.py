@@ -1,4 +1,4 @@
-"""Functions generated from declarations: the public call, the array form that rules use, the gradient on arrays.
+"""Functions generated from declarations: the public call, and the array form that rules use.
 
 An eager operation pays for nothing but itself: its call knows the arity, what to save and whom to ask. Each is made at
 first use.
@@ -7,25 +7,25 @@ first use.
 from __future__ import annotations
 
 import inspect
-import keyword
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine import modes
+from tensorgraph.engine import modes, operands
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, require_outputs, short_error
 from tensorgraph.engine.cells import Parameter
-from tensorgraph.engine.op import REQUIRED, Op, elementwise, rule_names
-from tensorgraph.engine.pull import accumulate, fit, freed, pull_joint
+from tensorgraph.engine.op import REQUIRED, Op, elementwise, rule_names, structural
+from tensorgraph.engine.operands import SCALARS, apart, lend, lend_copy, lend_items, owned, static
+from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, Projection, getframe, next_number, projection
-from tensorgraph.engine.tensor import Tensor, blank
+from tensorgraph.engine.tensor import Tensor, blank, wrap
 
-__all__ = ["attach", "make_apply", "make_public", "make_pull"]
+__all__ = ["attach", "make_apply", "make_public"]
 
 ndarray = np.ndarray
-LITERAL = frozenset({int, float, bool, str, tuple, type(None)})
+LITERAL = operands.LITERAL | {tuple}
 
 
 def make_apply(declared: Op) -> Callable[..., Any]:
@@ -62,87 +62,95 @@ def make_apply(declared: Op) -> Callable[..., Any]:
 
 
 def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
-    """Generate the function that users call: the short path, with a way out to the general one."""
-    sig = declared.signature
-    if sig.lists or sig.variadic or not sig.inputs or declared.dtype == "cast":
+    """Generate the function that users call: the short path, with a way out to the general one.
+
+    Its body, in the order in which it runs: leave where a mode asks for more than computing; attributes as literals;
+    of each input the array ``_v0`` and the node ``_p0``, or leave; check and forward, errors explained; tensors ``_t0``
+    around the outputs; a node where an input has one. An underscore keeps clear of the op's own names.
+    """
+    sig, names = declared.signature, declared.inputs
+    required = [a for a, default in sig.attrs.items() if default is REQUIRED]
+    if (sig.optional and required) or (sig.variadic and (declared.kind is structural or declared.residuals)):
         return _general_public(declared)
-    fused = declared.reference is not None
-    names = sig.inputs
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
         "_blank": blank, "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
         "_literal": LITERAL, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
-        "__package__": "tensorgraph",
+        "_static": static, "_lend": lend_copy if "view" in declared.traits else lend, "_items": lend_items, "_view": "view" in declared.traits,
+        "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
-    required = [a for a, default in sig.attrs.items() if default is REQUIRED]
     for attr, default in sig.attrs.items():
         scope[f"_default_{attr}"] = default
-    optional = [f"{a}=_default_{a}" for a in sig.attrs if a not in required]
-    if sig.optional and required:
-        return _general_public(declared)
-    params += required + optional
+    params += required + [f"{a}=_default_{a}" for a in sig.attrs if a not in required]
     passed = "".join(f", {a}={a}" for a in sig.attrs)
     attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
-    inputs = f"({', '.join(names)},)"
-    guard = "".join(f" or type({a}) not in _literal" for a in sig.attrs)
-    if fused:
+    inputs = f"({', '.join(names)},)" if names else "()"
+    guard = ""
+    if declared.reference is not None:
         from tensorgraph import jit
 
         scope["_general"], scope["_available"] = _general_public(declared), jit.available
-        params.append("impl=None")
-        guard += " or impl is not None or _m.implementation != 'fused' or not _available()"
+        params += ["*", "impl=None"]
+        guard = " or impl is not None or _m.implementation != 'fused' or not _available()"
         fallback = f"return _general({', '.join(names)}{passed}, impl=impl)"
     else:
         fallback = f"return _call(_op, {inputs}, {{{attrs}}})"
     body = ["_m = _mode()", f"if not _m.plain{guard}: {fallback}"]
-    body += _unwrap(declared, fallback)
+    body += [f"if type({a}) not in _literal: {a} = _static({a})" for a in sig.attrs]
+    body += _unwrap(declared, inputs, fallback)
     values = ", ".join(f"_v{i}" for i in range(len(names)))
     body += ["try:"]
     if declared.check is not None:
         body += [f"    _check({values}{passed})"]
-    body += [f"    _out = _forward({values}{passed})"]
+    body += [f"    _out = _forward({values}{passed})".replace("(, ", "(")]
+    body += ["    " + line for line in _outputs(declared, values, attrs)]
     body += [f"except Exception as _e: _error(_op, {inputs}, {{{attrs}}}, _e)"]
-    body += _outputs(declared, values, attrs)
+    body += _tensors(declared, inputs)
     if declared.differentiable:
-        body += _record(declared, attrs)
-    results = [f"_t{j}" for j in range(len(sig.outputs))]
-    body += [f"return {results[0] if declared.single else '(' + ', '.join(results) + ',)'}"]
-    source = f"def {_safe(sig.name)}({', '.join(params)}):\n" + "\n".join("    " + line for line in body)
-    exec(compile(source, f"<tensorgraph op {sig.name}>", "exec"), scope)
-    return dress(scope[_safe(sig.name)], declared)
+        body += _record(declared, inputs, attrs)
+    results = ", ".join(f"_t{j}" for j in range(len(sig.outputs)))
+    body += ["return _ts" if sig.variadic else f"return {results}" if declared.single else f"return ({results},)"]
+    return dress(define(sig.name, "op", ", ".join(params), body, scope), declared)
 
 
-def _unwrap(declared: Op, fallback: str) -> list[str]:
-    """Each input's array and node: ``_v0, _p0, ...``; an underscore keeps clear of the op's own names."""
+def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:
+    """Each input's array and node, and whether an array was given that is not ours."""
     names = declared.inputs
-    body = []
+    weak = declared.kind is elementwise
+    body = ["_lent = False"] if names else []
     for i, n in enumerate(names):
+        if n in declared.signature.lists:
+            body += [f"_t = _items({n}, _view)", f"if _t is None: {fallback}"]
+            body += [f"_v{i}, _p{i}, _t = _t", "if _t: _lent = True"]
+            continue
         body += [f"_t = type({n})", "if _t is _Tensor or _t is _Parameter:"]
         body += [f"    _v{i} = {n}._value; _p{i} = {n}._node"]
-        if declared.kind is elementwise and len(names) > 1:  # a weak scalar beside a tensor
-            if i > 0:
-                body += ["elif (_t is float or _t is int) and type(_v0) is _ndarray:", f"    _v{i} = {n}; _p{i} = None"]
-            elif len(names) == 2:
-                other = f"type({names[1]}) is _Tensor"
-                body += [f"elif (_t is float or _t is int) and {other}:", f"    _v{i} = {n}; _p{i} = None"]
+        if weak and i > 0:  # a weak number beside a tensor
+            body += ["elif (_t is float or _t is int) and type(_v0) is _ndarray:", f"    _v{i} = {n}; _p{i} = None"]
+        elif weak and len(names) == 2:
+            other = f"(type({names[1]}) is _Tensor or type({names[1]}) is _Parameter)"
+            body += [f"elif (_t is float or _t is int) and {other}:", f"    _v{i} = {n}; _p{i} = None"]
         if n in declared.signature.optional:
             body += [f"elif {n} is None: _v{i} = _p{i} = None"]
-        body += [f"else: {fallback}"]
+        body += ["else:", f"    _v{i} = _lend({n}, {inputs}, {weak})", f"    if _v{i} is None: {fallback}"]
+        body += [f"    _p{i} = None; _lent = True"]
     # NumPy's arithmetic refuses a value that escaped its trace; what compares, and other forwards, may take it for data
-    if not isinstance(declared.forward, np.ufunc) or declared.dtype == "bool":
-        absent = [f"_v{i} is not None and " if n in declared.signature.optional else "" for i, n in enumerate(names)]
-        scalars = [f"type(_v{i}) is not float and type(_v{i}) is not int and " for i in range(len(names))]
-        weak = declared.kind is elementwise and len(names) > 1
-        tests = [f"{absent[i]}{scalars[i] if weak else ''}type(_v{i}) is not _ndarray" for i in range(len(names))]
+    single = [i for i, n in enumerate(names) if n not in declared.signature.lists]
+    if single and (not isinstance(declared.forward, np.ufunc) or declared.dtype == "bool"):
+        absent = {i: f"_v{i} is not None and " if names[i] in declared.signature.optional else "" for i in single}
+        number = {i: f" and type(_v{i}) not in _scalars" if weak and len(names) > 1 else "" for i in single}
+        tests = [f"{absent[i]}type(_v{i}) is not _ndarray{number[i]}" for i in single]
         body += [f"if {' or '.join(tests)}: {fallback}"]
     return body
 
 
 def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
-    """Arrays ``_o0, ...``, residuals ``_r0, ...`` and tensors ``_t0, ...``."""
+    """Arrays ``_o0, ...`` and residuals ``_r0, ...``; a list ``_os`` where there may be any number."""
+    if declared.signature.variadic:
+        return ["_os = [_o if type(_o) is _ndarray else _asarray(_o) for _o in _out]"]
     outs = [f"_o{j}" for j in range(len(declared.outputs))]
     rest = [f"_r{k}" for k in range(len(declared.residuals))]
     count = len(outs + rest)
@@ -152,20 +160,33 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     for o in outs:
         single = "" if several else f"_require(_op, {o})"
         body += [f"if type({o}) is not _ndarray: {o} = _asarray({single or o})"]
-    if declared.kind is elementwise and declared.dtype != "bool":
+    if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
         body += [
             "_d = _o0.dtype",
             "if _d is not _F32 and (_d is not _F64 or type(_v0) is not _ndarray or _v0.dtype is not _F64):",
             f"    _o0 = _float_result(_op, _o0, [{values}], {{{attrs}}}); _d = _o0.dtype",
         ]
-    for j, o in enumerate(outs):
-        body += [f"_t{j} = _blank()", f"_t{j}._value = {o}"]
+    return body
+
+
+def _tensors(declared: Op, inputs: str) -> list[str]:
+    """The outputs as tensors, none of them in memory that is not ours."""
+    fresh = isinstance(declared.forward, np.ufunc) or "view" in declared.traits or not declared.inputs
+    if declared.signature.variadic:
+        body = [] if fresh else [f"if _lent: _os = [_owned(_o, {inputs}) for _o in _os]"]
+        return [*body, "_ts = tuple([_wrap(_o) for _o in _os])"]
+    outs = range(len(declared.outputs))
+    body = []
+    if not fresh:
+        body += [f"if _lent: {'; '.join(f'_o{j} = _owned(_o{j}, {inputs})' for j in outs)}"]
+    for j in outs:
+        body += [f"_t{j} = _blank()", f"_t{j}._value = _o{j}"]
         if not declared.differentiable:
             body += [f"_t{j}._node = None"]
     return body
 
 
-def _record(declared: Op, attrs: str) -> list[str]:
+def _record(declared: Op, inputs: str, attrs: str) -> list[str]:
     """Put a node on the tape where an input has one, and connect the outputs."""
     sig, names = declared.signature, declared.inputs
     joint = declared.joint
@@ -185,13 +206,17 @@ def _record(declared: Op, attrs: str) -> list[str]:
     # ufuncs give floats for floats; others may be asked for integers, which have no gradient
     floating = "" if isinstance(declared.forward, np.ufunc) or not declared.single else " and _o0.dtype.kind == 'f'"
     parents = ", ".join(f"_p{i}" if i in live else "None" for i in range(len(names)))
-    pointwise = declared.kind is elementwise
+    pointwise = declared.kind is elementwise and declared.dtype not in ("bool", "cast")
     body = [
         f"if _m.grad and ({test}){floating}:",
         "    _n = _Node()",
         "    _n.op = _op",
         f"    _n.parents = ({parents},)",
         f"    _n.saved = ({', '.join(entries)}{',' if entries else ''})",
+    ]
+    if any(name in names for name in declared.calls["saves"]):
+        body += [f"    if _lent: _n.saved = _apart(_n.saved, {inputs})"]
+    body += [
         f"    _n.attrs = {{{attrs}}}" if attrs else "    _n.attrs = _none",
         "    _n.number = _number()",
         "    _n.scope = _m.scope",
@@ -212,9 +237,12 @@ def _record(declared: Op, attrs: str) -> list[str]:
             shape = "_p0.shape"
         elif pointwise and len(names) == 2 and len(live) == 2:
             shape = "_p0.shape if _p0 is not None and _p1 is not None and _p0.shape is _p1.shape else _o0.shape"
-        body += [f"    _n.shape = {shape}"]
-        body += ["    _n.dtype = _d" if pointwise and declared.dtype != "bool" else "    _n.dtype = _o0.dtype"]
+        body += [f"    _n.shape = {shape}", f"    _n.dtype = {'_d' if pointwise else '_o0.dtype'}"]
         body += ["    _t0._node = _n", "else: _t0._node = None"]
+        return body
+    if sig.variadic:
+        body += ["    _n.shape = tuple([_o.shape for _o in _os])", "    _n.dtype = tuple([_o.dtype for _o in _os])"]
+        body += ["    for _i, _t in enumerate(_ts): _t._node = _project(_n, _i)"]
         return body
     outs = range(len(sig.outputs))
     body += [f"    _n.shape = ({', '.join(f'_o{j}.shape' for j in outs)},)"]
@@ -229,11 +257,9 @@ def project(node: Node, index: int) -> Projection | None:
     return projection(node, index) if node.dtype[index].kind == "f" else None
 
 
-def _safe(name: str) -> str:
-    return f"{name}_" if keyword.iskeyword(name) else name
-
-
 def _aval_or_scalar(value: Any) -> Any:
+    if type(value) is list:
+        return [Aval(v.shape, v.dtype) for v in value]
     return Aval(value.shape, value.dtype) if type(value) is ndarray else value
 
 
@@ -283,82 +309,6 @@ def dress(function: Any, declared: Op) -> Callable[..., Any]:
     function.op = declared
     dressed: Callable[..., Any] = function
     return dressed
-
-
-def make_pull(declared: Op) -> Callable[..., None]:
-    """Generate the gradient of one node on plain arrays: one call a wanted input, into the table."""
-    if declared.backward is not None:
-        return _make_fused_pull(declared)
-    if declared.joint is not None or declared.signature.lists or not declared.single:
-        return lambda node, g, table, needed: pull_joint(node, g, table, needed)
-    sig = declared.signature
-    saves = declared.calls["saves"]
-    scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
-    }  # fmt: skip
-    # an elementwise op of one input has its output's shape, and so has what its rule makes of g
-    differs = "" if declared.kind is elementwise and len(sig.inputs) == 1 else "c.shape != p.shape or "
-    body = ["s = node.saved", "if s is None: _freed(node)", "parents = node.parents"]
-    for i, name in enumerate(sig.inputs):
-        rule = declared.rules[name]
-        if rule is None:
-            continue
-        scope[f"_rule{i}"] = rule.function
-        arguments = []
-        for p in rule.params:
-            if p == "g":
-                arguments.append("g")
-            elif p in saves:
-                arguments.append(f"s[{saves.index(p)}]")
-            elif p == f"{name}_aval":  # the parent knows its own shape and dtype
-                arguments.append("p")
-            else:
-                arguments.append(f"node.attrs[{p!r}]")
-        body += [
-            f"p = parents[{i}]",
-            "if p is not None and (needed is None or p in needed):",
-            f"    c = _rule{i}({', '.join(arguments)})",
-            f"    if type(c) is not _ndarray or {differs}c.dtype is not p.dtype: c = _fit(c, p)",
-            *_DEPOSIT,
-        ]
-    source = "def pull(node, g, table, needed):\n" + "\n".join("    " + line for line in body)
-    exec(compile(source, f"<tensorgraph vjp {sig.name}>", "exec"), scope)
-    return scope["pull"]  # type: ignore[no-any-return]
-
-
-_DEPOSIT = (
-    "    if p in table:",
-    "        if p in table.owned: q = table[p]; _add(q, c, q)",
-    "        else: _accumulate(table, p, c)",
-    "    else: table[p] = c",
-)
-
-
-def _make_fused_pull(declared: Op) -> Callable[..., None]:
-    """Generate the gradient of a fused op on plain arrays: one call of its backward kernel."""
-    sig = declared.signature
-    inputs = range(len(sig.inputs))
-    place = {name: f"s[{k}]" for k, name in enumerate(declared.calls["saves"])}
-    kept = ", ".join(place[n] for n in (*sig.inputs, *sig.outputs, *declared.residuals))
-    several = ", ".join(f"None if type(g[{j}]) is float else g[{j}]" for j in range(len(sig.outputs)))
-    attrs = "".join(f", {a}=at[{a!r}]" for a in sig.attrs)
-    body = ["s = node.saved", "if s is None: _freed(node)", "at = node.attrs"]
-    body += [f"{', '.join(f'p{i}' for i in inputs)}, = node.parents"]
-    body += [f"w{i} = p{i} is not None and (needed is None or p{i} in needed)" for i in inputs]
-    cotangents = "g" if declared.single else several
-    body += [f"grads = _backward(({', '.join(f'w{i}' for i in inputs)},), {cotangents}, {kept}{attrs})"]
-    for i in inputs:
-        body += [f"if w{i} and grads[{i}] is not None:", f"    p = p{i}; c = grads[{i}]"]
-        body += ["    if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)"]
-        body += _DEPOSIT
-    scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
-        "_backward": declared.backward,
-    }  # fmt: skip
-    source = "def pull(node, g, table, needed):\n" + "\n".join("    " + line for line in body)
-    exec(compile(source, f"<tensorgraph vjp {sig.name}>", "exec"), scope)
-    pull: Callable[..., None] = scope["pull"]
-    return pull
 
 
 OPERATORS = {

@@ -289,12 +289,21 @@ def require_fit(dtype: np.dtype[Any], values: tuple[Any, ...]) -> None:
 def settle(dtype: np.dtype[Any], given: list[np.dtype[Any]]) -> np.dtype[Any]:
     """NumPy's promotion with one difference: float64 comes only from float64.
 
-    Where NumPy widens integers met by floats to float64, the floats' own dtype stays, or the default dtype.
+    Where NumPy widens integers met by floats to float64, the floats' own dtype stays, or the default dtype. uint64 and
+    signed integers have no integer dtype in common, which NumPy mends by float64: refused.
     """
     if dtype != np.float64 or np.dtype(np.float64) in given:
         return dtype
     floats = [d for d in given if d.kind == "f"]
-    return np.result_type(*floats) if floats else default_dtype()
+    if floats:
+        return np.result_type(*floats)
+    signed = [d for d in given if d.kind == "i"]
+    if signed and np.dtype(np.uint64) in given:
+        raise TypeError(
+            f"uint64 and {signed[0]} have no integer dtype in common; convert one of them, as in .astype('int64'), or "
+            "both to a float dtype"
+        )
+    return default_dtype()
 
 
 def float_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

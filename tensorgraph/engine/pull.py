@@ -1,7 +1,7 @@
 """The gradient of one recorded node: what its rules give, in its parents' shapes and dtypes, added up in a table.
 
-Rules run on plain arrays where nobody will differentiate the result (the fast pass), and on Tensors, recorded, where
-somebody may.
+Rules run on plain arrays where nobody will differentiate the result (the fast pass, a function generated for each op at
+its first use), and on Tensors, recorded, where somebody may.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE, Op, elementwise
+from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import describe_node, projection
 from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
 
@@ -23,6 +24,7 @@ __all__ = [
     "fit",
     "fit_tensor",
     "freed",
+    "make_pull",
     "pull_joint",
     "pull_recorded",
 ]
@@ -219,3 +221,74 @@ def _place(item: Any, node: Any) -> Any:
     t._value = item
     t._node = node
     return t
+
+
+def make_pull(declared: Op) -> Callable[..., None]:
+    """Generate the gradient of one node on plain arrays: one call a wanted input, into the table."""
+    if declared.backward is not None:
+        return _make_fused_pull(declared)
+    if declared.joint is not None or declared.signature.lists or not declared.single:
+        return lambda node, g, table, needed: pull_joint(node, g, table, needed)
+    sig = declared.signature
+    saves = declared.calls["saves"]
+    scope: dict[str, Any] = {
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
+    }  # fmt: skip
+    # an elementwise op of one input has its output's shape, and so has what its rule makes of g
+    differs = "" if declared.kind is elementwise and len(sig.inputs) == 1 else "c.shape != p.shape or "
+    body = ["s = node.saved", "if s is None: _freed(node)", "parents = node.parents"]
+    for i, name in enumerate(sig.inputs):
+        rule = declared.rules[name]
+        if rule is None:
+            continue
+        scope[f"_rule{i}"] = rule.function
+        arguments = []
+        for p in rule.params:
+            if p == "g":
+                arguments.append("g")
+            elif p in saves:
+                arguments.append(f"s[{saves.index(p)}]")
+            elif p == f"{name}_aval":  # the parent knows its own shape and dtype
+                arguments.append("p")
+            else:
+                arguments.append(f"node.attrs[{p!r}]")
+        body += [
+            f"p = parents[{i}]",
+            "if p is not None and (needed is None or p in needed):",
+            f"    c = _rule{i}({', '.join(arguments)})",
+            f"    if type(c) is not _ndarray or {differs}c.dtype is not p.dtype: c = _fit(c, p)",
+            *_DEPOSIT,
+        ]
+    return define(sig.name, "vjp", "node, g, table, needed", body, scope)
+
+
+_DEPOSIT = (
+    "    if p in table:",
+    "        if p in table.owned: q = table[p]; _add(q, c, q)",
+    "        else: _accumulate(table, p, c)",
+    "    else: table[p] = c",
+)
+
+
+def _make_fused_pull(declared: Op) -> Callable[..., None]:
+    """Generate the gradient of a fused op on plain arrays: one call of its backward kernel."""
+    sig = declared.signature
+    inputs = range(len(sig.inputs))
+    place = {name: f"s[{k}]" for k, name in enumerate(declared.calls["saves"])}
+    kept = ", ".join(place[n] for n in (*sig.inputs, *sig.outputs, *declared.residuals))
+    several = ", ".join(f"None if type(g[{j}]) is float else g[{j}]" for j in range(len(sig.outputs)))
+    attrs = "".join(f", {a}=at[{a!r}]" for a in sig.attrs)
+    body = ["s = node.saved", "if s is None: _freed(node)", "at = node.attrs"]
+    body += [f"{', '.join(f'p{i}' for i in inputs)}, = node.parents"]
+    body += [f"w{i} = p{i} is not None and (needed is None or p{i} in needed)" for i in inputs]
+    cotangents = "g" if declared.single else several
+    body += [f"grads = _backward(({', '.join(f'w{i}' for i in inputs)},), {cotangents}, {kept}{attrs})"]
+    for i in inputs:
+        body += [f"if w{i} and grads[{i}] is not None:", f"    p = p{i}; c = grads[{i}]"]
+        body += ["    if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)"]
+        body += _DEPOSIT
+    scope: dict[str, Any] = {
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
+        "_backward": declared.backward,
+    }  # fmt: skip
+    return define(sig.name, "vjp", "node, g, table, needed", body, scope)

@@ -16,9 +16,10 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import cotangent, reachable
-from tensorgraph.engine.calling import Borrowed, abstract, explain
+from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
 from tensorgraph.engine.op import CATALOGUE, Op, creation, random
+from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import Leaf, describe_node, source_of, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.engine.tree import flatten

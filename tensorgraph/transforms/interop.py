@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +34,8 @@ def _lookup(function: Callable[..., Any]) -> Op | None:
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    if method == "__call__" and not kwargs and (declared := _lookup(ufunc)) is not None:
+        return declared.public(*inputs)
     name = f"numpy.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
     if kwargs.get("out") is not None:
         raise TypeError(
@@ -122,12 +125,20 @@ def _dot(a: Any, b: Any) -> Any:
 RENAMED = {"newshape": "shape"}
 
 
+@functools.cache
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except ValueError:  # a C function without a signature
+        return None
+
+
 def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments as NumPy's own signature names them: the inputs in order, the rest by keyword."""
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-    except ValueError:  # a C function without a signature
+    signature = _signature(function)
+    if signature is None:
         return args, kwargs
+    bound = signature.bind(*args, **kwargs)
     given = {RENAMED.get(k, k): v for k, v in bound.arguments.items() if v is not np._NoValue}
     parameters = bound.signature.parameters
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):

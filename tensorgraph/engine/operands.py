@@ -1,0 +1,190 @@
+"""What may be given to an op: its operands as arrays and weak numbers, its attributes as static literals.
+
+A Python number beside a tensor of an elementwise op is weak: it takes the tensor's dtype. So is a NumPy scalar, where a
+tensor of a float dtype is among the operands. Everything else becomes a tensor: what is made here belongs to the call,
+an array that was given stays its owner's, so that whatever keeps it or hands it out copies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine.aval import NATIVE
+from tensorgraph.engine.cells import Buffer, Parameter
+from tensorgraph.engine.op import Op, elementwise
+from tensorgraph.engine.tape import describe_source, user_source
+from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
+
+__all__ = ["Borrowed", "apart", "convert", "converted", "lend", "lend_copy", "lend_items", "owned", "static", "weigh"]
+
+ndarray = np.ndarray
+SCALARS = frozenset({int, float, bool})
+LITERAL = frozenset({int, float, bool, str, type(None)})
+NUMBERS = frozenset(key for key in NATIVE if isinstance(key, type))  # the types of NumPy's scalars
+NAMES = {key: dtype.name for key, dtype in NATIVE.items() if not isinstance(key, str)}
+
+
+# attributes -----------------------------------------------------------------------------------------------------------
+
+
+def static(value: Any) -> Any:
+    """An attribute as a hashable literal: tuples for lists, Python scalars for NumPy's, names for dtypes."""
+    kind = type(value)
+    if kind in LITERAL:
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple([static(v) for v in value])
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Tensor):
+        if value.ndim == 0 and value.dtype.kind in "iu":
+            return int(value)
+        raise TypeError(
+            f"an attribute is a static Python value, got a tensor {value.aval}; pass a number, or use ops whose inputs "
+            "are tensors (tensorgraph.maximum, minimum, where) where a gradient should flow"
+        )
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return NAMES.get(value) or np.dtype(value).name
+    if isinstance(value, ndarray) and value.ndim == 0:
+        return value.item()
+    return value
+
+
+# the general way ------------------------------------------------------------------------------------------------------
+
+
+class Borrowed(Tensor):
+    """An input around memory that is the user's, who may change it: whatever keeps it must copy it."""
+
+    __slots__ = ()
+
+
+def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
+    """An op's input: a Tensor, a weak Python scalar, or None."""
+    if isinstance(value, Tensor) or type(value) in SCALARS or value is None:
+        return value
+    try:
+        array = as_array(value)
+    except TypeError as error:
+        raise TypeError(f"{what()}: {error}") from None
+    if isinstance(value, (list, tuple, np.generic)):
+        return wrap(array)  # made here
+    if copy:
+        return wrap(array.copy())
+    t = new(Borrowed)
+    t._value, t._node = array, None
+    return t
+
+
+def converted(declared: Op, raw: Sequence[Any], copy: bool) -> list[Any]:
+    """What was given for each input as Tensors, weak scalars or None; an error names the op and the input."""
+    inputs: list[Any] = []
+    for name, value in zip(declared.inputs, raw, strict=True):
+
+        def what(name: str = name) -> str:
+            return f"{declared.name}: input {name!r}{describe_source(user_source())}"
+
+        if name in declared.signature.lists:
+            if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
+                raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
+            items = [convert(v, what, copy) for v in value]
+            inputs.append([wrap(as_array(v)) if type(v) in SCALARS else v for v in items])
+        elif value is None and name not in declared.signature.optional:
+            raise TypeError(f"{what()}: expected a tensor, got None")
+        else:
+            inputs.append(value if type(value) in NUMBERS else convert(value, what, copy))
+    return inputs
+
+
+def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
+    """Converted inputs with the numbers among them weak where they may be, and tensors elsewhere."""
+    if declared.kind is elementwise:
+        if _meets_float(inputs):
+            return [i.item() if type(i) in NUMBERS else i for i in inputs]
+        inputs = [wrap(as_array(i)) if type(i) in NUMBERS else i for i in inputs]
+        if any(isinstance(i, Tensor) for i in inputs):
+            return inputs
+    return [wrap(as_array(i)) if type(i) in SCALARS or type(i) in NUMBERS else i for i in inputs]
+
+
+def _meets_float(given: Sequence[Any]) -> bool:
+    """Whether a tensor of a float dtype, or an array that stands for one, is among the operands."""
+    for v in given:
+        if (type(v) is ndarray or isinstance(v, (Tensor, ndarray))) and v.dtype.kind == "f":
+            return True
+    return False
+
+
+# the short way, for whatever is not a Tensor or a Parameter; None where the general way is to be taken ------------------
+
+
+def lend(value: Any, given: tuple[Any, ...], weak: bool) -> Any:
+    """The array of an operand, or the number that it is beside the operands `given`, which are weak if `weak`."""
+    kind = type(value)
+    if kind is ndarray:
+        return value if NATIVE.get(value.dtype) is value.dtype else None
+    if kind in NUMBERS:
+        return value.item() if weak and _meets_float(given) else np.asarray(value)
+    if kind in SCALARS:
+        if weak and any(type(v) not in SCALARS and v is not None for v in given):
+            return value
+        return as_array(value)
+    return value._value if kind is Buffer else None
+
+
+def lend_copy(value: Any, given: tuple[Any, ...], weak: bool) -> Any:
+    """As `lend`, for ops whose results lie in their inputs' memory."""
+    array = lend(value, given, weak)
+    return array.copy() if array is value and type(array) is ndarray else array
+
+
+def lend_items(items: Any, copy: bool) -> Any:
+    """The arrays of a list input, their nodes (None if none has one), and whether an array was given."""
+    if type(items) is not list and type(items) is not tuple:
+        return None
+    values: list[Any] = []
+    nodes: list[Any] = []
+    lent = recorded = False
+    for item in items:
+        kind = type(item)
+        if kind is Tensor or kind is Parameter:
+            value, node = item._value, item._node
+            if node is not None:
+                recorded = True
+        else:
+            value, node = lend_copy(item, (), False) if copy else lend(item, (), False), None
+            lent = lent or kind is ndarray
+        if type(value) is not ndarray:
+            return None
+        values.append(value)
+        nodes.append(node)
+    return values, tuple(nodes) if recorded else None, lent
+
+
+def apart(saved: tuple[Any, ...], given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What a node saves, with the arrays among it that were given copied: their owner may change them."""
+    items = list(saved)
+    for k, item in enumerate(items):
+        if type(item) is ndarray:
+            for v in given:
+                if v is item:
+                    items[k] = item.copy()
+                    break
+        elif type(item) is list:
+            lent = {id(v) for one in given if type(one) in (list, tuple) for v in one if type(v) is ndarray}
+            items[k] = [v.copy() if id(v) in lent else v for v in item]
+    return tuple(items)
+
+
+def owned(out: Any, given: tuple[Any, ...]) -> Any:
+    """A result, copied where it lies in the memory of an array that was given."""
+    for item in given:
+        if type(item) is ndarray:
+            if out is item or (out.base is not None and np.may_share_memory(out, item)):
+                return out.copy("K")
+        elif type(item) in (list, tuple):
+            out = owned(out, tuple(item))
+    return out
