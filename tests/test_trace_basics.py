@@ -388,6 +388,7 @@ def test_equality_of_graphs() -> None:
     base = of(lambda x: x * 2.0, tg.f32[2])
     assert base == of(lambda renamed: renamed * 2.0, tg.f32[2])
     assert hash(base) == hash(of(lambda renamed: renamed * 2.0, tg.f32[2]))
+    assert base == of(lambda x: x * np.float64(2.0), tg.f32[2])
     different = [
         of(lambda x: x * 2, tg.f32[2]),
         of(lambda x: x * 2.0, tg.f32[3]),
@@ -396,7 +397,7 @@ def test_equality_of_graphs() -> None:
         of(lambda x: (x * 2.0,), tg.f32[2]),
         of(lambda x: [x * 2.0], tg.f32[2]),
         of(lambda x: x * True, tg.f32[2]),
-        of(lambda x: x * np.float32(2.0), tg.f32[2]),
+        of(lambda x: x * np.array(2.0, np.float32), tg.f32[2]),
         of(lambda x: x + 2.0, tg.f32[2]),
         of(lambda x: x * 0.0, tg.f32[2]),
         of(lambda x: x * -0.0, tg.f32[2]),

@@ -5,7 +5,7 @@ The generated short path (`generate.py`) does the same for the common case and c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np

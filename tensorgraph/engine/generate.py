@@ -110,7 +110,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     body += [f"except Exception as _e: _error(_op, {inputs}, {{{attrs}}}, _e)"]
     body += _tensors(declared, inputs)
     if declared.differentiable:
-        body += _record(declared, inputs, attrs)
+        body += _record(declared, attrs)
     results = ", ".join(f"_t{j}" for j in range(len(sig.outputs)))
     body += ["return _ts" if sig.variadic else f"return {results}" if declared.single else f"return ({results},)"]
     return dress(define(sig.name, "op", ", ".join(params), body, scope), declared)
@@ -150,7 +150,8 @@ def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:
 def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     """Arrays ``_o0, ...`` and residuals ``_r0, ...``; a list ``_os`` where there may be any number."""
     if declared.signature.variadic:
-        return ["_os = [_o if type(_o) is _ndarray else _asarray(_o) for _o in _out]"]
+        several = "_out if type(_out) is tuple else (_out,)"
+        return [f"_os = [_o if type(_o) is _ndarray else _asarray(_o) for _o in ({several})]"]
     outs = [f"_o{j}" for j in range(len(declared.outputs))]
     rest = [f"_r{k}" for k in range(len(declared.residuals))]
     count = len(outs + rest)
@@ -161,9 +162,10 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
         single = "" if several else f"_require(_op, {o})"
         body += [f"if type({o}) is not _ndarray: {o} = _asarray({single or o})"]
     if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
+        wide = [f"type({v}) is not _ndarray or {v}.dtype is not _F64" for v in values.split(", ")]
         body += [
             "_d = _o0.dtype",
-            "if _d is not _F32 and (_d is not _F64 or type(_v0) is not _ndarray or _v0.dtype is not _F64):",
+            f"if _d is not _F32 and (_d is not _F64 or ({') and ('.join(wide)})):",
             f"    _o0 = _float_result(_op, _o0, [{values}], {{{attrs}}}); _d = _o0.dtype",
         ]
     return body
@@ -177,8 +179,10 @@ def _tensors(declared: Op, inputs: str) -> list[str]:
         return [*body, "_ts = tuple([_wrap(_o) for _o in _os])"]
     outs = range(len(declared.outputs))
     body = []
-    if not fresh:
-        body += [f"if _lent: {'; '.join(f'_o{j} = _owned(_o{j}, {inputs})' for j in outs)}"]
+    for j in () if fresh else outs:
+        itself = [f"_o{j} is {n}" for n in declared.inputs]
+        own = " and (" + " or ".join([f"_o{j}.base is not None", *itself]) + ")"
+        body += [f"if _lent{'' if declared.signature.lists else own}: _o{j} = _owned(_o{j}, {inputs})"]
     for j in outs:
         body += [f"_t{j} = _blank()", f"_t{j}._value = _o{j}"]
         if not declared.differentiable:
@@ -186,7 +190,7 @@ def _tensors(declared: Op, inputs: str) -> list[str]:
     return body
 
 
-def _record(declared: Op, inputs: str, attrs: str) -> list[str]:
+def _record(declared: Op, attrs: str) -> list[str]:
     """Put a node on the tape where an input has one, and connect the outputs."""
     sig, names = declared.signature, declared.inputs
     joint = declared.joint
@@ -194,14 +198,21 @@ def _record(declared: Op, inputs: str, attrs: str) -> list[str]:
     places = {n: f"_v{i}" for i, n in enumerate(names)}
     places |= {n: f"_o{j}" for j, n in enumerate(sig.outputs)} | {n: f"_r{k}" for k, n in enumerate(declared.residuals)}
     places |= {f"{n}_aval": f"_aval(_v{i})" for i, n in enumerate(names)}
-    entries = []
+    entries: list[str] = []
+    lent: list[str] = []  # the same where an array was given
     for name in declared.calls["saves"]:
         needing = live
         if joint is None:
             rules = {i: declared.rules[names[i]] for i in live}
             needing = [i for i, rule in rules.items() if rule is not None and name in rule_names(declared, rule)]
         wanted = " or ".join(f"_p{i} is not None" for i in needing)
-        entries.append(places[name] if len(needing) == len(live) else f"({places[name]} if {wanted} else None)")
+        condition = "" if len(needing) == len(live) else f" if {wanted} else None"
+        entries.append(f"({places[name]}{condition})" if condition else places[name])
+        if name in names:  # an array that was given may be changed by its owner
+            own = "_apart({0}, {1})" if name in sig.lists else "({0}.copy() if type({1}) is _ndarray else {0})"
+            lent.append(f"({own.format(places[name], name)}{condition})")
+        else:
+            lent.append(entries[-1])
     test = " or ".join(f"_p{i} is not None" for i in live)
     # ufuncs give floats for floats; others may be asked for integers, which have no gradient
     floating = "" if isinstance(declared.forward, np.ufunc) or not declared.single else " and _o0.dtype.kind == 'f'"
@@ -214,8 +225,8 @@ def _record(declared: Op, inputs: str, attrs: str) -> list[str]:
         f"    _n.parents = ({parents},)",
         f"    _n.saved = ({', '.join(entries)}{',' if entries else ''})",
     ]
-    if any(name in names for name in declared.calls["saves"]):
-        body += [f"    if _lent: _n.saved = _apart(_n.saved, {inputs})"]
+    if lent != entries:
+        body += [f"    if _lent: _n.saved = ({', '.join(lent)},)"]
     body += [
         f"    _n.attrs = {{{attrs}}}" if attrs else "    _n.attrs = _none",
         "    _n.number = _number()",

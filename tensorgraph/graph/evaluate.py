@@ -15,8 +15,8 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import pull_back
-from tensorgraph.engine.operands import Borrowed, convert
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.operands import Borrowed, convert
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
 from tensorgraph.engine.tree import flatten, unflatten

@@ -34,8 +34,8 @@ def _lookup(function: Callable[..., Any]) -> Op | None:
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    if method == "__call__" and not kwargs and (declared := _lookup(ufunc)) is not None:
-        return declared.public(*inputs)
+    if method == "__call__" and not kwargs and (known := _lookup(ufunc)) is not None:
+        return known.calls["public"](*inputs)
     name = f"numpy.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
     if kwargs.get("out") is not None:
         raise TypeError(
