@@ -1,5 +1,6 @@
 """The generated call of an op and the general one do the same for every op and every kind of operand."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,7 @@ UNUSUAL: dict[str, Callable[[Any], Any]] = {
 
 
 def cases(op: Op) -> list[Case]:
-    return [] if op.name in GENERAL else [case.cast(np.float32) for case in examples_of(op)[:3]]
+    return [] if op.name in GENERAL else [case.cast(np.float32) for case in examples_of(op)[:2]]
 
 
 def outcome(function: Callable[..., Any], case: Case, inputs: tuple[Any, ...], change: bool = False) -> Any:
@@ -74,7 +75,7 @@ def outcome(function: Callable[..., Any], case: Case, inputs: tuple[Any, ...], c
             leaves = [v for v in flat if isinstance(v, tg.Tensor) and v.requires_grad]
             slopes = tg.gradients(outputs, leaves, cotangents_of(outputs, 1)) if outputs else []
     except Exception as error:
-        return type(error), str(error)
+        return type(error), re.sub(r":\d+\)", ")", str(error))  # less the line, which differs
     return values, [(g.dtype, g.shape, g.numpy().tobytes()) for g in slopes]
 
 
@@ -95,7 +96,7 @@ def test_both_ways_agree(op: Op) -> None:
     for case in cases(op):
         for place, _ in case.places():
             for name, kind in (KINDS | UNUSUAL).items():
-                for change in (False, True):
+                for change in (False, True) if "array" in name else (False,):
                     short = outcome(lambda *a: op.public(*a, **case.attrs), case, mixed(case, place, kind), change)  # noqa: B023
                     general = outcome(lambda *a: call(op, a, case.attrs), case, mixed(case, place, kind), change)  # noqa: B023
                     assert short == general, f"{case} with {name} at {place}"

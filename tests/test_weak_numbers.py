@@ -1,4 +1,4 @@
-"""NumPy's scalars beside tensors of a float dtype are weak, as Python's numbers are; elsewhere they keep their dtype."""
+"""NumPy's scalars beside tensors of a float dtype are weak like Python's numbers; elsewhere they keep their dtype."""
 
 import operator
 from typing import Any
@@ -106,7 +106,7 @@ def test_in_rules() -> None:
             x = tg.tensor(np.ones(2, np.float32), requires_grad=True)
             (d,) = tg.gradients(doubled(x), [x], g, create_graph=True)
             assert d.dtype == np.float32 and d.tolist() == [2.0, 2.0]
-        graph = tg.trace(lambda x: tg.gradients(doubled(x).sum(), [x]), tg.f32[2]).differentiate()
+        graph = tg.trace(tg.grad(lambda x: doubled(x).sum()), tg.f32[2]).differentiate()
         assert all(out.aval.dtype == np.float32 for eq in graph.equations for out in eq.outputs), str(graph)
     finally:
         tg.remove_op("doubled_again")
@@ -125,7 +125,7 @@ def test_in_a_trace_they_are_literals(number: Any) -> None:
 def test_uint64_and_signed_integers_are_refused(traced: bool) -> None:
     u, i = tg.tensor(np.array([1, 2], np.uint64)), tg.tensor([1, -2])
     uses = {
-        "add": lambda u, i: u + i, "power": lambda u, i: i**u, "maximum": tg.maximum, "divide": lambda u, i: u / i,
+        "add": lambda u, i: u + i, "power": lambda u, i: i**u, "maximum": tg.maximum, "remainder": lambda u, i: u % i,
         "where": lambda u, i: tg.where(u > 1, u, i), "matmul": lambda u, i: u @ i,
         "concatenate": lambda u, i: tg.concatenate([u, i]),
     }  # fmt: skip
@@ -137,4 +137,5 @@ def test_uint64_and_signed_integers_are_refused(traced: bool) -> None:
     with pytest.raises(TypeError, match="convert"):
         u + np.int64(1)
     assert (u + 1).dtype == np.uint64 and (u > i).tolist() == [False, True]
+    assert (u / i).dtype == np.float32, "a float function of integers"
     assert (u.astype("int64") + i).dtype == np.int64 and (u * tg.ones((2,))).dtype == np.float32

@@ -72,13 +72,14 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     required = [a for a, default in sig.attrs.items() if default is REQUIRED]
     if (sig.optional and required) or (sig.variadic and (declared.kind is structural or declared.residuals)):
         return _general_public(declared)
+    view = "view" in declared.traits
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
         "_blank": blank, "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
         "_literal": LITERAL, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
-        "_static": static, "_lend": lend_copy if "view" in declared.traits else lend, "_items": lend_items, "_view": "view" in declared.traits,
+        "_static": static, "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
         "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]

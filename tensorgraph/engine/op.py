@@ -316,9 +316,10 @@ def _elementwise_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any])
     if op.dtype == "bool":
         dtype: np.dtype[Any] = np.dtype(bool)
     else:
-        dtype = promote(*avals)
         if op.dtype == "float":
-            return Aval(shape, float_dtype(dtype))
+            floats = any(a.dtype.kind == "f" for a in avals if isinstance(a, Aval))
+            return Aval(shape, promote(*avals) if floats else default_dtype())
+        dtype = promote(*avals)
         if isinstance(op.forward, np.ufunc):
             types = tuple(weak(a) for a in avals)
             if any(isinstance(t, np.dtype) for t in types):
