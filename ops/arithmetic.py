@@ -69,11 +69,11 @@ sqrt = op(
 )  # fmt: skip
 absolute = op(
     "absolute(x)", np.absolute, elementwise, method="__abs__", scalar="abs({x})", kinks=(0.0,),
-    vjp=dict(x=lambda g, x: g * sign(x)), traits=("exact",),
+    vjp=dict(x=lambda g, x: g * sign(x)), traits=("exact", "idempotent"),
     doc="Absolute value; its derivative at 0 is 0.",
 )  # fmt: skip
 sign: Op = op(
-    "sign(x)", np.sign, elementwise, vjp=dict(x=None), traits=("exact", "flat", "bounded above"),
+    "sign(x)", np.sign, elementwise, vjp=dict(x=None), traits=("exact", "flat", "bounded above", "idempotent"),
     doc="-1, 0 or 1 by the sign of x.",
 )  # fmt: skip
 
@@ -164,7 +164,7 @@ def _clip_scratch(x: Aval, *, a_min: Any, a_max: Any) -> int:
 clip = op(
     "clip(x, *, a_min=None, a_max=None)", _clip, elementwise, method="clip", numpy=(np.clip,),
     infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
-    vjp=dict(x=_clip_x), traits=("extremum",),
+    vjp=dict(x=_clip_x), traits=("extremum", "idempotent"),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),
     doc="Numbers limited to [a_min, a_max]; the derivative at a bound is 1.",
 )  # fmt: skip

@@ -116,7 +116,7 @@ def _check_targets(target: Any, *, classes: int, ignore_index: int | None) -> No
 class_targets = op(
     "class_targets(target, *, classes, ignore_index=None)", lambda target, *, classes, ignore_index=None: target,
     structural, infer_rule=_targets_infer, check=_check_targets,
-    traits=("identity", "view", "linear", "labels", "internal"), vjp=dict(target=lambda g: g),
+    traits=("identity", "view", "linear", "labels", "internal", "checks"), vjp=dict(target=lambda g: g),
     examples=(
         ((np.array([0, 2, 1]),), dict(classes=3)), ((np.array([0, -1]),), dict(classes=1, ignore_index=-1)),
         (((2, 3),), dict(classes=3)),
@@ -142,8 +142,8 @@ def _check_weights(weight: Any) -> None:
 
 class_weights = op(
     "class_weights(weight)", lambda weight: weight, structural, infer_rule=lambda weight: weight,
-    check=_check_weights, traits=("identity", "view", "linear", "labels", "internal"), vjp=dict(weight=lambda g: g),
-    examples=((((3,),), {}),),
+    check=_check_weights, traits=("identity", "view", "linear", "labels", "internal", "checks"),
+    vjp=dict(weight=lambda g: g), examples=((((3,),), {}),),
     doc="Class weights themselves, once they are known to be finite; NaN and infinity raise ValueError.",
 )  # fmt: skip
 
@@ -164,7 +164,7 @@ def _mean_divisor(divisor: Any, *, empty: str = "zero") -> Any:
 
 mean_divisor = op(
     "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=_divisor_infer,
-    vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal"), examples=((((),), {}),),
+    vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal", "checks"), examples=((((),), {}),),
     doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",
 )  # fmt: skip
 

@@ -88,7 +88,7 @@ def _relu(x: Any) -> Any:
 relu = op(
     "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu",
     scalar="maximum({x}, 0)", kinks=(0.0,),
-    vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)), traits=("extremum",),
+    vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)), traits=("extremum", "idempotent"),
     doc="""max(x, 0); its derivative at 0 is 0, NaN passes through.
 
     >>> import tensorgraph as tg

@@ -27,7 +27,7 @@ def _cast_infer(x: Aval, *, dtype: Any) -> Aval:
 
 astype = op(
     "astype(x, *, dtype)", _cast, elementwise, method="astype", dtype="cast", infer_rule=_cast_infer,
-    vjp=dict(x=lambda g: g), flops=0, traits=("linear",),
+    vjp=dict(x=lambda g: g), flops=0, traits=("linear", "idempotent"),
     examples=((((3, 4),), dict(dtype="float64")), (((3,),), dict(dtype="float32"))),
     doc="""The same numbers in another dtype; a gradient passes between float dtypes.
 
@@ -64,7 +64,7 @@ def _reshape_infer(x: Aval, *, shape: Any) -> Aval:
 
 reshape: Op = op(
     "reshape(x, *, shape)", _reshape, shaping, infer_rule=_reshape_infer, numpy=(np.reshape,),
-    vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("reshapes", "view"),
+    vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("reshapes", "view", "idempotent"),
     examples=((((3, 4),), dict(shape=(2, -1))), (((0, 4),), dict(shape=(4, 0))), (((),), dict(shape=(1, 1)))),
     doc="The same elements in another shape; one size may be -1.",
 )  # fmt: skip
@@ -133,7 +133,7 @@ def _broadcast_infer(x: Aval, *, shape: Any) -> Aval:
 
 broadcast_to = op(
     "broadcast_to(x, *, shape)", _broadcast, shaping, infer_rule=_broadcast_infer, numpy=(np.broadcast_to,),
-    vjp=dict(x=lambda g: g), traits=("view", "linear"),
+    vjp=dict(x=lambda g: g), traits=("view", "linear", "idempotent"),
     examples=((((3, 1),), dict(shape=(2, 3, 4))), (((),), dict(shape=(2,))), (((1,),), dict(shape=(0,)))),
     doc="Repeated along new axes and axes of size 1, without copying.",
 )  # fmt: skip

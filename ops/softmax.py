@@ -153,7 +153,7 @@ def _hardmax(x: Any, *, axis: int = -1) -> Any:
 
 hardmax = op(
     "hardmax(x, *, axis=-1)", _hardmax, reduction, infer_rule=_infer, vjp=dict(x=None),
-    traits=("flat", "bounded above"), examples=EXAMPLES,
+    traits=("flat", "bounded above", "idempotent"), examples=EXAMPLES,
     doc="""1 at the largest element along `axis` (the first at ties), 0 elsewhere.
 
     >>> import tensorgraph as tg

@@ -40,6 +40,8 @@ UNARY: dict[str, Any] = {
     "reshapes": lambda x: x.T.copy(),
     "unit axes": lambda x: x.reshape(-1),
     "gathers": lambda x: x[:, :1] + 0 * x[:, 1:2],
+    "checks": lambda x: x + 0.0,
+    "idempotent": lambda x: x + x,
     "keeps order": lambda x: np.asfortranarray(x + 1),
     "linear": np.abs,
     "analytic": lambda x: np.maximum(x, 0.1),
@@ -84,7 +86,7 @@ def test_every_trait_is_tried_or_says_why_not() -> None:
     assert TRUTHS.keys() | UNTRIED.keys() == TRAITS.keys() and not TRUTHS.keys() & UNTRIED.keys()
 
 
-@pytest.mark.parametrize("trait", ["identity", "commutative", "reshapes"])
+@pytest.mark.parametrize("trait", ["identity", "commutative", "reshapes", "idempotent"])
 def test_no_declaration_forgets(trait: str) -> None:
     """What holds of an op and can be told from calls is said by its declaration."""
     inputs = 2 if trait == "commutative" else 1

@@ -229,6 +229,10 @@ class Op:
         """Whether any input has a derivative rule."""
         return self.joint is not None or any(rule is not None for rule in self.rules.values())
 
+    def among(self, *what: Op | str) -> bool:
+        """Whether it is one of these ops or has one of these traits."""
+        return any(w in self.traits if isinstance(w, str) else w is self for w in what)
+
     def infer(self, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
         """Output avals from input avals: the shape rule.
 

@@ -22,6 +22,8 @@ TRAITS: dict[str, str] = {
     "gathers": "reads as many elements as it gives, not all of its first input",
     "keeps order": "the result is laid out in C order where the inputs are",
     # what is computed
+    "checks": "looks at its input's values, of which it refuses some or warns",
+    "idempotent": "applied again with the same attributes, it leaves what it gave and the gradient as they are",
     "exact": "correctly rounded on every machine: the same bits whoever computes it, in whatever shape",
     "linear": "f(s x) is s f(x), of all its float inputs together",
     "analytic": "an analytic function of its float inputs, and of complex numbers where the forward takes them",
@@ -45,7 +47,7 @@ TRAITS: dict[str, str] = {
 """Every trait with its meaning."""
 
 IMPLIED: dict[str, tuple[str, ...]] = {
-    "identity": ("moves", "keeps order"),
+    "identity": ("moves", "keeps order", "idempotent"),
     "unit axes": ("reshapes",),
     "reshapes": ("moves", "keeps order", "linear"),
     "gathers": ("moves",),

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, digest, typed_key
+from tensorgraph.transforms.checkpoint import checkpoint_op
 
 __all__ = ["Common", "equal_constants"]
 
-# a region that is computed again in the backward pass stays apart from what it was computed from
-APART = frozenset({"checkpoint"})
 DIGESTED_UP_TO = 1 << 20  # bytes of a constant that are read to see whether it is there twice
 
 
@@ -34,7 +33,8 @@ class Common:
 
 def _key(eq: Equation) -> Any:
     """What an equation computes: its op, typed attributes and inputs. None: nothing is the same as this."""
-    if eq.op.name in APART or not eq.outputs:
+    # a region that is computed again in the backward pass stays apart from what it was computed from
+    if eq.op is checkpoint_op or not eq.outputs:
         return None
     key = (
         eq.op,

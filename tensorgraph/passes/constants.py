@@ -15,6 +15,8 @@ import numpy as np
 
 from tensorgraph.engine.op import contraction, creation, elementwise, index, listing, reduction, shape
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.ops.creation import full, ones, zeros
+from tensorgraph.ops.shape import broadcast_to
 from tensorgraph.passes.facts import Facts, compute, ours
 from tensorgraph.passes.rewrite import derived
 from tensorgraph.text.literals import INLINE
@@ -24,7 +26,6 @@ __all__ = ["Folding"]
 Array = np.ndarray[Any, Any]
 
 KINDS = (elementwise, reduction, shape, index, contraction, listing, creation)
-CREATIONS = frozenset({"zeros", "ones", "full", "eye", "arange"})  # say in one word what they hold
 SMALL = 4096  # bytes of one folded result
 TOGETHER = 1 << 20  # bytes of all small constants of a graph, folded ones and others
 WORK = 1 << 22  # bytes that may be looked at for one result
@@ -42,14 +43,16 @@ class Folding:
     def fold(self, eq: Equation) -> tuple[str, Equation | None] | None:
         """The name of the rule and the equation to take this one's place, which is None where its outputs are constants
         now; nothing where the equation stays."""
-        if not ours(eq.op) or eq.op.kind not in KINDS or eq.op.name in CREATIONS or not eq.outputs:
+        if not ours(eq.op) or eq.op.kind not in KINDS or not eq.outputs:
+            return None
+        if eq.op.kind is creation and not eq.inputs:  # says in one word what it holds
             return None
         if eq.op.single and "constants.uniform" not in self.off:
             one = self.facts.one_of(eq)
             if one is not None and self.facts.keeps_order(eq):
                 return "constants.uniform", _created(eq, one)
         # a broadcast is a view that would become a copy
-        if not eq.inputs or eq.op.name == "broadcast_to" or "constants.folded" in self.off:
+        if not eq.inputs or eq.op is broadcast_to or "constants.folded" in self.off:
             return None
         known = self._operands(eq)
         if known is None:
@@ -104,7 +107,7 @@ def _created(eq: Equation, one: Array) -> Equation:
     out = eq.outputs[0].aval
     attrs = {"shape": out.shape, "dtype": out.dtype.name}
     if value == 0 and not (isinstance(value, float) and math.copysign(1.0, value) < 0):
-        return derived(eq, "zeros", (), attrs)
+        return derived(eq, zeros, (), attrs)
     if value == 1:
-        return derived(eq, "ones", (), attrs)
-    return derived(eq, "full", (), {"value": value, **attrs})
+        return derived(eq, ones, (), attrs)
+    return derived(eq, full, (), {"value": value, **attrs})

@@ -13,28 +13,18 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.op import Op, contraction, creation, elementwise, fused, random, reduction
+from tensorgraph.engine.op import Op, creation, elementwise
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
+from tensorgraph.ops.index import getitem, put
+from tensorgraph.ops.shape import astype, broadcast_to, flip, transpose
 from tensorgraph.passes.keys import select
 from tensorgraph.passes.rewrite import group
 
-__all__ = ["EXACT", "Facts", "ONES", "differentiated", "ours", "permutation"]
+__all__ = ["Facts", "differentiated", "ours", "permutation"]
 
 Array = np.ndarray[Any, Any]
 
-# one correctly rounded operation or none: the same bits whatever the shape, so a 0-d array can stand for many elements;
-# not maximum and its like, which choose between 0.0 and -0.0 as the processor's loop happens to
-EXACT = frozenset({
-    "absolute", "add", "bitwise_and", "bitwise_or", "bitwise_xor", "divide", "equal", "greater", "greater_equal",
-    "invert", "isfinite", "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or",
-    "multiply", "negative", "not_equal", "sign", "sqrt", "square", "subtract", "where",
-})  # fmt: skip
-ONES = frozenset({"expand_dims", "squeeze"})  # only put in or take out axes of size 1
-SAME = frozenset({"alias", "class_targets", "class_weights", "mean_divisor", "stop_gradient"})  # give their input
-VIEWS = frozenset({"broadcast_to", "flip", "getitem", "reshape", "transpose", *ONES, "alias", "stop_gradient"})
-# of other kinds than the usual ones, with a result in C order if the inputs are
-ORDERED = VIEWS | SAME | {"add_along_axis", "concatenate", "pad", "scatter_add"}
 UNIFORM_UP_TO = 1 << 16  # elements of a constant that are looked at to see whether they are all the same
 KNOWN_UP_TO = 1 << 20  # bytes of what a creation op makes that are worth making here
 
@@ -108,10 +98,10 @@ class Facts:
             if one is not None:
                 self.uniform[eq.outputs[0]] = one
 
-    def made_by(self, atom: Atom, *ops: str) -> Equation | None:
-        """The equation that makes a variable, if it is of one of these ops."""
+    def made_by(self, atom: Atom, *what: Op | str) -> Equation | None:
+        """The equation that makes a variable, if it is of one of these ops or of one with one of these traits."""
         eq = self.producer.get(atom) if isinstance(atom, Var) else None
-        return eq if eq is not None and eq.op.name in ops else None
+        return eq if eq is not None and eq.op.among(*what) else None
 
     # memory order ---------------------------------------------------------------------------------------------
 
@@ -131,14 +121,14 @@ class Facts:
         return repeated and atom in self.repeated
 
     def _note_order(self, eq: Equation) -> None:
-        name, x = eq.op.name, eq.inputs[0] if eq.inputs else None
+        op, x = eq.op, eq.inputs[0] if eq.inputs else None
         if self.keeps_order(eq):
             self.dense.update(eq.outputs)
-        elif not isinstance(x, Var) or not ours(eq.op) or not self._is_in_order(x, True):
+        elif not isinstance(x, Var) or not ours(op) or not self._is_in_order(x, True):
             return
-        elif name == "broadcast_to":
+        elif op is broadcast_to:
             self.repeated.update(eq.outputs)
-        elif name in SAME or name in ONES or name == "flip" or (name == "getitem" and not eq.inputs[1]):
+        elif op.among("identity", "unit axes", flip) or (op is getitem and not eq.inputs[1]):
             (self.gapped if self._is_in_order(x, False) else self.repeated).update(eq.outputs)
 
     def keeps_order(self, eq: Equation) -> bool:
@@ -146,11 +136,8 @@ class Facts:
         op = eq.op
         if not ours(op):
             return False
-        name = op.name
-        if op.kind is random or name == "put":
+        if op is put:  # in a copy, which NumPy makes in C order
             return True
-        if op.kind not in (elementwise, reduction, contraction, creation, fused) and name not in ORDERED:
-            return False
         if op.kind is elementwise:
             # NumPy's own loops fill what they make in C order; a conversion puts repeated axes last
             floats = any(isinstance(a, Var) and a.aval.dtype.kind == "f" for a in eq.inputs)
@@ -158,19 +145,21 @@ class Facts:
             return all(self._is_in_order(a, repeated) for a in eq.inputs)
         if not all(self.is_dense(a) for a in eq.inputs):
             return False
-        if name == "transpose":
+        if "keeps order" in op.traits:
+            return True
+        if op is transpose:
             moved = [a for i, a in enumerate(permutation(eq)) if eq.outputs[0].aval.shape[i] != 1]
             return moved == sorted(moved)
-        if name == "broadcast_to":
+        if op is broadcast_to:
             x = eq.inputs[0]
             return isinstance(x, Var) and x.aval.size == eq.outputs[0].aval.size
-        if name == "flip":
+        if op is flip:
             return eq.outputs[0].aval.size == 0
-        if name == "getitem":
+        if op is getitem:
             x = eq.inputs[0]
             selection = select(eq.attrs["key"], x.aval.shape) if isinstance(x, Var) else None
             return selection is not None and selection.contiguous
-        return True
+        return False
 
     # constants ------------------------------------------------------------------------------------------------
 
@@ -209,24 +198,28 @@ class Facts:
         self.dense.add(var)
 
     def one_of(self, eq: Equation) -> Array | None:
-        """The 0-d array that all elements of an equation's one output are equal to, or None."""
-        var = eq.outputs[0]
-        name = eq.op.name
-        if var in self.asked or var.aval.size == 0 or not ours(eq.op):
+        """The 0-d array that all elements of an equation's one output are equal to, or None.
+
+        The op is run on 0-d arrays, which an exact one gives the bits that it gives many; maximum and its like are not,
+        which choose between 0.0 and -0.0 as the processor's loop happens to.
+        """
+        var, op = eq.outputs[0], eq.op
+        if var in self.asked or var.aval.size == 0 or not ours(op):
             return None
-        if name in ("zeros", "ones", "full"):
-            made = compute(Equation(eq.op, (), {**eq.attrs, "shape": ()}, eq.outputs), [])
+        if op.kind is creation and not eq.inputs and "shape" in eq.attrs:
+            made = compute(Equation(op, (), {**eq.attrs, "shape": ()}, eq.outputs), [])
             return made[0] if made is not None and made[0].dtype == var.aval.dtype else None
-        if name not in VIEWS and name not in EXACT and name != "astype":
+        looks = "view" in op.traits and "checks" not in op.traits
+        if not looks and not op.among("exact", astype):
             return None
         # what was found when the operands were noted: no recursion, however long the chain
         operands = []
-        for atom in eq.inputs[:1] if name == "getitem" else eq.inputs:
+        for atom in eq.inputs[:1] if op is getitem else eq.inputs:
             if isinstance(atom, tuple) or (isinstance(atom, Var) and self.uniform.get(atom) is None):
                 return None
             operands.append(self.uniform[atom] if isinstance(atom, Var) else atom.value)
-        if name in VIEWS:
-            return None if name == "getitem" and eq.inputs[1] else operands[0]
+        if looks:
+            return None if op is getitem and eq.inputs[1] else operands[0]
         made = compute(eq, operands)
         return made[0] if made is not None and made[0].dtype == var.aval.dtype and made[0].shape == () else None
 

@@ -14,7 +14,7 @@ from tensorgraph.passes.rewrite import derived
 __all__ = ["Rewrite", "Rule", "attempt"]
 
 # a variable that the equation's output is, or an equation that gives the same: op, inputs, attributes
-Rewrite = Var | tuple[str | Op, tuple[Any, ...], dict[str, Any]]
+Rewrite = Var | tuple[Op, tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Rule:
     Attributes
     ----------
     name : str
-    ops : tuple of str
-        At whose equations it looks.
+    at : tuple of Op and str
+        At the equations of which ops it looks: these, and those that have one of these traits.
     pattern : str
         For people: ``"x * 1 → x"``.
     why : str
@@ -38,7 +38,7 @@ class Rule:
     """
 
     name: str
-    ops: tuple[str, ...]
+    at: tuple[Op | str, ...]
     pattern: str
     why: str
     rewrite: Callable[[Equation, Facts], Rewrite | None]

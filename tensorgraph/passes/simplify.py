@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.passes import algebra, views
 from tensorgraph.passes.common import Common, equal_constants
@@ -75,7 +76,7 @@ def simplify(graph: Graph, *, without: str | Iterable[str] = ()) -> Graph:
     """
     off = switched_off(without)
     log = Log(graph, "simplify")
-    rules = _by_op(off)
+    rules = _Rules(off)
     while True:
         before = len(log.changes)
         graph = _Sweep(graph, off, rules, log).run()
@@ -104,21 +105,24 @@ def switched_off(without: str | Iterable[str]) -> frozenset[str]:
     return frozenset(off)
 
 
-def _by_op(off: frozenset[str]) -> dict[str, list[tuple[str, Rule]]]:
-    found: dict[str, list[tuple[str, Rule]]] = {}
-    for subject, rules in (("algebra", algebra.RULES), ("views", views.RULES)):
-        for rule in rules:
-            name = f"{subject}.{rule.name}"
-            if name not in off:
-                for op in rule.ops:
-                    found.setdefault(op, []).append((name, rule))
-    return found
+class _Rules(dict[Op, list[tuple[str, Rule]]]):
+    """The rules that look at an op's equations, with their names."""
+
+    def __init__(self, off: frozenset[str]) -> None:
+        super().__init__()
+        subjects = (("algebra", algebra.RULES), ("views", views.RULES))
+        every = [(f"{subject}.{rule.name}", rule) for subject, rules in subjects for rule in rules]
+        self.every = [(name, rule) for name, rule in every if name not in off]
+
+    def __missing__(self, op: Op) -> list[tuple[str, Rule]]:
+        self[op] = [(name, rule) for name, rule in self.every if op.among(*rule.at)]
+        return self[op]
 
 
 class _Sweep:
     """Once over the equations, in order: each is looked at when what it reads is final."""
 
-    def __init__(self, graph: Graph, off: frozenset[str], rules: dict[str, list[tuple[str, Rule]]], log: Log) -> None:
+    def __init__(self, graph: Graph, off: frozenset[str], rules: _Rules, log: Log) -> None:
         self.graph = graph
         self.off = off
         self.rules = rules
@@ -180,7 +184,7 @@ class _Sweep:
         inner = self.inside(eq)
         if inner is not None:
             return inner
-        for name, law in self.rules.get(eq.op.name, ()):
+        for name, law in self.rules[eq.op]:
             found = attempt(law, eq, self.facts)
             if found is None:
                 continue

@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import leading_to, unproject
-from tensorgraph.engine.op import CATALOGUE, Op, structural
+from tensorgraph.engine.op import Op, structural
 from tensorgraph.engine.pull import Table, contributions, fit_tensor
 from tensorgraph.engine.tape import Leaf, Node, next_number, projection
 from tensorgraph.engine.tensor import Tensor, new
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
 from tensorgraph.graph.inline import group
+from tensorgraph.ops.arithmetic import add
+from tensorgraph.ops.creation import ones, zeros
+from tensorgraph.ops.structure import residuals_of, stop_gradient
 from tensorgraph.passes.rerun import Rerun
 
 __all__ = ["Note", "Symbolic"]
@@ -146,7 +149,7 @@ class Symbolic(Rerun):
                 done[node] = self._own(self.var(found[node]))
             else:
                 with self._part_of(self.producer.get(ys[0]) if ys else None, "zero", create_graph):
-                    zero = CATALOGUE["zeros"].public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
+                    zero = zeros.public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
                 done[node] = zero
                 if self.depth == 0:
                     of = self.producer.get(ys[0]) if ys else None
@@ -179,7 +182,7 @@ class Symbolic(Rerun):
     def _stop(self, var: Var) -> Var:
         """A gradient cut from its history: part of the derivative that it comes from."""
         with self._beside(var, "cut"):
-            return self._append(CATALOGUE["stop_gradient"], (var,), {}, (var.aval,))[0]
+            return self._append(stop_gradient, (var,), {}, (var.aval,))[0]
 
     def _beside(self, var: Var, rule: str) -> Any:
         """What is done to a gradient belongs to the derivative that it comes from."""
@@ -222,7 +225,7 @@ class Symbolic(Rerun):
         return result
 
     def _seed(self, y: Var) -> Tensor:
-        seed: Tensor = CATALOGUE["ones"].public(shape=y.aval.shape, dtype=y.aval.dtype.name)
+        seed: Tensor = ones.public(shape=y.aval.shape, dtype=y.aval.dtype.name)
         return seed
 
     def _pull(self, node: Any, g: Any, table: Table, needed: Any, create_graph: bool) -> None:
@@ -240,7 +243,7 @@ class Symbolic(Rerun):
         fitted = total = fit_tensor(c, parent)
         if parent in table:
             label("sum")
-            total = CATALOGUE["add"](table[parent], fitted)
+            total = add(table[parent], fitted)
         table[parent] = total
         if self.depth == 1:
             of = None if self.origin is None else self.producer[self.origin.of]
@@ -261,7 +264,7 @@ class Symbolic(Rerun):
             else:
                 layout.append(("is", atom.value))
         settings = tuple(eq.attrs.items())
-        made = CATALOGUE["residuals"].public(values, op=node.op.name, layout=tuple(layout), settings=settings)
+        made = residuals_of.public(values, op=node.op.name, layout=tuple(layout), settings=settings)
         given = dict(zip(node.op.residuals, made, strict=True))
         saves = node.op.calls["saves"]
         node.saved = tuple(given.get(name, value) for name, value in zip(saves, node.saved, strict=True))

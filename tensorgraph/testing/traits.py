@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.op import elementwise
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.testing.cases import Case, Place
+from tensorgraph.testing.common import has_gradient
 from tensorgraph.testing.compare import assert_close
 
 __all__ = ["TRUTHS", "UNTRIED", "declared_traits"]
@@ -63,9 +65,13 @@ def with_floats(case: Case, function: Callable[[Place, Array], Any]) -> Case:
 
 
 def with_hostile(case: Case, seed: int) -> Case:
-    """The case with hostile numbers for its floats."""
-    rng = np.random.default_rng(seed)
-    return with_floats(case, lambda _, a: rng.choice(hostile(a.dtype), a.shape))
+    """The case with hostile numbers for its floats; two seeds after one another bring all of them in ten elements."""
+
+    def numbers(place: Place, a: Array) -> Array:
+        order = np.random.default_rng(place).permutation(hostile(a.dtype))
+        return np.resize(np.roll(order, 10 * seed), a.shape)
+
+    return with_floats(case, numbers)
 
 
 def trials(case: Case) -> Iterator[Case]:
@@ -161,6 +167,35 @@ def _keeps_order(case: Case) -> None:
 
 
 # what is computed -------------------------------------------------------------------------------------------------
+
+
+def _checks(case: Case) -> None:
+    def bad(number: float) -> Case:
+        return case.map(lambda _, a: np.full_like(a, np.nan if a.dtype.kind == "f" and number < 0 else number))
+
+    seen = []
+    for trial in (bad(-7), bad(0)):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            try:
+                trial()
+            except ValueError:
+                seen.append(trial)
+        seen += [trial] * bool(said)
+    assert seen, "it takes everything"
+
+
+def _idempotent(case: Case) -> None:
+    for trial in trials(case):
+        (out,) = outputs_of(trial)
+        again = Case(trial.op, (out,), trial.attrs)
+        assert same(outputs_of(again)[0], out), "again it gives something else"
+    if has_gradient(case):
+        inputs, leaves = case.tensors(case.floats())
+        (once,) = case(inputs)
+        (twice,) = case((once,))
+        first, second = (gradients([y], leaves, retain_graph=True)[0].numpy() for y in (once.sum(), twice.sum()))
+        assert same(first, second), "the gradient through two is another"
 
 
 def _exact(case: Case) -> None:
@@ -305,10 +340,10 @@ def _normalises(case: Case) -> None:
 
 TRUTHS: dict[str, Callable[[Case], None]] = {
     "identity": _identity, "moves": _moves, "view": _view, "reshapes": _reshapes, "unit axes": _unit_axes,
-    "gathers": _gathers, "keeps order": _keeps_order, "exact": _exact, "linear": _linear, "analytic": _analytic,
-    "commutative": _commutative, "comparison": _comparison, "extremum": _extremum, "positions": _positions,
-    "reduces": _reduces, "bounded above": _bounded_above, "flat": _flat, "bits": _bits, "labels": _labels,
-    "update": _update, "normalises": _normalises,
+    "gathers": _gathers, "keeps order": _keeps_order, "checks": _checks, "idempotent": _idempotent, "exact": _exact,
+    "linear": _linear, "analytic": _analytic, "commutative": _commutative, "comparison": _comparison,
+    "extremum": _extremum, "positions": _positions, "reduces": _reduces, "bounded above": _bounded_above,
+    "flat": _flat, "bits": _bits, "labels": _labels, "update": _update, "normalises": _normalises,
 }  # fmt: skip
 """How a call refutes a trait."""
 
