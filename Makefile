@@ -2,16 +2,19 @@
 #
 #   make demo              train on handwritten digits and draw the graph
 #   make test              run the tests, compiled kernels on        (ARGS="-k softmax" narrows it)
+#   make quick             run those that find most in the least time, while you work
 #   make coverage          run them with the compiler off and demand 95% of the lines
 #   make doctest           run the examples of the docstrings
 #   make lint              ruff, and mypy --strict on the installed wheel
 #   make bench             measure the speed; ARGS=--setup-peers once, to have PyTorch and JAX beside it
 #   make docs              write docs/ops.md, the pictures and the type stubs anew
 #   make readme-bench      put what `make bench` measured last into the README
+#   make release           build the wheel and say whether it can be released (docs/releasing.md)
 #   make clean             remove environments, builds and caches
 #
 # WHEEL=1 runs `test` and `coverage` against an installed wheel instead of the checkout,
 # OLDEST=1 with the oldest NumPy, Numba and graphviz that are supported (Python 3.11 or 3.12).
+# SLOW=1 runs every test and every example: the slow tests, and all of what `test` takes samples of.
 # PYTHON=... names the Python to use, JOBS=... the number of test processes.
 
 SHELL := /bin/sh
@@ -25,6 +28,10 @@ ENV := PYTHON="$(PYTHON)" sh .ci/env
 SOURCES := pyproject.toml setup.py README.md LICENSE \
 	$(shell find tensorgraph ops viz -name __pycache__ -prune -o \( -type d -o -type f \) -print)
 WHEEL_FILE = $$(cat .build/wheel)
+
+ifdef SLOW
+PYTEST_ARGS := --slow
+endif
 
 # a program started by a test must find the installed package, not the folder it happens to start in
 PYTEST_ENV := PYTHONSAFEPATH=1
@@ -43,7 +50,7 @@ TEST_NEEDS :=
 TEST_WHAT = -e ".[test,all]"
 endif
 
-.PHONY: demo test coverage doctest lint format bench docs readme-bench clean wheel help
+.PHONY: demo test quick coverage doctest lint format bench docs readme-bench release clean wheel help
 .DEFAULT_GOAL := help
 
 help:
@@ -55,13 +62,17 @@ demo:
 
 test: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
-	$(PYTEST_ENV) $(TEST_VENV)/bin/pytest -n $(JOBS) $(ARGS)
+	$(PYTEST_ENV) $(TEST_VENV)/bin/pytest -n $(JOBS) $(PYTEST_ARGS) $(ARGS)
+
+quick: $(TEST_NEEDS)
+	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
+	$(PYTEST_ENV) $(TEST_VENV)/bin/pytest -n $(JOBS) --quick -x $(ARGS)
 
 coverage: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
 	@mkdir -p .build
 	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(TEST_VENV)/bin/pytest -n $(JOBS) --cov --cov-report=term \
-		--cov-fail-under=$(COVERAGE_MIN) $(ARGS)
+		--cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS) $(ARGS)
 
 # only a wheel holds ops and viz where their import names say
 doctest: .build/wheel
@@ -103,6 +114,9 @@ wheel: .build/wheel
 	.venv-build/bin/python -m build -q --wheel --outdir dist .
 	@rm -rf build
 	@ls dist/*.whl > $@
+
+release: wheel
+	@.venv-build/bin/python .ci/release.py $(ARGS)
 
 clean:
 	rm -rf .venv .venv-test .venv-oldest .venv-wheel .venv-lint .venv-build .venv-peers .build build dist *.egg-info

@@ -10,15 +10,61 @@ from typing import Any
 
 import numpy as np
 import pytest
+from effort import EVERYTHING, spread
 from hypothesis import HealthCheck, settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 # no time limits: the first call of a kernel compiles it, and a busy machine is not a wrong answer
 UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
-settings.register_profile("ci", derandomize=True, max_examples=25, **UNTIMED)
+settings.register_profile("slow", derandomize=True, max_examples=EVERYTHING, **UNTIMED)
+settings.register_profile("test", derandomize=True, max_examples=10, **UNTIMED)
+settings.register_profile("quick", derandomize=True, max_examples=3, **UNTIMED)
 settings.register_profile("explore", max_examples=500, **UNTIMED)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer more and less than the usual tests."""
+    group = parser.getgroup("effort", "how much is tried")
+    group.addoption("--slow", dest="effort", action="store_const", const="slow", default="test", help="everything")
+    group.addoption("--quick", dest="effort", action="store_const", const="quick", help="what finds most in a minute")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples are drawn, before a test file says its own number in terms of it."""
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", config.getoption("effort")))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget.
+
+    What `-k` leaves counts alone: the tests of one op are within the budget.
+    """
+    effort = config.getoption("effort")
+    if effort == "slow":
+        return
+    asked = config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
+    sampled: dict[str, list[pytest.Item]] = {}
+    chosen = set()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None:
+            sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        elif asked or item.get_closest_marker("slow") is None:
+            chosen.add(item)
+    for table in sampled.values():
+        budget = table[0].get_closest_marker("sampled").kwargs[effort]  # type: ignore[union-attr]
+        chosen.update(spread(((item, item.nodeid, group_of(item)) for item in table), budget))
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
+
+
+def group_of(item: pytest.Item) -> Any:
+    """What a sample should hold as much of as of its like: the op, or whatever else the test's first parameter is."""
+    parameters = item.callspec.params  # type: ignore[attr-defined]
+    value = parameters.get("op", next(iter(parameters.values())))
+    return getattr(value, "name", str(value))
 
 
 def pytest_report_header() -> str:
