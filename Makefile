@@ -34,7 +34,10 @@ PYTEST_ARGS := --slow
 endif
 
 # a program started by a test must find the installed package, not the folder it happens to start in
-PYTEST_ENV := PYTHONSAFEPATH=1
+# that, and keep what was compiled even where a variable of the machine says no: each process would do it again
+PYTEST_ENV := PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=
+# a run begins with neighbours in one process, which share what they made and compiled
+PYTEST = $(TEST_VENV)/bin/pytest -n $(JOBS) --dist worksteal
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel
@@ -62,16 +65,16 @@ demo:
 
 test: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
-	$(PYTEST_ENV) $(TEST_VENV)/bin/pytest -n $(JOBS) $(PYTEST_ARGS) $(ARGS)
+	$(PYTEST_ENV) $(PYTEST) $(PYTEST_ARGS) $(ARGS)
 
 quick: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
-	$(PYTEST_ENV) $(TEST_VENV)/bin/pytest -n $(JOBS) --quick -x $(ARGS)
+	$(PYTEST_ENV) $(PYTEST) --quick -x $(ARGS)
 
 coverage: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
 	@mkdir -p .build
-	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(TEST_VENV)/bin/pytest -n $(JOBS) --cov --cov-report=term \
+	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(PYTEST) --cov --cov-report=term \
 		--cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS) $(ARGS)
 
 # only a wheel holds ops and viz where their import names say

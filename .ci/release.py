@@ -1,4 +1,4 @@
-"""Say whether this commit can be released as the version it names: `make release`, or with ARGS=--tagged its tag too."""
+"""Say whether this commit can be released as the version it names; with --tagged, whether its tag says so too."""
 
 import argparse
 import datetime

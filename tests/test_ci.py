@@ -19,7 +19,13 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
 TEMPLATES = sorted((CHECKOUT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
-RECIPES = ("CONTRIBUTING.md", "README.md", "docs/releasing.md", "benchmarks/README.md", ".github/pull_request_template.md")
+RECIPES = (
+    "CONTRIBUTING.md",
+    "README.md",
+    "docs/releasing.md",
+    "benchmarks/README.md",
+    ".github/pull_request_template.md",
+)
 
 
 def read(name: str) -> Any:
@@ -30,9 +36,9 @@ def read(name: str) -> Any:
 def makefile() -> tuple[set[str], set[str]]:
     """The targets that are commands, and the variables that a command line may set."""
     text = (CHECKOUT / "Makefile").read_text("utf-8")
-    targets = re.search(r"^\.PHONY: (.*)$", text, re.M)
-    assert targets
-    return set(targets[1].split()), set(re.findall(r"^(\w+) \?=", text, re.M)) | set(re.findall(r"^(?:else )?ifdef (\w+)", text, re.M))
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", text, re.M)
+    variables = re.findall(r"^(\w+) \?=", text, re.M) + re.findall(r"^(?:else )?ifdef (\w+)", text, re.M)
+    return set(targets.split()), set(variables)
 
 
 def wrong_in(command: str) -> str | None:
@@ -118,7 +124,8 @@ def test_every_machine_python_and_set_of_packages_is_tried() -> None:
     classifiers = {c.rpartition(" ")[2] for c in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", c)}
     tried: dict[bool, set[tuple[str, str]]] = {False: set(), True: set()}
     for _, row, job in jobs(CHECKOUT / ".github" / "workflows" / "tests.yml"):
-        (python,) = [filled(s["with"]["python-version"], row) for s in job["steps"] if "python-version" in s.get("with", {})]
+        (python,) = [said for s in job["steps"] if (said := s.get("with", {}).get("python-version"))]
+        python = filled(python, row)
         for step in job["steps"]:
             if step.get("run", "").startswith("make test "):
                 tried["OLDEST=1" in step["run"]].add((filled(job["runs-on"], row).split("-")[0], python))
@@ -179,9 +186,15 @@ def test_a_release_is_refused_where_something_is_missing(tmp_path: Path) -> None
     def problems(package: str = "0.3.0", day: str = "2030-01-31", **given: Any) -> list[str]:
         (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.3.0"\n', "utf-8")
         (tmp_path / "tensorgraph" / "__init__.py").write_text(f'__version__ = "{package}"\n', "utf-8")
-        (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## [0.3.0] - {day}\n\n## [0.2.0] - 2029-01-01\n", "utf-8")
+        (tmp_path / "CHANGELOG.md").write_text(
+            f"# Changelog\n\n## [0.3.0] - {day}\n\n## [0.2.0] - 2029-01-01\n", "utf-8"
+        )
         state: dict[str, Any] = dict(
-            changed=[], tags_here=[], tags=["v0.2.0"], tagged=False, wheels=["tensorgraph_engine-0.3.0-py3-none-any.whl"]
+            changed=[],
+            tags_here=[],
+            tags=["v0.2.0"],
+            tagged=False,
+            wheels=["tensorgraph_engine-0.3.0-py3-none-any.whl"],
         )
         return release["problems"](tmp_path, datetime.date(2030, 1, 31), **state | given)  # type: ignore[no-any-return]
 

@@ -6,7 +6,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 
 import tensorgraph as tg
 from tensorgraph import jit, nn, optim
@@ -416,7 +417,7 @@ def test_nothing_and_empty_things():
     assert traced(lambda x: (x @ x.T).sum(), (0, 3)).cost().flops == 0
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(programs())
 def test_views_are_known_for_views(program):
     """Which values of random programs lie in another one's memory, against what evaluating them shows."""

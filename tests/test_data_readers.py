@@ -12,7 +12,8 @@ from pathlib import Path
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorgraph.data import read_idx, read_npz, write_idx
@@ -124,7 +125,7 @@ def test_an_idx_header_that_lies_takes_no_memory(tmp_path):
     assert peak_memory(lambda: read_idx(path)) < 1 << 22
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(data=st.data(), zipped=st.booleans())
 def test_mutated_idx_is_an_error_or_a_value(data, zipped):
     with tempfile.TemporaryDirectory() as folder:
@@ -276,7 +277,7 @@ def test_an_npz_that_lies_takes_no_memory(tmp_path):
     assert peak_memory(lambda: read_npz(path, y=None)) < 1 << 22
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(data=st.data(), packed=st.booleans())
 def test_mutated_npz_is_an_error_or_a_value(data, packed):
     buffer = io.BytesIO()

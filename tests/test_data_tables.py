@@ -7,7 +7,8 @@ from pathlib import Path
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorgraph.data import read_csv
@@ -177,7 +178,7 @@ def test_line_numbers_count_lines_of_the_file_not_records(table):
         table('1,"two\nlines"\n\nx,b\n', label=1)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(data=st.data())
 def test_mutated_tables_are_an_error_or_a_value(data):
     content = bytearray(b"a,b,kind\n1.5,2,x\n3,4,y\n-5,6e2,x\n")

@@ -17,7 +17,7 @@ from tensorgraph import jit
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/ops.md",
-    "docs/passes.md", "docs/lint.md",
+    "docs/passes.md", "docs/lint.md", "docs/releasing.md", "docs/design.md",
     "benchmarks/README.md",
 )  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL

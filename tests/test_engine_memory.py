@@ -46,6 +46,7 @@ def long_chain() -> None:
     assert tg.gradients(y.sum(), x).tolist() == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_chains_of_a_hundred_thousand_ops() -> None:
     long_chain()
 

@@ -22,6 +22,7 @@ def test_every_example_is_tested():
     assert sorted(tested) == sorted(path.name for path in EXAMPLES.glob("*.py") if not path.name.endswith(".tg.py"))
 
 
+@pytest.mark.slow
 def test_digits(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     pytest.importorskip("safetensors")

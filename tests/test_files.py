@@ -12,6 +12,7 @@ from types import MappingProxyType
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -319,7 +320,7 @@ def test_every_flipped_bit_is_noticed(saved):
     assert noticed > 0.9 * len(data)
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(data=st.data())
 def test_mutated_files_raise_one_kind_of_error(data):
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
@@ -28,7 +29,7 @@ def inferred(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[int, ...]:
     return aval.shape
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(st.lists(SIZE, max_size=4).map(tuple), st.lists(ITEM, max_size=5).map(tuple))
 def test_it_is_numpys(shape: tuple[int, ...], key: tuple[Any, ...]) -> None:
     try:

@@ -68,6 +68,7 @@ def test_works_where_no_cache_can_be_written(tmp_path):
     assert run(SOFTMAX, NUMBA_CACHE_DIR=str(blocked / "cache"), NUMBA_DISABLE_JIT="0").startswith("False True True")
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_means_compiling_anew(tmp_path):
     env = dict(NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0")
     first = run(SOFTMAX, **env)
@@ -287,6 +288,7 @@ def test_no_block_is_run_twice(four_threads):
     assert (few == 50_000).all() and (many == 50_000).all()
 
 
+@pytest.mark.slow
 @compiled_only
 def test_kernels_compiled_in_different_processes_meet_in_one(tmp_path):
     (tmp_path / "pair.py").write_text("""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 
 import tensorgraph as tg
 from tensorgraph import data, nn, optim, train
@@ -804,7 +805,7 @@ def test_right_programs_are_clean(function, examples):
 # whatever graph ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(programs())
 def test_random_programs_are_looked_at_and_counted(program):
     graph = program.graph()

@@ -1,6 +1,7 @@
 """Properties on calls that hypothesis draws: shapes that broadcast, 0-d and empty ones, axes of every form."""
 
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 
 import tensorgraph as tg
 from tensorgraph import testing
@@ -8,34 +9,34 @@ from tensorgraph.testing.strategies import calls
 
 
 @given(calls())
-@settings(max_examples=60)
+@examples(60)
 def test_types_and_forms(case: testing.Case) -> None:
     for name in ("shape_rule", "gradient_types", "forms_agree", "linear_in_cotangent"):
         testing.PROPERTIES[name](case)
 
 
 @given(calls())
-@settings(max_examples=60)
+@examples(60)
 def test_memory(case: testing.Case) -> None:
     for name in ("unmutated", "sharing", "layouts"):
         testing.PROPERTIES[name](case)
 
 
 @given(calls())
-@settings(max_examples=40)
+@examples(40)
 def test_derivatives(case: testing.Case) -> None:
     for name in ("jacobian", "second_order", "forward_mode"):
         testing.PROPERTIES[name](case)
 
 
 @given(calls())
-@settings(max_examples=60)
+@examples(60)
 def test_traced_and_reparsed_types(case: testing.Case) -> None:
     testing.PROPERTIES["traced"](case)
 
 
 @given(calls())
-@settings(max_examples=60)
+@examples(60)
 def test_the_tape_shows_the_call(case: testing.Case) -> None:
     """`tensorgraph.graph` of a result is a well-formed graph that names the op."""
     inputs, leaves = case.tensors(testing.differentiable_places(case))

@@ -32,6 +32,7 @@ def test_every_op_has_cases(op: Op) -> None:
     assert testing.examples_of(op)
 
 
+@pytest.mark.sampled(test=600, quick=200)
 @pytest.mark.parametrize("name", list(testing.PROPERTIES))
 @pytest.mark.parametrize("op", OPS, ids=by_name)
 def test_property(op: Op, name: str) -> None:
@@ -61,6 +62,7 @@ def test_differentiable_inputs_have_float_outputs_somewhere(op: Op) -> None:
     assert reached >= wanted, f"{op.name}: no case reaches the rules of {[op.inputs[i] for i in wanted - reached]}"
 
 
+@pytest.mark.sampled(test=24, quick=6)
 @pytest.mark.parametrize("op", [op for op in OPS if op.reference is not None], ids=by_name)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_fused_ops_agree_on_other_numbers(op: Op, seed: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from recognising import assert_agree, names, numbers
 from spellings import NEAR_MISSES, SPELLINGS, batch_norm_moments, batch_norm_slides, cross_entropy_autograd
 
@@ -257,6 +258,7 @@ def test_labels_of_arithmetic_are_left() -> None:
 # whole graphs ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_thousand_equations() -> None:
     """Many regions in one graph, and long stretches without any."""
 
@@ -291,7 +293,7 @@ FREQUENT = frozenset({
 })  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(programs(smooth=True, ops=FREQUENT, max_steps=10))
 def test_random_programs_keep_values_and_gradients(program: Program) -> None:
     graph = program.graph()
@@ -309,7 +311,7 @@ def test_random_programs_keep_values_and_gradients(program: Program) -> None:
         assert_close(got, wanted, scale=scale, ulps=1e7, reason="a random program may amplify rounding: 2e-9")
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(programs(state=True, wild=True))
 def test_random_programs_stay_graphs(program: Program) -> None:
     graph = program.graph()

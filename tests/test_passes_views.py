@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
@@ -31,7 +32,7 @@ VIEWS: list[Callable[[tg.Tensor], tg.Tensor]] = [
 
 
 @given(st.lists(st.sampled_from(range(len(VIEWS))), min_size=1, max_size=7), st.sampled_from([None, 0, 1]))
-@settings(max_examples=150)
+@examples(150)
 def test_sums_over_views_keep_their_bits(chosen: list[int], axis: int | None) -> None:
     """Large enough that NumPy adds up in another order where memory lies otherwise."""
 
@@ -75,6 +76,7 @@ PARTS: list[Callable[[tg.Tensor], tg.Tensor]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(test=20, quick=6)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_elementwise_ops_of_views_are_in_c_order_where_it_is_said(name: str) -> None:
     op = CATALOGUE[name]
@@ -82,10 +84,10 @@ def test_elementwise_ops_of_views_are_in_c_order_where_it_is_said(name: str) -> 
     said = 0
     for dtype in ("float16", "float32", "int32", "bool"):
         array = (np.arange(56.0).reshape(7, 8) % 5).astype(dtype)
-        for first, second in itertools.product(PARTS, repeat=2):
+        for picked in itertools.product(PARTS, repeat=min(len(op.inputs), 2)):
 
-            def call(x: tg.Tensor, first: Any = first, second: Any = second) -> Any:
-                parts = [first(x), second(x), first(x)][: len(op.inputs)]
+            def call(x: tg.Tensor, picked: Any = picked) -> Any:
+                parts = [part(x) for part in (*picked, picked[0])][: len(op.inputs)]
                 return op.public(*([parts[0] > 0, *parts[1:]] if name == "where" else parts), **attrs)
 
             with quiet():
@@ -132,7 +134,7 @@ def keys(draw: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
 
 
 @given(st.data(), st.lists(st.sampled_from([0, 1, 2, 3, 5]), max_size=3).map(tuple))
-@settings(max_examples=300)
+@examples(300)
 def test_keys_are_arithmetic(data: Any, shape: tuple[int, ...]) -> None:
     x = np.arange(int(np.prod(shape))).reshape(shape)
     first = data.draw(keys(shape))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from effort import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
@@ -19,7 +20,7 @@ from tensorgraph.testing.programs.steps import EXCLUDED
 
 STEPS = 4
 # there are a hundred ops and forms, so a few programs say little
-MANY = settings(max_examples=max(80, settings.default.max_examples))
+MANY = examples(80)
 
 
 def arrays(tree: Any) -> list[np.ndarray]:

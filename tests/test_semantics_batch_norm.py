@@ -4,7 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from effort import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from semantics_oracle import (
     DTYPES,
@@ -114,7 +115,7 @@ def test_third_derivatives(impl, relu) -> None:
 
 
 @given(data=st.data(), relu=st.booleans(), dtype=st.sampled_from(DTYPES))
-@settings(max_examples=60)
+@examples(60)
 def test_fused_and_composed_are_not_finite_in_the_same_places(data, relu, dtype) -> None:
     shape, axis = data.draw(st.sampled_from(SHAPES))
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))

@@ -7,7 +7,8 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from semantics_oracle import (
     DTYPES,
@@ -123,7 +124,7 @@ def check(case, impl, traced):
 @both
 @pytest.mark.parametrize("traced", [False, True])
 @given(case=cases())
-@settings(max_examples=40)
+@examples(40)
 def test_values_and_derivatives_within_the_bounds(impl, traced, case) -> None:
     check(case, impl, traced)
 
@@ -225,7 +226,7 @@ def test_the_divisor_of_the_mean(impl) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=100)
+@examples(100)
 def test_fused_and_composed_are_not_finite_in_the_same_places(data) -> None:
     z, target, weight, g, options, _ = data.draw(cases(scales=(1.0,)))
     big = float(np.finfo(z.dtype).max) / 16  # what is multiplied by a cotangent still fits

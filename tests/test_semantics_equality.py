@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from effort import examples
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from semantics_oracle import (
     DTYPES,
@@ -119,7 +120,7 @@ def test_third_derivatives(name, impl) -> None:
 
 @names
 @given(data=st.data())
-@settings(max_examples=60)
+@examples(60)
 def test_fused_and_composed_are_not_finite_in_the_same_places(name, data) -> None:
     x, axis, g, v = data.draw(cases(scales=(1.0,)))
     assume(x.shape[axis] > 1)  # of one class there is no derivative to be NaN

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from effort import examples
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
@@ -342,5 +342,5 @@ class Sessions(RuleBasedStateMachine):
         assert modes.current() is self.mode
 
 
-Sessions.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+Sessions.TestCase.settings = examples(150, stateful_step_count=25, deadline=None)
 TestSessions = Sessions.TestCase

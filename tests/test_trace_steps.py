@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
@@ -242,14 +243,14 @@ def write(program: list[Any]) -> Callable[[], tuple[list[Any], Step]]:
 
 
 @given(st.lists(instruction, min_size=1, max_size=10))
-@settings(max_examples=120)
+@examples(120)
 def test_programs_for_ten_steps(program: list[Any]) -> None:
     rng = np.random.default_rng(0)
     assert_steps_agree(write(program), [(rng.normal(size=(2, 3)),) for _ in range(STEPS)])
 
 
 @given(st.lists(instruction, min_size=1, max_size=8))
-@settings(max_examples=60)
+@examples(60)
 def test_evaluated_types_are_the_graphs_own(program: list[Any]) -> None:
     """Every value of an evaluation has the aval that the graph says, and tracing twice gives equal graphs."""
     from tensorgraph.graph import evaluate

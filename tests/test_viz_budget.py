@@ -66,6 +66,7 @@ def recurrent(steps: int) -> Any:
 
 
 GRAPHS = {
+    "2,000 ops in modules": lambda: irregular(2_000, per_module=20),
     "10,000 ops in modules": lambda: irregular(10_000, per_module=20),
     "a chain of 5,000": lambda: irregular(5_000),
     "a chain of 300": lambda: irregular(300),
@@ -77,7 +78,10 @@ GRAPHS = {
 }
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+LARGE = ("10,000 ops in modules", "a chain of 5,000", "dense 100")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in GRAPHS])
 def test_every_level_fits_the_budget(name):
     graph = GRAPHS[name]()
     for level in LEVELS:
@@ -92,7 +96,7 @@ def test_every_level_fits_the_budget(name):
 
 
 @needs_engine
-@pytest.mark.parametrize("name", ["10,000 ops in modules", "dense 60", "recurrent 60"])
+@pytest.mark.parametrize("name", ["2,000 ops in modules", "dense 60", "recurrent 60"])
 def test_what_fits_is_laid_out(name):
     graph = GRAPHS[name]()
     for level in LEVELS:

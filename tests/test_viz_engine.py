@@ -124,8 +124,8 @@ def test_the_engine_may_not_open_files(bare, monkeypatch):
 @pytest.mark.parametrize("make", ["chain", "modules", "residual", "shared", "tangled"])
 def test_every_drawing_is_within_the_budget_or_says_what_it_left_out(make, level):
     graph = {
-        "chain": lambda: hand.chain(10_000),
-        "modules": lambda: hand.chain(10_000, modules=500),
+        "chain": lambda: hand.chain(3_000),
+        "modules": lambda: hand.chain(3_000, modules=150),
         "residual": lambda: hand.residual(400),
         "shared": lambda: shared(600),
         "tangled": lambda: tangled(800),

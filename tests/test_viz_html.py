@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import pytest
 import viz_graphs as hand
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
@@ -345,7 +346,7 @@ def test_without_an_engine_the_page_lists_and_says_the_remedy(monkeypatch):
 
 
 @given(st.recursive(st.text(max_size=60), lambda inner: st.lists(inner, max_size=3), max_leaves=6))
-@settings(max_examples=200)
+@examples(200)
 def test_data_stays_within_its_element(value):
     text = embedded(value)
     assert json.loads(text) == value and text.isascii()

@@ -4,7 +4,8 @@ import re
 
 import pytest
 import viz_graphs as hand
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorgraph.viz import Drawing, Edge, Group, Node, Row, draw
@@ -84,7 +85,7 @@ def test_it_is_saved_by_its_suffix(tmp_path):
 
 
 @given(st.text(max_size=120))
-@settings(max_examples=150)
+@examples(150)
 def test_any_name_stays_words(name):
     rows = (Row("title", name), Row("attribute", name, name), Row("stub", name))
     drawing = Drawing(

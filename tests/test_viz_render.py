@@ -14,7 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
@@ -200,7 +201,7 @@ def test_hostile_names_add_nothing_to_the_picture(name):
 
 
 @given(st.text(max_size=80))
-@settings(max_examples=200)
+@examples(200)
 def test_any_name_gives_labels_of_known_markup_only(name):
     drawing = draw(hostile_graph(name), level="op")
     dot = drawing.dot()
@@ -217,7 +218,7 @@ def test_any_name_gives_labels_of_known_markup_only(name):
 
 @needs_engine
 @given(st.text(alphabet=st.characters(), max_size=40))
-@settings(max_examples=15)
+@examples(15)
 def test_any_name_is_laid_out(name):
     drawing = draw(hostile_graph(name), level="op")
     assert shape_of(drawing.svg()) == (len(drawing.nodes), len(drawing.edges), len(drawing.groups))

@@ -9,7 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 import viz_graphs as hand
-from hypothesis import given, settings
+from effort import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorgraph.viz import Drawing, Edge, Group, LegendEntry, Node, Port, Row, draw, drawing_from_json
@@ -132,7 +133,7 @@ def check_plain(text):
 
 
 @given(names, names)
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_names_are_words_in_text_dot_json_and_mermaid(first, second):
     drawings = [draw(graph_of(first, second), level=level) for level in ("op", "module", "summary")]
     for drawing in drawings:
@@ -148,7 +149,7 @@ def test_names_are_words_in_text_dot_json_and_mermaid(first, second):
 
 @needs_engine
 @given(names, names)
-@settings(max_examples=12, deadline=None)
+@examples(12)
 def test_names_are_words_in_svg_and_html(first, second):
     for drawing in (draw(graph_of(first, second), level="module"), by_hand(first, second)):
         svg = drawing.svg()
@@ -158,7 +159,7 @@ def test_names_are_words_in_svg_and_html(first, second):
 
 
 @given(names, names)
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_names_are_words_without_an_engine(first, second):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("TENSORGRAPH_DOT", raising=False)
