@@ -24,7 +24,8 @@ import tensorgraph as tg
 from tensorgraph.commands import stubs
 from tensorgraph.commands.demo.digits import FULL, SIDE, network
 from tensorgraph.commands.demo.pictures import drawings
-from tensorgraph.engine.op import REQUIRED, Op
+from tensorgraph.engine.op import Op
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.viz import draw
 
 DOCS = Path(__file__).resolve().parent

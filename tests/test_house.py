@@ -45,7 +45,7 @@ FLOORS: list[set[str]] = [
 
 # The engine's own files, likewise.
 ENGINE: list[set[str]] = [
-    {"aval", "tree", "traits", "source"},
+    {"aval", "signature", "source", "traits", "tree"},
     {"modes", "spec"},
     {"op"},
     {"tape"},
@@ -421,12 +421,12 @@ NAMED: dict[str, tuple[int, str]] = {
     "tensorgraph/engine/backward.py": (4, "the engine cannot import ops, and calls a few by name"),
     "tensorgraph/engine/declare.py": (1, "the engine cannot import ops, and calls a few by name"),
     "tensorgraph/engine/indexing.py": (6, "the engine cannot import ops, and calls a few by name"),
-    "tensorgraph/engine/init.py": (12, "the engine cannot import ops, and calls a few by name"),
+    "tensorgraph/engine/init.py": (2, "the engine cannot import ops, and calls a few by name"),
     "tensorgraph/engine/op.py": (1, "the engine cannot import ops, and calls a few by name"),
     "tensorgraph/engine/pull.py": (5, "the engine cannot import ops, and calls a few by name"),
     "tensorgraph/engine/random.py": (3, "the engine cannot import ops, and calls a few by name"),
     "tensorgraph/engine/second_order.py": (1, "the engine cannot import ops, and calls a few by name"),
-    "tensorgraph/graph/building.py": (10, "single ops"),
+    "tensorgraph/graph/building.py": (2, "single ops"),
     "tensorgraph/graph/graph.py": (1, "single ops"),
     "tensorgraph/jit/team.py": (1, "single ops"),
     "tensorgraph/nn/graph_module.py": (4, "single ops"),
@@ -448,8 +448,6 @@ NAMED: dict[str, tuple[int, str]] = {
     "tensorgraph/testing/properties.py": (2, "single ops"),
     "tensorgraph/testing/strategies.py": (4, "single ops"),
     "tensorgraph/train/metrics.py": (3, "single ops"),
-    "tensorgraph/transforms/checkpoint.py": (1, "single ops"),
-    "tensorgraph/transforms/functions.py": (3, "single ops"),
     "viz/model/build.py": (1, "single ops"),
     "viz/model/facts.py": (11, "single ops"),
     "viz/model/mirror.py": (4, "single ops"),
@@ -457,7 +455,7 @@ NAMED: dict[str, tuple[int, str]] = {
     "viz/model/training.py": (1, "single ops"),
     "viz/model/updates.py": (2, "single ops"),
 }
-MOST_NAMED = 539
+MOST_NAMED = 517
 
 
 def op_names(tree: ast.Module, names: set[str]) -> list[int]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tensorgraph.engine.generate import COMPARISONS, OPERATORS
-from tensorgraph.engine.op import CATALOGUE, REQUIRED, Op
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.signature import REQUIRED
 
 __all__ = ["library", "main", "stubs"]
 

@@ -13,8 +13,9 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.op import REQUIRED, Op, elementwise, saved_names, settle
+from tensorgraph.engine.op import Op, elementwise, saved_names, settle
 from tensorgraph.engine.operands import Borrowed, converted, static, weigh
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
 

@@ -17,8 +17,9 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.generate import attach, make_apply, make_public
-from tensorgraph.engine.op import CATALOGUE, REQUIRED, Kind, Op, Rule, fused, opaque, parse_signature, saved_layout
+from tensorgraph.engine.op import CATALOGUE, Kind, Op, Rule, fused, opaque, saved_layout
 from tensorgraph.engine.pull import make_pull
+from tensorgraph.engine.signature import REQUIRED, parse_signature
 from tensorgraph.engine.traits import with_implied
 
 __all__ = ["fused_op", "op"]

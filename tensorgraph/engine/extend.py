@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tensorgraph.engine import declare
-from tensorgraph.engine.op import CATALOGUE, Kind, elementwise, opaque, parse_signature, reduction
+from tensorgraph.engine.op import CATALOGUE, Kind, elementwise, opaque, reduction
+from tensorgraph.engine.signature import parse_signature
 
 __all__ = ["fused_op", "op", "remove_op"]
 

@@ -16,8 +16,9 @@ from tensorgraph.engine import modes, operands
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, require_outputs, short_error
 from tensorgraph.engine.cells import Parameter
-from tensorgraph.engine.op import REQUIRED, Op, elementwise, rule_names, structural
+from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import SCALARS, apart, lend, lend_copy, lend_items, owned, static
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, Projection, getframe, next_number, projection
 from tensorgraph.engine.tensor import Tensor, blank, wrap

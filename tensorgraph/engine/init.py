@@ -23,6 +23,8 @@ __all__ = [
     "named", "normal", "ones", "reserve", "text_of", "undrawn", "uniform", "xavier_normal", "xavier_uniform", "zeros",
 ]  # fmt: skip
 
+NORMAL, UNIFORM = "normal", "uniform"  # what numbers are drawn from
+
 Array = np.ndarray[Any, Any]
 
 
@@ -121,7 +123,7 @@ class Initialiser:
             if loaded:
                 return np.zeros(sizes, kind)
             if isinstance(source, np.random.Generator):
-                return (source.random if name == "uniform" else source.standard_normal)(sizes)
+                return (source.random if name == UNIFORM else source.standard_normal)(sizes)
             return np.array(getattr(source, name)(sizes, dtype=kind))
 
         return np.asarray(self.draw(numbers, sizes, **{**self.options, **options}), kind)
@@ -156,7 +158,7 @@ def _fan(shape: tuple[int, ...], fan_in: int | None, fan_out: int | None) -> tup
     return max(fan_in or own_in, 1), max(fan_out or own_out, 1)
 
 
-def _scaled(name: str, variance: Callable[[int, int], float], shape_of: str, doc: str) -> Initialiser:
+def _scaled(name: str, variance: Callable[[int, int], float], distribution: str, doc: str) -> Initialiser:
     def draw(
         numbers: Any,
         shape: tuple[int, ...],
@@ -166,10 +168,10 @@ def _scaled(name: str, variance: Callable[[int, int], float], shape_of: str, doc
         fan_out: int | None = None,
     ) -> Array:
         std = gain * math.sqrt(variance(*_fan(shape, fan_in, fan_out)))
-        if shape_of == "normal":
-            return np.asarray(numbers("normal") * std)
+        if distribution == NORMAL:
+            return np.asarray(numbers(NORMAL) * std)
         limit = math.sqrt(3.0) * std
-        return np.asarray((numbers("uniform") * 2.0 - 1.0) * limit)
+        return np.asarray((numbers(UNIFORM) * 2.0 - 1.0) * limit)
 
     draw.__name__ = name
     draw.__doc__ = doc
@@ -188,28 +190,28 @@ def _lecun(fan_in: int, fan_out: int) -> float:
     return 1.0 / fan_in
 
 
-he_normal = _scaled("he_normal", _he, "normal", "Normal of variance 2/fan_in: for ReLU. (He et al. 2015)")
-he_uniform = _scaled("he_uniform", _he, "uniform", "Uniform of variance 2/fan_in: for ReLU. (He et al. 2015)")
+he_normal = _scaled("he_normal", _he, NORMAL, "Normal of variance 2/fan_in: for ReLU. (He et al. 2015)")
+he_uniform = _scaled("he_uniform", _he, UNIFORM, "Uniform of variance 2/fan_in: for ReLU. (He et al. 2015)")
 xavier_normal = _scaled(
-    "xavier_normal", _xavier, "normal", "Normal of variance 2/(fan_in + fan_out): for tanh. (Glorot & Bengio 2010)"
+    "xavier_normal", _xavier, NORMAL, "Normal of variance 2/(fan_in + fan_out): for tanh. (Glorot & Bengio 2010)"
 )
 xavier_uniform = _scaled(
-    "xavier_uniform", _xavier, "uniform", "Uniform of variance 2/(fan_in + fan_out): for tanh. (Glorot & Bengio 2010)"
+    "xavier_uniform", _xavier, UNIFORM, "Uniform of variance 2/(fan_in + fan_out): for tanh. (Glorot & Bengio 2010)"
 )
-lecun_normal = _scaled("lecun_normal", _lecun, "normal", "Normal of variance 1/fan_in. (LeCun et al. 1998)")
-lecun_uniform = _scaled("lecun_uniform", _lecun, "uniform", "Uniform of variance 1/fan_in. (LeCun et al. 1998)")
+lecun_normal = _scaled("lecun_normal", _lecun, NORMAL, "Normal of variance 1/fan_in. (LeCun et al. 1998)")
+lecun_uniform = _scaled("lecun_uniform", _lecun, UNIFORM, "Uniform of variance 1/fan_in. (LeCun et al. 1998)")
 
 
 @Initialiser
 def normal(numbers: Any, shape: tuple[int, ...], *, mean: float = 0.0, std: float = 1.0) -> Array:
     """Normal numbers."""
-    return np.asarray(numbers("normal") * std + mean)
+    return np.asarray(numbers(NORMAL) * std + mean)
 
 
 @Initialiser
 def uniform(numbers: Any, shape: tuple[int, ...], *, low: float = -1.0, high: float = 1.0) -> Array:
     """Uniform numbers in [low, high)."""
-    return np.asarray(numbers("uniform") * (high - low) + low)
+    return np.asarray(numbers(UNIFORM) * (high - low) + low)
 
 
 @Initialiser

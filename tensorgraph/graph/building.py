@@ -18,7 +18,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import cotangent, reachable
 from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
-from tensorgraph.engine.op import CATALOGUE, Op, creation, random
+from tensorgraph.engine.op import Op, creation, random
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import Leaf, describe_node, source_of, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
@@ -26,6 +26,8 @@ from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
 from tensorgraph.graph.user_names import UserNames, user_call
+from tensorgraph.ops.arithmetic import add
+from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
 __all__ = ["Trace"]
 
@@ -120,9 +122,9 @@ class Trace:
             if type(written) is Literal or (cell._node is None and written not in self.varying):
                 return written
             if cell not in self.read_again:  # what is read after a write has no history
-                out = self._append(CATALOGUE["stop_gradient"], (written,), {}, (abstract_of(written),))[0]
+                out = self._append(stop_gradient, (written,), {}, (abstract_of(written),))[0]
                 if cell._node is not None:  # and of a parameter is a leaf of its own
-                    out = self._append(CATALOGUE["alias"], (out,), {}, (abstract_of(written),))[0]
+                    out = self._append(alias, (out,), {}, (abstract_of(written),))[0]
                     self.differentiable.add(out)
                     self.varying.add(out)
                     self.leaves[out] = cell
@@ -212,7 +214,7 @@ class Trace:
             # what no_grad cut is used where gradients flow: say so in the graph
             stopped = self.cut[atom]
             if stopped is None:
-                stopped = self._append(CATALOGUE["stop_gradient"], (atom,), {}, (atom.aval,))[0]
+                stopped = self._append(stop_gradient, (atom,), {}, (atom.aval,))[0]
                 self.cut[atom] = stopped
             return stopped
         return atom
@@ -277,8 +279,8 @@ class Trace:
         t = t if isinstance(t, Tensor) else wrap(as_array(t, dtype))
         atom = self._use(t, True)
         if not modes.current().grad and atom in self.varying:  # in no_grad what is made here has no history behind it
-            atom = self._append(CATALOGUE["stop_gradient"], (atom,), {}, (t.aval,))[0]
-        out = self._append(CATALOGUE["alias"], (atom,), {}, (t.aval,))[0]
+            atom = self._append(stop_gradient, (atom,), {}, (t.aval,))[0]
+        out = self._append(alias, (atom,), {}, (t.aval,))[0]
         out.name = None  # it is no result of the call that is running
         self.differentiable.add(out)
         self.varying.add(out)
@@ -317,7 +319,7 @@ class Trace:
         for key, grad in zip(roots, grads, strict=True):
             old = self.grads.get(key)
             if old is not None:
-                grad = CATALOGUE["add"].public(old, grad)
+                grad = add.public(old, grad)
             self.grads[key] = grad
 
     def gradients(
@@ -351,14 +353,14 @@ class Trace:
         for group in names:
             total = next(parts)
             for _ in group[1:]:
-                total = CATALOGUE["add"].public(total, next(parts))
+                total = add.public(total, next(parts))
             result.append(total)
         return result
 
     def defer(self, ys: Any, xs: Any, gs: Any, create_graph: bool) -> tuple[Var, ...]:
         """The gradient of variables of this trace: one equation."""
         avals = [x.aval for x in xs]
-        outputs = self._append(CATALOGUE["gradients"], (ys, xs, gs), {"create_graph": create_graph}, avals)
+        outputs = self._append(gradients_of, (ys, xs, gs), {"create_graph": create_graph}, avals)
         if create_graph:
             self.differentiable.update(outputs)
             self.varying.update(outputs)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import REQUIRED, Op, elementwise, reduction
+from tensorgraph.engine.op import Op, elementwise, reduction
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tensor import Tensor, tensor
 
 __all__ = ["Case", "differentiable_places", "draw", "examples_of", "op_of"]

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tensorgraph.engine.op import REQUIRED, Op
+from tensorgraph.engine.op import Op
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, by_path, digest, is_literal, typed_key
 from tensorgraph.text.lines import broken, typed

@@ -12,10 +12,11 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell, Recording, Replay
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import CATALOGUE, structural
+from tensorgraph.engine.op import structural
 from tensorgraph.engine.tape import Leaf, next_number
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, unflatten
+from tensorgraph.ops.structure import alias
 
 __all__ = ["checkpoint"]
 
@@ -53,7 +54,7 @@ def _lift(values: Any) -> list[Tensor]:
     lifted = []
     for value in values:
         if isinstance(value, Tensor) and value._node is not None:
-            lifted.append(CATALOGUE["alias"].public(value))
+            lifted.append(alias.public(value))
             continue
         t = wrap(value._value if isinstance(value, Tensor) else value)
         t._node = Leaf(t.shape, t.dtype, user=False)

@@ -17,10 +17,12 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.backward import cotangent, pull_back, wanted_outside
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
+from tensorgraph.ops.creation import zeros
+from tensorgraph.ops.shape import reshape as reshape_op
+from tensorgraph.ops.structure import alias
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
@@ -38,7 +40,7 @@ def _lift(value: Any, what: str) -> Tensor:
     if trace is not None:
         return trace.lift(value)
     if value._node is not None and modes.current().grad:  # in no_grad what is made here has no history behind it
-        return CATALOGUE["alias"].public(value)  # type: ignore[no-any-return]
+        return alias.public(value)  # type: ignore[no-any-return]
     t = wrap(value._value)
     t._node = Leaf(t.shape, t.dtype, user=False)
     return t
@@ -268,7 +270,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     [[2.0, 0.0], [0.0, 4.0]]
     """
     numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
-    reshape, stack = CATALOGUE["reshape"].public, _stack
+    reshape, stack = reshape_op.public, _stack
 
     @functools.wraps(function)
     def all_derivatives(*args: Any, **kwargs: Any) -> Any:
@@ -303,7 +305,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 def _stack(rows: list[Tensor], y: Tensor, leaf: Any) -> Tensor:
     from tensorgraph.ops.shape import stack
 
-    return stack(rows) if rows else CATALOGUE["zeros"].public(shape=(0, *np.shape(leaf)), dtype=y.dtype)
+    return stack(rows) if rows else zeros.public(shape=(0, *np.shape(leaf)), dtype=y.dtype)
 
 
 def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:

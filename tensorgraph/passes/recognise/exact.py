@@ -17,7 +17,8 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import CATALOGUE, REQUIRED, Op
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, typed_key
 from tensorgraph.graph.trace import trace
 from tensorgraph.passes.recognise.regions import CAREFUL

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import REQUIRED, Op
+from tensorgraph.engine.op import Op
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.graph.graph import Literal, Var, typed_key
 from tensorgraph.passes.recognise.exact import UNFIT, example_types, reference_graph
 from tensorgraph.passes.recognise.regions import ALLOWED, CAREFUL, CREATION, SHIFTS, Region

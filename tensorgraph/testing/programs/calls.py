@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import REQUIRED, Op, elementwise, reduction
+from tensorgraph.engine.op import Op, elementwise, reduction
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.testing.programs.choices import Choices, show_number
 from tensorgraph.testing.programs.writer import Value, Writer
 
