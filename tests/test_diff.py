@@ -62,7 +62,7 @@ def fresh(graph, rename=False):
         cells=tuple(CellDecl(c.path, var(c.var), c.kind, c.initialiser, c.requires_grad) for c in graph.cells),
         consts={var(v): a for v, a in graph.consts.items()},
         equations=tuple(
-            Equation(e.op, tuple(map(atom, e.inputs)), e.attrs, tuple(map(var, e.outputs)), "" if rename else e.scope)
+            Equation(e.op, tuple(map(atom, e.inputs)), e.attrs, tuple(map(var, e.outputs)), None if rename else e.call)
             for e in graph.equations
         ),
         writes=tuple(Write(var(w.cell), atom(w.value)) for w in graph.writes),

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorgraph.graph.calls import scoped
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz import Drawing, draw
 from tensorgraph.viz.model.labels import binary, clean, count, cut, value_text
@@ -309,7 +310,8 @@ def test_class_names_are_shown_where_known():
     from tensorgraph.viz.model.build import build
 
     graph = hand.residual(1)
-    graph = replace(graph, modules={"stem": "Linear", "blocks.0.fc1": "Linear"})
+    linear = {scope: scoped(scope, "Linear") for scope in ("stem", "blocks.0.fc1")}
+    graph = graph.replace(equations=tuple(replace(eq, call=linear.get(eq.scope, eq.call)) for eq in graph.equations))
     drawing = build(graph, by_module(graph), "module")
     assert at(drawing, "stem").title == "Linear stem" and not texts(at(drawing, "stem"), "detail")
     assert at(drawing, "blocks.0.fc1").title == "Linear fc1"  # as seen from the frame around it

@@ -11,6 +11,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import Rule
 from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.calls import scoped
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
 
 INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@"}
@@ -30,7 +31,7 @@ class HandOp:
     rules: dict[str, Any] = field(default_factory=dict)
     joint: Any = None
     residuals: tuple[str, ...] = ()
-    view: bool = False
+    traits: frozenset[str] = frozenset()
     reference: Any = None
     signature: Any = field(default_factory=lambda: SimpleNamespace(lists=frozenset()))
 
@@ -75,7 +76,8 @@ class Maker:
         op = HandOp(name, kind, names, defaults or {}, INFIX.get(name), names_out, rules)
         shapes = shape if outs > 1 and isinstance(shape, list) else [shape] * outs
         outputs = tuple(Var(Aval(s, dtype)) for s in shapes)
-        self.equations.append(Equation(op, atoms, attrs, outputs, scope, Source("/models/net.py", 12, "forward")))
+        source = Source("/models/net.py", 12, "forward")
+        self.equations.append(Equation(op, atoms, attrs, outputs, scoped(scope) if scope else None, source))
         return outputs[0] if outs == 1 else outputs
 
     def write(self, cell, value):

@@ -184,12 +184,12 @@ class _Comparison:
             found = tuple(details(old[back[j]], item))
             if found:
                 yield Edit("changed", what, text(item, self.after), found, back[j], j)
-        yield from _order(what, [back[j] for j in range(len(new)) if j in back])
+        if what == "input":  # the order of cells and constants means nothing
+            yield from _order(what, [back[j] for j in range(len(new)) if j in back])
 
     def writes(self) -> Iterator[Edit]:
         path = {c.var: printable(c.path) for graph in (self.a, self.b) for c in graph.cells}
         old = {w.cell: (i, w) for i, w in enumerate(self.a.writes)}
-        order = []
         for j, write in enumerate(self.b.writes):
             i, was = old.pop(self.found.counterpart.get(write.cell, write.cell), (None, None))
             source = str(write.source or "")
@@ -198,7 +198,6 @@ class _Comparison:
                 text = f"{path[write.cell]}.assign({value})"
                 yield Edit("added", "write", text, after=j, source=source)
                 continue
-            order.append(i)
             if not self.same(was.value, write.value):
                 detail = Detail("value", self.side(was.value, False), value)
                 text = f"{path[write.cell]}.assign({self.label(write.value)})"
@@ -206,7 +205,6 @@ class _Comparison:
         for i, was in old.values():
             text = f"{path[was.cell]}.assign({self.side(was.value, False)})"
             yield Edit("removed", "write", text, before=i, source=str(was.source or ""))
-        yield from _order("write", order)
 
     def label(self, atom: Var | Literal, names: dict[Var, str] | None = None) -> str:
         return value_text(atom.value) if isinstance(atom, Literal) else (names or self.after)[atom]

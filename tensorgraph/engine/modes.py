@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tensorgraph.engine.cells import Recording, Replay
     from tensorgraph.graph.building import Trace
+    from tensorgraph.graph.calls import Call
 
 __all__ = ["Mode", "current", "debug_nans", "enable_grad", "implementation", "is_grad_enabled", "is_tracing",
            "no_grad", "scope"]  # fmt: skip
@@ -22,13 +23,14 @@ __all__ = ["Mode", "current", "debug_nans", "enable_grad", "implementation", "is
 class Mode:
     """One immutable record of all modes. `plain` is True where eager calls may take their short path."""
 
-    __slots__ = ("cells", "debug_nans", "grad", "implementation", "plain", "quiet", "scope", "trace")
+    __slots__ = ("call", "cells", "debug_nans", "grad", "implementation", "plain", "quiet", "scope", "trace")
 
     grad: bool
     implementation: str
     debug_nans: bool
     trace: Trace | None
     scope: str
+    call: Call | None  # in a trace, the module, optimiser or named scope that was entered last: its scope is open
     quiet: bool  # something is computed a second time, and what there is to warn of has been said
     cells: Recording | Replay | None  # who is asked for the values of cells, in place of the cells
     plain: bool
@@ -42,6 +44,7 @@ class Mode:
         scope: str = "",
         quiet: bool = False,
         cells: Recording | Replay | None = None,
+        call: Call | None = None,
     ) -> None:
         put = object.__setattr__
         put(self, "grad", grad)
@@ -51,13 +54,19 @@ class Mode:
         put(self, "scope", scope)
         put(self, "quiet", quiet)
         put(self, "cells", cells)
+        put(self, "call", call)
         put(self, "plain", trace is None and not debug_nans and cells is None)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Mode is immutable; use the context managers")
 
     def replace(self, **changes: Any) -> Mode:
-        """A copy with these fields changed."""
+        """A copy with these fields changed. A `call` brings its scope along, a `scope` alone is no call's."""
+        if "call" in changes:
+            call = changes["call"]
+            changes["scope"] = "" if call is None else call.scope
+        elif "scope" in changes:
+            changes["call"] = None
         fields: dict[str, Any] = {
             "grad": self.grad,
             "implementation": self.implementation,
@@ -66,6 +75,7 @@ class Mode:
             "scope": self.scope,
             "quiet": self.quiet,
             "cells": self.cells,
+            "call": self.call,
         }
         return Mode(**(fields | changes))
 
@@ -144,8 +154,8 @@ def scope(name: str, module: str | None = None) -> contextlib.AbstractContextMan
         raise ValueError(f"a scope is a non-empty string, got {name!r}")
     mode = MODE.get()
     inner = f"{mode.scope}.{name}" if mode.scope else name
-    if module is not None and mode.trace is not None:
-        mode.trace.modules[inner] = str(module)
+    if mode.trace is not None:
+        return use(call=mode.trace.enter("scope" if module is None else "module", str(module or ""), inner))
     return use(scope=inner)
 
 

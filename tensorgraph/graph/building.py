@@ -20,12 +20,12 @@ from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
 from tensorgraph.engine.op import Op, creation, random
 from tensorgraph.engine.operands import Borrowed
-from tensorgraph.engine.tape import Leaf, describe_node, source_of, user_source
+from tensorgraph.engine.tape import Leaf, describe_node, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
-from tensorgraph.graph.user_names import UserNames, user_call
+from tensorgraph.graph.recorder import CallRecorder
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
@@ -34,10 +34,11 @@ __all__ = ["Trace"]
 ndarray = np.ndarray
 
 
-class Trace:
+class Trace(CallRecorder):
     """A graph in the making. Lives in the mode record while the function runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "f") -> None:
+        super().__init__(name)
         self.equations: list[Equation] = []
         self.producer: dict[Var, Equation] = {}
         self.cells: dict[Cell, Var] = {}  # the value at entry
@@ -54,11 +55,7 @@ class Trace:
         self.inputs: list[Var] = []
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
-        self.modules: dict[str, str] = {}  # scope to class name, as modules were entered
-        self.roots: dict[str, list[tuple[Any, str, frozenset[str]]]] = {}  # whole models by scope: name and parts
-        # while a graph is run again: the line and the derivative that its equations stand for
-        self.at: Source | None = None
-        self.origin: Origin | None = None
+        self.origin: Origin | None = None  # while a graph is run again: the derivative that its equations stand for
 
     # values ---------------------------------------------------------------------------------------------------
 
@@ -106,10 +103,6 @@ class Trace:
                 self.captured[var] = t._node
             found = self.consts[key] = (var, value, t._node)
         return found[0]
-
-    @functools.cached_property
-    def names(self) -> UserNames:
-        return UserNames(self.producer.__contains__)
 
     @functools.cached_property
     def known(self) -> set[Var]:
@@ -221,40 +214,11 @@ class Trace:
 
     def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
         outputs = tuple(Var(aval) for aval in avals)
-        line = self.line(outputs)
-        equation = Equation(op, atoms, attrs, outputs, modes.current().scope, line, self.origin)
+        equation = Equation(op, atoms, attrs, outputs, *self.place(outputs), self.origin)
         self.equations.append(equation)
         for out in outputs:
             self.producer[out] = equation
         return outputs
-
-    def line(self, outputs: tuple[Var, ...]) -> Source | None:
-        """The user's line that an equation made now stands for; its outputs take the names of the user's variables."""
-        if self.at is not None:
-            return self.at
-        frame, direct = user_call(2)
-        if frame is None:
-            return None
-        self.names.note(frame, direct, outputs)
-        return Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
-
-    def called(self, model: Any, scope: str) -> str:
-        """The scope of a whole model, which has no name: only where another one's parts have the names of its parts is
-        it called by its class."""
-        here = self.roots.setdefault(scope, [])
-        label = next((label for of, label, _ in here if of() is model), None)
-        if label is None:
-            parts = frozenset(part.path for part in model.modules()) - {""}
-            taken = {label for _, label, _ in here}
-            label = ""
-            if any(not parts.isdisjoint(others) for _, name, others in here if not name):
-                kind, n = type(model).__name__, 1
-                label = kind
-                while label in taken or label in parts:
-                    n += 1
-                    label = f"{kind}_{n}"
-            here.append((weakref.ref(model), label, parts))
-        return f"{scope}.{label}" if scope and label else scope or label
 
     # gradients ------------------------------------------------------------------------------------------------
 
@@ -281,7 +245,7 @@ class Trace:
         if not modes.current().grad and atom in self.varying:  # in no_grad what is made here has no history behind it
             atom = self._append(stop_gradient, (atom,), {}, (t.aval,))[0]
         out = self._append(alias, (atom,), {}, (t.aval,))[0]
-        out.name = None  # it is no result of the call that is running
+        self.frames.unname(out)  # it is no result of the call that is running
         self.differentiable.add(out)
         self.varying.add(out)
         return self.tensor(out)
@@ -414,7 +378,7 @@ class Trace:
     # the end --------------------------------------------------------------------------------------------------
 
     def finish(
-        self, inputs: list[Tensor], result: Any, in_tree: Any, statics: Any, name: str, arguments: tuple[str, ...] = ()
+        self, inputs: list[Tensor], result: Any, in_tree: Any, statics: Any, arguments: tuple[str, ...]
     ) -> Graph:
         leaves, out_tree = flatten(result)
         outputs: list[Var | Literal] = []
@@ -427,6 +391,10 @@ class Trace:
                     f"{type(leaf).__name__}"
                 )
             outputs.append(self._use(leaf, True))
+        for eq in self.equations:
+            for var in eq.outputs:  # of the names that a value has in the functions around it, the innermost
+                inside = () if eq.call is None else eq.call.callers()
+                var.name = next((call.names[var] for call in inside if var in call.names), var.name)
         writes = []
         for cell, value in self.shadow.items():
             writes.append(Write(self.cells[cell], value, self.write_source[cell]))
@@ -446,7 +414,7 @@ class Trace:
             consts[var] = kept
         graph = Graph(
             tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
-            in_tree, out_tree, statics, name, arguments, self.modules,
+            in_tree, out_tree, statics, self.top.name, arguments,
             provenance=Provenance(tuple(weakref.ref(cell) for cell in self.cells), self.captured),
         )  # fmt: skip
         return graph

@@ -12,6 +12,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tape import Leaf, Node, Projection, source_of
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.calls import scoped
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var
 
 __all__ = ["graph"]
@@ -104,4 +105,5 @@ def _equation(node: Node, value: dict[Any, Var], constant: Any) -> Equation:
         for i, out in enumerate(outputs):
             value[node, i] = out
     where = source_of(node.code, node.lasti)
-    return Equation(op, tuple(atoms), dict(node.attrs), outputs, node.scope, None if where is None else Source(*where))
+    call = scoped(node.scope) if node.scope else None
+    return Equation(op, tuple(atoms), dict(node.attrs), outputs, call, None if where is None else Source(*where))

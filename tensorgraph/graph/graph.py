@@ -23,6 +23,7 @@ from tensorgraph.graph.index import Index
 if TYPE_CHECKING:
     from tensorgraph.engine.cells import Cell
     from tensorgraph.engine.op import Op
+    from tensorgraph.graph.calls import Call
 
 __all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "Literal", "Origin", "Provenance", "Source", "Var",
            "Write"]  # fmt: skip
@@ -121,20 +122,25 @@ class CellDecl:
 class Equation:
     """``outputs = op(*inputs, **attrs)``, with where it came from.
 
-    `scope` is the module path (``"layers.0"``, ``""`` at the top), `source` the user's line, `origin` says of a
-    gradient's equation whose derivative it is.
+    `call` is the innermost call that made it, where known (see `tensorgraph.graph.calls`), `source` the user's line,
+    `origin` says of a gradient's equation whose derivative it is.
     """
 
     op: Op
     inputs: tuple[Atom, ...]
     attrs: Mapping[str, Any]
     outputs: tuple[Var, ...]
-    scope: str = ""
+    call: Call | None = None
     source: Source | None = None
     origin: Origin | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+
+    @property
+    def scope(self) -> str:
+        """The module path: ``"layers.0"``, ``""`` at the top."""
+        return "" if self.call is None else self.call.scope
 
     def atoms(self) -> Iterator[Var | Literal]:
         """Inputs in order, list inputs flattened."""
@@ -217,8 +223,6 @@ class Graph(Drawable):
     name : str
     arguments : tuple of str
         What the function calls its arguments, where known; one an argument.
-    modules : mapping of str to str
-        The class name of the module at each scope, for pictures.
     changes : tuple of Change
         What passes did to make this graph, oldest first; see `explain`.
     provenance : Provenance
@@ -236,14 +240,12 @@ class Graph(Drawable):
     statics: tuple[tuple[int, Any], ...] = ()
     name: str = "f"
     arguments: tuple[str, ...] = ()
-    modules: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     provenance: Provenance = field(default_factory=Provenance, repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "consts", MappingProxyType(dict(self.consts)))
-        object.__setattr__(self, "modules", MappingProxyType(dict(self.modules)))
 
     def __copy__(self) -> Graph:
         return self
@@ -270,7 +272,17 @@ class Graph(Drawable):
         known = self._cache.get("index")
         if known is None:
             known = self._cache["index"] = Index(self)
-        return known  # type: ignore[no-any-return]
+        return known
+
+    @property
+    def modules(self) -> Mapping[str, str]:
+        """The class name of the module at each scope."""
+        known = self._cache.get("modules")
+        if known is None:
+            from tensorgraph.graph.calls import classes
+
+            known = self._cache["modules"] = classes(self.equations)
+        return known
 
     def results(self) -> Iterator[Var]:
         """The variables that the graph gives or writes."""
@@ -287,7 +299,7 @@ class Graph(Drawable):
             from tensorgraph.graph.equality import key
 
             found = self._cache["key"] = key(self)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Graph) and self.key() == other.key()

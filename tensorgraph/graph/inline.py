@@ -1,4 +1,4 @@
-"""Running a graph again inside a trace: its equations one for one, in their scopes and with their lines."""
+"""Running a graph again inside a trace: its equations one for one, in their calls and with their lines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.building import Trace
+from tensorgraph.graph.calls import Call, Copies
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var
 
 __all__ = ["asked", "group", "inline"]
@@ -50,17 +51,16 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
     roots = asked(graph)
     for var in roots & env.keys():
         env[var] = _leaf(trace, env[var])
-    outer = modes.current().scope
-    for name, kind in graph.modules.items():
-        trace.modules.setdefault(_below(outer, name), kind)
+    calls = Copies(trace.here())
     for eq in graph.equations:
-        with _standing_for(trace, eq, env, outer):
+        with _standing_for(trace, eq, env, calls.of(eq.call)):
             outputs = _emit(trace, eq, env)
         deferred = eq.is_gradient
         for var, own in zip(eq.outputs, outputs, strict=True):
             env[var] = _leaf(trace, own, shared=deferred) if var in roots else own
             if own.name is None and own in trace.producer:  # made here, and no variable of somebody's graph
                 own.name = var.name
+    calls.complete(env)
     return [_value(trace, env, a) for a in graph.outputs], [_value(trace, env, w.value) for w in graph.writes]
 
 
@@ -74,25 +74,20 @@ def group(atom: Atom) -> tuple[Var | Literal, ...]:
     return atom if isinstance(atom, tuple) else (atom,)
 
 
-def _below(outer: str, name: str) -> str:
-    return f"{outer}.{name}" if outer and name else outer or name
-
-
 @contextlib.contextmanager
-def _standing_for(trace: Trace, eq: Equation, env: Known, outer: str) -> Iterator[None]:
-    """What is emitted inside stands where `eq` did: its scope, its line, the derivative that it is part of."""
+def _standing_for(trace: Trace, eq: Equation, env: Known, call: Call | None) -> Iterator[None]:
+    """What is emitted inside stands where `eq` did: in this call, its line, the derivative that it is part of."""
     at, origin = trace.at, trace.origin
     if origin is None or at is None:  # else this is part of a derivative rule, and stands for that one's line
         trace.at = eq.source or at
     if origin is None and eq.origin is not None:
         of = env.get(eq.origin.of, eq.origin.of)
         trace.origin = Origin(of, eq.origin.rule) if type(of) is Var else None
-    scope = _below(outer, eq.scope)
     try:
-        if scope == modes.current().scope:
+        if call is modes.current().call:
             yield
         else:
-            with modes.use(scope=scope):
+            with modes.use(call=call):
                 yield
     finally:
         trace.at, trace.origin = at, origin

@@ -10,11 +10,13 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
+from tensorgraph.graph.calls import nest
 from tensorgraph.graph.graph import Graph
-from tensorgraph.graph.user_names import OUTSIDE
+from tensorgraph.graph.user_names import OUTSIDE, code_of
 
 __all__ = ["trace"]
 
@@ -56,10 +58,10 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     if not callable(function):
         raise TypeError(f"trace takes a function and an example of each argument, got {type(function).__name__}")
     leaves, in_tree = flatten(list(examples))
-    names = _argument_names(function, examples)
-    building = Trace()
+    called = tuple(_bases(function, examples))
+    building = Trace(_name(function))
     inputs, statics, values = [], [], []
-    for position, (leaf, name) in enumerate(zip(leaves, names, strict=True)):
+    for position, (leaf, name) in enumerate(zip(leaves, _argument_names(called, examples), strict=True)):
         aval = example_aval(leaf)
         if aval is None:
             statics.append((position, leaf))
@@ -71,13 +73,15 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
         values.append(t)
     arguments = unflatten(in_tree, values)
     try:
-        with modes.use(trace=building, grad=True, scope=""):
+        building.frames.begin(getframe(), building.top, code_of(function))
+        with modes.use(trace=building, grad=True, call=building.top):
             result = function(*arguments)
-            graph = building.finish(
-                inputs, result, in_tree, tuple(statics), _name(function), tuple(_bases(function, examples))
-            )
+            building.frames.end()
+            given = nest(dict(zip(called, arguments, strict=True)), building.seen)
+            building.top.complete(given, nest(result, building.seen))
+            graph = building.finish(inputs, result, in_tree, tuple(statics), called)
     finally:
-        building.names.forget()
+        building.frames.forget()
     return graph.check()
 
 
@@ -115,8 +119,8 @@ def _bases(function: Any, examples: tuple[Any, ...]) -> list[str]:
     return [*parameters, *[f"x{i}" for i in range(len(parameters), len(examples))]][: len(examples)]
 
 
-def _argument_names(function: Any, examples: tuple[Any, ...]) -> list[str]:
+def _argument_names(called: tuple[str, ...], examples: tuple[Any, ...]) -> list[str]:
     names: list[str] = []
-    for base, example in zip(_bases(function, examples), examples, strict=True):
+    for base, example in zip(called, examples, strict=True):
         names += [path.replace(".", "_") for path in leaf_paths(flatten(example)[1], base)]
     return names

@@ -100,7 +100,10 @@ class Module:
                         self._too_wide(dtype, width)
         token = MODE.set(entered[1])
         try:
-            return self.forward(*args, **kwargs)
+            result = self.forward(*args, **kwargs)
+            if outer.trace is not None:
+                outer.trace.returned(entered[1].call, self.forward, args, kwargs, result)  # type: ignore[arg-type]
+            return result
         finally:
             MODE.reset(token)
 
@@ -118,7 +121,8 @@ class Module:
         elif outer.trace is not None and (scope := outer.trace.called(self, outer.scope)) != outer.scope:
             inner = outer.replace(scope=scope)
         if outer.trace is not None:
-            outer.trace.modules[inner.scope] = type(self).__name__
+            call = outer.trace.enter("module", type(self).__name__, inner.scope, self.forward)
+            inner = outer.replace(call=call)
         width = self._width
         if width is None:
             width = max((p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f"), default=0)

@@ -20,6 +20,7 @@ from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor, TraceError
+from tensorgraph.graph.calls import nest
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, read_cells
@@ -382,8 +383,16 @@ class Optimizer:
         mode = modes.current()
         work = self._collect()
         if not mode.plain or mode.implementation != "fused" or not jit.available():
-            with modes.use(grad=False, scope=f"{mode.scope}.{self.path}" if mode.scope else self.path):
+            scope = f"{mode.scope}.{self.path}" if mode.scope else self.path
+            if mode.trace is None:
+                with modes.use(grad=False, scope=scope):
+                    self._by_ops(work)
+                return
+            call = mode.trace.enter("optimizer", type(self).__name__, scope)
+            with modes.use(grad=False, call=call):
                 self._by_ops(work)
+            updated = [(slot.parameter, g) for _, items in work for slot, g in items]
+            call.complete(nest({"params": [p for p, _ in updated], "grads": [g for _, g in updated]}, mode.trace.seen))
             return
         if self._limits or self.schedule is not None or len(self.groups) > 1 or self.groups[0].schedule is not None:
             with modes.no_grad():

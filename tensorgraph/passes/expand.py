@@ -146,7 +146,7 @@ class _Expanding(Rerun):
         eq = self.producer.get(var)
         before, self.at = self.at, None if eq is None else eq.source
         try:
-            with modes.use(scope=modes.current().scope if eq is None else eq.scope):
+            with modes.use(call=modes.current().call if eq is None else eq.call):
                 own: Var = self.lift(self.tensor(var))._value
         finally:
             self.at = before

@@ -12,6 +12,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.building import Trace
+from tensorgraph.graph.calls import Call
 from tensorgraph.graph.graph import Graph, Literal, Provenance, Source, Var, Write
 
 __all__ = ["Rerun"]
@@ -30,7 +31,6 @@ class Rerun(Trace):
         cells = [decl.var for decl in graph.cells]
         self.known.update(self.inputs, cells, graph.consts)
         self.varying.update(self.inputs, cells)
-        self.modules = dict(graph.modules)
         captured = graph.provenance.captured
         for var, array in graph.consts.items():
             node = captured.get(var)
@@ -56,19 +56,22 @@ class Rerun(Trace):
             return super().stopped(atom)
         self.at = eq.source  # a result that is cut from its history says so where it was made
         try:
-            with modes.use(scope=eq.scope):
+            with modes.use(call=eq.call):
                 return super().stopped(atom)
         finally:
             self.at = None
 
-    def line(self, outputs: tuple[Var, ...]) -> Source | None:
-        return self.at  # the library's caller wrote none of this
+    def place(self, outputs: tuple[Var, ...]) -> tuple[Call | None, Source | None]:
+        return modes.current().call, self.at  # the library's caller wrote none of this
+
+    def here(self) -> Call | None:
+        return modes.current().call
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Inside, ops emit equations here."""
         with modes.use(
-            trace=self, grad=True, scope="", implementation="fused", cells=None, quiet=False, debug_nans=False
+            trace=self, grad=True, call=None, implementation="fused", cells=None, quiet=False, debug_nans=False
         ):
             yield
 
@@ -100,7 +103,7 @@ class Rerun(Trace):
             consts[var] = array
         graph = self.graph.replace(
             consts=consts, equations=tuple(self.equations), writes=writes, outputs=outputs, out_tree=out_tree,
-            modules=self.modules, **fields,
+            **fields,
         )  # fmt: skip
         return graph.replace(provenance=Provenance(graph.provenance.live, self.captured))
 

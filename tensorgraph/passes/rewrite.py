@@ -47,7 +47,7 @@ def derived(
     like: Equation, op: Op | str, inputs: Iterable[Atom], attrs: Mapping[str, Any] | None = None,
     outputs: tuple[Var, ...] | None = None,
 ) -> Equation:  # fmt: skip
-    """An equation in the place of another: its scope, its line, its origin, and its outputs unless others are given.
+    """An equation in the place of another: its call, its line, its origin, and its outputs unless others are given.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def derived(
         outputs = like.outputs
     if tuple(v.aval for v in outputs) != avals:
         raise TypeError(f"{op.name} gives {avals} here, not {tuple(v.aval for v in outputs)}")
-    return Equation(op, inputs, complete, outputs, like.scope, like.source, like.origin)
+    return Equation(op, inputs, complete, outputs, like.call, like.source, like.origin)
 
 
 def replaced(atom: Any, by: Mapping[Var, Var | Literal]) -> Any:
@@ -96,7 +96,7 @@ def replaced_in(eq: Equation, by: Mapping[Var, Var | Literal]) -> Equation:
             origin = Origin(of, origin.rule)
     if origin is eq.origin and all(_same(a, b) for a, b in zip(inputs, eq.inputs, strict=True)):
         return eq
-    return Equation(eq.op, inputs, eq.attrs, eq.outputs, eq.scope, eq.source, origin)
+    return Equation(eq.op, inputs, eq.attrs, eq.outputs, eq.call, eq.source, origin)
 
 
 def _same(a: Any, b: Any) -> bool:

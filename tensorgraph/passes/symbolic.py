@@ -271,7 +271,7 @@ class Symbolic(Rerun):
 
     @contextmanager
     def _part_of(self, eq: Equation | None, rule: str, create_graph: bool) -> Iterator[Callable[[str], None]]:
-        """What is emitted inside belongs to the derivative of `eq`: its scope, its line. Gives what names the rule."""
+        """What is emitted inside belongs to the derivative of `eq`: its call, its line. Gives what names the rule."""
         before = self.at, self.origin
         inner = self.origin is not None  # a rule that takes gradients itself: all of it is that rule's
 
@@ -282,7 +282,7 @@ class Symbolic(Rerun):
         changes: dict[str, Any] = {"grad": create_graph}
         if not inner and eq is not None:
             self.at = eq.source
-            changes["scope"] = eq.scope
+            changes["call"] = eq.call
         label(rule)
         try:
             with modes.use(**changes):

@@ -120,7 +120,8 @@ def read_function(
     functions: Mapping[str, Graph],
 ) -> Graph:
     """One function to a checked graph."""
-    scene = Scene(lines, file, node.name, arrays, known_types, dims, functions, Trace(), expression)
+    scene = Scene(lines, file, node.name, arrays, known_types, dims, functions, Trace(node.name), expression)
+    scene.trace.at = scene.source(node)
     try:
         return _Function(scene, node).graph()
     except RecursionError:
@@ -143,7 +144,7 @@ class _Function:
     def graph(self) -> Graph:
         scene, node = self.scene, self.node
         # no op runs, here or in types; literals that overflow are what they are
-        settings = {"grad": True, "scope": "", "implementation": "fused"}
+        settings = {"grad": True, "call": scene.trace.top, "implementation": "fused"}
         with modes.use(trace=scene.trace, **settings), np.errstate(all="ignore"):
             in_tree = self.arguments()
             body = node.body
@@ -160,7 +161,6 @@ class _Function:
         return Graph(
             tuple(self.inputs), cells, consts, tuple(trace.equations), tuple(scene.writes), outputs, in_tree, out_tree,
             tuple(self.statics), node.name, tuple(a.arg for a in (*node.args.posonlyargs, *node.args.args)),
-            trace.modules,
         ).check()  # fmt: skip
 
     # the head -------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ class _Function:
         if isinstance(value, Tensor) and isinstance(value._value, Var):
             var = value._value
             if var.name is None or var in self.parts:
-                var.name = name
+                var.name = scene.trace.top.names[var] = name
                 self.parts.discard(var)
         scene.names[name] = Container(value) if isinstance(value, (dict, list, tuple)) else value
 
@@ -304,9 +304,7 @@ class _Function:
             scene.fail(call, f'{form} a name, and the class of the module if wanted: scope("layers.0", "Linear")')
         if modes.current().scope.count(".") > 10 * MOST_SCOPES:
             scene.fail(node, "scopes are nested too deep")
-        with modes.scope(given[0]):
-            if len(given) == 2:
-                scene.trace.modules[modes.current().scope] = given[1]
+        with modes.scope(*given):
             for statement in node.body:
                 if isinstance(statement, ast.Return):
                     scene.fail(statement, "return stands at the end of the function, outside the blocks")

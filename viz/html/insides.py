@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.calls import Copies
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var, Write
 from tensorgraph.viz.model.budget import mend
 from tensorgraph.viz.model.build import build
@@ -171,11 +172,10 @@ class _Whole:
         leaving: dict[Var, None] = {}
         inside: list[Equation] = []
         writes: list[Write] = []
-        modules: dict[str, str] = {}
+        calls = Copies(within=scope)
         for i in equations:
             eq = graph.equations[i]
-            own = eq.scope or ""
-            inside.append(replace(eq, scope="" if own == scope else relative(own, scope)))
+            inside.append(replace(eq, call=calls.of(eq.call)))
             for atom in eq.atoms():
                 if not isinstance(atom, Var) or self.producer.get(atom, -1) in chosen or atom in graph.consts:
                     continue
@@ -189,12 +189,6 @@ class _Whole:
             for write in self.writes.get(i, ()):
                 writes.append(write)
                 cells[write.cell] = self.cells[write.cell]
-            while own and own not in modules:
-                if own in graph.modules:
-                    modules["" if own == scope else relative(own, scope)] = graph.modules[own]
-                if own == scope:
-                    break
-                own = own.rpartition(".")[0]
         consts = {
             atom: graph.consts[atom]
             for eq in inside
@@ -211,7 +205,6 @@ class _Whole:
             flatten(tuple(entering))[1],
             flatten(tuple(leaving))[1],
             name=scope,
-            modules=modules,
         )
 
 

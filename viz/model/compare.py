@@ -123,7 +123,6 @@ class _Union:
             out_tree=b.out_tree if len(outputs) == len(b.outputs) else flatten([*range(len(outputs))])[1],
             statics=b.statics if len(self.inputs) == len(b.inputs) else (),
             arguments=(),
-            modules={**a.modules, **b.modules},
         )
         self.paths = {cell.var: cell.path for cell in (*a.cells, *b.cells)}
         self.readers: dict[Var, dict[int, None]] = defaultdict(dict)  # gradients are of everything: they say nothing

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.calls import scoped
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write
 from tensorgraph.viz.model.labels import clean
 
@@ -79,8 +80,8 @@ def written_out(graph: Graph, positions: set[int]) -> Graph:
             flatten(list(eq.outputs))[1],
             name=eq.op.name,
         ).expand(eq.op.name)
-        scope = f"{eq.scope}.{eq.op.name}" if eq.scope else eq.op.name
-        equations += [replace(part, scope=scope) for part in alone.equations]
+        call = scoped(f"{eq.scope}.{eq.op.name}" if eq.scope else eq.op.name, parent=eq.call)
+        equations += [replace(part, call=call) for part in alone.equations]
         consts.update(alone.consts)
         new.update(zip(eq.outputs, alone.outputs, strict=True))
     writes = tuple(Write(w.cell, _new(w.value, new), w.source) for w in graph.writes)

@@ -57,7 +57,7 @@ class Kept:
         for _ in range(100):
             at = self.facts.producer.get(var)
             eq = None if at is None else self.facts.graph.equations[at]
-            if eq is None or not getattr(eq.op, "view", False) or not isinstance(eq.inputs[0], Var):
+            if eq is None or "view" not in eq.op.traits or not isinstance(eq.inputs[0], Var):
                 break
             var = eq.inputs[0]
         return var

@@ -71,7 +71,7 @@ def _replacement(view: View, match: Match) -> list[Equation]:
         op = CATALOGUE[op] if isinstance(op, str) else op
         avals = infer(op, inputs, attrs)
         made = tuple(Var(aval) if out is None else out for out, aval in zip(outputs, avals, strict=True))
-        eq = Equation(op, inputs, attrs, made, last.scope, last.source, last.origin)
+        eq = Equation(op, inputs, attrs, made, last.call, last.source, last.origin)
         equations.append(eq)
         return eq
 

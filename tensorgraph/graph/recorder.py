@@ -1,0 +1,96 @@
+"""What is calling while a graph is being made: the part of a trace that pushes the records of `calls.py`."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.tape import source_of
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.calls import Call, arguments_of, nest
+from tensorgraph.graph.graph import ANYTHING, Equation, Literal, Source, Var, is_literal
+from tensorgraph.graph.user_names import UserFrames, code_of, user_call
+
+__all__ = ["CallRecorder"]
+
+
+class CallRecorder:
+    """The base of `Trace` that knows where equations come from."""
+
+    producer: dict[Var, Equation]
+    cells: dict[Cell, Var]
+    consts: dict[Any, tuple[Var, Any, Any]]
+
+    def __init__(self, name: str) -> None:
+        self.top = Call("function", name)  # the function that is traced or read
+        self.at: Source | None = None  # while a graph is run again, or a text read: the line that equations stand for
+        self.roots: dict[str, list[tuple[Any, str, frozenset[str]]]] = {}  # whole models by scope: name and parts
+
+    @functools.cached_property
+    def frames(self) -> UserFrames:
+        return UserFrames(self.producer.__contains__, self.seen)
+
+    def place(self, outputs: tuple[Var, ...]) -> tuple[Call | None, Source | None]:
+        """The call and the user's line that an equation made now stands for; its outputs take the names of the user's
+        variables."""
+        inner = modes.current().call
+        if self.at is not None:
+            return inner, self.at
+        frame, direct = user_call(2)
+        if frame is None:
+            return inner, None
+        call = self.frames.note(frame, direct, outputs, inner)
+        return call, Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
+
+    def here(self) -> Call | None:
+        """The innermost call that is running."""
+        inner = modes.current().call
+        frame = user_call(2)[0] if self.at is None else None
+        return inner if frame is None else self.frames.here(frame, inner)
+
+    def enter(self, kind: str, name: str, path: str, method: Any = None) -> Call:
+        """The record of a module, an optimiser or a scope that begins here, and runs this method."""
+        frame = user_call(2)[0] if self.at is None else None
+        inner = modes.current().call
+        outer = inner if frame is None else self.frames.here(frame, inner)
+        call = Call(kind, name, path, outer)
+        if frame is not None:
+            self.frames.enter(call, frame, None if method is None else code_of(method))
+        return call
+
+    def returned(self, call: Call, method: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:
+        """A module's method returned: the record says how what it was handed and what it gave nest."""
+        call.complete(nest(arguments_of(code_of(method), args, kwargs), self.seen), nest(result, self.seen))
+
+    def seen(self, value: Any) -> Any:
+        """How a record says a value: a variable of this trace, a number as a literal. Nothing is declared by it."""
+        if isinstance(value, Cell):
+            return self.cells.get(value, ANYTHING)
+        if isinstance(value, Tensor):
+            if type(value._value) is Var:
+                return value._value
+            found = self.consts.get((id(value._value), id(value._node)))
+            return ANYTHING if found is None else found[0]
+        return Literal(value) if is_literal(value) else ANYTHING
+
+    def called(self, model: Any, scope: str) -> str:
+        """The scope of a whole model, which has no name: only where another one's parts have the names of its parts is
+        it called by its class."""
+        here = self.roots.setdefault(scope, [])
+        label = next((label for of, label, _ in here if of() is model), None)
+        if label is None:
+            parts = frozenset(part.path for part in model.modules()) - {""}
+            taken = {label for _, label, _ in here}
+            label = ""
+            if any(not parts.isdisjoint(others) for _, name, others in here if not name):
+                kind, n = type(model).__name__, 1
+                label = kind
+                while label in taken or label in parts:
+                    n += 1
+                    label = f"{kind}_{n}"
+            here.append((weakref.ref(model), label, parts))
+        return f"{scope}.{label}" if scope and label else scope or label
