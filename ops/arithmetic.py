@@ -14,7 +14,7 @@ from tensorgraph.ops.logic import where
 
 add = op(
     "add(a, b)", np.add, elementwise, infix="+", scalar="({a} + {b})",
-    vjp=dict(a=lambda g: g, b=lambda g: g), traits=("exact", "linear", "commutative"),
+    vjp=dict(a=lambda g: g, b=lambda g: g), traits=("exact", "linear", "commutative", "increasing"),
     doc="""Sum, elementwise, broadcasting as NumPy.
 
     >>> import tensorgraph as tg
@@ -29,7 +29,7 @@ subtract = op(
 )  # fmt: skip
 multiply = op(
     "multiply(a, b)", np.multiply, elementwise, infix="*", scalar="({a} * {b})",
-    vjp=dict(a=lambda g, b: g * b, b=lambda g, a: g * a), traits=("exact", "analytic", "commutative"),
+    vjp=dict(a=lambda g, b: g * b, b=lambda g, a: g * a), traits=("exact", "analytic", "commutative", "gates"),
     doc="Product, elementwise.",
 )  # fmt: skip
 divide = op(
@@ -52,7 +52,7 @@ negative = op(
     doc="Minus x.",
 )  # fmt: skip
 square = op(
-    "square(x)", np.square, elementwise, scalar="({x} * {x})", traits=("exact", "analytic"),
+    "square(x)", np.square, elementwise, scalar="({x} * {x})", traits=("exact", "analytic", "bounded below"),
     vjp=dict(x=lambda g, x: g * (2 * x)),
     doc="x times x.",
 )  # fmt: skip
@@ -64,16 +64,17 @@ reciprocal = op(
 )  # fmt: skip
 sqrt = op(
     "sqrt(x)", np.sqrt, elementwise, dtype="float", scalar="sqrt({x})", domain=(0.3, 3.0),
-    vjp=dict(x=lambda g, out: g / (2 * out)), traits=("exact", "analytic", "root"),
+    vjp=dict(x=lambda g, out: g / (2 * out)), traits=("exact", "analytic", "root", "bounded below", "increasing"),
     doc="Square root; NaN for negative numbers; the derivative at 0 is infinite.",
 )  # fmt: skip
 absolute = op(
     "absolute(x)", np.absolute, elementwise, method="__abs__", scalar="abs({x})", kinks=(0.0,),
-    vjp=dict(x=lambda g, x: g * sign(x)), traits=("exact", "idempotent"),
+    vjp=dict(x=lambda g, x: g * sign(x)), traits=("exact", "bounded below", "idempotent"),
     doc="Absolute value; its derivative at 0 is 0.",
 )  # fmt: skip
 sign: Op = op(
-    "sign(x)", np.sign, elementwise, vjp=dict(x=None), traits=("exact", "flat", "bounded above", "idempotent"),
+    "sign(x)", np.sign, elementwise, vjp=dict(x=None),
+    traits=("exact", "flat", "bounded above", "bounded below", "increasing", "idempotent"),
     doc="-1, 0 or 1 by the sign of x.",
 )  # fmt: skip
 
@@ -114,13 +115,13 @@ def _larger(g: Any, a: Any, b: Any) -> Any:
 maximum = op(
     "maximum(a, b)", np.maximum, elementwise, scalar="maximum({a}, {b})",
     vjp=dict(a=lambda g, a, b: _larger(g, a, b), b=lambda g, a, b: _larger(g, b, a)),
-    traits=("extremum", "commutative"),
+    traits=("extremum", "commutative", "gates"),
     doc="The larger of two, elementwise; NaN wins; the gradient is shared equally at ties.",
 )  # fmt: skip
 minimum = op(
     "minimum(a, b)", np.minimum, elementwise, scalar="minimum({a}, {b})",
     vjp=dict(a=lambda g, a, b: _larger(g, b, a), b=lambda g, a, b: _larger(g, a, b)),
-    traits=("extremum", "commutative"),
+    traits=("extremum", "commutative", "gates"),
     doc="The smaller of two, elementwise; NaN wins; the gradient is shared equally at ties.",
 )  # fmt: skip
 
@@ -164,7 +165,7 @@ def _clip_scratch(x: Aval, *, a_min: Any, a_max: Any) -> int:
 clip = op(
     "clip(x, *, a_min=None, a_max=None)", _clip, elementwise, method="clip", numpy=(np.clip,),
     infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
-    vjp=dict(x=_clip_x), traits=("extremum", "idempotent"),
+    vjp=dict(x=_clip_x), traits=("extremum", "gates", "idempotent"),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),
     doc="Numbers limited to [a_min, a_max]; the derivative at a bound is 1.",
 )  # fmt: skip

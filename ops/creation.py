@@ -131,7 +131,7 @@ one_hot = op(
     "one_hot(labels, *, classes, dtype=None)", _one_hot, creation, vjp=dict(labels=None), flops=1, scratch=0.25,
     infer_rule=lambda labels, *, classes, dtype: Aval(
         (*labels.shape, canonical_size(classes, "classes")), _dtype(dtype)
-    ), traits=("labels", "bounded above"),
+    ), traits=("labels", "bounded above", "bounded below"),
     examples=(((np.array([0, 2, 1]),), dict(classes=3)),),
     doc="A new last axis of `classes` zeros with a one at each label; a label outside gives zeros only.",
 )  # fmt: skip

@@ -14,12 +14,12 @@ from tensorgraph.ops.logic import where
 
 exp = op(
     "exp(x)", np.exp, elementwise, dtype="float", scalar="exp({x})", vjp=dict(x=lambda g, out: g * out),
-    traits=("analytic", "exponential"),
+    traits=("analytic", "exponential", "bounded below", "increasing"),
     doc="e to the power x.",
 )  # fmt: skip
 expm1 = op(
     "expm1(x)", np.expm1, elementwise, dtype="float", scalar="expm1({x})", vjp=dict(x=lambda g, out: g * (out + 1)),
-    traits=("analytic", "exponential"),
+    traits=("analytic", "exponential", "bounded below", "increasing"),
     doc="exp(x) - 1, accurate near 0.",
 )  # fmt: skip
 log = op(
@@ -34,17 +34,17 @@ log1p = op(
 )  # fmt: skip
 sin = op(
     "sin(x)", np.sin, elementwise, dtype="float", scalar="sin({x})", vjp=dict(x=lambda g, x: g * cos(x)),
-    traits=("wave", "bounded above"),
+    traits=("wave", "bounded above", "bounded below"),
     doc="Sine of x radians.",
 )  # fmt: skip
 cos: Op = op(
     "cos(x)", np.cos, elementwise, dtype="float", scalar="cos({x})", vjp=dict(x=lambda g, x: -(g * sin(x))),
-    traits=("wave", "bounded above"),
+    traits=("wave", "bounded above", "bounded below"),
     doc="Cosine of x radians.",
 )  # fmt: skip
 tanh = op(
     "tanh(x)", np.tanh, elementwise, dtype="float", method="tanh", scalar="tanh({x})",
-    vjp=dict(x=lambda g, out: g - (g * out) * out), traits=("wave", "bounded above"),
+    vjp=dict(x=lambda g, out: g - (g * out) * out), traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="Hyperbolic tangent.",
 )  # fmt: skip
 
@@ -64,7 +64,7 @@ def _sigmoid(x: Any) -> Any:
 sigmoid: Op = op(
     "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar="sigmoid({x})",
     flops=4, scratch=3.25,
-    vjp=dict(x=lambda g, out: g * (out * (1 - out))), traits=("wave", "bounded above"),
+    vjp=dict(x=lambda g, out: g * (out * (1 - out))), traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="1/(1 + exp(-x)), without overflow.",
 )  # fmt: skip
 
@@ -76,7 +76,7 @@ def _softplus(x: Any) -> Any:
 
 softplus = op(
     "softplus(x)", _softplus, elementwise, dtype="float", scalar="softplus({x})", flops=6, scratch=2,
-    vjp=dict(x=lambda g, x: g * sigmoid(x)), traits=("wave",),
+    vjp=dict(x=lambda g, x: g * sigmoid(x)), traits=("wave", "bounded below", "increasing"),
     doc="log(1 + exp(x)), without overflow.",
 )  # fmt: skip
 
@@ -88,7 +88,7 @@ def _relu(x: Any) -> Any:
 relu = op(
     "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu",
     scalar="maximum({x}, 0)", kinks=(0.0,),
-    vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)), traits=("extremum", "idempotent"),
+    vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)), traits=("extremum", "bounded below", "gates", "idempotent"),
     doc="""max(x, 0); its derivative at 0 is 0, NaN passes through.
 
     >>> import tensorgraph as tg

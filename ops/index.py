@@ -70,7 +70,8 @@ def _scatter_infer(g: Aval, indices: list[Aval], *, key: Any, shape: Any) -> Ava
 scatter_add: Op = op(
     "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing, infer_rule=_scatter_infer,
     flops=lambda g, indices, *, key, shape: g.size if indices else 0,
-    vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None), traits=("linear", "keeps order"),
+    vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
+    traits=("linear", "keeps order", "increasing"),
     examples=(
         (((4,), []), dict(key=(1,), shape=(3, 4))),
         (((3, 4), [np.array([0, 2, 2])]), dict(key=(("index", 0),), shape=(3, 4))),
@@ -177,7 +178,7 @@ add_along_axis: Op = op(
     "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer,
     flops=lambda g, indices, *, axis, shape: g.size,
     vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),
-    traits=("linear", "keeps order"),
+    traits=("linear", "keeps order", "increasing"),
     examples=((((3, 1), np.array([[0], [3], [1]])), dict(axis=1, shape=(3, 4))),),
     doc="Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes.",
 )  # fmt: skip
@@ -197,7 +198,7 @@ def _sort_flops(x: Aval, *, axis: int) -> int:
 
 sort = op(
     "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort",
-    traits=("idempotent",),
+    traits=("increasing", "idempotent"),
     flops=_sort_flops, scratch=lambda x, *, axis: 8 * x.size,
     infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axis(axis, x.ndim), x.dtype)[1]),
     vjp=dict(x=lambda g, order, x_aval, axis: add_along_axis(g, order, axis=axis, shape=tuple(x_aval.shape))),

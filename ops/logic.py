@@ -133,7 +133,8 @@ def _where(c: Any, a: Any, b: Any) -> Any:
 where: Op = op(
     "where(c, a, b)", _where, elementwise, numpy=(np.where,), scalar="({a} if {c} else {b})", check=_where_check,
     infer_rule=_where_infer,
-    vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)), traits=("exact", "analytic"),
+    vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
+    traits=("exact", "analytic", "increasing", "gates"),
     examples=(((np.array([True, False, True]), (2, 3), (3,)), {}), ((np.array(True), (2,), ()), {})),
     doc="""a where the condition holds, b elsewhere; no gradient leaks from the side not taken.
 

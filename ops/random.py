@@ -75,7 +75,7 @@ EXAMPLE = np.array([1, 2, 3], np.uint64)
 
 uniform = op(
     "uniform(state, *, shape, dtype=None) -> u, state1", _uniform, random, vjp=dict(state=None), check=_check,
-    infer_rule=_infer, traits=("bounded above",), examples=(((EXAMPLE,), dict(shape=(2, 3))),),
+    infer_rule=_infer, traits=("bounded above", "bounded below"), examples=(((EXAMPLE,), dict(shape=(2, 3))),),
     doc="Uniform numbers in [0, 1) and the next state.",
 )  # fmt: skip
 normal = op(

@@ -67,9 +67,9 @@ def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
 
 
 sum = op(
-    "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, method="sum", numpy=(np.sum,),
+    "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, method="sum", numpy=(np.sum, np.add.reduce),
     infer_rule=_sum_infer,
-    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)), traits=("linear",),
+    vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)), traits=("linear", "increasing"),
     doc="""Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`.
 
     >>> import tensorgraph as tg
@@ -93,7 +93,7 @@ def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
 
 mean = op(
     "mean(x, *, axis=None, keepdims=False)", _mean, reduction, method="mean", numpy=(np.mean,), dtype="float",
-    vjp=dict(x=_mean_x), flops=lambda x, *, axis, keepdims: x.size + results(x, axis), traits=("linear",),
+    vjp=dict(x=_mean_x), flops=lambda x, *, axis, keepdims: x.size + results(x, axis), traits=("linear", "increasing"),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
 )  # fmt: skip
 
@@ -121,7 +121,8 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 var = op(
     "var(x, *, axis=None, keepdims=False, correction=0)", _var, reduction, method="var", infer_rule=_var_infer,
     vjp=dict(x=_var_x), scratch=twice,
-    flops=lambda x, *, axis, keepdims, correction: 4 * x.size + 2 * results(x, axis), traits=("analytic",),
+    flops=lambda x, *, axis, keepdims, correction: 4 * x.size + 2 * results(x, axis),
+    traits=("analytic", "bounded below"),
     doc="Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased).",
 )  # fmt: skip
 
@@ -156,12 +157,12 @@ def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
 
 
 max = op(
-    "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax),
+    "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax, np.maximum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Largest element over `axis`; NaN wins; the gradient is shared equally among ties.",
 )  # fmt: skip
 min = op(
-    "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin),
+    "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin, np.minimum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Smallest element over `axis`; NaN wins; the gradient is shared equally among ties.",
 )  # fmt: skip
@@ -202,7 +203,8 @@ def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 prod = op(
-    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, method="prod", numpy=(np.prod,), dtype="sum",
+    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, method="prod", numpy=(np.prod, np.multiply.reduce),
+    dtype="sum",
     vjp=dict(x=_prod_x), traits=("analytic",),
     doc="Product over `axis`; its gradient is right at zeros too.",
 )  # fmt: skip
@@ -219,11 +221,13 @@ def _any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 all = op(
-    "all(x, *, axis=None, keepdims=False)", _all, reduction, method="all", numpy=(np.all,), dtype="bool",
+    "all(x, *, axis=None, keepdims=False)", _all, reduction, method="all", numpy=(np.all, np.logical_and.reduce),
+    dtype="bool",
     doc="Whether all elements are true over `axis`.",
 )  # fmt: skip
 any = op(
-    "any(x, *, axis=None, keepdims=False)", _any, reduction, method="any", numpy=(np.any,), dtype="bool",
+    "any(x, *, axis=None, keepdims=False)", _any, reduction, method="any", numpy=(np.any, np.logical_or.reduce),
+    dtype="bool",
     doc="Whether an element is true over `axis`.",
 )  # fmt: skip
 
@@ -277,6 +281,7 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
 logsumexp = op(
     "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, method="logsumexp", dtype="float",
     vjp=dict(x=_logsumexp_x), scratch=twice,
-    flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis), traits=("analytic", "exponential"),
+    flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
+    traits=("analytic", "exponential", "increasing"),
     doc="log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing.",
 )  # fmt: skip

@@ -27,7 +27,7 @@ def _cast_infer(x: Aval, *, dtype: Any) -> Aval:
 
 astype = op(
     "astype(x, *, dtype)", _cast, elementwise, method="astype", dtype="cast", infer_rule=_cast_infer,
-    vjp=dict(x=lambda g: g), flops=0, traits=("linear", "idempotent"),
+    vjp=dict(x=lambda g: g), flops=0, traits=("linear", "increasing", "idempotent"),
     examples=((((3, 4),), dict(dtype="float64")), (((3,),), dict(dtype="float32"))),
     doc="""The same numbers in another dtype; a gradient passes between float dtypes.
 

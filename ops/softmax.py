@@ -117,7 +117,7 @@ softmax = fused_op(
     backward=lambda want, g, x, y, *, axis=-1: (kernels.softmax_backward(g, y, axis),),
     infer_rule=_infer,
     method="softmax",
-    traits=("analytic", "exponential", "reduces", "bounded above"),
+    traits=("analytic", "exponential", "reduces", "bounded above", "bounded below"),
     examples=EXAMPLES,
     teaches={"x": ("out * (g - sum(g * out))", r"\mathrm{out} \left(g - \sum g \, \mathrm{out}\right)")},
     **COST,
@@ -153,7 +153,7 @@ def _hardmax(x: Any, *, axis: int = -1) -> Any:
 
 hardmax = op(
     "hardmax(x, *, axis=-1)", _hardmax, reduction, infer_rule=_infer, vjp=dict(x=None),
-    traits=("flat", "bounded above", "idempotent"), examples=EXAMPLES,
+    traits=("flat", "bounded above", "bounded below", "idempotent"), examples=EXAMPLES,
     doc="""1 at the largest element along `axis` (the first at ties), 0 elsewhere.
 
     >>> import tensorgraph as tg

@@ -49,6 +49,8 @@ UNARY: dict[str, Any] = {
     "positions": lambda x: x.argmax(-1) - 1,
     "reduces": np.square,
     "bounded above": np.log1p,
+    "bounded below": lambda x: -np.square(x),
+    "increasing": np.cos,
     "flat": lambda x: x * 1.0,
     "bits": lambda x: x + 1,
     "update": lambda x: x[:2] * 1.0,
@@ -110,7 +112,7 @@ def test_views_share_memory_somewhere() -> None:
 def test_what_follows_from_a_trait_is_added() -> None:
     assert all(trait in TRAITS for trait in (*IMPLIED, *[t for implied in IMPLIED.values() for t in implied]))
     assert with_implied(["unit axes"], "x") == {
-        "unit axes", "reshapes", "moves", "keeps order", "linear", "analytic",
+        "unit axes", "reshapes", "moves", "keeps order", "linear", "analytic", "increasing",
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import Rule
+from tensorgraph.engine.op import CATALOGUE, Rule
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.calls import scoped
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, Write
@@ -31,9 +31,17 @@ class HandOp:
     rules: dict[str, Any] = field(default_factory=dict)
     joint: Any = None
     residuals: tuple[str, ...] = ()
-    traits: frozenset[str] = frozenset()
     reference: Any = None
     signature: Any = field(default_factory=lambda: SimpleNamespace(lists=frozenset()))
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """As the catalogue's op of that name has them."""
+        return CATALOGUE[self.name].traits if self.name in CATALOGUE else frozenset()
+
+    @property
+    def differentiable(self) -> bool:
+        return self.joint is not None or any(rule is not None for rule in self.rules.values())
 
 
 class Maker:

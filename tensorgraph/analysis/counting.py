@@ -15,7 +15,6 @@ from tensorgraph.graph.trace import trace
 __all__ = ["Counter"]
 
 MOVING = frozenset({"shape", "index", "creation", "list", "structural"})  # kinds that compute nothing by themselves
-GATHERING = frozenset({"getitem", "take_along_axis"})  # read as much as they give, not all that they look at
 
 
 def operand(atom: Any) -> Any:
@@ -53,7 +52,7 @@ class Counter:
             return again + int(declared(*[operand(a) for a in eq.inputs], **eq.attrs))
         if declared is None and forward is not None:
             return again + 2 * self.flops(forward)
-        if declared is None and (eq.op.name == "custom_vjp" or eq.op.reference is not None):
+        if declared is None and (_held(eq) is not None or eq.op.reference is not None):
             return self.inside(eq)[0]
         return again + self._by_number(eq, declared)
 
@@ -93,7 +92,7 @@ class Counter:
         if self.is_view(eq) or any(isinstance(a, Literal) and a.value is Ellipsis for a in eq.atoms()):
             return 0
         made = sum(out.aval.nbytes for out in eq.outputs)
-        if eq.op.name == "custom_vjp":
+        if _held(eq) is not None:
             return max(0, self.inside(eq)[1] - made)
         forward = self._forward_of(eq)
         again = 0
@@ -112,7 +111,7 @@ class Counter:
         operands = dict.fromkeys(a for a in eq.atoms() if isinstance(a, Var))
         read = sum(var.aval.nbytes for var in operands)
         first = eq.inputs[0] if eq.inputs else None
-        if eq.op.name in GATHERING and isinstance(first, Var):
+        if "gathers" in eq.op.traits and isinstance(first, Var):
             read += min(written, first.aval.nbytes) - first.aval.nbytes
         return read, written
 
@@ -124,9 +123,14 @@ def _made_again(eq: Equation, of: Op) -> bool:
     return any(isinstance(a, Literal) and a.value is None for a in kept)
 
 
+def _held(eq: Equation) -> Any:
+    """The function that an equation runs and an attribute holds: a graph, or what was called."""
+    return eq.attrs.get("forward") if "higher order" in eq.op.traits else None
+
+
 def _body(eq: Equation) -> Graph:
     """The computation that an equation stands for, as a graph."""
-    body = eq.attrs.get("forward") if eq.op.name == "custom_vjp" else None
+    body = _held(eq)
     if isinstance(body, Graph):
         return body
     given = list(eq.inputs[0]) if body is not None and isinstance(eq.inputs[0], tuple) else list(eq.inputs)

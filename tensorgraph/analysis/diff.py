@@ -275,7 +275,7 @@ class _Comparison:
         others = len(found)
         if len(old.outputs) != len(new.outputs):
             found.append(Detail("results", str(len(old.outputs)), str(len(new.outputs))))
-        elif old.op.name != "gradients" or not others:
+        elif not old.is_gradient or not others:
             for p, q in zip(old.outputs, new.outputs, strict=True):
                 if p.aval != q.aval:
                     found.append(Detail("type", str(p.aval), str(q.aval)))

@@ -14,6 +14,7 @@ from tensorgraph.analysis.formulas import Formula, Names, formula_text
 from tensorgraph.analysis.latex import formula_latex, symbol, words
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.trace import trace
+from tensorgraph.ops.structure import alias
 from tensorgraph.passes.differentiate import write_out
 from tensorgraph.passes.gradient import grad
 from tensorgraph.passes.symbolic import Note
@@ -202,7 +203,7 @@ class _Telling:
     def __init__(self, graph: Graph, notes: list[Note]) -> None:
         self.name = names(graph)
         for eq in graph.equations:  # a transform's own name for an argument is the argument's
-            if eq.op.name == "alias" and isinstance(eq.inputs[0], Var) and eq.origin is None:
+            if eq.op is alias and isinstance(eq.inputs[0], Var) and eq.origin is None:
                 self.name[eq.outputs[0]] = self.name[eq.inputs[0]]
         self.notes = notes
         self.several = len({note.number for note in self.notes}) > 1

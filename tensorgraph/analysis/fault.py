@@ -18,14 +18,14 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.fault_report import Fault, Faults, Stats, stats_of
 from tensorgraph.analysis.profile import reaching
 from tensorgraph.analysis.run import Given, execute, given, graph_of, loss_of
-from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.ops.shape import astype
+from tensorgraph.ops.structure import gradients_of
 
 __all__ = ["find_faults"]
 
 LIMIT = 1e6
-RECTIFIERS = frozenset({"relu", "maximum", "minimum", "clip", "where", "multiply"})
 MIXING = frozenset({"elementwise", "contraction", "list"})  # kinds of ops that take the wider dtype of their operands
 SMALL = 8  # elements; of fewer, all may be zero by chance
 
@@ -97,7 +97,7 @@ def _with_gradients(graph: Graph, notes: list[str]) -> tuple[Graph, tuple[Var, .
             notes.append("the loss depends on nothing that has a gradient: only the way forward was looked at")
             return graph, (), tuple(y for y in ys if isinstance(y, Var))
         outputs = tuple(Var(x.aval, x.name and f"d_{x.name}") for x in xs)
-        deferred = Equation(CATALOGUE["gradients"], (tuple(ys), xs, ()), {"create_graph": False}, outputs)
+        deferred = Equation(gradients_of, (tuple(ys), xs, ()), {"create_graph": False}, outputs)
         graph = graph.replace(equations=(*graph.equations, deferred))
     # the loss and its gradients are made results, so that they are found again
     results = list(dict.fromkeys([*graph.outputs, *(y for y in ys if isinstance(y, Var)), *deferred.outputs]))
@@ -211,7 +211,7 @@ class _Search:
                 return
 
     def dead(self, i: int, eq: Equation) -> Iterator[Fault]:
-        if eq.op.name not in RECTIFIERS or self.phase(i) == "backward":
+        if "gates" not in eq.op.traits or self.phase(i) == "backward":
             return
         seen, before = self.seen[i][0], [self.of[v] for v in self.operands(eq) if v.aval.dtype.kind == "f"]
         if seen.dead and seen.size >= SMALL and eq.outputs[0].aval.dtype.kind == "f" and self.leads(i):
@@ -239,7 +239,7 @@ class _Search:
                 return
 
     def promoted(self, i: int, eq: Equation) -> Iterator[Fault]:
-        if eq.op.kind.name not in MIXING or len(eq.outputs) != 1 or eq.op.name == "astype":
+        if eq.op.kind.name not in MIXING or len(eq.outputs) != 1 or eq.op is astype:
             return
         var = eq.outputs[0]
         floats = [v for v in self.operands(eq) if v.aval.dtype.kind == "f"]

@@ -230,7 +230,7 @@ def _up(side: _Side, number: Callable[[Hashable], int], types: bool) -> list[int
     for i in range(len(side.equations) - 1, -1, -1):
         eq = side.equations[i]
         if eq.is_gradient:  # one more parameter must not hide that all before it is the same
-            keys[i] = number(("up", "gradients", gradients))
+            keys[i] = number(("up", eq.op.name, gradients))
             gradients += 1
         else:
             ends = tuple(tuple(sorted(number(use) for use in uses.pop(v, ()))) for v in eq.outputs)
@@ -281,7 +281,7 @@ def _pair_values(one: _Side, two: _Side, found: Match) -> None:
     """Counterparts of the matched equations' results; a gradient's are known by what they are the gradient of."""
     for i, j in sorted(found.equations.items(), key=lambda item: item[1]):
         a, b = one.equations[i], two.equations[j]
-        if a.op.name == "gradients":
+        if a.is_gradient:
             own: dict[Any, deque[Var]] = defaultdict(deque)
             for x, var in zip(_items(a.inputs[1]), a.outputs, strict=True):
                 own[x].append(var)

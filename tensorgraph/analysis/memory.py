@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,11 +18,6 @@ from tensorgraph.graph.graph import Equation, Graph, Var
 __all__ = ["Place", "Timeline", "places", "timeline"]
 
 Strides = tuple[int, ...]
-
-# what gives its input itself, whatever the input's layout; the other views below are asked for their strides
-SAME = frozenset({"alias", "stop_gradient", "class_targets", "class_weights", "mean_divisor"})
-RESHAPING = frozenset({"reshape", "expand_dims", "squeeze"})
-LOOKING = frozenset({"transpose", "flip", "broadcast_to", "split", "getitem"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +79,14 @@ def reshaped(shape: tuple[int, ...], strides: Strides, new: tuple[int, ...], ite
 
 
 def looked_at(eq: Equation, x: Var, strides: Strides) -> list[Strides] | None:
-    """The strides of a view's outputs, from the op itself on an array of no memory; None where it copies."""
-    if eq.op.name == "getitem" and eq.inputs[1]:
+    """The strides of a view's outputs, from the op itself on an array of no memory; None where it copies.
+
+    Besides what is looked at a view reads lists of indices only, and looks at nothing where there are any.
+    """
+    if any(eq.inputs[1:]):
         return None
     stand_in = np.lib.stride_tricks.as_strided(np.empty(1, x.aval.dtype), x.aval.shape, strides, writeable=False)
-    args: tuple[Any, ...] = (stand_in, []) if eq.op.name == "getitem" else (stand_in,)
-    made = eq.op.forward(*args, **eq.attrs)
+    made = eq.op.forward(stand_in, *([] for _ in eq.inputs[1:]), **eq.attrs)
     parts = made if isinstance(made, tuple) else (made,)
     if not all(isinstance(part, np.ndarray) for part in parts):  # a single element is a number, which is copied
         return None
@@ -122,14 +118,16 @@ def places(graph: Graph) -> dict[Var, Place]:
 
 
 def _seen(eq: Equation, x: Var, place: Place) -> list[Strides] | None:
-    name = eq.op.name
-    if name in RESHAPING:
+    traits = eq.op.traits
+    if "reshapes" in traits:
         new = reshaped(x.aval.shape, place.strides, eq.outputs[0].aval.shape, x.aval.dtype.itemsize)
         return None if new is None else [new]
-    if name in LOOKING and x.aval.size:
+    if "identity" in traits:
+        return [place.strides for _ in eq.outputs]
+    if "moves" in traits and x.aval.size:
         return looked_at(eq, x, place.strides)
-    # a user's own view op may look at numbers, so it is not run
-    return [place.strides if name in SAME else in_order(out.aval) for out in eq.outputs]
+    # any other view may look at numbers, so it is not run
+    return [in_order(out.aval) for out in eq.outputs]
 
 
 def _like_inputs(eq: Equation, out: Var, found: Mapping[Var, Place]) -> Strides | None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine import modes
+from tensorgraph.engine import known, modes
 from tensorgraph.engine.cells import release
-from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.pull import Table, deposit, pull_recorded
 from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, describe_node
 from tensorgraph.engine.tensor import Tensor, as_array, require_float, wrap
@@ -188,7 +187,7 @@ def unproject(node: Any, g: Any, table: Table, recorded: bool) -> None:
 
 
 def _plus(a: Any, b: Any, recorded: bool) -> Any:
-    return CATALOGUE["add"](a, b) if recorded else np.asarray(a + b)
+    return known.add(a, b) if recorded else np.asarray(a + b)
 
 
 def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
@@ -203,7 +202,7 @@ def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
             if changed.shape != tuple(node.shape):
                 raise ValueError(f"a gradient hook returned shape {changed.shape}, expected {tuple(node.shape)}")
             if changed.dtype != node.dtype:
-                changed = CATALOGUE["astype"].public(changed, dtype=node.dtype.name)
+                changed = known.astype.public(changed, dtype=node.dtype.name)
             g = changed if recorded else changed._value
     return g
 
@@ -241,7 +240,7 @@ def cotangent(y: Tensor, g: Any, what: str) -> Any:
         g = wrap(np.array(as_array(g, y.dtype)))  # a copy: a recorded pass keeps it
     if g.shape != y.shape:
         raise ValueError(f"{what}: the cotangent must have the output's shape {y.shape}, got {g.shape}")
-    return g if g.dtype == y.dtype else CATALOGUE["astype"](g, dtype=y.dtype.name)
+    return g if g.dtype == y.dtype else known.astype(g, dtype=y.dtype.name)
 
 
 def backward(t: Tensor, grad_output: Any, retain_graph: bool, create_graph: bool) -> None:

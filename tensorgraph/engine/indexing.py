@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine import known
 from tensorgraph.engine.keys import split_key
-from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tensor import Tensor, as_array, ndarray, weak_cast, wrap
 
 __all__ = ["At"]
@@ -47,18 +47,18 @@ class Place:
 
     def set(self, value: Any) -> Tensor:
         """A copy with `value` there."""
-        return CATALOGUE["put"].public(self.tensor, _as(value, self.tensor), self.indices, key=self.key)  # type: ignore[no-any-return]
+        return known.put.public(self.tensor, _as(value, self.tensor), self.indices, key=self.key)  # type: ignore[no-any-return]
 
     def add(self, value: Any) -> Tensor:
         """A copy with `value` added there; an element named twice is added to twice."""
-        selected = CATALOGUE["getitem"].public(self.tensor, self.indices, key=self.key)
-        value = CATALOGUE["broadcast_to"].public(_as(value, self.tensor), shape=selected.shape)
-        added = CATALOGUE["scatter_add"].public(value, self.indices, key=self.key, shape=self.tensor.shape)
+        selected = known.getitem.public(self.tensor, self.indices, key=self.key)
+        value = known.broadcast_to.public(_as(value, self.tensor), shape=selected.shape)
+        added = known.scatter_add.public(value, self.indices, key=self.key, shape=self.tensor.shape)
         return self.tensor + added  # type: ignore[no-any-return]
 
     def multiply(self, value: Any) -> Tensor:
         """A copy multiplied by `value` there."""
-        selected = CATALOGUE["getitem"].public(self.tensor, self.indices, key=self.key)
+        selected = known.getitem.public(self.tensor, self.indices, key=self.key)
         return self.set(selected * value)
 
 
@@ -71,7 +71,7 @@ def _as(value: Any, like: Tensor) -> Tensor:
                 f"x.at[...]: values of {value.dtype} cannot be stored in a tensor of {like.dtype} without loss; "
                 f"convert the values with .astype('{like.dtype}'), or x"
             )
-        return CATALOGUE["astype"].public(value, dtype=like.dtype.name)  # type: ignore[no-any-return]
+        return known.astype.public(value, dtype=like.dtype.name)  # type: ignore[no-any-return]
     if isinstance(value, ndarray):
         return _as(wrap(as_array(value)), like)
     return wrap(weak_cast(value, like.dtype, "x.at[...]"))

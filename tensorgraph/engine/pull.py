@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tensorgraph.engine.op import CATALOGUE, Op, elementwise
+from tensorgraph.engine import known
+from tensorgraph.engine.op import Op, elementwise
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import describe_node, projection
 from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
@@ -85,14 +86,14 @@ def fit_tensor(c: Any, parent: Any) -> Tensor:
     if c.shape != shape:
         extra = c.ndim - len(shape)
         if extra > 0:
-            c = CATALOGUE["sum"](c, axis=tuple(range(extra)))
+            c = known.sum(c, axis=tuple(range(extra)))
         axes = tuple(i for i, n in enumerate(shape) if n == 1 and c.shape[i] != 1) if c.ndim == len(shape) else ()
         if axes:
-            c = CATALOGUE["sum"](c, axis=axes, keepdims=True)
+            c = known.sum(c, axis=axes, keepdims=True)
         if c.shape != shape:
-            c = CATALOGUE["broadcast_to"](c, shape=shape)
+            c = known.broadcast_to(c, shape=shape)
     if c.dtype != parent.dtype:
-        c = CATALOGUE["astype"](c, dtype=parent.dtype.name)
+        c = known.astype(c, dtype=parent.dtype.name)
     return c  # type: ignore[no-any-return]
 
 
@@ -187,7 +188,7 @@ def _wants(p: Any, needed: Any) -> bool:
 def deposit(table: Table, parent: Any, c: Any, recorded: bool) -> None:
     if recorded:
         c = fit_tensor(c, parent)
-        table[parent] = CATALOGUE["add"](table[parent], c) if parent in table else c
+        table[parent] = known.add(table[parent], c) if parent in table else c
         return
     if isinstance(c, Tensor):
         c = c._value

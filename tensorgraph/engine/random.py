@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine import known
 from tensorgraph.engine.cells import Buffer
-from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.op import Op
 from tensorgraph.engine.tensor import Tensor
 
 __all__ = ["Generator", "key", "normal", "permutation", "seed", "state", "uniform"]
@@ -53,19 +54,19 @@ class Generator:
 
     def uniform(self, shape: Any = (), dtype: Any = None) -> Tensor:
         """Uniform numbers in [0, 1)."""
-        return self._draw("uniform", shape=shape, dtype=dtype)
+        return self._draw(known.uniform, shape=shape, dtype=dtype)
 
     def normal(self, shape: Any = (), dtype: Any = None) -> Tensor:
         """Standard normal numbers."""
-        return self._draw("normal", shape=shape, dtype=dtype)
+        return self._draw(known.normal, shape=shape, dtype=dtype)
 
     def permutation(self, n: int) -> Tensor:
         """The integers below n in random order."""
-        return self._draw("permutation", n=n)
+        return self._draw(known.permutation, n=n)
 
-    def _draw(self, name: str, **attrs: Any) -> Tensor:
+    def _draw(self, op: Op, **attrs: Any) -> Tensor:
         with self._lock:  # a draw and its advance belong together
-            value, after = CATALOGUE[name].public(self.state.read(), **attrs)
+            value, after = op.public(self.state.read(), **attrs)
             self.state.assign(after)
         return value  # type: ignore[no-any-return]
 

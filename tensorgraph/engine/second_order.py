@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tensorgraph.engine import modes
+from tensorgraph.engine import known, modes
 from tensorgraph.engine.backward import pull_back
-from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, wrap
 
@@ -28,7 +27,7 @@ def _lift(a: Any) -> Any:
     if trace is not None:
         return trace.lift(t)
     if t._node is not None:
-        return CATALOGUE["alias"].public(t)
+        return known.alias.public(t)
     t = wrap(t._value)
     t._node = Leaf(t.shape, t.dtype, user=False)
     t._node.live = False

@@ -32,6 +32,10 @@ TRAITS: dict[str, str] = {
     "extremum": "the larger or the smaller of its inputs, of its elements or of these and a bound",
     "reduces": "each result is made of all elements along some axes",
     "bounded above": "no number that comes makes its first result exceed a fixed one",
+    "bounded below": "the like for falling under one",
+    "increasing": "no result falls where a float input grows, and none is infinite but by overflow or for an infinite "
+    "input",
+    "gates": "may hold elements of an input back, by their size or by another input",
     "flat": "floats whose derivative is zero wherever there is one, so that none is recorded",
     "exponential": "made of exponentials, waves or their inverses",
     "wave": "a wave or a smooth step, or what has one for its slope: sine, logistic function, softplus",
@@ -42,18 +46,21 @@ TRAITS: dict[str, str] = {
     "labels": "makes something of class labels or their weights without arithmetic",
     "update": "an optimiser's update of one parameter",
     "normalises": "subtracts a mean and divides by a deviation over some axes",
+    "higher order": "runs a function or a graph that an attribute holds",
     "internal": "recorded by the library's layers, functions and derivatives rather than called by name",
 }
 """Every trait with its meaning."""
 
 IMPLIED: dict[str, tuple[str, ...]] = {
     "identity": ("moves", "keeps order", "idempotent"),
+    "moves": ("increasing",),
+    "extremum": ("increasing",),
     "unit axes": ("reshapes",),
     "reshapes": ("moves", "keeps order", "linear"),
     "gathers": ("moves",),
     "linear": ("analytic",),
     "wave": ("exponential", "analytic"),
-    "comparison": ("exact", "bounded above"),
+    "comparison": ("exact", "bounded above", "bounded below"),
 }
 """What follows from a trait and need not be said."""
 
@@ -69,7 +76,7 @@ def with_implied(traits: Iterable[str], where: str) -> frozenset[str]:
     Examples
     --------
     >>> sorted(with_implied(["comparison"], "less"))
-    ['bounded above', 'comparison', 'exact']
+    ['bounded above', 'bounded below', 'comparison', 'exact']
     """
     if isinstance(traits, str):
         raise ValueError(f"{where}: traits are given as a tuple, ({traits!r},), not as the string {traits!r}")

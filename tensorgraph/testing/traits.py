@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -292,14 +293,31 @@ def _reduces(case: Case) -> None:
     assert reached.sum(0).max() > 1, "each result is made of one element"
 
 
-def _bounded_above(case: Case) -> None:
+def _bounded(case: Case, sign: float) -> None:
+    """Nothing is far above what usual numbers give, or below for a negative `sign`."""
+
     def largest(scales: tuple[float, ...]) -> float:
         outs = [outputs_of(with_floats(case, lambda _, a, s=s: a * s))[0] for s in scales]  # type: ignore[misc]
-        return max((float(np.max(out, initial=-np.inf, where=~np.isnan(out))) for out in outs), default=-np.inf)
+        numbers = [sign * out.astype(np.float64)[~np.isnan(out)] for out in outs]
+        return max((float(np.max(n, initial=-np.inf)) for n in numbers), default=-np.inf)
 
-    usual = largest((1.0, 1e2, 1e6, 1e30))
-    extreme = largest((1e60, 1e300, np.inf))
-    assert extreme <= max(2 * usual, 1.0), f"it reaches {extreme}"
+    usual = largest((1.0, -1.0, 1e2, -1e2, 1e6, 1e30))
+    extreme = largest((1e60, 1e300, -1e300, np.inf))
+    assert extreme <= max(2 * usual, 1.0), f"it reaches {sign * extreme}"
+
+
+def _increasing(case: Case) -> None:
+    def of(step: float) -> list[Array]:
+        rng = np.random.default_rng(1)
+        return arrays_of(with_floats(case, lambda _, a: a + step * rng.integers(0, 2, a.shape))) or []
+
+    for step in (1.0, 1e-3, 1e3):
+        for before, after in zip(of(0.0), of(step), strict=True):
+            rounding = 1e-12 * np.abs(before) if before.dtype.kind == "f" else 0
+            falls = after < before - rounding if before.dtype.kind == "f" else after < before
+            assert not np.any(falls), f"a result falls where inputs grow by {step}"
+    zeros = arrays_of(with_floats(case, lambda _, a: np.zeros_like(a))) or []
+    assert not any(np.isinf(out).any() for out in zeros), "it is infinite at 0"
 
 
 def _flat(case: Case) -> None:
@@ -342,8 +360,9 @@ TRUTHS: dict[str, Callable[[Case], None]] = {
     "identity": _identity, "moves": _moves, "view": _view, "reshapes": _reshapes, "unit axes": _unit_axes,
     "gathers": _gathers, "keeps order": _keeps_order, "checks": _checks, "idempotent": _idempotent, "exact": _exact,
     "linear": _linear, "analytic": _analytic, "commutative": _commutative, "comparison": _comparison,
-    "extremum": _extremum, "positions": _positions, "reduces": _reduces, "bounded above": _bounded_above,
-    "flat": _flat, "bits": _bits, "labels": _labels, "update": _update, "normalises": _normalises,
+    "extremum": _extremum, "positions": _positions, "reduces": _reduces, "increasing": _increasing,
+    "bounded above": partial(_bounded, sign=1.0), "bounded below": partial(_bounded, sign=-1.0), "flat": _flat,
+    "bits": _bits, "labels": _labels, "update": _update, "normalises": _normalises,
 }  # fmt: skip
 """How a call refutes a trait."""
 
@@ -351,6 +370,8 @@ UNTRIED: dict[str, str] = {
     "exponential": "says of what functions an op is made, not what it gives",
     "wave": "says of what functions an op is made, not what it gives",
     "root": "says of what functions an op is made, not what it gives",
+    "gates": "says what a call may do, not what it does",
+    "higher order": "says what an attribute holds",
     "internal": "says who calls it",
 }
 """Traits that no call can refute, with the reason."""

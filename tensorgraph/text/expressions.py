@@ -17,17 +17,11 @@ from tensorgraph.text.calls import array_constant, custom, gradients, written_ou
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import arithmetic, is_static
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
+from tensorgraph.text.signs import op_of_sign
 from tensorgraph.text.types import called
 
 __all__ = ["expression"]
 
-BINARY: dict[type[ast.AST], str] = {
-    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
-    ast.Mod: "remainder", ast.Pow: "power", ast.MatMult: "matmul", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or",
-    ast.BitXor: "bitwise_xor", ast.Eq: "equal", ast.NotEq: "not_equal", ast.Lt: "less", ast.LtE: "less_equal",
-    ast.Gt: "greater", ast.GtE: "greater_equal",
-}  # fmt: skip
-UNARY: dict[type[ast.AST], str] = {ast.USub: "negative", ast.Invert: "invert"}
 SPECIAL: dict[str, Callable[..., Any]] = {"gradients": gradients, "tensor": written_out}
 METHODS = frozenset({"reshape", "transpose", "astype", "detach"})
 REMEDIES: dict[type[ast.AST], str] = {
@@ -51,10 +45,11 @@ def expression(scene: Scene, node: ast.expr) -> Any:
         case ast.BinOp():
             return _binary(scene, node)
         case ast.Compare():
-            if len(node.ops) != 1 or type(node.ops[0]) not in BINARY:
+            op = op_of_sign(type(node.ops[0])) if len(node.ops) == 1 else None
+            if op is None:
                 scene.fail(node, f"one comparison at a time, by == != < <= > >=, got {show(node)}")
             operands = expression(scene, node.left), expression(scene, node.comparators[0])
-            return _call(scene, node, CATALOGUE[BINARY[type(node.ops[0])]], operands, {})
+            return _call(scene, node, op, operands, {})
         case ast.UnaryOp():
             return _unary(scene, node)
         case ast.Tuple():
@@ -116,13 +111,13 @@ def _binary(scene: Scene, node: ast.BinOp) -> Any:
     value = expression(scene, left)
     for one in reversed(spine):
         other = expression(scene, one.right)
-        name = BINARY.get(type(one.op))
-        if name is None:
+        op = op_of_sign(type(one.op))
+        if op is None:
             scene.fail(one, f"the operator in {show(one)} is not part of the language")
         if type(value) in (int, float) and type(other) in (int, float):
             value = arithmetic(scene, one, value, other)
         else:
-            value = _call(scene, one, CATALOGUE[name], (value, other), {})
+            value = _call(scene, one, op, (value, other), {})
     return value
 
 
@@ -130,11 +125,11 @@ def _unary(scene: Scene, node: ast.UnaryOp) -> Any:
     value = expression(scene, node.operand)
     if type(value) in (int, float) and isinstance(node.op, (ast.USub, ast.UAdd)):
         return -value if isinstance(node.op, ast.USub) else value
-    name = UNARY.get(type(node.op))
-    if name is None:
+    op = op_of_sign(type(node.op))
+    if op is None:
         remedy = "use logical_not(x)" if isinstance(node.op, ast.Not) else "leave it out"
         scene.fail(node, f"the operator in {show(node)} is not part of the language; {remedy}")
-    return _call(scene, node, CATALOGUE[name], (value,), {})
+    return _call(scene, node, op, (value,), {})
 
 
 def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.ops import structure
 from tensorgraph.transforms.custom import custom_vjp
 
 __all__ = ["namespace"]
@@ -43,7 +44,7 @@ class Start:
 
 def _alias(x: Any) -> Tensor:
     """The same value under a name of its own, with respect to which a gradient can be taken."""
-    t: Tensor = CATALOGUE["alias"].public(x)
+    t: Tensor = structure.alias.public(x)
     if t._node is None and t.dtype.kind == "f" and current().grad and current().trace is None:
         t._node = Leaf(t.shape, t.dtype, user=False)
         t._node.live = False  # nobody outside asks for this gradient

@@ -95,7 +95,7 @@ def _rule(want: Any, g_outs: Any, args: Any, block: Block) -> Any:
 checkpoint_op = op(
     "checkpoint([args], [outside], *, block) -> *outs",
     lambda args, outside, *, block: block.take(), structural, vjp=_rule,
-    infer_rule=lambda args, outside, *, block: block.avals, traits=("internal",),
+    infer_rule=lambda args, outside, *, block: block.avals, traits=("higher order", "internal"),
     doc="A function computed again in the backward pass: see `checkpoint`.",
 )  # fmt: skip
 

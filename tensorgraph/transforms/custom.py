@@ -103,7 +103,7 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
 custom_op = op(
     "custom_vjp([args], *, forward, backward, result) -> *outs", _custom_forward, structural, residuals=("kept",),
     infer_rule=lambda args, *, forward, backward, result: result.avals, vjp=_custom_rule,
-    traits=("internal",),
+    traits=("higher order", "internal"),
     doc="A function with a derivative rule of its own: see `custom_vjp`.",
 )  # fmt: skip
 

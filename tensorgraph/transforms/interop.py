@@ -12,6 +12,7 @@ import numpy as np
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
+from tensorgraph.ops import arithmetic, contraction, creation, reduction, shape
 
 __all__: list[str] = []
 
@@ -43,11 +44,12 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
             "tensors record their operations. Use a = a + t, or a += t.numpy() to leave gradients behind"
         )
     declared = _lookup(ufunc)
+    reduced = _lookup(ufunc.reduce) if method == "reduce" else None
     extra = {k: v for k, v in kwargs.items() if k != "out" and not (k == "where" and v is True)}
-    if method == "reduce" and ufunc in _REDUCTIONS:
+    if reduced is not None:
         extra.setdefault("axis", 0)
         extra = {k: v for k, v in extra.items() if v is not None or k == "axis"}
-        return CATALOGUE[_REDUCTIONS[ufunc]].public(*inputs, **extra)
+        return reduced.public(*inputs, **extra)
     if method != "__call__" or declared is None or extra:
         what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
         raise TypeError(
@@ -56,41 +58,29 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     return declared.public(*inputs)
 
 
-_REDUCTIONS = {
-    np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min", np.logical_and: "all",
-    np.logical_or: "any",
-}  # fmt: skip
-
-
-def _stack(arrays: Any, axis: int = 0) -> Tensor:
-    from tensorgraph.ops.shape import stack
-
-    return stack(arrays, axis)
-
-
 def _var(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
     options.setdefault("correction", ddof)
-    return CATALOGUE["var"].public(x, axis, **options)
+    return reduction.var.public(x, axis, **options)
 
 
 def _std(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
-    return CATALOGUE["sqrt"].public(_var(x, axis, ddof=ddof, **options))
+    return arithmetic.sqrt.public(_var(x, axis, ddof=ddof, **options))
 
 
-def _like(name: str) -> Callable[..., Any]:
+def _like(op: Op) -> Callable[..., Any]:
     def make(x: Any, dtype: Any = None) -> Any:
-        return CATALOGUE[name].public(shape=x.shape, dtype=x.dtype if dtype is None else dtype)
+        return op.public(shape=x.shape, dtype=x.dtype if dtype is None else dtype)
 
     return make
 
 
 # NumPy functions that are a composition here, or whose arguments differ
 _COMPOSED: dict[Any, Callable[..., Any]] = {
-    np.stack: _stack,
+    np.stack: shape.stack,
     np.var: _var,
     np.std: _std,
-    np.zeros_like: _like("zeros"),
-    np.ones_like: _like("ones"),
+    np.zeros_like: _like(creation.zeros),
+    np.ones_like: _like(creation.ones),
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x: x.size,
@@ -110,15 +100,15 @@ def _swapaxes(x: Tensor, a: int, b: int) -> Any:
     order = list(range(x.ndim))
     a, b = canonical_axis(a, x.ndim), canonical_axis(b, x.ndim)
     order[a], order[b] = order[b], order[a]
-    return CATALOGUE["transpose"].public(x, axes=tuple(order))
+    return shape.transpose.public(x, axes=tuple(order))
 
 
 def _dot(a: Any, b: Any) -> Any:
     if np.ndim(a) == 0 or np.ndim(b) == 0:
-        return CATALOGUE["multiply"].public(a, b)
+        return arithmetic.multiply.public(a, b)
     if np.ndim(b) > 2:
         raise TypeError("numpy.dot of a tensor with more than 2 axes is not recorded; use matmul (@), which batches")
-    return CATALOGUE["matmul"].public(a, b)
+    return contraction.matmul.public(a, b)
 
 
 # what NumPy 2.0 called an argument, and what it is called since

@@ -306,9 +306,9 @@ class Builder:
         looks = LOOKS
         for head, node in enumerate(self.nodes):
             tails = before.get(head, ())
-            if node.role != "op" or len(tails) < 2 or self.graph.equations[node.members[0]].op.name != "add":
+            eq = self.graph.equations[node.members[0]] if node.role == "op" and len(tails) > 1 else None
+            if eq is None or not eq.op.traits >= {"linear", "commutative"}:
                 continue
-            eq = self.graph.equations[node.members[0]]
             shapes = {atom.aval.shape for atom in eq.atoms() if isinstance(atom, Var)}
             if shapes != {eq.outputs[0].aval.shape}:
                 continue

@@ -8,21 +8,11 @@ from dataclasses import dataclass, field
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tree import Treedef, leaf_paths
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
 from tensorgraph.viz.model.labels import clean, type_text
 from tensorgraph.viz.model.view import Box, kind_of
 
-__all__ = ["Facts", "commutes", "peak_bytes", "relative"]
-
-COMMUTATIVE = frozenset({
-    "add", "multiply", "maximum", "minimum", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
-    "logaddexp", "hypot", "bitwise_and", "bitwise_or", "bitwise_xor", "fmax", "fmin", "isclose",
-})  # fmt: skip
-
-
-def commutes(equation: Equation) -> bool:
-    """Whether the order of operands does not matter."""
-    return equation.op.name in COMMUTATIVE
+__all__ = ["Facts", "peak_bytes", "relative"]
 
 
 def relative(path: str, scope: str) -> str:

@@ -76,7 +76,7 @@ def group(atom: Atom) -> tuple[Var, ...]:
 def differentiable(eq: Equation) -> list[tuple[str, tuple[Var, ...]]]:
     """The inputs of an equation that have a derivative rule: name and float variables."""
     op = eq.op
-    if op.name == "gradients":
+    if eq.is_gradient:
         names = zip(("ys", "xs", "grad_outputs"), eq.inputs) if eq.attrs.get("create_graph") else ()
         return [(name, group(atom)) for name, atom in names]
     return [
@@ -126,8 +126,9 @@ def follow(
         if i in own or i in gives or ended.isdisjoint(eq.outputs):
             continue
         inputs = [a for a in eq.atoms() if isinstance(a, Var)]
-        if any(a in (learned if eq.op.name == "stop_gradient" else needed) for a in inputs):
-            stops[i] = "detached" if eq.op.name == "stop_gradient" else "not differentiable"
+        detached = "identity" in eq.op.traits and not eq.op.differentiable
+        if any(a in (learned if detached else needed) for a in inputs):
+            stops[i] = "detached" if detached else "not differentiable"
         else:
             ended.update(a for a in inputs if a in touched)
     entries = set(graph.inputs)
@@ -144,7 +145,7 @@ def saved(graph: Graph, at: int, gives: tuple[Var, ...], there: Container[Var]) 
     """What the rules of an equation read besides the gradient that arrives; what is `there` anyway is not kept."""
     eq = graph.equations[at]
     op = eq.op
-    if op.name == "gradients":
+    if eq.is_gradient:
         return ()
     wanted = tuple(any(v in gives for v in group(atom)) for atom in eq.inputs)
     names = saved_names(op, wanted)

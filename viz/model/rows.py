@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
 from tensorgraph.viz.model.drawing import Port, Row
-from tensorgraph.viz.model.facts import Facts, commutes, peak_bytes, relative
+from tensorgraph.viz.model.facts import Facts, peak_bytes, relative
 from tensorgraph.viz.model.labels import attributes, binary, clean, count, listed, type_text, value_text
 from tensorgraph.viz.model.view import Box, histogram
 
@@ -51,7 +51,7 @@ def operand_names(equation: Equation) -> list[tuple[str, Var | Literal]]:
 
 def ordered(facts: Facts, equation: Equation) -> bool:
     """Whether the picture has to say which operand is which."""
-    if commutes(equation):
+    if "commutative" in equation.op.traits:
         return False
     operands = [atom for _, atom in operand_names(equation)]
     flowing = sum(isinstance(a, Var) and a not in facts.cells and a not in facts.graph.consts for a in operands)

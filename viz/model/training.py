@@ -204,7 +204,7 @@ class _Mirror(Builder):
     def asked_of(self, box: Box) -> str:
         """The name of what a transform differentiates with respect to: it gives its arguments another name."""
         eq = self.graph.equations[box.equations[0]]
-        named = eq.inputs[0] if eq.op.name == "alias" and box.kind == "op" else None
+        named = eq.inputs[0] if "identity" in eq.op.traits and box.kind == "op" else None
         return named.name or "" if isinstance(named, Var) else ""
 
     def xs_of(self, one: Pass) -> list[Var]:

@@ -19,7 +19,6 @@ __all__ = ["Updates", "apart", "forward_part", "named_across", "sides_of", "upda
 # owner (a forward box and which repeat; None: several) and how many mixings of gradients came before
 Key = tuple[Any, int]
 SETTINGS = "settings"
-PLAIN = ("stop_gradient", "alias")  # ops that say nothing of what an update does
 FEW = 3  # lines across the rows of a mirrored drawing, from gradients to updates; of more, all are named instead
 
 
@@ -49,14 +48,14 @@ class Updates:
 
     def title(self, n: int) -> str:
         """``adam_update x2``; what is written by hand is an ``update``, or goes by the name of its module."""
-        names = Counter(self.graph.equations[i].op.name for i in self.boxes[n].equations)
-        said = Counter({name: times for name, times in names.items() if name not in PLAIN}) or names
-        (name, times), *rest = said.most_common()
+        ops = Counter(self.graph.equations[i].op for i in self.boxes[n].equations)
+        said = Counter({op: times for op, times in ops.items() if "identity" not in op.traits}) or ops
+        (op, times), *rest = said.most_common()
         if self.beside[n] is None and self.boxes[n].scope:
             return self.boxes[n].scope
-        if rest or not (name.endswith("_update") or times == 1):
+        if rest or not ("update" in op.traits or times == 1):
             return "update" if n >= self.sides else "write"
-        return name if times == 1 else f"{name} x{times}"
+        return op.name if times == 1 else f"{op.name} x{times}"
 
 
 def forward_part(graph: Graph, passes: Sequence[Pass]) -> tuple[list[int], list[int]]:

@@ -8,19 +8,17 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.analysis.lint.findings import Finding, Report, rule
-from tensorgraph.analysis.lint.view import SAME, View, axes_of
-from tensorgraph.engine.op import elementwise
+from tensorgraph.analysis.lint.patterns import Pattern
+from tensorgraph.analysis.lint.view import View, axes_of, same
+from tensorgraph.engine.op import elementwise, reduction
 from tensorgraph.graph.graph import Equation, Var
+from tensorgraph.ops.index import getitem
 
 __all__: list[str] = []
 
-PAIRING = frozenset({
-    "equal", "greater", "greater_equal", "less", "less_equal", "maximum", "minimum", "multiply", "not_equal",
-    "subtract",
-})  # fmt: skip
 FAR = 200  # values between a comparison and the mean of it
-# what makes a column on purpose
-COLUMNS = frozenset({"expand_dims", "reshape", "getitem"})
+PAIR = Pattern("a - b", "a * b")
+CROSS_ENTROPY, COMPARED = Pattern("softmax_cross_entropy(a, b)"), Pattern("a - b", "a == b", "a != b")
 
 
 def _is_pattern(array: np.ndarray[Any, Any]) -> bool:
@@ -46,10 +44,11 @@ def _is_averaged(view: View, value: Var) -> bool:
     todo, seen = [value], {value}
     while todo and len(seen) < FAR:
         var = todo.pop()
-        for eq in view.users.get(var, ()):
-            if eq.op.name in ("sum", "mean") and len(axes_of(eq, var.aval.ndim)) == var.aval.ndim:
+        for eq in view.readers(var):
+            summed = eq.op.kind is reduction and "linear" in eq.op.traits
+            if summed and len(axes_of(eq, var.aval.ndim)) == var.aval.ndim:
                 return True
-            passes = eq.op.kind is elementwise or eq.op.name in SAME
+            passes = eq.op.kind is elementwise or same(eq.op)
             if passes and eq.outputs[0].aval.shape == value.aval.shape and eq.outputs[0] not in seen:
                 seen.add(eq.outputs[0])
                 todo.append(eq.outputs[0])
@@ -60,14 +59,14 @@ def _is_averaged(view: View, value: Var) -> bool:
 def outer_product(view: View, report: Report) -> Iterator[Finding]:
     """(N, 1) and (N,) broadcast to (N, N): every prediction is compared with every label."""
     for eq in view.equations:
-        if eq.op.name not in PAIRING or not all(isinstance(a, Var) for a in eq.inputs):
+        if not _pairs(view, eq):
             continue
         column, row = sorted(eq.inputs, key=lambda a: -a.aval.ndim)  # type: ignore[union-attr]
         assert isinstance(column, Var) and isinstance(row, Var)
         n = row.aval.size
         if row.aval.shape != (n,) or column.aval.shape != (n, 1) or n < 2:
             continue
-        if view.made_by(column, *COLUMNS) is not None or not all(_is_data(view, v) for v in (column, row)):
+        if _is_column(view, column) or not all(_is_data(view, v) for v in (column, row)):
             continue
         if _is_averaged(view, eq.outputs[0]):
             yield report(
@@ -76,6 +75,19 @@ def outer_product(view: View, report: Report) -> Iterator[Finding]:
                 f"{eq.outputs[0].aval.shape}, an outer product, and all of it goes into the loss",
                 "bring both to one shape: pred.reshape(-1), or pred[:, 0]; write y[:, None] where all pairs are meant",
             )
+
+
+def _pairs(view: View, eq: Equation) -> bool:
+    """Whether two variables are compared, element by element."""
+    if len(eq.inputs) != 2 or eq.op.kind is not elementwise or not all(isinstance(a, Var) for a in eq.inputs):
+        return False
+    return not eq.op.traits.isdisjoint(("comparison", "extremum")) or PAIR.at(view, eq) is not None
+
+
+def _is_column(view: View, var: Var) -> bool:
+    """Whether a value was made a column on purpose."""
+    eq = view.made(var)
+    return eq is not None and ("reshapes" in eq.op.traits or eq.op is getitem)
 
 
 def _is_data(view: View, var: Var) -> bool:
@@ -123,12 +135,12 @@ def _picks(view: View, eq: Equation) -> Var | None:
 
 def _labels(view: View, eq: Equation) -> Var | None:
     """What an equation compares predictions with, if it is a loss."""
-    if eq.op.name == "softmax_cross_entropy":
-        logits, labels = (view.follow(a) for a in eq.inputs[:2])
+    if (match := CROSS_ENTROPY.at(view, eq)) is not None:
+        logits, labels = view.follow(match["a"]), view.follow(match["b"])
         return labels if isinstance(labels, Var) and logits in view.from_inputs else None
-    if eq.op.name == "getitem":
+    if eq.op is getitem:
         return _picks(view, eq)
-    if eq.op.name not in ("subtract", "equal", "not_equal"):
+    if COMPARED.at(view, eq) is None:
         return None
     for a, b in (eq.inputs, eq.inputs[::-1]):
         target: Any = view.follow(b)
@@ -137,7 +149,7 @@ def _labels(view: View, eq: Equation) -> Var | None:
         # the batch is the first axis of both
         aligned = target.aval.ndim > 0 and target.aval.shape[:1] == a.aval.shape[:1]
         aligned = aligned and target.aval.ndim == a.aval.ndim
-        learned = a in view.from_parameters or eq.op.name != "subtract"
+        learned = a in view.from_parameters or "comparison" in eq.op.traits
         if target in view.graph.consts and aligned and learned and _is_averaged(view, eq.outputs[0]):
             return target
     return None

@@ -6,28 +6,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from tensorgraph.analysis.lint.findings import Finding, Report, Rewrite, rule
-from tensorgraph.analysis.lint.view import RESHAPES, SAME, View, axes_of, without_unread
+from tensorgraph.analysis.lint.patterns import Pattern
+from tensorgraph.analysis.lint.view import View, axes_of, same, without_unread
 from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.ops.arithmetic import subtract
+from tensorgraph.ops.batch_norm import batch_norm, batch_norm_relu
+from tensorgraph.ops.reduction import var as variance
+from tensorgraph.ops.shape import astype
 from tensorgraph.passes.rewrite import Log, derived
 
 __all__: list[str] = []
 
-BATCH_NORMS = ("batch_norm", "batch_norm_relu")
+BATCH_NORMS = (batch_norm, batch_norm_relu)
+MEAN = Pattern("shaped(t := mean(x))", "shaped(shaped(t := sum(x)) / C)", "shaped(shaped(t := sum(x)) * C)")
+CENTRED, SHIFTED = Pattern("x - m"), Pattern("_ + _", "_ - _")
+LAYER_NORM, VARIANCE = Pattern("layer_norm(x)"), Pattern("var(x)")
 
 
 def mean_of(view: View, atom: Any) -> Equation | None:
     """The reduction behind a mean that broadcasts against what it is of: the op, or a sum over a number."""
-    through = SAME | RESHAPES | {"getitem", "broadcast_to"}
-    eq = view.made_by(atom, "mean", "divide", "multiply", through=through)
-    if eq is None or not isinstance(atom, Var):
+    match = MEAN.match(view, atom)
+    if match is None:
         return None
-    if eq.op.name in ("divide", "multiply"):
-        if view.constant(eq.inputs[1]) is None:
-            return None
-        eq = view.made_by(eq.inputs[0], "sum", through=through)
-    if eq is None or not isinstance(eq.inputs[0], Var):
-        return None
-    of = eq.inputs[0].aval
+    eq, of = match.equations["t"], match["x"].aval
     axes = axes_of(eq, of.ndim)
     kept = tuple(1 if i in axes else n for i, n in enumerate(of.shape))
     return eq if atom.aval.shape in (of.shape, kept, kept[_leading_ones(kept) :]) else None
@@ -51,7 +52,7 @@ def _bias_in(add: Equation | None, axes: tuple[int, ...]) -> tuple[Any, Var] | N
         return None
     shape = add.outputs[0].aval.shape
     sides = [(add.inputs[1], add.inputs[0])]
-    if add.op.name == "add":
+    if "commutative" in add.op.traits:
         sides.append((add.inputs[0], add.inputs[1]))
     for bias, rest in sides:
         if isinstance(rest, Var) and rest.aval.shape == shape and _constant_over(bias, shape, axes):
@@ -62,31 +63,31 @@ def _bias_in(add: Equation | None, axes: tuple[int, ...]) -> tuple[Any, Var] | N
 def _normalisations(view: View) -> Iterator[tuple[Equation, Any, tuple[int, ...], Equation | None]]:
     """Where a mean is subtracted: the equation, of what, over which axes, and the equation of the mean if by hand."""
     for eq in view.equations:
-        if eq.op.name in BATCH_NORMS and isinstance(eq.inputs[0], Var):
+        if eq.op in BATCH_NORMS and isinstance(eq.inputs[0], Var):
             ndim = eq.inputs[0].aval.ndim
             axis = eq.attrs["axis"] % ndim
             yield eq, eq.inputs[0], tuple(i for i in range(ndim) if i != axis), None
-        elif eq.op.name == "subtract":
-            found = mean_of(view, eq.inputs[1])
-            if found is not None and view.follow(found.inputs[0]) is view.follow(eq.inputs[0]):
-                yield eq, eq.inputs[0], axes_of(found, eq.outputs[0].aval.ndim), found
+    for eq, match in CENTRED.each(view):
+        found = mean_of(view, match["m"])
+        if found is not None and view.follow(found.inputs[0]) is view.follow(match["x"]):
+            yield eq, match["x"], axes_of(found, eq.outputs[0].aval.ndim), found
 
 
 @rule("TG002", "bias-before-batch-norm")
 def bias_before_batch_norm(view: View, report: Report) -> Iterator[Finding]:
     """A bias added right before a normalisation that subtracts the mean over the batch: it has no effect."""
     for eq, y, axes, mean in _normalisations(view):
-        add = view.made_by(y, "add", "subtract")
+        add = view.made(y) if SHIFTED.match(view, y) else None
         found = _bias_in(add, axes)
         if found is None or add is None or _is_read_elsewhere(view, add.outputs[0], eq, mean):
             continue
         bias, x = found
         name = view.cells[bias].path if bias in view.cells else "what is added"
         rewrite = None
-        if eq.op.name in BATCH_NORMS and y is add.outputs[0] and x.aval == y.aval:
+        if eq.op in BATCH_NORMS and y is add.outputs[0] and x.aval == y.aval:
             mu = eq.outputs[1]
-            written_out = any(user.origin is not None for user in view.users[y])  # its gradient reads y too
-            if not view.users.get(mu) and not view.is_result(mu) and not written_out:
+            written_out = any(reader.origin is not None for reader in view.readers(y))  # its gradient reads y too
+            if not view.readers(mu) and not view.is_result(mu) and not written_out:
                 rewrite = _without_bias(eq, x)
         yield report(
             eq,
@@ -104,14 +105,16 @@ def _is_read_elsewhere(view: View, y: Var, eq: Equation, mean: Equation | None) 
         var = todo.pop()
         if view.is_result(var):
             return True
-        for user in view.users.get(var, ()):
-            if user is eq or user is mean or user.origin is not None or user.op.name in ("var", "gradients"):
+        for reader in view.readers(var):
+            if reader is eq or reader is mean or reader.op is variance:
+                continue
+            if reader.origin is not None or reader.is_gradient:
                 continue  # what a derivative reads was read for the forward pass
-            if user.op.name == "subtract" and mean is not None and view.made_by(user.inputs[1], "mean") is mean:
+            if mean is not None and reader.op is subtract and view.made(reader.inputs[1]) is mean:
                 continue  # centred once more, as for the variance
-            if user.op.name not in SAME | {"astype"}:
+            if not same(reader.op) and reader.op is not astype:
                 return True
-            todo.append(user.outputs[0])
+            todo.append(reader.outputs[0])
     return False
 
 
@@ -148,16 +151,18 @@ def normalised_over_one(view: View, report: Report) -> Iterator[Finding]:
                 f"the mean of {y.aval} over axes {axes} is over one value: that minus its mean is always 0",
                 "check the axis of the mean, or the size of the batch",
             )
-    for eq in view.equations:
-        x = eq.inputs[0] if eq.inputs else None
-        if eq.op.name == "layer_norm" and isinstance(x, Var) and x.aval.size == eq.outputs[1].aval.size > 0:
+    for eq, match in LAYER_NORM.each(view):
+        x = match["x"]
+        if x.aval.size == eq.outputs[1].aval.size > 0:
             yield report(
                 eq,
                 f"layer_norm of {x.aval} from axis {eq.attrs['axis']} on is over one value: that minus its mean is 0, "
                 "and the output is beta whatever comes in",
                 "check the axis",
             )
-        if eq.op.name == "var" and isinstance(x, Var) and x.aval.size:
+    for eq, match in VARIANCE.each(view):
+        x = match["x"]
+        if x.aval.size:
             count = x.aval.size // eq.outputs[0].aval.size
             correction = eq.attrs["correction"]
             if count <= max(1, correction):

@@ -8,14 +8,26 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.analysis.lint.findings import Finding, Report, rule
-from tensorgraph.analysis.lint.forms import sigmoid_of, softmax_of
-from tensorgraph.analysis.lint.view import RESHAPES, SAME, View
-from tensorgraph.engine.op import contraction, elementwise, listing
-from tensorgraph.graph.graph import Equation, Var
+from tensorgraph.analysis.lint.forms import softmax_of
+from tensorgraph.analysis.lint.patterns import Pattern
+from tensorgraph.analysis.lint.view import View, same
+from tensorgraph.engine.op import Op, contraction, elementwise, listing
+from tensorgraph.graph.graph import Var
+from tensorgraph.ops.reduction import mean
+from tensorgraph.ops.shape import astype
 
 __all__: list[str] = []
 
 F64 = np.dtype(np.float64)
+ROOT = Pattern("sqrt(x)")
+ZEROS = {
+    "a variance": Pattern("shaped(var(_))"),
+    "a sum of squares": Pattern("shaped(sum(square(_)))"),
+    "a mean of squares": Pattern("shaped(mean(square(_)))"),
+}
+PRODUCT = Pattern("shaped(x @ x)")
+QUOTIENT, SUM = Pattern("_ / n"), Pattern("sum(x)")
+CAST, FRACTION = Pattern("astype(x)"), Pattern("sigmoid(_)", "uniform(_)")
 
 
 @rule("TG012", "float64-promotion")
@@ -39,10 +51,10 @@ def promotion(view: View, report: Report) -> Iterator[Finding]:
         if not made:
             continue
         narrow = [a for a in eq.atoms() if isinstance(a, Var) and a in chosen]
-        cause = None if not causes or None in causes or eq.op.name == "astype" else causes[0]
+        cause = None if not causes or None in causes or eq.op is astype else causes[0]
         if narrow and all(_is_brought_back(view, out) for out in made):
             cause = None
-        mixing = eq.op.kind in (elementwise, contraction, listing) and eq.op.name not in ("astype", "clip_norm")
+        mixing = eq.op.kind in (elementwise, contraction, listing) and not eq.op.signature.variadic
         first = cause is not None and mixing and any(a.aval.ndim for a in narrow) and eq.origin is None
         if first and cause is not None and cause not in told:
             told.add(cause)
@@ -62,8 +74,8 @@ def _is_narrow(var: Var) -> bool:
 
 def _is_brought_back(view: View, var: Var) -> bool:
     """Whether a value is cast at once wherever it is read: then float64 was meant."""
-    users = view.users.get(var, ())
-    return bool(users) and not view.is_result(var) and all(u.op.name == "astype" for u in users)
+    readers = view.readers(var)
+    return bool(readers) and not view.is_result(var) and all(reader.op is astype for reader in readers)
 
 
 def _called(view: View, var: Var) -> str:
@@ -77,12 +89,9 @@ def _called(view: View, var: Var) -> str:
 @rule("TG016", "root-at-zero")
 def root_at_zero(view: View, report: Report) -> Iterator[Finding]:
     """The derivative of a root at 0 is infinite: a norm of zeros, a deviation of equal numbers have NaN gradients."""
-    for eq in view.equations:
-        half = eq.op.name == "power" and view.constant(eq.inputs[1]) == 0.5
-        if eq.op.name != "sqrt" and not half:
-            continue
-        what = _can_be_zero(view, eq.inputs[0])
-        if what is None or eq.outputs[0] not in view.differentiated or eq.inputs[0] not in view.differentiated:
+    for eq, match in ROOT.each(view):
+        what = _can_be_zero(view, match["x"])
+        if what is None or eq.outputs[0] not in view.differentiated or match["x"] not in view.differentiated:
             continue
         yield report(
             eq,
@@ -93,32 +102,18 @@ def root_at_zero(view: View, report: Report) -> Iterator[Finding]:
 
 def _can_be_zero(view: View, atom: Any) -> str | None:
     """What a value is, if it is a sum of squares or a variance, with nothing added."""
-    eq = view.made_by(atom, "sum", "mean", "var", "matmul", through=SAME | RESHAPES)
-    if eq is None or not isinstance(eq.inputs[0], Var):
-        return None
-    if eq.op.name == "var":
-        return "a variance"
-    if eq.op.name == "matmul":
-        a, b = (view.follow(i) for i in eq.inputs)
-        return "a sum of squares" if a is b and a.aval.ndim == 1 else None
-    square = view.made_by(eq.inputs[0], "square", "multiply", "power")
-    if square is None:
-        return None
-    if square.op.name == "multiply" and view.follow(square.inputs[0]) is not view.follow(square.inputs[1]):
-        return None
-    if square.op.name == "power" and view.constant(square.inputs[1]) != 2.0:
-        return None
-    return "a sum of squares" if eq.op.name == "sum" else "a mean of squares"
+    for what, pattern in ZEROS.items():
+        if pattern.match(view, atom) is not None:
+            return what
+    product = PRODUCT.match(view, atom)
+    return "a sum of squares" if product is not None and product["x"].aval.ndim == 1 else None
 
 
 @rule("TG017", "division-by-count")
 def division_by_count(view: View, report: Report) -> Iterator[Finding]:
     """Division by how many elements a mask selects, which may be none: 0/0 is NaN."""
-    for eq in view.equations:
-        if eq.op.name != "divide" or not view.is_live(eq):
-            continue
-        count = _counting(view, eq.inputs[1])
-        if count is not None:
+    for eq, match in QUOTIENT.each(view):
+        if view.is_live(eq) and _counts(view, match["n"]):
             yield report(
                 eq,
                 "the divisor counts what a mask selects; where that is nothing, 0/0 makes the result and the gradient "
@@ -127,36 +122,34 @@ def division_by_count(view: View, report: Report) -> Iterator[Finding]:
             )
 
 
-def _counting(view: View, atom: Any) -> Equation | None:
-    """The sum of a mask that a value is."""
-    through = SAME | RESHAPES | {"astype"}
-    eq = view.made_by(atom, "sum", through=through)
-    if eq is None:
-        return None
-    mask = view.follow(eq.inputs[0], through)
+def _counts(view: View, atom: Var) -> bool:
+    """Whether a value is the sum of a mask."""
+
+    def passes(op: Op) -> bool:
+        return same(op) or "reshapes" in op.traits or op is astype
+
+    match = SUM.match(view, view.follow(atom, passes))
+    mask = None if match is None else view.follow(match["x"], passes)
     # a captured mask is known: whoever captured it has seen that it selects something
     unknown = isinstance(mask, Var) and mask.aval.dtype.kind == "b" and mask not in view.graph.consts
-    return eq if unknown and mask.aval.size else None
+    return unknown and mask.aval.size > 0
 
 
 @rule("TG018", "integer-truncation")
 def truncation(view: View, report: Report) -> Iterator[Finding]:
     """Casting to an integer cuts the fraction off: of a probability nothing is left."""
-    for eq in view.equations:
-        x = eq.inputs[0] if eq.inputs else None
-        if eq.op.name != "astype" or not isinstance(x, Var) or x.aval.dtype.kind != "f":
+    for eq, match in CAST.each(view):
+        x = match["x"]
+        if x.aval.dtype.kind != "f" or eq.outputs[0].aval.dtype.kind not in "iu":
             continue
-        if eq.outputs[0].aval.dtype.kind not in "iu":
-            continue
-        draw = view.made_by(x, "uniform")
-        if sigmoid_of(view, x) or softmax_of(view, x) or (draw is not None and view.follow(x) is draw.outputs[0]):
+        if FRACTION.match(view, x) or softmax_of(view, x):
             yield report(
                 eq,
                 f"astype('{eq.attrs['dtype']}') of numbers between 0 and 1 cuts the fraction off: every one becomes 0",
                 "compare, as in p > 0.5, or take argmax",
             )
             continue
-        means = [u for u in view.users.get(eq.outputs[0], ()) if u.op.name == "mean"]
+        means = [reader for reader in view.readers(eq.outputs[0]) if reader.op is mean]
         if means:
             yield report(
                 means[0],

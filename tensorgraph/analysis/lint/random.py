@@ -27,7 +27,7 @@ def _draws(view: View) -> list[tuple[Equation, Var]]:
 def not_kept(view: View, report: Report) -> Iterator[Finding]:
     """A draw from a cell's state whose next state is not written back: the same numbers come at every step."""
     drawn = _draws(view)
-    kept = {state for eq, state in drawn if view.users.get(eq.outputs[-1]) or view.is_result(eq.outputs[-1])}
+    kept = {state for eq, state in drawn if view.readers(eq.outputs[-1]) or view.is_result(eq.outputs[-1])}
     told: set[Var] = set()
     for eq, state in drawn:
         if state in view.cells and state not in kept and state not in told:

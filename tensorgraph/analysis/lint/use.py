@@ -9,12 +9,11 @@ from tensorgraph.analysis.lint.findings import Finding, Report, rule
 from tensorgraph.analysis.lint.view import View, flows
 from tensorgraph.engine.op import creation, random
 from tensorgraph.graph.graph import CellDecl, Equation, Source, Var
-from tensorgraph.passes.rewrite import group
+from tensorgraph.ops.structure import stop_gradient
 
 __all__: list[str] = []
 
 FAR = 1000  # values behind a parameter among which the end of its gradient is looked for
-UPDATES = frozenset({"sgd_update", "momentum_update", "rmsprop_update", "adam_update"})
 
 
 def _parameters(view: View) -> list[CellDecl]:
@@ -25,7 +24,7 @@ def _parameters(view: View) -> list[CellDecl]:
 def unused_parameter(view: View, report: Report) -> Iterator[Finding]:
     """A parameter that nothing reads, or of which nothing that comes out depends."""
     for decl in _parameters(view):
-        read = [u for u in view.users.get(decl.var, ()) if u.op.name not in UPDATES]
+        read = [u for u in view.readers(decl.var) if "update" not in u.op.traits]
         if view.is_result(decl.var) or any(u.is_gradient for u in read) or any(map(view.is_live, read)):
             continue
         how = "is read, but nothing that comes out depends on it" if read else "is never read"
@@ -48,10 +47,10 @@ def without_gradient(view: View, report: Report) -> Iterator[Finding]:
     """The loss depends on a parameter only by ways that no gradient takes: it does not learn."""
     if not view.deferred:
         return
-    ys = [a for eq in view.deferred for a in group(eq.inputs[0]) if isinstance(a, Var)]
+    ys = [a for eq in view.deferred for a in eq.group(0) if isinstance(a, Var)]
     behind = view.before(ys)
     # stop_gradient is said on purpose
-    reached = view.before(ys, lambda eq, i: flows(eq, i) or eq.op.name == "stop_gradient")
+    reached = view.before(ys, lambda eq, i: flows(eq, i) or eq.op is stop_gradient)
     for decl in _parameters(view):
         if decl.var in behind and decl.var not in reached:
             cut = _cut(view, decl.var, behind)
@@ -66,13 +65,13 @@ def without_gradient(view: View, report: Report) -> Iterator[Finding]:
 def _cut(view: View, start: Var, behind: set[Var]) -> Equation:
     """An equation near a parameter at which its gradient ends."""
     todo, seen = [start], {start}
-    readers = [eq for eq in view.users[start] if any(out in behind for out in eq.outputs)]
+    readers = [eq for eq in view.readers(start) if any(out in behind for out in eq.outputs)]
     while todo and len(seen) < FAR:
         var = todo.pop()
-        for eq in view.users.get(var, ()):
+        for eq in view.readers(var):
             if not any(out in behind for out in eq.outputs):
                 continue
-            if not all(flows(eq, i) for i, atom in enumerate(eq.inputs) if var in group(atom)):
+            if not all(flows(eq, i) for i in range(len(eq.inputs)) if var in eq.group(i)):
                 return eq
             todo += [out for out in eq.outputs if out not in seen]
             seen.update(eq.outputs)
@@ -84,12 +83,12 @@ def not_updated(view: View, report: Report) -> Iterator[Finding]:
     """A gradient is computed for a parameter that no update writes, though others are written."""
     written = {write.cell for write in view.graph.writes}
     for eq in view.deferred:
-        pairs = list(zip(group(eq.inputs[1]), eq.outputs, strict=True))
+        pairs = list(zip(eq.group(1), eq.outputs, strict=True))
         parameters = [(x, g) for x, g in pairs if x in view.cells and view.cells[x].kind == "parameter"]
         if not any(x in written for x, _ in parameters):
             continue
         for x, g in parameters:
-            if x not in written and not view.users.get(g) and not view.is_result(g):
+            if x not in written and not view.readers(g) and not view.is_result(g):
                 assert isinstance(x, Var)
                 yield report(
                     eq,
@@ -105,7 +104,7 @@ def unused_input(view: View, report: Report) -> Iterator[Finding]:
     if any(eq.origin is not None for eq in view.graph.equations) or not view.graph.equations:
         return  # a derivative need not depend on all arguments
     for i, var in enumerate(view.graph.inputs):
-        if not view.users.get(var) and not view.is_result(var):
+        if not view.readers(var) and not view.is_result(var):
             yield report(
                 None,
                 f"argument {var.name or i} ({var.aval}) of {view.graph.name} is not used",
@@ -120,7 +119,7 @@ def unused_computation(view: View, report: Report) -> Iterator[Finding]:
     lines = {_line(eq.source) for eq in view.graph.equations if view.is_live(eq)}
     told: set[Any] = set()
     for eq in view.equations:
-        if view.is_live(eq) or any(view.users.get(out) for out in eq.outputs) or eq.op.kind in (creation, random):
+        if view.is_live(eq) or any(view.readers(out) for out in eq.outputs) or eq.op.kind in (creation, random):
             continue
         place = _line(eq.source)
         if "view" in eq.op.traits or place is None or place in lines or place in told:

@@ -7,17 +7,25 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tensorgraph.analysis.lint.findings import Rewrite
-from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var
-from tensorgraph.passes.rewrite import Log, derived, group, infer
+from tensorgraph.ops.index import getitem
+from tensorgraph.ops.shape import astype, broadcast_to
+from tensorgraph.passes.rewrite import Log, derived, infer
 
-__all__ = ["RESHAPES", "SAME", "Steps", "View", "axes_of", "flows", "number", "replacing", "without_unread"]
+__all__ = ["Steps", "View", "axes_of", "flows", "number", "replacing", "same", "shaped", "without_unread"]
 
 FAR = 64  # ops that only pass a value on, one after another, looked through
-# what gives its input itself
-SAME = frozenset({"alias", "stop_gradient", "class_targets", "class_weights", "mean_divisor"})
-# what gives its input's numbers in another shape or order of axes of size 1
-RESHAPES = frozenset({"reshape", "expand_dims", "squeeze"})
+
+
+def same(op: Op) -> bool:
+    """Whether an op gives its input itself."""
+    return "identity" in op.traits
+
+
+def shaped(op: Op) -> bool:
+    """Whether an op gives its input's numbers in another shape: repeated along new axes, or a part of them."""
+    return same(op) or "reshapes" in op.traits or op is broadcast_to or op is getitem
 
 
 def number(atom: Any) -> float | None:
@@ -37,37 +45,28 @@ class View:
         self.graph = graph
         self.place = place
         self.owner = owner
-        self.maker: dict[Var, Equation] = {}
-        self.users: dict[Var, list[Equation]] = {}
-        for eq in graph.equations:
-            for out in eq.outputs:
-                self.maker[out] = eq
-            for var in dict.fromkeys(a for a in eq.atoms() if isinstance(a, Var)):
-                self.users.setdefault(var, []).append(eq)
+        self.maker = graph.index.maker
+        self.readers = graph.index.readers
         self.equations = tuple(eq for eq in graph.equations if eq.origin is None)
         self.cells: dict[Var, CellDecl] = {decl.var: decl for decl in graph.cells}
-        self.results = {a for a in (*graph.outputs, *(w.value for w in graph.writes)) if isinstance(a, Var)}
         self.deferred = tuple(eq for eq in graph.equations if eq.is_gradient)
 
     # one step back ------------------------------------------------------------------------------------------------
 
-    def follow(self, atom: Any, through: Iterable[str] = SAME) -> Any:
+    def follow(self, atom: Any, through: Callable[[Op], bool] = same) -> Any:
         """The value behind ops that only pass it on, casts between float dtypes included."""
         for _ in range(FAR):
-            if not isinstance(atom, Var) or atom not in self.maker:
+            eq = self.maker(atom)
+            if eq is None or not eq.inputs:
                 break
-            eq = self.maker[atom]
-            first = eq.inputs[0] if eq.inputs else None
-            if eq.op.name not in through and not (eq.op.name == "astype" and is_float(first) and is_float(atom)):
-                return atom
-            atom = first
+            if not through(eq.op) and not (eq.op is astype and is_float(eq.inputs[0]) and is_float(atom)):
+                break
+            atom = eq.inputs[0]
         return atom
 
-    def made_by(self, atom: Any, *ops: str, through: Iterable[str] = SAME) -> Equation | None:
-        """The equation that made a value, if it is one of these ops; others that only pass it on are looked through."""
-        found = self.follow(atom, through)
-        eq = self.maker.get(found) if isinstance(found, Var) else None
-        return eq if eq is not None and eq.op.name in ops else None
+    def made(self, atom: Any) -> Equation | None:
+        """The equation that made a value, behind what only passes it on."""
+        return self.maker(self.follow(atom))
 
     def constant(self, atom: Any) -> float | None:
         """The number that an atom is: a literal, or a captured array of one element."""
@@ -78,12 +77,7 @@ class View:
 
     def is_result(self, var: Var) -> bool:
         """Whether an output or a write is this value."""
-        return var in self.results
-
-    def only_use(self, var: Var, eq: Equation) -> bool:
-        """Whether nothing but one equation reads a value, deferred gradients aside."""
-        users = [u for u in self.users.get(var, ()) if not u.is_gradient]
-        return users == [eq] and var not in self.results
+        return var in self.graph.index.results
 
     # reachability -------------------------------------------------------------------------------------------------
 
@@ -91,7 +85,8 @@ class View:
         """Every value that depends on these, them included; `passes` says which operands of an equation count."""
         found = set(starts)
         for eq in self.graph.equations:
-            if any(self._in(atom, found) and (passes is None or passes(eq, i)) for i, atom in enumerate(eq.inputs)):
+            operands = range(len(eq.inputs))
+            if any(not found.isdisjoint(eq.group(i)) and (passes is None or passes(eq, i)) for i in operands):
                 found.update(eq.outputs)
         return found
 
@@ -100,19 +95,15 @@ class View:
         found = set(ends)
         for eq in reversed(self.graph.equations):
             if any(out in found for out in eq.outputs):
-                for i, atom in enumerate(eq.inputs):
+                for i in range(len(eq.inputs)):
                     if passes is None or passes(eq, i):
-                        found.update(a for a in group(atom) if isinstance(a, Var))
+                        found.update(a for a in eq.group(i) if isinstance(a, Var))
         return found
-
-    @staticmethod
-    def _in(atom: Any, found: set[Var]) -> bool:
-        return any(a in found for a in atom) if isinstance(atom, tuple) else atom in found
 
     @functools.cached_property
     def needed(self) -> set[Var]:
         """What outputs and writes depend on."""
-        return self.before(self.results)
+        return self.before(self.graph.index.results)
 
     def is_live(self, eq: Equation) -> bool:
         return any(out in self.needed for out in eq.outputs)
@@ -131,8 +122,8 @@ class View:
         if self.deferred:
             found: set[Var] = set()
             for eq in self.deferred:
-                xs = [a for a in group(eq.inputs[1]) if isinstance(a, Var)]
-                ys = [a for a in group(eq.inputs[0]) if isinstance(a, Var)]
+                xs = [a for a in eq.group(1) if isinstance(a, Var)]
+                ys = [a for a in eq.group(0) if isinstance(a, Var)]
                 found |= self.after(xs, flows) & self.before(ys, flows)
             return found
         if any(eq.origin is not None for eq in self.graph.equations):
@@ -147,10 +138,10 @@ def flows(eq: Equation, i: int) -> bool:
 
 # rewrites ------------------------------------------------------------------------------------------------------------
 
-Steps = list[tuple[str, tuple[Any, ...], dict[str, Any]]]
+Steps = list[tuple[Op, tuple[Any, ...], dict[str, Any]]]
 
 
-def replacing(finding: str, eq: Equation, steps: Callable[[], Steps] | Steps) -> Rewrite:
+def replacing(finding: str, eq: Equation, steps: Steps) -> Rewrite:
     """A rewrite that computes an equation's output by other ops; what nobody else reads of the old way goes.
 
     `steps` are ops with their inputs and attributes, one after another; an input None is the step before, and the last
@@ -161,15 +152,14 @@ def replacing(finding: str, eq: Equation, steps: Callable[[], Steps] | Steps) ->
         if not any(e is eq for e in graph.equations):
             raise ValueError(f"{finding}: the equation to rewrite is not in this graph; lint the graph itself again")
         made: list[Equation] = []
-        wanted = steps() if callable(steps) else steps
-        for n, (op, inputs, attrs) in enumerate(wanted):
+        for n, (op, inputs, attrs) in enumerate(steps):
             operands = tuple(made[-1].outputs[0] if atom is None else atom for atom in inputs)
             outputs = eq.outputs
-            if n < len(wanted) - 1:
-                outputs = tuple(Var(aval) for aval in infer(CATALOGUE[op], operands, CATALOGUE[op].attrs | attrs))
+            if n < len(steps) - 1:
+                outputs = tuple(Var(aval) for aval in infer(op, operands, op.attrs | attrs))
             made.append(derived(eq, op, operands, attrs, outputs))
         log = Log(graph, "lint")
-        log.note(finding, eq, ", then ".join(op for op, _, _ in wanted), eq.source)
+        log.note(finding, eq, ", then ".join(op.name for op, _, _ in steps), eq.source)
         body: list[Equation] = []
         for e in graph.equations:
             body += made if e is eq else [e]
@@ -181,27 +171,19 @@ def replacing(finding: str, eq: Equation, steps: Callable[[], Steps] | Steps) ->
 
 def without_unread(graph: Graph, removed: Equation) -> Graph:
     """The graph without what was read by a removed equation only."""
-    maker = {out: eq for eq in graph.equations for out in eq.outputs}
-    readers: dict[Var, int] = {}
-    for eq in graph.equations:
-        for atom in eq.atoms():
-            if isinstance(atom, Var):
-                readers[atom] = readers.get(atom, 0) + 1
-    for atom in (*graph.outputs, *(w.value for w in graph.writes)):
-        if isinstance(atom, Var):
-            readers[atom] = readers.get(atom, 0) + 1
+    index = graph.index
+    readers = {var: len(numbers) + (var in index.results) for var, numbers in index.users.items()}
+    readers.update((var, 1) for var in index.results if var not in readers)
     gone: set[int] = set()
     stack: list[Any] = list(removed.atoms())
     while stack:
-        atom = stack.pop()
-        made = maker.get(atom) if isinstance(atom, Var) else None
+        made = index.maker(stack.pop())
         if made is None or id(made) in gone or any(readers.get(out) for out in made.outputs):
             continue
         gone.add(id(made))
-        for read in made.atoms():
-            if isinstance(read, Var):
-                readers[read] -= 1
-                stack.append(read)
+        for read in set(made.variables()):
+            readers[read] -= 1
+            stack.append(read)
     consts = {v: a for v, a in graph.consts.items() if readers.get(v)} if gone else graph.consts
     return graph.replace(equations=tuple(e for e in graph.equations if id(e) not in gone), consts=consts)
 

@@ -1,0 +1,32 @@
+"""Python's operators and the ops that declare them: notation that texts and patterns share."""
+
+from __future__ import annotations
+
+import ast
+import functools
+
+from tensorgraph.engine.op import CATALOGUE, Op
+
+__all__ = ["SIGNS", "op_of_sign"]
+
+# how an operator stands in a declaration: `Op.infix`
+SIGNS: dict[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
+    ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<",
+    ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.USub: "u-", ast.Invert: "u~",
+}  # fmt: skip
+
+
+@functools.cache
+def op_of_sign(sign: type[ast.AST]) -> Op | None:
+    """The op that declares a Python operator as its own, the first one that does; None for Python's others.
+
+    Examples
+    --------
+    >>> import ast
+    >>> from tensorgraph.text.signs import op_of_sign
+    >>> op_of_sign(ast.MatMult), op_of_sign(ast.LShift)
+    (Op(matmul), None)
+    """
+    infix = SIGNS.get(sign)
+    return None if infix is None else next((op for op in CATALOGUE.values() if op.infix == infix), None)
