@@ -10,10 +10,11 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, promote
 from tensorgraph.ops.creation import number
+from tensorgraph.ops.kernels import scalar as scalars
 from tensorgraph.ops.logic import where
 
 add = op(
-    "add(a, b)", np.add, elementwise, infix="+", scalar="({a} + {b})",
+    "add(a, b)", np.add, elementwise, infix="+", scalar=lambda a, b: a + b,
     vjp=dict(a=lambda g: g, b=lambda g: g), traits=("exact", "linear", "commutative", "increasing"),
     doc="""Sum, elementwise, broadcasting as NumPy.
 
@@ -23,57 +24,60 @@ add = op(
     """,
 )  # fmt: skip
 subtract = op(
-    "subtract(a, b)", np.subtract, elementwise, infix="-", scalar="({a} - {b})",
+    "subtract(a, b)", np.subtract, elementwise, infix="-", scalar=lambda a, b: a - b,
     vjp=dict(a=lambda g: g, b=lambda g: -g), traits=("exact", "linear"),
     doc="Difference, elementwise.",
 )  # fmt: skip
 multiply = op(
-    "multiply(a, b)", np.multiply, elementwise, infix="*", scalar="({a} * {b})",
+    "multiply(a, b)", np.multiply, elementwise, infix="*", scalar=lambda a, b: a * b,
     vjp=dict(a=lambda g, b: g * b, b=lambda g, a: g * a), traits=("exact", "analytic", "commutative", "gates"),
     doc="Product, elementwise.",
 )  # fmt: skip
 divide = op(
-    "divide(a, b)", np.divide, elementwise, infix="/", dtype="float", scalar="({a} / {b})", domain={"b": (0.5, 2.5)},
+    "divide(a, b)", np.divide, elementwise, infix="/", dtype="float", domain={"b": (0.5, 2.5)},
+    scalar=lambda a, b: a / b,
     vjp=dict(a=lambda g, b: g / b, b=lambda g, b, out: -(g * out / b)), traits=("exact", "analytic"),
     doc="Quotient, elementwise; integers give the default float dtype.",
 )  # fmt: skip
 floor_divide = op(
-    "floor_divide(a, b)", np.floor_divide, elementwise, infix="//", domain={"b": (0.5, 2.5)}, traits=("flat",),
+    "floor_divide(a, b)", np.floor_divide, elementwise, infix="//", domain={"b": (0.5, 2.5)},
+    scalar=lambda a, b: a // b,
+    traits=("flat",),
     doc="Quotient rounded down, elementwise; its derivative is zero almost everywhere, so none is recorded.",
 )  # fmt: skip
 remainder = op(
-    "remainder(a, b)", np.remainder, elementwise, infix="%", domain={"b": (0.5, 2.5)},
+    "remainder(a, b)", np.remainder, elementwise, infix="%", scalar=lambda a, b: a % b, domain={"b": (0.5, 2.5)},
     vjp=dict(a=lambda g: g, b=lambda g, a, b: -(g * floor_divide(a, b))),
     doc="Remainder of `floor_divide`, with the sign of `b`.",
 )  # fmt: skip
 negative = op(
-    "negative(x)", np.negative, elementwise, infix="u-", scalar="(-{x})", vjp=dict(x=lambda g: -g),
+    "negative(x)", np.negative, elementwise, infix="u-", scalar=lambda x: -x, vjp=dict(x=lambda g: -g),
     traits=("exact", "linear"),
     doc="Minus x.",
 )  # fmt: skip
 square = op(
-    "square(x)", np.square, elementwise, scalar="({x} * {x})", traits=("exact", "analytic", "bounded below"),
+    "square(x)", np.square, elementwise, scalar=lambda x: x * x, traits=("exact", "analytic", "bounded below"),
     vjp=dict(x=lambda g, x: g * (2 * x)),
     doc="x times x.",
 )  # fmt: skip
 reciprocal = op(
-    "reciprocal(x)", lambda x: 1.0 / x, elementwise, numpy=(np.reciprocal,), dtype="float", scalar="(1 / {x})",
+    "reciprocal(x)", lambda x: 1.0 / x, elementwise, numpy=(np.reciprocal,), dtype="float", scalar=lambda x: 1.0 / x,
     domain=(0.5, 2.5),
     vjp=dict(x=lambda g, out: -(g * out * out)), traits=("exact", "analytic"),
     doc="1/x; integers give the default float dtype, where NumPy divides integers.",
 )  # fmt: skip
 sqrt = op(
-    "sqrt(x)", np.sqrt, elementwise, dtype="float", scalar="sqrt({x})", domain=(0.3, 3.0),
+    "sqrt(x)", np.sqrt, elementwise, dtype="float", scalar=scalars.sqrt, domain=(0.3, 3.0),
     vjp=dict(x=lambda g, out: g / (2 * out)), traits=("exact", "analytic", "root", "bounded below", "increasing"),
     doc="Square root; NaN for negative numbers; the derivative at 0 is infinite.",
 )  # fmt: skip
 absolute = op(
-    "absolute(x)", np.absolute, elementwise, method="__abs__", scalar="abs({x})", kinks=(0.0,),
+    "absolute(x)", np.absolute, elementwise, method="__abs__", scalar=scalars.absolute, kinks=(0.0,),
     vjp=dict(x=lambda g, x: g * sign(x)), traits=("exact", "bounded below", "idempotent"),
     doc="Absolute value; its derivative at 0 is 0.",
 )  # fmt: skip
 sign: Op = op(
-    "sign(x)", np.sign, elementwise, vjp=dict(x=None),
+    "sign(x)", np.sign, elementwise, scalar=scalars.sign, vjp=dict(x=None),
     traits=("exact", "flat", "bounded above", "bounded below", "increasing", "idempotent"),
     doc="-1, 0 or 1 by the sign of x.",
 )  # fmt: skip
@@ -96,7 +100,7 @@ def _power_y(g: Any, a: Any, out: Any) -> Any:
 
 
 power: Op = op(
-    "power(a, b)", np.power, elementwise, infix="**", scalar="pow({a}, {b})", domain=(0.3, 2.5),
+    "power(a, b)", np.power, elementwise, infix="**", scalar=scalars.power, domain=(0.3, 2.5),
     vjp=dict(a=_power_x, b=_power_y), traits=("analytic", "root"),
     doc="""a to the power b. The derivative with respect to b at a = 0 is 0.
 
@@ -113,13 +117,13 @@ def _larger(g: Any, a: Any, b: Any) -> Any:
 
 
 maximum = op(
-    "maximum(a, b)", np.maximum, elementwise, scalar="maximum({a}, {b})",
+    "maximum(a, b)", np.maximum, elementwise, scalar=scalars.maximum,
     vjp=dict(a=lambda g, a, b: _larger(g, a, b), b=lambda g, a, b: _larger(g, b, a)),
     traits=("extremum", "commutative", "gates"),
     doc="The larger of two, elementwise; NaN wins; the gradient is shared equally at ties.",
 )  # fmt: skip
 minimum = op(
-    "minimum(a, b)", np.minimum, elementwise, scalar="minimum({a}, {b})",
+    "minimum(a, b)", np.minimum, elementwise, scalar=scalars.minimum,
     vjp=dict(a=lambda g, a, b: _larger(g, b, a), b=lambda g, a, b: _larger(g, a, b)),
     traits=("extremum", "commutative", "gates"),
     doc="The smaller of two, elementwise; NaN wins; the gradient is shared equally at ties.",
@@ -163,7 +167,7 @@ def _clip_scratch(x: Aval, *, a_min: Any, a_max: Any) -> int:
 
 
 clip = op(
-    "clip(x, *, a_min=None, a_max=None)", _clip, elementwise, method="clip", numpy=(np.clip,),
+    "clip(x, *, a_min=None, a_max=None)", _clip, elementwise, method="clip", numpy=(np.clip,), scalar=scalars.clip,
     infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
     vjp=dict(x=_clip_x), traits=("extremum", "gates", "idempotent"),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),

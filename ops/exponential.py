@@ -10,40 +10,41 @@ from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, float_dtype, promote
 from tensorgraph.ops.creation import number
+from tensorgraph.ops.kernels import scalar as scalars
 from tensorgraph.ops.logic import where
 
 exp = op(
-    "exp(x)", np.exp, elementwise, dtype="float", scalar="exp({x})", vjp=dict(x=lambda g, out: g * out),
+    "exp(x)", np.exp, elementwise, dtype="float", scalar=scalars.exp, vjp=dict(x=lambda g, out: g * out),
     traits=("analytic", "exponential", "bounded below", "increasing"),
     doc="e to the power x.",
 )  # fmt: skip
 expm1 = op(
-    "expm1(x)", np.expm1, elementwise, dtype="float", scalar="expm1({x})", vjp=dict(x=lambda g, out: g * (out + 1)),
+    "expm1(x)", np.expm1, elementwise, dtype="float", scalar=scalars.expm1, vjp=dict(x=lambda g, out: g * (out + 1)),
     traits=("analytic", "exponential", "bounded below", "increasing"),
     doc="exp(x) - 1, accurate near 0.",
 )  # fmt: skip
 log = op(
-    "log(x)", np.log, elementwise, dtype="float", scalar="log({x})", domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g / x),
+    "log(x)", np.log, elementwise, dtype="float", scalar=scalars.log, domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g / x),
     traits=("analytic", "exponential", "root"),
     doc="Natural logarithm; -inf at 0 and NaN below.",
 )  # fmt: skip
 log1p = op(
-    "log1p(x)", np.log1p, elementwise, dtype="float", scalar="log1p({x})", domain=(-0.5, 2.0),
+    "log1p(x)", np.log1p, elementwise, dtype="float", scalar=scalars.log1p, domain=(-0.5, 2.0),
     vjp=dict(x=lambda g, x: g / (1 + x)), traits=("analytic", "exponential"),
     doc="log(1 + x), accurate near 0.",
 )  # fmt: skip
 sin = op(
-    "sin(x)", np.sin, elementwise, dtype="float", scalar="sin({x})", vjp=dict(x=lambda g, x: g * cos(x)),
+    "sin(x)", np.sin, elementwise, dtype="float", scalar=scalars.sin, vjp=dict(x=lambda g, x: g * cos(x)),
     traits=("wave", "bounded above", "bounded below"),
     doc="Sine of x radians.",
 )  # fmt: skip
 cos: Op = op(
-    "cos(x)", np.cos, elementwise, dtype="float", scalar="cos({x})", vjp=dict(x=lambda g, x: -(g * sin(x))),
+    "cos(x)", np.cos, elementwise, dtype="float", scalar=scalars.cos, vjp=dict(x=lambda g, x: -(g * sin(x))),
     traits=("wave", "bounded above", "bounded below"),
     doc="Cosine of x radians.",
 )  # fmt: skip
 tanh = op(
-    "tanh(x)", np.tanh, elementwise, dtype="float", method="tanh", scalar="tanh({x})",
+    "tanh(x)", np.tanh, elementwise, dtype="float", method="tanh", scalar=scalars.tanh,
     vjp=dict(x=lambda g, out: g - (g * out) * out), traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="Hyperbolic tangent.",
 )  # fmt: skip
@@ -62,7 +63,7 @@ def _sigmoid(x: Any) -> Any:
 
 
 sigmoid: Op = op(
-    "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar="sigmoid({x})",
+    "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar=scalars.sigmoid,
     flops=4, scratch=3.25,
     vjp=dict(x=lambda g, out: g * (out * (1 - out))), traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="1/(1 + exp(-x)), without overflow.",
@@ -75,7 +76,7 @@ def _softplus(x: Any) -> Any:
 
 
 softplus = op(
-    "softplus(x)", _softplus, elementwise, dtype="float", scalar="softplus({x})", flops=6, scratch=2,
+    "softplus(x)", _softplus, elementwise, dtype="float", scalar=scalars.softplus, flops=6, scratch=2,
     vjp=dict(x=lambda g, x: g * sigmoid(x)), traits=("wave", "bounded below", "increasing"),
     doc="log(1 + exp(x)), without overflow.",
 )  # fmt: skip
@@ -87,7 +88,7 @@ def _relu(x: Any) -> Any:
 
 relu = op(
     "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu",
-    scalar="maximum({x}, 0)", kinks=(0.0,),
+    scalar=scalars.relu, kinks=(0.0,),
     vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)), traits=("extremum", "bounded below", "gates", "idempotent"),
     doc="""max(x, 0); its derivative at 0 is 0, NaN passes through.
 
@@ -108,7 +109,8 @@ def _leaky_infer(x: Aval, *, slope: float) -> Aval:
 
 
 leaky_relu = op(
-    "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, dtype="float", infer_rule=_leaky_infer, kinks=(0.0,),
+    "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, dtype="float", infer_rule=_leaky_infer,
+    scalar=scalars.leaky_relu, kinks=(0.0,),
     flops=3, scratch=1.25,
     vjp=dict(x=lambda g, x, slope: where(x > 0, g, slope * g)),
     doc="x where positive, slope·x elsewhere; the derivative at 0 is `slope`.",

@@ -10,44 +10,46 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, promote, require_fit
+from tensorgraph.ops.kernels import scalar as scalars
 
 ndarray = np.ndarray
 
 equal = op(
     "equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", traits=("comparison", "commutative"),
-    doc="a == b, elementwise.",
+    scalar=lambda a, b: a == b, doc="a == b, elementwise.",
 )  # fmt: skip
 not_equal = op(
     "not_equal(a, b)", np.not_equal, elementwise, infix="!=", dtype="bool", traits=("comparison", "commutative"),
-    doc="a != b, elementwise.",
+    scalar=lambda a, b: a != b, doc="a != b, elementwise.",
 )  # fmt: skip
 less = op(
     "less(a, b)", np.less, elementwise, infix="<", dtype="bool", traits=("comparison",),
-    doc="a < b, elementwise.",
+    scalar=lambda a, b: a < b, doc="a < b, elementwise.",
 )  # fmt: skip
 less_equal = op(
     "less_equal(a, b)", np.less_equal, elementwise, infix="<=", dtype="bool", traits=("comparison",),
-    doc="a <= b, elementwise.",
+    scalar=lambda a, b: a <= b, doc="a <= b, elementwise.",
 )  # fmt: skip
 greater = op(
     "greater(a, b)", np.greater, elementwise, infix=">", dtype="bool", traits=("comparison",),
-    doc="a > b, elementwise.",
+    scalar=lambda a, b: a > b, doc="a > b, elementwise.",
 )  # fmt: skip
 greater_equal = op(
     "greater_equal(a, b)", np.greater_equal, elementwise, infix=">=", dtype="bool", traits=("comparison",),
-    doc="a >= b, elementwise.",
+    scalar=lambda a, b: a >= b, doc="a >= b, elementwise.",
 )  # fmt: skip
 logical_and = op(
     "logical_and(a, b)", np.logical_and, elementwise, dtype="bool", traits=("exact", "commutative"),
-    doc="Both true, elementwise.",
+    scalar=lambda a, b: (a != 0) & (b != 0), doc="Both true, elementwise.",
 )  # fmt: skip
 logical_or = op(
     "logical_or(a, b)", np.logical_or, elementwise, dtype="bool", traits=("exact", "commutative"),
-    doc="Either true, elementwise.",
+    scalar=lambda a, b: (a != 0) | (b != 0), doc="Either true, elementwise.",
 )  # fmt: skip
 logical_not = op(
-    "logical_not(x)", np.logical_not, elementwise, dtype="bool", traits=("exact",), doc="Not x, elementwise."
-)
+    "logical_not(x)", np.logical_not, elementwise, dtype="bool", traits=("exact",),
+    scalar=lambda x: x == 0, doc="Not x, elementwise.",
+)  # fmt: skip
 
 
 def _bits(*values: Any) -> Aval:
@@ -63,27 +65,31 @@ def _bits(*values: Any) -> Aval:
 
 bitwise_and = op(
     "bitwise_and(a, b)", np.bitwise_and, elementwise, infix="&", infer_rule=_bits,
-    traits=("bits", "exact", "commutative"), doc="a & b: booleans or integers.",
+    traits=("bits", "exact", "commutative"), scalar=lambda a, b: a & b, doc="a & b: booleans or integers.",
 )  # fmt: skip
 bitwise_or = op(
     "bitwise_or(a, b)", np.bitwise_or, elementwise, infix="|", infer_rule=_bits,
-    traits=("bits", "exact", "commutative"), doc="a | b: booleans or integers.",
+    traits=("bits", "exact", "commutative"), scalar=lambda a, b: a | b, doc="a | b: booleans or integers.",
 )  # fmt: skip
 bitwise_xor = op(
     "bitwise_xor(a, b)", np.bitwise_xor, elementwise, infix="^", infer_rule=_bits,
-    traits=("bits", "exact", "commutative"), doc="a ^ b: booleans or integers.",
+    traits=("bits", "exact", "commutative"), scalar=lambda a, b: a ^ b, doc="a ^ b: booleans or integers.",
 )  # fmt: skip
 invert = op(
     "invert(x)", np.invert, elementwise, infix="u~", infer_rule=_bits, traits=("bits", "exact"),
-    doc="~x: booleans or integers.",
+    scalar=lambda x: ~x, doc="~x: booleans or integers.",
 )  # fmt: skip
-isnan = op("isnan(x)", np.isnan, elementwise, dtype="bool", traits=("exact",), doc="Whether x is NaN, elementwise.")
+isnan = op(
+    "isnan(x)", np.isnan, elementwise, dtype="bool", traits=("exact",),
+    scalar=lambda x: x != x, doc="Whether x is NaN, elementwise.",
+)  # fmt: skip
 isinf = op(
-    "isinf(x)", np.isinf, elementwise, dtype="bool", traits=("exact",), doc="Whether x is infinite, elementwise."
-)
+    "isinf(x)", np.isinf, elementwise, dtype="bool", traits=("exact",),
+    scalar=scalars.isinf, doc="Whether x is infinite, elementwise.",
+)  # fmt: skip
 isfinite = op(
     "isfinite(x)", np.isfinite, elementwise, dtype="bool", traits=("exact",),
-    doc="Neither NaN nor infinite, elementwise.",
+    scalar=scalars.isfinite, doc="Neither NaN nor infinite, elementwise.",
 )  # fmt: skip
 
 
@@ -131,7 +137,7 @@ def _where(c: Any, a: Any, b: Any) -> Any:
 
 
 where: Op = op(
-    "where(c, a, b)", _where, elementwise, numpy=(np.where,), scalar="({a} if {c} else {b})", check=_where_check,
+    "where(c, a, b)", _where, elementwise, numpy=(np.where,), scalar=scalars.select, check=_where_check,
     infer_rule=_where_infer,
     vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
     traits=("exact", "analytic", "increasing", "gates"),

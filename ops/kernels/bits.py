@@ -1,4 +1,4 @@
-"""The bits of a floating-point number as an integer and back, in compiled code and in plain Python."""
+"""What the scalar functions stand on, in compiled code and in plain Python: a number's bits, and a choice."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 
 from tensorgraph.jit import Helper, helper, native, variants
 
-__all__ = ["bits", "from_bits", "ordered", "unordered"]
+__all__ = ["bits", "from_bits", "ordered", "select", "unordered"]
 
 _INTEGER = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 _FLOAT = {np.dtype(np.int32): np.float32, np.dtype(np.int64): np.float64}
 
 
 def _bits(x: Any) -> Any:
-    """Signed integer with the bits of `x`, a float32 or float64 scalar."""
+    """Signed integer with the bits of `x`, float32 or float64 numbers."""
     return x.view(_INTEGER[x.dtype])
 
 
 def _from_bits(i: Any) -> Any:
-    """Floating-point number with the bits of `i`, an int32 or int64 scalar."""
+    """Floating-point number with the bits of `i`, int32 or int64 numbers."""
     return i.view(_FLOAT[i.dtype])
 
 
@@ -43,6 +43,38 @@ def _bit_cast(numba: Any, pairs: dict[str, str]) -> Any:
 
 bits: Helper = native(_bits, lambda numba: _bit_cast(numba, {"float32": "int32", "float64": "int64"}), "1")
 from_bits: Helper = native(_from_bits, lambda numba: _bit_cast(numba, {"int32": "float32", "int64": "float64"}), "1")
+
+
+def _select(c: Any, a: Any, b: Any) -> Any:
+    """`a` where the condition holds, else `b`; both are there already."""
+    if type(c) is np.ndarray or type(a) is np.ndarray or type(b) is np.ndarray:
+        return np.where(c, a, b)
+    return a if c else b
+
+
+def _choice(numba: Any) -> Any:
+    """An intrinsic of one LLVM select: a branch would have to be found superfluous before a loop vectorises."""
+    types = numba.types
+
+    def select(typing_context: Any, c: Any, a: Any, b: Any) -> Any:
+        plain = [types.unliteral(t) for t in (a, b)]
+        # a number written in the code takes the type of the other
+        written = [isinstance(t, types.Literal) for t in (a, b)]
+        kind = plain[written[0]] if written[0] != written[1] else typing_context.unify_types(*plain)
+        if kind is None or types.unliteral(c) != types.boolean:
+            return None
+
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            values = [context.cast(builder, v, t, kind) for v, t in zip(args[1:], signature.args[1:], strict=True)]
+            condition = context.cast(builder, args[0], signature.args[0], types.boolean)
+            return builder.select(condition, *values)
+
+        return kind(c, a, b), code
+
+    return numba.extending.intrinsic(select)
+
+
+select: Helper = native(_select, _choice, "1")
 
 
 # Integers in the order of the numbers: the bits, with all but the sign of a negative number inverted. A maximum of

@@ -21,6 +21,7 @@ from tensorgraph.engine.op import CATALOGUE, Kind, Op, Rule, fused, opaque, save
 from tensorgraph.engine.pull import make_pull
 from tensorgraph.engine.signature import REQUIRED, parse_signature
 from tensorgraph.engine.traits import with_implied
+from tensorgraph.jit import require_formula
 
 __all__ = ["fused_op", "op"]
 
@@ -130,6 +131,8 @@ def op(
             "saves": lambda: saved_layout(holder[0]),
         }
     )
+    if fields.get("scalar") is not None:
+        require_formula(fields["scalar"], sig.name)
     every = kind.traits | with_implied(traits, sig.name)
     declared = Op(sig, forward, kind, rules, joint, residuals, traits=every, calls=calls, **fields)
     holder.append(declared)

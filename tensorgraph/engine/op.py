@@ -90,6 +90,9 @@ class Op:
         Where the derivative jumps: tests keep away from these.
     dtype : str
         How the output's dtype follows: ``"promote"``, ``"float"``, ``"bool"``, ``"int"``, ``"same"``.
+    scalar : callable or None
+        For elementwise ops: one element of the output from one of each input, then the attributes by name, written with
+        operators and the words of `tensorgraph.ops.kernels.scalar`. It is given numbers, arrays, and to compilers.
     teaches : mapping of input to (str, str)
         The gradient as a textbook writes it, as text and as LaTeX, where the rule is a kernel that shows nothing.
     reference : callable or None
@@ -121,7 +124,7 @@ class Op:
     infix: str | None = None
     method: str | None = None
     dtype: str = "promote"
-    scalar: str | None = None
+    scalar: Callable[..., Any] | None = None
     infer_rule: Callable[..., Any] | None = None
     check: Callable[..., None] | None = None
     reference: Callable[..., Any] | None = None

@@ -18,6 +18,7 @@ from tensorgraph.jit.door import (
     Helper,
     Kernel,
     available,
+    chosen_by_type,
     compiled,
     helper,
     kernel,
@@ -25,6 +26,7 @@ from tensorgraph.jit.door import (
     reason,
     variants,
 )
+from tensorgraph.jit.formula import formula, require_formula
 from tensorgraph.jit.threads import THREADED, block_rows, num_threads, set_num_threads, share
 
 __all__ = [
@@ -35,6 +37,9 @@ __all__ = [
     "helper",
     "variants",
     "native",
+    "chosen_by_type",
+    "formula",
+    "require_formula",
     "Kernel",
     "Helper",
     "FLAGS",

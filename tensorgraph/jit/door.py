@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, overload
 
@@ -99,7 +99,7 @@ class Helper:
 
     def __init__(self, python: Callable[..., Any], make: Callable[[Any], Any], digest: Callable[[], str]) -> None:
         self.python = python
-        self.name = python.__name__
+        self.name = getattr(python, "__name__", "helper")
         self.digest = digest
         self._make = make
         self._built: Any = None
@@ -173,12 +173,12 @@ class Kernel:
                 if numba.config.DISABLE_JIT:
                     self.call = _quiet(self.python)
                 else:
-                    digest = _digest(self.python, self.flags)
+                    digest = digest_of(self.python, self.flags)
                     options: dict[str, Any] = dict(nogil=True, fastmath=set(self.flags))
                     if self.apart:
                         options["pipeline_class"] = _apart()
                         digest += "_apart"
-                    self.call = _compile(numba, self.python, digest, cache=True, **options)
+                    self.call = compiled_copy(numba, self.python, digest, cache=True, **options)
         return self.call
 
     def lead(self) -> Callable[..., Any]:
@@ -190,7 +190,7 @@ class Kernel:
                     count = code.co_argcount - (3 if self.staged else 2)
                     name = f"lead_{dispatcher.__name__}"
                     lead = team.lead_of(numba, dispatcher, name, count, self.staged, code.co_filename)
-                    self._lead = _compile(numba, lead, team.VERSION, cache=True, nogil=True)
+                    self._lead = compiled_copy(numba, lead, team.VERSION, cache=True, nogil=True)
         return self._lead
 
 
@@ -198,7 +198,7 @@ class Kernel:
 def serve() -> Callable[..., Any]:
     """The compiled function that helping threads run; see `tensorgraph.jit.team`."""
     numba = _required()
-    return _compile(numba, team.serve_of(numba), team.VERSION, cache=True, nogil=True)  # type: ignore[no-any-return]
+    return compiled_copy(numba, team.serve_of(numba), team.VERSION, cache=True, nogil=True)  # type: ignore[no-any-return]
 
 
 @overload
@@ -252,8 +252,16 @@ def kernel(
 @overload
 def helper(fn: Callable[..., Any]) -> Helper: ...
 @overload
-def helper(*, flags: Iterable[str] = ..., inline: bool = ...) -> Callable[[Callable[..., Any]], Helper]: ...
-def helper(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS, inline: bool = True) -> Any:
+def helper(
+    *, flags: Iterable[str] = ..., inline: bool = ..., plain: Callable[..., Any] | None = ...
+) -> Callable[[Callable[..., Any]], Helper]: ...
+def helper(
+    fn: Callable[..., Any] | None = None,
+    *,
+    flags: Iterable[str] = FLAGS,
+    inline: bool = True,
+    plain: Callable[..., Any] | None = None,
+) -> Any:
     """Mark a function that kernels call.
 
     Parameters
@@ -265,6 +273,8 @@ def helper(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
         vectorise inside a kernel whose other arithmetic keeps its order.
     inline : bool, optional
         Put the body into its caller always; a scalar function needs it for the caller's loop to vectorise.
+    plain : callable, optional
+        What runs outside kernels in the body's place, where that takes numbers only or NumPy knows better.
 
     Returns
     -------
@@ -276,9 +286,9 @@ def helper(fn: Callable[..., Any] | None = None, *, flags: Iterable[str] = FLAGS
     def mark(f: Any) -> Helper:
         options: dict[str, Any] = dict(fastmath=set(chosen), nogil=True, forceinline=inline)
         return Helper(
-            f,
-            make=lambda numba: _compile(numba, f, _digest(f, chosen), **options),
-            digest=lambda: _digest(f, chosen),
+            f if plain is None else plain,
+            make=lambda numba: compiled_copy(numba, f, digest_of(f, chosen), **options),
+            digest=lambda: digest_of(f, chosen),
         )
 
     return mark if fn is None else mark(fn)
@@ -299,36 +309,56 @@ def variants(name: str, narrow: Helper, wide: Helper, kind: str = "float") -> He
     Returns
     -------
     Helper
-        Called from Python, a number of 32 bits goes to the first form, any other to the second.
+        Called from Python, numbers and arrays of at most 32 bits go to the first form, any others to the second.
     """
-    small, large = getattr(np, kind + "32"), getattr(np, kind + "64")
+    small, large = np.dtype(kind + "32"), np.dtype(kind + "64")
 
     def python(x: Any) -> Any:
-        return narrow.python(x) if isinstance(x, small) else wide.python(large(x))
+        dtype = getattr(x, "dtype", object)  # None would be equal to float64
+        if dtype == small:
+            return narrow.python(x)
+        if dtype == np.float16:
+            return narrow.python(small.type(x))
+        return wide.python(x if dtype == large else large.type(x))
 
     python.__name__ = python.__qualname__ = name
 
     def make(numba: Any) -> Any:
         first, second = narrow.built(numba), wide.built(numba)
-        types = numba.types
-
-        def stub(x: Any) -> Any:
-            raise NotImplementedError
-
-        stub.__name__ = stub.__qualname__ = name
 
         def choose(x: Any) -> Any:
-            if x == getattr(types, kind + "32"):
+            if x == getattr(numba.types, kind + "32"):
                 return first.py_func
-            return second.py_func if x == getattr(types, kind + "64") else None
+            return second.py_func if x == getattr(numba.types, kind + "64") else None
 
-        choose.__annotations__ = {}  # Numba compares the signatures of the choice and of what is chosen
-        options = dict(first.targetoptions)
-        options.pop("nopython", None)
-        numba.extending.overload(stub, jit_options=options)(choose)
-        return stub
+        options = {k: v for k, v in first.targetoptions.items() if k != "nopython"}
+        return chosen_by_type(numba, name, ("x",), choose, options)
 
     return Helper(python, make, digest=lambda: f"{name}({narrow.digest()},{wide.digest()})")
+
+
+def chosen_by_type(
+    numba: Any, name: str, parameters: Iterable[str], choose: Callable[..., Any], options: Mapping[str, Any]
+) -> Any:
+    """What compiled callers call where the types of the arguments decide which function it is.
+
+    Parameters
+    ----------
+    numba : module
+    name : str
+    parameters : iterable of str
+        The parameters' names, which all the functions must have.
+    choose : callable
+        Takes Numba's types and gives a plain function, or None.
+    options : mapping
+        Numba's options for those functions.
+    """
+    names = ", ".join(parameters)
+    scope: dict[str, Any] = {"choose": choose}
+    # Numba compares the signatures of the stub, of the choice and of what is chosen
+    exec(f"def {name}({names}):\n    raise NotImplementedError\ndef pick({names}):\n    return choose({names})", scope)
+    numba.extending.overload(scope[name], jit_options=dict(options))(scope["pick"])
+    return scope[name]
 
 
 def native(python: Callable[..., Any], make: Callable[[Any], Any], version: str) -> Helper:
@@ -375,7 +405,7 @@ def _names(code: types.CodeType) -> set[str]:
     return found
 
 
-def _digest(fn: Any, flags: frozenset[str]) -> str:
+def digest_of(fn: Any, flags: frozenset[str]) -> str:
     """Digest of a function's code, its flags, the constants it reads and the helpers it calls, all the way down."""
     code: types.CodeType = fn.__code__
     parts = [fn.__name__, code.co_code.hex(), repr(code.co_names), repr(sorted(flags))]
@@ -390,7 +420,7 @@ def _digest(fn: Any, flags: frozenset[str]) -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
-def _compile(numba: Any, fn: Any, digest: str, *, cache: bool = False, **options: Any) -> Any:
+def compiled_copy(numba: Any, fn: Any, digest: str, *, cache: bool = False, **options: Any) -> Any:
     """Numba's dispatcher of a copy of `fn` whose globals hold compiled helpers in place of `Helper` objects."""
     with _lock:
         scope = dict(fn.__globals__)
