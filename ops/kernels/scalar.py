@@ -124,8 +124,8 @@ def _narrow_power(a: Any, b: Any) -> Any:
     x, y = np.float64(a), np.float64(b)
     size = exp(y * log(abs(x)))
     broken = np.floor(y) != y
-    odd = (np.floor(0.5 * y) != 0.5 * y) & (abs(y) < _INF)
-    size = select((bits(x) < 0) & odd & (y == y), -size, size)
+    odd = (np.floor(0.5 * y) != 0.5 * y) & (np.floor(y) == y)
+    size = select((bits(x) < 0) & odd, -size, size)
     size = select((x < 0.0) & (x > -_INF) & (abs(y) < _INF) & broken, np.float64(np.nan), size)
     one = (y == 0.0) | (x == 1.0) | ((abs(x) == 1.0) & (abs(y) == _INF))
     return np.float32(select(one, np.float64(1.0), size))

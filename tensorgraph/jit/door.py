@@ -7,6 +7,7 @@ the same bodies run as plain Python.
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import threading
 import types
@@ -100,7 +101,7 @@ class Helper:
     def __init__(self, python: Callable[..., Any], make: Callable[[Any], Any], digest: Callable[[], str]) -> None:
         self.python = python
         self.name = getattr(python, "__name__", "helper")
-        self.digest = digest
+        self.digest = cache(digest)
         self._make = make
         self._built: Any = None
 
@@ -398,7 +399,8 @@ def _quiet(python: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    found = set(code.co_names)
+    """The global names that a function reads; attributes have names of their own."""
+    found = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             found |= _names(const)
@@ -417,6 +419,8 @@ def digest_of(fn: Any, flags: frozenset[str]) -> str:
             parts.append(f"{name}={value.digest()}")
         elif isinstance(value, (bool, int, float, tuple, np.generic)):
             parts.append(f"{name}={type(value).__name__}:{value!r}")
+        elif isinstance(value, np.ndarray):
+            parts.append(f"{name}={value.dtype}{value.shape}:{value.tobytes().hex()}")
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 

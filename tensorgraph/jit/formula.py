@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit.door import FLAGS, Helper, chosen_by_type, compiled_copy, digest_of
+from tensorgraph.jit.door import EXACT_ZERO, Helper, chosen_by_type, compiled_copy, digest_of
 
 __all__ = ["formula", "require_formula"]
 
@@ -88,7 +88,7 @@ def formula(function: Callable[..., Any]) -> Helper:
     if isinstance(function, Helper):
         return function
     require_formula(function, getattr(function, "__name__", "formula"))
-    return Helper(function, lambda numba: _make(numba, function), lambda: f"weak({digest_of(function, FLAGS)})")
+    return Helper(function, lambda numba: _make(numba, function), lambda: f"weak({digest_of(function, EXACT_ZERO)})")
 
 
 def _make(numba: Any, function: Any) -> Any:
@@ -96,8 +96,8 @@ def _make(numba: Any, function: Any) -> Any:
     code = function.__code__
     weak = tuple(np.float32(c) if type(c) in (int, float) else c for c in code.co_consts)
     narrow = types.FunctionType(code.replace(co_consts=weak), function.__globals__, function.__name__)
-    options: dict[str, Any] = dict(fastmath=set(FLAGS), nogil=True, forceinline=True)
-    digest = digest_of(function, FLAGS)
+    options: dict[str, Any] = dict(fastmath=set(EXACT_ZERO), nogil=True, forceinline=True)
+    digest = digest_of(function, EXACT_ZERO)
     first, second = (compiled_copy(numba, f, digest, **options).py_func for f in (narrow, function))
 
     def choose(*operands: Any) -> Any:
