@@ -13,6 +13,7 @@ from tensorgraph.engine.op import Op, elementwise, promote, require_fit
 from tensorgraph.ops.kernels import scalar as scalars
 
 ndarray = np.ndarray
+BOOL = np.dtype(bool)
 
 equal = op(
     "equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", traits=("comparison", "commutative"),
@@ -94,8 +95,8 @@ isfinite = op(
 
 
 def _where_check(c: Any, a: Any, b: Any) -> None:
-    dtype = getattr(c, "dtype", np.dtype(type(c)))
-    if dtype != np.bool_:
+    dtype = c.dtype if hasattr(c, "dtype") else np.dtype(type(c))
+    if dtype is not BOOL:
         raise TypeError(f"the condition must be boolean, got {dtype}; compare, as in x > 0")
     if type(a) is int or type(b) is int:  # numpy.where wraps one that does not fit
         values = tuple(v if isinstance(v, (int, float)) else Aval(v.shape, v.dtype) for v in (a, b))
@@ -107,6 +108,7 @@ def _where_infer(c: Any, a: Any, b: Any) -> Aval:
     return Aval(broadcast_shapes(*[v.shape for v in (c, a, b) if isinstance(v, Aval)]), promote(c, a, b))
 
 
+WORTH_IT = 64  # elements; numpy.where is at its best with few of them
 _BITS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
 
 
@@ -124,7 +126,7 @@ def _is_chosen(c: Any, a: Any, zero: Any) -> Any:
     """Whether a choice is between an array of floats and +0.0, as the rules of gradients ask for."""
     return (
         type(zero) is float and zero == 0.0 and copysign(1.0, zero) > 0.0 and type(a) is ndarray and a.dtype in _BITS
-        and type(c) is ndarray and c.shape == a.shape != () and c.dtype == np.bool_
+        and a.size >= WORTH_IT and type(c) is ndarray and c.shape == a.shape and c.dtype == BOOL
     )  # fmt: skip
 
 

@@ -35,7 +35,9 @@ def spread(g: Any, aval: Any, axis: Any, keepdims: bool) -> Any:
 
 def count(aval: Any, axis: Any) -> int:
     """How many elements one result of a reduction covers."""
-    return math.prod(aval.shape[a] for a in canonical_axes(axis, len(aval.shape)))
+    if axis is None:
+        return math.prod(aval.shape)
+    return math.prod([aval.shape[a] for a in canonical_axes(axis, len(aval.shape))])
 
 
 def results(x: Aval, axis: Any) -> int:
@@ -83,7 +85,9 @@ def _mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     n = count(x, axis)
     kind = float_dtype(x.dtype)
     total = np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=np.float32 if kind == np.float16 else kind)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    if n:
+        return np.asarray(total / n, kind)
+    with np.errstate(invalid="ignore"):
         return np.asarray(np.true_divide(total, n), kind)
 
 

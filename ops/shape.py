@@ -86,7 +86,10 @@ def _permutation(axes: Any, ndim: int) -> tuple[int, ...]:
 
 
 def _transpose(x: Any, *, axes: Any = None) -> Any:
-    return x.transpose(_permutation(axes, x.ndim))
+    if axes is None:
+        return x.T
+    plain = type(axes) is tuple and {*map(type, axes)} <= {int}  # which NumPy checks itself
+    return x.transpose(axes if plain else _permutation(axes, x.ndim))
 
 
 def _transpose_infer(x: Aval, *, axes: Any) -> Aval:
@@ -206,7 +209,7 @@ def _joined(avals: Sequence[Aval], axis: int) -> Aval:
 
 
 def _concatenate(arrays: Any, *, axis: int = 0) -> Any:
-    out = np.concatenate(arrays, canonical_axis(axis, arrays[0].ndim))
+    out = np.concatenate(arrays, axis if type(axis) is int else canonical_axis(axis, arrays[0].ndim))
     kind = out.dtype
     return out if kind is arrays[0].dtype else out.astype(settle(kind, [a.dtype for a in arrays]), copy=False)
 
@@ -227,6 +230,48 @@ concatenate = op(
     >>> import tensorgraph as tg
     >>> tg.concatenate([tg.tensor([1.0]), tg.tensor([2.0, 3.0])])
     tensor([1., 2., 3.], f32)
+    """,
+)  # fmt: skip
+
+
+def _stacked(avals: Sequence[Aval], axis: int) -> Aval:
+    if not avals:
+        raise ValueError("stack needs at least one tensor")
+    shape = avals[0].shape
+    for i, a in enumerate(avals):
+        if a.shape != shape:
+            raise ValueError(f"all shapes must agree: tensor 0 has {shape}, tensor {i} has {a.shape}")
+    k = canonical_axis(axis, len(shape) + 1)
+    return Aval((*shape[:k], len(avals), *shape[k:]), promote(*avals))
+
+
+def _stack(arrays: Any, *, axis: int = 0) -> Any:
+    shape = arrays[0].shape
+    for a in arrays:
+        if a.shape != shape:
+            raise ValueError("the shapes differ")
+    k = canonical_axis(axis, len(shape) + 1)
+    if k == 0 and shape:
+        return _concatenate(arrays).reshape(len(arrays), *shape)
+    here = (*(slice(None),) * k, None)
+    return _concatenate([a[here] for a in arrays], axis=k)
+
+
+def _stack_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
+    before = (slice(None),) * canonical_axis(axis, len(arrays_aval[0].shape) + 1)
+    return [g[(*before, i)] for i in range(len(arrays_aval))]
+
+
+stack = op(
+    "stack([arrays], *, axis=0)", _stack, listing,
+    infer_rule=lambda arrays, *, axis: _stacked(arrays, axis), numpy=(np.stack,),
+    vjp=dict(arrays=_stack_arrays), traits=("moves", "linear", "keeps order"),
+    examples=((([(2, 3), (2, 3)],), {}), (([(2, 3), (2, 3), (2, 3)],), dict(axis=-1)), (([(), ()],), dict(axis=0))),
+    doc="""Tensors of one shape joined along a new axis.
+
+    >>> import tensorgraph as tg
+    >>> tg.stack([tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])]).shape
+    (2, 2)
     """,
 )  # fmt: skip
 
@@ -270,18 +315,6 @@ split: Op = op(
     (tensor([0], i64), tensor([1, 2], i64))
     """,
 )  # fmt: skip
-
-
-def stack(arrays: Sequence[Any], axis: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis.
-
-    Examples
-    --------
-    >>> import tensorgraph as tg
-    >>> tg.stack([tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])]).shape
-    (2, 2)
-    """
-    return concatenate.public([expand_dims.public(a, axis=axis) for a in arrays], axis=axis)  # type: ignore[no-any-return]
 
 
 def _border(shape: tuple[int, ...], dtype: np.dtype[Any], widths: Any, value: Any) -> None:

@@ -34,7 +34,6 @@ from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spe
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.engine.tree import tree_map
 from tensorgraph.graph import Graph, graph, trace
-from tensorgraph.ops.shape import stack
 from tensorgraph.transforms import checkpoint, custom_vjp, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 if _TYPE_CHECKING:
@@ -60,7 +59,7 @@ __all__ = [
     "explain_gradient", "f16", "f32", "f64", "find_faults", "fused_op", "grad", "gradients", "graph", "hessian", "hvp",
     "i8", "i16", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp", "lint", "load",
     "load_graph", "load_model", "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scope",
-    "set_default_dtype", "spec", "stack", "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad",
+    "set_default_dtype", "spec", "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad",
     "vjp",
 ]  # fmt: skip
 

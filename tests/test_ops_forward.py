@@ -291,3 +291,16 @@ def test_float64_comes_only_from_float64() -> None:
     assert tg.mean(ints).dtype == np.float32
     assert floats.astype("float64").dtype == np.float64
     assert tg.tensor([1, 2]).astype("float64").dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 63, 64, 200])
+def test_a_choice_between_numbers_and_zero_keeps_every_bit(dtype: Any, size: int) -> None:
+    """With many elements it is done on the bits, with few by NumPy's own function."""
+    hostile = np.resize(np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0, 5e-324, -1.5], dtype), size)
+    c = np.random.default_rng(1).random(size) > 0.5
+    for given, expected in (((c, hostile, 0.0), np.where(c, hostile, dtype(0))),
+                            ((c, 0.0, hostile), np.where(c, dtype(0), hostile)),
+                            ((c, hostile, -0.0), np.where(c, hostile, dtype(-0.0)))):  # fmt: skip
+        out = tg.where(*given).numpy()
+        assert out.dtype == dtype and out.tobytes() == expected.tobytes()

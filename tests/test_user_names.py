@@ -66,7 +66,7 @@ def test_one_call_of_several_equations_names_its_result_only() -> None:
 
     graph = tg.trace(f, tg.f32[3])
     named = {out.name: eq.op.name for eq in graph.equations for out in eq.outputs if out.name}
-    assert named == {"s": "concatenate", "v": "alias", "g": "gradients"}
+    assert named == {"s": "stack", "v": "alias", "g": "gradients"}
 
 
 def test_who_traces_gives_no_names() -> None:

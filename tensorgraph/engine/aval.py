@@ -146,8 +146,11 @@ _put_dtype: Callable[[Aval, np.dtype[Any]], None] = Aval.__dict__["dtype"].__set
 
 
 def aval_of(value: Any) -> Aval:
-    """The aval of an array."""
-    return Aval(value.shape, value.dtype)
+    """The aval of an array, whose shape and dtype need no looking at."""
+    aval: Aval = object.__new__(Aval)
+    _put_shape(aval, value.shape)
+    _put_dtype(aval, value.dtype)
+    return aval
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:

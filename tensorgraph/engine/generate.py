@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes, operands
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, require_outputs, short_error
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import SCALARS, apart, lend, lend_copy, lend_items, owned, static
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.source import define
-from tensorgraph.engine.tape import INTERNAL, Node, Projection, getframe, next_number, projection
+from tensorgraph.engine.tape import INTERNAL, Node, getframe, next_number, projection
 from tensorgraph.engine.tensor import Tensor, blank, wrap
 
 __all__ = ["attach", "make_apply", "make_public"]
@@ -77,7 +77,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
-        "_blank": blank, "_Node": Node, "_project": project, "_number": next_number, "_frame": getframe,
+        "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
         "_literal": LITERAL, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
         "_static": static, "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
@@ -255,25 +255,26 @@ def _record(declared: Op, attrs: str) -> list[str]:
         return body
     if sig.variadic:
         body += ["    _n.shape = tuple([_o.shape for _o in _os])", "    _n.dtype = tuple([_o.dtype for _o in _os])"]
-        body += ["    for _i, _t in enumerate(_ts): _t._node = _project(_n, _i)"]
+        body += ["    _connect(_n, _ts)"]
         return body
     outs = range(len(sig.outputs))
     body += [f"    _n.shape = ({', '.join(f'_o{j}.shape' for j in outs)},)"]
     body += [f"    _n.dtype = ({', '.join(f'_o{j}.dtype' for j in outs)},)"]
-    body += [f"    _t{j}._node = _project(_n, {j})" for j in outs]
+    body += [f"    _connect(_n, ({', '.join(f'_t{j}' for j in outs)},))"]
     body += [f"else: {' = '.join(f'_t{j}._node' for j in outs)} = None"]
     return body
 
 
-def project(node: Node, index: int) -> Projection | None:
-    """The place of one output of several on the tape, where it can have a gradient."""
-    return projection(node, index) if node.dtype[index].kind == "f" else None
+def connect(node: Node, tensors: tuple[Tensor, ...]) -> None:
+    """Give each of several outputs its place on the tape, where it can have a gradient."""
+    for index, t in enumerate(tensors):
+        t._node = projection(node, index) if node.dtype[index].kind == "f" else None
 
 
 def _aval_or_scalar(value: Any) -> Any:
     if type(value) is list:
-        return [Aval(v.shape, v.dtype) for v in value]
-    return Aval(value.shape, value.dtype) if type(value) is ndarray else value
+        return [aval_of(v) for v in value]
+    return aval_of(value) if type(value) is ndarray else value
 
 
 def _general_public(declared: Op) -> Callable[..., Any]:

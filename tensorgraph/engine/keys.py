@@ -29,11 +29,15 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
     indices: list[Any] = []
     masks = False
     for item in key if isinstance(key, tuple) else (key,):
-        if item is None or item is Ellipsis:
+        if type(item) is int:
+            static.append(item)
+        elif item is None or item is Ellipsis:
             static.append("newaxis" if item is None else "...")
         elif isinstance(item, slice):
-            bounds = (item.start, item.stop, item.step)
-            static.append(("slice", *[None if b is None else operator.index(b) for b in bounds]))
+            static.append(("slice", _bound(item.start), _bound(item.stop), _bound(item.step)))
+        elif type(item) is np.ndarray and item.dtype.kind in "iu" and item.dtype.isnative:
+            static.append(("index", len(indices)))
+            indices.append(item)
         elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
             static.append(int(item))
         elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
@@ -72,11 +76,17 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
     return tuple(static), indices
 
 
+def _bound(b: Any) -> int | None:
+    return b if b is None or type(b) is int else operator.index(b)
+
+
 def join_key(static: tuple[Any, ...], indices: Any) -> tuple[Any, ...]:
     """The NumPy key of a static form and its index arrays."""
     key: list[Any] = []
     for item in static:
-        if item == "newaxis":
+        if type(item) is int:
+            key.append(item)
+        elif item == "newaxis":
             key.append(None)
         elif item == "...":
             key.append(Ellipsis)

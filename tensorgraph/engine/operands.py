@@ -112,8 +112,14 @@ def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
 
 def _meets_float(given: Sequence[Any]) -> bool:
     """Whether a tensor of a float dtype, or an array that stands for one, is among the operands."""
-    for v in given:  # noqa: SIM110  (twice as fast as any(), and asked at each call)
-        if (type(v) is ndarray or isinstance(v, (Tensor, ndarray))) and v.dtype.kind == "f":
+    for v in given:
+        kind = type(v)
+        if kind is Tensor or kind is Parameter:
+            v = v._value
+            v = v if type(v) is ndarray else v.aval
+        elif kind is not ndarray and not isinstance(v, (Tensor, ndarray)):
+            continue
+        if v.dtype.kind == "f":
             return True
     return False
 
@@ -154,9 +160,10 @@ def lend_items(items: Any, copy: bool) -> Any:
             value, node = item._value, item._node
             if node is not None:
                 recorded = True
+        elif kind is ndarray and NATIVE.get(item.dtype) is item.dtype:
+            value, node, lent = item.copy() if copy else item, None, True
         else:
-            value, node = lend_copy(item, (), False) if copy else lend(item, (), False), None
-            lent = lent or kind is ndarray
+            value, node = lend(item, (), False), None
         if type(value) is not ndarray:
             return None
         values.append(value)

@@ -126,8 +126,9 @@ def projection(node: Node, index: int) -> Projection:
 
     The node holds it weakly, since it holds the node.
     """
-    known: dict[int, weakref.ref[Projection]] | None = getattr(node, "projections", None)
-    if known is None:
+    try:
+        known = node.projections
+    except AttributeError:
         known = node.projections = {}
     reference = known.get(index)
     found = None if reference is None else reference()

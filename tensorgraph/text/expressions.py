@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
-from tensorgraph.ops.shape import stack
 from tensorgraph.text.calls import array_constant, custom, gradients, written_out
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import arithmetic, is_static
@@ -203,13 +202,9 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
     args, kwargs = _arguments(scene, node)
     if name in SPECIAL:
         return scene.call(node, SPECIAL[name], scene, node, args, kwargs)
-    if name == "stack":
-        if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
-            _refuse_tensor(scene, node, name)
-        return scene.call(node, stack, *args, **kwargs)
     op = CATALOGUE.get(name)
     if op is None or name in ("checkpoint", "custom_vjp"):
-        known = [name for name in (*CATALOGUE, *SPECIAL, "array", "stack") if name != "checkpoint"]
+        known = [name for name in (*CATALOGUE, *SPECIAL, "array") if name != "checkpoint"]
         scene.fail(node.func, f"no op is called {name!r}{nearest(name, known)}")
     return _call(scene, node, op, args, kwargs)
 

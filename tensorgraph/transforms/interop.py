@@ -76,7 +76,6 @@ def _like(op: Op) -> Callable[..., Any]:
 
 # NumPy functions that are a composition here, or whose arguments differ
 _COMPOSED: dict[Any, Callable[..., Any]] = {
-    np.stack: shape.stack,
     np.var: _var,
     np.std: _std,
     np.zeros_like: _like(creation.zeros),
@@ -116,27 +115,26 @@ RENAMED = {"newshape": "shape"}
 
 
 @functools.cache
-def _signature(function: Any) -> inspect.Signature | None:
+def _parameters(function: Any) -> dict[str, Any] | None:
+    """The names and defaults of a NumPy function, or None where they are not known or not fixed."""
     try:
-        return inspect.signature(function)
+        parameters = inspect.signature(function).parameters
     except ValueError:  # a C function without a signature
         return None
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+        return None
+    return {name: p.default for name, p in parameters.items()}
 
 
 def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments as NumPy's own signature names them: the inputs in order, the rest by keyword."""
-    signature = _signature(function)
-    if signature is None:
+    """Arguments as the signature names them by which NumPy has bound them: the inputs in order, the rest by keyword."""
+    defaults = _parameters(function)
+    if defaults is None:
         return args, kwargs
-    bound = signature.bind(*args, **kwargs)
-    given = {RENAMED.get(k, k): v for k, v in bound.arguments.items() if v is not np._NoValue}
-    parameters = bound.signature.parameters
-    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
-        return args, kwargs
-    inputs = list(parameters)[:n_inputs]
-    defaults = {RENAMED.get(n, n): p.default for n, p in parameters.items()}
-    rest = {k: v for k, v in given.items() if k not in inputs and v is not defaults[k]}
-    return tuple(given[n] for n in inputs if n in given), rest
+    given = {**dict(zip(defaults, args, strict=False)), **kwargs}
+    names = list(defaults)[:n_inputs]
+    inputs = tuple([given.pop(name) for name in names if name in given])
+    return inputs, {RENAMED.get(k, k): v for k, v in given.items() if v is not np._NoValue and v is not defaults[k]}
 
 
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

@@ -56,7 +56,7 @@ def detach(w: Writer, choices: Choices) -> Any:
     return w.let(f"{value.name}.detach()") if value and w.options.allows("stop_gradient") else None
 
 
-@form(lambda options: options.allows("concatenate") and options.allows("expand_dims"))
+@form(lambda options: options.allows("stack"))
 def stack(w: Writer, choices: Choices) -> Any:
     first = w.pick(choices, lambda v: v.ndim < 3 and not v.array)
     if first is None:
