@@ -256,9 +256,9 @@ def test_models_whose_parts_have_the_same_names_are_told_apart(graphs):
 def test_experts_in_parallel_fold_though_each_is_called_by_itself(graphs):
     drawing = draw(graphs["experts"], level="module")
     (template,) = [group for group in drawing.groups if group.count > 1]
-    assert template.rows[0].text == "experts.0 ... experts.6 x7"  # what all of them are added by follows the last
+    assert template.rows[0].text == "experts.0 ... experts.7 x8"
     inner = at(drawing, "getitem")
-    assert texts(inner, "attribute") == ["key [:, 0:1] ... [:, 6:7]"]
+    assert texts(inner, "attribute") == ["key [:, 0:1] ... [:, 7:8]"]
     for path in (template.path, "experts", "experts.3"):
         assert len(draw(graphs["experts"], level="module", expand=path).nodes) > len(drawing.nodes)
 
