@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.batching import BatchCall, moved, reshaped
 from tensorgraph.engine.declare import fused_op
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import number
@@ -143,6 +144,18 @@ def _backward_scratch(x: Aval, *rest: Any, axis: int, **attrs: Any) -> int:
     return aside(x, axis, 3)
 
 
+def _batch(call: BatchCall) -> Any:
+    """The channels of all examples side by side, as if they were one example's."""
+    k, channels = canonical_axis(call.attrs["axis"], len(call.shape(0))), call.shape(1)[0]
+    x, gamma, beta = (call.whole(i) for i in range(3))
+    x = moved(x, 0, k)
+    beside = x.shape
+    x = reshaped(x, *beside[:k], call.size * channels, *beside[k + 2 :])
+    y, mu, var = call.run(x, *[reshaped(a, call.size * channels) for a in (gamma, beta)], axis=k)
+    mu, var = (reshaped(a, call.size, channels) for a in (mu, var))
+    return moved(reshaped(y, *beside), k, 0), mu, var
+
+
 EXAMPLES: tuple[Any, ...] = (
     (((6, 3), (3,), (3,)), {}),
     (((4, 3, 2), (3,), (3,)), dict(eps=1e-3)),
@@ -167,6 +180,7 @@ batch_norm = fused_op(
     backward=_backward,
     residuals=("shift", "offset"),
     infer_rule=_infer,
+    batch=_batch,
     traits=("analytic", "root", "reduces", "normalises"),
     examples=EXAMPLES,
     flops=_flops,
@@ -191,6 +205,7 @@ batch_norm_relu = fused_op(
     backward=_relu_backward,
     residuals=("shift", "offset"),
     infer_rule=_infer,
+    batch=_batch,
     traits=("root", "reduces", "normalises"),
     examples=EXAMPLES,
     flops=_relu_flops,

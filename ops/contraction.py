@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, broadcast_shapes
+from tensorgraph.engine.batching import BatchCall, reshaped, widened
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import contraction, settle
+from tensorgraph.engine.op import Op, contraction, settle
 from tensorgraph.ops.shape import expand_dims, reshape, swap_last
 
 
@@ -58,12 +59,33 @@ def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
     return reshape(product, shape=product.shape[:-1])
 
 
+def _matmul_batch(call: BatchCall) -> Any:
+    """Vectors become rows and columns, and examples get as many axes in both; the axes that are too many go again."""
+    (a, b), (shape_a, shape_b) = call.args, (call.shape(0), call.shape(1))
+    row, column = len(shape_a) == 1, len(shape_b) == 1
+    if row and call.on[0]:
+        a = expand_dims(a, axis=1)
+    elif row:
+        a = expand_dims(a, axis=0)
+    if column:
+        b = expand_dims(b, axis=-1)
+    ndim = max(len(shape_a) + row, len(shape_b) + column)
+    out = matmul(widened(a, ndim, call.on[0]), widened(b, ndim, call.on[1]))
+    shape = out.shape
+    if column:
+        shape = shape[:-1]
+    if row:
+        shape = (*shape[: len(shape) - 2 + column], *shape[len(shape) - 1 + column :])
+    return reshaped(out, *shape)
+
+
 def _matmul_flops(a: Aval, b: Aval) -> int:
     return 2 * _matmul_infer(a, b).size * a.shape[-1]
 
 
-matmul = op(
+matmul: Op = op(
     "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,), flops=_matmul_flops,
+    batch=_matmul_batch,
     vjp=dict(a=_matmul_a, b=_matmul_b), traits=("analytic",),
     examples=(
         (((3, 4), (4, 2)), {}), (((4,), (4, 2)), {}), (((3, 4), (4,)), {}), (((4,), (4,)), {}),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
+from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import creation, require_fit
 
@@ -129,6 +130,7 @@ def _one_hot(labels: Any, *, classes: int, dtype: Any = None) -> Any:
 
 one_hot = op(
     "one_hot(labels, *, classes, dtype=None)", _one_hot, creation, vjp=dict(labels=None), flops=1, scratch=0.25,
+    batch=unchanged,
     infer_rule=lambda labels, *, classes, dtype: Aval(
         (*labels.shape, canonical_size(classes, "classes")), _dtype(dtype)
     ), traits=("labels", "bounded above", "bounded below"),

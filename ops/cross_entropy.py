@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.batching import BatchCall, one_by_one, unchanged
 from tensorgraph.engine.declare import fused_op, op
 from tensorgraph.engine.op import float_dtype, structural
 from tensorgraph.engine.tape import warn_user
@@ -115,7 +116,7 @@ def _check_targets(target: Any, *, classes: int, ignore_index: int | None) -> No
 
 class_targets = op(
     "class_targets(target, *, classes, ignore_index=None)", lambda target, *, classes, ignore_index=None: target,
-    structural, infer_rule=_targets_infer, check=_check_targets,
+    structural, infer_rule=_targets_infer, check=_check_targets, batch=unchanged,
     traits=("identity", "view", "linear", "labels", "internal", "checks"), vjp=dict(target=lambda g: g),
     examples=(
         ((np.array([0, 2, 1]),), dict(classes=3)), ((np.array([0, -1]),), dict(classes=1, ignore_index=-1)),
@@ -141,7 +142,7 @@ def _check_weights(weight: Any) -> None:
 
 
 class_weights = op(
-    "class_weights(weight)", lambda weight: weight, structural, infer_rule=lambda weight: weight,
+    "class_weights(weight)", lambda weight: weight, structural, infer_rule=lambda weight: weight, batch=unchanged,
     check=_check_weights, traits=("identity", "view", "linear", "labels", "internal", "checks"),
     vjp=dict(weight=lambda g: g), examples=((((3,),), {}),),
     doc="Class weights themselves, once they are known to be finite; NaN and infinity raise ValueError.",
@@ -164,6 +165,7 @@ def _mean_divisor(divisor: Any, *, empty: str = "zero") -> Any:
 
 mean_divisor = op(
     "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=_divisor_infer,
+    batch=one_by_one,
     vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal", "checks"), examples=((((),), {}),),
     doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",
 )  # fmt: skip
@@ -290,6 +292,24 @@ _LABELS = np.array([0, 3, 1])
 _SOFT = np.array([[0.5, 0.25, 0.25, 0.0], [0.0, 1.0, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]])
 _WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
 
+
+def _batch(call: BatchCall) -> Any:
+    """Every row's loss at once, summed by example; what divides by other than the number of rows is composed."""
+    reduction, rows = call.attrs["reduction"], math.prod(call.shape(1))
+    divided = reduction in ("mean", "batchmean")
+    if (len(call.on) > 2 and call.on[2]) or (divided and (call.args[2] is not None or not rows)):
+        return NotImplemented
+    logits, target = call.whole(0), call.whole(1)
+    if divided and (call.attrs["ignore_index"] is not None or target.dtype.kind == "f"):
+        return NotImplemented
+    axis = canonical_axis(call.attrs["axis"], len(call.shape(0))) + 1
+    losses = call.run(logits, target, call.args[2], axis=axis, reduction="none")
+    if reduction == "none":
+        return losses
+    total = sum(losses, axis=tuple(range(1, len(losses.shape))))
+    return total / rows if divided else total
+
+
 softmax_cross_entropy = fused_op(
     "softmax_cross_entropy(logits, target, weight=None, *, axis=-1, ignore_index=None, label_smoothing=0.0, "
     "reduction='mean', empty='zero') -> loss",
@@ -299,6 +319,7 @@ softmax_cross_entropy = fused_op(
     residuals=("lse", "divisor"),
     infer_rule=_infer,
     check=_check,
+    batch=_batch,
     flops=_flops,
     scratch=_forward_scratch,
     backward_flops=_backward_flops,

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.batching import BatchCall, moved, reshaped, shifted, widened
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.keys import infer_key, join_key, split_key
+from tensorgraph.engine.keys import block_of, infer_key, join_key, split_key
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.creation import canonical_shape
 from tensorgraph.ops.logic import equal, where
+from tensorgraph.ops.shape import transpose
 
 
 def _fits(v: Any, selected: tuple[int, ...]) -> None:
@@ -27,13 +29,91 @@ def _refuse_leading_ones(v: Any, like: Any, indices: Any, key: Any) -> None:
         _fits(v, infer_key(Aval(like.shape, like.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
 
 
+# batches of keys ---------------------------------------------------------------------------------------------------
+
+ALL = ("slice", None, None, None)
+
+
+def _examples_of(
+    call: BatchCall, shape: tuple[int, ...], indices: Any, on: Any
+) -> tuple[Any, Any, tuple[int, int, bool]]:
+    """The key and the index tensors of all examples at once, and where in one example's selection these stand.
+
+    With index tensors of its own for each example, the number of the example becomes one more index tensor; what they
+    take then stands behind it, before all else.
+    """
+    key = call.attrs["key"]
+    avals = [Aval(i.shape[1:] if o else i.shape, i.dtype) for i, o in zip(indices, on, strict=True)]
+    if not avals:
+        return (ALL, *key), [], (0, 0, False)
+    at, ndim, apart = block_of(Aval(shape, bool), avals, key)
+    if not any(on):
+        return (ALL, *key), indices, (at, ndim, apart)
+    own = [widened(i, ndim, o) for i, o in zip(indices, on, strict=True)]
+    number = np.arange(call.size, dtype=np.int64).reshape(call.size, *(1,) * ndim)
+    return (("index", len(own)), *key), [*own, number], (at, ndim, apart)
+
+
+def _getitem_batch(call: BatchCall) -> Any:
+    (x, indices), (x_on, on) = call.args, call.on
+    if not x_on:  # each example takes its own elements of the same tensor
+        avals = [Aval(i.shape[1:] if o else i.shape, i.dtype) for i, o in zip(indices, on, strict=True)]
+        at, ndim, _ = block_of(Aval(x.shape, bool), avals, call.attrs["key"])
+        return moved(call.run(x, [widened(i, ndim, o) for i, o in zip(indices, on, strict=True)]), at, 0)
+    key, own, (at, ndim, apart) = _examples_of(call, call.shape(0), indices, on)
+    out = call.run(x, own, key=key)
+    if any(on):
+        return _block_to(out, 1, 1 + at, ndim)
+    return moved(out, ndim if apart else 0, 0)
+
+
+def _block_to(x: Any, source: int, target: int, ndim: int) -> Any:
+    """Some axes in a row moved to another place."""
+    rest = [i for i in range(len(x.shape)) if not source <= i < source + ndim]
+    order = (*rest[:target], *range(source, source + ndim), *rest[target:])
+    return x if order == tuple(range(len(order))) else transpose(x, axes=order)
+
+
+def _laid(v: Any, v_on: bool, selected: tuple[int, ...], own: bool, place: tuple[int, int, bool]) -> Any:
+    """Values as what the key of all examples selects: with the batch axis, or so that they broadcast over it."""
+    at, ndim, apart = place
+    if not v_on:
+        v = reshaped(v, 1, *v.shape)
+    v = widened(v, len(selected), True)
+    if own:
+        return _block_to(v, 1 + at, 1, ndim)
+    return moved(v, 0, ndim if apart else 0)
+
+
+def _scatter_batch(call: BatchCall) -> Any:
+    (g, indices), (g_on, on) = call.args, call.on
+    shape = canonical_shape(call.attrs["shape"])
+    key, own, place = _examples_of(call, shape, indices, on)
+    selected = infer_key(Aval(shape, bool), call.avals()[1], call.attrs["key"])
+    return call.run(_laid(g, g_on, selected, any(on), place), own, key=key, shape=(call.size, *shape))
+
+
+def _put_batch(call: BatchCall) -> Any:
+    (_, v, indices), (_, v_on, on) = call.args, call.on
+    shape = call.shape(0)
+    key, own, place = _examples_of(call, shape, indices, on)
+    selected = infer_key(Aval(shape, bool), call.avals()[2], call.attrs["key"])
+    return call.run(call.whole(0), _laid(v, v_on, selected, any(on), place), own, key=key)
+
+
+def _add_along_batch(call: BatchCall) -> Any:
+    shape = canonical_shape(call.attrs["shape"])
+    axis = canonical_axis(call.attrs["axis"], len(shape)) + 1
+    return call.run(call.whole(0), call.whole(1), axis=axis, shape=(call.size, *shape))
+
+
 def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
     return Aval(infer_key(x, indices, key), x.dtype)
 
 
 getitem: Op = op(
     "getitem(x, [indices], *, key)", lambda x, indices, *, key: x[join_key(key, indices)], indexing,
-    infer_rule=_getitem_infer,
+    infer_rule=_getitem_infer, batch=_getitem_batch,
     vjp=dict(
         x=lambda g, x_aval, indices, key: scatter_add(g, indices, key=key, shape=tuple(x_aval.shape)), indices=None
     ), traits=("view", "gathers", "moves", "linear"),
@@ -69,6 +149,7 @@ def _scatter_infer(g: Aval, indices: list[Aval], *, key: Any, shape: Any) -> Ava
 
 scatter_add: Op = op(
     "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing, infer_rule=_scatter_infer,
+    batch=_scatter_batch,
     flops=lambda g, indices, *, key, shape: g.size if indices else 0,
     vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
     traits=("linear", "keeps order", "increasing"),
@@ -118,7 +199,7 @@ def _put_v(g: Any, x_aval: Any, indices: Any, key: Any) -> Any:
 
 
 put: Op = op(
-    "put(x, v, [indices], *, key)", _put, indexing, infer_rule=_put_infer,
+    "put(x, v, [indices], *, key)", _put, indexing, infer_rule=_put_infer, batch=_put_batch,
     vjp=dict(x=_put_x, v=_put_v, indices=None), traits=("moves", "analytic", "keeps order"),
     examples=(
         (((3, 4), (4,), []), dict(key=(1,))),
@@ -143,7 +224,7 @@ def _along_infer(x: Aval, indices: Aval, *, axis: int) -> Aval:
 take_along_axis: Op = op(
     "take_along_axis(x, indices, *, axis=-1)",
     lambda x, indices, *, axis=-1: np.take_along_axis(x, indices, canonical_axis(axis, x.ndim)), indexing,
-    infer_rule=_along_infer,
+    infer_rule=_along_infer, batch=shifted(),
     numpy=(np.take_along_axis,),
     vjp=dict(
         x=lambda g, indices, x_aval, axis: add_along_axis(g, indices, axis=axis, shape=tuple(x_aval.shape)),
@@ -176,6 +257,7 @@ def _add_along_infer(g: Aval, indices: Aval, *, axis: Any, shape: Any) -> Aval:
 
 add_along_axis: Op = op(
     "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer,
+    batch=_add_along_batch,
     flops=lambda g, indices, *, axis, shape: g.size,
     vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),
     traits=("linear", "keeps order", "increasing"),
@@ -197,7 +279,7 @@ def _sort_flops(x: Aval, *, axis: int) -> int:
 
 
 sort = op(
-    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort",
+    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort", batch=shifted(),
     traits=("increasing", "idempotent"),
     flops=_sort_flops, scratch=lambda x, *, axis: 8 * x.size,
     infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axis(axis, x.ndim), x.dtype)[1]),

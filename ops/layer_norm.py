@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.declare import fused_op
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import number
@@ -121,6 +122,16 @@ TEACHES = {
     "gamma": ("sum(g_y * z), z = (x - mu) / s", r"\sum g_{y} z, \quad z = \frac{x - \mu}{s}"),
     "beta": ("sum(g_y)", r"\sum g_{y}"),
 }
+
+
+def _batch(call: BatchCall) -> Any:
+    """Each example's axes are still the last; with a gamma and beta of its own it is composed."""
+    if call.on[1] or call.on[2]:
+        return NotImplemented
+    axis = canonical_axis(call.attrs["axis"], len(call.shape(0))) + 1
+    return call.run(*call.args, axis=axis)
+
+
 layer_norm = fused_op(
     "layer_norm(x, gamma, beta, *, axis=-1, eps=1e-5) -> y, mu, var",
     reference=layer_norm_reference,
@@ -128,6 +139,7 @@ layer_norm = fused_op(
     backward=_backward,
     residuals=("shift", "offset"),
     infer_rule=_infer,
+    batch=_batch,
     flops=_flops,
     scratch=2.0,
     backward_flops=_backward_flops,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
+from tensorgraph.engine.batching import BatchCall, Shared, one_by_one, stacked
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import random
 from tensorgraph.ops.creation import canonical_shape, canonical_size
@@ -71,6 +72,18 @@ def _permutation(state: Any, *, n: int) -> Any:
     return generator.permutation(canonical_size(n, "n")), after
 
 
+def _permutation_batch(call: BatchCall) -> Any:
+    """One draw an example, each from the state that the last one left."""
+    (state,) = call.args
+    if call.on[0] or not call.size:
+        return one_by_one(call) if call.on[0] else (np.zeros((0, call.attrs["n"]), np.int64), Shared(state))
+    orders = []
+    for _ in range(call.size):
+        order, state = call.run(state)
+        orders.append(order)
+    return stacked(orders), Shared(state)
+
+
 EXAMPLE = np.array([1, 2, 3], np.uint64)
 
 uniform = op(
@@ -85,6 +98,6 @@ normal = op(
 )  # fmt: skip
 permutation = op(
     "permutation(state, *, n) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
-    infer_rule=_infer_permutation, traits=("positions",), examples=(((EXAMPLE,), dict(n=5)),),
+    batch=_permutation_batch, infer_rule=_infer_permutation, traits=("positions",), examples=(((EXAMPLE,), dict(n=5)),),
     doc="The integers below n in random order, and the next state.",
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
+from tensorgraph.engine.batching import BatchCall, reshaped, shifted, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, listing, promote, settle
 from tensorgraph.engine.op import shape as shaping
@@ -62,8 +63,13 @@ def _reshape_infer(x: Aval, *, shape: Any) -> Aval:
     return Aval(target_shape(shape, x.size), x.dtype)
 
 
+def _reshape_batch(call: BatchCall) -> Any:
+    sizes = target_shape(call.attrs["shape"], math.prod(call.shape(0)))
+    return reshaped(call.args[0], call.size, *sizes)
+
+
 reshape: Op = op(
-    "reshape(x, *, shape)", _reshape, shaping, infer_rule=_reshape_infer, numpy=(np.reshape,),
+    "reshape(x, *, shape)", _reshape, shaping, batch=_reshape_batch, infer_rule=_reshape_infer, numpy=(np.reshape,),
     vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("reshapes", "view", "idempotent"),
     examples=((((3, 4),), dict(shape=(2, -1))), (((0, 4),), dict(shape=(4, 0))), (((),), dict(shape=(1, 1)))),
     doc="The same elements in another shape; one size may be -1.",
@@ -101,8 +107,14 @@ def _transpose_x(g: Any, x_aval: Any, axes: Any) -> Any:
     return transpose(g, axes=tuple(order.index(i) for i in range(len(order))))
 
 
+def _transpose_batch(call: BatchCall) -> Any:
+    order = _permutation(call.attrs["axes"], len(call.shape(0)))
+    return call.run(call.args[0], axes=(0, *[a + 1 for a in order]))
+
+
 transpose: Op = op(
-    "transpose(x, *, axes=None)", _transpose, shaping, infer_rule=_transpose_infer, numpy=(np.transpose,),
+    "transpose(x, *, axes=None)", _transpose, shaping, batch=_transpose_batch,
+    infer_rule=_transpose_infer, numpy=(np.transpose,),
     vjp=dict(x=_transpose_x), traits=("view", "linear"),
     examples=((((3, 4),), {}), (((2, 3, 4),), dict(axes=(1, 2, 0))), (((2, 3, 4),), dict(axes=(-1, 0, 1)))),
     doc="Axes in another order, reversed unless `axes` says.",
@@ -134,8 +146,14 @@ def _broadcast_infer(x: Aval, *, shape: Any) -> Aval:
     return Aval(wanted, x.dtype)
 
 
+def _broadcast_batch(call: BatchCall) -> Any:
+    wanted = canonical_shape(call.attrs["shape"])
+    return call.run(widened(call.args[0], len(wanted), True), shape=(call.size, *wanted))
+
+
 broadcast_to = op(
-    "broadcast_to(x, *, shape)", _broadcast, shaping, infer_rule=_broadcast_infer, numpy=(np.broadcast_to,),
+    "broadcast_to(x, *, shape)", _broadcast, shaping, batch=_broadcast_batch,
+    infer_rule=_broadcast_infer, numpy=(np.broadcast_to,),
     vjp=dict(x=lambda g: g), traits=("view", "linear", "idempotent"),
     examples=((((3, 1),), dict(shape=(2, 3, 4))), (((),), dict(shape=(2,))), (((1,),), dict(shape=(0,)))),
     doc="Repeated along new axes and axes of size 1, without copying.",
@@ -152,6 +170,7 @@ def _expanded(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 expand_dims = op(
     "expand_dims(x, *, axis)", lambda x, *, axis: x.reshape(_expanded(x.shape, axis)), shaping,
+    batch=lambda call: reshaped(call.args[0], call.size, *_expanded(call.shape(0), call.attrs["axis"])),
     infer_rule=lambda x, *, axis: Aval(_expanded(x.shape, axis), x.dtype), numpy=(np.expand_dims,),
     vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("unit axes", "view"),
     examples=((((3, 4),), dict(axis=1)), (((3,),), dict(axis=(0, -1)))),
@@ -171,6 +190,7 @@ def _squeezed(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 squeeze = op(
     "squeeze(x, *, axis=None)", lambda x, *, axis=None: x.reshape(_squeezed(x.shape, axis)), shaping,
+    batch=lambda call: reshaped(call.args[0], call.size, *_squeezed(call.shape(0), call.attrs["axis"])),
     infer_rule=lambda x, *, axis: Aval(_squeezed(x.shape, axis), x.dtype), numpy=(np.squeeze,), method="squeeze",
     vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("unit axes", "view"),
     examples=((((3, 1, 4, 1),), {}), (((3, 1),), dict(axis=1))),
@@ -183,7 +203,7 @@ def _flip(x: Any, *, axis: Any = None) -> Any:
 
 
 flip: Op = op(
-    "flip(x, *, axis=None)", _flip, shaping, numpy=(np.flip,),
+    "flip(x, *, axis=None)", _flip, shaping, batch=shifted(), numpy=(np.flip,),
     infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axes(axis, x.ndim), x.dtype)[1]),
     vjp=dict(x=lambda g, axis: flip(g, axis=axis)), traits=("view", "linear"),
     examples=((((3, 4),), {}), (((3, 4),), dict(axis=1)), (((3, 4),), dict(axis=(0, 1)))),
@@ -221,7 +241,7 @@ def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
 
 
 concatenate = op(
-    "concatenate([arrays], *, axis=0)", _concatenate, listing,
+    "concatenate([arrays], *, axis=0)", _concatenate, listing, batch=shifted(),
     infer_rule=lambda arrays, *, axis: _joined(arrays, axis), numpy=(np.concatenate, np.concat),
     vjp=dict(arrays=_concatenate_arrays), traits=("moves", "linear", "keeps order"),
     examples=((([(2, 3), (1, 3)],), {}), (([(2, 3), (2, 1), (2, 0)],), dict(axis=-1))),
@@ -305,7 +325,7 @@ def _split_x(want: Any, g_parts: Any, x_aval: Aval, sizes: Any, axis: int) -> An
 
 
 split: Op = op(
-    "split(x, *, sizes, axis=0) -> *parts", _split, listing, infer_rule=_split_infer,
+    "split(x, *, sizes, axis=0) -> *parts", _split, listing, batch=shifted(), infer_rule=_split_infer,
     vjp=_split_x, traits=("moves", "view", "linear"),
     examples=((((5, 2),), dict(sizes=(2, 3))), (((2, 4),), dict(sizes=(1, 0, 3), axis=1))),
     doc="""Parts of the given sizes along an axis, as a tuple.
@@ -345,7 +365,9 @@ def _pad_x(g: Any, x_aval: Any, widths: Any) -> Any:
 
 
 pad = op(
-    "pad(x, *, widths, value=0.0)", _pad, shaping, infer_rule=_pad_infer, vjp=dict(x=_pad_x), traits=("keeps order",),
+    "pad(x, *, widths, value=0.0)", _pad, shaping,
+    batch=lambda call: call.run(call.args[0], widths=((0, 0), *call.attrs["widths"])),
+    infer_rule=_pad_infer, vjp=dict(x=_pad_x), traits=("keeps order",),
     examples=((((3, 4),), dict(widths=((1, 0), (0, 2)))), (((2,),), dict(widths=((1, 1),), value=1.0))),
     doc="A constant border: one (before, after) pair an axis.",
 )  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.batching import shifted
 from tensorgraph.engine.declare import fused_op, op
 from tensorgraph.engine.op import float_dtype, reduction
 from tensorgraph.ops.creation import arange
@@ -116,6 +117,7 @@ softmax = fused_op(
     forward=_softmax,
     backward=lambda want, g, x, y, *, axis=-1: (kernels.softmax_backward(g, y, axis),),
     infer_rule=_infer,
+    batch=shifted(),
     method="softmax",
     traits=("analytic", "exponential", "reduces", "bounded above", "bounded below"),
     examples=EXAMPLES,
@@ -134,6 +136,7 @@ log_softmax = fused_op(
     forward=_log_softmax,
     backward=lambda want, g, x, y, *, axis=-1: (kernels.log_softmax_backward(g, y, axis),),
     infer_rule=_infer,
+    batch=shifted(),
     method="log_softmax",
     traits=("analytic", "exponential", "reduces", "bounded above"),
     examples=EXAMPLES,

@@ -8,17 +8,20 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.batching import one_by_one, unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import CATALOGUE, structural
 
 alias = op(
     "alias(x)", lambda x: x, structural, infer_rule=lambda x: x, vjp=dict(x=lambda g: g),
+    batch=unchanged,
     traits=("identity", "view", "linear"),
     examples=((((3,),), {}),),
     doc="x itself: a place at which partial derivatives stop and totals pass.",
 )  # fmt: skip
 stop_gradient = op(
     "stop_gradient(x)", lambda x: x, structural, infer_rule=lambda x: x, vjp=dict(x=None),
+    batch=unchanged,
     method="detach", traits=("identity", "view"), examples=((((3,),), {}),),
     doc="""x without its history: no gradient passes.
 
@@ -71,6 +74,7 @@ def _residuals_infer(values: list[Aval], *, op: str, layout: Any, settings: Any)
 
 residuals_of = op(
     "residuals([values], *, op, layout, settings) -> *made", _residuals, structural, infer_rule=_residuals_infer,
+    batch=one_by_one,
     traits=("internal",),
     examples=((([(3, 4)],), dict(op="sort", layout=(1,), settings=(("axis", -1),))),),
     doc="What an op's forward makes besides its outputs, for its derivative: here the order of a sort.",

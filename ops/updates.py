@@ -15,6 +15,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.batching import one_by_one
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, fused, listing, opaque
 from tensorgraph.engine.tape import warn_user
@@ -278,7 +279,7 @@ def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
 
 
 clip_norm = op(
-    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer,
+    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer, batch=one_by_one,
     check=_by_types(_clip_norm_infer), flops=_clip_norm_flops, scratch=_clip_norm_scratch,
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
@@ -343,7 +344,7 @@ running_average = op(
     "running_average(mean, var, weight, count, mu, sigma2, decay, *, size, unbiased=False) "
     "-> mean1, var1, weight1, count1",
     _running_average, opaque, infer_rule=_running_infer, check=_by_types(_running_infer), flops=6, scratch=0.5,
-    traits=("internal",),
+    traits=("internal",), batch=one_by_one,
     examples=tuple(
         (
             (np.array([0.5, 1.0]), np.array([1.0, 2.0]), _number(0.19), np.array(2, np.int64), np.array([0.25, 0.0]),

@@ -57,7 +57,7 @@ ENGINE: list[set[str]] = [
     {"generate"},
     {"declare"},
     {"indexing", "random", "extend"},
-    {"backward", "init"},
+    {"backward", "batching", "init"},
     {"second_order"},
 ]
 

@@ -17,7 +17,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 
-__all__ = ["infer_key", "join_key", "split_key"]
+__all__ = ["block_of", "infer_key", "join_key", "split_key"]
 
 
 def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any]]:
@@ -112,8 +112,22 @@ def infer_key(x: Aval, indices: list[Aval], key: Any) -> tuple[int, ...]:
         raise IndexError(f"{error} (the tensor is {x})") from None
 
 
+def block_of(x: Aval, indices: list[Aval], key: Any) -> tuple[int, int, bool]:
+    """Where what index tensors take stands in the result: its first axis, how many it has, and whether they are in
+    front because they are taken from places apart."""
+    _, block, places = _parts(x.shape, join_key(key, indices))
+    return places[0] if len(places) == 1 else 0, len(block), len(places) > 1
+
+
 def _selected(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[int, ...]:
     """The shape that a key with index tensors selects, by NumPy's rules and with no memory taken."""
+    sizes, block, places = _parts(shape, key)
+    at = places[0] if len(places) == 1 else 0  # what is taken from places apart stands in front
+    return (*sizes[:at], *block, *sizes[at:])
+
+
+def _parts(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[list[int], tuple[int, ...], list[int]]:
+    """The sizes of the axes that stay, those of what index tensors take, and where in the first that stands."""
     consumed = sum(item is not None and item is not Ellipsis for item in key)
     if sum(item is Ellipsis for item in key) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
@@ -155,5 +169,4 @@ def _selected(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[int, ...]:
         ) from None
     if empty and 0 not in block:
         raise IndexError(f"index 0 is out of bounds for axis {empty[0]} with size 0")
-    at = places[0] if len(places) == 1 else 0  # what is taken from places apart stands in front
-    return (*sizes[:at], *block, *sizes[at:])
+    return sizes, block, places

@@ -12,7 +12,7 @@ from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import Call, Copies
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var
 
-__all__ = ["asked", "group", "inline"]
+__all__ = ["asked", "group", "inline", "standing_for"]
 
 Known = dict[Var, Var | Literal]
 
@@ -53,7 +53,7 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
         env[var] = _leaf(trace, env[var])
     calls = Copies(trace.here())
     for eq in graph.equations:
-        with _standing_for(trace, eq, env, calls.of(eq.call)):
+        with standing_for(trace, eq, env, calls.of(eq.call)):
             outputs = _emit(trace, eq, env)
         deferred = eq.is_gradient
         for var, own in zip(eq.outputs, outputs, strict=True):
@@ -75,7 +75,7 @@ def group(atom: Atom) -> tuple[Var | Literal, ...]:
 
 
 @contextlib.contextmanager
-def _standing_for(trace: Trace, eq: Equation, env: Known, call: Call | None) -> Iterator[None]:
+def standing_for(trace: Trace, eq: Equation, env: Known, call: Call | None) -> Iterator[None]:
     """What is emitted inside stands where `eq` did: in this call, its line, the derivative that it is part of."""
     at, origin = trace.at, trace.origin
     if origin is None or at is None:  # else this is part of a derivative rule, and stands for that one's line

@@ -13,6 +13,7 @@ from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.graph.trace import trace
+from tensorgraph.testing.batches import batch_is_loop, batch_of_gradients
 from tensorgraph.testing.cases import Case, Place, differentiable_places, examples_of, op_of
 from tensorgraph.testing.common import (
     casts,
@@ -132,6 +133,7 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
     for f in (
         finite, shape_rule, tensors_come, unmutated, sharing, layouts, jacobian, second_order, linear_in_cotangent,
         gradient_types, forms_agree, forward_mode, traced, implementations, declared_traits,
+        batch_is_loop, batch_of_gradients,
     )
 }  # fmt: skip
 

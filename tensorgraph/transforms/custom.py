@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.cells import Recording
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import structural
@@ -100,9 +101,23 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
     return (_same_kind([t if isinstance(t, Tensor) else wrap(as_array(t)) for t in zeros], recorded),)
 
 
+def _batch(call: BatchCall) -> Any:
+    """The forward and the rule for all examples at once; what they share is repeated, so that gradients fit it."""
+    result = Result()
+    result.avals = tuple(Aval((call.size, *a.shape), a.dtype) for a in call.attrs["result"].avals)
+    result.treedef = call.attrs["result"].treedef
+    forward, backward = call.attrs["forward"], call.attrs["backward"]
+    kept = forward.outputs[len(result.avals) :]
+    statics = dict(backward.statics)
+    # a plain number among the residuals is the same for all examples
+    dims = [0 if i >= len(kept) or hasattr(kept[i], "aval") else None for i in range(backward.in_tree.size)]
+    backward = call.body(backward, [dim for i, dim in enumerate(dims) if i not in statics])
+    return call.run(call.whole(0), forward=call.body(forward, 0), backward=backward, result=result)
+
+
 custom_op = op(
     "custom_vjp([args], *, forward, backward, result) -> *outs", _custom_forward, structural, residuals=("kept",),
-    infer_rule=lambda args, *, forward, backward, result: result.avals, vjp=_custom_rule,
+    infer_rule=lambda args, *, forward, backward, result: result.avals, vjp=_custom_rule, batch=_batch,
     traits=("higher order", "internal"),
     doc="A function with a derivative rule of its own: see `custom_vjp`.",
 )  # fmt: skip
