@@ -259,7 +259,8 @@ def batch(
     ([3.0, 3.0, 3.0, 3.0, 3.0], (0,))
     """
     full = {name: value for name, value in op.attrs.items() if value is not REQUIRED} | dict(attrs or {})
-    given, on = [], []
+    given: list[Any] = []
+    on: list[Any] = []
     sizes = set() if size is None else {size}
     for value, dim in zip(args, dims, strict=True):
         if isinstance(value, list):

@@ -130,21 +130,21 @@ class _Batching(Rerun):
             env[var] = constant, False
         roots, own = asked(graph), _own_by_example(graph, {var for var, (_, on) in env.items() if on})
         for var in roots & env.keys():
-            env[var] = self._root(*env[var], var in own)
+            env[var] = self._named(*env[var], var in own)
         names: dict[Var, Any] = {var: self.var(value) for var, (value, _) in env.items()}
         calls = Copies(self.here())
         for eq in graph.equations:
             with standing_for(self, eq, names, calls.of(eq.call)):
                 outputs = self._equation(eq, env)
             for var, (value, on) in zip(eq.outputs, outputs, strict=True):
-                env[var] = self._root(value, on, var in own) if var in roots else (value, on)
+                env[var] = self._named(value, on, var in own) if var in roots else (value, on)
                 names[var] = atom = self.var(env[var][0])
                 if type(atom) is Var and atom.name is None and atom in self.producer:
                     atom.name = var.name
         calls.complete(names)
         return [_value(a, env) for a in graph.outputs], [_value(w.value, env) for w in graph.writes]
 
-    def _root(self, value: Any, on: bool, own: bool) -> Value:
+    def _named(self, value: Any, on: bool, own: bool) -> Value:
         """What a gradient is taken with respect to, under a name of its own."""
         if own and not on:
             value, on = repeated(value, self.size), True
@@ -217,8 +217,8 @@ class _Batching(Rerun):
                 gs = [g if o else repeated(g, self.size) for g, o in zip(gs, on[2], strict=True)]
             else:
                 gs = [wrap(np.ones(y.shape, y.dtype)) for y in ys]
-        atoms = [tuple(map(self.var, group)) for group in (ys, xs, gs)]
-        outputs = self.defer(*atoms, bool(eq.attrs["create_graph"]))
+        of, by, given = (tuple(map(self.var, group)) for group in (ys, xs, gs))
+        outputs = self.defer(of, by, given, bool(eq.attrs["create_graph"]))
         return [(self.tensor(out), not shared) for out in outputs]
 
 
