@@ -1,10 +1,11 @@
 """Batching: the rule by which many calls of an op, one an example, are one call.
 
-A rule is a function of a `BatchCall`: the inputs, of which some hold all examples (the batch axis is their first) and the
-others are shared by all. It gives the outputs with the batch axis first, written with ops, so that it runs on arrays
-and is recorded in a trace; it looks at shapes and never at numbers. `Op.batch` is an op's own rule, else its kind has
-one: elementwise ops line their axes up, reductions shift their axes, draws are made for all examples at once. A fused
-op without either is batched as its reference, by `tensorgraph.passes.batching`, which batches whole graphs.
+A rule is a function of a `BatchCall`: the inputs, of which some hold all examples (the batch axis is their first) and
+the others are shared by all. It gives the outputs with the batch axis first, written with ops, so that it runs on
+arrays and is recorded in a trace; it looks at shapes and never at numbers. `Op.batch` is an op's own rule, else its
+kind has one: elementwise ops line their axes up, reductions shift their axes, draws are made for all examples at once.
+A fused op without either is batched as its reference, by `tensorgraph.passes.batching`, which batches whole graphs; a
+rule that gives NotImplemented leaves a call to it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
-from tensorgraph.engine.op import CATALOGUE, REQUIRED, Kind, Op, creation, elementwise, random, reduction
+from tensorgraph.engine.op import CATALOGUE, Kind, Op, creation, elementwise, random, reduction
+from tensorgraph.engine.signature import REQUIRED
 
 __all__ = ["BatchCall", "Shared", "batch", "examples_first", "moved", "one_by_one", "repeated", "reshaped", "rule_of",
            "shifted", "stacked", "unchanged", "widened"]  # fmt: skip
