@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
-from tensorgraph.engine.op import CATALOGUE, Kind, Op, creation, elementwise, random, reduction
+from tensorgraph.engine.op import Kind, Op, creation, elementwise, known, random, reduction
 from tensorgraph.engine.signature import REQUIRED
 
 __all__ = ["BatchCall", "Shared", "batch", "examples_first", "moved", "one_by_one", "repeated", "reshaped", "rule_of",
@@ -99,19 +99,19 @@ def example_shape(value: Any, on: bool) -> tuple[int, ...]:
 
 
 def reshaped(x: Any, *sizes: int) -> Any:
-    return x if x.shape == sizes else CATALOGUE["reshape"](x, shape=sizes)
+    return x if x.shape == sizes else known.reshape(x, shape=sizes)
 
 
 def repeated(x: Any, size: int) -> Any:
     """A shared value with a batch axis."""
-    return CATALOGUE["broadcast_to"](x, shape=(size, *x.shape))
+    return known.broadcast_to(x, shape=(size, *x.shape))
 
 
 def moved(x: Any, source: int, target: int) -> Any:
     """An axis in another place, the others in their order."""
     order = [i for i in range(len(x.shape)) if i != source]
     order.insert(target, source)
-    return x if order == sorted(order) else CATALOGUE["transpose"](x, axes=tuple(order))
+    return x if order == sorted(order) else known.transpose(x, axes=tuple(order))
 
 
 def widened(x: Any, ndim: int, on: bool) -> Any:
@@ -189,11 +189,11 @@ def one_by_one(call: BatchCall) -> Any:
 def _picked(x: Any, on: Any, i: int) -> Any:
     if isinstance(x, list):
         return [_picked(item, o, i) for item, o in zip(x, on, strict=True)]
-    return CATALOGUE["getitem"](x, [], key=(i,)) if on else x
+    return known.getitem(x, [], key=(i,)) if on else x
 
 
 def stacked(values: Sequence[Any]) -> Any:
-    return CATALOGUE["concatenate"]([reshaped(v, 1, *v.shape) for v in values], axis=0)
+    return known.concatenate([reshaped(v, 1, *v.shape) for v in values], axis=0)
 
 
 def made_once(call: BatchCall) -> Any:
