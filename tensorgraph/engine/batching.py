@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine import known
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
-from tensorgraph.engine.op import Kind, Op, creation, elementwise, known, random, reduction
+from tensorgraph.engine.op import Kind, Op, creation, elementwise, random, reduction
 from tensorgraph.engine.signature import REQUIRED
 
 __all__ = ["BatchCall", "Shared", "batch", "examples_first", "moved", "one_by_one", "repeated", "reshaped", "rule_of",
