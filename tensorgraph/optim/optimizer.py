@@ -465,13 +465,17 @@ class Optimizer:
         self._set_rates()
         if self._limits:
             work = self._clip(work)
+        updates = [(group, slot, g) for group, items in work for slot, g in items]
+        trace = modes.current().trace
+        if trace is not None:  # in a graph, the order in which the parameters were first read
+            read = {cell: n for n, cell in enumerate(trace.cells)}
+            updates.sort(key=lambda update: read.get(update[1].parameter, len(read)))
         results = []
-        for group, items in work:
+        for group, slot, g in updates:
             settings = [group.cell(name) for name in self.settings]
-            for slot, g in items:
-                cells = (slot.parameter, *slot.cells)
-                new = self.update.public(slot.parameter, g, *slot.cells, *settings, **self.attrs)
-                results.append((cells, new if isinstance(new, tuple) else (new,)))
+            cells = (slot.parameter, *slot.cells)
+            new = self.update.public(slot.parameter, g, *slot.cells, *settings, **self.attrs)
+            results.append((cells, new if isinstance(new, tuple) else (new,)))
         steps = self._steps + 1
         for cells, new in results:
             for cell, value in zip(cells, new, strict=True):
