@@ -44,7 +44,7 @@ def _not_on_arrays(*args: Any, **attrs: Any) -> Any:
 
 gradients_of = op(
     "gradients([ys], [xs], [grad_outputs], *, create_graph=False) -> *grads", _not_on_arrays, structural,
-    infer_rule=_gradients_infer, traits=("internal",),
+    infer_rule=_gradients_infer, traits=("internal", "higher order"),
     doc="The deferred gradient of a trace: one equation, expanded by a pass or when the graph is evaluated.",
 )  # fmt: skip
 

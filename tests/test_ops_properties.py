@@ -7,17 +7,11 @@ import tensorgraph as tg
 from tensorgraph import testing
 from tensorgraph.engine.op import CATALOGUE, Op
 
-# ops whose meaning is in an attribute or in the tape, so that a call with arrays says nothing of them
-NOT_ALONE = {
-    "gradients": "the deferred gradient of a trace: tested by every traced gradient",
-    "custom_vjp": "its meaning is the user's functions: tested in test_transforms",
-    "checkpoint": "its meaning is the user's function: tested in test_transforms",
-}
-
 
 def skipped(op: Op) -> bool:
-    """Whether the op is tested elsewhere: the gradient of a fused op is tested by the op's own derivatives."""
-    return op.name in NOT_ALONE or (op.name.endswith("_vjp") and op.name[: -len("_vjp")] in CATALOGUE)
+    """Whether the op is tested elsewhere: the gradient of a fused op by the op's own derivatives, what runs functions
+    or the tape in test_transforms and by every traced gradient."""
+    return "higher order" in op.traits or op.primal is not None
 
 
 OPS = [op for op in CATALOGUE.values() if not skipped(op)]

@@ -12,8 +12,7 @@ from tensorgraph.engine.op import CATALOGUE, Kind, Op
 from tensorgraph.engine.traits import IMPLIED, TRAITS, with_implied
 from tensorgraph.testing.traits import TRUTHS, UNTRIED
 
-NOT_ALONE = {"gradients", "custom_vjp", "checkpoint"}  # whose meaning is in an attribute or in the tape
-OPS = [op for op in CATALOGUE.values() if (op.name not in NOT_ALONE and op.reference is None) or op.rules]
+OPS = [op for op in CATALOGUE.values() if op.primal is None and "higher order" not in op.traits]
 
 
 def holds(op: Op, trait: str) -> bool:

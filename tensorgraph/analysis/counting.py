@@ -8,7 +8,7 @@ from typing import Any
 from tensorgraph.analysis.memory import Place, places, timeline
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.trace import trace
 
@@ -67,8 +67,8 @@ class Counter:
 
     def _forward_of(self, eq: Equation) -> Equation | None:
         """The equation of the fused op whose gradient this one is."""
-        of = CATALOGUE.get(eq.op.name.removesuffix("_vjp"))
-        if of is None or of is eq.op or of.backward is None:
+        of = eq.op.primal
+        if of is None:
             return None
         inputs = eq.inputs[: len(of.inputs)]
         attrs = {name: value for name, value in eq.attrs.items() if name != "want"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tensorgraph.engine.generate import COMPARISONS, OPERATORS
+from tensorgraph.engine.generate import OPERATORS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.signature import REQUIRED
 
@@ -61,8 +61,7 @@ def _definition(op: Op, name: str, first: str | None = None, indent: str = "") -
 
 def library() -> list[Op]:
     """The ops that users call by name: without the gradients of fused ops, and those called in another way."""
-    other = ("gradients", "checkpoint", "custom_vjp")
-    return [op for op in CATALOGUE.values() if not op.name.endswith("_vjp") and op.name not in other]
+    return [op for op in CATALOGUE.values() if op.primal is None and "higher order" not in op.traits]
 
 
 def stubs() -> dict[str, str]:
@@ -75,7 +74,7 @@ def stubs() -> dict[str, str]:
             other = "" if len(op.inputs) == 1 else ", other: Any"
             ignore = "  # type: ignore[override]" if op.infix in ("==", "!=") else ""
             methods.append(f"    def __{name}__(self{other}) -> Tensor: ...{ignore}\n")
-            if other and op.infix not in COMPARISONS:
+            if other and "comparison" not in op.traits:
                 methods.append(f"    def __r{name}__(self{other}) -> Tensor: ...\n")
         if op.method is not None:
             methods.append(_definition(op, op.method, "self", "    "))

@@ -227,6 +227,8 @@ def fused_op(
     outer.append(declared)
     cost = {"flops": backward_flops, "scratch": backward_scratch}
     outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule, vjp_reference, cost))
+    object.__setattr__(declared, "gradient", outer[1])
+    object.__setattr__(outer[1], "primal", declared)
     return declared
 
 

@@ -138,5 +138,6 @@ def remove_op(name: str) -> None:
     """Take an op of your own out of the catalogue, with its gradient if it was fused."""
     if name not in CATALOGUE:
         raise KeyError(f"no op is called {name!r}")
-    del CATALOGUE[name]
-    CATALOGUE.pop(f"{name}_vjp", None)
+    gradient = CATALOGUE.pop(name).gradient
+    if gradient is not None:
+        CATALOGUE.pop(gradient.name, None)

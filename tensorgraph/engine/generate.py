@@ -330,7 +330,6 @@ OPERATORS = {
     "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "&": "and", "|": "or", "^": "xor",
     "u-": "neg", "u~": "invert",
 }  # fmt: skip
-COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 
 
 class Lazy:
@@ -350,7 +349,7 @@ def attach(declared: Op) -> None:
     if declared.infix is not None:
         name = OPERATORS[declared.infix]
         setattr(Tensor, f"__{name}__", Lazy(declared, "public", f"__{name}__"))
-        if len(declared.inputs) == 2 and declared.infix not in COMPARISONS:
+        if len(declared.inputs) == 2 and "comparison" not in declared.traits:
             setattr(Tensor, f"__r{name}__", Lazy(declared, "reflected", f"__r{name}__"))
     if declared.method is not None:
         setattr(Tensor, declared.method, Lazy(declared, "public", declared.method))

@@ -99,6 +99,8 @@ class Op:
         For fused ops: the same function composed of other ops.
     backward : callable or None
         For fused ops: the backward kernel.
+    gradient, primal : Op or None
+        Of a fused op the op ``name_vjp``, and of that the op whose gradient it is.
     flops : float or callable, optional
         Arithmetic operations. Every addition, multiplication, division, comparison, selection, root and exponential of
         the formula counts one, so a multiply-add is two. A number is per element: of the input of a reduction, of the
@@ -140,6 +142,9 @@ class Op:
     batch: Callable[..., Any] | None = None
     recognise: Any = None
     doc: str = ""
+    # set by `fused_op`, which declares both
+    gradient: Op | None = field(default=None, init=False, repr=False)
+    primal: Op | None = field(default=None, init=False, repr=False)
     # made on first use by `declare.py`: the functions that call the op, and its gradient on arrays
     calls: dict[str, Any] = field(default_factory=dict, repr=False)
     pull: Callable[..., None] = field(init=False, repr=False)

@@ -46,7 +46,7 @@ TRAITS: dict[str, str] = {
     "labels": "makes something of class labels or their weights without arithmetic",
     "update": "an optimiser's update of one parameter",
     "normalises": "subtracts a mean and divides by a deviation over some axes",
-    "higher order": "runs a function or a graph that an attribute holds",
+    "higher order": "runs a graph or a function that an attribute holds, or the tape: not called with arrays alone",
     "internal": "recorded by the library's layers, functions and derivatives rather than called by name",
 }
 """Every trait with its meaning."""

@@ -58,7 +58,7 @@ def expand(graph: Graph, *ops: str) -> Graph:
         result = trace.result(unflatten(graph.out_tree, outputs), written, changes=graph.changes)
     log = Log(graph, "expand")
     for eq, made in trace.written_out:
-        what = "the gradient" if eq.op.name.endswith("_vjp") else f"the {made} equations"
+        what = "the gradient" if eq.op.primal is not None else f"the {made} equations"
         log.note(eq.op.name, eq, f"{what} of its reference, in the same scope", eq.source)
     log.changes += trace.inner
     if not deferred:  # the gradient of a reference, where that of a fused op had been written out, is written out too
@@ -70,11 +70,12 @@ def _chosen(ops: tuple[str, ...]) -> frozenset[str] | None:
     """The names of the ops to write out; None for all."""
     if not ops:
         return None
-    fused = sorted(name for name, op in CATALOGUE.items() if op.reference is not None and not name.endswith("_vjp"))
+    fused = sorted(name for name, op in CATALOGUE.items() if op.reference is not None and op.primal is None)
     for name in ops:
         if name not in CATALOGUE or CATALOGUE[name].reference is None:
             raise ValueError(f"expand takes names of fused ops, got {name!r}; there are {', '.join(fused)}")
-    return frozenset(ops) | {f"{name}_vjp" for name in ops if f"{name}_vjp" in CATALOGUE}
+    gradients = [CATALOGUE[name].gradient for name in ops]
+    return frozenset(ops) | {op.name for op in gradients if op is not None}
 
 
 def _has_fused(graph: Graph, chosen: frozenset[str] | None) -> bool:

@@ -90,7 +90,7 @@ def _by_origin(graph: Graph, forward: Mapping[Var, Equation]) -> dict[Var, Var]:
         of = None if origin is None else forward.get(origin.of)
         if origin is None or of is None:
             continue
-        if eq.op.name == f"{of.op.name}_vjp":
+        if eq.op is of.op.gradient:
             inputs = [a for a, wanted in zip(of.inputs, eq.attrs["want"], strict=False) if wanted]
             found |= {out: a for out, a in zip(eq.outputs, inputs, strict=False) if isinstance(a, Var)}
         elif origin.rule == "fit":  # brought to its input's shape: which input, the shape tells

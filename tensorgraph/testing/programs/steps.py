@@ -42,8 +42,7 @@ EXCLUDED: dict[str, str] = {
 
 def drawable() -> list[str]:
     """Names of the ops that programs call, simplest first."""
-    rules = {f"{n}_vjp" for n in CATALOGUE}  # kernels of a derivative, which no person calls
-    found = [n for n in CATALOGUE if n not in EXCLUDED and n not in rules]
+    found = [n for n, op in CATALOGUE.items() if n not in EXCLUDED and op.primal is None]
     first = ["add", "multiply", "tanh", "sum"]
     return first + [n for n in found if n not in first]
 
