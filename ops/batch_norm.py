@@ -14,7 +14,7 @@ from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import relu
 from tensorgraph.ops.kernels import batch_norm as kernels
-from tensorgraph.ops.kernels.rows import aside
+from tensorgraph.ops.kernels.rows import aside, work_dtype
 from tensorgraph.ops.logic import isfinite, where
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, reshape
@@ -34,6 +34,11 @@ def _infer(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> tuple[
             raise ValueError(f"{name} must be float of shape ({channels},), one a channel of axis {axis}, got {a}")
     wide = np.float32 if x.dtype == np.float16 else x.dtype
     return x, Aval((channels,), wide), Aval((channels,), wide)
+
+
+def _residual_types(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> tuple[Aval, ...]:
+    channels = x.shape[canonical_axis(axis, x.ndim)]
+    return Aval((channels,), work_dtype(x.dtype)), Aval((channels,), np.float64)
 
 
 def _fits(x: Any, gamma: Any, beta: Any, axis: int, eps: float) -> None:
@@ -179,6 +184,7 @@ batch_norm = fused_op(
     forward=_forward,
     backward=_backward,
     residuals=("shift", "offset"),
+    residual_types=_residual_types,
     infer_rule=_infer,
     batch=_batch,
     traits=("analytic", "root", "reduces", "normalises"),
@@ -204,6 +210,7 @@ batch_norm_relu = fused_op(
     forward=_relu_forward,
     backward=_relu_backward,
     residuals=("shift", "offset"),
+    residual_types=_residual_types,
     infer_rule=_infer,
     batch=_batch,
     traits=("root", "reduces", "normalises"),

@@ -16,7 +16,7 @@ from tensorgraph.engine.tape import warn_user
 from tensorgraph.ops.creation import canonical_size, full, number, one_hot
 from tensorgraph.ops.exponential import as_float, log1p
 from tensorgraph.ops.kernels import cross_entropy as kernels
-from tensorgraph.ops.kernels.rows import aside
+from tensorgraph.ops.kernels.rows import aside, work_dtype
 from tensorgraph.ops.logic import equal, logical_and, not_equal, where
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, expand_dims, transpose
@@ -78,6 +78,11 @@ def _check(logits: Any, target: Any, weight: Any, *, axis: int, ignore_index: in
             kernels.cross_entropy_check(target, logits.shape[axis], ignore_index)
     if weight is not None:
         _check_weights(weight)
+
+
+def _residual_types(logits: Aval, *rest: Any, axis: int, **attrs: Any) -> tuple[Aval, ...]:
+    rows = math.prod(n for i, n in enumerate(logits.shape) if i != axis % logits.ndim)
+    return Aval((2, rows), work_dtype(logits.dtype)), Aval((), np.float64)
 
 
 def _forward(
@@ -317,6 +322,7 @@ softmax_cross_entropy = fused_op(
     forward=_forward,
     backward=_backward,
     residuals=("lse", "divisor"),
+    residual_types=_residual_types,
     infer_rule=_infer,
     check=_check,
     batch=_batch,

@@ -281,6 +281,7 @@ def _sort_flops(x: Aval, *, axis: int) -> int:
 sort = op(
     "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort", batch=shifted(),
     traits=("increasing", "idempotent"),
+    residual_types=lambda x, *, axis: Aval(x.shape, np.int64),
     flops=_sort_flops, scratch=lambda x, *, axis: 8 * x.size,
     infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axis(axis, x.ndim), x.dtype)[1]),
     vjp=dict(x=lambda g, order, x_aval, axis: add_along_axis(g, order, axis=axis, shape=tuple(x_aval.shape))),

@@ -61,6 +61,11 @@ def _narrow(y: Any, kind: np.dtype[Any]) -> Any:
     return y if y.dtype == kind else astype.public(y, dtype=kind.name)
 
 
+def _residual_types(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> tuple[Aval, ...]:
+    rows = math.prod(x.shape[: canonical_axis(axis, x.ndim)])
+    return Aval((rows,), work_dtype(x.dtype)), Aval((rows,), np.float64)
+
+
 def _forward(x: Any, gamma: Any, beta: Any, *, axis: int = -1, eps: float = 1e-5) -> Any:
     """A row is a channel of batch norm whose scale is 1; gamma and beta come after."""
     _infer(*(Aval(a.shape, a.dtype) for a in (x, gamma, beta)), axis=axis, eps=eps)
@@ -138,6 +143,7 @@ layer_norm = fused_op(
     forward=_forward,
     backward=_backward,
     residuals=("shift", "offset"),
+    residual_types=_residual_types,
     infer_rule=_infer,
     batch=_batch,
     flops=_flops,

@@ -15,7 +15,7 @@ from spellings import NEAR_MISSES, SPELLINGS, batch_norm_moments, batch_norm_sli
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tree import flatten
-from tensorgraph.passes import recognise as recognition
+from tensorgraph.passes.recognise import search as recognition
 from tensorgraph.testing import assert_close
 from tensorgraph.testing.programs import Program, programs
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tensorgraph.analysis.describe import value_text
-from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Literal, Var
 
 __all__ = [
@@ -92,6 +92,8 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
     if isinstance(item, Var):
         return names(item), WHOLE
     op, args = item.op, item.args
+    if (residual := remembered(item)) is not None:
+        return f"{residual}({', '.join(_read(a, names)[0] for a in item.parts())})", WHOLE
     if op.infix is not None:
         strength = STRENGTH.get(op.infix, COMPARED)
         if len(args) == 1:
@@ -110,13 +112,11 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
         if op.name == "put":
             return f"{_inside(args[0], WHOLE, names)}.at[{key}].set({_read(args[1], names)[0]})", WHOLE
         return f"zeros({item.attrs['shape']}).at[{key}].add({_read(args[0], names)[0]})", WHOLE
-    if op.name == "residuals":
-        return f"{remembered(item)}({', '.join(_read(a, names)[0] for a in item.parts())})", WHOLE
     if op.name == "broadcast_to":
         args = (number_in(args[0]),)
     given = [a for name, a in zip(op.inputs, args, strict=True) if not is_absent(a)]
     parts = [_read(a, names)[0] for a in given] + settings(item)
-    chosen = "" if len(item.outputs) == 1 else f"[{item.position}]"
+    chosen = "" if op.single or len(item.outputs) == 1 else f"[{item.position}]"
     return f"{op.name}({', '.join(parts)}){chosen}", WHOLE
 
 
@@ -125,10 +125,11 @@ def is_absent(item: Any) -> bool:
     return item == () or (isinstance(item, Literal) and item.value is None)
 
 
-def remembered(formula: Formula) -> str:
-    """What an op keeps for its derivative, by its name: ``order_of_sort``."""
-    op = CATALOGUE[formula.attrs["op"]]
-    return f"{op.residuals[formula.position]}_of_{op.name}"
+def remembered(formula: Formula) -> str | None:
+    """What an op keeps for its derivative, by its name: ``order_of_sort``; None for an output."""
+    op = formula.op
+    at = formula.position - len(op.outputs)
+    return None if at < 0 or op.signature.variadic else f"{op.residuals[at]}_of_{op.name}"
 
 
 def key_parts(formula: Formula) -> list[str | Var]:

@@ -101,6 +101,8 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
         return _number(item.value)
     if isinstance(item, Var):
         return names(item), WHOLE
+    if (residual := remembered(item)) is not None:
+        return _function(_upright(residual, "operatorname"), [_read(a, names)[0] for a in item.parts()]), WHOLE
     if item.op.name in NOTATION:
         shown = NOTATION[item.op.name](item, names)
         if shown is not None:
@@ -292,10 +294,6 @@ def _placed(name: str) -> Callable[[Formula, Names], Shown]:
     return show
 
 
-def _residuals(f: Formula, names: Names) -> Shown:
-    return _function(_upright(remembered(f), "operatorname"), [_read(a, names)[0] for a in f.parts()]), WHOLE
-
-
 def _relu(f: Formula, names: Names) -> Shown:
     return _function(r"\max", [_read(f.args[0], names)[0], "0"]), WHOLE
 
@@ -310,7 +308,7 @@ NOTATION: dict[str, Callable[[Formula, Names], Shown]] = {
     "mean": _reduced(r"\operatorname{mean}"), "max": _reduced(r"\max"), "min": _reduced(r"\min"),
     "broadcast_to": _sized("broadcast"), "reshape": _sized("reshape"), "prod": _over(r"\prod"), "where": _where,
     "alias": _same, "ones": _filled("1"), "zeros": _filled("0"),
-    "put": _placed("put"), "scatter_add": _placed("scatter"), "residuals": _residuals,
+    "put": _placed("put"), "scatter_add": _placed("scatter"),
     **{name: _compared(sign) for name, sign in COMPARISONS.items()},
     "logical_and": _infix(r"\wedge", SUM, tighter=True), "logical_or": _infix(r"\vee", SUM, tighter=True),
 }  # fmt: skip

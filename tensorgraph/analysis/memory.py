@@ -12,7 +12,6 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import elementwise
-from tensorgraph.graph.evaluate import Plan
 from tensorgraph.graph.graph import Equation, Graph, Var
 
 __all__ = ["Place", "Timeline", "places", "timeline"]
@@ -202,13 +201,13 @@ def timeline(graph: Graph, where: Mapping[Var, Place], scratch: tuple[int, ...])
 
 def _plan(graph: Graph) -> list[list[Var]]:
     """After which equation each value goes. What a deferred gradient reads backwards stays until it."""
-    plan = Plan(graph)
+    program = graph.program
     deferred = [i for i, eq in enumerate(graph.equations) if eq.is_gradient]
     if not deferred:
-        return plan.free
+        return program.last_uses()
     free: list[list[Var]] = [[] for _ in graph.equations]
-    recorded = {out for eq in graph.equations if id(eq) in plan.recorded for out in eq.outputs}
-    for i, gone in enumerate(plan.free):
+    recorded = {out for step in program.steps if step.recorded for out in step.equation.outputs}
+    for i, gone in enumerate(program.last_uses()):
         for var in gone:
             later = deferred[-1] if var in recorded and i < deferred[-1] else i
             free[later].append(var)

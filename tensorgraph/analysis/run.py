@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,18 +10,15 @@ import numpy as np
 from tensorgraph.analysis.describe import printable
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.operands import Borrowed
-from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten, unflatten
-from tensorgraph.graph.evaluate import Plan, match_arguments
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
+from tensorgraph.graph.evaluate import match_arguments
+from tensorgraph.graph.graph import CellDecl, Graph, Var
+from tensorgraph.graph.program import Program, Watch
 from tensorgraph.graph.trace import trace
 
 __all__ = ["Given", "execute", "given", "graph_of", "loss_of"]
-
-Watch = Callable[[int, Equation, list[Any], tuple[Any, ...], float], None]
 
 
 @dataclass(frozen=True)
@@ -124,8 +119,7 @@ def loss_of(graph: Graph) -> tuple[tuple[Any, ...], tuple[Any, ...], int]:
     """
     for position, eq in enumerate(graph.equations):
         if eq.is_gradient:
-            ys, _, gs = eq.inputs
-            return _group(ys), _group(gs), position
+            return eq.group(0), eq.group(2), position
     for out in graph.outputs:
         if isinstance(out, Var) and out.aval.size == 1 and out.aval.dtype.kind == "f":
             return (out,), (), len(graph.equations)
@@ -133,10 +127,6 @@ def loss_of(graph: Graph) -> tuple[tuple[Any, ...], tuple[Any, ...], int]:
         f"{printable(graph.name)}: gradients need a loss, a result of one float; "
         "none of the results is one: take the mean or the loss in the function"
     )
-
-
-def _group(atom: Any) -> tuple[Any, ...]:
-    return atom if isinstance(atom, tuple) else (atom,)
 
 
 def execute(
@@ -154,50 +144,15 @@ def execute(
     until : int, optional
         Stop before this equation.
     grad : bool
-        Record all of it, so that it can be differentiated.
+        Record all of it, so that it can be differentiated by every float in it.
 
     Returns
     -------
     dict of Var to Tensor
         The values that are left.
     """
-    plan = Plan(graph)
-    env: dict[Var, Tensor] = {}
-
-    def put(var: Var, t: Any) -> None:
-        wanted = var in plan.leaves or (grad and t.dtype.kind == "f")
-        if wanted and t._node is None:
-            t = wrap(t._value)
-            t._node = Leaf(t.shape, t.dtype, user=False)
-        env[var] = t
-
-    for var, value in values.of(graph).items():
-        put(var, value)
-    for i, eq in enumerate(graph.equations[:until]):
-        operands = [_get(env, atom) for atom in eq.inputs]
-        with modes.use(grad=grad or id(eq) in plan.recorded, scope=eq.scope, quiet=True), np.errstate(all="ignore"):
-            start = time.perf_counter()
-            result = _apply(eq, operands, eq is plan.last_gradients and not keep)
-            seconds = time.perf_counter() - start
-        results = tuple(result) if isinstance(result, (tuple, list)) else (result,)
-        for var, value in zip(eq.outputs, results, strict=True):
-            put(var, value)
-        watch(i, eq, operands, results, seconds)
-        del result, results, operands
-        if not keep:
-            for var in plan.free[i]:
-                env.pop(var, None)
-    return env
-
-
-def _get(env: dict[Var, Tensor], atom: Any) -> Any:
-    if isinstance(atom, tuple):
-        return [_get(env, a) for a in atom]
-    return atom.value if isinstance(atom, Literal) else env[atom]
-
-
-def _apply(eq: Equation, args: list[Any], last: bool) -> Any:
-    if eq.is_gradient:
-        ys, xs, gs = args
-        return pull_back(ys, xs, gs or [None] * len(ys), bool(eq.attrs["create_graph"]), not last)
-    return eq.op.public(*args, **eq.attrs)
+    leaves = [var for var in graph.variables() if var.aval.dtype.kind == "f"] if grad else ()
+    program = Program(graph, leaves, keep) if keep or leaves else graph.program
+    with modes.use(quiet=True), np.errstate(all="ignore"):
+        env = program.taped((*values.inputs, *values.cells), history=grad, watch=watch, until=until)
+    return {var: env[slot] for var, slot in program.slots.items() if isinstance(env[slot], Tensor)}

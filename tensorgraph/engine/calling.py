@@ -53,8 +53,8 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
     return [values[n] for n in sig.inputs], attrs
 
 
-def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Run or record an op: every case that the generated short path leaves out."""
+def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any], extra: list[Any] | None = None) -> Any:
+    """Run or record an op: every case that the generated short path leaves out. For `extra` see `run`."""
     mode = modes.current()
     raw, attrs = bind(declared, args, kwargs)
     inputs = converted(declared, raw, "view" in declared.traits)
@@ -62,8 +62,11 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         inputs = [_present(i, mode.cells) for i in inputs]
     inputs = weigh(declared, inputs)
     if mode.trace is not None:
-        return mode.trace.emit(declared, inputs, attrs)
-    return run(declared, inputs, attrs, mode)
+        result = mode.trace.emit(declared, inputs, attrs)
+        if extra is not None:
+            extra += mode.trace.residuals(result)
+        return result
+    return run(declared, inputs, attrs, mode, extra)
 
 
 def _present(item: Any, cells: Any) -> Any:
@@ -87,8 +90,10 @@ def _unpack(item: Any) -> Any:
     return item
 
 
-def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode) -> Any:
-    """Compute eagerly and record. `inputs` are converted, `attrs` complete."""
+def run(
+    declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode, extra: list[Any] | None = None
+) -> Any:
+    """Compute eagerly and record. `inputs` are converted, `attrs` complete; `extra` takes the residuals, if given."""
     values = [_unpack(i) for i in inputs]
     try:
         if declared.check is not None:
@@ -106,6 +111,8 @@ def run(declared: Op, inputs: list[Any], attrs: dict[str, Any], mode: modes.Mode
     if lent:  # a result that lies in the user's memory would change with it
         outs = tuple(o.copy("K") if any(np.may_share_memory(o, v) for v in lent) else o for o in outs)
     residuals = out[len(outs) :] if isinstance(out, tuple) else ()
+    if extra is not None:
+        extra += residuals
     if mode.debug_nans:
         _check_finite(declared, values, outs)
     tensors = [wrap(o) for o in outs]

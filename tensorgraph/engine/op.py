@@ -75,6 +75,8 @@ class Op:
         One rule for all inputs; its parameter ``want`` is a tuple of bools.
     residuals : tuple of str
         Names of what `forward` returns besides its outputs.
+    residual_types : callable or None
+        Their avals, as `infer_rule` gives those of the outputs. None: found by running the forward on ones.
     infix : str or None
         The Python operator, for printing; attached to Tensor.
     method : str or None
@@ -128,6 +130,7 @@ class Op:
     dtype: str = "promote"
     scalar: Callable[..., Any] | None = None
     infer_rule: Callable[..., Any] | None = None
+    residual_types: Callable[..., Any] | None = None
     check: Callable[..., None] | None = None
     reference: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
@@ -193,7 +196,20 @@ class Op:
         elif self.kind.infer is not None:
             result = self.kind.infer(self, avals, attrs)
         else:
-            result = _infer_by_running(self, avals, attrs)
+            result = tuple(
+                Aval(np.shape(v), np.asarray(v).dtype) for v in run_on_ones(self, avals, attrs)[: len(self.outputs)]
+            )
+        return result if isinstance(result, tuple) else (result,)
+
+    def infer_residuals(self, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...] | None:
+        """The avals of what the forward gives besides its outputs; None where that is not all arrays."""
+        if self.residual_types is None:
+            values = run_on_ones(self, avals, attrs)[len(self.outputs) :]
+            arrays = [np.asarray(v) for v in values]
+            return (
+                tuple(Aval(a.shape, a.dtype) for a in arrays) if all(a.dtype.kind in "fiub" for a in arrays) else None
+            )
+        result = self.residual_types(*avals, **attrs)
         return result if isinstance(result, tuple) else (result,)
 
     def __call__(self, *args: Any, **attrs: Any) -> Any:
@@ -306,8 +322,8 @@ def _reduction_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -
     return Aval(reduced_shape(x.shape, attrs.get("axis"), bool(attrs.get("keepdims"))), dtype)
 
 
-def _infer_by_running(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
-    """The shape rule of an op that declares none: its forward on ones of that shape."""
+def run_on_ones(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the forward gives for ones of these types: the shape rule of an op that declares none."""
 
     def ones(a: Any) -> Any:
         if isinstance(a, list):
@@ -316,8 +332,7 @@ def _infer_by_running(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) 
 
     with np.errstate(all="ignore"):
         result = op.forward(*[ones(a) for a in avals], **attrs)
-    values = result if isinstance(result, tuple) else (result,)
-    return tuple(Aval(np.shape(v), np.asarray(v).dtype) for v in values[: len(op.outputs)])
+    return result if isinstance(result, tuple) else (result,)
 
 
 elementwise = Kind("elementwise", _elementwise_infer, traits=("keeps order",))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Trace(CallRecorder):
         super().__init__(name)
         self.equations: list[Equation] = []
         self.producer: dict[Var, Equation] = {}
+        self.positions: dict[Var, int] = {}  # in `equations`, of the first output of an op that has residuals
         self.cells: dict[Cell, Var] = {}  # the value at entry
         self.shadow: dict[Cell, Var | Literal] = {}  # the value after an assign
         self.read_again: dict[Cell, Var] = {}  # a written cell read again is a fresh leaf
@@ -218,7 +220,25 @@ class Trace(CallRecorder):
         self.equations.append(equation)
         for out in outputs:
             self.producer[out] = equation
+        if op.residuals:
+            self.positions[outputs[0]] = len(self.equations) - 1
         return outputs
+
+    def residuals(self, result: Any) -> list[Tensor]:
+        """What the op that made `result` keeps for its derivative: from now on outputs of its equation.
+
+        None at all where that is not arrays.
+        """
+        eq = self.producer[(result[0] if isinstance(result, tuple) else result)._value]
+        if not eq.residuals:
+            avals = eq.op.infer_residuals(eq.avals(), eq.attrs)
+            if avals is None:
+                return []
+            place = self.positions[eq.outputs[0]]
+            eq = self.equations[place] = replace(eq, outputs=(*eq.outputs, *map(Var, avals)))
+            for out in eq.outputs:
+                self.producer[out] = eq
+        return [self.tensor(var) for var in eq.residuals]
 
     # gradients ------------------------------------------------------------------------------------------------
 

@@ -78,19 +78,16 @@ def check(graph: Graph) -> Graph:
     return graph
 
 
-def _aval(atom: Any) -> Any:
-    if isinstance(atom, tuple):
-        return [_aval(a) for a in atom]
-    return atom.aval if type(atom) is Var else atom.value
-
-
 def _check_types(eq: Equation, where: str) -> None:
     """Output types must be what the shape rule says of the input types."""
     if any(type(a) is Literal and a.value is Ellipsis for a in eq.atoms()):
         return  # read from a tape, which does not keep every operand
 
     try:
-        expected = eq.op.infer(tuple(_aval(a) for a in eq.inputs), eq.attrs)
+        avals = eq.avals()
+        expected = eq.op.infer(avals, eq.attrs)
+        if eq.residuals:
+            expected = (*expected, *(eq.op.infer_residuals(avals, eq.attrs) or ()))
     except Exception as error:
         raise GraphError(f"{where}: the shape rule fails: {error}") from error
     if tuple(v.aval for v in eq.outputs) != tuple(expected):

@@ -15,8 +15,8 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import reachable
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten
-from tensorgraph.graph.evaluate import Plan, evaluate
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var
+from tensorgraph.graph.program import Program
 
 __all__ = ["reached"]
 
@@ -30,13 +30,13 @@ def reached(
     graph = Graph(
         tuple(inputs), declared, consts, tuple(equations), (), outputs, flatten(inputs)[1], flatten(list(outputs))[1]
     )
-    plan = graph._cache["plan"] = Plan(graph)
-    plan.leaves.update(roots)
+    program = Program(graph, leaves=roots)
     with modes.use(trace=None, grad=True, cells=None, quiet=True, debug_nans=False), np.errstate(all="ignore"):
         try:
-            found, _ = evaluate(graph, [_stand_in(v.aval) for v in inputs], [_stand_in(v.aval) for v in cells], True)
+            env = program.taped([_stand_in(v.aval) for v in (*inputs, *cells)], history=True)
         except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError):
             return roots  # an op that refuses these numbers
+    found = [env[slot] for slot in program.results]
     nodes = set() if found[0]._node is None else set(reachable([found[0]._node]))
     return [root for root, t in zip(roots, found[1:], strict=True) if t._node in nodes]
 

@@ -1,106 +1,67 @@
-"""Evaluating a graph: one equation after another through the ops, freeing each value after its last use.
+"""Calling a graph: arguments matched with its inputs, cells with live ones or a given state, results nested again.
 
-A deferred ``gradients`` equation is taken by the engine's own backward pass over the equations that lead to it, so an
-evaluated graph equals the eager computation to the last bit.
+What runs is the graph's `Program`; an evaluated graph equals the eager computation to the last bit.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.operands import Borrowed, convert
-from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
 from tensorgraph.engine.tree import flatten, unflatten
-from tensorgraph.graph.graph import ANYTHING, Atom, Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import ANYTHING, Graph, Var
+from tensorgraph.graph.program import Program
 
 __all__ = ["bind", "call", "evaluate"]
 
-
-class Plan:
-    """What evaluation needs to know of a graph besides its equations; computed once."""
-
-    def __init__(self, graph: Graph) -> None:
-        gradients = [eq for eq in graph.equations if eq.is_gradient]
-        self.leaves = {x for eq in gradients for x in _group(eq.inputs[1])}
-        self.last_gradients = gradients[-1] if gradients else None
-        wanted = {y for eq in gradients for y in _group(eq.inputs[0])}
-        self.recorded: set[int] = set()
-        for eq in reversed(graph.equations):
-            if any(out in wanted for out in eq.outputs):
-                self.recorded.add(id(eq))
-                wanted.update(a for a in eq.atoms() if type(a) is Var)
-        kept = {a for a in (*graph.outputs, *[w.value for w in graph.writes]) if type(a) is Var}
-        last: dict[Var, int] = {}
-        for i, eq in enumerate(graph.equations):
-            for a in eq.atoms():
-                if type(a) is Var:
-                    last[a] = i
-        self.free: list[list[Var]] = [[] for _ in graph.equations]
-        for i, eq in enumerate(graph.equations):  # what nobody reads goes at once
-            last.update((out, i) for out in eq.outputs if out not in last)
-        for var, i in last.items():
-            if var not in kept:
-                self.free[i].append(var)
-
-
-def _group(atom: Atom) -> tuple[Var | Literal, ...]:
-    return atom if isinstance(atom, tuple) else (atom,)
+ndarray = np.ndarray
 
 
 def evaluate(
-    graph: Graph, inputs: list[Tensor], cells: list[Tensor], history: bool = False
+    graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor], history: bool = False
 ) -> tuple[list[Any], list[Any]]:
     """Outputs and written values, as Tensors without history, or with it: connected to `inputs` and `cells`."""
-    plan = graph._cache.get("plan")
-    if plan is None:
-        plan = graph._cache["plan"] = Plan(graph)
-    env: dict[Var, Tensor] = {}
-
-    def put(var: Var, t: Tensor) -> None:
-        if var in plan.leaves and t._node is None:
-            t = wrap(t._value.copy() if type(t) is Borrowed else t._value)
-            t._node = Leaf(t.shape, t.dtype, user=False)
-        env[var] = t
-
-    given = zip((*graph.inputs, *[decl.var for decl in graph.cells]), (*inputs, *cells), strict=True)
-    for var, value in given:
-        put(var, value if history or type(value) is Borrowed else wrap(value._value))
-    captured = graph.provenance.captured
-    for var, array in graph.consts.items():
-        t = wrap(array)
-        if history:
-            t._node = captured.get(var)
-        put(var, t)
-    for i, eq in enumerate(graph.equations):
-        with modes.use(grad=history or id(eq) in plan.recorded, scope=eq.scope):
-            try:
-                last = eq is plan.last_gradients and not history
-                again = history or id(eq) in plan.recorded  # whether somebody will differentiate what comes
-                result = _apply(eq, [_get(env, a) for a in eq.inputs], last, again)
-            except Exception as error:
-                if eq.source is not None:
-                    error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
-                raise
-        for var, value in zip(eq.outputs, result if isinstance(result, (tuple, list)) else (result,), strict=True):
-            put(var, value)
-        result = None
-        for var in plan.free[i]:
-            env.pop(var, None)
-
-    outputs = [_get(env, a) for a in graph.outputs]
-    written = [_get(env, w.value) for w in graph.writes]
+    tensors = (*inputs, *cells)
+    count = len(graph.outputs)
+    program = None if history or modes.current().debug_nans else _array_program(graph)
+    if program is not None:
+        values = program.run([t._value for t in tensors])
+        lent = [t._value for t in tensors if type(t) is Borrowed]
+        if lent:  # a result that lies in the user's memory would change with it
+            values = [v.copy("K") if any(np.may_share_memory(v, own) for own in lent) else v for v in values]
+        results = [wrap(v) if type(v) is ndarray else v for v in values]
+        return results[:count], results[count:]
+    program = graph.program
+    env = program.taped(tensors, history=history)
+    results = [env[slot] for slot in program.results]
+    outputs, written = results[:count], results[count:]
     if not history:
         return _bare(outputs), _bare(written)
     return [_own(v) for v in outputs], written
+
+
+def _array_program(graph: Graph) -> Program | None:
+    """The program that runs on plain arrays, to the same bits; None where gradients are taken by the tape.
+
+    Deferred gradients are written out when a graph is run for the second time: to run it once, that would not pay.
+    """
+    program = graph.program
+    if not program.deferred:
+        return program
+    if "written out" not in graph._cache:
+        graph._cache["written out"] = None
+    elif graph._cache["written out"] is None:
+        graph._cache["written out"] = graph.differentiate()
+    written: Graph | None = graph._cache["written out"]
+    return None if written is None else written.program
 
 
 def run(graph: Graph, inputs: list[Tensor], cells: list[Tensor], history: bool) -> tuple[list[Any], list[Any]]:
@@ -118,12 +79,6 @@ def replay(graph: Graph, args: tuple[Any, ...]) -> Any:
     return unflatten(graph.out_tree, outputs)
 
 
-def _get(env: dict[Var, Tensor], atom: Any) -> Any:
-    if isinstance(atom, tuple):
-        return [_get(env, a) for a in atom]
-    return env[atom] if type(atom) is Var else atom.value
-
-
 def _bare(values: list[Any]) -> list[Any]:
     return [wrap(_own(v)._value) if isinstance(v, Tensor) else v for v in values]
 
@@ -131,13 +86,6 @@ def _bare(values: list[Any]) -> list[Any]:
 def _own(value: Any) -> Any:
     """An output, copied where it is an argument that lies in the user's memory."""
     return wrap(value._value.copy()) if type(value) is Borrowed else value
-
-
-def _apply(eq: Equation, args: list[Any], last: bool, again: bool) -> Any:
-    if eq.is_gradient:
-        ys, xs, gs = args
-        return pull_back(ys, xs, gs or [None] * len(ys), again and bool(eq.attrs["create_graph"]), not last)
-    return eq.op.public(*args, **eq.attrs)
 
 
 def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -> Any:
@@ -192,6 +140,13 @@ def _paths(graph: Graph) -> str:
 
 def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
     """The arguments' leaves as Tensors, checked against the graph's inputs."""
+    if graph.is_flat and len(args) == len(graph.inputs):
+        for t, var in zip(args, graph.inputs):
+            value = t._value if type(t) is Tensor else None
+            if type(value) is not ndarray or value.dtype is not var.aval.dtype or value.shape != var.aval.shape:
+                break
+        else:
+            return list(args)
     arity = len(graph.in_tree.children)
     if len(args) != arity:
         called = f" ({', '.join(graph.arguments)})" if len(graph.arguments) == arity and arity else ""

@@ -58,7 +58,9 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
         deferred = eq.is_gradient
         for var, own in zip(eq.outputs, outputs, strict=True):
             env[var] = _leaf(trace, own, shared=deferred) if var in roots else own
-            if own.name is None and own in trace.producer:  # made here, and no variable of somebody's graph
+            if (
+                type(own) is Var and own.name is None and own in trace.producer
+            ):  # made here, and no variable of somebody's graph
                 own.name = var.name
     calls.complete(env)
     return [_value(trace, env, a) for a in graph.outputs], [_value(trace, env, w.value) for w in graph.writes]

@@ -43,6 +43,8 @@ def dead_code(graph: Graph, *, gradients_only: bool = False) -> Graph:
         if needed.isdisjoint(eq.outputs) and not (gradients_only and eq.origin is None and not deferred):
             continue
         kept = _asking(eq, needed) if deferred else eq
+        if eq.residuals and needed.isdisjoint(eq.residuals):
+            kept = replace(eq, outputs=eq.outputs[: len(eq.op.outputs)])
         needed.update(a for a in kept.atoms() if type(a) is Var)
         equations.append(kept)
     consts = {var: array for var, array in graph.consts.items() if var in needed}

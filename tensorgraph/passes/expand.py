@@ -10,7 +10,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import unflatten
-from tensorgraph.graph.graph import Change, Equation, Graph, Var
+from tensorgraph.graph.graph import Change, Equation, Graph, Literal, Var
 from tensorgraph.graph.inline import inline
 from tensorgraph.passes.differentiate import differentiate
 from tensorgraph.passes.rerun import Rerun
@@ -101,7 +101,7 @@ class _Expanding(Rerun):
         self.inner: list[Change] = []
         self.results: set[Var] = set()
 
-    def apply(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
+    def apply(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> Any:
         if not _is_fused(op, self.chosen):
             # graphs that an equation holds: the forward and the rule of a custom_vjp
             held = {k: v for k, v in attrs.items() if isinstance(v, Graph)}
@@ -109,8 +109,10 @@ class _Expanding(Rerun):
                 attrs = {**attrs, name: expand(graph, *(self.chosen or ()))}
                 self.inner += attrs[name].changes[len(graph.changes) :]
             return super().apply(op, atoms, attrs, avals)
+        count = len(avals) if op.signature.variadic else len(op.outputs)
+        residuals, avals = len(avals) - count, avals[:count]
         if self.inside:
-            return self._run(op, atoms, attrs, avals)
+            return self._without_residuals(self._run(op, atoms, attrs, avals), residuals)
         start = len(self.equations)
         self.inside = True
         try:
@@ -119,7 +121,7 @@ class _Expanding(Rerun):
             self.inside = False
         self.results.update(outputs)
         self.written_out.append((next(self.waiting), len(self.equations) - start))
-        return outputs
+        return self._without_residuals(outputs, residuals)
 
     def _run(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
         assert op.reference is not None
@@ -134,6 +136,10 @@ class _Expanding(Rerun):
                 "reference must give the shapes and dtypes of its op"
             )
         return tuple(out for out in outputs if isinstance(out, Var))
+
+    def _without_residuals(self, outputs: tuple[Var, ...], residuals: int) -> tuple[Var | Literal, ...]:
+        """A reference keeps nothing: the gradient that would read it is written out too."""
+        return (*outputs, *[Literal(None)] * residuals)
 
     def _argument(self, atom: Any) -> Any:
         if isinstance(atom, tuple):

@@ -14,8 +14,10 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.op import Op, creation, elementwise
-from tensorgraph.engine.tensor import Tensor, wrap
+from tensorgraph.engine.operands import SCALARS
+from tensorgraph.engine.tensor import as_array
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
+from tensorgraph.graph.program import array_function, has_weak_numbers
 from tensorgraph.ops.index import getitem, put
 from tensorgraph.ops.shape import astype, broadcast_to, flip, transpose
 from tensorgraph.passes.keys import select
@@ -245,15 +247,17 @@ def _same_everywhere(array: Array) -> Array | None:
 def compute(eq: Equation, operands: list[Any]) -> list[Array] | None:
     """What an equation gives for arrays, weak scalars, None and lists of arrays; None where it raises or warns."""
 
-    def tensor(item: Any) -> Any:
+    weak = has_weak_numbers(eq)
+
+    def operand(item: Any, weak: bool) -> Any:
         if isinstance(item, list):
-            return [tensor(i) for i in item]
-        return wrap(item) if isinstance(item, np.ndarray) else item
+            return [operand(i, False) for i in item]
+        return item if weak or type(item) not in SCALARS else as_array(item)
 
     try:
         with quiet_modes(), np.errstate(all="raise", under="ignore"):
-            result = eq.op.public(*[tensor(i) for i in operands], **eq.attrs)
+            result = array_function(eq)(*[operand(item, weak) for item in operands])
     except Exception:  # whatever it is, it is for the evaluation to say, at the user's line
         return None
     several = result if isinstance(result, tuple) else (result,)
-    return [t._value for t in several] if all(isinstance(t, Tensor) for t in several) else None
+    return [np.asarray(v) for v in several]

@@ -8,6 +8,7 @@ from typing import Any
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.graph.equation import abstract
 from tensorgraph.graph.graph import Atom, Change, Equation, Graph, Literal, Origin, Source, Var, Write
 from tensorgraph.text.names import names
 from tensorgraph.text.printing import equation_text
@@ -26,12 +27,6 @@ def group(atom: Atom) -> tuple[Var | Literal, ...]:
     return atom if isinstance(atom, tuple) else (atom,)
 
 
-def _abstract(atom: Atom) -> Any:
-    if isinstance(atom, tuple):
-        return [_abstract(a) for a in atom]
-    return atom.aval if type(atom) is Var else atom.value  # type: ignore[union-attr]
-
-
 def infer(op: Op, inputs: tuple[Atom, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
     """The types of an op's outputs for these inputs of a graph.
 
@@ -40,7 +35,7 @@ def infer(op: Op, inputs: tuple[Atom, ...], attrs: Mapping[str, Any]) -> tuple[A
     ValueError, TypeError
         Where the shape rule refuses them.
     """
-    return op.infer(tuple(_abstract(a) for a in inputs), attrs)
+    return op.infer(tuple(map(abstract, inputs)), attrs)
 
 
 def derived(
@@ -70,6 +65,8 @@ def derived(
     avals = infer(op, inputs, complete)
     if outputs is None:
         outputs = like.outputs
+        if op is like.op and like.residuals:
+            avals = (*avals, *(op.infer_residuals(tuple(map(abstract, inputs)), complete) or ()))
     if tuple(v.aval for v in outputs) != avals:
         raise TypeError(f"{op.name} gives {avals} here, not {tuple(v.aval for v in outputs)}")
     return Equation(op, inputs, complete, outputs, like.call, like.source, like.origin)

@@ -20,7 +20,7 @@ from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
 from tensorgraph.graph.inline import group
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.creation import ones, zeros
-from tensorgraph.ops.structure import residuals_of, stop_gradient
+from tensorgraph.ops.structure import stop_gradient
 from tensorgraph.passes.rerun import Rerun
 
 __all__ = ["Note", "Symbolic"]
@@ -101,9 +101,10 @@ class Symbolic(Rerun):
             if node.dtype.kind == "f":
                 self._place(eq.outputs[0], node)
             return
-        node.shape = tuple(out.aval.shape for out in eq.outputs)
-        node.dtype = tuple(out.aval.dtype for out in eq.outputs)
-        for i, out in enumerate(eq.outputs):
+        outputs = eq.outputs[: len(eq.outputs) - len(eq.residuals)]
+        node.shape = tuple(out.aval.shape for out in outputs)
+        node.dtype = tuple(out.aval.dtype for out in outputs)
+        for i, out in enumerate(outputs):
             if out.aval.dtype.kind == "f":
                 self._place(out, projection(node, i))
 
@@ -112,7 +113,7 @@ class Symbolic(Rerun):
         self.places[node] = var
 
     def _saved(self, eq: Equation, name: str) -> Any:
-        """What a rule reads: a traced value, a Python scalar, a type. Residuals are made when they are asked for."""
+        """What a rule reads: a traced value, a Python scalar, a type. Residuals come when they are asked for."""
         op = eq.op
         if name in op.inputs:
             return self._value(eq.inputs[op.inputs.index(name)])
@@ -231,9 +232,8 @@ class Symbolic(Rerun):
     def _pull(self, node: Any, g: Any, table: Table, needed: Any, create_graph: bool) -> None:
         eq = self.made[node]
         with self._part_of(eq, "", create_graph) as label:
-            if node.op.residuals and node.op.backward is None and node.op.kind is not structural:
-                label(node.op.inputs[0])
-                self._make_residuals(node, eq)
+            if node.op.residuals and node.op.kind is not structural:
+                self._take_residuals(node, eq)
             for name, parent, c in contributions(node, g, needed, True, label):
                 self._deposit(table, parent, c, label, name)
 
@@ -250,22 +250,16 @@ class Symbolic(Rerun):
             parts = (self._own(self.var(t)) for t in (c if isinstance(c, Tensor) else fitted, fitted, total))
             self.notes.append(Note(self.number, of, name, self.places[parent], *parts))
 
-    def _make_residuals(self, node: Any, eq: Equation) -> None:
-        """Residuals are not in a graph: an equation makes them."""
-        values: list[Any] = []
-        layout: list[Any] = []
-        for atom in eq.inputs:
-            if isinstance(atom, tuple):
-                values += self._value(atom)
-                layout.append((len(atom),))
-            elif isinstance(atom, Var):
-                values.append(self.tensor(atom))
-                layout.append(1)
-            else:
-                layout.append(("is", atom.value))
-        settings = tuple(eq.attrs.items())
-        made = residuals_of.public(values, op=node.op.name, layout=tuple(layout), settings=settings)
-        given = dict(zip(node.op.residuals, made, strict=True))
+    def _take_residuals(self, node: Any, eq: Equation) -> None:
+        """Let a rule read what the forward keeps: outputs of the forward's equation from now on."""
+        residuals = self.residuals(self.tensor(eq.outputs[0]))
+        if not residuals and node.op.backward is None:
+            kept = ", ".join(node.op.residuals)
+            raise TypeError(
+                f"{node.op.name} keeps {kept} for its derivative, which are not all arrays: its gradient cannot be "
+                "written out; let the forward return arrays there, or take the gradient without writing it out"
+            )
+        given = dict(zip(node.op.residuals, residuals, strict=False))
         saves = node.op.calls["saves"]
         node.saved = tuple(given.get(name, value) for name, value in zip(saves, node.saved, strict=True))
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.graph import Var
 from tensorgraph.text.calls import array_constant, custom, gradients, written_out
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import arithmetic, is_static
@@ -134,6 +135,8 @@ def _unary(scene: Scene, node: ast.UnaryOp) -> Any:
 def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
     """An op on values: checked by the op itself, recorded."""
     names = (*op.inputs, *op.attrs)
+    if op.residuals:  # for Python, which cannot see whether anybody takes them
+        kwargs.pop("residuals", None)
     for key in kwargs:
         if key not in names and key != "impl":
             said = f"it takes {', '.join(names)}"
@@ -144,6 +147,18 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
         elif name in op.inputs and name not in op.signature.lists:
             _refuse_several(scene, node, op.name, value)
     return scene.call(node, op.public, *args, **kwargs)
+
+
+def with_residuals(scene: Scene, node: ast.Call) -> list[Any]:
+    """What a call gives, and last, as a list, what its op keeps for its derivative: ``y, [order] = sort(x)``."""
+    value = expression(scene, node)
+    values = [*opened(value)] if isinstance(opened(value), (tuple, list)) else [value]
+    made = values[0]._value if values and isinstance(values[0], Tensor) else None
+    eq = scene.trace.producer.get(made) if isinstance(made, Var) else None
+    residuals = [] if eq is None or not eq.op.residuals else scene.trace.residuals(values[0])
+    if not residuals:
+        scene.fail(node, f"{show(node.func)} keeps nothing for its derivative: leave the names in brackets out")
+    return [*values, residuals]
 
 
 def _refuse_several(scene: Scene, node: ast.AST, name: str, value: Any) -> None:

@@ -114,6 +114,6 @@ def _called(eq: Equation, position: int, known: dict[Var, str]) -> str | None:
         return None if isinstance(x, Literal) else f"d_{known[x]}"
     if eq.op.name == "alias" and isinstance(eq.inputs[0], Var):
         return known[eq.inputs[0]]
-    if eq.op.single or eq.op.signature.variadic:
+    if eq.op.signature.variadic or (eq.op.single and position == 0):
         return None
-    return eq.op.outputs[position]
+    return (*eq.op.outputs, *eq.op.residuals)[position]

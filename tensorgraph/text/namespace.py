@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Literal
 
+import numpy as np
+
+from tensorgraph import jit
 from tensorgraph.engine import init
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.calling import call
 from tensorgraph.engine.modes import current, enable_grad, scope
-from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 from tensorgraph.engine.tape import Leaf
-from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.engine.tensor import Tensor, tensor, wrap
 from tensorgraph.ops import structure
 from tensorgraph.transforms.custom import custom_vjp
 
@@ -69,6 +73,23 @@ def _custom_vjp(*, forward: Any, backward: Any) -> Any:
     return custom_vjp(forward=recording(forward), backward=recording(backward))
 
 
+def _with_residuals(op: Op) -> Any:
+    """The op's function, which gives what the op keeps for its derivative too where ``residuals=True`` asks for it."""
+
+    def function(*args: Any, residuals: bool = False, **options: Any) -> Any:
+        if not residuals:
+            return op.public(*args, **options)
+        if op.reference is not None and not (current().implementation == "fused" and jit.available()):
+            result, kept = op.public(*args, **options), [None] * len(op.residuals)  # and the gradient is a reference's
+        else:
+            kept = []
+            result = call(op, args, options, kept)
+            kept = [wrap(r) if isinstance(r, np.ndarray) else r for r in kept]
+        return (*result, kept) if isinstance(result, tuple) else (result, kept)
+
+    return function
+
+
 def _initialiser(name: str, op: Any = None) -> Any:
     def start(*args: Any, **options: Any) -> Any:
         if op is not None and (args or "shape" in options):  # zeros((3,)) is the op, zeros() the initialiser
@@ -101,7 +122,7 @@ def namespace(arrays: Any = None) -> dict[str, Any]:
             raise KeyError(f"the array {digest} ({aval}) was captured: pass it in namespace(arrays={{digest: array}})")
         return tensor(given[digest])
 
-    found: dict[str, Any] = {name: op.public for name, op in CATALOGUE.items()}
+    found: dict[str, Any] = {name: _with_residuals(op) if op.residuals else op.public for name, op in CATALOGUE.items()}
     for name in init.__all__:
         if isinstance(getattr(init, name), init.Initialiser):
             found[name] = _initialiser(name, found.get(name))

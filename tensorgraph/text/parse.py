@@ -22,7 +22,7 @@ from tensorgraph.graph.check import GraphError
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var, Write, digest
 from tensorgraph.text import types
 from tensorgraph.text.errors import ParseError
-from tensorgraph.text.expressions import expression
+from tensorgraph.text.expressions import expression, with_residuals
 from tensorgraph.text.literals import aval_text
 from tensorgraph.text.reading import syntax
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
@@ -221,6 +221,8 @@ class _Function:
         if self.returned:
             scene.fail(node, "nothing stands behind return")
         match node:
+            case ast.Assign(targets=[ast.Tuple(elts=[*_, ast.List()]) as target], value=ast.Call() as call):
+                self.bind(target, with_residuals(scene, call), node)
             case ast.Assign(targets=[target]):
                 self.bind(target, expression(scene, node.value), node)
             case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
@@ -263,6 +265,9 @@ class _Function:
         if len(value) != len(target.elts):
             scene.fail(node, f"expected {len(target.elts)} values, got {len(value)}")
         for one, part in zip(target.elts, value, strict=True):
+            if isinstance(one, ast.List) and isinstance(part, list):
+                self.bind(one, part, node)
+                continue
             if not isinstance(one, ast.Name):
                 scene.fail(one, f"expected a name, got {show(one)}")
             self.name(one, part)

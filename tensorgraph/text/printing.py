@@ -61,6 +61,9 @@ class _Equations:
 
     def left(self, eq: Equation) -> str:
         outs = [self.name[v] for v in eq.outputs]
+        if eq.residuals:  # which only rules see
+            count = len(eq.op.outputs)
+            return f"{', '.join(outs[:count])}, [{', '.join(outs[count:])}]"
         if len(outs) == 1:
             bare = eq.op.single or (eq.is_gradient and _plain(eq))
             bare = bare or (eq.op.name == "custom_vjp" and eq.attrs["result"].treedef.kind is None)
@@ -88,7 +91,8 @@ class _Equations:
                 return f"{self.name[x]}.at[{key}].set({self.name[v]})", [], ""
         if op.name == "gradients":
             return "gradients(", self.gradients(eq), ")"
-        return f"{op.name}(", self.arguments(op, eq), ")"
+        arguments = self.arguments(op, eq)
+        return f"{op.name}(", [*arguments, "residuals=True"] if eq.residuals else arguments, ")"
 
     def infix(self, op: Op, eq: Equation) -> str | None:
         assert op.infix is not None

@@ -29,7 +29,6 @@ EXCLUDED: dict[str, str] = {
     "gradients": "written as tg.gradients, tg.grad and backward()",
     "custom_vjp": "written as a function with defvjp",
     "checkpoint": "written as tg.checkpoint; a trace records what is inside",
-    "residuals": "written by the derivatives of other ops",
     "mean_divisor": "a part of the composed cross-entropy",
     "class_weights": "a part of the composed cross-entropy",
     "class_targets": "a part of the composed cross-entropy",

@@ -1,0 +1,212 @@
+"""What a graph is made of: variables and literals, equations, cells, writes, and where each came from."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from tensorgraph.engine.aval import Aval
+
+if TYPE_CHECKING:
+    from tensorgraph.engine.cells import Cell
+    from tensorgraph.engine.op import Op
+    from tensorgraph.graph.calls import Call
+    from tensorgraph.graph.graph import Graph
+
+__all__ = [
+    "Atom", "CellDecl", "Change", "Equation", "Literal", "Origin", "Provenance", "Source", "Var", "Write", "abstract",
+]  # fmt: skip
+
+GRADIENTS = "gradients"  # the op of a deferred gradient
+
+
+class Var:
+    """A variable of a graph: assigned once, typed by its aval. Compared by identity."""
+
+    __slots__ = ("aval", "name")
+
+    __array_ufunc__ = None  # NumPy must not take a variable for an object to compute with
+
+    def __init__(self, aval: Aval, name: str | None = None) -> None:
+        self.aval = aval
+        self.name = name  # the user's name for it, where known; printed names are made unique by `text.py`
+
+    def __repr__(self) -> str:
+        return f"{self.name or '_'}: {self.aval}"
+
+
+class Literal:
+    """Where an op's input stands: a Python scalar (weakly typed), None, or ``...`` (not kept by a tape)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+Atom = Var | Literal | tuple[Var | Literal, ...]  # a tuple is a list input, as of concatenate
+
+
+def abstract(atom: Atom) -> Any:
+    """An op's input as its shape rule takes it."""
+    if isinstance(atom, tuple):
+        return [abstract(a) for a in atom]
+    return atom.aval if type(atom) is Var else atom.value  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A user's line: file, line number, function name."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Why a gradient's equation is there: the derivative rule of one input of a forward equation.
+
+    `of` is the forward equation's first output; `rule` names the input whose gradient the equation helps to make, or is
+    ``"sum"`` where the gradients of several uses are added, ``"fit"`` where one is brought to its input's shape.
+    """
+
+    of: Var
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that a pass did to a graph: for `Graph.explain`.
+
+    `step` is the pass, `rule` what it applied, `before` and `after` the equations as text, `source` the user's line.
+    """
+
+    step: str
+    rule: str
+    before: str
+    after: str
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CellDecl:
+    """A mutable cell that a graph reads or writes, declared by path and type; its array is never held.
+
+    `var` stands for the cell's value at entry. `kind` is ``"parameter"`` or ``"buffer"``; `initialiser` is a catalogue
+    call such as ``"zeros()"`` or None; `requires_grad` is False for buffers and frozen parameters.
+    """
+
+    path: str
+    var: Var
+    kind: str
+    initialiser: str | None = None
+    requires_grad: bool = False
+
+    @property
+    def aval(self) -> Aval:
+        return self.var.aval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Equation:
+    """``outputs = op(*inputs, **attrs)``, with where it came from.
+
+    The op's residuals are further outputs once something needs them: see `residuals`.
+
+    `call` is the innermost call that made it, where known (see `tensorgraph.graph.calls`), `source` the user's line,
+    `origin` says of a gradient's equation whose derivative it is.
+    """
+
+    op: Op
+    inputs: tuple[Atom, ...]
+    attrs: Mapping[str, Any]
+    outputs: tuple[Var, ...]
+    call: Call | None = None
+    source: Source | None = None
+    origin: Origin | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+
+    @property
+    def scope(self) -> str:
+        """The module path: ``"layers.0"``, ``""`` at the top."""
+        return "" if self.call is None else self.call.scope
+
+    def atoms(self) -> Iterator[Var | Literal]:
+        """Inputs in order, list inputs flattened."""
+        for atom in self.inputs:
+            if isinstance(atom, tuple):
+                yield from atom
+            else:
+                yield atom
+
+    def variables(self) -> Iterator[Var]:
+        """The variables among the inputs, in order; one that is read twice comes twice."""
+        for atom in self.atoms():
+            if type(atom) is Var:
+                yield atom
+
+    def group(self, i: int) -> tuple[Var | Literal, ...]:
+        """The items of input `i`, which is a list; of any other input itself, alone."""
+        atom = self.inputs[i]
+        return atom if isinstance(atom, tuple) else (atom,)
+
+    def avals(self) -> tuple[Any, ...]:
+        """The inputs as shape rules take them: avals, weak numbers, None, and lists of avals."""
+        return tuple(abstract(atom) for atom in self.inputs)
+
+    @property
+    def residuals(self) -> tuple[Var, ...]:
+        """What the op keeps for its derivative, where something reads it: outputs besides those of the declaration."""
+        return () if self.op.signature.variadic else self.outputs[len(self.op.outputs) :]
+
+    @property
+    def is_gradient(self) -> bool:
+        """Whether this is a deferred gradient, ``d_w, d_b = gradients([loss], [w, b])``: groups `ys`, `xs`, `gs`."""
+        return self.op.name == GRADIENTS
+
+    def bodies(self) -> dict[str, Graph]:
+        """The graphs that the equation holds, by attribute: the forward and the rule of a function of the user's."""
+        from tensorgraph.graph.graph import Graph
+
+        return {name: value for name, value in self.attrs.items() if isinstance(value, Graph)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Provenance:
+    """What a graph was traced from, held apart from what it is: it is not compared, saved or printed.
+
+    Attributes
+    ----------
+    live : tuple of weak references
+        The cells themselves, one a declaration of `Graph.cells`; empty for a graph that was read or made by hand.
+    captured : mapping of Var to node of the tape
+        Where captured tensors came from that had a history, so that gradients go on behind them.
+    """
+
+    live: tuple[weakref.ref[Cell], ...] = ()
+    captured: Mapping[Var, Any] = field(default_factory=dict)
+
+    def cells(self, count: int) -> list[Cell | None]:
+        """The live cells, None for each that is gone or was never known."""
+        return [reference() for reference in self.live] or [None] * count
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Write:
+    """``cell.assign(value)``, committed after the last equation. `cell` is the declaration's `var`."""
+
+    cell: Var
+    value: Var | Literal
+    source: Source | None = None

@@ -1,0 +1,415 @@
+"""`Program`: the one runner of graphs.
+
+A graph is prepared once. Its values get slots in place of names, each equation becomes a step from slots to slots, and
+what is read for the last time is let go there. Where nobody differentiates, a step is the op's forward on plain arrays:
+the types are known, so nothing is asked again. Steps on the way to a deferred gradient, and all steps where the caller
+differentiates, go through the tape, and the engine's own backward pass takes the gradients.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tensorgraph import jit
+from tensorgraph.engine import modes
+from tensorgraph.engine.backward import pull_back
+from tensorgraph.engine.calling import composed, explain, float_result, run
+from tensorgraph.engine.op import Op, elementwise
+from tensorgraph.engine.operands import SCALARS, Borrowed
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import Tensor, as_array, wrap
+from tensorgraph.graph.graph import Equation, Graph, Var
+
+__all__ = ["Program", "Step", "Watch", "array_function", "has_weak_numbers"]
+
+ndarray = np.ndarray
+asarray = np.asarray
+
+Watch = Callable[[int, Equation, list[Any], tuple[Any, ...], float], None]
+"""Told after each step: its number, its equation, its operands, its results, and the seconds that it took."""
+
+# how a step of the plain loop takes its operands and gives its results
+ONE, MANY, GENERAL = 0, 1, 2
+
+
+class Step:
+    """One equation between slots.
+
+    Attributes
+    ----------
+    equation : Equation
+    inputs : tuple
+        A slot an input; a tuple of slots for a list.
+    outputs : tuple of int
+    last : tuple of int
+        The slots that nobody reads after this step.
+    recorded : bool
+        Whether a deferred gradient goes through this step.
+    final : bool
+        Whether this is the last deferred gradient, after which the tape is not needed.
+    """
+
+    __slots__ = ("equation", "final", "inputs", "last", "outputs", "recorded")
+
+    def __init__(self, equation: Equation, inputs: tuple[Any, ...], outputs: tuple[int, ...]) -> None:
+        self.equation = equation
+        self.inputs = inputs
+        self.outputs = outputs
+        self.last: tuple[int, ...] = ()
+        self.recorded = self.final = False
+
+
+class Program:
+    """A graph prepared for running.
+
+    Parameters
+    ----------
+    graph : Graph
+    leaves : iterable of Var
+        Variables that are leaves of the tape besides those that the graph itself asks gradients of.
+    keep : bool
+        Keep every value to the end instead of letting it go after its last use.
+
+    Attributes
+    ----------
+    slots : dict of Var to int
+        Inputs first, then cells, constants and the results of equations, in order.
+    steps : tuple of Step
+    results : tuple of int
+        The slots of the outputs, then of the written values.
+    """
+
+    def __init__(self, graph: Graph, leaves: Iterable[Var] = (), keep: bool = False) -> None:
+        self.graph = graph
+        self.slots: dict[Var, int] = {}
+        self.start: list[Any] = []  # what the slots hold before the first step: constants and literals
+        for var in (*graph.inputs, *(decl.var for decl in graph.cells)):
+            self._slot(var)
+        self.given = len(self.start)
+        self.constants = {self._slot(var, array): var for var, array in graph.consts.items()}
+        self.steps = tuple(self._step(eq) for eq in graph.equations)
+        self.results = tuple(self._place(atom) for atom in (*graph.outputs, *(write.value for write in graph.writes)))
+        self.leaves = {self.slots[x] for step in self.steps if step.equation.is_gradient
+                       for x in step.equation.group(1) if type(x) is Var}  # fmt: skip
+        self.leaves.update(self.slots[var] for var in leaves)
+        self.deferred = self._record()
+        if not keep:
+            self._last_uses()
+
+    # preparing --------------------------------------------------------------------------------------------------
+
+    def _slot(self, var: Var | None, value: Any = None) -> int:
+        self.start.append(value)
+        if var is not None:
+            self.slots[var] = len(self.start) - 1
+        return len(self.start) - 1
+
+    def _place(self, atom: Any, weak: bool = True) -> Any:
+        """The slot of an atom, slots of a list. A number is an array of its own where it does not stay `weak`."""
+        if isinstance(atom, tuple):
+            return tuple(self._place(a, False) for a in atom)
+        if type(atom) is Var:
+            return self.slots[atom]
+        value = atom.value
+        if not weak and type(value) in SCALARS:
+            value = as_array(value)
+        return self._slot(None, value)
+
+    def _step(self, eq: Equation) -> Step:
+        weak = has_weak_numbers(eq)
+        inputs = tuple(self._place(atom, weak) for atom in eq.inputs)
+        return Step(eq, inputs, tuple(self._slot(var) for var in eq.outputs))
+
+    def last_uses(self) -> list[list[Var]]:
+        """For each equation the variables that nobody reads after it and that are no results."""
+        var_of = {slot: var for var, slot in self.slots.items()}
+        return [[var_of[slot] for slot in step.last] for step in self.steps]
+
+    def _record(self) -> bool:
+        """Mark the steps that lead to what is differentiated; whether there is any."""
+        wanted: set[int] = set()
+        final = True
+        for step in reversed(self.steps):
+            if step.equation.is_gradient:
+                step.final, final = final, False
+                wanted.update(step.inputs[0])
+            if not wanted.isdisjoint(step.outputs):
+                step.recorded = True
+                wanted.update(_flat(step.inputs))
+        return not final
+
+    def _last_uses(self) -> None:
+        kept = {*self.results, *(slot for slot, value in enumerate(self.start) if value is not None)}
+        for step in reversed(self.steps):
+            here = dict.fromkeys((*_flat(step.inputs), *step.outputs))
+            step.last = tuple(slot for slot in here if slot not in kept)
+            kept.update(here)
+
+    @functools.cached_property
+    def _fused(self) -> list[tuple[Any, ...]]:
+        return [_plain(step, array_function(step.equation)) for step in self.steps]
+
+    @functools.cached_property
+    def _composed(self) -> list[tuple[Any, ...]]:
+        """As `_fused`, fused ops by their references."""
+        pairs = zip(self.steps, self._fused, strict=True)
+        return [_plain(s, _by_reference(s.equation)) if s.equation.op.reference is not None else p for s, p in pairs]
+
+    # running ----------------------------------------------------------------------------------------------------
+
+    def run(self, values: Sequence[Any]) -> list[Any]:
+        """Outputs and written values on plain arrays, with no history.
+
+        Parameters
+        ----------
+        values : sequence of ndarray
+            Of the graph's inputs, then of its cells, of the declared types.
+
+        Returns
+        -------
+        list
+            Arrays, and numbers where the graph gives numbers; they may be the arrays that were given, or views of them.
+        """
+        env = self.start.copy()
+        env[: self.given] = values
+        outs: Any = ()
+        try:
+            for kind, function, get, outs, last in self._fused if _is_fused() else self._composed:
+                if kind == MANY:
+                    value = function(*get(env))
+                    env[outs] = value if type(value) is ndarray else asarray(value)
+                elif kind == ONE:
+                    value = function(env[get])
+                    env[outs] = value if type(value) is ndarray else asarray(value)
+                else:
+                    for slot, value in zip(outs, function(*get(env)), strict=True):
+                        env[slot] = value if type(value) is ndarray or value is None else asarray(value)
+                for slot in last:
+                    env[slot] = None
+        except Exception as error:
+            at = next(n for n, step in enumerate(self.steps) if step.outputs[:1] == (outs,) or step.outputs == outs)
+            self._fail(at, env, error)
+        return [env[slot] for slot in self.results]
+
+    def _fail(self, at: int, env: list[Any], error: Exception) -> NoReturn:
+        step = self.steps[at]
+
+        def operand(place: Any) -> Any:
+            if isinstance(place, tuple):
+                return [operand(p) for p in place]
+            return wrap(env[place]) if type(env[place]) is ndarray else env[place]
+
+        eq = step.equation
+        try:
+            explain(eq.op, [operand(place) for place in step.inputs], dict(eq.attrs), error)
+        except Exception as explained:
+            _note(explained, eq)
+            raise
+
+    def taped(
+        self, tensors: Sequence[Tensor], *, history: bool = False, watch: Watch | None = None, until: int | None = None
+    ) -> list[Any]:
+        """Every slot after a run on tensors, in which what is differentiated is recorded.
+
+        Parameters
+        ----------
+        tensors : sequence of Tensor
+            Of the graph's inputs, then of its cells.
+        history : bool
+            Record all of it: the results are connected to `tensors` and to captured tensors.
+        watch : callable, optional
+        until : int, optional
+            Stop before this step.
+        """
+        captured = self.graph.provenance.captured if history else {}
+        env = self.start.copy()
+        for slot, t in enumerate(tensors):
+            env[slot] = t if history or type(t) is Borrowed else wrap(t._value)
+        for slot, var in self.constants.items():
+            env[slot] = wrap(env[slot])
+            env[slot]._node = captured.get(var)
+        for slot in self.leaves:
+            if env[slot] is not None:
+                env[slot] = _leaf(env[slot])
+        scopes = _Modes(modes.current())
+        token = modes.MODE.set(modes.current())
+        try:
+            for at, step in enumerate(self.steps[:until]):
+                recorded = history or step.recorded
+                scopes.enter(recorded, step.equation.scope)
+                operands = [_of(env, place) for place in step.inputs]
+                try:
+                    began = time.perf_counter()
+                    results = _run_step(step, operands, recorded, history)
+                    seconds = time.perf_counter() - began
+                except Exception as error:
+                    _note(error, step.equation)
+                    raise
+                for slot, value in zip(step.outputs, results, strict=True):
+                    env[slot] = _leaf(value) if slot in self.leaves else value
+                if watch is not None:
+                    watch(at, step.equation, operands, results, seconds)
+                del operands, results
+                for slot in step.last:
+                    env[slot] = None
+        finally:
+            modes.MODE.reset(token)
+        return env
+
+
+def _is_fused() -> bool:
+    return modes.current().implementation == "fused" and jit.available()
+
+
+def _flat(places: tuple[Any, ...]) -> list[int]:
+    return [p for place in places for p in (place if isinstance(place, tuple) else (place,))]
+
+
+def _of(env: list[Any], place: Any) -> Any:
+    return [env[p] for p in place] if isinstance(place, tuple) else env[place]
+
+
+def _note(error: Exception, eq: Equation) -> None:
+    """Say where the equation was traced."""
+    if eq.source is not None:
+        error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
+
+
+def _leaf(t: Tensor) -> Tensor:
+    """The same numbers as a leaf of the tape; what has a history keeps it."""
+    if t._node is not None:
+        return t
+    t = wrap(t._value.copy() if type(t) is Borrowed else t._value)
+    t._node = Leaf(t.shape, t.dtype, user=False)
+    return t
+
+
+class _Modes:
+    """The modes of one run: a record for each scope, with and without recording, made once."""
+
+    def __init__(self, base: modes.Mode) -> None:
+        self.base = base
+        self.known: dict[tuple[bool, str], modes.Mode] = {}
+        self.now: tuple[bool, str] | None = None
+
+    def enter(self, recorded: bool, scope: str) -> None:
+        key = recorded, scope
+        if key == self.now:
+            return
+        mode = self.known.get(key)
+        if mode is None:
+            mode = self.known[key] = self.base.replace(grad=recorded, scope=scope)
+        modes.MODE.set(mode)
+        self.now = key
+
+
+def _run_step(step: Step, operands: list[Any], recorded: bool, history: bool) -> tuple[Any, ...]:
+    """One step on tensors, in the modes that are set."""
+    eq = step.equation
+    if eq.is_gradient:
+        ys, xs, gs = operands
+        again = recorded and bool(eq.attrs["create_graph"])  # whether somebody will differentiate what comes
+        return tuple(pull_back(ys, xs, gs or [None] * len(ys), again, history or not step.final))
+    mode, op, attrs = modes.current(), eq.op, dict(eq.attrs)
+    residuals: list[Any] = []
+    if op.reference is not None and not _is_fused():
+        result = composed(op, operands, attrs)
+    else:
+        result = run(op, operands, attrs, mode, residuals)
+    results = result if isinstance(result, tuple) else (result,)
+    if len(results) < len(eq.outputs):  # residuals of a reference there are none
+        residuals = residuals or [None] * len(op.residuals)
+        results = (*results, *(r if r is None else wrap(r) for r in residuals))
+    return results
+
+
+def has_weak_numbers(eq: Equation) -> bool:
+    """Whether a number among the inputs is weak, as beside arrays of an elementwise op; elsewhere it is an array."""
+    return eq.op.kind is elementwise and any(type(a) is Var for a in eq.inputs)
+
+
+def array_function(eq: Equation) -> Callable[..., Any]:
+    """An equation as a function of plain arrays and weak numbers: gives what its outputs are, one or a tuple."""
+    op, attrs, forward = eq.op, dict(eq.attrs), eq.op.forward
+    function: Callable[..., Any] = functools.partial(forward, **attrs) if attrs else forward
+    if op.residuals and not eq.residuals:
+        function = _without_residuals(function, len(op.residuals), op.single)
+    elif op.kind is elementwise and op.dtype not in ("bool", "cast") and not _keeps_dtype(eq):
+        function = _in_dtype(function, op, attrs)
+    if op.check is not None:
+        function = _checked(function, functools.partial(op.check, **attrs))
+    return function
+
+
+def _without_residuals(function: Callable[..., Any], residuals: int, single: bool) -> Callable[..., Any]:
+    if single:
+        return lambda *args: function(*args)[0]
+    return lambda *args: function(*args)[:-residuals]
+
+
+def _keeps_dtype(eq: Equation) -> bool:
+    """Whether NumPy gives by itself what the shape rule promises: floats of one dtype, beside weak numbers."""
+    dtypes = {a.aval.dtype for a in eq.inputs if type(a) is Var}
+    return len(dtypes) == 1 and next(iter(dtypes)).kind == "f"
+
+
+def _in_dtype(function: Callable[..., Any], op: Op, attrs: dict[str, Any]) -> Callable[..., Any]:
+    return lambda *args: float_result(op, function(*args), list(args), attrs)
+
+
+def _checked(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
+    def checked(*args: Any) -> Any:
+        check(*args)
+        return function(*args)
+
+    return checked
+
+
+def _by_reference(eq: Equation) -> Callable[..., Any]:
+    """A fused op's equation as a function of arrays, computed by the op's reference; it has no residuals."""
+    op, attrs = eq.op, dict(eq.attrs)
+    rest = (None,) * (len(eq.outputs) - len(op.outputs)) if not op.signature.variadic else ()
+
+    def by_reference(*args: Any) -> Any:
+        tensors = [wrap(a) if type(a) is ndarray else a for a in args]
+        with modes.use(grad=False):
+            result = composed(op, tensors, attrs)
+        if isinstance(result, Tensor):
+            return result._value if not rest else (result._value, *rest)
+        return (*(t._value for t in result), *rest)
+
+    return by_reference
+
+
+def _plain(step: Step, function: Callable[..., Any]) -> tuple[Any, ...]:
+    """A step as the plain loop takes it."""
+    single = len(step.outputs) == 1 and not step.equation.op.signature.variadic
+    if single and len(step.inputs) == 1 and not isinstance(step.inputs[0], tuple):
+        return ONE, function, step.inputs[0], step.outputs[0], step.last
+    if any(isinstance(place, tuple) for place in step.inputs):
+        get: Callable[[list[Any]], Any] = functools.partial(_operands, places=step.inputs)
+    elif not step.inputs:
+        get = _nothing
+    elif len(step.inputs) == 1:
+        get = functools.partial(_operands, places=step.inputs)
+    else:
+        get = operator.itemgetter(*step.inputs)
+    return (
+        (MANY, function, get, step.outputs[0], step.last)
+        if single
+        else (GENERAL, function, get, step.outputs, step.last)
+    )
+
+
+def _operands(env: list[Any], places: tuple[Any, ...]) -> list[Any]:
+    return [_of(env, place) for place in places]
+
+
+def _nothing(env: list[Any]) -> tuple[()]:
+    return ()
