@@ -138,7 +138,7 @@ def test_containers_are_kept_and_objects_are_not() -> None:
     thing = object()
 
     def f(x: Any) -> Any:
-        return box(x, [x, 1.5, None, "word"], unread, thing, flag=True, long=list(range(20_000)), endless=endless)[0]
+        return box(x, [x, 1.5, None, "word"], unread, thing, flag=True, long=[[0] * 400] * 400, endless=endless)[0]
 
     graph = tg.trace(f, tg.f32[2])
     assert not graph.cells  # to be handed over is not to be read
@@ -148,7 +148,7 @@ def test_containers_are_kept_and_objects_are_not() -> None:
     first, second, *others = call.arguments["*"]
     assert first is x and second[0] is x and [item.value for item in second[1:]] == [1.5, None, "word"]
     assert others == [ANYTHING, ANYTHING]
-    assert call.arguments["flag"].value is True and call.arguments["long"] is ANYTHING
+    assert call.arguments["flag"].value is True and call.arguments["long"][-1] is ANYTHING
     result = call.result
     assert type(result) is Pair and result.first is graph.equations[0].outputs[0]
     assert result.second["a"][0] is x and result.second["a"][1].value == 3 and isinstance(result.second["z"], Literal)
@@ -239,6 +239,25 @@ def test_a_value_has_a_name_in_each_function() -> None:
     assert logits.name == "logits"  # in the flat text, that of the innermost function around the equation
     text = str(graph)
     assert re.search(r"        logits = \w+ \+ last_bias", text) and "error = logits - targets" in text
+
+
+def test_what_is_assigned_last_has_a_name_too() -> None:
+    linear = nn.Linear(2, 2, seed=0)
+
+    def inner(x: Any) -> Any:
+        deep = linear(x)
+        return deep
+
+    def f(x: Any) -> Any:
+        shallow = inner(x)
+        return shallow
+
+    graph = tg.trace(f, tg.f32[1, 2])
+    top, function, module = calls(graph)
+    (out,) = graph.outputs
+    assert isinstance(out, Var)
+    assert (top.names[out], function.names[out], module.names.get(out)) == ("shallow", "deep", None)
+    assert out.name == "deep" and "deep = " in str(graph)
 
 
 def test_names_of_a_caller_do_not_leak_into_what_it_calls() -> None:

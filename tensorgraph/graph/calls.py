@@ -16,7 +16,7 @@ from tensorgraph.graph.graph import ANYTHING, Equation, Var
 
 __all__ = ["Call", "Copies", "arguments_of", "classes", "nest", "scoped"]
 
-DEEPEST, LONGEST = 20, 10_000  # of what a function is handed, and this library looks into
+DEEPEST, MOST = 20, 100_000  # levels and items of what a function is handed, and this library looks into
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,19 +93,25 @@ def classes(equations: Iterable[Equation]) -> dict[str, str]:
     return found
 
 
-def nest(value: Any, leaf: Callable[[Any], Any], depth: int = 0) -> Any:
-    """A tree with other leaves; what is no plain container, or is endless, is a leaf."""
-    kind = type(value)
-    if kind in (list, tuple) or (isinstance(value, tuple) and hasattr(value, "_fields")):
-        if len(value) > LONGEST or depth > DEEPEST:
+def nest(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """A tree with other leaves; what is no plain container is a leaf, and what is endless is not looked into."""
+    room = MOST
+
+    def within(value: Any, depth: int) -> Any:
+        nonlocal room
+        kind = type(value)
+        named = isinstance(value, tuple) and hasattr(value, "_fields")
+        if not (named or kind in (list, tuple) or isinstance(value, dict)):
+            return leaf(value)
+        room -= len(value)
+        if room < 0 or depth > DEEPEST:
             return ANYTHING
-        items = [nest(item, leaf, depth + 1) for item in value]
-        return kind(items) if kind in (list, tuple) else kind._make(items)
-    if isinstance(value, dict):
-        if len(value) > LONGEST or depth > DEEPEST:
-            return ANYTHING
-        return {key: nest(item, leaf, depth + 1) for key, item in value.items()}
-    return leaf(value)
+        if isinstance(value, dict):
+            return {key: within(item, depth + 1) for key, item in value.items()}
+        items = [within(item, depth + 1) for item in value]
+        return kind._make(items) if named else kind(items)
+
+    return within(value, 0)
 
 
 def arguments_of(code: CodeType | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
