@@ -11,7 +11,8 @@ from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, promote
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import scalar as scalars
-from tensorgraph.ops.logic import where
+from tensorgraph.ops.kernels.powers import is_short, product_power
+from tensorgraph.ops.logic import logical_and, logical_or, where
 
 add = op(
     "add(a, b)", np.add, elementwise, infix="+", scalar=lambda a, b: a + b,
@@ -83,26 +84,38 @@ sign: Op = op(
 )  # fmt: skip
 
 
+def _power(a: Any, b: Any) -> Any:
+    if is_short(b) and type(a) is np.ndarray and a.dtype.kind == "f":
+        return product_power(a, int(b))
+    return np.power(a, b)
+
+
 def _power_x(g: Any, a: Any, b: Any) -> Any:
     if type(b) in (int, float):
         if b == 2:
             return g * (2 * a)
-        return g * 0.0 if b == 0 else g * (b * power(a, b - 1))
-    return where(b == 0, 0.0, g * (b * power(a, where(b == 0, 1, b - 1))))
+        return g * float(b) if b in (0, 1) else g * (b * power(a, b - 1))
+    # b a^(b-1) is 0 at b = 0 for every a, but 0 times infinity at a = 0. The base is what is guarded: a guard of the
+    # product, or of the exponent, would lose its derivative by b
+    still = logical_and(b == 0, logical_or(a == 0, a != a))
+    return g * (b * power(where(still, 1, a), b - 1))
 
 
 def _power_y(g: Any, a: Any, out: Any) -> Any:
     from tensorgraph.ops.exponential import log
 
     if type(a) in (int, float):
-        return g * out * float(np.log(a)) if a > 0 else g * out * (0.0 if a == 0 else float("nan"))
-    return g * out * where(a == 0, 0.0, log(where(a == 0, 1, a)))
+        return g * 0.0 if a == 0 else g * out * (float(np.log(a)) if a > 0 else float("nan"))
+    # both factors, since either is infinite at a = 0 for some exponents
+    return g * (where(a == 0, 0.0, out) * log(where(a == 0, 1, a)))
 
 
 power: Op = op(
-    "power(a, b)", np.power, elementwise, infix="**", scalar=scalars.power, domain=(0.3, 2.5),
+    "power(a, b)", _power, elementwise, infix="**", numpy=(np.power,), scalar=scalars.power, domain=(0.3, 2.5),
     vjp=dict(a=_power_x, b=_power_y), traits=("analytic", "root"),
     doc="""a to the power b. The derivative with respect to b at a = 0 is 0.
+
+    Whole powers from -8 to 16, given as Python numbers, are computed by products, within 8 units in the last place.
 
     >>> import tensorgraph as tg
     >>> tg.tensor([1.0, 2.0, 3.0]) ** 2

@@ -287,11 +287,12 @@ def _elementwise_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any])
             floats = any(a.dtype.kind == "f" for a in avals if isinstance(a, Aval))
             return Aval(shape, promote(*avals) if floats else default_dtype())
         dtype = promote(*avals)
-        if isinstance(op.forward, np.ufunc):
+        ufunc = next((f for f in (op.forward, *op.numpy) if isinstance(f, np.ufunc)), None)
+        if ufunc is not None:
             types = tuple(weak(a) for a in avals)
             if any(isinstance(t, np.dtype) for t in types):
                 try:
-                    dtype = op.forward.resolve_dtypes((*types, *[None] * op.forward.nout))[-1]
+                    dtype = ufunc.resolve_dtypes((*types, *[None] * ufunc.nout))[-1]
                 except TypeError:
                     said = " and ".join(str(a.dtype) if isinstance(a, Aval) else type(a).__name__ for a in avals)
                     raise TypeError(f"{op.name} is not defined for {said}") from None
