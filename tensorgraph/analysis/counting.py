@@ -14,8 +14,6 @@ from tensorgraph.graph.trace import trace
 
 __all__ = ["Counter"]
 
-MOVING = frozenset({"shape", "index", "creation", "list", "structural"})  # kinds that compute nothing by themselves
-
 
 def operand(atom: Any) -> Any:
     """What an op's declarations are given for an operand: an aval, a Python scalar, None, a list of them."""
@@ -59,7 +57,7 @@ class Counter:
     def _by_number(self, eq: Equation, each: float | None) -> int:
         """A count per element: of the input of a reduction, else of the first output."""
         if each is None:
-            each = 0.0 if eq.op.kind.name in MOVING or "view" in eq.op.traits else 1.0
+            each = 0.0 if eq.op.among("moves", "internal") else 1.0
         counted: Any = eq.outputs[0] if eq.outputs else None
         if eq.op.kind.name == "reduction":
             counted = next(eq.atoms(), counted)
