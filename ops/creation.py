@@ -80,7 +80,7 @@ ones = op(
 )  # fmt: skip
 full = op(
     "full(*, shape, value, dtype=None)", _full, creation, infer_rule=_full_infer,
-    examples=(((), dict(shape=(2,), value=0.5)),),
+    examples=(((), dict(shape=(2,), value=0.5)), ((), dict(shape=(), value=2)), ((), dict(shape=(2, 1), value=True))),
     doc="One value over a shape.",
 )  # fmt: skip
 eye = op(
@@ -114,7 +114,7 @@ def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, c
 arange = op(
     "arange(*, start, stop=None, step=1, dtype=None)", _arange, creation,
     infer_rule=lambda **attrs: _arange(**attrs, computed=False),
-    examples=(((), dict(start=5)), ((), dict(start=1, stop=2, step=0.25))),
+    examples=(((), dict(start=5)), ((), dict(start=1, stop=2, step=0.25)), ((), dict(start=2.0, stop=0, step=-0.5))),
     doc="""Evenly spaced numbers, as NumPy: arange(stop) or arange(start, stop, step).
 
     >>> import tensorgraph as tg

@@ -56,7 +56,7 @@ def traced(case: Case) -> None:
         graph = trace(step, *inputs).check()
         again = trace(step, *inputs)
         assert graph == again and hash(graph) == hash(again), f"{cast}: two traces of one call differ"
-        said = case.op.name in str(graph) or case.op.name in ("getitem", "put")  # x[...], x.at[...].set(v)
+        said = case.op.name in str(graph) or "key" in case.op.attrs  # x[...], x.at[...].set(v)
         assert said or case.op.infix or case.op.reference is not None, f"{cast}: not in the text"
         eager, found = step(*inputs), graph(*inputs)
         for part in (0, 1):

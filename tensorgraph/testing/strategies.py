@@ -18,10 +18,7 @@ __all__ = ["calls"]
 def _pointwise(op: Op) -> bool:
     """Elementwise, of one or two float inputs, without attributes."""
     plain = op.kind is elementwise and op.check is None and not op.attrs and not op.examples
-    return plain and len(op.inputs) in (1, 2) and op.name not in BITS
-
-
-BITS = frozenset({"bitwise_and", "bitwise_or", "bitwise_xor", "invert"})
+    return plain and len(op.inputs) in (1, 2) and "bits" not in op.traits
 
 
 def _reduces(op: Op) -> bool:

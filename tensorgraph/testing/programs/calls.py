@@ -12,29 +12,27 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import Op, elementwise, reduction
+from tensorgraph.engine.op import Op, creation, elementwise, listing, reduction
+from tensorgraph.engine.op import shape as shaping
 from tensorgraph.engine.signature import REQUIRED
+from tensorgraph.testing.programs.attributes import SIZES, attributes
 from tensorgraph.testing.programs.choices import Choices, show_number
 from tensorgraph.testing.programs.writer import Value, Writer
 
-__all__ = ["DTYPES", "SIZES", "SPECIAL", "Special", "by_example", "call", "finish", "infer", "special"]
+__all__ = ["SPECIAL", "by_example", "call", "finish", "infer", "special"]
 
-# where a derivative by differences agrees with having no rule: constant between their jumps
-FLAT = frozenset({"sign", "floor_divide", "hardmax"})
-# numbers, not types, decide whether these take their input
-BY_NUMBERS: dict[str, tuple[type[Exception], ...]] = {"power": (ValueError,)}
-
-DTYPES = ("float32", "float64", "int64", "int32", "bool")
-SIZES = (2, 3, 1, 4, 0)
+PLAIN = (elementwise, reduction, shaping, listing, creation)  # families whose calls a value and attributes make
 SCALARS: tuple[Any, ...] = (2.0, 2, 0.5, -1, 1.5, -0.25, 3, True)
 
 Special = Callable[[Writer, Op, Choices], Any]
-SPECIAL: dict[str, Special] = {}
+SPECIAL: list[tuple[Callable[[Op], bool], Special]] = []
 
 
-def special(name: str) -> Callable[[Special], Special]:
+def special(fits: Callable[[Op], bool]) -> Callable[[Special], Special]:
+    """Register a way to write calls of the ops that a condition on their declaration holds of."""
+
     def register(function: Special) -> Special:
-        SPECIAL[name] = function
+        SPECIAL.append((fits, function))
         return function
 
     return register
@@ -97,7 +95,7 @@ def finish(w: Writer, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any],
             args.append(show_number(item))
     while args and args[-1] == "None":
         args.pop()
-    if w.options.smooth and not op.differentiable and op.name not in FLAT:
+    if w.options.smooth and not op.differentiable and "flat" not in op.traits:
         read = {w.evaluate(expression(i)).dtype.kind for i in flat if isinstance(i, (Value, str))}
         if "f" in read and "f" in {a.dtype.kind for a in infer(w, op, operands, attrs) or ()}:
             return []  # floats made of floats without a derivative
@@ -110,7 +108,9 @@ def finish(w: Writer, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any],
         shown = f"tg.{op.name}({', '.join(args)})"
     if shown.startswith(f"tg.{op.name}(") and op.reference is not None:
         shown = shown[:-1] + fused(choices) + ")"
-    refusals = BY_NUMBERS.get(op.name, ())
+    refusals: tuple[type[Exception], ...] = ()
+    if "root" in op.traits and not any(isinstance(i, Value) and i.kind == "f" for i in flat):
+        refusals += (ValueError,)  # numbers decide whether integers are taken, as for a negative power
     if op.check is not None and (w.options.wild or op.kind.name == "structural"):
         refusals += (ValueError,)
     return w.let(shown, refusals=refusals)
@@ -147,24 +147,27 @@ def call(w: Writer, op: Op, choices: Choices) -> list[Value]:
     """Write a call of an op with the values at hand, or with values brought to the shapes of one of its examples."""
     if not w.options.allows(op.name):
         return []
-    special = SPECIAL.get(op.name)
+    special = next((write for fits, write in SPECIAL if fits(op)), None)
     if special is not None:
         return (by_example if op.examples and choices.rarely(5) else special)(w, op, choices) or []
-    simple = not op.signature.lists and REQUIRED not in op.attrs.values() and op.inputs
-    if simple and (op.kind in (elementwise, reduction) or (len(op.inputs) == 1 and choices.often())):
+    plain = op.kind in PLAIN or (len(op.inputs) == 1 and choices.often())
+    if plain and not op.signature.lists and not (op.kind is not elementwise and op.examples and choices.rarely(5)):
         for _ in range(3):
             operands = pick_operands(w, op, choices)
-            attrs = pick_attrs(op, operands, choices)
-            if operands and infer(w, op, operands, attrs) is not None:
+            first = operands[0] if operands and isinstance(operands[0], Value) else None
+            attrs = None if operands is None else attributes(w, op, first, choices)
+            if operands is not None and attrs is not None and infer(w, op, operands, attrs) is not None:
                 return finish(w, op, operands, attrs, choices)
     return by_example(w, op, choices)
 
 
-def pick_operands(w: Writer, op: Op, choices: Choices) -> list[Any]:
+def pick_operands(w: Writer, op: Op, choices: Choices) -> list[Any] | None:
     """Values that the op's inputs may be, the later ones broadcasting with the first, or a Python number."""
+    if not op.inputs:
+        return []
     first = w.pick(choices, lambda v: suits(op, v, 0))
     if first is None:
-        return []
+        return None
     if len(op.inputs) == 1:
         return [first]
     rest: list[Any] = []
@@ -183,10 +186,12 @@ def pick_operands(w: Writer, op: Op, choices: Choices) -> list[Any]:
 
 def suits(op: Op, value: Value, place: int) -> bool:
     """Whether the type will do in this place, as far as one can say before the shape rule is asked."""
-    if op.name == "where":
-        return (value.kind == "b") == (place == 0)
-    if op.name in ("bitwise_and", "bitwise_or", "bitwise_xor", "invert"):
+    if "bits" in op.traits:
         return value.kind in "biu"
+    if "labels" in op.traits:
+        return value.kind in "iu"
+    if op.kind is elementwise and op.differentiable and op.rules.get(op.inputs[place], op) is None:  # a condition
+        return value.kind == "b"
     return not (value.kind == "b" and op.kind is elementwise and op.dtype == "promote")
 
 
@@ -195,27 +200,6 @@ def joins(a: Value, b: Value) -> bool:
         return int(np.prod(np.broadcast_shapes(a.shape, b.shape))) <= 256
     except ValueError:
         return False
-
-
-def pick_attrs(op: Op, operands: Sequence[Any], choices: Choices) -> dict[str, Any]:
-    """Attributes other than the defaults: axes of the operand, values that the op's examples show."""
-    attrs: dict[str, Any] = {}
-    ndim = operands[0].ndim if operands and isinstance(operands[0], Value) else 0
-    for name, default in op.attrs.items():
-        if name == "axis":
-            axes: list[Any] = [default, *range(ndim), *range(-ndim, 0)]
-            if default is None and op.dtype != "int" and ndim > 1:
-                axes += [(0, 1), (-1, 0), ()]
-            value = choices.one(axes)
-        elif type(default) is bool:
-            value = choices.rarely(3)
-        elif name == "dtype":
-            value = choices.one([default, default, *DTYPES[:3]])
-        else:
-            value = choices.one([default, *[a[name] for _, a in op.examples if name in a]])
-        if value is not REQUIRED and not (type(value) is type(default) and value == default):
-            attrs[name] = value
-    return attrs
 
 
 def by_example(w: Writer, op: Op, choices: Choices) -> list[Value]:

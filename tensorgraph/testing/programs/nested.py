@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE, Op, elementwise
+from tensorgraph.ops.index import getitem
+from tensorgraph.ops.shape import transpose
+from tensorgraph.ops.structure import stop_gradient
 from tensorgraph.testing.programs.choices import Choices, Options, show_array
 from tensorgraph.testing.programs.steps import form
 from tensorgraph.testing.programs.writer import Value, Writer
@@ -14,11 +17,16 @@ from tensorgraph.testing.programs.writer import Value, Writer
 __all__: list[str] = []  # they register themselves
 
 DEEPEST = 2
-RULES = ("tanh", "sin", "cos", "square", "sigmoid", "softplus", "exp")  # of one float input, defined everywhere
 
 
 def _nested(options: Options) -> bool:
     return options.nested
+
+
+def _everywhere(op: Op) -> bool:
+    """Whether an op is a smooth function of one number, defined everywhere."""
+    plain = op.kind is elementwise and len(op.inputs) == 1 and not op.attrs and op.infix is None
+    return plain and op.domain is None and "analytic" in op.traits and op.differentiable
 
 
 def _cuts(options: Options) -> bool:
@@ -53,27 +61,17 @@ def composed(w: Writer, choices: Choices) -> None:
 @form(_cuts)
 def detach(w: Writer, choices: Choices) -> Any:
     value = w.pick(choices, lambda v: not v.array)
-    return w.let(f"{value.name}.detach()") if value and w.options.allows("stop_gradient") else None
+    return w.let(f"{value.name}.detach()") if value and w.options.allows(stop_gradient.name) else None
 
 
-@form(lambda options: options.allows("stack"))
-def stack(w: Writer, choices: Choices) -> Any:
-    first = w.pick(choices, lambda v: v.ndim < 3 and not v.array)
-    if first is None:
-        return None
-    others = [w.pick(choices, lambda v: v.shape == first.shape) or first for _ in range(choices.one([1, 2]))]
-    axis = choices.one([0, -1, first.ndim])
-    return w.let(f"tg.stack([{', '.join(v.name for v in (first, *others))}], axis={axis})")
-
-
-@form(lambda options: options.allows("getitem"))
+@form(lambda options: options.allows(getitem.name))
 def unpack(w: Writer, choices: Choices) -> Any:
     """A tensor unpacked along its first axis."""
     value = w.pick(choices, lambda v: v.ndim > 0 and 0 < v.shape[0] < 4 and not v.array)
     return w.let(f"tuple({value.name})") if value else None
 
 
-@form(lambda options: options.allows("transpose"))
+@form(lambda options: options.allows(transpose.name))
 def transposed(w: Writer, choices: Choices) -> Any:
     value = w.pick(choices, lambda v: v.ndim > 1 and not v.array)
     return w.let(f"{value.name}.{choices.one(['T', 'mT'])}") if value else None
@@ -220,7 +218,7 @@ def custom(w: Writer, choices: Choices) -> Any:
     value = argument(w, choices)
     if value is None:
         return
-    op = CATALOGUE[choices.one(RULES)]
+    op = choices.one([op for op in CATALOGUE.values() if _everywhere(op)])
     if not w.options.allows(op.name):
         return
     name, scale = w.fresh("f"), show_array(np.asarray(0.5, value.dtype))

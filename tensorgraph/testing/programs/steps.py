@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.op import CATALOGUE, random
+from tensorgraph.ops.arithmetic import add, multiply
+from tensorgraph.ops.exponential import tanh
+from tensorgraph.ops.reduction import sum as sum_
 from tensorgraph.testing.programs.calls import call
 from tensorgraph.testing.programs.choices import Choices, Options
 from tensorgraph.testing.programs.writer import Writer
 
-__all__ = ["EXCLUDED", "FORMS", "Form", "drawable", "form", "step"]
+__all__ = ["FORMS", "Form", "drawable", "form", "step"]
 
 
 @dataclass(frozen=True)
@@ -24,26 +27,17 @@ class Form:
 
 FORMS: dict[str, Form] = {}
 
-# ops that a program does not call by name, each with its reason
-EXCLUDED: dict[str, str] = {
-    "gradients": "written as tg.gradients, tg.grad and backward()",
-    "custom_vjp": "written as a function with defvjp",
-    "checkpoint": "written as tg.checkpoint; a trace records what is inside",
-    "mean_divisor": "a part of the composed cross-entropy",
-    "class_weights": "a part of the composed cross-entropy",
-    "class_targets": "a part of the composed cross-entropy",
-    "running_average": "written by the layer BatchNorm, in programs with state",
-    "uniform": "drawn from a generator, in programs with state, whose next state is not thrown away",
-    "normal": "drawn from a generator, in programs with state",
-    "permutation": "drawn from a generator, in programs with state",
-}
+SIMPLEST = (add, multiply, tanh, sum_)
 
 
 def drawable() -> list[str]:
-    """Names of the ops that programs call, simplest first."""
-    found = [n for n, op in CATALOGUE.items() if n not in EXCLUDED and op.primal is None]
-    first = ["add", "multiply", "tanh", "sum"]
-    return first + [n for n in found if n not in first]
+    """Names of the ops that programs call, simplest first.
+
+    What is internal is recorded by what a program calls; random numbers are drawn from generators, in programs with
+    state, where the next state is kept.
+    """
+    found = [op for op in CATALOGUE.values() if "internal" not in op.traits and op.kind is not random]
+    return [op.name for op in (*SIMPLEST, *(op for op in found if op not in SIMPLEST))]
 
 
 def form(allowed: Callable[[Options], bool] = lambda options: True) -> Callable[[Any], Any]:
