@@ -10,6 +10,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import BatchCall, moved, reshaped
 from tensorgraph.engine.declare import fused_op
+from tensorgraph.engine.recognition import Recognition, every_axis, small_numbers
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import relu
@@ -178,6 +179,11 @@ TEACHES = {
     "gamma": ("sum(g_y * z), z = (x - mu) / s", r"\sum g_{y} z, \quad z = \frac{x - \mu}{s}"),
     "beta": ("sum(g_y)", r"\sum g_{y}"),
 }
+# also of layer norm, which differs in which axes
+SPELLINGS = Recognition(
+    needs=("root", "reduces"), without=("wave", ("exponential", "reduces")), main="x", invariant=True,
+    neutral={"gamma": 1.0, "beta": 0.0}, values={"axis": every_axis, "eps": small_numbers},
+)  # fmt: skip
 batch_norm = fused_op(
     "batch_norm(x, gamma, beta, *, axis=1, eps=1e-5) -> y, mu, var",
     reference=batch_norm_reference,
@@ -188,6 +194,7 @@ batch_norm = fused_op(
     infer_rule=_infer,
     batch=_batch,
     traits=("analytic", "root", "reduces", "normalises"),
+    recognise=SPELLINGS,
     examples=EXAMPLES,
     flops=_flops,
     scratch=_forward_scratch,

@@ -12,6 +12,7 @@ from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import BatchCall, one_by_one, unchanged
 from tensorgraph.engine.declare import fused_op, op
 from tensorgraph.engine.op import float_dtype, structural
+from tensorgraph.engine.recognition import Recognition, every_axis, rates
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.ops.creation import canonical_size, full, number, one_hot
 from tensorgraph.ops.exponential import as_float, log1p
@@ -293,6 +294,12 @@ def _backward_scratch(logits: Aval, target: Aval, *rest: Any, want: Any, axis: i
     return aside(logits, axis, 2) + (40 * logits.size if any(want[1:]) else 0)
 
 
+def _divided(attrs: dict[str, Any], inputs: frozenset[str]) -> dict[str, Any]:
+    """A division by weights that sum to 0 is NaN."""
+    by_weights = attrs["reduction"] == "mean" and "weight" in inputs
+    return {**attrs, "empty": "nan"} if by_weights else attrs
+
+
 _LABELS = np.array([0, 3, 1])
 _SOFT = np.array([[0.5, 0.25, 0.25, 0.0], [0.0, 1.0, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4]])
 _WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
@@ -331,6 +338,20 @@ softmax_cross_entropy = fused_op(
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
     traits=("analytic", "exponential", "reduces"),
+    recognise=Recognition(
+        needs=("exponential", "reduces"),
+        without=("wave", "normalises"),
+        main="logits",
+        invariant=True,
+        values={
+            "axis": every_axis,
+            "label_smoothing": rates,
+            "reduction": REDUCTIONS,
+            "ignore_index": (),
+            "empty": (),
+        },
+        degenerate=_divided,
+    ),
     examples=(
         (((3, 4), _LABELS), {}),
         (((3, 4), _LABELS), dict(reduction="none")),
@@ -339,6 +360,8 @@ softmax_cross_entropy = fused_op(
         (((3, 4), _SOFT), dict(reduction="sum", label_smoothing=0.2)),
         (((3, 4), _SOFT, _WEIGHT), {}),
         (((3, 4, 2), np.array([[0, 1], [3, 3], [2, 0]])), dict(axis=1)),
+        (((3, 4, 2), np.array([[0, 1], [3, 3], [2, 0]]), _WEIGHT), dict(axis=1, ignore_index=0, empty="nan")),
+        (((4, 3), _SOFT.T, _WEIGHT), dict(axis=0)),
     ),
     teaches={
         "logits": (

@@ -11,6 +11,7 @@ from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.declare import fused_op
 from tensorgraph.ops.arithmetic import sqrt
+from tensorgraph.ops.batch_norm import SPELLINGS
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import batch_norm as kernels
 from tensorgraph.ops.kernels.rows import work_dtype
@@ -151,6 +152,7 @@ layer_norm = fused_op(
     backward_flops=_backward_flops,
     backward_scratch=5.0,
     traits=("analytic", "root", "reduces", "normalises"),
+    recognise=SPELLINGS,
     examples=(
         (((4, 6), (6,), (6,)), {}),
         (((2, 3, 5), (5,), (5,)), dict(eps=1e-3)),

@@ -10,6 +10,7 @@ from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import shifted
 from tensorgraph.engine.declare import fused_op, op
 from tensorgraph.engine.op import float_dtype, reduction
+from tensorgraph.engine.recognition import Recognition, every_axis
 from tensorgraph.ops.creation import arange
 from tensorgraph.ops.exponential import as_float, exp, log1p
 from tensorgraph.ops.kernels import softmax as kernels
@@ -110,6 +111,10 @@ EXAMPLES: tuple[Any, ...] = (
     (((2, 3, 4),), dict(axis=1)),
     (((0, 4),), {}),
 )
+SPELLINGS = Recognition(
+    needs=("exponential", "reduces"), without=("wave", "normalises"), main="x", invariant=True,
+    values={"axis": every_axis},
+)  # fmt: skip
 
 softmax = fused_op(
     "softmax(x, *, axis=-1)",
@@ -120,6 +125,7 @@ softmax = fused_op(
     batch=shifted(),
     method="softmax",
     traits=("analytic", "exponential", "reduces", "bounded above", "bounded below"),
+    recognise=SPELLINGS,
     examples=EXAMPLES,
     teaches={"x": ("out * (g - sum(g * out))", r"\mathrm{out} \left(g - \sum g \, \mathrm{out}\right)")},
     **COST,
@@ -139,6 +145,7 @@ log_softmax = fused_op(
     batch=shifted(),
     method="log_softmax",
     traits=("analytic", "exponential", "reduces", "bounded above"),
+    recognise=SPELLINGS,
     examples=EXAMPLES,
     teaches={"x": ("g - exp(out) * sum(g)", r"g - e^{\mathrm{out}} \sum g")},
     **COST,

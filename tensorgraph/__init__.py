@@ -30,6 +30,7 @@ from tensorgraph.engine.modes import (
     scope,
 )
 from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spec, u8, u16, u32, u64
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.engine.tree import tree_map
@@ -54,13 +55,13 @@ __version__ = "0.1.0"
 
 # the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
 __all__ = [
-    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "ParseError", "Template", "Tensor", "TraceError",
-    "bool_", "check", "checkpoint", "custom_vjp", "debug_nans", "default_dtype", "diff", "draw", "enable_grad",
-    "explain_gradient", "f16", "f32", "f64", "find_faults", "fused_op", "grad", "gradients", "graph", "hessian", "hvp",
-    "i8", "i16", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp", "lint", "load",
-    "load_graph", "load_model", "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scope",
-    "set_default_dtype", "spec", "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad",
-    "vjp",
+    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "ParseError", "Recognition", "Template", "Tensor",
+    "TraceError", "bool_", "check", "checkpoint", "custom_vjp", "debug_nans", "default_dtype", "diff", "draw",
+    "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults", "fused_op", "grad", "gradients", "graph",
+    "hessian", "hvp", "i8", "i16", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp",
+    "lint", "load", "load_graph", "load_model", "no_grad", "op", "parse", "profile", "random", "remove_op", "save",
+    "scope", "set_default_dtype", "spec", "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64",
+    "value_and_grad", "vjp",
 ]  # fmt: skip
 
 # heavier rooms open when first used

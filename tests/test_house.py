@@ -46,7 +46,7 @@ FLOORS: list[set[str]] = [
 # The engine's own files, likewise.
 ENGINE: list[set[str]] = [
     {"aval", "signature", "source", "traits", "tree"},
-    {"modes", "spec"},
+    {"modes", "spec", "recognition"},
     {"op"},
     {"known"},
     {"tape"},

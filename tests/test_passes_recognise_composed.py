@@ -154,7 +154,8 @@ def gelu() -> Any:
         slope = 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608 * (1 + 3 * 0.044715 * x * x)
         return (np.asarray(g * slope, x.dtype),)
 
-    yield tg.fused_op("my_gelu(x) -> y", reference=reference, forward=forward, backward=backward)
+    says = tg.Recognition(needs=("exponential",))
+    yield tg.fused_op("my_gelu(x) -> y", reference=reference, forward=forward, backward=backward, recognise=says)
     tg.remove_op("my_gelu")
 
 
@@ -183,6 +184,7 @@ def test_a_users_op_that_clips_is_found_exactly_only() -> None:
     call = tg.fused_op(
         "my_clip(x, *, bound=50.0) -> y", reference=reference, forward=forward,
         backward=lambda want, g, x, y, *, bound: (g * 3 * (1 - np.tanh(x) ** 2) * (y < bound),), examples=(((3,), {}),),
+        recognise=tg.Recognition(),
     )  # fmt: skip
     try:
         assert names(tg.trace(lambda x: tg.tanh(x) * 3.0, F[5]).recognise()) == ["tanh", "multiply"]
@@ -195,6 +197,7 @@ def test_two_inputs_from_their_own_branches() -> None:
     call = tg.fused_op(
         "my_pair(a, b) -> y", reference=lambda a, b: tg.exp(a) * tg.sin(b), forward=lambda a, b: np.exp(a) * np.sin(b),
         backward=lambda want, g, a, b, y: (g * y, g * np.exp(a) * np.cos(b)), infer_rule=lambda a, b: a,
+        recognise=tg.Recognition(),
     )  # fmt: skip
     try:
         found = tg.trace(lambda p, q: tg.sin(q) * tg.exp(p), F[5], F[5]).recognise()

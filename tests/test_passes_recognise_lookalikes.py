@@ -230,7 +230,7 @@ def test_views_alone_are_no_op() -> None:
         reference=lambda x, gain, *, eps=1e-6: x / tg.sqrt((x * x).mean(-1, keepdims=True) + eps) * gain,
         forward=lambda x, gain, *, eps=1e-6: x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * gain,
         backward=lambda want, g, x, gain, y, *, eps=1e-6: (None, None), infer_rule=lambda x, gain, *, eps: x,
-        examples=((((3, 4), (4,)), {}),),
+        examples=((((3, 4), (4,)), {}),), recognise=tg.Recognition(needs=("root", "reduces")),
     )  # fmt: skip
     try:
         found = tg.trace(lambda x, w: (x.T / tg.sqrt((x**2).mean(-1) + 1e-5)).T * w, F[5, 6], F[6]).recognise()

@@ -19,6 +19,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.generate import attach, make_apply, make_public
 from tensorgraph.engine.op import CATALOGUE, Kind, Op, Rule, fused, opaque, saved_layout
 from tensorgraph.engine.pull import make_pull
+from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.signature import REQUIRED, parse_signature
 from tensorgraph.engine.traits import with_implied
 from tensorgraph.jit import require_formula
@@ -157,6 +158,7 @@ def fused_op(
     residuals: tuple[str, ...] = (),
     backward_flops: Callable[..., float] | float | None = None,
     backward_scratch: Callable[..., float] | float = 0.0,
+    recognise: Recognition | None = None,
     **fields: Any,
 ) -> Op:
     """Declare an optimisation of a composition: two ops, ``name`` and ``name_vjp``.
@@ -175,12 +177,16 @@ def fused_op(
         What `forward` returns besides its outputs, hidden from users.
     backward_flops, backward_scratch : callable or float, optional
         As `Op.flops` and `Op.scratch`, of ``name_vjp``; by default twice the count of the forward, and nothing.
+    recognise : Recognition, optional
+        What is needed to find the op however it is written; without it, only its reference is found.
 
     Notes
     -----
     Every further derivative is that of the reference, so all orders are right. See `tensorgraph.ops.batch_norm`.
     """
     sig = parse_signature(signature)
+    if recognise is not None:
+        recognise.check(sig.name, sig.inputs, sig.lists, sig.attrs)
     n_in, n_out = len(sig.inputs), len(sig.outputs)
     cotangents = tuple(f"ct_{o}" for o in sig.outputs)
     kept = (*sig.outputs, *residuals)
@@ -222,7 +228,7 @@ def fused_op(
     )
     declared = op(
         signature, forward, fused, vjp=rule_body, residuals=residuals, reference=reference,
-        backward=backward, **fields,
+        backward=backward, recognise=recognise, **fields,
     )  # fmt: skip
     outer.append(declared)
     cost = {"flops": backward_flops, "scratch": backward_scratch}

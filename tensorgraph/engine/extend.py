@@ -7,6 +7,7 @@ from typing import Any
 
 from tensorgraph.engine import declare
 from tensorgraph.engine.op import CATALOGUE, Kind, elementwise, opaque, reduction
+from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.signature import parse_signature
 
 __all__ = ["fused_op", "op", "remove_op"]
@@ -88,6 +89,7 @@ def fused_op(
     forward: Callable[..., Any],
     backward: Callable[..., Any],
     residuals: tuple[str, ...] = (),
+    recognise: Recognition | None = None,
     **fields: Any,
 ) -> Callable[..., Any]:
     """Declare an optimisation of a composition; see the notes of `tensorgraph.engine.declare.fused_op`.
@@ -102,6 +104,9 @@ def fused_op(
         gradient an input.
     residuals : tuple of str
         What `forward` returns besides its outputs.
+    recognise : Recognition, optional
+        What `Graph.recognise` needs to find the op in anybody's spelling; see `tensorgraph.Recognition`. Without it the
+        op is found only where a graph has its reference equation by equation.
     **fields
         As those of `op`, ``traits`` among them.
 
@@ -121,8 +126,9 @@ def fused_op(
     """
     _refuse_names(signature)
     declared = declare.fused_op(
-        signature, reference=reference, forward=forward, backward=backward, residuals=residuals, **fields
-    )
+        signature, reference=reference, forward=forward, backward=backward, residuals=residuals, recognise=recognise,
+        **fields,
+    )  # fmt: skip
     return declared.public
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, default_dtype
+from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.signature import Signature
 from tensorgraph.engine.traits import with_implied
 
@@ -113,8 +114,8 @@ class Op:
         what follows from them.
     batch : callable or None
         The rule by which a batch of calls is one call; see `tensorgraph.engine.batching`. None: the kind's.
-    recognise : object or None
-        For fused ops: what recognition needs to know; see `tensorgraph.passes.recognise`.
+    recognise : Recognition or None
+        For fused ops: how spellings of it are found; None: only the reference itself is.
     scratch : float or callable
         Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes.
     """
@@ -143,7 +144,7 @@ class Op:
     scratch: Callable[..., float] | float = 0.0
     traits: frozenset[str] = frozenset()
     batch: Callable[..., Any] | None = None
-    recognise: Any = None
+    recognise: Recognition | None = None
     doc: str = ""
     # set by `fused_op`, which declares both
     gradient: Op | None = field(default=None, init=False, repr=False)

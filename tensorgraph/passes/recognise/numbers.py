@@ -20,8 +20,9 @@ from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.graph import Equation, Var
-from tensorgraph.passes.recognise.regions import CREATION, Region, is_arange, is_shift
-from tensorgraph.passes.recognise.view import View, elements
+from tensorgraph.passes.recognise.regions import Region
+from tensorgraph.passes.recognise.roles import creates, elements, is_shift
+from tensorgraph.passes.recognise.view import View, is_arange
 
 __all__ = ["Numbers", "Sizes", "quietly"]
 
@@ -146,7 +147,7 @@ class Numbers:
             eq = self.view.equations[n]
             if eq.outputs[0] in self.values:
                 continue
-            if is_shift(eq) and not self.exact:  # may be anything: nothing may depend on it
+            if n in self.view.numbers(is_shift) and not self.exact:  # may be anything: nothing may depend on it
                 for out in eq.outputs:
                     value = self.rng.normal(size=self.sizes(out.aval.shape))
                     self.values[out] = np.asarray(value if out.aval.dtype.kind == "f" else value > 0, None)
@@ -177,7 +178,7 @@ class Numbers:
                 value = tuple(("slice", *self.sizes(v[1:])) if s else v for v, s in zip(value, slices, strict=True))
             elif name == "dtype":
                 floating = eq.outputs[0].aval.dtype.kind == "f"
-                value = "float64" if floating and (value is not None or eq.op.name in CREATION) else value
+                value = "float64" if floating and (value is not None or creates(eq)) else value
             result[name] = value
         return result
 
@@ -199,7 +200,7 @@ class Numbers:
         with modes.use(grad=True):
             for n in region.equations:
                 eq = self.view.equations[n]
-                if is_shift(eq):
+                if n in self.view.numbers(is_shift):
                     env.update((out, wrap(self.values[out])) for out in eq.outputs)
                     continue
                 result = eq.op.public(*[of(a) for a in eq.inputs], **self.attrs(eq))

@@ -8,81 +8,39 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.recognition import Traits
 from tensorgraph.graph.graph import Equation, Literal, Var
-from tensorgraph.passes.recognise.view import View, elements, variables
+from tensorgraph.passes.recognise.roles import (
+    allowed,
+    carries,
+    creates,
+    elements,
+    follows,
+    is_form,
+    is_label,
+    is_shift,
+    shifts,
+)
+from tensorgraph.passes.recognise.view import View
 
-__all__ = [
-    "ALLOWED", "CAREFUL", "CREATION", "EXPONENTIALS", "LABELS", "REDUCTIONS", "ROOTS", "SHIFTS", "VIEWS", "Region",
-    "Window", "allowed", "behind", "closed", "constant", "guarded", "is_arange", "is_shift", "region", "sources",
-    "window",
-]  # fmt: skip
-
-ROOTS = frozenset({"sqrt", "power", "log", "batch_norm", "layer_norm"})
-EXPONENTIALS = frozenset({
-    "exp", "expm1", "log", "log1p", "logsumexp", "sigmoid", "softplus", "tanh", "sin", "cos", "softmax", "log_softmax",
-    "softmax_cross_entropy",
-})  # fmt: skip
-REDUCTIONS = frozenset({
-    "sum", "mean", "var", "prod", "logsumexp", "matmul", "softmax", "log_softmax", "batch_norm", "layer_norm",
-    "softmax_cross_entropy",
-})  # fmt: skip
-VIEWS = frozenset({"reshape", "expand_dims", "squeeze", "transpose", "broadcast_to", "astype", "getitem"})
-CREATION = frozenset({"arange", "zeros", "ones", "full", "eye"})
-# what is made of labels without arithmetic
-LABELS = frozenset({"one_hot", "equal", "class_targets", "class_weights"})
-# analytic in every float input, as functions of real numbers: what a kernel branches on for accuracy does not count
-ALLOWED = ROOTS | EXPONENTIALS | REDUCTIONS | VIEWS | {
-    "add", "subtract", "multiply", "divide", "negative", "square", "reciprocal", "take_along_axis", "flip",
-    "concatenate", "class_weights",
-}  # fmt: skip
-# a value that nothing in the region may depend on: in probing it is drawn at random; so is what is made of such only
-SHIFTS = frozenset({"max", "min", "stop_gradient"})
-ORIGINS = frozenset({"argmax", "argmin", "getitem", "take_along_axis", "permutation", "concatenate", "astype"})
-
-# fused ops that are analytic functions, though their references choose by masks what is accurate where
-CAREFUL = frozenset({"softmax", "log_softmax", "batch_norm", "layer_norm", "softmax_cross_entropy"})
-
-COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
+__all__ = ["Region", "Window", "behind", "closed", "guarded", "region", "sources", "window"]
 
 LARGEST = 48  # equations in a window
 BEHIND = 24  # and of what is computed to see what it reads
 NEAREST = 24  # starts before an anchor
 
 
-def allowed(eq: Equation) -> bool:
-    """Whether an equation may stand in a region."""
-    return eq.op.name in ALLOWED and CATALOGUE.get(eq.op.name) is eq.op
-
-
-def is_shift(eq: Equation) -> bool:
-    """Whether an equation of a region makes a mere shift, whatever it computes."""
-    return not (allowed(eq) or eq.op.name in CREATION or eq.op.name in LABELS)
-
-
-def constant(view: View, var: Var) -> bool:
-    """Whether a variable is a captured number, which counts as a literal."""
-    array = view.graph.consts.get(var)
-    return array is not None and (array.size == 1 or is_arange(array))
-
-
-def is_arange(array: np.ndarray[Any, Any]) -> bool:
-    """Whether an array counts 0, 1, 2, ..."""
-    return array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1 and np.array_equal(array, range(array.size))
-
-
-def sources(view: View, names: Iterable[str]) -> list[Var]:
-    """Float values from which an anchor (an equation of one of these ops) is near, in the graph's order."""
-    wanted = frozenset(names)
+def sources(view: View, anchors: Iterable[int]) -> list[Var]:
+    """Float values from which one of these equations is near, in the graph's order."""
     found: dict[Var, None] = {}
-    for number, eq in enumerate(view.equations):
-        if eq.op.name not in wanted or not view.live[number] or not allowed(eq) or is_polynomial(eq):
+    passed = view.numbers(allowed) | view.numbers(shifts)
+    for number in sorted(anchors):
+        if not view.live[number]:
             continue
         seen: set[int] = {number}
         heap = [-number]
@@ -92,21 +50,13 @@ def sources(view: View, names: Iterable[str]) -> list[Var]:
                 if var.aval.dtype.kind != "f" or var in starts or not elements(var.aval):
                     continue
                 starts[var] = None
-                n = view.made_by.get(var)
+                n = view.position.get(var)
                 if n is not None and n not in seen:
                     seen.add(n)
-                    if allowed(view.equations[n]) or view.equations[n].op.name in SHIFTS:
+                    if n in passed:
                         heapq.heappush(heap, -n)
         found.update(starts)
     return [var for var in found if var not in view.graph.consts]
-
-
-def is_polynomial(eq: Equation) -> bool:
-    """Whether it is a power with a natural exponent."""
-    if eq.op.name != "power":
-        return False
-    exponent = eq.inputs[1]
-    return type(exponent) is Literal and float(exponent.value).is_integer() and exponent.value >= 0
 
 
 @dataclass
@@ -122,20 +72,18 @@ class Window:
     def members(self, mask: int) -> list[int]:
         return [n for i, n in enumerate(self.numbers) if mask >> i & 1]
 
-    def mask(self, view: View, names: Iterable[str]) -> int:
-        """Those that are one of these ops."""
-        result = 0
-        for i, n in enumerate(self.numbers):
-            eq = view.equations[n]
-            if eq.op.name in names and not is_polynomial(eq):
-                result |= 1 << i
-        return result
+    def mask(self, view: View, traits: Traits) -> int:
+        """Those whose op has these traits."""
+        having = view.having(traits)
+        return sum(1 << i for i, n in enumerate(self.numbers) if n in having)
 
 
-def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
-    """What follows from x, up to `LARGEST` equations; none of the ops in `foreign`."""
+def window(view: View, x: Var, foreign: Collection[int] = ()) -> Window:
+    """What follows from x, up to `LARGEST` equations; none of those in `foreign`."""
+    shifting = view.numbers(shifts)
+    passed = view.numbers(allowed) | shifting
     known = {x}
-    shifts: set[Var] = set()  # values of shifts, and what is computed of nothing else
+    of_shifts: set[Var] = set()  # values of shifts, and what is computed of nothing else
     heap = list(view.users.get(x, ()))
     heapq.heapify(heap)
     numbers: list[int] = []
@@ -145,15 +93,16 @@ def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
             continue
         eq = view.equations[n]
         read = view.read[n]
-        of_shifts = all(v in shifts or constant(view, v) for v in read)
-        floating = all(o.aval.dtype.kind == "f" and elements(o.aval) for o in eq.outputs)
-        if not of_shifts and not (floating and (eq.op.name in SHIFTS or allowed(eq))):
+        if n in foreign:
             continue
-        if eq.op.name in foreign:
+        fixed = all(v in of_shifts or view.is_constant(v) for v in read)
+        if not fixed and n not in passed:
+            continue
+        if not fixed and not all(o.aval.dtype.kind == "f" and elements(o.aval) for o in eq.outputs):
             continue
         numbers.append(n)
-        if of_shifts or eq.op.name in SHIFTS:
-            shifts.update(eq.outputs)
+        if fixed or n in shifting:
+            of_shifts.update(eq.outputs)
         for out in eq.outputs:
             known.add(out)
             for user in view.users.get(out, ()):
@@ -164,13 +113,13 @@ def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
         eq = view.equations[n]
         before = 1 << i
         for var in view.read[n]:
-            if var is not x and var in known and view.made_by.get(var) in place:
-                before |= found.before[place[view.made_by[var]]]
+            if var is not x and var in known and view.position.get(var) in place:
+                before |= found.before[place[view.position[var]]]
         found.before.append(before)
         uses = 0
         outside = False
         for out in eq.outputs:
-            outside |= out in view.written or out in view.returned or out in view.asked
+            outside |= out in view.results or out in view.asked
             for user in view.users.get(out, ()):
                 if user in place:
                     uses |= 1 << place[user]
@@ -184,17 +133,17 @@ def window(view: View, x: Var, foreign: frozenset[str] = frozenset()) -> Window:
 def behind(view: View, found: Window) -> list[int]:
     """Equations that make what a window reads besides x, as far back as `BEHIND` allowed ones, in order."""
     inside = set(found.numbers)
-    heap = [-view.made_by[v] for n in found.numbers for v in view.read[n] if v in view.made_by and v is not found.x]
+    heap = [-view.position[v] for n in found.numbers for v in view.read[n] if v in view.position and v is not found.x]
     heapq.heapify(heap)
     result: set[int] = set()
     while heap and len(result) < BEHIND:
         n = -heapq.heappop(heap)
-        if n in inside or n in result or is_shift(view.equations[n]) or found.x in view.equations[n].outputs:
+        if n in inside or n in result or n in view.numbers(is_shift) or found.x in view.equations[n].outputs:
             continue
         result.add(n)
         for var in view.read[n]:
-            if var in view.made_by:
-                heapq.heappush(heap, -view.made_by[var])
+            if var in view.position:
+                heapq.heappush(heap, -view.position[var])
     return sorted(result)
 
 
@@ -255,16 +204,16 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
     seen: set[Var] = set()
     while queue:
         var = queue.pop()
-        if var in seen or constant(view, var):
+        if var in seen or view.is_constant(var):
             continue
         seen.add(var)
-        n = view.made_by.get(var)
+        n = view.position.get(var)
         eq = None if n is None else view.equations[n]
         if eq is None or n is None:
             bases[var] = None
-        elif eq.op.name in CREATION:
+        elif n in view.numbers(creates):
             sides[n] = None
-        elif how != "raw" and var not in view.asked and _follows(eq):
+        elif how != "raw" and var not in view.asked and n in view.numbers(follows):
             sides[n] = None
             queue += view.read[n]
         elif how == "deep" and _is_private(view, var, inside | sides.keys()):
@@ -272,13 +221,13 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
             sides[n] = None
             queue += view.read[n]
         else:
-            cut |= _follows(eq)
+            cut |= n in view.numbers(follows)
             bases[var] = None
     if (how == "deep" and not deeper) or (how == "raw" and not cut):
         return None
     if not _keeps_precision(view, found.x, numbers) or any(_rounds(view.equations[n], found.x) for n in sides):
         return None
-    if any(v.aval.dtype.kind in "iub" and not _is_plain(view, v) for v in bases) or found.x in bases:
+    if any(v.aval.dtype.kind in "iub" and not view.is_plain(v) for v in bases) or found.x in bases:
         return None
     return Region(found.x, view.equations[found.numbers[last]].outputs[0], numbers, sorted(sides), list(bases), exposed)
 
@@ -297,32 +246,21 @@ def _keeps_precision(view: View, x: Var, numbers: list[int]) -> bool:
 def _rounds(eq: Equation, x: Var) -> bool:
     """Whether a side input is rounded to a narrower dtype than x has, as a float32 rate beside float64 logits is."""
     out = eq.outputs[0].aval.dtype
-    if out.kind != "f" or out.itemsize >= x.aval.dtype.itemsize or eq.op.name in LABELS:
+    if out.kind != "f" or out.itemsize >= x.aval.dtype.itemsize or is_label(eq):
         return False
-    if eq.op.name == "astype":
-        return any(v.aval.dtype.kind == "f" and v.aval.dtype.itemsize > out.itemsize for v in variables(eq))
-    if eq.op.name == "full":
-        return bool(float(out.type(eq.attrs["value"])) != eq.attrs["value"])
-    return eq.op.name not in VIEWS and eq.op.name not in CREATION
+    if eq.op.dtype == "cast":
+        return any(v.aval.dtype.kind == "f" and v.aval.dtype.itemsize > out.itemsize for v in eq.variables())
+    if creates(eq):
+        value = eq.attrs.get("value", 0.0)
+        return bool(float(out.type(value)) != value)
+    return not is_form(eq)
 
 
 def _is_private(view: View, var: Var, inside: set[int]) -> bool:
     """Whether only a region uses a value, which may then be made inside it."""
     eq = view.maker(var)
-    known = eq is not None and allowed(eq) and var.aval.dtype.kind == "f"
+    known = eq is not None and view.position[var] in view.numbers(allowed) and var.aval.dtype.kind == "f"
     return known and var not in view.asked and not view.leaves(var, inside)
-
-
-def _follows(eq: Equation) -> bool:
-    """Whether a side input is its own input in another form."""
-    name = eq.op.name
-    kinds = {v.aval.dtype.kind for v in variables(eq)}
-    if name in LABELS:  # a label compared with a number is a choice that the user makes
-        counted = name != "equal" or all(type(a) is Var and elements(a.aval) > 1 for a in eq.inputs)
-        return name.startswith("class") or (kinds != set() and kinds <= {"i", "u"} and counted)
-    if name not in VIEWS or any(isinstance(a, tuple) and a for a in eq.inputs):
-        return False
-    return name != "astype" or "f" not in kinds or eq.outputs[0].aval.dtype.kind == "f"
 
 
 def guarded(view: View, labels: Var, classes: int) -> bool:
@@ -331,9 +269,9 @@ def guarded(view: View, labels: Var, classes: int) -> bool:
     for var in found:
         for n in view.users.get(var, ()):
             eq = view.equations[n]
-            if eq.op.name in VIEWS and var is eq.inputs[0]:
+            if carries(eq) and var in eq.group(0):
                 found.append(eq.outputs[0])
-            elif eq.op.name in COMPARISONS:
+            elif "comparison" in eq.op.traits:
                 numbers = [_number(view, a) for a in eq.inputs if a is not var]
                 if len(numbers) == 1 and numbers[0] is not None:
                     args = [np.arange(classes) if a is var else numbers[0] for a in eq.inputs]
@@ -350,9 +288,3 @@ def _number(view: View, atom: object) -> object:
         return None
     array = view.graph.consts.get(atom)
     return math.nan if array is None else array.item()
-
-
-def _is_plain(view: View, var: Var) -> bool:
-    """Whether labels come as they are: an index that arithmetic made may wrap where a fused op would raise."""
-    eq = view.maker(var)
-    return eq is None or eq.op.name in ORIGINS

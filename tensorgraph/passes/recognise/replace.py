@@ -9,7 +9,8 @@ from typing import Any
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
-from tensorgraph.passes.recognise.view import Match, Place, View, elements, variables
+from tensorgraph.passes.recognise.roles import elements
+from tensorgraph.passes.recognise.view import Match, Place, View
 from tensorgraph.passes.rewrite import Log, infer
 
 __all__ = ["replace_regions"]
@@ -109,12 +110,7 @@ def _same_elements(view: View, var: Var, shape: tuple[int, ...]) -> Var | None:
     """What a variable was reshaped from, if that has the shape that is wanted."""
     while True:
         eq = view.maker(var)
-        if (
-            eq is None
-            or var in view.asked
-            or eq.op.name not in ("reshape", "expand_dims", "squeeze")
-            or type(eq.inputs[0]) is not Var
-        ):
+        if eq is None or var in view.asked or "reshapes" not in eq.op.traits or type(eq.inputs[0]) is not Var:
             return None
         var = eq.inputs[0]
         if var.aval.shape == shape:
@@ -136,13 +132,13 @@ def _ordered(equations: list[Equation], view: View) -> list[Equation] | None:
             tail = 0
             continue
         tail += 1
-        old = [view.made_by[out] for out in eq.outputs if out in view.made_by]
-        read = [view.made_by[v] for v in variables(eq) if v in view.made_by]
+        old = [view.position[out] for out in eq.outputs if out in view.position]
+        read = [view.position[v] for v in eq.variables() if v in view.position]
         place.append((max([*old, *read], default=-1), tail))
     waits = [0] * len(equations)
     users: list[list[int]] = [[] for _ in equations]
     for i, eq in enumerate(equations):
-        for var in variables(eq):
+        for var in eq.variables():
             if var in maker:
                 waits[i] += 1
                 users[maker[var]].append(i)
@@ -166,18 +162,18 @@ def _needed(graph: Graph, view: View, equations: list[Equation], gone: set[int])
     """
     lost = {out for n in gone for out in view.equations[n].outputs}
     lost -= {out for eq in equations for out in eq.outputs}
-    wanted = view.written | view.returned
+    wanted = set(view.results)
     live = set()
     for eq in reversed(equations):
         if any(out in wanted for out in eq.outputs):
             live.add(id(eq))
-            wanted.update(variables(eq))
+            wanted.update(eq.variables())
     was_live = {id(eq) for n, eq in enumerate(view.equations) if view.live[n]}
     known = {id(eq) for eq in view.equations}
     result = []
     for eq in equations:
         idle = id(eq) in known and id(eq) not in was_live
-        if id(eq) in live or (idle and not any(v in lost for v in variables(eq))):
+        if id(eq) in live or (idle and not any(v in lost for v in eq.variables())):
             result.append(eq)
         else:
             lost.update(eq.outputs)

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tensorgraph.engine.op import CATALOGUE, Op
-from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.passes.recognise.exact import apart, exact_matches
-from tensorgraph.passes.recognise.fit import fits, float_choices, may_be_probed
+from tensorgraph.passes.recognise.fit import fits, float_choices, may_be_probed, recognition
 from tensorgraph.passes.recognise.numbers import Sizes, quietly
 from tensorgraph.passes.recognise.probe import Shared, Trial, label_counts, unmoved
 from tensorgraph.passes.recognise.regions import (
-    CREATION,
-    EXPONENTIALS,
-    LABELS,
-    REDUCTIONS,
-    ROOTS,
-    VIEWS,
     Region,
     Window,
     behind,
@@ -27,32 +21,21 @@ from tensorgraph.passes.recognise.regions import (
     window,
 )
 from tensorgraph.passes.recognise.replace import replace_regions
+from tensorgraph.passes.recognise.roles import computes
 from tensorgraph.passes.recognise.view import Match, Place, View
 from tensorgraph.passes.simplify import RULES, simplify
 
 __all__ = ["recognise"]
 
 MOST_ROUNDS = 8
-CROSS_ENTROPY = "softmax_cross_entropy"
-FORMS = VIEWS | CREATION | LABELS  # what computes nothing
 FEW = 3  # ends of a region that are looked at without a quick test first
-NONLINEAR = frozenset({"multiply", "divide", "square", "reciprocal", "power", "prod", "matmul", "var"})
-WAVES = frozenset({"sin", "cos", "tanh", "sigmoid", "softplus"})
-# what a spelling of the library's own ops must have one of, each, and what none has
-_SOFTMAX = (EXPONENTIALS, REDUCTIONS), WAVES | {"sqrt", "var", "batch_norm", "layer_norm"}
-_NORM = (ROOTS, REDUCTIONS), WAVES | EXPONENTIALS - {"exp", "log"}
-TRAITS: dict[str, tuple[tuple[frozenset[str], ...], frozenset[str]]] = {
-    "softmax": _SOFTMAX, "log_softmax": _SOFTMAX, "softmax_cross_entropy": _SOFTMAX, "batch_norm": _NORM,
-    "layer_norm": _NORM,
-}  # fmt: skip
-UNKNOWN: tuple[tuple[frozenset[str], ...], frozenset[str]] = ((), frozenset())
 
 
 def recognise(graph: Graph) -> Graph:
     """Replace every region that behaves as a fused op by that op, however it was written.
 
     Batch norm, layer norm, softmax, log-softmax and cross-entropy of any spelling become one equation each, before
-    differentiation, and so do a user's own `tensorgraph.fused_op`.
+    differentiation, and so does a user's own `tensorgraph.fused_op` that says how (`tensorgraph.Recognition`).
 
     Parameters
     ----------
@@ -70,8 +53,8 @@ def recognise(graph: Graph) -> Graph:
     reference's on random float64 numbers, tiny, ordinary, wide and extreme ones, and for every class: two analytic
     functions that agree at random points are one function. Large tensors are tried at two other, small sizes. A maximum
     that is subtracted, or anything detached, is exchanged for random numbers in this, so that nothing may depend on it;
-    a ``clip``, ``where`` or ``maximum`` ends a region. An op of more than four inputs, or whose reference itself clips,
-    is only recognised the first way.
+    a ``clip`` or ``maximum`` ends a region. An op that does not say how it is recognised, or whose reference itself
+    clips, is only recognised the first way.
 
     The inputs of the op are found by what they do, its attributes among the region's numbers and axes. A value inside
     that is used elsewhere must be an output of the op too (a mean, a variance), else the region stays as it is.
@@ -94,8 +77,7 @@ def recognise(graph: Graph) -> Graph:
     """
     ops = [op for op in CATALOGUE.values() if op.reference is not None]
     composed = tuple(op for op in ops if op.backward is not None or not op.differentiable)
-    # without a scale and a shift the normalised rows of a matrix are either; the first that fits is taken
-    probed = sorted((op for op in ops if op.backward is not None), key=lambda op: op.name == "batch_norm")
+    probed = [op for op in ops if may_be_probed(op)]
     with quietly():
         graph = _rounds(graph, composed, probed)
         # exp(z / t) / exp(z / t).sum() is of one z / t, though it was computed twice
@@ -120,29 +102,34 @@ def _rounds(graph: Graph, composed: Iterable[Op], probed: list[Op]) -> Graph:
 
 def behaving(view: View, ops: list[Op]) -> list[Match]:
     """Regions that behave as one of these ops, by probing."""
-    ops = [op for op in ops if op.name in TRAITS or may_be_probed(op)]
-    traits = [TRAITS.get(op.name, UNKNOWN) for op in ops]
-    foreign = frozenset.intersection(*[absent for _, absent in traits]) if traits else frozenset()
-    anchors = ROOTS | EXPONENTIALS | (frozenset() if len(ops) <= len(TRAITS) else NONLINEAR)
-    found: list[Match] = []
+    if not ops:
+        return []
+    says = [recognition(op) for op in ops]
+    foreign = frozenset().union(*map(view.having, frozenset.intersection(*[frozenset(r.without) for r in says])))
+    anchors: set[int] = set()
+    for r in says:
+        anchors |= view.having(r.needs[0]) if r.needs else view.having("analytic") - view.having("linear")
+    matches: list[Match] = []
     for x in sources(view, anchors - foreign):
-        found += from_start(view, window(view, x, foreign), ops)
-    return found
+        matches += from_start(view, window(view, x, foreign), ops)
+    return matches
 
 
 def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
     """The largest matches that begin at a window's x."""
-    traits = {op: TRAITS.get(op.name, UNKNOWN) for op in ops}
-    every = {names for needed, absent in traits.values() for names in (*needed, absent)}
-    masks = {names: begun.mask(view, names) for names in every}
+    says = {op: recognition(op) for op in ops}
+    masks = {traits: begun.mask(view, traits) for r in says.values() for traits in (*r.needs, *r.without)}
+    says = {op: r for op, r in says.items() if all(masks[t] for t in r.needs)}
+    if not says:
+        return []
     found: list[Match] = []
     covered = 0
     ends: list[tuple[int, list[Op], list[Var]]] = []
     for last in range(len(begun.numbers) - 1, -1, -1):
         mask = begun.before[last]
         fitting = [
-            op for op, (needed, absent) in traits.items()
-            if all(masks[names] & mask for names in needed) and not masks[absent] & mask
+            op for op, r in says.items()
+            if all(masks[t] & mask for t in r.needs) and not any(masks[t] & mask for t in r.without)
         ]  # fmt: skip
         if fitting and view.equations[begun.numbers[last]].op.single:
             exposed = closed(view, begun, last, max(len(op.outputs) - 1 for op in fitting))
@@ -154,7 +141,7 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
     still = unmoved(view, begun, sizes) if len(ends) > FEW else None
     shared: Shared = {}, {}
     for last, fitting, exposed in ends:
-        if covered >> last & 1 or (still and not still[last] and all(op.name in TRAITS for op in fitting)):
+        if covered >> last & 1 or (still and not still[last] and all(says[op].invariant for op in fitting)):
             continue
         for how in ("views", "deep", "raw"):
             candidate = region(view, begun, last, exposed, how)
@@ -171,15 +158,20 @@ def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
 def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shared: Shared | None) -> Match | None:
     """The op that a region behaves as."""
     # each replacement makes one equation of these, so there is an end
-    core = [op for op in (view.equations[n].op for n in candidate.equations) if op.name not in FORMS]
+    core = [view.equations[n] for n in candidate.equations if n in view.numbers(computes)]
     if not core:
         return None
-    if len(core) < 2 and any(op.reference is not None for op in core):
-        # views before and after an op may still be its own attribute, as a transpose is an axis
-        ops = [op for op in ops if op is core[0] and len(candidate.numbers) > 1]
+    alone = len(core) == 1 and core[0].op.reference is not None
+    if alone:  # views before and after an op may still be its own attribute, as a transpose is an axis
+        ops = [op for op in ops if op is core[0].op and len(candidate.numbers) > 1]
+    hidden = [{name: eq.attrs[name] for name in unseen(eq)} for eq in core]
+    if any(hidden) and not alone:
+        return None
     ops = [op for op in ops if len(candidate.exposed) < len(op.outputs)]
     options = [(op, *fit) for op in ops for fit in fits(op, view, candidate)]
-    if len(core) < 2 and ops and core[0] is ops[0]:
+    # the normalised rows of a matrix are a layer norm, and a batch norm over another axis than usual: the usual first
+    options.sort(key=lambda option: sum(option[1][name] != default for name, default in option[0].attrs.items()))
+    if alone:
         options = [o for o in options if all(_is_seated(p) for p in o[2]) and o[3][0] == candidate.y.aval]
     for classes in label_counts(view, candidate) if options else ():
         if any(b.aval.dtype.kind in "iu" and guarded(view, b, classes) for b in candidate.bases):
@@ -190,8 +182,12 @@ def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shar
         for op, attrs, places, outs in options:
             for floats in float_choices(op, view, candidate):
                 complete = {name: floats.get(name, attrs[name]) for name in op.attrs}
-                if op.name == CROSS_ENTROPY and complete["reduction"] == "mean" and places[2].var is not None:
-                    complete["empty"] = "nan"  # as a division by weights that sum to 0 is
+                settle = recognition(op).degenerate
+                if alone:
+                    complete |= hidden[0]
+                elif settle is not None:
+                    given = zip(op.inputs, places, strict=True)
+                    complete = settle(complete, frozenset(name for name, place in given if place.var is not None))
                 made = trial.agrees(op, complete, places, outs)
                 if made is not None and sizes.table:
                     others = sizes.others()
@@ -201,6 +197,12 @@ def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shar
                     numbers = frozenset(candidate.numbers)
                     return Match(op, complete, places, made, numbers, "the same values and gradients")
     return None
+
+
+def unseen(eq: Equation) -> list[str]:
+    """Attributes of a fused op that no draw shows, and that are not as usual."""
+    values = {} if eq.op.recognise is None else eq.op.recognise.values
+    return [name for name, default in eq.op.attrs.items() if values.get(name) == () and eq.attrs[name] != default]
 
 
 def _is_seated(place: Place) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import Op
-from tensorgraph.graph.graph import Equation, Graph, Var
+import numpy as np
 
-__all__ = ["Match", "Place", "View", "elements", "variables"]
+from tensorgraph.engine.op import Op
+from tensorgraph.engine.recognition import Traits
+from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.passes.recognise.roles import allowed, carries, creates, has, is_polynomial
+
+__all__ = ["Match", "Place", "View", "is_arange"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,47 +46,71 @@ class Match:
 
 
 class View:
-    """Indices of a graph's equations. Equations that nothing needs are not counted as users."""
+    """A graph whose equations that nothing needs do not count as users.
+
+    Attributes
+    ----------
+    position, maker
+        Those of `Graph.index`.
+    users : mapping of Var to the numbers of the equations that read it and that something needs
+    read : list of the variables that each equation reads, each once
+    live : list of whether something needs each equation
+    asked : set of the variables that a deferred gradient is taken with respect to
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.equations = graph.equations
-        self.made_by: dict[Var, int] = {}
-        self.written: set[Var] = {w.value for w in graph.writes if type(w.value) is Var}
-        self.returned: set[Var] = {a for a in graph.outputs if type(a) is Var}
+        self.position, self.maker, self.results = graph.index.position, graph.index.maker, graph.index.results
+        self.read = [tuple(dict.fromkeys(eq.variables())) for eq in self.equations]
+        self.live = [False] * len(self.equations)
         # a gradient with respect to one of these counts every path that leads through it
         self.asked: set[Var] = set()
-        for number, eq in enumerate(self.equations):
-            for out in eq.outputs:
-                self.made_by[out] = number
-            if eq.is_gradient:
-                xs = eq.inputs[1]
-                self.asked.update(x for x in (xs if isinstance(xs, tuple) else (xs,)) if type(x) is Var)
-        self.read = [tuple(variables(eq)) for eq in self.equations]
-        self.live = [False] * len(self.equations)
-        needed = self.written | self.returned
+        needed = set(self.results)
         for number in range(len(self.equations) - 1, -1, -1):
             eq = self.equations[number]
-            if any(out in needed for out in eq.outputs):
+            if eq.is_gradient:
+                self.asked.update(x for x in eq.group(1) if type(x) is Var)
+            if not needed.isdisjoint(eq.outputs):
                 self.live[number] = True
                 needed.update(self.read[number])
-        self.users: dict[Var, list[int]] = {}
-        for number in range(len(self.equations)):
-            if self.live[number]:
-                for var in self.read[number]:
-                    self.users.setdefault(var, []).append(number)
-        self.names = {eq.op.name for eq in self.equations}
+        self.users: Mapping[Var, Sequence[int]] = graph.index.users
+        if not all(self.live):
+            self.users = {var: [n for n in numbers if self.live[n]] for var, numbers in self.users.items()}
+        self.ops = {eq.op for eq in self.equations}
+        self._numbers: dict[Callable[[Equation], bool] | Traits, frozenset[int]] = {}
 
-    def maker(self, var: Var) -> Equation | None:
-        """The equation that makes a variable; None for inputs, cells and constants."""
-        number = self.made_by.get(var)
-        return None if number is None else self.equations[number]
+    def numbers(self, role: Callable[[Equation], bool]) -> frozenset[int]:
+        """The numbers of the equations of a role, one of `roles.py`."""
+        if role not in self._numbers:
+            self._numbers[role] = frozenset(n for n, eq in enumerate(self.equations) if role(eq))
+        return self._numbers[role]
+
+    def having(self, traits: Traits) -> frozenset[int]:
+        """The numbers of the equations that may stand in a region and whose op has these traits; no polynomials."""
+        if traits not in self._numbers:
+            some = [n for n in self.numbers(allowed) if has(self.equations[n].op, traits)]
+            self._numbers[traits] = frozenset(n for n in some if not is_polynomial(self.equations[n]))
+        return self._numbers[traits]
+
+    def is_constant(self, var: Var) -> bool:
+        """Whether a variable is a captured number, or counts 0, 1, 2, ..., which is as good as a literal."""
+        array = self.graph.consts.get(var)
+        return array is not None and (array.size == 1 or is_arange(array))
+
+    def is_plain(self, var: Var) -> bool:
+        """Whether labels come as they are: an index that arithmetic made may wrap where a fused op would raise."""
+        eq = self.maker(var)
+        if eq is None or creates(eq) or "positions" in eq.op.traits:
+            return True
+        read = [v for v in eq.group(0) if type(v) is Var]
+        if eq.op.dtype == "cast" and all(v.aval.dtype.kind == "b" for v in read):
+            return True
+        return carries(eq) and all(self.is_plain(v) for v in read)
 
     def leaves(self, var: Var, numbers: Collection[int]) -> bool:
         """Whether a value of a region is used outside it, by something that counts. `numbers` is a set."""
-        if var in self.written or var in self.returned:
-            return True
-        return any(n not in numbers for n in self.users.get(var, ()))
+        return var in self.results or any(n not in numbers for n in self.users.get(var, ()))
 
     def is_closed(self, numbers: Collection[int], made: Iterable[Var]) -> bool:
         """Whether nothing outside needs another value of a region than those that it gives.
@@ -100,14 +127,6 @@ class View:
         return True
 
 
-def variables(eq: Equation) -> Iterable[Var]:
-    """The variables that an equation reads, each once."""
-    return dict.fromkeys(a for a in eq.atoms() if type(a) is Var)
-
-
-def elements(aval: Aval) -> int:
-    """How many numbers a value has."""
-    n = 1
-    for d in aval.shape:
-        n *= d
-    return n
+def is_arange(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array counts 0, 1, 2, ..."""
+    return array.dtype.kind in "iu" and array.ndim == 1 and array.size > 1 and np.array_equal(array, range(array.size))
