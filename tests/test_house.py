@@ -1,6 +1,7 @@
 """The house: imports run one way, heavy packages load late, every package ships, and each wrong door says so."""
 
 import ast
+import importlib
 import importlib.metadata
 import os
 import re
@@ -432,38 +433,81 @@ NAMED: dict[str, tuple[int, str]] = {
 MOST_NAMED = 166
 
 
-def op_names(tree: ast.Module, names: set[str]) -> list[int]:
+def op_names(nodes: list[ast.AST], names: set[str]) -> list[int]:
     """Return the lines of strings that are names of ops, docstrings and what `__all__` lists excepted."""
     other = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
             other |= {id(inner) for inner in ast.walk(node)}
         elif isinstance(node, ast.Expr):
             other.add(id(node.value))
-    strings = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    strings = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return [node.lineno for node in strings if node.value in names and id(node) not in other]
 
 
+def op_tables(nodes: list[ast.AST]) -> list[int]:
+    """Return the lines of sets, lists, tuples, dicts and calls that hold more than two of the ops that are imported."""
+    imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("tensorgraph.ops")]
+    ops = {a.asname or a.name for n in imports for a in n.names if isinstance(vars_of(n.module).get(a.name), Op)}
+    rooms = {a.asname or a.name for n in imports if n.module == "tensorgraph.ops" for a in n.names}
+
+    def is_op(node: ast.AST | None) -> bool:
+        if isinstance(node, ast.Attribute):
+            return isinstance(node.value, ast.Name) and node.value.id in rooms
+        return isinstance(node, ast.Name) and node.id in ops
+
+    lines = []
+    for node in nodes:
+        held = [*getattr(node, "elts", ()), *getattr(node, "keys", ()), *getattr(node, "args", ())] if ops | rooms and (
+            isinstance(node, ast.Set | ast.List | ast.Tuple | ast.Dict | ast.Call)
+        ) else []  # fmt: skip
+        if sum(map(is_op, held)) > 2:
+            lines.append(node.lineno)
+    return lines
+
+
+def vars_of(module: str | None) -> dict[str, object]:
+    return vars(importlib.import_module(module or ""))
+
+
 @cache
-def outside_ops() -> dict[str, ast.Module]:
-    """Return every module that declares no ops, by its path in the checkout."""
+def outside_ops() -> dict[str, list[ast.AST]]:
+    """Return the syntax of every module that declares no ops, by its path in the checkout."""
     paths = {path.relative_to(CHECKOUT).as_posix(): path for path in sources().values()}
-    return {name: ast.parse(path.read_text("utf-8")) for name, path in paths.items() if not name.startswith("ops/")}
+    return {
+        name: list(ast.walk(ast.parse(path.read_text("utf-8"))))
+        for name, path in paths.items() if not name.startswith("ops/")
+    }  # fmt: skip
 
 
 def test_op_names_are_counted_right() -> None:
     source = '__all__ = ["add"]\n__all__ += ["sum"]\n"add"\ndef f():\n    "sum"\n    return {"add": "sums"}, x["sum"]\n'
-    assert op_names(ast.parse(source), {"add", "sum"}) == [6, 6]
+    assert op_names(list(ast.walk(ast.parse(source))), {"add", "sum"}) == [6, 6]
+    source = "from tensorgraph.ops.arithmetic import add, divide, multiply, number\nfrom tensorgraph.ops import logic\n"
+    source += "X = {add, divide}\nY = {add: 1, divide: 2, logic.less: 3}\nZ = f(add, number, multiply)\n"
+    assert op_tables(list(ast.walk(ast.parse(source)))) == [4]
 
 
 def test_few_files_keep_names_of_ops() -> None:
     """What a pass, an analysis or a picture wants to know of ops stands on their declarations."""
-    every = {file: op_names(tree, set(CATALOGUE)) for file, tree in outside_ops().items()}
+    every = {file: op_names(nodes, set(CATALOGUE)) for file, nodes in outside_ops().items()}
     named = {file: lines for file, lines in every.items() if lines and file not in NAMING}
     more = {file: lines for file, lines in named.items() if len(lines) > NAMED.get(file, (0, ""))[0]}
     assert not more, f"these name more ops than they may (at lines): say it on the declarations, as a trait: {more}"
     assert sum(map(len, named.values())) <= MOST_NAMED
+
+
+def test_no_file_keeps_a_table_of_ops() -> None:
+    """Nor do they gather the ops themselves."""
+    tables = {file: lines for file, nodes in outside_ops().items() if (lines := op_tables(nodes))}
+    assert tables.keys() <= GATHERING.keys(), f"tables of ops (at lines): {tables}"
+
+
+GATHERING = {
+    "tensorgraph/passes/algebra.py": "rules about a few ops",
+    "tensorgraph/testing/programs/steps.py": "what a failing program is made of at its simplest",
+}
 
 
 # Traits that are declared and not yet read.
@@ -474,8 +518,7 @@ def test_every_trait_is_declared_and_read() -> None:
     """A fact that nobody reads goes, or is read."""
     assert {trait for op in CATALOGUE.values() for trait in op.traits} == TRAITS.keys()
     words: set[object] = set()
-    for file, tree in outside_ops().items():
-        nodes = list(ast.walk(tree))
+    for file, nodes in outside_ops().items():
         if any(isinstance(n, ast.Attribute) and n.attr == "traits" for n in nodes) and "/engine/op.py" not in file:
             words |= {n.value for n in nodes if isinstance(n, ast.Constant)} if Path(file).stem != "traits" else set()
     assert TRAITS.keys() - words <= UNREAD
@@ -484,8 +527,8 @@ def test_every_trait_is_declared_and_read() -> None:
 def test_every_field_of_a_declaration_is_read() -> None:
     """A field of `Op` that nobody but its own methods and the door of declaring reads goes."""
     own = {"tensorgraph/engine/op.py", "tensorgraph/engine/declare.py"}
-    trees = [tree for file, tree in outside_ops().items() if file not in own]
-    read = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    every = [nodes for file, nodes in outside_ops().items() if file not in own]
+    read = {node.attr for nodes in every for node in nodes if isinstance(node, ast.Attribute)}
     assert {field.name for field in fields(Op)} - read <= WAITING
 
 
