@@ -180,7 +180,8 @@ def _clip_scratch(x: Aval, *, a_min: Any, a_max: Any) -> int:
 
 
 clip = op(
-    "clip(x, *, a_min=None, a_max=None)", _clip, elementwise, method="clip", numpy=(np.clip,), scalar=scalars.clip,
+    "clip(x, *, a_min: float | None = None, a_max: float | None = None)", _clip, elementwise,
+    method="clip", numpy=(np.clip,), scalar=scalars.clip,
     infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
     vjp=dict(x=_clip_x), traits=("extremum", "gates", "idempotent"),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),

@@ -79,13 +79,14 @@ ones = op(
     doc="Ones of a shape, of the default dtype unless said.",
 )  # fmt: skip
 full = op(
-    "full(*, shape, value, dtype=None)", _full, creation, infer_rule=_full_infer,
+    "full(*, shape, value: float, dtype=None)", _full, creation, infer_rule=_full_infer,
     examples=(((), dict(shape=(2,), value=0.5)), ((), dict(shape=(), value=2)), ((), dict(shape=(2, 1), value=True))),
     doc="One value over a shape.",
 )  # fmt: skip
 eye = op(
-    "eye(*, n, dtype=None)", lambda *, n, dtype=None: np.eye(canonical_size(n, "n"), dtype=_dtype(dtype)), creation,
-    infer_rule=lambda *, n, dtype: Aval((canonical_size(n, "n"),) * 2, _dtype(dtype)), examples=(((), dict(n=3)),),
+    "eye(*, n: int, dtype=None)", lambda *, n, dtype=None: np.eye(canonical_size(n, "n"), dtype=_dtype(dtype)),
+    creation, infer_rule=lambda *, n, dtype: Aval((canonical_size(n, "n"),) * 2, _dtype(dtype)),
+    examples=(((), dict(n=3)),),
     doc="The identity matrix of n rows.",
 )  # fmt: skip
 
@@ -112,7 +113,7 @@ def _arange(*, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, c
 
 
 arange = op(
-    "arange(*, start, stop=None, step=1, dtype=None)", _arange, creation,
+    "arange(*, start: float, stop: float | None = None, step: float = 1, dtype=None)", _arange, creation,
     infer_rule=lambda **attrs: _arange(**attrs, computed=False),
     examples=(((), dict(start=5)), ((), dict(start=1, stop=2, step=0.25)), ((), dict(start=2.0, stop=0, step=-0.5))),
     doc="""Evenly spaced numbers, as NumPy: arange(stop) or arange(start, stop, step).
@@ -129,7 +130,7 @@ def _one_hot(labels: Any, *, classes: int, dtype: Any = None) -> Any:
 
 
 one_hot = op(
-    "one_hot(labels, *, classes, dtype=None)", _one_hot, creation, vjp=dict(labels=None), flops=1, scratch=0.25,
+    "one_hot(labels, *, classes: int, dtype=None)", _one_hot, creation, vjp=dict(labels=None), flops=1, scratch=0.25,
     batch=unchanged,
     infer_rule=lambda labels, *, classes, dtype: Aval(
         (*labels.shape, canonical_size(classes, "classes")), _dtype(dtype)

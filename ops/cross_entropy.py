@@ -121,7 +121,8 @@ def _check_targets(target: Any, *, classes: int, ignore_index: int | None) -> No
 
 
 class_targets = op(
-    "class_targets(target, *, classes, ignore_index=None)", lambda target, *, classes, ignore_index=None: target,
+    "class_targets(target, *, classes: int, ignore_index: int | None = None)",
+    lambda target, *, classes, ignore_index=None: target,
     structural, infer_rule=_targets_infer, check=_check_targets, batch=unchanged,
     traits=("identity", "view", "linear", "labels", "internal", "checks"), vjp=dict(target=lambda g: g),
     examples=(
@@ -323,8 +324,8 @@ def _batch(call: BatchCall) -> Any:
 
 
 softmax_cross_entropy = fused_op(
-    "softmax_cross_entropy(logits, target, weight=None, *, axis=-1, ignore_index=None, label_smoothing=0.0, "
-    "reduction='mean', empty='zero') -> loss",
+    "softmax_cross_entropy(logits, target, weight=None, *, axis=-1, ignore_index: int | None = None, "
+    "label_smoothing=0.0, reduction='mean', empty='zero') -> loss",
     reference=softmax_cross_entropy_reference,
     forward=_forward,
     backward=_backward,

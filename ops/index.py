@@ -256,7 +256,7 @@ def _add_along_infer(g: Aval, indices: Aval, *, axis: Any, shape: Any) -> Aval:
 
 
 add_along_axis: Op = op(
-    "add_along_axis(g, indices, *, axis, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer,
+    "add_along_axis(g, indices, *, axis: int, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer,
     batch=_add_along_batch,
     flops=lambda g, indices, *, axis, shape: g.size,
     vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),

@@ -97,7 +97,7 @@ normal = op(
     doc="Standard normal numbers and the next state.",
 )  # fmt: skip
 permutation = op(
-    "permutation(state, *, n) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
+    "permutation(state, *, n: int) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
     batch=_permutation_batch, infer_rule=_infer_permutation, traits=("positions",), examples=(((EXAMPLE,), dict(n=5)),),
     doc="The integers below n in random order, and the next state.",
 )  # fmt: skip

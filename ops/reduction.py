@@ -123,7 +123,7 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 
 
 var = op(
-    "var(x, *, axis=None, keepdims=False, correction=0)", _var, reduction, method="var", infer_rule=_var_infer,
+    "var(x, *, axis=None, keepdims=False, correction: float = 0)", _var, reduction, method="var", infer_rule=_var_infer,
     vjp=dict(x=_var_x), scratch=twice,
     flops=lambda x, *, axis, keepdims, correction: 4 * x.size + 2 * results(x, axis),
     traits=("analytic", "bounded below"),
@@ -252,13 +252,13 @@ def _other_order(x: Aval, *, axis: Any, keepdims: bool) -> int:
 
 
 argmax = op(
-    "argmax(x, *, axis=None, keepdims=False)", _argmax, reduction, method="argmax", numpy=(np.argmax,), dtype="int",
-    infer_rule=_argument, scratch=_other_order, traits=("positions",),
+    "argmax(x, *, axis: int | None = None, keepdims=False)", _argmax, reduction, method="argmax", numpy=(np.argmax,),
+    dtype="int", infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
 )  # fmt: skip
 argmin = op(
-    "argmin(x, *, axis=None, keepdims=False)", _argmin, reduction, method="argmin", numpy=(np.argmin,), dtype="int",
-    infer_rule=_argument, scratch=_other_order, traits=("positions",),
+    "argmin(x, *, axis: int | None = None, keepdims=False)", _argmin, reduction, method="argmin", numpy=(np.argmin,),
+    dtype="int", infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the smallest element, the first at ties.",
 )  # fmt: skip
 

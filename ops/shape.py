@@ -365,7 +365,7 @@ def _pad_x(g: Any, x_aval: Any, widths: Any) -> Any:
 
 
 pad = op(
-    "pad(x, *, widths, value=0.0)", _pad, shaping,
+    "pad(x, *, widths: Sequence[Sequence[int]], value=0.0)", _pad, shaping,
     batch=lambda call: call.run(call.args[0], widths=((0, 0), *call.attrs["widths"])),
     infer_rule=_pad_infer, vjp=dict(x=_pad_x), traits=("keeps order",),
     examples=((((3, 4),), dict(widths=((1, 0), (0, 2)))), (((2,),), dict(widths=((1, 1),), value=1.0))),

@@ -341,7 +341,7 @@ def _running_infer(
 
 
 running_average = op(
-    "running_average(mean, var, weight, count, mu, sigma2, decay, *, size, unbiased=False) "
+    "running_average(mean, var, weight, count, mu, sigma2, decay, *, size: int, unbiased=False) "
     "-> mean1, var1, weight1, count1",
     _running_average, opaque, infer_rule=_running_infer, check=_by_types(_running_infer), flops=6, scratch=0.5,
     traits=("internal",), batch=one_by_one,

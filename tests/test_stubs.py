@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tensorgraph as tg
 from tensorgraph.commands import stubs
+from tensorgraph.testing.cases import examples_of
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -26,19 +27,66 @@ def test_the_stubs_that_are_committed_are_fresh(tmp_path):
         assert kept == text, f"tensorgraph/{name} is stale: run `make docs`"
 
 
+def of_stub(node: ast.FunctionDef) -> list[tuple]:
+    """Name, kind, default and type of every parameter, as a stub says them."""
+    every, named = node.args.args, node.args.kwonlyargs
+    defaults = [None] * (len(every) - len(node.args.defaults)) + node.args.defaults + node.args.kw_defaults
+    kinds = ["positional or keyword"] * len(every) + ["keyword-only"] * len(named)
+    types = [ast.unparse(a.annotation).replace("_TensorLike", "TensorLike") for a in [*every, *named]]
+    return [
+        (a.arg, kind, None if d is None else ast.unparse(d), said)
+        for a, kind, d, said in zip([*every, *named], kinds, defaults, types, strict=True)
+    ]
+
+
+def of_signature(function) -> list[tuple]:
+    return [
+        (p.name, p.kind.description, None if p.default is p.empty else repr(p.default), p.annotation)
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
 def test_functions_take_what_the_stubs_say():
     (module,) = [ast.parse(text) for name, text in stubs.stubs().items() if name == "functions.pyi"]
     said = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     assert set(said) == {op.name for op in stubs.library()} and len(said) > 80
     for name, node in said.items():
-        declared = tg.CATALOGUE[name]
-        real = inspect.signature(getattr(tg, name)).parameters
-        assert {a.arg for a in node.args.args} == set(real), name
-        needed = {a.arg for a in node.args.args[: len(node.args.args) - len(node.args.defaults)]}
-        optional = {n for n, p in real.items() if p.default is not p.empty}
-        assert needed == set(real) - optional, name
-        results = 1 if declared.signature.variadic else len(declared.outputs)
-        assert ast.unparse(node.returns).count("Tensor") == results, name
+        function = getattr(tg, name)
+        assert of_stub(node) == of_signature(function), name
+        assert ast.unparse(node.returns) == inspect.signature(function).return_annotation
+        assert ast.get_docstring(node).removesuffix(" ...") in " ".join(function.__doc__.split()), name
+
+
+def test_every_type_is_said():
+    for op in stubs.library():
+        assert "Any" not in op.signature.types.values(), f"say the type of an attribute in the declaration of {op.name}"
+
+
+def test_the_signature_is_that_of_the_code():
+    generated = [getattr(tg, op.name) for op in stubs.library() if op.name != "residuals"]
+    for function in generated:
+        said = inspect.signature(function)
+        del function.__signature__
+        try:
+            real = inspect.signature(function)
+        finally:
+            function.__signature__ = said
+        shown = [[(p.name, p.kind, p.default) for p in s.parameters.values()] for s in (said, real)]
+        assert shown[0] == shown[1], function
+
+
+def test_calls_by_position_and_by_name_are_one():
+    """Every function is called as its signature says: all by position, all by name."""
+    for op in stubs.library():
+        for case in [] if op.name == "residuals" else examples_of(op)[:2]:
+            arguments = dict(zip(op.inputs, case.tensors()[0], strict=True)) | case.full_attrs()
+            signature = inspect.signature(getattr(tg, op.name))
+            bound = signature.bind(**{k: v for k, v in arguments.items() if v is not None or k in op.attrs})
+            named = getattr(tg, op.name)(**bound.arguments)
+            bound.apply_defaults()
+            placed = getattr(tg, op.name)(*bound.args, **bound.kwargs)
+            for x, y in zip(*[r if isinstance(r, tuple) else (r,) for r in (named, placed)], strict=True):
+                assert x.aval == y.aval and x.numpy().tobytes() == y.numpy().tobytes(), str(case)
 
 
 def test_methods_exist():

@@ -29,7 +29,7 @@ F64 = np.dtype(np.float64)
 def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Inputs in order and attributes by name, or a TypeError that shows the signature."""
     sig = declared.signature
-    names = (*sig.inputs, *sig.attrs)
+    names = sig.order
     if len(args) > len(names):
         raise TypeError(f"{sig.name} takes {len(names)} arguments ({', '.join(names)}), got {len(args)}")
     values = dict(zip(names, args, strict=False))

@@ -18,7 +18,7 @@ from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_res
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import SCALARS, apart, lend, lend_copy, lend_items, owned, static
-from tensorgraph.engine.signature import REQUIRED
+from tensorgraph.engine.signature import REQUIRED, call_signature
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, getframe, next_number, projection
 from tensorgraph.engine.tensor import Tensor, blank, wrap
@@ -70,7 +70,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     around the outputs; a node where an input has one. An underscore keeps clear of the op's own names.
     """
     sig, names = declared.signature, declared.inputs
-    required = [a for a, default in sig.attrs.items() if default is REQUIRED]
+    required = sig.required
     if (sig.optional and required) or (sig.variadic and (declared.kind is structural or declared.residuals)):
         return _general_public(declared)
     view = "view" in declared.traits
@@ -86,7 +86,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
     for attr, default in sig.attrs.items():
         scope[f"_default_{attr}"] = default
-    params += required + [f"{a}=_default_{a}" for a in sig.attrs if a not in required]
+    params += [a if a in required else f"{a}=_default_{a}" for a in sig.order[len(names) :]]
     passed = "".join(f", {a}={a}" for a in sig.attrs)
     attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
     inputs = f"({', '.join(names)},)" if names else "()"
@@ -115,7 +115,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         body += _record(declared, attrs)
     results = ", ".join(f"_t{j}" for j in range(len(sig.outputs)))
     body += ["return _ts" if sig.variadic else f"return {results}" if declared.single else f"return ({results},)"]
-    return dress(define(sig.name, "op", ", ".join(params), body, scope), declared)
+    return dress(define(sig.name, "op", ", ".join(params), body, scope), declared, reflected)
 
 
 def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:
@@ -303,20 +303,8 @@ def _general_public(declared: Op) -> Callable[..., Any]:
     return dress(public, declared)
 
 
-def dress(function: Any, declared: Op) -> Callable[..., Any]:
-    sig = declared.signature
-    parameters = []
-    for name in sig.inputs:
-        default = None if name in sig.optional else REQUIRED
-        parameters.append(inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default))
-    for name, default in sig.attrs.items():
-        kind = inspect.Parameter.KEYWORD_ONLY if default is REQUIRED else inspect.Parameter.POSITIONAL_OR_KEYWORD
-        if any(p.default is not REQUIRED for p in parameters) or default is not REQUIRED:
-            kind = inspect.Parameter.KEYWORD_ONLY
-        parameters.append(inspect.Parameter(name, kind, default=default))
-    if declared.reference is not None:
-        parameters.append(inspect.Parameter("impl", inspect.Parameter.KEYWORD_ONLY, default=None))
-    function.__signature__ = inspect.Signature(parameters)
+def dress(function: Any, declared: Op, reflected: bool = False) -> Callable[..., Any]:
+    function.__signature__ = call_signature(declared.signature, declared.reference is not None, reflected)
     function.__name__ = function.__qualname__ = declared.name
     function.__module__ = "tensorgraph"
     function.__doc__ = inspect.cleandoc(declared.doc) if declared.doc else f"The op ``{declared.name}``."
