@@ -152,8 +152,8 @@ def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:
 def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     """Arrays ``_o0, ...`` and residuals ``_r0, ...``; a list ``_os`` where there may be any number."""
     if declared.signature.variadic:
-        several = "_out if type(_out) is tuple else (_out,)"
-        return [f"_os = [_o if type(_o) is _ndarray else _asarray(_o) for _o in ({several})]"]
+        every = "(_out if type(_out) is tuple else (_out,))"
+        return [f"_os = [_o if type(_o) is _ndarray else _asarray(_o) for _o in {every}]"]
     outs = [f"_o{j}" for j in range(len(declared.outputs))]
     rest = [f"_r{k}" for k in range(len(declared.residuals))]
     count = len(outs + rest)

@@ -25,7 +25,7 @@ def define(name: str, what: str, parameters: str, body: list[str], scope: dict[s
     exec(code, scope)
     function: Callable[..., Any] = scope.pop("call")
     file = f"<tensorgraph {what} {name}>"
-    function.__code__ = function.__code__.replace(co_name=name, co_qualname=name, co_filename=file)  # type: ignore[attr-defined]
+    function.__code__ = function.__code__.replace(co_name=name, co_qualname=name, co_filename=file)
     function.__name__ = function.__qualname__ = name
     lines = text.replace("def call(", f"def {name}(", 1).splitlines(keepends=True)
     linecache.cache[file] = (len(text), None, lines, file)

@@ -305,7 +305,8 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 def _stack(rows: list[Tensor], y: Tensor, leaf: Any) -> Tensor:
     from tensorgraph.ops.shape import stack
 
-    return stack.public(rows) if rows else zeros.public(shape=(0, *np.shape(leaf)), dtype=y.dtype)
+    out: Tensor = stack.public(rows) if rows else zeros.public(shape=(0, *np.shape(leaf)), dtype=y.dtype)
+    return out
 
 
 def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
