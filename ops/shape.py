@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
-from tensorgraph.engine.batching import BatchCall, reshaped, shifted, widened
+from tensorgraph.engine.batching import BatchCall, example_shape, reshaped, shifted, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, listing, promote, settle
 from tensorgraph.engine.op import shape as shaping
@@ -282,8 +282,13 @@ def _stack_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
     return [g[(*before, i)] for i in range(len(arrays_aval))]
 
 
+def _stack_batch(call: BatchCall) -> Any:
+    shape = example_shape(call.args[0][0], call.on[0][0])
+    return call.run(call.whole(0), axis=canonical_axis(call.attrs["axis"], len(shape) + 1) + 1)
+
+
 stack = op(
-    "stack([arrays], *, axis=0)", _stack, listing,
+    "stack([arrays], *, axis=0)", _stack, listing, batch=_stack_batch,
     infer_rule=lambda arrays, *, axis: _stacked(arrays, axis), numpy=(np.stack,),
     vjp=dict(arrays=_stack_arrays), traits=("moves", "linear", "keeps order"),
     examples=((([(2, 3), (2, 3)],), {}), (([(2, 3), (2, 3), (2, 3)],), dict(axis=-1)), (([(), ()],), dict(axis=0))),
