@@ -37,6 +37,11 @@ def _aval(atom: Any) -> Any:
 
 
 def _rules_of(eq: Equation) -> dict[str, tuple[str, str]]:
+    # The plan:
+    # 1. the equation alone, on variables that are called as the declaration calls its inputs and outputs;
+    # 2. a trace that takes gradients at once runs its rules on them;
+    # 3. each equation that the rules made becomes a formula of those before it, unless it grows too large;
+    # 4. what arrives at an input is its rule, as text and as LaTeX, where it can be read.
     op = eq.op
     called: dict[Var, str] = {}
 

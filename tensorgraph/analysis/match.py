@@ -72,6 +72,13 @@ def output_paths(tree: Treedef, number: int) -> list[str]:
 
 def match(a: Graph, b: Graph) -> Match:
     """Pair what is the same in both graphs; time grows with their sizes."""
+    # The plan:
+    # 1. inputs, cells and constants are paired, and seed the numbers of all that is made of them;
+    # 2. an equation's number downwards is that of its op and its inputs' numbers, upwards of who reads it: equal in
+    #    both, then in one of the two, they are paired, first with types and then without;
+    # 3. pairs spread to neighbours that fit;
+    # 4. what is left is paired by scope and op, then by scope alone, spreading each time;
+    # 5. values follow their equations.
     found = Match()
     one, two = _Side(a), _Side(b)
     _match_roots(one, two, found)

@@ -78,6 +78,12 @@ def run(
     ``create_graph=None`` records exactly where something besides the targets wants a gradient. Without `through`, the
     pass ends at a target: what one target owes to another is left to whoever goes on from there.
     """
+    # The plan:
+    # 1. the nodes behind the roots, by falling number, which is an order; with targets, which of them lead there;
+    # 2. the roots' cotangents go into a table, by node;
+    # 3. each node takes its own out: a target keeps it, a node's rules turn it into contributions to its parents, added
+    #    up in the table, a projection hands it to its slot;
+    # 4. what was saved is let go of on the way, unless the pass is recorded or kept.
     mode = modes.current()
     if targets is None and not (create_graph or mode.debug_nans or any_hooks()):
         return _run_plain(roots, retain, mode)

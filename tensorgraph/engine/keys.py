@@ -25,6 +25,9 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
 
     A boolean index with numbers becomes the integer indices of its true elements, as NumPy defines it.
     """
+    # The plan: an item at a time. Slices, integers, None and ... become literals; an array or a list takes a number and
+    # goes to `indices`; a mask becomes the positions where it is true, one array an axis, which needs numbers and so is
+    # refused in a trace. NumPy is then asked whether masks fit, without memory of the tensor's size.
     static: list[Any] = []
     indices: list[Any] = []
     masks = False

@@ -127,6 +127,11 @@ def contributions(
 
     `before` is told whose gradient the next rule makes: the input's name, or the names of all for a joint rule.
     """
+    # The plan:
+    # 1. what the rules name is looked up: saved, an attribute, the cotangent, or which gradients are wanted; where the
+    #    pass is recorded a saved array stands for the tensor that it was (`_proxy`);
+    # 2. a joint rule gives all gradients, else each wanted input's rule its own;
+    # 3. lists are taken apart, and what nobody wants is dropped.
     op = node.op
     if node.saved is None:
         freed(node)

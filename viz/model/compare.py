@@ -74,6 +74,13 @@ class _Union:
     """The second graph with what was removed put back, and what is known of each part."""
 
     def __init__(self, difference: Difference) -> None:
+        # The plan:
+        # 1. what of the first graph has no partner is gone;
+        # 2. each gone equation is put behind the last of the second graph that it follows or needs, so that the union
+        #    is in an order again;
+        # 3. one pass over the second graph lays both out and notes where each equation now stands;
+        # 4. inputs, cells, constants, outputs and writes that are gone are appended;
+        # 5. the edits and the readers are filed by their positions in the union.
         a, b, found = difference.before, difference.after, difference.matched
         self.difference = difference
         self.known: dict[Var, Var] = {old: new for new, old in found.counterpart.items()}

@@ -42,6 +42,13 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
     IndexError
         Where there is no such fault.
     """
+    # The plan:
+    # 1. the equations shown are the causes within some hops and the way to the loss, its middle left out where it is
+    #    long;
+    # 2. they are built as a graph of their own;
+    # 3. the boxes kept are theirs, with the inputs they read and the outputs they end in;
+    # 4. each box tells what was seen of its value, the fault its whole story;
+    # 5. edges of the way are marked.
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(map(repr, THEMES))}, got {theme!r}")
     if not -len(faults) <= number < len(faults):

@@ -59,6 +59,11 @@ def origins(
     graph: Graph, whole: Graph, figures: Sequence[float], join: Join
 ) -> tuple[dict[int, float], dict[int, dict[int, float]]]:
     """The figures of the equations of `graph` by position, and those of its gradients, written out in `whole`."""
+    # The plan:
+    # 1. both graphs are walked side by side: an equation without origin in `whole` is the next one of `graph`;
+    # 2. by what they read, the values that deferred gradients have become are found;
+    # 3. from those backwards, every equation with an origin belongs to the first gradient that needs it;
+    # 4. its figure goes to the forward equation that its origin names.
     own = [i for i, eq in enumerate(graph.equations) if not eq.is_gradient]
     given = {out: i for i, eq in enumerate(graph.equations) if eq.is_gradient for out in eq.outputs}
     maker = {out: n for n, eq in enumerate(whole.equations) for out in eq.outputs}

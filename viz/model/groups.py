@@ -32,6 +32,11 @@ def frames(boxes: Sequence[Box], level: str) -> tuple[list[Frame], list[Frame | 
     A module left and entered again is two frames. Dropped are frames of a single box, frames that hold only one other
     frame or only frames, and at module level a frame around every module, such as the one container of a model.
     """
+    # The plan:
+    # 1. a stack of open frames follows the boxes: what two neighbours share stays open, the rest closes and opens;
+    # 2. from the inside out, how many boxes and how many modules each frame holds;
+    # 3. outer before inner, a frame that says something is numbered, any other hands its place to the one above it;
+    # 4. each box gets the innermost that is left.
     root = Frame("", None)
     stack = [root]
     inner: list[Frame] = []

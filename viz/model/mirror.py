@@ -90,6 +90,13 @@ def follow(
     graph: Graph, at: int | None, ys: Iterable[Var], xs: Iterable[Var], own: frozenset[int] = frozenset()
 ) -> Pass:
     """The backward pass from `ys` to `xs` over the equations before position `at` but for its `own`."""
+    # The plan:
+    # 1. forwards, what depends on an x so that a gradient could pass (`needed`), in any way (`touched`), or on anything
+    #    that is learned (`learned`);
+    # 2. backwards from the ys, which equations pass a gradient on, and to what, and the values where the way ends
+    #    although it came from somewhere;
+    # 3. backwards from these ends, the equation that stopped it;
+    # 4. what each that passes keeps for its rules.
     ys, xs = tuple(ys), tuple(xs)
     before = graph.equations[:at]
     needed, touched = set(xs), set(xs)  # touched: depends on an x in any way, through what has no rule too

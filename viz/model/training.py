@@ -139,6 +139,13 @@ class _Mirror(Builder):
 
     def gradients(self, p: int) -> None:
         """One gradient box for every forward box in which an equation has a gradient; the last first."""
+        # The plan:
+        # 1. the equations with a gradient are gathered by the forward box in which they stand, and the uses of each
+        #    parameter that is asked about;
+        # 2. from the last box to the first, a twin with the gradients that leave it and those of its own parameters;
+        #    where the gradient is one deferred equation, the box it begins at holds it;
+        # 3. a twin for each input that is asked about;
+        # 4. where each result of the deferred equation comes from, for those who read it.
         one, facts, graph = self.passes[p], self.facts, self.graph
         steps: dict[int, list[int]] = defaultdict(list)
         for i in one.gives:

@@ -153,6 +153,13 @@ def _all_beside(i: int, users: dict[int, set[int]], beside: dict[int, int]) -> b
 
 def updates_of(graph: Graph, boxes: Sequence[Box], passes: Sequence[Pass], after: Sequence[int]) -> Updates:
     """The equations that follow the gradients, as boxes; those of the repeats of a template stand for each other."""
+    # The plan:
+    # 1. the owner of a value is the box whose parameter it is made for, its stage the number of values of other owners
+    #    on the way: both begin at the gradients;
+    # 2. they travel along the equations that follow: of one owner it stays with it, of several it belongs to all and
+    #    begins a stage, of none it is a setting;
+    # 3. what only serves one box is claimed for it;
+    # 4. equations of one owner and stage are one box, and the repeats of a template one together.
     box_of = {
         i: (b, n)
         for b, box in enumerate(boxes)

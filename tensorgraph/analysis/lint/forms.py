@@ -135,6 +135,9 @@ SCALED = Pattern("x * C", "x / C")
 
 def bounded_above(view: View, atom: Any) -> bool:
     """Whether what goes into an exponential cannot be large: shifted by a maximum, minus a square, clipped, ..."""
+    # The plan: a list of values still to be shown bounded, each with its side. One that is bounded by itself is done;
+    # one that is as bounded as others (a sum, a clip, a difference) puts these on the list, a difference the second
+    # with the other side; one that a maximum was taken from is done; anything else, or too long a search, is a no.
     todo: list[tuple[Any, bool]] = [(atom, True)]  # a value, and whether it must be bounded above or below
     seen = 0
     while todo:
