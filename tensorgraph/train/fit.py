@@ -131,6 +131,11 @@ def fit(
     >>> history["accuracy"][-1] > 0.95
     True
     """
+    # The plan:
+    # 1. everything is checked before anything is changed;
+    # 2. the run begins, or goes on from its checkpoint;
+    # 3. an epoch: batches, each a step; measures of what the steps gave, and on `dev`; callbacks; the checkpoint;
+    # 4. Ctrl-C ends it after a step, and whatever happens the bar is closed.
     epochs = count(epochs, "epochs")
     x, y = samples_of(data, "data")
     held = None if dev is None else samples_of(dev, "dev")

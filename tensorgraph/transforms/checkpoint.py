@@ -141,6 +141,11 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     >>> round(float(x.grad), 4)
     0.94
     """
+    # The plan of a call:
+    # 1. arguments with a history become leaves of the call's own, all others are kept as they are;
+    # 2. the function runs once, recording, while what it reads of cells is noted;
+    # 3. what its outputs hang on besides is found on that tape (parameters, captured tensors), which is then let go of;
+    # 4. one node stands for the call, its parents the arguments and what was found: its rule runs the function again.
 
     @functools.wraps(function)
     def again(*args: Any) -> Any:

@@ -166,6 +166,11 @@ class _Whole:
 
     def part(self, equations: Sequence[int], scope: str) -> Graph:
         """These equations as a graph of their own, names told from `scope`."""
+        # The plan:
+        # 1. the equations with their scopes told from here; what they read from outside are inputs, cells and constants
+        #    stay what they are;
+        # 2. what others read is given, and writes of these equations are kept;
+        # 3. the modules they stand in.
         graph, chosen = self.graph, set(equations)
         entering: dict[Var, None] = {}
         cells: dict[Var, CellDecl] = {}

@@ -165,6 +165,11 @@ class Builder:
         return found
 
     def add_box(self, b: int, frame: Frame | None) -> int:
+        # The plan:
+        # 1. rows and a name by the kind of box, an op's or a module's;
+        # 2. a part of a gradient that is written out is called after what it is the gradient of;
+        # 3. the name's second use and further ones are numbered;
+        # 4. the node, and where its values come from.
         facts, box = self.facts, self.facts.boxes[b]
         scope, writes = frame.scope if frame else "", self.written.get(b, [])
         eq = facts.graph.equations[box.equations[0]]
