@@ -3,6 +3,7 @@
 The package is imported inside the hooks, so that measuring coverage begins before it loads.
 """
 
+import gc
 import os
 import random
 from pathlib import Path
@@ -20,6 +21,7 @@ UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthChe
 settings.register_profile("slow", derandomize=True, max_examples=EVERYTHING, **UNTIMED)
 settings.register_profile("test", derandomize=True, max_examples=10, **UNTIMED)
 settings.register_profile("quick", derandomize=True, max_examples=3, **UNTIMED)
+FEW = 8  # parameters of one test that a quick run takes, where it names no number of its own
 settings.register_profile("explore", max_examples=500, **UNTIMED)
 
 
@@ -39,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget.
 
-    What `-k` leaves counts alone: the tests of one op are within the budget.
+    A quick run takes a sample of every table. What `-k` leaves counts alone: the tests of one op are within the budget.
     """
     effort = config.getoption("effort")
     if effort == "slow":
@@ -49,15 +51,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = set()
     for item in items:
         mark = item.get_closest_marker("sampled")
-        if mark is not None:
+        slow = item.get_closest_marker("slow") is not None
+        if not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
-        elif asked or item.get_closest_marker("slow") is None:
+        elif asked or not slow:
             chosen.add(item)
     for table in sampled.values():
-        budget = table[0].get_closest_marker("sampled").kwargs[effort]  # type: ignore[union-attr]
+        mark = table[0].get_closest_marker("sampled")
+        budget = FEW if mark is None else mark.kwargs[effort]
         chosen.update(spread(((item, item.nodeid, group_of(item)) for item in table), budget))
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = [item for item in items if item in chosen]
+
+
+def pytest_collection_finish() -> None:
+    """What has been read by now stays: the garbage collector, which some tests ask for, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def group_of(item: pytest.Item) -> Any:

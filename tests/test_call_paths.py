@@ -89,6 +89,7 @@ def mixed(case: Case, place: Any, kind: Callable[[Any], Any]) -> tuple[Any, ...]
     return case.map(make).inputs
 
 
+@pytest.mark.sampled(test=60, quick=15)
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_both_ways_agree(op: Op) -> None:
     if op.reference is not None and not jit.available():
@@ -102,6 +103,7 @@ def test_both_ways_agree(op: Op) -> None:
                     assert short == general, f"{case} with {name} at {place}"
 
 
+@pytest.mark.sampled(test=60, quick=15)
 @pytest.mark.parametrize("op", OPS, ids=lambda op: op.name)
 def test_no_operand_takes_a_detour(op: Op) -> None:
     """What succeeds with an ordinary operand is done by the generated function alone."""

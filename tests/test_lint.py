@@ -829,13 +829,13 @@ def test_random_programs_are_looked_at_and_counted(program):
     assert str(cost) and str(cost.peak)
 
 
-def test_ten_thousand_equations_take_no_time_worth_speaking_of():
+def test_thousands_of_equations_are_read_without_recursion():
     def chain(x):
-        for _ in range(1450):
+        for _ in range(450):
             x = tg.log(tg.exp(tg.stop_gradient(x) * 0.5) + 1.5) - x.mean(axis=0)
         return x
 
     graph = tg.trace(chain, X)
-    assert len(graph.equations) > 10_000
+    assert len(graph.equations) > 3_000
     assert not lint(graph)
     assert graph.cost().flops > 0

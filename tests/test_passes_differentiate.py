@@ -453,13 +453,13 @@ def test_changes_say_what_was_done() -> None:
 
 def test_long_chains() -> None:
     def f(x: tg.Tensor) -> tg.Tensor:
-        for _ in range(5000):
+        for _ in range(1500):
             x = tg.sin(x) * 1.0001
         return x.sum()
 
     deferred = tg.trace(f, X).grad()
     gradient = deferred.differentiate()
-    assert len(deferred.equations) > 10_000 and len(gradient.equations) > 25_000
+    assert len(deferred.equations) > 3_000 and len(gradient.equations) > 7_500
     equal(gradient(X), deferred(X))
 
 

@@ -401,7 +401,7 @@ def test_loading_runs_nothing(tmp_path):
 
 def test_long_chains_are_printed_and_read():
     def chain(x):
-        for _ in range(3_000):
+        for _ in range(1_200):
             x = tg.tanh(x) * 1.5
         return x
 

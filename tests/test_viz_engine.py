@@ -166,11 +166,11 @@ def test_shared_inputs_are_named_at_each_use():
     assert drawing.dot().count(" -> ") == len(drawing.edges) - len(cut)
 
 
-def test_ten_thousand_ops_by_op_are_drawn_by_module_with_a_note():
-    drawing = draw(hand.chain(10_000, modules=50), level="op", expand=True)
+def test_thousands_of_ops_by_op_are_drawn_by_module_with_a_note():
+    drawing = draw(hand.chain(4_000, modules=50), level="op", expand=True)
     assert drawing.level == "module" and len(drawing.nodes) <= MOST_BOXES
-    assert "10,000 ops are more than a layout takes" in drawing.notes[-1]
-    near = draw(hand.chain(10_000, modules=50), level="op", focus="layers.7/exp#3", hops=2)
+    assert "4,000 ops are more than a layout takes" in drawing.notes[-1]
+    near = draw(hand.chain(4_000, modules=50), level="op", focus="layers.7/exp#3", hops=2)
     assert len(near.nodes) == 5 and near.level == "op"
 
 
