@@ -13,6 +13,8 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import jit
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.testing import check
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
@@ -230,3 +232,16 @@ def test_a_part_of_the_measurements_is_no_table(monkeypatch):
     results = {**measured(), "wrong": ["softmax: torch gives 1, tensorgraph 2"]}
     with pytest.raises(ValueError, match=r"libraries disagreed.*torch gives 1"):
         speed.kept(results)
+
+
+def test_the_op_of_contributing_passes_every_check():
+    """A newcomer copies it, so it runs as it stands."""
+    source = next(block for _, block in blocks(page("CONTRIBUTING.md")) if "= op(" in block)
+    names = {}
+    before = set(CATALOGUE)
+    exec(compile(source, "CONTRIBUTING.md", "exec"), names)
+    (name,) = set(CATALOGUE) - before
+    try:
+        check(names[name])
+    finally:
+        tg.remove_op(name)

@@ -199,7 +199,12 @@ def fused_op(
             made = made if isinstance(made, tuple) else (made,)
             given = tuple(m if value is None else value for value, m in zip(given, made, strict=True))
         grads = backward(want, *gs, *inputs, *given, **attrs)
-        return tuple(g for g, w in zip(grads, want, strict=True) if w)
+        return tuple(
+            # a kernel works in one dtype, and each gradient has that of its own input
+            g if g.dtype == x.dtype else g.astype(x.dtype)
+            for g, x, w in zip(grads, inputs, want, strict=True)
+            if w
+        )
 
     def vjp_rule(want: tuple[bool, ...], args: tuple[Any, ...], cts: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
         from tensorgraph.engine.second_order import vjp_of_vjp

@@ -89,6 +89,9 @@ class Op:
         array, or a list of them. Elementwise ops and reductions need none.
     domain : tuple or dict
         ``(low, high)`` from which tests draw numbers, for all inputs or by name.
+    oracle : callable or None
+        The same values by another expression, on arrays of any float type: `tensorgraph.testing.check` evaluates it in
+        a wider one. Not needed where NumPy has a function of the op's name.
     kinks : tuple of float
         Where the derivative jumps: tests keep away from these.
     dtype : str
@@ -136,6 +139,7 @@ class Op:
     reference: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
     domain: Any = None
+    oracle: Callable[..., Any] | None = None
     kinks: tuple[float, ...] = ()
     examples: tuple[Any, ...] = ()
     numpy: tuple[Any, ...] = ()

@@ -91,7 +91,7 @@ def sharing(case: Case) -> None:
             assert not np.shares_memory(g.numpy(), other), f"{case}: a gradient shares memory"
 
 
-def _layouts(array: Array) -> list[Array]:
+def layouts_of(array: Array) -> list[Array]:
     """The same numbers laid out otherwise: Fortran order, every second of a larger array, backwards; read-only."""
     spread = np.zeros(tuple(2 * n for n in array.shape), array.dtype)
     spread = spread[tuple([slice(None, None, 2)] * array.ndim)] if array.ndim else spread
@@ -108,7 +108,7 @@ def layouts(case: Case) -> None:
     expected = case()
     pulled = pull(case) if has_gradient(case) else []
     for kind in range(3):
-        other = case.map(lambda _, a, kind=kind: _layouts(a)[kind])  # type: ignore[misc]
+        other = case.map(lambda _, a, kind=kind: layouts_of(a)[kind])  # type: ignore[misc]
         inputs, leaves = other.tensors(differentiable_places(other), copy=False)
         outputs = other(inputs)
         for t, e in zip(outputs, expected, strict=True):

@@ -12,9 +12,8 @@ import numpy as np
 from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tensor import tensor
-from tensorgraph.graph.trace import trace
 from tensorgraph.testing.batches import batch_is_loop, batch_of_gradients
-from tensorgraph.testing.cases import Case, Place, differentiable_places, examples_of, op_of
+from tensorgraph.testing.cases import Case, differentiable_places, examples_of, op_of
 from tensorgraph.testing.common import (
     casts,
     cotangents_of,
@@ -22,7 +21,7 @@ from tensorgraph.testing.common import (
     has_gradient,
     largest,
 )
-from tensorgraph.testing.compare import assert_close, assert_same
+from tensorgraph.testing.compare import assert_close
 from tensorgraph.testing.derivatives import (
     forms_agree,
     forward_mode,
@@ -32,37 +31,13 @@ from tensorgraph.testing.derivatives import (
     second_order,
 )
 from tensorgraph.testing.forward import finite, layouts, shape_rule, sharing, tensors_come, unmutated
+from tensorgraph.testing.graphs import drawn, printed, traced
+from tensorgraph.testing.hostile import as_in_wider_floats, hostile_numbers, mixed_types
 from tensorgraph.testing.traits import declared_traits
 
 __all__ = ["PROPERTIES", "check"]
 
 Array = np.ndarray[Any, Any]
-
-# graphs ----------------------------------------------------------------------------------------------------------
-
-
-def traced(case: Case) -> None:
-    """A traced call, its gradients included, gives what the eager call gives, to the last bit."""
-    places = differentiable_places(case) if has_gradient(case) else []
-    for cast in casts(case, (np.float32, np.float64)):
-
-        def step(*inputs: Any, places: list[Place] = places, cast: Case = cast) -> Any:
-            outputs = cast(inputs)
-            xs = [inputs[p[0]][p[1]] if len(p) == 2 else inputs[p[0]] for p in places]
-            ys = [t for t in float_outputs(outputs) if t.requires_grad]
-            return outputs, gradients(ys, xs, cotangents_of(ys, 1)) if ys and xs else []
-
-        inputs = cast.tensors(places)[0]
-        graph = trace(step, *inputs).check()
-        again = trace(step, *inputs)
-        assert graph == again and hash(graph) == hash(again), f"{cast}: two traces of one call differ"
-        said = case.op.name in str(graph) or "key" in case.op.attrs  # x[...], x.at[...].set(v)
-        assert said or case.op.infix or case.op.reference is not None, f"{cast}: not in the text"
-        eager, found = step(*inputs), graph(*inputs)
-        for part in (0, 1):
-            for got, expected in zip(found[part], eager[part], strict=True):
-                assert_same(got, expected, f"{cast}: {('output', 'gradient')[part]} of the traced call")
-
 
 # documentation and fused ops ----------------------------------------------------------------------------------
 
@@ -131,9 +106,9 @@ def _orders(case: Case, impl: str, like: Case | None) -> list[list[Array]]:
 PROPERTIES: dict[str, Callable[[Case], None]] = {
     f.__name__: f
     for f in (
-        finite, shape_rule, tensors_come, unmutated, sharing, layouts, jacobian, second_order, linear_in_cotangent,
-        gradient_types, forms_agree, forward_mode, traced, implementations, declared_traits,
-        batch_is_loop, batch_of_gradients,
+        finite, as_in_wider_floats, shape_rule, mixed_types, hostile_numbers, tensors_come, unmutated, sharing, layouts,
+        jacobian, second_order, linear_in_cotangent, gradient_types, forms_agree, forward_mode, traced, printed, drawn,
+        implementations, declared_traits, batch_is_loop, batch_of_gradients,
     )
 }  # fmt: skip
 
@@ -141,10 +116,11 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
 def check(op: Any, properties: Sequence[str] | None = None) -> None:
     """Test everything that must hold of an op: yours as well as the library's own.
 
-    Forward finite inside the domain; shape rule in every float dtype; inputs unmutated; memory shared by views only;
-    layouts; full Jacobian and second order against numbers; linearity in the cotangent; gradients' shapes and dtypes;
-    rules alike on arrays and recorded; forward mode; traced equal to eager; traits true; documentation; for fused ops
-    both implementations.
+    Forward finite inside the domain, and as in wider floats; shape rule in every float dtype, for two widths at once
+    and for hostile numbers; inputs unmutated; memory shared by views only; layouts; full Jacobian and second order against
+    numbers; linearity in the cotangent; gradients' shapes and dtypes; rules alike on arrays and recorded; forward mode;
+    traced equal to eager, printed and read back, drawn; a batch equal to a loop; traits true; documentation; for fused
+    ops both implementations.
 
     Parameters
     ----------
