@@ -178,7 +178,7 @@ def one_by_one(call: BatchCall) -> Any:
     """For ops that have no other way: a call an example, and the results stacked."""
     made = []
     for i in range(call.size):
-        picked = [_picked(x, on, i) for x, on in zip(call.args, call.on, strict=True)]
+        picked = [of_example(x, on, i) for x, on in zip(call.args, call.on, strict=True)]
         made.append(call.run(*picked))
     if not made:
         avals = call.op.infer(call.avals(), call.attrs)
@@ -187,14 +187,15 @@ def one_by_one(call: BatchCall) -> Any:
     return stacked(made) if call.op.single else tuple(map(stacked, zip(*made, strict=True)))
 
 
-def _picked(x: Any, on: Any, i: int) -> Any:
+def of_example(x: Any, on: Any, i: int) -> Any:
     if isinstance(x, list):
-        return [_picked(item, o, i) for item, o in zip(x, on, strict=True)]
+        return [of_example(item, o, i) for item, o in zip(x, on, strict=True)]
     return known.getitem(x, [], key=(i,)) if on else x
 
 
 def stacked(values: Sequence[Any]) -> Any:
-    return known.concatenate([reshaped(v, 1, *v.shape) for v in values], axis=0)
+    """Values side by side along a new first axis."""
+    return known.stack([*values], axis=0)
 
 
 def made_once(call: BatchCall) -> Any:

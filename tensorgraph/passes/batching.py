@@ -15,7 +15,17 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.batching import BatchCall, examples_first, moved, no_rule, outputs_of, repeated, rule_of
+from tensorgraph.engine.batching import (
+    BatchCall,
+    examples_first,
+    moved,
+    no_rule,
+    of_example,
+    outputs_of,
+    repeated,
+    rule_of,
+    stacked,
+)
 from tensorgraph.engine.op import Op, random
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import unflatten
@@ -167,6 +177,8 @@ class _Batching(Rerun):
         call = BatchCall(
             eq.op, self.size, args, on, dict(eq.attrs), lambda body, in_dims: batched(body, self.size, in_dims)
         )
+        if eq.residuals:
+            return self._one_by_one(eq, args, on)
         rule = rule_of(eq.op)
         made = NotImplemented if rule is None else rule(call)
         if made is NotImplemented:
@@ -176,6 +188,18 @@ class _Batching(Rerun):
             (value if isinstance(value, Tensor) else wrap(as_array(value)), dim is not None)
             for value, dim in zip(values, dims, strict=True)
         ]
+
+    def _one_by_one(self, eq: Equation, args: Any, on: Any) -> list[Value]:
+        """An equation whose residuals are read, which a rule does not know: one an example."""
+        avals = [var.aval for var in eq.outputs]
+        if not self.size:
+            return [(wrap(np.zeros((0, *aval.shape), aval.dtype)), True) for aval in avals]
+        made = []
+        for i in range(self.size):
+            picked = [of_example(arg, o, i) for arg, o in zip(args, on, strict=True)]
+            atoms = tuple(tuple(map(self.var, a)) if isinstance(a, list) else self.var(a) for a in picked)
+            made.append(self.tensors(self.apply(eq.op, atoms, dict(eq.attrs), avals)))
+        return [(stacked(column), True) for column in zip(*made, strict=True)]
 
     def _reference(self, op: Op, call: BatchCall) -> list[Value]:
         """The batch of a fused op's composition."""

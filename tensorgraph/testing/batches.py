@@ -82,6 +82,9 @@ def batch_of_gradients(case: Case) -> None:
         expected = [_outputs(graph, row) for row in rows]
         for i, out in enumerate(found):
             _compare(case, out, np.stack([row[i] for row in expected]), 1, f"{case}: gradients of a batch, {dims}")
+        written_out = batched(graph.differentiate(), MOST, dims)
+        for out, e in zip(_outputs(written_out, _together(rows, dims, case, places)), found, strict=True):
+            _compare(case, out, e, 1, f"{case}: written out gradients of a batch, {dims}")
 
 
 def _compare(case: Case, found: Array, expected: Array, order: int, what: str) -> None:
