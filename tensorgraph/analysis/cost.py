@@ -253,7 +253,7 @@ def cost(graph: Graph) -> Cost:
         EquationCost(i, eq, counter.flops(eq), *counter.traffic(eq), lives.after[i], lives.during[i], scratch[i])
         for i, eq in enumerate(graph.equations)
     )
-    made = {out: i for i, eq in enumerate(graph.equations) for out in eq.outputs}
+    made = graph.index.position
     held = tuple(
         Held(var, var.aval.nbytes, made[var], equations[made[var]].op, equations[made[var]].source)
         for var in lives.held

@@ -132,7 +132,7 @@ class _Search:
         self.graph, self.wanted, self.losses, self.limit = graph, wanted, losses, limit
         self.of: dict[Var, Stats] = {}
         self.seen: list[tuple[Stats, ...]] = []
-        self.made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
+        self.made = graph.index.position
 
     def run(self, values: Given) -> None:
         for var, value in values.of(self.graph).items():
@@ -265,7 +265,7 @@ class _Search:
         goals = set(self.wanted if backward else self.losses)
         if var in goals or not goals:
             return ()
-        users = self.users
+        users = self.graph.index.users
         came: dict[Var, tuple[Var, int] | None] = {var: None}
         waiting = deque([var])
         while waiting:
@@ -286,12 +286,3 @@ class _Search:
                         came[out] = (here, i)
                         waiting.append(out)
         return ()
-
-    @functools.cached_property
-    def users(self) -> dict[Var, list[int]]:
-        """The equations that read each value."""
-        found: dict[Var, list[int]] = {}
-        for i, eq in enumerate(self.graph.equations):
-            for v in dict.fromkeys(self.operands(eq)):
-                found.setdefault(v, []).append(i)
-        return found

@@ -151,8 +151,7 @@ class Faults(Drawable):
     def origin(self, position: int) -> str:
         eq = self.graph.equations[position]
         assert eq.origin is not None
-        made = {v: e for e in self.graph.equations for v in e.outputs}
-        forward = made.get(eq.origin.of)
+        forward = self.graph.index.maker(eq.origin.of)
         if forward is None:
             return "a gradient of the loss"
         return (
@@ -172,7 +171,7 @@ def causes(graph: Graph, position: int | None, hops: int) -> set[int]:
     """The equations from which a value comes, at most `hops` back."""
     if position is None:
         return set()
-    made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
+    made = graph.index.position
     found = {position}
     border = [position]
     for _ in range(hops):

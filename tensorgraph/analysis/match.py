@@ -39,11 +39,9 @@ class _Side:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.equations = graph.equations
-        self.producer: dict[Var, int] = {}
+        self.producer = graph.index.position
         self.users: dict[Var, list[tuple[int, Hashable]]] = defaultdict(list)
         for i, eq in enumerate(graph.equations):
-            for var in eq.outputs:
-                self.producer[var] = i
             for place, atom in places(eq):
                 if type(atom) is Var:
                     self.users[atom].append((i, place))

@@ -134,14 +134,7 @@ class _Whole:
     def __init__(self, graph: Graph, painter: Any = None) -> None:
         self.graph, self.painter = graph, painter
         self.cells = {cell.var: cell for cell in graph.cells}
-        self.producer: dict[Var, int] = {}
-        self.readers: dict[Var, list[int]] = defaultdict(list)
-        for i, eq in enumerate(graph.equations):
-            for out in eq.outputs:
-                self.producer[out] = i
-            for atom in eq.atoms():
-                if isinstance(atom, Var):
-                    self.readers[atom].append(i)
+        self.producer, self.readers = graph.index.position, graph.index.users
         self.outputs = {out for out in graph.outputs if isinstance(out, Var)}
         self.writes: dict[int, list[Write]] = defaultdict(list)
         for write in graph.writes:

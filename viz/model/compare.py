@@ -92,7 +92,7 @@ class _Union:
         gone = [i for i in range(len(a.equations)) if i not in pairs] if difference else []
         after: dict[int, list[int]] = defaultdict(list)  # removed equations, by the equation that they follow
         place = -1
-        made: dict[Var, int] = {v: j for j, eq in enumerate(b.equations) for v in eq.outputs}
+        made = dict(b.index.position)
         removed = set(gone)
         for i, eq in enumerate(a.equations):
             place = max(place, pairs.get(i, -1))
@@ -162,7 +162,7 @@ class _Union:
         if len(equations) <= READABLE:
             return [Box(kind_of(eq), eq.scope or "", (i,)) for i, eq in enumerate(equations)]
         open_ = {i for i, edit in self.edits.items() if not edit.follows}
-        producer = {v: i for i, eq in enumerate(equations) for v in eq.outputs}
+        producer = self.graph.index.position
         for i in tuple(open_):
             open_.update(producer[v] for v in equations[i].atoms() if isinstance(v, Var) and v in producer)
         boxes: list[Box] = []

@@ -47,16 +47,14 @@ def leaf_names(tree: Treedef, values: Iterable[Var | Literal], fallback: str) ->
 class Facts:
     """A graph and its boxes, indexed.
 
-    `producer` gives a variable's equation, `box_of` an equation's box (-1: none), `repeat_of` its place among the
-    repeats of the templates that its box stands in (outermost first), `readers` the places at which a cell is read
-    before any gradient.
+    `box_of` is an equation's box (-1: none), `repeat_of` its place among the repeats of the templates that its box
+    stands in (outermost first), `readers` the places at which a cell is read before any gradient.
     """
 
     graph: Graph
     boxes: tuple[Box, ...]
     classes: Mapping[str, str]  # class name by module path, where known
     cells: Mapping[Var, CellDecl]
-    producer: Mapping[Var, int]
     box_of: tuple[int, ...]
     repeat_of: tuple[tuple[int, ...], ...]
     readers: Mapping[Var, frozenset[tuple[int, int]]]
@@ -81,13 +79,10 @@ class Facts:
                 for i in repeat:
                     box_of[i], nth[i], repeat_of[i] = b, n, tuple(reversed(place))
         cells = {cell.var: cell for cell in graph.cells}
-        producer: dict[Var, int] = {}
         readers: dict[Var, set[tuple[int, int]]] = defaultdict(set)
         forward = True  # an update reads a parameter too, which does not make it shared
         for i, eq in enumerate(graph.equations):
             forward = forward and kind_of(eq) != "gradient" and eq.origin is None
-            for out in eq.outputs:
-                producer[out] = i
             for atom in eq.atoms():
                 if forward and isinstance(atom, Var) and atom in cells:
                     readers[atom].add((box_of[i], nth[i]))
@@ -96,13 +91,17 @@ class Facts:
             boxes,
             graph.modules,
             cells,
-            producer,
             tuple(box_of),
             tuple(repeat_of),
             {var: frozenset(found) for var, found in readers.items()},
             tuple(leaf_names(graph.in_tree, graph.inputs, "x" if len(graph.inputs) == 1 else "in")),
             tuple(leaf_names(graph.out_tree, graph.outputs, "out")),
         )
+
+    @property
+    def producer(self) -> Mapping[Var, int]:
+        """The number of a variable's equation."""
+        return self.graph.index.position
 
     def cell_rows_of(self, box: Box) -> list[CellDecl]:
         """The cells that a box reads, in order, each once."""
@@ -151,14 +150,7 @@ class Facts:
 
 def peak_bytes(graph: Graph) -> int:
     """The most bytes of inputs and computed values alive at once, each freed after its last use; cells not counted."""
-    last: dict[Var, int] = {}
-    for i, eq in enumerate(graph.equations):
-        for atom in eq.atoms():
-            if isinstance(atom, Var):
-                last[atom] = i
-    kept = {v for v in graph.outputs if isinstance(v, Var)} | {
-        w.value for w in graph.writes if isinstance(w.value, Var)
-    }
+    users, kept = graph.index.users, graph.index.results
     counted = set(graph.inputs)
     alive = peak = sum(v.aval.nbytes for v in graph.inputs)
     for i, eq in enumerate(graph.equations):
@@ -166,6 +158,6 @@ def peak_bytes(graph: Graph) -> int:
             counted.add(out)
             alive += out.aval.nbytes
         peak = max(peak, alive)
-        done = {a for a in eq.atoms() if isinstance(a, Var) and last[a] == i} | {v for v in eq.outputs if v not in last}
+        done = {v for v in eq.variables() if users[v][-1] == i} | {v for v in eq.outputs if v not in users}
         alive -= sum(v.aval.nbytes for v in done if v in counted and v not in kept)
     return peak

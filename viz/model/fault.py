@@ -101,12 +101,10 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
 
 def _slice(graph: Graph, shown: set[int], var: Var) -> tuple[Graph, list[int]]:
     """A graph of these equations and those beside them, and their numbers: of a large graph all is not looked at."""
-    made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
+    index = graph.index
     values = {v for i in shown for v in graph.equations[i].outputs} | {var}
-    beside = {made[a] for i in shown for a in graph.equations[i].atoms() if isinstance(a, Var) and a in made}
-    beside |= {
-        i for i, eq in enumerate(graph.equations) if not values.isdisjoint(v for v in eq.atoms() if isinstance(v, Var))
-    }
+    beside = {index.position[a] for i in shown for a in graph.equations[i].variables() if a in index.position}
+    beside |= {i for v in values for i in index.users.get(v, ())}
     numbers = sorted(shown | beside)
     known = {*graph.inputs, *(v for i in numbers for v in graph.equations[i].outputs)}
     paths = output_paths(graph.out_tree, len(graph.outputs))

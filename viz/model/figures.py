@@ -66,7 +66,7 @@ def origins(
     # 4. its figure goes to the forward equation that its origin names.
     own = [i for i, eq in enumerate(graph.equations) if not eq.is_gradient]
     given = {out: i for i, eq in enumerate(graph.equations) if eq.is_gradient for out in eq.outputs}
-    maker = {out: n for n, eq in enumerate(whole.equations) for out in eq.outputs}
+    maker = whole.index.position
     place: dict[Var, int] = {}  # of a value of `whole` in `graph`
     ends: dict[int, list[Var]] = defaultdict(list)  # what a deferred gradient has become
     forward: dict[int, float] = {}

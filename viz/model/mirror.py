@@ -168,7 +168,7 @@ def saved(graph: Graph, at: int, gives: tuple[Var, ...], there: Container[Var]) 
 
 def written_out(graph: Graph) -> list[Pass]:
     """The backward pass that equations with an origin spell; of several orders, the last."""
-    made = {out: i for i, eq in enumerate(graph.equations) for out in eq.outputs}
+    made = graph.index.position
     seeded = {eq.origin.of for eq in graph.equations if eq.origin is not None and eq.origin.rule == "seed"}
     inner = _leading(graph, seeded)  # the gradient of a gradient: the inner one is part of its forward
 
