@@ -129,7 +129,7 @@ class Program:
     def last_uses(self) -> list[list[Var]]:
         """For each equation the variables that nobody reads after it and that are no results."""
         var_of = {slot: var for var, slot in self.slots.items()}
-        return [[var_of[slot] for slot in step.last] for step in self.steps]
+        return [[var_of[slot] for slot in step.last if slot in var_of] for step in self.steps]  # the rest are numbers
 
     def _record(self) -> bool:
         """Mark the steps that lead to what is differentiated; whether there is any."""
