@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tensorgraph.engine.op import Op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.creation import canonical_shape
+from tensorgraph.ops.kernels.scatter import scatter_rows
 from tensorgraph.ops.logic import equal, where
 from tensorgraph.ops.shape import transpose
 
@@ -111,8 +113,30 @@ def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
     return Aval(infer_key(x, indices, key), x.dtype)
 
 
+def _taken_axis(key: Any) -> int | None:
+    """The axis that one index tensor takes from, where the rest of the key is all of the other axes; else None."""
+    axis = None
+    for i, item in enumerate(key):
+        if type(item) is tuple and item[0] == "index":
+            if axis is not None:
+                return None
+            axis = i
+        elif item != ALL and not (item == "..." and axis is not None):
+            return None
+    return axis
+
+
+def _getitem(x: Any, indices: Any, *, key: Any) -> Any:
+    if len(indices) == 1 and (axis := _taken_axis(key)) is not None and x.flags.c_contiguous:
+        index = indices[0]
+        # for whole rows `take` is two to five times faster than a key
+        if index.dtype.kind in "iu" and index.dtype != np.uint64 and axis < x.ndim:
+            return x.take(index, axis)
+    return x[join_key(key, indices)]
+
+
 getitem: Op = op(
-    "getitem(x, [indices], *, key)", lambda x, indices, *, key: x[join_key(key, indices)], indexing,
+    "getitem(x, [indices], *, key)", _getitem, indexing,
     infer_rule=_getitem_infer, batch=_getitem_batch,
     vjp=dict(
         x=lambda g, x_aval, indices, key: scatter_add(g, indices, key=key, shape=tuple(x_aval.shape)), indices=None
@@ -129,16 +153,32 @@ getitem: Op = op(
 )  # fmt: skip
 
 
+def _places(shape: tuple[int, ...], key: Any, indices: Any) -> tuple[Any, int]:
+    """What a key with index tensors selects, as numbers of rows of its first axes, and how many axes those are.
+
+    The axes behind the last that the key names are selected whole: they are the columns.
+    """
+    named = list(key)
+    while named[-1] == "...":
+        named.pop()
+    axes = len(shape) if "..." in named else sum(item != "newaxis" for item in named)
+    numbers = np.arange(math.prod(shape[:axes])).reshape(shape[:axes])
+    return _getitem(numbers, indices, key=key), axes
+
+
 def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
-    out = np.zeros(canonical_shape(shape), g.dtype)
-    if indices:
-        # NumPy's add.at reads outside its memory where g has too many axes
-        _fits(g, infer_key(Aval(out.shape, out.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
-        np.add.at(out, join_key(key, indices), g)
-    else:
+    shape = canonical_shape(shape)
+    if not indices:
+        out = np.zeros(shape, g.dtype)
         _refuse_leading_ones(g, out, indices, key)
         out[join_key(key, indices)] = g
-    return out
+        return out
+    selected = infer_key(Aval(shape, g.dtype), [Aval(i.shape, i.dtype) for i in indices], key)
+    _fits(g, selected)
+    places, axes = _places(shape, key, indices)
+    rows, columns = math.prod(shape[:axes]), math.prod(shape[axes:])
+    g = np.broadcast_to(g, selected).reshape(places.size, columns)
+    return scatter_rows(g, places.reshape(-1), rows).reshape(shape)
 
 
 def _scatter_infer(g: Aval, indices: list[Aval], *, key: Any, shape: Any) -> Aval:
@@ -237,14 +277,22 @@ take_along_axis: Op = op(
 
 def _add_along_axis(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
     aval = _add_along_infer(Aval(g.shape, g.dtype), Aval(indices.shape, indices.dtype), axis=axis, shape=shape)
-    out = np.zeros(aval.shape, g.dtype)
-    k = canonical_axis(axis, out.ndim)
-    indices = np.broadcast_to(indices, g.shape)
-    # an axis of size 1 was repeated: all of it comes back to the one place
-    grid = np.ogrid[tuple(slice(n) for n in g.shape)]
-    places = (n if out.shape[i] > 1 else np.zeros_like(n) for i, n in enumerate(grid))
-    np.add.at(out, tuple(indices if i == k else n for i, n in enumerate(places)), g)
-    return out
+    shape = aval.shape
+    k = canonical_axis(axis, len(shape))
+    places = np.zeros((), np.int64)
+    for i, n in enumerate(shape):
+        if i == k:
+            at = np.where(indices < 0, indices + n, indices) if indices.dtype.kind == "i" else indices
+            if at.size and (at.min() < 0 or at.max() >= n):
+                raise IndexError(
+                    f"an index of {indices.min()} to {indices.max()} is out of bounds for an axis of size {n}"
+                )
+        else:
+            # an axis of size 1 was repeated: all of it comes back to the one place
+            at = np.arange(g.shape[i] if n > 1 else 1).reshape(-1, *(1,) * (len(shape) - 1 - i))
+        places = places * n + at
+    places = np.broadcast_to(places, g.shape).reshape(-1)
+    return scatter_rows(g.reshape(-1, 1), places, aval.size).reshape(shape)
 
 
 def _add_along_infer(g: Aval, indices: Aval, *, axis: Any, shape: Any) -> Aval:

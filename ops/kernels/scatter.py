@@ -1,0 +1,142 @@
+"""Rows added at places that may repeat: what gathering rows undoes.
+
+The plan: (1) the numbers of the rows to add are sorted by place, by counting, so that all that goes to one place stands
+together and in its old order; (2) each place is summed in a row of float64 that stays in the first cache, from float64
+itself with the rounding error of every addition kept; (3) the sum is written once; pages where nothing arrives are
+never touched. Places
+are independent, so threads share them and the result is the same for any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit import EXACT_ZERO, compiled, kernel, share, uniform
+
+__all__ = ["scatter_rows"]
+
+Array = np.ndarray[Any, Any]
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+# numbers to add from which a kernel is faster than NumPy, and worth being compiled
+FEW = 512
+# seconds a number, by the bytes of a number
+_COST = {4: 0.4e-9, 8: 1.2e-9}
+
+
+@kernel
+def _group(places: Any, starts: Any, order: Any) -> None:
+    """Sort by counting: `order` lists the positions in `places` place by place, `starts` where each place begins."""
+    for i in range(places.size):
+        starts[places[i] + 1] += 1
+    for p in range(1, starts.size):
+        starts[p] += starts[p - 1]
+    for i in range(places.size):
+        p = places[i]
+        order[starts[p]] = i
+        starts[p] += 1
+    # each now holds the end of its place, which is where the next begins
+    for p in range(starts.size - 1, 0, -1):
+        starts[p] = starts[p - 1]
+    starts[0] = 0
+
+
+@kernel(flags=EXACT_ZERO)
+def _add_single(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> None:
+    """float32: a sum in float64 has digits to spare."""
+    total = np.empty(out.shape[1])
+    for p in range(lo, hi):
+        if starts[p] == starts[p + 1]:
+            continue
+        total[:] = 0.0
+        for k in range(starts[p], starts[p + 1]):
+            row = g[order[k]]
+            for j in range(row.size):
+                total[j] += row[j]
+        target = out[p]
+        for j in range(target.size):
+            target[j] = total[j]
+
+
+@kernel(flags=EXACT_ZERO)
+def _add_double(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> None:
+    """float64: what each addition loses is summed beside it."""
+    total, lost = np.empty(out.shape[1]), np.empty(out.shape[1])
+    for p in range(lo, hi):
+        if starts[p] == starts[p + 1]:
+            continue
+        total[:] = 0.0
+        lost[:] = 0.0
+        for k in range(starts[p], starts[p + 1]):
+            row = g[order[k]]
+            for j in range(row.size):
+                a, b = total[j], row[j]
+                s = a + b
+                t = s - a
+                lost[j] += (a - (s - t)) + (b - t)
+                total[j] = s
+        target = out[p]
+        for j in range(target.size):
+            s = total[j] + lost[j]
+            # an infinite sum has lost infinity minus infinity
+            target[j] = s if s - s == 0.0 else total[j]
+
+
+@kernel(flags=EXACT_ZERO)
+def _add_numbers(g: Any, places: Any, total: Any, lost: Any) -> None:
+    """The like for single numbers, in their old order: there is no row to keep near."""
+    for i in range(places.size):
+        p = places[i]
+        a, b = total[p], g[i]
+        s = a + b
+        t = s - a
+        lost[p] += (a - (s - t)) + (b - t)
+        total[p] = s
+    for p in range(total.size):
+        s = total[p] + lost[p]
+        total[p] = s if s - s == 0.0 else total[p]
+
+
+def scatter_rows(g: Array, places: Array, count: int) -> Array:
+    """Zeros of shape (count, columns of g) with every row of `g` added at its place.
+
+    Parameters
+    ----------
+    g : ndarray
+        (n, columns), of any dtype and layout.
+    places : ndarray
+        (n,), integers from 0 to below `count`; they may repeat.
+    count : int
+
+    Returns
+    -------
+    ndarray
+        Fresh, of g's dtype. However often a place repeats, its sum is rounded once, and what was lost before is below
+        a thousandth of a unit in the last place of the sum of magnitudes.
+    """
+    shape = (count, g.shape[1])
+    if g.dtype.kind != "f" or not g.size:
+        out = np.zeros(shape, g.dtype)
+        np.add.at(out, places, g)
+        return out
+    if g.shape[1] == 1 and g.dtype != _FLOAT64:
+        return np.bincount(places, g[:, 0], count).astype(g.dtype)[:, None]
+    if g.size < FEW or not compiled():
+        wide = np.zeros(shape, np.longdouble if g.dtype == _FLOAT64 else _FLOAT64)
+        with np.errstate(invalid="ignore"):  # as the kernels, which say nothing of infinity minus infinity
+            np.add.at(wide, places, g)
+        return wide.astype(g.dtype)
+    work = _FLOAT64 if g.dtype == _FLOAT64 else _FLOAT32
+    rows, out = uniform(g, work), np.zeros(shape, work)
+    places = uniform(places, np.dtype(np.int64))
+    if g.shape[1] == 1:
+        total = np.zeros(count)
+        _add_numbers.call(rows[:, 0], places, total, np.zeros(count))
+        return total[:, None]
+    starts, order = np.zeros(count + 1, np.int64), np.empty(places.size, np.int64)
+    _group.call(places, starts, order)
+    add = _add_double if work is _FLOAT64 else _add_single
+    share(add, (rows, order, starts, out), count, (g.size + out.size) * _COST[work.itemsize])
+    return out if work == g.dtype else out.astype(g.dtype)
