@@ -173,11 +173,13 @@ def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
         _refuse_leading_ones(g, out, indices, key)
         out[join_key(key, indices)] = g
         return out
-    selected = infer_key(Aval(shape, g.dtype), [Aval(i.shape, i.dtype) for i in indices], key)
-    _fits(g, selected)
     places, axes = _places(shape, key, indices)
+    selected = (*places.shape, *shape[axes:])
+    if g.shape != selected:
+        _fits(g, selected)
+        g = np.broadcast_to(g, selected)
     rows, columns = math.prod(shape[:axes]), math.prod(shape[axes:])
-    g = np.broadcast_to(g, selected).reshape(places.size, columns)
+    g = g.reshape(places.size, columns)
     return scatter_rows(g, places.reshape(-1), rows).reshape(shape)
 
 
