@@ -180,6 +180,19 @@ def test_weights_that_sum_to_nothing() -> None:
     assert names(found) == [ENTROPY] and found.equations[0].attrs["empty"] == "nan"
 
 
+def test_labels_of_arithmetic_stay_so_when_they_are_moved() -> None:
+    """An index that wraps around is a label for NumPy, also as a part of others."""
+    graph = tg.trace(lambda z, y: -tg.log_softmax(z)[tg.arange(4), (y - 1)[:4]].mean(), F[4, 5], Y[6])
+    assert ENTROPY not in names(graph.recognise())
+
+
+def test_labels_that_choose() -> None:
+    def function(z: Any, y: Any) -> Any:
+        return -tg.where(y[:, None] == tg.arange(5), tg.log_softmax(z), 0.0).sum(1).mean()
+
+    assert names(tg.trace(function, F[4, 5], Y[4]).recognise()) == [ENTROPY]
+
+
 # regions ----------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +217,18 @@ def test_what_is_written_twice_is_one() -> None:
     assert found.recognise() == found
     twice = tg.trace(lambda z: tg.exp(z / 2) + tg.exp(z / 2), F[4, 5])
     assert twice.recognise() == twice
+
+
+def test_a_shift_that_is_compared_with_a_number() -> None:
+    """What happens at one value only, or far out, is not seen at random ones."""
+    for decide in (lambda m: m == 3.0, lambda m: m > 1e6):
+
+        def function(x: Any, decide: Any = decide) -> Any:
+            top = x.max(1, keepdims=True)
+            return softmax(x) + decide(top).astype("float32") * 5.0
+
+        graph = tg.trace(function, F[4, 5])
+        assert "add" in names(graph.recognise())
 
 
 def test_a_shift_that_is_chosen() -> None:

@@ -88,9 +88,10 @@ class Recognition:
         """
         where = f"{name}: recognise"
         if len(inputs) > MOST_INPUTS or lists:
-            what = "a list input" if lists else f"{len(inputs)} inputs"
+            came = "a list" if lists else f"{len(inputs)} inputs"
             raise ValueError(
-                f"{where} goes with up to {MOST_INPUTS} inputs, none a list; {name} has {what}: leave it out"
+                f"{where} goes with up to {MOST_INPUTS} inputs, none of them a list, not {came}: leave it out, "
+                "and the reference alone is found"
             )
         for what, given, known in (
             ("main", () if self.main is None else (self.main,), inputs),

@@ -219,7 +219,7 @@ def _differences(e: Equation, f: Equation) -> int:
     """In how many attributes, numbers and types two equations of one op differ."""
     theirs = [*e.attrs.values(), *(a.value for a in e.atoms() if type(a) is Literal)]
     ours = [*f.attrs.values(), *(a.value for a in f.atoms() if type(a) is Literal)]
-    types = sum(a.aval != b.aval for a, b in zip(e.outputs, f.outputs, strict=True))
+    types: int = sum(a.aval != b.aval for a, b in zip(e.outputs, f.outputs, strict=True))
     return types + sum(typed_key(a) != typed_key(b) for a, b in zip(theirs, ours, strict=True))
 
 

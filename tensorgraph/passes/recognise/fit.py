@@ -148,7 +148,7 @@ def float_choices(op: Op, view: View, region: Region) -> Iterator[dict[str, Any]
     for eq in equations:
         for a in eq.atoms():
             value = a.value if type(a) is Literal else consts[a].item() if a in consts and consts[a].size == 1 else None
-            if type(value) in (int, float):
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
                 floats.append(float(value))
     floats += [v for eq in equations for v in eq.attrs.values() if type(v) is float]
     choices = []
