@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.ops.creation import full, ones, zeros
+from tensorgraph.ops.shape import broadcast_to, reshape
 from tensorgraph.passes.recognise.roles import elements
 from tensorgraph.passes.recognise.view import Match, Place, View
 from tensorgraph.passes.rewrite import Log, infer
@@ -68,8 +70,7 @@ def _replacement(view: View, match: Match) -> list[Equation]:
     last = view.equations[max(match.numbers)]
     equations: list[Equation] = []
 
-    def emit(op: Op | str, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: Sequence[Var | None]) -> Equation:
-        op = CATALOGUE[op] if isinstance(op, str) else op
+    def emit(op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: Sequence[Var | None]) -> Equation:
         avals = infer(op, inputs, attrs)
         made = tuple(Var(aval) if out is None else out for out, aval in zip(outputs, avals, strict=True))
         eq = Equation(op, inputs, attrs, made, last.call, last.source, last.origin)
@@ -82,15 +83,16 @@ def _replacement(view: View, match: Match) -> list[Equation]:
                 return place.var
             if elements(place.var.aval) == elements(Aval(place.shape, place.var.aval.dtype)):
                 origin = _same_elements(view, place.var, place.shape)
-                return origin or emit("reshape", (place.var,), {"shape": place.shape}, (None,)).outputs[0]
-            return emit("broadcast_to", (place.var,), {"shape": place.shape}, (None,)).outputs[0]
+                return origin or emit(reshape, (place.var,), {"shape": place.shape}, (None,)).outputs[0]
+            return emit(broadcast_to, (place.var,), {"shape": place.shape}, (None,)).outputs[0]
         if place.fill is None:
             return Literal(None)
         if place.fill in (0.0, 1.0):
-            name = "ones" if place.fill else "zeros"
-            return emit(name, (), {"shape": place.shape, "dtype": dtype.name}, (None,)).outputs[0]
+            return emit(
+                ones if place.fill else zeros, (), {"shape": place.shape, "dtype": dtype.name}, (None,)
+            ).outputs[0]
         attrs = {"shape": place.shape, "value": place.fill, "dtype": dtype.name}
-        return emit("full", (), attrs, (None,)).outputs[0]
+        return emit(full, (), attrs, (None,)).outputs[0]
 
     main = next(p.var for p in match.places if p.var is not None)
     inputs = tuple(seat(place, main.aval.dtype) for place in match.places)
@@ -102,7 +104,7 @@ def _replacement(view: View, match: Match) -> list[Equation]:
     fused = emit(match.op, inputs, dict(match.attrs), direct)
     for var, i in match.made:
         if direct[i] is not var:
-            emit("reshape", (fused.outputs[i],), {"shape": var.aval.shape}, (var,))
+            emit(reshape, (fused.outputs[i],), {"shape": var.aval.shape}, (var,))
     return equations
 
 
