@@ -39,6 +39,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def start_workers(python: str, peers: str | None, notes: list[str]) -> dict[str, Worker]:
     """One process a library; those that cannot be had are noted with the remedy."""
     workers = {library: Worker(library, python) for library in ("tensorgraph", "numpy")}
+    workers["short path"] = Worker("short", python)
     if peers is None:
         notes.append(f"n/a: no environment with the peers; make it with: {machine.REMEDY}")
         return workers

@@ -7,10 +7,12 @@ from typing import Any
 
 GROUPS = {
     "eager": "eager overhead: 50 x (y*x, tanh) and a sum, 8 float32; PyTorch on one thread",
+    "mix": "what ordinary code is made of: an array as operand, a scalar on the left, broadcasting, 8x8 matmul, ...",
+    "operand": "calls beside two tensors of 4 float32, against the product of two tensors (the short path)",
     "fused": "fused ops, forward and backward, float32",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
-PEERS = ("torch", "jax", "autograd", "numpy")
+PEERS = ("torch", "jax", "autograd", "numpy", "short path")
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,19 @@ class Case:
 
 def every_case() -> list[Case]:
     """All cases, in the order of the table."""
-    from benchmarks.problems import TENTH_LOSS
+    from benchmarks.problems import OPERANDS, TENTH_LOSS
 
     cases = [
         Case("eager", label, "chain", {"length": 50, "gradient": gradient}, {"torch": 0.6}, single_thread=True)
         for label, gradient in (("forward", False), ("forward+backward", True))
+    ]
+    cases += [
+        Case("mix", label, "mix", {"gradient": gradient}, {"torch": 0.8}, single_thread=True)
+        for label, gradient in (("forward", False), ("forward+backward", True))
+    ]
+    cases += [
+        Case("operand", kind, "operand", {"kind": kind}, {} if limit is None else {"short path": limit})
+        for kind, limit in OPERANDS.items()
     ]
     for op in ("softmax_cross_entropy", "softmax", "log_softmax"):
         for rows, classes in ((64, 10), (1024, 1000), (64, 50000)):

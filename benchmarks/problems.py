@@ -79,6 +79,23 @@ def chain_input() -> Array:
     return np.linspace(1.25, 3, 8, dtype=np.float32)
 
 
+# calls beside two tensors: what is given, and how often the time of a product of two tensors it may take, if we choose
+OPERANDS: dict[str, float | None] = {
+    "2.0 * parameter": 3.0, "tensor * array": 3.0, "array * tensor": 3.0, "array @ parameter": 3.0,
+    "tensor * 0-d array": 3.0, "tensor * np.float32": 3.0, "np.float64 * tensor": 3.0, "tensor * True": 3.0,
+    "integers * np.int64": 3.0, "exp(array)": 3.0, "x[0]": 3.0, "x[1:]": 3.0, "x[array]": 3.0, "concatenate": 3.0,
+    "stack": 3.0, "astype": 3.0, "sum(axis=np.int64)": 3.0, "where(c, x, 0.0)": 3.0, "where(array, 1.0, x)": 3.0,
+    "x.T": 3.0, "x.mT": 3.0, "reshape": 3.0, "transpose": 3.0, "split": None, "sort": None, "uniform": None,
+}  # fmt: skip
+
+
+def mixed_inputs() -> tuple[Array, Array, Array, Array]:
+    """A square of numbers, another one, weights and a row."""
+    rng = np.random.default_rng(4)
+    x, a, w, row = (rng.standard_normal(shape).astype(np.float32) for shape in ((8, 8), (8, 8), (8, 8), (8,)))
+    return x, a, w, row
+
+
 def rowwise_inputs(rows: int, classes: int) -> tuple[Array, Array, Array]:
     """Logits, labels, and a cotangent for outputs that are not scalar."""
     rng = np.random.default_rng(1)

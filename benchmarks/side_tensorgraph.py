@@ -16,6 +16,7 @@ from benchmarks.problems import (
     batch_norm_inputs,
     chain_input,
     digest,
+    mixed_inputs,
     network,
     rowwise_inputs,
     training,
@@ -51,6 +52,70 @@ def chain(length: int, gradient: bool) -> Prepared:
         return {"value": value, "dx": digest(x.grad)} if gradient else {"value": value}
 
     return Prepared(both if gradient else forward, check)
+
+
+def mix(gradient: bool) -> Prepared:
+    """What ordinary code is made of."""
+    x0, a, w0, row = mixed_inputs()
+    x, w, b = tg.tensor(x0, requires_grad=True), tg.Parameter(w0), tg.Parameter(row)
+
+    def forward() -> tg.Tensor:
+        h = (2.0 * (x * a) + b) @ w
+        h = tg.concatenate([h, h[0] * x])
+        return tg.where(h > 0, h, 0.1).mean()
+
+    def both() -> tg.Tensor:
+        for leaf in (x, w, b):
+            leaf.zero_grad()
+        value = forward()
+        value.backward()
+        return value
+
+    def check() -> dict[str, Any]:
+        value = both()
+        return {"value": float(value), "dx": digest(x.grad), "dw": digest(w.grad), "db": digest(b.grad)}
+
+    return Prepared(both if gradient else forward, check)
+
+
+def operand(kind: str) -> Prepared:
+    """One call with an operand that is no tensor, or of an op of another kind than a product."""
+    a, square = np.ones(4, np.float32), np.ones((4, 4), np.float32)
+    x, m = tg.tensor(a, requires_grad=True), tg.tensor(square, requires_grad=True)
+    p, q = tg.Parameter(a), tg.Parameter(square)
+    f32, f64, i64, zero_d = np.float32(2), np.float64(2), np.int64(0), np.array(2.0, np.float32)
+    integers, index, mask = tg.tensor([1, 2, 3, 4]), np.array([0, 2]), a > 0
+    condition, state = tg.tensor(mask), tg.tensor(np.array([1, 2, 3], np.uint64))
+    uniform = tg.CATALOGUE["uniform"].public
+    calls: dict[str, Any] = {
+        "2.0 * parameter": lambda: 2.0 * p,
+        "tensor * array": lambda: x * a,
+        "array * tensor": lambda: a * x,
+        "array @ parameter": lambda: square @ q,
+        "tensor * 0-d array": lambda: x * zero_d,
+        "tensor * np.float32": lambda: x * f32,
+        "np.float64 * tensor": lambda: f64 * x,
+        "tensor * True": lambda: x * True,
+        "integers * np.int64": lambda: integers * i64,
+        "exp(array)": lambda: tg.exp(a),
+        "x[0]": lambda: x[0],
+        "x[1:]": lambda: x[1:],
+        "x[array]": lambda: x[index],
+        "concatenate": lambda: tg.concatenate([x, a]),
+        "stack": lambda: tg.stack([x, x]),
+        "astype": lambda: x.astype(np.float64),
+        "sum(axis=np.int64)": lambda: m.sum(axis=i64),
+        "where(c, x, 0.0)": lambda: tg.where(condition, x, 0.0),
+        "where(array, 1.0, x)": lambda: tg.where(mask, 1.0, x),
+        "x.T": lambda: m.T,
+        "x.mT": lambda: m.mT,
+        "reshape": lambda: m.reshape(2, 8),
+        "transpose": lambda: m.transpose(1, 0),
+        "split": lambda: tg.split(x, sizes=(2, 2)),
+        "sort": lambda: tg.sort(x),
+        "uniform": lambda: uniform(state, shape=(4,)),
+    }
+    return Prepared(calls[kind], dict)
 
 
 def rowwise(op: str, rows: int, classes: int) -> Prepared:
@@ -130,4 +195,4 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
-PROBLEMS = {"chain": chain, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}
+PROBLEMS = {"chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}

@@ -19,6 +19,7 @@ from benchmarks.problems import (
     batch_norm_inputs,
     chain_input,
     digest,
+    mixed_inputs,
     network,
     rowwise_inputs,
     training,
@@ -60,6 +61,30 @@ def chain(length: int, gradient: bool) -> Prepared:
         value = both().item()
         assert x.grad is not None
         return {"value": value, "dx": digest(x.grad)} if gradient else {"value": value}
+
+    return Prepared(both if gradient else forward, check)
+
+
+def mix(gradient: bool) -> Prepared:
+    """What ordinary code is made of; PyTorch takes an array through ``from_numpy``."""
+    x0, a, w0, row = mixed_inputs()
+    x, w, b = leaf(x0), nn.Parameter(torch.from_numpy(w0.copy())), nn.Parameter(torch.from_numpy(row.copy()))
+
+    def forward() -> torch.Tensor:
+        h = (2.0 * (x * torch.from_numpy(a)) + b) @ w
+        h = torch.cat([h, h[0] * x])
+        return torch.where(h > 0, h, 0.1).mean()
+
+    def both() -> torch.Tensor:
+        x.grad = w.grad = b.grad = None
+        value = forward()
+        value.backward()
+        return value
+
+    def check() -> dict[str, Any]:
+        value = both().item()
+        assert x.grad is not None and w.grad is not None and b.grad is not None
+        return {"value": value, "dx": digest(x.grad), "dw": digest(w.grad), "db": digest(b.grad)}
 
     return Prepared(both if gradient else forward, check)
 
@@ -139,4 +164,4 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
-PROBLEMS = {"chain": chain, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}
+PROBLEMS = {"chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}
