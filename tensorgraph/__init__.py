@@ -84,12 +84,15 @@ _LATE_NAMES = {
 }
 # where the room calls it otherwise
 _ELSEWHERE = {"load_graph": "load"}
+_OWN = frozenset(CATALOGUE)  # no op of the user's, which may be removed again
 
 
 def __getattr__(name: str) -> _Any:
     """Catalogue ops as functions, and rooms that load when first used."""
     declared = CATALOGUE.get(name)
     if declared is not None:
+        if name in _OWN:  # found at once from now on
+            globals()[name] = declared.public
         return declared.public
     if name in _LATE or name in _LATE_NAMES:
         from importlib import import_module

@@ -18,7 +18,7 @@ from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_res
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import SCALARS, apart, lend, lend_copy, lend_items, owned, static
-from tensorgraph.engine.signature import REQUIRED, call_signature
+from tensorgraph.engine.signature import call_signature
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, getframe, next_number, projection
 from tensorgraph.engine.tensor import Tensor, blank, wrap
@@ -30,36 +30,41 @@ LITERAL = operands.LITERAL | {tuple}
 
 
 def make_apply(declared: Op) -> Callable[..., Any]:
-    """What rules call: on plain arrays the forward, on anything with a Tensor the public function."""
-    n = len(declared.inputs)
-    forward, public = declared.forward, declared.public
-    attrs = tuple(declared.attrs)
-    defaults = {k: v for k, v in declared.attrs.items() if v is not REQUIRED}
+    """Generate what rules call: on plain arrays the forward, on anything with a Tensor the public function."""
+    sig, names = declared.signature, declared.inputs
+    scope: dict[str, Any] = {
+        "_op": declared, "_forward": declared.forward, "_public": declared.public, "_traced": _holds_tensor,
+        "_ndarray": ndarray, "_F32": F32, "_float_result": float_result,
+    }  # fmt: skip
+    params = [f"{n}=None" if n in sig.optional else n for n in names]
+    params += ["*"] if sig.optional and sig.required else []
+    for attr in sig.order[len(names) :]:
+        scope[f"_default_{attr}"] = sig.attrs[attr]
+        params.append(attr if attr in sig.required else f"{attr}=_default_{attr}")
+    if declared.reference is not None:
+        params += [*(["*"] if "*" not in params else []), "impl=None"]
+    attrs = [f"{a}={a}" for a in sig.attrs]
+    passed = ", ".join([*names, *attrs])
+    tests = [f"(type({n}) is not _ndarray and _traced({n}))" for n in names]
+    impl = ", impl=impl" if declared.reference is not None else ""
+    body = [f"if {' or '.join(tests)}: return _public({passed}{impl})"] if names else []
+    body += [f"_out = _forward({passed})"]
     strip = len(declared.residuals)
-    single = declared.single
-    floats = declared.kind is elementwise and declared.dtype not in ("bool", "cast")
+    if strip:
+        body += ["_out = _out[0]" if declared.single else f"_out = _out[:-{strip}]"]
+    if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
+        body += ["if type(_out) is _ndarray and _out.dtype is _F32: return _out"]
+        given = f"[{', '.join(names)}], {{{', '.join(f'{a!r}: {a}' for a in sig.attrs)}}}"
+        body += [f"return _float_result(_op, _out, {given})"]
+    else:
+        body += ["return _out"]
+    return define(sig.name, "array form", ", ".join(params), body, scope)
 
-    def apply(*args: Any, **kwargs: Any) -> Any:
-        for a in args:
-            if type(a) is ndarray:
-                continue
-            if isinstance(a, Tensor) or (isinstance(a, (list, tuple)) and any(isinstance(b, Tensor) for b in a)):
-                return public(*args, **kwargs)
-        if len(args) > n:
-            kwargs.update(zip(attrs, args[n:], strict=False))
-        elif len(args) < n:
-            args = (*args, *(None,) * (n - len(args)))
-        out = forward(*args[:n], **{**defaults, **kwargs})
-        if strip:
-            out = out[:-strip]
-            if single:
-                out = out[0]
-        if floats:
-            out = float_result(declared, out, list(args), {**defaults, **kwargs})
-        return out
 
-    apply.__name__ = declared.name
-    return apply
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(isinstance(item, Tensor) for item in value)
+    return isinstance(value, Tensor)
 
 
 def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:

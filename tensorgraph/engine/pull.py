@@ -233,12 +233,12 @@ def make_pull(declared: Op) -> Callable[..., None]:
     """Generate the gradient of one node on plain arrays: one call a wanted input, into the table."""
     if declared.backward is not None:
         return _make_fused_pull(declared)
-    if declared.joint is not None or declared.signature.lists or not declared.single:
+    if declared.joint is not None or not declared.single:
         return lambda node, g, table, needed: pull_joint(node, g, table, needed)
     sig = declared.signature
     saves = declared.calls["saves"]
     scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add, "_wants": _wants,
     }  # fmt: skip
     # an elementwise op of one input has its output's shape, and so has what its rule makes of g
     differs = "" if declared.kind is elementwise and len(sig.inputs) == 1 else "c.shape != p.shape or "
@@ -254,10 +254,19 @@ def make_pull(declared: Op) -> Callable[..., None]:
                 arguments.append("g")
             elif p in saves:
                 arguments.append(f"s[{saves.index(p)}]")
-            elif p == f"{name}_aval":  # the parent knows its own shape and dtype
+            elif p == f"{name}_aval" and name not in sig.lists:  # the parent knows its own shape and dtype
                 arguments.append("p")
             else:
                 arguments.append(f"node.attrs[{p!r}]")
+        if name in sig.lists:
+            body += [
+                f"if _wants(parents[{i}], needed):",
+                f"    for p, c in zip(parents[{i}], _rule{i}({', '.join(arguments)}), strict=True):",
+                "        if p is None or c is None or (needed is not None and p not in needed): continue",
+                "        if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)",
+                *("    " + line for line in _DEPOSIT),
+            ]
+            continue
         body += [
             f"p = parents[{i}]",
             "if p is not None and (needed is None or p in needed):",
