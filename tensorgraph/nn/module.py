@@ -111,18 +111,18 @@ class Module:
         """The mode inside a call, kept for the next call from the same mode."""
         if outer.trace is not None and self._place is None:
             self.modules()  # lists may have grown since: everyone learns their place
-        inner = outer
+        inner, scope = outer, outer.scope
         if self._place is not None and (parent := self._place[0]()) is not None:
             name, base = self._place[1], parent.path
             inside = outer.scope == base or outer.scope.endswith(f".{base}") or not base
             outside = outer.scope if inside else ""
             scope = f"{outside}.{name}" if outside else (f"{base}.{name}" if base else name)
-            inner = outer.replace(scope=scope)
-        elif outer.trace is not None and (scope := outer.trace.called(self, outer.scope)) != outer.scope:
-            inner = outer.replace(scope=scope)
+        elif outer.trace is not None:
+            scope = outer.trace.called(self, scope)
         if outer.trace is not None:
-            call = outer.trace.enter("module", type(self).__name__, inner.scope, self.forward)
-            inner = outer.replace(call=call)
+            inner = outer.replace(call=outer.trace.enter("module", type(self).__name__, scope, self.forward))
+        elif scope != outer.scope:
+            inner = outer.replace(scope=scope)
         width = self._width
         if width is None:
             width = max((p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f"), default=0)
