@@ -10,6 +10,7 @@ from typing import Any
 from tensorgraph.analysis.describe import value_text
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Literal, Var
+from tensorgraph.ops.shape import reshape
 
 __all__ = [
     "Formula", "Names", "formula_text", "is_absent", "is_matrix_transpose", "key_parts", "number_in", "remembered",
@@ -101,23 +102,54 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
         left = _inside(args[0], strength + (op.infix == "**" or strength == COMPARED), names)
         right = _inside(args[1], strength + (op.infix != "**"), names)
         return f"{left} {op.infix} {right}", strength
-    if op.name == "transpose" and is_matrix_transpose(item):
-        return f"{_inside(args[0], WHOLE, names)}.{'T' if len(item.var.aval.shape) == 2 else 'mT'}", WHOLE
-    if op.name in ("ones", "zeros") and not item.var.aval.shape:
-        return "1" if op.name == "ones" else "0", WHOLE
-    if op.name in ("getitem", "put", "scatter_add"):
-        key = ", ".join(names(part) if isinstance(part, Var) else part for part in key_parts(item))
-        if op.name == "getitem":
-            return f"{_inside(args[0], WHOLE, names)}[{key}]", WHOLE
-        if op.name == "put":
-            return f"{_inside(args[0], WHOLE, names)}.at[{key}].set({_read(args[1], names)[0]})", WHOLE
-        return f"zeros({item.attrs['shape']}).at[{key}].add({_read(args[0], names)[0]})", WHOLE
-    if op.name == "broadcast_to":
-        args = (number_in(args[0]),)
-    given = [a for name, a in zip(op.inputs, args, strict=True) if not is_absent(a)]
+    shown = NOTATION[op.name](item, names) if op.name in NOTATION else None
+    return (_call(item, args, names) if shown is None else shown), WHOLE
+
+
+def _call(item: Formula, args: tuple[Any, ...], names: Names) -> str:
+    """Anything: the op's name, the inputs, the settings."""
+    given = [a for name, a in zip(item.op.inputs, args, strict=True) if not is_absent(a)]
     parts = [_read(a, names)[0] for a in given] + settings(item)
-    chosen = "" if op.single or len(item.outputs) == 1 else f"[{item.position}]"
-    return f"{op.name}({', '.join(parts)}){chosen}", WHOLE
+    chosen = "" if item.op.single or len(item.outputs) == 1 else f"[{item.position}]"
+    return f"{item.op.name}({', '.join(parts)}){chosen}"
+
+
+def _transpose(item: Formula, names: Names) -> str | None:
+    if not is_matrix_transpose(item):
+        return None
+    return f"{_inside(item.args[0], WHOLE, names)}.{'T' if len(item.var.aval.shape) == 2 else 'mT'}"
+
+
+def _filled(number: str) -> Callable[[Formula, Names], str | None]:
+    return lambda item, names: None if item.var.aval.shape else number
+
+
+def _spread(item: Formula, names: Names) -> str:
+    return _call(item, (number_in(item.args[0]),), names)
+
+
+def _key(item: Formula, names: Names) -> str:
+    return ", ".join(names(part) if isinstance(part, Var) else part for part in key_parts(item))
+
+
+def _selected(item: Formula, names: Names) -> str:
+    return f"{_inside(item.args[0], WHOLE, names)}[{_key(item, names)}]"
+
+
+def _put(item: Formula, names: Names) -> str:
+    x, v = item.args[:2]
+    return f"{_inside(x, WHOLE, names)}.at[{_key(item, names)}].set({_read(v, names)[0]})"
+
+
+def _scattered(item: Formula, names: Names) -> str:
+    return f"zeros({item.attrs['shape']}).at[{_key(item, names)}].add({_read(item.args[0], names)[0]})"
+
+
+# what is not written as a call, where it is not: operators stand on the declarations
+NOTATION: dict[str, Callable[[Formula, Names], str | None]] = {
+    "transpose": _transpose, "ones": _filled("1"), "zeros": _filled("0"), "broadcast_to": _spread,
+    "getitem": _selected, "put": _put, "scatter_add": _scattered,
+}  # fmt: skip
 
 
 def is_absent(item: Any) -> bool:
@@ -152,7 +184,7 @@ def key_parts(formula: Formula) -> list[str | Var]:
 
 def number_in(item: Any) -> Any:
     """What is spread: a single number without the axes that it was given for that."""
-    if isinstance(item, Formula) and item.op.name == "reshape":
+    if isinstance(item, Formula) and item.op is reshape:
         inner = item.args[0]
         var = inner.var if isinstance(inner, Formula) else inner
         if isinstance(var, Var) and not var.aval.shape:

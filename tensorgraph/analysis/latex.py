@@ -31,9 +31,7 @@ SPECIAL = {
     "^": r"\wedge{}", "~": r"\sim{}",
 }  # fmt: skip
 
-COMPARISONS = {
-    "greater": ">", "greater_equal": r"\ge", "less": "<", "less_equal": r"\le", "equal": "=", "not_equal": r"\ne",
-}  # fmt: skip
+COMPARISONS = {">": ">", ">=": r"\ge", "<": "<", "<=": r"\le", "==": "=", "!=": r"\ne"}  # by Python's sign
 
 SUM, PRODUCT, SIGN, POWER, WHOLE = 1, 2, 3, 4, 5  # how tightly a formula holds together
 
@@ -103,8 +101,9 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
         return names(item), WHOLE
     if (residual := remembered(item)) is not None:
         return _function(_upright(residual, "operatorname"), [_read(a, names)[0] for a in item.parts()]), WHOLE
-    if item.op.name in NOTATION:
-        shown = NOTATION[item.op.name](item, names)
+    show = NOTATION.get(item.op.name) or OPERATORS.get(item.op.infix)
+    if show is not None:
+        shown = show(item, names)
         if shown is not None:
             return shown
     return _call(item, names), WHOLE
@@ -261,8 +260,8 @@ def _comparison(f: Formula, sign: str, names: Names) -> str:
 
 def _where(f: Formula, names: Names) -> Shown:
     given = f.args[0]
-    plain = isinstance(given, Formula) and given.op.name in COMPARISONS
-    c = _comparison(given, COMPARISONS[given.op.name], names) if plain else _read(given, names)[0]
+    plain = isinstance(given, Formula) and given.op.infix in COMPARISONS
+    c = _comparison(given, COMPARISONS[given.op.infix], names) if plain else _read(given, names)[0]
     a, b = (_read(x, names)[0] for x in f.args[1:])
     return f"\\begin{{cases}} {a} & \\text{{if }} {c} \\\\ {b} & \\text{{otherwise}} \\end{{cases}}", SUM
 
@@ -298,9 +297,13 @@ def _relu(f: Formula, names: Names) -> Shown:
     return _function(r"\max", [_read(f.args[0], names)[0], "0"]), WHOLE
 
 
+# by the operator that an op declares as its own
+OPERATORS: dict[str | None, Callable[[Formula, Names], Shown]] = {
+    "+": _infix("+", SUM), "-": _infix("-", SUM, tighter=True), "*": _multiply, "@": _matmul, "/": _divide,
+    "u-": _negate, "**": _power, **{infix: _compared(sign) for infix, sign in COMPARISONS.items()},
+}  # fmt: skip
 NOTATION: dict[str, Callable[[Formula, Names], Shown]] = {
-    "add": _infix("+", SUM), "subtract": _infix("-", SUM, tighter=True), "multiply": _multiply, "matmul": _matmul,
-    "divide": _divide, "negative": _negate, "power": _power, "square": _square, "transpose": _transpose,
+    "square": _square, "transpose": _transpose,
     "sqrt": _around(r"\sqrt{", "}"), "reciprocal": _around(r"\frac{1}{", "}"),
     "absolute": _around(r"\left|", r"\right|"), "exp": _named(r"\exp"), "log": _named(r"\ln"), "sin": _named(r"\sin"),
     "cos": _named(r"\cos"), "tanh": _named(r"\tanh"), "sigmoid": _named(r"\sigma"), "getitem": _item,
@@ -309,6 +312,5 @@ NOTATION: dict[str, Callable[[Formula, Names], Shown]] = {
     "broadcast_to": _sized("broadcast"), "reshape": _sized("reshape"), "prod": _over(r"\prod"), "where": _where,
     "alias": _same, "ones": _filled("1"), "zeros": _filled("0"),
     "put": _placed("put"), "scatter_add": _placed("scatter"),
-    **{name: _compared(sign) for name, sign in COMPARISONS.items()},
     "logical_and": _infix(r"\wedge", SUM, tighter=True), "logical_or": _infix(r"\vee", SUM, tighter=True),
 }  # fmt: skip

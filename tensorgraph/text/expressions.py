@@ -218,8 +218,8 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
     if name in SPECIAL:
         return scene.call(node, SPECIAL[name], scene, node, args, kwargs)
     op = CATALOGUE.get(name)
-    if op is None or name in ("checkpoint", "custom_vjp"):
-        known = [name for name in (*CATALOGUE, *SPECIAL, "array") if name != "checkpoint"]
+    if op is None or "higher order" in op.traits:
+        known = [*(name for name, op in CATALOGUE.items() if "higher order" not in op.traits), *SPECIAL, "array"]
         scene.fail(node.func, f"no op is called {name!r}{nearest(name, known)}")
     return _call(scene, node, op, args, kwargs)
 

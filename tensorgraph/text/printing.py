@@ -89,7 +89,7 @@ class _Equations:
             key = self.key(eq.attrs["key"], _items(eq.inputs[2]))
             if key is not None and isinstance(x, Var) and isinstance(v, Var) and x.aval.dtype == v.aval.dtype:
                 return f"{self.name[x]}.at[{key}].set({self.name[v]})", [], ""
-        if op.name == "gradients":
+        if eq.is_gradient:
             return "gradients(", self.gradients(eq), ")"
         arguments = self.arguments(op, eq)
         return f"{op.name}(", [*arguments, "residuals=True"] if eq.residuals else arguments, ")"
