@@ -217,9 +217,8 @@ def _alive(graph: Graph, log: Log) -> Graph:
     result = dead_code(graph)
     if result is graph:
         return graph
-    kept = {out: eq for eq in result.equations for out in eq.outputs}
     for eq in graph.equations:
-        used = [kept[out] for out in eq.outputs if out in kept]
+        used = [kept for kept in map(result.index.maker, eq.outputs) if kept is not None]
         if not used and eq.outputs:
             log.note("dead_code.unused", eq, "nothing", eq.source)
         elif used and used[0] is not eq:  # gradients that are not asked for any more

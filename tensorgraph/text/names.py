@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import re
 import unicodedata
-from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
@@ -76,18 +75,17 @@ def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:
 
 def _differentiated(graph: Graph) -> dict[Var, Var]:
     """For what a derivative rule gives, the value that it is the gradient of."""
-    forward = {out: eq for eq in graph.equations for out in eq.outputs}
-    found = _by_origin(graph, forward)
+    found = _by_origin(graph)
     # the derivative of a derivative has rules of its own, whose results are no gradients of what they name
     return {out: of for out, of in found.items() if out.aval == of.aval}
 
 
-def _by_origin(graph: Graph, forward: Mapping[Var, Equation]) -> dict[Var, Var]:
+def _by_origin(graph: Graph) -> dict[Var, Var]:
     found: dict[Var, Var] = {}
     told: set[tuple[Any, Any]] = set()
     for eq in reversed(graph.equations):
         origin = eq.origin
-        of = None if origin is None else forward.get(origin.of)
+        of = None if origin is None else graph.index.maker(origin.of)
         if origin is None or of is None:
             continue
         if eq.op is of.op.gradient:
