@@ -10,6 +10,7 @@ GROUPS = {
     "mix": "what ordinary code is made of: an array as operand, a scalar on the left, broadcasting, 8x8 matmul, ...",
     "operand": "calls beside two tensors of 4 float32, against the product of two tensors (the short path)",
     "fused": "fused ops, forward and backward, float32",
+    "elements": "whole powers, and rows taken by index, forward and backward, float32",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
 PEERS = ("torch", "jax", "autograd", "numpy", "short path")
@@ -76,6 +77,11 @@ def every_case() -> list[Case]:
                     {"torch": wanted, "jax": wanted},
                 )
             )
+    for exponent in (3, -1):
+        cases.append(Case("elements", f"x**{exponent} 131072", "power", {"exponent": exponent}, {"torch": 2.0}))
+    for count, columns, rows in ((300, 32, 3228), (20_000, 64, 4096)):
+        parameters = {"count": count, "columns": columns, "rows": rows}
+        cases.append(Case("elements", f"{rows} of {count}x{columns}", "taking", parameters, {"torch": 2.0}))
     for size, loss in TENTH_LOSS.items():
         cases.append(Case("step", size, "step", {"size": size}, {"torch": 1.0}, known={"tenth loss": loss}))
     return cases

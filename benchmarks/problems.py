@@ -105,6 +105,20 @@ def rowwise_inputs(rows: int, classes: int) -> tuple[Array, Array, Array]:
     return logits, labels, cotangent
 
 
+def power_inputs() -> tuple[Array, Array]:
+    """Normal numbers, half of them negative and none near 0, and a cotangent."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(131_072).astype(np.float32)
+    return x + np.copysign(np.float32(0.25), x), rng.standard_normal(x.size).astype(np.float32)
+
+
+def taking_inputs(count: int, columns: int, rows: int) -> tuple[Array, Array, Array]:
+    """A table, the numbers of the rows to take, and a cotangent."""
+    rng = np.random.default_rng(4)
+    table = rng.standard_normal((count, columns)).astype(np.float32)
+    return table, rng.integers(0, count, rows), rng.standard_normal((rows, columns)).astype(np.float32)
+
+
 def batch_norm_inputs(rows: int, features: int) -> tuple[Array, Array, Array, Array]:
     """x, gamma, beta and a cotangent."""
     rng = np.random.default_rng(2)

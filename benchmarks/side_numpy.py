@@ -17,7 +17,9 @@ from benchmarks.problems import (
     chain_input,
     digest,
     network,
+    power_inputs,
     rowwise_inputs,
+    taking_inputs,
     training,
 )
 
@@ -118,6 +120,36 @@ def batch_norm(rows: int, features: int, relu: bool) -> Prepared:
     return Prepared(run, check)
 
 
+def power(exponent: int) -> Prepared:
+    """x to a whole power, forward and backward, as one would write it."""
+    x, g = power_inputs()
+
+    def run() -> tuple[Array, Array]:
+        return np.power(x, exponent), g * (exponent * np.power(x, exponent - 1))
+
+    def check() -> dict[str, Any]:
+        y, dx = run()
+        return {"y": digest(y), "dx": digest(dx)}
+
+    return Prepared(run, check)
+
+
+def taking(count: int, columns: int, rows: int) -> Prepared:
+    """Rows of a table, forward and backward, as one would write it."""
+    table, ids, g = taking_inputs(count, columns, rows)
+
+    def run() -> tuple[Array, Array]:
+        back = np.zeros_like(table)
+        np.add.at(back, ids, g)
+        return table[ids], back
+
+    def check() -> dict[str, Any]:
+        y, dx = run()
+        return {"y": digest(y), "dx": digest(dx)}
+
+    return Prepared(run, check)
+
+
 def step(size: str) -> Prepared:
     """A training step of the network with Adam."""
     problem = network(size)
@@ -161,4 +193,6 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
-PROBLEMS = {"chain": chain, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}
+PROBLEMS = {
+    "chain": chain, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking, "step": step,
+}  # fmt: skip

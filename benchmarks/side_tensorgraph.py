@@ -18,7 +18,9 @@ from benchmarks.problems import (
     digest,
     mixed_inputs,
     network,
+    power_inputs,
     rowwise_inputs,
+    taking_inputs,
     training,
 )
 
@@ -166,6 +168,40 @@ def batch_norm(rows: int, features: int, relu: bool) -> Prepared:
     return Prepared(run, check)
 
 
+def power(exponent: int) -> Prepared:
+    """x to a whole power, forward and backward."""
+    numbers, cotangent = power_inputs()
+    x, g = tg.tensor(numbers, requires_grad=True), tg.tensor(cotangent)
+
+    def run() -> tg.Tensor:
+        x.zero_grad()
+        y = x**exponent
+        y.backward(g)
+        return y
+
+    def check() -> dict[str, Any]:
+        return {"y": digest(run()), "dx": digest(x.grad)}
+
+    return Prepared(run, check)
+
+
+def taking(count: int, columns: int, rows: int) -> Prepared:
+    """Rows of a table, forward and backward."""
+    numbers, where, cotangent = taking_inputs(count, columns, rows)
+    table, ids, g = tg.tensor(numbers, requires_grad=True), tg.tensor(where), tg.tensor(cotangent)
+
+    def run() -> tg.Tensor:
+        table.zero_grad()
+        y = table[ids]
+        y.backward(g)
+        return y
+
+    def check() -> dict[str, Any]:
+        return {"y": digest(run()), "dx": digest(table.grad)}
+
+    return Prepared(run, check)
+
+
 def step(size: str) -> Prepared:
     """A training step of the network as a user writes it."""
     from tensorgraph import nn, optim
@@ -195,4 +231,7 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
-PROBLEMS = {"chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}
+PROBLEMS = {
+    "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
+    "step": step,
+}  # fmt: skip

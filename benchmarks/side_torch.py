@@ -21,7 +21,9 @@ from benchmarks.problems import (
     digest,
     mixed_inputs,
     network,
+    power_inputs,
     rowwise_inputs,
+    taking_inputs,
     training,
 )
 
@@ -137,6 +139,40 @@ def batch_norm(rows: int, features: int, relu: bool) -> Prepared:
     return Prepared(run, check)
 
 
+def power(exponent: int) -> Prepared:
+    """x to a whole power, forward and backward."""
+    numbers, cotangent = power_inputs()
+    x, g = leaf(numbers), torch.from_numpy(cotangent)
+
+    def run() -> torch.Tensor:
+        x.grad = None
+        y = x**exponent
+        y.backward(g)
+        return y
+
+    def check() -> dict[str, Any]:
+        return {"y": digest(run().detach()), "dx": digest(x.grad)}
+
+    return Prepared(run, check)
+
+
+def taking(count: int, columns: int, rows: int) -> Prepared:
+    """Rows of a table, forward and backward."""
+    numbers, where, cotangent = taking_inputs(count, columns, rows)
+    table, ids, g = leaf(numbers), torch.from_numpy(where), torch.from_numpy(cotangent)
+
+    def run() -> torch.Tensor:
+        table.grad = None
+        y = table[ids]
+        y.backward(g)
+        return y
+
+    def check() -> dict[str, Any]:
+        return {"y": digest(run().detach()), "dx": digest(table.grad)}
+
+    return Prepared(run, check)
+
+
 def step(size: str) -> Prepared:
     """A training step of the network with the fused Adam."""
     problem = network(size)
@@ -164,4 +200,7 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
-PROBLEMS = {"chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "step": step}
+PROBLEMS = {
+    "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
+    "step": step,
+}  # fmt: skip
