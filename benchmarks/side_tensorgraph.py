@@ -232,6 +232,6 @@ def step(size: str) -> Prepared:
 
 
 PROBLEMS = {
-    "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
-    "step": step,
+    "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "power": power,
+    "taking": taking, "step": step,
 }  # fmt: skip
