@@ -45,7 +45,7 @@ def expression(scene: Scene, node: ast.expr) -> Any:
         case ast.BinOp():
             return _binary(scene, node)
         case ast.Compare():
-            op = op_of_sign(type(node.ops[0])) if len(node.ops) == 1 else None
+            op = op_of_sign(node.ops[0]) if len(node.ops) == 1 else None
             if op is None:
                 scene.fail(node, f"one comparison at a time, by == != < <= > >=, got {show(node)}")
             operands = expression(scene, node.left), expression(scene, node.comparators[0])
@@ -111,7 +111,7 @@ def _binary(scene: Scene, node: ast.BinOp) -> Any:
     value = expression(scene, left)
     for one in reversed(spine):
         other = expression(scene, one.right)
-        op = op_of_sign(type(one.op))
+        op = op_of_sign(one.op)
         if op is None:
             scene.fail(one, f"the operator in {show(one)} is not part of the language")
         if type(value) in (int, float) and type(other) in (int, float):
@@ -125,7 +125,7 @@ def _unary(scene: Scene, node: ast.UnaryOp) -> Any:
     value = expression(scene, node.operand)
     if type(value) in (int, float) and isinstance(node.op, (ast.USub, ast.UAdd)):
         return -value if isinstance(node.op, ast.USub) else value
-    op = op_of_sign(type(node.op))
+    op = op_of_sign(node.op)
     if op is None:
         remedy = "use logical_not(x)" if isinstance(node.op, ast.Not) else "leave it out"
         scene.fail(node, f"the operator in {show(node)} is not part of the language; {remedy}")

@@ -17,16 +17,20 @@ SIGNS: dict[type[ast.AST], str] = {
 }  # fmt: skip
 
 
-@functools.cache
-def op_of_sign(sign: type[ast.AST]) -> Op | None:
+def op_of_sign(sign: ast.AST) -> Op | None:
     """The op that declares a Python operator as its own, the first one that does; None for Python's others.
 
     Examples
     --------
     >>> import ast
     >>> from tensorgraph.text.signs import op_of_sign
-    >>> op_of_sign(ast.MatMult), op_of_sign(ast.LShift)
+    >>> op_of_sign(ast.MatMult()), op_of_sign(ast.LShift())
     (Op(matmul), None)
     """
-    infix = SIGNS.get(sign)
-    return None if infix is None else next((op for op in CATALOGUE.values() if op.infix == infix), None)
+    infix = SIGNS.get(type(sign))
+    return None if infix is None else _op_of_infix(infix)
+
+
+@functools.cache
+def _op_of_infix(infix: str) -> Op | None:
+    return next((op for op in CATALOGUE.values() if op.infix == infix), None)

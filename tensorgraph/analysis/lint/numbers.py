@@ -131,8 +131,9 @@ def _counts(view: View, atom: Var) -> bool:
     match = SUM.match(view, view.follow(atom, passes))
     mask = None if match is None else view.follow(match["x"], passes)
     # a captured mask is known: whoever captured it has seen that it selects something
-    unknown = isinstance(mask, Var) and mask.aval.dtype.kind == "b" and mask not in view.graph.consts
-    return unknown and mask.aval.size > 0
+    return (
+        isinstance(mask, Var) and mask.aval.dtype.kind == "b" and mask not in view.graph.consts and mask.aval.size > 0
+    )
 
 
 @rule("TG018", "integer-truncation")

@@ -166,11 +166,13 @@ def _all(view: View, pairs: list[tuple[ast.expr, Any]], bound: Match) -> Iterato
 @functools.cache
 def _read(form: ast.expr) -> tuple[Op, tuple[ast.expr, ...], tuple[tuple[str, ast.expr], ...]]:
     """The op of a form, the forms of its inputs, and the op's other spellings."""
+    op: Op | None
+    parts: tuple[ast.expr, ...]
     match form:
         case ast.BinOp(left=a, op=sign, right=b) | ast.Compare(left=a, ops=[sign], comparators=[b]):
-            op, parts = op_of_sign(type(sign)), (a, b)
+            op, parts = op_of_sign(sign), (a, b)
         case ast.UnaryOp(op=sign, operand=a):
-            op, parts = op_of_sign(type(sign)), (a,)
+            op, parts = op_of_sign(sign), (a,)
         case ast.Subscript(value=a):
             op, parts = getitem, (a,)
         case ast.Call(func=ast.Name(id=name), args=args):
