@@ -16,6 +16,7 @@ from benchmarks.problems import (
     batch_norm_inputs,
     chain_input,
     digest,
+    mixed_inputs,
     network,
     power_inputs,
     rowwise_inputs,
@@ -63,6 +64,30 @@ def _softmax(x: Array) -> tuple[Array, Array]:
     e = np.exp(shifted)
     total = e.sum(axis=1, keepdims=True)
     return e / total, shifted - np.log(total)
+
+
+def mix(gradient: bool) -> Prepared:
+    """What ordinary code is made of, its gradient written by hand."""
+    x, a, w, b = mixed_inputs()
+
+    def forward() -> tuple[Any, ...]:
+        below = (2.0 * (x * a) + b) @ w
+        h = np.concatenate([below, below[0] * x])
+        return np.where(h > 0, h, np.float32(0.1)).mean(), below, h
+
+    def both() -> tuple[Any, ...]:
+        value, below, h = forward()
+        dh = (h > 0) / np.float32(h.size)
+        dbelow, dlast = dh[: len(x)], dh[len(x) :]
+        dbelow[0] += (dlast * x).sum(0)
+        inner = dbelow @ w.T
+        return value, dlast * below[0] + 2.0 * inner * a, (2.0 * (x * a) + b).T @ dbelow, inner.sum(0)
+
+    def check() -> dict[str, Any]:
+        value, dx, dw, db = both()
+        return {"value": float(value), "dx": digest(dx), "dw": digest(dw), "db": digest(db)}
+
+    return Prepared(both if gradient else forward, check)
 
 
 def rowwise(op: str, rows: int, classes: int) -> Prepared:
@@ -194,5 +219,6 @@ def step(size: str) -> Prepared:
 
 
 PROBLEMS = {
-    "chain": chain, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking, "step": step,
+    "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
+    "step": step,
 }  # fmt: skip

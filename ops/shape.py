@@ -56,6 +56,8 @@ def target_shape(shape: Any, size: int, what: str = "reshape") -> tuple[int, ...
 
 
 def _reshape(x: Any, *, shape: Any) -> Any:
+    if type(shape) is tuple and {*map(type, shape)} <= {int} and min(shape, default=0) >= -1:
+        return x.reshape(shape)  # NumPy checks it itself
     return x.reshape(target_shape(shape, x.size))
 
 
@@ -270,16 +272,17 @@ def _stack(arrays: Any, *, axis: int = 0) -> Any:
     for a in arrays:
         if a.shape != shape:
             raise ValueError("the shapes differ")
-    k = canonical_axis(axis, len(shape) + 1)
-    if k == 0 and shape:
+    if axis == 0 and shape:
         return _concatenate(arrays).reshape(len(arrays), *shape)
+    k = canonical_axis(axis, len(shape) + 1)
     here = (*(slice(None),) * k, None)
     return _concatenate([a[here] for a in arrays], axis=k)
 
 
-def _stack_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
-    before = (slice(None),) * canonical_axis(axis, len(arrays_aval[0].shape) + 1)
-    return [g[(*before, i)] for i in range(len(arrays_aval))]
+def _stack_arrays(g: Any, axis: int) -> Any:
+    k = canonical_axis(axis, len(g.shape))
+    before = (slice(None),) * k
+    return [g[(*before, i)] for i in range(g.shape[k])]
 
 
 def _stack_batch(call: BatchCall) -> Any:

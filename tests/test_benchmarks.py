@@ -14,6 +14,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+import tensorgraph as tg
+
 HERE = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
@@ -37,6 +39,8 @@ def part(name: str) -> ModuleType:
 TINY = [
     ("chain", {"length": 3, "gradient": False}),
     ("chain", {"length": 3, "gradient": True}),
+    ("mix", {"gradient": False}),
+    ("mix", {"gradient": True}),
     ("rowwise", {"op": "softmax_cross_entropy", "rows": 5, "classes": 4}),
     ("rowwise", {"op": "softmax", "rows": 5, "classes": 4}),
     ("rowwise", {"op": "log_softmax", "rows": 5, "classes": 4}),
@@ -64,10 +68,19 @@ def test_sides_agree(problem: str, parameters: dict[str, object]) -> None:
 
 def test_every_case_runs_on_both_sides_with_small_shapes() -> None:
     cases = part("cases").every_case()
-    covered = {(problem, json.dumps(sorted(p))) for problem, p in TINY}
+    covered = {(problem, json.dumps(sorted(p))) for problem, p in TINY} | {("operand", '["kind"]')}
     assert {(c.problem, json.dumps(sorted(c.parameters))) for c in cases} == covered
     assert {c.group for c in cases} == set(part("cases").GROUPS)
     assert len({(c.group, c.label) for c in cases}) == len(cases)
+
+
+def test_every_kind_of_operand_runs() -> None:
+    for kind in part("problems").OPERANDS:
+        for side in ("side_tensorgraph", "side_short"):
+            prepared = part(side).PROBLEMS["operand"](kind)
+            assert prepared.check() == {}
+            made = prepared.run()
+            assert all(isinstance(t, tg.Tensor) for t in (made if isinstance(made, tuple) else (made,))), kind
 
 
 def test_the_tenth_loss_is_the_known_one() -> None:

@@ -187,9 +187,13 @@ def _tensors(declared: Op, inputs: str) -> list[str]:
     outs = range(len(declared.outputs))
     body = []
     for j in () if fresh else outs:
-        itself = [f"_o{j} is {n}" for n in declared.inputs]
-        own = " and (" + " or ".join([f"_o{j}.base is not None", *itself]) + ")"
-        body += [f"if _lent{'' if declared.signature.lists else own}: _o{j} = _owned(_o{j}, {inputs})"]
+        lists = declared.signature.lists
+        itself = [
+            f"any([_o{j} is _v for _v in _v{i}])" if n in lists else f"_o{j} is {n}"
+            for i, n in enumerate(declared.inputs)
+        ]
+        mine = " or ".join([f"_o{j}.base is not None", *itself])
+        body += [f"if _lent and ({mine}): _o{j} = _owned(_o{j}, {inputs})"]
     for j in outs:
         body += [f"_t{j} = _blank()", f"_t{j}._value = _o{j}"]
         if not declared.differentiable:
@@ -215,7 +219,7 @@ def _record(declared: Op, attrs: str) -> list[str]:
         wanted = " or ".join(f"_p{i} is not None" for i in needing)
         condition = "" if len(needing) == len(live) else f" if {wanted} else None"
         entries.append(f"({places[name]}{condition})" if condition else places[name])
-        if name in names:  # an array that was given may be changed by its owner
+        if name in names and "view" not in declared.traits:  # an array that was given may be changed by its owner
             own = "_apart({0}, {1})" if name in sig.lists else "({0}.copy() if type({1}) is _ndarray else {0})"
             lent.append(f"({own.format(places[name], name)}{condition})")
         else:

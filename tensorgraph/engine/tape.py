@@ -179,6 +179,33 @@ def warn_user(message: str) -> None:
     )  # fmt: skip
 
 
+class Relocation:
+    """NumPy's warnings of what happens to numbers inside the library, at the line of the user's call.
+
+    It stands in the list of warning filters where a pattern for the message would, so that it is asked when there is a
+    warning and costs nothing else: what was raised in a frame of ours is raised again at the user's line, where all
+    filters count again, and is ignored where it was. Filters that are added later go before it.
+    """
+
+    TEXTS = ("divide by zero encountered", "overflow encountered", "underflow encountered", "invalid value encountered")
+
+    def match(self, text: str) -> bool:
+        """Whether the warning has been raised elsewhere, and is ignored here."""
+        frame: Any = getframe(1)
+        if not text.startswith(self.TEXTS) or frame.f_code is warn_user.__code__:
+            return False
+        while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "numpy":
+            frame = frame.f_back
+        if frame is None or frame.f_globals.get("__package__") not in INTERNAL or user_frame(2) is None:
+            return False
+        warn_user(text)
+        return True
+
+
+filters: list[Any] = warnings.filters  # type: ignore[assignment]
+filters.insert(0, ("ignore", Relocation(), RuntimeWarning, None, 0))
+
+
 def describe_source(source: tuple[str, int, str] | None) -> str:
     """``" (train.py:12)"``, or nothing where the line is not known."""
     return f" ({source[0]}:{source[1]})" if source else ""

@@ -35,8 +35,8 @@ def _lookup(function: Callable[..., Any]) -> Op | None:
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    if method == "__call__" and not kwargs and (known := _lookup(ufunc)) is not None:
-        return known.calls["public"](*inputs)
+    if method == "__call__" and not kwargs and _size == len(CATALOGUE) and ufunc in _table:
+        return _table[ufunc].calls["public"](*inputs)  # the usual case
     name = f"numpy.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
     if kwargs.get("out") is not None:
         raise TypeError(
