@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report, startup
+from benchmarks import growth, machine, report, startup
 from benchmarks.cases import GROUPS, Case, every_case
 from benchmarks.processes import Worker, WorkerError, run_case
 
@@ -19,6 +19,8 @@ PEER_LIBRARIES = ("torch", "jax", "autograd")
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
+    parser.add_argument("what", nargs="?", choices=["all", "growth"], default="all",
+                        help="growth: how times grow with the size of a graph, in place of all else")  # fmt: skip
     parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
     parser.add_argument("--python", metavar="PATH", default=sys.executable,
                         help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
@@ -38,7 +40,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def start_workers(python: str, peers: str | None, notes: list[str]) -> dict[str, Worker]:
     """One process a library; those that cannot be had are noted with the remedy."""
-    workers = {library: Worker(library, python) for library in ("tensorgraph", "numpy")}
+    workers = {library: Worker(library, python) for library in ("tensorgraph", "eager", "numpy")}
     workers["short path"] = Worker("short", python)
     if peers is None:
         notes.append(f"n/a: no environment with the peers; make it with: {machine.REMEDY}")
@@ -111,6 +113,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.setup_peers:
         machine.setup_peers()
         return 0
+    if options.what == "growth":
+        grown = growth.measure(told=lambda line: print(f"\r\033[K{line} ...", end="", file=sys.stderr, flush=True))
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(growth.table(grown))
+        return int(options.strict and any(e > growth.LARGEST for e in growth.exponents(grown).values()))
     results = measure(options)
     report.write(results, options.output)
     print(report.table(results))

@@ -9,11 +9,12 @@ GROUPS = {
     "eager": "eager overhead: 50 x (y*x, tanh) and a sum, 8 float32; PyTorch on one thread",
     "mix": "what ordinary code is made of: an array as operand, a scalar on the left, broadcasting, 8x8 matmul, ...",
     "operand": "calls beside two tensors of 4 float32, against the product of two tensors (the short path)",
+    "graph": "graphs: 41 ops on 4 float32, and their written-out gradient, beside the same eager calls",
     "fused": "fused ops, forward and backward, float32",
     "elements": "whole powers, and rows taken by index, forward and backward, float32",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
-PEERS = ("torch", "jax", "autograd", "numpy", "short path")
+PEERS = ("eager", "torch", "jax", "autograd", "numpy", "short path")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ def every_case() -> list[Case]:
     cases = [
         Case("eager", label, "chain", {"length": 50, "gradient": gradient}, {"torch": 0.6}, single_thread=True)
         for label, gradient in (("forward", False), ("forward+backward", True))
+    ]
+    cases += [
+        Case("graph", label, "graph", {"gradient": gradient}, {"eager": target})
+        for label, gradient, target in (("forward", False, 0.8), ("forward+backward", True, 0.6))
     ]
     cases += [
         Case("mix", label, "mix", {"gradient": gradient}, {"torch": 0.8}, single_thread=True)

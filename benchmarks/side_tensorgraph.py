@@ -231,7 +231,36 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
+def small_ops(x: Any, w: Any) -> Any:
+    """41 ops on small arrays."""
+    h = x
+    for _ in range(10):
+        h = tg.tanh(h * w + 0.5) - 0.1
+    return h.sum()
+
+
+def small_ops_inputs() -> list[tg.Tensor]:
+    """Four numbers each."""
+    return [tg.tensor(chain_input()[:4]), tg.tensor(chain_input()[4:])]
+
+
+def graph(gradient: bool) -> Prepared:
+    """The graph of small ops, or of their value and gradient: written out and simplified."""
+    arguments = small_ops_inputs()
+    function = tg.value_and_grad(small_ops, argnums=(0, 1)) if gradient else small_ops
+    run = tg.trace(function, *arguments).transform().bind()
+
+    def check() -> dict[str, Any]:
+        result = run(*arguments)
+        if not gradient:
+            return {"value": float(result)}
+        value, grads = result
+        return {"value": float(value), "gradients": [n for g in grads for n in digest(g)]}
+
+    return Prepared(lambda: run(*arguments), check)
+
+
 PROBLEMS = {
-    "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "power": power,
+    "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "power": power,
     "taking": taking, "step": step,
 }  # fmt: skip
