@@ -16,8 +16,8 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.op import Op, creation, elementwise
 from tensorgraph.engine.operands import SCALARS
 from tensorgraph.engine.tensor import as_array
+from tensorgraph.graph.forms import array_function, has_weak_numbers
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
-from tensorgraph.graph.program import array_function, has_weak_numbers
 from tensorgraph.ops.index import getitem, put
 from tensorgraph.ops.shape import astype, broadcast_to, flip, transpose
 from tensorgraph.passes.keys import select

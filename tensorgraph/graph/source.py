@@ -1,0 +1,47 @@
+"""A program as the text of one Python function: a line a step, and no more names than values that live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tensorgraph.graph.program import Program, Step
+
+__all__ = ["source_of"]
+
+
+def source_of(program: Program) -> str:
+    """The function ``program(v0, v1, ...)`` of the inputs and cells, which gives outputs and written values.
+
+    A value is called by its slot, ``v7``; constants and numbers are globals of such names. ``f3`` is the array form of
+    step 3. A value is deleted after its last use.
+    """
+    names = {slot: f"v{slot}" if value is not None else "None" for slot, value in enumerate(program.plain)}
+    names.update((slot, f"v{slot}") for slot in program.slots.values())
+    given = ", ".join(f"v{slot}" for slot in range(program.given))
+    lines = [f"def program({given}):"]
+    for n, step in enumerate(program.steps):
+        lines += [f"    {line}" for line in _lines(n, step, names)]
+    results = ", ".join(names[slot] for slot in program.results)
+    return "\n".join([*lines, f"    return [{results}]", ""])
+
+
+def _lines(n: int, step: Step, names: dict[int, str]) -> list[str]:
+    def operand(place: Any) -> str:
+        return f"[{', '.join(names[p] for p in place)}]" if isinstance(place, tuple) else names[place]
+
+    eq = step.equation
+    outputs = [names[slot] for slot in step.outputs]
+    call = f"f{n}({', '.join(operand(place) for place in step.inputs)})"
+    if not outputs:
+        return [call]
+    bare = len(outputs) == 1 and not eq.op.signature.variadic
+    lines = [f"{', '.join(outputs)}{'' if bare or len(outputs) > 1 else ','} = {call}"]
+    # of arrays with axes a ufunc gives an array; others, and those without, may give a NumPy scalar
+    if not (isinstance(eq.op.forward, np.ufunc) and eq.outputs[0].aval.ndim):
+        test = "type({0}) is not ndarray" + ("" if bare else " and {0} is not None")
+        lines += [f"if {test.format(out)}: {out} = asarray({out})" for out in outputs]
+    gone = [names[slot] for slot in step.last if names[slot] != "None"]
+    return [*lines, f"del {', '.join(gone)}"] if gone else lines
