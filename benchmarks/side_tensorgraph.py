@@ -261,6 +261,6 @@ def graph(gradient: bool) -> Prepared:
 
 
 PROBLEMS = {
-    "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm, "power": power,
-    "taking": taking, "step": step,
+    "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm,
+    "power": power, "taking": taking, "step": step,
 }  # fmt: skip

@@ -56,7 +56,7 @@ def _rules_of(eq: Equation) -> dict[str, tuple[str, str]]:
 
     atoms = tuple(stand_in(atom, name) for name, atom in zip(op.inputs, eq.inputs, strict=True))
     inputs = tuple(called)
-    outputs = tuple(Var(out.aval) for out in eq.outputs)
+    outputs = tuple(Var(out.aval) for out in eq.outputs[: len(eq.outputs) - len(eq.residuals)])
     named = op.outputs if len(outputs) == len(op.outputs) else [f"{op.outputs[0]}_{k}" for k in range(len(outputs))]
     called.update(zip(outputs, named, strict=True))
     floats = [out for out in outputs if out.aval.dtype.kind == "f"]
@@ -74,6 +74,8 @@ def _rules_of(eq: Equation) -> dict[str, tuple[str, str]]:
         here = dict(zip(outputs, made_here, strict=True))
         building.defer(tuple(here[out] for out in floats), tuple(xs), tuple(gs), True)
     called.update((own, called[out]) for out, own in here.items())
+    if made_here:
+        called.update(zip(building.producer[made_here[0]].residuals, op.residuals, strict=False))
     formulas: dict[Var, Any] = {}
     for made in building.equations[1:]:
         for position, out in enumerate(made.outputs):

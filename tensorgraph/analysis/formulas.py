@@ -13,7 +13,7 @@ from tensorgraph.graph.graph import Equation, Literal, Var
 from tensorgraph.ops.shape import reshape
 
 __all__ = [
-    "Formula", "Names", "formula_text", "is_absent", "is_matrix_transpose", "key_parts", "number_in", "remembered",
+    "Formula", "Names", "formula_text", "is_absent", "is_matrix_transpose", "key_parts", "number_in",
     "settings",
 ]  # fmt: skip
 
@@ -93,8 +93,6 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
     if isinstance(item, Var):
         return names(item), WHOLE
     op, args = item.op, item.args
-    if (residual := remembered(item)) is not None:
-        return f"{residual}({', '.join(_read(a, names)[0] for a in item.parts())})", WHOLE
     if op.infix is not None:
         strength = STRENGTH.get(op.infix, COMPARED)
         if len(args) == 1:
@@ -155,13 +153,6 @@ NOTATION: dict[str, Callable[[Formula, Names], str | None]] = {
 def is_absent(item: Any) -> bool:
     """Whether an input was left out."""
     return item == () or (isinstance(item, Literal) and item.value is None)
-
-
-def remembered(formula: Formula) -> str | None:
-    """What an op keeps for its derivative, by its name: ``order_of_sort``; None for an output."""
-    op = formula.op
-    at = formula.position - len(op.outputs)
-    return None if at < 0 or op.signature.variadic else f"{op.residuals[at]}_of_{op.name}"
 
 
 def key_parts(formula: Formula) -> list[str | Var]:

@@ -14,7 +14,6 @@ from tensorgraph.analysis.formulas import (
     is_matrix_transpose,
     key_parts,
     number_in,
-    remembered,
     settings,
 )
 from tensorgraph.graph.graph import Literal, Var
@@ -99,8 +98,6 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
         return _number(item.value)
     if isinstance(item, Var):
         return names(item), WHOLE
-    if (residual := remembered(item)) is not None:
-        return _function(_upright(residual, "operatorname"), [_read(a, names)[0] for a in item.parts()]), WHOLE
     show = NOTATION.get(item.op.name) or OPERATORS.get(item.op.infix)
     if show is not None:
         shown = show(item, names)
