@@ -73,3 +73,8 @@ def test_a_refused_draw_does_not_advance() -> None:
     with pytest.raises((ValueError, TypeError)):
         g.uniform((-1,))
     assert g.state.tolist() == before
+
+
+def test_the_seed_that_is_written_down_is_numpys() -> None:
+    words = np.random.SeedSequence(0).generate_state(2, np.uint64)
+    assert tg.random.key(0).tolist() == [*words.tolist(), 0]

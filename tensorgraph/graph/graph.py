@@ -7,7 +7,6 @@ anything; see `evaluate.py` and `trace.py` for that, `text.py` for how it prints
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -328,6 +327,8 @@ class _InnerKey:
 
 def digest(array: np.ndarray[Any, Any]) -> str:
     """Sixteen hexadecimal digits of an array's dtype, shape and bytes."""
+    import hashlib
+
     h = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     h.update(np.ascontiguousarray(array).tobytes())
     return h.hexdigest()[:16]

@@ -8,7 +8,6 @@ the same bodies run as plain Python.
 from __future__ import annotations
 
 import dis
-import hashlib
 import threading
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -191,7 +190,7 @@ class Kernel:
                     count = code.co_argcount - (3 if self.staged else 2)
                     name = f"lead_{dispatcher.__name__}"
                     lead = team.lead_of(numba, dispatcher, name, count, self.staged, code.co_filename)
-                    self._lead = compiled_copy(numba, lead, team.VERSION, cache=True, nogil=True)
+                    self._lead = compiled_copy(numba, lead, team.version(), cache=True, nogil=True)
         return self._lead
 
 
@@ -199,7 +198,7 @@ class Kernel:
 def serve() -> Callable[..., Any]:
     """The compiled function that helping threads run; see `tensorgraph.jit.team`."""
     numba = _required()
-    return compiled_copy(numba, team.serve_of(numba), team.VERSION, cache=True, nogil=True)  # type: ignore[no-any-return]
+    return compiled_copy(numba, team.serve_of(numba), team.version(), cache=True, nogil=True)  # type: ignore[no-any-return]
 
 
 @overload
@@ -421,7 +420,7 @@ def digest_of(fn: Any, flags: frozenset[str]) -> str:
             parts.append(f"{name}={type(value).__name__}:{value!r}")
         elif isinstance(value, np.ndarray):
             parts.append(f"{name}={value.dtype}{value.shape}:{value.tobytes().hex()}")
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
+    return team.short_digest("\n".join(parts), 8)
 
 
 def compiled_copy(numba: Any, fn: Any, digest: str, *, cache: bool = False, **options: Any) -> Any:

@@ -10,11 +10,10 @@ once. The thread that calls takes blocks itself and needs nobody: one that comes
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 from typing import Any
 
-__all__ = ["ASLEEP", "LOOKS", "STATE", "STOP", "VERSION", "WORDS", "lead_of", "serve_of"]
+__all__ = ["ASLEEP", "LOOKS", "STATE", "STOP", "WORDS", "lead_of", "serve_of", "short_digest", "version"]
 
 # positions in the words that the threads share; what different threads write is kept in different cache lines
 STATE, DONE, JOB, ASLEEP, STOP, EPOCH, WORDS = 0, 8, 16, 32, 40, 48, 64
@@ -26,6 +25,13 @@ ENTRY, ARGS, STAGE, ROWS, STEP, COUNT = (JOB + i for i in range(6))
 LOOKS, NEAR = 300, 160
 
 _made: dict[str, Any] = {}
+
+
+def short_digest(text: str, size: int) -> str:
+    """Hexadecimal digits for the names of what is kept on disk."""
+    import hashlib  # loads the system's cryptography, which importing has no need of
+
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
 
 
 def _symbols() -> str:
@@ -207,8 +213,9 @@ def serve(words, looks, woken):
 '''
 
 
-# part of the name of what is kept in Numba's cache; the number is to be raised with a change of the functions here
-VERSION = "2" + hashlib.blake2b(LOOPS.encode(), digest_size=4).hexdigest()
+def version() -> str:
+    """Part of the name of what is kept in Numba's cache; the number is to be raised with a change of the functions."""
+    return "2" + short_digest(LOOPS, 4)
 
 
 def serve_of(numba: Any) -> Any:
@@ -249,7 +256,7 @@ def lead_of(numba: Any, dispatcher: Any, name: str, count: int, staged: bool, fi
 
         function = several if staged else plain
         # what is kept in the cache by different processes may meet in one, so no two of them may have the same name
-        own = hashlib.blake2b(str(args).encode(), digest_size=8).hexdigest()
+        own = short_digest(str(args), 8)
         function.__name__ = function.__qualname__ = f"entry_{name}_{own}"
         entry = numba.njit(nogil=True)(function)
         entry.compile(quad)
