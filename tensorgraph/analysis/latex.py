@@ -212,17 +212,21 @@ def _axes(f: Formula) -> str:
     return f"_{{\\text{{{'axis' if len(axes) == 1 else 'axes'} {', '.join(map(str, axes))}}}}}"
 
 
-def _sized(name: str) -> Callable[[Formula, Names], Shown]:
+def _sized(name: str, f: Formula, x: Any, names: Names) -> Shown:
     """Into another shape, which stands below."""
+    shape = " \\times ".join(map(str, f.var.aval.shape)) or "1"
+    return _function(f"\\operatorname{{{name}}}_{{{shape}}}", [_read(x, names)[0]]), WHOLE
 
-    def show(f: Formula, names: Names) -> Shown:
-        x = number_in(f.args[0]) if f.op.name == "broadcast_to" else f.args[0]
-        if not _ndim(x) and f.op.name == "broadcast_to":
-            return f"{_within(x, PRODUCT, names)} \\, \\mathbf{{1}}", PRODUCT
-        shape = " \\times ".join(map(str, f.var.aval.shape)) or "1"
-        return _function(f"\\operatorname{{{name}}}_{{{shape}}}", [_read(x, names)[0]]), WHOLE
 
-    return show
+def _reshaped(f: Formula, names: Names) -> Shown:
+    return _sized("reshape", f, f.args[0], names)
+
+
+def _spread(f: Formula, names: Names) -> Shown:
+    x = number_in(f.args[0])
+    if not _ndim(x):
+        return f"{_within(x, PRODUCT, names)} \\, \\mathbf{{1}}", PRODUCT
+    return _sized("broadcast", f, x, names)
 
 
 def _over(sign: str) -> Callable[[Formula, Names], Shown]:
@@ -306,7 +310,7 @@ NOTATION: dict[str, Callable[[Formula, Names], Shown]] = {
     "cos": _named(r"\cos"), "tanh": _named(r"\tanh"), "sigmoid": _named(r"\sigma"), "getitem": _item,
     "maximum": _named(r"\max"), "minimum": _named(r"\min"), "relu": _relu, "sum": _over(r"\sum"),
     "mean": _reduced(r"\operatorname{mean}"), "max": _reduced(r"\max"), "min": _reduced(r"\min"),
-    "broadcast_to": _sized("broadcast"), "reshape": _sized("reshape"), "prod": _over(r"\prod"), "where": _where,
+    "broadcast_to": _spread, "reshape": _reshaped, "prod": _over(r"\prod"), "where": _where,
     "alias": _same, "ones": _filled("1"), "zeros": _filled("0"),
     "put": _placed("put"), "scatter_add": _placed("scatter"),
     "logical_and": _infix(r"\wedge", SUM, tighter=True), "logical_or": _infix(r"\vee", SUM, tighter=True),

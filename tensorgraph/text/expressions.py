@@ -23,7 +23,7 @@ from tensorgraph.text.types import called
 __all__ = ["expression"]
 
 SPECIAL: dict[str, Callable[..., Any]] = {"gradients": gradients, "tensor": written_out}
-METHODS = frozenset({"reshape", "transpose", "astype", "detach"})
+METHODS = frozenset({"reshape", "transpose"})  # besides those that ops declare
 REMEDIES: dict[type[ast.AST], str] = {
     ast.IfExp: "use where(condition, a, b)", ast.BoolOp: "use logical_and(a, b) or logical_or(a, b)",
     ast.Lambda: "write the expression where it is used", ast.ListComp: "write the elements out",
