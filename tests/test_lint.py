@@ -283,12 +283,13 @@ CASES = {
     ),
     "TG012": (
         [
-            (lambda x: x * np.sqrt(2.0), X),
+            (lambda x: x * np.array(np.sqrt(2.0)), X),
             (lambda x, w: tg.tanh(x @ w), X, tg.spec((5, 3), "float64")),
             (lambda x: x / tg.Buffer(np.ones(5), name="std"), X),
         ],
         [
             (lambda x: x * float(np.sqrt(2.0)), X),
+            (lambda x: x * np.sqrt(2.0), X),  # a number, as Python's
             (lambda x: x.astype("float64") * np.sqrt(2.0), X),  # said
             (lambda x: (x.astype("float64").sum(axis=0) + x).astype(F), X),
             (lambda x: (x * RATE).astype(F) + x, X),  # brought back at once

@@ -62,8 +62,8 @@ def promotion(view: View, report: Report) -> Iterator[Finding]:
                 eq,
                 f"{eq.op.name} of {narrow[0].aval} and a float64 {_called(view, cause)} gives "
                 f"{eq.outputs[0].aval}: from here on everything is float64, with twice the memory",
-                "make it float32 where it comes from (a Python number such as float(np.sqrt(2)) does not promote, "
-                "numpy.float64 does), or say .astype('float64') where it is meant",
+                "make it float32 where it comes from (a number such as np.sqrt(2) does not promote, an array does), or "
+                "say .astype('float64') where it is meant",
             )
         origin.update(dict.fromkeys(made, None if narrow else cause))
 
