@@ -186,7 +186,10 @@ class Op:
 
     def among(self, *what: Op | str) -> bool:
         """Whether it is one of these ops or has one of these traits."""
-        return any(w in self.traits if isinstance(w, str) else w is self for w in what)
+        for item in what:
+            if item is self or item in self.traits:
+                return True
+        return False
 
     def infer(self, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
         """Output avals from input avals: the shape rule.
