@@ -186,10 +186,7 @@ class Op:
 
     def among(self, *what: Op | str) -> bool:
         """Whether it is one of these ops or has one of these traits."""
-        for item in what:
-            if item is self or item in self.traits:
-                return True
-        return False
+        return self in what or not self.traits.isdisjoint(what)
 
     def infer(self, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
         """Output avals from input avals: the shape rule.
