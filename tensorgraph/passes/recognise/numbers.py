@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -113,7 +113,7 @@ class Numbers:
         self.sizes = sizes
         self.rng = np.random.default_rng(seed)
         self.classes = classes
-        self.values: dict[Var, Any] = {}
+        self.values: dict[Var, Any] = Lazy(self.draw)
 
     def draw(self, var: Var) -> Any:
         """A random side input: floats of either sign away from 0, labels, or a captured constant as it is."""
@@ -131,41 +131,44 @@ class Numbers:
             return self.rng.uniform(size=shape) < 0.5
         return self.rng.integers(0, self.classes, shape).astype(var.aval.dtype)
 
-    def of(self, atom: Any) -> Any:
-        """The value of an equation's input."""
-        if isinstance(atom, tuple):
-            return [self.of(a) for a in atom]
-        if type(atom) is not Var:
-            return self.sizes.number(atom.value)
-        if atom not in self.values:
-            self.values[atom] = self.draw(atom)
-        return self.values[atom]
-
     def run(self, numbers: Iterable[int]) -> None:
         """Compute these equations, in order, where that was not done already."""
+        self._run(numbers, self.values, self._on_arrays)
+
+    def _run(self, numbers: Iterable[int], values: dict[Var, Any], apply: Callable[..., Iterable[Any]]) -> None:
+        """Put the results of these equations into `values`, from which what else they read is taken."""
+
+        def of(atom: Any) -> Any:
+            if isinstance(atom, tuple):
+                return [of(a) for a in atom]
+            return values[atom] if type(atom) is Var else self.sizes.number(atom.value)
+
+        shifting = frozenset() if self.exact else self.view.numbers(is_shift)
         for n in numbers:
             eq = self.view.equations[n]
-            if eq.outputs[0] in self.values:
-                continue
-            if n in self.view.numbers(is_shift) and not self.exact:  # may be anything: nothing may depend on it
-                for out in eq.outputs:
-                    value = self.rng.normal(size=self.sizes(out.aval.shape))
-                    self.values[out] = np.asarray(value if out.aval.dtype.kind == "f" else value > 0, None)
-                continue
-            for out, value in zip(eq.outputs, self._results(eq), strict=True):
-                if value.shape != self.sizes(out.aval.shape):  # a slice that is all there is at these sizes, say
-                    raise ValueError(f"{eq.op.name} gives {value.shape} where {out.aval} was exchanged")
-                self.values[out] = value
+            if eq.outputs[0] not in values:
+                results = self._shift(eq) if n in shifting else apply(eq, [of(a) for a in eq.inputs], self.attrs(eq))
+                values.update(zip(eq.outputs, results, strict=True))
 
-    def _results(self, eq: Equation) -> tuple[Any, ...]:
-        inputs, attrs = [self.of(a) for a in eq.inputs], self.attrs(eq)
+    def _shift(self, eq: Equation) -> Iterable[Any]:
+        """Random numbers in the place of a shift, which may be anything: nothing may depend on it."""
+        for out in eq.outputs:
+            value = self.rng.normal(size=self.sizes(out.aval.shape))
+            yield np.asarray(value if out.aval.dtype.kind == "f" else value > 0, None)
+
+    def _on_arrays(self, eq: Equation, inputs: list[Any], attrs: dict[str, Any]) -> Iterable[Any]:
+        """An equation's outputs on arrays, floats in float64: by its forward, a fused op's by its reference."""
         if eq.op.reference is not None:
-            made = eq.op.reference(*[wrap(v) if isinstance(v, np.ndarray) else v for v in inputs], **attrs)
-            return tuple(t._value for t in (made if isinstance(made, tuple) else (made,)))
-        made = eq.op.forward(*inputs, **attrs)
-        made = made if isinstance(made, tuple) else (made,)
-        kinds = [o.aval.dtype.kind for o in eq.outputs]
-        return tuple(np.asarray(m, np.float64 if k == "f" else None) for m, k in zip(made, kinds, strict=True))
+            tensors = eq.op.reference(*[wrap(v) if isinstance(v, np.ndarray) else v for v in inputs], **attrs)
+            results = [t._value for t in (tensors if isinstance(tensors, tuple) else (tensors,))]
+        else:
+            arrays = eq.op.forward(*inputs, **attrs)
+            results = list(arrays) if isinstance(arrays, (tuple, list)) else [arrays]
+        for out, result in zip(eq.outputs, results, strict=False):  # residuals come after the outputs
+            value = np.asarray(result, np.float64 if out.aval.dtype.kind == "f" else None)
+            if value.shape != self.sizes(out.aval.shape):  # a slice that is all there is at these sizes, say
+                raise ValueError(f"{eq.op.name} gives {value.shape} where {out.aval} was exchanged")
+            yield value
 
     def attrs(self, eq: Equation) -> dict[str, Any]:
         """An equation's attributes at these sizes and in float64."""
@@ -182,31 +185,34 @@ class Numbers:
             result[name] = value
         return result
 
-    def gradients(self, region: Region, leaves: list[Var], made: list[Var], cotangents: list[Array]) -> list[Array]:
+    def gradients(self, region: Region, leaves: list[Var], ys: list[Var], cotangents: list[Array]) -> list[Array]:
         """Gradients of a region's values with respect to some of its inputs, taken by the engine."""
-        env: dict[Var, Tensor] = {}
-        for var in leaves:
-            env[var] = leaf(self.values[var])
-
-        def of(atom: Any) -> Any:
-            if isinstance(atom, tuple):
-                return [of(a) for a in atom]
-            if type(atom) is not Var:
-                return self.sizes.number(atom.value)
-            if atom not in env:
-                env[atom] = wrap(np.asarray(self.of(atom)))
-            return env[atom]
-
+        tensors = Lazy(lambda var: wrap(np.asarray(self.values[var])))
+        tensors.update((var, leaf(self.values[var])) for var in leaves)
+        for n in self.view.numbers(is_shift).intersection(region.equations):
+            tensors.update((out, wrap(self.values[out])) for out in self.view.equations[n].outputs)
         with modes.use(grad=True):
-            for n in region.equations:
-                eq = self.view.equations[n]
-                if n in self.view.numbers(is_shift):
-                    env.update((out, wrap(self.values[out])) for out in eq.outputs)
-                    continue
-                result = eq.op.public(*[of(a) for a in eq.inputs], **self.attrs(eq))
-                for out, t in zip(eq.outputs, result if isinstance(result, tuple) else (result,), strict=True):
-                    env[out] = t if t.dtype == np.float64 or out.aval.dtype.kind != "f" else t.astype("float64")
-            return pulled([env[v] for v in made], [env[v] for v in leaves], cotangents)
+            self._run(region.equations, tensors, _on_tensors)
+            return pulled([tensors[v] for v in ys], [tensors[v] for v in leaves], cotangents)
+
+
+class Lazy(dict[Var, Any]):
+    """Values that are made when they are first asked for."""
+
+    def __init__(self, make: Callable[[Var], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, var: Var) -> Any:
+        value = self[var] = self.make(var)
+        return value
+
+
+def _on_tensors(eq: Equation, inputs: list[Any], attrs: dict[str, Any]) -> Iterable[Tensor]:
+    """An equation's outputs on tensors, so that gradients are known; floats in float64."""
+    result = eq.op.public(*inputs, **attrs)
+    for out, t in zip(eq.outputs, result if isinstance(result, tuple) else (result,), strict=True):
+        yield t if t.dtype == np.float64 or out.aval.dtype.kind != "f" else t.astype("float64")
 
 
 def leaf(array: Array) -> Tensor:
@@ -218,5 +224,4 @@ def leaf(array: Array) -> Tensor:
 
 def pulled(ys: list[Tensor], xs: list[Tensor], cotangents: list[Array]) -> list[Array]:
     """Gradients as arrays; zeros where nothing arrives."""
-    found = pull_back(ys, xs, [wrap(c) for c in cotangents], False, True)
-    return [t._value for t in found]
+    return [t._value for t in pull_back(ys, xs, [wrap(c) for c in cotangents], False, True)]

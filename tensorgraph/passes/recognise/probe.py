@@ -170,7 +170,7 @@ class Trial:
         shape = self.sizes(place.shape)
         if place.var is None:
             return np.full(shape, place.fill)
-        value = np.asarray(numbers.of(place.var))
+        value = np.asarray(numbers.values[place.var])
         return value.reshape(shape) if value.size == np.prod(shape, dtype=int) else np.broadcast_to(value, shape).copy()
 
     # comparisons ------------------------------------------------------------------------------------------------
