@@ -137,6 +137,24 @@ def one_line(text: str) -> str:
     return " ".join(text.replace("``", "`").split())
 
 
+RECOGNISED_HEAD = """\
+## What recognise finds
+
+Each fused op's declaration says it, a user's own (`recognise=tg.Recognition(...)`) as ours, in the words of
+`tensorgraph.engine.traits`. One that says nothing is found where its reference stands equation by equation, as
+`tg.implementation("composed")` writes it.
+"""
+
+
+def recognised(op: Op) -> tuple[str, str, str]:
+    """How a fused op is found, what ops a spelling of it has, and what it may leave out."""
+    says = op.recognise
+    if says is None:
+        return "as its reference", "", ""
+    needs = ", ".join(f'"{" and ".join([item] if isinstance(item, str) else item)}"' for item in says.needs)
+    return "in any spelling", needs, ", ".join(f"`{name}` ({number:g})" for name, number in says.neutral.items())
+
+
 def passes_page() -> str:
     """The passes in order, and the rules of simplify."""
     from tensorgraph.passes.pipeline import PASSES
@@ -145,6 +163,15 @@ def passes_page() -> str:
     lines = [PASSES_HEAD, row(["pass", "by default", "what it does", "what it keeps"]), "|" + "---|" * 4]
     for one in PASSES:
         lines.append(row([f"`{one.name}`", "yes" if one.default else "no", one_line(one.doc), one_line(one.keeps)]))
+    lines += [
+        "",
+        RECOGNISED_HEAD,
+        row(["op", "found", "a spelling has ops that are", "and may leave out"]),
+        "|" + "---|" * 4,
+    ]
+    for op in tg.CATALOGUE.values():
+        if op.reference is not None and "internal" not in op.traits:
+            lines.append(row([f"`{op.name}`", *recognised(op)]))
     lines += ["", "## Rules of simplify", "", row(["rule", "what it does", "why every bit is kept"]), "|" + "---|" * 3]
     lines += [row([f"`{name}`", one_line(what), one_line(why)]) for name, (what, why) in RULES.items()]
     return "\n".join(lines) + "\n"
