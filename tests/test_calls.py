@@ -4,6 +4,7 @@ import gc
 import re
 import weakref
 from collections import OrderedDict, namedtuple
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -295,6 +296,18 @@ def test_passes_keep_calls(step: str) -> None:
         if step == "differentiate":  # nothing of the forward pass went away
             assert set(call.names) <= known and list(call.names.values()) == list(old.names.values())
     assert all(eq.call is not None for eq in other.equations)
+
+
+def test_a_rule_that_names_a_scope_is_run_again_by_passes() -> None:
+    def scaled(g: Any, x: Any) -> Any:
+        with tg.scope("rule"):
+            return g * (1.0 - tg.square(tg.tanh(x)))
+
+    softly = tg.op("softly(x)", np.tanh, kind="elementwise", vjp={"x": scaled})
+    graph = tg.trace(lambda x: tg.gradients(softly(x).sum(), x), tg.tensor([1.0], requires_grad=True))
+    for one in (graph, graph.replace(equations=tuple(replace(eq, source=None) for eq in graph.equations))):
+        other = one.differentiate()
+        assert [eq.scope for eq in other.equations if eq.op.name == "tanh"] == ["rule"]
 
 
 def test_a_graph_inside_another_trace() -> None:

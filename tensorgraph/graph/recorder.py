@@ -38,24 +38,24 @@ class CallRecorder:
         """The call and the user's line that an equation made now stands for; its outputs take the names of the user's
         variables."""
         inner = modes.current().call
-        if self.at is not None:
-            return inner, self.at
-        frame, direct = user_call(2)
+        frame, direct = self.caller()
         if frame is None:
-            return inner, None
+            return inner, self.at
         call = self.frames.note(frame, direct, outputs, inner)
         return call, Source(*source_of(frame.f_code, frame.f_lasti))  # type: ignore[misc]
 
+    def caller(self) -> tuple[Any, bool]:
+        """The user's frame that is running, if it says where equations come from, and whether it calls an op itself."""
+        return user_call(2) if self.at is None else (None, False)
+
     def here(self) -> Call | None:
         """The innermost call that is running."""
-        inner = modes.current().call
-        frame = user_call(2)[0] if self.at is None else None
+        inner, frame = modes.current().call, self.caller()[0]
         return inner if frame is None else self.frames.here(frame, inner)
 
     def enter(self, kind: str, name: str, path: str, method: Any = None) -> Call:
         """The record of a module, an optimiser or a scope that begins here, and runs this method."""
-        frame = user_call(2)[0] if self.at is None else None
-        inner = modes.current().call
+        inner, frame = modes.current().call, self.caller()[0]
         outer = inner if frame is None else self.frames.here(frame, inner)
         call = Call(kind, name, path, outer)
         if frame is not None:

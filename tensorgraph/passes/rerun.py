@@ -12,8 +12,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.building import Trace
-from tensorgraph.graph.calls import Call
-from tensorgraph.graph.graph import Graph, Literal, Provenance, Source, Var, Write
+from tensorgraph.graph.graph import Graph, Literal, Provenance, Var, Write
 
 __all__ = ["Rerun"]
 
@@ -61,11 +60,8 @@ class Rerun(Trace):
         finally:
             self.at = None
 
-    def place(self, outputs: tuple[Var, ...]) -> tuple[Call | None, Source | None]:
-        return modes.current().call, self.at  # the library's caller wrote none of this
-
-    def here(self) -> Call | None:
-        return modes.current().call
+    def caller(self) -> tuple[Any, bool]:
+        return None, False  # the library's caller wrote none of this
 
     @contextmanager
     def running(self) -> Iterator[None]:
