@@ -281,7 +281,7 @@ def _add_along_axis(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
     aval = _add_along_infer(Aval(g.shape, g.dtype), Aval(indices.shape, indices.dtype), axis=axis, shape=shape)
     shape = aval.shape
     k = canonical_axis(axis, len(shape))
-    places = np.zeros((), np.int64)
+    places: Any = np.zeros((), np.int64)
     for i, n in enumerate(shape):
         if i == k:
             at = np.where(indices < 0, indices + n, indices) if indices.dtype.kind == "i" else indices

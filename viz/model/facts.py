@@ -128,6 +128,8 @@ class Facts:
         at = self.producer.get(var)
         if at is None or kind_of(self.graph.equations[at]) == "gradient":  # which has the dtype of what it is of
             return False
+        if var in self.graph.equations[at].residuals:  # nobody computes with it but a rule, which knows
+            return False
         found = self.changed.get(var)
         if found is None:
             found = self.changed[var] = self._changes_dtype(var, at)

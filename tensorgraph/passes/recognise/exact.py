@@ -220,7 +220,8 @@ def _differences(e: Equation, f: Equation) -> int:
     theirs = [*e.attrs.values(), *(a.value for a in e.atoms() if type(a) is Literal)]
     ours = [*f.attrs.values(), *(a.value for a in f.atoms() if type(a) is Literal)]
     types: int = sum(a.aval != b.aval for a, b in zip(e.outputs, f.outputs, strict=True))
-    return types + sum(typed_key(a) != typed_key(b) for a, b in zip(theirs, ours, strict=True))
+    others: int = sum(typed_key(a) != typed_key(b) for a, b in zip(theirs, ours, strict=True))
+    return types + others
 
 
 def _candidates(pattern: Pattern, region: list[Equation], places: tuple[Var | None, ...]) -> dict[str, list[Any]]:
