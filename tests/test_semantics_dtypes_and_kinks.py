@@ -25,6 +25,20 @@ def slopes(function, *values, dtype=F4, g=None, traced=False):
     return y.tolist(), *(d.tolist() for d in ds)
 
 
+def test_float_functions_of_small_integers_give_the_default_dtype() -> None:
+    """NumPy gives float32, or float16, for small ones."""
+    for name in ("float64", "float16", "float32"):
+        tg.set_default_dtype(name)
+        try:
+            for kind in (np.int8, np.int16, np.uint16, np.int32, np.int64, np.bool_):
+                t = tg.tensor(np.array([1, 0, 1], kind))
+                for out in (tg.exp(t), tg.sqrt(t), t / 2, 2.0 / (t + 1), tg.sigmoid(t), t.mean(), tg.exp(t.numpy())):
+                    assert out.dtype == name
+                assert tg.exp.op(t.numpy()).dtype == name, "in rules, on arrays"
+        finally:
+            tg.set_default_dtype("float32")
+
+
 traces = pytest.mark.parametrize("traced", [False, True])
 floats = pytest.mark.parametrize("dtype", [F2, F4, F8])
 

@@ -53,7 +53,9 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     if strip:
         body += ["_out = _out[0]" if declared.single else f"_out = _out[:-{strip}]"]
     if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
-        body += ["if type(_out) is _ndarray and _out.dtype is _F32: return _out"]
+        known = [f"(type({n}) is _ndarray and {n}.dtype is _F32)" for n in names]
+        known = [] if declared.dtype != "float" else [f" and ({' or '.join(known)})"]
+        body += [f"if type(_out) is _ndarray and _out.dtype is _F32{''.join(known)}: return _out"]
         given = f"[{', '.join(names)}], {{{', '.join(f'{a!r}: {a}' for a in sig.attrs)}}}"
         body += [f"return _float_result(_op, _out, {given})"]
     else:
@@ -85,6 +87,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
         "_literal": LITERAL, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
+        "_avals": _avals,
         "_static": static, "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
         "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
@@ -169,10 +172,17 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
         single = "" if several else f"_require(_op, {o})"
         body += [f"if type({o}) is not _ndarray: {o} = _asarray({single or o})"]
     if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
-        wide = [f"type({v}) is not _ndarray or {v}.dtype is not _F64" for v in values.split(", ")]
+        every = values.split(", ")
+        wide = [f"(type({v}) is not _ndarray or {v}.dtype is not _F64)" for v in every]
+        odd = "_d is not _F32"
+        if declared.dtype == "float":  # of small integers NumPy gives float32, whatever the default is
+            narrow = [
+                f"_p{i} is None and (type({v}) is not _ndarray or {v}.dtype is not _F32)" for i, v in enumerate(every)
+            ]
+            odd = f"({odd} or ({' and '.join(narrow)}))"
         body += [
             "_d = _o0.dtype",
-            f"if _d is not _F32 and (_d is not _F64 or ({') and ('.join(wide)})):",
+            f"if {odd} and (_d is not _F64 or ({' and '.join(wide)})):",
             f"    _o0 = _float_result(_op, _o0, [{values}], {{{attrs}}}); _d = _o0.dtype",
         ]
     return body
@@ -208,7 +218,7 @@ def _record(declared: Op, attrs: str) -> list[str]:
     live = [i for i, n in enumerate(names) if joint is not None or declared.rules[n] is not None]
     places = {n: f"_v{i}" for i, n in enumerate(names)}
     places |= {n: f"_o{j}" for j, n in enumerate(sig.outputs)} | {n: f"_r{k}" for k, n in enumerate(declared.residuals)}
-    places |= {f"{n}_aval": f"_aval(_v{i})" for i, n in enumerate(names)}
+    places |= {f"{n}_aval": f"_avals(_v{i}, _p{i})" if n in sig.lists else f"_aval(_v{i})" for i, n in enumerate(names)}
     entries: list[str] = []
     lent: list[str] = []  # the same where an array was given
     for name in declared.calls["saves"]:
@@ -281,9 +291,14 @@ def connect(node: Node, tensors: tuple[Tensor, ...]) -> None:
 
 
 def _aval_or_scalar(value: Any) -> Any:
-    if type(value) is list:
-        return [aval_of(v) for v in value]
     return aval_of(value) if type(value) is ndarray else value
+
+
+def _avals(values: list[Any], nodes: tuple[Any, ...] | None) -> list[Any]:
+    """The shapes and dtypes of a list input; a node knows its own."""
+    if nodes is None:
+        return [aval_of(v) for v in values]
+    return [aval_of(v) if node is None else node for v, node in zip(values, nodes, strict=True)]
 
 
 def _general_public(declared: Op) -> Callable[..., Any]:

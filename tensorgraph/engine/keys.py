@@ -28,6 +28,10 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
     # The plan: an item at a time. Slices, integers, None and ... become literals; an array or a list takes a number and
     # goes to `indices`; a mask becomes the positions where it is true, one array an axis, which needs numbers and so is
     # refused in a trace. NumPy is then asked whether masks fit, without memory of the tensor's size.
+    if type(key) is int:
+        return (key,), []
+    if type(key) is np.ndarray and key.dtype.kind in "iu" and key.dtype.isnative:
+        return (("index", 0),), [key]
     static: list[Any] = []
     indices: list[Any] = []
     masks = False

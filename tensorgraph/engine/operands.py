@@ -114,6 +114,8 @@ def _meets_float(given: Sequence[Any]) -> bool:
     """Whether a tensor of a float dtype, or an array that stands for one, is among the operands."""
     for v in given:
         kind = type(v)
+        if kind in NUMBERS or kind in SCALARS:
+            continue
         if kind is Tensor or kind is Parameter:
             v = v._value
             v = v if type(v) is ndarray else v.aval
