@@ -6,6 +6,7 @@ The package is imported inside the hooks, so that measuring coverage begins befo
 import gc
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,3 +102,12 @@ def _seeded() -> None:
     import tensorgraph
 
     tensorgraph.random.seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _strict() -> Iterator[None]:
+    """Verify every graph that any test runs, and hold every equation to the types that it declares."""
+    from tensorgraph.testing import strict
+
+    with strict():
+        yield
