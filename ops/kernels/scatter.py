@@ -126,7 +126,7 @@ def scatter_rows(g: Array, places: Array, count: int) -> Array:
     if g.size < FEW or not compiled():
         wide = np.zeros(shape, np.longdouble if g.dtype == _FLOAT64 else _FLOAT64)
         with np.errstate(invalid="ignore"):  # as the kernels, which say nothing of infinity minus infinity
-            np.add.at(wide, places, g)
+            np.add.at(wide, places, g.astype(wide.dtype))
         return wide.astype(g.dtype)
     work = _FLOAT64 if g.dtype == _FLOAT64 else _FLOAT32
     rows, out = uniform(g, work), np.zeros(shape, work)

@@ -126,3 +126,21 @@ def as_in_wider_floats(case: Case) -> None:
 
 def _is_double(case: Case) -> bool:
     return any(case.at(place).dtype == np.float64 for place in case.floats())
+
+
+def scalar_form(case: Case) -> None:
+    """The scalar form gives what the forward gives: for whole arrays, for one element of each, for any numbers."""
+    if case.op.scalar is None:
+        return
+    for cast in casts(case, (np.float32, np.float64)):
+        for given in (cast, hostile(cast, 0)):
+            attrs = given.full_attrs()
+            with silent():
+                expected = np.asarray(case.op.forward(*given.inputs, **attrs))
+                found = [(case.op.scalar(*given.inputs, *attrs.values()), expected)]
+                if expected.size:
+                    last = [np.broadcast_to(a, expected.shape).reshape(-1)[-1] for a in given.inputs]
+                    found.append((case.op.scalar(*last, *attrs.values()), expected.reshape(-1)[-1]))
+                for value, wanted in found:
+                    scale = np.where(np.isfinite(wanted), np.abs(wanted), 0) if wanted.dtype.kind == "f" else None
+                    assert_close(np.asarray(value), wanted, scale=scale, what=f"{given}: the scalar form")

@@ -32,7 +32,7 @@ from tensorgraph.testing.derivatives import (
 )
 from tensorgraph.testing.forward import finite, layouts, shape_rule, sharing, tensors_come, unmutated
 from tensorgraph.testing.graphs import drawn, printed, traced
-from tensorgraph.testing.hostile import as_in_wider_floats, hostile_numbers, mixed_types
+from tensorgraph.testing.hostile import as_in_wider_floats, hostile_numbers, mixed_types, scalar_form
 from tensorgraph.testing.traits import declared_traits
 
 __all__ = ["PROPERTIES", "check"]
@@ -106,9 +106,9 @@ def _orders(case: Case, impl: str, like: Case | None) -> list[list[Array]]:
 PROPERTIES: dict[str, Callable[[Case], None]] = {
     f.__name__: f
     for f in (
-        finite, shape_rule, as_in_wider_floats, mixed_types, hostile_numbers, tensors_come, unmutated, sharing, layouts,
-        jacobian, second_order, linear_in_cotangent, gradient_types, forms_agree, forward_mode, traced, printed, drawn,
-        implementations, declared_traits, batch_is_loop, batch_of_gradients,
+        finite, shape_rule, as_in_wider_floats, mixed_types, hostile_numbers, scalar_form, tensors_come, unmutated,
+        sharing, layouts, jacobian, second_order, linear_in_cotangent, gradient_types, forms_agree, forward_mode,
+        traced, printed, drawn, implementations, declared_traits, batch_is_loop, batch_of_gradients,
     )
 }  # fmt: skip
 
@@ -116,9 +116,9 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
 def check(op: Any, properties: Sequence[str] | None = None) -> None:
     """Test everything that must hold of an op: yours as well as the library's own.
 
-    Forward finite inside the domain, and as in wider floats; shape rule in every float dtype, for two widths at once
-    and for hostile numbers; inputs unmutated; memory shared by views only; layouts; full Jacobian and second order
-    against numbers; linearity in the cotangent; gradients' shapes and dtypes; rules alike on arrays and recorded;
+    Forward finite inside the domain, and as in wider floats; scalar form; shape rule in every float dtype, for two
+    widths at once and for hostile numbers; inputs unmutated; memory shared by views only; layouts; full Jacobian and
+    second order against numbers; linearity in the cotangent; gradients' shapes and dtypes; rules alike on arrays and recorded;
     forward mode; traced equal to eager, printed and read back, drawn; a batch equal to a loop; traits true;
     documentation; for fused ops both implementations.
 
