@@ -118,8 +118,8 @@ def check(op: Any, properties: Sequence[str] | None = None) -> None:
 
     Forward finite inside the domain, and as in wider floats; scalar form; shape rule in every float dtype, for two
     widths at once and for hostile numbers; inputs unmutated; memory shared by views only; layouts; full Jacobian and
-    second order against numbers; linearity in the cotangent; gradients' shapes and dtypes;
-    rules alike on arrays and recorded; forward mode; traced equal to eager, printed and read back, drawn; a batch equal to a loop; traits true;
+    second order against numbers; linearity in the cotangent; gradients' shapes and dtypes; rules alike on arrays and
+    recorded; forward mode; traced equal to eager, printed and read back, drawn; a batch equal to a loop; traits true;
     documentation; for fused ops both implementations.
 
     Parameters
