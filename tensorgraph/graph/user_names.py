@@ -114,7 +114,7 @@ class UserFrames:
             if self.bodies.get(parent) is code:
                 del self.bodies[parent]
                 own = parent
-            elif code.co_name not in COMPREHENSIONS:
+            elif code.co_name not in COMPREHENSIONS and one.f_globals.get("__name__") != "contextlib":
                 own = Call("function", code.co_name, "", parent, self.arguments(one))
                 parent = own
             self.push(one, own)
