@@ -193,6 +193,7 @@ def test_an_old_terminal_shows_what_it_can(monkeypatch):
     assert raw.getvalue().decode("ascii") == "? 8?8\n"
 
 
+@pytest.mark.slow
 def test_no_mistakes_and_very_many_are_drawn(tmp_path, quick):
     data = load_digits().take(np.arange(200))
     outcome = run_seed(data, 0, True, Settings(widths=(8,), epochs=1))

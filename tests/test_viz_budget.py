@@ -78,7 +78,7 @@ GRAPHS = {
 }
 
 
-LARGE = ("10,000 ops in modules", "a chain of 5,000", "dense 100")
+LARGE = ("2,000 ops in modules", "10,000 ops in modules", "a chain of 5,000", "dense 60", "dense 100", "recurrent 500")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LARGE else n for n in GRAPHS])

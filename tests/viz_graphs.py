@@ -34,6 +34,9 @@ class HandOp:
     reference: Any = None
     signature: Any = field(default_factory=lambda: SimpleNamespace(lists=frozenset()))
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
     @property
     def traits(self) -> frozenset[str]:
         """As the catalogue's op of that name has them."""
