@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -305,8 +304,9 @@ stack = op(
 
 
 def _part_sizes(sizes: Any, total: int) -> tuple[int, ...]:
-    parts = integers(sizes, "sizes")
-    if not parts or sum(parts) != total or any(n < 0 for n in parts):
+    plain = type(sizes) is tuple and {*map(type, sizes)} == {int}
+    parts = sizes if plain else integers(sizes, "sizes")
+    if not parts or sum(parts) != total or min(parts) < 0:
         raise ValueError(f"split: sizes {parts} must sum to the axis' size {total}")
     return parts
 
@@ -314,8 +314,11 @@ def _part_sizes(sizes: Any, total: int) -> tuple[int, ...]:
 def _split(x: Any, *, sizes: Any, axis: int = 0) -> Any:
     k = canonical_axis(axis, x.ndim)
     before = (slice(None),) * k
-    ends = list(accumulate(_part_sizes(sizes, x.shape[k])))
-    return tuple([x[(*before, slice(a, b))] for a, b in zip([0, *ends], ends, strict=False)])
+    parts, start = [], 0
+    for n in _part_sizes(sizes, x.shape[k]):
+        parts.append(x[(*before, slice(start, start + n))])
+        start += n
+    return tuple(parts)
 
 
 def _split_infer(x: Aval, *, sizes: Any, axis: int) -> tuple[Aval, ...]:

@@ -1,5 +1,6 @@
 """Random draws: reproducible, independent of each other, in range, of the right distribution."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,25 @@ def test_a_refused_draw_does_not_advance() -> None:
 def test_the_seed_that_is_written_down_is_numpys() -> None:
     words = np.random.SeedSequence(0).generate_state(2, np.uint64)
     assert tg.random.key(0).tolist() == [*words.tolist(), 0]
+
+
+def test_a_draw_is_that_of_a_new_generator() -> None:
+    """Whatever was drawn before, in other shapes and dtypes, and in other threads."""
+    uniform, permutation = tg.CATALOGUE["uniform"].public, tg.CATALOGUE["permutation"].public
+
+    def same(_: int = 0) -> bool:
+        for n in (0, 1, 2**40):
+            state = np.array([5, 7, n], np.uint64)
+            for dtype in ("float32", "float64"):
+                new = np.random.Generator(np.random.Philox(key=state[:2], counter=[0, 0, n, 0]))
+                u, after = uniform(state, shape=(3,), dtype=dtype)
+                if u.numpy().tobytes() != new.random(3, np.dtype(dtype).type).tobytes() or after.tolist()[2] != n + 1:
+                    return False
+            new = np.random.Generator(np.random.Philox(key=state[:2], counter=[0, 0, n, 0]))
+            if permutation(state, n=7)[0].tolist() != new.permutation(7).tolist():
+                return False
+        return True
+
+    assert same()
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(same, range(40)))

@@ -20,7 +20,7 @@ from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import SCALARS, apart, lend, lend_copy, lend_items, owned, static
 from tensorgraph.engine.signature import call_signature
 from tensorgraph.engine.source import define
-from tensorgraph.engine.tape import INTERNAL, Node, getframe, next_number, projection
+from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
 from tensorgraph.engine.tensor import Tensor, blank, wrap
 
 __all__ = ["attach", "make_apply", "make_public"]
@@ -53,9 +53,9 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     if strip:
         body += ["_out = _out[0]" if declared.single else f"_out = _out[:-{strip}]"]
     if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
-        known = [f"(type({n}) is _ndarray and {n}.dtype is _F32)" for n in names]
-        known = [] if declared.dtype != "float" else [f" and ({' or '.join(known)})"]
-        body += [f"if type(_out) is _ndarray and _out.dtype is _F32{''.join(known)}: return _out"]
+        known = " or ".join([f"(type({n}) is _ndarray and {n}.dtype is _F32)" for n in names])
+        known = f" and ({known})" if declared.dtype == "float" else ""
+        body += [f"if type(_out) is _ndarray and _out.dtype is _F32{known}: return _out"]
         given = f"[{', '.join(names)}], {{{', '.join(f'{a!r}: {a}' for a in sig.attrs)}}}"
         body += [f"return _float_result(_op, _out, {given})"]
     else:
@@ -172,12 +172,12 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
         single = "" if several else f"_require(_op, {o})"
         body += [f"if type({o}) is not _ndarray: {o} = _asarray({single or o})"]
     if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
-        every = values.split(", ")
-        wide = [f"(type({v}) is not _ndarray or {v}.dtype is not _F64)" for v in every]
+        given = values.split(", ")
+        wide = [f"(type({v}) is not _ndarray or {v}.dtype is not _F64)" for v in given]
         odd = "_d is not _F32"
         if declared.dtype == "float":  # of small integers NumPy gives float32, whatever the default is
             narrow = [
-                f"_p{i} is None and (type({v}) is not _ndarray or {v}.dtype is not _F32)" for i, v in enumerate(every)
+                f"_p{i} is None and (type({v}) is not _ndarray or {v}.dtype is not _F32)" for i, v in enumerate(given)
             ]
             odd = f"({odd} or ({' and '.join(narrow)}))"
         body += [
@@ -282,12 +282,6 @@ def _record(declared: Op, attrs: str) -> list[str]:
     body += [f"    _connect(_n, ({', '.join(f'_t{j}' for j in outs)},))"]
     body += [f"else: {' = '.join(f'_t{j}._node' for j in outs)} = None"]
     return body
-
-
-def connect(node: Node, tensors: tuple[Tensor, ...]) -> None:
-    """Give each of several outputs its place on the tape, where it can have a gradient."""
-    for index, t in enumerate(tensors):
-        t._node = projection(node, index) if node.dtype[index].kind == "f" else None
 
 
 def _aval_or_scalar(value: Any) -> Any:

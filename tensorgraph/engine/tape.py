@@ -11,7 +11,7 @@ import math
 import sys
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = ["Leaf", "Node", "Projection", "projection", "source_of", "user_frame"
 
 next_number = itertools.count(1).__next__
 getframe = sys._getframe
+new = object.__new__
 
 # packages whose frames are ours and never the user's; all but the demonstration and what tests the library
 INTERNAL: set[str] = {
@@ -136,6 +137,20 @@ def projection(node: Node, index: int) -> Projection:
         found = Projection(node, index)
         known[index] = weakref.ref(found)
     return found
+
+
+def connect(node: Node, tensors: Sequence[Any]) -> None:
+    """Give each of several outputs of a new node its place on the tape, where it can have a gradient."""
+    known = node.projections = {}
+    parents = (node,)
+    for index, (t, shape, dtype) in enumerate(zip(tensors, node.shape, node.dtype, strict=True)):
+        if dtype.kind != "f":
+            t._node = None
+            continue
+        made = new(Projection)
+        made.parents, made.index, made.shape, made.dtype, made.number = parents, index, shape, dtype, next_number()
+        known[index] = weakref.ref(made)
+        t._node = made
 
 
 def user_frame(depth: int = 1) -> Any:
