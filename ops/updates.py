@@ -17,7 +17,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import one_by_one
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import Op, fused, listing, opaque
+from tensorgraph.engine.op import Op, TypeCheck, fused, listing, opaque
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import canonical_size
@@ -182,21 +182,9 @@ def _update(
             return reference(*args, **attrs)
 
     return op(
-        signature, forward, fused, reference=composed, infer_rule=infer, check=_by_types(infer), examples=examples,
+        signature, forward, fused, reference=composed, infer_rule=infer, check=TypeCheck(infer), examples=examples,
         doc=doc, flops=flops, traits=("update",),
     )  # fmt: skip
-
-
-def _by_types(infer: Callable[..., Any]) -> Callable[..., None]:
-    """The check before a kernel: that the types are what the shape rule takes."""
-
-    def aval(value: Any) -> Any:
-        return [aval(v) for v in value] if isinstance(value, list) else Aval(value.shape, value.dtype)
-
-    def check(*values: Any, **attrs: Any) -> None:
-        infer(*[aval(v) for v in values], **attrs)
-
-    return check
 
 
 sgd_update = _update(
@@ -280,7 +268,7 @@ def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
 
 clip_norm = op(
     "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer, batch=one_by_one,
-    check=_by_types(_clip_norm_infer), flops=_clip_norm_flops, scratch=_clip_norm_scratch,
+    check=TypeCheck(_clip_norm_infer), flops=_clip_norm_flops, scratch=_clip_norm_scratch,
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
 
@@ -343,7 +331,7 @@ def _running_infer(
 running_average = op(
     "running_average(mean, var, weight, count, mu, sigma2, decay, *, size: int, unbiased=False) "
     "-> mean1, var1, weight1, count1",
-    _running_average, opaque, infer_rule=_running_infer, check=_by_types(_running_infer), flops=6, scratch=0.5,
+    _running_average, opaque, infer_rule=_running_infer, check=TypeCheck(_running_infer), flops=6, scratch=0.5,
     traits=("internal",), batch=one_by_one,
     examples=tuple(
         (

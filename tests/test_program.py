@@ -47,6 +47,24 @@ def test_a_graph_run_often_gives_the_same(program: Random) -> None:
                 assert_same(got, expected, "once more")
 
 
+@given(programs(differentiable=True, nested=False))
+def test_a_graph_differentiated_often_gives_the_same(program: Random) -> None:
+    """Recorded step by step at first, and then by one function; scopes and derivatives are the same."""
+    graph = program.graph()
+    (at, *_) = program.floats
+    with quiet():
+        for n in range(OFTEN + 2):
+            tensors = program.tensors(requires_grad=True)
+            results = floats(graph(*tensors))
+            sums = sum((t.sum() for t in results), tg.tensor(0.0))
+            grads = floats(tg.gradients(sums, tensors[at])) if sums.requires_grad else []
+            numbers = [t.numpy() for t in (*results, *grads)]
+            if n == 0:
+                first = numbers
+            for got, expected in zip(numbers, first, strict=True):
+                assert_same(got, expected, "recorded once more")
+
+
 def floats(tree: Any) -> list[Any]:
     return [t for t in flatten(tree)[0] if isinstance(t, tg.Tensor) and t.dtype.kind == "f"]
 

@@ -52,6 +52,22 @@ class Kind:
         return f"Kind({self.name!r})"
 
 
+class TypeCheck:
+    """A check before a kernel that looks at types alone: that they are what the shape rule takes.
+
+    A graph, whose types are known, does without it.
+    """
+
+    def __init__(self, infer: Callable[..., Any]) -> None:
+        self.infer = infer
+
+    def __call__(self, *values: Any, **attrs: Any) -> None:
+        self.infer(*[self._aval(v) for v in values], **attrs)
+
+    def _aval(self, value: Any) -> Any:
+        return [self._aval(v) for v in value] if isinstance(value, list) else Aval(value.shape, value.dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A derivative rule and the names of what it reads."""

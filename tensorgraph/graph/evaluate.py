@@ -39,13 +39,12 @@ def evaluate(
             values = [v.copy("K") if any(np.may_share_memory(v, own) for own in lent) else v for v in values]
         results = [wrap(v) if type(v) is ndarray else v for v in values]
         return results[:count], results[count:]
-    program = graph.program
-    env = program.taped(tensors, history=history)
-    results = [env[slot] for slot in program.results]
-    outputs, written = results[:count], results[count:]
-    if not history:
-        return _bare(outputs), _bare(written)
-    return [_own(v) for v in outputs], written
+    if history:
+        results = graph.program.record(tensors)
+        return [_own(v) for v in results[:count]], results[count:]
+    env = graph.program.taped(tensors)
+    results = _bare([env[slot] for slot in graph.program.results])
+    return results[:count], results[count:]
 
 
 def _array_program(graph: Graph) -> Program | None:
@@ -245,6 +244,7 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
         # a whole step has taken its gradients itself; a forward graph is differentiated as the function would be
         wanted = _recorded(graph, inputs if steps else [*inputs, *values])
         outputs, written = run(graph, inputs, values, wanted)
+        del values  # cells that nobody else holds are written in place
         for write, value in zip(graph.writes, written, strict=True):
             place[write.cell].assign(value)
         return unflatten(graph.out_tree, outputs)

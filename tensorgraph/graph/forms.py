@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.calling import composed, float_result
-from tensorgraph.engine.op import Op, elementwise
+from tensorgraph.engine.op import Op, TypeCheck, elementwise
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.graph import Equation, Var
 
@@ -48,7 +48,7 @@ def array_function(eq: Equation) -> Callable[..., Any]:
         function = _without_residuals(function, len(op.residuals), op.single)
     elif op.kind is elementwise and op.dtype not in ("bool", "cast") and not _keeps_dtype(eq):
         function = _in_dtype(function, op, attrs)
-    if op.check is not None:
+    if op.check is not None and not isinstance(op.check, TypeCheck):
         function = _checked(function, functools.partial(op.check, **attrs))
     return function
 

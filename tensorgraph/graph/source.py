@@ -12,23 +12,28 @@ if TYPE_CHECKING:
 __all__ = ["source_of"]
 
 
-def source_of(program: Program) -> str:
+def source_of(program: Program, recording: bool = False) -> str:
     """The function ``program(v0, v1, ...)`` of the inputs and cells, which gives outputs and written values.
 
     A value is called by its slot, ``v7``; constants and numbers are globals of such names. ``f3`` is the array form of
-    step 3. A value is deleted after its last use.
+    step 3. A value is deleted after its last use. `recording`: of tensors, ``f3`` being the op as users call it; the
+    first argument is told of each scope that opens.
     """
     names = {slot: f"v{slot}" if value is not None else "None" for slot, value in enumerate(program.plain)}
     names.update((slot, f"v{slot}") for slot in program.slots.values())
     given = ", ".join(f"v{slot}" for slot in range(program.given))
-    lines = [f"def program({given}):"]
+    lines = [f"def program({'enter, ' if recording else ''}{given}):"]
+    scope = None
     for n, step in enumerate(program.steps):
-        lines += [f"    {line}" for line in _lines(n, step, names)]
+        if recording and step.equation.scope != scope:
+            scope = step.equation.scope
+            lines.append(f"    enter(True, {scope!r})")
+        lines += [f"    {line}" for line in _lines(n, step, names, recording)]
     results = ", ".join(names[slot] for slot in program.results)
     return "\n".join([*lines, f"    return [{results}]", ""])
 
 
-def _lines(n: int, step: Step, names: dict[int, str]) -> list[str]:
+def _lines(n: int, step: Step, names: dict[int, str], recording: bool) -> list[str]:
     def operand(place: Any) -> str:
         return f"[{', '.join(names[p] for p in place)}]" if isinstance(place, tuple) else names[place]
 
@@ -40,7 +45,7 @@ def _lines(n: int, step: Step, names: dict[int, str]) -> list[str]:
     bare = len(outputs) == 1 and not eq.op.signature.variadic
     lines = [f"{', '.join(outputs)}{'' if bare or len(outputs) > 1 else ','} = {call}"]
     # of arrays with axes a ufunc gives an array; others, and those without, may give a NumPy scalar
-    if not (isinstance(eq.op.forward, np.ufunc) and eq.outputs[0].aval.ndim):
+    if not (recording or (isinstance(eq.op.forward, np.ufunc) and eq.outputs[0].aval.ndim)):
         test = "type({0}) is not ndarray" + ("" if bare else " and {0} is not None")
         lines += [f"if {test.format(out)}: {out} = asarray({out})" for out in outputs]
     gone = [names[slot] for slot in step.last if names[slot] != "None"]
