@@ -432,4 +432,7 @@ def test_the_text_of_a_text_is_the_text(kind: Any, optimizer: Any) -> None:
         top = calls(again)[0]
         assert (top.kind, top.name, top.parent) == ("function", "step", None)
         assert all(list(eq.call.callers())[-1] is top for eq in again.equations if eq.call)
-        assert all(top.names[v] == v.name for eq in again.equations for v in eq.outputs)
+        made = [v for eq in again.equations for v in eq.outputs]
+        assert [top.names[v] for v in (*again.inputs, *made)] == [v.name for v in (*again.inputs, *made)]
+        assert top.arguments == dict(zip(again.arguments, again.inputs, strict=True))
+        assert top.result is again.outputs[0]

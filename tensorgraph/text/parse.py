@@ -18,6 +18,7 @@ from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
+from tensorgraph.graph.calls import nest
 from tensorgraph.graph.check import GraphError
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var, Write, digest
 from tensorgraph.text import types
@@ -136,6 +137,7 @@ class _Function:
     def __init__(self, scene: Scene, node: ast.FunctionDef) -> None:
         self.scene, self.node = scene, node
         self.inputs: list[Var] = []
+        self.given: dict[str, Any] = {}  # the arguments
         self.parts: set[Var] = set()  # inputs inside containers, which take the first name that the text gives them
         self.statics: list[tuple[int, Any]] = []
         self.result: Any = None
@@ -156,6 +158,7 @@ class _Function:
                 scene.fail(node, f"the function {node.name} returns nothing: end it with return")
             outputs, out_tree = self.outputs()
         trace = scene.trace
+        trace.top.complete(nest(self.given, trace.seen), nest(opened(self.result), trace.seen))
         consts = scene.consts | {var: _frozen(array) for var, array, _ in trace.consts.values()}
         cells = tuple(CellDecl(c.path, c.var, c.kind, c.initialiser, c.requires_grad) for c in scene.cells)
         return Graph(
@@ -181,7 +184,7 @@ class _Function:
             leaves, treedef = flatten(tree)
             names = [path.replace(".", "_") for path in leaf_paths(treedef, arg.arg)]
             values = [self.leaf(leaf, name, arg.arg) for leaf, name in zip(leaves, names, strict=True)]
-            value = unflatten(treedef, values)
+            value = self.given[arg.arg] = unflatten(treedef, values)
             scene.names[arg.arg] = value if treedef.kind is None else Container(value)
         _, in_tree = flatten(trees)
         called: set[str] = set()
@@ -206,6 +209,8 @@ class _Function:
         self.inputs.append(t._value)
         if name != argument:
             self.parts.add(t._value)
+        else:
+            self.scene.trace.top.names[t._value] = name
         return t
 
     def fresh(self, node: ast.AST, name: str, cells: Collection[str] = ()) -> None:
