@@ -32,7 +32,7 @@ class HandOp:
     joint: Any = None
     residuals: tuple[str, ...] = ()
     reference: Any = None
-    signature: Any = field(default_factory=lambda: SimpleNamespace(lists=frozenset()))
+    signature: Any = field(default_factory=lambda: SimpleNamespace(lists=frozenset(), variadic=False))
 
     def __hash__(self) -> int:
         return hash(self.name)
