@@ -11,6 +11,7 @@ import pytest
 
 from tensorgraph import jit
 from tensorgraph.jit import door, team, threads
+from tensorgraph.jit.compiling import digest_of
 
 F4 = np.dtype(np.float32)
 
@@ -128,11 +129,11 @@ def test_an_edit_in_a_helper_changes_the_name_of_its_callers():
         scope = {"np": np, "C": np.float32(constant)}
         exec("def inner(x):\n    return x + C\ndef outer(x, y):\n    y[0] = inner(x[0])", scope)
         scope["inner"] = jit.helper(scope["inner"])
-        return door.digest_of(scope["outer"], jit.FLAGS)
+        return digest_of(scope["outer"], jit.FLAGS)
 
     assert make(1.0) == make(1.0)
     assert make(1.0) != make(2.0)
-    assert door.digest_of(_halve.python, jit.FLAGS) != door.digest_of(_halve.python, jit.SUMS)
+    assert digest_of(_halve.python, jit.FLAGS) != door.digest_of(_halve.python, jit.SUMS)
 
 
 @pytest.mark.parametrize("flags", [{"nnan"}, {"ninf"}, {"fast"}, True])

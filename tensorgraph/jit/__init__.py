@@ -11,14 +11,13 @@ from importlib import import_module
 from types import ModuleType
 
 from tensorgraph.jit.arrays import uniform
+from tensorgraph.jit.compiling import Helper, chosen_by_type
 from tensorgraph.jit.door import (
     EXACT_ZERO,
     FLAGS,
     SUMS,
-    Helper,
     Kernel,
     available,
-    chosen_by_type,
     compiled,
     helper,
     kernel,

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit.door import EXACT_ZERO, Helper, chosen_by_type, compiled_copy, digest_of
+from tensorgraph.jit.compiling import Helper, chosen_by_type, compiled_copy, digest_of
+from tensorgraph.jit.door import EXACT_ZERO
 
 __all__ = ["formula", "require_formula"]
 
