@@ -54,16 +54,16 @@ def exact_matches(view: View, ops: Iterable[Op], reduced: tuple[bool, ...] = (Fa
     roots: dict[Op, list[Pattern]] = {}
     for pattern in sorted(patterns, key=lambda p: -len(p.graph.equations)):
         roots.setdefault(pattern.graph.equations[_maker(pattern, pattern.root)].op, []).append(pattern)
-    found: list[Match] = []
+    matches: list[Match] = []
     for number, eq in enumerate(view.equations):
         if not view.live[number]:
             continue
         for pattern in roots.get(eq.op, ()):
             match = _match(view, pattern, eq)
             if match is not None:
-                found.append(match)
+                matches.append(match)
                 break
-    return found
+    return matches
 
 
 def _maker(pattern: Pattern, var: Var) -> int:
@@ -163,13 +163,13 @@ def _finished(view: View, pattern: Pattern, bound: dict[Var, Var], places: tuple
                     break
         if e.outputs[0] in bound and e.outputs[0] in depends:  # what depends on no input may serve others too
             numbers.add(view.position[bound[e.outputs[0]]])
-    made = tuple((bound[v], i) for i, v in enumerate(pattern.graph.outputs) if type(v) is Var and v in bound)
-    if not view.is_closed(numbers, [var for var, _ in made]):
+    outputs = tuple((bound[v], i) for i, v in enumerate(pattern.graph.outputs) if type(v) is Var and v in bound)
+    if not view.is_closed(numbers, [var for var, _ in outputs]):
         return None
-    if not pattern.op.differentiable and not all(_is_written(view, var, numbers) for var, _ in made):
+    if not pattern.op.differentiable and not all(_is_written(view, var, numbers) for var, _ in outputs):
         return None
-    kept = tuple(Place(p, p.aval.shape) if p is not None else Place(None) for p in places)
-    return Match(pattern.op, pattern.attrs, kept, made, frozenset(numbers), RULES[pattern.reduced])
+    seats = tuple(Place(p, p.aval.shape) if p is not None else Place(None) for p in places)
+    return Match(pattern.op, pattern.attrs, seats, outputs, frozenset(numbers), RULES[pattern.reduced])
 
 
 def _is_written(view: View, var: Var, numbers: set[int]) -> bool:

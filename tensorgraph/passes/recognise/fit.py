@@ -11,6 +11,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.recognition import Recognition, every_axis
@@ -96,7 +98,7 @@ def _assignments(
     choices = [dict(hints).get(name, (1.0 if default is REQUIRED else default,)) for name, default in op.attrs.items()]
     others = [i for i in range(len(names)) if i != main]
     standard = list(dict.fromkeys([*[(d,) for d in x.shape], *[x.shape[k:] for k in range(x.ndim + 1)]]))
-    found: list[tuple[dict[str, Any], tuple[Seat, ...], tuple[Aval, ...]]] = []
+    options: list[tuple[dict[str, Any], tuple[Seat, ...], tuple[Aval, ...]]] = []
     seen = set()
     for seats in itertools.permutations(others, len(bases)):
         empty = [i for i in others if i not in seats]
@@ -125,8 +127,8 @@ def _assignments(
                 key = (tuple(places), typed_key(attrs))
                 if key not in seen and _is_analytic(op, tuple(avals), attrs):
                     seen.add(key)
-                    found.append((attrs, tuple(places), outs))
-    return found
+                    options.append((attrs, tuple(places), outs))
+    return options
 
 
 def _is_analytic(op: Op, avals: tuple[Aval | None, ...], attrs: dict[str, Any]) -> bool:
@@ -147,9 +149,9 @@ def float_choices(op: Op, view: View, region: Region) -> Iterator[dict[str, Any]
     floats = []
     for eq in equations:
         for a in eq.atoms():
-            value = a.value if type(a) is Literal else consts[a].item() if a in consts and consts[a].size == 1 else None
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                floats.append(float(value))
+            array = np.asarray(a.value) if type(a) is Literal else consts.get(a)  # type: ignore[arg-type]
+            if array is not None and array.size == 1 and array.dtype.kind in "iuf":
+                floats.append(float(array.item()))
     floats += [v for eq in equations for v in eq.attrs.values() if type(v) is float]
     choices = []
     for name in names:

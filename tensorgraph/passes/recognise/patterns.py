@@ -85,8 +85,8 @@ def traced(op: Op, avals: tuple[Aval | None, ...], attributes: Attributes, reduc
         return None
     if not op.differentiable:
         graph = _without_stops(graph)
-    made = {out for eq in graph.equations for out in eq.outputs}
-    if graph.outputs[0] not in made:
+    inner = {out for eq in graph.equations for out in eq.outputs}
+    if graph.outputs[0] not in inner:
         return None
     inputs = iter(graph.inputs)
     places = tuple(None if a is None else next(inputs) for a in avals)
@@ -100,8 +100,8 @@ def _reduced(graph: Graph, op: Op) -> Graph | None:
     from tensorgraph.passes.recognise.replace import replace_regions
 
     view = View(graph)
-    found = apart(exact_matches(view, tuple(o for o in _fused() if o is not op), reduced=(False,)))
-    return replace_regions(graph, view, found)[0] if found else None
+    matches = apart(exact_matches(view, tuple(o for o in _fused() if o is not op), reduced=(False,)))
+    return replace_regions(graph, view, matches)[0] if matches else None
 
 
 def _fused() -> Iterator[Op]:
@@ -132,14 +132,14 @@ def _skeleton(graph: Graph) -> Any:
 @functools.lru_cache(maxsize=64)
 def forms(op: Op, dtype: str, reduced: bool) -> tuple[Pattern, ...]:
     """The forms that a reference's graph takes, one pattern each: over the op's examples and what they set."""
-    found: dict[Any, Pattern] = {}
+    patterns: dict[Any, Pattern] = {}
     for arguments in _kinds(op):
         avals = tuple(_aval(a, dtype) for a in arguments) + (None,) * (len(op.inputs) - len(arguments))
         for values in itertools.product(*(_settings(op, name, avals) for name in op.attrs)):
             pattern = traced(op, avals, Attributes(dict(zip(op.attrs, values, strict=True))), reduced)
             if pattern is not None:
-                found.setdefault(pattern.key, pattern)
-    return tuple(sorted(found.values(), key=lambda p: -len(p.graph.equations)))
+                patterns.setdefault(pattern.key, pattern)
+    return tuple(sorted(patterns.values(), key=lambda p: -len(p.graph.equations)))
 
 
 def _settings(op: Op, name: str, avals: tuple[Aval | None, ...]) -> list[Any]:

@@ -37,7 +37,7 @@ NEAREST = 24  # starts before an anchor
 
 def sources(view: View, anchors: Iterable[int]) -> list[Var]:
     """Float values from which one of these equations is near, in the graph's order."""
-    found: dict[Var, None] = {}
+    values: dict[Var, None] = {}
     passed = view.numbers(allowed) | view.numbers(shifts)
     for number in sorted(anchors):
         if not view.live[number]:
@@ -55,8 +55,8 @@ def sources(view: View, anchors: Iterable[int]) -> list[Var]:
                     seen.add(n)
                     if n in passed:
                         heapq.heappush(heap, -n)
-        found.update(starts)
-    return [var for var in found if var not in view.graph.consts]
+        values.update(starts)
+    return [var for var in values if var not in view.graph.consts]
 
 
 @dataclass
@@ -107,15 +107,15 @@ def window(view: View, x: Var, foreign: Collection[int] = ()) -> Window:
             known.add(out)
             for user in view.users.get(out, ()):
                 heapq.heappush(heap, user)
-    found = Window(x, numbers)
+    span = Window(x, numbers)
     place = {n: i for i, n in enumerate(numbers)}
     for i, n in enumerate(numbers):
         eq = view.equations[n]
         before = 1 << i
         for var in view.read[n]:
             if var is not x and var in known and view.position.get(var) in place:
-                before |= found.before[place[view.position[var]]]
-        found.before.append(before)
+                before |= span.before[place[view.position[var]]]
+        span.before.append(before)
         uses = 0
         outside = False
         for out in eq.outputs:
@@ -125,20 +125,20 @@ def window(view: View, x: Var, foreign: Collection[int] = ()) -> Window:
                     uses |= 1 << place[user]
                 else:
                     outside = True
-        found.uses.append(uses)
-        found.outside.append(outside)
-    return found
+        span.uses.append(uses)
+        span.outside.append(outside)
+    return span
 
 
-def behind(view: View, found: Window) -> list[int]:
+def behind(view: View, span: Window) -> list[int]:
     """Equations that make what a window reads besides x, as far back as `BEHIND` allowed ones, in order."""
-    inside = set(found.numbers)
-    heap = [-view.position[v] for n in found.numbers for v in view.read[n] if v in view.position and v is not found.x]
+    inside = set(span.numbers)
+    heap = [-view.position[v] for n in span.numbers for v in view.read[n] if v in view.position and v is not span.x]
     heapq.heapify(heap)
     result: set[int] = set()
     while heap and len(result) < BEHIND:
         n = -heapq.heappop(heap)
-        if n in inside or n in result or n in view.numbers(is_shift) or found.x in view.equations[n].outputs:
+        if n in inside or n in result or n in view.numbers(is_shift) or span.x in view.equations[n].outputs:
             continue
         result.add(n)
         for var in view.read[n]:
@@ -167,18 +167,18 @@ class Region:
         return sorted({*self.numbers, *self.sides})
 
 
-def closed(view: View, found: Window, last: int, most: int) -> list[Var] | None:
+def closed(view: View, span: Window, last: int, most: int) -> list[Var] | None:
     """Values inside the region up to the window's equation `last` that are used elsewhere; None if over `most`."""
-    mask = found.before[last]
+    mask = span.before[last]
     exposed: list[Var] = []
     rest = mask & ~(1 << last)
     while rest:
         low = rest & -rest
         i = low.bit_length() - 1
         rest ^= low
-        if found.outside[i] or found.uses[i] & ~mask:
-            inside = set(found.members(mask))
-            for out in view.equations[found.numbers[i]].outputs:
+        if span.outside[i] or span.uses[i] & ~mask:
+            inside = set(span.members(mask))
+            for out in view.equations[span.numbers[i]].outputs:
                 if out in view.asked:
                     return None
                 if view.leaves(out, inside):
@@ -188,18 +188,18 @@ def closed(view: View, found: Window, last: int, most: int) -> list[Var] | None:
     return exposed
 
 
-def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -> Region | None:
+def region(view: View, span: Window, last: int, exposed: list[Var], how: str) -> Region | None:
     """The region up to the window's equation `last`.
 
     `how` says how far side inputs are followed back: ``"views"`` through views, labels and constants, ``"deep"``
     through whatever only this region uses, ``"raw"`` not at all. None where ``"deep"`` and ``"raw"`` give nothing new.
     """
-    numbers = found.members(found.before[last])
+    numbers = span.members(span.before[last])
     inside = set(numbers)
-    made = {out for n in numbers for out in view.equations[n].outputs}
+    inner = {out for n in numbers for out in view.equations[n].outputs}
     sides: dict[int, None] = {}
     bases: dict[Var, None] = {}
-    queue = [v for n in numbers for v in view.read[n] if v not in made and v is not found.x]
+    queue = [v for n in numbers for v in view.read[n] if v not in inner and v is not span.x]
     deeper = cut = False
     seen: set[Var] = set()
     while queue:
@@ -225,11 +225,11 @@ def region(view: View, found: Window, last: int, exposed: list[Var], how: str) -
             bases[var] = None
     if (how == "deep" and not deeper) or (how == "raw" and not cut):
         return None
-    if not _keeps_precision(view, found.x, numbers) or any(_rounds(view.equations[n], found.x) for n in sides):
+    if not _keeps_precision(view, span.x, numbers) or any(_rounds(view.equations[n], span.x) for n in sides):
         return None
-    if any(v.aval.dtype.kind in "iub" and not view.is_plain(v) for v in bases) or found.x in bases:
+    if any(v.aval.dtype.kind in "iub" and not view.is_plain(v) for v in bases) or span.x in bases:
         return None
-    return Region(found.x, view.equations[found.numbers[last]].outputs[0], numbers, sorted(sides), list(bases), exposed)
+    return Region(span.x, view.equations[span.numbers[last]].outputs[0], numbers, sorted(sides), list(bases), exposed)
 
 
 def _keeps_precision(view: View, x: Var, numbers: list[int]) -> bool:
@@ -265,12 +265,12 @@ def _is_private(view: View, var: Var, inside: set[int]) -> bool:
 
 def guarded(view: View, labels: Var, classes: int) -> bool:
     """Whether a graph asks of labels what is so for every class: it expects others, which a fused op would refuse."""
-    found = [labels]
-    for var in found:
+    forms = [labels]
+    for var in forms:
         for n in view.users.get(var, ()):
             eq = view.equations[n]
             if carries(eq) and var in eq.group(0):
-                found.append(eq.outputs[0])
+                forms.append(eq.outputs[0])
             elif "comparison" in eq.op.traits:
                 numbers = [_number(view, a) for a in eq.inputs if a is not var]
                 if len(numbers) == 1 and numbers[0] is not None:

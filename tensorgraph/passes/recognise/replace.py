@@ -29,12 +29,12 @@ def replace_regions(graph: Graph, view: View, matches: Sequence[Match]) -> tuple
     count = 0
 
     def built() -> list[Equation] | None:
-        kept = [eq for n, eq in enumerate(view.equations) if n not in gone]
-        return _ordered([*kept, *(eq for n in sorted(added) for eq in added[n])], view)
+        others = [eq for n, eq in enumerate(view.equations) if n not in gone]
+        return _ordered([*others, *(eq for n in sorted(added) for eq in added[n])], view)
 
     orders: list[Equation] | None = list(view.equations)
-    made = [(match, _replacement(view, match)) for match in matches]
-    for match, equations in made:
+    pairs = [(match, _replacement(view, match)) for match in matches]
+    for match, equations in pairs:
         gone |= match.numbers
         added[max(match.numbers)] = equations
     orders = built()
@@ -42,8 +42,8 @@ def replace_regions(graph: Graph, view: View, matches: Sequence[Match]) -> tuple
         gone.clear()
         added.clear()
         orders = list(view.equations)
-        kept = []
-        for match, equations in made:
+        others = []
+        for match, equations in pairs:
             gone |= match.numbers
             added[max(match.numbers)] = equations
             order = built()
@@ -52,9 +52,9 @@ def replace_regions(graph: Graph, view: View, matches: Sequence[Match]) -> tuple
                 del added[max(match.numbers)]
             else:
                 orders = order
-                kept.append((match, equations))
-        made = kept
-    for match, equations in made:
+                others.append((match, equations))
+        pairs = others
+    for match, equations in pairs:
         count += 1
         last = view.equations[max(match.numbers)]
         before = "; ".join(log.text(view.equations[n]) for n in sorted(match.numbers))
@@ -72,8 +72,8 @@ def _replacement(view: View, match: Match) -> list[Equation]:
 
     def emit(op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any], outputs: Sequence[Var | None]) -> Equation:
         avals = infer(op, inputs, attrs)
-        made = tuple(Var(aval) if out is None else out for out, aval in zip(outputs, avals, strict=True))
-        eq = Equation(op, inputs, attrs, made, last.call, last.source, last.origin)
+        variables = tuple(Var(aval) if out is None else out for out, aval in zip(outputs, avals, strict=True))
+        eq = Equation(op, inputs, attrs, variables, last.call, last.source, last.origin)
         equations.append(eq)
         return eq
 
@@ -98,11 +98,11 @@ def _replacement(view: View, match: Match) -> list[Equation]:
     inputs = tuple(seat(place, main.aval.dtype) for place in match.places)
     avals = infer(match.op, inputs, match.attrs)
     direct: list[Var | None] = [None] * len(avals)
-    for var, i in match.made:
+    for var, i in match.outputs:
         if var.aval == avals[i]:
             direct[i] = var
     fused = emit(match.op, inputs, dict(match.attrs), direct)
-    for var, i in match.made:
+    for var, i in match.outputs:
         if direct[i] is not var:
             emit(reshape, (fused.outputs[i],), {"shape": var.aval.shape}, (var,))
     return equations

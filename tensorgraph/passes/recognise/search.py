@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.graph import Equation, Graph, Var
@@ -83,8 +84,8 @@ def recognise(graph: Graph) -> Graph:
         # exp(z / t) / exp(z / t).sum() is of one z / t, though it was computed twice
         merged = simplify(graph, without=[rule for rule in RULES if rule != "common.subexpression"])
         if merged is not graph:
-            found = _rounds(merged, composed, probed)
-            graph = graph if found is merged else found
+            other = _rounds(merged, composed, probed)
+            graph = graph if other is merged else other
     return graph
 
 
@@ -93,10 +94,10 @@ def _rounds(graph: Graph, composed: Iterable[Op], probed: list[Op]) -> Graph:
     for _ in range(MOST_ROUNDS):
         view = View(graph)
         matches = apart(exact_matches(view, composed)) or apart(behaving(view, probed))
-        found, count = replace_regions(graph, view, matches) if matches else (graph, 0)
+        other, count = replace_regions(graph, view, matches) if matches else (graph, 0)
         if not count:
             break
-        graph = found
+        graph = other
     return graph
 
 
@@ -115,48 +116,53 @@ def behaving(view: View, ops: list[Op]) -> list[Match]:
     return matches
 
 
-def from_start(view: View, begun: Window, ops: list[Op]) -> list[Match]:
+def from_start(view: View, span: Window, ops: list[Op]) -> list[Match]:
     """The largest matches that begin at a window's x."""
     says = {op: recognition(op) for op in ops}
-    masks = {traits: begun.mask(view, traits) for r in says.values() for traits in (*r.needs, *r.without)}
+    masks = {traits: span.mask(view, traits) for r in says.values() for traits in (*r.needs, *r.without)}
     says = {op: r for op, r in says.items() if all(masks[t] for t in r.needs)}
     if not says:
         return []
-    found: list[Match] = []
+    matches: list[Match] = []
     covered = 0
     ends: list[tuple[int, list[Op], list[Var]]] = []
-    for last in range(len(begun.numbers) - 1, -1, -1):
-        mask = begun.before[last]
+    for last in range(len(span.numbers) - 1, -1, -1):
+        mask = span.before[last]
         fitting = [
             op for op, r in says.items()
             if all(masks[t] & mask for t in r.needs) and not any(masks[t] & mask for t in r.without)
         ]  # fmt: skip
-        if fitting and view.equations[begun.numbers[last]].op.single:
-            exposed = closed(view, begun, last, max(len(op.outputs) - 1 for op in fitting))
+        if fitting and view.equations[span.numbers[last]].op.single:
+            exposed = closed(view, span, last, max(len(op.outputs) - 1 for op in fitting))
             if exposed is not None:
                 ends.append((last, fitting, exposed))
     if not ends:
         return []
-    sizes = Sizes(view, begun.x, (*begun.numbers, *behind(view, begun)))
-    still = unmoved(view, begun, sizes) if len(ends) > FEW else None
+    sizes = Sizes(view, span.x, (*span.numbers, *behind(view, span)))
+    still = unmoved(view, span, sizes) if len(ends) > FEW else None
     shared: Shared = {}, {}
     for last, fitting, exposed in ends:
         if covered >> last & 1 or (still and not still[last] and all(says[op].invariant for op in fitting)):
             continue
         for how in ("views", "deep", "raw"):
-            candidate = region(view, begun, last, exposed, how)
+            candidate = region(view, span, last, exposed, how)
             if candidate is None:
                 continue
             match = first_match(view, candidate, fitting, sizes, shared if how == "views" else None)
             if match is not None:
-                found.append(match)
-                covered |= begun.before[last]
+                matches.append(match)
+                covered |= span.before[last]
                 break
-    return found
+    return matches
 
 
 def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shared: Shared | None) -> Match | None:
-    """The op that a region behaves as."""
+    """The op that a region behaves as.
+
+    Each way in which an op may fit, the usual attributes first, is tried on numbers, for each number of classes that
+    there may be; where sizes were exchanged, once more with others. A fused op alone, between views, is tried as itself
+    only; one with an attribute that no number shows is no part of something else.
+    """
     # each replacement makes one equation of these, so there is an end
     core = [view.equations[n] for n in candidate.equations if n in view.numbers(computes)]
     if not core:
@@ -182,21 +188,24 @@ def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shar
         for op, attrs, places, outs in options:
             for floats in float_choices(op, view, candidate):
                 complete = {name: floats.get(name, attrs[name]) for name in op.attrs}
-                settle = recognition(op).degenerate
-                if alone:
-                    complete |= hidden[0]
-                elif settle is not None:
-                    given = zip(op.inputs, places, strict=True)
-                    complete = settle(complete, frozenset(name for name, place in given if place.var is not None))
-                made = trial.agrees(op, complete, places, outs)
-                if made is not None and sizes.table:
+                complete = complete | hidden[0] if alone else _settled(op, complete, places)
+                outputs = trial.agrees(op, complete, places, outs)
+                if outputs is not None and sizes.table:
                     others = sizes.others()
                     again = Trial(view, others, candidate, others(classes), None)
-                    made = again.agrees(op, complete, places, outs) if again.start() else None
-                if made is not None:
+                    outputs = again.agrees(op, complete, places, outs) if again.start() else None
+                if outputs is not None:
                     numbers = frozenset(candidate.numbers)
-                    return Match(op, complete, places, made, numbers, "the same values and gradients")
+                    return Match(op, complete, places, outputs, numbers, "the same values and gradients")
     return None
+
+
+def _settled(op: Op, attrs: dict[str, Any], places: tuple[Place, ...]) -> dict[str, Any]:
+    """The attributes, those that speak of cases which no draw shows as plain arithmetic has them."""
+    settle = recognition(op).degenerate
+    if settle is None:
+        return attrs
+    return settle(attrs, frozenset(n for n, place in zip(op.inputs, places, strict=True) if place.var is not None))
 
 
 def unseen(eq: Equation) -> list[str]:

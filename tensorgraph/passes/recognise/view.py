@@ -33,14 +33,14 @@ class Place:
 class Match:
     """A region that is a fused op: what replaces it.
 
-    `made` pairs each variable that the region gives with the number of the op's output that it is; `numbers` are the
+    `outputs` pairs each variable that the region gives with the number of the op's output that it is; `numbers` are the
     region's equations. `rule` says how it was found.
     """
 
     op: Op
     attrs: dict[str, Any]
     places: tuple[Place, ...]
-    made: tuple[tuple[Var, int], ...]
+    outputs: tuple[tuple[Var, int], ...]
     numbers: frozenset[int]
     rule: str
 
@@ -112,12 +112,12 @@ class View:
         """Whether a value of a region is used outside it, by something that counts. `numbers` is a set."""
         return var in self.results or any(n not in numbers for n in self.users.get(var, ()))
 
-    def is_closed(self, numbers: Collection[int], made: Iterable[Var]) -> bool:
+    def is_closed(self, numbers: Collection[int], outputs: Iterable[Var]) -> bool:
         """Whether nothing outside needs another value of a region than those that it gives.
 
         A gradient with respect to a value inside would lose the paths that the region hides.
         """
-        given = set(made)
+        given = set(outputs)
         for n in numbers:
             for var in self.equations[n].outputs:
                 if var not in given and self.leaves(var, numbers):
