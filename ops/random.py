@@ -6,6 +6,7 @@ counter range of its own, so draws never overlap. (Salmon et al., "Parallel rand
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -45,11 +46,11 @@ class Stream(threading.local):
 
 
 _NOTHING = np.zeros(4, np.uint64)
-_stream = Stream()
+_stream = functools.cache(Stream)  # at the first draw: numpy.random loads late
 
 
 def _generator(state: Any) -> tuple[np.random.Generator, Any]:
-    generator = _stream.at(state)
+    generator = _stream().at(state)
     after = np.array(state, np.uint64)
     after[2] += np.uint64(1)
     return generator, after
