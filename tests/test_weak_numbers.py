@@ -94,6 +94,12 @@ def test_elsewhere_they_keep_their_dtype() -> None:
     assert tg.multiply(np.float64(2), np.float32(3)).dtype == tg.multiply(np.float64(2), 3.0).dtype == np.float64
     assert (integers * np.float64(2)).dtype == np.float64 and (np.int32(2) * flags).dtype == np.int32
     assert tg.where(flags, np.float64(1), 0.0).dtype == np.float64
+    assert tg.full((2,), np.float64(0.5)).dtype == np.float64 and tg.full((2,), np.int8(3)).dtype == np.int8
+    assert tg.full((2,), np.float64(0.5), dtype="float32").dtype == tg.full((2,), 0.5).dtype == np.float32
+    assert tg.arange(np.float64(3)).dtype == tg.arange(0, np.float64(1), 0.25).dtype == np.float64
+    assert tg.arange(np.int64(0), 1.0, 0.25).dtype == np.float32 and tg.arange(np.int32(3)).dtype == np.int32
+    assert tg.eye(np.int64(2)).dtype == tg.one_hot([1], np.int64(2)).dtype == tg.zeros(np.int64(2)).dtype == np.float32
+    assert str(tg.trace(lambda: tg.full((2,), np.float64(0.5)))).count("float64") == 1
     zero_d = np.array(2.0)
     assert (tg.ones((2,)) * zero_d).dtype == (zero_d * tg.ones((2,))).dtype == np.float64, "an array is no scalar"
     assert tg.concatenate([tg.ones((1,)), np.ones(1)]).dtype == np.float64

@@ -14,7 +14,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
-from tensorgraph.engine.operands import Borrowed, converted, static, weigh
+from tensorgraph.engine.operands import Borrowed, converted, dtype_of, numbers_of, static, weigh
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
@@ -44,6 +44,9 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
             if name not in sig.optional:
                 raise TypeError(f"{sig.name} is missing its input {name!r}; it takes {', '.join(names)}")
             values[name] = None
+    numbers = numbers_of(declared)
+    if numbers and values.get("dtype") is None:
+        values["dtype"] = dtype_of([values.get(n, sig.attrs[n]) for n in numbers])
     attrs = {}
     for name, default in sig.attrs.items():
         value = values.get(name, default)

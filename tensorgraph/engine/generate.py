@@ -17,7 +17,7 @@ from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, require_outputs, short_error
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
-from tensorgraph.engine.operands import SCALARS, apart, lend, lend_copy, lend_items, owned, static
+from tensorgraph.engine.operands import SCALARS, apart, dtype_of, lend, lend_copy, lend_items, numbers_of, owned, static
 from tensorgraph.engine.signature import call_signature
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
@@ -89,7 +89,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_literal": LITERAL, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
         "_avals": _avals,
         "_static": static, "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
-        "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
+        "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
     for attr, default in sig.attrs.items():
@@ -109,6 +109,8 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     else:
         fallback = f"return _call(_op, {inputs}, {{{attrs}}})"
     body = ["_m = _mode()", f"if not _m.plain{guard}: {fallback}"]
+    if numbers := numbers_of(declared):  # NumPy's scalars keep their dtype where something is made of them
+        body += [f"if dtype is None: dtype = _dtype_of(({', '.join(numbers)},))"]
     body += [f"if type({a}) not in _literal: {a} = _static({a})" for a in sig.attrs]
     body += _unwrap(declared, inputs, fallback)
     values = ", ".join(f"_v{i}" for i in range(len(names)))

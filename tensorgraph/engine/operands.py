@@ -14,11 +14,24 @@ import numpy as np
 
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
-from tensorgraph.engine.op import Op, elementwise
+from tensorgraph.engine.op import Op, creation, elementwise, settle
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
 
-__all__ = ["Borrowed", "apart", "convert", "converted", "lend", "lend_copy", "lend_items", "owned", "static", "weigh"]
+__all__ = [
+    "Borrowed",
+    "apart",
+    "convert",
+    "converted",
+    "dtype_of",
+    "lend",
+    "lend_copy",
+    "lend_items",
+    "numbers_of",
+    "owned",
+    "static",
+    "weigh",
+]
 
 ndarray = np.ndarray
 SCALARS = frozenset({int, float, bool})
@@ -51,6 +64,23 @@ def static(value: Any) -> Any:
     if isinstance(value, ndarray) and value.ndim == 0:
         return value.item()
     return value
+
+
+def numbers_of(declared: Op) -> tuple[str, ...]:
+    """The attributes of a creation op that are its numbers, and decide its dtype where none is said."""
+    sig = declared.signature
+    if declared.kind is not creation or "dtype" not in sig.attrs:
+        return ()
+    return tuple(name for name, said in sig.types.items() if said.startswith("float"))
+
+
+def dtype_of(numbers: Sequence[Any]) -> str | None:
+    """The dtype that NumPy's scalars among the numbers ask for, or None where there are none: Python's have no say."""
+    given = [v.dtype for v in numbers if type(v) in NUMBERS]
+    if not given:
+        return None
+    rest = [v for v in numbers if type(v) in (int, float)]
+    return settle(np.result_type(*given, *rest), given).name
 
 
 # the general way ------------------------------------------------------------------------------------------------------
