@@ -12,6 +12,7 @@ import functools
 import operator
 import time
 from collections.abc import Callable, Iterable, Sequence
+from types import CodeType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,7 +26,7 @@ from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.graph.forms import array_function, by_reference, exact_number, has_weak_numbers
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.graph.source import source_of
+from tensorgraph.graph.source import recorder_of, source_of
 
 __all__ = ["Program", "Step", "Watch"]
 
@@ -234,7 +235,7 @@ class Program:
         """The compiled `source`: twice as fast as step by step, and 0.1 ms a step to make."""
         scope: dict[str, Any] = {f"v{slot}": value for slot, value in enumerate(self.plain) if value is not None}
         scope |= {f"f{n}": step[1] for n, step in enumerate(self._fused)}
-        return self._compiled(self.source, scope)
+        return _function(compile(self.source, f"<tensorgraph program {self.graph.name}>", "exec"), scope)
 
     def _fail(self, at: int, env: list[Any], error: Exception) -> NoReturn:
         step = self.steps[at]
@@ -276,7 +277,9 @@ class Program:
         for n, step in enumerate(self.steps):
             op, attrs = step.equation.op, dict(step.equation.attrs)
             scope[f"f{n}"] = functools.partial(op.public, **attrs) if attrs else op.public
-        return self._compiled(source_of(self, recording=True), scope)
+        code = recorder_of(self)
+        ours = code.co_filename.startswith("<")  # else its frame stands for the user's
+        return _function(code, scope | ({"__package__": __package__} if ours else {}))
 
     def _tensor(self, slot: int) -> Any:
         """What a slot holds before the first step, as ops take it."""
@@ -286,12 +289,6 @@ class Program:
             if slot in self.constants:
                 value._node = self.graph.provenance.captured.get(self.constants[slot])
         return value
-
-    def _compiled(self, source: str, scope: dict[str, Any]) -> Callable[..., list[Any]]:
-        scope |= {"ndarray": ndarray, "asarray": asarray, "__package__": __package__}
-        exec(compile(source, f"<tensorgraph program {self.graph.name}>", "exec"), scope)
-        function: Callable[..., list[Any]] = scope["program"]
-        return function
 
     def taped(
         self, tensors: Sequence[Tensor], *, history: bool = False, watch: Watch | None = None, until: int | None = None
@@ -344,6 +341,13 @@ class Program:
         finally:
             modes.MODE.reset(token)
         return env
+
+
+def _function(code: CodeType, scope: dict[str, Any]) -> Callable[..., list[Any]]:
+    scope |= {"ndarray": ndarray, "asarray": asarray}
+    exec(code, scope)
+    function: Callable[..., list[Any]] = scope["program"]
+    return function
 
 
 def _is_fused() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,28 +11,54 @@ import numpy as np
 if TYPE_CHECKING:
     from tensorgraph.graph.program import Program, Step
 
-__all__ = ["source_of"]
+__all__ = ["recorder_of", "source_of"]
 
 
-def source_of(program: Program, recording: bool = False) -> str:
+def source_of(program: Program) -> str:
     """The function ``program(v0, v1, ...)`` of the inputs and cells, which gives outputs and written values.
 
     A value is called by its slot, ``v7``; constants and numbers are globals of such names. ``f3`` is the array form of
-    step 3. A value is deleted after its last use. `recording`: of tensors, ``f3`` being the op as users call it; the
-    first argument is told of each scope that opens.
+    step 3. A value is deleted after its last use.
     """
+    return "\n".join([*(line for line, _ in _statements(program, False)), ""])
+
+
+def recorder_of(program: Program) -> CodeType:
+    """The same function of tensors, ``f3`` being the op as users call it; ``enter`` is told of each scope that opens.
+
+    Where all equations were traced from one file, its lines are theirs: what is recorded tells where it was written,
+    without looking for the user's frame.
+    """
+    statements = _statements(program, True)
+    files = {step.equation.source.file for step in program.steps if step.equation.source is not None}
+    file = next(iter(files)) if len(files) == 1 else f"<tensorgraph program {program.graph.name}>"
+    tree = ast.parse("\n".join(line for line, _ in statements), file)
+    (function,) = tree.body
+    assert isinstance(function, ast.FunctionDef)
+    for statement, (_, line) in zip(function.body, statements[1:], strict=True):
+        for node in ast.walk(statement):
+            if hasattr(node, "lineno"):
+                node.lineno = node.end_lineno = line or 1
+                node.col_offset = node.end_col_offset = 0
+    return compile(tree, file, "exec")
+
+
+def _statements(program: Program, recording: bool) -> list[tuple[str, int | None]]:
+    """The text of the function, line by line, with the user's lines that they stand for."""
     names = {slot: f"v{slot}" if value is not None else "None" for slot, value in enumerate(program.plain)}
     names.update((slot, f"v{slot}") for slot in program.slots.values())
     given = ", ".join(f"v{slot}" for slot in range(program.given))
-    lines = [f"def program({'enter, ' if recording else ''}{given}):"]
+    statements: list[tuple[str, int | None]] = [(f"def program({'enter, ' if recording else ''}{given}):", None)]
     scope = None
     for n, step in enumerate(program.steps):
+        source = step.equation.source
+        at = None if source is None else source.line
         if recording and step.equation.scope != scope:
             scope = step.equation.scope
-            lines.append(f"    enter(True, {scope!r})")
-        lines += [f"    {line}" for line in _lines(n, step, names, recording)]
+            statements.append((f"    enter(True, {scope!r})", at))
+        statements += [(f"    {line}", at) for line in _lines(n, step, names, recording)]
     results = ", ".join(names[slot] for slot in program.results)
-    return "\n".join([*lines, f"    return [{results}]", ""])
+    return [*statements, (f"    return [{results}]", None)]
 
 
 def _lines(n: int, step: Step, names: dict[int, str], recording: bool) -> list[str]:
