@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import pickle
 import warnings
 
 import numpy as np
@@ -440,3 +441,42 @@ def test_a_group_does_not_outlive_its_optimiser() -> None:
     gc.collect()
     with pytest.raises(ReferenceError, match="outlived"):
         _ = group.lr
+
+
+@pytest.mark.parametrize(
+    "through", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["deep", "pickle"]
+)
+def test_a_copy_of_a_model_and_its_optimiser_goes_on_by_itself(through) -> None:
+    def step(model, optimizer):
+        optimizer.minimize((model(tg.tensor([[1.0, -2.0]])) ** 2).sum())
+        return {**model.state_dict(), **optimizer.state_dict()}
+
+    model = nn.Sequential(nn.Linear(2, 3, seed=0), nn.Linear(3, 1, seed=1))
+    groups = [{"parameters": model[0].parameters(), "lr": 0.2}, {"parameters": model[1].parameters()}]
+    optimizer = optim.Adam(groups, 0.1, clip_norm=1.0, name="adam")
+    step(model, optimizer)
+    before = {**model.state_dict(), **optimizer.state_dict()}
+    twin, other = through((model, optimizer))
+    assert [path for path, _ in other.named_cells()] == [path for path, _ in optimizer.named_cells()]
+    assert other.groups[0].lr == 0.2 and other.groups[0].owner() is other
+    after = step(twin, other)
+    now = {**model.state_dict(), **optimizer.state_dict()}
+    assert all((now[name] == before[name]).all() for name in before), "the copy changed the original"
+    expected = step(model, optimizer)
+    assert expected.keys() == after.keys() and all((expected[name] == after[name]).all() for name in expected)
+    other.groups[0].lr = 0.5
+    assert optimizer.groups[0].lr == 0.2
+
+
+def test_a_schedule_is_not_pickled_and_a_generator_is() -> None:
+    schedule = optim.warmup(3) * optim.cosine(0.1, 10)
+    optimizer = optim.SGD(nn.Linear(2, 2), schedule)
+    for what in (schedule, optimizer):
+        with pytest.raises(TypeError, match=r"the schedule warmup.* is a function and is not pickled"):
+            pickle.dumps(what)
+    assert copy.deepcopy(optimizer).schedule is schedule
+    generator = tg.random.Generator(3)
+    generator.uniform((2,))
+    for again in (pickle.loads(pickle.dumps(generator)), copy.deepcopy(generator)):
+        assert again.state.path == "random.state"
+        assert again.normal((3,)).tolist() == copy.deepcopy(generator).normal((3,)).tolist()

@@ -52,6 +52,13 @@ class Generator:
         self.state = Buffer(key(seed), name=name)
         self._lock = threading.Lock()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state["state"]
+        self._lock = threading.Lock()
+
     def seed(self, seed: int) -> None:
         """Start again from a seed."""
         self.state.assign(key(seed))

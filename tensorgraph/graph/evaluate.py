@@ -220,10 +220,10 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
 
     live.setdefault(random.state().path, random.state())
     cells: list[Any] = []
-    for decl, cell in zip(graph.cells, traced, strict=True):
+    for decl, own in zip(graph.cells, traced, strict=True):
         # the very cell it was traced from first (all of them when no owner is given), then the one of that path
-        if cell is not None and (not owners or cell in given):
-            cells.append(cell)
+        if own is not None and (not owners or own in given):
+            cells.append(own)
             continue
         if decl.path in twice:
             raise KeyError(f"bind: two of the owners have a cell {decl.path}; pass a dict {{path: cell}} to say which")

@@ -1,7 +1,8 @@
 """Optimisers, learning-rate schedules and gradient clipping."""
 
 from tensorgraph.optim.clipping import clip_grad_norm, clip_grad_value, clip_norm, clip_value
-from tensorgraph.optim.optimizer import Group, Optimizer
+from tensorgraph.optim.groups import Group
+from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.optim.rules import SGD, Adam, AdamW, Momentum, RMSprop
 from tensorgraph.optim.schedules import (
     Schedule,

@@ -24,12 +24,12 @@ from tensorgraph.graph.calls import nest
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, read_cells
-from tensorgraph.ops.kernels.optimizer import STREAM
 from tensorgraph.ops.updates import state_dtype
 from tensorgraph.optim.clipping import clip_norm, clip_value
+from tensorgraph.optim.groups import Group, Slot, own_cells
 from tensorgraph.optim.schedules import Schedule, as_schedule
 
-__all__ = ["Group", "Hyper", "Optimizer"]
+__all__ = ["Hyper", "Optimizer"]
 
 Array = np.ndarray[Any, Any]
 
@@ -66,79 +66,6 @@ class LearningRate(Hyper):
             )
         super().__set__(instance, value)
         instance.schedule = None
-
-
-class Group:
-    """Parameters that share settings; what a group does not set itself is the optimiser's.
-
-    ``optimizer.groups[1].lr = 0.01`` reads and writes as ``optimizer.lr`` does.
-    """
-
-    optimizer: weakref.ref[Optimizer]
-    number: int
-    cells: dict[str, Buffer]
-    schedule: Schedule | None
-    slots: list[Slot]
-
-    def __init__(self, optimizer: Optimizer, number: int, options: Mapping[str, Any]) -> None:
-        self.__dict__.update(optimizer=weakref.ref(optimizer), number=number, cells={}, schedule=None, slots=[])
-        for name, value in options.items():
-            setattr(self, name, value)
-
-    @property
-    def path(self) -> str:
-        owner = self.optimizer()
-        return f"{owner.path}.groups.{self.number}" if owner is not None else f"groups.{self.number}"
-
-    @property
-    def parameters(self) -> list[Parameter]:
-        return [slot.parameter for slot in self.slots]
-
-    def cell(self, name: str) -> Buffer:
-        """The group's own cell of a setting, or the optimiser's."""
-        own = self.cells.get(name)
-        return own if own is not None else self.owner().cells[name]
-
-    def owner(self) -> Optimizer:
-        """The optimiser that the group belongs to."""
-        owner = self.optimizer()
-        if owner is None:
-            raise ReferenceError("this parameter group outlived its optimiser")
-        return owner
-
-    def __getattr__(self, name: str) -> float:
-        if name.startswith("_") or name not in self.owner().settings:
-            raise AttributeError(f"a parameter group has no {name!r}")
-        return float(self.cell(name))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        owner = self.owner()
-        setting = getattr(type(owner), name, None)
-        if name == "schedule":
-            self.__dict__[name] = value
-        elif isinstance(setting, Setting):
-            setting.__set__(self, value)
-        else:
-            raise AttributeError(f"a parameter group has the settings {', '.join(owner.settings)}, not {name!r}")
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={float(self.cell(name)):g}" for name in self.owner().settings)
-        return f"<group {self.number}: {len(self.slots)} parameters, {settings}>"
-
-
-class Slot:
-    """A parameter and the cells kept for it."""
-
-    __slots__ = ("cells", "narrow", "parameter", "path", "size", "small")
-
-    def __init__(self, parameter: Parameter, path: str, cells: tuple[Buffer, ...]) -> None:
-        self.parameter = parameter
-        self.path = path
-        self.cells = cells
-        self.narrow = parameter.dtype == np.float16
-        self.size = parameter.size
-        # too small for several threads: its kernel may be called without the driver
-        self.small = not self.narrow and self.size * STREAM * (2 * len(cells) + 3) < jit.THREADED
 
 
 Work = tuple[Group, list[tuple[Slot, Any]]]
@@ -357,6 +284,10 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take all cells from a dict of arrays, or none where anything does not fit; as `Module.load_state_dict`."""
         load_cells(dict(self.named_cells()), state, strict, type(self).__name__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        own_cells(self)
 
     # steps --------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from tensorgraph.ops.kernels.optimizer import _adam as adam_kernel
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
 from tensorgraph.ops.updates import adam_update, bias_corrections, momentum_update, rmsprop_update, sgd_update
-from tensorgraph.optim.optimizer import Hyper, Optimizer, Slot
+from tensorgraph.optim.groups import Slot
+from tensorgraph.optim.optimizer import Hyper, Optimizer
 
 __all__ = ["SGD", "Adam", "AdamW", "Momentum", "RMSprop"]
 

@@ -62,6 +62,15 @@ class Schedule:
         made._of = of
         return made
 
+    def __deepcopy__(self, memo: Any) -> Schedule:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"the schedule {self.text} is a function and is not pickled: save the optimiser's numbers "
+            "(state_dict, train.save), and make the schedule again"
+        )
+
     def at(self, step: Any, epoch: Any) -> Tensor:
         """The rate as a 0-d float64 Tensor, for counts given as tensors; recorded while a trace is active."""
         with no_grad():

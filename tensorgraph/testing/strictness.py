@@ -92,6 +92,6 @@ def strict() -> Iterator[None]:
         yield
 
 
-def _of_the_runner(function: FunctionType) -> FunctionType:
+def _of_the_runner(function: Any) -> FunctionType:
     """A function as one of the runner's module, so that a warning from below passes by to the user's line."""
     return FunctionType(function.__code__, vars(program), function.__name__, None, function.__closure__)
