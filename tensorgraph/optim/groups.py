@@ -97,7 +97,7 @@ class Slot:
 
 
 def own_cells(optimizer: Any) -> None:
-    """Give the cells of a copied optimiser, pickled or deep, their owner and path again: no copy holds weak references."""
+    """Give the cells of a copied or unpickled optimiser their owner and path again: weak references are not copied."""
     own = weakref.ref(optimizer)
     named = {"steps": optimizer._steps, "epoch": optimizer._epoch, **optimizer.cells, **optimizer._limits}
     for name, cell in named.items():
