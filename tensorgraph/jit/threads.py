@@ -79,7 +79,7 @@ class _Team:
 
 
 _team = _Team()
-# whether the threads cannot be used with this Numba: what hands them their blocks stands on Numba's own internals
+# whether the threads cannot be used: what hands them their blocks stands on Numba's own internals
 _unusable = False
 
 
@@ -89,9 +89,9 @@ def _give_up(error: Exception) -> None:
     if not _unusable:
         _unusable = True
         warnings.warn(
-            f"kernels run in one thread each, right but slower: the code that shares them out does not compile with "
-            f"this Numba ({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); install another Numba, "
-            "or call tensorgraph.jit.set_num_threads(1) to say that one thread is enough",
+            "kernels run in one thread each, right but slower: what shares them out among threads failed "
+            f"({type(error).__name__}: {str(error).strip().partition(chr(10))[0]}); where Numba is at fault install "
+            "another version of it, or call tensorgraph.jit.set_num_threads(1) to say that one thread is enough",
             RuntimeWarning,
             stacklevel=3,
         )
