@@ -129,3 +129,18 @@ def test_a_number_that_stands_as_a_float_is_no_integer() -> None:
         found = graph.recognise()
         if names(found) == ["layer_norm"]:
             assert found.equations[0].attrs["eps"] == eps
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_norm_relu", "layer_norm"])
+def test_what_the_op_would_refuse_stays_as_it_is(name: str) -> None:
+    """A reference does not look at its attributes; that of an eps below 0 may be written by hand."""
+
+    def function(x: Any, gamma: Any, beta: Any) -> Any:
+        return CATALOGUE[name].reference(x, gamma, beta, eps=-1e-3)  # type: ignore[misc]
+
+    graph = tg.trace(function, tg.f64[6, 4], tg.f64[4], tg.f64[4])
+    found = graph.recognise()
+    assert name not in names(found)
+    arrays = [np.random.default_rng(0).normal(size=s) for s in ((6, 4), (4,), (4,))]
+    for got, wanted in zip(found(*arrays), graph(*arrays), strict=True):
+        assert_close(got, wanted, scale=1.0)

@@ -101,7 +101,16 @@ def test_an_input_that_is_left_out_is_its_neutral_number(rms_norm: Any) -> None:
     assert_agree(graph, found, tg.trace(without_gain, tg.f64[6, 4], tg.f64[4]), SPECS)
 
 
-@pytest.mark.parametrize("near", [eps_outside, sum_for_mean, detached_scale])
+def eps_subtracted(x: Any, w: Any) -> Any:
+    """What the op's shape rule refuses is no attribute of it, though the numbers agree."""
+    return x / tg.sqrt((x * x).mean(-1, keepdims=True) - 1e-9) * w
+
+
+def eps_negative(x: Any, w: Any) -> Any:
+    return reference(x, w, eps=-1e-9)
+
+
+@pytest.mark.parametrize("near", [eps_outside, sum_for_mean, detached_scale, eps_subtracted, eps_negative])
 def test_near_misses_are_refused(rms_norm: Any, near: Callable[..., Any]) -> None:
     graph = tg.trace(near, *SPECS)
     assert "rms_norm" not in names(graph.recognise())

@@ -23,7 +23,7 @@ from tensorgraph.passes.recognise.regions import Region
 from tensorgraph.passes.recognise.roles import allowed, creates, elements, shifts
 from tensorgraph.passes.recognise.view import Place, View
 
-__all__ = ["fits", "float_choices", "may_be_probed", "recognition"]
+__all__ = ["accepts", "fits", "float_choices", "may_be_probed", "recognition"]
 
 MOST_CHOICES = 128  # of attributes
 
@@ -137,6 +137,17 @@ def _is_analytic(op: Op, avals: tuple[Aval | None, ...], attrs: dict[str, Any]) 
         return True
     graph = reference_graph(op, avals, attrs)
     return graph is not None and all(allowed(eq) or creates(eq) or shifts(eq) for eq in graph.equations)
+
+
+def accepts(op: Op, attrs: dict[str, Any], places: tuple[Place, ...], x: Aval) -> bool:
+    """Whether the shape rule takes these inputs and attributes, numbers among them."""
+    avals = [Aval(p.shape, x.dtype if p.var is None else p.var.aval.dtype) for p in places]
+    given = [None if p.var is None and p.fill is None else aval for p, aval in zip(places, avals, strict=True)]
+    try:
+        op.infer(tuple(given), attrs)
+    except UNFIT:
+        return False
+    return True
 
 
 def float_choices(op: Op, view: View, region: Region) -> Iterator[dict[str, Any]]:

@@ -59,7 +59,7 @@ class Attributes:
 
 
 def reference_graph(op: Op, avals: tuple[Aval | None, ...], attrs: dict[str, Any]) -> Graph | None:
-    """A fused op's reference traced for inputs of these types; None where it refuses them."""
+    """A fused op's reference traced for inputs of these types; None where it or the shape rule refuses them."""
     given = [a for a in avals if a is not None]
 
     def composed(*tensors: Any) -> Any:
@@ -69,6 +69,7 @@ def reference_graph(op: Op, avals: tuple[Aval | None, ...], attrs: dict[str, Any
 
     with modes.use(trace=None, cells=None, quiet=True, debug_nans=False, implementation="composed"):
         try:
+            op.infer(avals, attrs)  # a reference need not look at its attributes
             return trace(composed, *given)
         except UNFIT:
             return None

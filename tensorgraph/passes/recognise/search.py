@@ -8,7 +8,7 @@ from typing import Any
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.passes.recognise.exact import apart, exact_matches
-from tensorgraph.passes.recognise.fit import fits, float_choices, may_be_probed, recognition
+from tensorgraph.passes.recognise.fit import accepts, fits, float_choices, may_be_probed, recognition
 from tensorgraph.passes.recognise.numbers import Sizes, quietly
 from tensorgraph.passes.recognise.probe import Shared, Trial, label_counts, unmoved
 from tensorgraph.passes.recognise.regions import (
@@ -194,7 +194,7 @@ def first_match(view: View, candidate: Region, ops: list[Op], sizes: Sizes, shar
                     others = sizes.others()
                     again = Trial(view, others, candidate, others(classes), None)
                     outputs = again.agrees(op, complete, places, outs) if again.start() else None
-                if outputs is not None:
+                if outputs is not None and accepts(op, complete, places, candidate.x.aval):
                     numbers = frozenset(candidate.numbers)
                     return Match(op, complete, places, outputs, numbers, "the same values and gradients")
     return None
