@@ -73,10 +73,6 @@ def find_faults(target: Any, *args: Any, limit: float = LIMIT) -> Faults:
     return Faults(whole, tuple(search.faults()), tuple(search.seen), tuple(notes))
 
 
-def _group(atom: Any) -> tuple[Any, ...]:
-    return atom if isinstance(atom, tuple) else (atom,)
-
-
 def _listed(made: Sequence[str]) -> str:
     return ", ".join(map(printable, made[:3])) + (f" and {len(made) - 3} more" if len(made) > 3 else "")
 
@@ -103,8 +99,8 @@ def _with_gradients(graph: Graph, notes: list[str]) -> tuple[Graph, tuple[Var, .
     results = list(dict.fromkeys([*graph.outputs, *(y for y in ys if isinstance(y, Var)), *deferred.outputs]))
     place = {result: n for n, result in enumerate(results)}
     named = {y: "loss" for y in ys if isinstance(y, Var)}
-    for x, gradient in zip(_group(deferred.inputs[1]), deferred.outputs, strict=True):
-        if x.name:
+    for x, gradient in zip(deferred.group(1), deferred.outputs, strict=True):
+        if isinstance(x, Var) and x.name:
             named[gradient] = f"d_{x.name}"
     called: dict[str, int] = {}
     for n, result in enumerate(results):

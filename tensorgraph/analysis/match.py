@@ -214,7 +214,7 @@ def _down(side: _Side, number: Callable[[Hashable], int], types: bool) -> list[i
     for eq in side.equations:
         key = number(("down", _label(eq, types), tuple(use(a) for a in eq.inputs)))
         keys.append(key)
-        known_by: Iterable[Any] = _items(eq.inputs[1]) if eq.is_gradient else range(len(eq.outputs))
+        known_by: Iterable[Any] = eq.group(1) if eq.is_gradient else range(len(eq.outputs))
         for var, name in zip(eq.outputs, known_by, strict=False):
             of[var] = number(("value", key, use(name) if type(name) is Var else name))
     return keys
@@ -288,9 +288,9 @@ def _pair_values(one: _Side, two: _Side, found: Match) -> None:
         a, b = one.equations[i], two.equations[j]
         if a.is_gradient:
             own: dict[Any, deque[Var]] = defaultdict(deque)
-            for x, var in zip(_items(a.inputs[1]), a.outputs, strict=True):
+            for x, var in zip(a.group(1), a.outputs, strict=True):
                 own[x].append(var)
-            for x, var in zip(_items(b.inputs[1]), b.outputs, strict=True):
+            for x, var in zip(b.group(1), b.outputs, strict=True):
                 partner = own.get(found.counterpart.get(x)) if type(x) is Var else None
                 if partner:
                     found.counterpart[var] = partner.popleft()
@@ -301,7 +301,3 @@ def _pair_values(one: _Side, two: _Side, found: Match) -> None:
     for var in two.producer:  # a pass that computes a value in another way keeps its variable
         if var in one.producer and var not in known:
             found.counterpart.setdefault(var, var)
-
-
-def _items(atom: Any) -> tuple[Any, ...]:
-    return atom if isinstance(atom, tuple) else (atom,)
