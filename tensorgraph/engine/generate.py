@@ -171,8 +171,8 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     body = [f"if type(_out) is not tuple or len(_out) != {count}: _require(_op, _out)"] if several else []
     body += [f"{', '.join(outs + rest)} = _out"]
     for o in outs:
-        single = "" if several else f"_require(_op, {o})"
-        body += [f"if type({o}) is not _ndarray: {o} = _asarray({single or o})"]
+        value = o if several else f"_require(_op, {o})"
+        body += [f"if type({o}) is not _ndarray: {o} = _asarray({value})"]
     if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
         given = values.split(", ")
         wide = [f"(type({v}) is not _ndarray or {v}.dtype is not _F64)" for v in given]

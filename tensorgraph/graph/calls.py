@@ -95,23 +95,22 @@ def classes(equations: Iterable[Equation]) -> dict[str, str]:
 
 def nest(value: Any, leaf: Callable[[Any], Any]) -> Any:
     """A tree with other leaves; what is no plain container is a leaf, and what is endless is not looked into."""
-    room = MOST
+    return _nest(value, leaf, 0, [MOST])
 
-    def within(value: Any, depth: int) -> Any:
-        nonlocal room
-        kind = type(value)
-        named = isinstance(value, tuple) and hasattr(value, "_fields")
-        if not (named or kind in (list, tuple) or isinstance(value, dict)):
-            return leaf(value)
-        room -= len(value)
-        if room < 0 or depth > DEEPEST:
-            return ANYTHING
-        if isinstance(value, dict):
-            return {key: within(item, depth + 1) for key, item in value.items()}
-        items = [within(item, depth + 1) for item in value]
-        return kind._make(items) if named else kind(items)
 
-    return within(value, 0)
+# a function of its own: a closure that names itself is a cycle, which would keep the trace that `leaf` belongs to
+def _nest(value: Any, leaf: Callable[[Any], Any], depth: int, room: list[int]) -> Any:
+    kind = type(value)
+    named = isinstance(value, tuple) and hasattr(value, "_fields")
+    if not (named or kind in (list, tuple) or isinstance(value, dict)):
+        return leaf(value)
+    room[0] -= len(value)
+    if room[0] < 0 or depth > DEEPEST:
+        return ANYTHING
+    if isinstance(value, dict):
+        return {key: _nest(item, leaf, depth + 1, room) for key, item in value.items()}
+    items = [_nest(item, leaf, depth + 1, room) for item in value]
+    return kind._make(items) if named else kind(items)
 
 
 def arguments_of(code: CodeType | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

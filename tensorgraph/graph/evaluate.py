@@ -231,8 +231,8 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     missing = [decl.path for decl, cell in zip(graph.cells, cells, strict=True) if cell is None]
     if missing:
         raise KeyError(f"bind: no owner has the cells {', '.join(missing)}; pass the module or optimiser that does")
-    for cell, decl in zip(cells, graph.cells, strict=True):
-        _expect(Aval(cell._value.shape, cell._value.dtype), decl.aval, f"cell {decl.path}")
+    for live_cell, decl in zip(cells, graph.cells, strict=True):
+        _expect(live_cell.aval, decl.aval, f"cell {decl.path}")
     place = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
     parameters = {decl.var for decl in graph.cells if decl.kind == "parameter"}
     steps = any(eq.is_gradient for eq in graph.equations)

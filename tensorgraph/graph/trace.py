@@ -82,6 +82,7 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
             graph = building.finish(inputs, result, in_tree, tuple(statics), called)
     finally:
         building.frames.forget()
+        del building.frames  # which knows the trace
     return graph.check()
 
 

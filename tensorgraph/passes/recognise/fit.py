@@ -17,7 +17,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.recognition import Recognition, every_axis
 from tensorgraph.engine.signature import REQUIRED
-from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.graph.graph import Var, typed_key
 from tensorgraph.passes.recognise.patterns import UNFIT, example_types, reference_graph
 from tensorgraph.passes.recognise.regions import Region
 from tensorgraph.passes.recognise.roles import allowed, creates, elements, shifts
@@ -160,7 +160,7 @@ def float_choices(op: Op, view: View, region: Region) -> Iterator[dict[str, Any]
     floats = []
     for eq in equations:
         for a in eq.atoms():
-            array = np.asarray(a.value) if type(a) is Literal else consts.get(a)  # type: ignore[arg-type]
+            array = consts.get(a) if isinstance(a, Var) else np.asarray(a.value)
             if array is not None and array.size == 1 and array.dtype.kind in "iuf":
                 floats.append(float(array.item()))
     floats += [v for eq in equations for v in eq.attrs.values() if type(v) is float]
