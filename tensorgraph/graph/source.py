@@ -31,7 +31,7 @@ def recorder_of(program: Program) -> CodeType:
     """
     statements = _statements(program, True)
     files = {step.equation.source.file for step in program.steps if step.equation.source is not None}
-    file = next(iter(files)) if len(files) == 1 else f"<tensorgraph program {program.graph.name}>"
+    file = next(iter(files)) if len(files) == 1 else f"<tensorgraph program {program.name}>"
     tree = ast.parse("\n".join(line for line, _ in statements), file)
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
