@@ -202,6 +202,13 @@ def softmax_cross_entropy_reference(
     label_smoothing: float = 0.0, reduction: str = "mean", empty: str = "zero",
 ) -> Any:  # fmt: skip
     """The meaning, composed; the classes last."""
+    # The plan:
+    # 1. the classes last, in a dtype of at least float32;
+    # 2. targets as a distribution q over the classes, and which rows count;
+    # 3. the coefficient of each class: q, smoothed, weighted;
+    # 4. the divisor, where there is one, and no influence of logits where it is 0;
+    # 5. the loss of each class by the log-sum-exp from the likeliest, times its coefficient;
+    # 6. the reduction.
     ndim = logits.ndim
     k = canonical_axis(axis, ndim)
     last = (*[i for i in range(ndim) if i != k], k)

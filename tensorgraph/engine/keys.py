@@ -135,6 +135,9 @@ def _selected(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[int, ...]:
 
 def _parts(shape: tuple[int, ...], key: tuple[Any, ...]) -> tuple[list[int], tuple[int, ...], list[int]]:
     """The sizes of the axes that stay, those of what index tensors take, and where in the first that stands."""
+    # An axis at a time: what a slice leaves, what an ellipsis stands for, 1 for None; integers and index tensors take
+    # theirs away, and where they stand is noted. Index tensors are broadcast to one block; NumPy's errors, in NumPy's
+    # words.
     consumed = sum(item is not None and item is not Ellipsis for item in key)
     if sum(item is Ellipsis for item in key) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")

@@ -231,6 +231,10 @@ def _place(item: Any, node: Any) -> Any:
 
 def make_pull(declared: Op) -> Callable[..., None]:
     """Generate the gradient of one node on plain arrays: one call a wanted input, into the table."""
+    # The plan of the text: what was saved, or an error that it is gone; then, for each input that has a rule, if its
+    # parent wants it, the rule called with just what it names, from where this op keeps it; what comes is brought to
+    # the parent's shape and dtype unless it has them, and added to what has arrived there. Inputs that are lists do so
+    # for each item.
     if declared.backward is not None:
         return _make_fused_pull(declared)
     if declared.joint is not None or not declared.single:

@@ -80,6 +80,11 @@ class Window:
 
 def window(view: View, x: Var, foreign: Collection[int] = ()) -> Window:
     """What follows from x, up to `LARGEST` equations; none of those in `foreign`."""
+    # The plan:
+    # 1. from x downwards, always the first equation that waits: one that is allowed, or a shift, or made of shifts and
+    #    constants alone, joins, and its readers wait;
+    # 2. for each that joined, as bits: which of the others it hangs on directly or through others, which read it, and
+    #    whether anybody outside does.
     shifting = view.numbers(shifts)
     passed = view.numbers(allowed) | shifting
     known = {x}
