@@ -249,6 +249,11 @@ def backward(
     hi: int,
 ) -> None:
     """Rows `lo` to `hi`, one stage of three; `work` holds the sums of g and of g (x - c) of each block of rows."""
+    # The stages:
+    # 1. the lines a (x - c) + b of each channel;
+    # 2. for each block of rows the sums of g and of g (x - c);
+    # 4. the blocks' sums in order, and from them what each channel's gradient is made of, dbeta and dgamma;
+    # 8. dx, a line of g and x. Stages are bits, so that one call does all where one thread works.
     channels = x.shape[1]
     one = x.dtype.type
     m = np.float64(x.shape[0])

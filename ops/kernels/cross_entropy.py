@@ -175,6 +175,12 @@ def cross_entropy_forward(
     ValueError
         For a class index outside [0, C).
     """
+    # The plan:
+    # 1. rows of classes, contiguous, in the dtype worked in;
+    # 2. a kernel for one class a row or one for a coefficient a class, in one call or in blocks that threads share,
+    #    gives losses, log-sum-exps, and a sum, divisor and number of wrong labels a block;
+    # 3. wrong labels raise, naming where;
+    # 4. the blocks' sums, in order, so that threads change no bit.
     dtype = work_dtype(logits.dtype)
     axis %= logits.ndim
     classes = logits.shape[axis]

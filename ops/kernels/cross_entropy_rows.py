@@ -211,6 +211,11 @@ def backward_dense(
     hi: int,
 ) -> None:
     """Gradient of `forward_dense`; `g` holds one cotangent a row, or is empty."""
+    # The plan, for each row:
+    # 1. an ignored row is 0;
+    # 2. `out` is first the coefficient of each class, whose sum is the mass;
+    # 3. the gradient is p times the mass minus the coefficient;
+    # 4. where one p is nearly 1 that one cancels, so it is made of 1 - p, by expm1.
     width = x.shape[1]
     for r in range(lo, hi):
         row, share, out = x[r], q[r * step], dx[r]

@@ -51,6 +51,11 @@ def _symbols() -> str:
 
 def _parts(numba: Any) -> dict[str, Any]:
     """Intrinsics over shared words, and the loops written with them."""
+    # Each inner function is the type and the code of one intrinsic: `look`, `put`, `add`, `swap` are a load, a store, a
+    # sum and an exchange of a shared word, whole and in order for all threads; `pause` tells the processor that we
+    # wait; `invoke` calls a compiled block by its address; `keep` gives the address of its arguments. LOOPS is text,
+    # for the names of constants and intrinsics are bound here, in a scope of its own, and what compiles is what is
+    # called most.
     if _made:
         return _made
     import llvmlite.binding
