@@ -37,7 +37,7 @@ def recorder_of(program: Program) -> CodeType:
     assert isinstance(function, ast.FunctionDef)
     for statement, (_, line) in zip(function.body, statements[1:], strict=True):
         for node in ast.walk(statement):
-            if hasattr(node, "lineno"):
+            if isinstance(node, (ast.expr, ast.stmt)):
                 node.lineno = node.end_lineno = line or 1
                 node.col_offset = node.end_col_offset = 0
     return compile(tree, file, "exec")
