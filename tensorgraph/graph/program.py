@@ -39,6 +39,7 @@ Watch = Callable[[int, Equation, list[Any], tuple[Any, ...], float], None]
 # how a step of the plain loop takes its operands and gives its results
 ONE, MANY, GENERAL = 0, 1, 2
 OFTEN = 3  # runs after which a program is made one function
+MOST = 5_000  # steps of such a function: a longer one would take a second to compile
 
 
 class Step:
@@ -189,7 +190,7 @@ class Program:
         fused = _is_fused()
         if fused and self.runs < OFTEN:
             self.runs += 1
-        elif fused:
+        elif fused and len(self.steps) <= MOST:
             try:
                 return self.function(*values)
             except Exception:  # whatever it is: step by step it is known where
@@ -255,10 +256,9 @@ class Program:
 
     def record(self, tensors: Sequence[Tensor]) -> list[Any]:
         """Outputs and written values as Tensors that are connected to `tensors` and to captured tensors."""
-        plain = not (self.leaves or any(step.equation.residuals for step in self.steps))
-        if plain and self.recorded_runs < OFTEN:
+        if self.recorded_runs < OFTEN:
             self.recorded_runs += 1
-        elif plain:
+        elif self.plainly_recorded:
             token = modes.MODE.set(modes.current())
             try:
                 return self.recorder(_Modes(modes.current()).enter, *tensors)
@@ -268,6 +268,11 @@ class Program:
                 modes.MODE.reset(token)
         env = self.taped(tensors, history=True)
         return [env[slot] for slot in self.results]
+
+    @functools.cached_property
+    def plainly_recorded(self) -> bool:
+        """Whether the ops as users call them do all that there is to do."""
+        return len(self.steps) <= MOST and not (self.leaves or any(step.equation.residuals for step in self.steps))
 
     @functools.cached_property
     def recorder(self) -> Callable[..., list[Any]]:
