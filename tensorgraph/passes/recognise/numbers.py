@@ -20,6 +20,7 @@ from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.graph import Equation, Var
+from tensorgraph.graph.program import run_on_trial
 from tensorgraph.passes.recognise.regions import Region
 from tensorgraph.passes.recognise.roles import creates, elements, is_shift
 from tensorgraph.passes.recognise.view import View, is_arange
@@ -138,17 +139,12 @@ class Numbers:
     def _run(self, numbers: Iterable[int], values: dict[Var, Any], apply: Callable[..., Iterable[Any]]) -> None:
         """Put the results of these equations into `values`, from which what else they read is taken."""
 
-        def of(atom: Any) -> Any:
-            if isinstance(atom, tuple):
-                return [of(a) for a in atom]
-            return values[atom] if type(atom) is Var else self.sizes.number(atom.value)
+        def results(eq: Equation, operands: list[Any]) -> Iterable[Any]:
+            drawn = not self.exact and is_shift(eq)
+            return self._shift(eq) if drawn else apply(eq, operands, self.attrs(eq))
 
-        shifting = frozenset() if self.exact else self.view.numbers(is_shift)
-        for n in numbers:
-            eq = self.view.equations[n]
-            if eq.outputs[0] not in values:
-                results = self._shift(eq) if n in shifting else apply(eq, [of(a) for a in eq.inputs], self.attrs(eq))
-                values.update(zip(eq.outputs, results, strict=True))
+        equations = (self.view.equations[n] for n in numbers)
+        run_on_trial(equations, values, self.sizes.number, results)
 
     def _shift(self, eq: Equation) -> Iterable[Any]:
         """Random numbers in the place of a shift, which may be anything: nothing may depend on it."""
