@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, machine, report, startup
+from benchmarks import machine, report, startup
 from benchmarks.cases import GROUPS, Case, every_case
 from benchmarks.processes import Worker, WorkerError, run_case
 
@@ -114,6 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         machine.setup_peers()
         return 0
     if options.what == "growth":
+        from benchmarks import growth  # which needs tensorgraph in this very process
+
         grown = growth.measure(told=lambda line: print(f"\r\033[K{line} ...", end="", file=sys.stderr, flush=True))
         print("\r\033[K", end="", file=sys.stderr, flush=True)
         print(growth.table(grown))

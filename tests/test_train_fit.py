@@ -134,6 +134,15 @@ def test_evaluation_records_nothing_and_changes_nothing():
         np.testing.assert_allclose(first, model(clouds().x.astype("float32")).numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.fixture
+def interruptible():
+    """As in a terminal: a shell's background jobs ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_after_the_step_and_returns_what_was_done():
     model, other = small(), small()
 
@@ -155,6 +164,7 @@ def test_ctrl_c_ends_after_the_step_and_returns_what_was_done():
     assert same_state(model.state_dict(), other.state_dict()) and model.training
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_pressed_twice_interrupts_at_once():
     class Press:
         def on_step_end(self, run):

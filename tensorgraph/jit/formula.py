@@ -81,7 +81,7 @@ def formula(function: Callable[..., Any]) -> Helper:
     >>> from tensorgraph import jit
     >>> from tensorgraph.ops.kernels.scalar import exp
     >>> bell = jit.formula(lambda x: exp(-0.5 * x * x))
-    >>> bell(0.0)
+    >>> float(bell(0.0))
     1.0
     >>> bell(np.zeros(2, np.float32))
     array([1., 1.], dtype=float32)
