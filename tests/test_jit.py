@@ -80,6 +80,7 @@ def test_a_damaged_cache_means_compiling_anew(tmp_path):
     assert run(SOFTMAX, **env) == first
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(tmp_path):
     (tmp_path / "own.py").write_text("""
 from tensorgraph import jit

@@ -97,6 +97,7 @@ def test_every_level_fits_the_budget(name):
 
 @needs_engine
 @pytest.mark.parametrize("name", ["2,000 ops in modules", "dense 60", "recurrent 60"])
+@pytest.mark.slow
 def test_what_fits_is_laid_out(name):
     graph = GRAPHS[name]()
     for level in LEVELS:

@@ -175,6 +175,7 @@ def test_thousands_of_ops_by_op_are_drawn_by_module_with_a_note():
 
 
 @needs_engine
+@pytest.mark.slow
 def test_a_large_drawing_is_laid_out():
     for graph in (hand.residual(300), tangled(1500), shared(600)):
         drawing = draw(graph, level="op", expand=True, timeout=120.0)

@@ -253,6 +253,7 @@ def test_it_is_saved_by_its_suffix(tmp_path):
 
 
 @needs_engine
+@pytest.mark.slow
 def test_ten_thousand_ops_make_a_page_of_bearable_size():
     m = hand.Maker("large")
     h = m.input((8,))
