@@ -33,7 +33,7 @@ def _matmul_infer(a: Aval, b: Aval) -> Aval:
 
 
 def _matmul(a: Any, b: Any) -> Any:
-    if a.dtype == b.dtype:
+    if a.dtype is b.dtype or a.dtype == b.dtype:
         return np.matmul(a, b)
     kind = settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype])
     return np.matmul(a.astype(kind, copy=False), b.astype(kind, copy=False))

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 ndarray = np.ndarray
+F32 = np.dtype(np.float32)
 SCALARS = frozenset({int, float, bool})
 LITERAL = frozenset({int, float, bool, str, type(None)})
 NUMBERS = frozenset(key for key in NATIVE if isinstance(key, type))  # the types of NumPy's scalars
@@ -144,14 +145,11 @@ def _meets_float(given: Sequence[Any]) -> bool:
     """Whether a tensor of a float dtype, or an array that stands for one, is among the operands."""
     for v in given:
         kind = type(v)
-        if kind in NUMBERS or kind in SCALARS:
-            continue
         if kind is Tensor or kind is Parameter:
             v = v._value
-            v = v if type(v) is ndarray else v.aval
-        elif kind is not ndarray and not isinstance(v, (Tensor, ndarray)):
-            continue
-        if v.dtype.kind == "f":
+            if (v if type(v) is ndarray else v.aval).dtype.kind == "f":
+                return True
+        elif kind not in NUMBERS and kind not in SCALARS and isinstance(v, (Tensor, ndarray)) and v.dtype.kind == "f":
             return True
     return False
 
@@ -163,7 +161,8 @@ def lend(value: Any, given: tuple[Any, ...], weak: bool) -> Any:
     """The array of an operand, or the number that it is beside the operands `given`, which are weak if `weak`."""
     kind = type(value)
     if kind is ndarray:
-        return value if NATIVE.get(value.dtype) is value.dtype else None
+        dtype = value.dtype
+        return value if dtype is F32 or NATIVE.get(dtype) is dtype else None
     if kind in NUMBERS:
         return value.item() if weak and _meets_float(given) else np.asarray(value)
     if kind in SCALARS:
@@ -192,7 +191,7 @@ def lend_items(items: Any, copy: bool) -> Any:
             value, node = item._value, item._node
             if node is not None:
                 recorded = True
-        elif kind is ndarray and NATIVE.get(item.dtype) is item.dtype:
+        elif kind is ndarray and ((dtype := item.dtype) is F32 or NATIVE.get(dtype) is dtype):
             value, node, lent = item.copy() if copy else item, None, True
         else:
             value, node = lend(item, (), False), None

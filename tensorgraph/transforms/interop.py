@@ -17,6 +17,7 @@ from tensorgraph.ops import arithmetic, contraction, creation, reduction, shape
 __all__: list[str] = []
 
 _table: dict[Any, Op] = {}
+_calls: dict[Any, Callable[..., Any]] = {}  # of ufuncs that were called: the op's own function
 _size = 0
 
 
@@ -25,6 +26,7 @@ def _lookup(function: Callable[..., Any]) -> Op | None:
     global _size
     if _size != len(CATALOGUE):  # ops may be declared at any time
         _table.clear()
+        _calls.clear()
         for declared in CATALOGUE.values():
             if isinstance(declared.forward, np.ufunc):
                 _table[declared.forward] = declared
@@ -35,8 +37,10 @@ def _lookup(function: Callable[..., Any]) -> Op | None:
 
 
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-    if method == "__call__" and not kwargs and _size == len(CATALOGUE) and ufunc in _table:
-        return _table[ufunc].calls["public"](*inputs)  # the usual case
+    if not kwargs and method == "__call__" and _size == len(CATALOGUE):
+        short = _calls.get(ufunc)
+        if short is not None:  # the usual case
+            return short(*inputs)
     name = f"numpy.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
     if kwargs.get("out") is not None:
         raise TypeError(
@@ -55,7 +59,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         raise TypeError(
             f"{name} {what} is not supported; use tensorgraph's own functions, or t.numpy() to leave gradients behind"
         )
-    return declared.public(*inputs)
+    public = _calls[ufunc] = declared.calls["public"]
+    return public(*inputs)
 
 
 def _var(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
