@@ -35,7 +35,18 @@ from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spe
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.engine.tree import tree_map
 from tensorgraph.graph import Graph, graph, trace
-from tensorgraph.transforms import checkpoint, custom_vjp, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from tensorgraph.transforms import (
+    checkpoint,
+    custom_vjp,
+    functional,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    value_and_grad,
+    vjp,
+)
 
 if _TYPE_CHECKING:
     from tensorgraph import analysis, data, nn, optim, passes, testing, text, train, viz  # noqa: F401
@@ -57,11 +68,11 @@ __version__ = "0.1.0"
 __all__ = [
     "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "ParseError", "Recognition", "Template", "Tensor",
     "TraceError", "bool_", "check", "checkpoint", "custom_vjp", "debug_nans", "default_dtype", "diff", "draw",
-    "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults", "fused_op", "grad", "gradients", "graph",
-    "hessian", "hvp", "i8", "i16", "i32", "i64", "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp",
-    "lint", "load", "load_graph", "load_model", "no_grad", "op", "parse", "profile", "random", "remove_op", "save",
-    "scope", "set_default_dtype", "spec", "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64",
-    "value_and_grad", "vjp",
+    "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults", "functional", "fused_op", "grad",
+    "gradients", "graph", "hessian", "hvp", "i8", "i16", "i32", "i64", "implementation", "is_grad_enabled",
+    "is_tracing", "jacobian", "jvp", "lint", "load", "load_graph", "load_model", "no_grad", "op", "parse",
+    "profile", "random", "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor", "trace", "tree_map",
+    "u8", "u16", "u32", "u64", "value_and_grad", "vjp",
 ]  # fmt: skip
 
 # heavier rooms open when first used

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from tensorgraph.engine.tensor import (
     wrap,
 )
 
-__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "release"]
+__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "Stead", "release"]
 
 
 class Cell(Tensor):
@@ -51,11 +51,7 @@ class Cell(Tensor):
 
     def read(self) -> Tensor:
         """The present value as a tensor, connected to the cell for gradients; later writes do not change it."""
-        trace = modes.current().trace
-        if trace is not None:
-            return trace.read(self)
-        cells = modes.current().cells
-        return self._live() if cells is None else cells.read(self)
+        return _read(self, modes.current().cells)
 
     def _live(self) -> Tensor:
         t = wrap(self._value)
@@ -74,9 +70,14 @@ class Cell(Tensor):
         TypeError
             For a value whose dtype cannot be stored without loss (floats into integers, float64 into float32).
         """
-        trace = modes.current().trace
-        if trace is not None:
-            trace.write(self, value)
+        mode = modes.current()
+        if isinstance(value, Cell):
+            value = value.read()
+        if mode.trace is not None:
+            if mode.cells is None:
+                mode.trace.write(self, value)
+            else:
+                mode.cells.write(self, value)
             return
         own = self._value
         if isinstance(value, Tensor):
@@ -92,9 +93,8 @@ class Cell(Tensor):
                 f"convert the value with .astype('{own.dtype}')"
             )
         del own
-        cells = modes.current().cells
-        if cells is not None:
-            cells.write(self, array)
+        if mode.cells is not None:
+            mode.cells.write(self, array)
         else:
             self._store(array)
 
@@ -195,18 +195,26 @@ def _rebuild(cls: Any, value: Array, name: str | None, initialiser: str | None, 
     return cell
 
 
+def _read(cell: Cell, cells: Recording | Replay | Stead | None) -> Tensor:
+    """The value of a cell: as these have it, else in the trace, else the live one."""
+    if cells is not None:
+        return cells.read(cell)
+    trace = modes.current().trace
+    return cell._live() if trace is None else trace.read(cell)
+
+
 class Recording:
     """Notes the value at entry of every cell that a stretch of code reads or writes; `Replay` gives them back.
 
     The noted arrays are kept by reference: copy-on-write protects them.
     """
 
-    def __init__(self, outer: Recording | Replay | None) -> None:
+    def __init__(self, outer: Recording | Replay | Stead | None) -> None:
         self.outer = outer
         self.entry: dict[Cell, Tensor] = {}
 
     def read(self, cell: Cell) -> Tensor:
-        t = cell._live() if self.outer is None else self.outer.read(cell)
+        t = _read(cell, self.outer)
         self.entry.setdefault(cell, t)
         return t
 
@@ -238,6 +246,52 @@ class Replay:
 
     def exclusive(self, cell: Cell) -> Array:
         self.write(cell, self.read(cell)._value)
+        return self.now[cell]._value  # type: ignore[no-any-return]
+
+
+class Stead:
+    """Values that stand for those of cells, as a pure function has them: the live ones are not touched.
+
+    Parameters
+    ----------
+    now : dict of Cell to Tensor
+        What stands for which. Cells that are not here are read as they are outside.
+    writable : set of Cell
+        Which of them may be written; what is written is in `now`.
+    outer
+        Whom to ask for the others.
+    refusal : callable
+        Gives the exception for a write to any other cell.
+    """
+
+    def __init__(
+        self,
+        now: dict[Cell, Tensor],
+        writable: frozenset[Cell],
+        outer: Recording | Replay | Stead | None,
+        refusal: Callable[[Cell], Exception],
+    ) -> None:
+        self.now, self.writable, self.outer, self.refusal = now, writable, outer, refusal
+
+    def read(self, cell: Cell) -> Tensor:
+        t = self.now.get(cell)
+        return _read(cell, self.outer) if t is None else t
+
+    def write(self, cell: Cell, value: Any) -> None:
+        if cell not in self.writable:
+            raise self.refusal(cell)
+        own = cell._value
+        if not isinstance(value, Tensor):
+            value = wrap(np.array(value if type(value) is ndarray else weak_cast(value, own.dtype, "assign")))
+        if (value.shape, value.dtype) != (own.shape, own.dtype):
+            raise ValueError(f"cannot assign {value.aval} to {cell._label()} of {own.dtype} and shape {own.shape}")
+        # what is read after a write has no history
+        self.now[cell] = value.detach() if value.dtype.kind == "f" else value
+
+    def exclusive(self, cell: Cell) -> Array:
+        if cell not in self.writable:
+            raise self.refusal(cell)
+        self.now[cell] = wrap(concrete(self.read(cell), "an update in place").copy())
         return self.now[cell]._value  # type: ignore[no-any-return]
 
 

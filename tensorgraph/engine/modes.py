@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tensorgraph.engine.cells import Recording, Replay
+    from tensorgraph.engine.cells import Recording, Replay, Stead
     from tensorgraph.graph.building import Trace
     from tensorgraph.graph.calls import Call
 
@@ -32,7 +32,7 @@ class Mode:
     scope: str
     call: Call | None  # in a trace, the module, optimiser or named scope that was entered last: its scope is open
     quiet: bool  # something is computed a second time, and what there is to warn of has been said
-    cells: Recording | Replay | None  # who is asked for the values of cells, in place of the cells
+    cells: Recording | Replay | Stead | None  # who is asked for the values of cells, in place of the cells
     plain: bool
 
     def __init__(
@@ -43,7 +43,7 @@ class Mode:
         trace: Trace | None = None,
         scope: str = "",
         quiet: bool = False,
-        cells: Recording | Replay | None = None,
+        cells: Recording | Replay | Stead | None = None,
         call: Call | None = None,
     ) -> None:
         put = object.__setattr__

@@ -74,7 +74,7 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     arguments = unflatten(in_tree, values)
     try:
         building.frames.begin(getframe(), building.top, code_of(function))
-        with modes.use(trace=building, grad=True, call=building.top):
+        with modes.use(trace=building, grad=True, call=building.top, cells=None):
             result = function(*arguments)
             building.frames.end()
             given = nest(dict(zip(called, arguments, strict=True)), building.seen)

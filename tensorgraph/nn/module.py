@@ -14,7 +14,7 @@ from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
-from tensorgraph.nn.state import load_cells, read_cells
+from tensorgraph.nn.state import load_cells, load_tree, read_cells
 
 __all__ = ["Module"]
 
@@ -378,6 +378,21 @@ class Module:
             Naming every path that is missing, unexpected, or of another shape or kind. Nothing is changed then.
         """
         load_cells(dict(self.named_cells()), state, strict, self.label)
+
+    def load(self, tree: Any) -> None:
+        """Put a tree of `tensorgraph.functional` back: the parameters, the state, or both; all of it, or nothing.
+
+        Parameters
+        ----------
+        tree : dict of str to Tensor
+            By path, or nested by its parts. Of parameters and of state each is whole or left out.
+
+        Raises
+        ------
+        ValueError
+            Naming every path that is missing, unexpected, or of another shape or dtype. Nothing is changed then.
+        """
+        load_tree(dict(self.named_cells()), tree, f"{self.label}.load")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_entered", "_place", "_width")}

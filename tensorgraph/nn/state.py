@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.tensor import Tensor, as_array, concrete
+from tensorgraph.engine import random
+from tensorgraph.engine.cells import Buffer, Cell
+from tensorgraph.engine.tensor import Tensor, as_array, concrete, wrap
+from tensorgraph.engine.tree import flatten, leaf_paths
 
-__all__ = ["load_cells", "read_cells"]
+__all__ = ["load_cells", "load_tree", "read_cells"]
 
 SHOWN = 8
 
@@ -59,6 +61,45 @@ def load_cells(cells: Mapping[str, Cell], state: Mapping[str, Any], strict: bool
         raise ValueError(f"{what}: the state does not fit and nothing was loaded; {'; '.join(problems)}")
     for cell, array in ready:
         cell.assign(array)
+
+
+def load_tree(cells: Mapping[str, Cell], tree: Any, what: str) -> None:
+    """Assign a tree of `tensorgraph.functional`, or raise one error that names all that does not fit."""
+    leaves, treedef = flatten(tree)
+    given = dict(zip(leaf_paths(treedef), leaves, strict=True))
+    process = random.state()
+    if process.path in given:
+        cells = {**cells, process.path: process}
+    problems: list[str] = []
+    trained = {path for path, cell in cells.items() if cell._node is not None}
+    buffers = {path for path, cell in cells.items() if isinstance(cell, Buffer) and cell is not process}
+    wanted = {path for part in (trained, buffers) if not part.isdisjoint(given) for path in part}
+    if not given:
+        wanted = trained
+    _list(problems, "missing", [path for path in cells if path in wanted and path not in given])
+    _list(problems, "unexpected", [str(path) for path in given if path not in cells])
+    shapes, kinds, ready = [], [], []
+    for path, cell in cells.items():
+        if path not in given:
+            continue
+        own, value = cell.aval, given[path]
+        try:
+            value = value if isinstance(value, Tensor) else wrap(as_array(np.asarray(value)))
+        except (TypeError, ValueError):
+            kinds.append(f"{path} (expected {own.dtype}, got {type(value).__name__})")
+            continue
+        if value.shape != own.shape:
+            shapes.append(f"{path} (expected {own.shape}, got {value.shape})")
+        elif value.dtype != own.dtype:
+            kinds.append(f"{path} (expected {own.dtype}, got {value.dtype})")
+        ready.append((cell, value))
+    _list(problems, "of another shape", shapes)
+    _list(problems, "of another dtype", kinds)
+    if problems:
+        raise ValueError(f"{what}: the tree does not fit and nothing was loaded; {'; '.join(problems)}")
+    values = [value.read() if isinstance(value, Cell) else value for _, value in ready]  # before any is written
+    for (cell, _), value in zip(ready, values, strict=True):
+        cell.assign(value)
 
 
 def _list(problems: list[str], what: str, paths: list[str]) -> None:

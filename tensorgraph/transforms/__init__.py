@@ -3,6 +3,18 @@
 from tensorgraph.transforms import interop  # noqa: F401  (teaches NumPy)
 from tensorgraph.transforms.checkpoint import checkpoint
 from tensorgraph.transforms.custom import custom_vjp
+from tensorgraph.transforms.functional import functional
 from tensorgraph.transforms.functions import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
-__all__ = ["checkpoint", "custom_vjp", "grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = [
+    "checkpoint",
+    "custom_vjp",
+    "functional",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "value_and_grad",
+    "vjp",
+]

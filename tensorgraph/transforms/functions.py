@@ -30,6 +30,8 @@ __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 def _lift(value: Any, what: str) -> Tensor:
     """An argument under a name of its own."""
     trace = modes.current().trace
+    if isinstance(value, Cell) and modes.current().cells is not None:
+        value = value.read()
     if not isinstance(value, Tensor):
         if type(value) is float:
             value = np.asarray(value, default_dtype())
