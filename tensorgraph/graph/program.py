@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import operator
 import time
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ from tensorgraph.graph.forms import array_function, by_reference, exact_number, 
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.graph.source import recorder_of, source_of
 
-__all__ = ["Program", "Step", "Watch", "run_on_trial"]
+__all__ = ["Program", "Step", "Watch"]
 
 ndarray = np.ndarray
 asarray = np.asarray
@@ -347,36 +347,6 @@ class Program:
         finally:
             modes.MODE.reset(token)
         return env
-
-
-def run_on_trial(
-    equations: Iterable[Equation],
-    values: MutableMapping[Var, Any],
-    number: Callable[[Any], Any],
-    apply: Callable[[Equation, list[Any]], Iterable[Any]],
-) -> None:
-    """Run equations at other sizes and dtypes than they declare, which a `Program` counts on.
-
-    Parameters
-    ----------
-    equations : iterable of Equation
-        In order; those whose results are there already are passed over.
-    values : mapping of Var
-        What is read, where results are put.
-    number : callable
-        What stands for a literal.
-    apply : callable
-        Gives an equation's results for its operands.
-    """
-
-    def operand(atom: Any) -> Any:
-        if isinstance(atom, tuple):
-            return [operand(a) for a in atom]
-        return values[atom] if type(atom) is Var else number(atom.value)
-
-    for eq in equations:
-        if eq.outputs[0] not in values:
-            values.update(zip(eq.outputs, apply(eq, [operand(a) for a in eq.inputs]), strict=True))
 
 
 def _function(code: CodeType, scope: dict[str, Any]) -> Callable[..., list[Any]]:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import Op, creation, elementwise
-from tensorgraph.engine.operands import SCALARS
-from tensorgraph.engine.tensor import as_array
-from tensorgraph.graph.forms import array_function, has_weak_numbers
+from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.equation import abstract
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
+from tensorgraph.graph.program import Program
 from tensorgraph.ops.index import getitem, put
 from tensorgraph.ops.shape import astype, broadcast_to, flip, transpose
 from tensorgraph.passes.keys import select
@@ -245,19 +246,30 @@ def _same_everywhere(array: Array) -> Array | None:
 
 
 def compute(eq: Equation, operands: list[Any]) -> list[Array] | None:
-    """What an equation gives for arrays, weak scalars, None and lists of arrays; None where it raises or warns."""
+    """What an equation gives for arrays in the place of its variables; None where it raises or warns.
 
-    weak = has_weak_numbers(eq)
-
-    def operand(item: Any, weak: bool) -> Any:
-        if isinstance(item, list):
-            return [operand(i, False) for i in item]
-        return item if weak or type(item) not in SCALARS else as_array(item)
-
+    `operands` are those of the equation in order, lists of them for a list. The arrays may be of other shapes than the
+    variables: what runs is the equation of their types.
+    """
+    given: dict[Var, Array] = {}
+    own: dict[Atom, Var] = {}
+    for atom, operand in zip(eq.inputs, operands, strict=True):
+        for a, value in zip(atom, operand, strict=True) if isinstance(atom, tuple) else ((atom, operand),):
+            if isinstance(a, Var) and a not in own:
+                own[a] = Var(Aval(value.shape, value.dtype))
+                given[own[a]] = value
+    atoms = tuple(tuple(own.get(a, a) for a in x) if isinstance(x, tuple) else own.get(x, x) for x in eq.inputs)
     try:
+        avals = tuple(map(abstract, atoms))
+        types = eq.op.infer(avals, eq.attrs)
+        if eq.residuals:
+            types = (*types, *(eq.op.infer_residuals(avals, eq.attrs) or ()))
+        outputs = tuple(map(Var, types))
+        in_tree, out_tree = flatten([*given])[1], flatten([*outputs])[1]
+        graph = Graph(
+            tuple(given), (), {}, (Equation(eq.op, atoms, eq.attrs, outputs),), (), outputs, in_tree, out_tree
+        )
         with quiet_modes(), np.errstate(all="raise", under="ignore"):
-            result = array_function(eq)(*[operand(item, weak) for item in operands])
+            return [np.asarray(value) for value in Program(graph, keep=True).run(list(given.values()))]
     except Exception:  # whatever it is, it is for the evaluation to say, at the user's line
         return None
-    several = result if isinstance(result, tuple) else (result,)
-    return [np.asarray(v) for v in several]

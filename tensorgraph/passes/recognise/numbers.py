@@ -20,9 +20,10 @@ from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.graph import Equation, Var
-from tensorgraph.graph.program import run_on_trial
+from tensorgraph.graph.program import Program
 from tensorgraph.passes.recognise.regions import Region
-from tensorgraph.passes.recognise.roles import creates, elements, is_shift
+from tensorgraph.passes.recognise.retyping import retyping
+from tensorgraph.passes.recognise.roles import elements, is_shift
 from tensorgraph.passes.recognise.view import View, is_arange
 
 __all__ = ["Numbers", "Sizes", "quietly"]
@@ -34,7 +35,6 @@ LISTED = 64  # labels up to which each one is tried
 INSTEAD = (5, 7, 3, 11, 13, 4, 6, *range(9, 40, 2)), (6, 9, 4, 10, 14, 5, 8, *range(12, 43, 2))
 ROUNDED = 2e-7, 1e-14  # how near a number is that was rounded to float32, or only to float64
 BEARABLE = 1 << 18  # elements up to which true sizes are used where small ones could be mistaken for each other
-WITH_SIZES = frozenset({"shape", "sizes", "classes", "n", "start", "stop"})
 
 Array = np.ndarray[Any, Any]
 
@@ -114,6 +114,7 @@ class Numbers:
         self.sizes = sizes
         self.rng = np.random.default_rng(seed)
         self.classes = classes
+        self.retyping = retyping(view, sizes)
         self.values: dict[Var, Any] = Lazy(self.draw)
 
     def draw(self, var: Var) -> Any:
@@ -134,52 +135,32 @@ class Numbers:
 
     def run(self, numbers: Iterable[int]) -> None:
         """Compute these equations, in order, where that was not done already."""
-        self._run(numbers, self.values, self._on_arrays)
+        self._run(numbers, self.values, Program.run)
 
-    def _run(self, numbers: Iterable[int], values: dict[Var, Any], apply: Callable[..., Iterable[Any]]) -> None:
+    def _run(self, numbers: Iterable[int], values: dict[Var, Any], how: Callable[[Program, list[Any]], Any]) -> None:
         """Put the results of these equations into `values`, from which what else they read is taken."""
-
-        def results(eq: Equation, operands: list[Any]) -> Iterable[Any]:
-            drawn = not self.exact and is_shift(eq)
-            return self._shift(eq) if drawn else apply(eq, operands, self.attrs(eq))
-
-        equations = (self.view.equations[n] for n in numbers)
-        run_on_trial(equations, values, self.sizes.number, results)
+        equations = self.view.equations
+        missing = [n for n in numbers if equations[n].outputs[0] not in values]
+        made = {out for n in missing for out in equations[n].outputs}
+        computed = []
+        for n in missing:
+            if not self.exact and is_shift(equations[n]):
+                values.update(zip(equations[n].outputs, self._shift(equations[n]), strict=True))
+                continue
+            computed.append(n)
+            for var in self.view.read[n]:
+                if var not in made:
+                    values[var]  # what is drawn is drawn in the order of its first use
+        if computed:
+            runnable = self.retyping.program(computed)
+            results = how(runnable.program, [values[v] for v in runnable.inputs])
+            values.update(zip(runnable.outputs, results, strict=True))
 
     def _shift(self, eq: Equation) -> Iterable[Any]:
         """Random numbers in the place of a shift, which may be anything: nothing may depend on it."""
         for out in eq.outputs:
             value = self.rng.normal(size=self.sizes(out.aval.shape))
             yield np.asarray(value if out.aval.dtype.kind == "f" else value > 0, None)
-
-    def _on_arrays(self, eq: Equation, inputs: list[Any], attrs: dict[str, Any]) -> Iterable[Any]:
-        """An equation's outputs on arrays, floats in float64: by its forward, a fused op's by its reference."""
-        if eq.op.reference is not None:
-            tensors = eq.op.reference(*[wrap(v) if isinstance(v, np.ndarray) else v for v in inputs], **attrs)
-            results = [t._value for t in (tensors if isinstance(tensors, tuple) else (tensors,))]
-        else:
-            arrays = eq.op.forward(*inputs, **attrs)
-            results = list(arrays) if isinstance(arrays, (tuple, list)) else [arrays]
-        for out, result in zip(eq.outputs, results, strict=False):  # residuals come after the outputs
-            value = np.asarray(result, np.float64 if out.aval.dtype.kind == "f" else None)
-            if value.shape != self.sizes(out.aval.shape):  # a slice that is all there is at these sizes, say
-                raise ValueError(f"{eq.op.name} gives {value.shape} where {out.aval} was exchanged")
-            yield value
-
-    def attrs(self, eq: Equation) -> dict[str, Any]:
-        """An equation's attributes at these sizes and in float64."""
-        result = {}
-        for name, value in eq.attrs.items():
-            if name in WITH_SIZES:
-                value = self.sizes(value)
-            elif name == "key":
-                slices = [isinstance(v, tuple) and v[0] == "slice" for v in value]
-                value = tuple(("slice", *self.sizes(v[1:])) if s else v for v, s in zip(value, slices, strict=True))
-            elif name == "dtype":
-                floating = eq.outputs[0].aval.dtype.kind == "f"
-                value = "float64" if floating and (value is not None or creates(eq)) else value
-            result[name] = value
-        return result
 
     def gradients(self, region: Region, leaves: list[Var], ys: list[Var], cotangents: list[Array]) -> list[Array]:
         """Gradients of a region's values with respect to some of its inputs, taken by the engine."""
@@ -188,7 +169,7 @@ class Numbers:
         for n in self.view.numbers(is_shift).intersection(region.equations):
             tensors.update((out, wrap(self.values[out])) for out in self.view.equations[n].outputs)
         with modes.use(grad=True):
-            self._run(region.equations, tensors, _on_tensors)
+            self._run(region.equations, tensors, _recorded)
             return pulled([tensors[v] for v in ys], [tensors[v] for v in leaves], cotangents)
 
 
@@ -204,11 +185,10 @@ class Lazy(dict[Var, Any]):
         return value
 
 
-def _on_tensors(eq: Equation, inputs: list[Any], attrs: dict[str, Any]) -> Iterable[Tensor]:
-    """An equation's outputs on tensors, so that gradients are known; floats in float64."""
-    result = eq.op.public(*inputs, **attrs)
-    for out, t in zip(eq.outputs, result if isinstance(result, tuple) else (result,), strict=True):
-        yield t if t.dtype == np.float64 or out.aval.dtype.kind != "f" else t.astype("float64")
+def _recorded(program: Program, tensors: list[Tensor]) -> list[Any]:
+    """What a program gives, with history."""
+    env = program.taped(tensors, history=True)
+    return [env[slot] for slot in program.results]
 
 
 def leaf(array: Array) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,15 +62,11 @@ def unmoved(view: View, span: Window, sizes: Sizes) -> list[bool]:
     still, moved = Numbers(view, sizes, 0, labels, True), Numbers(view, sizes, 0, labels, True)
     still.values[span.x] = np.random.default_rng(100).uniform(0.5, 2.0, sizes(span.x.aval.shape))
     with np.errstate(all="ignore"):
-        for n in sorted((*behind(view, span), *span.numbers)):
-            with contextlib.suppress(*UNFIT):
-                still.run([n])
+        _run(still, sorted((*behind(view, span), *span.numbers)))
         depends = {out for n in span.numbers if n not in view.numbers(is_shift) for out in view.equations[n].outputs}
         moved.values.update((v, value) for v, value in still.values.items() if v not in depends)
         moved.values[span.x] = still.values[span.x] + 0.7
-        for n in span.numbers:
-            with contextlib.suppress(*UNFIT):
-                moved.run([n])
+        _run(moved, span.numbers)
     result = []
     for n in span.numbers:
         out = view.equations[n].outputs[0]
@@ -78,6 +75,16 @@ def unmoved(view: View, span: Window, sizes: Sizes) -> list[bool]:
             same = a is None or b is None or not np.isfinite(a).all() or _close(b, a, 1e-6)
         result.append(bool(same))
     return result
+
+
+def _run(numbers: Numbers, equations: Sequence[int]) -> None:
+    """Compute these equations, or those of them that can be."""
+    try:
+        numbers.run(equations)
+    except UNFIT:
+        for n in equations:
+            with contextlib.suppress(*UNFIT):
+                numbers.run([n])
 
 
 def drawn(kind: Kind, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
