@@ -55,8 +55,12 @@ def every_case() -> list[Case]:
         for label, gradient in (("forward", False), ("forward+backward", True))
     ]
     cases += [
-        Case("graph", label, "graph", {"gradient": gradient}, {"eager": target})
-        for label, gradient, target in (("forward", False, 0.8), ("forward+backward", True, 0.6))
+        Case("graph", label, "graph", {"of": of}, {} if target is None else {"eager": target})
+        for label, of, target in (
+            ("forward", "value", 0.8),
+            ("forward, recorded", "recorded value", None),
+            ("forward+backward", "gradient", 0.6),
+        )
     ]
     cases += [
         Case("mix", label, "mix", {"gradient": gradient}, {"torch": 0.8}, single_thread=True)

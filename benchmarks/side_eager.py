@@ -11,9 +11,10 @@ from benchmarks.side_tensorgraph import describe, small_ops, small_ops_inputs
 __all__ = ["PROBLEMS", "describe"]
 
 
-def graph(gradient: bool) -> Prepared:
+def graph(of: str) -> Prepared:
     """Small ops called one after another, or their value and gradient."""
-    arguments = small_ops_inputs()
+    gradient = of == "gradient"
+    arguments = small_ops_inputs(of == "recorded value")
     function = tg.value_and_grad(small_ops, argnums=(0, 1)) if gradient else small_ops
 
     def check() -> dict[str, Any]:

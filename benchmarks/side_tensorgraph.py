@@ -239,14 +239,15 @@ def small_ops(x: Any, w: Any) -> Any:
     return h.sum()
 
 
-def small_ops_inputs() -> list[tg.Tensor]:
+def small_ops_inputs(requires_grad: bool) -> list[tg.Tensor]:
     """Four numbers each."""
-    return [tg.tensor(chain_input()[:4]), tg.tensor(chain_input()[4:])]
+    return [tg.tensor(numbers, requires_grad=requires_grad) for numbers in np.split(chain_input(), 2)]
 
 
-def graph(gradient: bool) -> Prepared:
-    """The graph of small ops, or of their value and gradient: written out and simplified."""
-    arguments = small_ops_inputs()
+def graph(of: str) -> Prepared:
+    """The graph of small ops, recording for its caller or not, or of their value and gradient, written out."""
+    gradient = of == "gradient"
+    arguments = small_ops_inputs(of == "recorded value")
     function = tg.value_and_grad(small_ops, argnums=(0, 1)) if gradient else small_ops
     run = tg.trace(function, *arguments).transform().bind()
 

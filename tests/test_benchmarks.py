@@ -37,8 +37,9 @@ def part(name: str) -> ModuleType:
 
 
 TINY = [
-    ("graph", {"gradient": False}),
-    ("graph", {"gradient": True}),
+    ("graph", {"of": "value"}),
+    ("graph", {"of": "recorded value"}),
+    ("graph", {"of": "gradient"}),
     ("chain", {"length": 3, "gradient": False}),
     ("chain", {"length": 3, "gradient": True}),
     ("mix", {"gradient": False}),

@@ -240,7 +240,7 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
 
     def bound(*args: Any) -> Any:
         inputs = match_arguments(graph, args)
-        values = [c.read() for c in cells]
+        values = [c._live() for c in cells] if modes.current().plain else [c.read() for c in cells]
         # a whole step has taken its gradients itself; a forward graph is differentiated as the function would be
         wanted = _recorded(graph, inputs if steps else [*inputs, *values])
         outputs, written = run(graph, inputs, values, wanted)

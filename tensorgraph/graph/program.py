@@ -106,6 +106,7 @@ class Program:
         self.leaves.update(self.slots[var] for var in leaves)
         self.deferred = self._record()
         self.runs = self.recorded_runs = 0
+        self._known_modes: tuple[modes.Mode | None, dict[tuple[bool, str], modes.Mode]] = None, {}
         if not keep:
             self._last_uses()
 
@@ -261,7 +262,7 @@ class Program:
         elif self.plainly_recorded:
             token = modes.MODE.set(modes.current())
             try:
-                return self.recorder(_Modes(modes.current()).enter, *tensors)
+                return self.recorder(self._scopes().enter, *tensors)
             except Exception:  # whatever it is: step by step it is known where
                 pass
             finally:
@@ -286,6 +287,12 @@ class Program:
         code = recorder_of(self)
         ours = code.co_filename.startswith("<")  # else its frame stands for the user's
         return _function(code, scope | ({"__package__": __package__} if ours else {}))
+
+    def _scopes(self) -> _Modes:
+        base, known = self._known_modes
+        if base is not modes.current():
+            base, known = self._known_modes = modes.current(), {}
+        return _Modes(base, known)
 
     def _tensor(self, slot: int) -> Any:
         """What a slot holds before the first step, as ops take it."""
@@ -323,7 +330,7 @@ class Program:
         for slot in self.leaves:
             if env[slot] is not None:
                 env[slot] = _leaf(env[slot])
-        scopes = _Modes(modes.current())
+        scopes = self._scopes()
         token = modes.MODE.set(modes.current())
         try:
             for at, step in enumerate(self.steps[:until]):
@@ -384,11 +391,10 @@ def _leaf(t: Tensor) -> Tensor:
 
 
 class _Modes:
-    """The modes of one run: a record for each scope, with and without recording, made once."""
+    """The modes of one run: a record for each scope, with and without recording, those `known` from other runs."""
 
-    def __init__(self, base: modes.Mode) -> None:
-        self.base = base
-        self.known: dict[tuple[bool, str], modes.Mode] = {}
+    def __init__(self, base: modes.Mode, known: dict[tuple[bool, str], modes.Mode]) -> None:
+        self.base, self.known = base, known
         self.now: tuple[bool, str] | None = None
 
     def enter(self, recorded: bool, scope: str) -> None:
