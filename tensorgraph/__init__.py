@@ -19,6 +19,7 @@ from tensorgraph.engine import random
 from tensorgraph.engine.aval import Aval, default_dtype, set_default_dtype
 from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.exits import DetachError, DetachWarning
 from tensorgraph.engine.extend import fused_op, op, remove_op
 from tensorgraph.engine.modes import (
     debug_nans,
@@ -66,13 +67,13 @@ __version__ = "0.1.0"
 
 # the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
 __all__ = [
-    "CATALOGUE", "Aval", "Buffer", "Cell", "Graph", "Parameter", "ParseError", "Recognition", "Template", "Tensor",
-    "TraceError", "bool_", "check", "checkpoint", "custom_vjp", "debug_nans", "default_dtype", "diff", "draw",
-    "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults", "functional", "fused_op", "grad",
-    "gradients", "graph", "hessian", "hvp", "i8", "i16", "i32", "i64", "implementation", "is_grad_enabled",
-    "is_tracing", "jacobian", "jvp", "lint", "load", "load_graph", "load_model", "no_grad", "op", "parse",
-    "profile", "random", "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor", "trace", "tree_map",
-    "u8", "u16", "u32", "u64", "value_and_grad", "vjp",
+    "CATALOGUE", "Aval", "Buffer", "Cell", "DetachError", "DetachWarning", "Graph", "Parameter", "ParseError",
+    "Recognition", "Template", "Tensor", "TraceError", "bool_", "check", "checkpoint", "custom_vjp", "debug_nans",
+    "default_dtype", "diff", "draw", "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults",
+    "functional", "fused_op", "grad", "gradients", "graph", "hessian", "hvp", "i8", "i16", "i32", "i64",
+    "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp", "lint", "load", "load_graph", "load_model",
+    "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor",
+    "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad", "vjp",
 ]  # fmt: skip
 
 # heavier rooms open when first used

@@ -40,7 +40,7 @@ HOLDERS: dict[str, Callable[[Any], Any]] = {
 def numbers(held: Any) -> Any:
     if isinstance(held, (tuple, list)):
         return [numbers(h) for h in held]
-    return np.array(held).tolist()
+    return np.array(held.numpy() if isinstance(held, tg.Tensor) else held).tolist()
 
 
 @pytest.mark.parametrize("cell", [tg.Parameter, tg.Buffer])

@@ -51,6 +51,7 @@ ENGINE: list[set[str]] = [
     {"op"},
     {"known"},
     {"tape"},
+    {"exits"},
     {"tensor"},
     {"cells", "pull"},
     {"operands"},

@@ -26,7 +26,7 @@ def play(
     history = []
     for batch in batches:
         out = run(*batch)
-        history.append([np.array(out), *[np.array(c) for c in cells]])
+        history.append([np.array(out.detach()), *[np.array(c) for c in cells]])
     return history
 
 

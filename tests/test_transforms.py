@@ -12,7 +12,7 @@ Point = namedtuple("Point", "x y")
 
 
 def close(got: Any, expected: Any, rel: float = 1e-12) -> None:
-    got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    got, expected = [np.asarray(getattr(v, "detach", lambda: v)(), np.float64) for v in (got, expected)]  # noqa: B023
     assert got.shape == expected.shape
     assert np.isfinite(got).all() and np.isfinite(expected).all()
     assert np.abs(got - expected).max(initial=0) <= rel * max(1.0, np.abs(expected).max(initial=0)), (got, expected)

@@ -11,6 +11,7 @@ import numpy as np
 
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.cells import release
+from tensorgraph.engine.exits import unwatched
 from tensorgraph.engine.pull import Table, deposit, pull_recorded
 from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, describe_node
 from tensorgraph.engine.tensor import Tensor, as_array, require_float, wrap
@@ -202,7 +203,8 @@ def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
     for entry in list(node.hooks):
         if not entry:  # removed
             continue
-        changed = entry[0](g if isinstance(g, Tensor) else wrap(g))
+        with unwatched():
+            changed = entry[0](g if isinstance(g, Tensor) else wrap(g))
         if changed is not None:
             changed = changed if isinstance(changed, Tensor) else wrap(np.array(as_array(changed)))
             if changed.shape != tuple(node.shape):

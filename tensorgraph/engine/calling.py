@@ -13,6 +13,7 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.exits import DetachError
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
 from tensorgraph.engine.operands import Borrowed, converted, dtype_of, numbers_of, static, weigh
 from tensorgraph.engine.signature import REQUIRED
@@ -227,7 +228,7 @@ def float_result(declared: Op, out: Any, values: list[Any], attrs: Mapping[str, 
 
 def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Exception) -> NoReturn:
     """Raise the error again with the op, the types that came and the user's line."""
-    if isinstance(error, (TraceError, FloatingPointError, RecursionError, MemoryError, Warning)):
+    if isinstance(error, (TraceError, DetachError, FloatingPointError, RecursionError, MemoryError, Warning)):
         raise error
     reason: Exception = error
     try:

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
+from tensorgraph.engine.exits import Array, TraceError, concrete
 from tensorgraph.engine.tensor import (
-    Array,
     Tensor,
-    TraceError,
-    concrete,
     ndarray,
     require_float,
     tensor,
@@ -36,6 +34,8 @@ class Cell(Tensor):
     """
 
     __slots__ = ("initialiser", "name", "owner")
+
+    _is_cell = True
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return object.__new__(cls)

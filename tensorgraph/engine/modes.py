@@ -23,7 +23,9 @@ __all__ = ["Mode", "current", "debug_nans", "enable_grad", "implementation", "is
 class Mode:
     """One immutable record of all modes. `plain` is True where eager calls may take their short path."""
 
-    __slots__ = ("call", "cells", "debug_nans", "grad", "implementation", "plain", "quiet", "scope", "trace")
+    __slots__ = (
+        "call", "cells", "debug_nans", "grad", "implementation", "plain", "quiet", "scope", "trace", "watched",
+    )  # fmt: skip
 
     grad: bool
     implementation: str
@@ -33,6 +35,7 @@ class Mode:
     call: Call | None  # in a trace, the module, optimiser or named scope that was entered last: its scope is open
     quiet: bool  # something is computed a second time, and what there is to warn of has been said
     cells: Recording | Replay | Stead | None  # who is asked for the values of cells, in place of the cells
+    watched: tuple[Any, ...] | None  # places on the tape whose exits a transform refuses; None: all exits are free
     plain: bool
 
     def __init__(
@@ -45,6 +48,7 @@ class Mode:
         quiet: bool = False,
         cells: Recording | Replay | Stead | None = None,
         call: Call | None = None,
+        watched: tuple[Any, ...] | None = (),
     ) -> None:
         put = object.__setattr__
         put(self, "grad", grad)
@@ -55,6 +59,7 @@ class Mode:
         put(self, "quiet", quiet)
         put(self, "cells", cells)
         put(self, "call", call)
+        put(self, "watched", watched)
         put(self, "plain", trace is None and not debug_nans and cells is None)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -76,6 +81,7 @@ class Mode:
             "quiet": self.quiet,
             "cells": self.cells,
             "call": self.call,
+            "watched": self.watched,
         }
         return Mode(**(fields | changes))
 

@@ -11,23 +11,16 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
-from tensorgraph.engine.tape import Hook, Leaf, describe_source, mark_hooked, user_source
+from tensorgraph.engine.exits import Array, Numbers, TraceError, concrete, leave, leaving
+from tensorgraph.engine.tape import Hook, Leaf, mark_hooked
 
 if TYPE_CHECKING:
     from tensorgraph.engine.indexing import At
-    from tensorgraph.methods import Methods
-else:
-    Methods = object
 
 __all__ = ["Tensor", "TraceError", "as_array", "tensor"]
 
-Array = np.ndarray[Any, Any]
 ndarray = np.ndarray
 new = object.__new__
-
-
-class TraceError(TypeError):
-    """A traced value, which has a shape and a dtype but no numbers, was asked for its numbers."""
 
 
 class Made(type):
@@ -39,7 +32,7 @@ class Made(type):
         return type.__call__(cls, *args, **kwargs)
 
 
-class Tensor(Methods, metaclass=Made):
+class Tensor(Numbers, metaclass=Made):
     """An immutable n-dimensional array that records what is computed with it.
 
     Made by `tensorgraph.tensor` and by operations. While a function is traced it holds a variable of the graph
@@ -217,68 +210,6 @@ class Tensor(Methods, metaclass=Made):
             self._node = None
         return self
 
-    # numbers -------------------------------------------------------------------------------------------------------
-
-    def numpy(self) -> Array:
-        """A read-only view of the numbers, without gradient."""
-        view = concrete(self, "numpy()").view()
-        view.flags.writeable = False
-        return view
-
-    def item(self) -> Any:
-        """The only element as a Python scalar."""
-        value = concrete(self, "item()")
-        if value.size != 1:
-            raise ValueError(f"item() needs one element, got {self.aval}")
-        return value.item()
-
-    def tolist(self) -> Any:
-        """Nested lists of Python scalars."""
-        return concrete(self, "tolist()").tolist()
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        value = concrete(self, "numpy.asarray(tensor)")
-        if copy:
-            return value.astype(dtype or value.dtype, copy=True)
-        if dtype is not None and np.dtype(dtype) != value.dtype:
-            if copy is False:
-                raise ValueError(f"a {value.dtype} tensor cannot become {np.dtype(dtype)} without a copy")
-            return value.astype(dtype)
-        return self.numpy()
-
-    def __dlpack__(self, **options: Any) -> Any:
-        options.pop("copy", None)
-        return concrete(self, "__dlpack__()").copy().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
-
-    def __float__(self) -> float:
-        return float(self._scalar("float()"))
-
-    def __int__(self) -> int:
-        return int(self._scalar("int()"))
-
-    def __bool__(self) -> bool:
-        value = concrete(self, "a branch (if, while, and, or, not, bool())")
-        if value.size != 1:
-            raise ValueError(
-                f"the truth of a tensor of {value.size} elements ({self.aval}) is ambiguous; use .any() or .all()"
-            )
-        return bool(value)
-
-    def __index__(self) -> int:
-        value = concrete(self, "an index")
-        if value.ndim or value.dtype.kind not in "iu":
-            raise TypeError(f"only a 0-d integer tensor can be an index, got {self.aval}")
-        return int(value)
-
-    def _scalar(self, what: str) -> Any:
-        value = concrete(self, what)
-        if value.size != 1:
-            raise TypeError(f"{what} needs a tensor of one element, got {self.aval}")
-        return value.reshape(())[()]
-
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-d tensor")
@@ -318,16 +249,23 @@ class Tensor(Methods, metaclass=Made):
         return f"{kind}({numbers}, {short(value.dtype)}{tail})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec else repr(self)
+        if not spec:
+            return repr(self)
+        value = concrete(self, "format()")
+        if value.size != 1:
+            raise ValueError(f"the format {spec!r} needs one element, got {self.aval}")
+        return format(value.item(), spec)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return tensor, (np.array(concrete(self, "copying")), None, self._node is not None)
+        value = leaving(self, "pickling")
+        return tensor, (np.array(value), None, self._node is not None)
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        return tensor(concrete(self, "copying"), requires_grad=self._node is not None)
+        return tensor(leaving(self, "copy.deepcopy()"), requires_grad=self._node is not None)
 
     def __copy__(self) -> Tensor:
-        return self.__deepcopy__(None) if self.is_leaf else self  # it never changes, and keeps its history
+        own = self._node is None or (type(self._node) is Leaf and self._node.user)
+        return self.__deepcopy__(None) if own else self  # it never changes, and keeps its history
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/plain": repr(self)}
@@ -347,20 +285,6 @@ def require_float(dtype: np.dtype[Any], what: str) -> None:
     """Raise unless gradients can exist for this dtype."""
     if dtype.kind != "f":
         raise TypeError(f"{what}: only float tensors have gradients, got {dtype}; convert with .astype('float32')")
-
-
-def concrete(t: Tensor, what: str) -> Array:
-    """The array, or an error naming the user's line where the tensor is traced."""
-    value = t._value
-    trace = modes.current().trace
-    if type(value) is ndarray and (trace is None or type(t) is Tensor):
-        cells = modes.current().cells
-        return value if cells is None or type(t) is Tensor else cells.read(t)._value  # type: ignore[arg-type]
-    raise TraceError(
-        f"{what} needs numbers, but this value is traced: it has only a type, {t.aval}"
-        f"{describe_source(user_source())}. Use tensorgraph.where instead of a Python branch, keep the computation in "
-        "tensor operations, or leave this part out of the traced function."
-    )
 
 
 def wrap(value: Array) -> Tensor:
@@ -484,6 +408,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, copy: b
         ...
     TypeError: requires_grad=True: only float tensors have gradients, got int64; convert with .astype('float32')
     """
+    if isinstance(data, Tensor):
+        leave(data, "tensor()")
     if isinstance(data, Tensor) and (type(data._value) is not ndarray or modes.current().trace is not None):
         if requires_grad:
             raise TraceError("tensor(traced, requires_grad=True): use tensorgraph.gradients with respect to it instead")

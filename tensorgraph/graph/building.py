@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -269,6 +269,21 @@ class Trace(CallRecorder):
         self.differentiable.add(out)
         self.varying.add(out)
         return self.tensor(out)
+
+    def depends(self, var: Var, others: Iterable[Any]) -> bool:
+        """Whether one of the others is behind a variable."""
+        targets = set(others)
+        seen: set[Any] = set()
+        stack: list[Any] = [var]
+        while stack:
+            atom = stack.pop()
+            if atom in targets:
+                return True
+            if type(atom) is Var and atom not in seen:
+                seen.add(atom)
+                made = self.producer.get(atom)
+                stack += () if made is None or made.op is stop_gradient else made.atoms()
+        return False
 
     def _leaves_of(self, y: Var) -> list[Var]:
         """The differentiable roots that a variable depends on, in order of their first use."""

@@ -9,7 +9,8 @@ import numpy as np
 
 from tensorgraph.engine import random
 from tensorgraph.engine.cells import Buffer, Cell
-from tensorgraph.engine.tensor import Tensor, as_array, concrete, wrap
+from tensorgraph.engine.exits import concrete
+from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths
 
 __all__ = ["load_cells", "load_tree", "read_cells"]

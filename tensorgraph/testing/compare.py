@@ -20,7 +20,7 @@ DIFFERENCES = 1e-9
 
 def _plain(value: Any) -> Array:
     """The numbers of an array or a tensor."""
-    return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+    return value.detach().numpy() if hasattr(value, "detach") else np.asarray(value)
 
 
 def _pattern(array: Array) -> Array:

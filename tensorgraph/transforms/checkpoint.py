@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell, Recording, Replay
 from tensorgraph.engine.declare import op
+from tensorgraph.engine.exits import depends, watching
 from tensorgraph.engine.op import structural
 from tensorgraph.engine.tape import Leaf, next_number
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
@@ -170,8 +172,10 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
             inner = wrap(t._value)
             inner._node = Leaf(t.shape, t.dtype, user=False)
             lifted.append(inner)
+        watched = [inner for t, inner in zip(tensors, lifted, strict=True) if depends(t._node, mode.watched or ())]
         try:
-            outs, out_tree = block.call(lifted, recording)
+            with watching(watched) if watched else contextlib.nullcontext():
+                outs, out_tree = block.call(lifted, recording)
         finally:
             _close(lifted)
         block.entry = recording.entry

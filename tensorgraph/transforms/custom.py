@@ -13,6 +13,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.cells import Recording
 from tensorgraph.engine.declare import op
+from tensorgraph.engine.exits import unwatched
 from tensorgraph.engine.op import structural
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, wrap
 from tensorgraph.engine.tree import flatten, tree_map, unflatten
@@ -85,7 +86,8 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
     gs = _whole(g_outs, result.avals)
     with modes.use(grad=recorded):
         if recorded:  # the residuals depend on the arguments: make them again, so that their derivative is right
-            _, kept = _pair(_with_history(forward)(*_tensors(args)))
+            with unwatched():
+                _, kept = _pair(_with_history(forward)(*_tensors(args)))
             backward = _with_history(backward)
         grads = backward(kept, gs[0] if len(gs) == 1 else tuple(gs))
     grads = grads if isinstance(grads, (tuple, list)) else (grads,)

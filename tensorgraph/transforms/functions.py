@@ -17,6 +17,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.backward import cotangent, pull_back, wanted_outside
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.exits import watching
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
@@ -55,8 +56,10 @@ def lift_tree(tree: Any, what: str) -> tuple[Any, list[Tensor], Any]:
     return unflatten(treedef, lifted), lifted, treedef
 
 
-def _call(function: Callable[..., Any], args: Any, kwargs: Any, has_aux: bool) -> tuple[Any, Any]:
-    with modes.use(grad=True):
+def _call(
+    function: Callable[..., Any], args: Any, kwargs: Any, has_aux: bool, lifted: Sequence[Tensor]
+) -> tuple[Any, Any]:
+    with watching(lifted):
         result = function(*args, **kwargs)
     if not has_aux:
         return result, None
@@ -151,7 +154,7 @@ def value_and_grad(
             _close(lifted)
 
     def differentiate(arguments: Any, kwargs: Any, lifted: list[Tensor], trees: list[Any]) -> Any:
-        y, aux = _call(function, arguments, kwargs, has_aux)
+        y, aux = _call(function, arguments, kwargs, has_aux, lifted)
         require_one(y, name)
         flat = iter(_pull([y], lifted, [None]))
         grads = tuple(unflatten(t, [next(flat) for _ in range(t.size)]) for t in trees)
@@ -204,7 +207,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     [4.0, 3.0]
     """
     arguments, lifted, treedef = lift_tree(list(primals), "vjp: primal")
-    out, aux = _call(function, arguments, {}, has_aux)
+    out, aux = _call(function, arguments, {}, has_aux, lifted)
     ys, out_tree = flatten(out)
     ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
 
@@ -246,13 +249,14 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     for v, x in zip(directions, lifted, strict=True):
         if v.shape != x.shape:
             raise ValueError(f"jvp: a tangent must have its primal's shape {x.shape}, got {v.shape}")
-    out, aux = _call(function, arguments, {}, has_aux)
+    out, aux = _call(function, arguments, {}, has_aux, lifted)
     leaves, out_tree = flatten(out)
     ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in leaves]
     live = [y for y in ys if y.dtype.kind == "f"]
     with modes.use(grad=True):
         us = [_lift(np.zeros(y.shape, y.dtype), "jvp") for y in live]
-        pulled = _pull(live, lifted, us)
+        with watching(us):  # the rules are run for a derivative here
+            pulled = _pull(live, lifted, us)
         out, aux = _leave((out, aux), lifted)
         _close(lifted)
         moved = iter(_pull(pulled, us, directions))

@@ -1,0 +1,298 @@
+"""How numbers leave a tensor, and where a derivative would be lost on their way.
+
+`float(t)`, `t.numpy()` and the like give plain numbers, which nothing differentiates any more. A traced value has none.
+Inside a transform (`tensorgraph.grad` and the rest) a value that depends on what is differentiated has numbers, but
+what is computed with them would be missing from the derivative without a word: so they are refused, and `detach()`
+says that it is meant. On the tape the exits that nobody spelt, `numpy.asarray(t)` and a list of tensors in a NumPy
+call, warn where the tensor has a history.
+
+A transform names the places on the tape of its own arguments in the modes (`watching`), and only an exit looks whether
+one of them is behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sysconfig
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.tape import ASKING, INTERNAL, Leaf, describe_source, getframe, source_of, user_source
+
+if TYPE_CHECKING:
+    from tensorgraph.engine.aval import Aval
+    from tensorgraph.methods import Methods
+else:
+    Methods = object
+
+__all__ = ["DetachError", "DetachWarning", "Numbers", "TraceError", "concrete", "depends", "leave", "leaving",
+           "unwatched", "watching"]  # fmt: skip
+
+Array = np.ndarray[Any, Any]
+ndarray = np.ndarray
+
+
+class TraceError(TypeError):
+    """A traced value, which has a shape and a dtype but no numbers, was asked for its numbers."""
+
+
+class DetachError(TypeError):
+    """A value that depends on a differentiated argument was turned into plain numbers inside the transform.
+
+    What is computed with those numbers would be missing from the derivative. Write ``x.detach()`` where that is meant.
+
+    Examples
+    --------
+    >>> import math, tensorgraph as tg
+    >>> tg.grad(lambda x: math.sqrt(x) * x)(4.0)
+    Traceback (most recent call last):
+        ...
+    tensorgraph.engine.exits.DetachError: float() of a value that depends on what is being differentiated...
+    >>> float(tg.grad(lambda x: math.sqrt(x.detach()) * x)(4.0))
+    2.0
+    """
+
+
+class DetachWarning(UserWarning):
+    """A tensor with a history became an array without anybody saying so, and its gradient stays behind.
+
+    Told once a line. ``warnings.simplefilter("error", tg.DetachWarning)`` makes an error of it.
+
+    Examples
+    --------
+    >>> import numpy as np, tensorgraph as tg
+    >>> y = tg.tensor([1.0], requires_grad=True) * 2
+    >>> y.numpy(), np.asarray(y.detach())  # the exits that are spelt
+    (array([2.], dtype=float32), array([2.], dtype=float32))
+    """
+
+
+def watching(tensors: Iterable[Numbers]) -> contextlib.AbstractContextManager[None]:
+    """Inside, exits of what depends on these tensors raise, beside those that are watched already."""
+    own = tuple([t._value if type(t._value) is not ndarray else t._node for t in tensors])
+    return modes.use(grad=True, watched=(*(modes.current().watched or ()), *own))
+
+
+def unwatched() -> contextlib.AbstractContextManager[None]:
+    """Inside, every exit is free: hooks look at gradients, and the forward of a rule of one's own is no part of it."""
+    return modes.use(watched=None)
+
+
+def depends(node: Any, watched: Iterable[Any]) -> bool:
+    """Whether one of these places on the tape is behind a node. What is older than all of them is not searched."""
+    targets = {place for place in watched if hasattr(place, "number")}  # others are variables of a trace
+    if not targets:
+        return False
+    oldest = min(t.number for t in targets)
+    seen: set[Any] = set()
+    stack = [node]
+    while stack:
+        place = stack.pop()
+        if place in targets:
+            return True
+        if place is None or place in seen or place.number < oldest:
+            continue
+        seen.add(place)
+        for parent in place.parents:
+            stack += parent if type(parent) is tuple else (parent,)
+    return False
+
+
+def leave(t: Numbers, what: str, remedy: str = "") -> None:
+    """Refuse the exit of a tensor where a transform would lose a derivative by it."""
+    mode = modes.current()
+    if not mode.watched or not mode.grad:
+        return
+    if type(t._value) is not ndarray:
+        if mode.trace is None or not mode.trace.depends(t._value, mode.watched):
+            return
+    elif t._node is None or not depends(t._node, mode.watched):
+        return
+    frame = caller(getframe(2))
+    where = describe_source(None if frame is None else source_of(frame.f_code, frame.f_lasti))
+    raise DetachError(
+        f"{what} of a value that depends on what is being differentiated ({t.aval}){where}: what is computed with its "
+        f"numbers would be missing from the derivative. Compute with tensorgraph's functions{remedy}, write x.detach() "
+        "where no derivative is meant to flow, or give a rule of your own with tensorgraph.custom_vjp"
+    )
+
+
+def leave_unspelt(t: Numbers) -> None:
+    """The exit that nobody spelt: refused inside a transform, else told once a line, where there is a history."""
+    node = t._node
+    mode = modes.current()
+    if node is None or not mode.grad or mode.watched is None:
+        return
+    frame: Any = getframe(2)
+    while frame is not None and package(frame) == "numpy":
+        if frame.f_globals["__name__"].startswith("numpy.testing"):
+            return
+        frame = frame.f_back
+    if frame is None or package(frame) == "matplotlib":
+        return
+    leave(t, "numpy.asarray()", " (for a list of tensors tensorgraph.stack([...]))")
+    if (type(node) is Leaf and node.user) or frame.f_globals.get("__package__") in INTERNAL or not wanted(node):
+        return
+    frame = caller(frame)
+    if frame is None:
+        return
+    names = frame.f_globals
+    warnings.warn_explicit(
+        "a tensor with a history becomes an array here, and its gradient stays behind: compute with "
+        "tensorgraph's functions (for a list of tensors tensorgraph.stack([...])), or write t.detach() or t.numpy() "
+        "where that is meant",
+        DetachWarning, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"),
+        names.setdefault("__warningregistry__", {}),
+    )  # fmt: skip
+
+
+def wanted(node: Any) -> bool:
+    """Whether anything behind a place on the tape may still ask for its gradient."""
+    seen: set[Any] = set()
+    stack = [node]
+    while stack:
+        place = stack.pop()
+        if type(place) is Leaf and place.live:
+            return True
+        if place is not None and place not in seen:
+            seen.add(place)
+            for parent in place.parents:
+                stack += parent if type(parent) is tuple else (parent,)
+    return False
+
+
+STANDARD = sysconfig.get_path("stdlib")
+
+
+def installed(file: str) -> bool:
+    """Whether a file is one of the standard library's or of an installed package's."""
+    return file.startswith(STANDARD) or "site-packages" in file or "dist-packages" in file
+
+
+def package(frame: Any) -> str:
+    """The outermost package whose code a frame runs."""
+    name: str = frame.f_globals.get("__name__") or ""
+    return name.partition(".")[0]
+
+
+def caller(frame: Any) -> Any:
+    """The user's frame, rather than that of an installed package which was handed a tensor; or None."""
+    first = None
+    while frame is not None:
+        inside = frame.f_globals.get("__package__")
+        if inside in ASKING:
+            break
+        if inside not in INTERNAL and package(frame) != "numpy":
+            first = first or frame
+            if not installed(frame.f_code.co_filename):
+                return frame
+        frame = frame.f_back
+    return first
+
+
+def concrete(t: Numbers, what: str) -> Array:
+    """The array, or an error naming the user's line where the tensor is traced."""
+    value = t._value
+    mode = modes.current()
+    if type(value) is ndarray and (mode.trace is None or not t._is_cell):
+        cells = mode.cells
+        return value if cells is None or not t._is_cell else cells.read(t)._value  # type: ignore[arg-type]
+    raise TraceError(
+        f"{what} needs numbers, but this value is traced: it has only a type, {t.aval}"
+        f"{describe_source(user_source())}. Use tensorgraph.where instead of a Python branch, keep the computation in "
+        "tensor operations, or leave this part out of the traced function."
+    )
+
+
+def leaving(t: Numbers, what: str) -> Array:
+    """The array of a tensor for an exit that was spelt."""
+    value = concrete(t, what)
+    if t._node is not None:
+        leave(t, what)
+    return value
+
+
+def read_only(value: Array) -> Array:
+    """A view that cannot be written to."""
+    view = value.view()
+    view.flags.writeable = False
+    return view
+
+
+class Numbers(Methods):
+    """The exits of a Tensor: its methods that give plain numbers."""
+
+    __slots__ = ()
+
+    _is_cell: ClassVar[bool] = False
+
+    if TYPE_CHECKING:
+        _value: Any
+        _node: Any
+
+        @property
+        def aval(self) -> Aval: ...
+
+    def numpy(self) -> Array:
+        """A read-only view of the numbers, without gradient."""
+        return read_only(leaving(self, "numpy()"))
+
+    def item(self) -> Any:
+        """The only element as a Python scalar."""
+        value = leaving(self, "item()")
+        if value.size != 1:
+            raise ValueError(f"item() needs one element, got {self.aval}")
+        return value.item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python scalars."""
+        return leaving(self, "tolist()").tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        value = concrete(self, "numpy.asarray(tensor)")
+        if self._node is not None:
+            leave_unspelt(self)
+        if copy:
+            return value.astype(dtype or value.dtype, copy=True)
+        if dtype is not None and np.dtype(dtype) != value.dtype:
+            if copy is False:
+                raise ValueError(f"a {value.dtype} tensor cannot become {np.dtype(dtype)} without a copy")
+            return value.astype(dtype)
+        return read_only(value)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        options.pop("copy", None)
+        return leaving(self, "__dlpack__()").copy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __float__(self) -> float:
+        return float(self._scalar("float()"))
+
+    def __int__(self) -> int:
+        return int(self._scalar("int()"))
+
+    def __bool__(self) -> bool:
+        value = concrete(self, "a branch (if, while, and, or, not, bool())")
+        if value.size != 1:
+            raise ValueError(
+                f"the truth of a tensor of {value.size} elements ({self.aval}) is ambiguous; use .any() or .all()"
+            )
+        return bool(value)
+
+    def __index__(self) -> int:
+        value = concrete(self, "an index")
+        if value.ndim or value.dtype.kind not in "iu":
+            raise TypeError(f"only a 0-d integer tensor can be an index, got {self.aval}")
+        return int(value)
+
+    def _scalar(self, what: str) -> Any:
+        value = leaving(self, what)
+        if value.size != 1:
+            raise TypeError(f"{what} needs a tensor of one element, got {self.aval}")
+        return value.reshape(())[()]

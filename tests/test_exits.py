@@ -1,0 +1,207 @@
+"""Where numbers leave a tensor: refused inside a transform, told of on the tape, free where no derivative is lost."""
+
+import copy
+import math
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+
+EXITS: dict[str, Any] = {
+    "math.sqrt": math.sqrt,
+    "math.floor": math.floor,
+    "math.fsum": lambda x: math.fsum([x, x]),
+    "float": float,
+    "int": int,
+    "complex": lambda x: complex(x).real,
+    "item": lambda x: x.item(),
+    "numpy": lambda x: x.numpy(),
+    "tolist": lambda x: x.tolist(),
+    "asarray": np.asarray,
+    "list in a call": lambda x: np.sum([x, x]),
+    "list in an operator": lambda x: (np.zeros(1) + [x])[0],
+    "array of a list": lambda x: np.array([x]).sum(),
+    "a function of numpy.linalg": lambda x: np.linalg.norm([x, x]),
+    "dlpack": np.from_dlpack,
+    "pickle": lambda x: pickle.loads(pickle.dumps(x)),
+    "deepcopy": copy.deepcopy,
+    "tensor": tg.tensor,
+    "Parameter": tg.Parameter,
+}
+
+
+def transforms(f: Any) -> dict[str, Any]:
+    return {
+        "grad": lambda: tg.grad(f)(4.0),
+        "value_and_grad": lambda: tg.value_and_grad(f)(4.0),
+        "vjp": lambda: tg.vjp(f, 4.0),
+        "jvp": lambda: tg.jvp(f, (4.0,), (1.0,)),
+        "jacobian": lambda: tg.jacobian(f)(4.0),
+        "hessian": lambda: tg.hessian(f)(4.0),
+        "hvp": lambda: tg.hvp(f, (4.0,), (1.0,)),
+        "checkpoint": lambda: tg.grad(tg.checkpoint(f))(4.0),
+    }
+
+
+@pytest.mark.parametrize("name", EXITS)
+def test_an_exit_that_would_lose_a_derivative_is_refused(name: str) -> None:
+    for transform in transforms(lambda x: EXITS[name](x) * x).values():
+        with pytest.raises(tg.DetachError, match=r"test_exits.py:\d+.*detach\(\)"):
+            transform()
+    for transform in transforms(lambda x: EXITS[name](x.detach()) * x).values():
+        transform()
+
+
+@pytest.mark.parametrize("what", transforms(None))
+def test_values_computed_of_the_argument_are_watched_too(what: str) -> None:
+    with pytest.raises(tg.DetachError):
+        transforms(lambda x: x * math.exp(tg.sin(x) + 1))[what]()
+
+
+def test_a_list_is_told_of_stack() -> None:
+    with pytest.raises(tg.DetachError, match=r"tensorgraph\.stack"):
+        tg.grad(lambda x: x * np.sum([x, x]))(3.0)
+    assert float(tg.grad(lambda x: x * np.sum(tg.stack([x, x])))(3.0)) == 12
+
+
+def looks(x: Any) -> Any:
+    """All that is free."""
+    assert x > 1 and x and 2.0 in x and x == 2.0 and np.allclose(x, 2.0)
+    assert f"{x:.2f}" == "2.00" and str(x) and repr(x) and x.shape == ()
+    assert copy.copy(x) is x
+    assert (x > 1).item() and np.asarray(x > 1) and int(tg.argmax(tg.stack([x, x]))) == 0
+    assert float(tg.tensor(3.0) * 2) == 6 and float(x.detach()) == 2 and float(x.astype("int64")) == 2
+    np.testing.assert_allclose(x, 2.0)
+    with tg.no_grad():
+        assert float(x * 2) == 4
+    return x * x
+
+
+def test_what_loses_nothing_is_free() -> None:
+    results = [
+        tg.grad(looks)(2.0), tg.jvp(looks, (2.0,), (1.0,))[1], tg.vjp(looks, 2.0)[1](1.0)[0], tg.jacobian(looks)(2.0),
+        tg.grad(tg.checkpoint(looks))(2.0),
+    ]  # fmt: skip
+    assert [float(r) for r in results] == [4.0] * 5
+    assert float(tg.hessian(looks)(2.0)) == 2 and float(tg.hvp(looks, (2.0,), (1.0,))[1][0]) == 2
+
+
+def test_a_transform_in_a_transform_watches_for_both() -> None:
+    with pytest.raises(tg.DetachError):  # the inner function's argument is another, the outer derivative would be lost
+        tg.grad(lambda x: x * tg.grad(lambda y: y * math.sqrt(x))(1.0))(4.0)
+    with pytest.raises(tg.DetachError):  # the inner derivative depends on the outer argument
+        tg.grad(lambda x: x * float(tg.grad(lambda y: y * y)(x)))(4.0)
+    assert float(tg.grad(lambda x: x * float(tg.grad(lambda y: y * y)(3.0)))(4.0)) == 6
+    assert float(tg.grad(lambda x: x * x)(3.0)) == 6  # nothing is watched any more
+    assert float(tg.tensor(3.0, requires_grad=True) * 2) == 6
+
+
+def test_an_exit_in_a_trace_in_a_transform() -> None:
+    with pytest.raises(tg.DetachError):
+        tg.grad(lambda x: tg.trace(lambda y: (y * float(x)).sum(), tg.f32[3])(np.ones(3, np.float32)))(3.0)
+
+
+def test_a_traced_value_has_no_numbers_in_a_transform_either() -> None:
+    for name, exit in EXITS.items():
+        made = name in ("tensor", "Parameter")  # these detach a traced value elsewhere
+        with pytest.raises(tg.DetachError if made else tg.TraceError):
+            tg.trace(tg.grad(lambda x: exit(x) * x), tg.f32[()])  # noqa: B023
+    tg.trace(lambda x: tg.tensor(x) * x, tg.f32[()])
+    tg.trace(lambda x: tg.grad(lambda y: tg.tensor(y.detach()) * tg.tensor(x) * y)(2.0), tg.f32[()])
+
+
+def sine(rule: Any) -> Any:
+    f = tg.custom_vjp(lambda x: tg.tensor(math.sin(x)))
+    f.defvjp(lambda x: (tg.tensor(math.sin(x)), x), rule)
+    return f
+
+
+def test_the_forward_of_a_rule_of_ones_own_is_free() -> None:
+    f = sine(lambda x, g: (g * tg.cos(x),))
+    assert float(tg.grad(f)(1.0)) == pytest.approx(math.cos(1))
+    assert float(tg.hessian(f)(1.0)) == pytest.approx(-math.sin(1))
+    assert float(tg.jvp(f, (1.0,), (2.0,))[1]) == pytest.approx(2 * math.cos(1))
+
+
+def test_a_rule_in_numpy_serves_first_derivatives_and_refuses_to_lose_others() -> None:
+    f = sine(lambda x, g: (float(g) * math.cos(x),))
+    assert float(tg.grad(f)(1.0)) == pytest.approx(math.cos(1))
+    for second in (tg.grad(tg.grad(f)), lambda x: tg.jvp(f, (x,), (1.0,))):
+        with pytest.raises(tg.DetachError):
+            second(1.0)
+
+
+def test_hooks_look_at_gradients() -> None:
+    seen: list[float] = []
+
+    def inner(x: Any) -> Any:
+        y = x * x
+        y.register_hook(lambda g: seen.append(float(g)))
+        return y * 3
+
+    assert float(tg.grad(tg.grad(inner))(2.0)) == 6
+    assert seen
+
+
+# on the tape --------------------------------------------------------------------------------------------------------
+
+
+def told(function: Any) -> list[warnings.WarningMessage]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        function()
+    return caught
+
+
+def test_the_tape_tells_once_a_line() -> None:
+    y = tg.tensor([1.0, 2.0], requires_grad=True) * 2
+
+    def often() -> None:
+        for part in (y, y[:1], y):
+            np.asarray(part)
+        np.sum([y[0], y[1]])
+
+    caught = told(often)
+    assert [w.category for w in caught] == [tg.DetachWarning] * 2
+    assert {w.filename for w in caught} == {__file__}
+    assert [w.lineno for w in caught] == [often.__code__.co_firstlineno + 2, often.__code__.co_firstlineno + 3]
+    assert "tensorgraph.stack" in str(caught[0].message) and "detach()" in str(caught[0].message)
+
+
+def test_the_tape_is_silent_where_nothing_is_lost() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    kept: list[Any] = []
+
+    def quiet() -> None:
+        np.asarray(x), y.numpy(), y.tolist(), float(y[0]), y[0].item(), np.asarray(y.detach()), np.asarray(y > 1)
+        np.testing.assert_allclose(y, [2.0, 4.0])
+        np.testing.assert_array_equal(np.array([1.0]), y[:1] / 2)
+        with tg.no_grad():
+            np.asarray(x * 2), np.sum([x[0], x[1]]), np.asarray(y)
+        tg.grad(lambda z: kept.append(z * z) or z * z)(2.0)
+        np.asarray(kept[0])  # nobody will ask for this gradient any more
+
+    assert not told(quiet)
+
+
+def test_matplotlib_is_not_told() -> None:
+    code = compile("import numpy\ndef look(t): return numpy.asarray(t)", "cbook.py", "exec")
+    names: dict[str, Any] = {"__name__": "matplotlib.cbook", "__package__": "matplotlib"}
+    exec(code, names)
+    y = tg.tensor([1.0], requires_grad=True) * 2
+    assert not told(lambda: names["look"](y))
+    assert len(told(lambda: np.asarray(y))) == 1
+
+
+def test_another_package_is_not_the_users_line() -> None:
+    linalg = pytest.importorskip("scipy.linalg")
+    a = tg.tensor([[4.0]], requires_grad=True)
+    (told_of,) = told(lambda: linalg.cholesky(a * 1))
+    assert told_of.filename == __file__
+    with pytest.raises(tg.DetachError, match=r"test_exits.py:\d+"):
+        tg.grad(lambda a: linalg.cholesky(a)[0, 0] * a.sum())([[4.0]] @ tg.ones((1, 1)))
