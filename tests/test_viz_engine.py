@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
@@ -79,8 +80,7 @@ def test_without_an_engine_svg_is_the_text_with_one_line_on_the_remedy(bare):
 @posix
 def test_an_engine_that_hangs_is_ended_with_its_children(bare, monkeypatch):
     children = bare / "child"
-    monkeypatch.setenv("PATH", f"{bare}:/usr/bin:/bin")
-    monkeypatch.setenv("TENSORGRAPH_DOT", str(program(bare, "slow", f"sleep 60 & echo $! > {children}; wait")))
+    monkeypatch.setenv("TENSORGRAPH_DOT", str(program(bare, "slow", f"/bin/sleep 60 & echo $! > {children}; wait")))
     with pytest.raises(EngineError, match=r"longer than 0\.5 s"):
         run_engine("digraph {}", "svg", 0.5)
     child = int(children.read_text())
@@ -110,11 +110,65 @@ def test_an_engine_that_fails_says_why(bare, monkeypatch):
     assert "no\u00a0memory" in draw(hand.mlp()).svg()
 
 
+FAILING = {
+    "fails": "echo 'no fonts here' >&2; exit 3",
+    "is silent": "exit 0",
+    "talks": "echo hello",
+    "stops halfway": "echo '<svg><g>'; exit 0",
+    "is killed": "kill -9 $$",
+    "hangs": "exec /bin/sleep 60",
+}
+
+
+@posix
+@pytest.mark.parametrize("how", FAILING)
+def test_an_engine_that_fails_is_followed_by_the_next(bare, how):
+    program(bare, "dot", FAILING[how])
+    program(bare, "graphviz-pure", "echo '<svg>drawn</svg>'")
+    begun = time.monotonic()
+    assert run_engine("digraph {}", "svg", 3.0) == b"<svg>drawn</svg>\n"
+    assert time.monotonic() - begun < 3.0
+
+
+@posix
+def test_a_program_that_does_not_start_is_followed_by_the_next(bare, monkeypatch):
+    (bare / "dot").write_bytes(b"#!/absent/interpreter\n")
+    (bare / "dot").chmod(0o755)
+    program(bare, "graphviz-pure", "echo '<svg>drawn</svg>'")
+    assert b"drawn" in run_engine("digraph {}", "svg", 3.0)
+    (bare / "dot").chmod(0o644)
+    assert b"drawn" in run_engine("digraph {}", "svg", 3.0)
+    monkeypatch.setenv("TENSORGRAPH_DOT", str(program(bare, "mine", "exit 1")))
+    assert b"drawn" in run_engine("digraph {}", "svg", 3.0)
+
+
+@posix
+def test_an_engine_that_works_but_is_slow_is_not_followed_by_another(bare):
+    script = 'read -r first; case "$first" in "digraph {}") echo "<svg></svg>";; *) exec /bin/sleep 60;; esac'
+    program(bare, "dot", script)
+    program(bare, "graphviz-pure", "echo '<svg>drawn</svg>'")
+    with pytest.raises(EngineError, match=r"longer than 1\.5 s"):
+        run_engine("digraph tensorgraph {\n}\n", "svg", 1.5)
+
+
+@posix
+def test_when_all_engines_fail_each_says_why_in_full(bare):
+    long = "a complaint that goes on and on " * 9 + "to its end"
+    program(bare, "dot", f"echo '{long}' >&2; echo second line >&2; exit 3")
+    program(bare, "graphviz-pure", "exit 4")
+    with pytest.raises(EngineError, match=r"to its end second line; graphviz-pure could not make svg: .* exit code 4"):
+        run_engine("digraph {}", "svg", 5.0)
+    svg = draw(hand.mlp()).svg()
+    said = " ".join(re.sub(r"<[^>]*>", " ", svg).replace("\u00a0", " ").split())
+    assert f"shown as text: dot could not make svg: {long} second line; graphviz-pure could not" in said
+    assert max(len(line) for line in re.findall(r"<text[^>]*>([^<]*)", svg)) < 140
+
+
 @posix
 def test_the_engine_may_not_open_files(bare, monkeypatch):
     monkeypatch.setenv("GV_FILE_PATH", "/etc")
-    program(bare, "dot", 'echo "$SERVER_NAME:$GV_FILE_PATH"')
-    assert run_engine("digraph {}", "svg", 5.0) == b"tensorgraph:\n"
+    program(bare, "dot", 'echo "<svg>$SERVER_NAME:$GV_FILE_PATH</svg>"')
+    assert run_engine("digraph {}", "svg", 5.0) == b"<svg>tensorgraph:</svg>\n"
 
 
 # ---- the budget
@@ -211,7 +265,7 @@ def test_an_unknown_suffix_names_those_that_exist(tmp_path):
 @posix
 def test_pdf_says_which_engine_cannot(bare, monkeypatch):
     program(bare, "dot", 'case "$1" in -Tpdf) echo "Format: pdf not recognized" >&2; exit 1;; esac')
-    with pytest.raises(EngineError, match="writes no PDF"):
+    with pytest.raises(EngineError, match="no engine here writes PDF"):
         draw(hand.mlp()).save(bare / "net.pdf")
     program(bare, "dot", "echo %PDF-1.5")
     draw(hand.mlp()).save(bare / "net.pdf")
@@ -221,7 +275,7 @@ def test_pdf_says_which_engine_cannot(bare, monkeypatch):
 @posix
 def test_an_engine_that_gives_something_else_is_told(bare):
     program(bare, "dot", "echo hello")
-    assert "the layout engine gave no SVG" in draw(hand.mlp()).svg().replace("\xa0", " ")
+    assert "dot could not make svg: it gave no SVG" in draw(hand.mlp()).svg().replace("\xa0", " ")
 
 
 @needs_engine
@@ -236,7 +290,8 @@ def test_a_png_too_large_to_read_is_refused(tmp_path):
 def test_a_large_png_gets_fewer_dots_an_inch(bare):
     asked = bare / "asked"
     script = (
-        f'case "$1" in -Tsvg) echo \'<svg width="12000pt" height="300pt"\';; *) echo "$2" > {asked}; echo png;; esac'
+        f'case "$1" in -Tsvg) echo \'<svg width="12000pt" height="300pt"></svg>\';; '
+        f'*) echo "$2" > {asked}; printf "\\\\211PNG";; esac'
     )
     program(bare, "dot", script)
     draw(hand.mlp()).save(bare / "net.png")

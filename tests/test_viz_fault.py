@@ -96,6 +96,31 @@ def test_an_explosion_and_its_limit():
             find_faults(f, f32([1.0]), limit=wrong)
 
 
+def test_the_number_of_a_mask_is_no_explosion():
+    mask = np.tril(np.ones((4, 4), bool))
+    scores = np.ones((4, 4), f32)
+    for masked in (
+        lambda x, m: tg.where(m, x, -1e9),
+        lambda x, m: x + (1 - m.astype("float32")) * -1e9,
+        lambda x, m: x + tg.where(m, 0.0, -1e9),
+        lambda x, m: tg.where(m, x * 2.0, -1e9) * 0.5,
+        lambda x, m: tg.where(tg.logical_not(m), tg.full((4, 4), -1e9), x),
+    ):
+        found = find_faults(lambda x, m: tg.softmax(masked(x, m))[0, 0], scores, mask)  # noqa: B023
+        assert "exploding" not in {fault.kind for fault in found}
+    assert "exploding" in {f.kind for f in find_faults(lambda x, m: tg.where(m, x, 0.0).sum() * 1e9, scores, mask)}
+    assert "exploding" in {f.kind for f in find_faults(lambda x, m: (tg.where(m, x, 2.0) * 1e9).sum(), scores, mask)}
+
+
+def test_several_faults_come_first_in_a_line_each_and_a_way_is_told_once():
+    found = find_faults(lambda x: tg.exp(tg.exp(x) * 1e4).mean(), np.full((3, 3), 5.0, f32))
+    assert kinds(found) == [("exploding", "forward"), ("non-finite", "forward")]
+    lines = str(found).splitlines()
+    assert lines[1].startswith("1. exploding, forward: |max| 1.48e+06, from operands of at most 148: multiply, ")
+    assert lines[2].startswith("2. non-finite, forward: 9 inf of 9 from finite operands: exp, ")
+    assert sum(" = mean(" in line for line in lines) == 1 and "  to the loss: as of 1." in lines
+
+
 def test_a_silent_promotion():
     found = find_faults(lambda x: (x * np.ones(3)).sum(), np.ones(3, f32))
     assert kinds(found) == [("promoted", "forward")] and op_of(found) == "multiply"

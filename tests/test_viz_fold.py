@@ -116,8 +116,8 @@ def test_an_unrolled_recurrence_is_one_step_with_shared_weights():
 
     drawing = draw(net, tg.spec((6, 50, 3), "float32"), level="op")
     assert [count for _, count in groups(drawing)] == [50]
-    look = next(n for n in drawing.nodes if n.title == "getitem")
-    assert [r.value for r in look.rows if r.style == "attribute"] == ["[:, 0] ... [:, 49]"]
+    look = next(n for n in drawing.nodes if n.path == "getitem")
+    assert [r.text for r in look.rows if r.style in ("title", "detail")] == ["x[:, t]", "t = 0 ... 49"]
     assert len(lines(drawing, "carried")) == 1
 
 

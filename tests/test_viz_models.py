@@ -258,7 +258,7 @@ def test_experts_in_parallel_fold_though_each_is_called_by_itself(graphs):
     (template,) = [group for group in drawing.groups if group.count > 1]
     assert template.rows[0].text == "experts.0 ... experts.7 x8"
     inner = at(drawing, "getitem")
-    assert texts(inner, "attribute") == ["key [:, 0:1] ... [:, 7:8]"]
+    assert [row.text for row in inner.rows[:2]] == ["shares[:, t:t+1]", "t = 0 ... 7"]
     for path in (template.path, "experts", "experts.3"):
         assert len(draw(graphs["experts"], level="module", expand=path).nodes) > len(drawing.nodes)
 

@@ -252,12 +252,15 @@ def test_words_read_on_every_step_of_the_ramp(palette):
     assert all(b > a * 1.15 for a, b in pairwise(ramp))  # one direction, away from the page
 
 
-def test_a_missing_figure_is_hatched_and_words_stand_on_a_plain_surface(loss):
+def test_a_missing_figure_is_quiet(loss):
     drawing = apply(tg.draw(loss, level="module"), loss, {"0": 1.0, "3": 2.0})
     dot = to_dot(drawing, "light")
-    hatched = [line for line in dot.splitlines() if "style=striped" in line]
-    assert len(hatched) == sum(n.metric == "n/a" for n in drawing.nodes)
-    assert all(f'<table bgcolor="{LIGHT.box}"' in line and "n/a" in line for line in hatched)
+    quiet = [n for n in drawing.nodes if n.metric == "n/a"]
+    assert quiet and "striped" not in dot
+    for node in quiet:
+        line = next(line for line in dot.splitlines() if line.startswith(f"{node.id} ["))
+        assert f'color="{LIGHT.frame}" penwidth=0.8 peripheries=1' in line and "<b>n/a" not in line
+        assert f'<font color="{LIGHT.muted}" point-size="8">n/a</font>' in line
     assert f'fillcolor="{LIGHT.heat5}"' in dot and f'color="{LIGHT.on5}"' in dot
     assert f'fillcolor="{DARK.heat5}"' in to_dot(drawing, "dark")
     assert f"fill:{DARK.heat5},color:{DARK.on5}" in drawing.mermaid("dark") and "n/a" in drawing.mermaid()

@@ -136,11 +136,11 @@ def mimebundle(target: Any) -> dict[str, Any]:
         drawing = target if isinstance(target, Drawing) else picture(target, timeout=NOTEBOOK_TIMEOUT)
         bundle = {"text/plain": drawing.text()}
     except Exception as error:  # a notebook shows what it can
-        return {"text/plain": f"{_described(target)}\n(no drawing: {clean(error, 200)})"}
+        return {"text/plain": f"{_described(target)}\n(no drawing: {clean(error, 1_200)})"}
     try:
         bundle["image/svg+xml"] = drawing.svg()
     except Exception as error:
-        bundle["text/plain"] += f"(no picture: {clean(error, 200)})\n"
+        bundle["text/plain"] += f"(no picture: {clean(error, 1_200)})\n"
     return bundle
 
 

@@ -19,7 +19,7 @@ from tensorgraph.analysis.fault_report import Fault, Faults, Stats, stats_of
 from tensorgraph.analysis.profile import reaching
 from tensorgraph.analysis.run import Given, execute, given, graph_of, loss_of
 from tensorgraph.engine.tree import flatten
-from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.ops.shape import astype
 from tensorgraph.ops.structure import gradients_of
 
@@ -121,6 +121,13 @@ def _differentiated(graph: Graph, ys: tuple[Any, ...]) -> tuple[Var, ...]:
     return parameters or floats
 
 
+def _chooses(eq: Equation) -> bool:
+    """Whether an op gives, by a condition, elements of its other operands as they are."""
+    first = next(iter(eq.atoms()), None)
+    condition = isinstance(first, Var) and first.aval.dtype.kind == "b"
+    return condition and {"gates", "increasing"} <= eq.op.traits
+
+
 class _Search:
     """One evaluation, and what is to be said of it."""
 
@@ -200,11 +207,37 @@ class _Search:
                 continue
             limit = min(self.limit, float(np.finfo(var.aval.dtype).max) / 8)
             before = [self.of[v] for v in self.operands(eq) if v.aval.dtype.kind == "f"]
-            if seen.finite and seen.largest > limit and all(s.finite and s.largest <= limit for s in before):
+            under = seen.finite and seen.largest > limit and all(s.finite and s.largest <= limit for s in before)
+            if under and not self.is_wanted(i, eq, limit):
                 most = max((s.largest for s in before), default=math.nan)
                 told = f"{seen}, from operands of at most {most:.3g}" if before else f"{seen}"
                 yield self.fault("exploding", i, var, told)
                 return
+
+    def is_wanted(self, i: int, eq: Equation, limit: float) -> bool:
+        """Whether it is a constant over the limit, written by the user, that makes a value large.
+
+        It is one element by element where no operand is changed (the -1e9 of ``where(mask, scores, -1e9)``), or where
+        no other operand varies (``(1 - mask) * -1e9``).
+        """
+        numbers = [a.value for a in eq.atoms() if isinstance(a, Literal)]
+        numbers += [value for value in eq.attrs.values() if isinstance(value, (int, float))]
+        numbers = [float(n) for n in numbers if isinstance(n, (int, float)) and not isinstance(n, bool)]
+        constants = [self.of[v].largest for v in self.operands(eq) if v in self.graph.consts]
+        if not any(abs(n) > limit for n in (*numbers, *constants)):
+            return False
+        copies = "moves" in eq.op.traits or "extremum" in eq.op.traits or _chooses(eq)
+        return copies or self.varying.isdisjoint(self.operands(eq))
+
+    @functools.cached_property
+    def varying(self) -> set[Var]:
+        """The floats that depend by way of floats on what is given or learned: neither masks nor constants."""
+        roots = (*self.graph.inputs, *(c.var for c in self.graph.cells))
+        found = {v for v in roots if v.aval.dtype.kind == "f"}
+        for eq in self.graph.equations:
+            if not found.isdisjoint(self.operands(eq)):
+                found.update(v for v in eq.outputs if v.aval.dtype.kind == "f")
+        return found
 
     def dead(self, i: int, eq: Equation) -> Iterator[Fault]:
         if "gates" not in eq.op.traits or self.phase(i) == "backward":

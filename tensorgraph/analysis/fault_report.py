@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,13 +121,32 @@ class Faults(Drawable):
         head = f"{printable(self.graph.name)}: {forward} equations forward, {backward} backward: "
         head += f"{len(self)} {'fault' if len(self) == 1 else 'faults'}" if self else "no fault"
         name = names(self.graph)
-        blocks = [self.block(fault, name) for fault in self.faults]
-        return "\n".join([head, *blocks, *(f"note: {note}" for note in self.notes)])
+        several = len(self) > 1
+        first = [f"{n}. {self.brief(fault)}" for n, fault in enumerate(self.faults, 1)] if several else []
+        told: dict[int, int] = {}
+        blocks = []
+        for n, fault in enumerate(self.faults, 1):
+            blocks.append(self.block(fault, name, n if several else None, told))
+            told.update((i, n) for i in fault.path if i not in told)
+        return "\n".join([head, *first, *blocks, *(f"note: {note}" for note in self.notes)])
 
-    def block(self, fault: Fault, name: dict[Var, str] | None = None) -> str:
-        """One fault in some lines: what, where, and the path."""
-        name = name or names(self.graph)
-        lines = [f"{fault.kind}, {fault.phase}: {fault.told}"]
+    def brief(self, fault: Fault) -> str:
+        """One fault in one line: what, and where."""
+        if fault.position is None:
+            where = self.root(fault.var)
+        else:
+            eq = self.graph.equations[fault.position]
+            where = self.origin(fault.position) if eq.origin is not None else eq.op.name
+            where += f", {eq.source}" if eq.origin is None and eq.source else ""
+        return f"{fault.kind}, {fault.phase}: {fault.told}: {where}"
+
+    def block(
+        self, fault: Fault, name: dict[Var, str] | None = None, number: int | None = None,
+        told: Mapping[int, int] | None = None,
+    ) -> str:  # fmt: skip
+        """One fault in some lines: what, where, and the path, as far as it is not `told` of an earlier fault."""
+        name, told = name or names(self.graph), told or {}
+        lines = [f"{'' if number is None else f'{number}. '}{fault.kind}, {fault.phase}: {fault.told}"]
         if fault.position is None:
             lines.append(f"    {self.root(fault.var)}")
         else:
@@ -136,11 +155,19 @@ class Faults(Drawable):
             lines.append(f"    {self.origin(fault.position)}")
         if fault.path:
             goal = "to the loss" if fault.phase == "forward" else "to the gradient that is wanted"
-            lines.append(f"  {goal}:")
-            shown = fault.path if len(fault.path) <= 12 else (*fault.path[:8], -1, *fault.path[-3:])
+            met = next((n for n, i in enumerate(fault.path) if i in told), len(fault.path))
+            own = fault.path[:met]
+            lines.append(f"  {goal}:" if own else f"  {goal}: as of {told[fault.path[0]]}.")
+            shown = own if len(own) <= 12 else (*own[:8], -1, *own[-3:])
             for i in shown:
-                lines.append(f"    {self.line(i, name)}" if i >= 0 else f"    ... {len(fault.path) - 11} more")
+                lines.append(f"    {self.line(i, name)}" if i >= 0 else f"    ... {len(own) - 11} more")
+            if own and met < len(fault.path):
+                lines.append(f"    and on as of {told[fault.path[met]]}., from {self.called(fault.path[met], name)}")
         return "\n".join(lines)
+
+    def called(self, position: int, name: dict[Var, str]) -> str:
+        """The first value of an equation."""
+        return name[self.graph.equations[position].outputs[0]]
 
     def line(self, position: int, name: dict[Var, str]) -> str:
         eq = self.graph.equations[position]

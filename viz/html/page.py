@@ -55,7 +55,7 @@ def to_html(drawing: Drawing) -> str:
         "title": drawing.title,
         "name": drawing.title.rpartition(": ")[0] or drawing.title,
         "theme": drawing.theme,
-        "notes": [clean(note, 300) for note in notes],
+        "notes": [clean(note, 1_200) for note in notes],
         "legend": [entry.text for entry in legend.legend],
         "key": key,
         "views": [_view(view, svg, first=i == 0) for i, (view, svg) in enumerate(zip(found, svgs, strict=True))],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
@@ -11,6 +11,7 @@ from tensorgraph.viz.model.facts import Facts, unique
 from tensorgraph.viz.model.groups import Frame, frames
 from tensorgraph.viz.model.labels import clean, count, type_text
 from tensorgraph.viz.model.rows import (
+    MOST_PORTS,
     boundary_rows,
     cell_row,
     fold_rows,
@@ -25,6 +26,8 @@ from tensorgraph.viz.model.view import Box
 
 __all__ = ["Builder", "build", "legend_of", "summary", "title_of"]
 
+# from a box into another, at a port, within a template from one repeat to the next, and which of several such operands
+Flow = tuple[int, int, str | None, bool, int]
 LOOKS = 200_000  # steps spent on finding residual edges, in all
 LEGEND = (
     ("input", "input, output"), ("module", "module"), ("op", "op"), ("ops", "several ops"), ("gradient", "gradient"),
@@ -64,7 +67,7 @@ class Builder:
         self.graph = facts.graph
         self.taken: set[str] = set()
         self.nodes: list[Node] = []
-        self.flows: dict[tuple[int, int, str | None, bool], list[Var]] = {}
+        self.flows: dict[Flow, list[Var]] = {}
         self.box_at: dict[int, Box] = {}  # by position
         self.source: dict[Var, int] = {}  # position of the box that a value comes from
         self.calls: dict[str, int] = defaultdict(int)
@@ -76,14 +79,23 @@ class Builder:
         self.nodes.append(Node(f"n{at}", path, role, tuple(rows), **more))  # type: ignore[arg-type]
         return at
 
-    def flow(self, var: Var, head: int, port: str | None = None, repeat: tuple[int, ...] = ()) -> None:
-        """A value into a box. Within a template, from one repeat to another, it is carried."""
+    def flow(
+        self, var: Var, head: int, port: str | None = None, repeat: tuple[int, ...] = (),
+        seen: Counter[tuple[int, bool]] | None = None,
+    ) -> None:  # fmt: skip
+        """A value into a box; within a template, from one repeat to another, it is carried.
+
+        `seen` counts, where each has a line of its own, the operands of an equation by where they come from.
+        """
         tail = self.source.get(var)
         if tail is None:
             return
         carried = bool(repeat) and self.carried(var, tail, head, repeat)
         if tail != head or carried:
-            self.flows.setdefault((tail, head, port, carried), []).append(var)
+            nth = 0 if seen is None else seen[tail, carried]
+            self.flows.setdefault((tail, head, port, carried, nth), []).append(var)
+            if seen is not None:
+                seen[tail, carried] += 1
 
     def carried(self, var: Var, tail: int, head: int, repeat: tuple[int, ...]) -> bool:
         a, b = self.box_at.get(tail), self.box_at.get(head)
@@ -227,10 +239,13 @@ class Builder:
         for at, box in self.box_at.items():
             ends = {port.id for port in self.nodes[at].ports}
             for i in box.members:
-                for position, atom in enumerate(self.graph.equations[i].atoms()):
+                operands = list(self.graph.equations[i].atoms())
+                apart = box.kind == "op" and len(operands) <= MOST_PORTS  # x * x reads x twice, by two lines
+                seen: Counter[tuple[int, bool]] | None = Counter() if apart else None
+                for position, atom in enumerate(operands):
                     if isinstance(atom, Var):
                         port = f"p{position}" if f"p{position}" in ends else None
-                        self.flow(atom, at, port, self.facts.repeat_of[i])
+                        self.flow(atom, at, port, self.facts.repeat_of[i], seen)
 
     def typed(self, var: Var) -> str:
         return type_text(var.aval) + (" !" if self.facts.changes_dtype(var) else "")
@@ -254,13 +269,13 @@ class Builder:
 
     def edges(self) -> tuple[Edge, ...]:
         before: dict[int, set[int]] = defaultdict(set)
-        for tail, head, _, carried in self.flows:
+        for tail, head, _, carried, _ in self.flows:
             if not carried:
                 before[head].add(tail)
         residual = self.residual(before)
         made = []
         looped: set[tuple[int, Var]] = set()
-        for (tail, head, port, carried), variables in self.flows.items():
+        for (tail, head, port, carried, _), variables in self.flows.items():
             variables = list(dict.fromkeys(variables))
             again = carried and all((tail, v) in looped for v in variables)
             if carried:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tensorgraph.analysis.fault import MIXING
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tree import Treedef, leaf_paths
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
@@ -124,7 +125,7 @@ class Facts:
         return ""
 
     def changes_dtype(self, var: Var) -> bool:
-        """Whether the op that made `var` gave it a dtype that none of its inputs has, or that widens one of them."""
+        """Whether the op that made `var` gave a float another width, or computed it from an integer and a float."""
         at = self.producer.get(var)
         if at is None or kind_of(self.graph.equations[at]) == "gradient":  # which has the dtype of what it is of
             return False
@@ -136,10 +137,14 @@ class Facts:
         return found
 
     def _changes_dtype(self, var: Var, at: int) -> bool:
-        inputs = {a.aval.dtype for a in self.graph.equations[at].atoms() if isinstance(a, Var)}
-        own = var.aval.dtype
-        widened = own.kind == "f" and any(d.kind == "f" and d.itemsize < own.itemsize for d in inputs)
-        return bool(inputs) and (own not in inputs or widened)
+        eq, own = self.graph.equations[at], var.aval.dtype
+        inputs = {a.aval.dtype for a in eq.atoms() if isinstance(a, Var)}
+        floats = {d for d in inputs if d.kind == "f"}
+        if own.kind != "f" or not floats:  # a comparison, a place, a count; floats made of integers alone
+            return False
+        if getattr(eq.op.kind, "name", eq.op.kind) in MIXING:  # others may read floats of several widths by design
+            return floats != {own} or any(d.kind in "iu" for d in inputs)
+        return own not in floats
 
     def changes_shape(self, var: Var) -> bool:
         """Whether `var` has another shape than the first operand of the op that made it (or comes from nothing)."""

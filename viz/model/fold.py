@@ -18,6 +18,8 @@ import numpy as np
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.viz.model.digest import digest_of, kind_of_atom
 from tensorgraph.viz.model.facts import relative
+from tensorgraph.viz.model.keys import key_of
+from tensorgraph.viz.model.rows import op_title
 from tensorgraph.viz.model.view import Box, Fold
 
 __all__ = ["fold", "unfold"]
@@ -80,6 +82,7 @@ class _Folding:
             if isinstance(write.value, Var):
                 self.readers[write.value].add("write")
         self.steps = 0
+        self.siblings = 0  # of the module looked at
         self.ids: dict[Any, int] = {}
         self.local: dict[int, int] = {}  # digest of an equation by itself
 
@@ -129,6 +132,7 @@ class _Folding:
             return items
         for item in items:
             item.digest = self.digest(item)
+        self.siblings = len(items)
         result = items
         taken = np.zeros(len(items), bool)
         found: list[tuple[int, int, list[Item]]] = []
@@ -271,7 +275,8 @@ class _Folding:
         first = items[start : start + period]
         last = items[start + (count - 1) * period : start + count * period]
         whole = period == 1 and first[0].module and len(first[0].boxes) > 1  # its own frame becomes the template's
-        begin, end = (_span(scope, group) for group in (first, last))
+        every = [items[start + k * period : start + (k + 1) * period] for k in range(count)]
+        begin, end = (self.span(scope, group, every) for group in (first, last))
         title = f"{begin} ... {end} x{count}" if begin != end else f"{begin} x{count}"
         inner = first[0].scope if whole else scope
         made = Fold(inner, title, path_of(scope, items[start : start + period * count]), count)
@@ -290,6 +295,35 @@ class _Folding:
             boxes.append(replace(box, others=others, fold=box.fold or made, frames=keys))
         return Item(boxes, made.path, True)
 
+    def span(self, scope: str, items: Sequence[Item], every: Sequence[Sequence[Item]]) -> str:
+        """``blocks.0``, or of several siblings ``3 to 5``; with its class where all repeats are calls of one; what has
+        no module is called by its ops."""
+        scopes = dict.fromkeys(item.scope for item in items if item.scope and item.scope != scope)
+        names = [relative(name, scope) for name in scopes]
+        if not names:
+            return self.ops_of(items, every)
+        whole = [name if not name[:1].isdigit() else f"{scope}.{name}" if scope else name for name in names]
+        called = {item.scope for group in every for item in group if item.scope and item.scope != scope}
+        again = len(called) == len(names)  # the same modules in every repeat
+        if len(whole) > 1:
+            all_of_it = again and sum(map(len, every)) == self.siblings and scope in self.graph.modules
+            return self.titled(scope, scope) if all_of_it else f"{whole[0]} to {names[-1]}"
+        return self.titled(next(iter(scopes)), whole[0]) if again else whole[0]
+
+    def titled(self, scope: str, name: str) -> str:
+        """A module's class and name."""
+        kind = self.graph.modules.get(scope)
+        return f"{kind} {name}" if kind and kind != name else name
+
+    def ops_of(self, items: Sequence[Item], every: Sequence[Sequence[Item]]) -> str:
+        """``xs[t]``, ``multiply, add, tanh``: the ops of one repeat."""
+        boxes = [box for item in items for box in item.boxes]
+        if len(boxes) == 1:
+            alike = [self.graph.equations[item.boxes[0].equations[0]] for group in every for item in group]
+            return op_title(alike[0], key_of(alike))
+        named = list(dict.fromkeys(self.graph.equations[i].op.name for box in boxes for i in box.equations))
+        return ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")
+
 
 def path_of(scope: str, items: Sequence[Item]) -> str:
     """What names a template of these: its first module and its last, ``blocks.0..blocks.11``."""
@@ -299,12 +333,3 @@ def path_of(scope: str, items: Sequence[Item]) -> str:
 
 def _bare(box: Box) -> Box:
     return replace(box, others=(), fold=None, frames=None)
-
-
-def _span(scope: str, items: Sequence[Item]) -> str:
-    """``blocks.0``, or of several siblings ``3 to 5``; what has no module is called by its ops."""
-    names = list(dict.fromkeys(relative(item.scope, scope) for item in items if item.scope and item.scope != scope))
-    if not names:
-        return scope or "ops"
-    whole = [name if not name[:1].isdigit() else f"{scope}.{name}" if scope else name for name in names]
-    return whole[0] if len(whole) == 1 else f"{whole[0]} to {names[-1]}"

@@ -1,7 +1,7 @@
 """Figures on the boxes of a drawing: time, bytes, FLOPs, gradient norm, largest value, or the user's own.
 
-The figure is printed on its box and shades it on a ramp of one hue; a box without a figure is hatched and says n/a.
-Time, gradient norm and largest value are measured by running the graph, the others counted.
+The figure is printed on its box and shades it on a ramp of one hue; a box without a figure has a thin border and says
+n/a. Time, gradient norm and largest value are measured by running the graph, the others counted.
 """
 
 from __future__ import annotations

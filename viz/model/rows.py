@@ -8,10 +8,13 @@ from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
 from tensorgraph.viz.model.drawing import Port, Row
 from tensorgraph.viz.model.facts import Facts, peak_bytes, relative
+from tensorgraph.viz.model.keys import Key, key_of
 from tensorgraph.viz.model.labels import attributes, binary, clean, count, listed, type_text, value_text
 from tensorgraph.viz.model.view import Box, histogram
 
-__all__ = ["fold_rows", "gradient_rows", "module_title", "op_rows", "summary_rows", "write_rows"]
+__all__ = [
+    "MOST_PORTS", "fold_rows", "gradient_rows", "module_title", "op_rows", "op_title", "summary_rows", "write_rows",
+]  # fmt: skip
 
 MOST_PORTS = 12  # operands of a box at which edges end; with more, the words would be a wall
 MOST_WRITTEN = 32  # characters of the names of cells that a box writes; with more, they are counted
@@ -34,6 +37,11 @@ def cell_row(cell: CellDecl, scope: str, operand: str = "") -> Row:
         name = f"{operand}: {name}"
     frozen = " frozen" if cell.kind == "parameter" and not cell.requires_grad else ""
     return Row("parameter" if cell.kind == "parameter" else "buffer", name, type_text(cell.aval) + frozen)
+
+
+def op_title(equation: Equation, key: Key | None) -> str:
+    """What an op is called; one that reads at an index, as the user wrote it: ``emb[x]``."""
+    return clean(key) if key is not None and "gathers" in equation.op.traits else clean(equation.op.name)
 
 
 def operand_names(equation: Equation) -> list[tuple[str, Var | Literal]]:
@@ -62,7 +70,8 @@ def ordered(facts: Facts, equation: Equation) -> bool:
 def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[list[Row], list[Port]]:
     """Rows and ports of one equation, seen from `scope`; `single` names a module of which it is the only op."""
     eq = facts.graph.equations[box.equations[0]]
-    rows = [Row("title", clean(eq.op.name))]
+    key = key_of([facts.graph.equations[part.equations[0]] for part in (box, *box.others)])
+    rows = [Row("title", op_title(eq, key))]
     if single:
         kind, name = facts.classes.get(single), relative(single, scope)
         if kind and kind.lower() == eq.op.name.replace("_", "") and not name.isdigit():
@@ -95,6 +104,12 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
     if box.others:  # what differs from repeat to repeat
         last = dict(attributes(facts.graph.equations[box.others[-1].equations[0]].attrs, eq.op.attrs))
         given = [(n, v if last.get(n, v) == v else clean(f"{v} ... {last[n]}")) for n, v in given]
+    if key is not None:
+        given = [(name, value) for name, value in given if name != "key"]
+        if "gathers" not in eq.op.traits:
+            given.insert(0, ("at", clean(f"[{key.inside}]")))
+        if key.counter:
+            rows.append(Row("detail", key.counter))
     rows += [Row("attribute", name, value) for name, value in given]
     return rows, ports
 

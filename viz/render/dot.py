@@ -122,11 +122,9 @@ class Writer:
         if node.heat is not None and not math.isnan(node.heat):
             self.c = heated(c, node.heat)
             border += f' fillcolor="{self.c.box}"'
-        elif node.heat is not None:  # no figure: hatched
-            border += f' style=striped fillcolor="{":".join([c.inner, c.frame] * 6)}" margin="0.17,0.1"'
+        elif node.heat is not None:  # no figure: quiet, so that the others speak
+            border += f' color="{c.frame}" penwidth=0.8 peripheries=1'
         label = self.label(node)
-        if node.heat is not None and math.isnan(node.heat):
-            label = label.replace("<table ", f'<table bgcolor="{c.box}" ', 1)  # words stand on a plain surface
         self.c = page
         return f"{node.id} [id={node.id} {border} label={label}]"
 
@@ -157,7 +155,9 @@ class Writer:
         named = [row for row in node.rows if row not in centred]
         cells += [f"<tr><td>{self.line(row, SIGNS.get(node.status, ''))}</td></tr>" for row in centred]
         if node.metric:
-            cells.append(f"<tr><td><b>{self.font(words(node.metric), self.c.ink, BODY)}</b></td></tr>")
+            known = node.heat is None or not math.isnan(node.heat)
+            metric = self.font(words(node.metric), self.c.ink if known else self.c.muted, BODY if known else SMALL)
+            cells.append(f"<tr><td>{f'<b>{metric}</b>' if known else metric}</td></tr>")
         if named:
             least, most = (max(len(f"{row.text} {row.value}") for row in rows) for rows in (named, centred or named))
             cells.append(f"<tr><td>{self.table(named, EMPTY if most - least < WIDE else 4 * EMPTY)}</td></tr>")
@@ -314,9 +314,7 @@ class Writer:
                 table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="0"'
                 return f'<td>{table} color="{c.op}"><tr>{steps}</tr></table></td>'
             case "missing":
-                stripes = f'<td width="3" height="8" bgcolor="{c.box}"></td><td width="3" bgcolor="{c.frame}"></td>' * 2
-                table = '<table border="1" cellborder="0" cellspacing="0" cellpadding="0"'
-                return f'<td>{table} color="{c.op}"><tr>{stripes}</tr></table></td>'
+                return cell(16, 10, f'border="1" style="rounded" color="{c.frame}" bgcolor="{c.box}"')
             case "parameter":
                 return cell(6, 6, f'border="0" bgcolor="{c.param}"')
             case "buffer":

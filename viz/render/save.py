@@ -49,8 +49,9 @@ def pdf(drawing: Drawing) -> bytes:
     except EngineError as error:
         if "could not make pdf" not in str(error):
             raise
-        name = str(error).partition(" ")[0]
-        raise EngineError(f"{name} writes no PDF: save svg, or install your system's graphviz") from error
+        raise EngineError(
+            f"no engine here writes PDF: save svg, or install your system's graphviz ({error})"
+        ) from error
 
 
 def png(drawing: Drawing) -> bytes:

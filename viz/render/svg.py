@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import html
 import re
+import textwrap
 from dataclasses import astuple
 
 from tensorgraph.viz.model.drawing import Drawing
@@ -22,6 +23,7 @@ __all__ = ["SURFACES", "escaped", "to_svg", "with_text"]
 
 FAMILY = "Arial, Helvetica, 'Liberation Sans', Arimo, sans-serif"
 MONO = "Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
+LINE = 100  # characters in which the reason is broken where there is no picture, unless the text is wider
 SURFACES = ("page", "box", "group", "inner", "frame")  # words in such a colour stand on a colour that stays
 _FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # in XML, whatever the spelling
 
@@ -35,8 +37,6 @@ def to_svg(drawing: Drawing, theme: str = "auto") -> str:
     """The drawing as SVG; where no engine can lay it out, the text drawing as SVG, with the reason."""
     try:
         raw = run_engine(to_dot(drawing, theme), "svg", drawing.timeout).decode("utf-8", "replace")
-        if not re.search(r"<svg\b.*</svg>", raw, re.S):
-            raise EngineError("the layout engine gave no SVG")
     except EngineError as error:
         reason = str(error)
         return with_text(drawing, theme, reason if REMEDY in reason else f"shown as text: {reason}")
@@ -126,8 +126,9 @@ def _style(prefix: str, theme: str) -> str:
 
 def with_text(drawing: Drawing, theme: str, reason: str) -> str:
     """The text drawing as SVG, for where no layout is to be had."""
-    lines = [*drawing.text().rstrip().split("\n"), "", reason]
-    shown = lines if len(lines) <= 400 else [*lines[:396], f"... {len(lines) - 398:,} more lines", *lines[-2:]]
+    lines = drawing.text().rstrip().split("\n")
+    shown = lines if len(lines) <= 400 else [*lines[:397], f"... {len(lines) - 397:,} more lines"]
+    shown = [*shown, "", *textwrap.wrap(reason, max(LINE, *map(len, shown)))]
     colours = THEMES[theme]
     width, height = 6.7 * max(map(len, shown)) + 24, 15 * len(shown) + 24
     prefix = "tg" + hashlib.sha256("\n".join(shown).encode()).hexdigest()[:8]

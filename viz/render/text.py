@@ -19,8 +19,7 @@ def to_text(drawing: Drawing) -> str:
     coming: dict[str, list[str]] = defaultdict(list)
     for edge in drawing.edges:
         name = f"-{names[edge.tail]}" if edge.status == "removed" else names[edge.tail]
-        if name not in coming[edge.head]:
-            coming[edge.head].append(name)
+        coming[edge.head].append(name)
     lines = [
         (_sign(node) + cut(names[node.id], LONGEST), _types(node), _operands(node, coming[node.id]), _rest(node))
         for node in drawing.nodes
@@ -74,6 +73,8 @@ def _rows(node: Node) -> list[str]:
     said = [_row(row) for row in node.rows[1:] if row.style not in OMITTED]
     title = node.title
     if node.role in ("module", "ops") and title != node.path and not node.path.endswith(title):
+        said.insert(0, title)
+    if node.role == "op" and title != node.path.rpartition("/")[2].partition("#")[0]:
         said.insert(0, title)
     return said
 

@@ -1,0 +1,163 @@
+"""What pictures say in the user's notation: operands that come twice, keys, marks of dtypes, names of templates."""
+
+from typing import Any
+
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn
+from tensorgraph.viz import Drawing, draw
+
+
+def at(drawing: Drawing, path: str) -> Any:
+    return next(node for node in drawing.nodes if node.path == path)
+
+
+def ends(drawing: Drawing) -> list[tuple[str, str]]:
+    paths = {node.id: node.path for node in drawing.nodes}
+    return [(paths[edge.tail], paths[edge.head]) for edge in drawing.edges]
+
+
+def said(node: Any) -> list[str]:
+    return [f"{row.text} {row.value}".strip() for row in node.rows]
+
+
+# ---- the same operand twice
+
+
+@pytest.mark.parametrize("op", [lambda x: x * x, lambda x: x - x, lambda x: x + x, tg.maximum, lambda x: x @ x])
+def test_an_operand_that_comes_twice_has_two_lines(op):
+    two = op is tg.maximum
+    drawing = draw(lambda x: op(x, x) if two else op(x), tg.spec((3, 3)), level="op")
+    box = next(node for node in drawing.nodes if node.members)
+    assert ends(drawing).count(("inputs/x", box.path)) == 2
+    assert "<- x, x" in drawing.text()
+    assert drawing.dot().count("n0 -> n1") == 2 and drawing.mermaid().count("n0 --> n1") == 2
+
+
+def test_two_parts_of_one_value_are_two_lines_and_a_module_has_one():
+    def halves(x: Any) -> Any:
+        a, b = tg.split(x, (2, 2))
+        return a * b
+
+    assert ends(draw(halves, tg.spec((4,)), level="op")).count(("split", "multiply")) == 2
+    model = nn.Sequential(nn.Linear(3, 3, seed=0), nn.Linear(3, 3, seed=1))
+    drawing = draw(lambda x: model(x * x), tg.spec((2, 3)), level="module")
+    assert [pair for pair in ends(drawing) if pair[1] in ("0", "1")] == [("multiply", "0"), ("0", "1")]
+
+
+def test_in_a_template_too_and_once_for_all_repeats():
+    def f(x: Any) -> Any:
+        for _ in range(12):
+            x = tg.tanh(x * x)
+        return x
+
+    drawing = draw(f, tg.spec((3,)), level="op")
+    assert [pair for pair in ends(drawing) if pair == ("multiply", "tanh")] == [("multiply", "tanh")]
+    assert len(drawing.groups) == 1 and "multiply, tanh x12" in drawing.text() + drawing.groups[0].rows[0].text
+
+
+# ---- the mark of a dtype
+
+
+def marked(function: Any, *specs: Any) -> set[str]:
+    drawing = draw(function, *specs, level="op")
+    return {node.path for node in drawing.nodes if any(text.endswith("!") for text in node.types)}
+
+
+def test_only_a_float_of_another_width_or_an_integer_that_meets_a_float_is_marked():
+    x, d, n, h = tg.spec((3,)), tg.spec((3,), "float64"), tg.spec((3,), "int64"), tg.spec((3,), "float16")
+    assert marked(lambda x, d: x * d, x, d) == {"multiply"}
+    assert marked(lambda x, h: tg.where(x > 0, x, h), x, h) == {"where"}
+    assert marked(lambda x: x.astype("float64"), x) == {"astype"} == marked(lambda d: d.astype("float16"), d)
+    assert marked(lambda x, n: x * n, x, n) == {"multiply"}
+    assert marked(lambda x, n: tg.concatenate([x, n]), x, n) == {"concatenate"}
+
+
+def test_comparisons_places_masks_and_labels_are_not_marked():
+    x, n = tg.spec((3, 4)), tg.spec((3,), "int64")
+    for function in (
+        lambda x, n: x > 0.0,
+        lambda x, n: tg.argmax(x, axis=1),
+        lambda x, n: (x > 0).astype("float32") * x,
+        lambda x, n: x * (x > 0),
+        lambda x, n: tg.where(x > 0, x, 0.0),
+        lambda x, n: x[n],
+        lambda x, n: tg.isnan(x),
+        lambda x, n: (x > 0).sum(),
+        lambda x, n: x.astype("int64"),
+        lambda x, n: tg.softmax_cross_entropy(x, n),
+        lambda x, n: n.mean(),
+        lambda x, n: n.astype("float32"),
+        lambda x, n: tg.one_hot(n, 4),
+        lambda x, n: tg.take_along_axis(x, tg.argmax(x, axis=1, keepdims=True), axis=1),
+    ):
+        assert marked(function, x, n) == set()
+
+
+# ---- keys
+
+
+def titles(function: Any, *specs: Any) -> list[str]:
+    return [node.title for node in draw(function, *specs, level="op").nodes if node.members]
+
+
+def test_an_index_is_written_as_the_user_wrote_it():
+    emb, x = tg.spec((5, 6)), tg.spec((4,), "int64")
+    written = {
+        "emb[x]": lambda emb, x: emb[x],
+        "emb[0]": lambda emb, x: emb[0],
+        "emb[:, 1:3]": lambda emb, x: emb[:, 1:3],
+        "emb[..., None]": lambda emb, x: emb[..., None],
+        "emb[1:2, x]": lambda emb, x: emb[1:2, x],
+        "emb[::2]": lambda emb, x: emb[::2],
+        "emb[x, x]": lambda emb, x: emb[x, x],
+        "emb[-1]": lambda emb, x: emb[-1],
+    }
+    for text, function in written.items():
+        assert titles(function, emb, x) == [text]
+    drawing = draw(written["emb[x]"], emb, x, level="op")
+    assert "emb[x]" in drawing.text() and "key" not in drawing.text() + drawing.dot() and "index" not in drawing.dot()
+    put = draw(lambda emb, x: emb.at[x, 2:4].set(0.0), emb, x, level="op")
+    assert any("at [x, 2:4]" in said(node) for node in put.nodes) and "'slice'" not in put.text()
+
+
+def test_the_keys_of_repeats_have_one_letter():
+    def rows(xs: Any, t: Any) -> Any:
+        return tg.stack([xs[i] for i in range(20)])
+
+    drawing = draw(rows, tg.spec((20, 3)), tg.spec((2,)), level="op")
+    assert drawing.groups[0].rows[0].text == "xs[t] x20"
+    assert said(at(drawing, "getitem"))[:2] == ["xs[t]", "t = 0 ... 19"]
+
+    def windows(xs: Any) -> Any:
+        return tg.stack([tg.tanh(xs[:, 2 * i : 2 * i + 3, 0]) for i in range(12)])
+
+    drawing = draw(windows, tg.spec((4, 30, 2)), level="op")
+    assert said(at(drawing, "getitem"))[:2] == ["xs[:, t:t+3, 0]", "t = 0, 2 ... 22"]
+    back = draw(lambda t: tg.stack([tg.tanh(t[9 - i]) for i in range(9)]), tg.spec((20, 3)), level="op")
+    assert said(at(back, "getitem"))[:2] == ["t[n]", "n = 9, 8 ... 1"]
+
+
+class Again(nn.Module):
+    def __init__(self) -> None:
+        self.layers = nn.Sequential(nn.Linear(8, 8, seed=0), nn.ReLU())
+
+    def forward(self, x: Any) -> Any:
+        for _ in range(20):
+            x = self.layers(x)
+        return x
+
+
+def test_calls_of_one_module_are_called_by_its_title():
+    drawing = draw(Again(), tg.spec((4, 8)), level="module")
+    assert [group.rows[0].text for group in drawing.groups] == ["Sequential layers x20"]
+
+
+def test_ops_that_repeat_are_called_by_their_names():
+    def f(x: Any) -> Any:
+        for _ in range(10):
+            x = tg.tanh(x) * 2.0
+        return x
+
+    assert [group.rows[0].text for group in draw(f, tg.spec((3,)), level="op").groups] == ["tanh, multiply x10"]
