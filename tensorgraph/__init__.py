@@ -15,6 +15,7 @@ if _find_spec("tensorgraph.ops") is None:
     )
 
 from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
+from tensorgraph.arguments.foreign import put_absent as _put_absent
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import Aval, default_dtype, set_default_dtype
 from tensorgraph.engine.backward import gradients
@@ -76,6 +77,9 @@ __all__ = [
     "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad", "vjp",
 ]  # fmt: skip
 
+for _cls in (Tensor, Graph):
+    _put_absent(_cls)
+
 # heavier rooms open when first used
 _LATE = {"nn", "optim", "data", "train", "viz", "testing", "text", "passes", "analysis"}
 _LATE_NAMES = {
@@ -112,11 +116,9 @@ def __getattr__(name: str) -> _Any:
         if name in _LATE:
             return import_module(f"tensorgraph.{name}")
         return getattr(import_module(_LATE_NAMES[name]), _ELSEWHERE.get(name, name))
-    from difflib import get_close_matches
+    from tensorgraph.arguments.foreign import absent
 
-    close = get_close_matches(name, __dir__(), 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise AttributeError(f"module 'tensorgraph' has no attribute {name!r}{hint}")
+    raise absent("module 'tensorgraph'", "tensorgraph", name, [*__all__, *CATALOGUE, *_LATE])
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,7 @@
 """Data: normalising, splitting, mini-batches, and readers for CSV, NPZ and IDX files."""
 
+from tensorgraph.arguments.foreign import getter as _getter
+
 from .dataset import Dataset, load_digits
 from .idx import read_idx, write_idx
 from .loader import Loader, minibatches
@@ -21,3 +23,5 @@ __all__ = [
     "split",
     "write_idx",
 ]
+
+__getattr__ = _getter(__name__, __all__)

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import DetachError
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
-from tensorgraph.engine.operands import Borrowed, converted, dtype_of, numbers_of, static, weigh
+from tensorgraph.engine.operands import Borrowed, attribute, converted, dtype_of, numbers_of, weigh
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
@@ -36,7 +37,8 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
     values = dict(zip(names, args, strict=False))
     for key, value in kwargs.items():
         if key not in names:
-            raise TypeError(f"{sig.name} has no argument {key!r}; it takes {', '.join(names)}")
+            hint = keyword_hint(key, names) or f"it takes {', '.join(names)}"
+            raise TypeError(f"{sig.name} has no argument {key!r}; {hint}")
         if key in values:
             raise TypeError(f"{sig.name} got two values for {key!r}")
         values[key] = value
@@ -53,7 +55,7 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
         value = values.get(name, default)
         if value is REQUIRED:
             raise TypeError(f"{sig.name} needs the attribute {name!r}; it takes {', '.join(names)}")
-        attrs[name] = static(value)
+        attrs[name] = attribute(declared, name, value)
     return [values[n] for n in sig.inputs], attrs
 
 

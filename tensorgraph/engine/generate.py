@@ -12,12 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine import modes, operands
+from tensorgraph.engine import modes
 from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, require_outputs, short_error
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
-from tensorgraph.engine.operands import SCALARS, apart, dtype_of, lend, lend_copy, lend_items, numbers_of, owned, static
+from tensorgraph.engine.operands import (
+    SCALARS,
+    apart,
+    attribute,
+    dtype_of,
+    instant,
+    lend,
+    lend_copy,
+    lend_items,
+    numbers_of,
+    owned,
+)
 from tensorgraph.engine.signature import call_signature
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
@@ -26,7 +37,6 @@ from tensorgraph.engine.tensor import Tensor, blank, wrap
 __all__ = ["attach", "make_apply", "make_public"]
 
 ndarray = np.ndarray
-LITERAL = operands.LITERAL | {tuple}
 
 
 def make_apply(declared: Op) -> Callable[..., Any]:
@@ -86,9 +96,9 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
         "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
-        "_literal": LITERAL, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
+        "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
         "_avals": _avals,
-        "_static": static, "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
+        "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
         "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
@@ -98,20 +108,24 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     passed = "".join(f", {a}={a}" for a in sig.attrs)
     attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
     inputs = f"({', '.join(names)},)" if names else "()"
-    guard = ""
+    guard, others = "", ", **_others" if sig.attrs else ""
     if declared.reference is not None:
         from tensorgraph import jit
 
         scope["_general"], scope["_available"] = _general_public(declared), jit.available
         params += ["*", "impl=None"]
         guard = " or impl is not None or _m.implementation != 'fused' or not _available()"
-        fallback = f"return _general({', '.join(names)}{passed}, impl=impl)"
+        fallback = f"return _general({', '.join(names)}{passed}, impl=impl{others})"
     else:
-        fallback = f"return _call(_op, {inputs}, {{{attrs}}})"
+        fallback = f"return _call(_op, {inputs}, {{{attrs}{others}}})"
+    if others:  # an unknown keyword is answered on the general way
+        params, guard = [*params, "**_others"], f" or _others{guard}"
     body = ["_m = _mode()", f"if not _m.plain{guard}: {fallback}"]
     if numbers := numbers_of(declared):  # NumPy's scalars keep their dtype where something is made of them
         body += [f"if dtype is None: dtype = _dtype_of(({', '.join(numbers)},))"]
-    body += [f"if type({a}) not in _literal: {a} = _static({a})" for a in sig.attrs]
+    for a in sig.attrs:
+        scope[f"_types_{a}"] = instant(declared, a)
+        body += [f"if type({a}) not in _types_{a}: {a} = _attribute(_op, {a!r}, {a})"]
     body += _unwrap(declared, inputs, fallback)
     values = ", ".join(f"_v{i}" for i in range(len(names)))
     body += ["try:"]

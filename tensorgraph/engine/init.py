@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import canonical_dtype, default_dtype
 
@@ -238,3 +239,6 @@ _BY_NAME: dict[str, Initialiser] = {
               ones, constant)
 }  # fmt: skip
 NAMES = tuple(_BY_NAME)  # what a graph's text may start a cell by
+
+
+__getattr__ = getter("tensorgraph.nn.init", __all__)

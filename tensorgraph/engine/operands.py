@@ -8,13 +8,16 @@ an array that was given stays its owner's, so that whatever keeps it or hands it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 
+from tensorgraph.arguments import Kind, Unfit, kind_of
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
 from tensorgraph.engine.op import Op, creation, elementwise, settle
+from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
 
@@ -60,11 +63,39 @@ def static(value: Any) -> Any:
             f"an attribute is a static Python value, got a tensor {value.aval}; pass a number, or use ops whose inputs "
             "are tensors (tensorgraph.maximum, minimum, where) where a gradient should flow"
         )
+    if isinstance(value, Typed):
+        return value.dtype.name
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return NAMES.get(value) or np.dtype(value).name
     if isinstance(value, ndarray) and value.ndim == 0:
         return value.item()
     return value
+
+
+@cache
+def flag_or_choice(annotation: str) -> Kind | None:
+    """The kind of an attribute that is a flag or one of several words; of numbers and sizes the op's rules ask."""
+    named = {"Literal": Literal}
+    return kind_of(eval(annotation, named)) if annotation.startswith(("bool", "Literal[")) else None
+
+
+def instant(declared: Op, name: str) -> frozenset[type]:
+    """The types of an attribute that need no look."""
+    kind = flag_or_choice(declared.signature.types[name])
+    return frozenset[type](LITERAL | {tuple}) if kind is None else kind.instant
+
+
+def attribute(declared: Op, name: str, value: Any) -> Any:
+    """An attribute as a hashable literal of its kind."""
+    value = static(value)
+    kind = flag_or_choice(declared.signature.types[name])
+    if kind is None:
+        return value
+    try:
+        return kind(value)
+    except Unfit as unfit:
+        error = unfit.wrong(unfit.sentence(f"{declared.name}: {name}"))
+    raise error
 
 
 def numbers_of(declared: Op) -> tuple[str, ...]:

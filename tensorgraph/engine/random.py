@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import known
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.op import Op
@@ -117,3 +118,6 @@ def normal(shape: Any = (), dtype: Any = None) -> Tensor:
 def permutation(n: int) -> Tensor:
     """The integers below n in random order, from the process-wide generator."""
     return _generator.permutation(n)
+
+
+__getattr__ = getter("tensorgraph.random", __all__)

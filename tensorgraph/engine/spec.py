@@ -29,8 +29,8 @@ def spec(shape: int | tuple[int, ...] = (), dtype: Any = None) -> Aval:
     return Aval(sizes, default_dtype() if dtype is None else canonical_dtype(dtype))
 
 
-class _Typed:
-    """``f32[64, 784]``: the type's name indexed by a shape; ``f32[()]`` is 0-d."""
+class Typed:
+    """``f32[64, 784]``: the type's name indexed by a shape; ``f32`` alone is a dtype, and 0-d as an example."""
 
     __slots__ = ("name",)
 
@@ -40,11 +40,16 @@ class _Typed:
     def __getitem__(self, shape: int | tuple[int, ...]) -> Aval:
         return spec(shape, self.name)
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What `numpy.dtype` reads, so that ``dtype=f32`` is understood everywhere, by NumPy too."""
+        return canonical_dtype(self.name)
+
     def __repr__(self) -> str:
         return f"tensorgraph.{self.name}"
 
 
-f16, f32, f64 = (_Typed(name) for name in ("f16", "f32", "f64"))
-i8, i16, i32, i64 = (_Typed(name) for name in ("i8", "i16", "i32", "i64"))
-u8, u16, u32, u64 = (_Typed(name) for name in ("u8", "u16", "u32", "u64"))
-bool_ = _Typed("bool")
+f16, f32, f64 = (Typed(name) for name in ("f16", "f32", "f64"))
+i8, i16, i32, i64 = (Typed(name) for name in ("i8", "i16", "i32", "i64"))
+u8, u16, u32, u64 = (Typed(name) for name in ("u8", "u16", "u32", "u64"))
+bool_ = Typed("bool")

@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
@@ -93,6 +94,8 @@ def example_aval(leaf: Any) -> Aval | None:
     """The type of a trace example, or None where it is static."""
     if isinstance(leaf, Aval):
         return leaf
+    if isinstance(leaf, Typed):
+        return leaf[()]
     if isinstance(leaf, Tensor):
         return leaf.aval
     if isinstance(leaf, (ndarray, np.generic)) and not isinstance(leaf, np.str_):

@@ -7,8 +7,10 @@ machine code; `share` runs one over blocks of rows on several threads.
 Two settings of the process are changed by nobody but who asks for it: `blas.select` and `memory.keep`.
 """
 
+import sys
 from importlib import import_module
 from types import ModuleType
+from typing import Any, NoReturn
 
 from tensorgraph.jit.arrays import uniform
 from tensorgraph.jit.compiling import Helper, chosen_by_type
@@ -51,6 +53,19 @@ __all__ = [
     "share",
     "THREADED",
 ]
+
+
+class _Room(ModuleType):
+    """This module; whoever takes it for a function is told what to call."""
+
+    def __call__(self, *args: Any, **options: Any) -> NoReturn:
+        raise TypeError(
+            "tensorgraph.jit is the room of compiled kernels, not a function: a graph that is traced once is rewritten "
+            "and run again, tensorgraph.trace(function, *examples).transform()"
+        )
+
+
+sys.modules[__name__].__class__ = _Room
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.tensor import Tensor
@@ -479,3 +480,6 @@ class Module:
         for name, part in parts:
             lines.append(f"  {name}: " + repr(part).replace("\n", "\n  "))
         return "\n".join([*lines, ")"])
+
+
+put_absent(Module)

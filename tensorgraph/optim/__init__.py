@@ -1,5 +1,6 @@
 """Optimisers, learning-rate schedules and gradient clipping."""
 
+from tensorgraph.arguments.foreign import getter as _getter
 from tensorgraph.optim.clipping import clip_grad_norm, clip_grad_value, clip_norm, clip_value
 from tensorgraph.optim.groups import Group
 from tensorgraph.optim.optimizer import Optimizer
@@ -23,3 +24,5 @@ __all__ = [
     "Schedule", "constant", "inverse_time", "exponential", "inverse_sqrt", "staircase", "cosine", "warmup", "piecewise",
     "by_hand",
 ]  # fmt: skip
+
+__getattr__ = _getter(__name__, __all__)

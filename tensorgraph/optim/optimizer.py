@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tensorgraph import jit
+from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.op import Op
@@ -429,3 +430,6 @@ class Optimizer:
         settings = ", ".join(f"{name}={getattr(self, name):g}" for name in self.settings)
         count = sum(len(group.slots) for group in self.groups)
         return f"{type(self).__name__}({count} parameters, {settings})"
+
+
+put_absent(Optimizer)

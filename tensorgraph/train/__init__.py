@@ -1,5 +1,6 @@
 """Training: the run itself, measures of a classifier, and models as files."""
 
+from tensorgraph.arguments.foreign import getter as _getter
 from tensorgraph.train import metrics
 from tensorgraph.train.callbacks import EarlyStop, Run
 from tensorgraph.train.evaluate import evaluate, predict
@@ -23,3 +24,5 @@ __all__ = [
     "predict",
     "save",
 ]
+
+__getattr__ = _getter(__name__, __all__)

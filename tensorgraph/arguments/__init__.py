@@ -1,0 +1,26 @@
+"""What public functions take: kinds of arguments, their check, and other libraries' names with what to write here."""
+
+from tensorgraph.arguments.checks import checked
+from tensorgraph.arguments.kinds import (
+    Count,
+    Finite,
+    Fraction,
+    Kind,
+    Name,
+    Natural,
+    NonNegative,
+    Ordered,
+    PathLike,
+    Positive,
+    Probability,
+    Range,
+    Size,
+    Unfit,
+    kind_of,
+    shown,
+)
+
+__all__ = [
+    "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike", "Positive",
+    "Probability", "Range", "Size", "Unfit", "checked", "kind_of", "shown",
+]  # fmt: skip

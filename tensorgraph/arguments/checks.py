@@ -1,0 +1,159 @@
+"""`checked`: a function whose arguments are held to their annotations, and its unknown keywords answered.
+
+The plan: decorating costs nothing but an object; at the first call the annotations are read, and the function's code is
+replaced by one that looks at each argument's type and goes on. What is of another type goes through its kind.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import linecache
+import types
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, NoReturn, TypeVar
+
+from tensorgraph.arguments.foreign import keyword_hint
+from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, kind_of
+
+__all__ = ["checked", "refuse_keyword"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _stub(*args: Any, **kwargs: Any) -> Any:
+    return globals()["_begin"]()(*args, **kwargs)  # whose globals are not this module's, but its own
+
+
+def checked(function: F) -> F:
+    """Check the arguments of a function, or of a class's constructor, by their annotations (see `kinds`).
+
+    Examples
+    --------
+    >>> from tensorgraph.arguments import Count, checked
+    >>> @checked
+    ... def repeat(text: str, times: Count = 2) -> str:
+    ...     return text * times
+    >>> repeat("ab", times=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: repeat: times must be a positive integer, got 0
+    """
+    if isinstance(function, type):
+        function.__init__ = checked(function.__init__)  # type: ignore[misc]
+        return function
+    scope: dict[str, Any] = {
+        "__name__": function.__module__,
+        "__package__": "tensorgraph",
+        "__builtins__": __builtins__,
+    }
+    shell = types.FunctionType(_stub.__code__, scope, function.__name__)
+    functools.update_wrapper(shell, function)
+    scope["_begin"] = lambda: _prepare(shell, function, scope)
+    return shell  # type: ignore[return-value]
+
+
+def kinds_of(function: Callable[..., Any]) -> dict[str, Kind]:
+    """What each parameter of a function allows."""
+    function = inspect.unwrap(function)
+    own = vars(inspect.getmodule(function)) if not hasattr(function, "__globals__") else function.__globals__
+    kinds = {}
+    for name, note in function.__annotations__.items():
+        if name != "return":
+            kinds[name] = kind_of(eval(note, own) if isinstance(note, str) else note)
+    return kinds
+
+
+def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dict[str, Any]) -> Callable[..., Any]:
+    """Give the shell its code, which looks at the types of the arguments and calls the function."""
+    kinds = kinds_of(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    owner = parameters[0].name if parameters and parameters[0].name in ("self", "cls") else None
+    label = f"{function.__name__!r}, {owner or 'None'}"
+    scope |= {"_function": function, "_fit": _fit, "_fit_all": _fit_all, "_keyword": refuse_keyword}
+    taken, passed, body = [], [], []
+    star = False
+    for p in parameters:
+        kind = kinds.get(p.name, ANYTHING)
+        scope[f"_kind_{p.name}"] = kind
+        if p.kind is p.VAR_POSITIONAL:
+            taken.append(f"*{p.name}")
+            passed.append(f"*{p.name}")
+            star = True
+            if kind is not ANYTHING:
+                body.append(f"if {p.name}: {p.name} = _fit_all({p.name}, _kind_{p.name}, {p.name!r}, {label})")
+            continue
+        if p.kind is p.VAR_KEYWORD:
+            taken.append(f"**{p.name}")
+            passed.append(f"**{p.name}")
+            if kind is not ANYTHING:
+                body.append(f"if {p.name}: {p.name} = _fit_all({p.name}, _kind_{p.name}, '', {label})")
+            continue
+        if p.kind is p.KEYWORD_ONLY and not star:
+            taken.append("*")
+            star = True
+        default = p.default is not p.empty
+        if default:
+            scope[f"_default_{p.name}"] = p.default
+        taken.append(f"{p.name}=_default_{p.name}" if default else p.name)
+        passed.append(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name)
+        after = parameters[parameters.index(p) + 1 :][:1]
+        if p.kind is p.POSITIONAL_ONLY and not (after and after[0].kind is p.kind):
+            taken.append("/")
+        if kind is ANYTHING or p.name == owner:
+            continue
+        scope[f"_types_{p.name}"] = kind.instant
+        tests = [f"type({p.name}) not in _types_{p.name}"] if kind.instant else []
+        tests += [f"{p.name} is not _default_{p.name}"] if default else []
+        fit = f"{p.name} = _fit({p.name}, _kind_{p.name}, {p.name!r}, {label})"
+        body.append(f"if {' and '.join(tests)}: {fit}" if tests else fit)
+    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+        names = [p.name for p in parameters if p.name != owner and p.kind is not p.VAR_POSITIONAL]
+        scope["_names"] = names
+        taken.append("**_others")
+        body.insert(0, f"if _others: _keyword(_others, _names, {label})")
+    body.append(f"return _function({', '.join(passed)})")
+    text = f"def {function.__name__}({', '.join(taken)}):\n" + "".join(f"    {line}\n" for line in body)
+    file = f"<tensorgraph arguments {function.__module__}.{function.__qualname__}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    exec(compile(text, file, "exec"), scope)
+    made = scope[function.__name__]
+    shell.__code__ = made.__code__.replace(co_qualname=function.__qualname__)
+    shell.__defaults__ = made.__defaults__
+    shell.__kwdefaults__ = made.__kwdefaults__
+    return shell
+
+
+def _label(function: str, owner: Any) -> str:
+    """What the user called: a function, a class, or a method of the object's class."""
+    if owner is None:
+        return function
+    cls = owner if isinstance(owner, type) else type(owner)
+    return cls.__name__ if function in ("__init__", "__call__") else f"{cls.__name__}.{function}"
+
+
+def _fit(value: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
+    try:
+        return kind(value)
+    except Unfit as unfit:
+        error = unfit.wrong(unfit.sentence(f"{_label(function, owner)}: {name}"))
+    raise error
+
+
+def _fit_all(values: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
+    """Each of ``*values``, or of ``**values``."""
+    if isinstance(values, Mapping):
+        return {key: _fit(value, kind, key, function, owner) for key, value in values.items()}
+    return tuple([_fit(value, kind, f"{name}[{i}]", function, owner) for i, value in enumerate(values)])
+
+
+def refuse_keyword(others: Mapping[str, Any], names: list[str], function: str, owner: Any) -> NoReturn:
+    """Say that there is no such argument, and which is meant, where that can be told."""
+    key = next(iter(others))
+    label = _label(function, owner)
+    hint = keyword_hint(key, names)
+    if not hint:
+        close = get_close_matches(key, names, 1, 0.75)
+        hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(names)}" if names else "it takes none"
+    raise TypeError(f"{label} has no argument {key!r}; {hint}")
