@@ -8,7 +8,7 @@ from tensorgraph import data, nn
 from tensorgraph.arguments import Count, checked
 
 
-@pytest.mark.parametrize("flag", ["no", 1, None, [True], np.array(True)])
+@pytest.mark.parametrize("flag", ["no", 1, None, [True], "True", np.float32(1)])
 def test_flags_of_ops_are_booleans(flag) -> None:
     x = tg.ones((2, 3))
     for call in (tg.sum, tg.argmax, lambda a, **options: tg.trace(lambda b: tg.max(b, **options), a)):
@@ -62,11 +62,11 @@ def test_a_checked_function_is_like_its_own() -> None:
 
     assert repeat("a") == "aa()" and repeat("a", np.int64(1), 3, sep="-") == "a(3,)"
     assert repeat.__doc__ == "Say it again." and repeat.__name__ == "repeat"
-    with pytest.raises(ValueError, match="^repeat: times must be a positive integer, got 0$"):
+    with pytest.raises(ValueError, match=r"^repeat: times must be a positive integer, got 0$"):
         repeat("a", 0)
     with pytest.raises(TypeError, match=r"^repeat: rest\[1\] must be an integer, got 'b'$"):
         repeat("a", 1, 2, "b")
     with pytest.raises(TypeError, match=r"^repeat has no argument 'tims'; did you mean 'times'\?$"):
         repeat("a", tims=2)
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'text'"):
+    with pytest.raises(TypeError, match=r"^repeat needs the argument 'text'$"):
         repeat()

@@ -103,7 +103,7 @@ def test_names_of_others_may_be_used_by_the_user() -> None:
 
     model = Model()
     assert model.fit() == "top" and len(model.layers) == 1 and model(tg.ones((1, 3))).shape == (1, 2)
-    with pytest.raises(AttributeError, match="Model has no attribute 'predict'; write train.predict"):
+    with pytest.raises(AttributeError, match=r"Model has no attribute 'predict'; write train\.predict"):
         getattr(model, "predict")  # noqa: B009
 
 

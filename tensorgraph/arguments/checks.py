@@ -19,6 +19,7 @@ from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, kind_of
 
 __all__ = ["checked", "refuse_keyword"]
 
+MISSING = object()
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -71,7 +72,13 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
     parameters = list(inspect.signature(function).parameters.values())
     owner = parameters[0].name if parameters and parameters[0].name in ("self", "cls") else None
     label = f"{function.__name__!r}, {owner or 'None'}"
-    scope |= {"_function": function, "_fit": _fit, "_fit_all": _fit_all, "_keyword": refuse_keyword}
+    scope |= {
+        "_function": function,
+        "_fit": _fit,
+        "_fit_all": _fit_all,
+        "_keyword": refuse_keyword,
+        "_missing": MISSING,
+    }
     taken, passed, body = [], [], []
     star = False
     for p in parameters:
@@ -96,15 +103,17 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
         default = p.default is not p.empty
         if default:
             scope[f"_default_{p.name}"] = p.default
-        taken.append(f"{p.name}=_default_{p.name}" if default else p.name)
+        # what is missing is told here, after an unknown keyword that was meant for it
+        taken.append(f"{p.name}=_default_{p.name}" if default else p.name if p.name == owner else f"{p.name}=_missing")
         passed.append(f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name)
         after = parameters[parameters.index(p) + 1 :][:1]
         if p.kind is p.POSITIONAL_ONLY and not (after and after[0].kind is p.kind):
             taken.append("/")
-        if kind is ANYTHING or p.name == owner:
+        if p.name == owner or (kind is ANYTHING and default):
             continue
         scope[f"_types_{p.name}"] = kind.instant
         tests = [f"type({p.name}) not in _types_{p.name}"] if kind.instant else []
+        tests = [f"{p.name} is _missing"] if kind is ANYTHING else tests
         tests += [f"{p.name} is not _default_{p.name}"] if default else []
         fit = f"{p.name} = _fit({p.name}, _kind_{p.name}, {p.name!r}, {label})"
         body.append(f"if {' and '.join(tests)}: {fit}" if tests else fit)
@@ -134,6 +143,8 @@ def _label(function: str, owner: Any) -> str:
 
 
 def _fit(value: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
+    if value is MISSING:
+        raise TypeError(f"{_label(function, owner)} needs the argument {name!r}")
     try:
         return kind(value)
     except Unfit as unfit:

@@ -57,8 +57,8 @@ tan = tg.sin(x) / tg.cos(x) # no such function yet
 sinh cosh = (tg.exp(x) - tg.exp(-x)) / 2.0 # no such function yet
 arcsin arccos arctan arctan2 atan atan2 asin acos arcsinh arccosh arctanh atanh acosh asinh = tg.custom_vjp(f) # no \
 such function yet; NumPy's can be wrapped with a derivative of its own
-erf gelu silu swish mish elu selu celu hardtanh relu6 glu logaddexp = x * tg.sigmoid(x) # no such function yet; compose \
-it of exp, tanh, sigmoid and where, as swish is here
+erf gelu silu swish mish elu selu celu hardtanh relu6 glu logaddexp = x * tg.sigmoid(x) # no such function yet; \
+compose it of exp, tanh, sigmoid and where, as swish is here
 floor ceil round trunc rint = x - tg.remainder(x, 1.0) # no such function yet; this is floor
 cumsum cumprod cummax cummin logcumsumexp = tg.matmul(x, 1.0 * (tg.arange(3)[:, None] <= tg.arange(3))) # no such \
 function yet; a sum of the first ones is a product with a triangle of ones
@@ -124,7 +124,7 @@ tree_util tree tree_multimap tree_leaves tree_flatten = tg.tree_map(tg.exp, {"w"
 lax scan cond while_loop fori_loop switch = tg.where(x > 0, x, -x) # Python's own for and if run eagerly and are \
 unrolled in graphs; a choice by numbers is where
 numpy scipy = tg.exp(x) # NumPy's names stand in tensorgraph itself
-functional F = tg.relu(x) # functions stand in tensorgraph itself
+F = tg.relu(x) # functions stand in tensorgraph itself
 Module = nn.Module
 cross_entropy = tg.softmax_cross_entropy(x, i)
 nll_loss = -tg.log_softmax(x)[tg.arange(2), i].mean()
@@ -162,8 +162,8 @@ nn.Flatten() # no convolution or pooling yet
 RNN LSTM GRU LSTMCell GRUCell RNNCell = nn.Linear(3, 2) # no recurrent layers yet; a loop over time in forward is one
 MultiheadAttention Transformer TransformerEncoderLayer MultiHeadAttention = nn.Linear(3, 3) # no attention layer yet; \
 softmax(q @ k.mT / sqrt(d)) @ v of three Linear layers is one
-GELU SiLU ELU SELU Mish Hardtanh ReLU6 Swish = nn.Lambda(lambda x: x * tg.sigmoid(x)) # no such layer yet; any function \
-is a layer
+GELU SiLU ELU SELU Mish Hardtanh ReLU6 Swish = nn.Lambda(lambda x: x * tg.sigmoid(x)) # no such layer yet; any \
+function is a layer
 Softplus = nn.Lambda(tg.softplus)
 LogSigmoid = nn.Lambda(lambda x: -tg.softplus(-x))
 PReLU = nn.LeakyReLU(0.25)
@@ -312,7 +312,7 @@ compile = model # nothing to compile; the optimiser and the loss are given to tr
 predict predict_on_batch = train.predict(model, x)
 evaluate = train.evaluate(model, (x, i))
 save save_weights = train.save # train.save(path, model)
-load load_weights = train.load # train.load(path, model)
+load_weights = train.load # train.load(path, model)
 get_config = model.config()
 requires_grad trainable = model.requires_grad_(False)
 
@@ -447,7 +447,7 @@ def put_absent(cls: type) -> None:
     for name in entries().get(cls.__name__, ()):
         if not hasattr(cls, name):
             setattr(cls, name, Absent(cls.__name__, name))
-    cls.__dir__ = _names
+    cls.__dir__ = _names  # type: ignore[method-assign,assignment]
 
 
 def _names(instance: Any) -> list[str]:

@@ -17,7 +17,6 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import DetachError
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
 from tensorgraph.engine.operands import Borrowed, attribute, converted, dtype_of, numbers_of, weigh
-from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
 
@@ -53,8 +52,6 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
     attrs = {}
     for name, default in sig.attrs.items():
         value = values.get(name, default)
-        if value is REQUIRED:
-            raise TypeError(f"{sig.name} needs the attribute {name!r}; it takes {', '.join(names)}")
         attrs[name] = attribute(declared, name, value)
     return [values[n] for n in sig.inputs], attrs
 

@@ -104,7 +104,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
     for attr, default in sig.attrs.items():
         scope[f"_default_{attr}"] = default
-    params += [a if a in required else f"{a}=_default_{a}" for a in sig.order[len(names) :]]
+    params += [f"{a}=_default_{a}" for a in sig.order[len(names) :]]
     passed = "".join(f", {a}={a}" for a in sig.attrs)
     attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
     inputs = f"({', '.join(names)},)" if names else "()"

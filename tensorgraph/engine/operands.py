@@ -17,6 +17,7 @@ from tensorgraph.arguments import Kind, Unfit, kind_of
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
 from tensorgraph.engine.op import Op, creation, elementwise, settle
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
@@ -39,6 +40,7 @@ __all__ = [
 ndarray = np.ndarray
 F32 = np.dtype(np.float32)
 SCALARS = frozenset({int, float, bool})
+LITERALS: frozenset[type] = frozenset({int, float, bool, str, type(None), tuple})
 LITERAL = frozenset({int, float, bool, str, type(None)})
 NUMBERS = frozenset(key for key in NATIVE if isinstance(key, type))  # the types of NumPy's scalars
 NAMES = {key: dtype.name for key, dtype in NATIVE.items() if not isinstance(key, str)}
@@ -82,11 +84,13 @@ def flag_or_choice(annotation: str) -> Kind | None:
 def instant(declared: Op, name: str) -> frozenset[type]:
     """The types of an attribute that need no look."""
     kind = flag_or_choice(declared.signature.types[name])
-    return frozenset[type](LITERAL | {tuple}) if kind is None else kind.instant
+    return LITERALS if kind is None else kind.instant
 
 
 def attribute(declared: Op, name: str, value: Any) -> Any:
     """An attribute as a hashable literal of its kind."""
+    if value is REQUIRED:
+        raise TypeError(f"{declared.name} needs {name!r}; it takes {', '.join(declared.signature.order)}")
     value = static(value)
     kind = flag_or_choice(declared.signature.types[name])
     if kind is None:
