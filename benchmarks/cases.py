@@ -55,10 +55,10 @@ def every_case() -> list[Case]:
         for label, gradient in (("forward", False), ("forward+backward", True))
     ]
     cases += [
-        Case("graph", label, "graph", {"of": of}, {} if target is None else {"eager": target})
+        Case("graph", label, "graph", {"of": of}, {"eager": target})
         for label, of, target in (
             ("forward", "value", 0.8),
-            ("forward, recorded", "recorded value", None),
+            ("forward, recorded", "recorded value", 0.8),
             ("forward+backward", "gradient", 0.6),
         )
     ]

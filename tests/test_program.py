@@ -153,3 +153,38 @@ def test_recognition_and_folding_run_programs(monkeypatch: pytest.MonkeyPatch) -
     for room in ("passes", "analysis", "transforms", "train"):
         for path in (sources / room).rglob("*.py"):
             assert "array_function" not in path.read_text() or path.name == "interop.py", path
+
+
+@pytest.mark.parametrize("runs", [1, OFTEN + 2])
+def test_what_a_graph_records_tells_the_traced_line(runs: int) -> None:
+    def f(x: Any) -> Any:
+        y = tg.tanh(x)
+        return y.sum()
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    graph = tg.trace(f, x)
+    for _ in range(runs):
+        result = graph(x)
+    lines = [eq.source.line for eq in tg.graph(result).equations if eq.source is not None]
+    assert lines == [f.__code__.co_firstlineno + 1, f.__code__.co_firstlineno + 2]
+
+
+def test_arrays_that_were_recorded_may_be_written_to_afterwards() -> None:
+    graph = tg.trace(lambda x, w: (x * w).sum(), tg.f64[3], tg.f64[3])
+    w = tg.tensor(np.ones(3), requires_grad=True)
+    for _ in range(OFTEN + 2):
+        x = np.array([1.0, 2.0, 3.0])
+        result = graph(x, w)
+        x[:] = np.nan
+        (gradient,) = tg.gradients([result], [w])
+        assert gradient.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_debug_nans_looks_into_graphs_that_were_run_often() -> None:
+    graph = tg.trace(lambda x: tg.log(x).sum(), tg.f64[2])
+    x = tg.tensor(np.zeros(2), requires_grad=True)
+    with np.errstate(divide="ignore"):
+        for _ in range(OFTEN + 2):
+            graph(x)
+        with tg.debug_nans(), pytest.raises(FloatingPointError, match="log"):
+            graph(x)

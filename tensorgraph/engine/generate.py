@@ -34,7 +34,7 @@ from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
 from tensorgraph.engine.tensor import Tensor, blank, wrap
 
-__all__ = ["attach", "make_apply", "make_public"]
+__all__ = ["attach", "aval_or_scalar", "differentiated", "make_apply", "make_public", "saved_entries"]
 
 ndarray = np.ndarray
 
@@ -96,7 +96,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
         "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
-        "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": _aval_or_scalar,
+        "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": aval_or_scalar,
         "_avals": _avals,
         "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
         "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
@@ -230,16 +230,16 @@ def _tensors(declared: Op, inputs: str) -> list[str]:
     return body
 
 
-def _record(declared: Op, attrs: str) -> list[str]:
-    """Put a node on the tape where an input has one, and connect the outputs."""
+def saved_entries(declared: Op) -> tuple[list[str], list[str]]:
+    """What a node saves, in order, as expressions of the values and nodes; the second where an array was given."""
     sig, names = declared.signature, declared.inputs
     joint = declared.joint
-    live = [i for i, n in enumerate(names) if joint is not None or declared.rules[n] is not None]
+    live = differentiated(declared)
     places = {n: f"_v{i}" for i, n in enumerate(names)}
     places |= {n: f"_o{j}" for j, n in enumerate(sig.outputs)} | {n: f"_r{k}" for k, n in enumerate(declared.residuals)}
     places |= {f"{n}_aval": f"_avals(_v{i}, _p{i})" if n in sig.lists else f"_aval(_v{i})" for i, n in enumerate(names)}
     entries: list[str] = []
-    lent: list[str] = []  # the same where an array was given
+    lent: list[str] = []
     for name in declared.calls["saves"]:
         needing = live
         if joint is None:
@@ -253,6 +253,19 @@ def _record(declared: Op, attrs: str) -> list[str]:
             lent.append(f"({own.format(places[name], name)}{condition})")
         else:
             lent.append(entries[-1])
+    return entries, lent
+
+
+def differentiated(declared: Op) -> list[int]:
+    """The inputs that have a derivative."""
+    return [i for i, n in enumerate(declared.inputs) if declared.joint is not None or declared.rules[n] is not None]
+
+
+def _record(declared: Op, attrs: str) -> list[str]:
+    """Put a node on the tape where an input has one, and connect the outputs."""
+    sig, names = declared.signature, declared.inputs
+    live = differentiated(declared)
+    entries, lent = saved_entries(declared)
     test = " or ".join(f"_p{i} is not None" for i in live)
     # ufuncs give floats for floats; others may be asked for integers, which have no gradient
     floating = "" if isinstance(declared.forward, np.ufunc) or not declared.single else " and _o0.dtype.kind == 'f'"
@@ -303,7 +316,7 @@ def _record(declared: Op, attrs: str) -> list[str]:
     return body
 
 
-def _aval_or_scalar(value: Any) -> Any:
+def aval_or_scalar(value: Any) -> Any:
     return aval_of(value) if type(value) is ndarray else value
 
 

@@ -6,6 +6,7 @@ is kept as a code object and an instruction offset and resolved only when somebo
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Leaf", "Node", "Projection", "projection", "source_of", "user_frame", "user_source", "warn_user"]
+__all__ = ["Leaf", "Node", "Projection", "projection", "line_of", "source_of", "user_frame", "user_source", "warn_user"]
 
 next_number = itertools.count(1).__next__
 getframe = sys._getframe
@@ -173,6 +174,15 @@ def source_of(code: CodeType | None, lasti: int) -> tuple[str, int, str] | None:
             line = number
             break
     return code.co_filename, line, code.co_qualname
+
+
+@functools.lru_cache(maxsize=4096)
+def line_of(file: str, line: int, function: str) -> CodeType:
+    """A code object of which `source_of` tells this place, at any instruction."""
+    nothing = (lambda: None).__code__
+    return nothing.replace(
+        co_filename=file, co_firstlineno=line, co_name=function, co_qualname=function, co_linetable=b""
+    )
 
 
 def user_source() -> tuple[str, int, str] | None:

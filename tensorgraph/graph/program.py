@@ -22,10 +22,11 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.calling import composed, explain, run
 from tensorgraph.engine.operands import SCALARS, Borrowed
-from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.recorded import is_simple, make_recorded
+from tensorgraph.engine.tape import Leaf, Node, Projection, line_of
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.graph.forms import array_function, by_reference, exact_number, has_weak_numbers
-from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.source import recorder_of, source_of
 
 __all__ = ["Program", "Step", "Watch"]
@@ -67,6 +68,11 @@ class Step:
         self.outputs = outputs
         self.last: tuple[int, ...] = ()
         self.recorded = self.final = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a call that records it is known beforehand: it takes the values that are no numbers."""
+        return is_simple(self.equation.op) and self.equation.source is not None
 
 
 class Program:
@@ -259,10 +265,11 @@ class Program:
         """Outputs and written values as Tensors that are connected to `tensors` and to captured tensors."""
         if self.recorded_runs < OFTEN:
             self.recorded_runs += 1
-        elif self.plainly_recorded:
+        elif modes.current().plain and self.plainly_recorded:
             token = modes.MODE.set(modes.current())
+            given = [wrap(t._value.copy()) if type(t) is Borrowed else t for t in tensors]  # it may be kept
             try:
-                return self.recorder(self._scopes().enter, *tensors)
+                return self.recorder(self._scopes().enter, *given)
             except Exception:  # whatever it is: step by step it is known where
                 pass
             finally:
@@ -272,21 +279,33 @@ class Program:
 
     @functools.cached_property
     def plainly_recorded(self) -> bool:
-        """Whether the ops as users call them do all that there is to do."""
+        """Whether calls that record themselves do all that there is to do."""
         return len(self.steps) <= MOST and not (self.leaves or any(step.equation.residuals for step in self.steps))
 
     @functools.cached_property
     def recorder(self) -> Callable[..., list[Any]]:
-        """As `function`, of ops as users call them, which record themselves."""
+        """As `function`, of calls that record themselves."""
         scope: dict[str, Any] = {
             f"v{slot}": self._tensor(slot) for slot, value in enumerate(self.start) if value is not None
         }
         for n, step in enumerate(self.steps):
-            op, attrs = step.equation.op, dict(step.equation.attrs)
-            scope[f"f{n}"] = functools.partial(op.public, **attrs) if attrs else op.public
+            scope[f"f{n}"] = self._recorded(step)
         code = recorder_of(self)
         ours = code.co_filename.startswith("<")  # else its frame stands for the user's
         return _function(code, scope | ({"__package__": __package__} if ours else {}))
+
+    def _recorded(self, step: Step) -> Callable[..., Any]:
+        """A step as a function of tensors: of those alone where all else is known, else as users call the op."""
+        eq = step.equation
+        op, attrs, source = eq.op, dict(eq.attrs), eq.source
+        if source is None or not step.is_known:
+            return functools.partial(op.public, **attrs) if attrs else op.public
+        numbers = [
+            None if type(atom) is Var else (self.plain[place], self.start[place])
+            for atom, place in zip(eq.inputs, step.inputs, strict=True)
+        ]
+        code = line_of(source.file, source.line, source.function)
+        return make_recorded(op, array_function(eq), attrs, numbers, eq.outputs[0].aval, eq.scope, code)
 
     def _scopes(self) -> _Modes:
         base, known = self._known_modes
@@ -344,6 +363,8 @@ class Program:
                 except Exception as error:
                     _note(error, step.equation)
                     raise
+                if history:
+                    _tell_line(results, step.equation.source)
                 for slot, value in zip(step.outputs, results, strict=True):
                     env[slot] = _leaf(value) if slot in self.leaves else value
                 if watch is not None:
@@ -379,6 +400,17 @@ def _note(error: Exception, eq: Equation) -> None:
     """Say where the equation was traced."""
     if eq.source is not None:
         error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
+
+
+def _tell_line(results: tuple[Any, ...], source: Source | None) -> None:
+    """What was recorded tells the line that was traced."""
+    if source is None:
+        return
+    for value in results:
+        node = value._node if isinstance(value, Tensor) else None
+        node = node.parents[0] if type(node) is Projection else node
+        if type(node) is Node:
+            node.code, node.lasti = line_of(source.file, source.line, source.function), -1
 
 
 def _leaf(t: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorgraph.graph.equation import Var
+
 if TYPE_CHECKING:
     from tensorgraph.graph.program import Program, Step
 
@@ -24,7 +26,7 @@ def source_of(program: Program) -> str:
 
 
 def recorder_of(program: Program) -> CodeType:
-    """The same function of tensors, ``f3`` being the op as users call it; ``enter`` is told of each scope that opens.
+    """The same function of tensors, ``f3`` being a call that records; ``enter`` is told of each scope that opens.
 
     Where all equations were traced from one file, its lines are theirs: what is recorded tells where it was written,
     without looking for the user's frame.
@@ -67,7 +69,10 @@ def _lines(n: int, step: Step, names: dict[int, str], recording: bool) -> list[s
 
     eq = step.equation
     outputs = [names[slot] for slot in step.outputs]
-    call = f"f{n}({', '.join(operand(place) for place in step.inputs)})"
+    places = step.inputs
+    if recording and step.is_known:
+        places = tuple(place for place, atom in zip(places, eq.inputs, strict=True) if type(atom) is Var)
+    call = f"f{n}({', '.join(operand(place) for place in places)})"
     if not outputs:
         return [call]
     bare = len(outputs) == 1 and not eq.op.signature.variadic
