@@ -142,7 +142,7 @@ def rowwise(op: str, rows: int, classes: int) -> Prepared:
     run = cross_entropy if op == "softmax_cross_entropy" else activation
 
     def check() -> dict[str, Any]:
-        return {"out": digest(run()), "dx": digest(x.grad)}
+        return {"out": digest(run().numpy()), "dx": digest(x.grad)}
 
     return Prepared(run, check)
 
@@ -163,7 +163,7 @@ def batch_norm(rows: int, features: int, relu: bool) -> Prepared:
 
     def check() -> dict[str, Any]:
         y = run()
-        return {"y": digest(y), "dx": digest(x.grad), "dgamma": digest(gamma.grad), "dbeta": digest(beta.grad)}
+        return {"y": digest(y.numpy()), "dx": digest(x.grad), "dgamma": digest(gamma.grad), "dbeta": digest(beta.grad)}
 
     return Prepared(run, check)
 
@@ -180,7 +180,7 @@ def power(exponent: int) -> Prepared:
         return y
 
     def check() -> dict[str, Any]:
-        return {"y": digest(run()), "dx": digest(x.grad)}
+        return {"y": digest(run().numpy()), "dx": digest(x.grad)}
 
     return Prepared(run, check)
 
@@ -197,7 +197,7 @@ def taking(count: int, columns: int, rows: int) -> Prepared:
         return y
 
     def check() -> dict[str, Any]:
-        return {"y": digest(run()), "dx": digest(table.grad)}
+        return {"y": digest(run().numpy()), "dx": digest(table.grad)}
 
     return Prepared(run, check)
 
