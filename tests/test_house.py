@@ -58,7 +58,7 @@ ENGINE: list[set[str]] = [
     {"operands"},
     {"calling", "keys"},
     {"generate"},
-    {"declare"},
+    {"declare", "recorded"},
     {"indexing", "random", "extend"},
     {"backward", "batching", "init"},
     {"second_order"},
