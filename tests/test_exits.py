@@ -205,3 +205,90 @@ def test_another_package_is_not_the_users_line() -> None:
     assert told_of.filename == __file__
     with pytest.raises(tg.DetachError, match=r"test_exits.py:\d+"):
         tg.grad(lambda a: linalg.cholesky(a)[0, 0] * a.sum())([[4.0]] @ tg.ones((1, 1)))
+
+
+# results and arguments that have no derivative ----------------------------------------------------------------------
+
+
+def returning(value: Any) -> dict[str, Any]:
+    def half(x: Any) -> Any:
+        return value
+
+    return transforms(half)
+
+
+@pytest.mark.parametrize("value", [True, 1, 1.5, "a", None, np.ones(2), np.float32(2), (), {}, (None,), object, [1.0]])
+def test_what_is_no_tensor_has_no_derivative(value: Any) -> None:
+    calls = returning(value)
+    del calls["checkpoint"]  # makes tensors of numbers
+    for name, call in calls.items():
+        with pytest.raises(TypeError, match="half must return"):
+            call()
+            raise AssertionError(name)
+
+
+@pytest.mark.parametrize("value", [tg.tensor([1, 2]), tg.tensor(True), (tg.tensor(1), tg.tensor(2))])
+def test_integers_alone_have_no_derivative(value: Any) -> None:
+    for call in returning(value).values():
+        with pytest.raises(TypeError, match=r"half must return.*got (i64|bool|tuple)"):
+            call()
+
+
+def test_integers_beside_floats_stay() -> None:
+    (y, n), pullback = tg.vjp(lambda x: (x * x, tg.argmax(tg.stack([x, x]))), 3.0)
+    assert int(n) == 0 and float(pullback((1.0, 0))[0]) == 6
+    (_, n), (dy, dn) = tg.jvp(lambda x: (x * x, tg.argmax(tg.stack([x, x]))), (3.0,), (1.0,))
+    assert float(dy) == 6 and float(dn) == 0
+
+
+def model() -> Any:
+    return tg.nn.Linear(2, 1, seed=0)
+
+
+X = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+
+
+@pytest.mark.parametrize(("traced", "frozen"), [(False, False), (True, False), (False, True), (True, True)])
+def test_a_parameter_that_is_given_and_not_used_is_refused(traced: bool, frozen: bool) -> None:
+    m = model()
+    if frozen:
+        m.requires_grad_(False)
+    many = list(m.parameters())
+    v = tg.ones((2, 1))
+    calls = [
+        lambda: tg.grad(lambda w: m(X).sum())(m.weight),
+        lambda: tg.value_and_grad(lambda x, w: m(x).sum(), argnums=(0, 1))(X, m.weight),
+        lambda: tg.vjp(lambda w: m(X), m.weight)[0],
+        lambda: tg.jvp(lambda w: m(X), (m.weight,), (v,)),
+        lambda: tg.jacobian(lambda w: m(X))(m.weight),
+        lambda: tg.hessian(lambda ps: (m(X) ** 2).sum())(many),
+        lambda: tg.hessian(lambda ps: (m(X) ** 2).sum())({"a": [m.weight]}),
+        lambda: tg.hvp(lambda w: (m(X) ** 2).sum(), (m.weight,), (v,)),
+        lambda: tg.grad(lambda ps: (ps[0] * m.weight).sum() + m.bias.sum())(many),  # one of several
+        lambda: tg.grad(lambda b: tg.grad(lambda w: m(X).sum())(m.weight).sum() * b)(2.0),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"parameter '(weight|bias)'.*tensorgraph\.functional"):
+            tg.trace(call) if traced else call()
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_parameter_is_an_argument_like_any_other(traced: bool) -> None:
+    m = model()
+    w = m.weight
+    calls: list[tuple[Any, Any]] = [
+        (lambda: tg.grad(lambda w: (w * X[:, :1]).sum())(w), X[:, :1]),
+        (lambda: tg.grad(lambda w, x: tg.sum(x * x))(w, X), np.zeros((2, 1))),  # constant in it, and never read
+        (lambda: tg.grad(lambda a: (a * a).sum() * 0.5 + m.weight.sum())(w), w.numpy()),
+        (lambda: tg.grad(lambda a: tg.grad(lambda b: (a * a).sum())(a).sum() + (a * a).sum())(w), 2 * w.numpy()),
+        (lambda: tg.grad(lambda a: m(X).sum() * a)(2.0), m(X).sum().detach().numpy()),
+        (lambda: tg.grad(lambda a: (a * m.weight.detach()).sum())(m.bias), np.array([w.numpy().sum()])),
+    ]
+    for call, expected in calls:
+        got = tg.trace(call).bind(m)() if traced else call()
+        np.testing.assert_allclose(got.detach(), expected, rtol=1e-6)
+
+
+def test_a_module_is_no_argument_of_a_transform() -> None:
+    with pytest.raises(TypeError, match=r"argument 0: got the module Linear.*tensorgraph\.functional"):
+        tg.grad(lambda m: m(X).sum())(model())

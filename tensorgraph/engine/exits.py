@@ -82,13 +82,16 @@ def unwatched() -> contextlib.AbstractContextManager[None]:
     return modes.use(watched=None)
 
 
-def depends(node: Any, watched: Iterable[Any]) -> bool:
-    """Whether one of these places on the tape is behind a node. What is older than all of them is not searched."""
+def depends(node: Any, watched: Iterable[Any], past: Iterable[Any] = ()) -> bool:
+    """Whether one of these places on the tape is behind a node, without going through those to get `past`.
+
+    What is older than all of them is not searched.
+    """
     targets = {place for place in watched if hasattr(place, "number")}  # others are variables of a trace
     if not targets:
         return False
     oldest = min(t.number for t in targets)
-    seen: set[Any] = set()
+    seen = set(past)
     stack = [node]
     while stack:
         place = stack.pop()

@@ -270,10 +270,10 @@ class Trace(CallRecorder):
         self.varying.add(out)
         return self.tensor(out)
 
-    def depends(self, var: Var, others: Iterable[Any]) -> bool:
-        """Whether one of the others is behind a variable."""
+    def depends(self, var: Any, others: Iterable[Any], past: Iterable[Any] = ()) -> bool:
+        """Whether one of the others is behind a variable, without going through those to get `past`."""
         targets = set(others)
-        seen: set[Any] = set()
+        seen = set(past)
         stack: list[Any] = [var]
         while stack:
             atom = stack.pop()
@@ -284,6 +284,14 @@ class Trace(CallRecorder):
                 made = self.producer.get(atom)
                 stack += () if made is None or made.op is stop_gradient else made.atoms()
         return False
+
+    def named(self, var: Any) -> tuple[list[Var], Cell | None]:
+        """The names that transforms gave a value, newest first, and the cell whose value it is, or None."""
+        chain = []
+        while (made := self.producer.get(var)) is not None and made.op is alias:
+            chain.append(var)
+            (var,) = made.inputs
+        return chain, next((cell for cell, own in self.cells.items() if own is var), None)
 
     def _leaves_of(self, y: Var) -> list[Var]:
         """The differentiable roots that a variable depends on, in order of their first use."""

@@ -16,6 +16,7 @@ from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.symbolic import Symbolic
 from tensorgraph.transforms import functions as transforms
+from tensorgraph.transforms.refusals import require_one
 
 __all__ = ["grad", "jvp"]
 
@@ -65,7 +66,7 @@ def grad(graph: Graph, wrt: Any = None) -> Graph:
         chosen = _choose(graph, trace, places, arguments, cells)
         outputs, written = inline(graph, _inputs(graph, arguments), cells)
         y = unflatten(graph.out_tree, outputs)
-        transforms.require_one(y, graph.name)
+        require_one(y, graph.name)
         flat = iter(trace.gradients([y], [t for tensors, _ in chosen for t in tensors], [None], True))
         grads = tuple(unflatten(tree, [next(flat) for _ in tensors]) for tensors, tree in chosen)
         return trace.result(grads if isinstance(wrt, (tuple, list)) else grads[0], written).check()
@@ -126,6 +127,7 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
             written.extend(after)
             return unflatten(graph.out_tree, outputs)
 
+        function.__name__ = graph.name
         result = transforms.jvp(function, primals, directions)
         in_tree = flatten([*arguments, *directions])[1]
         moving = trace.result(result, written, inputs=(*graph.inputs, *moves), in_tree=in_tree)

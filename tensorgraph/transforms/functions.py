@@ -24,6 +24,7 @@ from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.ops.creation import zeros
 from tensorgraph.ops.shape import reshape as reshape_op
 from tensorgraph.ops.structure import alias
+from tensorgraph.transforms.refusals import CellArguments, name_of, require_one, require_tensors
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
@@ -33,6 +34,11 @@ def _lift(value: Any, what: str) -> Tensor:
     trace = modes.current().trace
     if isinstance(value, Cell) and modes.current().cells is not None:
         value = value.read()
+    if hasattr(value, "named_cells"):
+        raise TypeError(
+            f"{what}: got the module {type(value).__name__}; make a function of its parameters: "
+            "f, parameters = tensorgraph.functional(model)"
+        )
     if not isinstance(value, Tensor):
         if type(value) is float:
             value = np.asarray(value, default_dtype())
@@ -57,9 +63,14 @@ def lift_tree(tree: Any, what: str) -> tuple[Any, list[Tensor], Any]:
 
 
 def _call(
-    function: Callable[..., Any], args: Any, kwargs: Any, has_aux: bool, lifted: Sequence[Tensor]
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    has_aux: bool,
+    lifted: Sequence[Tensor],
+    cells: CellArguments,
 ) -> tuple[Any, Any]:
-    with watching(lifted):
+    with watching(lifted), cells.watched():
         result = function(*args, **kwargs)
     if not has_aux:
         return result, None
@@ -92,17 +103,6 @@ def _pull(ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], retain:
     return pull_back(ys, xs, gs, None, retain)
 
 
-def require_one(y: Any, name: str) -> None:
-    """Refuse what has no gradient: anything but a tensor of one float element."""
-    if not isinstance(y, Tensor):
-        raise TypeError(f"{name} must return a Tensor of one element to be differentiated, got {type(y).__name__}")
-    if y.size != 1 or y.dtype.kind != "f":
-        raise TypeError(
-            f"{name} must return one float element to be differentiated, got {y.aval}; reduce it with .sum(), or "
-            "use tensorgraph.jacobian or tensorgraph.vjp"
-        )
-
-
 def value_and_grad(
     function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -131,7 +131,7 @@ def value_and_grad(
     (25.0, {'w': [6.0, 8.0]})
     """
     numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
-    name = getattr(function, "__name__", "the function")
+    name = name_of(function)
     if len(set(numbers)) != len(numbers):
         raise ValueError(f"argnums names an argument twice: {argnums}")
 
@@ -148,14 +148,16 @@ def value_and_grad(
             arguments[n], leaves, treedef = lift_tree(args[n], f"{name}: argument {n}")
             lifted += leaves
             trees.append(treedef)
+        cells = CellArguments(flatten([args[n] for n in numbers])[0], lifted)
         try:
-            return differentiate(arguments, kwargs, lifted, trees)
+            return differentiate(arguments, kwargs, lifted, trees, cells)
         finally:
             _close(lifted)
 
-    def differentiate(arguments: Any, kwargs: Any, lifted: list[Tensor], trees: list[Any]) -> Any:
-        y, aux = _call(function, arguments, kwargs, has_aux, lifted)
+    def differentiate(arguments: Any, kwargs: Any, lifted: list[Tensor], trees: list[Any], cells: CellArguments) -> Any:
+        y, aux = _call(function, arguments, kwargs, has_aux, lifted, cells)
         require_one(y, name)
+        cells.refuse_unused([y], name)
         flat = iter(_pull([y], lifted, [None]))
         grads = tuple(unflatten(t, [next(flat) for _ in range(t.size)]) for t in trees)
         gradient = grads[0] if isinstance(argnums, (int, np.integer)) else grads
@@ -207,9 +209,11 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     [4.0, 3.0]
     """
     arguments, lifted, treedef = lift_tree(list(primals), "vjp: primal")
-    out, aux = _call(function, arguments, {}, has_aux, lifted)
+    cells = CellArguments(flatten(list(primals))[0], lifted)
+    out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
     ys, out_tree = flatten(out)
-    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
+    require_tensors(ys, name_of(function))
+    cells.refuse_unused(ys, name_of(function))
 
     def pullback(cotangents: Any) -> tuple[Any, ...]:
         gs, tree = flatten(cotangents, out_tree)
@@ -249,9 +253,11 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     for v, x in zip(directions, lifted, strict=True):
         if v.shape != x.shape:
             raise ValueError(f"jvp: a tangent must have its primal's shape {x.shape}, got {v.shape}")
-    out, aux = _call(function, arguments, {}, has_aux, lifted)
-    leaves, out_tree = flatten(out)
-    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in leaves]
+    cells = CellArguments(flatten(list(primals))[0], lifted)
+    out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
+    ys, out_tree = flatten(out)
+    require_tensors(ys, name_of(function))
+    cells.refuse_unused(ys, name_of(function))
     live = [y for y in ys if y.dtype.kind == "f"]
     with modes.use(grad=True):
         us = [_lift(np.zeros(y.shape, y.dtype), "jvp") for y in live]
@@ -280,6 +286,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 
     @functools.wraps(function)
     def all_derivatives(*args: Any, **kwargs: Any) -> Any:
+        @functools.wraps(function)
         def of(*chosen: Any) -> Any:
             arguments = list(args)
             for n, value in zip(numbers, chosen, strict=True):

@@ -1,0 +1,114 @@
+"""What has no derivative, said where it would otherwise be a silent zero: results that are no tensors, and parameters
+that are handed to a transform while its function reads the model's own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.cells import Buffer, Cell, Recording
+from tensorgraph.engine.exits import depends
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.ops.structure import alias
+
+__all__ = ["CellArguments", "name_of", "require_one", "require_tensors"]
+
+
+def name_of(function: Any) -> str:
+    """What messages call a function."""
+    return getattr(function, "__name__", None) or "the function"
+
+
+def require_one(y: Any, name: str) -> None:
+    """Refuse what has no gradient: anything but a tensor of one float element."""
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name} must return a Tensor of one element to be differentiated, got {type(y).__name__}")
+    if y.size != 1 or y.dtype.kind != "f":
+        raise TypeError(
+            f"{name} must return one float element to be differentiated, got {y.aval}; reduce it with .sum(), or "
+            "use tensorgraph.jacobian or tensorgraph.vjp"
+        )
+
+
+def require_tensors(leaves: Sequence[Any], name: str) -> None:
+    """Refuse results that hold anything but tensors, or no float at all. Integers beside floats have no derivative."""
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            raise TypeError(
+                f"{name} must return Tensors to be differentiated, got {type(leaf).__name__}; compute it with "
+                "tensorgraph's functions"
+            )
+    if not any(leaf.dtype.kind == "f" for leaf in leaves):
+        came = ", ".join(str(leaf.aval) for leaf in leaves) or "nothing"
+        raise TypeError(f"{name} must return float Tensors to be differentiated, got {came}")
+
+
+class CellArguments:
+    """Parameters among the arguments of a transform, and whether its function reads them past the
+    arguments: ``tg.grad(lambda w: model(x))(model.weight)`` moves a copy of the weight that nobody looks at.
+
+    Parameters
+    ----------
+    given : sequence
+        The leaves of the arguments, as they came.
+    lifted : sequence of Tensor
+        The transform's own names for them.
+    """
+
+    def __init__(self, given: Sequence[Any], lifted: Sequence[Tensor]) -> None:
+        self.pairs: list[tuple[Any, Tensor]] = [
+            (g, own)
+            for g, own in zip(given, lifted, strict=True)
+            if isinstance(g, Tensor) and not isinstance(g, Buffer)
+        ]
+        bare = any(isinstance(g, Cell) and g._node is None for g, _ in self.pairs)
+        # a frozen parameter is on no tape: only who reads it can say so
+        self.reads = Recording(modes.current().cells) if bare and modes.current().trace is None else None
+
+    def watched(self) -> contextlib.AbstractContextManager[None]:
+        """The modes in which the function runs."""
+        return contextlib.nullcontext() if self.reads is None else modes.use(cells=self.reads)
+
+    def refuse_unused(self, ys: Iterable[Any], name: str) -> None:
+        """Raise where a result depends on a cell itself and not on the argument that stands for it."""
+        if not self.pairs:
+            return
+        trace = modes.current().trace
+        found = [y for y in ys if isinstance(y, Tensor)]
+        for given, own in self.pairs:
+            if trace is None:
+                chain, cell = _named(own._node)
+                source = None if cell is None else cell._node
+                ends = [y._node for y in found if y._node is not None]
+                missed = not any(depends(y, [own._node]) for y in ends) and (
+                    (source is not None and any(depends(y, [source], chain) for y in ends))
+                    or (self.reads is not None and given in self.reads.entry)
+                )
+            else:
+                chain, cell = trace.named(own._value)
+                variables = [y._value for y in found]
+                missed = (
+                    cell is not None
+                    and not any(trace.depends(y, [own._value]) for y in variables)
+                    and any(trace.depends(y, [trace.cells[cell]], chain) for y in variables)
+                )
+            if missed:
+                label = (given if cell is None else cell)._label()
+                raise TypeError(
+                    f"{name} was given the {label} and does not use it: it reads the model's own, so that its "
+                    "derivative would be zero. Use the argument, or make a function of the parameters of the model: "
+                    "f, parameters = tensorgraph.functional(model)"
+                )
+
+
+def _named(node: Any) -> tuple[list[Any], Any]:
+    """The names that transforms gave an argument, newest first, and the cell that stands behind them, or None."""
+    chain = []
+    while node is not None and node.op is alias:
+        chain.append(node)
+        node = node.parents[0]
+    owner = node.owner if type(node) is Leaf else None
+    return chain, None if owner is None else owner()
