@@ -48,5 +48,7 @@ def _cut(text: str, column: int) -> str:
 
 def nearest(name: str, known: Iterable[str], what: str = "did you mean") -> str:
     """``"; did you mean 'relu'?"``, or nothing where nothing is near."""
-    close = get_close_matches(name[:60], known, 1)
+    known = [word for word in known if len(word) > 1 or len(name) == 1]  # one letter is near to everything
+    begun = [word for word in known if len(name) > 1 and word.startswith(name)]
+    close = get_close_matches(name[:60], known, 1) or begun[:1]
     return f"; {what} {close[0]!r}?" if close else ""

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
@@ -24,6 +25,11 @@ __all__ = ["expression"]
 
 SPECIAL: dict[str, Callable[..., Any]] = {"gradients": gradients, "tensor": written_out}
 METHODS = frozenset({"reshape", "transpose"})  # besides those that ops declare
+VIEWS = ("T", "mT")  # attributes that are ops
+FACTS: dict[str, Callable[[Aval], Any]] = {  # and those that are known of a type
+    "shape": lambda aval: aval.shape, "ndim": lambda aval: aval.ndim, "size": lambda aval: aval.size,
+    "dtype": lambda aval: aval.dtype.name,
+}  # fmt: skip
 REMEDIES: dict[type[ast.AST], str] = {
     ast.IfExp: "use where(condition, a, b)", ast.BoolOp: "use logical_and(a, b) or logical_or(a, b)",
     ast.Lambda: "write the expression where it is used", ast.ListComp: "write the elements out",
@@ -73,8 +79,10 @@ def _dict(scene: Scene, node: ast.Dict) -> dict[Any, Any]:
     result = {}
     for key, value in zip(node.keys, node.values, strict=True):
         name = None if key is None else expression(scene, key)
-        if key is None or not is_static(name):
-            scene.fail(key or node, "the keys of a dict are literals")
+        if key is None:
+            scene.fail(value, "** is not understood here: write the keys out")
+        if not is_static(name):
+            scene.fail(key, "the keys of a dict are literals")
         result[name] = expression(scene, value)
     return result
 
@@ -139,8 +147,11 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
         kwargs.pop("residuals", None)
     for key in kwargs:
         if key not in names and key != "impl":
+            free = [
+                name for name in names[len(args) :] if name not in kwargs
+            ]  # those that are given already are no hint
             said = f"it takes {', '.join(names)}"
-            scene.fail(node, f"{op.name} has no argument {key!r}{nearest(key, names)}; {said}")
+            scene.fail(node, f"{op.name} has no argument {key!r}{nearest(key, free)}; {said}")
     for name, value in (*zip(op.inputs, args, strict=False), *kwargs.items()):
         if name in op.signature.lists and isinstance(value, Tensor):
             _refuse_tensor(scene, node, op.name)
@@ -183,7 +194,9 @@ def _arguments(scene: Scene, node: ast.Call) -> tuple[list[Any], dict[str, Any]]
     kwargs: dict[str, Any] = {}
     for keyword in node.keywords:
         if keyword.arg is None:
-            scene.fail(keyword.value, "** is not understood here: write the arguments out")
+            scene.fail(keyword, "** is not understood here: write the arguments out")
+        if keyword.arg in kwargs:  # which Python notices only when it compiles
+            scene.fail(keyword, f"the argument {keyword.arg!r} is given twice")
         kwargs[keyword.arg] = opened(expression(scene, keyword.value))
     return args, kwargs
 
@@ -242,9 +255,8 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
     value = expression(scene, at)
     if not isinstance(value, Tensor):
         scene.fail(node, f"{show(at)} is no tensor and has no methods here")
-    allowed = {op.method for op in CATALOGUE.values() if op.method} | METHODS
-    if function.attr not in allowed or function.attr.startswith("_"):
-        known = [name for name in allowed if not name.startswith("_")]
+    known = _methods()
+    if function.attr not in known:
         scene.fail(function, f"a tensor has no method {function.attr!r} here{nearest(function.attr, known)}")
     args, kwargs = _arguments(scene, node)
     return scene.call(node, getattr(value, function.attr), *args, **kwargs)
@@ -299,6 +311,18 @@ def _attribute(scene: Scene, node: ast.Attribute) -> Any:
     value = expression(scene, node.value)
     if isinstance(value, Container) and node.attr in getattr(value.tree, "_fields", ()):
         return _item(scene, node, value, value.tree._fields.index(node.attr))
-    if isinstance(value, Tensor) and node.attr == "T":
-        return scene.call(node, getattr, value, "T")
-    scene.fail(node, f"{show(node)} is not part of the language; a tensor has .T, .at[key] and methods such as .sum()")
+    if isinstance(value, Tensor) and node.attr in VIEWS:
+        return scene.call(node, getattr, value, node.attr)
+    if isinstance(value, Tensor) and node.attr in FACTS:
+        return FACTS[node.attr](value.aval)
+    known = [*VIEWS, *FACTS, "at", *_methods()]
+    scene.fail(
+        node,
+        f"{show(node)} is not part of the language{nearest(node.attr, known)}; a tensor has .T, .mT, .shape, .ndim, "
+        ".size, .dtype, .at[key] and methods such as .sum()",
+    )
+
+
+def _methods() -> list[str]:
+    """What may be called on a tensor."""
+    return [name for name in {op.method for op in CATALOGUE.values() if op.method} | METHODS if name[0] != "_"]

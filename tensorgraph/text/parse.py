@@ -7,6 +7,7 @@ inferred and checked by the ops themselves. Nothing of the text is ever executed
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from tensorgraph.text import types
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.expressions import expression, with_residuals
 from tensorgraph.text.literals import aval_text
-from tensorgraph.text.reading import syntax
+from tensorgraph.text.reading import column_of, lines_of, syntax
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.structure import tree_text
 
@@ -39,12 +40,13 @@ AT_TEST_TIME = "predict"  # the function of a text that a model runs in evaluati
 
 def functions_of(text: str, file: str) -> tuple[list[ast.FunctionDef], list[str]]:
     """The functions of a text, in order, and its lines."""
-    tree, lines = syntax(text, file), text.splitlines()
+    tree, lines = syntax(text, file), lines_of(text)
     found: dict[str, ast.FunctionDef] = {}
 
     def fail(node: ast.AST, message: str) -> None:
         line = int(getattr(node, "lineno", 1))
-        raise ParseError(message, line, int(getattr(node, "col_offset", 0)) + 1, lines[line - 1], file)
+        text = lines[line - 1]
+        raise ParseError(message, line, column_of(text, int(getattr(node, "col_offset", 0))), text, file)
 
     for node in tree.body:
         match node:
@@ -125,8 +127,6 @@ def read_function(
     scene.trace.at = scene.source(node)
     try:
         return _Function(scene, node).graph()
-    except RecursionError:
-        raise scene.error(node, "this function holds expressions that are nested too deep: break them up") from None
     except GraphError as error:
         raise scene.error(node, str(error)) from error
 
@@ -153,7 +153,10 @@ class _Function:
             if body and isinstance(body[0], ast.Expr) and _is_string(body[0].value):
                 body = body[1:]
             for statement in body:
-                self.statement(statement)
+                try:
+                    self.statement(statement)
+                except RecursionError:
+                    scene.fail(statement, "this holds expressions that are nested too deep: break them up")
             if not self.returned:
                 scene.fail(node, f"the function {node.name} returns nothing: end it with return")
             outputs, out_tree = self.outputs()
@@ -170,10 +173,7 @@ class _Function:
 
     def arguments(self) -> Any:
         scene, args = self.scene, self.node.args
-        if args.vararg or args.kwarg or args.defaults:
-            scene.fail(
-                self.node, "the arguments are tensors with their types, x: f32[64, 10]; cells stand behind a single *"
-            )
+        self.refuse_others(args)
         trees: list[Any] = []
         for arg in (*args.posonlyargs, *args.args):
             self.fresh(arg, arg.arg)
@@ -197,6 +197,27 @@ class _Function:
         for arg, cell in zip(args.kwonlyargs, scene.cells, strict=True):
             scene.names[arg.arg] = cell
         return in_tree
+
+    def refuse_others(self, args: ast.arguments) -> None:
+        """Python's other arguments: a graph takes all of its own, one by one."""
+        scene = self.scene
+        form = "the arguments are tensors with their types, x: f32[64, 10]; cells stand behind a single *"
+        for star, rest in (("*", args.vararg), ("**", args.kwarg)):
+            if rest is not None:
+                line = scene.lines[rest.lineno - 1]
+                before = line.encode()[: rest.col_offset].decode(errors="ignore")
+                place = copy.copy(rest)  # the star stands before the name, perhaps on a line of its own
+                if before.rstrip().endswith(star):
+                    place.col_offset = len(before[: before.rindex(star)].encode())
+                said = f"{star}{rest.arg} takes any number of arguments, and a graph as many as it says"
+                scene.fail(place, f"{said}: write each of them; {form}")
+        plain = [*args.posonlyargs, *args.args]
+        for arg in plain[len(plain) - len(args.defaults) :]:
+            scene.fail(
+                arg,
+                f"the argument {arg.arg} has a default, and a graph is given all of its arguments: leave it out, or "
+                f"write the number where it is used; {form}",
+            )
 
     def leaf(self, leaf: Any, name: str, argument: str) -> Any:
         position = len(self.inputs) + len(self.statics)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import re
 import tokenize
 import warnings
 
 from tensorgraph.text.errors import ParseError
 
-__all__ = ["MOST_CHARACTERS", "syntax"]
+__all__ = ["MOST_CHARACTERS", "column_of", "lines_of", "syntax"]
 
+MARK = "\ufeff"  # that a text is Unicode: some editors write it at the head of a file
 MOST_CHARACTERS = 50_000_000
 MOST_DEPTH = 60  # brackets in brackets, blocks in blocks
 MOST_TOKENS = 2_000_000  # each takes Python's parser up to a kilobyte
@@ -21,6 +23,16 @@ MOST_DIGITS = 400  # of one number
 
 OPENING, CLOSING = frozenset("([{"), frozenset(")]}")
 WORDY = frozenset({"not", "lambda", "if", "else", "and", "or", "await", "in", "is"})
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text as Python counts them: a form feed or an exotic separator ends none."""
+    return text.removeprefix(MARK).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def column_of(line: str, offset: int) -> int:
+    """The column in a line, from 1 on: Python's syntax tree counts bytes, people letters."""
+    return len(line.encode()[:offset].decode(errors="ignore")) + 1
 
 
 def syntax(text: str, file: str = "<text>") -> ast.Module:
@@ -35,15 +47,18 @@ def syntax(text: str, file: str = "<text>") -> ast.Module:
         raise TypeError(f"parse takes a string, got {type(text).__name__}; to read a file use tensorgraph.load_graph")
     if len(text) > MOST_CHARACTERS:
         raise ParseError(f"a text has at most {MOST_CHARACTERS:,} characters, got {len(text):,}", file=file)
-    lines = text.splitlines() or [""]
+    lines = lines_of(text)
+    text = "\n".join(lines)
 
     def error(message: str, line: int, column: int) -> ParseError:
         line = min(max(line, 1), len(lines))
         return ParseError(message, line, max(column, 1), lines[line - 1], file)
 
-    if "\0" in text:
-        before = text[: text.index("\0")]
-        raise error("a text has no null characters", before.count("\n") + 1, len(before.rsplit("\n", 1)[-1]) + 1)
+    odd = re.search("[\0\ud800-\udfff]", text)
+    if odd is not None:
+        what = "null characters" if odd[0] == "\0" else f"lone surrogates, and here is U+{ord(odd[0]):X}"
+        before = text[: odd.start()]
+        raise error(f"a text has no {what}", before.count("\n") + 1, len(before.rsplit("\n", 1)[-1]) + 1)
     try:
         with contextlib.suppress(tokenize.TokenError):  # something is not closed: Python says it better
             _measure(text, error)
@@ -53,8 +68,7 @@ def syntax(text: str, file: str = "<text>") -> ast.Module:
     except ParseError:
         raise
     except SyntaxError as found:  # IndentationError and TabError are among them
-        message = f"this is not Python: {found.msg}"
-        raise error(message, found.lineno or 1, found.offset or 1) from None
+        raise error(f"this is not Python: {found.msg}", found.lineno or 1, found.offset or 1) from None
     except (RecursionError, MemoryError, ValueError, OverflowError) as found:
         raise error(f"this cannot be read: {found or type(found).__name__}", 1, 1) from None
 

@@ -15,6 +15,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Graph, Source, Var
 from tensorgraph.text.errors import ParseError
+from tensorgraph.text.reading import column_of
 
 MOST_AXES, MOST_BYTES = 32, 2**60
 
@@ -66,9 +67,7 @@ class Scene:
     def error(self, node: Any, message: str) -> ParseError:
         line = int(getattr(node, "lineno", 1))
         text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
-        # Python counts bytes, people letters
-        column = len(text.encode()[: int(getattr(node, "col_offset", 0))].decode(errors="ignore")) + 1
-        return ParseError(message, line, column, text, self.file)
+        return ParseError(message, line, column_of(text, int(getattr(node, "col_offset", 0))), text, self.file)
 
     def bounded(self, node: Any, aval: Aval) -> Aval:
         """The type, refused where no array could be of it."""

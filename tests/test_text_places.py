@@ -1,0 +1,177 @@
+"""Where errors of texts are: line and column as people count them, whatever stands before; and what texts may hold."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tensorgraph as tg
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.testing import programs
+from tensorgraph.testing.programs.program import quiet
+
+HEAD = "def f(x: f32[3]):\n    return "
+
+
+def refused(text: str) -> tg.ParseError:
+    with pytest.raises(tg.ParseError) as caught:
+        tg.parse(text)
+    return caught.value
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    "before",
+    ["", "é = x; ", "_ = '𝒳\u2028'; ", "t = x;\t\t", "a = sum(x, # é\n  axis=0); ", "a = x + \\\n  x; ", "a = x;\x0c "],
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_columns_are_of_letters(before: str, end: str, mark: str) -> None:
+    text = mark + f"def f(x: f32[3]):\n\té = x\n\t{before}y = (é + zzz)\n\treturn y\n".replace("\n", end)
+    error = refused(text)
+    lines = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff"))
+    assert "'zzz' is not known" in error.message
+    assert lines[error.line - 1][error.column - 1 :].startswith("zzz)"), (error.line, error.column)
+    caret = str(error).splitlines()[-1]
+    shown = str(error).splitlines()[-2]
+    assert shown[caret.index("^") :].startswith("zzz")
+
+
+def test_a_mark_at_the_head_is_read() -> None:
+    assert tg.parse("\ufeff" + HEAD + "x * 2.0") == tg.parse(HEAD + "x * 2.0")
+
+
+# what is found where the second string begins, on the line that holds it
+PLACES = [
+    ("def f(x: f32[3], *rest): return x", "*rest", "write each of them"),
+    ("def f(x: f32[3],\n      ** rest): return x", "** rest", "write each of them"),
+    ("def f(é: f32[3], y: f32[3] = 1.0): return é", "y: f32[3] =", "the argument y has a default"),
+    ("def f(x: f32[3] = 0.0, /, y: f32 = 1.0): return x", "x: f32[3] =", "the argument x has a default"),
+    (HEAD + "sum(x, axis=0, axis=0)", "axis=0)", "'axis' is given twice"),
+    (HEAD + "sum(*x)", "*x)", "write the arguments out"),
+    (HEAD + "sum(x, **x)", "**x)", "write the arguments out"),
+    (HEAD + "(y := x)", "y :=", "assign on a line of its own"),
+    (HEAD + 'f"{x}" + x', 'f"', "write the string out"),
+    (HEAD + "x + [*x]", "*x]", "write the elements out"),
+    (HEAD + "x * (lambda: 1)", "lambda", "write the expression where it is used"),
+    (HEAD + "'é' + '\0'", "\0", "no null characters"),
+    (HEAD + "'é' + '\ud800'", "\ud800", "lone surrogates"),
+    (HEAD + "x * " + "9" * 500, "9" * 500, "at most 400 digits"),
+    (HEAD + "-" * 900 + "x", "return", "nested too deep"),
+    ("é = 1; import os\ndef f(x: f32): return x", "é", "expected a function"),
+    ("'é'; import os\ndef f(x: f32): return x", "import os", "nothing is imported"),
+    ("def f(é: f32[3]):\n    éé = x ? 1", "? 1", "not Python"),
+]
+
+
+@pytest.mark.parametrize(("text", "place", "message"), PLACES)
+def test_what_is_refused_is_pointed_at(text: str, place: str, message: str) -> None:
+    error = refused(text)
+    assert message in error.message
+    assert text.split("\n")[error.line - 1][error.column - 1 :].startswith(place)
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "\n\n", "# nothing", "   ", "\x0c"])
+def test_an_empty_text(text: str) -> None:
+    assert "expected a function" in refused(text).message
+
+
+@pytest.mark.parametrize(
+    ("call", "near"),
+    [("sum(x, ax=1)", "axis"), ("sum(ax=1)", "axis"), ("mean(x, dim=0)", None), ("mean(x, keep=True)", "keepdims"),
+     ("softmax(x, axs=0)", "axis"), ("softmax(x, x_=0)", None)],
+)  # fmt: skip
+def test_the_argument_that_is_near(call: str, near: str | None) -> None:
+    said = refused(HEAD + call).message
+    assert ("did you mean" in said) == (near is not None)
+    assert near is None or f"did you mean '{near}'" in said
+
+
+def test_no_misspelled_argument_is_taken_for_one_letter() -> None:
+    for op in CATALOGUE.values():
+        for name in op.attrs:
+            if len(name) > 2 and op.inputs and "internal" not in op.traits:
+                said = refused(HEAD + f"{op.name}(x, {name[:-1]}=1)").message
+                assert not re.search(r"did you mean '.'\?", said), said
+
+
+# what values have ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "function"),
+    [
+        ("x.mT", lambda x: x.mT), ("x[0].T", lambda x: x[0].T), ("(x + x).mT @ x", lambda x: (x + x).mT @ x),
+        ("reshape(x, x.shape[::-1])", lambda x: tg.reshape(x, x.shape[::-1])),
+        ("x * x.shape[0] + x.ndim - x.size", lambda x: x * x.shape[0] + x.ndim - x.size),
+        ("astype(x[0] == x[1], x.dtype)", lambda x: tg.astype(x[0] == x[1], x.dtype)),
+    ],
+)  # fmt: skip
+def test_attributes_of_a_tensor(said: str, function: Any) -> None:
+    text = f"def f(x: f32[2, 3, 4]):\n    return {said}\n"
+    graph = tg.parse(text)
+    assert graph == tg.trace(function, tg.f32[2, 3, 4])
+    names = tg.text.namespace()
+    exec(text, names)
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    assert np.array_equal(names["f"](tg.tensor(x)).numpy(), graph(x).numpy())
+
+
+def test_an_attribute_that_there_is_not() -> None:
+    error = refused(HEAD + "x.shap")
+    assert "did you mean 'shape'" in error.message and ".mT" in error.message
+
+
+# what else the library prints ----------------------------------------------------------------------------------------
+
+EXPLAINED: list[tuple[Any, tuple[int, ...]]] = [
+    (lambda x, k: (x @ k).sum(), (2, 4, 4)),
+    (lambda x, k: (tg.tanh(x @ k.mT) * x).mean(), (2, 4, 4)),
+    (lambda x, k: (k.T @ x).max(), (4, 4)),
+    (lambda x, k: tg.where(x > 0, x * k, tg.exp(-x)).sum(), (4, 4)),
+    (lambda x, k: (x[1:3, 0] * k[:2, 1]).sum() + x[0].sum(), (4, 4)),
+    (lambda x, k: (x / (1 + abs(k))).reshape(-1)[3] * 2.5, (4, 4)),
+    (lambda x, k: tg.concatenate([x, k, x], axis=0).transpose()[:, 2].sum(), (4, 4)),
+]
+
+
+@pytest.mark.parametrize(("function", "shape"), EXPLAINED)
+def test_the_lines_of_an_explained_gradient_are_read(function: Any, shape: tuple[int, ...]) -> None:
+    graph = tg.trace(function, tg.f32[shape], tg.f32[shape])
+    lines = [line for step in tg.explain_gradient(graph).steps for line in step.lines]
+    last = [line.left for line in lines if line.left == "d_x" or line.left.startswith("d_x_")][-1]
+    forward = [line for line in str(graph).splitlines() if not line.startswith("    return")]
+    forward[0] = forward[0].partition(" ->")[0] + ":"
+    text = "\n".join([*forward, *(f"    {line.left} = {line.formula}" for line in lines), f"    return {last}"])
+    rng = np.random.default_rng(0)
+    x, k = rng.normal(size=(2, *shape)).astype(np.float32)
+    assert np.allclose(tg.parse(text)(x, k).numpy(), tg.grad(function)(x, k).numpy(), rtol=1e-5, atol=1e-6), text
+
+
+@given(programs())
+def test_formulas_are_of_the_language(program: Any) -> None:
+    """Each line of a random program's explanation, whose names stand for whatever they stand for there."""
+    with quiet():
+        graph = program.graph()
+        floats = [out for out in graph.outputs if getattr(out, "aval", tg.i64[()]).dtype.kind == "f"]
+        if len(floats) != len(graph.outputs) or graph.cells:
+            return
+        try:
+            explained = tg.explain_gradient(
+                lambda *args: sum(t.sum() for t in _leaves(graph(*args))), *program.tensors()
+            )
+        except TypeError:  # nothing to differentiate by
+            return
+        for line in (line for step in explained.steps for line in step.lines):
+            try:
+                tg.parse(f"def f():\n    return {line.formula}\n")
+            except tg.ParseError as error:
+                assert "not part of the language" not in error.message and "not Python" not in error.message, line
+
+
+def _leaves(tree: Any) -> Any:
+    from tensorgraph.engine.tree import flatten
+
+    return flatten(tree)[0]
