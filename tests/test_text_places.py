@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
