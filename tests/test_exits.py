@@ -292,3 +292,117 @@ def test_a_parameter_is_an_argument_like_any_other(traced: bool) -> None:
 def test_a_module_is_no_argument_of_a_transform() -> None:
     with pytest.raises(TypeError, match=r"argument 0: got the module Linear.*tensorgraph\.functional"):
         tg.grad(lambda m: m(X).sum())(model())
+
+
+# rules of one's own that use what they were not given ---------------------------------------------------------------
+
+
+def times(a: Any, residual: bool = False) -> Any:
+    """A function with a rule that multiplies by what it closes over."""
+    h = tg.custom_vjp(lambda x: x * a)
+    h.defvjp(lambda x: (x * (2.0 if residual else a), a * 1.0 if residual else None), lambda r, g: (g * a,))
+    return h
+
+
+@pytest.mark.parametrize("residual", [False, True])
+def test_a_rule_that_closes_over_what_is_differentiated_is_refused(residual: bool) -> None:
+    def f(a: Any) -> Any:
+        return times(a, residual)(tg.tensor(3.0))
+
+    tracked = tg.tensor(2.0, requires_grad=True)
+    calls: list[Any] = [
+        lambda: tg.grad(f)(2.0),
+        lambda: tg.vjp(f, 2.0),
+        lambda: tg.jvp(f, (2.0,), (1.0,)),
+        lambda: tg.jacobian(f)(2.0),
+        lambda: tg.hessian(f)(2.0),
+        lambda: tg.grad(lambda a: f(a * a) * a)(2.0),
+        lambda: tg.grad(lambda a: tg.grad(lambda b: f(a) * b)(1.0))(2.0),
+        lambda: tg.grad(tg.checkpoint(f))(2.0),
+        lambda: f(tracked),
+        lambda: f(tracked * 2),
+        lambda: f(tg.Parameter(2.0, name="w")),
+        lambda: tg.grad(lambda x: times(tracked * 2, residual)(x))(3.0),
+        lambda: tg.trace(f, tg.f32[()]),
+        lambda: tg.trace(tg.grad(f), tg.f32[()]),
+        lambda: tg.trace(lambda: f(tracked)),
+        lambda: tg.trace(lambda: f(tracked * 2)),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"custom_vjp: <lambda> uses .* by closure.*argument"):
+            call()
+
+
+def test_a_rule_may_use_what_has_no_derivative() -> None:
+    tracked = tg.tensor(2.0, requires_grad=True) * 1.0
+    calls: list[Any] = [
+        lambda: times(tg.tensor(2.0))(3.0),
+        lambda: times(tracked.detach())(3.0),
+        lambda: tg.grad(lambda a: times(a.detach())(a))(2.0) * 3,
+        lambda: tg.grad(lambda x: times(2.0)(x))(3.0) * 3,
+    ]
+    with tg.no_grad():
+        calls.append(lambda: times(tracked)(3.0))
+        assert [float(call()) for call in calls] == [6.0] * 5
+
+    def inner(x: Any) -> Any:  # its own tape is its own
+        w = tg.tensor(2.0, requires_grad=True)
+        (w * w * x).backward()
+        return w.grad + tg.grad(lambda v: v * w)(1.0), None
+
+    h = tg.custom_vjp(lambda x: inner(x)[0])
+    h.defvjp(inner, lambda r, g: (g * 4.0,))
+    assert float(tg.grad(h)(3.0)) == 4
+
+
+def test_an_op_whose_forward_closes_over_what_is_differentiated_is_refused() -> None:
+    held: list[Any] = [2.0]
+    scaled = tg.op("scaled(x)", lambda x: x * held[0], vjp=dict(x=lambda g: g * held[0]))
+    listed = tg.op("listed([xs]) -> *ys", lambda xs: tuple(x * held[0] for x in xs), vjp=lambda want, g_ys, xs: (g_ys,),
+                   infer_rule=lambda xs: tuple(xs))  # fmt: skip
+
+    def of(op: Any) -> Any:
+        def f(a: Any) -> Any:
+            held[0] = a
+            return op(tg.tensor(3.0)) if op is scaled else op([tg.tensor(3.0)])[0]
+
+        return f
+
+    try:
+        for op in (scaled, listed):
+            for value in (2.0, tg.tensor(2.0)):
+                assert float(of(op)(value)) == 6
+            for call in (
+                lambda f: tg.grad(f)(2.0),
+                lambda f: tg.jvp(f, (2.0,), (1.0,)),
+                lambda f: f(tg.tensor(2.0, requires_grad=True)),
+                lambda f: f(tg.Parameter(2.0)),
+                lambda f: tg.trace(f, tg.f32[()])(2.0),
+            ):
+                with pytest.raises(TypeError):
+                    call(of(op))
+            with pytest.raises(TypeError, match=r"by closure.*input of the op"):
+                tg.grad(of(op))(2.0)
+    finally:
+        tg.remove_op("scaled")
+        tg.remove_op("listed")
+
+
+def test_a_checkpoint_follows_what_it_closes_over() -> None:
+    def f(a: Any) -> Any:
+        return tg.checkpoint(lambda x: x * a * a)(tg.tensor(3.0))
+
+    assert float(tg.grad(f)(2.0)) == 12 and float(tg.hessian(f)(2.0)) == 6
+    assert float(tg.jvp(f, (2.0,), (1.0,))[1]) == 12 and float(tg.trace(tg.grad(f), tg.f32[()])(2.0)) == 12
+
+
+def test_a_hook_may_use_what_is_differentiated() -> None:
+    def f(a: Any) -> Any:
+        def inner(x: Any) -> Any:
+            y = x * x
+            y.register_hook(lambda g: g * a)
+            return y
+
+        return tg.grad(inner)(3.0)
+
+    assert float(f(2.0)) == 12 and float(tg.grad(f)(2.0)) == 6

@@ -95,7 +95,9 @@ def run(
         assert targets is not None
         given = any(isinstance(g, Tensor) and g._node is not None for _, g in roots)
         outside = any(type(node) is Leaf and node.live and node not in targets for node in order)
-        create_graph = mode.grad and (given or outside)
+        # a hook may use what a transform around this pass differentiates
+        hooks = bool(mode.watched) and any_hooks() and any(getattr(node, "hooks", None) for node in order)
+        create_graph = mode.grad and (given or outside or hooks)
     retain = retain or create_graph  # a recorded pass leads back through the same nodes
     table = Table()
     result: dict[Any, Any] = {}

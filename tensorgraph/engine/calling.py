@@ -14,7 +14,7 @@ from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.exits import DetachError
+from tensorgraph.engine.exits import Array, DetachError
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
 from tensorgraph.engine.operands import Borrowed, attribute, converted, dtype_of, numbers_of, weigh
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
@@ -109,7 +109,7 @@ def run(
     if not declared.signature.variadic:
         out = require_outputs(declared, out)
     outs = out[: len(out) - len(declared.residuals)] if isinstance(out, tuple) else (out,)
-    outs = tuple(o if type(o) is ndarray else np.asarray(o) for o in outs)
+    outs = tuple(o if type(o) is ndarray else plain(declared, o) for o in outs)
     lent = [i._value for i in inputs if type(i) is Borrowed]
     if lent:  # a result that lies in the user's memory would change with it
         outs = tuple(o.copy("K") if any(np.may_share_memory(o, v) for v in lent) else o for o in outs)
@@ -140,6 +140,18 @@ def require_outputs(declared: Op, out: Any) -> Any:
         names = ", ".join((*declared.outputs, *declared.residuals))
         raise TypeError(f"{declared.name}: the forward must return {names}, got {got} value{'s' if got > 1 else ''}")
     return out
+
+
+def plain(declared: Op, out: Any) -> Array:
+    """What a forward returned, as an array, where it is none."""
+    if not isinstance(out, Tensor):
+        return np.asarray(out)
+    if out._node is not None or type(out._value) is not ndarray:
+        raise TypeError(
+            f"{declared.name}: the forward gives a tensor with a history: it uses one by closure, where the op's rules "
+            "cannot give its gradient. Make it an input of the op, or write detach() where no gradient is meant to flow"
+        )
+    return out._value
 
 
 def _node(item: Any) -> Any:
@@ -234,7 +246,7 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
         avals = tuple(abstract(i) for i in inputs)
         declared.infer(avals, attrs)
     except Exception as better:
-        reason = better
+        reason = error if isinstance(better, (TraceError, DetachError)) else better
     if getattr(reason, "explained", False):
         raise reason
     types = ", ".join(f"{n}: {_describe(i)}" for n, i in zip(declared.inputs, inputs, strict=True))

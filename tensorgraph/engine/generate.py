@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import aval_of
-from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, require_outputs, short_error
+from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, plain, require_outputs, short_error
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import (
@@ -94,6 +94,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
         "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
+        "_plain": plain,
         "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
         "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": aval_or_scalar,
@@ -177,7 +178,8 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     """Arrays ``_o0, ...`` and residuals ``_r0, ...``; a list ``_os`` where there may be any number."""
     if declared.signature.variadic:
         every = "(_out if type(_out) is tuple else (_out,))"
-        return [f"_os = [_o if type(_o) is _ndarray else _asarray(_o) for _o in {every}]"]
+        array = "_asarray(_o) if type(_o) is not _Tensor else _plain(_op, _o)"
+        return [f"_os = [_o if type(_o) is _ndarray else {array} for _o in {every}]"]
     outs = [f"_o{j}" for j in range(len(declared.outputs))]
     rest = [f"_r{k}" for k in range(len(declared.residuals))]
     count = len(outs + rest)
@@ -186,7 +188,8 @@ def _outputs(declared: Op, values: str, attrs: str) -> list[str]:
     body += [f"{', '.join(outs + rest)} = _out"]
     for o in outs:
         value = o if several else f"_require(_op, {o})"
-        body += [f"if type({o}) is not _ndarray: {o} = _asarray({value})"]
+        array = f"_asarray({value}) if type({o}) is not _Tensor else _plain(_op, {o})"
+        body += [f"if type({o}) is not _ndarray: {o} = {array}"]
     if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
         given = values.split(", ")
         wide = [f"(type({v}) is not _ndarray or {v}.dtype is not _F64)" for v in given]

@@ -35,6 +35,10 @@ __all__ = ["Trace"]
 ndarray = np.ndarray
 
 
+class ForeignError(TraceError):
+    """A value of another trace came into this one."""
+
+
 class Trace(CallRecorder):
     """A graph in the making. Lives in the mode record while the function runs."""
 
@@ -85,7 +89,7 @@ class Trace(CallRecorder):
         value = t._value
         if type(value) is Var:
             if value not in self.producer and value not in self.known:
-                raise TraceError(
+                raise ForeignError(
                     "a traced value from another trace is used here; pass it as an argument of the traced function"
                 )
             return value

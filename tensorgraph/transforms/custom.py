@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import BatchCall
-from tensorgraph.engine.cells import Recording
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.exits import unwatched
 from tensorgraph.engine.op import structural
+from tensorgraph.engine.tape import Leaf, describe_node, next_number
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, wrap
 from tensorgraph.engine.tree import flatten, tree_map, unflatten
+from tensorgraph.graph.building import ForeignError
+from tensorgraph.ops.structure import alias
 
 __all__ = ["custom_vjp"]
 
@@ -44,12 +46,12 @@ def _same_kind(result: Any, recorded: bool) -> Any:
 class Result:
     """Types and structure of a function's results: known when it has run, or from its graph."""
 
-    __slots__ = ("avals", "treedef", "watch")
+    __slots__ = ("avals", "captured", "treedef")
 
     def __init__(self) -> None:
         self.avals: tuple[Aval, ...] = ()
         self.treedef: Any = None
-        self.watch: Recording | None = None  # notes the cells that forward reads
+        self.captured: Any = None  # a place on the tape that forward uses and was not given
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Result) and (self.avals, self.treedef) == (other.avals, other.treedef)
@@ -65,12 +67,33 @@ def _pair(result: Any) -> Any:
 
 
 def _custom_forward(args: Any, *, forward: Any, backward: Any, result: Result) -> Any:
-    with modes.use(grad=False, cells=modes.current().cells if result.watch is None else result.watch):
+    known = result.treedef is not None  # a graph, whose trace has seen what it uses
+    start = next_number()
+    # the arguments have no history here: what has one nevertheless comes from outside
+    with modes.use(grad=modes.current().grad and not known):
         outs, kept = _pair(forward(*_tensors(args)))
     leaves, result.treedef = flatten(outs)
+    if not known:
+        result.captured = _older([*leaves, *flatten(kept)[0]], start)
     arrays = _arrays(leaves)
     result.avals = tuple(Aval(a.shape, a.dtype) for a in arrays)
     return (*arrays, tree_map(lambda v: v.copy() if isinstance(v, np.ndarray) else v, kept))
+
+
+def _older(values: Sequence[Any], start: int) -> Any:
+    """A place on the tape that these depend on and that was there at the start, or None."""
+    stack = [v._node for v in values if isinstance(v, Tensor) and v._node is not None]
+    seen: set[Any] = set()
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        if node.number < start:
+            return node
+        seen.add(node)
+        for parent in node.parents:
+            stack += parent if type(parent) is tuple else (parent,)
+    return None
 
 
 def _with_history(function: Any) -> Any:
@@ -161,13 +184,11 @@ class custom_vjp:
         self.function = forward if function is None else function
         self.forward = forward
         self.backward = backward
-        self._looked_at = False  # whether a call has shown that no parameter is used by closure
         functools.update_wrapper(self, self.function)  # type: ignore[arg-type]
 
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         """Set the rule."""
         self.forward, self.backward = forward, backward
-        self._looked_at = False
 
     def __call__(self, *args: Any) -> Any:
         if self.forward is None or self.backward is None:
@@ -175,15 +196,11 @@ class custom_vjp:
             raise TypeError(f"{name} has no derivative rule yet: call {name}.defvjp(forward, backward)")
         tensors = [a if isinstance(a, Tensor) else wrap(np.array(as_array(a))) for a in args]  # a copy: it is kept
         forward, backward, result = self.forward, self.backward, Result()
-        mode = modes.current()
-        if mode.trace is not None:  # the equation holds both functions as graphs
+        if modes.current().trace is not None:  # the equation holds both functions as graphs
             forward, backward = self._graphs(tensors, result)
-        elif not self._looked_at:
-            result.watch = Recording(mode.cells)
         outs = custom_op.public(tensors, forward=forward, backward=backward, result=result)
-        if result.watch is not None:
-            self._refuse_parameters([c.path for c, t in result.watch.entry.items() if t._node is not None])
-            self._looked_at, result.watch = True, None
+        if result.captured is not None:
+            self._refuse(_describe(result.captured))
         return unflatten(result.treedef, outs)
 
     def _graphs(self, tensors: list[Tensor], result: Result) -> tuple[Any, Any]:
@@ -191,14 +208,22 @@ class custom_vjp:
 
         assert self.forward is not None and self.backward is not None
         with modes.use(trace=None):
-            forward = trace(self.forward, *[t.aval for t in tensors])
+            try:
+                forward = trace(self.forward, *[t.aval for t in tensors])
+            except ForeignError:
+                self._refuse("a traced value")
+            captured = [node for node in forward.provenance.captured.values() if node is not None]
+            if captured:
+                self._refuse(_describe(captured[0]))
             avals = [a.aval if hasattr(a, "aval") else a.value for a in forward.outputs]
             outs, kept = unflatten(forward.out_tree, avals)
             leaves, result.treedef = flatten(outs)
             result.avals = tuple(leaves)
             backward = trace(self.backward, kept, leaves[0] if len(leaves) == 1 else tuple(leaves))
         cells = [decl for graph in (forward, backward) for decl in graph.cells]
-        self._refuse_parameters([decl.path for decl in cells if decl.requires_grad])
+        for decl in cells:
+            if decl.requires_grad:
+                self._refuse(f"the parameter {decl.path or 'without a name'!r}")
         if cells:
             raise TraceError(
                 f"custom_vjp: {getattr(self.function, '__name__', 'f')} reads the cell {cells[0].path!r}, and state "
@@ -206,10 +231,18 @@ class custom_vjp:
             )
         return forward, backward
 
-    def _refuse_parameters(self, paths: list[str]) -> None:
-        if paths:
-            name = getattr(self.function, "__name__", "f")
-            raise TypeError(
-                f"custom_vjp: {name} uses the parameter {paths[0] or 'without a name'!r} by closure, where your rule "
-                "cannot give its gradient: pass it as an argument"
-            )
+    def _refuse(self, what: str) -> NoReturn:
+        name = getattr(self.function, "__name__", "f")
+        raise TypeError(
+            f"custom_vjp: {name} uses {what} by closure, where your rule cannot give its gradient: pass it as an "
+            "argument, or write detach() where no gradient is meant to flow"
+        )
+
+
+def _describe(node: Any) -> str:
+    owner = node.owner() if type(node) is Leaf and node.owner is not None else None
+    if owner is not None:
+        return f"the parameter {owner.path or 'without a name'!r}"
+    if node.op is None or node.op is alias:
+        return "a tensor that is differentiated"
+    return f"a tensor with a history, of {describe_node(node)},"
