@@ -10,6 +10,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.declare import fused_op
+from tensorgraph.engine.sums import total
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.batch_norm import SPELLINGS
 from tensorgraph.ops.creation import number
@@ -102,9 +103,9 @@ def _backward(
     if want[1]:
         h = (flat - shift[:, None]) - offset[:, None]
         r = 1.0 / np.sqrt(var.reshape(rows, 1).astype(np.float64) + eps)
-        dgamma = np.add.reduce(g * (h * r), axis=0).astype(gamma.dtype).reshape(gamma.shape)
+        dgamma = total(g * (h * r), 0).astype(gamma.dtype).reshape(gamma.shape)
     if want[2]:
-        dbeta = np.add.reduce(g, axis=0, dtype=np.float64).astype(beta.dtype).reshape(beta.shape)
+        dbeta = total(g, 0, dtype=np.dtype(np.float64)).astype(beta.dtype).reshape(beta.shape)
     return dx, dgamma, dbeta
 
 

@@ -10,12 +10,14 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_dtype
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import float_dtype, reduced_shape, reduction
+from tensorgraph.engine.sums import total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import maximum
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import as_float, exp
 from tensorgraph.ops.logic import equal, where
 from tensorgraph.ops.shape import astype, broadcast_to, flip, pad, reshape, transpose
+from tensorgraph.ops.structure import stop_gradient
 
 
 def spread(g: Any, aval: Any, axis: Any, keepdims: bool) -> Any:
@@ -60,7 +62,7 @@ def _sum(x: Any, *, axis: Any = None, keepdims: Any = False, dtype: Any = None) 
     if dtype is not None:
         dtype = canonical_dtype(dtype)
     refuse_axis_of_number(x, axis)
-    return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=dtype)
+    return total(x, axis, keepdims, dtype)
 
 
 def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
@@ -81,14 +83,19 @@ sum = op(
 )  # fmt: skip
 
 
+def _wide(kind: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that sums are made in: float16 has too few digits and too little range."""
+    return np.dtype(np.float32) if kind == np.float16 else kind
+
+
 def _mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     n = count(x, axis)
     kind = float_dtype(x.dtype)
-    total = np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=np.float32 if kind == np.float16 else kind)
+    whole = total(x, axis, keepdims, _wide(kind))
     if n:
-        return np.asarray(total / n, kind)
+        return np.asarray(whole / n, kind)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.true_divide(total, n), kind)
+        return np.asarray(np.true_divide(whole, n), kind)
 
 
 def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
@@ -102,19 +109,47 @@ mean = op(
 )  # fmt: skip
 
 
+def centred(x: Any, axis: Any) -> Any:
+    """x minus its mean over `axis`; exactly 0 where all are equal.
+
+    The mean itself would be rounded to its own last place, which is much where the numbers differ by little. Taken from
+    one of them first, they are as small as their differences, and so is the mean of these.
+    """
+    if 0 in x.shape:
+        return x
+    from_first = x - stop_gradient(x[_first(x, axis)])
+    return from_first - mean(from_first, axis=axis, keepdims=True)
+
+
+def _first(x: Any, axis: Any) -> Any:
+    """The key of one of the elements that are reduced to each result."""
+    if axis is None:
+        return (slice(0, 1),) * len(x.shape)
+    axes = canonical_axes(axis, len(x.shape))
+    return tuple([slice(0, 1) if i in axes else slice(None) for i in range(len(x.shape))])
+
+
 def _var(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float = 0) -> Any:
     kind = float_dtype(x.dtype)
-    wide = x.astype(np.float32 if kind == np.float16 else kind, copy=False)
-    centred = wide - _mean(wide, axis=axis, keepdims=True)
-    n = count(x, axis) - number(correction, "correction")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.add.reduce(centred * centred, axis=axis, keepdims=keepdims) / (n if n > 0 else 0), kind)
+    refuse_axis_of_number(x, axis)
+    x = x.astype(_wide(kind), copy=False)
+    terms = count(x, axis)
+    n = terms - number(correction, "correction")
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        if not x.size:
+            return np.asarray(total(x, axis, keepdims) * np.nan, kind)
+        off = np.asarray(x - x[_first(x, axis)])
+        np.subtract(off, total(off, axis, True) / terms, out=off)
+        out = np.asarray(total(np.square(off, out=off), axis, keepdims) / (n if n > 0 else 0), kind)
+        if n > 0 and (out != out).any():  # differences of finite numbers that are themselves too large
+            out = np.where(np.isnan(out) & np.isfinite(x).all(axis, keepdims=keepdims), np.inf, out).astype(kind)
+    return out
 
 
 def _var_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool, correction: float) -> Any:
     n = count(x_aval, axis) - correction
     scale = 2.0 / n if n > 0 else float("nan")
-    return spread(g * scale, x_aval, axis, keepdims) * (x - mean(x, axis=axis, keepdims=True))
+    return spread(g * scale, x_aval, axis, keepdims) * centred(x, axis)
 
 
 def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval:
@@ -124,8 +159,8 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 
 var = op(
     "var(x, *, axis=None, keepdims=False, correction: float = 0)", _var, reduction, method="var", infer_rule=_var_infer,
-    vjp=dict(x=_var_x), scratch=twice,
-    flops=lambda x, *, axis, keepdims, correction: 4 * x.size + 2 * results(x, axis),
+    vjp=dict(x=_var_x), scratch=lambda x, **attrs: x.nbytes,
+    flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 2 * results(x, axis),
     traits=("analytic", "bounded below"),
     doc="Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased).",
 )  # fmt: skip
@@ -201,8 +236,14 @@ def exclusive_product(x: Any) -> Any:
     return out
 
 
+_NARROW = (np.dtype(np.float16), np.dtype(np.float32))
+
+
 def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     refuse_axis_of_number(x, axis)
+    if x.dtype in _NARROW and x.size > 32:  # every product rounds, in whatever order
+        with np.errstate(over="ignore"):
+            return np.multiply.reduce(x, axis=axis, dtype=np.float64, keepdims=keepdims).astype(x.dtype)
     return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -268,11 +309,11 @@ def _logsumexp(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     refuse_axis_of_number(x, axis)
     if x.size == 0:
         with np.errstate(divide="ignore"):
-            return np.log(np.add.reduce(x, axis=axis, keepdims=keepdims))
+            return np.log(total(x, axis, keepdims))
     top = np.maximum.reduce(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0).astype(top.dtype, copy=False)
     with np.errstate(divide="ignore", over="ignore"):
-        out = np.log(np.add.reduce(np.exp(x - top), axis=axis, keepdims=True)) + top
+        out = np.log(total(np.exp(x - top), axis, True)) + top
     return out if keepdims else out.reshape(reduced_shape(x.shape, axis, False))
 
 

@@ -59,6 +59,9 @@ class Methods:
     def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
         """Axes of size 1 removed: all of them, or those named."""
 
+    def detach(self) -> Tensor:
+        """x without its history: no gradient passes."""
+
     def sum(
         self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: DTypeLike | None = None
     ) -> Tensor:
@@ -93,9 +96,6 @@ class Methods:
 
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing."""
-
-    def detach(self) -> Tensor:
-        """x without its history: no gradient passes."""
 
     def __matmul__(self, other: _TensorLike) -> Tensor: ...
     def __rmatmul__(self, other: _TensorLike) -> Tensor: ...

@@ -54,16 +54,34 @@ def _through(g: Any, h: Any, a: Any, b: Any, relu: bool, zero: Any) -> Any:
 
 @helper
 def _merge(work: Any, rows: int) -> None:
-    """Merge the moments of all blocks of rows into those of the first."""
-    n = float(min(BLOCK, rows))
-    for k in range(1, work.shape[0] // 2):
-        more = float(min(BLOCK, rows - k * BLOCK))
-        share, cross = more / (n + more), n * more / (n + more)
-        for j in range(work.shape[1]):
-            delta = work[2 * k, j] - work[0, j]
-            work[0, j] += delta * share
-            work[1, j] += work[2 * k + 1, j] + delta * (delta * cross)
-        n += more
+    """Merge the moments of all blocks of rows into those of the first, in pairs, then pairs of pairs."""
+    blocks = work.shape[0] // 2
+    step = 1
+    while step < blocks:
+        n = float(step * BLOCK)
+        for k in range(0, blocks - step, 2 * step):
+            other = k + step
+            more = min(n, float(rows - other * BLOCK))
+            share, cross = more / (n + more), n * more / (n + more)
+            for j in range(work.shape[1]):
+                delta = work[2 * other, j] - work[2 * k, j]
+                work[2 * k, j] += delta * share
+                work[2 * k + 1, j] += work[2 * other + 1, j] + delta * (delta * cross)
+        step *= 2
+
+
+@helper
+def _gather(work: Any) -> None:
+    """Add the sums of all blocks of rows to those of the first, likewise in pairs."""
+    blocks = work.shape[0] // 2
+    step = 1
+    while step < blocks:
+        for k in range(0, blocks - step, 2 * step):
+            other = k + step
+            for j in range(work.shape[1]):
+                work[2 * k, j] += work[2 * other, j]
+                work[2 * k + 1, j] += work[2 * other + 1, j]
+        step *= 2
 
 
 @helper
@@ -252,7 +270,7 @@ def backward(
     # The stages:
     # 1. the lines a (x - c) + b of each channel;
     # 2. for each block of rows the sums of g and of g (x - c);
-    # 4. the blocks' sums in order, and from them what each channel's gradient is made of, dbeta and dgamma;
+    # 4. the blocks' sums in pairs, and from them what each channel's gradient is made of, dbeta and dgamma;
     # 8. dx, a line of g and x. Stages are bits, so that one call does all where one thread works.
     channels = x.shape[1]
     one = x.dtype.type
@@ -267,10 +285,7 @@ def backward(
             else:
                 _sums(g, x, lines, work, i, start, stop, False)
     if stage & 4:
-        for i in range(2, work.shape[0], 2):
-            for j in range(channels):
-                work[0, j] += work[i, j]
-                work[1, j] += work[i + 1, j]
+        _gather(work)
         for j in range(channels):
             # the mean was rounded to x's dtype
             rest = _rest(shift[j], offset[j], lines[0, j])

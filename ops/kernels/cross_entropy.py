@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.sums import total
 from tensorgraph.jit import THREADED, block_rows, share
 from tensorgraph.ops.kernels.cross_entropy_rows import (
     backward_dense,
@@ -223,7 +224,7 @@ def cross_entropy_forward(
     elif soft:
         divisor = float(rows)
         if weight is not None and reduction == "mean":
-            divisor = float(_soft_mass(target, weight, axis, dtype).sum())
+            divisor = float(total(_soft_mass(target, weight, axis, dtype)))
     elif weight is not None and reduction == "mean":
         divisor = sum(d for _, d, _ in results)
     else:
@@ -353,12 +354,12 @@ def _backward_rest(
         loss[((w64 * smooth == 0.0) & (loss == np.inf)) | ~valid[:, None]] = 0.0
         smooth[~valid] = 0.0
         # L times the derivative of the divisor, where that depends on q and w
-        whole = (w64 * smooth * loss).sum() / divisor if reduction == "mean" and weight is not None else 0.0
+        whole = total(w64 * smooth * loss) / divisor if reduction == "mean" and weight is not None else 0.0
         dtarget = dweight = None
         if soft:
             dq = each[:, None] * (w64 * ((1.0 - label_smoothing) * loss - whole))
             dtarget = from_rows(dq, target.shape, axis, target.dtype)
         if weight is not None:
             terms = smooth * loss - whole * q
-            dweight = (each[valid, None] * terms[valid]).sum(0).astype(weight.dtype)
+            dweight = total(each[valid, None] * terms[valid], 0).astype(weight.dtype)
     return dtarget, dweight

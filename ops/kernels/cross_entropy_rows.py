@@ -23,12 +23,17 @@ def _added(x: Any, s: Any, c: Any) -> Any:
 
 
 @helper
+def _whole(s: Any, c: Any) -> Any:
+    # an infinite term makes the lost part NaN
+    return s + c if c == c else s
+
+
+@helper
 def _sum_up(losses: Any, lo: int, hi: int) -> Any:
     s, c = np.float64(0.0), np.float64(0.0)
     for r in range(lo, hi):
         s, c = _added(np.float64(losses[r]), s, c)
-    # an infinite loss makes the lost part NaN
-    return s + c if c == c else s
+    return _whole(s, c)
 
 
 @helper(inline=False)
@@ -38,7 +43,7 @@ def _forward_index(
     """Losses of rows with one class each; their sum, the divisor, and how many targets are out of range."""
     width = x.shape[1]
     normalizers(x, lse, lo, hi)
-    divisor = np.float64(0.0)
+    divisor, lost = np.float64(0.0), np.float64(0.0)
     wrong = 0
     for r in range(lo, hi):
         k = target[r]
@@ -49,11 +54,11 @@ def _forward_index(
             wrong += 1
         else:
             w = weight[k] if weight.size else x.dtype.type(1)
-            divisor += w
+            divisor, lost = _added(np.float64(w), divisor, lost)
             # -inf with a weight of 0 counts as 0
             l = (lse[0, r] - x[r, k]) + lse[1, r]
             losses[r] = 0 if w == 0 and l == np.inf else w * l
-    return _sum_up(losses, lo, hi), divisor, wrong
+    return _sum_up(losses, lo, hi), _whole(divisor, lost), wrong
 
 
 @kernel
@@ -157,7 +162,7 @@ def forward_dense(
     width = x.shape[1]
     normalizers(x, lse, lo, hi)
     scratch = np.empty(CHUNK, x.dtype)
-    divisor = np.float64(0.0)
+    divisor, lost = np.float64(0.0), np.float64(0.0)
     wrong = 0
     for r in range(lo, hi):
         row, share = x[r], q[r * step]
@@ -173,7 +178,7 @@ def forward_dense(
                 wrong += 1
                 continue
             w = weight[k] if weight.size else x.dtype.type(1)
-            divisor += w
+            divisor, lost = _added(np.float64(w), divisor, lost)
             a = x.dtype.type(keep * w)
             l = (top - row[k]) + log
             s += 0 if a == 0 and l == np.inf else a * l
@@ -188,7 +193,7 @@ def forward_dense(
             s += total(part)
         losses[r] = s
     k = lo // block
-    sums[k, 0], sums[k, 1], sums[k, 2] = _sum_up(losses, lo, hi), divisor, wrong
+    sums[k, 0], sums[k, 1], sums[k, 2] = _sum_up(losses, lo, hi), _whole(divisor, lost), wrong
 
 
 @kernel

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.sums import total
+
 from .arrays import BLOCK, Array, as_array, check_finite, float_dtype
 
 __all__ = ["Normalizer", "NotFittedError"]
@@ -141,16 +143,16 @@ class Normalizer:
             check_finite(rows, "x", start)
             with np.errstate(over="ignore", invalid="ignore"):
                 deviation = np.subtract(rows, shift, dtype=np.float64)
-                block_mean = deviation.mean(axis=0)
+                block_mean = total(deviation, 0) / len(rows)
                 deviation -= block_mean
                 # the mean just taken is rounded; what it left over corrects both moments
-                left = deviation.mean(axis=0)
-                block_m2 = np.square(deviation, out=deviation).sum(axis=0) - len(rows) * left * left
+                left = total(deviation, 0) / len(rows)
+                block_m2 = total(np.square(deviation, out=deviation), 0) - len(rows) * left * left
                 delta = block_mean + left - offset
-                total = n + len(rows)
-                offset = offset + delta * (len(rows) / total)
-                m2 = m2 + np.maximum(block_m2, 0.0) + delta * delta * (n * len(rows) / total)
-            n = total
+                seen = n + len(rows)
+                offset = offset + delta * (len(rows) / seen)
+                m2 = m2 + np.maximum(block_m2, 0.0) + delta * delta * (n * len(rows) / seen)
+            n = seen
         if not np.isfinite(m2).all():
             feature = tuple(int(i) for i in np.argwhere(~np.isfinite(m2))[0])
             raise ValueError(f"the variance of feature {feature} is beyond float64; divide that feature first")

@@ -14,6 +14,7 @@ import numpy as np
 from tensorgraph.engine import known
 from tensorgraph.engine.op import Op, elementwise
 from tensorgraph.engine.source import define
+from tensorgraph.engine.sums import total
 from tensorgraph.engine.tape import describe_node, projection
 from tensorgraph.engine.tensor import Tensor, as_array, new, wrap
 
@@ -61,10 +62,10 @@ def fit(c: Any, parent: Any) -> Any:
     if c.shape != shape:
         extra = c.ndim - len(shape)
         if extra > 0:
-            c = np.add.reduce(c, axis=tuple(range(extra)))
+            c = total(c, tuple(range(extra)))
         axes = tuple(i for i, n in enumerate(shape) if n == 1 and c.shape[i] != 1) if c.ndim == len(shape) else ()
         if axes:
-            c = np.add.reduce(c, axis=axes, keepdims=True)
+            c = total(c, axes, True)
         if np.shape(c) != shape:
             try:
                 c = np.broadcast_to(c, shape)
