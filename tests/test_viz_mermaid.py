@@ -16,7 +16,7 @@ ESCAPED = r"(?:[A-Za-z0-9 ,.:=+\-/@!?*^%$_()]|#\d+;)+"
 TEXT = rf'"(?:<b>{ESCAPED}</b>|{ESCAPED})(?:<br/>{ESCAPED})*"'
 LINES = [
     r"---", r'title: "[\x20-\x7e]*"', r"%% [^{}\n]*", r"flowchart TD",
-    rf" *n\d+(?:\(\[{TEXT}\]\)|\[\[{TEXT}\]\]|\[{TEXT}\]|\({TEXT}\))",
+    rf" *n\d+(?:\(\[{TEXT}\]\)|\[\[{TEXT}\]\]|\[{TEXT}\]|\(\({TEXT}\)\)|\({TEXT}\))",
     rf"  n\d+ (?:-->|==>|-\.->)(?:\|{TEXT}\|)? n\d+", rf" *subgraph g\d+\[{TEXT}\]", r" *end",
     r"  classDef [a-z]+ [a-z\-:#0-9A-F, .]+", r"  class [ng\d,]+ [a-z]+",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import viz_graphs as hand
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
@@ -259,7 +260,7 @@ def check_complete(graph: Any, drawing: Drawing) -> None:
     assert len({n.path for n in drawing.nodes}) == len(drawing.nodes)
     box = {i: n for n in drawing.nodes for i in n.members}
     ids = {n.id: n for n in drawing.nodes}
-    edges = {(e.tail, e.head) for e in drawing.edges}
+    edges = hand.joined(drawing)
     assert all(a in ids and b in ids for a, b in edges)
     made = {v: i for i, eq in enumerate(graph.equations) for v in eq.outputs}
     twins = {n.twin: n.id for n in drawing.nodes if n.role == "gradient"}

@@ -184,3 +184,21 @@ def chain(ops, modules=0):
     for i in range(ops):
         h = m.op("tanh" if i % 2 else "exp", h, scope=f"layers.{i * modules // ops}" if modules else "")
     return m.graph(h)
+
+
+def joined(drawing):
+    """The pairs of boxes that an edge joins, straight or through the points at which values enter templates."""
+    after = {}
+    for edge in drawing.edges:
+        after.setdefault(edge.tail, set()).add(edge.head)
+    found = set()
+    for tail in after.keys() - drawing.points:
+        pending, seen = list(after[tail]), set()
+        while pending:
+            head = pending.pop()
+            if head in drawing.points and head not in seen:
+                seen.add(head)
+                pending += after.get(head, ())
+            elif head not in drawing.points:
+                found.add((tail, head))
+    return found

@@ -20,7 +20,7 @@ __all__ = ["MOST_BOXES", "MOST_SPAN", "fits", "held", "mend", "oriented", "ranks
 MOST_BOXES = 2_000
 MOST_SPAN = 1_500
 MOST_LABELLED = 1_000  # edges
-FORWARD = ("op", "ops", "module")
+FORWARD = ("op", "ops", "module", "entry")
 MOST_ROWS = 300  # of a mirrored drawing that has a row for each of its boxes
 MOST_STUBS = 3  # named on one box
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, LegendEntry, Node, Port, Row
+from tensorgraph.viz.model.entries import Entry, Ways
 from tensorgraph.viz.model.facts import Facts, unique
 from tensorgraph.viz.model.groups import Frame, frames
 from tensorgraph.viz.model.labels import clean, count, type_text
@@ -28,12 +30,14 @@ __all__ = ["Builder", "build", "legend_of", "summary", "title_of"]
 
 # from a box into another, at a port, within a template from one repeat to the next, and which of several such operands
 Flow = tuple[int, int, str | None, bool, int]
+Place = tuple[int, tuple[int, ...]]  # where a value comes from: a box, and which repeat of it
 LOOKS = 200_000  # steps spent on finding residual edges, in all
 LEGEND = (
     ("input", "input, output"), ("module", "module"), ("op", "op"), ("ops", "several ops"), ("gradient", "gradient"),
     ("update", "update"),
     ("parameter", "parameter"), ("buffer", "buffer"), ("write", "cell written"), ("residual", "residual edge"),
-    ("saved", "kept for the gradient"), ("carried", "into the next repeat"), ("stop", "-| gradient ends"),
+    ("saved", "kept for the gradient"), ("carried", "into the next repeat"), ("entry", "enters a repeat"),
+    ("stop", "-| gradient ends"),
     ("warning", "! dtype changes"), ("stub", "<- edge not drawn"),
 )  # fmt: skip
 
@@ -70,6 +74,9 @@ class Builder:
         self.flows: dict[Flow, list[Var]] = {}
         self.box_at: dict[int, Box] = {}  # by position
         self.source: dict[Var, int] = {}  # position of the box that a value comes from
+        self.ways = Ways(facts)
+        self.point_of: dict[Entry, int] = {}  # position of the point at which a value enters a template
+        self.own: set[tuple[int, int]] = set()  # of two boxes, where each repeat takes a value of its own
         self.calls: dict[str, int] = defaultdict(int)
         self.parameters: dict[str, set[Var]] = {}  # that the first box of a name reads
 
@@ -80,30 +87,30 @@ class Builder:
         return at
 
     def flow(
-        self, var: Var, head: int, port: str | None = None, repeat: tuple[int, ...] = (),
-        seen: Counter[tuple[int, bool]] | None = None,
+        self, var: Var, head: int, port: str | None = None, seen: Counter[Place] | None = None,
+        way: Sequence[Entry] = (), back: bool = False,
     ) -> None:  # fmt: skip
-        """A value into a box; within a template, from one repeat to another, it is carried.
+        """A value into a box, through the points of a `way` into templates, to the first of them `back` from the
+        repeat before.
 
         `seen` counts, where each has a line of its own, the operands of an equation by where they come from.
         """
         tail = self.source.get(var)
         if tail is None:
             return
-        carried = bool(repeat) and self.carried(var, tail, head, repeat)
-        if tail != head or carried:
-            nth = 0 if seen is None else seen[tail, carried]
-            self.flows.setdefault((tail, head, port, carried, nth), []).append(var)
+        points = [self.point_of[entry] for entry in way]
+        for n, (a, b) in enumerate(pairwise([tail, *points])):
+            entering = var if back and n == 0 else way[n].first
+            self.flows.setdefault((a, b, None, back and n == 0, 0), []).append(entering)
+        if points:
+            tail, var = points[-1], way[-1].first
+        if tail != head:
+            at = self.facts.producer.get(var)
+            key = (tail, () if at is None else self.facts.repeat_of[at])
+            nth = 0 if seen is None else seen[key]
+            self.flows.setdefault((tail, head, port, False, nth), []).append(var)
             if seen is not None:
-                seen[tail, carried] += 1
-
-    def carried(self, var: Var, tail: int, head: int, repeat: tuple[int, ...]) -> bool:
-        a, b = self.box_at.get(tail), self.box_at.get(head)
-        at = self.facts.producer.get(var)
-        if a is None or b is None or at is None:
-            return False
-        shared = zip(a.folds, b.folds, self.facts.repeat_of[at], repeat, strict=False)
-        return any(x is y and i != j for x, y, i, j in shared)
+                seen[key] += 1
 
     def drawing(self) -> Drawing:
         facts, graph = self.facts, self.graph
@@ -182,6 +189,8 @@ class Builder:
         # 2. a part of a gradient that is written out is called after what it is the gradient of;
         # 3. the name's second use and further ones are numbered;
         # 4. the node, and where its values come from.
+        for entry in self.ways.beginning.get(b, ()):
+            self.add_entry(entry, frame)
         facts, box = self.facts, self.facts.boxes[b]
         scope, writes = frame.scope if frame else "", self.written.get(b, [])
         eq = facts.graph.equations[box.equations[0]]
@@ -223,6 +232,18 @@ class Builder:
         self.stands(at, box)
         return at
 
+    def add_entry(self, entry: Entry, frame: Frame | None) -> None:
+        """The point at which a value enters a template, in the frame of the template."""
+        while frame is not None and frame.fold is not entry.fold:
+            frame = frame.parent
+        name = clean(entry.name) if entry.name else "in"
+        self.point_of[entry] = self.add(
+            f"{entry.fold.path}/{name}", "entry", [Row("title", name)], group=frame.id if frame else None,
+            types=(type_text(entry.first.aval),),
+            tip=f"{name}: {entry.first.aval}\nfrom outside for the first of {entry.fold.count} repeats, then from the "
+            "repeat before",
+        )  # fmt: skip
+
     def is_backward(self, box: Box) -> bool:
         """Whether a box is part of a gradient that is written out."""
         return box.kind != "gradient" and all(self.graph.equations[i].origin is not None for i in box.equations)
@@ -241,11 +262,13 @@ class Builder:
             for i in box.members:
                 operands = list(self.graph.equations[i].atoms())
                 apart = box.kind == "op" and len(operands) <= MOST_PORTS  # x * x reads x twice, by two lines
-                seen: Counter[tuple[int, bool]] | None = Counter() if apart else None
+                seen: Counter[Place] | None = Counter() if apart else None
                 for position, atom in enumerate(operands):
                     if isinstance(atom, Var):
                         port = f"p{position}" if f"p{position}" in ends else None
-                        self.flow(atom, at, port, self.facts.repeat_of[i], seen)
+                        self.flow(atom, at, port, seen, *self.ways.of(i, position))
+                        if (i, position) in self.ways.own and atom in self.source:
+                            self.own.add((self.source[atom], at))
 
     def typed(self, var: Var) -> str:
         return type_text(var.aval) + (" !" if self.facts.changes_dtype(var) else "")
@@ -274,32 +297,37 @@ class Builder:
                 before[head].add(tail)
         residual = self.residual(before)
         made = []
-        looped: set[tuple[int, Var]] = set()
         for (tail, head, port, carried, _), variables in self.flows.items():
             variables = list(dict.fromkeys(variables))
-            again = carried and all((tail, v) in looped for v in variables)
             if carried:
                 role = "carried"
-                looped.update((tail, v) for v in variables)
             elif self.nodes[tail].role == "gradient" or self.is_deferred(head):
                 role = "gradient"
             else:
                 role = "residual" if (tail, head) in residual else "data"
-            rows = () if carried else self.edge_rows(tail, head, variables)
-            made.append(self.edge(tail, head, role, rows, variables, port, again))
+            rows = self.carried_rows(head) if carried else self.edge_rows(tail, head, variables)
+            made.append(self.edge(tail, head, role, rows, variables, port))
         return tuple(made)
 
     def edge(
-        self, tail: int, head: int, role: str, rows: tuple[Row, ...], variables: Iterable[Var],
-        port: str | None = None, cut: bool = False,
-    ) -> Edge:  # fmt: skip
+        self, tail: int, head: int, role: str, rows: tuple[Row, ...], variables: Iterable[Var], port: str | None = None
+    ) -> Edge:
         values = dict.fromkeys(f"{clean(v.name)}: {v.aval}" if v.name else str(v.aval) for v in variables)
-        return Edge(self.nodes[tail].id, self.nodes[head].id, role, rows, port, tuple(values), cut)
+        return Edge(self.nodes[tail].id, self.nodes[head].id, role, rows, port, tuple(values))
+
+    def carried_rows(self, head: int) -> tuple[Row, ...]:
+        """How many repeats there are, on the line that leads back to where they begin."""
+        entry = next((entry for entry, at in self.point_of.items() if at == head), None)
+        return () if entry is None else (Row("detail", f"x{entry.fold.count}"),)
 
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
         """A label where the shape or dtype changes, and the box does not say it already."""
         node = self.nodes[tail]
-        if node.role == "input" or self.nodes[head].role == "output" or any(map(self.is_deferred, (tail, head))):
+        if (
+            node.role in ("input", "entry")
+            or self.nodes[head].role == "output"
+            or any(map(self.is_deferred, (tail, head)))
+        ):
             return ()  # these boxes say it, or need not: a gradient has the shape of what it is taken of
         said = {row.text for row in node.rows if row.style in ("type", "warning")}
         folded = tail in self.box_at and self.box_at[tail].kind != "op"
@@ -314,8 +342,19 @@ class Builder:
                 rows[Row("warning", f"{text} !")] = None
             elif folded or self.facts.changes_shape(var):
                 rows[Row("type", text)] = None
-        shown = list(rows)
+        shown = [*rows, *self.counted(tail, head, variables)]
         return tuple(shown[:3]) + ((Row("detail", f"and {len(shown) - 3} more"),) if len(shown) > 3 else ())
+
+    def counted(self, tail: int, head: int, variables: Iterable[Var]) -> tuple[Row, ...]:
+        """For how many values a line between the inside and the outside of a template stands, where for several."""
+        a, b = self.box_at.get(tail), self.box_at.get(head)
+        within, inner = () if a is None else a.folds, () if b is None else b.folds
+        shared = sum(x is y for x, y in zip(within, inner, strict=False))
+        made = (self.facts.producer.get(var) for var in variables)
+        repeats = {self.facts.repeat_of[i][shared:] for i in made if i is not None}
+        if len(within) > shared and len(repeats) > 1:
+            return (Row("detail", f"all {len(repeats)}"),)
+        return (Row("detail", "one each"),) if (tail, head) in self.own and len(inner) > len(within) == shared else ()
 
     def is_deferred(self, at: int) -> bool:
         return at in self.box_at and self.box_at[at].kind == "gradient"

@@ -52,7 +52,8 @@ class Node:
         Stable and readable: ``blocks.3.attn/matmul#1``. The same model gives the same paths in every process.
     role : str
         ``"input"``, ``"output"``, ``"module"``, ``"op"``, ``"ops"`` (a fold of ops without a module), ``"gradient"``,
-        ``"update"``, ``"write"`` or ``"summary"``.
+        ``"update"``, ``"write"``, ``"summary"`` or ``"entry"`` (the point at which a value enters a template:
+        from outside for the first repeat, then from the repeat before).
     rows : tuple of Row
     ports : tuple of Port
     group : str or None
@@ -108,10 +109,9 @@ class Edge:
     """Values that flow from one box to another.
 
     `role` is ``"data"``, ``"residual"``, ``"gradient"``, ``"saved"`` (from a box to its gradient) or ``"carried"``
-    (within a template, from one repeat to the next); `rows` its label, empty where the shape does not change;
-    `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning but not
-    drawn as a line: a stub row at its ends says where it goes (what is carried to several boxes has one line, to the
-    first). `status` is as of a box.
+    (within a template, from one repeat to where the next begins); `rows` its label, empty where the shape does not
+    change; `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning but not
+    drawn as a line: a stub row at its ends says where it goes. `status` is as of a box.
     """
 
     tail: str
@@ -171,6 +171,12 @@ class Drawing:
     timeout: float = field(default=20.0, compare=False)
     source: Graph | None = field(default=None, compare=False, repr=False)
     painter: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def points(self) -> frozenset[str]:
+        """The boxes, by id, that are points: where values enter a template, and their gradients leave it."""
+        entries = {node.id for node in self.nodes if node.role == "entry"}
+        return frozenset(n.id for n in self.nodes if n.id in entries or (n.role == "gradient" and n.twin in entries))
 
     def text(self) -> str:
         """The drawing as plain text, one typed line a box; needs no layout engine."""

@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from tensorgraph.graph.graph import Atom, Graph, Var
 from tensorgraph.viz.model.drawing import Drawing, Node
 
-__all__ = ["Join", "computes", "gathered", "leaving", "origins"]
+__all__ = ["Join", "computing", "gathered", "leaving", "origins"]
 
 Join = Callable[[Iterable[float]], float]
 Backward = Mapping[int, Mapping[int, float]]  # by deferred gradient, by equation whose derivative it is; -1: of none
 _PASS = re.compile(r"~grad#(\d+)$")
 
 
-def computes(node: Node) -> bool:
-    return node.role not in ("input", "output") and (node.role != "write" or bool(node.members))
+def computing(drawing: Drawing) -> list[Node]:
+    """The boxes that can have a figure: where values only come in, go out or enter a template, nothing is computed."""
+    idle = {node.id for node in drawing.nodes if node.role in ("input", "output")}
+    idle |= {node.id for node in drawing.nodes if node.role == "write" and not node.members}
+    return [node for node in drawing.nodes if node.id not in idle | drawing.points]
 
 
 def gathered(
@@ -40,7 +43,7 @@ def gathered(
     for node in twins:
         shown[which[node.id]].update(members[node.twin or ""])
     found: dict[str, float] = {}
-    for node in filter(computes, drawing.nodes):
+    for node in computing(drawing):
         own = members[node.id]
         parts = [forward[i] for i in own if i in forward]
         if node.id in which:
@@ -121,13 +124,13 @@ def leaving(drawing: Drawing, graph: Graph, values: Mapping[Var, float], join: J
         if isinstance(out, Var) and out in maker:
             going.setdefault(maker[out], {})[out] = None
     found: dict[str, float] = {}
-    entries = iter(graph.inputs)
+    entries, able = iter(graph.inputs), {node.id for node in computing(drawing)}
     for node in drawing.nodes:
         if node.role == "input":
             var = next(entries, None)
             if var is not None and var in values:
                 found[node.id] = values[var]
-        elif computes(node):
+        elif node.id in able:
             own = going.get(node.id) or dict.fromkeys(v for i in node.members for v in graph.equations[i].outputs)
             figures = [values[v] for v in own if v in values]
             found[node.id] = join(figures) if figures else math.nan

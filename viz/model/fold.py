@@ -202,7 +202,7 @@ class _Folding:
         if self.steps > MOST_STEPS:
             return False
         repeats = [
-            [i for item in items[start + k * period : start + (k + 1) * period] for i in item.equations]
+            sorted(i for item in items[start + k * period : start + (k + 1) * period] for i in item.equations)
             for k in range(count)
         ]
         slots: list[list[Var]] = []  # the values from outside, in order of first use

@@ -15,7 +15,7 @@ from typing import Any
 
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.viz.model.drawing import Drawing, LegendEntry
-from tensorgraph.viz.model.figures import computes, gathered, leaving, origins
+from tensorgraph.viz.model.figures import computing, gathered, leaving, origins
 from tensorgraph.viz.model.labels import binary, clean
 
 __all__ = ["OVERLAYS", "apply", "by_equation"]
@@ -189,7 +189,7 @@ def _users(drawing: Drawing, graph: Graph, given: Mapping[Any, Any]) -> Drawing:
             )
         for box in boxes:
             figures.setdefault(box, figure)
-    found = {node.id: figures.get(node.id, math.nan) for node in drawing.nodes if computes(node) or node.id in figures}
+    found = {node.id: math.nan for node in computing(drawing)} | figures
     return _painted(drawing, _Look("figure", _figure), found, "")
 
 

@@ -98,7 +98,13 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
             rows.append(Row("constant", name, text if array.size <= 4 else type_text(atom.aval)))
         else:
             flowing.append((i, name))
-    if named and 1 < len(flowing) <= MOST_PORTS:
+    values = [atom for _, atom in operands if isinstance(atom, Var)]
+    sources = {
+        facts.producer.get(var, -1) for var in values if var not in facts.cells and var not in facts.graph.consts
+    }
+    boxes = {facts.box_of[at] if at >= 0 else -1 for at in sources}
+    repeats = len(sources) > 2 and len(boxes) == 1 and bool(facts.boxes[min(boxes)].others)  # which have one line
+    if named and 1 < len(flowing) <= MOST_PORTS and not repeats:
         ports = [Port(f"p{i}", name.rpartition(".")[2] if lists and len(flowing) > 4 else name) for i, name in flowing]
     given = attributes(eq.attrs, eq.op.attrs)
     if box.others:  # what differs from repeat to repeat

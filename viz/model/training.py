@@ -14,6 +14,7 @@ from dataclasses import replace
 from tensorgraph.graph.graph import CellDecl, Graph, Var
 from tensorgraph.viz.model.build import Builder, legend_of
 from tensorgraph.viz.model.drawing import Drawing, Edge, Row
+from tensorgraph.viz.model.entries import Entry
 from tensorgraph.viz.model.facts import Facts, relative
 from tensorgraph.viz.model.groups import Frame, frames
 from tensorgraph.viz.model.kept import Kept
@@ -47,6 +48,7 @@ class _Mirror(Builder):
         self.extra: list[Edge] = []
         self.given: list[tuple[Var, int]] = []  # gradients that the user gives, and where they enter
         self.twin: dict[tuple[int, int], int] = {}  # the gradient's position, by pass and forward box
+        self.twin_of_point: dict[tuple[int, Entry], int] = {}
 
     def mirrored(self) -> Drawing:
         facts, graph = self.facts, self.graph
@@ -113,6 +115,10 @@ class _Mirror(Builder):
         kept = f"; {binary(self.kept.bytes)} kept for the gradient" if self.kept.arrays else ""
         return f"{clean(graph.name or 'graph')}: {count(ops, 'op')} forward{folded}{kept}"
 
+    def carried_rows(self, head: int) -> tuple[Row, ...]:
+        """None: the title beside the rows has the count."""
+        return ()
+
     def edge_rows(self, tail: int, head: int, variables: list[Var]) -> tuple[Row, ...]:
         """None: labels would pull the columns apart, so boxes say what leaves them."""
         return ()
@@ -160,7 +166,13 @@ class _Mirror(Builder):
                     uses[var].append(i)
         first = {var: places[0] for var, places in uses.items()}
         ends = {facts.box_of[facts.producer[y]] for y in one.ys if y in facts.producer}
-        for b in sorted(steps, reverse=True):
+        passed = {entry for i, given in one.gives.items() for var in given for entry in self.way_of(i, var)[0]}
+        for b in range(self.forward - 1, -1, -1):
+            begins = reversed(self.ways.beginning.get(b, ()))
+            points = [entry for entry in begins if entry in passed]
+            if b not in steps:
+                self.back_through(p, points)
+                continue
             node = self.nodes[self.at[b]]
             box = facts.boxes[b]
             near = set(box.equations)
@@ -194,6 +206,7 @@ class _Mirror(Builder):
             self.source.update((out, at) for i in members for out in graph.equations[i].outputs)
             if one.at is not None and members:
                 self.given += [(var, at) for atom in graph.equations[one.at].inputs[2:] for var in group(atom)]
+            self.back_through(p, points)
         seed = max((b for q, b in self.twin if q == p), default=None)
         for name, var in zip(facts.input_names, self.graph.inputs, strict=True):
             if var in one.xs and any(var in given for given in one.gives.values()):
@@ -207,6 +220,21 @@ class _Mirror(Builder):
             return
         for x, out in zip(self.xs_of(one), self.graph.equations[one.at].outputs, strict=True):
             self.source[out] = self.where_ends(p, x, first, seed)
+
+    def way_of(self, i: int, var: Var) -> tuple[tuple[Entry, ...], bool]:
+        """The points through which an operand of an equation comes into the templates around it."""
+        places = (n for n, atom in enumerate(self.graph.equations[i].atoms()) if atom is var)
+        return self.ways.of(i, next(places, -1))
+
+    def back_through(self, p: int, entries: Iterable[Entry]) -> None:
+        """The points at which the gradients of what entered a template come together."""
+        for entry in entries:
+            node = self.nodes[self.point_of[entry]]
+            self.twin_of_point[p, entry] = self.add(
+                f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", [Row("title", f"grad {node.title}")],
+                group=node.group, types=node.types, tip=f"the gradients of {node.title}, for the repeat before",
+                twin=node.id,
+            )  # fmt: skip
 
     def asked_of(self, box: Box) -> str:
         """The name of what a transform differentiates with respect to: it gives its arguments another name."""
@@ -251,26 +279,25 @@ class _Mirror(Builder):
         for i in reversed(list(one.gives)):
             b = facts.box_of[i]
             for var in one.gives[i]:
+                tail, carried = self.twin[p, b], False
+                way, back = self.way_of(i, var)
+                for n, entry in enumerate(reversed(way)):
+                    point = self.twin_of_point[p, entry]
+                    flows[tail, point, False][way[len(way) - 1 - n].first] = None
+                    tail, carried = point, back
                 at = facts.producer.get(var)
                 if at is None:
                     end = self.twin.get((p, -1 - self.source[var])) if var in self.source else None
                     if end is not None:
-                        flows[self.twin[p, b], end, False][var] = None
+                        flows[tail, end, False][var] = None
                     continue
                 made = facts.box_of[at]
                 if (p, made) not in self.twin or at not in one.gives:
                     continue
-                carried = self.carried(var, self.at[made], self.at[b], facts.repeat_of[i])
                 if made != b or carried:
-                    flows[self.twin[p, b], self.twin[p, made], carried][var] = None
-        looped: set[tuple[int, Var]] = set()
-        made_edges: list[Edge] = []
-        for (tail, head, carried), variables in reversed(flows.items()):  # of several loops to one box, the longest
-            again = carried and all((head, v) in looped for v in variables)
-            looped.update((head, v) for v in variables if carried)
-            role = "carried" if carried else "gradient"
-            made_edges.append(self.edge(tail, head, role, (), variables, cut=again))
-        self.extra += reversed(made_edges)
+                    flows[tail, self.twin[p, made], carried][var] = None
+        for (tail, head, carried), variables in flows.items():
+            self.extra.append(self.edge(tail, head, "carried" if carried else "gradient", (), variables))
 
     def gradient_writes(self) -> None:
         """Cells that take a gradient as it is."""

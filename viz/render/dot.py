@@ -51,6 +51,7 @@ class Writer:
         self.lines: list[str] = []
         self.coming: Counter[str] = Counter()  # lines into each box
         self.exits = exits(drawing)
+        self.points = drawing.points
         self.begun: set[str] = set()  # exits to which a line leads already
 
     def dot(self) -> str:
@@ -116,6 +117,8 @@ class Writer:
             "update": f'color="{c.param}" penwidth=1.4',
             "summary": f'color="{c.module}" peripheries=2',
         }.get(node.role, "")
+        if node.id in self.points:
+            border += ' margin="0.05,0.01" width=0.2 height=0.1'
         border += self.column(node)
         border += self.status(node)
         page = c
@@ -151,6 +154,8 @@ class Writer:
             )
             table = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr>{ports}</tr></table>'
             cells.append(f"<tr><td>{table}</td></tr>")
+        if node.id in self.points:
+            return f"<{self.font(words(node.title), self.c.muted, SMALL)}>"
         centred = [row for row in node.rows if row.style in ("title", "type", "warning", "detail")]
         named = [row for row in node.rows if row not in centred]
         cells += [f"<tr><td>{self.line(row, SIGNS.get(node.status, ''))}</td></tr>" for row in centred]
@@ -298,6 +303,8 @@ class Writer:
                     f'height="6" color="{colour}" style="rounded" bgcolor="{c.box}"><tr><td></td></tr></table>'
                 )
                 return cell(18, 12, f'border="1" style="rounded" color="{colour}" bgcolor="{c.box}"', inner)
+            case "entry":
+                return cell(10, 8, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')
             case "gradient":
                 return cell(16, 10, f'border="1" style="rounded,dashed" color="{c.grad}" bgcolor="{c.box}"')
             case "added" | "removed" | "changed" | "fault":

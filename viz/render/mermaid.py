@@ -27,8 +27,9 @@ SHAPES = {  # opening and closing sign by role; else a box with round corners
     "ops": ("[[", "]]"),
     "kernel": ("[[", "]]"),
     "write": ("[", "]"),
+    "entry": ("((", "))"),
 }
-ARROWS = {"residual": "==>", "gradient": "-.->", "saved": "-.->"}
+ARROWS = {"residual": "==>", "gradient": "-.->", "saved": "-.->", "carried": "-.->"}
 STATUS_ARROWS = {"added": "==>", "removed": "-.->", "fault": "==>"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from tensorgraph.viz.model.drawing import Drawing, Node, Row
+from tensorgraph.viz.model.drawing import Drawing, Group, Node, Row
 from tensorgraph.viz.model.labels import LONGEST, SIGNS, cut
 
 __all__ = ["to_text"]
@@ -16,14 +16,26 @@ OMITTED = ("type", "warning", "stub", "operand")  # in other columns already
 def to_text(drawing: Drawing) -> str:
     """Columns: path, type of what leaves the box, where its operands come from, and the rest of its label."""
     names = _names(drawing)
+    entries = drawing.points
     coming: dict[str, list[str]] = defaultdict(list)
     for edge in drawing.edges:
         name = f"-{names[edge.tail]}" if edge.status == "removed" else names[edge.tail]
+        if edge.role == "carried" and edge.head in entries:
+            name = f"then {name}"
+        elif edge.role == "carried" and edge.tail in entries:
+            name = f"before {name}"
         coming[edge.head].append(name)
-    lines = [
-        (_sign(node) + cut(names[node.id], LONGEST), _types(node), _operands(node, coming[node.id]), _rest(node))
-        for node in drawing.nodes
-    ]
+    lines = []
+    around = _templates(drawing)
+    open_: tuple[Group, ...] = ()
+    for node in drawing.nodes:
+        for depth, group in enumerate(around[node.group]):
+            if open_[depth : depth + 1] != (group,):
+                lines.append((f"{'  ' * depth}{group.rows[0].text}", "", "", ""))
+                open_ = (*open_[:depth], group)
+        open_ = around[node.group]
+        name = "  " * len(open_) + _sign(node) + cut(names[node.id], LONGEST)
+        lines.append((name, _types(node), _operands(node, coming[node.id]), _rest(node)))
     widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
     body = ["  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0])).rstrip() for line in lines]
     if drawing.level == "summary":
@@ -31,6 +43,14 @@ def to_text(drawing: Drawing) -> str:
         body += [drawing.nodes[0].metric] if drawing.nodes[0].metric else []
     notes = [f"note: {note}" for note in drawing.notes]
     return "\n".join([drawing.title, "", *body, *([""] if notes else []), *notes]) + "\n"
+
+
+def _templates(drawing: Drawing) -> dict[str | None, tuple[Group, ...]]:
+    """The templates around what stands in a frame, outermost first: what stands for several is said and indented."""
+    found: dict[str | None, tuple[Group, ...]] = {None: ()}
+    for group in drawing.groups:  # outer ones come first
+        found[group.id] = (*found[group.parent], group) if group.count > 1 else found[group.parent]
+    return found
 
 
 def _names(drawing: Drawing) -> dict[str, str]:

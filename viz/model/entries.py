@@ -1,0 +1,114 @@
+"""Where values enter a template: what the first repeat takes from outside and each later one from the repeat before.
+
+Such a value, be it the way through the blocks, the skip around one, or the state of a recurrence, enters at a point of
+its own. All that reads it in the template leaves that point; one line leads there from outside, and one back to it from
+what makes it for the next repeat.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from tensorgraph.graph.graph import Literal, Var
+from tensorgraph.viz.model.facts import Facts
+from tensorgraph.viz.model.view import Box, Fold
+
+__all__ = ["Entry", "Ways"]
+
+Slot = tuple[Var | Literal, ...]  # what the repeats read at one place, in order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A point of a template: the value that comes from outside, and the one for the second repeat."""
+
+    fold: Fold
+    first: Var
+    second: Var
+
+    @property
+    def name(self) -> str:
+        """The user's name of what enters; empty where it has none."""
+        return self.second.name or self.first.name or ""
+
+
+class Ways:
+    """By which entries each operand of each equation comes.
+
+    Attributes
+    ----------
+    beginning : dict of int to list of Entry
+        The entries of the templates that begin with a box, outer ones first.
+    own : set of (int, int)
+        Operands, by equation and position, of which each repeat has its own, and none from the repeat before.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.known: dict[tuple[Fold, Var, Var], Entry] = {}
+        self.ways: dict[tuple[int, int], tuple[tuple[Entry, ...], bool]] = {}
+        self.own: set[tuple[int, int]] = set()
+        self.beginning: dict[int, list[Entry]] = defaultdict(list)
+        first: dict[Fold, int] = {}
+        for b, box in enumerate(facts.boxes):
+            for fold in box.folds:
+                first.setdefault(fold, b)
+            if box.folds:
+                self.add(box)
+        for entry in self.known.values():
+            self.beginning[first[entry.fold]].append(entry)
+        for b, entries in self.beginning.items():
+            entries.sort(key=lambda entry: facts.boxes[b].folds.index(entry.fold))
+
+    def of(self, equation: int, position: int) -> tuple[tuple[Entry, ...], bool]:
+        """The entries that an operand comes through, outermost first, and whether to the first of them it is carried
+        from the repeat before."""
+        return self.ways.get((equation, position), ((), False))
+
+    def add(self, box: Box) -> None:
+        """The ways of all that a box reads."""
+        equations = self.facts.graph.equations
+        repeats = (box.equations, *[other.equations for other in box.others])
+        for k in range(len(box.equations)):
+            members = [repeat[k] for repeat in repeats]
+            for position, slot in enumerate(zip(*[list(equations[i].atoms()) for i in members], strict=True)):
+                entries = self.entries(box, slot)
+                if not any(entries):
+                    if all(isinstance(a, Var) and a in self.facts.producer for a in slot) and len(set(slot)) > 1:
+                        self.own.update((i, position) for i in members)
+                    continue
+                for i in members:
+                    self.ways[i, position] = self.way(entries, self.facts.repeat_of[i])
+
+    def entries(self, box: Box, slot: Slot) -> list[Entry | None]:
+        """For each template around a box, the entry at which an operand comes into it, if it is carried there."""
+        counts = [fold.count for fold in box.folds]
+        found: list[Entry | None] = []
+        for level, fold in enumerate(box.folds):
+            stride = prod(counts[level + 1 :])
+            first, second = slot[0], slot[stride]
+            entry = None
+            if isinstance(first, Var) and isinstance(second, Var) and first is not second:
+                carried = self.inside(second, level, fold) and not self.inside(first, level, fold)
+                entry = self.known.setdefault((fold, first, second), Entry(fold, first, second)) if carried else None
+            found.append(entry)
+        return found
+
+    def inside(self, var: Var, level: int, fold: Fold) -> bool:
+        """Whether a value is made in a template."""
+        at = self.facts.producer.get(var)
+        b = -1 if at is None else self.facts.box_of[at]
+        return b >= 0 and self.facts.boxes[b].folds[level : level + 1] == (fold,)
+
+    @staticmethod
+    def way(entries: Sequence[Entry | None], repeat: Sequence[int]) -> tuple[tuple[Entry, ...], bool]:
+        way: list[Entry] = []
+        for entry, n in zip(reversed(entries), reversed(repeat), strict=True):
+            if entry is not None:
+                way.insert(0, entry)
+                if n > 0:
+                    return tuple(way), True
+        return tuple(way), False
