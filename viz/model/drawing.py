@@ -110,8 +110,8 @@ class Edge:
 
     `role` is ``"data"``, ``"residual"``, ``"gradient"``, ``"saved"`` (from a box to its gradient) or ``"carried"``
     (within a template, from one repeat to where the next begins); `rows` its label, empty where the shape does not
-    change; `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning but not
-    drawn as a line: a stub row at its ends says where it goes. `status` is as of a box.
+    change; `values` the distinct values carried, each as ``"name: f32[64, 10]"``. A `cut` edge is part of the meaning
+    but not drawn as a line: a stub row at its ends says where it goes. `status` is as of a box.
     """
 
     tail: str
