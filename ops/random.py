@@ -2,23 +2,24 @@
 
 A state is three unsigned 64-bit integers: the two words of a Philox key and the number of the draw. Each draw has a
 counter range of its own, so draws never overlap. (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011)
+Many states, along leading axes, draw at once what each would draw alone. `turns` gives the states with which the turns
+of a loop begin, so that they can draw side by side what they would draw one after the other.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
-from tensorgraph.engine.batching import BatchCall, Shared, one_by_one, stacked
+from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import random
+from tensorgraph.engine.op import random, structural
 from tensorgraph.ops.creation import canonical_shape, canonical_size
-
-STATE = Aval((3,), np.uint64)
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:
@@ -49,78 +50,95 @@ _NOTHING = np.zeros(4, np.uint64)
 _stream = functools.cache(Stream)  # at the first draw: numpy.random loads late
 
 
-def _generator(state: Any) -> tuple[np.random.Generator, Any]:
-    generator = _stream().at(state)
+def _draw(state: Any, shape: tuple[int, ...], dtype: Any, one: Callable[[np.random.Generator], Any]) -> Any:
+    """What each state draws, and the states after it."""
     after = np.array(state, np.uint64)
-    after[2] += np.uint64(1)
-    return generator, after
+    after[..., 2] += np.uint64(1)
+    if state.ndim == 1:
+        return np.asarray(one(_stream().at(state)), dtype), after
+    out = np.empty((*state.shape[:-1], *shape), dtype)
+    for place in np.ndindex(state.shape[:-1]):
+        out[place] = one(_stream().at(state[place]))
+    return out, after
 
 
 def _check(state: Any, **attrs: Any) -> None:
-    if state.shape != (3,) or state.dtype != np.uint64:
+    if state.shape[-1:] != (3,) or state.dtype != np.uint64:
         came = Aval(state.shape, state.dtype)
         raise ValueError(f"a random state is u64[3] (tensorgraph.random.key(seed)), got {came}")
 
 
 def _infer(state: Any, *, shape: Any, dtype: Any) -> tuple[Aval, Aval]:
     _check(state)
-    return Aval(canonical_shape(shape), _dtype(dtype)), STATE
+    return Aval((*state.shape[:-1], *canonical_shape(shape)), _dtype(dtype)), state
 
 
 def _infer_permutation(state: Any, *, n: Any) -> tuple[Aval, Aval]:
     _check(state)
-    return Aval((canonical_size(n, "n"),), np.int64), STATE
-
-
-def _float(x: Any, dtype: Any) -> Any:
-    return x.astype(_dtype(dtype), copy=False)
+    return Aval((*state.shape[:-1], canonical_size(n, "n")), np.int64), state
 
 
 def _uniform(state: Any, *, shape: Any, dtype: Any = None) -> Any:
-    generator, after = _generator(state)
-    kind = _dtype(dtype)
+    kind, sizes = _dtype(dtype), canonical_shape(shape)
     if kind == np.float16:  # eleven bits, so that rounding never gives 1
-        return (generator.integers(0, 2048, canonical_shape(shape)) / 2048).astype(kind), after
-    return np.asarray(generator.random(canonical_shape(shape), kind.type)), after
+        return _draw(state, sizes, kind, lambda generator: generator.integers(0, 2048, sizes) / 2048)
+    return _draw(state, sizes, kind, lambda generator: generator.random(sizes, kind.type))
 
 
 def _normal(state: Any, *, shape: Any, dtype: Any = None) -> Any:
-    generator, after = _generator(state)
-    kind = np.float64 if _dtype(dtype) == np.float64 else np.float32
-    return _float(np.asarray(generator.standard_normal(canonical_shape(shape), kind)), dtype), after
+    kind, sizes = _dtype(dtype), canonical_shape(shape)
+    wide = np.float64 if kind == np.float64 else np.float32
+    return _draw(state, sizes, kind, lambda generator: generator.standard_normal(sizes, wide))
 
 
 def _permutation(state: Any, *, n: int) -> Any:
-    generator, after = _generator(state)
-    return generator.permutation(canonical_size(n, "n")), after
+    size = canonical_size(n, "n")
+    return _draw(state, (size,), np.int64, lambda generator: generator.permutation(size))
 
 
-def _permutation_batch(call: BatchCall) -> Any:
-    """One draw an example, each from the state that the last one left."""
-    (state,) = call.args
-    if call.on[0] or not call.size:
-        return one_by_one(call) if call.on[0] else (np.zeros((0, call.attrs["n"]), np.int64), Shared(state))
-    orders = []
-    for _ in range(call.size):
-        order, state = call.run(state)
-        orders.append(order)
-    return stacked(orders), Shared(state)
+def _infer_turns(state: Any, *, size: Any, draws: Any) -> tuple[Aval, Aval]:
+    _check(state)
+    canonical_size(draws, "draws")
+    return Aval((*state.shape[:-1], canonical_size(size, "size"), 3), np.uint64), state
+
+
+def _turns(state: Any, *, size: int, draws: int) -> Any:
+    states = np.repeat(state[..., None, :], size, -2)
+    states[..., 2] += np.arange(size, dtype=np.uint64) * np.uint64(draws)
+    after = np.array(state)
+    after[..., 2] += np.uint64(size * draws)
+    return states, after
 
 
 EXAMPLE = np.array([1, 2, 3], np.uint64)
+SEVERAL = np.arange(12, dtype=np.uint64).reshape(2, 2, 3)
+EXAMPLES = (((EXAMPLE,), dict(shape=(2, 3))), ((SEVERAL,), dict(shape=(4,))))
 
 uniform = op(
     "uniform(state, *, shape, dtype=None) -> u, state1", _uniform, random, vjp=dict(state=None), check=_check,
-    infer_rule=_infer, traits=("bounded above", "bounded below"), examples=(((EXAMPLE,), dict(shape=(2, 3))),),
+    infer_rule=_infer, traits=("bounded above", "bounded below"), batch=unchanged, examples=EXAMPLES,
     doc="Uniform numbers in [0, 1) and the next state.",
 )  # fmt: skip
 normal = op(
     "normal(state, *, shape, dtype=None) -> z, state1", _normal, random, vjp=dict(state=None), check=_check,
-    infer_rule=_infer, examples=(((EXAMPLE,), dict(shape=(4,))),),
+    infer_rule=_infer, batch=unchanged, examples=EXAMPLES,
     doc="Standard normal numbers and the next state.",
 )  # fmt: skip
 permutation = op(
     "permutation(state, *, n: int) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,
-    batch=_permutation_batch, infer_rule=_infer_permutation, traits=("positions",), examples=(((EXAMPLE,), dict(n=5)),),
+    batch=unchanged, infer_rule=_infer_permutation, traits=("positions",),
+    examples=(((EXAMPLE,), dict(n=5)), ((SEVERAL,), dict(n=3))),
     doc="The integers below n in random order, and the next state.",
+)  # fmt: skip
+turns = op(
+    "turns(state, *, size: int, draws: int) -> states, state1", _turns, structural, vjp=dict(state=None), check=_check,
+    infer_rule=_infer_turns, batch=unchanged, traits=("internal",),
+    examples=(((EXAMPLE,), dict(size=3, draws=2)), ((SEVERAL,), dict(size=0, draws=1))),
+    doc="""The states with which `size` turns of a loop begin, which draw `draws` times each, and the state after it.
+
+    >>> import tensorgraph as tg
+    >>> states, after = tg.turns(tg.random.key(0), size=3, draws=2)
+    >>> states.numpy()[:, 2].tolist(), int(after[2])
+    ([0, 2, 4], 6)
+    """,
 )  # fmt: skip

@@ -387,6 +387,9 @@ def tanh(x: _TensorLike) -> Tensor:
 def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order, reversed unless `axes` says."""
 
+def turns(state: _TensorLike, size: int, draws: int) -> tuple[Tensor, Tensor]:
+    """The states with which `size` turns of a loop begin, which draw `draws` times each, and the state after it."""
+
 def uniform(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Uniform numbers in [0, 1) and the next state."""
 

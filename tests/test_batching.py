@@ -79,8 +79,8 @@ def test_a_rule_that_mixes_examples_is_found():
 
 
 def test_a_batch_on_arrays_gives_arrays():
-    (out,), dims = batch(tg.matmul.op, [numbers(3, 2, 4), numbers(4)], [1, None])
-    assert type(out) is np.ndarray and dims == (0,)
+    (out,) = batch(tg.matmul.op, [numbers(3, 2, 4), numbers(4)], [1, None])
+    assert type(out) is np.ndarray
     assert_close(out, np.moveaxis(numbers(3, 2, 4), 1, 0) @ numbers(4))
     with pytest.raises(ValueError, match=r"one number of examples, got sizes \[2, 3\]"):
         batch(tg.add.op, [np.ones(2), np.ones(3)], [0, 0])
@@ -219,17 +219,17 @@ def test_a_custom_rule_is_batched_with_its_function():
         assert_close(got, np.stack(expected))
 
 
-def test_every_example_draws_its_own_numbers_from_one_state():
+def test_every_example_draws_what_it_would_draw_in_its_turn_of_a_loop():
     layer = nn.Dropout(0.5, seed=0)
-    graph = tg.trace(lambda x: layer(x), tg.f32[100])
-    many = batched(graph, 4)
-    result, after = many(np.ones((4, 100), "f4"), state=layer.state_dict())
-    rows = result.numpy()
-    assert len({row.tobytes() for row in rows}) == 4 and set(rows.ravel()) == {0.0, 2.0}
-    assert after["state"].tolist() == [*layer.state_dict()["state"].tolist()[:2], 1]
+    ones = np.ones(100, "f4")
+    graph = tg.trace(lambda x: layer(x) + layer(2 * x), tg.f32[100])
+    result, after = batched(graph, 4)(np.stack([ones] * 4), state=layer.state_dict())
+    assert_same(result.numpy(), np.stack([graph.bind(layer)(ones).numpy() for _ in range(4)]))
+    assert after["state"].tolist() == layer.state.tolist()
+    # what is no cell is the same for all: a function draws the same from the same state
     order = batched(tg.trace(lambda s: tg.permutation(s, n=6)[0], tg.u64[3]), 3, None)
     (found,) = outputs(order, tg.random.key(0))
-    assert (np.sort(found, 1) == np.arange(6)).all() and len({row.tobytes() for row in found}) == 3
+    assert (found == found[0]).all()
 
 
 def test_a_cell_has_room_for_one_value():

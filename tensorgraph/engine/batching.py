@@ -3,7 +3,7 @@
 A rule is a function of a `BatchCall`: the inputs, of which some hold all examples (the batch axis is their first) and
 the others are shared by all. It gives the outputs with the batch axis first, written with ops, so that it runs on
 arrays and is recorded in a trace; it looks at shapes and never at numbers. `Op.batch` is an op's own rule, else its
-kind has one: elementwise ops line their axes up, reductions shift their axes, draws are made for all examples at once.
+kind has one: elementwise ops line their axes up, reductions shift their axes, draws take the states of all examples.
 A fused op without either is batched as its reference, by `tensorgraph.passes.batching`, which batches whole graphs; a
 rule that gives NotImplemented leaves a call to it.
 """
@@ -22,17 +22,10 @@ from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
 from tensorgraph.engine.op import Kind, Op, creation, elementwise, random, reduction
 from tensorgraph.engine.signature import REQUIRED
 
-__all__ = ["BatchCall", "Shared", "batch", "examples_first", "moved", "one_by_one", "repeated", "reshaped", "rule_of",
-           "shifted", "stacked", "unchanged", "widened"]  # fmt: skip
+__all__ = ["BatchCall", "batch", "examples_first", "moved", "one_by_one", "repeated", "reshaped", "rule_of", "shifted",
+           "stacked", "unchanged", "widened"]  # fmt: skip
 
 Rule = Callable[["BatchCall"], Any]
-
-
-class Shared:
-    """An output of a rule that is the same for all examples, such as the state after a draw."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +157,6 @@ def reduced(call: BatchCall) -> Any:
     return call.each(lambda y: reshaped(y, call.size, *ones), out)
 
 
-def drawn(call: BatchCall) -> Any:
-    """For draws from a state that all examples share: one draw for all of them, of which each has its own part."""
-    if call.on[0] or "shape" not in call.attrs:
-        return one_by_one(call)
-    shape = call.attrs["shape"]
-    shape = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    out, state = call.run(*call.args, shape=(call.size, *shape))
-    return out, Shared(state)
-
-
 def one_by_one(call: BatchCall) -> Any:
     """For ops that have no other way: a call an example, and the results stacked."""
     made = []
@@ -203,7 +186,7 @@ def made_once(call: BatchCall) -> Any:
     raise no_rule(call.op)
 
 
-KINDS: dict[Kind, Rule] = {elementwise: lined_up, reduction: reduced, random: drawn, creation: made_once}
+KINDS: dict[Kind, Rule] = {elementwise: lined_up, reduction: reduced, random: unchanged, creation: made_once}
 
 
 def rule_of(op: Op) -> Rule | None:
@@ -214,7 +197,8 @@ def rule_of(op: Op) -> Rule | None:
 def no_rule(op: Op) -> NotImplementedError:
     return NotImplementedError(
         f"{op.name} has no batching rule, so it cannot be called for a batch at once: declare the op with batch=, a "
-        "function of a tensorgraph.engine.batching.BatchCall (one_by_one there serves every op)"
+        "function of a tensorgraph.engine.batching.BatchCall, or have it called for one example after the other, "
+        'tensorgraph.vmap(f, fallback="loop")'
     )
 
 
@@ -228,7 +212,7 @@ def examples_first(value: Any, dim: int | None) -> Any:
 
 def batch(
     op: Op, args: Sequence[Any], dims: Sequence[Any], attrs: Mapping[str, Any] | None = None, size: int | None = None
-) -> tuple[tuple[Any, ...], tuple[int | None, ...]]:
+) -> tuple[Any, ...]:
     """A batch of calls of an op as one.
 
     Parameters
@@ -245,9 +229,8 @@ def batch(
 
     Returns
     -------
-    outputs : tuple
-    dims : tuple of int or None
-        0, or None for an output that is the same for all examples.
+    tuple
+        The outputs, with the batch axis first.
 
     Raises
     ------
@@ -258,9 +241,9 @@ def batch(
     --------
     >>> import numpy as np, tensorgraph as tg
     >>> from tensorgraph.engine.batching import batch
-    >>> (out,), dims = batch(tg.sum.op, [np.ones((3, 5))], [1])  # five columns of three
-    >>> out.tolist(), dims
-    ([3.0, 3.0, 3.0, 3.0, 3.0], (0,))
+    >>> (out,) = batch(tg.sum.op, [np.ones((3, 5))], [1])  # five columns of three
+    >>> out.tolist()
+    [3.0, 3.0, 3.0, 3.0, 3.0]
     """
     full = {name: value for name, value in op.attrs.items() if value is not REQUIRED} | dict(attrs or {})
     given: list[Any] = []
@@ -284,8 +267,6 @@ def batch(
     return outputs_of(rule(BatchCall(op, sizes.pop(), tuple(given), tuple(on), full)))
 
 
-def outputs_of(made: Any) -> tuple[tuple[Any, ...], tuple[int | None, ...]]:
-    """What a rule gave, as values and their batch axes."""
-    outputs = made if isinstance(made, (tuple, list)) else (made,)
-    values = tuple(out.value if isinstance(out, Shared) else out for out in outputs)
-    return values, tuple(None if isinstance(out, Shared) else 0 for out in outputs)
+def outputs_of(made: Any) -> tuple[Any, ...]:
+    """What a rule gave, as a tuple."""
+    return tuple(made) if isinstance(made, (tuple, list)) else (made,)

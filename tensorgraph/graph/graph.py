@@ -229,6 +229,12 @@ class Graph(Drawable):
 
         return differentiate(self)
 
+    def batched(self, size: int, in_dims: Any = 0, *, out_dims: Any = 0, loop: bool = False) -> Graph:
+        """The graph that does for a batch what this one does for one: see `tensorgraph.passes.batching`."""
+        from tensorgraph.passes.batching import batched
+
+        return batched(self, size, in_dims, out_dims=out_dims, loop=loop)
+
     def simplify(self, *, without: Any = ()) -> Graph:
         """Constants, common subexpressions, dead code, exact algebra, views: see `tensorgraph.passes.simplify`.
 

@@ -1,14 +1,16 @@
 """A graph for a batch: every op called once for all examples, by its batching rule.
 
 The graph is run again with values that either hold all examples, the batch axis in front, or are the same for all.
-An equation of shared values alone stays as it is, but for a draw, which is made for every example. A fused op without a
-rule becomes its reference. A deferred gradient stays one equation: what it is taken with respect to gets a batch axis
-where it is made, shared parameters too, so that the gradient of all results together is each example's own.
+An equation of shared values alone stays as it is. A fused op without a rule becomes its reference, and the gradient of
+a fused op that of its batch. A deferred gradient stays one equation: what it is taken with respect to gets a batch axis
+where it is made, shared parameters too, so that the gradient of all results together is each example's own. A random
+state that the graph draws from and writes is one for each example: what a loop would find there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +28,14 @@ from tensorgraph.engine.batching import (
     rule_of,
     stacked,
 )
-from tensorgraph.engine.op import Op, random
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.calls import Copies
+from tensorgraph.graph.draws import draws_between
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.inline import asked, standing_for
 from tensorgraph.graph.trace import trace
+from tensorgraph.ops.random import turns
 from tensorgraph.passes.rerun import Rerun
 
 __all__ = ["batched"]
@@ -40,7 +43,14 @@ __all__ = ["batched"]
 Value = tuple[Any, bool]  # a Tensor or a number, and whether it holds all examples
 
 
-def batched(graph: Graph, size: int, in_dims: int | Sequence[int | None] | None = 0, *, out_dims: int = 0) -> Graph:
+def batched(
+    graph: Graph,
+    size: int,
+    in_dims: int | Sequence[int | None] | None = 0,
+    *,
+    out_dims: int | Sequence[int | None] | None = 0,
+    loop: bool = False,
+) -> Graph:
     """The graph that does for a batch of examples what this one does for one.
 
     Parameters
@@ -50,41 +60,42 @@ def batched(graph: Graph, size: int, in_dims: int | Sequence[int | None] | None 
         The number of examples.
     in_dims : int, None, or one an input
         The batch axis of each input; None where it is the same for all examples.
-    out_dims : int
-        The batch axis of the results. A result that is the same for all examples is repeated; a plain number stays.
+    out_dims : int, None, or one an output
+        The batch axis of the results; None where a result is the same for all examples. With an axis such a one is
+        repeated; a plain number stays.
+    loop : bool
+        Call an op that has no batching rule for one example after the other.
 
     Returns
     -------
     Graph
-        Cells are shared by all examples. Each example draws random numbers of its own, all from one state.
+        Cells are shared by all examples. Where the graph draws from the random state of a cell, each example draws what
+        it would draw in its turn of a loop, and the state is written as the loop would leave it.
 
     Raises
     ------
     NotImplementedError
         For an op without a batching rule, naming it.
     ValueError
-        Where a cell would get a value for each example, or `in_dims` does not fit.
+        Where a cell would get a value for each example, or `in_dims` or `out_dims` do not fit.
 
     Examples
     --------
     >>> import tensorgraph as tg
-    >>> from tensorgraph.passes.batching import batched
     >>> g = tg.trace(lambda x, w: (x @ w).sum(), tg.f32[3], tg.f32[3, 2])
-    >>> many = batched(g, 4, (0, None))
+    >>> many = g.batched(4, (0, None))
     >>> many.inputs, many.outputs[0].aval
     ((x: f32[4, 3], w: f32[3, 2]), f32[4])
     """
-    dims = (in_dims,) * len(graph.inputs) if in_dims is None or isinstance(in_dims, int) else tuple(in_dims)
-    if len(dims) != len(graph.inputs):
-        raise ValueError(f"{graph.name} has {len(graph.inputs)} inputs, and in_dims says the batch axes of {len(dims)}")
-    run = _Batching(graph, size, dims)
+    dims = _one_each(in_dims, len(graph.inputs), graph.name, "inputs, and in_dims says the batch axes of")
+    ends = _one_each(out_dims, len(graph.outputs), graph.name, "outputs, and out_dims says the batch axes of")
+    run = _Batching(graph, size, dims, loop)
     with run.running():
         outputs, written = run.whole(graph)
-        result = []
-        for atom, (value, on) in zip(graph.outputs, outputs, strict=True):
-            if type(atom) is Var:
-                value = _end(value if on else repeated(value, size), out_dims)
-            result.append(value)
+        result = [
+            _end(value if on or end is None else repeated(value, size), on, end) if type(atom) is Var else value
+            for atom, (value, on), end in zip(graph.outputs, outputs, ends, strict=True)
+        ]
         for write, (_, on) in zip(graph.writes, written, strict=True):
             if on:
                 path = next(decl.path for decl in graph.cells if decl.var is write.cell)
@@ -97,7 +108,19 @@ def batched(graph: Graph, size: int, in_dims: int | Sequence[int | None] | None 
         ).check()
 
 
-def _end(value: Any, dim: int) -> Any:
+def _one_each(dims: Any, count: int, name: str, said: str) -> tuple[int | None, ...]:
+    if dims is None or isinstance(dims, int):
+        return (dims,) * count
+    if len(dims) != count:
+        raise ValueError(f"{name} has {count} {said} {len(dims)}")
+    return tuple(dims)
+
+
+def _end(value: Any, on: bool, dim: int | None) -> Any:
+    if dim is None:
+        if on:
+            raise ValueError("out_dims=None is for a result that is the same for all examples, and this one is not")
+        return value
     ndim = len(value.shape)
     if not -ndim <= dim < ndim:
         raise ValueError(f"out_dims={dim} is no axis of a result of shape {value.shape}")
@@ -107,9 +130,11 @@ def _end(value: Any, dim: int) -> Any:
 class _Batching(Rerun):
     """The trace of the batched graph."""
 
-    def __init__(self, graph: Graph, size: int, dims: Sequence[int | None]) -> None:
+    def __init__(self, graph: Graph, size: int, dims: Sequence[int | None], loop: bool) -> None:
         super().__init__(graph)
-        self.size, self.dims = size, dims
+        self.size, self.dims, self.loop = size, dims, loop
+        # of a fused op's equation: the lifted inputs and the outputs of its batch, of which its gradient is taken
+        self.linear: dict[Equation, tuple[list[Any], list[Value]]] = {}
         self.inputs = [self._input(var, dim) for var, dim in zip(graph.inputs, dims, strict=True)]
         self.known.update(self.inputs)
         self.varying.update(self.inputs)
@@ -128,7 +153,19 @@ class _Batching(Rerun):
         """The graph itself, on its own inputs and cells."""
         given = zip(self.tensors(self.inputs), self.dims, strict=True)
         inputs = [(examples_first(value, dim), dim is not None) for value, dim in given]
-        return self.run(graph, inputs, [(t, False) for t in self.tensors([decl.var for decl in graph.cells])])
+        producer = {out: eq for eq in graph.equations for out in eq.outputs}
+        written = {write.cell: write.value for write in graph.writes}
+        cells: list[Value] = []
+        after: dict[Var, Any] = {}
+        for decl in graph.cells:
+            value: Any = self.tensor(decl.var)
+            draws = draws_between(producer, decl.var, written.get(decl.var, decl.var))
+            if draws:
+                value, after[decl.var] = turns.public(value, size=self.size, draws=draws)
+            cells.append((value, bool(draws)))
+        outputs, values = self.run(graph, inputs, cells)
+        done = zip(graph.writes, values, strict=True)
+        return outputs, [(after[w.cell], False) if w.cell in after else value for w, value in done]
 
     def run(self, graph: Graph, inputs: Sequence[Value], cells: Sequence[Value]) -> tuple[list[Value], list[Value]]:
         """A graph on these values: what it gives and what it writes."""
@@ -139,13 +176,14 @@ class _Batching(Rerun):
             constant._node = graph.provenance.captured.get(var)
             env[var] = constant, False
         roots, own = asked(graph), _own_by_example(graph, {var for var, (_, on) in env.items() if on})
+        wanted = _wanted(graph)
         for var in roots & env.keys():
             env[var] = self._named(*env[var], var in own)
         names: dict[Var, Any] = {var: self.var(value) for var, (value, _) in env.items()}
         calls = Copies(self.here())
         for eq in graph.equations:
             with standing_for(self, eq, names, calls.of(eq.call)):
-                outputs = self._equation(eq, env)
+                outputs = self._equation(eq, env, wanted)
             for var, (value, on) in zip(eq.outputs, outputs, strict=True):
                 env[var] = self._named(value, on, var in own) if var in roots else (value, on)
                 names[var] = atom = self.var(env[var][0])
@@ -161,7 +199,7 @@ class _Batching(Rerun):
         atom = self.var(value)
         return (self.tensor(self.leaf(atom)) if type(atom) is Var else value), on
 
-    def _equation(self, eq: Equation, env: dict[Var, Value]) -> list[Value]:
+    def _equation(self, eq: Equation, env: dict[Var, Value], wanted: Mapping[Var, Any]) -> list[Value]:
         pairs: list[Any] = [
             [_value(a, env) for a in atom] if isinstance(atom, tuple) else _value(atom, env) for atom in eq.inputs
         ]
@@ -170,27 +208,82 @@ class _Batching(Rerun):
         shared = not any(any(o) if isinstance(o, list) else o for o in on)
         if eq.is_gradient:
             return self._gradient(eq, args, on, shared)
-        if shared and eq.op.kind is not random:
+        if shared:
             atoms = tuple(tuple(map(self.var, a)) if isinstance(a, list) else self.var(a) for a in args)
             outputs = self.apply(eq.op, atoms, dict(eq.attrs), [var.aval for var in eq.outputs])
             return [(self.tensor(out), False) for out in outputs]
         call = BatchCall(
             eq.op, self.size, args, on, dict(eq.attrs), lambda body, in_dims: batched(body, self.size, in_dims)
         )
-        if eq.residuals:
-            return self._one_by_one(eq, args, on)
-        rule = rule_of(eq.op)
+        try:
+            if eq.op.primal is not None:
+                return self._gradient_of_fused(eq, call)
+            if eq.outputs[0] in wanted:  # the batch is made so that a gradient of it can be taken, residuals or not
+                _, outputs = self.linear[eq] = self._linear(call, wanted[eq.outputs[0]])
+                return [*outputs, *[(None, False) for _ in eq.residuals]]
+            return self._with_residuals(eq, call) if eq.residuals else self._call(call)
+        except NotImplementedError:
+            if not self.loop:
+                raise
+        return self._one_by_one(eq, args, on)
+
+    def _call(self, call: BatchCall) -> list[Value]:
+        """A batch of calls by the op's rule, or else by its reference."""
+        rule = rule_of(call.op)
         made = NotImplemented if rule is None else rule(call)
         if made is NotImplemented:
-            return self._reference(eq.op, call)
-        values, dims = outputs_of(made)
-        return [
-            (value if isinstance(value, Tensor) else wrap(as_array(value)), dim is not None)
-            for value, dim in zip(values, dims, strict=True)
+            return self._reference(call)
+        return [(value if isinstance(value, Tensor) else wrap(as_array(value)), True) for value in outputs_of(made)]
+
+    def _with_residuals(self, eq: Equation, call: BatchCall) -> list[Value]:
+        """An equation whose residuals are read: the batch's, where the rule is one call of the op that keeps every
+        example's apart."""
+        outputs = self._call(call)
+        made = self.producer.get(outputs[0][0]._value)
+        if made is not None and made.op is eq.op and len(outputs) == len(made.outputs):
+            result = tuple(t for t, _ in outputs)
+            kept = self.residuals(result if len(result) > 1 else result[0])
+            if [t.aval for t in kept] == [Aval((self.size, *r.aval.shape), r.aval.dtype) for r in eq.residuals]:
+                return [*outputs, *[(t, True) for t in kept]]
+        return self._one_by_one(eq, call.args, call.on)
+
+    def _linear(self, call: BatchCall, want: Sequence[bool]) -> tuple[list[Any], list[Value]]:
+        """A fused op's batch on inputs of their own names, each example's own where a gradient of it is wanted."""
+        inputs = [
+            self.tensor(self.leaf_of(call.whole(i))) if w else value
+            for i, (value, w) in enumerate(zip(call.args, want, strict=True))
         ]
+        on = tuple(o or w for o, w in zip(call.on, want, strict=True))
+        return inputs, self._call(replace(call, args=tuple(inputs), on=on))
+
+    def leaf_of(self, value: Any) -> Var:
+        """A value under a name of its own, of which a gradient will be taken."""
+        atom = self.lift(value)._value
+        assert type(atom) is Var
+        return atom
+
+    def _gradient_of_fused(self, eq: Equation, call: BatchCall) -> list[Value]:
+        """The gradient of a fused op: that of its batch."""
+        primal = eq.op.primal
+        assert primal is not None
+        n_in, n_out = len(primal.inputs), len(primal.outputs)
+        attrs = {name: value for name, value in eq.attrs.items() if name != "want"}
+        want = eq.attrs["want"]
+        of = next((p for p in self.linear if _same_call(p, eq)), None)
+        if of is None:
+            inputs, outputs = self._linear(
+                BatchCall(primal, self.size, call.args[:n_in], call.on[:n_in], attrs, call.body), want
+            )
+        else:
+            inputs, outputs = self.linear[of]
+        first = len(eq.inputs) - n_out
+        given = [(y, call.whole(first + k)) for k, (y, _) in enumerate(outputs)]
+        pairs = [(y, g) for y, g in given if isinstance(g, Tensor)]
+        ys, xs = [y for y, _ in pairs], [x for x, w in zip(inputs, want, strict=True) if w]
+        return [(g, True) for g in self.gradients(ys, xs, [g for _, g in pairs], True)]
 
     def _one_by_one(self, eq: Equation, args: Any, on: Any) -> list[Value]:
-        """An equation whose residuals are read, which a rule does not know: one an example."""
+        """An equation for one example after the other."""
         avals = [var.aval for var in eq.outputs]
         if not self.size:
             return [(wrap(np.zeros((0, *aval.shape), aval.dtype)), True) for aval in avals]
@@ -201,10 +294,10 @@ class _Batching(Rerun):
             made.append(self.tensors(self.apply(eq.op, atoms, dict(eq.attrs), avals)))
         return [(stacked(column), True) for column in zip(*made, strict=True)]
 
-    def _reference(self, op: Op, call: BatchCall) -> list[Value]:
+    def _reference(self, call: BatchCall) -> list[Value]:
         """The batch of a fused op's composition."""
-        if op.reference is None:
-            raise no_rule(op)
+        if call.op.reference is None:
+            raise no_rule(call.op)
         values: list[Value] = []
 
         def abstract(value: Any, aval: Any, on: Any) -> Any:
@@ -217,7 +310,7 @@ class _Batching(Rerun):
             return aval
 
         places = [abstract(*each) for each in zip(call.args, call.avals(), call.on, strict=True)]
-        reference = op.reference
+        reference = call.op.reference
 
         def composed(*tensors: Any) -> Any:
             rest = iter(tensors)
@@ -257,6 +350,37 @@ def _value(atom: Any, env: dict[Var, Value]) -> Value:
     return env[atom] if type(atom) is Var else (atom.value, False)
 
 
+def _wanted(graph: Graph) -> dict[Var, tuple[bool, ...]]:
+    """Of which inputs of a fused op's equation gradients are taken, by its first output.
+
+    Where anything else reads what it keeps for them, it is not here.
+    """
+    fused = {out: eq for eq in graph.equations if eq.op.gradient is not None for out in eq.outputs}
+    found: dict[Var, tuple[bool, ...]] = {}
+    others = {fused[var].outputs[0] for var in graph.results() if var in fused and var in fused[var].residuals}
+    for eq in graph.equations:
+        for of in dict.fromkeys(fused[var] for var in eq.variables() if var in fused):
+            first = of.outputs[0]
+            if _same_call(of, eq):
+                known = found.get(first, (False,) * len(of.inputs))
+                found[first] = tuple(a or b for a, b in zip(known, eq.attrs["want"], strict=True))
+            elif not set(of.residuals).isdisjoint(eq.variables()):
+                others.add(first)
+    return {first: want for first, want in found.items() if first not in others}
+
+
+def _same_call(of: Equation, gradient: Equation) -> bool:
+    """Whether an equation is the gradient of this call of a fused op."""
+    return (
+        gradient.op is of.op.gradient
+        and all(
+            a is b or (type(a) is Literal and type(b) is Literal and a.value is b.value)
+            for a, b in zip(of.inputs, gradient.inputs, strict=False)
+        )
+        and all(gradient.attrs[name] == value for name, value in of.attrs.items())
+    )
+
+
 def _own_by_example(graph: Graph, on: set[Var]) -> set[Var]:
     """What a gradient is taken with respect to that differs by example: each needs its own, if only of a parameter."""
     own: set[Var] = set()
@@ -264,7 +388,7 @@ def _own_by_example(graph: Graph, on: set[Var]) -> set[Var]:
         varying = on | own
         before = len(own)
         for eq in graph.equations:
-            if eq.op.kind is random or any(var in varying for var in eq.variables()):
+            if any(var in varying for var in eq.variables()):
                 varying.update(eq.outputs)
                 if eq.is_gradient:
                     own.update(a for a in eq.group(1) if type(a) is Var)
