@@ -63,9 +63,11 @@ def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
 def _matmul_batch(call: BatchCall) -> Any:
     """Vectors become rows and columns, and examples get as many axes in both; the axes that are too many go again."""
     (a, b), (shape_a, shape_b) = call.args, (call.shape(0), call.shape(1))
-    if call.on == (True, False) and len(shape_b) == 2:  # one product, of all rows of all examples
+    if call.on == (True, False) and len(shape_b) <= 2:  # one product, of all rows of all examples
         out = matmul(reshaped(a, call.size * math.prod(shape_a[:-1]), shape_a[-1]), b)
-        return reshaped(out, call.size, *shape_a[:-1], shape_b[-1])
+        return reshaped(out, call.size, *shape_a[:-1], *shape_b[1:])
+    if call.on == (False, True) and len(shape_a) <= 2 and len(shape_b) == 1:
+        return matmul(b, swap_last(a) if len(shape_a) == 2 else a)
     row, column = len(shape_a) == 1, len(shape_b) == 1
     if row and call.on[0]:
         a = expand_dims(a, axis=1)

@@ -48,6 +48,7 @@ from tensorgraph.transforms import (
     jvp,
     value_and_grad,
     vjp,
+    vmap,
 )
 
 if _TYPE_CHECKING:
@@ -74,7 +75,7 @@ __all__ = [
     "functional", "fused_op", "grad", "gradients", "graph", "hessian", "hvp", "i8", "i16", "i32", "i64",
     "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp", "lint", "load", "load_graph", "load_model",
     "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor",
-    "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad", "vjp",
+    "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
 for _cls in (Tensor, Graph):

@@ -204,10 +204,11 @@ def concrete(t: Numbers, what: str) -> Array:
     if type(value) is ndarray and (mode.trace is None or not t._is_cell):
         cells = mode.cells
         return value if cells is None or not t._is_cell else cells.read(t)._value  # type: ignore[arg-type]
+    said = "this value is traced: it has only a type" if mode.trace is None else mode.trace.numberless
     raise TraceError(
-        f"{what} needs numbers, but this value is traced: it has only a type, {t.aval}"
-        f"{describe_source(user_source())}. Use tensorgraph.where instead of a Python branch, keep the computation in "
-        "tensor operations, or leave this part out of the traced function."
+        f"{what} needs numbers, but {said}, {t.aval}{describe_source(user_source())}. Use "
+        "tensorgraph.where instead of a Python branch, keep the computation in tensor operations, or leave this part "
+        "out of the traced function."
     )
 
 

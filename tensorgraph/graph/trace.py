@@ -111,6 +111,11 @@ def _name(function: Any) -> str:
     return name if name.isidentifier() else "f"
 
 
+def names_of_arguments(function: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
+    """The positional arguments of a call, each with what the function calls it."""
+    return list(zip(_bases(function, args), args, strict=True))
+
+
 def _bases(function: Any, examples: tuple[Any, ...]) -> list[str]:
     """What the function calls its arguments."""
     try:

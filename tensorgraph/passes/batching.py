@@ -219,8 +219,8 @@ class _Batching(Rerun):
             if eq.op.primal is not None:
                 return self._gradient_of_fused(eq, call)
             if eq.outputs[0] in wanted:  # the batch is made so that a gradient of it can be taken, residuals or not
-                _, outputs = self.linear[eq] = self._linear(call, wanted[eq.outputs[0]])
-                return [*outputs, *[(None, False) for _ in eq.residuals]]
+                self.linear[eq] = self._linear(call, wanted[eq.outputs[0]])
+                return [*self.linear[eq][1], *[(None, False) for _ in eq.residuals]]
             return self._with_residuals(eq, call) if eq.residuals else self._call(call)
         except NotImplementedError:
             if not self.loop:

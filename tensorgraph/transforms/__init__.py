@@ -5,6 +5,7 @@ from tensorgraph.transforms.checkpoint import checkpoint
 from tensorgraph.transforms.custom import custom_vjp
 from tensorgraph.transforms.functional import functional
 from tensorgraph.transforms.functions import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from tensorgraph.transforms.vmap import vmap
 
 __all__ = [
     "checkpoint",
@@ -17,4 +18,5 @@ __all__ = [
     "jvp",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]
