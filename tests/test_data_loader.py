@@ -112,13 +112,13 @@ def test_loader_errors():
         (ValueError, r"array 0 4, array 1 3\); their first axes", dict(arrays=(x, np.zeros(3)))),
         (ValueError, "single number", dict(arrays=(3.0,))),
         (ValueError, "no samples", dict(arrays=(x[:0],))),
-        (TypeError, "array 1 has dtype <U1", dict(arrays=(x, list("abcd")))),
+        (TypeError, r"arrays\[1\] must be .* an array of numbers .* has dtype <U1", dict(arrays=(x, list("abcd")))),
         (ValueError, "'keep', 'drop' or 'merge', got 'cut'", dict(last="cut")),
-        (ValueError, "batch_size is at least 1, got 0", dict(batch_size=0)),
-        (TypeError, "batch_size is a whole number, got 2.5", dict(batch_size=2.5)),
-        (TypeError, "batch_size is a whole number, got True", dict(batch_size=True)),
-        (ValueError, "seed is at least 0, got -1", dict(seed=-1)),
-        (TypeError, "got int32", dict(dtype="int32")),
+        (ValueError, "batch_size must be a positive integer, got 0", dict(batch_size=0)),
+        (TypeError, "batch_size must be a positive integer, got 2.5", dict(batch_size=2.5)),
+        (TypeError, "batch_size must be a positive integer, got True", dict(batch_size=True)),
+        (ValueError, "seed must be a non-negative integer, got -1", dict(seed=-1)),
+        (TypeError, "float dtype .* or None, got 'int32'", dict(dtype="int32")),
     ]
     for kind, message, options in cases:
         arrays = options.pop("arrays", (x,))
@@ -205,10 +205,10 @@ def test_split_errors():
         (ValueError, "sum to 1, got", dict(fractions=(0.5, 0.4))),
         (ValueError, "positive", dict(fractions=(1.2, -0.2))),
         (ValueError, "sum to 1", dict(fractions=())),
-        (ValueError, "sum to 1", dict(fractions=(np.nan, 1.0))),
+        (ValueError, "positive number, got nan", dict(fractions=(np.nan, 1.0))),
         (ValueError, r"parts of \(9, 0, 1\): none may be empty", dict(fractions=(0.9, 0.05, 0.05))),
         (ValueError, "sum to 9, expected the number of samples, 10", dict(sizes=(5, 4))),
-        (ValueError, "at least 1, got 0", dict(sizes=(10, 0))),
+        (ValueError, "positive integer, got 0", dict(sizes=(10, 0))),
         (ValueError, r"stratify has shape \(3,\), expected one label a sample, \(10,\)", dict(stratify=[1, 2, 3])),
         (ValueError, "stratify holds nan", dict(stratify=[np.nan] * 10)),
         (ValueError, "pass the labels, stratify=y", dict(stratify=True)),
@@ -248,7 +248,7 @@ def test_dataset_take_and_errors():
         Dataset(np.zeros((3, 1)), [0, 1])
     with pytest.raises(ValueError, match="labels from 0 to 2, but there are 2 class names"):
         Dataset(np.zeros((3, 1)), [0, 1, 2], ["a", "b"])
-    with pytest.raises(TypeError, match="single string 'ab'"):
+    with pytest.raises(TypeError, match=r"class_names must be a sequence .* got 'ab'"):
         Dataset(np.zeros((3, 1)), [0, 1, 1], "ab")
     with pytest.raises(AttributeError):
         data.x = np.zeros(3)

@@ -110,7 +110,7 @@ def test_labels_columns_and_classes(table):
         table("a,a\n1,2\n", label="a")
     with pytest.raises(ValueError, match="both the label and dropped"):
         table(text, label="kind", drop=["kind"])
-    with pytest.raises(TypeError, match=r"pass \['id'\]"):
+    with pytest.raises(TypeError, match=r"write \['id'\]"):
         table(text, drop="id")
     with pytest.raises(FileFormatError, match="no column of features"):
         table("a\n1\n", label="a")
@@ -165,9 +165,9 @@ def test_other_options(table):
     assert table("caf\xe9\n1\n".encode("latin-1"), encoding="latin-1").feature_names == ("café",)
     assert table("inf,-Infinity\n").x.tolist() == [[np.inf, -np.inf]]
     assert table("1,2\n", dtype="float64").x.dtype == np.float64
-    with pytest.raises(ValueError, match="missing is 'raise' or 'nan'"):
+    with pytest.raises(ValueError, match="missing must be 'raise' or 'nan'"):
         table("1\n", missing="skip")
-    with pytest.raises(ValueError, match="header is True, False or 'auto'"):
+    with pytest.raises(ValueError, match="header must be True or False or 'auto'"):
         table("1\n", header="yes")
     with pytest.raises(FileNotFoundError):
         read_csv("no such file.csv")
@@ -215,13 +215,13 @@ def test_any_bytes_are_an_error_or_a_value(content):
 def test_columns_delimiter_and_class_names_are_what_they_are(table):
     text = "a,k\n1,x\n2,y\n"
     for column in (True, 1.0):
-        with pytest.raises(TypeError, match="a column is a name or a position"):
+        with pytest.raises(TypeError, match="label must be a str, an integer or None"):
             table(text, label=column)
-    for names in (["x", "y", "x"], "xy"):
-        with pytest.raises(ValueError, match="different strings"):
+    for names in (["x", "y", "x"], "xy", {"x", "y"}):
+        with pytest.raises((ValueError, TypeError), match=r"class_names (is|must be) a sequence"):
             table(text, label="k", class_names=names)
     for delimiter in ("", ",,", None):
-        with pytest.raises(ValueError, match="delimiter is one character"):
+        with pytest.raises((ValueError, TypeError), match="delimiter must be"):
             table(text, label="k", delimiter=delimiter)
 
 

@@ -135,7 +135,7 @@ def test_kinds_of_input():
         (ValueError, "expected", np.zeros((2, 3, 4)), [0, 1]),
         (ValueError, "expected", 3, [0]),
         (ValueError, r"targets has shape \(\)", [1], 1),
-        (TypeError, "predictions has dtype <U1", ["a"], [1]),
+        (TypeError, "predictions must be an array of .* dtype <U1", ["a"], [1]),
     ],
 )
 def test_errors(measure, kind, message, predictions, targets):
@@ -145,7 +145,7 @@ def test_errors(measure, kind, message, predictions, targets):
 
 def test_more_errors():
     scores = [[0.1, 0.9], [0.8, 0.2]]
-    for k, message in ((3, "at most the number of classes, 2, got 3"), (0, "at least 1")):
+    for k, message in ((3, "at most the number of classes, 2, got 3"), (0, "k must be a positive integer")):
         with pytest.raises(ValueError, match=message):
             metrics.top_k_accuracy(scores, [0, 1], k)
     with pytest.raises(ValueError, match="expected"):
@@ -158,7 +158,7 @@ def test_more_errors():
         metrics.confusion_matrix([0, 1], [5, 1], classes=3)
     with pytest.raises(ValueError, match="of 1000001 classes is too large, at most 16384; number the labels"):
         metrics.precision([0, 1], [10**6, 1])
-    with pytest.raises(ValueError, match="normalize is"):
+    with pytest.raises(ValueError, match="normalize must be"):
         metrics.confusion_matrix(scores, [0, 1], normalize="rows")
-    with pytest.raises(ValueError, match="average is 'macro' or None"):
+    with pytest.raises(ValueError, match="average must be 'macro' or None"):
         metrics.f1_score(scores, [0, 1], average="micro")

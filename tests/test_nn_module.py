@@ -251,7 +251,7 @@ def test_every_difference_of_a_state_is_named() -> None:
     state["other"] = np.zeros(1)
     with pytest.raises(ValueError, match=r"missing: scale; unexpected: other; of another shape: parts\.0\.bias"):
         Block().load_state_dict(state)
-    with pytest.raises(TypeError, match="takes a mapping"):
+    with pytest.raises(TypeError, match="must be a dict"):
         Block().load_state_dict([1])
 
 

@@ -114,7 +114,7 @@ def test_every_cell_has_a_path() -> None:
     )]  # fmt: skip
     assert "trainer.m.0.weight" in paths
     assert "trainer.t.4.bias" in paths
-    with pytest.raises(ValueError, match="first part of the cells' paths"):
+    with pytest.raises(ValueError, match="name must be a str"):
         optim.SGD(network(), name="")
 
 
@@ -132,7 +132,7 @@ def test_settings_are_cells_that_read_as_floats() -> None:
             optimizer.lr = bad
     with pytest.raises(TypeError, match="lr is a number"):
         optimizer.lr = "fast"
-    with pytest.raises(ValueError, match="beta1 must be at least 0 and below 1"):
+    with pytest.raises(ValueError, match="beta1 must be a number at least 0 and below 1"):
         optim.Adam([w], beta1=1.0)
     assert optimizer.lr == 0.5
 
@@ -181,9 +181,9 @@ def test_groups_have_settings_of_their_own() -> None:
     ("make", "error", "message"),
     [
         (lambda: optim.SGD([]), ValueError, "no parameters"),
-        (lambda: optim.SGD(tg.Parameter([1.0])), TypeError, "a Module, a list of Parameters"),
-        (lambda: optim.SGD(3), TypeError, "got int"),
-        (lambda: optim.SGD([tg.ones((2,))]), TypeError, "trains Parameters, got Tensor"),
+        (lambda: optim.SGD(tg.Parameter([1.0])), TypeError, "SGD: parameters must be a Module or a sequence"),
+        (lambda: optim.SGD(3), TypeError, "parameters must be .* got 3"),
+        (lambda: optim.SGD([tg.ones((2,))]), TypeError, "parameters\\[0\\] must be a Parameter .* got a Tensor"),
         (lambda: optim.SGD([tg.Parameter([1, 2], requires_grad=False)]), TypeError, "only floats"),
         (lambda: optim.SGD([{"lr": 0.1}]), ValueError, "has no 'parameters'"),
         (lambda: optim.SGD([{"parameters": [], "momentum": 0.9}]), ValueError, "'momentum' is not a setting of SGD"),
@@ -301,7 +301,7 @@ def test_clipping_by_value_and_by_norm() -> None:
     bad, norm = optim.clip_norm([tg.tensor([np.nan, 1.0])], 1.0)
     assert np.isnan(bad[0].numpy()).all()
     assert np.isnan(norm.item())
-    with pytest.raises(ValueError, match="positive limit"):
+    with pytest.raises(ValueError, match="limit must be a positive number"):
         optim.clip_norm(grads, 0.0)
 
 

@@ -75,7 +75,7 @@ def test_impossible_schedules(make) -> None:
 
 
 def test_a_schedule_is_made_of_a_function() -> None:
-    with pytest.raises(TypeError, match="made of a function"):
+    with pytest.raises(TypeError, match="Schedule: function must be callable"):
         optim.Schedule("cosine")
 
 

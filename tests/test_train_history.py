@@ -220,7 +220,7 @@ def test_early_stop_watches_losses_downwards_and_says_what_is_missing():
     assert history.best_epoch == len(losses) - 2
     with pytest.raises(ValueError, match="watches 'dev_loss'; this run measures 'loss', 'accuracy': pass dev="):
         run(early_stop=3)
-    with pytest.raises(ValueError, match="patience is a number of epochs"):
+    with pytest.raises(ValueError, match="patience must be a positive integer"):
         EarlyStop(0)
-    with pytest.raises(ValueError, match="min_delta is at least 0"):
+    with pytest.raises(ValueError, match="min_delta must be a finite number"):
         EarlyStop(min_delta=float("nan"))

@@ -24,7 +24,7 @@ DATA = clouds()
         ({"metrics": ["top_k_accuracy"]}, ValueError, "k is at most the number of classes, 2"),
         ({"early_stop": 3}, ValueError, r"early stop watches 'dev_loss'; this run measures 'loss', 'accuracy': pass"),
         ({"callbacks": [EarlyStop(2, "f1_score")]}, ValueError, "early stop watches 'f1_score'"),
-        ({"loss": 3}, TypeError, "loss is a function of"),
+        ({"loss": 3}, TypeError, "loss must be a function of"),
     ],
 )
 def test_nothing_changes_where_a_run_cannot_work(options, error, message):
@@ -87,9 +87,9 @@ def test_load_takes_a_module(tmp_path):
     path = tmp_path / "model.safetensors"
     train.save(path, small())
     for wrong in (lambda x: x, nn.ReLU, None):
-        with pytest.raises(TypeError, match="load takes a Module"):
+        with pytest.raises(TypeError, match="load: model must be a Module"):
             train.load(path, wrong)
-    with pytest.raises(TypeError, match="save takes a Module"):
+    with pytest.raises(TypeError, match="save: model must be a Module"):
         train.save(tmp_path / "other", nn.ReLU)
     assert not (tmp_path / "other").exists()
 

@@ -1,7 +1,8 @@
 """What public functions take: kinds of arguments, their check, and other libraries' names with what to write here."""
 
-from tensorgraph.arguments.checks import checked
+from tensorgraph.arguments.checks import checked, refuse_keyword
 from tensorgraph.arguments.kinds import (
+    ClassNames,
     Count,
     Finite,
     Fraction,
@@ -21,6 +22,6 @@ from tensorgraph.arguments.kinds import (
 )
 
 __all__ = [
-    "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike", "Positive",
-    "Probability", "Range", "Size", "Unfit", "checked", "kind_of", "shown",
+    "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
+    "Positive", "Probability", "Range", "Size", "Unfit", "checked", "kind_of", "refuse_keyword", "shown",
 ]  # fmt: skip

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import linecache
+import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
@@ -20,6 +21,7 @@ from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, kind_of
 __all__ = ["checked", "refuse_keyword"]
 
 MISSING = object()
+PLAIN = (ValueError, TypeError, IndexError)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -122,7 +124,14 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
         scope["_names"] = names
         taken.append("**_others")
         body.insert(0, f"if _others: _keyword(_others, _names, {label})")
-    body.append(f"return _function({', '.join(passed)})")
+    scope |= {"_errors": PLAIN, "_name": name_function, "_parameters": kinds.keys()}
+    body += [
+        "try:",
+        f"    return _function({', '.join(passed)})",
+        "except _errors as _error:",
+        f"    _name(_error, _parameters, {label})",
+        "    raise",
+    ]
     text = f"def {function.__name__}({', '.join(taken)}):\n" + "".join(f"    {line}\n" for line in body)
     file = f"<tensorgraph arguments {function.__module__}.{function.__qualname__}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
@@ -148,8 +157,37 @@ def _fit(value: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
     try:
         return kind(value)
     except Unfit as unfit:
-        error = unfit.wrong(unfit.sentence(f"{_label(function, owner)}: {name}"))
+        label = _label(function, owner)
+        error: Any = unfit.wrong(unfit.sentence(f"{label}: {name}"))
+        error.told = label, name.partition("[")[0]
     raise error
+
+
+def name_function(error: Any, parameters: Collection[str], function: str, owner: Any) -> None:
+    """Begin the message of an error from inside by the name of the function that the user called.
+
+    One that already begins by the name of a checked function inside gets this one's, where the argument meant is this
+    one's too. What comes from the user's own functions stays as it is.
+    """
+    label, message = _label(function, owner), error.args[0] if error.args else ""
+    if type(error) not in PLAIN or not isinstance(message, str) or _from_user(error.__traceback__.tb_next):
+        return
+    inner, argument = getattr(error, "told", ("", ""))
+    if inner and message.startswith(f"{inner}: ") and (not argument or argument in parameters):
+        message = message.removeprefix(f"{inner}: ")
+    if not message.startswith(label):
+        error.args = (f"{label}: {message}", *error.args[1:])
+        error.told = label, argument
+
+
+def _from_user(trace: Any) -> bool:
+    """Whether a function of the user's ran between the call and the error."""
+    while trace is not None:
+        module = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if module not in ("tensorgraph", "numpy") and module not in sys.stdlib_module_names:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _fit_all(values: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:

@@ -1,7 +1,7 @@
 """Kinds of arguments: what a parameter's annotation allows, in words and as a test.
 
 ``bool``, ``int``, ``float``, ``str``, ``Literal``, ``Callable``, classes, unions and containers of these say it
-themselves; `Annotated` adds a `Range` of numbers, or a `Kind` of one's own.
+themselves; `Annotated` adds a `Range` of numbers, better words, or a `Kind` of one's own.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import operator
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, NoReturn, TypeAlias, Union, get_args, get_origin
 
 import numpy as np
 
 __all__ = [
-    "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike", "Positive",
-    "Probability", "Range", "Size", "Unfit", "kind_of", "shown",
+    "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
+    "Positive", "Probability", "Range", "Size", "Unfit", "kind_of", "shown",
 ]  # fmt: skip
 
 LONGEST = 1_000_000  # items that are taken from an iterator before it counts as endless
@@ -61,6 +61,7 @@ class Kind:
     def __init__(self, expected: str, fit: Callable[[Any, Kind], Any], instant: tuple[Any, ...] = ()) -> None:
         self.expected = expected
         self.fit = fit
+        self.quick = False  # whether it asks for the class alone
         self.instant: frozenset[type] = frozenset(instant)
 
     def __call__(self, value: Any) -> Any:
@@ -149,7 +150,7 @@ def _number(value: Any) -> Any:
         return value
     if isinstance(value, np.generic) or getattr(value, "shape", None) == ():
         dtype = getattr(value, "dtype", None)
-        if getattr(dtype, "kind", "") in ("i", "u", "f") and not isinstance(value, np.ma.MaskedArray):
+        if getattr(dtype, "kind", "") in ("i", "u", "f") and not hasattr(value, "mask"):
             return value.item()
     return None
 
@@ -192,8 +193,10 @@ def _integers(limits: Range) -> Kind:
             number = operator.index(value)
         except TypeError:
             whole = isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value)
-            kind.refuse(value, f"write {int(value)}" if whole else limits.remedy)
-        return number if limits.holds(number) else kind.refuse(value, limits.remedy, ValueError)
+            kind.refuse(value, f"write {int(value)}" if whole else "")
+        return (
+            number if limits.holds(number) else kind.refuse(value, limits.remedy * (number > limits.high), ValueError)
+        )
 
     return Kind(limits.words(True), fit, (int,) if free else ())
 
@@ -202,12 +205,14 @@ def _numbers(limits: Range) -> Kind:
     def fit(value: Any, kind: Kind) -> Any:
         number = _number(value)
         if number is None:
-            kind.refuse(value, limits.remedy)
+            kind.refuse(value)
         try:
             float(number)
         except OverflowError:
             kind.refuse(value, "no float is so large", ValueError)
-        return number if limits.holds(number) else kind.refuse(value, limits.remedy, ValueError)
+        return (
+            number if limits.holds(number) else kind.refuse(value, limits.remedy * (number > limits.high), ValueError)
+        )
 
     return Kind(limits.words(False), fit)
 
@@ -236,9 +241,12 @@ def _instance(cls: type) -> Kind:
         if isinstance(value, cls):
             return value
         made = isinstance(value, type) and issubclass(value, cls)
-        kind.refuse(value, f"make one: {value.__name__}(...)" if made else "")
+        example = getattr(cls, "example", "")
+        kind.refuse(value, f"make one: {value.__name__}(...)" if made else f"such as {example}" if example else "")
 
-    return Kind(article(cls.__name__), fit)
+    kind = Kind(article(cls.__name__), fit)
+    kind.quick = True
+    return kind
 
 
 # containers ----------------------------------------------------------------------------------------------------------
@@ -264,6 +272,8 @@ def _many(origin: Any, element: Kind, ordered: bool) -> Kind:
             kind.refuse(value, f"write [{value!r}]" if len(value) < 30 and not isinstance(value, bytearray) else "")
         if isinstance(value, abc.Mapping):
             kind.refuse(value, "pass its keys or its values as a list")
+        if element.quick and hasattr(value, "dtype"):
+            kind.refuse(value, "write [it]")
         if isinstance(value, abc.Set) and not sets_too:
             kind.refuse(value, "a set has no order: pass a list, or sorted(...)")
         if not isinstance(value, abc.Collection):
@@ -333,27 +343,29 @@ def _table(keys: Kind, values: Kind) -> Kind:
 
 
 def _either(kinds: list[Kind]) -> Kind:
-    """One of several kinds; a value of the right type tells more about itself than the list of all types."""
+    """One of several kinds."""
     words = [kind.expected for kind in kinds if kind is not NONE]
+    several = len(words) > 1
+    words += ["None"] * (NONE in kinds)
+    kinds = sorted(kinds, key=lambda kind: not kind.quick)  # classes first: what is one of them is not looked into
 
     def fit(value: Any, kind: Kind) -> Any:
-        told: Unfit | None = None
+        wrong: type[Exception] = TypeError
+        remedies = []
         for one in kinds:
             try:
                 return one(value)
             except Unfit as unfit:
-                if told is None and (unfit.wrong is ValueError or unfit.place):
-                    told = unfit
-                remedy = unfit.remedy
-        if told is not None and len(kinds) - (NONE in kinds) > 1 and not told.place:
-            raise Unfit(kind.expected, value, told.remedy, told.wrong)
-        if told is not None:
-            raise told
-        kind.refuse(value, remedy if len(words) == 1 else "")
+                if unfit.place:  # the container is right and an item is wrong
+                    raise
+                wrong = unfit.wrong if unfit.wrong is ValueError else wrong
+                remedies += [unfit.remedy] * bool(unfit.remedy)
+        told = len(remedies) == 1 and not (several and remedies[0].startswith("write ["))
+        kind.refuse(value, remedies[0] if told else "", wrong)
 
-    return Kind(
-        _listed([*words, *(["None"] if NONE in kinds else [])]), fit, tuple(t for k in kinds for t in k.instant)
-    )
+    either = Kind(_listed(words), fit, tuple(t for k in kinds for t in k.instant))
+    either.quick = any(kind.quick for kind in kinds)
+    return either
 
 
 ANYTHING = Kind("anything", _anything, (type(None), bool, int, float, str))
@@ -370,10 +382,11 @@ Size: TypeAlias = Annotated[
 ]
 Finite: TypeAlias = Annotated[float, Range(-math.inf, math.inf, above=True, below=True, word="a finite number")]
 Positive: TypeAlias = Annotated[float, Range(0, math.inf, above=True, below=True, word="a positive number")]
-NonNegative: TypeAlias = Annotated[float, Range(0, math.inf, below=True, word="a number, finite and not negative")]
+NonNegative: TypeAlias = Annotated[float, Range(0, math.inf, below=True, word="a finite number that is not negative")]
 Probability: TypeAlias = Annotated[float, Range(0, 1, word="a number from 0 to 1")]
 Fraction: TypeAlias = Annotated[float, Range(0, 1, below=True, word="a number at least 0 and below 1")]
 Name: TypeAlias = Annotated[str, Kind("a str that is not empty", _name)]
+ClassNames: TypeAlias = Annotated[Sequence[str], Ordered]
 PathLike: TypeAlias = str | os.PathLike[str]
 
 SIMPLE: dict[Any, Kind] = {
@@ -438,6 +451,9 @@ def _annotated(base: Any, notes: tuple[Any, ...]) -> Kind:
             return note
         if isinstance(note, Range):
             return _integers(note) if base is int else _numbers(note)
+        if isinstance(note, str):
+            kind = kind_of(base)
+            return Kind(note, kind.fit, tuple(kind.instant))
         if note is Ordered:
             return _many_of(get_origin(base), get_args(base), True)
     return kind_of(base)

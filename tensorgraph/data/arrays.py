@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.engine.aval import default_dtype
+from tensorgraph.arguments import Kind, Unfit
+from tensorgraph.engine.aval import canonical_dtype, default_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -16,6 +18,8 @@ BLOCK = 1 << 20
 
 def as_array(value: Any, name: str) -> Array:
     """A NumPy array of numbers or booleans from anything `numpy.asarray` takes, or from a Tensor."""
+    if hasattr(value, "mask"):
+        raise TypeError(f"{name} is a masked array, whose hidden numbers do not count: fill them, array.filled(value)")
     if not isinstance(value, np.ndarray) and hasattr(value, "numpy"):
         value = value.numpy()
     try:
@@ -27,6 +31,23 @@ def as_array(value: Any, name: str) -> Array:
             f"{name} has dtype {array.dtype}, expected numbers or booleans; convert it to float or integer codes first"
         )
     return array
+
+
+def _numbers(value: Any, kind: Kind) -> Array:
+    """An array of any shape; of what is none, the remedy."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and not hasattr(value, "mask"):
+        return value
+    if isinstance(value, (str, bytes, set, frozenset, dict)) or value is None or callable(value):
+        kind.refuse(value, "a set has no order: pass a list" if isinstance(value, (set, frozenset)) else "")
+    if isinstance(value, Iterator):
+        kind.refuse(value, "read it into a list first: list(...)")
+    try:
+        return as_array(value, "it")
+    except (TypeError, ValueError) as error:
+        raise Unfit(kind.expected, value, str(error), type(error)) from None
+
+
+Numbers: TypeAlias = Annotated[Any, Kind("an array of numbers or booleans", _numbers)]
 
 
 def same_length(arrays: list[Array], names: list[str]) -> int:
@@ -43,10 +64,7 @@ def same_length(arrays: list[Array], names: list[str]) -> int:
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:
     """The float dtype asked for, or the library's default dtype for None."""
-    result = default_dtype() if dtype is None else np.dtype(dtype)
-    if result.kind != "f" or result.itemsize > 8:
-        raise TypeError(f"dtype is float16, float32 or float64, got {result}")
-    return result
+    return default_dtype() if dtype is None else canonical_dtype(dtype)
 
 
 def cast_floats(array: Array, dtype: np.dtype[Any], name: str) -> Array:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import ClassNames, checked
+from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import MissingExtraError
 
-from .arrays import Array, as_array, cast_floats, float_dtype, same_length
+from .arrays import Array, Numbers, cast_floats, float_dtype, same_length
 
 __all__ = ["Dataset", "load_digits"]
 
 
+@checked
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Samples and their labels; what the readers return, and what `split` and `Loader` take.
@@ -46,24 +48,19 @@ class Dataset:
     array([0, 1])
     """
 
-    x: Array
-    y: Array | None = None
-    class_names: tuple[str, ...] | None = None
-    feature_names: tuple[str, ...] | None = None
+    x: Numbers
+    y: Numbers | None = None
+    class_names: ClassNames | None = None
+    feature_names: ClassNames | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
         # a frozen dataclass sets its fields through object.__setattr__
-        object.__setattr__(self, "x", as_array(self.x, "x"))
-        if self.y is not None:
-            object.__setattr__(self, "y", as_array(self.y, "y"))
         same_length(*self._columns())
         for field in ("class_names", "feature_names"):
             names = getattr(self, field)
             if names is not None:
-                if isinstance(names, str):
-                    raise TypeError(f"{field} is a sequence of strings, got the single string {names!r}")
-                object.__setattr__(self, field, tuple(str(name) for name in names))
+                object.__setattr__(self, field, tuple(names))
         self._check_labels()
 
     def _check_labels(self) -> None:
@@ -90,7 +87,8 @@ class Dataset:
         title = f"{self.name}, " if self.name else ""
         return f"Dataset({title}{len(self)} samples, {', '.join(parts)})"
 
-    def take(self, indices: Any) -> Dataset:
+    @checked
+    def take(self, indices: Numbers) -> Dataset:
         """Return the samples at the given positions, copied, with the same names.
 
         Parameters
@@ -104,7 +102,8 @@ class Dataset:
         return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
 
 
-def load_digits(*, dtype: Any = None) -> Dataset:
+@checked
+def load_digits(*, dtype: FloatDType | None = None) -> Dataset:
     """Load the 1,797 handwritten digits that come with scikit-learn.
 
     Parameters

@@ -11,9 +11,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tensorgraph.arguments import PathLike, checked
 from tensorgraph.files import FileFormatError, atomic_file
 
-from .arrays import Array
+from .arrays import Array, Numbers
 
 __all__ = ["read_idx", "write_idx"]
 
@@ -24,7 +25,8 @@ DEFLATE_RATIO = 1032
 CHUNK = 1 << 20
 
 
-def read_idx(path: str | os.PathLike[str]) -> Array:
+@checked
+def read_idx(path: PathLike) -> Array:
     """Read an IDX file, plain or gzipped (seen from its content, not its name).
 
     Parameters
@@ -118,7 +120,8 @@ def _wrong_size(where: str, shape: tuple[int, ...], dtype: np.dtype[Any], expect
     )
 
 
-def write_idx(path: str | os.PathLike[str], array: Any) -> None:
+@checked
+def write_idx(path: PathLike, array: Numbers) -> None:
     """Write an array as an IDX file, atomically; gzipped if the name ends in ``.gz``.
 
     Parameters

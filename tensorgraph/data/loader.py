@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from .arrays import Array, as_array, cast_floats, count, float_dtype, same_length
+from tensorgraph.arguments import Count, Natural, checked
+from tensorgraph.engine.aval import FloatDType
+
+from .arrays import Array, Numbers, as_array, cast_floats, count, float_dtype, same_length
 from .dataset import Dataset
 
 __all__ = ["Loader", "minibatches"]
@@ -60,29 +63,29 @@ class Loader:
     1
     """
 
+    @checked
     def __init__(
         self,
-        *arrays: Any,
-        batch_size: int = 32,
+        *arrays: Dataset | Numbers,
+        batch_size: Count = 32,
         shuffle: bool = True,
-        seed: int = 0,
+        seed: Natural = 0,
         last: Last = "keep",
-        dtype: Any = None,
+        dtype: FloatDType | None = None,
     ) -> None:
+        columns: Sequence[Any] = arrays
         if len(arrays) == 1 and isinstance(arrays[0], Dataset):
-            arrays = tuple(arrays[0]._columns()[0])
+            columns = arrays[0]._columns()[0]
         if not arrays:
             raise ValueError("a loader needs at least one array: Loader(x, y, batch_size=...)")
-        names = [f"array {i}" for i in range(len(arrays))]
-        self._arrays = [as_array(array, name) for array, name in zip(arrays, names)]
+        names = [f"array {i}" for i in range(len(columns))]
+        self._arrays = [as_array(array, name) for array, name in zip(columns, names)]
         self._samples = same_length(self._arrays, names)
         if self._samples == 0:
             raise ValueError("the arrays hold no samples; a loader needs at least one")
-        if last not in ("keep", "drop", "merge"):
-            raise ValueError(f"last is 'keep', 'drop' or 'merge', got {last!r}")
-        self._batch_size = count(batch_size, "batch_size")
-        self._shuffle = bool(shuffle)
-        self._seed = count(seed, "seed", least=0)
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._seed = seed
         self._last = last
         self._dtype = float_dtype(dtype)
         self._epoch = 0
@@ -124,11 +127,12 @@ class Loader:
             f"last={self._last!r}, epoch={self._epoch})"
         )
 
-    def order(self, epoch: int) -> Array:
+    @checked
+    def order(self, epoch: Natural) -> Array:
         """Return the order in which an epoch visits the samples: a permutation, int64, of shape (N,)."""
         if not self._shuffle:
             return np.arange(self._samples)
-        return np.random.default_rng([self._seed, count(epoch, "epoch", least=0)]).permutation(self._samples)
+        return np.random.default_rng([self._seed, epoch]).permutation(self._samples)
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """Begin an epoch: the batches in turn, each a tuple with one new array for every array given."""
@@ -154,13 +158,14 @@ class Loader:
         return tuple(cast_floats(array, self._dtype, f"array {i}") for i, array in enumerate(batch))
 
 
+@checked
 def minibatches(
-    *arrays: Any,
-    batch_size: int = 32,
+    *arrays: Dataset | Numbers,
+    batch_size: Count = 32,
     shuffle: bool = True,
-    seed: int = 0,
+    seed: Natural = 0,
     last: Last = "keep",
-    dtype: Any = None,
+    dtype: FloatDType | None = None,
 ) -> Loader:
     """Return a `Loader` of the same arguments, so that a loop reads as a sentence.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from tensorgraph.arguments import checked
+from tensorgraph.engine.aval import FloatDType
 from tensorgraph.engine.sums import total
 
-from .arrays import BLOCK, Array, as_array, check_finite, float_dtype
+from .arrays import BLOCK, Array, Numbers, as_array, check_finite, float_dtype
 
 __all__ = ["Normalizer", "NotFittedError"]
 
@@ -48,10 +50,13 @@ class Normalizer:
            [ 2.,  1.]], dtype=float32)
     """
 
-    def __init__(self, *, dtype: Any = None) -> None:
+    @checked
+    def __init__(self, *, dtype: FloatDType | None = None) -> None:
         self._dtype = None if dtype is None else float_dtype(dtype)
         self._count = 0
         self._shift = self._offset = self._m2 = np.zeros(())
+
+    example: ClassVar[str] = "Normalizer().fit(x)"
 
     def __repr__(self) -> str:
         seen = f"features={self._shift.shape}, samples={self._count}" if self._count else "not fitted"
@@ -85,7 +90,8 @@ class Normalizer:
         std = self.std
         return np.where(std > 0.0, std, 1.0)
 
-    def fit(self, x: Any) -> Normalizer:
+    @checked
+    def fit(self, x: Numbers) -> Normalizer:
         """Forget what was seen and take the statistics of `x`.
 
         Parameters
@@ -107,7 +113,8 @@ class Normalizer:
         self.__dict__.update(fresh.__dict__)
         return self
 
-    def partial_fit(self, x: Any) -> Normalizer:
+    @checked
+    def partial_fit(self, x: Numbers) -> Normalizer:
         """Add one more chunk of training samples to the statistics.
 
         Parameters
@@ -159,7 +166,8 @@ class Normalizer:
         self._count, self._shift, self._offset, self._m2 = n, shift, offset, m2
         return self
 
-    def transform(self, x: Any) -> Array:
+    @checked
+    def transform(self, x: Numbers) -> Array:
         """Normalise samples by the statistics of the training set.
 
         Parameters
@@ -181,11 +189,13 @@ class Normalizer:
         """
         return self._apply(x, self.mean, self.scale, inverse=False)
 
-    def inverse_transform(self, z: Any) -> Array:
+    @checked
+    def inverse_transform(self, z: Numbers) -> Array:
         """Undo `transform`: z · sigma + mu, in the shape of `z`, with the same errors."""
         return self._apply(z, self.mean, self.scale, inverse=True)
 
-    def fit_transform(self, x: Any) -> Array:
+    @checked
+    def fit_transform(self, x: Numbers) -> Array:
         """`fit`, then `transform`, of the same training samples."""
         return self.fit(x).transform(x)
 
@@ -195,7 +205,8 @@ class Normalizer:
         return {"count": np.array(self._count), "mean": self.mean, "m2": self._m2.copy()}
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any], *, dtype: Any = None) -> Normalizer:
+    @checked
+    def from_state_dict(cls, state: Mapping[str, Any], *, dtype: FloatDType | None = None) -> Normalizer:
         """Make a normaliser from `state_dict()`; it transforms to the same bits, and may go on with `partial_fit`.
 
         Parameters

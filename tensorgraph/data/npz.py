@@ -7,10 +7,12 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
+from tensorgraph.arguments import ClassNames, Name, PathLike, checked
+from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import FileFormatError
 
 from .arrays import Array, cast_floats, float_dtype
@@ -24,13 +26,14 @@ class _NoSuchArray(ValueError):
     """The archive is whole; the name asked for is not in it."""
 
 
+@checked
 def read_npz(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
-    x: str = "x",
-    y: str | None = "y",
-    class_names: Any = None,
-    dtype: Any = None,
+    x: Name = "x",
+    y: Name | None = "y",
+    class_names: ClassNames | None = None,
+    dtype: FloatDType | None = None,
 ) -> Dataset:
     """Read samples and labels from an ``.npz`` archive.
 

@@ -7,7 +7,9 @@ from typing import Any, overload
 
 import numpy as np
 
-from .arrays import Array, as_array, check_finite, count, same_length
+from tensorgraph.arguments import Count, Natural, Positive, checked
+
+from .arrays import Array, Numbers, as_array, check_finite, same_length
 from .dataset import Dataset
 
 __all__ = ["split"]
@@ -27,7 +29,7 @@ def split(
 
 @overload
 def split(
-    *arrays: Any,
+    *arrays: Dataset | Numbers,
     fractions: Sequence[float] = ...,
     sizes: Sequence[int] | None = ...,
     seed: int = ...,
@@ -35,11 +37,12 @@ def split(
 ) -> tuple[tuple[Array, ...], ...]: ...
 
 
+@checked
 def split(
-    *arrays: Any,
-    fractions: Sequence[float] = (0.8, 0.1, 0.1),
-    sizes: Sequence[int] | None = None,
-    seed: int = 0,
+    *arrays: Dataset | Numbers,
+    fractions: Sequence[Positive] = (0.8, 0.1, 0.1),
+    sizes: Sequence[Count] | None = None,
+    seed: Natural = 0,
     stratify: Any = None,
 ) -> tuple[Any, ...]:
     """Cut arrays, or a Dataset, at random into parts: train, dev and test, or any other number of them.
@@ -89,7 +92,7 @@ def split(
         raise ValueError("split needs at least one array: split(x, y, fractions=...)")
     n = same_length(columns, [f"array {i}" for i in range(len(columns))])
     parts = _sizes(n, fractions, sizes)
-    rng = np.random.default_rng(count(seed, "seed", least=0))
+    rng = np.random.default_rng(seed)
     if stratify is None:
         pieces = np.split(rng.permutation(n), np.cumsum(parts)[:-1])
     else:
@@ -101,7 +104,7 @@ def split(
 
 def _sizes(n: int, fractions: Sequence[float], sizes: Sequence[int] | None) -> list[int]:
     if sizes is not None:
-        result = [count(size, "each of sizes") for size in sizes]
+        result = list(sizes)
         if not result or sum(result) != n:
             raise ValueError(f"sizes {tuple(result)} sum to {sum(result)}, expected the number of samples, {n}")
         return result

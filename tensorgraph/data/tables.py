@@ -6,12 +6,14 @@ import csv
 import math
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from tensorgraph.arguments import ClassNames, Name, PathLike, checked
+from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import FileFormatError
 
 from .arrays import Array, float_dtype
@@ -24,17 +26,18 @@ MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?"})
 INT64 = np.iinfo(np.int64)
 
 
+@checked
 def read_csv(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
     label: str | int | None = None,
     header: bool | Literal["auto"] = "auto",
-    drop: Sequence[str | int] = (),
-    class_names: Sequence[str] | None = None,
+    drop: Collection[str | int] = (),
+    class_names: ClassNames | None = None,
     missing: Literal["raise", "nan"] = "raise",
     delimiter: str = ",",
-    encoding: str = "utf-8-sig",
-    dtype: Any = None,
+    encoding: Name = "utf-8-sig",
+    dtype: FloatDType | None = None,
 ) -> Dataset:
     """Read a table of numbers, one sample a line, with a column of labels if there is one.
 
@@ -88,13 +91,9 @@ def read_csv(
     (('lily', 'rose'), array([1, 0]))
     """
     where = repr(os.fspath(path))
-    if missing not in ("raise", "nan"):
-        raise ValueError(f"missing is 'raise' or 'nan', got {missing!r}")
-    if header not in (True, False, "auto"):
-        raise ValueError(f"header is True, False or 'auto', got {header!r}")
-    if not isinstance(delimiter, str) or len(delimiter) != 1:
-        raise ValueError(f"delimiter is one character, got {delimiter!r}")
-    if class_names is not None and (isinstance(class_names, str) or len(set(class_names)) < len(class_names)):
+    if len(delimiter) != 1:
+        raise ValueError(f"delimiter must be one character, got {delimiter!r}")
+    if class_names is not None and len(set(class_names)) < len(class_names):
         raise ValueError(f"class_names is a sequence of different strings, got {class_names!r}")
     with open(path, encoding=encoding, newline="") as file:
         rows = _rows(csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True), where)
@@ -148,11 +147,9 @@ class _Columns:
     """Which column is the label, which are features, and what they are called."""
 
     def __init__(
-        self, where: str, names: Sequence[str] | None, width: int, label: str | int | None, drop: Sequence[str | int]
+        self, where: str, names: Sequence[str] | None, width: int, label: str | int | None, drop: Collection[str | int]
     ) -> None:
         self.where, self.names, self.width = where, names, width
-        if isinstance(drop, str):
-            raise TypeError(f"drop is a sequence of columns, got the single string {drop!r}: pass [{drop!r}]")
         self.label = None if label is None else self._position(label)
         dropped = {self._position(column) for column in drop}
         if self.label in dropped:
@@ -233,7 +230,7 @@ class _Table:
             raise FileFormatError(f"{self.where}, line {line}, {self.columns.told(i)}: {text[:40]!r} is beyond float64")
         return value
 
-    def dataset(self, name: str, dtype: np.dtype[Any], class_names: Sequence[str] | None) -> Dataset:
+    def dataset(self, name: str, dtype: np.dtype[Any], class_names: ClassNames | None) -> Dataset:
         columns = self.columns
         if not self.lines:
             raise FileFormatError(f"{self.where} has a header and no data; a table has at least one line of numbers")
@@ -253,7 +250,7 @@ class _Table:
         y, classes = self._labels(dtype, class_names)
         return Dataset(x, y, classes, names, name)
 
-    def _labels(self, dtype: np.dtype[Any], class_names: Sequence[str] | None) -> tuple[Array, tuple[str, ...] | None]:
+    def _labels(self, dtype: np.dtype[Any], class_names: ClassNames | None) -> tuple[Array, tuple[str, ...] | None]:
         if class_names is None:
             numbers = [_number(text) for text in self.labels]
             if all(number is not None and math.isfinite(number) for number in numbers):

@@ -1,7 +1,7 @@
 """What is known of a value before it exists: its shape and its dtype.
 
 An *aval* (abstract value, JAX's word) is what shape rules compute with, what a graph's variables carry and what error
-messages print. This room knows NumPy and nothing else of the library.
+messages print. This file knows NumPy and kinds of arguments, and nothing else of the library.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Aval", "aval_of", "broadcast_shapes", "canonical_axis", "canonical_dtype", "default_dtype",
-           "set_default_dtype", "short_dtype"]  # fmt: skip
+from tensorgraph.arguments import Kind, Unfit
+
+__all__ = ["Aval", "DType", "FloatDType", "aval_of", "broadcast_shapes", "canonical_axis", "canonical_dtype",
+           "default_dtype", "set_default_dtype", "short_dtype"]  # fmt: skip
 
 SHORT = {
     "bool": "bool", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "uint16": "u16",
@@ -82,6 +84,22 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
             raise TypeError(f"complex numbers are not supported (got {result}); pass the real and imaginary parts")
         raise TypeError(f"dtype {result} is not supported; expected one of {', '.join(SHORT)}")
     return NATIVE[result.name]
+
+
+def _dtype(value: Any, kind: Kind) -> np.dtype[Any]:
+    try:
+        return canonical_dtype(value) if value is not None else kind.refuse(value)
+    except TypeError as error:
+        raise Unfit(kind.expected, value, str(error).partition("; ")[2]) from None
+
+
+def _float_dtype(value: Any, kind: Kind) -> np.dtype[Any]:
+    dtype = _dtype(value, kind)
+    return dtype if dtype.kind == "f" else kind.refuse(dtype.name)
+
+
+DType: TypeAlias = Annotated[Any, Kind("a dtype such as 'float32', 'f32' or numpy.int64", _dtype)]
+FloatDType: TypeAlias = Annotated[Any, Kind("a float dtype (float16, float32 or float64)", _float_dtype)]
 
 
 def short_dtype(dtype: np.dtype[Any]) -> str:

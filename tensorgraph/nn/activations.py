@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgraph.arguments import Finite, checked
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
@@ -46,7 +47,8 @@ class LeakyReLU(Module):
 
     atomic = True
 
-    def __init__(self, slope: float = 0.01) -> None:
+    @checked
+    def __init__(self, slope: Finite = 0.01) -> None:
         self.slope = float(slope)
 
     def forward(self, x: Any) -> Tensor:
@@ -63,8 +65,9 @@ class _Rowwise(Module):
     atomic = True
     op: Op
 
+    @checked
     def __init__(self, axis: int = -1) -> None:
-        self.axis = int(axis)
+        self.axis = axis
 
     def forward(self, x: Any) -> Tensor:
         return self.op.public(x, axis=self.axis)  # type: ignore[no-any-return]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeAlias
 
+from tensorgraph.arguments import Name, Natural, checked, shown
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.ops.shape import reshape
 
 __all__ = ["Flatten", "Identity", "Lambda", "Sequential"]
+
+
+Layer: TypeAlias = Callable[..., Any]
 
 
 class Sequential(Module):
@@ -28,17 +32,19 @@ class Sequential(Module):
     (4, Linear(4, 8, bias=False), '3.bias')
     """
 
-    def __init__(self, *layers: Any) -> None:
+    @checked
+    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
         if len(layers) == 1 and isinstance(layers[0], (list, tuple)):
             layers = tuple(layers[0])
         # all at once: an attribute at a time would walk the whole model for each
-        self.__dict__.update({str(i): as_module(layer) for i, layer in enumerate(layers)})
+        self.__dict__.update({str(i): as_module(layer, type(self).__name__) for i, layer in enumerate(layers)})
         self.modules()
         self._forget()
 
-    def append(self, layer: Any) -> Sequential:
+    @checked
+    def append(self, layer: Layer) -> Sequential:
         """Add a layer at the end; returns self."""
-        setattr(self, str(len(self)), as_module(layer))
+        setattr(self, str(len(self)), as_module(layer, f"{type(self).__name__}.append"))
         return self
 
     def _layers(self) -> list[Module]:
@@ -73,7 +79,7 @@ class Sequential(Module):
         n = len(self)
         if not -n <= index < n:
             raise IndexError(f"{self.label} has {n} layers, got index {index}")
-        setattr(self, str(index % n), as_module(layer))
+        setattr(self, str(index % n), as_module(layer, self.label))
 
     def config(self) -> dict[str, Any]:
         return {"layers": self._layers()}
@@ -89,12 +95,14 @@ class Sequential(Module):
 NAMES = [str(i) for i in range(100)]
 
 
-def as_module(layer: Any) -> Module:
+def as_module(layer: Any, where: str) -> Module:
     """A module as it is, a function as a `Lambda`."""
     if isinstance(layer, Module):
         return layer
     if isinstance(layer, type) and issubclass(layer, Module):
-        raise TypeError(f"expected a layer, got the class {layer.__name__}; write {layer.__name__}()")
+        raise TypeError(f"{where}: expected a layer, got the class {layer.__name__}; write {layer.__name__}()")
+    if not callable(layer):
+        raise TypeError(f"{where}: a layer must be a Module or a function, got {shown(layer)}")
     return Lambda(layer)
 
 
@@ -108,9 +116,8 @@ class Lambda(Module):
     tensor(6., f32)
     """
 
-    def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
-        if not callable(function):
-            raise TypeError(f"a layer is a Module or a function, got {type(function).__name__}")
+    @checked
+    def __init__(self, function: Callable[..., Any], name: Name | None = None) -> None:
         self.function = function
         self.name: str = name or str(getattr(function, "__name__", type(function).__name__))
 
@@ -140,9 +147,8 @@ class Flatten(Module):
 
     atomic = True
 
-    def __init__(self, keep: int = 1) -> None:
-        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
-            raise ValueError(f"Flatten: keep is the number of leading axes that stay, got {keep!r}")
+    @checked
+    def __init__(self, keep: Natural = 1) -> None:
         self.keep = keep
 
     def forward(self, x: Any) -> Tensor:

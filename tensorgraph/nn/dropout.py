@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgraph.arguments import Fraction, Natural, checked
 from tensorgraph.engine import init, random
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.tensor import Tensor, tensor
@@ -44,9 +45,8 @@ class Dropout(Module):
 
     atomic = True
 
-    def __init__(self, rate: float, seed: int | None = None) -> None:
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate is the probability of dropping, at least 0 and below 1, got {rate!r}")
+    @checked
+    def __init__(self, rate: Fraction, seed: Natural | None = None) -> None:
         self.rate = float(rate)
         self.state = Buffer(random.key(init.fresh_seed() if seed is None else seed))
         self.state.initialiser = "key()" if seed is None else f"key(seed={seed})"

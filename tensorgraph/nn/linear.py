@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tensorgraph.arguments import Natural, Size, checked
 from tensorgraph.engine import init
+from tensorgraph.engine.aval import FloatDType
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
@@ -62,21 +64,19 @@ class Linear(Module):
 
     atomic = True
 
+    @checked
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
+        inputs: Size,
+        outputs: Size,
         bias: bool = True,
         *,
         weight_init: str | Callable[..., Any] = "he_normal",
         bias_init: str | Callable[..., Any] = "zeros",
-        seed: int | None = None,
-        dtype: Any = None,
+        seed: Natural | None = None,
+        dtype: FloatDType | None = None,
     ) -> None:
-        for name, n in (("inputs", inputs), ("outputs", outputs)):
-            if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
-                raise ValueError(f"Linear: {name} is a positive integer, got {n!r}")
-        self.inputs, self.outputs = int(inputs), int(outputs)
+        self.inputs, self.outputs = inputs, outputs
         self.weight = parameter((self.inputs, self.outputs), weight_init, dtype, seed)
         self.bias = parameter((self.outputs,), bias_init, dtype) if bias else None
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.modes import MODE, Mode, current
@@ -316,29 +317,32 @@ class Module:
 
     # switches -----------------------------------------------------------------------------------------------------
 
+    @checked
     def train(self: M, training: bool = True) -> M:
         """Behave as in training from now on: batch norm uses the batch's moments, dropout drops. Returns self."""
         for module in self.modules():
-            object.__setattr__(module, "training", bool(training))
+            object.__setattr__(module, "training", training)
         return self
 
     def eval(self: M) -> M:
         """Behave as at test time from now on. Returns self."""
         return self.train(False)
 
+    @checked
     def freeze(self: M, frozen: bool = True) -> M:
         """Keep the layers' own state: batch norm normalises with its running averages, in training too. Returns self.
 
         Independent of `requires_grad_`, which says whether parameters are trained.
         """
         for module in self.modules():
-            object.__setattr__(module, "frozen", bool(frozen))
+            object.__setattr__(module, "frozen", frozen)
         return self
 
     def unfreeze(self: M) -> M:
         """Undo `freeze`. Returns self."""
         return self.freeze(False)
 
+    @checked
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
         """Let all parameters be trained, or none. Returns self."""
         for parameter in self.parameters():
@@ -363,6 +367,7 @@ class Module:
         """
         return read_cells(self.named_cells())
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take all parameters and buffers from a dict of arrays: all of them, or none where anything does not fit.
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from tensorgraph.engine.aval import canonical_axis
+from tensorgraph.arguments import Fraction, NonNegative, Size, checked
+from tensorgraph.engine.aval import FloatDType, canonical_axis
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.modes import current
 from tensorgraph.engine.tensor import Tensor, tensor, wrap
@@ -101,45 +102,32 @@ class BatchNorm(Module):
     atomic = True
     decay = Setting("Weight of the old average; 0 ≤ decay < 1.", 0.0, 1.0)
 
+    @checked
     def __init__(
         self,
-        features: int,
+        features: Size,
         *,
         axis: int | None = None,
-        eps: float | None = None,
-        decay: float | None = None,
+        eps: NonNegative | None = None,
+        decay: Fraction | Tensor | None = None,
         debias: bool | None = None,
         unbiased: bool | None = None,
-        preset: str | None = None,
-        degenerate: str = "raise",
-        impl: str | None = None,
-        dtype: Any = None,
+        preset: Literal["torch", "keras", "flax", "onnx", "slides"] | None = None,
+        degenerate: Literal["raise", "beta"] = "raise",
+        impl: Literal["fused", "composed"] | None = None,
+        dtype: FloatDType | None = None,
         momentum: Any = None,
     ) -> None:
         if momentum is not None:
             raise TypeError(_no_momentum(momentum))
-        if isinstance(features, bool) or not hasattr(features, "__index__") or features < 1:
-            raise ValueError(f"BatchNorm: features is a positive integer, got {features!r}")
-        if preset is not None and preset not in PRESETS:
-            raise ValueError(f"BatchNorm: preset is one of {', '.join(PRESETS)}, got {preset!r}")
-        if degenerate not in ("raise", "beta"):
-            raise ValueError(f"BatchNorm: degenerate is 'raise' or 'beta', got {degenerate!r}")
-        if impl not in (None, "fused", "composed"):
-            raise ValueError(f"BatchNorm: impl is 'fused', 'composed' or None, got {impl!r}")
         given = dict(axis=axis, eps=eps, decay=decay, debias=debias, unbiased=unbiased)
         options = dict(PRESETS[preset] if preset else DEFAULTS)
         options.update({name: value for name, value in given.items() if value is not None})
-        self.features = int(features)
-        if isinstance(options["axis"], bool) or not hasattr(options["axis"], "__index__"):
-            raise TypeError(f"BatchNorm: axis is an integer, got {options['axis']!r}")
-        self.axis = int(options["axis"])
-        if isinstance(options["eps"], (bool, str)) or not isinstance(options["eps"], (int, float, np.number)):
-            raise TypeError(f"BatchNorm: eps is a number, got {options['eps']!r}")
+        self.features = features
+        self.axis: int = options["axis"]
         self.eps = float(options["eps"])
-        if not 0 <= self.eps < math.inf:
-            raise ValueError(f"BatchNorm: eps must be finite and not negative, got {self.eps}")
-        self.debias = bool(options["debias"])
-        self.unbiased = bool(options["unbiased"])
+        self.debias: bool = options["debias"]
+        self.unbiased: bool = options["unbiased"]
         self.degenerate = degenerate
         self.impl = impl
         shape = (self.features,)

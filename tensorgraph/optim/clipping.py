@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, TypeAlias
 
+from tensorgraph.arguments import Ordered, Positive, checked
+from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.nn.module import Module
 from tensorgraph.ops.arithmetic import maximum, minimum
 from tensorgraph.ops.shape import astype
 from tensorgraph.ops.updates import clip_norm as clip_norm_op
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "clip_norm", "clip_value"]
 
+Gradients: TypeAlias = Annotated[Iterable[Tensor], Ordered]
+Trained: TypeAlias = Module | Iterable[Parameter]
+Limit: TypeAlias = Positive | Tensor
 
-def clip_value(grads: Iterable[Tensor], limit: Any) -> list[Tensor]:
+
+def listed(parameters: Trained) -> list[Parameter]:
+    """Parameters in a list, those of a module too."""
+    return parameters.parameters() if isinstance(parameters, Module) else list(parameters)
+
+
+@checked
+def clip_value(grads: Gradients, limit: Limit) -> list[Tensor]:
     """Each number limited to [-limit, limit].
 
     Parameters
@@ -35,7 +48,8 @@ def clip_value(grads: Iterable[Tensor], limit: Any) -> list[Tensor]:
     return clipped
 
 
-def clip_norm(grads: Iterable[Tensor], limit: Any) -> tuple[list[Tensor], Tensor]:
+@checked
+def clip_norm(grads: Gradients, limit: Limit) -> tuple[list[Tensor], Tensor]:
     """All gradients scaled by one factor so that their joint Euclidean norm is at most `limit`.
 
     Returns
@@ -57,31 +71,30 @@ def clip_norm(grads: Iterable[Tensor], limit: Any) -> tuple[list[Tensor], Tensor
     >>> [round(float(g[0]), 6) for g in clipped], float(norm)
     ([0.6, 0.8], 5.0)
     """
-    grads = list(grads)
     with no_grad():
-        *clipped, norm = clip_norm_op.public(grads, _limit(limit))
+        *clipped, norm = clip_norm_op.public(list(grads), _limit(limit))
     return clipped, norm
 
 
-def _limit(limit: Any) -> Tensor:
+def _limit(limit: Limit) -> Tensor:
     if isinstance(limit, Tensor):
         return limit
-    if not limit > 0:
-        raise ValueError(f"gradients are clipped to a positive limit, got {limit!r}")
     return tensor(limit, "float64")
 
 
-def clip_grad_value(parameters: Iterable[Any], limit: float) -> None:
+@checked
+def clip_grad_value(parameters: Trained, limit: Limit) -> None:
     """Clip the ``.grad`` of parameters by value; between ``backward()`` and ``step()``."""
-    have = [p for p in parameters if p.grad is not None]
-    for p, g in zip(have, clip_value([p.grad for p in have], limit), strict=True):
+    have = [p for p in listed(parameters) if p.grad is not None]
+    for p, g in zip(have, clip_value([g for p in have if (g := p.grad) is not None], limit), strict=True):
         p.grad = g
 
 
-def clip_grad_norm(parameters: Iterable[Any], limit: float) -> Tensor:
+@checked
+def clip_grad_norm(parameters: Trained, limit: Limit) -> Tensor:
     """Clip the ``.grad`` of parameters by their joint norm, which is returned."""
-    have = [p for p in parameters if p.grad is not None]
-    clipped, norm = clip_norm([p.grad for p in have], limit)
+    have = [p for p in listed(parameters) if p.grad is not None]
+    clipped, norm = clip_norm([g for p in have if (g := p.grad) is not None], limit)
     for p, g in zip(have, clipped, strict=True):
         p.grad = g
     return norm

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from tensorgraph import jit
+from tensorgraph.arguments import Name, NonNegative, Ordered, Positive, checked, refuse_keyword
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
@@ -34,13 +35,9 @@ __all__ = ["Hyper", "Optimizer"]
 
 Array = np.ndarray[Any, Any]
 
-# settings of other libraries' optimisers, and what to write here
-ELSEWHERE = {
-    "momentum": "use optim.Momentum(..., beta=), whose docstring says how its learning rate compares",
-    "betas": "write beta1= and beta2=",
-    "alpha": "write decay=",
-    "learning_rate": "write lr=",
-}
+Trained: TypeAlias = Module | Annotated[Iterable[Parameter | Mapping[str, Any]], Ordered]
+Setting_: TypeAlias = NonNegative | Tensor
+Rate: TypeAlias = NonNegative | Tensor | Schedule | Callable[..., Any]
 
 
 class Hyper(Setting):
@@ -107,34 +104,29 @@ class Optimizer:
     averages: ClassVar[tuple[str, ...]] = ()
     counted: ClassVar[bool] = False  # whether each parameter's own number of steps is kept, as `t`
     update: ClassVar[Op]
+    example: ClassVar[str] = "optim.Adam(model)"  # for messages, as in `Normalizer`
 
     lr = LearningRate("Learning rate.", 0.0)
     weight_decay = Hyper("Weight decay.", 0.0)
 
+    @checked
     def __init__(
         self,
-        parameters: Any,
-        lr: Any,
+        parameters: Trained,
+        lr: Rate,
         *,
-        weight_decay: float = 0.0,
-        clip_value: float | None = None,
-        clip_norm: float | None = None,
-        name: str = "optimizer",
-        **settings: float,
+        weight_decay: Setting_ = 0.0,
+        clip_value: Positive | None = None,
+        clip_norm: Positive | None = None,
+        name: Name = "optimizer",
+        **settings: Any,
     ) -> None:
         if not hasattr(type(self), "update"):
             raise NotImplementedError(
                 f"{type(self).__name__} has no update; use tensorgraph.optim.SGD, Adam, ..., or name an update op"
             )
-        for key in settings:
-            if key not in self.settings:
-                hint = ELSEWHERE.get(key)
-                raise TypeError(
-                    f"{type(self).__name__} has no setting {key!r}{f': {hint}' if hint else ''}; it has "
-                    f"{', '.join(self.settings)}, clip_value and clip_norm"
-                )
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name is the first part of the cells' paths, got {name!r}")
+        if others := {key: value for key, value in settings.items() if key not in self.settings}:
+            refuse_keyword(others, [*self.settings, "clip_value", "clip_norm", "name"], "__init__", self)
         self.path = name
         self.cells: dict[str, Buffer] = {}
         self.schedule: Schedule | None = None
@@ -159,14 +151,7 @@ class Optimizer:
     # parameters ---------------------------------------------------------------------------------------------------
 
     def _build(self, parameters: Any) -> None:
-        if isinstance(parameters, Module):
-            parameters = parameters.parameters()
-        if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
-            raise TypeError(
-                f"{type(self).__name__} takes a Module, a list of Parameters or a list of groups (dicts), got "
-                f"{type(parameters).__name__}"
-            )
-        items = list(parameters)
+        items = parameters.parameters() if isinstance(parameters, Module) else list(parameters)
         if not items:
             raise ValueError(f"{type(self).__name__}: there are no parameters to train")
         if len({isinstance(item, Mapping) for item in items}) > 1:
@@ -282,6 +267,7 @@ class Optimizer:
         """Copies of all cells by path."""
         return read_cells(self.named_cells())
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take all cells from a dict of arrays, or none where anything does not fit; as `Module.load_state_dict`."""
         load_cells(dict(self.named_cells()), state, strict, type(self).__name__)
@@ -298,6 +284,7 @@ class Optimizer:
             for slot in group.slots:
                 slot.parameter.grad = None
 
+    @checked
     def minimize(self, loss: Tensor) -> None:
         """``zero_grad()``, ``loss.backward()``, ``step()``."""
         self.zero_grad()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
+from tensorgraph.arguments import Fraction, checked
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.kernels.optimizer import _adam as adam_kernel
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
 from tensorgraph.ops.updates import adam_update, bias_corrections, momentum_update, rmsprop_update, sgd_update
 from tensorgraph.optim.groups import Slot
-from tensorgraph.optim.optimizer import Hyper, Optimizer
+from tensorgraph.optim.optimizer import Hyper, Optimizer, Rate, Setting_, Trained
 
 __all__ = ["SGD", "Adam", "AdamW", "Momentum", "RMSprop"]
+
+Weight: TypeAlias = Fraction | Tensor
 
 
 class SGD(Optimizer):
@@ -36,7 +40,8 @@ class SGD(Optimizer):
 
     update = sgd_update
 
-    def __init__(self, parameters: Any, lr: Any = 0.01, **options: Any) -> None:
+    @checked
+    def __init__(self, parameters: Trained, lr: Rate = 0.01, **options: Any) -> None:
         super().__init__(parameters, lr, **options)
 
     def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
@@ -80,8 +85,9 @@ class Momentum(Optimizer):
     update = momentum_update
     beta = Hyper("Weight of the old average.", 0.0, 1.0)
 
+    @checked
     def __init__(
-        self, parameters: Any, lr: Any = 0.01, beta: float = 0.9, *, nesterov: bool = False, **options: Any
+        self, parameters: Trained, lr: Rate = 0.01, beta: Weight = 0.9, *, nesterov: bool = False, **options: Any
     ) -> None:
         super().__init__(parameters, lr, beta=beta, **options)
         self.nesterov = bool(nesterov)
@@ -117,7 +123,10 @@ class RMSprop(Optimizer):
     decay = Hyper("Weight of the old average of squares.", 0.0, 1.0)
     eps = Hyper("Added to the root.", 0.0)
 
-    def __init__(self, parameters: Any, lr: Any = 0.01, decay: float = 0.99, eps: float = 1e-8, **options: Any) -> None:
+    @checked
+    def __init__(
+        self, parameters: Trained, lr: Rate = 0.01, decay: Weight = 0.99, eps: Setting_ = 1e-8, **options: Any
+    ) -> None:
         super().__init__(parameters, lr, decay=decay, eps=eps, **options)
 
     def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
@@ -171,13 +180,14 @@ class Adam(Optimizer):
     beta2 = Hyper("Weight of the old average of squares.", 0.0, 1.0)
     eps = Hyper("Added to the root.", 0.0)
 
+    @checked
     def __init__(
         self,
-        parameters: Any,
-        lr: Any = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
+        parameters: Trained,
+        lr: Rate = 0.001,
+        beta1: Weight = 0.9,
+        beta2: Weight = 0.999,
+        eps: Setting_ = 1e-8,
         **options: Any,
     ) -> None:
         super().__init__(parameters, lr, beta1=beta1, beta2=beta2, eps=eps, **options)
@@ -218,8 +228,9 @@ class AdamW(Adam):
 
     decoupled: ClassVar[bool] = True
 
+    @checked
     def __init__(
-        self, parameters: Any, lr: Any = 0.001, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, *,
-        weight_decay: float = 0.01, **options: Any,
+        self, parameters: Trained, lr: Rate = 0.001, beta1: Weight = 0.9, beta2: Weight = 0.999,
+        eps: Setting_ = 1e-8, *, weight_decay: Setting_ = 0.01, **options: Any,
     ) -> None:  # fmt: skip
         super().__init__(parameters, lr, beta1, beta2, eps, weight_decay=weight_decay, **options)

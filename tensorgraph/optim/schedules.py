@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Count, Finite, Natural, NonNegative, Positive, checked
 from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.arithmetic import floor_divide, maximum, minimum, power, sqrt
@@ -50,9 +51,8 @@ class Schedule:
     [0.05, 0.1, 0.15, 0.1, 0.1, 0.1]
     """
 
+    @checked
     def __init__(self, function: Callable[[Any], Any], text: str | None = None) -> None:
-        if not callable(function):
-            raise TypeError(f"a schedule is made of a function of the count, got {type(function).__name__}")
         self.text: str = text or str(getattr(function, "__name__", "schedule"))
         self._of: Callable[[Any, Any], Any] = lambda step, epoch: _float64(function(step))
 
@@ -80,7 +80,8 @@ class Schedule:
         """The rate at a step and an epoch; without `epoch` the count given is taken for both."""
         return float(self.at(tensor(step), tensor(step if epoch is None else epoch)))
 
-    def curve(self, n: int, steps_per_epoch: int | None = None) -> Array:
+    @checked
+    def curve(self, n: Natural, steps_per_epoch: Count | None = None) -> Array:
         """The first `n` rates, to plot.
 
         Parameters
@@ -102,10 +103,9 @@ class Schedule:
         of = self._of
         return Schedule._make(lambda step, epoch: of(epoch, epoch), f"{self.text}.per_epoch()")
 
-    def then(self, other: Any, after: int) -> Schedule:
+    @checked
+    def then(self, other: Schedule | NonNegative | Callable[..., Any], after: Natural) -> Schedule:
         """This schedule for the first `after` counts, then `other`, counting from 0 again."""
-        if isinstance(after, bool) or not isinstance(after, int) or after < 0:
-            raise ValueError(f"then: after is a number of counts, got {after!r}")
         first, second = self._of, as_schedule(other)
 
         def of(step: Any, epoch: Any) -> Any:
@@ -140,29 +140,14 @@ def as_schedule(what: Any) -> Schedule:
     return Schedule(what)
 
 
-def _positive(name: str, **values: Any) -> None:
-    for key, value in values.items():
-        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)) or not 0 < value < math.inf:
-            raise ValueError(f"{name}: {key} must be a positive number, got {value!r}")
-
-
-def _nonnegative(name: str, **values: Any) -> None:
-    for key, value in values.items():
-        if (
-            isinstance(value, (bool, str))
-            or not isinstance(value, (int, float, np.number))
-            or not 0 <= value < math.inf
-        ):
-            raise ValueError(f"{name}: {key} must be a number, finite and not negative, got {value!r}")
-
-
-def constant(lr: float) -> Schedule:
+@checked
+def constant(lr: NonNegative) -> Schedule:
     """The same rate always."""
-    _nonnegative("constant", lr=lr)
     return Schedule(lambda t: lr, f"constant({lr:g})")
 
 
-def inverse_time(lr: float, decay: float) -> Schedule:
+@checked
+def inverse_time(lr: NonNegative, decay: NonNegative) -> Schedule:
     """``lr / (1 + decay · count)``; the slides count epochs: ``inverse_time(0.2, 1.0).per_epoch()``.
 
     Examples
@@ -171,52 +156,49 @@ def inverse_time(lr: float, decay: float) -> Schedule:
     >>> optim.inverse_time(0.2, 1.0).per_epoch().curve(4).round(4).tolist()
     [0.2, 0.1, 0.0667, 0.05]
     """
-    _nonnegative("inverse_time", lr=lr, decay=decay)
     return Schedule(lambda t: lr / (1.0 + decay * t), f"inverse_time({lr:g}, decay={decay:g})")
 
 
-def exponential(lr: float, rate: float, every: float = 1.0) -> Schedule:
+@checked
+def exponential(lr: NonNegative, rate: Positive, every: Positive = 1.0) -> Schedule:
     """``lr · rate^(count/every)``; the slides: ``0.95^epoch · lr``."""
-    _nonnegative("exponential", lr=lr)
-    _positive("exponential", rate=rate, every=every)
     return Schedule(
         lambda t: lr * power.public(rate, t / every), f"exponential({lr:g}, rate={rate:g}, every={every:g})"
     )
 
 
-def inverse_sqrt(k: float) -> Schedule:
+@checked
+def inverse_sqrt(k: NonNegative) -> Schedule:
     """``k / sqrt(n)`` for the n-th count, n = 1, 2, ..., as the slides have it."""
-    _nonnegative("inverse_sqrt", k=k)
     return Schedule(lambda t: k / sqrt.public(t + 1.0), f"inverse_sqrt({k:g})")
 
 
-def staircase(lr: float, factor: float, every: int) -> Schedule:
+@checked
+def staircase(lr: NonNegative, factor: Positive, every: Positive) -> Schedule:
     """``lr`` times `factor` after each `every` counts."""
-    _nonnegative("staircase", lr=lr)
-    _positive("staircase", factor=factor, every=every)
     return Schedule(
         lambda t: lr * power.public(factor, floor_divide.public(t, float(every))),
         f"staircase({lr:g}, factor={factor:g}, every={every})",
     )
 
 
-def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
+@checked
+def cosine(lr: NonNegative, steps: Positive, final: NonNegative = 0.0) -> Schedule:
     """Half a cosine from `lr` to `final` over `steps` counts, then `final`. (Loshchilov & Hutter 2017)"""
-    _nonnegative("cosine", lr=lr, final=final)
-    _positive("cosine", steps=steps)
     return Schedule(
         lambda t: final + (lr - final) * 0.5 * (1.0 + cos.public(minimum.public(t / float(steps), 1.0) * math.pi)),
         f"cosine({lr:g}, steps={steps}, final={final:g})",
     )
 
 
-def warmup(steps: int) -> Schedule:
+@checked
+def warmup(steps: Positive) -> Schedule:
     """A factor that grows linearly from ``1/steps`` to 1 over the first `steps` counts: multiply it with a schedule."""
-    _positive("warmup", steps=steps)
     return Schedule(lambda t: minimum.public((t + 1.0) / float(steps), 1.0), f"warmup({steps})")
 
 
-def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
+@checked
+def piecewise(boundaries: Sequence[Finite], values: Sequence[NonNegative]) -> Schedule:
     """``values[i]`` until ``boundaries[i]``, the last value afterwards.
 
     Examples
@@ -230,8 +212,6 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
         raise ValueError(f"piecewise: one value more than boundaries, got {len(rates)} values, {len(edges)} boundaries")
     if any(not a < b for a, b in itertools.pairwise([-math.inf, *edges])):
         raise ValueError(f"piecewise: boundaries must grow, got {edges}")
-    for rate in rates:
-        _nonnegative("piecewise", value=rate)
 
     def of(t: Any) -> Any:
         rate: Any = _float64(rates[-1])
@@ -242,7 +222,8 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     return Schedule(of, f"piecewise({list(boundaries)}, {list(values)})")
 
 
-def by_hand(rates: Sequence[float]) -> Schedule:
+@checked
+def by_hand(rates: Sequence[NonNegative]) -> Schedule:
     """These rates one after the other, the last one for ever."""
     rates = list(rates)
     if not rates:

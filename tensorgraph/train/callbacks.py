@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Count, Name, Natural, NonNegative, checked
 from tensorgraph.train.history import History, better_is_less
 
 __all__ = ["EVENTS", "EarlyStop", "Run", "notify"]
@@ -20,6 +21,7 @@ __all__ = ["EVENTS", "EarlyStop", "Run", "notify"]
 EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
 
+@checked
 @dataclass
 class Run:
     """A training run as its callbacks see it.
@@ -45,14 +47,15 @@ class Run:
 
     model: Any
     optimizer: Any
-    epochs: int
+    epochs: Natural
     history: History
-    epoch: int = 0
-    step: int = 0
+    epoch: Natural = 0
+    step: Natural = 0
     measures: dict[str, float] = field(default_factory=dict)
     stopping: str = ""
 
-    def stop(self, reason: str = "callback") -> None:
+    @checked
+    def stop(self, reason: Name = "callback") -> None:
         """End the run after this epoch; the history says why."""
         self.stopping = reason
 
@@ -111,13 +114,15 @@ class EarlyStop:
     EarlyStop(patience=3, monitor='dev_accuracy')
     """
 
+    @checked
     def __init__(
-        self, patience: int = 10, monitor: str = "dev_loss", *, min_delta: float = 0.0, restore_best: bool = True
+        self,
+        patience: Count = 10,
+        monitor: Name = "dev_loss",
+        *,
+        min_delta: NonNegative = 0.0,
+        restore_best: bool = True,
     ) -> None:
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"patience is a number of epochs, at least 1; got {patience!r}")
-        if not min_delta >= 0:
-            raise ValueError(f"min_delta is at least 0, got {min_delta!r}")
         self.patience, self.monitor = patience, monitor
         self.min_delta, self.restore_best = float(min_delta), restore_best
         self._forget()

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.data.arrays import Array, as_array, cast_floats, check_finite, count
+from tensorgraph.arguments import Count, Ordered, checked
+from tensorgraph.data.arrays import Array, Numbers, as_array, cast_floats, check_finite
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
-from tensorgraph.train.running import Metric, in_mode, model_dtype, named_metrics, outputs_of, samples_of
+from tensorgraph.train.running import Data, Metric, Model, in_mode, model_dtype, named_metrics, outputs_of, samples_of
 
 __all__ = ["Loss", "evaluate", "predict"]
 
-Loss = Callable[[Any, Any], Any]
+Loss: TypeAlias = Annotated[Callable[[Any, Any], Any], "a function of (outputs, y) that gives a scalar"]
 
 
-def predict(model: Any, x: Any, *, batch_size: int = 256, normalizer: Normalizer | None = None) -> Array:
+@checked
+def predict(model: Model, x: Numbers, *, batch_size: Count = 256, normalizer: Normalizer | None = None) -> Array:
     """The model's outputs for many samples, in batches.
 
     Layers behave as at test time (batch norm uses its running averages, dropout does nothing), nothing is recorded,
@@ -55,7 +57,7 @@ def predict(model: Any, x: Any, *, batch_size: int = 256, normalizer: Normalizer
     x = as_array(x, "x")
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"x has shape {x.shape}, expected (N, ...) with N ≥ 1 samples; for one sample pass x[None]")
-    step = count(batch_size, "batch_size")
+    step = batch_size
     if normalizer is None:
         check_finite(x, "x")
     dtype = model_dtype(model)
@@ -69,13 +71,14 @@ def predict(model: Any, x: Any, *, batch_size: int = 256, normalizer: Normalizer
     return np.concatenate(outputs)
 
 
+@checked
 def evaluate(
-    model: Any,
-    data: Any,
+    model: Model,
+    data: Data,
     *,
     loss: Loss | None = None,
-    metrics: Sequence[str | Metric] = ("accuracy",),
-    batch_size: int = 256,
+    metrics: Annotated[Iterable[str | Metric], Ordered] = ("accuracy",),
+    batch_size: Count = 256,
     normalizer: Normalizer | None = None,
 ) -> dict[str, float]:
     """The loss and the metrics of a model on a data set, as `predict` sees it.

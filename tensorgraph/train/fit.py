@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.data.arrays import Array, cast_floats, count
+from tensorgraph.arguments import Count, Natural, Ordered, PathLike, checked
+from tensorgraph.data.arrays import Array, cast_floats
 from tensorgraph.data.dataset import Dataset
 from tensorgraph.data.loader import Last, Loader
 from tensorgraph.data.normalizer import Normalizer
@@ -19,13 +19,16 @@ from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.graph.graph import Literal
 from tensorgraph.graph.trace import trace
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
+from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train import metrics as measures
 from tensorgraph.train.callbacks import EarlyStop, Run, check_callbacks, notify
 from tensorgraph.train.evaluate import Loss, measure, predict, scalar, targets_for
 from tensorgraph.train.history import History
 from tensorgraph.train.progress import progress_for
 from tensorgraph.train.running import (
+    Data,
     Metric,
+    Model,
     Samples,
     in_mode,
     interruptible,
@@ -38,31 +41,32 @@ from tensorgraph.train.saving import Checkpoint
 
 __all__ = ["Augment", "NonFiniteLossError", "fit"]
 
-Augment = Callable[[Array, np.random.Generator], Array]
+Augment: TypeAlias = Annotated[Callable[[Array, np.random.Generator], Array], "a function of (x, rng)"]
 
 
 class NonFiniteLossError(FloatingPointError):
     """The loss became nan or infinite; the message names the step and the remedy."""
 
 
+@checked
 def fit(
-    model: Any,
-    data: Any,
+    model: Model,
+    data: Data,
     *,
-    optimizer: Any,
-    epochs: int,
-    dev: Any = None,
+    optimizer: Optimizer,
+    epochs: Count,
+    dev: Data | None = None,
     loss: Loss | None = None,
-    metrics: Sequence[str | Metric] = ("accuracy",),
-    batch_size: int = 32,
+    metrics: Annotated[Iterable[str | Metric], Ordered] = ("accuracy",),
+    batch_size: Count = 32,
     shuffle: bool = True,
-    seed: int = 0,
+    seed: Natural = 0,
     last: Last = "merge",
     normalizer: Normalizer | None = None,
     augment: Augment | None = None,
-    callbacks: Sequence[Any] = (),
-    early_stop: EarlyStop | int | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
+    callbacks: Annotated[Iterable[Any], Ordered] = (),
+    early_stop: EarlyStop | Count | None = None,
+    checkpoint: PathLike | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> History:
@@ -136,14 +140,13 @@ def fit(
     # 2. the run begins, or goes on from its checkpoint;
     # 3. an epoch: batches, each a step; measures of what the steps gave, and on `dev`; callbacks; the checkpoint;
     # 4. Ctrl-C ends it after a step, and whatever happens the bar is closed.
-    epochs = count(epochs, "epochs")
     x, y = samples_of(data, "data")
     held = None if dev is None else samples_of(dev, "dev")
     found = named_metrics(metrics, y)
     told = check_callbacks(callbacks)
     if early_stop is not None:
         told.append(early_stop if isinstance(early_stop, EarlyStop) else EarlyStop(early_stop))
-    _check_parts(model, optimizer, loss, augment, resume, checkpoint)
+    _check_parts(model, optimizer, resume, checkpoint)
     if all(isinstance(callback, EarlyStop) for callback in told):  # others may add measures of their own
         measured = ["loss", *found]
         if held is not None:
@@ -179,7 +182,7 @@ def fit(
                 run.epoch, run.measures = epoch, {}
                 optimizer.epoch = epoch  # for schedules that count epochs
                 notify([*told, *shown], "on_epoch_start", run)
-                rng = np.random.default_rng([count(seed, "seed", least=0), epoch, 1])
+                rng = np.random.default_rng([seed, epoch, 1])
                 batches = ((_prepare(rows, augment, normalizer, rng, dtype), labels) for rows, labels in loader)
                 outputs, targets, total = [], [], 0.0
                 for rows, labels in batches:
@@ -269,24 +272,14 @@ def _why(number: float, model: Any, rows: Array, run: Run, batches: int, rate: f
     return f"the loss became {number} at {where} and the update was not made; {remedy}"
 
 
-def _check_parts(model: Any, optimizer: Any, loss: Any, augment: Any, resume: bool, checkpoint: Any) -> None:
+def _check_parts(model: Any, optimizer: Optimizer, resume: bool, checkpoint: Any) -> None:
     """Refuse what cannot work, before anything runs."""
-    missing = [name for name in ("zero_grad", "step", "lr") if not hasattr(optimizer, name)]
-    if missing or isinstance(optimizer, type):
-        raise TypeError(
-            f"optimizer is an optimiser made with the model's parameters, such as optim.Adam(model.parameters()), "
-            f"got {optimizer!r}"
-        )
-    if hasattr(model, "parameters") and hasattr(optimizer, "parameters"):
+    if hasattr(model, "parameters"):
         own = {id(parameter) for parameter in model.parameters()}
         if not any(id(parameter) in own for parameter in optimizer.parameters()):
             raise ValueError(
                 "the optimizer holds none of this model's parameters: make it after the model, with model.parameters()"
             )
-    if loss is not None and not callable(loss):
-        raise TypeError(f"loss is a function of (outputs, y) that gives a scalar tensor, got {loss!r}")
-    if augment is not None and not callable(augment):
-        raise TypeError(f"augment is a function of (x, rng), got {augment!r}")
     if resume and checkpoint is None:
         raise ValueError("resume=True goes on from a file: give its path as checkpoint=")
 

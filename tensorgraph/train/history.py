@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tensorgraph.arguments import NonNegative, PathLike, checked
 
 __all__ = ["History", "better_is_less"]
 
@@ -63,7 +64,8 @@ class History:
     stopped: str = ""
     best_epoch: int | None = None
 
-    def append(self, measures: Mapping[str, float], seconds: float) -> None:
+    @checked
+    def append(self, measures: Mapping[str, float], seconds: NonNegative) -> None:
         """Add an epoch."""
         for name, value in measures.items():
             self.values.setdefault(name, []).append(float(value))
@@ -82,6 +84,7 @@ class History:
     def __contains__(self, name: object) -> bool:
         return name in self.values
 
+    @checked
     def best(self, name: str) -> tuple[int, float]:
         """The epoch, from 0, at which a measure was best, and its value then.
 
@@ -103,6 +106,7 @@ class History:
         }
 
     @classmethod
+    @checked
     def from_dict(cls, data: Mapping[str, Any]) -> History:
         """Make a history from `to_dict()`."""
         expected = {"values", "learning_rate", "seconds", "stopped", "best_epoch"}
@@ -116,7 +120,8 @@ class History:
             None if data["best_epoch"] is None else int(data["best_epoch"]),
         )
 
-    def plot(self, path: str | os.PathLike[str] | None = None, *, title: str = "") -> Any:
+    @checked
+    def plot(self, path: PathLike | None = None, *, title: str = "") -> Any:
         """Draw the learning curves: loss, scores and learning rate.
 
         Parameters

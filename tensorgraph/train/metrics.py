@@ -11,7 +11,8 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from tensorgraph.data.arrays import Array, as_array, count
+from tensorgraph.arguments import Count, checked
+from tensorgraph.data.arrays import Array, Numbers, as_array
 
 __all__ = ["accuracy", "confusion_matrix", "f1_score", "precision", "recall", "top_k_accuracy"]
 
@@ -19,7 +20,8 @@ __all__ = ["accuracy", "confusion_matrix", "f1_score", "precision", "recall", "t
 MOST_CLASSES = 1 << 14
 
 
-def accuracy(predictions: Any, targets: Any) -> float:
+@checked
+def accuracy(predictions: Numbers, targets: Numbers) -> float:
     """The fraction of samples whose predicted label is the true one.
 
     Parameters
@@ -51,7 +53,8 @@ def accuracy(predictions: Any, targets: Any) -> float:
     return float(np.mean(labels == targets))
 
 
-def top_k_accuracy(scores: Any, targets: Any, k: int = 5) -> float:
+@checked
+def top_k_accuracy(scores: Numbers, targets: Numbers, k: Count = 5) -> float:
     """The fraction of samples whose true label is among the k highest scores.
 
     Parameters
@@ -83,7 +86,7 @@ def top_k_accuracy(scores: Any, targets: Any, k: int = 5) -> float:
     _check_lengths(scores, targets)
     classes = scores.shape[1]
     _check_range(targets, classes, "targets")
-    if count(k, "k") > classes:
+    if k > classes:
         raise ValueError(f"k is at most the number of classes, {classes}, got {k}")
     own = np.take_along_axis(scores, targets[:, None], axis=1)
     earlier = np.arange(classes) < targets[:, None]
@@ -91,11 +94,12 @@ def top_k_accuracy(scores: Any, targets: Any, k: int = 5) -> float:
     return float(np.mean(ahead < k))
 
 
+@checked
 def confusion_matrix(
-    predictions: Any,
-    targets: Any,
+    predictions: Numbers,
+    targets: Numbers,
     *,
-    classes: int | None = None,
+    classes: Count | None = None,
     normalize: Literal["true", "predicted", "all"] | None = None,
 ) -> Array:
     """Count how often each true class was predicted as each class.
@@ -132,8 +136,6 @@ def confusion_matrix(
     array([[0.5, 0.5],
            [0. , 1. ]])
     """
-    if normalize not in (None, "true", "predicted", "all"):
-        raise ValueError(f"normalize is 'true', 'predicted', 'all' or None, got {normalize!r}")
     labels, targets, number = _labels(predictions, targets, classes)
     if number > MOST_CLASSES:
         raise ValueError(
@@ -148,12 +150,13 @@ def confusion_matrix(
 
 @overload
 def precision(
-    predictions: Any, targets: Any, *, classes: int | None = ..., average: Literal["macro"] = ...
+    predictions: Numbers, targets: Numbers, *, classes: int | None = ..., average: Literal["macro"] = ...
 ) -> float: ...
 @overload
-def precision(predictions: Any, targets: Any, *, classes: int | None = ..., average: None) -> Array: ...
+def precision(predictions: Numbers, targets: Numbers, *, classes: int | None = ..., average: None) -> Array: ...
+@checked
 def precision(
-    predictions: Any, targets: Any, *, classes: int | None = None, average: Literal["macro"] | None = "macro"
+    predictions: Numbers, targets: Numbers, *, classes: Count | None = None, average: Literal["macro"] | None = "macro"
 ) -> float | Array:
     """Of the samples predicted as a class, the fraction that is of it.
 
@@ -190,11 +193,14 @@ def precision(
 
 
 @overload
-def recall(predictions: Any, targets: Any, *, classes: int | None = ..., average: Literal["macro"] = ...) -> float: ...
-@overload
-def recall(predictions: Any, targets: Any, *, classes: int | None = ..., average: None) -> Array: ...
 def recall(
-    predictions: Any, targets: Any, *, classes: int | None = None, average: Literal["macro"] | None = "macro"
+    predictions: Numbers, targets: Numbers, *, classes: int | None = ..., average: Literal["macro"] = ...
+) -> float: ...
+@overload
+def recall(predictions: Numbers, targets: Numbers, *, classes: int | None = ..., average: None) -> Array: ...
+@checked
+def recall(
+    predictions: Numbers, targets: Numbers, *, classes: Count | None = None, average: Literal["macro"] | None = "macro"
 ) -> float | Array:
     """Of the samples of a class, the fraction that was predicted as it.
 
@@ -212,12 +218,13 @@ def recall(
 
 @overload
 def f1_score(
-    predictions: Any, targets: Any, *, classes: int | None = ..., average: Literal["macro"] = ...
+    predictions: Numbers, targets: Numbers, *, classes: int | None = ..., average: Literal["macro"] = ...
 ) -> float: ...
 @overload
-def f1_score(predictions: Any, targets: Any, *, classes: int | None = ..., average: None) -> Array: ...
+def f1_score(predictions: Numbers, targets: Numbers, *, classes: int | None = ..., average: None) -> Array: ...
+@checked
 def f1_score(
-    predictions: Any, targets: Any, *, classes: int | None = None, average: Literal["macro"] | None = "macro"
+    predictions: Numbers, targets: Numbers, *, classes: Count | None = None, average: Literal["macro"] | None = "macro"
 ) -> float | Array:
     """The harmonic mean of precision and recall, 2·hits / (predicted + true), of each class or their mean.
 
@@ -233,7 +240,7 @@ def f1_score(
     return _average(_ratio(2 * hits, predicted + true), average)
 
 
-def _counts(predictions: Any, targets: Any, classes: int | None) -> tuple[Array, Array, Array]:
+def _counts(predictions: Numbers, targets: Numbers, classes: int | None) -> tuple[Array, Array, Array]:
     """Of each class: how often it was rightly predicted, how often predicted, how often true."""
     matrix = confusion_matrix(predictions, targets, classes=classes)
     return np.diagonal(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
@@ -254,11 +261,9 @@ def _average(values: Array, average: str | None) -> float | Array:
     raise ValueError(f"average is 'macro' or None, got {average!r}")
 
 
-def _labels(predictions: Any, targets: Any, classes: int | None = None) -> tuple[Array, Array, int]:
+def _labels(predictions: Numbers, targets: Numbers, classes: Count | None = None) -> tuple[Array, Array, int]:
     """Predicted and true labels, int64, and the number of classes."""
     predictions, targets = as_array(predictions, "predictions"), _targets(targets)
-    if classes is not None:
-        classes = count(classes, "classes")
     if predictions.ndim == 1:
         labels = _integers(predictions, "predictions")
         _check_lengths(labels, targets)

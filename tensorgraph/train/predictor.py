@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.data.arrays import Array, as_array
+from tensorgraph.arguments import ClassNames, Count, PathLike, checked
+from tensorgraph.data.arrays import Array, Numbers, as_array
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.ops.softmax import softmax
 from tensorgraph.train.evaluate import predict
+from tensorgraph.train.running import Model
 
 __all__ = ["Prediction", "Predictor"]
 
 MOST_SHOWN = 10
 
 
+@checked
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What a classifier says of N samples.
@@ -36,7 +38,7 @@ class Prediction:
 
     probabilities: Array
     labels: Array
-    class_names: tuple[str, ...]
+    class_names: ClassNames
 
     @property
     def names(self) -> list[str]:
@@ -57,6 +59,7 @@ class Prediction:
         return f"Prediction({', '.join(shown)}{more})"
 
 
+@checked
 @dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
     """A model with the normaliser and the class names that belong to it.
@@ -80,19 +83,21 @@ class Predictor:
     Prediction(right 88.1%, left 98.2%)
     """
 
-    model: Any
+    model: Model
     normalizer: Normalizer | None = None
-    class_names: tuple[str, ...] | None = None
+    class_names: ClassNames | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def outputs(self, x: Any, *, batch_size: int = 256) -> Array:
+    @checked
+    def outputs(self, x: Numbers, *, batch_size: Count = 256) -> Array:
         """The model's outputs for samples of shape (N, ...), or for one sample where the normaliser knows its shape."""
         x = as_array(x, "x")
         if self.normalizer is not None and x.shape == self.normalizer.mean.shape:
             x = x[None]
         return predict(self.model, x, batch_size=batch_size, normalizer=self.normalizer)
 
-    def predict(self, x: Any, *, batch_size: int = 256) -> Prediction:
+    @checked
+    def predict(self, x: Numbers, *, batch_size: Count = 256) -> Prediction:
         """Classes and their probabilities.
 
         Parameters
@@ -127,7 +132,8 @@ class Predictor:
             probabilities = softmax.public(tensor(outputs, copy=False), axis=1).numpy()
         return Prediction(probabilities, outputs.argmax(axis=1), names)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    @checked
+    def save(self, path: PathLike) -> None:
         """Save as `tensorgraph.train.save` does."""
         from tensorgraph.train.saving import save
 

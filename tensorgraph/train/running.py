@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.data.arrays import Array, as_array, check_finite, same_length
+from tensorgraph.arguments import Kind
+from tensorgraph.data.arrays import Array, Numbers, as_array, check_finite, same_length
 from tensorgraph.data.dataset import Dataset
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.train import metrics as measures
 
-__all__ = ["Metric", "Samples", "in_mode", "interruptible", "model_dtype", "named_metrics", "outputs_of", "samples_of"]
+__all__ = ["Data", "Metric", "Model", "Samples", "in_mode", "interruptible", "model_dtype", "named_metrics",
+           "outputs_of", "samples_of"]  # fmt: skip
 
-Metric = Callable[[Any, Any], float]
+Metric: TypeAlias = Annotated[Callable[[Any, Any], float], "a function of (predictions, targets)"]
+
+
+def _model(value: Any, kind: Kind) -> Any:
+    if isinstance(value, type):
+        kind.refuse(value, f"make one: {value.__name__}(...)")
+    return value if callable(value) else kind.refuse(value)
+
+
+Model: TypeAlias = Annotated[Callable[..., Any], Kind("a Module or a function", _model)]
+Data: TypeAlias = Dataset | tuple[Numbers, Numbers]
 Samples = tuple[Array, Array]
 
 
@@ -31,7 +43,7 @@ def samples_of(data: Any, name: str) -> Samples:
     elif isinstance(data, tuple | list) and len(data) == 2:
         x, y = as_array(data[0], f"{name}'s x"), as_array(data[1], f"{name}'s y")
     else:
-        raise TypeError(f"{name} is a Dataset or a pair (x, y) of arrays, got {type(data).__name__}")
+        raise TypeError(f"{name} must be a Dataset or a pair (x, y) of arrays, got {type(data).__name__}")
     if same_length([x, y], [f"{name}'s x", f"{name}'s y"]) == 0:
         raise ValueError(f"{name} holds no samples, expected at least one")
     check_finite(x, f"{name}'s x")
@@ -72,10 +84,8 @@ def outputs_of(model: Any, x: Tensor) -> Tensor:
     return output
 
 
-def named_metrics(metrics: Sequence[str | Metric] | str, targets: Array | None = None) -> dict[str, Metric]:
+def named_metrics(metrics: Iterable[str | Metric], targets: Array | None = None) -> dict[str, Metric]:
     """Metrics by name: strings are functions of `tensorgraph.train.metrics`, functions go by their own names."""
-    if isinstance(metrics, str) or callable(metrics):
-        raise TypeError(f"metrics is a sequence of names and functions, got {metrics!r}: write metrics=[{metrics!r}]")
     found: dict[str, Metric] = {}
     for metric in metrics:
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", type(metric).__name__)

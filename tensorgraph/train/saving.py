@@ -13,9 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import ClassNames, PathLike, checked, shown
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import random
 from tensorgraph.files import FileFormatError, load_tensors, save_tensors
+from tensorgraph.nn.module import Module
+from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train.architecture import build, describe, read_switches, set_switches
 from tensorgraph.train.callbacks import Run
 from tensorgraph.train.history import History
@@ -24,17 +27,17 @@ from tensorgraph.train.predictor import Predictor
 __all__ = ["Checkpoint", "load", "load_model", "save"]
 
 FORMAT, VERSION = "tensorgraph.model", 1
-Path_ = str | os.PathLike[str]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
+@checked
 def save(
-    path: Path_,
-    model: Any,
+    path: PathLike,
+    model: Module | Predictor,
     *,
     normalizer: Normalizer | None = None,
-    class_names: Sequence[str] | None = None,
-    optimizer: Any = None,
+    class_names: ClassNames | None = None,
+    optimizer: Optimizer | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Save a model in one safetensors file, whole or not at all.
@@ -78,7 +81,8 @@ def save(
     save_tensors(path, arrays, described, format=FORMAT, version=VERSION)
 
 
-def load(path: Path_, model: Any, *, optimizer: Any = None) -> Predictor:
+@checked
+def load(path: PathLike, model: Module, *, optimizer: Optimizer | None = None) -> Predictor:
     """Load a saved model's numbers into a model of the same structure.
 
     Parameters
@@ -104,8 +108,6 @@ def load(path: Path_, model: Any, *, optimizer: Any = None) -> Predictor:
     ValueError
         If names or shapes do not fit, or the file holds no optimiser. The model and the optimiser are then unchanged.
     """
-    if not hasattr(model, "load_state_dict") or isinstance(model, type):
-        raise TypeError(f"load takes a Module, which has parameters to load into; got {model!r}")
     parts, described = _read(path)
     loaded = _predictor(path, model, parts, described)
     _load_into(path, parts, model, optimizer)
@@ -113,7 +115,8 @@ def load(path: Path_, model: Any, *, optimizer: Any = None) -> Predictor:
     return loaded
 
 
-def load_model(path: Path_) -> Predictor:
+@checked
+def load_model(path: PathLike) -> Predictor:
     """Load a saved model without building it first: of this library's layers, and of imported ones with a ``config()``.
 
     Parameters
@@ -152,7 +155,7 @@ def load_model(path: Path_) -> Predictor:
     return loaded
 
 
-def _quoted(path: Path_) -> str:
+def _quoted(path: PathLike) -> str:
     return repr(os.fspath(path))
 
 
@@ -165,10 +168,8 @@ def _contents(
             raise TypeError("a Predictor brings its own normaliser, class names and metadata: pass its .model instead")
         normalizer, class_names, metadata = model.normalizer, model.class_names, model.metadata
         model = model.model
-    if not hasattr(model, "state_dict") or isinstance(model, type):
-        raise TypeError(f"save takes a Module, which has parameters to save; got {type(model).__name__}")
-    if isinstance(class_names, str):
-        raise TypeError(f"class_names is a sequence of strings, got the single string {class_names!r}")
+    if not isinstance(model, Module):
+        raise TypeError(f"save: the model of the Predictor must be a Module, which has parameters; got {shown(model)}")
     parts = {"model": model.state_dict()}
     if normalizer is not None:
         parts["normalizer"] = normalizer.state_dict()
@@ -178,12 +179,12 @@ def _contents(
     return arrays, {
         "architecture": describe(model),
         "switches": read_switches(model),
-        "class_names": None if class_names is None else [str(name) for name in class_names],
+        "class_names": None if class_names is None else list(class_names),
         "metadata": dict(metadata or {}),
     }
 
 
-def _read(path: Path_) -> tuple[dict[str, Arrays], dict[str, Any]]:
+def _read(path: PathLike) -> tuple[dict[str, Arrays], dict[str, Any]]:
     """A file's arrays by part, and its metadata, all checked for kind."""
     arrays, described = load_tensors(path, format=FORMAT, version=VERSION)
     names = described.get("class_names")
@@ -204,7 +205,7 @@ def _read(path: Path_) -> tuple[dict[str, Arrays], dict[str, Any]]:
     return parts, described
 
 
-def _predictor(path: Path_, model: Any, parts: Mapping[str, Arrays], described: Mapping[str, Any]) -> Predictor:
+def _predictor(path: PathLike, model: Any, parts: Mapping[str, Arrays], described: Mapping[str, Any]) -> Predictor:
     """The model with what the file says of it; the model is not touched."""
     normalizer = None
     if "normalizer" in parts:
@@ -216,7 +217,7 @@ def _predictor(path: Path_, model: Any, parts: Mapping[str, Arrays], described: 
     return Predictor(model, normalizer, None if names is None else tuple(names), described["metadata"])
 
 
-def _load_into(path: Path_, parts: Mapping[str, Arrays], model: Any, optimizer: Any) -> None:
+def _load_into(path: PathLike, parts: Mapping[str, Arrays], model: Any, optimizer: Any) -> None:
     """The file's numbers into the model and the optimiser: both, or neither."""
     if optimizer is not None and "optimizer" not in parts:
         raise ValueError(f"{_quoted(path)} was saved without an optimiser; leave optimizer= out, or save it with one")
@@ -243,7 +244,7 @@ class Checkpoint:
     """
 
     def __init__(
-        self, path: Path_, normalizer: Normalizer | None, class_names: Sequence[str] | None, settings: dict[str, Any]
+        self, path: PathLike, normalizer: Normalizer | None, class_names: Sequence[str] | None, settings: dict[str, Any]
     ) -> None:
         self.path, self.normalizer, self.class_names, self.settings = path, normalizer, class_names, settings
         folder = Path(path).absolute().parent
