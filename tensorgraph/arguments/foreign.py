@@ -113,7 +113,7 @@ set_default_tensor_type get_default_dtype = tg.default_dtype()
 autograd = tg.gradients([(w * w).sum()], [w])
 GradientTape = tg.grad(f) # gradients are asked for of a function, or of a loss by backward()
 function compile script = tg.trace(f, x).transform() # a graph that is traced once is rewritten and run again
-vmap pmap xmap = tg.stack([f(row) for row in x]) # no vmap yet; functions here take a batch as a leading axis
+pmap xmap = tg.vmap(tg.exp)(x)
 func functorch = tg.grad(f)
 jacfwd jacrev = tg.jacobian(f)
 linearize = tg.jvp(f, (x,), (y,))
@@ -386,7 +386,6 @@ amsgrad maximize foreach fused capturable differentiable = there is none; leave 
 num_workers pin_memory prefetch_factor persistent_workers = batches are made in the process itself; leave it out
 memory_format layout order = arrays are kept as NumPy keeps them; leave it out
 activation = put nn.ReLU() after the layer
-in_axes out_axes = there is none; the batch is a leading axis
 static_argnums static_argnames = strings, booleans and None are static of themselves; leave it out
 holomorphic = complex numbers are not supported; leave it out
 """

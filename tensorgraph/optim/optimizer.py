@@ -35,6 +35,7 @@ __all__ = ["Hyper", "Optimizer"]
 
 Array = np.ndarray[Any, Any]
 
+LIMITS = ("clip_value", "clip_norm")
 Trained: TypeAlias = Module | Annotated[Iterable[Parameter | Mapping[str, Any]], Ordered]
 Setting_: TypeAlias = NonNegative | Tensor
 Rate: TypeAlias = NonNegative | Tensor | Schedule | Callable[..., Any]
@@ -126,7 +127,7 @@ class Optimizer:
                 f"{type(self).__name__} has no update; use tensorgraph.optim.SGD, Adam, ..., or name an update op"
             )
         if others := {key: value for key, value in settings.items() if key not in self.settings}:
-            refuse_keyword(others, [*self.settings, "clip_value", "clip_norm", "name"], "__init__", self)
+            refuse_keyword(others, [*self.settings, *LIMITS, "name"], "__init__", self)
         self.path = name
         self.cells: dict[str, Buffer] = {}
         self.schedule: Schedule | None = None
@@ -135,7 +136,7 @@ class Optimizer:
         for key, value in {"lr": lr, **settings, "weight_decay": weight_decay}.items():
             setattr(self, key, value)
         self._limits: dict[str, Buffer] = {}
-        for key, limit in (("clip_value", clip_value), ("clip_norm", clip_norm)):
+        for key, limit in zip(LIMITS, (clip_value, clip_norm), strict=True):
             setattr(self, key, limit)
         self.attrs: dict[str, Any] = {}
         self._reported = False
