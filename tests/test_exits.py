@@ -241,6 +241,13 @@ def test_integers_beside_floats_stay() -> None:
     assert float(dy) == 6 and float(dn) == 0
 
 
+def test_a_plain_integer_beside_tensors_is_no_result_to_differentiate() -> None:
+    (y, n), pullback = tg.vjp(lambda x: (x * x, 2), 3.0)
+    assert n == 2 and float(pullback((1.0, 0))[0]) == 6
+    with pytest.raises(TypeError, match=r"must return Tensors.*got float"):
+        tg.vjp(lambda x: (x * x, 2.0), 3.0)
+
+
 def model() -> Any:
     return tg.nn.Linear(2, 1, seed=0)
 

@@ -213,6 +213,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
     ys, out_tree = flatten(out)
     require_tensors(ys, name_of(function))
+    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
     cells.refuse_unused(ys, name_of(function))
 
     def pullback(cotangents: Any) -> tuple[Any, ...]:
@@ -257,6 +258,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
     ys, out_tree = flatten(out)
     require_tensors(ys, name_of(function))
+    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
     cells.refuse_unused(ys, name_of(function))
     live = [y for y in ys if y.dtype.kind == "f"]
     with modes.use(grad=True):

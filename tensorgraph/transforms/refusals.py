@@ -35,14 +35,15 @@ def require_one(y: Any, name: str) -> None:
 
 def require_tensors(leaves: Sequence[Any], name: str) -> None:
     """Refuse results that hold anything but tensors, or no float at all. Integers beside floats have no derivative."""
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     for leaf in leaves:
-        if not isinstance(leaf, Tensor):
+        if not isinstance(leaf, Tensor) and not (isinstance(leaf, int) and tensors):
             raise TypeError(
                 f"{name} must return Tensors to be differentiated, got {type(leaf).__name__}; compute it with "
                 "tensorgraph's functions"
             )
-    if not any(leaf.dtype.kind == "f" for leaf in leaves):
-        came = ", ".join(str(leaf.aval) for leaf in leaves) or "nothing"
+    if not any(t.dtype.kind == "f" for t in tensors):
+        came = ", ".join(str(t.aval) for t in tensors) or "nothing"
         raise TypeError(f"{name} must return float Tensors to be differentiated, got {came}")
 
 
