@@ -125,21 +125,28 @@ power: Op = op(
 
 
 def _larger(g: Any, a: Any, b: Any) -> Any:
-    """The part of `g` that goes to `a` in maximum(a, b): all, half at a tie, none."""
-    return where(a > b, g, where(a == b, 0.5 * g, 0.0))
+    """The part of `g` that goes to `a` in maximum(a, b): all, half at a tie, none. A NaN is larger than any number."""
+    a_wins, b_wins = logical_or(a > b, a != a), logical_or(b > a, b != b)
+    return where(a_wins, where(b_wins, 0.5 * g, g), where(b_wins, 0.0, 0.5 * g))
+
+
+def _smaller(g: Any, a: Any, b: Any) -> Any:
+    """Likewise in minimum(a, b), where a NaN is smaller than any number."""
+    a_wins, b_wins = logical_or(a < b, a != a), logical_or(b < a, b != b)
+    return where(a_wins, where(b_wins, 0.5 * g, g), where(b_wins, 0.0, 0.5 * g))
 
 
 maximum = op(
     "maximum(a, b)", np.maximum, elementwise, scalar=scalars.maximum,
     vjp=dict(a=lambda g, a, b: _larger(g, a, b), b=lambda g, a, b: _larger(g, b, a)),
     traits=("extremum", "commutative", "gates"),
-    doc="The larger of two, elementwise; NaN wins; the gradient is shared equally at ties.",
+    doc="The larger of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally.",
 )  # fmt: skip
 minimum = op(
     "minimum(a, b)", np.minimum, elementwise, scalar=scalars.minimum,
-    vjp=dict(a=lambda g, a, b: _larger(g, b, a), b=lambda g, a, b: _larger(g, a, b)),
+    vjp=dict(a=lambda g, a, b: _smaller(g, a, b), b=lambda g, a, b: _smaller(g, b, a)),
     traits=("extremum", "commutative", "gates"),
-    doc="The smaller of two, elementwise; NaN wins; the gradient is shared equally at ties.",
+    doc="The smaller of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally.",
 )  # fmt: skip
 
 
@@ -161,9 +168,10 @@ def _clip(x: Any, *, a_min: Any = None, a_max: Any = None) -> Any:
 
 
 def _clip_x(g: Any, x: Any, a_min: Any, a_max: Any) -> Any:
+    # a NaN is beyond no bound: it passes, and so does the gradient
     if a_min is not None:
-        g = where(x >= a_min, g, 0.0)
-    return g if a_max is None else where(x <= a_max, g, 0.0)
+        g = where(x < a_min, 0.0, g)
+    return g if a_max is None else where(x > a_max, 0.0, g)
 
 
 def _clip_infer(x: Aval, *, a_min: Any, a_max: Any) -> Aval:
@@ -185,5 +193,5 @@ clip = op(
     infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
     vjp=dict(x=_clip_x), traits=("extremum", "gates", "idempotent"),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),
-    doc="Numbers limited to [a_min, a_max]; the derivative at a bound is 1.",
+    doc="Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through.",
 )  # fmt: skip

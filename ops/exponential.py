@@ -11,7 +11,7 @@ from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, float_dtype, promote
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import scalar as scalars
-from tensorgraph.ops.logic import where
+from tensorgraph.ops.logic import equal, where
 
 exp = op(
     "exp(x)", np.exp, elementwise, dtype="float", scalar=scalars.exp, vjp=dict(x=lambda g, out: g * out),
@@ -89,8 +89,9 @@ def _relu(x: Any) -> Any:
 relu = op(
     "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu",
     scalar=scalars.relu, kinks=(0.0,),
-    vjp=dict(x=lambda g, out: where(out > 0, g, 0.0)), traits=("extremum", "bounded below", "gates", "idempotent"),
-    doc="""max(x, 0); its derivative at 0 is 0, NaN passes through.
+    vjp=dict(x=lambda g, out: where(equal(out, 0), 0.0, g)),
+    traits=("extremum", "bounded below", "gates", "idempotent"),
+    doc="""max(x, 0); its derivative at 0 is 0; NaN passes through, and its gradient too.
 
     >>> import tensorgraph as tg
     >>> tg.relu([-1.0, 2.0])

@@ -15,7 +15,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import maximum
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import as_float, exp
-from tensorgraph.ops.logic import equal, where
+from tensorgraph.ops.logic import equal, isnan, logical_or, where
 from tensorgraph.ops.shape import astype, broadcast_to, flip, pad, reshape, transpose
 from tensorgraph.ops.structure import stop_gradient
 
@@ -167,7 +167,8 @@ var = op(
 
 
 def _extremum(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
-    hit = equal(x, spread(out, x_aval, axis, keepdims))
+    # a NaN equals nothing, and where there is one the result is NaN too
+    hit = logical_or(equal(x, spread(out, x_aval, axis, keepdims)), isnan(x))
     ties = astype(sum(hit, axis=axis, keepdims=keepdims), dtype=np.result_type(x_aval.dtype, np.float32).name)
     return where(hit, spread(g / maximum(ties, 1), x_aval, axis, keepdims), 0.0)
 
@@ -198,12 +199,12 @@ def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
 max = op(
     "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax, np.maximum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
-    doc="Largest element over `axis`; NaN wins; the gradient is shared equally among ties.",
+    doc="Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally.",
 )  # fmt: skip
 min = op(
     "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin, np.minimum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
-    doc="Smallest element over `axis`; NaN wins; the gradient is shared equally among ties.",
+    doc="Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally.",
 )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def class_weights(weight: _TensorLike) -> Tensor:
     """Class weights themselves, once they are known to be finite; NaN and infinity raise ValueError."""
 
 def clip(x: _TensorLike, a_min: float | None = None, a_max: float | None = None) -> Tensor:
-    """Numbers limited to [a_min, a_max]; the derivative at a bound is 1."""
+    """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
 
 def clip_norm(grads: Sequence[_TensorLike], limit: _TensorLike) -> tuple[Tensor, ...]:
     """Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before."""
@@ -204,10 +204,10 @@ def matmul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Matrix product, batched over leading axes as NumPy."""
 
 def max(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Largest element over `axis`; NaN wins; the gradient is shared equally among ties."""
+    """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
 def maximum(a: _TensorLike, b: _TensorLike) -> Tensor:
-    """The larger of two, elementwise; NaN wins; the gradient is shared equally at ties."""
+    """The larger of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally."""
 
 def mean(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis`; integers give the default float dtype; NaN over nothing."""
@@ -216,10 +216,10 @@ def mean_divisor(divisor: _TensorLike, empty: str = "zero") -> Tensor:
     """The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be."""
 
 def min(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-    """Smallest element over `axis`; NaN wins; the gradient is shared equally among ties."""
+    """Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
 def minimum(a: _TensorLike, b: _TensorLike) -> Tensor:
-    """The smaller of two, elementwise; NaN wins; the gradient is shared equally at ties."""
+    """The smaller of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally."""
 
 def momentum_update(
     p: _TensorLike,
@@ -271,7 +271,7 @@ def reciprocal(x: _TensorLike) -> Tensor:
     """1/x; integers give the default float dtype, where NumPy divides integers."""
 
 def relu(x: _TensorLike) -> Tensor:
-    """max(x, 0); its derivative at 0 is 0, NaN passes through."""
+    """max(x, 0); its derivative at 0 is 0; NaN passes through, and its gradient too."""
 
 def remainder(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Remainder of `floor_divide`, with the sign of `b`."""

@@ -42,7 +42,7 @@ class Methods:
     def __pow__(self, other: _TensorLike) -> Tensor: ...
     def __rpow__(self, other: _TensorLike) -> Tensor: ...
     def clip(self, a_min: float | None = None, a_max: float | None = None) -> Tensor:
-        """Numbers limited to [a_min, a_max]; the derivative at a bound is 1."""
+        """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
 
     def tanh(self) -> Tensor:
         """Hyperbolic tangent."""
@@ -51,7 +51,7 @@ class Methods:
         """1/(1 + exp(-x)), without overflow."""
 
     def relu(self) -> Tensor:
-        """max(x, 0); its derivative at 0 is 0, NaN passes through."""
+        """max(x, 0); its derivative at 0 is 0; NaN passes through, and its gradient too."""
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The same numbers in another dtype; a gradient passes between float dtypes."""
@@ -74,10 +74,10 @@ class Methods:
         """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
 
     def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """Largest element over `axis`; NaN wins; the gradient is shared equally among ties."""
+        """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
     def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """Smallest element over `axis`; NaN wins; the gradient is shared equally among ties."""
+        """Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
     def prod(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Product over `axis`; its gradient is right at zeros too."""

@@ -165,7 +165,7 @@ def test_a_training_step() -> None:
     text = str(of(step, np.zeros((5, 4), "f"), np.zeros(5, int)))
     assert re.search(rf"^loss = softmax_cross_entropy\(\w+, y\)\s+{HERE}:\d+$", text, re.M)
     assert "batch_norm, gamma: sum(g_y * z), z = (x - mu) / s" in text
-    assert "relu, x: where(out > 0, g, 0.0)" in text
+    assert "relu, x: where(out == 0, 0.0, g)" in text
     assert "update" not in text
     for decl in tg.trace(step, np.zeros((5, 4), "f"), np.zeros(5, int)).cells:
         if decl.kind == "parameter":

@@ -89,6 +89,33 @@ def test_extrema_share_equally_among_ties(values, g, dtype, largest) -> None:
     assert sum(d) == pytest.approx(g, rel=12 * float(np.finfo(dtype).eps))
 
 
+@traces
+@floats
+@pytest.mark.parametrize("reduce", [tg.max, tg.min], ids=["max", "min"])
+def test_nan_wins_and_takes_the_gradient(reduce, dtype, traced) -> None:
+    assert slopes(reduce, [NAN, 1.0, 2.0], dtype=dtype, traced=traced)[1] == [1, 0, 0]
+    assert slopes(reduce, [1.0, NAN, NAN, INF], dtype=dtype, traced=traced)[1] == [0, 0.5, 0.5, 0]
+    values = [[NAN, 5.0], [NAN, 5.0], [1.0, 4.0]]
+    wins = [[0.5, 0.5], [0.5, 0.5], [0, 0]] if reduce is tg.max else [[0.5, 0], [0.5, 0], [0, 1]]
+    assert slopes(lambda x: reduce(x, axis=0), values, dtype=dtype, traced=traced)[1] == wins
+
+
+@traces
+@floats
+@pytest.mark.parametrize("op", [tg.maximum, tg.minimum], ids=["maximum", "minimum"])
+def test_nan_of_two_takes_the_gradient(op, dtype, traced) -> None:
+    _, da, db = slopes(op, [NAN, 1.0, NAN, INF], [1.0, NAN, NAN, NAN], dtype=dtype, traced=traced)
+    assert da == [1, 0, 0.5, 0] and db == [0, 1, 0.5, 1]
+    assert slopes(lambda x: op(x, 0.0), [NAN], dtype=dtype, traced=traced)[1] == [1]
+
+
+@traces
+@floats
+def test_nan_passes_bounds_with_its_gradient(dtype, traced) -> None:
+    for function in (tg.relu, lambda x: tg.clip(x, a_min=0.0, a_max=1.0), lambda x: tg.clip(x, a_max=1.0)):
+        assert slopes(function, [NAN, 0.5], dtype=dtype, traced=traced)[1] == [1, 1]
+
+
 def test_ties_of_an_axis() -> None:
     values = [[1.0, 1.0, 0.0], [2.0, 2.0, 2.0]]
     assert np.allclose(slopes(lambda x: tg.max(x, axis=1), values)[1], [[0.5, 0.5, 0], [1 / 3] * 3])

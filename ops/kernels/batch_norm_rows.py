@@ -48,8 +48,8 @@ def _lines(shift: Any, offset: Any, var: Any, gamma: Any, beta: Any, eps: float,
 
 @helper
 def _through(g: Any, h: Any, a: Any, b: Any, relu: bool, zero: Any) -> Any:
-    """A cotangent on its way through the ReLU, whose input is computed as in the forward pass."""
-    return g if (not relu) | (h * a + b > zero) else zero
+    """A cotangent on its way through the ReLU, whose input is computed as in the forward pass; NaN passes."""
+    return zero if relu & (h * a + b <= zero) else g
 
 
 @helper
