@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, canonical_axis
-from tensorgraph.engine.batching import BatchCall, one_by_one, unchanged
+from tensorgraph.engine.batching import BatchCall, moved, reshaped, unchanged, widened
 from tensorgraph.engine.declare import fused_op, op
 from tensorgraph.engine.op import float_dtype, structural
 from tensorgraph.engine.recognition import Recognition, every_axis, rates
@@ -157,23 +157,22 @@ class_weights = op(
 
 
 def _divisor_infer(divisor: Any, *, empty: str) -> Any:
-    if divisor.shape != ():
-        raise ValueError(f"a divisor is one number, got {Aval(divisor.shape, divisor.dtype)}")
     if empty not in ("zero", "nan"):
         raise ValueError(f"empty must be 'zero' or 'nan', got {empty!r}")
     return divisor
 
 
 def _mean_divisor(divisor: Any, *, empty: str = "zero") -> Any:
-    if _divisor_infer(divisor, empty=empty) == 0:
+    if not np.all(_divisor_infer(divisor, empty=empty)):
         _warn_empty(empty)
     return divisor
 
 
 mean_divisor = op(
     "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=_divisor_infer,
-    batch=one_by_one,
-    vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal", "checks"), examples=((((),), {}),),
+    batch=unchanged,
+    vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal", "checks"),
+    examples=((((),), {}), (((3,),), {})),
     doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",
 )  # fmt: skip
 
@@ -314,20 +313,63 @@ _WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
 
 
 def _batch(call: BatchCall) -> Any:
-    """Every row's loss at once, summed by example; what divides by other than the number of rows is composed."""
-    reduction, rows = call.attrs["reduction"], math.prod(call.shape(1))
-    divided = reduction in ("mean", "batchmean")
-    if (len(call.on) > 2 and call.on[2]) or (divided and (call.args[2] is not None or not rows)):
+    """Every row's loss at once; then each example's are summed, and divided by what it divides by alone."""
+    # The plan:
+    # 1. weights of its own can be multiplied to a row's loss where one class counts for a row, and nothing is smoothed;
+    # 2. the divisor of each example: the number of its rows, or what its weights and the ignored leave of them;
+    # 3. an example with nothing to divide by has no influence, NaN included;
+    # 4. the losses of rows, summed and divided.
+    attrs, shape = call.attrs, call.shape(0)
+    axis = canonical_axis(attrs["axis"], len(shape))
+    rows, classes = math.prod(n for i, n in enumerate(shape) if i != axis), shape[axis]
+    reduction, ignored, divided = attrs["reduction"], attrs["ignore_index"], attrs["reduction"] in ("mean", "batchmean")
+    logits, target, weight = call.whole(0), call.whole(1), call.args[2]
+    hard, own = target.dtype.kind != "f", call.on[2]
+    if (own and (not hard or attrs["label_smoothing"] != 0)) or (divided and not (rows and classes)):
         return NotImplemented
-    logits, target = call.whole(0), call.whole(1)
-    if divided and (call.attrs["ignore_index"] is not None or target.dtype.kind == "f"):
-        return NotImplemented
-    axis = canonical_axis(call.attrs["axis"], len(call.shape(0))) + 1
-    losses = call.run(logits, target, call.args[2], axis=axis, reduction="none")
+    valid = not_equal(target, ignored) if hard and ignored is not None else None
+    kind = np.promote_types(float_dtype(logits.dtype), np.float32)
+    inner = tuple(range(1, len(logits.shape) - 1))
+    coefficient = mass = None  # of each class in a row, and of the row, by weights
+    if weight is not None and (own or (reduction == "mean" and hard)):
+        weight = class_weights(weight)
+        weight = weight if weight.dtype == kind else astype(weight, dtype=kind.name)
+        index = class_targets(target if valid is None else where(valid, target, 0), classes=classes)
+        if own:
+            coefficient = widened(weight, len(logits.shape) - 1, True) * one_hot(
+                index, classes=classes, dtype=kind.name
+            )
+            mass = sum(coefficient, axis=-1)
+        else:
+            mass = weight[index]
+        mass = mass if valid is None else where(valid, mass, 0.0)
+    divisor = None
+    if reduction == "mean" and weight is not None:
+        if mass is None:
+            weight = weight if weight.dtype == kind else astype(weight, dtype=kind.name)
+            soft = moved(target, axis + 1, len(target.shape) - 1)
+            divisor = sum(weight * soft, axis=(*inner, len(soft.shape) - 1))
+        else:
+            divisor = sum(mass, axis=inner)
+    elif divided and valid is not None:
+        divisor = astype(sum(valid, axis=inner), dtype=kind.name)
+    if divisor is not None:
+        divisor = mean_divisor(divisor, empty=attrs["empty"])
+        nothing = equal(divisor, 0.0)
+        logits = where(reshaped(nothing, call.size, *[1] * (len(logits.shape) - 1)), 0.0, logits)
+    losses = call.run(logits, target, None if own else call.args[2], axis=axis + 1, reduction="none")
+    if coefficient is not None:
+        each = expand_dims(losses, axis=-1)
+        unwanted = logical_and(equal(coefficient, 0.0), equal(each, math.inf))
+        losses = sum(coefficient * where(unwanted, 0.0, each), axis=-1)
+        losses = losses if valid is None else where(valid, losses, 0.0)
     if reduction == "none":
         return losses
-    total = sum(losses, axis=tuple(range(1, len(losses.shape))))
-    return total / rows if divided else total
+    total = sum(losses, axis=inner)
+    if divisor is None:
+        return total / rows if divided else total
+    mean = total / where(nothing, 1.0, divisor)
+    return where(nothing, 0.0 if attrs["empty"] == "zero" else math.nan, mean)
 
 
 softmax_cross_entropy = fused_op(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axis
-from tensorgraph.engine.batching import BatchCall
+from tensorgraph.engine.batching import BatchCall, repeated, widened
 from tensorgraph.engine.declare import fused_op
 from tensorgraph.engine.sums import total
 from tensorgraph.ops.arithmetic import sqrt
@@ -132,11 +132,19 @@ TEACHES = {
 
 
 def _batch(call: BatchCall) -> Any:
-    """Each example's axes are still the last; with a gamma and beta of its own it is composed."""
-    if call.on[1] or call.on[2]:
-        return NotImplemented
-    axis = canonical_axis(call.attrs["axis"], len(call.shape(0))) + 1
-    return call.run(*call.args, axis=axis)
+    """Each example's axes are still the last; gamma and beta of its own come after."""
+    (x, gamma, beta), (on_x, on_gamma, on_beta) = call.args, call.on
+    shape, own = call.shape(0), call.shape(1)
+    axis = canonical_axis(call.attrs["axis"], len(shape))
+    if not (on_gamma or on_beta):
+        return call.run(x, gamma, beta, axis=axis + 1)
+    kind, wide = x.dtype, work_dtype(x.dtype)
+    x, gamma, beta = (a if a.dtype == wide else astype(a, dtype=wide.name) for a in (x, gamma, beta))
+    one = call.ones(own, wide)
+    y, mu, var = call.run(x, one, one * 0.0, axis=axis + on_x)
+    y = y * widened(gamma, len(shape), on_gamma) + widened(beta, len(shape), on_beta)
+    mu, var = (m if on_x else repeated(m, call.size) for m in (mu, var))
+    return y if kind == wide else astype(y, dtype=kind.name), mu, var
 
 
 layer_norm = fused_op(

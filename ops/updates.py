@@ -15,13 +15,14 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.batching import one_by_one
+from tensorgraph.engine.batching import BatchCall, reshaped, unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, TypeCheck, fused, listing, opaque
 from tensorgraph.engine.tape import warn_user
-from tensorgraph.ops.arithmetic import sqrt
+from tensorgraph.ops.arithmetic import minimum, sqrt
 from tensorgraph.ops.creation import canonical_size
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
+from tensorgraph.ops.reduction import sum as sum_of
 from tensorgraph.ops.shape import astype
 
 __all__ = ["adam_update", "clip_norm", "momentum_update", "rmsprop_update", "running_average", "sgd_update"]
@@ -266,8 +267,21 @@ def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
     return (*grads, Aval((), np.float64))
 
 
+def _clip_norm_batch(call: BatchCall) -> Any:
+    """Every example's norm from sums over its own axes."""
+    grads, limit = call.whole(0), astype(call.args[1], dtype="float64")
+    total: Any = 0.0
+    for g in grads:
+        wide = reshaped(astype(g, dtype="float64"), call.size, math.prod(g.shape[1:]))
+        total = total + sum_of(wide * wide, axis=1)
+    norm = sqrt(total)
+    scale = minimum(limit / norm, 1.0)
+    kinds = [(g, astype(reshaped(scale, call.size, *[1] * (len(g.shape) - 1)), dtype=g.dtype.name)) for g in grads]
+    return (*[g * factor for g, factor in kinds], norm)
+
+
 clip_norm = op(
-    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer, batch=one_by_one,
+    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer, batch=_clip_norm_batch,
     check=TypeCheck(_clip_norm_infer), flops=_clip_norm_flops, scratch=_clip_norm_scratch,
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
@@ -284,27 +298,38 @@ def _finite(mu: Any, sigma2: Any) -> bool:
     # one product sees every NaN and infinity, as 0 times infinity is NaN; finite numbers may overflow, so only a finite
     # result decides at once
     with np.errstate(all="ignore"):
-        product = np.dot(mu, sigma2)
+        product = np.dot(mu.ravel(), sigma2.ravel())
     return math.isfinite(product) or bool(np.isfinite(mu).all() and np.isfinite(sigma2).all())
 
 
 def _running_average(
     mean: Any, var: Any, weight: Any, count: Any, mu: Any, sigma2: Any, decay: Any, *, size: int, unbiased: bool = False
 ) -> Any:
-    if not _finite(mu, sigma2):
+    finite = _finite(mu, sigma2)
+    if not finite:
         _warn_not_finite()
-        return mean.copy(), var.copy(), weight.copy(), count.copy()
+        if not weight.ndim:
+            return mean.copy(), var.copy(), weight.copy(), count.copy()
     if mu.dtype != mean.dtype:
         mu, sigma2 = mu.astype(mean.dtype), sigma2.astype(mean.dtype)
-    d, w = float(decay), float(weight)
+    d, w = (float(decay), float(weight)) if not weight.ndim else (decay.astype("f8"), weight.astype("f8"))
     total = 1.0 - d * (1.0 - w)
     keep, take = d * w / total, (1.0 - d) / total
-    batch_var = take * (size / max(size - 1, 1)) if unbiased else take
+    batch_var: Any = take * (size / max(size - 1, 1)) if unbiased else take
+    if weight.ndim:  # many averages side by side
+        each = (*weight.shape, *[1] * (mean.ndim - weight.ndim))
+        keep, take, batch_var = (a.astype(mean.dtype).reshape(each) for a in (keep, take, batch_var))
     # never old + take (new - old): it loses a first variance that is small beside the initial 1
     mean1, var1 = keep * mean, keep * var
     mean1 += take * mu
     var1 += batch_var * sigma2
-    return mean1, var1, np.array(total, weight.dtype), np.array(int(count) + 1, count.dtype)
+    total, counted = np.asarray(total, weight.dtype), np.asarray(count + 1, count.dtype)
+    if not finite:
+        axes = tuple(range(weight.ndim, mean.ndim))
+        good = (np.isfinite(mu) & np.isfinite(sigma2)).all(axes)
+        mean1, var1 = (np.where(good.reshape(each), a, b) for a, b in ((mean1, mean), (var1, var)))
+        total, counted = np.where(good, total, weight), np.where(good, counted, count)
+    return mean1, var1, total, counted
 
 
 def _warn_not_finite() -> None:
@@ -323,7 +348,8 @@ def _running_infer(
             raise ValueError(f"a running average of {mean} needs batch moments of shape {mean.shape}, got {a}")
     if canonical_size(size, "size") < 1:
         raise ValueError("an empty batch has no moments")
-    if count.shape or count.dtype.kind not in "iu" or weight.shape or decay.shape:
+    each = weight.shape  # of one average or, along leading axes, of many
+    if count.dtype.kind not in "iu" or mean.shape[: len(each)] != each or not count.shape == decay.shape == each:
         raise ValueError(f"the weight, the count and the decay are one number each, got {weight}, {count} and {decay}")
     return mean, var, weight, count
 
@@ -332,7 +358,7 @@ running_average = op(
     "running_average(mean, var, weight, count, mu, sigma2, decay, *, size: int, unbiased=False) "
     "-> mean1, var1, weight1, count1",
     _running_average, opaque, infer_rule=_running_infer, check=TypeCheck(_running_infer), flops=6, scratch=0.5,
-    traits=("internal",), batch=one_by_one,
+    traits=("internal",), batch=unchanged,
     examples=tuple(
         (
             (np.array([0.5, 1.0]), np.array([1.0, 2.0]), _number(0.19), np.array(2, np.int64), np.array([0.25, 0.0]),

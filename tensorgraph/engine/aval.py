@@ -153,7 +153,7 @@ class Aval:
         return isinstance(other, Aval) and self.shape == other.shape and self.dtype == other.dtype
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.dtype.name))
+        return hash((self.shape, self.dtype.str))
 
     def __repr__(self) -> str:
         return f"{short_dtype(self.dtype)}[{', '.join(map(str, self.shape))}]"

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine import known
+from tensorgraph.engine import known, modes
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
 from tensorgraph.engine.op import Kind, Op, creation, elementwise, random, reduction
 from tensorgraph.engine.signature import REQUIRED
@@ -78,6 +78,12 @@ class BatchCall:
     def run(self, *args: Any, **attrs: Any) -> Any:
         """The op on these inputs, with the attributes of the call but for those given."""
         return self.op(*args, **{**self.attrs, **attrs})
+
+    def ones(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Ones for the op, as the other inputs are: an array, or recorded in a trace."""
+        if modes.current().trace is None:
+            return np.ones(shape, dtype)
+        return known.ones.public(shape=shape, dtype=np.dtype(dtype).name)
 
     def each(self, function: Callable[[Any], Any], outputs: Any) -> Any:
         """The outputs of a call, each changed."""

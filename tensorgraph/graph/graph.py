@@ -33,8 +33,8 @@ from tensorgraph.graph.index import Index
 if TYPE_CHECKING:
     from tensorgraph.graph.program import Program
 
-__all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "Literal", "Origin", "Provenance", "Source", "Var",
-           "Write"]  # fmt: skip
+__all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "HashedKey", "Literal", "Origin", "Provenance", "Source",
+           "Var", "Write"]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,13 +301,13 @@ def typed_key(value: Any) -> Any:
     if isinstance(value, Graph):
         found = value._cache.get("inner")
         if found is None:
-            found = value._cache["inner"] = _InnerKey(value.key())
+            found = value._cache["inner"] = HashedKey(value.key())
         return "graph", found
     return type(value).__name__, value
 
 
-class _InnerKey:
-    """The key of a graph that is an attribute: hashed once, and shared with those that it was found equal to.
+class HashedKey:
+    """The key of a graph, or a part of one: hashed once, and shared with those that it was found equal to.
 
     Graphs in graphs may be the same ones many times over; compared part by part, their time would double by each level.
     """
@@ -322,7 +322,7 @@ class _InnerKey:
         return self.hash
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _InnerKey) or self.hash != other.hash:
+        if not isinstance(other, HashedKey) or self.hash != other.hash:
             return False
         if self.parts is not other.parts:
             if self.parts != other.parts:

@@ -75,9 +75,11 @@ def _rule(want: Any, g_outs: Any, args: Any, block: Block) -> Any:
 
     recorded = any(isinstance(v, Tensor) for v in (*args, *g_outs))
     with modes.use(grad=True, quiet=True):
-        lifted = _lift(args)
+        with modes.use(trace=None):  # what ran on numbers does so again, also where its gradient is traced
+            lifted = _lift(args)
         try:
-            outs, _ = block.call(lifted, Replay(block.entry))
+            with modes.use(trace=None):
+                outs, _ = block.call(lifted, Replay(block.entry))
             live = [(y, g) for y, g in zip(outs, g_outs, strict=True) if type(g) is not float]
             others = []
             for node in block.outside:

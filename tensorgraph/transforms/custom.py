@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -109,8 +110,10 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
     gs = _whole(g_outs, result.avals)
     with modes.use(grad=recorded):
         if recorded:  # the residuals depend on the arguments: make them again, so that their derivative is right
-            with unwatched():
-                _, kept = _pair(_with_history(forward)(*_tensors(args)))
+            tensors = _tensors(args)
+            numbers = all(type(t._value) is np.ndarray for t in tensors)
+            with unwatched(), modes.use(trace=None) if numbers else contextlib.nullcontext():
+                _, kept = _pair(_with_history(forward)(*tensors))
             backward = _with_history(backward)
         grads = backward(kept, gs[0] if len(gs) == 1 else tuple(gs))
     grads = grads if isinstance(grads, (tuple, list)) else (grads,)

@@ -15,16 +15,19 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
-from tensorgraph.engine.backward import cotangent, pull_back, wanted_outside
+from tensorgraph.engine.backward import cotangent, wanted_outside
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.exits import watching
+from tensorgraph.engine.exits import TraceError, watching
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.ops.creation import zeros
 from tensorgraph.ops.shape import reshape as reshape_op
+from tensorgraph.ops.shape import stack
 from tensorgraph.ops.structure import alias
+from tensorgraph.transforms.pulling import pull
 from tensorgraph.transforms.refusals import CellArguments, name_of, require_one, require_tensors
+from tensorgraph.transforms.vmap import vmap
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
@@ -96,13 +99,6 @@ def _leave(tree: Any, lifted: Sequence[Tensor]) -> Any:
     return unflatten(treedef, bare)
 
 
-def _pull(ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], retain: bool = False) -> list[Tensor]:
-    trace = modes.current().trace
-    if trace is not None:
-        return trace.gradients(ys, xs, gs, True)
-    return pull_back(ys, xs, gs, None, retain)
-
-
 def value_and_grad(
     function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -158,7 +154,7 @@ def value_and_grad(
         y, aux = _call(function, arguments, kwargs, has_aux, lifted, cells)
         require_one(y, name)
         cells.refuse_unused([y], name)
-        flat = iter(_pull([y], lifted, [None]))
+        flat = iter(pull(modes.current().trace, [y], lifted, [None]))
         grads = tuple(unflatten(t, [next(flat) for _ in range(t.size)]) for t in trees)
         gradient = grads[0] if isinstance(argnums, (int, np.integer)) else grads
         y, aux = _leave((y, aux), lifted)
@@ -209,6 +205,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     [4.0, 3.0]
     """
     arguments, lifted, treedef = lift_tree(list(primals), "vjp: primal")
+    trace = modes.current().trace
     cells = CellArguments(flatten(list(primals))[0], lifted)
     out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
     ys, out_tree = flatten(out)
@@ -221,7 +218,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
         if tree != out_tree:
             raise ValueError(f"pullback: the cotangent must be structured like the output, {out_tree}, got {tree}")
         pairs = [(y, cotangent(y, g, "pullback")) for y, g in zip(ys, gs, strict=True) if y.dtype.kind == "f"]
-        grads = _pull([y for y, _ in pairs], lifted, [g for _, g in pairs], retain=True)
+        grads = pull(trace, [y for y, _ in pairs], lifted, [g for _, g in pairs], retain=True)
         return tuple(unflatten(treedef, grads))
 
     shown, aux = _leave((out, aux), lifted)
@@ -243,6 +240,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     """
     if len(primals) != len(tangents):
         raise TypeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
+    trace = modes.current().trace
     arguments, lifted, treedef = lift_tree(list(primals), "jvp: primal")
     directions, tangent_tree = flatten(list(tangents), treedef)
     if tangent_tree != treedef:
@@ -264,10 +262,10 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     with modes.use(grad=True):
         us = [_lift(np.zeros(y.shape, y.dtype), "jvp") for y in live]
         with watching(us):  # the rules are run for a derivative here
-            pulled = _pull(live, lifted, us)
+            pulled = pull(trace, live, lifted, us)
         out, aux = _leave((out, aux), lifted)
         _close(lifted)
-        moved = iter(_pull(pulled, us, directions))
+        moved = iter(pull(trace, pulled, us, directions))
         _close(us)
     result = [next(moved) if y.dtype.kind == "f" else wrap(np.zeros(y.shape, default_dtype())) for y in ys]
     pair = (out, unflatten(out_tree, result))
@@ -284,7 +282,7 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     [[2.0, 0.0], [0.0, 4.0]]
     """
     numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
-    reshape, stack = reshape_op.public, _stack
+    reshape = reshape_op.public
 
     @functools.wraps(function)
     def all_derivatives(*args: Any, **kwargs: Any) -> Any:
@@ -297,19 +295,19 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 
         out, pullback = vjp(of, *[args[n] for n in numbers])
         ys, out_tree = flatten(out)
-        blocks = []
-        for k, y in enumerate(ys):
-            rows = []
-            for i in range(y.size):
-                unit = np.zeros(y.size, y.dtype)
-                unit[i] = 1
-                cts = [unit.reshape(y.shape) if j == k else np.zeros(v.shape, v.dtype) for j, v in enumerate(ys)]
-                rows.append(flatten(list(pullback(unflatten(out_tree, cts))))[0])
-            leaves, treedef = flatten([args[n] for n in numbers])
+        leaves, treedef = flatten([args[n] for n in numbers])
+
+        def pulled(*cotangents: Any) -> list[Tensor]:
+            return flatten(list(pullback(unflatten(out_tree, cotangents))))[0]
+
+        rows = _rows(pulled, ys, leaves)
+        blocks, at = [], 0
+        for y in ys:
             columns = [
-                reshape(stack([row[j] for row in rows], y, leaf), shape=(*y.shape, *np.shape(leaf)))
-                for j, leaf in enumerate(leaves)
+                reshape(row if len(ys) == 1 else row[at : at + y.size], shape=(*y.shape, *np.shape(leaf)))
+                for row, leaf in zip(rows, leaves, strict=True)
             ]
+            at += y.size
             per_argument = unflatten(treedef, columns)
             blocks.append(per_argument[0] if isinstance(argnums, (int, np.integer)) else tuple(per_argument))
         return unflatten(out_tree, blocks)
@@ -317,11 +315,28 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     return all_derivatives
 
 
-def _stack(rows: list[Tensor], y: Tensor, leaf: Any) -> Tensor:
-    from tensorgraph.ops.shape import stack
+FEW = 8  # rows that are sooner pulled back one by one than traced
 
-    out: Tensor = stack.public(rows) if rows else zeros.public(shape=(0, *np.shape(leaf)), dtype=y.dtype)
-    return out
+
+def _rows(pulled: Callable[..., list[Tensor]], ys: Sequence[Tensor], leaves: Sequence[Any]) -> list[Tensor]:
+    """The pullback of every unit cotangent of all outputs: for each argument's leaf as many gradients side by side."""
+    count = sum(y.size for y in ys)
+    units, at = [], 0
+    for y in ys:
+        unit = np.zeros((count, y.size), y.dtype)
+        unit[at : at + y.size] = np.eye(y.size, dtype=y.dtype)
+        units.append(unit.reshape(count, *y.shape))
+        at += y.size
+    if not count:
+        kinds = [getattr(leaf, "dtype", default_dtype()).name for leaf in leaves]
+        return [zeros.public(shape=(0, *np.shape(v)), dtype=kind) for v, kind in zip(leaves, kinds, strict=True)]
+    if count > 1 and (count > FEW or modes.current().trace is not None):
+        try:
+            return vmap(pulled)(*units)  # type: ignore[no-any-return]
+        except (NotImplementedError, TraceError):  # an op without a batching rule, a rule that looks at numbers
+            pass
+    parts = [pulled(*[unit[i] for unit in units]) for i in range(count)]
+    return [stack.public(list(column)) for column in zip(*parts, strict=True)]
 
 
 def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:

@@ -7,12 +7,13 @@ read. The one thing that a turn may change is a random state, by drawing from it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import TraceError
 from tensorgraph.engine.operands import Borrowed
@@ -170,6 +171,15 @@ class Lanes(Trace):
         own = self.var(t)
         assert type(own) is Var
         return self._root(own)
+
+    def gradients(
+        self, ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], create_graph: bool
+    ) -> list[Tensor]:
+        """Of what lies on the tape the tape's own rules run here, for all lanes' cotangents."""
+        if any(type(t._value) is Var or t._node is None for t in (*ys, *xs)):
+            return super().gradients(ys, xs, gs, create_graph)
+        found = pull_back(ys, xs, gs, True, True)
+        return found if create_graph else [t.detach() for t in found]
 
     def _refuse_history(self, ys: list[Var], keys: list[Any] | None) -> None:
         outer = {var: owner for var, owner in self.leaves.items() if owner is not None and owner._node is None}

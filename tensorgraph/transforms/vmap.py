@@ -20,7 +20,7 @@ from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import Treedef, flatten, leaf_paths, unflatten
 from tensorgraph.graph.calls import nest
 from tensorgraph.graph.evaluate import evaluate
-from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.graph import Graph, HashedKey
 from tensorgraph.graph.inline import inline
 from tensorgraph.graph.trace import names_of_arguments
 from tensorgraph.graph.user_names import OUTSIDE, code_of
@@ -102,13 +102,14 @@ def vmap(
         #    that goes on outside.
         leaves, treedef = flatten([list(args), kwargs])
         axes = _axes_of_arguments(in_axes, args, treedef, name)
-        names = _names(function, args, kwargs)
-        leaves = [_leaf(v, axis, path, name) for v, axis, path in zip(leaves, axes, names, strict=True)]
-        axes, size = _sizes(leaves, axes, names, name)
+        called = functools.partial(_names, function, args, kwargs)
+        leaves = [_leaf(v, axis, i, called, name) for i, (v, axis) in enumerate(zip(leaves, axes, strict=True))]
+        axes, size = _sizes(leaves, axes, called, name)
         lanes = Lanes(name if name.isidentifier() else "f", size)
+        paths = called() if lanes.lines else [""] * len(leaves)
         values = [
-            v if axis is None else lanes.argument(v, axis, path.replace(".", "_"))
-            for v, axis, path in zip(leaves, axes, names, strict=True)
+            v if axis is None else lanes.argument(v, axis, path.replace(".", "_") or None)
+            for v, axis, path in zip(leaves, axes, paths, strict=True)
         ]
         results, out_tree, ends = _one_lane(lanes, function, unflatten(treedef, values), out_axes, name)
         graph = lanes.graph(results)
@@ -169,47 +170,50 @@ def _names(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
     return [path for group in paths for path in group]
 
 
-def _leaf(value: Any, axis: int | None, path: str, name: str) -> Any:
+def _leaf(value: Any, axis: int | None, i: int, called: Callable[[], list[str]], name: str) -> Any:
     """A leaf of the arguments: a Tensor where it is mapped, with an axis that it has."""
     if axis is None:
+        return value
+    if type(value) is Tensor and axis == 0 and value.shape:
         return value
     if isinstance(value, Cell):
         value = value.read()
     elif not isinstance(value, Tensor):
         if not isinstance(value, (np.ndarray, np.generic, int, float)):
             raise TypeError(
-                f"vmap: argument {path} of {name} is to be mapped along axis {axis}, but it is of type "
+                f"vmap: argument {called()[i]} of {name} is to be mapped along axis {axis}, but it is of type "
                 f"{type(value).__name__}: give it in_axes=None"
             )
-        value = convert(
-            value if isinstance(value, np.ndarray) else np.asarray(as_array(value)), functools.partial(str, path)
-        )
+        array = value if isinstance(value, np.ndarray) else np.asarray(as_array(value))
+        value = convert(array, lambda: f"vmap: argument {called()[i]} of {name}")
     ndim = len(value.shape)
     if not -ndim <= axis < ndim:
         rank = axis + 1 if axis >= 0 else -axis
         raise ValueError(
-            f"vmap: argument {path} of {name} is to be mapped along axis {axis}, for which it needs at least {rank} "
-            f"ax{'i' if rank == 1 else 'e'}s, but it is {value.aval} (shape {value.shape}); "
+            f"vmap: argument {called()[i]} of {name} is to be mapped along axis {axis}, for which it needs at least "
+            f"{rank} ax{'i' if rank == 1 else 'e'}s, but it is {value.aval} (shape {value.shape}); "
             "give it in_axes=None where it is the same for all examples"
         )
     return value
 
 
 def _sizes(
-    leaves: Sequence[Any], axes: Sequence[int | None], names: Sequence[str], name: str
+    leaves: Sequence[Any], axes: Sequence[int | None], called: Callable[[], list[str]], name: str
 ) -> tuple[list[int | None], int]:
     """Axes counted from the front, and the number of examples, of which all must have as many."""
     exact = [None if a is None else canonical_axis(a, len(v.shape)) for v, a in zip(leaves, axes, strict=True)]
-    sizes: dict[int, list[str]] = {}
-    for value, axis, path in zip(leaves, exact, names, strict=True):
+    sizes: dict[int, list[int]] = {}
+    for i, (value, axis) in enumerate(zip(leaves, exact, strict=True)):
         if axis is not None:
-            sizes.setdefault(value.shape[axis], []).append(f"{path} ({value.aval}, axis {axis})")
+            sizes.setdefault(value.shape[axis], []).append(i)
     if not sizes:
         if not leaves:
             raise ValueError(f"vmap: {name} got no arguments to be mapped")
         raise ValueError(f"vmap: in_axes must have an axis for one argument at least; all of {name}'s are None")
     if len(sizes) > 1:
-        said = "; ".join(f"{size} in {', '.join(where)}" for size, where in sizes.items())
+        paths = called()
+        where = {size: [f"{paths[i]} ({leaves[i].aval}, axis {exact[i]})" for i in at] for size, at in sizes.items()}
+        said = "; ".join(f"{size} in {', '.join(names)}" for size, names in where.items())
         raise ValueError(f"vmap: the axes to be mapped must be of one size, got for {name}: {said}")
     return exact, next(iter(sizes))
 
@@ -286,7 +290,7 @@ def _batch(graph: Graph, size: int, dims: tuple[int | None, ...], ends: Sequence
 def _plan(graph: Graph, size: int, dims: tuple[int | None, ...], ends: Sequence[int | None], loop: bool) -> Graph:
     """As `_batch`; where an equal graph has been batched before, the same."""
     ops = tuple(id(eq.op) for eq in graph.equations)  # which a plan keeps; one of the user's may be declared again
-    key = (graph.key(), ops, size, dims, tuple(ends), loop)
+    key = HashedKey((graph.key(), ops, size, dims, tuple(ends), loop))
     with _lock:
         found = _plans.get(key)
         if found is not None:

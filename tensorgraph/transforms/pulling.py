@@ -1,0 +1,75 @@
+"""Gradients of what was computed outside: on the tape, or in a trace around the one that goes on.
+
+A pullback may be called in another trace than its function, as where `vmap` calls it for many cotangents at once. What
+the function computed is the same for all of them then, and only the backward pass becomes equations there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.backward import pull_back
+from tensorgraph.engine.exits import TraceError
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.building import Trace
+from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.graph.inline import inline
+
+__all__ = ["pull"]
+
+
+def pull(
+    made_in: Trace | None, ys: Sequence[Tensor], xs: Sequence[Tensor], gs: Sequence[Any], retain: bool = False
+) -> list[Tensor]:
+    """The gradients of `ys`, which were computed from the names `xs` in this trace, or on the tape."""
+    now = modes.current().trace
+    if now is made_in:
+        return pull_back(ys, xs, gs, None, retain) if now is None else now.gradients(ys, xs, gs, True)
+    if now is None:
+        raise TraceError("a pullback that was made in a trace is called outside it; call it in the traced function")
+    if made_in is None:  # the rules of the tape's nodes run on traced cotangents
+        return pull_back(ys, xs, gs, True, True)
+    graph, read = _section(made_in, ys, xs)
+    lifted = [now.lift(x) for x in xs]
+    again, _ = inline(graph, [*lifted, *map(made_in.tensor, read)], [])
+    return now.gradients(again, lifted, gs, True)
+
+
+def _section(trace: Trace, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> tuple[Graph, list[Var]]:
+    """The part of a trace in which `ys` are computed from `xs`, and what it reads besides."""
+    names = [x._value for x in xs]
+    behind = set(names)
+    way = []
+    for eq in trace.equations:
+        if not behind.isdisjoint(eq.variables()):
+            behind.update(eq.outputs)
+            way.append(eq)
+    needed = {y._value for y in ys if type(y._value) is Var}
+    equations = []
+    for eq in reversed(way):
+        if not needed.isdisjoint(eq.outputs):
+            needed.update(eq.variables())
+            equations.append(eq)
+    equations.reverse()
+    outputs = [trace.var(y) for y in ys]
+    made = {out for eq in equations for out in eq.outputs}.union(names)
+    used = [var for eq in equations for var in eq.variables()] + [out for out in outputs if type(out) is Var]
+    read = [var for var in dict.fromkeys(used) if var not in made]
+    tree = flatten([0] * (len(names) + len(read)))[1]
+    graph = Graph(
+        (*names, *read),
+        (),
+        {},
+        tuple(equations),
+        (),
+        tuple(outputs),
+        tree,
+        flatten(tuple(outputs))[1],
+        (),
+        "section",
+        (),
+    )
+    return graph, read

@@ -1,0 +1,158 @@
+"""Jacobians by one batched backward pass: those that rows give, and differentiable as these are."""
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn
+from tensorgraph.engine.tree import flatten, unflatten
+from tensorgraph.testing import assert_close, assert_same
+
+
+def numbers(*shape, seed=0):
+    return tg.tensor(np.random.default_rng(seed).normal(size=shape))
+
+
+def assert_trees(found, expected):
+    one, tree = flatten(found)
+    other, other_tree = flatten(expected)
+    assert tree == other_tree
+    for a, b in zip(one, other, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape
+        scale = max(np.abs(b.numpy()).max(initial=1), 1)
+        assert_close(a.numpy(), b.numpy(), scale=scale, ulps=512, reason="other sums")
+
+
+def by_rows(function, *args):
+    out, pullback = tg.vjp(function, *args)
+    ys, tree = flatten(out)
+    blocks = []
+    for k, y in enumerate(ys):
+        rows = []
+        for i in range(y.size):
+            cts = [np.zeros(v.shape, v.dtype) for v in ys]
+            cts[k].flat[i] = 1
+            rows.append(pullback(unflatten(tree, cts)))
+        blocks.append(tuple(tg.stack(list(c)).reshape((*y.shape, *c[0].shape)) for c in zip(*rows, strict=True)))
+    return unflatten(tree, blocks) if len(blocks) > 1 else blocks[0]
+
+
+@tg.custom_vjp
+def steep(x):
+    return tg.sin(x)
+
+
+steep.defvjp(lambda x: (tg.sin(x), x if float(x.sum()) > -1e9 else -x), lambda x, g: (g * tg.cos(x) * 2,))
+W = tg.Parameter(np.random.default_rng(8).normal(size=(12, 12)))
+
+
+def branching(v):
+    return tg.sin(v) * v if float(v.detach().sum()) < 1e9 else v
+
+
+def hooked(v, hook):
+    y = v * 2
+    y.register_hook(hook)
+    return y * y
+
+
+ROWS = {
+    "matmul": lambda v: v.reshape((3, 4)) @ v.reshape((4, 3)),
+    "softmax": lambda v: tg.softmax(v.reshape((3, 4)), axis=0),
+    "sort": lambda v: tg.sort(v) * v,
+    "index": lambda v: v[[1, 1, 2, 5, 3, 4, 0, 8, 9]] * v[2:11],
+    "custom_vjp": steep,
+    "checkpoint": tg.checkpoint(lambda v: tg.tanh(W @ tg.sin(v))),
+    "layer_norm": lambda v: tg.layer_norm(W @ v, v, v * 2)[0],
+    "batch_norm": lambda v: tg.batch_norm(v.reshape((6, 2)), v[:2], v[2:4])[0],
+    "cross_entropy": lambda v: tg.softmax_cross_entropy(v.reshape((6, 2)), [0] * 6, reduction="none") * v[0],
+    "branch": branching,
+    "loop": lambda v: tg.concatenate([v[i : i + 1] * i for i in range(12)]),
+    "hook": lambda v: hooked(v, lambda g: g * 3),
+    "hook that looks": lambda v: hooked(v, lambda g: g * (3 if float(g.sum()) > 1e9 else 2)),
+    "float16": lambda v: tg.tanh(v.astype("float16")),
+    "constant": lambda v: tg.ones((9,)) * 2.0,
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_jacobians_by_batches_are_those_by_rows(name):
+    f, v = ROWS[name], numbers(12, seed=2)
+    expected = by_rows(f, v)[0]
+    assert_trees(tg.jacobian(f)(v), expected)
+    if name not in ("branch", "custom_vjp", "hook", "hook that looks"):  # which ask for numbers
+        graph = tg.trace(tg.jacobian(f), v)
+        assert_trees(graph.bind(W)(v) if graph.cells else graph(v), expected)
+        assert len(graph.equations) < 100
+    second = tg.grad(lambda v: (tg.jacobian(f)(v) ** 2).sum() + v[0])(v)
+    assert_trees(second, tg.grad(lambda v: (by_rows(f, v)[0] ** 2).sum() + v[0])(v))
+
+
+def test_jacobians_of_several_arguments_and_results():
+    a, b = numbers(3, 4), {"k": numbers(4, seed=1), "n": tg.tensor([1.0, 2.0])}
+
+    def f(a, b):
+        return {"y": a @ b["k"], "z": [tg.sin(b["n"]).sum() * a, tg.argmax(a, axis=0)]}
+
+    found = tg.jacobian(f, (0, 1))(a, b)
+    assert found["y"][0].shape == (3, 3, 4) and found["z"][0][1]["n"].shape == (3, 4, 2)
+    assert found["z"][0][1]["n"].dtype == np.float32 and found["z"][1][1]["k"].shape == (4, 4)
+    assert not found["z"][1][0].numpy().any()
+    assert_close(found["y"][1]["k"].numpy(), a.numpy())
+    assert tg.jacobian(lambda v: v[:0])(a).shape == (0, 4, 3, 4)
+    graph = tg.trace(tg.jacobian(f, (0, 1)), a, b)
+    assert_trees(graph(a, b), found)
+
+
+def test_jacobians_are_differentiated_to_what_is_read():
+    v = numbers(12, seed=2)
+    (tg.jacobian(ROWS["checkpoint"])(v) ** 2).sum().backward()
+    found, W.grad = W.grad.numpy(), None
+    (by_rows(ROWS["checkpoint"], v)[0] ** 2).sum().backward()
+    expected, W.grad = W.grad.numpy(), None
+    assert_close(found, expected, scale=np.abs(expected).max(), ulps=256, reason="other sums")
+    assert not tg.jacobian(lambda v: v * v)(v).requires_grad
+
+
+def test_random_draws_are_made_once_for_all_rows():
+    layer = nn.Dropout(0.5, seed=0)
+    diagonal = np.diag(tg.jacobian(layer)(tg.ones((20,))).numpy())
+    assert layer.state.tolist()[2] == 1 and set(diagonal.tolist()) == {0.0, 2.0}
+    layer.state.assign(tg.random.key(0))
+    assert_same(layer(tg.ones((20,))).numpy(), diagonal)
+
+
+def test_pullbacks_and_gradients_of_a_tape_are_mapped():
+    v = tg.tensor(np.linspace(0.1, 1, 12), requires_grad=True)
+    y = tg.tanh(W @ v)
+    _, pullback = tg.vjp(lambda v: tg.tanh(W @ v), v.detach())
+    expected = by_rows(lambda v: tg.tanh(W @ v), v.detach())[0]
+    assert_trees(tg.vmap(pullback)(np.eye(12))[0], expected)
+    assert_trees(tg.vmap(lambda g: tg.gradients(y, v, g, retain_graph=True))(np.eye(12)), expected)
+    with pytest.raises(tg.TraceError, match="a pullback that was made in a trace is called outside it"):
+        kept = []
+        tg.trace(lambda v: kept.append(tg.vjp(tg.sin, v)[1]), v)
+        kept[0](np.ones(12))
+
+
+def test_tangent_kernels_both_ways():
+    """Of a network's outputs, from its Jacobian and from products with it. (Jacot et al. 2018)"""
+    f, p = tg.functional(
+        nn.Sequential(nn.Linear(3, 8, seed=0, dtype="f8"), nn.Tanh(), nn.Linear(8, 2, seed=1, dtype="f8"))
+    )
+    a, b = numbers(4, 3), numbers(5, 3, seed=1)
+
+    def kernel(x, y):
+        one, two = tg.jacobian(f)(p, x), tg.jacobian(f)(p, y)
+        return sum(one[k].reshape((2, -1)) @ two[k].reshape((2, -1)).T for k in p)
+
+    def products(x, y):
+        def column(direction):
+            _, pullback = tg.vjp(lambda q: f(q, y), p)
+            return tg.jvp(lambda q: f(q, x), (p,), pullback(direction))[1]
+
+        return tg.vmap(column, out_axes=1)(np.eye(2))
+
+    found = tg.vmap(tg.vmap(kernel, (None, 0)), (0, None))(a, b)
+    assert found.shape == (4, 5, 2, 2)
+    assert_trees(tg.vmap(tg.vmap(products, (None, 0)), (0, None))(a, b), found)
