@@ -288,7 +288,7 @@ def test_the_keyboard_alone_is_enough(page):
         if page.run("document.activeElement.matches('#stage .node[aria-label^=encoder]')"):
             break
     assert "Enter opens" in page.run("document.activeElement.getAttribute('aria-label')")
-    assert page.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert page.run("getComputedStyle(document.activeElement.querySelector('.ring')).strokeWidth") == "3px"
     page.key("Enter")
     page.until("document.querySelectorAll('#crumbs > :not(.step)').length === 2")
     page.key("Tab")

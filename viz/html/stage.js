@@ -27,7 +27,7 @@ function show(place, id) {
   else showList(view);
   crumbs();
   describe(); // before the drawing is fitted, for it takes room
-  fit(false);
+  fit(true);
   document.title = place.above ? `${place.title} - ${data.title}` : data.title;
   const back = id || wayBack(before, place);
   if (back !== undefined && items.has(back)) choose(back, true);
@@ -68,7 +68,28 @@ function showDrawing(place, view) {
     element.setAttribute("aria-label", spoken(item));
     if (item.opens !== undefined && !element.querySelector(".opener")) element.append(opener(element));
   }
+  layer.append(...svg.querySelectorAll(".edge")); // over the boxes, or arrowheads would hide under their borders
+  for (const tab of svg.querySelectorAll(".tab")) tab.remove();
+  for (const id of items.keys()) if (items.get(id).role === undefined && elements.has(id)) layer.append(tab(elements.get(id)));
   titles(view);
+}
+
+// A frame's title once more, in front of the lines that pass it.
+function tab(frame) {
+  const front = makeSvg("g", { class: "tab", "aria-hidden": "true" });
+  const shapes = [...frame.children].filter((part) => /^(text|polygon)$/.test(part.tagName));
+  if (frame.querySelector(":scope > rect, :scope > path")) front.append(...shapes.map((part) => part.cloneNode(true)));
+  return front;
+}
+
+// The ring around the chosen box.
+function ring(element) {
+  const own = element.querySelectorAll(":scope > :not(.opener):not(title)");
+  const boxes = [...own].map((part) => part.getBBox());
+  const x = Math.min(...boxes.map((box) => box.x)) - 4, y = Math.min(...boxes.map((box) => box.y)) - 4;
+  const right = Math.max(...boxes.map((box) => box.x + box.width)) + 4;
+  const bottom = Math.max(...boxes.map((box) => box.y + box.height)) + 4;
+  return makeSvg("rect", { class: "ring", x, y, width: right - x, height: bottom - y, rx: 8 });
 }
 
 // The mark of what can be opened, on its upper right corner.
@@ -131,6 +152,7 @@ function idOf(target) {
 function choose(id, focus) {
   if (chosen !== null && elements.has(chosen)) {
     elements.get(chosen).classList.remove("chosen");
+    for (const old of elements.get(chosen).querySelectorAll(".ring")) old.remove();
     elements.get(chosen).removeAttribute("aria-current");
   }
   chosen = id;
@@ -142,6 +164,7 @@ function choose(id, focus) {
   element.setAttribute("aria-current", "true");
   if (focus) element.focus({ preventScroll: true });
   if (svg) {
+    element.append(ring(element));
     for (const line of touching(id)) line.classList.add("touching");
     look(); // the details may have taken some of the room
     reveal(element);

@@ -17,10 +17,12 @@ from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
 from tensorgraph.viz.model.labels import SIGNS, clean
 from tensorgraph.viz.model.palette import HEATS, THEMES, Palette, heated
 from tensorgraph.viz.render.exits import Exit, exits
+from tensorgraph.viz.render.metrics import room
 
 __all__ = ["FONT", "Writer", "to_dot", "words"]
 
 FONT = "Arial"
+LEFT = ' align="left"'
 TITLE, BODY, SMALL = 11, 9, 8  # points; on edges BODY
 LEGEND_COLUMNS = 3
 REST = 40  # empty columns beside the legend
@@ -96,12 +98,17 @@ class Writer:
             self.lines.append(
                 f'subgraph cluster_{group.id} {{ graph [style="rounded,filled" fillcolor="{fill}" '
                 f'color="{self.c.frame}" penwidth=1 margin=10 labeljust=l labelloc=t '
-                f"label=<<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>>]"
+                f"label={self.tab(group)}]"
             )
             self.lines += [self.node(node) for node in inside[group.id]]
             self.lines += [self.exit(point) for point in points[group.id].values()]
             pending.append((None, depth))
             pending += [(child, depth + 1) for child in reversed(children[group.id])]
+
+    def tab(self, group: Group) -> str:
+        """A frame's title, on the page's colour, so that it stands out where a line passes."""
+        bare = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="1" bgcolor="{self.c.page}">'
+        return f"<{bare}<tr>{self.cell(group.rows[0].text, self.c.muted, BODY, True)}</tr></table>>"
 
     # ---- boxes
 
@@ -149,20 +156,21 @@ class Writer:
         cells = []
         if node.ports:
             ports = "".join(
-                f'<td port="{port.id}" cellpadding="1">{self.font(words(port.text), self.c.muted, SMALL)}</td>'
+                self.cell(port.text, self.c.muted, SMALL, more=f' port="{port.id}" cellpadding="1"')
                 for port in node.ports
             )
             table = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr>{ports}</tr></table>'
             cells.append(f"<tr><td>{table}</td></tr>")
         if node.id in self.points:
-            return f"<{self.font(words(node.title), self.c.muted, SMALL)}>"
+            bare = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
+            return f"<{bare}<tr>{self.cell(node.title, self.c.muted, SMALL)}</tr></table>>"
         centred = [row for row in node.rows if row.style in ("title", "type", "warning", "detail")]
         named = [row for row in node.rows if row not in centred]
-        cells += [f"<tr><td>{self.line(row, SIGNS.get(node.status, ''))}</td></tr>" for row in centred]
+        cells += [f"<tr>{self.line(row, SIGNS.get(node.status, ''))}</tr>" for row in centred]
         if node.metric:
             known = node.heat is None or not math.isnan(node.heat)
-            metric = self.font(words(node.metric), self.c.ink if known else self.c.muted, BODY if known else SMALL)
-            cells.append(f"<tr><td>{f'<b>{metric}</b>' if known else metric}</td></tr>")
+            look = (self.c.ink, BODY, True) if known else (self.c.muted, SMALL, False)
+            cells.append(f"<tr>{self.cell(node.metric, *look)}</tr>")
         if named:
             least, most = (max(len(f"{row.text} {row.value}") for row in rows) for rows in (named, centred or named))
             cells.append(f"<tr><td>{self.table(named, EMPTY if most - least < WIDE else 4 * EMPTY)}</td></tr>")
@@ -180,27 +188,32 @@ class Writer:
         for row in rows:
             mark = self.swatch(row.style) if row.style in MARKED else "<td></td>"
             assigned = row.style in ("attribute", "constant") and row.value
-            name = words(f"{row.text} = {row.value}" if assigned else row.text)
-            name = self.font(name, self.c.ink if row.style in MARKED else self.c.muted, BODY)
+            name = f"{row.text} = {row.value}" if assigned else row.text
+            colour = self.c.ink if row.style in MARKED else self.c.muted
             if row.value and not assigned:
-                value = self.font(words(row.value), self.c.muted, BODY)
-                cells = f'<td align="left">{name}</td><td width="5"></td><td align="right">{value}</td>'
+                value = self.cell(row.value, self.c.muted, BODY, more=' align="right"')
+                cells = self.cell(name, colour, BODY, more=' align="left"') + f'<td width="5"></td>{value}'
             else:
-                cells = f'<td align="{side}" colspan="3">{name}</td>'
+                cells = self.cell(name, colour, BODY, more=f' align="{side}" colspan="3"')
             first = f'{mark}<td width="4" height="14"></td>' if marks else '<td height="14"></td>'
             lines.append(f"<tr>{edge}{first}{cells}{edge}</tr>")
         return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0">{"".join(lines)}</table>'
 
-    def line(self, row: Row, sign: str = "") -> str:
-        """One centred line; `sign` goes before a title."""
-        text = words(f"{sign if row.style == 'title' else ''} {row.text} {row.value}".strip())
+    def line(self, row: Row, sign: str = "", more: str = "") -> str:
+        """A cell with one line; `sign` goes before a title."""
+        text = f"{sign if row.style == 'title' else ''} {row.text} {row.value}".strip()
         if row.style == "title":
-            return f"<b>{self.font(text, self.c.ink, TITLE)}</b>"
+            return self.cell(text, self.c.ink, TITLE, True, more)
         if row.style == "saved":
-            return self.font(text, self.c.muted, SMALL)
+            return self.cell(text, self.c.muted, SMALL, False, more)
         if row.style == "warning":
-            return f"<b>{self.font(text, self.c.alarm, BODY)}</b>"
-        return self.font(text, self.c.muted, BODY)
+            return self.cell(text, self.c.alarm, BODY, True, more)
+        return self.cell(text, self.c.muted, BODY, False, more)
+
+    def cell(self, text: str, colour: str, size: int, bold: bool = False, more: str = "") -> str:
+        """A cell that holds a text in the widest font it may be shown in, whatever the engine measures."""
+        shown = self.font(words(text), colour, size)
+        return f'<td width="{room(text, size, bold)}"{more}>{f"<b>{shown}</b>" if bold else shown}</td>'
 
     def font(self, text: str, colour: str, size: int) -> str:
         return f'<font color="{colour}" point-size="{size}">{text}</font>'
@@ -256,19 +269,19 @@ class Writer:
     def words_of(self, edge: Edge) -> str:
         """The label of an edge."""
         side = '<td width="5"></td>'
-        rows = "".join(f'<tr>{side}<td align="left">{self.line(row)}</td>{side}</tr>' for row in edge.rows)
+        rows = "".join(f"<tr>{side}{self.line(row, more=LEFT)}{side}</tr>" for row in edge.rows)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{rows}</table>>'
 
     # ---- title and legend
 
     def header(self) -> str:
         """Title, then the legend as a grid, then notes."""
-        lines = [f"<b>{self.font(words(self.drawing.title), self.c.ink, TITLE + 1)}</b>"]
+        lines = [self.cell(self.drawing.title, self.c.ink, TITLE + 1, True, LEFT)]
         legend = self.drawing.legend
         rows = []
         for i in range(0, len(legend), LEGEND_COLUMNS):
             cells = "".join(
-                f'{self.swatch(entry.role)}<td align="left">{self.font(words(entry.text), self.c.muted, SMALL)}</td>'
+                self.swatch(entry.role) + self.cell(entry.text, self.c.muted, SMALL, more=LEFT)
                 for entry in legend[i : i + LEGEND_COLUMNS]
             )
             rows.append(f"<tr>{cells}</tr>")
@@ -276,9 +289,9 @@ class Writer:
             signs = f'<table border="0" cellborder="0" cellspacing="4" cellpadding="0">{"".join(rows)}</table>'
             rest = "<td></td>" * REST  # takes up the width of a long title, or the signs would drift apart
             bare = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
-            lines.append(f"{bare}<tr><td>{signs}</td>{rest}</tr></table>")
-        lines += [self.font(words(clean(note, 110)), self.c.muted, SMALL) for note in self.drawing.notes]
-        body = "".join(f'<tr><td align="left">{line}</td></tr>' for line in lines)
+            lines.append(f"<td{LEFT}>{bare}<tr><td>{signs}</td>{rest}</tr></table></td>")
+        lines += [self.cell(clean(note, 110), self.c.muted, SMALL, more=LEFT) for note in self.drawing.notes]
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
         return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>>'
 
     def swatch(self, role: str) -> str:

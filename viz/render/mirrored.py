@@ -14,7 +14,7 @@ from tensorgraph.viz.model.budget import held
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node
 from tensorgraph.viz.model.palette import Palette
 from tensorgraph.viz.model.rails import RIGHT, Point, Rows
-from tensorgraph.viz.render.dot import BODY, Writer, words
+from tensorgraph.viz.render.dot import Writer
 
 __all__ = ["Mirrored"]
 
@@ -83,8 +83,7 @@ class Mirrored(Writer):
 
     def title(self, name: str, group: Group) -> str:
         """A module's name, from which its bar hangs."""
-        text = f"<b>{self.font(words(group.rows[0].text), self.c.muted, BODY)}</b>"
-        self.lines.append(f"{name} [id={name} shape=plain style=solid width=0 height=0 label=<{text}>]")
+        self.lines.append(f"{name} [id={name} shape=plain style=solid width=0 height=0 label={self.tab(group)}]")
         return name
 
     def rail(self, point: Point) -> str:

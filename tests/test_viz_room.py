@@ -1,0 +1,116 @@
+"""Texts fit their boxes in the widest font that they may be shown in, and titles of frames stand before the lines."""
+
+import html
+import re
+import shutil
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import viz_graphs as hand
+
+import tensorgraph as tg
+from tensorgraph.viz import draw
+from tensorgraph.viz.model.palette import DARK, LIGHT
+from tensorgraph.viz.render.metrics import room, text_width
+
+NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
+DRAWINGS = {
+    "op": lambda: draw(hand.step(), level="op"),
+    "module": lambda: draw(hand.residual(5), level="module"),
+    "training": lambda: draw(hand.residual(5), level="training"),
+    "flops": lambda: draw(tg.trace(lambda x: tg.tanh(x @ x.T), tg.spec((3, 4))), overlay="flops"),
+    "wide": lambda: draw(lambda x: tg.tanh(x), tg.spec((3,)), level="op"),
+}
+
+
+@pytest.fixture(params=["dot", "graphviz-pure"])
+def engine(request: Any, monkeypatch: Any) -> str:
+    beside = Path(sys.executable).with_name(request.param)
+    program = shutil.which(request.param) or (str(beside) if beside.exists() else None)
+    if program is None:
+        pytest.skip(f"{request.param} is not installed")
+    monkeypatch.setenv("TENSORGRAPH_DOT", program)
+    return str(request.param)
+
+
+def groups(svg: str, kind: str) -> list[Any]:
+    root = ElementTree.fromstring(re.sub(r' xmlns="[^"]*"', "", svg, count=1))
+    return [g for g in root.iter("g") if g.get("class") == kind]
+
+
+def extent(shape: Any, axis: int) -> tuple[float, float]:
+    numbers = [float(n) for n in NUMBERS.findall(shape.get("d") or shape.get("points"))][axis::2]
+    return min(numbers), max(numbers)
+
+
+def outline(group: Any) -> Any:
+    return next(part for part in group if part.tag in ("path", "polygon"))
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_texts_fit_their_boxes_where_their_length_is_ignored(engine, name):
+    seen = 0
+    for box in groups(DRAWINGS[name]().svg("light"), "node"):
+        left, right = extent(outline(box), 0)
+        for text in box.iter("text"):
+            size, bold = float(text.get("font-size")), text.get("font-weight") == "bold"
+            width = room(text.text or "", size, bold)
+            at = float(text.get("x"))
+            begin = at - {"middle": width / 2, "end": width}.get(text.get("text-anchor"), 0.0)
+            assert left <= begin and begin + width <= right, (text.text, left, right, begin, width)
+            seen += text.get("text-anchor") == "middle"
+    assert seen >= 3
+
+
+def test_every_cell_asks_for_the_room_of_its_text():
+    dot = draw(hand.residual(5), level="module").dot()
+    cells = re.findall(r'<td width="(\d+)"[^>]*>(<b>)?<font [^>]*point-size="(\d+)">([^<]*)</font>', dot)
+    assert len(cells) > 20
+    for width, bold, size, text in cells:
+        assert int(width) >= room(html.unescape(text).strip(), float(size), bool(bold))
+
+
+def test_the_widest_font_is_no_narrower_than_ours():
+    for code in range(32, 127):
+        for bold in (False, True):
+            ours = text_width(chr(code), 1000, bold) or 0.0
+            assert room(chr(code), 1000, bold) >= ours
+    sample = "blocks.0 ... blocks.11 x12: 64x784 f32"
+    assert room(sample, 10) > 1.1 * text_width(sample, 10)
+    assert room("\u6f22", 10) == 10 and room("e\u0301", 10) == room("e", 10) and room("", 10) == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "auto"])
+def test_a_frame_has_its_title_on_a_tab_in_front_of_the_lines(engine, theme):
+    drawing = draw(hand.residual(5), level="module")
+    svg = drawing.svg(theme)
+    (frame,), (tab,) = groups(svg, "cluster"), groups(svg, "tab")
+    assert svg.rindex('class="tab"') > svg.rindex('class="edge"') > svg.rindex('class="cluster"')
+    assert not list(frame.iter("text")) and [t.text for t in tab.iter("text")] == [drawing.groups[0].rows[0].text]
+    surface = next(tab.iter("polygon"))
+    (text,) = tab.iter("text")
+    wide = room(text.text, 9, True) / 2
+    left, right = extent(surface, 0)
+    assert text.get("text-anchor") == "middle" and left <= float(text.get("x")) - wide < float(text.get("x")) + wide <= right
+    page = {"light": LIGHT.page, "dark": DARK.page, "auto": LIGHT.page}[theme]
+    assert surface.get("fill").upper() == page and (theme != "auto" or "f-page" in surface.get("class"))
+    top = extent(outline(frame), 1)[0]
+    above, below = extent(surface, 1)
+    assert above < top < below and abs((above + below) / 2 - top) < 0.1
+    left, right = extent(surface, 0)
+    assert extent(outline(frame), 0)[0] < left and right < extent(outline(frame), 0)[1]
+
+
+def test_on_the_page_titles_are_tabs_of_their_frames(engine):
+    page = draw(hand.residual(5), level="module").html()
+    svg = re.search(r"<svg\b.*?</svg>", page, re.S)[0]
+    (frame,) = groups(svg, "cluster")
+    (title,) = list(frame.iter("text"))
+    assert title.text == "blocks.0 ... blocks.4 x5"
+    surface = next(part for part in frame.iter("polygon"))
+    assert "f-page" in surface.get("class")
+    top = float(next(frame.iter("rect")).get("y"))
+    assert extent(surface, 1)[0] < top < extent(surface, 1)[1]
