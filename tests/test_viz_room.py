@@ -94,7 +94,8 @@ def test_a_frame_has_its_title_on_a_tab_in_front_of_the_lines(engine, theme):
     (text,) = tab.iter("text")
     wide = room(text.text, 9, True) / 2
     left, right = extent(surface, 0)
-    assert text.get("text-anchor") == "middle" and left <= float(text.get("x")) - wide < float(text.get("x")) + wide <= right
+    middle = float(text.get("x"))
+    assert text.get("text-anchor") == "middle" and left <= middle - wide < middle + wide <= right
     page = {"light": LIGHT.page, "dark": DARK.page, "auto": LIGHT.page}[theme]
     assert surface.get("fill").upper() == page and (theme != "auto" or "f-page" in surface.get("class"))
     top = extent(outline(frame), 1)[0]

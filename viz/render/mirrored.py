@@ -119,7 +119,8 @@ class Mirrored(Writer):
             if edge.head not in self.kept:
                 return [f"{edge.tail} -> {edge.head} [{look}]"]
             word = f"k{position}"
-            return [f"{edge.tail}:e -> {word}:w [dir=none {look}]", f"{word} -> {edge.head} [{look}]"]
+            # no ports: between neighbours of a row, some engines lose the line and draw an arrow all the same
+            return [f"{edge.tail} -> {word} [dir=none {look}]", f"{word} -> {edge.head} [{look}]"]
         upper, lower = self.rows.row[edge.tail], self.rows.row[edge.head]
         if upper == lower:
             if edge.head in self.left and edge.tail not in self.left:

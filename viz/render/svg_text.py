@@ -100,7 +100,7 @@ def lifted(body: str, front: bool = True) -> str:
         ys = [float(y) for _, y in PAIR.findall(surface[1])]
         up = (min(ys) + max(ys)) / 2 - top
         xs = [float(x) for x, _ in PAIR.findall(surface[1])]
-        label = TEXT.sub(lambda text: f'<text text-anchor="middle" x="{_middle(xs):.2f}"{text[2]}>{text[3]}</text>', label)
+        label = TEXT.sub(rf'<text text-anchor="middle" x="{_middle(xs):.2f}"\2>\3</text>', label)
         tab, rest = _raised(label, up).strip(), match[3][: frame.end() + match[3][frame.end() :].index("/>") + 2]
         if not front:
             return f"{match[1]}{rest}\n{tab}\n</g>"

@@ -1,0 +1,119 @@
+"""Lines join what they say they join, whichever engine lays them out."""
+
+import re
+import shutil
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import viz_graphs as hand
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.viz import draw
+from tensorgraph.viz.render.engine import run_engine
+
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+NEAR = 12.0  # units between a line's end and the outline of what it ends at; arrowheads stand between
+
+
+@pytest.fixture(params=["dot", "graphviz-pure"])
+def engine(request: Any, monkeypatch: Any) -> str:
+    beside = Path(sys.executable).with_name(request.param)
+    program = shutil.which(request.param) or (str(beside) if beside.exists() else None)
+    if program is None:
+        pytest.skip(f"{request.param} is not installed")
+    monkeypatch.setenv("TENSORGRAPH_DOT", program)
+    return str(request.param)
+
+
+def step(depth: int) -> Any:
+    model = nn.Sequential(*[layer for i in range(depth) for layer in (nn.Linear(6, 6, seed=i), nn.BatchNorm(6))])
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+
+    def run(x: Any, y: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), y)
+        optimizer.minimize(loss)
+        return loss
+
+    return tg.trace(run, tg.spec((4, 6)), tg.spec((4,), "int64"))
+
+
+DRAWINGS = {
+    "training": lambda: draw(step(2), level="training"),
+    "training by ops": lambda: draw(step(2), level="training", depth="op"),
+    "residual training": lambda: draw(hand.residual(6), level="training"),
+    "written out": lambda: draw(step(1).transform(), level="training"),
+    "residual": lambda: draw(hand.residual(6), level="module"),
+    "ops": lambda: draw(step(2), level="op"),
+}
+
+
+def numbers(element: Any) -> list[tuple[float, float]]:
+    found = [float(n) for n in NUMBER.findall(element.get("d") or element.get("points"))]
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def laid_out(dot: str) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What an engine makes of boxes and lines, by their names in DOT."""
+    svg = run_engine(dot, "svg", 30.0).decode()
+    root = ElementTree.fromstring(re.sub(r' xmlns="[^"]*"', "", svg[svg.index("<svg") :], count=1))
+    boxes: dict[str, Any] = {}
+    lines: dict[str, list[Any]] = {}
+    for g in root.iter("g"):
+        name = next((child.text or "" for child in g if child.tag == "title"), "")
+        if g.get("class") == "node":
+            boxes[name] = g
+        elif g.get("class") == "edge":
+            lines.setdefault(re.sub(r":\w+", "", name), []).append(g)
+    return boxes, lines
+
+
+def frame(box: Any) -> tuple[float, float, float, float]:
+    shapes = [point for part in box if part.tag in ("path", "polygon") for point in numbers(part)]
+    if not shapes:  # words alone
+        texts = [(float(t.get("x")), float(t.get("y")) - 3.0, len(t.text or "") * 5.0) for t in box.iter("text")]
+        return (min(x for x, _, _ in texts) - 5, min(y for _, y, _ in texts) - 8,
+                max(x + w for x, _, w in texts) + 5, max(y for _, y, _ in texts) + 8)  # fmt: skip
+    return (min(x for x, _ in shapes), min(y for _, y in shapes), max(x for x, _ in shapes), max(y for _, y in shapes))
+
+
+def distance(point: tuple[float, float], box: tuple[float, float, float, float]) -> float:
+    x, y = point
+    return max(box[0] - x, x - box[2], box[1] - y, y - box[3], 0.0)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_line_reaches_from_end_to_end(engine, name):
+    dot = DRAWINGS[name]().dot()
+    boxes, lines = laid_out(dot)
+    looks = dict(re.findall(r"^(\w+(?:(?::\w+)*) -> \w+(?:(?::\w+)*)) \[(.*)\]$", dot, re.M))
+    seen = 0
+    for written, look in looks.items():
+        if "style=invis" in look:
+            continue
+        title = re.sub(r":\w+", "", written.replace(" -> ", "->"))
+        tail, head = title.split("->")
+        for line in lines[title]:
+            path = next(part for part in line if part.tag == "path")
+            points = numbers(path)
+            for end, box in ((points[0], boxes[tail]), (points[-1], boxes[head])):
+                assert distance(end, frame(box)) <= NEAR, (title, end, frame(box))
+            arrows = len([part for part in line if part.tag == "polygon"])
+            assert arrows == (0 if "dir=none" in look or "arrowhead=none" in look else 1), title
+            seen += 1
+    assert seen >= len(boxes) // 2
+
+
+def test_what_is_kept_has_words_with_a_line_on_each_side(engine):
+    drawing = draw(step(2), level="training")
+    _, lines = laid_out(drawing.dot())
+    saved = [(i, e) for i, e in enumerate(drawing.edges) if e.role == "saved"]
+    assert saved
+    for i, edge in saved:
+        (before,), (after,) = lines[f"{edge.tail}->k{i}"], lines[f"k{i}->{edge.head}"]
+        for line in (before, after):
+            points = numbers(next(part for part in line if part.tag == "path"))
+            assert points[-1][0] - points[0][0] > 8 and abs(points[-1][1] - points[0][1]) < 3
