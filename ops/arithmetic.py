@@ -8,7 +8,9 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
+from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, elementwise, promote
+from tensorgraph.engine.tensor import tensor
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import scalar as scalars
 from tensorgraph.ops.kernels.powers import is_short, product_power
@@ -106,6 +108,10 @@ def _power_y(g: Any, a: Any, out: Any) -> Any:
 
     if type(a) in (int, float):
         return g * 0.0 if a == 0 else g * out * (float(np.log(a)) if a > 0 else float("nan"))
+    if type(a) is TracedNumber:  # as above, only that the number is not known yet
+        wide = tensor(a, "float64")
+        slope = log(where(wide == 0, 1.0, wide)).astype(out.dtype)
+        return g * where(wide == 0, 0.0, out) * slope
     # both factors, since either is infinite at a = 0 for some exponents
     return g * (where(a == 0, 0.0, out) * log(where(a == 0, 1, a)))
 

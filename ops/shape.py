@@ -22,7 +22,7 @@ def _cast(x: Any, *, dtype: Any) -> Any:
 
 
 def _cast_infer(x: Aval, *, dtype: Any) -> Aval:
-    return Aval(x.shape, canonical_dtype(dtype))
+    return Aval(getattr(x, "shape", ()), canonical_dtype(dtype))  # a Python number has none
 
 
 astype = op(

@@ -54,7 +54,7 @@ ENGINE: list[set[str]] = [
     {"tape"},
     {"exits"},
     {"tensor"},
-    {"cells", "pull"},
+    {"cells", "numbers", "pull"},
     {"operands"},
     {"calling", "keys"},
     {"generate"},

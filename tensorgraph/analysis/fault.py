@@ -17,7 +17,7 @@ import numpy as np
 from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.fault_report import Fault, Faults, Stats, stats_of
 from tensorgraph.analysis.profile import reaching
-from tensorgraph.analysis.run import Given, execute, given, graph_of, loss_of
+from tensorgraph.analysis.run import Given, as_numbers, execute, given, graph_of, loss_of
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.ops.shape import astype
@@ -142,7 +142,7 @@ class _Search:
             self.of[var] = stats_of(value._value)
 
         def watch(i: int, eq: Equation, operands: list[Any], results: tuple[Any, ...], seconds: float) -> None:
-            seen = tuple(stats_of(np.asarray(r._value)) for r in results)
+            seen = tuple(stats_of(as_numbers(r)) for r in results)
             self.seen.append(seen)
             self.of.update(zip(eq.outputs, seen, strict=True))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgraph.analysis.describe import printable
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten, unflatten
@@ -18,7 +18,7 @@ from tensorgraph.graph.graph import CellDecl, Graph, Var
 from tensorgraph.graph.program import Program, Watch
 from tensorgraph.graph.trace import trace
 
-__all__ = ["Given", "execute", "given", "graph_of", "loss_of"]
+__all__ = ["Given", "as_numbers", "execute", "given", "graph_of", "loss_of"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,15 @@ class Given:
 
     def of(self, graph: Graph) -> dict[Var, Tensor]:
         """The values by variable, constants included."""
-        values = dict(zip(graph.inputs, self.inputs, strict=True))
+        values = {var: wrap(as_numbers(value)) for var, value in zip(graph.inputs, self.inputs, strict=True)}
         values.update({cell.var: value for cell, value in zip(graph.cells, self.cells, strict=True)})
         values.update({var: wrap(array) for var, array in graph.consts.items()})
         return values
+
+
+def as_numbers(value: Any) -> np.ndarray[Any, Any]:
+    """A value of a run, a tensor or a Python number, as an array."""
+    return np.asarray(value._value if isinstance(value, Tensor) else value)
 
 
 def graph_of(target: Any, args: tuple[Any, ...], what: str) -> Graph:
@@ -82,15 +87,18 @@ def given(graph: Graph, args: tuple[Any, ...], seed: int = 0) -> Given:
         else:
             made.append(f"{decl.kind} {decl.path}")
             cells.append(wrap(_cell(decl, rng)))
-    return Given(tuple(wrap(_value(t)) for t in inputs), tuple(cells), tuple(made))
+    values = tuple(wrap(_value(t)) if isinstance(t, Tensor) else t for t in inputs)
+    return Given(values, tuple(cells), tuple(made))
 
 
 def _value(t: Tensor) -> Any:
     return t._value.copy() if type(t) is Borrowed else t._value
 
 
-def _random(aval: Aval, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+def _random(aval: Aval, rng: np.random.Generator) -> Any:
     """Normal numbers; zeros for integers, which are valid labels and indices."""
+    if type(aval) is Number:
+        return float(rng.standard_normal()) if aval.kind is float else aval.sample
     if aval.dtype.kind == "f":
         return np.asarray(rng.standard_normal(aval.shape), aval.dtype)
     if aval.dtype.kind == "b":
@@ -151,7 +159,8 @@ def execute(
     dict of Var to Tensor
         The values that are left.
     """
-    leaves = [var for var in graph.variables() if var.aval.dtype.kind == "f"] if grad else ()
+    floats = (var for var in graph.variables() if var.aval.dtype.kind == "f" and type(var.aval) is not Number)
+    leaves = [*floats] if grad else ()
     program = Program(graph, leaves, keep) if keep or leaves else graph.program
     with modes.use(quiet=True), np.errstate(all="ignore"):
         env = program.taped((*values.inputs, *values.cells), history=grad, watch=watch, until=until)

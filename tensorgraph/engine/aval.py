@@ -15,8 +15,8 @@ import numpy as np
 
 from tensorgraph.arguments import Kind, Unfit
 
-__all__ = ["Aval", "DType", "FloatDType", "aval_of", "broadcast_shapes", "canonical_axis", "canonical_dtype",
-           "default_dtype", "set_default_dtype", "short_dtype"]  # fmt: skip
+__all__ = ["Aval", "DType", "FloatDType", "Number", "aval_of", "broadcast_shapes", "canonical_axis",
+           "canonical_dtype", "default_dtype", "set_default_dtype", "short_dtype"]  # fmt: skip
 
 SHORT = {
     "bool": "bool", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "uint8": "u8", "uint16": "u16",
@@ -150,7 +150,7 @@ class Aval:
         return self.size * self.dtype.itemsize
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Aval) and self.shape == other.shape and self.dtype == other.dtype
+        return type(other) is Aval and self.shape == other.shape and self.dtype == other.dtype
 
     def __hash__(self) -> int:
         return hash((self.shape, self.dtype.str))
@@ -161,6 +161,50 @@ class Aval:
 
 _put_shape: Callable[[Aval, tuple[int, ...]], None] = Aval.__dict__["shape"].__set__
 _put_dtype: Callable[[Aval, np.dtype[Any]], None] = Aval.__dict__["dtype"].__set__
+
+
+class Number(Aval):
+    """The type of a Python number, which is weak: it takes the dtype of what it meets.
+
+    Parameters
+    ----------
+    kind : type
+        float, int or bool.
+
+    Examples
+    --------
+    >>> from tensorgraph.engine.aval import Number
+    >>> Number(float), Number(float).dtype, Number(float).shape
+    (float, dtype('float64'), ())
+    """
+
+    __slots__ = ("kind",)
+
+    kind: type
+
+    def __init__(self, kind: type) -> None:
+        super().__init__((), {float: "float64", int: "int64", bool: "bool"}[kind])
+        _put_kind(self, kind)
+
+    @property
+    def sample(self) -> Any:
+        """A number of this type, for rules that look at types alone."""
+        return self.kind(1)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Number, (self.kind,)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Number and self.kind is other.kind
+
+    def __hash__(self) -> int:
+        return hash(self.kind)
+
+    def __repr__(self) -> str:
+        return self.kind.__name__
+
+
+_put_kind: Callable[[Number, type], None] = Number.__dict__["kind"].__set__
 
 
 def aval_of(value: Any) -> Aval:

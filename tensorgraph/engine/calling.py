@@ -12,7 +12,7 @@ import numpy as np
 
 from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.aval import Aval, Number, default_dtype
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import Array, DetachError
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
@@ -265,7 +265,10 @@ def abstract(item: Any) -> Any:
     """The aval of a converted input, scalars as they are."""
     if isinstance(item, list):
         return [abstract(i) for i in item]
-    return item.aval if isinstance(item, Tensor) else item
+    if not isinstance(item, Tensor):
+        return item
+    aval = item.aval
+    return aval.sample if type(aval) is Number else aval
 
 
 def _describe(item: Any) -> str:

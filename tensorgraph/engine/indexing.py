@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine import known
+from tensorgraph.engine import known, modes
 from tensorgraph.engine.keys import split_key
+from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.tensor import Tensor, as_array, ndarray, weak_cast, wrap
 
 __all__ = ["At"]
@@ -63,6 +64,9 @@ class Place:
 
 
 def _as(value: Any, like: Tensor) -> Tensor:
+    trace = modes.current().trace
+    if type(value) is TracedNumber and trace is not None:
+        return trace.stored(value, like.dtype, "x.at[...]")
     if isinstance(value, Tensor):
         if value.dtype == like.dtype:
             return value

@@ -14,8 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgraph.arguments import Kind, Unfit, kind_of
+from tensorgraph.engine import modes
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
+from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, creation, elementwise, settle
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.spec import Typed
@@ -167,6 +169,8 @@ def converted(declared: Op, raw: Sequence[Any], copy: bool) -> list[Any]:
 
 def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
     """Converted inputs with the numbers among them weak where they may be, and tensors elsewhere."""
+    if any(type(i) is TracedNumber or (type(i) is list and any(type(v) is TracedNumber for v in i)) for i in inputs):
+        return _weigh_traced(declared, inputs)
     if declared.kind is elementwise:
         if _meets_float(inputs):
             return [i.item() if type(i) in NUMBERS else i for i in inputs]
@@ -174,6 +178,19 @@ def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
         if any(isinstance(i, Tensor) for i in inputs):
             return inputs
     return [wrap(as_array(i)) if type(i) in SCALARS or type(i) in NUMBERS else i for i in inputs]
+
+
+def _weigh_traced(declared: Op, inputs: list[Any]) -> list[Any]:
+    """As `weigh`, where numbers are traced: they stay as they are where they may be weak."""
+    if declared.kind is elementwise and any(isinstance(i, Tensor) and type(i) is not TracedNumber for i in inputs):
+        known = weigh(declared, [i.sample if type(i) is TracedNumber else i for i in inputs])
+        return [i if type(i) is TracedNumber else k for i, k in zip(inputs, known, strict=True)]
+    return weigh(declared, [[_strong(v) for v in i] if type(i) is list else _strong(i) for i in inputs])
+
+
+def _strong(item: Any) -> Any:
+    trace = modes.current().trace
+    return trace.strong(item) if type(item) is TracedNumber and trace is not None else item
 
 
 def _meets_float(given: Sequence[Any]) -> bool:

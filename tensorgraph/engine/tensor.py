@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
+from tensorgraph.engine.aval import Aval, Number, canonical_dtype, default_dtype
 from tensorgraph.engine.exits import Array, Numbers, TraceError, concrete, leave, leaving
 from tensorgraph.engine.tape import Hook, Leaf, mark_hooked
 
@@ -307,6 +307,8 @@ def as_array(data: Any, dtype: Any = None) -> Array:
         raise TypeError("a masked array has numbers that do not count; fill them first: array.filled(value)")
     if dtype is not None:
         wanted = canonical_dtype(dtype)
+        if type(data) is int:
+            return np.asarray(data, wanted)  # refused by NumPy where it does not fit, and an array would wrap
         array = np.asarray(data)
         if array.dtype.kind == "c" or array.dtype.kind in "OSUVMm":
             canonical_dtype(array.dtype)
@@ -373,7 +375,8 @@ def weak_cast(value: Any, dtype: np.dtype[Any], what: str) -> Array:
         raise TypeError(f"{what}: {value!r} cannot be stored as {dtype} without loss; convert it yourself")
     if array.dtype.kind in "iu" and dtype.kind in "iub":
         cast = array.astype(dtype)
-        if not np.array_equal(cast.astype(array.dtype), array) or (dtype.kind == "b"):
+        wrapped = not np.array_equal(cast.astype(array.dtype), array) or ((cast < 0) != (array < 0)).any()
+        if wrapped or dtype.kind == "b":
             raise TypeError(f"{what}: {value!r} does not fit {dtype}")
         return cast
     return array.astype(dtype)
@@ -410,9 +413,12 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, copy: b
     """
     if isinstance(data, Tensor):
         leave(data, "tensor()")
-    if isinstance(data, Tensor) and (type(data._value) is not ndarray or modes.current().trace is not None):
+    trace = modes.current().trace
+    if isinstance(data, Tensor) and (type(data._value) is not ndarray or trace is not None):
         if requires_grad:
             raise TraceError("tensor(traced, requires_grad=True): use tensorgraph.gradients with respect to it instead")
+        if trace is not None and type(data.aval) is Number:
+            return trace.strong(data, dtype)
         detached = data.detach()
         return detached if dtype is None else detached.astype(dtype)
     array = as_array(data, dtype)

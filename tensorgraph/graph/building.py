@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, Number, canonical_dtype
 from tensorgraph.engine.backward import cotangent, reachable
 from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
+from tensorgraph.engine.numbers import TracedNumber, number_type, strong_dtype
 from tensorgraph.engine.op import Op, creation, random
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import Leaf, describe_node, user_source
@@ -28,6 +29,7 @@ from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
 from tensorgraph.graph.recorder import CallRecorder
 from tensorgraph.ops.arithmetic import add
+from tensorgraph.ops.shape import astype
 from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
 __all__ = ["Trace"]
@@ -68,7 +70,7 @@ class Trace(CallRecorder):
     # values ---------------------------------------------------------------------------------------------------
 
     def tensor(self, var: Var) -> Tensor:
-        t = new(Tensor)
+        t = new(TracedNumber if type(var.aval) is Number else Tensor)
         t._value = var
         t._node = None
         return t
@@ -76,7 +78,8 @@ class Trace(CallRecorder):
     def input(self, aval: Aval, name: str | None, requires_grad: bool = False) -> Tensor:
         var = Var(aval, name)
         self.inputs.append(var)
-        self.varying.add(var)
+        if type(aval) is not Number:
+            self.varying.add(var)
         if requires_grad:
             self.differentiable.add(var)
             self.leaves[var] = None
@@ -148,6 +151,8 @@ class Trace(CallRecorder):
     def write(self, cell: Cell, value: Any) -> None:
         own = Aval(cell._value.shape, cell._value.dtype)
         self.var_of_cell(cell)  # declares it
+        if type(value) is TracedNumber:
+            value = self.stored(value, own.dtype, f"assign to {cell._label()}")
         if isinstance(value, Tensor):
             atom, aval = self.var(value), value.aval
         else:
@@ -205,6 +210,25 @@ class Trace(CallRecorder):
             if not self.varying.isdisjoint(passing):
                 self.varying.update(floats)
         return outputs
+
+    def arithmetic(self, op: Op, operands: tuple[Any, ...]) -> Tensor:
+        """Record Python's arithmetic of numbers, some of them traced; gives a traced number."""
+        types = tuple(n.aval if type(n) is TracedNumber else n for n in operands)
+        atoms = tuple(self.var(n) for n in operands)
+        return self.tensor(self._append(op, atoms, {}, (number_type(op, types),))[0])
+
+    def stored(self, number: Tensor, dtype: np.dtype[Any], what: str) -> Tensor:
+        """The tensor of this dtype that a traced number is stored as; refused where `weak_cast` would."""
+        kind = number.dtype.kind
+        if (kind == "f" and dtype.kind in "iub") or (kind == "i" and dtype.kind == "b"):
+            raise TypeError(f"{what}: a {number.aval} cannot be stored as {dtype} without loss; convert it yourself")
+        return self.strong(number, dtype)
+
+    def strong(self, number: Tensor, dtype: Any = None) -> Tensor:
+        """The tensor that a traced number becomes where it is not weak: of the default dtype if it is a float."""
+        dtype = strong_dtype(number.aval) if dtype is None else canonical_dtype(dtype)
+        made = self._append(astype, (self.var(number),), {"dtype": dtype.name}, (Aval((), dtype),))
+        return self.tensor(made[0])
 
     def _use(self, item: Any, grad: bool) -> Var | Literal:
         return self.stopped(self.var(item)) if grad else self.var(item)
@@ -267,6 +291,7 @@ class Trace(CallRecorder):
     def lift(self, t: Any, dtype: Any = None) -> Tensor:
         """A fresh differentiable name for a value: a transform's own leaf."""
         t = t if isinstance(t, Tensor) else wrap(as_array(t, dtype))
+        t = self.strong(t, dtype) if type(t) is TracedNumber else t
         atom = self._use(t, True)
         if not modes.current().grad and atom in self.varying:  # in no_grad what is made here has no history behind it
             atom = self._append(stop_gradient, (atom,), {}, (t.aval,))[0]

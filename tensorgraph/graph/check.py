@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgraph.engine.aval import Aval, Number
+from tensorgraph.engine.numbers import number_type
+from tensorgraph.graph.forms import has_weak_numbers
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.ops.shape import astype
 
 __all__ = ["GraphError", "check"]
 
@@ -85,6 +89,20 @@ def _check_types(eq: Equation, where: str) -> None:
 
     try:
         avals = eq.avals()
+        if eq.is_arithmetic:
+            types = tuple(a.value if isinstance(a, Literal) else a.aval for a in eq.atoms())
+            if not all(type(t) is Number or type(t) in (int, float, bool) for t in types):
+                raise TypeError("Python's arithmetic is of numbers")
+            if number_type(eq.op, types) != eq.outputs[0].aval:
+                raise TypeError(f"Python gives a {number_type(eq.op, types)}, and {eq.outputs[0].aval} is declared")
+            return
+        if eq.is_conversion:
+            made = Aval((), eq.attrs["dtype"])
+            if eq.op is not astype or eq.outputs[0].aval != made:
+                raise TypeError(f"a number becomes {made}, and {eq.outputs[0].aval} is declared")
+            return
+        if eq.reads_number and not has_weak_numbers(eq):
+            raise TypeError("a Python number is read where only tensors are: convert it by tensor(s, dtype)")
         expected = eq.op.infer(avals, eq.attrs)
         if eq.residuals:
             expected = (*expected, *(eq.op.infer_residuals(avals, eq.attrs) or ()))

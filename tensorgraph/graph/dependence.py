@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.backward import reachable
-from tensorgraph.engine.tensor import Tensor, wrap
+from tensorgraph.engine.tensor import wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var
 from tensorgraph.graph.program import Program
@@ -41,5 +41,7 @@ def reached(
     return [root for root, t in zip(roots, found[1:], strict=True) if t._node in nodes]
 
 
-def _stand_in(aval: Aval) -> Tensor:
+def _stand_in(aval: Aval) -> Any:
+    if type(aval) is Number:
+        return aval.sample
     return wrap((np.ones if aval.dtype.kind == "f" else np.zeros)(aval.shape, aval.dtype))

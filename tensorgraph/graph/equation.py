@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, Number
 
 if TYPE_CHECKING:
     from tensorgraph.engine.cells import Cell
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Atom", "CellDecl", "Change", "Equation", "Literal", "Origin", "Provenance", "Source", "Var", "Write", "abstract",
+    "is_number",
 ]  # fmt: skip
 
 GRADIENTS = "gradients"  # the op of a deferred gradient
@@ -50,6 +51,11 @@ class Literal:
         return repr(self.value)
 
 
+def is_number(atom: Any) -> bool:
+    """Whether an atom is a variable that stands for a Python number."""
+    return type(atom) is Var and type(atom.aval) is Number
+
+
 Atom = Var | Literal | tuple[Var | Literal, ...]  # a tuple is a list input, as of concatenate
 
 
@@ -57,7 +63,9 @@ def abstract(atom: Atom) -> Any:
     """An op's input as its shape rule takes it."""
     if isinstance(atom, tuple):
         return [abstract(a) for a in atom]
-    return atom.aval if type(atom) is Var else atom.value  # type: ignore[union-attr]
+    if type(atom) is not Var:
+        return atom.value  # type: ignore[union-attr]
+    return atom.aval.sample if type(atom.aval) is Number else atom.aval
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +183,21 @@ class Equation:
     def is_gradient(self) -> bool:
         """Whether this is a deferred gradient, ``d_w, d_b = gradients([loss], [w, b])``: groups `ys`, `xs`, `gs`."""
         return self.op.name == GRADIENTS
+
+    @property
+    def is_arithmetic(self) -> bool:
+        """Whether this is Python's arithmetic of Python numbers, ``s * 2.0``: it gives a number and no tensor."""
+        return len(self.outputs) == 1 and type(self.outputs[0].aval) is Number
+
+    @property
+    def is_conversion(self) -> bool:
+        """Whether this makes a tensor of a Python number, ``tensor(s, "float32")``."""
+        return "dtype" in self.attrs and len(self.inputs) == 1 and is_number(self.inputs[0])
+
+    @property
+    def reads_number(self) -> bool:
+        """Whether a Python number that is not known is among the inputs."""
+        return any(map(is_number, self.variables()))
 
     def bodies(self) -> dict[str, Graph]:
         """The graphs that the equation holds, by attribute: the forward and the rule of a function of the user's."""

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.operands import Borrowed, convert
 from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import ANYTHING, Graph, Var
+from tensorgraph.graph.numbers import number_for
 from tensorgraph.graph.program import Program
 
 __all__ = ["bind", "call", "evaluate"]
@@ -33,7 +35,7 @@ def evaluate(
     count = len(graph.outputs)
     program = None if history or modes.current().debug_nans else _array_program(graph)
     if program is not None:
-        values = program.run([t._value for t in tensors])
+        values = program.run([t._value if isinstance(t, Tensor) else t for t in tensors])
         lent = [t._value for t in tensors if type(t) is Borrowed]
         if lent:  # a result that lies in the user's memory would change with it
             values = [v.copy("K") if any(np.may_share_memory(v, own) for own in lent) else v for v in values]
@@ -130,15 +132,15 @@ def _recorded(graph: Graph, values: list[Tensor]) -> bool:
     """Whether a gradient may be wanted through an evaluation on these."""
     if not modes.current().grad:
         return False
-    return bool(graph.provenance.captured) or any(t._node is not None for t in values)
+    return bool(graph.provenance.captured) or any(isinstance(t, Tensor) and t._node is not None for t in values)
 
 
 def _paths(graph: Graph) -> str:
     return ", ".join(decl.path for decl in graph.cells)
 
 
-def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
-    """The arguments' leaves as Tensors, checked against the graph's inputs."""
+def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Any]:
+    """The arguments' leaves as Tensors, and numbers where the graph takes those, checked against its inputs."""
     if graph.is_flat and len(args) == len(graph.inputs):
         for t, var in zip(args, graph.inputs):
             value = t._value if type(t) is Tensor else None
@@ -167,6 +169,11 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Tensor]:
                 )
             continue
         var = next(variables)
+        if type(var.aval) is Number:
+            inputs.append(number_for(graph, var, leaf, f"{graph.name}: argument {var.name or position}"))
+            continue
+        if type(leaf) is TracedNumber:
+            leaf = leaf.detach()
         if isinstance(leaf, Tensor):
             if type(leaf._value) is Var and modes.current().trace is None:
                 raise TraceError("this value was traced and is used outside its trace; a graph is evaluated on numbers")

@@ -10,6 +10,8 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import Call, Copies
+from tensorgraph.graph.equation import is_number
+from tensorgraph.graph.forms import number_function
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var
 
 __all__ = ["asked", "group", "inline", "standing_for"]
@@ -48,13 +50,14 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
         constant = wrap(array)
         constant._node = captured.get(var)
         env[var] = trace.var(constant)
+    of_numbers = any(map(is_number, graph.inputs))
     roots = asked(graph)
     for var in roots & env.keys():
         env[var] = _leaf(trace, env[var])
     calls = Copies(trace.here())
     for eq in graph.equations:
         with standing_for(trace, eq, env, calls.of(eq.call)):
-            outputs = _emit(trace, eq, env)
+            outputs = (_of_numbers(trace, eq, env) if of_numbers else None) or _emit(trace, eq, env)
         deferred = eq.is_gradient
         for var, own in zip(eq.outputs, outputs, strict=True):
             env[var] = _leaf(trace, own, shared=deferred) if var in roots else own
@@ -93,6 +96,32 @@ def standing_for(trace: Trace, eq: Equation, env: Known, call: Call | None) -> I
                 yield
     finally:
         trace.at, trace.origin = at, origin
+
+
+def _of_numbers(trace: Trace, eq: Equation, env: Known) -> tuple[Var | Literal, ...] | None:
+    """An equation where a Python number is known now, or is a tensor, so that its types follow anew; None elsewhere."""
+
+    def own(atom: Any) -> Any:
+        return tuple(map(own, atom)) if isinstance(atom, tuple) else env[atom] if type(atom) is Var else atom
+
+    atoms = [own(atom) for atom in eq.inputs]
+    number = number_function(eq) if eq.is_conversion or eq.is_arithmetic else None
+    if number is not None and all(type(atom) is Literal for atom in atoms):
+        value = number(*[atom.value for atom in atoms])
+        return (Literal(value) if eq.is_arithmetic else trace.var(wrap(value)),)
+    changed = any(type(env[v]) is Var and env[v].aval != v.aval for v in eq.variables())  # type: ignore[union-attr]
+    if not changed or eq.is_gradient:
+        return None
+    if eq.is_conversion and atoms[0].aval == eq.outputs[0].aval:
+        return (atoms[0],)
+
+    def tensor(atom: Any) -> Any:
+        if isinstance(atom, tuple):
+            return [tensor(a) for a in atom]
+        return trace.tensor(atom) if type(atom) is Var else atom.value
+
+    result = eq.op.public(*map(tensor, atoms), **eq.attrs)
+    return tuple(trace.var(t) for t in (result if isinstance(result, tuple) else (result,)))
 
 
 def _emit(trace: Trace, eq: Equation, env: Known) -> tuple[Var, ...]:

@@ -25,7 +25,7 @@ from tensorgraph.engine.operands import SCALARS, Borrowed
 from tensorgraph.engine.recorded import is_simple, make_recorded
 from tensorgraph.engine.tape import Leaf, Node, Projection, line_of
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.graph.forms import array_function, by_reference, exact_number, has_weak_numbers
+from tensorgraph.graph.forms import array_function, by_reference, exact_number, has_weak_numbers, public_function
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.source import recorder_of, source_of
 
@@ -38,7 +38,7 @@ Watch = Callable[[int, Equation, list[Any], tuple[Any, ...], float], None]
 """Told after each step: its number, its equation, its operands, its results, and the seconds that it took."""
 
 # how a step of the plain loop takes its operands and gives its results
-ONE, MANY, GENERAL = 0, 1, 2
+ONE, MANY, GENERAL, NUMBER = 0, 1, 2, 3
 OFTEN = 3  # runs after which a program is made one function
 MOST = 5_000  # steps of such a function: a longer one would take a second to compile
 
@@ -56,11 +56,13 @@ class Step:
         The slots that nobody reads after this step.
     recorded : bool
         Whether a deferred gradient goes through this step.
+    of_numbers : bool
+        Whether it computes with Python numbers that are not known.
     final : bool
         Whether this is the last deferred gradient, after which the tape is not needed.
     """
 
-    __slots__ = ("equation", "final", "inputs", "last", "outputs", "recorded")
+    __slots__ = ("equation", "final", "inputs", "last", "of_numbers", "outputs", "recorded")
 
     def __init__(self, equation: Equation, inputs: tuple[Any, ...], outputs: tuple[int, ...]) -> None:
         self.equation = equation
@@ -68,11 +70,12 @@ class Step:
         self.outputs = outputs
         self.last: tuple[int, ...] = ()
         self.recorded = self.final = False
+        self.of_numbers = equation.reads_number or equation.is_arithmetic
 
     @property
     def is_known(self) -> bool:
         """Whether a call that records it is known beforehand: it takes the values that are no numbers."""
-        return is_simple(self.equation.op) and self.equation.source is not None
+        return is_simple(self.equation.op) and self.equation.source is not None and not self.of_numbers
 
 
 class Program:
@@ -137,7 +140,7 @@ class Program:
 
     def _step(self, eq: Equation) -> Step:
         weak = has_weak_numbers(eq)
-        inputs = tuple(self._place(atom, weak) for atom in eq.inputs)
+        inputs = tuple(self._place(atom, weak or eq.is_arithmetic) for atom in eq.inputs)
         if weak:
             for place, atom in zip(inputs, eq.inputs, strict=True):
                 if type(atom) is not Var:
@@ -216,6 +219,8 @@ class Program:
                 elif kind == ONE:
                     value = function(env[get])
                     env[outs] = value if type(value) is ndarray else asarray(value)
+                elif kind == NUMBER:
+                    env[outs] = function(*get(env))
                 else:
                     for slot, value in zip(outs, function(*get(env)), strict=True):
                         env[slot] = value if type(value) is ndarray or value is None else asarray(value)
@@ -299,7 +304,7 @@ class Program:
         eq = step.equation
         op, attrs, source = eq.op, dict(eq.attrs), eq.source
         if source is None or not step.is_known:
-            return functools.partial(op.public, **attrs) if attrs else op.public
+            return public_function(eq)
         numbers = [
             None if type(atom) is Var else (self.plain[place], self.start[place])
             for atom, place in zip(eq.inputs, step.inputs, strict=True)
@@ -340,7 +345,7 @@ class Program:
         captured = self.captured if history else {}
         env = self.start.copy()
         for slot, t in enumerate(tensors):
-            env[slot] = t if history or type(t) is Borrowed else wrap(t._value)
+            env[slot] = t if history or type(t) is not Tensor else wrap(t._value)
         for slot in range(self.given, len(env)):
             if type(env[slot]) is ndarray:
                 env[slot] = wrap(env[slot])
@@ -449,7 +454,7 @@ def _run_step(step: Step, operands: list[Any], recorded: bool, history: bool) ->
         return tuple(pull_back(ys, xs, gs or [None] * len(ys), again, history or not step.final))
     op = eq.op
     if not eq.residuals:
-        result = op.public(*operands, **eq.attrs)
+        result = public_function(eq)(*operands) if step.of_numbers else op.public(*operands, **eq.attrs)
         return result if isinstance(result, tuple) else (result,)
     residuals: list[Any] = []
     if op.reference is not None and not _is_fused():
@@ -463,6 +468,8 @@ def _run_step(step: Step, operands: list[Any], recorded: bool, history: bool) ->
 def _plain(step: Step, function: Callable[..., Any]) -> tuple[Any, ...]:
     """A step as the plain loop takes it."""
     single = len(step.outputs) == 1 and not step.equation.op.signature.variadic
+    if step.equation.is_arithmetic:
+        return NUMBER, function, functools.partial(_operands, places=step.inputs), step.outputs[0], step.last
     if single and len(step.inputs) == 1 and not isinstance(step.inputs[0], tuple):
         return ONE, function, step.inputs[0], step.outputs[0], step.last
     if any(isinstance(place, tuple) for place in step.inputs):

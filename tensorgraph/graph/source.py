@@ -78,7 +78,7 @@ def _lines(n: int, step: Step, names: dict[int, str], recording: bool) -> list[s
     bare = len(outputs) == 1 and not eq.op.signature.variadic
     lines = [f"{', '.join(outputs)}{'' if bare or len(outputs) > 1 else ','} = {call}"]
     # of arrays with axes a ufunc gives an array; others, and those without, may give a NumPy scalar
-    if not (recording or (isinstance(eq.op.forward, np.ufunc) and eq.outputs[0].aval.ndim)):
+    if not (recording or eq.is_arithmetic or (isinstance(eq.op.forward, np.ufunc) and eq.outputs[0].aval.ndim)):
         test = "type({0}) is not ndarray" + ("" if bare else " and {0} is not None")
         lines += [f"if {test.format(out)}: {out} = asarray({out})" for out in outputs]
     gone = [names[slot] for slot in step.last if names[slot] != "None"]

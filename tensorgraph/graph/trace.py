@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
@@ -34,8 +34,8 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
         optimiser's update.
     *examples
         One an argument: tensors, arrays, or `tensorgraph.spec` values; only their shapes and dtypes are used. Python
-        floats and integers are 0-d inputs of the default dtype and int64; strings, booleans, None and other objects are
-        static.
+        floats and integers are inputs that stay weak, ``s: float`` in the text: they take the dtype of what they meet,
+        as in eager code. Strings, booleans, None and other objects are static.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def example_aval(leaf: Any) -> Aval | None:
         return Aval(array.shape, array.dtype)
     if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
         return None
-    return Aval((), default_dtype() if isinstance(leaf, float) else np.int64)
+    return Number(float if isinstance(leaf, float) else int)
 
 
 def _name(function: Any) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.aval import Aval, Number
+from tensorgraph.engine.numbers import strong_dtype
 from tensorgraph.engine.tensor import Tensor, require_float
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import CellDecl, Graph, Var
@@ -154,7 +156,12 @@ def _direction(graph: Graph, trace: Rerun, primal: Any) -> Any:
         if not isinstance(t, Tensor) or t.dtype.kind != "f":
             what = str(t.aval) if isinstance(t, Tensor) else repr(t)
             raise TypeError(f"{graph.name}: derivatives need float arguments, got {what}; leave it out of wrt")
-    return unflatten(tree, trace.tensors([Var(t.aval, f"{t._value.name or 'x'}_dot") for t in leaves]))
+    return unflatten(tree, trace.tensors([Var(_moving(t.aval), f"{t._value.name or 'x'}_dot") for t in leaves]))
+
+
+def _moving(aval: Aval) -> Aval:
+    """The type of a tangent: a Python number moves as a tensor of the default dtype."""
+    return Aval((), strong_dtype(aval)) if type(aval) is Number else aval
 
 
 Place = int | Var | CellDecl  # an argument, one input of a nested argument, a cell

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from tensorgraph.engine.op import Op
+from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.passes import algebra, views
 from tensorgraph.passes.common import Common, equal_constants
@@ -175,6 +176,8 @@ class _Sweep:
 
     def once(self, eq: Equation) -> Equation | None:
         """The equation after the first rule that applies; itself where none does."""
+        if eq.reads_number or eq.is_arithmetic:
+            return eq  # rules know tensors
         folded = self.folding.fold(eq)
         if folded is not None:
             name, new = folded
@@ -186,7 +189,7 @@ class _Sweep:
             return inner
         for name, law in self.rules[eq.op]:
             found = attempt(law, eq, self.facts)
-            if found is None:
+            if found is None or is_number(found):
                 continue
             self.log.note(name, eq, found, eq.source)
             if isinstance(found, Equation):

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph import program
 from tensorgraph.graph.check import check
@@ -41,7 +41,10 @@ def compare(eq: Equation, results: Any) -> None:
     for var, value in zip(eq.outputs, results if several else (results,), strict=True):
         if value is None and var in eq.residuals:
             continue
-        came = value.aval if isinstance(value, Tensor) else Aval(np.shape(value), np.asarray(value).dtype)
+        if type(value) in (int, float, bool):
+            came: Aval = Number(type(value))
+        else:
+            came = value.aval if isinstance(value, Tensor) else Aval(np.shape(value), np.asarray(value).dtype)
         if came != var.aval:
             where = "" if eq.source is None else f", traced at {eq.source.file}:{eq.source.line}"
             raise WrongType(f"an equation of {eq.op.name} declares {var}, and {came} came{where}")

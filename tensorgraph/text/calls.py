@@ -6,6 +6,7 @@ import ast
 from typing import Any
 
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.tensor import Tensor, as_array
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph, Var
@@ -79,8 +80,12 @@ def _constant(scene: Scene, array: Any) -> Tensor:
 def written_out(scene: Scene, node: ast.Call, args: list[Any], kwargs: dict[str, Any]) -> Tensor:
     """``tensor([0, 1, 2], "int64")``: a small captured array."""
     data, dtype = _named(scene, node, ("data", "dtype"), args, kwargs)
-    if any(isinstance(item, (Tensor, str, type(None))) for item in flatten(data)[0]) or data is None:
+    strange = type(data) is not TracedNumber and any(isinstance(v, (Tensor, str, type(None))) for v in flatten(data)[0])
+    if strange or data is None:
         scene.fail(node, f"tensor takes nested lists of numbers; got {show(node)}")
+    if type(data) is TracedNumber:
+        made: Tensor = scene.trace.strong(data, dtype)
+        return made
     array = as_array(data) if dtype is None else read_array(data, dtype)
     return _constant(scene, array)
 

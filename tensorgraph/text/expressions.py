@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.numbers import TracedNumber, is_number
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
@@ -54,8 +55,7 @@ def expression(scene: Scene, node: ast.expr) -> Any:
             op = op_of_sign(node.ops[0]) if len(node.ops) == 1 else None
             if op is None:
                 scene.fail(node, f"one comparison at a time, by == != < <= > >=, got {show(node)}")
-            operands = expression(scene, node.left), expression(scene, node.comparators[0])
-            return _call(scene, node, op, operands, {})
+            return _operator(scene, node, op, expression(scene, node.left), expression(scene, node.comparators[0]))
         case ast.UnaryOp():
             return _unary(scene, node)
         case ast.Tuple():
@@ -125,7 +125,7 @@ def _binary(scene: Scene, node: ast.BinOp) -> Any:
         if type(value) in (int, float) and type(other) in (int, float):
             value = arithmetic(scene, one, value, other)
         else:
-            value = _call(scene, one, op, (value, other), {})
+            value = _operator(scene, one, op, value, other)
     return value
 
 
@@ -137,7 +137,14 @@ def _unary(scene: Scene, node: ast.UnaryOp) -> Any:
     if op is None:
         remedy = "use logical_not(x)" if isinstance(node.op, ast.Not) else "leave it out"
         scene.fail(node, f"the operator in {show(node)} is not part of the language; {remedy}")
-    return _call(scene, node, op, (value,), {})
+    return _operator(scene, node, op, value)
+
+
+def _operator(scene: Scene, node: ast.AST, op: Op, *operands: Any) -> Any:
+    """An operator: Python's own among numbers, else the op."""
+    if any(type(v) is TracedNumber for v in operands) and all(map(is_number, operands)):
+        return scene.call(node, scene.trace.arithmetic, op, operands)
+    return _call(scene, node, op, operands, {})
 
 
 def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -253,7 +260,7 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
             scene.fail(node, "read() takes no arguments")
         return expression(scene, at)
     value = expression(scene, at)
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or type(value) is TracedNumber:
         scene.fail(node, f"{show(at)} is no tensor and has no methods here")
     known = _methods()
     if function.attr not in known:
@@ -291,7 +298,7 @@ def _subscript(scene: Scene, node: ast.Subscript) -> Any:
     key = _key(scene, node.slice)
     if isinstance(value, (Container, dict, list, tuple)):
         return _item(scene, node, value if isinstance(value, Container) else Container(value), key)
-    if not isinstance(value, Tensor):
+    if not isinstance(value, Tensor) or type(value) is TracedNumber:
         scene.fail(node, f"{show(node.value)} is no tensor and cannot be indexed")
     return scene.call(node, value.__getitem__, key)
 
@@ -309,6 +316,8 @@ def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
 
 def _attribute(scene: Scene, node: ast.Attribute) -> Any:
     value = expression(scene, node.value)
+    if type(value) is TracedNumber:
+        scene.fail(node, f"{show(node.value)} is a Python number, {value.aval}, and has no {node.attr}")
     if isinstance(value, Container) and node.attr in getattr(value.tree, "_fields", ()):
         return _item(scene, node, value, value.tree._fields.index(node.attr))
     if isinstance(value, Tensor) and node.attr in VIEWS:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, canonical_dtype, short_dtype
+from tensorgraph.engine.aval import Aval, Number, canonical_dtype, short_dtype
 
 __all__ = ["INLINE", "array_text", "aval_text", "literal_text", "quoted", "read_array"]
 
@@ -50,6 +50,8 @@ def aval_text(aval: Aval) -> str:
     >>> aval_text(tg.f32[64, 10]), aval_text(tg.f32[()])
     ('f32[64, 10]', 'f32')
     """
+    if type(aval) is Number:
+        return str(aval)
     name = short_dtype(aval.dtype)
     name = "bool_" if name == "bool" else name
     return f"{name}[{', '.join(map(str, aval.shape))}]" if aval.shape else name

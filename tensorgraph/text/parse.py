@@ -313,7 +313,7 @@ class _Function:
 
     def annotated(self, node: ast.AnnAssign, value: Any) -> None:
         scene = self.scene
-        expected = types.aval(scene, node.annotation)
+        expected = types.value(scene, node.annotation)
         if not isinstance(value, Tensor):
             scene.fail(node, f"expected {expected}, got {value!r}")
         if value.aval != expected:

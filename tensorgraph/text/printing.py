@@ -13,6 +13,7 @@ from typing import Any
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tree import Treedef
+from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, by_path, digest, is_literal, typed_key
 from tensorgraph.text.lines import broken, typed
 from tensorgraph.text.literals import array_text, aval_text, literal_text, quoted
@@ -76,6 +77,8 @@ class _Equations:
         if op.name == "custom_vjp":
             rules = ", ".join(f"{key}={self.functions.get(eq.attrs[key], '...')}" for key in ("forward", "backward"))
             return f"custom_vjp({rules})(", [self.atom(a) for a in _items(eq.inputs[0])], ")"
+        if eq.is_conversion:
+            return "tensor(", [self.atom(eq.inputs[0]), quoted(eq.attrs["dtype"])], ")"
         if op.infix is not None and not eq.attrs:
             infix = self.infix(op, eq)
             if infix is not None:
@@ -97,7 +100,7 @@ class _Equations:
     def infix(self, op: Op, eq: Equation) -> str | None:
         assert op.infix is not None
         parts = [self.atom(a) for a in eq.inputs]
-        scalar = [isinstance(a, Literal) for a in eq.inputs]
+        scalar = [isinstance(a, Literal) or (is_number(a) and not eq.is_arithmetic) for a in eq.inputs]
         if all(scalar) or (scalar[0] and op.infix in ("==", "!=", "<", "<=", ">", ">=")):
             return None  # Python would turn a comparison round
         if any(not isinstance(a, (Var, Literal)) for a in eq.inputs):

@@ -7,15 +7,16 @@ from collections import OrderedDict
 from typing import Any
 
 from tensorgraph.engine import init
-from tensorgraph.engine.aval import LONG, Aval
+from tensorgraph.engine.aval import LONG, Aval, Number
 from tensorgraph.graph.graph import ANYTHING, Var
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import integer, literal
 from tensorgraph.text.scene import CellName, Scene, show
 
-__all__ = ["DTYPES", "argument", "aval", "cell"]
+__all__ = ["DTYPES", "NUMBERS", "argument", "aval", "cell"]
 
 DTYPES = {("bool_" if short == "bool" else short): long for short, long in LONG.items()}
+NUMBERS = {kind.__name__: Number(kind) for kind in (float, int, bool)}
 CELLS = ("Parameter", "Frozen", "Buffer")
 FORM = "a type such as f32[64, 10], or f32 for a value without axes"
 
@@ -23,6 +24,8 @@ FORM = "a type such as f32[64, 10], or f32 for a value without axes"
 def aval(scene: Scene, node: ast.expr) -> Aval:
     """A type: ``f32[64, 10]``, ``f32[N, 10]``, ``f32``."""
     name, inside = _parts(node)
+    if name in NUMBERS and inside is None:
+        scene.fail(node, f"a Python {name} is an argument, and here stands {FORM}")
     if name not in DTYPES:
         close = nearest(str(name or ""), DTYPES)
         scene.fail(node, f"expected {FORM}, got {show(node)}{close}")
@@ -46,6 +49,12 @@ def _parts(node: ast.expr) -> tuple[str | None, ast.expr | None]:
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tg":
         return node.attr, inside
     return (node.id if isinstance(node, ast.Name) else None), inside
+
+
+def value(scene: Scene, node: ast.expr) -> Aval:
+    """The type of a value: of a tensor, or a Python number's."""
+    name, inside = _parts(node)
+    return NUMBERS[name] if name in NUMBERS and inside is None else aval(scene, node)
 
 
 class Static:
@@ -75,6 +84,8 @@ def argument(scene: Scene, node: ast.expr, depth: int = 0) -> Any:
         return Static(literal(scene, inside))
     if name == "object" and inside is None:
         return Static(ANYTHING)
+    if name in NUMBERS and inside is None:
+        return NUMBERS[name]
     if name in CELLS:
         scene.fail(node, f"a cell stands behind the * in the arguments: {show(node)}")
     return aval(scene, node)

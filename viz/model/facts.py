@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tensorgraph.analysis.fault import MIXING
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tree import Treedef, leaf_paths
+from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
 from tensorgraph.viz.model.labels import clean, type_text
 from tensorgraph.viz.model.view import Box, kind_of
@@ -138,7 +139,7 @@ class Facts:
 
     def _changes_dtype(self, var: Var, at: int) -> bool:
         eq, own = self.graph.equations[at], var.aval.dtype
-        inputs = {a.aval.dtype for a in eq.atoms() if isinstance(a, Var)}
+        inputs = {a.aval.dtype for a in eq.atoms() if isinstance(a, Var) and not is_number(a)}
         floats = {d for d in inputs if d.kind == "f"}
         if own.kind != "f" or not floats:  # a comparison, a place, a count; floats made of integers alone
             return False

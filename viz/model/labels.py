@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, short_dtype
+from tensorgraph.engine.aval import Aval, Number, short_dtype
 
 __all__ = ["SIGNS", "attributes", "binary", "clean", "count", "cut", "shape", "type_text", "value_text"]
 
@@ -54,6 +54,8 @@ def shape(aval: Aval) -> str:
 @functools.lru_cache(maxsize=4096)
 def type_text(aval: Aval) -> str:
     """``64x784 f32``."""
+    if type(aval) is Number:
+        return f"Python {aval}"
     return f"{shape(aval)} {short_dtype(aval.dtype)}"
 
 

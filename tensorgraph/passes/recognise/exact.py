@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.aval import Number
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Literal, Var, typed_key
 from tensorgraph.passes.recognise.patterns import Attributes, Pattern, forms, required, traced
@@ -79,6 +80,8 @@ def _match(view: View, pattern: Pattern, eq: Equation) -> Match | None:
     if any(v is not None and p is None for v, p in zip(pattern.places, places, strict=True)):
         return None
     avals = tuple(None if p is None else p.aval for p in places)
+    if any(type(a) is Number for a in avals):  # fused ops take tensors
+        return None
     if any(a is not None and a.dtype.kind == "f" and a.ndim and 0 in a.shape for a in avals):
         return None
     exact = _settled(view, pattern, bound, places)

@@ -23,7 +23,12 @@ def has(op: Op, traits: Traits) -> bool:
 
 def allowed(eq: Equation) -> bool:
     """Whether an equation may stand in a region: two analytic functions that agree at random points are one."""
-    return "analytic" in eq.op.traits
+    return "analytic" in eq.op.traits and not of_numbers(eq)
+
+
+def of_numbers(eq: Equation) -> bool:
+    """Whether an equation has to do with Python numbers that are not known: no region holds one."""
+    return eq.reads_number or eq.is_arithmetic
 
 
 def stops(eq: Equation) -> bool:
@@ -47,7 +52,12 @@ def creates(eq: Equation) -> bool:
 def is_label(eq: Equation) -> bool:
     """Whether an equation makes something of integer labels without arithmetic; comparisons of floats are none."""
     kinds = {v.aval.dtype.kind for v in eq.variables()}
-    return bool(kinds) and kinds <= {"i", "u"} and not eq.op.traits.isdisjoint(("labels", "comparison"))
+    return (
+        bool(kinds)
+        and kinds <= {"i", "u"}
+        and not of_numbers(eq)
+        and not eq.op.traits.isdisjoint(("labels", "comparison"))
+    )
 
 
 def is_shift(eq: Equation) -> bool:

@@ -1,0 +1,127 @@
+"""Python numbers in a trace: weak, as they are in eager code.
+
+A function that is traced with a Python float, int or bool in the place of an argument gets a `TracedNumber`. Beside a
+tensor it is as weak as the number that it stands for, among numbers it computes as Python does, and elsewhere it
+becomes a tensor as that number would. A graph keeps it as it is, so that the graph and the function give the same bits.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval, Number, default_dtype
+from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.tape import describe_source, user_source
+from tensorgraph.engine.tensor import Tensor, TraceError
+
+__all__ = ["OPERATORS", "TracedNumber", "arithmetic", "is_number", "number_type", "operator_of", "strong_dtype"]
+
+SCALARS = (int, float, bool)
+
+# Python's operators by the sign that a declaration calls its own: see `Op.infix`
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
+    "%": operator.mod, "**": operator.pow, "&": operator.and_, "|": operator.or_, "^": operator.xor, "==": operator.eq,
+    "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "u-": operator.neg,
+    "u~": operator.invert,
+}  # fmt: skip
+
+
+class TracedNumber(Tensor):
+    """A Python number of which only the type is known. Made by traces."""
+
+    __slots__ = ()
+
+    @property
+    def sample(self) -> Any:
+        """A number of this type, for rules that look at types alone."""
+        aval = self.aval
+        assert type(aval) is Number
+        return aval.sample
+
+    def _refuse(self, what: str, remedy: str) -> NoReturn:
+        raise TraceError(
+            f"{what} of a Python number that is traced ({self._value!r}){describe_source(user_source())}: {remedy}"
+        )
+
+    def __abs__(self) -> NoReturn:
+        self._refuse("abs()", "use tensorgraph.absolute, which gives a tensor")
+
+    def __pos__(self) -> TracedNumber:
+        return self
+
+    def __round__(self, *_: Any) -> NoReturn:
+        self._refuse("round()", "a graph has no such operation; round before the call")
+
+    def __divmod__(self, _: Any) -> NoReturn:
+        self._refuse("divmod()", "write // and %")
+
+    __rdivmod__ = __divmod__
+    __hash__ = Tensor.__hash__
+
+
+def _operation(sign: str, name: str, reflected: bool) -> Callable[..., Any]:
+    beside = f"__{'r' if reflected else ''}{name}__"
+
+    def method(self: TracedNumber, *others: Any) -> Any:
+        trace = modes.current().trace
+        if trace is not None and all(is_number(other) for other in others):
+            return trace.arithmetic(operator_of(sign), (*others, self) if reflected else (self, *others))
+        return getattr(Tensor, beside)(self, *others)
+
+    method.__name__ = method.__qualname__ = beside
+    return method
+
+
+for _sign, _function in OPERATORS.items():
+    _name = _function.__name__.strip("_")
+    setattr(TracedNumber, f"__{_name}__", _operation(_sign, _name, False))
+    if not _sign.startswith("u") and _name not in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(TracedNumber, f"__r{_name}__", _operation(_sign, _name, True))
+
+
+def operator_of(sign: str) -> Op:
+    """The op that declares a sign as its own."""
+    return next(op for op in CATALOGUE.values() if op.infix == sign)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a Python number, traced or not."""
+    return type(value) in SCALARS or type(value) is TracedNumber
+
+
+def arithmetic(op: Op) -> Callable[..., Any]:
+    """Python's own function of numbers for an op that has a sign."""
+    return OPERATORS[op.infix or ""]
+
+
+def number_type(op: Op, operands: tuple[Any, ...]) -> Number:
+    """What Python's arithmetic gives: `operands` are numbers, and types of numbers.
+
+    Raises
+    ------
+    TypeError
+        Where Python knows no such operation, and for an integer to the power of one that is not known.
+    """
+    if op.infix not in OPERATORS:
+        raise TypeError(f"{op.name} is no operation of Python's numbers")
+    exponent = operands[-1]
+    if op.infix == "**" and type(exponent) is Number and exponent.kind is int and _kind(operands[0]) is not float:
+        raise TypeError("an integer to the power of another is a float where that is negative; write float(n) ** m")
+    value = arithmetic(op)(*[int(v.sample) if type(v) is Number and v.kind is bool and op.infix == "u~" else
+                             v.sample if type(v) is Number else v for v in operands])  # fmt: skip
+    if type(value) not in SCALARS:
+        raise TypeError(f"{op.name} of {', '.join(map(str, operands))} gives a {type(value).__name__}")
+    return Number(type(value))
+
+
+def _kind(value: Any) -> type:
+    return value.kind if type(value) is Number else type(value)
+
+
+def strong_dtype(number: Aval) -> Any:
+    """The dtype of the tensor that a Python number becomes where it is not weak."""
+    return default_dtype() if number.dtype.kind == "f" else number.dtype
