@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval, Number, canonical_dtype
+from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.backward import cotangent, reachable
 from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
-from tensorgraph.engine.numbers import TracedNumber, number_type, strong_dtype
+from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, creation, random
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import Leaf, describe_node, user_source
@@ -27,9 +27,9 @@ from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
+from tensorgraph.graph.numbers import NumberRecorder
 from tensorgraph.graph.recorder import CallRecorder
 from tensorgraph.ops.arithmetic import add
-from tensorgraph.ops.shape import astype
 from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
 __all__ = ["Trace"]
@@ -41,7 +41,7 @@ class ForeignError(TraceError):
     """A value of another trace came into this one."""
 
 
-class Trace(CallRecorder):
+class Trace(CallRecorder, NumberRecorder):
     """A graph in the making. Lives in the mode record while the function runs."""
 
     numberless = "this value is traced: it has only a type"  # why there are no numbers, for messages
@@ -210,25 +210,6 @@ class Trace(CallRecorder):
             if not self.varying.isdisjoint(passing):
                 self.varying.update(floats)
         return outputs
-
-    def arithmetic(self, op: Op, operands: tuple[Any, ...]) -> Tensor:
-        """Record Python's arithmetic of numbers, some of them traced; gives a traced number."""
-        types = tuple(n.aval if type(n) is TracedNumber else n for n in operands)
-        atoms = tuple(self.var(n) for n in operands)
-        return self.tensor(self._append(op, atoms, {}, (number_type(op, types),))[0])
-
-    def stored(self, number: Tensor, dtype: np.dtype[Any], what: str) -> Tensor:
-        """The tensor of this dtype that a traced number is stored as; refused where `weak_cast` would."""
-        kind = number.dtype.kind
-        if (kind == "f" and dtype.kind in "iub") or (kind == "i" and dtype.kind == "b"):
-            raise TypeError(f"{what}: a {number.aval} cannot be stored as {dtype} without loss; convert it yourself")
-        return self.strong(number, dtype)
-
-    def strong(self, number: Tensor, dtype: Any = None) -> Tensor:
-        """The tensor that a traced number becomes where it is not weak: of the default dtype if it is a float."""
-        dtype = strong_dtype(number.aval) if dtype is None else canonical_dtype(dtype)
-        made = self._append(astype, (self.var(number),), {"dtype": dtype.name}, (Aval((), dtype),))
-        return self.tensor(made[0])
 
     def _use(self, item: Any, grad: bool) -> Var | Literal:
         return self.stopped(self.var(item)) if grad else self.var(item)

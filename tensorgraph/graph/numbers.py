@@ -1,18 +1,21 @@
-"""What is given where a graph takes a Python number."""
+"""Python numbers in graphs: how a trace records them, and what may be given for one."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, Number
-from tensorgraph.engine.numbers import TracedNumber
+from tensorgraph.engine.aval import Aval, Number, canonical_dtype
+from tensorgraph.engine.numbers import TracedNumber, number_type, strong_dtype
+from tensorgraph.engine.op import Op
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.forms import has_weak_numbers
-from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.graph.graph import Graph, Literal, Var
+from tensorgraph.ops.shape import astype
 
-__all__ = ["number_for"]
+__all__ = ["NumberRecorder", "number_for"]
 
 WIDER: dict[type, tuple[type, ...]] = {
     bool: (bool,),
@@ -20,6 +23,35 @@ WIDER: dict[type, tuple[type, ...]] = {
     float: (float, int, bool),
 }  # what each may stand for, among floats
 EXACT = 1 << 53  # integers up to here are floats
+
+
+class NumberRecorder:
+    """The part of a trace that has to do with numbers."""
+
+    if TYPE_CHECKING:
+
+        def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]: ...
+        def var(self, t: Any) -> Var | Literal: ...
+        def tensor(self, var: Var) -> Tensor: ...
+
+    def arithmetic(self, op: Op, operands: tuple[Any, ...]) -> Tensor:
+        """Record Python's arithmetic of numbers, some of them traced; gives a traced number."""
+        types = tuple(n.aval if type(n) is TracedNumber else n for n in operands)
+        atoms = tuple(self.var(n) for n in operands)
+        return self.tensor(self._append(op, atoms, {}, (number_type(op, types),))[0])
+
+    def stored(self, number: Tensor, dtype: np.dtype[Any], what: str) -> Tensor:
+        """The tensor of this dtype that a traced number is stored as; refused where `weak_cast` would."""
+        kind = number.dtype.kind
+        if (kind == "f" and dtype.kind in "iub") or (kind == "i" and dtype.kind == "b"):
+            raise TypeError(f"{what}: a {number.aval} cannot be stored as {dtype} without loss; convert it yourself")
+        return self.strong(number, dtype)
+
+    def strong(self, number: Tensor, dtype: Any = None) -> Tensor:
+        """The tensor that a traced number becomes where it is not weak: of the default dtype if it is a float."""
+        dtype = strong_dtype(number.aval) if dtype is None else canonical_dtype(dtype)
+        made = self._append(astype, (self.var(number),), {"dtype": dtype.name}, (Aval((), dtype),))
+        return self.tensor(made[0])
 
 
 def number_for(graph: Graph, var: Var, given: Any, what: str) -> Any:
