@@ -132,14 +132,17 @@ power: Op = op(
 
 def _larger(g: Any, a: Any, b: Any) -> Any:
     """The part of `g` that goes to `a` in maximum(a, b): all, half at a tie, none. A NaN is larger than any number."""
-    a_wins, b_wins = logical_or(a > b, a != a), logical_or(b > a, b != b)
-    return where(a_wins, where(b_wins, 0.5 * g, g), where(b_wins, 0.0, 0.5 * g))
+    return _share(g, logical_or(a >= b, a != a), logical_or(b >= a, b != b))
 
 
 def _smaller(g: Any, a: Any, b: Any) -> Any:
     """Likewise in minimum(a, b), where a NaN is smaller than any number."""
-    a_wins, b_wins = logical_or(a < b, a != a), logical_or(b < a, b != b)
-    return where(a_wins, where(b_wins, 0.5 * g, g), where(b_wins, 0.0, 0.5 * g))
+    return _share(g, logical_or(a <= b, a != a), logical_or(b <= a, b != b))
+
+
+def _share(g: Any, here: Any, there: Any) -> Any:
+    # ties are rare, which `numpy.where` guesses, and a choice of 0 does not branch
+    return where(here, where(logical_and(here, there), 0.5 * g, g), 0.0)
 
 
 maximum = op(

@@ -14,7 +14,7 @@ from tensorgraph.engine.sums import total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import maximum
 from tensorgraph.ops.creation import number
-from tensorgraph.ops.exponential import as_float, exp
+from tensorgraph.ops.exponential import as_float
 from tensorgraph.ops.logic import equal, isnan, logical_or, where
 from tensorgraph.ops.shape import astype, broadcast_to, flip, pad, reshape, transpose
 from tensorgraph.ops.structure import stop_gradient
@@ -210,16 +210,24 @@ min = op(
 
 def _prod_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
     # the product of all others, as exclusive products from the left and from the right: right at zeros too
-    axes = canonical_axes(axis, len(x_aval.shape))
-    rest = tuple(i for i in range(len(x_aval.shape)) if i not in axes)
-    order = rest + axes
-    n = count(x_aval, axis)
-    flat = reshape(transpose(x, axes=order), shape=(*(x_aval.shape[i] for i in rest), n))
+    flat, order = side_by_side(x, x_aval.shape, canonical_axes(axis, len(x_aval.shape)))
     left = exclusive_product(flat)
     right = flip(exclusive_product(flip(flat, axis=-1)), axis=-1)
-    others = reshape(left * right, shape=tuple(x_aval.shape[i] for i in order))
+    return spread(g, x_aval, axis, keepdims) * apart(left * right, x_aval.shape, order)
+
+
+def side_by_side(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
+    """What is reduced together in one last axis, and the order of axes that led there: `apart` undoes it."""
+    rest = tuple(i for i in range(len(shape)) if i not in axes)
+    order = rest + axes
+    n = math.prod([shape[i] for i in axes])
+    return reshape(transpose(x, axes=order), shape=(*(shape[i] for i in rest), n)), order
+
+
+def apart(x: Any, shape: tuple[int, ...], order: tuple[int, ...]) -> Any:
+    """Undo `side_by_side`."""
     back = tuple(order.index(i) for i in range(len(order)))
-    return spread(g, x_aval, axis, keepdims) * transpose(others, axes=back)
+    return transpose(reshape(x, shape=tuple(shape[i] for i in order)), axes=back)
 
 
 def exclusive_product(x: Any) -> Any:
@@ -319,9 +327,20 @@ def _logsumexp(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
-    # where the sum is 0 (all -inf) its logarithm is -inf: nothing flows to elements of weight exp(-inf) = 0
-    shift = where(equal(out, float("-inf")), 0.0, out)
-    return spread(g, x_aval, axis, keepdims) * exp(x - spread(shift, x_aval, axis, keepdims))
+    # softmax of x, not exp(x - out): out is rounded to its own last place, which is far more than that of a share
+    from tensorgraph.ops.softmax import softmax
+
+    shape = x_aval.shape
+    axes = canonical_axes(axis, len(shape))
+    # where the sum is 0 (all -inf) nothing flows to elements of weight exp(-inf) = 0
+    nothing = spread(equal(out, float("-inf")), x_aval, axis, keepdims)
+    known = where(nothing, 0.0, x)
+    if len(axes) == 1:
+        shares = softmax(known, axis=axes[0])
+    else:
+        flat, order = side_by_side(known, shape, axes)
+        shares = apart(softmax(flat, axis=-1), shape, order)
+    return spread(g, x_aval, axis, keepdims) * where(nothing, 0.0, shares)
 
 
 logsumexp = op(

@@ -384,6 +384,9 @@ def take_along_axis(x: _TensorLike, indices: _TensorLike, axis: int = -1) -> Ten
 def tanh(x: _TensorLike) -> Tensor:
     """Hyperbolic tangent."""
 
+def tanh_slope(x: _TensorLike) -> Tensor:
+    """The derivative of `tanh`, 1/cosh(x)², and of `sigmoid` at twice x."""
+
 def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order, reversed unless `axes` says."""
 

@@ -39,6 +39,7 @@ __all__ = [
     "softplus",
     "sqrt",
     "tanh",
+    "tanh_slope",
 ]
 
 
@@ -113,6 +114,12 @@ def leaky_relu(x: Any, slope: Any) -> Any:
 def softplus(x: Any) -> Any:
     """log(1 + e^x), of e^-|x| only, so that nothing overflows."""
     return maximum(x, 0) + log1p(exp_low(-absolute(x)))
+
+
+@formula
+def tanh_slope(x: Any) -> Any:
+    """4 e^-2|x| / (1 + e^-2|x|)^2."""
+    return 4 * exp_low(-2 * absolute(x)) / ((1 + exp_low(-2 * absolute(x))) * (1 + exp_low(-2 * absolute(x))))
 
 
 _INF = np.float64(np.inf)

@@ -31,6 +31,7 @@ from tensorgraph.testing.derivatives import (
     second_order,
 )
 from tensorgraph.testing.extrema import extrema_share
+from tensorgraph.testing.far_out import far_out
 from tensorgraph.testing.forward import finite, layouts, shape_rule, sharing, tensors_come, unmutated
 from tensorgraph.testing.graphs import drawn, printed, traced
 from tensorgraph.testing.hostile import as_in_wider_floats, hostile_numbers, mixed_types, scalar_form
@@ -109,7 +110,8 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
     for f in (
         finite, shape_rule, as_in_wider_floats, mixed_types, hostile_numbers, scalar_form, tensors_come, unmutated,
         sharing, layouts, jacobian, second_order, linear_in_cotangent, gradient_types, forms_agree, forward_mode,
-        traced, printed, drawn, implementations, declared_traits, extrema_share, batch_is_loop, batch_of_gradients,
+        traced, printed, drawn, implementations, declared_traits, extrema_share, far_out, batch_is_loop,
+        batch_of_gradients,
     )
 }  # fmt: skip
 
@@ -121,7 +123,8 @@ def check(op: Any, properties: Sequence[str] | None = None) -> None:
     widths at once and for hostile numbers; inputs unmutated; memory shared by views only; layouts; full Jacobian and
     second order against numbers; linearity in the cotangent; gradients' shapes and dtypes; rules alike on arrays and
     recorded; forward mode; traced equal to eager, printed and read back, drawn; a batch equal to a loop; traits true;
-    extrema shared among ties and by NaN; documentation; for fused ops both implementations.
+    extrema shared among ties and by NaN; derivatives far out, element by element; documentation; for fused ops both
+    implementations.
 
     Parameters
     ----------
