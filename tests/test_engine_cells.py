@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -197,3 +198,29 @@ def test_copies_of_cells(how: Callable[[Any], Any]) -> None:
 def test_cells_do_not_take_traced_values() -> None:
     with pytest.raises(tg.TraceError, match="before tracing"):
         tg.trace(lambda x: tg.Parameter(x) * 2, tg.f32[2])
+
+
+@pytest.mark.parametrize("symbol", ["+", "-", "*", "/", "//", "%", "**", "@", "&", "|", "^", "<<", ">>"])
+@pytest.mark.parametrize("make", [tg.Parameter, tg.Buffer])
+def test_an_operator_in_place_of_a_cell_is_refused(symbol: str, make: Any) -> None:
+    cell = make([1.0, 2.0], name="w")
+    held = [cell]
+    layer = tg.nn.Linear(2, 2)
+    for statement in (f"p {symbol}= 1.0", f"held[0] {symbol}= 1.0", f"layer.weight {symbol}= 1.0"):
+        for context in (tg.no_grad, tg.enable_grad):
+            with context(), pytest.raises(TypeError, match=rf"p\.assign\(p {re.escape(symbol)} "):
+                exec(statement, {"p": cell, "held": held, "layer": layer})
+    with pytest.raises(TypeError, match=r"p\.assign"):
+        tg.trace(lambda: exec(f"p {symbol}= 1.0", {"p": cell}))
+    assert held[0] is cell and cell.tolist() == [1.0, 2.0]
+
+
+def test_an_operator_in_place_of_a_tensor_gives_the_name_to_a_new_one() -> None:
+    x = first = tg.tensor([1.0, 2.0], requires_grad=True)
+    x += 1
+    x *= 2
+    x.sum().backward()
+    assert x.tolist() == [4.0, 6.0] and first.tolist() == [1.0, 2.0] and first.grad.tolist() == [2.0, 2.0]
+    layer = tg.nn.BatchNorm(2)
+    layer.decay *= 0.5
+    assert layer.decay == 0.45

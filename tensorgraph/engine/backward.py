@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import threading
 from collections.abc import Sequence
 from operator import attrgetter
@@ -158,8 +160,8 @@ def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> 
     order = reachable([node for node, _ in roots])
     result: dict[Any, Any] = {}
     usual = mode.implementation == "fused" and mode.cells is None and not (mode.scope or mode.quiet)
-    token = modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
     try:
+        modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
         for node, g in roots:
             deposit(table, node, g, False)
         pop = table.pop
@@ -177,7 +179,7 @@ def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> 
             else:
                 unproject(node, g, table, False)
     finally:
-        modes.MODE.reset(token)
+        modes.MODE.set(mode)
     return result
 
 
@@ -267,25 +269,26 @@ def backward(t: Tensor, grad_output: Any, retain_graph: bool, create_graph: bool
     g = cotangent(t, grad_output, "backward")
     found = run([(t._node, g)], None, create_graph=create_graph, retain=retain_graph or create_graph)
     with _grad_lock:
+        leaves: list[Leaf] = []
+        grads: list[Tensor] = []
         while found:
             leaf, grad = found.popitem()
             if not leaf.user:
                 continue
-            if create_graph:
-                history = grad._node
-                grad = release(wrap(grad._value)) if leaf.grad is None else leaf.grad + grad
-                if leaf.grad is None:
-                    grad._node = history
-                leaf.grad = grad
-                continue
-            holder = wrap(grad)
+            leaves.append(leaf)
+            old = leaf.grad
+            history = grad._node if create_graph else None
+            holder = grad if old is not None and create_graph else wrap(grad._value if create_graph else grad)
             del grad
-            if leaf.grad is None:
-                leaf.grad = release(holder)
-            elif leaf.grad._node is not None:  # an earlier pass was recorded: its history stays
-                leaf.grad = leaf.grad + holder
+            if old is None:
+                release(holder)._node = history
+                grads.append(holder)
+            elif create_graph or old._node is not None:  # an earlier pass was recorded: its history stays
+                grads.append(old + holder)
             else:
-                leaf.grad = wrap(np.asarray(leaf.grad._value + holder._value))
+                grads.append(wrap(np.asarray(old._value + holder._value)))
+        # one call of C, which Ctrl-C does not cut in two
+        collections.deque(map(setattr, leaves, itertools.repeat("grad"), grads), maxlen=0)
 
 
 Tensor._backward = backward

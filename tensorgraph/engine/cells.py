@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -138,6 +138,25 @@ class Cell(Tensor):
         named = f" {self.path!r}" if self.path else ""
         inside = Tensor.__repr__(self)
         return inside.replace("(", f"{named} (", 1) if named else inside
+
+
+def _refuse_in_place(symbol: str) -> Callable[[Cell, Any], NoReturn]:
+    def in_place(self: Cell, other: Any) -> NoReturn:
+        example = "0.1 * p.grad" if isinstance(self, Parameter) else "value"
+        raise TypeError(
+            f"{self._label()}: p {symbol}= value would give the name p to a new tensor and leave the cell as it is; "
+            f"write p.assign(p {symbol} {example}), or p.read() {symbol} value for a new tensor"
+        )
+
+    return in_place
+
+
+for _name, _symbol in {
+    "__iadd__": "+", "__isub__": "-", "__imul__": "*", "__itruediv__": "/", "__ifloordiv__": "//", "__imod__": "%",
+    "__ipow__": "**", "__imatmul__": "@", "__iand__": "&", "__ior__": "|", "__ixor__": "^", "__ilshift__": "<<",
+    "__irshift__": ">>",
+}.items():  # fmt: skip
+    setattr(Cell, _name, _refuse_in_place(_symbol))
 
 
 class Parameter(Cell):

@@ -93,11 +93,12 @@ current = MODE.get
 @contextlib.contextmanager
 def use(**changes: Any) -> Iterator[None]:
     """Modes changed inside a ``with`` block."""
-    token = MODE.set(MODE.get().replace(**changes))
-    try:
+    before = MODE.get()
+    try:  # what is set outside would stay where Ctrl-C comes between
+        MODE.set(before.replace(**changes))
         yield
     finally:
-        MODE.reset(token)
+        MODE.set(before)
 
 
 def no_grad() -> contextlib.AbstractContextManager[None]:

@@ -14,6 +14,7 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.operands import Borrowed, convert
 from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
@@ -245,6 +246,10 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
     steps = any(eq.is_gradient for eq in graph.equations)
     steps = steps or any(write.cell in parameters for write in graph.writes)
 
+    def commit(written: Sequence[Tensor]) -> None:
+        for write, value in zip(graph.writes, written, strict=True):
+            place[write.cell].assign(value)
+
     def bound(*args: Any) -> Any:
         inputs = match_arguments(graph, args)
         values = [c._live() for c in cells] if modes.current().plain else [c.read() for c in cells]
@@ -252,8 +257,11 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
         wanted = _recorded(graph, inputs if steps else [*inputs, *values])
         outputs, written = run(graph, inputs, values, wanted)
         del values  # cells that nobody else holds are written in place
-        for write, value in zip(graph.writes, written, strict=True):
-            place[write.cell].assign(value)
+        if len(written) > 1:
+            with whole():
+                commit(written)
+        else:
+            commit(written)
         return unflatten(graph.out_tree, outputs)
 
     return bound

@@ -13,6 +13,7 @@ import numpy as np
 from tensorgraph.arguments import Fraction, NonNegative, Size, checked
 from tensorgraph.engine.aval import FloatDType, canonical_axis
 from tensorgraph.engine.cells import Buffer
+from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.modes import current
 from tensorgraph.engine.tensor import Tensor, tensor, wrap
 from tensorgraph.nn.linear import parameter
@@ -177,8 +178,9 @@ class BatchNorm(Module):
             mean._value, variance._value, weight._value, count._value = new
             return
         new = running_average.public(mean, variance, weight, count, mu, var, decay, size=size, unbiased=self.unbiased)
-        for cell, value in zip((mean, variance, weight, count), new, strict=True):
-            cell.assign(value)
+        with whole():
+            for cell, value in zip((mean, variance, weight, count), new, strict=True):
+                cell.assign(value)
 
     def _by_averages(self, x: Tensor) -> Tensor:
         """``(x - mean) · gamma / sqrt(var + eps) + beta`` with the running averages."""

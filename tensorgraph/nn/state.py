@@ -10,6 +10,7 @@ import numpy as np
 from tensorgraph.engine import random
 from tensorgraph.engine.cells import Buffer, Cell
 from tensorgraph.engine.exits import concrete
+from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths
 
@@ -60,8 +61,9 @@ def load_cells(cells: Mapping[str, Cell], state: Mapping[str, Any], strict: bool
     _list(problems, "with numbers beyond the dtype", beyond)
     if problems:
         raise ValueError(f"{what}: the state does not fit and nothing was loaded; {'; '.join(problems)}")
-    for cell, array in ready:
-        cell.assign(array)
+    with whole():
+        for cell, array in ready:
+            cell.assign(array)
 
 
 def load_tree(cells: Mapping[str, Cell], tree: Any, what: str) -> None:
@@ -99,8 +101,9 @@ def load_tree(cells: Mapping[str, Cell], tree: Any, what: str) -> None:
     if problems:
         raise ValueError(f"{what}: the tree does not fit and nothing was loaded; {'; '.join(problems)}")
     values = [value.read() if isinstance(value, Cell) else value for _, value in ready]  # before any is written
-    for (cell, _), value in zip(ready, values, strict=True):
-        cell.assign(value)
+    with whole():
+        for (cell, _), value in zip(ready, values, strict=True):
+            cell.assign(value)
 
 
 def _list(problems: list[str], what: str, paths: list[str]) -> None:

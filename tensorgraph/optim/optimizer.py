@@ -19,6 +19,7 @@ from tensorgraph.arguments import Name, NonNegative, Ordered, Positive, checked,
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor, TraceError
@@ -305,7 +306,7 @@ class Optimizer:
         if not mode.plain or mode.implementation != "fused" or not jit.available():
             scope = f"{mode.scope}.{self.path}" if mode.scope else self.path
             if mode.trace is None:
-                with modes.use(grad=False, scope=scope):
+                with modes.use(grad=False, scope=scope), whole():
                     self._by_ops(work)
                 return
             call = mode.trace.enter("optimizer", type(self).__name__, scope)
@@ -314,15 +315,16 @@ class Optimizer:
             updated = [(slot.parameter, g) for _, items in work for slot, g in items]
             call.complete(nest({"params": [p for p, _ in updated], "grads": [g for _, g in updated]}, mode.trace.seen))
             return
-        if self._limits or self.schedule is not None or len(self.groups) > 1 or self.groups[0].schedule is not None:
-            with modes.no_grad():
-                self._set_rates()
-                if self._limits:
-                    work = self._clip(work)
-        for group, items in work:
-            self._in_place(items, *[float(group.cell(name)._value) for name in self.settings])
-        steps = self._steps.exclusive()
-        steps += 1
+        with whole():
+            if self._limits or self.schedule is not None or len(self.groups) > 1 or self.groups[0].schedule is not None:
+                with modes.no_grad():
+                    self._set_rates()
+                    if self._limits:
+                        work = self._clip(work)
+            for group, items in work:
+                self._in_place(items, *[float(group.cell(name)._value) for name in self.settings])
+            steps = self._steps.exclusive()
+            steps += 1
 
     def _collect(self) -> list[Work]:
         """The parameters that have gradients, with them. Nothing was written yet."""

@@ -14,6 +14,7 @@ from tensorgraph.data.arrays import Array, cast_floats
 from tensorgraph.data.dataset import Dataset
 from tensorgraph.data.loader import Last, Loader
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.engine.interrupts import interruptible
 from tensorgraph.engine.spec import spec
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.graph.graph import Literal
@@ -31,7 +32,6 @@ from tensorgraph.train.running import (
     Model,
     Samples,
     in_mode,
-    interruptible,
     model_dtype,
     named_metrics,
     outputs_of,

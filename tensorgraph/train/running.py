@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, TypeAlias
@@ -17,7 +15,7 @@ from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.train import metrics as measures
 
-__all__ = ["Data", "Metric", "Model", "Samples", "in_mode", "interruptible", "model_dtype", "named_metrics",
+__all__ = ["Data", "Metric", "Model", "Samples", "in_mode", "model_dtype", "named_metrics",
            "outputs_of", "samples_of"]  # fmt: skip
 
 Metric: TypeAlias = Annotated[Callable[[Any, Any], float], "a function of (predictions, targets)"]
@@ -105,37 +103,3 @@ def named_metrics(metrics: Iterable[str | Metric], targets: Array | None = None)
             raise ValueError(f"two measures are called {name!r}; give the function another __name__")
         found[name] = metric
     return found
-
-
-class Interrupt:
-    """Whether Ctrl-C was pressed."""
-
-    asked = False
-
-    def check(self) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def interruptible() -> Iterator[Interrupt]:
-    """Ctrl-C sets a flag inside, so that no update is cut in two; pressed again, it interrupts at once.
-
-    Signals reach the main thread alone, and a handler of the caller's own is left in place.
-    """
-    interrupt = Interrupt()
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupt
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if interrupt.asked:
-            raise KeyboardInterrupt
-        interrupt.asked = True
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,6 +16,7 @@ import numpy as np
 from tensorgraph.arguments import ClassNames, PathLike, checked, shown
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import random
+from tensorgraph.engine.interrupts import whole
 from tensorgraph.files import FileFormatError, load_tensors, save_tensors
 from tensorgraph.nn.module import Module
 from tensorgraph.optim.optimizer import Optimizer
@@ -223,9 +224,10 @@ def _load_into(path: PathLike, parts: Mapping[str, Arrays], model: Any, optimize
         raise ValueError(f"{_quoted(path)} was saved without an optimiser; leave optimizer= out, or save it with one")
     before = model.state_dict()
     try:
-        model.load_state_dict(parts.get("model", {}))
-        if optimizer is not None:
-            optimizer.load_state_dict(parts["optimizer"])
+        with whole():
+            model.load_state_dict(parts.get("model", {}))
+            if optimizer is not None:
+                optimizer.load_state_dict(parts["optimizer"])
     except (ValueError, TypeError, KeyError) as error:
         model.load_state_dict(before)
         raise ValueError(f"{_quoted(path)} does not fit: {error}") from error
