@@ -61,7 +61,7 @@ def test_twelve_equal_blocks_are_one_template_with_what_is_carried():
     assert ("blocks.0..blocks.11/in", "blocks.0/add") in lines(drawing, "residual")
     assert ("blocks.0/add", "head") in lines(drawing, "data")
     assert "carried" in {entry.role for entry in drawing.legend}
-    assert [r.text for r in boxes[0].rows if r.style == "parameter"] == ["16,512 params"]  # of one
+    assert [r.text for r in boxes[0].rows if r.style == "parameter"] == ["16,512 params x12 = 198,144"]
 
 
 def test_two_are_no_template_and_three_are():

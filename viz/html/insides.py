@@ -22,7 +22,7 @@ from tensorgraph.viz.model.facts import relative
 from tensorgraph.viz.model.fold import fold
 from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
 
-__all__ = ["View", "repeats", "views"]
+__all__ = ["View", "views"]
 
 READABLE = 40  # ops that are drawn one by one even where there are modules
 MOST_OPS = 300  # drawn one by one where there are none
@@ -90,20 +90,12 @@ def _outer_first(found: list[View]) -> list[View]:
     return [replace(found[at], opens=tuple((id, place[inner]) for id, inner in found[at].opens)) for at in order]
 
 
-def repeats(drawing: Drawing) -> dict[str | None, int]:
-    """How many equal modules a box in each frame stands for: more than one in templates."""
-    found: dict[str | None, int] = {None: 1}
-    for group in drawing.groups:  # outer ones come first
-        found[group.id] = found[group.parent] * group.count
-    return found
-
-
 def _closed(drawing: Drawing, equations: Sequence[int], whole: _Whole) -> list[tuple[str, Part]]:
     """What can be opened: a box's or frame's id, and what is inside."""
     found: list[tuple[str, Part]] = []
     within: dict[str | None, list[int]] = defaultdict(list)
     around: dict[str | None, tuple[str, ...]] = {None: ()}
-    times = repeats(drawing)
+    times = drawing.repeats
     for group in drawing.groups:
         around[group.id] = (*around[group.parent], group.id)
     total = {i for node in drawing.nodes for i in node.members}

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from tensorgraph.viz.html.insides import View, repeats, views
+from tensorgraph.viz.html.insides import View, views
 from tensorgraph.viz.html.layouts import lay_out
 from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Node, Row
 from tensorgraph.viz.model.labels import clean, count
@@ -72,7 +72,7 @@ def _view(view: View, svg: str | None, first: bool) -> dict[str, Any]:
     """What the script needs of a drawing. Paths inside a module begin with what joins them to the module's."""
     drawing, opens = view.drawing, dict(view.opens)
     at = {node.id: i for i, node in enumerate(drawing.nodes)}
-    times = repeats(drawing)
+    times = drawing.repeats
     made: dict[str, Any] = {
         "boxes": [_box(node, opens, first, times[node.group]) for node in drawing.nodes],
         "edges": [_edge(edge, at) for edge in drawing.edges],

@@ -218,7 +218,7 @@ class Builder:
         n = self.calls[name]
         self.calls[name] += 1
         leaving = self.leaving.get(b, []) or [v for v in eq.outputs if len(box.equations) == 1]
-        rows = [*rows, *rows_of_writes(writes, box.scope)]
+        rows = [*rows, *rows_of_writes(writes, box.scope, 1 + len(box.others))]
         at = self.add(
             f"{name}#{n}" if n else name,
             "gradient" if backward else "module" if box.kind == "modules" else box.kind,

@@ -178,6 +178,14 @@ class Drawing:
         entries = {node.id for node in self.nodes if node.role == "entry"}
         return frozenset(n.id for n in self.nodes if n.id in entries or (n.role == "gradient" and n.twin in entries))
 
+    @property
+    def repeats(self) -> dict[str | None, int]:
+        """How many equal parts a box in each frame stands for, by the frame's id: more than one in templates."""
+        found: dict[str | None, int] = {None: 1}
+        for group in self.groups:  # outer ones come first
+            found[group.id] = found[group.parent] * group.count
+        return found
+
     def text(self) -> str:
         """The drawing as plain text, one typed line a box; needs no layout engine."""
         from tensorgraph.viz.render.text import to_text

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tensorgraph.graph.graph import Atom, Graph, Var
+from tensorgraph.graph.graph import Atom, Graph, Origin, Var
 from tensorgraph.viz.model.drawing import Drawing, Node
 
 __all__ = ["Join", "computing", "gathered", "leaving", "origins"]
@@ -63,7 +63,7 @@ def origins(
 ) -> tuple[dict[int, float], dict[int, dict[int, float]]]:
     """The figures of the equations of `graph` by position, and those of its gradients, written out in `whole`."""
     # The plan:
-    # 1. both graphs are walked side by side: an equation without origin in `whole` is the next one of `graph`;
+    # 1. both graphs are walked side by side: an equation of the same origin, or of none, is the next one of `graph`;
     # 2. by what they read, the values that deferred gradients have become are found;
     # 3. from those backwards, every equation with an origin belongs to the first gradient that needs it;
     # 4. its figure goes to the forward equation that its origin names.
@@ -79,13 +79,19 @@ def origins(
             if isinstance(a, Var) and a in given and isinstance(b, Var):
                 ends[given[a]].append(b)
 
+    def alike(new: Origin | None, old: Origin | None) -> bool:
+        """Whether neither is of a gradient, or both are, written out before: by one rule, of one value."""
+        if new is None or old is None:
+            return new is old
+        return new.rule == old.rule and place.get(new.of, -1) == graph.index.position.get(old.of, -1)
+
     waiting = iter(own)
     following = next(waiting, None)
     for eq, figure in zip(whole.equations, figures, strict=True):
         current = None if following is None else graph.equations[following]
         if following is None or current is None or eq.op is not current.op:
             continue
-        if eq.origin is current.origin is None:
+        if alike(eq.origin, current.origin):
             forward[following] = figure
             place.update(dict.fromkeys(eq.outputs, following))
             same(current.atoms(), eq.atoms())

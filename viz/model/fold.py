@@ -1,13 +1,14 @@
 """Equal siblings drawn once: three or more consecutive repeats of the same modules, wired alike, become a template.
 
-What repeats is found among the children of each module, innermost first: with equal digests, and then with equal
-wiring. A repeat may read what the one before it made (this is carried), what all of them share, and parameters of its
-own; what it makes is read by the next one and, outside, by the same boxes. So every edge is inside the template or on
-its boundary, and a box of the template knows the equations of all its repeats.
+What repeats is found among the children of each module, innermost first: with equal digests (names are equal but for
+numbers), and then with equal wiring. A repeat may read what the one before it made (this is carried), what all of them
+share, and parameters of its own; what it makes is read by the next one and, outside, by the same boxes. So every edge
+is inside the template or on its boundary, and a box of the template knows the equations of all its repeats.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from tensorgraph.viz.model.view import Box, Fold
 __all__ = ["fold", "unfold"]
 
 FEWEST = 3  # repeats
+NUMBER = re.compile(r"\d+")
 LONGEST = 64  # siblings in one repeat
 LEAST_SAVED = 8  # boxes: fewer ops without a module of their own are not worth a template
 MOST_STEPS = 300_000  # operands looked at, in all
@@ -185,7 +187,7 @@ class _Folding:
     # ---- digests and wiring
 
     def digest(self, item: Item) -> int:
-        parts: list[Any] = []
+        parts: list[Any] = [NUMBER.sub("#", item.scope)]  # equal siblings of other names, as encoder and decoder, stay
         for box in item.boxes:
             parts.append((box.kind, len(box.equations), len(box.others)))
             for i in box.members:

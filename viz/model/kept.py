@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz.model.drawing import Row
 from tensorgraph.viz.model.facts import Facts, unique
-from tensorgraph.viz.model.labels import binary, clean
+from tensorgraph.viz.model.labels import binary, clean, times
 from tensorgraph.viz.model.mirror import Pass, Saved
 from tensorgraph.viz.model.view import Box
 
@@ -77,11 +77,19 @@ class Kept:
             key = s.name if s.var is None else self.base(s.var)
             if (size or s.var is None) and (key not in rows or rows[key].value == ABOVE):
                 name = rows[key].text.rstrip(",") if key in rows else unique(names, self.called(s, i, box))
-                rows[key] = Row("saved", f"{name}," if size == ABOVE else name, size)
+                rows[key] = Row("saved", f"{name}," if size == ABOVE else name, self.of_all(size, box, i, s))
         shown = list(rows.values())
         if len(shown) > MOST:
             shown = [*shown[: MOST - 1], Row("saved", f"and {len(shown) - MOST + 1} more")]
         return tuple(shown), tuple(values)
+
+    def of_all(self, size: str, box: Box, i: int, s: Saved) -> str:
+        """A size, and in a template how many repeats keep as much each."""
+        if not size or size == ABOVE:
+            return size
+        k = box.equations.index(i)
+        alike = all(self.sizes.get((other.equations[k], s.name)) == size for other in box.others)
+        return times(size, 1 + len(box.others)) if alike else f"{size} of the first"
 
     def called(self, s: Saved, i: int, box: Box) -> str:
         """The user's name; else, of a module, its input, or what the op calls it."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval, Number, short_dtype
 
-__all__ = ["SIGNS", "attributes", "binary", "clean", "count", "cut", "shape", "type_text", "value_text"]
+__all__ = ["SIGNS", "attributes", "binary", "clean", "count", "cut", "shape", "times", "type_text", "value_text"]
 
 SIGNS = {"added": "+", "removed": "-", "changed": "~", "fault": "!"}  # before the title of a box of this status
 LONGEST = 60  # characters of a name; longer ones are cut in the middle
@@ -64,6 +64,13 @@ def count(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun}es" if noun.endswith(("x", "s")) else f"{number:,} {noun}s"
+
+
+def times(each: str, repeats: int, total: str = "") -> str:
+    """A figure of one repeat and of all of them: ``72 params x10 = 720``; what there is only once stays as it is."""
+    if repeats < 2:
+        return each
+    return f"{each} x{repeats}{f' = {total}' if total else ''}"
 
 
 def binary(nbytes: float) -> str:

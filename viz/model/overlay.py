@@ -16,12 +16,13 @@ from typing import Any
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.viz.model.drawing import Drawing, LegendEntry
 from tensorgraph.viz.model.figures import computing, gathered, leaving, origins
-from tensorgraph.viz.model.labels import binary, clean
+from tensorgraph.viz.model.labels import binary, clean, times
 
 __all__ = ["OVERLAYS", "apply", "by_equation"]
 
 OVERLAYS = ("time", "bytes", "flops", "grad_norm", "max")
 ALIASES = {"gradient norm": "grad_norm", "gradient_norm": "grad_norm", "|max|": "max", "FLOPs": "flops"}
+FIGURE = "figure"  # what a user's own are called
 RANDOM = "random numbers where none were given"
 
 
@@ -190,7 +191,7 @@ def _users(drawing: Drawing, graph: Graph, given: Mapping[Any, Any]) -> Drawing:
         for box in boxes:
             figures.setdefault(box, figure)
     found = {node.id: math.nan for node in computing(drawing)} | figures
-    return _painted(drawing, _Look("figure", _figure), found, "")
+    return _painted(drawing, _Look(FIGURE, _figure), found, "")
 
 
 def _number(key: Any, value: Any) -> float:
@@ -214,15 +215,20 @@ def _painted(
     low, high = _range(finite, look) if scale is None else scale[:2]
     total = (math.fsum(finite) if scale is None else scale[2]) if look.share else 0.0
     nodes = []
+    repeats = drawing.repeats
     for node in drawing.nodes:
         if node.id in figures:
-            figure = figures[node.id]
+            figure, n = figures[node.id], repeats[node.group]
             if math.isnan(figure):
                 node = replace(node, heat=math.nan, metric="n/a")
             elif math.isinf(figure):
                 node = replace(node, heat=1.0 if figure > 0 else 0.0, metric="not finite")
             else:
                 text = look.text(figure)
+                if look.share:  # of all repeats of a template, which add up
+                    text = text if n == 1 else times(look.text(figure / n), n, text)
+                elif n > 1 and look.name != FIGURE:
+                    text += f" of all {n}"
                 if look.share and total > 0:
                     text += f" ({100 * figure / total:.0f}%)"
                 node = replace(node, heat=_heat(figure, low, high, look), metric=text)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
 from tensorgraph.viz.model.drawing import Port, Row
 from tensorgraph.viz.model.facts import Facts, peak_bytes, relative
 from tensorgraph.viz.model.keys import Key, key_of
-from tensorgraph.viz.model.labels import attributes, binary, clean, count, listed, type_text, value_text
+from tensorgraph.viz.model.labels import attributes, binary, clean, count, listed, times, type_text, value_text
 from tensorgraph.viz.model.view import Box, histogram
 
 __all__ = [
-    "MOST_PORTS", "fold_rows", "gradient_rows", "module_title", "op_rows", "op_title", "summary_rows", "write_rows",
+    "MOST_PORTS", "fold_rows", "gradient_rows", "module_title", "op_rows", "op_title", "repeated",
+    "summary_rows", "write_rows",
 ]  # fmt: skip
 
 MOST_PORTS = 12  # operands of a box at which edges end; with more, the words would be a wall
@@ -158,7 +159,8 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
             Row("detail", f"{count(len(scopes), 'module')}, {count(len(box.equations), 'op')}"),
         ]
     elif box.kind == "ops":
-        rows = [Row("title", count(len(box.equations), "op")), Row("detail", clean(histogram(facts.graph, box)))]
+        title = times(count(len(box.equations), "op"), 1 + len(box.others))
+        rows = [Row("title", title), Row("detail", clean(histogram(facts.graph, box)))]
     else:
         rows = [module_title(facts, box.scope, frame)]
         if calls > 1:
@@ -169,30 +171,43 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
     alarm = any(facts.changes_dtype(v) for v in leaving)
     if len(types) == 1 and (alarm or types[0] != facts.entering(box)):
         rows.append(Row("warning" if alarm else "type", types[0] + (" !" if alarm else "")))
-    rows += parameter_count(facts, facts.cell_rows_of(box))
+    rows += parameter_count(facts, box)
     return rows
 
 
-def parameter_count(facts: Facts, cells: Iterable[CellDecl]) -> list[Row]:
-    parameters = [cell for cell in cells if cell.kind == "parameter"]
+def parameter_count(facts: Facts, box: Box) -> list[Row]:
+    """How many parameters a box has; in a template, of one repeat and of all."""
+    parameters = [cell for cell in facts.cell_rows_of(box) if cell.kind == "parameter"]
     if not parameters:
         return []
+    each = sum(cell.aval.size for cell in parameters)
+    every = {cell.var: cell for part in (box, *box.others) for cell in facts.cell_rows_of(part)}
+    total = sum(cell.aval.size for cell in every.values() if cell.kind == "parameter")
+    text = repeated(count(each, "param"), each, total, 1 + len(box.others))
     said = []
     if any(len(facts.readers.get(cell.var, ())) > 1 for cell in parameters):
         said.append("shared")
     if not any(cell.requires_grad for cell in parameters):
         said.append("frozen")
-    return [Row("parameter", count(sum(cell.aval.size for cell in parameters), "param"), ", ".join(said))]
+    return [Row("parameter", text, ", ".join(said))]
 
 
-def write_rows(cells: Sequence[CellDecl], scope: str) -> list[Row]:
-    """Which cells get a value that the box makes."""
+def repeated(text: str, each: int, total: int, repeats: int) -> str:
+    """``72 params x10 = 720``; of what repeats share in part, ``72 params, 100 in all``."""
+    if total == each * repeats:
+        return times(text, repeats, f"{total:,}")
+    return text if total == each else f"{text}, {total:,} in all"
+
+
+def write_rows(cells: Sequence[CellDecl], scope: str, repeats: int = 1) -> list[Row]:
+    """Which cells get a value that the box makes, in the first of its repeats."""
     if not cells:
         return []
     names = ", ".join(clean(relative(cell.path, scope)) for cell in cells)
     if len(cells) > 1 and len(names) > MOST_WRITTEN:
         kinds = {cell.kind for cell in cells}
         names = count(len(cells), kinds.pop() if len(kinds) == 1 else "cell")
+        names = times(names, repeats, f"{repeats * len(cells):,}")
     return [Row("write", f"writes {names}")]
 
 

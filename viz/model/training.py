@@ -18,10 +18,10 @@ from tensorgraph.viz.model.entries import Entry
 from tensorgraph.viz.model.facts import Facts, relative
 from tensorgraph.viz.model.groups import Frame, frames
 from tensorgraph.viz.model.kept import Kept
-from tensorgraph.viz.model.labels import binary, clean, count, listed, type_text
+from tensorgraph.viz.model.labels import binary, clean, count, listed, times, type_text
 from tensorgraph.viz.model.mirror import Pass, Saved, group, seeds_of
 from tensorgraph.viz.model.rails import straight
-from tensorgraph.viz.model.rows import cell_row
+from tensorgraph.viz.model.rows import cell_row, repeated
 from tensorgraph.viz.model.tips import box_tip
 from tensorgraph.viz.model.updates import Updates, named_across
 from tensorgraph.viz.model.view import Box, histogram
@@ -186,9 +186,10 @@ class _Mirror(Builder):
             elif own:
                 several = max(len({(facts.box_of[i], facts.repeat_of[i]) for i in uses[v]}) for v in own)
                 values = sum(v.aval.size for v in own)
-                rows.append(
-                    Row("parameter", count(values, "gradient"), f"sum of {several} uses" if several > 1 else "")
-                )
+                every = {v for i in steps[b] for v in one.gives[i] if v in asked}
+                total = sum(v.aval.size for v in every)
+                text = repeated(count(values, "gradient"), values, total, 1 + len(box.others))
+                rows.append(Row("parameter", text, f"sum of {several} uses" if several > 1 else ""))
             leaving = dict.fromkeys(
                 v for i in steps[b] for v in one.gives[i] or graph.equations[i].outputs
                 if v not in facts.cells and (v not in facts.producer or facts.box_of[facts.producer[v]] != b
@@ -361,7 +362,7 @@ class _Mirror(Builder):
         every = {self.graph.equations[i].op.name for i in box.equations}
         if title in ("update", "write", box.scope) or len(every) > 1:
             rows.append(Row("detail", clean(histogram(self.graph, box))))
-        rows += self.writes_of(writes, twin.path if twin is not None else "", box.scope)
+        rows += self.writes_of(writes, twin.path if twin is not None else "", box.scope, 1 + len(box.others))
         side = b - self.forward < self.updates.sides
         base = clean(box.scope or title) if twin is None else f"{twin.path}~{'write' if side else 'update'}"
         n = self.calls[base]
@@ -380,8 +381,8 @@ class _Mirror(Builder):
         ends = [b for p, b in self.twin if b >= 0]
         return self.nodes[self.at[max(ends)]].id if ends else None
 
-    def writes_of(self, cells: Sequence[CellDecl], near: str, scope: str) -> list[Row]:
-        """Parameters by name, the averages that go with them counted."""
+    def writes_of(self, cells: Sequence[CellDecl], near: str, scope: str, repeats: int = 1) -> list[Row]:
+        """Parameters by name, the averages that go with them counted; of the first of several repeats."""
         if not cells:
             return []
         parameters = [cell for cell in cells if cell.kind == "parameter"]
@@ -389,12 +390,12 @@ class _Mirror(Builder):
         if not parameters:
             named = [clean(relative(cell.path, scope)) for cell in cells]
             text = ", ".join(named) if len(named) <= 2 else count(len(named), "buffer")
-            return [Row("write", f"writes {text}")]
+            return [Row("write", times(f"writes {text}", repeats))]
         if len(parameters) > MOST_WRITTEN:
             text = count(len(parameters), "parameter")
         else:
             text = ", ".join(clean(cell.path.rpartition(".")[2]) for cell in parameters)
-        return [Row("write", f"writes {text}" + (f" + {count(others, 'buffer')}" if others else ""))]
+        return [Row("write", times(f"writes {text}" + (f" + {count(others, 'buffer')}" if others else ""), repeats))]
 
     def settled(self, edges: Iterable[Edge]) -> tuple[Edge, ...]:
         """What flows among updates is a gradient."""
