@@ -312,10 +312,11 @@ def _running_average(
             return mean.copy(), var.copy(), weight.copy(), count.copy()
     if mu.dtype != mean.dtype:
         mu, sigma2 = mu.astype(mean.dtype), sigma2.astype(mean.dtype)
-    d, w = (float(decay), float(weight)) if not weight.ndim else (decay.astype("f8"), weight.astype("f8"))
-    total = 1.0 - d * (1.0 - w)
+    d: Any = decay.astype("f8") if weight.ndim else float(decay)
+    w: Any = weight.astype("f8") if weight.ndim else float(weight)
+    total: Any = 1.0 - d * (1.0 - w)
     keep, take = d * w / total, (1.0 - d) / total
-    batch_var: Any = take * (size / max(size - 1, 1)) if unbiased else take
+    batch_var = take * (size / max(size - 1, 1)) if unbiased else take
     if weight.ndim:  # many averages side by side
         each = (*weight.shape, *[1] * (mean.ndim - weight.ndim))
         keep, take, batch_var = (a.astype(mean.dtype).reshape(each) for a in (keep, take, batch_var))
