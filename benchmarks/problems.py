@@ -20,6 +20,8 @@ NETWORKS: dict[str, tuple[int, tuple[int, ...]]] = {
     "M": (64, (784, 256, 128, 10)),
     "L": (256, (1024, 1024, 1024, 10)),
 }
+# networks of Linear and ReLU, whose gradients are taken for each example: the batch, then the widths
+PERCEPTRONS: dict[str, tuple[int, tuple[int, ...]]] = {"tiny": (8, (6, 5, 3)), "digits": (64, (64, 256, 128, 10))}
 # the loss of the tenth step, on which independent implementations agree
 TENTH_LOSS = {"S": 2.88018, "M": 2.69439, "L": 2.66363}
 LEARNING_RATE = 1e-3
@@ -145,6 +147,24 @@ def network(size: str) -> Network:
         else:
             layers.append({"weight": weight, "bias": np.zeros(fan_out, np.float32)})
     return Network(inputs, labels, layers)
+
+
+def perceptron(size: str) -> tuple[Array, Array, dict[str, Array]]:
+    """A batch, its labels, and the weights (w0, w1, ...) and biases (b0, b1, ...) of a network of Linear and ReLU."""
+    batch, widths = PERCEPTRONS[size]
+    rng = np.random.default_rng(5)
+    inputs = rng.standard_normal((batch, widths[0])).astype(np.float32)
+    labels = rng.integers(0, widths[-1], batch)
+    parameters = {}
+    for depth, (fan_in, fan_out) in enumerate(pairwise(widths)):
+        weight = rng.standard_normal((fan_in, fan_out)) * np.sqrt(2 / fan_in)
+        parameters |= {f"w{depth}": weight.astype(np.float32), f"b{depth}": np.zeros(fan_out, np.float32)}
+    return inputs, labels, parameters
+
+
+def mean_digests(gradients: Any) -> dict[str, Any]:
+    """Each example's gradients by their mean, which is the gradient of the batch."""
+    return {name: digest(np.asarray(g).mean(0)) for name, g in gradients.items()}
 
 
 def training(step: Callable[[int], float]) -> Prepared:

@@ -16,7 +16,9 @@ from benchmarks.problems import (
     Prepared,
     batch_norm_inputs,
     digest,
+    mean_digests,
     network,
+    perceptron,
     rowwise_inputs,
     training,
 )
@@ -123,4 +125,25 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
-PROBLEMS = {"rowwise": rowwise, "batch_norm": batch_norm, "step": step}
+def per_example(size: str) -> Prepared:
+    """The gradient of every example of a batch, compiled."""
+    x, labels, arrays = perceptron(size)
+    parameters = jax.tree.map(jnp.asarray, arrays)
+    depth = len(arrays) // 2
+
+    def loss(parameters: Any, h: Any, label: Any) -> Any:
+        for i in range(depth):
+            h = h @ parameters[f"w{i}"] + parameters[f"b{i}"]
+            h = jax.nn.relu(h) if i + 1 < depth else h
+        return -jax.nn.log_softmax(h)[label]
+
+    mapped = jax.jit(jax.vmap(jax.grad(loss), (None, 0, 0)))
+    data = jnp.asarray(x), jnp.asarray(labels)
+
+    def run() -> Any:
+        return jax.block_until_ready(mapped(parameters, *data))
+
+    return Prepared(run, lambda: mean_digests(run()))
+
+
+PROBLEMS = {"rowwise": rowwise, "batch_norm": batch_norm, "step": step, "per_example": per_example}

@@ -16,8 +16,10 @@ from benchmarks.problems import (
     batch_norm_inputs,
     chain_input,
     digest,
+    mean_digests,
     mixed_inputs,
     network,
+    perceptron,
     power_inputs,
     rowwise_inputs,
     taking_inputs,
@@ -218,7 +220,29 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
+def per_example(size: str) -> Prepared:
+    """The gradient of every example of a batch."""
+    x, labels, parameters = perceptron(size)
+    depth, index = len(parameters) // 2, np.arange(len(x))
+
+    def run() -> dict[str, Array]:
+        kept = [x]
+        for i in range(depth):
+            h = kept[-1] @ parameters[f"w{i}"] + parameters[f"b{i}"]
+            kept.append(np.maximum(h, 0) if i + 1 < depth else h)
+        g, _ = _softmax(kept.pop())
+        g[index, labels] -= 1
+        found = {}
+        for i in reversed(range(depth)):
+            found |= {f"w{i}": kept[i][:, :, None] * g[:, None, :], f"b{i}": g}
+            g = (g @ parameters[f"w{i}"].T) * (kept[i] > 0)
+        return found
+
+    return Prepared(run, lambda: mean_digests(run()))
+
+
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
     "step": step,
+    "per_example": per_example,
 }  # fmt: skip

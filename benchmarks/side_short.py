@@ -1,4 +1,6 @@
-"""The short path: a product of two small tensors, which other calls of tensorgraph's are held against."""
+"""The short path, against which other calls of tensorgraph's are held: a product of two small tensors, the gradient of
+a batch.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from typing import Any
 import numpy as np
 
 import tensorgraph as tg
-from benchmarks.problems import Prepared
+from benchmarks.problems import Prepared, digest, perceptron
+from benchmarks.side_tensorgraph import perceptron_loss
 
 
 def describe() -> dict[str, Any]:
@@ -26,4 +29,16 @@ def operand(kind: str) -> Prepared:
     return Prepared(run, dict)
 
 
-PROBLEMS = {"operand": operand}
+def per_example(size: str) -> Prepared:
+    """The gradient of the whole batch."""
+    *data, arrays = perceptron(size)
+    arguments = ({name: tg.tensor(a) for name, a in arrays.items()}, *map(tg.tensor, data))
+    run = tg.trace(tg.grad(perceptron_loss), *arguments).transform().bind()
+
+    def check() -> dict[str, Any]:
+        return {name: digest(g.numpy()) for name, g in run(*arguments).items()}
+
+    return Prepared(lambda: run(*arguments), check)
+
+
+PROBLEMS = {"operand": operand, "per_example": per_example}

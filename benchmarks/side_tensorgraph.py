@@ -16,8 +16,10 @@ from benchmarks.problems import (
     batch_norm_inputs,
     chain_input,
     digest,
+    mean_digests,
     mixed_inputs,
     network,
+    perceptron,
     power_inputs,
     rowwise_inputs,
     taking_inputs,
@@ -261,7 +263,29 @@ def graph(of: str) -> Prepared:
     return Prepared(lambda: run(*arguments), check)
 
 
+def perceptron_loss(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
+    """Linear and ReLU, and the cross-entropy, of one example or of a batch."""
+    depth = len(parameters) // 2
+    for i in range(depth):
+        x = x @ parameters[f"w{i}"] + parameters[f"b{i}"]
+        x = tg.relu(x) if i + 1 < depth else x
+    return tg.softmax_cross_entropy(x, labels)
+
+
+def per_example(size: str) -> Prepared:
+    """The gradient of every example of a batch."""
+    *data, arrays = perceptron(size)
+    arguments = ({name: tg.tensor(a) for name, a in arrays.items()}, *map(tg.tensor, data))
+    run = tg.trace(tg.vmap(tg.grad(perceptron_loss), (None, 0, 0)), *arguments).transform().bind()
+
+    def check() -> dict[str, Any]:
+        return mean_digests({name: g.numpy() for name, g in run(*arguments).items()})
+
+    return Prepared(lambda: run(*arguments), check)
+
+
 PROBLEMS = {
     "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm,
     "power": power, "taking": taking, "step": step,
+    "per_example": per_example,
 }  # fmt: skip

@@ -19,8 +19,10 @@ from benchmarks.problems import (
     batch_norm_inputs,
     chain_input,
     digest,
+    mean_digests,
     mixed_inputs,
     network,
+    perceptron,
     power_inputs,
     rowwise_inputs,
     taking_inputs,
@@ -200,7 +202,25 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
+def per_example(size: str) -> Prepared:
+    """The gradient of every example of a batch, by torch.func."""
+    x, labels, arrays = perceptron(size)
+    parameters = {name: torch.from_numpy(a) for name, a in arrays.items()}
+    depth = len(arrays) // 2
+
+    def loss(parameters: dict[str, torch.Tensor], h: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        for i in range(depth):
+            h = h @ parameters[f"w{i}"] + parameters[f"b{i}"]
+            h = F.relu(h) if i + 1 < depth else h
+        return F.cross_entropy(h, label)
+
+    mapped = torch.func.vmap(torch.func.grad(loss), (None, 0, 0))
+    data = torch.from_numpy(x), torch.from_numpy(labels)
+    return Prepared(lambda: mapped(parameters, *data), lambda: mean_digests(mapped(parameters, *data)))
+
+
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
     "step": step,
+    "per_example": per_example,
 }  # fmt: skip

@@ -11,6 +11,7 @@ from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.batching import BatchCall, reshaped, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, contraction, settle
+from tensorgraph.ops.kernels.outer import outer
 from tensorgraph.ops.shape import expand_dims, reshape, swap_last
 
 
@@ -35,6 +36,8 @@ def _matmul_infer(a: Aval, b: Aval) -> Aval:
 
 def _matmul(a: Any, b: Any) -> Any:
     if a.dtype is b.dtype or a.dtype == b.dtype:
+        if a.ndim > 2 and a.shape[-1] == 1 and b.ndim > 2 and b.shape[-2] == 1:
+            return outer(a, b)
         return np.matmul(a, b)
     kind = settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype])
     return np.matmul(a.astype(kind, copy=False), b.astype(kind, copy=False))
@@ -54,7 +57,7 @@ def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
     if a.ndim == 1 and len(b_aval.shape) == 1:
         return g * a
     if a.ndim == 1:  # (n,) @ (..., n, p) -> (..., p)
-        return expand_dims(a, axis=-1) * expand_dims(g, axis=-2)
+        return expand_dims(a, axis=-1) @ expand_dims(g, axis=-2)
     # (..., m, n) @ (n,) -> (..., m)
     product = swap_last(a) @ expand_dims(g, axis=-1)
     return reshape(product, shape=product.shape[:-1])

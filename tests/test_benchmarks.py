@@ -52,6 +52,7 @@ TINY = [
     ("taking", {"count": 30, "columns": 4, "rows": 100}),
     ("batch_norm", {"rows": 6, "features": 3, "relu": False}),
     ("batch_norm", {"rows": 6, "features": 3, "relu": True}),
+    ("per_example", {"size": "tiny"}),
     ("step", {"size": "tiny"}),
     ("step", {"size": "S"}),
 ]

@@ -1,4 +1,4 @@
-"""`tg.vmap` of random programs: values, states and gradients of a loop over them, whatever is mapped along which axis."""
+"""`tg.vmap` of random programs: values, states and gradients of a loop over them, whatever is mapped and how."""
 
 import numpy as np
 from effort import examples
