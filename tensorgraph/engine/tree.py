@@ -1,29 +1,26 @@
-"""Nested lists, tuples, named tuples and dicts of values: taken apart and put together again.
+"""Nested lists, tuples, named tuples, dicts and dataclasses of values: taken apart and put together again.
 
 A *tree* is what functions take and return (parameters in a dict of lists, say); its leaves are everything that is not
-a container. Dicts keep their own order (other mappings than dict and OrderedDict come back as dicts); None is a
-container of nothing, as in JAX.
+a container. Dicts keep their own order (other dicts than dict and OrderedDict, and read-only views of them, come back
+as dicts); None is a container of nothing, as in JAX.
+
+A dataclass holds its fields, those that it has been given; one that says ``field(metadata={"static": True})`` is part
+of the structure, as the names are, and no leaf. It is put together without its ``__init__`` and ``__post_init__``, as
+these may expect arrays where a trace or a transform has something else.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from types import MappingProxyType
 from typing import Any
 
-__all__ = ["Treedef", "flatten", "leaf_paths", "tree_map", "unflatten"]
-
-
-class _Leaf:
-    """The place of one leaf in a structure."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "*"
-
-
-LEAF = _Leaf()
+__all__ = [
+    "Treedef", "build", "field_names", "flatten", "is_container", "is_dataclass", "leaf_paths", "same_value",
+    "tree_map", "unflatten",
+]  # fmt: skip
 
 
 class Treedef:
@@ -37,20 +34,29 @@ class Treedef:
     ([1, 2, 3, 4], Treedef({'w': *, 'layers': [*, (*, *)]}))
     """
 
-    __slots__ = ("children", "keys", "kind", "size")
+    __slots__ = ("children", "keys", "kind", "size", "statics")
 
-    def __init__(self, kind: Any, keys: tuple[Any, ...], children: tuple[Treedef, ...], size: int) -> None:
+    def __init__(
+        self,
+        kind: Any,
+        keys: tuple[Any, ...],
+        children: tuple[Treedef, ...],
+        size: int,
+        statics: tuple[tuple[str, Any], ...] = (),
+    ) -> None:
         self.kind = kind  # None for a leaf, else the container's type
         self.keys = keys
         self.children = children
         self.size = size
+        self.statics = statics  # fields of a dataclass that are part of the structure, with their values
 
     def __eq__(self, other: object) -> bool:
-        return (
+        return self is other or (
             isinstance(other, Treedef)
             and self.kind is other.kind
-            and self.keys == other.keys
+            and _same_keys(self.keys, other.keys)
             and self.children == other.children
+            and (not (self.statics or other.statics) or _same_statics(self.statics, other.statics))
         )
 
     def __hash__(self) -> int:
@@ -60,7 +66,68 @@ class Treedef:
         return f"Treedef({self})"
 
     def __str__(self) -> str:
-        return repr(unflatten(self, [LEAF] * self.size))
+        if self.kind in (None, type(None)):
+            return "None" if self.kind else "*"
+        if not is_dataclass(self.kind):
+            return repr(build(self.kind, self.keys, [_Shown(str(child)) for child in self.children]))
+        fields = [f"{key}={child}" for key, child in zip(self.keys, self.children, strict=True)]
+        fields += [f"{key}={value!r}" for key, value in self.statics]
+        return f"{self.kind.__name__}({', '.join(fields)})"
+
+
+class _Shown:
+    """A part of a structure as text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _same_keys(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """Whether keys are equal and of the same types: True is another key than 1."""
+    return a == b and all(
+        type(x) is type(y) and (type(x) is not tuple or _same_keys(x, y)) for x, y in zip(a, b, strict=True)
+    )
+
+
+def _same_statics(a: tuple[tuple[str, Any], ...], b: tuple[tuple[str, Any], ...]) -> bool:
+    if [name for name, _ in a] != [name for name, _ in b]:
+        return False
+    return all(same_value(x, y) for (_, x), (_, y) in zip(a, b, strict=True))
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two objects that are no tensors are one, or equal ones of a type; what cannot be said to be is not."""
+    if a is b:
+        return True
+    try:
+        return type(a) is type(b) and bool(a == b or (type(a) is float and a != a and b != b))
+    except Exception:  # arrays inside, say, of whose comparison nobody can say the truth
+        return False
+
+
+def is_dataclass(kind: Any) -> bool:
+    """Whether a class is a container by being a dataclass: the library's own are values, and modules hold cells."""
+    return (
+        isinstance(kind, type)
+        and hasattr(kind, "__dataclass_fields__")
+        and kind.__module__.partition(".")[0] != "tensorgraph"
+        and not hasattr(kind, "named_cells")
+    )
+
+
+def field_names(kind: Any) -> tuple[str, ...] | None:
+    """The names by which the parts of a named tuple or of a dataclass are reached; None for what has none."""
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return tuple(kind._fields)
+    return tuple(f.name for f in dataclasses.fields(kind)) if is_dataclass(kind) else None
+
+
+def is_container(value: Any) -> bool:
+    """Whether a value holds others: neither a leaf nor None."""
+    return _flatten_one(value) is not None
 
 
 _LEAFDEF = Treedef(None, (), (), 1)
@@ -70,30 +137,47 @@ _NONE = Treedef(type(None), (), (), 0)
 def flatten(tree: Any, like: Treedef | None = None) -> tuple[list[Any], Treedef]:
     """Leaves in order, and the structure that `unflatten` needs. Dicts take the order of their keys from `like`."""
     leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves, like)
+    try:
+        return leaves, _flatten(tree, leaves, like)
+    except RecursionError:
+        raise ValueError("a container holds itself, or is nested without end") from None
+
+
+Parts = tuple[Any, tuple[Any, ...], Sequence[Any], tuple[tuple[str, Any], ...]]  # kind, keys, values, statics
+
+
+def _flatten_one(tree: Any, like: Treedef | None = None) -> Parts | None:
+    """A container's kind, keys, values, and static fields; None for a leaf, and for None."""
+    kind = type(tree)
+    if kind is list or kind is tuple or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
+        return kind, tuple(range(len(tree))), tree, ()
+    if isinstance(tree, (dict, MappingProxyType)):
+        kind = kind if kind is OrderedDict else dict
+        keys = tuple(tree)
+        if like is not None and like.kind is kind and set(like.keys) == set(keys):
+            keys = like.keys
+        return kind, keys, [tree[key] for key in keys], ()
+    if not hasattr(kind, "__dataclass_fields__") or not is_dataclass(kind):
+        return None
+    given = [field for field in dataclasses.fields(tree) if hasattr(tree, field.name)]
+    own = [field.name for field in given if not field.metadata.get("static")]
+    statics = tuple((field.name, getattr(tree, field.name)) for field in given if field.metadata.get("static"))
+    return kind, tuple(own), [getattr(tree, name) for name in own], statics
 
 
 def _flatten(tree: Any, leaves: list[Any], like: Treedef | None) -> Treedef:
-    kind = type(tree)
-    if kind is list or kind is tuple or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
-        keys: tuple[Any, ...] = tuple(range(len(tree)))
-        values: Sequence[Any] = tree
-    elif tree is None:
+    if tree is None:
         return _NONE
-    elif isinstance(tree, dict):
-        kind = kind if kind is OrderedDict else dict
-        keys = tuple(tree)
-        if like is not None and like.kind is kind and like.keys != keys and set(like.keys) == set(keys):
-            keys = like.keys
-        values = [tree[key] for key in keys]
-    else:
+    parts = _flatten_one(tree, like)
+    if parts is None:
         leaves.append(tree)
         return _LEAFDEF
+    kind, keys, values, statics = parts
     below: Sequence[Treedef | None] = () if like is None else like.children
     if len(below) != len(values):
         below = [None] * len(values)
     children = tuple(_flatten(value, leaves, one) for value, one in zip(values, below, strict=True))
-    return Treedef(kind, keys, children, sum(child.size for child in children))
+    return Treedef(kind, keys, children, sum(child.size for child in children), statics)
 
 
 def unflatten(treedef: Treedef, leaves: Sequence[Any]) -> Any:
@@ -109,11 +193,21 @@ def _unflatten(treedef: Treedef, leaves: Iterator[Any]) -> Any:
     values = [_unflatten(child, leaves) for child in treedef.children]
     if treedef.kind is type(None):
         return None
-    if issubclass(treedef.kind, dict):
-        return treedef.kind(zip(treedef.keys, values, strict=True))
-    if treedef.kind in (list, tuple):
-        return treedef.kind(values)
-    return treedef.kind(*values)
+    return build(treedef.kind, treedef.keys, values, treedef.statics)
+
+
+def build(kind: Any, keys: Sequence[Any], values: Sequence[Any], statics: Sequence[tuple[str, Any]] = ()) -> Any:
+    """A container of a kind with these values."""
+    if issubclass(kind, dict):
+        return kind(zip(keys, values, strict=True))
+    if kind in (list, tuple):
+        return kind(values)
+    if issubclass(kind, tuple):
+        return kind._make(values)
+    made = object.__new__(kind)
+    for name, value in (*zip(keys, values, strict=True), *statics):
+        object.__setattr__(made, name, value)  # frozen ones too
+    return made
 
 
 def leaf_paths(treedef: Treedef, prefix: str = "") -> list[str]:

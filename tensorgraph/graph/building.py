@@ -28,7 +28,9 @@ from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
 from tensorgraph.graph.numbers import NumberRecorder
+from tensorgraph.graph.opaque import Opaque
 from tensorgraph.graph.recorder import CallRecorder
+from tensorgraph.graph.sayable import sayable
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
@@ -65,6 +67,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.inputs: list[Var] = []
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
+        self.opaque: Opaque | None = None  # the arguments that are not looked into
         self.origin: Origin | None = None  # while a graph is run again: the derivative that its equations stand for
 
     # values ---------------------------------------------------------------------------------------------------
@@ -105,6 +108,8 @@ class Trace(CallRecorder, NumberRecorder):
                 value = value.copy()
         found = self.consts.get(key)
         if found is None:
+            if self.opaque is not None:
+                self.opaque.refuse(value if type(t) is not Borrowed else t._value)
             var = Var(Aval(value.shape, value.dtype))
             self.known.add(var)
             if t._node is not None:
@@ -436,6 +441,7 @@ class Trace(CallRecorder, NumberRecorder):
         self, inputs: list[Tensor], result: Any, in_tree: Any, statics: Any, arguments: tuple[str, ...]
     ) -> Graph:
         leaves, out_tree = flatten(result)
+        out_tree = sayable(out_tree, "trace: the result")
         outputs: list[Var | Literal] = []
         for leaf in leaves:
             if isinstance(leaf, (ndarray, np.generic)):

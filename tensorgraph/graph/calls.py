@@ -7,11 +7,13 @@ that a value has in each function.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
+from tensorgraph.engine.tree import is_dataclass
 from tensorgraph.graph.graph import ANYTHING, Equation, Var
 
 __all__ = ["Call", "Copies", "arguments_of", "classes", "nest", "scoped"]
@@ -102,6 +104,8 @@ def nest(value: Any, leaf: Callable[[Any], Any]) -> Any:
 def _nest(value: Any, leaf: Callable[[Any], Any], depth: int, room: list[int]) -> Any:
     kind = type(value)
     named = isinstance(value, tuple) and hasattr(value, "_fields")
+    if is_dataclass(kind):
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if hasattr(value, f.name)}
     if not (named or kind in (list, tuple) or isinstance(value, dict)):
         return leaf(value)
     room[0] -= len(value)

@@ -18,7 +18,7 @@ from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.operands import Borrowed, convert
 from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
-from tensorgraph.engine.tree import flatten, unflatten
+from tensorgraph.engine.tree import flatten, same_value, unflatten
 from tensorgraph.graph.graph import ANYTHING, Graph, Var
 from tensorgraph.graph.numbers import number_for
 from tensorgraph.graph.program import Program
@@ -163,7 +163,7 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Any]:
         if position in statics:
             if statics[position] is ANYTHING:
                 continue
-            if type(leaf) is not type(statics[position]) or leaf != statics[position]:
+            if not same_value(leaf, statics[position]):
                 raise ValueError(
                     f"{graph.name}: argument {position} is static: traced with {statics[position]!r}, got {leaf!r}; "
                     "trace again for another value"

@@ -16,7 +16,9 @@ from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import nest
-from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.graph import Graph, is_literal
+from tensorgraph.graph.opaque import Opaque
+from tensorgraph.graph.sayable import sayable
 from tensorgraph.graph.user_names import OUTSIDE, code_of
 
 __all__ = ["trace"]
@@ -30,8 +32,8 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     Parameters
     ----------
     function : callable
-        Of tensors and nested lists, tuples and dicts of them; a Module; a whole training step with ``backward`` and an
-        optimiser's update.
+        Of tensors and nested lists, tuples, dicts and dataclasses of them; a Module; a whole training step with
+        ``backward`` and an optimiser's update.
     *examples
         One an argument: tensors, arrays, or `tensorgraph.spec` values; only their shapes and dtypes are used. Python
         floats and integers are inputs that stay weak, ``s: float`` in the text: they take the dtype of what they meet,
@@ -59,20 +61,24 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
     if not callable(function):
         raise TypeError(f"trace takes a function and an example of each argument, got {type(function).__name__}")
     leaves, in_tree = flatten(list(examples))
+    in_tree = sayable(in_tree, "trace: an argument")
     called = tuple(_bases(function, examples))
     building = Trace(_name(function))
-    inputs, statics, values = [], [], []
+    inputs, statics, values, opaque = [], [], [], []
     for position, (leaf, name) in enumerate(zip(leaves, _argument_names(called, examples), strict=True)):
         aval = example_aval(leaf)
         if aval is None:
             statics.append((position, leaf))
             values.append(leaf)
+            if not is_literal(leaf):
+                opaque.append((name, leaf))
             continue
         t = building.input(aval, name, isinstance(leaf, Tensor) and leaf._node is not None)
         building.known.add(t._value)
         inputs.append(t)
         values.append(t)
     arguments = unflatten(in_tree, values)
+    building.opaque = Opaque(opaque) if opaque else None
     try:
         building.frames.begin(getframe(), building.top, code_of(function))
         with modes.use(trace=building, grad=True, call=building.top, cells=None):

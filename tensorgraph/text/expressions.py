@@ -13,7 +13,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.numbers import TracedNumber, is_number
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.engine.tree import flatten
+from tensorgraph.engine.tree import field_names, flatten, is_container
 from tensorgraph.graph.graph import Var
 from tensorgraph.text.calls import array_constant, custom, gradients, written_out
 from tensorgraph.text.errors import nearest
@@ -182,7 +182,7 @@ def with_residuals(scene: Scene, node: ast.Call) -> list[Any]:
 def _refuse_several(scene: Scene, node: ast.AST, name: str, value: Any) -> None:
     """Where an op takes one tensor, a tuple of them, as another op may give."""
     value = opened(value)
-    if isinstance(value, (tuple, list, dict)) and any(isinstance(leaf, Tensor) for leaf in flatten(value)[0]):
+    if is_container(value) and any(isinstance(leaf, Tensor) for leaf in flatten(value)[0]):
         remedy = "give each a name, as in a, b = ..., or take one by its index"
         scene.fail(node, f"{name} takes a tensor here and got {len(value)} values: {remedy}")
 
@@ -296,7 +296,7 @@ def _key(scene: Scene, node: ast.expr) -> Any:
 def _subscript(scene: Scene, node: ast.Subscript) -> Any:
     value = expression(scene, node.value)
     key = _key(scene, node.slice)
-    if isinstance(value, (Container, dict, list, tuple)):
+    if isinstance(value, Container) or is_container(value):
         return _item(scene, node, value if isinstance(value, Container) else Container(value), key)
     if not isinstance(value, Tensor) or type(value) is TracedNumber:
         scene.fail(node, f"{show(node.value)} is no tensor and cannot be indexed")
@@ -309,17 +309,20 @@ def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
     try:
         found = tree[key]
     except (LookupError, TypeError):
-        keys = list(tree) if isinstance(tree, dict) else list(range(len(tree)))
+        names = field_names(type(tree))
+        keys = list(tree) if isinstance(tree, dict) else [*names] if names else list(range(len(tree)))
         scene.fail(node, f"{show(node)}: there is no {key!r}; expected one of {', '.join(map(repr, keys[:20]))}")
-    return Container(found) if isinstance(found, (dict, list, tuple)) else found
+    return Container(found) if is_container(found) else found
 
 
 def _attribute(scene: Scene, node: ast.Attribute) -> Any:
     value = expression(scene, node.value)
     if type(value) is TracedNumber:
         scene.fail(node, f"{show(node.value)} is a Python number, {value.aval}, and has no {node.attr}")
-    if isinstance(value, Container) and node.attr in getattr(value.tree, "_fields", ()):
-        return _item(scene, node, value, value.tree._fields.index(node.attr))
+    fields = field_names(type(value.tree)) if isinstance(value, Container) else None
+    if fields and node.attr in fields and hasattr(value.tree, node.attr):
+        part = getattr(value.tree, node.attr)
+        return Container(part) if is_container(part) else part
     if isinstance(value, Tensor) and node.attr in VIEWS:
         return scene.call(node, getattr, value, node.attr)
     if isinstance(value, Tensor) and node.attr in FACTS:

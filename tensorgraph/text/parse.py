@@ -17,7 +17,7 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
+from tensorgraph.engine.tree import flatten, is_container, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import nest
 from tensorgraph.graph.check import GraphError
@@ -309,7 +309,7 @@ class _Function:
             if var.name is None or var in self.parts:
                 var.name = scene.trace.top.names[var] = name
                 self.parts.discard(var)
-        scene.names[name] = Container(value) if isinstance(value, (dict, list, tuple)) else value
+        scene.names[name] = Container(value) if is_container(value) else value
 
     def annotated(self, node: ast.AnnAssign, value: Any) -> None:
         scene = self.scene

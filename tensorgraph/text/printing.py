@@ -243,7 +243,7 @@ class _Printer:
         )  # fmt: skip
         parts = []
         for name, tree in zip(self.arguments, graph.in_tree.children, strict=True):
-            parts.append(f"{name}: {tree_text(tree, leaves)}")
+            parts.append(f"{name}: {tree_text(tree, leaves, 'Literal[{}]'.format)}")
         if graph.cells:
             parts += ["*", *[self.cell(decl) for decl in by_path(graph)]]
         result = self.result_type()
@@ -266,7 +266,7 @@ class _Printer:
         types = [aval_text(a.aval) if isinstance(a, Var) else None for a in self.graph.outputs]
         if not types or None in types:
             return ""
-        said = tree_text(self.graph.out_tree, iter(types))  # type: ignore[arg-type]
+        said = tree_text(self.graph.out_tree, iter(types), "Literal[{}]".format)  # type: ignore[arg-type]
         return f" -> {said}" if len(said) <= 60 else ""
 
     def unpacked(self, position: int, tree: Treedef) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import build, field_names, is_dataclass
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Graph, Source, Var
 from tensorgraph.text.errors import ParseError
@@ -114,6 +115,9 @@ def opened(value: Any) -> Any:
         return type(value)(*[opened(v) for v in value])
     if isinstance(value, (tuple, list)):
         return type(value)(opened(v) for v in value)
+    if is_dataclass(type(value)):
+        parts = {name: getattr(value, name) for name in field_names(type(value)) or () if hasattr(value, name)}
+        return build(type(value), tuple(parts), [opened(v) for v in parts.values()])
     return value
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from tensorgraph.engine.tree import Treedef
+from tensorgraph.engine.tree import Treedef, field_names, is_dataclass
 from tensorgraph.text.literals import literal_text
 
 __all__ = ["places", "tree_text"]
 
 
-def tree_text(tree: Treedef, leaves: Iterator[str]) -> str:
-    """A structure with these texts for leaves: ``{'w': f32[3], 'layers': [f32, f32]}``."""
+def tree_text(tree: Treedef, leaves: Iterator[str], static: Callable[[str], str] = str) -> str:
+    """A structure with these texts for leaves: ``{'w': f32[3], 'layers': [f32, f32]}``.
+
+    `static` says how a static field of a dataclass is written.
+    """
     if tree.kind is None:
         return next(leaves)
     if tree.kind is type(None):
         return "None"
-    parts = [tree_text(child, leaves) for child in tree.children]
+    parts = [tree_text(child, leaves, static) for child in tree.children]
     if tree.kind in (dict, OrderedDict):
         inside = ", ".join(f"{literal_text(k)}: {p}" for k, p in zip(tree.keys, parts, strict=True))
         return f"{{{inside}}}" if tree.kind is dict else f"OrderedDict({{{inside}}})"
@@ -26,8 +29,10 @@ def tree_text(tree: Treedef, leaves: Iterator[str]) -> str:
         return f"[{', '.join(parts)}]"
     if tree.kind is tuple:
         return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
-    fields = ", ".join(f"{name}={part}" for name, part in zip(tree.kind._fields, parts, strict=True))
-    return f"{tree.kind.__name__}({fields})"
+    names = tree.keys if is_dataclass(tree.kind) else field_names(tree.kind) or ()
+    fields = [f"{name}={part}" for name, part in zip(names, parts, strict=True)]
+    fields += [f"{name}={static(literal_text(value))}" for name, value in tree.statics]
+    return f"{tree.kind.__name__}({', '.join(fields)})"
 
 
 def places(tree: Treedef, base: str) -> list[str]:
@@ -36,8 +41,10 @@ def places(tree: Treedef, base: str) -> list[str]:
         return [base]
     found: list[str] = []
     for i, (key, child) in enumerate(zip(tree.keys, tree.children, strict=True)):
-        if hasattr(tree.kind, "_fields"):
-            found += places(child, f"{base}.{tree.kind._fields[i]}")
+        if is_dataclass(tree.kind):
+            found += places(child, f"{base}.{key}")
+        elif (names := field_names(tree.kind)) is not None:
+            found += places(child, f"{base}.{names[i]}")
         else:
             found += places(child, f"{base}[{literal_text(key)}]")
     return found
@@ -45,7 +52,7 @@ def places(tree: Treedef, base: str) -> list[str]:
 
 def unread(tree: Treedef) -> Any:
     """The kinds in a structure that a text can only read back when they are given."""
-    kinds = [] if tree.kind is None or not hasattr(tree.kind, "_fields") else [tree.kind]
+    kinds = [] if field_names(tree.kind) is None else [tree.kind]
     for child in tree.children:
         kinds += unread(child)
     return kinds

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections import OrderedDict
 from typing import Any
 
 from tensorgraph.engine import init
 from tensorgraph.engine.aval import LONG, Aval, Number
+from tensorgraph.engine.tree import build, field_names, is_dataclass
 from tensorgraph.graph.graph import ANYTHING, Var
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.numbers import integer, literal
@@ -97,14 +99,22 @@ def called(scene: Scene, node: ast.Call, inner: Any) -> Any:
     if name == "OrderedDict" and len(node.args) == 1 and isinstance(node.args[0], ast.Dict) and not node.keywords:
         return OrderedDict(inner(scene, node.args[0]))
     kind = scene.types.get(name)
-    fields = getattr(kind, "_fields", None)
+    fields = field_names(kind)
     if kind is None or fields is None:
         scene.fail(
-            node, f"{name or show(node)} is no type that is known here; pass named tuples as parse(text, types=[...])"
-        )
-    if node.args or {k.arg for k in node.keywords} != set(fields):
+            node, f"{name or show(node)} is no type that is known here; pass named tuples and dataclasses as "
+            "parse(text, types=[...])",
+        )  # fmt: skip
+    given = [str(k.arg) for k in node.keywords]
+    fits = set(given) <= set(fields) if is_dataclass(kind) else sorted(given) == sorted(fields)
+    if node.args or not fits or len(set(given)) < len(given):
         scene.fail(node, f"{name} takes {', '.join(f'{f}=' for f in fields)}")
-    return kind(**{str(k.arg): inner(scene, k.value) for k in node.keywords})
+    parts = {str(k.arg): inner(scene, k.value) for k in node.keywords}
+    if not is_dataclass(kind):
+        return build(kind, fields, [parts[f] for f in fields])
+    fixed = {f.name for f in dataclasses.fields(kind) if f.metadata.get("static")}
+    values = [v.value if f in fixed and isinstance(v, Static) else v for f, v in parts.items()]
+    return build(kind, tuple(parts), values)
 
 
 def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | None, place: ast.AST) -> CellName:

@@ -17,7 +17,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.operands import convert
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.engine.tree import Treedef, flatten, leaf_paths, unflatten
+from tensorgraph.engine.tree import Treedef, flatten, is_dataclass, leaf_paths, unflatten
 from tensorgraph.graph.calls import nest
 from tensorgraph.graph.evaluate import evaluate
 from tensorgraph.graph.graph import Graph, HashedKey
@@ -141,7 +141,7 @@ def _spread(axes: Any, treedef: Treedef, what: str) -> Iterator[int | None]:
             f"vmap: {what} must be nested as what it is for, {kind}{keys}, or end further up, got {axes!r}"
         )
     for key, child in zip(treedef.keys, treedef.children, strict=True):
-        inner = getattr(axes, key) if isinstance(key, str) and hasattr(axes, "_fields") else axes[key]
+        inner = getattr(axes, key) if is_dataclass(type(axes)) else axes[key]
         yield from _spread(inner, child, f"{what}[{key!r}]")
 
 
