@@ -103,7 +103,7 @@ def _power_x(g: Any, a: Any, b: Any) -> Any:
     return g * (b * power(where(still, 1, a), b - 1))
 
 
-def _power_y(g: Any, a: Any, out: Any) -> Any:
+def _power_y(g: Any, a: Any, b: Any, out: Any) -> Any:
     from tensorgraph.ops.exponential import log
 
     if type(a) in (int, float):
@@ -112,8 +112,9 @@ def _power_y(g: Any, a: Any, out: Any) -> Any:
         wide = tensor(a, "float64")
         slope = log(where(wide == 0, 1.0, wide)).astype(out.dtype)
         return g * where(wide == 0, 0.0, out) * slope
-    # both factors, since either is infinite at a = 0 for some exponents
-    return g * (where(a == 0, 0.0, out) * log(where(a == 0, 1, a)))
+    # the base once more, not `out`: at a = 0 either factor is infinite for some exponents, or its derivative by a
+    base = where(a == 0, 1, a)
+    return where(a == 0, 0.0, g * (power(base, b) * log(base)))
 
 
 power: Op = op(

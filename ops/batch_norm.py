@@ -16,7 +16,7 @@ from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import relu
 from tensorgraph.ops.kernels import batch_norm as kernels
 from tensorgraph.ops.kernels.rows import aside, work_dtype
-from tensorgraph.ops.logic import isfinite, where
+from tensorgraph.ops.logic import equal, isfinite, where
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, reshape
 from tensorgraph.ops.structure import stop_gradient
@@ -80,8 +80,7 @@ def batch_norm_reference(x: Any, gamma: Any, beta: Any, *, axis: int = 1, eps: f
     offset = where.public(isfinite.public(offset), offset, math.nan)
     h = from_shift - offset
     var = astype.public(sum.public(h * h, axis=others, keepdims=True, dtype="float64") / m, dtype=wide.name)
-    r = 1.0 / sqrt.public(var + eps)
-    y = h * r * reshape.public(_wide(gamma, wide), shape=per_channel) + reshape.public(
+    y = h * inverse_deviation(var, eps) * reshape.public(_wide(gamma, wide), shape=per_channel) + reshape.public(
         _wide(beta, wide), shape=per_channel
     )
     mu = reshape.public(shift + offset, shape=(channels,))
@@ -90,6 +89,16 @@ def batch_norm_reference(x: Any, gamma: Any, beta: Any, *, axis: int = 1, eps: f
         mu,
         reshape.public(var, shape=(channels,)),
     )
+
+
+def inverse_deviation(var: Any, eps: float) -> Any:
+    """1 / sqrt(var + eps); 0 where that is infinite, so that a constant channel gives beta without eps too."""
+    s = var + eps
+    if np.asarray(eps, var.dtype) > 0:
+        return 1.0 / sqrt.public(s)
+    still = equal.public(stop_gradient.public(s), 0.0)
+    # within the root as well: its slope is infinite at 0, and 0 times that is NaN
+    return where.public(still, 0.0, 1.0 / sqrt.public(where.public(still, 1.0, s)))
 
 
 def _wide(a: Any, kind: np.dtype[Any]) -> Any:
@@ -164,6 +173,7 @@ def _batch(call: BatchCall) -> Any:
 
 EXAMPLES: tuple[Any, ...] = (
     (((6, 3), (3,), (3,)), {}),
+    (((5, 3), (3,), (3,)), dict(eps=0.0)),
     (((4, 3, 2), (3,), (3,)), dict(eps=1e-3)),
     (((2, 3, 2, 2), (3,), (3,)), {}),
     (((5, 2, 3), (3,), (3,)), dict(axis=-1)),

@@ -11,8 +11,7 @@ from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import BatchCall, repeated, widened
 from tensorgraph.engine.declare import fused_op
 from tensorgraph.engine.sums import total
-from tensorgraph.ops.arithmetic import sqrt
-from tensorgraph.ops.batch_norm import SPELLINGS
+from tensorgraph.ops.batch_norm import SPELLINGS, inverse_deviation
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import batch_norm as kernels
 from tensorgraph.ops.kernels.rows import work_dtype
@@ -55,7 +54,7 @@ def layer_norm_reference(x: Any, gamma: Any, beta: Any, *, axis: int = -1, eps: 
     offset = where.public(isfinite.public(offset), offset, math.nan)
     h = from_shift - offset
     var = astype.public(sum.public(h * h, axis=inner, keepdims=True, dtype="float64") / m, dtype=wide.name)
-    y = h * (1.0 / sqrt.public(var + eps)) * gamma + beta
+    y = h * inverse_deviation(var, eps) * gamma + beta
     return _narrow(y, kind), reshape.public(shift + offset, shape=outer), reshape.public(var, shape=outer)
 
 
@@ -102,7 +101,8 @@ def _backward(
         dx = dx.reshape(x.shape).astype(x.dtype, copy=False)
     if want[1]:
         h = (flat - shift[:, None]) - offset[:, None]
-        r = 1.0 / np.sqrt(var.reshape(rows, 1).astype(np.float64) + eps)
+        s = var.reshape(rows, 1).astype(np.float64) + eps
+        r = np.where(s == 0.0, 0.0, 1.0 / np.sqrt(np.where(s == 0.0, 1.0, s)))  # as the kernel: no slope, not infinite
         dgamma = total(g * (h * r), 0).astype(gamma.dtype).reshape(gamma.shape)
     if want[2]:
         dbeta = total(g, 0, dtype=np.dtype(np.float64)).astype(beta.dtype).reshape(beta.shape)
@@ -164,6 +164,7 @@ layer_norm = fused_op(
     recognise=SPELLINGS,
     examples=(
         (((4, 6), (6,), (6,)), {}),
+        (((3, 5), (5,), (5,)), dict(eps=0.0)),
         (((2, 3, 5), (5,), (5,)), dict(eps=1e-3)),
         (((3, 2, 4), (2, 4), (2, 4)), dict(axis=1)),
     ),

@@ -129,21 +129,26 @@ def _first(x: Any, axis: Any) -> Any:
     return tuple([slice(0, 1) if i in axes else slice(None) for i in range(len(x.shape))])
 
 
-def _var(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float = 0) -> Any:
-    kind = float_dtype(x.dtype)
+def _variance(x: Any, axis: Any, keepdims: Any, correction: float) -> Any:
+    """At least in float32."""
     refuse_axis_of_number(x, axis)
-    x = x.astype(_wide(kind), copy=False)
+    x = x.astype(_wide(float_dtype(x.dtype)), copy=False)
     terms = count(x, axis)
     n = terms - number(correction, "correction")
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if not x.size:
-            return np.asarray(total(x, axis, keepdims) * np.nan, kind)
+            return np.asarray(total(x, axis, keepdims) * np.nan, x.dtype)
         off = np.asarray(x - x[_first(x, axis)])
         np.subtract(off, total(off, axis, True) / terms, out=off)
-        out = np.asarray(total(np.square(off, out=off), axis, keepdims) / (n if n > 0 else 0), kind)
+        out = np.asarray(total(np.square(off, out=off), axis, keepdims) / (n if n > 0 else 0), x.dtype)
         if n > 0 and (out != out).any():  # differences of finite numbers that are themselves too large
-            out = np.where(np.isnan(out) & np.isfinite(x).all(axis, keepdims=keepdims), np.inf, out).astype(kind)
+            out = np.where(np.isnan(out) & np.isfinite(x).all(axis, keepdims=keepdims), np.inf, out).astype(x.dtype)
     return out
+
+
+def _var(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float = 0) -> Any:
+    with np.errstate(over="ignore"):
+        return _variance(x, axis, keepdims, correction).astype(float_dtype(x.dtype), copy=False)
 
 
 def _var_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool, correction: float) -> Any:
@@ -163,6 +168,34 @@ var = op(
     flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 2 * results(x, axis),
     traits=("analytic", "bounded below"),
     doc="Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased).",
+)  # fmt: skip
+
+
+def _std(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float = 0) -> Any:
+    root = np.asarray(np.sqrt(_variance(x, axis, keepdims, correction)))
+    return root.astype(float_dtype(x.dtype), copy=False)
+
+
+def _std_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool, correction: float) -> Any:
+    n = count(x_aval, axis) - correction
+    scale = 1.0 / n if n > 0 else float("nan")
+    # where all are equal the root has no slope; 0 is taken, and what is divided by is 1 there
+    still = equal(out, 0.0)
+    slope = where(still, 0.0, g * scale / where(still, 1.0, out))
+    return spread(slope, x_aval, axis, keepdims) * centred(x, axis)
+
+
+std = op(
+    "std(x, *, axis=None, keepdims=False, correction: float = 0)", _std, reduction, method="std", infer_rule=_var_infer,
+    vjp=dict(x=_std_x), scratch=lambda x, **attrs: x.nbytes,
+    flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 3 * results(x, axis),
+    traits=("root", "bounded below"),
+    doc="""Standard deviation over `axis`, the root of `var`; where all are equal its gradient is 0.
+
+    >>> import tensorgraph as tg
+    >>> tg.std([1.0, 3.0]), tg.grad(tg.std)(tg.tensor([2.0, 2.0]))
+    (tensor(1., f32), tensor([0., 0.], f32))
+    """,
 )  # fmt: skip
 
 

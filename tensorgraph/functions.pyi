@@ -367,6 +367,11 @@ def squeeze(x: _TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
 def stack(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
 
+def std(
+    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
+) -> Tensor:
+    """Standard deviation over `axis`, the root of `var`; where all are equal its gradient is 0."""
+
 def stop_gradient(x: _TensorLike) -> Tensor:
     """x without its history: no gradient passes."""
 

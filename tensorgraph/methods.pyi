@@ -73,6 +73,9 @@ class Methods:
     def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0) -> Tensor:
         """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
 
+    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+        """Standard deviation over `axis`, the root of `var`; where all are equal its gradient is 0."""
+
     def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 

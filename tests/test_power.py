@@ -146,6 +146,16 @@ def test_a_zero_base_never_leaks_through_either_factor() -> None:
     assert nothing.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("b", [-1.0, 0.5, 0.0, 1.0, 2.0])
+def test_the_derivative_by_the_exponent_has_one_by_the_base_at_zero(b: float) -> None:
+    """It is 0 there, and so is its own derivative: no 0 times infinity of the side that is not taken."""
+    by_exponent = tg.grad(lambda a, n: (a**n).sum(), argnums=1)
+    at = (tg.tensor([0.0, 2.0]), tg.tensor([b, b]))
+    with np.errstate(all="ignore"):
+        d = tg.grad(lambda a, n: by_exponent(a, n).sum())(*at)
+    assert d.tolist() == [0.0, pytest.approx(2 ** (b - 1) * (1 + b * L2))]
+
+
 @pytest.mark.parametrize("n", [-3, -1, 0, 1, 2, 3, 5])
 def test_numerical_derivatives_of_whole_powers(n: int) -> None:
     x = np.array([-2.5, -0.7, 0.3, 1.0, 4.0])

@@ -195,6 +195,70 @@ def test_constant_channels_give_exactly_beta(impl, dtype) -> None:
 
 
 @both
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("shape", "axis"), [((4, 3), 1), ((3, 4), 0), ((2, 3, 5), 1), ((2, 5, 3), -1), ((600, 3), 1)])
+def test_a_constant_channel_gives_exactly_beta_without_eps(shape, axis, order, dtype, impl) -> None:
+    """Beside two that vary; the gradients are finite, and 0 where the deviation is, to the second order."""
+    rng = np.random.default_rng(0)
+    gamma, beta = rng.standard_normal((2, 3)).astype(dtype)
+    x = rng.standard_normal(shape).astype(dtype)
+    channel = (slice(None),) * (axis % len(shape)) + (1,)
+    x[channel] = dtype(0.1)
+    leaves = [tg.tensor(np.asarray(v, order=order), requires_grad=True) for v in (x, gamma, beta)]
+    g = rng.standard_normal(shape).astype(dtype)
+    for op in (tg.batch_norm, tg.batch_norm_relu):
+        expected = beta[1] if op is tg.batch_norm else max(beta[1], dtype(0))
+
+        def both_orders(*leaves, op=op):
+            y, _, var = op(*leaves, axis=axis, eps=0.0, impl=impl)
+            first = tg.gradients(y, list(leaves), g, create_graph=True)
+            return y, var, *first, *tg.gradients(tg.sum(first[0] * g), list(leaves))
+
+        graph = tg.trace(both_orders, *leaves)
+        for results in (both_orders(*leaves), graph(*leaves), graph.differentiate()(*leaves)):
+            y, var, dx, dgamma, dbeta, *second = (t.numpy() for t in results)
+            assert (y[channel] == expected).all() and var[1] == 0
+            assert (dx[channel] == 0).all() and dgamma[1] == 0
+            assert all(np.isfinite(d).all() for d in (y, dx, dgamma, dbeta, *second))
+            assert dx.any() and dgamma[0] != 0
+
+
+@both
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_constant_row_gives_exactly_beta_in_layer_norm_without_eps(dtype, impl) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 4)).astype(dtype)
+    x[1] = dtype(0.1)
+    gamma, beta = rng.standard_normal((2, 4)).astype(dtype)
+    leaves = [tg.tensor(v, requires_grad=True) for v in (x, gamma, beta)]
+    for axis, rows in ((-1, leaves), (1, [t if i else t.reshape((3, 2, 2)) for i, t in enumerate(leaves)])):
+        rows = rows if axis == -1 else [rows[0], rows[1].reshape((2, 2)), rows[2].reshape((2, 2))]
+        y = tg.layer_norm(*rows, axis=axis, eps=0.0, impl=impl)[0]
+        assert (y.numpy()[1].reshape(-1) == beta).all()
+        dx, dgamma, dbeta = tg.gradients(tg.sum(y * y), leaves, create_graph=True)
+        assert (dx.numpy()[1] == 0).all() and dx.numpy()[0].any()
+        second = tg.gradients(tg.sum(dx * dx), leaves)
+        assert all(np.isfinite(d.numpy()).all() for d in (dgamma, dbeta, *second))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_layer_without_eps_gives_beta_in_a_constant_channel(dtype) -> None:
+    """In training, and by the averages of that batch, recorded or not."""
+    layer = tg.nn.BatchNorm(2, eps=0.0, dtype=dtype)
+    layer.beta.assign(tg.tensor([7.0, 1.0], dtype))
+    x = tg.tensor(np.array([[3.0, 1.0], [3.0, 2.0]]), dtype, requires_grad=True)
+    y = layer(x)
+    assert y.numpy()[:, 0].tolist() == [7, 7]
+    assert layer.eval()(x).numpy()[:, 0].tolist() == [7, 7]
+    (d,) = tg.gradients(tg.sum(layer(x)), [x])
+    assert np.isfinite(d.numpy()).all()
+    with tg.no_grad():
+        assert layer(x).numpy()[:, 0].tolist() == [7, 7]
+        assert np.allclose(layer(x).numpy(), y.numpy(), rtol=1e-6)
+
+
+@both
 def test_biased_variance_and_the_batch_given_back(impl) -> None:
     """γ = √(σ²+ε) and β = μ give the batch back, for one batch. (Ng, course 2, week 3)"""
     x = np.random.default_rng(0).standard_normal((12, 3)) * 3 + 5

@@ -122,6 +122,41 @@ def test_ties_of_an_axis() -> None:
     assert slopes(lambda x: tg.min(x, axis=0, keepdims=True), values)[1] == [[1, 1, 1], [0, 0, 0]]
 
 
+STILL = [[3.5], [2.0, 2.0], [0.1, 0.1, 0.1], [1e4] * 7, [0.0] * 3]
+
+
+@traces
+@floats
+@pytest.mark.parametrize("values", STILL, ids=str)
+@pytest.mark.parametrize("name", ["std", "var"])
+def test_a_deviation_of_nothing_has_no_slope(name, values, dtype, traced) -> None:
+    for function in (getattr(tg, name), getattr(np, name)):
+        y, d = slopes(lambda x, f=function: f(x), values, dtype=dtype, traced=traced)
+        assert y == 0 and d == [0] * len(values)
+    columns = [[v, float(i)] for i, v in enumerate(values)]  # beside a column that varies
+    _, d = slopes(lambda x: getattr(tg, name)(x, axis=0), columns, dtype=dtype, traced=traced)
+    assert np.isfinite(d).all() and [row[0] for row in d] == [0] * len(values)
+
+
+def test_a_deviation_of_nothing_to_the_second_order() -> None:
+    x = tg.tensor([2.0, 2.0, 2.0])
+    assert not tg.hessian(tg.std)(x).numpy().any()
+    assert not tg.trace(lambda t: tg.hessian(tg.std)(t), x)(x).numpy().any()
+    graph = tg.trace(lambda t: tg.std(t) * 3.0, x).grad().differentiate()
+    assert graph(x).tolist() == [0, 0, 0]
+    assert tg.hessian(lambda t: tg.std(t, axis=0).sum())(tg.tensor([[1.0, 5.0], [1.0, 7.0]])).numpy()[:, 0].sum() == 0
+    assert np.isfinite(tg.hessian(lambda t: tg.std(t) ** 2)(tg.tensor([3.0, 3.0])).numpy()).all()
+
+
+def test_a_deviation_of_one_number_or_none() -> None:
+    with np.errstate(all="ignore"):
+        assert np.isnan(tg.std(tg.zeros((0,))).numpy()) and tg.grad(tg.std)(tg.zeros((0,))).shape == (0,)
+        assert np.isnan(tg.std([1.0], correction=1).numpy())
+    assert tg.std([1000.0, -1000.0], axis=0).numpy() == 1000
+    assert tg.std(np.array([1000, -1000], F2)).numpy() == 1000, "the variance has no place in float16"
+    assert np.std(tg.tensor([1.0, 3.0]), ddof=1).item() == pytest.approx(2**0.5)
+
+
 @traces
 @floats
 def test_clip_is_one_at_the_bounds(dtype, traced) -> None:

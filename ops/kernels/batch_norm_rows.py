@@ -33,6 +33,13 @@ def _rest(shift: Any, offset: float, rounded: Any) -> Any:
 
 
 @helper
+def _over_deviation(value: Any, var: Any, eps: float) -> Any:
+    """value / sqrt(var + eps) in float64; 0 where that is infinite: without eps too a constant channel gives beta."""
+    s = np.float64(var) + eps
+    return 0.0 if s == 0.0 else value / np.sqrt(s)
+
+
+@helper
 def _lines(shift: Any, offset: Any, var: Any, gamma: Any, beta: Any, eps: float, center: Any, a: Any, b: Any) -> None:
     """c, a and b of the output ``(x - c) a + b`` of each channel.
 
@@ -41,7 +48,7 @@ def _lines(shift: Any, offset: Any, var: Any, gamma: Any, beta: Any, eps: float,
     one = a.dtype.type
     for j in range(a.size):
         center[j] = one(np.float64(shift[j]) + offset[j])
-        a[j] = one(gamma[j] / np.sqrt(np.float64(var[j]) + eps))
+        a[j] = one(_over_deviation(gamma[j], var[j], eps))
         rest = _rest(shift[j], offset[j], center[j])
         b[j] = one(np.float64(beta[j]) - rest * np.float64(a[j])) if rest != 0.0 else beta[j]
 
@@ -293,7 +300,7 @@ def backward(
             product = work[1, j]
             if abs(total) < np.inf:
                 product -= rest * total
-            inverse = 1.0 / np.sqrt(np.float64(var[j]) + eps)
+            inverse = _over_deviation(1.0, var[j], eps)
             # where the variance overflowed the output is beta, however large the product is
             product = 0.0 if (inverse == 0.0) & (abs(product) == np.inf) else product
             bend = gamma[j] * inverse * inverse * inverse * product

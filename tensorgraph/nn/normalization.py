@@ -21,6 +21,7 @@ from tensorgraph.nn.module import Module
 from tensorgraph.nn.settings import Setting
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.batch_norm import batch_norm
+from tensorgraph.ops.logic import equal, where
 from tensorgraph.ops.shape import astype, reshape
 from tensorgraph.ops.updates import running_average
 
@@ -194,8 +195,14 @@ class BatchNorm(Module):
             x = astype.public(x, dtype=wide)
         per_channel = tuple(self.features if i == self.axis % x.ndim else 1 for i in range(x.ndim))
         # the scale is made in float64, as in training, so that both agree to rounding
-        root = sqrt.public(astype.public(self.running_var, dtype="float64") + self.eps)
-        scale = astype.public(self.gamma / root, dtype=wide)
+        spread = astype.public(self.running_var, dtype="float64") + self.eps
+        if self.eps == 0:  # a channel that does not vary gives beta, as in training
+            still = equal.public(spread, 0.0)
+            spread = where.public(still, 1.0, spread)
+            scale = where.public(still, 0.0, self.gamma / sqrt.public(spread))
+        else:
+            scale = self.gamma / sqrt.public(spread)
+        scale = astype.public(scale, dtype=wide)
         mean: Any = self.running_mean
         beta: Any = self.beta
         mean, beta = (a if a.dtype.name == wide else astype.public(a, dtype=wide) for a in (mean, beta))
@@ -210,7 +217,11 @@ class BatchNorm(Module):
         shape[self.axis] = self.features
         values = self.running_mean._value, self.running_var._value, self.gamma._value, self.beta._value
         mean, var, gamma, beta = (a.reshape(shape) for a in values)
-        scale = (gamma / np.sqrt(var.astype(np.float64) + self.eps)).astype(wide)
+        spread = var.astype(np.float64) + self.eps
+        if self.eps == 0:
+            scale = np.where(spread == 0, 0.0, gamma / np.sqrt(np.where(spread == 0, 1.0, spread))).astype(wide)
+        else:
+            scale = (gamma / np.sqrt(spread)).astype(wide)
         y = x._value.astype(wide, copy=False) - mean.astype(wide, copy=False)
         y *= scale
         y += beta.astype(wide, copy=False)

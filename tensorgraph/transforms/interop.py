@@ -69,7 +69,8 @@ def _var(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
 
 
 def _std(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
-    return arithmetic.sqrt.public(_var(x, axis, ddof=ddof, **options))
+    options.setdefault("correction", ddof)
+    return reduction.std.public(x, axis, **options)
 
 
 def _like(op: Op) -> Callable[..., Any]:
