@@ -1,5 +1,6 @@
 """A user's own ops through the public door, and `tensorgraph.testing.check`, which must find every kind of mistake."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -322,10 +323,57 @@ def test_an_error_keeps_nothing_alive() -> None:
 
 def test_the_tape_behind_a_checkpoint_can_be_looked_at() -> None:
     x = tg.tensor(np.ones(3), requires_grad=True)
-    y = tg.checkpoint(lambda t: t * t)(x).sum()
-    assert "checkpoint" in str(tg.graph(y))
+    w = tg.Parameter(np.full(3, 2.0), name="w")
+    inner = tg.checkpoint(lambda t: tg.sin(t) * w)
+    y = tg.checkpoint(lambda t, c: inner(t * t) + tg.split(t, sizes=(1, 2))[0] * c)(x, 3.0).sum()
+    assert tg.graph(y) == tg.graph((tg.sin(x * x) * w + tg.split(x, sizes=(1, 2))[0] * 3.0).sum())
+    assert "checkpoint" not in str(tg.graph(y))
+    assert "sin" in str(tg.draw(tg.graph(y))) and tg.parse(str(tg.graph(y))) == tg.graph(y)
     y.backward()
-    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+    assert w.grad.tolist() == np.sin(np.ones(3)).tolist()
+    a, b, c = tg.checkpoint(lambda t: (t * 2.0, tg.argmax(t), w))(x)
+    assert [eq.op.name for eq in tg.graph([a, b, c]).equations] == ["multiply"]
+
+
+@pytest.mark.parametrize("f", [lambda x, w: (x * 2.0).sum(), lambda x, w: (x * x).sum(), lambda x, w: tg.sin(x + w)[0],
+                               lambda x, w: tg.softmax(x * w)[0], lambda x, w: tg.concatenate([x, w]).sum(),
+                               lambda x, w: tg.checkpoint(tg.sin)(x * w).sum()])  # fmt: skip
+def test_a_tape_that_was_let_go_of_is_not_drawn(f: Any) -> None:
+    x, w = tg.tensor([1.0, 2.0], requires_grad=True), tg.Parameter([3.0, 4.0], name="w")
+    for let_go in (lambda y: y.backward(), lambda y: tg.gradients(y, x), lambda y: (y * 2).backward()):
+        y = f(x, w)
+        tg.graph(y)
+        y.backward(retain_graph=True)
+        assert str(tg.graph(y)) == str(tg.graph(f(x, w)))
+        let_go(y)
+        for look in (tg.graph, tg.draw, lambda y: tg.graph({"a": [y + 1]})):
+            with pytest.raises(RuntimeError, match=r"test_engine_custom_ops.*a second time.*retain_graph=True"):
+                look(y)
+        with pytest.raises(RuntimeError, match=r"a second time.*retain_graph=True"):
+            y.backward()
+
+
+def test_a_text_shows_no_address() -> None:
+    own = tg.op("applied(x, *, f)", lambda x, f: f(x), vjp=dict(x=lambda g: g))
+
+    class Called:
+        def __call__(self, x: Any) -> Any:
+            return x * 2
+
+    try:
+        for f in (lambda x: x * 2, Called(), Called().__call__, functools.partial(lambda a, x: x * a, 2)):
+            x = tg.tensor([1.0], requires_grad=True)
+            for graph in (tg.graph(own(x, f=f)), tg.trace(lambda x: own(x, f=f), x)):  # noqa: B023
+                shown = [
+                    str(tg.diff(graph, tg.trace(lambda x: own(x, f=lambda x: x) + 1, x))),
+                    str(graph),
+                    str(tg.draw(graph)),
+                    repr(graph),
+                    str(graph.cost()),
+                ]
+                assert all("0x" not in text for text in shown), shown
+    finally:
+        tg.remove_op("applied")
 
 
 def test_a_custom_forward_runs_once() -> None:

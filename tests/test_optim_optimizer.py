@@ -475,6 +475,7 @@ def test_a_schedule_is_not_pickled_and_a_generator_is() -> None:
         with pytest.raises(TypeError, match=r"the schedule warmup.* is a function and is not pickled"):
             pickle.dumps(what)
     assert copy.deepcopy(optimizer).schedule is schedule
+    assert copy.copy(schedule) is schedule and copy.copy(optimizer).schedule is schedule
     generator = tg.random.Generator(3)
     generator.uniform((2,))
     for again in (pickle.loads(pickle.dumps(generator)), copy.deepcopy(generator)):

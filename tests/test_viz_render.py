@@ -266,7 +266,6 @@ def test_text_tells_an_output_from_a_module_of_its_name():
 
 def test_a_number_that_a_tape_did_not_keep_is_three_dots():
     x = tg.tensor([1.0, 2.0], requires_grad=True)
-    y = (x * 2.0).sum()
-    y.backward()
-    assert "a * ..." in draw(y).text()
+    y = (x + 2.0).sum()
+    assert "a + ..." in draw(y).text()
     assert "Ellipsis" not in draw(y).dot()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.text.literals import aval_text
+from tensorgraph.text.literals import aval_text, shown
 from tensorgraph.text.names import names
 from tensorgraph.text.printing import call_text
 
@@ -29,9 +29,9 @@ def value_text(value: Any) -> str:
         return f"<{len(value.equations)} equations>"
     if value is Ellipsis:
         return "..."
-    shown = getattr(value, "__name__", None) if callable(value) else None
-    shown = printable(str(shown or repr(value)))
-    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 3]}..."
+    text = getattr(value, "__name__", type(value).__name__) if callable(value) else shown(value)
+    text = printable(str(text))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def equation_text(eq: Equation, name: Callable[[Var], str] | Mapping[Var, str]) -> str:

@@ -11,6 +11,7 @@ from tensorgraph.analysis.describe import equation_text, names, printable, value
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.analysis.match import Match, match, output_paths, typed
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
+from tensorgraph.text.literals import shown
 
 __all__ = ["diff"]
 
@@ -315,6 +316,8 @@ def _told_apart(before: str, after: str, old: Any, new: Any) -> tuple[str, str]:
         return f"{before} ({type(old).__name__})", f"{after} ({type(new).__name__})"
     if isinstance(old, Graph):
         return f"{before} {_short(old)}", f"{after} {_short(new)}"
+    if "..." in (shown(old), shown(new)):  # an object that prints as its address
+        return before, f"another {after}"
     return printable(repr(old)), printable(repr(new))
 
 

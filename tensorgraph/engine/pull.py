@@ -98,10 +98,10 @@ def fit_tensor(c: Any, parent: Any) -> Tensor:
     return c  # type: ignore[no-any-return]
 
 
-def freed(node: Any) -> NoReturn:
-    """Raise for a second backward through the same node."""
+def freed(node: Any, what: str = "backward through") -> NoReturn:
+    """Raise for a second backward through the same node, or another look at what the first one let go of."""
     raise RuntimeError(
-        f"backward through {describe_node(node)} a second time: what it had saved was freed by the first pass. "
+        f"{what} {describe_node(node)} a second time: what it had saved was freed by the first pass. "
         "Pass retain_graph=True to the first backward, or compute the forward again"
     )
 

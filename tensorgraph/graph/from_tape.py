@@ -9,6 +9,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import reachable
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.pull import freed
 from tensorgraph.engine.tape import Leaf, Node, Projection, source_of
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
@@ -22,7 +23,12 @@ def graph(tensors: Any) -> Graph:
     """The recorded computation that led to a tensor, or to a tree of tensors.
 
     Leaves made with ``requires_grad=True`` are inputs, parameters are cells. Operands that need no gradient and that no
-    rule kept are shown as ``...``: the tape does not hold them.
+    rule kept are shown as ``...``: the tape does not hold them. A function under `checkpoint` is computed again for it.
+
+    Raises
+    ------
+    RuntimeError
+        Where a backward pass has let go of the tape: pass it ``retain_graph=True``, or look before.
 
     Examples
     --------
@@ -56,7 +62,20 @@ def graph(tensors: Any) -> Graph:
             consts[by_id[id(array)]] = view
         return by_id[id(array)]
 
-    for node in order:
+    def again(node: Any, block: Any) -> None:
+        """What a node stands for, in its place."""
+        names, results = block.again(dict(zip(node.op.calls["saves"], node.saved, strict=True))["args"])
+        value.update(zip(names, [value[parent] for parent in node.parents[0]], strict=True))
+        visit(reachable([t._node for t in results if t._node is not None])[::-1])
+        for i, t in enumerate(results):
+            value[node, i] = constant(t._value) if t._node is None else value[t._node]
+
+    def visit(order: list[Any]) -> None:
+        for node in order:
+            if node not in value:
+                enter(node)
+
+    def enter(node: Any) -> None:
         if type(node) is Leaf:
             var = value[node] = Var(Aval(node.shape, node.dtype), node.name)
             cell = node.owner() if node.owner is not None else None
@@ -69,8 +88,14 @@ def graph(tensors: Any) -> Graph:
                 inputs.append(var)
         elif type(node) is Projection:
             value[node] = value[node.parents[0], node.index]
+        elif node.saved is None:
+            freed(node, "graph of")
+        elif (block := next((a for a in node.attrs.values() if hasattr(a, "again")), None)) is not None:
+            again(node, block)
         else:
             equations.append(_equation(node, value, constant))
+
+    visit(order)
     outputs = [constant(t._value) if t._node is None else value[t._node] for t in leaves]
     in_tree = flatten([0] * len(inputs))[1]
     return Graph(tuple(inputs), tuple(cells), consts, tuple(equations), (), tuple(outputs), in_tree, out_tree).check()
@@ -78,7 +103,8 @@ def graph(tensors: Any) -> Graph:
 
 def _equation(node: Node, value: dict[Any, Var], constant: Any) -> Equation:
     op = node.op
-    saved = {} if node.saved is None else dict(zip(op.calls["saves"], node.saved, strict=True))
+    assert node.saved is not None
+    saved = dict(zip(op.calls["saves"], node.saved, strict=True))
 
     def atom(parent: Any, item: Any) -> Var | Literal:
         if parent is not None:

@@ -65,6 +65,9 @@ class Schedule:
     def __deepcopy__(self, memo: Any) -> Schedule:
         return self
 
+    def __copy__(self) -> Schedule:
+        return self
+
     def __reduce__(self) -> Any:
         raise TypeError(
             f"the schedule {self.text} is a function and is not pickled: save the optimiser's numbers "

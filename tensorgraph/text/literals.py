@@ -9,7 +9,8 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval, Number, canonical_dtype, short_dtype
 
-__all__ = ["INLINE", "array_text", "aval_text", "literal_text", "quoted", "read_array"]
+__all__ = ["INLINE", "array_text", "aval_text", "literal_text", "quoted", "read_array",
+           "shown"]  # fmt: skip
 
 INLINE = 32  # elements of a captured array up to which it is written out
 
@@ -33,7 +34,13 @@ def literal_text(value: Any) -> str:
         return "..."
     if type(value) is str:
         return quoted(value)
-    return repr(value)
+    return shown(value)
+
+
+def shown(value: Any) -> str:
+    """What an object says of itself, or ``...`` where it says only where in memory it lies."""
+    text = repr(value)
+    return "..." if " at 0x" in text else text
 
 
 def quoted(text: str) -> str:

@@ -46,6 +46,16 @@ class Block:
         with modes.use(grad=True, cells=cells, **kept):
             return flatten(self.function(*unflatten(self.treedef, leaves)))
 
+    def again(self, args: Any) -> tuple[list[Any], list[Tensor]]:
+        """The call once more, for looking at its tape: the names of the arguments there, and the results."""
+        with modes.use(grad=True, quiet=True, watched=None):
+            lifted = _lift(args)
+            try:
+                outs, _ = self.call(lifted, Replay(self.entry))
+            finally:
+                _close(lifted)
+        return [t._node for t in lifted], [t.read() if isinstance(t, Cell) else t for t in outs]
+
     def take(self) -> tuple[Any, ...]:
         results, self.results = self.results, []
         return tuple(results)
