@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from tensorgraph.analysis.difference import Difference
 from tensorgraph.analysis.fault_report import Faults
 from tensorgraph.analysis.profile import Profile, duration
+from tensorgraph.arguments import refuse_keyword
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.from_tape import graph as tape_graph
 from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.keywords import called_by_name, refuse_strangers
 from tensorgraph.graph.trace import trace
 from tensorgraph.text.template import Template
 from tensorgraph.viz.model.compare import compare
@@ -40,6 +42,7 @@ def draw(
     overlay: Any = None,
     theme: str = "auto",
     timeout: float = 20.0,
+    **keywords: Any,
 ) -> Drawing:
     """Draw a model, a function, a tensor's history or a graph. Nothing is computed and no state changes.
 
@@ -71,6 +74,9 @@ def draw(
         ``"auto"`` follows the reader's system, in SVG.
     timeout : float
         Seconds that a layout may take. A drawing that would take longer is simplified before; `Drawing.notes` says how.
+    **keywords
+        Examples of arguments that the function takes by name; one that is called as an option of draw is given by
+        `functools.partial`.
 
     Returns
     -------
@@ -97,14 +103,15 @@ def draw(
     """
     _check(level, depth, focus, hops, theme, timeout)
     paths = _paths(expand)
-    graph = _graph_of(target, examples)
+    graph = _graph_of(target, examples, keywords)
     if isinstance(paths, tuple):
         graph, paths = expanded(graph, paths)
     drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
     if overlay is not None:
         from tensorgraph.viz.model.overlay import apply
 
-        drawing = apply(drawing, graph, overlay, examples)
+        given = tuple(value for _, value in called_by_name(target, examples, keywords)) if keywords else examples
+        drawing = apply(drawing, graph, overlay, given)
     return replace(drawing, theme=theme, timeout=float(timeout))
 
 
@@ -178,8 +185,13 @@ def _check(level: str, depth: Any, focus: str | None, hops: int, theme: str, tim
         raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
 
 
-def _graph_of(target: Any, examples: tuple[Any, ...]) -> Graph:
+OPTIONS = ("level", "depth", "expand", "focus", "hops", "overlay", "theme", "timeout")
+
+
+def _graph_of(target: Any, examples: tuple[Any, ...], keywords: Mapping[str, Any]) -> Graph:
     """The graph of a target."""
+    if keywords and (isinstance(target, (Graph, Template, Tensor)) or not callable(target)):
+        refuse_keyword(keywords, [*OPTIONS], "draw", None)
     if isinstance(target, Graph):
         if examples:
             raise ValueError("a graph is drawn as it is: leave the examples out")
@@ -192,8 +204,9 @@ def _graph_of(target: Any, examples: tuple[Any, ...]) -> Graph:
         return tape_graph(target)
     if not callable(target):
         raise TypeError(f"expected a model, a function, a tensor or a graph to draw, got {type(target).__name__}")
+    refuse_strangers("draw", target, keywords, OPTIONS)
     try:
-        inspect.signature(target).bind(*examples)
+        inspect.signature(target).bind(*examples, **keywords)
     except ValueError:  # no signature to be had: tracing will tell
         pass
     except TypeError as error:
@@ -202,4 +215,4 @@ def _graph_of(target: Any, examples: tuple[Any, ...]) -> Graph:
             f"to draw {name}, examples of its arguments are needed ({error}): draw({name}, x) with an array, or with "
             "tensorgraph.spec((64, 784), 'float32')"
         ) from None
-    return trace(target, *examples)
+    return trace(target, *examples, **keywords)

@@ -13,6 +13,7 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.formulas import Formula, Names, formula_text
 from tensorgraph.analysis.latex import formula_latex, symbol, words
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
+from tensorgraph.graph.keywords import refuse_strangers
 from tensorgraph.graph.trace import trace
 from tensorgraph.ops.structure import alias
 from tensorgraph.passes.differentiate import write_out
@@ -112,7 +113,7 @@ class GradientExplanation:
         return f"$$\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n$$"
 
 
-def explain_gradient(graph_or_function: Any, *examples: Any) -> GradientExplanation:
+def explain_gradient(graph_or_function: Any, *examples: Any, **keywords: Any) -> GradientExplanation:
     """How a gradient is computed: each backward equation, the rule that it comes from, the forward equation it is of.
 
     Parameters
@@ -123,6 +124,8 @@ def explain_gradient(graph_or_function: Any, *examples: Any) -> GradientExplanat
         is explained.
     *examples
         Of a function: what `tensorgraph.trace` takes.
+    **keywords
+        Examples of arguments that the function takes by name.
 
     Returns
     -------
@@ -156,19 +159,20 @@ def explain_gradient(graph_or_function: Any, *examples: Any) -> GradientExplanat
     ...
     \\end{align}
     """
-    graph = _prepared(graph_or_function, examples)
+    graph = _prepared(graph_or_function, examples, keywords)
     whole, notes = write_out(graph)
     return GradientExplanation(graph.name, _Telling(whole, notes).steps())
 
 
-def _prepared(graph_or_function: Any, examples: tuple[Any, ...]) -> Graph:
+def _prepared(graph_or_function: Any, examples: tuple[Any, ...], keywords: Mapping[str, Any]) -> Graph:
     """A graph that takes gradients."""
     if isinstance(graph_or_function, Graph):
-        if examples:
+        if examples or keywords:
             raise TypeError("explain_gradient takes examples for a function; a graph has its types already")
         graph = graph_or_function
     elif callable(graph_or_function):
-        graph = trace(graph_or_function, *examples)
+        refuse_strangers("explain_gradient", graph_or_function, keywords)
+        graph = trace(graph_or_function, *examples, **keywords)
     else:
         raise TypeError(f"explain_gradient takes a graph or a function, got {type(graph_or_function).__name__}")
     if any(eq.is_gradient for eq in graph.equations):

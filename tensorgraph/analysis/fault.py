@@ -30,7 +30,7 @@ MIXING = frozenset({"elementwise", "contraction", "list"})  # kinds of ops that 
 SMALL = 8  # elements; of fewer, all may be zero by chance
 
 
-def find_faults(target: Any, *args: Any, limit: float = LIMIT) -> Faults:
+def find_faults(target: Any, *args: Any, limit: float = LIMIT, **keywords: Any) -> Faults:
     """Look for the first value that goes wrong, forward and backward.
 
     Parameters
@@ -42,6 +42,8 @@ def find_faults(target: Any, *args: Any, limit: float = LIMIT) -> Faults:
         Random numbers stand for a spec, and for all arguments of a graph where none are given.
     limit : float
         A value with a larger magnitude explodes (float16: its own, smaller limit).
+    **keywords
+        Arguments that the function takes by name.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def find_faults(target: Any, *args: Any, limit: float = LIMIT) -> Faults:
     """
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
         raise ValueError(f"limit must be a positive number, got {limit!r}")
-    graph = graph_of(target, args, "find_faults")
+    graph, args = graph_of(target, args, keywords, "find_faults", ("limit",))
     values = given(graph, args)
     notes = [f"random numbers for {_listed(values.made)}"] if values.made else []
     whole, wanted, losses = _with_gradients(graph, notes)

@@ -101,7 +101,7 @@ class Profile(Drawable):
         return f"<Profile of {printable(self.graph.name)}: {len(self.seconds)} ops, {duration(self.total)}>"
 
 
-def profile(target: Any, *args: Any, repeats: int = REPEATS) -> Profile:
+def profile(target: Any, *args: Any, repeats: int = REPEATS, **keywords: Any) -> Profile:
     """Measure how long each equation takes.
 
     Parameters
@@ -112,6 +112,8 @@ def profile(target: Any, *args: Any, repeats: int = REPEATS) -> Profile:
         Random numbers stand for a spec, and for all arguments of a graph where none are given.
     repeats : int
         Runs, after one that is not counted; fewer where the graph takes seconds.
+    **keywords
+        Arguments that the function takes by name.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def profile(target: Any, *args: Any, repeats: int = REPEATS) -> Profile:
     """
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise ValueError(f"repeats must be a positive integer, got {repeats!r}")
-    graph = graph_of(target, args, "profile")
+    graph, args = graph_of(target, args, keywords, "profile", ("repeats",))
     values = given(graph, args)
     runs: list[list[float]] = []
     spent = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.evaluate import match_arguments
 from tensorgraph.graph.graph import CellDecl, Graph, Var
+from tensorgraph.graph.keywords import arranged, called_by_name, refuse_strangers
 from tensorgraph.graph.program import Program, Watch
 from tensorgraph.graph.trace import trace
 
@@ -42,13 +44,19 @@ def as_numbers(value: Any) -> np.ndarray[Any, Any]:
     return np.asarray(value._value if isinstance(value, Tensor) else value)
 
 
-def graph_of(target: Any, args: tuple[Any, ...], what: str) -> Graph:
-    """The graph to run: as given, or traced with the arguments."""
+def graph_of(
+    target: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], what: str, own: tuple[str, ...] = ()
+) -> tuple[Graph, tuple[Any, ...]]:
+    """The graph to run, as given, or traced with the arguments, and these in its order.
+
+    `own` are the options of the function of the name `what`, which a misspelled keyword may have meant.
+    """
     if isinstance(target, Graph):
-        return target
+        return target, arranged(target, args, keywords)
     if not callable(target):
         raise TypeError(f"{what} takes a graph, a model or a function with its arguments, got {type(target).__name__}")
-    return trace(target, *args)
+    refuse_strangers(what, target, keywords, own)
+    return trace(target, *args, **keywords), tuple(value for _, value in called_by_name(target, args, keywords))
 
 
 def given(graph: Graph, args: tuple[Any, ...], seed: int = 0) -> Given:

@@ -20,6 +20,7 @@ from tensorgraph.engine.operands import Borrowed, convert
 from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
 from tensorgraph.engine.tree import flatten, same_value, unflatten
 from tensorgraph.graph.graph import ANYTHING, Graph, Var
+from tensorgraph.graph.keywords import arranged
 from tensorgraph.graph.numbers import number_for
 from tensorgraph.graph.program import Program
 
@@ -250,8 +251,8 @@ def bind(graph: Graph, owners: tuple[Any, ...]) -> Callable[..., Any]:
         for write, value in zip(graph.writes, written, strict=True):
             place[write.cell].assign(value)
 
-    def bound(*args: Any) -> Any:
-        inputs = match_arguments(graph, args)
+    def bound(*args: Any, **keywords: Any) -> Any:
+        inputs = match_arguments(graph, arranged(graph, args, keywords) if keywords else args)
         values = [c._live() for c in cells] if modes.current().plain else [c.read() for c in cells]
         # a whole step has taken its gradients itself; a forward graph is differentiated as the function would be
         wanted = _recorded(graph, inputs if steps else [*inputs, *values])

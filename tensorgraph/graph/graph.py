@@ -29,6 +29,7 @@ from tensorgraph.graph.equation import (
     Write,
 )  # fmt: skip
 from tensorgraph.graph.index import Index
+from tensorgraph.graph.keywords import arranged
 
 if TYPE_CHECKING:
     from tensorgraph.graph.program import Program
@@ -173,11 +174,14 @@ class Graph(Drawable):
 
         return check(self)
 
-    def __call__(self, *args: Any, state: Mapping[str, Any] | None = None) -> Any:
-        """Evaluate. Without cells returns the outputs; with cells, ``(outputs, new_state)`` for the given state."""
+    def __call__(self, *args: Any, state: Mapping[str, Any] | None = None, **keywords: Any) -> Any:
+        """Evaluate. Without cells returns the outputs; with cells, ``(outputs, new_state)`` for the given state.
+
+        Arguments may be given by their names.
+        """
         from tensorgraph.graph.evaluate import call
 
-        return call(self, args, state)
+        return call(self, arranged(self, args, keywords) if keywords else args, state)
 
     def bind(self, *owners: Any) -> Callable[..., Any]:
         """A function of the graph's arguments that reads and writes live cells.

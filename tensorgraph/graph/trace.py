@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import nest
 from tensorgraph.graph.graph import Graph, is_literal
+from tensorgraph.graph.keywords import called_by_name, inner, name_of_function, named_arguments
 from tensorgraph.graph.opaque import Opaque
 from tensorgraph.graph.sayable import sayable
 from tensorgraph.graph.user_names import OUTSIDE, code_of
@@ -26,7 +26,7 @@ __all__ = ["trace"]
 ndarray = np.ndarray
 
 
-def trace(function: Callable[..., Any], *examples: Any) -> Graph:
+def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Graph:
     """The computation of a function as a `Graph`, without running it on numbers.
 
     Parameters
@@ -38,6 +38,9 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
         One an argument: tensors, arrays, or `tensorgraph.spec` values; only their shapes and dtypes are used. Python
         floats and integers are inputs that stay weak, ``s: float`` in the text: they take the dtype of what they meet,
         as in eager code. Strings, booleans, None and other objects are static.
+    **keywords
+        Examples of arguments that the function takes by name. The graph's arguments stand in the order of the
+        function's signature, and may be given by name too.
 
     Returns
     -------
@@ -60,12 +63,13 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
         raise TraceError("tensorgraph.trace inside a traced function: call the function itself")
     if not callable(function):
         raise TypeError(f"trace takes a function and an example of each argument, got {type(function).__name__}")
-    leaves, in_tree = flatten(list(examples))
+    pairs = called_by_name(function, examples, keywords)
+    called = tuple(name for name, _ in pairs)
+    leaves, in_tree = flatten([example for _, example in pairs])
     in_tree = sayable(in_tree, "trace: an argument")
-    called = tuple(_bases(function, examples))
-    building = Trace(_name(function))
+    building = Trace(name_of_function(function))
     inputs, statics, values, opaque = [], [], [], []
-    for position, (leaf, name) in enumerate(zip(leaves, _argument_names(called, examples), strict=True)):
+    for position, (leaf, name) in enumerate(zip(leaves, _leaf_names(pairs), strict=True)):
         aval = example_aval(leaf)
         if aval is None:
             statics.append((position, leaf))
@@ -77,14 +81,17 @@ def trace(function: Callable[..., Any], *examples: Any) -> Graph:
         building.known.add(t._value)
         inputs.append(t)
         values.append(t)
-    arguments = unflatten(in_tree, values)
+    arguments = dict(zip(called, unflatten(in_tree, values), strict=True))
     building.opaque = Opaque(opaque) if opaque else None
     try:
-        building.frames.begin(getframe(), building.top, code_of(function))
+        building.frames.begin(getframe(), building.top, code_of(inner(function)))
         with modes.use(trace=building, grad=True, call=building.top, cells=None):
-            result = function(*arguments)
+            result = function(
+                *[value for name, value in arguments.items() if name not in keywords],
+                **{name: arguments[name] for name in keywords},
+            )
             building.frames.end()
-            given = nest(dict(zip(called, arguments, strict=True)), building.seen)
+            given = nest(arguments, building.seen)
             building.top.complete(given, nest(result, building.seen))
             graph = building.finish(inputs, result, in_tree, tuple(statics), called)
     finally:
@@ -112,30 +119,14 @@ def example_aval(leaf: Any) -> Aval | None:
     return Number(float if isinstance(leaf, float) else int)
 
 
-def _name(function: Any) -> str:
-    name = getattr(function, "__name__", type(function).__name__)
-    return name if name.isidentifier() else "f"
-
-
 def names_of_arguments(function: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
     """The positional arguments of a call, each with what the function calls it."""
-    return list(zip(_bases(function, args), args, strict=True))
+    return list(zip(named_arguments(function, args), args, strict=True))
 
 
-def _bases(function: Any, examples: tuple[Any, ...]) -> list[str]:
-    """What the function calls its arguments."""
-    try:
-        parameters = [
-            p.name for p in inspect.signature(function).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]  # fmt: skip
-    except (TypeError, ValueError):
-        parameters = []
-    return [*parameters, *[f"x{i}" for i in range(len(parameters), len(examples))]][: len(examples)]
-
-
-def _argument_names(called: tuple[str, ...], examples: tuple[Any, ...]) -> list[str]:
+def _leaf_names(pairs: list[tuple[str, Any]]) -> list[str]:
+    """A name for each leaf of the arguments."""
     names: list[str] = []
-    for base, example in zip(called, examples, strict=True):
+    for base, example in pairs:
         names += [path.replace(".", "_") for path in leaf_paths(flatten(example)[1], base)]
     return names

@@ -13,6 +13,7 @@ import numpy as np
 
 from tensorgraph.engine.tree import Treedef, flatten
 from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.keywords import arranged
 from tensorgraph.text.errors import ParseError, nearest
 from tensorgraph.text.parse import Syntax, functions_of
 from tensorgraph.text.types import CELLS, DTYPES
@@ -226,8 +227,9 @@ class Template:
 
         save(self, path, state)
 
-    def __call__(self, *args: Any, state: Any = None) -> Any:
+    def __call__(self, *args: Any, state: Any = None, **keywords: Any) -> Any:
         """Evaluate the instance that these arguments' shapes ask for; see `Graph`."""
+        args = arranged(self.example(), args, keywords) if keywords else args
         graph = self.at(**self.sizes(*args))
         return graph(*args, state=state)
 

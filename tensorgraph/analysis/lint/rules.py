@@ -22,13 +22,16 @@ from tensorgraph.analysis.lint import (  # noqa: F401  (register their rules)
 from tensorgraph.analysis.lint.findings import RULES, Finding, Findings
 from tensorgraph.analysis.lint.view import View
 from tensorgraph.graph.graph import Graph, Source
+from tensorgraph.graph.keywords import inner, refuse_strangers
 from tensorgraph.graph.trace import trace
 from tensorgraph.text.template import Template
 
 __all__ = ["RULES", "Finding", "Findings", "lint"]
 
 
-def lint(target: Graph | Template | Callable[..., Any], *examples: Any, ignore: Iterable[str] = ()) -> Findings:
+def lint(
+    target: Graph | Template | Callable[..., Any], *examples: Any, ignore: Iterable[str] = (), **keywords: Any
+) -> Findings:
     """Look for faults in a graph, a function, a module or a whole training step.
 
     Parameters
@@ -40,6 +43,8 @@ def lint(target: Graph | Template | Callable[..., Any], *examples: Any, ignore: 
         What to trace the callable with: tensors, arrays, or `tensorgraph.spec` values.
     ignore : iterable of str
         Rules to leave out, by id or by name: ``("TG003", "unused-input")``.
+    **keywords
+        Examples of arguments that the function takes by name.
 
     Returns
     -------
@@ -71,12 +76,13 @@ def lint(target: Graph | Template | Callable[..., Any], *examples: Any, ignore: 
     if isinstance(target, Template):
         target, examples = target.instance(*examples), ()
     if isinstance(target, Graph):
-        if examples:
+        if examples or keywords:
             raise TypeError("lint(graph) takes no examples: a graph has its types; pass the function to trace it anew")
         view = View(target)
     elif callable(target):
         owner = target if hasattr(target, "named_parameters") else getattr(target, "__self__", None)
-        view = View(trace(target, *examples), _place(target), owner)
+        refuse_strangers("lint", target, keywords, ("ignore",))
+        view = View(trace(target, *examples, **keywords), _place(target), owner)
     else:
         raise TypeError(f"lint takes a graph, or a function and examples for it, got {type(target).__name__}")
     order = {id(eq): i for i, eq in enumerate(view.graph.equations)}
@@ -99,6 +105,7 @@ def _rule_id(name: str) -> str:
 
 def _place(function: Any) -> Source | None:
     """Where a function begins."""
+    function = inner(function)
     if hasattr(function, "named_parameters"):
         function = type(function).forward if hasattr(type(function), "forward") else None
     code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
