@@ -390,3 +390,43 @@ def test_a_custom_forward_runs_once() -> None:
     assert count.item() == 1 and float(x.grad) == 2.0
     with pytest.raises(tg.TraceError, match=r"'count'.*state"):
         tg.trace(f, x)
+
+
+def test_a_forward_that_refuses_ones_is_told_of_the_shape_rule() -> None:
+    def factor(a: Any) -> Any:
+        return np.linalg.cholesky(a)
+
+    x = 4 * np.eye(2)
+    specs = tg.spec((2, 2), "float64")
+    refusing: dict[str, Any] = {
+        "one": lambda **rule: tg.op("factor(a)", factor, vjp=dict(a=lambda g: g), **rule),
+        "two": lambda **rule: tg.op("factor(a) -> l, m", lambda a: (factor(a), a), vjp=None, **rule),
+        "fused": lambda **rule: tg.fused_op(
+            "factor(a) -> l", reference=lambda a: a, forward=factor, backward=lambda want, g, a, l: (g,), **rule
+        ),
+        "lookup": lambda **rule: tg.op("factor(a)", lambda a: {4.0: a}[float(a[0, 0])], vjp=None, **rule),
+    }
+    for name, make in refusing.items():
+        op = make()
+        looks: list[Any] = [
+            lambda op=op: tg.trace(op, specs),
+            lambda op=op: tg.draw(op, specs),
+            lambda op=op: tg.trace(lambda: op(x)),
+            lambda: tg.parse("def f(a: f64[2, 2]):\n    l = factor(a)\n    return l\n"),
+            lambda op=op: tg.graph(op(tg.tensor(x, requires_grad=True))) if name == "one" else tg.trace(op, specs),  # noqa: B023
+        ]
+        try:
+            op(x)
+            for look in looks:
+                with pytest.raises((ValueError, tg.ParseError), match=r"of ones.*factor says.*infer_rule=lambda a"):
+                    look()
+            if name in ("one", "fused"):  # numbers of the user's own are another matter
+                with pytest.raises(ValueError, match=r"positive definite$"):
+                    op(-x)
+        finally:
+            tg.remove_op("factor")
+    op = refusing["one"](infer_rule=lambda a: tg.spec(a.shape, a.dtype))
+    try:
+        assert tg.trace(op, specs)(x).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+    finally:
+        tg.remove_op("factor")

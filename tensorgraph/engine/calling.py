@@ -244,7 +244,8 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
     reason: Exception = error
     try:
         avals = tuple(abstract(i) for i in inputs)
-        declared.infer(avals, attrs)
+        if declared.has_shape_rule:
+            declared.infer(avals, attrs)
     except Exception as better:
         reason = error if isinstance(better, (TraceError, DetachError)) else better
     if getattr(reason, "explained", False):

@@ -35,7 +35,9 @@ def op(
     forward : callable
         On plain arrays: one array, or a tuple of outputs followed by what ``residuals`` names.
     kind : {"opaque", "elementwise", "reduction"}
-        The family decides the shape rule; an opaque op may give ``infer_rule``, else it is run on ones to see.
+        The family decides the shape rule. An opaque op says it by ``infer_rule``, from the types of the inputs:
+        ``infer_rule=lambda a: tensorgraph.spec(a.shape, a.dtype)``. Without it a graph, a picture and a text run the
+        forward on arrays of ones to see, which a forward that refuses ones (a factorisation) or is slow cannot take.
     vjp : mapping or callable, optional
         One rule per input, or None for an input without derivative; or one joint rule. A rule names what it needs:
         ``g``, inputs, outputs, ``x_aval``, attributes, residuals. It is written with operators and tensorgraph

@@ -204,6 +204,11 @@ class Op:
         """Whether it is one of these ops or has one of these traits."""
         return self in what or not self.traits.isdisjoint(what)
 
+    @property
+    def has_shape_rule(self) -> bool:
+        """Whether types follow from a rule, and not from running the forward on ones."""
+        return self.infer_rule is not None or self.kind.infer is not None
+
     def infer(self, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
         """Output avals from input avals: the shape rule.
 
@@ -352,8 +357,18 @@ def run_on_ones(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tup
             return [ones(item) for item in a]
         return np.ones(a.shape, a.dtype) if isinstance(a, Aval) else a
 
-    with np.errstate(all="ignore"):
-        result = op.forward(*[ones(a) for a in avals], **attrs)
+    given = [ones(a) for a in avals]
+    try:
+        with np.errstate(all="ignore"):
+            result = op.forward(*given, **attrs)
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, AssertionError) as error:
+        first = op.inputs[0] if op.inputs else "x"
+        failure = ValueError(
+            f"{error}. This came from the forward on arrays of ones: a graph needs the shape and dtype of what an op "
+            f"gives, and {op.name} says nothing of them, so it was run to see. Declare them: infer_rule=lambda "
+            f"{', '.join((*op.inputs, *op.signature.attrs))}: tensorgraph.spec({first}.shape, {first}.dtype), as fits"
+        )
+        raise failure from error
     return result if isinstance(result, tuple) else (result,)
 
 
