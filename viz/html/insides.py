@@ -20,6 +20,7 @@ from tensorgraph.viz.model.drawing import Drawing, Group, Node
 from tensorgraph.viz.model.expansion import written_out
 from tensorgraph.viz.model.facts import relative
 from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.joins import joined
 from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
 
 __all__ = ["View", "views"]
@@ -223,7 +224,7 @@ def _boxes(part: Graph) -> tuple[list[Box], str]:
     for depth in range(1, depths(part) + 1):
         boxes = by_module(part, depth)
         if len(boxes) > 1:
-            folded = fold(part, boxes, ())
+            folded = joined(part, boxes, lambda boxes: fold(part, boxes, ()))
             return (pack(part, boxes, MOST_BOXES) if len(folded) > MOST_BOXES else folded), "module"
     folded = fold(part, by_op(part), ())
     if len(folded) <= MOST_OPS:

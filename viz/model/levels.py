@@ -11,6 +11,7 @@ from tensorgraph.viz.model.build import build, summary
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.focus import focus_on
 from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.joins import joined
 from tensorgraph.viz.model.labels import count
 from tensorgraph.viz.model.mirror import passes, pretended
 from tensorgraph.viz.model.training import mirrored
@@ -127,7 +128,7 @@ def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = 
 
     def view(depth: int | None) -> list[Box]:
         boxes = _opened(graph, by_module(graph, depth, only), plan.opened)
-        return boxes if plan.whole else fold(graph, boxes, plan.opened)
+        return joined(graph, boxes, lambda boxes: boxes if plan.whole else fold(graph, boxes, plan.opened))
 
     if not depths(graph, only) and len(every) <= READABLE:  # nothing to fold to
         return _ops(graph, plan, only), []

@@ -8,9 +8,10 @@ from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var
 from tensorgraph.viz.model.drawing import Port, Row
 from tensorgraph.viz.model.facts import Facts, peak_bytes, relative
+from tensorgraph.viz.model.joins import heaviest
 from tensorgraph.viz.model.keys import Key, key_of
 from tensorgraph.viz.model.labels import attributes, binary, clean, count, listed, times, type_text, value_text
-from tensorgraph.viz.model.view import Box, histogram
+from tensorgraph.viz.model.view import Box
 
 __all__ = [
     "MOST_PORTS", "fold_rows", "gradient_rows", "module_title", "op_rows", "op_title", "repeated",
@@ -159,14 +160,16 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
             Row("detail", f"{count(len(scopes), 'module')}, {count(len(box.equations), 'op')}"),
         ]
     elif box.kind == "ops":
-        title = times(count(len(box.equations), "op"), 1 + len(box.others))
-        rows = [Row("title", title), Row("detail", clean(histogram(facts.graph, box)))]
+        rows = [
+            Row("title", clean(heaviest(facts.graph, box.equations))),
+            Row("detail", times(count(len(box.equations), "op"), 1 + len(box.others))),
+        ]
     else:
         rows = [module_title(facts, box.scope, frame)]
         if calls > 1:
             rows.append(Row("detail", f"call {calls}"))
         if box.scope not in facts.classes:
-            rows.append(Row("detail", clean(histogram(facts.graph, box))))
+            rows.append(Row("detail", clean(heaviest(facts.graph, box.equations))))
     types = list(dict.fromkeys(type_text(v.aval) for v in leaving))
     alarm = any(facts.changes_dtype(v) for v in leaving)
     if len(types) == 1 and (alarm or types[0] != facts.entering(box)):

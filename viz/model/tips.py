@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tensorgraph.graph.graph import CellDecl, Literal, Var
 from tensorgraph.viz.model.facts import Facts, relative
+from tensorgraph.viz.model.joins import heaviest
 from tensorgraph.viz.model.labels import clean, count, type_text, value_text
-from tensorgraph.viz.model.view import Box, histogram
+from tensorgraph.viz.model.view import Box
 
 __all__ = ["box_tip", "value_tip"]
 
@@ -28,7 +29,7 @@ def box_tip(facts: Facts, box: Box, writes: Sequence[CellDecl]) -> str:
         lines.append(clean(f"{eq.op.name}({inside}{'; ' if given else ''}{given})", 120))
         lines += [f"-> {clean(v.name or 'value')}: {v.aval}" for v in eq.outputs[:MOST]]
     else:
-        lines.append(f"{count(len(box.equations), 'op')}: {clean(histogram(facts.graph, box, MOST), 120)}")
+        lines.append(f"{count(len(box.equations), 'op')}: {clean(heaviest(facts.graph, box.equations, MOST), 120)}")
     for cell in facts.cell_rows_of(box)[:MOST]:
         lines.append(f"{cell.kind} {clean(relative(cell.path, box.scope))}: {type_text(cell.aval)}")
     lines += [f"writes {clean(cell.path)}" for cell in writes[:MOST]]

@@ -17,6 +17,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge, Row
 from tensorgraph.viz.model.entries import Entry
 from tensorgraph.viz.model.facts import Facts, relative
 from tensorgraph.viz.model.groups import Frame, frames
+from tensorgraph.viz.model.joins import heaviest
 from tensorgraph.viz.model.kept import Kept
 from tensorgraph.viz.model.labels import binary, clean, count, listed, times, type_text
 from tensorgraph.viz.model.mirror import Pass, Saved, group, seeds_of
@@ -24,7 +25,7 @@ from tensorgraph.viz.model.rails import straight
 from tensorgraph.viz.model.rows import cell_row, repeated
 from tensorgraph.viz.model.tips import box_tip
 from tensorgraph.viz.model.updates import Updates, named_across
-from tensorgraph.viz.model.view import Box, histogram
+from tensorgraph.viz.model.view import Box
 
 __all__ = ["mirrored"]
 
@@ -361,7 +362,7 @@ class _Mirror(Builder):
         rows = [Row("title", clean(title))]
         every = {self.graph.equations[i].op.name for i in box.equations}
         if title in ("update", "write", box.scope) or len(every) > 1:
-            rows.append(Row("detail", clean(histogram(self.graph, box))))
+            rows.append(Row("detail", clean(heaviest(self.graph, box.equations))))
         rows += self.writes_of(writes, twin.path if twin is not None else "", box.scope, 1 + len(box.others))
         side = b - self.forward < self.updates.sides
         base = clean(box.scope or title) if twin is None else f"{twin.path}~{'write' if side else 'update'}"

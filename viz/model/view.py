@@ -6,7 +6,6 @@ cycle, and every original edge lies inside a box or on its boundary. A module ca
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise, takewhile
@@ -15,8 +14,6 @@ from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.nn.registry import is_atomic
 
 __all__ = ["Box", "by_module", "by_op", "depths", "pack"]
-
-GLUE = 8  # more consecutive ops than this that belong to no module of their own are folded at module level
 
 
 @dataclass(slots=True, eq=False)
@@ -160,8 +157,7 @@ def depths(graph: Graph, only: Sequence[int] | None = None) -> int:
 def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None = None) -> list[Box]:
     """One box a call of a module at `depth` (None: innermost modules), the ops between them one by one.
 
-    An op of a module that holds modules, such as the addition of a residual block, is between them; long runs of
-    such ops are folded too.
+    An op of a module that holds modules, such as the addition of a residual block, is between them.
     """
     containers, parameters = parents(graph), _parameters(graph)
     boxes: list[Box] = []
@@ -172,13 +168,13 @@ def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None
         nonlocal run
         if run and run_key is not None:
             kind, scope, _ = run_key
-            if kind == "glue" and len(run) <= GLUE:
+            if kind == "glue":
                 boxes.extend(Box("op", scope, (i,)) for i in run)
             elif kind == "module" and all(scope_of(graph.equations[i]) == scope for i in run):
                 parts = calls(graph, run, parameters)
                 boxes.extend(Box(kind, scope, tuple(part), call=n) for n, part in enumerate(parts))
             else:
-                boxes.append(Box("ops" if kind == "glue" else kind, scope, tuple(run)))
+                boxes.append(Box(kind, scope, tuple(run)))
         run = []
 
     for i in range(len(graph.equations)) if only is None else only:
@@ -225,11 +221,3 @@ def pack(graph: Graph, boxes: Sequence[Box], most: int) -> list[Box]:
             close()
     close()
     return packed
-
-
-def histogram(graph: Graph, box: Box, most: int = 3) -> str:
-    """The ops of a box, most frequent first: ``matmul x2, add``."""
-    counts = Counter(graph.equations[i].op.name for i in box.equations)
-    first = sorted(counts.items(), key=lambda item: -item[1])  # stable: ties in order of appearance
-    shown = [name if n == 1 else f"{name} x{n}" for name, n in first[:most]]
-    return ", ".join(shown) + (", ..." if len(first) > most else "")

@@ -1,0 +1,110 @@
+"""Ops that belong to no module of their own, joined where a drawing has many boxes: views first, then long runs.
+
+Nothing is joined in a drawing of few boxes. Reshapes and the like join with those they follow, and so alike in equal
+branches; only then do runs of what computes become one box, which is named by its heaviest ops.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import dropwhile, groupby
+
+from tensorgraph.analysis.counting import Counter as Counting
+from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.viz.model.view import Box
+
+__all__ = ["FEW", "heaviest", "joined"]
+
+FEW = 30  # boxes below which all ops are drawn
+GLUE = 8  # more consecutive ops than this become one box
+
+
+def joined(graph: Graph, boxes: list[Box], view: Callable[[list[Box]], list[Box]]) -> list[Box]:
+    """The `view` of these boxes (such as their templates), with as few joined as it takes to have few."""
+    found = view(boxes)
+    for join in (_views, _runs):
+        if len(found) <= FEW:
+            break
+        boxes = join(graph, boxes)
+        found = view(boxes)
+    return found
+
+
+def is_view(eq: Equation) -> bool:
+    """Whether an op gives all elements of its one input in another shape or order."""
+    traits = eq.op.traits
+    return "view" in traits and not traits & {"gathers", "identity"} and len(eq.outputs) == 1
+
+
+def _views(graph: Graph, boxes: Sequence[Box]) -> list[Box]:
+    """Each view joined with the one that it is of, where nobody else reads that."""
+    at = {box.equations[0]: b for b, box in enumerate(boxes) if box.kind == "op" and len(box.equations) == 1}
+    users, made, results = graph.index.users, graph.index.position, graph.index.results
+    head: dict[int, int] = {}  # the first equation of the chain that one is in
+    chains: dict[int, list[int]] = defaultdict(list)
+    for i, b in sorted(at.items()):
+        eq = graph.equations[i]
+        if not is_view(eq):
+            continue
+        source = eq.inputs[0] if isinstance(eq.inputs[0], Var) else None
+        before = made.get(source, -1) if source is not None else -1
+        follows = before in head and len(users.get(source, ())) == 1 and source not in results  # type: ignore[arg-type]
+        follows = follows and replace(boxes[at[before]], equations=()) == replace(boxes[b], equations=())
+        head[i] = head[before] if follows else i
+        chains[head[i]].append(i)
+    return [
+        replace(box, kind="ops", equations=tuple(chains[i])) if len(chains.get(i, ())) > 1 else box
+        for box in boxes
+        for i in box.equations[:1]
+        if head.get(i, i) == i or box.kind != "op"
+    ]
+
+
+def _runs(graph: Graph, boxes: Sequence[Box]) -> list[Box]:
+    """Runs of more than `GLUE` ops as one box each, from the first that is no view."""
+    found: list[Box] = []
+
+    def looks(box: Box) -> bool:
+        return all(is_view(graph.equations[i]) for i in box.equations)
+
+    for (loose, scope, *_), run in groupby(boxes, lambda box: _place(graph, box)):
+        members = list(run)
+        core = list(dropwhile(looks, members))
+        equations = sorted(i for box in core for i in box.equations)
+        if not loose or len(equations) <= GLUE or len(core) < 2:
+            found += members
+            continue
+        found += [*members[: len(members) - len(core)], Box("ops", scope, tuple(equations), call=members[0].call)]
+    return found
+
+
+def _place(graph: Graph, box: Box) -> tuple[bool, str, bool, int]:
+    """What must be equal for ops to be of one run: that they are ops at all, their module, whether of a gradient."""
+    loose = box.kind in ("op", "ops") and not box.others
+    return loose, box.scope, graph.equations[box.equations[0]].origin is None, box.call
+
+
+def heaviest(graph: Graph, equations: Sequence[int], most: int = 3) -> str:
+    """The ops of a box, those that compute most first: ``matmul x2, softmax``."""
+    counts: Counter[str] = Counter()
+    weights: dict[str, float] = defaultdict(float)
+    counting = Counting({})
+    for i in equations:
+        eq = graph.equations[i]
+        counts[eq.op.name] += 1
+        weights[eq.op.name] += _weight(counting, eq)
+    first = sorted(counts, key=lambda name: -weights[name])  # stable: ties in order of appearance
+    shown = [name if counts[name] == 1 else f"{name} x{counts[name]}" for name in first[:most]]
+    return ", ".join(shown) + (", ..." if len(first) > most else "")
+
+
+def _weight(counting: Counting, eq: Equation) -> float:
+    """How much an equation computes; of an op that does not say, one for each element that it gives."""
+    if "moves" in eq.op.traits or eq.is_gradient:
+        return 0.0
+    try:
+        return float(counting.flops(eq))
+    except Exception:  # an op of which little more than the name is known
+        return float(sum(out.aval.size for out in eq.outputs))
