@@ -101,3 +101,31 @@ def test_a_draw_is_that_of_a_new_generator() -> None:
     assert same()
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(same, range(40)))
+
+
+def test_many_states_draw_at_once_what_each_draws_alone():
+    states = np.stack([[tg.random.key(i + 2 * j) for i in range(2)] for j in range(3)])
+    for draw in (
+        lambda s: tg.uniform(s, shape=(4,)), lambda s: tg.normal(s, shape=(2, 3), dtype="float64"),
+        lambda s: tg.uniform(s, shape=(), dtype="float16"), lambda s: tg.permutation(s, n=5),
+    ):  # fmt: skip
+        together, after = draw(states)
+        for place in np.ndindex(3, 2):
+            alone, then = draw(states[place])
+            assert together.dtype == alone.dtype
+            np.testing.assert_array_equal(together.numpy()[place], alone.numpy())
+            np.testing.assert_array_equal(after.numpy()[place], then.numpy())
+        assert draw(states[:0])[0].shape[:2] == (0, 2)
+
+
+def test_turns_are_the_states_of_a_loop():
+    state, found = tg.random.key(5), []
+    for _ in range(4):
+        found.append(state)
+        for _ in range(3):
+            _, state = tg.uniform(state, shape=())
+    states, after = tg.turns(tg.random.key(5), size=4, draws=3)
+    np.testing.assert_array_equal(states.numpy(), np.stack([np.asarray(s) for s in found]))
+    np.testing.assert_array_equal(after.numpy(), np.asarray(state))
+    with pytest.raises(ValueError, match=r"a random state is u64\[3\]"):
+        tg.turns(np.zeros(3), size=1, draws=1)

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,17 @@ def test_gradients(tmp_path, monkeypatch, capsys):
     x, y = map(float, re.search(r"step 6: \[([0-9.]+), ([0-9.]+)\]", told).groups())
     assert abs(x - 1.0) < 1e-6 and abs(y - 1.0) < 1e-6
     assert "multiply" in told or "*" in told
+
+
+def test_per_example(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(sys, "argv", ["per_example.py", "300"])
+    told = run("per_example.py", tmp_path, monkeypatch, capsys)
+    low, high, together = map(float, re.search(r"alone ([0-9.]+)% to ([0-9.]+)%, together ([0-9.]+)%", told).groups())
+    assert 80 < low < high <= 100 and low <= together
+    assert re.search(r"hardest digits: \[(\d(, )?){10}\] taken for: \[(\d(, )?){10}\]", told)
+    assert (tmp_path / "per_example.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_graphs(tmp_path, monkeypatch, capsys):

@@ -157,7 +157,8 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
 ELSEWHERE = {
     "uniform": "test_engine_random", "normal": "test_engine_random", "permutation": "test_engine_random",
     "gradients": "test_trace_steps", "custom_vjp": "test_transforms", "checkpoint": "test_transforms",
-    "arange": "below", "running_average": "the tests of nn.BatchNorm", "residuals": "test_passes_differentiate",
+    "turns": "test_engine_random", "arange": "below", "running_average": "the tests of nn.BatchNorm",
+    "residuals": "test_passes_differentiate",
 }  # fmt: skip
 
 
