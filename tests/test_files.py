@@ -261,9 +261,9 @@ def test_dtypes_that_have_no_place(tmp_path, value):
 
 def test_bad_names(tmp_path):
     for options in ({"format": 1}, {"version": "2"}, {"version": 0}, {"version": True}):
-        with pytest.raises(TypeError, match="format is a string and version a whole number from 1"):
+        with pytest.raises((TypeError, ValueError), match=r"(format must be a str|version must be a positive integer)"):
             save_tensors(tmp_path / "a", {}, **options)
-    with pytest.raises(TypeError, match="names are strings, got 1"):
+    with pytest.raises(TypeError, match=r"each key a str.* its key 1 is not"):
         save_tensors(tmp_path / "a", {1: np.zeros(2)})
     with pytest.raises(ValueError, match="give the array another name"):
         save_tensors(tmp_path / "a", {"__metadata__": np.zeros(2)})

@@ -576,7 +576,7 @@ def test_hostile_names_stay_on_their_line():
 
 
 def test_what_lint_does_not_take():
-    with pytest.raises(TypeError, match="takes a graph, or a function"):
+    with pytest.raises(TypeError, match="target must be a Graph, a Template or callable"):
         lint(3)
     with pytest.raises(TypeError, match="no examples"):
         lint(tg.trace(tg.exp, X), X)

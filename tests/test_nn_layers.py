@@ -223,7 +223,7 @@ def test_initialisers_take_seeds_and_generators() -> None:
     assert np.allclose(drawn, np.random.default_rng(0).random(3) * 2 - 1, atol=1e-7)
     with pytest.raises(TypeError, match="not both"):
         init.normal((3,), seed=1, generator=np.random.default_rng(0))
-    with pytest.raises(TypeError, match="weights are float"):
+    with pytest.raises(TypeError, match="dtype must be a float dtype"):
         init.normal((3,), "int64")
 
 

@@ -118,7 +118,7 @@ def test_what_follows_from_a_trait_is_added() -> None:
 def test_unknown_traits_are_refused() -> None:
     with pytest.raises(ValueError, match=r"mine: there is no trait 'exakt'; .* has identity, moves"):
         tg.op("mine(x)", np.exp, traits=("exakt",))
-    with pytest.raises(ValueError, match=r"traits are given as a tuple, \('exact',\)"):
+    with pytest.raises(TypeError, match=r"op: traits must be a sequence .* write \['exact'\]"):
         tg.op("mine(x)", np.exp, traits="exact")
     with pytest.raises(ValueError, match="the kind odd"):
         Kind("odd", None, traits=("even",))

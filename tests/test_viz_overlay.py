@@ -81,7 +81,7 @@ def test_a_profile_runs_on_random_numbers_and_leaves_cells_alone(model, step):
     free = free.replace(provenance=Provenance())
     assert len(profile(free, repeats=1).made) == 2 + len(step.cells)  # nobody lives: numbers are made up for cells too
     for wrong in (0, True, 1.5):
-        with pytest.raises(ValueError, match="repeats must be a positive integer"):
+        with pytest.raises((ValueError, TypeError), match="profile: repeats must be an integer"):
             profile(step, repeats=wrong)
     with pytest.raises(TypeError, match="profile takes a graph, a model or a function"):
         profile(3)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from tensorgraph.analysis.difference import Difference
 from tensorgraph.analysis.fault_report import Faults
 from tensorgraph.analysis.profile import Profile, duration
-from tensorgraph.arguments import refuse_keyword
+from tensorgraph.arguments import Natural, Positive, Range, checked, refuse_keyword
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.from_tape import graph as tape_graph
 from tensorgraph.graph.graph import Graph
@@ -23,25 +23,28 @@ from tensorgraph.viz.model.expansion import expanded
 from tensorgraph.viz.model.fault import draw_fault
 from tensorgraph.viz.model.labels import clean
 from tensorgraph.viz.model.levels import Plan, drawn
-from tensorgraph.viz.model.palette import THEMES
 
 __all__ = ["LEVELS", "draw", "mimebundle", "picture"]
 
-LEVELS = ("auto", "summary", "module", "op", "training")
+Depth: TypeAlias = Annotated[int, Range(1, word="a positive integer (level='summary' draws one box)")]
+
+Level: TypeAlias = Literal["auto", "summary", "module", "op", "training"]
+LEVELS = get_args(Level)
 NOTEBOOK_TIMEOUT = 5.0
 
 
+@checked
 def draw(
     target: Any,
     *examples: Any,
-    level: str = "auto",
-    depth: int | str | None = None,
+    level: Level = "auto",
+    depth: Depth | Literal["op"] | None = None,
     expand: str | Iterable[str] | bool | None = None,
     focus: str | None = None,
-    hops: int = 2,
+    hops: Natural = 2,
     overlay: Any = None,
-    theme: str = "auto",
-    timeout: float = 20.0,
+    theme: Literal["auto", "light", "dark"] = "auto",
+    timeout: Positive = 20.0,
     **keywords: Any,
 ) -> Drawing:
     """Draw a model, a function, a tensor's history or a graph. Nothing is computed and no state changes.
@@ -101,7 +104,6 @@ def draw(
     out   scalar f32  output <- sum
     <BLANKLINE>
     """
-    _check(level, depth, focus, hops, theme, timeout)
     paths = _paths(expand)
     graph = _graph_of(target, examples, keywords)
     if isinstance(paths, tuple):
@@ -115,6 +117,7 @@ def draw(
     return replace(drawing, theme=theme, timeout=float(timeout))
 
 
+@checked
 def picture(target: Any, *args: Any, **options: Any) -> Drawing:
     """The picture of what has one: a graph, a `Difference`, a `Profile`, a fault among `Faults` by its number."""
     if isinstance(target, Difference):
@@ -166,23 +169,6 @@ def _paths(expand: Any) -> tuple[str, ...] | bool:
         if not isinstance(path, str) or not path:
             raise TypeError(f"expand is a path of Drawing.nodes, several of them, or True; got {path!r}")
     return paths
-
-
-def _check(level: str, depth: Any, focus: str | None, hops: int, theme: str, timeout: float) -> None:
-    if level not in LEVELS:
-        raise ValueError(f"level must be one of {', '.join(map(repr, LEVELS))}, got {level!r}")
-    if theme not in THEMES:
-        raise ValueError(f"theme must be one of {', '.join(map(repr, THEMES))}, got {theme!r}")
-    if depth not in (None, "op") and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 1):
-        raise ValueError(
-            f"depth must be a positive integer, 'op' or None, got {depth!r}; level='summary' draws one box"
-        )
-    if isinstance(hops, bool) or not isinstance(hops, int) or hops < 0:
-        raise ValueError(f"hops must be an integer of at least 0, got {hops!r}")
-    if focus is not None and not isinstance(focus, str):
-        raise TypeError(f"focus is the path of a box or module, got {focus!r}; Drawing.nodes lists them")
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-        raise ValueError(f"timeout must be a positive number of seconds, got {timeout!r}")
 
 
 OPTIONS = ("level", "depth", "expand", "focus", "hops", "overlay", "theme", "timeout")

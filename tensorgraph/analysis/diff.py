@@ -10,12 +10,14 @@ from typing import Any
 from tensorgraph.analysis.describe import equation_text, names, printable, value_text
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.analysis.match import Match, match, output_paths, typed
+from tensorgraph.arguments import checked
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
 from tensorgraph.text.literals import shown
 
 __all__ = ["diff"]
 
 
+@checked
 def diff(before: Any, after: Any) -> Difference:
     """What differs between two graphs, as values: names, scopes, files and lines do not count.
 

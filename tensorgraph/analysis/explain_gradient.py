@@ -12,6 +12,7 @@ from tensorgraph.analysis.derivative_rules import Rules
 from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.formulas import Formula, Names, formula_text
 from tensorgraph.analysis.latex import formula_latex, symbol, words
+from tensorgraph.arguments import checked
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.keywords import refuse_strangers
 from tensorgraph.graph.trace import trace
@@ -113,6 +114,7 @@ class GradientExplanation:
         return f"$$\n\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n$$"
 
 
+@checked
 def explain_gradient(graph_or_function: Any, *examples: Any, **keywords: Any) -> GradientExplanation:
     """How a gradient is computed: each backward equation, the rule that it comes from, the forward equation it is of.
 

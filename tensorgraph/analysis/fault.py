@@ -10,7 +10,7 @@ import functools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.fault_report import Fault, Faults, Stats, stats_of
 from tensorgraph.analysis.profile import reaching
 from tensorgraph.analysis.run import Given, as_numbers, execute, given, graph_of, loss_of
+from tensorgraph.arguments import Range, checked
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.ops.shape import astype
@@ -30,7 +31,13 @@ MIXING = frozenset({"elementwise", "contraction", "list"})  # kinds of ops that 
 SMALL = 8  # elements; of fewer, all may be zero by chance
 
 
-def find_faults(target: Any, *args: Any, limit: float = LIMIT, **keywords: Any) -> Faults:
+@checked
+def find_faults(
+    target: Any,
+    *args: Any,
+    limit: Annotated[float, Range(0, above=True, word="a positive number")] = LIMIT,
+    **keywords: Any,
+) -> Faults:
     """Look for the first value that goes wrong, forward and backward.
 
     Parameters

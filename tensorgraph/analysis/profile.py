@@ -6,12 +6,13 @@ import math
 import statistics
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.run import execute, given, graph_of, loss_of
+from tensorgraph.arguments import Range, checked
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import Drawable
@@ -101,7 +102,8 @@ class Profile(Drawable):
         return f"<Profile of {printable(self.graph.name)}: {len(self.seconds)} ops, {duration(self.total)}>"
 
 
-def profile(target: Any, *args: Any, repeats: int = REPEATS, **keywords: Any) -> Profile:
+@checked
+def profile(target: Any, *args: Any, repeats: Annotated[int, Range(1, 10_000)] = REPEATS, **keywords: Any) -> Profile:
     """Measure how long each equation takes.
 
     Parameters

@@ -15,7 +15,6 @@ from tensorgraph.arguments.kinds import (
     Positive,
     Probability,
     Range,
-    Size,
     Unfit,
     kind_of,
     shown,
@@ -23,5 +22,5 @@ from tensorgraph.arguments.kinds import (
 
 __all__ = [
     "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "Positive", "Probability", "Range", "Size", "Unfit", "checked", "kind_of", "refuse_keyword", "shown",
+    "Positive", "Probability", "Range", "Unfit", "checked", "kind_of", "refuse_keyword", "shown",
 ]  # fmt: skip

@@ -148,7 +148,9 @@ def _label(function: str, owner: Any) -> str:
     if owner is None:
         return function
     cls = owner if isinstance(owner, type) else type(owner)
-    return cls.__name__ if function in ("__init__", "__call__") else f"{cls.__name__}.{function}"
+    if function == "__call__":
+        return str(getattr(owner, "__name__", cls.__name__))
+    return cls.__name__ if function == "__init__" else f"{cls.__name__}.{function}"
 
 
 def _fit(value: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
@@ -158,8 +160,9 @@ def _fit(value: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
         return kind(value)
     except Unfit as unfit:
         label = _label(function, owner)
-        error: Any = unfit.wrong(unfit.sentence(f"{label}: {name}"))
-        error.told = label, name.partition("[")[0]
+        sentence = unfit.sentence(name)
+        error: Any = unfit.wrong(f"{label}: {sentence}")
+        error.told = label, name.partition("[")[0], sentence
     raise error
 
 
@@ -172,12 +175,15 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
     label, message = _label(function, owner), error.args[0] if error.args else ""
     if type(error) not in PLAIN or not isinstance(message, str) or _from_user(error.__traceback__.tb_next):
         return
-    inner, argument = getattr(error, "told", ("", ""))
-    if inner and message.startswith(f"{inner}: ") and (not argument or argument in parameters):
-        message = message.removeprefix(f"{inner}: ")
-    if not message.startswith(label):
-        error.args = (f"{label}: {message}", *error.args[1:])
-        error.told = label, argument
+    told = getattr(error, "told", None)
+    if told is None:
+        own = not message.startswith(label) or message.startswith(f"{label}: ")
+        told = error.told = label if own else "", "", message.removeprefix(f"{label}: ")
+    inner, argument, rest = told
+    if inner and argument and argument not in parameters:  # another function's argument
+        rest = f"{inner}: {rest}"
+    if inner or argument:
+        error.args = (f"{label}: {rest}", *error.args[1:])
 
 
 def _from_user(trace: Any) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 
 __all__ = [
     "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "Positive", "Probability", "Range", "Size", "Unfit", "kind_of", "shown",
+    "Positive", "Probability", "Range", "Unfit", "kind_of", "shown",
 ]  # fmt: skip
 
 LONGEST = 1_000_000  # items that are taken from an iterator before it counts as endless
@@ -194,14 +194,16 @@ def _integers(limits: Range) -> Kind:
         except TypeError:
             whole = isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value)
             kind.refuse(value, f"write {int(value)}" if whole else "")
-        return (
-            number if limits.holds(number) else kind.refuse(value, limits.remedy * (number > limits.high), ValueError)
-        )
+        if not limits.holds(number):
+            kind.refuse(value, limits.remedy if number > limits.high else "", ValueError)
+        return number
 
     return Kind(limits.words(True), fit, (int,) if free else ())
 
 
 def _numbers(limits: Range) -> Kind:
+    free = limits.low == -math.inf and limits.high == math.inf and not limits.above  # nan too
+
     def fit(value: Any, kind: Kind) -> Any:
         number = _number(value)
         if number is None:
@@ -210,11 +212,11 @@ def _numbers(limits: Range) -> Kind:
             float(number)
         except OverflowError:
             kind.refuse(value, "no float is so large", ValueError)
-        return (
-            number if limits.holds(number) else kind.refuse(value, limits.remedy * (number > limits.high), ValueError)
-        )
+        if not free and not limits.holds(number):
+            kind.refuse(value, limits.remedy if number > limits.high else "", ValueError)
+        return number
 
-    return Kind(limits.words(False), fit)
+    return Kind(limits.words(False), fit, (float,) if free else ())
 
 
 def _choice(options: tuple[Any, ...]) -> Kind:
@@ -241,8 +243,11 @@ def _instance(cls: type) -> Kind:
         if isinstance(value, cls):
             return value
         made = isinstance(value, type) and issubclass(value, cls)
+        if cls is bytes and isinstance(value, str):
+            kind.refuse(value, "encode it: text.encode()")
         example = getattr(cls, "example", "")
-        kind.refuse(value, f"make one: {value.__name__}(...)" if made else f"such as {example}" if example else "")
+        such = f"such as {example}" if example and isinstance(example, str) else ""
+        kind.refuse(value, f"make one: {value.__name__}(...)" if made else such)
 
     kind = Kind(article(cls.__name__), fit)
     kind.quick = True
@@ -335,7 +340,7 @@ def _table(keys: Kind, values: Kind) -> Kind:
             try:
                 keys(key)
             except Unfit as unfit:
-                raise Unfit(f"a dict (each key {unfit.expected})", value, f"{key!r} is none") from None
+                raise Unfit(f"a dict (each key {unfit.expected})", value, f"its key {shown(key)} is not") from None
             _element(values, item, key)
         return value
 
@@ -376,9 +381,8 @@ PATH = Kind("a path (str or os.PathLike)", _path)
 FUNCTION = Kind("callable", _function, (types.FunctionType,))
 
 Natural: TypeAlias = Annotated[int, Range(0, word="a non-negative integer")]
-Count: TypeAlias = Annotated[int, Range(1, word="a positive integer")]
-Size: TypeAlias = Annotated[
-    int, Range(1, sys.maxsize, word="a positive integer", remedy=f"no axis is longer than {sys.maxsize}")
+Count: TypeAlias = Annotated[
+    int, Range(1, sys.maxsize, word="a positive integer", remedy=f"there are never more than {sys.maxsize}")
 ]
 Finite: TypeAlias = Annotated[float, Range(-math.inf, math.inf, above=True, below=True, word="a finite number")]
 Positive: TypeAlias = Annotated[float, Range(0, math.inf, above=True, below=True, word="a positive number")]
@@ -417,11 +421,11 @@ def _new_kind(annotation: Any) -> Kind:
     if origin is None:
         if annotation in SIMPLE:
             return SIMPLE[annotation]
-        if isinstance(annotation, type):
+        if isinstance(annotation, type) and annotation not in (bytes, bytearray, memoryview):
             return _many_of(annotation, (), False) if issubclass(annotation, abc.Iterable) and (
                 annotation.__module__ in ("builtins", "collections.abc", "typing")
             ) else _instance(annotation)  # fmt: skip
-        return ANYTHING  # a type variable
+        return _instance(annotation) if isinstance(annotation, type) else ANYTHING  # a type variable
     if origin is Annotated:
         return _annotated(args[0], args[1:])
     if origin is Literal:

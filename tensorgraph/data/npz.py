@@ -88,8 +88,10 @@ def read_npz(
         try:
             with zipfile.ZipFile(file) as archive:
                 arrays = [_member(archive, name, where, size) for name in wanted]
-        except (FileFormatError, _NoSuchArray, MemoryError):
+        except (FileFormatError, MemoryError):
             raise
+        except _NoSuchArray as error:
+            raise ValueError(str(error)) from None
         except Exception as error:  # zipfile and zlib name a damaged archive in a dozen ways
             raise FileFormatError(
                 f"{where} is not a whole .npz archive ({error}); save or download it again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
 import os
@@ -93,6 +94,10 @@ def read_csv(
     where = repr(os.fspath(path))
     if len(delimiter) != 1:
         raise ValueError(f"delimiter must be one character, got {delimiter!r}")
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise ValueError(f"encoding must be a name that Python knows, such as 'utf-8', got {encoding!r}") from None
     if class_names is not None and len(set(class_names)) < len(class_names):
         raise ValueError(f"class_names is a sequence of different strings, got {class_names!r}")
     with open(path, encoding=encoding, newline="") as file:

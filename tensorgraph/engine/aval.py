@@ -7,15 +7,17 @@ messages print. This file knows NumPy and kinds of arguments, and nothing else o
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Kind, Unfit
+from tensorgraph.arguments import Kind, Range, Unfit, checked, shown
 
-__all__ = ["Aval", "DType", "FloatDType", "Number", "aval_of", "broadcast_shapes", "canonical_axis",
+__all__ = ["Aval", "DType", "FloatDType", "Number", "Shape", "aval_of", "broadcast_shapes", "canonical_axis",
            "canonical_dtype", "default_dtype", "set_default_dtype", "short_dtype"]  # fmt: skip
 
 SHORT = {
@@ -44,7 +46,8 @@ def default_dtype() -> np.dtype[Any]:
     return _default
 
 
-def set_default_dtype(dtype: Any) -> None:
+@checked
+def set_default_dtype(dtype: FloatDType) -> None:
     """Set the process-wide default float dtype.
 
     Parameters
@@ -60,9 +63,6 @@ def set_default_dtype(dtype: Any) -> None:
     >>> tg.set_default_dtype("float32")
     """
     global _default
-    dtype = canonical_dtype(dtype)
-    if dtype.kind != "f":
-        raise TypeError(f"the default dtype is a float dtype (float16, float32, float64), got {dtype}")
     with _default_lock:
         _default = dtype
 
@@ -78,7 +78,7 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
             raise TypeError("too long")
         result = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError) as error:
-        raise TypeError(f"expected a dtype such as 'float32', 'f32' or numpy.int64, got {dtype!r}") from error
+        raise TypeError(f"expected a dtype such as 'float32', 'f32' or numpy.int64, got {shown(dtype)}") from error
     if result.name not in SHORT:
         if result.kind == "c":
             raise TypeError(f"complex numbers are not supported (got {result}); pass the real and imaginary parts")
@@ -93,11 +93,22 @@ def _dtype(value: Any, kind: Kind) -> np.dtype[Any]:
         raise Unfit(kind.expected, value, str(error).partition("; ")[2]) from None
 
 
+def _own_dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        return canonical_dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"Aval: dtype: {error}") from None
+
+
 def _float_dtype(value: Any, kind: Kind) -> np.dtype[Any]:
     dtype = _dtype(value, kind)
     return dtype if dtype.kind == "f" else kind.refuse(dtype.name)
 
 
+Extent: TypeAlias = Annotated[
+    int, Range(0, sys.maxsize, word="a non-negative integer", remedy=f"no axis is longer than {sys.maxsize}")
+]
+Shape: TypeAlias = Extent | Sequence[Extent]
 DType: TypeAlias = Annotated[Any, Kind("a dtype such as 'float32', 'f32' or numpy.int64", _dtype)]
 FloatDType: TypeAlias = Annotated[Any, Kind("a float dtype (float16, float32 or float64)", _float_dtype)]
 
@@ -112,7 +123,7 @@ class Aval:
 
     Parameters
     ----------
-    shape : sequence of int
+    shape : int or sequence of int
     dtype : dtype-like
 
     Examples
@@ -127,9 +138,15 @@ class Aval:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def __init__(self, shape: Sequence[int], dtype: Any) -> None:
-        _put_shape(self, tuple(map(int, shape)))
-        _put_dtype(self, dtype if isinstance(dtype, np.dtype) else canonical_dtype(dtype))
+    def __init__(self, shape: int | Sequence[int], dtype: Any) -> None:
+        try:
+            sizes = tuple(map(index, shape if isinstance(shape, (tuple, list)) else (shape,)))
+        except TypeError:
+            sizes = (-1,)
+        if (sizes and min(sizes) < 0) or isinstance(shape, bool):
+            raise ValueError(f"Aval: shape must be a sequence (each a non-negative integer), got {shown(shape)}")
+        _put_shape(self, sizes)
+        _put_dtype(self, dtype if isinstance(dtype, np.dtype) else _own_dtype(dtype))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an Aval is immutable")

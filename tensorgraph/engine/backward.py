@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.cells import release
 from tensorgraph.engine.exits import unwatched
@@ -294,6 +295,7 @@ def backward(t: Tensor, grad_output: Any, retain_graph: bool, create_graph: bool
 Tensor._backward = backward
 
 
+@checked
 def gradients(
     ys: Any, xs: Any, grad_outputs: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None
 ) -> Any:

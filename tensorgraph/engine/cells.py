@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
+from tensorgraph.engine.aval import DType
 from tensorgraph.engine.exits import Array, TraceError, concrete
 from tensorgraph.engine.tensor import (
     Tensor,
@@ -58,6 +60,7 @@ class Cell(Tensor):
         t._node = self._node
         return t
 
+    @checked
     def assign(self, value: Any) -> None:
         """Replace the value. Shape must agree; the dtype stays the cell's.
 
@@ -174,12 +177,16 @@ class Parameter(Cell):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, dtype: Any = None, name: str | None = None, *, requires_grad: bool = True) -> None:
+    @checked
+    def __init__(
+        self, data: Any, dtype: DType | None = None, name: str | None = None, *, requires_grad: bool = True
+    ) -> None:
         self._setup(data, dtype, name)
         if requires_grad:
             require_float(self._value.dtype, "Parameter")
             self.requires_grad_()
 
+    @checked
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         Tensor.requires_grad_(self, requires_grad)
         if self._node is not None:
@@ -195,9 +202,11 @@ class Buffer(Cell):
 
     __slots__ = ()
 
-    def __init__(self, data: Any, dtype: Any = None, name: str | None = None) -> None:
+    @checked
+    def __init__(self, data: Any, dtype: DType | None = None, name: str | None = None) -> None:
         self._setup(data, dtype, name)
 
+    @checked
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         if requires_grad:
             raise TypeError("a Buffer is never differentiated; use a Parameter")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import declare
 from tensorgraph.engine.op import CATALOGUE, Kind, elementwise, opaque, reduction
 from tensorgraph.engine.recognition import Recognition
@@ -17,11 +18,12 @@ KINDS: dict[str, Kind] = {"elementwise": elementwise, "reduction": reduction, "o
 VJP = Mapping[str, Callable[..., Any] | None] | Callable[..., Any] | None
 
 
+@checked
 def op(
     signature: str,
     forward: Callable[..., Any] | None = None,
     *,
-    kind: str = "opaque",
+    kind: Literal["opaque", "elementwise", "reduction"] = "opaque",
     vjp: VJP = None,
     traits: Iterable[str] = (),
     **fields: Any,
@@ -71,9 +73,6 @@ def op(
     12.0
     >>> tg.remove_op("cube")
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-
     if vjp is not None:
         _refuse_names(signature)
 
@@ -84,13 +83,14 @@ def op(
     return finish if forward is None else finish(forward)
 
 
+@checked
 def fused_op(
     signature: str,
     *,
     reference: Callable[..., Any],
     forward: Callable[..., Any],
     backward: Callable[..., Any],
-    residuals: tuple[str, ...] = (),
+    residuals: Sequence[str] = (),
     recognise: Recognition | None = None,
     **fields: Any,
 ) -> Callable[..., Any]:
@@ -128,8 +128,8 @@ def fused_op(
     """
     _refuse_names(signature)
     declared = declare.fused_op(
-        signature, reference=reference, forward=forward, backward=backward, residuals=residuals, recognise=recognise,
-        **fields,
+        signature, reference=reference, forward=forward, backward=backward, residuals=tuple(residuals),
+        recognise=recognise, **fields,
     )  # fmt: skip
     return declared.public
 
@@ -142,10 +142,11 @@ def _refuse_names(signature: str) -> None:
         raise ValueError(f"{sig.name}: in a derivative rule {taken.pop()!r} means something else; choose another name")
 
 
+@checked
 def remove_op(name: str) -> None:
     """Take an op of your own out of the catalogue, with its gradient if it was fused."""
     if name not in CATALOGUE:
-        raise KeyError(f"no op is called {name!r}")
+        raise KeyError(f"remove_op: no op is called {name!r}")
     gradient = CATALOGUE.pop(name).gradient
     if gradient is not None:
         CATALOGUE.pop(gradient.name, None)

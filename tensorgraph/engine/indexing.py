@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.keys import split_key
 from tensorgraph.engine.numbers import TracedNumber
@@ -46,10 +47,12 @@ class Place:
         self.key = key
         self.indices = indices
 
+    @checked
     def set(self, value: Any) -> Tensor:
         """A copy with `value` there."""
         return known.put.public(self.tensor, _as(value, self.tensor), self.indices, key=self.key)  # type: ignore[no-any-return]
 
+    @checked
     def add(self, value: Any) -> Tensor:
         """A copy with `value` added there; an element named twice is added to twice."""
         selected = known.getitem.public(self.tensor, self.indices, key=self.key)
@@ -57,6 +60,7 @@ class Place:
         added = known.scatter_add.public(value, self.indices, key=self.key, shape=self.tensor.shape)
         return self.tensor + added  # type: ignore[no-any-return]
 
+    @checked
     def multiply(self, value: Any) -> Tensor:
         """A copy multiplied by `value` there."""
         selected = known.getitem.public(self.tensor, self.indices, key=self.key)

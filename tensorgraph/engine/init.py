@@ -8,16 +8,17 @@ layouts.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Natural, checked
 from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import random
-from tensorgraph.engine.aval import canonical_dtype, default_dtype
+from tensorgraph.engine.aval import Extent, FloatDType, Shape, canonical_dtype, default_dtype
 
 __all__ = [
     "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
@@ -29,7 +30,8 @@ NORMAL, UNIFORM = "normal", "uniform"  # what numbers are drawn from
 Array = np.ndarray[Any, Any]
 
 
-def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+@checked
+def fans(shape: Sequence[Extent]) -> tuple[int, int]:
     """Fan-in and fan-out of a weight of this shape.
 
     Examples
@@ -108,8 +110,15 @@ class Initialiser:
         self.__doc__ = draw.__doc__
         self.__name__ = draw.__name__
 
+    @checked
     def __call__(
-        self, shape: Any, dtype: Any = None, *, seed: int | None = None, generator: Any = None, **options: Any
+        self,
+        shape: Shape,
+        dtype: FloatDType | None = None,
+        *,
+        seed: Natural | None = None,
+        generator: Any = None,
+        **options: Any,
     ) -> Array:
         sizes = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
         kind = default_dtype() if dtype is None else canonical_dtype(dtype)
@@ -129,6 +138,7 @@ class Initialiser:
 
         return np.asarray(self.draw(numbers, sizes, **{**self.options, **options}), kind)
 
+    @checked
     def using(self, **options: Any) -> Initialiser:
         """The same with these options."""
         return Initialiser(self.draw, {**self.options, **options})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from tensorgraph.arguments import Name, checked
 
 if TYPE_CHECKING:
     from tensorgraph.engine.cells import Recording, Replay, Stead
@@ -121,7 +123,8 @@ def enable_grad() -> contextlib.AbstractContextManager[None]:
     return use(grad=True)
 
 
-def implementation(name: str) -> contextlib.AbstractContextManager[None]:
+@checked
+def implementation(name: Literal["fused", "composed"]) -> contextlib.AbstractContextManager[None]:
     """Choose how ops that have both run inside: ``"fused"`` (Numba kernels) or ``"composed"`` (primitives).
 
     Examples
@@ -132,8 +135,6 @@ def implementation(name: str) -> contextlib.AbstractContextManager[None]:
     >>> p.tolist()
     [0.5, 0.5]
     """
-    if name not in ("fused", "composed"):
-        raise ValueError(f"implementation must be 'fused' or 'composed', got {name!r}")
     return use(implementation=name)
 
 
@@ -152,13 +153,12 @@ def debug_nans() -> contextlib.AbstractContextManager[None]:
     return use(debug_nans=True)
 
 
-def scope(name: str, module: str | None = None) -> contextlib.AbstractContextManager[None]:
+@checked
+def scope(name: Name, module: str | None = None) -> contextlib.AbstractContextManager[None]:
     """Name the operations inside, below the scopes already open; pictures and text group by it.
 
     `module` says what stands there, such as the class of a module: pictures show it.
     """
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"a scope is a non-empty string, got {name!r}")
     mode = MODE.get()
     inner = f"{mode.scope}.{name}" if mode.scope else name
     if mode.trace is not None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Name, Natural, checked
 from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import known
+from tensorgraph.engine.aval import Extent, FloatDType, Shape
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tensor import Tensor
@@ -23,10 +25,9 @@ __all__ = ["Generator", "key", "normal", "permutation", "seed", "state", "unifor
 _WORDS_OF_0 = (0xDB2CD7E7B0F478BE, 0xABF4641A2C71BA49)
 
 
-def key(seed: int) -> np.ndarray[Any, Any]:
+@checked
+def key(seed: Natural) -> np.ndarray[Any, Any]:
     """A fresh random state, ``u64[3]``: two words of key made from the seed, and the number of the next draw."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"a seed is a non-negative integer, got {seed!r}")
     words = np.random.SeedSequence(int(seed)).generate_state(2, np.uint64) if seed else _WORDS_OF_0
     return np.array([words[0], words[1], 0], np.uint64)
 
@@ -49,7 +50,8 @@ class Generator:
     True
     """
 
-    def __init__(self, seed: int = 0, name: str = "random.state") -> None:
+    @checked
+    def __init__(self, seed: Natural = 0, name: Name = "random.state") -> None:
         self.state = Buffer(key(seed), name=name)
         self._lock = threading.Lock()
 
@@ -60,19 +62,23 @@ class Generator:
         self.state = state["state"]
         self._lock = threading.Lock()
 
-    def seed(self, seed: int) -> None:
+    @checked
+    def seed(self, seed: Natural) -> None:
         """Start again from a seed."""
         self.state.assign(key(seed))
 
-    def uniform(self, shape: Any = (), dtype: Any = None) -> Tensor:
+    @checked
+    def uniform(self, shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
         """Uniform numbers in [0, 1)."""
         return self._draw(known.uniform, shape=shape, dtype=dtype)
 
-    def normal(self, shape: Any = (), dtype: Any = None) -> Tensor:
+    @checked
+    def normal(self, shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
         """Standard normal numbers."""
         return self._draw(known.normal, shape=shape, dtype=dtype)
 
-    def permutation(self, n: int) -> Tensor:
+    @checked
+    def permutation(self, n: Extent) -> Tensor:
         """The integers below n in random order."""
         return self._draw(known.permutation, n=n)
 
@@ -91,7 +97,8 @@ def state() -> Buffer:
     return _generator.state
 
 
-def seed(seed: int) -> None:
+@checked
+def seed(seed: Natural) -> None:
     """Seed the process-wide generator.
 
     Examples
@@ -105,17 +112,20 @@ def seed(seed: int) -> None:
     _generator.seed(seed)
 
 
-def uniform(shape: Any = (), dtype: Any = None) -> Tensor:
+@checked
+def uniform(shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
     """Uniform numbers in [0, 1) from the process-wide generator."""
     return _generator.uniform(shape, dtype)
 
 
-def normal(shape: Any = (), dtype: Any = None) -> Tensor:
+@checked
+def normal(shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
     """Standard normal numbers from the process-wide generator."""
     return _generator.normal(shape, dtype)
 
 
-def permutation(n: int) -> Tensor:
+@checked
+def permutation(n: Extent) -> Tensor:
     """The integers below n in random order, from the process-wide generator."""
     return _generator.permutation(n)
 

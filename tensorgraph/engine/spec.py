@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
+from tensorgraph.arguments import checked
+from tensorgraph.engine.aval import Aval, DType, Shape, canonical_dtype, default_dtype
 
 __all__ = ["bool_", "f16", "f32", "f64", "i8", "i16", "i32", "i64", "spec", "u8", "u16", "u32", "u64"]
 
 
-def spec(shape: int | tuple[int, ...] = (), dtype: Any = None) -> Aval:
+@checked
+def spec(shape: Shape = (), dtype: DType | None = None) -> Aval:
     """A value-free example: shape and dtype (the default dtype unless said).
 
     Examples
@@ -22,11 +24,7 @@ def spec(shape: int | tuple[int, ...] = (), dtype: Any = None) -> Aval:
     >>> tg.spec((64,), "int64") == tg.i64[64]
     True
     """
-    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    for n in sizes:
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0:
-            raise ValueError(f"a shape holds non-negative integers, got {shape!r}")
-    return Aval(sizes, default_dtype() if dtype is None else canonical_dtype(dtype))
+    return Aval((shape,) if isinstance(shape, int) else tuple(shape), default_dtype() if dtype is None else dtype)
 
 
 class Typed:

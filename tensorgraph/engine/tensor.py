@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
-from tensorgraph.engine.aval import Aval, Number, canonical_dtype, default_dtype
+from tensorgraph.engine.aval import Aval, DType, Number, canonical_dtype, default_dtype
 from tensorgraph.engine.exits import Array, Numbers, TraceError, concrete, leave, leaving
 from tensorgraph.engine.tape import Hook, Leaf, mark_hooked
 
@@ -128,6 +129,7 @@ class Tensor(Numbers, metaclass=Made):
         """Forget the accumulated gradient."""
         self.grad = None
 
+    @checked
     def backward(self, grad_output: Any = None, *, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Accumulate the gradient of this tensor into ``.grad`` of every leaf that it depends on.
 
@@ -159,6 +161,7 @@ class Tensor(Numbers, metaclass=Made):
             "tensorgraph.gradients([loss], [this_tensor]), or register_hook to see it pass"
         )
 
+    @checked
     def register_hook(self, hook: Hook) -> Any:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; a returned value replaces it.
 
@@ -194,6 +197,7 @@ class Tensor(Numbers, metaclass=Made):
 
         return remove
 
+    @checked
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Make a leaf ask for gradients, or stop asking; returns it."""
         if modes.current().trace is not None:
@@ -382,7 +386,8 @@ def weak_cast(value: Any, dtype: np.dtype[Any], what: str) -> Array:
     return array.astype(dtype)
 
 
-def tensor(data: Any, dtype: Any = None, requires_grad: bool = False, *, copy: bool = True) -> Tensor:
+@checked
+def tensor(data: Any, dtype: DType | None = None, requires_grad: bool = False, *, copy: bool = True) -> Tensor:
     """Make a tensor from numbers.
 
     Parameters

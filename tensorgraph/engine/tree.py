@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from tensorgraph.arguments import checked
+
 __all__ = [
     "Treedef", "build", "field_names", "flatten", "is_container", "is_dataclass", "leaf_paths", "same_value",
     "tree_map", "unflatten",
@@ -220,6 +222,7 @@ def leaf_paths(treedef: Treedef, prefix: str = "") -> list[str]:
     return paths
 
 
+@checked
 def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """A tree of ``function(leaf, ...)``; further trees must have the same structure."""
     leaves, treedef = flatten(tree)
@@ -227,6 +230,6 @@ def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     for other in rest:
         more, its_treedef = flatten(other, treedef)
         if its_treedef != treedef:
-            raise ValueError(f"expected a tree of structure {treedef}, got {its_treedef}")
+            raise ValueError(f"tree_map: expected a tree of structure {treedef}, got {its_treedef}")
         others.append(more)
     return unflatten(treedef, [function(*args) for args in zip(leaves, *others, strict=True)])

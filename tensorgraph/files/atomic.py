@@ -14,11 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from tensorgraph.arguments import PathLike, checked
+
 __all__ = ["atomic_file", "atomic_write"]
 
 
+@checked
 @contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name only when it is complete.
 
     Parameters
@@ -115,7 +118,8 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
+@checked
+def atomic_write(path: PathLike, data: bytes | bytearray | memoryview) -> None:
     """Write bytes to a file in one step: afterwards the file is all new, or, after an error, all old.
 
     Parameters

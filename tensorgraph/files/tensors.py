@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Count, Name, PathLike, checked
 from tensorgraph.files.atomic import atomic_write
 from tensorgraph.files.errors import FileFormatError, MissingExtraError
 
@@ -25,13 +26,14 @@ DTYPES = {
 KEY = "tensorgraph"
 
 
+@checked
 def save_tensors(
-    path: str | os.PathLike[str],
+    path: PathLike,
     arrays: Mapping[str, Any],
     metadata: Mapping[str, Any] | None = None,
     *,
-    format: str = "tensors",
-    version: int = 1,
+    format: Name = "tensors",
+    version: Count = 1,
 ) -> None:
     """Save named arrays and structured metadata in one safetensors file, atomically.
 
@@ -87,8 +89,9 @@ def save_tensors(
     atomic_write(path, safetensors.numpy.save(plain, metadata={KEY: _to_json(envelope)}))
 
 
+@checked
 def load_tensors(
-    path: str | os.PathLike[str], *, format: str = "tensors", version: int = 1
+    path: PathLike, *, format: Name = "tensors", version: Count = 1
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """Load what `save_tensors` saved; the whole file is checked before anything is returned.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import reachable
 from tensorgraph.engine.cells import Cell
@@ -19,6 +20,7 @@ from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, 
 __all__ = ["graph"]
 
 
+@checked
 def graph(tensors: Any) -> Graph:
     """The recorded computation that led to a tensor, or to a tree of tensors.
 

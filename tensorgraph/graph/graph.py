@@ -7,13 +7,14 @@ anything; see `evaluate.py` and `trace.py` for that, `text.py` for how it prints
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tensorgraph.arguments import Count, PathLike, checked
 from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.equation import (
@@ -183,6 +184,7 @@ class Graph(Drawable):
 
         return call(self, arranged(self, args, keywords) if keywords else args, state)
 
+    @checked
     def bind(self, *owners: Any) -> Callable[..., Any]:
         """A function of the graph's arguments that reads and writes live cells.
 
@@ -193,7 +195,8 @@ class Graph(Drawable):
 
         return bind(self, owners)
 
-    def save(self, path: Any, state: Mapping[str, Any] | None = None) -> None:
+    @checked
+    def save(self, path: PathLike, state: Mapping[str, Any] | None = None) -> None:
         """Write the graph as text, ``net.tg.py``, and its arrays beside it as safetensors.
 
         `state` holds numbers of the cells to save with it. `tensorgraph.load_graph` reads it back.
@@ -215,12 +218,14 @@ class Graph(Drawable):
 
     # graph to graph: see `tensorgraph.passes` ------------------------------------------------------------------
 
+    @checked
     def grad(self, wrt: Any = None) -> Graph:
         """The graph of the gradient: see `tensorgraph.passes.gradient.grad`."""
         from tensorgraph.passes.gradient import grad
 
         return grad(self, wrt)
 
+    @checked
     def jvp(self, wrt: Any = None) -> Graph:
         """The graph of outputs and their tangents: see `tensorgraph.passes.gradient.jvp`."""
         from tensorgraph.passes.gradient import jvp
@@ -233,13 +238,15 @@ class Graph(Drawable):
 
         return differentiate(self)
 
-    def batched(self, size: int, in_dims: Any = 0, *, out_dims: Any = 0, loop: bool = False) -> Graph:
+    @checked
+    def batched(self, size: Count, in_dims: Any = 0, *, out_dims: Any = 0, loop: bool = False) -> Graph:
         """The graph that does for a batch what this one does for one: see `tensorgraph.passes.batching`."""
         from tensorgraph.passes.batching import batched
 
         return batched(self, size, in_dims, out_dims=out_dims, loop=loop)
 
-    def simplify(self, *, without: Any = ()) -> Graph:
+    @checked
+    def simplify(self, *, without: Collection[str] = ()) -> Graph:
         """Constants, common subexpressions, dead code, exact algebra, views: see `tensorgraph.passes.simplify`.
 
         `without` names rules to leave out.
@@ -248,6 +255,7 @@ class Graph(Drawable):
 
         return simplify(self, without=without)
 
+    @checked
     def expand(self, *ops: str) -> Graph:
         """Fused ops (all, or those named) replaced by their references: see `tensorgraph.passes.expand`."""
         from tensorgraph.passes.expand import expand
@@ -260,7 +268,8 @@ class Graph(Drawable):
 
         return recognise(self)
 
-    def transform(self, *steps: str, without: Any = ()) -> Graph:
+    @checked
+    def transform(self, *steps: str, without: Collection[str] = ()) -> Graph:
         """The passes of these names in their order (all of them by default): see `tensorgraph.passes.pipeline`."""
         from tensorgraph.passes.pipeline import transform
 

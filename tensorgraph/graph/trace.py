@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.spec import Typed
@@ -26,6 +28,7 @@ __all__ = ["trace"]
 ndarray = np.ndarray
 
 
+@checked
 def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Graph:
     """The computation of a function as a `Graph`, without running it on numbers.
 
@@ -61,8 +64,6 @@ def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Grap
     """
     if modes.current().trace is not None:
         raise TraceError("tensorgraph.trace inside a traced function: call the function itself")
-    if not callable(function):
-        raise TypeError(f"trace takes a function and an example of each argument, got {type(function).__name__}")
     pairs = called_by_name(function, examples, keywords)
     called = tuple(name for name, _ in pairs)
     leaves, in_tree = flatten([example for _, example in pairs])
@@ -100,7 +101,7 @@ def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Grap
     return graph.check()
 
 
-OUTSIDE.add(trace.__code__)
+OUTSIDE.add(inspect.unwrap(trace).__code__)
 
 
 def example_aval(leaf: Any) -> Aval | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Count, checked
 from tensorgraph.jit.door import Kernel, compiled, serve
 from tensorgraph.jit.team import ASLEEP, LOOKS, STOP, WORDS
 
@@ -120,7 +121,8 @@ def num_threads() -> int:
     return _threads
 
 
-def set_num_threads(n: int) -> None:
+@checked
+def set_num_threads(n: Count) -> None:
     """Set how many threads a kernel may use, process-wide.
 
     Parameters

@@ -85,6 +85,7 @@ class Sequential(Module):
         return {"layers": self._layers()}
 
     @classmethod
+    @checked
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         layers = config.get("layers")
         if not isinstance(layers, list):

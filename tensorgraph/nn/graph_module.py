@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Natural, PathLike, checked
 from tensorgraph.engine import init, random
+from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.nn.module import Module
 from tensorgraph.text.files import arrays_of, beside, load_state, numbers_of, read
 from tensorgraph.text.parse import AT_TEST_TIME, functions_of
-from tensorgraph.text.template import Template, parse
+from tensorgraph.text.template import Arrays, Template, parse
 
 __all__ = ["GraphModule", "first_numbers"]
 
@@ -60,13 +61,14 @@ class GraphModule(Module):
     ((5, 3), ['w'])
     """
 
+    @checked
     def __init__(
         self,
         source: str | Graph | Template,
         *,
-        sizes: Mapping[str, int] | None = None,
-        seed: int | None = None,
-        arrays: Any = None,
+        sizes: Mapping[str, Extent] | None = None,
+        seed: Natural | None = None,
+        arrays: Arrays | None = None,
         file: str = "<text>",
     ) -> None:
         self.sizes = dict(sizes or {})
@@ -88,7 +90,8 @@ class GraphModule(Module):
             self._place_cell(decl, first_numbers(decl, generator))
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], **options: Any) -> GraphModule:
+    @checked
+    def from_file(cls, path: PathLike, **options: Any) -> GraphModule:
         """The module of a file such as ``model.tg.py``, with the trained numbers beside it where there are any."""
         target = beside(path)
         arrays = numbers_of(target, "array:") if target.exists() else {}
@@ -98,7 +101,8 @@ class GraphModule(Module):
             model.load_state_dict(state)
         return model
 
-    def save_text(self, path: str | os.PathLike[str]) -> None:
+    @checked
+    def save_text(self, path: PathLike) -> None:
         """Write the text, and the present numbers beside it; `from_file` reads both."""
         from tensorgraph.text.files import write
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tensorgraph.arguments import Natural, Size, checked
+from tensorgraph.arguments import Count, Natural, checked
 from tensorgraph.engine import init
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.engine.cells import Parameter
@@ -67,8 +67,8 @@ class Linear(Module):
     @checked
     def __init__(
         self,
-        inputs: Size,
-        outputs: Size,
+        inputs: Count,
+        outputs: Count,
         bias: bool = True,
         *,
         weight_init: str | Callable[..., Any] = "he_normal",

@@ -436,12 +436,14 @@ class Module:
         return issubclass(owner, maker)
 
     @classmethod
+    @checked
     def from_config(cls: type[M], config: Mapping[str, Any]) -> M:
         """A new module as `config` says."""
         return cls(**config)
 
     # looking ------------------------------------------------------------------------------------------------------
 
+    @checked
     def summary(self, *examples: Any) -> Any:
         """A table of the layers with their output shapes and numbers of parameters.
 

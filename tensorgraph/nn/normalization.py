@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tensorgraph.arguments import Fraction, NonNegative, Size, checked
+from tensorgraph.arguments import Count, Fraction, NonNegative, checked
 from tensorgraph.engine.aval import FloatDType, canonical_axis
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.interrupts import whole
@@ -107,7 +107,7 @@ class BatchNorm(Module):
     @checked
     def __init__(
         self,
-        features: Size,
+        features: Count,
         *,
         axis: int | None = None,
         eps: NonNegative | None = None,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from tensorgraph.arguments import Count, Finite, Natural, NonNegative, Positive, checked
+from tensorgraph.arguments import Count, Finite, Natural, NonNegative, Positive, Range, checked
 from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.arithmetic import floor_divide, maximum, minimum, power, sqrt
@@ -74,6 +74,7 @@ class Schedule:
             "(state_dict, train.save), and make the schedule again"
         )
 
+    @checked
     def at(self, step: Any, epoch: Any) -> Tensor:
         """The rate as a 0-d float64 Tensor, for counts given as tensors; recorded while a trace is active."""
         with no_grad():
@@ -84,7 +85,7 @@ class Schedule:
         return float(self.at(tensor(step), tensor(step if epoch is None else epoch)))
 
     @checked
-    def curve(self, n: Natural, steps_per_epoch: Count | None = None) -> Array:
+    def curve(self, n: Annotated[int, Range(0, 10_000_000)], steps_per_epoch: Count | None = None) -> Array:
         """The first `n` rates, to plot.
 
         Parameters

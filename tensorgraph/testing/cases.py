@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
+from tensorgraph.arguments import Kind, Natural, checked
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import Op, elementwise, reduction
+from tensorgraph.engine.op import CATALOGUE, Op, elementwise, reduction
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tensor import Tensor, tensor
 
@@ -31,10 +32,18 @@ REDUCED: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
 )  # fmt: skip
 
 
+def _op(value: Any, kind: Kind) -> Op:
+    if isinstance(value, str) and value in CATALOGUE:
+        return CATALOGUE[value]
+    declared = value if isinstance(value, Op) else getattr(value, "op", None)
+    return declared if isinstance(declared, Op) else kind.refuse(value)
+
+
+AnOp: TypeAlias = Annotated[Any, Kind("an op, the function of an op or its name", _op)]
+
+
 def op_of(op: Any) -> Op:
     """The declaration of an op given as itself, as the function that users call, or by name."""
-    from tensorgraph.engine.op import CATALOGUE
-
     if isinstance(op, str):
         return CATALOGUE[op]
     declared = op if isinstance(op, Op) else getattr(op, "op", None)
@@ -122,13 +131,15 @@ class Case:
         return result if isinstance(result, tuple) else (result,)
 
 
+@checked
 def differentiable_places(case: Case) -> list[Place]:
     """Float inputs that have a derivative rule."""
     op = case.op
     return [p for p in case.floats() if op.joint is not None or op.rules[op.inputs[p[0]]] is not None]
 
 
-def draw(op: Op, shapes: list[tuple[str, tuple[int, ...]]], rng: np.random.Generator) -> list[Array]:
+@checked
+def draw(op: Op, shapes: Sequence[tuple[str, Sequence[int]]], rng: np.random.Generator) -> list[Array]:
     """Numbers for the named inputs: from the op's domain, away from its kinks, no two of them near each other.
 
     Distinct numbers keep maxima, sorting and comparisons away from their ties.
@@ -178,7 +189,8 @@ def _takes_floats(op: Op, shapes: tuple[tuple[int, ...], ...]) -> bool:
     return True
 
 
-def examples_of(op: Any, seed: int = 0) -> list[Case]:
+@checked
+def examples_of(op: AnOp, seed: Natural = 0) -> list[Case]:
     """The cases that an op is tested with.
 
     Parameters

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Natural, NonNegative, checked
+from tensorgraph.engine.aval import DType
+
 __all__ = ["DIFFERENCES", "ULPS", "assert_close", "assert_same"]
 
 Array = np.ndarray[Any, Any]
@@ -35,9 +38,10 @@ def _where(array: Array) -> str:
     return str(tuple(int(i) for i in np.argwhere(array)[0]))
 
 
+@checked
 def assert_close(
-    got: Any, expected: Any, *, order: int = 0, scale: Any = None, ulps: float | None = None, reason: str = "",
-    dtype: Any = None, what: str = "values",
+    got: Any, expected: Any, *, order: Natural = 0, scale: Any = None, ulps: NonNegative | None = None,
+    reason: str = "", dtype: DType | None = None, what: str = "values",
 ) -> None:  # fmt: skip
     """Assert that numbers agree to so many units of the last place; patterns of non-finite values come first.
 
@@ -104,6 +108,7 @@ def assert_close(
         )
 
 
+@checked
 def assert_same(got: Any, expected: Any, what: str = "values") -> None:
     """Assert equal shape, dtype and bits (NaN equals NaN, 0.0 differs from -0.0)."""
     a, b = _plain(got), _plain(expected)

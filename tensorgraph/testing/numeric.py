@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Positive, checked
 from tensorgraph.engine.modes import no_grad
 from tensorgraph.testing.cases import Case, Place
 
@@ -26,7 +27,8 @@ def _joined(outputs: Sequence[Any]) -> Array:
     return np.concatenate(flat) if flat else np.zeros(0)
 
 
-def difference_jacobian(function: Callable[..., Any], arrays: Sequence[Array], step: float = STEP) -> list[Array]:
+@checked
+def difference_jacobian(function: Callable[..., Any], arrays: Sequence[Any], step: Positive = STEP) -> list[Array]:
     """Columns of derivatives of a function of arrays that gives one flat array; float64, central differences.
 
     Returns
@@ -50,6 +52,7 @@ def difference_jacobian(function: Callable[..., Any], arrays: Sequence[Array], s
     return blocks
 
 
+@checked
 def complex_jacobian(case: Case, places: Sequence[Place]) -> list[Array] | None:
     """The Jacobian from an imaginary step of 1e-30 through the raw forward, or None where it does not take complex."""
     op = case.op
@@ -92,6 +95,7 @@ def complex_jacobian(case: Case, places: Sequence[Place]) -> list[Array] | None:
     return blocks
 
 
+@checked
 def numerical_jacobian(case: Case, places: Sequence[Place]) -> tuple[list[Array], bool]:
     """Derivatives of all float outputs, flattened and joined, by the arrays at `places`.
 

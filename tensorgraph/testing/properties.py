@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import doctest
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.testing.batches import batch_is_loop, batch_of_gradients
-from tensorgraph.testing.cases import Case, differentiable_places, examples_of, op_of
+from tensorgraph.testing.cases import AnOp, Case, differentiable_places, examples_of, op_of
 from tensorgraph.testing.common import (
     casts,
     cotangents_of,
@@ -116,7 +117,8 @@ PROPERTIES: dict[str, Callable[[Case], None]] = {
 }  # fmt: skip
 
 
-def check(op: Any, properties: Sequence[str] | None = None) -> None:
+@checked
+def check(op: AnOp, properties: Iterable[str] | None = None) -> None:
     """Test everything that must hold of an op: yours as well as the library's own.
 
     Forward finite inside the domain, and as in wider floats; scalar form; shape rule in every float dtype, for two
@@ -151,8 +153,11 @@ def check(op: Any, properties: Sequence[str] | None = None) -> None:
     >>> tg.remove_op("cube")
     """
     declared = op_of(op)
+    chosen = list(PROPERTIES if properties is None else properties)
+    if unknown := [name for name in chosen if name not in PROPERTIES]:
+        raise ValueError(f"check: properties has {unknown[0]!r}, which is none of {', '.join(PROPERTIES)}")
     cases = examples_of(declared)
-    for name in PROPERTIES if properties is None else properties:
+    for name in chosen:
         for case in cases:
             PROPERTIES[name](case)
     if properties is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import PathLike, checked
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.files import FileFormatError, atomic_write, load_tensors, save_tensors
 from tensorgraph.graph.graph import Graph, digest
@@ -21,10 +21,10 @@ __all__ = ["arrays_of", "load", "load_state", "numbers_of", "read", "save", "wri
 
 FORMAT, VERSION = "tensorgraph.graph", 1
 HEAD = "from tensorgraph.dsl import *\n\n\n"
-Path_ = str | os.PathLike[str]
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
+@checked
 def arrays_of(graph: Graph) -> Arrays:
     """The captured arrays that a graph's text names rather than writes out, by digest.
 
@@ -47,7 +47,7 @@ def arrays_of(graph: Graph) -> Arrays:
     return found
 
 
-def beside(path: Path_) -> Path:
+def beside(path: PathLike) -> Path:
     """The file of a text's arrays: ``model.tg.safetensors`` of ``model.tg.py``."""
     path = Path(path)
     if path.suffix != ".py":
@@ -55,7 +55,8 @@ def beside(path: Path_) -> Path:
     return path.with_suffix(".safetensors")
 
 
-def save(graph: Graph | Template, path: Path_, state: Mapping[str, Any] | None = None) -> None:
+@checked
+def save(graph: Graph | Template, path: PathLike, state: Mapping[str, Any] | None = None) -> None:
     """Write a graph as text, and its arrays beside it. Each file whole or not at all.
 
     Parameters
@@ -79,7 +80,7 @@ def save(graph: Graph | Template, path: Path_, state: Mapping[str, Any] | None =
     write(text, arrays_of(graph) if isinstance(graph, Graph) else graph.arrays, path, state or {})
 
 
-def write(text: str, arrays: Mapping[Any, Any], path: Path_, state: Mapping[str, Any]) -> None:
+def write(text: str, arrays: Mapping[Any, Any], path: PathLike, state: Mapping[str, Any]) -> None:
     """A text, its captured arrays and its cells' numbers, as `save` does."""
     target = beside(path)
     numbers = {f"array:{digest(array)}": array for array in map(np.asarray, arrays.values())}
@@ -92,7 +93,8 @@ def write(text: str, arrays: Mapping[Any, Any], path: Path_, state: Mapping[str,
     atomic_write(path, (text.rstrip() + "\n").encode())
 
 
-def load(path: Path_, *, name: str | None = None, types: Iterable[Any] = ()) -> Any:
+@checked
+def load(path: PathLike, *, name: str | None = None, types: Iterable[type] = ()) -> Any:
     """Read a graph, or a template, from a file written by hand or by `save`. The file is never executed.
 
     Raises
@@ -107,7 +109,7 @@ def load(path: Path_, *, name: str | None = None, types: Iterable[Any] = ()) -> 
     return parse(read(path), arrays, name=name, types=types, file=str(path))
 
 
-def read(path: Path_) -> str:
+def read(path: PathLike) -> str:
     """The text of a file."""
     beside(path)
     size = Path(path).stat().st_size
@@ -119,7 +121,8 @@ def read(path: Path_) -> str:
         raise FileFormatError(f"{path}: a graph's text is UTF-8, and this is not: {error}") from None
 
 
-def load_state(path: Path_) -> Arrays:
+@checked
+def load_state(path: PathLike) -> Arrays:
     """The cells' numbers that were saved beside a text, by path; empty where there are none."""
     target = beside(path)
     return numbers_of(target, "cell:") if target.exists() else {}

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from tensorgraph import jit
+from tensorgraph.arguments import checked
 from tensorgraph.engine import init
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import gradients
@@ -99,7 +101,8 @@ def _initialiser(name: str, op: Any = None) -> Any:
     return start
 
 
-def namespace(arrays: Any = None) -> dict[str, Any]:
+@checked
+def namespace(arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Every name that a text may use: for ``exec(text, namespace())``.
 
     Parameters

@@ -7,10 +7,12 @@ import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
+from tensorgraph.arguments import Ordered, PathLike, checked
+from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.tree import Treedef, flatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
@@ -20,9 +22,17 @@ from tensorgraph.text.types import CELLS, DTYPES
 
 __all__ = ["Template", "dimensions", "parse"]
 
+Arrays: TypeAlias = Mapping[str, Any] | Annotated[Iterable[Any], Ordered]
 
+
+@checked
 def parse(
-    text: str, arrays: Any = None, *, name: str | None = None, types: Iterable[Any] = (), file: str = "<text>"
+    text: str,
+    arrays: Arrays | None = None,
+    *,
+    name: str | None = None,
+    types: Iterable[type] = (),
+    file: str = "<text>",
 ) -> Any:
     """Read a graph back from its text: ``parse(str(graph)) == graph``. Nothing of the text is executed.
 
@@ -114,7 +124,8 @@ class Template:
         self._types = types
         self._instances: dict[tuple[int, ...], Graph] = {}
 
-    def at(self, **dims: int) -> Graph:
+    @checked
+    def at(self, **dims: Extent) -> Graph:
         """The graph for these sizes: every shape rule runs again.
 
         Raises
@@ -141,7 +152,8 @@ class Template:
             self._instances[sizes] = graph
         return self._instances[sizes]
 
-    def example(self, **dims: int) -> Graph:
+    @checked
+    def example(self, **dims: Extent) -> Graph:
         """Some instance, for looking at: with these sizes, and for the other dimensions some that go together.
 
         Raises
@@ -151,7 +163,8 @@ class Template:
         """
         return self.at(**self.fitting(**dims))
 
-    def fitting(self, **dims: int) -> dict[str, int]:
+    @checked
+    def fitting(self, **dims: Extent) -> dict[str, int]:
         """Sizes of all dimensions, these among them, that go together: some of those that there are.
 
         Raises
@@ -182,10 +195,12 @@ class Template:
         likely = dict.fromkeys((1, 2, *used, min(math.lcm(*used), LARGEST_PROBE), *[2 * n for n in used], 3, 4))
         yield from itertools.islice(itertools.product(likely, repeat=count), MOST_PROBES)
 
+    @checked
     def instance(self, *examples: Any) -> Graph:
         """The graph for arguments of these shapes; without any, some instance."""
         return self.at(**self.sizes(*examples)) if examples else self.example()
 
+    @checked
     def sizes(self, *args: Any) -> dict[str, int]:
         """The sizes of the dimensions that arguments of these shapes give."""
         found: dict[str, int] = {}
@@ -221,7 +236,8 @@ class Template:
         """How each argument nests."""
         return self.example().in_tree.children
 
-    def save(self, path: Any, state: Mapping[str, Any] | None = None) -> None:
+    @checked
+    def save(self, path: PathLike, state: Mapping[str, Any] | None = None) -> None:
         """Write the text, and the arrays that it names beside it; see `Graph.save`."""
         from tensorgraph.text.files import save
 

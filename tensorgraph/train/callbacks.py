@@ -135,9 +135,11 @@ class EarlyStop:
         self.best_value = np.nan
         self._best_state: dict[str, np.ndarray[Any, Any]] = {}
 
+    @checked
     def on_fit_start(self, run: Run) -> None:
         self._forget()
 
+    @checked
     def check(self, measures: Iterable[str]) -> None:
         """Raise where a run of these measures does not have the one to watch."""
         names = list(measures)
@@ -148,8 +150,9 @@ class EarlyStop:
                 f"early stop watches {self.monitor!r}; this run measures {known}: {hint}choose one of these"
             )
 
+    @checked
     def on_epoch_end(self, run: Run) -> None:
-        self.check(run.measures)
+        self.check(list(run.measures))
         value = run.measures[self.monitor]
         if self._improves(value):
             self.best_epoch, self.best_value = run.epoch, value
@@ -164,6 +167,7 @@ class EarlyStop:
         gain = self.best_value - value if better_is_less(self.monitor) else value - self.best_value
         return bool(gain > self.min_delta)
 
+    @checked
     def on_fit_end(self, run: Run) -> None:
         run.history.best_epoch = self.best_epoch
         if self._best_state and run.stopping != "interrupted":
@@ -175,6 +179,7 @@ class EarlyStop:
         best = {f"best.{name}": array for name, array in self._best_state.items()}
         return {"epoch": np.array(epoch), "value": np.array(self.best_value, np.float64), **best}
 
+    @checked
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict()`."""
         epoch = int(state["epoch"])

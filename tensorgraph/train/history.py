@@ -25,6 +25,7 @@ def better_is_less(name: str) -> bool:
     return any(word in name for word in ("loss", "error", "perplexity"))
 
 
+@checked
 @dataclass(repr=False)
 class History:
     """The record of a training run.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell, Recording, Replay
@@ -133,6 +134,7 @@ def _frontier(outs: list[Any], start: int, lifted: list[Tensor]) -> tuple[Any, .
     return tuple(sorted(found, key=lambda node: node.number))
 
 
+@checked
 def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function, keeping none of its intermediate values: the backward pass computes them again.
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import BatchCall
@@ -175,6 +176,7 @@ class custom_vjp:
     1.0
     """
 
+    @checked
     def __init__(
         self,
         function: Callable[..., Any] | None = None,
@@ -189,6 +191,7 @@ class custom_vjp:
         self.backward = backward
         functools.update_wrapper(self, self.function)  # type: ignore[arg-type]
 
+    @checked
     def defvjp(self, forward: Callable[..., Any], backward: Callable[..., Any]) -> None:
         """Set the rule."""
         self.forward, self.backward = forward, backward

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes, random
 from tensorgraph.engine.cells import Cell, Stead
 from tensorgraph.engine.tensor import Tensor, as_array, weak_cast, wrap
@@ -18,6 +19,7 @@ __all__ = ["functional"]
 SHOWN = 8
 
 
+@checked
 def functional(model: Any, *, state: bool = False) -> Any:
     """A model as a pure function of its parameters: ``f, parameters = functional(model)``.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.backward import cotangent, wanted_outside
@@ -99,6 +100,7 @@ def _leave(tree: Any, lifted: Sequence[Tensor]) -> Any:
     return unflatten(treedef, bare)
 
 
+@checked
 def value_and_grad(
     function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -163,6 +165,7 @@ def value_and_grad(
     return with_gradient
 
 
+@checked
 def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of a scalar function; see `value_and_grad`.
 
@@ -186,6 +189,7 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux
     return gradient_of
 
 
+@checked
 def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """The value of a function and its pullback: ``out, pullback = vjp(f, *primals)``.
 
@@ -226,6 +230,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     return (shown, pullback, aux) if has_aux else (shown, pullback)
 
 
+@checked
 def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """The value of a function and its directional derivative: ``out, out_tangent = jvp(f, primals, tangents)``.
 
@@ -272,6 +277,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     return (*pair, aux) if has_aux else pair
 
 
+@checked
 def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that gives all first derivatives, of shape ``output.shape + argument.shape``.
 
@@ -339,6 +345,7 @@ def _rows(pulled: Callable[..., list[Tensor]], ys: Sequence[Tensor], leaves: Seq
     return [stack.public(list(column)) for column in zip(*parts, strict=True)]
 
 
+@checked
 def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that gives all second derivatives of a scalar function.
 
@@ -351,6 +358,7 @@ def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
     return jacobian(grad(function, argnums), argnums)
 
 
+@checked
 def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     """The gradient of a scalar function and its Hessian times a vector: ``g, hv = hvp(f, primals, tangents)``.
 

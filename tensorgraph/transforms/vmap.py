@@ -6,10 +6,11 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.backward import wanted_outside
@@ -30,8 +31,9 @@ from tensorgraph.transforms.lanes import Lanes
 __all__ = ["vmap"]
 
 
+@checked
 def vmap(
-    function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, *, fallback: str | None = None
+    function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, *, fallback: Literal["loop"] | None = None
 ) -> Callable[..., Any]:
     """A function of one example as a function of many, which come along an axis of the arguments.
 
@@ -79,8 +81,6 @@ def vmap(
     >>> tg.vmap(tg.grad(loss), (None, 0, 0))(w, x, y).tolist()  # a gradient an example
     [[0.0, 0.0], [0.0, 2.0], [4.0, 4.0]]
     """
-    if not callable(function):
-        raise TypeError(f"vmap takes a function, got {type(function).__name__}")
     if not (in_axes is None or isinstance(in_axes, (int, np.integer, tuple, list))) or isinstance(in_axes, bool):
         raise TypeError(
             "vmap: in_axes is an int, None, or a tuple with an entry for each positional argument, got "
@@ -88,8 +88,6 @@ def vmap(
         )
     _check_axes(in_axes, "in_axes")
     _check_axes(out_axes, "out_axes")
-    if fallback not in (None, "loop"):
-        raise ValueError(f"vmap: fallback is None or 'loop', got {fallback!r}")
     name = getattr(function, "__name__", type(function).__name__)
 
     @functools.wraps(function, updated=())

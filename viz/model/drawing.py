@@ -6,14 +6,17 @@ and legend. Levels make it, renderers print it, tests assert on it; so every for
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from tensorgraph.arguments import PathLike, Range, checked
 
 if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
 
 __all__ = ["Drawing", "Edge", "Group", "LegendEntry", "Node", "Port", "Row"]
+
+Theme: TypeAlias = Literal["auto", "light", "dark"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +195,15 @@ class Drawing:
 
         return to_text(self)
 
-    def dot(self, theme: str | None = None) -> str:
+    @checked
+    def dot(self, theme: Theme | None = None) -> str:
         """The drawing in Graphviz's language; the same graph gives the same bytes in every process."""
         from tensorgraph.viz.render.dot import to_dot
 
         return to_dot(self, theme or self.theme)
 
-    def svg(self, theme: str | None = None) -> str:
+    @checked
+    def svg(self, theme: Theme | None = None) -> str:
         """The drawing as SVG; without a layout engine, the text drawing and one line on how to get one."""
         from tensorgraph.viz.render.svg import to_svg
 
@@ -214,13 +219,15 @@ class Drawing:
 
         return to_html(self)
 
-    def mermaid(self, theme: str | None = None) -> str:
+    @checked
+    def mermaid(self, theme: Theme | None = None) -> str:
         """The drawing as a Mermaid flowchart, which Markdown on many sites shows as a picture."""
         from tensorgraph.viz.render.mermaid import to_mermaid
 
         return to_mermaid(self, theme or self.theme)
 
-    def json(self, indent: int | None = 2) -> str:
+    @checked
+    def json(self, indent: Annotated[int, Range(0, 100)] | None = 2) -> str:
         """Everything the drawing holds, as JSON; `tensorgraph.viz.drawing_from_json` reads it."""
         from tensorgraph.viz.render.json import to_json
 
@@ -232,7 +239,8 @@ class Drawing:
 
         return graphviz.Source(self.dot())
 
-    def save(self, path: str | os.PathLike[str]) -> Drawing:
+    @checked
+    def save(self, path: PathLike) -> Drawing:
         """Write a file, its format by the suffix: svg, html, png, pdf, dot, mmd, txt or json. Whole or not at all.
 
         Raises

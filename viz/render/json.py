@@ -10,6 +10,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from tensorgraph.arguments import checked
 from tensorgraph.viz.model.drawing import Drawing
 
 __all__ = ["VERSION", "drawing_from_json", "to_json"]
@@ -33,6 +34,7 @@ def _plain(value: Any) -> Any:
     return NAN if isinstance(value, float) and math.isnan(value) else value
 
 
+@checked
 def drawing_from_json(text: str | bytes) -> Drawing:
     """Read back what `Drawing.json` wrote.
 

@@ -21,6 +21,7 @@ from tensorgraph.analysis.lint import (  # noqa: F401  (register their rules)
 )
 from tensorgraph.analysis.lint.findings import RULES, Finding, Findings
 from tensorgraph.analysis.lint.view import View
+from tensorgraph.arguments import checked
 from tensorgraph.graph.graph import Graph, Source
 from tensorgraph.graph.keywords import inner, refuse_strangers
 from tensorgraph.graph.trace import trace
@@ -29,8 +30,9 @@ from tensorgraph.text.template import Template
 __all__ = ["RULES", "Finding", "Findings", "lint"]
 
 
+@checked
 def lint(
-    target: Graph | Template | Callable[..., Any], *examples: Any, ignore: Iterable[str] = (), **keywords: Any
+    target: Graph | Template | Callable[..., Any], *examples: Any, ignore: str | Iterable[str] = (), **keywords: Any
 ) -> Findings:
     """Look for faults in a graph, a function, a module or a whole training step.
 

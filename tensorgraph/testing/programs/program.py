@@ -11,10 +11,11 @@ import functools
 import linecache
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
+from tensorgraph.arguments import Natural, Range, checked
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.random import Generator
@@ -249,9 +250,10 @@ def _options(
     )  # fmt: skip
 
 
+@checked
 def programs(
     *, differentiable: bool = False, smooth: bool = False, state: bool = False, wild: bool = False, nested: bool = True,
-    max_steps: int = 15, ops: Collection[str] | None = None, without: Collection[str] = (),
+    max_steps: Annotated[int, Range(1, 10_000)] = 15, ops: Collection[str] | None = None, without: Collection[str] = (),
     dtypes: Sequence[str] | None = None,
 ) -> SearchStrategy[Program]:  # fmt: skip
     """Whole programs of catalogue ops, as a hypothesis strategy. Needs hypothesis.
@@ -300,7 +302,8 @@ def programs(
     return st.composite(program)()  # a draw, not a mapping: hypothesis shows the program then
 
 
-def random_program(seed: int, steps: int = 10, **options: Any) -> Program:
+@checked
+def random_program(seed: Natural, steps: Annotated[int, Range(1, 10_000)] = 10, **options: Any) -> Program:
     """A program from a seed, without hypothesis; options as of `programs`.
 
     Examples
