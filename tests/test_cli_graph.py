@@ -254,7 +254,7 @@ def test_lint_tells_by_its_exit_code(folder, capsys):
     assert code == 1 and [finding["id"] for finding in json.loads(out)] == ["TG003"]
     assert run(capsys, "lint", "cli_nets:bad", "-i", "f32[8,10]", "--ignore", "TG003")[0] == 0
     assert "TG999" in refused(capsys, "lint", "cli_nets:bad", "-i", "f32[8,10]", "--ignore", "TG999")
-    assert "lint takes a graph, or a function" in refused(capsys, "lint", "cli_nets:number")
+    assert "lint: target must be a Graph, a Template or callable" in refused(capsys, "lint", "cli_nets:number")
     assert run(capsys, "lint", "scale.tg.py", "--at", "N=2")[0] == 0
 
 

@@ -62,7 +62,7 @@ compose it of exp, tanh, sigmoid and where, as swish is here
 floor ceil round trunc rint = x - tg.remainder(x, 1.0) # no such function yet; this is floor
 cumsum cumprod cummax cummin logcumsumexp = tg.matmul(x, 1.0 * (tg.arange(3)[:, None] <= tg.arange(3))) # no such \
 function yet; a sum of the first ones is a product with a triangle of ones
-std std_mean var_mean = tg.sqrt(tg.var(x))
+std_mean var_mean = tg.std(x)
 average = tg.mean(x)
 median quantile percentile mode nanmedian = np.median(x.numpy()) # no such function yet; without a derivative, NumPy's
 nansum nanmean = tg.where(tg.isnan(x), 0.0, x).sum()
@@ -266,7 +266,6 @@ cos = tg.cos(x)
 dot matmul mm bmm mv = x @ y.T
 outer = v[:, None] * v[None, :]
 norm = tg.sqrt(tg.square(x).sum())
-std = tg.sqrt(x.var())
 clamp clamp_ clip_ = x.clip(0.0, 1.0)
 round floor ceil = x - tg.remainder(x, 1.0) # no such function yet; this is floor
 cumsum cumprod = tg.stack([x[: j + 1].sum(axis=0) for j in range(2)]) # no such function yet
