@@ -1,6 +1,8 @@
 """Lint: every rule finds its fault however it is written, lets pass what only looks like it, and repairs exactly."""
 
+import functools
 import json
+import random
 import runpy
 from pathlib import Path
 
@@ -46,6 +48,24 @@ TARGETS = RNG.normal(size=(8, 1)).astype(F)
 THREE = parameter(5, 3)
 WEIGHT, EIGHT, FROZEN = parameter(5, 1), parameter(8), parameter(5, 1, requires_grad=False)
 LINEAR = nn.Linear(5, 1, seed=0)
+
+
+OTHERS = np.random.default_rng(3)
+RNG_ARRAY = RNG.normal(size=5).astype(F)
+LEARNED = tg.tensor(RNG.normal(size=(5, 3)).astype(F), requires_grad=True)
+AFTER = LEARNED * 2.0
+
+
+def holding(generator):
+    return lambda x: x * generator.uniform(0.0, 1.0)
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        self.own = np.random.default_rng(0)
+
+    def forward(self, x):
+        return x + self.own.normal(size=5).astype(F)
 
 
 def draw(write):
@@ -422,6 +442,43 @@ CASES = {
             (lambda x: tg.sigmoid(x), X),
             (lambda x: 1.0 / (1.0 + tg.exp(-tg.absolute(x))), X),
             (lambda x: 1.0 / (1.0 + tg.square(x)), X),
+        ],
+    ),
+    "TG025": (
+        [
+            (lambda x: x * np.random.rand(5), X),
+            (lambda x: x if np.random.randint(2) else -x, X),
+            (lambda x: x * random.random(), X),
+            (lambda x: x[np.array(random.sample(range(8), 4))], X),
+            (lambda x: x * OTHERS.normal(), X),
+            (holding(np.random.default_rng(1)), X),
+            (holding(np.random.RandomState(1)), X),
+            (functools.partial(lambda rng, x: x * rng.random(), random.Random(0)), X),
+            (lambda x, rng=np.random.default_rng(2): x + rng.normal(size=5), X),
+            (lambda x, rng: x + rng.normal(size=5), X, np.random.default_rng(2)),
+            (Noisy(), X),
+        ],
+        [
+            (lambda x: x * tg.random.normal((5,)), X),
+            (lambda x: x * RNG_ARRAY, X),
+            (holding(random.SystemRandom()), X),
+            (nn.Dropout(0.5), X),
+            (lambda x: x * 0.5 if OTHERS is not None else x, X),
+        ],
+    ),
+    "TG026": (
+        [
+            (lambda x: x @ LEARNED, X),
+            (lambda x: (x @ (LEARNED * 2.0)).sum() + LEARNED.sum(), X),
+            (lambda x: x @ AFTER, X),
+            (lambda x: (x @ LEARNED, LEARNED.detach()), X),
+        ],
+        [
+            (lambda x: x @ LEARNED.detach(), X),
+            (lambda x: x @ THREE, X),
+            (lambda x, w: x @ w, X, LEARNED),
+            (lambda x: x @ tg.tensor(RNG_ARRAY[:, None]), X),
+            (lambda x: x * LEARNED.shape[0], X),
         ],
     ),
 }  # fmt: skip

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
 from tensorgraph.engine.tree import Treedef, flatten, leaf_paths, tree_map, unflatten
-from tests.effort import examples
 
 
 @dataclass

@@ -216,10 +216,13 @@ class Provenance:
         The cells themselves, one a declaration of `Graph.cells`; empty for a graph that was read or made by hand.
     captured : mapping of Var to node of the tape
         Where captured tensors came from that had a history, so that gradients go on behind them.
+    draws : tuple of str
+        Generators of others, NumPy's say, from which the function drew while it was traced.
     """
 
     live: tuple[weakref.ref[Cell], ...] = ()
     captured: Mapping[Var, Any] = field(default_factory=dict)
+    draws: tuple[str, ...] = ()
 
     def cells(self, count: int) -> list[Cell | None]:
         """The live cells, None for each that is gone or was never known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import nest
+from tensorgraph.graph.chance import Generators
 from tensorgraph.graph.graph import Graph, is_literal
 from tensorgraph.graph.keywords import called_by_name, inner, name_of_function, named_arguments
 from tensorgraph.graph.opaque import Opaque
@@ -83,6 +85,7 @@ def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Grap
         inputs.append(t)
         values.append(t)
     arguments = dict(zip(called, unflatten(in_tree, values), strict=True))
+    generators = Generators(function, arguments)
     building.opaque = Opaque(opaque) if opaque else None
     try:
         building.frames.begin(getframe(), building.top, code_of(inner(function)))
@@ -95,9 +98,12 @@ def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Grap
             given = nest(arguments, building.seen)
             building.top.complete(given, nest(result, building.seen))
             graph = building.finish(inputs, result, in_tree, tuple(statics), called)
+        draws = generators.drawn()
     finally:
         building.frames.forget()
         del building.frames  # which knows the trace
+    if draws:
+        graph = graph.replace(provenance=replace(graph.provenance, draws=draws))
     return graph.check()
 
 

@@ -101,7 +101,7 @@ class Rerun(Trace):
             consts=consts, equations=tuple(self.equations), writes=writes, outputs=outputs, out_tree=out_tree,
             **fields,
         )  # fmt: skip
-        return graph.replace(provenance=Provenance(graph.provenance.live, self.captured))
+        return graph.replace(provenance=Provenance(graph.provenance.live, self.captured, graph.provenance.draws))
 
     def _atom(self, value: Any) -> Var | Literal:
         if isinstance(value, (np.ndarray, np.generic)):

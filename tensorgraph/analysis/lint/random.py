@@ -1,4 +1,4 @@
-"""Lint: random states that are not kept, and states used twice."""
+"""Lint: random states that are not kept, and states used twice; numbers that others drew."""
 
 from __future__ import annotations
 
@@ -55,4 +55,18 @@ def used_twice(view: View, report: Report) -> Iterator[Finding]:
             f"{eq.op.name} draws from the state that {other.op.name}{where} has drawn from: their numbers are not "
             "independent",
             "draw the second one from the state that the first one gives",
+        )
+
+
+@rule("TG025", "drawn-while-traced")
+def drawn_while_traced(view: View, report: Report) -> Iterator[Finding]:
+    """Random numbers that NumPy or Python drew while the function was traced: the graph gives the same ones always."""
+    for name in view.graph.provenance.draws:
+        source = next((eq.source for eq in view.equations if eq.source is not None), None)
+        yield report(
+            None,
+            f"the function drew from {name} while it was traced: what was drawn is part of the graph, which gives the "
+            "same numbers at every call, and a branch that hangs on them is taken for good",
+            "draw by tensorgraph.random, whose state is a cell, or pass the numbers as an argument",
+            source=view.place or source,
         )

@@ -98,6 +98,23 @@ def not_updated(view: View, report: Report) -> Iterator[Finding]:
                 )
 
 
+@rule("TG026", "captured-gradient")
+def captured_gradient(view: View, report: Report) -> Iterator[Finding]:
+    """A tensor that requires a gradient is captured: the graph keeps its numbers, whatever becomes of the tensor."""
+    for var in view.graph.provenance.captured:
+        cut = view.readers(var) and all(eq.op is stop_gradient for eq in view.readers(var))  # detached: meant
+        readers = [eq for eq in view.readers(var) if view.is_live(eq)]
+        if cut or not (readers or view.is_result(var)):
+            continue
+        yield report(
+            readers[0] if readers else None,
+            f"a tensor that requires a gradient, {var.aval}, is captured: the graph keeps the numbers that it had, and no "
+            "update of it is seen",
+            "pass it as an argument, or make it a Parameter of a module; detach() it where a constant is meant",
+            source=view.place,
+        )
+
+
 @rule("TG009", "unused-input")
 def unused_input(view: View, report: Report) -> Iterator[Finding]:
     """An argument that nothing reads."""
