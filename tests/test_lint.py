@@ -446,15 +446,15 @@ CASES = {
     ),
     "TG025": (
         [
-            (lambda x: x * np.random.rand(5), X),
-            (lambda x: x if np.random.randint(2) else -x, X),
+            (lambda x: x * np.random.rand(5), X),  # noqa: NPY002
+            (lambda x: x if np.random.randint(2) else -x, X),  # noqa: NPY002
             (lambda x: x * random.random(), X),
             (lambda x: x[np.array(random.sample(range(8), 4))], X),
             (lambda x: x * OTHERS.normal(), X),
             (holding(np.random.default_rng(1)), X),
             (holding(np.random.RandomState(1)), X),
             (functools.partial(lambda rng, x: x * rng.random(), random.Random(0)), X),
-            (lambda x, rng=np.random.default_rng(2): x + rng.normal(size=5), X),
+            (lambda x, rng=OTHERS: x + rng.normal(size=5), X),
             (lambda x, rng: x + rng.normal(size=5), X, np.random.default_rng(2)),
             (Noisy(), X),
         ],

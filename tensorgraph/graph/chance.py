@@ -43,7 +43,7 @@ class Generators:
 
 
 def _numpy_state() -> Any:
-    own = np.random.get_bit_generator()
+    own: Any = np.random.mtrand.get_bit_generator()
     if type(own) is np.random.MT19937:  # as nearly always: asking for its state takes as long as a small trace
         return ctypes.string_at(own.ctypes.state_address, MERSENNE)
     return _frozen(own.state)

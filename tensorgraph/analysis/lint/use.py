@@ -108,8 +108,8 @@ def captured_gradient(view: View, report: Report) -> Iterator[Finding]:
             continue
         yield report(
             readers[0] if readers else None,
-            f"a tensor that requires a gradient, {var.aval}, is captured: the graph keeps the numbers that it had, and no "
-            "update of it is seen",
+            f"a tensor that requires a gradient, {var.aval}, is captured: the graph keeps the numbers that it had, "
+            "and no update of it is seen",
             "pass it as an argument, or make it a Parameter of a module; detach() it where a constant is meant",
             source=view.place,
         )
