@@ -196,7 +196,12 @@ def warn_user(message: str) -> None:
     frame = user_frame(2)
     if frame is None:
         warnings.warn(message, RuntimeWarning, stacklevel=2)
-        return
+    else:
+        warn_at(frame, message)
+
+
+def warn_at(frame: Any, message: str) -> None:
+    """A RuntimeWarning at the line that a frame has come to."""
     names = frame.f_globals
     warnings.warn_explicit(
         message, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"),
@@ -204,31 +209,58 @@ def warn_user(message: str) -> None:
     )  # fmt: skip
 
 
-class Relocation:
-    """NumPy's warnings of what happens to numbers inside the library, at the line of the user's call.
+TEXTS = ("divide by zero encountered", "overflow encountered", "underflow encountered", "invalid value encountered")
 
-    It stands in the list of warning filters where a pattern for the message would, so that it is asked when there is a
-    warning and costs nothing else: what was raised in a frame of ours is raised again at the user's line, where all
-    filters count again, and is ignored where it was. Filters that are added later go before it.
+
+def relocated(text: str, frame: Any) -> bool:
+    """Raise NumPy's warning of what happened to numbers in a frame of ours again, at the line of the user's call.
+
+    Gives whether it was such a warning: then it is not to be told where it was raised.
     """
+    if not text.startswith(TEXTS):
+        return False
+    raising, within = frame, False
+    while frame is not None and frame.f_code is not warn_at.__code__:
+        package = frame.f_globals.get("__package__")
+        if package in ASKING:
+            return False
+        if package in INTERNAL:
+            within = True
+        elif (frame.f_globals.get("__name__") or "").partition(".")[0] != "numpy":
+            break
+        frame = frame.f_back
+    if not within or frame is None or frame.f_code is warn_at.__code__:
+        return False
+    # it is not known there as told already: the next may come from another line of the user's
+    raising.f_globals.get("__warningregistry__", {}).clear()
+    warnings.onceregistry.pop((text, RuntimeWarning), None)  # type: ignore[attr-defined]
+    warn_at(frame, text)
+    return True
 
-    TEXTS = ("divide by zero encountered", "overflow encountered", "underflow encountered", "invalid value encountered")
+
+class Relocation:
+    """A warning filter that stands where a pattern for the message would: it is asked when there is a warning, and
+    costs nothing else. It ignores what is told at the user's line instead, where all filters count again.
+    """
 
     def match(self, text: str) -> bool:
         """Whether the warning has been raised elsewhere, and is ignored here."""
-        frame: Any = getframe(1)
-        if not text.startswith(self.TEXTS) or frame.f_code is warn_user.__code__:
-            return False
-        while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "numpy":
-            frame = frame.f_back
-        if frame is None or frame.f_globals.get("__package__") not in INTERNAL or user_frame(2) is None:
-            return False
-        warn_user(text)
-        return True
+        return relocated(text, getframe(1))
 
 
 filters: list[Any] = warnings.filters  # type: ignore[assignment]
 filters.insert(0, ("ignore", Relocation(), RuntimeWarning, None, 0))
+
+
+def _show(told: Any) -> None:
+    """As the filter, for filters that go before it and lists of filters without it, as those of pytest."""
+    if told.category is not RuntimeWarning or not relocated(str(told.message), getframe(1)):
+        show(told)
+
+
+show: Any = getattr(warnings, "_showwarnmsg", None)
+if show is not None:
+    warnings._showwarnmsg = _show  # type: ignore[attr-defined]
 
 
 def describe_source(source: tuple[str, int, str] | None) -> str:

@@ -249,6 +249,7 @@ class Program:
         """The compiled `source`: twice as fast as step by step, and 0.1 ms a step to make."""
         scope: dict[str, Any] = {f"v{slot}": value for slot, value in enumerate(self.plain) if value is not None}
         scope |= {f"f{n}": step[1] for n, step in enumerate(self._fused)}
+        scope |= {"__name__": __name__, "__package__": __package__}  # a frame of ours, where warnings are told
         return _function(compile(self.source, f"<tensorgraph program {self.name}>", "exec"), scope)
 
     def _fail(self, at: int, env: list[Any], error: Exception) -> NoReturn:
