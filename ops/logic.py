@@ -144,10 +144,19 @@ where: Op = op(
     vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
     traits=("exact", "analytic", "increasing", "gates"),
     examples=(((np.array([True, False, True]), (2, 3), (3,)), {}), ((np.array(True), (2,), ()), {})),
-    doc="""a where the condition holds, b elsewhere; no gradient leaks from the side not taken.
+    doc="""a where the condition holds, b elsewhere. The side that is not taken gets a cotangent of 0; a side whose
+    derivative is not finite there leaks NaN all the same, since 0 times infinity is NaN. The double ``where`` mends it:
+    ``where(x > 0, sqrt(where(x > 0, x, 1.0)), b)`` for ``where(x > 0, sqrt(x), b)``.
 
+    Both sides are computed everywhere. `tensorgraph.lint` finds such sides and writes the double ``where`` (TG024).
+
+    >>> import numpy as np
     >>> import tensorgraph as tg
-    >>> tg.where(tg.tensor([1.0, -1.0]) > 0, 1.0, 0.0)
-    tensor([1., 0.], f32)
+    >>> x = tg.tensor([0.0, 4.0])
+    >>> with np.errstate(invalid="ignore"):
+    ...     tg.grad(lambda x: tg.where(x > 0, tg.sqrt(x), x).sum())(x)
+    tensor([ nan, 0.25], f32)
+    >>> tg.grad(lambda x: tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1.0)), x).sum())(x)
+    tensor([1.  , 0.25], f32)
     """,
 )  # fmt: skip

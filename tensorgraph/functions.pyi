@@ -407,7 +407,7 @@ def var(
     """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
 
 def where(c: _TensorLike, a: _TensorLike, b: _TensorLike) -> Tensor:
-    """a where the condition holds, b elsewhere; no gradient leaks from the side not taken."""
+    """a where the condition holds, b elsewhere."""
 
 def zeros(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """Zeros of a shape, of the default dtype unless said."""

@@ -154,6 +154,11 @@ def count_of(mask, guard=None):
     return tg.maximum(count, 1) if guard == "maximum" else count + 1e-6 if guard == "add" else count
 
 
+def root_before_its_condition(x):
+    y = tg.sqrt(x)
+    return tg.where(x > 0, y, 0.0).sum()
+
+
 # the rule, what it must find (in at least two spellings), what only looks like it (at least two)
 CASES = {
     "TG001": (
@@ -444,6 +449,45 @@ CASES = {
             (lambda x: 1.0 / (1.0 + tg.square(x)), X),
         ],
     ),
+    "TG024": (
+        [
+            (lambda x: tg.where(x > 0, tg.sqrt(x), x).sum(), X),
+            (lambda x: tg.where(x == 0, 0.0, tg.log(abs(x))).sum(), X),
+            (lambda x: tg.where(x != 0, 1 / x, 0.0), X),
+            (lambda x, y: tg.where(y != 0, x / y, 0.0), X, X),
+            (lambda x: tg.where(x > 0, x**0.5, 0.0), X),
+            (lambda x: tg.where(x > 0, x**1.5, 0.0), X),
+            (lambda x: tg.where(x == 0, 0.0, x**-1), X),
+            (lambda x: tg.where(x > 0, x * tg.log(x), 0.0), X),
+            (lambda x: tg.where(x == 0, 1.0, tg.sin(x) / x), X),
+            (lambda x: tg.where(x > 0, x, tg.exp(x) - 1), X),
+            (lambda x: tg.where(x > 0, x, tg.expm1(x)), X),
+            (lambda x: tg.where(x >= 1, tg.sqrt(x - 1), 0.0), X),
+            (lambda x: tg.where(abs(x) < 1, tg.sqrt(1 - x * x), 0.0), X),
+            (lambda x: tg.where((x > 0) & (x < 9), 3 * tg.log(x) + 1, 0.0), X),
+            (lambda x: tg.where(tg.logical_not(x <= 0), tg.reciprocal(x), 0.0), X),
+            (lambda x: tg.where(tg.isfinite(tg.log(x)), tg.log(x), 0.0), X),
+            (root_before_its_condition, X),
+            (lambda x: (lambda y: tg.where(y > 0, tg.sqrt(y), 0.0).sum())(x @ P + Q), X),
+        ],
+        [
+            (lambda x: tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1.0)), x).sum(), X),
+            (lambda x: tg.where(x == 0, 0.0, tg.log(tg.where(x == 0, 1.0, x))), X),
+            (lambda x: tg.log(tg.where(x > 0, x, 1.0)), X),
+            (lambda x: tg.where(x > 0, tg.log(tg.maximum(x, 1e-6)), 0.0), X),
+            (lambda x: tg.where(x > 0, tg.log(tg.clip(x, a_min=1e-6)), 0.0), X),
+            (lambda x: tg.where(x > 0, tg.sqrt(x + 1e-6), 0.0), X),
+            (lambda x: tg.where(x > 0, x, tg.exp(tg.minimum(x, 0.0)) - 1), X),
+            (lambda x: tg.where(abs(x) < 1, 0.5 * x**2, abs(x) - 0.5), X),
+            (lambda x, y: tg.where(x > 0, x / (y * y + 1), 0.0), X, X),
+            (lambda x: tg.where(x > 0, tg.log1p(tg.exp(-abs(x))), 0.0), X),
+            (lambda x: tg.where(x > 0, tg.stop_gradient(tg.sqrt(x)), 0.0), X),
+            (lambda x: tg.where(x > 0, tg.sqrt(tg.exp(-(x**2)) + 1), 1.0), X),
+            (lambda x: tg.where(x >= 0, tg.log(x), 0.0), X),
+            (lambda m, x: tg.where(m, tg.log(x), 0.0), tg.spec((8, 5), "bool"), X),
+            (norm_loss(lambda y: tg.where(y > 0, tg.tanh(y), y).sum()), X),
+        ],
+    ),
     "TG025": (
         [
             (lambda x: x * np.random.rand(5), X),  # noqa: NPY002
@@ -523,7 +567,7 @@ def numbers(aval):
     return tg.tensor(RNG.integers(0, 3, aval.shape).astype(aval.dtype))
 
 
-EXACT = ("TG002", "TG003", "TG013", "TG014", "TG015", "TG022", "TG023")
+EXACT = ("TG002", "TG003", "TG013", "TG014", "TG015", "TG022", "TG023", "TG024")
 
 
 @pytest.mark.parametrize(("id", "n", "case"), [case for case in POSITIVE if case[0] in EXACT], ids=named)
@@ -543,9 +587,29 @@ def test_an_exact_rewrite_keeps_the_values_and_takes_the_fault_away(id, n, case)
     assert id not in lint(changed).ids
     args = [numbers(aval) for aval in examples]
     run, again = (g.bind() if g.cells else g for g in (graph, changed))
-    before, after = run(*args), again(*args)
+    with np.errstate(all="ignore"):  # what is not chosen may be no number
+        before, after = run(*args), again(*args)
     assert np.isfinite(before.numpy()).all()
     np.testing.assert_allclose(after.numpy(), before.numpy(), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("n", range(len(CASES["TG024"][0]) - 1))
+def test_the_double_where_mends_the_gradient(n):
+    """At 0, at 1, at negative numbers and where exponentials overflow, all but what is infinite on its own side."""
+    function, *examples = CASES["TG024"][0][n]
+    graph = tg.trace(function, *examples)
+    changed = graph
+    for finding in lint(graph):
+        assert finding.id == "TG024" and "where(c, " in finding.remedy
+        changed = finding.rewrite(changed)
+    hostile = np.tile(np.array([0.0, 2.0, 0.5, -3.0, 200.0], F), (8, 1))
+    args = [tg.tensor(hostile) for _ in examples]
+    with np.errstate(all="ignore"):
+        broken, mended = (
+            tg.grad(lambda *xs, g=g: g(*xs).sum(), argnums=len(args) - 1)(*args).numpy() for g in (graph, changed)
+        )
+        assert np.array_equal(graph(*args).numpy(), changed(*args).numpy())
+    assert np.isnan(broken).any() and np.isfinite(mended).all()
 
 
 def test_rewrites_of_one_graph_follow_each_other_and_refuse_another_graph():

@@ -270,3 +270,17 @@ def test_a_layer_does_not_run_in_float64_unnoticed(mode) -> None:
         layer(np.ones((3, 2)))
     layer = getattr(nn.BatchNorm(2, dtype="float64"), mode)()
     assert layer(np.ones((3, 2))).dtype == F8 and layer(np.ones((3, 2), F4)).dtype == F4
+
+
+def test_where_and_a_side_whose_slope_is_not_finite() -> None:
+    """0 times infinity is NaN, as in NumPy's arithmetic; what goes in has to be chosen too."""
+    x = tg.tensor([0.0, 4.0])
+    single = lambda x: tg.where(x > 0, tg.sqrt(x), x).sum()
+    double = lambda x: tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1.0)), x).sum()
+    with np.errstate(all="ignore"):
+        leaked = tg.grad(single)(x).numpy()
+    assert np.isnan(leaked[0]) and leaked[1] == 0.25
+    assert tg.grad(double)(x).tolist() == [1, 0.25]
+    graph = tg.trace(single, x)
+    (finding,) = tg.lint(graph)
+    assert finding.name == "gradient-through-where" and finding.rewrite(graph).grad()(x).tolist() == [1, 0.25]

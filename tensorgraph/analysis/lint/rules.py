@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from tensorgraph.analysis.lint import (  # noqa: F401  (register their rules)
+    choice,
     loss,
     normalisation,
     numbers,

@@ -1,0 +1,277 @@
+"""Lint: a side of `where` that is not taken, whose derivative is infinite there: 0 times infinity is NaN.
+
+No list of ops says where derivatives are infinite: the ops before a choice are differentiated by numbers, at points
+that the condition keeps away from the side.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.analysis.lint.findings import Finding, Report, Rewrite, rule
+from tensorgraph.analysis.lint.view import Steps, View, flows, replacing
+from tensorgraph.engine import modes
+from tensorgraph.engine.backward import gradients
+from tensorgraph.engine.op import elementwise
+from tensorgraph.engine.tensor import tensor
+from tensorgraph.graph.graph import Equation, Literal, Var
+from tensorgraph.ops.logic import logical_and, logical_not, logical_or, where
+
+__all__: list[str] = []
+
+NAME = "TG024 gradient-through-where"
+MOST = 24  # equations looked at behind a value
+FAR = 1e30  # where exponentials have overflowed in every dtype
+INSTEAD = 1.0  # what may stand for an element that is not taken
+
+
+@rule("TG024", "gradient-through-where")
+def through_where(view: View, report: Report) -> Iterator[Finding]:
+    """A side of where that is not taken has an infinite derivative there, and times 0 that makes the gradient NaN."""
+    # The plan, for each choice that a gradient passes: (1) its condition is taken apart into those that surely hold
+    # where a side is taken; (2) the elementwise equations behind the side are differentiated one by one, each at points
+    # where such a condition does not hold; (3) if a derivative is not finite, that is a finding, and guarding what the
+    # equation reads is the repair.
+    reached = _reached(view)
+    told: set[Var] = set()
+    for choice in view.equations:
+        if choice.op is not where or choice.outputs[0] not in reached:
+            continue
+        for side, truth in ((1, True), (2, False)):
+            conditions = list(_holding(view, choice.inputs[0], truth))
+            for eq in _behind(view, choice.inputs[side]):
+                out = eq.outputs[0]
+                if out in told or out not in reached or not any(v in reached for v in eq.variables()):
+                    continue
+                if not any(_leaks(view, eq, condition, holds) for condition, holds in conditions):
+                    continue
+                told.add(out)
+                shown = f"c, {_shown(eq, truth)}, b" if truth else f"c, a, {_shown(eq, truth)}"
+                yield report(
+                    choice,
+                    f"{eq.op.name} is computed where it is not taken too, and its derivative is not finite there: "
+                    "where gives it a cotangent of 0, and 0 times that is NaN",
+                    f"choose what goes in as well: where({shown})",
+                    _repair(view, eq, choice, side),
+                )
+
+
+def _shown(eq: Equation, truth: bool) -> str:
+    """The equation with what it reads chosen by the condition c."""
+    kept = f"where(c, x, {INSTEAD})" if truth else f"where(c, {INSTEAD}, x)"
+    at = _weak_input(eq)
+    sign = eq.op.infix
+    if sign is not None and len(eq.inputs) == 2:
+        return f"{kept} {sign} ..." if at == 0 else f"... {sign} {kept}"
+    return f"{eq.op.name}({kept})"
+
+
+def _weak_input(eq: Equation) -> int | None:
+    """The input that makes the derivatives finite when it is 1."""
+    for k, atom in enumerate(eq.inputs):
+        if type(atom) is Var and atom.aval.dtype.kind == "f":
+            inputs: list[Any] = [a.value if type(a) is Literal else np.float64(0.0) for a in eq.inputs]
+            inputs[k] = np.float64(INSTEAD)
+            if _is_finite(eq, inputs):
+                return k
+    return None
+
+
+def _reached(view: View) -> set[Var]:
+    """What a gradient passes; of a function that says nothing of gradients, what would pass one to its arguments."""
+    graph = view.graph
+    silent = not view.deferred and all(eq.origin is None for eq in graph.equations)
+    if silent and not any(decl.requires_grad for decl in graph.cells):
+        return view.after((v for v in graph.inputs if v.aval.dtype.kind == "f"), flows)
+    return view.differentiated
+
+
+def _holding(view: View, atom: Any, truth: bool) -> Iterator[tuple[Any, bool]]:
+    """Conditions, and whether they are true, that hold wherever this one is `truth`."""
+    eq = view.made(atom)
+    yield atom, truth
+    if eq is None:
+        return
+    if eq.op is logical_not:
+        yield from _holding(view, eq.inputs[0], not truth)
+    elif eq.op is (logical_and if truth else logical_or):
+        for part in eq.inputs:
+            yield from _holding(view, part, truth)
+
+
+def _behind(view: View, atom: Any) -> list[Equation]:
+    """The nearest elementwise equations that a value is made of, in the graph's order; choices stand at the end."""
+    position = view.graph.index.position
+    found: dict[int, Equation] = {}
+    queue = [atom]
+    for var in queue:
+        eq = view.maker(view.follow(var))
+        if eq is None or len(found) >= MOST or eq.op.kind is not elementwise or eq.op is where:
+            continue
+        number = position[eq.outputs[0]]
+        if number not in found:
+            found[number] = eq
+            queue += eq.inputs
+    return [found[n] for n in sorted(found)]
+
+
+def _leaks(view: View, eq: Equation, condition: Any, holds: bool) -> bool:
+    """Whether, for some value of something that both depend on, the condition fails and a derivative is not finite."""
+    asked = _sources(view, condition)
+    for base in _sources(view, eq.outputs[0]):
+        if base not in asked or base.aval.dtype.kind != "f":
+            continue
+        for point in _points(view, condition, base):
+            said = _value(view, condition, base, point, known=True)
+            if said is None or bool(said) == holds:
+                continue
+            if _slope(view, eq, base, point) is False:
+                return True
+    return False
+
+
+def _sources(view: View, atom: Any) -> dict[Var, None]:
+    """The variables that a value is computed of elementwise, the farthest first, itself last."""
+    found: dict[Var, None] = {}
+    queue = [view.follow(atom)]
+    for var in queue:
+        if type(var) is Var and var not in found and len(found) < MOST:
+            found[var] = None
+            eq = view.maker(var)
+            if eq is not None and eq.op.kind is elementwise:
+                queue += [view.follow(a) for a in eq.inputs]
+    return dict.fromkeys(reversed(found))
+
+
+def _points(view: View, condition: Any, base: Var) -> list[float]:
+    """What to try: 0, the numbers of the condition, what is far out, and a negative number where 0 means 0."""
+    numbers = {0.0}
+    for var in _sources(view, condition):
+        eq = view.maker(var)
+        for a in () if eq is None else eq.inputs:
+            value = view.constant(a)
+            if value is not None and np.isfinite(value):
+                numbers |= {value, -value}
+    zero = _value(view, condition, base, 0.0, known=True)
+    return [*sorted(numbers, key=abs), *([-1.0] if zero is not None else []), FAR, -FAR]
+
+
+def _value(view: View, atom: Any, base: Var, point: float, known: bool = False) -> Any:
+    """A value where `base` is `point`; other variables are 1, or, if all have to be known, there is none."""
+    values: dict[Var, Any] = {base: np.float64(point)}
+    order = sorted(
+        (v for v in _sources(view, atom) if v is not base), key=lambda v: view.graph.index.position.get(v, -1)
+    )
+    for var in order:
+        eq = view.maker(var)
+        if eq is None or eq.op.kind is not elementwise:
+            constant = view.constant(var)
+            if constant is None and known and var is not base:
+                values[var] = None
+                continue
+            values[var] = np.float64(1.0 if constant is None else constant)
+            if var.aval.dtype.kind == "b":
+                values[var] = np.bool_(values[var])
+            continue
+        inputs = [_input(view, values, a) for a in eq.inputs]
+        if any(v is None for v in inputs):
+            values[var] = None
+            continue
+        with np.errstate(all="ignore"):
+            values[var] = _computed(eq, inputs)
+    return _input(view, values, atom)
+
+
+def _input(view: View, values: dict[Var, Any], atom: Any) -> Any:
+    if type(atom) is Literal:
+        return atom.value
+    return values.get(view.follow(atom))
+
+
+def _computed(eq: Equation, inputs: list[Any]) -> Any:
+    arrays = [np.asarray(v) if isinstance(v, np.generic) else v for v in inputs]
+    try:
+        return np.asarray(eq.op.forward(*arrays, **eq.attrs))[()]
+    except (TypeError, ValueError):
+        return None
+
+
+def _slope(view: View, eq: Equation, base: Var, point: float) -> bool | None:
+    """Whether an equation's derivatives are finite where `base` is `point`; None where nothing can be said.
+
+    A negative number says something only of an equation for which 0 is one too: an eps that was added speaks of numbers
+    that are not negative.
+    """
+    inputs = [a.value if type(a) is Literal else _value(view, a, base, point) for a in eq.inputs]
+    if any(type(v) is np.float64 and not np.isfinite(v) for v in inputs):  # the fault lies before it
+        return None
+    if abs(point) == FAR:
+        with np.errstate(all="ignore"):
+            value = None if any(v is None for v in inputs) else _computed(eq, inputs)
+        if value is None or not np.isinf(value):
+            return None
+    elif point < 0:
+        zeros = [0.0 if type(a) is Literal else _value(view, a, base, 0.0) for a in eq.inputs]
+        if not any(z == 0 for a, z in zip(eq.inputs, zeros, strict=True) if type(a) is not Literal):
+            return None
+    return None if any(v is None for v in inputs) else _is_finite(eq, inputs)
+
+
+def _is_finite(eq: Equation, inputs: list[Any]) -> bool | None:
+    """Whether the derivatives of an equation by its floats are finite at these numbers."""
+    with modes.use(trace=None, cells=None, grad=True, quiet=True, debug_nans=False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"):
+            try:
+                leaves = [
+                    tensor(np.asarray(v), requires_grad=np.asarray(v).dtype.kind == "f") if isinstance(v, np.generic)
+                    else v for v in inputs
+                ]  # fmt: skip
+                wanted = [t for t in leaves if getattr(t, "requires_grad", False)]
+                y = eq.op.public(*leaves, **eq.attrs)
+                if not wanted or not y.requires_grad:
+                    return None
+                return all(bool(np.isfinite(g.numpy()).all()) for g in gradients([y], wanted))
+            except (TypeError, ValueError):
+                return None
+
+
+def _repair(view: View, eq: Equation, choice: Equation, side: int) -> Rewrite | None:
+    """What an equation reads is chosen by the same condition; None where others read what it gives."""
+    condition = choice.inputs[0]
+    shape = eq.outputs[0].aval.shape
+    var = eq.outputs[0]
+    while True:
+        readers = view.readers(var)
+        if len(readers) != 1 or view.is_result(var) or var.aval.shape != shape:
+            return None
+        (reader,) = readers
+        if reader is choice:
+            if [a is var for a in choice.inputs] != [k == side for k in range(3)]:
+                return None
+            break
+        if reader.op.kind is not elementwise or not reader.op.single:
+            return None
+        var = reader.outputs[0]
+    if type(condition) is not Var:
+        return None
+    position = view.graph.index.position
+    at = position[eq.outputs[0]]
+    steps: Steps = []
+    if position.get(condition, -1) > at:  # made later, of what may be there already
+        made = view.maker(condition)
+        if made is None or any(position.get(v, -1) > at for v in made.variables()):
+            return None
+        steps.append((made.op, made.inputs, dict(made.attrs)))
+    k = _weak_input(eq)
+    x = None if k is None else eq.inputs[k]
+    if k is None or type(x) is not Var or x.aval.shape != condition.aval.shape:
+        return None
+    c = None if steps else condition
+    kept = (c, x, Literal(INSTEAD)) if side == 1 else (c, Literal(INSTEAD), x)
+    guarded = (*eq.inputs[:k], None, *eq.inputs[k + 1 :])
+    return replacing(NAME, eq, [*steps, (where, kept, {}), (eq.op, guarded, dict(eq.attrs))])
