@@ -23,6 +23,7 @@ from tensorgraph.viz.model.expansion import expanded
 from tensorgraph.viz.model.fault import draw_fault
 from tensorgraph.viz.model.labels import clean
 from tensorgraph.viz.model.levels import Plan, drawn
+from tensorgraph.viz.model.symbols import symbolic
 
 __all__ = ["LEVELS", "draw", "mimebundle", "picture"]
 
@@ -105,7 +106,11 @@ def draw(
     <BLANKLINE>
     """
     paths = _paths(expand)
-    graph = _graph_of(target, examples, keywords)
+    sizes: dict[str, int] = {}
+    if isinstance(target, Template) and not examples and not keywords:
+        graph, sizes = symbolic(target)
+    else:
+        graph = _graph_of(target, examples, keywords)
     if isinstance(paths, tuple):
         graph, paths = expanded(graph, paths)
     drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
@@ -114,6 +119,9 @@ def draw(
 
         given = tuple(value for _, value in called_by_name(target, examples, keywords)) if keywords else examples
         drawing = apply(drawing, graph, overlay, given)
+    if sizes:
+        told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        drawing = replace(drawing, notes=(*drawing.notes, f"a template: counts, bytes and figures are those of {told}"))
     return replace(drawing, theme=theme, timeout=float(timeout))
 
 

@@ -5,7 +5,6 @@ Every string from outside passes `clean` on its way into a `Drawing`; escaping f
 
 from __future__ import annotations
 
-import functools
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,11 +46,12 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 
 def shape(aval: Aval) -> str:
-    """``64x784``; a 0-d value is a ``scalar``."""
-    return "x".join(map(str, aval.shape)) if aval.shape else "scalar"
+    """``64x784``, of a template ``Nx(2*M)``; a 0-d value is a ``scalar``."""
+    if len(aval.shape) < 2:
+        return str(*aval.shape) or "scalar"
+    return "x".join(text if text.isalnum() else f"({text})" for text in map(str, aval.shape))
 
 
-@functools.lru_cache(maxsize=4096)
 def type_text(aval: Aval) -> str:
     """``64x784 f32``."""
     if type(aval) is Number:
