@@ -79,8 +79,8 @@ def _others(template: Template, sizes: Mapping[str, int], graph: Graph) -> Itera
     for changed in (*[(dim,) for dim in template.dims], template.dims):
         found = 0
         for n in OTHERS:
-            for larger in (lambda size, n=n: size + n, lambda size, n=n: size * (n + 1)):
-                given = {dim: larger(size) if dim in changed else size for dim, size in sizes.items()}
+            for times, more in ((1, n), (n + 1, 0)):
+                given = {dim: size * times + more if dim in changed else size for dim, size in sizes.items()}
                 try:
                     other = template.at(**given)
                 except (ParseError, ValueError, TypeError):
@@ -104,9 +104,9 @@ class _Names:
         first = values[0]
         if all(type(value) is int for value in values):
             return self.number(tuple(values))
-        if isinstance(first, (tuple, list)) and not hasattr(first, "_fields"):
-            if all(type(value) is type(first) and len(value) == len(first) for value in values):
-                return type(first)(self.of(items) for items in zip(*values, strict=True))
+        sequence = isinstance(first, (tuple, list)) and not hasattr(first, "_fields")
+        if sequence and all(type(value) is type(first) and len(value) == len(first) for value in values):
+            return type(first)(self.of(items) for items in zip(*values, strict=True))
         return first
 
     def atom(self, atoms: Sequence[Any]) -> Any:
