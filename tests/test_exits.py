@@ -288,6 +288,8 @@ def test_a_parameter_is_an_argument_like_any_other(traced: bool) -> None:
         (lambda: tg.grad(lambda w, x: tg.sum(x * x))(w, X), np.zeros((2, 1))),  # constant in it, and never read
         (lambda: tg.grad(lambda a: (a * a).sum() * 0.5 + m.weight.sum())(w), w.numpy()),
         (lambda: tg.grad(lambda a: tg.grad(lambda b: (a * a).sum())(a).sum() + (a * a).sum())(w), 2 * w.numpy()),
+        (lambda: tg.grad(lambda a, b: (b * b).sum(), argnums=(0, 1))(w, w)[1], 2 * w.numpy()),
+        (lambda: tg.grad(lambda a: tg.grad(lambda b: (a * a).sum())(w).sum() + (a * a).sum())(w), 2 * w.numpy()),
         (lambda: tg.grad(lambda a: m(X).sum() * a)(2.0), m(X).sum().detach().numpy()),
         (lambda: tg.grad(lambda a: (a * m.weight.detach()).sum())(m.bias), np.array([w.numpy().sum()])),
     ]

@@ -25,6 +25,7 @@ from tensorgraph.engine.tape import ASKING, INTERNAL, Leaf, describe_source, get
 
 if TYPE_CHECKING:
     from tensorgraph.engine.aval import Aval
+    from tensorgraph.engine.op import Op
     from tensorgraph.methods import Methods
 else:
     Methods = object
@@ -82,8 +83,8 @@ def unwatched() -> contextlib.AbstractContextManager[None]:
     return modes.use(watched=None)
 
 
-def depends(node: Any, watched: Iterable[Any], past: Iterable[Any] = ()) -> bool:
-    """Whether one of these places on the tape is behind a node, without going through those to get `past`.
+def depends(node: Any, watched: Iterable[Any], past: Op | None = None) -> bool:
+    """Whether one of these places on the tape is behind a node, without going through what the op `past` gave.
 
     What is older than all of them is not searched.
     """
@@ -91,13 +92,13 @@ def depends(node: Any, watched: Iterable[Any], past: Iterable[Any] = ()) -> bool
     if not targets:
         return False
     oldest = min(t.number for t in targets)
-    seen = set(past)
+    seen: set[Any] = set()
     stack = [node]
     while stack:
         place = stack.pop()
         if place in targets:
             return True
-        if place is None or place in seen or place.number < oldest:
+        if place is None or place in seen or place.number < oldest or (past is not None and place.op is past):
             continue
         seen.add(place)
         for parent in place.parents:

@@ -287,10 +287,10 @@ class Trace(CallRecorder, NumberRecorder):
         self.varying.add(out)
         return self.tensor(out)
 
-    def depends(self, var: Any, others: Iterable[Any], past: Iterable[Any] = ()) -> bool:
-        """Whether one of the others is behind a variable, without going through those to get `past`."""
+    def depends(self, var: Any, others: Iterable[Any], past: Op | None = None) -> bool:
+        """Whether one of the others is behind a variable, without going through what the op `past` gave."""
         targets = set(others)
-        seen = set(past)
+        seen: set[Any] = set()
         stack: list[Any] = [var]
         while stack:
             atom = stack.pop()
@@ -299,16 +299,14 @@ class Trace(CallRecorder, NumberRecorder):
             if type(atom) is Var and atom not in seen:
                 seen.add(atom)
                 made = self.producer.get(atom)
-                stack += () if made is None or made.op is stop_gradient else made.atoms()
+                stack += () if made is None or made.op in (stop_gradient, past) else made.atoms()
         return False
 
-    def named(self, var: Any) -> tuple[list[Var], Cell | None]:
-        """The names that transforms gave a value, newest first, and the cell whose value it is, or None."""
-        chain = []
+    def named(self, var: Any) -> Cell | None:
+        """The cell whose value this is under the names that transforms gave it, or None."""
         while (made := self.producer.get(var)) is not None and made.op is alias:
-            chain.append(var)
             (var,) = made.inputs
-        return chain, next((cell for cell, own in self.cells.items() if own is var), None)
+        return next((cell for cell, own in self.cells.items() if own is var), None)
 
     def _leaves_of(self, y: Var) -> list[Var]:
         """The differentiable roots that a variable depends on, in order of their first use."""

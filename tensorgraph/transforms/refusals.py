@@ -81,20 +81,20 @@ class CellArguments:
         found = [y for y in ys if isinstance(y, Tensor)]
         for given, own in self.pairs:
             if trace is None:
-                chain, cell = _named(own._node)
+                cell = _named(own._node)
                 source = None if cell is None else cell._node
                 ends = [y._node for y in found if y._node is not None]
                 missed = not any(depends(y, [own._node]) for y in ends) and (
-                    (source is not None and any(depends(y, [source], chain) for y in ends))
+                    (source is not None and any(depends(y, [source], past=alias) for y in ends))
                     or (self.reads is not None and given in self.reads.entry)
                 )
             else:
-                chain, cell = trace.named(own._value)
+                cell = trace.named(own._value)
                 variables = [y._value for y in found]
                 missed = (
                     cell is not None
                     and not any(trace.depends(y, [own._value]) for y in variables)
-                    and any(trace.depends(y, [trace.cells[cell]], chain) for y in variables)
+                    and any(trace.depends(y, [trace.cells[cell]], past=alias) for y in variables)
                 )
             if missed:
                 label = (given if cell is None else cell)._label()
@@ -105,11 +105,9 @@ class CellArguments:
                 )
 
 
-def _named(node: Any) -> tuple[list[Any], Any]:
-    """The names that transforms gave an argument, newest first, and the cell that stands behind them, or None."""
-    chain = []
+def _named(node: Any) -> Any:
+    """The cell that stands behind the names that transforms gave it, or None."""
     while node is not None and node.op is alias:
-        chain.append(node)
         node = node.parents[0]
     owner = node.owner if type(node) is Leaf else None
-    return chain, None if owner is None else owner()
+    return None if owner is None else owner()
