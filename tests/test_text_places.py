@@ -133,20 +133,39 @@ EXPLAINED: list[tuple[Any, tuple[int, ...]]] = [
     (lambda x, k: (x[1:3, 0] * k[:2, 1]).sum() + x[0].sum(), (4, 4)),
     (lambda x, k: (x / (1 + abs(k))).reshape(-1)[3] * 2.5, (4, 4)),
     (lambda x, k: tg.concatenate([x, k, x], axis=0).transpose()[:, 2].sum(), (4, 4)),
+    (lambda x, k: (tg.softmax(x * k) ** 2).sum(), (4, 4)),
+    (lambda x, k: (tg.log_softmax(x) * k).sum(), (4, 4)),
+    (lambda x, k: (tg.batch_norm(x, k[0], k[1])[0] ** 3).sum(), (4, 4)),
+    (lambda x, k: (tg.layer_norm(x, x[0] + k[1], k[1])[0] ** 3).sum(), (4, 4)),
+    (lambda x, k: (tg.sort(x) * k).sum() + tg.max(x, axis=0).sum(), (4, 4)),
+    (lambda x, k: tg.softmax_cross_entropy(x * k, tg.argmax(k, axis=1)), (4, 4)),
 ]
 
 
 @pytest.mark.parametrize(("function", "shape"), EXPLAINED)
 def test_the_lines_of_an_explained_gradient_are_read(function: Any, shape: tuple[int, ...]) -> None:
     graph = tg.trace(function, tg.f32[shape], tg.f32[shape])
-    lines = [line for step in tg.explain_gradient(graph).steps for line in step.lines]
+    steps = tg.explain_gradient(graph).steps
+    lines = [line for step in steps for line in step.lines]
     last = [line.left for line in lines if line.left == "d_x" or line.left.startswith("d_x_")][-1]
     forward = [line for line in str(graph).splitlines() if not line.startswith("    return")]
     forward[0] = forward[0].partition(" ->")[0] + ":"
+    for told in (step.forward for step in steps if " = " in step.forward):  # with what is kept for the derivative
+        name = told.partition(" = ")[0].split(",")[0]
+        at = next(i for i, line in enumerate(forward) if line.startswith((f"    {name} =", f"    {name}, ")))
+        forward[at] = f"    {told}"
     text = "\n".join([*forward, *(f"    {line.left} = {line.formula}" for line in lines), f"    return {last}"])
     rng = np.random.default_rng(0)
     x, k = rng.normal(size=(2, *shape)).astype(np.float32)
     assert np.allclose(tg.parse(text)(x, k).numpy(), tg.grad(function)(x, k).numpy(), rtol=1e-5, atol=1e-6), text
+
+
+def test_a_gradient_of_some_of_the_inputs_says_of_which() -> None:
+    def loss(x: Any, k: Any) -> Any:
+        return (tg.batch_norm(x.detach(), k[0], k[1])[0] ** 3).sum()
+
+    shown = str(tg.explain_gradient(tg.trace(tg.grad(loss, argnums=1), tg.f32[4, 3], tg.f32[2, 3])))
+    assert "want=(False, True, True)" in shown
 
 
 @given(programs())

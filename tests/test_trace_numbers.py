@@ -269,6 +269,8 @@ def test_everything_else_takes_them() -> None:
     assert "float" in str(tg.diff(graph, tg.trace(softened, tg.f32[4, 5], 3)))
     many = tg.passes.batching.batched(graph, 3, (0, None))
     xs = np.stack([x, x + 1, 2 * x])
+    with pytest.raises(ValueError, match="Python number, one for all examples"):
+        tg.passes.batching.batched(graph, 3)
     assert np.allclose(many(xs, 2.0).numpy(), [graph(row, 2.0).numpy() for row in xs])
     bound = tg.trace(lambda x, s: tg.grad(lambda y: (y * s).sum())(x), tg.f64[2], 0.1).bind()
     for _ in range(6):

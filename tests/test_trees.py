@@ -281,3 +281,23 @@ def test_whatever_is_traced_is_read_back(tree: Any) -> None:
     parsed = tg.parse(str(graph), types=TYPES)
     assert parsed == graph and isinstance(parsed.in_tree, Treedef) and str(parsed) == str(graph)
     assert [t.tolist() for t in parsed(example)] == [t.tolist() for t in graph(example)]
+
+
+def test_functions_with_their_own_derivative_take_and_give_dataclasses() -> None:
+    @tg.custom_vjp
+    def twice(x: Any) -> Any:
+        return Pair(x * 2.0, {"k": x * 3.0})
+
+    twice.defvjp(
+        lambda x: (Pair(x * 2.0, {"k": x * 3.0}), None), lambda _, g: (g[0] * 2.0 + g[1] * 3.0,)
+    )  # fmt: skip
+
+    def loss(x: Any) -> Any:
+        made = twice(x)
+        return made.a.sum() + made.b["k"].sum()
+
+    graph = tg.trace(tg.grad(loss), tg.ones(2))
+    assert graph(tg.ones(2)).tolist() == [5.0, 5.0] == tg.grad(loss)(tg.ones(2)).tolist()
+    assert tg.parse(str(graph), types=TYPES) == graph
+    held = tg.trace(lambda x: tg.checkpoint(lambda p: p.a * p.b)(Pair(x, 2.0)), tg.f32[2])
+    assert held(tg.ones(2)).tolist() == [2.0, 2.0]

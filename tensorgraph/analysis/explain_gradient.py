@@ -337,7 +337,10 @@ class _Telling:
             return Step(name, None, lines, symbol(name))
         text, latex = self._called({})
         whole = Formula.of(Equation(eq.op, eq.inputs, eq.attrs, eq.outputs[:1]))
-        forward = f"{', '.join(text(out) for out in eq.outputs)} = {formula_text(whole, text)}"
+        outs = [text(out) for out in eq.outputs]
+        count = len(outs) - len(eq.residuals)  # the rest, in brackets, is kept for the derivative
+        left = ", ".join([*outs[:count], *([f"[{', '.join(outs[count:])}]"] if eq.residuals else [])])
+        forward = f"{left} = {formula_text(whole, text)}"
         in_latex = f"{', '.join(latex(out) for out in eq.outputs)} = {formula_latex(whole, latex)}"
         return Step(forward, eq.source, lines, in_latex)
 

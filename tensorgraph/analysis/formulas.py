@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tensorgraph.analysis.describe import value_text
-from tensorgraph.engine.op import Op
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.op import Op, usual_want
 from tensorgraph.graph.graph import Equation, Literal, Var
 from tensorgraph.ops.shape import reshape
 
@@ -71,11 +72,16 @@ def settings(formula: Formula) -> list[str]:
     shown = []
     for key, value in formula.attrs.items():
         default = formula.op.attrs.get(key, inspect.Parameter.empty)
-        if key == "want":  # of a fused op's gradient: which of them, as the formula says anyway
-            continue
+        if key == "want" and value == usual_want(formula.op, [_aval_of(a) for a in formula.args]):
+            continue  # of a fused op's gradient: all of them
         if default is inspect.Parameter.empty or repr(default) != repr(value):
             shown.append(f"{key}={value_text(value)}")
     return shown
+
+
+def _aval_of(item: Any) -> Aval | None:
+    item = item.var if isinstance(item, Formula) else item
+    return item.aval if isinstance(item, Var) else None
 
 
 def formula_text(formula: Any, names: Names) -> str:
@@ -106,9 +112,14 @@ def _read(item: Any, names: Names) -> tuple[str, int]:
 
 def _call(item: Formula, args: tuple[Any, ...], names: Names) -> str:
     """Anything: the op's name, the inputs, the settings."""
-    given = [a for name, a in zip(item.op.inputs, args, strict=True) if not is_absent(a)]
-    parts = [_read(a, names)[0] for a in given] + settings(item)
-    chosen = "" if item.op.single or len(item.outputs) == 1 else f"[{item.position}]"
+    parts = []
+    for i, (name, a) in enumerate(zip(item.op.inputs, args, strict=True)):
+        if not is_absent(a):  # behind what was left out, by name
+            text = _read(a, names)[0]
+            parts.append(f"{name}={text}" if any(map(is_absent, args[:i])) else text)
+    parts += settings(item)
+    several = not item.op.single and (item.op.signature.variadic or len(item.outputs) > 1)
+    chosen = f"[{item.position}]" if several else ""
     return f"{item.op.name}({', '.join(parts)}){chosen}"
 
 

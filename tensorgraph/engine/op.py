@@ -7,7 +7,7 @@ up, in `declare.py`; this room knows avals only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.signature import Signature
 from tensorgraph.engine.traits import with_implied
 
-__all__ = ["CATALOGUE", "Kind", "Op", "Rule", "saved_names"]
+__all__ = ["CATALOGUE", "Kind", "Op", "Rule", "saved_names", "usual_want"]
 
 CATALOGUE: dict[str, Op] = {}
 """Every declared op by name."""
@@ -249,6 +249,13 @@ class Op:
 
     def __repr__(self) -> str:
         return f"Op({self.name})"
+
+
+def usual_want(declared: Op, avals: Sequence[Aval | None]) -> tuple[bool, ...]:
+    """The attribute ``want`` of a fused op's gradient where all that may be is asked for: of each input of floats."""
+    assert declared.primal is not None
+    given = [*avals, *[None] * len(declared.inputs)][: len(declared.primal.inputs)]
+    return tuple(aval is not None and aval.dtype.kind == "f" for aval in given)
 
 
 def weak(value: Any) -> Any:

@@ -32,6 +32,7 @@ from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.calls import Copies
 from tensorgraph.graph.draws import draws_between
+from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.inline import asked, standing_for
 from tensorgraph.graph.trace import trace
@@ -142,6 +143,8 @@ class _Batching(Rerun):
     def _input(self, var: Var, dim: int | None) -> Var:
         if dim is None:
             return var
+        if is_number(var):
+            raise ValueError(f"the input {var} is a Python number, one for all examples: give it None in in_dims")
         ndim = len(var.aval.shape) + 1
         if not -ndim <= dim < ndim:
             raise ValueError(f"the input {var} has no batch axis {dim}: with one it has {ndim} axes")

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.numbers import TracedNumber, is_number
-from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.op import CATALOGUE, Op, usual_want
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import field_names, flatten, is_container
 from tensorgraph.graph.graph import Var
@@ -152,6 +152,8 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
     names = (*op.inputs, *op.attrs)
     if op.residuals:  # for Python, which cannot see whether anybody takes them
         kwargs.pop("residuals", None)
+    if op.primal is not None and "want" not in kwargs and len(args) <= len(op.inputs):
+        kwargs["want"] = usual_want(op, [v.aval if isinstance(v, Tensor) else None for v in args])
     for key in kwargs:
         if key not in names and key != "impl":
             free = [
