@@ -205,6 +205,9 @@ def concrete(t: Numbers, what: str) -> Array:
     if type(value) is ndarray and (mode.trace is None or not t._is_cell):
         cells = mode.cells
         return value if cells is None or not t._is_cell else cells.read(t)._value  # type: ignore[arg-type]
+    known = None if mode.trace is None else mode.trace.numbers(t)
+    if known is not None:
+        return known
     said = "this value is traced: it has only a type" if mode.trace is None else mode.trace.numberless
     raise TraceError(
         f"{what} needs numbers, but {said}, {t.aval}{describe_source(user_source())}. Use "
@@ -216,7 +219,7 @@ def concrete(t: Numbers, what: str) -> Array:
 def leaving(t: Numbers, what: str) -> Array:
     """The array of a tensor for an exit that was spelt."""
     value = concrete(t, what)
-    if t._node is not None:
+    if t._node is not None or type(t._value) is not ndarray:
         leave(t, what)
     return value
 

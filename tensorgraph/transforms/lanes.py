@@ -11,17 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tensorgraph.engine import modes
+from tensorgraph.engine import modes, random
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.exits import TraceError
+from tensorgraph.engine.exits import TraceError, depends
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.draws import draws_between
+from tensorgraph.graph.evaluate import evaluate
 from tensorgraph.graph.graph import Graph, Literal, Var
 
 __all__ = ["Lanes"]
@@ -131,6 +132,48 @@ class Lanes(Trace):
                 t = cell.read()
             var = self.entry[cell] = self._shared(t, t.aval, cell.path or None)
         return var
+
+    def numbers(self, t: Tensor) -> Any:
+        """What is the same for all lanes, and computed from numbers, has numbers: it is computed when asked for."""
+        var = self.var(t)
+        outside = {own: value for own, (value, axis) in zip(self.inputs, self.given, strict=True) if axis is None}
+        states = {
+            own for cell, own in self.entry.items() if own.aval == random.state().aval
+        }  # each lane may have its own
+        equations, seen, stack = [], {var}, [var]
+        while stack:
+            at = stack.pop()
+            made = self.producer.get(at)
+            if made is None and (at in states or at not in outside or type(outside[at]._value) is Var):
+                return None
+            if made is not None:
+                equations.append(made)
+                fresh = {a for a in made.variables() if a not in seen}
+                seen |= fresh
+                stack += fresh
+        if not equations:
+            return outside[var]._value
+        kept = set(equations)
+        read = tuple(own for own in outside if own in seen)
+        tree = flatten([0] * len(read))[1]
+        way = tuple(eq for eq in self.equations if eq in kept)
+        graph = Graph(read, (), {}, way, (), (var,), tree, flatten(0)[1], (), "shared", ())
+        with modes.use(trace=None, cells=None, grad=False):
+            return evaluate(graph, [outside[own] for own in read], [], False)[0][0]._value
+
+    def depends(self, var: Any, others: Iterable[Any], past: Iterable[Any] = ()) -> bool:
+        """Whether one of the others is behind a variable, here or outside."""
+        others = list(others)
+        if super().depends(var, others, past):
+            return True
+        outer = self.outside.trace
+        for own, t in self.leaves.items():
+            if t is not None and super().depends(var, [own], past):
+                if t._node is not None and depends(t._node, others):
+                    return True
+                if type(t._value) is Var and outer is not None and outer.depends(t._value, others):
+                    return True
+        return False
 
     # what is changed ---------------------------------------------------------------------------------------------
 
