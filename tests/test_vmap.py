@@ -182,6 +182,51 @@ def test_numbers_of_an_example_are_refused_kindly(ask):
         tg.vmap(ask)(tg.ones(3))
 
 
+def test_what_is_the_same_for_all_examples_has_numbers():
+    x, w = numbers(4, 3), tg.tensor([1.0, 2.0, 3.0], dtype="float64")
+    model = nn.BatchNorm(3)
+    assert_same(tg.vmap(lambda r: r * float((w * 2).sum()))(x).numpy(), x.numpy() * 12)
+    assert_same(tg.vmap(lambda r, s: r * 2 if (s > 0).all() else r, (0, None))(x, w).numpy(), x.numpy() * 2)
+    assert_same(tg.vmap(lambda r: r * model.decay)(x).numpy(), x.numpy() * 0.9)
+    assert_same(tg.vmap(lambda r: tg.vmap(lambda q: q * float(w.sum()))(r))(x).numpy(), x.numpy() * 6)
+    generator = tg.random.Generator(0)
+    for f in (lambda r: r * float(generator.uniform(())), lambda r: tg.vmap(lambda q: q * float(r.sum()))(x)):
+        with pytest.raises(tg.TraceError, match="inside vmap"):
+            tg.vmap(f)(x)
+    with pytest.raises(tg.TraceError, match="inside vmap"):
+        tg.trace(lambda x, w: tg.vmap(lambda r: r * float(w.sum()))(x), x, w)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda w, x: tg.vmap(lambda r: r * float((w * 2).sum()))(x).sum(),
+        lambda w, x: tg.vmap(lambda r: r * float(w.sum()))(x).sum(),
+        lambda w, x: tg.vmap(lambda r: r * w)(x).sum().item() * w.sum(),
+        lambda w, x: np.asarray(tg.vmap(lambda r: (r * w).sum())(x)).sum() * w.sum(),
+        lambda w, x: tg.vmap(lambda r: tg.grad(lambda v: v.sum() * float((v * 2).sum()))(w) * r)(x).sum(),
+    ],
+)
+def test_numbers_that_a_derivative_would_lose_are_refused(f):
+    x, w = numbers(4, 3), numbers(3, seed=1)
+    with pytest.raises(tg.DetachError):
+        tg.grad(lambda w: f(w, x))(w)
+    found = tg.grad(lambda w: tg.vmap(lambda r: r * w * float((w * 2).detach().sum()))(x).sum())(w)
+    assert_close(found.numpy(), x.numpy().sum(0) * 2 * w.numpy().sum(), scale=10.0)
+
+
+def test_numbers_of_an_outer_trace_stay_weak():
+    x = numbers(4, 3, dtype="f4")
+    for f in (
+        lambda x, s: tg.vmap(lambda r: r * s + 1)(x),
+        lambda x, s: tg.vmap(lambda r, s: r * s + 1, (0, None))(x, s),
+        lambda x, s: tg.vmap(tg.grad(lambda r, s: (r * s**2).sum()), (0, None))(x, s * 2),
+    ):
+        graph = tg.trace(f, x, 2.0)
+        assert graph(x, 3.0).dtype == np.float32
+        assert_same(graph(x, 3.0).numpy(), f(x, 3.0).numpy())
+
+
 def test_values_do_not_get_out():
     kept = []
     tg.vmap(lambda x: kept.append(x) or x)(tg.ones(3))

@@ -205,7 +205,7 @@ def concrete(t: Numbers, what: str) -> Array:
     if type(value) is ndarray and (mode.trace is None or not t._is_cell):
         cells = mode.cells
         return value if cells is None or not t._is_cell else cells.read(t)._value  # type: ignore[arg-type]
-    known = None if mode.trace is None else mode.trace.numbers(t)
+    known: Array | None = None if mode.trace is None else mode.trace.numbers(t)
     if known is not None:
         return known
     said = "this value is traced: it has only a type" if mode.trace is None else mode.trace.numberless

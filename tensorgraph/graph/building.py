@@ -46,8 +46,6 @@ class ForeignError(TraceError):
 class Trace(CallRecorder, NumberRecorder):
     """A graph in the making. Lives in the mode record while the function runs."""
 
-    numberless = "this value is traced: it has only a type"  # why there are no numbers, for messages
-
     def __init__(self, name: str = "f") -> None:
         super().__init__(name)
         self.equations: list[Equation] = []

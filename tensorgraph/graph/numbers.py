@@ -28,11 +28,17 @@ EXACT = 1 << 53  # integers up to here are floats
 class NumberRecorder:
     """The part of a trace that has to do with numbers."""
 
+    numberless = "this value is traced: it has only a type"  # why there are no numbers, for messages
+
     if TYPE_CHECKING:
 
         def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]: ...
         def var(self, t: Any) -> Var | Literal: ...
         def tensor(self, var: Var) -> Tensor: ...
+
+    def numbers(self, t: Any) -> Any:
+        """The array of a value, where it has numbers though the trace knows it; else None."""
+        return None
 
     def arithmetic(self, op: Op, operands: tuple[Any, ...]) -> Tensor:
         """Record Python's arithmetic of numbers, some of them traced; gives a traced number."""

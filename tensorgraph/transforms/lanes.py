@@ -16,6 +16,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import TraceError, depends
+from tensorgraph.engine.op import Op
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, wrap
@@ -23,7 +24,7 @@ from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.draws import draws_between
 from tensorgraph.graph.evaluate import evaluate
-from tensorgraph.graph.graph import Graph, Literal, Var
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 
 __all__ = ["Lanes"]
 
@@ -133,14 +134,17 @@ class Lanes(Trace):
             var = self.entry[cell] = self._shared(t, t.aval, cell.path or None)
         return var
 
-    def numbers(self, t: Tensor) -> Any:
+    def numbers(self, t: Any) -> Any:
         """What is the same for all lanes, and computed from numbers, has numbers: it is computed when asked for."""
         var = self.var(t)
+        if type(var) is not Var:
+            return None
         outside = {own: value for own, (value, axis) in zip(self.inputs, self.given, strict=True) if axis is None}
         states = {
             own for cell, own in self.entry.items() if own.aval == random.state().aval
         }  # each lane may have its own
-        equations, seen, stack = [], {var}, [var]
+        equations: list[Equation] = []
+        seen, stack = {var}, [var]
         while stack:
             at = stack.pop()
             made = self.producer.get(at)
@@ -161,7 +165,7 @@ class Lanes(Trace):
         with modes.use(trace=None, cells=None, grad=False):
             return evaluate(graph, [outside[own] for own in read], [], False)[0][0]._value
 
-    def depends(self, var: Any, others: Iterable[Any], past: Iterable[Any] = ()) -> bool:
+    def depends(self, var: Any, others: Iterable[Any], past: Op | None = None) -> bool:
         """Whether one of the others is behind a variable, here or outside."""
         others = list(others)
         if super().depends(var, others, past):
@@ -169,9 +173,9 @@ class Lanes(Trace):
         outer = self.outside.trace
         for own, t in self.leaves.items():
             if t is not None and super().depends(var, [own], past):
-                if t._node is not None and depends(t._node, others):
+                if t._node is not None and depends(t._node, others, past):
                     return True
-                if type(t._value) is Var and outer is not None and outer.depends(t._value, others):
+                if type(t._value) is Var and outer is not None and outer.depends(t._value, others, past):
                     return True
         return False
 

@@ -132,7 +132,8 @@ def _spread(axes: Any, treedef: Treedef, what: str) -> Iterator[int | None]:
         yield from [None if axes is None else int(axes)] * treedef.size
         return
     own = flatten(axes, treedef)[1]
-    if treedef.kind is None or own.kind is not treedef.kind or own.keys != treedef.keys:
+    dicts = all(isinstance(kind, type) and issubclass(kind, dict) for kind in (own.kind, treedef.kind))
+    if treedef.kind is None or not (own.kind is treedef.kind or dicts) or set(own.keys) != set(treedef.keys):
         keys = "" if treedef.kind is None else f" with {', '.join(map(str, treedef.keys)) or 'nothing'} in it"
         kind = "a tensor" if treedef.kind is None else f"a {treedef.kind.__name__}"
         raise ValueError(
