@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgraph.arguments import Count, PathLike, checked
+from tensorgraph.arguments import Natural, PathLike, checked
 from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.equation import (
@@ -239,7 +239,7 @@ class Graph(Drawable):
         return differentiate(self)
 
     @checked
-    def batched(self, size: Count, in_dims: Any = 0, *, out_dims: Any = 0, loop: bool = False) -> Graph:
+    def batched(self, size: Natural, in_dims: Any = 0, *, out_dims: Any = 0, loop: bool = False) -> Graph:
         """The graph that does for a batch what this one does for one: see `tensorgraph.passes.batching`."""
         from tensorgraph.passes.batching import batched
 
