@@ -125,15 +125,21 @@ arange = op(
 )  # fmt: skip
 
 
+def _require_labels(labels: Any) -> Any:
+    if labels.dtype.kind not in "iub":
+        raise TypeError(f"labels must be integers, got {labels.dtype}; convert them with .astype('int64')")
+    return labels
+
+
 def _one_hot(labels: Any, *, classes: int, dtype: Any = None) -> Any:
-    return (labels[..., None] == np.arange(canonical_size(classes, "classes"))).astype(_dtype(dtype))
+    return (_require_labels(labels)[..., None] == np.arange(canonical_size(classes, "classes"))).astype(_dtype(dtype))
 
 
 one_hot = op(
     "one_hot(labels, *, classes: int, dtype=None)", _one_hot, creation, vjp=dict(labels=None), flops=1, scratch=0.25,
     batch=unchanged,
     infer_rule=lambda labels, *, classes, dtype: Aval(
-        (*labels.shape, canonical_size(classes, "classes")), _dtype(dtype)
+        (*_require_labels(labels).shape, canonical_size(classes, "classes")), _dtype(dtype)
     ), traits=("labels", "bounded above", "bounded below"),
     examples=(((np.array([0, 2, 1]),), dict(classes=3)),),
     doc="A new last axis of `classes` zeros with a one at each label; a label outside gives zeros only.",

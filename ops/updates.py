@@ -267,6 +267,15 @@ def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
     return (*grads, Aval((), np.float64))
 
 
+_clip_norm_types = TypeCheck(_clip_norm_infer)
+
+
+def _clip_norm_check(grads: list[Any], limit: Any) -> None:
+    _clip_norm_types(grads, limit)
+    if not limit > 0:
+        raise ValueError(f"limit must be a positive number, got {limit}")
+
+
 def _clip_norm_batch(call: BatchCall) -> Any:
     """Every example's norm from sums over its own axes."""
     grads, limit = call.whole(0), astype(call.args[1], dtype="float64")
@@ -282,7 +291,7 @@ def _clip_norm_batch(call: BatchCall) -> Any:
 
 clip_norm = op(
     "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer, batch=_clip_norm_batch,
-    check=TypeCheck(_clip_norm_infer), flops=_clip_norm_flops, scratch=_clip_norm_scratch,
+    check=_clip_norm_check, flops=_clip_norm_flops, scratch=_clip_norm_scratch,
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
 

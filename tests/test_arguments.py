@@ -1,10 +1,12 @@
 """What public functions take, and what they say of the rest."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 import tensorgraph as tg
-from tensorgraph import data, nn
+from tensorgraph import data, nn, optim, train
 from tensorgraph.arguments import Count, checked
 
 
@@ -70,3 +72,46 @@ def test_a_checked_function_is_like_its_own() -> None:
         repeat("a", tims=2)
     with pytest.raises(TypeError, match=r"^repeat needs the argument 'text'$"):
         repeat()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tg.clip_norm([tg.ones(3)], -1.0), r"clip_norm\(.*limit must be a positive number, got -1.0"),
+        (lambda: tg.clip_norm([tg.ones(3)], float("nan")), "limit must be a positive number, got nan"),
+        (lambda: tg.trace(lambda a: tg.clip_norm([a], 0.0), tg.f32[3])(tg.ones(3)), "limit must be a positive number"),
+        (lambda: tg.one_hot([0.5, 1.0], 3), r"one_hot\(.*labels must be integers, got float32"),
+        (lambda: tg.trace(lambda a: tg.one_hot(a, 3), tg.f32[2]), "labels must be integers, got float32"),
+        (lambda: tg.ones(3).astype(None), "expected a dtype such as .* got None"),
+        (lambda: tg.stack(None), "stack: input 'arrays' .*: expected a list of tensors, got NoneType"),
+        (lambda: tg.exp(10**30), "exp.*: expected numbers"),
+        (lambda: tg.add([[1.0], [1.0, 2.0]], 1.0), "add: input 'a' .*: expected numbers in a regular nesting"),
+        (lambda: tg.getitem(tg.ones(3), [], key=itertools.count()), "getitem: key must be a tuple, got a count"),
+        (lambda: nn.Linear(10**30, 2), "Linear: inputs must be a positive integer, got 1000.*; there are never more"),
+        (lambda: optim.SGD(p for p in itertools.repeat(tg.Parameter([1.0]))), "SGD: parameters .* to have no end"),
+        (lambda: train.fit(lambda a: a, ([[1.0]], [0]), optimizer=None, epochs=1, early_stop=0), "fit: optimizer must"),
+        (lambda: data.minibatches([1.0], batch_size=0), "^minibatches: batch_size must be a positive integer, got 0"),
+        (lambda: optim.by_hand({0.1, 0.2}), "by_hand: rates must be a sequence .* a set has no order"),
+        (lambda: nn.Sequential(nn.ReLU), r"Sequential: expected a layer, got the class ReLU; write ReLU\(\)"),
+        (lambda: data.Loader(np.ma.masked_array([1.0], [True])), "Loader: .* is a masked array.*array.filled"),
+        (lambda: optim.Adam(nn.Linear(2, 2), lr=0.1, name=b"adam"), "Adam: name must be a str .* value.decode"),
+    ],
+)
+def test_the_function_that_was_called_is_named(call, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def test_errors_of_the_users_functions_stay_as_they_are() -> None:
+    def loss(outputs, y):
+        raise ValueError("mine")
+
+    with pytest.raises(ValueError, match=r"^mine$"):
+        train.evaluate(lambda a: a, ([[1.0]], [0]), loss=loss, metrics=())
+
+
+def test_no_room_names_the_function() -> None:
+    with pytest.raises(MemoryError, match=r"^zeros: Unable to allocate"):
+        tg.zeros(10**17)
+    with pytest.raises(MemoryError, match=r"^Linear: Unable to allocate"):
+        nn.Linear(10**17, 2, weight_init="zeros")

@@ -18,7 +18,10 @@ from argument_examples import EXAMPLES, EXEMPT, METHODS_EXEMPT, arguments_of, pa
 import tensorgraph as tg
 from tensorgraph import data
 from tensorgraph.arguments import Range
+from tensorgraph.commands.stubs import library
+from tensorgraph.engine.op import Op
 from tensorgraph.files import FileFormatError
+from tensorgraph.testing import examples_of
 from tensorgraph.text import ParseError
 
 HOSTILE: dict[str, Callable[[], Any]] = {
@@ -218,4 +221,40 @@ def test_hostile_arguments_are_told(room: str, part: int) -> None:
                 if crc32(f"{name} {parameter.name} {hostile}".encode()) % PARTS == part:
                     wrong.append(outcome(name, parameter, hostile))
     wrong = [told for told in wrong if told]
+    assert not wrong, f"{len(wrong)} of them:\n" + "\n".join(wrong)
+
+
+def op_outcomes(declared: Op, part: int) -> Iterator[str]:
+    """What is wrong with the answers of an op to hostile inputs and attributes."""
+    case = examples_of(declared)[0]
+    inputs = [v if v is None else [tg.tensor(i) for i in v] if isinstance(v, list) else v for v in case.inputs]
+    given = dict(zip(declared.inputs, inputs, strict=True)) | case.full_attrs()
+    flags = {name for name, kind in declared.signature.types.items() if kind == "bool"}
+    for name, hostile in itertools.product(given, HOSTILE):
+        if crc32(f"{declared.name} {name} {hostile}".encode()) % PARTS != part:
+            continue
+        where = f"{declared.name}({name}={hostile})"
+        signal.setitimer(signal.ITIMER_REAL, 20.0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                declared.public(**{**given, name: HOSTILE[hostile]()})
+            if name in flags and hostile != "true":
+                yield f"{where} is accepted"
+        except TOLD as error:
+            if declared.name not in str(error):
+                yield f"{where} does not name the op: {type(error).__name__}: {str(error)[:160]}"
+        except Exception as error:
+            yield f"{where}: {type(error).__name__}: {str(error)[:160]}"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@pytest.mark.usefixtures("_apart")
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, PARTS))])
+def test_ops_tell_their_names(part: int) -> None:
+    wrong: list[str] = []
+    for declared in library():
+        if "internal" not in declared.traits and declared.differentiable and not declared.name.endswith("_vjp"):
+            wrong += op_outcomes(declared, part)
     assert not wrong, f"{len(wrong)} of them:\n" + "\n".join(wrong)

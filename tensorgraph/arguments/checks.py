@@ -21,7 +21,7 @@ from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, kind_of
 __all__ = ["checked", "refuse_keyword"]
 
 MISSING = object()
-PLAIN = (ValueError, TypeError, IndexError)
+PLAIN = (ValueError, TypeError, IndexError, MemoryError)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -173,6 +173,10 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
     one's too. What comes from the user's own functions stays as it is.
     """
     label, message = _label(function, owner), error.args[0] if error.args else ""
+    if isinstance(error, MemoryError) and error.__class__ is not MemoryError:  # NumPy's makes its own message
+        short: Any = MemoryError(f"{label}: {error}")
+        short.told = label, "", str(error)
+        raise short from None
     if type(error) not in PLAIN or not isinstance(message, str) or _from_user(error.__traceback__.tb_next):
         return
     told = getattr(error, "told", None)

@@ -298,7 +298,7 @@ def _many(origin: Any, element: Kind, ordered: bool) -> Kind:
             return items
         return frozenset(fitted) if isinstance(value, abc.Set) else tuple(fitted) if type(value) is tuple else fitted
 
-    return Kind(expected, fit)
+    return Kind(expected, fit, ((origin,) if strict else (list, tuple)) if anything else ())
 
 
 def _taken(value: Any, element: Kind, kind: Kind) -> list[Any]:

@@ -74,6 +74,8 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
     except (KeyError, TypeError):
         pass
     try:
+        if dtype is None:  # NumPy would read float64
+            raise TypeError("None is no dtype")
         if isinstance(dtype, str) and len(dtype) > 20:  # no name is so long, and NumPy would read a little language
             raise TypeError("too long")
         result = np.dtype(dtype)

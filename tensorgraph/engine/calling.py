@@ -239,6 +239,8 @@ def float_result(declared: Op, out: Any, values: list[Any], attrs: Mapping[str, 
 
 def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Exception) -> NoReturn:
     """Raise the error again with the op, the types that came and the user's line."""
+    if type(error).__base__ is MemoryError:  # NumPy's, which has no room for a name
+        raise MemoryError(f"{declared.name}: {error}") from None
     if isinstance(error, (TraceError, DetachError, FloatingPointError, RecursionError, MemoryError, Warning)):
         raise error
     reason: Exception = error

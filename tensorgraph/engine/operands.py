@@ -41,6 +41,7 @@ __all__ = [
 
 ndarray = np.ndarray
 F32 = np.dtype(np.float32)
+LARGE = 2**63
 SCALARS = frozenset({int, float, bool})
 LITERALS: frozenset[type] = frozenset({int, float, bool, str, type(None), tuple})
 LITERAL = frozenset({int, float, bool, str, type(None)})
@@ -79,8 +80,8 @@ def static(value: Any) -> Any:
 @cache
 def flag_or_choice(annotation: str) -> Kind | None:
     """The kind of an attribute that is a flag or one of several words; of numbers and sizes the op's rules ask."""
-    named = {"Literal": Literal}
-    return kind_of(eval(annotation, named)) if annotation.startswith(("bool", "Literal[")) else None
+    named = {"Literal": Literal, "Any": Any}
+    return kind_of(eval(annotation, named)) if annotation.startswith(("bool", "Literal[", "tuple[")) else None
 
 
 def instant(declared: Op, name: str) -> frozenset[type]:
@@ -136,8 +137,8 @@ def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
         return value
     try:
         array = as_array(value)
-    except TypeError as error:
-        raise TypeError(f"{what()}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{what()}: {error}") from None
     if isinstance(value, (list, tuple, np.generic)):
         return wrap(array)  # made here
     if copy:
@@ -177,7 +178,10 @@ def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
         inputs = [wrap(as_array(i)) if type(i) in NUMBERS else i for i in inputs]
         if any(isinstance(i, Tensor) for i in inputs):
             return inputs
-    return [wrap(as_array(i)) if type(i) in SCALARS or type(i) in NUMBERS else i for i in inputs]
+    try:
+        return [wrap(as_array(i)) if type(i) in SCALARS or type(i) in NUMBERS else i for i in inputs]
+    except TypeError as error:  # an integer that no dtype holds
+        raise TypeError(f"{declared.name}{describe_source(user_source())}: {error}") from None
 
 
 def _weigh_traced(declared: Op, inputs: list[Any]) -> list[Any]:
@@ -220,7 +224,7 @@ def lend(value: Any, given: tuple[Any, ...], weak: bool) -> Any:
     if kind in SCALARS:
         if weak and any(type(v) not in SCALARS and v is not None for v in given):
             return value
-        return as_array(value)
+        return as_array(value) if kind is not int or -LARGE <= value < LARGE else None
     return value._value if kind is Buffer else None
 
 
