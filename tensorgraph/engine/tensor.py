@@ -272,7 +272,7 @@ class Tensor(Numbers, metaclass=Made):
         return self.__deepcopy__(None) if own else self  # it never changes, and keeps its history
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"text/plain": repr(self)}
+        return {"text/plain": repr(self)}  # and a picture, where the rooms above have put their own in this place
 
 
 # a Tensor with nothing in it: the cheapest way to an object, for the calls that make one each

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tensorgraph.engine.tensor import Tensor
+
 if TYPE_CHECKING:
     from tensorgraph.viz.model.drawing import Drawing
 
-__all__ = ["Drawable"]
+__all__ = ["Drawable", "notebook"]
 
 
 class Drawable:
@@ -25,3 +27,13 @@ class Drawable:
         from tensorgraph.viz import mimebundle
 
         return mimebundle(self)
+
+
+def notebook(value: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    """What a notebook shows of a value that is more than a picture: its words, and a picture where that is small."""
+    from tensorgraph.viz.notebook import notebook as shown
+
+    return shown(value)
+
+
+Tensor._repr_mimebundle_ = notebook  # type: ignore[assignment, method-assign]

@@ -14,6 +14,7 @@ from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.drawable import notebook
 from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, load_tree, read_cells
@@ -487,6 +488,8 @@ class Module:
         for name, part in parts:
             lines.append(f"  {name}: " + repr(part).replace("\n", "\n  "))
         return "\n".join([*lines, ")"])
+
+    _repr_mimebundle_ = notebook
 
 
 put_absent(Module)
