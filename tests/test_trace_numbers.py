@@ -280,3 +280,33 @@ def test_everything_else_takes_them() -> None:
     for _ in range(6):
         scaled(w, 0.25).backward()
     assert np.allclose(w.grad.numpy(), 6 * 0.25 * 1.25)
+
+
+SCALAR_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    name: FUNCTIONS[name]
+    for name in ("x * s", "s - x", "x / s", "s / x", "x < s", "maximum", "where", "negative", "quotient")
+} | {
+    "sum": lambda x, s: x * (s * 2.0 + 1),
+    "two": lambda x, s: x * (s * s) + s * np.float64(2.5),
+    "function": lambda x, s: (tg.exp(s), tg.stack([s, s * 2]), x),
+}
+
+
+@pytest.mark.parametrize(
+    "scalar", [np.float64(0.1), np.float32(0.1), np.float16(3.0), np.int64(3), np.int8(2)], ids=repr
+)
+@pytest.mark.parametrize("name", SCALAR_FUNCTIONS)
+def test_numpys_scalars_are_weak_beside_floats(name: str, scalar: Any) -> None:
+    function = SCALAR_FUNCTIONS[name]
+    for dtype in DTYPES:
+        x = tg.tensor(np.array([0, 1, 3, 2]).astype(dtype))
+        wanted = outcome(function, x, scalar)
+        if wanted[0] == "refused":
+            with pytest.raises((TypeError, ValueError)):
+                tg.trace(function, x, scalar)
+            continue
+        with quiet():
+            graph = tg.trace(function, x, scalar)
+            assert graph.inputs[1].aval == tg.spec((), str(scalar.dtype))
+            for run in (graph, tg.parse(str(graph), tg.text.arrays_of(graph)), graph.simplify()):
+                assert outcome(run, x, scalar) == wanted, (dtype, str(graph))

@@ -3,6 +3,7 @@
 A function that is traced with a Python float, int or bool in the place of an argument gets a `TracedNumber`. Beside a
 tensor it is as weak as the number that it stands for, among numbers it computes as Python does, and elsewhere it
 becomes a tensor as that number would. A graph keeps it as it is, so that the graph and the function give the same bits.
+A NumPy scalar is weak beside tensors of floats alone: the trace casts it there, and its input is one of its dtype.
 """
 
 from __future__ import annotations
@@ -11,13 +12,24 @@ import operator
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+import numpy as np
+
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number, default_dtype
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError
 
-__all__ = ["OPERATORS", "TracedNumber", "arithmetic", "is_number", "number_type", "operator_of", "strong_dtype"]
+__all__ = [
+    "OPERATORS",
+    "TracedNumber",
+    "TracedScalar",
+    "arithmetic",
+    "is_number",
+    "number_type",
+    "operator_of",
+    "strong_dtype",
+]
 
 SCALARS = (int, float, bool)
 
@@ -76,11 +88,51 @@ def _operation(sign: str, name: str, reflected: bool) -> Callable[..., Any]:
     return method
 
 
+class TracedScalar(Tensor):
+    """A NumPy scalar of which only the dtype is known: weak beside tensors of floats, a tensor elsewhere."""
+
+    __slots__ = ()
+    __hash__ = Tensor.__hash__
+
+    @classmethod
+    def of(cls, t: Tensor) -> TracedScalar:
+        """A traced tensor without axes, as a scalar."""
+        scalar = object.__new__(cls)
+        scalar._value, scalar._node = t._value, t._node
+        return scalar
+
+
+def _one(value: Any) -> Any:
+    """A scalar of the same type."""
+    if type(value) is TracedNumber:
+        return value.sample
+    return value.dtype.type(1) if isinstance(value, Tensor) else value
+
+
+def _scalar_operation(sign: str, name: str, reflected: bool) -> Callable[..., Any]:
+    beside = f"__{'r' if reflected else ''}{name}__"
+
+    def method(self: TracedScalar, *others: Any) -> Any:
+        if not all(is_number(v) or type(v) is TracedScalar or isinstance(v, np.generic) for v in others):
+            return getattr(Tensor, beside)(self, *others)
+        ones = [_one(v) for v in ((*others, self) if reflected else (self, *others))]
+        dtype = np.asarray(OPERATORS[sign](*ones)).dtype
+        # NumPy makes other floats of its integers than the library does
+        own = self if dtype.kind != "f" or self.dtype.kind == "f" else self.astype(dtype.name)
+        result = getattr(Tensor, beside)(own, *others)
+        return TracedScalar.of(result) if isinstance(result, Tensor) else result
+
+    method.__name__ = method.__qualname__ = beside
+    return method
+
+
 for _sign, _function in OPERATORS.items():
     _name = _function.__name__.strip("_")
-    setattr(TracedNumber, f"__{_name}__", _operation(_sign, _name, False))
-    if not _sign.startswith("u") and _name not in ("eq", "ne", "lt", "le", "gt", "ge"):
-        setattr(TracedNumber, f"__r{_name}__", _operation(_sign, _name, True))
+    _sides = (False,) if _sign[0] == "u" or _name in ("eq", "ne", "lt", "le", "gt", "ge") else (False, True)
+    for _reflected in _sides:
+        _called = f"__{'r' if _reflected else ''}{_name}__"
+        setattr(TracedNumber, _called, _operation(_sign, _name, _reflected))
+        setattr(TracedScalar, _called, _scalar_operation(_sign, _name, _reflected))
 
 
 def operator_of(sign: str) -> Op:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgraph.arguments import Kind, Unfit, kind_of
-from tensorgraph.engine import modes
+from tensorgraph.engine import known, modes
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
-from tensorgraph.engine.numbers import TracedNumber
+from tensorgraph.engine.numbers import TracedNumber, TracedScalar
 from tensorgraph.engine.op import Op, creation, elementwise, settle
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.spec import Typed
@@ -42,6 +42,7 @@ __all__ = [
 ndarray = np.ndarray
 F32 = np.dtype(np.float32)
 LARGE = 2**63
+TRACED = frozenset({TracedNumber, TracedScalar})
 SCALARS = frozenset({int, float, bool})
 LITERALS: frozenset[type] = frozenset({int, float, bool, str, type(None), tuple})
 LITERAL = frozenset({int, float, bool, str, type(None)})
@@ -170,7 +171,7 @@ def converted(declared: Op, raw: Sequence[Any], copy: bool) -> list[Any]:
 
 def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
     """Converted inputs with the numbers among them weak where they may be, and tensors elsewhere."""
-    if any(type(i) is TracedNumber or (type(i) is list and any(type(v) is TracedNumber for v in i)) for i in inputs):
+    if any(type(i) in TRACED or (type(i) is list and any(type(v) is TracedNumber for v in i)) for i in inputs):
         return _weigh_traced(declared, inputs)
     if declared.kind is elementwise:
         if _meets_float(inputs):
@@ -186,10 +187,25 @@ def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
 
 def _weigh_traced(declared: Op, inputs: list[Any]) -> list[Any]:
     """As `weigh`, where numbers are traced: they stay as they are where they may be weak."""
+    dtypes = [i.dtype for i in inputs if isinstance(i, Tensor) and type(i) not in TRACED]
+    if declared.kind is elementwise and any(d.kind == "f" for d in dtypes):  # NumPy's scalars are weak too
+        dtype = settle(np.result_type(*dtypes), dtypes).name
+        inputs = [known.astype.public(_tensor_of(i), dtype=dtype) if type(i) is TracedScalar else i for i in inputs]
+    elif declared.kind is elementwise and not dtypes and any(type(i) is TracedScalar for i in inputs):
+        inputs = [wrap(as_array(i)) if type(i) in NUMBERS else i for i in inputs]
     if declared.kind is elementwise and any(isinstance(i, Tensor) and type(i) is not TracedNumber for i in inputs):
-        known = weigh(declared, [i.sample if type(i) is TracedNumber else i for i in inputs])
-        return [i if type(i) is TracedNumber else k for i, k in zip(inputs, known, strict=True)]
+        inputs = [_tensor_of(i) if type(i) is TracedScalar else i for i in inputs]
+        plain = weigh(declared, [i.sample if type(i) is TracedNumber else i for i in inputs])
+        return [i if type(i) is TracedNumber else k for i, k in zip(inputs, plain, strict=True)]
+    inputs = [_tensor_of(i) if type(i) is TracedScalar else i for i in inputs]
     return weigh(declared, [[_strong(v) for v in i] if type(i) is list else _strong(i) for i in inputs])
+
+
+def _tensor_of(scalar: TracedScalar) -> Tensor:
+    """A traced scalar as the tensor that it is."""
+    t = new(Tensor)
+    t._value, t._node = scalar._value, scalar._node
+    return t
 
 
 def _strong(item: Any) -> Any:

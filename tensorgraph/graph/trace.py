@@ -12,6 +12,7 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
+from tensorgraph.engine.numbers import TracedScalar
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
@@ -42,7 +43,7 @@ def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Grap
     *examples
         One an argument: tensors, arrays, or `tensorgraph.spec` values; only their shapes and dtypes are used. Python
         floats and integers are inputs that stay weak, ``s: float`` in the text: they take the dtype of what they meet,
-        as in eager code. Strings, booleans, None and other objects are static.
+        as in eager code; so do NumPy's scalars beside floats. Strings, booleans, None and other objects are static.
     **keywords
         Examples of arguments that the function takes by name. The graph's arguments stand in the order of the
         function's signature, and may be given by name too.
@@ -83,7 +84,7 @@ def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Grap
         t = building.input(aval, name, isinstance(leaf, Tensor) and leaf._node is not None)
         building.known.add(t._value)
         inputs.append(t)
-        values.append(t)
+        values.append(TracedScalar.of(t) if isinstance(leaf, np.number) else t)
     arguments = dict(zip(called, unflatten(in_tree, values), strict=True))
     generators = Generators(function, arguments)
     building.opaque = Opaque(opaque) if opaque else None
