@@ -11,6 +11,7 @@ from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.batching import BatchCall, reshaped, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, contraction, settle
+from tensorgraph.engine.sums import total
 from tensorgraph.ops.kernels.outer import outer
 from tensorgraph.ops.shape import expand_dims, reshape, swap_last
 
@@ -34,32 +35,66 @@ def _matmul_infer(a: Aval, b: Aval) -> Aval:
     return Aval(shape, settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype]))
 
 
+# numbers summed to one from which a matrix times a vector is made in parts of so many: BLAS adds one by one, some ten
+# units in the last place from here on
+LONG, PART = 4096, 128
+
+
+def _is_thin(a: Any, b: Any) -> bool:
+    """Whether it is a matrix times a vector, or times what BLAS takes for one, a row or a column, over a long axis."""
+    if not (0 < a.ndim < 3 and 0 < b.ndim < 3 and a.shape[-1] >= LONG):
+        return False
+    return bool((a.ndim == 1 or a.shape[0] == 1) != (b.ndim == 1 or b.shape[1] == 1))
+
+
+def _long_product(a: Any, b: Any) -> Any:
+    """A matrix times a vector, or a vector times a matrix, over a long axis."""
+    k = a.shape[-1]
+    if b.shape[0] != k or a.dtype.kind != "f":  # NumPy says what does not fit, and integers are exact
+        return np.matmul(a, b)
+    rows, columns = (a if a.ndim == 2 else a[None]), (b if b.ndim == 2 else b[:, None])
+    m, n, parts = len(rows), columns.shape[1], k // PART
+    whole = parts * PART
+    left = rows[:, :whole].reshape(m, parts, PART).transpose(1, 0, 2)
+    out = total(np.matmul(left, columns[:whole].reshape(parts, PART, n)), 0)
+    if whole < k:
+        out += np.matmul(rows[:, whole:], columns[whole:])
+    return out.reshape(a.shape[:-1] + b.shape[1:])
+
+
 def _matmul(a: Any, b: Any) -> Any:
     if a.dtype is b.dtype or a.dtype == b.dtype:
         if a.ndim > 2 and a.shape[-1] == 1 and b.ndim > 2 and b.shape[-2] == 1:
             return outer(a, b)
+        if a.size >= LONG and _is_thin(a, b):
+            return _long_product(a, b)
         return np.matmul(a, b)
     kind = settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype])
     return np.matmul(a.astype(kind, copy=False), b.astype(kind, copy=False))
 
 
+def _product(a: Any, b: Any) -> Any:
+    """a @ b, of arrays as the op makes it: to the same bits as in a graph."""
+    return _matmul(a, b) if type(a) is np.ndarray else a @ b
+
+
 def _matmul_a(g: Any, a_aval: Any, b: Any) -> Any:
     if len(a_aval.shape) > 1 and b.ndim > 1:
-        return g @ swap_last(b)
+        return _product(g, swap_last(b))
     if b.ndim == 1:  # (..., n) @ (n,) -> (...)
         return expand_dims(g, axis=-1) * b
-    return reshape(expand_dims(g, axis=-2) @ swap_last(b), shape=(*g.shape[:-1], a_aval.shape[0]))
+    return reshape(_product(expand_dims(g, axis=-2), swap_last(b)), shape=(*g.shape[:-1], a_aval.shape[0]))
 
 
 def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
     if a.ndim > 1 and len(b_aval.shape) > 1:
-        return swap_last(a) @ g
+        return _product(swap_last(a), g)
     if a.ndim == 1 and len(b_aval.shape) == 1:
         return g * a
     if a.ndim == 1:  # (n,) @ (..., n, p) -> (..., p)
         return expand_dims(a, axis=-1) @ expand_dims(g, axis=-2)
     # (..., m, n) @ (n,) -> (..., m)
-    product = swap_last(a) @ expand_dims(g, axis=-1)
+    product = _product(swap_last(a), expand_dims(g, axis=-1))
     return reshape(product, shape=product.shape[:-1])
 
 

@@ -198,6 +198,34 @@ def test_the_bias_of_a_linear_layer() -> None:
 
 
 @wide_floats
+@pytest.mark.parametrize("n", [4096, 30001])
+def test_a_matrix_times_a_long_vector(n, dtype) -> None:
+    """And the gradient of a layer with one output."""
+    rng = np.random.default_rng(0)
+    for m, v, ulps in ((rng.random((n, 3)), rng.random(n), 8), (np.full((n, 3), 0.3), np.full(n, 0.7), 32)):
+        m, v = m.astype(dtype), v.astype(dtype)
+        terms = m.astype(WIDE) * v[:, None]
+        for a, b in (
+            (v, m),
+            (v, np.asfortranarray(m)),
+            (v[None], m),
+            (m.T, v),
+            (np.ascontiguousarray(m.T), v[:, None]),
+        ):
+            y = (tg.tensor(a) @ tg.tensor(b)).numpy()
+            assert y.shape == np.matmul(a, b).shape and y.dtype == dtype
+            assert_sum(y.reshape(3), terms, 0, ulps)
+        w = tg.tensor(np.zeros((3, 1), dtype), requires_grad=True)
+        results = list(forms(lambda w, m=m, v=v: tg.gradients(tg.tensor(m) @ w, [w], v[:, None]), w))
+        for name, (d,) in results:
+            assert_sum(d.numpy()[:, 0], terms, 0, ulps=32, what=name)
+            assert np.array_equal(d.numpy(), results[0][1][0].numpy()), "the same bits in every form"
+    with pytest.raises(ValueError):
+        tg.tensor(v) @ tg.tensor(m[:-1])
+    assert (tg.ones((5000,), dtype="int64") @ tg.ones((5000, 2), dtype="int64")).tolist() == [5000, 5000]
+
+
+@wide_floats
 @pytest.mark.parametrize("impl", ["fused", "composed"])
 def test_normalisations_of_many_rows(impl, dtype) -> None:
     rng = np.random.default_rng(0)
