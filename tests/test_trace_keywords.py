@@ -100,6 +100,18 @@ class Scale:
         return half
 
 
+def test_arguments_that_are_called_as_those_of_the_doors() -> None:
+    def odd(target: Any, function: Any, self: Any, args: Any) -> Any:
+        return (target * function - self * args).sum()
+
+    given = dict(target=X, function=X + 1, self=X + 2, args=X + 3)
+    graph = tg.trace(odd, **given)
+    assert graph.arguments == ("target", "function", "self", "args")
+    assert graph(**given).tolist() == odd(**{k: tg.tensor(v) for k, v in given.items()}).tolist()
+    for door in (tg.draw, tg.lint, tg.explain_gradient, tg.profile, tg.find_faults):
+        door(odd, **given)
+
+
 def test_names_of_functions_in_functions() -> None:
     inner = functools.partial(functools.partial(loss, weight=tg.tensor(X)), mode="mean")
     for function, name, arguments in [

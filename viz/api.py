@@ -37,6 +37,7 @@ NOTEBOOK_TIMEOUT = 5.0
 @checked
 def draw(
     target: Any,
+    /,
     *examples: Any,
     level: Level = "auto",
     depth: Depth | Literal["op"] | None = None,

@@ -115,7 +115,7 @@ class GradientExplanation:
 
 
 @checked
-def explain_gradient(graph_or_function: Any, *examples: Any, **keywords: Any) -> GradientExplanation:
+def explain_gradient(graph_or_function: Any, /, *examples: Any, **keywords: Any) -> GradientExplanation:
     """How a gradient is computed: each backward equation, the rule that it comes from, the forward equation it is of.
 
     Parameters

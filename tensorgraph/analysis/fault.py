@@ -34,6 +34,7 @@ SMALL = 8  # elements; of fewer, all may be zero by chance
 @checked
 def find_faults(
     target: Any,
+    /,
     *args: Any,
     limit: Annotated[float, Range(0, above=True, word="a positive number")] = LIMIT,
     **keywords: Any,

@@ -103,7 +103,9 @@ class Profile(Drawable):
 
 
 @checked
-def profile(target: Any, *args: Any, repeats: Annotated[int, Range(1, 10_000)] = REPEATS, **keywords: Any) -> Profile:
+def profile(
+    target: Any, /, *args: Any, repeats: Annotated[int, Range(1, 10_000)] = REPEATS, **keywords: Any
+) -> Profile:
     """Measure how long each equation takes.
 
     Parameters

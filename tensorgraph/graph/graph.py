@@ -175,7 +175,7 @@ class Graph(Drawable):
 
         return check(self)
 
-    def __call__(self, *args: Any, state: Mapping[str, Any] | None = None, **keywords: Any) -> Any:
+    def __call__(self, /, *args: Any, state: Mapping[str, Any] | None = None, **keywords: Any) -> Any:
         """Evaluate. Without cells returns the outputs; with cells, ``(outputs, new_state)`` for the given state.
 
         Arguments may be given by their names.

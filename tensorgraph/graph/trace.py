@@ -32,7 +32,7 @@ ndarray = np.ndarray
 
 
 @checked
-def trace(function: Callable[..., Any], *examples: Any, **keywords: Any) -> Graph:
+def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> Graph:
     """The computation of a function as a `Graph`, without running it on numbers.
 
     Parameters

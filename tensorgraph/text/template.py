@@ -243,7 +243,7 @@ class Template:
 
         save(self, path, state)
 
-    def __call__(self, *args: Any, state: Any = None, **keywords: Any) -> Any:
+    def __call__(self, /, *args: Any, state: Any = None, **keywords: Any) -> Any:
         """Evaluate the instance that these arguments' shapes ask for; see `Graph`."""
         args = arranged(self.example(), args, keywords) if keywords else args
         graph = self.at(**self.sizes(*args))

@@ -33,7 +33,7 @@ __all__ = ["RULES", "Finding", "Findings", "lint"]
 
 @checked
 def lint(
-    target: Graph | Template | Callable[..., Any], *examples: Any, ignore: str | Iterable[str] = (), **keywords: Any
+    target: Graph | Template | Callable[..., Any], /, *examples: Any, ignore: str | Iterable[str] = (), **keywords: Any
 ) -> Findings:
     """Look for faults in a graph, a function, a module or a whole training step.
 
