@@ -15,7 +15,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.batching import BatchCall, reshaped, unchanged
+from tensorgraph.engine.batching import BatchCall, outputs_of, repeated, reshaped, unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, TypeCheck, fused, listing, opaque
 from tensorgraph.engine.tape import warn_user
@@ -176,26 +176,35 @@ _T = np.array(3, np.int64)
 
 
 def _update(
-    signature: str, forward: Any, reference: Any, infer: Any, examples: Any, doc: str, flops: Any
+    signature: str, arrays: int, forward: Any, reference: Any, infer: Any, examples: Any, doc: str, flops: Any
 ) -> Op:  # fmt: skip
+    """The first so many inputs are arrays of one shape, the others settings and counts."""
+
+    def side_by_side(call: BatchCall) -> Any:
+        """With settings that all examples share, the step of one array; with settings of their own it is composed."""
+        if any(call.on[arrays:]):
+            return NotImplemented
+        outs = outputs_of(call.run(*[call.whole(i) for i in range(arrays)], *call.args[arrays:]))
+        return (*outs[: arrays - 1], *[repeated(t, call.size) for t in outs[arrays - 1 :]])
+
     def composed(*args: Any, **attrs: Any) -> Any:
         with modes.no_grad():
             return reference(*args, **attrs)
 
     return op(
         signature, forward, fused, reference=composed, infer_rule=infer, check=TypeCheck(infer), examples=examples,
-        doc=doc, flops=flops, traits=("update",),
+        doc=doc, flops=flops, traits=("update",), batch=side_by_side,
     )  # fmt: skip
 
 
 sgd_update = _update(
-    "sgd_update(p, g, lr, weight_decay) -> p1", _sgd, _sgd_reference, _infer(0),
+    "sgd_update(p, g, lr, weight_decay) -> p1", 2, _sgd, _sgd_reference, _infer(0),
     (((_P, _G, _number(0.1), _number(0.01)), {}),),
     "One step of gradient descent: ``p - lr d`` with ``d = g + weight_decay p``.",
     4,
 )  # fmt: skip
 momentum_update = _update(
-    "momentum_update(p, g, v, lr, beta, weight_decay, *, nesterov=False) -> p1, v1", _momentum, _momentum_reference,
+    "momentum_update(p, g, v, lr, beta, weight_decay, *, nesterov=False) -> p1, v1", 3, _momentum, _momentum_reference,
     _infer(1), tuple(
         ((_P, _G, _S, _number(0.1), _number(0.9), _number(0.01)), dict(nesterov=n)) for n in (False, True)
     ),
@@ -206,14 +215,14 @@ momentum_update = _update(
     lambda p, *rest, nesterov: (10 if nesterov else 7) * p.size,
 )  # fmt: skip
 rmsprop_update = _update(
-    "rmsprop_update(p, g, s, lr, decay, eps, weight_decay) -> p1, s1", _rmsprop, _rmsprop_reference, _infer(1),
+    "rmsprop_update(p, g, s, lr, decay, eps, weight_decay) -> p1, s1", 3, _rmsprop, _rmsprop_reference, _infer(1),
     (((_P, _G, _S, _number(0.1), _number(0.99), _number(1e-8), _number(0.01)), {}),),
     "One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``.",
     11,
 )  # fmt: skip
 adam_update = _update(
     "adam_update(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, *, decoupled=False) -> p1, m1, v1, t1",
-    _adam, _adam_reference, _adam_infer, tuple(
+    4, _adam, _adam_reference, _adam_infer, tuple(
         (
             (_P, _G, _G, _S, _T, _number(0.1), _number(0.9), _number(0.999), _number(1e-8), _number(0.01)),
             dict(decoupled=d),

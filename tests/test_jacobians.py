@@ -156,3 +156,18 @@ def test_tangent_kernels_both_ways():
     found = tg.vmap(tg.vmap(kernel, (None, 0)), (0, None))(a, b)
     assert found.shape == (4, 5, 2, 2)
     assert_trees(tg.vmap(tg.vmap(products, (None, 0)), (0, None))(a, b), found)
+
+
+def test_an_op_without_a_batching_rule_is_pulled_back_by_rows():
+    triple = tg.op(
+        "triple(x)", lambda x: x * 3, infer_rule=lambda x: x, vjp=dict(x=lambda g: triple(g)), doc="3 x.",
+        examples=((((3,),), {}),),
+    )  # fmt: skip
+    try:
+        v = numbers(12)
+        assert_trees(tg.jacobian(lambda v: triple(v) * v)(v), tg.tensor(np.diag(6 * v.numpy())))
+        assert_trees(tg.hessian(lambda v: (triple(v) * v).sum())(v), tg.tensor(6 * np.eye(12)))
+        graph = tg.trace(tg.jacobian(lambda v: triple(v) * v), v)
+        assert_trees(graph(v), tg.tensor(np.diag(6 * v.numpy())))
+    finally:
+        tg.remove_op("triple")

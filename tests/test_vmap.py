@@ -495,8 +495,11 @@ def test_an_op_without_a_rule_raises_or_loops():
         "halve(x)", lambda x: x / 2, infer_rule=lambda x: x, vjp=dict(x=lambda g: halve(g)), doc="Half of x.",
         examples=((((3,),), {}),),
     )  # fmt: skip
-    x = numbers(3, 2)
+    x, layer = numbers(3, 2), nn.Dropout(0.5, seed=0)
     try:
+        with pytest.raises(NotImplementedError):
+            tg.vmap(lambda x: halve(layer(x)))(x)
+        assert layer.state.tolist()[2] == 0
         for f in (halve, tg.grad(lambda x: halve(x).sum())):
             with pytest.raises(NotImplementedError, match=r"halve has no batching rule.*batch=.*fallback=\"loop\""):
                 tg.vmap(f)(x)

@@ -22,8 +22,8 @@ from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
 from tensorgraph.engine.op import Kind, Op, creation, elementwise, random, reduction
 from tensorgraph.engine.signature import REQUIRED
 
-__all__ = ["BatchCall", "batch", "examples_first", "moved", "one_by_one", "repeated", "reshaped", "rule_of", "shifted",
-           "stacked", "unchanged", "widened"]  # fmt: skip
+__all__ = ["BatchCall", "batch", "examples_first", "moved", "one_by_one", "outputs_of", "repeated", "reshaped",
+           "rule_of", "shifted", "stacked", "unchanged", "widened"]  # fmt: skip
 
 Rule = Callable[["BatchCall"], Any]
 

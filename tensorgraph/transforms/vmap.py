@@ -13,8 +13,8 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import canonical_axis
-from tensorgraph.engine.backward import wanted_outside
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.exits import wanted
 from tensorgraph.engine.operands import convert
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
@@ -306,18 +306,17 @@ def _plan(graph: Graph, size: int, dims: tuple[int | None, ...], ends: Sequence[
 def _run(lanes: Lanes, graph: Graph, ends: Sequence[int | None], loop: bool) -> list[Any]:
     """What the lanes give together, outside."""
     states = {lanes.entry[cell]: (cell, draws) for cell, draws in lanes.states.items()}
-    inputs, dims = [], []
-    for var, (value, axis) in zip(graph.inputs, lanes.given, strict=True):
+    dims = tuple(0 if var in states else axis for var, (_, axis) in zip(graph.inputs, lanes.given, strict=True))
+    mode = modes.current()
+    many = (_plan if mode.trace is None else _batch)(graph, lanes.size, dims, ends, loop)
+    inputs = []
+    for var, (value, _) in zip(graph.inputs, lanes.given, strict=True):
         if var in states:
             cell, draws = states[var]
             value, after = turns.public(value, size=lanes.size, draws=draws)
             cell.assign(after)
-            axis = 0
         inputs.append(value)
-        dims.append(axis)
-    mode = modes.current()
     if mode.trace is not None:
-        return inline(_batch(graph, lanes.size, tuple(dims), ends, loop), inputs, [])[0]
-    plan = _plan(graph, lanes.size, tuple(dims), ends, loop)
-    recorded = mode.grad and wanted_outside(inputs, ())
-    return evaluate(plan, inputs, [], recorded)[0]
+        return inline(many, inputs, [])[0]
+    recorded = mode.grad and any(t._node is not None and wanted(t._node) for t in inputs)
+    return evaluate(many, inputs, [], recorded)[0]
