@@ -1,6 +1,7 @@
 """Module: what is found, how it is named, switched, copied, saved and loaded."""
 
 import copy
+import enum
 import gc
 import json
 import pickle
@@ -389,3 +390,78 @@ def test_what_stood_around_a_model_is_forgotten_with_it():
             gc.enable()
     assert scopes == {"0.0", "0.1", "1"} and paths == ["", "0", "0.0", "0.1", "1"]
     assert alone == {"0", "1"}
+
+
+class Empty(nn.Module):
+    def forward(self, x):
+        return x
+
+
+def linear():
+    return nn.Linear(2, 2, seed=0)
+
+
+class Color(enum.Enum):
+    RED = 1
+
+
+CYCLE: list = [nn.ReLU()]
+CYCLE.append(CYCLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("a.0", linear, "Empty.a.0 holds a Linear, whose path is made of names with dots between"),
+        ("a.0", lambda: tg.Parameter([1.0]), "take a name without dots"),
+        ("a.0", lambda: tg.Buffer([1.0]), "take a name without dots"),
+        ("a.0", lambda: [linear()], "take a name without dots"),
+        ("", linear, "an attribute without a name"),
+        ("parts", lambda: {0: linear(), "0": linear()}, r"the keys 0 and '0' are one path; take keys that differ"),
+        ("parts", lambda: [{"x": {1: tg.Buffer([1.0]), "1": linear()}}], r"parts.0.x: the keys 1 and '1' are one path"),
+        ("parts", lambda: {"a.b": linear()}, "the key 'a.b' of a part has a dot in it"),
+        ("parts", lambda: {"": linear()}, "must be a str that is not empty or an int, got ''"),
+        ("parts", lambda: {1.5: linear()}, "must be a str that is not empty or an int, got 1.5"),
+        ("parts", lambda: {None: linear()}, "got None"),
+        ("parts", lambda: {True: linear()}, "got True"),
+        ("parts", lambda: {(1, 2): linear()}, r"got \(1, 2\)"),
+        ("parts", lambda: {Color.RED: linear()}, "got a Color"),
+        ("parts", lambda: CYCLE, "holds itself, so that its parts have no end"),
+        ("parameters", lambda: [tg.Parameter([1.0])], "Empty.parameters is what every Module has"),
+        ("parameters", lambda: 3, "Empty.parameters is what every Module has, and 3 would hide it"),
+        ("state_dict", linear, "is what every Module has"),
+        ("path", lambda: "a", "is what every Module has"),
+        ("train", lambda: True, "is what every Module has"),
+        ("config", linear, "is what every Module has"),
+        ("training", linear, "Empty.training must be True or False, got a Linear"),
+        ("training", lambda: "no", "must be True or False, got 'no'"),
+        ("frozen", lambda: [linear()], "must be True or False"),
+    ],
+)
+def test_parts_that_no_path_would_lead_to_are_refused_at_assignment(name, value, message) -> None:
+    model = Empty()
+    model.a = nn.Sequential(linear())
+    before = dict(vars(model))
+    with pytest.raises((ValueError, TypeError), match=message):
+        setattr(model, name, value())
+    assert vars(model) == before and list(model.state_dict()) == ["a.0.weight", "a.0.bias"]
+
+
+def test_what_is_no_part_may_be_called_anything() -> None:
+    model = Empty()
+    model.parts = {0: linear(), "one": [linear(), {"b": tg.Buffer([1.0])}], 2.5: "no part", None: 3}
+    model.table = {1.5: "x", "1.5": "y", (1,): [2]}
+    setattr(model, "a.b", 3)
+    model.config = {"width": 2}
+    model.training = False
+    assert sorted(model.state_dict()) == [
+        "parts.0.bias", "parts.0.weight", "parts.one.0.bias", "parts.one.0.weight", "parts.one.1.b"
+    ]  # fmt: skip
+
+
+def test_a_dict_that_grew_two_keys_of_one_text_is_told_when_it_is_read() -> None:
+    model = Empty()
+    model.parts = {"0": linear()}
+    model.parts[0] = linear()
+    with pytest.raises(ValueError, match=r"two parts are called 'parts.0'"):
+        model.state_dict()

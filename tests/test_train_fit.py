@@ -305,3 +305,43 @@ def test_a_float64_model_trains_in_float64():
         model, loss=lambda out, y: (seen.append(out.dtype), tg.softmax_cross_entropy(out, y))[1], dev=clouds(), epochs=1
     )
     assert set(seen) == {np.dtype("float64")}
+
+
+def column_and_row(columns: bool = True):
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    y = x @ np.array([[1.0], [2.0], [3.0]], np.float32)
+    model = nn.Linear(3, 1, seed=0)
+    return (model, (x, y[:, 0])) if columns else (nn.Sequential(model, nn.Lambda(lambda z: z[:, 0])), (x, y))
+
+
+def mse(outputs, y):
+    return tg.mean((outputs - y) ** 2)
+
+
+@pytest.mark.parametrize("columns", [True, False])
+def test_outputs_and_targets_that_broadcast_are_warned_of_once(columns):
+    model, data = column_and_row(columns)
+    options = dict(optimizer=optim.SGD(model, lr=0.01), loss=mse, metrics=(), batch_size=4, progress=False)
+    remedy = r"y\[:, None\]" if columns else r"y\[:, 0\]"
+    with pytest.warns(RuntimeWarning, match=rf"^fit: the model gives .* broadcasts to \(4, 4\).*{remedy}") as told:
+        fit(model, data, epochs=2, **options)
+    assert len(told) == 1 and told[0].filename == __file__
+    with pytest.warns(RuntimeWarning, match=rf"^evaluate: .*{remedy}"):
+        evaluate(model, data, loss=mse, metrics=())
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda out, y: tg.mean((out[:, 0] - y) ** 2),
+        lambda out, y: tg.mean((tg.reshape(out, y.shape) - y) ** 2),
+        lambda out, y: tg.mean((out - y[:, None]) ** 2),
+        lambda out, y: tg.mean(tg.square(out)) + 0.0 * float(np.mean(y)),
+    ],
+)
+def test_a_loss_that_brings_both_to_one_shape_is_not_warned_of(loss):
+    model, data = column_and_row()
+    fit(model, data, epochs=1, optimizer=optim.SGD(model), loss=loss, metrics=(), batch_size=4, progress=False)
+    same = column_and_row()[0]
+    pairs = (data[0], data[1][:, None])
+    fit(same, pairs, epochs=1, optimizer=optim.SGD(same), loss=mse, metrics=(), batch_size=4, progress=False)

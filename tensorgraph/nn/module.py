@@ -15,6 +15,7 @@ from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import notebook
+from tensorgraph.nn.names import require_place
 from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, load_tree, read_cells
@@ -168,6 +169,7 @@ class Module:
         return f"{type(self).__name__} {path!r}" if path else type(self).__name__
 
     def __setattr__(self, name: str, value: Any) -> None:
+        require_place(self, Module, name, value)
         if not isinstance(getattr(type(self), name, None), Setting):
             old = self.__dict__.get(name)
             if isinstance(old, Cell) and value is not None and not isinstance(value, Cell):
@@ -231,7 +233,10 @@ class Module:
             order.append(module)
             children = []
             here: dict[str, Any] | None = None
+            taken: dict[str, Any] = {}
             for name, item in module._items():
+                if taken.setdefault(name, item) is not item:  # a container was changed after it was assigned
+                    raise ValueError(f"{module.label}: two parts are called {name!r}; take keys that differ as text")
                 place = item.owner if isinstance(item, Cell) else item._place
                 holder = None if place is None else place[0]()
                 if holder is None or (place[1] != name and holder is module):

@@ -11,9 +11,20 @@ from tensorgraph.arguments import Count, Ordered, checked
 from tensorgraph.data.arrays import Array, Numbers, as_array, cast_floats, check_finite
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import modes
+from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.ops.cross_entropy import softmax_cross_entropy
-from tensorgraph.train.running import Data, Metric, Model, in_mode, model_dtype, named_metrics, outputs_of, samples_of
+from tensorgraph.train.running import (
+    Data,
+    Metric,
+    Model,
+    in_mode,
+    model_dtype,
+    named_metrics,
+    outputs_of,
+    samples_of,
+    warn_of_pairs,
+)
 
 __all__ = ["Loss", "evaluate", "predict"]
 
@@ -119,6 +130,7 @@ def evaluate(
     x, y = samples_of(data, "data")
     found = named_metrics(metrics, y)
     outputs = predict(model, x, batch_size=batch_size, normalizer=normalizer)
+    warn_of_pairs("evaluate", loss, aval_of(outputs), aval_of(targets_for(y, outputs.dtype)))
     return measure(outputs, y, loss, found)
 
 

@@ -14,6 +14,7 @@ from tensorgraph.data.arrays import Array, cast_floats
 from tensorgraph.data.dataset import Dataset
 from tensorgraph.data.loader import Last, Loader
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.interrupts import interruptible
 from tensorgraph.engine.spec import spec
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
@@ -36,6 +37,7 @@ from tensorgraph.train.running import (
     named_metrics,
     outputs_of,
     samples_of,
+    warn_of_pairs,
 )
 from tensorgraph.train.saving import Checkpoint
 
@@ -242,6 +244,8 @@ def _step(
     """One update; gives the loss and the outputs before it."""
     optimizer.zero_grad()
     output = outputs_of(model, tensor(rows, copy=False))
+    if run.step == 0:
+        warn_of_pairs("fit", loss, output.aval, aval_of(targets_for(labels, output.dtype)))
     value = (loss or softmax_cross_entropy.public)(output, targets_for(labels, output.dtype))
     number = scalar(value)
     if not isinstance(value, Tensor):

@@ -8,15 +8,18 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
+from tensorgraph.analysis.lint import lint
 from tensorgraph.arguments import Kind
 from tensorgraph.data.arrays import Array, Numbers, as_array, check_finite, same_length
 from tensorgraph.data.dataset import Dataset
-from tensorgraph.engine.aval import default_dtype
+from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.trace import trace
 from tensorgraph.train import metrics as measures
 
 __all__ = ["Data", "Metric", "Model", "Samples", "in_mode", "model_dtype", "named_metrics",
-           "outputs_of", "samples_of"]  # fmt: skip
+           "outputs_of", "samples_of", "warn_of_pairs"]  # fmt: skip
 
 Metric: TypeAlias = Annotated[Callable[[Any, Any], float], "a function of (predictions, targets)"]
 
@@ -30,6 +33,7 @@ def _model(value: Any, kind: Kind) -> Any:
 Model: TypeAlias = Annotated[Callable[..., Any], Kind("a Module or a function", _model)]
 Data: TypeAlias = Dataset | tuple[Numbers, Numbers]
 Samples = tuple[Array, Array]
+PAIRS = "outer-product-in-loss"
 
 
 def samples_of(data: Any, name: str) -> Samples:
@@ -103,3 +107,24 @@ def named_metrics(metrics: Iterable[str | Metric], targets: Array | None = None)
             raise ValueError(f"two measures are called {name!r}; give the function another __name__")
         found[name] = metric
     return found
+
+
+def warn_of_pairs(function: str, loss: Callable[..., Any] | None, outputs: Aval, targets: Aval) -> None:
+    """Warn where a loss compares every output with every target: (N, 1) and (N,) broadcast to (N, N).
+
+    The loss is traced, which computes nothing; one that looks at numbers is let pass.
+    """
+    column, row = sorted((outputs.shape, targets.shape), key=len, reverse=True)
+    if loss is None or len(row) != 1 or column != (*row, 1) or row[0] < 2:
+        return
+    try:
+        graph = trace(lambda out, y: loss(out, y), outputs, targets)
+    except Exception:  # what is wrong is told when the loss runs
+        return
+    if PAIRS in [finding.name for finding in lint(graph)]:
+        one = "y[:, None]" if targets.shape == row else "y[:, 0]"
+        warn_user(
+            f"{function}: the model gives shape {outputs.shape} and y has shape {targets.shape}, which the loss "
+            f"broadcasts to {(*row, *row)}: every output is compared with every target; pass {one} as the targets, or "
+            "let the loss reshape"
+        )

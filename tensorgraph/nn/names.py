@@ -1,0 +1,77 @@
+"""Where parts of a module may stand: a path such as ``layers.0.weight`` leads to one cell and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tensorgraph.arguments import shown
+from tensorgraph.engine.cells import Cell
+
+__all__ = ["require_place"]
+
+SWITCHES = ("training", "frozen")
+FREE = frozenset({"forward", "config", "extra_repr", "summary"})  # methods that are no more than a default
+
+
+def require_place(module: Any, base: type, name: str, value: Any) -> None:
+    """Refuse an attribute whose parts could not be found again by their paths, or that hides what every module has.
+
+    `base` is `Module`.
+    """
+    label = f"{module.label}.{name}" if name else f"{module.label}: an attribute without a name"
+    if name in SWITCHES:
+        if not isinstance(value, bool):
+            raise TypeError(f"{label} must be True or False, got {shown(value)}")
+        return
+    if not isinstance(value, (Cell, base, list, tuple, dict)):
+        if name not in FREE and callable_of(base, name):
+            raise ValueError(f"{label} is what every Module has, and {shown(value)} would hide it: take another name")
+        return
+    parts = list(_parts(value, base, label, ()))
+    if not parts:
+        return
+    if not name or "." in name:
+        raise ValueError(
+            f"{label} holds {shown(parts[0])}, whose path is made of names with dots between: take a name without "
+            "dots, or a list or a dict of parts"
+        )
+    if name != "forward" and callable_of(base, name):
+        raise ValueError(f"{label} is what every Module has, and {shown(value)} would hide it; take another name")
+
+
+def callable_of(base: type, name: str) -> bool:
+    """Whether a name is a method or a property of every module."""
+    member = vars(base).get(name)
+    return member is not None and not name.startswith("_") and (
+        callable(member) or isinstance(member, (property, classmethod, staticmethod))
+    )  # fmt: skip
+
+
+def _parts(value: Any, base: type, label: str, above: tuple[int, ...]) -> Iterator[Any]:
+    """The cells and modules in nested containers, whose keys are refused where they make no path."""
+    if isinstance(value, (Cell, base)):
+        yield value
+        return
+    if not isinstance(value, (list, tuple, dict)):
+        return
+    if id(value) in above:
+        raise ValueError(f"{label} holds {shown(value)} that holds itself, so that its parts have no end")
+    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    names: dict[str, Any] = {}
+    for key, item in items:
+        parts = list(_parts(item, base, f"{label}.{key}", (*above, id(value))))
+        if not parts:
+            continue
+        yield from parts
+        if not isinstance(key, (str, int)) or isinstance(key, bool) or (isinstance(key, str) and not key):
+            raise TypeError(f"{label}: the key of a part must be a str that is not empty or an int, got {shown(key)}")
+        if "." in str(key):
+            raise ValueError(
+                f"{label}: the key {key!r} of a part has a dot in it, as between names in a path: leave it out"
+            )
+        if str(key) in names:
+            raise ValueError(
+                f"{label}: the keys {names[str(key)]!r} and {key!r} are one path; take keys that differ as text"
+            )
+        names[str(key)] = key
