@@ -74,8 +74,8 @@ def also_text(op: Op) -> str:
     forms = []
     if op.infix is not None:
         forms.append(f"`{op.infix[1:]}x`" if op.infix.startswith("u") else f"`a {op.infix} b`")
-    if op.method is not None and not op.method.startswith("_"):
-        forms.append(f"`x.{op.method}()`")
+    forms += [f"`{name}`" for name in op.also]
+    forms += [f"`x.{name}()`" for name in op.methods if not name.startswith("_")]
     return ", ".join(forms)
 
 

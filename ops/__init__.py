@@ -4,6 +4,7 @@ if __name__ != "tensorgraph.ops":
     raise ImportError("the folder ops/ is the package tensorgraph.ops: write `import tensorgraph.ops`")
 
 from tensorgraph.ops import (
+    activations,
     arithmetic,
     batch_norm,
     contraction,
@@ -12,16 +13,22 @@ from tensorgraph.ops import (
     exponential,
     index,
     layer_norm,
+    logarithm,
     logic,
     random,
     reduction,
+    rounding,
     shape,
     softmax,
+    special,
     structure,
+    trigonometry,
     updates,
 )
 
 __all__ = [
-    "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
-    "index", "layer_norm", "logic", "random", "reduction", "shape", "softmax", "structure", "updates",
+    "activations", "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
+    "index", "layer_norm", "logarithm", "logic", "random", "reduction", "rounding", "shape", "softmax", "special",
+    "structure",
+    "trigonometry", "updates",
 ]  # fmt: skip

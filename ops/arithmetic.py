@@ -27,17 +27,18 @@ add = op(
     """,
 )  # fmt: skip
 subtract = op(
-    "subtract(a, b)", np.subtract, elementwise, infix="-", scalar=lambda a, b: a - b,
+    "subtract(a, b)", np.subtract, elementwise, also=("sub",), infix="-", scalar=lambda a, b: a - b,
     vjp=dict(a=lambda g: g, b=lambda g: -g), traits=("exact", "linear"),
     doc="Difference, elementwise.",
 )  # fmt: skip
 multiply = op(
-    "multiply(a, b)", np.multiply, elementwise, infix="*", scalar=lambda a, b: a * b,
+    "multiply(a, b)", np.multiply, elementwise, also=("mul",), infix="*", scalar=lambda a, b: a * b,
     vjp=dict(a=lambda g, b: g * b, b=lambda g, a: g * a), traits=("exact", "analytic", "commutative", "gates"),
     doc="Product, elementwise.",
 )  # fmt: skip
 divide = op(
-    "divide(a, b)", np.divide, elementwise, infix="/", dtype="float", domain={"b": (0.5, 2.5)},
+    "divide(a, b)", np.divide, elementwise, also=("div", "true_divide"), infix="/", dtype="float",
+    domain={"b": (0.5, 2.5)},
     scalar=lambda a, b: a / b,
     vjp=dict(a=lambda g, b: g / b, b=lambda g, b, out: -(g * out / b)), traits=("exact", "analytic"),
     doc="Quotient, elementwise; integers give the default float dtype.",
@@ -49,38 +50,42 @@ floor_divide = op(
     doc="Quotient rounded down, elementwise; its derivative is zero almost everywhere, so none is recorded.",
 )  # fmt: skip
 remainder = op(
-    "remainder(a, b)", np.remainder, elementwise, infix="%", scalar=lambda a, b: a % b, domain={"b": (0.5, 2.5)},
+    "remainder(a, b)", np.remainder, elementwise, also=("mod",), infix="%", scalar=lambda a, b: a % b,
+    domain={"b": (0.5, 2.5)},
     vjp=dict(a=lambda g: g, b=lambda g, a, b: -(g * floor_divide(a, b))),
     doc="Remainder of `floor_divide`, with the sign of `b`.",
 )  # fmt: skip
 negative = op(
-    "negative(x)", np.negative, elementwise, infix="u-", scalar=lambda x: -x, vjp=dict(x=lambda g: -g),
+    "negative(x)", np.negative, elementwise, also=("neg",), infix="u-", scalar=lambda x: -x, vjp=dict(x=lambda g: -g),
     traits=("exact", "linear"),
     doc="Minus x.",
 )  # fmt: skip
 square = op(
-    "square(x)", np.square, elementwise, scalar=lambda x: x * x, traits=("exact", "analytic", "bounded below"),
+    "square(x)", np.square, elementwise, methods=("square",), scalar=lambda x: x * x,
+    traits=("exact", "analytic", "bounded below"),
     vjp=dict(x=lambda g, x: g * (2 * x)),
     doc="x times x.",
 )  # fmt: skip
 reciprocal = op(
-    "reciprocal(x)", lambda x: 1.0 / x, elementwise, numpy=(np.reciprocal,), dtype="float", scalar=lambda x: 1.0 / x,
+    "reciprocal(x)", lambda x: 1.0 / x, elementwise, methods=("reciprocal",), numpy=(np.reciprocal,), dtype="float",
+    scalar=lambda x: 1.0 / x,
     domain=(0.5, 2.5),
     vjp=dict(x=lambda g, out: -(g * out * out)), traits=("exact", "analytic"),
     doc="1/x; integers give the default float dtype, where NumPy divides integers.",
 )  # fmt: skip
 sqrt = op(
-    "sqrt(x)", np.sqrt, elementwise, dtype="float", scalar=scalars.sqrt, domain=(0.3, 3.0),
+    "sqrt(x)", np.sqrt, elementwise, methods=("sqrt",), dtype="float", scalar=scalars.sqrt, domain=(0.3, 3.0),
     vjp=dict(x=lambda g, out: g / (2 * out)), traits=("exact", "analytic", "root", "bounded below", "increasing"),
     doc="Square root; NaN for negative numbers; the derivative at 0 is infinite.",
 )  # fmt: skip
 absolute = op(
-    "absolute(x)", np.absolute, elementwise, method="__abs__", scalar=scalars.absolute, kinks=(0.0,),
+    "absolute(x)", np.absolute, elementwise, also=("abs",), methods=("__abs__", "abs"), scalar=scalars.absolute,
+    kinks=(0.0,),
     vjp=dict(x=lambda g, x: g * sign(x)), traits=("exact", "bounded below", "idempotent"),
     doc="Absolute value; its derivative at 0 is 0.",
 )  # fmt: skip
 sign: Op = op(
-    "sign(x)", np.sign, elementwise, scalar=scalars.sign, vjp=dict(x=None),
+    "sign(x)", np.sign, elementwise, methods=("sign",), scalar=scalars.sign, vjp=dict(x=None),
     traits=("exact", "flat", "bounded above", "bounded below", "increasing", "idempotent"),
     doc="-1, 0 or 1 by the sign of x.",
 )  # fmt: skip
@@ -118,7 +123,8 @@ def _power_y(g: Any, a: Any, b: Any, out: Any) -> Any:
 
 
 power: Op = op(
-    "power(a, b)", _power, elementwise, infix="**", numpy=(np.power,), scalar=scalars.power, domain=(0.3, 2.5),
+    "power(a, b)", _power, elementwise, also=("pow",), infix="**", numpy=(np.power,), scalar=scalars.power,
+    domain=(0.3, 2.5),
     vjp=dict(a=_power_x, b=_power_y), traits=("analytic", "root"),
     doc="""a to the power b. The derivative with respect to b at a = 0 is 0.
 
@@ -160,6 +166,28 @@ minimum = op(
 )  # fmt: skip
 
 
+def _number_wins(g: Any, a: Any, b: Any, a_first: Any, b_first: Any) -> Any:
+    """The part of `g` that goes to `a` where a number wins over a NaN and, between two, the one that is `first`."""
+    a_wins, b_wins = logical_or(a_first, b != b), logical_or(b_first, a != a)
+    return where(a_wins, where(b_wins, 0.5 * g, g), where(b_wins, 0.0, 0.5 * g))
+
+
+fmax = op(
+    "fmax(a, b)", np.fmax, elementwise, scalar=scalars.fmax,
+    vjp=dict(a=lambda g, a, b: _number_wins(g, a, b, a > b, b > a),
+             b=lambda g, a, b: _number_wins(g, b, a, b > a, a > b)),
+    traits=("commutative", "gates"),
+    doc="The larger of two, elementwise; a number wins over a NaN; the gradient is shared equally at ties.",
+)  # fmt: skip
+fmin = op(
+    "fmin(a, b)", np.fmin, elementwise, scalar=scalars.fmin,
+    vjp=dict(a=lambda g, a, b: _number_wins(g, a, b, a < b, b < a),
+             b=lambda g, a, b: _number_wins(g, b, a, b < a, a < b)),
+    traits=("commutative", "gates"),
+    doc="The smaller of two, elementwise; a number wins over a NaN; the gradient is shared equally at ties.",
+)  # fmt: skip
+
+
 def _bounds(dtype: np.dtype[Any], a_min: Any, a_max: Any) -> None:
     for name, bound in (("a_min", a_min), ("a_max", a_max)):
         if bound is not None:
@@ -198,8 +226,8 @@ def _clip_scratch(x: Aval, *, a_min: Any, a_max: Any) -> int:
 
 
 clip = op(
-    "clip(x, *, a_min: float | None = None, a_max: float | None = None)", _clip, elementwise,
-    method="clip", numpy=(np.clip,), scalar=scalars.clip,
+    "clip(x, *, a_min: float | None = None, a_max: float | None = None)", _clip, elementwise, also=("clamp",),
+    methods=("clip", "clamp"), numpy=(np.clip,), scalar=scalars.clip,
     infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
     vjp=dict(x=_clip_x), traits=("extremum", "gates", "idempotent"),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),

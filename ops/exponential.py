@@ -14,37 +14,42 @@ from tensorgraph.ops.kernels import scalar as scalars
 from tensorgraph.ops.logic import equal, where
 
 exp = op(
-    "exp(x)", np.exp, elementwise, dtype="float", scalar=scalars.exp, vjp=dict(x=lambda g, out: g * out),
+    "exp(x)", np.exp, elementwise, methods=("exp",), dtype="float", scalar=scalars.exp,
+    vjp=dict(x=lambda g, out: g * out),
     traits=("analytic", "exponential", "bounded below", "increasing"),
     doc="e to the power x.",
 )  # fmt: skip
 expm1 = op(
-    "expm1(x)", np.expm1, elementwise, dtype="float", scalar=scalars.expm1, vjp=dict(x=lambda g, x: g * exp(x)),
+    "expm1(x)", np.expm1, elementwise, methods=("expm1",), dtype="float", scalar=scalars.expm1,
+    vjp=dict(x=lambda g, x: g * exp(x)),
     traits=("analytic", "exponential", "bounded below", "increasing"),
     doc="exp(x) - 1, accurate near 0.",
 )  # fmt: skip
 log = op(
-    "log(x)", np.log, elementwise, dtype="float", scalar=scalars.log, domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g / x),
+    "log(x)", np.log, elementwise, methods=("log",), dtype="float", scalar=scalars.log, domain=(0.3, 3.0),
+    vjp=dict(x=lambda g, x: g / x),
     traits=("analytic", "exponential", "root"),
     doc="Natural logarithm; -inf at 0 and NaN below.",
 )  # fmt: skip
 log1p = op(
-    "log1p(x)", np.log1p, elementwise, dtype="float", scalar=scalars.log1p, domain=(-0.5, 2.0),
+    "log1p(x)", np.log1p, elementwise, methods=("log1p",), dtype="float", scalar=scalars.log1p, domain=(-0.5, 2.0),
     vjp=dict(x=lambda g, x: g / (1 + x)), traits=("analytic", "exponential"),
     doc="log(1 + x), accurate near 0.",
 )  # fmt: skip
 sin = op(
-    "sin(x)", np.sin, elementwise, dtype="float", scalar=scalars.sin, vjp=dict(x=lambda g, x: g * cos(x)),
+    "sin(x)", np.sin, elementwise, methods=("sin",), dtype="float", scalar=scalars.sin,
+    vjp=dict(x=lambda g, x: g * cos(x)),
     traits=("wave", "bounded above", "bounded below"),
     doc="Sine of x radians.",
 )  # fmt: skip
 cos: Op = op(
-    "cos(x)", np.cos, elementwise, dtype="float", scalar=scalars.cos, vjp=dict(x=lambda g, x: -(g * sin(x))),
+    "cos(x)", np.cos, elementwise, methods=("cos",), dtype="float", scalar=scalars.cos,
+    vjp=dict(x=lambda g, x: -(g * sin(x))),
     traits=("wave", "bounded above", "bounded below"),
     doc="Cosine of x radians.",
 )  # fmt: skip
 tanh = op(
-    "tanh(x)", np.tanh, elementwise, dtype="float", method="tanh", scalar=scalars.tanh,
+    "tanh(x)", np.tanh, elementwise, dtype="float", methods=("tanh",), scalar=scalars.tanh,
     vjp=dict(x=lambda g, x: g * tanh_slope(x)),
     teaches={"x": ("g * (1 - out * out)", r"g \left(1 - \mathrm{out}^{2}\right)")},
     traits=("wave", "bounded above", "bounded below", "increasing"),
@@ -90,7 +95,7 @@ def _sigmoid(x: Any) -> Any:
 
 
 sigmoid: Op = op(
-    "sigmoid(x)", _sigmoid, elementwise, dtype="float", method="sigmoid", scalar=scalars.sigmoid,
+    "sigmoid(x)", _sigmoid, elementwise, dtype="float", methods=("sigmoid",), scalar=scalars.sigmoid,
     flops=4, scratch=3.25,
     vjp=dict(x=lambda g, x: g * (0.25 * tanh_slope(0.5 * x))),
     teaches={"x": ("g * out * (1 - out)", r"g \, \mathrm{out} \left(1 - \mathrm{out}\right)")},
@@ -116,7 +121,7 @@ def _relu(x: Any) -> Any:
 
 
 relu = op(
-    "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), method="relu",
+    "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), methods=("relu",),
     scalar=scalars.relu, kinks=(0.0,),
     vjp=dict(x=lambda g, out: where(equal(out, 0), 0.0, g)),
     traits=("extremum", "bounded below", "gates", "idempotent"),

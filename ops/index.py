@@ -329,7 +329,7 @@ def _sort_flops(x: Aval, *, axis: int) -> int:
 
 
 sort = op(
-    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), method="sort", batch=shifted(),
+    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), methods=("sort",), batch=shifted(),
     traits=("increasing", "idempotent"),
     residual_types=lambda x, *, axis: Aval(x.shape, np.int64),
     flops=_sort_flops, scratch=lambda x, *, axis: 8 * x.size,

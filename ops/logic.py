@@ -16,27 +16,29 @@ ndarray = np.ndarray
 BOOL = np.dtype(bool)
 
 equal = op(
-    "equal(a, b)", np.equal, elementwise, infix="==", dtype="bool", traits=("comparison", "commutative"),
+    "equal(a, b)", np.equal, elementwise, also=("eq",), infix="==", dtype="bool", traits=("comparison", "commutative"),
     scalar=lambda a, b: a == b, doc="a == b, elementwise.",
 )  # fmt: skip
 not_equal = op(
-    "not_equal(a, b)", np.not_equal, elementwise, infix="!=", dtype="bool", traits=("comparison", "commutative"),
+    "not_equal(a, b)", np.not_equal, elementwise, also=("ne",), infix="!=", dtype="bool",
+    traits=("comparison", "commutative"),
     scalar=lambda a, b: a != b, doc="a != b, elementwise.",
 )  # fmt: skip
 less = op(
-    "less(a, b)", np.less, elementwise, infix="<", dtype="bool", traits=("comparison",),
+    "less(a, b)", np.less, elementwise, also=("lt",), infix="<", dtype="bool", traits=("comparison",),
     scalar=lambda a, b: a < b, doc="a < b, elementwise.",
 )  # fmt: skip
 less_equal = op(
-    "less_equal(a, b)", np.less_equal, elementwise, infix="<=", dtype="bool", traits=("comparison",),
+    "less_equal(a, b)", np.less_equal, elementwise, also=("le",), infix="<=", dtype="bool", traits=("comparison",),
     scalar=lambda a, b: a <= b, doc="a <= b, elementwise.",
 )  # fmt: skip
 greater = op(
-    "greater(a, b)", np.greater, elementwise, infix=">", dtype="bool", traits=("comparison",),
+    "greater(a, b)", np.greater, elementwise, also=("gt",), infix=">", dtype="bool", traits=("comparison",),
     scalar=lambda a, b: a > b, doc="a > b, elementwise.",
 )  # fmt: skip
 greater_equal = op(
-    "greater_equal(a, b)", np.greater_equal, elementwise, infix=">=", dtype="bool", traits=("comparison",),
+    "greater_equal(a, b)", np.greater_equal, elementwise, also=("ge",), infix=">=", dtype="bool",
+    traits=("comparison",),
     scalar=lambda a, b: a >= b, doc="a >= b, elementwise.",
 )  # fmt: skip
 logical_and = op(
@@ -76,20 +78,56 @@ bitwise_xor = op(
     "bitwise_xor(a, b)", np.bitwise_xor, elementwise, infix="^", infer_rule=_bits,
     traits=("bits", "exact", "commutative"), scalar=lambda a, b: a ^ b, doc="a ^ b: booleans or integers.",
 )  # fmt: skip
+
+
+def _shift_check(a: Any, b: Any) -> None:
+    if np.any(np.asarray(b) < 0):
+        raise ValueError("bits are shifted by numbers that are not negative; shift the other way")
+
+
+def _shifted(a: Any, b: Any) -> Aval:
+    out = _bits(a, b)
+    if out.dtype.kind == "b":
+        raise TypeError("the bits of integers are shifted, got booleans; convert with .astype('int64')")
+    return out
+
+
+_SHIFTS: tuple[Any, ...] = (
+    ((np.array([[1, -2, 3], [40, 5, 6]]), np.array([0, 1, 2])), {}),
+    ((np.array(7), np.array(1)), {}),
+)
+
+left_shift = op(
+    "left_shift(a, b)", np.left_shift, elementwise, also=("bitwise_left_shift",), infix="<<", infer_rule=_shifted,
+    check=_shift_check, traits=("bits", "exact"), scalar=lambda a, b: a << b, domain={"b": (0, 8)},
+    examples=_SHIFTS,
+    doc="The bits of a moved up by b places: a times 2**b, without what has no place.",
+)  # fmt: skip
+right_shift = op(
+    "right_shift(a, b)", np.right_shift, elementwise, also=("bitwise_right_shift",), infix=">>", infer_rule=_shifted,
+    check=_shift_check, traits=("bits", "exact"), scalar=lambda a, b: a >> b, domain={"b": (0, 8)},
+    examples=_SHIFTS,
+    doc="The bits of a moved down by b places: a // 2**b.",
+)  # fmt: skip
+logical_xor = op(
+    "logical_xor(a, b)", np.logical_xor, elementwise, dtype="bool", traits=("exact", "commutative"),
+    scalar=lambda a, b: (a != 0) != (b != 0), doc="One of them true and not the other, elementwise.",
+)  # fmt: skip
 invert = op(
-    "invert(x)", np.invert, elementwise, infix="u~", infer_rule=_bits, traits=("bits", "exact"),
+    "invert(x)", np.invert, elementwise, also=("bitwise_invert", "bitwise_not",), infix="u~", infer_rule=_bits,
+    traits=("bits", "exact"),
     scalar=lambda x: ~x, doc="~x: booleans or integers.",
 )  # fmt: skip
 isnan = op(
-    "isnan(x)", np.isnan, elementwise, dtype="bool", traits=("exact",),
+    "isnan(x)", np.isnan, elementwise, methods=("isnan",), dtype="bool", traits=("exact",),
     scalar=lambda x: x != x, doc="Whether x is NaN, elementwise.",
 )  # fmt: skip
 isinf = op(
-    "isinf(x)", np.isinf, elementwise, dtype="bool", traits=("exact",),
+    "isinf(x)", np.isinf, elementwise, methods=("isinf",), dtype="bool", traits=("exact",),
     scalar=scalars.isinf, doc="Whether x is infinite, elementwise.",
 )  # fmt: skip
 isfinite = op(
-    "isfinite(x)", np.isfinite, elementwise, dtype="bool", traits=("exact",),
+    "isfinite(x)", np.isfinite, elementwise, methods=("isfinite",), dtype="bool", traits=("exact",),
     scalar=scalars.isfinite, doc="Neither NaN nor infinite, elementwise.",
 )  # fmt: skip
 

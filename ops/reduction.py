@@ -71,7 +71,8 @@ def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
 
 
 sum = op(
-    "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, method="sum", numpy=(np.sum, np.add.reduce),
+    "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, methods=("sum",),
+    numpy=(np.sum, np.add.reduce),
     infer_rule=_sum_infer,
     vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)), traits=("linear", "increasing"),
     doc="""Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`.
@@ -103,7 +104,7 @@ def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
 
 
 mean = op(
-    "mean(x, *, axis=None, keepdims=False)", _mean, reduction, method="mean", numpy=(np.mean,), dtype="float",
+    "mean(x, *, axis=None, keepdims=False)", _mean, reduction, methods=("mean",), numpy=(np.mean,), dtype="float",
     vjp=dict(x=_mean_x), flops=lambda x, *, axis, keepdims: x.size + results(x, axis), traits=("linear", "increasing"),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
 )  # fmt: skip
@@ -163,7 +164,8 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 
 
 var = op(
-    "var(x, *, axis=None, keepdims=False, correction: float = 0)", _var, reduction, method="var", infer_rule=_var_infer,
+    "var(x, *, axis=None, keepdims=False, correction: float = 0)", _var, reduction, methods=("var",),
+    infer_rule=_var_infer,
     vjp=dict(x=_var_x), scratch=lambda x, **attrs: x.nbytes,
     flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 2 * results(x, axis),
     traits=("analytic", "bounded below"),
@@ -186,7 +188,8 @@ def _std_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool, cor
 
 
 std = op(
-    "std(x, *, axis=None, keepdims=False, correction: float = 0)", _std, reduction, method="std", infer_rule=_var_infer,
+    "std(x, *, axis=None, keepdims=False, correction: float = 0)", _std, reduction, methods=("std",),
+    infer_rule=_var_infer,
     vjp=dict(x=_std_x), scratch=lambda x, **attrs: x.nbytes,
     flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 3 * results(x, axis),
     traits=("root", "bounded below"),
@@ -230,12 +233,14 @@ def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
 
 
 max = op(
-    "max(x, *, axis=None, keepdims=False)", _max, reduction, method="max", numpy=(np.max, np.amax, np.maximum.reduce),
+    "max(x, *, axis=None, keepdims=False)", _max, reduction, methods=("max",),
+    numpy=(np.max, np.amax, np.maximum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally.",
 )  # fmt: skip
 min = op(
-    "min(x, *, axis=None, keepdims=False)", _min, reduction, method="min", numpy=(np.min, np.amin, np.minimum.reduce),
+    "min(x, *, axis=None, keepdims=False)", _min, reduction, methods=("min",),
+    numpy=(np.min, np.amin, np.minimum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally.",
 )  # fmt: skip
@@ -290,7 +295,7 @@ def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 prod = op(
-    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, method="prod", numpy=(np.prod, np.multiply.reduce),
+    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, methods=("prod",), numpy=(np.prod, np.multiply.reduce),
     dtype="sum",
     vjp=dict(x=_prod_x), traits=("analytic",),
     doc="Product over `axis`; its gradient is right at zeros too.",
@@ -308,12 +313,12 @@ def _any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 all = op(
-    "all(x, *, axis=None, keepdims=False)", _all, reduction, method="all", numpy=(np.all, np.logical_and.reduce),
+    "all(x, *, axis=None, keepdims=False)", _all, reduction, methods=("all",), numpy=(np.all, np.logical_and.reduce),
     dtype="bool",
     doc="Whether all elements are true over `axis`.",
 )  # fmt: skip
 any = op(
-    "any(x, *, axis=None, keepdims=False)", _any, reduction, method="any", numpy=(np.any, np.logical_or.reduce),
+    "any(x, *, axis=None, keepdims=False)", _any, reduction, methods=("any",), numpy=(np.any, np.logical_or.reduce),
     dtype="bool",
     doc="Whether an element is true over `axis`.",
 )  # fmt: skip
@@ -335,12 +340,14 @@ def _other_order(x: Aval, *, axis: Any, keepdims: bool) -> int:
 
 
 argmax = op(
-    "argmax(x, *, axis: int | None = None, keepdims=False)", _argmax, reduction, method="argmax", numpy=(np.argmax,),
+    "argmax(x, *, axis: int | None = None, keepdims=False)", _argmax, reduction, methods=("argmax",),
+    numpy=(np.argmax,),
     dtype="int", infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
 )  # fmt: skip
 argmin = op(
-    "argmin(x, *, axis: int | None = None, keepdims=False)", _argmin, reduction, method="argmin", numpy=(np.argmin,),
+    "argmin(x, *, axis: int | None = None, keepdims=False)", _argmin, reduction, methods=("argmin",),
+    numpy=(np.argmin,),
     dtype="int", infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the smallest element, the first at ties.",
 )  # fmt: skip
@@ -377,7 +384,7 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
 
 
 logsumexp = op(
-    "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, method="logsumexp", dtype="float",
+    "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, methods=("logsumexp",), dtype="float",
     vjp=dict(x=_logsumexp_x), scratch=twice,
     flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
     traits=("analytic", "exponential", "increasing"),

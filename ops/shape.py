@@ -26,7 +26,7 @@ def _cast_infer(x: Aval, *, dtype: Any) -> Aval:
 
 
 astype = op(
-    "astype(x, *, dtype)", _cast, elementwise, method="astype", dtype="cast", infer_rule=_cast_infer,
+    "astype(x, *, dtype)", _cast, elementwise, methods=("astype",), dtype="cast", infer_rule=_cast_infer,
     vjp=dict(x=lambda g: g), flops=0, traits=("linear", "increasing", "idempotent"),
     examples=((((3, 4),), dict(dtype="float64")), (((3,),), dict(dtype="float32"))),
     doc="""The same numbers in another dtype; a gradient passes between float dtypes.
@@ -192,7 +192,7 @@ def _squeezed(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 squeeze = op(
     "squeeze(x, *, axis=None)", lambda x, *, axis=None: x.reshape(_squeezed(x.shape, axis)), shaping,
     batch=lambda call: reshaped(call.args[0], call.size, *_squeezed(call.shape(0), call.attrs["axis"])),
-    infer_rule=lambda x, *, axis: Aval(_squeezed(x.shape, axis), x.dtype), numpy=(np.squeeze,), method="squeeze",
+    infer_rule=lambda x, *, axis: Aval(_squeezed(x.shape, axis), x.dtype), numpy=(np.squeeze,), methods=("squeeze",),
     vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("unit axes", "view"),
     examples=((((3, 1, 4, 1),), {}), (((3, 1),), dict(axis=1))),
     doc="Axes of size 1 removed: all of them, or those named.",
@@ -242,7 +242,7 @@ def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
 
 
 concatenate = op(
-    "concatenate([arrays], *, axis=0)", _concatenate, listing, batch=shifted(),
+    "concatenate([arrays], *, axis=0)", _concatenate, listing, also=("concat", "cat",), batch=shifted(),
     infer_rule=lambda arrays, *, axis: _joined(arrays, axis), numpy=(np.concatenate, np.concat),
     vjp=dict(arrays=_concatenate_arrays), traits=("moves", "linear", "keeps order"),
     examples=((([(2, 3), (1, 3)],), {}), (([(2, 3), (2, 1), (2, 0)],), dict(axis=-1))),

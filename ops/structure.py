@@ -19,7 +19,7 @@ alias = op(
 stop_gradient = op(
     "stop_gradient(x)", lambda x: x, structural, infer_rule=lambda x: x, vjp=dict(x=None),
     batch=unchanged,
-    method="detach", traits=("identity", "view"), examples=((((3,),), {}),),
+    methods=("detach",), traits=("identity", "view"), examples=((((3,),), {}),),
     doc="""x without its history: no gradient passes.
 
     >>> import tensorgraph as tg

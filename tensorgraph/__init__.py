@@ -31,7 +31,9 @@ from tensorgraph.engine.modes import (
     no_grad,
     scope,
 )
+from tensorgraph.engine.op import ALIASES as _ALIASES
 from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.op import op_named as _op_named
 from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spec, u8, u16, u32, u64
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
@@ -101,12 +103,12 @@ _LATE_NAMES = {
 }
 # where the room calls it otherwise
 _ELSEWHERE = {"load_graph": "load"}
-_OWN = frozenset(CATALOGUE)  # no op of the user's, which may be removed again
+_OWN = frozenset({*CATALOGUE, *_ALIASES})  # no op of the user's, which may be removed again
 
 
 def __getattr__(name: str) -> _Any:
     """Catalogue ops as functions, and rooms that load when first used."""
-    declared = CATALOGUE.get(name)
+    declared = _op_named(name)
     if declared is not None:
         if name in _OWN:  # found at once from now on
             globals()[name] = declared.public
@@ -123,4 +125,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *CATALOGUE, *_LATE, *_LATE_NAMES})
+    return sorted({*globals(), *CATALOGUE, *_ALIASES, *_LATE, *_LATE_NAMES})

@@ -9,8 +9,17 @@ from tensorgraph.engine.tensor import Tensor
 
 _TensorLike: TypeAlias = Tensor | ArrayLike
 
+def abs(x: _TensorLike) -> Tensor:
+    """Absolute value; its derivative at 0 is 0."""
+
 def absolute(x: _TensorLike) -> Tensor:
     """Absolute value; its derivative at 0 is 0."""
+
+def acos(x: _TensorLike) -> Tensor:
+    """The angle in [0, π] whose cosine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
+
+def acosh(x: _TensorLike) -> Tensor:
+    """The number whose hyperbolic cosine is x; NaN below 1, an infinite derivative at 1."""
 
 def adam_update(
     p: _TensorLike,
@@ -47,14 +56,50 @@ def any(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool 
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike | None = None) -> Tensor:
     """Evenly spaced numbers, as NumPy: arange(stop) or arange(start, stop, step)."""
 
+def arccos(x: _TensorLike) -> Tensor:
+    """The angle in [0, π] whose cosine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
+
+def arccosh(x: _TensorLike) -> Tensor:
+    """The number whose hyperbolic cosine is x; NaN below 1, an infinite derivative at 1."""
+
+def arcsin(x: _TensorLike) -> Tensor:
+    """The angle in [-π/2, π/2] whose sine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
+
+def arcsinh(x: _TensorLike) -> Tensor:
+    """The number whose hyperbolic sine is x."""
+
+def arctan(x: _TensorLike) -> Tensor:
+    """The angle in [-π/2, π/2] whose tangent is x."""
+
+def arctan2(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is NaN."""
+
+def arctanh(x: _TensorLike) -> Tensor:
+    """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
+
 def argmax(x: _TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Index of the largest element, the first at ties; over all elements (flattened) or one axis."""
 
 def argmin(x: _TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Index of the smallest element, the first at ties."""
 
+def asin(x: _TensorLike) -> Tensor:
+    """The angle in [-π/2, π/2] whose sine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
+
+def asinh(x: _TensorLike) -> Tensor:
+    """The number whose hyperbolic sine is x."""
+
 def astype(x: _TensorLike, dtype: DTypeLike) -> Tensor:
     """The same numbers in another dtype; a gradient passes between float dtypes."""
+
+def atan(x: _TensorLike) -> Tensor:
+    """The angle in [-π/2, π/2] whose tangent is x."""
+
+def atan2(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is NaN."""
+
+def atanh(x: _TensorLike) -> Tensor:
+    """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
 
 def batch_norm(
     x: _TensorLike,
@@ -81,14 +126,41 @@ def batch_norm_relu(
 def bitwise_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a & b: booleans or integers."""
 
+def bitwise_invert(x: _TensorLike) -> Tensor:
+    """~x: booleans or integers."""
+
+def bitwise_left_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The bits of a moved up by b places: a times 2**b, without what has no place."""
+
+def bitwise_not(x: _TensorLike) -> Tensor:
+    """~x: booleans or integers."""
+
 def bitwise_or(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a | b: booleans or integers."""
+
+def bitwise_right_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The bits of a moved down by b places: a // 2**b."""
 
 def bitwise_xor(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a ^ b: booleans or integers."""
 
 def broadcast_to(x: _TensorLike, shape: int | Sequence[int]) -> Tensor:
     """Repeated along new axes and axes of size 1, without copying."""
+
+def cat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
+    """Tensors joined along an axis they have."""
+
+def cbrt(x: _TensorLike) -> Tensor:
+    """Cubic root, of negative numbers too; the derivative at 0 is infinite."""
+
+def ceil(x: _TensorLike) -> Tensor:
+    """The smallest whole number that is not below x; no derivative, as of `floor`."""
+
+def celu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
+    """x above 0, alpha·(exp(x/alpha) - 1) elsewhere, whose derivative does not jump (Barron, 2017)."""
+
+def clamp(x: _TensorLike, a_min: float | None = None, a_max: float | None = None) -> Tensor:
+    """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
 
 def class_targets(target: _TensorLike, classes: int, ignore_index: int | None = None) -> Tensor:
     """The targets of a classification themselves, once their numbers have been looked at."""
@@ -102,20 +174,59 @@ def clip(x: _TensorLike, a_min: float | None = None, a_max: float | None = None)
 def clip_norm(grads: Sequence[_TensorLike], limit: _TensorLike) -> tuple[Tensor, ...]:
     """Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before."""
 
+def concat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
+    """Tensors joined along an axis they have."""
+
 def concatenate(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors joined along an axis they have."""
+
+def copysign(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """|a| with the sign of b, which a zero has too; the derivative at a = 0 is 0."""
 
 def cos(x: _TensorLike) -> Tensor:
     """Cosine of x radians."""
 
+def cosh(x: _TensorLike) -> Tensor:
+    """Hyperbolic cosine."""
+
+def deg2rad(x: _TensorLike) -> Tensor:
+    """Degrees in radians."""
+
+def degrees(x: _TensorLike) -> Tensor:
+    """Radians in degrees."""
+
+def digamma(x: _TensorLike) -> Tensor:
+    """The derivative of `lgamma`; infinite at 0, NaN at negative whole numbers."""
+
+def div(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """Quotient, elementwise; integers give the default float dtype."""
+
 def divide(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient, elementwise; integers give the default float dtype."""
+
+def elu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
+    """x above 0, alpha·(exp(x) - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2015)."""
+
+def eq(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a == b, elementwise."""
 
 def equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a == b, elementwise."""
 
+def erf(x: _TensorLike) -> Tensor:
+    """The error function, 2/√π times the integral of exp(-t²) from 0 to x."""
+
+def erfc(x: _TensorLike) -> Tensor:
+    """1 - erf(x), right also where that is tiny."""
+
+def erfinv(x: _TensorLike) -> Tensor:
+    """The number whose error function is x; infinite at -1 and 1, NaN beyond."""
+
 def exp(x: _TensorLike) -> Tensor:
     """e to the power x."""
+
+def exp2(x: _TensorLike) -> Tensor:
+    """2 to the power x."""
 
 def expand_dims(x: _TensorLike, axis: int | Sequence[int]) -> Tensor:
     """New axes of size 1."""
@@ -126,14 +237,38 @@ def expm1(x: _TensorLike) -> Tensor:
 def eye(n: int, dtype: DTypeLike | None = None) -> Tensor:
     """The identity matrix of n rows."""
 
+def fix(x: _TensorLike) -> Tensor:
+    """The whole number next to x towards 0; no derivative, as of `floor`."""
+
 def flip(x: _TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
     """Elements in reverse order along `axis`."""
+
+def floor(x: _TensorLike) -> Tensor:
+    """The largest whole number that is not above x; its derivative is zero almost everywhere, so none is recorded."""
 
 def floor_divide(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient rounded down, elementwise; its derivative is zero almost everywhere, so none is recorded."""
 
+def fmax(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The larger of two, elementwise; a number wins over a NaN; the gradient is shared equally at ties."""
+
+def fmin(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The smaller of two, elementwise; a number wins over a NaN; the gradient is shared equally at ties."""
+
+def fmod(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """What is left of a when whole b are taken away, with the sign of a, as in C; `remainder` has that of b."""
+
 def full(shape: int | Sequence[int], value: float, dtype: DTypeLike | None = None) -> Tensor:
     """One value over a shape."""
+
+def gammaln(x: _TensorLike) -> Tensor:
+    """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
+
+def ge(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a >= b, elementwise."""
+
+def gelu(x: _TensorLike, approximate: str = "none") -> Tensor:
+    """x·Φ(x), Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016)."""
 
 def getitem(x: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """``x[key]``: the elements a NumPy key selects."""
@@ -144,8 +279,26 @@ def greater(a: _TensorLike, b: _TensorLike) -> Tensor:
 def greater_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a >= b, elementwise."""
 
+def gt(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a > b, elementwise."""
+
+def hard_swish(x: _TensorLike) -> Tensor:
+    """x·hardsigmoid(x) (Howard and others, 2019)."""
+
 def hardmax(x: _TensorLike, axis: int = -1) -> Tensor:
     """1 at the largest element along `axis` (the first at ties), 0 elsewhere."""
+
+def hardsigmoid(x: _TensorLike) -> Tensor:
+    """x/6 + 1/2 within [0, 1]; the derivative at the bounds is 1/6."""
+
+def hardswish(x: _TensorLike) -> Tensor:
+    """x·hardsigmoid(x) (Howard and others, 2019)."""
+
+def hardtanh(x: _TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x within [min_val, max_val]; the derivative at the bounds is 1."""
+
+def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """√(a² + b²) without overflow; the derivative where both are 0 is 0."""
 
 def invert(x: _TensorLike) -> Tensor:
     """~x: booleans or integers."""
@@ -170,8 +323,17 @@ def layer_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each example normalised by its own mean and biased variance over the axes from `axis` to the last."""
 
+def le(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a <= b, elementwise."""
+
 def leaky_relu(x: _TensorLike, slope: float = 0.01) -> Tensor:
     """x where positive, slope·x elsewhere; the derivative at 0 is `slope`."""
+
+def left_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The bits of a moved up by b places: a times 2**b, without what has no place."""
+
+def leg(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The derivative of `hypot` by a, a / hypot(a, b), and 0 where both are 0."""
 
 def less(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a < b, elementwise."""
@@ -179,14 +341,32 @@ def less(a: _TensorLike, b: _TensorLike) -> Tensor:
 def less_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a <= b, elementwise."""
 
+def lgamma(x: _TensorLike) -> Tensor:
+    """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
+
 def log(x: _TensorLike) -> Tensor:
     """Natural logarithm; -inf at 0 and NaN below."""
+
+def log10(x: _TensorLike) -> Tensor:
+    """Logarithm of base 10; -inf at 0 and NaN below."""
 
 def log1p(x: _TensorLike) -> Tensor:
     """log(1 + x), accurate near 0."""
 
+def log2(x: _TensorLike) -> Tensor:
+    """Logarithm of base 2; -inf at 0 and NaN below."""
+
+def log_sigmoid(x: _TensorLike) -> Tensor:
+    """log(sigmoid(x)), which is -softplus(-x), without overflow."""
+
 def log_softmax(x: _TensorLike, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
     """The logarithm of `softmax`, accurate where a probability is too small for a float."""
+
+def logaddexp(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """log(exp(a) + exp(b)) without overflow."""
+
+def logaddexp2(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """log2(2**a + 2**b) without overflow."""
 
 def logical_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Both true, elementwise."""
@@ -197,8 +377,20 @@ def logical_not(x: _TensorLike) -> Tensor:
 def logical_or(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Either true, elementwise."""
 
+def logical_xor(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """One of them true and not the other, elementwise."""
+
+def logit(x: _TensorLike) -> Tensor:
+    """log(x / (1 - x)), the inverse of `sigmoid`; infinite at 0 and 1, NaN beyond."""
+
+def logsigmoid(x: _TensorLike) -> Tensor:
+    """log(sigmoid(x)), which is -softplus(-x), without overflow."""
+
 def logsumexp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing."""
+
+def lt(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a < b, elementwise."""
 
 def matmul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Matrix product, batched over leading axes as NumPy."""
@@ -221,6 +413,12 @@ def min(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool 
 def minimum(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The smaller of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally."""
 
+def mish(x: _TensorLike) -> Tensor:
+    """x·tanh(softplus(x)) (Misra, 2019)."""
+
+def mod(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """Remainder of `floor_divide`, with the sign of `b`."""
+
 def momentum_update(
     p: _TensorLike,
     g: _TensorLike,
@@ -234,11 +432,29 @@ def momentum_update(
 ) -> tuple[Tensor, Tensor]:
     """One step along the average of gradients: ``v1 = beta v + (1 - beta) d``, ``p1 = p - lr v1``."""
 
+def mul(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """Product, elementwise."""
+
 def multiply(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Product, elementwise."""
 
+def nan_to_num(x: _TensorLike, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """NaN as `nan`, infinities as `posinf` and `neginf` (by default the largest numbers); derivative 0 there."""
+
+def ndtr(x: _TensorLike) -> Tensor:
+    """The distribution function of the normal distribution, right also where it is tiny."""
+
+def ne(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a != b, elementwise."""
+
+def neg(x: _TensorLike) -> Tensor:
+    """Minus x."""
+
 def negative(x: _TensorLike) -> Tensor:
     """Minus x."""
+
+def nextafter(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The number next to a in the direction of b; it moves with a."""
 
 def normal(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Standard normal numbers and the next state."""
@@ -258,8 +474,17 @@ def pad(x: _TensorLike, widths: Sequence[Sequence[int]], value: float = 0.0) -> 
 def permutation(state: _TensorLike, n: int) -> tuple[Tensor, Tensor]:
     """The integers below n in random order, and the next state."""
 
+def polygamma(x: _TensorLike, n: int) -> Tensor:
+    """The derivative of order n of `digamma`."""
+
+def pow(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a to the power b. The derivative with respect to b at a = 0 is 0."""
+
 def power(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a to the power b. The derivative with respect to b at a = 0 is 0."""
+
+def prelu(x: _TensorLike, slope: _TensorLike) -> Tensor:
+    """x above 0, slope·x elsewhere, with slopes that are learnt (He and others, 2015)."""
 
 def prod(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Product over `axis`; its gradient is right at zeros too."""
@@ -267,17 +492,32 @@ def prod(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool
 def put(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """A copy of x with `v` written at a key; ``x.at[key].set(v)``. The last write to an element stands."""
 
+def rad2deg(x: _TensorLike) -> Tensor:
+    """Radians in degrees."""
+
+def radians(x: _TensorLike) -> Tensor:
+    """Degrees in radians."""
+
 def reciprocal(x: _TensorLike) -> Tensor:
     """1/x; integers give the default float dtype, where NumPy divides integers."""
 
 def relu(x: _TensorLike) -> Tensor:
     """max(x, 0); its derivative at 0 is 0; NaN passes through, and its gradient too."""
 
+def relu6(x: _TensorLike) -> Tensor:
+    """min(max(x, 0), 6); the derivative is 0 at 0 and 1 at 6."""
+
 def remainder(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Remainder of `floor_divide`, with the sign of `b`."""
 
 def reshape(x: _TensorLike, shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape; one size may be -1."""
+
+def right_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The bits of a moved down by b places: a // 2**b."""
+
+def rint(x: _TensorLike, decimals: int = 0) -> Tensor:
+    """The nearest number with so many decimals, the even one of two; no derivative, as of `floor`."""
 
 def rmsprop_update(
     p: _TensorLike,
@@ -291,6 +531,9 @@ def rmsprop_update(
     impl: Literal["fused", "composed"] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``."""
+
+def round(x: _TensorLike, decimals: int = 0) -> Tensor:
+    """The nearest number with so many decimals, the even one of two; no derivative, as of `floor`."""
 
 def running_average(
     mean: _TensorLike,
@@ -310,6 +553,9 @@ def scatter_add(
 ) -> Tensor:
     """Zeros of a shape with `g` added at a key: what `getitem` undoes."""
 
+def selu(x: _TensorLike) -> Tensor:
+    """Scaled `elu` that keeps mean 0 and variance 1 (Klambauer, Unterthiner, Mayr and Hochreiter, 2017)."""
+
 def sgd_update(
     p: _TensorLike,
     g: _TensorLike,
@@ -326,8 +572,20 @@ def sigmoid(x: _TensorLike) -> Tensor:
 def sign(x: _TensorLike) -> Tensor:
     """-1, 0 or 1 by the sign of x."""
 
+def signbit(x: _TensorLike) -> Tensor:
+    """Whether the sign is minus; -0.0 has it too."""
+
+def silu(x: _TensorLike) -> Tensor:
+    """x·sigmoid(x) (Elfwing, Uchibe and Doya, 2017)."""
+
 def sin(x: _TensorLike) -> Tensor:
     """Sine of x radians."""
+
+def sinc(x: _TensorLike) -> Tensor:
+    """sin(πx)/(πx), 1 at 0."""
+
+def sinh(x: _TensorLike) -> Tensor:
+    """Hyperbolic sine."""
 
 def softmax(x: _TensorLike, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
     """Exponentials that sum to one along `axis`."""
@@ -348,6 +606,9 @@ def softmax_cross_entropy(
 
 def softplus(x: _TensorLike) -> Tensor:
     """log(1 + exp(x)), without overflow."""
+
+def softsign(x: _TensorLike) -> Tensor:
+    """x/(1 + |x|)."""
 
 def sort(x: _TensorLike, axis: int = -1) -> Tensor:
     """Elements in ascending order along an axis, NaN last, ties in their old order."""
@@ -375,6 +636,9 @@ def std(
 def stop_gradient(x: _TensorLike) -> Tensor:
     """x without its history: no gradient passes."""
 
+def sub(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """Difference, elementwise."""
+
 def subtract(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Difference, elementwise."""
 
@@ -383,8 +647,14 @@ def sum(
 ) -> Tensor:
     """Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`."""
 
+def swish(x: _TensorLike) -> Tensor:
+    """x·sigmoid(x) (Elfwing, Uchibe and Doya, 2017)."""
+
 def take_along_axis(x: _TensorLike, indices: _TensorLike, axis: int = -1) -> Tensor:
     """Elements picked along an axis by an index tensor of as many axes."""
+
+def tan(x: _TensorLike) -> Tensor:
+    """Tangent of x radians."""
 
 def tanh(x: _TensorLike) -> Tensor:
     """Hyperbolic tangent."""
@@ -394,6 +664,12 @@ def tanh_slope(x: _TensorLike) -> Tensor:
 
 def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order, reversed unless `axes` says."""
+
+def true_divide(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """Quotient, elementwise; integers give the default float dtype."""
+
+def trunc(x: _TensorLike) -> Tensor:
+    """The whole number next to x towards 0; no derivative, as of `floor`."""
 
 def turns(state: _TensorLike, size: int, draws: int) -> tuple[Tensor, Tensor]:
     """The states with which `size` turns of a loop begin, which draw `draws` times each, and the state after it."""
@@ -408,6 +684,12 @@ def var(
 
 def where(c: _TensorLike, a: _TensorLike, b: _TensorLike) -> Tensor:
     """a where the condition holds, b elsewhere."""
+
+def xlog1py(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a·log1p(b), and 0 where a is 0, whatever b but NaN."""
+
+def xlogy(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """a·log(b), and 0 where a is 0, whatever b but NaN; the derivatives where a is 0 and b not positive are 0."""
 
 def zeros(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """Zeros of a shape, of the default dtype unless said."""

@@ -22,7 +22,20 @@ class Methods:
     def __ror__(self, other: _TensorLike) -> Tensor: ...
     def __xor__(self, other: _TensorLike) -> Tensor: ...
     def __rxor__(self, other: _TensorLike) -> Tensor: ...
+    def __lshift__(self, other: _TensorLike) -> Tensor: ...
+    def __rlshift__(self, other: _TensorLike) -> Tensor: ...
+    def __rshift__(self, other: _TensorLike) -> Tensor: ...
+    def __rrshift__(self, other: _TensorLike) -> Tensor: ...
     def __invert__(self) -> Tensor: ...
+    def isnan(self) -> Tensor:
+        """Whether x is NaN, elementwise."""
+
+    def isinf(self) -> Tensor:
+        """Whether x is infinite, elementwise."""
+
+    def isfinite(self) -> Tensor:
+        """Neither NaN nor infinite, elementwise."""
+
     def __add__(self, other: _TensorLike) -> Tensor: ...
     def __radd__(self, other: _TensorLike) -> Tensor: ...
     def __sub__(self, other: _TensorLike) -> Tensor: ...
@@ -36,13 +49,49 @@ class Methods:
     def __mod__(self, other: _TensorLike) -> Tensor: ...
     def __rmod__(self, other: _TensorLike) -> Tensor: ...
     def __neg__(self) -> Tensor: ...
+    def square(self) -> Tensor:
+        """x times x."""
+
+    def reciprocal(self) -> Tensor:
+        """1/x; integers give the default float dtype, where NumPy divides integers."""
+
+    def sqrt(self) -> Tensor:
+        """Square root; NaN for negative numbers; the derivative at 0 is infinite."""
+
     def __abs__(self) -> Tensor:
         """Absolute value; its derivative at 0 is 0."""
+
+    def abs(self) -> Tensor:
+        """Absolute value; its derivative at 0 is 0."""
+
+    def sign(self) -> Tensor:
+        """-1, 0 or 1 by the sign of x."""
 
     def __pow__(self, other: _TensorLike) -> Tensor: ...
     def __rpow__(self, other: _TensorLike) -> Tensor: ...
     def clip(self, a_min: float | None = None, a_max: float | None = None) -> Tensor:
         """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
+
+    def clamp(self, a_min: float | None = None, a_max: float | None = None) -> Tensor:
+        """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
+
+    def exp(self) -> Tensor:
+        """e to the power x."""
+
+    def expm1(self) -> Tensor:
+        """exp(x) - 1, accurate near 0."""
+
+    def log(self) -> Tensor:
+        """Natural logarithm; -inf at 0 and NaN below."""
+
+    def log1p(self) -> Tensor:
+        """log(1 + x), accurate near 0."""
+
+    def sin(self) -> Tensor:
+        """Sine of x radians."""
+
+    def cos(self) -> Tensor:
+        """Cosine of x radians."""
 
     def tanh(self) -> Tensor:
         """Hyperbolic tangent."""
@@ -52,6 +101,30 @@ class Methods:
 
     def relu(self) -> Tensor:
         """max(x, 0); its derivative at 0 is 0; NaN passes through, and its gradient too."""
+
+    def floor(self) -> Tensor:
+        """The largest whole number that is not above x"""
+
+    def ceil(self) -> Tensor:
+        """The smallest whole number that is not below x; no derivative, as of `floor`."""
+
+    def trunc(self) -> Tensor:
+        """The whole number next to x towards 0; no derivative, as of `floor`."""
+
+    def round(self, decimals: int = 0) -> Tensor:
+        """The nearest number with so many decimals, the even one of two; no derivative, as of `floor`."""
+
+    def nan_to_num(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+        """NaN as `nan`, infinities as `posinf` and `neginf` (by default the largest numbers); derivative 0 there."""
+
+    def erf(self) -> Tensor:
+        """The error function, 2/√π times the integral of exp(-t²) from 0 to x."""
+
+    def erfc(self) -> Tensor:
+        """1 - erf(x), right also where that is tiny."""
+
+    def erfinv(self) -> Tensor:
+        """The number whose error function is x; infinite at -1 and 1, NaN beyond."""
 
     def astype(self, dtype: DTypeLike) -> Tensor:
         """The same numbers in another dtype; a gradient passes between float dtypes."""
@@ -110,6 +183,42 @@ class Methods:
 
     def sort(self, axis: int = -1) -> Tensor:
         """Elements in ascending order along an axis, NaN last, ties in their old order."""
+
+    def exp2(self) -> Tensor:
+        """2 to the power x."""
+
+    def log2(self) -> Tensor:
+        """Logarithm of base 2; -inf at 0 and NaN below."""
+
+    def log10(self) -> Tensor:
+        """Logarithm of base 10; -inf at 0 and NaN below."""
+
+    def tan(self) -> Tensor:
+        """Tangent of x radians."""
+
+    def asin(self) -> Tensor:
+        """The angle in [-π/2, π/2] whose sine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
+
+    def acos(self) -> Tensor:
+        """The angle in [0, π] whose cosine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
+
+    def atan(self) -> Tensor:
+        """The angle in [-π/2, π/2] whose tangent is x."""
+
+    def sinh(self) -> Tensor:
+        """Hyperbolic sine."""
+
+    def cosh(self) -> Tensor:
+        """Hyperbolic cosine."""
+
+    def asinh(self) -> Tensor:
+        """The number whose hyperbolic sine is x."""
+
+    def acosh(self) -> Tensor:
+        """The number whose hyperbolic cosine is x; NaN below 1, an infinite derivative at 1."""
+
+    def atanh(self) -> Tensor:
+        """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...
     def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...

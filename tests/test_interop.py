@@ -144,7 +144,8 @@ def test_a_numpy_call_records_or_raises(name: str) -> None:
         return
     expected = call(A)
     assert isinstance(got, tg.Tensor), f"{name} left the graph silently: {type(got)}"
-    assert got.requires_grad, f"{name} lost its history"
+    if name != "round":  # whose derivative is zero almost everywhere: none is recorded
+        assert got.requires_grad, f"{name} lost its history"
     assert got.shape == np.shape(expected) and got.dtype == np.asarray(expected).dtype
     assert np.allclose(got.numpy(), expected, rtol=1e-14, atol=1e-14)
     graph = tg.trace(call, A)

@@ -112,9 +112,33 @@ def _cross_entropy(
     return total / (len(masses) if reduction == "batchmean" or weight is None else sum(masses))
 
 
+def in_double(function: Callable[..., Any]) -> Callable[..., Any]:
+    """SciPy's functions that know no longer type."""
+    return lambda x, **attrs: function(np.asarray(x, np.float64), **attrs)
+
+
+def _gelu(x: Any, approximate: str) -> Any:
+    if approximate == "tanh":
+        return x / (1 + np.exp(-np.sqrt(8 / np.longdouble(np.pi)) * (x + 0.044715 * x**3)))
+    # erfcx changes slowly, so that what x / √2 loses by rounding does not matter
+    slow = scipy.special.erfcx(np.asarray(-x / np.sqrt(np.longdouble(2)), np.float64))
+    return x / 2 * slow * np.exp(-x * x.astype(np.longdouble) / 2)
+
+
 # a second expression for what NumPy has not under the op's name, or has with other arguments
 EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": scipy.special.expit,
+    "tanh_slope": lambda x: 1 / np.cosh(x) ** 2,
+    "erf": in_double(scipy.special.erf),
+    "erfc": in_double(scipy.special.erfc),
+    "ndtr": in_double(scipy.special.ndtr),
+    "erfinv": in_double(scipy.special.erfinv),
+    "lgamma": in_double(scipy.special.gammaln),
+    "digamma": in_double(scipy.special.digamma),
+    "polygamma": lambda x, n: in_double(lambda x: scipy.special.polygamma(n, x))(x),
+    "gelu": lambda x, approximate="none": _gelu(x, approximate),
+    "left_shift": lambda a, b: a * 2**b,
+    "right_shift": lambda a, b: a // 2**b,
     "softplus": lambda x: np.logaddexp(0, x),
     "relu": lambda x: (x + abs(x)) / 2,
     "leaky_relu": lambda x, slope=0.01: np.where(x < 0, slope * x, x),

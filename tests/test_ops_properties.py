@@ -120,7 +120,8 @@ def test_shape_rule_for_every_dtype(op: Op) -> None:
                 with pytest.raises((TypeError, ValueError)):
                     op.public(*args)
                 continue
-            came = op.public(*args)
+            with np.errstate(all="ignore"):  # some are infinite at 1
+                came = op.public(*args)
             assert (came.aval,) == said, f"{op.name}{avals}: the rule says {said[0]}, the op gives {came.aval}"
             if came.dtype == np.float64:
                 assert "float64" in (first, second), f"{op.name}{avals} gives float64"

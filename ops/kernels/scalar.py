@@ -1,7 +1,7 @@
 """The words of scalar functions: with Python's operators, all that an op's `scalar` is written in.
 
 Each takes Python floats, NumPy's scalars and arrays, and stands in compiled loops, where it neither branches nor calls
-and so vectorises. A power of float64 is the one word that calls the C library.
+and so vectorises. A power of float64 calls the C library, as do the words of `tensorgraph.ops.kernels.libm`.
 """
 
 from __future__ import annotations
@@ -12,34 +12,103 @@ import numpy as np
 
 from tensorgraph.jit import Helper, chosen_by_type, formula, helper
 from tensorgraph.ops.kernels.bits import bits, select
+from tensorgraph.ops.kernels.errors import erf, erfc, ndtr
 from tensorgraph.ops.kernels.exponentials import exp, exp_low, expm1, log, log1p, sigmoid, tanh
+from tensorgraph.ops.kernels.libm import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cbrt,
+    ceil,
+    copysign,
+    cosh,
+    exp2,
+    hypot,
+    log2,
+    log10,
+    nextafter,
+    rint,
+    signbit,
+    sinh,
+    sqrt,
+    tan,
+    trunc,
+)
 from tensorgraph.ops.kernels.trigonometry import cos, sin
 
 __all__ = [
     "absolute",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cbrt",
+    "ceil",
+    "celu",
+    "clamped",
     "clip",
+    "copysign",
     "cos",
+    "cosh",
+    "degrees",
+    "elu",
+    "erf",
+    "erfc",
     "exp",
+    "exp2",
     "exp_low",
     "expm1",
     "floor",
+    "fmax",
+    "fmin",
+    "hardsigmoid",
+    "hardswish",
+    "hypot",
     "isfinite",
     "isinf",
     "leaky_relu",
+    "leg",
     "log",
+    "log10",
     "log1p",
+    "log2",
+    "log_sigmoid",
+    "logit",
     "maximum",
     "minimum",
+    "mish",
+    "ndtr",
+    "nextafter",
     "power",
+    "radians",
     "relu",
+    "relu6",
+    "rint",
     "select",
+    "selu",
     "sigmoid",
     "sign",
+    "signbit",
+    "silu",
     "sin",
+    "sinc",
+    "sinh",
     "softplus",
+    "softsign",
     "sqrt",
+    "tan",
     "tanh",
     "tanh_slope",
+    "trunc",
+    "xlog1py",
+    "xlogy",
 ]
 
 
@@ -47,12 +116,6 @@ __all__ = [
 def absolute(x: Any) -> Any:
     """|x|."""
     return abs(x)
-
-
-@helper(plain=np.sqrt)
-def sqrt(x: Any) -> Any:
-    """Square root, NaN below 0."""
-    return np.sqrt(x)
 
 
 @helper(plain=np.floor)
@@ -77,6 +140,18 @@ def maximum(a: Any, b: Any) -> Any:
 def minimum(a: Any, b: Any) -> Any:
     """The smaller one; NaN wins."""
     return select((a <= b) | (a != a), a, b)
+
+
+@helper(plain=np.fmax)
+def fmax(a: Any, b: Any) -> Any:
+    """The larger one; a number wins over a NaN."""
+    return select((a >= b) | (b != b), a, b)
+
+
+@helper(plain=np.fmin)
+def fmin(a: Any, b: Any) -> Any:
+    """The smaller one; a number wins over a NaN."""
+    return select((a <= b) | (b != b), a, b)
 
 
 @helper
@@ -155,3 +230,119 @@ def _power(numba: Any) -> Any:
 
 # a to the power b, as NumPy's
 power = Helper(np.power, _power, digest=lambda: f"power({_narrow_power.digest()})")
+
+
+@formula
+def silu(x: Any) -> Any:
+    """x times its logistic function."""
+    return x * sigmoid(x)
+
+
+@formula
+def log_sigmoid(x: Any) -> Any:
+    """log of the logistic function."""
+    return minimum(x, 0) - log1p(exp_low(-absolute(x)))
+
+
+@formula
+def mish(x: Any) -> Any:
+    """x tanh(softplus x)."""
+    return x * tanh(softplus(x))
+
+
+@formula
+def softsign(x: Any) -> Any:
+    """x / (1 + |x|)."""
+    return x / (1 + absolute(x))
+
+
+@formula
+def elu(x: Any, alpha: Any) -> Any:
+    """x above 0, alpha (e^x - 1) elsewhere."""
+    return select(x > 0, x, alpha * expm1(minimum(x, 0)))
+
+
+@formula
+def celu(x: Any, alpha: Any) -> Any:
+    """x above 0, alpha (e^(x / alpha) - 1) elsewhere."""
+    return select(x > 0, x, alpha * expm1(minimum(x, 0) / alpha))
+
+
+@formula
+def selu(x: Any) -> Any:
+    """Scaled elu."""
+    return select(x > 0, 1.0507009873554805 * x, 1.7580993408473766 * expm1(minimum(x, 0)))
+
+
+@formula
+def clamped(x: Any, low: Any, high: Any) -> Any:
+    """x within two bounds."""
+    return minimum(maximum(x, low), high)
+
+
+@formula
+def hardsigmoid(x: Any) -> Any:
+    """x / 6 + 1/2 within 0 and 1."""
+    return minimum(maximum(x / 6 + 0.5, 0), 1)
+
+
+@formula
+def hardswish(x: Any) -> Any:
+    """x times that."""
+    return x * minimum(maximum(x / 6 + 0.5, 0), 1)
+
+
+@formula
+def relu6(x: Any) -> Any:
+    """x within 0 and 6."""
+    return minimum(maximum(x, 0), 6)
+
+
+@formula
+def radians(x: Any) -> Any:
+    """Degrees in radians."""
+    return x * 0.017453292519943295
+
+
+@formula
+def degrees(x: Any) -> Any:
+    """Radians in degrees."""
+    return x * 57.29577951308232
+
+
+@formula
+def sinc(x: Any) -> Any:
+    """sin(pi x) / (pi x), half turns taken off before pi comes in."""
+    y = select(x == 0, 1.0, x)
+    halves = rint(y)
+    sign = 1.0 - 2.0 * absolute(halves - 2.0 * trunc(0.5 * halves))
+    return select(x == 0, 1.0, sign * sin(3.141592653589793 * (y - halves)) / (3.141592653589793 * y))
+
+
+@formula
+def logit(x: Any) -> Any:
+    """log(x / (1 - x)), near 1/2 by what is exact there."""
+    near = absolute(x - 0.5) < 0.25
+    centred = log1p((2.0 * x - 1.0) / select(near, 1.0 - x, 1.0))
+    return select(near, centred, log(x) - log1p(-x))
+
+
+@formula
+def xlogy(a: Any, b: Any) -> Any:
+    """a log b, and 0 where a is 0."""
+    nothing = (a == 0) & (b == b)
+    return select(nothing, 0.0, a * log(select(nothing, 1.0, b)))
+
+
+@formula
+def xlog1py(a: Any, b: Any) -> Any:
+    """a log1p(b), and 0 where a is 0."""
+    nothing = (a == 0) & (b == b)
+    return select(nothing, 0.0, a * log1p(select(nothing, 0.0, b)))
+
+
+@formula
+def leg(a: Any, b: Any) -> Any:
+    """a / √(a² + b²), and 0 where both are 0."""
+    r = hypot(a, b)
+    return a / select(r == 0, 1.0, r)

@@ -84,7 +84,7 @@ def library() -> list[Op]:
 
 def stubs() -> dict[str, str]:
     """The text of each stub file by name."""
-    functions = sorted(_definition(op, op.name) for op in library())
+    functions = sorted(_definition(op, name) for op in library() for name in (op.name, *op.also))
     methods = []
     for op in library():
         if op.infix is not None:
@@ -94,8 +94,7 @@ def stubs() -> dict[str, str]:
             methods.append(f"    def __{name}__(self{other}) -> Tensor: ...{ignore}\n")
             if other and "comparison" not in op.traits:
                 methods.append(f"    def __r{name}__(self{other}) -> Tensor: ...\n")
-        if op.method is not None:
-            methods.append(_definition(op, op.method, method=True))
+        methods += [_definition(op, name, method=True) for name in op.methods]
     methods += [
         "    def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...\n",
         "    def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...\n",

@@ -17,7 +17,7 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.generate import attach, make_apply, make_public
-from tensorgraph.engine.op import CATALOGUE, Kind, Op, Rule, fused, opaque, saved_layout
+from tensorgraph.engine.op import ALIASES, CATALOGUE, Kind, Op, Rule, fused, op_named, opaque, saved_layout
 from tensorgraph.engine.pull import make_pull
 from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.signature import REQUIRED, parse_signature
@@ -71,7 +71,7 @@ def op(
         What is true of every call, in the words of `tensorgraph.engine.traits`. What the kind says, and what follows
         from another trait, need not be said.
     **fields
-        Further fields of `tensorgraph.engine.op.Op`: ``infer_rule``, ``infix``, ``method``, ``residuals``, ``domain``,
+        Further fields of `tensorgraph.engine.op.Op`: ``infer_rule``, ``infix``, ``methods``, ``residuals``, ``domain``,
         ``doc``, ``check``, ...
 
     Raises
@@ -92,8 +92,9 @@ def op(
     >>> tg.remove_op("cube")
     """
     sig = parse_signature(signature)
-    if sig.name in CATALOGUE:
-        raise ValueError(f"op {sig.name!r} is declared twice; choose another name")
+    for name in (sig.name, *fields.get("also", ())):
+        if op_named(name) is not None:
+            raise ValueError(f"op {name!r} is declared twice; choose another name")
     residuals = tuple(fields.pop("residuals", ()))
     known = {"want", *sig.inputs, *sig.attrs, *residuals, *sig.outputs}
     known |= {"g"} if len(sig.outputs) == 1 and not sig.variadic else {f"g_{o}" for o in sig.outputs}
@@ -139,6 +140,7 @@ def op(
     holder.append(declared)
     object.__setattr__(declared, "pull", lambda *args: _first_pull(declared, *args))
     CATALOGUE[sig.name] = declared
+    ALIASES.update(dict.fromkeys(declared.also, declared))
     attach(declared)
     return declared
 

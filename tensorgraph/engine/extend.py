@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tensorgraph.arguments import checked
 from tensorgraph.engine import declare
-from tensorgraph.engine.op import CATALOGUE, Kind, elementwise, opaque, reduction
+from tensorgraph.engine.op import ALIASES, CATALOGUE, Kind, elementwise, opaque, reduction
 from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.signature import parse_signature
 
@@ -147,6 +147,9 @@ def remove_op(name: str) -> None:
     """Take an op of your own out of the catalogue, with its gradient if it was fused."""
     if name not in CATALOGUE:
         raise KeyError(f"remove_op: no op is called {name!r}")
-    gradient = CATALOGUE.pop(name).gradient
+    removed = CATALOGUE.pop(name)
+    for other in removed.also:
+        del ALIASES[other]
+    gradient = removed.gradient
     if gradient is not None:
         CATALOGUE.pop(gradient.name, None)

@@ -369,6 +369,7 @@ def dress(function: Any, declared: Op, reflected: bool = False) -> Callable[...,
 OPERATORS = {
     "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "**": "pow", "@": "matmul",
     "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge", "&": "and", "|": "or", "^": "xor",
+    "<<": "lshift", ">>": "rshift",
     "u-": "neg", "u~": "invert",
 }  # fmt: skip
 
@@ -386,11 +387,11 @@ class Lazy:
 
 
 def attach(declared: Op) -> None:
-    """Give Tensor the operator and the method that the declaration names."""
+    """Give Tensor the operator and the methods that the declaration names."""
     if declared.infix is not None:
         name = OPERATORS[declared.infix]
         setattr(Tensor, f"__{name}__", Lazy(declared, "public", f"__{name}__"))
         if len(declared.inputs) == 2 and "comparison" not in declared.traits:
             setattr(Tensor, f"__r{name}__", Lazy(declared, "reflected", f"__r{name}__"))
-    if declared.method is not None:
-        setattr(Tensor, declared.method, Lazy(declared, "public", declared.method))
+    for name in declared.methods:
+        setattr(Tensor, name, Lazy(declared, "public", name))

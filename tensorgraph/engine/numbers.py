@@ -38,7 +38,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
     "%": operator.mod, "**": operator.pow, "&": operator.and_, "|": operator.or_, "^": operator.xor, "==": operator.eq,
     "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "u-": operator.neg,
-    "u~": operator.invert,
+    "u~": operator.invert, "<<": operator.lshift, ">>": operator.rshift,
 }  # fmt: skip
 
 

@@ -18,10 +18,18 @@ from tensorgraph.engine.recognition import Recognition
 from tensorgraph.engine.signature import Signature
 from tensorgraph.engine.traits import with_implied
 
-__all__ = ["CATALOGUE", "Kind", "Op", "Rule", "saved_names", "usual_want"]
+__all__ = ["ALIASES", "CATALOGUE", "Kind", "Op", "Rule", "op_named", "saved_names", "usual_want"]
 
 CATALOGUE: dict[str, Op] = {}
 """Every declared op by name."""
+
+ALIASES: dict[str, Op] = {}
+"""Ops by the further names of their functions."""
+
+
+def op_named(name: str) -> Op | None:
+    """The op of this name or further name."""
+    return CATALOGUE.get(name) or ALIASES.get(name)
 
 
 class Kind:
@@ -96,8 +104,10 @@ class Op:
         Their avals, as `infer_rule` gives those of the outputs. None: found by running the forward on ones.
     infix : str or None
         The Python operator, for printing; attached to Tensor.
-    method : str or None
-        The Tensor method of this op.
+    methods : tuple of str
+        Names of Tensor methods that are this op.
+    also : tuple of str
+        Further names of the op's function, such as NumPy's; graphs and texts say the first.
     numpy : tuple
         NumPy functions that call this op when given a Tensor (a ufunc forward needs no mention).
     examples : tuple
@@ -146,7 +156,8 @@ class Op:
     joint: Rule | None = None
     residuals: tuple[str, ...] = ()
     infix: str | None = None
-    method: str | None = None
+    methods: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     dtype: str = "promote"
     scalar: Callable[..., Any] | None = None
     infer_rule: Callable[..., Any] | None = None

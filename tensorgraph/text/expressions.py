@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.numbers import TracedNumber, is_number
-from tensorgraph.engine.op import CATALOGUE, Op, usual_want
+from tensorgraph.engine.op import CATALOGUE, Op, op_named, usual_want
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import field_names, flatten, is_container
 from tensorgraph.graph.graph import Var
@@ -103,7 +103,7 @@ def _name(scene: Scene, node: ast.Name) -> Any:
         return None
     if node.id in scene.dims:
         return scene.dims[node.id]
-    if node.id in CATALOGUE:
+    if op_named(node.id) is not None:
         scene.fail(node, f"{node.id} is an op: call it, {node.id}(...)")
     known = [*scene.names, *scene.dims, *CATALOGUE]
     scene.fail(node, f"{node.id!r} is not known here{nearest(node.id, known)}")
@@ -239,7 +239,7 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
     args, kwargs = _arguments(scene, node)
     if name in SPECIAL:
         return scene.call(node, SPECIAL[name], scene, node, args, kwargs)
-    op = CATALOGUE.get(name)
+    op = op_named(name)
     if op is None or "higher order" in op.traits:
         known = [*(name for name, op in CATALOGUE.items() if "higher order" not in op.traits), *SPECIAL, "array"]
         scene.fail(node.func, f"no op is called {name!r}{nearest(name, known)}")
@@ -339,4 +339,4 @@ def _attribute(scene: Scene, node: ast.Attribute) -> Any:
 
 def _methods() -> list[str]:
     """What may be called on a tensor."""
-    return [name for name in {op.method for op in CATALOGUE.values() if op.method} | METHODS if name[0] != "_"]
+    return [name for name in {name for op in CATALOGUE.values() for name in op.methods} | METHODS if name[0] != "_"]

@@ -18,7 +18,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.calling import call
 from tensorgraph.engine.modes import current, enable_grad, scope
-from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.op import ALIASES, CATALOGUE, Op
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, tensor, wrap
@@ -125,7 +125,8 @@ def namespace(arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
             raise KeyError(f"the array {digest} ({aval}) was captured: pass it in namespace(arrays={{digest: array}})")
         return tensor(given[digest])
 
-    found: dict[str, Any] = {name: _with_residuals(op) if op.residuals else op.public for name, op in CATALOGUE.items()}
+    every = {**ALIASES, **CATALOGUE}
+    found: dict[str, Any] = {name: _with_residuals(op) if op.residuals else op.public for name, op in every.items()}
     for name in init.__all__:
         if isinstance(getattr(init, name), init.Initialiser):
             found[name] = _initialiser(name, found.get(name))

@@ -13,7 +13,7 @@ __all__ = ["SIGNS", "op_of_sign"]
 SIGNS: dict[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
     ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<",
-    ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.USub: "u-", ast.Invert: "u~",
+    ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.LShift: "<<", ast.RShift: ">>", ast.USub: "u-", ast.Invert: "u~",
 }  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def op_of_sign(sign: ast.AST) -> Op | None:
     --------
     >>> import ast
     >>> from tensorgraph.text.signs import op_of_sign
-    >>> op_of_sign(ast.MatMult()), op_of_sign(ast.LShift())
+    >>> op_of_sign(ast.MatMult()), op_of_sign(ast.Not())
     (Op(matmul), None)
     """
     infix = SIGNS.get(type(sign))

@@ -51,8 +51,8 @@ def spell(op: Op, args: Sequence[str], attrs: Mapping[str, Any], choices: Choice
         return f"{args[0]} {op.infix} {args[1]}"
     if ufunc and way == 2 and op.numpy and set(attrs) <= {"axis", "keepdims"} and len(args) == 1:
         return f"np.{op.numpy[0].__name__}({', '.join([*args, *given])})"
-    if method and way in (0, 3) and op.method and not op.method.startswith("_"):
-        return f"{args[0]}.{op.method}({', '.join([*args[1:], *given])})"
+    if method and way in (0, 3) and op.methods and not op.methods[0].startswith("_"):
+        return f"{args[0]}.{op.methods[0]}({', '.join([*args[1:], *given])})"
     if ufunc and way == 2 and isinstance(op.forward, np.ufunc) and not attrs:
         return f"np.{op.forward.__name__}({', '.join(args)})"
     return f"tg.{op.name}({', '.join([*args, *given])})"

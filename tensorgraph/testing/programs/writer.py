@@ -187,7 +187,8 @@ class Writer:
     def inside(self, expression: str, domain: tuple[float, float] | None, kinks: Sequence[float] = ()) -> str | None:
         """The expression, or one of it whose numbers lie where an op is defined and tame; None where there is none."""
         numbers = self.evaluate(expression)
-        if self.options.wild or numbers.size == 0:
+        refused = domain is not None and type(domain[0]) is int  # bounds of integers, beyond which the op raises
+        if numbers.size == 0 or (self.options.wild and not refused):
             return expression
         low, high = domain or (-USUAL, USUAL)
         if numbers.dtype.kind == "f":

@@ -1,0 +1,79 @@
+"""Loops over functions that NumPy does not have: many times faster than their formulas on arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit import Kernel, compiled, kernel, share, uniform
+from tensorgraph.ops.kernels.errors import erf, erfc, ndtr
+
+__all__ = ["erf_of", "erfc_of", "gelu_of", "ndtr_of"]
+
+Array = np.ndarray[Any, Any]
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+# numbers from which a kernel is worth being called, or compiled
+FEW = 256
+# numbers that the formula takes at a time, so that what is between its steps stays in the cache
+BLOCK = 4096
+
+
+@kernel
+def _erf_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
+    for i in range(lo, hi):
+        out[i] = erf(x[i])
+
+
+@kernel
+def _erfc_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
+    for i in range(lo, hi):
+        out[i] = erfc(x[i])
+
+
+@kernel
+def _ndtr_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
+    for i in range(lo, hi):
+        out[i] = ndtr(x[i])
+
+
+@kernel
+def _gelu_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
+    for i in range(lo, hi):
+        out[i] = x[i] * ndtr(x[i])
+
+
+def erf_of(x: Array) -> Array:
+    """The error function of each number; float16 by way of float32."""
+    return _each(_erf_each, erf, x, 3e-9)
+
+
+def erfc_of(x: Array) -> Array:
+    """The complement of the error function of each number."""
+    return _each(_erfc_each, erfc, x, 3e-9)
+
+
+def ndtr_of(x: Array) -> Array:
+    """The distribution function of the normal distribution at each number."""
+    return _each(_ndtr_each, ndtr, x, 3e-9)
+
+
+def gelu_of(x: Array) -> Array:
+    """Each number times that."""
+    return _each(_gelu_each, lambda x: x * ndtr(x), x, 3e-9)
+
+
+def _each(loop: Kernel, formula: Callable[[Any], Any], x: Array, cost: float) -> Array:
+    """The function of each number, by the kernel where that pays, which takes `cost` seconds a number."""
+    work = _FLOAT64 if x.dtype == _FLOAT64 else _FLOAT32
+    flat = uniform(x, work).reshape(-1)
+    out = np.empty(flat.size, work)
+    if flat.size >= FEW and compiled():
+        share(loop, (flat, out), flat.size, flat.size * cost)
+    else:
+        with np.errstate(all="ignore"):
+            for start in range(0, flat.size, BLOCK):
+                out[start : start + BLOCK] = formula(flat[start : start + BLOCK])
+    return out.reshape(x.shape).astype(x.dtype, copy=False)
