@@ -14,6 +14,8 @@ import viz_graphs as hand
 import tensorgraph as tg
 from tensorgraph.viz import draw
 from tensorgraph.viz.model.palette import DARK, LIGHT
+from tensorgraph.viz.render import tabs
+from tensorgraph.viz.render.engine import run_engine
 from tensorgraph.viz.render.metrics import room, text_width
 
 NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
@@ -115,3 +117,43 @@ def test_on_the_page_titles_are_tabs_of_their_frames(engine):
     assert "f-page" in surface.get("class")
     top = float(next(frame.iter("rect")).get("y"))
     assert extent(surface, 1)[0] < top < extent(surface, 1)[1]
+
+
+@pytest.mark.parametrize("name", ["module", "op"])
+def test_what_an_engine_draws_to_the_end_has_tabs_in_front_too(engine, name):
+    drawing = DRAWINGS[name]()
+    svg = tabs.drawn(drawing.dot(), "svg", 20.0).decode()
+    body = svg[svg.index("<svg") :]
+    assert "xlink:href" not in body
+    kinds = re.findall(r'<g id="[^"]*" class="(\w+)">\s*<title>([^<]*)', body)
+    names = [title for _, title in kinds]
+    assert drawing.groups and [f"tab_{group.id}" for group in drawing.groups] == names[-len(drawing.groups) :]
+    for group in drawing.groups:
+        frame = next(g for g in groups(body, "cluster") if g[0].text == f"cluster_{group.id}")
+        tab = next(g for g in groups(body, "node") if g[0].text == f"tab_{group.id}")
+        assert not list(frame.iter("text")) and [t.text for t in tab.iter("text")] == [group.rows[0].text]
+        above, below = extent(next(tab.iter("polygon")), 1)
+        assert abs((above + below) / 2 - extent(outline(frame), 1)[0]) < 1.5
+    plain = run_engine(drawing.dot(), "svg", 20.0).decode()
+    moved = lambda text: sorted(re.findall(r"<text [^>]*>([^<]*)", text))
+    assert moved(plain) == moved(body)
+
+
+def test_where_that_fails_the_engine_draws_as_it_would(engine, monkeypatch):
+    monkeypatch.setattr(tabs, "AS_LAID_OUT", ("-Kno_such_layout",))
+    dot = DRAWINGS["module"]().dot()
+    assert tabs.drawn(dot, "png", 20.0).startswith(b"\x89PNG")
+    assert tabs.with_tabs("digraph {\n}\n") == "digraph {\n}\n"
+
+
+def test_hostile_words_stay_words_in_a_layout(engine):
+    m = hand.Maker()
+    h = m.input((4, 8))
+    for name in ('a">]; x [label=<b>', "subgraph cluster_g9 { graph [bb=", '</table>>, lp="1,2"', "];}"):
+        for _ in range(2):
+            h = m.op("tanh", h, scope=f"{name}.inner")
+        h = m.op("exp", h, scope=name)
+    drawing = draw(m.graph(h), level="op")
+    svg = tabs.drawn(drawing.dot(), "svg", 20.0).decode()
+    assert len(re.findall(r'class="cluster"', svg)) == len(drawing.groups)
+    assert len(re.findall(r'class="node"', svg)) == len(drawing.nodes) + len(drawing.groups)

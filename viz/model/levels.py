@@ -142,7 +142,8 @@ def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = 
             if len(coarser) < FEWEST:  # one container around everything says less than its content joined
                 break
             boxes = coarser
-    if len(boxes) < FEWEST and len(every) > READABLE and not depths(graph, only) and depth is None:
+    folded = any(box.others for box in boxes)
+    if len(boxes) < FEWEST and len(every) > READABLE and not depths(graph, only) and depth is None and not folded:
         return pack(graph, by_op(graph, every), READABLE), [f"{count(len(every), 'op')} joined to stay readable"]
     if len(boxes) <= most:
         return boxes, []

@@ -10,6 +10,7 @@ from tensorgraph.files import atomic_write
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.render.dot import SMALL, to_dot
 from tensorgraph.viz.render.engine import EngineError, run_engine
+from tensorgraph.viz.render.tabs import drawn
 
 __all__ = ["SUFFIXES", "save"]
 
@@ -45,7 +46,7 @@ def save(drawing: Drawing, path: str | os.PathLike[str]) -> None:
 
 def pdf(drawing: Drawing) -> bytes:
     try:
-        return run_engine(to_dot(drawing, drawing.theme), "pdf", drawing.timeout)
+        return drawn(to_dot(drawing, drawing.theme), "pdf", drawing.timeout)
     except EngineError as error:
         if "could not make pdf" not in str(error):
             raise
@@ -68,4 +69,4 @@ def png(drawing: Drawing) -> bytes:
             f"a PNG of this drawing ({width:.0f} x {height:.0f} inches) would have text under {LEAST_TEXT:g} px: "
             "use svg or html, or draw less (level='module', depth=1, focus=...)"
         )
-    return run_engine(dot, "png", drawing.timeout, f"-Gdpi={dpi:.1f}")
+    return drawn(dot, "png", drawing.timeout, f"-Gdpi={dpi:.1f}")
