@@ -124,7 +124,7 @@ class Pair:
     def __init__(self, tensor: tg.Tensor, value: Value, cell: Pair | None = None) -> None:
         self.tensor, self.value, self.cell = tensor, value, cell
         self.freed = False
-        self.frozen = np.array(tensor)
+        self.frozen = np.array(tensor.numpy())
 
 
 class Sessions(RuleBasedStateMachine):
@@ -319,7 +319,7 @@ class Sessions(RuleBasedStateMachine):
                 a.tensor.backward(np.ones((9, 9)))
 
     def near(self, got: Any, expected: Array) -> None:
-        got = np.asarray(got)
+        got = got.numpy() if isinstance(got, tg.Tensor) else np.asarray(got)
         assert got.shape == expected.shape
         assert np.isfinite(got).all() == np.isfinite(expected).all()
         if np.isfinite(expected).all():
@@ -329,7 +329,7 @@ class Sessions(RuleBasedStateMachine):
     def values_agree_and_stay(self) -> None:
         for pair in self.everything:
             self.near(pair.tensor, pair.value.array)
-            assert np.array_equal(np.asarray(pair.tensor), pair.frozen, equal_nan=True), "an immutable tensor changed"
+            assert np.array_equal(pair.tensor.numpy(), pair.frozen, equal_nan=True), "an immutable tensor changed"
             assert pair.tensor.requires_grad == pair.value.wants
 
     @invariant()
