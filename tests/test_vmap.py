@@ -151,6 +151,7 @@ def test_arrays_lists_and_numbers():
         ),
         (lambda: tg.vmap(scaled)(1.0, tg.ones(2)), ValueError, "argument x .* at least 1 axis, but it is f32"),
         (lambda: tg.vmap(scaled)("a", tg.ones(2)), TypeError, "argument x .* of type str: give it in_axes=None"),
+        (lambda: tg.vmap(scaled)(tg.ones(2), w="a"), TypeError, "argument w .* of type str: bind it with functools"),
         (
             lambda: tg.vmap(lambda t: t["a"], ({"b": 0},))({"a": tg.ones(2)}),
             ValueError,

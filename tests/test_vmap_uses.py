@@ -238,3 +238,61 @@ def test_nans_and_labels_are_found_in_lanes():
     with tg.implementation("composed"):
         found = tg.vmap(tg.grad(lambda x: (tg.softmax(x) ** 2).sum()))(X)
     assert_near(found, tg.vmap(tg.grad(lambda x: (tg.softmax(x) ** 2).sum()))(X), 1e-4)
+
+
+# tg.gradients inside ------------------------------------------------------------------------------------------------
+
+
+def test_gradients_with_respect_to_examples_and_parameters():
+    x = tg.tensor(X.numpy().astype("f8"), requires_grad=True)
+    cubes = tg.vmap(lambda x: tg.gradients((x**3).sum(), x, create_graph=True))(x)
+    assert_near(cubes.detach(), 3 * x.numpy() ** 2)
+    cubes.sum().backward()
+    assert_near(x.grad, 6 * x.numpy())
+    with pytest.raises(RuntimeError, match="does not require a gradient"):
+        tg.vmap(lambda x: tg.gradients((x**3).sum(), x))(X)
+    model = nn.Sequential(nn.Linear(3, 4, seed=0), nn.Tanh(), nn.Linear(4, 1, seed=1))
+    each = tg.vmap(lambda x: tg.gradients(model(x), model.parameters()))(X)
+    for i, row in enumerate(X):
+        for g, expected in zip(each, tg.gradients(model(row), model.parameters()), strict=True):
+            assert_near(g[i].detach(), expected.detach())
+
+
+def test_gradients_with_respect_to_what_was_computed_outside():
+    x, w = X.astype("float64"), tg.tensor([1.0, 2.0, 3.0], dtype="float64", requires_grad=True)
+    h = w * 2
+    assert_near(tg.vmap(lambda x: tg.gradients((x * h).sum(), h))(x), x)
+    with pytest.raises(tg.TraceError, match="the gradient cannot go on behind it"):
+        tg.vmap(lambda x: tg.gradients((x * h).sum(), w))(x)
+
+    def through(w, of):
+        h = w * 2
+        return tg.vmap(lambda x: tg.gradients((x * h * h).sum(), h if of == "h" else w, create_graph=True))(x).sum()
+
+    expected = tg.grad(lambda w: through(w, "h"))(w.detach())
+    assert_near(expected, 4 * x.numpy().sum(0))
+    assert_near(tg.trace(lambda w: tg.grad(lambda w: through(w, "h"))(w), w.detach())(w.detach()), expected)
+    with pytest.raises(tg.TraceError, match="goes there through another one"):
+        tg.trace(lambda w: tg.grad(lambda w: through(w, "w"))(w), w.detach())
+
+
+def test_what_no_grad_cuts_inside_is_cut():
+    def lane(w, x):
+        with tg.no_grad():
+            h = w * x
+        return (h * w).sum()
+
+    w = tg.tensor([1.0, 2.0, 3.0])
+    expected = tg.grad(lambda w: sum(lane(w, x) for x in X))(w)
+    assert_near(tg.grad(lambda w: tg.vmap(lane, (None, 0))(w, X).sum())(w), expected)
+    assert_near(tg.trace(tg.grad(lambda w: tg.vmap(lane, (None, 0))(w, X).sum()), w)(w), expected)
+
+
+def test_graphs_are_called_inside():
+    graph = tg.trace(tg.grad(lambda x: (tg.softmax(x) ** 2).sum()), tg.f32[3])
+    assert_near(tg.vmap(graph)(X), np.stack([graph(x).numpy() for x in X]))
+    layer = nn.Dropout(0.5, seed=0)
+    bound = tg.trace(layer, tg.f32[3]).bind(layer)
+    found = tg.vmap(bound)(X)
+    layer.state.assign(tg.random.key(0))
+    assert_same(found.numpy(), np.stack([layer(x).numpy() for x in X]))

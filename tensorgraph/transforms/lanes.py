@@ -78,7 +78,14 @@ class Lanes(Trace):
         shape = value.shape[:axis] + value.shape[axis + 1 :]
         var = self.new_input(Aval(shape, value.dtype), name, value, axis)
         self.varying.add(var)
+        if self._wants_gradient(value):  # what is taken out of it asks for one too
+            self.differentiable.add(var)
+            self.leaves[var] = None
         return self.tensor(var)
+
+    def _wants_gradient(self, outside: Tensor) -> bool:
+        trace = self.outside.trace
+        return outside._node is not None if trace is None else trace.is_differentiable(outside)
 
     def var(self, t: Any) -> Var | Literal:
         if not isinstance(t, Tensor):
@@ -108,10 +115,9 @@ class Lanes(Trace):
 
     def _shared(self, t: Tensor, aval: Aval, name: str | None) -> Var:
         var = self.new_input(aval, name, t, None)
-        outer = self.outside.trace
         if t._node is not None or type(t._value) is Var:
             self.varying.add(var)
-        if (t._node is not None) if outer is None else outer.is_differentiable(t):
+        if self._wants_gradient(t):
             self.differentiable.add(var)
             self.leaves[var] = t
         return var

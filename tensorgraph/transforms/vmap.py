@@ -101,7 +101,10 @@ def vmap(
         leaves, treedef = flatten([list(args), kwargs])
         axes = _axes_of_arguments(in_axes, args, treedef, name)
         called = functools.partial(_names, function, args, kwargs)
-        leaves = [_leaf(v, axis, i, called, name) for i, (v, axis) in enumerate(zip(leaves, axes, strict=True))]
+        by_position = treedef.children[0].size
+        for i, axis in enumerate(axes):
+            how = "give it in_axes=None" if i < by_position else "bind it with functools.partial"
+            leaves[i] = _leaf(leaves[i], axis, i, called, name, how)
         axes, size = _sizes(leaves, axes, called, name)
         lanes = Lanes(name if name.isidentifier() else "f", size)
         paths = called() if lanes.lines else [""] * len(leaves)
@@ -169,7 +172,7 @@ def _names(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
     return [path for group in paths for path in group]
 
 
-def _leaf(value: Any, axis: int | None, i: int, called: Callable[[], list[str]], name: str) -> Any:
+def _leaf(value: Any, axis: int | None, i: int, called: Callable[[], list[str]], name: str, how: str) -> Any:
     """A leaf of the arguments: a Tensor where it is mapped, with an axis that it has."""
     if axis is None:
         return value
@@ -181,7 +184,7 @@ def _leaf(value: Any, axis: int | None, i: int, called: Callable[[], list[str]],
         if not isinstance(value, (np.ndarray, np.generic, int, float)):
             raise TypeError(
                 f"vmap: argument {called()[i]} of {name} is to be mapped along axis {axis}, but it is of type "
-                f"{type(value).__name__}: give it in_axes=None"
+                f"{type(value).__name__}: {how}"
             )
         array = value if isinstance(value, np.ndarray) else np.asarray(as_array(value))
         value = convert(array, lambda: f"vmap: argument {called()[i]} of {name}")
@@ -191,7 +194,7 @@ def _leaf(value: Any, axis: int | None, i: int, called: Callable[[], list[str]],
         raise ValueError(
             f"vmap: argument {called()[i]} of {name} is to be mapped along axis {axis}, for which it needs at least "
             f"{rank} ax{'i' if rank == 1 else 'e'}s, but it is {value.aval} (shape {value.shape}); "
-            "give it in_axes=None where it is the same for all examples"
+            f"{how} where it is the same for all examples"
         )
     return value
 
