@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine import modes
+from tensorgraph.engine import modes, sums
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import BatchCall, outputs_of, repeated, reshaped, unchanged
 from tensorgraph.engine.declare import op
@@ -240,17 +240,28 @@ adam_update = _update(
 # clipping ----------------------------------------------------------------------------------------------------------
 
 
+PART = 1024  # numbers whose squares BLAS may add as it likes
+
+
 def _scale_to(total: Any, limit: Any) -> Any:
     # written so that a norm of 0 gives 1, and an infinite or NaN norm is not hidden
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.minimum(limit / total, ONE)
 
 
+def _sum_of_squares(flat: Any) -> Any:
+    """In parts, since BLAS adds all squares in a few rows of sums."""
+    if flat.size < 2 * PART:
+        return np.dot(flat, flat)
+    parts = flat[: flat.size // PART * PART].reshape(-1, 1, PART)
+    rest = flat[parts.size :]
+    return sums.total(np.matmul(parts, parts.transpose(0, 2, 1))) + np.dot(rest, rest)
+
+
 def _clip_norm(grads: list[Any], limit: Any) -> Any:
     total = np.float64(0.0)
     for g in grads:
-        flat = np.asarray(g, np.float64).ravel()
-        total = total + np.dot(flat, flat)
+        total = total + _sum_of_squares(np.asarray(g, np.float64).ravel())
     norm = np.sqrt(total)
     scale = _scale_to(norm, np.float64(limit))
     with np.errstate(invalid="ignore"):  # infinity times 0 is NaN, which is what the norm says

@@ -257,6 +257,15 @@ def test_a_weighted_loss_of_many_rows(impl, smoothing, dtype) -> None:
 
 
 @wide_floats
+@pytest.mark.parametrize("size", [0, 7, 1024, 200_001])
+def test_the_norm_of_many_equal_numbers(size, dtype) -> None:
+    x = np.full((size, 1), 0.3, dtype)
+    *_, norm = tg.clip_norm([tg.tensor(x), tg.ones((2,), dtype="float64")], 1e6)
+    expected = np.sqrt(exact(x.astype(WIDE) ** 2)[()] + 2)
+    assert abs(norm.numpy() - expected) <= 8 * np.finfo(F8).eps * expected
+
+
+@wide_floats
 def test_a_row_taken_many_times(dtype) -> None:
     table, places = tg.tensor(np.zeros((3, 2), dtype), requires_grad=True), np.arange(40000) % 2
     g = np.random.default_rng(0).random((40000, 2)).astype(dtype)
