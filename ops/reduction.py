@@ -10,7 +10,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_dtype
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import float_dtype, reduced_shape, reduction
-from tensorgraph.engine.sums import total
+from tensorgraph.engine.sums import ALONE, DEPTH, total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import maximum
 from tensorgraph.ops.creation import number
@@ -52,6 +52,14 @@ def twice(x: Aval, **attrs: Any) -> int:
     return 2 * x.nbytes
 
 
+def partial_sums(x: Aval, *, axis: Any, **attrs: Any) -> int:
+    """Scratch memory of a sum: what a first round leaves of leading axes, and float16 in float32."""
+    axes = canonical_axes(axis, x.ndim)
+    if x.dtype.kind != "f" or axes == tuple(range(x.ndim - len(axes), x.ndim)) or count(x, axis) <= ALONE:
+        return 0
+    return x.nbytes // DEPTH if x.dtype != np.float16 else 2 * x.nbytes * (1 + DEPTH) // DEPTH
+
+
 def refuse_axis_of_number(x: Any, axis: Any) -> None:
     """NumPy reduces a 0-d array over axis 0 or -1; here, as in the shape rules, it has no axes."""
     if axis is not None and not x.ndim:
@@ -73,7 +81,7 @@ def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
 sum = op(
     "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, methods=("sum",),
     numpy=(np.sum, np.add.reduce),
-    infer_rule=_sum_infer,
+    infer_rule=_sum_infer, scratch=partial_sums,
     vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)), traits=("linear", "increasing"),
     doc="""Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`.
 
@@ -105,7 +113,8 @@ def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
 
 mean = op(
     "mean(x, *, axis=None, keepdims=False)", _mean, reduction, methods=("mean",), numpy=(np.mean,), dtype="float",
-    vjp=dict(x=_mean_x), flops=lambda x, *, axis, keepdims: x.size + results(x, axis), traits=("linear", "increasing"),
+    vjp=dict(x=_mean_x), scratch=partial_sums, flops=lambda x, *, axis, keepdims: x.size + results(x, axis),
+    traits=("linear", "increasing"),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
 )  # fmt: skip
 

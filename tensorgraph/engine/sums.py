@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["total"]
+__all__ = ["ALONE", "DEPTH", "total"]
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[Array], Any]

@@ -96,7 +96,9 @@ def root_at_zero(view: View, report: Report) -> Iterator[Finding]:
         yield report(
             eq,
             f"the root of {what}: at 0 its derivative is infinite, and times 0 that makes the gradient NaN",
-            "add a small number under the root, sqrt(s + 1e-12), or use the square itself",
+            "use std(x), whose gradient is 0 there"
+            if what == "a variance"
+            else "add a small number under the root, sqrt(s + 1e-12), or use the square itself",
         )
 
 
