@@ -469,7 +469,7 @@ def test_the_interpreter_ends_while_threads_wait():
 
 
 def test_number_of_threads():
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="set_num_threads: n must be a positive integer"):
         jit.set_num_threads(0)
     assert run("from tensorgraph import jit; print(jit.num_threads())", TENSORGRAPH_NUM_THREADS="3") == "3"
     assert threads._default_threads() >= 1

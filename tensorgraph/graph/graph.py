@@ -246,7 +246,7 @@ class Graph(Drawable):
         return batched(self, size, in_dims, out_dims=out_dims, loop=loop)
 
     @checked
-    def simplify(self, *, without: Collection[str] = ()) -> Graph:
+    def simplify(self, *, without: str | Collection[str] = ()) -> Graph:
         """Constants, common subexpressions, dead code, exact algebra, views: see `tensorgraph.passes.simplify`.
 
         `without` names rules to leave out.
@@ -269,7 +269,7 @@ class Graph(Drawable):
         return recognise(self)
 
     @checked
-    def transform(self, *steps: str, without: Collection[str] = ()) -> Graph:
+    def transform(self, *steps: str, without: str | Collection[str] = ()) -> Graph:
         """The passes of these names in their order (all of them by default): see `tensorgraph.passes.pipeline`."""
         from tensorgraph.passes.pipeline import transform
 
