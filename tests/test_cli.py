@@ -291,6 +291,23 @@ def test_an_engine_that_fails_is_told(monkeypatch):
     assert findings()["layout engine"].told == "the layout engine does not start"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in engines are shell scripts")
+def test_an_engine_that_is_passed_over_is_told(monkeypatch, tmp_path):
+    for name, script in (("dot", "echo 'no fonts' >&2; exit 3"), ("graphviz-pure", "echo '<svg></svg>'")):
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    monkeypatch.delenv("TENSORGRAPH_DOT", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("tensorgraph.viz.render.engine.sys.executable", str(tmp_path / "python"))
+    monkeypatch.setattr("tensorgraph.viz.render.engine.sysconfig.get_path", lambda name: str(tmp_path))
+    found = findings()["layout engine"]
+    assert found.told.startswith(
+        f"{tmp_path / 'graphviz-pure'}: pictures of graphs; {tmp_path / 'dot'} does not work: "
+    )
+    assert "no fonts" in found.told and found.remedy
+
+
 def test_demo_arguments(capsys, tmp_path, monkeypatch):
     assert "--seeds takes whole numbers" in failing(capsys, "demo", "--seeds", "0,x")
     seen = {}

@@ -220,7 +220,10 @@ def test_diff_tells_by_its_exit_code(folder, capsys):
 def test_a_text_that_leaves_sizes_open_is_looked_at_with_some(folder, capsys):
     note = "note: scale is looked at with N=2; --at N=64 takes another size\n"
     code, out, err = run(capsys, "draw", "scale.tg.py")
-    assert (code, err) == (0, note) and "2x4 f32" in out
+    told = "note: a template: counts, bytes and figures are those of N = 2\n"
+    assert (code, err) == (0, told) and "Nx4 f32" in out and "2x4" not in out
+    code, out, err = run(capsys, "draw", "scale.tg.py", "--at", "N=7")
+    assert (code, err) == (0, "") and "7x4 f32" in out
     assert run(capsys, "lint", "scale.tg.py")[2] == note
     assert run(capsys, "diff", "scale.tg.py", "scale.tg.py") == (0, "", note * 2)
 

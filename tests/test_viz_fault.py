@@ -105,9 +105,15 @@ def test_the_number_of_a_mask_is_no_explosion():
         lambda x, m: x + tg.where(m, 0.0, -1e9),
         lambda x, m: tg.where(m, x * 2.0, -1e9) * 0.5,
         lambda x, m: tg.where(tg.logical_not(m), tg.full((4, 4), -1e9), x),
+        lambda x, m: x.at[np.triu_indices(4, 1)].set(-1e9),
+        lambda x, m: tg.pad(x, ((0, 0), (0, 2)), value=-1e9),
     ):
         found = find_faults(lambda x, m: tg.softmax(masked(x, m))[0, 0], scores, mask)  # noqa: B023
         assert "exploding" not in {fault.kind for fault in found}
+    given = mask.astype(f32)  # a mask of floats that the user hands in
+    found = find_faults(lambda x, m: tg.softmax(x + (1.0 - m) * -1e9)[0, 0], scores, given)
+    assert "exploding" not in {fault.kind for fault in found}
+    assert "exploding" in {f.kind for f in find_faults(lambda x, m: ((x + m) * -1e9).sum(), scores, given)}
     assert "exploding" in {f.kind for f in find_faults(lambda x, m: tg.where(m, x, 0.0).sum() * 1e9, scores, mask)}
     assert "exploding" in {f.kind for f in find_faults(lambda x, m: (tg.where(m, x, 2.0) * 1e9).sum(), scores, mask)}
 

@@ -131,6 +131,12 @@ def _differentiated(graph: Graph, ys: tuple[Any, ...]) -> tuple[Var, ...]:
     return parameters or floats
 
 
+def _is_mask(value: Any) -> bool:
+    """Whether a value holds zeros, and besides ones alone."""
+    array = np.asarray(value)
+    return array.size > 1 and bool((array == 0).any()) and bool(((array == 0) | (array == 1)).all())
+
+
 def _chooses(eq: Equation) -> bool:
     """Whether an op gives, by a condition, elements of its other operands as they are."""
     first = next(iter(eq.atoms()), None)
@@ -146,6 +152,7 @@ class _Search:
         self.of: dict[Var, Stats] = {}
         self.seen: list[tuple[Stats, ...]] = []
         self.made = graph.index.position
+        self.masks: set[Var] = set()  # floats that are all 0 or 1, of those that something large is made of
 
     def run(self, values: Given) -> None:
         for var, value in values.of(self.graph).items():
@@ -155,6 +162,11 @@ class _Search:
             seen = tuple(stats_of(as_numbers(r)) for r in results)
             self.seen.append(seen)
             self.of.update(zip(eq.outputs, seen, strict=True))
+            if any(s.largest > self.limit for s in seen):
+                atoms = [a for atom in eq.inputs for a in (atom if isinstance(atom, tuple) else (atom,))]
+                values = [v for value in operands for v in (value if isinstance(value, (tuple, list)) else (value,))]
+                pairs = zip(atoms, values, strict=False)
+                self.masks.update(a for a, v in pairs if isinstance(a, Var) and _is_mask(getattr(v, "_value", v)))
 
         execute(self.graph, values, watch)
 
@@ -228,7 +240,7 @@ class _Search:
         """Whether it is a constant over the limit, written by the user, that makes a value large.
 
         It is one element by element where no operand is changed (the -1e9 of ``where(mask, scores, -1e9)``), or where
-        no other operand varies (``(1 - mask) * -1e9``).
+        no other operand varies or each is a mask of zeros and ones (``(1 - mask) * -1e9``).
         """
         numbers = [a.value for a in eq.atoms() if isinstance(a, Literal)]
         numbers += [value for value in eq.attrs.values() if isinstance(value, (int, float))]
@@ -237,7 +249,7 @@ class _Search:
         if not any(abs(n) > limit for n in (*numbers, *constants)):
             return False
         copies = "moves" in eq.op.traits or "extremum" in eq.op.traits or _chooses(eq)
-        return copies or self.varying.isdisjoint(self.operands(eq))
+        return copies or self.varying.isdisjoint(v for v in self.operands(eq) if v not in self.masks)
 
     @functools.cached_property
     def varying(self) -> set[Var]:

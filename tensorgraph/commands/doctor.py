@@ -158,7 +158,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _engine() -> Finding:
-    from tensorgraph.viz.render.engine import REMEDY, EngineError, find_engine, run_engine
+    from tensorgraph.viz.render.engine import REMEDY, EngineError, broken, engines, find_engine, run_engine
 
     try:
         program = find_engine()
@@ -167,4 +167,12 @@ def _engine() -> Finding:
         run_engine("digraph { a -> b }", "svg", timeout=20.0)
     except EngineError as error:
         return Finding("layout engine", str(error), REMEDY)
-    return Finding("layout engine", f"{program}: pictures of graphs")
+    complaints = []
+    for other in engines():  # the first that works draws; those before it are told, for somebody put them there
+        complaint = broken(other, 20.0)
+        if not complaint:
+            program = other
+            break
+        complaints.append(f"{other} does not work: {complaint}")
+    told = "; ".join([f"{program}: pictures of graphs", *complaints])
+    return Finding("layout engine", told, "repair it, or take it off the PATH" if complaints else "")

@@ -14,6 +14,7 @@ from tensorgraph.commands.targets import FORMS, add_target_options, resolve
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
+from tensorgraph.text.template import Template
 
 __all__ = ["FORMATS", "LEVELS", "add_commands"]
 
@@ -81,7 +82,7 @@ def run_draw(options: argparse.Namespace) -> int:
     """``tensorgraph draw``"""
     from tensorgraph.viz import draw
 
-    target, examples = _complete(options.target, options)
+    target, examples = _complete(options.target, options, whole=True)
     more = {"expand": options.expand} if options.expand else {}
     drawing = draw(
         target, *examples, level=options.level, depth=options.depth, focus=options.focus, hops=options.hops,
@@ -130,10 +131,10 @@ def _graph(name: str, options: argparse.Namespace) -> Graph:
     return trace(target, *examples)
 
 
-def _complete(name: str, options: argparse.Namespace) -> tuple[Any, tuple[Any, ...]]:
-    """A target with the types of all its arguments."""
-    target, examples = resolve(name, options.examples, options.at)
-    if isinstance(target, (Graph, Tensor)) or not callable(target):
+def _complete(name: str, options: argparse.Namespace, whole: bool = False) -> tuple[Any, tuple[Any, ...]]:
+    """A target with the types of all its arguments; a template as a `whole` where no sizes are asked for."""
+    target, examples = resolve(name, options.examples, options.at, whole)
+    if isinstance(target, (Graph, Tensor, Template)) or not callable(target):
         return target, examples
     try:
         inspect.signature(target).bind(*examples)

@@ -73,8 +73,10 @@ def size(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def resolve(name: str, examples: Sequence[Any] = (), at: Sequence[tuple[str, int]] = ()) -> tuple[Any, tuple[Any, ...]]:
-    """A target, and the types of its arguments.
+def resolve(
+    name: str, examples: Sequence[Any] = (), at: Sequence[tuple[str, int]] = (), whole: bool = False
+) -> tuple[Any, tuple[Any, ...]]:
+    """A target, and the types of its arguments; a template is an instance of it, but as a `whole` where `at` is empty.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def resolve(name: str, examples: Sequence[Any] = (), at: Sequence[tuple[str, int
     """
     place, _, attribute = name.rpartition(":")
     if name.endswith(".tg.py") or (place.endswith(".tg.py") and attribute.isidentifier()):
-        return _text(name if name.endswith(".tg.py") else place, attribute if place else None, at), ()
+        return _text(name if name.endswith(".tg.py") else place, attribute if place else None, at, whole), ()
     if name.endswith(".safetensors") or (not place and Path(name).is_file() and not name.endswith(".py")):
         from tensorgraph.train import load_model
 
@@ -105,20 +107,20 @@ def resolve(name: str, examples: Sequence[Any] = (), at: Sequence[tuple[str, int
         if len(given) == 1 and isinstance(given[0], (list, tuple)):
             given = tuple(given[0])
         examples = examples or given
-    return _instance(target, at), tuple(examples)
+    return _instance(target, at, whole), tuple(examples)
 
 
-def _text(path: str, name: str | None, at: Sequence[tuple[str, int]]) -> Any:
+def _text(path: str, name: str | None, at: Sequence[tuple[str, int]], whole: bool) -> Any:
     """A graph read from text."""
     from tensorgraph.text import load
 
-    return _instance(load(path, name=name), at)
+    return _instance(load(path, name=name), at, whole)
 
 
-def _instance(target: Any, at: Sequence[tuple[str, int]]) -> Any:
+def _instance(target: Any, at: Sequence[tuple[str, int]], whole: bool) -> Any:
     """The graph of a template for the sizes that are given, and some for the others; anything else as it is."""
     dims = getattr(target, "dims", None)
-    if dims is None or not hasattr(target, "at"):
+    if dims is None or not hasattr(target, "at") or (whole and not at):
         return target
     sizes = {name: number for name, number in at if name in dims}
     missing = [dim for dim in dims if dim not in sizes]

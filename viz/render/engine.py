@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tensorgraph.viz.model.labels import cut
 
-__all__ = ["REMEDY", "EngineError", "engines", "find_engine", "run_engine"]
+__all__ = ["REMEDY", "EngineError", "broken", "engines", "find_engine", "run_engine"]
 
 REMEDY = (
     "for pictures with a layout, install an engine: pip install 'tensorgraph-engine[viz]', or your system's graphviz, "
@@ -97,6 +97,17 @@ def run_engine(dot: str, form: str, timeout: float, *options: str) -> bytes:
         except EngineError as error:
             complaints.append(str(error))
     raise EngineError("; ".join(dict.fromkeys(complaints)))
+
+
+def broken(program: str, timeout: float) -> str:
+    """What is wrong with an engine; empty where it draws."""
+    try:
+        _run(program, "digraph { a -> b }", "svg", timeout, False, ())
+    except _TooLong:
+        return f"{Path(program).name} took longer than {timeout:g} s to draw two boxes"
+    except EngineError as error:
+        return str(error)
+    return ""
 
 
 class _TooLong(Exception):
