@@ -292,14 +292,19 @@ def exclusive_product(x: Any) -> Any:
     return out
 
 
-_NARROW = (np.dtype(np.float16), np.dtype(np.float32))
+# how many factors of a dtype are multiplied in which wider one: every product rounds, in whatever order
+_PRODUCTS: dict[Any, tuple[int, Any]] = {
+    np.dtype(np.float16): (16, np.float32), np.dtype(np.float32): (16, np.float64),
+    np.dtype(np.float64): (256, np.longdouble),
+}  # fmt: skip
 
 
 def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     refuse_axis_of_number(x, axis)
-    if x.dtype in _NARROW and x.size > 32:  # every product rounds, in whatever order
+    few, wide = _PRODUCTS.get(x.dtype, (x.size, None))
+    if x.size > few and count(x, axis) > few:
         with np.errstate(over="ignore"):
-            return np.multiply.reduce(x, axis=axis, dtype=np.float64, keepdims=keepdims).astype(x.dtype)
+            return np.multiply.reduce(x, axis=axis, dtype=wide, keepdims=keepdims).astype(x.dtype)
     return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
 

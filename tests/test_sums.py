@@ -131,8 +131,7 @@ REDUCTIONS = [
 def test_every_reduction_over_a_long_axis(op, layout, dtype) -> None:
     """Against the forward in wider floats, over the long axis and over all axes but one."""
     rng = np.random.default_rng(1)
-    shape = (9000, 2, 3) if op.name != "prod" else (90, 2, 3)
-    x = laid_out((0.5 + rng.random(shape)).astype(dtype), layout)
+    x = laid_out((1.0 + (0.01 if op.name == "prod" else 0.5) * rng.uniform(-1, 1, (9000, 2, 3))).astype(dtype), layout)
     wider = F8 if dtype == F4 else WIDE
     for axis in (0, (0, 2)) if op.dtype != "int" and op.name != "hardmax" else (0,):
         got = op.public(x, axis=axis).numpy()
@@ -141,9 +140,8 @@ def test_every_reduction_over_a_long_axis(op, layout, dtype) -> None:
         expected = np.asarray(op.forward(flat, axis=-1))
         if op.name == "hardmax":
             expected = np.moveaxis(expected, -1, 0)
-        ulps = 8 if op.name != "prod" or dtype == F4 else 24  # 90 products of float64, each rounded
         error = np.abs(got.astype(wider) - expected.astype(wider)) / np.abs(expected.astype(wider)).max()
-        assert got.dtype.kind == "i" or error.max() <= ulps * np.finfo(dtype).eps, op.name
+        assert got.dtype.kind == "i" or error.max() <= 8 * np.finfo(dtype).eps, op.name
         assert got.dtype.kind != "i" or np.array_equal(got, expected)
 
 
