@@ -1,6 +1,8 @@
 """Sums keep their digits whatever the axes and the layout: values, gradients, kernels, statistics."""
 
+import ast
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,3 +280,17 @@ def test_the_statistics_of_a_normalizer() -> None:
     assert_sum(norm.mean, x / WIDE(300000), 0)
     centred = x.astype(WIDE) - exact(x, 0) / 300000
     assert_sum(norm.state_dict()["m2"], centred * centred, 0)
+
+
+def test_sums_are_made_in_one_place() -> None:
+    """Nothing in the engine or in an op adds up an axis by NumPy's own sum; asking it for a dtype is no sum."""
+    root = Path(__file__).resolve().parent.parent
+    found = []
+    for path in [*root.glob("ops/**/*.py"), *root.glob("tensorgraph/engine/*.py"), *root.glob("tensorgraph/data/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called = ast.unparse(node.func)
+                numpys = called in {"np.sum", "np.mean", "np.var", "np.std", "np.add.reduce"}
+                if (numpys or called.endswith((").sum", ").mean"))) and "np.zeros(0" not in ast.unparse(node):
+                    found.append(f"{path.relative_to(root)}:{node.lineno}: {called}")
+    assert not found, "tensorgraph.engine.sums.total keeps the digits"
