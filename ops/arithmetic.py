@@ -10,7 +10,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, elementwise, promote
-from tensorgraph.engine.tensor import tensor
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import scalar as scalars
 from tensorgraph.ops.kernels.powers import is_short, product_power
@@ -217,6 +217,18 @@ def _clip_infer(x: Aval, *, a_min: Any, a_max: Any) -> Aval:
     return Aval(x.shape, promote(x, a_min, a_max))
 
 
+def _clip_to_tensors(x: Any, a_min: Any = None, a_max: Any = None) -> Any:
+    """Bounds that are tensors: differentiable in them too, where they are reached."""
+    if not any(isinstance(bound, (Tensor, np.ndarray, list)) for bound in (a_min, a_max)):
+        return NotImplemented
+    x, low, high = (tensor(v) if isinstance(v, (np.ndarray, list)) else v for v in (x, a_min, a_max))
+    if low is not None:
+        x = where.public((x < low) | (low != low), low, x)
+    if high is not None:
+        x = where.public((x > high) | (high != high), high, x)
+    return x
+
+
 def _clip_flops(x: Aval, *, a_min: Any, a_max: Any) -> int:
     return x.size * ((a_min is not None) + (a_max is not None))
 
@@ -228,8 +240,12 @@ def _clip_scratch(x: Aval, *, a_min: Any, a_max: Any) -> int:
 clip = op(
     "clip(x, *, a_min: float | None = None, a_max: float | None = None)", _clip, elementwise, also=("clamp",),
     methods=("clip", "clamp"), numpy=(np.clip,), scalar=scalars.clip,
+    otherwise=_clip_to_tensors, synonyms={"min": "a_min", "max": "a_max"},
     infer_rule=_clip_infer, kinks=(-0.5, 0.75, 0.1), flops=_clip_flops, scratch=_clip_scratch,
     vjp=dict(x=_clip_x), traits=("extremum", "gates", "idempotent"),
     examples=((((3, 4),), dict(a_min=-0.5, a_max=0.75)), (((5,),), dict(a_min=0.1))),
-    doc="Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through.",
+    doc="""Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through.
+
+    Bounds may be tensors, which get the gradient where they are reached. ``min=`` and ``max=`` are other names of them.
+    """,
 )  # fmt: skip

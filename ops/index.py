@@ -10,14 +10,14 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import BatchCall, moved, reshaped, shifted, widened
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.keys import block_of, infer_key, join_key, split_key
+from tensorgraph.engine.keys import SingleMask, block_of, infer_key, join_key, on_new_axes, split_key
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.creation import canonical_shape
 from tensorgraph.ops.kernels.scatter import scatter_rows
 from tensorgraph.ops.logic import equal, where
-from tensorgraph.ops.shape import transpose
+from tensorgraph.ops.shape import expand_dims, transpose
 
 
 def _fits(v: Any, selected: tuple[int, ...]) -> None:
@@ -341,7 +341,11 @@ sort = op(
 
 
 def _getitem_method(self: Tensor, key: Any) -> Tensor:
-    static, indices = split_key(key, self.shape)
+    try:
+        static, indices = split_key(key, self.shape)
+    except SingleMask:
+        axes, key = on_new_axes(key, self.shape)
+        return expand_dims.public(self, axis=axes)[key]  # type: ignore[no-any-return]
     return getitem.public(self, indices, key=static)  # type: ignore[no-any-return]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import copysign
 from typing import Any
 
@@ -10,19 +11,39 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, promote, require_fit
+from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.ops.kernels import scalar as scalars
 
 ndarray = np.ndarray
 BOOL = np.dtype(bool)
 
+
+def _beside_none(answer: bool) -> Callable[..., Any]:
+    """What a tensor is compared with something that is no number, such as None: as NumPy says, element by element."""
+
+    def compared(a: Any, b: Any) -> Any:
+        for t, other in ((a, b), (b, a)):
+            if isinstance(t, Tensor) and _is_no_number(other):
+                return wrap(np.full(t.shape, answer))
+        return NotImplemented
+
+    return compared
+
+
+def _is_no_number(value: Any) -> bool:
+    kinds = (Tensor, ndarray, np.generic, int, float, complex, list, tuple)
+    known = isinstance(value, kinds) or hasattr(value, "__array__") or hasattr(value, "__float__")
+    return not known or isinstance(value, (str, bytes))
+
+
 equal = op(
     "equal(a, b)", np.equal, elementwise, also=("eq",), infix="==", dtype="bool", traits=("comparison", "commutative"),
-    scalar=lambda a, b: a == b, doc="a == b, elementwise.",
+    otherwise=_beside_none(False), scalar=lambda a, b: a == b, doc="a == b, elementwise.",
 )  # fmt: skip
 not_equal = op(
     "not_equal(a, b)", np.not_equal, elementwise, also=("ne",), infix="!=", dtype="bool",
     traits=("comparison", "commutative"),
-    scalar=lambda a, b: a != b, doc="a != b, elementwise.",
+    otherwise=_beside_none(True), scalar=lambda a, b: a != b, doc="a != b, elementwise.",
 )  # fmt: skip
 less = op(
     "less(a, b)", np.less, elementwise, also=("lt",), infix="<", dtype="bool", traits=("comparison",),

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
 from tensorgraph.engine.batching import shifted
 from tensorgraph.engine.declare import fused_op, op
-from tensorgraph.engine.op import float_dtype, reduction
+from tensorgraph.engine.op import CATALOGUE, float_dtype, reduction
 from tensorgraph.engine.recognition import Recognition, every_axis
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.creation import arange
 from tensorgraph.ops.exponential import as_float, exp, log1p
 from tensorgraph.ops.kernels import softmax as kernels
 from tensorgraph.ops.kernels.rows import aside
 from tensorgraph.ops.logic import equal, less, logical_and, where
-from tensorgraph.ops.reduction import argmax, sum
+from tensorgraph.ops.reduction import apart, argmax, side_by_side, sum
 from tensorgraph.ops.shape import astype, reshape
 from tensorgraph.ops.structure import stop_gradient
 
@@ -89,6 +91,20 @@ def log_softmax_reference(x: Any, *, axis: int = -1) -> Any:
     return _narrow(d - log1p.public(excess), kind)
 
 
+def _over_several(call: str) -> Callable[..., Any]:
+    """Over several axes, None being all: over one in which they lie side by side."""
+
+    def otherwise(x: Any, axis: Any = -1) -> Any:
+        if axis is not None and not isinstance(axis, (tuple, list)):
+            return NotImplemented
+        x = x if isinstance(x, Tensor) else tensor(x)
+        axes = canonical_axes(axis, x.ndim)
+        flat, order = side_by_side(x, x.shape, axes)
+        return apart(CATALOGUE[call].public(flat, axis=-1), x.shape, order)
+
+    return otherwise
+
+
 def _normalised_flops(x: Aval, *, axis: int) -> int:
     """Maximum, difference, exponential, sum, and the division or another difference."""
     return 5 * x.size
@@ -124,12 +140,13 @@ softmax = fused_op(
     infer_rule=_infer,
     batch=shifted(),
     methods=("softmax",),
+    otherwise=_over_several("softmax"),
     traits=("analytic", "exponential", "reduces", "bounded above", "bounded below"),
     recognise=SPELLINGS,
     examples=EXAMPLES,
     teaches={"x": ("out * (g - sum(g * out))", r"\mathrm{out} \left(g - \sum g \, \mathrm{out}\right)")},
     **COST,
-    doc="""Exponentials that sum to one along `axis`.
+    doc="""Exponentials that sum to one along `axis`: along several together, or all of them where it is None.
 
     >>> import tensorgraph as tg
     >>> tg.softmax([5, 2, -1, 3]).numpy().round(3).tolist()  # Ng, course 2, week 3
@@ -144,12 +161,13 @@ log_softmax = fused_op(
     infer_rule=_infer,
     batch=shifted(),
     methods=("log_softmax",),
+    otherwise=_over_several("log_softmax"),
     traits=("analytic", "exponential", "reduces", "bounded above"),
     recognise=SPELLINGS,
     examples=EXAMPLES,
     teaches={"x": ("g - exp(out) * sum(g)", r"g - e^{\mathrm{out}} \sum g")},
     **COST,
-    doc="The logarithm of `softmax`, accurate where a probability is too small for a float.",
+    doc="The logarithm of `softmax`, accurate where a probability is too small for a float; axes as there.",
 )
 
 

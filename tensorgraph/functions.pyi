@@ -360,7 +360,7 @@ def log_sigmoid(x: _TensorLike) -> Tensor:
     """log(sigmoid(x)), which is -softplus(-x), without overflow."""
 
 def log_softmax(x: _TensorLike, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
-    """The logarithm of `softmax`, accurate where a probability is too small for a float."""
+    """The logarithm of `softmax`, accurate where a probability is too small for a float; axes as there."""
 
 def logaddexp(a: _TensorLike, b: _TensorLike) -> Tensor:
     """log(exp(a) + exp(b)) without overflow."""
@@ -588,7 +588,7 @@ def sinh(x: _TensorLike) -> Tensor:
     """Hyperbolic sine."""
 
 def softmax(x: _TensorLike, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
-    """Exponentials that sum to one along `axis`."""
+    """Exponentials that sum to one along `axis`: along several together, or all of them where it is None."""
 
 def softmax_cross_entropy(
     logits: _TensorLike,

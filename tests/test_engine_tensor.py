@@ -203,7 +203,7 @@ def test_tensors_as_indices() -> None:
         x[5]
     with pytest.raises(IndexError):
         x[0, 0, 0]
-    for key in ("a", True, np.array(False), 1.0):
+    for key in ("a", 1.0):
         with pytest.raises(TypeError, match="index"):
             x[key]
 
@@ -298,9 +298,10 @@ def test_numbers_given_to_static_attributes_are_not_mangled() -> None:
             continue
         assert np.array_equal(tg.trace(call, x)(x).numpy(), eager.numpy())
     live = tg.tensor(0.5, requires_grad=True)
-    for call in (lambda: tg.clip(x, a_min=live), lambda: tg.leaky_relu(x, slope=live), lambda: np.clip(x, live, 2.0)):
-        with pytest.raises(TypeError):
-            call()
+    with pytest.raises(TypeError):
+        tg.leaky_relu(x, slope=live)
+    for call in (lambda: tg.clip(x, a_min=live), lambda: np.clip(x, live, 2.0)):
+        assert float(tg.gradients(call().sum(), live)) == 1.0
 
 
 def test_attributes_alike_on_the_short_and_the_general_path() -> None:

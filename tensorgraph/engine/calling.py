@@ -29,16 +29,25 @@ F64 = np.dtype(np.float64)
 
 def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Inputs in order and attributes by name, or a TypeError that shows the signature."""
+    return split(declared, given(declared, args, kwargs))
+
+
+def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given by name, as it came."""
     sig = declared.signature
     names = sig.order
     if len(args) > len(names):
         raise TypeError(f"{sig.name} takes {len(names)} arguments ({', '.join(names)}), got {len(args)}")
     values = dict(zip(names, args, strict=False))
     for key, value in kwargs.items():
+        if key in declared.synonyms:
+            if value is None:
+                continue
+            key = declared.synonyms[key]
         if key not in names:
             hint = keyword_hint(key, names) or f"it takes {', '.join(names)}"
             raise TypeError(f"{sig.name} has no argument {key!r}; {hint}")
-        if key in values:
+        if values.get(key) is not None or (key in values and key not in declared.synonyms.values()):
             raise TypeError(f"{sig.name} got two values for {key!r}")
         values[key] = value
     for name in sig.inputs:
@@ -46,6 +55,12 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
             if name not in sig.optional:
                 raise TypeError(f"{sig.name} is missing its input {name!r}; it takes {', '.join(names)}")
             values[name] = None
+    return values
+
+
+def split(declared: Op, values: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Inputs in order and attributes by name, these as literals."""
+    sig = declared.signature
     numbers = numbers_of(declared)
     if numbers and values.get("dtype") is None:
         values["dtype"] = dtype_of([values.get(n, sig.attrs[n]) for n in numbers])
@@ -59,7 +74,14 @@ def bind(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tupl
 def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any], extra: list[Any] | None = None) -> Any:
     """Run or record an op: every case that the generated short path leaves out. For `extra` see `run`."""
     mode = modes.current()
-    raw, attrs = bind(declared, args, kwargs)
+    values = given(declared, args, kwargs)
+    if not declared.synonyms.keys().isdisjoint(kwargs):
+        return declared.public(**values)
+    if declared.otherwise is not None:
+        result = declared.otherwise(**values)
+        if result is not NotImplemented:
+            return result
+    raw, attrs = split(declared, values)
     inputs = converted(declared, raw, "view" in declared.traits)
     if mode.cells is not None:
         inputs = [_present(i, mode.cells) for i in inputs]

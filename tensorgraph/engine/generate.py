@@ -6,6 +6,7 @@ first use.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +15,22 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import aval_of
-from tensorgraph.engine.calling import F32, F64, bind, call, composed, float_result, plain, require_outputs, short_error
+from tensorgraph.engine.calling import (
+    F32,
+    F64,
+    bind,
+    call,
+    composed,
+    float_result,
+    given,
+    plain,
+    require_outputs,
+    short_error,
+)
 from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import (
+    NUMBERS,
     SCALARS,
     apart,
     attribute,
@@ -98,7 +111,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
         "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": aval_or_scalar,
-        "_avals": _avals,
+        "_avals": _avals, "_numbers": NUMBERS,
         "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
         "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
@@ -125,8 +138,13 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     if numbers := numbers_of(declared):  # NumPy's scalars keep their dtype where something is made of them
         body += [f"if dtype is None: dtype = _dtype_of(({', '.join(numbers)},))"]
     for a in sig.attrs:
-        scope[f"_types_{a}"] = instant(declared, a)
-        body += [f"if type({a}) not in _types_{a}: {a} = _attribute(_op, {a!r}, {a})"]
+        scope[f"_types_{a}"] = types = instant(declared, a)
+        if declared.otherwise is not None:  # what may be another's is asked
+            scope[f"_types_{a}"] = (types - {tuple, type(None)}) | {type(sig.attrs[a])}
+        body += [f"if type({a}) not in _types_{a}:"]
+        if declared.otherwise is not None:
+            body += [f"    if type({a}) not in _numbers: {fallback}"]
+        body += [f"    {a} = _attribute(_op, {a!r}, {a})"]
     body += _unwrap(declared, inputs, fallback)
     values = ", ".join(f"_v{i}" for i in range(len(names)))
     body += ["try:"]
@@ -340,6 +358,11 @@ def _general_public(declared: Op) -> Callable[..., Any]:
         return dress(plain, declared)
 
     def public(*args: Any, impl: str | None = None, **kwargs: Any) -> Any:
+        if declared.otherwise is not None:
+            with modes.use(implementation=impl) if impl is not None else contextlib.nullcontext():
+                result = declared.otherwise(**given(declared, args, kwargs))
+            if result is not NotImplemented:
+                return result
         chosen = impl or modes.current().implementation
         if chosen == "fused":
             from tensorgraph import jit

@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgraph.arguments import checked
 from tensorgraph.engine import known, modes
-from tensorgraph.engine.keys import split_key
+from tensorgraph.engine.keys import SingleMask, on_new_axes, split_key
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.tensor import Tensor, as_array, ndarray, weak_cast, wrap
 
@@ -34,15 +34,24 @@ class At:
         self.tensor = tensor
 
     def __getitem__(self, key: Any) -> Place:
-        return Place(self.tensor, *split_key(key, self.tensor.shape))
+        shape = self.tensor.shape
+        try:
+            return Place(self.tensor, *split_key(key, shape))
+        except SingleMask:
+            axes, key = on_new_axes(key, shape)
+            wide = known.expand_dims.public(self.tensor, axis=axes)
+            return Place(wide, *split_key(key, wide.shape), shape)
 
 
 class Place:
     """Selected elements of a tensor, to be replaced in a copy."""
 
-    __slots__ = ("indices", "key", "tensor")
+    __slots__ = ("indices", "key", "shape", "tensor")
 
-    def __init__(self, tensor: Tensor, key: tuple[Any, ...], indices: list[Any]) -> None:
+    def __init__(
+        self, tensor: Tensor, key: tuple[Any, ...], indices: list[Any], shape: tuple[int, ...] | None = None
+    ) -> None:
+        self.shape = shape  # of the result, where the tensor has new axes
         self.tensor = tensor
         self.key = key
         self.indices = indices
@@ -50,7 +59,7 @@ class Place:
     @checked
     def set(self, value: Any) -> Tensor:
         """A copy with `value` there."""
-        return known.put.public(self.tensor, _as(value, self.tensor), self.indices, key=self.key)  # type: ignore[no-any-return]
+        return self._back(known.put.public(self.tensor, _as(value, self.tensor), self.indices, key=self.key))
 
     @checked
     def add(self, value: Any) -> Tensor:
@@ -58,7 +67,10 @@ class Place:
         selected = known.getitem.public(self.tensor, self.indices, key=self.key)
         value = known.broadcast_to.public(_as(value, self.tensor), shape=selected.shape)
         added = known.scatter_add.public(value, self.indices, key=self.key, shape=self.tensor.shape)
-        return self.tensor + added  # type: ignore[no-any-return]
+        return self._back(self.tensor + added)
+
+    def _back(self, result: Tensor) -> Tensor:
+        return result if self.shape is None else known.reshape.public(result, shape=self.shape)
 
     @checked
     def multiply(self, value: Any) -> Tensor:

@@ -17,7 +17,42 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 
-__all__ = ["block_of", "infer_key", "join_key", "split_key"]
+__all__ = ["SingleMask", "block_of", "infer_key", "join_key", "on_new_axes", "split_key"]
+
+
+class SingleMask(TypeError):
+    """A boolean without axes stands in a key: see `on_new_axes`."""
+
+
+def on_new_axes(key: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """A key with single booleans as one without: each takes from a new axis, as NumPy defines it, its element or none.
+
+    Gives where the new axes stand, and the key for the tensor that has them.
+    """
+    items = key if isinstance(key, tuple) else (key,)
+    sizes = [0 if item is None or item is Ellipsis or _is_single(item) else _axes_of(item) for item in items]
+    axis, axes, changed = 0, [], []
+    for item, size in zip(items, sizes, strict=True):
+        if _is_single(item):
+            axes.append(axis)
+            changed.append(np.zeros(int(bool(item)), np.int64))
+            axis += 1
+        else:
+            changed.append(item)
+            axis += len(shape) - sum(sizes) if item is Ellipsis else size
+    return tuple(axes), tuple(changed)
+
+
+def _is_single(item: Any) -> bool:
+    return isinstance(item, (bool, np.bool_)) or (
+        isinstance(item, (Tensor, np.ndarray)) and item.ndim == 0 and item.dtype.kind == "b"
+    )
+
+
+def _axes_of(item: Any) -> int:
+    """How many axes an item of a key takes: a mask as many as it has."""
+    array = np.asarray(item) if isinstance(item, list) else item
+    return int(array.ndim) if getattr(getattr(array, "dtype", None), "kind", "") == "b" else 1
 
 
 def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[Any]]:
@@ -65,7 +100,7 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
                 )
             if array.dtype.kind == "b":
                 if array.ndim == 0:
-                    raise TypeError("a single boolean is not an index; use x[None] for a new axis")
+                    raise SingleMask("a single boolean in an index")
                 for position in np.nonzero(np.asarray(array)):
                     static.append(("index", len(indices)))
                     indices.append(position)

@@ -71,7 +71,7 @@ class TracedNumber(Tensor):
     def __divmod__(self, _: Any) -> NoReturn:
         self._refuse("divmod()", "write // and %")
 
-    __rdivmod__ = __divmod__
+    __rdivmod__ = __divmod__  # type: ignore[assignment]
     __hash__ = Tensor.__hash__
 
 

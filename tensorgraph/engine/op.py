@@ -145,6 +145,11 @@ class Op:
         The rule by which a batch of calls is one call; see `tensorgraph.engine.batching`. None: the kind's.
     recognise : Recognition or None
         For fused ops: how spellings of it are found; None: only the reference itself is.
+    otherwise : callable or None
+        What a call gives whose arguments are none of the op's own, such as tensors where it has attributes: gets the
+        arguments by name, and gives NotImplemented where they are no other's either.
+    synonyms : mapping of str to str
+        Further names of attributes, by keyword: ``{"min": "a_min"}``.
     scratch : float or callable
         Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes.
     """
@@ -176,6 +181,8 @@ class Op:
     traits: frozenset[str] = frozenset()
     batch: Callable[..., Any] | None = None
     recognise: Recognition | None = None
+    otherwise: Callable[..., Any] | None = None
+    synonyms: Mapping[str, str] = field(default_factory=dict)
     doc: str = ""
     # set by `fused_op`, which declares both
     gradient: Op | None = field(default=None, init=False, repr=False)
@@ -339,7 +346,9 @@ def _elementwise_infer(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any])
                     dtype = ufunc.resolve_dtypes((*types, *[None] * ufunc.nout))[-1]
                 except TypeError:
                     said = " and ".join(str(a.dtype) if isinstance(a, Aval) else type(a).__name__ for a in avals)
-                    raise TypeError(f"{op.name} is not defined for {said}") from None
+                    logic = {"u-": "; use ~x, or logical_not", "-": "; use a ^ b"}
+                    hint = logic.get(op.infix or "", "") if "bool" in said else ""
+                    raise TypeError(f"{op.name} is not defined for {said}{hint}") from None
                 dtype = settle(dtype, [a.dtype for a in avals if isinstance(a, Aval)])
         require_fit(dtype, avals)
     return Aval(shape, dtype)

@@ -225,7 +225,19 @@ class Tensor(Numbers, metaclass=Made):
         return (self[i] for i in range(self.shape[0]))
 
     def __contains__(self, value: Any) -> bool:
-        return bool((concrete(self, "in") == as_array(value)).any())
+        other = concrete(value, "in") if isinstance(value, Tensor) else value
+        return bool(np.any(concrete(self, "in") == other))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __pos__(self) -> Tensor:
+        if self.dtype.kind == "b":
+            raise TypeError("positive is not defined for bool, as in NumPy; convert with .astype('int64')")
+        return self if type(self) is Tensor else self * 1
 
     __hash__ = object.__hash__
 

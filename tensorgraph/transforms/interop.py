@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import canonical_axis
+from tensorgraph.engine.exits import package
 from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.ops import arithmetic, contraction, creation, reduction, shape
+from tensorgraph.ops.structure import alias
 
 __all__: list[str] = []
 
@@ -92,13 +95,26 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.dot: lambda a, b: _dot(a, b),
     np.swapaxes: lambda x, a, b: _swapaxes(x, a, b),
     np.ravel: lambda x: x.reshape(-1),
+    np.copy: lambda x: alias.public(x),
+    np.atleast_1d: lambda *xs: _each(xs, 1),
+    np.atleast_2d: lambda *xs: _each(xs, 2),
+    np.atleast_3d: lambda *xs: _each(xs, 3),
     np.array_repr: lambda x, *a, **k: repr(x),
     np.array_str: lambda x, *a, **k: str(x.numpy()),
     np.array2string: lambda x, *a, **k: np.array2string(x.numpy(), *a, **k),
     np.allclose: lambda a, b, **k: np.allclose(as_array(a), as_array(b), **k),
     np.array_equal: lambda a, b, **k: np.array_equal(as_array(a), as_array(b), **k),
-    np.isclose: lambda a, b, **k: wrap(np.isclose(as_array(a), as_array(b), **k)),
+    np.isclose: lambda a, b, **k: wrap(np.asarray(np.isclose(as_array(a), as_array(b), **k))),
 }
+
+
+def _each(xs: tuple[Any, ...], axes: int) -> Any:
+    """Each with at least so many axes, as NumPy adds them."""
+    grow: Any = {1: np.atleast_1d, 2: np.atleast_2d, 3: np.atleast_3d}[axes]
+    tensors = [x if isinstance(x, Tensor) else wrap(np.array(as_array(x))) for x in xs]
+    shapes = [grow(np.broadcast_to(False, x.shape)).shape for x in tensors]
+    results = tuple([x if x.shape == s else x.reshape(s) for x, s in zip(tensors, shapes, strict=True)])
+    return results[0] if len(results) == 1 else results
 
 
 def _swapaxes(x: Tensor, a: int, b: int) -> Any:
@@ -148,7 +164,7 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
     if options.pop("out", None) is not None:
         raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
-    if function in _COMPOSED:
+    if function in _COMPOSED and not (function in CONVERTING and _outside(getframe(1))):
         composed = _COMPOSED[function]
         try:
             inspect.signature(composed).bind(*args, **options)
@@ -157,6 +173,8 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
             raise TypeError(f"{name}({given}) is not recorded by tensorgraph: leave away what is not needed") from None
         return composed(*args, **options)
     declared = _lookup(function)
+    if declared is None and _outside(getframe(1)):
+        return function(*_plain(args), **_plain(kwargs))
     if declared is None:
         raise TypeError(
             f"{name} is not recorded by tensorgraph; use tensorgraph's own functions, or t.numpy() to leave gradients "
@@ -164,6 +182,23 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
         )
     inputs, options = _by_name(function, len(declared.inputs), args, options)
     return declared.public(*inputs, **options)
+
+
+# NumPy's functions by which packages make arrays of what they are handed
+CONVERTING = {np.atleast_1d, np.atleast_2d, np.atleast_3d, np.copy}
+
+
+def _outside(frame: Any) -> bool:
+    """Whether SciPy calls, which computes on plain arrays: it is handed them, as by `numpy.asarray`."""
+    return package(frame) == "scipy"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return np.asarray(value)
+    if type(value) in (list, tuple):
+        return type(value)([_plain(item) for item in value])
+    return {key: _plain(item) for key, item in value.items()} if type(value) is dict else value
 
 
 for _name, _protocol in {"__array_ufunc__": _array_ufunc, "__array_function__": _array_function}.items():
