@@ -58,6 +58,20 @@ def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
     return values
 
 
+def otherwise(declared: Op, values: dict[str, Any]) -> Any:
+    """What a call gives whose arguments are none of the op's own, or NotImplemented; errors name the op."""
+    assert declared.otherwise is not None
+    try:
+        return declared.otherwise(**values)
+    except (TraceError, DetachError):
+        raise
+    except (TypeError, ValueError) as error:
+        kind: Any = TypeError if isinstance(error, TypeError) else ValueError
+        result = kind(f"{declared.name}{describe_source(user_source())}: {error}")
+        result.explained = True
+    raise result
+
+
 def split(declared: Op, values: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Inputs in order and attributes by name, these as literals."""
     sig = declared.signature
@@ -78,7 +92,7 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any], extra: 
     if not declared.synonyms.keys().isdisjoint(kwargs):
         return declared.public(**values)
     if declared.otherwise is not None:
-        result = declared.otherwise(**values)
+        result = otherwise(declared, values)
         if result is not NotImplemented:
             return result
     raw, attrs = split(declared, values)

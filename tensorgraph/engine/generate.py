@@ -23,6 +23,7 @@ from tensorgraph.engine.calling import (
     composed,
     float_result,
     given,
+    otherwise,
     plain,
     require_outputs,
     short_error,
@@ -360,7 +361,7 @@ def _general_public(declared: Op) -> Callable[..., Any]:
     def public(*args: Any, impl: str | None = None, **kwargs: Any) -> Any:
         if declared.otherwise is not None:
             with modes.use(implementation=impl) if impl is not None else contextlib.nullcontext():
-                result = declared.otherwise(**given(declared, args, kwargs))
+                result = otherwise(declared, given(declared, args, kwargs))
             if result is not NotImplemented:
                 return result
         chosen = impl or modes.current().implementation
