@@ -12,7 +12,7 @@ GROUPS = {
     "graph": "graphs: 41 ops on 4 float32, and their written-out gradient, beside the same eager calls",
     "fused": "fused ops, forward and backward, float32",
     "elements": "whole powers, and rows taken by index, forward and backward, float32",
-    "vmap": "a gradient an example, vmap(grad(loss)) as a graph, float32; the short path is the gradient of the batch",
+    "vmap": "a gradient an example, and a Jacobian by one batch, float32; the short path: one gradient, row by row",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
 PEERS = ("eager", "torch", "jax", "autograd", "numpy", "short path")
@@ -94,6 +94,7 @@ def every_case() -> list[Case]:
         cases.append(Case("elements", f"{rows} of {count}x{columns}", "taking", parameters, {"torch": 2.0}))
     targets = {"short path": 3.0, "torch": 1.0, "jax": 1.0}
     cases.append(Case("vmap", "64 of 64-256-128-10", "per_example", {"size": "digits"}, targets))
+    cases.append(Case("vmap", "jacobian, 100 rows", "jacobian", {"size": "hundred"}, {"short path": 0.2}))
     for size, loss in TENTH_LOSS.items():
         cases.append(Case("step", size, "step", {"size": size}, {"torch": 1.0}, known={"tenth loss": loss}))
     return cases

@@ -20,8 +20,12 @@ NETWORKS: dict[str, tuple[int, tuple[int, ...]]] = {
     "M": (64, (784, 256, 128, 10)),
     "L": (256, (1024, 1024, 1024, 10)),
 }
-# networks of Linear and ReLU, whose gradients are taken for each example: the batch, then the widths
-PERCEPTRONS: dict[str, tuple[int, tuple[int, ...]]] = {"tiny": (8, (6, 5, 3)), "digits": (64, (64, 256, 128, 10))}
+# networks of Linear and ReLU, of which gradients of each example and Jacobians are taken: the batch, then the widths
+PERCEPTRONS: dict[str, tuple[int, tuple[int, ...]]] = {
+    "tiny": (8, (6, 5, 3)),
+    "digits": (64, (64, 256, 128, 10)),
+    "hundred": (1, (100, 100, 100, 100)),
+}
 # the loss of the tenth step, on which independent implementations agree
 TENTH_LOSS = {"S": 2.88018, "M": 2.69439, "L": 2.66363}
 LEARNING_RATE = 1e-3

@@ -241,8 +241,26 @@ def per_example(size: str) -> Prepared:
     return Prepared(run, lambda: mean_digests(run()))
 
 
+def jacobian(size: str) -> Prepared:
+    """All derivatives of the logits of one example, backwards from an identity."""
+    inputs, _, parameters = perceptron(size)
+    depth = len(parameters) // 2
+
+    def run() -> Array:
+        kept = [inputs[0]]
+        for i in range(depth - 1):
+            kept.append(np.maximum(kept[-1] @ parameters[f"w{i}"] + parameters[f"b{i}"], 0))
+        g = parameters[f"w{depth - 1}"].T
+        for i in reversed(range(depth - 1)):
+            g = (g * (kept[i + 1] > 0)) @ parameters[f"w{i}"].T
+        return g
+
+    return Prepared(run, lambda: {"jacobian": digest(run())})
+
+
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
     "step": step,
     "per_example": per_example,
+    "jacobian": jacobian,
 }  # fmt: skip

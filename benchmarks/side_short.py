@@ -1,5 +1,5 @@
 """The short path, against which other calls of tensorgraph's are held: a product of two small tensors, the gradient of
-a batch.
+a batch, a Jacobian row by row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 import tensorgraph as tg
 from benchmarks.problems import Prepared, digest, perceptron
-from benchmarks.side_tensorgraph import perceptron_loss
+from benchmarks.side_tensorgraph import perceptron_logits, perceptron_loss
 
 
 def describe() -> dict[str, Any]:
@@ -41,4 +41,16 @@ def per_example(size: str) -> Prepared:
     return Prepared(lambda: run(*arguments), check)
 
 
-PROBLEMS = {"operand": operand, "per_example": per_example}
+def jacobian(size: str) -> Prepared:
+    """The rows of a Jacobian, pulled back one by one."""
+    inputs, _, arrays = perceptron(size)
+    parameters, x = {name: tg.tensor(a) for name, a in arrays.items()}, tg.tensor(inputs[0])
+
+    def run() -> Any:
+        out, pullback = tg.vjp(lambda x: perceptron_logits(parameters, x), x)
+        return tg.stack([pullback(unit)[0] for unit in np.eye(out.size, dtype=np.float32)])
+
+    return Prepared(run, lambda: {"jacobian": digest(run().numpy())})
+
+
+PROBLEMS = {"operand": operand, "per_example": per_example, "jacobian": jacobian}

@@ -263,13 +263,26 @@ def graph(of: str) -> Prepared:
     return Prepared(lambda: run(*arguments), check)
 
 
-def perceptron_loss(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
-    """Linear and ReLU, and the cross-entropy, of one example or of a batch."""
+def perceptron_logits(parameters: dict[str, Any], x: Any) -> Any:
+    """Linear and ReLU, of one example or of a batch."""
     depth = len(parameters) // 2
     for i in range(depth):
         x = x @ parameters[f"w{i}"] + parameters[f"b{i}"]
         x = tg.relu(x) if i + 1 < depth else x
-    return tg.softmax_cross_entropy(x, labels)
+    return x
+
+
+def perceptron_loss(parameters: dict[str, Any], x: Any, labels: Any) -> Any:
+    """The cross-entropy of it."""
+    return tg.softmax_cross_entropy(perceptron_logits(parameters, x), labels)
+
+
+def jacobian(size: str) -> Prepared:
+    """All derivatives of the logits of one example by its numbers."""
+    inputs, _, arrays = perceptron(size)
+    parameters, x = {name: tg.tensor(a) for name, a in arrays.items()}, tg.tensor(inputs[0])
+    run = tg.jacobian(lambda x: perceptron_logits(parameters, x))
+    return Prepared(lambda: run(x), lambda: {"jacobian": digest(run(x).numpy())})
 
 
 def per_example(size: str) -> Prepared:
@@ -288,4 +301,5 @@ PROBLEMS = {
     "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm,
     "power": power, "taking": taking, "step": step,
     "per_example": per_example,
+    "jacobian": jacobian,
 }  # fmt: skip

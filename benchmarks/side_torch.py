@@ -219,8 +219,25 @@ def per_example(size: str) -> Prepared:
     return Prepared(lambda: mapped(parameters, *data), lambda: mean_digests(mapped(parameters, *data)))
 
 
+def jacobian(size: str) -> Prepared:
+    """All derivatives of the logits of one example by its numbers."""
+    inputs, _, arrays = perceptron(size)
+    parameters, x = {name: torch.from_numpy(a) for name, a in arrays.items()}, torch.from_numpy(inputs[0])
+    depth = len(arrays) // 2
+
+    def logits(h: torch.Tensor) -> torch.Tensor:
+        for i in range(depth):
+            h = h @ parameters[f"w{i}"] + parameters[f"b{i}"]
+            h = F.relu(h) if i + 1 < depth else h
+        return h
+
+    run = torch.func.jacrev(logits)
+    return Prepared(lambda: run(x), lambda: {"jacobian": digest(run(x))})
+
+
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
     "step": step,
     "per_example": per_example,
+    "jacobian": jacobian,
 }  # fmt: skip

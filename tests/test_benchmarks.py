@@ -53,6 +53,7 @@ TINY = [
     ("batch_norm", {"rows": 6, "features": 3, "relu": False}),
     ("batch_norm", {"rows": 6, "features": 3, "relu": True}),
     ("per_example", {"size": "tiny"}),
+    ("jacobian", {"size": "tiny"}),
     ("step", {"size": "tiny"}),
     ("step", {"size": "S"}),
 ]
