@@ -165,6 +165,68 @@ def test_without_script_the_drawing_is_there(browser, file):
         browser.send("Emulation.setScriptExecutionDisabled", value=False)
 
 
+# ---- what is seen at first, and of what is chosen
+
+IN_SIGHT = """(() => {
+  const frame = document.querySelector('#stage').getBoundingClientRect();
+  return [...document.querySelectorAll('#stage .node, #stage .cluster')].every(element => {
+    const box = element.getBoundingClientRect();
+    return box.left >= frame.left - 1 && box.right <= frame.right + 1
+        && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1;
+  });
+})()"""
+ORDER = """(() => {
+  const all = [...document.querySelectorAll('#stage .node, #stage .edge, #stage .tab')];
+  return all.map(element => element.classList[0]).filter((kind, i, kinds) => kind !== kinds[i - 1]);
+})()"""
+
+
+@pytest.mark.parametrize("width", [1200, 700])
+def test_a_page_opens_with_all_of_the_drawing_in_sight(browser, tmp_path, width):
+    m = hand.Maker("tall")
+    h = m.input((4, 8))
+    for i in range(25):
+        h = m.linear(h, 8 + i, f"part_{chr(97 + i)}")
+    draw(m.graph(h), level="module").save(tmp_path / "tall.html")
+    browser.window(width, 800)
+    browser.open(tmp_path / "tall.html")
+    assert browser.run("document.querySelectorAll('#stage .node').length") == 27 and browser.run(IN_SIGHT)
+    small = viewed(browser)[3]
+    browser.run("location.hash = '#@part_y'")  # what is looked for is shown at a size to read
+    browser.until("document.querySelector('.chosen') !== null")
+    assert viewed(browser)[3] < small / 1.5 and chosen(browser) == "part_y"
+
+
+def test_the_chosen_box_has_a_ring_around_it(page):
+    for name in ("encoder", "exp"):
+        page.click(*centre_of(page, name))
+        assert chosen(page) == name
+        ring, box, width = page.run("""(() => {
+          const ring = document.querySelector('#stage .ring'), box = ring.closest('.chosen').querySelector('rect');
+          const sides = element => (({x, y, right, bottom}) => [x, y, right, bottom])(element.getBoundingClientRect());
+          return [sides(ring), sides(box), getComputedStyle(ring).strokeWidth];
+        })()""")
+        assert ring[0] < box[0] and ring[1] < box[1] and ring[2] > box[2] and ring[3] > box[3] and width == "3px"
+        assert page.run("document.querySelectorAll('#stage .ring').length") == 1
+    page.key("Escape")
+    assert page.run("document.querySelectorAll('#stage .ring').length") == 0
+
+
+def test_lines_lie_over_boxes_and_titles_of_frames_over_lines(browser, tmp_path):
+    draw(Net(), tg.spec((5, 6)), level="module").save(tmp_path / "net.html")
+    browser.window(1200, 800)
+    browser.open(tmp_path / "net.html")
+    assert browser.run(ORDER) == ["node", "edge", "tab"]
+    assert browser.run("document.querySelector('#stage .tab text').textContent") == "blocks.0 ... blocks.2 x3"
+    assert browser.run(IN_SIGHT)
+    x, y = browser.run("""(() => {
+      const box = document.querySelector('#stage .tab text').getBoundingClientRect();
+      return [box.x + box.width / 2, box.y + box.height / 2];
+    })()""")
+    browser.click(x, y)  # as the frame itself
+    assert chosen(browser) == "blocks.0..blocks.2"
+
+
 # ---- opening
 
 

@@ -216,6 +216,7 @@ function route() {
   if (kind === "@" && boxAt.has(path)) {
     const { place, box } = boxAt.get(path);
     show(place, box.id);
+    fit(false); // what was looked for is to be read
     mark(box.id);
     return say(`${titleOf(box)}, found in ${place.title}`);
   }
