@@ -12,6 +12,7 @@ these may expect arrays where a trace or a transform has something else.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
@@ -20,8 +21,8 @@ from typing import Any
 from tensorgraph.arguments import checked
 
 __all__ = [
-    "Treedef", "build", "field_names", "flatten", "is_container", "is_dataclass", "leaf_paths", "same_value",
-    "tree_map", "unflatten",
+    "Treedef", "build", "field_names", "flatten", "is_container", "is_dataclass", "leaf_paths", "listed",
+    "same_value", "tree_map", "unflatten",
 ]  # fmt: skip
 
 
@@ -180,6 +181,12 @@ def _flatten(tree: Any, leaves: list[Any], like: Treedef | None) -> Treedef:
         below = [None] * len(values)
     children = tuple(_flatten(value, leaves, one) for value, one in zip(values, below, strict=True))
     return Treedef(kind, keys, children, sum(child.size for child in children), statics)
+
+
+@functools.lru_cache(maxsize=1024)
+def listed(size: int) -> Treedef:
+    """The structure of a list of so many leaves."""
+    return Treedef(list, tuple(range(size)), (_LEAFDEF,) * size, size)
 
 
 def unflatten(treedef: Treedef, leaves: Sequence[Any]) -> Any:

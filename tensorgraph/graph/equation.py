@@ -197,7 +197,18 @@ class Equation:
     @property
     def reads_number(self) -> bool:
         """Whether a Python number that is not known is among the inputs."""
-        return any(map(is_number, self.variables()))
+        for atom in self.inputs:  # asked of every equation that is prepared: no generators
+            if type(atom) is Var:
+                if type(atom.aval) is Number:
+                    return True
+            elif type(atom) is tuple and any(map(is_number, atom)):
+                return True
+        return False
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether it has to do with Python numbers that are not known."""
+        return (len(self.outputs) == 1 and type(self.outputs[0].aval) is Number) or self.reads_number
 
     def bodies(self) -> dict[str, Graph]:
         """The graphs that the equation holds, by attribute: the forward and the rule of a function of the user's."""

@@ -45,7 +45,7 @@ def exact_number(eq: Equation, value: Any) -> Any:
 
 def array_function(eq: Equation) -> Callable[..., Any]:
     """An equation as a function of plain arrays and weak numbers: gives what its outputs are, one or a tuple."""
-    if eq.reads_number or eq.is_arithmetic:
+    if eq.of_numbers:
         number = number_function(eq)
         if number is not None:
             return number
@@ -83,7 +83,7 @@ def number_function(eq: Equation) -> Callable[..., Any] | None:
 
 def public_function(eq: Equation) -> Callable[..., Any]:
     """An equation as a function of tensors and Python numbers that records itself."""
-    number = number_function(eq) if eq.reads_number or eq.is_arithmetic else None
+    number = number_function(eq) if eq.of_numbers else None
     if number is None:
         return functools.partial(eq.op.public, **eq.attrs) if eq.attrs else eq.op.public
     return number if eq.is_arithmetic else lambda value: wrap(number(value))

@@ -70,7 +70,7 @@ class Step:
         self.outputs = outputs
         self.last: tuple[int, ...] = ()
         self.recorded = self.final = False
-        self.of_numbers = equation.reads_number or equation.is_arithmetic
+        self.of_numbers = equation.of_numbers
 
     @property
     def is_known(self) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import Op, creation, elementwise
-from tensorgraph.engine.tree import flatten
+from tensorgraph.engine.tree import listed
 from tensorgraph.graph.equation import abstract
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
 from tensorgraph.graph.program import Program
@@ -265,10 +265,8 @@ def compute(eq: Equation, operands: list[Any]) -> list[Array] | None:
         if eq.residuals:
             types = (*types, *(eq.op.infer_residuals(avals, eq.attrs) or ()))
         outputs = tuple(map(Var, types))
-        in_tree, out_tree = flatten([*given])[1], flatten([*outputs])[1]
-        graph = Graph(
-            tuple(given), (), {}, (Equation(eq.op, atoms, eq.attrs, outputs),), (), outputs, in_tree, out_tree
-        )
+        equation = Equation(eq.op, atoms, eq.attrs, outputs)
+        graph = Graph(tuple(given), (), {}, (equation,), (), outputs, listed(len(given)), listed(len(outputs)))
         with quiet_modes(), np.errstate(all="raise", under="ignore"):
             return [np.asarray(value) for value in Program(graph, keep=True).run(list(given.values()))]
     except Exception:  # whatever it is, it is for the evaluation to say, at the user's line

@@ -176,7 +176,7 @@ class _Sweep:
 
     def once(self, eq: Equation) -> Equation | None:
         """The equation after the first rule that applies; itself where none does."""
-        if eq.reads_number or eq.is_arithmetic:
+        if eq.of_numbers:
             return eq  # rules know tensors
         folded = self.folding.fold(eq)
         if folded is not None:

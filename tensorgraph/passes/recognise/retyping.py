@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.tree import flatten
+from tensorgraph.engine.tree import listed
 from tensorgraph.graph.equation import abstract
 from tensorgraph.graph.forms import has_weak_numbers
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
@@ -77,8 +77,7 @@ class Retyping:
             made.update((v, None) for v in self.view.equations[n].outputs)
         inputs, outputs = tuple(self.var(v) for v in read), tuple(self.var(v) for v in made)
         consts = {v: self.consts[v] for eq in equations for v in eq.variables() if v in self.consts}
-        in_tree, out_tree = flatten([*inputs])[1], flatten([*outputs])[1]
-        graph = Graph(inputs, (), consts, equations, (), outputs, in_tree, out_tree)
+        graph = Graph(inputs, (), consts, equations, (), outputs, listed(len(inputs)), listed(len(outputs)))
         return Runnable(Program(graph, keep=True), tuple(read), tuple(made))
 
     def var(self, var: Var) -> Var:

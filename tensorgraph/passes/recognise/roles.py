@@ -23,12 +23,7 @@ def has(op: Op, traits: Traits) -> bool:
 
 def allowed(eq: Equation) -> bool:
     """Whether an equation may stand in a region: two analytic functions that agree at random points are one."""
-    return "analytic" in eq.op.traits and not of_numbers(eq)
-
-
-def of_numbers(eq: Equation) -> bool:
-    """Whether an equation has to do with Python numbers that are not known: no region holds one."""
-    return eq.reads_number or eq.is_arithmetic
+    return "analytic" in eq.op.traits and not eq.of_numbers
 
 
 def stops(eq: Equation) -> bool:
@@ -55,7 +50,7 @@ def is_label(eq: Equation) -> bool:
     return (
         bool(kinds)
         and kinds <= {"i", "u"}
-        and not of_numbers(eq)
+        and not eq.of_numbers
         and not eq.op.traits.isdisjoint(("labels", "comparison"))
     )
 
