@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.analysis.lint.findings import Finding, Report, Rewrite, rule
-from tensorgraph.analysis.lint.view import Steps, View, flows, replacing
+from tensorgraph.analysis.lint.view import Steps, View, flows, replacing, same
 from tensorgraph.engine import modes
 from tensorgraph.engine.backward import gradients
-from tensorgraph.engine.op import elementwise
+from tensorgraph.engine.op import Op, elementwise
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.graph.graph import Equation, Literal, Var
+from tensorgraph.ops.index import getitem
 from tensorgraph.ops.logic import logical_and, logical_not, logical_or, where
+from tensorgraph.ops.shape import broadcast_to
 
 __all__: list[str] = []
 
@@ -103,13 +105,29 @@ def _holding(view: View, atom: Any, truth: bool) -> Iterator[tuple[Any, bool]]:
             yield from _holding(view, part, truth)
 
 
+def _plain(view: View, atom: Any) -> Any:
+    """The value behind what passes its numbers on, each once or repeated, in another shape."""
+
+    def passes(op: Op) -> bool:
+        return same(op) or "reshapes" in op.traits or op is broadcast_to
+
+    while True:
+        atom = view.follow(atom, passes)
+        eq = view.maker(atom)
+        if eq is None or eq.op is not getitem or type(eq.inputs[0]) is not Var:
+            return atom
+        if eq.inputs[0].aval.size != eq.outputs[0].aval.size:
+            return atom
+        atom = eq.inputs[0]
+
+
 def _behind(view: View, atom: Any) -> list[Equation]:
     """The nearest elementwise equations that a value is made of, in the graph's order; choices stand at the end."""
     position = view.graph.index.position
     found: dict[int, Equation] = {}
     queue = [atom]
     for var in queue:
-        eq = view.maker(view.follow(var))
+        eq = view.maker(_plain(view, var))
         if eq is None or len(found) >= MOST or eq.op.kind is not elementwise or eq.op is where:
             continue
         number = position[eq.outputs[0]]
@@ -137,13 +155,13 @@ def _leaks(view: View, eq: Equation, condition: Any, holds: bool) -> bool:
 def _sources(view: View, atom: Any) -> dict[Var, None]:
     """The variables that a value is computed of elementwise, the farthest first, itself last."""
     found: dict[Var, None] = {}
-    queue = [view.follow(atom)]
+    queue = [_plain(view, atom)]
     for var in queue:
         if type(var) is Var and var not in found and len(found) < MOST:
             found[var] = None
             eq = view.maker(var)
             if eq is not None and eq.op.kind is elementwise:
-                queue += [view.follow(a) for a in eq.inputs]
+                queue += [_plain(view, a) for a in eq.inputs]
     return dict.fromkeys(reversed(found))
 
 
@@ -189,7 +207,7 @@ def _value(view: View, atom: Any, base: Var, point: float, known: bool = False) 
 def _input(view: View, values: dict[Var, Any], atom: Any) -> Any:
     if type(atom) is Literal:
         return atom.value
-    return values.get(view.follow(atom))
+    return values.get(_plain(view, atom))
 
 
 def _computed(eq: Equation, inputs: list[Any]) -> Any:
