@@ -4,6 +4,7 @@ import functools
 import json
 import random
 import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -716,7 +717,7 @@ def test_what_lint_does_not_take():
 
 def test_every_example_is_linted():
     shown = {path.name for path in EXAMPLES.glob("*.py")}
-    assert shown == {"by_hand.py", "digits.py", "digits.tg.py", "gradients.py", "graphs.py"}, (
+    assert shown == {"by_hand.py", "digits.py", "digits.tg.py", "gradients.py", "graphs.py", "per_example.py"}, (
         "lint the new example below, and name it here"
     )
 
@@ -754,6 +755,16 @@ def test_the_examples_networks_are_clean(name, tmp_path, monkeypatch):
     is_clean(step_of(model, made["adam"]), *batch(64))
     is_clean(model, tg.spec((64, 64)))
     is_clean(model.eval(), tg.spec((1, 64)))
+
+
+def test_the_example_of_many_at_once_is_clean(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["per_example.py", "200"])
+    made = runpy.run_path(str(EXAMPLES / "per_example.py"))
+    is_clean(made["together"])
+    is_clean(tg.vmap(made["norm"], (None, 0, 0)), made["first"][0], made["x_test"], made["test"].y)
 
 
 @pytest.mark.parametrize("function", ["net", "predict"])
