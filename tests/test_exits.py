@@ -105,6 +105,22 @@ def test_an_exit_in_a_trace_in_a_transform() -> None:
         tg.grad(lambda x: tg.trace(lambda y: (y * float(x)).sum(), tg.f32[3])(np.ones(3, np.float32)))(3.0)
 
 
+def test_exits_in_vmap() -> None:
+    xs = np.array([1.0, 4.0], np.float32)
+    for name, exit in EXITS.items():
+        made = name in ("tensor", "Parameter")
+        calls: list[Any] = [
+            lambda: tg.grad(lambda v: tg.vmap(lambda x: exit(x) * x)(v).sum())(xs),  # noqa: B023
+            lambda: tg.vmap(tg.grad(lambda x: exit(x) * x))(xs),  # noqa: B023
+            lambda: tg.grad(lambda c: tg.vmap(lambda x: exit(x * c) * x)(xs).sum())(2.0),  # noqa: B023
+        ]
+        for call in calls:
+            with pytest.raises(tg.DetachError if made else tg.TraceError):
+                call()
+        with pytest.raises(tg.DetachError):
+            tg.grad(lambda c: tg.vmap(lambda x: x * exit(c))(xs).sum())(2.0)  # noqa: B023
+
+
 def test_a_traced_value_has_no_numbers_in_a_transform_either() -> None:
     for name, exit in EXITS.items():
         made = name in ("tensor", "Parameter")  # these detach a traced value elsewhere
@@ -273,6 +289,8 @@ def test_a_parameter_that_is_given_and_not_used_is_refused(traced: bool, frozen:
         lambda: tg.hvp(lambda w: (m(X) ** 2).sum(), (m.weight,), (v,)),
         lambda: tg.grad(lambda ps: (ps[0] * m.weight).sum() + m.bias.sum())(many),  # one of several
         lambda: tg.grad(lambda b: tg.grad(lambda w: m(X).sum())(m.weight).sum() * b)(2.0),
+        lambda: tg.vmap(tg.grad(lambda w, x: m(x).sum()), in_axes=(None, 0))(m.weight, X),
+        lambda: tg.grad(lambda w: tg.vmap(m)(X).sum())(m.weight),
     ]
     for call in calls:
         with pytest.raises(TypeError, match=r"parameter '(weight|bias)'.*tensorgraph\.functional"):
@@ -290,6 +308,7 @@ def test_a_parameter_is_an_argument_like_any_other(traced: bool) -> None:
         (lambda: tg.grad(lambda a: tg.grad(lambda b: (a * a).sum())(a).sum() + (a * a).sum())(w), 2 * w.numpy()),
         (lambda: tg.grad(lambda a, b: (b * b).sum(), argnums=(0, 1))(w, w)[1], 2 * w.numpy()),
         (lambda: tg.grad(lambda a: tg.grad(lambda b: (a * a).sum())(w).sum() + (a * a).sum())(w), 2 * w.numpy()),
+        (lambda: tg.vmap(tg.grad(lambda w, x: (x @ w).sum()), in_axes=(None, 0))(w, X), X[:, :, None]),
         (lambda: tg.grad(lambda a: m(X).sum() * a)(2.0), m(X).sum().detach().numpy()),
         (lambda: tg.grad(lambda a: (a * m.weight.detach()).sum())(m.bias), np.array([w.numpy().sum()])),
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -300,11 +300,15 @@ class Trace(CallRecorder, NumberRecorder):
                 stack += () if made is None or made.op in (stop_gradient, past) else made.atoms()
         return False
 
+    def cells_read(self) -> Mapping[Cell, Var]:
+        """The names that the values of cells have here at entry."""
+        return self.cells
+
     def named(self, var: Any) -> Cell | None:
         """The cell whose value this is under the names that transforms gave it, or None."""
         while (made := self.producer.get(var)) is not None and made.op is alias:
             (var,) = made.inputs
-        return next((cell for cell, own in self.cells.items() if own is var), None)
+        return next((cell for cell, own in self.cells_read().items() if own is var), None)
 
     def _leaves_of(self, y: Var) -> list[Var]:
         """The differentiable roots that a variable depends on, in order of their first use."""

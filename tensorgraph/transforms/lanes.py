@@ -7,7 +7,7 @@ read. The one thing that a turn may change is a random state, by drawing from it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -171,14 +171,17 @@ class Lanes(Trace):
         with modes.use(trace=None, cells=None, grad=False):
             return evaluate(graph, [outside[own] for own in read], [], False)[0][0]._value
 
+    def cells_read(self) -> Mapping[Cell, Var]:
+        return self.entry
+
     def depends(self, var: Any, others: Iterable[Any], past: Op | None = None) -> bool:
         """Whether one of the others is behind a variable, here or outside."""
         others = list(others)
         if super().depends(var, others, past):
             return True
         outer = self.outside.trace
-        for own, t in self.leaves.items():
-            if t is not None and super().depends(var, [own], past):
+        for own, (t, _) in zip(self.inputs, self.given, strict=True):
+            if super().depends(var, [own], past):
                 if t._node is not None and depends(t._node, others, past):
                     return True
                 if type(t._value) is Var and outer is not None and outer.depends(t._value, others, past):

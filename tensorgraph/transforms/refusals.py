@@ -94,7 +94,7 @@ class CellArguments:
                 missed = (
                     cell is not None
                     and not any(trace.depends(y, [own._value]) for y in variables)
-                    and any(trace.depends(y, [trace.cells[cell]], past=alias) for y in variables)
+                    and any(trace.depends(y, [trace.cells_read()[cell]], past=alias) for y in variables)
                 )
             if missed:
                 label = (given if cell is None else cell)._label()
