@@ -121,6 +121,12 @@ def _plain(view: View, atom: Any) -> Any:
         atom = eq.inputs[0]
 
 
+def _one(view: View, atom: Any) -> Any:
+    """The like, and of values that were computed twice the first: people write an expression once more."""
+    plain = _plain(view, atom)
+    return view.first.get(plain, plain) if type(plain) is Var else plain
+
+
 def _behind(view: View, atom: Any) -> list[Equation]:
     """The nearest elementwise equations that a value is made of, in the graph's order; choices stand at the end."""
     position = view.graph.index.position
@@ -155,13 +161,13 @@ def _leaks(view: View, eq: Equation, condition: Any, holds: bool) -> bool:
 def _sources(view: View, atom: Any) -> dict[Var, None]:
     """The variables that a value is computed of elementwise, the farthest first, itself last."""
     found: dict[Var, None] = {}
-    queue = [_plain(view, atom)]
+    queue = [_one(view, atom)]
     for var in queue:
         if type(var) is Var and var not in found and len(found) < MOST:
             found[var] = None
             eq = view.maker(var)
             if eq is not None and eq.op.kind is elementwise:
-                queue += [_plain(view, a) for a in eq.inputs]
+                queue += [_one(view, a) for a in eq.inputs]
     return dict.fromkeys(reversed(found))
 
 
@@ -207,7 +213,7 @@ def _value(view: View, atom: Any, base: Var, point: float, known: bool = False) 
 def _input(view: View, values: dict[Var, Any], atom: Any) -> Any:
     if type(atom) is Literal:
         return atom.value
-    return values.get(_plain(view, atom))
+    return values.get(_one(view, atom))
 
 
 def _computed(eq: Equation, inputs: list[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorgraph.analysis.lint.findings import Rewrite
 from tensorgraph.engine.op import Op
-from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Source, Var, typed_key
 from tensorgraph.ops.index import getitem
 from tensorgraph.ops.shape import astype, broadcast_to
 from tensorgraph.passes.rewrite import Log, derived, infer
@@ -78,6 +78,21 @@ class View:
     def is_result(self, var: Var) -> bool:
         """Whether an output or a write is this value."""
         return var in self.graph.index.results
+
+    @functools.cached_property
+    def first(self) -> dict[Var, Var]:
+        """For a value that an equation before has given too, by the same op of the same inputs, the first of them."""
+        made: dict[Any, Equation] = {}
+        first: dict[Var, Var] = {}
+        for eq in self.graph.equations:
+            key = (
+                eq.op, typed_key(dict(eq.attrs)),
+                tuple(first.get(a, a) if isinstance(a, Var) else typed_key(a.value) for a in eq.atoms()),
+            )  # fmt: skip
+            before = made.setdefault(key, eq)
+            if before is not eq:
+                first.update(zip(eq.outputs, before.outputs, strict=True))
+        return first
 
     # reachability -------------------------------------------------------------------------------------------------
 
