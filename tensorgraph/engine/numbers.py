@@ -59,6 +59,28 @@ class TracedNumber(Tensor):
             f"{what} of a Python number that is traced ({self._value!r}){describe_source(user_source())}: {remedy}"
         )
 
+    def asked(self, what: str) -> NoReturn:
+        """Raise where the number itself is needed."""
+        name = getattr(self._value, "name", None) or "n"
+        raise TraceError(
+            f"{what} needs numbers, but {self._value!r} is a Python number that is traced: only its type is known"
+            f"{describe_source(user_source())}. Where it decides a shape, an axis or a branch it is a part of the "
+            f"function: trace functools.partial(function, {name}=...), or close over it. A branch may be "
+            "tensorgraph.where"
+        )
+
+    def __float__(self) -> NoReturn:
+        self.asked("float()")
+
+    def __int__(self) -> NoReturn:
+        self.asked("int()")
+
+    def __index__(self) -> NoReturn:
+        self.asked("an index, a size or an axis")
+
+    def __bool__(self) -> NoReturn:
+        self.asked("a branch (if, while, and, or, not, bool())")
+
     def __abs__(self) -> NoReturn:
         self._refuse("abs()", "use tensorgraph.absolute, which gives a tensor")
 

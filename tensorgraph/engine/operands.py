@@ -63,6 +63,8 @@ def static(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Tensor):
+        if type(value) is TracedNumber:
+            value.asked("an attribute, which is a static Python value,")
         if value.ndim == 0 and value.dtype.kind in "iu":
             return int(value)
         raise TypeError(
