@@ -1,5 +1,7 @@
 """Jacobians by one batched backward pass: those that rows give, and differentiable as these are."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -171,3 +173,19 @@ def test_an_op_without_a_batching_rule_is_pulled_back_by_rows():
         assert_trees(graph(v), tg.tensor(np.diag(6 * v.numpy())))
     finally:
         tg.remove_op("triple")
+
+
+def test_large_jacobians_are_pulled_back_in_blocks(monkeypatch):
+    module = sys.modules["tensorgraph.transforms.functions"]
+    v, w = numbers(3, seed=4), numbers(3, 20, seed=5)
+
+    def f(v):
+        return {"a": tg.tanh(v @ w), "b": v * 2, "c": (v * v).sum()}
+
+    whole = tg.jacobian(f)(v)
+    monkeypatch.setattr(module, "MOST", 24 * 9)  # nine rows of 24 numbers
+    assert_trees(tg.jacobian(f)(v), whole)
+    assert_trees(tg.trace(tg.jacobian(f), v)(v), whole)
+    second = tg.grad(lambda v: sum((t**2).sum() for t in flatten(tg.jacobian(f)(v))[0]))(v)
+    monkeypatch.undo()
+    assert_trees(second, tg.grad(lambda v: sum((t**2).sum() for t in flatten(tg.jacobian(f)(v))[0]))(v))

@@ -8,6 +8,7 @@ inside a derivative sees partials with respect to its own names, and the outer o
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,8 +24,8 @@ from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.ops.creation import zeros
+from tensorgraph.ops.shape import concatenate, stack
 from tensorgraph.ops.shape import reshape as reshape_op
-from tensorgraph.ops.shape import stack
 from tensorgraph.ops.structure import alias
 from tensorgraph.transforms.pulling import pull
 from tensorgraph.transforms.refusals import CellArguments, name_of, require_one, require_tensors
@@ -322,27 +323,37 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
 
 
 FEW = 8  # rows that are sooner pulled back one by one than traced
+MOST = 1 << 22  # numbers of the results, or of the arguments, that are pulled back at once
 
 
 def _rows(pulled: Callable[..., list[Tensor]], ys: Sequence[Tensor], leaves: Sequence[Any]) -> list[Tensor]:
     """The pullback of every unit cotangent of all outputs: for each argument's leaf as many gradients side by side."""
     count = sum(y.size for y in ys)
-    units, at = [], 0
-    for y in ys:
-        unit = np.zeros((count, y.size), y.dtype)
-        unit[at : at + y.size] = np.eye(y.size, dtype=y.dtype)
-        units.append(unit.reshape(count, *y.shape))
-        at += y.size
     if not count:
         kinds = [getattr(leaf, "dtype", default_dtype()).name for leaf in leaves]
         return [zeros.public(shape=(0, *np.shape(v)), dtype=kind) for v, kind in zip(leaves, kinds, strict=True)]
     if count > 1 and (count > FEW or modes.current().trace is not None):
+        many = max(FEW, MOST // max(count, sum(math.prod(np.shape(leaf)) for leaf in leaves)))
         try:
-            return vmap(pulled)(*units)  # type: ignore[no-any-return]
+            blocks = [vmap(pulled)(*_units(ys, at, min(at + many, count))) for at in range(0, count, many)]
         except (NotImplementedError, TraceError):  # an op without a batching rule, a rule that looks at numbers
             pass
-    parts = [pulled(*[unit[i] for unit in units]) for i in range(count)]
+        else:
+            return [concatenate.public([*c]) if len(c) > 1 else c[0] for c in zip(*blocks, strict=True)]
+    parts = [pulled(*[unit[0] for unit in _units(ys, i, i + 1)]) for i in range(count)]
     return [stack.public(list(column)) for column in zip(*parts, strict=True)]
+
+
+def _units(ys: Sequence[Tensor], start: int, stop: int) -> list[np.ndarray[Any, Any]]:
+    """Of the unit cotangents of all outputs, numbered through, those from `start` to below `stop`, side by side."""
+    units, first = [], 0
+    for y in ys:
+        unit = np.zeros((stop - start, y.size), y.dtype)
+        own = np.arange(max(first, start), min(first + y.size, stop))
+        unit[own - start, own - first] = 1
+        units.append(unit.reshape(stop - start, *y.shape))
+        first += y.size
+    return units
 
 
 @checked
