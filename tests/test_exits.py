@@ -71,7 +71,7 @@ def test_a_list_is_told_of_stack() -> None:
 def looks(x: Any) -> Any:
     """All that is free."""
     assert x > 1 and x and 2.0 in x and x == 2.0 and np.allclose(x, 2.0)
-    assert f"{x:.2f}" == "2.00" and str(x) and repr(x) and x.shape == ()
+    assert np.array_str(x) and np.array2string(x) and f"{x:.2f}" == "2.00" and str(x) and repr(x) and x.shape == ()
     assert copy.copy(x) is x
     assert (x > 1).item() and np.asarray(x > 1) and int(tg.argmax(tg.stack([x, x]))) == 0
     assert float(tg.tensor(3.0) * 2) == 6 and float(x.detach()) == 2 and float(x.astype("int64")) == 2

@@ -60,14 +60,18 @@ class CellArguments:
     """
 
     def __init__(self, given: Sequence[Any], lifted: Sequence[Tensor]) -> None:
+        trace = modes.current().trace
+        # in eager code only what stands for a history can stand for a parameter
         self.pairs: list[tuple[Any, Tensor]] = [
             (g, own)
             for g, own in zip(given, lifted, strict=True)
-            if isinstance(g, Tensor) and not isinstance(g, Buffer)
+            if isinstance(g, Tensor)
+            and not isinstance(g, Buffer)
+            and (trace is not None or isinstance(g, Cell) or own._node.op is alias)
         ]
         bare = any(isinstance(g, Cell) and g._node is None for g, _ in self.pairs)
         # a frozen parameter is on no tape: only who reads it can say so
-        self.reads = Recording(modes.current().cells) if bare and modes.current().trace is None else None
+        self.reads = Recording(modes.current().cells) if bare and trace is None else None
 
     def watched(self) -> contextlib.AbstractContextManager[None]:
         """The modes in which the function runs."""
