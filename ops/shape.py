@@ -82,6 +82,9 @@ def _reshape_method(self: Tensor, *shape: Any) -> Tensor:
     return reshape.public(self, shape=shape[0] if len(shape) == 1 else shape)  # type: ignore[no-any-return]
 
 
+_reshape_method.__name__, _reshape_method.__qualname__ = "reshape", "Tensor.reshape"
+
+
 def _permutation(axes: Any, ndim: int) -> tuple[int, ...]:
     if axes is None:
         return tuple(range(ndim))[::-1]
@@ -126,6 +129,9 @@ def _transpose_method(self: Tensor, *axes: Any) -> Tensor:
     """Axes in another order: ``x.transpose(1, 0)``, ``x.transpose((1, 0))``, or reversed."""
     chosen = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else (axes or None)
     return transpose.public(self, axes=chosen)  # type: ignore[no-any-return]
+
+
+_transpose_method.__name__, _transpose_method.__qualname__ = "transpose", "Tensor.transpose"
 
 
 def swap_last(x: Any) -> Any:

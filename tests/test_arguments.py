@@ -94,6 +94,16 @@ def test_a_checked_function_is_like_its_own() -> None:
         (lambda: optim.by_hand({0.1, 0.2}), "by_hand: rates must be a sequence .* a set has no order"),
         (lambda: nn.Sequential(nn.ReLU), r"Sequential: expected a layer, got the class ReLU; write ReLU\(\)"),
         (lambda: data.Loader(np.ma.masked_array([1.0], [True])), "Loader: .* is a masked array.*array.filled"),
+        (
+            lambda: setattr(data.Loader([1.0]), "epoch", 0.5),
+            "Loader.epoch: value must be a non-neg.*, got 0.5",
+        ),
+        (lambda: setattr(optim.SGD(nn.Linear(2, 2)), "lr", [0.1]), "SGD: lr must be a finite number that is not neg"),
+        (lambda: nn.Sequential(nn.ReLU())["0"], "Sequential.__getitem__: index must be an integer or a slice, got '0'"),
+        (lambda: nn.Linear(2, 2)({1.0}), "Linear: x: expected numbers, got set"),
+        (lambda: tg.grad(abs)("x"), "abs: argument 0: expected numbers, got str"),
+        (lambda: optim.SGD(params=nn.Linear(2, 2)), "SGD has no argument 'params'; write parameters="),
+        (lambda: train.fit(nn.Linear(2, 2), n_epochs=3), "fit has no argument 'n_epochs'; write epochs="),
         (lambda: optim.Adam(nn.Linear(2, 2), lr=0.1, name=b"adam"), "Adam: name must be a str .* value.decode"),
     ],
 )

@@ -126,7 +126,7 @@ def test_loader_errors():
             Loader(*arrays, **options)
     with pytest.raises(ValueError, match="array 0 holds numbers beyond float32"):
         next(iter(Loader(x + 1e300)))
-    with pytest.raises(ValueError, match="epoch is at least 0"):
+    with pytest.raises(ValueError, match="value must be a non-negative integer"):
         Loader(x).epoch = -1
 
 

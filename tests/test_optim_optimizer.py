@@ -128,7 +128,7 @@ def test_settings_are_cells_that_read_as_floats() -> None:
     optimizer.step()
     assert np.allclose(w.numpy(), [0.5, -1.5])
     for bad in (-0.1, float("nan")):
-        with pytest.raises(ValueError, match="SGD: lr must be at least 0"):
+        with pytest.raises(ValueError, match="SGD: lr must be a finite number that is not negative"):
             optimizer.lr = bad
     with pytest.raises(TypeError, match="lr is a number"):
         optimizer.lr = "fast"

@@ -12,7 +12,6 @@ import linecache
 import sys
 import types
 from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
 from tensorgraph.arguments.foreign import keyword_hint
@@ -78,10 +77,15 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
         "_function": function,
         "_fit": _fit,
         "_fit_all": _fit_all,
+        "_lost": _lost,
         "_keyword": refuse_keyword,
         "_missing": MISSING,
     }
     taken, passed, body = [], [], []
+    others = next((p.name for p in parameters if p.kind is p.VAR_KEYWORD), None)
+    scope["_names"] = [
+        p.name for p in parameters if p.name != owner and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     star = False
     for p in parameters:
         kind = kinds.get(p.name, ANYTHING)
@@ -114,14 +118,14 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
         if p.name == owner or (kind is ANYTHING and default):
             continue
         scope[f"_types_{p.name}"] = kind.instant
-        tests = [f"type({p.name}) not in _types_{p.name}"] if kind.instant else []
+        tests = [f"{p.name} is not _default_{p.name}"] if default else []
+        tests += [f"type({p.name}) not in _types_{p.name}"] if kind.instant else []
         tests = [f"{p.name} is _missing"] if kind is ANYTHING else tests
-        tests += [f"{p.name} is not _default_{p.name}"] if default else []
+        if not default and others:  # the keyword of another library may be meant for it
+            body.append(f"if {p.name} is _missing: _lost({p.name!r}, {others}, _names, {label})")
         fit = f"{p.name} = _fit({p.name}, _kind_{p.name}, {p.name!r}, {label})"
         body.append(f"if {' and '.join(tests)}: {fit}" if tests else fit)
-    if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-        names = [p.name for p in parameters if p.name != owner and p.kind is not p.VAR_POSITIONAL]
-        scope["_names"] = names
+    if others is None:
         taken.append("**_others")
         body.insert(0, f"if _others: _keyword(_others, _names, {label})")
     scope |= {"_errors": PLAIN, "_name": name_function, "_parameters": kinds.keys()}
@@ -200,6 +204,14 @@ def _from_user(trace: Any) -> bool:
     return False
 
 
+def _lost(name: str, others: Mapping[str, Any], names: list[str], function: str, owner: Any) -> NoReturn:
+    """Say that an argument is missing, or which keyword was meant for it."""
+    meant = [key for key in others if keyword_hint(key, [name])]
+    if meant:
+        refuse_keyword({meant[0]: None}, [name], function, owner)
+    raise TypeError(f"{_label(function, owner)} needs the argument {name!r}")
+
+
 def _fit_all(values: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
     """Each of ``*values``, or of ``**values``."""
     if isinstance(values, Mapping):
@@ -213,6 +225,8 @@ def refuse_keyword(others: Mapping[str, Any], names: list[str], function: str, o
     label = _label(function, owner)
     hint = keyword_hint(key, names)
     if not hint:
+        from difflib import get_close_matches
+
         close = get_close_matches(key, names, 1, 0.75)
         hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(names)}" if names else "it takes none"
     raise TypeError(f"{label} has no argument {key!r}; {hint}")

@@ -10,7 +10,7 @@ import numpy as np
 from tensorgraph.arguments import Count, Natural, checked
 from tensorgraph.engine.aval import FloatDType
 
-from .arrays import Array, Numbers, as_array, cast_floats, count, float_dtype, same_length
+from .arrays import Array, Numbers, as_array, cast_floats, float_dtype, same_length
 from .dataset import Dataset
 
 __all__ = ["Loader", "minibatches"]
@@ -100,8 +100,9 @@ class Loader:
         return self._epoch
 
     @epoch.setter
-    def epoch(self, value: int) -> None:
-        self._epoch = count(value, "epoch", least=0)
+    @checked
+    def epoch(self, value: Natural) -> None:
+        self._epoch = value
 
     @property
     def batch_size(self) -> int:

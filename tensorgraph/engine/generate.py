@@ -142,7 +142,8 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         scope[f"_types_{a}"] = types = instant(declared, a)
         if declared.otherwise is not None:  # what may be another's is asked
             scope[f"_types_{a}"] = (types - {tuple, type(None)}) | {type(sig.attrs[a])}
-        body += [f"if type({a}) not in _types_{a}:"]
+        given = "" if a in required else f"{a} is not _default_{a} and "
+        body += [f"if {given}type({a}) not in _types_{a}:"]
         if declared.otherwise is not None:
             body += [f"    if type({a}) not in _numbers: {fallback}"]
         body += [f"    {a} = _attribute(_op, {a!r}, {a})"]

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
 from tensorgraph.arguments import Name, Natural, checked, shown
-from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
+from tensorgraph.nn.names import input_of
 from tensorgraph.ops.shape import reshape
 
 __all__ = ["Flatten", "Identity", "Lambda", "Sequential"]
@@ -66,6 +67,7 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._layers())
 
+    @checked
     def __getitem__(self, index: int | slice) -> Any:
         layers = self._layers()
         if isinstance(index, slice):
@@ -75,6 +77,7 @@ class Sequential(Module):
         except IndexError:
             raise IndexError(f"{self.label} has {len(layers)} layers, got index {index}") from None
 
+    @checked
     def __setitem__(self, index: int, layer: Any) -> None:
         n = len(self)
         if not -n <= index < n:
@@ -153,7 +156,7 @@ class Flatten(Module):
         self.keep = keep
 
     def forward(self, x: Any) -> Tensor:
-        x = x if isinstance(x, Tensor) else tensor(x)
+        x = input_of(self, x)
         shape = x.shape
         if len(shape) < self.keep:
             raise ValueError(f"{self.label} keeps {self.keep} axes, got shape {shape}")

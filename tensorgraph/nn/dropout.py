@@ -7,8 +7,9 @@ from typing import Any
 from tensorgraph.arguments import Fraction, Natural, checked
 from tensorgraph.engine import init, random
 from tensorgraph.engine.cells import Buffer
-from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
+from tensorgraph.nn.names import input_of
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.random import uniform
 
@@ -53,7 +54,7 @@ class Dropout(Module):
 
     def forward(self, x: Any) -> Any:
         if not isinstance(x, Tensor):
-            x = tensor(x)
+            x = input_of(self, x)
         if not self.training or self.rate == 0.0:
             return x
         if x.dtype.kind != "f":

@@ -9,8 +9,9 @@ from tensorgraph.arguments import Count, Natural, checked
 from tensorgraph.engine import init
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.engine.cells import Parameter
-from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
+from tensorgraph.nn.names import input_of
 from tensorgraph.ops.contraction import matmul
 
 __all__ = ["Linear", "parameter"]
@@ -82,7 +83,7 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor):
-            x = tensor(x)
+            x = input_of(self, x)
         shape = x.shape
         if not shape or shape[-1] != self.inputs:
             hint = "; flatten it first with nn.Flatten()" if len(shape) > 2 else ""

@@ -7,8 +7,9 @@ from typing import Any
 
 from tensorgraph.arguments import shown
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 
-__all__ = ["require_place"]
+__all__ = ["input_of", "require_place"]
 
 SWITCHES = ("training", "frozen")
 FREE = frozenset({"forward", "config", "extra_repr", "summary"})  # methods that are no more than a default
@@ -75,3 +76,16 @@ def _parts(value: Any, base: type, label: str, above: tuple[int, ...]) -> Iterat
                 f"{label}: the keys {names[str(key)]!r} and {key!r} are one path; take keys that differ as text"
             )
         names[str(key)] = key
+
+
+def input_of(module: Any, x: Any) -> Tensor:
+    """What a layer was called with, as a tensor; an error names the layer."""
+    if isinstance(x, Tensor):
+        return x
+    try:
+        return tensor(x)
+    except TraceError:
+        raise
+    except (TypeError, ValueError) as error:
+        problem = type(error)(f"{module.label}: x: {str(error).removeprefix('tensor: ')}")
+    raise problem

@@ -15,9 +15,10 @@ from tensorgraph.engine.aval import FloatDType, canonical_axis
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.modes import current
-from tensorgraph.engine.tensor import Tensor, tensor, wrap
+from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
+from tensorgraph.nn.names import input_of
 from tensorgraph.nn.settings import Setting
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.batch_norm import batch_norm
@@ -145,7 +146,7 @@ class BatchNorm(Module):
 
     def forward(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor):
-            x = tensor(x)
+            x = input_of(self, x)
         shape = x.shape
         axis = self.axis
         fits = len(shape) >= 2 and -len(shape) <= axis < len(shape) and shape[axis] == self.features

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
-
+from tensorgraph.arguments import Range, Unfit, kind_of
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.tensor import Tensor
 
@@ -31,6 +30,8 @@ class Setting:
         self.low = low
         self.high = high
         self.name = ""
+        word = "a finite number that is not negative" if low == 0.0 and math.isinf(high) else ""
+        self.kind = kind_of(Annotated[float, Range(low, high, below=True, word=word)])
 
     def __set_name__(self, owner: Any, name: str) -> None:
         self.name = name
@@ -67,9 +68,8 @@ class Setting:
 
     def number(self, value: Any, where: str) -> float:
         """The value as a float in the allowed range."""
-        if isinstance(value, (bool, str)) or not isinstance(value, (int, float, np.number)):
-            raise TypeError(f"{where}: {self.name} is a number, got {value!r}")
-        if not self.low <= value < self.high:
-            limits = f"at least {self.low:g}" + ("" if math.isinf(self.high) else f" and below {self.high:g}")
-            raise ValueError(f"{where}: {self.name} must be {limits}, got {value!r}")
-        return float(value)
+        try:
+            return float(self.kind(value))
+        except Unfit as unfit:
+            error = unfit.wrong(unfit.sentence(f"{where}: {self.name}"))
+        raise error

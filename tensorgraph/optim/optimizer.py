@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 import numpy as np
 
 from tensorgraph import jit
-from tensorgraph.arguments import Name, NonNegative, Ordered, Positive, checked, refuse_keyword
+from tensorgraph.arguments import Name, Natural, NonNegative, Ordered, Positive, checked, refuse_keyword
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
@@ -219,7 +219,8 @@ class Optimizer:
         return int(self._epoch)
 
     @epoch.setter
-    def epoch(self, value: int) -> None:
+    @checked
+    def epoch(self, value: Natural) -> None:
         self._epoch.assign(value)
 
     @property

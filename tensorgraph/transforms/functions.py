@@ -47,7 +47,10 @@ def _lift(value: Any, what: str) -> Tensor:
     if not isinstance(value, Tensor):
         if type(value) is float:
             value = np.asarray(value, default_dtype())
-        array = as_array(value)
+        try:
+            array = as_array(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what}: {error}") from None
         value = wrap(array.copy() if array is value else array)
     if value.dtype.kind != "f":
         raise TypeError(f"{what}: derivatives need float arguments, got {value.aval}; convert with .astype('float32')")
