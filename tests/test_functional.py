@@ -145,6 +145,10 @@ def test_trees_may_be_nested():
     found = tg.grad(lambda q: f(q, X).sum())(nested)
     assert found["1"]["bias"].shape == (1,)
     model.load(nested)
+    model = nn.Sequential(nn.Linear(3, 2, seed=0), nn.Dropout(0.5, seed=0))
+    f, p, _ = tg.functional(model, state=True)
+    _, after = f(p, {"1": {"state": tg.random.key(0)}}, X)
+    assert after["1"]["state"].tolist()[2] == 1
 
 
 @pytest.mark.parametrize(
@@ -376,6 +380,27 @@ def test_a_training_step_on_trees_is_a_training_step(untouched):
         assert_close(parameters[path].numpy(), parameter.numpy(), scale=1.0, ulps=16, reason="a kernel of the update")
     for path, buffer in twin.named_buffers():
         assert_close(state[path].numpy(), buffer.numpy(), scale=1.0, ulps=16, reason="parameters differ in rounding")
+
+
+def test_a_model_that_has_other_parameters_by_now_says_so():
+    class Headed(nn.Module):
+        def __init__(self):
+            self.body, self.head = nn.Linear(3, 3, seed=0), nn.Linear(3, 2, seed=1)
+
+        def forward(self, x):
+            return self.head(self.body(x))
+
+    model = Headed()
+    f, parameters = tg.functional(model)
+    model.head = nn.Linear(3, 2, seed=5)
+    with pytest.raises(RuntimeError, match=r"a parameter '.*' that was not there, .* call tensorgraph.functional"):
+        f(parameters, X)
+    model = nn.Sequential(nn.Linear(3, 3, seed=0))
+    model[0].weight.requires_grad_(False)
+    f, parameters = tg.functional(model)
+    model[0].weight.requires_grad_()
+    with pytest.raises(RuntimeError, match="or not trained, when functional was called"):
+        f(parameters, X)
 
 
 def test_only_modules_are_models():

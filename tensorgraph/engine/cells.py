@@ -290,6 +290,8 @@ class Stead:
         Whom to ask for the others.
     refusal : callable
         Gives the exception for a write to any other cell.
+    look : callable
+        Is shown every other cell that is read and trained, and may raise.
     """
 
     def __init__(
@@ -298,12 +300,18 @@ class Stead:
         writable: frozenset[Cell],
         outer: Recording | Replay | Stead | None,
         refusal: Callable[[Cell], Exception],
+        look: Callable[[Cell], None],
     ) -> None:
-        self.now, self.writable, self.outer, self.refusal = now, writable, outer, refusal
+        self.now, self.writable, self.outer = now, writable, outer
+        self.refusal, self.look = refusal, look
 
     def read(self, cell: Cell) -> Tensor:
         t = self.now.get(cell)
-        return _read(cell, self.outer) if t is None else t
+        if t is not None:
+            return t
+        if cell._node is not None:
+            self.look(cell)
+        return _read(cell, self.outer)
 
     def write(self, cell: Cell, value: Any) -> None:
         if cell not in self.writable:

@@ -12,7 +12,7 @@ from tensorgraph.arguments import checked
 from tensorgraph.engine import modes, random
 from tensorgraph.engine.cells import Cell, Stead
 from tensorgraph.engine.tensor import Tensor, as_array, weak_cast, wrap
-from tensorgraph.engine.tree import flatten, leaf_paths, tree_map
+from tensorgraph.engine.tree import flatten, leaf_paths, tree_map, unflatten
 
 __all__ = ["functional"]
 
@@ -81,7 +81,14 @@ def functional(model: Any, *, state: bool = False) -> Any:
         def refusal(cell: Cell) -> Exception:
             return _refusal(cell, label, buffers.values(), state)
 
-        stead = Stead(given, frozenset(writable.values()), modes.current().cells, refusal)
+        def look(cell: Cell) -> None:
+            if _is_part(cell, model):
+                raise RuntimeError(
+                    f"{label}: the model has a {cell._label()} that was not there, or not trained, when functional was "
+                    "called, so that it is no part of the tree: call tensorgraph.functional(model) again"
+                )
+
+        stead = Stead(given, frozenset(writable.values()), modes.current().cells, refusal, look)
         with modes.use(cells=stead):
             return tree_map(lambda leaf: leaf.read() if isinstance(leaf, Cell) else leaf, model(*args, **kwargs))
 
@@ -98,13 +105,23 @@ def functional(model: Any, *, state: bool = False) -> Any:
             cells[process.path] = process
         given |= _values(cells, state, f"{label}: state")
         y = call(given, cells, args, kwargs)
-        return y, {path: given[cell] for path, cell in cells.items()}
+        after = flatten(state)[1]  # nested as it came
+        return y, unflatten(after, [given[cells[path]] for path in leaf_paths(after)])
 
     function = of_state if state else of_parameters
     del function.__wrapped__  # its arguments are its own
     if not state:
         return function, parameters
     return function, parameters, {path: cell.read() for path, cell in buffers.items()}
+
+
+def _is_part(cell: Cell, model: Any) -> bool:
+    place = cell.owner
+    while place is not None and (module := place[0]()) is not None:
+        if module is model:
+            return True
+        place = module._place
+    return False
 
 
 def _values(cells: Mapping[str, Cell], tree: Any, what: str) -> dict[Cell, Tensor]:
