@@ -116,7 +116,7 @@ def _reshaping(shape: tuple[int, ...]) -> Step:
 def _blocks(n: int, row: int) -> tuple[int, int, int]:
     """Groups, depth and lane for n rows of so many bytes, such that what is left over is no more than a result."""
     most = LANE // row or 1
-    for depth in range(20, 7, -1):
+    for depth in range(32 if row >= LANE else 20, 7, -1):  # fewer rounds where rows are long
         if n % depth == 0:
             lane = next(k for k in range(min(most, n // depth), 0, -1) if n // depth % k == 0)
             if 2 * lane > most or lane * depth == n:
