@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import html
+import inspect
 import json
 import re
 import sys
@@ -24,6 +25,7 @@ import tensorgraph as tg
 from tensorgraph.commands import stubs
 from tensorgraph.commands.demo.digits import FULL, SIDE, network
 from tensorgraph.commands.demo.pictures import drawings
+from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.viz import draw
@@ -58,6 +60,10 @@ edit.
 `with tg.implementation("composed"):` around a region, takes the composition of other ops instead.
 *Derivatives*: rules are written with ops, so an op that has one is differentiable to any order, backward and forward.
 """
+
+
+FUNCTIONS_ABOUT = """\
+Composed of ops, as which graphs and texts record them: differentiable to any order, batched and drawn as these."""
 
 
 def call_text(op: Op) -> str:
@@ -113,6 +119,17 @@ def ops_page(catalogue: Sequence[Op]) -> str:
             cells = [f"`{call_text(op)}`", also_text(op), inputs, ways, derivative_text(op), " ".join(summary.split())]
             lines.append(row(cells))
         lines.append("")
+    lines += ["## functions", "", FUNCTIONS_ABOUT, ""]
+    lines += [row(["function", "also", "what it gives"]), "|" + "---|" * 3]
+    for name, declared in sorted(FUNCTIONS.items()):
+        names = list(inspect.signature(declared.call).parameters.values())
+        shown = ", ".join(
+            ("*" if p.kind is p.VAR_POSITIONAL else "") + p.name + ("" if p.default is p.empty else f"={p.default!r}")
+            for p in names
+        )
+        also = ", ".join([f"`{other}`" for other in declared.also] + [f"`x.{m}()`" for m in declared.methods])
+        summary = (declared.call.__doc__ or "").strip().split("\n\n")[0]
+        lines.append(row([f"`{name}({shown})`", also, " ".join(summary.split())]))
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -15,6 +15,7 @@ from tensorgraph.ops import (
     layer_norm,
     logarithm,
     logic,
+    moving,
     random,
     reduction,
     rounding,
@@ -28,7 +29,7 @@ from tensorgraph.ops import (
 
 __all__ = [
     "activations", "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
-    "index", "layer_norm", "logarithm", "logic", "random", "reduction", "rounding", "shape", "softmax", "special",
-    "structure",
+    "index", "layer_norm", "logarithm", "logic", "moving", "random", "reduction", "rounding", "shape", "softmax",
+    "special", "structure",
     "trigonometry", "updates",
 ]  # fmt: skip

@@ -22,6 +22,8 @@ from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.exits import DetachError, DetachWarning
 from tensorgraph.engine.extend import fused_op, op, remove_op
+from tensorgraph.engine.functions import FUNCTIONS as _FUNCTIONS
+from tensorgraph.engine.functions import function_named as _function_named
 from tensorgraph.engine.modes import (
     debug_nans,
     enable_grad,
@@ -113,6 +115,10 @@ def __getattr__(name: str) -> _Any:
         if name in _OWN:  # found at once from now on
             globals()[name] = declared.public
         return declared.public
+    function = _function_named(name)
+    if function is not None:
+        globals()[name] = function.call
+        return function.call
     if name in _LATE or name in _LATE_NAMES:
         from importlib import import_module
 
@@ -125,4 +131,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *CATALOGUE, *_ALIASES, *_LATE, *_LATE_NAMES})
+    return sorted({*globals(), *CATALOGUE, *_ALIASES, *_FUNCTIONS, *_LATE, *_LATE_NAMES})

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tensorgraph.engine.tensor import Tensor
@@ -101,6 +102,15 @@ def atan2(a: _TensorLike, b: _TensorLike) -> Tensor:
 def atanh(x: _TensorLike) -> Tensor:
     """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
 
+def atleast_1d(x: _TensorLike) -> Tensor:
+    """With one axis at least."""
+
+def atleast_2d(x: _TensorLike) -> Tensor:
+    """With two axes at least; a vector becomes a row."""
+
+def atleast_3d(x: _TensorLike) -> Tensor:
+    """With three axes at least, as NumPy puts them in: a vector in the middle, a matrix in front."""
+
 def batch_norm(
     x: _TensorLike,
     gamma: _TensorLike,
@@ -144,6 +154,12 @@ def bitwise_right_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
 def bitwise_xor(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a ^ b: booleans or integers."""
 
+def broadcast_arrays(*xs: _TensorLike) -> list[Tensor]:
+    """All in the shape that they have together."""
+
+def broadcast_tensors(*xs: _TensorLike) -> list[Tensor]:
+    """All in the shape that they have together."""
+
 def broadcast_to(x: _TensorLike, shape: int | Sequence[int]) -> Tensor:
     """Repeated along new axes and axes of size 1, without copying."""
 
@@ -174,6 +190,9 @@ def clip(x: _TensorLike, a_min: float | None = None, a_max: float | None = None)
 def clip_norm(grads: Sequence[_TensorLike], limit: _TensorLike) -> tuple[Tensor, ...]:
     """Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before."""
 
+def column_stack(xs: Sequence[_TensorLike]) -> Tensor:
+    """Vectors as the columns of a matrix; matrices beside one another."""
+
 def concat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors joined along an axis they have."""
 
@@ -195,6 +214,12 @@ def deg2rad(x: _TensorLike) -> Tensor:
 def degrees(x: _TensorLike) -> Tensor:
     """Radians in degrees."""
 
+def diag(x: _TensorLike, k: int = 0) -> Tensor:
+    """The matrix with x on diagonal k, or of a matrix its diagonal."""
+
+def diagonal(x: _TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """A diagonal of matrices, along the last axis of the result."""
+
 def digamma(x: _TensorLike) -> Tensor:
     """The derivative of `lgamma`; infinite at 0, NaN at negative whole numbers."""
 
@@ -203,6 +228,9 @@ def div(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def divide(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient, elementwise; integers give the default float dtype."""
+
+def dstack(xs: Sequence[_TensorLike]) -> Tensor:
+    """Tensors joined along their third axis."""
 
 def elu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha·(exp(x) - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2015)."""
@@ -240,8 +268,17 @@ def eye(n: int, dtype: DTypeLike | None = None) -> Tensor:
 def fix(x: _TensorLike) -> Tensor:
     """The whole number next to x towards 0; no derivative, as of `floor`."""
 
+def flatten(x: _TensorLike, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+    """The axes from `start_axis` to `end_axis`, both included, made one."""
+
 def flip(x: _TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
     """Elements in reverse order along `axis`."""
+
+def fliplr(x: _TensorLike) -> Tensor:
+    """The second axis backwards."""
+
+def flipud(x: _TensorLike) -> Tensor:
+    """The first axis backwards."""
 
 def floor(x: _TensorLike) -> Tensor:
     """The largest whole number that is not above x; its derivative is zero almost everywhere, so none is recorded."""
@@ -296,6 +333,9 @@ def hardswish(x: _TensorLike) -> Tensor:
 
 def hardtanh(x: _TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x within [min_val, max_val]; the derivative at the bounds is 1."""
+
+def hstack(xs: Sequence[_TensorLike]) -> Tensor:
+    """Tensors joined along their second axis, vectors along their only one."""
 
 def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
     """√(a² + b²) without overflow; the derivative where both are 0 is 0."""
@@ -407,6 +447,9 @@ def mean(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool
 def mean_divisor(divisor: _TensorLike, empty: str = "zero") -> Tensor:
     """The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be."""
 
+def meshgrid(*xs: _TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
+    """The coordinates of all points of a grid, from those along each side; "xy" has the second side first."""
+
 def min(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
@@ -431,6 +474,12 @@ def momentum_update(
     impl: Literal["fused", "composed"] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step along the average of gradients: ``v1 = beta v + (1 - beta) d``, ``p1 = p - lr v1``."""
+
+def moveaxis(x: _TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Axes moved to other places, the others in their order."""
+
+def movedim(x: _TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """Axes moved to other places, the others in their order."""
 
 def mul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Product, elementwise."""
@@ -498,6 +547,9 @@ def rad2deg(x: _TensorLike) -> Tensor:
 def radians(x: _TensorLike) -> Tensor:
     """Degrees in radians."""
 
+def ravel(x: _TensorLike) -> Tensor:
+    """All elements along one axis."""
+
 def reciprocal(x: _TensorLike) -> Tensor:
     """1/x; integers give the default float dtype, where NumPy divides integers."""
 
@@ -509,6 +561,14 @@ def relu6(x: _TensorLike) -> Tensor:
 
 def remainder(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Remainder of `floor_divide`, with the sign of `b`."""
+
+def repeat(x: _TensorLike, repeats: int | Sequence[int] | np.ndarray[Any, Any], axis: int | None = None) -> Tensor:
+    """Each element several times after itself along an axis; of all elements in a row where `axis` is None."""
+
+def repeat_interleave(
+    x: _TensorLike, repeats: int | Sequence[int] | np.ndarray[Any, Any], axis: int | None = None
+) -> Tensor:
+    """Each element several times after itself along an axis; of all elements in a row where `axis` is None."""
 
 def reshape(x: _TensorLike, shape: int | Sequence[int]) -> Tensor:
     """The same elements in another shape; one size may be -1."""
@@ -532,8 +592,17 @@ def rmsprop_update(
 ) -> tuple[Tensor, Tensor]:
     """One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``."""
 
+def roll(x: _TensorLike, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """Elements moved along an axis, those that leave it at its end back in at its beginning."""
+
+def rot90(x: _TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    """Turned by k right angles in the plane of two axes, from the first towards the second."""
+
 def round(x: _TensorLike, decimals: int = 0) -> Tensor:
     """The nearest number with so many decimals, the even one of two; no derivative, as of `floor`."""
+
+def row_stack(xs: Sequence[_TensorLike]) -> Tensor:
+    """Tensors joined along their first axis; vectors are rows."""
 
 def running_average(
     mean: _TensorLike,
@@ -647,8 +716,17 @@ def sum(
 ) -> Tensor:
     """Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`."""
 
+def swapaxes(x: _TensorLike, axis1: int, axis2: int) -> Tensor:
+    """Two axes exchanged."""
+
+def swapdims(x: _TensorLike, axis1: int, axis2: int) -> Tensor:
+    """Two axes exchanged."""
+
 def swish(x: _TensorLike) -> Tensor:
     """x·sigmoid(x) (Elfwing, Uchibe and Doya, 2017)."""
+
+def take(x: _TensorLike, indices: Any, axis: int | None = None) -> Tensor:
+    """The elements at positions along an axis; among all of them in a row where `axis` is None."""
 
 def take_along_axis(x: _TensorLike, indices: _TensorLike, axis: int = -1) -> Tensor:
     """Elements picked along an axis by an index tensor of as many axes."""
@@ -662,8 +740,17 @@ def tanh(x: _TensorLike) -> Tensor:
 def tanh_slope(x: _TensorLike) -> Tensor:
     """The derivative of `tanh`, 1/cosh(x)², and of `sigmoid` at twice x."""
 
+def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
+    """The whole of x several times along each axis, the last axis by the last number."""
+
 def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order, reversed unless `axes` says."""
+
+def tril(x: _TensorLike, k: int = 0) -> Tensor:
+    """The lower triangle of matrices, 0 above diagonal k."""
+
+def triu(x: _TensorLike, k: int = 0) -> Tensor:
+    """The upper triangle of matrices, 0 below diagonal k."""
 
 def true_divide(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient, elementwise; integers give the default float dtype."""
@@ -674,13 +761,25 @@ def trunc(x: _TensorLike) -> Tensor:
 def turns(state: _TensorLike, size: int, draws: int) -> tuple[Tensor, Tensor]:
     """The states with which `size` turns of a loop begin, which draw `draws` times each, and the state after it."""
 
+def unbind(x: _TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
+    """The parts along an axis, each without it."""
+
+def unflatten(x: _TensorLike, axis: int, sizes: Sequence[int]) -> Tensor:
+    """One axis made several; one of the sizes may be -1."""
+
 def uniform(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Uniform numbers in [0, 1) and the next state."""
+
+def unstack(x: _TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
+    """The parts along an axis, each without it."""
 
 def var(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
 ) -> Tensor:
     """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
+
+def vstack(xs: Sequence[_TensorLike]) -> Tensor:
+    """Tensors joined along their first axis; vectors are rows."""
 
 def where(c: _TensorLike, a: _TensorLike, b: _TensorLike) -> Tensor:
     """a where the condition holds, b elsewhere."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tensorgraph.engine.tensor import Tensor
@@ -219,6 +220,51 @@ class Methods:
 
     def atanh(self) -> Tensor:
         """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
+
+    def moveaxis(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+        """Axes moved to other places, the others in their order."""
+
+    def movedim(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+        """Axes moved to other places, the others in their order."""
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Two axes exchanged."""
+
+    def ravel(self) -> Tensor:
+        """All elements along one axis."""
+
+    def flatten(self, start_axis: int = 0, end_axis: int = -1) -> Tensor:
+        """The axes from `start_axis` to `end_axis`, both included, made one."""
+
+    def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
+        """The parts along an axis, each without it."""
+
+    def unbind(self, axis: int = 0) -> tuple[Tensor, ...]:
+        """The parts along an axis, each without it."""
+
+    def tile(self, repetitions: int | Sequence[int]) -> Tensor:
+        """The whole of x several times along each axis, the last axis by the last number."""
+
+    def repeat_interleave(self, repeats: int | Sequence[int] | np.ndarray[Any, Any], axis: int | None = None) -> Tensor:
+        """Each element several times after itself along an axis; of all elements in a row where `axis` is None."""
+
+    def roll(self, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+        """Elements moved along an axis, those that leave it at its end back in at its beginning."""
+
+    def tril(self, k: int = 0) -> Tensor:
+        """The lower triangle of matrices, 0 above diagonal k."""
+
+    def triu(self, k: int = 0) -> Tensor:
+        """The upper triangle of matrices, 0 below diagonal k."""
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """A diagonal of matrices, along the last axis of the result."""
+
+    def diag(self, k: int = 0) -> Tensor:
+        """The matrix with x on diagonal k, or of a matrix its diagonal."""
+
+    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        """The elements at positions along an axis; among all of them in a row where `axis` is None."""
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...
     def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...

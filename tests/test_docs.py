@@ -177,7 +177,7 @@ def test_a_row_of_the_catalogue(monkeypatch):
     assert "| `bitwise_or(a, b)` | `a \\| b` | a, b | NumPy | none | a \\| b" in text
     assert "| `softmax(x, axis=-1)` | `x.softmax()` | x | fused, composed | any order | " in text
     assert "| `split(x, sizes, axis=0) -> parts` |" in text and "| `sign(x)` | `x.sign()` | x | NumPy | none |" in text
-    assert re.findall(r"^## (\w+)$", text, re.M) == ["elementwise", "list", "fused"]
+    assert re.findall(r"^## (\w+)$", text, re.M) == ["elementwise", "list", "fused", "functions"]
     strange = SimpleNamespace(kind=SimpleNamespace(name="strange"))
     with pytest.raises(ValueError, match="says nothing of \\['strange'\\]"):
         build.ops_page([strange])

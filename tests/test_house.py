@@ -58,7 +58,7 @@ ENGINE: list[set[str]] = [
     {"operands"},
     {"calling", "keys"},
     {"generate"},
-    {"declare", "recorded"},
+    {"declare", "functions", "recorded"},
     {"indexing", "random", "extend"},
     {"backward", "batching", "init"},
     {"second_order"},

@@ -22,20 +22,14 @@ outer ger = v[:, None] * v[None, :]
 kron = (x[:, None, :, None] * y[None, :, None, :]).reshape(4, 9)
 linalg fft = tg.custom_vjp(f) # no such functions yet; NumPy's can be wrapped with a derivative of their own
 norm = tg.sqrt(tg.square(x).sum(axis=-1))
-diag diagonal diag_embed = v[:, None] * tg.eye(3) # no such function yet; a diagonal matrix is a product with eye
-tril triu = tg.where(tg.arange(3)[:, None] >= tg.arange(3), x[0], 0.0) # no such function yet
-hstack column_stack = tg.concatenate([x, y], axis=1)
-vstack row_stack append = tg.concatenate([x, y], axis=0)
+diag_embed = v[:, None] * tg.eye(3) # no such function yet; a diagonal matrix is a product with eye
+append = tg.concatenate([x, y], axis=0)
 unsqueeze newaxis = tg.expand_dims(x, 0)
-permute movedim moveaxis swapaxes swapdims permute_dims = tg.transpose(x, (1, 0))
-view flatten ravel unflatten = tg.reshape(x, (-1,))
-expand broadcast broadcast_arrays broadcast_tensors = tg.broadcast_to(v, (2, 3))
-repeat tile repeat_interleave = tg.concatenate([x] * 3, axis=0) # no such function yet
-chunk array_split tensor_split unbind unstack hsplit vsplit = tg.split(x, (1, 2), axis=1)
-roll = tg.concatenate([x[:, -1:], x[:, :-1]], axis=1) # no such function yet
-fliplr flipud = tg.flip(x, 1)
-rot90 = tg.flip(x.T, 0)
-gather index_select take = x[:, i] # indexing takes lists, arrays and integer tensors; along an axis, take_along_axis
+permute permute_dims = tg.transpose(x, (1, 0))
+view = tg.reshape(x, (-1,))
+expand broadcast = tg.broadcast_to(v, (2, 3))
+chunk array_split tensor_split hsplit vsplit = tg.split(x, (1, 2), axis=1)
+gather index_select = x[:, i] # indexing takes lists, arrays and integer tensors; along an axis, take_along_axis
 scatter index_add index_put scatter_add_ scatter_ = x.at[i].add(1.0)
 masked_fill masked_fill_ masked_select select choose piecewise = tg.where(x > 0, x, 0.0)
 nonzero argwhere unique searchsorted bincount histogram = np.flatnonzero(v.numpy()) # as many results as there are \
@@ -63,7 +57,7 @@ full_like = tg.full(x.shape, 2.0, x.dtype)
 empty = tg.zeros((2, 3))
 identity = tg.eye(3)
 linspace logspace = tg.tensor(np.linspace(0.0, 1.0, 5))
-meshgrid indices = tg.arange(3)[:, None] + tg.arange(4)[None, :]
+indices = tg.arange(3)[:, None] + tg.arange(4)[None, :]
 rand = tg.random.uniform((2, 3))
 randn = tg.random.normal((2, 3))
 randint multinomial bernoulli = tg.random.permutation(10)
@@ -219,12 +213,12 @@ orthogonal orthogonal_ eye_ dirac_ sparse_ = nn.Linear(3, 2, weight_init=lambda 
 initialiser yet; any function of a shape is one
 
 [Tensor]
-view view_as resize ravel flatten contiguous reshape_as = x.reshape(-1)
-permute swapaxes moveaxis movedim t = x.transpose(1, 0)
+view view_as resize contiguous reshape_as = x.reshape(-1)
+permute t = x.transpose(1, 0)
 unsqueeze = x[None]
-expand expand_as repeat tile = tg.broadcast_to(x, (4, 2, 3))
-chunk unbind = tg.split(x, (1, 2), axis=1)
-gather index_select take = x[:, i]
+expand expand_as repeat = tg.broadcast_to(x, (4, 2, 3))
+chunk = tg.split(x, (1, 2), axis=1)
+gather index_select = x[:, i]
 scatter scatter_add scatter_ scatter_add_ index_add_ index_put_ = x.at[i].add(1.0)
 masked_fill masked_fill_ masked_select = tg.where(x > 0, x, 0.0)
 add_ = x + 1.0 # tensors never change; a Parameter does, by p.assign(p + 1.0)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.exits import package
+from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.ops import arithmetic, contraction, creation, reduction, shape
+from tensorgraph.ops import arithmetic, contraction, creation, reduction
 from tensorgraph.ops.structure import alias
 
 __all__: list[str] = []
@@ -93,12 +93,7 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.ndim: lambda x: x.ndim,
     np.size: lambda x: x.size,
     np.dot: lambda a, b: _dot(a, b),
-    np.swapaxes: lambda x, a, b: _swapaxes(x, a, b),
-    np.ravel: lambda x: x.reshape(-1),
     np.copy: lambda x: alias.public(x),
-    np.atleast_1d: lambda *xs: _each(xs, 1),
-    np.atleast_2d: lambda *xs: _each(xs, 2),
-    np.atleast_3d: lambda *xs: _each(xs, 3),
     np.array_repr: lambda x, *a, **k: repr(x),
     np.array_str: lambda x, *a, **k: str(x.detach().numpy()),
     np.array2string: lambda x, *a, **k: np.array2string(x.detach().numpy(), *a, **k),
@@ -106,22 +101,7 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.array_equal: lambda a, b, **k: np.array_equal(as_array(a), as_array(b), **k),
     np.isclose: lambda a, b, **k: wrap(np.asarray(np.isclose(as_array(a), as_array(b), **k))),
 }
-
-
-def _each(xs: tuple[Any, ...], axes: int) -> Any:
-    """Each with at least so many axes, as NumPy adds them."""
-    grow: Any = {1: np.atleast_1d, 2: np.atleast_2d, 3: np.atleast_3d}[axes]
-    tensors = [x if isinstance(x, Tensor) else wrap(np.array(as_array(x))) for x in xs]
-    shapes = [grow(np.broadcast_to(False, x.shape)).shape for x in tensors]
-    results = tuple([x if x.shape == s else x.reshape(s) for x, s in zip(tensors, shapes, strict=True)])
-    return results[0] if len(results) == 1 else results
-
-
-def _swapaxes(x: Tensor, a: int, b: int) -> Any:
-    order = list(range(x.ndim))
-    a, b = canonical_axis(a, x.ndim), canonical_axis(b, x.ndim)
-    order[a], order[b] = order[b], order[a]
-    return shape.transpose.public(x, axes=tuple(order))
+_COMPOSED |= {f: declared.call for declared in FUNCTIONS.values() for f in declared.numpy if f is not None}
 
 
 def _dot(a: Any, b: Any) -> Any:
@@ -159,6 +139,16 @@ def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tupl
     return inputs, {RENAMED.get(k, k): v for k, v in given.items() if v is not np._NoValue and v is not defaults[k]}
 
 
+def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Keywords as a function composed of ops calls them, whose parameters come in NumPy's order."""
+    theirs = list(_parameters(function) or ())
+    ours = list(inspect.signature(composed).parameters)
+    return {
+        ours[theirs.index(k)] if k not in ours and k in theirs and theirs.index(k) < len(ours) else k: v
+        for k, v in options.items()
+    }
+
+
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     name = f"numpy.{getattr(function, '__name__', function)}"
     options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
@@ -166,6 +156,7 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
         raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
     if function in _COMPOSED and not (function in CONVERTING and _outside(getframe(1))):
         composed = _COMPOSED[function]
+        options = _own_names(function, composed, options)
         try:
             inspect.signature(composed).bind(*args, **options)
         except TypeError:
