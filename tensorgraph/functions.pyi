@@ -102,13 +102,13 @@ def atan2(a: _TensorLike, b: _TensorLike) -> Tensor:
 def atanh(x: _TensorLike) -> Tensor:
     """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
 
-def atleast_1d(x: _TensorLike) -> Tensor:
-    """With one axis at least."""
+def atleast_1d(*xs: _TensorLike) -> Any:
+    """With one axis at least; several tensors give a tuple."""
 
-def atleast_2d(x: _TensorLike) -> Tensor:
+def atleast_2d(*xs: _TensorLike) -> Any:
     """With two axes at least; a vector becomes a row."""
 
-def atleast_3d(x: _TensorLike) -> Tensor:
+def atleast_3d(*xs: _TensorLike) -> Any:
     """With three axes at least, as NumPy puts them in: a vector in the middle, a matrix in front."""
 
 def batch_norm(

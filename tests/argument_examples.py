@@ -15,6 +15,7 @@ import numpy as np
 import tensorgraph as tg
 from tensorgraph import data, files, jit, nn, optim, testing, text, train, viz
 from tensorgraph.engine.indexing import Place
+from tensorgraph.engine.functions import FUNCTIONS, Function, static
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.optim import Optimizer
 from tensorgraph.train import metrics
@@ -403,6 +404,24 @@ EXAMPLES: dict[str, Example] = {
 }
 
 
+def composed(declared: Function) -> Example:
+    """The first example of a function composed of ops."""
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, static):
+            return value.value
+        if isinstance(value, list):
+            return [fill(v) for v in value]
+        return np.ones(value) if isinstance(value, tuple) else value
+
+    args, kwargs = declared.examples[0]
+    bound = inspect.signature(declared.call).bind(*map(fill, args), **kwargs)
+    return lambda: (declared.call, dict(bound.arguments))
+
+
+EXAMPLES |= {f"tg.{declared.name}": composed(declared) for declared in FUNCTIONS.values()}
+
+
 def public() -> Iterator[tuple[str, Any]]:
     """Every public function and class by its name, and the methods of the classes."""
     seen: set[int] = set()
@@ -418,6 +437,9 @@ def public() -> Iterator[tuple[str, Any]]:
                     continue
                 classes.append(thing)
             yield f"{room}.{name}", thing
+    for declared in FUNCTIONS.values():
+        seen.add(id(declared.call))
+        yield f"tg.{declared.name}", declared.call
     yield "jit.set_num_threads", jit.set_num_threads
     for cls in [*classes, Place]:
         for own in cls.__mro__:
