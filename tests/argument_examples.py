@@ -14,8 +14,8 @@ import numpy as np
 
 import tensorgraph as tg
 from tensorgraph import data, files, jit, nn, optim, testing, text, train, viz
-from tensorgraph.engine.indexing import Place
 from tensorgraph.engine.functions import FUNCTIONS, Function, static
+from tensorgraph.engine.indexing import Place
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.optim import Optimizer
 from tensorgraph.train import metrics
