@@ -167,7 +167,7 @@ def test_trees_may_be_nested():
             r"0.bias is float32 in the model, got float64",
         ),
         (lambda p: {**p, "0.bias": "two"}, TypeError, "."),
-        (lambda p: [1.0], ValueError, "missing"),
+        (lambda p: {}, ValueError, "missing: 0.weight, 0.bias"),
     ],
 )
 def test_what_does_not_fit_is_said_and_nothing_is_loaded(change, error, said, untouched):
@@ -406,3 +406,13 @@ def test_a_model_that_has_other_parameters_by_now_says_so():
 def test_only_modules_are_models():
     with pytest.raises(TypeError, match="functional takes a Module, got function"):
         tg.functional(lambda x: x)
+    with pytest.raises(TypeError, match="got the class Linear: make one first"):
+        tg.functional(nn.Linear)
+    f, parameters = tg.functional(nn.Linear(3, 2, seed=0))
+    for wrong in ([*parameters.values()], None, 3.0):
+        with pytest.raises(TypeError, match=r"parameters must be a dict by path, as functional gives it, got"):
+            f(wrong, X)
+        with pytest.raises(
+            TypeError, match=r"Linear.load takes a dict by path, as tensorgraph.functional gives it, got"
+        ):
+            nn.Linear(3, 2, seed=0).load(wrong)

@@ -68,6 +68,8 @@ def load_cells(cells: Mapping[str, Cell], state: Mapping[str, Any], strict: bool
 
 def load_tree(cells: Mapping[str, Cell], tree: Any, what: str) -> None:
     """Assign a tree of `tensorgraph.functional`, or raise one error that names all that does not fit."""
+    if not isinstance(tree, Mapping):
+        raise TypeError(f"{what} takes a dict by path, as tensorgraph.functional gives it, got {type(tree).__name__}")
     leaves, treedef = flatten(tree)
     given = dict(zip(leaf_paths(treedef), leaves, strict=True))
     process = random.state()

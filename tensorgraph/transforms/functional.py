@@ -70,8 +70,9 @@ def functional(model: Any, *, state: bool = False) -> Any:
     (1,)
     >>> model.load(tg.tree_map(lambda p, g: p - 0.1 * g, parameters, g))
     """
-    if not hasattr(model, "named_cells"):
-        raise TypeError(f"functional takes a Module, got {type(model).__name__}")
+    if isinstance(model, type) or not hasattr(model, "named_cells"):
+        came = f"the class {model.__name__}: make one first" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"functional takes a Module, got {came}")
     trained = {path: cell for path, cell in model.named_parameters() if cell._node is not None}
     buffers = dict(model.named_buffers())
     parameters = {path: cell.read().detach() for path, cell in trained.items()}
@@ -126,6 +127,8 @@ def _is_part(cell: Cell, model: Any) -> bool:
 
 def _values(cells: Mapping[str, Cell], tree: Any, what: str) -> dict[Cell, Tensor]:
     """What stands for each cell, by the paths of a tree."""
+    if not isinstance(tree, Mapping):
+        raise TypeError(f"{what} must be a dict by path, as functional gives it, got {type(tree).__name__}")
     leaves, treedef = flatten(tree)
     named = dict(zip(leaf_paths(treedef), leaves, strict=True))
     problems = [
