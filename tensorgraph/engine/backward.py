@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import collections
-import itertools
 import threading
+from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -288,8 +288,10 @@ def backward(t: Tensor, grad_output: Any, retain_graph: bool, create_graph: bool
                 grads.append(old + holder)
             else:
                 grads.append(wrap(np.asarray(old._value + holder._value)))
-        # one call of C, which Ctrl-C does not cut in two
-        collections.deque(map(setattr, leaves, itertools.repeat("grad"), grads), maxlen=0)
+        if len(leaves) == 1:
+            leaves[0].grad = grads[0]
+        else:  # one call of C, which Ctrl-C does not cut in two
+            deque(map(setattr, leaves, repeat("grad"), grads), maxlen=0)
 
 
 Tensor._backward = backward

@@ -150,7 +150,7 @@ def value_and_grad(
             arguments[n], leaves, treedef = lift_tree(args[n], f"{name}: argument {n}")
             lifted += leaves
             trees.append(treedef)
-        cells = CellArguments(flatten([args[n] for n in numbers])[0], lifted)
+        cells = CellArguments([args[n] for n in numbers], lifted)
         try:
             return differentiate(arguments, kwargs, lifted, trees, cells)
         finally:
@@ -214,7 +214,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     """
     arguments, lifted, treedef = lift_tree(list(primals), "vjp: primal")
     trace = modes.current().trace
-    cells = CellArguments(flatten(list(primals))[0], lifted)
+    cells = CellArguments(primals, lifted)
     out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
     ys, out_tree = flatten(out)
     require_tensors(ys, name_of(function))
@@ -261,7 +261,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     for v, x in zip(directions, lifted, strict=True):
         if v.shape != x.shape:
             raise ValueError(f"jvp: a tangent must have its primal's shape {x.shape}, got {v.shape}")
-    cells = CellArguments(flatten(list(primals))[0], lifted)
+    cells = CellArguments(primals, lifted)
     out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
     ys, out_tree = flatten(out)
     require_tensors(ys, name_of(function))

@@ -7,11 +7,14 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Buffer, Cell, Recording
 from tensorgraph.engine.exits import depends
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import flatten
 from tensorgraph.ops.structure import alias
 
 __all__ = ["CellArguments", "name_of", "require_one", "require_tensors"]
@@ -47,6 +50,9 @@ def require_tensors(leaves: Sequence[Any], name: str) -> None:
         raise TypeError(f"{name} must return float Tensors to be differentiated, got {came}")
 
 
+PLAIN = (Tensor, np.ndarray, float)
+
+
 class CellArguments:
     """Parameters among the arguments of a transform, and whether its function reads them past the
     arguments: ``tg.grad(lambda w: model(x))(model.weight)`` moves a copy of the weight that nobody looks at.
@@ -54,24 +60,26 @@ class CellArguments:
     Parameters
     ----------
     given : sequence
-        The leaves of the arguments, as they came.
+        The arguments as they came: trees.
     lifted : sequence of Tensor
         The transform's own names for them.
     """
 
     def __init__(self, given: Sequence[Any], lifted: Sequence[Tensor]) -> None:
+        self.pairs: list[tuple[Any, Tensor]] = []
+        self.reads: Recording | None = None
         trace = modes.current().trace
-        # in eager code only what stands for a history can stand for a parameter
-        self.pairs: list[tuple[Any, Tensor]] = [
-            (g, own)
-            for g, own in zip(given, lifted, strict=True)
-            if isinstance(g, Tensor)
-            and not isinstance(g, Buffer)
-            and (trace is not None or isinstance(g, Cell) or own._node.op is alias)
-        ]
+        if trace is None and all(type(tree) in PLAIN for tree in given) and all(type(t._node) is Leaf for t in lifted):
+            return
+        for g, own in zip(flatten(list(given))[0], lifted, strict=True):
+            # in eager code only what stands for a history can stand for a parameter
+            stands = trace is not None or isinstance(g, Cell) or own._node.op is alias
+            if stands and isinstance(g, Tensor) and not isinstance(g, Buffer):
+                self.pairs.append((g, own))
         bare = any(isinstance(g, Cell) and g._node is None for g, _ in self.pairs)
         # a frozen parameter is on no tape: only who reads it can say so
-        self.reads = Recording(modes.current().cells) if bare and trace is None else None
+        if bare and trace is None:
+            self.reads = Recording(modes.current().cells)
 
     def watched(self) -> contextlib.AbstractContextManager[None]:
         """The modes in which the function runs."""
