@@ -14,6 +14,8 @@ from tensorgraph.testing import random_program
 from tensorgraph.text.reading import MOST_DEPTH
 
 WORDS = [
+    ": float", ": int", ": bool", 'tensor(s, "float32")', "s * 2", ".shape", ".mT", "*x", "**k", " = 1", "\ufeff", "\r\n",
+    "\x0c", "-s", "s > 0", "\u2028",
     *sorted(CATALOGUE), 'float("inf")', "-1", "0", "1e308", "2**3", "10**9", "None", "...", "True", "x", "[", "(", ")",
     "]", "{", "}", ":", ",", "=", "-", "~", "not ", "**", "@", ".T", ".sum()", "f32[3]", "f32", "i64[()]", "Parameter",
     "with", "def", "return", "lambda", "\n", "    ", '"a"', '"\\x00"', "\0", "é", "𝒳", "gradients(", "custom_vjp(",
@@ -38,6 +40,10 @@ def graph_or_error(text: str, arrays: object = None) -> None:
 @pytest.fixture(scope="module")
 def corpus() -> list[tuple[str, object]]:
     graphs = [random_program(seed, state=seed % 2 == 1).graph() for seed in range(24)]
+    graphs += [  # Python numbers
+        tg.trace(lambda x, s, n: (tg.where(s > n, x**n, s - x), x.at[0].set(s), -n // 2), tg.f32[3], 0.5, 2),
+        tg.trace(tg.grad(lambda x, s: (tg.exp(s) * x / (s * 2)).sum()), tg.f64[3], 0.5),
+    ]
     return [(str(graph), list(graph.consts.values())) for graph in graphs]
 
 

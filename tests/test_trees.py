@@ -126,6 +126,15 @@ def test_traced_printed_and_read() -> None:
         tg.parse("def f(p: Pair(a=f32)):\n    return p['a']\n", types=[Pair])
 
 
+def test_what_a_text_refuses_of_a_dataclass() -> None:
+    for body, message in [("p * 2.0", "takes a tensor here and got 2 values"), ("p.c", "p.c is not part"),
+                          ("p[0]", "there is no 0"), ("p.a.b", "not part of the language"), ("-p", "got 2 values"),
+                          ("Pair(a=p.a, c=1)", "Pair takes a=, b="), ("Pair(p.a)", "Pair takes a=, b="),
+                          ("tanh(p)", "got 2 values"), ("p.sum()", "no tensor")]:  # fmt: skip
+        with pytest.raises(tg.ParseError, match=message):
+            tg.parse(f"def f(p: Pair(a=f32, b=f32)):\n    return {body}\n", types=[Pair])
+
+
 def test_other_contents_other_numbers() -> None:
     graph = tg.trace(lambda d: d.a * 2, Pair(tg.ones(3)))
     assert graph(Pair(tg.zeros(3))).tolist() == [0, 0, 0]

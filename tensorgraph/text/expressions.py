@@ -186,7 +186,7 @@ def _refuse_several(scene: Scene, node: ast.AST, name: str, value: Any) -> None:
     value = opened(value)
     if is_container(value) and any(isinstance(leaf, Tensor) for leaf in flatten(value)[0]):
         remedy = "give each a name, as in a, b = ..., or take one by its index"
-        scene.fail(node, f"{name} takes a tensor here and got {len(value)} values: {remedy}")
+        scene.fail(node, f"{name} takes a tensor here and got {len(flatten(value)[0])} values: {remedy}")
 
 
 def _refuse_tensor(scene: Scene, node: ast.AST, name: str) -> NoReturn:
