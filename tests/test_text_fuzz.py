@@ -14,8 +14,8 @@ from tensorgraph.testing import random_program
 from tensorgraph.text.reading import MOST_DEPTH
 
 WORDS = [
-    ": float", ": int", ": bool", 'tensor(s, "float32")', "s * 2", ".shape", ".mT", "*x", "**k", " = 1", "\ufeff", "\r\n",
-    "\x0c", "-s", "s > 0", "\u2028",
+    ": float", ": int", ": bool", 'tensor(s, "float32")', "s * 2", ".shape", ".mT", "*x", "**k", " = 1", "\ufeff",
+    "\r\n", "\x0c", "-s", "s > 0", "\u2028",
     *sorted(CATALOGUE), 'float("inf")', "-1", "0", "1e308", "2**3", "10**9", "None", "...", "True", "x", "[", "(", ")",
     "]", "{", "}", ":", ",", "=", "-", "~", "not ", "**", "@", ".T", ".sum()", "f32[3]", "f32", "i64[()]", "Parameter",
     "with", "def", "return", "lambda", "\n", "    ", '"a"', '"\\x00"', "\0", "é", "𝒳", "gradients(", "custom_vjp(",

@@ -310,3 +310,26 @@ def test_numpys_scalars_are_weak_beside_floats(name: str, scalar: Any) -> None:
             assert graph.inputs[1].aval == tg.spec((), str(scalar.dtype))
             for run in (graph, tg.parse(str(graph), tg.text.arrays_of(graph)), graph.simplify()):
                 assert outcome(run, x, scalar) == wanted, (dtype, str(graph))
+
+
+def test_models_take_numbers() -> None:
+    text = "def net(x: f32[N, 2], s: float, *, w: Parameter[f32[2, 3]] = he_normal()):\n    return x @ w * s\n"
+    model = tg.nn.GraphModule(tg.parse(text))
+    x = tg.tensor(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32))
+    wanted = (x @ model.w * 0.1).numpy()
+    assert np.array_equal(model(x, 0.1).numpy(), wanted)
+    graph = tg.trace(model, x, 0.1)
+    assert graph.inputs[1].aval == Number(float)
+    assert np.array_equal(graph.bind(model)(x, 0.1).numpy(), wanted)
+
+    class Scaled(tg.nn.Module):
+        def __init__(self) -> None:
+            self.linear = tg.nn.Linear(2, 3)
+
+        def forward(self, x: Any, s: Any) -> Any:
+            return self.linear(x) * s
+
+    module = Scaled()
+    for scalar in (0.1, np.float64(0.1), 3):
+        traced = tg.trace(module, x, scalar)
+        assert np.array_equal(traced.bind()(x, scalar).numpy(), module(x, scalar).numpy())

@@ -22,6 +22,7 @@ from tensorgraph.engine.tensor import Tensor, TraceError
 
 __all__ = [
     "OPERATORS",
+    "TRACED",
     "TracedNumber",
     "TracedScalar",
     "arithmetic",
@@ -155,6 +156,9 @@ for _sign, _function in OPERATORS.items():
         _called = f"__{'r' if _reflected else ''}{_name}__"
         setattr(TracedNumber, _called, _operation(_sign, _name, _reflected))
         setattr(TracedScalar, _called, _scalar_operation(_sign, _name, _reflected))
+
+
+TRACED = frozenset({TracedNumber, TracedScalar})
 
 
 def operator_of(sign: str) -> Op:

@@ -17,7 +17,7 @@ from tensorgraph.arguments import Kind, Unfit, kind_of
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
-from tensorgraph.engine.numbers import TracedNumber, TracedScalar
+from tensorgraph.engine.numbers import TRACED, TracedNumber, TracedScalar
 from tensorgraph.engine.op import Op, creation, elementwise, settle
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.spec import Typed
@@ -42,7 +42,6 @@ __all__ = [
 ndarray = np.ndarray
 F32 = np.dtype(np.float32)
 LARGE = 2**63
-TRACED = frozenset({TracedNumber, TracedScalar})
 SCALARS = frozenset({int, float, bool})
 LITERALS: frozenset[type] = frozenset({int, float, bool, str, type(None), tuple})
 LITERAL = frozenset({int, float, bool, str, type(None)})

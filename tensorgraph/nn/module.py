@@ -13,6 +13,7 @@ from tensorgraph.arguments import checked
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.modes import MODE, Mode, current
+from tensorgraph.engine.numbers import TRACED
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import notebook
 from tensorgraph.nn.names import require_place
@@ -101,7 +102,7 @@ class Module:
                 if isinstance(x, (Tensor, ndarray)):
                     dtype = x.dtype
                     if dtype.itemsize > width and dtype.kind == "f":
-                        self._too_wide(dtype, width)
+                        self._too_wide(x, width)
         token = MODE.set(entered[1])
         try:
             result = self.forward(*args, **kwargs)
@@ -136,8 +137,10 @@ class Module:
             self.__dict__["_entered"] = entered
         return entered
 
-    def _too_wide(self, dtype: Any, width: int) -> None:
-        own = f"float{8 * width}"
+    def _too_wide(self, x: Any, width: int) -> None:
+        if type(x) in TRACED:  # a number, which takes the width of what it meets
+            return
+        own, dtype = f"float{8 * width}", x.dtype
         raise TypeError(
             f"{self.label} has {own} parameters and got a {dtype} input, which would make every layer run in {dtype}; "
             f"cast the data once with x.astype('{own}')"
