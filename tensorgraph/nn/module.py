@@ -99,10 +99,9 @@ class Module:
         width = entered[2]
         if width:
             for x in (*args, *kwargs.values()) if kwargs else args:
-                if isinstance(x, (Tensor, ndarray)):
-                    dtype = x.dtype
-                    if dtype.itemsize > width and dtype.kind == "f":
-                        self._too_wide(x, width)
+                wide = isinstance(x, (Tensor, ndarray)) and x.dtype.itemsize > width and x.dtype.kind == "f"
+                if wide and type(x) not in TRACED:  # a traced number takes the width of what it meets
+                    self._too_wide(x.dtype, width)
         token = MODE.set(entered[1])
         try:
             result = self.forward(*args, **kwargs)
@@ -130,17 +129,15 @@ class Module:
             inner = outer.replace(scope=scope)
         width = self._width
         if width is None:
-            width = max((p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f"), default=0)
-            self.__dict__["_width"] = width
+            sizes = (p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f")
+            width = self.__dict__["_width"] = max(sizes, default=0)
         entered = (outer, inner, width)
         if outer.plain:  # a mode that holds a trace would keep the whole graph alive
             self.__dict__["_entered"] = entered
         return entered
 
-    def _too_wide(self, x: Any, width: int) -> None:
-        if type(x) in TRACED:  # a number, which takes the width of what it meets
-            return
-        own, dtype = f"float{8 * width}", x.dtype
+    def _too_wide(self, dtype: Any, width: int) -> None:
+        own = f"float{8 * width}"
         raise TypeError(
             f"{self.label} has {own} parameters and got a {dtype} input, which would make every layer run in {dtype}; "
             f"cast the data once with x.astype('{own}')"
