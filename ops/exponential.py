@@ -50,7 +50,7 @@ cos: Op = op(
 )  # fmt: skip
 tanh = op(
     "tanh(x)", np.tanh, elementwise, dtype="float", methods=("tanh",), scalar=scalars.tanh,
-    vjp=dict(x=lambda g, x: g * tanh_slope(x)),
+    vjp=dict(x=lambda g, x: g * _slope(x)),
     teaches={"x": ("g * (1 - out * out)", r"g \left(1 - \mathrm{out}^{2}\right)")},
     traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="Hyperbolic tangent.",
@@ -68,7 +68,13 @@ def _tanh_slope(x: Any) -> Any:
     if flat is None:
         flat = _FLAT[size.dtype] = np.array(np.floor(np.log(np.finfo(size.dtype).max)) - 1, size.dtype)
     np.cosh(np.minimum(size, flat, out=size), size)
-    return np.square(np.reciprocal(size, size), size)
+    np.reciprocal(size, size)
+    return np.multiply(size, size, size)
+
+
+def _slope(x: Any) -> Any:
+    """`tanh_slope`, of arrays at once: the call of an op takes longer than a few numbers."""
+    return _tanh_slope(x) if type(x) is np.ndarray else tanh_slope(x)
 
 
 tanh_slope: Op = op(
@@ -90,14 +96,14 @@ def as_float(x: Any) -> Any:
 def _sigmoid(x: Any) -> Any:
     # exp of -|x| only, so that nothing overflows
     x = as_float(x)
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    # 1 above 0 and e below without a choice, which would wait for the processor to guess it
+    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
 
 
 sigmoid: Op = op(
     "sigmoid(x)", _sigmoid, elementwise, dtype="float", methods=("sigmoid",), scalar=scalars.sigmoid,
-    flops=4, scratch=3.25,
-    vjp=dict(x=lambda g, x: g * (0.25 * tanh_slope(0.5 * x))),
+    flops=4, scratch=2,
+    vjp=dict(x=lambda g, x: g * (0.25 * _slope(0.5 * x))),
     teaches={"x": ("g * out * (1 - out)", r"g \, \mathrm{out} \left(1 - \mathrm{out}\right)")},
     traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="1/(1 + exp(-x)), without overflow.",
