@@ -104,6 +104,10 @@ def test_a_checked_function_is_like_its_own() -> None:
         (lambda: tg.grad(abs)("x"), "abs: argument 0: expected numbers, got str"),
         (lambda: optim.SGD(params=nn.Linear(2, 2)), "SGD has no argument 'params'; write parameters="),
         (lambda: train.fit(nn.Linear(2, 2), n_epochs=3), "fit has no argument 'n_epochs'; write epochs="),
+        (lambda: nn.init.he_normal((2, 2), gain="a"), "^he_normal: gain must be a finite number, got 'a'"),
+        (lambda: nn.init.normal((2, 2), std=-1.0), "^normal: std must be a finite number that is not negative, got -1"),
+        (lambda: nn.init.uniform((2, 2), generator=3), "uniform: generator must be a tensorgraph.random.Generator or"),
+        (lambda: nn.init.normal((2, 2), stddev=0.1), "normal has no argument 'stddev'; write std="),
         (lambda: optim.Adam(nn.Linear(2, 2), lr=0.1, name=b"adam"), "Adam: name must be a str .* value.decode"),
     ],
 )

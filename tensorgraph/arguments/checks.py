@@ -188,7 +188,7 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
         own = not message.startswith(label) or message.startswith(f"{label}: ")
         told = error.told = label if own else "", "", message.removeprefix(f"{label}: ")
     inner, argument, rest = told
-    if inner and argument and argument not in parameters:  # another function's argument
+    if inner not in ("", label) and argument and argument not in parameters:  # another function's argument
         rest = f"{inner}: {rest}"
     if inner or argument:
         error.args = (f"{label}: {rest}", *error.args[1:])

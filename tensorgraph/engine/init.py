@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Natural, checked
+from tensorgraph.arguments import Count, Finite, Kind, Natural, NonNegative, checked
 from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import Extent, FloatDType, Shape, canonical_dtype, default_dtype
@@ -89,6 +89,14 @@ def reserve(shape: tuple[int, ...]) -> bool:
     return True
 
 
+def _source(value: Any, kind: Kind) -> Any:
+    drawing = hasattr(value, "normal") and hasattr(value, "uniform") and not isinstance(value, type)
+    return value if drawing else kind.refuse(value)
+
+
+Source: TypeAlias = Annotated[Any, Kind("a tensorgraph.random.Generator or a numpy.random.Generator", _source)]
+
+
 class Initialiser:
     """A way to draw a weight's first numbers; `using` gives it other options.
 
@@ -105,7 +113,7 @@ class Initialiser:
     """
 
     def __init__(self, draw: Callable[..., Array], options: dict[str, Any] | None = None) -> None:
-        self.draw = draw
+        self.draw = draw if hasattr(draw, "__wrapped__") else checked(draw)
         self.options = options or {}
         self.__doc__ = draw.__doc__
         self.__name__ = draw.__name__
@@ -117,7 +125,7 @@ class Initialiser:
         dtype: FloatDType | None = None,
         *,
         seed: Natural | None = None,
-        generator: Any = None,
+        generator: Source | None = None,
         **options: Any,
     ) -> Array:
         sizes = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
@@ -174,9 +182,9 @@ def _scaled(name: str, variance: Callable[[int, int], float], distribution: str,
         numbers: Any,
         shape: tuple[int, ...],
         *,
-        gain: float = 1.0,
-        fan_in: int | None = None,
-        fan_out: int | None = None,
+        gain: Finite = 1.0,
+        fan_in: Count | None = None,
+        fan_out: Count | None = None,
     ) -> Array:
         std = gain * math.sqrt(variance(*_fan(shape, fan_in, fan_out)))
         if distribution == NORMAL:
@@ -214,13 +222,13 @@ lecun_uniform = _scaled("lecun_uniform", _lecun, UNIFORM, "Uniform of variance 1
 
 
 @Initialiser
-def normal(numbers: Any, shape: tuple[int, ...], *, mean: float = 0.0, std: float = 1.0) -> Array:
+def normal(numbers: Any, shape: tuple[int, ...], *, mean: Finite = 0.0, std: NonNegative = 1.0) -> Array:
     """Normal numbers."""
     return np.asarray(numbers(NORMAL) * std + mean)
 
 
 @Initialiser
-def uniform(numbers: Any, shape: tuple[int, ...], *, low: float = -1.0, high: float = 1.0) -> Array:
+def uniform(numbers: Any, shape: tuple[int, ...], *, low: Finite = -1.0, high: Finite = 1.0) -> Array:
     """Uniform numbers in [low, high)."""
     return np.asarray(numbers(UNIFORM) * (high - low) + low)
 
