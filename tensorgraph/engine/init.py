@@ -90,7 +90,7 @@ def reserve(shape: tuple[int, ...]) -> bool:
 
 
 def _source(value: Any, kind: Kind) -> Any:
-    drawing = hasattr(value, "normal") and hasattr(value, "uniform") and not isinstance(value, type)
+    drawing = hasattr(value, NORMAL) and hasattr(value, UNIFORM) and not isinstance(value, type)
     return value if drawing else kind.refuse(value)
 
 
