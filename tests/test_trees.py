@@ -189,6 +189,21 @@ def test_an_array_in_what_is_not_looked_into_is_refused(make: Any, get: Any, arr
             tg.trace(lambda c, x: x * tg.reshape(get(c), (3,)), holder, tg.f64[3])
 
 
+def test_large_and_strange_arrays_in_it_cost_nothing() -> None:
+    class Holder:
+        table = np.array([None, "a", 1.5], object)
+
+        def __init__(self) -> None:
+            self.names, self.empty, self.many = np.array(["a", "b"]), np.zeros(0), np.zeros(10**6)
+            self.self = self
+
+    holder = Holder()
+    graph = tg.trace(lambda h, x: x * len(h.names), holder, tg.f32[2])
+    assert graph(holder, tg.ones(2)).tolist() == [2, 2]
+    with pytest.raises(TypeError, match=r"h\.many is used"):
+        tg.trace(lambda h, x: x + h.many[:2], holder, tg.f32[2])
+
+
 def test_what_else_is_in_it_may_be_used() -> None:
     holder = Plain(np.arange(3.0), "four")
     graph = tg.trace(lambda c, x: x * len(c.name), holder, tg.f32[2])

@@ -16,6 +16,7 @@ from tensorgraph.graph.equation import Var
 __all__ = ["Opaque"]
 
 DEEPEST, MOST = 8, 10_000  # levels and objects that are looked at
+LARGEST = 1 << 20  # bytes of an array whose copies are looked for
 Array = np.ndarray[Any, Any]
 
 
@@ -35,7 +36,7 @@ class Opaque:
             for path, array in _arrays(value, name):
                 known = path, type(value).__name__, array
                 self.arrays.setdefault(id(array), known)
-                if array.size > 1 and (array != array.flat[0]).any():  # others are made anywhere
+                if _is_known_by_content(array) and (array != array.flat[0]).any():  # others are made anywhere
                     self.contents.setdefault(_content(array), known)
 
     def refuse(self, array: Array) -> None:
@@ -45,7 +46,7 @@ class Opaque:
             if id(base) in self.arrays:
                 self._fail(*self.arrays[id(base)][:2])
             base = base.base
-        if self.contents and array.size > 1:
+        if self.contents and _is_known_by_content(array):
             known = self.contents.get(_content(array))
             if known is not None:
                 self._fail(*known[:2])
@@ -56,6 +57,10 @@ class Opaque:
             f"does not look into: the graph would keep these numbers whatever {kind} it is called with. Make {kind} a "
             "dataclass, whose fields are arguments, or pass the array itself"
         )
+
+
+def _is_known_by_content(array: Array) -> bool:
+    return array.size > 1 and array.nbytes <= LARGEST and array.dtype.kind in "fiub"
 
 
 def _content(array: Array) -> bytes:
