@@ -1,6 +1,7 @@
 """What public functions take, and what they say of the rest."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ def test_a_type_alone_is_a_dtype_and_a_number() -> None:
     graph = tg.trace(lambda x: tg.zeros((2,), dtype=tg.f64) + x, tg.f32)
     assert [v.aval for v in graph.inputs] == [tg.f32[()]] and tg.parse(str(graph)) == graph
     assert "scalar f32" in tg.draw(lambda x: x * 2, tg.f32).text()
+    assert tg.profile(lambda x: x * 2, tg.f32, repeats=1).made == ("x",)
+    assert not tg.find_faults(lambda x: x * 2, tg.f32)
     assert not tg.lint(lambda x: x * 2, tg.f32) and tg.explain_gradient(lambda x: x * 2, tg.f32)
     assert tg.trace(lambda a: a["x"] + a["n"], {"x": tg.f32, "n": tg.i64[3]}).outputs[0].aval == tg.f32[3]
 
@@ -129,3 +132,23 @@ def test_no_room_names_the_function() -> None:
         tg.zeros(10**17)
     with pytest.raises(MemoryError, match=r"^Linear: Unable to allocate"):
         nn.Linear(10**17, 2, weight_init="zeros")
+
+
+def test_a_checked_function_may_be_called_first_from_many_threads() -> None:
+    @checked
+    def add(a: int, b: Count = 2, *, c: int = 3) -> int:
+        return a + b + c
+
+    together = threading.Barrier(8)
+    results = []
+
+    def call() -> None:
+        together.wait()
+        results.append(add(1))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [6] * 8

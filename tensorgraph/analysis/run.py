@@ -12,6 +12,7 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.operands import Borrowed
+from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.evaluate import match_arguments
@@ -83,6 +84,7 @@ def given(graph: Graph, args: tuple[Any, ...], seed: int = 0) -> Given:
     statics = {position for position, _ in graph.statics}
     for position, leaf in enumerate(leaves):
         var = None if position in statics else next(order, None)
+        leaf = leaf[()] if isinstance(leaf, Typed) else leaf
         if isinstance(leaf, Aval):
             made.append((var.name if var is not None else None) or f"argument {position}")
             leaves[position] = _random(leaf, rng)

@@ -141,9 +141,9 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     exec(compile(text, file, "exec"), scope)
     made = scope[function.__name__]
-    shell.__code__ = made.__code__.replace(co_qualname=function.__qualname__)
-    shell.__defaults__ = made.__defaults__
+    shell.__defaults__ = made.__defaults__  # before the code, which another thread may run at once
     shell.__kwdefaults__ = made.__kwdefaults__
+    shell.__code__ = made.__code__.replace(co_qualname=function.__qualname__)
     return shell
 
 
