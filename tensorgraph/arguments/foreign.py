@@ -113,7 +113,10 @@ smooth_l1_loss huber_loss = tg.where(tg.absolute(x) < 1.0, 0.5 * tg.square(x), t
 binary_cross_entropy_with_logits binary_cross_entropy = (tg.softplus(x) - x * y).mean() # of logits x and targets y
 kl_div = (tg.exp(y) * (y - x)).sum()
 dropout = nn.Dropout(0.5)(x)
-conv1d conv2d conv3d max_pool2d avg_pool2d unfold interpolate = x.reshape(2, 3) # no convolution or pooling yet
+conv1d conv2d conv3d unfold = sum(w[k] * v[k : k + 2] for k in range(2)) # no convolution yet; one is a sum over \
+shifted slices
+max_pool2d avg_pool2d interpolate = tg.max(tg.stack([v[:-1], v[1:]]), axis=0) # no pooling yet; one is a maximum, or a \
+mean, over shifted slices
 embedding = x[i]
 scaled_dot_product_attention = tg.softmax(x @ y.T / 3.0**0.5) @ y
 keras layers = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
@@ -135,11 +138,14 @@ ModuleList ModuleDict ParameterList ParameterDict = [nn.Linear(3, 3), nn.Linear(
 modules, assigned to an attribute, is found
 Embedding EmbeddingBag = nn.Lambda(lambda ids: tg.one_hot(ids, 10) @ tg.ones((10, 4))) # no such layer yet; a \
 Parameter that is indexed, self.table[ids], is one
-Conv1d Conv2d Conv3d ConvTranspose2d MaxPool2d AvgPool2d AdaptiveAvgPool2d Upsample Conv MaxPooling2D = \
-nn.Flatten() # no convolution or pooling yet
-RNN LSTM GRU LSTMCell GRUCell RNNCell = nn.Linear(3, 2) # no recurrent layers yet; a loop over time in forward is one
-MultiheadAttention Transformer TransformerEncoderLayer MultiHeadAttention = nn.Linear(3, 3) # no attention layer yet; \
-softmax(q @ k.mT / sqrt(d)) @ v of three Linear layers is one
+Conv1d Conv2d Conv3d ConvTranspose2d Conv = sum(w[k] * v[k : k + 2] for k in range(2)) # no convolution yet; one is a \
+sum over shifted slices, in a Module of your own
+MaxPool2d AvgPool2d AdaptiveAvgPool2d Upsample MaxPooling2D = tg.max(tg.stack([v[:-1], v[1:]]), axis=0) # no pooling \
+yet; one is a maximum, or a mean, over shifted slices
+RNN LSTM GRU LSTMCell GRUCell RNNCell = tg.tanh(nn.Linear(3, 2)(x)) # no recurrent layers yet; a loop over time in \
+forward, of steps such as this one, is one
+MultiheadAttention Transformer TransformerEncoderLayer MultiHeadAttention = tg.softmax(x @ x.mT / 3.0**0.5) @ x # no \
+attention layer yet; with three Linear layers before it this is one
 GELU SiLU ELU SELU Mish Hardtanh ReLU6 Swish = nn.Lambda(lambda x: x * tg.sigmoid(x)) # no such layer yet; any \
 function is a layer
 Softplus = nn.Lambda(tg.softplus)
@@ -225,7 +231,8 @@ add_ = x + 1.0 # tensors never change; a Parameter does, by p.assign(p + 1.0)
 sub_ subtract_ = x - 1.0 # tensors never change; a Parameter does, by p.assign(p - 1.0)
 mul_ = x * 2.0 # tensors never change; a Parameter does, by p.assign(p * 2.0)
 div_ = x / 2.0 # tensors never change; a Parameter does, by p.assign(p / 2.0)
-copy_ set fill_ zero_ assign data assign_add assign_sub normal_ uniform_ = w.assign(w - 0.1) # only Parameters and \
+data = x.detach()
+copy_ set fill_ zero_ assign assign_add assign_sub normal_ uniform_ = w.assign(w - 0.1) # only Parameters and \
 Buffers change, by assign
 add = x + y
 sub subtract = x - y
