@@ -178,3 +178,34 @@ def test_a_parameter_made_in_the_first_call() -> None:
     x = leaf(3.0)
     tg.checkpoint(lambda t: t * made.setdefault("w", tg.Parameter(np.float64(2.0))))(x).backward()
     assert float(made["w"].grad) == 3.0 and float(x.grad) == 2.0
+
+
+def derivative(x):
+    """3 x², taken inside."""
+    return tg.grad(lambda z: (z**3).sum())(x)
+
+
+@tg.custom_vjp
+def ruled(x):
+    return derivative(x)
+
+
+ruled.defvjp(lambda x: (derivative(x), derivative(x) * 2 / x), lambda kept, g: (g * kept,))
+
+
+def by_closure(x):
+    """The argument is used past the checkpoint's own."""
+    return tg.checkpoint(lambda y: tg.vjp(lambda z: z**3, x)[1](y * 0 + 1.0)[0])(x)
+
+
+@pytest.mark.parametrize("f", [tg.checkpoint(derivative), ruled, by_closure], ids=["checkpoint", "rule", "closure"])
+def test_a_derivative_inside_is_differentiated_when_its_transform_is_over(f):
+    """A pullback is called when the function's own transform has ended, whatever else wants a gradient then."""
+    x, w = tg.tensor(np.linspace(0.5, 2.0, 12)), tg.Parameter(np.array([2.0, 3.0]))
+    for scale in (lambda: 5.0, w.sum):  # the second pass is recorded: the parameter wants its gradient
+        _, pullback = tg.vjp(lambda x, scale=scale: f(x) * scale(), x)
+        np.testing.assert_allclose(pullback(np.ones(12))[0].detach().numpy(), 30 * x.numpy())
+    np.testing.assert_allclose(tg.jacobian(f)(x).numpy(), np.diag(6 * x.numpy()), atol=1e-12)
+    np.testing.assert_allclose(tg.jvp(f, (x,), (x * 0 + 1,))[1].numpy(), 6 * x.numpy())
+    squares = tg.grad(lambda x: (tg.vjp(f, x)[1](np.ones(12))[0] ** 2).sum())(x)
+    np.testing.assert_allclose(squares.numpy(), 72 * x.numpy())

@@ -14,7 +14,7 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.cells import release
-from tensorgraph.engine.exits import unwatched
+from tensorgraph.engine.exits import unwatched, wants
 from tensorgraph.engine.pull import Table, deposit, pull_recorded
 from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, describe_node
 from tensorgraph.engine.tensor import Tensor, as_array, require_float, wrap
@@ -51,7 +51,7 @@ def wanted_outside(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
     mine = {t._node for t in own}
     roots = [t._node for t in tensors if t._node is not None]
     return modes.current().grad and any(
-        type(node) is Leaf and node.live and node not in mine for node in reachable(roots)
+        type(node) is Leaf and wants(node) and node not in mine for node in reachable(roots)
     )
 
 
@@ -97,7 +97,7 @@ def run(
     if create_graph is None:
         assert targets is not None
         given = any(isinstance(g, Tensor) and g._node is not None for _, g in roots)
-        outside = any(type(node) is Leaf and node.live and node not in targets for node in order)
+        outside = any(type(node) is Leaf and wants(node) and node not in targets for node in order)
         # a hook may use what a transform around this pass differentiates
         hooks = bool(mode.watched) and any_hooks() and any(getattr(node, "hooks", None) for node in order)
         create_graph = mode.grad and (given or outside or hooks)
@@ -105,7 +105,9 @@ def run(
     table = Table()
     result: dict[Any, Any] = {}
     debug = mode.debug_nans
-    with modes.use(grad=True) if create_graph else modes.use(grad=False):
+    # a rule that runs a function again, as a checkpoint's, may take derivatives in it: they are wanted on the way here
+    closed = [node for node in targets or () if type(node) is Leaf and not node.live]
+    with modes.use(grad=bool(create_graph), pulled=(*mode.pulled, *closed) if closed else mode.pulled):
         for node, g in roots:
             if needed is not None and node not in needed:
                 continue

@@ -31,7 +31,7 @@ else:
     Methods = object
 
 __all__ = ["DetachError", "DetachWarning", "Numbers", "TraceError", "concrete", "depends", "leave", "leaving",
-           "unwatched", "watching"]  # fmt: skip
+           "unwatched", "wanted", "wants", "watching"]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 ndarray = np.ndarray
@@ -154,13 +154,18 @@ def leave_unspelt(t: Numbers) -> None:
     )  # fmt: skip
 
 
+def wants(leaf: Leaf) -> bool:
+    """Whether anything may still ask for the gradient of a leaf."""
+    return leaf.live or leaf in modes.current().pulled
+
+
 def wanted(node: Any) -> bool:
     """Whether anything behind a place on the tape may still ask for its gradient."""
     seen: set[Any] = set()
     stack = [node]
     while stack:
         place = stack.pop()
-        if type(place) is Leaf and place.live:
+        if type(place) is Leaf and wants(place):
             return True
         if place is not None and place not in seen:
             seen.add(place)

@@ -26,7 +26,8 @@ class Mode:
     """One immutable record of all modes. `plain` is True where eager calls may take their short path."""
 
     __slots__ = (
-        "call", "cells", "debug_nans", "grad", "implementation", "plain", "quiet", "scope", "trace", "watched",
+        "call", "cells", "debug_nans", "grad", "implementation", "plain", "pulled", "quiet", "scope", "trace",
+        "watched",
     )  # fmt: skip
 
     grad: bool
@@ -38,6 +39,7 @@ class Mode:
     quiet: bool  # something is computed a second time, and what there is to warn of has been said
     cells: Recording | Replay | Stead | None  # who is asked for the values of cells, in place of the cells
     watched: tuple[Any, ...] | None  # places on the tape whose exits a transform refuses; None: all exits are free
+    pulled: tuple[Any, ...]  # leaves whose gradients are being taken though their transform is over
     plain: bool
 
     def __init__(
@@ -51,6 +53,7 @@ class Mode:
         cells: Recording | Replay | Stead | None = None,
         call: Call | None = None,
         watched: tuple[Any, ...] | None = (),
+        pulled: tuple[Any, ...] = (),
     ) -> None:
         put = object.__setattr__
         put(self, "grad", grad)
@@ -62,6 +65,7 @@ class Mode:
         put(self, "cells", cells)
         put(self, "call", call)
         put(self, "watched", watched)
+        put(self, "pulled", pulled)
         put(self, "plain", trace is None and not debug_nans and cells is None)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -84,6 +88,7 @@ class Mode:
             "cells": self.cells,
             "call": self.call,
             "watched": self.watched,
+            "pulled": self.pulled,
         }
         return Mode(**(fields | changes))
 
