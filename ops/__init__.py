@@ -19,6 +19,7 @@ from tensorgraph.ops import (
     random,
     reduction,
     rounding,
+    scans,
     shape,
     softmax,
     special,
@@ -29,7 +30,7 @@ from tensorgraph.ops import (
 
 __all__ = [
     "activations", "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
-    "index", "layer_norm", "logarithm", "logic", "moving", "random", "reduction", "rounding", "shape", "softmax",
-    "special", "structure",
+    "index", "layer_norm", "logarithm", "logic", "moving", "random", "reduction", "rounding", "scans", "shape",
+    "softmax", "special", "structure",
     "trigonometry", "updates",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, float_dtype, promote
 from tensorgraph.ops.arithmetic import absolute, clip
 from tensorgraph.ops.creation import number
-from tensorgraph.ops.exponential import as_float, exp, sigmoid, softplus, tanh, tanh_slope
+from tensorgraph.ops.exponential import as_float, exp, over_cosh, sigmoid, softplus, tanh
 from tensorgraph.ops.kernels import scalar as scalars
 from tensorgraph.ops.kernels.pointwise import gelu_of
 from tensorgraph.ops.logic import logical_or, where
@@ -58,7 +58,7 @@ def _mish(x: Any) -> Any:
 
 def _mish_x(g: Any, x: Any) -> Any:
     s = softplus(x)
-    return g * (tanh(s) + x * (tanh_slope(s) * sigmoid(x)))
+    return g * (tanh(s) + x * over_cosh(sigmoid(x), s))
 
 
 mish = op(

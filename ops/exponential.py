@@ -50,40 +50,51 @@ cos: Op = op(
 )  # fmt: skip
 tanh = op(
     "tanh(x)", np.tanh, elementwise, dtype="float", methods=("tanh",), scalar=scalars.tanh,
-    vjp=dict(x=lambda g, x: g * _slope(x)),
+    vjp=dict(x=lambda g, x: _tanh_x(g, x)),
     teaches={"x": ("g * (1 - out * out)", r"g \left(1 - \mathrm{out}^{2}\right)")},
     traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="Hyperbolic tangent.",
 )  # fmt: skip
 
 
-# beyond these the slope is below all floats, and the hyperbolic cosine soon above them
-_FLAT: dict[np.dtype[Any], Any] = {}
+def _flat(dtype: np.dtype[Any]) -> Any:
+    """A number beyond which 1/cosh(x)² is below all floats, and soon cosh(x) above them."""
+    return np.array(np.floor(np.log(np.finfo(dtype).max)) - 1, dtype)
 
 
-def _tanh_slope(x: Any) -> Any:
+_FLAT = {np.dtype(name): _flat(np.dtype(name)) for name in ("float16", "float32", "float64")}
+
+
+F32 = np.dtype(np.float32)
+FLAT32 = _FLAT[F32]
+ndarray, absolute, minimum, cosh, divide = np.ndarray, np.absolute, np.minimum, np.cosh, np.divide
+
+
+def _over_cosh(a: Any, x: Any) -> Any:
     # few numbers cost what calls cost, so there are few calls, and none with a Python number
     size = np.asarray(np.absolute(as_float(x)))
-    flat = _FLAT.get(size.dtype)
-    if flat is None:
-        flat = _FLAT[size.dtype] = np.array(np.floor(np.log(np.finfo(size.dtype).max)) - 1, size.dtype)
-    np.cosh(np.minimum(size, flat, out=size), size)
-    np.reciprocal(size, size)
-    return np.multiply(size, size, size)
+    np.cosh(np.minimum(size, _FLAT[size.dtype], out=size), size)
+    out = np.asarray(np.divide(a, size))
+    return np.divide(out, size, out)
 
 
-def _slope(x: Any) -> Any:
-    """`tanh_slope`, of arrays at once: the call of an op takes longer than a few numbers."""
-    return _tanh_slope(x) if type(x) is np.ndarray else tanh_slope(x)
+def _tanh_x(g: Any, x: Any) -> Any:
+    """The rule of `tanh`; of arrays at once, since the call of an op takes longer than a few numbers."""
+    if type(x) is not ndarray or x.dtype is not F32 or type(g) is not ndarray or g.dtype is not F32 or not x.ndim:
+        return over_cosh(g, x)
+    size = absolute(x)
+    cosh(minimum(size, FLAT32, out=size), size)
+    out = divide(g, size)
+    return divide(out, size, out)
 
 
-tanh_slope: Op = op(
-    "tanh_slope(x)", _tanh_slope, elementwise, dtype="float", scalar=scalars.tanh_slope, flops=3,
-    vjp=dict(x=lambda g, out, x: g * (-2.0 * out * tanh(x))),
-    traits=("analytic", "exponential", "bounded above", "bounded below", "internal"),
-    doc="""The derivative of `tanh`, 1/cosh(x)², and of `sigmoid` at twice x.
+over_cosh: Op = op(
+    "over_cosh(a, x)", _over_cosh, elementwise, dtype="float", scalar=scalars.over_cosh, flops=4, scratch=1,
+    vjp=dict(a=lambda g, x: over_cosh(g, x), x=lambda g, out, x: g * (-2.0 * out * tanh(x))),
+    oracle=lambda a, x: a / np.cosh(x) ** 2, traits=("internal",),
+    doc="""a/cosh(x)²: the gradient of `tanh`, and of `sigmoid` at twice x.
 
-    Far out it is 4 exp(-2|x|), where the value has no digits left of which to make it: tanh(10) is 1 in float32.
+    Far out it is 4a·exp(-2|x|), where the value has no digits left of which to make it: tanh(10) is 1 in float32.
     """,
 )  # fmt: skip
 
@@ -103,7 +114,7 @@ def _sigmoid(x: Any) -> Any:
 sigmoid: Op = op(
     "sigmoid(x)", _sigmoid, elementwise, dtype="float", methods=("sigmoid",), scalar=scalars.sigmoid,
     flops=4, scratch=2,
-    vjp=dict(x=lambda g, x: g * (0.25 * _slope(0.5 * x))),
+    vjp=dict(x=lambda g, x: _tanh_x(0.25 * g, 0.5 * x)),
     teaches={"x": ("g * out * (1 - out)", r"g \, \mathrm{out} \left(1 - \mathrm{out}\right)")},
     traits=("wave", "bounded above", "bounded below", "increasing"),
     doc="1/(1 + exp(-x)), without overflow.",

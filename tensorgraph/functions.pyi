@@ -208,6 +208,24 @@ def cos(x: _TensorLike) -> Tensor:
 def cosh(x: _TensorLike) -> Tensor:
     """Hyperbolic cosine."""
 
+def cummax(x: _TensorLike, axis: int | None = None) -> Tensor:
+    """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
+
+def cummin(x: _TensorLike, axis: int | None = None) -> Tensor:
+    """The smallest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
+
+def cumprod(x: _TensorLike, axis: int | None = None, include_initial: bool = False) -> Tensor:
+    """Products of the first elements along an axis, of all in a row where it is None"""
+
+def cumsum(x: _TensorLike, axis: int | None = None, include_initial: bool = False) -> Tensor:
+    """Sums of the first elements along an axis, of all in a row where it is None; 0 in front if `include_initial`."""
+
+def cumulative_prod(x: _TensorLike, axis: int | None = None, include_initial: bool = False) -> Tensor:
+    """Products of the first elements along an axis, of all in a row where it is None"""
+
+def cumulative_sum(x: _TensorLike, axis: int | None = None, include_initial: bool = False) -> Tensor:
+    """Sums of the first elements along an axis, of all in a row where it is None; 0 in front if `include_initial`."""
+
 def deg2rad(x: _TensorLike) -> Tensor:
     """Degrees in radians."""
 
@@ -384,6 +402,9 @@ def less_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
 def lgamma(x: _TensorLike) -> Tensor:
     """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
 
+def linear_recurrence(a: _TensorLike, b: _TensorLike, axis: int = 0, reverse: bool = False) -> Tensor:
+    """y[k] = b[k] + a[k]·y[k - 1] along an axis, beginning with b[0]; from its end, with y[k + 1], if `reverse`."""
+
 def log(x: _TensorLike) -> Tensor:
     """Natural logarithm; -inf at 0 and NaN below."""
 
@@ -407,6 +428,9 @@ def logaddexp(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def logaddexp2(a: _TensorLike, b: _TensorLike) -> Tensor:
     """log2(2**a + 2**b) without overflow."""
+
+def logcumsumexp(x: _TensorLike, axis: int | None = None) -> Tensor:
+    """log of the sums of the exponentials of the first elements along an axis, without overflow."""
 
 def logical_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Both true, elementwise."""
@@ -516,6 +540,9 @@ def one_hot(labels: _TensorLike, classes: int, dtype: DTypeLike | None = None) -
 
 def ones(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """Ones of a shape, of the default dtype unless said."""
+
+def over_cosh(a: _TensorLike, x: _TensorLike) -> Tensor:
+    """a/cosh(x)²: the gradient of `tanh`, and of `sigmoid` at twice x."""
 
 def pad(x: _TensorLike, widths: Sequence[Sequence[int]], value: float = 0.0) -> Tensor:
     """A constant border: one (before, after) pair an axis."""
@@ -736,9 +763,6 @@ def tan(x: _TensorLike) -> Tensor:
 
 def tanh(x: _TensorLike) -> Tensor:
     """Hyperbolic tangent."""
-
-def tanh_slope(x: _TensorLike) -> Tensor:
-    """The derivative of `tanh`, 1/cosh(x)², and of `sigmoid` at twice x."""
 
 def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
     """The whole of x several times along each axis, the last axis by the last number."""

@@ -194,6 +194,21 @@ class Methods:
     def log10(self) -> Tensor:
         """Logarithm of base 10; -inf at 0 and NaN below."""
 
+    def cumsum(self, axis: int | None = None, include_initial: bool = False) -> Tensor:
+        """Sums of the first elements along an axis, of all in a row where it is None"""
+
+    def cumprod(self, axis: int | None = None, include_initial: bool = False) -> Tensor:
+        """Products of the first elements along an axis, of all in a row where it is None"""
+
+    def logcumsumexp(self, axis: int | None = None) -> Tensor:
+        """log of the sums of the exponentials of the first elements along an axis, without overflow."""
+
+    def cummax(self, axis: int | None = None) -> Tensor:
+        """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
+
+    def cummin(self, axis: int | None = None) -> Tensor:
+        """The smallest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
+
     def tan(self) -> Tensor:
         """Tangent of x radians."""
 

@@ -113,7 +113,7 @@ def test_the_text() -> None:
         "  d_h_2 = d_v2 * h  multiply, b: g * a",
         "  d_h = d_h_1 + d_h_2  the sum over the 2 uses of h",
         f"h = tanh(v)  :{first + 1}",
-        "  d_v1 = d_h * tanh_slope(v)  tanh, x: g * (1 - out * out)",
+        "  d_v1 = over_cosh(d_h, v)  tanh, x: g * (1 - out * out)",
         f"v = v + b  :{first + 1}",
         "  d_v0 = d_v1  add, a: g",
         "  d_b = sum(d_v1, axis=(0,))  add, b: g, summed over what was broadcast",

@@ -128,7 +128,6 @@ def _gelu(x: Any, approximate: str) -> Any:
 # a second expression for what NumPy has not under the op's name, or has with other arguments
 EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": scipy.special.expit,
-    "tanh_slope": lambda x: 1 / np.cosh(x) ** 2,
     "erf": in_double(scipy.special.erf),
     "erfc": in_double(scipy.special.erfc),
     "ndtr": in_double(scipy.special.ndtr),

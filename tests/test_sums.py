@@ -294,3 +294,21 @@ def test_sums_are_made_in_one_place() -> None:
                 if (numpys or called.endswith((").sum", ").mean"))) and "np.zeros(0" not in ast.unparse(node):
                     found.append(f"{path.relative_to(root)}:{node.lineno}: {called}")
     assert not found, "tensorgraph.engine.sums.total keeps the digits"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("shape", "axis"), [((200_000,), 0), ((3, 5_001), 1), ((5_001, 3), 0), ((33, 40, 2), 1)])
+def test_each_running_sum_keeps_its_digits(dtype, shape, axis):
+    x = np.random.default_rng(0).random(shape).astype(dtype)
+    for laid in (x, np.asfortranarray(x), x[::-1]):
+        exact = np.cumsum(laid.astype(np.longdouble), axis)
+        found = tg.cumsum(tg.tensor(laid), axis).numpy()
+        assert found.dtype == dtype
+        assert np.max(np.abs(found - exact) / np.spacing(exact.astype(dtype))) <= 8
+
+
+def test_running_sums_of_what_is_no_number():
+    for values in ([np.inf, 1.0, -np.inf, 2.0] + [1.0] * 60, [1.0] * 40 + [np.nan] + [1.0] * 40, [1e308] * 100):
+        x = np.array(values)
+        with np.errstate(all="ignore"):
+            assert np.array_equal(tg.cumsum(x).numpy(), np.cumsum(x), equal_nan=True)

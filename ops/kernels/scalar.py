@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit import Helper, chosen_by_type, formula, helper
+from tensorgraph.jit import Helper, chosen_by_type, formula, helper, variants
 from tensorgraph.ops.kernels.bits import bits, select
 from tensorgraph.ops.kernels.errors import erf, erfc, ndtr
 from tensorgraph.ops.kernels.exponentials import exp, exp_low, expm1, log, log1p, sigmoid, tanh
@@ -86,6 +86,7 @@ __all__ = [
     "mish",
     "ndtr",
     "nextafter",
+    "over_cosh",
     "power",
     "radians",
     "relu",
@@ -105,7 +106,6 @@ __all__ = [
     "sqrt",
     "tan",
     "tanh",
-    "tanh_slope",
     "trunc",
     "xlog1py",
     "xlogy",
@@ -191,10 +191,27 @@ def softplus(x: Any) -> Any:
     return maximum(x, 0) + log1p(exp_low(-absolute(x)))
 
 
+@helper
+def _within32(x: Any) -> Any:
+    """|x|, no more than of which the hyperbolic cosine is a float32."""
+    return minimum(absolute(x), np.float32(87))
+
+
+@helper
+def _within64(x: Any) -> Any:
+    """|x|, no more than of which the hyperbolic cosine is a float64."""
+    return minimum(absolute(x), np.float64(708))
+
+
+_within = variants("within", _within32, _within64)
+
+
 @formula
-def tanh_slope(x: Any) -> Any:
-    """4 e^-2|x| / (1 + e^-2|x|)^2."""
-    return 4 * exp_low(-2 * absolute(x)) / ((1 + exp_low(-2 * absolute(x))) * (1 + exp_low(-2 * absolute(x))))
+def over_cosh(a: Any, x: Any) -> Any:
+    """a / cosh(x)²."""
+    e = exp_low(-_within(x))
+    c = 0.5 * (e + 1.0 / e)
+    return a / c / c
 
 
 _INF = np.float64(np.inf)

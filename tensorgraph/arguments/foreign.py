@@ -40,8 +40,6 @@ float_power = tg.power(x, 2.0)
 truediv = tg.divide(x, y)
 rsqrt = 1.0 / tg.sqrt(tg.absolute(x))
 glu = x * tg.sigmoid(x) # no such function yet; compose it of exp, tanh, sigmoid and where, as swish is here
-cumsum cumprod cummax cummin logcumsumexp = tg.matmul(x, 1.0 * (tg.arange(3)[:, None] <= tg.arange(3))) # no such \
-function yet; a sum of the first ones is a product with a triangle of ones
 std_mean var_mean = tg.std(x)
 average = tg.mean(x)
 median quantile percentile mode nanmedian = np.median(x.numpy()) # no such function yet; without a derivative, NumPy's
@@ -245,7 +243,6 @@ dot matmul mm bmm mv = x @ y.T
 outer = v[:, None] * v[None, :]
 norm = tg.sqrt(tg.square(x).sum())
 clamp_ clip_ = x.clip(0.0, 1.0)
-cumsum cumprod = tg.stack([x[: j + 1].sum(axis=0) for j in range(2)]) # no such function yet
 argsort topk = np.argsort(x.numpy()) # no such function yet; x.sort() gives the values
 nonzero = np.nonzero(x.numpy())
 amax = x.max(axis=1)
