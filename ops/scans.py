@@ -129,7 +129,8 @@ def _with_initial(out: Any, axis: int, first: float) -> Any:
 
 
 def _sum_dtype(x: Aval) -> np.dtype[Any]:
-    return np.add.reduce(np.zeros(0, x.dtype)).dtype
+    kind: np.dtype[Any] = np.add.reduce(np.zeros(0, x.dtype)).dtype
+    return kind
 
 
 def _cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:

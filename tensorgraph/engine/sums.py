@@ -247,7 +247,7 @@ def running(x: Array, axis: int) -> Array:
     groups = x[(*every, slice(whole))].reshape(*x.shape[:axis], whole // RUN, RUN, *x.shape[axis + 1 :])
     out = np.empty(x.shape, x.dtype)
     inner = np.cumsum(groups, axis + 1)
-    sums = running(inner[(*every, slice(None), -1)], axis)
+    sums = running(inner.take(-1, axis + 1), axis)
     inner[(*every, slice(1, None))] += sums[(*every, slice(None, -1))][(*every, slice(None), None)]
     out[(*every, slice(whole))] = inner.reshape(*x.shape[:axis], whole, *x.shape[axis + 1 :])
     if whole < n:
