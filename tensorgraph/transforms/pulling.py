@@ -15,7 +15,7 @@ from tensorgraph.engine.exits import TraceError
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.building import Trace
-from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.graph.inline import inline
 
 __all__ = ["pull"]
@@ -39,37 +39,39 @@ def pull(
 
 
 def _section(trace: Trace, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> tuple[Graph, list[Var]]:
-    """The part of a trace in which `ys` are computed from `xs`, and what it reads besides."""
+    """The part of a trace in which `ys` are computed from `xs`, and what it reads besides.
+
+    A deferred gradient means the way between what it is taken of and by, so that is a part too.
+    """
     names = [x._value for x in xs]
-    behind = set(names)
-    way = []
-    for eq in trace.equations:
-        if not behind.isdisjoint(eq.variables()):
-            behind.update(eq.outputs)
-            way.append(eq)
-    needed = {y._value for y in ys if type(y._value) is Var}
-    equations = []
-    for eq in reversed(way):
-        if not needed.isdisjoint(eq.outputs):
-            needed.update(eq.variables())
-            equations.append(eq)
-    equations.reverse()
     outputs = [trace.var(y) for y in ys]
+    kept: set[Equation] = set()
+    ways: list[tuple[Sequence[Any], Sequence[Any]]] = [(names, outputs)]
+    while ways:
+        fresh = _between(trace, *ways.pop()) - kept
+        kept |= fresh
+        ways += [(eq.group(1), eq.group(0)) for eq in fresh if eq.is_gradient]
+    equations = tuple(eq for eq in trace.equations if eq in kept)
     made = {out for eq in equations for out in eq.outputs}.union(names)
     used = [var for eq in equations for var in eq.variables()] + [out for out in outputs if type(out) is Var]
     read = [var for var in dict.fromkeys(used) if var not in made]
     tree = flatten([0] * (len(names) + len(read)))[1]
-    graph = Graph(
-        (*names, *read),
-        (),
-        {},
-        tuple(equations),
-        (),
-        tuple(outputs),
-        tree,
-        flatten(tuple(outputs))[1],
-        (),
-        "section",
-        (),
-    )
+    returned = flatten(tuple(outputs))[1]
+    graph = Graph((*names, *read), (), {}, equations, (), tuple(outputs), tree, returned, (), "section", ())
     return graph, read
+
+
+def _between(trace: Trace, starts: Sequence[Any], ends: Sequence[Any]) -> set[Equation]:
+    """The equations that use what `starts` lead to, and lead to `ends`."""
+    behind, way = set(starts), []
+    for eq in trace.equations:
+        if not behind.isdisjoint(eq.variables()):
+            behind.update(eq.outputs)
+            way.append(eq)
+    needed = {end for end in ends if type(end) is Var}
+    found = set()
+    for eq in reversed(way):
+        if not needed.isdisjoint(eq.outputs):
+            needed.update(eq.variables())
+            found.add(eq)
+    return found
