@@ -189,3 +189,19 @@ def test_large_jacobians_are_pulled_back_in_blocks(monkeypatch):
     second = tg.grad(lambda v: sum((t**2).sum() for t in flatten(tg.jacobian(f)(v))[0]))(v)
     monkeypatch.undo()
     assert_trees(second, tg.grad(lambda v: sum((t**2).sum() for t in flatten(tg.jacobian(f)(v))[0]))(v))
+
+
+def test_a_jacobian_of_derivatives_by_what_was_read():
+    """In a trace a derivative is one equation, which means the way between what it is of and by."""
+
+    def hessian(x):
+        def column(t):
+            return tg.hvp(lambda v: tg.mean(tg.tanh(v) * v), (x,), (t,))[1][0]
+
+        return tg.jacobian(column)(x)
+
+    x = numbers(12)
+    expected = tg.hessian(lambda v: tg.mean(tg.tanh(v) * v))(x)
+    assert_trees(hessian(x), expected)
+    assert_trees(tg.trace(hessian, x)(x), expected)
+    assert_trees(tg.vmap(hessian)(tg.stack([x, x]))[1], expected)

@@ -337,3 +337,29 @@ def test_dicts_may_come_in_any_order() -> None:
     assert float(graph({"b": np.float64(7.0), "a": np.float64(2.0)})["v"]["d"]) == 7.0
     with pytest.raises(ValueError, match="structured like"):
         pullback({"u": 1.0})
+
+
+def test_what_a_transform_gives_in_no_grad_has_no_history_in_a_trace_either():
+    x = tg.tensor([0.3, -0.5, 1.2], dtype="float64")
+
+    def by_vjp(x):
+        out, pullback = tg.vjp(lambda t: t * x, x * 2.0)
+        return out * pullback(x)[0]
+
+    functions = (
+        lambda x: tg.grad(lambda t: (t * x * x).sum())(x * 0.0 + 1.0),
+        lambda x: tg.value_and_grad(lambda t: (t * x * x).sum())(x)[0] * x,
+        lambda x: tg.value_and_grad(lambda t: ((t * x).sum(), (t * x, np.ones(3))), has_aux=True)(x)[0][1][0] * x,
+        lambda x: tg.grad(lambda t: tg.mean(tg.jvp(tg.tanh, (x,), (t,))[1]))(x),
+        by_vjp,
+    )
+    for f in functions:
+
+        def total(x, f=f):
+            with tg.no_grad():
+                y = f(x)
+            return (tg.sin(y) * x).sum()
+
+        expected = tg.grad(total)(x)
+        np.testing.assert_allclose(tg.trace(tg.grad(total), x)(x).numpy(), expected.numpy())
+        np.testing.assert_allclose(tg.vmap(tg.grad(total))(x[None])[0].numpy(), expected.numpy())

@@ -385,7 +385,9 @@ class Trace(CallRecorder, NumberRecorder):
         """The gradient of variables of this trace: one equation."""
         avals = [x.aval for x in xs]
         outputs = self._append(gradients_of, (ys, xs, gs), {"create_graph": create_graph}, avals)
-        if create_graph:
+        if not modes.current().grad:
+            self.cut.update(dict.fromkeys(outputs))
+        elif create_graph:
             self.differentiable.update(outputs)
             self.varying.update(outputs)
         return outputs

@@ -26,7 +26,7 @@ from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
 from tensorgraph.ops.creation import zeros
 from tensorgraph.ops.shape import concatenate, stack
 from tensorgraph.ops.shape import reshape as reshape_op
-from tensorgraph.ops.structure import alias
+from tensorgraph.ops.structure import alias, stop_gradient
 from tensorgraph.transforms.pulling import pull
 from tensorgraph.transforms.refusals import CellArguments, name_of, require_one, require_tensors
 from tensorgraph.transforms.vmap import vmap
@@ -98,7 +98,12 @@ def _leave(tree: Any, lifted: Sequence[Tensor]) -> Any:
     """Results as they leave a transform: with their history only where it reaches something outside."""
     leaves, treedef = flatten(tree)
     tensors = [t for t in leaves if isinstance(t, Tensor)]
-    if modes.current().trace is not None or wanted_outside(tensors, lifted):
+    trace = modes.current().trace
+    if trace is not None and not modes.current().grad:
+        floats = [t for t in tensors if t.dtype.kind == "f" and not isinstance(t._value, np.ndarray)]
+        varying = {id(t) for t in floats if t._value in trace.varying}
+        return unflatten(treedef, [stop_gradient.public(t) if id(t) in varying else t for t in leaves])
+    if trace is not None or wanted_outside(tensors, lifted):
         return tree
     bare = [wrap(t._value) if isinstance(t, Tensor) and not isinstance(t, Cell) else t for t in leaves]
     return unflatten(treedef, bare)
