@@ -52,12 +52,24 @@ def branching(v):
     return tg.sin(v) * v if float(v.detach().sum()) < 1e9 else v
 
 
+def cut(v):
+    with tg.no_grad():
+        w = tg.sin(v)
+    return tg.concatenate([w * v, v * v])
+
+
+def cut_whole(v):
+    with tg.no_grad():
+        return (tg.sin(v) * 2.0).T
+
+
 def hooked(v, hook):
     y = v * 2
     y.register_hook(hook)
     return y * y
 
 
+CAPTURED = tg.tensor(np.ones(9))
 ROWS = {
     "matmul": lambda v: v.reshape((3, 4)) @ v.reshape((4, 3)),
     "softmax": lambda v: tg.softmax(v.reshape((3, 4)), axis=0),
@@ -72,8 +84,11 @@ ROWS = {
     "loop": lambda v: tg.concatenate([v[i : i + 1] * i for i in range(12)]),
     "hook": lambda v: hooked(v, lambda g: g * 3),
     "hook that looks": lambda v: hooked(v, lambda g: g * (3 if float(g.sum()) > 1e9 else 2)),
+    "no_grad": cut,
     "float16": lambda v: tg.tanh(v.astype("float16")),
+    "no_grad for all": cut_whole,
     "constant": lambda v: tg.ones((9,)) * 2.0,
+    "captured": lambda v: CAPTURED,
 }
 
 

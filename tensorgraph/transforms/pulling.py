@@ -35,6 +35,9 @@ def pull(
     graph, read = _section(made_in, ys, xs)
     lifted = [now.lift(x) for x in xs]
     again, _ = inline(graph, [*lifted, *map(made_in.tensor, read)], [])
+    # what was computed under no_grad says so where it is used, which is here
+    dropped = [type(y._value) is Var and y._value in made_in.cut for y in ys]
+    again = [t.detach() if cut else t for t, cut in zip(again, dropped, strict=True)]
     return now.gradients(again, lifted, gs, True)
 
 
