@@ -72,7 +72,10 @@ ndarray, absolute, minimum, cosh, divide = np.ndarray, np.absolute, np.minimum, 
 
 def _over_cosh(a: Any, x: Any) -> Any:
     # few numbers cost what calls cost, so there are few calls, and none with a Python number
-    size = np.asarray(np.absolute(as_float(x)))
+    size = np.asarray(np.absolute(x))
+    if size.dtype.kind != "f" or type(x) is float:
+        kind = getattr(a, "dtype", size.dtype)
+        size = size.astype(kind if kind.kind == "f" else default_dtype())
     np.cosh(np.minimum(size, _FLAT[size.dtype], out=size), size)
     out = np.asarray(np.divide(a, size))
     return np.divide(out, size, out)

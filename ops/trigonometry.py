@@ -95,7 +95,7 @@ def _turn(g: Any, along: Any, a: Any, b: Any) -> Any:
 atan2 = op(
     "atan2(a, b)", np.arctan2, elementwise, scalar=scalars.atan2, also=("arctan2",), dtype="float",
     domain={"b": (0.5, 2.5)},
-    vjp=dict(a=lambda g, a, b: _turn(g, b, a, b), b=lambda g, a, b: _turn(g, -a, a, b)),
+    vjp=dict(a=lambda g, a, b: _turn(g, b, a, b), b=lambda g, a, b: -_turn(g, a, a, b)),
     traits=("exponential", "bounded above", "bounded below"),
     doc="The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is NaN.",
 )  # fmt: skip

@@ -74,7 +74,7 @@ def test_only_what_a_user_wrote_is_found() -> None:
     assert [eq.op.name for eq, _ in Pattern("exp(x)").each(view)] == ["exp"]
 
 
-@pytest.mark.parametrize("form", ["expp(x)", "x if x else x", "x << x"])
+@pytest.mark.parametrize("form", ["expp(x)", "x if x else x", "not x"])
 def test_what_is_no_pattern_is_refused(form: str) -> None:
     with pytest.raises(ValueError, match=f"expected a pattern of ops, got {re.escape(form)}"):
         Pattern(form)

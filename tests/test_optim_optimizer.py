@@ -130,7 +130,7 @@ def test_settings_are_cells_that_read_as_floats() -> None:
     for bad in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="SGD: lr must be a finite number that is not negative"):
             optimizer.lr = bad
-    with pytest.raises(TypeError, match="lr is a number"):
+    with pytest.raises(TypeError, match="lr must be a finite number"):
         optimizer.lr = "fast"
     with pytest.raises(ValueError, match="beta1 must be a number at least 0 and below 1"):
         optim.Adam([w], beta1=1.0)

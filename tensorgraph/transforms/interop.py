@@ -142,7 +142,10 @@ def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tupl
 def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """Keywords as a function composed of ops calls them, whose parameters come in NumPy's order."""
     theirs = list(_parameters(function) or ())
-    ours = list(inspect.signature(composed).parameters)
+    parameters = inspect.signature(composed).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return options
+    ours = list(parameters)
     return {
         ours[theirs.index(k)] if k not in ours and k in theirs and theirs.index(k) < len(ours) else k: v
         for k, v in options.items()
