@@ -1,5 +1,6 @@
 """Texts written by hand: what they may hold, what they mean, and what is said of those that are wrong."""
 
+import dataclasses
 import subprocess
 import sys
 from collections import OrderedDict
@@ -137,7 +138,7 @@ def test_a_swap_of_cells_keeps_the_values_at_entry():
     [
         ("return rleu(x)", (2, 12), "no op is called 'rleu'; did you mean 'relu'"),
         ("return x.sun()", (2, 12), "no method 'sun' here; did you mean 'sum'"),
-        ("return softmax(x, axsi=0)", (2, 12), "no argument 'axsi'; did you mean 'axis'"),
+        ("return softmax(x, axsi=0)", (2, 23), "no argument 'axsi'; did you mean 'axis'"),
         ("return x + y[0] + zz", (2, 23), "'zz' is not known here"),
         ("return x + x[:2]", (2, 12), r"add\(a: f32\[3\], b: f32\[2\]\): shapes .* do not broadcast"),
         ("a, b = x + 1\nreturn a", (2, 5), "expected 2 values, got one"),
@@ -415,3 +416,24 @@ def test_names_of_users_never_break_the_text():
         graph.inputs[0].name = name
         assert tg.parse(str(graph)) == graph
         assert tg.parse(str(graph.replace(name=name))) == graph
+
+
+def dataclass_called_p(*names: str) -> type:
+    made = dataclasses.make_dataclass("P", names)
+    assert isinstance(made, type)
+    return made
+
+
+def test_types_of_one_name_are_told_apart_by_their_fields():
+    first, second, third = dataclass_called_p("a"), dataclass_called_p("b"), dataclass_called_p("a", "b")
+    x = tg.tensor([1.0, 2.0])
+    graph = tg.trace(lambda p, q, r: second(p.a * q.b + r.a), first(x), second(x), third(x, x))
+    again = tg.parse(str(graph), types=[first, second, third, first])
+    assert again == graph
+    assert type(again(first(x), second(x), third(x, x))) is second
+    twin = dataclass_called_p("a")
+    with pytest.raises(tg.ParseError, match="2 of the given types are called P and have these fields") as caught:
+        tg.parse(str(tg.trace(lambda p: p.a * 2.0, first(x))), types=[first, twin])
+    assert (caught.value.line, caught.value.column) == (1, 10)
+    with pytest.raises(tg.ParseError, match="P takes a= or b="):
+        tg.parse("def f(p: P(c=f32)): return p", types=[first, second])

@@ -62,7 +62,52 @@ PLACES = [
     ("é = 1; import os\ndef f(x: f32): return x", "é", "expected a function"),
     ("'é'; import os\ndef f(x: f32): return x", "import os", "nothing is imported"),
     ("def f(é: f32[3]):\n    éé = x ? 1", "? 1", "not Python"),
+    # what is given twice
+    ('def f(x: f32, y: f32):\n    return {"a": x, "a": y}', '"a": y', "the key 'a' is given twice"),
+    ("def f(x: f32, y: f32):\n    return {1: x, True: y}", "True: y", "the key True is given twice"),
+    ("def f(x: f32, y: f32):\n    return OrderedDict({'a': x, 'b': x, 'a': y})", "'a': y", "is given twice"),
+    ('def f(d: {"a": f32[2], "a": f32[3]}):\n    return d["a"]', '"a": f32[3]', "is given twice"),
+    (HEAD + "{[1]: x}", "[1]", "the keys of a dict are literals"),
+    (HEAD + "{x: x}", "x: x", "the keys of a dict are literals"),
+    ("def f(x: f32, *, w: Buffer[f32] = constant(value=1, value=2)): return x", "value=2", "is given twice"),
+    ("def f(x: f32, *, w: Buffer[f32] = he_normal(foo=1)): return x", "foo=1", "he_normal has no argument 'foo'"),
+    ("def f(x: f32, *, w: Buffer[f32] = normal(sdt=1)): return x", "sdt=1", "did you mean 'std'"),
+    ("def f(x: f32, *, w: Buffer[f32] = normal(std=-1)): return x", "std=-1", "a finite number that is not negative"),
+    ("def f(x: f32, *, w: Buffer[f32] = zeros(shape=1)): return x", "shape=1", "zeros has no argument 'shape'"),
+    ("def f(x: f32, *, w: Buffer[u64] = key(seed=-1)): return x", "seed=-1", "a non-negative integer"),
+    (
+        "def a(x: f32): return x\ndef f(x: f32): return custom_vjp(forward=a, forward=a)(x)",
+        "forward=a)",
+        "is given twice",
+    ),
+    # arguments that are not there
+    (HEAD + "sum(x, ax=1)", "ax=1", "sum has no argument 'ax'; did you mean 'axis'?"),
+    (HEAD + "x.sum(axs=1)", "axs=1", "sum has no argument 'axs'; did you mean 'axis'?"),
+    (HEAD + "gradients(x.sum(), x, grad_output=x)", "grad_output=x", "did you mean 'grad_outputs'?"),
+    (HEAD + "sum()", "sum()", "sum is missing its input 'x'; it takes x, axis, keepdims"),
+    (HEAD + "x.exp(0, 1)", "x.exp", "exp takes 1 argument (x), got 3"),
+    (HEAD + "where(x > 0)", "where", "where is missing its input 'a'"),
+    (HEAD + "x.at(N=3)", "x.at", "write x.at[key].set(value)"),
+    # other libraries' names
+    (HEAD + "np.sum(x)", "np.sum", "'np' is not known here; write sum(...)"),
+    (HEAD + "torch.nn.functional.relu(x)", "torch", "'torch' is not known here; write relu(...)"),
+    (HEAD + "x * np.pi", "np.pi", "write 3.14159"),
+    (HEAD + "x * math.inf", "math.inf", 'write float("inf")'),
+    (HEAD + "x.astype(np.float64)", "np.float64", 'write "float64"'),
+    (HEAD + "np.frombuffer(x)", "np.from", "ops are called by their names alone"),
+    (
+        'def f(d: {"a": f32}): return d.a',
+        "d.a",
+        "d holds others and is no tensor: it has no attribute 'a'; it has d[\"a\"]",
+    ),
+    ("def f(d: [f32]): return d.sum", "d.sum", "take a part by its index"),
 ]
+
+
+@pytest.mark.parametrize("what", ["x.foo", "é.foo", "x.at(N=3)", "d.a", "x.bar()", "fo(x)", "softmax(x, foo=1)"])
+def test_no_name_is_guessed_that_is_far(what: str) -> None:
+    said = refused(f"def f(x: f32[3], é: f32, d: {{'a': f32}}):\n    return {what}").message
+    assert "did you mean" not in said
 
 
 @pytest.mark.parametrize(("text", "place", "message"), PLACES)

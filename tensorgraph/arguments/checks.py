@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, kind_of
+from tensorgraph.arguments.near import near
 
 __all__ = ["checked", "refuse_keyword"]
 
@@ -225,8 +226,6 @@ def refuse_keyword(others: Mapping[str, Any], names: list[str], function: str, o
     label = _label(function, owner)
     hint = keyword_hint(key, names)
     if not hint:
-        from difflib import get_close_matches
-
-        close = get_close_matches(key, names, 1, 0.75)
-        hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(names)}" if names else "it takes none"
+        close = near(key, names)
+        hint = f"did you mean {close!r}?" if close else f"it takes {', '.join(names)}" if names else "it takes none"
     raise TypeError(f"{label} has no argument {key!r}; {hint}")

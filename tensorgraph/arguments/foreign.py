@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NoReturn
 
+from tensorgraph.arguments.near import near
+
 __all__ = ["absent", "answer", "entries", "getter", "keyword_hint", "keywords", "put_absent"]
 
 TABLE = """
@@ -390,10 +392,8 @@ def absent(what: str, section: str, name: str, names: Sequence[str] = ()) -> Att
     """The error for an attribute that is not there; `names` are those that are."""
     hint = answer(section, name)
     if not hint:
-        from difflib import get_close_matches
-
-        close = get_close_matches(name, names, 1, 0.8)
-        hint = f"did you mean {close[0]!r}?" if close else ""
+        close = near(name, names)
+        hint = f"did you mean {close!r}?" if close else ""
     return AttributeError(f"{what} has no attribute {name!r}{f'; {hint}' if hint else ''}", name=name)
 
 

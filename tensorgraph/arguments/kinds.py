@@ -19,6 +19,8 @@ from typing import Annotated, Any, Literal, NoReturn, TypeAlias, Union, get_args
 
 import numpy as np
 
+from tensorgraph.arguments.near import near
+
 __all__ = [
     "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
     "Positive", "Probability", "Range", "Unfit", "kind_of", "shown",
@@ -224,11 +226,9 @@ def _choice(options: tuple[Any, ...]) -> Kind:
         for option in options:
             if type(value) is type(option) and value == option:
                 return option
-        from difflib import get_close_matches
-
         words = [o for o in options if isinstance(o, str)]
-        close = get_close_matches(value, words, 1) if isinstance(value, str) else []
-        remedy = f"did you mean {close[0]!r}?" if close else ""
+        close = near(value, words) if isinstance(value, str) else None
+        remedy = f"did you mean {close!r}?" if close else ""
         kind.refuse(value, remedy, ValueError if isinstance(value, str) and words else TypeError)
 
     return Kind(_listed([repr(option) for option in options]), fit)

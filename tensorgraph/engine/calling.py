@@ -37,7 +37,8 @@ def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
     sig = declared.signature
     names = sig.order
     if len(args) > len(names):
-        raise TypeError(f"{sig.name} takes {len(names)} arguments ({', '.join(names)}), got {len(args)}")
+        many = f"{len(names)} argument{'s' * (len(names) != 1)}"
+        raise TypeError(f"{sig.name} takes {many} ({', '.join(names)}), got {len(args)}")
     values = dict(zip(names, args, strict=False))
     for key, value in kwargs.items():
         if key in declared.synonyms:

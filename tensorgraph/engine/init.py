@@ -15,7 +15,8 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Count, Finite, Kind, Natural, NonNegative, checked
+from tensorgraph.arguments import Count, Finite, Kind, Natural, NonNegative, Unfit, checked, kind_of, refuse_keyword
+from tensorgraph.arguments.checks import kinds_of
 from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import Extent, FloatDType, Shape, canonical_dtype, default_dtype
@@ -149,6 +150,8 @@ class Initialiser:
     @checked
     def using(self, **options: Any) -> Initialiser:
         """The same with these options."""
+        for key, value in options.items():
+            check_option(self, key, value)
         return Initialiser(self.draw, {**self.options, **options})
 
     def __repr__(self) -> str:
@@ -165,6 +168,30 @@ def named(what: str | Callable[..., Any]) -> Callable[..., Any]:
     if not callable(what):
         raise TypeError(f"an initialiser is a name or a callable of a shape, got {type(what).__name__}")
     return what
+
+
+def check_option(initialiser: str | Initialiser, key: str, value: Any) -> None:
+    """Refuse an option that an initialiser has not, or that is not of its kind; ``key()``, of states, has a seed.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    found = _BY_NAME.get(initialiser) if isinstance(initialiser, str) else initialiser
+    name = found.__name__ if found is not None else str(initialiser)
+    kinds = {"seed": kind_of(Natural)} if found is None else kinds_of(found.draw)
+    names = [known for known in kinds if known not in ("numbers", "shape")]
+    if key not in names:
+        refuse_keyword({key: value}, names, name, None)
+    if found is constant and isinstance(value, bool):  # of a mask
+        return
+    try:
+        kinds[key](value)
+    except Unfit as unfit:
+        error = unfit.wrong(f"{name}: {unfit.sentence(key)}")
+    else:
+        return
+    raise error
 
 
 def text_of(initialiser: Any) -> str:

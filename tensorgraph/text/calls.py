@@ -12,6 +12,7 @@ from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.literals import read_array
+from tensorgraph.text.numbers import named
 from tensorgraph.text.scene import Scene, show
 from tensorgraph.transforms.custom import Result, custom_op
 
@@ -25,7 +26,8 @@ def _named(scene: Scene, node: ast.Call, names: tuple[str, ...], args: list[Any]
     given = dict(zip(names, args, strict=False))
     for key, value in kwargs.items():
         if key not in names or key in given:
-            scene.fail(node, f"{show(node.func)} takes {', '.join(names)}; got {key!r}{nearest(key, names)}")
+            place = next(k for k in node.keywords if k.arg == key)
+            scene.fail(place, f"{show(node.func)} takes {', '.join(names)}; got {key!r}{nearest(key, names)}")
         given[key] = value
     return [given.get(name) for name in names]
 
@@ -113,12 +115,12 @@ def custom(scene: Scene, node: ast.Call, inner: ast.Call, given: tuple[list[Any]
     """``custom_vjp(forward=f, backward=b)(x)``: functions that stand above in the text."""
     args, kwargs = given
     rules: dict[str, Graph] = {}
-    for keyword in inner.keywords:
-        name = keyword.value.id if isinstance(keyword.value, ast.Name) else ""
-        if keyword.arg not in ("forward", "backward") or name not in scene.functions:
+    for key, rule in named(scene, inner.keywords).items():
+        name = rule.id if isinstance(rule, ast.Name) else ""
+        if key not in ("forward", "backward") or name not in scene.functions:
             known = nearest(name, scene.functions)
             scene.fail(inner, f"custom_vjp takes forward= and backward=, functions that stand above it{known}")
-        rules[keyword.arg] = scene.functions[name]
+        rules[key] = scene.functions[name]
     if len(rules) != 2 or inner.args or kwargs:
         scene.fail(inner, "expected custom_vjp(forward=f, backward=b)(x, ...)")
     tensors = _tensors(scene, node, args, "the arguments of custom_vjp")

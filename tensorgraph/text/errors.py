@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from tensorgraph.arguments.near import near
 
 __all__ = ["ParseError", "nearest"]
 
@@ -48,7 +49,5 @@ def _cut(text: str, column: int) -> str:
 
 def nearest(name: str, known: Iterable[str], what: str = "did you mean") -> str:
     """``"; did you mean 'relu'?"``, or nothing where nothing is near."""
-    known = [word for word in known if len(word) > 1 or len(name) == 1]  # one letter is near to everything
-    begun = [word for word in known if len(name) > 1 and word.startswith(name)]
-    close = get_close_matches(name[:60], known, 1) or begun[:1]
-    return f"; {what} {close[0]!r}?" if close else ""
+    close = near(name, known)
+    return f"; {what} {close!r}?" if close else ""

@@ -6,10 +6,12 @@ What may stand in a text is listed here; whatever else Python has is refused wit
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.calling import given
 from tensorgraph.engine.numbers import TracedNumber, is_number
 from tensorgraph.engine.op import CATALOGUE, Op, op_named, usual_want
 from tensorgraph.engine.tensor import Tensor
@@ -17,10 +19,11 @@ from tensorgraph.engine.tree import field_names, flatten, is_container
 from tensorgraph.graph.graph import Var
 from tensorgraph.text.calls import array_constant, custom, gradients, written_out
 from tensorgraph.text.errors import nearest
-from tensorgraph.text.numbers import arithmetic, is_static
+from tensorgraph.text.literals import literal_text
+from tensorgraph.text.numbers import arithmetic, named, table
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.signs import op_of_sign
-from tensorgraph.text.types import called
+from tensorgraph.text.types import DTYPES, called
 
 __all__ = ["expression"]
 
@@ -30,6 +33,9 @@ VIEWS = ("T", "mT")  # attributes that are ops
 FACTS: dict[str, Callable[[Aval], Any]] = {  # and those that are known of a type
     "shape": lambda aval: aval.shape, "ndim": lambda aval: aval.ndim, "size": lambda aval: aval.size,
     "dtype": lambda aval: aval.dtype.name,
+}  # fmt: skip
+WRITTEN = {  # constants of other libraries
+    "inf": 'float("inf")', "nan": 'float("nan")', "newaxis": "None", "pi": repr(math.pi), "e": repr(math.e),
 }  # fmt: skip
 REMEDIES: dict[type[ast.AST], str] = {
     ast.IfExp: "use where(condition, a, b)", ast.BoolOp: "use logical_and(a, b) or logical_or(a, b)",
@@ -63,7 +69,7 @@ def expression(scene: Scene, node: ast.expr) -> Any:
         case ast.List():
             return [expression(scene, item) for item in node.elts]
         case ast.Dict():
-            return _dict(scene, node)
+            return table(scene, node, expression)
         case ast.Call():
             return _called(scene, node)
         case ast.Subscript():
@@ -73,18 +79,6 @@ def expression(scene: Scene, node: ast.expr) -> Any:
     remedy = REMEDIES.get(type(node))
     said = f"; {remedy}" if remedy else ""
     scene.fail(node, f"{show(node)} ({type(node).__name__}) is not part of the language{said}")
-
-
-def _dict(scene: Scene, node: ast.Dict) -> dict[Any, Any]:
-    result = {}
-    for key, value in zip(node.keys, node.values, strict=True):
-        name = None if key is None else expression(scene, key)
-        if key is None:
-            scene.fail(value, "** is not understood here: write the keys out")
-        if not is_static(name):
-            scene.fail(key, "the keys of a dict are literals")
-        result[name] = expression(scene, value)
-    return result
 
 
 def _name(scene: Scene, node: ast.Name) -> Any:
@@ -107,6 +101,25 @@ def _name(scene: Scene, node: ast.Name) -> Any:
         scene.fail(node, f"{node.id} is an op: call it, {node.id}(...)")
     known = [*scene.names, *scene.dims, *CATALOGUE]
     scene.fail(node, f"{node.id!r} is not known here{nearest(node.id, known)}")
+
+
+def _refuse_module(scene: Scene, node: ast.Attribute) -> None:
+    """Where ``np.sum`` or ``torch.nn.functional.relu`` stands, say how the text writes it."""
+    root: ast.expr = node
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    if not isinstance(root, ast.Name) or root.id in scene.names or root.id in scene.dims or op_named(root.id):
+        return
+    if nearest(root.id, scene.names):
+        return
+    name, remedy = node.attr, "ops are called by their names alone, such as sum(x)"
+    if name in WRITTEN:
+        remedy = f"write {WRITTEN[name]}"
+    elif name in DTYPES.values() or name in ("bool", "bool_"):
+        remedy = f'write "{name.rstrip("_")}"'
+    elif op_named(name) is not None:
+        remedy = f"write {name}(...)"
+    scene.fail(root, f"{root.id!r} is not known here; {remedy}")
 
 
 def _binary(scene: Scene, node: ast.BinOp) -> Any:
@@ -149,24 +162,30 @@ def _operator(scene: Scene, node: ast.AST, op: Op, *operands: Any) -> Any:
 
 def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
     """An op on values: checked by the op itself, recorded."""
-    names = (*op.inputs, *op.attrs)
     if op.residuals:  # for Python, which cannot see whether anybody takes them
         kwargs.pop("residuals", None)
     if op.primal is not None and "want" not in kwargs and len(args) <= len(op.inputs):
         kwargs["want"] = usual_want(op, [v.aval if isinstance(v, Tensor) else None for v in args])
-    for key in kwargs:
-        if key not in names and key != "impl":
-            free = [
-                name for name in names[len(args) :] if name not in kwargs
-            ]  # those that are given already are no hint
-            said = f"it takes {', '.join(names)}"
-            scene.fail(node, f"{op.name} has no argument {key!r}{nearest(key, free)}; {said}")
+    _bound(scene, node, op, args, kwargs)
     for name, value in (*zip(op.inputs, args, strict=False), *kwargs.items()):
         if name in op.signature.lists and isinstance(value, Tensor):
             _refuse_tensor(scene, node, op.name)
         elif name in op.inputs and name not in op.signature.lists:
             _refuse_several(scene, node, op.name, value)
     return scene.call(node, op.public, *args, **kwargs)
+
+
+def _bound(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> None:
+    """Refuse arguments that an op has not, at the argument, and calls that lack one."""
+    names = (*op.inputs, *op.attrs)
+    places = {keyword.arg: keyword for keyword in getattr(node, "keywords", ())}
+    for key in kwargs:
+        if key not in names and key != "impl" and key not in op.synonyms:
+            free = [name for name in names[len(args) :] if name not in kwargs]  # what is given already is no hint
+            said = f"it takes {', '.join(names)}"
+            scene.fail(places.get(key, node), f"{op.name} has no argument {key!r}{nearest(key, free)}; {said}")
+    with scene.at(node):
+        given(op, args, {key: value for key, value in kwargs.items() if key != "impl"})
 
 
 def with_residuals(scene: Scene, node: ast.Call) -> list[Any]:
@@ -200,13 +219,7 @@ def _arguments(scene: Scene, node: ast.Call) -> tuple[list[Any], dict[str, Any]]
         if isinstance(arg, ast.Starred):
             scene.fail(arg, "* is not understood here: write the arguments out")
         args.append(opened(expression(scene, arg)))
-    kwargs: dict[str, Any] = {}
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            scene.fail(keyword, "** is not understood here: write the arguments out")
-        if keyword.arg in kwargs:  # which Python notices only when it compiles
-            scene.fail(keyword, f"the argument {keyword.arg!r} is given twice")
-        kwargs[keyword.arg] = opened(expression(scene, keyword.value))
+    kwargs = {name: opened(expression(scene, value)) for name, value in named(scene, node.keywords).items()}
     return args, kwargs
 
 
@@ -217,6 +230,7 @@ def _called(scene: Scene, node: ast.Call) -> Any:
     if isinstance(function, ast.Name):
         return _by_name(scene, node, function.id)
     if isinstance(function, ast.Attribute):
+        _refuse_module(scene, function)
         return _method(scene, node, function)
     if isinstance(function, ast.Call) and isinstance(function.func, ast.Name) and function.func.id == "custom_vjp":
         return custom(scene, node, function, _arguments(scene, node))
@@ -265,10 +279,16 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
     if not isinstance(value, Tensor) or type(value) is TracedNumber:
         scene.fail(node, f"{show(at)} is no tensor and has no methods here")
     known = _methods()
+    if function.attr == "at":
+        scene.fail(function, f"write {show(at)}.at[key].set(value), .add(value) or .multiply(value)")
     if function.attr not in known:
         scene.fail(function, f"a tensor has no method {function.attr!r} here{nearest(function.attr, known)}")
     args, kwargs = _arguments(scene, node)
-    return scene.call(node, getattr(value, function.attr), *args, **kwargs)
+    method = getattr(value, function.attr)
+    op = getattr(method, "op", None)
+    if op is not None and function.attr not in METHODS:  # which take sizes one by one
+        _bound(scene, node, op, (value, *args), kwargs)
+    return scene.call(node, method, *args, **kwargs)
 
 
 def _at(scene: Scene, node: ast.Call, what: str, place: ast.Subscript) -> Any:
@@ -318,6 +338,7 @@ def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
 
 
 def _attribute(scene: Scene, node: ast.Attribute) -> Any:
+    _refuse_module(scene, node)
     value = expression(scene, node.value)
     if type(value) is TracedNumber:
         scene.fail(node, f"{show(node.value)} is a Python number, {value.aval}, and has no {node.attr}")
@@ -329,6 +350,15 @@ def _attribute(scene: Scene, node: ast.Attribute) -> Any:
         return scene.call(node, getattr, value, node.attr)
     if isinstance(value, Tensor) and node.attr in FACTS:
         return FACTS[node.attr](value.aval)
+    if isinstance(value, Container) or not isinstance(value, Tensor):
+        tree = opened(value)
+        keys = [*tree] if isinstance(tree, dict) else []
+        parts = [f"{show(node.value)}[{literal_text(key)}]" for key in keys[:20]] or [
+            f"{show(node.value)}.{name}" for name in fields or ()
+        ]
+        said = f"; it has {', '.join(parts)}" if parts else "; take a part by its index" if is_container(tree) else ""
+        what = "holds others and " if is_container(tree) else ""
+        scene.fail(node, f"{show(node.value)} {what}is no tensor: it has no attribute {node.attr!r}{said}")
     known = [*VIEWS, *FACTS, "at", *_methods()]
     scene.fail(
         node,

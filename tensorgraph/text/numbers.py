@@ -9,7 +9,7 @@ from typing import Any
 
 from tensorgraph.text.scene import Scene, opened, show
 
-__all__ = ["arithmetic", "integer", "is_static", "literal"]
+__all__ = ["arithmetic", "integer", "is_static", "literal", "named", "table"]
 
 ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
@@ -31,6 +31,37 @@ def literal(scene: Scene, node: ast.expr) -> Any:
     if not is_static(value):
         scene.fail(node, f"expected a literal (a number, a string, None, a tuple of them), got {show(node)}")
     return value
+
+
+def table(scene: Scene, node: ast.Dict, read: Callable[[Scene, ast.expr], Any]) -> dict[Any, Any]:
+    """A dict, whose keys are literals and whose values are read so."""
+    result: dict[Any, Any] = {}
+    for key, value in zip(node.keys, node.values, strict=True):
+        if key is None:
+            scene.fail(value, "** is not understood here: write the keys out")
+        name = opened(scene.expression(scene, key))
+        if not is_static(name) or isinstance(name, list):
+            scene.fail(key, f"the keys of a dict are literals, got {show(key)}")
+        try:
+            again = name in result
+        except TypeError:
+            scene.fail(key, f"the keys of a dict are numbers, strings and tuples of them, got {show(key)}")
+        if again:  # Python would keep the last alone
+            scene.fail(key, f"the key {show(key)} is given twice")
+        result[name] = read(scene, value)
+    return result
+
+
+def named(scene: Scene, keywords: list[ast.keyword], what: str = "arguments") -> dict[str, ast.expr]:
+    """What is given by name."""
+    result: dict[str, ast.expr] = {}
+    for keyword in keywords:
+        if keyword.arg is None:
+            scene.fail(keyword, f"** is not understood here: write the {what} out")
+        if keyword.arg in result:  # which Python notices only when it compiles
+            scene.fail(keyword, f"the argument {keyword.arg!r} is given twice")
+        result[keyword.arg] = keyword.value
+    return result
 
 
 def integer(scene: Scene, node: ast.expr) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,9 @@ class Syntax:
         functions, lines = self.read
         graphs: dict[str, Graph] = {}
         by_digest = _by_digest(arrays)
-        named = {kind.__name__: kind for kind in known_types}
+        named: dict[str, list[Any]] = {}
+        for kind in dict.fromkeys(known_types):
+            named.setdefault(kind.__name__, []).append(kind)
         helpers = _helpers(functions)
         for function in functions:
             if function.name == name or function.name in helpers:
@@ -118,7 +120,7 @@ def read_function(
     lines: list[str],
     file: str,
     arrays: Mapping[str, np.ndarray[Any, Any]],
-    known_types: Mapping[str, Any],
+    known_types: Mapping[str, Sequence[Any]],
     dims: Mapping[str, int],
     functions: Mapping[str, Graph],
 ) -> Graph:

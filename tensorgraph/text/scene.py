@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -50,7 +50,7 @@ class Scene:
     file: str
     function: str
     arrays: Mapping[str, np.ndarray[Any, Any]]
-    types: Mapping[str, Any]
+    types: Mapping[str, Sequence[Any]]  # several classes may have one name
     dims: Mapping[str, int]
     functions: Mapping[str, Graph]  # those that stand before this one
     trace: Trace

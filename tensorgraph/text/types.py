@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Any
 
 from tensorgraph.engine import init
@@ -12,7 +13,7 @@ from tensorgraph.engine.aval import LONG, Aval, Number
 from tensorgraph.engine.tree import build, field_names, is_dataclass
 from tensorgraph.graph.graph import ANYTHING, Var
 from tensorgraph.text.errors import nearest
-from tensorgraph.text.numbers import integer, literal
+from tensorgraph.text.numbers import integer, literal, named, table
 from tensorgraph.text.scene import CellName, Scene, show
 
 __all__ = ["DTYPES", "NUMBERS", "argument", "aval", "cell"]
@@ -66,7 +67,7 @@ class Static:
         self.value = value
 
 
-def argument(scene: Scene, node: ast.expr, depth: int = 0) -> Any:
+def argument(scene: Scene, node: ast.expr) -> Any:
     """The type of an argument: an `Aval`, a `Static`, or containers of them."""
     if isinstance(node, ast.Constant) and node.value is None:
         return None
@@ -75,10 +76,7 @@ def argument(scene: Scene, node: ast.expr, depth: int = 0) -> Any:
     if isinstance(node, ast.Tuple):
         return tuple(argument(scene, item) for item in node.elts)
     if isinstance(node, ast.Dict):
-        return {
-            literal(scene, key) if key is not None else scene.fail(node, "** is not understood here"):
-            argument(scene, value) for key, value in zip(node.keys, node.values, strict=True)
-        }  # fmt: skip
+        return table(scene, node, argument)
     if isinstance(node, ast.Call):
         return called(scene, node, argument)
     name, inside = _parts(node)
@@ -98,23 +96,35 @@ def called(scene: Scene, node: ast.Call, inner: Any) -> Any:
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     if name == "OrderedDict" and len(node.args) == 1 and isinstance(node.args[0], ast.Dict) and not node.keywords:
         return OrderedDict(inner(scene, node.args[0]))
-    kind = scene.types.get(name)
-    fields = field_names(kind)
-    if kind is None or fields is None:
+    kinds = [kind for kind in scene.types.get(name, ()) if field_names(kind) is not None]
+    if not kinds:
         scene.fail(
             node, f"{name or show(node)} is no type that is known here; pass named tuples and dataclasses as "
             "parse(text, types=[...])",
         )  # fmt: skip
-    given = [str(k.arg) for k in node.keywords]
-    fits = set(given) <= set(fields) if is_dataclass(kind) else sorted(given) == sorted(fields)
-    if node.args or not fits or len(set(given)) < len(given):
-        scene.fail(node, f"{name} takes {', '.join(f'{f}=' for f in fields)}")
-    parts = {str(k.arg): inner(scene, k.value) for k in node.keywords}
+    given = named(scene, node.keywords)
+    kind, fields = _meant(scene, node, kinds, given)
+    parts = {key: inner(scene, value) for key, value in given.items()}
     if not is_dataclass(kind):
         return build(kind, fields, [parts[f] for f in fields])
     fixed = {f.name for f in dataclasses.fields(kind) if f.metadata.get("static")}
     values = [v.value if f in fixed and isinstance(v, Static) else v for f, v in parts.items()]
     return build(kind, tuple(parts), values)
+
+
+def _meant(scene: Scene, node: ast.Call, kinds: list[Any], given: Collection[str]) -> tuple[Any, tuple[str, ...]]:
+    """Of the classes of this name the one with these fields, of which a dataclass may lack some."""
+    name = kinds[0].__name__
+    known = [(kind, tuple(field_names(kind) or ())) for kind in kinds]
+    fits = [(kind, fields) for kind, fields in known if set(fields) == set(given)]
+    fits = fits or [(kind, fields) for kind, fields in known if is_dataclass(kind) and set(fields) >= set(given)]
+    if node.args or not fits:
+        said = " or ".join(", ".join(f"{field}=" for field in fields) for _, fields in known)
+        unknown = next((k for k in node.keywords if not any(k.arg in fields for _, fields in known)), node)
+        scene.fail(unknown, f"{name} takes {said}")
+    if len(fits) > 1:
+        scene.fail(node, f"{len(fits)} of the given types are called {name} and have these fields: pass the one meant")
+    return fits[0]
 
 
 def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | None, place: ast.AST) -> CellName:
@@ -158,11 +168,14 @@ def initialiser(scene: Scene, node: ast.expr | None) -> str | None:
     if name not in known:
         scene.fail(node, f"no initialiser is called {name!r}; there are {', '.join(known)}{nearest(name, known)}")
     options = []
-    for option in node.keywords:
-        if option.arg is None:
-            scene.fail(node, "** is not understood here")
-        value = literal(scene, option.value)
+    places = {keyword.arg: keyword for keyword in node.keywords}
+    for key, option in named(scene, node.keywords, "options").items():
+        value = literal(scene, option)
         if type(value) not in (int, float, bool, str, type(None)):
-            scene.fail(option.value, f"an initialiser's option is a number or a string, got {show(option.value)}")
-        options.append(f"{option.arg}={value!r}")
-    return f"{node.func.id}({', '.join(options)})"
+            scene.fail(option, f"an initialiser's option is a number or a string, got {show(option)}")
+        try:
+            init.check_option(name, key, value)
+        except (TypeError, ValueError) as error:
+            scene.fail(places[key], str(error))
+        options.append(f"{key}={value!r}")
+    return f"{name}({', '.join(options)})"
