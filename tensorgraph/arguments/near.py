@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from os.path import commonprefix
 
 __all__ = ["near"]
 
@@ -24,7 +23,7 @@ def near(name: str, known: Iterable[str]) -> str | None:
     if len(name) < 2:  # one letter is near to everything
         return next((word for word in known if len(word) == 1 and word.lower() == name.lower()), None)
     most = 0 if len(name) < 3 else 1 if len(name) < 8 else 2
-    best: tuple[int, int, str] | None = None  # how far, then how soon they differ
+    candidates: list[tuple[int, int, str]] = []  # how far, how much of the beginning differs
     for word in known:
         if len(word) < 2:
             continue
@@ -35,9 +34,9 @@ def near(name: str, known: Iterable[str]) -> str | None:
         else:
             away = _differences(name.lower(), word.lower())
         if away <= most:
-            found = away, -len(commonprefix([name, word])), word
-            best = found if best is None or found[:2] < best[:2] else best
-    return None if best is None else best[2]
+            same = next((i for i, (x, y) in enumerate(zip(name, word, strict=False)) if x != y), len(name))
+            candidates.append((away, -same, word))
+    return min(candidates, key=lambda c: c[:2])[2] if candidates else None
 
 
 def _differences(a: str, b: str) -> int:
