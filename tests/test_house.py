@@ -47,7 +47,7 @@ FLOORS: list[set[str]] = [
 
 # The engine's own files, likewise.
 ENGINE: list[set[str]] = [
-    {"aval", "interrupts", "signature", "source", "sums", "traits", "tree"},
+    {"aval", "contents", "interrupts", "signature", "source", "sums", "traits", "tree"},
     {"modes", "spec", "recognition"},
     {"op"},
     {"known"},

@@ -51,6 +51,17 @@ WEIGHT, EIGHT, FROZEN = parameter(5, 1), parameter(8), parameter(5, 1, requires_
 LINEAR = nn.Linear(5, 1, seed=0)
 
 
+class Calling(nn.Module):
+    def __init__(self, function):
+        self.functions = lambda: function
+
+    def forward(self, x):
+        return self.functions()(x) + tg.random.normal(())
+
+
+OWNING = Calling(lambda x: x * BIAS + LINEAR(x))
+OWNING.parts = [LINEAR, {"bias": BIAS}]
+
 OTHERS = np.random.default_rng(3)
 RNG_ARRAY = RNG.normal(size=5).astype(F)
 LEARNED = tg.tensor(RNG.normal(size=(5, 3)).astype(F), requires_grad=True)
@@ -532,6 +543,10 @@ CASES = {
             (lambda x: x @ tg.tensor(RNG_ARRAY[:, None]), X),
             (lambda x: x * LEARNED.shape[0], X),
         ],
+    ),
+    "TG027": (
+        [(Calling(LINEAR), X), (Calling(lambda x: LINEAR(x)), X), (Calling(lambda x: x * BIAS), X)],
+        [(Calling(lambda x: x * 2.0), X), (LINEAR, X), (lambda x: LINEAR(x), X), (OWNING, X)],
     ),
 }  # fmt: skip
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.contents import within
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError
 from tensorgraph.graph.equation import Var
 
 __all__ = ["Opaque"]
 
-DEEPEST, MOST = 8, 10_000  # levels and objects that are looked at
 LARGEST = 1 << 20  # bytes of an array whose copies are looked for
 Array = np.ndarray[Any, Any]
 
@@ -69,39 +67,11 @@ def _content(array: Array) -> bytes:
 
 def _arrays(value: Any, name: str) -> Iterator[tuple[str, Array]]:
     """The arrays that can be reached from an object by its attributes and by containers."""
-    seen: set[int] = set()
-    queue: deque[tuple[Any, str, int]] = deque([(value, name, 0)])  # the shortest way to an array names it
-    while queue and len(seen) < MOST:
-        item, path, depth = queue.popleft()
-        if isinstance(item, Tensor):
-            item = item._value
-        if isinstance(item, np.ndarray):
-            yield path, item
-            continue
-        if id(item) in seen or depth > DEEPEST or isinstance(item, (type, ModuleType, FunctionType, str, bytes, Var)):
-            continue
-        seen.add(id(item))
-        queue += [(part, inner, depth + 1) for part, inner in _parts(item, path)]
+    for path, item in within(value, name, _is_array, lambda item: not isinstance(item, Var)):
+        yield path, item._value if isinstance(item, Tensor) else item
 
 
-def _parts(item: Any, path: str) -> Iterator[tuple[Any, str]]:
-    if hasattr(item, "named_cells") or type(item).__module__.partition(".")[0] in ("tensorgraph", "numpy", "builtins"):
-        if isinstance(item, dict):
-            yield from ((part, f"{path}[{key!r}]") for key, part in [*item.items()])
-        elif isinstance(item, (list, tuple, set, frozenset)):
-            yield from ((part, f"{path}[{i}]") for i, part in enumerate(item))
-        return
-    if isinstance(item, (list, tuple, set, frozenset, dict)):
-        yield from _parts([*item.values()] if isinstance(item, dict) else [*item], path)
-    names = [*getattr(item, "__dict__", ())]
-    for kind in type(item).__mro__:
-        slots = kind.__dict__.get("__slots__", ())
-        names += [slots] if isinstance(slots, str) else slots
-    for name in dict.fromkeys(names):
-        part = getattr(item, "__dict__", {}).get(name, None)
-        if part is None:
-            try:
-                part = object.__getattribute__(item, name)
-            except AttributeError:
-                continue
-        yield part, f"{path}.{name}"
+def _is_array(item: Any) -> bool:
+    if isinstance(item, Tensor):
+        item = item._value
+    return isinstance(item, np.ndarray) and not item.dtype.hasobject

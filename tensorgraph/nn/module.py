@@ -16,7 +16,7 @@ from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.numbers import TRACED
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import notebook
-from tensorgraph.nn.names import require_place
+from tensorgraph.nn.names import require_place, require_seen
 from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, load_tree, read_cells
@@ -39,8 +39,8 @@ class Module:
     """The base of models and layers: assign parameters, buffers and other modules, and write ``forward``.
 
     Whatever is assigned to an attribute is found by `parameters`, `state_dict` and the rest: a `Parameter`, a
-    `Buffer`, a Module, and lists, tuples and dicts of these. Each cell knows its path from the root, such as
-    ``layers.0.weight``. What is used in two places is counted once.
+    `Buffer`, a Module, and lists, tuples and dicts of these; where another object holds a part, it is refused. Each
+    cell knows its path from the root, such as ``layers.0.weight``. What is used in two places is counted once.
 
     Attributes
     ----------
@@ -294,6 +294,9 @@ class Module:
         modules = list(self.named_modules())
         inside = {id(module) for _, module in modules}
         for prefix, module in modules:
+            for name, value in module.__dict__.items():
+                if name not in INTERNAL:  # a collection may have been filled after it was assigned
+                    require_seen(module, Module, name, value, plain=False)
             for name, cell in module._items():
                 if not isinstance(cell, Cell) or id(cell) in seen:
                     continue

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections import UserDict, UserList, deque
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from tensorgraph.arguments import shown
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.contents import within
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 
-__all__ = ["input_of", "require_place"]
+__all__ = ["input_of", "require_place", "require_seen"]
 
+LITERALS = frozenset({int, float, bool, str, type(None)})
+COLLECTIONS = (list, tuple, dict, set, frozenset, deque, MappingProxyType, UserList, UserDict, np.ndarray)
 SWITCHES = ("training", "frozen")
 FREE = frozenset({"forward", "config", "extra_repr", "summary"})  # methods that are no more than a default
 
@@ -25,6 +32,7 @@ def require_place(module: Any, base: type, name: str, value: Any) -> None:
         if not isinstance(value, bool):
             raise TypeError(f"{label} must be True or False, got {shown(value)}")
         return
+    require_seen(module, base, name, value)
     if not isinstance(value, (Cell, base, list, tuple, dict)):
         if name not in FREE and callable_of(base, name):
             raise ValueError(f"{label} is what every Module has, and {shown(value)} would hide it: take another name")
@@ -76,6 +84,56 @@ def _parts(value: Any, base: type, label: str, above: tuple[int, ...]) -> Iterat
                 f"{label}: the keys {names[str(key)]!r} and {key!r} are one path; take keys that differ as text"
             )
         names[str(key)] = key
+
+
+def require_seen(module: Any, base: type, name: str, value: Any, plain: bool = True) -> None:
+    """Refuse cells and modules where nobody looks for them: in a deque, a set, a dataclass or, if `plain`, in any
+    object. What has its place elsewhere may be held there too."""
+    if type(value) in LITERALS or isinstance(value, (Cell, base)):
+        return
+
+    def is_part(item: Any) -> bool:
+        return isinstance(item, (Cell, base))
+
+    def is_collection(item: Any) -> bool:
+        return isinstance(item, COLLECTIONS) or hasattr(type(item), "__dataclass_fields__")
+
+    hidden = [
+        (path, part)
+        for path, part in within(value, "", is_part, None if plain else is_collection)
+        if not _has_place(part) and part is not module and part is not module.root
+    ]
+    if not hidden:
+        return
+    seen = {id(part) for part in _items(value, base)}
+    for path, part in hidden:
+        if id(part) not in seen:
+            raise TypeError(
+                f"{module.label}.{name}: {name}{path} is {shown(part)} in {_holder(value)}, where nobody looks for "
+                "parts: it would be neither trained nor saved. Use a list, a tuple or a dict of parts, or assign it to "
+                "an attribute of its own first"
+            )
+
+
+def _has_place(part: Any) -> bool:
+    place = part.owner if isinstance(part, Cell) else part._place
+    return place is not None and place[0]() is not None
+
+
+def _items(value: Any, base: type) -> Iterator[Any]:
+    """The parts in nested lists, tuples and dicts."""
+    stack, seen = [value], set()
+    while stack:
+        item = stack.pop()
+        if isinstance(item, (Cell, base)):
+            yield item
+        elif isinstance(item, (list, tuple, dict)) and id(item) not in seen:
+            seen.add(id(item))
+            stack += item.values() if isinstance(item, dict) else item
+
+
+def _holder(value: Any) -> str:
+    return shown(value) if not isinstance(value, (list, tuple, dict)) else f"what {shown(value)} holds"
 
 
 def input_of(module: Any, x: Any) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 from tensorgraph.analysis.lint.findings import Finding, Report, rule
 from tensorgraph.analysis.lint.view import View, flows
 from tensorgraph.engine.op import creation, random
+from tensorgraph.engine.random import state
 from tensorgraph.graph.graph import CellDecl, Equation, Source, Var
 from tensorgraph.ops.structure import stop_gradient
 
@@ -40,6 +41,27 @@ def unused_parameter(view: View, report: Report) -> Iterator[Finding]:
 
 
 _UNUSED = "use it, remove it, or freeze it (requires_grad_(False)); an optimiser would only carry it along"
+
+
+@rule("TG027", "cell-outside-the-model")
+def outside_model(view: View, report: Report) -> Iterator[Finding]:
+    """A model reads a parameter or a buffer that is not its own: nobody trains it with the model, or saves it."""
+    if not hasattr(view.owner, "named_parameters") or not hasattr(view.owner, "root"):
+        return
+    owned = {cell for _, cell in view.owner.root.named_cells()} | {cell for _, cell in view.owner.named_cells()}
+    owned.add(state())
+    for decl, reference in zip(view.graph.cells, view.graph.provenance.live, strict=False):
+        if reference() in owned:
+            continue
+        read = view.readers(decl.var)
+        yield report(
+            read[0] if read else None,
+            f"{decl.kind} {decl.path} is used by {view.owner.label} and is no part of it: no optimiser of its "
+            "parameters trains it, and state_dict() leaves it out",
+            "assign what it belongs to to an attribute of the model, on its own or in a list, a tuple or a dict; a "
+            "function's variables and other objects are not looked into",
+            source=view.place,
+        )
 
 
 @rule("TG007", "parameter-without-gradient")
