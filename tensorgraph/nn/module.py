@@ -38,9 +38,9 @@ class _ForwardSignature:
 class Module:
     """The base of models and layers: assign parameters, buffers and other modules, and write ``forward``.
 
-    Whatever is assigned to an attribute is found by `parameters`, `state_dict` and the rest: a `Parameter`, a
-    `Buffer`, a Module, and lists, tuples and dicts of these; where another object holds a part, it is refused. Each
-    cell knows its path from the root, such as ``layers.0.weight``. What is used in two places is counted once.
+    Whatever is assigned to an attribute is found by `parameters`, `state_dict` and the rest, each once: a `Parameter`,
+    a `Buffer`, a Module, and lists, tuples and dicts of these; other objects that hold a part are refused. Each cell
+    knows its path from the root, such as ``layers.0.weight``.
 
     Attributes
     ----------
@@ -294,9 +294,7 @@ class Module:
         modules = list(self.named_modules())
         inside = {id(module) for _, module in modules}
         for prefix, module in modules:
-            for name, value in module.__dict__.items():
-                if name not in INTERNAL:  # a collection may have been filled after it was assigned
-                    require_seen(module, Module, name, value, plain=False)
+            require_seen(module, Module)
             for name, cell in module._items():
                 if not isinstance(cell, Cell) or id(cell) in seen:
                     continue

@@ -18,6 +18,7 @@ __all__ = ["input_of", "require_place", "require_seen"]
 
 LITERALS = frozenset({int, float, bool, str, type(None)})
 COLLECTIONS = (list, tuple, dict, set, frozenset, deque, MappingProxyType, UserList, UserDict, np.ndarray)
+KNOWN = frozenset({"_entered", "_place"})  # what calls and parents keep in a module
 SWITCHES = ("training", "frozen")
 FREE = frozenset({"forward", "config", "extra_repr", "summary"})  # methods that are no more than a default
 
@@ -32,7 +33,7 @@ def require_place(module: Any, base: type, name: str, value: Any) -> None:
         if not isinstance(value, bool):
             raise TypeError(f"{label} must be True or False, got {shown(value)}")
         return
-    require_seen(module, base, name, value)
+    _require_seen(module, base, name, value)
     if not isinstance(value, (Cell, base, list, tuple, dict)):
         if name not in FREE and callable_of(base, name):
             raise ValueError(f"{label} is what every Module has, and {shown(value)} would hide it: take another name")
@@ -86,7 +87,14 @@ def _parts(value: Any, base: type, label: str, above: tuple[int, ...]) -> Iterat
         names[str(key)] = key
 
 
-def require_seen(module: Any, base: type, name: str, value: Any, plain: bool = True) -> None:
+def require_seen(module: Any, base: type) -> None:
+    """Refuse collections that were filled with parts after they were assigned, where nobody looks for them."""
+    for name, value in vars(module).items():
+        if type(value) not in LITERALS and not isinstance(value, (Cell, base)) and name not in KNOWN:
+            _require_seen(module, base, name, value, plain=False)
+
+
+def _require_seen(module: Any, base: type, name: str, value: Any, plain: bool = True) -> None:
     """Refuse cells and modules where nobody looks for them: in a deque, a set, a dataclass or, if `plain`, in any
     object. What has its place elsewhere may be held there too."""
     if type(value) in LITERALS or isinstance(value, (Cell, base)):
