@@ -292,9 +292,8 @@ class Module:
         """Parameters and buffers with their paths from here, each once, in order of assignment."""
         seen: set[int] = set()
         modules = list(self.named_modules())
-        inside = {id(module) for _, module in modules}
+        inside = {id(require_seen(module, Module)) for _, module in modules}
         for prefix, module in modules:
-            require_seen(module, Module)
             for name, cell in module._items():
                 if not isinstance(cell, Cell) or id(cell) in seen:
                     continue

@@ -87,11 +87,12 @@ def _parts(value: Any, base: type, label: str, above: tuple[int, ...]) -> Iterat
         names[str(key)] = key
 
 
-def require_seen(module: Any, base: type) -> None:
-    """Refuse collections that were filled with parts after they were assigned, where nobody looks for them."""
+def require_seen(module: Any, base: type) -> Any:
+    """The module; collections that were filled with parts after they were assigned are refused."""
     for name, value in vars(module).items():
         if type(value) not in LITERALS and not isinstance(value, (Cell, base)) and name not in KNOWN:
             _require_seen(module, base, name, value, plain=False)
+    return module
 
 
 def _require_seen(module: Any, base: type, name: str, value: Any, plain: bool = True) -> None:
