@@ -13,6 +13,8 @@ import viz_graphs as hand
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.viz import draw
+from tensorgraph.viz.html.layouts import slim
+from tensorgraph.viz.model.rails import Rows
 from tensorgraph.viz.render.engine import run_engine
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -117,3 +119,25 @@ def test_what_is_kept_has_words_with_a_line_on_each_side(engine):
         for line in (before, after):
             points = numbers(next(part for part in line if part.tag == "path"))
             assert points[-1][0] - points[0][0] > 8 and abs(points[-1][1] - points[0][1]) < 3
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_line_that_passes_rows_is_one_path(engine, name):
+    drawing = DRAWINGS[name]()
+    rows = Rows.of(drawing)
+    rails = len(rows.rails) if rows is not None else 0
+    assert rails or name != "residual training"
+    svg = drawing.svg("light")
+    root = ElementTree.fromstring(re.sub(r' xmlns="[^"]*"', "", svg, count=1))
+    groups = [(g.get("id").partition("-")[2], g) for g in root.iter("g") if g.get("class") in ("node", "exit", "edge")]
+    assert not [id for id, _ in groups if re.fullmatch(r"r\d+", id)]  # no point of a line is left to be seen
+    boxes = [frame(g) for _, g in groups if g.get("class") != "edge" and len(list(g.iter("text")))]
+    points = [frame(g) for _, g in groups if g.get("class") == "exit" and not len(list(g.iter("text")))]
+    paths = [numbers(part) for _, g in groups if g.get("class") == "edge" for part in g if part.tag == "path"]
+    assert len(paths) >= rails
+    for path in paths:
+        for end in (path[0], path[-1]):
+            near = min(distance(end, box) for box in boxes)
+            assert near <= NEAR or min(distance(end, point) for point in points) == 0.0, (end, near)
+    picture = slim(run_engine(drawing.dot(), "svg", 30.0).decode(), "d", drawing)
+    assert len(re.findall(r'class="edge"', picture)) == len(re.findall(r'class="edge"', svg))

@@ -20,6 +20,7 @@ from tensorgraph.viz.render.metrics import text_width
 from tensorgraph.viz.render.svg import SURFACES
 from tensorgraph.viz.render.svg_lines import Lines, name_of
 from tensorgraph.viz.render.svg_text import centred, lifted
+from tensorgraph.viz.render.whole import whole
 
 __all__ = ["lay_out", "slim"]
 
@@ -103,7 +104,7 @@ def slim(svg: str, prefix: str, drawing: Drawing) -> str:
 
     Boxes and frames keep the drawing's ids, behind `prefix`; a line says which boxes it joins.
     """
-    body = lifted(centred(re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)), front=False)
+    body = whole(lifted(centred(re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)), front=False))
     lines = Lines(drawing, body)
     named = re.compile(r'<g id="[^"]*" class="(node|cluster|edge)">\s*<title>([^<]*)</title>')
 

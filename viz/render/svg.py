@@ -19,6 +19,7 @@ from tensorgraph.viz.render.engine import REMEDY, EngineError, run_engine
 from tensorgraph.viz.render.metrics import text_width
 from tensorgraph.viz.render.svg_lines import Lines, name_of
 from tensorgraph.viz.render.svg_text import centred, lifted
+from tensorgraph.viz.render.whole import whole
 
 __all__ = ["SURFACES", "escaped", "to_svg", "with_text"]
 
@@ -48,7 +49,7 @@ def polish(drawing: Drawing, raw: str, theme: str) -> str:
     """An engine's SVG made ours."""
     body = raw[raw.index("<svg") :]
     prefix = "tg" + hashlib.sha256(raw.encode()).hexdigest()[:8]
-    body = lifted(centred(re.sub(r"<!--.*?-->\n?", "", body, flags=re.S)))
+    body = whole(lifted(centred(re.sub(r"<!--.*?-->\n?", "", body, flags=re.S))))
     body = re.sub(r"<title>(.*?)</title>", _Tips(drawing, body).title, body, flags=re.S)
     body = re.sub(r'(<g id="(?!n\d)[^"]*" )class="node"', r'\1class="exit"', body)
     body = re.sub(r'\bid="([^"]+)"', lambda m: f'id="{prefix}-{m[1]}"', body)
