@@ -1,5 +1,6 @@
 """Lines join what they say they join, whichever engine lays them out."""
 
+import math
 import re
 import shutil
 import sys
@@ -141,3 +142,75 @@ def test_a_line_that_passes_rows_is_one_path(engine, name):
             assert near <= NEAR or min(distance(end, point) for point in points) == 0.0, (end, near)
     picture = slim(run_engine(drawing.dot(), "svg", 30.0).decode(), "d", drawing)
     assert len(re.findall(r'class="edge"', picture)) == len(re.findall(r'class="edge"', svg))
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Any) -> Any:
+        return x + self.b(tg.relu(self.a(x)))
+
+
+def gate(x: Any) -> Any:
+    for _ in range(4):
+        x = x * tg.sigmoid(tg.tanh(tg.exp(x)))
+    return x
+
+
+def residual_step() -> Any:
+    model = nn.Sequential(*[Block() for _ in range(5)])
+    optimizer = optim.SGD(model, lr=0.1)
+
+    def run(x: Any) -> Any:
+        loss = tg.square(model(x)).mean()
+        optimizer.minimize(loss)
+        return loss
+
+    return run
+
+
+REPEATS = {
+    "blocks": lambda: draw(nn.Sequential(*[Block() for _ in range(5)]), tg.spec((2, 4)), level="op"),
+    "products": lambda: draw(gate, tg.spec((2, 4)), level="op"),
+    "step": lambda: draw(residual_step(), tg.spec((2, 4)), level="training"),
+}
+
+
+def drawn_ends(lines: dict[str, list[Any]], start: str) -> list[tuple[float, float]]:
+    """Both ends of the line, led by points or not, whose part at its upper end begins with these names."""
+    path, arrows = [], []
+    name = start
+    while name:
+        (group,) = lines[name]
+        path += numbers(next(part for part in group if part.tag == "path"))
+        arrows += [point for part in group if part.tag == "polygon" for point in numbers(part)]
+        head = name.partition("->")[2]
+        name = next((n for n in lines if head.startswith("r") and n.startswith(f"{head}->")), "")
+    return [path[0], path[-1], *arrows]
+
+
+@pytest.mark.parametrize("name", REPEATS)
+def test_a_skip_and_the_line_back_do_not_meet(engine, name):
+    drawing = REPEATS[name]()
+    boxes, lines = laid_out(drawing.dot())
+    rows = Rows.of(drawing)
+    rails = rows.rails if rows is not None else {}
+
+    def ends(i: int) -> list[tuple[float, float]]:
+        edge = drawing.edges[i]
+        upper, lower = sorted((edge.tail, edge.head), key=lambda id: frame(boxes[id])[1])
+        if i in rails:
+            return drawn_ends(lines, f"{upper}->{rails[i][0]}")
+        both = [n for n in (f"{edge.tail}->{edge.head}", f"{edge.head}->{edge.tail}") if n in lines]
+        return drawn_ends(lines, both[0])
+
+    pairs = [
+        (i, k)
+        for i, back in enumerate(drawing.edges) if back.role == "carried"
+        for k, skip in enumerate(drawing.edges)
+        if skip.role != "carried" and (skip.tail, skip.head) == (back.head, back.tail)
+    ]  # fmt: skip
+    assert len(pairs) == (2 if name == "step" else 1)
+    for i, k in pairs:
+        assert min(math.dist(a, b) for a in ends(i) for b in ends(k)) >= 3.0

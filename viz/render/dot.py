@@ -47,6 +47,16 @@ def words(text: str) -> str:
     return _FORBIDDEN.sub("", text).translate(ESCAPES) or " "
 
 
+def skipping(drawing: Drawing) -> set[str]:
+    """The points of repeats that a skip leaves: a residual edge, or one way of several, straight to the box that the
+    line back comes from."""
+    drawn = [edge for edge in drawing.edges if not edge.cut]
+    back = {(edge.head, edge.tail) for edge in drawn if edge.role == "carried"}
+    ways = Counter(edge.tail for edge in drawn)
+    skips = [e for e in drawn if e.role == "residual" or ((e.tail, e.head) in back and ways[e.tail] > 1)]
+    return {edge.tail for edge in skips if edge.tail in drawing.points}
+
+
 class Writer:
     def __init__(self, drawing: Drawing, colours: Palette) -> None:
         self.drawing, self.c = drawing, colours
@@ -54,6 +64,7 @@ class Writer:
         self.coming: Counter[str] = Counter()  # lines into each box
         self.exits = exits(drawing)
         self.points = drawing.points
+        self.skipping = skipping(drawing)
         self.begun: set[str] = set()  # exits to which a line leads already
 
     def dot(self) -> str:
@@ -250,8 +261,19 @@ class Writer:
             edge = replace(edge, rows=(Row("title", SIGNS[edge.status]), *edge.rows))
         if edge.rows:
             label = f" label={self.words_of(edge)}"
+        tail, head = self.sides(edge)
+        return self.lines_of(position, replace(edge, tail=tail), head, look, label)
+
+    def sides(self, edge: Edge) -> tuple[str, str]:
+        """The ends of a line in DOT, with the sides of their boxes where that matters.
+
+        Where a skip leaves the point at which a repeat is entered, it does so below, as all that the repeat reads, and
+        the line back goes from right to right. With ends on the same side, the skip would seem to have two arrowheads.
+        """
+        if edge.role == "carried" and edge.head in self.skipping:
+            return f"{edge.tail}:e", f"{edge.head}:e"
         head = f"{edge.head}:{edge.port}:n" if edge.port else edge.head
-        return self.lines_of(position, edge, head, look, label)
+        return f"{edge.tail}:s" if edge.tail in self.skipping else edge.tail, head
 
     def lines_of(self, position: int, edge: Edge, head: str, look: str, label: str) -> list[str]:
         point = self.exits.get(position)

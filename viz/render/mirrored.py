@@ -29,6 +29,7 @@ class Mirrored(Writer):
         assert rows is not None
         self.rows = rows
         self.exits = {}
+        self.skipping |= {node.id for node in drawing.nodes if node.role == "gradient" and node.twin in self.skipping}
         self.upward = {node.id for node in drawing.nodes if node.role == "gradient" and node.twin}
         self.forward = {node.twin for node in drawing.nodes if node.id in self.upward}
         self.left = {node.id for node in drawing.nodes if node.twin and node.role not in RIGHT}
@@ -112,6 +113,9 @@ class Mirrored(Writer):
 
     # ---- edges
 
+    def sides(self, edge: Edge) -> tuple[str, str]:
+        return edge.tail, f"{edge.head}:{edge.port}:n" if edge.port else edge.head
+
     def lines_of(self, position: int, edge: Edge, head: str, look: str, label: str) -> list[str]:
         if position in self.rows.rails:
             return self.along(edge, self.rows.rails[position], look)
@@ -142,7 +146,12 @@ class Mirrored(Writer):
         if edge.role == "gradient":
             look = self.weighed(edge, look)
         down = self.rows.rank[edge.tail] < self.rows.rank[edge.head]
-        way = [edge.tail, *points, edge.head] if down else [edge.head, *points, edge.tail]
+        top, bottom = (edge.tail, edge.head) if down else (edge.head, edge.tail)
+        if top in self.skipping:  # a skip and the line back, or their gradients, side by side
+            side = "e" if top in self.upward else "w"
+            ends = (side, side) if edge.role == "carried" else ("s", f"n{side}")
+            top, bottom = f"{top}:{ends[0]}", f"{bottom}:{ends[1]}"
+        way = [top, *points, bottom]
         lines = []
         for n, (upper, lower) in enumerate(pairwise(way)):
             first, last = n == 0, n == len(way) - 2
