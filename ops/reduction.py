@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_dtype
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import float_dtype, reduced_shape, reduction
+from tensorgraph.engine.op import elementwise, float_dtype, reduced_shape, reduction
 from tensorgraph.engine.sums import ALONE, DEPTH, total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import maximum
@@ -45,11 +45,6 @@ def count(aval: Any, axis: Any) -> int:
 def results(x: Aval, axis: Any) -> int:
     """How many results a reduction has."""
     return math.prod(reduced_shape(x.shape, axis, False))
-
-
-def twice(x: Aval, **attrs: Any) -> int:
-    """Scratch memory: two arrays as large as the input."""
-    return 2 * x.nbytes
 
 
 def partial_sums(x: Aval, *, axis: Any, **attrs: Any) -> int:
@@ -95,6 +90,11 @@ sum = op(
 def _wide(kind: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype that sums are made in: float16 has too few digits and too little range."""
     return np.dtype(np.float32) if kind == np.float16 else kind
+
+
+def _wider(x: Any, aval: Any) -> Any:
+    """float16 in float32, as sums and products are made, in a rule as well; anything else as it is."""
+    return astype(x, dtype="float32") if aval.dtype == np.float16 else x
 
 
 def _mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
@@ -164,7 +164,7 @@ def _var(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float =
 def _var_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool, correction: float) -> Any:
     n = count(x_aval, axis) - correction
     scale = 2.0 / n if n > 0 else float("nan")
-    return spread(g * scale, x_aval, axis, keepdims) * centred(x, axis)
+    return spread(_wider(g, x_aval) * scale, x_aval, axis, keepdims) * centred(_wider(x, x_aval), axis)
 
 
 def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval:
@@ -182,9 +182,36 @@ var = op(
 )  # fmt: skip
 
 
+def _powers(x: Any) -> Any:
+    """The power of two within a factor of two of each magnitude; 1 for 0, NaN and the infinities."""
+    _, exponent = np.frexp(x)
+    return np.ldexp(np.ones_like(x), np.where(np.isfinite(x) & (x != 0), exponent - 1, 0))
+
+
+binade = op(
+    "binade(x)", _powers, elementwise, dtype="float", vjp=dict(x=None), traits=("flat", "internal"),
+    oracle=lambda x: 2.0 ** np.floor(np.log2(np.abs(x))), domain=(0.3, 3.0),
+    doc="The power of two within a factor of two below the magnitude of x, by which division is exact; it has no slope.",
+)  # fmt: skip
+
+
 def _std(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float = 0) -> Any:
-    root = np.asarray(np.sqrt(_variance(x, axis, keepdims, correction)))
-    return root.astype(float_dtype(x.dtype), copy=False)
+    kind = float_dtype(x.dtype)
+    with np.errstate(over="ignore"):
+        root = np.asarray(_root_variance(x.astype(_wide(kind), copy=False), axis, keepdims, correction))
+        return root.astype(kind, copy=False)
+
+
+def _root_variance(x: Any, axis: Any, keepdims: Any, correction: float) -> Any:
+    """The root of the variance, of scaled numbers where the squares are too small or too large for their dtype."""
+    squares = _variance(x, axis, keepdims, correction)
+    limits = np.finfo(x.dtype)
+    if not x.size or ((squares >= limits.tiny / limits.eps) & (squares < np.inf) | (squares != squares)).all():
+        return np.sqrt(squares)
+    largest = np.abs(x).max(axis, keepdims=True)
+    exponent = np.where(np.isfinite(largest), np.frexp(largest)[1], 0)
+    root = np.sqrt(_variance(np.ldexp(x, -exponent), axis, keepdims, correction))
+    return np.ldexp(root, exponent if keepdims else exponent.reshape(root.shape))
 
 
 def _std_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool, correction: float) -> Any:
@@ -192,8 +219,12 @@ def _std_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool, cor
     scale = 1.0 / n if n > 0 else float("nan")
     # where all are equal the root has no slope; 0 is taken, and what is divided by is 1 there
     still = equal(out, 0.0)
-    slope = where(still, 0.0, g * scale / where(still, 1.0, out))
-    return spread(slope, x_aval, axis, keepdims) * centred(x, axis)
+    root = _wider(where(still, 1.0, out), x_aval)
+    # both are divided by a power of two, so that neither their quotient nor g by the root leaves the dtype's range
+    power = binade(stop_gradient(root))
+    off = centred(_wider(x, x_aval) / spread(power, x_aval, axis, keepdims), axis)
+    slope = where(still, 0.0, _wider(g, x_aval) * scale / (root / power))
+    return spread(slope, x_aval, axis, keepdims) * off
 
 
 std = op(
@@ -203,6 +234,8 @@ std = op(
     flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 3 * results(x, axis),
     traits=("root", "bounded below"),
     doc="""Standard deviation over `axis`, the root of `var`; where all are equal its gradient is 0.
+
+    Right also where the squares of which `var` is made are too small or too large for the dtype.
 
     >>> import tensorgraph as tg
     >>> tg.std([1.0, 3.0]), tg.grad(tg.std)(tg.tensor([2.0, 2.0]))
@@ -257,7 +290,7 @@ min = op(
 
 def _prod_x(g: Any, x: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
     # the product of all others, as exclusive products from the left and from the right: right at zeros too
-    flat, order = side_by_side(x, x_aval.shape, canonical_axes(axis, len(x_aval.shape)))
+    flat, order = side_by_side(_wider(x, x_aval), x_aval.shape, canonical_axes(axis, len(x_aval.shape)))
     left = exclusive_product(flat)
     right = flip(exclusive_product(flip(flat, axis=-1)), axis=-1)
     return spread(g, x_aval, axis, keepdims) * apart(left * right, x_aval.shape, order)
@@ -294,7 +327,7 @@ def exclusive_product(x: Any) -> Any:
 
 # how many factors of a dtype are multiplied in which wider one: every product rounds, in whatever order
 _PRODUCTS: dict[Any, tuple[int, Any]] = {
-    np.dtype(np.float16): (16, np.float32), np.dtype(np.float32): (16, np.float64),
+    np.dtype(np.float16): (0, np.float32), np.dtype(np.float32): (16, np.float64),
     np.dtype(np.float64): (256, np.longdouble),
 }  # fmt: skip
 
@@ -304,7 +337,7 @@ def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     few, wide = _PRODUCTS.get(x.dtype, (x.size, None))
     if x.size > few and count(x, axis) > few:
         with np.errstate(over="ignore"):
-            return np.multiply.reduce(x, axis=axis, dtype=wide, keepdims=keepdims).astype(x.dtype)
+            return np.asarray(np.multiply.reduce(x, axis=axis, dtype=wide, keepdims=keepdims), x.dtype)
     return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
 
@@ -373,11 +406,13 @@ def _logsumexp(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     if x.size == 0:
         with np.errstate(divide="ignore"):
             return np.log(total(x, axis, keepdims))
+    kind = x.dtype
     top = np.maximum.reduce(x, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0).astype(top.dtype, copy=False)
+    top = np.where(np.isfinite(top), top, 0).astype(_wide(kind), copy=False)
     with np.errstate(divide="ignore", over="ignore"):
-        out = np.log(total(np.exp(x - top), axis, True)) + top
-    return out if keepdims else out.reshape(reduced_shape(x.shape, axis, False))
+        terms = np.asarray(np.subtract(x, top, dtype=top.dtype))
+        out = np.log(total(np.exp(terms, out=terms), axis, True)) + top
+    return np.asarray(out if keepdims else out.reshape(reduced_shape(x.shape, axis, False)), kind)
 
 
 def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
@@ -399,7 +434,7 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
 
 logsumexp = op(
     "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, methods=("logsumexp",), dtype="float",
-    vjp=dict(x=_logsumexp_x), scratch=twice,
+    vjp=dict(x=_logsumexp_x), scratch=lambda x, **attrs: x.size * _wide(float_dtype(x.dtype)).itemsize,
     flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
     traits=("analytic", "exponential", "increasing"),
     doc="log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing.",

@@ -133,6 +133,9 @@ def batch_norm_relu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`batch_norm`, then ReLU, in one pass."""
 
+def binade(x: _TensorLike) -> Tensor:
+    """The power of two within a factor of two below the magnitude of x, by which division is exact; it has no slope."""
+
 def bitwise_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a & b: booleans or integers."""
 

@@ -19,6 +19,7 @@ from tensorgraph.testing.compare import ULPS
 # elementwise ops without a scalar form, and why
 WITHOUT = {
     "astype": "it is a change of the dtype and of nothing else",
+    "binade": "reads the exponent of a number",
     "digamma": "sums as many terms as a number needs",
     "erfinv": "goes step by step from a first guess",
     "fmod": "compiled, of integers it is another division",
@@ -228,3 +229,31 @@ def test_their_code_is_short_of_everything_else() -> None:
         else:
             names = [i for i in dis.get_instructions(op.scalar) if i.opname in ("LOAD_GLOBAL", "LOAD_ATTR")]
             assert not names, op.name
+
+
+CALLS = {
+    "clip: a_max": lambda x, v: tg.clip(x, 0, v),
+    "leaky_relu: slope": tg.leaky_relu,
+    "elu: alpha": tg.elu,
+    "celu: alpha": tg.celu,
+    "hardtanh: max_val": lambda x, v: tg.hardtanh(x, 0, v),
+    "full: value": lambda x, v: tg.full((2,), v),
+    "arange: ": lambda x, v: tg.arange(v),
+    "batch_norm: eps": lambda x, v: tg.batch_norm(tg.ones((3, 2)), x, x, eps=v),
+    "softmax_cross_entropy: label_smoothing": lambda x, v: tg.softmax_cross_entropy(
+        tg.ones((2, 2)), np.array([0, 1]), label_smoothing=v
+    ),
+    "var: correction": lambda x, v: tg.var(x, correction=v),
+    "nan_to_num: nan": lambda x, v: tg.nan_to_num(x, nan=v),
+}
+
+
+@pytest.mark.parametrize("words", CALLS)
+@pytest.mark.parametrize("value", [np.longdouble(1), np.complex64(1), np.clongdouble(1), np.complex128(1), 1j])
+def test_attributes_are_numbers_that_tensors_have(words, value) -> None:
+    """Of a wider type they would make everything wider, and a complex one complex."""
+    x = tg.tensor([1.0, 2.0])
+    complaint = "write float" if type(value) is np.longdouble else "complex numbers are not supported"
+    for call in (lambda: CALLS[words](x, value), lambda: tg.trace(lambda x: CALLS[words](x, value), x)):
+        with pytest.raises(TypeError, match=f"{words}.*{complaint}"):
+            call()

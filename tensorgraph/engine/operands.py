@@ -59,8 +59,8 @@ def static(value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return tuple([static(v) for v in value])
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, (np.generic, complex)):
+        return _number(value)
     if isinstance(value, Tensor):
         if type(value) is TracedNumber:
             value.asked("an attribute, which is a static Python value,")
@@ -75,8 +75,24 @@ def static(value: Any) -> Any:
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return NAMES.get(value) or np.dtype(value).name
     if isinstance(value, ndarray) and value.ndim == 0:
-        return value.item()
+        return _number(value[()])
     return value
+
+
+def _number(value: Any) -> Any:
+    """A scalar as Python's; of a type that tensors do not have it is refused, as among the operands."""
+    if isinstance(value, (complex, np.complexfloating)):
+        raise Foreign(f"complex numbers are not supported (got {value!r}); pass the real and imaginary parts")
+    plain = value.item()
+    if isinstance(plain, np.generic):  # NumPy's own, which Python has no number for
+        raise Foreign(
+            f"expected a number of Python's, or of a dtype that tensors have, got {value!r}; write float(...)"
+        )
+    return plain
+
+
+class Foreign(TypeError):
+    """An attribute that is a number of a type which tensors do not have."""
 
 
 @cache
@@ -96,7 +112,10 @@ def attribute(declared: Op, name: str, value: Any) -> Any:
     """An attribute as a hashable literal of its kind."""
     if value is REQUIRED:
         raise TypeError(f"{declared.name} needs {name!r}; it takes {', '.join(declared.signature.order)}")
-    value = static(value)
+    try:
+        value = static(value)
+    except Foreign as foreign:
+        raise TypeError(f"{declared.name}: {name}: {foreign}") from None
     kind = flag_or_choice(declared.signature.types[name])
     if kind is None:
         return value
