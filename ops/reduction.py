@@ -189,9 +189,9 @@ def _powers(x: Any) -> Any:
 
 
 binade = op(
-    "binade(x)", _powers, elementwise, dtype="float", vjp=dict(x=None), traits=("flat", "internal"),
+    "binade(x)", _powers, elementwise, dtype="float", vjp=dict(x=None), traits=("flat", "idempotent", "internal"),
     oracle=lambda x: 2.0 ** np.floor(np.log2(np.abs(x))), domain=(0.3, 3.0),
-    doc="The power of two within a factor of two below the magnitude of x, by which division is exact; it has no slope.",
+    doc="The largest power of two not above the magnitude of x, by which division is exact; it has no slope.",
 )  # fmt: skip
 
 

@@ -134,7 +134,7 @@ def batch_norm_relu(
     """`batch_norm`, then ReLU, in one pass."""
 
 def binade(x: _TensorLike) -> Tensor:
-    """The power of two within a factor of two below the magnitude of x, by which division is exact; it has no slope."""
+    """The largest power of two not above the magnitude of x, by which division is exact; it has no slope."""
 
 def bitwise_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a & b: booleans or integers."""
