@@ -165,13 +165,9 @@ class Slots:
         self.a, self.name = a, "n"
 
 
-class Own(list):  # type: ignore[type-arg]
-    pass
-
-
 OPAQUE: list[tuple[Any, Any]] = [
     (Plain, lambda c: c.a), (Slots, lambda c: c.a), (lambda a: SimpleNamespace(a=a), lambda c: c.a),
-    (lambda a: Plain({"k": [a]}), lambda c: c.a["k"][0]), (lambda a: Own([a]), lambda c: c[0]),
+    (lambda a: Plain({"k": [a]}), lambda c: c.a["k"][0]),
     (lambda a: UserDict({"a": a}), lambda c: c["a"]), (lambda a: Plain(Slots(a)), lambda c: c.a.a),
 ]  # fmt: skip
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from functools import partial
-from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from types import FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,11 @@ ITEMS = (list, tuple, set, frozenset, deque, KeysView, ValuesView, ItemsView)
 
 
 def within(
-    value: Any, name: str, ends: Callable[[Any], bool], follow: Callable[[Any], bool] | None = None
+    value: Any,
+    name: str,
+    ends: Callable[[Any], bool],
+    follow: Callable[[Any], bool] | None = None,
+    most: int = MOST,
 ) -> Iterator[tuple[str, Any]]:
     """What can be reached from an object and `ends` the way there, each with its path.
 
@@ -31,10 +36,12 @@ def within(
         Whether a thing is looked for; nobody looks into it.
     follow : callable, optional
         Whether a thing is looked into; everything is, unless said.
+    most : int
+        How many things are looked into.
     """
     seen: set[int] = set()
     queue: deque[tuple[Any, str, int]] = deque([(value, name, 0)])  # the shortest way to a thing names it
-    while queue and len(seen) < MOST:
+    while queue and len(seen) < most:
         item, path, depth = queue.popleft()
         if ends(item):
             yield path, item
@@ -62,19 +69,23 @@ def _parts(item: Any, path: str) -> Iterator[tuple[Any, str]]:
 
 
 def attributes(item: Any) -> Iterator[tuple[str, Any]]:
-    """What an object of the user's has for attributes: none of modules, of the library's own objects and NumPy's."""
+    """What an object of the user's has for attributes, those of its class among them, by name.
+
+    Modules, the library's own objects and NumPy's have none.
+    """
     kind = type(item)
     if hasattr(item, "named_cells") or kind.__module__.partition(".")[0] in ("tensorgraph", "numpy", "builtins"):
         return
-    names = [*getattr(item, "__dict__", ())]
+    found = dict(getattr(item, "__dict__", ()))
     for base in kind.__mro__:
-        slots = base.__dict__.get("__slots__", ())
-        names += [slots] if isinstance(slots, str) else slots
-    for name in dict.fromkeys(names):
-        part = getattr(item, "__dict__", {}).get(name, None)
-        if part is None:
-            try:
-                part = object.__getattribute__(item, name)
-            except AttributeError:
+        if base.__module__ in ("builtins", "abc", "typing"):
+            continue
+        for name, part in vars(base).items():
+            if name in found or name.startswith("__"):
                 continue
-        yield name, part
+            if isinstance(part, MemberDescriptorType):  # a slot
+                with contextlib.suppress(AttributeError):
+                    found[name] = object.__getattribute__(item, name)
+            elif not hasattr(type(part), "__get__"):
+                found[name] = part
+    yield from found.items()

@@ -1,8 +1,9 @@
 """Nested lists, tuples, named tuples, dicts and dataclasses of values: taken apart and put together again.
 
 A *tree* is what functions take and return (parameters in a dict of lists, say); its leaves are everything that is not
-a container. Dicts keep their own order (other dicts than dict and OrderedDict, and read-only views of them, come back
-as dicts); None is a container of nothing, as in JAX.
+a container. Dicts keep their own order (read-only views of them come back as dicts); None is a container of nothing,
+as in JAX. An instance of a subclass of list, tuple or dict comes back as one of its class, with what it has besides its
+items; as a structure it is the list, tuple or dict that it is.
 
 A dataclass holds its fields, those that it has been given; one that says ``field(metadata={"static": True})`` is part
 of the structure, as the names are, and no leaf. It is put together without its ``__init__`` and ``__post_init__``, as
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -21,9 +22,12 @@ from typing import Any
 from tensorgraph.arguments import checked
 
 __all__ = [
-    "Treedef", "build", "field_names", "flatten", "is_container", "is_dataclass", "leaf_paths", "listed",
+    "Treedef", "build", "field_names", "flatten", "is_container", "is_dataclass", "leaf_paths", "listed", "owners",
     "same_value", "tree_map", "unflatten",
 ]  # fmt: skip
+
+
+HEAP = 1 << 9  # CPython's flag of a class that was made by a class statement
 
 
 class Treedef:
@@ -37,7 +41,7 @@ class Treedef:
     ([1, 2, 3, 4], Treedef({'w': *, 'layers': [*, (*, *)]}))
     """
 
-    __slots__ = ("children", "keys", "kind", "size", "statics")
+    __slots__ = ("children", "keys", "kind", "own", "size", "statics")
 
     def __init__(
         self,
@@ -46,11 +50,13 @@ class Treedef:
         children: tuple[Treedef, ...],
         size: int,
         statics: tuple[tuple[str, Any], ...] = (),
+        own: Own | None = None,
     ) -> None:
         self.kind = kind  # None for a leaf, else the container's type
         self.keys = keys
         self.children = children
         self.size = size
+        self.own = own  # how an instance of a subclass is made again: no part of what is compared
         self.statics = statics  # fields of a dataclass that are part of the structure, with their values
 
     def __eq__(self, other: object) -> bool:
@@ -76,6 +82,38 @@ class Treedef:
         fields = [f"{key}={child}" for key, child in zip(self.keys, self.children, strict=True)]
         fields += [f"{key}={value!r}" for key, value in self.statics]
         return f"{self.kind.__name__}({', '.join(fields)})"
+
+
+class Own:
+    """The class of a container that is a list, a tuple or a dict, and what an instance has besides its items."""
+
+    __slots__ = ("attributes", "kind")
+
+    def __init__(self, container: Any) -> None:
+        self.kind = type(container)
+        names = {*getattr(container, "__dict__", ()), *(n for c in self.kind.__mro__ for n in _slots(c))}
+        if isinstance(container, defaultdict):
+            names.add("default_factory")
+        self.attributes = {n: object.__getattribute__(container, n) for n in names if hasattr(container, n)}
+
+    def build(self, keys: Sequence[Any], values: Sequence[Any]) -> Any:
+        """An instance with these items, made without its ``__init__``."""
+        base = next(c for c in self.kind.__mro__ if not c.__flags__ & HEAP)
+        made = base.__new__(self.kind, values) if issubclass(base, tuple) else base.__new__(self.kind)
+        if isinstance(made, list):
+            list.extend(made, values)
+        elif isinstance(made, dict):
+            put = OrderedDict.__setitem__ if isinstance(made, OrderedDict) else dict.__setitem__
+            for key, value in zip(keys, values, strict=True):
+                put(made, key, value)
+        for name, value in self.attributes.items():
+            object.__setattr__(made, name, value)
+        return made
+
+
+def _slots(kind: type) -> Sequence[str]:
+    names = vars(kind).get("__slots__", ())
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 class _Shown:
@@ -154,6 +192,9 @@ def _flatten_one(tree: Any, like: Treedef | None = None) -> Parts | None:
     kind = type(tree)
     if kind is list or kind is tuple or (isinstance(tree, tuple) and hasattr(tree, "_fields")):
         return kind, tuple(range(len(tree))), tree, ()
+    if isinstance(tree, (list, tuple)) and not hasattr(kind, "n_sequence_fields"):  # those of time and os are values
+        base: Any = list if isinstance(tree, list) else tuple
+        return base, tuple(range(base.__len__(tree))), [*base.__iter__(tree)], ()
     if isinstance(tree, (dict, MappingProxyType)):
         kind = kind if kind is OrderedDict else dict
         keys = tuple(tree)
@@ -180,7 +221,8 @@ def _flatten(tree: Any, leaves: list[Any], like: Treedef | None) -> Treedef:
     if len(below) != len(values):
         below = [None] * len(values)
     children = tuple(_flatten(value, leaves, one) for value, one in zip(values, below, strict=True))
-    return Treedef(kind, keys, children, sum(child.size for child in children), statics)
+    own = None if type(tree) is kind or type(tree) is MappingProxyType else Own(tree)
+    return Treedef(kind, keys, children, sum(child.size for child in children), statics, own)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -202,6 +244,8 @@ def _unflatten(treedef: Treedef, leaves: Iterator[Any]) -> Any:
     values = [_unflatten(child, leaves) for child in treedef.children]
     if treedef.kind is type(None):
         return None
+    if treedef.own is not None:
+        return treedef.own.build(treedef.keys, values)
     return build(treedef.kind, treedef.keys, values, treedef.statics)
 
 
@@ -227,6 +271,14 @@ def leaf_paths(treedef: Treedef, prefix: str = "") -> list[str]:
     for key, child in zip(treedef.keys, treedef.children, strict=True):
         paths += leaf_paths(child, f"{prefix}.{key}" if prefix else str(key))
     return paths
+
+
+def owners(treedef: Treedef, prefix: str = "") -> Iterator[tuple[str, Own]]:
+    """The instances of subclasses in a structure, with a dotted path each."""
+    if treedef.own is not None:
+        yield prefix, treedef.own
+    for key, child in zip(treedef.keys, treedef.children, strict=True):
+        yield from owners(child, f"{prefix}.{key}" if prefix else str(key))
 
 
 @checked

@@ -229,11 +229,15 @@ class Provenance:
         Where captured tensors came from that had a history, so that gradients go on behind them.
     draws : tuple of str
         Generators of others, NumPy's say, from which the function drew while it was traced.
+    plain : mapping of str to (str, mapping of str to object)
+        Of arguments that are not looked into, by their paths: a name, and the numbers, flags and strings in them by
+        where they are.
     """
 
     live: tuple[weakref.ref[Cell], ...] = ()
     captured: Mapping[Var, Any] = field(default_factory=dict)
     draws: tuple[str, ...] = ()
+    plain: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     def cells(self, count: int) -> list[Cell | None]:
         """The live cells, None for each that is gone or was never known."""

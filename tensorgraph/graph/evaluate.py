@@ -18,10 +18,11 @@ from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.operands import Borrowed, convert
 from tensorgraph.engine.tensor import Tensor, TraceError, weak_cast, wrap
-from tensorgraph.engine.tree import flatten, same_value, unflatten
+from tensorgraph.engine.tree import Treedef, flatten, leaf_paths, owners, same_value, unflatten
 from tensorgraph.graph.graph import ANYTHING, Graph, Var
 from tensorgraph.graph.keywords import arranged
 from tensorgraph.graph.numbers import number_for
+from tensorgraph.graph.opaque import refuse_other_values
 from tensorgraph.graph.program import Program
 
 __all__ = ["bind", "call", "evaluate"]
@@ -188,7 +189,19 @@ def match_arguments(graph: Graph, args: tuple[Any, ...]) -> list[Any]:
                 t = wrap(weak_cast(leaf, var.aval.dtype, what))
         _expect(t.aval, var.aval, f"argument {var.name or position}")
         inputs.append(t)
+    if graph.provenance.plain:
+        _refuse_stale(graph, leaves, tree, statics)
     return inputs
+
+
+def _refuse_stale(graph: Graph, leaves: list[Any], tree: Treedef, statics: Mapping[int, Any]) -> None:
+    """Raise where an argument that is not looked into is the object of the trace with other numbers."""
+    paths = leaf_paths(tree)
+    values = {paths[position]: leaves[position] for position in statics}
+    values.update({path: own.attributes for path, own in owners(tree)})
+    for path, (name, traced) in graph.provenance.plain.items():
+        if path in values and values[path] is not None:
+            refuse_other_values(graph.name, name, values[path], traced)
 
 
 def _expect(got: Aval, expected: Aval, what: str) -> None:

@@ -102,7 +102,7 @@ class Graph(Drawable):
             cells, consts = fields.get("cells", self.cells), fields.get("consts", self.consts)
             live = tuple(known[decl.var] for decl in cells) if all(decl.var in known for decl in cells) else ()
             captured = {var: node for var, node in self.provenance.captured.items() if var in consts}
-            fields["provenance"] = Provenance(live, captured, self.provenance.draws)
+            fields["provenance"] = replace(self.provenance, live=live, captured=captured)
         return replace(self, **fields, _cache={})
 
     @property

@@ -39,7 +39,7 @@ def sayable(treedef: Treedef, what: str) -> Treedef:
                 "static it may be anything, and is not looked at"
             )
     same = keys is treedef.keys and all(a is b for a, b in zip(children, treedef.children, strict=True))
-    return treedef if same else Treedef(treedef.kind, keys, children, treedef.size, treedef.statics)
+    return treedef if same else Treedef(treedef.kind, keys, children, treedef.size, treedef.statics, treedef.own)
 
 
 def _key(key: Any, what: str) -> Any:

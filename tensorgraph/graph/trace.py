@@ -16,13 +16,13 @@ from tensorgraph.engine.numbers import TracedScalar
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
-from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
+from tensorgraph.engine.tree import flatten, leaf_paths, owners, same_value, unflatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import nest
 from tensorgraph.graph.chance import Generators
 from tensorgraph.graph.graph import Graph, is_literal
 from tensorgraph.graph.keywords import called_by_name, inner, name_of_function, named_arguments
-from tensorgraph.graph.opaque import Opaque
+from tensorgraph.graph.opaque import Opaque, plain_values, refuse_iterator
 from tensorgraph.graph.sayable import sayable
 from tensorgraph.graph.user_names import OUTSIDE, code_of
 
@@ -73,21 +73,24 @@ def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> G
     in_tree = sayable(in_tree, "trace: an argument")
     building = Trace(name_of_function(function))
     inputs, statics, values, opaque = [], [], [], []
-    for position, (leaf, name) in enumerate(zip(leaves, _leaf_names(pairs), strict=True)):
+    for position, (leaf, name, path) in enumerate(zip(leaves, _leaf_names(pairs), leaf_paths(in_tree), strict=True)):
         aval = example_aval(leaf)
         if aval is None:
             statics.append((position, leaf))
             values.append(leaf)
             if not is_literal(leaf):
-                opaque.append((name, leaf))
+                refuse_iterator(leaf, name)
+                opaque.append((path, name, leaf))
             continue
         t = building.input(aval, name, isinstance(leaf, Tensor) and leaf._node is not None)
         building.known.add(t._value)
         inputs.append(t)
         values.append(TracedScalar.of(t) if isinstance(leaf, np.number) else t)
+    opaque += [(path, _named(path, called), own.attributes) for path, own in owners(in_tree)]
     arguments = dict(zip(called, unflatten(in_tree, values), strict=True))
     generators = Generators(function, arguments)
-    building.opaque = Opaque(opaque) if opaque else None
+    building.opaque = Opaque([(name, value) for _, name, value in opaque]) if opaque else None
+    before = {path: (name, plain_values(value, name)) for path, name, value in opaque}
     try:
         building.frames.begin(getframe(), building.top, code_of(inner(function)))
         with modes.use(trace=building, grad=True, call=building.top, cells=None):
@@ -103,8 +106,8 @@ def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> G
     finally:
         building.frames.forget()
         del building.frames  # which knows the trace
-    if draws:
-        graph = graph.replace(provenance=replace(graph.provenance, draws=draws))
+    if draws or before:
+        graph = graph.replace(provenance=replace(graph.provenance, draws=draws, plain=_unchanged(opaque, before)))
     return graph.check()
 
 
@@ -130,6 +133,22 @@ def example_aval(leaf: Any) -> Aval | None:
 def names_of_arguments(function: Any, args: tuple[Any, ...]) -> list[tuple[str, Any]]:
     """The positional arguments of a call, each with what the function calls it."""
     return list(zip(named_arguments(function, args), args, strict=True))
+
+
+def _named(path: str, called: tuple[str, ...]) -> str:
+    first, _, rest = path.partition(".")
+    return f"{called[int(first)]}.{rest}" if rest else called[int(first)]
+
+
+def _unchanged(opaque: list[tuple[str, str, Any]], before: Any) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The numbers in arguments that are not looked into, but those that the function itself has changed."""
+    known = {}
+    for path, name, value in opaque:
+        now = plain_values(value, name)
+        values = {at: v for at, v in before[path][1].items() if at in now and same_value(now[at], v)}
+        if values:
+            known[path] = name, values
+    return known
 
 
 def _leaf_names(pairs: list[tuple[str, Any]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.building import Trace
-from tensorgraph.graph.graph import Graph, Literal, Provenance, Var, Write
+from tensorgraph.graph.graph import Graph, Literal, Var, Write
 
 __all__ = ["Rerun"]
 
@@ -101,7 +102,7 @@ class Rerun(Trace):
             consts=consts, equations=tuple(self.equations), writes=writes, outputs=outputs, out_tree=out_tree,
             **fields,
         )  # fmt: skip
-        return graph.replace(provenance=Provenance(graph.provenance.live, self.captured, graph.provenance.draws))
+        return graph.replace(provenance=replace(graph.provenance, captured=self.captured))
 
     def _atom(self, value: Any) -> Var | Literal:
         if isinstance(value, (np.ndarray, np.generic)):

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.arguments import checked
+from tensorgraph.arguments import checked, shown
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.backward import cotangent, wanted_outside
@@ -34,6 +34,10 @@ from tensorgraph.transforms.vmap import vmap
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 
+# what has one of these is an array, also where it can be iterated over (`typecode`: Python's own `array`)
+ARRAYS = ("dtype", "__array__", "__array_interface__", "__dlpack__", "typecode")
+
+
 def _lift(value: Any, what: str) -> Tensor:
     """An argument under a name of its own."""
     trace = modes.current().trace
@@ -45,6 +49,12 @@ def _lift(value: Any, what: str) -> Tensor:
             "f, parameters = tensorgraph.functional(model)"
         )
     if not isinstance(value, Tensor):
+        known = isinstance(value, (str, bytes)) or any(hasattr(value, name) for name in ARRAYS)
+        if isinstance(value, Iterable) and not known:
+            raise TypeError(
+                f"{what}: expected a tensor, an array, a number, or a list, a tuple, a dict or a dataclass of these, "
+                f"got {shown(value)}, which a transform does not look into; make a list of it"
+            )
         if type(value) is float:
             value = np.asarray(value, default_dtype())
         try:
