@@ -200,7 +200,7 @@ def _where(c: Any, a: Any, b: Any) -> Any:
 where: Op = op(
     "where(c, a, b)", _where, elementwise, numpy=(np.where,), scalar=scalars.select, check=_where_check,
     infer_rule=_where_infer,
-    vjp=dict(c=None, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
+    vjp=dict(c=0, a=lambda g, c: where(c, g, 0.0), b=lambda g, c: where(c, 0.0, g)),
     traits=("exact", "analytic", "increasing", "gates"),
     examples=(((np.array([True, False, True]), (2, 3), (3,)), {}), ((np.array(True), (2,), ()), {})),
     doc="""a where the condition holds, b elsewhere. The side that is not taken gets a cotangent of 0; a side whose

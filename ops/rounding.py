@@ -76,7 +76,7 @@ round = op(
 
 copysign: Op = op(
     "copysign(a, b)", np.copysign, elementwise, scalar=scalars.copysign, dtype="float",
-    vjp=dict(a=lambda g, a, b: g * (sign(a) * copysign(1.0, b)), b=None), kinks=(0.0,), traits=("exact",),
+    vjp=dict(a=lambda g, a, b: g * (sign(a) * copysign(1.0, b)), b=0), kinks=(0.0,), traits=("exact",),
     doc="|a| with the sign of b, which a zero has too; the derivative at a = 0 is 0.",
 )  # fmt: skip
 signbit = op(
@@ -85,7 +85,7 @@ signbit = op(
 )  # fmt: skip
 nextafter = op(
     "nextafter(a, b)", np.nextafter, elementwise, scalar=scalars.nextafter, dtype="float",
-    vjp=dict(a=lambda g: g, b=None),
+    vjp=dict(a=lambda g: g, b=0),
     doc="The number next to a in the direction of b; it moves with a.",
 )  # fmt: skip
 fmod = op(

@@ -17,7 +17,7 @@ alias = op(
     doc="x itself: a place at which partial derivatives stop and totals pass.",
 )  # fmt: skip
 stop_gradient = op(
-    "stop_gradient(x)", lambda x: x, structural, infer_rule=lambda x: x, vjp=dict(x=None),
+    "stop_gradient(x)", lambda x: x, structural, infer_rule=lambda x: x, vjp=dict(x=0),
     batch=unchanged,
     methods=("detach",), traits=("identity", "view"), examples=((((3,),), {}),),
     doc="""x without its history: no gradient passes.

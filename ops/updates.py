@@ -1,8 +1,8 @@
 """Updates of state as pure ops, old values in and new values out: optimisers' steps and running averages.
 
 Every number that may change while running is an input, so nothing is baked into a graph. The forward copies and then
-runs the in-place kernel, which an optimiser's eager step runs on the cells themselves: both give the same bits. No
-update is differentiable.
+runs the in-place kernel, which an optimiser's eager step runs on the cells themselves: both give the same bits.
+Clipping has a derivative; of the updates only the composed implementation has.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tensorgraph.engine.tape import warn_user
 from tensorgraph.ops.arithmetic import minimum, sqrt
 from tensorgraph.ops.creation import canonical_size
 from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
+from tensorgraph.ops.logic import equal, less, where
 from tensorgraph.ops.reduction import sum as sum_of
 from tensorgraph.ops.shape import astype
 
@@ -187,12 +188,8 @@ def _update(
         outs = outputs_of(call.run(*[call.whole(i) for i in range(arrays)], *call.args[arrays:]))
         return (*outs[: arrays - 1], *[repeated(t, call.size) for t in outs[arrays - 1 :]])
 
-    def composed(*args: Any, **attrs: Any) -> Any:
-        with modes.no_grad():
-            return reference(*args, **attrs)
-
     return op(
-        signature, forward, fused, reference=composed, infer_rule=infer, check=TypeCheck(infer), examples=examples,
+        signature, forward, fused, reference=reference, infer_rule=infer, check=TypeCheck(infer), examples=examples,
         doc=doc, flops=flops, traits=("update",), batch=side_by_side,
     )  # fmt: skip
 
@@ -309,8 +306,33 @@ def _clip_norm_batch(call: BatchCall) -> Any:
     return (*[g * factor for g, factor in kinds], norm)
 
 
+def _clip_norm_rule(want: Any, g_clipped: Any, grads: Any, limit: Any) -> Any:
+    """``clipped = s grads`` with ``s = min(limit / norm, 1)``, whose derivative a tie shares; 0 is no direction."""
+    *gs, g_norm = g_clipped
+    wide = [astype(g, dtype="float64") for g in grads]
+    total: Any = 0.0
+    for g in wide:
+        total = total + sum_of(g * g)
+    empty = equal(total, 0.0)
+    norm = sqrt(where(empty, 1.0, total))
+    ratio = astype(limit, dtype="float64") / norm
+    scale = where(empty, 1.0, minimum(ratio, 1.0))
+    share = where(empty, 0.0, where(less(ratio, 1.0), 1.0, where(equal(ratio, 1.0), 0.5, 0.0)))
+    units = [g / norm for g in wide]
+    along: Any = 0.0
+    for c, unit in zip(gs, units, strict=True):
+        along = along + (sum_of(astype(c, dtype="float64") * unit) if type(c) is not float else 0.0)
+    back = g_norm - share * along * ratio
+    moved = [
+        back * unit if type(c) is float else scale * astype(c, dtype="float64") + back * unit
+        for c, unit in zip(gs, units, strict=True)
+    ]
+    return [astype(m, dtype=g.dtype.name) for m, g in zip(moved, grads, strict=True)], share * along
+
+
 clip_norm = op(
-    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, infer_rule=_clip_norm_infer, batch=_clip_norm_batch,
+    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, vjp=_clip_norm_rule,
+    infer_rule=_clip_norm_infer, batch=_clip_norm_batch,
     check=_clip_norm_check, flops=_clip_norm_flops, scratch=_clip_norm_scratch,
     examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
     doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.

@@ -217,11 +217,13 @@ def test_a_training_step() -> None:
     assert_close(loss, expected)
     for path, value in expected_after.items():
         assert_close(after[path], value, order=1, what=path)
-    # an update has no derivative, fused or written out
-    p = tg.trace(lambda p, g: tg.sgd_update(p, g, 0.1, 0.0), tg.f32[2], tg.f32[2])
-    for one in (p, p.expand()):
-        w = tg.tensor([1.0, 2.0], requires_grad=True)
-        assert not one(w, np.ones(2, np.float32)).requires_grad
+    # an update has no derivative, which is told; written out it has that of its equations
+    p = tg.trace(lambda p, g: tg.sgd_update(p, g, 0.1, 0.5), tg.f32[2], tg.f32[2])
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.warns(tg.DetachWarning, match="sgd_update"):
+        assert not p(w, np.ones(2, np.float32)).requires_grad
+    p.expand()(w, np.ones(2, np.float32)).sum().backward()
+    assert_close(w.grad, tg.full((2,), 0.95))
 
 
 def test_a_users_own_fused_op() -> None:
@@ -308,12 +310,22 @@ def test_ops_without_a_reference_stay() -> None:
 
 
 def test_a_result_without_history_is_cut_where_it_was_made() -> None:
+    def reference(x: tg.Tensor) -> tg.Tensor:
+        with tg.no_grad():
+            return x * x
+
+    square = tg.engine.declare.op("square_apart(x)", lambda x: x * x, tg.engine.op.fused, reference=reference,
+                                  infer_rule=lambda x: x)  # fmt: skip
+
     def f(x: tg.Tensor) -> tg.Tensor:
         with tg.scope("update"):
-            return tg.sgd_update(x * 2.0, x, 0.1, 0.0)
+            return square.public(x * 2.0)
 
-    graph = tg.trace(f, tg.f64[3])
-    written_out = graph.expand()
+    try:
+        graph = tg.trace(f, tg.f64[3])
+        written_out = graph.expand()
+    finally:
+        tg.remove_op("square_apart")
     cut = written_out.equations[-1]
     assert cut.op.name == "stop_gradient"
     assert (cut.scope, cut.source) == ("update", graph.equations[-1].source)

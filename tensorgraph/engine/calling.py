@@ -5,7 +5,7 @@ The generated short path (`generate.py`) does the same for the common case and c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,7 +14,7 @@ from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number, default_dtype
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.exits import Array, DetachError
+from tensorgraph.engine.exits import Array, DetachError, lose
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
 from tensorgraph.engine.operands import Borrowed, attribute, converted, dtype_of, numbers_of, weigh
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
@@ -106,7 +106,18 @@ def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any], extra: 
         if extra is not None:
             extra += mode.trace.residuals(result)
         return result
-    return run(declared, inputs, attrs, mode, extra)
+    result = run(declared, inputs, attrs, mode, extra)
+    if declared.unruled:
+        tell_lost(declared, inputs, result)
+    return result
+
+
+def tell_lost(declared: Op, inputs: Sequence[Any], result: Any) -> None:
+    """Look for a history among the inputs that have no derivative rule."""
+    items = [item for name, item in zip(declared.inputs, inputs, strict=True) if name in declared.unruled]
+    nodes = [_node(one) for item in items for one in (item if isinstance(item, list) else (item,))]
+    if any(node is not None for node in nodes):
+        lose(declared, nodes, result if isinstance(result, tuple) else (result,))
 
 
 def _present(item: Any, cells: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,6 +16,7 @@ from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import DType
 from tensorgraph.engine.exits import Array, TraceError, concrete
+from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.tensor import (
     Tensor,
     ndarray,
@@ -25,7 +26,7 @@ from tensorgraph.engine.tensor import (
     wrap,
 )
 
-__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "Stead", "release"]
+__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "Stead", "release", "set_grads"]
 
 
 class Cell(Tensor):
@@ -195,6 +196,13 @@ class Parameter(Cell):
 
     def __deepcopy__(self, memo: Any) -> Parameter:
         return _rebuild(Parameter, self._value, self.name, self.initialiser, self._node is not None)  # type: ignore[no-any-return]
+
+
+def set_grads(parameters: Iterable[Parameter], grads: Iterable[Tensor | None]) -> None:
+    """Give every parameter its gradient, or none of them where Ctrl-C comes before."""
+    with whole():
+        for p, g in zip(parameters, grads, strict=True):
+            p.grad = g
 
 
 class Buffer(Cell):

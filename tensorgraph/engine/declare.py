@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def op(
     forward: Callable[..., Any],
     kind: Kind = opaque,
     *,
-    vjp: Mapping[str, Callable[..., Any] | None] | Callable[..., Any] | None = None,
+    vjp: Mapping[str, Callable[..., Any] | Literal[0] | None] | Callable[..., Any] | None = None,
     traits: Iterable[str] = (),
     **fields: Any,
 ) -> Op:
@@ -63,10 +63,10 @@ def op(
     kind : Kind
         The family: decides the shape rule; an op of no family is inferred by running it on ones.
     vjp : mapping or callable, optional
-        One rule per input (None: not differentiable in it), or one joint rule for all that is told which gradients
-        are wanted by a parameter ``want``. A rule names what it needs: ``g`` (``g_y``, ... for several outputs),
-        inputs, outputs, ``x_aval``, attributes, residuals. It is written with operators and ops, once. Omitted: the op
-        is not differentiable.
+        One rule per input (None: not differentiable in it; 0: the derivative is zero wherever there is one, or none is
+        meant to flow), or one joint rule for all that is told which gradients are wanted by a parameter ``want``. A
+        rule names what it needs: ``g`` (``g_y``, ... for several outputs), inputs, outputs, ``x_aval``, attributes,
+        residuals. It is written with operators and ops, once. Omitted: the op is not differentiable.
     traits : iterable of str
         What is true of every call, in the words of `tensorgraph.engine.traits`. What the kind says, and what follows
         from another trait, need not be said.
@@ -121,7 +121,7 @@ def op(
         if strange:
             inputs = ", ".join(sig.inputs) or "none"
             raise ValueError(f"{sig.name}: there is a derivative rule for {strange[0]!r}, but its inputs are {inputs}")
-        rules = {i: None if vjp[i] is None else rule(vjp[i], i) for i in sig.inputs}  # type: ignore[arg-type]
+        rules = {i: rule(function, i) if callable(function := vjp[i]) else None for i in sig.inputs}
     else:
         rules = dict.fromkeys(sig.inputs)
     holder: list[Op] = []
@@ -136,7 +136,12 @@ def op(
     if fields.get("scalar") is not None:
         require_formula(fields["scalar"], sig.name)
     every = kind.traits | with_implied(traits, sig.name)
-    declared = Op(sig, forward, kind, rules, joint, residuals, traits=every, calls=calls, **fields)
+    zero = isinstance(vjp, Mapping) and [i for i in sig.inputs if vjp[i] is not None and not callable(vjp[i])]
+    flat = sig.inputs if "flat" in every else tuple(zero or ())
+    declared = Op(sig, forward, kind, rules, joint, flat, residuals, traits=every, calls=calls, **fields)
+    if declared.dtype not in ("bool", "int") and "higher order" not in every:
+        unruled = tuple(i for i, known in rules.items() if known is None and i not in flat)
+        object.__setattr__(declared, "unruled", unruled)
     holder.append(declared)
     object.__setattr__(declared, "pull", lambda *args: _first_pull(declared, *args))
     CATALOGUE[sig.name] = declared
@@ -265,4 +270,5 @@ def _declare_vjp(
         doc=f"The gradient of `{sig.name}`.", **cost,
     )  # fmt: skip
     object.__setattr__(declared, "joint", Rule(rule, ("want", "*")))
+    object.__setattr__(declared, "unruled", ())
     return declared

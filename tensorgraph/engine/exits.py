@@ -31,7 +31,8 @@ else:
     Methods = object
 
 __all__ = ["DetachError", "DetachWarning", "Numbers", "TraceError", "concrete", "depends", "leave", "leaving",
-           "unwatched", "wanted", "wants", "watching"]  # fmt: skip
+           "lose", "losing", "unwatched", "wanted", "wants",
+           "warn_lost", "watching"]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 ndarray = np.ndarray
@@ -42,9 +43,10 @@ class TraceError(TypeError):
 
 
 class DetachError(TypeError):
-    """A value that depends on a differentiated argument was turned into plain numbers inside the transform.
+    """A value that depends on a differentiated argument was turned into plain numbers inside the transform, or handed
+    to an op that has no derivative rule for it.
 
-    What is computed with those numbers would be missing from the derivative. Write ``x.detach()`` where that is meant.
+    What is computed with it would be missing from the derivative. Write ``x.detach()`` where that is meant.
 
     Examples
     --------
@@ -59,7 +61,8 @@ class DetachError(TypeError):
 
 
 class DetachWarning(UserWarning):
-    """A tensor with a history became an array without anybody saying so, and its gradient stays behind.
+    """A tensor with a history became an array without anybody saying so, or came into an op that has no derivative
+    rule for it, and its gradient stays behind.
 
     Told once a line. ``warnings.simplefilter("error", tg.DetachWarning)`` makes an error of it.
 
@@ -141,17 +144,65 @@ def leave_unspelt(t: Numbers) -> None:
     leave(t, "numpy.asarray()", " (for a list of tensors tensorgraph.stack([...]))")
     if (type(node) is Leaf and node.user) or frame.f_globals.get("__package__") in INTERNAL or not wanted(node):
         return
-    frame = caller(frame)
+    warn_of(
+        caller(frame),
+        "a tensor with a history becomes an array here, and its gradient stays behind: compute with "
+        "tensorgraph's functions (for a list of tensors tensorgraph.stack([...])), or write t.detach() or t.numpy() "
+        "where that is meant",
+    )
+
+
+def warn_of(frame: Any, message: str) -> None:
+    """Tell of a lost gradient, once a line."""
     if frame is None:
         return
     names = frame.f_globals
     warnings.warn_explicit(
-        "a tensor with a history becomes an array here, and its gradient stays behind: compute with "
-        "tensorgraph's functions (for a list of tensors tensorgraph.stack([...])), or write t.detach() or t.numpy() "
-        "where that is meant",
-        DetachWarning, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"),
+        message, DetachWarning, frame.f_code.co_filename, frame.f_lineno, names.get("__name__"),
         names.setdefault("__warningregistry__", {}),
     )  # fmt: skip
+
+
+def lose(declared: Op, nodes: Iterable[Any], outputs: Iterable[Numbers]) -> None:
+    """Values with these places on the tape came into an op as inputs without a derivative rule: refused inside a
+    transform that differentiates them, else told once a line, where floats came of it and a gradient may be asked for.
+    """
+    mode = modes.current()
+    if not mode.grad or mode.watched is None or not any(out._value.dtype.kind == "f" for out in outputs):
+        return
+    places = [p for node in nodes for p in (node if type(node) is tuple else (node,)) if p is not None]
+    if any(depends(place, mode.watched) for place in places):
+        frame = caller(getframe(1))
+        raise losing(declared, describe_source(None if frame is None else source_of(frame.f_code, frame.f_lasti)))
+    if any(wanted(place) for place in places):
+        warn_lost(declared)
+
+
+def warn_lost(declared: Op) -> None:
+    if not modes.current().quiet:
+        message = f"{said_lost(declared)}, and the gradient of what it is given stays behind: {remedies(declared)}"
+        warn_of(caller(getframe(1)), message)
+
+
+def losing(declared: Op, where: str) -> DetachError:
+    """The refusal of a value that is differentiated as an input without a derivative rule."""
+    return DetachError(
+        f"{said_lost(declared)}, and is given a value that depends on what is being differentiated{where}: what it "
+        f"computes would be missing from the derivative. {remedies(declared).capitalize()}"
+    )
+
+
+def said_lost(declared: Op) -> str:
+    inputs = declared.inputs
+    where = "" if len(declared.unruled) == len(inputs) else f" for {', '.join(declared.unruled)}"
+    return f"{declared.name} has no derivative rule{where}"
+
+
+def remedies(declared: Op) -> str:
+    return (
+        f"compute it with functions that have one, declare {declared.name} with a rule (vjp=), or write x.detach() "
+        "where no derivative is meant to flow"
+    )
 
 
 def wants(leaf: Leaf) -> bool:

@@ -15,7 +15,7 @@ __all__ = ["fused_op", "op", "remove_op"]
 
 KINDS: dict[str, Kind] = {"elementwise": elementwise, "reduction": reduction, "opaque": opaque}
 
-VJP = Mapping[str, Callable[..., Any] | None] | Callable[..., Any] | None
+VJP = Mapping[str, Callable[..., Any] | Literal[0] | None] | Callable[..., Any] | None
 
 
 @checked
@@ -41,9 +41,11 @@ def op(
         ``infer_rule=lambda a: tensorgraph.spec(a.shape, a.dtype)``. Without it a graph, a picture and a text run the
         forward on arrays of ones to see, which a forward that refuses ones (a factorisation) or is slow cannot take.
     vjp : mapping or callable, optional
-        One rule per input, or None for an input without derivative; or one joint rule. A rule names what it needs:
+        One rule per input, None for an input without rule, or 0 for one in which the derivative is zero wherever there
+        is one; or one joint rule. A rule names what it needs:
         ``g``, inputs, outputs, ``x_aval``, attributes, residuals. It is written with operators and tensorgraph
-        functions, is linear in ``g``, and serves every order of derivative. Without it the op is not differentiable.
+        functions, is linear in ``g``, and serves every order of derivative. Without it the op is not differentiable:
+        transforms refuse a value that they differentiate as its input, and on the tape a `DetachWarning` tells of it.
     traits : iterable of str
         What is true of every call: ``("analytic", "bounded above")``. Passes, analyses and pictures treat the op by
         them as they treat the library's own; `tensorgraph.engine.traits.TRAITS` has every word with its meaning.

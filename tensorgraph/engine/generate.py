@@ -29,6 +29,7 @@ from tensorgraph.engine.calling import (
     short_error,
 )
 from tensorgraph.engine.cells import Parameter
+from tensorgraph.engine.exits import lose
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import (
     NUMBERS,
@@ -114,6 +115,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": aval_or_scalar,
         "_avals": _avals, "_numbers": NUMBERS,
         "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
+        "_lose": lose,
         "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
@@ -158,6 +160,10 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     body += _tensors(declared, inputs)
     if declared.differentiable:
         body += _record(declared, attrs)
+    if declared.unruled:
+        lost = [f"_p{i}" for i, n in enumerate(names) if n in declared.unruled]
+        outs = "_ts" if sig.variadic else f"({', '.join(f'_t{j}' for j in range(len(sig.outputs)))},)"
+        body += [f"if {' or '.join(f'{p} is not None' for p in lost)}: _lose(_op, ({', '.join(lost)},), {outs})"]
     results = ", ".join(f"_t{j}" for j in range(len(sig.outputs)))
     body += ["return _ts" if sig.variadic else f"return {results}" if declared.single else f"return ({results},)"]
     return dress(define(sig.name, "op", ", ".join(params), body, scope), declared, reflected)

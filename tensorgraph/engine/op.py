@@ -95,7 +95,11 @@ class Op:
         On plain arrays and scalars; returns one array, or a tuple of outputs followed by residuals.
     kind : Kind
     rules : mapping of input name to Rule or None
-        None: not differentiable in that input. Empty where `joint` is given.
+        None: no gradient is recorded for that input. Empty where `joint` is given.
+    flat : tuple of str
+        Inputs in which the derivative is zero wherever there is one, or through which none is meant to flow.
+    unruled : tuple of str
+        Inputs that have no rule and are not flat: a derivative that should flow through them would be lost.
     joint : Rule or None
         One rule for all inputs; its parameter ``want`` is a tuple of bools.
     residuals : tuple of str
@@ -159,6 +163,7 @@ class Op:
     kind: Kind
     rules: Mapping[str, Rule | None] = field(default_factory=dict)
     joint: Rule | None = None
+    flat: tuple[str, ...] = ()
     residuals: tuple[str, ...] = ()
     infix: str | None = None
     methods: tuple[str, ...] = ()
@@ -184,6 +189,7 @@ class Op:
     otherwise: Callable[..., Any] | None = None
     synonyms: Mapping[str, str] = field(default_factory=dict)
     doc: str = ""
+    unruled: tuple[str, ...] = field(init=False, default=())
     # set by `fused_op`, which declares both
     gradient: Op | None = field(default=None, init=False, repr=False)
     primal: Op | None = field(default=None, init=False, repr=False)

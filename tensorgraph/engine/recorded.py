@@ -25,7 +25,7 @@ __all__ = ["is_simple", "make_recorded"]
 def is_simple(declared: Op) -> bool:
     """Whether an op takes tensors and gives one, by its forward and nothing else."""
     sig = declared.signature
-    rest = declared.residuals or declared.reference or sig.variadic or sig.lists or sig.optional
+    rest = declared.residuals or declared.reference or sig.variadic or sig.lists or sig.optional or declared.unruled
     return declared.single and not rest and declared.kind is not structural
 
 

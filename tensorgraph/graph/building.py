@@ -19,14 +19,16 @@ from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.backward import cotangent, reachable
 from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
+from tensorgraph.engine.exits import losing, warn_lost
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, creation, random
 from tensorgraph.engine.operands import Borrowed
-from tensorgraph.engine.tape import Leaf, describe_node, user_source
+from tensorgraph.engine.tape import Leaf, describe_node, describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
+from tensorgraph.graph.losses import losses
 from tensorgraph.graph.numbers import NumberRecorder
 from tensorgraph.graph.opaque import Opaque
 from tensorgraph.graph.recorder import CallRecorder
@@ -198,9 +200,11 @@ class Trace(CallRecorder, NumberRecorder):
     def apply(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
         """One equation on variables of this trace; notes where gradients may flow and where they are cut."""
         outputs = self._append(op, atoms, attrs, avals)
-        # a gradient may flow through the op from the inputs that have a rule
+        # a gradient may flow through the op from the inputs that have a rule; no_grad cuts all that should have one
+        wanted = op.unruled if not modes.current().grad else ()
         passing = {
-            a for name, atom in zip(op.inputs, atoms, strict=True) if op.joint is not None or op.rules[name] is not None
+            a for name, atom in zip(op.inputs, atoms, strict=True)
+            if op.joint is not None or op.rules[name] is not None or name in wanted
             for a in (atom if isinstance(atom, tuple) else (atom,)) if type(a) is Var
         }  # fmt: skip
         floats = [out for out in outputs if out.aval.dtype.kind == "f"]
@@ -338,6 +342,8 @@ class Trace(CallRecorder, NumberRecorder):
             consts = {var: array for var, array, _ in self.consts.values()}
             leaves = reached(y, leaves, self.inputs, list(self.cells.values()), consts, self.equations)
         roots = {self._root(x): x for x in leaves}
+        for eq in losses(self.equations, [y], leaves):
+            warn_lost(eq.op)
         self._refuse_history([y], None)
         grads = self.gradients([t], [self.tensor(x) for x in roots.values()], [grad_output], create_graph)
         for key, grad in zip(roots, grads, strict=True):
@@ -380,6 +386,12 @@ class Trace(CallRecorder, NumberRecorder):
                 total = add.public(total, next(parts))
             result.append(total)
         return result
+
+    def refuse_losses(self, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> None:
+        """Raise where an op without a derivative rule is between these."""
+        for eq in losses(self.equations, map(self.var, ys), map(self.var, xs)):
+            at = eq.source
+            raise losing(eq.op, describe_source(user_source() if at is None else (at.file, at.line, at.function)))
 
     def defer(self, ys: Any, xs: Any, gs: Any, create_graph: bool) -> tuple[Var, ...]:
         """The gradient of variables of this trace: one equation."""

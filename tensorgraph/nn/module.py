@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgraph.arguments import checked
 from tensorgraph.arguments.foreign import put_absent
-from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.numbers import TRACED
 from tensorgraph.engine.tensor import Tensor
@@ -357,8 +357,8 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for parameter in self.parameters():
-            parameter.grad = None
+        parameters = self.parameters()
+        set_grads(parameters, [None] * len(parameters))
 
     # saving -------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from tensorgraph.arguments import Count, Fraction, NonNegative, checked
 from tensorgraph.engine.aval import FloatDType, canonical_axis
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.interrupts import whole
-from tensorgraph.engine.modes import current
+from tensorgraph.engine.modes import current, no_grad
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
@@ -179,7 +179,10 @@ class BatchNorm(Module):
             # what the op returns is nobody else's, so the cells take it over
             mean._value, variance._value, weight._value, count._value = new
             return
-        new = running_average.public(mean, variance, weight, count, mu, var, decay, size=size, unbiased=self.unbiased)
+        with no_grad():  # averages have no history
+            new = running_average.public(
+                mean, variance, weight, count, mu, var, decay, size=size, unbiased=self.unbiased
+            )
         with whole():
             for cell, value in zip((mean, variance, weight, count), new, strict=True):
                 cell.assign(value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, TypeAlias
 
 from tensorgraph.arguments import Ordered, Positive, checked
-from tensorgraph.engine.cells import Parameter
+from tensorgraph.engine.cells import Parameter, set_grads
 from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
@@ -40,11 +40,10 @@ def clip_value(grads: Gradients, limit: Limit) -> list[Tensor]:
     list of Tensor
     """
     clipped = []
-    with no_grad():
-        limit = _limit(limit)
-        for g in grads:
-            high = astype.public(limit, dtype=g.dtype.name)
-            clipped.append(minimum.public(maximum.public(g, -high), high))
+    limit = _limit(limit)
+    for g in grads:
+        high = astype.public(limit, dtype=g.dtype.name)
+        clipped.append(minimum.public(maximum.public(g, -high), high))
     return clipped
 
 
@@ -71,8 +70,7 @@ def clip_norm(grads: Gradients, limit: Limit) -> tuple[list[Tensor], Tensor]:
     >>> [round(float(g[0]), 6) for g in clipped], float(norm)
     ([0.6, 0.8], 5.0)
     """
-    with no_grad():
-        *clipped, norm = clip_norm_op.public(list(grads), _limit(limit))
+    *clipped, norm = clip_norm_op.public(list(grads), _limit(limit))
     return clipped, norm
 
 
@@ -86,15 +84,16 @@ def _limit(limit: Limit) -> Tensor:
 def clip_grad_value(parameters: Trained, limit: Limit) -> None:
     """Clip the ``.grad`` of parameters by value; between ``backward()`` and ``step()``."""
     have = [p for p in listed(parameters) if p.grad is not None]
-    for p, g in zip(have, clip_value([g for p in have if (g := p.grad) is not None], limit), strict=True):
-        p.grad = g
+    with no_grad():
+        clipped = clip_value([g for p in have if (g := p.grad) is not None], limit)
+    set_grads(have, clipped)
 
 
 @checked
 def clip_grad_norm(parameters: Trained, limit: Limit) -> Tensor:
     """Clip the ``.grad`` of parameters by their joint norm, which is returned."""
     have = [p for p in listed(parameters) if p.grad is not None]
-    clipped, norm = clip_norm([g for p in have if (g := p.grad) is not None], limit)
-    for p, g in zip(have, clipped, strict=True):
-        p.grad = g
+    with no_grad():
+        clipped, norm = clip_norm([g for p in have if (g := p.grad) is not None], limit)
+    set_grads(have, clipped)
     return norm

@@ -18,7 +18,7 @@ from tensorgraph import jit
 from tensorgraph.arguments import Name, Natural, NonNegative, Ordered, Positive, checked, refuse_keyword
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine import modes
-from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tape import warn_user
@@ -283,9 +283,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for group in self.groups:
-            for slot in group.slots:
-                slot.parameter.grad = None
+        parameters = self.parameters()
+        set_grads(parameters, [None] * len(parameters))
 
     @checked
     def minimize(self, loss: Tensor) -> None:

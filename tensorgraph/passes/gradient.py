@@ -69,7 +69,9 @@ def grad(graph: Graph, wrt: Any = None) -> Graph:
         outputs, written = inline(graph, _inputs(graph, arguments), cells)
         y = unflatten(graph.out_tree, outputs)
         require_one(y, graph.name)
-        flat = iter(trace.gradients([y], [t for tensors, _ in chosen for t in tensors], [None], True))
+        moving = [t for tensors, _ in chosen for t in tensors]
+        trace.refuse_losses([y], moving)
+        flat = iter(trace.gradients([y], moving, [None], True))
         grads = tuple(unflatten(tree, [next(flat) for _ in tensors]) for tensors, tree in chosen)
         return trace.result(grads if isinstance(wrt, (tuple, list)) else grads[0], written).check()
 

@@ -27,11 +27,15 @@ def pull(
     """The gradients of `ys`, which were computed from the names `xs` in this trace, or on the tape."""
     now = modes.current().trace
     if now is made_in:
-        return pull_back(ys, xs, gs, None, retain) if now is None else now.gradients(ys, xs, gs, True)
+        if now is None:
+            return pull_back(ys, xs, gs, None, retain)
+        now.refuse_losses(ys, xs)
+        return now.gradients(ys, xs, gs, True)
     if now is None:
         raise TraceError("a pullback that was made in a trace is called outside it; call it in the traced function")
     if made_in is None:  # the rules of the tape's nodes run on traced cotangents
         return pull_back(ys, xs, gs, True, True)
+    made_in.refuse_losses(ys, xs)
     graph, read = _section(made_in, ys, xs)
     lifted = [now.lift(x) for x in xs]
     again, _ = inline(graph, [*lifted, *map(made_in.tensor, read)], [])
