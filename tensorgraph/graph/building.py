@@ -19,16 +19,15 @@ from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.backward import cotangent, reachable
 from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
-from tensorgraph.engine.exits import losing, warn_lost
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, creation, random
 from tensorgraph.engine.operands import Borrowed
-from tensorgraph.engine.tape import Leaf, describe_node, describe_source, user_source
+from tensorgraph.engine.tape import Leaf, describe_node, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, new, require_float, weak_cast, wrap
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.dependence import reached
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Origin, Provenance, Source, Var, Write, digest
-from tensorgraph.graph.losses import losses
+from tensorgraph.graph.losses import tell_losses
 from tensorgraph.graph.numbers import NumberRecorder
 from tensorgraph.graph.opaque import Opaque
 from tensorgraph.graph.recorder import CallRecorder
@@ -342,8 +341,7 @@ class Trace(CallRecorder, NumberRecorder):
             consts = {var: array for var, array, _ in self.consts.values()}
             leaves = reached(y, leaves, self.inputs, list(self.cells.values()), consts, self.equations)
         roots = {self._root(x): x for x in leaves}
-        for eq in losses(self.equations, [y], leaves):
-            warn_lost(eq.op)
+        tell_losses(self.equations, [y], leaves)
         self._refuse_history([y], None)
         grads = self.gradients([t], [self.tensor(x) for x in roots.values()], [grad_output], create_graph)
         for key, grad in zip(roots, grads, strict=True):
@@ -386,12 +384,6 @@ class Trace(CallRecorder, NumberRecorder):
                 total = add.public(total, next(parts))
             result.append(total)
         return result
-
-    def refuse_losses(self, ys: Sequence[Tensor], xs: Sequence[Tensor]) -> None:
-        """Raise where an op without a derivative rule is between these."""
-        for eq in losses(self.equations, map(self.var, ys), map(self.var, xs)):
-            at = eq.source
-            raise losing(eq.op, describe_source(user_source() if at is None else (at.file, at.line, at.function)))
 
     def defer(self, ys: Any, xs: Any, gs: Any, create_graph: bool) -> tuple[Var, ...]:
         """The gradient of variables of this trace: one equation."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Container, Iterable, Iterator, Sequence
 
+from tensorgraph.engine.exits import losing, unwatched, warn_lost
+from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.graph.graph import Atom, Equation, Var
 
-__all__ = ["losses"]
+__all__ = ["exits", "losses", "refuse_losses", "tell_losses"]
 
 
 def losses(equations: Sequence[Equation], ends: Iterable[Atom], starts: Iterable[Atom] | None = None) -> list[Equation]:
@@ -32,6 +35,24 @@ def losses(equations: Sequence[Equation], ends: Iterable[Atom], starts: Iterable
             found.append(eq)
         needed.update(_flowing(eq))
     return found[::-1]
+
+
+def refuse_losses(equations: Sequence[Equation], ends: Iterable[Atom], starts: Iterable[Atom]) -> None:
+    """Raise where an op without a derivative rule is between these."""
+    for eq in losses(equations, ends, starts):
+        at = eq.source
+        raise losing(eq.op, describe_source(user_source() if at is None else (at.file, at.line, at.function)))
+
+
+def tell_losses(equations: Sequence[Equation], ends: Iterable[Atom], starts: Iterable[Atom]) -> None:
+    """The like on the tape that is traced, where it is told."""
+    for eq in losses(equations, ends, starts):
+        warn_lost(eq.op)
+
+
+def exits(eq: Equation, losing: Container[Equation]) -> contextlib.AbstractContextManager[None]:
+    """Where an equation runs again: one that loses nothing there, or that was told of, is not watched."""
+    return unwatched() if eq.op.unruled and eq not in losing else contextlib.nullcontext()
 
 
 def _flowing(eq: Equation) -> Iterator[Var]:

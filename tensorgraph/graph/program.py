@@ -8,7 +8,6 @@ differentiates, go through the tape, and the engine's own backward pass takes th
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import operator
 import time
@@ -22,14 +21,13 @@ from tensorgraph import jit
 from tensorgraph.engine import modes
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.calling import composed, explain, run
-from tensorgraph.engine.exits import unwatched
 from tensorgraph.engine.operands import SCALARS, Borrowed
 from tensorgraph.engine.recorded import is_simple, make_recorded
 from tensorgraph.engine.tape import Leaf, Node, Projection, line_of
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.graph.forms import array_function, by_reference, exact_number, has_weak_numbers, public_function
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
-from tensorgraph.graph.losses import losses
+from tensorgraph.graph.losses import exits, losses
 from tensorgraph.graph.source import recorder_of, source_of
 
 __all__ = ["Program", "Step", "Watch"]
@@ -368,8 +366,7 @@ class Program:
                 operands = [_of(env, place) for place in step.inputs]
                 try:
                     began = time.perf_counter()
-                    free = step.equation.op.unruled and not (history and step.equation in self.losing)
-                    with unwatched() if free else contextlib.nullcontext():  # nothing is lost here, or it was told
+                    with exits(step.equation, self.losing if history else ()):
                         results = _run_step(step, operands, recorded, history)
                     seconds = time.perf_counter() - began
                 except Exception as error:

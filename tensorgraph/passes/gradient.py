@@ -14,6 +14,7 @@ from tensorgraph.engine.tensor import Tensor, require_float
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import CellDecl, Graph, Var
 from tensorgraph.graph.inline import inline
+from tensorgraph.graph.losses import refuse_losses
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.symbolic import Symbolic
@@ -70,7 +71,7 @@ def grad(graph: Graph, wrt: Any = None) -> Graph:
         y = unflatten(graph.out_tree, outputs)
         require_one(y, graph.name)
         moving = [t for tensors, _ in chosen for t in tensors]
-        trace.refuse_losses([y], moving)
+        refuse_losses(trace.equations, [trace.var(y)], map(trace.var, moving))
         flat = iter(trace.gradients([y], moving, [None], True))
         grads = tuple(unflatten(tree, [next(flat) for _ in tensors]) for tensors, tree in chosen)
         return trace.result(grads if isinstance(wrt, (tuple, list)) else grads[0], written).check()

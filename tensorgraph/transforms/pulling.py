@@ -17,6 +17,7 @@ from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.graph.inline import inline
+from tensorgraph.graph.losses import refuse_losses
 
 __all__ = ["pull"]
 
@@ -29,13 +30,13 @@ def pull(
     if now is made_in:
         if now is None:
             return pull_back(ys, xs, gs, None, retain)
-        now.refuse_losses(ys, xs)
+        refuse_losses(now.equations, map(now.var, ys), map(now.var, xs))
         return now.gradients(ys, xs, gs, True)
     if now is None:
         raise TraceError("a pullback that was made in a trace is called outside it; call it in the traced function")
     if made_in is None:  # the rules of the tape's nodes run on traced cotangents
         return pull_back(ys, xs, gs, True, True)
-    made_in.refuse_losses(ys, xs)
+    refuse_losses(made_in.equations, map(made_in.var, ys), map(made_in.var, xs))
     graph, read = _section(made_in, ys, xs)
     lifted = [now.lift(x) for x in xs]
     again, _ = inline(graph, [*lifted, *map(made_in.tensor, read)], [])
