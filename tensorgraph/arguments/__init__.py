@@ -2,6 +2,7 @@
 
 from tensorgraph.arguments.checks import checked, refuse_keyword
 from tensorgraph.arguments.kinds import (
+    RAW,
     ClassNames,
     Count,
     Finite,
@@ -16,11 +17,12 @@ from tensorgraph.arguments.kinds import (
     Probability,
     Range,
     Unfit,
+    is_raw,
     kind_of,
     shown,
 )
 
 __all__ = [
-    "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "Positive", "Probability", "Range", "Unfit", "checked", "kind_of", "refuse_keyword", "shown",
+    "RAW", "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
+    "Positive", "Probability", "Range", "Unfit", "checked", "is_raw", "kind_of", "refuse_keyword", "shown",
 ]  # fmt: skip

@@ -23,9 +23,10 @@ from tensorgraph.arguments.near import near
 
 __all__ = [
     "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "Positive", "Probability", "Range", "Unfit", "kind_of", "shown",
+    "RAW", "Positive", "Probability", "Range", "Unfit", "is_raw", "kind_of", "shown",
 ]  # fmt: skip
 
+RAW = "of bytes, say what they mean: numpy.frombuffer(value, numpy.uint8)"
 LONGEST = 1_000_000  # items that are taken from an iterator before it counts as endless
 
 
@@ -98,6 +99,13 @@ def shown(value: Any) -> str:
 def article(noun: str) -> str:
     """The noun with its article."""
     return f"{'an' if noun[:1].lower() in 'aeio' or noun.startswith('ndarray') else 'a'} {noun}"
+
+
+def is_raw(value: Any) -> bool:
+    """Whether a value is bytes without a meaning: those of a number each, a text or a file."""
+    if isinstance(value, memoryview):
+        return value.format in ("B", "b", "c")
+    return isinstance(value, bytes | bytearray)
 
 
 # single values -------------------------------------------------------------------------------------------------------
@@ -273,8 +281,9 @@ def _many(origin: Any, element: Kind, ordered: bool) -> Kind:
 
     def fit(value: Any, kind: Kind) -> Any:
         items: Any = value
-        if isinstance(value, str | bytes | bytearray):
-            kind.refuse(value, f"write [{value!r}]" if len(value) < 30 and not isinstance(value, bytearray) else "")
+        if isinstance(value, str | bytes | bytearray | memoryview):
+            short = isinstance(value, str | bytes) and len(value) < 30
+            kind.refuse(value, f"write [{value!r}]" if short else "")
         if isinstance(value, abc.Mapping):
             kind.refuse(value, "pass its keys or its values as a list")
         if element.quick and hasattr(value, "dtype"):

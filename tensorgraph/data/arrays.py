@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Kind, Unfit
+from tensorgraph.arguments import RAW, Kind, Unfit, is_raw
 from tensorgraph.engine.aval import canonical_dtype, default_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -37,8 +37,10 @@ def _numbers(value: Any, kind: Kind) -> Array:
     """An array of any shape; of what is none, the remedy."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and not hasattr(value, "mask"):
         return value
-    if isinstance(value, (str, bytes, set, frozenset, dict)) or value is None or callable(value):
+    if isinstance(value, (str, set, frozenset, dict)) or value is None or callable(value):
         kind.refuse(value, "a set has no order: pass a list" if isinstance(value, (set, frozenset)) else "")
+    if is_raw(value):
+        kind.refuse(value, RAW)
     if isinstance(value, Iterator):
         kind.refuse(value, "read it into a list first: list(...)")
     try:

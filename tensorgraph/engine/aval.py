@@ -76,6 +76,8 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         if dtype is None:  # NumPy would read float64
             raise TypeError("None is no dtype")
+        if hasattr(dtype, "shape") and not isinstance(dtype, (type, np.dtype)):  # NumPy would read the dtype of it
+            raise TypeError("a value, or the type of one")
         if isinstance(dtype, str) and len(dtype) > 20:  # no name is so long, and NumPy would read a little language
             raise TypeError("too long")
         result = np.dtype(dtype)

@@ -73,7 +73,10 @@ def static(value: Any) -> Any:
     if isinstance(value, Typed):
         return value.dtype.name
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-        return NAMES.get(value) or np.dtype(value).name
+        try:
+            return NAMES.get(value) or np.dtype(value).name
+        except TypeError:  # numpy.floating, of which there is no array
+            return value
     if isinstance(value, ndarray) and value.ndim == 0:
         return _number(value[()])
     return value

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from tensorgraph.arguments import checked
+from tensorgraph.arguments import RAW, checked, is_raw
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, DType, Number, canonical_dtype, default_dtype
 from tensorgraph.engine.exits import Array, Numbers, TraceError, concrete, leave, leaving
@@ -342,6 +342,8 @@ def as_array(data: Any, dtype: Any = None) -> Array:
 
 def _numbers(data: Any) -> Array:
     """Python numbers and nestings of them, floats as float64."""
+    if is_raw(data):
+        raise TypeError(f"expected numbers, got {type(data).__name__}; {RAW}")
     _refuse_recorded(data)
     try:
         array = np.asarray(data)

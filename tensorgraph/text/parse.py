@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import is_raw, shown
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.tensor import Tensor
@@ -110,9 +111,13 @@ def _helpers(functions: list[ast.FunctionDef]) -> set[str]:
 
 
 def _by_digest(arrays: Any) -> dict[str, np.ndarray[Any, Any]]:
-    values = list(arrays.values()) if isinstance(arrays, Mapping) else list(arrays or ())
-    found = [v.numpy() if isinstance(v, Tensor) else np.asarray(v) for v in values]
-    return {digest(array): array for array in found}
+    found = {}
+    for key, value in arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays or ()):
+        array = value.numpy() if isinstance(value, Tensor) else None if is_raw(value) else np.asarray(value)
+        if array is None or array.dtype.kind not in "biuf":
+            raise TypeError(f"parse: arrays[{key!r}] must be an array of numbers or booleans, got {shown(value)}")
+        found[digest(array)] = array
+    return found
 
 
 def read_function(
