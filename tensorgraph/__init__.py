@@ -16,6 +16,7 @@ if _find_spec("tensorgraph.ops") is None:
 
 from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
 from tensorgraph.arguments.foreign import put_absent as _put_absent
+from tensorgraph.arguments.foreign import put_functions as _put_functions
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import Aval, default_dtype, set_default_dtype
 from tensorgraph.engine.backward import gradients
@@ -23,6 +24,7 @@ from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.engine.exits import DetachError, DetachWarning
 from tensorgraph.engine.extend import fused_op, op, remove_op
 from tensorgraph.engine.functions import FUNCTIONS as _FUNCTIONS
+from tensorgraph.engine.functions import call_of as _call_of
 from tensorgraph.engine.functions import function_named as _function_named
 from tensorgraph.engine.modes import (
     debug_nans,
@@ -84,6 +86,7 @@ __all__ = [
 
 for _cls in (Tensor, Graph):
     _put_absent(_cls)
+_put_functions(Tensor, [*CATALOGUE, *_ALIASES, *_FUNCTIONS], _call_of)
 
 # heavier rooms open when first used
 _LATE = {"nn", "optim", "data", "train", "viz", "testing", "text", "passes", "analysis"}

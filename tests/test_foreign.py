@@ -11,22 +11,28 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import data, nn, optim, train
 from tensorgraph.arguments.foreign import TABLE, absent, entries, keyword_hint, keywords
+from tensorgraph.engine.indexing import Place
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.optim import Optimizer
 
 MODULES = [section for section in entries() if section.startswith("tensorgraph")]
-CLASSES = {"Tensor": tg.Tensor, "Module": nn.Module, "Optimizer": Optimizer, "Graph": tg.Graph}
+CLASSES = {
+    "Tensor": tg.Tensor, "Place": Place, "Module": nn.Module, "Optimizer": Optimizer, "Graph": tg.Graph,
+    "Drawing": tg.viz.Drawing,
+}  # fmt: skip
 
 
 def samples() -> dict[str, Any]:
     """What the table's code may name."""
     model, x = nn.Linear(3, 2, seed=0), tg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 0.5]])
-    i = tg.tensor([0, 1])
+    i, square = tg.tensor([0, 1]), tg.tensor([[2.0, 1.0], [1.0, 3.0]])
+    g = tg.trace(lambda a: a * 2, x)
     model(x)
     return dict(
         tg=tg, nn=nn, optim=optim, data=data, train=train, np=np, x=x, y=x * 0.5, v=tg.tensor([1.0, 2.0, 3.0]), i=i,
         w=tg.Parameter([1.0, 2.0]), model=model, opt=optim.SGD(model), loss=tg.softmax_cross_entropy(model(x), i),
-        f=lambda a: (a * a).sum(), g=tg.trace(lambda a: a * 2, x),
+        f=lambda a: (a * a).sum(), g=g, m=square, m3=tg.eye(3), z=tg.transpose(x), p=tg.sigmoid(x), drawing=g.draw(),
+        image=tg.arange(16.0).reshape(1, 1, 4, 4),
     )  # fmt: skip
 
 
@@ -51,14 +57,14 @@ def test_what_to_write_runs(section: str) -> None:
         try:
             eval(code, names)
         except Exception as error:
-            raise AssertionError(f"[{section}] of TABLE in arguments/foreign.py: {code}") from error
+            raise AssertionError(f"[{section}] of TABLE in arguments/foreign_*.py: {code}") from error
 
 
 @pytest.mark.parametrize("section", [*MODULES, *CLASSES])
 def test_no_entry_is_stale(section: str) -> None:
     stale = [name for name in entries()[section] if hasattr(owner(section), name)]
     assert not stale, (
-        f"the library has these now: take them out of [{section}] of TABLE in arguments/foreign.py: {stale}"
+        f"the library has these now: take them out of [{section}] of TABLE in arguments/foreign_*.py: {stale}"
     )
 
 
@@ -75,7 +81,8 @@ def test_no_name_stands_twice() -> None:
 
 def instance(section: str) -> Any:
     names = samples()
-    return {"Tensor": names["x"], "Module": names["model"], "Optimizer": names["opt"], "Graph": names["g"]}[section]
+    return {"Tensor": names["x"], "Module": names["model"], "Optimizer": names["opt"], "Graph": names["g"],
+            "Place": names["x"].at[0], "Drawing": names["drawing"]}[section]  # fmt: skip
 
 
 @pytest.mark.parametrize("section", [*MODULES, *CLASSES])
@@ -125,7 +132,7 @@ def test_a_slip_of_the_pen_is_mended() -> None:
 def test_keywords_are_those_of_some_function() -> None:
     """What is written for a keyword is an argument somewhere, and the keyword none of the same function."""
     parameters: list[list[str]] = [list(op.signature.order) for op in CATALOGUE.values()]
-    for file in [file for home in (tg, tg.viz) for file in Path(str(home.__file__)).parent.rglob("*.py")]:
+    for file in [file for home in (tg, tg.ops, tg.viz) for file in Path(str(home.__file__)).parent.rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 parameters.append([a.arg for a in (*node.args.args, *node.args.kwonlyargs)])

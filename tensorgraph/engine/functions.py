@@ -7,6 +7,7 @@ methods of tensors, NumPy's functions on tensors, type stubs, a row of the docum
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from tensorgraph.arguments import checked
 from tensorgraph.engine.op import op_named
 from tensorgraph.engine.tensor import Tensor
 
-__all__ = ["FUNCTIONS", "Function", "function", "function_named"]
+__all__ = ["FUNCTIONS", "Function", "call_of", "function", "function_named"]
 
 FUNCTIONS: dict[str, Function] = {}
 """Every declared function by name."""
@@ -85,3 +86,19 @@ def function(
 def function_named(name: str) -> Function | None:
     """The function of this name or further name."""
     return FUNCTIONS.get(name) or _aliases.get(name)
+
+
+def call_of(name: str) -> str:
+    """How a function of tensors, or an op, is called: what has no default, by its name. Empty if there is none."""
+    if (declared := op_named(name)) is not None:
+        signature = declared.signature
+        if not signature.inputs or declared.kind.name in ("random", "structural", "opaque"):
+            return ""
+        needed = [n for n in signature.order if n not in signature.optional and n not in signature.attrs]
+        shown = [f"[{n}]" if n in signature.lists else n for n in (*needed, *signature.required)]
+    elif (function := function_named(name)) is not None:
+        parameters = inspect.signature(function.call).parameters.values()
+        shown = [f"*{p.name}" if p.kind is p.VAR_POSITIONAL else p.name for p in parameters if p.default is p.empty]
+    else:
+        return ""
+    return f"tg.{name}({', '.join(shown)})"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.arguments import checked
+from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.keys import SingleMask, on_new_axes, split_key
 from tensorgraph.engine.numbers import TracedNumber
@@ -95,3 +96,6 @@ def _as(value: Any, like: Tensor) -> Tensor:
     if isinstance(value, ndarray):
         return _as(wrap(as_array(value)), like)
     return wrap(weak_cast(value, like.dtype, "x.at[...]"))
+
+
+put_absent(Place, "x.at[...]")

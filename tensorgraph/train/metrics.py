@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from tensorgraph.arguments import Count, checked
+from tensorgraph.arguments.foreign import getter
 from tensorgraph.data.arrays import Array, Numbers, as_array
 
 __all__ = ["accuracy", "confusion_matrix", "f1_score", "precision", "recall", "top_k_accuracy"]
@@ -323,3 +324,6 @@ def _check_range(labels: Array, classes: int, name: str) -> None:
     if bad.any():
         i = int(bad.argmax())
         raise ValueError(f"{name} holds the label {labels[i]} at position {i}, expected 0 to {classes - 1}")
+
+
+__getattr__ = getter(__name__, __all__)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from tensorgraph.arguments import PathLike, Range, checked
+from tensorgraph.arguments.foreign import put_absent
 
 if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
@@ -265,3 +266,6 @@ class Drawing:
         from tensorgraph.viz.api import mimebundle
 
         return mimebundle(self)
+
+
+put_absent(Drawing)

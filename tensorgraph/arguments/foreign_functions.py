@@ -1,0 +1,371 @@
+"""Functions of other libraries: a part of the table that `foreign` reads."""
+
+from __future__ import annotations
+
+__all__ = ["FUNCTIONS"]
+
+FUNCTIONS = """
+[tensorgraph]
+einsum tensordot = x @ z # no such function yet; over one axis it is a product of matrices, over others a broadcast \
+product that is summed
+mm bmm mv matvec dot dot_general batch_matmul vecmat spmm = x @ z
+inner linear = x @ y.T # the last axes are multiplied
+vdot = (x * y).sum()
+vecdot = (x * y).sum(axis=-1)
+addmm addmv baddbmm = w + x @ z
+multi_dot chain_matmul = x @ z @ x
+outer ger = v[:, None] * v[None, :]
+addr = x + w[:, None] * v[None, :]
+kron = (x[:, None, :, None] * y[None, :, None, :]).reshape(4, 9)
+cross = tg.roll(x, -1, axis=-1) * tg.roll(y, -2, axis=-1) - tg.roll(x, -2, axis=-1) * tg.roll(y, -1, axis=-1)
+linalg fft special signal sparse = np.linalg.inv(m.numpy()) # no such functions yet; NumPy's and SciPy's have no \
+derivative, which custom_vjp gives
+inv det cholesky svd qr eig eigh eigvals eigvalsh slogdet pinv matrix_rank = np.linalg.{name}(m.numpy()) # no such \
+function yet; NumPy's has no derivative, which custom_vjp gives
+solve lstsq tensorsolve = np.linalg.{name}(m.numpy(), w.numpy()) # no such function yet; NumPy's has no derivative, \
+which custom_vjp gives
+inverse pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which custom_vjp gives
+logdet = np.linalg.slogdet(m.numpy())[1] # no such function yet; NumPy's has no derivative, which custom_vjp gives
+matrix_power = m @ m # no such function yet; a whole power is a product
+LinAlgError = np.linalg.LinAlgError
+norm vector_norm matrix_norm frobenius_norm = tg.sqrt(tg.square(x).sum())
+dist = tg.sqrt(tg.square(x - y).sum())
+pairwise_distance = tg.sqrt(tg.square(x - y).sum(axis=-1))
+cdist = tg.sqrt(tg.square(x[:, None] - y[None]).sum(axis=-1))
+cosine_similarity = (x * y).sum(axis=1) / tg.sqrt(tg.square(x).sum(axis=1) * tg.square(y).sum(axis=1))
+normalize = x / tg.sqrt(tg.square(x).sum(axis=1, keepdims=True))
+standardize = (x - x.mean(axis=-1, keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
+rms_norm = x / tg.sqrt(tg.square(x).mean(axis=-1, keepdims=True) + 1e-6)
+group_norm instance_norm = (image - image.mean(axis=(2, 3), keepdims=True)) / tg.sqrt(image.var(axis=(2, 3), \
+keepdims=True) + 1e-5) # no such function yet; of each channel, or of an axis of groups
+diag_embed = x[..., None] * tg.eye(3)
+diagflat = tg.diag(tg.ravel(x))
+block_diag = tg.concatenate([tg.pad(m, ((0, 0), (0, 3))), tg.pad(x, ((0, 0), (2, 0)))])
+block bmat = tg.concatenate([tg.concatenate([m, x], axis=1), tg.concatenate([m, y], axis=1)])
+tri = tg.tril(tg.ones((3, 3)))
+tril_indices triu_indices diag_indices = np.{name}(3)
+vander cov corrcoef i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
+append = tg.concatenate([x, y], axis=0) # without an axis, join tg.ravel(x) and tg.ravel(y); with one
+insert = tg.concatenate([x[:1], y, x[1:]])
+delete = tg.concatenate([x[:1], x[2:]])
+unsqueeze newaxis = tg.expand_dims(x, 0)
+permute permute_dims = tg.transpose(x, (1, 0))
+t = x.T
+adjoint matrix_transpose = x.mT
+rollaxis = tg.moveaxis(x, 1, 0)
+rev = tg.flip(x, 0)
+view resize = tg.reshape(x, (3, 2))
+collapse = tg.flatten(x)
+expand broadcast = tg.broadcast_to(v, (2, 3))
+chunk array_split tensor_split hsplit vsplit dsplit split_with_sizes unsafe_split unsafe_chunk = tg.split(x, (1, 2), \
+axis=1) # split takes the size of each part
+gather take_along_dim = tg.take_along_axis(x, i[:, None], axis=1)
+index_select = tg.take(x, i, axis=1)
+narrow slice slice_in_dim dynamic_slice dynamic_slice_in_dim = x[:, 0:2]
+index_in_dim dynamic_index_in_dim = x[:, 0:1]
+dynamic_update_slice dynamic_update_slice_in_dim slice_scatter = x.at[:, 0:2].set(0.0)
+scatter put_along_axis scatter_ = x.at[tg.arange(2)[:, None], i[:, None]].set(9.0)
+index_add = x.at[i].add(1.0)
+index_put index_copy index_fill = x.at[i].set(1.0)
+masked_fill putmask place copyto masked_fill_ = tg.where(x > 0, 0.0, x) # tensors never change; a new one is
+masked_select extract compress = x[x > 1.0]
+select choose piecewise select_n = tg.where(x > 0, x, 0.0) # where chooses by a condition, and x[:, 0] one index; of \
+several conditions each has a where
+fill_diagonal = tg.where(tg.eye(2) > 0, 0.0, m)
+nonzero argwhere flatnonzero unique = np.{name}(x.numpy()) # as many results as there are hits: a shape that depends \
+on numbers is NumPy's work
+bincount = np.bincount(i.numpy())
+searchsorted digitize interp = np.searchsorted(v.numpy(), x.numpy()) # no such function yet; without a derivative, \
+NumPy's, such as
+histogram histc = np.histogram(x.numpy(), bins=5)
+unravel_index = np.unravel_index(3, x.shape)
+argsort partition argpartition lexsort sort_key_val = np.argsort(x.numpy()) # no such function yet; tg.sort gives the \
+values, and NumPy positions
+topk top_k = tg.flip(tg.sort(x), -1)[..., :2] # no such function yet; the values are
+kthvalue = tg.sort(x)[..., 0] # no such function yet; the value is
+msort = tg.sort(x, axis=0)
+isin = (x[..., None] == v).any(axis=-1)
+isposinf = x == np.inf
+isneginf = x == -np.inf
+count_nonzero = (x != 0).sum()
+fabs = tg.absolute(x)
+float_power = tg.power(x.astype("float64"), 2.0)
+truediv = tg.divide(x, y)
+integer_pow = x**2
+rsub = y - x
+rem = tg.fmod(x, y)
+divmod = (x // y, x % y)
+positive real conj conjugate resolve_conj conj_physical real_if_close = x # complex numbers are not supported; of real \
+ones this is
+imag = tg.zeros(x.shape)
+frac = x - tg.trunc(x)
+modf = (x - tg.trunc(x), tg.trunc(x))
+ldexp = x * tg.exp2(y)
+gcd lcm frexp igamma igammac mvlgamma betainc zeta polar lu tensorinv matrix_exp bessel_i0e bessel_i1e = \
+tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be wrapped, with a derivative of their own
+shift_left = tg.left_shift(i, 1)
+lerp = x + 0.5 * (y - x)
+addcmul = x + 0.5 * x * y
+addcdiv = x + 0.5 * x / y
+rsqrt = 1.0 / tg.sqrt(x)
+sgn = tg.sign(x)
+around = tg.round(x, 2)
+heaviside = tg.where(x == 0, y, (x > 0).astype("float32"))
+clamp_min = tg.maximum(x, 0.0)
+clamp_max = tg.minimum(x, 1.0)
+erf_inv = tg.erfinv(x / 10.0)
+is_finite = tg.isfinite(x)
+logistic = tg.sigmoid(x)
+hard_tanh = tg.hardtanh(x)
+hard_sigmoid = tg.hardsigmoid(x)
+hard_silu = tg.hardswish(x)
+soft_sign = tg.softsign(x)
+glu = x[:1] * tg.sigmoid(x[1:]) # no such function yet; one half times the sigmoid of the other is
+threshold = tg.where(x > 1.0, x, 0.0)
+hardshrink = tg.where(tg.absolute(x) > 0.5, x, 0.0)
+softshrink = tg.sign(x) * tg.relu(tg.absolute(x) - 0.5)
+tanhshrink = x - tg.tanh(x)
+softmin = tg.softmax(-x)
+rrelu = tg.leaky_relu(x, 11 / 48)
+squareplus = 0.5 * (x + tg.sqrt(tg.square(x) + 4.0))
+gumbel_softmax = tg.softmax(x - tg.log(-tg.log(tg.random.uniform(x.shape))))
+log1mexp = tg.log(-tg.expm1(-x))
+logmeanexp = tg.logsumexp(x) - np.log(x.size)
+cumlogsumexp = tg.logcumsumexp(x, axis=0)
+associative_scan = tg.cumsum(x, axis=0) # sums, products, maxima and linear recurrences along an axis are functions, \
+such as
+std_mean = (tg.std(x, correction=1), tg.mean(x))
+var_mean = (tg.var(x, correction=1), tg.mean(x))
+average = tg.mean(x) # with weights y it is (x * y).sum() / y.sum(), without them
+median nanmedian nanstd nanvar = np.{name}(x.numpy()) # no such function yet; without a derivative, NumPy's
+quantile percentile nanquantile nanpercentile = np.{name}(x.numpy(), 0.5) # no such function yet; without a \
+derivative, NumPy's
+mode = np.unique(x.numpy(), return_counts=True) # no such function yet; the numbers and how often each comes are
+nansum = tg.where(tg.isnan(x), 0.0, x).sum()
+nanmean = tg.where(tg.isnan(x), 0.0, x).sum() / (~tg.isnan(x)).sum()
+nanprod = tg.where(tg.isnan(x), 1.0, x).prod()
+nanmax = tg.where(tg.isnan(x), -np.inf, x).max()
+nanmin = tg.where(tg.isnan(x), np.inf, x).min()
+nanargmax = tg.argmax(tg.where(tg.isnan(x), -np.inf, x))
+nanargmin = tg.argmin(tg.where(tg.isnan(x), np.inf, x))
+nancumsum = tg.cumsum(tg.where(tg.isnan(x), 0.0, x))
+nancumprod = tg.cumprod(tg.where(tg.isnan(x), 1.0, x))
+ptp = x.max() - x.min()
+aminmax = (x.min(), x.max())
+amax reduce_max = tg.max(x, axis=1)
+amin reduce_min = tg.min(x, axis=1)
+reduce_sum = tg.sum(x, axis=1)
+reduce_mean = tg.mean(x, axis=1)
+reduce_prod = tg.prod(x, axis=1)
+trapezoid trapz = ((v[1:] + v[:-1]) / 2.0).sum()
+gradient = np.gradient(v.numpy()) # derivatives are tg.grad(f); differences of neighbours are NumPy's
+ediff1d = v[1:] - v[:-1]
+convolve correlate = sum(w[k] * v[k : k + 2] for k in range(2)) # no convolution yet; a sum over shifted slices is one
+allclose isclose array_equal array_equiv = np.{name}(x.numpy(), y.numpy())
+zeros_like empty_like = tg.zeros(x.shape, x.dtype)
+ones_like = tg.ones(x.shape, x.dtype)
+full_like = tg.full(x.shape, 2.0, x.dtype)
+rand_like = tg.random.uniform(x.shape, x.dtype)
+randn_like = tg.random.normal(x.shape, x.dtype)
+empty = tg.zeros((2, 3))
+identity = tg.eye(3)
+linspace logspace geomspace = tg.tensor(np.{name}(1.0, 2.0, 5), tg.f32)
+range = tg.arange(1, 4) # arange leaves out its end
+iota = tg.arange(3)
+indices mgrid = tg.stack(tg.meshgrid(tg.arange(3), tg.arange(4), indexing="ij"))
+ogrid = (tg.arange(3)[:, None], tg.arange(4)[None, :])
+cartesian_prod = tg.stack(tg.meshgrid(v, w, indexing="ij"), axis=-1).reshape(-1, 2)
+ix_ r_ c_ s_ index_exp True_ False_ object_ str_ bytes_ datetime64 timedelta64 character complexfloating flexible void \
+ufunc errstate matrix = np.{name} # NumPy's own serve, also as indices
+apply_along_axis apply_over_axes vectorize frompyfunc map = tg.vmap(tg.sort)(x)
+ndindex ndenumerate nditer = np.ndindex(x.shape)
+rand = tg.random.uniform((2, 3))
+randn = tg.random.normal((2, 3))
+randint = (tg.random.uniform((2, 3)) * 10).astype("int64") # no such function yet; whole numbers below 10 are
+randperm shuffle = tg.random.permutation(10)
+bernoulli = tg.random.uniform((2, 3)) < 0.3
+categorical = tg.argmax(x - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1)
+multinomial = tg.argmax(tg.log(x) - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1) # no such function yet; one \
+draw a row is
+manual_seed set_seed PRNGKey = tg.random.seed(0)
+get_rng_state initial_seed default_generator = tg.random.state().numpy()
+set_rng_state = tg.random.state().assign(tg.random.state().numpy())
+array asarray asanyarray ascontiguousarray as_tensor from_numpy from_dlpack Variable convert_to_tensor constant \
+frombuffer fromiter scalar_tensor device_put asfortranarray asarray_chkfinite = tg.tensor([1.0, 2.0])
+FloatTensor = tg.tensor([1.0, 2.0], dtype="float32")
+DoubleTensor = tg.tensor([1.0, 2.0], dtype="float64")
+HalfTensor = tg.tensor([1.0, 2.0], dtype="float16")
+LongTensor = tg.tensor([1, 2], dtype="int64")
+IntTensor = tg.tensor([1, 2], dtype="int32")
+ByteTensor = tg.tensor([1, 2], dtype="uint8")
+BoolTensor = tg.tensor([True, False])
+clone copy detach_copy = x # tensors never change: no copy is needed
+detach = x.detach()
+to_numpy device_get = x.numpy()
+is_tensor = isinstance(x, tg.Tensor)
+is_floating_point = x.dtype.kind == "f"
+is_complex iscomplexobj iscomplex = x.dtype.kind == "c"
+numel = x.size
+shape size ndim = x.{name}
+float32 float float_ single = tg.tensor([1.0], dtype=tg.f32)
+float64 double = tg.tensor([1.0], dtype=tg.f64)
+float16 half = tg.tensor([1.0], dtype=tg.f16)
+bfloat16 = tg.f16 # not supported; the float of 16 bits is
+float128 longdouble = tg.f64 # not supported; the widest float is
+complex64 complex128 cfloat cdouble csingle complex view_as_real view_as_complex chalf complex32 complex_ complex256 \
+clongdouble = tg.stack([x, y]) # complex numbers are not supported; keep the real and imaginary parts
+int8 byte = tg.i8
+int16 short = tg.i16
+int32 int intc = tg.i32
+int64 long int_ intp longlong = tg.i64
+uint8 ubyte = tg.u8
+uint16 ushort = tg.u16
+uint32 uintc = tg.u32
+uint64 uint ulong ulonglong uintp = tg.u64
+bool = tg.bool_
+dtype = tg.f32
+floating integer inexact number signedinteger unsignedinteger generic = np.{name}
+finfo = np.finfo(x.dtype)
+iinfo = np.iinfo(i.dtype)
+result_type promote_types can_cast issubdtype = np.{name}(x.dtype, y.dtype)
+broadcast_shapes = np.broadcast_shapes((2, 1), (3,))
+convert_element_type = x.astype("float64")
+ndarray Array = tg.Tensor
+ShapeDtypeStruct TensorSpec = tg.spec((2, 3), "float32")
+eval_shape = tg.trace(f, tg.spec((2, 3)))
+typeof = x.aval
+pi e inf nan euler_gamma = np.{name}
+set_default_device device cuda backends mps get_default_device devices local_devices device_count default_device \
+default_backend get_device = tg.tensor([1.0]) # everything runs on the CPU; leave the device out
+autocast amp GradScaler = nn.Linear(3, 2, dtype="float64") # there is no mixed precision; a dtype is given to the \
+layers
+set_grad_enabled inference_mode = tg.no_grad()
+set_default_tensor_type get_default_dtype enable_x64 config = tg.default_dtype() # tg.set_default_dtype("float64") \
+sets what is read by
+set_anomaly_enabled debug_infs = tg.debug_nans()
+autograd = tg.gradients([(w * w).sum()], [w])
+GradientTape = tg.grad(f) # gradients are asked for of a function, or of a loss by backward()
+function compile script = tg.trace(f, x).transform() # a graph that is traced once is rewritten and run again
+pmap xmap shard_map psum pmean pmax pmin all_gather axis_index ppermute distributed sharding NamedSharding = \
+tg.vmap(tg.exp)(x) # one process runs the threads
+func functorch = tg.grad(f)
+grad_and_value = tg.value_and_grad(f)
+jacfwd jacrev = tg.jacobian(f)
+linearize = tg.jvp(f, (x,), (y,))
+linear_transpose = tg.vjp(f, x)
+make_jaxpr fx symbolic_trace export = tg.trace(f, x)
+onnx = str(tg.trace(f, x)) # there are no ONNX files; a graph is text
+custom_jvp custom_gradient pure_callback = tg.custom_vjp(f)
+remat = tg.checkpoint(f)
+named_scope named_call = tg.scope("block")
+block_until_ready = x # a result is there when a call returns; leave it out
+profiler = tg.profile(f, x)
+tree_util tree tree_multimap tree_leaves tree_flatten = tg.tree_map(tg.exp, {"w": x})
+lax scan cond while_loop fori_loop switch = tg.where(x > 0, x, -x) # Python's own for and if run eagerly and are \
+unrolled in graphs; a choice by numbers is where
+numpy scipy = tg.exp(x) # NumPy's names stand in tensorgraph itself
+F = tg.relu(x) # functions stand in tensorgraph itself
+cross_entropy = tg.softmax_cross_entropy(x, i)
+nll_loss = -x[tg.arange(2), i].mean() # of logarithms of probabilities x
+mse_loss = tg.square(x - y).mean()
+l1_loss = tg.absolute(x - y).mean()
+smooth_l1_loss huber_loss = tg.where(tg.absolute(x - y) < 1.0, 0.5 * tg.square(x - y), tg.absolute(x - y) - \
+0.5).mean()
+binary_cross_entropy_with_logits = (tg.softplus(x) - x * y).mean() # of logits x and targets y
+binary_cross_entropy = -(tg.xlogy(y, p) + tg.xlog1py(1.0 - y, -p)).mean() # of probabilities p and targets y
+kl_div = (tg.xlogy(p, p) - p * x).mean() # of logarithms x and probabilities p
+poisson_nll_loss = (tg.exp(x) - y * x).mean()
+gaussian_nll_loss = 0.5 * (tg.log(p) + tg.square(x - y) / p).mean() # of variances p
+soft_margin_loss = tg.softplus(-y * x).mean()
+margin_ranking_loss = tg.relu(-p * (x - y)).mean()
+dropout dropout1d dropout2d alpha_dropout = nn.Dropout(0.5)(x)
+conv1d conv2d conv3d conv conv_transpose1d conv_transpose2d conv_general_dilated convolution conv_transpose \
+conv_transpose3d = sum(w[k] * v[k : k + 2] for k in range(2)) # no convolution yet; one is a sum over shifted slices
+unfold = tg.stack([v[:2], v[1:]])
+max_pool1d max_pool2d max_pool3d reduce_window = image.reshape(1, 1, 2, 2, 2, 2).max(axis=(3, 5)) # no pooling yet; \
+one over windows of 2 by 2 is
+avg_pool1d avg_pool2d avg_pool3d = image.reshape(1, 1, 2, 2, 2, 2).mean(axis=(3, 5)) # no pooling yet; one over \
+windows of 2 by 2 is
+adaptive_avg_pool1d adaptive_avg_pool2d = image.mean(axis=(2, 3), keepdims=True) # no pooling yet; one over the whole \
+of each channel is
+adaptive_max_pool1d adaptive_max_pool2d = image.max(axis=(2, 3), keepdims=True) # no pooling yet; one over the whole \
+of each channel is
+interpolate upsample = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the nearest element \
+is
+embedding = x[i]
+scaled_dot_product_attention dot_product_attention = tg.softmax(x @ y.mT / 3.0**0.5) @ y
+keras layers models Model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+optimizers = optim.Adam(model)
+lr_scheduler = optim.cosine(0.1, steps=100)
+losses = tg.softmax_cross_entropy(x, i)
+datasets = data.load_digits()
+callbacks = train.EarlyStop(patience=5)
+load_state_dict = model.load_state_dict(model.state_dict())
+utils = data.Loader(np.zeros((4, 2)), batch_size=2) # what stands there is tg.checkpoint, optim.clip_grad_norm and
+summary = model.summary()
+asnumpy = x.numpy()
+set_printoptions get_printoptions = np.get_printoptions() # numbers are printed as NumPy is told to by \
+np.set_printoptions
+BatchNorm Dropout Flatten GraphModule Identity Lambda LeakyReLU Linear LogSoftmax ReLU Sequential Sigmoid Softmax Tanh \
+init = tg.nn.{name}
+SGD Momentum RMSprop Adam AdamW Optimizer Schedule clip_value clip_grad_norm clip_grad_value by_hand cosine \
+exponential inverse_sqrt inverse_time staircase warmup = tg.optim.{name}
+Dataset Loader Normalizer NotFittedError load_digits minibatches read_csv read_idx read_npz write_idx = tg.data.{name}
+EarlyStop History NonFiniteLossError Prediction Predictor Run evaluate fit metrics predict = tg.train.{name}
+Generator seed = tg.random.{name}
+fans he_normal he_uniform lecun_normal lecun_uniform xavier_normal xavier_uniform = tg.nn.init.{name}
+Drawing = tg.viz.Drawing
+Dense = tg.nn.Linear(3, 2)
+DataLoader = tg.data.Loader(np.zeros((4, 2)), batch_size=2)
+svdvals = np.linalg.svd(m.numpy(), compute_uv=False) # no such function yet; NumPy's has no derivative, which \
+custom_vjp gives
+masked_scatter = tg.where(x > 0, y, x)
+select_scatter dynamic_update_index_in_dim = x.at[:, 0].set(0.0)
+scatter_sub = x.at[i].add(-1.0)
+scatter_mul scatter_apply = x.at[i].multiply(2.0)
+union1d intersect1d setdiff1d setxor1d = np.{name}(x.numpy(), y.numpy()) # as many results as there are hits: a shape \
+that depends on numbers is NumPy's work
+unique_consecutive unique_counts unique_inverse unique_values unique_all = np.unique(x.numpy(), return_counts=True) # \
+as many results as there are hits: a shape that depends on numbers is NumPy's work
+bucketize = np.searchsorted(v.numpy(), x.numpy()) # no such function yet; without a derivative, NumPy's, such as
+hamming hanning bartlett blackman = tg.tensor(np.{name}(5), tg.f32) # no such function yet; NumPy's is
+hann_window hamming_window bartlett_window blackman_window = tg.tensor(np.hanning(5), tg.f32) # no such function yet; \
+NumPy's, such as hanning, are
+poly polyadd polyder polydiv polyfit polyint polymul polysub polyval roots = np.{name} # no such function yet; NumPy's \
+has no derivative
+isscalar isreal isrealobj iterable = np.{name}(1.0)
+tril_indices_from triu_indices_from = np.{name}(m.numpy())
+ravel_multi_index = np.ravel_multi_index((1, 2), x.shape)
+broadcast_in_dim broadcast_like broadcast_to_rank = tg.broadcast_to(v, (2, 3))
+broadcasted_iota = tg.broadcast_to(tg.arange(3), (2, 3))
+reduce_and = tg.all(x > 0, axis=1)
+reduce_or = tg.any(x > 0, axis=1)
+angle = tg.where(x < 0, np.pi, 0.0) # complex numbers are not supported; of real ones this is
+is_same_size = x.shape == y.shape
+is_nonzero = bool(v[0])
+randint_like = (tg.random.uniform(x.shape) * 10).astype("int64") # no such function yet; whole numbers below 10 are
+poisson binomial = np.random.default_rng(0).{name} # no such draws yet; NumPy's generators have
+constant_pad_nd = tg.pad(x, ((0, 0), (1, 1)))
+triplet_margin_loss = tg.relu(tg.sqrt(tg.square(x - y).sum(axis=1)) - tg.sqrt(tg.square(x - p).sum(axis=1)) + \
+1.0).mean()
+hinge_embedding_loss cosine_embedding_loss ctc_loss multi_margin_loss = tg.relu(1.0 - y * x).mean() # no such function \
+yet; compose it, as a hinge loss is
+linear_cross_entropy = tg.softmax_cross_entropy(x @ m3, i)
+bilinear = (x @ m3 * x).sum(axis=-1) # no such function yet; for one output it is
+embedding_bag = x[i].mean(axis=0) # no such function yet; one bag is
+multi_head_attention_forward = tg.softmax(x @ y.mT / 3.0**0.5) @ y # no such function yet; of one head it is
+pixel_shuffle pixel_unshuffle channel_shuffle = image.reshape(1, 2, 2, 4).transpose(0, 2, 1, 3) # no such function \
+yet; it is a reshape, a transpose and a reshape, in the manner of
+lstm gru lstm_cell gru_cell rnn_tanh rnn_relu = tg.tanh(nn.Linear(3, 2)(x)) # no recurrent functions yet; a loop over \
+time, of steps such as this one, is one
+savez savez_compressed savetxt loadtxt genfromtxt fromfile memmap fromstring fromfunction = np.{name} # tg.save and \
+tg.load are of models; arrays are NumPy's
+Size = tuple(x.shape)
+memory_format channels_last contiguous_format preserve_format strided layout = x # arrays are laid out as NumPy does; \
+leave it out
+initializers = nn.init.he_normal((3, 2))
+disable_jit = f(x) # functions run eagerly unless they are traced; leave it out
+debug = tg.explain_gradient(f, x) # Python's print and breakpoint work in functions; of gradients there is
+einsum_path = x @ z # no einsum yet; over one axis it is a product of matrices
+ma = tg.where(x > 1.0, x, 0.0) # no masked arrays; a choice by a condition is where
+"""

@@ -1,0 +1,379 @@
+"""Layers, optimisers, data, graphs and keywords of other libraries: a part of the table that `foreign` reads."""
+
+from __future__ import annotations
+
+__all__ = ["MODELS"]
+
+MODELS = """
+[tensorgraph.nn]
+Dense LazyLinear = nn.Linear(3, 2)
+Bilinear = (x @ m3 * x).sum(axis=-1) # no such layer yet; in a Module of your own, for each output, it is
+BatchNorm1d BatchNorm2d BatchNorm3d BatchNormalization SyncBatchNorm = nn.BatchNorm(3)
+LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d = nn.BatchNorm(3)
+LayerNorm LayerNormalization = nn.Lambda(lambda x: tg.layer_norm(x, tg.ones(3), tg.zeros(3))[0]) # no such layer yet; \
+the op is layer_norm
+GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d = nn.Lambda(lambda x: (x - x.mean(axis=-1, keepdims=True)) / \
+tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)) # no such layer yet; over the axes of a channel, or of a group, it is
+RMSNorm = nn.Lambda(lambda x: x / tg.sqrt(tg.square(x).mean(axis=-1, keepdims=True) + 1e-6)) # no such layer yet
+ModuleList ParameterList = [nn.Linear(3, 3), nn.Linear(3, 2)] # a plain list of modules or parameters, assigned to an \
+attribute, is found
+ModuleDict ParameterDict BufferDict = {"first": nn.Linear(3, 3)} # a plain dict of modules or parameters, assigned to \
+an attribute, is found
+Embedding EmbeddingBag = nn.Lambda(lambda ids: tg.ones((10, 4))[ids]) # no such layer yet; a Parameter that is \
+indexed, self.table[ids], is one, such as
+Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Conv Conv2D LazyConv1d LazyConv2d Unfold Fold \
+LazyConv3d LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D = sum(w[k] * v[k : k + 2] for k in \
+range(2)) # no convolution yet; one is a sum over shifted slices, in a Module of your own
+MaxPool1d MaxPool2d MaxPool3d MaxPooling2D LPPool2d LPPool1d LPPool3d = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, \
+2).max(axis=(3, 5))) # no pooling yet; one over windows of 2 by 2 is
+AvgPool1d AvgPool2d AvgPool3d AveragePooling2D = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, 2).mean(axis=(3, 5))) # \
+no pooling yet; one over windows of 2 by 2 is
+AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d GlobalAveragePooling2D = nn.Lambda(lambda x: x.mean(axis=(2, 3), \
+keepdims=True)) # no pooling yet; one over the whole of each channel is
+AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d GlobalMaxPooling2D = nn.Lambda(lambda x: x.max(axis=(2, 3), \
+keepdims=True)) # no pooling yet; one over the whole of each channel is
+Upsample UpsamplingNearest2d UpsamplingBilinear2d UpSampling2D = nn.Lambda(lambda x: tg.repeat(tg.repeat(x, 2, \
+axis=2), 2, axis=3)) # no interpolation yet; the nearest element is
+ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D ConstantPad3d = nn.Lambda(lambda x: tg.pad(x, \
+((0, 0), (0, 0), (1, 1), (1, 1))))
+ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d CircularPad1d CircularPad2d = nn.Lambda(lambda x: \
+x[..., np.pad(np.arange(3), 1, mode="reflect")]) # no such layer yet; positions that are padded by NumPy are indices
+RNN LSTM GRU LSTMCell GRUCell RNNCell RNNBase RNNCellBase = tg.tanh(nn.Linear(3, 2)(x)) # no recurrent layers yet; a \
+loop over time in forward, of steps such as this one, is one
+MultiheadAttention MultiHeadAttention Transformer TransformerEncoder TransformerEncoderLayer TransformerDecoder \
+TransformerDecoderLayer Attention = tg.softmax(x @ x.mT / 3.0**0.5) @ x # no attention layer yet; with three Linear \
+layers before it this is one
+GELU SiLU ELU CELU SELU Mish ReLU6 Hardtanh Hardsigmoid Hardswish Softplus Softsign LogSigmoid = nn.Lambda(tg.{lower}) \
+# no such layer yet; any function is a layer
+Swish = nn.Lambda(tg.silu) # no such layer yet; any function is a layer
+GLU = nn.Lambda(lambda x: x[:1] * tg.sigmoid(x[1:])) # no such layer yet; any function is a layer
+Softmin = nn.Lambda(lambda x: tg.softmax(-x))
+Softmax2d = nn.Softmax(axis=-3)
+Tanhshrink = nn.Lambda(lambda x: x - tg.tanh(x))
+Hardshrink = nn.Lambda(lambda x: tg.where(tg.absolute(x) > 0.5, x, 0.0))
+Softshrink = nn.Lambda(lambda x: tg.sign(x) * tg.relu(tg.absolute(x) - 0.5))
+Threshold = nn.Lambda(lambda x: tg.where(x > 1.0, x, 0.0))
+PReLU = nn.Lambda(lambda x: tg.prelu(x, 0.25)) # no such layer yet; with a Parameter as the slope, in a Module of your \
+own, it is learnt
+RReLU = nn.LeakyReLU(11 / 48) # no slopes drawn at random; their mean is
+Activation = nn.ReLU()
+Input InputLayer = nn.Sequential(nn.Linear(3, 2)) # sizes are given to the layers; leave it out
+Dropout1d Dropout2d Dropout3d AlphaDropout SpatialDropout2D FeatureAlphaDropout = nn.Dropout(0.5) # no dropout of \
+whole channels; of elements it is
+GaussianNoise = nn.Lambda(lambda x: x + 0.1 * tg.random.normal(x.shape))
+Unflatten Reshape = nn.Lambda(lambda x: x.reshape(-1, 1, 3))
+Permute = nn.Lambda(lambda x: x.transpose(1, 0))
+PixelShuffle PixelUnshuffle ChannelShuffle = nn.Lambda(lambda x: x.reshape(-1, 3, 1).transpose(0, 2, 1)) # no such \
+layer yet; it is a reshape, a transpose and a reshape, in the manner of
+Concatenate = tg.concatenate([x, y], axis=-1)
+Add = x + y
+Multiply = x * y
+CosineSimilarity = (x * y).sum(axis=1) / tg.sqrt(tg.square(x).sum(axis=1) * tg.square(y).sum(axis=1))
+PairwiseDistance = tg.sqrt(tg.square(x - y).sum(axis=-1))
+CrossEntropyLoss SparseCategoricalCrossentropy CategoricalCrossentropy = tg.softmax_cross_entropy(x, i)
+MSELoss MeanSquaredError = tg.square(x - y).mean()
+L1Loss MeanAbsoluteError = tg.absolute(x - y).mean()
+SmoothL1Loss HuberLoss Huber = tg.where(tg.absolute(x - y) < 1.0, 0.5 * tg.square(x - y), tg.absolute(x - y) - \
+0.5).mean()
+BCEWithLogitsLoss = (tg.softplus(x) - x * y).mean() # of logits x and targets y
+BCELoss BinaryCrossentropy = -(tg.xlogy(y, p) + tg.xlog1py(1.0 - y, -p)).mean() # of probabilities p and targets y
+NLLLoss = -x[tg.arange(2), i].mean() # of logarithms of probabilities x
+KLDivLoss = (tg.xlogy(p, p) - p * x).mean() # of logarithms x and probabilities p
+PoissonNLLLoss = (tg.exp(x) - y * x).mean()
+GaussianNLLLoss = 0.5 * (tg.log(p) + tg.square(x - y) / p).mean() # of variances p
+SoftMarginLoss = tg.softplus(-y * x).mean()
+MarginRankingLoss = tg.relu(-p * (x - y)).mean()
+TripletMarginLoss = tg.relu(tg.sqrt(tg.square(x - y).sum(axis=1)) - tg.sqrt(tg.square(x - p).sum(axis=1)) + \
+1.0).mean()
+functional = tg.relu(x) # functions stand in tensorgraph itself
+utils = optim.clip_grad_norm(model.parameters(), 1.0)
+modules = nn.Module
+DataParallel parallel = model # one process runs the threads; leave it out
+compact Model = nn.Module
+Parameter = tg.Parameter([1.0, 2.0])
+Buffer = tg.Buffer([1.0, 2.0])
+parameter = tg.Parameter([1.0, 2.0])
+UninitializedParameter = tg.Parameter(tg.zeros((3, 2)))
+Container = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+CTCLoss HingeEmbeddingLoss CosineEmbeddingLoss MultiMarginLoss = tg.relu(1.0 - y * x).mean() # no such loss yet; \
+compose it, as a hinge loss is
+LocalResponseNorm MaxUnpool1d MaxUnpool2d FractionalMaxPool2d AdaptiveLogSoftmaxWithLoss = nn.Lambda(tg.softsign) # no \
+such layer yet; any function is a layer, as here
+initializers = nn.init.he_normal((3, 2))
+
+[tensorgraph.nn.init]
+kaiming_normal kaiming_normal_ he_normal_ HeNormal = nn.init.he_normal((3, 2))
+kaiming_uniform kaiming_uniform_ he_uniform_ HeUniform = nn.init.he_uniform((3, 2))
+glorot_normal glorot_normal_ xavier_normal_ GlorotNormal = nn.init.xavier_normal((3, 2))
+glorot_uniform glorot_uniform_ xavier_uniform_ GlorotUniform = nn.init.xavier_uniform((3, 2))
+normal_ RandomNormal trunc_normal_ truncated_normal TruncatedNormal = nn.init.normal((3, 2), std=0.02)
+uniform_ RandomUniform = nn.init.uniform((3, 2), low=-0.1, high=0.1)
+zeros_ Zeros = nn.init.zeros((2,))
+ones_ Ones = nn.init.ones((2,))
+constant_ Constant = nn.init.constant((2,), value=0.1)
+orthogonal orthogonal_ delta_orthogonal variance_scaling eye eye_ dirac dirac_ sparse sparse_ Identity Orthogonal \
+VarianceScaling = nn.Linear(3, 2, weight_init=lambda shape: np.eye(*shape)) # no such initialiser yet; any function of \
+a shape is one
+calculate_gain = 2.0**0.5 # he_normal has the gain of ReLU in it
+
+[tensorgraph.optim]
+Adagrad Adadelta Adafactor NAdam RAdam Adamax ASGD SparseAdam Lamb Lion LBFGS Rprop Muon Nadam Ftrl = \
+optim.Adam(model) # no such optimiser yet
+RMSProp rmsprop = optim.RMSprop(model)
+sgd = optim.SGD(model)
+adam = optim.Adam(model)
+adamw = optim.AdamW(model)
+lr_scheduler LRScheduler = optim.SGD(model, lr=optim.cosine(0.1, steps=100)) # a schedule is given as lr=
+StepLR = optim.SGD(model, lr=optim.staircase(0.1, 0.5, every=30))
+MultiStepLR = optim.SGD(model, lr=optim.piecewise([30, 80], [0.1, 0.01, 0.001]))
+ExponentialLR ExponentialDecay exponential_decay = optim.SGD(model, lr=optim.exponential(0.1, 0.95))
+CosineAnnealingLR CosineDecay cosine_decay_schedule = optim.SGD(model, lr=optim.cosine(0.1, steps=100))
+LambdaLR = optim.SGD(model, lr=optim.Schedule(lambda t: 0.1 / (1.0 + t)))
+OneCycleLR SequentialLR ChainedScheduler warmup_cosine_decay_schedule = optim.SGD(model, lr=optim.warmup(10) * \
+optim.cosine(0.1, steps=100))
+LinearLR PolynomialLR linear_schedule polynomial_schedule MultiplicativeLR CyclicLR CosineAnnealingWarmRestarts = \
+optim.SGD(model, lr=optim.Schedule(lambda t: 0.1 * (1.0 - t / 100.0))) # a schedule is any function of the step, such \
+as
+PiecewiseConstantDecay piecewise_constant_schedule = optim.piecewise([10, 20], [0.1, 0.01, 0.001])
+InverseTimeDecay = optim.inverse_time(0.1, decay=0.01)
+ReduceLROnPlateau = setattr(opt, "lr", 0.01) # a rate may be set at any time, by what the measures say: opt.lr = 0.01, \
+or
+constant_schedule ConstantLR = optim.constant(0.1)
+clip_grad_norm_ clip_by_global_norm = optim.clip_grad_norm(model.parameters(), 1.0)
+clip_grad_value_ clip = optim.clip_grad_value(model.parameters(), 1.0)
+apply_updates chain = optim.SGD(model).minimize(loss) # an optimiser changes the parameters it was given
+swa_utils = optim.SGD(model) # no averages of parameters yet; a Buffer beside each holds one
+
+[tensorgraph.data]
+DataLoader BatchSampler = data.Loader(np.zeros((4, 2)), np.zeros(4), batch_size=2)
+TensorDataset ArrayDataset = data.Dataset(np.zeros((4, 2)), np.zeros(4))
+random_split train_test_split = data.split(np.zeros((10, 2)), np.zeros(10))
+StandardScaler Normalization = data.Normalizer()
+from_tensor_slices = data.Loader(np.zeros((4, 2)), batch_size=2)
+loadtxt genfromtxt = data.read_csv # read_csv(path) reads a table
+load_iris fetch_openml mnist MNIST = data.load_digits # load_digits() is what comes along
+IterableDataset MapDataPipe StackDataset = data.Dataset(np.zeros((4, 2)), np.zeros(4)) # batches are made of arrays; \
+for others write a loop
+Subset SubsetRandomSampler = data.Dataset(np.zeros((4, 2))[[0, 2]], np.zeros(4)[[0, 2]])
+ConcatDataset ChainDataset = data.Dataset(np.concatenate([np.zeros((4, 2)), np.zeros((4, 2))]))
+Sampler RandomSampler SequentialSampler WeightedRandomSampler DistributedSampler = data.Loader(np.zeros((4, 2)), \
+batch_size=2, shuffle=False) # the order is that of the rows, or random with a seed
+default_collate default_convert = tg.tensor(np.stack([np.zeros(2), np.ones(2)]))
+
+[tensorgraph.train]
+EarlyStopping = train.EarlyStop(patience=5)
+ModelCheckpoint Checkpoint = train.fit # fit(..., checkpoint="run.safetensors", resume=True)
+TrainState Trainer = train.fit # fit(model, (x, y), optimizer=..., epochs=...)
+ReduceLROnPlateau LearningRateScheduler = optim.SGD(model, lr=optim.cosine(0.1, steps=100)) # a schedule is given to \
+the optimiser as lr=
+TensorBoard CSVLogger = train.fit # fit returns a History of all measures
+
+[tensorgraph.train.metrics]
+accuracy_score Accuracy categorical_accuracy sparse_categorical_accuracy = train.metrics.accuracy
+f1 F1Score = train.metrics.f1_score
+precision_score Precision = train.metrics.precision
+recall_score Recall sensitivity = train.metrics.recall
+top_k TopKCategoricalAccuracy top_k_accuracy_score = train.metrics.top_k_accuracy
+ConfusionMatrix = train.metrics.confusion_matrix
+mse mean_squared_error MeanSquaredError = tg.square(x - y).mean() # measures here are of classifiers; of numbers one \
+is
+mae mean_absolute_error MeanAbsoluteError = tg.absolute(x - y).mean() # measures here are of classifiers; of numbers \
+one is
+rmse root_mean_squared_error = tg.sqrt(tg.square(x - y).mean()) # measures here are of classifiers; of numbers one is
+r2_score = 1.0 - tg.square(x - y).sum() / tg.square(y - y.mean()).sum() # measures here are of classifiers; of numbers \
+one is
+log_loss = tg.softmax_cross_entropy(x, i)
+
+[Module]
+to cuda cpu xpu float double half bfloat16 type ipu mtia to_empty = model # everything runs on the CPU; a dtype is \
+given to the layers, nn.Linear(3, 2, dtype="float64")
+children named_children layers = [part for _, part in model.named_modules()]
+weights trainable_weights trainable_variables variables get_weights = model.parameters()
+set_weights = model.load_state_dict(model.state_dict())
+add_module register_module add set_submodule = nn.Linear(3, 2) # assign one to an attribute, and it is found; a \
+Sequential has append
+register_parameter = tg.Parameter([0.0, 0.0]) # assign one to an attribute, and it is found
+register_buffer = tg.Buffer([0.0, 0.0]) # assign one to an attribute, and it is found
+register_forward_hook register_forward_pre_hook register_backward_hook register_full_backward_hook \
+register_full_backward_pre_hook register_state_dict_post_hook register_load_state_dict_post_hook = (w * \
+w).register_hook(print) # tensors have hooks, modules none; wrap the module's forward
+apply = [part for _, part in model.named_modules()] # modules are walked by a loop; functions of parameters take \
+tg.tree_map
+init = nn.Linear(3, 2, seed=0) # a module holds its parameters from the start
+fit = train.fit # fit is a function: train.fit(model, (x, y), optimizer=..., epochs=...)
+compile = model # nothing to compile; the optimiser and the loss are given to train.fit
+predict predict_on_batch = train.predict(model, x)
+evaluate = train.evaluate(model, (x, i))
+save save_weights = train.save # train.save(path, model)
+load_weights = train.load # train.load(path, model)
+get_config = model.config()
+requires_grad trainable = model.requires_grad_(False)
+in_features = model.inputs
+out_features = model.outputs
+num_features num_channels = nn.BatchNorm(3).features
+get_parameter = dict(model.named_parameters())["weight"]
+get_buffer = dict(nn.BatchNorm(3).named_buffers())["running_mean"]
+get_submodule get_layer = dict(model.named_modules())[""]
+share_memory = model # leave it out
+parameters_and_buffers state get_extra_state = model.state_dict()
+train_on_batch fit_generator = train.fit # fit is a function: train.fit(model, (x, y), optimizer=..., epochs=...)
+count_params num_parameters = sum(p.size for p in model.parameters())
+call = model(x)
+
+[Optimizer]
+param_groups = opt.groups
+defaults learning_rate = opt.lr
+add_param_group = optim.SGD([{"parameters": [w], "lr": 0.1}]) # groups are given when it is made
+apply_gradients apply = opt.step() # after loss.backward(); opt.minimize(loss) does both
+state get_state = opt.state_dict()
+init = optim.SGD(model) # an optimiser holds its state from the start
+register_step_post_hook register_step_pre_hook = opt.step() # optimisers have no hooks; call what is to be done beside
+
+[Graph]
+print_tabular code pretty_print = str(g)
+nodes eqns = g.equations
+graph = g
+jaxpr = str(g)
+recompile compile optimize lower = g.transform()
+forward run eval = g(x)
+to_dot render plot show view to_svg to_png png svg = g.draw # draw() gives a Drawing, which notebooks show and whose \
+save(path) writes it
+vmap batch = g.batched(5)
+hessian = tg.hessian(f)
+vjp = tg.vjp(f, x)
+copy clone = g # graphs never change: no copy is needed
+print dump to_text text = str(g)
+to_onnx onnx export = g.save # there are no ONNX files; save(path) writes the graph as text
+parameters named_parameters state_dict buffers = g.cells # the cells that a graph reads are
+call = g(x)
+edges = g.index
+
+[Drawing]
+show display plot view = drawing.html() # a notebook shows a drawing by itself; elsewhere there are save("graph.svg") \
+and
+png to_png pdf to_pdf savefig write write_png render = drawing.save # the end of the name says the format, as in \
+save("graph.png")
+to_svg = drawing.svg()
+to_dot pipe string to_string = drawing.dot()
+to_html = drawing.html()
+to_json = drawing.json()
+
+[keywords]
+dim dims axes = axis
+axis dims dim = axes
+keepdim keep_dims = keepdims
+input a = x
+self tensor = x
+decay_rate rho smoothing_constant alpha = decay
+learning_rate alpha step_size eta = lr
+params = parameters
+p prob dropout_rate drop_prob = rate
+negative_slope alpha = slope
+in_features input_dim in_dim = inputs
+out_features units features output_dim out_dim = outputs
+use_bias has_bias = bias
+num_features num_channels = features
+epsilon = eps
+stddev sigma scale = std
+loc mu = mean
+kernel_initializer kernel_init = weight_init
+bias_initializer = bias_init
+rng key random_state generator rngs random_seed = seed
+num_classes depth = classes
+size sizes newshape out_shape sample_shape = shape
+out_dtype = dtype
+x arrays tensors xs = arrays
+padding_idx ignore = ignore_index
+weights class_weight = weight
+ddof unbiased = correction
+b1 = beta1
+b2 = beta2
+max_norm max_value clip_value = limit
+bs batch = batch_size
+n_epochs num_epochs = epochs
+validation_data val dev_data = dev
+loss_fn criterion = loss
+opt optim = optimizer
+scaler = normalizer
+argnum = argnums
+fun func f fn = function
+low min a min_value = a_min
+high max b max_value = a_max
+file filename = path
+wrt = xs
+start_dim start = start_axis
+end_dim end = end_axis
+dim0 axis0 = axis1
+dim1 = axis2
+end = stop
+fill_value val c = value
+in_dims = in_axes
+out_dims = out_axes
+in_axes = in_dims
+out_axes = out_dims
+repeats reps multiples dims = repetitions
+shifts = shift
+diagonal offset = k
+k diagonal = offset
+index idx ids = indices
+minlength num_labels = classes
+target labels targets y_true = target
+labels y target = labels
+logits input y_pred = logits
+other y x2 = b
+input x x1 = a
+input self = x
+exponent = b
+split_size_or_sections indices_or_sections num_split = sizes
+pad pad_width padding paddings = widths
+constant_values = value
+condition cond pred = c
+n_samples = n
+N M num_rows = n
+step_size = every
+gamma decay_rate = factor
+T_max decay_steps = steps
+eta_min = final
+vocab_size = classes
+min = a_min
+max = a_max
+
+[unsupported]
+device = everything runs on the CPU; leave it out
+inplace = tensors never change; leave it out
+out = tensors never change; assign the result
+requires_grad = ask the result: y.requires_grad_()
+momentum = use optim.Momentum(..., beta=), whose docstring says how its learning rate compares
+betas = write beta1= and beta2=
+amsgrad maximize foreach fused capturable differentiable = there is none; leave it out
+num_workers pin_memory prefetch_factor persistent_workers = batches are made in the process itself; leave it out
+memory_format layout order = arrays are kept as NumPy keeps them; leave it out
+activation = put nn.ReLU() after the layer
+static_argnums static_argnames = strings, booleans and None are static of themselves; leave it out
+holomorphic = complex numbers are not supported; leave it out
+loc mean scale stddev std sigma = draws have mean 0 and deviation 1: mean + std * tg.random.normal(shape)
+low high minval maxval = draws are between 0 and 1: low + (high - low) * tg.random.uniform(shape)
+lr learning_rate = the optimiser has it: optimizer=optim.Adam(model, lr=0.001)
+verbose = write progress=True or progress=False
+validation_split = split the data before, by data.split, and write dev=
+shuffle_buffer sampler batch_sampler collate_fn = batches are made of arrays: write shuffle=True, or shuffle=False
+drop_last drop_remainder = write last="drop"
+nesterov dampening = write optim.Momentum(..., nesterov=True)
+where initial = write tg.where(condition, x, 0.0) for x
+set_to_none = gradients are always set to None; leave it out
+strict = names and shapes always have to fit; leave it out
+non_blocking casting subok ndmin like sparse = there is none; leave it out
+training train = model.train() and model.eval() say it; leave it out
+name = there are no names of layers; a module has the name of the attribute that it is assigned to
+input_shape = sizes are given to the layers: nn.Linear(inputs, outputs)
+descending = write tg.flip(tg.sort(x, axis), axis)
+stable kind = sort is stable; leave it out
+mode = the border is constant; others take by positions, x[..., np.pad(np.arange(n), 1, mode="reflect")]
+use_reentrant = there is one way; leave it out
+precision preferred_element_type = products are computed in the dtype of their operands; leave it out
+dim0 dim1 axis1 axis2 = two axes are exchanged by tg.swapaxes(x, axis1, axis2)
+track_running_stats affine center = there is always one; leave it out
+sparse_grad = there are no sparse gradients; leave it out
+jit_compile dynamic backend fullgraph = a graph is rewritten by transform(); leave it out
+steps_per_epoch validation_steps validation_freq = an epoch is all of the data; leave it out
+"""

@@ -1,0 +1,213 @@
+"""Methods of tensors and random numbers of other libraries: a part of the table that `foreign` reads."""
+
+from __future__ import annotations
+
+__all__ = ["TENSORS"]
+
+TENSORS = """
+[tensorgraph.random]
+PRNGKey default_rng RandomState = tg.random.Generator(0)
+manual_seed set_seed = tg.random.seed(0)
+rand random random_sample ranf sample = tg.random.uniform((2, 3))
+randn standard_normal = tg.random.normal((2, 3))
+truncated_normal = tg.clip(tg.random.normal((2, 3)), -2.0, 2.0) # no such function yet; limited numbers are
+shuffle randperm = tg.random.permutation(10)
+randint random_integers integers = (tg.random.uniform((2, 3)) * 10).astype("int64") # no such function yet; whole \
+numbers below 10 are
+choice = tg.take(v, tg.random.permutation(3)[:2]) # no such function yet; without replacement it is
+categorical = tg.argmax(x - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1) # no such function yet; of logits it \
+is
+bernoulli = tg.random.uniform((2, 3)) < 0.3
+rademacher = tg.where(tg.random.uniform((2, 3)) < 0.5, -1.0, 1.0)
+exponential standard_exponential = -tg.log1p(-tg.random.uniform((2, 3)))
+gumbel = -tg.log(-tg.log(tg.random.uniform((2, 3))))
+logistic = tg.logit(tg.random.uniform((2, 3)))
+lognormal = tg.exp(tg.random.normal((2, 3)))
+cauchy standard_cauchy = tg.tan(np.pi * (tg.random.uniform((2, 3)) - 0.5))
+multivariate_normal = w + tg.random.normal((5, 2)) @ m.T # with a matrix m for which m @ m.T is the covariance
+binomial multinomial poisson beta gamma laplace dirichlet geometric = np.random.default_rng(0).{name} # no such draws \
+yet; NumPy's generators have
+split fold_in clone = tg.random.Generator(1) # a generator keeps its own state; make one for each use
+get_state get_rng_state initial_seed default_generator = tg.random.state().numpy()
+set_state set_rng_state = tg.random.state().assign(tg.random.state().numpy())
+fork_rng = tg.random.Generator(0)
+
+[Tensor]
+view view_as resize reshape_as = x.reshape(3, 2)
+contiguous is_contiguous data_ptr pin_memory share_memory_ = x # arrays are laid out as NumPy does; leave it out
+permute = x.transpose(1, 0)
+t H adjoint = x.T
+mH = x.mT
+unsqueeze = x[None]
+expand expand_as broadcast_to sum_to_size = tg.broadcast_to(x, (4, 2, 3))
+repeat = tg.tile(x, (2, 1)) # each element several times, as NumPy's, is tg.repeat(x, 2, axis=0); the whole, as \
+PyTorch's, is
+chunk tensor_split split_with_sizes hsplit vsplit dsplit split unsafe_split unsafe_chunk = tg.split(x, (1, 2), axis=1) \
+# split takes the size of each part
+gather take_along_dim = tg.take_along_axis(x, i[:, None], axis=1)
+index_select = x.take(i, axis=1)
+narrow = x[:, 0:2]
+select = x[:, 0]
+unfold = tg.stack([v[:2], v[1:]])
+scatter scatter_ scatter_reduce = x.at[tg.arange(2)[:, None], i[:, None]].set(9.0)
+scatter_add scatter_add_ = x + tg.add_along_axis(w[:, None], i[:, None], axis=1, shape=x.shape)
+index_add index_add_ = x.at[i].add(1.0)
+index_put index_put_ index_copy index_copy_ index_fill index_fill_ put itemset = x.at[i].set(1.0)
+masked_fill masked_fill_ = tg.where(x > 0, 0.0, x)
+masked_select compress = x[x > 1.0]
+masked_scatter masked_scatter_ = tg.where(x > 0, y, x)
+new_zeros new_empty new = tg.zeros((2, 3), x.dtype)
+new_ones = tg.ones((2, 3), x.dtype)
+new_full = tg.full((2, 3), 2.0, x.dtype)
+new_tensor = tg.tensor([1.0, 2.0], x.dtype)
+data = x.detach() # the numbers are x.numpy(), which a Parameter changes by assign; the tensor without history is
+copy_ set_ assign set = w.assign(w * 2.0) # tensors never change; only Parameters and Buffers do, by assign
+assign_add = w.assign(w + 1.0) # tensors never change; only Parameters and Buffers do, by assign
+assign_sub = w.assign(w - 1.0) # tensors never change; only Parameters and Buffers do, by assign
+zero_ = w.assign(tg.zeros(w.shape)) # tensors never change; only Parameters and Buffers do, by assign
+fill_ fill = w.assign(tg.full(w.shape, 2.0)) # tensors never change; only Parameters and Buffers do, by assign
+normal_ = w.assign(tg.random.normal(w.shape)) # tensors never change; only Parameters and Buffers do, by assign
+uniform_ random_ exponential_ bernoulli_ = w.assign(tg.random.uniform(w.shape)) # tensors never change; only \
+Parameters and Buffers do, by assign
+resize_ t_ unsqueeze_ resize_as_ swapdims_ swapaxes_ transpose_ squeeze_ tril_ triu_ = x.reshape(3, 2) # tensors never \
+change; a new one is
+add_ iadd = x + 1.0 # tensors never change; a Parameter does, by p.assign(p + 1.0)
+sub_ subtract_ = x - 1.0 # tensors never change; a Parameter does, by p.assign(p - 1.0)
+mul_ multiply_ = x * 2.0 # tensors never change; a Parameter does, by p.assign(p * 2.0)
+div_ divide_ = x / 2.0 # tensors never change; a Parameter does, by p.assign(p / 2.0)
+pow_ = x**2 # tensors never change; a Parameter does, by p.assign(p ** 2)
+add = x + y
+sub subtract = x - y
+mul multiply = x * y
+div divide true_divide = x / y
+neg negative = -x
+pow = x**2
+eq = x == y
+ne not_equal = x != y
+gt greater = x > y
+ge greater_equal = x >= y
+lt less = x < y
+le less_equal = x <= y
+equal allclose isclose = np.allclose(x.numpy(), y.numpy())
+positive real conj conjugate resolve_conj = x # complex numbers are not supported; of real ones this is
+imag = tg.zeros(x.shape) # complex numbers are not supported; of real ones this is
+is_complex = x.dtype.kind == "c"
+is_floating_point = x.dtype.kind == "f"
+is_signed = x.dtype.kind in "fi"
+rsqrt = 1.0 / tg.sqrt(x)
+sgn = x.sign()
+frac = x - x.trunc()
+lerp = x + 0.5 * (y - x)
+addcmul = x + 0.5 * x * y
+addcdiv = x + 0.5 * x / y
+lerp_ addcmul_ addcdiv_ rsqrt_ sgn_ frac_ heaviside_ ldexp_ float_power_ addmm_ addmv_ baddbmm_ = 1.0 / tg.sqrt(x) # \
+tensors never change; a new one, such as that of rsqrt, is
+mm bmm mv dot matmul = x @ z
+inner = x @ y.T
+vdot = (x * y).sum()
+addmm addmv baddbmm = w + x @ z
+outer ger = v[:, None] * v[None, :]
+cross = tg.roll(x, -1, axis=-1) * tg.roll(y, -2, axis=-1) - tg.roll(x, -2, axis=-1) * tg.roll(y, -1, axis=-1)
+trace = m.diagonal().sum()
+det cholesky svd qr slogdet eig = np.linalg.{name}(m.numpy()) # no such function yet; NumPy's has no derivative, which \
+tg.custom_vjp gives
+inverse pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which tg.custom_vjp \
+gives
+logdet = np.linalg.slogdet(m.numpy())[1] # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives
+solve lstsq = np.linalg.{name}(m.numpy(), w.numpy()) # no such function yet; NumPy's has no derivative, which \
+tg.custom_vjp gives
+matrix_exp igamma igammac mvlgamma gcd lcm frexp = tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be \
+wrapped, with a derivative of their own
+cov corrcoef i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
+matrix_power = m @ m # no such function yet; a whole power is a product
+norm = tg.sqrt(tg.square(x).sum())
+dist = tg.sqrt(tg.square(x - y).sum())
+clamp_ clip_ clamp_min_ clamp_max_ = x.clip(0.0, 1.0) # tensors never change; a new one is
+clamp_min = tg.maximum(x, 0.0)
+clamp_max = tg.minimum(x, 1.0)
+argsort argpartition partition = np.argsort(x.numpy()) # no such function yet; x.sort() gives the values, and NumPy \
+positions
+topk = tg.flip(x.sort(), -1)[..., :2] # no such function yet; the values are
+kthvalue = x.sort()[..., 0] # no such function yet; the value is
+msort = x.sort(axis=0)
+nonzero argwhere = np.{name}(x.numpy()) # as many results as there are hits: a shape that depends on numbers is \
+NumPy's work
+unique unique_consecutive bincount = np.unique(x.numpy()) # as many results as there are hits: a shape that depends on \
+numbers is NumPy's work, such as
+histc histogram = np.histogram(x.numpy(), bins=5)
+searchsorted = np.searchsorted(v.numpy(), x.numpy())
+median nanmedian mode = np.median(x.numpy()) # no such function yet; without a derivative, NumPy's
+quantile nanquantile = np.quantile(x.numpy(), 0.5) # no such function yet; without a derivative, NumPy's
+nansum = tg.where(x.isnan(), 0.0, x).sum()
+nanmean = tg.where(x.isnan(), 0.0, x).sum() / (~x.isnan()).sum()
+count_nonzero = (x != 0).sum()
+ptp = x.max() - x.min()
+aminmax = (x.min(), x.max())
+amax = x.max(axis=1)
+amin = x.min(axis=1)
+float float32 = x.astype("float32")
+double float64 = x.astype("float64")
+half float16 = x.astype("float16")
+bfloat16 = x.astype("float16") # not supported; the float of 16 bits is
+long int64 = x.astype("int64")
+int int32 = x.astype("int32")
+short int16 = x.astype("int16")
+byte uint8 = x.astype("uint8")
+char int8 = x.astype("int8")
+bool = x.astype("bool")
+to type type_as cast as_type = x.astype("float32") # everything runs on the CPU; a dtype is changed by astype
+cpu cuda device to_device is_cuda is_cpu get_device block_until_ready xpu mps devices sharding is_ready is_xpu is_mps \
+committed platform addressable_data ipu mtia copy_to_host_async is_pinned is_shared = x # everything runs on the CPU; \
+leave it out
+clone copy = x # tensors never change: no copy is needed
+detach_ = x.detach()
+numel nelement = x.size
+dim rank ndimension = x.ndim
+element_size itemsize = x.dtype.itemsize
+strides flags base ctypes = x.numpy().{name} # how numbers lie in memory is the array's
+stride = x.numpy().strides # in bytes, as NumPy counts, it is
+tobytes dump dumps tofile = x.numpy().tobytes()
+flat = x.numpy().flat
+storage untyped_storage layout = x.numpy()
+values to_dense to_sparse coalesce as_subclass record_stream setflags = x
+apply_ map_ = tg.vmap(tg.sort)(x) # tensors never change, and functions are applied to them whole
+grad_fn creator = tg.graph(w * w) # graph(y) shows how y was computed
+retains_grad = x.requires_grad
+register_post_accumulate_grad_hook = (w * w).register_hook(print)
+fill_diagonal_ fill_diagonal = tg.where(tg.eye(2) > 0, 0.0, m)
+diag_embed = x[..., None] * tg.eye(3)
+weak_type = x.dtype
+is_sparse is_quantized is_meta = x # there is one kind of tensor; leave it out
+where = tg.where(x > 0, x, y)
+addr = x + w[:, None] * v[None, :]
+kron = (x[:, None, :, None] * y[None, :, None, :]).reshape(4, 9)
+diagflat = tg.diag(x.ravel())
+slice_scatter = x.at[:, 0:2].set(0.0)
+select_scatter = x.at[:, 0].set(0.0)
+heaviside = tg.where(x == 0, y, (x > 0).astype("float32"))
+hardshrink = tg.where(tg.absolute(x) > 0.5, x, 0.0)
+ldexp = x * tg.exp2(y)
+float_power = x.astype("float64") ** 2.0
+isposinf = x == np.inf
+isneginf = x == -np.inf
+isreal = np.isreal(x.numpy())
+angle = tg.where(x < 0, np.pi, 0.0) # complex numbers are not supported; of real ones this is
+cdouble cfloat chalf complex64 complex128 = tg.stack([x, y]) # complex numbers are not supported; keep the real and \
+imaginary parts
+multinomial = tg.argmax(tg.log(x) - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1) # one draw a row is
+bernoulli = (tg.random.uniform(p.shape) < p).astype("float32")
+is_same_size = x.shape == y.shape
+is_nonzero = bool(v[0])
+diff = x[:, 1:] - x[:, :-1]
+choose = tg.where(x > 0, x, y)
+swapdims = x.swapaxes(0, 1)
+name = tg.scope("block") # values have names by the scopes around them
+as_strided = tg.stack([v[:2], v[1:]]) # arrays are laid out as NumPy does; windows are
+
+[Place]
+get = x[0] # x.at[0] is for writing; what stands there is
+divide = x.at[0].multiply(1.0 / 2.0)
+mul = x.at[0].multiply(2.0)
+subtract sub = x.at[0].add(-2.0)
+power min max apply = x.at[0].set(x[0] ** 2.0) # set what is computed of what stands there, such as
+"""
