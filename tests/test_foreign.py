@@ -143,3 +143,129 @@ def test_keywords_are_those_of_some_function() -> None:
     assert keyword_hint("dim", ["x", "axes"]) == "write axes="
     assert keyword_hint("dim", ["x"]) == ""
     assert keyword_hint("device", []).startswith("everything runs on the CPU")
+
+
+def numbers(value: Any) -> list[Any]:
+    """Results as arrays; of a layer, what it makes of x."""
+    if isinstance(value, nn.Module):
+        value = value(samples()["x"])
+    return [array(v) for v in (value if isinstance(value, tuple) else (value,))]
+
+
+def array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, tg.Tensor) else np.asarray(value)
+
+
+DOES: dict[str, dict[str, str]] = {
+    "tensorgraph": {
+        "mm": "np.matmul(x, z)", "inner": "np.inner(x, y)", "vdot": "np.vdot(x, y)", "outer": "np.outer(v, v)",
+        "kron": "np.kron(x, y)", "cross": "np.cross(x, y)", "norm": "np.linalg.norm(x)",
+        "dist": "np.linalg.norm(x - y)", "cdist": "np.linalg.norm(x[:, None] - y[None], axis=-1)",
+        "cosine_similarity": "np.array([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x, y)])",
+        "diagflat": "np.diagflat(x)", "block": "np.block([[m, x], [m, y]])", "tri": "np.tri(3)",
+        "append": "np.append(x, y, axis=0)", "insert": "np.insert(x, 1, y, axis=0)",
+        "delete": "np.delete(x, 1, axis=0)",
+        "rollaxis": "np.rollaxis(x, 1)", "gather": "np.take_along_axis(x, i[:, None], axis=1)",
+        "index_select": "np.take(x, i, axis=1)", "masked_fill": "np.where(x > 0, 0, x)",
+        "extract": "np.extract(x > 1, x)",
+        "top_k": "-np.sort(-x)[:, :2]", "msort": "np.sort(x, axis=0)", "isin": "np.isin(x, v)",
+        "isneginf": "np.isneginf(x)", "count_nonzero": "np.count_nonzero(x)", "divmod": "np.divmod(x, y)",
+        "modf": "np.modf(x)", "ldexp": "x * 2**y", "heaviside": "np.heaviside(x, y)",
+        "float_power": "np.float_power(x, 2)",
+        "around": "np.around(x, 2)", "rsqrt": "1 / np.sqrt(x)", "average": "np.average(x)", "nanmean": "np.nanmean(x)",
+        "nanmax": "np.nanmax(x)", "nanargmin": "np.nanargmin(x)", "nancumprod": "np.nancumprod(x)", "ptp": "np.ptp(x)",
+        "trapezoid": "np.trapezoid(v)", "ediff1d": "np.ediff1d(v)", "convolve": "np.correlate(v, w, 'valid')",
+        "geomspace": "np.geomspace(1, 2, 5)", "indices": "np.indices((3, 4))", "identity": "np.identity(3)",
+        "cartesian_prod": "np.array([[a, b] for a in v for b in w])", "pi": "np.pi", "inf": "np.inf", "e": "np.e",
+        "isclose": "np.isclose(x, y)", "median": "np.median(x)", "percentile": "np.percentile(x, 0.5)",
+        "inv": "np.linalg.inv(m)", "solve": "np.linalg.solve(m, w)", "matrix_power": "np.linalg.matrix_power(m, 2)",
+        "fill_diagonal": "m - np.diag(np.diag(m))", "nll_loss": "-np.mean([x[0, 0], x[1, 1]])",
+        "binary_cross_entropy": "-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))",
+        "binary_cross_entropy_with_logits": "-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))",
+        "kl_div": "np.mean(p * (np.log(p) - x))", "size": "np.size(x)", "shape": "np.shape(x)",
+        "huber_loss": "np.mean([d * d / 2 if abs(d) < 1 else abs(d) - 0.5 for d in (x - y).ravel()])",
+        "max_pool2d": "np.array([[[[5, 7], [13, 15]]]])", "interpolate": "image.repeat(2, axis=2).repeat(2, axis=3)",
+        "result_type": "np.result_type(x, y)", "bincount": "np.bincount(i)", "searchsorted": "np.searchsorted(v, x)",
+    },
+    "Tensor": {
+        "contiguous": "x", "clone": "x", "repeat": "np.tile(x, (2, 1))",
+        "gather": "np.take_along_axis(x, i[:, None], 1)",
+        "masked_fill": "np.where(x > 0, 0, x)", "masked_select": "x[x > 1]", "select": "x[:, 0]", "data": "x",
+        "scatter": "np.array([[9, 2, 3], [4, 9, 0.5]])", "scatter_add": "x + np.array([[1, 0, 0], [0, 2, 0]])",
+        "norm": "np.linalg.norm(x)", "trace": "np.trace(m)", "equal": "np.array_equal(x, y)", "eq": "x == y",
+        "new_full": "np.full((2, 3), 2)", "tobytes": "x.tobytes()", "flat": "x.flat", "strides": "x.strides",
+        "unique": "np.unique(x)", "where": "np.where(x > 0, x, y)", "ptp": "np.ptp(x)", "det": "np.linalg.det(m)",
+    },
+    "Place": {
+        "get": "x[0]", "divide": "np.array([x[0] / 2, x[1]])", "subtract": "np.array([x[0] - 2, x[1]])",
+        "power": "np.array([x[0] ** 2, x[1]])",
+    },
+    "tensorgraph.nn": {
+        "GELU": "x * np.array([[0.8413447, 0.97724986, 0.9986501], [0.99996831, 0.99999971, 0.69146246]])",
+        "SiLU": "x * p", "Softplus": "np.log1p(np.exp(x))", "Tanhshrink": "x - np.tanh(x)", "ReLU6": "np.minimum(x, 6)",
+        "LayerNorm": "(x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-5)",
+        "RMSNorm": "x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-6)", "NLLLoss": "-np.mean([x[0, 0], x[1, 1]])",
+        "MSELoss": "np.mean((x - y) ** 2)",
+        "SmoothL1Loss": "np.mean([d * d / 2 if d < 1 else d - 0.5 for d in y.ravel()])",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("section", "name"), [(section, name) for section, names in DOES.items() for name in names])
+def test_what_to_write_does_what_the_name_does(section: str, name: str) -> None:
+    ours = samples()
+    arrays = {key: value.numpy() for key, value in ours.items() if isinstance(value, tg.Tensor)}
+    code, _ = entries()[section][name]
+    results, expected = numbers(eval(code, ours)), numbers(eval(DOES[section][name], {**arrays, "np": np}))
+    for a, b in zip(results, expected, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_array_equal(a, b) if b.dtype.kind not in "fc" else np.testing.assert_allclose(a, b, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        ("x.gelu", "Tensor has no attribute 'gelu'; write tg.gelu(x)"),
+        ("x.logical_and", "Tensor has no attribute 'logical_and'; write tg.logical_and(a, b)"),
+        ("x.fliplr", "Tensor has no attribute 'fliplr'; write tg.fliplr(x)"),
+        ("x.abs_", "Tensor has no attribute 'abs_'; tensors never change; write y = tg.abs(x)"),
+        ("tg.relu_", "module 'tensorgraph' has no attribute 'relu_'; tensors never change; write y = tg.relu(x)"),
+        ("nn.silu", "module 'tensorgraph.nn' has no attribute 'silu'; write tg.silu(x)"),
+        ("nn.normal", "module 'tensorgraph.nn' has no attribute 'normal'"),
+        ("tg.Linear", "module 'tensorgraph' has no attribute 'Linear'; write tg.nn.Linear"),
+        ("x.at[0].power", "x.at[...] has no attribute 'power'; set what is computed of what stands there, such as: "
+         "x.at[0].set(x[0] ** 2.0)"),
+    ],
+)  # fmt: skip
+def test_functions_are_shown_where_they_are_looked_for(code: str, answer: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        eval(code, samples())
+    assert str(caught.value) == answer
+
+
+def test_names_of_rooms_are_answered_by_the_whole_library() -> None:
+    for room in (nn, optim, data, train, tg.random):
+        for name in vars(room)["__all__"]:
+            if not hasattr(tg, name):
+                with pytest.raises(AttributeError, match=r"; .*\b(tg|nn|optim|data)\.|; write "):
+                    getattr(tg, name)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("tg.flatten(x, start_dim=1)", "write start_axis="),
+        ("tg.full((2,), fill_value=1.0)", "write value="),
+        ("tg.vmap(f, in_dims=0)", "write in_axes="),
+        ("tg.random.normal((2,), mean=1.0)", r"mean \+ std \* tg\.random\.normal"),
+        ("train.fit(model, x, lr=0.1)", r"optimizer=optim\.Adam"),
+        ("data.Loader(x, drop_last=True)", 'write last="drop"'),
+        ("optim.SGD(model, nesterov=True)", r"optim\.Momentum"),
+        ("tg.sort(x, descending=True)", r"tg\.flip"),
+        ("tg.zeros(2, 3)", r"write \(2, 3\)"),
+        ("tg.random.uniform(2, 3)", r"write \(2, 3\)"),
+    ],
+)
+def test_arguments_of_others_are_answered(code: str, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        eval(code, samples())

@@ -368,4 +368,8 @@ disable_jit = f(x) # functions run eagerly unless they are traced; leave it out
 debug = tg.explain_gradient(f, x) # Python's print and breakpoint work in functions; of gradients there is
 einsum_path = x @ z # no einsum yet; over one axis it is a product of matrices
 ma = tg.where(x > 1.0, x, 0.0) # no masked arrays; a choice by a condition is where
+Module = tg.nn.Module
+fill fill_ = tg.full(x.shape, 2.0, x.dtype)
+zero_ = tg.zeros(x.shape, x.dtype) # tensors never change; a new one is
+Gradient = tg.gradients([(w * w).sum()], [w])
 """

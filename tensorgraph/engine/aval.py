@@ -82,7 +82,9 @@ def canonical_dtype(dtype: Any) -> np.dtype[Any]:
             raise TypeError("too long")
         result = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError) as error:
-        raise TypeError(f"expected a dtype such as 'float32', 'f32' or numpy.int64, got {shown(dtype)}") from error
+        came = shown(dtype)
+        came += "; several sizes are one argument, a tuple: write (2, 3) for 2, 3" if type(dtype) is int else ""
+        raise TypeError(f"expected a dtype such as 'float32', 'f32' or numpy.int64, got {came}") from error
     if result.name not in SHORT:
         if result.kind == "c":
             raise TypeError(f"complex numbers are not supported (got {result}); pass the real and imaginary parts")
