@@ -80,9 +80,11 @@ def batch_norm_reference(x: Any, gamma: Any, beta: Any, *, axis: int = 1, eps: f
     offset = where.public(isfinite.public(offset), offset, math.nan)
     h = from_shift - offset
     var = astype.public(sum.public(h * h, axis=others, keepdims=True, dtype="float64") / m, dtype=wide.name)
-    y = h * inverse_deviation(var, eps) * reshape.public(_wide(gamma, wide), shape=per_channel) + reshape.public(
-        _wide(beta, wide), shape=per_channel
-    )
+    # what the offset lost by being rounded is in each h, which has no digits for it: it is taken from the sum of them
+    rest = astype.public(sum.public(stop_gradient.public(h), axis=others, keepdims=True, dtype="float64") / m,
+                         dtype=wide.name)  # fmt: skip
+    slope = inverse_deviation(var, eps) * reshape.public(_wide(gamma, wide), shape=per_channel)
+    y = h * slope + (reshape.public(_wide(beta, wide), shape=per_channel) - rest * slope)
     mu = reshape.public(shift + offset, shape=(channels,))
     return (
         y if kind == wide else astype.public(y, dtype=kind.name),
@@ -120,17 +122,17 @@ def batch_norm_relu_reference(
 
 
 def _backward(
-    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, shift: Any,
-    offset: Any, *, axis: int = 1, eps: float = 1e-5,
+    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, center: Any,
+    rest: Any, *, axis: int = 1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
-    return kernels.batch_norm_backward(g_y, g_mu, g_var, x, gamma, shift, offset, var, axis, eps)
+    return kernels.batch_norm_backward(g_y, g_mu, g_var, x, gamma, center, rest, var, axis, eps)
 
 
 def _relu_backward(
-    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, shift: Any,
-    offset: Any, *, axis: int = 1, eps: float = 1e-5,
+    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, center: Any,
+    rest: Any, *, axis: int = 1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
-    return kernels.batch_norm_relu_backward(g_y, g_mu, g_var, x, gamma, beta, shift, offset, var, axis, eps)
+    return kernels.batch_norm_relu_backward(g_y, g_mu, g_var, x, gamma, beta, center, rest, var, axis, eps)
 
 
 def _flops(x: Aval, gamma: Aval, beta: Aval, *, axis: int, eps: float) -> int:
@@ -199,7 +201,7 @@ batch_norm = fused_op(
     reference=batch_norm_reference,
     forward=_forward,
     backward=_backward,
-    residuals=("shift", "offset"),
+    residuals=("center", "rest"),
     residual_types=_residual_types,
     infer_rule=_infer,
     batch=_batch,
@@ -226,7 +228,7 @@ batch_norm_relu = fused_op(
     reference=batch_norm_relu_reference,
     forward=_relu_forward,
     backward=_relu_backward,
-    residuals=("shift", "offset"),
+    residuals=("center", "rest"),
     residual_types=_residual_types,
     infer_rule=_infer,
     batch=_batch,

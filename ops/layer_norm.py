@@ -76,15 +76,15 @@ def _forward(x: Any, gamma: Any, beta: Any, *, axis: int = -1, eps: float = 1e-5
         nothing = np.full(outer, np.nan, wide)
         return x.copy(), nothing, nothing.copy(), np.zeros(rows, wide), np.zeros(rows)
     flat = x.reshape(rows, -1).astype(wide, copy=False)
-    y, mu, var, shift, offset = kernels.batch_norm_forward(flat, np.ones(rows, wide), np.zeros(rows, wide), 0, eps)
+    y, mu, var, center, rest = kernels.batch_norm_forward(flat, np.ones(rows, wide), np.zeros(rows, wide), 0, eps)
     y = y.reshape(x.shape)
     y = y * gamma.astype(wide, copy=False) + beta.astype(wide, copy=False)
-    return y.astype(x.dtype, copy=False), mu.reshape(outer), var.reshape(outer), shift, offset
+    return y.astype(x.dtype, copy=False), mu.reshape(outer), var.reshape(outer), center, rest
 
 
 def _backward(
-    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, shift: Any,
-    offset: Any, *, axis: int = -1, eps: float = 1e-5,
+    want: Any, g_y: Any, g_mu: Any, g_var: Any, x: Any, gamma: Any, beta: Any, y: Any, mu: Any, var: Any, center: Any,
+    rest: Any, *, axis: int = -1, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
     k, wide = canonical_axis(axis, x.ndim), work_dtype(x.dtype)
     rows = math.prod(x.shape[:k])
@@ -97,10 +97,10 @@ def _backward(
         scaled = g * gamma.reshape(-1).astype(wide, copy=False)
         g_mu, g_var = (None if m is None else m.reshape(rows) for m in (g_mu, g_var))
         ones = np.ones(rows, wide)
-        dx = kernels.batch_norm_backward(scaled, g_mu, g_var, flat, ones, shift, offset, var.reshape(rows), 0, eps)[0]
+        dx = kernels.batch_norm_backward(scaled, g_mu, g_var, flat, ones, center, rest, var.reshape(rows), 0, eps)[0]
         dx = dx.reshape(x.shape).astype(x.dtype, copy=False)
     if want[1]:
-        h = (flat - shift[:, None]) - offset[:, None]
+        h = (flat - center[:, None]) - rest[:, None]
         s = var.reshape(rows, 1).astype(np.float64) + eps
         r = np.where(s == 0.0, 0.0, 1.0 / np.sqrt(np.where(s == 0.0, 1.0, s)))  # as the kernel: no slope, not infinite
         dgamma = total(g * (h * r), 0).astype(gamma.dtype).reshape(gamma.shape)
@@ -152,7 +152,7 @@ layer_norm = fused_op(
     reference=layer_norm_reference,
     forward=_forward,
     backward=_backward,
-    residuals=("shift", "offset"),
+    residuals=("center", "rest"),
     residual_types=_residual_types,
     infer_rule=_infer,
     batch=_batch,

@@ -45,11 +45,11 @@ def exact(x, gamma, beta, g, g_mu, g_var, relu):
 
 def run(x, gamma, beta, g, g_mu, g_var, relu, axis=1):
     if relu:
-        y, mu, var, shift, offset = batch_norm_relu_forward(x, gamma, beta, axis, EPS)
-        grads = batch_norm_relu_backward(g, g_mu, g_var, x, gamma, beta, shift, offset, var, axis, EPS)
+        y, mu, var, center, rest = batch_norm_relu_forward(x, gamma, beta, axis, EPS)
+        grads = batch_norm_relu_backward(g, g_mu, g_var, x, gamma, beta, center, rest, var, axis, EPS)
     else:
-        y, mu, var, shift, offset = batch_norm_forward(x, gamma, beta, axis, EPS)
-        grads = batch_norm_backward(g, g_mu, g_var, x, gamma, shift, offset, var, axis, EPS)
+        y, mu, var, center, rest = batch_norm_forward(x, gamma, beta, axis, EPS)
+        grads = batch_norm_backward(g, g_mu, g_var, x, gamma, center, rest, var, axis, EPS)
     return dict(zip(("y", "mu", "var", "dx", "dgamma", "dbeta"), (y, mu, var, *grads)))
 
 

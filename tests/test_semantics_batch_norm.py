@@ -340,3 +340,24 @@ def test_a_variance_that_overflows_leaves_the_layer_as_it_was(impl) -> None:
     assert len(caught) == 1 and issubclass(caught[0].category, RuntimeWarning)
     for name, cell in layer.named_cells():
         assert np.array_equal(cell.numpy(), before[name]), name
+
+
+@pytest.mark.parametrize("impl", ["fused", "composed"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("offset", [0, 100, 1e4, 1e8])
+def test_the_gradient_of_gamma_of_many_rows_of_float64(offset, relu, impl) -> None:
+    """A mean that is rounded to float64 puts each of a hundred thousand terms off to one side."""
+    rng = np.random.default_rng(0)
+    x, g = rng.random((5, 100_000)) + offset, rng.random((5, 100_000))
+    wide = x.astype(np.longdouble)
+    h = wide - wide[:, :1]  # a mean near 1e8 would be rounded in long double too
+    h -= h.mean(1, keepdims=True)
+    z = h / np.sqrt((h * h).mean(1, keepdims=True) + np.longdouble(1e-5))
+    terms = g * (np.where(z > 0, z, 0) if relu else z)
+    gamma = tg.tensor(np.ones(5), requires_grad=True)
+    function = tg.batch_norm_relu if relu else tg.batch_norm
+    y = function(np.ascontiguousarray(x.T), gamma, np.zeros(5), impl=impl)[0]
+    (got,) = tg.gradients(y, [gamma], np.ascontiguousarray(g.T))
+    exact = terms.sum(1)
+    scale = max(np.abs(exact).max(), np.abs(terms).sum(1).min() / 64)
+    assert np.abs(got.numpy() - exact).max() <= 32 * np.finfo(np.float64).eps * scale

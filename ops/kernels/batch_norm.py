@@ -10,9 +10,9 @@ and for cotangents g of y, g_mu of mu and g_var of var::
     dbeta = sum g_i           dgamma = r sum g_i h_i
     dx_i  = gamma r (g_i - dbeta / m - h_i r dgamma / m) + g_mu / m + 2 h_i g_var / m
 
-The arrays are walked in the order of memory, row after row of channels. mu is kept as the unrounded pair of `shift`,
-the channel's first value, and `offset`, the mean of x - shift in float64, so that h is accurate also where the mean is
-a million times the deviation, and is exactly 0 in a constant channel. The moments are taken of a block of rows at a
+The arrays are walked in the order of memory, row after row of channels. mu is kept as the unrounded pair of `center`,
+the nearest number of x's dtype, and `rest`, what that lacks of it in float64, so that h is accurate also where the mean
+is a million times the deviation, and is exactly 0 in a constant channel. The moments are taken of a block of rows at a
 time, about a point near the block's own mean, and merged (Chan, Golub & LeVeque 1983): no difference of large sums.
 """
 
@@ -57,9 +57,9 @@ def batch_norm_forward(
     mu, var : ndarray
         Mean and biased variance of each channel, at least float32. Both are NaN where the channel holds a NaN or an
         infinity. Without a value in the channel they are NaN too.
-    shift, offset : ndarray
-        The mean as an unrounded pair for the backward pass: the channel's first value, in `mu`'s dtype, and the mean
-        of what is left after subtracting it, in float64.
+    center, rest : ndarray
+        The mean as an unrounded pair for the backward pass: its nearest number, in `mu`'s dtype, and what that lacks
+        of it, in float64.
     """
     return _run_forward(x, gamma, beta, axis, eps, False)
 
@@ -82,16 +82,17 @@ def _run_forward(
     rows = as_rows(x, axis, dtype)
     gamma, beta = uniform(gamma, dtype), uniform(beta, dtype)
     n = len(rows)
-    mu, var, offset = np.empty(channels, dtype), np.empty(channels, dtype), np.empty(channels)
+    mu, var, rest = np.empty(channels, dtype), np.empty(channels, dtype), np.empty(channels)
     y = np.empty(rows.shape, dtype)
-    work = np.empty((2 * (-(-n // BLOCK)), channels))
-    args = (rows, gamma, beta, eps, relu, work, np.empty((3, channels), dtype), mu, var, offset, y)
+    blocks = -(-n // BLOCK)
+    work, lost, lines = np.empty((2 * blocks, channels)), np.empty((blocks, channels)), np.empty((3, channels), dtype)
+    args = (rows, gamma, beta, eps, relu, work, lost, lines, mu, var, rest, y)
     cost = rows.size * FORWARD
     if cost < THREADED:
         forward.call(*args, ALL, 0, n)
     else:
         share(forward, args, n, cost, BLOCK)
-    return from_rows(y, x.shape, axis, x.dtype), mu, var, rows[0].copy(), offset
+    return from_rows(y, x.shape, axis, x.dtype), mu, var, lines[0].copy(), rest
 
 
 def batch_norm_backward(
@@ -100,8 +101,8 @@ def batch_norm_backward(
     g_var: Array | None,
     x: Array,
     gamma: Array,
-    shift: Array,
-    offset: Array,
+    center: Array,
+    rest: Array,
     var: Array,
     axis: int = 1,
     eps: float = 1e-5,
@@ -114,7 +115,7 @@ def batch_norm_backward(
         Cotangents of y, mu and var; None stands for zero.
     x, gamma, axis, eps
         As in the forward pass.
-    shift, offset, var : ndarray
+    center, rest, var : ndarray
         What the forward pass returned.
 
     Returns
@@ -122,7 +123,7 @@ def batch_norm_backward(
     dx, dgamma, dbeta : ndarray
         Of the shape and dtype of `x`, `gamma` and `gamma`.
     """
-    return _run_backward(g_y, g_mu, g_var, x, gamma, None, shift, offset, var, axis, eps)
+    return _run_backward(g_y, g_mu, g_var, x, gamma, None, center, rest, var, axis, eps)
 
 
 def batch_norm_relu_backward(
@@ -132,8 +133,8 @@ def batch_norm_relu_backward(
     x: Array,
     gamma: Array,
     beta: Array,
-    shift: Array,
-    offset: Array,
+    center: Array,
+    rest: Array,
     var: Array,
     axis: int = 1,
     eps: float = 1e-5,
@@ -142,7 +143,7 @@ def batch_norm_relu_backward(
 
     The derivative of the ReLU at 0 is 0.
     """
-    return _run_backward(g_y, g_mu, g_var, x, gamma, beta, shift, offset, var, axis, eps)
+    return _run_backward(g_y, g_mu, g_var, x, gamma, beta, center, rest, var, axis, eps)
 
 
 def _run_backward(
@@ -152,8 +153,8 @@ def _run_backward(
     x: Array,
     gamma: Array,
     beta: Array | None,
-    shift: Array,
-    offset: Array,
+    center: Array,
+    rest: Array,
     var: Array,
     axis: int,
     eps: float,
@@ -171,12 +172,12 @@ def _run_backward(
     relu = beta is not None
     level = none if beta is None else uniform(beta, dtype)
     scale = uniform(gamma, dtype)
-    shift, offset, var = uniform(shift, dtype), uniform(offset, offset.dtype), uniform(var, dtype)
+    center, rest, var = uniform(center, dtype), uniform(rest, rest.dtype), uniform(var, dtype)
     dx = np.empty(rows.shape, dtype)
     dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
     lines = np.empty((6, channels), dtype)
-    args = (g, g_mu, g_var, rows, scale, level, shift, offset, var, eps, relu, work, lines, dx, dgamma, dbeta)
+    args = (g, g_mu, g_var, rows, scale, level, center, rest, var, eps, relu, work, lines, dx, dgamma, dbeta)
     cost = rows.size * BACKWARD
     if cost < THREADED:
         backward.call(*args, ALL, 0, n)

@@ -1,7 +1,8 @@
 """Kernels of batch normalisation; formulas and drivers are in `batch_norm`.
 
 Each has four stages: what comes before, sums over blocks of rows, the merging of all sums, and what is done with them.
-mu is taken as c, its nearest number of x's dtype, and what c lacks of it. x - c is exact near the mean, so that an
+mu is taken as c, its nearest number of x's dtype, and what c lacks of it, which is found from means of blocks that are
+kept in two numbers each: rounded to one, they would put a sum of gradients off by as much, times all rows. x - c is exact near the mean, so that an
 output ``(x - c) a + b`` is accurate also where the mean is a million times the deviation.
 """
 
@@ -24,12 +25,10 @@ ALL = 15
 
 
 @helper
-def _rest(shift: Any, offset: float, rounded: Any) -> Any:
-    """What `rounded` lacks of the sum of `shift` and `offset`, in float64."""
-    s = np.float64(shift)
-    whole = s + offset
-    back = whole - s
-    return (whole - np.float64(rounded)) + ((s - (whole - back)) + (offset - back))
+def _lost(a: Any, b: Any, whole: Any) -> Any:
+    """What `whole` lacks of the sum of a and b, of which it is the rounded one (Knuth)."""
+    back = whole - a
+    return (a - (whole - back)) + (b - back)
 
 
 @helper
@@ -40,17 +39,15 @@ def _over_deviation(value: Any, var: Any, eps: float) -> Any:
 
 
 @helper
-def _lines(shift: Any, offset: Any, var: Any, gamma: Any, beta: Any, eps: float, center: Any, a: Any, b: Any) -> None:
-    """c, a and b of the output ``(x - c) a + b`` of each channel.
+def _lines(rest: Any, var: Any, gamma: Any, beta: Any, eps: float, a: Any, b: Any) -> None:
+    """a and b of the output ``(x - c) a + b`` of each channel.
 
-    x - c is exact near the mean; what c lacks of the mean is in b.
+    x - c is exact near the mean; what c lacks of the mean, `rest`, is in b.
     """
     one = a.dtype.type
     for j in range(a.size):
-        center[j] = one(np.float64(shift[j]) + offset[j])
         a[j] = one(_over_deviation(gamma[j], var[j], eps))
-        rest = _rest(shift[j], offset[j], center[j])
-        b[j] = one(np.float64(beta[j]) - rest * np.float64(a[j])) if rest != 0.0 else beta[j]
+        b[j] = one(np.float64(beta[j]) - rest[j] * np.float64(a[j])) if rest[j] != 0.0 else beta[j]
 
 
 @helper
@@ -60,7 +57,7 @@ def _through(g: Any, h: Any, a: Any, b: Any, relu: bool, zero: Any) -> Any:
 
 
 @helper
-def _merge(work: Any, rows: int) -> None:
+def _merge(work: Any, lost: Any, rows: int) -> None:
     """Merge the moments of all blocks of rows into those of the first, in pairs, then pairs of pairs."""
     blocks = work.shape[0] // 2
     step = 1
@@ -71,8 +68,11 @@ def _merge(work: Any, rows: int) -> None:
             more = min(n, float(rows - other * BLOCK))
             share, cross = more / (n + more), n * more / (n + more)
             for j in range(work.shape[1]):
-                delta = work[2 * other, j] - work[2 * k, j]
-                work[2 * k, j] += delta * share
+                mean = work[2 * k, j]
+                delta = work[2 * other, j] - mean
+                merged = mean + delta * share
+                lost[k, j] += (lost[other, j] - lost[k, j]) * share + _lost(mean, delta * share, merged)
+                work[2 * k, j] = merged
                 work[2 * k + 1, j] += work[2 * other + 1, j] + delta * (delta * cross)
         step *= 2
 
@@ -92,8 +92,10 @@ def _gather(work: Any) -> None:
 
 
 @helper
-def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
+def _moments(x: Any, work: Any, lost: Any, i: int, lo: int, hi: int) -> None:
     """Mean of x - x[0], and sum of squares about it, of rows `lo` to `hi`, into rows `i` and `i + 1` of `work`.
+
+    What the mean lost by being rounded comes into `lost`.
 
     The squares are taken about the mean of a few rows from the whole block, which is so near the block's own mean that
     no digits are lost in going from the one to the other.
@@ -137,7 +139,10 @@ def _moments(x: Any, work: Any, i: int, lo: int, hi: int) -> None:
         # where both overflowed, so does the sum of squares about the mean
         q = np.inf if (q != q) & np.isfinite(work[i, j]) else q
         work[i + 1, j] = 0.0 if q < 0.0 else q
-        work[i, j] = (np.float64(center[j]) - np.float64(x[0, j])) + t
+        near, first = np.float64(center[j]), np.float64(x[0, j])
+        off = near - first
+        work[i, j] = off + t
+        lost[j] = _lost(near, -first, off) + _lost(off, t, work[i, j])
 
 
 @helper
@@ -169,32 +174,38 @@ def forward(
     eps: float,
     relu: bool,
     work: Any,
+    lost: Any,
     lines: Any,
     mu: Any,
     var: Any,
-    offset: Any,
+    rest: Any,
     y: Any,
     stage: int,
     lo: int,
     hi: int,
 ) -> None:
-    """Rows `lo` to `hi`, one stage of three; `work` holds mean and sum of squares of each block of rows."""
+    """Rows `lo` to `hi`, one stage of three; `work` holds mean and sum of squares of each block of rows.
+
+    mu is left in lines[0] and what that lacks of it in `rest`.
+    """
     channels = x.shape[1]
     if stage & 2:
         for start in range(lo, hi, BLOCK):
             i = 2 * (start // BLOCK)
-            _moments(x, work, i, start, min(start + BLOCK, hi))
+            _moments(x, work, lost[i // 2], i, start, min(start + BLOCK, hi))
     if stage & 4:
-        _merge(work, x.shape[0])
+        _merge(work, lost, x.shape[0])
         one = x.dtype.type
         m = np.float64(x.shape[0])
         for j in range(channels):
             # a channel with a value that is no number, or infinite, has no mean and no variance
             var[j] = one(work[1, j] / m) if np.isfinite(work[0, j]) else one(np.nan)
-            offset[j] = work[0, j]
-        _lines(x[0], offset, var, gamma, beta, eps, lines[0], lines[1], lines[2])
-        for j in range(channels):
+            first = np.float64(x[0, j])
+            mean = first + work[0, j]
+            lines[0, j] = one(mean)
+            rest[j] = (mean - np.float64(lines[0, j])) + (_lost(first, work[0, j], mean) + lost[0, j])
             mu[j] = lines[0, j] if var[j] == var[j] else var[j]
+        _lines(rest, var, gamma, beta, eps, lines[1], lines[2])
     if stage & 8:
         if relu:
             _normalise(x, lines, y, lo, hi, True)
@@ -259,8 +270,8 @@ def backward(
     x: Any,
     gamma: Any,
     beta: Any,
-    shift: Any,
-    offset: Any,
+    center: Any,
+    rest: Any,
     var: Any,
     eps: float,
     relu: bool,
@@ -283,7 +294,9 @@ def backward(
     one = x.dtype.type
     m = np.float64(x.shape[0])
     if stage & 1:
-        _lines(shift, offset, var, gamma, beta, eps, lines[0], lines[1], lines[2])
+        for j in range(channels):
+            lines[0, j] = center[j]
+        _lines(rest, var, gamma, beta, eps, lines[1], lines[2])
     if stage & 2:
         for start in range(lo, hi, BLOCK):
             i, stop = 2 * (start // BLOCK), min(start + BLOCK, hi)
@@ -294,12 +307,10 @@ def backward(
     if stage & 4:
         _gather(work)
         for j in range(channels):
-            # the mean was rounded to x's dtype
-            rest = _rest(shift[j], offset[j], lines[0, j])
             total = work[0, j]
             product = work[1, j]
             if abs(total) < np.inf:
-                product -= rest * total
+                product -= rest[j] * total  # the mean was rounded to x's dtype
             inverse = _over_deviation(1.0, var[j], eps)
             # where the variance overflowed the output is beta, however large the product is
             product = 0.0 if (inverse == 0.0) & (abs(product) == np.inf) else product
@@ -307,7 +318,7 @@ def backward(
             slope = one((2.0 * g_var[j] - bend) / m)
             lines[3, j] = one(total / m)
             lines[4, j] = slope
-            lines[5, j] = one(g_mu[j] / m - (np.float64(slope) * rest if rest != 0.0 else 0.0))
+            lines[5, j] = one(g_mu[j] / m - (np.float64(slope) * rest[j] if rest[j] != 0.0 else 0.0))
             dbeta[j] = one(total)
             dgamma[j] = one(product * inverse)
     if stage & 8:
