@@ -1,9 +1,10 @@
 """Kernels of batch normalisation; formulas and drivers are in `batch_norm`.
 
 Each has four stages: what comes before, sums over blocks of rows, the merging of all sums, and what is done with them.
-mu is taken as c, its nearest number of x's dtype, and what c lacks of it, which is found from means of blocks that are
-kept in two numbers each: rounded to one, they would put a sum of gradients off by as much, times all rows. x - c is exact near the mean, so that an
-output ``(x - c) a + b`` is accurate also where the mean is a million times the deviation.
+mu is taken as c, its nearest number of x's dtype, and what c lacks of it. That is found from means of blocks which are
+kept in two numbers each: rounded to one, they would put a sum of gradients off by as much, times all rows. x - c is
+exact near the mean, so that an output ``(x - c) a + b`` is accurate also where the mean is a million times the
+deviation.
 """
 
 from __future__ import annotations
