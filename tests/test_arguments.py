@@ -152,3 +152,68 @@ def test_a_checked_function_may_be_called_first_from_many_threads() -> None:
     for thread in threads:
         thread.join()
     assert results == [6] * 8
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: tg.stack(x, x),
+            r"stack: axis is a static .* tensor f32\[3\]; .* as one list: stack\(\[a, b\]\)",
+        ),
+        (lambda x: tg.max(x, x), "max: axis is a static Python value, got a tensor.*tensorgraph.maximum"),
+        (lambda x: x.sum(x), "sum: axis is a static Python value, got a tensor"),
+        (lambda x: x.sum([0, x]), "sum: axis is a static Python value, got a tensor"),
+        (lambda x: x.sum((0, x)), r"sum\(.*: axis must be an integer, got tensor"),
+        (lambda x: x.reshape(x), "reshape: shape is a static Python value, got a tensor"),
+        (lambda x: tg.polygamma(1, x), "polygamma: n is a static Python value, got a tensor"),
+        (
+            lambda x: tg.full((2,), x),
+            "full: value is a static .*, got a tensor.*where a gradient should flow",
+        ),
+        (lambda x: tg.softmax(x, axis=x, impl="composed"), "softmax: axis is a static Python value, got a tensor"),
+        (lambda x: tg.trace(lambda a: tg.max(a, a), x), "max: axis is a static Python value, got a tensor"),
+    ],
+)
+def test_attributes_that_are_tensors_name_op_and_argument(call, message) -> None:
+    with pytest.raises(TypeError, match=f"^{message}"):
+        call(tg.ones(3))
+
+
+def test_an_attribute_that_is_a_traced_number_is_named() -> None:
+    with pytest.raises(tg.TraceError, match=r"^sum: axis is a static Python value: it needs numbers, but n: int is"):
+        tg.trace(lambda x, n: tg.sum(x, n), tg.ones(3), 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: tg.reshape(x, 3, 2), r"reshape takes 2 arguments \(x, shape\), got 3; write reshape\(x, \(3, 2\)\)"),
+        (lambda x: tg.transpose(x, 0, 1), r"transpose takes 2 .*write transpose\(x, \(0, 1\)\)"),
+        (lambda x: tg.zeros(2, 3, 4), r"zeros takes 2 arguments \(shape, dtype\), got 3; write zeros\(\(2, 3, 4\)\)"),
+        (lambda x: tg.concatenate(x, x, x), r"concatenate takes 2 .* got 3; .* as one list: concatenate\(\[a, b\]\)"),
+        (lambda x: tg.softmax(x, 1, 2, 3), r"softmax takes 2 arguments \(x, axis\), got 4"),
+        (lambda x: x.sum(0, False, None, 1), r"sum takes 4 arguments \(x, axis, keepdims, dtype\), got 5"),
+        (lambda x: tg.softmax(), "softmax is missing its input 'x'; it takes x, axis"),
+        (lambda x: tg.layer_norm(x), "layer_norm is missing its input 'gamma'"),
+        (lambda x: tg.stack(axis=1), "stack is missing its input 'arrays'"),
+        (lambda x: tg.sum(axis=1), "sum is missing its input 'x'"),
+        (
+            lambda x: train.fit(x, x, x),
+            r"fit takes 2 arguments by position \(model, data\), got 3; .* in optimizer=",
+        ),
+        (lambda x: tg.vmap(abs, 1, 2, 3, 4), r"vmap takes \d arguments? by position \(function.*, got 5"),
+        (
+            lambda x: tg.tensor(1, 2, 3, 4),
+            r"tensor takes 3 arguments by position \(data, dtype, .*\), got 4",
+        ),
+        (lambda x: nn.Linear(*range(1, 12)), r"Linear takes 3 arguments by position \(.*\), got 11; .* by name"),
+        (lambda x: tg.graph(x, x), r"graph takes 1 argument by position \(tensors\), got 2"),
+    ],
+)
+def test_arguments_are_counted_truly(call, message) -> None:
+    for _ in range(2):  # the first call prepares
+        with pytest.raises(TypeError, match=f"^{message}"):
+            call(tg.ones(6))
+    with pytest.raises(TypeError, match=f"{message}"):
+        tg.trace(call, tg.ones(6))

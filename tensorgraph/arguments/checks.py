@@ -87,7 +87,10 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
     scope["_names"] = [
         p.name for p in parameters if p.name != owner and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
+    by_position = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    by_position = by_position[1:] if owner else by_position
     star = False
+    counted = not any(p.kind is p.VAR_POSITIONAL for p in parameters)  # what is too many is told here
     for p in parameters:
         kind = kinds.get(p.name, ANYTHING)
         scope[f"_kind_{p.name}"] = kind
@@ -99,13 +102,15 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
                 body.append(f"if {p.name}: {p.name} = _fit_all({p.name}, _kind_{p.name}, {p.name!r}, {label})")
             continue
         if p.kind is p.VAR_KEYWORD:
+            taken += ["*_rest"] * (counted and not star)
+            star = True
             taken.append(f"**{p.name}")
             passed.append(f"**{p.name}")
             if kind is not ANYTHING:
                 body.append(f"if {p.name}: {p.name} = _fit_all({p.name}, _kind_{p.name}, '', {label})")
             continue
         if p.kind is p.KEYWORD_ONLY and not star:
-            taken.append("*")
+            taken.append("*_rest")
             star = True
         default = p.default is not p.empty
         if default:
@@ -126,6 +131,11 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
             body.append(f"if {p.name} is _missing: _lost({p.name!r}, {others}, _names, {label})")
         fit = f"{p.name} = _fit({p.name}, _kind_{p.name}, {p.name!r}, {label})"
         body.append(f"if {' and '.join(tests)}: {fit}" if tests else fit)
+    taken += ["*_rest"] * (counted and not star)
+    if counted:
+        named = next((p.name for p in parameters if p.kind is p.KEYWORD_ONLY), "")
+        scope |= {"_by_position": by_position, "_excess": _excess}
+        body.insert(0, f"if _rest: _excess(_by_position, _rest, {named!r}, {label})")
     if others is None:
         taken.append("**_others")
         body.insert(0, f"if _others: _keyword(_others, _names, {label})")
@@ -211,6 +221,14 @@ def _lost(name: str, others: Mapping[str, Any], names: list[str], function: str,
     if meant:
         refuse_keyword({meant[0]: None}, [name], function, owner)
     raise TypeError(f"{_label(function, owner)} needs the argument {name!r}")
+
+
+def _excess(names: list[str], rest: tuple[Any, ...], named: str, function: str, owner: Any) -> NoReturn:
+    """Say how many arguments may be given by position."""
+    many = f"{len(names)} argument{'s' * (len(names) != 1)} by position" if names else "no argument by position"
+    listed = f" ({', '.join(names)})" if names else ""
+    remedy = f"; the others are given by name, as in {named}=..." if named else ""
+    raise TypeError(f"{_label(function, owner)} takes {many}{listed}, got {len(names) + len(rest)}{remedy}")
 
 
 def _fit_all(values: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:

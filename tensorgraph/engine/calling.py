@@ -17,6 +17,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.exits import Array, DetachError, lose
 from tensorgraph.engine.op import Op, elementwise, saved_names, settle
 from tensorgraph.engine.operands import Borrowed, attribute, converted, dtype_of, numbers_of, weigh
+from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.tape import INTERNAL, Node, describe_source, getframe, next_number, projection, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
 
@@ -38,8 +39,8 @@ def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
     names = sig.order
     if len(args) > len(names):
         many = f"{len(names)} argument{'s' * (len(names) != 1)}"
-        raise TypeError(f"{sig.name} takes {many} ({', '.join(names)}), got {len(args)}")
-    values = dict(zip(names, args, strict=False))
+        raise TypeError(f"{sig.name} takes {many} ({', '.join(names)}), got {len(args)}{_as_one(declared, args)}")
+    values = {name: value for name, value in zip(names, args, strict=False) if value is not REQUIRED}
     for key, value in kwargs.items():
         if key in declared.synonyms:
             if value is None:
@@ -57,6 +58,17 @@ def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
                 raise TypeError(f"{sig.name} is missing its input {name!r}; it takes {', '.join(names)}")
             values[name] = None
     return values
+
+
+def _as_one(declared: Op, args: tuple[Any, ...]) -> str:
+    """Where what was given one by one is one argument, how to write it."""
+    sig = declared.signature
+    if sig.lists and all(isinstance(v, Tensor | ndarray) for v in args):
+        return f"; the tensors are given as one list: {sig.name}([a, b])"
+    rest, first = args[len(sig.inputs) :], next(iter(sig.order[len(sig.inputs) :]), "")
+    if "Sequence[int]" in sig.types.get(first, "") and len(rest) < 33 and all(type(v) is int for v in rest):
+        return f"; write {sig.name}({', '.join([*sig.inputs, str(rest)])})"
+    return ""
 
 
 def otherwise(declared: Op, values: dict[str, Any]) -> Any:

@@ -44,7 +44,7 @@ from tensorgraph.engine.operands import (
     numbers_of,
     owned,
 )
-from tensorgraph.engine.signature import call_signature
+from tensorgraph.engine.signature import REQUIRED, call_signature
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
 from tensorgraph.engine.tensor import Tensor, blank, wrap
@@ -113,15 +113,19 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,
         "_attribute": attribute, "_require": require_outputs, "_none": {}, "_last": [None], "_aval": aval_or_scalar,
-        "_avals": _avals, "_numbers": NUMBERS,
+        "_avals": _avals, "_numbers": NUMBERS, "_required": REQUIRED,
         "_lend": lend_copy if view else lend, "_items": lend_items, "_view": view,
         "_lose": lose,
         "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
-    params = [f"{n}=None" if n in sig.optional else n for n in (names[::-1] if reflected else names)]
+    # arguments are counted on the general way, but of ops without attributes, whose plain call is the fastest
+    counted = bool(sig.attrs) or declared.reference is not None
+    said = [f"{n}=None" if n in sig.optional else f"{n}=_required" if counted else n for n in names]
+    params = said[::-1] if reflected else said
     for attr, default in sig.attrs.items():
         scope[f"_default_{attr}"] = default
     params += [f"{a}=_default_{a}" for a in sig.order[len(names) :]]
+    params += ["*_rest"] * counted
     passed = "".join(f", {a}={a}" for a in sig.attrs)
     attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
     inputs = f"({', '.join(names)},)" if names else "()"
@@ -130,14 +134,19 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         from tensorgraph import jit
 
         scope["_general"], scope["_available"] = _general_public(declared), jit.available
-        params += ["*", "impl=None"]
+        params += ["impl=None"]
         guard = " or impl is not None or _m.implementation != 'fused' or not _available()"
         fallback = f"return _general({', '.join(names)}{passed}, impl=impl{others})"
     else:
         fallback = f"return _call(_op, {inputs}, {{{attrs}{others}}})"
     if others:  # an unknown keyword is answered on the general way
         params, guard = [*params, "**_others"], f" or _others{guard}"
-    body = ["_m = _mode()", f"if not _m.plain{guard}: {fallback}"]
+    if counted:
+        every = ", ".join([*names, *sig.order[len(names) :], "*_rest"])
+        body = ["_m = _mode()", f"if not _m.plain or _rest{guard}:"]
+        body += [f"    if _rest: return _call(_op, ({every},), {{}})", f"    {fallback}"]
+    else:
+        body = ["_m = _mode()", f"if not _m.plain{guard}: {fallback}"]
     if numbers := numbers_of(declared):  # NumPy's scalars keep their dtype where something is made of them
         body += [f"if dtype is None: dtype = _dtype_of(({', '.join(numbers)},))"]
     for a in sig.attrs:

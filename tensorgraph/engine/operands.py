@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -53,7 +53,13 @@ NAMES = {key: dtype.name for key, dtype in NATIVE.items() if not isinstance(key,
 
 
 def static(value: Any) -> Any:
-    """An attribute as a hashable literal: tuples for lists, Python scalars for NumPy's, names for dtypes."""
+    """An attribute as a hashable literal: tuples for lists, Python scalars for NumPy's, names for dtypes.
+
+    Raises
+    ------
+    Unfit
+        For a tensor that is no integer.
+    """
     kind = type(value)
     if kind in LITERAL:
         return value
@@ -62,14 +68,9 @@ def static(value: Any) -> Any:
     if isinstance(value, (np.generic, complex)):
         return _number(value)
     if isinstance(value, Tensor):
-        if type(value) is TracedNumber:
-            value.asked("an attribute, which is a static Python value,")
-        if value.ndim == 0 and value.dtype.kind in "iu":
+        if type(value) is not TracedNumber and value.ndim == 0 and value.dtype.kind in "iu":
             return int(value)
-        raise TypeError(
-            f"an attribute is a static Python value, got a tensor {value.aval}; pass a number, or use ops whose inputs "
-            "are tensors (tensorgraph.maximum, minimum, where) where a gradient should flow"
-        )
+        raise Unfit("a static Python value", value)
     if isinstance(value, Typed):
         return value.dtype.name
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
@@ -119,6 +120,10 @@ def attribute(declared: Op, name: str, value: Any) -> Any:
         value = static(value)
     except Foreign as foreign:
         raise TypeError(f"{declared.name}: {name}: {foreign}") from None
+    except Unfit as unfit:
+        _refuse_tensor(declared, name, unfit.value)
+    except RecursionError:
+        raise ValueError(f"{declared.name}: {name} is nested too deep, or holds itself") from None
     kind = flag_or_choice(declared.signature.types[name])
     if kind is None:
         return value
@@ -127,6 +132,23 @@ def attribute(declared: Op, name: str, value: Any) -> Any:
     except Unfit as unfit:
         error = unfit.wrong(unfit.sentence(f"{declared.name}: {name}"))
     raise error
+
+
+def _refuse_tensor(declared: Op, name: str, value: Tensor) -> NoReturn:
+    """Say that an attribute is no tensor, and what to write."""
+    sig = declared.signature
+    said = f"{sig.name}: {name} is a static Python value"
+    if type(value) is TracedNumber:
+        value.asked(f"{said}: it")
+    remedy = "pass Python's numbers"
+    if sig.lists and name == sig.order[len(sig.inputs)]:
+        remedy = f"the tensors are given as one list: {sig.name}([a, b])"
+    elif sig.types[name].startswith("float"):
+        remedy = "where a gradient should flow into it, use ops whose inputs are tensors (a * b, tensorgraph.where)"
+    elif name in ("axis", "axes", "keepdims"):
+        remedy = "of two tensors the larger and the smaller are tensorgraph.maximum and minimum"
+    result = TypeError(f"{said}, got a tensor {value.aval}; {remedy}")
+    raise result from None
 
 
 def numbers_of(declared: Op) -> tuple[str, ...]:
