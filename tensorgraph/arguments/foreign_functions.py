@@ -372,4 +372,6 @@ Module = tg.nn.Module
 fill fill_ = tg.full(x.shape, 2.0, x.dtype)
 zero_ = tg.zeros(x.shape, x.dtype) # tensors never change; a new one is
 Gradient = tg.gradients([(w * w).sum()], [w])
+Group = tg.optim.Group
+key state = tg.random.{name}
 """
