@@ -485,6 +485,18 @@ CASES = {
             (lambda x: tg.where((x * x).sum(axis=1) > 0, tg.sqrt((x * x).sum(axis=1)), 0.0), X),
             (root_before_its_condition, X),
             (lambda x: (lambda y: tg.where(y > 0, tg.sqrt(y), 0.0).sum())(x @ P + Q), X),
+            (lambda x: tg.where(x.sum() > 1, tg.sqrt(abs(x)).sum(), 0.0), X),
+            (lambda x: tg.where(x.mean() <= 0, 0.0, 2 * tg.log(abs(x)).mean()), X),
+            (lambda x: tg.where(tg.max(x) > 0, tg.sqrt(abs(x)).sum(axis=0).max(), 0.0), X),
+            (lambda x: tg.where(x.sum() > 1, tg.concatenate([tg.sqrt(x), x]).sum(), 0.0), X),
+            (lambda x: tg.where(tg.any(x > 0), (tg.sqrt(x) @ tg.ones((5, 2))).sum(), 0.0), X),
+            (lambda x: tg.where((x > 0).sum(axis=1) > 0, tg.log(x).sum(axis=1), 0.0), X),
+            (lambda x: tg.where(x.sum() > 0, tg.sqrt(x)[0, 0], 0.0), X),
+            (lambda x: (tg.sqrt(x) * (x > 0)).sum(), X),
+            (lambda x: ((x != 0).astype("float32") * (1 / x)).sum(), X),
+            (lambda x: (tg.where(x <= 0, 0.0, 1.0) * tg.sqrt(x)).sum(), X),
+            (lambda x, n: x / n * ((n > 0) & (n < 9)), X, COLUMN),
+            (lambda x: tg.sqrt(x).sum() * (x.sum() > 0), X),
         ],
         [
             (lambda x: tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1.0)), x).sum(), X),
@@ -505,6 +517,19 @@ CASES = {
             (lambda x: tg.where(x >= 0, tg.log(x), 0.0), X),
             (lambda m, x: tg.where(m, tg.log(x), 0.0), tg.spec((8, 5), "bool"), X),
             (norm_loss(lambda y: tg.where(y > 0, tg.tanh(y), y).sum()), X),
+            (lambda x: tg.where(x.sum() > 1, tg.sqrt(tg.where(x > 0, x, 1.0)).sum(), 0.0), X),
+            (lambda x: tg.where(x.sum() > 1, tg.sqrt(x * x + 1e-6).sum(), 0.0), X),
+            (lambda x: tg.where(x.sum() > 1, tg.exp(x).sum(), 0.0), X),
+            (lambda x: tg.where(x.sum() >= 0, tg.log(x).sum(), 0.0), X),
+            (lambda x, y: tg.where(y.sum() > 1, tg.sqrt(x).sum(), 0.0), X, X),
+            (lambda x: tg.where(x[0, 0] > 0, tg.sqrt(x[1:]).sum(), 0.0), X),
+            (lambda x: tg.where(x.sum() > 1, tg.stop_gradient(tg.sqrt(x)).sum(), 0.0), X),
+            (lambda x: (tg.sqrt(tg.where(x > 0, x, 1.0)) * (x > 0)).sum(), X),
+            (lambda x: (tg.tanh(x) * (x > 0)).sum(), X),
+            (lambda m, x: tg.log(x) * m, tg.spec((8, 5), "bool"), X),
+            (lambda x: (tg.log(x) * (x >= 0)).sum(), X),
+            (lambda x: tg.sqrt(x) * tg.where(x > 0, 2.0, 1.0), X),
+            (lambda x: tg.sqrt(x) * (x.sum() > 0.0), X),
         ],
     ),
     "TG025": (
@@ -590,6 +615,7 @@ def numbers(aval):
     return tg.tensor(RNG.integers(0, 3, aval.shape).astype(aval.dtype))
 
 
+SUMMED = 22  # where the cases of TG024 begin that choose after a sum, of which the first three are mended, or by a mask
 EXACT = ("TG002", "TG003", "TG013", "TG014", "TG015", "TG022", "TG023", "TG024")
 
 
@@ -601,7 +627,8 @@ def test_an_exact_rewrite_keeps_the_values_and_takes_the_fault_away(id, n, case)
     rewrites = [finding.rewrite for finding in found if finding.rewrite is not None]
     if not rewrites:
         assert (id, n) in {("TG002", 1), ("TG002", 2), ("TG002", 4), ("TG003", 2), ("TG003", 3), ("TG003", 4),
-                           ("TG003", 5), ("TG013", 2), ("TG015", 4)}  # fmt: skip
+                           ("TG003", 5), ("TG013", 2), ("TG015", 4),
+                           *(("TG024", n) for n in range(SUMMED + 3, len(CASES["TG024"][0])))}  # fmt: skip
         return
     changed = graph
     for rewrite in rewrites:
@@ -616,7 +643,7 @@ def test_an_exact_rewrite_keeps_the_values_and_takes_the_fault_away(id, n, case)
     np.testing.assert_allclose(after.numpy(), before.numpy(), rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("n", range(len(CASES["TG024"][0]) - 1))
+@pytest.mark.parametrize("n", range(SUMMED - 1))
 def test_the_double_where_mends_the_gradient(n):
     """At 0, at 1, at negative numbers and where exponentials overflow, all but what is infinite on its own side."""
     function, *examples = CASES["TG024"][0][n]
@@ -634,6 +661,27 @@ def test_the_double_where_mends_the_gradient(n):
         )
         assert np.array_equal(graph(*args).numpy(), changed(*args).numpy())
     assert np.isnan(broken).any() and np.isfinite(mended).all()
+
+
+@pytest.mark.parametrize("n", range(SUMMED, SUMMED + 3))
+def test_a_choice_after_a_sum_is_mended_before_it(n):
+    function, *examples = CASES["TG024"][0][n]
+    graph = tg.trace(function, *examples)
+    (finding,) = lint(graph)
+    changed = finding.rewrite(graph)
+    zeros = tg.zeros((8, 5))
+    with np.errstate(all="ignore"):
+        broken, mended = (tg.grad(lambda x, g=g: g(x))(zeros).numpy() for g in (graph, changed))
+        assert np.array_equal(graph(zeros).numpy(), changed(zeros).numpy())
+    assert np.isnan(broken).any() and np.isfinite(mended).all()
+
+
+@pytest.mark.parametrize("n", range(SUMMED, len(CASES["TG024"][0])))
+def test_what_is_found_behind_sums_and_masks_makes_a_gradient_of_nan(n):
+    function, *examples = CASES["TG024"][0][n]
+    zeros = [tg.zeros(aval.shape) for aval in examples]
+    with np.errstate(all="ignore"):
+        assert np.isnan(tg.grad(lambda *xs: function(*xs).sum(), argnums=len(zeros) - 1)(*zeros).numpy()).any()
 
 
 def test_rewrites_of_one_graph_follow_each_other_and_refuse_another_graph():

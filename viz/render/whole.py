@@ -23,8 +23,12 @@ def whole(body: str) -> str:
     middles = {match[1]: _middle(match[0]) for match in POINT.finditer(body)}
     if not middles:
         return body
-    edges = [match for match in EDGE.finditer(body) if isinstance(name_of(match[1]), tuple)]
-    ends = [name_of(match[1]) for match in edges]
+    edges, ends = [], []
+    for match in EDGE.finditer(body):
+        name = name_of(match[1])
+        if isinstance(name, tuple):
+            edges.append(match)
+            ends.append(name)
     down = {tail: i for i, (tail, _) in enumerate(ends) if tail in middles}
     up = {head: i for i, (_, head) in enumerate(ends) if head in middles}
     passed = down.keys() & up.keys()
