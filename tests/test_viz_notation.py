@@ -1,5 +1,6 @@
 """What pictures say in the user's notation: operands that come twice, keys, marks of dtypes, names of templates."""
 
+import re
 from typing import Any
 
 import pytest
@@ -161,3 +162,93 @@ def test_ops_that_repeat_are_called_by_their_names():
         return x
 
     assert [group.rows[0].text for group in draw(f, tg.spec((3,)), level="op").groups] == ["tanh, multiply x10"]
+
+
+class Product(nn.Module):
+    def __init__(self):
+        self.weight = tg.Parameter(tg.ones((3, 3)))
+
+    def forward(self, a, b, rest=()):
+        return (a @ self.weight) * tg.tanh(b) * len(rest)
+
+
+class Twice(nn.Module):
+    def __init__(self, call):
+        self.product, self.call = Product(), call
+
+    def forward(self, x):
+        return self.call(self.product, x) + 1.0
+
+
+@pytest.mark.parametrize(
+    ("call", "lines"),
+    [
+        (lambda f, x: f(x, x), 2),
+        (lambda f, x: f(x, b=x), 2),
+        (lambda f, x: f(x, x, rest=[x, {"again": x}]), 4),
+        (lambda f, x: f(x, 2.0), 1),
+        (lambda f, x: (lambda y: f(y, y))(tg.exp(x)), 2),
+    ],
+)
+def test_a_module_that_is_handed_a_value_twice_has_two_lines(call, lines):
+    for level in ("module", "training"):
+        drawing = tg.draw(Twice(call), tg.spec((2, 3)), level=level)
+        module = next(node.id for node in drawing.nodes if node.path == "product" and node.role == "module")
+        coming = [edge for edge in drawing.edges if edge.head == module]
+        assert len(coming) == lines and len({edge.tail for edge in coming}) == 1
+    drawing = tg.draw(Twice(call), tg.spec((2, 3)), depth=1)
+    (line,) = [line for line in drawing.text().splitlines() if line.startswith("product ")]
+    tail = "exp" if "exp" in drawing.text() else "x"
+    assert re.search(rf"<- {', '.join([tail] * lines)}(  |$)", line)
+
+
+def test_repeats_that_are_handed_a_value_twice_have_two_lines_from_their_point():
+    def run(x):
+        for product in products:
+            x = product(x, x)
+        return x
+
+    products = [Product() for _ in range(5)]
+    drawing = tg.draw(run, tg.spec((2, 3)), level="module")
+    point = next(node.id for node in drawing.nodes if node.role == "entry")
+    assert len([edge for edge in drawing.edges if edge.tail == point]) == 2
+    assert len([edge for edge in drawing.edges if edge.head == point]) == 2  # from outside, and back
+
+
+# ---- long names
+
+
+LONG = "a" * 300
+
+
+def named_long(x):
+    with tg.scope(LONG):
+        y = tg.tanh(x) * 2
+    with tg.scope(f"{LONG[:150]}b{LONG[150:]}"):
+        z = tg.tanh(y)
+    return tg.where(x > 0, y, z) + z
+
+
+def test_columns_of_long_names_are_cut_in_the_middle():
+    drawing = tg.draw(named_long, tg.spec((3,)))
+    lines = drawing.text().splitlines()[2:]
+    words = [word.rstrip(",") for line in lines for word in line.split() if "aaa" in word]
+    assert words and all(len(word) <= 64 and "..." in word for word in words)
+    names = [line.split()[0] for line in lines]
+    assert len(set(names)) == len(names)  # two that are cut to the same are numbered
+    operands = {word for line in lines if "<-" in line for word in re.split(r"<- |, |  +", line)[1:] if "..." in word}
+    assert {word for word in operands if "/" in word} <= set(names)
+    assert [line for line in lines if line.startswith("x ")] == [f"{'x':{max(map(len, names))}}  3 f32   input"]
+
+
+def test_a_line_of_many_long_operands_pads_no_other():
+    def call(*xs):
+        return tg.concatenate(list(xs)) * 2.0
+
+    names = [f"{letter * 50}" for letter in "abcd"]
+    scope = {"call": call}
+    exec(f"def f({', '.join(names)}):\n    return call({', '.join(names)})", scope)
+    lines = tg.draw(scope["f"], *[tg.spec((3,))] * 4).text().splitlines()
+    (joined,) = [line for line in lines if line.startswith("concatenate")]
+    assert all(name in joined for name in names) and len(joined) > 200
+    assert max(len(line) for line in lines if line != joined) <= 100

@@ -88,12 +88,13 @@ class Builder:
 
     def flow(
         self, var: Var, head: int, port: str | None = None, seen: Counter[Place] | None = None,
-        way: Sequence[Entry] = (), back: bool = False,
+        way: Sequence[Entry] = (), back: bool = False, nth: int = 0,
     ) -> None:  # fmt: skip
         """A value into a box, through the points of a `way` into templates, to the first of them `back` from the
         repeat before.
 
-        `seen` counts, where each has a line of its own, the operands of an equation by where they come from.
+        `seen` counts, where each has a line of its own, the operands of an equation by where they come from; without
+        it, this is the `nth` line.
         """
         tail = self.source.get(var)
         if tail is None:
@@ -107,7 +108,7 @@ class Builder:
         if tail != head:
             at = self.facts.producer.get(var)
             key = (tail, () if at is None else self.facts.repeat_of[at])
-            nth = 0 if seen is None else seen[key]
+            nth = nth if seen is None else seen[key]
             self.flows.setdefault((tail, head, port, False, nth), []).append(var)
             if seen is not None:
                 seen[key] += 1
@@ -259,6 +260,7 @@ class Builder:
         """What flows into the boxes, once all stand: a template's first box reads what its last one made before."""
         for at, box in self.box_at.items():
             ends = {port.id for port in self.nodes[at].ports}
+            handed = self.facts.handed(box)  # module(x, x) likewise
             for i in box.members:
                 operands = list(self.graph.equations[i].atoms())
                 apart = box.kind == "op" and len(operands) <= MOST_PORTS  # x * x reads x twice, by two lines
@@ -266,7 +268,8 @@ class Builder:
                 for position, atom in enumerate(operands):
                     if isinstance(atom, Var):
                         port = f"p{position}" if f"p{position}" in ends else None
-                        self.flow(atom, at, port, seen, *self.ways.of(i, position))
+                        for nth in range(min(max(handed[atom], 1), MOST_PORTS)):
+                            self.flow(atom, at, port, seen, *self.ways.of(i, position), nth)
                         if (i, position) in self.ways.own and atom in self.source:
                             self.own.add((self.source[atom], at))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tensorgraph.analysis.fault import MIXING
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tree import Treedef, leaf_paths
+from tensorgraph.graph.calls import Call, nest
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
 from tensorgraph.viz.model.labels import clean, type_text
@@ -124,6 +126,25 @@ class Facts:
                 if self.producer.get(atom, -1) not in inside:
                     return type_text(atom.aval)
         return ""
+
+    def handed(self, box: Box) -> Counter[Var]:
+        """How often a call of a module was handed each value, where its record is known."""
+        found: Counter[Var] = Counter()
+
+        def count(leaf: Any) -> None:
+            if isinstance(leaf, Var):
+                found[leaf] += 1
+
+        for part in (box, *box.others) if box.kind == "module" else ():
+            calls: set[Call | None] = set()
+            for i in part.equations:
+                eq = self.graph.equations[i]
+                around = [] if eq.call is None or eq.origin is not None else list(eq.call.callers())
+                calls.add(next((c for c in reversed(around) if c.kind == "module" and c.path == part.scope), None))
+            call = calls.pop() if len(calls) == 1 else None
+            if call is not None:
+                nest(dict(call.arguments), count)
+        return found
 
     def changes_dtype(self, var: Var) -> bool:
         """Whether the op that made `var` gave a float another width, or computed it from an integer and a float."""

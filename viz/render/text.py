@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from tensorgraph.viz.model.drawing import Drawing, Group, Node, Row
+from tensorgraph.viz.model.facts import unique
 from tensorgraph.viz.model.labels import LONGEST, SIGNS, cut
 
 __all__ = ["to_text"]
 
 OPERANDS = 4  # named on a line
+WIDEST = 80  # characters of a cell to which its column is padded; longer ones push aside their own line alone
 OMITTED = ("type", "warning", "stub", "operand")  # in other columns already
 
 
@@ -34,9 +36,9 @@ def to_text(drawing: Drawing) -> str:
                 lines.append((f"{'  ' * depth}{group.rows[0].text}", "", "", ""))
                 open_ = (*open_[:depth], group)
         open_ = around[node.group]
-        name = "  " * len(open_) + _sign(node) + cut(names[node.id], LONGEST)
+        name = "  " * len(open_) + _sign(node) + names[node.id]
         lines.append((name, _types(node), _operands(node, coming[node.id]), _rest(node)))
-    widths = [max((len(line[i]) for line in lines), default=0) for i in range(3)]
+    widths = [max((len(line[i]) for line in lines if len(line[i]) <= WIDEST), default=0) for i in range(3)]
     body = ["  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0])).rstrip() for line in lines]
     if drawing.level == "summary":
         body = [f"{row.text.ljust(24)}{row.value}".rstrip() for row in drawing.nodes[0].rows[1:]]
@@ -54,7 +56,10 @@ def _templates(drawing: Drawing) -> dict[str | None, tuple[Group, ...]]:
 
 
 def _names(drawing: Drawing) -> dict[str, str]:
-    """A name a box: its path; inputs and outputs by their own names where no other box is called so."""
+    """A name a box: its path; inputs and outputs by their own names where no other box is called so.
+
+    Long ones are cut in the middle, everywhere alike, and numbered where that leaves the same.
+    """
     paths = {node.path for node in drawing.nodes}
     short = {n.id: n.path.partition("/")[2] for n in drawing.nodes if n.role in ("input", "output")}
     taken = Counter(short.values())
@@ -63,7 +68,9 @@ def _names(drawing: Drawing) -> dict[str, str]:
         own = short.get(node.id)
         free = own is not None and own not in paths and (taken[own] == 1 or node.role == "input")
         found[node.id] = own if own is not None and free else node.path
-    return found
+    long = {id: name for id, name in found.items() if len(name) > LONGEST}
+    used = {name for id, name in found.items() if id not in long}
+    return found | {id: unique(used, cut(name, LONGEST)) for id, name in long.items()}
 
 
 def _types(node: Node) -> str:
