@@ -64,6 +64,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.varying: set[Var] = set()
         self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something varying
         self.inputs: list[Var] = []
+        self.stands: dict[Var, Cell] = {}  # inputs whose examples are cells
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.opaque: Opaque | None = None  # the arguments that are not looked into
@@ -311,7 +312,8 @@ class Trace(CallRecorder, NumberRecorder):
         """The cell whose value this is under the names that transforms gave it, or None."""
         while (made := self.producer.get(var)) is not None and made.op is alias:
             (var,) = made.inputs
-        return next((cell for cell, own in self.cells_read().items() if own is var), None)
+        read, stood = self.cells_read(), self.stands.get(var)
+        return stood if stood in read else next((cell for cell, own in read.items() if own is var), None)
 
     def _leaves_of(self, y: Var) -> list[Var]:
         """The differentiable roots that a variable depends on, in order of their first use."""

@@ -232,12 +232,15 @@ class Provenance:
     plain : mapping of str to (str, mapping of str to object)
         Of arguments that are not looked into, by their paths: a name, and the numbers, flags and strings in them by
         where they are.
+    stands : mapping of Var to weak reference
+        The cells that were examples of inputs.
     """
 
     live: tuple[weakref.ref[Cell], ...] = ()
     captured: Mapping[Var, Any] = field(default_factory=dict)
     draws: tuple[str, ...] = ()
     plain: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    stands: Mapping[Var, weakref.ref[Cell]] = field(default_factory=dict)
 
     def cells(self, count: int) -> list[Cell | None]:
         """The live cells, None for each that is gone or was never known."""

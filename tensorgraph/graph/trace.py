@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
+from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.numbers import TracedScalar
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import getframe
@@ -84,6 +86,8 @@ def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> G
             continue
         t = building.input(aval, name, isinstance(leaf, Tensor) and leaf._node is not None)
         building.known.add(t._value)
+        if isinstance(leaf, Cell):
+            building.stands[t._value] = leaf
         inputs.append(t)
         values.append(TracedScalar.of(t) if isinstance(leaf, np.number) else t)
     opaque += [(path, _named(path, called), own.attributes) for path, own in owners(in_tree)]
@@ -106,8 +110,10 @@ def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> G
     finally:
         building.frames.forget()
         del building.frames  # which knows the trace
-    if draws or before:
-        graph = graph.replace(provenance=replace(graph.provenance, draws=draws, plain=_unchanged(opaque, before)))
+    if draws or before or building.stands:
+        stands = {var: weakref.ref(cell) for var, cell in building.stands.items()}
+        plain = _unchanged(opaque, before)
+        graph = graph.replace(provenance=replace(graph.provenance, draws=draws, plain=plain, stands=stands))
     return graph.check()
 
 

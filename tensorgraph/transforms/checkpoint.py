@@ -115,23 +115,25 @@ checkpoint_op = op(
 )  # fmt: skip
 
 
-def _frontier(outs: list[Any], start: int, lifted: list[Tensor]) -> tuple[Any, ...]:
-    """The places on the tape that are older than the call and that its outputs depend on."""
+def _frontier(outs: list[Any], start: int, lifted: list[Tensor]) -> tuple[tuple[Any, ...], set[Any]]:
+    """The places on the tape that are older than the call and that its outputs depend on, and those of arguments."""
     own = {t._node for t in lifted}
     found: dict[Any, None] = {}
     seen: set[Any] = set()
     stack = [t._node for t in outs if isinstance(t, Tensor) and t._node is not None]
     while stack:
         node = stack.pop()
-        if node in seen or node in own:
+        if node in seen:
             continue
         seen.add(node)
+        if node in own:
+            continue
         if node.number < start or (type(node) is Leaf and node.user):  # or a parameter made in the call
             found[node] = None
             continue
         for parent in node.parents:
             stack.extend(p for p in (parent if type(parent) is tuple else (parent,)) if p is not None)
-    return tuple(sorted(found, key=lambda node: node.number))
+    return tuple(sorted(found, key=lambda node: node.number)), seen & own
 
 
 @checked
@@ -172,9 +174,11 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
         leaves, treedef = flatten(list(args))
         block = Block(function, treedef)
         tensors = []
+        places = []
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, Tensor) and not isinstance(leaf, Cell) and leaf._node is not None:
                 tensors.append(leaf)
+                places.append(i)
             elif isinstance(leaf, np.ndarray):
                 block.statics[i] = wrap(as_array(leaf).copy())  # the user may change it before the second run
             else:
@@ -193,7 +197,11 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             _close(lifted)
         block.entry = recording.entry
-        block.outside = _frontier(outs, start, lifted)
+        block.outside, reached = _frontier(outs, start, lifted)
+        for i, inner in zip(places, lifted, strict=True):  # what the results do not depend on is no parent of theirs
+            if inner._node not in reached:
+                block.statics[i] = wrap(inner._value)
+        tensors = [t for t, inner in zip(tensors, lifted, strict=True) if inner._node in reached]
         used = any(isinstance(t, Tensor) and t._node is not None for t in outs)
         outs = [_output(t) for t in outs]
         if not used:

@@ -5,19 +5,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensorgraph.engine import modes
-from tensorgraph.engine.cells import Buffer, Cell, Recording
+from tensorgraph.engine.backward import reachable
+from tensorgraph.engine.cells import Cell, Recording
 from tensorgraph.engine.exits import depends
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
 from tensorgraph.ops.structure import alias
 
-__all__ = ["CellArguments", "name_of", "require_one", "require_tensors"]
+if TYPE_CHECKING:
+    from tensorgraph.engine.aval import Aval
+    from tensorgraph.engine.op import Op
+    from tensorgraph.graph.building import Trace
+
+__all__ = ["CellArguments", "depends_on", "name_of", "refuse_tree", "require_one", "require_tensors", "unused"]
 
 
 def name_of(function: Any) -> str:
@@ -68,16 +74,17 @@ class CellArguments:
     def __init__(self, given: Sequence[Any], lifted: Sequence[Tensor]) -> None:
         self.pairs: list[tuple[Any, Tensor]] = []
         self.reads: Recording | None = None
+        self.given, self.lifted = given, lifted
         trace = modes.current().trace
         if trace is None and all(type(tree) in PLAIN for tree in given) and all(type(t._node) is Leaf for t in lifted):
             return
         for g, own in zip(flatten(list(given))[0], lifted, strict=True):
             # in eager code only what stands for a history can stand for a parameter
             stands = trace is not None or isinstance(g, Cell) or own._node.op is alias
-            if stands and isinstance(g, Tensor) and not isinstance(g, Buffer):
+            if stands and isinstance(g, Tensor):
                 self.pairs.append((g, own))
         bare = any(isinstance(g, Cell) and g._node is None for g, _ in self.pairs)
-        # a frozen parameter is on no tape: only who reads it can say so
+        # a frozen parameter and a buffer are on no tape: only who reads them can say so
         if bare and trace is None:
             self.reads = Recording(modes.current().cells)
 
@@ -87,8 +94,6 @@ class CellArguments:
 
     def refuse_unused(self, ys: Iterable[Any], name: str) -> None:
         """Raise where a result depends on a cell itself and not on the argument that stands for it."""
-        if not self.pairs:
-            return
         trace = modes.current().trace
         found = [y for y in ys if isinstance(y, Tensor)]
         for given, own in self.pairs:
@@ -110,11 +115,55 @@ class CellArguments:
                 )
             if missed:
                 label = (given if cell is None else cell)._label()
-                raise TypeError(
-                    f"{name} was given the {label} and does not use it: it reads the model's own, so that its "
-                    "derivative would be zero. Use the argument, or make a function of the parameters of the model: "
-                    "f, parameters = tensorgraph.functional(model)"
-                )
+                raise unused(name, f"the {label}")
+        self._refuse_copies(found, name)
+
+    def _refuse_copies(self, ys: Sequence[Tensor], name: str) -> None:
+        """Raise where an argument that no result depends on holds the numbers of parameters that they do depend on, or
+        is a tree of their types, as `functional` gives one."""
+        trace = modes.current().trace
+        ends = [y._node for y in ys if y._node is not None]
+        rest = iter(self.lifted)
+        for tree in self.given:
+            one = type(tree) in PLAIN or isinstance(tree, Tensor)
+            own = [next(rest) for _ in range(1 if one else len(flatten(tree)[0]))]
+            if trace is not None:
+                if one or depends_on(trace, ys, [t._value for t in own]):
+                    continue
+                cells = [(cell, var) for cell, var in trace.cells_read().items() if cell._node is not None]
+                read = [cell for cell, var in cells if depends_on(trace, ys, [var], past=alias)]
+            else:
+                if not ends or any(depends(y, [t._node for t in own]) for y in ends):
+                    continue
+                owners = [node.owner for node in reachable(ends) if type(node) is Leaf and node.owner is not None]
+                read = [cell for owner in owners if (cell := owner()) is not None]
+                if one:
+                    read = [cell for cell in read if np.array_equal(cell._value, own[0]._value)]
+                # what another argument stands for is not read past it
+                read = [cell for cell in read if any(depends(y, [cell._node], past=alias) for y in ends)]
+            refuse_tree([t.aval for t in own], [(cell._label(), cell.aval) for cell in read], name)
+
+
+def depends_on(trace: Trace, ys: Iterable[Tensor], variables: Sequence[Any], past: Op | None = None) -> bool:
+    """Whether one of these tensors of a trace depends on one of its variables, without going through an op."""
+    return any(trace.depends(y._value, variables, past) for y in ys)
+
+
+def refuse_tree(avals: Sequence[Aval], read: Sequence[tuple[str, Aval]], name: str) -> None:
+    """Raise where all leaves of an argument that is not used have the types of parameters that are read."""
+    types = {aval for _, aval in read}
+    if avals and types.issuperset(avals):
+        label = next(label for label, aval in read if aval == avals[0])
+        raise unused(name, f"the {label}, or numbers of its shape,")
+
+
+def unused(name: str, what: str) -> TypeError:
+    """The refusal of an argument that stands for a cell which the function reads past it."""
+    return TypeError(
+        f"{name} was given {what} and does not use it: it reads the model's own, so that its derivative would be "
+        "zero. Use the argument, or make a function of the parameters of the model: "
+        "f, parameters = tensorgraph.functional(model)"
+    )
 
 
 def _named(node: Any) -> Any:
