@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import broadcast_shapes, canonical_axis
 from tensorgraph.engine.functions import function, static
-from tensorgraph.engine.operands import SCALARS, convert
+from tensorgraph.engine.operands import SCALARS, convert, weak_items
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.ops import creation, logic, shape
 
@@ -33,7 +33,7 @@ def of(x: Any, what: str) -> Tensor:
 def each(xs: Any, what: str) -> list[Tensor]:
     if isinstance(xs, Tensor):
         return list(xs)
-    return [of(x, what) for x in xs]
+    return [of(x, what) for x in weak_items(xs)]
 
 
 def _axes(axis: Axes, ndim: int) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from tensorgraph.engine import known, modes
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
 from tensorgraph.engine.numbers import TRACED, TracedNumber, TracedScalar
-from tensorgraph.engine.op import Op, creation, elementwise, settle
+from tensorgraph.engine.op import Op, creation, elementwise, listing, settle
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import describe_source, user_source
@@ -36,6 +36,7 @@ __all__ = [
     "numbers_of",
     "owned",
     "static",
+    "weak_items",
     "weigh",
 ]
 
@@ -205,13 +206,52 @@ def converted(declared: Op, raw: Sequence[Any], copy: bool) -> list[Any]:
         if name in declared.signature.lists:
             if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
                 raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
-            items = [convert(v, what, copy) for v in value]
+            items = [convert(v, what, copy) for v in (weak_items(value) if declared.kind is listing else value)]
             inputs.append([wrap(as_array(v)) if type(v) in SCALARS else v for v in items])
         elif value is None and name not in declared.signature.optional:
             raise TypeError(f"{what()}: expected a tensor, got None")
         else:
             inputs.append(value if type(value) in NUMBERS else convert(value, what, copy))
     return inputs
+
+
+def weak_items(items: Any) -> Any:
+    """What is to be joined: Python's numbers, and lists of nothing else, are of the float dtype of the tensors beside
+    them; the rest is as it came, and so is everything where there is no such tensor."""
+    if not isinstance(items, (list, tuple)) or all(type(v) is Tensor for v in items):
+        return items
+    dtypes = [v.dtype for v in items if isinstance(v, (Tensor, ndarray, np.generic)) and type(v) is not TracedNumber]
+    if not any(dtype.kind == "f" and dtype in NATIVE for dtype in dtypes):
+        return items
+    try:
+        dtype = settle(np.result_type(*dtypes), dtypes)
+    except TypeError:  # of something that is no number: the op says so
+        return items
+    return [_weak_item(v, dtype) for v in items]
+
+
+def _weak_item(item: Any, dtype: np.dtype[Any]) -> Any:
+    if type(item) is TracedNumber:
+        trace = modes.current().trace
+        return item if trace is None else trace.strong(item, dtype)
+    if not _of_numbers(item):
+        return item
+    try:
+        return wrap(np.asarray(item, dtype))
+    except (OverflowError, ValueError):  # too large an integer, rows of several lengths: the op says so
+        return item
+
+
+def _of_numbers(item: Any) -> bool:
+    """Whether something is a Python number or nested lists of these."""
+    stack = [item]
+    while stack:
+        part = stack.pop()
+        if type(part) in (list, tuple):
+            stack += part
+        elif type(part) not in SCALARS:
+            return False
+    return True
 
 
 def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
@@ -311,7 +351,8 @@ def lend_items(items: Any, copy: bool) -> Any:
         elif kind is ndarray and ((dtype := item.dtype) is F32 or NATIVE.get(dtype) is dtype):
             value, node, lent = item.copy() if copy else item, None, True
         else:
-            value, node = lend(item, (), False), None
+            # a Python number is of the dtype of the others: see `weak_items`
+            value, node = None if kind in SCALARS else lend(item, (), False), None
         if type(value) is not ndarray:
             return None
         values.append(value)
