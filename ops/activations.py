@@ -14,7 +14,7 @@ from tensorgraph.ops.arithmetic import absolute, clip
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import as_float, exp, over_cosh, sigmoid, softplus, tanh
 from tensorgraph.ops.kernels import scalar as scalars
-from tensorgraph.ops.kernels.pointwise import gelu_of
+from tensorgraph.ops.kernels.pointwise import FAR_BELOW, gelu_of
 from tensorgraph.ops.logic import logical_or, where
 from tensorgraph.ops.special import ndtr, normal_density
 
@@ -26,12 +26,17 @@ def _sigmoid(x: Any) -> Any:
 
 def _silu(x: Any) -> Any:
     x = as_float(x)
-    return x * _sigmoid(x)
+    return np.maximum(x, FAR_BELOW) * _sigmoid(x)
+
+
+def _near(x: Any) -> Any:
+    """x where it counts beside what vanishes far out, and a number where 0 times infinity would be NaN."""
+    return clip(x, a_min=FAR_BELOW, a_max=-FAR_BELOW)
 
 
 silu = op(
     "silu(x)", _silu, elementwise, also=("swish",), dtype="float", scalar=scalars.silu,
-    scratch=3.25, vjp=dict(x=lambda g, x: g * (sigmoid(x) * (1 + x * sigmoid(-x)))), traits=("bounded below",),
+    scratch=3.25, vjp=dict(x=lambda g, x: g * (sigmoid(x) * (1 + _near(x) * sigmoid(-x)))), traits=("bounded below",),
     oracle=lambda x: x / (1 + np.exp(-x)),
     doc="x·sigmoid(x) (Elfwing, Uchibe and Doya, 2017).",
 )  # fmt: skip
@@ -53,12 +58,12 @@ log_sigmoid = op(
 
 def _mish(x: Any) -> Any:
     x = as_float(x)
-    return x * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+    return np.maximum(x, FAR_BELOW) * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
 def _mish_x(g: Any, x: Any) -> Any:
     s = softplus(x)
-    return g * (tanh(s) + x * over_cosh(sigmoid(x), s))
+    return g * (tanh(s) + _near(x) * over_cosh(sigmoid(x), s))
 
 
 mish = op(
@@ -67,8 +72,16 @@ mish = op(
     oracle=lambda x: x * (1 - 2 / (1 + (1 + np.exp(x)) ** 2)),
     doc="x·tanh(softplus(x)) (Misra, 2019).",
 )  # fmt: skip
+
+
+def _softsign(x: Any) -> Any:
+    x = as_float(x)
+    far = np.isinf(x)
+    return np.where(far, np.copysign(np.ones_like(x), x), x / np.where(far, 1, 1 + np.abs(x)).astype(x.dtype))
+
+
 softsign = op(
-    "softsign(x)", lambda x: as_float(x) / (1 + np.abs(x)), elementwise, dtype="float", flops=3, scratch=1,
+    "softsign(x)", _softsign, elementwise, dtype="float", flops=3, scratch=1,
     scalar=scalars.softsign,  vjp=dict(x=lambda g, x: g / (1 + absolute(x)) / (1 + absolute(x))),
     traits=("bounded above", "bounded below"),
     oracle=lambda x: np.sign(x) * (1 - 1 / (1 + abs(x))),
@@ -208,8 +221,8 @@ hardsigmoid = op(
     doc="x/6 + 1/2 within [0, 1]; the derivative at the bounds is 1/6.",
 )  # fmt: skip
 hardswish = op(
-    "hardswish(x)", lambda x: x * np.minimum(np.maximum(as_float(x) / 6 + 0.5, 0), 1), elementwise,
-    also=("hard_swish",),
+    "hardswish(x)", lambda x: np.maximum(x, FAR_BELOW) * np.minimum(np.maximum(as_float(x) / 6 + 0.5, 0), 1),
+    elementwise, also=("hard_swish",),
     dtype="float", kinks=(-3.0, 3.0), flops=5, scratch=2,
     scalar=scalars.hardswish,
     vjp=dict(x=lambda g, x: where(x < -3, 0.0, where(x > 3, g, g * (x / 3 + 0.5)))), traits=("gates",),
@@ -234,7 +247,7 @@ def _gelu(x: Any, *, approximate: str = "none") -> Any:
     x = as_float(x)
     if _approximate(approximate):
         t = np.clip(x, -_FLAT, _FLAT)
-        return x * _sigmoid(_TANH_SCALE * (t + _TANH_CUBE * (t * t * t)))
+        return np.maximum(x, FAR_BELOW) * _sigmoid(_TANH_SCALE * (t + _TANH_CUBE * (t * t * t)))
     return gelu_of(x)
 
 
@@ -244,7 +257,7 @@ def _gelu_x(g: Any, x: Any, approximate: str) -> Any:
         u = _TANH_SCALE * (t + _TANH_CUBE * (t * t * t))
         slope = t * (_TANH_SCALE * (1 + (3 * _TANH_CUBE) * (t * t)))
         return g * (sigmoid(u) * (1 + slope * sigmoid(-u)))
-    return g * (ndtr(x) + x * normal_density(x))
+    return g * (ndtr(x) + _near(x) * normal_density(x))
 
 
 def _gelu_infer(x: Aval, *, approximate: Any) -> Aval:

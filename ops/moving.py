@@ -26,7 +26,7 @@ def of(x: Any, what: str) -> Tensor:
         return wrap(as_array(x))
     if x is None:
         raise TypeError(f"{what}: expected a tensor, got None")
-    made: Tensor = convert(x, lambda: what)
+    made: Tensor = convert(x, lambda: what, copy=True)  # the result may be the argument itself
     return made
 
 

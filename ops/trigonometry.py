@@ -52,9 +52,11 @@ atan = op(
 
 
 def _leg(a: Any, b: Any) -> Any:
-    """a / √(a² + b²), and 0 where both are 0."""
+    """a / √(a² + b²); 0 where both are 0, and of an infinite a beside a finite b its sign."""
     r = np.hypot(a, b)
-    return np.divide(a, r, out=np.zeros_like(r), where=r != 0)
+    beyond = np.isinf(a) & np.isfinite(b)
+    out = np.divide(a, r, out=np.zeros_like(r), where=(r != 0) & ~beyond)
+    return np.copysign(np.ones_like(r), a, out=out, where=beyond) if beyond.any() else out
 
 
 def _leg_a(g: Any, a: Any, b: Any) -> Any:
@@ -86,18 +88,12 @@ hypot: Op = op(
 )  # fmt: skip
 
 
-def _turn(g: Any, along: Any, a: Any, b: Any) -> Any:
-    """g along / (a² + b²), which neither overflows nor vanishes."""
-    r = hypot(a, b)
-    return g * ((along / r) / r)
-
-
 atan2 = op(
     "atan2(a, b)", np.arctan2, elementwise, scalar=scalars.atan2, also=("arctan2",), dtype="float",
     domain={"b": (0.5, 2.5)},
-    vjp=dict(a=lambda g, a, b: _turn(g, b, a, b), b=lambda g, a, b: -_turn(g, a, a, b)),
+    vjp=dict(a=lambda g, a, b: _over(g * leg(b, a), a, b), b=lambda g, a, b: -_over(g * leg(a, b), a, b)),
     traits=("exponential", "bounded above", "bounded below"),
-    doc="The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is NaN.",
+    doc="The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is 0.",
 )  # fmt: skip
 sinh: Op = op(
     "sinh(x)", np.sinh, elementwise, scalar=scalars.sinh, methods=("sinh",), dtype="float",

@@ -73,7 +73,7 @@ def arctan(x: _TensorLike) -> Tensor:
     """The angle in [-π/2, π/2] whose tangent is x."""
 
 def arctan2(a: _TensorLike, b: _TensorLike) -> Tensor:
-    """The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is NaN."""
+    """The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is 0."""
 
 def arctanh(x: _TensorLike) -> Tensor:
     """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
@@ -97,7 +97,7 @@ def atan(x: _TensorLike) -> Tensor:
     """The angle in [-π/2, π/2] whose tangent is x."""
 
 def atan2(a: _TensorLike, b: _TensorLike) -> Tensor:
-    """The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is NaN."""
+    """The angle of the point (b, a) in [-π, π], by the signs of both; the derivative where both are 0 is 0."""
 
 def atanh(x: _TensorLike) -> Tensor:
     """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""

@@ -100,3 +100,41 @@ def test_an_op_that_gives_its_input_back() -> None:
 def test_masked_arrays_are_refused() -> None:
     with pytest.raises(TypeError, match="filled"):
         tg.tensor(np.ma.array([1.0, 2.0], mask=[True, False]))
+
+
+MOVING = {
+    "broadcast_arrays": lambda a: tg.broadcast_arrays(a, np.ones((2, 2)))[0],
+    "np.broadcast_arrays": lambda a: np.broadcast_arrays(tg.ones((2, 2)), a)[1],
+    "rot90": lambda a: tg.rot90(a, 4),
+    "roll": lambda a: tg.roll(a, 0, 0),
+    "roll along nothing": lambda a: tg.roll(a, (), ()),
+    "atleast_1d": tg.atleast_1d,
+    "atleast_2d": tg.atleast_2d,
+    "moveaxis": lambda a: tg.moveaxis(a, 0, 0),
+    "swapaxes": lambda a: tg.swapaxes(a, 0, 0),
+    "ravel": tg.ravel,
+    "flatten": lambda a: tg.flatten(a),
+    "unflatten": lambda a: tg.unflatten(a, 0, (2, 1)),
+    "unstack": lambda a: tg.unstack(a)[0],
+    "tile": lambda a: tg.tile(a, 1),
+    "repeat": lambda a: tg.repeat(a, 1, 0),
+    "diagonal": tg.diagonal,
+    "take": lambda a: tg.take(a, 0, 0),
+    "meshgrid": lambda a: tg.meshgrid(a[0], a[1])[0],
+    "hstack": lambda a: tg.hstack([a]),
+    "vstack": lambda a: tg.vstack([a]),
+    "atleast_3d": tg.atleast_3d,
+    "dstack": lambda a: tg.dstack([a]),
+    "column_stack": lambda a: tg.column_stack([a]),
+    "tril": tg.tril,
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_functions_that_move_elements_give_tensors_of_their_own(name) -> None:
+    a = np.array([[1.0, 2.0], [3.0, 4.0]])
+    out = MOVING[name](a)
+    assert type(out) is tg.Tensor and repr(out).startswith("tensor(")
+    before = out.numpy().copy()
+    a[...] = 7.0
+    assert np.array_equal(out.numpy(), before)

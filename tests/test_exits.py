@@ -14,6 +14,9 @@ import tensorgraph as tg
 EXITS: dict[str, Any] = {
     "math.sqrt": math.sqrt,
     "math.floor": math.floor,
+    "math.trunc": math.trunc,
+    "round": round,
+    "round to places": lambda x: round(x, 2),
     "math.fsum": lambda x: math.fsum([x, x]),
     "float": float,
     "int": int,

@@ -1,5 +1,6 @@
 """NumPy speaks it: every call that NumPy dispatches records, or raises and says what to do (NEP 13 and 18)."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -305,3 +306,43 @@ def test_scalars_of_numpy_and_python() -> None:
 def test_arguments_that_are_not_taken_are_named(call: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"numpy\.\w+\(\.\.\..*is not recorded|axis 5"):
         call(tg.tensor([[1.0, 2.0]]))
+
+
+def test_arguments_are_those_of_numpy_by_position_too() -> None:
+    a = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    t = tg.tensor(a)
+    calls = (
+        lambda x: np.var(x, axis=1, ddof=1, dtype="float64"), lambda x: np.std(x, 1, "float64", None, 1, True),
+        lambda x: np.var(x, 0, None, None, 1), lambda x: np.clip(x, 0, 1, None), lambda x: np.clip(x, 1, 3, out=None),
+        lambda x: np.isclose(x, a, 1e-3, 1e-3), lambda x: np.allclose(x, a, 1e-3, 1e-3),
+        lambda x: np.array_equal(x, a, True), lambda x: np.sort(x, None), lambda x: np.sort(x, 0, "heapsort"),
+        lambda x: np.sort(x, axis=None), lambda x: np.mean(x, 0, "float64"), lambda x: np.prod(x, dtype="float64"),
+        lambda x: np.sum(x, 0, "float64", None), lambda x: np.max(x, 0, None), lambda x: np.argmax(x, 1, None),
+        lambda x: np.take(x, [1, 0], 1, None), lambda x: np.cumsum(x, 0, None, None),
+        lambda x: np.where(x > 1, x, 0.0),
+    )  # fmt: skip
+    for i, call in enumerate(calls):
+        expected, got = call(a), call(t)
+        assert np.array_equal(np.asarray(got), expected), i
+        assert np.asarray(got).dtype == np.asarray(expected).dtype, i
+
+
+def test_what_is_not_taken_of_numpy_is_named() -> None:
+    t = tg.tensor([1.0, 2.0])
+    with pytest.raises(TypeError, match=r"numpy\.where .*numpy\.nonzero"):
+        np.where(t > 1)
+    for call in (
+        lambda: np.clip(t, 0, 1, np.zeros(2)),
+        lambda: np.var(t, None, None, np.zeros(())),
+        lambda: np.sum(t, None, None, np.zeros(())),
+    ):
+        with pytest.raises(TypeError, match=r"numpy\.\w+ cannot write .*out=|is not recorded"):
+            call()
+
+
+def test_numbers_are_rounded_by_python() -> None:
+    t = tg.tensor(2.75, dtype="float64")
+    assert round(t) == 3 and round(t, 1) == 2.8 and type(round(t)) is int and type(round(t, 1)) is float
+    assert math.trunc(-t) == -2 and math.floor(-t) == -3 and round(tg.tensor(15), -1) == 20
+    with pytest.raises(TypeError, match=r"round\(\) needs a tensor of one element"):
+        round(tg.ones(2))

@@ -10,11 +10,13 @@ import numpy as np
 from tensorgraph.jit import Kernel, compiled, kernel, share, uniform
 from tensorgraph.ops.kernels.errors import erf, erfc, ndtr
 
-__all__ = ["erf_of", "erfc_of", "gelu_of", "ndtr_of"]
+__all__ = ["FAR_BELOW", "erf_of", "erfc_of", "gelu_of", "ndtr_of"]
 
 Array = np.ndarray[Any, Any]
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+# a number in the place of those below it, -inf too, beside a factor that is 0 there: 0 times infinity would be NaN
+FAR_BELOW = -10000.0
 # numbers from which a kernel is worth being called, or compiled
 FEW = 256
 # numbers that the formula takes at a time, so that what is between its steps stays in the cache
@@ -42,7 +44,7 @@ def _ndtr_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
 @kernel
 def _gelu_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
     for i in range(lo, hi):
-        out[i] = x[i] * ndtr(x[i])
+        out[i] = max(x[i], FAR_BELOW) * ndtr(x[i])
 
 
 def erf_of(x: Array) -> Array:
@@ -62,7 +64,7 @@ def ndtr_of(x: Array) -> Array:
 
 def gelu_of(x: Array) -> Array:
     """Each number times that."""
-    return _each(_gelu_each, lambda x: x * ndtr(x), x, 3e-9)
+    return _each(_gelu_each, lambda x: np.maximum(x, FAR_BELOW) * ndtr(x), x, 3e-9)
 
 
 def _each(loop: Kernel, formula: Callable[[Any], Any], x: Array, cost: float) -> Array:

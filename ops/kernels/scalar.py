@@ -249,10 +249,11 @@ def _power(numba: Any) -> Any:
 power = Helper(np.power, _power, digest=lambda: f"power({_narrow_power.digest()})")
 
 
+# beside a factor that is 0 far below, x stops somewhere: 0 times infinity would be NaN
 @formula
 def silu(x: Any) -> Any:
     """x times its logistic function."""
-    return x * sigmoid(x)
+    return maximum(x, -10000.0) * sigmoid(x)
 
 
 @formula
@@ -264,13 +265,13 @@ def log_sigmoid(x: Any) -> Any:
 @formula
 def mish(x: Any) -> Any:
     """x tanh(softplus x)."""
-    return x * tanh(softplus(x))
+    return maximum(x, -10000.0) * tanh(softplus(x))
 
 
 @formula
 def softsign(x: Any) -> Any:
     """x / (1 + |x|)."""
-    return x / (1 + absolute(x))
+    return select(isinf(x), copysign(1.0, x), x / select(isinf(x), 1.0, 1 + absolute(x)))
 
 
 @formula
@@ -306,7 +307,7 @@ def hardsigmoid(x: Any) -> Any:
 @formula
 def hardswish(x: Any) -> Any:
     """x times that."""
-    return x * minimum(maximum(x / 6 + 0.5, 0), 1)
+    return maximum(x, -10000.0) * minimum(maximum(x / 6 + 0.5, 0), 1)
 
 
 @formula
@@ -360,6 +361,7 @@ def xlog1py(a: Any, b: Any) -> Any:
 
 @formula
 def leg(a: Any, b: Any) -> Any:
-    """a / √(a² + b²), and 0 where both are 0."""
+    """a / √(a² + b²); 0 where both are 0, and of an infinite a beside a finite b its sign."""
     r = hypot(a, b)
-    return a / select(r == 0, 1.0, r)
+    beyond = isinf(a) & isfinite(b)
+    return select(beyond, copysign(1.0, a), a / select((r == 0) | beyond, 1.0, r))

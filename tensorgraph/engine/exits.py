@@ -341,6 +341,12 @@ class Numbers(Methods):
     def __int__(self) -> int:
         return int(self._scalar("int()"))
 
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return round(self._scalar("round()").item(), ndigits)
+
+    def __trunc__(self) -> int:
+        return int(self._scalar("math.trunc()"))
+
     def __bool__(self) -> bool:
         value = concrete(self, "a branch (if, while, and, or, not, bool())")
         if value.size != 1:

@@ -14,7 +14,7 @@ from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.ops import arithmetic, contraction, creation, reduction
+from tensorgraph.ops import arithmetic, contraction, creation, index, logic, reduction, shape
 from tensorgraph.ops.structure import alias
 
 __all__: list[str] = []
@@ -66,14 +66,37 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     return public(*inputs)
 
 
-def _var(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
-    options.setdefault("correction", ddof)
-    return reduction.var.public(x, axis, **options)
+def _moment(op: Op) -> Callable[..., Any]:
+    """`numpy.var` or `numpy.std`."""
+
+    def moment(
+        a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: Any = False,
+        *, correction: float | None = None,
+    ) -> Any:  # fmt: skip
+        _refuse_out(f"numpy.{op.name}", out)
+        x = a if dtype is None else shape.astype.public(a, dtype=dtype)
+        return op.public(x, axis, keepdims=keepdims, correction=ddof if correction is None else correction)
+
+    return moment
 
 
-def _std(x: Any, axis: Any = None, *, ddof: float = 0, **options: Any) -> Any:
-    options.setdefault("correction", ddof)
-    return reduction.std.public(x, axis, **options)
+def _sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
+    """Whatever the kind: the stable one is any."""
+    return index.sort.public(a, axis=axis) if axis is not None else index.sort.public(a.reshape(-1), axis=0)
+
+
+def _where(*args: Any) -> Any:
+    if len(args) == 1:
+        raise TypeError(
+            "numpy.where of a condition alone is numpy.nonzero, whose shape depends on the values: not recorded by "
+            "tensorgraph. Write numpy.nonzero(t.numpy()), or numpy.where(condition, a, b)"
+        )
+    return logic.where.public(*args)
+
+
+def _refuse_out(name: str, out: Any) -> None:
+    if out is not None:
+        raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
 
 
 def _like(op: Op) -> Callable[..., Any]:
@@ -85,8 +108,10 @@ def _like(op: Op) -> Callable[..., Any]:
 
 # NumPy functions that are a composition here, or whose arguments differ
 _COMPOSED: dict[Any, Callable[..., Any]] = {
-    np.var: _var,
-    np.std: _std,
+    np.var: _moment(reduction.var),
+    np.std: _moment(reduction.std),
+    np.sort: _sort,
+    np.where: _where,
     np.zeros_like: _like(creation.zeros),
     np.ones_like: _like(creation.ones),
     np.shape: lambda x: x.shape,
@@ -97,9 +122,9 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.array_repr: lambda x, *a, **k: repr(x),
     np.array_str: lambda x, *a, **k: str(x.detach().numpy()),
     np.array2string: lambda x, *a, **k: np.array2string(x.detach().numpy(), *a, **k),
-    np.allclose: lambda a, b, **k: np.allclose(as_array(a), as_array(b), **k),
-    np.array_equal: lambda a, b, **k: np.array_equal(as_array(a), as_array(b), **k),
-    np.isclose: lambda a, b, **k: wrap(np.asarray(np.isclose(as_array(a), as_array(b), **k))),
+    np.allclose: lambda a, b, *p, **k: np.allclose(as_array(a), as_array(b), *p, **k),
+    np.array_equal: lambda a, b, *p, **k: np.array_equal(as_array(a), as_array(b), *p, **k),
+    np.isclose: lambda a, b, *p, **k: wrap(np.asarray(np.isclose(as_array(a), as_array(b), *p, **k))),
 }
 _COMPOSED |= {f: declared.call for declared in FUNCTIONS.values() for f in declared.numpy if f is not None}
 
@@ -118,14 +143,14 @@ RENAMED = {"newshape": "shape"}
 
 @functools.cache
 def _parameters(function: Any) -> dict[str, Any] | None:
-    """The names and defaults of a NumPy function, or None where they are not known or not fixed."""
+    """The names and defaults of a NumPy function, or None where they are not known; of ``**kwargs`` none are."""
     try:
         parameters = inspect.signature(function).parameters
     except ValueError:  # a C function without a signature
         return None
-    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
         return None
-    return {name: p.default for name, p in parameters.items()}
+    return {name: p.default for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
 
 
 def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -136,7 +161,18 @@ def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tupl
     given = {**dict(zip(defaults, args, strict=False)), **kwargs}
     names = list(defaults)[:n_inputs]
     inputs = tuple([given.pop(name) for name in names if name in given])
-    return inputs, {RENAMED.get(k, k): v for k, v in given.items() if v is not np._NoValue and v is not defaults[k]}
+    return inputs, {
+        RENAMED.get(k, k): v for k, v in given.items() if v is not np._NoValue and v is not defaults.get(k, np._NoValue)
+    }
+
+
+def _without_defaults(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Positional arguments without those at the end that are what NumPy takes anyway, as an `out` of None."""
+    defaults = [*(_parameters(function) or {}).values()]
+    n = len(args)
+    while 1 < n <= len(defaults) and args[n - 1] is defaults[n - 1]:
+        n -= 1
+    return args[:n]
 
 
 def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -155,10 +191,10 @@ def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, A
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     name = f"numpy.{getattr(function, '__name__', function)}"
     options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
-    if options.pop("out", None) is not None:
-        raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
+    _refuse_out(name, options.pop("out", None))
     if function in _COMPOSED and not (function in CONVERTING and _outside(getframe(1))):
         composed = _COMPOSED[function]
+        args = _without_defaults(function, args)
         options = _own_names(function, composed, options)
         try:
             inspect.signature(composed).bind(*args, **options)
@@ -175,6 +211,9 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
             "behind"
         )
     inputs, options = _by_name(function, len(declared.inputs), args, options)
+    _refuse_out(name, options.pop("out", None))
+    if "dtype" in options and "dtype" not in declared.signature.attrs:  # what NumPy computes in
+        inputs = (shape.astype.public(inputs[0], dtype=options.pop("dtype")), *inputs[1:])
     return declared.public(*inputs, **options)
 
 
