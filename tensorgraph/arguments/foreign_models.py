@@ -329,7 +329,7 @@ pad pad_width padding paddings = widths
 constant_values = value
 condition cond pred = c
 n_samples = n
-N M num_rows = n
+N num_rows = n
 step_size = every
 gamma decay_rate = factor
 T_max decay_steps = steps
@@ -337,6 +337,12 @@ eta_min = final
 vocab_size = classes
 min = a_min
 max = a_max
+m arr array ary A v obj = x
+tensors tup arrays = xs
+weight scale = gamma
+bias = beta
+start_dim = keep
+dim2 = axis2
 
 [unsupported]
 device = everything runs on the CPU; leave it out
@@ -351,15 +357,16 @@ memory_format layout order = arrays are kept as NumPy keeps them; leave it out
 activation = put nn.ReLU() after the layer
 static_argnums static_argnames = strings, booleans and None are static of themselves; leave it out
 holomorphic = complex numbers are not supported; leave it out
-loc mean scale stddev std sigma = draws have mean 0 and deviation 1: mean + std * tg.random.normal(shape)
-low high minval maxval = draws are between 0 and 1: low + (high - low) * tg.random.uniform(shape)
+loc mean scale stddev std sigma = random numbers have mean 0 and deviation 1: mean + std * tg.random.normal(shape)
+low high minval maxval = random numbers are between 0 and 1: low + (high - low) * tg.random.uniform(shape)
 lr learning_rate = the optimiser has it: optimizer=optim.Adam(model, lr=0.001)
 verbose = write progress=True or progress=False
 validation_split = split the data before, by data.split, and write dev=
 shuffle_buffer sampler batch_sampler collate_fn = batches are made of arrays: write shuffle=True, or shuffle=False
 drop_last drop_remainder = write last="drop"
 nesterov dampening = write optim.Momentum(..., nesterov=True)
-where initial = write tg.where(condition, x, 0.0) for x
+where = write tg.where(condition, x, 0.0) for the argument, or for the result
+initial = write tg.maximum(initial, ...), or initial + ..., with the result
 set_to_none = gradients are always set to None; leave it out
 strict = names and shapes always have to fit; leave it out
 non_blocking casting subok ndmin like sparse = there is none; leave it out
@@ -368,7 +375,8 @@ name = there are no names of layers; a module has the name of the attribute that
 input_shape = sizes are given to the layers: nn.Linear(inputs, outputs)
 descending = write tg.flip(tg.sort(x, axis), axis)
 stable kind = sort is stable; leave it out
-mode = the border is constant; others take by positions, x[..., np.pad(np.arange(n), 1, mode="reflect")]
+mode = the border of pad is constant, and take refuses positions outside; other borders are indices, x[..., \
+np.pad(np.arange(n), 1, mode="reflect")]
 use_reentrant = there is one way; leave it out
 precision preferred_element_type = products are computed in the dtype of their operands; leave it out
 dim0 dim1 axis1 axis2 = two axes are exchanged by tg.swapaxes(x, axis1, axis2)
@@ -376,4 +384,20 @@ track_running_stats affine center = there is always one; leave it out
 sparse_grad = there are no sparse gradients; leave it out
 jit_compile dynamic backend fullgraph = a graph is rewritten by transform(); leave it out
 steps_per_epoch validation_steps validation_freq = an epoch is all of the data; leave it out
+dtype = convert the argument, or the result, by astype(dtype)
+alpha = multiply yourself: a + alpha * b
+rounding_mode = write tg.floor_divide(a, b), or tg.trunc(a / b)
+copy = tensors never change: no copy is needed; leave it out
+map_location weights_only pickle_module pickle_protocol allow_pickle mmap mmap_mode = files hold numbers and names \
+alone, no objects; leave it out
+axis_name axis_size spmd_axis_name = axes have no names here; leave it out
+policy prevent_cse concrete preserve_rng_state = all is computed again; leave it out
+generator key rng seed random_state = tg.random.Generator(0) has the same functions and a state of its own
+normalized_shape = axis= says from which axis on it is
+running_mean running_var = nn.BatchNorm keeps averages; this is of the batch alone
+centered decoupled_weight_decay = there is none; AdamW decays weights apart from the gradient
+allow_int reduce_axes = gradients are those of floats; leave it out
+out_sharding sharding = one process runs the threads; leave it out
+eps = limit the argument, by tg.clip(x, eps, 1.0 - eps)
+M num_columns = eye is square; a part of it is tg.eye(n)[:, :m]
 """
