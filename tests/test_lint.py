@@ -497,6 +497,8 @@ CASES = {
             (lambda x: (tg.where(x <= 0, 0.0, 1.0) * tg.sqrt(x)).sum(), X),
             (lambda x, n: x / n * ((n > 0) & (n < 9)), X, COLUMN),
             (lambda x: tg.sqrt(x).sum() * (x.sum() > 0), X),
+            (lambda x: (tg.sqrt(x) * (1 - 2 * (x <= 0) * 0.5)).sum(), X),
+            (lambda x, y: (tg.sqrt(y) * ((x > 0) * 2.0 * (y > 0))).sum(), X, X),
         ],
         [
             (lambda x: tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1.0)), x).sum(), X),
@@ -530,6 +532,8 @@ CASES = {
             (lambda x: (tg.log(x) * (x >= 0)).sum(), X),
             (lambda x: tg.sqrt(x) * tg.where(x > 0, 2.0, 1.0), X),
             (lambda x: tg.sqrt(x) * (x.sum() > 0.0), X),
+            (lambda x: tg.sqrt(x) * (1 + (x > 0)), X),
+            (lambda x: tg.sqrt(x) * x, X),
         ],
     ),
     "TG025": (

@@ -77,26 +77,23 @@ def _sides(view: View, eq: Equation) -> Iterator[tuple[int, Any, bool]]:
         yield 2, eq.inputs[0], False
     elif eq.op is multiply:
         for side in (0, 1):
-            mask = _mask(view, eq.inputs[1 - side])
-            if mask is not None:
-                yield side, *mask
+            if _is_mask(view, eq.inputs[1 - side]):
+                yield side, eq.inputs[1 - side], True
 
 
-def _mask(view: View, atom: Any) -> tuple[Any, bool] | None:
-    """The condition behind a factor that is 1 or 0, and whether it is true where that is 1."""
-    while True:
-        atom = _plain(view, atom)
-        if type(atom) is Var and atom.aval.dtype.kind == "b":
-            return atom, True
-        eq = view.maker(atom)
-        if eq is None:
-            return None
-        if eq.op is where:
-            numbers = [view.constant(a) for a in eq.inputs[1:]]
-            return (eq.inputs[0], numbers[0] == 1.0) if sorted(map(str, numbers)) == ["0.0", "1.0"] else None
-        if eq.op is not astype:
-            return None
-        atom = eq.inputs[0]
+def _is_mask(view: View, atom: Any) -> bool:
+    """Whether a factor is computed of booleans and numbers alone; where it is not 0, it is true."""
+    queue = [_plain(view, atom)]
+    booleans = 0
+    for value in queue:
+        if type(value) is Var and value.aval.dtype.kind == "b":
+            booleans += 1
+        elif view.constant(value) is None:
+            eq = view.maker(value)
+            if eq is None or eq.op.kind is not elementwise or len(queue) > MOST:
+                return False
+            queue += [_plain(view, a) for a in eq.inputs]
+    return booleans > 0
 
 
 def _shown(eq: Equation, truth: bool) -> str:
@@ -133,11 +130,13 @@ def _holding(view: View, atom: Any, truth: bool) -> Iterator[tuple[Any, bool]]:
     """Conditions, and whether they are true, that hold wherever this one is `truth`."""
     eq = view.made(atom)
     yield atom, truth
+    while eq is not None and eq.op is astype:  # of a mask
+        eq = view.made(eq.inputs[0])
     if eq is None:
         return
     if eq.op is logical_not:
         yield from _holding(view, eq.inputs[0], not truth)
-    elif eq.op is (logical_and if truth else logical_or):
+    elif eq.op is (logical_and if truth else logical_or) or (truth and eq.op is multiply):
         for part in eq.inputs:
             yield from _holding(view, part, truth)
 
