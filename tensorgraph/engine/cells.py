@@ -26,7 +26,7 @@ from tensorgraph.engine.tensor import (
     wrap,
 )
 
-__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "Stead", "release", "set_grads"]
+__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "Stead", "refuse_in_trace", "release", "set_grads"]
 
 
 class Cell(Tensor):
@@ -182,6 +182,8 @@ class Parameter(Cell):
     def __init__(
         self, data: Any, dtype: DType | None = None, name: str | None = None, *, requires_grad: bool = True
     ) -> None:
+        if requires_grad:
+            refuse_in_trace("Parameter")
         self._setup(data, dtype, name)
         if requires_grad:
             require_float(self._value.dtype, "Parameter")
@@ -196,6 +198,15 @@ class Parameter(Cell):
 
     def __deepcopy__(self, memo: Any) -> Parameter:
         return _rebuild(Parameter, self._value, self.name, self.initialiser, self._node is not None)  # type: ignore[no-any-return]
+
+
+def refuse_in_trace(what: str) -> None:
+    """Raise where a parameter, or its first numbers, would be made in a traced function."""
+    if modes.current().trace is not None:
+        raise TraceError(
+            f"{what}: a parameter that is made in a traced function would be a new one at each call and never be "
+            "trained; make modules and parameters before tracing, and take plain tensors for other numbers"
+        )
 
 
 def set_grads(parameters: Iterable[Parameter], grads: Iterable[Tensor | None]) -> None:

@@ -20,6 +20,7 @@ from tensorgraph.arguments.checks import kinds_of
 from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import Extent, FloatDType, Shape, canonical_dtype, default_dtype
+from tensorgraph.engine.cells import refuse_in_trace
 
 __all__ = [
     "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
@@ -143,6 +144,7 @@ class Initialiser:
                 return np.zeros(sizes, kind)
             if isinstance(source, np.random.Generator):
                 return (source.random if name == UNIFORM else source.standard_normal)(sizes)
+            refuse_in_trace("Parameter")
             return np.array(getattr(source, name)(sizes, dtype=kind))
 
         return np.asarray(self.draw(numbers, sizes, **{**self.options, **options}), kind)

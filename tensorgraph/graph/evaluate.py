@@ -102,6 +102,8 @@ def call(graph: Graph, args: tuple[Any, ...], state: Mapping[str, Any] | None) -
         raise TypeError(
             f"this graph reads {len(graph.cells)} cells ({graph.cells[0].path}, ...): pass state={{path: array}}, or "
             "use graph.bind(model) to run it on live parameters"
+            + "; its argument that is called state is given by position then"
+            * ("state" in graph.arguments)
         )
     unknown = set(state) - {decl.path for decl in graph.cells}
     if unknown:

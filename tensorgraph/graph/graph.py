@@ -178,10 +178,12 @@ class Graph(Drawable):
     def __call__(self, /, *args: Any, state: Mapping[str, Any] | None = None, **keywords: Any) -> Any:
         """Evaluate. Without cells returns the outputs; with cells, ``(outputs, new_state)`` for the given state.
 
-        Arguments may be given by their names.
+        Arguments may be given by their names; one that is called ``state`` too, so long as it is not given by position.
         """
         from tensorgraph.graph.evaluate import call
 
+        if state is not None and "state" in self.arguments[len(args) :]:
+            keywords["state"], state = state, None
         return call(self, arranged(self, args, keywords) if keywords else args, state)
 
     @checked

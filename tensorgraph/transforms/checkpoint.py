@@ -45,7 +45,8 @@ class Block:
         leaves = [self.statics[i] if i in self.statics else next(chosen) for i in range(self.treedef.size)]
         kept = {name: getattr(self.mode, name) for name in ("implementation", "scope")}
         with modes.use(grad=True, cells=cells, **kept):
-            return flatten(self.function(*unflatten(self.treedef, leaves)))
+            args, kwargs = unflatten(self.treedef, leaves)
+            return flatten(self.function(*args, **kwargs))
 
     def again(self, args: Any) -> tuple[list[Any], list[Tensor]]:
         """The call once more, for looking at its tape: the names of the arguments there, and the results."""
@@ -166,12 +167,12 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     # 4. one node stands for the call, its parents the arguments and what was found: its rule runs the function again.
 
     @functools.wraps(function)
-    def again(*args: Any) -> Any:
+    def again(*args: Any, **kwargs: Any) -> Any:
         mode = modes.current()
         # a graph keeps or computes again as its evaluation decides, and without gradients nothing is kept anyway
         if mode.trace is not None or not mode.grad:
-            return function(*args)
-        leaves, treedef = flatten(list(args))
+            return function(*args, **kwargs)
+        leaves, treedef = flatten([list(args), kwargs])
         block = Block(function, treedef)
         tensors = []
         places = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -152,6 +153,20 @@ custom_op = op(
 )  # fmt: skip
 
 
+def _by_position(function: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The arguments of a call in order: a rule gives one gradient an argument, by position."""
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"custom_vjp: {name}: {error}") from None
+    if bound.kwargs:
+        raise TypeError(
+            f"custom_vjp: {name} takes {next(iter(bound.kwargs))!r} by its name alone, and a rule gives gradients by "
+            "position: let it be given by position too"
+        )
+    return bound.args
+
+
 class custom_vjp:
     """A function of tensors whose derivative rule you write.
 
@@ -196,9 +211,11 @@ class custom_vjp:
         """Set the rule."""
         self.forward, self.backward = forward, backward
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = getattr(self.function, "__name__", "f")
+        if kwargs:
+            args = _by_position(self.function, name, args, kwargs)
         if self.forward is None or self.backward is None:
-            name = getattr(self.function, "__name__", "f")
             raise TypeError(f"{name} has no derivative rule yet: call {name}.defvjp(forward, backward)")
         tensors = [a if isinstance(a, Tensor) else wrap(np.array(as_array(a))) for a in args]  # a copy: it is kept
         forward, backward, result = self.forward, self.backward, Result()
