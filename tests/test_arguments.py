@@ -217,3 +217,72 @@ def test_arguments_are_counted_truly(call, message) -> None:
             call(tg.ones(6))
     with pytest.raises(TypeError, match=f"{message}"):
         tg.trace(call, tg.ones(6))
+
+
+def nested(kind: type, depth: int = 5_000) -> object:
+    value: object = kind()
+    for _ in range(depth):
+        value = kind([value])
+    return value
+
+
+GRAPH = "def f(x: f32[3]): return x * 2.0"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: tg.reshape(x, nested(list)), "reshape: shape is nested too deep"),
+        (lambda x: tg.reshape(x, nested(tuple)), "reshape.*: an argument is nested too deep"),
+        (lambda x: tg.ones(nested(tuple)), "ones.*: an argument is nested too deep"),
+        (lambda x: tg.zeros(3, dtype=nested(list)), "zeros: dtype is nested too deep"),
+        (lambda x: tg.tensor([1.0], dtype=nested(list)), "tensor: .*nested too deep"),
+        (lambda x: tg.spec((2,), nested(list)), "spec: .*nested too deep"),
+        (lambda x: tg.draw(abs, x, overlay=nested(list)), "draw: overlay must be one of .* got a list of 1"),
+        (lambda x: tg.draw(abs, x, overlay=np.array(["a", "b"])), "overlay must be one of .* got an ndarray of shape"),
+        (lambda x: nn.GraphModule(GRAPH, arrays=np.array(["a", "b"])), r"arrays\[0\] must be an array of numbers"),
+        (lambda x: tg.parse(GRAPH, arrays=np.array(["a", "b"])), r"parse: arrays\[0\] must be an array of numbers"),
+        (lambda x: tg.parse(GRAPH).batched(3, in_dims=np.True_), "batched: in_dims must be an integer, a sequence"),
+        (lambda x: tg.parse(GRAPH).batched(3, in_dims="a"), "batched: in_dims must be an integer, a sequence"),
+        (lambda x: tg.parse(GRAPH).batched(3, in_dims=[0.5]), r"batched: in_dims\[0\] must be an integer or None"),
+        (lambda x: tg.parse(GRAPH).batched(3, in_dims=np.array(["2020"], "M8[Y]")), r"in_dims\[0\] must be an integer"),
+        (lambda x: data.read_csv(__file__, encoding="a\0b"), r"read_csv: encoding must be .*, got 'a\\x00b'"),
+        (lambda x: train.save("\ud800", nn.Linear(2, 2)), "save: path must be a path .* no file has such a name"),
+        (lambda x: train.load("\ud800", nn.Linear(2, 2)), "load: path must be a path .* no file has such a name"),
+        (lambda x: data.write_idx("\ud800", np.zeros(3, np.uint8)), "path must be a path .* no file has such a name"),
+    ],
+)
+def test_what_is_wrong_in_odd_ways_is_told(call, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message) as caught:
+        call(tg.ones(3))
+    assert type(caught.value) in (TypeError, ValueError)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, many: x.reshape(many), lambda x, many: tg.full((2,), many), lambda x, many: tg.split(x, many),
+        lambda x, many: tg.pad(x, many), lambda x, many: tg.polygamma(many, x), lambda x, many: tg.sum(x, "a" * 9**6),
+        lambda x, many: nn.BatchNorm(3, momentum=many), lambda x, many: tg.vjp(tg.exp, x)[1](many),
+        lambda x, many: tg.gradients(x.sum(), [x], grad_outputs=many), lambda x, many: tg.zeros(3, dtype=many),
+    ],
+)  # fmt: skip
+def test_no_message_prints_all_of_a_long_list(call) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        call(tg.tensor([1.0, 2.0, 3.0], requires_grad=True), list(range(10**5)))
+    assert len(str(caught.value)) < 2_000
+
+
+def test_the_values_of_a_dict_are_a_sequence() -> None:
+    assert nn.init.fans({"a": 4, "b": 3}.values()) == (4, 3)
+    parts = data.split(np.zeros((10, 2)), fractions={"a": 0.5, "b": 0.5}.values(), seed=0)
+    assert len(parts) == 2
+
+
+@pytest.mark.parametrize("call", [lambda x, s: x * tg.tensor([s]), lambda x, s: x + [s, s, s]])
+def test_a_list_of_traced_numbers_is_told_from_gradients(call) -> None:
+    with pytest.raises(
+        TypeError, match=r"a Python number that is traced \(s: float\) is not an array; .*stack"
+    ) as caught:
+        tg.trace(call, tg.ones(3), 2.0)
+    assert "detach" not in str(caught.value)

@@ -17,6 +17,7 @@ from tensorgraph.arguments.kinds import (
     Probability,
     Range,
     Unfit,
+    brief,
     is_raw,
     kind_of,
     shown,
@@ -24,5 +25,6 @@ from tensorgraph.arguments.kinds import (
 
 __all__ = [
     "RAW", "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "Positive", "Probability", "Range", "Unfit", "checked", "is_raw", "kind_of", "refuse_keyword", "shown",
+    "Positive", "Probability", "Range", "Unfit", "brief", "checked", "is_raw", "kind_of", "refuse_keyword",
+    "shown",
 ]  # fmt: skip

@@ -15,13 +15,14 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from tensorgraph.arguments.foreign import keyword_hint
-from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, kind_of
+from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, brief, kind_of
 from tensorgraph.arguments.near import near
 
 __all__ = ["checked", "refuse_keyword"]
 
 MISSING = object()
 PLAIN = (ValueError, TypeError, IndexError, MemoryError)
+DEEP = "an argument is nested too deep, or holds itself"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -139,7 +140,7 @@ def _prepare(shell: types.FunctionType, function: Callable[..., Any], scope: dic
     if others is None:
         taken.append("**_others")
         body.insert(0, f"if _others: _keyword(_others, _names, {label})")
-    scope |= {"_errors": PLAIN, "_name": name_function, "_parameters": kinds.keys()}
+    scope |= {"_errors": (*PLAIN, RecursionError), "_name": name_function, "_parameters": kinds.keys()}
     body += [
         "try:",
         f"    return _function({', '.join(passed)})",
@@ -178,6 +179,8 @@ def _fit(value: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:
         sentence = unfit.sentence(name)
         error: Any = unfit.wrong(f"{label}: {sentence}")
         error.told = label, name.partition("[")[0], sentence
+    except RecursionError:
+        error = ValueError(f"{_label(function, owner)}: {name} is nested too deep, or holds itself")
     raise error
 
 
@@ -192,6 +195,10 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
         short: Any = MemoryError(f"{label}: {error}")
         short.told = label, "", str(error)
         raise short from None
+    if isinstance(error, RecursionError) and not _from_user(error.__traceback__.tb_next):
+        deep: Any = ValueError(f"{label}: {DEEP}")
+        deep.told = label, "", DEEP
+        raise deep from None
     if type(error) not in PLAIN or not isinstance(message, str) or _from_user(error.__traceback__.tb_next):
         return
     told = getattr(error, "told", None)
@@ -202,7 +209,7 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
     if inner not in ("", label) and argument and argument not in parameters:  # another function's argument
         rest = f"{inner}: {rest}"
     if inner or argument:
-        error.args = (f"{label}: {rest}", *error.args[1:])
+        error.args = (f"{label}: {brief(rest)}", *error.args[1:])
 
 
 def _from_user(trace: Any) -> bool:

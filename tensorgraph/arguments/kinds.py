@@ -23,7 +23,7 @@ from tensorgraph.arguments.near import near
 
 __all__ = [
     "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "RAW", "Positive", "Probability", "Range", "Unfit", "is_raw", "kind_of", "shown",
+    "RAW", "Positive", "Probability", "Range", "Unfit", "brief", "is_raw", "kind_of", "shown",
 ]  # fmt: skip
 
 RAW = "of bytes, say what they mean: numpy.frombuffer(value, numpy.uint8)"
@@ -96,6 +96,11 @@ def shown(value: Any) -> str:
     return article(kind.__name__)
 
 
+def brief(message: str) -> str:
+    """A message without the middle of what it quotes at length."""
+    return message if len(message) <= 1500 else f"{message[:400]} ... {message[-400:]}"
+
+
 def article(noun: str) -> str:
     """The noun with its article."""
     return f"{'an' if noun[:1].lower() in 'aeio' or noun.startswith('ndarray') else 'a'} {noun}"
@@ -143,7 +148,11 @@ def _path(value: Any, kind: Kind) -> Any:
         text = os.fspath(value)
     if not isinstance(text, str):
         kind.refuse(value, "decode it: os.fsdecode(path)" if isinstance(text, bytes) else "")
-    if not text or "\0" in text:
+    try:
+        named = bool(text) and "\0" not in text and bool(os.fsencode(text))
+    except UnicodeEncodeError:  # a lone surrogate
+        named = False
+    if not named:
         kind.refuse(value, "no file has such a name", ValueError)
     return value
 
@@ -303,8 +312,8 @@ def _many(origin: Any, element: Kind, ordered: bool) -> Kind:
         whole = items if isinstance(items, list) else list(itertools.islice(items, LONGEST + 1))
         fitted = [_element(element, item, i) for i, item in enumerate(whole)]
         unchanged = all(a is b for a, b in zip(fitted, whole, strict=True))
-        if unchanged:
-            return items
+        if unchanged:  # what has no places, as a dict's values, is a list where a sequence is wanted
+            return items if hasattr(items, "__getitem__") or not issubclass(origin, abc.Sequence) else whole
         return frozenset(fitted) if isinstance(value, abc.Set) else tuple(fitted) if type(value) is tuple else fitted
 
     return Kind(expected, fit, ((origin,) if strict else (list, tuple)) if anything else ())

@@ -96,7 +96,7 @@ def read_csv(
         raise ValueError(f"delimiter must be one character, got {delimiter!r}")
     try:
         codecs.lookup(encoding)
-    except LookupError:
+    except (LookupError, ValueError):  # which a null character is
         raise ValueError(f"encoding must be a name that Python knows, such as 'utf-8', got {encoding!r}") from None
     if class_names is not None and len(set(class_names)) < len(class_names):
         raise ValueError(f"class_names is a sequence of different strings, got {class_names!r}")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.arguments import checked
+from tensorgraph.arguments import brief, checked
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.cells import release
 from tensorgraph.engine.exits import unwatched, wants
@@ -337,7 +337,7 @@ def gradients(
     else:
         g_leaves, g_tree = flatten(grad_outputs, y_tree)
         if g_tree != y_tree:
-            raise ValueError(f"gradients: grad_outputs must be structured like ys, {y_tree}, got {g_tree}")
+            raise ValueError(f"gradients: grad_outputs must be structured like ys, {y_tree}, got {brief(str(g_tree))}")
     for y in y_leaves:
         if not isinstance(y, Tensor):
             raise TypeError(f"gradients: ys must be Tensors, got {type(y).__name__}")

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensorgraph.arguments.foreign import keyword_hint
+from tensorgraph.arguments.kinds import brief
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number, default_dtype
 from tensorgraph.engine.cells import Cell
@@ -301,20 +302,24 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
     """Raise the error again with the op, the types that came and the user's line."""
     if type(error).__base__ is MemoryError:  # NumPy's, which has no room for a name
         raise MemoryError(f"{declared.name}: {error}") from None
-    if isinstance(error, (TraceError, DetachError, FloatingPointError, RecursionError, MemoryError, Warning)):
+    if isinstance(error, (TraceError, DetachError, FloatingPointError, MemoryError, Warning)):
         raise error
+    if isinstance(error, RecursionError):
+        if not any(type(value) is tuple for value in attrs.values()):
+            raise error
+        error = ValueError("an argument is nested too deep, or holds itself")
     reason: Exception = error
     try:
         avals = tuple(abstract(i) for i in inputs)
         if declared.has_shape_rule:
             declared.infer(avals, attrs)
     except Exception as better:
-        reason = error if isinstance(better, (TraceError, DetachError)) else better
+        reason = error if isinstance(better, (TraceError, DetachError, RecursionError)) else better
     if getattr(reason, "explained", False):
         raise reason
     types = ", ".join(f"{n}: {_describe(i)}" for n, i in zip(declared.inputs, inputs, strict=True))
     kind: Any = type(reason) if type(reason) in (ValueError, TypeError, IndexError, ZeroDivisionError) else ValueError
-    message = f"{declared.name}({types}){describe_source(user_source())}: {reason}"
+    message = f"{declared.name}({types}){describe_source(user_source())}: {brief(str(reason))}"
     result = kind(message)
     result.explained = True
     known = reason is not error or isinstance(error, (ValueError, TypeError, IndexError))

@@ -376,6 +376,11 @@ def _refuse_recorded(data: Any) -> None:
         item = stack.pop()
         if isinstance(item, (list, tuple)):
             stack.extend(item)
+        elif isinstance(item, Tensor) and type(item._value) is not ndarray and type(item.aval) is Number:
+            raise TypeError(
+                f"a list that holds a Python number that is traced ({item._value!r}) is not an array; join it with "
+                "tensors by tensorgraph.stack([...])"
+            )
         elif isinstance(item, Tensor) and (item._node is not None or type(item._value) is not ndarray):
             raise TypeError(
                 "a list that holds tensors with gradients is not an array; join them with tensorgraph.stack([...]), or "

@@ -7,7 +7,7 @@ anything; see `evaluate.py` and `trace.py` for that, `text.py` for how it prints
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -241,7 +241,10 @@ class Graph(Drawable):
         return differentiate(self)
 
     @checked
-    def batched(self, size: Natural, in_dims: Any = 0, *, out_dims: Any = 0, loop: bool = False) -> Graph:
+    def batched(
+        self, size: Natural, in_dims: int | Sequence[int | None] | None = 0, *,
+        out_dims: int | Sequence[int | None] | None = 0, loop: bool = False,
+    ) -> Graph:  # fmt: skip
         """The graph that does for a batch what this one does for one: see `tensorgraph.passes.batching`."""
         from tensorgraph.passes.batching import batched
 

@@ -78,7 +78,7 @@ class GraphModule(Module):
             self.in_training: Any = source
             self.at_test_time: Any = source
         else:
-            self.arrays = source.arrays if isinstance(source, Template) else arrays or {}
+            self.arrays = source.arrays if isinstance(source, Template) else {} if arrays is None else arrays
             names = [f.name for f in functions_of(self.text, file)[0]]
             main = [name for name in names if name != AT_TEST_TIME] or names
             self.in_training = parse(self.text, self.arrays, name=main[-1], file=file)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tensorgraph.arguments import Count, Fraction, NonNegative, checked
+from tensorgraph.arguments import Count, Fraction, NonNegative, checked, shown
 from tensorgraph.engine.aval import FloatDType, canonical_axis
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.interrupts import whole
@@ -273,6 +273,6 @@ def _no_momentum(momentum: Any) -> str:
         new, old = "decay=1-momentum", "decay=momentum"
     return (
         "BatchNorm takes decay=, the weight of the OLD running average, not momentum=, which means opposite things: "
-        f"momentum={momentum} of PyTorch and tinygrad weighs the new value, write {new}; of Keras, Flax and ONNX it "
-        f"weighs the old one, write {old}"
+        f"momentum={shown(momentum)} of PyTorch and tinygrad weighs the new value, write {new}; of Keras, Flax and "
+        f"ONNX it weighs the old one, write {old}"
     )

@@ -36,6 +36,7 @@ def difference_jacobian(function: Callable[..., Any], arrays: Sequence[Any], ste
     list of ndarray
         One a given array, of shape (outputs, elements of the array).
     """
+    arrays = [np.asarray(array) for array in arrays]
     base = np.asarray(function(*arrays))
     blocks = []
     for number, array in enumerate(arrays):

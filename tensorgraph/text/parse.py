@@ -112,7 +112,7 @@ def _helpers(functions: list[ast.FunctionDef]) -> set[str]:
 
 def _by_digest(arrays: Any) -> dict[str, np.ndarray[Any, Any]]:
     found = {}
-    for key, value in arrays.items() if isinstance(arrays, Mapping) else enumerate(arrays or ()):
+    for key, value in arrays.items() if isinstance(arrays, Mapping) else enumerate(() if arrays is None else arrays):
         array = value.numpy() if isinstance(value, Tensor) else None if is_raw(value) else np.asarray(value)
         if array is None or array.dtype.kind not in "biuf":
             raise TypeError(f"parse: arrays[{key!r}] must be an array of numbers or booleans, got {shown(value)}")

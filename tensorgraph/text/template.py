@@ -120,7 +120,7 @@ class Template:
         self.node = node
         self.name = node.name
         self._syntax = syntax
-        self.arrays = arrays if isinstance(arrays, Mapping) else dict(enumerate(arrays or ()))
+        self.arrays = arrays if isinstance(arrays, Mapping) else dict(enumerate(() if arrays is None else arrays))
         self._types = types
         self._instances: dict[tuple[int, ...], Graph] = {}
 

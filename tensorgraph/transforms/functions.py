@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.arguments import checked, shown
+from tensorgraph.arguments import brief, checked, shown
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.backward import cotangent, wanted_outside
@@ -239,7 +239,9 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     def pullback(cotangents: Any) -> tuple[Any, ...]:
         gs, tree = flatten(cotangents, out_tree)
         if tree != out_tree:
-            raise ValueError(f"pullback: the cotangent must be structured like the output, {out_tree}, got {tree}")
+            raise ValueError(
+                f"pullback: the cotangent must be structured like the output, {out_tree}, got {brief(str(tree))}"
+            )
         pairs = [(y, cotangent(y, g, "pullback")) for y, g in zip(ys, gs, strict=True) if y.dtype.kind == "f"]
         grads = pull(trace, [y for y, _ in pairs], lifted, [g for _, g in pairs], retain=True)
         return tuple(unflatten(treedef, grads))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tensorgraph.arguments import shown
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.viz.model.drawing import Drawing, LegendEntry
 from tensorgraph.viz.model.figures import computing, gathered, leaving, origins
@@ -66,9 +67,10 @@ def apply(drawing: Drawing, graph: Graph, overlay: Any, args: Sequence[Any] | No
     if isinstance(overlay, Mapping):
         return _users(drawing, graph, overlay)
     name = ALIASES.get(overlay, overlay) if isinstance(overlay, str) else overlay
-    if name not in OVERLAYS:
+    if not isinstance(name, str) or name not in OVERLAYS:
         known = ", ".join(map(repr, OVERLAYS))
-        raise ValueError(f"overlay must be one of {known} or a mapping of paths to numbers, got {clean(repr(overlay))}")
+        said = clean(shown(overlay))
+        raise ValueError(f"overlay must be one of {known} or a mapping of paths to numbers, got {said}")
     # where every op has a gradient box of its own, gradients are written out, to be measured one by one
     apart = any(node.role == "gradient" and node.twin for node in drawing.nodes)
     return _shown(drawing, graph, *_measured(name, graph, tuple(args or ()), apart))
