@@ -186,6 +186,7 @@ DOES: dict[str, dict[str, str]] = {
         "huber_loss": "np.mean([d * d / 2 if abs(d) < 1 else abs(d) - 0.5 for d in (x - y).ravel()])",
         "max_pool2d": "np.array([[[[5, 7], [13, 15]]]])", "interpolate": "image.repeat(2, axis=2).repeat(2, axis=3)",
         "result_type": "np.result_type(x, y)", "bincount": "np.bincount(i)", "searchsorted": "np.searchsorted(v, x)",
+        "digitize": "np.digitize(x, v)", "interp": "np.interp(x, v, v)", "inverse": "np.linalg.inv(m)",
     },
     "Tensor": {
         "contiguous": "x", "clone": "x", "repeat": "np.tile(x, (2, 1))",
@@ -194,7 +195,9 @@ DOES: dict[str, dict[str, str]] = {
         "scatter": "np.array([[9, 2, 3], [4, 9, 0.5]])", "scatter_add": "x + np.array([[1, 0, 0], [0, 2, 0]])",
         "norm": "np.linalg.norm(x)", "trace": "np.trace(m)", "equal": "np.array_equal(x, y)", "eq": "x == y",
         "new_full": "np.full((2, 3), 2)", "tobytes": "x.tobytes()", "flat": "x.flat", "strides": "x.strides",
-        "unique": "np.unique(x)", "where": "np.where(x > 0, x, y)", "ptp": "np.ptp(x)", "det": "np.linalg.det(m)",
+        "unique": "np.unique(x)", "masked_scatter": "np.array([[1, 2, 3], [1, 2, 0.5]])",
+        "lerp_": "x + (y - x) / 2", "unsqueeze_": "x[None]", "mode": "np.unique(x, return_counts=True)",
+        "where": "np.where(x > 0, x, y)", "ptp": "np.ptp(x)", "det": "np.linalg.det(m)",
     },
     "Place": {
         "get": "x[0]", "divide": "np.array([x[0] / 2, x[1]])", "subtract": "np.array([x[0] - 2, x[1]])",

@@ -3,8 +3,8 @@
 One table, in the files ``foreign_*.py``, answers every AttributeError and every unknown keyword.
 A line is ``name name = code # words``: the code is an expression that runs here (a test runs it with the names of its
 `samples`) and does what the foreign name does, or else the words, which come before it, say what it does. ``{name}`` in
-the code is the name asked for, ``{lower}`` the same in small letters. A line goes when the library has the name: a test
-says which.
+the code is the name asked for, ``{lower}`` the same in small letters; ``{plain}`` is the code of the name above without
+its last underscore. A line goes when the library has the name: a test says which.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def entries() -> dict[str, dict[str, tuple[str, str]]]:
         elif line:
             names, _, rest = line.partition(" = ")
             code, _, words = rest.partition(" # ")
-            if "{" in code:
+            if code == "{plain}":
+                for name in names.split():
+                    section[name] = section[name.removesuffix("_")][0], words
+            elif "{" in code:
                 for name in names.split():
                     section[name] = code.replace("{name}", name).replace("{lower}", name.lower()), words
             else:

@@ -24,7 +24,6 @@ inv det cholesky svd qr eig eigh eigvals eigvalsh slogdet pinv matrix_rank = np.
 function yet; NumPy's has no derivative, which custom_vjp gives
 solve lstsq tensorsolve = np.linalg.{name}(m.numpy(), w.numpy()) # no such function yet; NumPy's has no derivative, \
 which custom_vjp gives
-inverse pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which custom_vjp gives
 logdet = np.linalg.slogdet(m.numpy())[1] # no such function yet; NumPy's has no derivative, which custom_vjp gives
 matrix_power = m @ m # no such function yet; a whole power is a product
 LinAlgError = np.linalg.LinAlgError
@@ -75,12 +74,8 @@ fill_diagonal = tg.where(tg.eye(2) > 0, 0.0, m)
 nonzero argwhere flatnonzero unique = np.{name}(x.numpy()) # as many results as there are hits: a shape that depends \
 on numbers is NumPy's work
 bincount = np.bincount(i.numpy())
-searchsorted digitize interp = np.searchsorted(v.numpy(), x.numpy()) # no such function yet; without a derivative, \
-NumPy's, such as
 histogram histc = np.histogram(x.numpy(), bins=5)
 unravel_index = np.unravel_index(3, x.shape)
-argsort partition argpartition lexsort sort_key_val = np.argsort(x.numpy()) # no such function yet; tg.sort gives the \
-values, and NumPy positions
 topk top_k = tg.flip(tg.sort(x), -1)[..., :2] # no such function yet; the values are
 kthvalue = tg.sort(x)[..., 0] # no such function yet; the value is
 msort = tg.sort(x, axis=0)
@@ -182,7 +177,7 @@ ndindex ndenumerate nditer = np.ndindex(x.shape)
 rand = tg.random.uniform((2, 3))
 randn = tg.random.normal((2, 3))
 randint = (tg.random.uniform((2, 3)) * 10).astype("int64") # no such function yet; whole numbers below 10 are
-randperm shuffle = tg.random.permutation(10)
+randperm = tg.random.permutation(10)
 bernoulli = tg.random.uniform((2, 3)) < 0.3
 categorical = tg.argmax(x - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1)
 multinomial = tg.argmax(tg.log(x) - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1) # no such function yet; one \
@@ -246,8 +241,7 @@ set_anomaly_enabled debug_infs = tg.debug_nans()
 autograd = tg.gradients([(w * w).sum()], [w])
 GradientTape = tg.grad(f) # gradients are asked for of a function, or of a loss by backward()
 function compile script = tg.trace(f, x).transform() # a graph that is traced once is rewritten and run again
-pmap xmap shard_map psum pmean pmax pmin all_gather axis_index ppermute distributed sharding NamedSharding = \
-tg.vmap(tg.exp)(x) # one process runs the threads
+pmap xmap shard_map = tg.vmap(tg.exp)(x) # one process runs the threads
 func functorch = tg.grad(f)
 grad_and_value = tg.value_and_grad(f)
 jacfwd jacrev = tg.jacobian(f)
@@ -319,7 +313,6 @@ Dense = tg.nn.Linear(3, 2)
 DataLoader = tg.data.Loader(np.zeros((4, 2)), batch_size=2)
 svdvals = np.linalg.svd(m.numpy(), compute_uv=False) # no such function yet; NumPy's has no derivative, which \
 custom_vjp gives
-masked_scatter = tg.where(x > 0, y, x)
 select_scatter dynamic_update_index_in_dim = x.at[:, 0].set(0.0)
 scatter_sub = x.at[i].add(-1.0)
 scatter_mul scatter_apply = x.at[i].multiply(2.0)
@@ -374,4 +367,20 @@ zero_ = tg.zeros(x.shape, x.dtype) # tensors never change; a new one is
 Gradient = tg.gradients([(w * w).sum()], [w])
 Group = tg.optim.Group
 key state = tg.random.{name}
+searchsorted = np.searchsorted(v.numpy(), x.numpy()) # no such function yet; without a derivative, NumPy's
+digitize = np.digitize(x.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
+interp = np.interp(x.numpy(), v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
+argsort = np.argsort(x.numpy()) # no such function yet; tg.sort gives the values, and NumPy positions
+partition argpartition = np.{name}(x.numpy(), 1) # no such function yet; tg.sort orders all
+lexsort = np.lexsort((v.numpy(), v.numpy())) # no such function yet; NumPy's
+sort_key_val = (tg.sort(v), v[np.argsort(v.numpy())])
+inverse = np.linalg.inv(m.numpy()) # no such function yet; NumPy's has no derivative, which custom_vjp gives
+pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which custom_vjp gives
+masked_scatter = x.at[x > 3.0].set(v[:2])
+psum = tg.sum(x, axis=0) # axes have no names; over a batch it is
+pmean = tg.mean(x, axis=0) # axes have no names; over a batch it is
+pmax = tg.max(x, axis=0) # axes have no names; over a batch it is
+pmin = tg.min(x, axis=0) # axes have no names; over a batch it is
+all_gather axis_index ppermute distributed sharding NamedSharding = x # one process runs all; leave it out
+shuffle = v[tg.random.permutation(3)]
 """

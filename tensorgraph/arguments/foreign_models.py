@@ -19,13 +19,13 @@ ModuleList ParameterList = [nn.Linear(3, 3), nn.Linear(3, 2)] # a plain list of 
 attribute, is found
 ModuleDict ParameterDict BufferDict = {"first": nn.Linear(3, 3)} # a plain dict of modules or parameters, assigned to \
 an attribute, is found
-Embedding EmbeddingBag = nn.Lambda(lambda ids: tg.ones((10, 4))[ids]) # no such layer yet; a Parameter that is \
-indexed, self.table[ids], is one, such as
-Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Conv Conv2D LazyConv1d LazyConv2d Unfold Fold \
-LazyConv3d LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D = sum(w[k] * v[k : k + 2] for k in \
-range(2)) # no convolution yet; one is a sum over shifted slices, in a Module of your own
-MaxPool1d MaxPool2d MaxPool3d MaxPooling2D LPPool2d LPPool1d LPPool3d = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, \
-2).max(axis=(3, 5))) # no pooling yet; one over windows of 2 by 2 is
+Embedding = nn.Lambda(lambda ids: tg.ones((10, 4))[ids]) # no such layer yet; a Parameter that is indexed, \
+self.table[ids], is one, such as
+Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Conv Conv2D LazyConv1d LazyConv2d LazyConv3d \
+LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D = sum(w[k] * v[k : k + 2] for k in range(2)) # \
+no convolution yet; one is a sum over shifted slices, in a Module of your own
+MaxPool1d MaxPool2d MaxPool3d MaxPooling2D = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, 2).max(axis=(3, 5))) # no \
+pooling yet; one over windows of 2 by 2 is
 AvgPool1d AvgPool2d AvgPool3d AveragePooling2D = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, 2).mean(axis=(3, 5))) # \
 no pooling yet; one over windows of 2 by 2 is
 AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d GlobalAveragePooling2D = nn.Lambda(lambda x: x.mean(axis=(2, 3), \
@@ -37,7 +37,8 @@ axis=2), 2, axis=3)) # no interpolation yet; the nearest element is
 ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D ConstantPad3d = nn.Lambda(lambda x: tg.pad(x, \
 ((0, 0), (0, 0), (1, 1), (1, 1))))
 ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d CircularPad1d CircularPad2d = nn.Lambda(lambda x: \
-x[..., np.pad(np.arange(3), 1, mode="reflect")]) # no such layer yet; positions that are padded by NumPy are indices
+x[..., np.pad(np.arange(3), 1, mode="reflect")]) # no such layer yet; positions that NumPy pads, by "reflect", "edge" \
+or "wrap", are indices
 RNN LSTM GRU LSTMCell GRUCell RNNCell RNNBase RNNCellBase = tg.tanh(nn.Linear(3, 2)(x)) # no recurrent layers yet; a \
 loop over time in forward, of steps such as this one, is one
 MultiheadAttention MultiHeadAttention Transformer TransformerEncoder TransformerEncoderLayer TransformerDecoder \
@@ -97,9 +98,17 @@ UninitializedParameter = tg.Parameter(tg.zeros((3, 2)))
 Container = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
 CTCLoss HingeEmbeddingLoss CosineEmbeddingLoss MultiMarginLoss = tg.relu(1.0 - y * x).mean() # no such loss yet; \
 compose it, as a hinge loss is
-LocalResponseNorm MaxUnpool1d MaxUnpool2d FractionalMaxPool2d AdaptiveLogSoftmaxWithLoss = nn.Lambda(tg.softsign) # no \
-such layer yet; any function is a layer, as here
+LocalResponseNorm MaxUnpool1d MaxUnpool2d FractionalMaxPool2d AdaptiveLogSoftmaxWithLoss = nn.Lambda(f) # no such \
+layer yet; any function f is a layer
 initializers = nn.init.he_normal((3, 2))
+EmbeddingBag = nn.Lambda(lambda ids: tg.ones((10, 4))[ids].mean(axis=-2)) # no such layer yet; a Parameter that is \
+indexed is one, such as
+LPPool1d LPPool2d LPPool3d = nn.Lambda(lambda x: tg.sqrt(tg.square(x).reshape(1, 1, 2, 2, 2, 2).sum(axis=(3, 5)))) # \
+no pooling yet; the Euclidean norm of windows of 2 by 2 is
+Unfold = nn.Lambda(lambda x: tg.stack([x[..., k : k + 2] for k in range(2)], axis=-2)) # no such layer yet; windows \
+are shifted slices
+Fold = nn.Lambda(lambda x: tg.pad(x[..., 0, :], ((0, 0), (0, 1))) + tg.pad(x[..., 1, :], ((0, 0), (1, 0)))) # no such \
+layer yet; windows are put back by sums
 
 [tensorgraph.nn.init]
 kaiming_normal kaiming_normal_ he_normal_ HeNormal = nn.init.he_normal((3, 2))

@@ -33,7 +33,7 @@ set_state set_rng_state = tg.random.state().assign(tg.random.state().numpy())
 fork_rng = tg.random.Generator(0)
 
 [Tensor]
-view view_as resize reshape_as = x.reshape(3, 2)
+view resize = x.reshape(3, 2)
 contiguous is_contiguous data_ptr pin_memory share_memory_ = x # arrays are laid out as NumPy does; leave it out
 permute = x.transpose(1, 0)
 t H adjoint = x.T
@@ -49,13 +49,12 @@ index_select = x.take(i, axis=1)
 narrow = x[:, 0:2]
 select = x[:, 0]
 unfold = tg.stack([v[:2], v[1:]])
-scatter scatter_ scatter_reduce = x.at[tg.arange(2)[:, None], i[:, None]].set(9.0)
+scatter scatter_ = x.at[tg.arange(2)[:, None], i[:, None]].set(9.0)
 scatter_add scatter_add_ = x + tg.add_along_axis(w[:, None], i[:, None], axis=1, shape=x.shape)
 index_add index_add_ = x.at[i].add(1.0)
 index_put index_put_ index_copy index_copy_ index_fill index_fill_ put itemset = x.at[i].set(1.0)
 masked_fill masked_fill_ = tg.where(x > 0, 0.0, x)
 masked_select compress = x[x > 1.0]
-masked_scatter masked_scatter_ = tg.where(x > 0, y, x)
 new_zeros new_empty new = tg.zeros((2, 3), x.dtype)
 new_ones = tg.ones((2, 3), x.dtype)
 new_full = tg.full((2, 3), 2.0, x.dtype)
@@ -67,11 +66,8 @@ assign_sub = w.assign(w - 1.0) # tensors never change; only Parameters and Buffe
 zero_ = w.assign(tg.zeros(w.shape)) # tensors never change; only Parameters and Buffers do, by assign
 fill_ fill = w.assign(tg.full(w.shape, 2.0)) # tensors never change; only Parameters and Buffers do, by assign
 normal_ = w.assign(tg.random.normal(w.shape)) # tensors never change; only Parameters and Buffers do, by assign
-uniform_ random_ exponential_ bernoulli_ = w.assign(tg.random.uniform(w.shape)) # tensors never change; only \
-Parameters and Buffers do, by assign
-resize_ t_ unsqueeze_ resize_as_ swapdims_ swapaxes_ transpose_ squeeze_ tril_ triu_ = x.reshape(3, 2) # tensors never \
-change; a new one is
-add_ iadd = x + 1.0 # tensors never change; a Parameter does, by p.assign(p + 1.0)
+uniform_ = w.assign(tg.random.uniform(w.shape)) # tensors never change; only Parameters and Buffers do, by assign
+add_ = x + 1.0 # tensors never change; a Parameter does, by p.assign(p + 1.0)
 sub_ subtract_ = x - 1.0 # tensors never change; a Parameter does, by p.assign(p - 1.0)
 mul_ multiply_ = x * 2.0 # tensors never change; a Parameter does, by p.assign(p * 2.0)
 div_ divide_ = x / 2.0 # tensors never change; a Parameter does, by p.assign(p / 2.0)
@@ -88,7 +84,7 @@ gt greater = x > y
 ge greater_equal = x >= y
 lt less = x < y
 le less_equal = x <= y
-equal allclose isclose = np.allclose(x.numpy(), y.numpy())
+allclose isclose = np.allclose(x.numpy(), y.numpy())
 positive real conj conjugate resolve_conj = x # complex numbers are not supported; of real ones this is
 imag = tg.zeros(x.shape) # complex numbers are not supported; of real ones this is
 is_complex = x.dtype.kind == "c"
@@ -100,8 +96,6 @@ frac = x - x.trunc()
 lerp = x + 0.5 * (y - x)
 addcmul = x + 0.5 * x * y
 addcdiv = x + 0.5 * x / y
-lerp_ addcmul_ addcdiv_ rsqrt_ sgn_ frac_ heaviside_ ldexp_ float_power_ addmm_ addmv_ baddbmm_ = 1.0 / tg.sqrt(x) # \
-tensors never change; a new one, such as that of rsqrt, is
 mm bmm mv dot matmul = x @ z
 inner = x @ y.T
 vdot = (x * y).sum()
@@ -111,8 +105,7 @@ cross = tg.roll(x, -1, axis=-1) * tg.roll(y, -2, axis=-1) - tg.roll(x, -2, axis=
 trace = m.diagonal().sum()
 det cholesky svd qr slogdet eig = np.linalg.{name}(m.numpy()) # no such function yet; NumPy's has no derivative, which \
 tg.custom_vjp gives
-inverse pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which tg.custom_vjp \
-gives
+pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives
 logdet = np.linalg.slogdet(m.numpy())[1] # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives
 solve lstsq = np.linalg.{name}(m.numpy(), w.numpy()) # no such function yet; NumPy's has no derivative, which \
 tg.custom_vjp gives
@@ -122,11 +115,9 @@ cov corrcoef i0 = np.{name}(v.numpy()) # no such function yet; without a derivat
 matrix_power = m @ m # no such function yet; a whole power is a product
 norm = tg.sqrt(tg.square(x).sum())
 dist = tg.sqrt(tg.square(x - y).sum())
-clamp_ clip_ clamp_min_ clamp_max_ = x.clip(0.0, 1.0) # tensors never change; a new one is
 clamp_min = tg.maximum(x, 0.0)
 clamp_max = tg.minimum(x, 1.0)
-argsort argpartition partition = np.argsort(x.numpy()) # no such function yet; x.sort() gives the values, and NumPy \
-positions
+argsort = np.argsort(x.numpy()) # no such function yet; x.sort() gives the values, and NumPy positions
 topk = tg.flip(x.sort(), -1)[..., :2] # no such function yet; the values are
 kthvalue = x.sort()[..., 0] # no such function yet; the value is
 msort = x.sort(axis=0)
@@ -136,7 +127,6 @@ unique unique_consecutive bincount = np.unique(x.numpy()) # as many results as t
 numbers is NumPy's work, such as
 histc histogram = np.histogram(x.numpy(), bins=5)
 searchsorted = np.searchsorted(v.numpy(), x.numpy())
-median nanmedian mode = np.median(x.numpy()) # no such function yet; without a derivative, NumPy's
 quantile nanquantile = np.quantile(x.numpy(), 0.5) # no such function yet; without a derivative, NumPy's
 nansum = tg.where(x.isnan(), 0.0, x).sum()
 nanmean = tg.where(x.isnan(), 0.0, x).sum() / (~x.isnan()).sum()
@@ -170,7 +160,6 @@ tobytes dump dumps tofile = x.numpy().tobytes()
 flat = x.numpy().flat
 storage untyped_storage layout = x.numpy()
 values to_dense to_sparse coalesce as_subclass record_stream setflags = x
-apply_ map_ = tg.vmap(tg.sort)(x) # tensors never change, and functions are applied to them whole
 grad_fn creator = tg.graph(w * w) # graph(y) shows how y was computed
 retains_grad = x.requires_grad
 register_post_accumulate_grad_hook = (w * w).register_hook(print)
@@ -203,6 +192,22 @@ choose = tg.where(x > 0, x, y)
 swapdims = x.swapaxes(0, 1)
 name = tg.scope("block") # values have names by the scopes around them
 as_strided = tg.stack([v[:2], v[1:]]) # arrays are laid out as NumPy does; windows are
+view_as reshape_as = x.reshape(z.shape)
+equal = np.array_equal(x.numpy(), y.numpy())
+inverse = np.linalg.inv(m.numpy()) # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives
+median nanmedian = np.{name}(x.numpy()) # no such function yet; without a derivative, NumPy's
+mode = np.unique(x.numpy(), return_counts=True) # no such function yet; the numbers and how often each comes are
+argpartition partition = np.{name}(x.numpy(), 1)
+masked_scatter = x.at[x > 3.0].set(v[:2])
+scatter_reduce = x.at[i].multiply(2.0) # sums are add, products
+apply_ = tg.exp(x) # functions are applied to tensors whole, without a loop
+exponential_ = w.assign(-tg.log1p(-tg.random.uniform(w.shape))) # tensors never change; only Parameters and Buffers \
+do, by assign
+bernoulli_ = w.assign((tg.random.uniform(w.shape) < 0.5).astype("float32")) # tensors never change; only Parameters \
+and Buffers do, by assign
+clamp_ clip_ = x.clip(0.0, 1.0) # tensors never change; a new one is
+lerp_ addcmul_ addcdiv_ rsqrt_ sgn_ frac_ heaviside_ ldexp_ float_power_ addmm_ addmv_ baddbmm_ t_ unsqueeze_ \
+clamp_min_ clamp_max_ masked_scatter_ swapdims_ resize_ = {plain} # tensors never change; a new one is
 
 [Place]
 get = x[0] # x.at[0] is for writing; what stands there is
