@@ -15,7 +15,7 @@ from tensorgraph.engine.batching import BatchCall, reshaped, shifted
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, float_dtype, scan
 from tensorgraph.engine.sums import running
-from tensorgraph.ops.exponential import as_float, exp
+from tensorgraph.ops.exponential import as_float
 from tensorgraph.ops.index import getitem
 from tensorgraph.ops.logic import equal, isnan, logical_and, logical_or, where
 from tensorgraph.ops.shape import astype, flip, pad, reshape
@@ -67,20 +67,35 @@ def _lined(x: Any, axis: Any) -> Any:
     return reshape(x, shape=(math.prod(x.shape),)) if axis is None else x
 
 
+def _wide(kind: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype that scans of floats are made in: every step rounds, and there may be a hundred thousand."""
+    return np.dtype(np.float64 if kind.itemsize < 8 else np.longdouble) if kind.kind == "f" else kind
+
+
+def _in_wider(function: Callable[..., Any], x: Any, axis: int) -> Any:
+    """A scan, of floats in wider ones."""
+    if x.dtype.kind != "f":
+        return function(x, axis)
+    with np.errstate(over="ignore"):
+        return function(x.astype(_wide(x.dtype)), axis).astype(x.dtype)
+
+
 # a linear recurrence --------------------------------------------------------------------------------------------------
 
 
 def _recurrence(a: Any, b: Any, *, axis: int = 0, reverse: bool = False) -> Any:
     k = canonical_axis(axis, b.ndim)
     kind = np.result_type(a.dtype, b.dtype)
-    out = np.empty(np.broadcast_shapes(a.shape, b.shape), kind)
-    a, b, moved = (np.moveaxis(v, k, 0) for v in (a, b, out))
+    wide = _wide(kind)
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape), wide)
+    a, b, moved = (np.moveaxis(v.astype(wide, copy=False), k, 0) for v in (a, b, out))
     places = range(len(b))[::-1] if reverse else range(len(b))
     previous: Any = None
     for i in places:
         np.add(b[i], 0 if previous is None else a[i] * previous, out=moved[i, ...])
         previous = moved[i]
-    return out
+    with np.errstate(over="ignore"):
+        return out.astype(kind, copy=False)
 
 
 def _recurrence_infer(a: Aval, b: Aval, *, axis: Any, reverse: Any) -> Aval:
@@ -111,6 +126,8 @@ linear_recurrence: Op = op(
     oracle=lambda a, b, *, axis=0, reverse=False: _recurrence(a, b, axis=axis, reverse=reverse),
     examples=((((4, 3), (4, 3)), {}), (((2, 5), (2, 5)), dict(axis=-1, reverse=True)), (((0, 2), (0, 2)), {})),
     doc="""y[k] = b[k] + a[k]·y[k - 1] along an axis, beginning with b[0]; from its end, with y[k + 1], if `reverse`.
+
+    Computed in wider floats: float64 in the machine's long double, and where that is none, errors of all steps add up.
 
     >>> import tensorgraph as tg
     >>> tg.linear_recurrence([0.5, 0.5, 0.5], [1.0, 1.0, 1.0])
@@ -172,13 +189,6 @@ def _plainly(function: Callable[..., Any], x: Any, axis: Any, include_initial: b
     return _with_initial(out, 0 if axis is None else axis, first) if include_initial else out
 
 
-def _in_wider(function: Callable[..., Any], x: Any, axis: int) -> Any:
-    """A scan of floats, those narrower than float64 in float64."""
-    if x.dtype.kind == "f" and x.dtype.itemsize < 8:
-        return function(x.astype(np.float64), axis).astype(x.dtype)
-    return function(x, axis)
-
-
 def _cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
     x, k = _along(x, axis)
     out = _in_wider(np.cumprod, x, k)
@@ -207,7 +217,7 @@ cumulative_prod = op(
     doc="""Products of the first elements along an axis, of all in a row where it is None; 1 in front if
     `include_initial`.
 
-    The gradient is right at zeros too. In float64 the errors of the factors add up.
+    The gradient is right at zeros too. Both are computed in wider floats, as `linear_recurrence`.
     """,
 )  # fmt: skip
 
@@ -220,22 +230,63 @@ def _logcumsumexp(x: Any, *, axis: int | None = None) -> Any:
     return _in_wider(lambda x, axis: np.logaddexp.accumulate(x, axis), x, k) if x.size else np.array(x)
 
 
-def _exp_back(g: Any, x: Any, out: Any, axis: Any) -> Any:
+def _share(x: Any, *, axis: int = 0, rest: bool = False) -> Any:
+    k = canonical_axis(axis, x.ndim)
+    if not x.size:
+        return np.array(x)
+    wide = x.astype(_wide(x.dtype))
+    before = np.full_like(wide, -np.inf)
+    every = (slice(None),) * k
+    last, first = (*every, slice(None, -1)), (*every, slice(1, None))
+    with np.errstate(invalid="ignore", under="ignore"):
+        before[first] = np.logaddexp.accumulate(wide[last], k)
+        # beside all that came before; of nothing to nothing nothing is added
+        odds = np.where((wide == -np.inf) & (before == -np.inf), -np.inf, wide - before)
+        odds = -odds if rest else odds
+        e = np.exp(-np.abs(odds))
+        return (np.where(odds >= 0, 1, e) / (1 + e)).astype(x.dtype)
+
+
+def _share_back(g: Any, x: Any, out: Any, axis: int, rest: bool) -> Any:
+    other = scan_share(x, axis=axis, rest=not rest)
+    h = g * out * other
+    k = canonical_axis(axis, len(x.shape))
+    back = h - _along_back(earlier(h, k, 0.0), x, k)
+    return -back if rest else back
+
+
+def _along_back(g: Any, x: Any, k: int) -> Any:
+    """The gradient of the logarithms of sums of exponentials along an axis."""
+    stays = earlier(scan_share(x, axis=k, rest=True), k, 0.0)
+    return scan_share(x, axis=k, rest=False) * linear_recurrence(stays, g, axis=k, reverse=True)
+
+
+def _exp_back(g: Any, x: Any, axis: Any) -> Any:
     g, k = _flat(g, x, axis)
-    line = _lined(x, axis)
-    nothing = equal(out, -math.inf)  # nothing has come yet
-    own = exp(where(nothing, 0.0, line) - where(nothing, 0.0, out))
-    kept = earlier(exp(later(where(nothing, 0.0, out), k, 0.0) - where(nothing, 0.0, out)), k, 0.0)
-    back = linear_recurrence(kept, where(nothing, 0.0, g), axis=k, reverse=True)
-    return _shaped(where(nothing, 0.0, own * back), x, axis)
+    return _shaped(_along_back(g, _lined(x, axis), k), x, axis)
 
 
+def _shares(x: Any, *, axis: int = 0, rest: bool = False) -> Any:
+    sums = np.cumsum(np.exp(x), axis=axis)
+    return (sums - np.exp(x) if rest else np.exp(x)) / sums
+
+
+scan_share: Op = op(
+    "scan_share(x, *, axis: int = 0, rest: bool = False)", _share, scan, batch=shifted(), flops=8,
+    infer_rule=lambda x, *, axis, rest: Aval(_line(x, axis, False), float_dtype(x.dtype)), dtype="float",
+    vjp=dict(x=_share_back), traits=("internal", "bounded above", "bounded below"), oracle=_shares,
+    examples=((((3, 4),), {}), (((3, 4),), dict(axis=-1)), (((4, 3),), dict(rest=True)), (((0,),), {})),
+    doc="""The share of each exponential in the sum of the first ones along an axis, or what is left of 1, if `rest`.
+
+    Made in wider floats of what came before, not of `logcumsumexp`, in which much less than a last place is lost.
+    """,
+)  # fmt: skip
 logcumsumexp = op(
     "logcumsumexp(x, *, axis: int | None = None)", _logcumsumexp, scan, methods=("logcumsumexp",), batch=_batch,
     infer_rule=lambda x, *, axis: Aval(_line(x, axis, False), float_dtype(x.dtype)), vjp=dict(x=_exp_back), flops=5,
     oracle=lambda x, *, axis=None: np.log(np.cumsum(np.exp(x), axis=axis)),
     examples=((((3, 4),), {}), (((3, 4),), dict(axis=0)), (((0,),), {})),
-    doc="log of the sums of the exponentials of the first elements along an axis, without overflow.",
+    doc="log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats.",
 )  # fmt: skip
 
 

@@ -433,7 +433,7 @@ def logaddexp2(a: _TensorLike, b: _TensorLike) -> Tensor:
     """log2(2**a + 2**b) without overflow."""
 
 def logcumsumexp(x: _TensorLike, axis: int | None = None) -> Tensor:
-    """log of the sums of the exponentials of the first elements along an axis, without overflow."""
+    """log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats."""
 
 def logical_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Both true, elementwise."""
@@ -646,6 +646,9 @@ def running_average(
     unbiased: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Exponentially weighted averages of a batch's mean and variance, corrected for their start."""
+
+def scan_share(x: _TensorLike, axis: int = 0, rest: bool = False) -> Tensor:
+    """The share of each exponential in the sum of the first ones along an axis, or what is left of 1, if `rest`."""
 
 def scatter_add(
     g: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...], shape: int | Sequence[int]

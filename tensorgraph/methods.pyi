@@ -201,7 +201,7 @@ class Methods:
         """Products of the first elements along an axis, of all in a row where it is None"""
 
     def logcumsumexp(self, axis: int | None = None) -> Tensor:
-        """log of the sums of the exponentials of the first elements along an axis, without overflow."""
+        """log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats"""
 
     def cummax(self, axis: int | None = None) -> Tensor:
         """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
