@@ -383,4 +383,13 @@ pmax = tg.max(x, axis=0) # axes have no names; over a batch it is
 pmin = tg.min(x, axis=0) # axes have no names; over a batch it is
 all_gather axis_index ppermute distributed sharding NamedSharding = x # one process runs all; leave it out
 shuffle = v[tg.random.permutation(3)]
+trim_zeros unwrap spacing = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
+histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
+kaiser = tg.tensor(np.kaiser(5, 14.0), tg.f32) # no such function yet; NumPy's is
+local_response_norm grid_sample affine_grid stft istft pdist = tg.custom_vjp(f) # no such function yet; compose it, or \
+wrap NumPy's with a derivative of its own
+lp_pool1d lp_pool2d = tg.sqrt(tg.square(image).reshape(1, 1, 2, 2, 2, 2).sum(axis=(3, 5))) # no pooling yet; the \
+Euclidean norm of windows of 2 by 2 is
+upsample_nearest upsample_bilinear = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the \
+nearest element is
 """

@@ -12,9 +12,11 @@ BatchNorm1d BatchNorm2d BatchNorm3d BatchNormalization SyncBatchNorm = nn.BatchN
 LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d = nn.BatchNorm(3)
 LayerNorm LayerNormalization = nn.Lambda(lambda x: tg.layer_norm(x, tg.ones(3), tg.zeros(3))[0]) # no such layer yet; \
 the op is layer_norm
-GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d = nn.Lambda(lambda x: (x - x.mean(axis=-1, keepdims=True)) / \
-tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)) # no such layer yet; over the axes of a channel, or of a group, it is
-RMSNorm = nn.Lambda(lambda x: x / tg.sqrt(tg.square(x).mean(axis=-1, keepdims=True) + 1e-6)) # no such layer yet
+GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d GroupNormalization = nn.Lambda(lambda x: (x - x.mean(axis=-1, \
+keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)) # no such layer yet; over the axes of a channel, or \
+of a group, it is
+RMSNorm RMSNormalization = nn.Lambda(lambda x: x / tg.sqrt(tg.square(x).mean(axis=-1, keepdims=True) + 1e-6)) # no \
+such layer yet
 ModuleList ParameterList = [nn.Linear(3, 3), nn.Linear(3, 2)] # a plain list of modules or parameters, assigned to an \
 attribute, is found
 ModuleDict ParameterDict BufferDict = {"first": nn.Linear(3, 3)} # a plain dict of modules or parameters, assigned to \
@@ -22,16 +24,16 @@ an attribute, is found
 Embedding = nn.Lambda(lambda ids: tg.ones((10, 4))[ids]) # no such layer yet; a Parameter that is indexed, \
 self.table[ids], is one, such as
 Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Conv Conv2D LazyConv1d LazyConv2d LazyConv3d \
-LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D = sum(w[k] * v[k : k + 2] for k in range(2)) # \
-no convolution yet; one is a sum over shifted slices, in a Module of your own
-MaxPool1d MaxPool2d MaxPool3d MaxPooling2D = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, 2).max(axis=(3, 5))) # no \
-pooling yet; one over windows of 2 by 2 is
-AvgPool1d AvgPool2d AvgPool3d AveragePooling2D = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, 2).mean(axis=(3, 5))) # \
-no pooling yet; one over windows of 2 by 2 is
-AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d GlobalAveragePooling2D = nn.Lambda(lambda x: x.mean(axis=(2, 3), \
-keepdims=True)) # no pooling yet; one over the whole of each channel is
-AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d GlobalMaxPooling2D = nn.Lambda(lambda x: x.max(axis=(2, 3), \
-keepdims=True)) # no pooling yet; one over the whole of each channel is
+LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D Conv1D Conv3D Conv2DTranspose = sum(w[k] * v[k \
+: k + 2] for k in range(2)) # no convolution yet; one is a sum over shifted slices, in a Module of your own
+MaxPool1d MaxPool2d MaxPool3d MaxPooling2D MaxPooling1D MaxPooling3D = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, \
+2).max(axis=(3, 5))) # no pooling yet; one over windows of 2 by 2 is
+AvgPool1d AvgPool2d AvgPool3d AveragePooling2D AveragePooling1D AveragePooling3D = nn.Lambda(lambda x: x.reshape(1, 1, \
+2, 2, 2, 2).mean(axis=(3, 5))) # no pooling yet; one over windows of 2 by 2 is
+AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d GlobalAveragePooling2D GlobalAveragePooling1D = nn.Lambda(lambda \
+x: x.mean(axis=(2, 3), keepdims=True)) # no pooling yet; one over the whole of each channel is
+AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d GlobalMaxPooling2D GlobalMaxPooling1D = nn.Lambda(lambda x: \
+x.max(axis=(2, 3), keepdims=True)) # no pooling yet; one over the whole of each channel is
 Upsample UpsamplingNearest2d UpsamplingBilinear2d UpSampling2D = nn.Lambda(lambda x: tg.repeat(tg.repeat(x, 2, \
 axis=2), 2, axis=3)) # no interpolation yet; the nearest element is
 ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D ConstantPad3d = nn.Lambda(lambda x: tg.pad(x, \
@@ -39,8 +41,8 @@ ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D Constant
 ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d CircularPad1d CircularPad2d = nn.Lambda(lambda x: \
 x[..., np.pad(np.arange(3), 1, mode="reflect")]) # no such layer yet; positions that NumPy pads, by "reflect", "edge" \
 or "wrap", are indices
-RNN LSTM GRU LSTMCell GRUCell RNNCell RNNBase RNNCellBase = tg.tanh(nn.Linear(3, 2)(x)) # no recurrent layers yet; a \
-loop over time in forward, of steps such as this one, is one
+RNN LSTM GRU LSTMCell GRUCell RNNCell RNNBase RNNCellBase SimpleRNN Bidirectional ConvLSTM2D = tg.tanh(nn.Linear(3, \
+2)(x)) # no recurrent layers yet; a loop over time in forward, of steps such as this one, is one
 MultiheadAttention MultiHeadAttention Transformer TransformerEncoder TransformerEncoderLayer TransformerDecoder \
 TransformerDecoderLayer Attention = tg.softmax(x @ x.mT / 3.0**0.5) @ x # no attention layer yet; with three Linear \
 layers before it this is one
@@ -109,6 +111,17 @@ Unfold = nn.Lambda(lambda x: tg.stack([x[..., k : k + 2] for k in range(2)], axi
 are shifted slices
 Fold = nn.Lambda(lambda x: tg.pad(x[..., 0, :], ((0, 0), (0, 1))) + tg.pad(x[..., 1, :], ((0, 0), (1, 0)))) # no such \
 layer yet; windows are put back by sums
+Average = (x + y) / 2.0
+Maximum = tg.maximum(x, y)
+Minimum = tg.minimum(x, y)
+Subtract = x - y
+Dot = (x * y).sum(axis=-1, keepdims=True)
+RepeatVector = nn.Lambda(lambda x: tg.repeat(x[:, None], 2, axis=1))
+Rescaling = nn.Lambda(lambda x: x / 255.0)
+UnitNormalization = nn.Lambda(lambda x: x / tg.sqrt(tg.square(x).sum(axis=-1, keepdims=True)))
+TimeDistributed = nn.Linear(3, 2) # layers take all axes before the last as a batch; leave it out
+Cropping1D Cropping2D = nn.Lambda(lambda x: x[:, 1:-1])
+ThresholdedReLU = nn.Lambda(lambda x: tg.where(x > 1.0, x, 0.0))
 
 [tensorgraph.nn.init]
 kaiming_normal kaiming_normal_ he_normal_ HeNormal = nn.init.he_normal((3, 2))
