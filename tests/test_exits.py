@@ -386,6 +386,56 @@ def test_a_rule_may_use_what_has_no_derivative() -> None:
     assert float(tg.grad(h)(3.0)) == 4
 
 
+def test_a_rule_may_use_detached_values_around_it_in_a_trace() -> None:
+    def inside(a: Any) -> Any:
+        h = tg.custom_vjp(lambda x: x * a.detach())
+        h.defvjp(lambda x: (x * a.detach(), x), lambda r, g: (g * a.detach(),))
+        return h(3 * a)
+
+    def before(a: Any) -> Any:
+        s = tg.stop_gradient(a)
+        h = tg.custom_vjp(lambda x: x * s)
+        h.defvjp(lambda x: (x * s, x), lambda r, g: (g * s,))
+        return h(3 * a)
+
+    def only_the_rule(a: Any) -> Any:
+        s = a.detach() * 1.0
+        h = tg.custom_vjp(lambda x: x * 2)
+        h.defvjp(lambda x: (x * 2, x), lambda r, g: (g * s,))
+        return h(3 * a)
+
+    xs = tg.tensor([3.0, 4.0])
+    for f, factor in ((inside, xs), (before, xs), (only_the_rule, 2.0)):
+        value, slope = 3 * xs * factor, 3 * xs
+        np.testing.assert_array_equal(tg.vmap(f)(xs), value)
+        np.testing.assert_array_equal(tg.vmap(tg.grad(f))(xs), slope)
+        np.testing.assert_array_equal(tg.grad(lambda xs: tg.vmap(f)(xs).sum())(xs), slope)  # noqa: B023
+        graph = tg.trace(tg.grad(f), tg.f32[()])
+        for one in (tg.grad(f), graph, graph.differentiate(), tg.parse(str(graph))):
+            assert float(one(4.0)) == 12
+        text = tg.parse(str(tg.trace(f, tg.f32[()])))
+        assert float(tg.grad(text)(4.0)) == 12
+
+
+def test_a_rule_in_a_trace_that_uses_what_is_differentiated_names_custom_vjp() -> None:
+    def f(a: Any) -> Any:
+        h = tg.custom_vjp(lambda x: x * 2)
+        h.defvjp(lambda x: (x * 2, x), lambda r, g: (g * a,))
+        return h(3 * a)
+
+    xs = tg.tensor([3.0, 4.0])
+    for call in (lambda: tg.vmap(tg.grad(f))(xs), lambda: tg.trace(tg.grad(f), tg.f32[()]), lambda: tg.vmap(f)(xs)):
+        with pytest.raises(TypeError, match=r"custom_vjp: <lambda> uses a traced value by closure.*detach\(\)"):
+            call()
+
+
+def test_a_traced_value_is_its_own_copy() -> None:
+    xs = tg.tensor([3.0, 4.0])
+    for f in (lambda q: copy.copy(q) * q, lambda q: copy.copy(q.detach()) * q):
+        assert tg.vmap(f)(xs).tolist() == tg.trace(f, xs)(xs).tolist() == f(xs).tolist() == [9, 16]
+    assert tg.vmap(tg.grad(lambda q: copy.copy(q) * q))(xs).tolist() == [6, 8]
+
+
 def test_an_op_whose_forward_closes_over_what_is_differentiated_is_refused() -> None:
     held: list[Any] = [2.0]
     scaled = tg.op("scaled(x)", lambda x: x * held[0], vjp=dict(x=lambda g: g * held[0]))

@@ -111,6 +111,16 @@ def gradients() -> Any:
     return value.backward, lambda: {path: np.array(none) for path, none in grads().items()}
 
 
+def clipping(clip: Callable[[Any], Any]) -> Any:
+    def case() -> tuple[Callable[[], Any], Callable[[], Any]]:
+        model = Layers()
+        loss(model).backward()
+        look = lambda: {path: np.array(p.grad if p.grad is not None else 0.0) for path, p in model.named_parameters()}
+        return lambda: clip(model), look
+
+    return case
+
+
 CASES: dict[str, Any] = {
     "SGD": stepping(lambda m: optim.SGD(m, 0.1)),
     "Adam": stepping(optim.Adam),
@@ -122,6 +132,10 @@ CASES: dict[str, Any] = {
     "load_state_dict": loading,
     "load": loading_a_tree,
     "gradients": gradients,
+    "clip_grad_norm": clipping(lambda m: optim.clip_grad_norm(m, 0.01)),
+    "clip_grad_value": clipping(lambda m: optim.clip_grad_value(m, 0.001)),
+    "zero_grad": clipping(lambda m: optim.SGD(m, 0.1).zero_grad()),
+    "zero_grad of a module": clipping(lambda m: m.zero_grad()),
 }
 
 

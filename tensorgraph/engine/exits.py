@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 else:
     Methods = object
 
-__all__ = ["DetachError", "DetachWarning", "Numbers", "TraceError", "concrete", "depends", "leave", "leaving",
-           "lose", "losing", "unwatched", "wanted", "wants",
-           "warn_lost", "watching"]  # fmt: skip
+__all__ = ["DetachError", "DetachWarning", "ForeignError", "Numbers", "TraceError", "concrete", "depends", "leave",
+           "leaving", "lose", "losing", "unwatched", "wanted", "wants", "warn_lost", "watching"]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 ndarray = np.ndarray
@@ -40,6 +39,16 @@ ndarray = np.ndarray
 
 class TraceError(TypeError):
     """A traced value, which has a shape and a dtype but no numbers, was asked for its numbers."""
+
+
+class ForeignError(TraceError):
+    """A value of another trace came into this one."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(
+            "a traced value from another trace is used here; pass it as an argument of the traced function"
+        )
+        self.value = value
 
 
 class DetachError(TypeError):

@@ -281,7 +281,8 @@ class Tensor(Numbers, metaclass=Made):
 
     def __copy__(self) -> Tensor:
         own = self._node is None or (type(self._node) is Leaf and self._node.user)
-        return self.__deepcopy__(None) if own else self  # it never changes, and keeps its history
+        # what is traced, or has a history, never changes and stays what it is
+        return self.__deepcopy__(None) if own and type(self._value) is ndarray else self
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/plain": repr(self)}  # and a picture, where the rooms above have put their own in this place

@@ -19,6 +19,7 @@ from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.backward import cotangent, reachable
 from tensorgraph.engine.calling import abstract, explain
 from tensorgraph.engine.cells import Cell, Parameter
+from tensorgraph.engine.exits import ForeignError
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, creation, random
 from tensorgraph.engine.operands import Borrowed
@@ -38,10 +39,6 @@ from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 __all__ = ["Trace"]
 
 ndarray = np.ndarray
-
-
-class ForeignError(TraceError):
-    """A value of another trace came into this one."""
 
 
 class Trace(CallRecorder, NumberRecorder):
@@ -64,6 +61,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.varying: set[Var] = set()
         self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something varying
         self.inputs: list[Var] = []
+        self.adopted: dict[Var, Var] = {}  # what stands here for values of another trace
         self.stands: dict[Var, Cell] = {}  # inputs whose examples are cells
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
@@ -97,9 +95,9 @@ class Trace(CallRecorder, NumberRecorder):
         value = t._value
         if type(value) is Var:
             if value not in self.producer and value not in self.known:
-                raise ForeignError(
-                    "a traced value from another trace is used here; pass it as an argument of the traced function"
-                )
+                if value not in self.adopted:
+                    raise ForeignError(value)
+                return self.adopted[value]
             return value
         key: Any = (id(value), id(t._node))
         if type(t) is Borrowed:  # the user may change it while the trace goes on

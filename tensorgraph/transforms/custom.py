@@ -15,13 +15,13 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.exits import unwatched
+from tensorgraph.engine.exits import ForeignError, unwatched
 from tensorgraph.engine.op import structural
 from tensorgraph.engine.tape import Leaf, describe_node, next_number
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, wrap
 from tensorgraph.engine.tree import flatten, tree_map, unflatten
-from tensorgraph.graph.building import ForeignError
-from tensorgraph.ops.structure import alias
+from tensorgraph.ops.creation import zeros
+from tensorgraph.ops.structure import alias, stop_gradient
 
 __all__ = ["custom_vjp"]
 
@@ -127,8 +127,8 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
                 f"custom_vjp: backward's gradient {i} must have the shape of its argument, {np.shape(a)}, got "
                 f"{np.shape(grad)}"
             )
-    zeros = [wrap(np.zeros(np.shape(a), a.dtype)) if g is None else g for g, a in zip(grads, args, strict=True)]
-    return (_same_kind([t if isinstance(t, Tensor) else wrap(as_array(t)) for t in zeros], recorded),)
+    whole = [wrap(np.zeros(np.shape(a), a.dtype)) if g is None else g for g, a in zip(grads, args, strict=True)]
+    return (_same_kind([t if isinstance(t, Tensor) else wrap(as_array(t)) for t in whole], recorded),)
 
 
 def _batch(call: BatchCall) -> Any:
@@ -220,29 +220,33 @@ class custom_vjp:
         tensors = [a if isinstance(a, Tensor) else wrap(np.array(as_array(a))) for a in args]  # a copy: it is kept
         forward, backward, result = self.forward, self.backward, Result()
         if modes.current().trace is not None:  # the equation holds both functions as graphs
-            forward, backward = self._graphs(tensors, result)
+            forward, backward, detached = self._graphs(tensors, result)
+            tensors = [*tensors, *detached]
         outs = custom_op.public(tensors, forward=forward, backward=backward, result=result)
         if result.captured is not None:
             self._refuse(_describe(result.captured))
         return unflatten(result.treedef, outs)
 
-    def _graphs(self, tensors: list[Tensor], result: Result) -> tuple[Any, Any]:
-        from tensorgraph.graph.trace import trace
-
-        assert self.forward is not None and self.backward is not None
-        with modes.use(trace=None):
+    def _graphs(self, tensors: list[Tensor], result: Result) -> tuple[Any, Any, list[Tensor]]:
+        """Both functions as graphs, and values around them that they use detached: further arguments, without a
+        gradient, which reach the rule as residuals."""
+        outer = modes.current().trace
+        assert outer is not None
+        foreign: list[Any] = []  # found one by one
+        while True:
             try:
-                forward = trace(self.forward, *[t.aval for t in tensors])
-            except ForeignError:
+                with modes.use(trace=None):
+                    forward, backward = self._traced(tensors, result, foreign)
+                break
+            except ForeignError as error:
+                if error.value in foreign or (error.value not in outer.producer and error.value not in outer.known):
+                    self._refuse("a traced value")
+                foreign.append(error.value)
+        count = len(foreign)
+        for graph, inputs in ((forward, forward.inputs[len(tensors) :]), (backward, backward.inputs[:count])):
+            own = {var for var, of in zip(inputs, foreign, strict=True) if of in outer.varying}
+            if any(eq.op is not stop_gradient and not own.isdisjoint(eq.variables()) for eq in graph.equations):
                 self._refuse("a traced value")
-            captured = [node for node in forward.provenance.captured.values() if node is not None]
-            if captured:
-                self._refuse(_describe(captured[0]))
-            avals = [a.aval if hasattr(a, "aval") else a.value for a in forward.outputs]
-            outs, kept = unflatten(forward.out_tree, avals)
-            leaves, result.treedef = flatten(outs)
-            result.avals = tuple(leaves)
-            backward = trace(self.backward, kept, leaves[0] if len(leaves) == 1 else tuple(leaves))
         cells = [decl for graph in (forward, backward) for decl in graph.cells]
         for decl in cells:
             if decl.requires_grad:
@@ -252,7 +256,25 @@ class custom_vjp:
                 f"custom_vjp: {getattr(self.function, '__name__', 'f')} reads the cell {cells[0].path!r}, and state "
                 "inside it cannot be traced: read or draw it outside and pass it as an argument"
             )
-        return forward, backward
+        return forward, backward, [stop_gradient.public(outer.tensor(var)) for var in foreign]
+
+    def _traced(self, tensors: list[Tensor], result: Result, foreign: list[Any]) -> tuple[Any, Any]:
+        """The graphs, in which the last inputs stand for foreign values."""
+        from tensorgraph.graph.trace import trace
+
+        assert self.forward is not None and self.backward is not None
+        first, rule = self.forward, self.backward
+        if foreign:
+            first, rule = _adopting_forward(first, len(tensors), foreign), _adopting_rule(rule, foreign)
+        forward = trace(first, *[t.aval for t in tensors], *[var.aval for var in foreign])
+        captured = [node for node in forward.provenance.captured.values() if node is not None]
+        if captured:
+            self._refuse(_describe(captured[0]))
+        avals = [a.aval if hasattr(a, "aval") else a.value for a in forward.outputs]
+        outs, kept = unflatten(forward.out_tree, avals)
+        leaves, result.treedef = flatten(outs)
+        result.avals = tuple(leaves)
+        return forward, trace(rule, kept, leaves[0] if len(leaves) == 1 else tuple(leaves))
 
     def _refuse(self, what: str) -> NoReturn:
         name = getattr(self.function, "__name__", "f")
@@ -260,6 +282,31 @@ class custom_vjp:
             f"custom_vjp: {name} uses {what} by closure, where your rule cannot give its gradient: pass it as an "
             "argument, or write detach() where no gradient is meant to flow"
         )
+
+
+def _adopt(foreign: list[Any], inputs: Sequence[Tensor]) -> None:
+    inner = modes.current().trace
+    assert inner is not None
+    inner.adopted.update((var, t._value) for var, t in zip(foreign, inputs, strict=True))
+
+
+def _adopting_forward(forward: Any, count: int, foreign: list[Any]) -> Any:
+    def with_foreign(*args: Any) -> Any:
+        _adopt(foreign, args[count:])
+        outs, kept = _pair(forward(*args[:count]))
+        return outs, (args[count:], kept)
+
+    return with_foreign
+
+
+def _adopting_rule(backward: Any, foreign: list[Any]) -> Any:
+    def with_foreign(residuals: Any, g: Any) -> Any:
+        _adopt(foreign, residuals[0])
+        grads = backward(residuals[1], g)
+        none = [zeros.public(shape=var.aval.shape, dtype=var.aval.dtype.name) for var in foreign]
+        return (*(grads if isinstance(grads, (tuple, list)) else (grads,)), *none)
+
+    return with_foreign
 
 
 def _describe(node: Any) -> str:
