@@ -121,7 +121,7 @@ NEEDS: dict[str, Any] = {
     "write into array": lambda x: np.zeros(2).__setitem__(0, x),
     "dlpack": lambda x: np.from_dlpack(x),
     "pickle": lambda x: __import__("pickle").dumps(x),
-    "copy": lambda x: __import__("copy").copy(x),
+    "deepcopy": copy.deepcopy,
     "attribute": lambda x: tg.leaky_relu(tg.ones(()), slope=x),
     "mask": lambda x: tg.ones((3,))[tg.stack([x, x, x]) > 0],
     "new leaf": lambda x: tg.tensor(x, requires_grad=True),
