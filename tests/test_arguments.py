@@ -286,3 +286,28 @@ def test_a_list_of_traced_numbers_is_told_from_gradients(call) -> None:
     ) as caught:
         tg.trace(call, tg.ones(3), 2.0)
     assert "detach" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m, x: nn.ReLU()(x, 2), "^ReLU: too many positional arguments; it takes x$"),
+        (lambda m, x: m(), "^Linear: missing a required argument: 'x'; it takes x$"),
+        (lambda m, x: m(x, training=True), "^Linear: got an unexpected keyword argument 'training'; it takes x$"),
+        (lambda m, x: x.numpy(force=True), r"^Tensor.numpy\(\) got an unexpected keyword argument 'force'"),
+        (lambda m, x: optim.SGD(m, lr=0.1).zero_grad(set_to_none=True), "^SGD.zero_grad has no argument 'set_to_none'"),
+    ],
+)
+def test_methods_are_called_what_the_user_calls_them(call, message) -> None:
+    with pytest.raises(TypeError, match=message):
+        call(nn.Linear(3, 2, seed=0), tg.ones((2, 3)))
+
+
+def test_errors_inside_a_users_forward_stay_as_they_are() -> None:
+    class Model(nn.Module):
+        def forward(self, x):
+            return abs(x, 2)
+
+    with pytest.raises(TypeError, match=r"abs\(\) takes exactly one argument") as caught:
+        Model()(tg.ones(3))
+    assert "Model" not in str(caught.value)

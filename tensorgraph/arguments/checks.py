@@ -18,7 +18,7 @@ from tensorgraph.arguments.foreign import keyword_hint
 from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, brief, kind_of
 from tensorgraph.arguments.near import near
 
-__all__ = ["checked", "refuse_keyword"]
+__all__ = ["checked", "refuse_call", "refuse_keyword"]
 
 MISSING = object()
 PLAIN = (ValueError, TypeError, IndexError, MemoryError)
@@ -195,11 +195,12 @@ def name_function(error: Any, parameters: Collection[str], function: str, owner:
         short: Any = MemoryError(f"{label}: {error}")
         short.told = label, "", str(error)
         raise short from None
-    if isinstance(error, RecursionError) and not _from_user(error.__traceback__.tb_next):
+    trace: Any = error.__traceback__
+    if isinstance(error, RecursionError) and not _from_user(trace.tb_next):
         deep: Any = ValueError(f"{label}: {DEEP}")
         deep.told = label, "", DEEP
         raise deep from None
-    if type(error) not in PLAIN or not isinstance(message, str) or _from_user(error.__traceback__.tb_next):
+    if type(error) not in PLAIN or not isinstance(message, str) or _from_user(trace.tb_next):
         return
     told = getattr(error, "told", None)
     if told is None:
@@ -236,6 +237,22 @@ def _excess(names: list[str], rest: tuple[Any, ...], named: str, function: str, 
     listed = f" ({', '.join(names)})" if names else ""
     remedy = f"; the others are given by name, as in {named}=..." if named else ""
     raise TypeError(f"{_label(function, owner)} takes {many}{listed}, got {len(names) + len(rest)}{remedy}")
+
+
+def refuse_call(
+    error: TypeError, label: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
+    """Where the error of a call is that the function does not take these arguments, say which it takes."""
+    if error.__traceback__ is None or error.__traceback__.tb_next is not None:  # it was entered
+        return
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as misfit:
+        said = f"{label}: {misfit}; it takes {', '.join(signature.parameters) or 'none'}"
+    else:
+        return
+    raise TypeError(said) from None
 
 
 def _fit_all(values: Any, kind: Kind, name: str, function: str, owner: Any) -> Any:

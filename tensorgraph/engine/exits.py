@@ -375,3 +375,7 @@ class Numbers(Methods):
         if value.size != 1:
             raise TypeError(f"{what} needs a tensor of one element, got {self.aval}")
         return value.reshape(())[()]
+
+
+for _method in (Numbers.numpy, Numbers.item, Numbers.tolist):  # what Python's own errors call them
+    _method.__qualname__ = f"Tensor.{_method.__name__}"

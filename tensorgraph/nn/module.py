@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from tensorgraph.arguments import checked
+from tensorgraph.arguments.checks import checked, refuse_call
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
 from tensorgraph.engine.modes import MODE, Mode, current
@@ -92,8 +92,7 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward method; define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        outer = current()
-        entered = self._entered
+        outer, entered = current(), self._entered
         if entered is None or entered[0] is not outer:
             entered = self._enter(outer)
         width = entered[2]
@@ -108,6 +107,9 @@ class Module:
             if outer.trace is not None:
                 outer.trace.returned(entered[1].call, self.forward, args, kwargs, result)  # type: ignore[arg-type]
             return result
+        except TypeError as error:
+            refuse_call(error, type(self).__name__, self.forward, args, kwargs)
+            raise
         finally:
             MODE.reset(token)
 
@@ -129,7 +131,7 @@ class Module:
             inner = outer.replace(scope=scope)
         width = self._width
         if width is None:
-            sizes = (p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f")
+            sizes = [p.dtype.itemsize for p in self.parameters() if p.dtype.kind == "f"]
             width = self.__dict__["_width"] = max(sizes, default=0)
         entered = (outer, inner, width)
         if outer.plain:  # a mode that holds a trace would keep the whole graph alive
@@ -137,11 +139,10 @@ class Module:
         return entered
 
     def _too_wide(self, dtype: Any, width: int) -> None:
-        own = f"float{8 * width}"
-        raise TypeError(
-            f"{self.label} has {own} parameters and got a {dtype} input, which would make every layer run in {dtype}; "
-            f"cast the data once with x.astype('{own}')"
+        said = (
+            f"{self.label} has float{8 * width} parameters and got a {dtype} input, which would make every layer run in"
         )
+        raise TypeError(f"{said} {dtype}; cast the data once with x.astype('float{8 * width}')")
 
     # places -------------------------------------------------------------------------------------------------------
 

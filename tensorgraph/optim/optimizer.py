@@ -266,6 +266,7 @@ class Optimizer:
         for cell in own:
             yield cell.path, cell
 
+    @checked
     def state_dict(self) -> dict[str, Array]:
         """Copies of all cells by path."""
         return read_cells(self.named_cells())
@@ -281,6 +282,7 @@ class Optimizer:
 
     # steps --------------------------------------------------------------------------------------------------------
 
+    @checked
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         parameters = self.parameters()
