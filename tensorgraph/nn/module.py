@@ -139,10 +139,8 @@ class Module:
         return entered
 
     def _too_wide(self, dtype: Any, width: int) -> None:
-        said = (
-            f"{self.label} has float{8 * width} parameters and got a {dtype} input, which would make every layer run in"
-        )
-        raise TypeError(f"{said} {dtype}; cast the data once with x.astype('float{8 * width}')")
+        said = f"{self.label} has float{8 * width} parameters and got a {dtype} input, which would make every layer run"
+        raise TypeError(f"{said} in {dtype}; cast the data once with x.astype('float{8 * width}')")
 
     # places -------------------------------------------------------------------------------------------------------
 
