@@ -324,10 +324,10 @@ def test_new_ops_of_other_families_are_drawn() -> None:
         return np.asarray(np.abs(x).max(axis, initial=0))
 
     own = [
-        op("joined([arrays], *, axis=0)", joined, listing),
-        op("spread(x, *, shape)", spread, shape),
+        op("joined([arrays], *, axis=0)", joined, listing, vjp=dict(arrays=0)),
+        op("spread(x, *, shape)", spread, shape, vjp=dict(x=0)),
         op("ramp(*, n, dtype=None)", ramp, creation, examples=(((), dict(n=4)),)),
-        op("largest(x, *, axis=None)", largest, index),
+        op("largest(x, *, axis=None)", largest, index, vjp=dict(x=0)),
         op("next_label(labels)", lambda labels: labels + 1, index, traits=("labels",)),
     ]
     names = {declared.name for declared in own}

@@ -386,7 +386,7 @@ verbose = write progress=True or progress=False
 validation_split = split the data before, by data.split, and write dev=
 shuffle_buffer sampler batch_sampler collate_fn = batches are made of arrays: write shuffle=True, or shuffle=False
 drop_last drop_remainder = write last="drop"
-nesterov dampening = write optim.Momentum(..., nesterov=True)
+nesterov = write optim.Momentum(..., nesterov=True)
 where = write tg.where(condition, x, 0.0) for the argument, or for the result
 initial = write tg.maximum(initial, ...), or initial + ..., with the result
 set_to_none = gradients are always set to None; leave it out

@@ -130,7 +130,7 @@ def _emit(trace: Trace, eq: Equation, env: Known) -> tuple[Var, ...]:
     for name, atom in zip(eq.op.inputs, eq.inputs, strict=True):
         # what is cut from its history says so, where a gradient could go on behind it
         op = eq.op
-        cuts = grad and (op.joint is not None or op.rules[name] is not None or name in op.unruled or eq.is_gradient)
+        cuts = grad and (op.joint is not None or op.rules[name] is not None or eq.is_gradient)
         own = tuple(_use(trace, env, a, cuts) for a in group(atom))
         atoms.append(own if isinstance(atom, tuple) else own[0])
     if eq.is_gradient:
