@@ -428,7 +428,7 @@ softmax_cross_entropy = fused_op(
 
     >>> import tensorgraph as tg
     >>> loss = tg.softmax_cross_entropy(tg.tensor([[2.0, 0.0], [0.0, 0.0]]), [0, 1])
-    >>> round(float(loss), 4)
-    0.41
+    >>> f"{float(loss):.2f}"
+    '0.41'
     """,
 )

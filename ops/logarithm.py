@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import elementwise
 from tensorgraph.ops.exponential import as_float, log, log1p, sigmoid
@@ -77,12 +78,21 @@ logit = op(
 )  # fmt: skip
 
 
+def _floats(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both as arrays, numbers and integers in the float dtype of the other."""
+    kinds = [v.dtype for v in (a, b) if isinstance(v, (np.ndarray, np.generic)) and v.dtype.kind == "f"]
+    kind = np.result_type(*kinds) if kinds else default_dtype()
+    return np.asarray(a, kind), np.asarray(b, kind)
+
+
 def _xlogy(a: Any, b: Any) -> Any:
+    a, b = _floats(a, b)
     nothing = (a == 0) & ~np.isnan(b)
     return np.where(nothing, np.zeros((), np.result_type(a, b)), a * np.log(np.where(nothing, 1, b)))
 
 
 def _xlog1py(a: Any, b: Any) -> Any:
+    a, b = _floats(a, b)
     nothing = (a == 0) & ~np.isnan(b)
     return np.where(nothing, np.zeros((), np.result_type(a, b)), a * np.log1p(np.where(nothing, 0, b)))
 

@@ -23,6 +23,8 @@ WITHOUT = {
     "digamma": "sums as many terms as a number needs",
     "erfinv": "goes step by step from a first guess",
     "fmod": "compiled, of integers it is another division",
+    "left_shift": "machine code leaves open what a shift by more bits than there are gives",
+    "right_shift": "machine code leaves open what a shift by more bits than there are gives",
     "gelu": "an attribute chooses between two formulas",
     "lgamma": "sums as many terms as a number needs",
     "logaddexp": "where it is near 0 its terms cancel, and no two formulas agree",

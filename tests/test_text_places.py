@@ -225,7 +225,7 @@ def test_formulas_are_of_the_language(program: Any) -> None:
             explained = tg.explain_gradient(
                 lambda *args: sum(t.sum() for t in _leaves(graph(*args))), *program.tensors()
             )
-        except TypeError:  # nothing to differentiate by
+        except (TypeError, ValueError):  # nothing to differentiate by, or a Jacobian inside, which is written out
             return
         for line in (line for step in explained.steps for line in step.lines):
             try:

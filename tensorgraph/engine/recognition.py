@@ -58,16 +58,16 @@ class Recognition:
     Examples
     --------
     >>> import numpy as np, tensorgraph as tg
-    >>> swish = tg.fused_op(
-    ...     "swish(x) -> y",
+    >>> swoosh = tg.fused_op(
+    ...     "swoosh(x) -> y",
     ...     reference=lambda x: x * tg.sigmoid(x),
     ...     forward=lambda x: np.asarray(x / (1 + np.exp(-x)), x.dtype),
     ...     backward=lambda want, g, x, y: (g * (y + (1 - y) / (1 + np.exp(-x))),),
     ...     recognise=tg.Recognition(needs=("exponential",)),
     ... )
     >>> [eq.op.name for eq in tg.trace(lambda x: x / (1 + tg.exp(-x)), tg.f32[3]).recognise().equations]
-    ['swish']
-    >>> tg.remove_op("swish")
+    ['swoosh']
+    >>> tg.remove_op("swoosh")
     """
 
     needs: tuple[Traits, ...] = ()

@@ -45,7 +45,7 @@ def expand(graph: Graph, *ops: str) -> Graph:
     >>> import tensorgraph as tg
     >>> g = tg.trace(lambda p, g, lr: tg.sgd_update(p, g, lr, 0.0), tg.f32[2], tg.f32[2], tg.f32[()])
     >>> [eq.op.name for eq in g.equations], [eq.op.name for eq in g.expand().equations]
-    (['sgd_update'], ['multiply', 'add', 'multiply', 'subtract', 'stop_gradient'])
+    (['sgd_update'], ['multiply', 'add', 'multiply', 'subtract'])
     """
     chosen = _chosen(ops)
     if not _has_fused(graph, chosen):
