@@ -238,3 +238,8 @@ def _leaves(tree: Any) -> Any:
     from tensorgraph.engine.tree import flatten
 
     return flatten(tree)[0]
+
+
+def test_the_key_of_a_number_is_written() -> None:
+    explained = tg.explain_gradient(lambda x: (x.mean().var() + x.sum())[()], tg.f64[3])
+    assert "[]" not in str(explained)

@@ -154,7 +154,8 @@ def _spread(item: Formula, names: Names) -> str:
 
 
 def _key(item: Formula, names: Names) -> str:
-    return ", ".join(names(part) if isinstance(part, Var) else part for part in key_parts(item))
+    parts = [names(part) if isinstance(part, Var) else part for part in key_parts(item)]
+    return ", ".join(parts) or "()"  # the key of a number
 
 
 def _selected(item: Formula, names: Names) -> str:
