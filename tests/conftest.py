@@ -22,7 +22,7 @@ UNTIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthChe
 settings.register_profile("slow", derandomize=True, max_examples=EVERYTHING, **UNTIMED)
 settings.register_profile("test", derandomize=True, max_examples=10, **UNTIMED)
 settings.register_profile("quick", derandomize=True, max_examples=3, **UNTIMED)
-FEW = 3  # parameters of one test that a quick run takes, where it names no number of its own
+FEW = 2  # parameters of one test that a quick run takes, where it names no number of its own
 settings.register_profile("explore", max_examples=500, **UNTIMED)
 
 
