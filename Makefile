@@ -69,7 +69,7 @@ test: $(TEST_NEEDS)
 
 quick: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
-	$(PYTEST_ENV) $(PYTEST) --quick -x $(ARGS)
+	$(PYTEST_ENV) $(PYTEST) --quick -x --ignore=tests/test_viz_browser.py $(ARGS)
 
 coverage: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
