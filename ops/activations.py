@@ -35,7 +35,7 @@ def _near(x: Any) -> Any:
 
 
 silu = op(
-    "silu(x)", _silu, elementwise, also=("swish",), dtype="float", scalar=scalars.silu,
+    "silu(x)", _silu, elementwise, also=("swish",), dtype="float", scalar=scalars.silu, flops=5,
     scratch=3.25, vjp=dict(x=lambda g, x: g * (sigmoid(x) * (1 + _near(x) * sigmoid(-x)))), traits=("bounded below",),
     oracle=lambda x: x / (1 + np.exp(-x)),
     doc="x·sigmoid(x) (Elfwing, Uchibe and Doya, 2017).",
@@ -49,7 +49,7 @@ def _log_sigmoid(x: Any) -> Any:
 
 log_sigmoid = op(
     "log_sigmoid(x)", _log_sigmoid, elementwise, also=("logsigmoid",), dtype="float", flops=6, scratch=2,
-    scalar=scalars.log_sigmoid,  vjp=dict(x=lambda g, x: g * sigmoid(-x)),
+    scalar=scalars.log_sigmoid, vjp=dict(x=lambda g, x: g * sigmoid(-x)),
     traits=("wave", "bounded above", "increasing"),
     oracle=lambda x: -np.log1p(np.exp(-x)),
     doc="log(sigmoid(x)), which is -softplus(-x), without overflow.",
@@ -67,7 +67,7 @@ def _mish_x(g: Any, x: Any) -> Any:
 
 
 mish = op(
-    "mish(x)", _mish, elementwise, dtype="float", scalar=scalars.mish,
+    "mish(x)", _mish, elementwise, dtype="float", scalar=scalars.mish, flops=9,
     scratch=3, vjp=dict(x=_mish_x), traits=("bounded below",),
     oracle=lambda x: x * (1 - 2 / (1 + (1 + np.exp(x)) ** 2)),
     doc="x·tanh(softplus(x)) (Misra, 2019).",
@@ -82,7 +82,7 @@ def _softsign(x: Any) -> Any:
 
 softsign = op(
     "softsign(x)", _softsign, elementwise, dtype="float", flops=3, scratch=1,
-    scalar=scalars.softsign,  vjp=dict(x=lambda g, x: g / (1 + absolute(x)) / (1 + absolute(x))),
+    scalar=scalars.softsign, vjp=dict(x=lambda g, x: g / (1 + absolute(x)) / (1 + absolute(x))),
     traits=("bounded above", "bounded below"),
     oracle=lambda x: np.sign(x) * (1 - 1 / (1 + abs(x))),
     doc="x/(1 + |x|).",
