@@ -19,14 +19,9 @@ from tensorgraph.ops.logic import logical_or, where
 from tensorgraph.ops.special import ndtr, normal_density
 
 
-def _sigmoid(x: Any) -> Any:
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
-
-
 def _silu(x: Any) -> Any:
     x = as_float(x)
-    return np.maximum(x, FAR_BELOW) * _sigmoid(x)
+    return np.maximum(x, FAR_BELOW) * sigmoid.forward(x)
 
 
 def _near(x: Any) -> Any:
@@ -42,13 +37,9 @@ silu = op(
 )  # fmt: skip
 
 
-def _log_sigmoid(x: Any) -> Any:
-    x = as_float(x)
-    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
-
-
 log_sigmoid = op(
-    "log_sigmoid(x)", _log_sigmoid, elementwise, also=("logsigmoid",), dtype="float", flops=6, scratch=2,
+    "log_sigmoid(x)", lambda x: -softplus.forward(-as_float(x)), elementwise, also=("logsigmoid",),
+    dtype="float", flops=6, scratch=2,
     scalar=scalars.log_sigmoid, vjp=dict(x=lambda g, x: g * sigmoid(-x)),
     traits=("wave", "bounded above", "increasing"),
     oracle=lambda x: -np.log1p(np.exp(-x)),
@@ -58,7 +49,7 @@ log_sigmoid = op(
 
 def _mish(x: Any) -> Any:
     x = as_float(x)
-    return np.maximum(x, FAR_BELOW) * np.tanh(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+    return np.maximum(x, FAR_BELOW) * np.tanh(softplus.forward(x))
 
 
 def _mish_x(g: Any, x: Any) -> Any:
@@ -97,18 +88,19 @@ def _below(x: Any) -> Any:
     return where(x > 0, 0.0, x)
 
 
-def _positive(alpha: Any) -> Any:
+def _not_zero(alpha: Any) -> Any:
     if number(alpha, "alpha") == 0:
         raise ValueError("alpha must not be 0")
     return alpha
 
 
-def _curve(check: Any = number) -> Any:
-    def infer(x: Aval, *, alpha: Any) -> Aval:
-        check(alpha, "alpha") if check is number else check(alpha)
-        return Aval(x.shape, float_dtype(x.dtype))
+def _elu_infer(x: Aval, *, alpha: Any) -> Aval:
+    number(alpha, "alpha")
+    return Aval(x.shape, float_dtype(x.dtype))
 
-    return infer
+
+def _celu_infer(x: Aval, *, alpha: Any) -> Aval:
+    return _elu_infer(x, alpha=_not_zero(alpha))
 
 
 def _elu(x: Any, *, alpha: float = 1.0) -> Any:
@@ -117,7 +109,7 @@ def _elu(x: Any, *, alpha: float = 1.0) -> Any:
 
 
 elu = op(
-    "elu(x, *, alpha: float = 1.0)", _elu, elementwise, dtype="float", infer_rule=_curve(), kinks=(0.0,), flops=4,
+    "elu(x, *, alpha: float = 1.0)", _elu, elementwise, dtype="float", infer_rule=_elu_infer, kinks=(0.0,), flops=4,
     scratch=2, scalar=scalars.elu,
     vjp=dict(x=lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(_below(x))))),
     oracle=lambda x, *, alpha=1.0: np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0)),
@@ -127,11 +119,11 @@ elu = op(
 
 def _celu(x: Any, *, alpha: float = 1.0) -> Any:
     x = as_float(x)
-    return np.where(x > 0, x, _positive(alpha) * np.expm1(np.minimum(x, 0) / alpha))
+    return np.where(x > 0, x, _not_zero(alpha) * np.expm1(np.minimum(x, 0) / alpha))
 
 
 celu = op(
-    "celu(x, *, alpha: float = 1.0)", _celu, elementwise, dtype="float", infer_rule=_curve(_positive), kinks=(0.0,),
+    "celu(x, *, alpha: float = 1.0)", _celu, elementwise, dtype="float", infer_rule=_celu_infer, kinks=(0.0,),
     flops=5, scratch=3,
     scalar=scalars.celu,
     vjp=dict(x=lambda g, x, alpha: where(x > 0, g, g * exp(_below(x) / alpha))),
@@ -247,7 +239,7 @@ def _gelu(x: Any, *, approximate: str = "none") -> Any:
     x = as_float(x)
     if _approximate(approximate):
         t = np.clip(x, -_FLAT, _FLAT)
-        return np.maximum(x, FAR_BELOW) * _sigmoid(_TANH_SCALE * (t + _TANH_CUBE * (t * t * t)))
+        return np.maximum(x, FAR_BELOW) * sigmoid.forward(_TANH_SCALE * (t + _TANH_CUBE * (t * t * t)))
     return gelu_of(x)
 
 

@@ -6,6 +6,8 @@ The package is imported inside the hooks, so that measuring coverage begins befo
 import gc
 import os
 import random
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,3 +113,14 @@ def _strict() -> Iterator[None]:
 
     with strict():
         yield
+
+
+@pytest.fixture(params=["dot", "graphviz-pure"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each layout engine in turn."""
+    beside = Path(sys.executable).with_name(request.param)
+    program = shutil.which(request.param) or (str(beside) if beside.exists() else None)
+    if program is None:
+        pytest.skip(f"{request.param} is not installed")
+    monkeypatch.setenv("TENSORGRAPH_DOT", program)
+    return str(request.param)

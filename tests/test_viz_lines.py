@@ -2,10 +2,7 @@
 
 import math
 import re
-import shutil
-import sys
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,16 +17,6 @@ from tensorgraph.viz.render.engine import run_engine
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 NEAR = 12.0  # units between a line's end and the outline of what it ends at; arrowheads stand between
-
-
-@pytest.fixture(params=["dot", "graphviz-pure"])
-def engine(request: Any, monkeypatch: Any) -> str:
-    beside = Path(sys.executable).with_name(request.param)
-    program = shutil.which(request.param) or (str(beside) if beside.exists() else None)
-    if program is None:
-        pytest.skip(f"{request.param} is not installed")
-    monkeypatch.setenv("TENSORGRAPH_DOT", program)
-    return str(request.param)
 
 
 def step(depth: int) -> Any:

@@ -2,10 +2,7 @@
 
 import html
 import re
-import shutil
-import sys
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,16 +23,6 @@ DRAWINGS = {
     "flops": lambda: draw(tg.trace(lambda x: tg.tanh(x @ x.T), tg.spec((3, 4))), overlay="flops"),
     "wide": lambda: draw(lambda x: tg.tanh(x), tg.spec((3,)), level="op"),
 }
-
-
-@pytest.fixture(params=["dot", "graphviz-pure"])
-def engine(request: Any, monkeypatch: Any) -> str:
-    beside = Path(sys.executable).with_name(request.param)
-    program = shutil.which(request.param) or (str(beside) if beside.exists() else None)
-    if program is None:
-        pytest.skip(f"{request.param} is not installed")
-    monkeypatch.setenv("TENSORGRAPH_DOT", program)
-    return str(request.param)
 
 
 def groups(svg: str, kind: str) -> list[Any]:

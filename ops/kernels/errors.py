@@ -34,8 +34,8 @@ def _size64(x: Any) -> Any:
 
 @helper
 def _head32(x: Any) -> Any:
-    """x in half as many digits, float32."""
-    return from_bits(np.int32(bits(x) & np.int32(-0x1000)))
+    """x in less than half as many digits, so that its square has some to spare, float32."""
+    return from_bits(np.int32(bits(x) & np.int32(-0x2000)))
 
 
 @helper
