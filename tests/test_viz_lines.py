@@ -201,3 +201,11 @@ def test_a_skip_and_the_line_back_do_not_meet(engine, name):
     assert len(pairs) == (2 if name == "step" else 1)
     for i, k in pairs:
         assert min(math.dist(a, b) for a in ends(i) for b in ends(k)) >= 3.0
+
+
+def test_a_line_that_leaves_a_frame_is_one_path(engine: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 6, bias=False), nn.BatchNorm(6), nn.ReLU())
+    svg = tg.draw(model, tg.f32[8, 6], level="op").svg()
+    assert svg.count('class="exit"') == 0
+    titles = re.findall(r'class="edge">\s*<title>1/batch_norm to 2/relu', svg)
+    assert len(titles) == 1, engine

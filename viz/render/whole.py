@@ -1,19 +1,20 @@
-"""Lines that pass rows, whole: an engine draws them from point to point and leaves a gap before each.
+"""Lines that pass rows or leave a frame, whole: an engine draws them from point to point and leaves a gap before each.
 
-A point beside a row has one line from above and one down. Their paths become one path, so that dashes run on, and the
-point goes; where a line ends at a point, it is drawn to its middle.
+Where a point has one line from above and one down, their paths become one path, so that dashes run on, and the point
+goes; where a line ends at a point, it is drawn to its middle.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from tensorgraph.viz.render.svg_lines import name_of
 
 __all__ = ["whole"]
 
 EDGE = re.compile(r'<g id="[^"]*" class="edge">\s*<title>([^<]*)</title>(.*?)</g>\s*', re.S)
-POINT = re.compile(r'<g id="[^"]*" class="node">\s*<title>((?:r|bg)\d\w*)</title>\s*<polygon[^>]*/>\s*</g>\s*', re.S)
+POINT = re.compile(r'<g id="[^"]*" class="node">\s*<title>((?:r|bg|w)\d\w*)</title>\s*<polygon[^>]*/>\s*</g>\s*', re.S)
 PATH = re.compile(r'(<path\b[^>]*? d=")([^"]*)(")')
 PAIR = re.compile(r"(-?\d+(?:\.\d+)?)[, ](-?\d+(?:\.\d+)?)")
 
@@ -31,7 +32,8 @@ def whole(body: str) -> str:
             ends.append(name)
     down = {tail: i for i, (tail, _) in enumerate(ends) if tail in middles}
     up = {head: i for i, (_, head) in enumerate(ends) if head in middles}
-    passed = down.keys() & up.keys()
+    lines = Counter(end for pair in ends for end in pair)
+    passed = {point for point in down.keys() & up.keys() if lines[point] == 2}
     changed: dict[int, str] = {}  # by where a group begins in the body
     for i, (tail, head) in enumerate(ends):
         if tail in passed:
