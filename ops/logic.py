@@ -106,7 +106,7 @@ def _shift_check(a: Any, b: Any) -> None:
         raise ValueError("bits are shifted by numbers that are not negative; shift the other way")
 
 
-def _shifted(a: Any, b: Any) -> Aval:
+def _shift_infer(a: Any, b: Any) -> Aval:
     out = _bits(a, b)
     if out.dtype.kind == "b":
         raise TypeError("the bits of integers are shifted, got booleans; convert with .astype('int64')")
@@ -119,13 +119,13 @@ _SHIFTS: tuple[Any, ...] = (
 )
 
 left_shift = op(
-    "left_shift(a, b)", np.left_shift, elementwise, also=("bitwise_left_shift",), infix="<<", infer_rule=_shifted,
+    "left_shift(a, b)", np.left_shift, elementwise, also=("bitwise_left_shift",), infix="<<", infer_rule=_shift_infer,
     check=_shift_check, traits=("bits", "exact"), domain={"b": (0, 8)},
     examples=_SHIFTS,
     doc="The bits of a moved up by b places: a times 2**b, without what has no place.",
 )  # fmt: skip
 right_shift = op(
-    "right_shift(a, b)", np.right_shift, elementwise, also=("bitwise_right_shift",), infix=">>", infer_rule=_shifted,
+    "right_shift(a, b)", np.right_shift, elementwise, also=("bitwise_right_shift",), infix=">>", infer_rule=_shift_infer,
     check=_shift_check, traits=("bits", "exact"), domain={"b": (0, 8)},
     examples=_SHIFTS,
     doc="The bits of a moved down by b places: a // 2**b.",
@@ -135,7 +135,7 @@ logical_xor = op(
     scalar=lambda a, b: (a != 0) != (b != 0), doc="One of them true and not the other, elementwise.",
 )  # fmt: skip
 invert = op(
-    "invert(x)", np.invert, elementwise, also=("bitwise_invert", "bitwise_not",), infix="u~", infer_rule=_bits,
+    "invert(x)", np.invert, elementwise, also=("bitwise_invert", "bitwise_not"), infix="u~", infer_rule=_bits,
     traits=("bits", "exact"),
     scalar=lambda x: ~x, doc="~x: booleans or integers.",
 )  # fmt: skip

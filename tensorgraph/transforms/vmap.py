@@ -33,7 +33,11 @@ __all__ = ["vmap"]
 
 @checked
 def vmap(
-    function: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, *, fallback: Literal["loop"] | None = None
+    function: Callable[..., Any],
+    in_axes: int | tuple[Any, ...] | list[Any] | None = 0,
+    out_axes: Any = 0,
+    *,
+    fallback: Literal["loop"] | None = None,
 ) -> Callable[..., Any]:
     """A function of one example as a function of many, which come along an axis of the arguments.
 
@@ -81,11 +85,6 @@ def vmap(
     >>> tg.vmap(tg.grad(loss), (None, 0, 0))(w, x, y).tolist()  # a gradient an example
     [[0.0, 0.0], [0.0, 2.0], [4.0, 4.0]]
     """
-    if not (in_axes is None or isinstance(in_axes, (int, np.integer, tuple, list))) or isinstance(in_axes, bool):
-        raise TypeError(
-            "vmap: in_axes is an int, None, or a tuple with an entry for each positional argument, got "
-            f"{type(in_axes).__name__}"
-        )
     _check_axes(in_axes, "in_axes")
     _check_axes(out_axes, "out_axes")
     name = getattr(function, "__name__", type(function).__name__)
