@@ -56,6 +56,7 @@ def test_arguments_that_are_used_are_free() -> None:
     assert float(tg.grad(lambda b: b * b)(BUFFER)) == 4
     assert tg.trace(loss, WEIGHT).grad("weight").bind(MODEL)(WEIGHT).shape == (2, 2)
     assert float(tg.grad(loss)(5.0)) == 0  # numbers that are no parameter's: a constant of them has the derivative 0
+    assert not tg.grad(loss)(WEIGHT.numpy().copy()).numpy().any()  # nor are numbers that only are the same
 
 
 def test_an_argument_that_a_checkpoint_does_not_use_is_no_parent_of_its_result() -> None:

@@ -119,8 +119,8 @@ class CellArguments:
         self._refuse_copies(found, name)
 
     def _refuse_copies(self, ys: Sequence[Tensor], name: str) -> None:
-        """Raise where an argument that no result depends on holds the numbers of parameters that they do depend on, or
-        is a tree of their types, as `functional` gives one."""
+        """Raise where an argument that no result depends on lies in the memory of a parameter that they do depend on,
+        as what `functional`, `detach()` and `numpy()` give; in a trace, where it is a tree of the parameters' types."""
         trace = modes.current().trace
         ends = [y._node for y in ys if y._node is not None]
         rest = iter(self.lifted)
@@ -136,9 +136,10 @@ class CellArguments:
                 if not ends or any(depends(y, [t._node for t in own]) for y in ends):
                     continue
                 owners = [node.owner for node in reachable(ends) if type(node) is Leaf and node.owner is not None]
+                held = [leaf._value if isinstance(leaf, Tensor) else leaf for leaf in flatten(tree)[0]]
+                arrays = [v for v in held if type(v) is np.ndarray]
                 read = [cell for owner in owners if (cell := owner()) is not None]
-                if one:
-                    read = [cell for cell in read if np.array_equal(cell._value, own[0]._value)]
+                read = [cell for cell in read if any(np.may_share_memory(cell._value, v) for v in arrays)]
                 # what another argument stands for is not read past it
                 read = [cell for cell in read if any(depends(y, [cell._node], past=alias) for y in ends)]
             refuse_tree([t.aval for t in own], [(cell._label(), cell.aval) for cell in read], name)
