@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -33,6 +34,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
                         help="where the JSON file goes")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="fail where a target is missed too")
     options = parser.parse_args(arguments)
+    if options.peers_python is not None:  # workers start in other folders; a link stays one, an environment's is
+        options.peers_python = os.path.abspath(options.peers_python)
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("--rounds must be at least 1 and --seconds positive")
     return options
