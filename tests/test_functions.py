@@ -50,12 +50,19 @@ def weighted(result: Any) -> tg.Tensor:
 def test_numpys_values(f: Function, args: Any, kwargs: Any, dtype: Any) -> None:
     given = filled(args, dtype)
     expected = next((g for g in f.numpy if g is not None), None)
+    if f.computed and dtype == np.bool_:
+        return
     found = floats(f.call(*given, **kwargs))
     if expected is None:
-        assert found and all(t.dtype == dtype for t in found)
+        assert found and all(f.computed or t.dtype == dtype for t in found)
         return
     for t, e in zip(found, floats(expected(*given, **kwargs)), strict=True):
-        assert t.dtype == e.dtype and np.array_equal(t.numpy(), e)
+        if not f.computed:
+            assert t.dtype == e.dtype and np.array_equal(t.numpy(), e)
+            continue
+        assert t.dtype == e.dtype or dtype == np.int32  # of integers NumPy makes float64, which is float32 here
+        digits = 1e-12 if dtype == np.float64 else 1e-5
+        assert np.allclose(t.numpy(), e, rtol=digits, atol=digits, equal_nan=True)
 
 
 @pytest.mark.parametrize(("f", "args", "kwargs"), CASES, ids=by_name)
@@ -91,13 +98,14 @@ def test_gradients_traces_and_batches(f: Function, args: Any, kwargs: Any) -> No
     for g, x in zip(found, leaves, strict=True):
         assert g.shape == x.shape
         for k in range(x.size):  # linear in each element: differences are exact but for rounding
-            was = x.flat[k]
-            x.flat[k] = was + 0.5
+            was, step = x.flat[k], 1e-6 if f.computed else 0.5
+            x.flat[k] = was + step
             up = float(loss(*arrays))
-            x.flat[k] = was - 0.5
+            x.flat[k] = was - step
             down = float(loss(*arrays))
             x.flat[k] = was
-            assert abs(float(g.numpy().flat[k]) - (up - down)) < 1e-12
+            slope = float(g.numpy().flat[k])
+            assert abs(slope - (up - down) / (2 * step)) < (1e-7 * max(abs(slope), 1) if f.computed else 1e-12)
     graph = tg.trace(loss, *arrays)
     assert tg.parse(str(graph)) == graph
     assert float(graph(*arrays)) == float(loss(*arrays))

@@ -40,6 +40,9 @@ class Function:
     examples : tuple
         Arguments for tests, ``(args, kwargs)``: a tuple of integers among `args` stands for a tensor of that shape,
         ``static(value)`` for the value itself.
+    computed : bool
+        Whether numbers are computed. Of a function that only puts elements elsewhere tests expect every bit of NumPy's
+        result, and a gradient that is exact.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Function:
     methods: tuple[str, ...]
     numpy: tuple[Any, ...]
     examples: tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
+    computed: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def function(
     numpy: tuple[Any, ...] = (),
     also: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
+    computed: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the function below, whose name it has; see `Function` for the parameters."""
 
@@ -74,7 +79,7 @@ def function(
                 raise ValueError(f"function {taken!r} is declared twice; choose another name")
         call = checked(body)
         call.__module__ = "tensorgraph"
-        declared = FUNCTIONS[name] = Function(name, call, also, methods, numpy, examples)
+        declared = FUNCTIONS[name] = Function(name, call, also, methods, numpy, examples, computed)
         _aliases.update(dict.fromkeys(also, declared))
         for method in methods:
             setattr(Tensor, method, call)
