@@ -58,13 +58,14 @@ from tensorgraph.transforms import (
 )
 
 if _TYPE_CHECKING:
-    from tensorgraph import analysis, data, nn, optim, passes, testing, text, train, viz  # noqa: F401
+    from tensorgraph import analysis, data, nn, numpy, optim, passes, testing, text, train, viz  # noqa: F401
     from tensorgraph.analysis.diff import diff
     from tensorgraph.analysis.explain_gradient import explain_gradient
     from tensorgraph.analysis.fault import find_faults
     from tensorgraph.analysis.lint import lint
     from tensorgraph.analysis.profile import profile
     from tensorgraph.functions import *  # noqa: F403
+    from tensorgraph.numpy import linalg  # noqa: F401
     from tensorgraph.testing import check
     from tensorgraph.text import ParseError, Template, parse
     from tensorgraph.text import load as load_graph
@@ -89,7 +90,7 @@ for _cls in (Tensor, Graph):
 _put_functions(Tensor, [*CATALOGUE, *_ALIASES, *_FUNCTIONS], _call_of)
 
 # heavier rooms open when first used
-_LATE = {"nn", "optim", "data", "train", "viz", "testing", "text", "passes", "analysis"}
+_LATE = {"nn", "optim", "data", "train", "viz", "testing", "text", "passes", "analysis", "numpy", "linalg"}
 _LATE_NAMES = {
     "ParseError": "tensorgraph.text",
     "Template": "tensorgraph.text",
@@ -106,6 +107,7 @@ _LATE_NAMES = {
     "profile": "tensorgraph.analysis.profile",
     "save": "tensorgraph.train",
 }
+_INSIDE = {"linalg": "numpy.linalg"}  # rooms in rooms
 # where the room calls it otherwise
 _ELSEWHERE = {"load_graph": "load"}
 _OWN = frozenset({*CATALOGUE, *_ALIASES})  # no op of the user's, which may be removed again
@@ -126,7 +128,7 @@ def __getattr__(name: str) -> _Any:
         from importlib import import_module
 
         if name in _LATE:
-            return import_module(f"tensorgraph.{name}")
+            return import_module(f"tensorgraph.{_INSIDE.get(name, name)}")
         return getattr(import_module(_LATE_NAMES[name]), _ELSEWHERE.get(name, name))
     from tensorgraph.arguments.foreign import absent
 

@@ -30,6 +30,7 @@ FLOORS: list[set[str]] = [
     {"files", "jit"},
     {"engine"},
     {"ops"},
+    {"numpy"},
     {"graph"},
     {"transforms"},
     {"text"},
@@ -318,6 +319,15 @@ def test_bare_import_of_a_source_folder_names_the_package(folder: str) -> None:
     last = done.stderr.strip().splitlines()[-1]
     package = f"tensorgraph.{folder}"
     assert last == f"ImportError: the folder {folder}/ is the package {package}: write `import {package}`"
+
+
+def test_the_folder_that_hides_numpy_says_the_remedy() -> None:
+    done = python("-c", "import numpy", cwd=CHECKOUT / "tensorgraph")
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: the folder tensorgraph/numpy/ hides NumPy here")
+    assert "another folder" in last and "python -P" in last
+    assert python("-P", "-c", "import numpy", cwd=CHECKOUT / "tensorgraph").returncode == 0
 
 
 def test_source_folder_that_hides_an_installed_package_says_the_remedy() -> None:

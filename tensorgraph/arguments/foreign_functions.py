@@ -18,8 +18,9 @@ outer ger = v[:, None] * v[None, :]
 addr = x + w[:, None] * v[None, :]
 kron = (x[:, None, :, None] * y[None, :, None, :]).reshape(4, 9)
 cross = tg.roll(x, -1, axis=-1) * tg.roll(y, -2, axis=-1) - tg.roll(x, -2, axis=-1) * tg.roll(y, -1, axis=-1)
-linalg fft special signal sparse = np.linalg.inv(m.numpy()) # no such functions yet; NumPy's and SciPy's have no \
-derivative, which custom_vjp gives
+fft = np.fft.fft(x.numpy()) # it needs complex numbers, which are not supported; NumPy's has no derivative
+special signal sparse = np.linalg.inv(m.numpy()) # no such functions yet; NumPy's and SciPy's have no derivative, \
+which custom_vjp gives
 inv det cholesky svd qr eig eigh eigvals eigvalsh slogdet pinv matrix_rank = np.linalg.{name}(m.numpy()) # no such \
 function yet; NumPy's has no derivative, which custom_vjp gives
 solve lstsq tensorsolve = np.linalg.{name}(m.numpy(), w.numpy()) # no such function yet; NumPy's has no derivative, \
@@ -257,7 +258,7 @@ profiler = tg.profile(f, x)
 tree_util tree tree_multimap tree_leaves tree_flatten = tg.tree_map(tg.exp, {"w": x})
 lax scan cond while_loop fori_loop switch = tg.where(x > 0, x, -x) # Python's own for and if run eagerly and are \
 unrolled in graphs; a choice by numbers is where
-numpy scipy = tg.exp(x) # NumPy's names stand in tensorgraph itself
+scipy = tg.exp(x) # SciPy's special functions stand in tensorgraph itself
 F = tg.relu(x) # functions stand in tensorgraph itself
 cross_entropy = tg.softmax_cross_entropy(x, i)
 nll_loss = -x[tg.arange(2), i].mean() # of logarithms of probabilities x

@@ -27,7 +27,7 @@ new = object.__new__
 # packages whose frames are ours and never the user's; all but the demonstration and what tests the library
 INTERNAL: set[str] = {
     f"tensorgraph{sub}"
-    for sub in ("", ".arguments", ".engine", ".jit", ".ops", ".ops.kernels", ".graph", ".transforms", ".text",
+    for sub in ("", ".arguments", ".engine", ".jit", ".numpy", ".ops", ".ops.kernels", ".graph", ".transforms", ".text",
                 ".passes", ".passes.recognise", ".analysis", ".analysis.lint", ".compile", ".nn", ".optim", ".data",
                 ".files", ".train", ".tune", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html", ".commands")
 }  # fmt: skip
