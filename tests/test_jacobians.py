@@ -7,8 +7,14 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import nn
+from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.testing import assert_close, assert_same
+from tensorgraph.testing.batches import _examples, _put
+from tensorgraph.testing.cases import differentiable_places, examples_of
+from tensorgraph.testing.common import float_outputs
+
+ROWS_MODULE = sys.modules["tensorgraph.transforms.rows"]
 
 
 def numbers(*shape, seed=0):
@@ -191,14 +197,13 @@ def test_an_op_without_a_batching_rule_is_pulled_back_by_rows():
 
 
 def test_large_jacobians_are_pulled_back_in_blocks(monkeypatch):
-    module = sys.modules["tensorgraph.transforms.functions"]
     v, w = numbers(3, seed=4), numbers(3, 20, seed=5)
 
     def f(v):
         return {"a": tg.tanh(v @ w), "b": v * 2, "c": (v * v).sum()}
 
     whole = tg.jacobian(f)(v)
-    monkeypatch.setattr(module, "MOST", 24 * 9)  # nine rows of 24 numbers
+    monkeypatch.setattr(ROWS_MODULE, "MOST", 24 * 9)  # nine rows of 24 numbers
     assert_trees(tg.jacobian(f)(v), whole)
     assert_trees(tg.trace(tg.jacobian(f), v)(v), whole)
     second = tg.grad(lambda v: sum((t**2).sum() for t in flatten(tg.jacobian(f)(v))[0]))(v)
@@ -220,3 +225,90 @@ def test_a_jacobian_of_derivatives_by_what_was_read():
     assert_trees(hessian(x), expected)
     assert_trees(tg.trace(hessian, x)(x), expected)
     assert_trees(tg.vmap(hessian)(tg.stack([x, x]))[1], expected)
+
+
+# a pass over a tape of a known form is not traced again -----------------------------------------------------------
+
+
+def refuse(*args):
+    raise AssertionError("traced again")
+
+
+@pytest.mark.parametrize("name", ["matmul", "softmax", "sort", "index", "layer_norm", "cross_entropy", "float16"])
+def test_a_pass_of_a_known_form_is_not_traced_again(monkeypatch, name):
+    f = ROWS[name]
+    for transform, g in ((tg.jacobian, f), (tg.hessian, lambda v: (f(v) ** 2).sum())):
+        transform(g)(numbers(12, seed=3))
+        with monkeypatch.context() as patched:
+            patched.setattr(ROWS_MODULE, "one_lane", refuse)
+            found = transform(g)(numbers(12, seed=4))
+        expected = by_rows(g if transform is tg.jacobian else tg.grad(g), numbers(12, seed=4))[0]
+        assert_trees(found, expected)
+
+
+def cases():
+    """One call of each op, and the same with other numbers."""
+    for name, op in CATALOGUE.items():
+        if op.differentiable and op.primal is None and name not in ("gradients", "checkpoint", "custom_vjp"):
+            case = examples_of(op)[0].cast(np.float64)
+            if differentiable_places(case):
+                yield _examples(case)[:2]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_plans_of_every_op_are_right_for_other_numbers(monkeypatch):
+    for pair in cases():
+        for case in pair:
+            places = differentiable_places(case)
+
+            def f(*xs, case=case, places=places):
+                return tuple(float_outputs(case(_put(case, places, xs))))
+
+            xs = [case.at(place) for place in places]
+            if sum(t.size for t in f(*map(tg.tensor, xs))) > 40:
+                break
+            jacobian = tg.jacobian(f, tuple(range(len(xs))))
+            monkeypatch.setattr(ROWS_MODULE, "FEW", 1)
+            found = flatten(jacobian(*xs))[0]
+            monkeypatch.setattr(ROWS_MODULE, "FEW", 1 << 60)
+            for a, b in zip(found, flatten(jacobian(*xs))[0], strict=True):
+                a, b = a.numpy(), b.numpy()
+                scale = max(np.abs(b).max(initial=1), 1)
+                assert_close(a, b, scale=scale, ulps=512, reason="other sums", what=str(case))
+
+
+def test_plans_tell_what_differs():
+    x = numbers(12)
+    y = tg.tensor(x.numpy().copy())
+    for f in (lambda v: v * v, lambda v: v * x, lambda v: v * y, lambda v: v * 2.0, lambda v: v * 3.0):
+        assert_trees(tg.jacobian(f)(x), by_rows(f, x)[0])
+    for zero in (0.0, -0.0):
+        assert np.signbit(tg.jacobian(lambda v, zero=zero: v * zero)(x).numpy()[0, 0]) == (zero.hex()[0] == "-")
+    z = tg.tensor(x.numpy(), requires_grad=True)
+    for f in (lambda v: v * z, lambda v: v * z.detach()):
+        assert tg.jacobian(f)(x).requires_grad == tg.jacobian(lambda v, f=f: f(v) * 1.0)(x).requires_grad
+    assert tg.jacobian(lambda v: v * z)(x).requires_grad and not tg.jacobian(lambda v: v * x)(x).requires_grad
+    with tg.implementation("composed"):
+        assert_trees(tg.jacobian(tg.softmax)(x), by_rows(tg.softmax, x)[0])
+
+
+def test_a_rule_of_ones_own_is_asked_every_time():
+    factor = [3.0]
+    scaled = tg.op(
+        "scaled(x)", lambda x: x * 3, infer_rule=lambda x: x, vjp=dict(x=lambda g: g * factor[0]), doc="3 x.",
+        batch=lambda call: call.run(call.whole(0)), examples=((((3,),), {}),),
+    )  # fmt: skip
+    try:
+        x = numbers(12)
+        for factor[0] in (3.0, 5.0):
+            assert_trees(tg.jacobian(scaled)(x), tg.tensor(np.eye(12) * factor[0]))
+    finally:
+        tg.remove_op("scaled")
+
+
+def test_results_that_miss_an_argument_have_zeros_for_it():
+    a, b = numbers(12), numbers(3, seed=1)
+    for _ in range(2):
+        one, two = tg.jacobian(lambda a, b: a * a, (0, 1))(a, b)
+        assert_trees(one, tg.tensor(np.diag(2 * a.numpy())))
+        assert two.shape == (12, 3) and not two.numpy().any()

@@ -163,6 +163,12 @@ def test_jacobian_shapes_and_structure() -> None:
     assert tg.jacobian(lambda x: x[:0])(a).shape == (0, 2)
 
 
+def test_jacobians_refuse_arguments_that_a_call_does_not_have() -> None:
+    for argnums, error, words in ((3, TypeError, "argnums=3"), ((0, -1), ValueError, "twice")):
+        with pytest.raises(error, match=words):
+            tg.jacobian(lambda x: x * x, argnums)(tg.ones(2))
+
+
 def test_hessians() -> None:
     m = np.random.default_rng(0).normal(size=(3, 3))
     x = f64([0.1, 0.2, 0.3])

@@ -8,7 +8,6 @@ inside a derivative sees partials with respect to its own names, and the outer o
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,17 +18,15 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.backward import cotangent, wanted_outside
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.exits import TraceError, watching
+from tensorgraph.engine.exits import watching
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
-from tensorgraph.ops.creation import zeros
-from tensorgraph.ops.shape import concatenate, stack
-from tensorgraph.ops.shape import reshape as reshape_op
+from tensorgraph.ops.shape import reshape
 from tensorgraph.ops.structure import alias, stop_gradient
 from tensorgraph.transforms.pulling import pull
 from tensorgraph.transforms.refusals import CellArguments, name_of, require_one, require_tensors
-from tensorgraph.transforms.vmap import vmap
+from tensorgraph.transforms.rows import rows
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
@@ -80,6 +77,15 @@ def lift_tree(tree: Any, what: str) -> tuple[Any, list[Tensor], Any]:
     return unflatten(treedef, lifted), lifted, treedef
 
 
+def _require_positions(numbers: Sequence[int], argnums: Any, args: Sequence[Any], name: str) -> None:
+    """Refuse numbers of arguments that a call does not have, or has twice."""
+    if len({n % len(args) for n in numbers if args}) != len(numbers):
+        raise ValueError(f"argnums {argnums} names an argument of {name} twice, or {name} got no arguments")
+    for n in numbers:
+        if not -len(args) <= n < len(args):
+            raise TypeError(f"argnums={n}: {name} got {len(args)} positional arguments")
+
+
 def _call(
     function: Callable[..., Any],
     args: Any,
@@ -95,6 +101,15 @@ def _call(
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError("has_aux=True: the function must return a pair (output, auxiliary)")
     return result
+
+
+def _results(out: Any, name: str, cells: CellArguments) -> tuple[list[Tensor], Any]:
+    """What a function gave, as tensors, and how they are nested."""
+    ys, out_tree = flatten(out)
+    require_tensors(ys, name)
+    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
+    cells.refuse_unused(ys, name)
+    return ys, out_tree
 
 
 def _close(lifted: Sequence[Tensor]) -> None:
@@ -157,11 +172,8 @@ def value_and_grad(
         arguments = list(args)
         lifted: list[Tensor] = []
         trees = []
-        if len({n % len(args) for n in numbers if args}) != len(numbers):
-            raise ValueError(f"argnums {argnums} names an argument of {name} twice, or {name} got no arguments")
+        _require_positions(numbers, argnums, args, name)
         for n in numbers:
-            if not -len(args) <= n < len(args):
-                raise TypeError(f"argnums={n}: {name} got {len(args)} positional arguments")
             arguments[n], leaves, treedef = lift_tree(args[n], f"{name}: argument {n}")
             lifted += leaves
             trees.append(treedef)
@@ -231,10 +243,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
     trace = modes.current().trace
     cells = CellArguments(primals, lifted)
     out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
-    ys, out_tree = flatten(out)
-    require_tensors(ys, name_of(function))
-    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
-    cells.refuse_unused(ys, name_of(function))
+    ys, out_tree = _results(out, name_of(function), cells)
 
     def pullback(cotangents: Any) -> tuple[Any, ...]:
         gs, tree = flatten(cotangents, out_tree)
@@ -280,10 +289,7 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
             raise ValueError(f"jvp: a tangent must have its primal's shape {x.shape}, got {v.shape}")
     cells = CellArguments(primals, lifted)
     out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
-    ys, out_tree = flatten(out)
-    require_tensors(ys, name_of(function))
-    ys = [y if isinstance(y, Tensor) else wrap(as_array(y)) for y in ys]
-    cells.refuse_unused(ys, name_of(function))
+    ys, out_tree = _results(out, name_of(function), cells)
     live = [y for y in ys if y.dtype.kind == "f"]
     with modes.use(grad=True):
         us = [_lift(np.zeros(y.shape, y.dtype), "jvp") for y in live]
@@ -309,71 +315,33 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
     [[2.0, 0.0], [0.0, 4.0]]
     """
     numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
-    reshape = reshape_op.public
+    name = name_of(function)
 
     @functools.wraps(function)
     def all_derivatives(*args: Any, **kwargs: Any) -> Any:
-        @functools.wraps(function)
-        def of(*chosen: Any) -> Any:
-            arguments = list(args)
-            for n, value in zip(numbers, chosen, strict=True):
-                arguments[n] = value
-            return function(*arguments, **kwargs)
-
-        out, pullback = vjp(of, *[args[n] for n in numbers])
-        ys, out_tree = flatten(out)
-        leaves, treedef = flatten([args[n] for n in numbers])
-
-        def pulled(*cotangents: Any) -> list[Tensor]:
-            return flatten(list(pullback(unflatten(out_tree, cotangents))))[0]
-
-        rows = _rows(pulled, ys, leaves)
+        _require_positions(numbers, argnums, args, name)
+        arguments, chosen = list(args), [args[n] for n in numbers]
+        trace = modes.current().trace
+        trees, lifted, treedef = lift_tree(chosen, f"{name}: argument")
+        for n, tree in zip(numbers, trees, strict=True):
+            arguments[n] = tree
+        cells = CellArguments(chosen, lifted)
+        ys, out_tree = _results(_call(function, arguments, kwargs, False, lifted, cells)[0], name, cells)
+        _close(lifted)
+        gradients = rows(trace, ys, lifted)
         blocks, at = [], 0
         for y in ys:
-            columns = [
-                reshape(row if len(ys) == 1 else row[at : at + y.size], shape=(*y.shape, *np.shape(leaf)))
-                for row, leaf in zip(rows, leaves, strict=True)
-            ]
+            columns = []
+            for row, x in zip(gradients, lifted, strict=True):
+                part = row if len(ys) == 1 else row[at : at + y.size]
+                shape = (*y.shape, *x.shape)
+                columns.append(part if part.shape == shape else reshape.public(part, shape=shape))
             at += y.size
             per_argument = unflatten(treedef, columns)
             blocks.append(per_argument[0] if isinstance(argnums, (int, np.integer)) else tuple(per_argument))
         return unflatten(out_tree, blocks)
 
     return all_derivatives
-
-
-FEW = 8  # rows that are sooner pulled back one by one than traced
-MOST = 1 << 22  # numbers of the results, or of the arguments, that are pulled back at once
-
-
-def _rows(pulled: Callable[..., list[Tensor]], ys: Sequence[Tensor], leaves: Sequence[Any]) -> list[Tensor]:
-    """The pullback of every unit cotangent of all outputs: for each argument's leaf as many gradients side by side."""
-    count = sum(y.size for y in ys)
-    if not count:
-        kinds = [getattr(leaf, "dtype", default_dtype()).name for leaf in leaves]
-        return [zeros.public(shape=(0, *np.shape(v)), dtype=kind) for v, kind in zip(leaves, kinds, strict=True)]
-    if count > 1 and (count > FEW or modes.current().trace is not None):
-        many = max(FEW, MOST // max(count, sum(math.prod(np.shape(leaf)) for leaf in leaves)))
-        try:
-            blocks = [vmap(pulled)(*_units(ys, at, min(at + many, count))) for at in range(0, count, many)]
-        except (NotImplementedError, TraceError):  # an op without a batching rule, a rule that looks at numbers
-            pass
-        else:
-            return [concatenate.public([*c]) if len(c) > 1 else c[0] for c in zip(*blocks, strict=True)]
-    parts = [pulled(*[unit[0] for unit in _units(ys, i, i + 1)]) for i in range(count)]
-    return [stack.public(list(column)) for column in zip(*parts, strict=True)]
-
-
-def _units(ys: Sequence[Tensor], start: int, stop: int) -> list[np.ndarray[Any, Any]]:
-    """Of the unit cotangents of all outputs, numbered through, those from `start` to below `stop`, side by side."""
-    units, first = [], 0
-    for y in ys:
-        unit = np.zeros((stop - start, y.size), y.dtype)
-        own = np.arange(max(first, start), min(first + y.size, stop))
-        unit[own - start, own - first] = 1
-        units.append(unit.reshape(stop - start, *y.shape))
-        first += y.size
-    return units
 
 
 @checked

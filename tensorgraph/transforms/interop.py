@@ -141,6 +141,9 @@ def _dot(a: Any, b: Any) -> Any:
 RENAMED = {"newshape": "shape"}
 
 
+_signature = functools.cache(inspect.signature)
+
+
 @functools.cache
 def _parameters(function: Any) -> dict[str, Any] | None:
     """The names and defaults of a NumPy function, or None where they are not known; of ``**kwargs`` none are."""
@@ -178,7 +181,7 @@ def _without_defaults(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
 def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
     """Keywords as a function composed of ops calls them, whose parameters come in NumPy's order."""
     theirs = list(_parameters(function) or ())
-    parameters = inspect.signature(composed).parameters
+    parameters = _signature(composed).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return options
     ours = list(parameters)
@@ -197,7 +200,7 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
         args = _without_defaults(function, args)
         options = _own_names(function, composed, options)
         try:
-            inspect.signature(composed).bind(*args, **options)
+            _signature(composed).bind(*args, **options)
         except TypeError:
             given = ", ".join(["..."] * len(args) + [f"{k}=..." for k in options])
             raise TypeError(f"{name}({given}) is not recorded by tensorgraph: leave away what is not needed") from None

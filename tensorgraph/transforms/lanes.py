@@ -40,6 +40,8 @@ class Lanes(Trace):
         What stands outside for each input, and the axis of the lanes there; None where it is the same for all.
     states : dict of Cell to int
         Of each random state that is drawn from the number of draws, once the trace is over.
+    looked : bool
+        Whether somebody has asked for numbers.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -50,6 +52,7 @@ class Lanes(Trace):
         self.captures: dict[Any, tuple[Var, Tensor]] = {}  # with the tensor, so that its ids stay taken
         self.entry: dict[Cell, Var] = {}
         self.states: dict[Cell, int] = {}
+        self.looked = False
         outer = self.outside.trace
         # nobody reads the lines of what is evaluated at once
         self.lines: bool = outer is not None and (outer.lines if isinstance(outer, Lanes) else True)
@@ -142,6 +145,7 @@ class Lanes(Trace):
 
     def numbers(self, t: Any) -> Any:
         """What is the same for all lanes, and computed from numbers, has numbers: it is computed when asked for."""
+        self.looked = True
         var = self.var(t)
         if type(var) is not Var:
             return None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -27,8 +25,9 @@ from tensorgraph.graph.trace import names_of_arguments
 from tensorgraph.graph.user_names import OUTSIDE, code_of
 from tensorgraph.ops.random import turns
 from tensorgraph.transforms.lanes import Lanes
+from tensorgraph.transforms.plans import Plans
 
-__all__ = ["vmap"]
+__all__ = ["one_lane", "plan_of", "vmap"]
 
 
 @checked
@@ -111,7 +110,7 @@ def vmap(
             v if axis is None else lanes.argument(v, axis, path.replace(".", "_") or None)
             for v, axis, path in zip(leaves, axes, paths, strict=True)
         ]
-        results, out_tree, ends = _one_lane(lanes, function, unflatten(treedef, values), out_axes, name)
+        results, out_tree, ends = one_lane(lanes, function, unflatten(treedef, values), out_axes, name)
         graph = lanes.graph(results)
         outputs = _run(lanes, graph, ends, fallback == "loop")
         return unflatten(out_tree, outputs)
@@ -222,7 +221,7 @@ def _sizes(
 # one lane ----------------------------------------------------------------------------------------------------------
 
 
-def _one_lane(
+def one_lane(
     lanes: Lanes, function: Callable[..., Any], values: Any, out_axes: Any, name: str
 ) -> tuple[list[Any], Treedef, list[int | None]]:
     """What the function gives for one example, in the trace: results, their nesting, where the examples' axis goes."""
@@ -247,7 +246,7 @@ def _one_lane(
         del lanes.frames  # which knows the trace
 
 
-OUTSIDE.add(_one_lane.__code__)
+OUTSIDE.add(one_lane.__code__)
 
 
 def _result(value: Any, path: str, name: str) -> Tensor:
@@ -278,9 +277,7 @@ def _check_end(lanes: Lanes, t: Tensor, end: int | None, path: str, name: str) -
 
 # all lanes ---------------------------------------------------------------------------------------------------------
 
-MOST_PLANS = 256
-_plans: OrderedDict[Any, Graph] = OrderedDict()
-_lock = threading.Lock()
+_plans = Plans(256)
 
 
 def _batch(graph: Graph, size: int, dims: tuple[int | None, ...], ends: Sequence[int | None], loop: bool) -> Graph:
@@ -288,21 +285,11 @@ def _batch(graph: Graph, size: int, dims: tuple[int | None, ...], ends: Sequence
     return graph.differentiate().batched(size, dims, out_dims=tuple(ends), loop=loop).differentiate()
 
 
-def _plan(graph: Graph, size: int, dims: tuple[int | None, ...], ends: Sequence[int | None], loop: bool) -> Graph:
+def plan_of(graph: Graph, size: int, dims: tuple[int | None, ...], ends: Sequence[int | None], loop: bool) -> Graph:
     """As `_batch`; where an equal graph has been batched before, the same."""
     ops = tuple(id(eq.op) for eq in graph.equations)  # which a plan keeps; one of the user's may be declared again
     key = HashedKey((graph.key(), ops, size, dims, tuple(ends), loop))
-    with _lock:
-        found = _plans.get(key)
-        if found is not None:
-            _plans.move_to_end(key)
-            return found
-    made = _batch(graph, size, dims, ends, loop)
-    with _lock:
-        _plans[key] = made
-        while len(_plans) > MOST_PLANS:
-            _plans.popitem(last=False)
-    return made
+    return _plans.made(key, lambda: _batch(graph, size, dims, ends, loop))  # type: ignore[no-any-return]
 
 
 def _run(lanes: Lanes, graph: Graph, ends: Sequence[int | None], loop: bool) -> list[Any]:
@@ -310,7 +297,7 @@ def _run(lanes: Lanes, graph: Graph, ends: Sequence[int | None], loop: bool) -> 
     states = {lanes.entry[cell]: (cell, draws) for cell, draws in lanes.states.items()}
     dims = tuple(0 if var in states else axis for var, (_, axis) in zip(graph.inputs, lanes.given, strict=True))
     mode = modes.current()
-    many = (_plan if mode.trace is None else _batch)(graph, lanes.size, dims, ends, loop)
+    many = (plan_of if mode.trace is None else _batch)(graph, lanes.size, dims, ends, loop)
     inputs = []
     for var, (value, _) in zip(graph.inputs, lanes.given, strict=True):
         if var in states:
