@@ -13,8 +13,11 @@ from tensorgraph.ops import (
     exponential,
     index,
     layer_norm,
+    likelihoods,
     logarithm,
     logic,
+    losses,
+    margins,
     moving,
     random,
     reduction,
@@ -30,7 +33,7 @@ from tensorgraph.ops import (
 
 __all__ = [
     "activations", "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
-    "index", "layer_norm", "logarithm", "logic", "moving", "random", "reduction", "rounding", "scans", "shape",
-    "softmax", "special", "structure",
+    "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "random", "reduction",
+    "rounding", "scans", "shape", "softmax", "special", "structure",
     "trigonometry", "updates",
 ]  # fmt: skip

@@ -156,33 +156,35 @@ class_weights = op(
 )  # fmt: skip
 
 
-def _divisor_infer(divisor: Any, *, empty: str) -> Any:
+def _divisor_infer(divisor: Any, *, empty: str, of: str) -> Any:
     if empty not in ("zero", "nan"):
         raise ValueError(f"empty must be 'zero' or 'nan', got {empty!r}")
+    if not isinstance(of, str):
+        raise TypeError(f"of must be the name of a loss, got {of!r}")
     return divisor
 
 
-def _mean_divisor(divisor: Any, *, empty: str = "zero") -> Any:
-    if not np.all(_divisor_infer(divisor, empty=empty)):
-        _warn_empty(empty)
+def _mean_divisor(divisor: Any, *, empty: str = "zero", of: str = "softmax_cross_entropy") -> Any:
+    if not np.all(_divisor_infer(divisor, empty=empty, of=of)):
+        _warn_empty(empty, of)
     return divisor
 
 
 mean_divisor = op(
-    "mean_divisor(divisor, *, empty='zero')", _mean_divisor, structural, infer_rule=_divisor_infer,
-    batch=unchanged,
+    "mean_divisor(divisor, *, empty='zero', of='softmax_cross_entropy')", _mean_divisor, structural,
+    infer_rule=_divisor_infer, batch=unchanged,
     vjp=dict(divisor=lambda g: g), traits=("identity", "view", "linear", "internal", "checks"),
     examples=((((),), {}), (((3,),), {})),
     doc="The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be.",
 )  # fmt: skip
 
 
-def _warn_empty(empty: str) -> None:
+def _warn_empty(empty: str, of: str = "softmax_cross_entropy") -> None:
     """Say at the user's line that a mean over no labels was asked for."""
     if modes.current().quiet:
         return
     warn_user(
-        "softmax_cross_entropy: no label counts (an empty batch, all ignored, or weights that sum to 0): the mean is "
+        f"{of}: no label counts (an empty batch, all ignored, or weights that sum to 0): the mean is "
         f"{'0' if empty == 'zero' else 'NaN'} with zero gradient"
     )
 

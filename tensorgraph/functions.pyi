@@ -136,6 +136,27 @@ def batch_norm_relu(
 def binade(x: _TensorLike) -> Tensor:
     """The largest power of two not above the magnitude of x, by which division is exact; it has no slope."""
 
+def binary_cross_entropy(
+    probabilities: _TensorLike,
+    target: _TensorLike,
+    weight: _TensorLike = None,
+    *,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Cross-entropy of probabilities and targets, each from 0 to 1."""
+
+def binary_cross_entropy_with_logits(
+    logits: _TensorLike,
+    target: _TensorLike,
+    weight: _TensorLike = None,
+    *,
+    pos_weight: _TensorLike = None,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Cross-entropy of sigmoid(logits) and targets: labels 0 and 1, or probabilities."""
+
 def bitwise_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a & b: booleans or integers."""
 
@@ -210,6 +231,31 @@ def cos(x: _TensorLike) -> Tensor:
 
 def cosh(x: _TensorLike) -> Tensor:
     """Hyperbolic cosine."""
+
+def cosine_embedding(
+    a: _TensorLike,
+    b: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 0.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """1 - `cosine_similarity` for vectors that belong together (target 1), max(0, it - margin) for others (-1)."""
+
+def cosine_embedding_loss(
+    a: _TensorLike,
+    b: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 0.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """1 - `cosine_similarity` for vectors that belong together (target 1), max(0, it - margin) for others (-1)."""
+
+def cosine_similarity(a: _TensorLike, b: _TensorLike, *, axis: int = -1, eps: float = 1e-08) -> Tensor:
+    """The cosine of the angle between vectors along an axis, of a and b, which broadcast."""
 
 def cummax(x: _TensorLike, axis: int | None = None) -> Tensor:
     """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
@@ -322,6 +368,30 @@ def full(shape: int | Sequence[int], value: float, dtype: DTypeLike | None = Non
 def gammaln(x: _TensorLike) -> Tensor:
     """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
 
+def gaussian_nll(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    variance: _TensorLike,
+    *,
+    full: bool = False,
+    eps: float = 1e-06,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Negative log-likelihood under normal distributions of predicted means and variances."""
+
+def gaussian_nll_loss(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    variance: _TensorLike,
+    *,
+    full: bool = False,
+    eps: float = 1e-06,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Negative log-likelihood under normal distributions of predicted means and variances."""
+
 def ge(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a >= b, elementwise."""
 
@@ -355,11 +425,54 @@ def hardswish(x: _TensorLike) -> Tensor:
 def hardtanh(x: _TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x within [min_val, max_val]; the derivative at the bounds is 1."""
 
+def hinge(
+    scores: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 1.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """max(0, margin - target·score), for targets of -1 and 1; the derivative at the kink is 0."""
+
+def hinge_loss(
+    scores: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 1.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """max(0, margin - target·score), for targets of -1 and 1; the derivative at the kink is 0."""
+
 def hstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their second axis, vectors along their only one."""
 
+def huber(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    delta: float = 1.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """d²/2 where the error d is within `delta`, delta·(|d| - delta/2) beyond (Huber, 1964). Arguments as of `mse`."""
+
+def huber_loss(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    delta: float = 1.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """d²/2 where the error d is within `delta`, delta·(|d| - delta/2) beyond (Huber, 1964). Arguments as of `mse`."""
+
 def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
     """√(a² + b²) without overflow; the derivative where both are 0 is 0."""
+
+def in_range(x: _TensorLike, kind: str, name: str = "x") -> Tensor:
+    """The numbers themselves, once they are known to be a `kind`: "probability", "sign" or "not negative"."""
 
 def invert(x: _TensorLike) -> Tensor:
     """~x: booleans or integers."""
@@ -372,6 +485,25 @@ def isinf(x: _TensorLike) -> Tensor:
 
 def isnan(x: _TensorLike) -> Tensor:
     """Whether x is NaN, elementwise."""
+
+def kl_div(
+    log_probabilities: _TensorLike,
+    target: _TensorLike,
+    *,
+    log_target: bool = False,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean", "batchmean"] = "mean",
+) -> Tensor:
+    """target·(log(target) - log_probabilities), element by element: summed, the Kullback-Leibler divergence."""
+
+def l1_loss(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Mean absolute error; the derivative at 0 is 0. Arguments as of `mse`."""
 
 def layer_norm(
     x: _TensorLike,
@@ -459,6 +591,15 @@ def logsumexp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims:
 def lt(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a < b, elementwise."""
 
+def mae(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Mean absolute error; the derivative at 0 is 0. Arguments as of `mse`."""
+
 def matmul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Matrix product, batched over leading axes as NumPy."""
 
@@ -471,7 +612,7 @@ def maximum(a: _TensorLike, b: _TensorLike) -> Tensor:
 def mean(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis`; integers give the default float dtype; NaN over nothing."""
 
-def mean_divisor(divisor: _TensorLike, empty: str = "zero") -> Tensor:
+def mean_divisor(divisor: _TensorLike, empty: str = "zero", of: str = "softmax_cross_entropy") -> Tensor:
     """The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be."""
 
 def meshgrid(*xs: _TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
@@ -508,8 +649,48 @@ def moveaxis(x: _TensorLike, source: int | Sequence[int], destination: int | Seq
 def movedim(x: _TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Axes moved to other places, the others in their order."""
 
+def mse(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Mean squared error."""
+
+def mse_loss(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Mean squared error."""
+
 def mul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Product, elementwise."""
+
+def multi_margin(
+    scores: _TensorLike,
+    target: _TensorLike,
+    weight: _TensorLike = None,
+    *,
+    p: Literal[1, 2] = 1,
+    margin: float = 1.0,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The hinge loss of several classes: by how much each other class comes within `margin` of the right one."""
+
+def multi_margin_loss(
+    scores: _TensorLike,
+    target: _TensorLike,
+    weight: _TensorLike = None,
+    *,
+    p: Literal[1, 2] = 1,
+    margin: float = 1.0,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The hinge loss of several classes: by how much each other class comes within `margin` of the right one."""
 
 def multiply(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Product, elementwise."""
@@ -532,6 +713,28 @@ def negative(x: _TensorLike) -> Tensor:
 def nextafter(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The number next to a in the direction of b; it moves with a."""
 
+def nll(
+    log_probabilities: _TensorLike,
+    target: _TensorLike,
+    weight: _TensorLike = None,
+    *,
+    axis: int = -1,
+    ignore_index: int | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The negative of each row's number at its class: the likelihood, where rows are logarithms of probabilities."""
+
+def nll_loss(
+    log_probabilities: _TensorLike,
+    target: _TensorLike,
+    weight: _TensorLike = None,
+    *,
+    axis: int = -1,
+    ignore_index: int | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The negative of each row's number at its class: the likelihood, where rows are logarithms of probabilities."""
+
 def normal(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Standard normal numbers and the next state."""
 
@@ -552,6 +755,30 @@ def pad(x: _TensorLike, widths: Sequence[Sequence[int]], value: float = 0.0) -> 
 
 def permutation(state: _TensorLike, n: int) -> tuple[Tensor, Tensor]:
     """The integers below n in random order, and the next state."""
+
+def poisson_nll(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-08,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Negative log-likelihood of counts under Poisson distributions of rates exp(prediction)."""
+
+def poisson_nll_loss(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    log_input: bool = True,
+    full: bool = False,
+    eps: float = 1e-08,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Negative log-likelihood of counts under Poisson distributions of rates exp(prediction)."""
 
 def polygamma(x: _TensorLike, n: int) -> Tensor:
     """The derivative of order n of `digamma`."""
@@ -671,6 +898,17 @@ def sgd_update(
 def sigmoid(x: _TensorLike) -> Tensor:
     """1/(1 + exp(-x)), without overflow."""
 
+def sigmoid_cross_entropy(
+    logits: _TensorLike,
+    target: _TensorLike,
+    weight: _TensorLike = None,
+    *,
+    pos_weight: _TensorLike = None,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """Cross-entropy of sigmoid(logits) and targets: labels 0 and 1, or probabilities."""
+
 def sign(x: _TensorLike) -> Tensor:
     """-1, 0 or 1 by the sign of x."""
 
@@ -688,6 +926,26 @@ def sinc(x: _TensorLike) -> Tensor:
 
 def sinh(x: _TensorLike) -> Tensor:
     """Hyperbolic sine."""
+
+def smooth_l1(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    beta: float = 1.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """`huber` over `beta`: |d| - beta/2 far out, which with beta 0 is `mae`. Arguments as of `mse`."""
+
+def smooth_l1_loss(
+    prediction: _TensorLike,
+    target: _TensorLike,
+    *,
+    beta: float = 1.0,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """`huber` over `beta`: |d| - beta/2 far out, which with beta 0 is `mae`. Arguments as of `mse`."""
 
 def softmax(x: _TensorLike, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
     """Exponentials that sum to one along `axis`: along several together, or all of them where it is None."""
@@ -778,6 +1036,32 @@ def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
 
 def tril(x: _TensorLike, k: int = 0) -> Tensor:
     """The lower triangle of matrices, 0 above diagonal k."""
+
+def triplet_margin(
+    anchor: _TensorLike,
+    positive: _TensorLike,
+    negative: _TensorLike,
+    *,
+    margin: float = 1.0,
+    eps: float = 1e-06,
+    swap: bool = False,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """max(0, |anchor - positive| - |anchor - negative| + margin), of Euclidean distances along the last axis."""
+
+def triplet_margin_loss(
+    anchor: _TensorLike,
+    positive: _TensorLike,
+    negative: _TensorLike,
+    *,
+    margin: float = 1.0,
+    eps: float = 1e-06,
+    swap: bool = False,
+    mask: _TensorLike = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """max(0, |anchor - positive| - |anchor - negative| + margin), of Euclidean distances along the last axis."""
 
 def triu(x: _TensorLike, k: int = 0) -> Tensor:
     """The upper triangle of matrices, 0 below diagonal k."""

@@ -25,6 +25,8 @@ def filled(args: tuple[Any, ...], dtype: Any = np.float64) -> list[Any]:
             return value.value
         if isinstance(value, list):
             return [fill(v) for v in value]
+        if isinstance(value, np.ndarray):
+            return value.copy()
         return rng.standard_normal(value).astype(dtype) if isinstance(value, tuple) else value
 
     return [fill(value) for value in args]
@@ -50,8 +52,8 @@ def weighted(result: Any) -> tg.Tensor:
 def test_numpys_values(f: Function, args: Any, kwargs: Any, dtype: Any) -> None:
     given = filled(args, dtype)
     expected = next((g for g in f.numpy if g is not None), None)
-    if f.computed and dtype == np.bool_:
-        return
+    if f.computed and (dtype == np.bool_ or (dtype == np.int32 and not f.numpy)):
+        return  # numbers of these kinds may lie outside of what the function takes
     found = floats(f.call(*given, **kwargs))
     if expected is None:
         assert found and all(f.computed or t.dtype == dtype for t in found)
@@ -84,7 +86,7 @@ def test_numpys_function_and_the_methods_are_it(f: Function, args: Any, kwargs: 
 @pytest.mark.parametrize(("f", "args", "kwargs"), CASES, ids=by_name)
 def test_gradients_traces_and_batches(f: Function, args: Any, kwargs: Any) -> None:
     given = filled(args)
-    places = [i for i, value in enumerate(given) if is_array(value)]
+    places = [i for i, value in enumerate(given) if is_array(value) and not isinstance(args[i], static)]
 
     def loss(*arrays: Any) -> Any:
         full = list(given)
@@ -109,11 +111,44 @@ def test_gradients_traces_and_batches(f: Function, args: Any, kwargs: Any) -> No
     graph = tg.trace(loss, *arrays)
     assert tg.parse(str(graph)) == graph
     assert float(graph(*arrays)) == float(loss(*arrays))
-    many = [flatten([np.stack([x, 2 * x]) for x in flatten([a])[0]])[0] for a in arrays]
+    others = [[other(f, x) for x in a] if isinstance(a, list) else other(f, a) for a in arrays]
+    many = [flatten([np.stack([x, other(f, x)]) for x in flatten([a])[0]])[0] for a in arrays]
     stacked = [m if isinstance(a, list) else m[0] for m, a in zip(many, arrays, strict=True)]
     batch = tg.vmap(loss)(*stacked)
-    doubled = [[2 * x for x in a] if isinstance(a, list) else 2 * a for a in arrays]
-    assert np.allclose(batch.numpy(), [float(loss(*arrays)), float(loss(*doubled))], rtol=1e-12, atol=1e-12)
+    assert np.allclose(batch.numpy(), [float(loss(*arrays)), float(loss(*others))], rtol=1e-12, atol=1e-12)
+
+
+def other(f: Function, x: Any) -> Any:
+    """Another example: numbers that a function takes, it takes in another order."""
+    return x.reshape(-1)[::-1].reshape(x.shape) if f.computed else 2 * x
+
+
+@pytest.mark.parametrize(("f", "args", "kwargs"), [case for case in CASES if case[0].computed], ids=by_name)
+def test_second_derivatives_of_what_computes(f: Function, args: Any, kwargs: Any) -> None:
+    given = filled(args)
+    places = tuple(
+        i for i, value in enumerate(given) if isinstance(value, np.ndarray) and not isinstance(args[i], static)
+    )
+    rng = np.random.default_rng(2)
+    ways = [rng.standard_normal(given[i].shape) for i in places]
+
+    def along(step: float) -> Any:
+        moved = list(given)
+        for i, way in zip(places, ways, strict=True):
+            moved[i] = moved[i] + step * way
+        return moved
+
+    def loss(*arrays: Any) -> Any:
+        return weighted(f.call(*arrays, **kwargs))
+
+    def slope(*arrays: Any) -> Any:
+        return sum((g * w).sum() for g, w in zip(tg.grad(loss, places)(*arrays), ways, strict=True))
+
+    if not places:
+        return
+    second = sum(float((g * w).sum()) for g, w in zip(tg.grad(slope, places)(*given), ways, strict=True))
+    expected = (float(slope(*along(1e-5))) - float(slope(*along(-1e-5)))) / 2e-5
+    assert abs(second - expected) < 1e-6 * max(1.0, abs(expected))
 
 
 @pytest.mark.parametrize(

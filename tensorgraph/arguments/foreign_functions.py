@@ -32,7 +32,6 @@ norm vector_norm matrix_norm frobenius_norm = tg.sqrt(tg.square(x).sum())
 dist = tg.sqrt(tg.square(x - y).sum())
 pairwise_distance = tg.sqrt(tg.square(x - y).sum(axis=-1))
 cdist = tg.sqrt(tg.square(x[:, None] - y[None]).sum(axis=-1))
-cosine_similarity = (x * y).sum(axis=1) / tg.sqrt(tg.square(x).sum(axis=1) * tg.square(y).sum(axis=1))
 normalize = x / tg.sqrt(tg.square(x).sum(axis=1, keepdims=True))
 standardize = (x - x.mean(axis=-1, keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
 rms_norm = x / tg.sqrt(tg.square(x).mean(axis=-1, keepdims=True) + 1e-6)
@@ -261,16 +260,6 @@ unrolled in graphs; a choice by numbers is where
 scipy = tg.exp(x) # SciPy's special functions stand in tensorgraph itself
 F = tg.relu(x) # functions stand in tensorgraph itself
 cross_entropy = tg.softmax_cross_entropy(x, i)
-nll_loss = -x[tg.arange(2), i].mean() # of logarithms of probabilities x
-mse_loss = tg.square(x - y).mean()
-l1_loss = tg.absolute(x - y).mean()
-smooth_l1_loss huber_loss = tg.where(tg.absolute(x - y) < 1.0, 0.5 * tg.square(x - y), tg.absolute(x - y) - \
-0.5).mean()
-binary_cross_entropy_with_logits = (tg.softplus(x) - x * y).mean() # of logits x and targets y
-binary_cross_entropy = -(tg.xlogy(y, p) + tg.xlog1py(1.0 - y, -p)).mean() # of probabilities p and targets y
-kl_div = (tg.xlogy(p, p) - p * x).mean() # of logarithms x and probabilities p
-poisson_nll_loss = (tg.exp(x) - y * x).mean()
-gaussian_nll_loss = 0.5 * (tg.log(p) + tg.square(x - y) / p).mean() # of variances p
 soft_margin_loss = tg.softplus(-y * x).mean()
 margin_ranking_loss = tg.relu(-p * (x - y)).mean()
 dropout dropout1d dropout2d alpha_dropout = nn.Dropout(0.5)(x)
@@ -340,10 +329,9 @@ is_nonzero = bool(v[0])
 randint_like = (tg.random.uniform(x.shape) * 10).astype("int64") # no such function yet; whole numbers below 10 are
 poisson binomial = np.random.default_rng(0).{name} # no such draws yet; NumPy's generators have
 constant_pad_nd = tg.pad(x, ((0, 0), (1, 1)))
-triplet_margin_loss = tg.relu(tg.sqrt(tg.square(x - y).sum(axis=1)) - tg.sqrt(tg.square(x - p).sum(axis=1)) + \
-1.0).mean()
-hinge_embedding_loss cosine_embedding_loss ctc_loss multi_margin_loss = tg.relu(1.0 - y * x).mean() # no such function \
-yet; compose it, as a hinge loss is
+hinge_embedding_loss = tg.where(tg.sign(p) > 0, x, tg.relu(1.0 - x)).mean() # of distances x, and targets of -1 and 1
+ctc_loss multilabel_margin_loss = tg.softmax_cross_entropy(x, i) # no such function yet; where there is one label an \
+element, without alignment, it is
 linear_cross_entropy = tg.softmax_cross_entropy(x @ m3, i)
 bilinear = (x @ m3 * x).sum(axis=-1) # no such function yet; for one output it is
 embedding_bag = x[i].mean(axis=0) # no such function yet; one bag is

@@ -71,23 +71,25 @@ layer yet; it is a reshape, a transpose and a reshape, in the manner of
 Concatenate = tg.concatenate([x, y], axis=-1)
 Add = x + y
 Multiply = x * y
-CosineSimilarity = (x * y).sum(axis=1) / tg.sqrt(tg.square(x).sum(axis=1) * tg.square(y).sum(axis=1))
+CosineSimilarity = tg.cosine_similarity(x, y, axis=1)
 PairwiseDistance = tg.sqrt(tg.square(x - y).sum(axis=-1))
 CrossEntropyLoss SparseCategoricalCrossentropy CategoricalCrossentropy = tg.softmax_cross_entropy(x, i)
-MSELoss MeanSquaredError = tg.square(x - y).mean()
-L1Loss MeanAbsoluteError = tg.absolute(x - y).mean()
-SmoothL1Loss HuberLoss Huber = tg.where(tg.absolute(x - y) < 1.0, 0.5 * tg.square(x - y), tg.absolute(x - y) - \
-0.5).mean()
-BCEWithLogitsLoss = (tg.softplus(x) - x * y).mean() # of logits x and targets y
-BCELoss BinaryCrossentropy = -(tg.xlogy(y, p) + tg.xlog1py(1.0 - y, -p)).mean() # of probabilities p and targets y
-NLLLoss = -x[tg.arange(2), i].mean() # of logarithms of probabilities x
-KLDivLoss = (tg.xlogy(p, p) - p * x).mean() # of logarithms x and probabilities p
-PoissonNLLLoss = (tg.exp(x) - y * x).mean()
-GaussianNLLLoss = 0.5 * (tg.log(p) + tg.square(x - y) / p).mean() # of variances p
+MSELoss MeanSquaredError = tg.mse(x, y)
+L1Loss MeanAbsoluteError = tg.mae(x, y)
+HuberLoss Huber = tg.huber(x, y, delta=1.0)
+SmoothL1Loss = tg.smooth_l1(x, y, beta=1.0)
+BCEWithLogitsLoss = tg.sigmoid_cross_entropy(x, p) # of logits x and targets p
+BCELoss BinaryCrossentropy = tg.binary_cross_entropy(p, p) # of probabilities and targets
+NLLLoss = tg.nll(x, i) # of logarithms of probabilities x
+KLDivLoss = tg.kl_div(x, p) # of logarithms x and probabilities p
+PoissonNLLLoss = tg.poisson_nll(x, p)
+GaussianNLLLoss = tg.gaussian_nll(x, y, p) # of variances p
 SoftMarginLoss = tg.softplus(-y * x).mean()
 MarginRankingLoss = tg.relu(-p * (x - y)).mean()
-TripletMarginLoss = tg.relu(tg.sqrt(tg.square(x - y).sum(axis=1)) - tg.sqrt(tg.square(x - p).sum(axis=1)) + \
-1.0).mean()
+TripletMarginLoss = tg.triplet_margin(x, y, p)
+CosineEmbeddingLoss = tg.cosine_embedding(x, y, tg.sign(x[:, 0]))
+MultiMarginLoss = tg.multi_margin(x, i)
+HingeLoss Hinge = tg.hinge(x, tg.sign(y)) # of scores x, and targets of -1 and 1
 functional = tg.relu(x) # functions stand in tensorgraph itself
 utils = optim.clip_grad_norm(model.parameters(), 1.0)
 modules = nn.Module
@@ -98,8 +100,9 @@ Buffer = tg.Buffer([1.0, 2.0])
 parameter = tg.Parameter([1.0, 2.0])
 UninitializedParameter = tg.Parameter(tg.zeros((3, 2)))
 Container = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
-CTCLoss HingeEmbeddingLoss CosineEmbeddingLoss MultiMarginLoss = tg.relu(1.0 - y * x).mean() # no such loss yet; \
-compose it, as a hinge loss is
+HingeEmbeddingLoss = tg.where(tg.sign(p) > 0, x, tg.relu(1.0 - x)).mean() # of distances x, and targets of -1 and 1
+CTCLoss MultiLabelMarginLoss = tg.softmax_cross_entropy(x, i) # no such loss yet; where there is one label an element, \
+without alignment, it is
 LocalResponseNorm MaxUnpool1d MaxUnpool2d FractionalMaxPool2d AdaptiveLogSoftmaxWithLoss = nn.Lambda(f) # no such \
 layer yet; any function f is a layer
 initializers = nn.init.he_normal((3, 2))

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from tensorgraph.engine.functions import FUNCTIONS, Function
 from tensorgraph.engine.generate import OPERATORS
@@ -77,7 +80,7 @@ def _composed(declared: Function, name: str, method: bool = False) -> str:
             shown.append("*")
             named = True
         said = (
-            str(p.annotation)
+            _spelt(str(p.annotation), inspect.unwrap(declared.call).__globals__)
             .replace("TensorLike", "_TensorLike")
             .replace("Axes", "int | Sequence[int]")
             .replace("'", '"')
@@ -86,6 +89,20 @@ def _composed(declared: Function, name: str, method: bool = False) -> str:
         shown.append(f"{star}{p.name}: {said}{default}")
     doc = _first_line(declared.call.__doc__ or "")
     return _laid_out(name, shown, signature.return_annotation, doc, method)
+
+
+def _spelt(annotation: str, names: Mapping[str, Any]) -> str:
+    """An annotation with a type in the place of the names of kinds and of words to choose from."""
+
+    def known(name: re.Match[str]) -> str:
+        value = names.get(name[0])
+        if get_origin(value) is Annotated:
+            return str(get_args(value)[0].__name__)
+        if get_origin(value) is Literal:
+            return f"Literal[{', '.join(map(_literal, get_args(value)))}]"
+        return name[0]
+
+    return re.sub(r"\b[A-Z]\w+", known, annotation)
 
 
 def _laid_out(name: str, parameters: list[str], result: str, doc: str, method: bool) -> str:
