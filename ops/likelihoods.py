@@ -40,10 +40,10 @@ _SOME = np.array([[0.125, 0.25, 0.875, 0.5], [0.75, 0.0625, 0.5, 0.25]])
 def sigmoid_cross_entropy(
     logits: TensorLike,
     target: TensorLike,
-    weight: TensorLike = None,
+    weight: TensorLike | None = None,
     *,
-    pos_weight: TensorLike = None,
-    mask: TensorLike = None,
+    pos_weight: TensorLike | None = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Cross-entropy of sigmoid(logits) and targets: labels 0 and 1, or probabilities.
@@ -70,9 +70,9 @@ def sigmoid_cross_entropy(
 def binary_cross_entropy(
     probabilities: TensorLike,
     target: TensorLike,
-    weight: TensorLike = None,
+    weight: TensorLike | None = None,
     *,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Cross-entropy of probabilities and targets, each from 0 to 1.
@@ -107,7 +107,7 @@ def _held_log(p: Any, end: float, function: Any) -> Any:
 def nll(
     log_probabilities: TensorLike,
     target: TensorLike,
-    weight: TensorLike = None,
+    weight: TensorLike | None = None,
     *,
     axis: int = -1,
     ignore_index: int | None = None,
@@ -159,7 +159,7 @@ def kl_div(
     target: TensorLike,
     *,
     log_target: bool = False,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Literal["none", "sum", "mean", "batchmean"] = "mean",
 ) -> Tensor:
     """target·(log(target) - log_probabilities), element by element: summed, the Kullback-Leibler divergence.
@@ -198,7 +198,7 @@ def poisson_nll(
     log_input: bool = True,
     full: bool = False,
     eps: Positive = 1e-8,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Negative log-likelihood of counts under Poisson distributions of rates exp(prediction).
@@ -226,7 +226,7 @@ def gaussian_nll(
     *,
     full: bool = False,
     eps: Positive = 1e-6,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Negative log-likelihood under normal distributions of predicted means and variances.

@@ -176,7 +176,7 @@ _MASK = np.array([[True, False, True, True]])
 
 @function(also=("mse_loss",), computed=True, examples=(_PAIR, (((3, 4), (3, 4)), dict(mask=_MASK, reduction="sum"))))
 def mse(
-    prediction: TensorLike, target: TensorLike, *, mask: TensorLike = None, reduction: Reduction = "mean"
+    prediction: TensorLike, target: TensorLike, *, mask: TensorLike | None = None, reduction: Reduction = "mean"
 ) -> Tensor:
     """Mean squared error.
 
@@ -193,7 +193,7 @@ def mse(
 
 @function(also=("l1_loss",), computed=True, examples=(_PAIR,))
 def mae(
-    prediction: TensorLike, target: TensorLike, *, mask: TensorLike = None, reduction: Reduction = "mean"
+    prediction: TensorLike, target: TensorLike, *, mask: TensorLike | None = None, reduction: Reduction = "mean"
 ) -> Tensor:
     """Mean absolute error; the derivative at 0 is 0. Arguments as of `mse`.
 
@@ -216,7 +216,7 @@ def huber(
     target: TensorLike,
     *,
     delta: Positive = 1.0,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """d²/2 where the error d is within `delta`, delta·(|d| - delta/2) beyond (Huber, 1964). Arguments as of `mse`.
@@ -235,7 +235,7 @@ def smooth_l1(
     target: TensorLike,
     *,
     beta: NonNegative = 1.0,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """`huber` over `beta`: |d| - beta/2 far out, which with beta 0 is `mae`. Arguments as of `mse`."""

@@ -38,7 +38,7 @@ def hinge(
     target: TensorLike,
     *,
     margin: Finite = 1.0,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """max(0, margin - target·score), for targets of -1 and 1; the derivative at the kink is 0.
@@ -60,7 +60,7 @@ def hinge(
 def multi_margin(
     scores: TensorLike,
     target: TensorLike,
-    weight: TensorLike = None,
+    weight: TensorLike | None = None,
     *,
     p: Literal[1, 2] = 1,
     margin: Finite = 1.0,
@@ -153,7 +153,7 @@ def cosine_embedding(
     target: TensorLike,
     *,
     margin: Finite = 0.0,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """1 - `cosine_similarity` for vectors that belong together (target 1), max(0, it - margin) for others (-1).
@@ -191,7 +191,7 @@ def triplet_margin(
     margin: Finite = 1.0,
     eps: NonNegative = 1e-6,
     swap: bool = False,
-    mask: TensorLike = None,
+    mask: TensorLike | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """max(0, |anchor - positive| - |anchor - negative| + margin), of Euclidean distances along the last axis.

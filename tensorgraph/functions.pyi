@@ -139,9 +139,9 @@ def binade(x: _TensorLike) -> Tensor:
 def binary_cross_entropy(
     probabilities: _TensorLike,
     target: _TensorLike,
-    weight: _TensorLike = None,
+    weight: _TensorLike | None = None,
     *,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Cross-entropy of probabilities and targets, each from 0 to 1."""
@@ -149,10 +149,10 @@ def binary_cross_entropy(
 def binary_cross_entropy_with_logits(
     logits: _TensorLike,
     target: _TensorLike,
-    weight: _TensorLike = None,
+    weight: _TensorLike | None = None,
     *,
-    pos_weight: _TensorLike = None,
-    mask: _TensorLike = None,
+    pos_weight: _TensorLike | None = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Cross-entropy of sigmoid(logits) and targets: labels 0 and 1, or probabilities."""
@@ -238,7 +238,7 @@ def cosine_embedding(
     target: _TensorLike,
     *,
     margin: float = 0.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """1 - `cosine_similarity` for vectors that belong together (target 1), max(0, it - margin) for others (-1)."""
@@ -249,7 +249,7 @@ def cosine_embedding_loss(
     target: _TensorLike,
     *,
     margin: float = 0.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """1 - `cosine_similarity` for vectors that belong together (target 1), max(0, it - margin) for others (-1)."""
@@ -375,7 +375,7 @@ def gaussian_nll(
     *,
     full: bool = False,
     eps: float = 1e-06,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Negative log-likelihood under normal distributions of predicted means and variances."""
@@ -387,7 +387,7 @@ def gaussian_nll_loss(
     *,
     full: bool = False,
     eps: float = 1e-06,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Negative log-likelihood under normal distributions of predicted means and variances."""
@@ -430,7 +430,7 @@ def hinge(
     target: _TensorLike,
     *,
     margin: float = 1.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """max(0, margin - target·score), for targets of -1 and 1; the derivative at the kink is 0."""
@@ -440,7 +440,7 @@ def hinge_loss(
     target: _TensorLike,
     *,
     margin: float = 1.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """max(0, margin - target·score), for targets of -1 and 1; the derivative at the kink is 0."""
@@ -453,7 +453,7 @@ def huber(
     target: _TensorLike,
     *,
     delta: float = 1.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """d²/2 where the error d is within `delta`, delta·(|d| - delta/2) beyond (Huber, 1964). Arguments as of `mse`."""
@@ -463,7 +463,7 @@ def huber_loss(
     target: _TensorLike,
     *,
     delta: float = 1.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """d²/2 where the error d is within `delta`, delta·(|d| - delta/2) beyond (Huber, 1964). Arguments as of `mse`."""
@@ -491,7 +491,7 @@ def kl_div(
     target: _TensorLike,
     *,
     log_target: bool = False,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean", "batchmean"] = "mean",
 ) -> Tensor:
     """target·(log(target) - log_probabilities), element by element: summed, the Kullback-Leibler divergence."""
@@ -500,7 +500,7 @@ def l1_loss(
     prediction: _TensorLike,
     target: _TensorLike,
     *,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Mean absolute error; the derivative at 0 is 0. Arguments as of `mse`."""
@@ -595,7 +595,7 @@ def mae(
     prediction: _TensorLike,
     target: _TensorLike,
     *,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Mean absolute error; the derivative at 0 is 0. Arguments as of `mse`."""
@@ -653,7 +653,7 @@ def mse(
     prediction: _TensorLike,
     target: _TensorLike,
     *,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Mean squared error."""
@@ -662,7 +662,7 @@ def mse_loss(
     prediction: _TensorLike,
     target: _TensorLike,
     *,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Mean squared error."""
@@ -673,7 +673,7 @@ def mul(a: _TensorLike, b: _TensorLike) -> Tensor:
 def multi_margin(
     scores: _TensorLike,
     target: _TensorLike,
-    weight: _TensorLike = None,
+    weight: _TensorLike | None = None,
     *,
     p: Literal[1, 2] = 1,
     margin: float = 1.0,
@@ -684,7 +684,7 @@ def multi_margin(
 def multi_margin_loss(
     scores: _TensorLike,
     target: _TensorLike,
-    weight: _TensorLike = None,
+    weight: _TensorLike | None = None,
     *,
     p: Literal[1, 2] = 1,
     margin: float = 1.0,
@@ -716,7 +716,7 @@ def nextafter(a: _TensorLike, b: _TensorLike) -> Tensor:
 def nll(
     log_probabilities: _TensorLike,
     target: _TensorLike,
-    weight: _TensorLike = None,
+    weight: _TensorLike | None = None,
     *,
     axis: int = -1,
     ignore_index: int | None = None,
@@ -727,7 +727,7 @@ def nll(
 def nll_loss(
     log_probabilities: _TensorLike,
     target: _TensorLike,
-    weight: _TensorLike = None,
+    weight: _TensorLike | None = None,
     *,
     axis: int = -1,
     ignore_index: int | None = None,
@@ -763,7 +763,7 @@ def poisson_nll(
     log_input: bool = True,
     full: bool = False,
     eps: float = 1e-08,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Negative log-likelihood of counts under Poisson distributions of rates exp(prediction)."""
@@ -775,7 +775,7 @@ def poisson_nll_loss(
     log_input: bool = True,
     full: bool = False,
     eps: float = 1e-08,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Negative log-likelihood of counts under Poisson distributions of rates exp(prediction)."""
@@ -901,10 +901,10 @@ def sigmoid(x: _TensorLike) -> Tensor:
 def sigmoid_cross_entropy(
     logits: _TensorLike,
     target: _TensorLike,
-    weight: _TensorLike = None,
+    weight: _TensorLike | None = None,
     *,
-    pos_weight: _TensorLike = None,
-    mask: _TensorLike = None,
+    pos_weight: _TensorLike | None = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Cross-entropy of sigmoid(logits) and targets: labels 0 and 1, or probabilities."""
@@ -932,7 +932,7 @@ def smooth_l1(
     target: _TensorLike,
     *,
     beta: float = 1.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """`huber` over `beta`: |d| - beta/2 far out, which with beta 0 is `mae`. Arguments as of `mse`."""
@@ -942,7 +942,7 @@ def smooth_l1_loss(
     target: _TensorLike,
     *,
     beta: float = 1.0,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """`huber` over `beta`: |d| - beta/2 far out, which with beta 0 is `mae`. Arguments as of `mse`."""
@@ -1045,7 +1045,7 @@ def triplet_margin(
     margin: float = 1.0,
     eps: float = 1e-06,
     swap: bool = False,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """max(0, |anchor - positive| - |anchor - negative| + margin), of Euclidean distances along the last axis."""
@@ -1058,7 +1058,7 @@ def triplet_margin_loss(
     margin: float = 1.0,
     eps: float = 1e-06,
     swap: bool = False,
-    mask: _TensorLike = None,
+    mask: _TensorLike | None = None,
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """max(0, |anchor - positive| - |anchor - negative| + margin), of Euclidean distances along the last axis."""
