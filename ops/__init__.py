@@ -6,6 +6,7 @@ if __name__ != "tensorgraph.ops":
 from tensorgraph.ops import (
     activations,
     arithmetic,
+    attention,
     batch_norm,
     contraction,
     creation,
@@ -35,5 +36,5 @@ __all__ = [
     "activations", "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
     "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "random", "reduction",
     "rounding", "scans", "shape", "softmax", "special", "structure",
-    "trigonometry", "updates",
+    "attention", "trigonometry", "updates",
 ]  # fmt: skip

@@ -111,6 +111,19 @@ def atleast_2d(*xs: _TensorLike) -> Any:
 def atleast_3d(*xs: _TensorLike) -> Any:
     """With three axes at least, as NumPy puts them in: a vector in the middle, a matrix in front."""
 
+def attention(
+    q: _TensorLike,
+    k: _TensorLike,
+    v: _TensorLike,
+    mask: _TensorLike | None = None,
+    key_mask: _TensorLike | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> Tensor:
+    """Each query's mean of the values, weighted by the softmax of its products with the keys times `scale`."""
+
 def batch_norm(
     x: _TensorLike,
     gamma: _TensorLike,
@@ -873,6 +886,19 @@ def running_average(
     unbiased: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Exponentially weighted averages of a batch's mean and variance, corrected for their start."""
+
+def scaled_dot_product_attention(
+    q: _TensorLike,
+    k: _TensorLike,
+    v: _TensorLike,
+    mask: _TensorLike | None = None,
+    key_mask: _TensorLike | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> Tensor:
+    """Each query's mean of the values, weighted by the softmax of its products with the keys times `scale`."""
 
 def scan_share(x: _TensorLike, axis: int = 0, rest: bool = False) -> Tensor:
     """The share of each exponential in the sum of the first ones along an axis, or what is left of 1, if `rest`."""

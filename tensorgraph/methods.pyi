@@ -174,14 +174,14 @@ class Methods:
     def logsumexp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing."""
 
-    def __matmul__(self, other: _TensorLike) -> Tensor: ...
-    def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
     def softmax(self, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
         """Exponentials that sum to one along `axis`: along several together, or all of them where it is None."""
 
     def log_softmax(self, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
         """The logarithm of `softmax`, accurate where a probability is too small for a float; axes as there."""
 
+    def __matmul__(self, other: _TensorLike) -> Tensor: ...
+    def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
     def sort(self, axis: int = -1) -> Tensor:
         """Elements in ascending order along an axis, NaN last, ties in their old order."""
 

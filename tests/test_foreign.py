@@ -114,7 +114,7 @@ def test_names_of_others_may_be_used_by_the_user() -> None:
         getattr(model, "predict")  # noqa: B009
 
 
-@pytest.mark.parametrize("name", ["einsumm", "linalgs", "xyz", "conv", "callings", "attention", "sun"])
+@pytest.mark.parametrize("name", ["einsumm", "linalgs", "xyz", "conv", "callings", "atention", "sun"])
 def test_guesses_are_near(name: str) -> None:
     with pytest.raises(AttributeError) as caught:
         getattr(tg, name)

@@ -277,7 +277,7 @@ of each channel is
 interpolate upsample = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the nearest element \
 is
 embedding = x[i]
-scaled_dot_product_attention dot_product_attention = tg.softmax(x @ y.mT / 3.0**0.5) @ y
+dot_product_attention memory_efficient_attention = tg.attention(x, y, y)
 keras layers models Model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
 optimizers = optim.Adam(model)
 lr_scheduler = optim.cosine(0.1, steps=100)
@@ -335,7 +335,7 @@ element, without alignment, it is
 linear_cross_entropy = tg.softmax_cross_entropy(x @ m3, i)
 bilinear = (x @ m3 * x).sum(axis=-1) # no such function yet; for one output it is
 embedding_bag = x[i].mean(axis=0) # no such function yet; one bag is
-multi_head_attention_forward = tg.softmax(x @ y.mT / 3.0**0.5) @ y # no such function yet; of one head it is
+multi_head_attention_forward = tg.attention(x, y, y)
 pixel_shuffle pixel_unshuffle channel_shuffle = image.reshape(1, 2, 2, 4).transpose(0, 2, 1, 3) # no such function \
 yet; it is a reshape, a transpose and a reshape, in the manner of
 lstm gru lstm_cell gru_cell rnn_tanh rnn_relu = tg.tanh(nn.Linear(3, 2)(x)) # no recurrent functions yet; a loop over \

@@ -1,0 +1,120 @@
+"""Attention in tiles is attention: masks, shared heads, queries with nothing to look at, and memory."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+
+
+def both(*inputs, **attrs):
+    """Values and gradients, fused and composed."""
+    results = []
+    for impl in ("fused", "composed"):
+        given = [
+            tg.tensor(a, requires_grad=True) if getattr(a, "dtype", np.dtype(bool)).kind == "f" else a for a in inputs
+        ]
+        y = tg.attention(*given, impl=impl, **attrs)
+        y.backward(tg.tensor(np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)))
+        results.append([y.numpy(), *[t.grad.numpy() for t in given if isinstance(t, tg.Tensor)]])
+    return results
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def wave(start, *shape):
+    return np.sin(np.arange(start, start + np.prod(shape))).reshape(shape)
+
+
+SHUT = np.where(np.random.default_rng(0).random((3, 5)) > 0.5, 0.0, -np.inf)
+SHUT[1] = -np.inf
+KEYS = np.array([[True] * 5, [False] * 5])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "masks", "causal"),
+    [
+        ([(2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4)], (SHUT,), False),
+        ([(2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 3)], (None, KEYS), True),
+        ([(2, 4, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4)], (normal(5, 2, 4, 1, 5), KEYS), True),
+        ([(2, 4, 3, 4), (2, 1, 5, 4), (5, 4)], (normal(5, 4, 3, 1),), False),
+        ([(1, 4, 140, 4), (2, 2, 1100, 4), (2, 2, 1100, 4)], (normal(5, 2, 1, 140, 1100),), False),
+        ([(2, 1030, 4), (2, 1030, 4), (2, 1030, 4)], (), True),
+        ([(2, 3, 4), (2, 0, 4), (2, 0, 3)], (), False),
+        ([(0, 2, 3, 4), (0, 2, 3, 4), (0, 2, 3, 5)], (), True),
+    ],
+)
+def test_tiles_are_the_whole(shapes, masks, causal):
+    fused, composed = both(*[normal(i, *s) for i, s in enumerate(shapes)], *masks, causal=causal)
+    for a, b in zip(fused, composed, strict=True):
+        assert a.shape == b.shape
+        assert np.abs(a - b).max(initial=0) <= 2e-14
+
+
+def test_nothing_to_look_at_gives_nothing():
+    y, dq, dk, dv, dmask = both(normal(0, 3, 4), normal(1, 5, 4), normal(2, 5, 4), SHUT)[0]
+    assert not y[1].any() and not dq[1].any() and not dmask[1].any()
+    assert y[0].any() and all(np.isfinite(a).all() for a in (dq, dk, dv, dmask))
+
+
+def test_second_order_beside_a_row_with_nothing():
+    q, k, v = (tg.tensor(normal(i, 3, 4)) for i in range(3))
+    mask = np.array([[True, False, True], [False, False, False], [True, True, True]])
+    found = [tg.hessian(lambda q, i=impl: tg.sum(tg.attention(q, k, v, mask, impl=i) ** 2))(q) for impl in
+             ("fused", "composed")]  # fmt: skip
+    assert np.isfinite(found[0].numpy()).all() and np.abs((found[0] - found[1]).numpy()).max() < 1e-13
+
+
+def test_causal_and_shared_heads_as_pytorch_has_them():
+    # F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.7, enable_gqa=True) in float64, PyTorch 2.13
+    q, k, v = (tg.tensor(wave(*a), requires_grad=True) for a in ((0, 1, 2, 2, 3), (50, 1, 1, 3, 3), (90, 1, 1, 3, 2)))
+    y = tg.attention(q, k, v, causal=True, scale=0.7)
+    y.backward(tg.tensor(np.arange(8.0).reshape(y.shape)))
+    values = [0.8939966636005579, 0.10598751175115685, -0.5885139894815776, -0.8279836850982666]
+    assert np.abs(y.numpy().ravel()[:4] - values).max() < 1e-15
+    slopes = [-0.812153826518518, 1.5162567950102057, 2.4506279117830165]
+    assert np.abs(q.grad.numpy()[0, 1, 1] - slopes).max() < 1e-14
+    assert (
+        np.abs(k.grad.numpy()[0, 0, 0] - [0.5734402717080928, -1.0197716798827057, -1.6754102519073975]).max() < 1e-14
+    )
+    assert np.abs(v.grad.numpy()[0, 0, 0] - [4.913502342767383, 7.14182337658945]).max() < 1e-14
+
+
+def test_heads_share_keys_in_their_order():
+    q, k, v = normal(0, 4, 3, 2), normal(1, 2, 5, 2), normal(2, 2, 5, 2)
+    repeated = tg.attention(q, k.repeat(2, axis=0), v.repeat(2, axis=0)).numpy()
+    assert np.abs(tg.attention(q, k, v).numpy() - repeated).max() < 1e-15
+
+
+@pytest.mark.slow
+def test_memory_grows_with_the_length():
+    n = 3000
+    q, k, v = (tg.tensor(normal(i, 1, n, 4), requires_grad=True) for i in range(3))
+    tg.attention(q, k, v)
+    tracemalloc.start()
+    try:
+        tg.sum(tg.attention(q, k, v)).backward()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < n * n * 8 / 8
+
+
+@pytest.mark.parametrize(
+    ("q", "k", "v", "masks", "words"),
+    [
+        ((3, 4), (5, 3), (5, 4), (), "one dim"),
+        ((3, 4), (5, 4), (6, 4), (), "one length"),
+        ((3, 3, 4), (2, 5, 4), (2, 5, 4), (), "a multiple"),
+        ((3, 4), (5, 4), (5, 4), (np.ones((3, 5), int),), "astype"),
+        ((3, 4), (5, 4), (5, 4), (np.ones((5, 3), bool),), "broadcast"),
+        ((2, 3, 3, 4), (2, 3, 5, 4), (2, 3, 5, 4), (None, np.ones((3, 5), bool)), "key_mask"),
+        ((4,), (5, 4), (5, 4), (), "takes q"),
+    ],
+)
+def test_refusals(q, k, v, masks, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        tg.attention(np.ones(q), np.ones(k), np.ones(v), *masks)
