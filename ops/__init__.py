@@ -11,6 +11,7 @@ from tensorgraph.ops import (
     contraction,
     creation,
     cross_entropy,
+    differences,
     exponential,
     index,
     layer_norm,
@@ -20,6 +21,9 @@ from tensorgraph.ops import (
     losses,
     margins,
     moving,
+    nans,
+    norms,
+    quantiles,
     random,
     reduction,
     rounding,
@@ -27,14 +31,15 @@ from tensorgraph.ops import (
     shape,
     softmax,
     special,
+    statistics,
     structure,
     trigonometry,
     updates,
 )
 
 __all__ = [
-    "activations", "arithmetic", "batch_norm", "contraction", "creation", "cross_entropy", "exponential",
-    "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "random", "reduction",
-    "rounding", "scans", "shape", "softmax", "special", "structure",
-    "attention", "trigonometry", "updates",
+    "activations", "arithmetic", "attention", "batch_norm", "contraction", "creation", "cross_entropy", "differences",
+    "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "nans",
+    "norms", "quantiles", "random", "reduction", "rounding", "scans", "shape", "softmax", "special", "statistics",
+    "structure", "trigonometry", "updates",
 ]  # fmt: skip

@@ -87,7 +87,7 @@ sum = op(
 )  # fmt: skip
 
 
-def _wide(kind: np.dtype[Any]) -> np.dtype[Any]:
+def wide(kind: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype that sums are made in: float16 has too few digits and too little range."""
     return np.dtype(np.float32) if kind == np.float16 else kind
 
@@ -100,7 +100,7 @@ def _wider(x: Any, aval: Any) -> Any:
 def _mean(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
     n = count(x, axis)
     kind = float_dtype(x.dtype)
-    whole = total(x, axis, keepdims, _wide(kind))
+    whole = total(x, axis, keepdims, wide(kind))
     if n:
         return np.asarray(whole / n, kind)
     with np.errstate(invalid="ignore"):
@@ -142,7 +142,7 @@ def _first(x: Any, axis: Any) -> Any:
 def _variance(x: Any, axis: Any, keepdims: Any, correction: float) -> Any:
     """At least in float32."""
     refuse_axis_of_number(x, axis)
-    x = x.astype(_wide(float_dtype(x.dtype)), copy=False)
+    x = x.astype(wide(float_dtype(x.dtype)), copy=False)
     terms = count(x, axis)
     n = terms - number(correction, "correction")
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -198,7 +198,7 @@ binade = op(
 def _std(x: Any, *, axis: Any = None, keepdims: Any = False, correction: float = 0) -> Any:
     kind = float_dtype(x.dtype)
     with np.errstate(over="ignore"):
-        root = np.asarray(_root_variance(x.astype(_wide(kind), copy=False), axis, keepdims, correction))
+        root = np.asarray(_root_variance(x.astype(wide(kind), copy=False), axis, keepdims, correction))
         return root.astype(kind, copy=False)
 
 
@@ -408,7 +408,7 @@ def _logsumexp(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
             return np.log(total(x, axis, keepdims))
     kind = x.dtype
     top = np.maximum.reduce(x, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0).astype(_wide(kind), copy=False)
+    top = np.where(np.isfinite(top), top, 0).astype(wide(kind), copy=False)
     with np.errstate(divide="ignore", over="ignore"):
         terms = np.asarray(np.subtract(x, top, dtype=top.dtype))
         out = np.log(total(np.exp(terms, out=terms), axis, True)) + top
@@ -434,7 +434,7 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
 
 logsumexp = op(
     "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, methods=("logsumexp",), dtype="float",
-    vjp=dict(x=_logsumexp_x), scratch=lambda x, **attrs: x.size * _wide(float_dtype(x.dtype)).itemsize,
+    vjp=dict(x=_logsumexp_x), scratch=lambda x, **attrs: x.size * wide(float_dtype(x.dtype)).itemsize,
     flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
     traits=("analytic", "exponential", "increasing"),
     doc="log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing.",

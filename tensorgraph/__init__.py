@@ -115,7 +115,7 @@ _OWN = frozenset({*CATALOGUE, *_ALIASES})  # no op of the user's, which may be r
 
 def __getattr__(name: str) -> _Any:
     """Catalogue ops as functions, and rooms that load when first used."""
-    declared = _op_named(name)
+    declared = _op_named(name) if name not in _LATE_NAMES else None
     if declared is not None:
         if name in _OWN:  # found at once from now on
             globals()[name] = declared.public

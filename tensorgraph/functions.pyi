@@ -124,6 +124,15 @@ def attention(
 ) -> Tensor:
     """Each query's mean of the values, weighted by the softmax of its products with the keys times `scale`."""
 
+def average(
+    x: _TensorLike,
+    axis: int | Sequence[int] | None = None,
+    weights: _TensorLike | None = None,
+    returned: bool = False,
+    keepdims: bool = False,
+) -> Any:
+    """The mean over `axis`, in which elements count as much as their weights say."""
+
 def batch_norm(
     x: _TensorLike,
     gamma: _TensorLike,
@@ -239,6 +248,9 @@ def concatenate(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
 def copysign(a: _TensorLike, b: _TensorLike) -> Tensor:
     """|a| with the sign of b, which a zero has too; the derivative at a = 0 is 0."""
 
+def corrcoef(x: _TensorLike, y: _TensorLike | None = None, rowvar: bool = True) -> Tensor:
+    """The correlation of variables, which are rows, or columns where `rowvar` is False; NaN beside a constant."""
+
 def cos(x: _TensorLike) -> Tensor:
     """Cosine of x radians."""
 
@@ -269,6 +281,20 @@ def cosine_embedding_loss(
 
 def cosine_similarity(a: _TensorLike, b: _TensorLike, *, axis: int = -1, eps: float = 1e-08) -> Tensor:
     """The cosine of the angle between vectors along an axis, of a and b, which broadcast."""
+
+def count_nonzero(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """How many elements are not 0, over `axis`; NaN is not 0."""
+
+def cov(
+    x: _TensorLike,
+    y: _TensorLike | None = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: _TensorLike | None = None,
+    aweights: _TensorLike | None = None,
+) -> Tensor:
+    """The covariance of variables, which are rows, or columns where `rowvar` is False."""
 
 def cummax(x: _TensorLike, axis: int | None = None) -> Tensor:
     """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
@@ -311,6 +337,9 @@ def divide(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def dstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their third axis."""
+
+def ediff1d(x: _TensorLike) -> Tensor:
+    """Differences of neighbours among all elements in a row."""
 
 def elu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha·(exp(x) - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2015)."""
@@ -413,6 +442,11 @@ def gelu(x: _TensorLike, approximate: str = "none") -> Tensor:
 
 def getitem(x: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """``x[key]``: the elements a NumPy key selects."""
+
+def gradient(
+    x: _TensorLike, *spacing: _TensorLike, axis: int | Sequence[int] | None = None, edge_order: int = 1
+) -> Any:
+    """The slope of samples along each axis, by differences of neighbours: as NumPy's `gradient`."""
 
 def greater(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a > b, elementwise."""
@@ -616,6 +650,9 @@ def mae(
 def matmul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Matrix product, batched over leading axes as NumPy."""
 
+def matrix_norm(x: _TensorLike, keepdims: bool = False, ord: Literal["fro", "nuc"] | float = "fro") -> Tensor:
+    """The norm of matrices, which are the last two axes."""
+
 def max(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
@@ -627,6 +664,9 @@ def mean(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool
 
 def mean_divisor(divisor: _TensorLike, empty: str = "zero", of: str = "softmax_cross_entropy") -> Tensor:
     """The divisor of a mean over labels itself; one that is 0 is warned of. `empty` says what the mean will be."""
+
+def median(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The middle element over `axis`, or the mean of the middle two; NaN wins."""
 
 def meshgrid(*xs: _TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
     """The coordinates of all points of a grid, from those along each side; "xy" has the second side first."""
@@ -711,6 +751,58 @@ def multiply(a: _TensorLike, b: _TensorLike) -> Tensor:
 def nan_to_num(x: _TensorLike, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """NaN as `nan`, infinities as `posinf` and `neginf` (by default the largest numbers); derivative 0 there."""
 
+def nancumprod(x: _TensorLike, axis: int | None = None) -> Tensor:
+    """Products of the first elements along an axis, which a NaN leaves as they are."""
+
+def nancumsum(x: _TensorLike, axis: int | None = None) -> Tensor:
+    """Sums of the first elements along an axis, to which a NaN adds nothing."""
+
+def nanmax(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The largest over `axis` of what is no NaN, whose gradient ties share; NaN where there is nothing else."""
+
+def nanmean(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The mean over `axis` of what is no NaN; NaN where there is nothing else."""
+
+def nanmedian(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """`median` of what is no NaN; NaN where there is nothing else."""
+
+def nanmin(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The smallest over `axis` of what is no NaN, whose gradient ties share; NaN where there is nothing else."""
+
+def nanpercentile(
+    x: _TensorLike,
+    q: float | Sequence[float] | np.ndarray[Any, Any],
+    axis: int | Sequence[int] | None = None,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> Tensor:
+    """As `nanquantile`, with `q` from 0 to 100."""
+
+def nanprod(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The product over `axis` without the NaNs; 1 where there is nothing else."""
+
+def nanquantile(
+    x: _TensorLike,
+    q: float | Sequence[float] | np.ndarray[Any, Any],
+    axis: int | Sequence[int] | None = None,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> Tensor:
+    """`quantile` of what is no NaN; NaN where there is nothing else. Of equal elements the first get the gradient."""
+
+def nanstd(
+    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
+) -> Tensor:
+    """The root of `nanvar`; where all are equal its gradient is 0."""
+
+def nansum(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """The sum over `axis` without the NaNs; 0 where there is nothing else."""
+
+def nanvar(
+    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
+) -> Tensor:
+    """The variance over `axis` of what is no NaN, divided by how many these are less `correction`."""
+
 def ndtr(x: _TensorLike) -> Tensor:
     """The distribution function of the normal distribution, right also where it is tiny."""
 
@@ -748,6 +840,14 @@ def nll_loss(
 ) -> Tensor:
     """The negative of each row's number at its class: the likelihood, where rows are logarithms of probabilities."""
 
+def norm(
+    x: _TensorLike,
+    ord: Literal["fro", "nuc"] | float | None = None,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+) -> Tensor:
+    """The Euclidean norm of all elements; a norm of vectors along one axis, of matrices in two, as NumPy's norm."""
+
 def normal(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Standard normal numbers and the next state."""
 
@@ -765,6 +865,15 @@ def over_cosh(a: _TensorLike, x: _TensorLike) -> Tensor:
 
 def pad(x: _TensorLike, widths: Sequence[Sequence[int]], value: float = 0.0) -> Tensor:
     """A constant border: one (before, after) pair an axis."""
+
+def percentile(
+    x: _TensorLike,
+    q: float | Sequence[float] | np.ndarray[Any, Any],
+    axis: int | Sequence[int] | None = None,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> Tensor:
+    """As `quantile`, with `q` from 0 to 100."""
 
 def permutation(state: _TensorLike, n: int) -> tuple[Tensor, Tensor]:
     """The integers below n in random order, and the next state."""
@@ -808,14 +917,29 @@ def prelu(x: _TensorLike, slope: _TensorLike) -> Tensor:
 def prod(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Product over `axis`; its gradient is right at zeros too."""
 
+def ptp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    """From the smallest to the largest element over `axis`, whose gradients ties share."""
+
 def put(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """A copy of x with `v` written at a key; ``x.at[key].set(v)``. The last write to an element stands."""
+
+def quantile(
+    x: _TensorLike,
+    q: float | Sequence[float] | np.ndarray[Any, Any],
+    axis: int | Sequence[int] | None = None,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> Tensor:
+    """The number below which a part `q` of the elements lies."""
 
 def rad2deg(x: _TensorLike) -> Tensor:
     """Radians in degrees."""
 
 def radians(x: _TensorLike) -> Tensor:
     """Degrees in radians."""
+
+def ranked(x: _TensorLike, places: Sequence[int], axis: int = -1) -> Tensor:
+    """Of each line along an axis the elements at places in ascending order; NaN wins; ties share the gradient."""
 
 def ravel(x: _TensorLike) -> Tensor:
     """All elements along one axis."""
@@ -1060,6 +1184,12 @@ def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
 def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order, reversed unless `axes` says."""
 
+def trapezoid(y: _TensorLike, x: _TensorLike | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """The area under samples along an axis, by trapezoids: at places `x`, or `dx` apart."""
+
+def trapz(y: _TensorLike, x: _TensorLike | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """The area under samples along an axis, by trapezoids: at places `x`, or `dx` apart."""
+
 def tril(x: _TensorLike, k: int = 0) -> Tensor:
     """The lower triangle of matrices, 0 above diagonal k."""
 
@@ -1117,6 +1247,11 @@ def var(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
 ) -> Tensor:
     """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
+
+def vector_norm(
+    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, ord: float = 2
+) -> Tensor:
+    """(Σ|x|ᵖ)^(1/p) over `axis`, p being `ord`; the largest for inf, the smallest for -inf."""
 
 def vstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their first axis; vectors are rows."""

@@ -182,6 +182,9 @@ class Methods:
 
     def __matmul__(self, other: _TensorLike) -> Tensor: ...
     def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
+    def diff(self, n: int = 1, axis: int = -1) -> Tensor:
+        """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
+
     def sort(self, axis: int = -1) -> Tensor:
         """Elements in ascending order along an axis, NaN last, ties in their old order."""
 
@@ -280,6 +283,55 @@ class Methods:
 
     def take(self, indices: Any, axis: int | None = None) -> Tensor:
         """The elements at positions along an axis; among all of them in a row where `axis` is None."""
+
+    def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """How many elements are not 0, over `axis`; NaN is not 0."""
+
+    def ptp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """From the smallest to the largest element over `axis`, whose gradients ties share."""
+
+    def cov(
+        self,
+        y: _TensorLike | None = None,
+        rowvar: bool = True,
+        bias: bool = False,
+        ddof: int | None = None,
+        fweights: _TensorLike | None = None,
+        aweights: _TensorLike | None = None,
+    ) -> Tensor:
+        """The covariance of variables, which are rows, or columns where `rowvar` is False."""
+
+    def corrcoef(self, y: _TensorLike | None = None, rowvar: bool = True) -> Tensor:
+        """The correlation of variables, which are rows, or columns where `rowvar` is False; NaN beside a constant."""
+
+    def nansum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The sum over `axis` without the NaNs; 0 where there is nothing else."""
+
+    def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The mean over `axis` of what is no NaN; NaN where there is nothing else."""
+
+    def norm(
+        self,
+        ord: Literal["fro", "nuc"] | float | None = None,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+    ) -> Tensor:
+        """The Euclidean norm of all elements; a norm of vectors along one axis, of matrices in two, as NumPy's norm."""
+
+    def quantile(
+        self,
+        q: float | Sequence[float] | np.ndarray[Any, Any],
+        axis: int | Sequence[int] | None = None,
+        method: str = "linear",
+        keepdims: bool = False,
+    ) -> Tensor:
+        """The number below which a part `q` of the elements lies."""
+
+    def median(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The middle element over `axis`, or the mean of the middle two; NaN wins."""
+
+    def nanmedian(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """`median` of what is no NaN; NaN where there is nothing else."""
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...
     def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...

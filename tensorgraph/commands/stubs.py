@@ -125,6 +125,10 @@ def _shortened(text: str, width: int) -> str:
     return sentence or text[: text[: width - 4].rfind(" ")] + " ..."
 
 
+# ops whose names mean tools for graphs in `tensorgraph`
+TOOLS = {"diff", "trace"}
+
+
 def library() -> list[Op]:
     """The ops that users call by name: without the gradients of fused ops, and those called in another way."""
     return [op for op in CATALOGUE.values() if op.primal is None and "higher order" not in op.traits]
@@ -132,7 +136,7 @@ def library() -> list[Op]:
 
 def stubs() -> dict[str, str]:
     """The text of each stub file by name."""
-    functions = [_definition(op, name) for op in library() for name in (op.name, *op.also)]
+    functions = [_definition(op, name) for op in library() for name in (op.name, *op.also) if name not in TOOLS]
     functions += [_composed(f, name) for f in FUNCTIONS.values() for name in (f.name, *f.also)]
     methods = []
     for op in library():

@@ -14,7 +14,7 @@ from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.ops import arithmetic, contraction, creation, index, logic, reduction, shape
+from tensorgraph.ops import arithmetic, contraction, creation, differences, index, logic, reduction, shape
 from tensorgraph.ops.structure import alias
 
 __all__: list[str] = []
@@ -85,6 +85,16 @@ def _sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None
     return index.sort.public(a, axis=axis) if axis is not None else index.sort.public(a.reshape(-1), axis=0)
 
 
+def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    k = axis + np.ndim(a) if axis < 0 else axis
+    line = tuple(1 if i == k else size for i, size in enumerate(np.shape(a)))
+    ends = [shape.broadcast_to.public(e, shape=line) if e is not None and np.ndim(e) == 0 else e
+            for e in (prepend, append)]  # fmt: skip
+    parts = [part for part in (ends[0], a, ends[1]) if part is not None]
+    x = shape.concatenate.public(parts, axis=axis) if len(parts) > 1 else a
+    return differences.diff.public(x, n=n, axis=axis)
+
+
 def _where(*args: Any) -> Any:
     if len(args) == 1:
         raise TypeError(
@@ -112,6 +122,7 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.std: _moment(reduction.std),
     np.sort: _sort,
     np.where: _where,
+    np.diff: _diff,
     np.zeros_like: _like(creation.zeros),
     np.ones_like: _like(creation.ones),
     np.shape: lambda x: x.shape,
