@@ -8,10 +8,12 @@ from tensorgraph.ops import (
     arithmetic,
     attention,
     batch_norm,
+    contract,
     contraction,
     creation,
     cross_entropy,
     differences,
+    einsum,
     exponential,
     index,
     layer_norm,
@@ -23,6 +25,7 @@ from tensorgraph.ops import (
     moving,
     nans,
     norms,
+    products,
     quantiles,
     random,
     reduction,
@@ -38,8 +41,8 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "activations", "arithmetic", "attention", "batch_norm", "contraction", "creation", "cross_entropy", "differences",
-    "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "nans",
-    "norms", "quantiles", "random", "reduction", "rounding", "scans", "shape", "softmax", "special", "statistics",
-    "structure", "trigonometry", "updates",
+    "activations", "arithmetic", "attention", "batch_norm", "contract", "contraction", "creation", "cross_entropy",
+    "differences", "einsum", "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses",
+    "margins", "moving", "nans", "norms", "products", "quantiles", "random", "reduction", "rounding", "scans",
+    "shape", "softmax", "special", "statistics", "structure", "trigonometry", "updates",
 ]  # fmt: skip

@@ -62,7 +62,8 @@ def _long_product(a: Any, b: Any) -> Any:
     return out.reshape(a.shape[:-1] + b.shape[1:])
 
 
-def _matmul(a: Any, b: Any) -> Any:
+def matrix_product(a: Any, b: Any) -> Any:
+    """a @ b of arrays, in one dtype."""
     if a.dtype is b.dtype or a.dtype == b.dtype:
         if a.ndim > 2 and a.shape[-1] == 1 and b.ndim > 2 and b.shape[-2] == 1:
             return outer(a, b)
@@ -75,7 +76,7 @@ def _matmul(a: Any, b: Any) -> Any:
 
 def _product(a: Any, b: Any) -> Any:
     """a @ b, of arrays as the op makes it: to the same bits as in a graph."""
-    return _matmul(a, b) if type(a) is np.ndarray else a @ b
+    return matrix_product(a, b) if type(a) is np.ndarray else a @ b
 
 
 def _matmul_a(g: Any, a_aval: Any, b: Any) -> Any:
@@ -128,9 +129,10 @@ def _matmul_flops(a: Aval, b: Aval) -> int:
 
 
 matmul: Op = op(
-    "matmul(a, b)", _matmul, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,), flops=_matmul_flops,
+    "matmul(a, b)", matrix_product, contraction, infer_rule=_matmul_infer, infix="@", numpy=(np.matmul,),
+    flops=_matmul_flops,
     batch=_matmul_batch,
-    vjp=dict(a=_matmul_a, b=_matmul_b), traits=("analytic",),
+    vjp=dict(a=_matmul_a, b=_matmul_b), traits=("reduces", "analytic"),
     examples=(
         (((3, 4), (4, 2)), {}), (((4,), (4, 2)), {}), (((3, 4), (4,)), {}), (((4,), (4,)), {}),
         (((2, 3, 4), (4, 2)), {}), (((2, 1, 3, 4), (5, 4, 2)), {}), (((4,), (2, 4, 3)), {}), (((2, 3, 4), (4,)), {}),

@@ -45,6 +45,9 @@ def add(a: _TensorLike, b: _TensorLike) -> Tensor:
 def add_along_axis(g: _TensorLike, indices: _TensorLike, axis: int, shape: int | Sequence[int]) -> Tensor:
     """Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes."""
 
+def adjoint(x: _TensorLike) -> Tensor:
+    """The last two axes exchanged."""
+
 def alias(x: _TensorLike) -> Tensor:
     """x itself: a place at which partial derivatives stop and totals pass."""
 
@@ -221,6 +224,9 @@ def ceil(x: _TensorLike) -> Tensor:
 def celu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha·(exp(x/alpha) - 1) elsewhere, whose derivative does not jump (Barron, 2017)."""
 
+def chain_matmul(arrays: Sequence[_TensorLike]) -> Tensor:
+    """The product of a chain of matrices, in the order that costs least; the first and the last may be vectors."""
+
 def clamp(x: _TensorLike, a_min: float | None = None, a_max: float | None = None) -> Tensor:
     """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
 
@@ -244,6 +250,9 @@ def concat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
 
 def concatenate(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors joined along an axis they have."""
+
+def contract_axes(a: _TensorLike, b: _TensorLike, subscripts: str) -> Tensor:
+    """The product of two tensors summed over axes, as `einsum` writes it with a letter an axis."""
 
 def copysign(a: _TensorLike, b: _TensorLike) -> Tensor:
     """|a| with the sign of b, which a zero has too; the derivative at a = 0 is 0."""
@@ -296,6 +305,9 @@ def cov(
 ) -> Tensor:
     """The covariance of variables, which are rows, or columns where `rowvar` is False."""
 
+def cross(x1: _TensorLike, x2: _TensorLike, axis: int = -1) -> Tensor:
+    """The vectors perpendicular to two vectors of three elements along an axis, broadcast over the others."""
+
 def cummax(x: _TensorLike, axis: int | None = None) -> Tensor:
     """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
 
@@ -335,11 +347,17 @@ def div(a: _TensorLike, b: _TensorLike) -> Tensor:
 def divide(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient, elementwise; integers give the default float dtype."""
 
+def dot(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """NumPy's product: of vectors the sum of products, of matrices the product; a number multiplies each element."""
+
 def dstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their third axis."""
 
 def ediff1d(x: _TensorLike) -> Tensor:
     """Differences of neighbours among all elements in a row."""
+
+def einsum(subscripts: Any, *operands: _TensorLike, optimize: bool | str | Sequence[Any] = True) -> Tensor:
+    """Products of tensors summed over axes, in Einstein's notation as NumPy writes it."""
 
 def elu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha·(exp(x) - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2015)."""
@@ -440,6 +458,9 @@ def ge(a: _TensorLike, b: _TensorLike) -> Tensor:
 def gelu(x: _TensorLike, approximate: str = "none") -> Tensor:
     """x·Φ(x), Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016)."""
 
+def ger(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """All products of an element of `a` and one of `b`, both taken in a row."""
+
 def getitem(x: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """``x[key]``: the elements a NumPy key selects."""
 
@@ -521,6 +542,9 @@ def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
 def in_range(x: _TensorLike, kind: str, name: str = "x") -> Tensor:
     """The numbers themselves, once they are known to be a `kind`: "probability", "sign" or "not negative"."""
 
+def inner(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The sums of products along the last axes of both, for all pairs of the others."""
+
 def invert(x: _TensorLike) -> Tensor:
     """~x: booleans or integers."""
 
@@ -542,6 +566,9 @@ def kl_div(
     reduction: Literal["none", "sum", "mean", "batchmean"] = "mean",
 ) -> Tensor:
     """target·(log(target) - log_probabilities), element by element: summed, the Kullback-Leibler divergence."""
+
+def kron(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """Kronecker's product: every element of `a` times the whole of `b`, side by side."""
 
 def l1_loss(
     prediction: _TensorLike,
@@ -653,6 +680,12 @@ def matmul(a: _TensorLike, b: _TensorLike) -> Tensor:
 def matrix_norm(x: _TensorLike, keepdims: bool = False, ord: Literal["fro", "nuc"] | float = "fro") -> Tensor:
     """The norm of matrices, which are the last two axes."""
 
+def matrix_transpose(x: _TensorLike) -> Tensor:
+    """The last two axes exchanged."""
+
+def matvec(x1: _TensorLike, x2: _TensorLike) -> Tensor:
+    """Matrices (..., m, n) times vectors (..., n): (..., m)."""
+
 def max(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
@@ -722,6 +755,9 @@ def mse_loss(
 
 def mul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Product, elementwise."""
+
+def multi_dot(arrays: Sequence[_TensorLike]) -> Tensor:
+    """The product of a chain of matrices, in the order that costs least; the first and the last may be vectors."""
 
 def multi_margin(
     scores: _TensorLike,
@@ -860,6 +896,9 @@ def one_hot(labels: _TensorLike, classes: int, dtype: DTypeLike | None = None) -
 def ones(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """Ones of a shape, of the default dtype unless said."""
 
+def outer(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """All products of an element of `a` and one of `b`, both taken in a row."""
+
 def over_cosh(a: _TensorLike, x: _TensorLike) -> Tensor:
     """a/cosh(x)²: the gradient of `tanh`, and of `sigmoid` at twice x."""
 
@@ -946,6 +985,9 @@ def ravel(x: _TensorLike) -> Tensor:
 
 def reciprocal(x: _TensorLike) -> Tensor:
     """1/x; integers give the default float dtype, where NumPy divides integers."""
+
+def reindex(x: _TensorLike, subscripts: str) -> Tensor:
+    """Diagonals, sums and another order of axes, as `einsum` writes them with a letter an axis."""
 
 def relu(x: _TensorLike) -> Tensor:
     """max(x, 0); its derivative at 0 is 0; NaN passes through, and its gradient too."""
@@ -1178,6 +1220,9 @@ def tan(x: _TensorLike) -> Tensor:
 def tanh(x: _TensorLike) -> Tensor:
     """Hyperbolic tangent."""
 
+def tensordot(a: _TensorLike, b: _TensorLike, axes: int | Sequence[Any] = 2) -> Tensor:
+    """The product of two tensors summed over axes of both."""
+
 def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
     """The whole of x several times along each axis, the last axis by the last number."""
 
@@ -1247,6 +1292,15 @@ def var(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
 ) -> Tensor:
     """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
+
+def vdot(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The sum of products of all elements of two tensors, in a row."""
+
+def vecdot(x1: _TensorLike, x2: _TensorLike, axis: int = -1) -> Tensor:
+    """The sums of products along an axis, broadcast over the others."""
+
+def vecmat(x1: _TensorLike, x2: _TensorLike) -> Tensor:
+    """Vectors (..., m) times matrices (..., m, n): (..., n)."""
 
 def vector_norm(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, ord: float = 2

@@ -318,6 +318,30 @@ class Methods:
     ) -> Tensor:
         """The Euclidean norm of all elements; a norm of vectors along one axis, of matrices in two, as NumPy's norm."""
 
+    def vecdot(self, x2: _TensorLike, axis: int = -1) -> Tensor:
+        """The sums of products along an axis, broadcast over the others."""
+
+    def dot(self, b: _TensorLike) -> Tensor:
+        """NumPy's product: of vectors the sum of products, of matrices the product"""
+
+    def inner(self, b: _TensorLike) -> Tensor:
+        """The sums of products along the last axes of both, for all pairs of the others."""
+
+    def vdot(self, b: _TensorLike) -> Tensor:
+        """The sum of products of all elements of two tensors, in a row."""
+
+    def outer(self, b: _TensorLike) -> Tensor:
+        """All products of an element of `a` and one of `b`, both taken in a row."""
+
+    def kron(self, b: _TensorLike) -> Tensor:
+        """Kronecker's product: every element of `a` times the whole of `b`, side by side."""
+
+    def cross(self, x2: _TensorLike, axis: int = -1) -> Tensor:
+        """The vectors perpendicular to two vectors of three elements along an axis, broadcast over the others."""
+
+    def matrix_transpose(self) -> Tensor:
+        """The last two axes exchanged."""
+
     def quantile(
         self,
         q: float | Sequence[float] | np.ndarray[Any, Any],

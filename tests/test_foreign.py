@@ -158,8 +158,7 @@ def array(value: Any) -> Any:
 
 DOES: dict[str, dict[str, str]] = {
     "tensorgraph": {
-        "mm": "np.matmul(x, z)", "inner": "np.inner(x, y)", "vdot": "np.vdot(x, y)", "outer": "np.outer(v, v)",
-        "kron": "np.kron(x, y)", "cross": "np.cross(x, y)",
+        "mm": "np.matmul(x, z)", "einsum_path": "np.matmul(x, z)",
         "dist": "np.linalg.norm(x - y)", "cdist": "np.linalg.norm(x[:, None] - y[None], axis=-1)",
         "diagflat": "np.diagflat(x)", "block": "np.block([[m, x], [m, y]])", "tri": "np.tri(3)",
         "append": "np.append(x, y, axis=0)", "insert": "np.insert(x, 1, y, axis=0)",

@@ -6,18 +6,10 @@ __all__ = ["FUNCTIONS"]
 
 FUNCTIONS = """
 [tensorgraph]
-einsum tensordot = x @ z # no such function yet; over one axis it is a product of matrices, over others a broadcast \
-product that is summed
-mm bmm mv matvec dot dot_general batch_matmul vecmat spmm = x @ z
-inner linear = x @ y.T # the last axes are multiplied
-vdot = (x * y).sum()
-vecdot = (x * y).sum(axis=-1)
+mm bmm mv dot_general batch_matmul spmm = x @ z # of other axes tg.tensordot or tg.einsum
+linear = x @ y.T # the last axes are multiplied
 addmm addmv baddbmm = w + x @ z
-multi_dot chain_matmul = x @ z @ x
-outer ger = v[:, None] * v[None, :]
-addr = x + w[:, None] * v[None, :]
-kron = (x[:, None, :, None] * y[None, :, None, :]).reshape(4, 9)
-cross = tg.roll(x, -1, axis=-1) * tg.roll(y, -2, axis=-1) - tg.roll(x, -2, axis=-1) * tg.roll(y, -1, axis=-1)
+addr = x + tg.outer(w, v)
 fft = np.fft.fft(x.numpy()) # it needs complex numbers, which are not supported; NumPy's has no derivative
 special signal sparse = np.linalg.inv(m.numpy()) # no such functions yet; NumPy's and SciPy's have no derivative, \
 which custom_vjp gives
@@ -50,7 +42,6 @@ delete = tg.concatenate([x[:1], x[2:]])
 unsqueeze newaxis = tg.expand_dims(x, 0)
 permute permute_dims = tg.transpose(x, (1, 0))
 t = x.T
-adjoint matrix_transpose = x.mT
 rollaxis = tg.moveaxis(x, 1, 0)
 rev = tg.flip(x, 0)
 view resize = tg.reshape(x, (3, 2))
@@ -332,7 +323,7 @@ leave it out
 initializers = nn.init.he_normal((3, 2))
 disable_jit = f(x) # functions run eagerly unless they are traced; leave it out
 debug = tg.explain_gradient(f, x) # Python's print and breakpoint work in functions; of gradients there is
-einsum_path = x @ z # no einsum yet; over one axis it is a product of matrices
+einsum_path = tg.einsum("ij,jk->ik", x, z, optimize="optimal") # einsum finds the order itself
 ma = tg.where(x > 1.0, x, 0.0) # no masked arrays; a choice by a condition is where
 Module = tg.nn.Module
 fill fill_ = tg.full(x.shape, 2.0, x.dtype)

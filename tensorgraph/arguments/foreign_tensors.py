@@ -96,12 +96,9 @@ frac = x - x.trunc()
 lerp = x + 0.5 * (y - x)
 addcmul = x + 0.5 * x * y
 addcdiv = x + 0.5 * x / y
-mm bmm mv dot matmul = x @ z
-inner = x @ y.T
-vdot = (x * y).sum()
+mm bmm mv matmul = x @ z
 addmm addmv baddbmm = w + x @ z
-outer ger = v[:, None] * v[None, :]
-cross = tg.roll(x, -1, axis=-1) * tg.roll(y, -2, axis=-1) - tg.roll(x, -2, axis=-1) * tg.roll(y, -1, axis=-1)
+ger = tg.outer(v, v)
 trace = m.diagonal().sum()
 det cholesky svd qr slogdet eig = np.linalg.{name}(m.numpy()) # no such function yet; NumPy's has no derivative, which \
 tg.custom_vjp gives
@@ -163,8 +160,7 @@ diag_embed = x[..., None] * tg.eye(3)
 weak_type = x.dtype
 is_sparse is_quantized is_meta = x # there is one kind of tensor; leave it out
 where = tg.where(x > 0, x, y)
-addr = x + w[:, None] * v[None, :]
-kron = (x[:, None, :, None] * y[None, :, None, :]).reshape(4, 9)
+addr = x + tg.outer(w, v)
 diagflat = tg.diag(x.ravel())
 slice_scatter = x.at[:, 0:2].set(0.0)
 select_scatter = x.at[:, 0].set(0.0)

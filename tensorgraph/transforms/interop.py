@@ -14,7 +14,7 @@ from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.ops import arithmetic, contraction, creation, differences, index, logic, reduction, shape
+from tensorgraph.ops import creation, differences, index, logic, reduction, shape
 from tensorgraph.ops.structure import alias
 
 __all__: list[str] = []
@@ -57,6 +57,8 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         extra.setdefault("axis", 0)
         extra = {k: v for k, v in extra.items() if v is not None or k == "axis"}
         return reduced.public(*inputs, **extra)
+    if method == "__call__" and declared is None and ufunc in _COMPOSED:
+        return _COMPOSED[ufunc](*inputs, **extra)
     if method != "__call__" or declared is None or extra:
         what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
         raise TypeError(
@@ -128,7 +130,6 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x: x.size,
-    np.dot: lambda a, b: _dot(a, b),
     np.copy: lambda x: alias.public(x),
     np.array_repr: lambda x, *a, **k: repr(x),
     np.array_str: lambda x, *a, **k: str(x.detach().numpy()),
@@ -138,14 +139,6 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.isclose: lambda a, b, *p, **k: wrap(np.asarray(np.isclose(as_array(a), as_array(b), *p, **k))),
 }
 _COMPOSED |= {f: declared.call for declared in FUNCTIONS.values() for f in declared.numpy if f is not None}
-
-
-def _dot(a: Any, b: Any) -> Any:
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
-        return arithmetic.multiply.public(a, b)
-    if np.ndim(b) > 2:
-        raise TypeError("numpy.dot of a tensor with more than 2 axes is not recorded; use matmul (@), which batches")
-    return contraction.matmul.public(a, b)
 
 
 # what NumPy 2.0 called an argument, and what it is called since

@@ -74,7 +74,7 @@ def normalised(w: Writer, op: Op, choices: Choices) -> Any:
     return by_example(w, op, choices)
 
 
-@special(lambda op: op.kind is contraction and len(op.inputs) == 2)
+@special(lambda op: op.kind is contraction and len(op.inputs) == 2 and not op.attrs)
 def product(w: Writer, op: Op, choices: Choices) -> Any:
     """Of two values that fit, or of one with itself or a constant."""
 
