@@ -10,6 +10,7 @@ from tensorgraph.ops import (
     batch_norm,
     contract,
     contraction,
+    convolution,
     creation,
     cross_entropy,
     differences,
@@ -32,6 +33,7 @@ from tensorgraph.ops import (
     rounding,
     scans,
     shape,
+    sliding,
     softmax,
     special,
     statistics,
@@ -41,8 +43,9 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "activations", "arithmetic", "attention", "batch_norm", "contract", "contraction", "creation", "cross_entropy",
-    "differences", "einsum", "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses",
-    "margins", "moving", "nans", "norms", "products", "quantiles", "random", "reduction", "rounding", "scans",
-    "shape", "softmax", "special", "statistics", "structure", "trigonometry", "updates",
+    "activations", "arithmetic", "attention", "batch_norm", "contract", "contraction", "convolution", "creation",
+    "cross_entropy", "differences", "einsum", "exponential", "index", "layer_norm", "likelihoods", "logarithm",
+    "logic", "losses", "margins", "moving", "nans", "norms", "products", "quantiles", "random", "reduction",
+    "rounding", "scans", "shape", "sliding", "softmax", "special", "statistics", "structure", "trigonometry",
+    "updates",
 ]  # fmt: skip

@@ -254,6 +254,101 @@ def concatenate(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
 def contract_axes(a: _TensorLike, b: _TensorLike, subscripts: str) -> Tensor:
     """The product of two tensors summed over axes, as `einsum` writes it with a letter an axis."""
 
+def conv1d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`convolution` of (examples, channels, length), or of one example without the first axis."""
+
+def conv2d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`convolution` of (examples, channels, height, width), or of one example without the first axis."""
+
+def conv3d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """`convolution` of (examples, channels, depth, height, width), or of one example without the first axis."""
+
+def conv_transpose1d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | Sequence[Sequence[int]] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """`transposed_convolution` of (examples, channels, length), or of one example without the first axis."""
+
+def conv_transpose2d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | Sequence[Sequence[int]] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """`transposed_convolution` of (examples, channels, height, width), or of one example without the first axis."""
+
+def conv_transpose3d(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | Sequence[Sequence[int]] = 0,
+    output_padding: int | Sequence[int] = 0,
+    groups: int = 1,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """`transposed_convolution` of (examples, channels, depth, height, width), or of one example without the first."""
+
+def convolution(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> Tensor:
+    """Products of windows of x with a weight, summed: convolution as in networks, without turning the kernel round."""
+
+def convolution_weight(
+    x: _TensorLike,
+    y: _TensorLike,
+    sizes: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> Tensor:
+    """The gradient of `convolution` in its weight, for y in the place of its output's cotangent."""
+
 def copysign(a: _TensorLike, b: _TensorLike) -> Tensor:
     """|a| with the sign of b, which a zero has too; the derivative at a = 0 is 0."""
 
@@ -1228,6 +1323,20 @@ def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
 
 def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order, reversed unless `axes` says."""
+
+def transposed_convolution(
+    x: _TensorLike,
+    weight: _TensorLike,
+    bias: _TensorLike | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    output_padding: int | Sequence[int] = 0,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> Tensor:
+    """The gradient of `convolution` in its x as a layer: each element of x adds a weighted kernel to the result."""
 
 def trapezoid(y: _TensorLike, x: _TensorLike | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
     """The area under samples along an axis, by trapezoids: at places `x`, or `dx` apart."""

@@ -83,7 +83,7 @@ def test_the_gradient_written_out_is_that_of_the_reference(case: Case) -> None:
         return sum((t * w.astype(t.dtype)).sum() for t, w in zip(leaves(call(*given)), weights, strict=True))
 
     graph = tg.trace(tg.grad(loss, wanted), *tensors).differentiate()
-    assert f"{case.op.name}_vjp" in fused_in(graph)
+    assert fused_in(graph) if case.op.gradient is None else f"{case.op.name}_vjp" in fused_in(graph)
     written_out = graph.expand()
     assert not fused_in(written_out)
     assert all(eq.op.name != "gradients" for eq in written_out.equations)

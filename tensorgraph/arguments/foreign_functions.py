@@ -130,7 +130,7 @@ amin reduce_min = tg.min(x, axis=1)
 reduce_sum = tg.sum(x, axis=1)
 reduce_mean = tg.mean(x, axis=1)
 reduce_prod = tg.prod(x, axis=1)
-convolve correlate = sum(w[k] * v[k : k + 2] for k in range(2)) # no convolution yet; a sum over shifted slices is one
+convolve correlate = tg.conv1d(v[None], w[None, None])[0] # a convolution as NumPy's turns w round, tg.flip(w)
 allclose isclose array_equal array_equiv = np.{name}(x.numpy(), y.numpy())
 zeros_like empty_like = tg.zeros(x.shape, x.dtype)
 ones_like = tg.ones(x.shape, x.dtype)
@@ -238,8 +238,9 @@ cross_entropy = tg.softmax_cross_entropy(x, i)
 soft_margin_loss = tg.softplus(-y * x).mean()
 margin_ranking_loss = tg.relu(-p * (x - y)).mean()
 dropout dropout1d dropout2d alpha_dropout = nn.Dropout(0.5)(x)
-conv1d conv2d conv3d conv conv_transpose1d conv_transpose2d conv_general_dilated convolution conv_transpose \
-conv_transpose3d = sum(w[k] * v[k : k + 2] for k in range(2)) # no convolution yet; one is a sum over shifted slices
+conv conv_general_dilated depthwise_conv separable_conv = tg.conv2d(image, tg.ones((1, 1, 2, 2))) # channels stand on \
+axis 1, and groups= keeps them apart
+conv_transpose = tg.conv_transpose2d(image, tg.ones((1, 1, 2, 2)))
 unfold = tg.stack([v[:2], v[1:]])
 max_pool1d max_pool2d max_pool3d reduce_window = image.reshape(1, 1, 2, 2, 2, 2).max(axis=(3, 5)) # no pooling yet; \
 one over windows of 2 by 2 is

@@ -1,0 +1,139 @@
+"""Convolution, and its gradients, as products of matrices.
+
+The plan: (1) all is seen with three axes that windows slide over, those that are missing of size 1; (2) of as many
+images as stay in the cache, what each window sees is laid out as a column (`columns`), or columns are added back to
+where they came from (`scattered`); (3) one product of matrices a group gives the outputs, the gradient of the images or
+that of the weights. Kernels of one element need no columns.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.ops.windows import Windows
+
+__all__ = ["convolve", "convolve_back", "convolve_weight"]
+
+# bytes of columns that are made at a time
+CACHE = 1 << 21
+
+
+def deep(win: Windows) -> Windows:
+    """The same with three axes."""
+    missing = 3 - len(win.sizes)
+    ones, none = (1,) * missing, ((0, 0),) * missing
+    return Windows(
+        ones + win.sizes, ones + win.kernel, ones + win.stride, none + win.edges, ones + win.dilation,
+        ones + win.outputs,
+    )  # fmt: skip
+
+
+def _plain(win: Windows) -> bool:
+    """Whether each element is a window of its own."""
+    return all(k == s == 1 and e == (0, 0) for k, s, e in zip(win.kernel, win.stride, win.edges, strict=True))
+
+
+def _pieces(images: int, column: int, itemsize: int) -> list[slice]:
+    step = max(CACHE // max(column * itemsize, 1), 1)
+    return [slice(i, min(i + step, images)) for i in range(0, images, step)]
+
+
+def _tap(win: Windows, at: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where an element of all windows lies in the padded tensor."""
+    return tuple(
+        slice(i * d, i * d + s * (o - 1) + 1, s)
+        for i, d, s, o in zip(at, win.dilation, win.stride, win.outputs, strict=True)
+    )
+
+
+def _inner(win: Windows) -> tuple[slice, ...]:
+    """Where the tensor lies in the padded one."""
+    return tuple(slice(lo, lo + n) for n, (lo, _) in zip(win.sizes, win.edges, strict=True))
+
+
+def _padded_sizes(win: Windows) -> tuple[int, ...]:
+    return tuple(lo + n + hi for n, (lo, hi) in zip(win.sizes, win.edges, strict=True))
+
+
+def columns(x: Any, win: Windows) -> Any:
+    """What the windows see: of x (images, channels, *sizes) as (channels, *kernel, images, *outputs)."""
+    if any(lo or hi for lo, hi in win.edges):
+        padded: Any = np.zeros((*x.shape[:2], *_padded_sizes(win)), x.dtype)
+        padded[(..., *_inner(win))] = x
+        x = padded
+    out = np.empty((x.shape[1], *win.kernel, x.shape[0], *win.outputs), x.dtype)
+    for at in np.ndindex(win.kernel):
+        out[(slice(None), *at)] = x[(..., *_tap(win, at))].swapaxes(0, 1)
+    return out
+
+
+def scattered(columns: Any, win: Windows) -> Any:
+    """What `columns` undoes: each number added to where it was seen, as (images, channels, *sizes)."""
+    channels, images = columns.shape[0], columns.shape[4]
+    padded: Any = np.zeros((images, channels, *_padded_sizes(win)), columns.dtype)
+    for at in np.ndindex(win.kernel):
+        padded[(..., *_tap(win, at))] += columns[(slice(None), *at)].swapaxes(0, 1)
+    return padded[(..., *_inner(win))]
+
+
+def _side_by_side(y: Any, groups: int) -> Any:
+    """(images, channels, *outputs) as (groups, channels of a group, images · outputs)."""
+    return y.reshape(*y.shape[:2], -1).swapaxes(0, 1).reshape(groups, y.shape[1] // groups, -1)
+
+
+def convolve(x: Any, w: Any, win: Windows, groups: int) -> Any:
+    """y[n, o, p] = sum of x[n, i, p·stride + k·dilation - edge]·w[o, i, k] over i and k, of floats of one dtype."""
+    n, count = x.shape[0], w.shape[0]
+    pixels = math.prod(win.outputs)
+    if not (x.size and w.size and pixels):
+        return np.zeros((n, count, *win.outputs), x.dtype)
+    matrix = w.reshape(groups, count // groups, -1)
+    y = np.empty((n, count, pixels), x.dtype)
+    if _plain(win):
+        seen = x.reshape(n, groups, x.shape[1] // groups, pixels)
+        np.matmul(matrix, seen, out=y.reshape(n, groups, count // groups, pixels))
+        return y.reshape(n, count, *win.outputs)
+    win = deep(win)
+    x = x.reshape(*x.shape[:2], *win.sizes)
+    for piece in _pieces(n, x.shape[1] * math.prod(win.kernel) * pixels, x.itemsize):
+        part = np.matmul(matrix, columns(x[piece], win).reshape(groups, matrix.shape[2], -1))
+        y[piece] = part.reshape(count, -1, pixels).swapaxes(0, 1)
+    return y.reshape(n, count, *win.outputs[3 - (w.ndim - 2) :])
+
+
+def convolve_back(y: Any, w: Any, win: Windows, groups: int) -> Any:
+    """The gradient of `convolve` in x, for y in the place of the output's cotangent."""
+    n, count = y.shape[0], w.shape[0]
+    channels, pixels = w.shape[1] * groups, math.prod(win.outputs)
+    if not (y.size and w.size and math.prod(win.sizes)):
+        return np.zeros((n, channels, *win.sizes), y.dtype)
+    matrix = w.reshape(groups, count // groups, -1).swapaxes(1, 2)
+    x = np.empty((n, channels, *win.sizes), y.dtype)
+    if _plain(win):
+        np.matmul(matrix, y.reshape(n, groups, -1, pixels), out=x.reshape(n, groups, -1, pixels))
+        return x
+    win = deep(win)
+    y, whole = y.reshape(n, count, pixels), x.reshape(n, channels, *win.sizes)
+    for piece in _pieces(n, channels * math.prod(win.kernel) * pixels, y.itemsize):
+        seen = np.matmul(matrix, _side_by_side(y[piece], groups))
+        whole[piece] = scattered(seen.reshape(channels, *win.kernel, -1, *win.outputs), win)
+    return x
+
+
+def convolve_weight(x: Any, y: Any, win: Windows, groups: int) -> Any:
+    """The gradient of `convolve` in w, for y in the place of the output's cotangent."""
+    (n, channels), count = x.shape[:2], y.shape[1]
+    pixels, shape = math.prod(win.outputs), (count, channels // groups, *win.kernel)
+    if not (x.size and y.size):
+        return np.zeros(shape, x.dtype)
+    wide = np.zeros(shape, np.result_type(x.dtype, np.float64)).reshape(groups, count // groups, -1)
+    plain = _plain(win)
+    win = deep(win)
+    x = x.reshape(n, channels, *win.sizes)
+    for piece in _pieces(n, channels * math.prod(win.kernel) * pixels, x.itemsize):
+        seen = _side_by_side(x[piece], groups) if plain else columns(x[piece], win).reshape(groups, wide.shape[2], -1)
+        wide += np.matmul(_side_by_side(y[piece], groups), seen.swapaxes(1, 2))
+    return wide.reshape(shape).astype(x.dtype)
