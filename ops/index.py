@@ -1,4 +1,4 @@
-"""Indexing: reading elements, writing into copies, and sorting."""
+"""Indexing: reading elements and writing into copies."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, canonical_axis
-from tensorgraph.engine.batching import BatchCall, moved, reshaped, shifted, widened
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.batching import BatchCall, moved, reshaped, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.keys import SingleMask, block_of, infer_key, join_key, on_new_axes, split_key
 from tensorgraph.engine.op import Op
@@ -101,12 +101,6 @@ def _put_batch(call: BatchCall) -> Any:
     key, own, place = _examples_of(call, shape, indices, on)
     selected = infer_key(Aval(shape, bool), call.avals()[2], call.attrs["key"])
     return call.run(call.whole(0), _laid(v, v_on, selected, any(on), place), own, key=key)
-
-
-def _add_along_batch(call: BatchCall) -> Any:
-    shape = canonical_shape(call.attrs["shape"])
-    axis = canonical_axis(call.attrs["axis"], len(shape)) + 1
-    return call.run(call.whole(0), call.whole(1), axis=axis, shape=(call.size, *shape))
 
 
 def _getitem_infer(x: Aval, indices: list[Aval], *, key: Any) -> Aval:
@@ -249,94 +243,6 @@ put: Op = op(
         (((3, 4), (3, 4), [np.array([0, 2, 2])]), dict(key=(("index", 0),))),
     ),
     doc="A copy of x with `v` written at a key; ``x.at[key].set(v)``. The last write to an element stands.",
-)  # fmt: skip
-
-
-def _along_infer(x: Aval, indices: Aval, *, axis: int) -> Aval:
-    k = canonical_axis(axis, x.ndim)
-    if indices.dtype.kind not in "iu":
-        raise IndexError(f"an index tensor holds integers, got {indices}")
-    if indices.ndim != x.ndim:
-        raise ValueError(f"indices need as many axes as x, got {indices.ndim} and {x.ndim}")
-    shapes = [tuple(1 if i == k else n for i, n in enumerate(a.shape)) for a in (x, indices)]
-    rest = np.broadcast_shapes(*shapes)
-    return Aval(tuple(indices.shape[k] if i == k else n for i, n in enumerate(rest)), x.dtype)
-
-
-take_along_axis: Op = op(
-    "take_along_axis(x, indices, *, axis=-1)",
-    lambda x, indices, *, axis=-1: np.take_along_axis(x, indices, canonical_axis(axis, x.ndim)), indexing,
-    infer_rule=_along_infer, batch=shifted(),
-    numpy=(np.take_along_axis,),
-    vjp=dict(
-        x=lambda g, indices, x_aval, axis: add_along_axis(g, indices, axis=axis, shape=tuple(x_aval.shape)),
-        indices=None,
-    ), traits=("gathers", "moves", "linear"),
-    examples=((((3, 4), np.array([[0], [3], [1]])), dict(axis=1)), (((3, 4), np.array([[0, 1, 1, 2]])), dict(axis=0))),
-    doc="Elements picked along an axis by an index tensor of as many axes.",
-)  # fmt: skip
-
-
-def _add_along_axis(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
-    aval = _add_along_infer(Aval(g.shape, g.dtype), Aval(indices.shape, indices.dtype), axis=axis, shape=shape)
-    shape = aval.shape
-    k = canonical_axis(axis, len(shape))
-    places: Any = np.zeros((), np.int64)
-    for i, n in enumerate(shape):
-        if i == k:
-            at = np.where(indices < 0, indices + n, indices) if indices.dtype.kind == "i" else indices
-            if at.size and (at.min() < 0 or at.max() >= n):
-                raise IndexError(
-                    f"an index of {indices.min()} to {indices.max()} is out of bounds for an axis of size {n}"
-                )
-        else:
-            # an axis of size 1 was repeated: all of it comes back to the one place
-            at = np.arange(g.shape[i] if n > 1 else 1).reshape(-1, *(1,) * (len(shape) - 1 - i))
-        places = places * n + at
-    places = np.broadcast_to(places, g.shape).reshape(-1)
-    return scatter_rows(g.reshape(-1, 1), places, aval.size).reshape(shape)
-
-
-def _add_along_infer(g: Aval, indices: Aval, *, axis: Any, shape: Any) -> Aval:
-    out = Aval(canonical_shape(shape), g.dtype)
-    taken = _along_infer(out, indices, axis=axis)
-    if taken.shape != g.shape:
-        raise ValueError(f"indices of shape {indices.shape} take {taken.shape} from {out.shape}, so g cannot be {g}")
-    return out
-
-
-add_along_axis: Op = op(
-    "add_along_axis(g, indices, *, axis: int, shape)", _add_along_axis, indexing, infer_rule=_add_along_infer,
-    batch=_add_along_batch,
-    flops=lambda g, indices, *, axis, shape: g.size,
-    vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),
-    traits=("linear", "keeps order", "increasing"),
-    examples=((((3, 1), np.array([[0], [3], [1]])), dict(axis=1, shape=(3, 4))),),
-    doc="Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes.",
-)  # fmt: skip
-
-
-def _sort(x: Any, *, axis: int = -1) -> Any:
-    k = canonical_axis(axis, x.ndim)
-    order = np.argsort(x, axis=k, kind="stable")
-    return np.take_along_axis(x, order, k), order
-
-
-def _sort_flops(x: Aval, *, axis: int) -> int:
-    """Comparisons of a merge sort."""
-    n = x.shape[axis]
-    return x.size * max(n - 1, 0).bit_length()
-
-
-sort = op(
-    "sort(x, *, axis=-1)", _sort, indexing, residuals=("order",), numpy=(np.sort,), methods=("sort",), batch=shifted(),
-    traits=("increasing", "idempotent"),
-    residual_types=lambda x, *, axis: Aval(x.shape, np.int64),
-    flops=_sort_flops, scratch=lambda x, *, axis: 8 * x.size,
-    infer_rule=lambda x, *, axis: Aval(x.shape, (canonical_axis(axis, x.ndim), x.dtype)[1]),
-    vjp=dict(x=lambda g, order, x_aval, axis: add_along_axis(g, order, axis=axis, shape=tuple(x_aval.shape))),
-    examples=((((3, 4),), {}), (((3, 4),), dict(axis=0))),
-    doc="Elements in ascending order along an axis, NaN last, ties in their old order.",
 )  # fmt: skip
 
 

@@ -11,10 +11,10 @@ from tensorgraph.arguments import Positive
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.ops.along import take_along_axis
 from tensorgraph.ops.arithmetic import clip, square
 from tensorgraph.ops.cross_entropy import class_targets, class_weights
 from tensorgraph.ops.exponential import exp, log, log1p, softplus
-from tensorgraph.ops.index import take_along_axis
 from tensorgraph.ops.logarithm import xlogy
 from tensorgraph.ops.logic import equal, greater, not_equal, where
 from tensorgraph.ops.losses import Reduction, in_range, pair, reduced, require_fit, times, weighted, wide

@@ -10,11 +10,11 @@ from tensorgraph.arguments import Finite, NonNegative, Positive
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.ops.along import take_along_axis
 from tensorgraph.ops.arithmetic import absolute, maximum, sqrt, square
 from tensorgraph.ops.creation import one_hot
 from tensorgraph.ops.cross_entropy import class_targets, class_weights
 from tensorgraph.ops.exponential import relu
-from tensorgraph.ops.index import take_along_axis
 from tensorgraph.ops.logic import equal, isfinite, where
 from tensorgraph.ops.losses import Reduction, as_mask, in_range, pair, reduced, require_shape, wide
 from tensorgraph.ops.moving import of

@@ -14,7 +14,7 @@ from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.op import reduced_shape
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops import arithmetic, index, logic, reduction, rounding, shape
+from tensorgraph.ops import along, arithmetic, index, logic, reduction, rounding, shape, sorting
 from tensorgraph.ops.creation import integers
 from tensorgraph.ops.reduction import side_by_side
 from tensorgraph.ops.statistics import float_of
@@ -268,11 +268,11 @@ def _without_nans(x: Tensor, q: Any, axis: Any, method: str, keepdims: bool, sca
     most = arithmetic.maximum.public(n - 1, 0.0)
     low = arithmetic.maximum.public(arithmetic.minimum.public(below, most), 0.0)
     high = arithmetic.minimum.public(rounding.ceil.public(low + weight), most)
-    line = index.sort.public(lines, axis=-1)
+    line = sorting.sort.public(lines, axis=-1)
     if kind == np.float16:
         line = shape.astype.public(line, dtype="float32")
     low, high = (
-        index.take_along_axis.public(line, shape.astype.public(place, dtype="int64"), axis=-1) for place in (low, high)
+        along.take_along_axis.public(line, shape.astype.public(place, dtype="int64"), axis=-1) for place in (low, high)
     )
     out = _between(low, high, shape.astype.public(weight, dtype=line.dtype.name))
     if out.dtype != kind:

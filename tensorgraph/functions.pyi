@@ -87,6 +87,15 @@ def argmax(x: _TensorLike, axis: int | None = None, keepdims: bool = False) -> T
 def argmin(x: _TensorLike, axis: int | None = None, keepdims: bool = False) -> Tensor:
     """Index of the smallest element, the first at ties."""
 
+def argpartition(x: Any, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
+    """The positions by which `partition` takes the elements."""
+
+def argsort(x: _TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """The positions that sort a tensor along an axis; NaN and ties as `sort`, which is stable."""
+
+def argwhere(x: Any, size: int | None = None, fill_value: int = 0) -> Tensor:
+    """The positions of the elements that are not zero, one a row: what PyTorch's nonzero gives."""
+
 def asin(x: _TensorLike) -> Tensor:
     """The angle in [-π/2, π/2] whose sine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
 
@@ -182,6 +191,9 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """Cross-entropy of sigmoid(logits) and targets: labels 0 and 1, or probabilities."""
 
+def bincount(x: Any, weights: Any = None, minlength: int = 0, length: int | None = None) -> Tensor:
+    """How often each number from 0 on is among x; with weights, their sums."""
+
 def bitwise_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a & b: booleans or integers."""
 
@@ -212,6 +224,9 @@ def broadcast_tensors(*xs: _TensorLike) -> list[Tensor]:
 def broadcast_to(x: _TensorLike, shape: int | Sequence[int]) -> Tensor:
     """Repeated along new axes and axes of size 1, without copying."""
 
+def bucketize(x: Any, boundaries: Any, right: bool = False) -> Tensor:
+    """PyTorch's `searchsorted` with the arguments exchanged: how many `boundaries` lie below each element."""
+
 def cat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors joined along an axis they have."""
 
@@ -226,6 +241,9 @@ def celu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
 
 def chain_matmul(arrays: Sequence[_TensorLike]) -> Tensor:
     """The product of a chain of matrices, in the order that costs least; the first and the last may be vectors."""
+
+def choose(x: Any, choices: Sequence[Any]) -> Tensor:
+    """Each element from the one of `choices` that x, of integers from 0 to below their number, names; all broadcast."""
 
 def clamp(x: _TensorLike, a_min: float | None = None, a_max: float | None = None) -> Tensor:
     """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
@@ -244,6 +262,9 @@ def clip_norm(grads: Sequence[_TensorLike], limit: _TensorLike) -> tuple[Tensor,
 
 def column_stack(xs: Sequence[_TensorLike]) -> Tensor:
     """Vectors as the columns of a matrix; matrices beside one another."""
+
+def compress(condition: Any, x: Any, axis: int | None = None) -> Tensor:
+    """The slices of x along an axis where a condition of one axis holds"""
 
 def concat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors joined along an axis they have."""
@@ -430,11 +451,17 @@ def degrees(x: _TensorLike) -> Tensor:
 def diag(x: _TensorLike, k: int = 0) -> Tensor:
     """The matrix with x on diagonal k, or of a matrix its diagonal."""
 
+def diag_indices(n: int, ndim: int = 2) -> tuple[Tensor, ...]:
+    """The indices of the main diagonal of a tensor of `ndim` axes of size n."""
+
 def diagonal(x: _TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """A diagonal of matrices, along the last axis of the result."""
 
 def digamma(x: _TensorLike) -> Tensor:
     """The derivative of `lgamma`; infinite at 0, NaN at negative whole numbers."""
+
+def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
+    """The number of the interval of `bins`, in ascending or descending order, that each element lies in."""
 
 def div(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient, elementwise; integers give the default float dtype."""
@@ -484,11 +511,17 @@ def expand_dims(x: _TensorLike, axis: int | Sequence[int]) -> Tensor:
 def expm1(x: _TensorLike) -> Tensor:
     """exp(x) - 1, accurate near 0."""
 
+def extract(condition: Any, x: Any) -> Tensor:
+    """The elements of x, in a row, where a condition holds: ``x[condition]``."""
+
 def eye(n: int, dtype: DTypeLike | None = None) -> Tensor:
     """The identity matrix of n rows."""
 
 def fix(x: _TensorLike) -> Tensor:
     """The whole number next to x towards 0; no derivative, as of `floor`."""
+
+def flatnonzero(x: Any, size: int | None = None, fill_value: int = 0) -> Tensor:
+    """The positions of the elements that are not zero, in all of them in a row."""
 
 def flatten(x: _TensorLike, start_axis: int = 0, end_axis: int = -1) -> Tensor:
     """The axes from `start_axis` to `end_axis`, both included, made one."""
@@ -637,14 +670,28 @@ def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
 def in_range(x: _TensorLike, kind: str, name: str = "x") -> Tensor:
     """The numbers themselves, once they are known to be a `kind`: "probability", "sign" or "not negative"."""
 
+def indices(dimensions: Sequence[int]) -> Tensor:
+    """The index along each axis of every place of a shape: (axes, *shape)."""
+
 def inner(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The sums of products along the last axes of both, for all pairs of the others."""
+
+def interp(
+    x: Any, xp: Any, fp: Any, left: float | None = None, right: float | None = None, period: float | None = None
+) -> Tensor:
+    """The piecewise linear function through the points (xp, fp), at x."""
+
+def intersect1d(x: Any, y: Any) -> Tensor:
+    """The different elements that are in both, in ascending order, taken from x."""
 
 def invert(x: _TensorLike) -> Tensor:
     """~x: booleans or integers."""
 
 def isfinite(x: _TensorLike) -> Tensor:
     """Neither NaN nor infinite, elementwise."""
+
+def isin(x1: _TensorLike, x2: _TensorLike, invert: bool = False) -> Tensor:
+    """Which elements of `x1` are among those of `x2`; which are not, if `invert`. A NaN equals none."""
 
 def isinf(x: _TensorLike) -> Tensor:
     """Whether x is infinite, elementwise."""
@@ -702,6 +749,9 @@ def less(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def less_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a <= b, elementwise."""
+
+def lexsort(keys: Sequence[Any], axis: int = -1) -> Tensor:
+    """The positions that sort by several keys of one shape: first by the last, ties by the one before it."""
 
 def lgamma(x: _TensorLike) -> Tensor:
     """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
@@ -971,6 +1021,9 @@ def nll_loss(
 ) -> Tensor:
     """The negative of each row's number at its class: the likelihood, where rows are logarithms of probabilities."""
 
+def nonzero(x: Any, size: int | None = None, fill_value: int = 0) -> tuple[Tensor, ...]:
+    """The positions of the elements that are not zero: a tuple with the indices along each axis."""
+
 def norm(
     x: _TensorLike,
     ord: Literal["fro", "nuc"] | float | None = None,
@@ -1000,6 +1053,9 @@ def over_cosh(a: _TensorLike, x: _TensorLike) -> Tensor:
 def pad(x: _TensorLike, widths: Sequence[Sequence[int]], value: float = 0.0) -> Tensor:
     """A constant border: one (before, after) pair an axis."""
 
+def partition(x: Any, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
+    """The elements along an axis, the kth where sorting puts it, smaller ones before and larger ones behind."""
+
 def percentile(
     x: _TensorLike,
     q: float | Sequence[float] | np.ndarray[Any, Any],
@@ -1011,6 +1067,9 @@ def percentile(
 
 def permutation(state: _TensorLike, n: int) -> tuple[Tensor, Tensor]:
     """The integers below n in random order, and the next state."""
+
+def piecewise(x: Any, conditions: Sequence[Any], functions: Sequence[Any]) -> Tensor:
+    """A function that is another one in each of several parts."""
 
 def poisson_nll(
     prediction: _TensorLike,
@@ -1057,6 +1116,9 @@ def ptp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool 
 def put(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """A copy of x with `v` written at a key; ``x.at[key].set(v)``. The last write to an element stands."""
 
+def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Tensor:
+    """A copy of x with `values` written along an axis at `indices`, which has as many axes."""
+
 def quantile(
     x: _TensorLike,
     q: float | Sequence[float] | np.ndarray[Any, Any],
@@ -1077,6 +1139,9 @@ def ranked(x: _TensorLike, places: Sequence[int], axis: int = -1) -> Tensor:
 
 def ravel(x: _TensorLike) -> Tensor:
     """All elements along one axis."""
+
+def ravel_multi_index(multi_index: Sequence[Any], dims: Sequence[int]) -> Tensor:
+    """The positions among all elements in a row of what indices along each axis name."""
 
 def reciprocal(x: _TensorLike) -> Tensor:
     """1/x; integers give the default float dtype, where NumPy divides integers."""
@@ -1169,8 +1234,20 @@ def scatter_add(
 ) -> Tensor:
     """Zeros of a shape with `g` added at a key: what `getitem` undoes."""
 
+def searchsorted(x1: _TensorLike, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
+    """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
+
+def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0) -> Tensor:
+    """Each element from the first of `choices` whose condition holds there, else `default`."""
+
 def selu(x: _TensorLike) -> Tensor:
     """Scaled `elu` that keeps mean 0 and variance 1 (Klambauer, Unterthiner, Mayr and Hochreiter, 2017)."""
+
+def setdiff1d(x: Any, y: Any) -> Tensor:
+    """The different elements of x that are not in y, in ascending order."""
+
+def setxor1d(x: Any, y: Any) -> Tensor:
+    """The different elements that are in one of the two, in ascending order."""
 
 def sgd_update(
     p: _TensorLike,
@@ -1257,8 +1334,8 @@ def softplus(x: _TensorLike) -> Tensor:
 def softsign(x: _TensorLike) -> Tensor:
     """x/(1 + |x|)."""
 
-def sort(x: _TensorLike, axis: int = -1) -> Tensor:
-    """Elements in ascending order along an axis, NaN last, ties in their old order."""
+def sort(x: _TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+    """Elements in ascending order along an axis, NaN last; descending, NaN first."""
 
 def split(x: _TensorLike, sizes: Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
     """Parts of the given sizes along an axis, as a tuple."""
@@ -1307,7 +1384,10 @@ def take(x: _TensorLike, indices: Any, axis: int | None = None) -> Tensor:
     """The elements at positions along an axis; among all of them in a row where `axis` is None."""
 
 def take_along_axis(x: _TensorLike, indices: _TensorLike, axis: int = -1) -> Tensor:
-    """Elements picked along an axis by an index tensor of as many axes."""
+    """Elements picked along an axis by an index tensor of as many axes; the other axes broadcast."""
+
+def take_along_dim(x: _TensorLike, indices: _TensorLike, axis: int = -1) -> Tensor:
+    """Elements picked along an axis by an index tensor of as many axes; the other axes broadcast."""
 
 def tan(x: _TensorLike) -> Tensor:
     """Tangent of x radians."""
@@ -1320,6 +1400,12 @@ def tensordot(a: _TensorLike, b: _TensorLike, axes: int | Sequence[Any] = 2) -> 
 
 def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
     """The whole of x several times along each axis, the last axis by the last number."""
+
+def top_k(x: _TensorLike, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+    """The k largest elements along an axis, in descending order, and their positions"""
+
+def topk(x: _TensorLike, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+    """The k largest elements along an axis, in descending order, and their positions"""
 
 def transpose(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """Axes in another order, reversed unless `axes` says."""
@@ -1346,6 +1432,12 @@ def trapz(y: _TensorLike, x: _TensorLike | None = None, dx: float = 1.0, axis: i
 
 def tril(x: _TensorLike, k: int = 0) -> Tensor:
     """The lower triangle of matrices, 0 above diagonal k."""
+
+def tril_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, Tensor]:
+    """The indices of the lower triangle of an (n, m) matrix, up to its k-th diagonal."""
+
+def tril_indices_from(x: Any, k: int = 0) -> tuple[Tensor, Tensor]:
+    """`tril_indices` of a matrix."""
 
 def triplet_margin(
     anchor: _TensorLike,
@@ -1376,6 +1468,12 @@ def triplet_margin_loss(
 def triu(x: _TensorLike, k: int = 0) -> Tensor:
     """The upper triangle of matrices, 0 below diagonal k."""
 
+def triu_indices(n: int, k: int = 0, m: int | None = None) -> tuple[Tensor, Tensor]:
+    """The indices of the upper triangle of an (n, m) matrix, from its k-th diagonal on."""
+
+def triu_indices_from(x: Any, k: int = 0) -> tuple[Tensor, Tensor]:
+    """`triu_indices` of a matrix."""
+
 def true_divide(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient, elementwise; integers give the default float dtype."""
 
@@ -1393,6 +1491,35 @@ def unflatten(x: _TensorLike, axis: int, sizes: Sequence[int]) -> Tensor:
 
 def uniform(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Uniform numbers in [0, 1) and the next state."""
+
+def union1d(x: Any, y: Any) -> Tensor:
+    """The different elements of both, in ascending order."""
+
+def unique(
+    x: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+) -> Any:
+    """The different elements in ascending order, or slices along an axis; with more as NumPy's function of the name."""
+
+def unique_all(x: Any) -> tuple[Tensor, ...]:
+    """The different elements and all that is told of them: ``values, indices, inverse_indices, counts``."""
+
+def unique_counts(x: Any) -> tuple[Tensor, ...]:
+    """The different elements and how often each is there: a named tuple ``values, counts``."""
+
+def unique_inverse(x: Any) -> tuple[Tensor, ...]:
+    """The different elements and each element's position among them: a named tuple ``values, inverse_indices``."""
+
+def unique_values(x: Any) -> Tensor:
+    """The different elements in ascending order; every NaN is one. The gradient goes to the first of each."""
+
+def unravel_index(indices: Any, shape: Sequence[int]) -> tuple[Tensor, ...]:
+    """Positions among all elements in a row as indices along each axis of a shape."""
 
 def unstack(x: _TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
     """The parts along an axis, each without it."""

@@ -133,6 +133,12 @@ class Methods:
     def squeeze(self, axis: int | Sequence[int] | None = None) -> Tensor:
         """Axes of size 1 removed: all of them, or those named."""
 
+    def take_along_axis(self, indices: _TensorLike, axis: int = -1) -> Tensor:
+        """Elements picked along an axis by an index tensor of as many axes; the other axes broadcast."""
+
+    def take_along_dim(self, indices: _TensorLike, axis: int = -1) -> Tensor:
+        """Elements picked along an axis by an index tensor of as many axes; the other axes broadcast."""
+
     def detach(self) -> Tensor:
         """x without its history: no gradient passes."""
 
@@ -180,13 +186,22 @@ class Methods:
     def log_softmax(self, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
         """The logarithm of `softmax`, accurate where a probability is too small for a float; axes as there."""
 
+    def sort(self, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """Elements in ascending order along an axis, NaN last; descending, NaN first."""
+
+    def argsort(self, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """The positions that sort a tensor along an axis; NaN and ties as `sort`, which is stable."""
+
+    def top_k(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+        """The k largest elements along an axis, in descending order, and their positions"""
+
+    def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+        """The k largest elements along an axis, in descending order, and their positions"""
+
     def __matmul__(self, other: _TensorLike) -> Tensor: ...
     def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
     def diff(self, n: int = 1, axis: int = -1) -> Tensor:
         """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
-
-    def sort(self, axis: int = -1) -> Tensor:
-        """Elements in ascending order along an axis, NaN last, ties in their old order."""
 
     def exp2(self) -> Tensor:
         """2 to the power x."""
@@ -211,6 +226,12 @@ class Methods:
 
     def cummin(self, axis: int | None = None) -> Tensor:
         """The smallest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
+
+    def searchsorted(self, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
+        """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
+
+    def isin(self, x2: _TensorLike, invert: bool = False) -> Tensor:
+        """Which elements of `x1` are among those of `x2`; which are not, if `invert`. A NaN equals none."""
 
     def tan(self) -> Tensor:
         """Tangent of x radians."""
@@ -284,6 +305,26 @@ class Methods:
     def take(self, indices: Any, axis: int | None = None) -> Tensor:
         """The elements at positions along an axis; among all of them in a row where `axis` is None."""
 
+    def nonzero(self, size: int | None = None, fill_value: int = 0) -> tuple[Tensor, ...]:
+        """The positions of the elements that are not zero: a tuple with the indices along each axis."""
+
+    def argwhere(self, size: int | None = None, fill_value: int = 0) -> Tensor:
+        """The positions of the elements that are not zero, one a row: what PyTorch's nonzero gives."""
+
+    def unique(
+        self,
+        return_index: bool = False,
+        return_inverse: bool = False,
+        return_counts: bool = False,
+        axis: int | None = None,
+        *,
+        equal_nan: bool = True,
+    ) -> Any:
+        """The different elements in ascending order, or slices along an axis"""
+
+    def bincount(self, weights: Any = None, minlength: int = 0, length: int | None = None) -> Tensor:
+        """How often each number from 0 on is among x; with weights, their sums."""
+
     def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """How many elements are not 0, over `axis`; NaN is not 0."""
 
@@ -356,6 +397,9 @@ class Methods:
 
     def nanmedian(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """`median` of what is no NaN; NaN where there is nothing else."""
+
+    def bucketize(self, boundaries: Any, right: bool = False) -> Tensor:
+        """PyTorch's `searchsorted` with the arguments exchanged: how many `boundaries` lie below each element."""
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor: ...
     def transpose(self, *axes: int | Sequence[int] | None) -> Tensor: ...

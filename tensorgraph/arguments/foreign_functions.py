@@ -34,7 +34,6 @@ diagflat = tg.diag(tg.ravel(x))
 block_diag = tg.concatenate([tg.pad(m, ((0, 0), (0, 3))), tg.pad(x, ((0, 0), (2, 0)))])
 block bmat = tg.concatenate([tg.concatenate([m, x], axis=1), tg.concatenate([m, y], axis=1)])
 tri = tg.tril(tg.ones((3, 3)))
-tril_indices triu_indices diag_indices = np.{name}(3)
 vander i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 append = tg.concatenate([x, y], axis=0) # without an axis, join tg.ravel(x) and tg.ravel(y); with one
 insert = tg.concatenate([x[:1], y, x[1:]])
@@ -49,28 +48,22 @@ collapse = tg.flatten(x)
 expand broadcast = tg.broadcast_to(v, (2, 3))
 chunk array_split tensor_split hsplit vsplit dsplit split_with_sizes unsafe_split unsafe_chunk = tg.split(x, (1, 2), \
 axis=1) # split takes the size of each part
-gather take_along_dim = tg.take_along_axis(x, i[:, None], axis=1)
+gather = tg.take_along_axis(x, i[:, None], axis=1)
 index_select = tg.take(x, i, axis=1)
 narrow slice slice_in_dim dynamic_slice dynamic_slice_in_dim = x[:, 0:2]
 index_in_dim dynamic_index_in_dim = x[:, 0:1]
 dynamic_update_slice dynamic_update_slice_in_dim slice_scatter = x.at[:, 0:2].set(0.0)
-scatter put_along_axis scatter_ = x.at[tg.arange(2)[:, None], i[:, None]].set(9.0)
+scatter scatter_ = tg.put_along_axis(x, i[:, None], 9.0, axis=1)
 index_add = x.at[i].add(1.0)
 index_put index_copy index_fill = x.at[i].set(1.0)
 masked_fill putmask place copyto masked_fill_ = tg.where(x > 0, 0.0, x) # tensors never change; a new one is
-masked_select extract compress = x[x > 1.0]
-select choose piecewise select_n = tg.where(x > 0, x, 0.0) # where chooses by a condition, and x[:, 0] one index; of \
-several conditions each has a where
+masked_select = x[x > 1.0]
+select_n = tg.where(x > 0, x, 0.0) # where chooses by a condition, and x[:, 0] one index; of several conditions each \
+has a where
 fill_diagonal = tg.where(tg.eye(2) > 0, 0.0, m)
-nonzero argwhere flatnonzero unique = np.{name}(x.numpy()) # as many results as there are hits: a shape that depends \
-on numbers is NumPy's work
-bincount = np.bincount(i.numpy())
 histogram histc = np.histogram(x.numpy(), bins=5)
-unravel_index = np.unravel_index(3, x.shape)
-topk top_k = tg.flip(tg.sort(x), -1)[..., :2] # no such function yet; the values are
 kthvalue = tg.sort(x)[..., 0] # no such function yet; the value is
 msort = tg.sort(x, axis=0)
-isin = (x[..., None] == v).any(axis=-1)
 isposinf = x == np.inf
 isneginf = x == -np.inf
 fabs = tg.absolute(x)
@@ -142,7 +135,7 @@ identity = tg.eye(3)
 linspace logspace geomspace = tg.tensor(np.{name}(1.0, 2.0, 5), tg.f32)
 range = tg.arange(1, 4) # arange leaves out its end
 iota = tg.arange(3)
-indices mgrid = tg.stack(tg.meshgrid(tg.arange(3), tg.arange(4), indexing="ij"))
+mgrid = tg.indices((3, 4))
 ogrid = (tg.arange(3)[:, None], tg.arange(4)[None, :])
 cartesian_prod = tg.stack(tg.meshgrid(v, w, indexing="ij"), axis=-1).reshape(-1, 2)
 ix_ r_ c_ s_ index_exp True_ False_ object_ str_ bytes_ datetime64 timedelta64 character complexfloating flexible void \
@@ -282,19 +275,14 @@ custom_vjp gives
 select_scatter dynamic_update_index_in_dim = x.at[:, 0].set(0.0)
 scatter_sub = x.at[i].add(-1.0)
 scatter_mul scatter_apply = x.at[i].multiply(2.0)
-union1d intersect1d setdiff1d setxor1d = np.{name}(x.numpy(), y.numpy()) # as many results as there are hits: a shape \
-that depends on numbers is NumPy's work
-unique_consecutive unique_counts unique_inverse unique_values unique_all = np.unique(x.numpy(), return_counts=True) # \
-as many results as there are hits: a shape that depends on numbers is NumPy's work
-bucketize = np.searchsorted(v.numpy(), x.numpy()) # no such function yet; without a derivative, NumPy's, such as
+unique_consecutive = np.unique(x.numpy(), return_counts=True) # as many results as there are hits: a shape that \
+depends on numbers is NumPy's work
 hamming hanning bartlett blackman = tg.tensor(np.{name}(5), tg.f32) # no such function yet; NumPy's is
 hann_window hamming_window bartlett_window blackman_window = tg.tensor(np.hanning(5), tg.f32) # no such function yet; \
 NumPy's, such as hanning, are
 poly polyadd polyder polydiv polyfit polyint polymul polysub polyval roots = np.{name} # no such function yet; NumPy's \
 has no derivative
 isscalar isreal isrealobj iterable = np.{name}(1.0)
-tril_indices_from triu_indices_from = np.{name}(m.numpy())
-ravel_multi_index = np.ravel_multi_index((1, 2), x.shape)
 broadcast_in_dim broadcast_like broadcast_to_rank = tg.broadcast_to(v, (2, 3))
 broadcasted_iota = tg.broadcast_to(tg.arange(3), (2, 3))
 reduce_and = tg.all(x > 0, axis=1)
@@ -332,13 +320,7 @@ zero_ = tg.zeros(x.shape, x.dtype) # tensors never change; a new one is
 Gradient = tg.gradients([(w * w).sum()], [w])
 Group = tg.optim.Group
 key state = tg.random.{name}
-searchsorted = np.searchsorted(v.numpy(), x.numpy()) # no such function yet; without a derivative, NumPy's
-digitize = np.digitize(x.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
-interp = np.interp(x.numpy(), v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
-argsort = np.argsort(x.numpy()) # no such function yet; tg.sort gives the values, and NumPy positions
-partition argpartition = np.{name}(x.numpy(), 1) # no such function yet; tg.sort orders all
-lexsort = np.lexsort((v.numpy(), v.numpy())) # no such function yet; NumPy's
-sort_key_val = (tg.sort(v), v[np.argsort(v.numpy())])
+sort_key_val = (tg.sort(v), v[tg.argsort(v)])
 inverse = np.linalg.inv(m.numpy()) # no such function yet; NumPy's has no derivative, which custom_vjp gives
 pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which custom_vjp gives
 masked_scatter = x.at[x > 3.0].set(v[:2])

@@ -44,12 +44,12 @@ repeat = tg.tile(x, (2, 1)) # each element several times, as NumPy's, is tg.repe
 PyTorch's, is
 chunk tensor_split split_with_sizes hsplit vsplit dsplit split unsafe_split unsafe_chunk = tg.split(x, (1, 2), axis=1) \
 # split takes the size of each part
-gather take_along_dim = tg.take_along_axis(x, i[:, None], axis=1)
+gather = tg.take_along_axis(x, i[:, None], axis=1)
 index_select = x.take(i, axis=1)
 narrow = x[:, 0:2]
 select = x[:, 0]
 unfold = tg.stack([v[:2], v[1:]])
-scatter scatter_ = x.at[tg.arange(2)[:, None], i[:, None]].set(9.0)
+scatter scatter_ = tg.put_along_axis(x, i[:, None], 9.0, axis=1)
 scatter_add scatter_add_ = x + tg.add_along_axis(w[:, None], i[:, None], axis=1, shape=x.shape)
 index_add index_add_ = x.at[i].add(1.0)
 index_put index_put_ index_copy index_copy_ index_fill index_fill_ put itemset = x.at[i].set(1.0)
@@ -113,16 +113,11 @@ matrix_power = m @ m # no such function yet; a whole power is a product
 dist = tg.sqrt(tg.square(x - y).sum())
 clamp_min = tg.maximum(x, 0.0)
 clamp_max = tg.minimum(x, 1.0)
-argsort = np.argsort(x.numpy()) # no such function yet; x.sort() gives the values, and NumPy positions
-topk = tg.flip(x.sort(), -1)[..., :2] # no such function yet; the values are
 kthvalue = x.sort()[..., 0] # no such function yet; the value is
 msort = x.sort(axis=0)
-nonzero argwhere = np.{name}(x.numpy()) # as many results as there are hits: a shape that depends on numbers is \
-NumPy's work
-unique unique_consecutive bincount = np.unique(x.numpy()) # as many results as there are hits: a shape that depends on \
-numbers is NumPy's work, such as
+unique_consecutive = np.unique(x.numpy()) # as many results as there are hits: a shape that depends on numbers is \
+NumPy's work, such as
 histc histogram = np.histogram(x.numpy(), bins=5)
-searchsorted = np.searchsorted(v.numpy(), x.numpy())
 nanquantile = np.quantile(x.numpy(), 0.5) # no such function yet; without a derivative, NumPy's
 aminmax = (x.min(), x.max())
 amax = x.max(axis=1)

@@ -43,6 +43,8 @@ class Function:
     computed : bool
         Whether numbers are computed. Of a function that only puts elements elsewhere tests expect every bit of NumPy's
         result, and a gradient that is exact.
+    counted : bool
+        Whether the shape of what it gives depends on numbers, so that a trace refuses the call.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Function:
     numpy: tuple[Any, ...]
     examples: tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
     computed: bool = False
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ def function(
     also: tuple[str, ...] = (),
     methods: tuple[str, ...] = (),
     computed: bool = False,
+    counted: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the function below, whose name it has; see `Function` for the parameters."""
 
@@ -79,7 +83,7 @@ def function(
                 raise ValueError(f"function {taken!r} is declared twice; choose another name")
         call = checked(body)
         call.__module__ = "tensorgraph"
-        declared = FUNCTIONS[name] = Function(name, call, also, methods, numpy, examples, computed)
+        declared = FUNCTIONS[name] = Function(name, call, also, methods, numpy, examples, computed, counted)
         _aliases.update(dict.fromkeys(also, declared))
         for method in methods:
             setattr(Tensor, method, call)

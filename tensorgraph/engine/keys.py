@@ -17,7 +17,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 
-__all__ = ["SingleMask", "block_of", "infer_key", "join_key", "on_new_axes", "split_key"]
+__all__ = ["SingleMask", "block_of", "infer_key", "join_key", "known_numbers", "on_new_axes", "split_key"]
 
 
 class SingleMask(TypeError):
@@ -41,6 +41,14 @@ def on_new_axes(key: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tupl
             changed.append(item)
             axis += len(shape) - sum(sizes) if item is Ellipsis else size
     return tuple(axes), tuple(changed)
+
+
+def known_numbers(x: Tensor) -> np.ndarray[Any, Any] | None:
+    """The numbers of a tensor where they are known now; None for what a trace computes and for its cells."""
+    if modes.current().trace is not None and (type(x._value) is not np.ndarray or isinstance(x, Cell)):
+        return None
+    values: np.ndarray[Any, Any] = x._value
+    return values
 
 
 def _is_single(item: Any) -> bool:

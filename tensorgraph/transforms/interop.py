@@ -14,7 +14,7 @@ from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.ops import creation, differences, index, logic, reduction, shape
+from tensorgraph.ops import counting, creation, differences, logic, reduction, searching, shape, sorting
 from tensorgraph.ops.structure import alias
 
 __all__: list[str] = []
@@ -84,7 +84,15 @@ def _moment(op: Op) -> Callable[..., Any]:
 
 def _sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
     """Whatever the kind: the stable one is any."""
-    return index.sort.public(a, axis=axis) if axis is not None else index.sort.public(a.reshape(-1), axis=0)
+    return sorting.sort.public(a, axis=axis) if axis is not None else sorting.sort.public(a.reshape(-1), axis=0)
+
+
+def _argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
+    return sorting.argsort.public(a, axis=axis) if axis is not None else sorting.argsort.public(a.reshape(-1), axis=0)
+
+
+def _searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+    return searching.searchsorted.public(a, v, sorter, side=side)
 
 
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
@@ -99,10 +107,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
 
 def _where(*args: Any) -> Any:
     if len(args) == 1:
-        raise TypeError(
-            "numpy.where of a condition alone is numpy.nonzero, whose shape depends on the values: not recorded by "
-            "tensorgraph. Write numpy.nonzero(t.numpy()), or numpy.where(condition, a, b)"
-        )
+        return counting.nonzero(*args)
     return logic.where.public(*args)
 
 
@@ -123,6 +128,11 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.var: _moment(reduction.var),
     np.std: _moment(reduction.std),
     np.sort: _sort,
+    np.argsort: _argsort,
+    np.partition: sorting.partition,
+    np.argpartition: sorting.argpartition,
+    np.interp: searching.interp,
+    np.searchsorted: _searchsorted,
     np.where: _where,
     np.diff: _diff,
     np.zeros_like: _like(creation.zeros),
