@@ -723,8 +723,8 @@ def l1_loss(
 
 def layer_norm(
     x: _TensorLike,
-    gamma: _TensorLike,
-    beta: _TensorLike,
+    gamma: _TensorLike | None = None,
+    beta: _TensorLike | None = None,
     axis: int = -1,
     eps: float = 1e-05,
     *,
@@ -1174,6 +1174,16 @@ def right_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def rint(x: _TensorLike, decimals: int = 0) -> Tensor:
     """The nearest number with so many decimals, the even one of two; no derivative, as of `floor`."""
+
+def rms_norm(
+    x: _TensorLike,
+    gamma: _TensorLike | None = None,
+    axis: int = -1,
+    eps: float = 1e-06,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> Tensor:
+    """Each example over the root of its mean square, taken over the axes from `axis` to the last."""
 
 def rmsprop_update(
     p: _TensorLike,

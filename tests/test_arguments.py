@@ -195,7 +195,7 @@ def test_an_attribute_that_is_a_traced_number_is_named() -> None:
         (lambda x: tg.softmax(x, 1, 2, 3), r"softmax takes 2 arguments \(x, axis\), got 4"),
         (lambda x: x.sum(0, False, None, 1), r"sum takes 4 arguments \(x, axis, keepdims, dtype\), got 5"),
         (lambda x: tg.softmax(), "softmax is missing its input 'x'; it takes x, axis"),
-        (lambda x: tg.layer_norm(x), "layer_norm is missing its input 'gamma'"),
+        (lambda x: tg.batch_norm(x), "batch_norm is missing its input 'gamma'"),
         (lambda x: tg.stack(axis=1), "stack is missing its input 'arrays'"),
         (lambda x: tg.sum(axis=1), "sum is missing its input 'x'"),
         (

@@ -76,12 +76,17 @@ def _batch_norm_relu(*args: Any, **attrs: Any) -> Any:
     return np.maximum(y, 0), mu, var
 
 
-def _layer_norm(x: Any, gamma: Any, beta: Any, *, axis: int = -1, eps: float = 1e-5) -> Any:
+def _layer_norm(x: Any, gamma: Any = 1.0, beta: Any = 0.0, *, axis: int = -1, eps: float = 1e-5) -> Any:
     k = axis % x.ndim
     flat = x.reshape(*x.shape[:k], -1)
     mu, var = flat.mean(-1), flat.var(-1)
     h = (flat - mu[..., None]) / np.sqrt(var + eps)[..., None]
     return h.reshape(x.shape) * gamma + beta, mu, var
+
+
+def _rms_norm(x: Any, gamma: Any = 1.0, *, axis: int = -1, eps: float = 1e-6) -> Any:
+    squares = np.mean(x * x, tuple(range(axis % x.ndim, x.ndim)), keepdims=True)
+    return x / np.sqrt(squares + eps) * gamma
 
 
 def _cross_entropy(
@@ -170,6 +175,7 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "batch_norm": _batch_norm,
     "batch_norm_relu": _batch_norm_relu,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
     "softmax_cross_entropy": _cross_entropy,
     "clip_norm": lambda grads, limit: (lambda n: (*[g * min(1.0, float(limit) / n) for g in grads], n))(
         np.sqrt(sum((g * g).sum() for g in grads))

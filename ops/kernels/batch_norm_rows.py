@@ -15,7 +15,7 @@ import numpy as np
 
 from tensorgraph.jit import helper, kernel
 
-__all__ = ["ALL", "BLOCK", "backward", "forward"]
+__all__ = ["ALL", "BLOCK", "backward", "forward", "gather", "over_deviation"]
 
 # rows whose sums are taken together, before these are merged: keeps the error from growing with the rows
 BLOCK = 128
@@ -33,7 +33,7 @@ def _lost(a: Any, b: Any, whole: Any) -> Any:
 
 
 @helper
-def _over_deviation(value: Any, var: Any, eps: float) -> Any:
+def over_deviation(value: Any, var: Any, eps: float) -> Any:
     """value / sqrt(var + eps) in float64; 0 where that is infinite: without eps too a constant channel gives beta."""
     s = np.float64(var) + eps
     return 0.0 if s == 0.0 else value / np.sqrt(s)
@@ -47,7 +47,7 @@ def _lines(rest: Any, var: Any, gamma: Any, beta: Any, eps: float, a: Any, b: An
     """
     one = a.dtype.type
     for j in range(a.size):
-        a[j] = one(_over_deviation(gamma[j], var[j], eps))
+        a[j] = one(over_deviation(gamma[j], var[j], eps))
         b[j] = one(np.float64(beta[j]) - rest[j] * np.float64(a[j])) if rest[j] != 0.0 else beta[j]
 
 
@@ -79,7 +79,7 @@ def _merge(work: Any, lost: Any, rows: int) -> None:
 
 
 @helper
-def _gather(work: Any) -> None:
+def gather(work: Any) -> None:
     """Add the sums of all blocks of rows to those of the first, likewise in pairs."""
     blocks = work.shape[0] // 2
     step = 1
@@ -306,13 +306,13 @@ def backward(
             else:
                 _sums(g, x, lines, work, i, start, stop, False)
     if stage & 4:
-        _gather(work)
+        gather(work)
         for j in range(channels):
             total = work[0, j]
             product = work[1, j]
             if abs(total) < np.inf:
                 product -= rest[j] * total  # the mean was rounded to x's dtype
-            inverse = _over_deviation(1.0, var[j], eps)
+            inverse = over_deviation(1.0, var[j], eps)
             # where the variance overflowed the output is beta, however large the product is
             product = 0.0 if (inverse == 0.0) & (abs(product) == np.inf) else product
             bend = gamma[j] * inverse * inverse * inverse * product

@@ -26,7 +26,6 @@ pairwise_distance = tg.sqrt(tg.square(x - y).sum(axis=-1))
 cdist = tg.sqrt(tg.square(x[:, None] - y[None]).sum(axis=-1))
 normalize = x / tg.sqrt(tg.square(x).sum(axis=1, keepdims=True))
 standardize = (x - x.mean(axis=-1, keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
-rms_norm = x / tg.sqrt(tg.square(x).mean(axis=-1, keepdims=True) + 1e-6)
 group_norm instance_norm = (image - image.mean(axis=(2, 3), keepdims=True)) / tg.sqrt(image.var(axis=(2, 3), \
 keepdims=True) + 1e-5) # no such function yet; of each channel, or of an axis of groups
 diag_embed = x[..., None] * tg.eye(3)
