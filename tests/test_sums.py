@@ -312,3 +312,26 @@ def test_running_sums_of_what_is_no_number():
         x = np.array(values)
         with np.errstate(all="ignore"):
             assert np.array_equal(tg.cumsum(x).numpy(), np.cumsum(x), equal_nan=True)
+
+
+@pytest.mark.parametrize("n", [20, 114, 1000, 4000])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1), (2, -1)])
+def test_sums_of_what_cancels(n, shape):
+    """Half of it positive, half of it negative: what is left of a float32 sum is the error of its partial sums."""
+    for seed in range(5):
+        x = np.random.default_rng(seed).uniform(0.5, 1, n).astype(F4)
+        x[n // 2 :] *= -1
+        x[-1] -= x.astype(WIDE).sum()
+        x = x.reshape(shape)
+        assert_sum(tg.sum(x).numpy(), x)
+        if shape != (2, -1) and n > 128:
+            assert_sum(tg.sum(x, axis=0).numpy(), x, 0)
+
+
+@pytest.mark.parametrize("shape", [(70000,), (20000, 3), (3, 20000), (4096, 20)])
+def test_large_sums_of_either_sign(shape):
+    for seed in range(5):
+        x = np.random.default_rng(seed).normal(size=shape).astype(F4)
+        x -= x.mean()
+        for axis in (None, 0):
+            assert_sum(tg.sum(x, axis=axis).numpy(), x, axis)

@@ -14,9 +14,9 @@ import numpy as np
 from tensorgraph.arguments import brief, checked
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.cells import release
-from tensorgraph.engine.exits import unwatched, wants
+from tensorgraph.engine.exits import caller, leave, unwatched, wants, warn_of
 from tensorgraph.engine.pull import Table, deposit, pull_recorded
-from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, describe_node
+from tensorgraph.engine.tape import Leaf, Node, Projection, any_hooks, describe_node, getframe
 from tensorgraph.engine.tensor import Tensor, as_array, require_float, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 
@@ -53,6 +53,11 @@ def wanted_outside(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
     return modes.current().grad and any(
         type(node) is Leaf and wants(node) and node not in mine for node in reachable(roots)
     )
+
+
+def wanted_leaves(nodes: list[Any]) -> list[Leaf]:
+    """The leaves of the user's behind these places, of which gradients may still be asked for."""
+    return [node for node in reachable(nodes) if type(node) is Leaf and node.user and wants(node)]
 
 
 def leading_to(order: list[Any], targets: set[Any]) -> set[Any]:
@@ -204,6 +209,12 @@ def _plus(a: Any, b: Any, recorded: bool) -> Any:
     return known.add(a, b) if recorded else np.asarray(a + b)
 
 
+ARRAY = (
+    "a gradient hook gives an array, so that a derivative of this gradient would miss it: let it compute with "
+    "tensorgraph's functions, or give a tensor where no derivative is meant to flow"
+)
+
+
 def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
     if isinstance(g, list):
         return g
@@ -213,6 +224,10 @@ def _run_hooks(node: Any, g: Any, recorded: bool) -> Any:
         with unwatched():
             changed = entry[0](g if isinstance(g, Tensor) else wrap(g))
         if changed is not None:
+            if recorded and not isinstance(changed, Tensor) and g._node is not None:
+                leave(g, "an array from a gradient hook in place")
+                if wanted_leaves([g._node]):
+                    warn_of(caller(getframe(1)), ARRAY)
             changed = changed if isinstance(changed, Tensor) else wrap(np.array(as_array(changed)))
             if changed.shape != tuple(node.shape):
                 raise ValueError(f"a gradient hook returned shape {changed.shape}, expected {tuple(node.shape)}")

@@ -26,7 +26,18 @@ from tensorgraph.engine.tensor import (
     wrap,
 )
 
-__all__ = ["Buffer", "Cell", "Parameter", "Recording", "Replay", "Stead", "refuse_in_trace", "release", "set_grads"]
+__all__ = [
+    "Buffer",
+    "Cell",
+    "Parameter",
+    "Recording",
+    "Replay",
+    "Stead",
+    "holder",
+    "refuse_in_trace",
+    "release",
+    "set_grads",
+]
 
 
 class Cell(Tensor):
@@ -360,3 +371,10 @@ def release(holder: Tensor) -> Tensor:
     if getrefcount(holder._value) != UNSHARED or holder._value.base is not None or not holder._value.flags.writeable:
         holder._value = holder._value.copy("K")
     return holder
+
+
+def holder(value: Any, cells: Iterable[Cell]) -> Cell | None:
+    """The one of these cells that a value is, or in whose memory an array lies."""
+    if type(value) is np.ndarray:
+        return next((cell for cell in cells if np.may_share_memory(cell._value, value)), None)
+    return next((cell for cell in cells if cell is value), None)

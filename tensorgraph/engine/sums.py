@@ -18,14 +18,18 @@ __all__ = ["ALONE", "DEPTH", "running", "total"]
 Array = np.ndarray[Any, Any]
 Step = Callable[[Array], Any]
 
-_HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
+_HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 _reduce: Any = np.add.reduce
+ndarray, float32 = np.ndarray, np.float32
 
 # Numbers added one by one: so few are within 8 units in the last place even where all errors have one sign, which two
 # such sums after one another are not; and how many rows are added to one in a round.
 ALONE, AFTER, DEPTH = 64, 32, 16
 # numbers of which there cannot be many in a row that NumPy adds one by one
 FEW = 2 * ALONE
+# Where float32 gives fewer sums than this, and their terms may cancel in all of them, float64 holds what is left: so
+# many numbers are all added in it, which of more takes too long, and of these the sums of a first round.
+SUMS, CAST = 64, 4096
 # numbers innermost in memory from which it is faster to let NumPy sum them in pairs first
 PAIRS = 64
 # NumPy converts so many numbers at a time, and adds what comes of these one by one
@@ -55,7 +59,11 @@ def total(x: Array, axis: Any = None, keepdims: bool = False, dtype: np.dtype[An
     ndarray or NumPy scalar
         Within 8 units in the last place of the sum, or of a 64th of the sum of magnitudes where the terms cancel.
     """
-    if x.size <= FEW and x.dtype is not _HALF:
+    size = x.size
+    if size <= CAST and axis is None and x.dtype is _SINGLE and dtype is None:
+        y = _reduce(x, axis, _DOUBLE, None, keepdims)
+        return y.astype(_SINGLE) if type(y) is ndarray else float32(y)
+    if size <= FEW and x.dtype is not _HALF:
         return _reduce(x, axis, dtype, None, keepdims)
     key = (x.shape, x.strides, x.dtype, axis, keepdims, dtype)
     steps = _plans.get(key)
@@ -138,7 +146,8 @@ def _plan(
     # 2. what is summed innermost, NumPy adds in pairs; if all else is few numbers in a row, it may do all;
     # 3. else the pairs come first where they are many, and then axis after axis in rounds: a round adds up to 20 rows
     #    that are as far apart as a good part of the first cache, so that long rows of sums grow side by side;
-    # 4. the rest at once, and back to the order of axes and the dtype that were asked for.
+    # 4. where few sums come of float32, they are made in float64, of many numbers after the first of these steps;
+    # 5. the rest at once, and back to the order of axes and the dtype that were asked for.
     target = kind if dtype is None else dtype
     ndim = len(shape)
     axes = [*range(ndim)] if axis is None else [*axis] if type(axis) is tuple else [axis]
@@ -148,6 +157,9 @@ def _plan(
     if len({*axes}) < len(axes):
         return ()
     work = _SINGLE if target == _HALF else target
+    few = target == kind == _SINGLE and math.prod([n for i, n in enumerate(shape) if i not in axes]) < SUMS
+    if few and math.prod(shape) <= CAST:
+        return _Sum(axis, _DOUBLE, keepdims), lambda x: x.astype(_SINGLE)
     out = tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
 
     steps: list[Step] = []
@@ -189,6 +201,7 @@ def _plan(
         steps.append(_reshaping(tuple(lengths)))
     if pairs >= PAIRS and alone > AFTER:
         steps.append(_Sum(inner, work))
+        work = _DOUBLE if few else work
         lengths[inner] = 1
         # the results stand side by side: what is summed innermost now is added in pairs
         inner = max((i for i, n in enumerate(lengths) if n > 1), default=0)
@@ -199,6 +212,7 @@ def _plan(
             while lengths[i] > AFTER:
                 blocks = _blocks(lengths[i], math.prod(lengths[i + 1 :]) * work.itemsize)
                 steps.append(_Round(i, work, lengths, *blocks))
+                work = _DOUBLE if few else work
                 lengths[i] = blocks[0] * blocks[2]
             alone = math.prod([n for k, (n, c) in enumerate(zip(lengths, counted, strict=True)) if c and k != inner])
             if alone > AFTER:

@@ -62,7 +62,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.cut: dict[Var, Var | None] = {}  # computed under no_grad from something varying
         self.inputs: list[Var] = []
         self.adopted: dict[Var, Var] = {}  # what stands here for values of another trace
-        self.stands: dict[Var, Cell] = {}  # inputs whose examples are cells
+        self.stands: dict[Var, Any] = {}  # the examples of inputs: cells, arrays, types
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.opaque: Opaque | None = None  # the arguments that are not looked into
@@ -305,13 +305,6 @@ class Trace(CallRecorder, NumberRecorder):
     def cells_read(self) -> Mapping[Cell, Var]:
         """The names that the values of cells have here at entry."""
         return self.cells
-
-    def named(self, var: Any) -> Cell | None:
-        """The cell whose value this is under the names that transforms gave it, or None."""
-        while (made := self.producer.get(var)) is not None and made.op is alias:
-            (var,) = made.inputs
-        read, stood = self.cells_read(), self.stands.get(var)
-        return stood if stood in read else next((cell for cell, own in read.items() if own is var), None)
 
     def _leaves_of(self, y: Var) -> list[Var]:
         """The differentiable roots that a variable depends on, in order of their first use."""

@@ -13,7 +13,7 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
-from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.cells import Cell, holder
 from tensorgraph.engine.numbers import TracedScalar
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import getframe
@@ -86,8 +86,7 @@ def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> G
             continue
         t = building.input(aval, name, isinstance(leaf, Tensor) and leaf._node is not None)
         building.known.add(t._value)
-        if isinstance(leaf, Cell):
-            building.stands[t._value] = leaf
+        building.stands[t._value] = leaf._value if isinstance(leaf, Tensor) and not isinstance(leaf, Cell) else leaf
         inputs.append(t)
         values.append(TracedScalar.of(t) if isinstance(leaf, np.number) else t)
     opaque += [(path, _named(path, called), own.attributes) for path, own in owners(in_tree)]
@@ -110,8 +109,9 @@ def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> G
     finally:
         building.frames.forget()
         del building.frames  # which knows the trace
-    if draws or before or building.stands:
-        stands = {var: weakref.ref(cell) for var, cell in building.stands.items()}
+    held = {var: holder(value, building.cells) for var, value in building.stands.items()}
+    stands = {var: weakref.ref(cell) for var, cell in held.items() if cell is not None}
+    if draws or before or stands:
         plain = _unchanged(opaque, before)
         graph = graph.replace(provenance=replace(graph.provenance, draws=draws, plain=plain, stands=stands))
     return graph.check()

@@ -19,7 +19,7 @@ from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.rerun import Rerun
 from tensorgraph.passes.symbolic import Symbolic
 from tensorgraph.transforms import functions as transforms
-from tensorgraph.transforms.refusals import depends_on, refuse_tree, require_one, unused
+from tensorgraph.transforms.refusals import depends_on, require_one, unused
 
 __all__ = ["grad", "jvp"]
 
@@ -71,7 +71,7 @@ def grad(graph: Graph, wrt: Any = None) -> Graph:
         y = unflatten(graph.out_tree, outputs)
         require_one(y, graph.name)
         moving = [t for tensors, _ in chosen for t in tensors]
-        _refuse_unused(graph, trace, y, chosen)
+        _refuse_unused(graph, trace, [y], [tensors for tensors, _ in chosen])
         refuse_losses(trace.equations, [trace.var(y)], map(trace.var, moving))
         flat = iter(trace.gradients([y], moving, [None], True))
         grads = tuple(unflatten(tree, [next(flat) for _ in tensors]) for tensors, tree in chosen)
@@ -131,6 +131,8 @@ def jvp(graph: Graph, wrt: Any = None) -> Graph:
                 _put(graph, place, value, own, state)
             outputs, after = inline(graph, _inputs(graph, own), state)
             written.extend(after)
+            given = [flatten(v)[0] for place, v in zip(places, moved, strict=True) if not isinstance(place, CellDecl)]
+            _refuse_unused(graph, trace, [t for t in outputs if isinstance(t, Tensor)], given)
             return unflatten(graph.out_tree, outputs)
 
         function.__name__ = graph.name
@@ -226,21 +228,18 @@ def _choose(
     return chosen
 
 
-def _refuse_unused(graph: Graph, trace: Rerun, y: Tensor, chosen: Sequence[tuple[list[Tensor], Any]]) -> None:
+def _refuse_unused(graph: Graph, trace: Rerun, ys: Sequence[Tensor], chosen: Sequence[list[Tensor]]) -> None:
     """Raise where an argument stands for cells that the graph reads past it."""
     read = [(decl, ref()) for decl, ref in zip(graph.cells, graph.provenance.live, strict=False)
-            if depends_on(trace, [y], [decl.var])]  # fmt: skip
-    for tensors, _ in chosen:
+            if depends_on(trace, ys, [decl.var])]  # fmt: skip
+    for tensors in chosen:
         roots = [trace.producer[t._value].inputs[0] for t in tensors if t._value in trace.producer]
-        if not roots or depends_on(trace, [y], [t._value for t in tensors]):
+        if not roots or depends_on(trace, ys, [t._value for t in tensors]):
             continue
         stands = [ref() for var, ref in graph.provenance.stands.items() if var in roots]
         for decl, cell in read:
             if cell is not None and any(cell is stood for stood in stands):
                 raise unused(graph.name, f"the {decl.kind} {decl.path!r}")
-        if len(tensors) > 1:
-            trained = [(f"{decl.kind} {decl.path!r}", decl.aval) for decl, _ in read if decl.requires_grad]
-            refuse_tree([t.aval for t in tensors], trained, graph.name)
 
 
 def _leaf_of(graph: Graph, var: Var) -> int:

@@ -13,11 +13,12 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.backward import wanted_leaves
 from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.exits import ForeignError, unwatched
+from tensorgraph.engine.exits import DetachError, ForeignError, caller, depends, unwatched, warn_of
 from tensorgraph.engine.op import structural
-from tensorgraph.engine.tape import Leaf, describe_node, next_number
+from tensorgraph.engine.tape import Leaf, describe_node, getframe, next_number
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, wrap
 from tensorgraph.engine.tree import flatten, tree_map, unflatten
 from tensorgraph.ops.creation import zeros
@@ -107,6 +108,44 @@ def _with_history(function: Any) -> Any:
     return (lambda *args: replay(function, args)) if isinstance(function, Graph) else function
 
 
+def _told(run: Callable[[], Any], given: Sequence[Tensor], which: str, loses: Callable[[Any], bool]) -> Any:
+    """What a function of the user's gives where its derivative may be asked for, which it loses by computing with plain
+    numbers: inside a transform that differentiates it that raises; where a leaf of the user's is behind it, it is told.
+    """
+    # The plan:
+    # 1. it runs with every exit refused that somebody may mind; mostly there is none;
+    # 2. else it runs again with all of them free, and if its result does not lose anything, they are no matter;
+    # 3. else it runs with those refused that a transform minds, which raises, or it is told.
+    mode = modes.current()
+    nodes = [t._node for t in given if t._node is not None]
+    leaves = [] if mode.watched is None or not nodes else wanted_leaves(nodes)
+    if not leaves and not any(depends(node, mode.watched or ()) for node in nodes):
+        with unwatched():
+            return run()
+    try:
+        with modes.use(watched=(*(mode.watched or ()), *leaves)):
+            return run()
+    except DetachError:
+        with unwatched():
+            result = run()
+    if loses(result):
+        run()
+        message = (
+            f"custom_vjp: {which} computes with plain numbers, so that a derivative of this gradient would miss them: "
+            "compute with tensorgraph's functions, or write x.detach() where no derivative is meant to flow"
+        )
+        warn_of(caller(getframe(1)), message)
+    return result
+
+
+def _unconnected(kept: Any) -> bool:
+    """Whether there are floats among residuals that do not depend on anything."""
+    return any(
+        v._node is None and v.dtype.kind == "f" if isinstance(v, Tensor) else np.asarray(v).dtype.kind == "f"
+        for v in flatten(kept)[0]
+    )
+
+
 def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, backward: Any, result: Result) -> Any:
     recorded = any(isinstance(v, Tensor) for v in (*args, *g_outs))
     gs = _whole(g_outs, result.avals)
@@ -114,10 +153,14 @@ def _custom_rule(want: Any, g_outs: Any, args: Any, kept: Any, forward: Any, bac
         if recorded:  # the residuals depend on the arguments: make them again, so that their derivative is right
             tensors = _tensors(args)
             numbers = all(type(t._value) is np.ndarray for t in tensors)
-            with unwatched(), modes.use(trace=None) if numbers else contextlib.nullcontext():
-                _, kept = _pair(_with_history(forward)(*tensors))
-            backward = _with_history(backward)
-        grads = backward(kept, gs[0] if len(gs) == 1 else tuple(gs))
+            with modes.use(trace=None) if numbers else contextlib.nullcontext():
+                kept = _told(lambda: _pair(_with_history(forward)(*tensors))[1], tensors, "forward", _unconnected)
+            rule = _with_history(backward)
+            grads = _told(
+                lambda: rule(kept, gs[0] if len(gs) == 1 else tuple(gs)), [*tensors, *gs], "backward", lambda _: True
+            )
+        else:
+            grads = backward(kept, gs[0] if len(gs) == 1 else tuple(gs))
     grads = grads if isinstance(grads, (tuple, list)) else (grads,)
     if len(grads) != len(args):
         raise ValueError(f"custom_vjp: backward must give one gradient an argument, {len(args)}, got {len(grads)}")

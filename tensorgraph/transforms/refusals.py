@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.backward import reachable
-from tensorgraph.engine.cells import Cell, Recording
+from tensorgraph.engine.cells import Cell, Recording, holder
 from tensorgraph.engine.exits import depends
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor
@@ -19,11 +19,10 @@ from tensorgraph.engine.tree import flatten
 from tensorgraph.ops.structure import alias
 
 if TYPE_CHECKING:
-    from tensorgraph.engine.aval import Aval
     from tensorgraph.engine.op import Op
     from tensorgraph.graph.building import Trace
 
-__all__ = ["CellArguments", "depends_on", "name_of", "refuse_tree", "require_one", "require_tensors", "unused"]
+__all__ = ["CellArguments", "depends_on", "name_of", "require_one", "require_tensors", "unused"]
 
 
 def name_of(function: Any) -> str:
@@ -80,8 +79,8 @@ class CellArguments:
             return
         for g, own in zip(flatten(list(given))[0], lifted, strict=True):
             # in eager code only what stands for a history can stand for a parameter
-            stands = trace is not None or isinstance(g, Cell) or own._node.op is alias
-            if stands and isinstance(g, Tensor):
+            stands = trace is not None or (isinstance(g, Tensor) and (isinstance(g, Cell) or own._node.op is alias))
+            if stands:
                 self.pairs.append((g, own))
         bare = any(isinstance(g, Cell) and g._node is None for g, _ in self.pairs)
         # a frozen parameter and a buffer are on no tape: only who reads them can say so
@@ -106,7 +105,7 @@ class CellArguments:
                     or (self.reads is not None and given in self.reads.entry)
                 )
             else:
-                cell = trace.named(own._value)
+                cell = _read_as(trace, given, own)
                 variables = [y._value for y in found]
                 missed = (
                     cell is not None
@@ -120,42 +119,40 @@ class CellArguments:
 
     def _refuse_copies(self, ys: Sequence[Tensor], name: str) -> None:
         """Raise where an argument that no result depends on lies in the memory of a parameter that they do depend on,
-        as what `functional`, `detach()` and `numpy()` give; in a trace, where it is a tree of the parameters' types."""
-        trace = modes.current().trace
+        as what `functional`, `detach()` and `numpy()` give."""
         ends = [y._node for y in ys if y._node is not None]
         rest = iter(self.lifted)
+        if modes.current().trace is not None or not ends:
+            return
         for tree in self.given:
             one = type(tree) in PLAIN or isinstance(tree, Tensor)
             own = [next(rest) for _ in range(1 if one else len(flatten(tree)[0]))]
-            if trace is not None:
-                if one or depends_on(trace, ys, [t._value for t in own]):
-                    continue
-                cells = [(cell, var) for cell, var in trace.cells_read().items() if cell._node is not None]
-                read = [cell for cell, var in cells if depends_on(trace, ys, [var], past=alias)]
-            else:
-                if not ends or any(depends(y, [t._node for t in own]) for y in ends):
-                    continue
-                owners = [node.owner for node in reachable(ends) if type(node) is Leaf and node.owner is not None]
-                held = [leaf._value if isinstance(leaf, Tensor) else leaf for leaf in flatten(tree)[0]]
-                arrays = [v for v in held if type(v) is np.ndarray]
-                read = [cell for owner in owners if (cell := owner()) is not None]
-                read = [cell for cell in read if any(np.may_share_memory(cell._value, v) for v in arrays)]
-                # what another argument stands for is not read past it
-                read = [cell for cell in read if any(depends(y, [cell._node], past=alias) for y in ends)]
-            refuse_tree([t.aval for t in own], [(cell._label(), cell.aval) for cell in read], name)
+            if any(depends(y, [t._node for t in own]) for y in ends):
+                continue
+            owners = [node.owner for node in reachable(ends) if type(node) is Leaf and node.owner is not None]
+            # what another argument stands for is not read past it
+            read = [cell for owner in owners if (cell := owner()) is not None]
+            read = [cell for cell in read if any(depends(y, [cell._node], past=alias) for y in ends)]
+            held = [leaf._value if isinstance(leaf, Tensor) else leaf for leaf in flatten(tree)[0]]
+            for cell in [holder(v, read) for v in held if type(v) is np.ndarray]:
+                if cell is not None:
+                    raise unused(name, f"the {cell._label()}, or numbers in its memory,")
+
+
+def _read_as(trace: Trace, given: Any, own: Tensor) -> Cell | None:
+    """The cell that an argument stands for, or in whose memory it lies, if the trace has read it."""
+    var = own._value
+    while (made := trace.producer.get(var)) is not None and made.op is alias:
+        (var,) = made.inputs
+    read = trace.cells_read()
+    value = given._value if isinstance(given, Tensor) else given
+    found = holder(value if type(value) is np.ndarray else trace.stands.get(var), read)
+    return found if found is not None else next((cell for cell, entry in read.items() if entry is var), None)
 
 
 def depends_on(trace: Trace, ys: Iterable[Tensor], variables: Sequence[Any], past: Op | None = None) -> bool:
     """Whether one of these tensors of a trace depends on one of its variables, without going through an op."""
     return any(trace.depends(y._value, variables, past) for y in ys)
-
-
-def refuse_tree(avals: Sequence[Aval], read: Sequence[tuple[str, Aval]], name: str) -> None:
-    """Raise where all leaves of an argument that is not used have the types of parameters that are read."""
-    types = {aval for _, aval in read}
-    if avals and types.issuperset(avals):
-        label = next(label for label, aval in read if aval == avals[0])
-        raise unused(name, f"the {label}, or numbers of its shape,")
 
 
 def unused(name: str, what: str) -> TypeError:
