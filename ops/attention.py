@@ -143,7 +143,7 @@ def _oracle(
     if key_mask is not None:
         allowed &= key_mask[..., None, None, :] if scores.ndim > 2 else key_mask
     if causal:
-        allowed &= np.tri(*scores.shape[-2:], dtype=bool)
+        allowed &= np.tri(*scores.shape[-2:], dtype=np.bool_)
     e = np.where(allowed, np.exp(scores - np.max(scores, -1, keepdims=True, where=allowed, initial=-np.inf)), 0)
     return np.einsum("...ls,...se->...le", e / np.maximum(e.sum(-1, keepdims=True), np.finfo(e.dtype).tiny), v)
 

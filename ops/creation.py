@@ -68,9 +68,9 @@ def _full_infer(*, shape: Any, value: Any, dtype: Any) -> Aval:
 zeros = op(
     "zeros(*, shape, dtype=None)", lambda *, shape, dtype=None: np.zeros(canonical_shape(shape), _dtype(dtype)),
     creation,
-    infer_rule=lambda *, shape, dtype: Aval(canonical_shape(shape), _dtype(dtype)),
+    also=("empty",), infer_rule=lambda *, shape, dtype: Aval(canonical_shape(shape), _dtype(dtype)),
     examples=(((), dict(shape=(2, 3))),),
-    doc="Zeros of a shape, of the default dtype unless said.",
+    doc="Zeros of a shape, of the default dtype unless said. `empty` is the same: tensors are never filled later.",
 )  # fmt: skip
 ones = op(
     "ones(*, shape, dtype=None)", lambda *, shape, dtype=None: np.ones(canonical_shape(shape), _dtype(dtype)),
@@ -80,14 +80,34 @@ ones = op(
 )  # fmt: skip
 full = op(
     "full(*, shape, value: float, dtype=None)", _full, creation, infer_rule=_full_infer,
+    synonyms={"fill_value": "value"},
     examples=(((), dict(shape=(2,), value=0.5)), ((), dict(shape=(), value=2)), ((), dict(shape=(2, 1), value=True))),
     doc="One value over a shape.",
 )  # fmt: skip
+
+
+def _eye(*, n: Any, m: Any = None, k: Any = 0, dtype: Any = None) -> Any:
+    rows, columns = _eye_shape(n, m)
+    (diagonal,) = integers(k, "k")
+    return np.eye(rows, columns, max(min(diagonal, columns), -rows), _dtype(dtype))  # NumPy's k is no longer than C's
+
+
+def _eye_shape(n: Any, m: Any) -> tuple[int, int]:
+    rows = canonical_size(n, "n")
+    return rows, rows if m is None else canonical_size(m, "m")
+
+
 eye = op(
-    "eye(*, n: int, dtype=None)", lambda *, n, dtype=None: np.eye(canonical_size(n, "n"), dtype=_dtype(dtype)),
-    creation, infer_rule=lambda *, n, dtype: Aval((canonical_size(n, "n"),) * 2, _dtype(dtype)),
-    examples=(((), dict(n=3)),),
-    doc="The identity matrix of n rows.",
+    "eye(*, n: int, m: int | None = None, k: int = 0, dtype=None)", _eye, creation, also=("identity",),
+    infer_rule=lambda *, n, m, k, dtype: Aval(_eye_shape(n, m), _dtype(dtype)),
+    examples=(((), dict(n=3)), ((), dict(n=2, m=4, k=1))),
+    doc="""Ones on a diagonal, zeros elsewhere: the identity matrix of n rows, or n rows and m columns with diagonal k.
+
+    >>> import tensorgraph as tg
+    >>> tg.eye(2, 3, k=1)
+    tensor([[0., 1., 0.],
+            [0., 0., 1.]], f32)
+    """,
 )  # fmt: skip
 
 
@@ -122,6 +142,51 @@ arange = op(
     >>> tg.arange(3)
     tensor([0, 1, 2], i64)
     """,
+)  # fmt: skip
+
+
+def _spaced(function: Any) -> Any:
+    """NumPy's function of this spacing, computed in float64 and given in the wanted dtype."""
+
+    def forward(*, start: Any, stop: Any, num: Any = 50, endpoint: Any = True, dtype: Any = None, **others: Any) -> Any:
+        for name, value in {"start": start, "stop": stop, **others}.items():
+            number(value, name)
+        kind = default_dtype() if dtype is None else canonical_dtype(dtype)
+        with np.errstate(all="ignore"):  # what is not finite makes NaN
+            return function(start, stop, canonical_size(num, "num"), bool(endpoint), dtype=kind, **others)
+
+    return forward
+
+
+def _spaced_infer(*, start: Any, stop: Any, num: Any, endpoint: Any, dtype: Any, **others: Any) -> Aval:
+    return Aval((canonical_size(num, "num"),), _dtype(dtype))
+
+
+linspace = op(
+    "linspace(*, start: float, stop: float, num=50, endpoint=True, dtype=None)", _spaced(np.linspace), creation,
+    infer_rule=_spaced_infer, synonyms={"steps": "num"},
+    examples=(
+        ((), dict(start=0, stop=1, num=5)), ((), dict(start=2.0, stop=-1.0, num=4, endpoint=False)),
+        ((), dict(start=0.5, stop=1.5, num=1, dtype="float64")), ((), dict(start=0.0, stop=1.0, num=0)),
+    ),
+    doc="""`num` numbers evenly from `start` to `stop`, which is the last unless ``endpoint=False``.
+
+    >>> import tensorgraph as tg
+    >>> tg.linspace(0, 1, 5)
+    tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], f32)
+    """,
+)  # fmt: skip
+logspace = op(
+    "logspace(*, start: float, stop: float, num=50, endpoint=True, base=10.0, dtype=None)", _spaced(np.logspace),
+    creation, infer_rule=_spaced_infer, synonyms={"steps": "num"},
+    examples=(((), dict(start=0, stop=2, num=3)), ((), dict(start=1.0, stop=3.0, num=4, base=2.0, endpoint=False))),
+    doc="Powers of `base` with exponents evenly from `start` to `stop`: as ``base ** linspace(start, stop, num)``.",
+)  # fmt: skip
+geomspace = op(
+    "geomspace(*, start: float, stop: float, num=50, endpoint=True, dtype=None)", _spaced(np.geomspace), creation,
+    infer_rule=_spaced_infer,
+    examples=(((), dict(start=1, stop=1000, num=4)), ((), dict(start=4.0, stop=1.0, num=5, endpoint=False))),
+    doc="`num` numbers from `start` to `stop` of which each is the same multiple of the one before.",
 )  # fmt: skip
 
 

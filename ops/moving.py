@@ -363,17 +363,17 @@ def diag(x: TensorLike, k: int = 0) -> Tensor:
 
 
 @function(numpy=(np.broadcast_arrays,), also=("broadcast_tensors",), examples=((((2, 1), (3,)), {}),))
-def broadcast_arrays(*xs: TensorLike) -> list[Tensor]:
+def broadcast_arrays(*xs: TensorLike) -> tuple[Tensor, ...]:
     """All in the shape that they have together."""
     tensors = [of(x, "broadcast_arrays: xs") for x in xs]
     full = broadcast_shapes(*[t.shape for t in tensors])
-    return [t if t.shape == full else shape.broadcast_to.public(t, shape=full) for t in tensors]
+    return tuple([t if t.shape == full else shape.broadcast_to.public(t, shape=full) for t in tensors])
 
 
 @function(
     numpy=(np.meshgrid,), examples=((((2,), (3,)), {}), (((2,), (3,)), dict(indexing="ij")), (((2,), (3,), (4,)), {}))
 )
-def meshgrid(*xs: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
+def meshgrid(*xs: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> tuple[Tensor, ...]:
     """The coordinates of all points of a grid, from those along each side; "xy" has the second side first."""
     tensors = [of(x, "meshgrid: xs") for x in xs]
     for t in tensors:
@@ -389,7 +389,7 @@ def meshgrid(*xs: TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tens
         apart = [1] * len(order)
         apart[order.index(i)] = t.size
         grids.append(shape.broadcast_to.public(shape.reshape.public(t, shape=tuple(apart)), shape=full))
-    return grids
+    return tuple(grids)
 
 
 @function(

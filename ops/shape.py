@@ -117,7 +117,7 @@ def _transpose_batch(call: BatchCall) -> Any:
 
 
 transpose: Op = op(
-    "transpose(x, *, axes=None)", _transpose, shaping, batch=_transpose_batch,
+    "transpose(x, *, axes=None)", _transpose, shaping, batch=_transpose_batch, also=("permute_dims", "permute"),
     infer_rule=_transpose_infer, numpy=(np.transpose,),
     vjp=dict(x=_transpose_x), traits=("view", "linear"),
     examples=((((3, 4),), {}), (((2, 3, 4),), dict(axes=(1, 2, 0))), (((2, 3, 4),), dict(axes=(-1, 0, 1)))),
@@ -176,7 +176,7 @@ def _expanded(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
 
 
 expand_dims = op(
-    "expand_dims(x, *, axis)", lambda x, *, axis: x.reshape(_expanded(x.shape, axis)), shaping,
+    "expand_dims(x, *, axis)", lambda x, *, axis: x.reshape(_expanded(x.shape, axis)), shaping, also=("unsqueeze",),
     batch=lambda call: reshaped(call.args[0], call.size, *_expanded(call.shape(0), call.attrs["axis"])),
     infer_rule=lambda x, *, axis: Aval(_expanded(x.shape, axis), x.dtype), numpy=(np.expand_dims,),
     vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("unit axes", "view"),

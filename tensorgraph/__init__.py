@@ -39,7 +39,33 @@ from tensorgraph.engine.op import ALIASES as _ALIASES
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.op import op_named as _op_named
 from tensorgraph.engine.recognition import Recognition
-from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, spec, u8, u16, u32, u64
+from tensorgraph.engine.spec import (
+    bool_,
+    f16,
+    f32,
+    f64,
+    float16,
+    float32,
+    float64,
+    i8,
+    i16,
+    i32,
+    i64,
+    int8,
+    int16,
+    int32,
+    int64,
+    spec,
+    u8,
+    u16,
+    u32,
+    u64,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+from tensorgraph.engine.spec import bool_ as bool  # noqa: F401 (the standard's name; `import *` leaves Python's alone)
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.engine.tree import tree_map
 from tensorgraph.graph import Graph, graph, trace
@@ -79,10 +105,11 @@ __all__ = [
     "CATALOGUE", "Aval", "Buffer", "Cell", "DetachError", "DetachWarning", "Graph", "Parameter", "ParseError",
     "Recognition", "Template", "Tensor", "TraceError", "bool_", "check", "checkpoint", "custom_vjp", "debug_nans",
     "default_dtype", "diff", "draw", "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults",
-    "functional", "fused_op", "grad", "gradients", "graph", "hessian", "hvp", "i8", "i16", "i32", "i64",
-    "implementation", "is_grad_enabled", "is_tracing", "jacobian", "jvp", "lint", "load", "load_graph", "load_model",
-    "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor",
-    "trace", "tree_map", "u8", "u16", "u32", "u64", "value_and_grad", "vjp", "vmap",
+    "float16", "float32", "float64", "functional", "fused_op", "grad", "gradients", "graph", "hessian", "hvp", "i8",
+    "i16", "i32", "i64", "int8", "int16", "int32", "int64", "implementation", "is_grad_enabled", "is_tracing",
+    "jacobian", "jvp", "lint", "load", "load_graph", "load_model", "no_grad", "op", "parse", "profile", "random",
+    "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor", "trace", "tree_map", "u8", "u16", "u32",
+    "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
 for _cls in (Tensor, Graph):

@@ -45,6 +45,12 @@ def add(a: _TensorLike, b: _TensorLike) -> Tensor:
 def add_along_axis(g: _TensorLike, indices: _TensorLike, axis: int, shape: int | Sequence[int]) -> Tensor:
     """Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes."""
 
+def addcdiv(x: _TensorLike, a: _TensorLike, b: _TensorLike, value: Any = 1) -> Tensor:
+    """x plus `value` times the quotient of a and b."""
+
+def addcmul(x: _TensorLike, a: _TensorLike, b: _TensorLike, value: Any = 1) -> Tensor:
+    """x plus `value` times the product of a and b."""
+
 def adjoint(x: _TensorLike) -> Tensor:
     """The last two axes exchanged."""
 
@@ -53,6 +59,11 @@ def alias(x: _TensorLike) -> Tensor:
 
 def all(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether all elements are true over `axis`."""
+
+def allclose(
+    x: _TensorLike, y: _TensorLike, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
+    """Whether all elements are close, as `isclose` says: a tensor of one boolean, which ``if`` takes."""
 
 def any(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether an element is true over `axis`."""
@@ -95,6 +106,9 @@ def argsort(x: _TensorLike, axis: int = -1, descending: bool = False, stable: bo
 
 def argwhere(x: Any, size: int | None = None, fill_value: int = 0) -> Tensor:
     """The positions of the elements that are not zero, one a row: what PyTorch's nonzero gives."""
+
+def array_equal(x: _TensorLike, y: _TensorLike, equal_nan: bool = False) -> Tensor:
+    """Whether two tensors have the same shape and the same elements; NaN equals itself where ``equal_nan`` says so."""
 
 def asin(x: _TensorLike) -> Tensor:
     """The angle in [-π/2, π/2] whose sine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
@@ -215,10 +229,10 @@ def bitwise_right_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
 def bitwise_xor(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a ^ b: booleans or integers."""
 
-def broadcast_arrays(*xs: _TensorLike) -> list[Tensor]:
+def broadcast_arrays(*xs: _TensorLike) -> tuple[Tensor, ...]:
     """All in the shape that they have together."""
 
-def broadcast_tensors(*xs: _TensorLike) -> list[Tensor]:
+def broadcast_tensors(*xs: _TensorLike) -> tuple[Tensor, ...]:
     """All in the shape that they have together."""
 
 def broadcast_to(x: _TensorLike, shape: int | Sequence[int]) -> Tensor:
@@ -271,6 +285,12 @@ def concat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
 
 def concatenate(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors joined along an axis they have."""
+
+def conj(x: _TensorLike) -> Tensor:
+    """x itself: every tensor is real, and its own conjugate."""
+
+def conjugate(x: _TensorLike) -> Tensor:
+    """x itself: every tensor is real, and its own conjugate."""
 
 def contract_axes(a: _TensorLike, b: _TensorLike, subscripts: str) -> Tensor:
     """The product of two tensors summed over axes, as `einsum` writes it with a letter an axis."""
@@ -469,6 +489,9 @@ def div(a: _TensorLike, b: _TensorLike) -> Tensor:
 def divide(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Quotient, elementwise; integers give the default float dtype."""
 
+def divmod(x: _TensorLike, y: _TensorLike) -> tuple[Tensor, Tensor]:
+    """Floor division and its remainder: ``(x // y, x % y)``."""
+
 def dot(a: _TensorLike, b: _TensorLike) -> Tensor:
     """NumPy's product: of vectors the sum of products, of matrices the product; a number multiplies each element."""
 
@@ -483,6 +506,12 @@ def einsum(subscripts: Any, *operands: _TensorLike, optimize: bool | str | Seque
 
 def elu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha·(exp(x) - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2015)."""
+
+def empty(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
+    """Zeros of a shape, of the default dtype unless said. `empty` is the same: tensors are never filled later."""
+
+def empty_like(x: _TensorLike, dtype: Any | None = None) -> Tensor:
+    """Zeros of the shape and dtype of x, or of another dtype. `empty_like` is the same."""
 
 def eq(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a == b, elementwise."""
@@ -514,8 +543,11 @@ def expm1(x: _TensorLike) -> Tensor:
 def extract(condition: Any, x: Any) -> Tensor:
     """The elements of x, in a row, where a condition holds: ``x[condition]``."""
 
-def eye(n: int, dtype: DTypeLike | None = None) -> Tensor:
-    """The identity matrix of n rows."""
+def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
+    """Ones on a diagonal, zeros elsewhere: the identity matrix of n rows, or n rows and m columns with diagonal k."""
+
+def fabs(x: _TensorLike) -> Tensor:
+    """The absolute value as a float, of integers too."""
 
 def fix(x: _TensorLike) -> Tensor:
     """The whole number next to x towards 0; no derivative, as of `floor`."""
@@ -535,6 +567,9 @@ def fliplr(x: _TensorLike) -> Tensor:
 def flipud(x: _TensorLike) -> Tensor:
     """The first axis backwards."""
 
+def float_power(x: _TensorLike, y: _TensorLike) -> Tensor:
+    """x to the power of y in float64."""
+
 def floor(x: _TensorLike) -> Tensor:
     """The largest whole number that is not above x; its derivative is zero almost everywhere, so none is recorded."""
 
@@ -550,8 +585,14 @@ def fmin(a: _TensorLike, b: _TensorLike) -> Tensor:
 def fmod(a: _TensorLike, b: _TensorLike) -> Tensor:
     """What is left of a when whole b are taken away, with the sign of a, as in C; `remainder` has that of b."""
 
+def frac(x: _TensorLike) -> Tensor:
+    """The part behind the point, with the sign of x: ``x - trunc(x)``."""
+
 def full(shape: int | Sequence[int], value: float, dtype: DTypeLike | None = None) -> Tensor:
     """One value over a shape."""
+
+def full_like(x: _TensorLike, fill_value: Any, dtype: Any | None = None) -> Tensor:
+    """One value in the shape and dtype of x, or in another dtype; a value that is a tensor is broadcast."""
 
 def gammaln(x: _TensorLike) -> Tensor:
     """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
@@ -585,6 +626,11 @@ def ge(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def gelu(x: _TensorLike, approximate: str = "none") -> Tensor:
     """x·Φ(x), Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016)."""
+
+def geomspace(
+    start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None
+) -> Tensor:
+    """`num` numbers from `start` to `stop` of which each is the same multiple of the one before."""
 
 def ger(a: _TensorLike, b: _TensorLike) -> Tensor:
     """All products of an element of `a` and one of `b`, both taken in a row."""
@@ -620,6 +666,9 @@ def hardswish(x: _TensorLike) -> Tensor:
 
 def hardtanh(x: _TensorLike, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x within [min_val, max_val]; the derivative at the bounds is 1."""
+
+def heaviside(x: _TensorLike, value: _TensorLike) -> Tensor:
+    """0 below 0, 1 above it, `value` at 0, NaN of NaN. The derivative in x is 0."""
 
 def hinge(
     scores: _TensorLike,
@@ -667,6 +716,12 @@ def huber_loss(
 def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
     """√(a² + b²) without overflow; the derivative where both are 0 is 0."""
 
+def identity(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
+    """Ones on a diagonal, zeros elsewhere: the identity matrix of n rows, or n rows and m columns with diagonal k."""
+
+def imag(x: _TensorLike) -> Tensor:
+    """Zeros: every tensor is real."""
+
 def in_range(x: _TensorLike, kind: str, name: str = "x") -> Tensor:
     """The numbers themselves, once they are known to be a `kind`: "probability", "sign" or "not negative"."""
 
@@ -687,6 +742,11 @@ def intersect1d(x: Any, y: Any) -> Tensor:
 def invert(x: _TensorLike) -> Tensor:
     """~x: booleans or integers."""
 
+def isclose(
+    x: _TensorLike, y: _TensorLike, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
+    """Whether elements differ by at most ``atol + rtol * |y|``; infinities are close to themselves alone."""
+
 def isfinite(x: _TensorLike) -> Tensor:
     """Neither NaN nor infinite, elementwise."""
 
@@ -698,6 +758,12 @@ def isinf(x: _TensorLike) -> Tensor:
 
 def isnan(x: _TensorLike) -> Tensor:
     """Whether x is NaN, elementwise."""
+
+def isneginf(x: _TensorLike) -> Tensor:
+    """Whether an element is -inf."""
+
+def isposinf(x: _TensorLike) -> Tensor:
+    """Whether an element is +inf."""
 
 def kl_div(
     log_probabilities: _TensorLike,
@@ -732,6 +798,9 @@ def layer_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each example normalised by its own mean and biased variance over the axes from `axis` to the last."""
 
+def ldexp(x: _TensorLike, exponent: _TensorLike) -> Tensor:
+    """x times 2 to a whole power."""
+
 def le(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a <= b, elementwise."""
 
@@ -743,6 +812,9 @@ def left_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def leg(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The derivative of `hypot` by a, a / hypot(a, b), and 0 where both are 0."""
+
+def lerp(start: _TensorLike, end: _TensorLike, weight: _TensorLike) -> Tensor:
+    """From `start` to `end` by a weight: ``start + weight * (end - start)``."""
 
 def less(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a < b, elementwise."""
@@ -758,6 +830,9 @@ def lgamma(x: _TensorLike) -> Tensor:
 
 def linear_recurrence(a: _TensorLike, b: _TensorLike, axis: int = 0, reverse: bool = False) -> Tensor:
     """y[k] = b[k] + a[k]·y[k - 1] along an axis, beginning with b[0]; from its end, with y[k + 1], if `reverse`."""
+
+def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None) -> Tensor:
+    """`num` numbers evenly from `start` to `stop`, which is the last unless ``endpoint=False``."""
 
 def log(x: _TensorLike) -> Tensor:
     """Natural logarithm; -inf at 0 and NaN below."""
@@ -804,6 +879,11 @@ def logit(x: _TensorLike) -> Tensor:
 def logsigmoid(x: _TensorLike) -> Tensor:
     """log(sigmoid(x)), which is -softplus(-x), without overflow."""
 
+def logspace(
+    start: float, stop: float, num: int = 50, endpoint: bool = True, base: float = 10.0, dtype: DTypeLike | None = None
+) -> Tensor:
+    """Powers of `base` with exponents evenly from `start` to `stop`: as ``base ** linspace(start, stop, num)``."""
+
 def logsumexp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing."""
 
@@ -846,7 +926,7 @@ def mean_divisor(divisor: _TensorLike, empty: str = "zero", of: str = "softmax_c
 def median(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """The middle element over `axis`, or the mean of the middle two; NaN wins."""
 
-def meshgrid(*xs: _TensorLike, indexing: Literal["xy", "ij"] = "xy") -> list[Tensor]:
+def meshgrid(*xs: _TensorLike, indexing: Literal["xy", "ij"] = "xy") -> tuple[Tensor, ...]:
     """The coordinates of all points of a grid, from those along each side; "xy" has the second side first."""
 
 def min(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
@@ -860,6 +940,9 @@ def mish(x: _TensorLike) -> Tensor:
 
 def mod(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Remainder of `floor_divide`, with the sign of `b`."""
+
+def modf(x: _TensorLike) -> tuple[Tensor, Tensor]:
+    """The part behind the point, with the sign of x, and the whole number before it."""
 
 def momentum_update(
     p: _TensorLike,
@@ -1044,6 +1127,9 @@ def one_hot(labels: _TensorLike, classes: int, dtype: DTypeLike | None = None) -
 def ones(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """Ones of a shape, of the default dtype unless said."""
 
+def ones_like(x: _TensorLike, dtype: Any | None = None) -> Tensor:
+    """Ones of the shape and dtype of x, or of another dtype."""
+
 def outer(a: _TensorLike, b: _TensorLike) -> Tensor:
     """All products of an element of `a` and one of `b`, both taken in a row."""
 
@@ -1067,6 +1153,12 @@ def percentile(
 
 def permutation(state: _TensorLike, n: int) -> tuple[Tensor, Tensor]:
     """The integers below n in random order, and the next state."""
+
+def permute(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
+    """Axes in another order, reversed unless `axes` says."""
+
+def permute_dims(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
+    """Axes in another order, reversed unless `axes` says."""
 
 def piecewise(x: Any, conditions: Sequence[Any], functions: Sequence[Any]) -> Tensor:
     """A function that is another one in each of several parts."""
@@ -1097,6 +1189,9 @@ def poisson_nll_loss(
 
 def polygamma(x: _TensorLike, n: int) -> Tensor:
     """The derivative of order n of `digamma`."""
+
+def positive(x: _TensorLike) -> Tensor:
+    """x itself, as by ``+x``."""
 
 def pow(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a to the power b. The derivative with respect to b at a = 0 is 0."""
@@ -1142,6 +1237,9 @@ def ravel(x: _TensorLike) -> Tensor:
 
 def ravel_multi_index(multi_index: Sequence[Any], dims: Sequence[int]) -> Tensor:
     """The positions among all elements in a row of what indices along each axis name."""
+
+def real(x: _TensorLike) -> Tensor:
+    """x itself: every tensor is real, and its own conjugate."""
 
 def reciprocal(x: _TensorLike) -> Tensor:
     """1/x; integers give the default float dtype, where NumPy divides integers."""
@@ -1209,6 +1307,9 @@ def round(x: _TensorLike, decimals: int = 0) -> Tensor:
 
 def row_stack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their first axis; vectors are rows."""
+
+def rsqrt(x: _TensorLike) -> Tensor:
+    """One over the square root."""
 
 def running_average(
     mean: _TensorLike,
@@ -1531,6 +1632,9 @@ def unique_values(x: Any) -> Tensor:
 def unravel_index(indices: Any, shape: Sequence[int]) -> tuple[Tensor, ...]:
     """Positions among all elements in a row as indices along each axis of a shape."""
 
+def unsqueeze(x: _TensorLike, axis: int | Sequence[int]) -> Tensor:
+    """New axes of size 1."""
+
 def unstack(x: _TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
     """The parts along an axis, each without it."""
 
@@ -1566,4 +1670,7 @@ def xlogy(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a·log(b), and 0 where a is 0, whatever b but NaN; the derivatives where a is 0 and b not positive are 0."""
 
 def zeros(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
-    """Zeros of a shape, of the default dtype unless said."""
+    """Zeros of a shape, of the default dtype unless said. `empty` is the same: tensors are never filled later."""
+
+def zeros_like(x: _TensorLike, dtype: Any | None = None) -> Tensor:
+    """Zeros of the shape and dtype of x, or of another dtype. `empty_like` is the same."""

@@ -198,11 +198,6 @@ class Methods:
     def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
         """The k largest elements along an axis, in descending order, and their positions"""
 
-    def __matmul__(self, other: _TensorLike) -> Tensor: ...
-    def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
-    def diff(self, n: int = 1, axis: int = -1) -> Tensor:
-        """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
-
     def exp2(self) -> Tensor:
         """2 to the power x."""
 
@@ -211,6 +206,11 @@ class Methods:
 
     def log10(self) -> Tensor:
         """Logarithm of base 10; -inf at 0 and NaN below."""
+
+    def __matmul__(self, other: _TensorLike) -> Tensor: ...
+    def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
+    def diff(self, n: int = 1, axis: int = -1) -> Tensor:
+        """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
 
     def cumsum(self, axis: int | None = None, include_initial: bool = False) -> Tensor:
         """Sums of the first elements along an axis, of all in a row where it is None"""
@@ -324,6 +324,42 @@ class Methods:
 
     def bincount(self, weights: Any = None, minlength: int = 0, length: int | None = None) -> Tensor:
         """How often each number from 0 on is among x; with weights, their sums."""
+
+    def positive(self) -> Tensor:
+        """x itself, as by ``+x``."""
+
+    def conj(self) -> Tensor:
+        """x itself: every tensor is real, and its own conjugate."""
+
+    def conjugate(self) -> Tensor:
+        """x itself: every tensor is real, and its own conjugate."""
+
+    def frac(self) -> Tensor:
+        """The part behind the point, with the sign of x: ``x - trunc(x)``."""
+
+    def rsqrt(self) -> Tensor:
+        """One over the square root."""
+
+    def lerp(self, end: _TensorLike, weight: _TensorLike) -> Tensor:
+        """From `start` to `end` by a weight: ``start + weight * (end - start)``."""
+
+    def addcmul(self, a: _TensorLike, b: _TensorLike, value: Any = 1) -> Tensor:
+        """x plus `value` times the product of a and b."""
+
+    def addcdiv(self, a: _TensorLike, b: _TensorLike, value: Any = 1) -> Tensor:
+        """x plus `value` times the quotient of a and b."""
+
+    def isposinf(self) -> Tensor:
+        """Whether an element is +inf."""
+
+    def isneginf(self) -> Tensor:
+        """Whether an element is -inf."""
+
+    def isclose(self, y: _TensorLike, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+        """Whether elements differ by at most ``atol + rtol * |y|``; infinities are close to themselves alone."""
+
+    def allclose(self, y: _TensorLike, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+        """Whether all elements are close, as `isclose` says: a tensor of one boolean, which ``if`` takes."""
 
     def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """How many elements are not 0, over `axis`; NaN is not 0."""

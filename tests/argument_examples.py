@@ -212,6 +212,7 @@ EXAMPLES: dict[str, Example] = {
     "tg.vmap": lambda: call(tg.vmap, function=double, in_axes=0, out_axes=0, fallback=None),
     "Graph.batched": lambda: call(graph().batched, size=4, loop=False),
     # methods of tensors, cells, graphs
+    "Numbers.to_device": lambda: call(x().to_device, device="cpu", stream=None),
     "Tensor.backward": lambda: call(loss().backward, grad_output=None, retain_graph=False, create_graph=False),
     "Tensor.register_hook": lambda: call(x().register_hook, hook=print),
     "Tensor.requires_grad_": lambda: call(x().requires_grad_, requires_grad=True),

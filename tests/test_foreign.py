@@ -165,17 +165,15 @@ DOES: dict[str, dict[str, str]] = {
         "delete": "np.delete(x, 1, axis=0)",
         "rollaxis": "np.rollaxis(x, 1)", "gather": "np.take_along_axis(x, i[:, None], axis=1)",
         "index_select": "np.take(x, i, axis=1)", "masked_fill": "np.where(x > 0, 0, x)",
-
         "msort": "np.sort(x, axis=0)",
-        "isneginf": "np.isneginf(x)", "divmod": "np.divmod(x, y)",
-        "modf": "np.modf(x)", "ldexp": "x * 2**y", "heaviside": "np.heaviside(x, y)",
-        "float_power": "np.float_power(x, 2)",
-        "around": "np.around(x, 2)", "rsqrt": "1 / np.sqrt(x)",
+
+
+
+        "around": "np.around(x, 2)",
         "nanargmin": "np.nanargmin(x)",
         "convolve": "np.correlate(v, w, 'valid')",
-        "geomspace": "np.geomspace(1, 2, 5)", "identity": "np.identity(3)",
         "cartesian_prod": "np.array([[a, b] for a in v for b in w])", "pi": "np.pi", "inf": "np.inf", "e": "np.e",
-        "isclose": "np.isclose(x, y)",
+
         "inv": "np.linalg.inv(m)", "solve": "np.linalg.solve(m, w)", "matrix_power": "np.linalg.matrix_power(m, 2)",
         "fill_diagonal": "m - np.diag(np.diag(m))", "size": "np.size(x)", "shape": "np.shape(x)",
         "max_pool2d": "np.array([[[[5, 7], [13, 15]]]])", "interpolate": "image.repeat(2, axis=2).repeat(2, axis=3)",
@@ -190,7 +188,7 @@ DOES: dict[str, dict[str, str]] = {
         "trace": "np.trace(m)", "equal": "np.array_equal(x, y)", "eq": "x == y",
         "new_full": "np.full((2, 3), 2)", "tobytes": "x.tobytes()", "flat": "x.flat", "strides": "x.strides",
         "masked_scatter": "np.array([[1, 2, 3], [1, 2, 0.5]])",
-        "lerp_": "x + (y - x) / 2", "unsqueeze_": "x[None]", "mode": "np.unique(x, return_counts=True)",
+        "unsqueeze_": "x[None]", "mode": "np.unique(x, return_counts=True)",
         "where": "np.where(x > 0, x, y)", "det": "np.linalg.det(m)",
     },
     "Place": {
@@ -252,7 +250,6 @@ def test_names_of_rooms_are_answered_by_the_whole_library() -> None:
     ("code", "words"),
     [
         ("tg.flatten(x, start_dim=1)", "write start_axis="),
-        ("tg.full((2,), fill_value=1.0)", "write value="),
         ("tg.vmap(f, in_dims=0)", "write in_axes="),
         ("tg.random.normal((2,), mean=1.0)", r"mean \+ std \* tg\.random\.normal"),
         ("train.fit(model, x, lr=0.1)", r"optimizer=optim\.Adam"),

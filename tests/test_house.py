@@ -424,6 +424,7 @@ NAMED: dict[str, tuple[int, str]] = {
     "tensorgraph/nn/graph_module.py": (4, "initialisers"),
     "tensorgraph/nn/linear.py": (1, "an initialiser"),
     "tensorgraph/nn/normalization.py": (2, "initialisers"),
+    "tensorgraph/numpy/manipulation.py": (1, "what a message calls NumPy's function"),
     "tensorgraph/optim/optimizer.py": (5, "a setting of optimisers"),
     "tensorgraph/passes/algebra.py": (1, "the name of a rule"),
     "tensorgraph/passes/recognise/probe.py": (4, "a kind of numbers that are drawn"),

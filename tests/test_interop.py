@@ -145,7 +145,7 @@ def test_a_numpy_call_records_or_raises(name: str) -> None:
         return
     expected = call(A)
     assert isinstance(got, tg.Tensor), f"{name} left the graph silently: {type(got)}"
-    if name != "round":  # whose derivative is zero almost everywhere: none is recorded
+    if name not in ("round", "divmod"):  # whose derivative is zero almost everywhere: none is recorded
         assert got.requires_grad, f"{name} lost its history"
     assert got.shape == np.shape(expected) and got.dtype == np.asarray(expected).dtype
     assert np.allclose(got.numpy(), expected, rtol=1e-14, atol=1e-14)
@@ -329,8 +329,7 @@ def test_arguments_are_those_of_numpy_by_position_too() -> None:
 
 def test_what_is_not_taken_of_numpy_is_named() -> None:
     t = tg.tensor([1.0, 2.0])
-    with pytest.raises(TypeError, match=r"numpy\.where .*numpy\.nonzero"):
-        np.where(t > 1)
+    assert [places.tolist() for places in np.where(t > 1)] == [[1]]
     for call in (
         lambda: np.clip(t, 0, 1, np.zeros(2)),
         lambda: np.var(t, None, None, np.zeros(())),

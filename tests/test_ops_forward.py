@@ -167,7 +167,7 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "zeros": lambda shape, dtype=None: np.zeros(shape, np.float32),
     "ones": lambda shape, dtype=None: np.ones(shape, np.float32),
     "full": lambda shape, value, dtype=None: np.full(shape, value, np.float32),
-    "eye": lambda n, dtype=None: np.eye(n, dtype=np.float32),
+    "eye": lambda n, m=None, k=0, dtype=None: np.eye(n, m, k, dtype=np.float32),
     "one_hot": lambda labels, classes, dtype=None: np.eye(classes, dtype=np.float32)[labels],
     "softmax": _softmax,
     "log_softmax": _log_softmax,

@@ -127,7 +127,6 @@ NEEDS: dict[str, Any] = {
     "new leaf": lambda x: tg.tensor(x, requires_grad=True),
     "graph in trace": lambda x: tg.trace(lambda y: y, 1.0)(x),
     "hook": lambda x: x.register_hook(print),
-    "allclose": lambda x: np.allclose(x, 1.0),
     "math": lambda x: __import__("math").exp(x),
 }
 

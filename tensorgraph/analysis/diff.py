@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
 
 from tensorgraph.analysis.describe import equation_text, names, printable, value_text
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.analysis.match import Match, match, output_paths, typed
 from tensorgraph.arguments import checked
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
 from tensorgraph.text.literals import shown
 
 __all__ = ["diff"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _of_graphs(function: F) -> F:
+    """Name the function that is meant where a tensor comes."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], (Tensor, np.ndarray)):
+            raise TypeError(
+                "diff compares two graphs, and was given a tensor; differences of neighbours along an axis are "
+                "tensorgraph.numpy.diff(x), or numpy.diff(x)"
+            )
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+@_of_graphs
 @checked
 def diff(before: Any, after: Any) -> Difference:
     """What differs between two graphs, as values: names, scopes, files and lines do not count.

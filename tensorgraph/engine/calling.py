@@ -43,6 +43,8 @@ def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
         raise TypeError(f"{sig.name} takes {many} ({', '.join(names)}), got {len(args)}{_as_one(declared, args)}")
     values = {name: value for name, value in zip(names, args, strict=False) if value is not REQUIRED}
     for key, value in kwargs.items():
+        if value is REQUIRED:  # the default of what was not given
+            continue
         if key in declared.synonyms:
             if value is None:
                 continue

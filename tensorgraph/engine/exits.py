@@ -16,10 +16,11 @@ import contextlib
 import sysconfig
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from tensorgraph.arguments import checked
 from tensorgraph.engine import modes
 from tensorgraph.engine.tape import ASKING, INTERNAL, Leaf, describe_source, getframe, source_of, user_source
 
@@ -337,12 +338,45 @@ class Numbers(Methods):
             return value.astype(dtype)
         return read_only(value)
 
-    def __dlpack__(self, **options: Any) -> Any:
-        options.pop("copy", None)
-        return leaving(self, "__dlpack__()").copy().__dlpack__(**options)
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """The memory for another library: read-only where the protocol can say so, as from version 1, else a copy.
+
+        With ``copy=False`` it is the tensor's own in any case, and whoever takes it must not write to it.
+        """
+        value = leaving(self, "__dlpack__()")
+        if stream is not None:
+            raise ValueError("__dlpack__: stream must be None: everything runs on the CPU")
+        if dl_device is not None and tuple(map(int, dl_device)) != (1, 0):
+            raise BufferError(f"__dlpack__: dl_device must be (1, 0), the CPU, got {dl_device}")
+        version = max_version is not None and max_version[0] >= 1
+        if copy or (copy is None and not version):
+            return value.copy().__dlpack__(max_version=max_version if version else None)
+        if version:
+            return read_only(value).__dlpack__(max_version=max_version)
+        return value.__dlpack__()
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
+
+    @property
+    def device(self) -> str:
+        """Where the numbers are: always ``"cpu"``."""
+        return "cpu"
+
+    @checked
+    def to_device(self, device: Literal["cpu"], *, stream: None = None) -> Any:
+        """The tensor itself: everything runs on the CPU."""
+        return self
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar("complex()"))
 
     def __float__(self) -> float:
         return float(self._scalar("float()"))

@@ -6,7 +6,7 @@ import inspect
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -34,7 +34,14 @@ ndarray = np.ndarray
 
 
 @checked
-def trace(function: Callable[..., Any], /, *examples: Any, **keywords: Any) -> Graph:
+def trace(
+    function: Annotated[
+        Callable[..., Any], "a function (sums of a diagonal are tensorgraph.numpy.trace, and numpy.trace)"
+    ],
+    /,
+    *examples: Any,
+    **keywords: Any,
+) -> Graph:
     """The computation of a function as a `Graph`, without running it on numbers.
 
     Parameters

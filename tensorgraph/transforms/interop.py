@@ -13,8 +13,8 @@ from tensorgraph.engine.exits import package
 from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import getframe
-from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.ops import counting, creation, differences, logic, reduction, searching, shape, sorting
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.ops import counting, logic, reduction, searching, shape, sorting
 from tensorgraph.ops.structure import alias
 
 __all__: list[str] = []
@@ -22,6 +22,33 @@ __all__: list[str] = []
 _table: dict[Any, Op] = {}
 _calls: dict[Any, Callable[..., Any]] = {}  # of ufuncs that were called: the op's own function
 _size = 0
+_functions = 0
+
+
+def _composed(function: Any) -> Callable[..., Any] | None:
+    """What stands for a NumPy function that is no op: a composition of ops, or the array namespace's own."""
+    global _functions
+    if _functions != len(FUNCTIONS):  # they too may be declared at any time
+        for declared in FUNCTIONS.values():
+            for f in declared.numpy:
+                if f is not None:
+                    _COMPOSED.setdefault(f, declared.call)
+        _functions = len(FUNCTIONS)
+    name = getattr(function, "__name__", "")
+    if function not in _COMPOSED and getattr(np, name, None) is function:
+        from tensorgraph.numpy.names import own
+
+        if callable(mine := own().get(name)):
+            _COMPOSED[function] = mine
+    return _COMPOSED.get(function)
+
+
+def _instead(name: str) -> str:
+    """What to write for a NumPy function that is not recorded."""
+    from tensorgraph.arguments.foreign import answer
+
+    known = answer("tensorgraph", name.rpartition(".")[2])
+    return known or "use tensorgraph's own functions, or t.numpy() to leave gradients behind"
 
 
 def _lookup(function: Callable[..., Any]) -> Op | None:
@@ -57,12 +84,14 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         extra.setdefault("axis", 0)
         extra = {k: v for k, v in extra.items() if v is not None or k == "axis"}
         return reduced.public(*inputs, **extra)
-    if method == "__call__" and declared is None and ufunc in _COMPOSED:
-        return _COMPOSED[ufunc](*inputs, **extra)
+    composed = _composed(ufunc) if method == "__call__" and declared is None else None
+    if composed is not None:
+        return composed(*inputs, **extra)
     if method != "__call__" or declared is None or extra:
         what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
         raise TypeError(
-            f"{name} {what} is not supported; use tensorgraph's own functions, or t.numpy() to leave gradients behind"
+            f"{name} {what} is not supported by tensorgraph; "
+            f"{_instead(ufunc.__name__) if declared is None and not extra else _instead('')}"
         )
     public = _calls[ufunc] = declared.calls["public"]
     return public(*inputs)
@@ -95,16 +124,6 @@ def _searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any
     return searching.searchsorted.public(a, v, sorter, side=side)
 
 
-def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    k = axis + np.ndim(a) if axis < 0 else axis
-    line = tuple(1 if i == k else size for i, size in enumerate(np.shape(a)))
-    ends = [shape.broadcast_to.public(e, shape=line) if e is not None and np.ndim(e) == 0 else e
-            for e in (prepend, append)]  # fmt: skip
-    parts = [part for part in (ends[0], a, ends[1]) if part is not None]
-    x = shape.concatenate.public(parts, axis=axis) if len(parts) > 1 else a
-    return differences.diff.public(x, n=n, axis=axis)
-
-
 def _where(*args: Any) -> Any:
     if len(args) == 1:
         return counting.nonzero(*args)
@@ -114,13 +133,6 @@ def _where(*args: Any) -> Any:
 def _refuse_out(name: str, out: Any) -> None:
     if out is not None:
         raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
-
-
-def _like(op: Op) -> Callable[..., Any]:
-    def make(x: Any, dtype: Any = None) -> Any:
-        return op.public(shape=x.shape, dtype=x.dtype if dtype is None else dtype)
-
-    return make
 
 
 # NumPy functions that are a composition here, or whose arguments differ
@@ -134,9 +146,6 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.interp: searching.interp,
     np.searchsorted: _searchsorted,
     np.where: _where,
-    np.diff: _diff,
-    np.zeros_like: _like(creation.zeros),
-    np.ones_like: _like(creation.ones),
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x: x.size,
@@ -144,11 +153,7 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
     np.array_repr: lambda x, *a, **k: repr(x),
     np.array_str: lambda x, *a, **k: str(x.detach().numpy()),
     np.array2string: lambda x, *a, **k: np.array2string(x.detach().numpy(), *a, **k),
-    np.allclose: lambda a, b, *p, **k: np.allclose(as_array(a), as_array(b), *p, **k),
-    np.array_equal: lambda a, b, *p, **k: np.array_equal(as_array(a), as_array(b), *p, **k),
-    np.isclose: lambda a, b, *p, **k: wrap(np.asarray(np.isclose(as_array(a), as_array(b), *p, **k))),
 }
-_COMPOSED |= {f: declared.call for declared in FUNCTIONS.values() for f in declared.numpy if f is not None}
 
 
 # what NumPy 2.0 called an argument, and what it is called since
@@ -206,11 +211,12 @@ def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, A
 
 
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-    name = f"numpy.{getattr(function, '__name__', function)}"
+    module = getattr(function, "__module__", None) or "numpy"
+    name = f"{module}.{getattr(function, '__name__', function)}"
     options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
     _refuse_out(name, options.pop("out", None))
-    if function in _COMPOSED and not (function in CONVERTING and _outside(getframe(1))):
-        composed = _COMPOSED[function]
+    composed = _composed(function)
+    if composed is not None and not (function in CONVERTING and _outside(getframe(1))):
         args = _without_defaults(function, args)
         options = _own_names(function, composed, options)
         try:
@@ -223,10 +229,7 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     if declared is None and _outside(getframe(1)):
         return function(*_plain(args), **_plain(kwargs))
     if declared is None:
-        raise TypeError(
-            f"{name} is not recorded by tensorgraph; use tensorgraph's own functions, or t.numpy() to leave gradients "
-            "behind"
-        )
+        raise TypeError(f"{name} is not recorded by tensorgraph; {_instead(name)}")
     inputs, options = _by_name(function, len(declared.inputs), args, options)
     _refuse_out(name, options.pop("out", None))
     if "dtype" in options and "dtype" not in declared.signature.attrs:  # what NumPy computes in
@@ -251,5 +254,18 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()} if type(value) is dict else value
 
 
-for _name, _protocol in {"__array_ufunc__": _array_ufunc, "__array_function__": _array_function}.items():
+def _array_namespace(self: Tensor, /, *, api_version: str | None = None) -> Any:
+    """`tensorgraph.numpy`, where the standard's functions are."""
+    import tensorgraph.numpy as namespace
+    from tensorgraph.numpy.standard import VERSIONS
+
+    if api_version is not None and api_version not in VERSIONS:
+        raise ValueError(f"__array_namespace__: api_version must be one of {', '.join(VERSIONS)}, got {api_version!r}")
+    return namespace
+
+
+_PROTOCOLS = {
+    "__array_ufunc__": _array_ufunc, "__array_function__": _array_function, "__array_namespace__": _array_namespace,
+}  # fmt: skip
+for _name, _protocol in _PROTOCOLS.items():
     setattr(Tensor, _name, _protocol)
