@@ -39,6 +39,7 @@ from tensorgraph.ops import (
     rounding,
     scans,
     searching,
+    segments,
     shape,
     sliding,
     softmax,
@@ -53,10 +54,9 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "activations", "along", "arithmetic", "attention", "batch_norm", "choosing", "composed", "contract",
-    "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "differences",
-    "einsum", "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins",
-    "moving", "nans", "norms", "paths", "products", "quantiles", "random", "reduction", "rounding", "scans",
-    "searching", "shape", "sliding", "softmax", "sorting", "special", "statistics", "structure", "subscripts",
-    "trigonometry", "updates", "windows",
+    "activations", "along", "arithmetic", "attention", "batch_norm", "choosing", "composed", "contract", "contraction",
+    "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "differences", "einsum", "exponential",
+    "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "nans", "norms", "paths",
+    "products", "quantiles", "random", "reduction", "rounding", "scans", "searching", "segments", "shape", "sliding",
+    "softmax", "sorting", "special", "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
 ]  # fmt: skip

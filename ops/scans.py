@@ -14,9 +14,9 @@ from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import BatchCall, reshaped, shifted
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, float_dtype, scan
-from tensorgraph.engine.sums import running
 from tensorgraph.ops.exponential import as_float
 from tensorgraph.ops.index import getitem
+from tensorgraph.ops.kernels.running import running_sums
 from tensorgraph.ops.logic import equal, isnan, logical_and, logical_or, where
 from tensorgraph.ops.shape import astype, flip, pad, reshape
 
@@ -152,7 +152,7 @@ def _sum_dtype(x: Aval) -> np.dtype[Any]:
 
 def _cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
     x, k = _along(x, axis)
-    out = running(x, k)
+    out = running_sums(x, k)
     return _with_initial(out, k, 0) if include_initial else out
 
 

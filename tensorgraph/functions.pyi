@@ -1348,6 +1348,21 @@ def scatter_add(
 def searchsorted(x1: _TensorLike, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
     """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
 
+def segment_max(data: _TensorLike, segment_ids: _TensorLike, num_segments: int) -> Tensor:
+    """The largest of the rows of each segment, element by element; see `segment_sum`."""
+
+def segment_mean(data: _TensorLike, segment_ids: _TensorLike, num_segments: int) -> Tensor:
+    """The mean of the rows of each segment; 0 where there is none. See `segment_sum`."""
+
+def segment_min(data: _TensorLike, segment_ids: _TensorLike, num_segments: int) -> Tensor:
+    """The smallest of the rows of each segment, as `segment_max`; a segment without rows is inf."""
+
+def segment_prod(data: _TensorLike, segment_ids: _TensorLike, num_segments: int) -> Tensor:
+    """The product of the rows of each segment; 1 where there is none. See `segment_sum`."""
+
+def segment_sum(data: _TensorLike, segment_ids: _TensorLike, num_segments: int) -> Tensor:
+    """The sum of the rows of each segment: row i of `data` belongs to segment ``segment_ids[i]``, in any order."""
+
 def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0) -> Tensor:
     """Each element from the first of `choices` whose condition holds there, else `default`."""
 

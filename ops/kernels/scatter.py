@@ -15,7 +15,7 @@ import numpy as np
 
 from tensorgraph.jit import EXACT_ZERO, compiled, kernel, share, uniform
 
-__all__ = ["scatter_rows"]
+__all__ = ["extreme_rows", "scatter_rows"]
 
 Array = np.ndarray[Any, Any]
 
@@ -97,6 +97,53 @@ def _add_numbers(g: Any, places: Any, total: Any, lost: Any) -> None:
     for p in range(total.size):
         s = total[p] + lost[p]
         total[p] = s if s - s == 0.0 else total[p]
+
+
+@kernel(flags=EXACT_ZERO)
+def _largest(rows: Any, places: Any, out: Any) -> None:
+    for i in range(places.size):
+        row, target = rows[i], out[places[i]]
+        for j in range(row.size):
+            v, best = row[j], target[j]
+            target[j] = v if (v > best) | (v != v) else best
+
+
+@kernel(flags=EXACT_ZERO)
+def _smallest(rows: Any, places: Any, out: Any) -> None:
+    for i in range(places.size):
+        row, target = rows[i], out[places[i]]
+        for j in range(row.size):
+            v, best = row[j], target[j]
+            target[j] = v if (v < best) | (v != v) else best
+
+
+def extreme_rows(rows: Array, places: Array, count: int, nothing: Any, largest: bool) -> Array:
+    """The largest or smallest of the rows at each of `count` places, of `nothing` and them; NaN wins.
+
+    Parameters
+    ----------
+    rows : ndarray
+        (n, columns), of any dtype and layout.
+    places : ndarray
+        (n,), integers from 0 to below `count`.
+    count : int
+    nothing : number
+        What is at a place to which no row goes.
+    largest : bool
+
+    Returns
+    -------
+    ndarray
+        (count, columns), fresh, of the rows' dtype.
+    """
+    out = np.full((count, rows.shape[1]), nothing, rows.dtype)
+    if rows.dtype in (_FLOAT32, _FLOAT64) and rows.size >= FEW and compiled():
+        work = _FLOAT64 if rows.dtype == _FLOAT64 else _FLOAT32
+        (_largest if largest else _smallest).call(uniform(rows, work), uniform(places, np.dtype(np.int64)), out)
+    else:
+        with np.errstate(invalid="ignore"):
+            (np.maximum if largest else np.minimum).at(out, places, rows)
+    return out
 
 
 def scatter_rows(g: Array, places: Array, count: int) -> Array:
