@@ -16,6 +16,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import BatchCall, moved, one_by_one, reshaped, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, contraction
+from tensorgraph.jit import uniform
 from tensorgraph.ops.convolution_forms import (
     oracle,
     reference,
@@ -44,7 +45,7 @@ def _given(win: Windows) -> dict[str, Any]:
 
 def _cast(kind: np.dtype[Any], a: Any, b: Any) -> tuple[Any, Any]:
     work = summing_dtype(kind)
-    return np.ascontiguousarray(a, work), np.ascontiguousarray(b, work)
+    return uniform(a, work), uniform(b, work)
 
 
 # the sums on arrays -------------------------------------------------------------------------------------------------

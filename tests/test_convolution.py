@@ -1,12 +1,17 @@
 """Convolutions: values of PyTorch, both implementations, batches, what is refused."""
 
+import math
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.ops.kernels import convolution
+from tensorgraph.ops.kernels import convolution_rows as rows
+from tensorgraph.ops.windows import convolution_windows
 from tensorgraph.testing.compare import assert_close
 
 # computed in float64 by PyTorch 2.13, of sin(1 + 0.7 n) in each input
@@ -81,6 +86,27 @@ def test_both_implementations_give_one_value_and_gradient(x: Any, w: Any, option
     for a, b in zip(*results, strict=True):
         assert a.dtype == b.dtype == dtype
         assert_close(a.detach(), b.detach(), order=1)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("outputs", [4, 8, 20, 24])
+def test_sums_of_rows_are_those_of_columns(groups: int, outputs: int) -> None:
+    """Compiled or not, and with strips that end inside an image."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 4, 5, 6)), rng.normal(size=(outputs, 4 // groups, 2, 3))
+    win = convolution.deep(convolution_windows(x, w, 1, ((1, 0), (2, 1)), 1, groups))
+    x = x[:, :, None]
+    columns = convolution.columns(x, win).reshape(groups, -1, 2 * math.prod(win.outputs))
+    y = np.matmul(w.reshape(groups, outputs // groups, -1), columns)
+    y = y.reshape(outputs, 2, *win.outputs).swapaxes(0, 1)
+    with mock.patch.object(rows, "STRIP", 16):
+        np.testing.assert_allclose(rows.by_rows(x, w, win, groups), y, rtol=0, atol=1e-13)
+        seen = np.matmul(w.reshape(groups, outputs // groups, -1).swapaxes(1, 2), convolution._side_by_side(y, groups))
+        back = convolution.scattered(seen.reshape(4, *win.kernel, 2, *win.outputs), win)
+        np.testing.assert_allclose(rows.back_by_rows(np.ascontiguousarray(y), w, win, groups), back, rtol=0, atol=1e-12)
+        product = np.matmul(convolution._side_by_side(y, groups), columns.swapaxes(1, 2))
+        found = rows.weight_by_rows(x, np.ascontiguousarray(y), win, groups)
+        np.testing.assert_allclose(found, product.reshape(found.shape), rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in matmul")

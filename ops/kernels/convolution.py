@@ -3,7 +3,8 @@
 The plan: (1) all is seen with three axes that windows slide over, those that are missing of size 1; (2) of as many
 images as stay in the cache, what each window sees is laid out as a column (`columns`), or columns are added back to
 where they came from (`scattered`); (3) one product of matrices a group gives the outputs, the gradient of the images or
-that of the weights. Kernels of one element need no columns.
+that of the weights. Kernels of one element need no columns, and where they are compiled those of step 1 do without
+them too: `tensorgraph.ops.kernels.convolution_rows`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.jit import compiled
+from tensorgraph.ops.kernels.convolution_rows import back_by_rows, by_rows, suits_rows, weight_by_rows
 from tensorgraph.ops.windows import Windows
 
 __all__ = ["convolve", "convolve_back", "convolve_weight"]
@@ -96,12 +99,14 @@ def convolve(x: Any, w: Any, win: Windows, groups: int) -> Any:
         seen = x.reshape(n, groups, x.shape[1] // groups, pixels)
         np.matmul(matrix, seen, out=y.reshape(n, groups, count // groups, pixels))
         return y.reshape(n, count, *win.outputs)
-    win = deep(win)
+    outputs, win = win.outputs, deep(win)
     x = x.reshape(*x.shape[:2], *win.sizes)
+    if compiled() and suits_rows(win, x.dtype):
+        return by_rows(x, w, win, groups).reshape(n, count, *outputs)
     for piece in _pieces(n, x.shape[1] * math.prod(win.kernel) * pixels, x.itemsize):
         part = np.matmul(matrix, columns(x[piece], win).reshape(groups, matrix.shape[2], -1))
         y[piece] = part.reshape(count, -1, pixels).swapaxes(0, 1)
-    return y.reshape(n, count, *win.outputs[3 - (w.ndim - 2) :])
+    return y.reshape(n, count, *outputs)
 
 
 def convolve_back(y: Any, w: Any, win: Windows, groups: int) -> Any:
@@ -115,7 +120,11 @@ def convolve_back(y: Any, w: Any, win: Windows, groups: int) -> Any:
     if _plain(win):
         np.matmul(matrix, y.reshape(n, groups, -1, pixels), out=x.reshape(n, groups, -1, pixels))
         return x
-    win = deep(win)
+    sizes, win = win.sizes, deep(win)
+    if compiled() and suits_rows(win, y.dtype):
+        by = back_by_rows(y.reshape(n, count, *win.outputs), w, win, groups)
+        if by is not None:
+            return by.reshape(n, channels, *sizes)
     y, whole = y.reshape(n, count, pixels), x.reshape(n, channels, *win.sizes)
     for piece in _pieces(n, channels * math.prod(win.kernel) * pixels, y.itemsize):
         seen = np.matmul(matrix, _side_by_side(y[piece], groups))
@@ -133,6 +142,10 @@ def convolve_weight(x: Any, y: Any, win: Windows, groups: int) -> Any:
     plain = _plain(win)
     win = deep(win)
     x = x.reshape(n, channels, *win.sizes)
+    if not plain and compiled() and suits_rows(win, x.dtype):
+        by = weight_by_rows(x, y.reshape(n, count, *win.outputs), win, groups)
+        if by is not None:
+            return by.reshape(shape)
     for piece in _pieces(n, channels * math.prod(win.kernel) * pixels, x.itemsize):
         seen = _side_by_side(x[piece], groups) if plain else columns(x[piece], win).reshape(groups, wide.shape[2], -1)
         wide += np.matmul(_side_by_side(y[piece], groups), seen.swapaxes(1, 2))

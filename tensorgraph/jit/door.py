@@ -14,7 +14,8 @@ from typing import Any, overload
 import numpy as np
 
 from tensorgraph.jit import team
-from tensorgraph.jit.compiling import Helper, apart, chosen_by_type, compiled_copy, digest_of, lock
+from tensorgraph.jit.compiling import Helper, chosen_by_type, compiled_copy, digest_of, lock
+from tensorgraph.jit.compiling import apart as no_overlap
 
 # never nnan or ninf: they would let the compiler assume NaN and infinity away
 FLAGS = frozenset({"nsz", "contract", "arcp"})
@@ -145,7 +146,7 @@ class Kernel:
                     digest = digest_of(self.python, self.flags)
                     options: dict[str, Any] = dict(nogil=True, fastmath=set(self.flags))
                     if self.apart:
-                        options["pipeline_class"] = apart()
+                        options["pipeline_class"] = no_overlap()
                         digest += "_apart"
                     self.call = compiled_copy(numba, self.python, digest, cache=True, **options)
         return self.call
@@ -222,7 +223,7 @@ def kernel(
 def helper(fn: Callable[..., Any]) -> Helper: ...
 @overload
 def helper(
-    *, flags: Iterable[str] = ..., inline: bool = ..., plain: Callable[..., Any] | None = ...
+    *, flags: Iterable[str] = ..., inline: bool = ..., plain: Callable[..., Any] | None = ..., apart: bool = ...
 ) -> Callable[[Callable[..., Any]], Helper]: ...
 def helper(
     fn: Callable[..., Any] | None = None,
@@ -230,6 +231,7 @@ def helper(
     flags: Iterable[str] = FLAGS,
     inline: bool = True,
     plain: Callable[..., Any] | None = None,
+    apart: bool = False,
 ) -> Any:
     """Mark a function that kernels call.
 
@@ -244,6 +246,8 @@ def helper(
         Put the body into its caller always; a scalar function needs it for the caller's loop to vectorise.
     plain : callable, optional
         What runs outside kernels in the body's place, where that takes numbers only or NumPy knows better.
+    apart : bool, optional
+        As of `kernel`; the promise stays where the body is put into its caller.
 
     Returns
     -------
@@ -254,10 +258,16 @@ def helper(
 
     def mark(f: Any) -> Helper:
         options: dict[str, Any] = dict(fastmath=set(chosen), nogil=True, forceinline=inline)
+        suffix = "_apart" if apart else ""
+
+        def make(numba: Any) -> Any:
+            own = {"pipeline_class": no_overlap()} if apart else {}
+            return compiled_copy(numba, f, digest_of(f, chosen) + suffix, **options, **own)
+
         return Helper(
             f if plain is None else plain,
-            make=lambda numba: compiled_copy(numba, f, digest_of(f, chosen), **options),
-            digest=lambda: digest_of(f, chosen),
+            make=make,
+            digest=lambda: digest_of(f, chosen) + suffix,
         )
 
     return mark if fn is None else mark(fn)
