@@ -1,6 +1,6 @@
 """Write what is generated in the documentation, from the catalogue, the demonstration's network and measurements.
 
-python docs/build.py             ops.md, passes.md, lint.md, the pictures, the type stubs
+python docs/build.py             ops.md, passes.md, lint.md, from_*.md, the pictures, the type stubs
 python docs/build.py --check     say which of these are stale, the README's table of speed included; 1 if any
 python docs/build.py --speed     the README's table of speed, from bench-output/benchmarks.json
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import coming
 import speed
 
 import tensorgraph as tg
@@ -234,6 +235,7 @@ def generated() -> dict[Path, str]:
     """Every generated file and its text, but for the SVG files, which depend on the layout engine."""
     texts = {DOCS / "ops.md": ops_page(stubs.library())}
     texts |= {DOCS / "passes.md": passes_page(), DOCS / "lint.md": lint_page()}
+    texts |= {DOCS / name: text for name, text in coming.pages().items()}
     texts |= {ROOT / "tensorgraph" / name: text for name, text in stubs.stubs().items()}
     texts |= {PICTURES / f"{name}.dot": drawing.dot() for name, drawing in pictures().items()}
     return texts

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
-from tensorgraph.engine.batching import unchanged
+from tensorgraph.engine.batching import BatchCall, unchanged, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import random, structural
 from tensorgraph.ops.creation import canonical_shape, canonical_size
@@ -96,6 +96,70 @@ def _permutation(state: Any, *, n: int) -> Any:
     return _draw(state, (size,), np.int64, lambda generator: generator.permutation(size))
 
 
+def _standard_exponential(state: Any, *, shape: Any, dtype: Any = None) -> Any:
+    kind, sizes = _dtype(dtype), canonical_shape(shape)
+    wide = np.float64 if kind == np.float64 else np.float32
+    return _draw(state, sizes, kind, lambda generator: generator.standard_exponential(sizes, wide))
+
+
+def _shape_parameter(state: Any, a: Any, shape: Any) -> tuple[int, ...]:
+    """The shape of what each state draws."""
+    sizes, lead = canonical_shape(shape), state.shape[:-1]
+    if a.dtype.kind != "f":
+        raise TypeError(f"the shape parameter a must be of a float dtype, got {a.dtype}; convert with .astype")
+    if np.broadcast_shapes(a.shape, (*lead, *sizes)) != (*lead, *sizes):
+        raise ValueError(f"a of shape {a.shape} does not fit draws of shape {(*lead, *sizes)}")
+    return sizes
+
+
+def _infer_gamma(state: Any, a: Any, *, shape: Any) -> tuple[Aval, Aval]:
+    _check(state)
+    return Aval((*state.shape[:-1], *_shape_parameter(state, a, shape)), a.dtype), state
+
+
+def _standard_gamma(state: Any, a: Any, *, shape: Any) -> Any:
+    sizes = _shape_parameter(state, a, shape)
+    of = np.broadcast_to(a, (*state.shape[:-1], *sizes))
+    usual = np.isfinite(of) & (of >= 0)
+    shapes = np.where(usual, of, 1).astype(np.float64)
+    after = np.array(state, np.uint64)
+    after[..., 2] += np.uint64(1)
+    out = np.empty(of.shape)
+    for place in np.ndindex(state.shape[:-1]):
+        out[place] = _stream().at(state[place]).standard_gamma(shapes[place], sizes)
+    return np.where(usual, out, np.nan).astype(a.dtype), after
+
+
+def _gamma_batch(call: BatchCall) -> Any:
+    ndim = len(call.shape(0)) - 1 + len(canonical_shape(call.attrs["shape"]))
+    return call.run(call.whole(0), widened(call.args[1], ndim, call.on[1]))
+
+
+def _integer_dtype(dtype: Any) -> np.dtype[Any]:
+    kind = canonical_dtype(dtype)
+    if kind.kind not in "iu":
+        raise TypeError(f"random integers are of an integer dtype, got {kind}; convert with .astype")
+    return kind
+
+
+def _infer_integers(state: Any, *, low: Any, high: Any, shape: Any, dtype: Any) -> tuple[Aval, Aval]:
+    _check(state)
+    kind = _integer_dtype(dtype)
+    limits = np.iinfo(kind)
+    for name, value in (("low", low), ("high", high)):
+        if type(value) is not int:
+            raise TypeError(f"{name} must be an integer, got {value!r}")
+    if not limits.min <= low < high <= limits.max + 1:
+        raise ValueError(f"expected {limits.min} <= low < high <= {limits.max + 1} ({kind}), got {low} and {high}")
+    return Aval((*state.shape[:-1], *canonical_shape(shape)), kind), state
+
+
+def _integers(state: Any, *, low: int, high: int, shape: Any, dtype: Any = "int64") -> Any:
+    out, _ = _infer_integers(state, low=low, high=high, shape=shape, dtype=dtype)
+    sizes = canonical_shape(shape)
+    return _draw(state, sizes, out.dtype, lambda generator: generator.integers(low, high, sizes, out.dtype))
+
+
 def _infer_turns(state: Any, *, size: Any, draws: Any) -> tuple[Aval, Aval]:
     _check(state)
     canonical_size(draws, "draws")
@@ -123,6 +187,27 @@ normal = op(
     "normal(state, *, shape, dtype=None) -> z, state1", _normal, random, vjp=dict(state=None), check=_check,
     infer_rule=_infer, batch=unchanged, examples=EXAMPLES,
     doc="Standard normal numbers and the next state.",
+)  # fmt: skip
+standard_exponential = op(
+    "standard_exponential(state, *, shape, dtype=None) -> e, state1", _standard_exponential, random,
+    vjp=dict(state=None), check=_check, infer_rule=_infer, traits=("bounded below",), batch=unchanged,
+    examples=EXAMPLES,
+    doc="Exponential numbers of mean 1 and the next state.",
+)  # fmt: skip
+standard_gamma = op(
+    "standard_gamma(state, a, *, shape) -> x, state1", _standard_gamma, random, vjp=dict(state=None, a=None),
+    infer_rule=_infer_gamma, check=lambda state, a, **attrs: _check(state), batch=_gamma_batch,
+    examples=(((EXAMPLE, np.array([0.5, 3.0])), dict(shape=(4, 2))), ((SEVERAL, np.array(2.5)), dict(shape=(3,)))),
+    doc="""Gamma numbers of shape parameter a and scale 1, and the next state; NaN where a is negative.
+
+    `tensorgraph.random.gamma` has the derivative by a.
+    """,
+)  # fmt: skip
+integers = op(
+    "integers(state, *, low: int, high: int, shape, dtype='int64') -> n, state1", _integers, random,
+    vjp=dict(state=None), check=_check, infer_rule=_infer_integers, batch=unchanged,
+    examples=(((EXAMPLE,), dict(low=-2, high=5, shape=(3, 2))), ((SEVERAL,), dict(low=0, high=2, shape=(4,)))),
+    doc="Integers from low to below high, all as probable, and the next state.",
 )  # fmt: skip
 permutation = op(
     "permutation(state, *, n: int) -> order, state1", _permutation, random, vjp=dict(state=None), check=_check,

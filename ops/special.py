@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, elementwise, float_dtype
@@ -12,6 +14,7 @@ from tensorgraph.ops.arithmetic import clip
 from tensorgraph.ops.exponential import as_float, exp
 from tensorgraph.ops.kernels import gammas
 from tensorgraph.ops.kernels import scalar as scalars
+from tensorgraph.ops.kernels.gamma_slope import gamma_slope_of
 from tensorgraph.ops.kernels.pointwise import erf_of, erfc_of, ndtr_of
 from tensorgraph.ops.rounding import floor
 
@@ -60,6 +63,18 @@ erfinv = op(
     scratch=20, vjp=dict(x=lambda g, out: g * (exp(out * out) / _SLOPE)),
     doc="The number whose error function is x; infinite at -1 and 1, NaN beyond.",
 )  # fmt: skip
+ndtri = op(
+    "ndtri(p)", lambda p: gammas.ndtri(as_float(p)), elementwise, dtype="float", domain=(0.05, 0.95), flops=300,
+    scratch=20, vjp=dict(p=lambda g, out: g / normal_density(out)),
+    doc="""The inverse of `ndtr`: the number below which a normal variate is with probability p.
+
+    Infinite at 0 and 1, NaN beyond.
+
+    >>> import tensorgraph as tg
+    >>> tg.ndtri([0.025, 0.5])
+    tensor([-1.959964,  0.      ], f32)
+    """,
+)  # fmt: skip
 lgamma = op(
     "lgamma(x)", lambda x: gammas.lgamma(as_float(x)), elementwise, also=("gammaln",), dtype="float", flops=100,
     scratch=20, domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g * digamma(x)),
@@ -88,4 +103,15 @@ polygamma: Op = op(
     infer_rule=_polygamma_infer, flops=200, scratch=20, domain=(0.5, 3.0),
     vjp=dict(x=lambda g, x, n: g * polygamma(x, n=n + 1)), examples=((((3, 4),), dict(n=1)), (((5,),), dict(n=2))),
     doc="The derivative of order n of `digamma`.",
+)  # fmt: skip
+
+
+def _gamma_slope(a: Any, x: Any) -> Any:
+    return gamma_slope_of(a, x).astype(float_dtype(np.result_type(a, x)), copy=False)
+
+
+gamma_slope = op(
+    "gamma_slope(a, x)", _gamma_slope, elementwise, dtype="float", flops=300,
+    scratch=100, domain={"a": (0.3, 5.0), "x": (0.2, 5.0)}, vjp=dict(a=None, x=None), traits=("internal",),
+    doc="The derivative by its shape a of a gamma variate x, held at its place in the distribution; no second one.",
 )  # fmt: skip

@@ -15,9 +15,9 @@ if _find_spec("tensorgraph.ops") is None:
     )
 
 from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
+from tensorgraph import random
 from tensorgraph.arguments.foreign import put_absent as _put_absent
 from tensorgraph.arguments.foreign import put_functions as _put_functions
-from tensorgraph.engine import random
 from tensorgraph.engine.aval import Aval, default_dtype, set_default_dtype
 from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
@@ -76,8 +76,11 @@ from tensorgraph.transforms import (
     grad,
     hessian,
     hvp,
+    jacfwd,
     jacobian,
+    jacrev,
     jvp,
+    linearize,
     value_and_grad,
     vjp,
     vmap,
@@ -107,9 +110,9 @@ __all__ = [
     "default_dtype", "diff", "draw", "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults",
     "float16", "float32", "float64", "functional", "fused_op", "grad", "gradients", "graph", "hessian", "hvp", "i8",
     "i16", "i32", "i64", "int8", "int16", "int32", "int64", "implementation", "is_grad_enabled", "is_tracing",
-    "jacobian", "jvp", "lint", "load", "load_graph", "load_model", "no_grad", "op", "parse", "profile", "random",
-    "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor", "trace", "tree_map", "u8", "u16", "u32",
-    "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad", "vjp", "vmap",
+    "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "lint", "load", "load_graph", "load_model", "no_grad", "op",
+    "parse", "profile", "random", "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor", "trace",
+    "tree_map", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
 for _cls in (Tensor, Graph):

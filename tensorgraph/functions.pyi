@@ -594,6 +594,9 @@ def full(shape: int | Sequence[int], value: float, dtype: DTypeLike | None = Non
 def full_like(x: _TensorLike, fill_value: Any, dtype: Any | None = None) -> Tensor:
     """One value in the shape and dtype of x, or in another dtype; a value that is a tensor is broadcast."""
 
+def gamma_slope(a: _TensorLike, x: _TensorLike) -> Tensor:
+    """The derivative by its shape a of a gamma variate x, held at its place in the distribution; no second one."""
+
 def gammaln(x: _TensorLike) -> Tensor:
     """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
 
@@ -730,6 +733,11 @@ def indices(dimensions: Sequence[int]) -> Tensor:
 
 def inner(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The sums of products along the last axes of both, for all pairs of the others."""
+
+def integers(
+    state: _TensorLike, low: int, high: int, shape: int | Sequence[int], dtype: str = "int64"
+) -> tuple[Tensor, Tensor]:
+    """Integers from low to below high, all as probable, and the next state."""
 
 def interp(
     x: Any, xp: Any, fp: Any, left: float | None = None, right: float | None = None, period: float | None = None
@@ -1069,6 +1077,9 @@ def nanvar(
 
 def ndtr(x: _TensorLike) -> Tensor:
     """The distribution function of the normal distribution, right also where it is tiny."""
+
+def ndtri(p: _TensorLike) -> Tensor:
+    """The inverse of `ndtr`: the number below which a normal variate is with probability p."""
 
 def ne(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a != b, elementwise."""
@@ -1477,6 +1488,14 @@ def squeeze(x: _TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
 
 def stack(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
     """Tensors of one shape joined along a new axis."""
+
+def standard_exponential(
+    state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None
+) -> tuple[Tensor, Tensor]:
+    """Exponential numbers of mean 1 and the next state."""
+
+def standard_gamma(state: _TensorLike, a: _TensorLike, shape: int | Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Gamma numbers of shape parameter a and scale 1, and the next state; NaN where a is negative."""
 
 def std(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0

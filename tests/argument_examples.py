@@ -188,6 +188,8 @@ EXAMPLES: dict[str, Example] = {
     "tg.is_grad_enabled": lambda: call(tg.is_grad_enabled),
     "tg.is_tracing": lambda: call(tg.is_tracing),
     "tg.jacobian": lambda: call(tg.jacobian, function=total, argnums=0),
+    "tg.jacfwd": lambda: call(tg.jacfwd, function=total, argnums=0),
+    "tg.linearize": lambda: call(tg.linearize, function=total, primals=(X,), has_aux=False),
     "tg.jvp": lambda: call(tg.jvp, function=total, primals=(X,), tangents=(X,), has_aux=False),
     "tg.lint": lambda: call(tg.lint, target=graph(), ignore=()),
     "tg.load": lambda: call(tg.load, path=saved(), model=model(), optimizer=None),
@@ -372,16 +374,50 @@ EXAMPLES: dict[str, Example] = {
     "testing.strict": lambda: call(testing.strict),
     # random
     "random.Generator": lambda: call(tg.random.Generator, seed=0, name="state"),
-    "Generator.normal": lambda: call(tg.random.Generator(0).normal, shape=(2,), dtype="float32"),
-    "Generator.permutation": lambda: call(tg.random.Generator(0).permutation, n=3),
+    "Generator.bernoulli": lambda: call(tg.random.Generator(0).bernoulli, p=0.5, shape=(2,)),
+    "Generator.beta": lambda: call(tg.random.Generator(0).beta, a=1.0, b=2.0, shape=(2,), dtype="float32"),
+    "Generator.categorical": lambda: call(tg.random.Generator(0).categorical, logits=[0.0, 1.0], shape=(2,), axis=-1),
+    "Generator.choice": lambda: call(tg.random.Generator(0).choice, a=3, shape=(2,), replace=True, p=None, axis=0),
+    "Generator.dirichlet": lambda: call(
+        tg.random.Generator(0).dirichlet, concentration=[1.0, 2.0], shape=(2,), dtype="float32"
+    ),
+    "Generator.exponential": lambda: call(tg.random.Generator(0).exponential, shape=(2,), dtype="float32", scale=2.0),
+    "Generator.gamma": lambda: call(
+        tg.random.Generator(0).gamma, concentration=2.0, shape=(2,), dtype="float32", scale=2.0
+    ),
+    "Generator.gumbel": lambda: call(tg.random.Generator(0).gumbel, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "Generator.laplace": lambda: call(tg.random.Generator(0).laplace, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "Generator.logistic": lambda: call(
+        tg.random.Generator(0).logistic, shape=(2,), dtype="float32", loc=0.0, scale=2.0
+    ),
+    "Generator.normal": lambda: call(tg.random.Generator(0).normal, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "Generator.permutation": lambda: call(tg.random.Generator(0).permutation, x=3, axis=0),
+    "Generator.randint": lambda: call(tg.random.Generator(0).randint, low=0, high=3, shape=(2,), dtype="int32"),
+    "Generator.truncated_normal": lambda: call(
+        tg.random.Generator(0).truncated_normal, shape=(2,), dtype="float32", lower=-1.0, upper=1.0, loc=0.0, scale=2.0
+    ),
+    "Generator.uniform": lambda: call(tg.random.Generator(0).uniform, shape=(2,), dtype="float32", low=0.0, high=2.0),
     "Generator.seed": lambda: call(tg.random.Generator(0).seed, seed=1),
-    "Generator.uniform": lambda: call(tg.random.Generator(0).uniform, shape=(2,), dtype="float32"),
     "random.key": lambda: call(tg.random.key, seed=0),
-    "random.normal": lambda: call(tg.random.normal, shape=(2,), dtype="float32"),
-    "random.permutation": lambda: call(tg.random.permutation, n=3),
+    "random.bernoulli": lambda: call(tg.random.bernoulli, p=0.5, shape=(2,)),
+    "random.beta": lambda: call(tg.random.beta, a=1.0, b=2.0, shape=(2,), dtype="float32"),
+    "random.categorical": lambda: call(tg.random.categorical, logits=[0.0, 1.0], shape=(2,), axis=-1),
+    "random.choice": lambda: call(tg.random.choice, a=3, shape=(2,), replace=True, p=None, axis=0),
+    "random.dirichlet": lambda: call(tg.random.dirichlet, concentration=[1.0, 2.0], shape=(2,), dtype="float32"),
+    "random.exponential": lambda: call(tg.random.exponential, shape=(2,), dtype="float32", scale=2.0),
+    "random.gamma": lambda: call(tg.random.gamma, concentration=2.0, shape=(2,), dtype="float32", scale=2.0),
+    "random.gumbel": lambda: call(tg.random.gumbel, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "random.laplace": lambda: call(tg.random.laplace, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "random.logistic": lambda: call(tg.random.logistic, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "random.normal": lambda: call(tg.random.normal, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "random.permutation": lambda: call(tg.random.permutation, x=3, axis=0),
+    "random.randint": lambda: call(tg.random.randint, low=0, high=3, shape=(2,), dtype="int32"),
+    "random.truncated_normal": lambda: call(
+        tg.random.truncated_normal, shape=(2,), dtype="float32", lower=-1.0, upper=1.0, loc=0.0, scale=2.0
+    ),
+    "random.uniform": lambda: call(tg.random.uniform, shape=(2,), dtype="float32", low=0.0, high=2.0),
     "random.seed": lambda: call(tg.random.seed, seed=0),
     "random.state": lambda: call(tg.random.state),
-    "random.uniform": lambda: call(tg.random.uniform, shape=(2,), dtype="float32"),
     # text
     "text.arrays_of": lambda: call(text.arrays_of, graph=graph()),
     "text.load_state": lambda: call(text.load_state, path=text_file()),

@@ -20,7 +20,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/ops.md",
     "docs/passes.md", "docs/lint.md", "docs/releasing.md", "docs/design.md",
-    "benchmarks/README.md",
+    "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
 )  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
@@ -77,6 +77,15 @@ def test_the_tour(tmp_path, monkeypatch):
 def test_the_page_of_the_language():
     """Its errors too, to the letter."""
     assert run_examples("docs/language.md", flags=FLAGS & ~doctest.IGNORE_EXCEPTION_DETAIL) >= 25
+
+
+@pytest.mark.parametrize("library", ["pytorch", "jax", "numpy", "keras"])
+def test_the_pages_for_people_from_elsewhere(library, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = FLAGS & ~doctest.IGNORE_EXCEPTION_DETAIL
+    assert run_examples(f"docs/from_{library}.md", flags=flags) >= 5
+    table = [line for line in page(f"docs/from_{library}.md").splitlines() if line.startswith("| `")]
+    assert len(table) > 20
 
 
 def test_the_examples_of_the_readme(tmp_path, monkeypatch):

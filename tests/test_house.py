@@ -33,6 +33,7 @@ FLOORS: list[set[str]] = [
     {"numpy"},
     {"graph"},
     {"transforms"},
+    {"random"},
     {"text"},
     {"passes"},
     {"analysis"},

@@ -25,11 +25,13 @@ WITHOUT = {
     "fmod": "compiled, of integers it is another division",
     "left_shift": "machine code leaves open what a shift by more bits than there are gives",
     "right_shift": "machine code leaves open what a shift by more bits than there are gives",
+    "gamma_slope": "integrates as far as a number needs",
     "gelu": "an attribute chooses between two formulas",
     "lgamma": "sums as many terms as a number needs",
     "logaddexp": "where it is near 0 its terms cancel, and no two formulas agree",
     "logaddexp2": "where it is near 0 its terms cancel, and no two formulas agree",
     "nan_to_num": "numbers that are not given are those of the dtype",
+    "ndtri": "goes step by step from a first guess",
     "polygamma": "sums as many terms as a number needs",
     "round": "decimals are rounded by way of powers of ten",
 }

@@ -49,9 +49,18 @@ def derivative_by_value_and_grad(f: Any) -> Any:
     return lambda x: tg.value_and_grad(f)(x)[1]
 
 
+def derivative_by_linearize(f: Any) -> Any:
+    return lambda x: tg.linearize(f, x)[1](np.ones(np.shape(x), np.float64))
+
+
+def derivative_by_jacfwd(f: Any) -> Any:
+    return lambda x: tg.jacfwd(f)(x)
+
+
 EVERY = {
     "grad": derivative_by_grad, "vjp": derivative_by_vjp, "jvp": derivative_by_jvp, "jacobian": derivative_by_jacobian,
-    "value_and_grad": derivative_by_value_and_grad,
+    "value_and_grad": derivative_by_value_and_grad, "linearize": derivative_by_linearize,
+    "jacfwd": derivative_by_jacfwd,
 }  # fmt: skip
 
 

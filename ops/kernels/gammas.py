@@ -17,7 +17,7 @@ from numpy.polynomial import polynomial
 
 from tensorgraph.ops.kernels.pointwise import erf_of, erfc_of
 
-__all__ = ["digamma", "erfinv", "lgamma", "polygamma"]
+__all__ = ["digamma", "erfinv", "lgamma", "ndtri", "polygamma"]
 
 Array = np.ndarray[Any, Any]
 
@@ -154,16 +154,38 @@ def _hurwitz(s: int, y: Array) -> Array:
     return total
 
 
+def _winitzki(size: Array) -> Array:
+    """Nearly the inverse of the error function, of log(1 - x²)."""
+    half = 2 / (math.pi * 0.147) + 0.5 * size
+    out: Array = np.sqrt(np.maximum(np.sqrt(half * half - size / 0.147) - half, 0))
+    return out
+
+
+@_in_float64
+def ndtri(p: Array) -> Array:
+    """The number below which a normal variate is with probability p: infinite at 0 and 1, NaN beyond."""
+    q = np.minimum(p, 1 - p)  # exact from 1/2 on
+    rest = 2 * q
+    y = _winitzki(np.log(rest) + np.log1p(1 - rest))
+    for _ in range(3):
+        over = 1 / (y * y)
+        tail = (1 - over * (0.5 - over * (0.75 - over * 1.875))) / (y * math.sqrt(math.pi))  # erfc(y) exp(y²) far out
+        tail = np.where(y < 20, erfc_of(y) * np.exp(np.minimum(y, 20) ** 2), tail)
+        off = (rest / erfc_of(y) - 1) * tail * (0.5 * math.sqrt(math.pi))
+        y = np.where(np.isfinite(off), y - off / (1 + y * off), y)
+    y = np.where(q == 0, np.inf, y)
+    far = np.where(p < 0.5, -y, y) * math.sqrt(2)
+    near = erfinv(np.clip(2 * p - 1, -0.5, 0.5)) * math.sqrt(2)
+    return np.where((p < 0) | (p > 1), np.nan, np.where(np.abs(p - 0.5) <= 0.25, near, far))
+
+
 @_in_float64
 def erfinv(x: Array) -> Array:
     """The number whose error function is x: infinite at -1 and 1, NaN beyond."""
     a = np.minimum(np.abs(x), 1)
     rest = 1 - a  # exact where it is small
-    # Winitzki's approximation, and two of Halley's steps, of which each has three times the digits
-    size = np.log(rest) + np.log1p(a)
-    half = 2 / (math.pi * 0.147) + 0.5 * size
-    y = np.sqrt(np.maximum(np.sqrt(half * half - size / 0.147) - half, 0))
-    y = np.where(a < 1e-3, a * (0.5 * math.sqrt(math.pi)), y)
+    # a guess, and Halley's steps, of which each has three times the digits
+    y = np.where(a < 1e-3, a * (0.5 * math.sqrt(math.pi)), _winitzki(np.log(rest) + np.log1p(a)))
     for _ in range(3):
         off = np.where(a < 0.5, erf_of(y) - a, rest - erfc_of(y)) * (0.5 * math.sqrt(math.pi)) * np.exp(y * y)
         y = np.where(np.isfinite(off), y - off / (1 + y * off), y)

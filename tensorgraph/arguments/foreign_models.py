@@ -21,7 +21,7 @@ ModuleList ParameterList = [nn.Linear(3, 3), nn.Linear(3, 2)] # a plain list of 
 attribute, is found
 ModuleDict ParameterDict BufferDict = {"first": nn.Linear(3, 3)} # a plain dict of modules or parameters, assigned to \
 an attribute, is found
-Embedding = nn.Lambda(lambda ids: tg.ones((10, 4))[ids]) # no such layer yet; a Parameter that is indexed, \
+Embedding Embed = nn.Lambda(lambda ids: tg.ones((10, 4))[ids]) # no such layer yet; a Parameter that is indexed, \
 self.table[ids], is one, such as
 Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Conv Conv2D LazyConv1d LazyConv2d LazyConv3d \
 LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D Conv1D Conv3D Conv2DTranspose = sum(w[k] * v[k \
@@ -385,8 +385,10 @@ memory_format layout order = arrays are kept as NumPy keeps them; leave it out
 activation = put nn.ReLU() after the layer
 static_argnums static_argnames = strings, booleans and None are static of themselves; leave it out
 holomorphic = complex numbers are not supported; leave it out
-loc mean scale stddev std sigma = random numbers have mean 0 and deviation 1: mean + std * tg.random.normal(shape)
-low high minval maxval = random numbers are between 0 and 1: low + (high - low) * tg.random.uniform(shape)
+mean = write loc=
+stddev std sigma = write scale=
+minval = write low=
+maxval = write high=
 lr learning_rate = the optimiser has it: optimizer=optim.Adam(model, lr=0.001)
 verbose = write progress=True or progress=False
 validation_split = split the data before, by data.split, and write dev=

@@ -6,27 +6,21 @@ __all__ = ["TENSORS"]
 
 TENSORS = """
 [tensorgraph.random]
-PRNGKey default_rng RandomState = tg.random.Generator(0)
+PRNGKey default_rng RandomState SeedGenerator = tg.random.Generator(0)
 manual_seed set_seed = tg.random.seed(0)
 rand random random_sample ranf sample = tg.random.uniform((2, 3))
 randn standard_normal = tg.random.normal((2, 3))
-truncated_normal = tg.clip(tg.random.normal((2, 3)), -2.0, 2.0) # no such function yet; limited numbers are
 shuffle randperm = tg.random.permutation(10)
-randint random_integers integers = (tg.random.uniform((2, 3)) * 10).astype("int64") # no such function yet; whole \
-numbers below 10 are
-choice = tg.take(v, tg.random.permutation(3)[:2]) # no such function yet; without replacement it is
-categorical = tg.argmax(x - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1) # no such function yet; of logits it \
-is
-bernoulli = tg.random.uniform((2, 3)) < 0.3
-rademacher = tg.where(tg.random.uniform((2, 3)) < 0.5, -1.0, 1.0)
-exponential standard_exponential = -tg.log1p(-tg.random.uniform((2, 3)))
-gumbel = -tg.log(-tg.log(tg.random.uniform((2, 3))))
-logistic = tg.logit(tg.random.uniform((2, 3)))
+random_integers integers = tg.random.randint(0, 10, (2, 3))
+rademacher = tg.where(tg.random.bernoulli(0.5, (2, 3)), -1.0, 1.0)
+standard_exponential = tg.random.exponential((2, 3))
+standard_gamma = tg.random.gamma(2.0, (2, 3))
+standard_cauchy cauchy = tg.tan(np.pi * (tg.random.uniform((2, 3)) - 0.5))
 lognormal = tg.exp(tg.random.normal((2, 3)))
-cauchy standard_cauchy = tg.tan(np.pi * (tg.random.uniform((2, 3)) - 0.5))
 multivariate_normal = w + tg.random.normal((5, 2)) @ m.T # with a matrix m for which m @ m.T is the covariance
-binomial multinomial poisson beta gamma laplace dirichlet geometric = np.random.default_rng(0).{name} # no such draws \
-yet; NumPy's generators have
+multinomial = tg.random.categorical(tg.log(x))
+binomial = tg.sum(tg.random.bernoulli(0.3, (10, 2, 3)), axis=0)
+poisson geometric = np.random.default_rng(0).{name} # no such draws yet; NumPy's generators have
 split fold_in clone = tg.random.Generator(1) # a generator keeps its own state; make one for each use
 get_state get_rng_state initial_seed default_generator = tg.random.state().numpy()
 set_state set_rng_state = tg.random.state().assign(tg.random.state().numpy())
@@ -162,7 +156,7 @@ angle = tg.where(x < 0, np.pi, 0.0) # complex numbers are not supported; of real
 cdouble cfloat chalf complex64 complex128 = tg.stack([x, y]) # complex numbers are not supported; keep the real and \
 imaginary parts
 multinomial = tg.argmax(tg.log(x) - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1) # one draw a row is
-bernoulli = (tg.random.uniform(p.shape) < p).astype("float32")
+bernoulli = tg.random.bernoulli(p)
 is_same_size = x.shape == y.shape
 is_nonzero = bool(v[0])
 choose = tg.where(x > 0, x, y)

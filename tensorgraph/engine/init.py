@@ -20,7 +20,7 @@ from tensorgraph.arguments.checks import kinds_of
 from tensorgraph.arguments.foreign import getter
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import Extent, FloatDType, Shape, canonical_dtype, default_dtype
-from tensorgraph.engine.cells import refuse_in_trace
+from tensorgraph.engine.cells import Buffer, refuse_in_trace
 
 __all__ = [
     "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
@@ -137,7 +137,9 @@ class Initialiser:
         if seed is not None and generator is not None:
             raise TypeError(f"{self.__name__}: give a seed or a generator, not both")
         loaded = reserve(sizes)
-        source = random.Generator(seed) if seed is not None else random if generator is None else generator
+        source = (
+            random.Draws(Buffer(random.key(seed))) if seed is not None else random if generator is None else generator
+        )
 
         def numbers(name: str) -> Array:
             if loaded:

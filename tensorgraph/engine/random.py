@@ -1,7 +1,4 @@
-"""Random numbers, reproducible from a seed: draws are pure ops on a counter cell.
-
-`tensorgraph.random.seed(0)` sets the process-wide state; a `Generator` has a state of its own.
-"""
+"""Random states: draws are pure ops on a counter cell. `tensorgraph.random` has the distributions."""
 
 from __future__ import annotations
 
@@ -10,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.arguments import Name, Natural, checked
-from tensorgraph.arguments.foreign import getter
+from tensorgraph.arguments import Natural, checked
 from tensorgraph.engine import known
-from tensorgraph.engine.aval import Extent, FloatDType, Shape
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tensor import Tensor
 
-__all__ = ["Generator", "key", "normal", "permutation", "seed", "state", "uniform"]
+__all__ = ["Draws", "key", "normal", "process", "state", "uniform"]
 
 
 # what `key` makes of the seed 0, with which a process begins: NumPy's random numbers take 10 ms to load
@@ -32,27 +27,11 @@ def key(seed: Natural) -> np.ndarray[Any, Any]:
     return np.array([words[0], words[1], 0], np.uint64)
 
 
-class Generator:
-    """A stream of random numbers whose state is a cell: read, saved and traced as any other.
+class Draws:
+    """A random state that is a cell, and what is drawn from it."""
 
-    Parameters
-    ----------
-    seed : int
-    name : str
-        The cell's path in graphs and saved files.
-
-    Examples
-    --------
-    >>> import tensorgraph as tg
-    >>> a = tg.random.Generator(0).uniform((2,))
-    >>> b = tg.random.Generator(0).uniform((2,))
-    >>> a.tolist() == b.tolist()
-    True
-    """
-
-    @checked
-    def __init__(self, seed: Natural = 0, name: Name = "random.state") -> None:
-        self.state = Buffer(key(seed), name=name)
+    def __init__(self, state: Buffer) -> None:
+        self.state = state
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -62,72 +41,29 @@ class Generator:
         self.state = state["state"]
         self._lock = threading.Lock()
 
-    @checked
-    def seed(self, seed: Natural) -> None:
-        """Start again from a seed."""
-        self.state.assign(key(seed))
-
-    @checked
-    def uniform(self, shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
+    def uniform(self, shape: Any = (), dtype: Any = None) -> Tensor:
         """Uniform numbers in [0, 1)."""
-        return self._draw(known.uniform, shape=shape, dtype=dtype)
+        return self.draw(known.uniform, shape=shape, dtype=dtype)
 
-    @checked
-    def normal(self, shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
+    def normal(self, shape: Any = (), dtype: Any = None) -> Tensor:
         """Standard normal numbers."""
-        return self._draw(known.normal, shape=shape, dtype=dtype)
+        return self.draw(known.normal, shape=shape, dtype=dtype)
 
-    @checked
-    def permutation(self, n: Extent) -> Tensor:
-        """The integers below n in random order."""
-        return self._draw(known.permutation, n=n)
-
-    def _draw(self, op: Op, **attrs: Any) -> Tensor:
+    def draw(self, op: Op, *inputs: Any, **attrs: Any) -> Tensor:
+        """One draw, after which the state is another."""
         with self._lock:  # a draw and its advance belong together
-            value, after = op.public(self.state.read(), **attrs)
+            value, after = op.public(self.state.read(), *inputs, **attrs)
             self.state.assign(after)
         return value  # type: ignore[no-any-return]
 
 
-_generator = Generator(0)
+process = Draws(Buffer(key(0), name="random.state"))
+"""What the whole process draws from."""
 
 
 def state() -> Buffer:
     """The cell of the process-wide random state."""
-    return _generator.state
+    return process.state
 
 
-@checked
-def seed(seed: Natural) -> None:
-    """Seed the process-wide generator.
-
-    Examples
-    --------
-    >>> import tensorgraph as tg
-    >>> tg.random.seed(7); a = tg.random.normal((2,))
-    >>> tg.random.seed(7); b = tg.random.normal((2,))
-    >>> a.tolist() == b.tolist()
-    True
-    """
-    _generator.seed(seed)
-
-
-@checked
-def uniform(shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
-    """Uniform numbers in [0, 1) from the process-wide generator."""
-    return _generator.uniform(shape, dtype)
-
-
-@checked
-def normal(shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
-    """Standard normal numbers from the process-wide generator."""
-    return _generator.normal(shape, dtype)
-
-
-@checked
-def permutation(n: Extent) -> Tensor:
-    """The integers below n in random order, from the process-wide generator."""
-    return _generator.permutation(n)
-
-
-__getattr__ = getter("tensorgraph.random", __all__)
+uniform, normal = process.uniform, process.normal

@@ -27,9 +27,10 @@ new = object.__new__
 # packages whose frames are ours and never the user's; all but the demonstration and what tests the library
 INTERNAL: set[str] = {
     f"tensorgraph{sub}"
-    for sub in ("", ".arguments", ".engine", ".jit", ".numpy", ".ops", ".ops.kernels", ".graph", ".transforms", ".text",
-                ".passes", ".passes.recognise", ".analysis", ".analysis.lint", ".compile", ".nn", ".optim", ".data",
-                ".files", ".train", ".tune", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html", ".commands")
+    for sub in ("", ".arguments", ".engine", ".jit", ".numpy", ".ops", ".ops.kernels", ".graph", ".transforms",
+                ".random", ".text", ".passes", ".passes.recognise", ".analysis", ".analysis.lint", ".compile", ".nn",
+                ".optim", ".data", ".files", ".train", ".tune", ".dist", ".viz", ".viz.model", ".viz.render",
+                ".viz.html", ".commands")
 }  # fmt: skip
 
 # behind these there is no line of the user's: a text that is read tells its own, a command has none

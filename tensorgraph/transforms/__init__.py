@@ -4,7 +4,18 @@ from tensorgraph.transforms import interop  # noqa: F401  (teaches NumPy)
 from tensorgraph.transforms.checkpoint import checkpoint
 from tensorgraph.transforms.custom import custom_vjp
 from tensorgraph.transforms.functional import functional
-from tensorgraph.transforms.functions import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from tensorgraph.transforms.functions import (
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    linearize,
+    value_and_grad,
+    vjp,
+)
 from tensorgraph.transforms.vmap import vmap
 
 __all__ = [
@@ -14,8 +25,11 @@ __all__ = [
     "grad",
     "hessian",
     "hvp",
+    "jacfwd",
     "jacobian",
+    "jacrev",
     "jvp",
+    "linearize",
     "value_and_grad",
     "vjp",
     "vmap",

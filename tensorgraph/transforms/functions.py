@@ -1,4 +1,5 @@
-"""Derivatives of functions: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`.
+"""Derivatives of functions: `grad`, `value_and_grad`, `vjp`, `jvp`, `linearize`, `jacobian`, `jacfwd`,
+`hessian`, `hvp`.
 
 Arguments are arrays, tensors, and nested lists, tuples and dicts of them; results are Tensors in the same structure.
 Every transform gives its arguments names of their own (an alias, or a fresh leaf), so nesting is right: a derivative
@@ -22,13 +23,14 @@ from tensorgraph.engine.exits import watching
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.engine.tree import flatten, leaf_paths, unflatten
-from tensorgraph.ops.shape import reshape
+from tensorgraph.ops.creation import zeros
+from tensorgraph.ops.shape import reshape, transpose
 from tensorgraph.ops.structure import alias, stop_gradient
 from tensorgraph.transforms.pulling import pull
 from tensorgraph.transforms.refusals import CellArguments, name_of, require_one, require_tensors
 from tensorgraph.transforms.rows import rows
 
-__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = ["grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "value_and_grad", "vjp"]
 
 
 # what has one of these is an array, also where it can be iterated over (`typecode`: Python's own `array`)
@@ -273,35 +275,73 @@ def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence
     >>> float(out), float(tangent)
     (9.0, 6.0)
     """
-    if len(primals) != len(tangents):
-        raise TypeError(f"jvp: {len(primals)} primals but {len(tangents)} tangents")
-    trace = modes.current().trace
-    arguments, lifted, treedef = lift_tree(list(primals), "jvp: primal")
-    directions, tangent_tree = flatten(list(tangents), treedef)
-    if tangent_tree != treedef:
-        raise ValueError(f"jvp: tangents must be structured like primals, {treedef}, got {tangent_tree}")
-    directions = [
-        v if isinstance(v, Tensor) else wrap(np.array(as_array(v, x.dtype)))
-        for v, x in zip(directions, lifted, strict=True)
-    ]
-    for v, x in zip(directions, lifted, strict=True):
-        if v.shape != x.shape:
-            raise ValueError(f"jvp: a tangent must have its primal's shape {x.shape}, got {v.shape}")
-    cells = CellArguments(primals, lifted)
-    out, aux = _call(function, arguments, {}, has_aux, lifted, cells)
-    ys, out_tree = _results(out, name_of(function), cells)
-    live = [y for y in ys if y.dtype.kind == "f"]
-    with modes.use(grad=True):
-        us = [_lift(np.zeros(y.shape, y.dtype), "jvp") for y in live]
-        with watching(us):  # the rules are run for a derivative here
-            pulled = pull(trace, live, lifted, us)
-        out, aux = _leave((out, aux), lifted)
-        _close(lifted)
-        moved = iter(pull(trace, pulled, us, directions))
-        _close(us)
-    result = [next(moved) if y.dtype.kind == "f" else wrap(np.zeros(y.shape, default_dtype())) for y in ys]
-    pair = (out, unflatten(out_tree, result))
-    return (*pair, aux) if has_aux else pair
+    line = _Linear(function, list(primals), has_aux, "jvp")
+    tangent = line.push(tangents, retain=False)
+    return (line.out, tangent, line.aux) if has_aux else (line.out, tangent)
+
+
+@checked
+def linearize(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """The value of a function and its derivative there as a linear function: ``out, push = linearize(f, *primals)``.
+
+    Returns
+    -------
+    out : tree of Tensor
+    push : callable
+        Takes one tangent a primal, gives the tangent of `out`: what `jvp` gives, and f is run only once for many.
+    aux : anything
+        With `has_aux`.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> out, push = tg.linearize(lambda x: x ** 2, 3.0)
+    >>> float(out), float(push(1.0)), float(push(-2.0))
+    (9.0, 6.0, -12.0)
+    """
+    line = _Linear(function, list(primals), has_aux, "linearize")
+
+    def push(*tangents: Any) -> Any:
+        return line.push(tangents, retain=True)
+
+    return (line.out, push, line.aux) if has_aux else (line.out, push)
+
+
+class _Linear:
+    """A function at a point, and its derivative in any direction: the pullback of its pullback, which is linear."""
+
+    def __init__(self, function: Callable[..., Any], primals: list[Any], has_aux: bool, what: str) -> None:
+        self.what, self.trace = what, modes.current().trace
+        arguments, self.lifted, self.treedef = lift_tree(primals, f"{what}: primal")
+        cells = CellArguments(primals, self.lifted)
+        out, aux = _call(function, arguments, {}, has_aux, self.lifted, cells)
+        self.ys, self.out_tree = _results(out, name_of(function), cells)
+        live = [y for y in self.ys if y.dtype.kind == "f"]
+        with modes.use(grad=True):
+            self.us = [_lift(np.zeros(y.shape, y.dtype), what) for y in live]
+            with watching(self.us):  # the rules are run for a derivative here
+                self.pulled = pull(self.trace, live, self.lifted, self.us)
+        self.out, self.aux = _leave((out, aux), self.lifted)
+        _close(self.lifted)
+        _close(self.us)
+
+    def push(self, tangents: Sequence[Any], retain: bool) -> Any:
+        if len(tangents) != len(self.treedef.children):
+            raise TypeError(f"{self.what}: {len(self.treedef.children)} primals but {len(tangents)} tangents")
+        directions, tree = flatten(list(tangents), self.treedef)
+        if tree != self.treedef:
+            raise ValueError(f"{self.what}: tangents must be structured like primals, {self.treedef}, got {tree}")
+        directions = [
+            v if isinstance(v, Tensor) else wrap(np.array(as_array(v, x.dtype)))
+            for v, x in zip(directions, self.lifted, strict=True)
+        ]
+        for v, x in zip(directions, self.lifted, strict=True):
+            if v.shape != x.shape:
+                raise ValueError(f"{self.what}: a tangent must have its primal's shape {x.shape}, got {v.shape}")
+        with modes.use(grad=True):
+            moved = iter(pull(self.trace, self.pulled, self.us, directions, retain=retain))
+        results = [next(moved) if y.dtype.kind == "f" else wrap(np.zeros(y.shape, default_dtype())) for y in self.ys]
+        return unflatten(self.out_tree, results)
 
 
 @checked
@@ -340,6 +380,56 @@ def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> 
             per_argument = unflatten(treedef, columns)
             blocks.append(per_argument[0] if isinstance(argnums, (int, np.integer)) else tuple(per_argument))
         return unflatten(out_tree, blocks)
+
+    return all_derivatives
+
+
+jacrev = jacobian
+"""`jacobian`: rows, by backward passes."""
+
+
+@checked
+def jacfwd(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """A function that gives what `jacobian` gives by columns, in directions of the arguments.
+
+    Where there are more results than arguments this is less work.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> tg.jacfwd(lambda x: tg.stack([x, x ** 2, x ** 3]))(2.0).tolist()
+    [1.0, 4.0, 12.0]
+    """
+    numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
+    name = name_of(function)
+
+    @functools.wraps(function)
+    def all_derivatives(*args: Any, **kwargs: Any) -> Any:
+        _require_positions(numbers, argnums, args, name)
+
+        def of(*chosen: Any) -> Any:
+            arguments = list(args)
+            for n, value in zip(numbers, chosen, strict=True):
+                arguments[n] = value
+            return function(*arguments, **kwargs)
+
+        line = _Linear(of, [args[n] for n in numbers], False, name)
+        columns = iter(rows(line.trace, line.pulled, line.us))
+        blocks = []
+        for y in line.ys:
+            column = next(columns) if y.dtype.kind == "f" else None
+            parts, at = [], 0
+            for x in line.lifted:
+                if column is None:
+                    parts.append(zeros.public(shape=(*y.shape, *x.shape), dtype=default_dtype().name))
+                    continue
+                part = reshape.public(column[at : at + x.size], shape=(*x.shape, *y.shape))
+                at += x.size
+                axes = (*range(len(x.shape), len(x.shape) + len(y.shape)), *range(len(x.shape)))
+                parts.append(transpose.public(part, axes=axes) if x.shape and y.shape else part)
+            per_argument = unflatten(line.treedef, parts)
+            blocks.append(per_argument[0] if isinstance(argnums, (int, np.integer)) else tuple(per_argument))
+        return unflatten(line.out_tree, blocks)
 
     return all_derivatives
 

@@ -18,7 +18,7 @@ import numpy as np
 from tensorgraph.arguments import Natural, Range, checked
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.random import Generator
+from tensorgraph.engine.random import Draws
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.engine.tree import flatten, tree_map
 from tensorgraph.graph.graph import Graph
@@ -92,7 +92,7 @@ class Program:
                 cells[value.path] = value
             elif hasattr(value, "named_cells"):
                 cells.update({cell.path or name: cell for name, cell in dict(value.named_cells()).items()})
-            elif isinstance(value, Generator):
+            elif isinstance(value, Draws):
                 cells[value.state.path] = value.state
         return Made(space["program"], cells)
 
