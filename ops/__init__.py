@@ -35,6 +35,7 @@ from tensorgraph.ops import (
     products,
     quantiles,
     random,
+    recurrent,
     reduction,
     rounding,
     scans,
@@ -58,5 +59,6 @@ __all__ = [
     "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "differences", "einsum", "exponential",
     "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "nans", "norms", "paths",
     "products", "quantiles", "random", "reduction", "rounding", "scans", "searching", "segments", "shape", "sliding",
-    "softmax", "sorting", "special", "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
+    "softmax", "sorting", "special", "statistics", "structure", "subscripts", "recurrent",
+    "trigonometry", "updates", "windows",
 ]  # fmt: skip

@@ -652,6 +652,20 @@ def greater(a: _TensorLike, b: _TensorLike) -> Tensor:
 def greater_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a >= b, elementwise."""
 
+def gru(
+    x: _TensorLike,
+    weight: _TensorLike,
+    recurrent: _TensorLike,
+    bias: _TensorLike | None = None,
+    recurrent_bias: _TensorLike | None = None,
+    h: _TensorLike | None = None,
+    lengths: _TensorLike | None = None,
+    reverse: bool = False,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Gated recurrent units over whole sequences. (Cho et al. 2014, arXiv 1406.1078)"""
+
 def gt(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a > b, elementwise."""
 
@@ -894,6 +908,20 @@ def logspace(
 
 def logsumexp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing."""
+
+def lstm(
+    x: _TensorLike,
+    weight: _TensorLike,
+    recurrent: _TensorLike,
+    bias: _TensorLike | None = None,
+    h: _TensorLike | None = None,
+    c: _TensorLike | None = None,
+    lengths: _TensorLike | None = None,
+    reverse: bool = False,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Long short-term memory over whole sequences. (Hochreiter & Schmidhuber 1997; Gers et al. 2000)"""
 
 def lt(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a < b, elementwise."""
@@ -1306,6 +1334,20 @@ def rmsprop_update(
     impl: Literal["fused", "composed"] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``."""
+
+def rnn(
+    x: _TensorLike,
+    weight: _TensorLike,
+    recurrent: _TensorLike,
+    bias: _TensorLike | None = None,
+    h: _TensorLike | None = None,
+    lengths: _TensorLike | None = None,
+    activation: Literal["tanh", "relu"] = "tanh",
+    reverse: bool = False,
+    *,
+    impl: Literal["fused", "composed"] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The plain recurrent layer over whole sequences: ``h = activation(x weight + h recurrent + bias)``."""
 
 def roll(x: _TensorLike, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
     """Elements moved along an axis, those that leave it at its end back in at its beginning."""

@@ -279,8 +279,9 @@ embedding_bag = x[i].mean(axis=0) # no such function yet; one bag is
 multi_head_attention_forward = tg.attention(x, y, y)
 pixel_shuffle pixel_unshuffle channel_shuffle = image.reshape(1, 2, 2, 4).transpose(0, 2, 1, 3) # no such function \
 yet; it is a reshape, a transpose and a reshape, in the manner of
-lstm gru lstm_cell gru_cell rnn_tanh rnn_relu = tg.tanh(nn.Linear(3, 2)(x)) # no recurrent functions yet; a loop over \
-time, of steps such as this one, is one
+lstm_cell gru_cell rnn_cell = tg.lstm(tg.ones((2, 1, 3)), tg.ones((3, 16)), tg.ones((4, 16))) # of one step it is
+rnn_tanh = tg.rnn(tg.ones((2, 5, 3)), tg.ones((3, 4)), tg.ones((4, 4)))
+rnn_relu = tg.rnn(tg.ones((2, 5, 3)), tg.ones((3, 4)), tg.ones((4, 4)), activation="relu")
 savez savez_compressed savetxt loadtxt genfromtxt fromfile memmap fromstring fromfunction = np.{name} # tg.save and \
 tg.load are of models; arrays are NumPy's
 Size = tuple(x.shape)
