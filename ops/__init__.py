@@ -7,6 +7,7 @@ from tensorgraph.ops import (
     activations,
     along,
     arithmetic,
+    at,
     attention,
     batch_norm,
     choosing,
@@ -55,10 +56,10 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "activations", "along", "arithmetic", "attention", "batch_norm", "choosing", "composed", "contract", "contraction",
-    "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "differences", "einsum", "exponential",
-    "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "nans", "norms", "paths",
-    "products", "quantiles", "random", "reduction", "rounding", "scans", "searching", "segments", "shape", "sliding",
-    "softmax", "sorting", "special", "statistics", "structure", "subscripts", "recurrent",
+    "activations", "along", "arithmetic", "at", "attention", "batch_norm", "choosing", "composed", "contract",
+    "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "differences", "einsum",
+    "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "nans",
+    "norms", "paths", "products", "quantiles", "random", "recurrent", "reduction", "rounding", "scans", "searching",
+    "segments", "shape", "sliding", "softmax", "sorting", "special", "statistics", "structure", "subscripts",
     "trigonometry", "updates", "windows",
 ]  # fmt: skip

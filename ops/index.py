@@ -10,14 +10,24 @@ import numpy as np
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import BatchCall, moved, reshaped, widened
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.keys import SingleMask, block_of, infer_key, join_key, on_new_axes, split_key
+from tensorgraph.engine.keys import (
+    ALL,
+    FIRST,
+    SingleMask,
+    WholeMask,
+    block_of,
+    infer_key,
+    join_key,
+    on_new_axes,
+    split_key,
+)
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.creation import canonical_shape
 from tensorgraph.ops.kernels.scatter import scatter_rows
 from tensorgraph.ops.logic import equal, where
-from tensorgraph.ops.shape import expand_dims, transpose
+from tensorgraph.ops.shape import expand_dims, reshape, transpose
 
 
 def _fits(v: Any, selected: tuple[int, ...]) -> None:
@@ -25,15 +35,13 @@ def _fits(v: Any, selected: tuple[int, ...]) -> None:
         raise ValueError(f"values of shape {v.shape} do not fit the selection's shape {selected}")
 
 
-def _refuse_leading_ones(v: Any, like: Any, indices: Any, key: Any) -> None:
+def refuse_leading_ones(v: Any, like: Any, indices: Any, key: Any) -> None:
     """NumPy lets values have more axes than their place where those are of size 1; the shape rules do not."""
     if v.ndim and v.shape[0] == 1:
         _fits(v, infer_key(Aval(like.shape, like.dtype), [Aval(i.shape, i.dtype) for i in indices], key))
 
 
 # batches of keys ---------------------------------------------------------------------------------------------------
-
-ALL = ("slice", None, None, None)
 
 
 def _examples_of(
@@ -95,7 +103,7 @@ def _scatter_batch(call: BatchCall) -> Any:
     return call.run(_laid(g, g_on, selected, any(on), place), own, key=key, shape=(call.size, *shape))
 
 
-def _put_batch(call: BatchCall) -> Any:
+def put_batch(call: BatchCall) -> Any:
     (_, v, indices), (_, v_on, on) = call.args, call.on
     shape = call.shape(0)
     key, own, place = _examples_of(call, shape, indices, on)
@@ -147,7 +155,7 @@ getitem: Op = op(
 )  # fmt: skip
 
 
-def _places(shape: tuple[int, ...], key: Any, indices: Any) -> tuple[Any, int]:
+def selected_places(shape: tuple[int, ...], key: Any, indices: Any) -> tuple[Any, int]:
     """What a key with index tensors selects, as numbers of rows of its first axes, and how many axes those are.
 
     The axes behind the last that the key names are selected whole: they are the columns.
@@ -155,19 +163,38 @@ def _places(shape: tuple[int, ...], key: Any, indices: Any) -> tuple[Any, int]:
     named = list(key)
     while named[-1] == "...":
         named.pop()
+    if len(named) <= len(shape) and all(type(item) is tuple and item[0] == "index" for item in named):
+        return _rows(shape, [indices[item[1]] for item in named]), len(named)
     axes = len(shape) if "..." in named else sum(item != "newaxis" for item in named)
     numbers = np.arange(math.prod(shape[:axes])).reshape(shape[:axes])
     return _getitem(numbers, indices, key=key), axes
+
+
+def _rows(shape: tuple[int, ...], indices: list[Any]) -> Any:
+    """Index tensors of the first axes as numbers of rows."""
+    rows: Any = 0
+    for axis, (n, index) in enumerate(zip(shape, indices, strict=False)):
+        if index.dtype.kind not in "iu":
+            raise IndexError(f"an index tensor holds integers, got {Aval(index.shape, index.dtype)}")
+        if index.size:
+            low, high = index.min(), index.max()
+            if high >= n or low < -n:
+                raise IndexError(f"index {high if high >= n else low} is out of bounds for axis {axis} with size {n}")
+            if low < 0:
+                index = np.where(index < 0, index + n, index)
+        index = index.astype(np.int64, copy=False)
+        rows = rows * n + index if axis else index
+    return rows
 
 
 def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
     shape = canonical_shape(shape)
     if not indices:
         out = np.zeros(shape, g.dtype)
-        _refuse_leading_ones(g, out, indices, key)
+        refuse_leading_ones(g, out, indices, key)
         out[join_key(key, indices)] = g
         return out
-    places, axes = _places(shape, key, indices)
+    places, axes = selected_places(shape, key, indices)
     selected = (*places.shape, *shape[axes:])
     if g.shape != selected:
         _fits(g, selected)
@@ -197,7 +224,7 @@ scatter_add: Op = op(
 )  # fmt: skip
 
 
-def _storable(v: Any, x: Any) -> None:
+def storable(v: Any, x: Any) -> None:
     if not np.can_cast(v.dtype, x.dtype, "same_kind"):
         raise TypeError(
             f"values of {v.dtype} cannot be stored in a tensor of {x.dtype} without loss; convert them with "
@@ -207,15 +234,15 @@ def _storable(v: Any, x: Any) -> None:
 
 def _put(x: Any, v: Any, indices: Any, *, key: Any) -> Any:
     if v.dtype is not x.dtype:
-        _storable(v, x)
-    _refuse_leading_ones(v, x, indices, key)
+        storable(v, x)
+    refuse_leading_ones(v, x, indices, key)
     out = x.copy()
     out[join_key(key, indices)] = v
     return out
 
 
-def _put_infer(x: Aval, v: Aval, indices: list[Aval], *, key: Any) -> Aval:
-    _storable(v, x)
+def put_infer(x: Aval, v: Aval, indices: list[Aval], *, key: Any) -> Aval:
+    storable(v, x)
     _fits(v, infer_key(x, indices, key))
     return Aval(x.shape, x.dtype)
 
@@ -235,7 +262,7 @@ def _put_v(g: Any, x_aval: Any, indices: Any, key: Any) -> Any:
 
 
 put: Op = op(
-    "put(x, v, [indices], *, key)", _put, indexing, infer_rule=_put_infer, batch=_put_batch,
+    "put(x, v, [indices], *, key)", _put, indexing, infer_rule=put_infer, batch=put_batch,
     vjp=dict(x=_put_x, v=_put_v, indices=None), traits=("moves", "analytic", "keeps order"),
     examples=(
         (((3, 4), (4,), []), dict(key=(1,))),
@@ -252,6 +279,8 @@ def _getitem_method(self: Tensor, key: Any) -> Tensor:
     except SingleMask:
         axes, key = on_new_axes(key, self.shape)
         return expand_dims.public(self, axis=axes)[key]  # type: ignore[no-any-return]
+    except WholeMask as mask:
+        return getitem.public(reshape.public(self, shape=mask.shape), [mask.positions], key=FIRST)  # type: ignore[no-any-return]
     return getitem.public(self, indices, key=static)  # type: ignore[no-any-return]
 
 

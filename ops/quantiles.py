@@ -11,6 +11,7 @@ from tensorgraph.engine.aval import Aval, canonical_axes, canonical_axis
 from tensorgraph.engine.batching import shifted
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function, static
+from tensorgraph.engine.keys import ALL
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.op import reduced_shape
 from tensorgraph.engine.tensor import Tensor
@@ -51,7 +52,7 @@ def _ranked_infer(x: Aval, *, places: Any, axis: int) -> Aval:
 
 def _ranked_x(g: Any, x: Any, out: Any, x_aval: Any, places: Any, axis: int) -> Any:
     k = canonical_axis(axis, len(x_aval.shape))
-    every = (index.ALL,) * k
+    every = (ALL,) * k
     kind = np.result_type(x_aval.dtype, np.float32).name
     whole: Any = None
     for i in range(len(places)):

@@ -45,6 +45,9 @@ def add(a: _TensorLike, b: _TensorLike) -> Tensor:
 def add_along_axis(g: _TensorLike, indices: _TensorLike, axis: int, shape: int | Sequence[int]) -> Tensor:
     """Zeros of a shape with `g` added along an axis: what `take_along_axis` undoes."""
 
+def add_at(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
+    """A copy of x with `v` added at a key; ``x.at[key].add(v)``. An element that is named twice is added to twice."""
+
 def addcdiv(x: _TensorLike, a: _TensorLike, b: _TensorLike, value: Any = 1) -> Tensor:
     """x plus `value` times the quotient of a and b."""
 
@@ -953,6 +956,9 @@ def max(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool 
 def maximum(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The larger of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally."""
 
+def maximum_at(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
+    """A copy of x with the largest of what stands there and `v` at a key; ``x.at[key].max(v)``."""
+
 def mean(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis`; integers give the default float dtype; NaN over nothing."""
 
@@ -970,6 +976,9 @@ def min(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool 
 
 def minimum(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The smaller of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally."""
+
+def minimum_at(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
+    """A copy of x with the smallest of what stands there and `v` at a key; ``x.at[key].min(v)``."""
 
 def mish(x: _TensorLike) -> Tensor:
     """x·tanh(softplus(x)) (Misra, 2019)."""
@@ -1047,6 +1056,9 @@ def multi_margin_loss(
 
 def multiply(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Product, elementwise."""
+
+def multiply_at(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
+    """A copy of x multiplied by `v` at a key; ``x.at[key].multiply(v)``. An element that is named twice takes both."""
 
 def nan_to_num(x: _TensorLike, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """NaN as `nan`, infinities as `posinf` and `neginf` (by default the largest numbers); derivative 0 there."""

@@ -139,6 +139,33 @@ class Methods:
     def take_along_dim(self, indices: _TensorLike, axis: int = -1) -> Tensor:
         """Elements picked along an axis by an index tensor of as many axes; the other axes broadcast."""
 
+    def cumsum(self, axis: int | None = None, include_initial: bool = False) -> Tensor:
+        """Sums of the first elements along an axis, of all in a row where it is None"""
+
+    def cumprod(self, axis: int | None = None, include_initial: bool = False) -> Tensor:
+        """Products of the first elements along an axis, of all in a row where it is None"""
+
+    def logcumsumexp(self, axis: int | None = None) -> Tensor:
+        """log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats"""
+
+    def cummax(self, axis: int | None = None) -> Tensor:
+        """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
+
+    def cummin(self, axis: int | None = None) -> Tensor:
+        """The smallest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
+
+    def sort(self, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """Elements in ascending order along an axis, NaN last; descending, NaN first."""
+
+    def argsort(self, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
+        """The positions that sort a tensor along an axis; NaN and ties as `sort`, which is stable."""
+
+    def top_k(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+        """The k largest elements along an axis, in descending order, and their positions"""
+
+    def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
+        """The k largest elements along an axis, in descending order, and their positions"""
+
     def detach(self) -> Tensor:
         """x without its history: no gradient passes."""
 
@@ -186,18 +213,6 @@ class Methods:
     def log_softmax(self, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
         """The logarithm of `softmax`, accurate where a probability is too small for a float; axes as there."""
 
-    def sort(self, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-        """Elements in ascending order along an axis, NaN last; descending, NaN first."""
-
-    def argsort(self, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-        """The positions that sort a tensor along an axis; NaN and ties as `sort`, which is stable."""
-
-    def top_k(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
-        """The k largest elements along an axis, in descending order, and their positions"""
-
-    def topk(self, k: int, axis: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Tensor, Tensor]:
-        """The k largest elements along an axis, in descending order, and their positions"""
-
     def exp2(self) -> Tensor:
         """2 to the power x."""
 
@@ -211,21 +226,6 @@ class Methods:
     def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
     def diff(self, n: int = 1, axis: int = -1) -> Tensor:
         """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
-
-    def cumsum(self, axis: int | None = None, include_initial: bool = False) -> Tensor:
-        """Sums of the first elements along an axis, of all in a row where it is None"""
-
-    def cumprod(self, axis: int | None = None, include_initial: bool = False) -> Tensor:
-        """Products of the first elements along an axis, of all in a row where it is None"""
-
-    def logcumsumexp(self, axis: int | None = None) -> Tensor:
-        """log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats"""
-
-    def cummax(self, axis: int | None = None) -> Tensor:
-        """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
-
-    def cummin(self, axis: int | None = None) -> Tensor:
-        """The smallest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
 
     def searchsorted(self, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
         """Where in `x1`, one axis in ascending order, each element of `x2` would go."""

@@ -192,8 +192,8 @@ DOES: dict[str, dict[str, str]] = {
         "where": "np.where(x > 0, x, y)", "det": "np.linalg.det(m)",
     },
     "Place": {
-        "get": "x[0]", "divide": "np.array([x[0] / 2, x[1]])", "subtract": "np.array([x[0] - 2, x[1]])",
-        "power": "np.array([x[0] ** 2, x[1]])",
+
+
     },
     "tensorgraph.nn": {
         "GELU": "x * np.array([[0.8413447, 0.97724986, 0.9986501], [0.99996831, 0.99999971, 0.69146246]])",
@@ -228,8 +228,7 @@ def test_what_to_write_does_what_the_name_does(section: str, name: str) -> None:
         ("nn.silu", "module 'tensorgraph.nn' has no attribute 'silu'; write tg.silu(x)"),
         ("nn.normal", "module 'tensorgraph.nn' has no attribute 'normal'"),
         ("tg.Linear", "module 'tensorgraph' has no attribute 'Linear'; write tg.nn.Linear"),
-        ("x.at[0].power", "x.at[...] has no attribute 'power'; set what is computed of what stands there, such as: "
-         "x.at[0].set(x[0] ** 2.0)"),
+        ("x.at[0].mul", "x.at[...] has no attribute 'mul'; write x.at[0].multiply(2.0)"),
     ],
 )  # fmt: skip
 def test_functions_are_shown_where_they_are_looked_for(code: str, answer: str) -> None:

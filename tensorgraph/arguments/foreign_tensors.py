@@ -180,9 +180,10 @@ sgn_ heaviside_ ldexp_ float_power_ addmm_ addmv_ baddbmm_ t_ unsqueeze_ \
 clamp_min_ clamp_max_ masked_scatter_ swapdims_ resize_ = {plain} # tensors never change; a new one is
 
 [Place]
-get = x[0] # x.at[0] is for writing; what stands there is
-divide = x.at[0].multiply(1.0 / 2.0)
 mul = x.at[0].multiply(2.0)
-subtract sub = x.at[0].add(-2.0)
-power min max apply = x.at[0].set(x[0] ** 2.0) # set what is computed of what stands there, such as
+sub = x.at[0].subtract(2.0)
+div = x.at[0].divide(2.0)
+pow = x.at[0].power(2.0)
+minimum = x.at[0].min(2.0)
+maximum = x.at[0].max(2.0)
 """

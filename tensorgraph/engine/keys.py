@@ -17,11 +17,31 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 
-__all__ = ["SingleMask", "block_of", "infer_key", "join_key", "known_numbers", "on_new_axes", "split_key"]
+__all__ = [
+    "ALL", "FIRST", "SingleMask", "WholeMask", "WrongIndex", "block_of", "infer_key", "join_key", "known_numbers",
+    "on_new_axes", "split_key",
+]  # fmt: skip
+
+
+ALL = ("slice", None, None, None)
+FIRST = (("index", 0),)
 
 
 class SingleMask(TypeError):
     """A boolean without axes stands in a key: see `on_new_axes`."""
+
+
+class WholeMask(TypeError):
+    """A key is one mask of several axes: its `positions` in a row, where the tensor has the `shape`."""
+
+    def __init__(self, mask: np.ndarray[Any, Any], shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.positions = mask.reshape(-1).nonzero()[0]
+        self.shape = (mask.size, *shape[mask.ndim :])
+
+
+class WrongIndex(TypeError, IndexError):
+    """What is no index, which NumPy calls an IndexError."""
 
 
 def on_new_axes(key: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[Any, ...]]:
@@ -67,63 +87,112 @@ def split_key(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Any, ...], list[A
     """The static form of an indexing key for a tensor of this shape, and its index tensors.
 
     A boolean index with numbers becomes the integer indices of its true elements, as NumPy defines it.
+
+    Raises
+    ------
+    SingleMask, WholeMask
+        Where the key is better taken from another shape.
     """
-    # The plan: an item at a time. Slices, integers, None and ... become literals; an array or a list takes a number and
-    # goes to `indices`; a mask becomes the positions where it is true, one array an axis, which needs numbers and so is
-    # refused in a trace. NumPy is then asked whether masks fit, without memory of the tensor's size.
+    # The plan: an item at a time. Slices, integers, None and ... become literals; an array or what NumPy takes for one
+    # gets a number and goes to `indices`; a mask becomes the positions where it is true, one array an axis, which needs
+    # numbers and so is refused in a trace. NumPy is then asked whether masks fit, without memory of the tensor's size.
     if type(key) is int:
         return (key,), []
-    if type(key) is np.ndarray and key.dtype.kind in "iu" and key.dtype.isnative:
-        return (("index", 0),), [key]
+    if type(key) is np.ndarray:
+        kind = key.dtype.kind
+        if kind in "iu" and key.dtype.isnative:
+            return FIRST, [key]
+        if kind == "b" and key.ndim == 1 and shape and key.size == shape[0]:
+            return FIRST, [key.nonzero()[0]]
+    items = key if isinstance(key, tuple) else (key,)
     static: list[Any] = []
     indices: list[Any] = []
-    masks = False
-    for item in key if isinstance(key, tuple) else (key,):
+    masked = False
+    for item in items:
         if type(item) is int:
             static.append(item)
         elif item is None or item is Ellipsis:
             static.append("newaxis" if item is None else "...")
-        elif isinstance(item, slice):
+        elif type(item) is slice:
             static.append(("slice", _bound(item.start), _bound(item.stop), _bound(item.step)))
-        elif type(item) is np.ndarray and item.dtype.kind in "iu" and item.dtype.isnative:
-            static.append(("index", len(indices)))
-            indices.append(item)
-        elif isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.bool_)):
+        elif isinstance(item, np.integer):
             static.append(int(item))
-        elif isinstance(item, (Tensor, np.ndarray, list, bool, np.bool_)):
-            if isinstance(item, list) and np.size(item) == 0:
-                item = np.zeros(np.shape(item), np.int64)
-            array = item if isinstance(item, Tensor) else as_array(item)
-            if array.dtype.kind not in "iub" and array.size:
-                raise TypeError(f"an index must be of integers or booleans, got {array.dtype}")
-            if array.dtype.kind == "b":
-                masks = True
-                if isinstance(array, Tensor) and type(array._value) is np.ndarray and not isinstance(array, Cell):
-                    array = array._value
-            if array.dtype.kind == "b" and isinstance(array, Tensor) and modes.current().trace is not None:
-                raise TraceError(
-                    "a boolean index selects a number of elements that depends on numbers, which a trace does not "
-                    f"have{describe_source(user_source())}; use tensorgraph.where(mask, x, 0) and reduce, or integer "
-                    "indices"
-                )
-            if array.dtype.kind == "b":
-                if array.ndim == 0:
-                    raise SingleMask("a single boolean in an index")
-                for position in np.nonzero(np.asarray(array)):
-                    static.append(("index", len(indices)))
-                    indices.append(position)
-                continue
-            static.append(("index", len(indices)))
-            indices.append(array)
+        elif type(index := _index(item)) is int:
+            static.append(index)
+        elif index.dtype.kind == "b":
+            masked = True
+            mask = _mask(index)
+            if len(items) == 1 and mask.shape == shape[: mask.ndim]:
+                if mask.ndim == 1:
+                    return FIRST, [mask.nonzero()[0]]
+                raise WholeMask(mask, shape)
+            for position in mask.nonzero():
+                static.append(("index", len(indices)))
+                indices.append(position)
         else:
-            raise TypeError(f"an index holds integers, slices, None, ... and integer tensors, got {item!r}")
-    if masks:  # a mask must have the shape of the axes it stands for: let NumPy say so
-        numbers = tuple(
-            i._value if isinstance(i, Tensor) and type(i._value) is np.ndarray else 0 if isinstance(i, Tensor) else i
-            for i in (key if isinstance(key, tuple) else (key,))
-        )
+            static.append(("index", len(indices)))
+            indices.append(index)
+    if masked:  # a mask must have the shape of the axes it stands for: let NumPy say so
+        numbers = tuple([_stand_in(item) for item in items])
         np.broadcast_to(np.empty((), bool), shape)[numbers]
     return tuple(static), indices
+
+
+def _index(item: Any) -> Any:
+    """What an item of a key that is no literal is: an integer, or an array or Tensor of integers or booleans."""
+    if isinstance(item, (list, tuple, range)):
+        item = np.asarray(item) if isinstance(item, range) else as_array(_plain(item))
+        if not item.size:
+            return np.zeros(item.shape, np.int64)
+    if isinstance(item, (bool, np.bool_)):
+        return np.asarray(item)
+    if isinstance(item, (Tensor, np.ndarray)):
+        if item.dtype.kind not in "iub":
+            raise WrongIndex(f"arrays used as indices must be of integer (or boolean) type, got {item.dtype}")
+        return item if isinstance(item, Tensor) or item.dtype.isnative else as_array(item)
+    try:
+        return operator.index(item)
+    except TypeError:
+        raise WrongIndex(f"an index holds integers, slices, None, ... and integer tensors, got {item!r}") from None
+
+
+def _plain(items: Any) -> Any:
+    """A list as an index, its tensors as numbers where these are known."""
+    if isinstance(items, (list, tuple)):
+        return [_plain(item) for item in items]
+    if isinstance(items, Tensor):
+        values = known_numbers(items)
+        if values is None:
+            raise TraceError(
+                f"a list as an index holds a value of the trace{describe_source(user_source())}; write "
+                "tensorgraph.stack([...]) in its place"
+            )
+        return values
+    return items
+
+
+def _mask(mask: Any) -> np.ndarray[Any, Any]:
+    """The numbers of a boolean index with axes."""
+    if isinstance(mask, Tensor):
+        values = known_numbers(mask)
+        if values is None:
+            raise TraceError(
+                "a boolean index selects a number of elements that depends on numbers, which a trace does not "
+                f"have{describe_source(user_source())}; use tensorgraph.where(mask, x, 0) and reduce, or integer "
+                "indices"
+            )
+        mask = values
+    if mask.ndim == 0:
+        raise SingleMask("a single boolean in an index")
+    return mask  # type: ignore[no-any-return]
+
+
+def _stand_in(item: Any) -> Any:
+    """An item of a key for NumPy to look at its shape: 0 for an integer tensor that has no numbers."""
+    if isinstance(item, Tensor):
+        values = known_numbers(item)
+        return 0 if values is None else values
+    return [_stand_in(i) for i in item] if isinstance(item, list) else item
 
 
 def _bound(b: Any) -> int | None:
