@@ -362,3 +362,32 @@ def test_modes_come_back_after_exceptions() -> None:
         with pytest.raises(Deliberate), context():
             raise Deliberate
         assert modes.current() is before
+
+
+@pytest.mark.parametrize("uses", [15, 16, 17, 31, 33, 256, 272, 273, 400])
+def test_a_value_that_is_used_often_has_a_gradient_to_its_last_digits(uses) -> None:
+    """Contributions are summed in groups, in every form the same: the error does not grow with their number."""
+    rng = np.random.default_rng(0)
+    factors = [tg.tensor(rng.uniform(0.5, 1, 4).astype(np.float32)) for _ in range(uses)]
+
+    def f(x):
+        return tg.stack([(x * c).sum() for c in factors]).sum()
+
+    x = np.ones(4, np.float32)
+    expected = np.sum([c.numpy().astype(np.float64) for c in factors], axis=0)
+    gradient = tg.grad(f)(x).numpy()
+    assert np.abs(gradient - expected).max() <= 8 * np.spacing(np.float32(expected.max()))
+    leaf = tg.tensor(x, requires_grad=True)
+    f(leaf).backward()
+    recorded = tg.gradients(f(leaf), leaf, create_graph=True)
+    graph = tg.trace(tg.grad(f), x)
+    second = tg.grad(lambda x: tg.grad(lambda x: f(x * x))(x).sum())(x).numpy()
+    np.testing.assert_allclose(second, 2 * expected, rtol=1e-5)
+    for other in (leaf.grad, recorded, graph(x), graph.differentiate()(x), graph.simplify()(x)):
+        np.testing.assert_array_equal(other.numpy(), gradient)
+
+
+def test_an_error_does_not_grow_with_the_number_of_uses() -> None:
+    factors = [tg.tensor(np.float32(0.1)) for _ in range(5000)]
+    g = float(tg.grad(lambda x: tg.stack([x * c for c in factors]).sum())(np.float32(1)))
+    assert abs(g - 5000 * float(np.float32(0.1))) <= 8 * np.spacing(np.float32(500))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorgraph.analysis.derivative_rules import Rules
@@ -17,6 +17,7 @@ from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.keywords import refuse_strangers
 from tensorgraph.graph.trace import trace
 from tensorgraph.ops.structure import alias
+from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.passes.differentiate import write_out
 from tensorgraph.passes.gradient import grad
 from tensorgraph.passes.symbolic import Note
@@ -174,7 +175,7 @@ def _prepared(graph_or_function: Any, examples: tuple[Any, ...], keywords: Mappi
         graph = graph_or_function
     elif callable(graph_or_function):
         refuse_strangers("explain_gradient", graph_or_function, keywords)
-        graph = trace(graph_or_function, *examples, **keywords)
+        graph = _forward(trace(graph_or_function, *examples, **keywords))
     else:
         raise TypeError(f"explain_gradient takes a graph or a function, got {type(graph_or_function).__name__}")
     if any(eq.is_gradient for eq in graph.equations):
@@ -190,6 +191,16 @@ def _prepared(graph_or_function: Any, examples: tuple[Any, ...], keywords: Mappi
     if not wrt:
         raise ValueError(f"{graph.name} has neither float arguments nor parameters to differentiate by")
     return grad(graph, wrt)
+
+
+def _forward(graph: Graph) -> Graph:
+    """The graph of a function whose result comes of derivatives that were written out on the way, as those of a
+    Jacobian are: they are as much a part of it as anything else."""
+    if any(eq.origin is not None for eq in graph.equations):
+        graph = dead_code(graph)
+        if not any(eq.is_gradient for eq in graph.equations):
+            graph = graph.replace(equations=tuple([replace(eq, origin=None) for eq in graph.equations]))
+    return graph
 
 
 def _arguments(graph: Graph) -> list[list[Any]]:

@@ -371,6 +371,8 @@ weight scale = gamma
 bias = beta
 start_dim = keep
 dim2 = axis2
+mode = training
+gradient = grad_output
 
 [unsupported]
 device = everything runs on the CPU; leave it out
@@ -397,6 +399,10 @@ drop_last drop_remainder = write last="drop"
 nesterov = write optim.Momentum(..., nesterov=True)
 where = write tg.where(condition, x, 0.0) for the argument, or for the result
 initial = write tg.maximum(initial, ...), or initial + ..., with the result
+recurse remove_duplicate memo = all that is below comes, each once; leave it out
+prefix destination keep_vars = paths begin at the module; change them in the result, {f"a.{path}": value for path, \
+value in model.state_dict().items()}
+assign = numbers are copied into the arrays that are there; leave it out
 set_to_none = gradients are always set to None; leave it out
 strict = names and shapes always have to fit; leave it out
 non_blocking casting subok ndmin like sparse = there is none; leave it out

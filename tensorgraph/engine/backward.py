@@ -121,12 +121,14 @@ def run(
             elif isinstance(g, Tensor):
                 g = g._value
             deposit(table, node, g, create_graph)
-        pop = table.pop
+        pop, aside = table.pop, table.aside
         hooked = any_hooks()
         for node in order:
             g = pop(node, None)
             if g is None:
                 continue
+            if aside and node in aside:
+                g = table.gathered(node, g, create_graph)
             if node in ends:  # its hooks see the whole gradient where the pass goes on
                 result[node] = g
                 continue
@@ -172,11 +174,13 @@ def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> 
         modes.MODE.set(NO_GRAD if usual else mode.replace(grad=False))
         for node, g in roots:
             deposit(table, node, g, False)
-        pop = table.pop
+        pop, aside = table.pop, table.aside
         for node in order:
             g = pop(node, None)
             if g is None:
                 continue
+            if aside and node in aside:
+                g = table.gathered(node, g, False)
             kind = type(node)
             if kind is Node:
                 node.op.pull(node, g, table, None)

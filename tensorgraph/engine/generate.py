@@ -118,8 +118,8 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         "_lose": lose,
         "_dtype_of": dtype_of, "_apart": apart, "_owned": owned, "_wrap": wrap, "_scalars": SCALARS,
     }  # fmt: skip
-    # arguments are counted on the general way, but of ops without attributes, whose plain call is the fastest
-    counted = bool(sig.attrs) or declared.reference is not None
+    # arguments are counted on the general way, which says in words what is wrong with them
+    counted = not reflected
     said = [f"{n}=None" if n in sig.optional else f"{n}=_required" if counted else n for n in names]
     params = said[::-1] if reflected else said
     for attr, default in sig.attrs.items():
@@ -129,7 +129,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     passed = "".join(f", {a}={a}" for a in sig.attrs)
     attrs = ", ".join(f"{a!r}: {a}" for a in sig.attrs)
     inputs = f"({', '.join(names)},)" if names else "()"
-    guard, others = "", ", **_others" if sig.attrs else ""
+    guard, others = "", ", **_others" if sig.attrs or counted else ""
     if declared.reference is not None:
         from tensorgraph import jit
 
@@ -138,7 +138,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         guard = " or impl is not None or _m.implementation != 'fused' or not _available()"
         fallback = f"return _general({', '.join(names)}{passed}, impl=impl{others})"
     else:
-        fallback = f"return _call(_op, {inputs}, {{{attrs}{others}}})"
+        fallback = f"return _call(_op, {inputs}, {{{(attrs + others).removeprefix(', ')}}})"
     if others:  # an unknown keyword is answered on the general way
         params, guard = [*params, "**_others"], f" or _others{guard}"
     if counted:

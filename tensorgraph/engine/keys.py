@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import shown
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
@@ -153,7 +154,7 @@ def _index(item: Any) -> Any:
     try:
         return operator.index(item)
     except TypeError:
-        raise WrongIndex(f"an index holds integers, slices, None, ... and integer tensors, got {item!r}") from None
+        raise WrongIndex(f"an index holds integers, slices, None, ... and integer tensors, got {shown(item)}") from None
 
 
 def _plain(items: Any) -> Any:

@@ -34,24 +34,65 @@ __all__ = [
 ndarray = np.ndarray
 
 
-class Table(dict[Any, Any]):
-    """Cotangents waiting at their nodes, and which of those arrays this pass made itself."""
+RUN = 16  # contributions that are added one by one: sums of so many are added to their like
 
-    __slots__ = ("owned",)
+
+class Table(dict[Any, Any]):
+    """Cotangents waiting at their nodes.
+
+    Attributes
+    ----------
+    counts : dict
+        How many contributions the sum at a node has; of more than one it is this pass's own array.
+    aside : dict
+        Of nodes with more than `RUN` contributions the sums of earlier ones: a list, of which the k-th item is a sum of
+        up to `RUN` sums of ``RUN ** (k + 1)`` contributions, or None, and how many they are. So the error of the sum of
+        n grows with the logarithm of n.
+    """
+
+    __slots__ = ("aside", "counts")
 
     def __init__(self) -> None:
         super().__init__()
-        self.owned: set[Any] = set()
+        self.counts: dict[Any, int] = {}
+        self.aside: dict[Any, list[list[Any]]] = {}
+
+    def put_aside(self, node: Any, recorded: bool) -> None:
+        """The sum at a node is complete: others go on without it."""
+        levels = self.aside.setdefault(node, [])
+        rest = self[node]
+        for level in levels:
+            level[0] = rest if level[0] is None else _plus(level[0], rest, recorded)
+            level[1] += 1
+            if level[1] < RUN:
+                return
+            rest, level[:] = level[0], [None, 0]
+        levels.append([rest, 1])
+
+    def gathered(self, node: Any, g: Any, recorded: bool) -> Any:
+        """The sum of all contributions, where `g` is that of the last."""
+        for earlier, _ in self.aside.pop(node):
+            if earlier is not None:
+                g = _plus(earlier, g, recorded)
+        return g
 
 
-def accumulate(table: Table, parent: Any, c: Any) -> None:
+def _plus(own: Any, c: Any, recorded: bool) -> Any:
+    """A sum, in place unless it is recorded."""
+    return known.add(own, c) if recorded else np.add(own, c, own)
+
+
+def accumulate(table: Table, parent: Any, c: Any, recorded: bool = False) -> None:
     """Add a further contribution; in place only into a sum that this pass made itself."""
-    old = table[parent]
-    if parent in table.owned:
-        np.add(old, c, old)
+    count = table.counts.get(parent, 1)
+    if count == RUN:
+        table.put_aside(parent, recorded)
+        table[parent], count = c, 0
+    elif count == 1:
+        table[parent] = known.add(table[parent], c) if recorded else np.asarray(table[parent] + c)
     else:
-        table[parent] = np.asarray(old + c)
-        table.owned.add(parent)
+        table[parent] = _plus(table[parent], c, recorded)
+    table.counts[parent] = count + 1
 
 
 def fit(c: Any, parent: Any) -> Any:
@@ -194,13 +235,10 @@ def _wants(p: Any, needed: Any) -> bool:
 def deposit(table: Table, parent: Any, c: Any, recorded: bool) -> None:
     if recorded:
         c = fit_tensor(c, parent)
-        table[parent] = known.add(table[parent], c) if parent in table else c
-        return
-    if isinstance(c, Tensor):
-        c = c._value
-    c = fit(c, parent)
+    else:
+        c = fit(c._value if isinstance(c, Tensor) else c, parent)
     if parent in table:
-        accumulate(table, parent, c)
+        accumulate(table, parent, c, recorded)
     else:
         table[parent] = c
 
@@ -243,7 +281,7 @@ def make_pull(declared: Op) -> Callable[..., None]:
     sig = declared.signature
     saves = declared.calls["saves"]
     scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add, "_wants": _wants,
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_wants": _wants,
     }  # fmt: skip
     # an elementwise op of one input has its output's shape, and so has what its rule makes of g
     differs = "" if declared.kind is elementwise and len(sig.inputs) == 1 else "c.shape != p.shape or "
@@ -283,9 +321,7 @@ def make_pull(declared: Op) -> Callable[..., None]:
 
 
 _DEPOSIT = (
-    "    if p in table:",
-    "        if p in table.owned: q = table[p]; _add(q, c, q)",
-    "        else: _accumulate(table, p, c)",
+    "    if p in table: _accumulate(table, p, c)",
     "    else: table[p] = c",
 )
 
@@ -308,7 +344,7 @@ def _make_fused_pull(declared: Op) -> Callable[..., None]:
         body += ["    if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)"]
         body += _DEPOSIT
     scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_add": np.add,
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray,
         "_backward": declared.backward,
     }  # fmt: skip
     return define(sig.name, "vjp", "node, g, table, needed", body, scope)

@@ -11,15 +11,16 @@ import numpy as np
 
 from tensorgraph.arguments.checks import checked, refuse_call
 from tensorgraph.arguments.foreign import put_absent
-from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
+from tensorgraph.engine.cells import Cell, set_grads
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.numbers import TRACED
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import notebook
-from tensorgraph.nn.names import require_place, require_seen
+from tensorgraph.nn.names import require_place
 from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, load_tree, read_cells
+from tensorgraph.nn.walk import Walk
 
 __all__ = ["Module"]
 
@@ -35,7 +36,7 @@ class _ForwardSignature:
         return None if instance is None else inspect.signature(instance.forward)
 
 
-class Module:
+class Module(Walk):
     """The base of models and layers: assign parameters, buffers and other modules, and write ``forward``.
 
     Whatever is assigned to an attribute is found by `parameters`, `state_dict` and the rest, each once: a `Parameter`,
@@ -260,66 +261,6 @@ class Module:
         item.__dict__["_place"] = place
         item.__dict__.pop("_entered", None)
 
-    # walking ------------------------------------------------------------------------------------------------------
-
-    def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """This module (as ``""``) and all below with their paths from here, each once."""
-        modules = self.modules()
-        first: dict[int, tuple[Module, str]] = {}  # where the walk meets it, for what lives outside this module
-        for module in modules:
-            for key, item in module._items():
-                if isinstance(item, Module):
-                    first.setdefault(id(item), (module, key))
-        names = {id(self): ""}
-        inside = {id(module) for module in modules}
-
-        for module in modules:
-            at, way = module, []
-            while id(at) not in names:
-                place = at._place
-                holder = place[0]() if place is not None else None
-                parent, key = (holder, place[1]) if place and holder and id(holder) in inside else first[id(at)]
-                way.append((at, key))
-                at = parent
-            for below, key in reversed(way):
-                base = names[id(at)]
-                names[id(below)] = f"{base}.{key}" if base else key
-                at = below
-            yield names[id(module)], module
-
-    def named_cells(self) -> Iterator[tuple[str, Cell]]:
-        """Parameters and buffers with their paths from here, each once, in order of assignment."""
-        seen: set[int] = set()
-        modules = list(self.named_modules())
-        inside = {id(require_seen(module, Module)) for _, module in modules}
-        for prefix, module in modules:
-            for name, cell in module._items():
-                if not isinstance(cell, Cell) or id(cell) in seen:
-                    continue
-                holder = cell.owner[0]() if cell.owner is not None else None
-                if holder is not module and id(holder) in inside:
-                    continue  # shared: it is named where it lives
-                if holder is module and cell.owner[1] != name:
-                    continue
-                seen.add(id(cell))
-                yield (f"{prefix}.{name}" if prefix else name), cell
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Parameters with their paths from here."""
-        return ((name, cell) for name, cell in self.named_cells() if isinstance(cell, Parameter))
-
-    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """Buffers with their paths from here."""
-        return ((name, cell) for name, cell in self.named_cells() if isinstance(cell, Buffer))
-
-    def parameters(self) -> list[Parameter]:
-        """All parameters, each once."""
-        return [cell for _, cell in self.named_parameters()]
-
-    def buffers(self) -> list[Buffer]:
-        """All buffers, each once."""
-        return [cell for _, cell in self.named_buffers()]
-
     # switches -----------------------------------------------------------------------------------------------------
 
     @checked
@@ -329,6 +270,7 @@ class Module:
             object.__setattr__(module, "training", training)
         return self
 
+    @checked
     def eval(self: M) -> M:
         """Behave as at test time from now on. Returns self."""
         return self.train(False)
@@ -343,6 +285,7 @@ class Module:
             object.__setattr__(module, "frozen", frozen)
         return self
 
+    @checked
     def unfreeze(self: M) -> M:
         """Undo `freeze`. Returns self."""
         return self.freeze(False)
@@ -354,6 +297,7 @@ class Module:
             parameter.requires_grad_(requires_grad)
         return self
 
+    @checked
     def zero_grad(self) -> None:
         """Forget all gradients."""
         parameters = self.parameters()
@@ -361,6 +305,7 @@ class Module:
 
     # saving -------------------------------------------------------------------------------------------------------
 
+    @checked
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Copies of all parameters and buffers by path.
 
@@ -390,6 +335,7 @@ class Module:
         """
         load_cells(dict(self.named_cells()), state, strict, self.label)
 
+    @checked
     def load(self, tree: Any) -> None:
         """Put a tree of `tensorgraph.functional` back: the parameters, the state, or both; all of it, or nothing.
 

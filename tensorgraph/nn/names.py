@@ -52,7 +52,7 @@ def require_place(module: Any, base: type, name: str, value: Any) -> None:
 
 def callable_of(base: type, name: str) -> bool:
     """Whether a name is a method or a property of every module."""
-    member = vars(base).get(name)
+    member = next((vars(c)[name] for c in base.__mro__[:-1] if name in vars(c)), None)
     return member is not None and not name.startswith("_") and (
         callable(member) or isinstance(member, (property, classmethod, staticmethod))
     )  # fmt: skip

@@ -53,7 +53,7 @@ class LearningRate(Hyper):
     """The learning rate: a number, or a schedule or function that gives it before each step."""
 
     def __set__(self, instance: Any, value: Any) -> None:
-        if isinstance(value, Schedule) or (callable(value) and not isinstance(value, Tensor)):
+        if isinstance(value, Schedule) or (callable(value) and not isinstance(value, (Tensor, type))):
             owner = instance.owner() if isinstance(instance, Group) else instance
             schedule = as_schedule(value)
             super().__set__(instance, schedule(owner.steps, owner.epoch))

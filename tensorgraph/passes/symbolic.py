@@ -13,17 +13,18 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import leading_to, unproject
 from tensorgraph.engine.op import Op, structural
-from tensorgraph.engine.pull import Table, contributions, fit_tensor
+from tensorgraph.engine.pull import Table, accumulate, contributions, fit_tensor
 from tensorgraph.engine.tape import Leaf, Node, next_number, projection
 from tensorgraph.engine.tensor import Tensor, new
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
 from tensorgraph.graph.inline import group
-from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.creation import ones, zeros
 from tensorgraph.ops.structure import stop_gradient
 from tensorgraph.passes.rerun import Rerun
 
 __all__ = ["Note", "Symbolic"]
+
+SUM = "sum"  # what equations are for that add contributions up
 
 
 class Note(NamedTuple):
@@ -212,16 +213,21 @@ class Symbolic(Rerun):
                 with self._part_of(self.producer.get(y), "seed", create_graph) as label:
                     self._deposit(table, node, self._seed(y) if g is None else self.tensor(g), label, "seed")
         result = {}
+        last = None  # the equation whose rules have run last
         for node in order:
             g = table.pop(node, None)
             if g is None:
                 continue
+            if node in table.aside:
+                with self._part_of(self.made.get(node, last), SUM, create_graph):
+                    g = table.gathered(node, g, True)
             if node in targets:
                 result[node] = g
             if type(node) is Node:
+                last = self.made[node]
                 self._pull(node, g, table, needed, create_graph)
             elif type(node) is not Leaf:
-                with self._part_of(self.made[node.parents[0]], "sum", create_graph):
+                with self._part_of(self.made[node.parents[0]], SUM, create_graph):
                     unproject(node, g, table, True)
         return result
 
@@ -240,11 +246,13 @@ class Symbolic(Rerun):
     def _deposit(self, table: Table, parent: Any, c: Any, label: Callable[[str], None], name: str) -> None:
         """As `tensorgraph.engine.pull.deposit`, saying what the equations are for."""
         label("fit")
-        fitted = total = fit_tensor(c, parent)
+        fitted = fit_tensor(c, parent)
         if parent in table:
-            label("sum")
-            total = add(table[parent], fitted)
-        table[parent] = total
+            label(SUM)
+            accumulate(table, parent, fitted, True)
+        else:
+            table[parent] = fitted
+        total = table[parent]
         if self.depth == 1:
             of = None if self.origin is None else self.producer[self.origin.of]
             parts = (self._own(self.var(t)) for t in (c if isinstance(c, Tensor) else fitted, fitted, total))
