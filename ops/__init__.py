@@ -19,6 +19,7 @@ from tensorgraph.ops import (
     counting,
     creation,
     cross_entropy,
+    diagonals,
     differences,
     einsum,
     exponential,
@@ -33,6 +34,7 @@ from tensorgraph.ops import (
     nans,
     norms,
     paths,
+    pieces,
     products,
     quantiles,
     random,
@@ -57,9 +59,9 @@ from tensorgraph.ops import (
 
 __all__ = [
     "activations", "along", "arithmetic", "at", "attention", "batch_norm", "choosing", "composed", "contract",
-    "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "differences", "einsum",
-    "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses", "margins", "moving", "nans",
-    "norms", "paths", "products", "quantiles", "random", "recurrent", "reduction", "rounding", "scans", "searching",
-    "segments", "shape", "sliding", "softmax", "sorting", "special", "statistics", "structure", "subscripts",
-    "trigonometry", "updates", "windows",
+    "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "diagonals",
+    "differences", "einsum", "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses",
+    "margins", "moving", "nans", "norms", "paths", "pieces", "products", "quantiles", "random", "recurrent",
+    "reduction", "rounding", "scans", "searching", "segments", "shape", "sliding", "softmax", "sorting", "special",
+    "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
 ]  # fmt: skip

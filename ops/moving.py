@@ -43,7 +43,7 @@ def _axes(axis: Axes, ndim: int) -> tuple[int, ...]:
     return axes
 
 
-def _taken(x: Tensor, places: Any, axis: int) -> Tensor:
+def taken(x: Tensor, places: Any, axis: int) -> Tensor:
     key: list[Any] = [slice(None)] * x.ndim
     key[axis] = places
     return x[tuple(key)]
@@ -196,7 +196,7 @@ def unstack(x: TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
     """The parts along an axis, each without it."""
     x = of(x, "unstack: x")
     k = canonical_axis(axis, x.ndim)
-    return tuple(_taken(x, i, k) for i in range(x.shape[k]))
+    return tuple(taken(x, i, k) for i in range(x.shape[k]))
 
 
 def _joined(xs: Any, name: str, ndim: int, axis: int) -> Tensor:
@@ -272,7 +272,7 @@ def repeat(x: TensorLike, repeats: int | Sequence[int] | np.ndarray[Any, Any], a
     if counts.size != 1:
         if counts.size != x.shape[k]:
             raise ValueError(f"repeat: {counts.size} repeats for {x.shape[k]} elements along axis {axis}")
-        return _taken(x, np.repeat(np.arange(x.shape[k]), counts), k)
+        return taken(x, np.repeat(np.arange(x.shape[k]), counts), k)
     n = int(counts.reshape(()))
     before, size, after = x.shape[:k], x.shape[k], x.shape[k + 1 :]
     apart = shape.reshape.public(x, shape=(*before, size, 1, *after))
@@ -301,7 +301,7 @@ def roll(x: TensorLike, shift: Axes, axis: Axes | None = None) -> Tensor:
         n = x.shape[k]
         by = by % n if n else 0
         if by:
-            x = shape.concatenate.public([_taken(x, slice(n - by, n), k), _taken(x, slice(0, n - by), k)], axis=k)
+            x = shape.concatenate.public([taken(x, slice(n - by, n), k), taken(x, slice(0, n - by), k)], axis=k)
     return x  # type: ignore[no-any-return]
 
 
@@ -405,4 +405,4 @@ def take(x: TensorLike, indices: Any, axis: int | None = None) -> Tensor:
     places = indices if isinstance(indices, Tensor) else np.asarray(indices)
     if places.dtype.kind not in "iu":
         raise TypeError(f"take: indices must be integers, got {places.dtype}")
-    return _taken(x, places, canonical_axis(axis, x.ndim))
+    return taken(x, places, canonical_axis(axis, x.ndim))

@@ -354,39 +354,82 @@ split: Op = op(
 )  # fmt: skip
 
 
-def _border(shape: tuple[int, ...], dtype: np.dtype[Any], widths: Any, value: Any) -> None:
-    """Refuse what NumPy would spread over the axes, or cast into other numbers."""
+def border(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
+    """One (before, after) pair an axis, of these, of one for all axes or of one number."""
     pairs = widths if isinstance(widths, (tuple, list)) else (widths,)
+    if ndim and len(pairs) in (1, 2) and not any(isinstance(w, (tuple, list)) for w in pairs):
+        pairs = ((pairs[0], pairs[-1]),) * ndim
+    elif len(pairs) == 1 < ndim:
+        pairs = (*pairs,) * ndim
     sizes = [integers(w, "a width of the border") for w in pairs]
-    if len(sizes) != len(shape) or any(len(w) != 2 or min(w) < 0 for w in sizes):
-        raise ValueError(f"pad: widths must be one (before, after) pair an axis of {shape}, got {widths}")
+    if len(sizes) != ndim or any(len(w) != 2 or min(w) < 0 for w in sizes):
+        raise ValueError(f"pad: widths must be one (before, after) pair for each of {ndim} axes, got {widths}")
+    return tuple((before, after) for before, after in sizes)
+
+
+def _border(shape: tuple[int, ...], dtype: np.dtype[Any], widths: Any, value: Any, mode: str) -> Any:
+    """The pairs; refuse what NumPy would cast into other numbers."""
+    sizes = border(widths, len(shape))
+    if mode != "constant":
+        empty = [i for i, (n, w) in enumerate(zip(shape, sizes, strict=True)) if not n and any(w)]
+        if empty:
+            raise ValueError(f"pad: axis {empty[0]} of {shape} has no elements to take a border of mode {mode!r} from")
+        return sizes
     number(value, "the value of the border")
     if dtype.kind == "b" and value not in (0, 1):
         raise TypeError(f"the value of the border: {value!r} cannot be stored as bool without loss")
     if dtype.kind in "iu":  # 0.0 will do, 0.5 not
         weak_cast(int(value) if value == value // 1 else value, dtype, "the value of the border")
+    return sizes
 
 
-def _pad(x: Any, *, widths: Any, value: float = 0.0) -> Any:
-    _border(x.shape, x.dtype, widths, value)
-    return np.pad(x, widths, constant_values=value) if x.ndim else x.copy()
+def _pad(x: Any, *, widths: Any, mode: Any = "constant", value: float = 0.0) -> Any:
+    pairs = _border(x.shape, x.dtype, widths, value, mode)
+    if not x.ndim:
+        return x.copy()
+    return np.pad(x, pairs, constant_values=value) if mode == "constant" else np.pad(x, pairs, mode)
 
 
-def _pad_infer(x: Aval, *, widths: Any, value: float) -> Aval:
-    _border(x.shape, x.dtype, widths, value)
-    return Aval(tuple(n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)), x.dtype)
+def _pad_infer(x: Aval, *, widths: Any, mode: str, value: float) -> Aval:
+    pairs = _border(x.shape, x.dtype, widths, value, mode)
+    return Aval(tuple(n + a + b for n, (a, b) in zip(x.shape, pairs, strict=True)), x.dtype)
 
 
-def _pad_x(g: Any, x_aval: Any, widths: Any) -> Any:
-    return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, x_aval.shape, strict=True))]
+def _pad_x(g: Any, x_aval: Any, widths: Any, mode: Any) -> Any:
+    widths = border(widths, len(x_aval.shape))
+    if mode == "constant":
+        return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, x_aval.shape, strict=True))]
+    from tensorgraph.ops.index import ALL, scatter_add
+
+    for axis, (n, pair) in enumerate(zip(x_aval.shape, widths, strict=True)):
+        if any(pair):  # each element of the border comes back to where it was taken from
+            taken = np.pad(np.arange(n), pair, mode)
+            into = (*g.shape[:axis], n, *g.shape[axis + 1 :])
+            g = scatter_add(g, [taken], key=(*(ALL,) * axis, ("index", 0)), shape=into)
+    return g
 
 
-pad = op(
-    "pad(x, *, widths: Sequence[Sequence[int]], value=0.0)", _pad, shaping,
-    batch=lambda call: call.run(call.args[0], widths=((0, 0), *call.attrs["widths"])),
+pad: Op = op(
+    "pad(x, *, widths: int | Sequence[int] | Sequence[Sequence[int]], mode: Literal['constant', 'reflect', 'symmetric',"
+    " 'edge', 'wrap'] = 'constant', value=0.0)",
+    _pad, shaping, numpy=(np.pad,),
+    synonyms={"pad_width": "widths", "constant_values": "value"},
+    batch=lambda call: call.run(call.args[0], widths=((0, 0), *border(call.attrs["widths"], len(call.shape(0))))),
     infer_rule=_pad_infer, vjp=dict(x=_pad_x), traits=("keeps order",),
-    examples=((((3, 4),), dict(widths=((1, 0), (0, 2)))), (((2,),), dict(widths=((1, 1),), value=1.0))),
-    doc="A constant border: one (before, after) pair an axis.",
+    examples=(
+        (((3, 4),), dict(widths=((1, 0), (0, 2)))), (((2,),), dict(widths=((1, 1),), value=1.0)),
+        (((3, 2),), dict(widths=((1, 2), (0, 1)), mode="reflect")), (((3, 2),), dict(widths=(4, 0), mode="wrap")),
+        (((2, 3),), dict(widths=((0, 0), (2, 1)), mode="edge")), (((3,),), dict(widths=5, mode="symmetric")),
+    ),
+    doc="""A border: one (before, after) pair an axis, or one pair or width for all.
+
+    Its elements are `value`, or taken from inside: "reflect" around the last element, "symmetric" around the edge,
+    "edge" the last one, "wrap" from the other end. A gradient comes back to where they were taken from.
+
+    >>> import tensorgraph as tg
+    >>> tg.pad([1.0, 2.0, 3.0], 2, mode="reflect")
+    tensor([3., 2., 1., 2., 3., 2., 1.], f32)
+    """,
 )  # fmt: skip
 
 for _name, _value in {

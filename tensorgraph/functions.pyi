@@ -71,6 +71,9 @@ def allclose(
 def any(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether an element is true over `axis`."""
 
+def append(x: _TensorLike, values: _TensorLike, axis: int | None = None) -> Tensor:
+    """Values behind the end of an axis, or of all elements in a row where it is None. Nothing is changed."""
+
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike | None = None) -> Tensor:
     """Evenly spaced numbers, as NumPy: arange(stop) or arange(start, stop, step)."""
 
@@ -112,6 +115,9 @@ def argwhere(x: Any, size: int | None = None, fill_value: int = 0) -> Tensor:
 
 def array_equal(x: _TensorLike, y: _TensorLike, equal_nan: bool = False) -> Tensor:
     """Whether two tensors have the same shape and the same elements; NaN equals itself where ``equal_nan`` says so."""
+
+def array_split(x: _TensorLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """So many parts along an axis, the first ones longer by one where they cannot be equal; or cut at these places."""
 
 def asin(x: _TensorLike) -> Tensor:
     """The angle in [-π/2, π/2] whose sine is x; NaN outside [-1, 1], an infinite derivative at the ends."""
@@ -232,6 +238,12 @@ def bitwise_right_shift(a: _TensorLike, b: _TensorLike) -> Tensor:
 def bitwise_xor(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a ^ b: booleans or integers."""
 
+def block(blocks: Sequence[Any]) -> Tensor:
+    """A tensor of blocks: the innermost lists are joined along the last axis, those around them along the one ..."""
+
+def block_diag(*xs: _TensorLike) -> Tensor:
+    """Matrices along the diagonal of one that is 0 elsewhere; vectors are rows."""
+
 def broadcast_arrays(*xs: _TensorLike) -> tuple[Tensor, ...]:
     """All in the shape that they have together."""
 
@@ -261,6 +273,9 @@ def chain_matmul(arrays: Sequence[_TensorLike]) -> Tensor:
 
 def choose(x: Any, choices: Sequence[Any]) -> Tensor:
     """Each element from the one of `choices` that x, of integers from 0 to below their number, names; all broadcast."""
+
+def chunk(x: _TensorLike, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
+    """At most so many parts along an axis, all of one size but the last, as PyTorch's `chunk`."""
 
 def clamp(x: _TensorLike, a_min: float | None = None, a_max: float | None = None) -> Tensor:
     """Numbers limited to [a_min, a_max]; the derivative is 1 at a bound and at NaN, which passes through."""
@@ -471,11 +486,20 @@ def deg2rad(x: _TensorLike) -> Tensor:
 def degrees(x: _TensorLike) -> Tensor:
     """Radians in degrees."""
 
+def delete(x: _TensorLike, places: int | Sequence[int] | slice, axis: int | None = None) -> Tensor:
+    """Without the elements at places along an axis, or among all elements in a row where it is None."""
+
 def diag(x: _TensorLike, k: int = 0) -> Tensor:
     """The matrix with x on diagonal k, or of a matrix its diagonal."""
 
+def diag_embed(x: _TensorLike, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+    """Matrices with the lines along x's last axis on a diagonal, as PyTorch's `diag_embed`: what `diagonal` undoes."""
+
 def diag_indices(n: int, ndim: int = 2) -> tuple[Tensor, ...]:
     """The indices of the main diagonal of a tensor of `ndim` axes of size n."""
+
+def diagflat(x: _TensorLike, k: int = 0) -> Tensor:
+    """The matrix with all elements of x on diagonal k."""
 
 def diagonal(x: _TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """A diagonal of matrices, along the last axis of the result."""
@@ -497,6 +521,9 @@ def divmod(x: _TensorLike, y: _TensorLike) -> tuple[Tensor, Tensor]:
 
 def dot(a: _TensorLike, b: _TensorLike) -> Tensor:
     """NumPy's product: of vectors the sum of products, of matrices the product; a number multiplies each element."""
+
+def dsplit(x: _TensorLike, sections: int | Sequence[int]) -> list[Tensor]:
+    """Equal parts along the third axis; or cut at these places."""
 
 def dstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their third axis."""
@@ -551,6 +578,9 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None
 
 def fabs(x: _TensorLike) -> Tensor:
     """The absolute value as a float, of integers too."""
+
+def fill_diagonal(x: _TensorLike, values: _TensorLike) -> Tensor:
+    """A copy with values on the main diagonal: of a matrix, or of a tensor whose axes are all of one size."""
 
 def fix(x: _TensorLike) -> Tensor:
     """The whole number next to x towards 0; no derivative, as of `floor`."""
@@ -710,6 +740,9 @@ def hinge_loss(
 ) -> Tensor:
     """max(0, margin - target·score), for targets of -1 and 1; the derivative at the kink is 0."""
 
+def hsplit(x: _TensorLike, sections: int | Sequence[int]) -> list[Tensor]:
+    """Equal parts along the second axis, of a vector along its only one; or cut at these places."""
+
 def hstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their second axis, vectors along their only one."""
 
@@ -750,6 +783,9 @@ def indices(dimensions: Sequence[int]) -> Tensor:
 
 def inner(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The sums of products along the last axes of both, for all pairs of the others."""
+
+def insert(x: _TensorLike, places: int | Sequence[int] | slice, values: _TensorLike, axis: int | None = None) -> Tensor:
+    """With values put in before places along an axis, or among all elements in a row where it is None."""
 
 def integers(
     state: _TensorLike, low: int, high: int, shape: int | Sequence[int], dtype: str = "int64"
@@ -1187,8 +1223,13 @@ def outer(a: _TensorLike, b: _TensorLike) -> Tensor:
 def over_cosh(a: _TensorLike, x: _TensorLike) -> Tensor:
     """a/cosh(x)²: the gradient of `tanh`, and of `sigmoid` at twice x."""
 
-def pad(x: _TensorLike, widths: Sequence[Sequence[int]], value: float = 0.0) -> Tensor:
-    """A constant border: one (before, after) pair an axis."""
+def pad(
+    x: _TensorLike,
+    widths: int | Sequence[int] | Sequence[Sequence[int]],
+    mode: Literal["constant", "reflect", "symmetric", "edge", "wrap"] = "constant",
+    value: float = 0.0,
+) -> Tensor:
+    """A border: one (before, after) pair an axis, or one pair or width for all."""
 
 def partition(x: Any, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
     """The elements along an axis, the kth where sorting puts it, smaller ones before and larger ones behind."""
@@ -1482,6 +1523,11 @@ def sinc(x: _TensorLike) -> Tensor:
 def sinh(x: _TensorLike) -> Tensor:
     """Hyperbolic sine."""
 
+def sliding_window_view(
+    x: _TensorLike, window_shape: int | Sequence[int], axis: int | Sequence[int] | None = None
+) -> Tensor:
+    """Every window of a size along axes, all of them by default; the windows' own axes come last. A copy."""
+
 def smooth_l1(
     prediction: _TensorLike,
     target: _TensorLike,
@@ -1594,6 +1640,9 @@ def tan(x: _TensorLike) -> Tensor:
 def tanh(x: _TensorLike) -> Tensor:
     """Hyperbolic tangent."""
 
+def tensor_split(x: _TensorLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """So many parts along an axis, the first ones longer by one where they cannot be equal; or cut at these places."""
+
 def tensordot(a: _TensorLike, b: _TensorLike, axes: int | Sequence[Any] = 2) -> Tensor:
     """The product of two tensors summed over axes of both."""
 
@@ -1628,6 +1677,9 @@ def trapezoid(y: _TensorLike, x: _TensorLike | None = None, dx: float = 1.0, axi
 
 def trapz(y: _TensorLike, x: _TensorLike | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
     """The area under samples along an axis, by trapezoids: at places `x`, or `dx` apart."""
+
+def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
+    """n by m ones on diagonal k and below it, 0 above."""
 
 def tril(x: _TensorLike, k: int = 0) -> Tensor:
     """The lower triangle of matrices, 0 above diagonal k."""
@@ -1688,6 +1740,9 @@ def unbind(x: _TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
 def unflatten(x: _TensorLike, axis: int, sizes: Sequence[int]) -> Tensor:
     """One axis made several; one of the sizes may be -1."""
 
+def unfold(x: _TensorLike, axis: int, size: int, step: int = 1) -> Tensor:
+    """Windows along one axis, `step` apart, their elements along a new last axis: as PyTorch's ``Tensor.unfold``."""
+
 def uniform(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Uniform numbers in [0, 1) and the next state."""
 
@@ -1726,6 +1781,9 @@ def unsqueeze(x: _TensorLike, axis: int | Sequence[int]) -> Tensor:
 def unstack(x: _TensorLike, axis: int = 0) -> tuple[Tensor, ...]:
     """The parts along an axis, each without it."""
 
+def vander(x: _TensorLike, n: int | None = None, increasing: bool = False) -> Tensor:
+    """The powers 0 to n - 1 of the elements of a vector as rows, falling unless `increasing`."""
+
 def var(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
 ) -> Tensor:
@@ -1744,6 +1802,9 @@ def vector_norm(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, ord: float = 2
 ) -> Tensor:
     """(Σ|x|ᵖ)^(1/p) over `axis`, p being `ord`; the largest for inf, the smallest for -inf."""
+
+def vsplit(x: _TensorLike, sections: int | Sequence[int]) -> list[Tensor]:
+    """Equal parts along the first of at least two axes; or cut at these places."""
 
 def vstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their first axis; vectors are rows."""

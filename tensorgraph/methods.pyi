@@ -146,7 +146,7 @@ class Methods:
         """Products of the first elements along an axis, of all in a row where it is None"""
 
     def logcumsumexp(self, axis: int | None = None) -> Tensor:
-        """log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats"""
+        """log of the sums of the exponentials of the first elements along an axis, without overflow, in wider ..."""
 
     def cummax(self, axis: int | None = None) -> Tensor:
         """The largest of the first elements along an axis; NaN wins; the gradient is shared equally among ties."""
@@ -361,6 +361,15 @@ class Methods:
     def allclose(self, y: _TensorLike, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
         """Whether all elements are close, as `isclose` says: a tensor of one boolean, which ``if`` takes."""
 
+    def diagflat(self, k: int = 0) -> Tensor:
+        """The matrix with all elements of x on diagonal k."""
+
+    def diag_embed(self, offset: int = 0, axis1: int = -2, axis2: int = -1) -> Tensor:
+        """Matrices with the lines along x's last axis on a diagonal, as PyTorch's `diag_embed`: what `diagonal` ..."""
+
+    def fill_diagonal(self, values: _TensorLike) -> Tensor:
+        """A copy with values on the main diagonal: of a matrix, or of a tensor whose axes are all of one size."""
+
     def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
         """How many elements are not 0, over `axis`; NaN is not 0."""
 
@@ -394,6 +403,24 @@ class Methods:
         keepdims: bool = False,
     ) -> Tensor:
         """The Euclidean norm of all elements; a norm of vectors along one axis, of matrices in two, as NumPy's norm."""
+
+    def tensor_split(self, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+        """So many parts along an axis, the first ones longer by one where they cannot be equal"""
+
+    def hsplit(self, sections: int | Sequence[int]) -> list[Tensor]:
+        """Equal parts along the second axis, of a vector along its only one; or cut at these places."""
+
+    def vsplit(self, sections: int | Sequence[int]) -> list[Tensor]:
+        """Equal parts along the first of at least two axes; or cut at these places."""
+
+    def dsplit(self, sections: int | Sequence[int]) -> list[Tensor]:
+        """Equal parts along the third axis; or cut at these places."""
+
+    def chunk(self, chunks: int, axis: int = 0) -> tuple[Tensor, ...]:
+        """At most so many parts along an axis, all of one size but the last, as PyTorch's `chunk`."""
+
+    def unfold(self, axis: int, size: int, step: int = 1) -> Tensor:
+        """Windows along one axis, `step` apart, their elements along a new last axis: as PyTorch's ..."""
 
     def vecdot(self, x2: _TensorLike, axis: int = -1) -> Tensor:
         """The sums of products along an axis, broadcast over the others."""

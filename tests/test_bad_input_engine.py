@@ -42,7 +42,7 @@ CASES: dict[str, tuple[Any, Any, str]] = {
     "squeeze": (lambda: x().squeeze(0), ValueError, "size 2, expected 1"),
     "transpose": (lambda: x().transpose(0, 0), ValueError, "once"),
     "broadcast_to": (lambda: tg.broadcast_to(x(), shape=(3, 2)), ValueError, "broadcast"),
-    "pad": (lambda: tg.pad(x(), widths=((1, 1),)), ValueError, "pair an axis"),
+    "pad": (lambda: tg.pad(x(), widths=((1, 1),) * 3), ValueError, "pair for each"),
     "a condition of floats": (lambda: tg.where(x(), 1.0, 0.0), TypeError, "boolean.*x > 0"),
     "clip the wrong way round": (lambda: x().clip(2.0, 1.0), ValueError, "a_min must not exceed a_max"),
     "negative powers of integers": (lambda: tg.tensor([2]) ** -1, ValueError, "negative integer powers"),

@@ -160,22 +160,15 @@ DOES: dict[str, dict[str, str]] = {
     "tensorgraph": {
         "mm": "np.matmul(x, z)", "einsum_path": "np.matmul(x, z)",
         "dist": "np.linalg.norm(x - y)", "cdist": "np.linalg.norm(x[:, None] - y[None], axis=-1)",
-        "diagflat": "np.diagflat(x)", "block": "np.block([[m, x], [m, y]])", "tri": "np.tri(3)",
-        "append": "np.append(x, y, axis=0)", "insert": "np.insert(x, 1, y, axis=0)",
-        "delete": "np.delete(x, 1, axis=0)",
         "rollaxis": "np.rollaxis(x, 1)", "gather": "np.take_along_axis(x, i[:, None], axis=1)",
         "index_select": "np.take(x, i, axis=1)", "masked_fill": "np.where(x > 0, 0, x)",
         "msort": "np.sort(x, axis=0)",
-
-
-
         "around": "np.around(x, 2)",
         "nanargmin": "np.nanargmin(x)",
         "convolve": "np.correlate(v, w, 'valid')",
         "cartesian_prod": "np.array([[a, b] for a in v for b in w])", "pi": "np.pi", "inf": "np.inf", "e": "np.e",
-
         "inv": "np.linalg.inv(m)", "solve": "np.linalg.solve(m, w)", "matrix_power": "np.linalg.matrix_power(m, 2)",
-        "fill_diagonal": "m - np.diag(np.diag(m))", "size": "np.size(x)", "shape": "np.shape(x)",
+        "size": "np.size(x)", "shape": "np.shape(x)",
         "max_pool2d": "np.array([[[[5, 7], [13, 15]]]])", "interpolate": "image.repeat(2, axis=2).repeat(2, axis=3)",
         "result_type": "np.result_type(x, y)",
         "inverse": "np.linalg.inv(m)",

@@ -159,7 +159,9 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "class_weights": lambda weight: weight,
     "mean_divisor": lambda divisor, *, empty="zero": divisor,
     "split": lambda x, sizes, axis=0: tuple(np.split(x, np.cumsum(sizes)[:-1], axis)),
-    "pad": lambda x, widths, value=0.0: np.pad(x, widths, constant_values=value),
+    "pad": lambda x, widths, mode="constant", value=0.0: (
+        np.pad(x, widths, constant_values=value) if mode == "constant" else np.pad(x, widths, mode)
+    ),
     "reshape": lambda x, shape: np.reshape(x, shape),
     "getitem": _getitem,
     "scatter_add": _scatter_add,

@@ -43,9 +43,10 @@ REFUSED = {
         "ignore_index must be an integer or None, got 1.0",
     ),
     # borders, parts, joints
-    "pad, one pair for two axes": ((X,), lambda x: tg.pad(x, widths=((1, 1),)), ValueError, "one .* pair an axis of"),
-    "pad, one number": ((X,), lambda x: tg.pad(x, widths=1), ValueError, "one .* pair an axis of"),
-    "pad, a short pair": ((X,), lambda x: tg.pad(x, widths=((1,), (1,))), ValueError, "one .* pair an axis of"),
+    "pad, three pairs": ((X,), lambda x: tg.pad(x, ((1, 1),) * 3), ValueError, "one .* pair for each of 2"),
+    "pad, a negative number": ((X,), lambda x: tg.pad(x, widths=-1), ValueError, "one .* pair for each of 2"),
+    "pad, a short pair": ((X,), lambda x: tg.pad(x, widths=((1,), (1,))), ValueError, "one .* pair for each of 2"),
+    "pad with the means": ((X,), lambda x: tg.pad(x, 1, mode="mean"), ValueError, "'reflect'.*got 'mean'"),
     "pad by a part": ((X,), lambda x: tg.pad(x, widths=((1, 1.0), (0, 0))), TypeError, "width.* must be an integer"),
     "pad integers with 0.5": ((N,), lambda x: tg.pad(x, widths=((1, 1),) * 2, value=0.5), TypeError, "without loss"),
     "pad bytes with 300": ((SMALL,), lambda x: tg.pad(x, widths=((1, 1),) * 2, value=300), TypeError, "does not fit"),

@@ -28,15 +28,8 @@ normalize = x / tg.sqrt(tg.square(x).sum(axis=1, keepdims=True))
 standardize = (x - x.mean(axis=-1, keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
 group_norm instance_norm = (image - image.mean(axis=(2, 3), keepdims=True)) / tg.sqrt(image.var(axis=(2, 3), \
 keepdims=True) + 1e-5) # no such function yet; of each channel, or of an axis of groups
-diag_embed = x[..., None] * tg.eye(3)
-diagflat = tg.diag(tg.ravel(x))
-block_diag = tg.concatenate([tg.pad(m, ((0, 0), (0, 3))), tg.pad(x, ((0, 0), (2, 0)))])
-block bmat = tg.concatenate([tg.concatenate([m, x], axis=1), tg.concatenate([m, y], axis=1)])
-tri = tg.tril(tg.ones((3, 3)))
-vander i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
-append = tg.concatenate([x, y], axis=0) # without an axis, join tg.ravel(x) and tg.ravel(y); with one
-insert = tg.concatenate([x[:1], y, x[1:]])
-delete = tg.concatenate([x[:1], x[2:]])
+bmat = tg.concatenate([tg.concatenate([m, x], axis=1), tg.concatenate([m, y], axis=1)])
+i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 newaxis = tg.expand_dims(x, 0)
 t = x.T
 rollaxis = tg.moveaxis(x, 1, 0)
@@ -44,10 +37,10 @@ rev = tg.flip(x, 0)
 view resize = tg.reshape(x, (3, 2))
 collapse = tg.flatten(x)
 expand broadcast = tg.broadcast_to(v, (2, 3))
-chunk array_split tensor_split hsplit vsplit dsplit split_with_sizes unsafe_split unsafe_chunk = tg.split(x, (1, 2), \
-axis=1) # split takes the size of each part
+split_with_sizes unsafe_split unsafe_chunk = tg.split(x, (1, 2), axis=1) # split takes the size of each part
 gather = tg.take_along_axis(x, i[:, None], axis=1)
 index_select = tg.take(x, i, axis=1)
+as_strided = tg.sliding_window_view(v, 2) # arrays are laid out as NumPy does; windows are
 narrow slice slice_in_dim dynamic_slice dynamic_slice_in_dim = x[:, 0:2]
 index_in_dim dynamic_index_in_dim = x[:, 0:1]
 dynamic_update_slice dynamic_update_slice_in_dim slice_scatter = x.at[:, 0:2].set(0.0)
@@ -58,7 +51,6 @@ masked_fill putmask place copyto masked_fill_ = tg.where(x > 0, 0.0, x) # tensor
 masked_select = x[x > 1.0]
 select_n = tg.where(x > 0, x, 0.0) # where chooses by a condition, and x[:, 0] one index; of several conditions each \
 has a where
-fill_diagonal = tg.where(tg.eye(2) > 0, 0.0, m)
 histogram histc = np.histogram(x.numpy(), bins=5)
 kthvalue = tg.sort(x)[..., 0] # no such function yet; the value is
 msort = tg.sort(x, axis=0)
@@ -210,7 +202,6 @@ dropout dropout1d dropout2d alpha_dropout = nn.Dropout(0.5)(x)
 conv conv_general_dilated depthwise_conv separable_conv = tg.conv2d(image, tg.ones((1, 1, 2, 2))) # channels stand on \
 axis 1, and groups= keeps them apart
 conv_transpose = tg.conv_transpose2d(image, tg.ones((1, 1, 2, 2)))
-unfold = tg.stack([v[:2], v[1:]])
 max_pool1d max_pool2d max_pool3d reduce_window = image.reshape(1, 1, 2, 2, 2, 2).max(axis=(3, 5)) # no pooling yet; \
 one over windows of 2 by 2 is
 avg_pool1d avg_pool2d avg_pool3d = image.reshape(1, 1, 2, 2, 2, 2).mean(axis=(3, 5)) # no pooling yet; one over \

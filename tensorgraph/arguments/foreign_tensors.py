@@ -36,13 +36,11 @@ unsqueeze = x[None]
 expand expand_as broadcast_to sum_to_size = tg.broadcast_to(x, (4, 2, 3))
 repeat = tg.tile(x, (2, 1)) # each element several times, as NumPy's, is tg.repeat(x, 2, axis=0); the whole, as \
 PyTorch's, is
-chunk tensor_split split_with_sizes hsplit vsplit dsplit split unsafe_split unsafe_chunk = tg.split(x, (1, 2), axis=1) \
-# split takes the size of each part
+split_with_sizes split unsafe_split unsafe_chunk = tg.split(x, (1, 2), axis=1) # split takes the size of each part
 gather = tg.take_along_axis(x, i[:, None], axis=1)
 index_select = x.take(i, axis=1)
 narrow = x[:, 0:2]
 select = x[:, 0]
-unfold = tg.stack([v[:2], v[1:]])
 scatter scatter_ = tg.put_along_axis(x, i[:, None], 9.0, axis=1)
 scatter_add scatter_add_ = x + tg.add_along_axis(w[:, None], i[:, None], axis=1, shape=x.shape)
 index_add index_add_ = x.at[i].add(1.0)
@@ -138,13 +136,11 @@ values to_dense to_sparse coalesce as_subclass record_stream setflags = x
 grad_fn creator = tg.graph(w * w) # graph(y) shows how y was computed
 retains_grad = x.requires_grad
 register_post_accumulate_grad_hook = (w * w).register_hook(print)
-fill_diagonal_ fill_diagonal = tg.where(tg.eye(2) > 0, 0.0, m)
-diag_embed = x[..., None] * tg.eye(3)
+fill_diagonal_ = tg.where(tg.eye(2) > 0, 0.0, m)
 weak_type = x.dtype
 is_sparse is_quantized is_meta = x # there is one kind of tensor; leave it out
 where = tg.where(x > 0, x, y)
 addr = x + tg.outer(w, v)
-diagflat = tg.diag(x.ravel())
 slice_scatter = x.at[:, 0:2].set(0.0)
 select_scatter = x.at[:, 0].set(0.0)
 heaviside = tg.where(x == 0, y, (x > 0).astype("float32"))
@@ -162,7 +158,7 @@ is_nonzero = bool(v[0])
 choose = tg.where(x > 0, x, y)
 swapdims = x.swapaxes(0, 1)
 name = tg.scope("block") # values have names by the scopes around them
-as_strided = tg.stack([v[:2], v[1:]]) # arrays are laid out as NumPy does; windows are
+as_strided = x.unfold(1, 2, 1) # arrays are laid out as NumPy does; windows are
 view_as reshape_as = x.reshape(z.shape)
 equal = np.array_equal(x.numpy(), y.numpy())
 inverse = np.linalg.inv(m.numpy()) # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives

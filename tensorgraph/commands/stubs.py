@@ -121,7 +121,7 @@ def _shortened(text: str, width: int) -> str:
     """The text, or as many of its sentences or words as fit."""
     if len(text) <= width:
         return text
-    sentence = text[: text[:width].rfind(". ") + 1] or text[: text[:width].rfind("; ")]
+    sentence = text[: text[:width].rfind(". ") + 1] or text[: max(text[:width].rfind("; "), 0)]
     return sentence or text[: text[: width - 4].rfind(" ")] + " ..."
 
 

@@ -52,7 +52,9 @@ def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
         if key not in names:
             hint = keyword_hint(key, names) or f"it takes {', '.join(names)}"
             raise TypeError(f"{sig.name} has no argument {key!r}; {hint}")
-        if values.get(key) is not None or (key in values and key not in declared.synonyms.values()):
+        # where a synonym is given, what the attribute itself holds may be its default
+        free = key in declared.synonyms.values() and values.get(key) in (None, sig.attrs[key])
+        if key in values and not free:
             raise TypeError(f"{sig.name} got two values for {key!r}")
         values[key] = value
     for name in sig.inputs:

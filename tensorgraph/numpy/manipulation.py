@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import differences, shape
 from tensorgraph.ops.moving import of
+from tensorgraph.ops.pieces import cut
 
-__all__ = ["append", "array_split", "diff", "dsplit", "hsplit", "rollaxis", "split", "vsplit"]
-
-
-def _split(x: Any, parts: Any, axis: int, equal: bool, name: str) -> list[Tensor]:
-    x = of(x, f"{name}: x")
-    n = x.shape[canonical_axis(axis, x.ndim)]
-    if isinstance(parts, Sequence) or (hasattr(parts, "ndim") and parts.ndim == 1):
-        places = [0, *(min(max(int(p) + n * (int(p) < 0), 0), n) for p in parts), n]
-        bounds = [(a, max(a, b)) for a, b in pairwise(places)]
-    else:
-        count = int(parts)
-        if count < 1 or (equal and n % count):
-            raise ValueError(f"{name}: {n} elements along axis {axis} cannot be cut into {parts} equal parts")
-        size, more = divmod(n, count)
-        sizes = [size + 1] * more + [size] * (count - more)
-        starts = [sum(sizes[:i]) for i in range(count)]
-        bounds = [(a, a + s) for a, s in zip(starts, sizes, strict=True)]
-    key: list[Any] = [slice(None)] * x.ndim
-    result = []
-    for start, stop in bounds:
-        key[axis] = slice(start, stop)
-        result.append(x[tuple(key)])
-    return result
+__all__ = ["diff", "rollaxis", "split"]
 
 
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
@@ -41,42 +18,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
 
     `tensorgraph.split` takes the sizes of the parts.
     """
-    return _split(x, indices_or_sections, axis, True, "split")
-
-
-def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """As `split`, the first parts one longer where the number of parts does not divide the axis."""
-    return _split(x, indices_or_sections, axis, False, "array_split")
-
-
-def hsplit(x: Any, indices_or_sections: Any) -> list[Tensor]:
-    """`split` along the second axis, of a vector along its one."""
-    x = of(x, "hsplit: x")
-    return _split(x, indices_or_sections, 1 if x.ndim > 1 else 0, True, "hsplit")
-
-
-def vsplit(x: Any, indices_or_sections: Any) -> list[Tensor]:
-    """`split` along the first of at least two axes."""
-    x = of(x, "vsplit: x")
-    if x.ndim < 2:
-        raise ValueError(f"vsplit: x must have 2 or more axes, got {x.aval}")
-    return _split(x, indices_or_sections, 0, True, "vsplit")
-
-
-def dsplit(x: Any, indices_or_sections: Any) -> list[Tensor]:
-    """`split` along the third axis."""
-    x = of(x, "dsplit: x")
-    if x.ndim < 3:
-        raise ValueError(f"dsplit: x must have 3 or more axes, got {x.aval}")
-    return _split(x, indices_or_sections, 2, True, "dsplit")
-
-
-def append(x: Any, values: Any, axis: int | None = None) -> Tensor:
-    """Values after the end of an axis, or of all elements in a row without one."""
-    x, values = of(x, "append: x"), of(values, "append: values")
-    if axis is None:
-        x, values, axis = x.reshape(-1), values.reshape(-1), 0
-    return shape.concatenate.public([x, values], axis=axis)  # type: ignore[no-any-return]
+    return cut(x, indices_or_sections, axis, True, "split")
 
 
 def rollaxis(x: Any, axis: int, start: int = 0) -> Tensor:
