@@ -22,6 +22,7 @@ from tensorgraph.ops import (
     diagonals,
     differences,
     einsum,
+    embedding,
     exponential,
     index,
     layer_norm,
@@ -32,6 +33,7 @@ from tensorgraph.ops import (
     margins,
     moving,
     nans,
+    normalization,
     norms,
     paths,
     pieces,
@@ -60,8 +62,8 @@ from tensorgraph.ops import (
 __all__ = [
     "activations", "along", "arithmetic", "at", "attention", "batch_norm", "choosing", "composed", "contract",
     "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "diagonals",
-    "differences", "einsum", "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic", "losses",
-    "margins", "moving", "nans", "norms", "paths", "pieces", "products", "quantiles", "random", "recurrent",
-    "reduction", "rounding", "scans", "searching", "segments", "shape", "sliding", "softmax", "sorting", "special",
-    "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
+    "differences", "einsum", "embedding", "exponential", "index", "layer_norm", "likelihoods", "logarithm", "logic",
+    "losses", "margins", "moving", "nans", "normalization", "norms", "paths", "pieces", "products", "quantiles",
+    "random", "recurrent", "reduction", "rounding", "scans", "searching", "segments", "shape", "sliding", "softmax",
+    "sorting", "special", "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
 ]  # fmt: skip

@@ -537,6 +537,9 @@ def einsum(subscripts: Any, *operands: _TensorLike, optimize: bool | str | Seque
 def elu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha·(exp(x) - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2015)."""
 
+def embedding(weight: _TensorLike, ids: _TensorLike, padding_index: int | None = None) -> Tensor:
+    """The rows of a table that `ids` number: shape ids.shape + (features,)."""
+
 def empty(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """Zeros of a shape, of the default dtype unless said. `empty` is the same: tensors are never filled later."""
 
@@ -685,6 +688,16 @@ def greater(a: _TensorLike, b: _TensorLike) -> Tensor:
 def greater_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a >= b, elementwise."""
 
+def group_norm(
+    x: _TensorLike,
+    groups: int,
+    gamma: _TensorLike | None = None,
+    beta: _TensorLike | None = None,
+    *,
+    eps: float = 1e-05,
+) -> Tensor:
+    """Channels in groups, each example's group normalised by its own mean and biased variance."""
+
 def gru(
     x: _TensorLike,
     weight: _TensorLike,
@@ -786,6 +799,11 @@ def inner(a: _TensorLike, b: _TensorLike) -> Tensor:
 
 def insert(x: _TensorLike, places: int | Sequence[int] | slice, values: _TensorLike, axis: int | None = None) -> Tensor:
     """With values put in before places along an axis, or among all elements in a row where it is None."""
+
+def instance_norm(
+    x: _TensorLike, gamma: _TensorLike | None = None, beta: _TensorLike | None = None, *, eps: float = 1e-05
+) -> Tensor:
+    """Each channel of each example normalised by its own mean and biased variance."""
 
 def integers(
     state: _TensorLike, low: int, high: int, shape: int | Sequence[int], dtype: str = "int64"
@@ -894,6 +912,11 @@ def linear_recurrence(a: _TensorLike, b: _TensorLike, axis: int = 0, reverse: bo
 
 def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None) -> Tensor:
     """`num` numbers evenly from `start` to `stop`, which is the last unless ``endpoint=False``."""
+
+def local_response_norm(
+    x: _TensorLike, size: int, *, alpha: float = 0.0001, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """x over ``(k + alpha·(mean of squares over size neighbouring channels))^beta``."""
 
 def log(x: _TensorLike) -> Tensor:
     """Natural logarithm; -inf at 0 and NaN below."""

@@ -422,6 +422,7 @@ NAMED: dict[str, tuple[int, str]] = {
     "tensorgraph/graph/building.py": (2, "the name of a user's function in a message"),
     "tensorgraph/graph/equation.py": (1, "the one op that stands for a deferred gradient, below the ops"),
     "tensorgraph/jit/team.py": (1, "an instruction of LLVM"),
+    "tensorgraph/nn/activations.py": (1, "an option of an activation"),
     "tensorgraph/nn/graph_module.py": (4, "initialisers"),
     "tensorgraph/nn/linear.py": (1, "an initialiser"),
     "tensorgraph/nn/normalization.py": (2, "initialisers"),

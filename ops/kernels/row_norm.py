@@ -153,7 +153,7 @@ def _slopes(
     if abs(s) < np.inf:
         q -= rest * s  # the mean was rounded to x's dtype
     # where the variance overflowed the output is beta, however large the product is
-    q = 0.0 if (inverse == 0.0) & (abs(q) == np.inf) else q
+    q = np.float64(0.0) if (inverse == 0.0) & (abs(q) == np.inf) else q
     slope = (2.0 * np.float64(g_var) - inverse * inverse * inverse * q) / m
     level = np.float64(g_mu) / m
     if rest != 0.0:

@@ -26,8 +26,6 @@ pairwise_distance = tg.sqrt(tg.square(x - y).sum(axis=-1))
 cdist = tg.sqrt(tg.square(x[:, None] - y[None]).sum(axis=-1))
 normalize = x / tg.sqrt(tg.square(x).sum(axis=1, keepdims=True))
 standardize = (x - x.mean(axis=-1, keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
-group_norm instance_norm = (image - image.mean(axis=(2, 3), keepdims=True)) / tg.sqrt(image.var(axis=(2, 3), \
-keepdims=True) + 1e-5) # no such function yet; of each channel, or of an axis of groups
 bmat = tg.concatenate([tg.concatenate([m, x], axis=1), tg.concatenate([m, y], axis=1)])
 i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 newaxis = tg.expand_dims(x, 0)
@@ -212,7 +210,6 @@ adaptive_max_pool1d adaptive_max_pool2d = image.max(axis=(2, 3), keepdims=True) 
 of each channel is
 interpolate upsample = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the nearest element \
 is
-embedding = x[i]
 dot_product_attention memory_efficient_attention = tg.attention(x, y, y)
 keras layers models Model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
 optimizers = optim.Adam(model)
@@ -226,6 +223,8 @@ summary = model.summary()
 asnumpy = x.numpy()
 set_printoptions get_printoptions = np.get_printoptions() # numbers are printed as NumPy is told to by \
 np.set_printoptions
+CELU ELU GELU SELU Embedding GroupNorm InstanceNorm LayerNorm RMSNorm Hardsigmoid Hardswish Hardtanh LogSigmoid Mish \
+ModuleDict ModuleList PReLU ReLU6 SiLU Softplus Softsign from_torch_state = tg.nn.{name}
 BatchNorm Dropout Flatten GraphModule Identity Lambda LeakyReLU Linear LogSoftmax ReLU Sequential Sigmoid Softmax Tanh \
 init = tg.nn.{name}
 SGD Momentum RMSprop Adam AdamW Optimizer Schedule clip_value clip_grad_norm clip_grad_value by_hand cosine \
@@ -302,7 +301,7 @@ shuffle = v[tg.random.permutation(3)]
 trim_zeros unwrap spacing = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
 kaiser = tg.tensor(np.kaiser(5, 14.0), tg.f32) # no such function yet; NumPy's is
-local_response_norm grid_sample affine_grid stft istft pdist = tg.custom_vjp(f) # no such function yet; compose it, or \
+grid_sample affine_grid stft istft pdist = tg.custom_vjp(f) # no such function yet; compose it, or \
 wrap NumPy's with a derivative of its own
 lp_pool1d lp_pool2d = tg.sqrt(tg.square(image).reshape(1, 1, 2, 2, 2, 2).sum(axis=(3, 5))) # no pooling yet; the \
 Euclidean norm of windows of 2 by 2 is

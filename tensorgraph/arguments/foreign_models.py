@@ -10,19 +10,15 @@ Dense LazyLinear = nn.Linear(3, 2)
 Bilinear = (x @ m3 * x).sum(axis=-1) # no such layer yet; in a Module of your own, for each output, it is
 BatchNorm1d BatchNorm2d BatchNorm3d BatchNormalization SyncBatchNorm = nn.BatchNorm(3)
 LazyBatchNorm1d LazyBatchNorm2d LazyBatchNorm3d = nn.BatchNorm(3)
-LayerNorm LayerNormalization = nn.Lambda(lambda x: tg.layer_norm(x, tg.ones(3), tg.zeros(3))[0]) # no such layer yet; \
-the op is layer_norm
-GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d GroupNormalization = nn.Lambda(lambda x: (x - x.mean(axis=-1, \
-keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)) # no such layer yet; over the axes of a channel, or \
-of a group, it is
-RMSNorm RMSNormalization = nn.Lambda(lambda x: x / tg.sqrt(tg.square(x).mean(axis=-1, keepdims=True) + 1e-6)) # no \
-such layer yet
-ModuleList ParameterList = [nn.Linear(3, 3), nn.Linear(3, 2)] # a plain list of modules or parameters, assigned to an \
+LayerNormalization = nn.LayerNorm(3)
+InstanceNorm1d InstanceNorm2d InstanceNorm3d = nn.InstanceNorm(3)
+GroupNormalization = nn.GroupNorm(1, 3)
+RMSNormalization = nn.RMSNorm(3)
+ParameterList = [nn.Linear(3, 3), nn.Linear(3, 2)] # a plain list of modules or parameters, assigned to an \
 attribute, is found
-ModuleDict ParameterDict BufferDict = {"first": nn.Linear(3, 3)} # a plain dict of modules or parameters, assigned to \
+ParameterDict BufferDict = {"first": nn.Linear(3, 3)} # a plain dict of modules or parameters, assigned to \
 an attribute, is found
-Embedding Embed = nn.Lambda(lambda ids: tg.ones((10, 4))[ids]) # no such layer yet; a Parameter that is indexed, \
-self.table[ids], is one, such as
+Embed = nn.Embedding(10, 4)
 Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Conv Conv2D LazyConv1d LazyConv2d LazyConv3d \
 LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D Conv1D Conv3D Conv2DTranspose = sum(w[k] * v[k \
 : k + 2] for k in range(2)) # no convolution yet; one is a sum over shifted slices, in a Module of your own
@@ -46,9 +42,7 @@ RNN LSTM GRU LSTMCell GRUCell RNNCell RNNBase RNNCellBase SimpleRNN Bidirectiona
 MultiheadAttention MultiHeadAttention Transformer TransformerEncoder TransformerEncoderLayer TransformerDecoder \
 TransformerDecoderLayer Attention = tg.softmax(x @ x.mT / 3.0**0.5) @ x # no attention layer yet; with three Linear \
 layers before it this is one
-GELU SiLU ELU CELU SELU Mish ReLU6 Hardtanh Hardsigmoid Hardswish Softplus Softsign LogSigmoid = nn.Lambda(tg.{lower}) \
-# no such layer yet; any function is a layer
-Swish = nn.Lambda(tg.silu) # no such layer yet; any function is a layer
+Swish = nn.SiLU()
 GLU = nn.Lambda(lambda x: x[:1] * tg.sigmoid(x[1:])) # no such layer yet; any function is a layer
 Softmin = nn.Lambda(lambda x: tg.softmax(-x))
 Softmax2d = nn.Softmax(axis=-3)
@@ -56,8 +50,6 @@ Tanhshrink = nn.Lambda(lambda x: x - tg.tanh(x))
 Hardshrink = nn.Lambda(lambda x: tg.where(tg.absolute(x) > 0.5, x, 0.0))
 Softshrink = nn.Lambda(lambda x: tg.sign(x) * tg.relu(tg.absolute(x) - 0.5))
 Threshold = nn.Lambda(lambda x: tg.where(x > 1.0, x, 0.0))
-PReLU = nn.Lambda(lambda x: tg.prelu(x, 0.25)) # no such layer yet; with a Parameter as the slope, in a Module of your \
-own, it is learnt
 RReLU = nn.LeakyReLU(11 / 48) # no slopes drawn at random; their mean is
 Activation = nn.ReLU()
 Input InputLayer = nn.Sequential(nn.Linear(3, 2)) # sizes are given to the layers; leave it out
@@ -210,8 +202,8 @@ one is
 log_loss = tg.softmax_cross_entropy(x, i)
 
 [Module]
-to cuda cpu xpu float double half bfloat16 type ipu mtia to_empty = model # everything runs on the CPU; a dtype is \
-given to the layers, nn.Linear(3, 2, dtype="float64")
+to cuda cpu xpu float double half bfloat16 type ipu mtia to_empty = model.astype("float32") # everything runs \
+on the CPU; dtypes are float16, float32 and float64
 children named_children layers = [part for _, part in model.named_modules()]
 weights trainable_weights trainable_variables variables get_weights = model.parameters()
 set_weights = model.load_state_dict(model.state_dict())
@@ -219,11 +211,9 @@ add_module register_module add set_submodule = nn.Linear(3, 2) # assign one to a
 Sequential has append
 register_parameter = tg.Parameter([0.0, 0.0]) # assign one to an attribute, and it is found
 register_buffer = tg.Buffer([0.0, 0.0]) # assign one to an attribute, and it is found
-register_forward_hook register_forward_pre_hook register_backward_hook register_full_backward_hook \
+register_backward_hook register_full_backward_hook \
 register_full_backward_pre_hook register_state_dict_post_hook register_load_state_dict_post_hook = (w * \
-w).register_hook(print) # tensors have hooks, modules none; wrap the module's forward
-apply = [part for _, part in model.named_modules()] # modules are walked by a loop; functions of parameters take \
-tg.tree_map
+w).register_hook(print) # tensors have hooks, modules those of the forward call alone: register_forward_hook
 init = nn.Linear(3, 2, seed=0) # a module holds its parameters from the start
 fit = train.fit # fit is a function: train.fit(model, (x, y), optimizer=..., epochs=...)
 compile = model # nothing to compile; the optimiser and the loss are given to train.fit

@@ -11,7 +11,7 @@ from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
 from tensorgraph.ops.shape import reshape
 
-__all__ = ["Flatten", "Identity", "Lambda", "Sequential"]
+__all__ = ["Flatten", "Identity", "Lambda", "ModuleDict", "ModuleList", "Sequential"]
 
 
 Layer: TypeAlias = Callable[..., Any]
@@ -94,6 +94,90 @@ class Sequential(Module):
         if not isinstance(layers, list):
             raise ValueError(f"a {cls.__name__} without a list of layers")
         return cls(*layers)
+
+
+class ModuleList(Sequential):
+    """Modules in a list, which is not called itself: a plain list that is an attribute of a module does the same.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> layers = tg.nn.ModuleList([tg.nn.Linear(2, 2) for _ in range(3)])
+    >>> len(layers), layers[-1].weight.path
+    (3, '2.weight')
+    """
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{self.label} is a list: call its layers one by one, or make it a Sequential")
+
+    @checked
+    def extend(self, layers: Sequence[Layer]) -> ModuleList:
+        """Add layers at the end; returns self."""
+        for layer in layers:
+            self.append(layer)
+        return self
+
+
+class ModuleDict(Module):
+    """Modules by name, which is not called itself: a plain dict that is an attribute of a module does the same.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> heads = tg.nn.ModuleDict({"digit": tg.nn.Linear(4, 10), "colour": tg.nn.Linear(4, 3)})
+    >>> list(heads), heads["digit"].weight.path
+    (['digit', 'colour'], 'digit.weight')
+    """
+
+    @checked
+    def __init__(self, modules: Mapping[str, Layer] | None = None) -> None:
+        for name, layer in (modules or {}).items():
+            self[name] = layer
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{self.label} is a dict: call one of its layers, such as self.heads['name'](x)")
+
+    @checked
+    def __setitem__(self, name: Name, layer: Any) -> None:
+        if hasattr(type(self), name):
+            raise ValueError(f"{self.label}: {name!r} is what every ModuleDict has; take another name")
+        setattr(self, name, as_module(layer, self.label))
+
+    @checked
+    def __getitem__(self, name: str) -> Module:
+        found = self.__dict__.get(name)
+        if not isinstance(found, Module):
+            raise KeyError(f"{self.label} has no {name!r}; it has {', '.join(self) or 'nothing'}")
+        return found
+
+    @checked
+    def __delitem__(self, name: str) -> None:
+        self[name]
+        delattr(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(self.__dict__.get(name), Module)  # type: ignore[call-overload]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, value in self.__dict__.items() if isinstance(value, Module))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def keys(self) -> list[str]:
+        """The names."""
+        return list(self)
+
+    def values(self) -> list[Module]:
+        """The modules."""
+        return [self[name] for name in self]
+
+    def items(self) -> list[tuple[str, Module]]:
+        """Both, in pairs."""
+        return [(name, self[name]) for name in self]
+
+    def config(self) -> dict[str, Any]:
+        return {"modules": dict(self.items())}
 
 
 NAMES = [str(i) for i in range(100)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from tensorgraph.arguments import Fraction, Natural, checked
 from tensorgraph.engine import init, random
@@ -45,6 +45,7 @@ class Dropout(Module):
     """
 
     atomic = True
+    torch_state: ClassVar[Any] = {"state": None}
 
     @checked
     def __init__(self, rate: Fraction, seed: Natural | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from tensorgraph.arguments import Count, Natural, checked
 from tensorgraph.engine import init
@@ -12,6 +12,7 @@ from tensorgraph.engine.cells import Parameter
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
+from tensorgraph.nn.torch_names import transposed
 from tensorgraph.ops.contraction import matmul
 
 __all__ = ["Linear", "parameter"]
@@ -64,6 +65,7 @@ class Linear(Module):
     """
 
     atomic = True
+    torch_state: ClassVar[Any] = {"weight": transposed("weight")}
 
     @checked
     def __init__(

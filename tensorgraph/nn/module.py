@@ -11,7 +11,7 @@ import numpy as np
 
 from tensorgraph.arguments.checks import checked, refuse_call
 from tensorgraph.arguments.foreign import put_absent
-from tensorgraph.engine.cells import Cell, set_grads
+from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.numbers import TRACED
 from tensorgraph.engine.tensor import Tensor
@@ -20,12 +20,14 @@ from tensorgraph.nn.names import require_place
 from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, load_tree, read_cells
+from tensorgraph.nn.switches import Switches
 from tensorgraph.nn.walk import Walk
 
 __all__ = ["Module"]
 
 M = TypeVar("M", bound="Module")
-INTERNAL = frozenset({"_entered", "_place", "_width", "training", "frozen"})
+INTERNAL = frozenset({"_entered", "_place", "_width", "_hooks", "training", "frozen"})
+UNKEPT = frozenset({"_entered", "_place", "_width", "_hooks"})  # what a copy has not
 ndarray = np.ndarray
 
 
@@ -36,7 +38,7 @@ class _ForwardSignature:
         return None if instance is None else inspect.signature(instance.forward)
 
 
-class Module(Walk):
+class Module(Walk, Switches):
     """The base of models and layers: assign parameters, buffers and other modules, and write ``forward``.
 
     Whatever is assigned to an attribute is found by `parameters`, `state_dict` and the rest, each once: a `Parameter`,
@@ -104,7 +106,8 @@ class Module(Walk):
                     self._too_wide(x.dtype, width)
         token = MODE.set(entered[1])
         try:
-            result = self.forward(*args, **kwargs)
+            forward = self.forward if self._hooks is None else self._hooked(self.forward)
+            result = forward(*args, **kwargs)
             if outer.trace is not None:
                 outer.trace.returned(entered[1].call, self.forward, args, kwargs, result)  # type: ignore[arg-type]
             return result
@@ -261,48 +264,6 @@ class Module(Walk):
         item.__dict__["_place"] = place
         item.__dict__.pop("_entered", None)
 
-    # switches -----------------------------------------------------------------------------------------------------
-
-    @checked
-    def train(self: M, training: bool = True) -> M:
-        """Behave as in training from now on: batch norm uses the batch's moments, dropout drops. Returns self."""
-        for module in self.modules():
-            object.__setattr__(module, "training", training)
-        return self
-
-    @checked
-    def eval(self: M) -> M:
-        """Behave as at test time from now on. Returns self."""
-        return self.train(False)
-
-    @checked
-    def freeze(self: M, frozen: bool = True) -> M:
-        """Keep the layers' own state: batch norm normalises with its running averages, in training too. Returns self.
-
-        Independent of `requires_grad_`, which says whether parameters are trained.
-        """
-        for module in self.modules():
-            object.__setattr__(module, "frozen", frozen)
-        return self
-
-    @checked
-    def unfreeze(self: M) -> M:
-        """Undo `freeze`. Returns self."""
-        return self.freeze(False)
-
-    @checked
-    def requires_grad_(self: M, requires_grad: bool = True) -> M:
-        """Let all parameters be trained, or none. Returns self."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(requires_grad)
-        return self
-
-    @checked
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        parameters = self.parameters()
-        set_grads(parameters, [None] * len(parameters))
-
     # saving -------------------------------------------------------------------------------------------------------
 
     @checked
@@ -352,7 +313,7 @@ class Module(Walk):
         load_tree(dict(self.named_cells()), tree, f"{self.label}.load")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_entered", "_place", "_width")}
+        return {name: value for name, value in self.__dict__.items() if name not in UNKEPT}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -18,7 +18,7 @@ __all__ = ["input_of", "require_place", "require_seen"]
 
 LITERALS = frozenset({int, float, bool, str, type(None)})
 COLLECTIONS = (list, tuple, dict, set, frozenset, deque, MappingProxyType, UserList, UserDict, np.ndarray)
-KNOWN = frozenset({"_entered", "_place"})  # what calls and parents keep in a module
+KNOWN = frozenset({"_entered", "_place", "_hooks"})  # what calls and parents keep in a module
 SWITCHES = ("training", "frozen")
 FREE = frozenset({"forward", "config", "extra_repr", "summary"})  # methods that are no more than a default
 

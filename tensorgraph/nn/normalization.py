@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
 from tensorgraph.nn.settings import Setting
+from tensorgraph.nn.torch_names import From
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.batch_norm import batch_norm
 from tensorgraph.ops.logic import equal, where
@@ -103,6 +104,12 @@ class BatchNorm(Module):
     """
 
     atomic = True
+    torch_state: ClassVar[Any] = {
+        "gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var",
+        "count": From("num_batches_tracked", optional=True), "decay": None,
+        # averages that are loaded have their full weight
+        "accumulated": From("running_var", lambda var: np.ones(())),
+    }  # fmt: skip
     decay = Setting("Weight of the old average; 0 ≤ decay < 1.", 0.0, 1.0)
 
     @checked

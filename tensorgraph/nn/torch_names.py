@@ -1,0 +1,38 @@
+"""How a layer says where PyTorch keeps its numbers.
+
+``torch_state = {"gamma": "weight"}`` in a layer's class is a name, `From` a name or several with what to make of the
+arrays, None a cell that PyTorch has not, which stays as it is. A cell that is not mentioned has the same name there. A
+layer whose cells depend on what it was made with has a method of that name. `from_torch_state` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["From", "transposed"]
+
+
+@dataclass(frozen=True)
+class From:
+    """Where a cell comes from.
+
+    Attributes
+    ----------
+    names : str or tuple of str
+        In the layer's own part of the state.
+    turned : callable
+        Makes the cell's array of those.
+    optional : bool
+        Whether the cell stays as it is where the state has no such name.
+    """
+
+    names: str | tuple[str, ...]
+    turned: Callable[..., Any] = lambda array: array
+    optional: bool = False
+
+
+def transposed(*names: str) -> From:
+    """A matrix that lies there the other way round, as weights of (outputs, inputs) do."""
+    return From(names, lambda array: array.T if array.ndim == 2 else array)

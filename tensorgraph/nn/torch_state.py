@@ -1,0 +1,104 @@
+"""State dicts of PyTorch in models of this library, by the names that layers declare (`torch_names`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.arguments import checked
+from tensorgraph.nn.module import Module
+from tensorgraph.nn.state import load_cells
+from tensorgraph.nn.torch_names import From
+
+__all__ = ["from_torch_state"]
+
+
+@checked
+def from_torch_state(module: Module, state: Mapping[str, Any]) -> Module:
+    """Take the parameters and buffers of a model from a state dict of PyTorch: all of it, or nothing.
+
+    Parameters
+    ----------
+    module : Module
+        Built as the model there: parts have the same names, and lists stand for ``ModuleList`` and ``Sequential``.
+    state : mapping of str to array-like
+        What ``model.state_dict()`` gives there, of tensors or of arrays.
+
+    Returns
+    -------
+    Module
+        The same module.
+
+    Raises
+    ------
+    ValueError
+        Naming every key that is missing, is not used, or has another shape. Nothing is changed then.
+
+    Notes
+    -----
+    What differs: a `Linear` keeps its weight as (inputs, outputs), gamma and beta are called weight and bias there, and
+    ``num_batches_tracked`` is `BatchNorm`'s count. A state dict does not say eps, nor a batch norm's momentum: make the
+    layer with ``BatchNorm(features, preset="torch")``, or its own numbers, ``decay=1 - momentum``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tensorgraph import nn
+    >>> state = {"weight": np.ones((3, 2)), "bias": np.zeros(3)}
+    >>> nn.from_torch_state(nn.Linear(2, 3), state).weight.shape
+    (2, 3)
+    """
+    cells = dict(module.named_cells())
+    paths = {id(cell): path for path, cell in cells.items()}
+    used: set[str] = set()
+    missing, shapes = [], []
+    ready: dict[str, Any] = {}
+    for prefix, part in module.named_modules():
+        own = getattr(part, "torch_state", {})
+        own = own() if callable(own) else own
+        for name, cell in _own_cells(part):
+            if paths.get(id(cell)) is None:
+                continue
+            source = own.get(name, name)
+            source = From(source) if isinstance(source, str) else source
+            if source is None:
+                continue
+            names = (source.names,) if isinstance(source.names, str) else source.names
+            keys = [f"{prefix}.{n}" if prefix else n for n in names]
+            absent = [key for key in keys if key not in state]
+            used.update(keys)
+            elsewhere = paths[id(cell)] != (f"{prefix}.{name}" if prefix else name)  # it is tied, and has a first name
+            if absent or elsewhere:
+                missing += [] if source.optional or elsewhere else absent
+                continue
+            arrays = [_array(key, state[key]) for key in keys]
+            array = np.asarray(source.turned(*arrays))
+            if array.shape != cell.shape:
+                was = " and ".join(str(a.shape) for a in arrays)
+                shapes.append(f"{' and '.join(keys)} of shape {was}, for {paths[id(cell)]} of shape {cell.shape}")
+            ready[paths[id(cell)]] = array.astype(cell.dtype) if array.dtype.kind in "iu" else array
+    unused = [str(key) for key in state if key not in used]
+    said = [("missing", missing), ("not used", unused), ("of another shape", shapes)]
+    problems = [f"{what}: {', '.join(dict.fromkeys(which))}" for what, which in said if which]
+    if problems:
+        raise ValueError(
+            f"from_torch_state: the state does not fit {module.label} and nothing was loaded; {'; '.join(problems)}"
+        )
+    load_cells({path: cell for path, cell in cells.items() if path in ready}, ready, True, "from_torch_state")
+    return module
+
+
+def _own_cells(part: Module) -> list[tuple[str, Any]]:
+    return [(name, item) for name, item in part._items() if not isinstance(item, Module)]
+
+
+def _array(key: str, value: Any) -> Any:
+    """A tensor of PyTorch, or what else is an array."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu().numpy()
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"from_torch_state: {key} must be an array of numbers, got {type(value).__name__}")
+    return array
