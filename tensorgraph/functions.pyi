@@ -39,6 +39,24 @@ def adam_update(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One step of Adam (Kingma & Ba 2015); with `decoupled` weight decay AdamW (Loshchilov & Hutter 2019)."""
 
+def adaptive_avg_pool1d(x: _TensorLike, output_size: int | Sequence[int]) -> Tensor:
+    """The means of so many windows over (..., channels, length), evenly spread."""
+
+def adaptive_avg_pool2d(x: _TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
+    """The means of so many windows over (..., channels, height, width), evenly spread; 1 pools all."""
+
+def adaptive_avg_pool3d(x: _TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
+    """The means of so many windows over (..., channels, depth, height, width), evenly spread."""
+
+def adaptive_max_pool1d(x: _TensorLike, output_size: int | Sequence[int]) -> Tensor:
+    """The maxima of so many windows over (..., channels, length), evenly spread."""
+
+def adaptive_max_pool2d(x: _TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
+    """The maxima of so many windows over (..., channels, height, width), evenly spread; 1 pools all."""
+
+def adaptive_max_pool3d(x: _TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
+    """The maxima of so many windows over (..., channels, depth, height, width), evenly spread."""
+
 def add(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Sum, elementwise, broadcasting as NumPy."""
 
@@ -167,6 +185,38 @@ def average(
     keepdims: bool = False,
 ) -> Any:
     """The mean over `axis`, in which elements count as much as their weights say."""
+
+def avg_pool1d(
+    x: _TensorLike,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """The mean of each window of (..., channels, length); the stride is by default the window's size."""
+
+def avg_pool2d(
+    x: _TensorLike,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of (..., channels, height, width); the stride is by default the window's size."""
+
+def avg_pool3d(
+    x: _TensorLike,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """The mean of each window of (..., channels, depth, height, width); see `avg_pool2d`."""
 
 def batch_norm(
     x: _TensorLike,
@@ -971,6 +1021,24 @@ def logspace(
 def logsumexp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over `axis` by max subtraction; -inf over nothing."""
 
+def lp_pool1d(
+    x: _TensorLike,
+    norm_type: float,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """``(sum of x^p)^(1/p)`` of each window of (..., channels, length); a part of one weighs as the whole."""
+
+def lp_pool2d(
+    x: _TensorLike,
+    norm_type: float,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """``(sum of x^p)^(1/p)`` of each window of (..., channels, height, width)."""
+
 def lstm(
     x: _TensorLike,
     weight: _TensorLike,
@@ -1011,6 +1079,67 @@ def matvec(x1: _TensorLike, x2: _TensorLike) -> Tensor:
 
 def max(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
+
+def max_pool(
+    x: _TensorLike,
+    sizes: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """The maximum of each window over the last axes, as many as `sizes` has."""
+
+def max_pool1d(
+    x: _TensorLike,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """`max_pool` of (..., channels, length); the stride is by default the window's size."""
+
+def max_pool2d(
+    x: _TensorLike,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """`max_pool` of (..., channels, height, width); the stride is by default the window's size."""
+
+def max_pool3d(
+    x: _TensorLike,
+    kernel_size: int | Sequence[int],
+    stride: int | Sequence[int] | None = None,
+    padding: int | str | Sequence[int] | Sequence[Sequence[int]] = 0,
+    dilation: int | Sequence[int] = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """`max_pool` of (..., channels, depth, height, width); the stride is by default the window's size."""
+
+def max_pool_gather(
+    values: _TensorLike,
+    x: _TensorLike,
+    y: _TensorLike,
+    sizes: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """Of each window the mean of the values at those elements of x that are its maximum y."""
+
+def max_pool_spread(
+    values: _TensorLike,
+    x: _TensorLike,
+    y: _TensorLike,
+    sizes: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """Each window's value in equal shares to those of its elements of x that are its maximum y."""
 
 def maximum(a: _TensorLike, b: _TensorLike) -> Tensor:
     """The larger of two, elementwise; NaN wins and takes the gradient, which ties, of two NaN too, share equally."""
@@ -1638,6 +1767,25 @@ def sum(
     x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: DTypeLike | None = None
 ) -> Tensor:
     """Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`."""
+
+def sum_pool(
+    x: _TensorLike,
+    sizes: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """The sum of each window over the last axes, as many as `sizes` has; padding puts in zeros."""
+
+def sum_pool_spread(
+    y: _TensorLike,
+    extents: Sequence[int],
+    sizes: Sequence[int],
+    stride: int | Sequence[int] = 1,
+    padding: int | str | Sequence[int] | Sequence[tuple[int, int]] = 0,
+    dilation: int | Sequence[int] = 1,
+) -> Tensor:
+    """Each window's number added to all elements that it sees, of a tensor that has `extents` along its last axes."""
 
 def swapaxes(x: _TensorLike, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""

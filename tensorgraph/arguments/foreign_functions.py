@@ -200,14 +200,7 @@ dropout dropout1d dropout2d alpha_dropout = nn.Dropout(0.5)(x)
 conv conv_general_dilated depthwise_conv separable_conv = tg.conv2d(image, tg.ones((1, 1, 2, 2))) # channels stand on \
 axis 1, and groups= keeps them apart
 conv_transpose = tg.conv_transpose2d(image, tg.ones((1, 1, 2, 2)))
-max_pool1d max_pool2d max_pool3d reduce_window = image.reshape(1, 1, 2, 2, 2, 2).max(axis=(3, 5)) # no pooling yet; \
-one over windows of 2 by 2 is
-avg_pool1d avg_pool2d avg_pool3d = image.reshape(1, 1, 2, 2, 2, 2).mean(axis=(3, 5)) # no pooling yet; one over \
-windows of 2 by 2 is
-adaptive_avg_pool1d adaptive_avg_pool2d = image.mean(axis=(2, 3), keepdims=True) # no pooling yet; one over the whole \
-of each channel is
-adaptive_max_pool1d adaptive_max_pool2d = image.max(axis=(2, 3), keepdims=True) # no pooling yet; one over the whole \
-of each channel is
+reduce_window = tg.max_pool2d(image, 2) # of maxima; of sums, tg.sum_pool
 interpolate upsample = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the nearest element \
 is
 dot_product_attention memory_efficient_attention = tg.attention(x, y, y)
@@ -303,8 +296,6 @@ histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; witho
 kaiser = tg.tensor(np.kaiser(5, 14.0), tg.f32) # no such function yet; NumPy's is
 grid_sample affine_grid stft istft pdist = tg.custom_vjp(f) # no such function yet; compose it, or \
 wrap NumPy's with a derivative of its own
-lp_pool1d lp_pool2d = tg.sqrt(tg.square(image).reshape(1, 1, 2, 2, 2, 2).sum(axis=(3, 5))) # no pooling yet; the \
-Euclidean norm of windows of 2 by 2 is
 upsample_nearest upsample_bilinear = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the \
 nearest element is
 """
