@@ -329,6 +329,8 @@ def as_array(data: Any, dtype: Any = None) -> Array:
         array = np.asarray(data)
         if array.dtype.kind == "c" or array.dtype.kind in "OSUVMm":
             canonical_dtype(array.dtype)
+        if array.dtype == np.float64 and wanted.kind in "iu" and isinstance(data, (list, tuple)):
+            return np.asarray(data, wanted)  # NumPy makes floats of integers of which some need 64 bits without a sign
         return np.asarray(array, wanted)
     if isinstance(data, (ndarray, np.generic)):
         array = np.asarray(data)

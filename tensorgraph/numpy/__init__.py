@@ -15,10 +15,13 @@ from typing import Any as _Any
 from tensorgraph.numpy.names import lookup as _lookup
 from tensorgraph.numpy.names import names as _names
 
+_OWN = frozenset(_names())  # no op of the user's, which may be removed again
+
 
 def __getattr__(name: str) -> _Any:
     value = _lookup(name)
-    globals()[name] = value
+    if name in _OWN:  # found at once from now on
+        globals()[name] = value
     return value
 
 

@@ -146,9 +146,12 @@ class Info:
         return ("cpu",)
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
-        """The dtypes of Python's numbers and of indices; there is no complex one."""
+        """The dtypes of Python's numbers and of indices; there is no complex one: None."""
         require_cpu(device, "default_dtypes")
-        return {"real floating": named(default_dtype()), "integral": named("int64"), "indexing": named("int64")}
+        return {
+            "real floating": named(default_dtype()), "complex floating": None, "integral": named("int64"),
+            "indexing": named("int64"),
+        }  # fmt: skip
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
         """The standard's dtypes that tensors have, by name; of one kind, or of several."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import differences, shape
-from tensorgraph.ops.moving import of
+from tensorgraph.ops.moving import diag, of, take
 from tensorgraph.ops.pieces import cut
 
-__all__ = ["diff", "rollaxis", "split"]
+__all__ = ["concat", "concatenate", "diagflat", "diff", "resize", "rollaxis", "split"]
 
 
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
@@ -19,6 +22,27 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
     `tensorgraph.split` takes the sizes of the parts.
     """
     return cut(x, indices_or_sections, axis, True, "split")
+
+
+def concat(arrays: Sequence[Any], /, axis: int | None = 0) -> Tensor:
+    """Tensors joined along an axis, or all their elements in a row without one. `concatenate` is the same."""
+    if axis is None:
+        arrays, axis = [of(x, "concat: arrays").reshape(-1) for x in arrays], 0
+    return shape.concatenate.public(arrays, axis=axis)  # type: ignore[no-any-return]
+
+
+concatenate = concat
+
+
+def diagflat(x: Any, k: int = 0) -> Tensor:
+    """All elements on a diagonal."""
+    return diag(of(x, "diagflat: x").reshape(-1), k)  # type: ignore[no-any-return]
+
+
+def resize(x: Any, new_shape: Any) -> Tensor:
+    """The elements in a row, again and again, in another shape."""
+    x = of(x, "resize: x")
+    return take(x.reshape(-1), np.resize(np.arange(x.size), new_shape))  # type: ignore[no-any-return]
 
 
 def rollaxis(x: Any, axis: int, start: int = 0) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from tensorgraph.arguments.foreign import absent
 from tensorgraph.engine import spec
 from tensorgraph.engine.functions import FUNCTIONS, function_named
-from tensorgraph.engine.op import ALIASES, CATALOGUE, op_named
+from tensorgraph.engine.op import ALIASES, CATALOGUE, Op, creation, op_named
 from tensorgraph.numpy import dtypes, interchange, manipulation
 from tensorgraph.numpy.standard import CONSTANTS, VERSION, signatures
 from tensorgraph.ops import shape
@@ -51,17 +52,14 @@ def lookup(name: str) -> Any:
     if name in own():
         return own()[name]
     if name == "linalg":
-        from tensorgraph.numpy import linalg
-
-        return linalg
-    if name in signatures() or hasattr(np, name):
-        function = catalogued(name)
-        if function is not None:
-            return as_standard(name, function)
-    elif catalogued(name) is not None:
+        return import_module("tensorgraph.numpy.linalg")
+    function = catalogued(name)
+    if function is not None:
+        return as_standard(name, function)
+    if op_named(name) is not None or function_named(name) is not None:
+        said = "NumPy's is called otherwise" if hasattr(np, name) else "as NumPy has none"
         raise AttributeError(
-            f"module 'tensorgraph.numpy' has no attribute {name!r}, as NumPy has none; it is tensorgraph.{name}",
-            name=name,
+            f"module 'tensorgraph.numpy' has no attribute {name!r}, {said}; there is tensorgraph.{name}", name=name
         )
     if name in ROOMS:
         raise AttributeError(f"module 'tensorgraph.numpy' has no attribute {name!r}; {ROOMS[name]}", name=name)
@@ -69,26 +67,44 @@ def lookup(name: str) -> Any:
 
 
 def catalogued(name: str) -> Callable[..., Any] | None:
-    """The catalogue's function of this name, or the one that stands for NumPy's function of this name."""
-    if (declared := op_named(name)) is not None:
-        return declared.public
-    if (function := function_named(name)) is not None:
-        return function.call
+    """The catalogue's function that stands for the standard's or NumPy's of this name."""
     theirs = getattr(np, name, None)
+    declared, function = op_named(name), function_named(name)
+    if declared is not None and (name in signatures() or _stands(declared, theirs)):
+        return declared.public
+    if function is not None and (name in signatures() or any(theirs is f for f in function.numpy)):
+        return function.call
     if callable(theirs):
-        for op in CATALOGUE.values():
-            if theirs is op.forward or any(theirs is f for f in op.numpy):
-                return op.public
+        for declared in CATALOGUE.values():
+            if _stands(declared, theirs):
+                return declared.public
         for function in FUNCTIONS.values():
             if any(theirs is f for f in function.numpy):
                 return function.call
     return None
 
 
+def _stands(declared: Op, theirs: Any) -> bool:
+    """Whether an op is this function of NumPy's, and not only called like it."""
+    made = declared.kind is creation and not declared.inputs and getattr(theirs, "__name__", None) in (
+        declared.name, *declared.also
+    )  # fmt: skip
+    return theirs is not None and (made or theirs is declared.forward or any(theirs is f for f in declared.numpy))
+
+
 def names() -> list[str]:
     """Every name of the array namespace."""
-    catalogue = {name for name in (*CATALOGUE, *ALIASES, *FUNCTIONS) if name in signatures() or hasattr(np, name)}
-    return sorted({*own(), *catalogue, "linalg"})
+    theirs: dict[Any, str] = {}
+    for name in dir(np):
+        if not name.startswith("_") and callable(value := getattr(np, name)):
+            theirs.setdefault(value, name)
+    further = [name for function in FUNCTIONS.values() for name in function.also]
+    every = {name for name in (*CATALOGUE, *ALIASES, *FUNCTIONS, *further) if catalogued(name) is not None}
+    for declared in CATALOGUE.values():
+        every |= {theirs[f] for f in (declared.forward, *declared.numpy) if f in theirs}
+    for function in FUNCTIONS.values():
+        every |= {theirs[f] for f in function.numpy if f in theirs}
+    return sorted({*own(), *every, "linalg"})
 
 
 def conforms(ours: inspect.Signature, standard: inspect.Signature) -> bool:
@@ -137,7 +153,8 @@ def as_standard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{name}{called}: {error}") from None
         if "device" in given:
             interchange.require_cpu(given.pop("device"), name)
-        values = [given.pop(key) for key in by_position if key in given]
+        last = max((i for i, key in enumerate(by_position) if key in given), default=-1)
+        values = [given.pop(key, standard.parameters[key].default) for key in by_position[: last + 1]]
         for key in [key for key in given if key not in ours.parameters]:
             value = given.pop(key)
             if key == "dtype":

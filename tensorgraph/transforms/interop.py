@@ -43,11 +43,28 @@ def _composed(function: Any) -> Callable[..., Any] | None:
     return _COMPOSED.get(function)
 
 
+def _standard(function: Any) -> Callable[..., Any] | None:
+    """The array API standard's function that NumPy's is, where ours says nothing of NumPy."""
+    from tensorgraph.numpy.names import lookup
+    from tensorgraph.numpy.standard import signatures
+
+    name = getattr(function, "__name__", "")
+    return lookup(name) if name in signatures() and getattr(np, name, None) is function else None
+
+
 def _instead(name: str) -> str:
     """What to write for a NumPy function that is not recorded."""
     from tensorgraph.arguments.foreign import answer
+    from tensorgraph.numpy.names import names
 
-    known = answer("tensorgraph", name.rpartition(".")[2])
+    last = name.rpartition(".")[2]
+    known = answer("tensorgraph", last)
+    if not known and last in names() and name.count(".") < 2:
+        known = f"tensorgraph.numpy.{last} is called otherwise, and takes no tensors where it is given numbers"
+    if not known and ".fft." in name:
+        known = f"it needs complex numbers, which are not supported; without a derivative, NumPy's is {name}(t.numpy())"
+    if not known and name:
+        known = f"there is no such function here; without a derivative, NumPy's is {name}(t.numpy())"
     return known or "use tensorgraph's own functions, or t.numpy() to leave gradients behind"
 
 
@@ -91,7 +108,7 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
         what = f"with {', '.join(extra)}" if declared is not None and method == "__call__" else "on a tensor"
         raise TypeError(
             f"{name} {what} is not supported by tensorgraph; "
-            f"{_instead(ufunc.__name__) if declared is None and not extra else _instead('')}"
+            f"{_instead(name) if declared is None and not extra and method == '__call__' else _instead('')}"
         )
     public = _calls[ufunc] = declared.calls["public"]
     return public(*inputs)
@@ -226,6 +243,8 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
             raise TypeError(f"{name}({given}) is not recorded by tensorgraph: leave away what is not needed") from None
         return composed(*args, **options)
     declared = _lookup(function)
+    if declared is None and (standard := _standard(function)) is not None:
+        return standard(*args, **options)
     if declared is None and _outside(getframe(1)):
         return function(*_plain(args), **_plain(kwargs))
     if declared is None:
