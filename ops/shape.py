@@ -11,6 +11,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axes, canonical_axis, canonical_dtype
 from tensorgraph.engine.batching import BatchCall, example_shape, reshaped, shifted, widened
 from tensorgraph.engine.declare import op
+from tensorgraph.engine.keys import ALL
 from tensorgraph.engine.op import Op, elementwise, listing, promote, settle
 from tensorgraph.engine.op import shape as shaping
 from tensorgraph.engine.tensor import Tensor, weak_cast
@@ -399,7 +400,7 @@ def _pad_x(g: Any, x_aval: Any, widths: Any, mode: Any) -> Any:
     widths = border(widths, len(x_aval.shape))
     if mode == "constant":
         return g[tuple(slice(a, a + n) for (a, _), n in zip(widths, x_aval.shape, strict=True))]
-    from tensorgraph.ops.index import ALL, scatter_add
+    from tensorgraph.ops.index import scatter_add
 
     for axis, (n, pair) in enumerate(zip(x_aval.shape, widths, strict=True)):
         if any(pair):  # each element of the border comes back to where it was taken from
