@@ -10,7 +10,8 @@ import numpy as np
 
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops import reduction, shape
+from tensorgraph.ops import creation, reduction, shape
+from tensorgraph.ops.arithmetic import maximum, minimum
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.moving import of
 from tensorgraph.ops.pooling import max_pool, sum_pool
@@ -64,7 +65,7 @@ def _max(count: int, x: Any, kernel: Any, stride: Any, padding: Any, dilation: A
     return max_pool.public(t, **attrs)  # type: ignore[no-any-return]
 
 
-@function(examples=((((2, 3, 7), 3), dict(stride=2, padding=1)), (((2, 3, 6), 2), {})))
+@function(computed=True, examples=((((2, 3, 7), 3), dict(stride=2, padding=1)), (((2, 3, 6), 2), {})))
 def max_pool1d(
     x: TensorLike,
     kernel_size: int | Sequence[int],
@@ -78,11 +79,12 @@ def max_pool1d(
 
 
 @function(
+    computed=True,
     examples=(
         (((2, 3, 4, 6), 2), {}),
         (((2, 3, 5, 7), static((3, 2))), dict(stride=2, padding=1)),
         (((3, 5, 5), 2), dict(ceil_mode=True)),
-    )
+    ),
 )
 def max_pool2d(
     x: TensorLike,
@@ -103,7 +105,7 @@ def max_pool2d(
     return _max(2, x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-@function(examples=((((2, 2, 4, 4, 2), 2), {}),))
+@function(computed=True, examples=((((2, 2, 4, 4, 2), 2), {}),))
 def max_pool3d(
     x: TensorLike,
     kernel_size: int | Sequence[int],
@@ -121,14 +123,23 @@ def max_pool3d(
 
 def _counts(attrs: dict[str, Any], sizes: tuple[int, ...], border: Pairs) -> Any:
     """How many elements of each window lie in the tensor or in the border that is counted; a number where all agree."""
-    total: Any = np.ones(())
+    each: list[tuple[Any, int]] = []
     for n, k, s, (lo, hi), (before, after) in zip(
         sizes, attrs["sizes"], attrs["stride"], attrs["padding"], border, strict=True
     ):
-        first = np.arange((n + lo + hi - k) // s + 1) * s - lo
-        counted = np.minimum(first + k, n + after) - np.maximum(first, -before)
-        total = total[..., None] * counted
-    return float(total.flat[0]) if total.size and (total == total.flat[0]).all() else total
+        count = (n + lo + hi - k) // s + 1
+        whole = lo <= before and (count - 1) * s - lo + k <= n + after
+        if whole:
+            each.append((k, 1))
+            continue
+        first = creation.arange.public(count) * s - lo
+        each.append((minimum.public(first + k, n + after) - maximum.public(first, -before), count))
+    total: Any = 1
+    for a, (counts, size) in enumerate(each):
+        if size > 1:
+            counts = shape.reshape.public(counts, shape=(-1, *(1,) * (len(each) - 1 - a)))
+        total = total * counts
+    return total
 
 
 def _average(
@@ -142,17 +153,16 @@ def _average(
     if divisor is not None:
         if divisor == 0:
             raise ValueError(f"avg_pool{count}d: divisor_override must not be 0")
-        counts = float(divisor)
+        counts = divisor
     wide = t if t.dtype != np.float16 else shape.astype.public(t, dtype="float32")
     sums = sum_pool.public(wide, **attrs)
-    if isinstance(counts, float):
-        y = sums * (1.0 / counts) if counts in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0) else sums / counts
-    else:
-        y = sums / counts.astype(wide.dtype)
+    y = sums / (float(counts) if isinstance(counts, int) else shape.astype.public(counts, dtype=wide.dtype.name))
     return y if wide is t else shape.astype.public(y, dtype="float16")  # type: ignore[no-any-return]
 
 
-@function(examples=((((2, 3, 7), 3), dict(stride=2, padding=1, count_include_pad=False)), (((2, 3, 6), 2), {})))
+@function(
+    computed=True, examples=((((2, 3, 7), 3), dict(stride=2, padding=1, count_include_pad=False)), (((2, 3, 6), 2), {}))
+)
 def avg_pool1d(
     x: TensorLike,
     kernel_size: int | Sequence[int],
@@ -166,12 +176,13 @@ def avg_pool1d(
 
 
 @function(
+    computed=True,
     examples=(
         (((2, 3, 4, 6), 2), {}),
         (((2, 3, 5, 7), static((3, 2))), dict(stride=2, padding=1, count_include_pad=False)),
         (((3, 5, 5), 2), dict(ceil_mode=True)),
         (((3, 5, 5), 2), dict(divisor_override=3)),
-    )
+    ),
 )
 def avg_pool2d(
     x: TensorLike,
@@ -193,7 +204,7 @@ def avg_pool2d(
     return _average(2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-@function(examples=((((2, 2, 4, 4, 2), 2), {}),))
+@function(computed=True, examples=((((2, 2, 4, 4, 2), 2), {}),))
 def avg_pool3d(
     x: TensorLike,
     kernel_size: int | Sequence[int],
@@ -213,7 +224,7 @@ def _power(count: int, x: Any, norm_type: float, kernel: Any, stride: Any, ceil_
     return (_average(count, t**norm_type, kernel, stride, 0, ceil_mode, True, None) * float(whole)) ** (1.0 / norm_type)
 
 
-@function(examples=((((2, 3, 6), 2.0, 2), {}),))
+@function(computed=True, examples=((((2, 3, 6), 2.0, 2), {}),))
 def lp_pool1d(
     x: TensorLike,
     norm_type: float,
@@ -225,7 +236,7 @@ def lp_pool1d(
     return _power(1, x, norm_type, kernel_size, stride, ceil_mode)
 
 
-@function(examples=((((2, 3, 4, 6), 2.0, 2), {}),))
+@function(computed=True, examples=((((2, 3, 4, 6), 2.0, 2), {}),))
 def lp_pool2d(
     x: TensorLike,
     norm_type: float,
@@ -262,28 +273,33 @@ def _adaptive(count: int, x: Any, output_size: Any, largest: bool) -> Tensor:
             return max_pool.public(t, sizes=kernel, stride=kernel)  # type: ignore[no-any-return]
         return _average(count, t, kernel, None, 0, False, True, None)
     places: list[Any] = []
-    inside: Any = np.ones((1,) * (2 * count), bool)
+    insides: list[Any] = []
     for a, (n, m) in enumerate(zip(sizes, wanted, strict=True)):
-        first, stop = np.arange(m) * n // m, -(-(np.arange(m) + 1) * n // m)
-        at = first[:, None] + np.arange(int((stop - first).max()))
-        spread = tuple(m if i == a else at.shape[1] if i == a + count else 1 for i in range(2 * count))
-        places.append(np.minimum(at, n - 1).reshape(spread))
-        inside = inside & (at < stop[:, None]).reshape(spread)
+        first = creation.arange.public(m) * n // m
+        stop = (creation.arange.public(m) * n + (n + m - 1)) // m
+        longest = max(-(-(i + 1) * n // m) - i * n // m for i in range(m))
+        at = shape.reshape.public(first, shape=(-1, 1)) + creation.arange.public(longest)
+        spread = tuple(m if i == a else longest if i == a + count else 1 for i in range(2 * count))
+        places.append(shape.reshape.public(minimum.public(at, n - 1), shape=spread))
+        insides.append(shape.reshape.public(at < shape.reshape.public(stop, shape=(-1, 1)), shape=spread))
+    inside = insides[0]
+    for more in insides[1:]:
+        inside = inside & more
     seen = t[(..., *places)]
     axes = tuple(range(seen.ndim - count, seen.ndim))
     if largest:
         return reduction.max.public(where.public(inside, seen, -np.inf), axis=axes)  # type: ignore[no-any-return]
-    counts = inside.sum(axis=tuple(range(count, 2 * count)))
-    return reduction.sum.public(where.public(inside, seen, 0.0), axis=axes) / counts.astype(t.dtype)  # type: ignore[no-any-return]
+    counts = reduction.sum.public(shape.astype.public(inside, dtype=t.dtype.name), axis=tuple(range(count, 2 * count)))
+    return reduction.sum.public(where.public(inside, seen, 0.0), axis=axes) / counts  # type: ignore[no-any-return]
 
 
-@function(examples=((((2, 3, 7), 3), {}), (((2, 3, 6), 2), {})))
+@function(computed=True, examples=((((2, 3, 7), 3), {}), (((2, 3, 6), 2), {})))
 def adaptive_avg_pool1d(x: TensorLike, output_size: int | Sequence[int]) -> Tensor:
     """The means of so many windows over (..., channels, length), evenly spread."""
     return _adaptive(1, x, output_size, False)
 
 
-@function(examples=((((2, 3, 5, 7), static((2, 3))), {}), (((2, 3, 4, 6), 1), {})))
+@function(computed=True, examples=((((2, 3, 5, 7), static((2, 3))), {}), (((2, 3, 4, 6), 1), {})))
 def adaptive_avg_pool2d(x: TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
     """The means of so many windows over (..., channels, height, width), evenly spread; 1 pools all.
 
@@ -296,25 +312,25 @@ def adaptive_avg_pool2d(x: TensorLike, output_size: int | Sequence[int | None]) 
     return _adaptive(2, x, output_size, False)
 
 
-@function(examples=((((2, 2, 4, 4, 2), static((2, 2, 1))), {}),))
+@function(computed=True, examples=((((2, 2, 4, 4, 2), static((2, 2, 1))), {}),))
 def adaptive_avg_pool3d(x: TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
     """The means of so many windows over (..., channels, depth, height, width), evenly spread."""
     return _adaptive(3, x, output_size, False)
 
 
-@function(examples=((((2, 3, 7), 3), {}), (((2, 3, 6), 2), {})))
+@function(computed=True, examples=((((2, 3, 7), 3), {}), (((2, 3, 6), 2), {})))
 def adaptive_max_pool1d(x: TensorLike, output_size: int | Sequence[int]) -> Tensor:
     """The maxima of so many windows over (..., channels, length), evenly spread."""
     return _adaptive(1, x, output_size, True)
 
 
-@function(examples=((((2, 3, 5, 7), static((2, 3))), {}), (((2, 3, 4, 6), 1), {})))
+@function(computed=True, examples=((((2, 3, 5, 7), static((2, 3))), {}), (((2, 3, 4, 6), 1), {})))
 def adaptive_max_pool2d(x: TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
     """The maxima of so many windows over (..., channels, height, width), evenly spread; 1 pools all."""
     return _adaptive(2, x, output_size, True)
 
 
-@function(examples=((((2, 2, 4, 4, 2), static((2, 2, 1))), {}),))
+@function(computed=True, examples=((((2, 2, 4, 4, 2), static((2, 2, 1))), {}),))
 def adaptive_max_pool3d(x: TensorLike, output_size: int | Sequence[int | None]) -> Tensor:
     """The maxima of so many windows over (..., channels, depth, height, width), evenly spread."""
     return _adaptive(3, x, output_size, True)

@@ -39,7 +39,9 @@ def _conv(count: int, x: Any, weight: Any, bias: Any, **attrs: Any) -> Tensor:
     return without_examples(convolution.public(x, weight, bias, **attrs), single)
 
 
-@function(examples=((((2, 3, 7), (4, 3, 3), (4,)), dict(stride=2, padding=1)), (((3, 7), (4, 3, 3)), {})))
+@function(
+    computed=True, examples=((((2, 3, 7), (4, 3, 3), (4,)), dict(stride=2, padding=1)), (((3, 7), (4, 3, 3)), {}))
+)
 def conv1d(
     x: TensorLike,
     weight: TensorLike,
@@ -53,7 +55,10 @@ def conv1d(
     return _conv(1, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-@function(examples=((((2, 3, 5, 4), (4, 3, 3, 3), (4,)), dict(padding="same")), (((3, 5, 4), (4, 3, 2, 2)), {})))
+@function(
+    computed=True,
+    examples=((((2, 3, 5, 4), (4, 3, 3, 3), (4,)), dict(padding="same")), (((3, 5, 4), (4, 3, 2, 2)), {})),
+)
 def conv2d(
     x: TensorLike,
     weight: TensorLike,
@@ -72,7 +77,7 @@ def conv2d(
     return _conv(2, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
 
 
-@function(examples=((((2, 2, 4, 3, 3), (3, 2, 2, 2, 2), (3,)), {}),))
+@function(computed=True, examples=((((2, 2, 4, 3, 3), (3, 2, 2, 2, 2), (3,)), {}),))
 def conv3d(
     x: TensorLike,
     weight: TensorLike,
@@ -122,7 +127,10 @@ def _transposed(
     return without_examples(y, single)
 
 
-@function(examples=((((2, 3, 5), (3, 4, 3), (4,)), dict(stride=2, output_padding=1)), (((3, 5), (3, 2, 3)), {})))
+@function(
+    computed=True,
+    examples=((((2, 3, 5), (3, 4, 3), (4,)), dict(stride=2, output_padding=1)), (((3, 5), (3, 2, 3)), {})),
+)
 def conv_transpose1d(
     x: TensorLike,
     weight: TensorLike,
@@ -138,10 +146,11 @@ def conv_transpose1d(
 
 
 @function(
+    computed=True,
     examples=(
         (((2, 3, 3, 4), (3, 2, 3, 3), (2,)), dict(padding=1)),
         (((2, 4, 3, 2), (4, 2, 2, 2), (4,)), dict(groups=2, dilation=3, padding=1, output_padding=2)),
-    )
+    ),
 )
 def conv_transpose2d(
     x: TensorLike,
@@ -162,7 +171,7 @@ def conv_transpose2d(
     return _transposed(2, x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-@function(examples=((((1, 2, 2, 3, 2), (2, 3, 2, 2, 2), (3,)), dict(stride=2)),))
+@function(computed=True, examples=((((1, 2, 2, 3, 2), (2, 3, 2, 2, 2), (3,)), dict(stride=2)),))
 def conv_transpose3d(
     x: TensorLike,
     weight: TensorLike,
