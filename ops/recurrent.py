@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from tensorgraph.ops.shape import astype, reshape, stack
 
 __all__ = ["gru", "lstm", "rnn"]
 
-ACTIVATIONS = ("tanh", "relu")
+Activation = Literal["tanh", "relu"]
+ACTIVATIONS: tuple[Activation, ...] = ("tanh", "relu")
 
 
 def _dtype(*inputs: Any) -> np.dtype[Any]:

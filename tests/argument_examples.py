@@ -288,6 +288,18 @@ EXAMPLES: dict[str, Example] = {
     "nn.Softplus": lambda: call(nn.Softplus),
     "nn.Softsign": lambda: call(nn.Softsign),
     "nn.Dropout": lambda: call(nn.Dropout, rate=0.5, seed=0),
+    "nn.GRU": lambda: call(nn.GRU, inputs=3, units=2, layers=2, seed=0),
+    "nn.GRUCell": lambda: call(nn.GRUCell, inputs=3, units=2, bias=True, seed=0),
+    "nn.LSTM": lambda: call(nn.LSTM, inputs=3, units=2, layers=2, bidirectional=True, dropout=0.1, seed=0),
+    "nn.LSTMCell": lambda: call(nn.LSTMCell, inputs=3, units=2, bias=True, seed=0),
+    "nn.MultiHeadAttention": lambda: call(nn.MultiHeadAttention, dim=4, heads=2, dropout=0.1, seed=0),
+    "nn.RNN": lambda: call(nn.RNN, inputs=3, units=2, activation="tanh", seed=0),
+    "nn.RNNCell": lambda: call(nn.RNNCell, inputs=3, units=2, activation="tanh", seed=0),
+    "nn.TransformerEncoder": lambda: call(nn.TransformerEncoder, dim=4, heads=2, hidden=3, count=2, seed=0),
+    "nn.TransformerEncoderLayer": lambda: call(
+        nn.TransformerEncoderLayer, dim=4, heads=2, hidden=3, dropout=0.1, seed=0
+    ),
+    "nn.positional_encoding": lambda: call(nn.positional_encoding, length=3, dim=4, base=100.0),
     "nn.Flatten": lambda: call(nn.Flatten, keep=1),
     "nn.GraphModule": lambda: call(nn.GraphModule, source=TEXT, seed=0),
     "GraphModule.from_file": lambda: call(nn.GraphModule.from_file, path=text_file()),

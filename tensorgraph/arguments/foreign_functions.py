@@ -219,7 +219,8 @@ np.set_printoptions
 CELU ELU GELU SELU Embedding GroupNorm InstanceNorm LayerNorm RMSNorm Hardsigmoid Hardswish Hardtanh LogSigmoid Mish \
 ModuleDict ModuleList PReLU ReLU6 SiLU Softplus Softsign from_torch_state = tg.nn.{name}
 BatchNorm Dropout Flatten GraphModule Identity Lambda LeakyReLU Linear LogSoftmax ReLU Sequential Sigmoid Softmax Tanh \
-init = tg.nn.{name}
+GRU LSTM RNN GRUCell LSTMCell RNNCell MultiHeadAttention TransformerEncoder TransformerEncoderLayer \
+positional_encoding init = tg.nn.{name}
 SGD Momentum RMSprop Adam AdamW Optimizer Schedule clip_value clip_grad_norm clip_grad_value by_hand cosine \
 exponential inverse_sqrt inverse_time staircase warmup = tg.optim.{name}
 Dataset Loader Normalizer NotFittedError load_digits minibatches read_csv read_idx read_npz write_idx = tg.data.{name}

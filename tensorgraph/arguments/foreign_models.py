@@ -37,11 +37,12 @@ ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D Constant
 ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d CircularPad1d CircularPad2d = nn.Lambda(lambda x: \
 x[..., np.pad(np.arange(3), 1, mode="reflect")]) # no such layer yet; positions that NumPy pads, by "reflect", "edge" \
 or "wrap", are indices
-RNN LSTM GRU LSTMCell GRUCell RNNCell RNNBase RNNCellBase SimpleRNN Bidirectional ConvLSTM2D = tg.tanh(nn.Linear(3, \
-2)(x)) # no recurrent layers yet; a loop over time in forward, of steps such as this one, is one
-MultiheadAttention MultiHeadAttention Transformer TransformerEncoder TransformerEncoderLayer TransformerDecoder \
-TransformerDecoderLayer Attention = tg.softmax(x @ x.mT / 3.0**0.5) @ x # no attention layer yet; with three Linear \
-layers before it this is one
+RNNBase RNNCellBase SimpleRNN = nn.RNN(3, 2)
+Bidirectional = nn.LSTM(3, 2, bidirectional=True)
+ConvLSTM2D = nn.LSTM(3, 2) # no such layer; over vectors it is
+MultiheadAttention Attention = nn.MultiHeadAttention(4, 2)
+Transformer TransformerDecoder TransformerDecoderLayer = nn.TransformerEncoder(4, 2, 8, 1) # no decoder yet; \
+MultiHeadAttention(query, key) looks at another sequence, and the encoder, with causal=True at what came before, is
 Swish = nn.SiLU()
 GLU = nn.Lambda(lambda x: x[:1] * tg.sigmoid(x[1:])) # no such layer yet; any function is a layer
 Softmin = nn.Lambda(lambda x: tg.softmax(-x))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["From", "transposed"]
+__all__ = ["From", "key_of", "transposed"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class From:
     Attributes
     ----------
     names : str or tuple of str
-        In the layer's own part of the state.
+        In the layer's own part of the state; with a ``^`` before it in that of the module around, of which it is a
+        part by one name of the path, and so on.
     turned : callable
         Makes the cell's array of those.
     optional : bool
@@ -31,6 +32,19 @@ class From:
     names: str | tuple[str, ...]
     turned: Callable[..., Any] = lambda array: array
     optional: bool = False
+
+
+def key_of(prefix: str, name: str) -> str:
+    """A name in the state, as a part under this path says it.
+
+    Examples
+    --------
+    >>> key_of("lstm.cells.0", "^^weight_ih_l0"), key_of("", "weight")
+    ('lstm.weight_ih_l0', 'weight')
+    """
+    while name.startswith("^"):
+        prefix, name = prefix.rpartition(".")[0], name[1:]
+    return f"{prefix}.{name}" if prefix else name
 
 
 def transposed(*names: str) -> From:

@@ -10,7 +10,7 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.state import load_cells
-from tensorgraph.nn.torch_names import From
+from tensorgraph.nn.torch_names import From, key_of
 
 __all__ = ["from_torch_state"]
 
@@ -39,7 +39,9 @@ def from_torch_state(module: Module, state: Mapping[str, Any]) -> Module:
     Notes
     -----
     What differs: a `Linear` keeps its weight as (inputs, outputs), gamma and beta are called weight and bias there, and
-    ``num_batches_tracked`` is `BatchNorm`'s count. A state dict does not say eps, nor a batch norm's momentum: make the
+    ``num_batches_tracked`` is `BatchNorm`'s count. A `MultiHeadAttention` takes the packed
+    ``in_proj_weight`` apart, and recurrent layers, whose gates have PyTorch's order, add the two biases where the sum
+    is all that counts. A state dict does not say eps, nor a batch norm's momentum: make the
     layer with ``BatchNorm(features, preset="torch")``, or its own numbers, ``decay=1 - momentum``.
 
     Examples
@@ -66,7 +68,7 @@ def from_torch_state(module: Module, state: Mapping[str, Any]) -> Module:
             if source is None:
                 continue
             names = (source.names,) if isinstance(source.names, str) else source.names
-            keys = [f"{prefix}.{n}" if prefix else n for n in names]
+            keys = [key_of(prefix, n) for n in names]
             absent = [key for key in keys if key not in state]
             used.update(keys)
             elsewhere = paths[id(cell)] != (f"{prefix}.{name}" if prefix else name)  # it is tied, and has a first name
