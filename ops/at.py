@@ -52,14 +52,10 @@ def _add_at(x: Any, v: Any, indices: Any, *, key: Any) -> Any:
     places, axes = selected_places(x.shape, key, indices)
     rows, columns = math.prod(x.shape[:axes]), math.prod(x.shape[axes:])
     g = np.broadcast_to(v, (*places.shape, *x.shape[axes:])).reshape(places.size, columns)
-    table, places = out.reshape(rows, columns), places.reshape(-1)
+    table, places = out.reshape(rows, columns), places.reshape(-1)  # x.copy() lies in C order
     if g.dtype != x.dtype:
         g = g.astype(x.dtype)
-    if places.size * 8 < rows:  # few of many: only those are touched
-        named, places = np.unique(places, return_inverse=True)
-        table[named] += scatter_rows(g, places, named.size)
-    else:
-        table += scatter_rows(g, places, rows)
+    scatter_rows(g, places, rows, table)
     return out
 
 

@@ -161,7 +161,7 @@ def selected_places(shape: tuple[int, ...], key: Any, indices: Any) -> tuple[Any
     The axes behind the last that the key names are selected whole: they are the columns.
     """
     named = list(key)
-    while named[-1] == "...":
+    while named[-1] in ("...", ALL):
         named.pop()
     if len(named) <= len(shape) and all(type(item) is tuple and item[0] == "index" for item in named):
         return _rows(shape, [indices[item[1]] for item in named]), len(named)

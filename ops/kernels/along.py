@@ -40,6 +40,67 @@ def _take(x: Any, index: Any, out: Any, wrong: Any, lo: Any, hi: Any) -> None:
                     out[i, j, k] = x[i, p, k]
 
 
+@kernel
+def _take_rows(x: Any, index: Any, out: Any, wrong: Any, lo: Any, hi: Any) -> None:
+    """Where the axis is the last one."""
+    n = x.shape[1]
+    for i in range(lo, hi):
+        row, places, target = x[i], index[i], out[i]
+        for j in range(places.size):
+            p = places[j]
+            p = p + n if p < 0 else p
+            if p < 0 or p >= n:
+                wrong[0] = 1
+            else:
+                target[j] = row[p]
+
+
+@kernel(flags=EXACT_ZERO)
+def _add_single_rows(g: Any, index: Any, out: Any, wrong: Any, lo: Any, hi: Any) -> None:
+    """float32, where the axis is the last one."""
+    n = out.shape[1]
+    total = np.empty(n)
+    for i in range(lo, hi):
+        row, places, target = g[i], index[i], out[i]
+        for j in range(n):
+            total[j] = 0.0
+        for j in range(places.size):
+            p = places[j]
+            p = p + n if p < 0 else p
+            if p < 0 or p >= n:
+                wrong[0] = 1
+            else:
+                total[p] += row[j]
+        for j in range(n):
+            target[j] = total[j]
+
+
+@kernel(flags=EXACT_ZERO)
+def _add_double_rows(g: Any, index: Any, out: Any, wrong: Any, lo: Any, hi: Any) -> None:
+    """float64, where the axis is the last one."""
+    n = out.shape[1]
+    lost = np.empty(n)
+    for i in range(lo, hi):
+        row, places, target = g[i], index[i], out[i]
+        for j in range(n):
+            lost[j] = 0.0
+        for j in range(places.size):
+            p = places[j]
+            p = p + n if p < 0 else p
+            if p < 0 or p >= n:
+                wrong[0] = 1
+            else:
+                a, b = target[p], row[j]
+                s = a + b
+                t = s - a
+                lost[p] += (a - (s - t)) + (b - t)
+                target[p] = s
+        for j in range(n):
+            s = target[j] + lost[j]
+            # an infinite sum has lost infinity minus infinity
+            target[j] = s if s - s == 0.0 else target[j]
+
+
 @kernel(flags=EXACT_ZERO)
 def _add_single(g: Any, index: Any, out: Any, wrong: Any, lo: Any, hi: Any) -> None:
     """float32: a sum in float64 has digits to spare."""
@@ -111,18 +172,22 @@ def take_along(x: Array, index: Array, axis: int) -> Array:
     """
     n = x.shape[axis]
     if _worth(x, index):
-        rest = [1 if i == axis else n for i, n in enumerate(np.broadcast_shapes(_but(x, axis), _but(index, axis)))]
-        whole = (*rest[:axis], n, *rest[axis + 1 :])
-        shape = (*rest[:axis], index.shape[axis], *rest[axis + 1 :])
-        a, b = np.broadcast_to(x, whole), np.broadcast_to(index, shape)
+        whole, shape, a, b = x.shape, index.shape, x, index
+        if whole[:axis] != shape[:axis] or whole[axis + 1 :] != shape[axis + 1 :]:
+            shape = _taken_shape(x, index, axis)
+            whole = (*shape[:axis], n, *shape[axis + 1 :])
+            a, b = np.broadcast_to(x, whole), np.broadcast_to(index, shape)
         out = np.empty(shape, x.dtype)
         wrong = np.zeros(1, np.int64)
-        views = (
+        views = [
             uniform(a, x.dtype).reshape(_split(whole, axis)),
             uniform(b, np.dtype(np.int64)).reshape(_split(shape, axis)),
             out.reshape(_split(shape, axis)),
+        ]
+        take, views = (
+            (_take_rows, [v.reshape(v.shape[:2]) for v in views]) if views[2].shape[2] == 1 else (_take, views)
         )
-        share(_take, (*views, wrong), views[2].shape[0], out.size * _COST)
+        share(take, (*views, wrong), len(views[2]), out.size * _COST)
         if not wrong[0]:
             return out
     elif not index.size:
@@ -154,13 +219,16 @@ def add_along(g: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Arra
         return None
     out = np.zeros(shape, g.dtype)
     wrong = np.zeros(1, np.int64)
-    views = (
+    views = [
         uniform(g, g.dtype).reshape(_split(g.shape, axis)),
         uniform(index, np.dtype(np.int64)).reshape(_split(g.shape, axis)),
         out.reshape(_split(shape, axis)),
-    )
+    ]
     add = _add_double if g.dtype == _FLOAT64 else _add_single
-    share(add, (*views, wrong), views[2].shape[0], (g.size + out.size) * _COST)
+    if views[2].shape[2] == 1:
+        views = [v.reshape(v.shape[:2]) for v in views]
+        add = _add_double_rows if g.dtype == _FLOAT64 else _add_single_rows
+    share(add, (*views, wrong), len(views[2]), (g.size + out.size) * _COST)
     if wrong[0]:
         raise _out_of_bounds(index, axis, shape[axis])
     return out

@@ -1,8 +1,9 @@
-"""Stable orders: the positions that sort, ties in their old order.
+"""Stable orders: the positions that sort, ties in their old order; and the first few of them.
 
-The plan: NumPy's fast sort of positions is not stable, so it is taken where all elements turn out to be different,
-which is seen from their being strictly ascending. Where they are not, numbers of at most 32 bits become integers in
-their order with the position in the lower half, which are all different; others are merged.
+The plan: numbers of at most 32 bits become integers in their order with the position in the lower half, which are all
+different, so that NumPy's fast sort, which is not stable, sorts them. For wider ones its fast sort of positions is
+taken where all elements turn out to be different, which is seen from their being strictly ascending; others are merged.
+A few are found by keeping the best so far in order.
 """
 
 from __future__ import annotations
@@ -11,12 +12,61 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.jit import compiled, kernel, share, uniform
+
 __all__ = ["order_of"]
 
 Array = np.ndarray[Any, Any]
 
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 # elements along an axis from which anything but a merge pays
 FEW = 24
+# of how many elements the first are kept in order, rather than all sorted; and numbers from which that is compiled
+KEPT, WORTH = 64, 2048
+# seconds a number
+_COST = 1e-9
+
+
+@kernel
+def _largest(x: Any, order: Any, values: Any, lo: Any, hi: Any) -> None:
+    """The positions of the largest of each row, NaN before all numbers, the first of equals first."""
+    k = order.shape[1]
+    for i in range(lo, hi):
+        row, places, best = x[i], order[i], values[i]
+        count = 0
+        for j in range(row.size):
+            v = row[j]
+            if count == k and not (v > best[k - 1] or (v != v and best[k - 1] == best[k - 1])):
+                continue
+            at = count if count < k else k - 1
+            count = at + 1
+            while at > 0 and (v > best[at - 1] or (v != v and best[at - 1] == best[at - 1])):
+                best[at] = best[at - 1]
+                places[at] = places[at - 1]
+                at -= 1
+            best[at] = v
+            places[at] = j
+
+
+@kernel
+def _smallest(x: Any, order: Any, values: Any, lo: Any, hi: Any) -> None:
+    """The like of the smallest, NaN behind all numbers."""
+    k = order.shape[1]
+    for i in range(lo, hi):
+        row, places, best = x[i], order[i], values[i]
+        count = 0
+        for j in range(row.size):
+            v = row[j]
+            if count == k and not (v < best[k - 1] or (v == v and best[k - 1] != best[k - 1])):
+                continue
+            at = count if count < k else k - 1
+            count = at + 1
+            while at > 0 and (v < best[at - 1] or (v == v and best[at - 1] != best[at - 1])):
+                best[at] = best[at - 1]
+                places[at] = places[at - 1]
+                at -= 1
+            best[at] = v
+            places[at] = j
 
 
 def _integers(x: Array) -> Array | None:
@@ -39,23 +89,30 @@ def _ascending(x: Array) -> Array:
     n = x.shape[-1]
     if n < FEW or x.dtype.itemsize < 4 or n >= 2**31:
         return np.argsort(x, axis=-1, kind="stable")
-    few = x.reshape(-1, n)[0]
-    order = None
+    keys = _integers(x)
+    if keys is not None:
+        both = keys.astype(np.uint64)
+        both <<= np.uint64(32)
+        both |= np.arange(n, dtype=np.uint64)
+        both.sort(axis=-1)
+        both &= np.uint64(0xFFFFFFFF)
+        return both.view(np.int64)
     # a look at one row spares the fast sort where ties are usual
-    if len(np.unique(few[:64])) == min(n, 64):
+    if len(np.unique(x.reshape(-1, n)[0, :64])) == min(n, 64):
         order = np.argsort(x, axis=-1)
         values = np.take_along_axis(x, order, -1)
         if (values[..., 1:] > values[..., :-1]).all():
             return order
-    keys = _integers(x)
-    if keys is None:
-        return np.argsort(x, axis=-1, kind="stable")
-    both = keys.astype(np.uint64)
-    both <<= np.uint64(32)
-    both |= np.arange(n, dtype=np.uint64)
-    both.sort(axis=-1)
-    both &= np.uint64(0xFFFFFFFF)
-    return both.view(np.int64)
+    return np.argsort(x, axis=-1, kind="stable")
+
+
+def _first(x: Array, k: int, descending: bool) -> Array:
+    """The first k along the last axis."""
+    rows = uniform(x, x.dtype).reshape(-1, x.shape[-1])
+    order = np.empty((len(rows), k), np.int64)
+    best = np.empty((len(rows), k), x.dtype)
+    share(_largest if descending else _smallest, (rows, order, best), len(rows), x.size * _COST)
+    return order.reshape(*x.shape[:-1], k)
 
 
 def order_of(x: Array, axis: int, descending: bool, k: int | None = None) -> Array:
@@ -78,7 +135,9 @@ def order_of(x: Array, axis: int, descending: bool, k: int | None = None) -> Arr
         shape[axis] = shape[axis] if k is None else k
         return np.zeros(shape, np.int64)
     last = np.moveaxis(x, axis, -1)
-    if descending:
+    if k and k <= KEPT and k * 4 <= x.shape[axis] and x.dtype in _FLOATS and x.size >= WORTH and compiled():
+        order = _first(last, k, descending)
+    elif descending:
         # what stands last among equals must come first, so that it ends up last
         order = _ascending(np.ascontiguousarray(last[..., ::-1]))[..., ::-1]
         np.subtract(x.shape[axis] - 1, order, out=order)

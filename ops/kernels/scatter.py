@@ -22,6 +22,8 @@ Array = np.ndarray[Any, Any]
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # numbers to add from which a kernel is faster than NumPy, and worth being compiled
 FEW = 512
+# float64 terms of a place that are added without keeping what is lost: half a last place of their sum at most
+PLAIN = 2
 # seconds a number, by the bytes of a number
 _COST = {4: 0.4e-9, 8: 1.2e-9}
 
@@ -49,7 +51,14 @@ def _add_single(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> 
     total = np.empty(out.shape[1])
     zero = out.dtype.type(0)
     for p in range(lo, hi):
-        if starts[p] == starts[p + 1]:
+        first, count = starts[p], starts[p + 1] - starts[p]
+        if count == 0:
+            continue
+        target = out[p]
+        if count == 1:
+            row = g[order[first]]
+            for j in range(target.size):
+                target[j] += row[j]
             continue
         if starts[p] + 2 >= starts[p + 1]:
             one, other = order[starts[p]], order[starts[p + 1] - 1]
@@ -61,13 +70,12 @@ def _add_single(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> 
                     out[p, j] = zero + (g[one, j] + g[other, j])
             continue
         total[:] = 0.0
-        for k in range(starts[p], starts[p + 1]):
+        for k in range(first, first + count):
             row = g[order[k]]
             for j in range(row.size):
                 total[j] += row[j]
-        target = out[p]
         for j in range(target.size):
-            target[j] = total[j]
+            target[j] += total[j]
 
 
 @kernel(flags=EXACT_ZERO)
@@ -75,11 +83,19 @@ def _add_double(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> 
     """float64: what each addition loses is summed beside it."""
     total, lost = np.empty(out.shape[1]), np.empty(out.shape[1])
     for p in range(lo, hi):
-        if starts[p] == starts[p + 1]:
+        first, count = starts[p], starts[p + 1] - starts[p]
+        if count == 0:
+            continue
+        if count <= PLAIN:
+            target = out[p]
+            for k in range(first, first + count):
+                row = g[order[k]]
+                for j in range(row.size):
+                    target[j] += row[j]
             continue
         total[:] = 0.0
         lost[:] = 0.0
-        for k in range(starts[p], starts[p + 1]):
+        for k in range(first, first + count):
             row = g[order[k]]
             for j in range(row.size):
                 a, b = total[j], row[j]
@@ -91,7 +107,7 @@ def _add_double(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> 
         for j in range(target.size):
             s = total[j] + lost[j]
             # an infinite sum has lost infinity minus infinity
-            target[j] = s if s - s == 0.0 else total[j]
+            target[j] += s if s - s == 0.0 else total[j]
 
 
 @kernel(flags=EXACT_ZERO)
@@ -156,8 +172,13 @@ def extreme_rows(rows: Array, places: Array, count: int, nothing: Any, largest: 
     return out
 
 
-def scatter_rows(g: Array, places: Array, count: int) -> Array:
-    """Zeros of shape (count, columns of g) with every row of `g` added at its place.
+def _with(rows: Array, into: Array | None) -> Array:
+    """Sums, added to an array if there is one."""
+    return rows if into is None else np.add(into, rows, out=into)
+
+
+def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None) -> Array:
+    """Zeros of shape (count, columns of g), or an array, with every row of `g` added at its place.
 
     Parameters
     ----------
@@ -166,34 +187,36 @@ def scatter_rows(g: Array, places: Array, count: int) -> Array:
     places : ndarray
         (n,), integers from 0 to below `count`; they may repeat.
     count : int
+    into : ndarray, optional
+        (count, columns), C-contiguous, of g's dtype: what is added to, in place of zeros.
 
     Returns
     -------
     ndarray
-        Fresh, of g's dtype. However often a place repeats, its sum is rounded once, and what was lost before is below
-        a thousandth of a unit in the last place of the sum of magnitudes.
+        `into`, or fresh, of g's dtype. However often a place repeats, its sum is rounded once, and what was lost before
+        is below a thousandth of a unit in the last place of the sum of magnitudes.
     """
     shape = (count, g.shape[1])
     if g.dtype.kind != "f" or not g.size:
-        out = np.zeros(shape, g.dtype)
+        out = np.zeros(shape, g.dtype) if into is None else into
         np.add.at(out, places, g)
         return out
     if g.shape[1] == 1 and g.dtype != _FLOAT64:
-        return np.bincount(places, g[:, 0], count).astype(g.dtype)[:, None]
+        return _with(np.bincount(places, g[:, 0], count).astype(g.dtype)[:, None], into)
     if g.size < FEW or not compiled():
         wide = np.zeros(shape, np.longdouble if g.dtype == _FLOAT64 else _FLOAT64)
         with np.errstate(invalid="ignore"):  # as the kernels, which say nothing of infinity minus infinity
             np.add.at(wide, places, g.astype(wide.dtype))
-        return wide.astype(g.dtype)
+        return _with(wide.astype(g.dtype), into)
     work = _FLOAT64 if g.dtype == _FLOAT64 else _FLOAT32
-    rows, out = uniform(g, work), np.zeros(shape, work)
+    rows, out = uniform(g, work), np.zeros(shape, work) if into is None or into.dtype != work else into
     places = uniform(places, np.dtype(np.int64))
     if g.shape[1] == 1:
         total = np.zeros(count)
         _add_numbers.call(rows[:, 0], places, total, np.zeros(count))
-        return total[:, None]
+        return _with(total[:, None], into)
     starts, order = np.zeros(count + 1, np.int64), np.empty(places.size, np.int64)
     _group.call(places, starts, order)
     add = _add_double if work is _FLOAT64 else _add_single
     share(add, (rows, order, starts, out), count, (g.size + out.size) * _COST[work.itemsize])
-    return out if work == g.dtype else out.astype(g.dtype)
+    return out if work == g.dtype else _with(out.astype(g.dtype), into)
