@@ -215,10 +215,24 @@ def test_what_is_given_for_a_number() -> None:
     assert "2.0" in str(inner)
 
 
+def test_pythons_functions_of_traced_numbers() -> None:
+    x = np.ones(2, np.float32)
+    for function in (
+        lambda s: divmod(s, 2), lambda s: divmod(7, s), lambda s: (sum([s, s]), math.prod([s, s]), pow(s, 2), +s),
+    ):  # fmt: skip
+        for number, other in ((3, 5), (-3, 4), (2.5, -1.25)):
+            graph = tg.trace(lambda x, s: [x * v for v in function(s)], tg.f32[2], number)  # noqa: B023
+            assert [t.tolist()[0] for t in graph(x, other)] == [float(np.float32(v)) for v in function(other)]
+    for whole in (round, math.floor, math.ceil, math.trunc, lambda s: round(s, 1)):
+        assert tg.trace(lambda x, s: x * whole(s), tg.f32[2], 3)(x, 5).tolist() == [5, 5]  # noqa: B023
+    with pytest.raises(tg.TraceError, match="round before the call"):
+        tg.trace(lambda s: round(s, -1), 30)
+
+
 def test_what_a_traced_number_refuses() -> None:
     for function, message in [
         (lambda s: 1.0 if s > 0 else 2.0, "a branch"), (lambda s: math.sqrt(s), "float()"),
-        (lambda s: abs(s), "abs"), (lambda s: round(s), "round"), (lambda s: divmod(s, 2), "divmod"),
+        (lambda s: abs(s), "abs"), (lambda s: round(s), "round"), (lambda s: math.floor(s), "s // 1"),
         (lambda s: tg.full((2,), s), "static Python value"), (lambda s: s & 1, "unsupported operand"),
     ]:  # fmt: skip
         with pytest.raises(TypeError, match=message):

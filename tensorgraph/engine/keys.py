@@ -157,10 +157,15 @@ def _index(item: Any) -> Any:
         raise WrongIndex(f"an index holds integers, slices, None, ... and integer tensors, got {shown(item)}") from None
 
 
-def _plain(items: Any) -> Any:
+MOST_AXES = 64  # of an array
+
+
+def _plain(items: Any, depth: int = 0) -> Any:
     """A list as an index, its tensors as numbers where these are known."""
     if isinstance(items, (list, tuple)):
-        return [_plain(item) for item in items]
+        if depth == MOST_AXES:
+            raise WrongIndex(f"an index holds integers in at most {MOST_AXES} lists, and one is nested deeper")
+        return [_plain(item, depth + 1) for item in items]
     if isinstance(items, Tensor):
         values = known_numbers(items)
         if values is None:

@@ -88,13 +88,30 @@ class TracedNumber(Tensor):
     def __pos__(self) -> TracedNumber:
         return self
 
-    def __round__(self, *_: Any) -> NoReturn:
-        self._refuse("round()", "a graph has no such operation; round before the call")
+    def _whole(self, what: str, remedy: str, digits: int | None = None) -> TracedNumber:
+        """An integer, which is whole; `digits` before the point would be another number."""
+        if self.sample.__class__ is int and (digits is None or digits >= 0):
+            return self
+        self._refuse(what, f"a graph has no such operation; {remedy}")
 
-    def __divmod__(self, _: Any) -> NoReturn:
-        self._refuse("divmod()", "write // and %")
+    def __round__(self, digits: int | None = None) -> TracedNumber:
+        return self._whole("round()", "round before the call", digits)
 
-    __rdivmod__ = __divmod__  # type: ignore[assignment]
+    def __floor__(self) -> TracedNumber:
+        return self._whole("math.floor()", "write s // 1")
+
+    def __ceil__(self) -> TracedNumber:
+        return self._whole("math.ceil()", "write -(-s // 1)")
+
+    def __trunc__(self) -> TracedNumber:  # type: ignore[override]
+        return self._whole("math.trunc()", "convert before the call")
+
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return other // self, other % self
+
     __hash__ = Tensor.__hash__
 
 
