@@ -65,7 +65,7 @@ def positive(x: TensorLike) -> Tensor:
     return +of(x, "positive: x")
 
 
-@function(numpy=(np.real,), methods=("conj", "conjugate"), also=("conj", "conjugate"), examples=(_ONE,))
+@function(numpy=(np.real, np.conjugate), methods=("conj", "conjugate"), also=("conj", "conjugate"), examples=(_ONE,))
 def real(x: TensorLike) -> Tensor:
     """x itself: every tensor is real, and its own conjugate."""
     return of(x, "real: x")

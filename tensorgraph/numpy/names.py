@@ -19,7 +19,7 @@ from tensorgraph.arguments.foreign import absent
 from tensorgraph.engine import spec
 from tensorgraph.engine.functions import FUNCTIONS, function_named
 from tensorgraph.engine.op import ALIASES, CATALOGUE, Op, creation, op_named
-from tensorgraph.numpy import dtypes, interchange, manipulation
+from tensorgraph.numpy import dtypes, forms, interchange, manipulation
 from tensorgraph.numpy.standard import CONSTANTS, VERSION, signatures
 from tensorgraph.ops import shape
 
@@ -36,7 +36,7 @@ def own() -> dict[str, Any]:
     values |= {name: getattr(spec, name) for name in spec.__all__ if hasattr(np, name)}
     values["bool"] = spec.bool_
     values["__array_api_version__"] = VERSION
-    for module in (dtypes, interchange, manipulation):
+    for module in (dtypes, forms, interchange, manipulation):
         values |= {name: getattr(module, name) for name in module.__all__}
     return values
 
@@ -86,9 +86,10 @@ def catalogued(name: str) -> Callable[..., Any] | None:
 
 def _stands(declared: Op, theirs: Any) -> bool:
     """Whether an op is this function of NumPy's, and not only called like it."""
-    made = declared.kind is creation and not declared.inputs and getattr(theirs, "__name__", None) in (
-        declared.name, *declared.also
-    )  # fmt: skip
+    name = getattr(theirs, "__name__", None)
+    made = name in (declared.name, *declared.also) and (
+        isinstance(theirs, np.ufunc) or (declared.kind is creation and not declared.inputs)
+    )
     return theirs is not None and (made or theirs is declared.forward or any(theirs is f for f in declared.numpy))
 
 

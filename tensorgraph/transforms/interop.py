@@ -14,8 +14,7 @@ from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops import counting, logic, reduction, searching, shape, sorting
-from tensorgraph.ops.structure import alias
+from tensorgraph.ops import shape
 
 __all__: list[str] = []
 
@@ -79,6 +78,9 @@ def _lookup(function: Callable[..., Any]) -> Op | None:
                 _table[declared.forward] = declared
             for f in declared.numpy:
                 _table[f] = declared
+            for other in declared.also:  # NumPy has some ufuncs twice, as radians and deg2rad
+                if isinstance(theirs := getattr(np, other, None), np.ufunc):
+                    _table.setdefault(theirs, declared)
         _size = len(CATALOGUE)
     return _table.get(function)
 
@@ -114,59 +116,9 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
     return public(*inputs)
 
 
-def _moment(op: Op) -> Callable[..., Any]:
-    """`numpy.var` or `numpy.std`."""
-
-    def moment(
-        a: Any, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: Any = False,
-        *, correction: float | None = None,
-    ) -> Any:  # fmt: skip
-        _refuse_out(f"numpy.{op.name}", out)
-        x = a if dtype is None else shape.astype.public(a, dtype=dtype)
-        return op.public(x, axis, keepdims=keepdims, correction=ddof if correction is None else correction)
-
-    return moment
-
-
-def _sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
-    """Whatever the kind: the stable one is any."""
-    return sorting.sort.public(a, axis=axis) if axis is not None else sorting.sort.public(a.reshape(-1), axis=0)
-
-
-def _argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None) -> Any:
-    return sorting.argsort.public(a, axis=axis) if axis is not None else sorting.argsort.public(a.reshape(-1), axis=0)
-
-
-def _searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
-    return searching.searchsorted.public(a, v, sorter, side=side)
-
-
-def _where(*args: Any) -> Any:
-    if len(args) == 1:
-        return counting.nonzero(*args)
-    return logic.where.public(*args)
-
-
-def _refuse_out(name: str, out: Any) -> None:
-    if out is not None:
-        raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
-
-
-# NumPy functions that are a composition here, or whose arguments differ
+# NumPy functions that tell of a tensor; compositions of ops, and the array namespace's own, are added as they come
 _COMPOSED: dict[Any, Callable[..., Any]] = {
-    np.var: _moment(reduction.var),
-    np.std: _moment(reduction.std),
-    np.sort: _sort,
-    np.argsort: _argsort,
-    np.partition: sorting.partition,
-    np.argpartition: sorting.argpartition,
-    np.interp: searching.interp,
-    np.searchsorted: _searchsorted,
-    np.where: _where,
     np.shape: lambda x: x.shape,
-    np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.size,
-    np.copy: lambda x: alias.public(x),
     np.array_repr: lambda x, *a, **k: repr(x),
     np.array_str: lambda x, *a, **k: str(x.detach().numpy()),
     np.array2string: lambda x, *a, **k: np.array2string(x.detach().numpy(), *a, **k),
@@ -230,8 +182,10 @@ def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, A
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     module = getattr(function, "__module__", None) or "numpy"
     name = f"{module}.{getattr(function, '__name__', function)}"
+    from tensorgraph.numpy.forms import refuse_out
+
     options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
-    _refuse_out(name, options.pop("out", None))
+    refuse_out(name, options.pop("out", None))
     composed = _composed(function)
     if composed is not None and not (function in CONVERTING and _outside(getframe(1))):
         args = _without_defaults(function, args)
@@ -250,7 +204,7 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     if declared is None:
         raise TypeError(f"{name} is not recorded by tensorgraph; {_instead(name)}")
     inputs, options = _by_name(function, len(declared.inputs), args, options)
-    _refuse_out(name, options.pop("out", None))
+    refuse_out(name, options.pop("out", None))
     if "dtype" in options and "dtype" not in declared.signature.attrs:  # what NumPy computes in
         inputs = (shape.astype.public(inputs[0], dtype=options.pop("dtype")), *inputs[1:])
     return declared.public(*inputs, **options)
