@@ -716,6 +716,9 @@ def ge(a: _TensorLike, b: _TensorLike) -> Tensor:
 def gelu(x: _TensorLike, approximate: str = "none") -> Tensor:
     """x·Φ(x), Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016)."""
 
+def gelu_pull(a: _TensorLike, x: _TensorLike, approximate: str = "none") -> Tensor:
+    """The gradient of `gelu`: a times its slope at x, in one pass."""
+
 def geomspace(
     start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None
 ) -> Tensor:

@@ -130,6 +130,15 @@ def _gelu(x: Any, approximate: str) -> Any:
     return x / 2 * slow * np.exp(-x * x.astype(np.longdouble) / 2)
 
 
+def _gelu_slope(x: Any, approximate: str) -> Any:
+    x = x.astype(np.longdouble)
+    if approximate == "tanh":
+        scale = np.sqrt(8 / np.longdouble(np.pi))
+        s = 1 / (1 + np.exp(-scale * (x + 0.044715 * x**3)))
+        return s * (1 + x * scale * (1 + 3 * 0.044715 * x * x) * (1 - s))
+    return scipy.special.ndtr(x.astype(np.float64)) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.longdouble(np.pi))
+
+
 # a second expression for what NumPy has not under the op's name, or has with other arguments
 EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": scipy.special.expit,
@@ -142,6 +151,7 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "digamma": in_double(scipy.special.digamma),
     "polygamma": lambda x, n: in_double(lambda x: scipy.special.polygamma(n, x))(x),
     "gelu": lambda x, approximate="none": _gelu(x, approximate),
+    "gelu_pull": lambda a, x, approximate="none": a * _gelu_slope(x, approximate),
     "left_shift": lambda a, b: a * 2**b,
     "right_shift": lambda a, b: a // 2**b,
     "softplus": lambda x: np.logaddexp(0, x),

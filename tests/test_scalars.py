@@ -27,6 +27,7 @@ WITHOUT = {
     "right_shift": "machine code leaves open what a shift by more bits than there are gives",
     "gamma_slope": "integrates as far as a number needs",
     "gelu": "an attribute chooses between two formulas",
+    "gelu_pull": "the like",
     "lgamma": "sums as many terms as a number needs",
     "logaddexp": "where it is near 0 its terms cancel, and no two formulas agree",
     "logaddexp2": "where it is near 0 its terms cancel, and no two formulas agree",

@@ -17,7 +17,7 @@ from tensorgraph.ops.kernels.bits import bits, from_bits, select
 from tensorgraph.ops.kernels.exponentials import exp_low
 from tensorgraph.ops.kernels.libm import sqrt
 
-__all__ = ["erf", "erfc", "ndtr"]
+__all__ = ["erf", "erfc", "head", "ndtr", "size"]
 
 
 @helper
@@ -44,8 +44,8 @@ def _head64(x: Any) -> Any:
     return from_bits(np.int64(bits(x) & np.int64(-0x100000000)))
 
 
-_size: Helper = variants("size", _size32, _size64)
-_head: Helper = variants("head", _head32, _head64)
+size: Helper = variants("size", _size32, _size64)
+head: Helper = variants("head", _head32, _head64)
 
 
 @formula
@@ -116,14 +116,14 @@ def _outer(a: Any) -> Any:
     v = v * s + 1.0
     near = a < 2.857142857142857
     r = select(near, p, u) / select(near, q, v)
-    z = _head(a)
+    z = head(a)
     return exp_low(-z * z - 0.5625) * exp_low((z - a) * (z + a) + r) / a
 
 
 @formula
 def erf(x: Any) -> Any:
     """The error function of x."""
-    a = _size(x)
+    a = size(x)
     inner = select(a < 0.84375, x, 0.0)
     one = select(a < 1.25, a, 1.0) - 1.0
     outer = select(a > 1.25, a, 1.25)
@@ -137,7 +137,7 @@ def erf(x: Any) -> Any:
 @formula
 def erfc(x: Any) -> Any:
     """1 - erf x, right also where that is tiny."""
-    a = _size(x)
+    a = size(x)
     inner = select(a < 0.84375, x, 0.0)
     one = select(a < 1.25, a, 1.0) - 1.0
     outer = select(a > 1.25, a, 1.25)
@@ -159,10 +159,10 @@ def ndtr(x: Any) -> Any:
     What rounding x / √2 took away is made good: far to the left every digit of it counts.
     """
     a = -0.7071067811865476 * x
-    h = _head(x)
+    h = head(x)
     # x / √2 in parts of which the first is exact
     lost = -0.70703125 * h - a - (0.70703125 * (x - h) + 7.553118654752440084e-05 * x)
-    far = _size(a) > 28.0
+    far = size(a) > 28.0
     lost = select(far, 0.0, lost)
     b = select(far, 0.0, a)
     return 0.5 * erfc(a) * (1.0 - lost * (b + sqrt(b * b + 1.6)))

@@ -10,7 +10,7 @@ import numpy as np
 from tensorgraph.jit import Kernel, compiled, kernel, share, uniform
 from tensorgraph.ops.kernels.errors import erf, erfc, ndtr
 
-__all__ = ["FAR_BELOW", "erf_of", "erfc_of", "gelu_of", "ndtr_of"]
+__all__ = ["FAR_BELOW", "erf_of", "erfc_of", "ndtr_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -23,28 +23,25 @@ FEW = 256
 BLOCK = 4096
 
 
-@kernel
+@kernel(apart=True)
 def _erf_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
-    for i in range(lo, hi):
-        out[i] = erf(x[i])
+    part, into = x[lo:hi], out[lo:hi]  # whose indices are known not to be negative: the loop vectorises
+    for i in range(part.size):
+        into[i] = erf(part[i])
 
 
-@kernel
+@kernel(apart=True)
 def _erfc_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
-    for i in range(lo, hi):
-        out[i] = erfc(x[i])
+    part, into = x[lo:hi], out[lo:hi]  # whose indices are known not to be negative: the loop vectorises
+    for i in range(part.size):
+        into[i] = erfc(part[i])
 
 
-@kernel
+@kernel(apart=True)
 def _ndtr_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
-    for i in range(lo, hi):
-        out[i] = ndtr(x[i])
-
-
-@kernel
-def _gelu_each(x: Any, out: Any, lo: Any, hi: Any) -> None:
-    for i in range(lo, hi):
-        out[i] = max(x[i], FAR_BELOW) * ndtr(x[i])
+    part, into = x[lo:hi], out[lo:hi]  # whose indices are known not to be negative: the loop vectorises
+    for i in range(part.size):
+        into[i] = ndtr(part[i])
 
 
 def erf_of(x: Array) -> Array:
@@ -60,11 +57,6 @@ def erfc_of(x: Array) -> Array:
 def ndtr_of(x: Array) -> Array:
     """The distribution function of the normal distribution at each number."""
     return _each(_ndtr_each, ndtr, x, 3e-9)
-
-
-def gelu_of(x: Array) -> Array:
-    """Each number times that."""
-    return _each(_gelu_each, lambda x: np.maximum(x, FAR_BELOW) * ndtr(x), x, 3e-9)
 
 
 def _each(loop: Kernel, formula: Callable[[Any], Any], x: Array, cost: float) -> Array:
