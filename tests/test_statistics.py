@@ -135,6 +135,9 @@ def test_nans_are_left_out(name: str, dtype: Any) -> None:
 
 
 def test_variances_without_nan_keep_their_digits() -> None:
+    holes = np.array([[1.0, NAN, 4.0, 6.0], [2.0, 3.0, NAN, 5.0]])
+    close(tg.nanvar(holes, 1, correction=1), np.nanvar(holes, 1, ddof=1))
+    close(tg.nanstd(holes, correction=1, keepdims=True), np.nanstd(holes, ddof=1, keepdims=True))
     x = np.array([1e4 + 0.01, NAN, 1e4 - 0.01, 1e4], F4)
     close(tg.nanvar(x), np.nanvar(x.astype(F8)), 1e-9)
     assert tg.nanstd([5.0, NAN, 5.0]).item() == 0 and not tg.grad(tg.nanstd)(tg.tensor([5.0, 5.0])).numpy().any()

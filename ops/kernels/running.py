@@ -2,9 +2,9 @@
 
 The plan: (1) float32 is added in float64, float64 with what every addition loses summed beside it, so that each sum is
 rounded once; (2) lines that lie side by side in memory are summed together, some hundred at a time, whose sums stay in
-the first cache; lines that lie behind one another four at a time, since each of their additions waits for the one
-before; (3) an array that is walked from its end is one of the same memory from its beginning: the kernel walks back,
-and nothing is copied. Lines are independent, so threads share them and the result is the same for any number of them.
+the first cache; lines that lie behind one another two or four at a time, since each of their additions waits for the
+one before; (3) an array that is walked from its end is one of the same memory from its beginning: the kernel walks
+back, and nothing is copied. Lines are independent, so threads share them and the result is the same for any number.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["running_sums"]
 Array = np.ndarray[Any, Any]
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-# numbers from which the kernel is faster than NumPy, and worth being compiled
-FEW = 512
+# numbers from which the kernel is faster than NumPy, by their bytes
+FEW = {4: 512, 8: 64}
 # lines side by side that are summed together
 BLOCK = 256
 # seconds a number, by its bytes
@@ -62,20 +62,23 @@ def _single_lines(x: Any, out: Any, back: Any, lo: Any, hi: Any) -> None:
 
 @kernel(flags=EXACT_ZERO)
 def _double_lines(x: Any, out: Any, back: Any, lo: Any, hi: Any) -> None:
-    """float64, (lines, n)."""
+    """float64, (lines, n): two lines at a time, of an odd number the last one twice."""
     n = x.shape[1]
     first, step = (n - 1, -1) if back else (0, 1)
-    for line in range(lo, hi):
-        total = lost = 0.0
+    for line in range(lo, hi, 2):
+        other = min(line + 1, hi - 1)
+        a = b = lost_a = lost_b = 0.0
         i = first
         for _ in range(n):
-            v = x[line, i]
-            s = total + v
-            t = s - total
-            lost += (total - (s - t)) + (v - t)
-            total = s
+            v, w = x[line, i], x[other, i]
+            s, t = a + v, b + w
+            p, q = s - a, t - b
+            lost_a += (a - (s - p)) + (v - p)
+            lost_b += (b - (t - q)) + (w - q)
+            a, b = s, t
             # an infinite sum has lost infinity minus infinity
-            out[line, i] = s + lost if s - s == 0.0 else s
+            out[line, i] = s + lost_a if s - s == 0.0 else s
+            out[other, i] = t + lost_b if t - t == 0.0 else t
             i += step
 
 
@@ -137,7 +140,8 @@ def running_sums(x: Array, axis: int) -> Array:
     ndarray
         Of x's dtype, or of that which NumPy gives sums of integers; not in x's memory.
     """
-    if x.size < FEW or x.dtype not in (_FLOAT32, _FLOAT64) or x.shape[axis] < 2 or not compiled():
+    single_or_double = x.dtype in (_FLOAT32, _FLOAT64)
+    if not single_or_double or x.size < FEW[x.dtype.itemsize] or x.shape[axis] < 2 or not compiled():
         return running(x, axis)
     back = x.strides[axis] < 0
     if back:

@@ -126,6 +126,13 @@ def _add_numbers(g: Any, places: Any, total: Any, lost: Any) -> None:
 
 
 @kernel(flags=EXACT_ZERO)
+def _add_single_numbers(g: Any, places: Any, total: Any) -> None:
+    """Numbers of float32, in float64."""
+    for i in range(places.size):
+        total[places[i]] += g[i]
+
+
+@kernel(flags=EXACT_ZERO)
 def _largest(rows: Any, places: Any, out: Any) -> None:
     for i in range(places.size):
         row, target = rows[i], out[places[i]]
@@ -201,7 +208,7 @@ def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None)
         out = np.zeros(shape, g.dtype) if into is None else into
         np.add.at(out, places, g)
         return out
-    if g.shape[1] == 1 and g.dtype != _FLOAT64:
+    if g.shape[1] == 1 and g.dtype != _FLOAT64 and not (g.size >= FEW and compiled()):
         return _with(np.bincount(places, g[:, 0], count).astype(g.dtype)[:, None], into)
     if g.size < FEW or not compiled():
         wide = np.zeros(shape, np.longdouble if g.dtype == _FLOAT64 else _FLOAT64)
@@ -209,8 +216,13 @@ def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None)
             np.add.at(wide, places, g.astype(wide.dtype))
         return _with(wide.astype(g.dtype), into)
     work = _FLOAT64 if g.dtype == _FLOAT64 else _FLOAT32
-    rows, out = uniform(g, work), np.zeros(shape, work) if into is None or into.dtype != work else into
     places = uniform(places, np.dtype(np.int64))
+    if g.shape[1] == 1 and g.dtype != _FLOAT64:
+        total = np.zeros(count)
+        _add_single_numbers.call(uniform(g, work)[:, 0], places, total)
+        with np.errstate(over="ignore"):
+            return _with(total.astype(g.dtype)[:, None], into)
+    rows, out = uniform(g, work), np.zeros(shape, work) if into is None or into.dtype != work else into
     if g.shape[1] == 1:
         total = np.zeros(count)
         _add_numbers.call(rows[:, 0], places, total, np.zeros(count))
