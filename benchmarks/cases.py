@@ -12,6 +12,7 @@ GROUPS = {
     "graph": "graphs: 41 ops on 4 float32, and their written-out gradient, beside the same eager calls",
     "fused": "fused ops, forward and backward, float32",
     "elements": "whole powers, and rows taken by index, forward and backward, float32",
+    "ops": "ops of the catalogue, forward and backward, float32; PyTorch with its default threads",
     "vmap": "a gradient an example, and a Jacobian by one batch, float32; the short path: one gradient, row by row",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
@@ -49,6 +50,7 @@ class Case:
 
 def every_case() -> list[Case]:
     """All cases, in the order of the table."""
+    from benchmarks.ops import OPS
     from benchmarks.problems import OPERANDS, TENTH_LOSS
 
     cases = [
@@ -92,6 +94,7 @@ def every_case() -> list[Case]:
     for count, columns, rows in ((300, 32, 3228), (20_000, 64, 4096)):
         parameters = {"count": count, "columns": columns, "rows": rows}
         cases.append(Case("elements", f"{rows} of {count}x{columns}", "taking", parameters, {"torch": 2.0}))
+    cases += [Case("ops", name, "op", {"name": name}, {"torch": problem.limit}) for name, problem in OPS.items()]
     targets = {"short path": 3.0, "torch": 1.0, "jax": 1.0}
     cases.append(Case("vmap", "64 of 64-256-128-10", "per_example", {"size": "digits"}, targets))
     cases.append(Case("vmap", "jacobian, 100 rows", "jacobian", {"size": "hundred"}, {"short path": 0.2}))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import tensorgraph as tg
+from benchmarks.ops import function_of, prepared
 from benchmarks.problems import (
     ADAM_EPS,
     BETAS,
@@ -297,9 +298,38 @@ def per_example(size: str) -> Prepared:
     return Prepared(lambda: run(*arguments), check)
 
 
+OP_FUNCTIONS: dict[str, Any] = {
+    "layer_norm": lambda x, gamma, beta: tg.layer_norm(x, gamma, beta)[0],
+    "gelu": tg.gelu,
+    "embedding": tg.embedding,
+    "gather": lambda x, ids: tg.take_along_axis(x, ids, axis=1),
+    "scatter-add": lambda x, ids: tg.segment_sum(x, ids, num_segments=1000),
+    "cumsum": lambda x: tg.cumsum(x, axis=1),
+    "einsum bij,bjk->bik": lambda a, b: tg.einsum("bij,bjk->bik", a, b),
+    "einsum bhqd,bhkd->bhqk": lambda a, b: tg.einsum("bhqd,bhkd->bhqk", a, b),
+    "x[1:, ::2]": lambda x: x[1:, ::2],
+    "x[mask]": lambda x: x[x.detach() > 0],
+    "sort": lambda x: tg.sort(x, axis=1),
+    "max_pool2d": lambda x: tg.max_pool2d(x, 2),
+    "avg_pool2d": lambda x: tg.avg_pool2d(x, 2),
+    "conv2d": lambda x, w: tg.conv2d(x, w, padding=w.shape[2] // 2 if w.shape[1] == 64 else 0),
+    "attention": lambda q, k, v: tg.attention(q, k, v),
+    "causal": lambda q, k, v: tg.attention(q, k, v, causal=True),
+    "lstm": lambda x, w, u, b: tg.lstm(x, w, u, b)[0],
+}
+
+
+def op(name: str) -> Prepared:
+    """An op of the catalogue, forward and backward."""
+    return prepared(
+        name, function_of(OP_FUNCTIONS, name), lambda a: tg.tensor(a, requires_grad=True), tg.tensor,
+        lambda t: np.asarray(t.detach()),
+    )  # fmt: skip
+
+
 PROBLEMS = {
     "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm,
     "power": power, "taking": taking, "step": step,
     "per_example": per_example,
-    "jacobian": jacobian,
+    "jacobian": jacobian, "op": op,
 }  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.ops import function_of, prepared
 from benchmarks.problems import (
     ADAM_EPS,
     BETAS,
@@ -235,9 +236,43 @@ def jacobian(size: str) -> Prepared:
     return Prepared(lambda: run(x), lambda: {"jacobian": digest(run(x))})
 
 
+def _long_short_term(x: Any, w: Any, u: Any, b: Any) -> Any:
+    zero = x.new_zeros(1, x.shape[0], u.shape[1])
+    return torch._VF.lstm(x, (zero, zero), [w, u, b, torch.zeros_like(b)], True, 1, 0.0, True, False, True)[0]
+
+
+OP_FUNCTIONS: dict[str, Any] = {
+    "layer_norm": lambda x, gamma, beta: F.layer_norm(x, x.shape[1:], gamma, beta),
+    "gelu": F.gelu,
+    "embedding": lambda table, ids: F.embedding(ids, table),
+    "gather": lambda x, ids: torch.gather(x, 1, ids),
+    "scatter-add": lambda x, ids: torch.zeros(1000, x.shape[1]).index_add(0, ids, x),
+    "cumsum": lambda x: torch.cumsum(x, 1),
+    "einsum bij,bjk->bik": lambda a, b: torch.einsum("bij,bjk->bik", a, b),
+    "einsum bhqd,bhkd->bhqk": lambda a, b: torch.einsum("bhqd,bhkd->bhqk", a, b),
+    "x[1:, ::2]": lambda x: x[1:, ::2],
+    "x[mask]": lambda x: x[x.detach() > 0],
+    "sort": lambda x: torch.sort(x, 1)[0],
+    "max_pool2d": lambda x: F.max_pool2d(x, 2),
+    "avg_pool2d": lambda x: F.avg_pool2d(x, 2),
+    "conv2d": lambda x, w: F.conv2d(x, w, padding=w.shape[2] // 2 if w.shape[1] == 64 else 0),
+    "attention": lambda q, k, v: F.scaled_dot_product_attention(q, k, v),
+    "causal": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+    "lstm": _long_short_term,
+}
+
+
+def op(name: str) -> Prepared:
+    """An op of the catalogue, forward and backward."""
+    return prepared(
+        name, function_of(OP_FUNCTIONS, name), leaf, torch.from_numpy, lambda t: t.detach().numpy(),
+        turned=(1, 2) if name.startswith("lstm") else (),
+    )  # fmt: skip
+
+
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
     "step": step,
     "per_example": per_example,
-    "jacobian": jacobian,
+    "jacobian": jacobian, "op": op,
 }  # fmt: skip

@@ -74,7 +74,8 @@ def test_sides_agree(problem: str, parameters: dict[str, object]) -> None:
 
 def test_every_case_runs_on_both_sides_with_small_shapes() -> None:
     cases = part("cases").every_case()
-    covered = {(problem, json.dumps(sorted(p))) for problem, p in TINY} | {("operand", '["kind"]')}
+    covered = {(problem, json.dumps(sorted(p))) for problem, p in TINY}
+    covered |= {("operand", '["kind"]'), ("op", '["name"]')}
     assert {(c.problem, json.dumps(sorted(c.parameters))) for c in cases} == covered
     assert {c.group for c in cases} == set(part("cases").GROUPS)
     assert len({(c.group, c.label) for c in cases}) == len(cases)
@@ -87,6 +88,24 @@ def test_every_kind_of_operand_runs() -> None:
             assert prepared.check() == {}
             made = prepared.run()
             assert all(isinstance(t, tg.Tensor) for t in (made if isinstance(made, tuple) else (made,))), kind
+
+
+@pytest.mark.parametrize(
+    "name", ["layer_norm 64x512", "gather along rows 1024x256", "sort 1000x200", "x[mask] 1000x1000"]
+)
+def test_ops_are_differentiated(name: str) -> None:
+    prepared = part("side_tensorgraph").PROBLEMS["op"](name)
+    told = prepared.check()
+    assert {"y", "d0"} <= told.keys()
+    prepared.run()
+
+
+def test_ops_have_a_function_on_both_sides() -> None:
+    ops, torch_side = part("ops"), (HERE / "side_torch.py").read_text("utf-8")
+    functions = dict.fromkeys(part("side_tensorgraph").OP_FUNCTIONS)
+    for name in ops.OPS:
+        key = max((key for key in functions if name.startswith(key)), key=len)
+        assert f'    "{key}": ' in torch_side
 
 
 def test_the_tenth_loss_is_the_known_one() -> None:
