@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, canonical_dtype, default_dtype
-from tensorgraph.engine.batching import unchanged
+from tensorgraph.engine.aval import Aval, canonical_axis, canonical_dtype, default_dtype
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import creation, require_fit
 
@@ -196,16 +195,37 @@ def _require_labels(labels: Any) -> Any:
     return labels
 
 
-def _one_hot(labels: Any, *, classes: int, dtype: Any = None) -> Any:
-    return (_require_labels(labels)[..., None] == np.arange(canonical_size(classes, "classes"))).astype(_dtype(dtype))
+def _one_hot_shape(labels: Any, classes: Any, axis: Any) -> tuple[int, ...]:
+    n, shape = canonical_size(classes, "classes"), _require_labels(labels).shape
+    k = canonical_axis(axis, len(shape) + 1)
+    return (*shape[:k], n, *shape[k:])
+
+
+def _one_hot(labels: Any, *, classes: int, dtype: Any = None, axis: int = -1) -> Any:
+    shape = _one_hot_shape(labels, classes, axis)
+    k = canonical_axis(axis, len(shape))
+    if labels.size and labels.dtype.kind != "b" and (labels.min() < 0 or labels.max() >= classes):
+        outside = (labels < 0) | (labels >= classes)
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        place = f" at {where if len(where) != 1 else where[0]}" if where else ""
+        raise ValueError(f"label {labels[where]}{place} is outside [0, {classes})")
+    every = np.arange(shape[k]).reshape(-1, *(1,) * (len(shape) - 1 - k))
+    return (np.expand_dims(labels, k) == every).astype(_dtype(dtype))
 
 
 one_hot = op(
-    "one_hot(labels, *, classes: int, dtype=None)", _one_hot, creation, vjp=dict(labels=None), flops=1, scratch=0.25,
-    batch=unchanged,
-    infer_rule=lambda labels, *, classes, dtype: Aval(
-        (*_require_labels(labels).shape, canonical_size(classes, "classes")), _dtype(dtype)
-    ), traits=("labels", "bounded above", "bounded below"),
-    examples=(((np.array([0, 2, 1]),), dict(classes=3)),),
-    doc="A new last axis of `classes` zeros with a one at each label; a label outside gives zeros only.",
+    "one_hot(labels, *, classes: int, dtype=None, axis: int = -1)", _one_hot, creation, vjp=dict(labels=None), flops=1,
+    scratch=0.25, batch=lambda call: call.run(
+        call.whole(0), axis=canonical_axis(call.attrs["axis"], len(call.shape(0)) + 1) + 1
+    ),
+    infer_rule=lambda labels, *, classes, dtype, axis: Aval(_one_hot_shape(labels, classes, axis), _dtype(dtype)),
+    traits=("labels", "bounded above", "bounded below", "checks"), synonyms={"num_classes": "classes"},
+    examples=(((np.array([0, 2, 1]),), dict(classes=3)), ((np.array([[0, 2, 1]]),), dict(classes=4, axis=1))),
+    doc="""A new axis of `classes` zeros with a one at each label; a label outside raises, with its position.
+
+    >>> import tensorgraph as tg
+    >>> tg.one_hot([0, 2], 3)
+    tensor([[1., 0., 0.],
+            [0., 0., 1.]], f32)
+    """,
 )  # fmt: skip

@@ -228,7 +228,8 @@ def softmax_cross_entropy_reference(
             valid = not_equal.public(target, ignore_index)
             # an ignored row has no influence whatever its logits are, NaN included
             z = where.public(expand_dims.public(valid, axis=-1), z, 0.0)
-        q = one_hot.public(target, classes=classes, dtype=kind.name)
+            target = where.public(valid, target, 0)
+        q = one_hot.public(target, classes=classes, dtype=kind.name) if classes else z
     smooth = q if label_smoothing == 0 else q * (1.0 - label_smoothing) + label_smoothing / (classes or 1)
     if weight is not None:
         weight = class_weights.public(weight)

@@ -1363,8 +1363,8 @@ def normal(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | No
 def not_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a != b, elementwise."""
 
-def one_hot(labels: _TensorLike, classes: int, dtype: DTypeLike | None = None) -> Tensor:
-    """A new last axis of `classes` zeros with a one at each label; a label outside gives zeros only."""
+def one_hot(labels: _TensorLike, classes: int, dtype: DTypeLike | None = None, axis: int = -1) -> Tensor:
+    """A new axis of `classes` zeros with a one at each label; a label outside raises, with its position."""
 
 def ones(shape: int | Sequence[int], dtype: DTypeLike | None = None) -> Tensor:
     """Ones of a shape, of the default dtype unless said."""

@@ -181,7 +181,9 @@ EXPRESSIONS: dict[str, Callable[..., Any]] = {
     "ones": lambda shape, dtype=None: np.ones(shape, np.float32),
     "full": lambda shape, value, dtype=None: np.full(shape, value, np.float32),
     "eye": lambda n, m=None, k=0, dtype=None: np.eye(n, m, k, dtype=np.float32),
-    "one_hot": lambda labels, classes, dtype=None: np.eye(classes, dtype=np.float32)[labels],
+    "one_hot": lambda labels, classes, dtype=None, axis=-1: np.moveaxis(
+        np.eye(classes, dtype=np.float32)[labels], -1, axis
+    ),
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "hardmax": _hardmax,

@@ -247,6 +247,20 @@ def test_what_is_refused_is_named(call: Any, error: Any, words: str) -> None:
         call()
 
 
+def test_labels_as_ones() -> None:
+    labels = np.array([[0, 2], [1, 1]])
+    for axis in (0, 1, 2, -1):
+        expected = np.moveaxis(np.eye(3, dtype="f4")[labels], -1, axis)
+        assert np.array_equal(tg.one_hot(labels, num_classes=3, axis=axis).numpy(), expected)
+        many = tg.vmap(lambda row, axis=axis: tg.one_hot(row, 3, axis=max(axis - 1, -1)))(labels)
+        assert many.shape == (2, *tg.one_hot(labels[0], 3, axis=max(axis - 1, -1)).shape)
+    with pytest.raises(ValueError, match=r"label 3 at \(1, 0\) is outside \[0, 3\)"):
+        tg.one_hot([[0, 1], [3, 1]], 3)
+    graph = tg.trace(lambda i: tg.one_hot(i, 3), labels)
+    with pytest.raises(ValueError, match="label -1"):
+        graph(labels - 1)
+
+
 def test_several_keys() -> None:
     rng = np.random.default_rng(0)
     keys = rng.integers(0, 3, (3, 4, 20))
