@@ -44,6 +44,7 @@ KINDS = {
     "index": "Picking elements, and what undoes it.",
     "list": "Lists of tensors.",
     "contraction": "Products of matrices.",
+    "linear algebra": "Factorisations, systems and numbers of matrices: `tensorgraph.linalg`.",
     "scan": "Along an axis, each result of all elements up to its own.",
     "creation": "From no tensor, or from labels.",
     "random": "Pure functions of a random state, which they return advanced; `tensorgraph.random` keeps one for you.",

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.ops.factors import EighResult, QRResult
+from tensorgraph.ops.matrices import LstsqResult, SlogdetResult
+from tensorgraph.ops.singular import SVDResult
 
 _TensorLike: TypeAlias = Tensor | ArrayLike
 
@@ -321,6 +324,12 @@ def celu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
 def chain_matmul(arrays: Sequence[_TensorLike]) -> Tensor:
     """The product of a chain of matrices, in the order that costs least; the first and the last may be vectors."""
 
+def cholesky(a: _TensorLike, upper: bool = False) -> Tensor:
+    """The lower triangular L of ``L @ L.mT == a``, or with `upper` U of ``U.mT @ U == a``, of (..., n, n)."""
+
+def cholesky_solve(b: _TensorLike, factor: _TensorLike, upper: bool = False) -> Tensor:
+    """x of ``a @ x == b`` by the Cholesky factor of a, L of ``L @ L.mT``, or with `upper` U of ``U.mT @ U``."""
+
 def choose(x: Any, choices: Sequence[Any]) -> Tensor:
     """Each element from the one of `choices` that x, of integers from 0 to below their number, names; all broadcast."""
 
@@ -341,6 +350,9 @@ def clip(x: _TensorLike, a_min: float | None = None, a_max: float | None = None)
 
 def clip_norm(grads: Sequence[_TensorLike], limit: _TensorLike) -> tuple[Tensor, ...]:
     """Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before."""
+
+def cofactor(a: _TensorLike) -> Tensor:
+    """The gradient of the determinant: of a matrix that has an inverse the determinant times its transpose."""
 
 def column_stack(xs: Sequence[_TensorLike]) -> Tensor:
     """Vectors as the columns of a matrix; matrices beside one another."""
@@ -539,6 +551,9 @@ def degrees(x: _TensorLike) -> Tensor:
 def delete(x: _TensorLike, places: int | Sequence[int] | slice, axis: int | None = None) -> Tensor:
     """Without the elements at places along an axis, or among all elements in a row where it is None."""
 
+def det(a: _TensorLike) -> Tensor:
+    """The determinant of a square matrix (..., n, n), or of each in a batch; of a matrix without rows it is 1."""
+
 def diag(x: _TensorLike, k: int = 0) -> Tensor:
     """The matrix with x on diagonal k, or of a matrix its diagonal."""
 
@@ -581,6 +596,15 @@ def dstack(xs: Sequence[_TensorLike]) -> Tensor:
 def ediff1d(x: _TensorLike) -> Tensor:
     """Differences of neighbours among all elements in a row."""
 
+def eigh(a: _TensorLike) -> EighResult:
+    """Eigenvalues in growing order, and eigenvectors as columns, of symmetric matrices (..., n, n)."""
+
+def eigh_parts(a: _TensorLike) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors of symmetric matrices: what `eigh` is made of."""
+
+def eigvalsh(a: _TensorLike) -> Tensor:
+    """Eigenvalues of symmetric matrices (..., n, n) in growing order."""
+
 def einsum(subscripts: Any, *operands: _TensorLike, optimize: bool | str | Sequence[Any] = True) -> Tensor:
     """Products of tensors summed over axes, in Einstein's notation as NumPy writes it."""
 
@@ -619,6 +643,9 @@ def exp2(x: _TensorLike) -> Tensor:
 
 def expand_dims(x: _TensorLike, axis: int | Sequence[int]) -> Tensor:
     """New axes of size 1."""
+
+def expm(a: _TensorLike) -> Tensor:
+    """The exponential of square matrices (..., n, n): the sum of all powers of a over factorials."""
 
 def expm1(x: _TensorLike) -> Tensor:
     """exp(x) - 1, accurate near 0."""
@@ -871,6 +898,12 @@ def interp(
 def intersect1d(x: Any, y: Any) -> Tensor:
     """The different elements that are in both, in ascending order, taken from x."""
 
+def inv(a: _TensorLike) -> Tensor:
+    """The inverse of a square matrix (..., n, n), or of each in a batch."""
+
+def inverse(a: _TensorLike) -> Tensor:
+    """The inverse of a square matrix (..., n, n), or of each in a batch."""
+
 def invert(x: _TensorLike) -> Tensor:
     """~x: booleans or integers."""
 
@@ -998,6 +1031,9 @@ def logaddexp2(a: _TensorLike, b: _TensorLike) -> Tensor:
 def logcumsumexp(x: _TensorLike, axis: int | None = None) -> Tensor:
     """log of the sums of the exponentials of the first elements along an axis, without overflow, in wider floats."""
 
+def logdet(a: _TensorLike) -> Tensor:
+    """The logarithm of the determinant of square matrices; NaN where that is negative."""
+
 def logical_and(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Both true, elementwise."""
 
@@ -1056,6 +1092,9 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Long short-term memory over whole sequences. (Hochreiter & Schmidhuber 1997; Gers et al. 2000)"""
 
+def lstsq(a: _TensorLike, b: _TensorLike, rcond: float | None = None) -> LstsqResult:
+    """x that makes the sum of squares of ``a @ x - b`` least; of several the shortest."""
+
 def lt(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a < b, elementwise."""
 
@@ -1071,8 +1110,26 @@ def mae(
 def matmul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Matrix product, batched over leading axes as NumPy."""
 
+def matrix_cond(x: _TensorLike, p: Literal["fro", "nuc"] | float | None = None) -> Tensor:
+    """The condition of matrices, `tensorgraph.linalg.cond`: the norm times that of the inverse, by which errors ..."""
+
+def matrix_diagonal(x: _TensorLike, offset: int = 0) -> Tensor:
+    """The diagonals of matrices (..., m, n): `tensorgraph.linalg.diagonal`."""
+
+def matrix_exp(a: _TensorLike) -> Tensor:
+    """The exponential of square matrices (..., n, n): the sum of all powers of a over factorials."""
+
 def matrix_norm(x: _TensorLike, keepdims: bool = False, ord: Literal["fro", "nuc"] | float = "fro") -> Tensor:
     """The norm of matrices, which are the last two axes."""
+
+def matrix_power(a: _TensorLike, n: int) -> Tensor:
+    """Square matrices (..., m, m) times themselves n times; for negative n the inverses, for 0 the identity."""
+
+def matrix_rank(x: _TensorLike, rtol: float | None = None) -> Tensor:
+    """How many singular values are more than `rtol` times the largest"""
+
+def matrix_trace(x: _TensorLike, offset: int = 0) -> Tensor:
+    """The sum of the diagonal of matrices (..., m, n): `tensorgraph.linalg.trace`."""
 
 def matrix_transpose(x: _TensorLike) -> Tensor:
     """The last two axes exchanged."""
@@ -1363,6 +1420,9 @@ def normal(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | No
 def not_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a != b, elementwise."""
 
+def not_zero(s: _TensorLike) -> Tensor:
+    """Singular values; 0 among them raises `numpy.linalg.LinAlgError`."""
+
 def one_hot(labels: _TensorLike, classes: int, dtype: DTypeLike | None = None, axis: int = -1) -> Tensor:
     """A new axis of `classes` zeros with a one at each label; a label outside raises, with its position."""
 
@@ -1409,6 +1469,12 @@ def permute_dims(x: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
 
 def piecewise(x: Any, conditions: Sequence[Any], functions: Sequence[Any]) -> Tensor:
     """A function that is another one in each of several parts."""
+
+def pinv(a: _TensorLike, rtol: float | None = None) -> Tensor:
+    """The Moore-Penrose inverse (..., n, m) of matrices (..., m, n), by singular values."""
+
+def pinverse(a: _TensorLike, rtol: float | None = None) -> Tensor:
+    """The Moore-Penrose inverse (..., n, m) of matrices (..., m, n), by singular values."""
 
 def poisson_nll(
     prediction: _TensorLike,
@@ -1461,6 +1527,12 @@ def put(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tup
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Tensor:
     """A copy of x with `values` written along an axis at `indices`, which has as many axes."""
 
+def qr(a: _TensorLike, mode: Literal["reduced", "complete", "r"] = "reduced") -> QRResult | Tensor:
+    """Orthogonal columns Q and an upper triangular R with ``Q @ R == a``, of (..., m, n)."""
+
+def qr_parts(a: _TensorLike, mode: Literal["reduced", "complete"] = "reduced") -> tuple[Tensor, Tensor]:
+    """Q and R: what `qr` is made of."""
+
 def quantile(
     x: _TensorLike,
     q: float | Sequence[float] | np.ndarray[Any, Any],
@@ -1490,6 +1562,9 @@ def real(x: _TensorLike) -> Tensor:
 
 def reciprocal(x: _TensorLike) -> Tensor:
     """1/x; integers give the default float dtype, where NumPy divides integers."""
+
+def reciprocal_gaps(w: _TensorLike, kind: str = "eigen") -> Tensor:
+    """1 / (w[j] - w[i]) and 0 on the diagonal; equal ones raise `numpy.linalg.LinAlgError`."""
 
 def reindex(x: _TensorLike, subscripts: str) -> Tensor:
     """Diagonals, sums and another order of axes, as `einsum` writes them with a letter an axis."""
@@ -1683,6 +1758,12 @@ def sliding_window_view(
 ) -> Tensor:
     """Every window of a size along axes, all of them by default; the windows' own axes come last. A copy."""
 
+def slogdet(a: _TensorLike) -> SlogdetResult:
+    """The sign of the determinant and the logarithm of its magnitude, of square matrices (..., n, n)."""
+
+def slogdet_parts(a: _TensorLike) -> tuple[Tensor, Tensor]:
+    """The sign of the determinant and the logarithm of its magnitude: what `slogdet` is made of."""
+
 def smooth_l1(
     prediction: _TensorLike,
     target: _TensorLike,
@@ -1725,6 +1806,23 @@ def softplus(x: _TensorLike) -> Tensor:
 
 def softsign(x: _TensorLike) -> Tensor:
     """x/(1 + |x|)."""
+
+def solve(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """x of ``a @ x == b``: a is a square matrix (..., n, n), b a vector (n,) or columns (..., n, k)."""
+
+def solve_factored(
+    a: _TensorLike, b: _TensorLike, lu: _TensorLike, pivots: _TensorLike, transposed: bool = False
+) -> Tensor:
+    """`solve` of columns by the factors that a call of it has kept, or with the matrix transposed."""
+
+def solve_triangular(
+    a: _TensorLike,
+    b: _TensorLike,
+    lower: bool = False,
+    trans: Literal[0, 1, 2, "N", "T", "C"] = 0,
+    unit_diagonal: bool = False,
+) -> Tensor:
+    """x of ``a @ x == b`` where only one triangle of a counts: the upper one, or the lower if `lower`."""
 
 def sort(x: _TensorLike, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """Elements in ascending order along an axis, NaN last; descending, NaN first."""
@@ -1790,6 +1888,15 @@ def sum_pool_spread(
 ) -> Tensor:
     """Each window's number added to all elements that it sees, of a tensor that has `extents` along its last axes."""
 
+def svd(a: _TensorLike, full_matrices: bool = True, compute_uv: bool = True) -> SVDResult | Tensor:
+    """Singular values S in falling order and the vectors U and Vh: ``U * S[..., None, :] @ Vh == a``."""
+
+def svd_parts(a: _TensorLike, full_matrices: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Singular vectors and values: what `svd` is made of."""
+
+def svdvals(x: _TensorLike) -> Tensor:
+    """Singular values of matrices (..., m, n) in falling order."""
+
 def swapaxes(x: _TensorLike, axis1: int, axis2: int) -> Tensor:
     """Two axes exchanged."""
 
@@ -1819,6 +1926,12 @@ def tensor_split(x: _TensorLike, sections: int | Sequence[int], axis: int = 0) -
 
 def tensordot(a: _TensorLike, b: _TensorLike, axes: int | Sequence[Any] = 2) -> Tensor:
     """The product of two tensors summed over axes of both."""
+
+def tensorinv(a: _TensorLike, ind: int = 2) -> Tensor:
+    """The inverse of a tensor as a matrix of its first `ind` axes and the others."""
+
+def tensorsolve(a: _TensorLike, b: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
+    """x of ``tensordot(a, x, x.ndim) == b``; the axes of `a` named in `axes` are moved to its end first."""
 
 def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
     """The whole of x several times along each axis, the last axis by the last number."""

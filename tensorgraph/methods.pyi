@@ -227,6 +227,9 @@ class Methods:
     def diff(self, n: int = 1, axis: int = -1) -> Tensor:
         """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
 
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """The sum of the diagonal of matrices, which are the first two axes unless `axis1` and `axis2` say others."""
+
     def searchsorted(self, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
         """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
 
@@ -390,12 +393,6 @@ class Methods:
     def corrcoef(self, y: _TensorLike | None = None, rowvar: bool = True) -> Tensor:
         """The correlation of variables, which are rows, or columns where `rowvar` is False; NaN beside a constant."""
 
-    def nansum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """The sum over `axis` without the NaNs; 0 where there is nothing else."""
-
-    def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """The mean over `axis` of what is no NaN; NaN where there is nothing else."""
-
     def norm(
         self,
         ord: Literal["fro", "nuc"] | float | None = None,
@@ -403,6 +400,12 @@ class Methods:
         keepdims: bool = False,
     ) -> Tensor:
         """The Euclidean norm of all elements; a norm of vectors along one axis, of matrices in two, as NumPy's norm."""
+
+    def nansum(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The sum over `axis` without the NaNs; 0 where there is nothing else."""
+
+    def nanmean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """The mean over `axis` of what is no NaN; NaN where there is nothing else."""
 
     def tensor_split(self, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
         """So many parts along an axis, the first ones longer by one where they cannot be equal"""

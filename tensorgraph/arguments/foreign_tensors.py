@@ -85,17 +85,16 @@ sgn = x.sign()
 mm bmm mv matmul = x @ z
 addmm addmv baddbmm = w + x @ z
 ger = tg.outer(v, v)
-trace = m.diagonal().sum()
-det cholesky svd qr slogdet eig = np.linalg.{name}(m.numpy()) # no such function yet; NumPy's has no derivative, which \
-tg.custom_vjp gives
-pinverse = np.linalg.pinv(m.numpy()) # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives
-logdet = np.linalg.slogdet(m.numpy())[1] # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives
-solve lstsq = np.linalg.{name}(m.numpy(), w.numpy()) # no such function yet; NumPy's has no derivative, which \
-tg.custom_vjp gives
-matrix_exp igamma igammac mvlgamma gcd lcm frexp = tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be \
+det cholesky svd qr slogdet logdet = tg.linalg.{name}(m)
+pinverse = tg.linalg.pinv(m)
+inverse = tg.linalg.inv(m)
+matrix_exp = tg.linalg.expm(m)
+eig = tg.linalg.eigh(m) # of a symmetric matrix; of others they are complex numbers, which are not supported
+solve lstsq = tg.linalg.{name}(m, w)
+igamma igammac mvlgamma gcd lcm frexp = tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be \
 wrapped, with a derivative of their own
 i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
-matrix_power = m @ m # no such function yet; a whole power is a product
+matrix_power = tg.linalg.matrix_power(m, 2)
 dist = tg.sqrt(tg.square(x - y).sum())
 clamp_min = tg.maximum(x, 0.0)
 clamp_max = tg.minimum(x, 1.0)
@@ -161,7 +160,6 @@ name = tg.scope("block") # values have names by the scopes around them
 as_strided = x.unfold(1, 2, 1) # arrays are laid out as NumPy does; windows are
 view_as reshape_as = x.reshape(z.shape)
 equal = np.array_equal(x.numpy(), y.numpy())
-inverse = np.linalg.inv(m.numpy()) # no such function yet; NumPy's has no derivative, which tg.custom_vjp gives
 mode = np.unique(x.numpy(), return_counts=True) # no such function yet; the numbers and how often each comes are
 argpartition partition = np.{name}(x.numpy(), 1)
 masked_scatter = x.at[x > 3.0].set(v[:2])

@@ -134,6 +134,19 @@ def library() -> list[Op]:
     return [op for op in CATALOGUE.values() if op.primal is None and "higher order" not in op.traits]
 
 
+def _results() -> str:
+    """Imports of the named tuples that functions say they give."""
+    lines = set()
+    for f in FUNCTIONS.values():
+        body = inspect.unwrap(f.call)
+        for word in re.findall(r"\w+", str(inspect.signature(body).return_annotation)):
+            kind = body.__globals__.get(word)
+            if hasattr(kind, "_fields"):
+                lines.add((kind.__module__, word))
+    modules = sorted({module for module, _ in lines})
+    return "".join(f"from {m} import {', '.join(sorted(w for n, w in lines if n == m))}\n" for m in modules)
+
+
 def stubs() -> dict[str, str]:
     """The text of each stub file by name."""
     functions = [_definition(op, name) for op in library() for name in (op.name, *op.also) if name not in TOOLS]
@@ -156,8 +169,10 @@ def stubs() -> dict[str, str]:
         "    @property\n    def T(self) -> Tensor: ...\n",
         "    @property\n    def mT(self) -> Tensor: ...\n",
     ]
+    head = HEAD.format(what="The catalogue's functions")
+    head = head.replace("import Tensor\n", f"import Tensor\n{_results()}", 1)
     return {
-        "functions.pyi": HEAD.format(what="The catalogue's functions") + "".join(sorted(functions)).rstrip() + "\n",
+        "functions.pyi": head + "".join(sorted(functions)).rstrip() + "\n",
         "methods.pyi": HEAD.format(what="What ops attach to Tensor") + "class Methods:\n" + "".join(methods),
     }
 

@@ -322,7 +322,8 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
     if getattr(reason, "explained", False):
         raise reason
     types = ", ".join(f"{n}: {_describe(i)}" for n, i in zip(declared.inputs, inputs, strict=True))
-    kind: Any = type(reason) if type(reason) in (ValueError, TypeError, IndexError, ZeroDivisionError) else ValueError
+    kept = (ValueError, TypeError, IndexError, ZeroDivisionError, np.linalg.LinAlgError)
+    kind: Any = type(reason) if type(reason) in kept else ValueError
     message = f"{declared.name}({types}){describe_source(user_source())}: {brief(str(reason))}"
     result = kind(message)
     result.explained = True

@@ -110,11 +110,19 @@ def _examples(case: Case) -> list[Case]:
 
         def other(place: Place, array: Array, drawn: Case = drawn) -> Array:
             new = drawn.at(place)
-            new = rng.permutation(array.ravel()).reshape(array.shape) if np.array_equal(new, array) else new
+            new = _shuffled(array, rng, case) if np.array_equal(new, array) else new
             return np.asarray(new, array.dtype)
 
         found.append(case.map(other))
     return found
+
+
+def _shuffled(array: Array, rng: np.random.Generator, case: Case) -> Array:
+    """The same numbers in another order; of a matrix to be factorised its rows and columns, so that it stays one."""
+    if case.op.kind.name != "linear algebra" or array.ndim < 2:
+        return rng.permutation(array.ravel()).reshape(array.shape)
+    rows, columns = (rng.permutation(n) for n in array.shape[-2:])
+    return array[..., rows[:, None], rows if len(rows) == len(columns) else columns]
 
 
 def _alike(a: Case, b: Case) -> bool:
