@@ -203,6 +203,16 @@ def test_fan_in_can_be_given() -> None:
     assert np.allclose(a * 2, b, rtol=1e-6)
 
 
+def test_a_layer_starts_as_pytorchs_where_asked_for() -> None:
+    tg.random.seed(0)
+    layer = nn.Linear(50, 400, weight_init="torch_uniform", bias_init="torch_uniform")
+    bound = 1 / np.sqrt(50)
+    for cell in (layer.weight, layer.bias):
+        numbers = cell.numpy()
+        assert 0.97 * bound < np.abs(numbers).max() <= bound and abs(numbers.std() - bound / np.sqrt(3)) < 0.05 * bound
+    assert layer.bias.initialiser == "torch_uniform(fan_in=50)"
+
+
 def test_plain_initialisers() -> None:
     assert init.zeros((2, 2)).tolist() == [[0, 0], [0, 0]]
     assert init.ones(3).tolist() == [1, 1, 1]

@@ -121,7 +121,8 @@ ThresholdedReLU = nn.Lambda(lambda x: tg.where(x > 1.0, x, 0.0))
 
 [tensorgraph.nn.init]
 kaiming_normal kaiming_normal_ he_normal_ HeNormal = nn.init.he_normal((3, 2))
-kaiming_uniform kaiming_uniform_ he_uniform_ HeUniform = nn.init.he_uniform((3, 2))
+kaiming_uniform kaiming_uniform_ he_uniform_ HeUniform = nn.init.he_uniform((3, 2)) # with a=5**0.5 it is \
+torch_uniform; for ReLU
 glorot_normal glorot_normal_ xavier_normal_ GlorotNormal = nn.init.xavier_normal((3, 2))
 glorot_uniform glorot_uniform_ xavier_uniform_ GlorotUniform = nn.init.xavier_uniform((3, 2))
 normal_ RandomNormal trunc_normal_ truncated_normal TruncatedNormal = nn.init.normal((3, 2), std=0.02)

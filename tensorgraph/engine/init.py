@@ -24,7 +24,8 @@ from tensorgraph.engine.cells import Buffer, refuse_in_trace
 
 __all__ = [
     "Initialiser", "constant", "fans", "fresh_seed", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
-    "named", "normal", "ones", "reserve", "text_of", "undrawn", "uniform", "xavier_normal", "xavier_uniform", "zeros",
+    "named", "normal", "ones", "reserve", "text_of", "torch_uniform", "undrawn", "uniform", "xavier_normal",
+    "xavier_uniform", "zeros",
 ]  # fmt: skip
 
 NORMAL, UNIFORM = "normal", "uniform"  # what numbers are drawn from
@@ -203,6 +204,14 @@ def text_of(initialiser: Any) -> str:
     return repr(initialiser) if isinstance(initialiser, Initialiser) else f"{getattr(initialiser, '__name__', 'f')}()"
 
 
+def for_bias(what: str | Callable[..., Any], fan_in: int) -> Callable[..., Any]:
+    """The initialiser of a bias, which is told what its shape does not say: how many numbers its layer adds up."""
+    draw = named(what)
+    if draw is torch_uniform:
+        return torch_uniform.using(fan_in=fan_in)
+    return draw
+
+
 def _fan(shape: tuple[int, ...], fan_in: int | None, fan_out: int | None) -> tuple[int, int]:
     own_in, own_out = fans(shape)
     return max(fan_in or own_in, 1), max(fan_out or own_out, 1)
@@ -252,6 +261,16 @@ lecun_normal = _scaled("lecun_normal", _lecun, NORMAL, "Normal of variance 1/fan
 lecun_uniform = _scaled("lecun_uniform", _lecun, UNIFORM, "Uniform of variance 1/fan_in. (LeCun et al. 1998)")
 
 
+def _torch(fan_in: int, fan_out: int) -> float:
+    return 1.0 / (3.0 * fan_in)
+
+
+torch_uniform = _scaled(
+    "torch_uniform", _torch, UNIFORM, "Uniform within 1/sqrt(fan_in): what PyTorch's linear and convolutional layers "
+    "start with, their biases too. A layer's own bias is given its weight's fan_in."
+)  # fmt: skip
+
+
 @Initialiser
 def normal(numbers: Any, shape: tuple[int, ...], *, mean: Finite = 0.0, std: NonNegative = 1.0) -> Array:
     """Normal numbers."""
@@ -284,8 +303,8 @@ def constant(numbers: Any, shape: tuple[int, ...], *, value: float = 0.0) -> Arr
 
 _BY_NAME: dict[str, Initialiser] = {
     i.__name__: i
-    for i in (he_normal, he_uniform, xavier_normal, xavier_uniform, lecun_normal, lecun_uniform, normal, uniform, zeros,
-              ones, constant)
+    for i in (he_normal, he_uniform, xavier_normal, xavier_uniform, lecun_normal, lecun_uniform, torch_uniform, normal,
+              uniform, zeros, ones, constant)
 }  # fmt: skip
 NAMES = tuple(_BY_NAME)  # what a graph's text may start a cell by
 

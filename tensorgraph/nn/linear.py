@@ -44,7 +44,8 @@ class Linear(Module):
     bias : bool
         Leave it out before a batch norm, which takes its effect away.
     weight_init, bias_init : str or callable
-        An initialiser of `tensorgraph.nn.init` or its name; any callable of a shape will do.
+        An initialiser of `tensorgraph.nn.init` or its name; any callable of a shape will do. As PyTorch starts a linear
+        layer: "torch_uniform", for both.
     seed : int, optional
         Of the weight's numbers; otherwise they come from the process-wide generator.
     dtype : dtype-like, optional
@@ -81,7 +82,7 @@ class Linear(Module):
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.weight = parameter((self.inputs, self.outputs), weight_init, dtype, seed)
-        self.bias = parameter((self.outputs,), bias_init, dtype) if bias else None
+        self.bias = parameter((self.outputs,), init.for_bias(bias_init, self.inputs), dtype) if bias else None
 
     def forward(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor):
