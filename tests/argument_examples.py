@@ -214,6 +214,7 @@ EXAMPLES: dict[str, Example] = {
     "tg.vmap": lambda: call(tg.vmap, function=double, in_axes=0, out_axes=0, fallback=None),
     "Graph.batched": lambda: call(graph().batched, size=4, loop=False),
     # methods of tensors, cells, graphs
+    "tg.tri": lambda: call(tg.tri, n=3, m=2, k=1, dtype=None),
     "Numbers.to_device": lambda: call(x().to_device, device="cpu", stream=None),
     "Tensor.backward": lambda: call(loss().backward, grad_output=None, retain_graph=False, create_graph=False),
     "Tensor.register_hook": lambda: call(x().register_hook, hook=print),
@@ -506,7 +507,7 @@ def composed(declared: Function) -> Example:
     return lambda: (declared.call, dict(bound.arguments))
 
 
-EXAMPLES |= {f"tg.{declared.name}": composed(declared) for declared in FUNCTIONS.values()}
+EXAMPLES |= {f"tg.{declared.name}": composed(declared) for declared in FUNCTIONS.values() if declared.examples}
 
 
 def public() -> Iterator[tuple[str, Any]]:

@@ -10,10 +10,10 @@ import numpy as np
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import differences, shape
-from tensorgraph.ops.moving import diag, of, take
+from tensorgraph.ops.moving import of, take
 from tensorgraph.ops.pieces import cut
 
-__all__ = ["concat", "concatenate", "diagflat", "diff", "resize", "rollaxis", "split"]
+__all__ = ["concat", "concatenate", "diff", "resize", "rollaxis", "split"]
 
 
 def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
@@ -32,11 +32,6 @@ def concat(arrays: Sequence[Any], /, axis: int | None = 0) -> Tensor:
 
 
 concatenate = concat
-
-
-def diagflat(x: Any, k: int = 0) -> Tensor:
-    """All elements on a diagonal."""
-    return diag(of(x, "diagflat: x").reshape(-1), k)  # type: ignore[no-any-return]
 
 
 def resize(x: Any, new_shape: Any) -> Tensor:

@@ -72,8 +72,10 @@ def catalogued(name: str) -> Callable[..., Any] | None:
     declared, function = op_named(name), function_named(name)
     if declared is not None and (name in signatures() or _stands(declared, theirs)):
         return declared.public
-    if function is not None and (name in signatures() or any(theirs is f for f in function.numpy)):
-        return function.call
+    if function is not None:
+        makes = theirs is not None and not function.examples  # of no tensor
+        if name in signatures() or makes or any(theirs is f for f in function.numpy):
+            return function.call
     if callable(theirs):
         for declared in CATALOGUE.values():
             if _stands(declared, theirs):
