@@ -59,10 +59,20 @@ def _laid(
     return dict(sizes=k, stride=s, padding=pairs, dilation=d), asked
 
 
+def _brief(attrs: dict[str, Any]) -> dict[str, Any]:
+    """The same in fewer words, as graphs print them: without what is usual, one number where all axes have one."""
+    pairs = attrs["padding"]
+    same = tuple(lo for lo, _ in pairs) if all(lo == hi for lo, hi in pairs) else pairs
+    short = {"stride": attrs["stride"], "padding": same, "dilation": attrs["dilation"]}
+    short = {name: value[0] if len({*value}) == 1 and type(value[0]) is int else value for name, value in short.items()}
+    usual = {"stride": 1, "padding": 0, "dilation": 1}
+    return {"sizes": attrs["sizes"], **{name: value for name, value in short.items() if value != usual[name]}}
+
+
 def _max(count: int, x: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
     t = _given(x, count, f"max_pool{count}d")
     attrs, _ = _laid(t, count, kernel, stride, padding, dilation, ceil_mode)
-    return max_pool.public(t, **attrs)  # type: ignore[no-any-return]
+    return max_pool.public(t, **_brief(attrs))  # type: ignore[no-any-return]
 
 
 @function(computed=True, examples=((((2, 3, 7), 3), dict(stride=2, padding=1)), (((2, 3, 6), 2), {})))
@@ -155,7 +165,7 @@ def _average(
             raise ValueError(f"avg_pool{count}d: divisor_override must not be 0")
         counts = divisor
     wide = t if t.dtype != np.float16 else shape.astype.public(t, dtype="float32")
-    sums = sum_pool.public(wide, **attrs)
+    sums = sum_pool.public(wide, **_brief(attrs))
     y = sums / (float(counts) if isinstance(counts, int) else shape.astype.public(counts, dtype=wide.dtype.name))
     return y if wide is t else shape.astype.public(y, dtype="float16")  # type: ignore[no-any-return]
 

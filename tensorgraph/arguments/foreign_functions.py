@@ -214,6 +214,9 @@ set_printoptions get_printoptions = np.get_printoptions() # numbers are printed 
 np.set_printoptions
 CELU ELU GELU SELU Embedding GroupNorm InstanceNorm LayerNorm RMSNorm Hardsigmoid Hardswish Hardtanh LogSigmoid Mish \
 ModuleDict ModuleList PReLU ReLU6 SiLU Softplus Softsign from_torch_state = tg.nn.{name}
+Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d MaxPool1d MaxPool2d MaxPool3d AvgPool1d \
+AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d \
+AdaptiveMaxPool3d Dropout1d Dropout2d Dropout3d = tg.nn.{name}
 BatchNorm Dropout Flatten GraphModule Identity Lambda LeakyReLU Linear LogSoftmax ReLU Sequential Sigmoid Softmax Tanh \
 GRU LSTM RNN GRUCell LSTMCell RNNCell MultiHeadAttention TransformerEncoder TransformerEncoderLayer \
 positional_encoding init = tg.nn.{name}

@@ -19,17 +19,23 @@ attribute, is found
 ParameterDict BufferDict = {"first": nn.Linear(3, 3)} # a plain dict of modules or parameters, assigned to \
 an attribute, is found
 Embed = nn.Embedding(10, 4)
-Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d Conv Conv2D LazyConv1d LazyConv2d LazyConv3d \
-LazyConvTranspose1d LazyConvTranspose2d SeparableConv2D DepthwiseConv2D Conv1D Conv3D Conv2DTranspose = sum(w[k] * v[k \
-: k + 2] for k in range(2)) # no convolution yet; one is a sum over shifted slices, in a Module of your own
-MaxPool1d MaxPool2d MaxPool3d MaxPooling2D MaxPooling1D MaxPooling3D = nn.Lambda(lambda x: x.reshape(1, 1, 2, 2, 2, \
-2).max(axis=(3, 5))) # no pooling yet; one over windows of 2 by 2 is
-AvgPool1d AvgPool2d AvgPool3d AveragePooling2D AveragePooling1D AveragePooling3D = nn.Lambda(lambda x: x.reshape(1, 1, \
-2, 2, 2, 2).mean(axis=(3, 5))) # no pooling yet; one over windows of 2 by 2 is
-AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d GlobalAveragePooling2D GlobalAveragePooling1D = nn.Lambda(lambda \
-x: x.mean(axis=(2, 3), keepdims=True)) # no pooling yet; one over the whole of each channel is
-AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d GlobalMaxPooling2D GlobalMaxPooling1D = nn.Lambda(lambda x: \
-x.max(axis=(2, 3), keepdims=True)) # no pooling yet; one over the whole of each channel is
+Conv Conv2D LazyConv2d = nn.Conv2d(1, 6, 5)
+Conv1D LazyConv1d = nn.Conv1d(1, 6, 5)
+Conv3D LazyConv3d = nn.Conv3d(1, 6, 3)
+Conv2DTranspose LazyConvTranspose2d = nn.ConvTranspose2d(6, 1, 4, stride=2)
+Conv1DTranspose LazyConvTranspose1d = nn.ConvTranspose1d(6, 1, 4, stride=2)
+DepthwiseConv2D = nn.Conv2d(6, 6, 3, groups=6)
+SeparableConv2D = nn.Sequential(nn.Conv2d(6, 6, 3, groups=6), nn.Conv2d(6, 8, 1))
+MaxPooling2D = nn.MaxPool2d(2)
+MaxPooling1D = nn.MaxPool1d(2)
+MaxPooling3D = nn.MaxPool3d(2)
+AveragePooling2D = nn.AvgPool2d(2)
+AveragePooling1D = nn.AvgPool1d(2)
+AveragePooling3D = nn.AvgPool3d(2)
+GlobalAveragePooling2D = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+GlobalAveragePooling1D = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
+GlobalMaxPooling2D = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+GlobalMaxPooling1D = nn.Sequential(nn.AdaptiveMaxPool1d(1), nn.Flatten())
 Upsample UpsamplingNearest2d UpsamplingBilinear2d UpSampling2D = nn.Lambda(lambda x: tg.repeat(tg.repeat(x, 2, \
 axis=2), 2, axis=3)) # no interpolation yet; the nearest element is
 ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D ConstantPad3d = nn.Lambda(lambda x: tg.pad(x, \
@@ -54,8 +60,8 @@ Threshold = nn.Lambda(lambda x: tg.where(x > 1.0, x, 0.0))
 RReLU = nn.LeakyReLU(11 / 48) # no slopes drawn at random; their mean is
 Activation = nn.ReLU()
 Input InputLayer = nn.Sequential(nn.Linear(3, 2)) # sizes are given to the layers; leave it out
-Dropout1d Dropout2d Dropout3d AlphaDropout SpatialDropout2D FeatureAlphaDropout = nn.Dropout(0.5) # no dropout of \
-whole channels; of elements it is
+SpatialDropout2D = nn.Dropout2d(0.5)
+AlphaDropout FeatureAlphaDropout = nn.Dropout(0.5) # no such layer; of elements it is
 GaussianNoise = nn.Lambda(lambda x: x + 0.1 * tg.random.normal(x.shape))
 Unflatten Reshape = nn.Lambda(lambda x: x.reshape(-1, 1, 3))
 Permute = nn.Lambda(lambda x: x.transpose(1, 0))
@@ -101,8 +107,8 @@ layer yet; any function f is a layer
 initializers = nn.init.he_normal((3, 2))
 EmbeddingBag = nn.Lambda(lambda ids: tg.ones((10, 4))[ids].mean(axis=-2)) # no such layer yet; a Parameter that is \
 indexed is one, such as
-LPPool1d LPPool2d LPPool3d = nn.Lambda(lambda x: tg.sqrt(tg.square(x).reshape(1, 1, 2, 2, 2, 2).sum(axis=(3, 5)))) # \
-no pooling yet; the Euclidean norm of windows of 2 by 2 is
+LPPool2d = nn.Lambda(lambda x: tg.lp_pool2d(x, 2.0, 2)) # no such layer; any function is one
+LPPool1d LPPool3d = nn.Lambda(lambda x: tg.lp_pool1d(x, 2.0, 2)) # no such layer; any function is one
 Unfold = nn.Lambda(lambda x: tg.stack([x[..., k : k + 2] for k in range(2)], axis=-2)) # no such layer yet; windows \
 are shifted slices
 Fold = nn.Lambda(lambda x: tg.pad(x[..., 0, :], ((0, 0), (0, 1))) + tg.pad(x[..., 1, :], ((0, 0), (1, 0)))) # no such \

@@ -26,24 +26,42 @@ from tensorgraph.nn.activations import (
 )
 from tensorgraph.nn.attention import MultiHeadAttention, positional_encoding
 from tensorgraph.nn.containers import Flatten, Identity, Lambda, ModuleDict, ModuleList, Sequential
-from tensorgraph.nn.dropout import Dropout
+from tensorgraph.nn.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from tensorgraph.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from tensorgraph.nn.embedding import Embedding
 from tensorgraph.nn.graph_module import GraphModule
 from tensorgraph.nn.linear import Linear
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.normalization import BatchNorm
+from tensorgraph.nn.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+)
 from tensorgraph.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from tensorgraph.nn.row_norms import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from tensorgraph.nn.torch_state import from_torch_state
 from tensorgraph.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "MultiHeadAttention", "RNNCell", "TransformerEncoder",
-    "TransformerEncoderLayer", "positional_encoding",
-    "CELU", "ELU", "GELU", "SELU", "BatchNorm", "Dropout", "Embedding", "Flatten", "GraphModule", "GroupNorm",
-    "Hardsigmoid", "Hardswish", "Hardtanh", "Identity", "InstanceNorm", "Lambda", "LayerNorm", "LeakyReLU", "Linear",
-    "LogSigmoid", "LogSoftmax", "Mish", "Module", "ModuleDict", "ModuleList", "PReLU", "RMSNorm", "ReLU", "ReLU6",
-    "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh", "from_torch_state", "init",
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "BatchNorm", "CELU", "Conv1d", "Conv2d", "Conv3d",
+    "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "ELU",
+    "Embedding", "Flatten", "GELU", "GRU", "GRUCell", "GraphModule", "GroupNorm", "Hardsigmoid", "Hardswish",
+    "Hardtanh", "Identity", "InstanceNorm", "LSTM", "LSTMCell", "Lambda", "LayerNorm", "LeakyReLU", "Linear",
+    "LogSigmoid", "LogSoftmax", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Mish", "Module", "ModuleDict", "ModuleList",
+    "MultiHeadAttention", "PReLU", "RMSNorm", "RNN", "RNNCell", "ReLU", "ReLU6", "SELU", "Sequential", "SiLU",
+    "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh", "TransformerEncoder", "TransformerEncoderLayer",
+    "from_torch_state", "init", "positional_encoding",
 ]  # fmt: skip
 
 __getattr__ = _getter(__name__, __all__)

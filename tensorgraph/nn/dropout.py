@@ -13,7 +13,7 @@ from tensorgraph.nn.names import input_of
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.random import uniform
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
 
 
 class Dropout(Module):
@@ -61,12 +61,56 @@ class Dropout(Module):
         if x.dtype.kind != "f":
             raise TypeError(f"{self.label} needs float input, got {x.dtype}; convert it with .astype('float32')")
         wide = x.dtype.name if x.dtype.name == "float64" else "float32"
-        u, state = uniform.public(self.state, shape=x.shape, dtype=wide)
+        u, state = uniform.public(self.state, shape=self._units(x), dtype=wide)
         self.state.assign(state)
         return where.public(u >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)
+
+    def _units(self, x: Any) -> tuple[int, ...]:
+        """The shape of what is dropped or kept, broadcast to x."""
+        return x.shape  # type: ignore[no-any-return]
 
     def config(self) -> dict[str, Any]:
         return {"rate": self.rate}
 
     def extra_repr(self) -> str:
         return f"{self.rate:g}"
+
+
+class _Channels(Dropout):
+    count = 0
+
+    def _units(self, x: Any) -> tuple[int, ...]:
+        if x.ndim not in (self.count + 1, self.count + 2):
+            raise ValueError(
+                f"{self.label} takes axes (examples, channels, {self.count} of positions), or without the first, "
+                f"got shape {x.shape}"
+            )
+        return (*x.shape[: x.ndim - self.count], *(1,) * self.count)
+
+
+class Dropout1d(_Channels):
+    """`Dropout` of whole channels of (examples, channels, length). (Tompson et al. 2015)"""
+
+    count = 1
+
+
+class Dropout2d(_Channels):
+    """`Dropout` of whole channels of (examples, channels, height, width): neighbours in one are alike.
+
+    (Tompson et al. 2015)
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> y = tg.nn.Dropout2d(0.5, seed=0)(tg.ones((2, 8, 3, 3)))
+    >>> sorted(set(y.mean(axis=(2, 3)).ravel().tolist()))
+    [0.0, 2.0]
+    """
+
+    count = 2
+
+
+class Dropout3d(_Channels):
+    """`Dropout` of whole channels of (examples, channels, depth, height, width)."""
+
+    count = 3
