@@ -18,7 +18,7 @@ __all__: list[str] = []
 TensorLike = Any
 
 
-@function(examples=())
+@function(examples=(((3,), {}), ((2, 3, -1), {})), computed=True)
 def tri(n: Natural, m: Natural | None = None, k: int = 0, dtype: Any = None) -> Tensor:
     """n by m ones on diagonal k and below it, 0 above.
 

@@ -20,6 +20,9 @@ __all__: list[str] = []
 TensorLike = Any
 Axes = int | Sequence[int]
 
+# empty pieces beyond which a number of them is a mistake
+MOST = 1 << 20
+
 # cutting --------------------------------------------------------------------------------------------------------------
 
 
@@ -29,7 +32,7 @@ def cut(x: Any, parts: Any, axis: int, equal: bool, name: str) -> list[Tensor]:
     n = x.shape[canonical_axis(axis, x.ndim)]
     if isinstance(parts, (int, np.integer)):
         count = int(parts)
-        if count < 1 or (equal and n % count):
+        if count < 1 or (equal and n % count) or count > MOST + n:
             raise ValueError(f"{name}: {n} elements along axis {axis} cannot be cut into {parts} equal parts")
         size, more = divmod(n, count)
         places = np.cumsum([0] + [size + 1] * more + [size] * (count - more)).tolist()

@@ -177,6 +177,6 @@ def corrcoef(x: TensorLike, y: TensorLike | None = None, rowvar: bool = True) ->
     rows = _observations(float_of(x, "corrcoef: x"), y, rowvar, "corrcoef")
     off = reduction.centred(rows, (1,))
     deviation = reduction.std.public(rows, axis=1, keepdims=True)
-    unit = off / deviation
+    unit = off / logic.where.public(deviation == 0.0, np.nan, deviation)
     out = contraction.matmul.public(unit, shape.transpose.public(unit)) / rows.shape[1]
     return shape.squeeze.public(logic.where.public(out > 1, 1.0, logic.where.public(out < -1, -1.0, out)))  # type: ignore[no-any-return]
