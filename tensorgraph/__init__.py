@@ -81,6 +81,7 @@ from tensorgraph.transforms import (
     jacrev,
     jvp,
     linearize,
+    scan,
     value_and_grad,
     vjp,
     vmap,
@@ -111,7 +112,7 @@ __all__ = [
     "float16", "float32", "float64", "functional", "fused_op", "grad", "gradients", "graph", "hessian", "hvp", "i8",
     "i16", "i32", "i64", "int8", "int16", "int32", "int64", "implementation", "is_grad_enabled", "is_tracing",
     "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "lint", "load", "load_graph", "load_model", "no_grad", "op",
-    "parse", "profile", "random", "remove_op", "save", "scope", "set_default_dtype", "spec", "tensor", "trace",
+    "parse", "profile", "random", "remove_op", "save", "scan", "scope", "set_default_dtype", "spec", "tensor", "trace",
     "tree_map", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 

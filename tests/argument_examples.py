@@ -163,6 +163,7 @@ EXAMPLES: dict[str, Example] = {
     "tg.Parameter": lambda: call(tg.Parameter, data=[1.0], dtype="float32", name="w", requires_grad=True),
     "tg.check": lambda: call(tg.check, op=tg.CATALOGUE["negative"], properties=["finite"]),
     "tg.checkpoint": lambda: call(tg.checkpoint, function=double),
+    "tg.scan": lambda: call(tg.scan, f=lambda h, x: (h + x, h), init=0.0, xs=X[0], reverse=False, checkpoint=False),
     "tg.custom_vjp": lambda: call(tg.custom_vjp, function=double),
     "tg.debug_nans": lambda: call(tg.debug_nans),
     "tg.default_dtype": lambda: call(tg.default_dtype),

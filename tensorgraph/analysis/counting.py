@@ -51,7 +51,7 @@ class Counter:
         if declared is None and forward is not None:
             return again + 2 * self.flops(forward)
         if declared is None and (_held(eq) is not None or eq.op.reference is not None):
-            return self.inside(eq)[0]
+            return self.inside(eq)[0] * _times(eq)
         return again + self._by_number(eq, declared)
 
     def _by_number(self, eq: Equation, each: float | None) -> int:
@@ -123,7 +123,12 @@ def _made_again(eq: Equation, of: Op) -> bool:
 
 def _held(eq: Equation) -> Any:
     """The function that an equation runs and an attribute holds: a graph, or what was called."""
-    return eq.attrs.get("forward") if "higher order" in eq.op.traits else None
+    return eq.attrs.get("forward", eq.attrs.get("body")) if "higher order" in eq.op.traits else None
+
+
+def _times(eq: Equation) -> int:
+    """How often an equation runs what it holds."""
+    return int(eq.attrs["length"]) if "body" in eq.attrs else 1
 
 
 def _body(eq: Equation) -> Graph:

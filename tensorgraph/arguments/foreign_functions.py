@@ -185,8 +185,9 @@ named_scope named_call = tg.scope("block")
 block_until_ready = x # a result is there when a call returns; leave it out
 profiler = tg.profile(f, x)
 tree_util tree tree_multimap tree_leaves tree_flatten = tg.tree_map(tg.exp, {"w": x})
-lax scan cond while_loop fori_loop switch = tg.where(x > 0, x, -x) # Python's own for and if run eagerly and are \
-unrolled in graphs; a choice by numbers is where
+lax cond switch = tg.where(x > 0, x, -x) # Python's own if runs eagerly; in graphs a choice by numbers is where
+while_loop fori_loop = tg.scan(lambda h, _: (h * x, None), x, length=3)[0] # Python's own loops run eagerly and are \
+unrolled in graphs; one equation, of a known number of steps, is
 scipy = tg.exp(x) # SciPy's special functions stand in tensorgraph itself
 F = tg.relu(x) # functions stand in tensorgraph itself
 cross_entropy = tg.softmax_cross_entropy(x, i)

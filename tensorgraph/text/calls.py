@@ -15,8 +15,9 @@ from tensorgraph.text.literals import read_array
 from tensorgraph.text.numbers import named
 from tensorgraph.text.scene import Scene, show
 from tensorgraph.transforms.custom import Result, custom_op
+from tensorgraph.transforms.scan import scan_op
 
-__all__ = ["array_constant", "custom", "gradients", "written_out"]
+__all__ = ["array_constant", "custom", "gradients", "looped", "written_out"]
 
 
 def _named(scene: Scene, node: ast.Call, names: tuple[str, ...], args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
@@ -109,6 +110,34 @@ def array_constant(scene: Scene, node: ast.Call) -> Tensor:
     if (found.shape, found.dtype) != (expected.shape, expected.dtype):
         scene.fail(node, f"the array {named.value} should be {expected}, got {Aval(found.shape, found.dtype)}")
     return _constant(scene, found)
+
+
+def looped(scene: Scene, node: ast.Call) -> Any:
+    """``scan([w], [h], [xs], body=f, length=5)``: a function that stands above in the text, step by step."""
+    given = named(scene, node.keywords)
+    body = given.pop("body", None)
+    name = body.id if isinstance(body, ast.Name) else ""
+    if name not in scene.functions:
+        scene.fail(node, f"scan takes body=, a function that stands above it{nearest(name, scene.functions)}")
+    graph = scene.functions[name]
+    lists = [scene.expression(scene, a) for a in node.args]
+    options = {key: scene.expression(scene, value) for key, value in given.items()}
+    kinds = {"length": int, "reverse": bool, "states": bool}
+    if len(lists) != 3 or any(type(value) is not kinds.get(key) for key, value in options.items()):
+        scene.fail(node, "expected scan([constants], [carry], [xs], body=f, length=5, reverse=False, states=False)")
+    consts, carry, xs = (_tensors(scene, node, group, "the values of scan") for group in lists)
+    length = options.get("length", -1)
+    if length < 0 or any(x.shape[:1] != (length,) for x in xs):
+        scene.fail(node, f"scan: length= must be the first size of all xs, got {length} for {[x.aval for x in xs]}")
+    avals = [*[t.aval for t in (*consts, *carry)], *[Aval(x.shape[1:], x.dtype) for x in xs]]
+    if [v.aval for v in graph.inputs] != avals or graph.cells:
+        wanted = ", ".join(str(v.aval) for v in graph.inputs)
+        scene.fail(node, f"{graph.name} takes {wanted}, got {', '.join(map(str, avals))}")
+    outputs = [getattr(a, "aval", None) for a in graph.outputs]
+    if outputs[: len(carry)] != [t.aval for t in carry] or None in outputs:
+        scene.fail(node, f"{graph.name} must return the carry, of the types that it takes, then the outputs")
+    with scene.at(node):
+        return scan_op.public(consts, carry, xs, body=graph, **options)
 
 
 def custom(scene: Scene, node: ast.Call, inner: ast.Call, given: tuple[list[Any], dict[str, Any]]) -> Any:

@@ -17,13 +17,14 @@ from tensorgraph.engine.op import CATALOGUE, Op, op_named, usual_want
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import field_names, flatten, is_container
 from tensorgraph.graph.graph import Var
-from tensorgraph.text.calls import array_constant, custom, gradients, written_out
+from tensorgraph.text.calls import array_constant, custom, gradients, looped, written_out
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.literals import literal_text
 from tensorgraph.text.numbers import arithmetic, named, table
 from tensorgraph.text.scene import CellName, Container, Scene, opened, show
 from tensorgraph.text.signs import op_of_sign
 from tensorgraph.text.types import DTYPES, called
+from tensorgraph.transforms.scan import scan_op
 
 __all__ = ["expression"]
 
@@ -250,6 +251,8 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
         scene.fail(node, f"{name} is a value here, not an op; give the value another name to call the op")
     if name == "array":
         return array_constant(scene, node)
+    if name == scan_op.name:
+        return looped(scene, node)
     args, kwargs = _arguments(scene, node)
     if name in SPECIAL:
         return scene.call(node, SPECIAL[name], scene, node, args, kwargs)

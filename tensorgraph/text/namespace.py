@@ -17,13 +17,15 @@ from tensorgraph.engine import init
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import gradients
 from tensorgraph.engine.calling import call
-from tensorgraph.engine.modes import current, enable_grad, scope
+from tensorgraph.engine.modes import current, enable_grad, scope, use
 from tensorgraph.engine.op import ALIASES, CATALOGUE, Op
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, tensor, wrap
+from tensorgraph.graph.trace import trace
 from tensorgraph.ops import structure
 from tensorgraph.transforms.custom import custom_vjp
+from tensorgraph.transforms.scan import scan_op
 
 __all__ = ["namespace"]
 
@@ -73,6 +75,16 @@ def _custom_vjp(*, forward: Any, backward: Any) -> Any:
         return call
 
     return custom_vjp(forward=recording(forward), backward=recording(backward))
+
+
+def _scan(
+    consts: Any, carry: Any, xs: Any, *, body: Any, length: int, reverse: bool = False, states: bool = False
+) -> Any:
+    """The equation of `tensorgraph.scan`, whose body is a function of this text."""
+    avals = [*[t.aval for t in (*consts, *carry)], *[Aval(x.shape[1:], x.dtype) for x in xs]]
+    with use(trace=None):
+        graph = trace(body, *avals)
+    return scan_op.public(consts, carry, xs, body=graph, length=length, reverse=reverse, states=states)
 
 
 def _with_residuals(op: Op) -> Any:
@@ -135,7 +147,7 @@ def namespace(arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
     found |= {
         "Parameter": CellType("parameter"), "Frozen": CellType("frozen"), "Buffer": CellType("buffer"),
         "Literal": Literal, "OrderedDict": OrderedDict, "array": array, "custom_vjp": _custom_vjp,
-        "gradients": _gradients, "scope": scope, "tensor": tensor,
+        "gradients": _gradients, scan_op.name: _scan, "scope": scope, "tensor": tensor,
         "bool_": bool_, "f16": f16, "f32": f32, "f64": f64, "i8": i8, "i16": i16, "i32": i32, "i64": i64, "u8": u8,
         "u16": u16, "u32": u32, "u64": u64,
     }  # fmt: skip

@@ -133,6 +133,10 @@ class _Equations:
             if default is not REQUIRED and typed_key(default) == typed_key(value):
                 positional = False
                 continue
+            if isinstance(value, Graph):
+                positional = False
+                args.append(f"{name}={self.functions.get(value, '...')}")
+                continue
             positional = positional and default is REQUIRED
             args.append(literal_text(value) if positional else f"{name}={literal_text(value)}")
         return args

@@ -16,6 +16,7 @@ from tensorgraph.transforms.functions import (
     value_and_grad,
     vjp,
 )
+from tensorgraph.transforms.scan import scan
 from tensorgraph.transforms.vmap import vmap
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "jacrev",
     "jvp",
     "linearize",
+    "scan",
     "value_and_grad",
     "vjp",
     "vmap",
