@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-import numpy as np
-
 from tensorgraph.arguments import Count, Fraction, Natural, checked
 from tensorgraph.engine import init
 from tensorgraph.engine.aval import FloatDType
@@ -15,7 +13,7 @@ from tensorgraph.nn.dropout import Dropout
 from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
-from tensorgraph.nn.torch_names import From, transposed
+from tensorgraph.nn.torch_names import transposed
 from tensorgraph.ops import recurrent
 from tensorgraph.ops.recurrent import ACTIVATIONS, Activation
 from tensorgraph.ops.shape import concatenate, expand_dims, stack
@@ -27,7 +25,6 @@ class _Cell(Module):
     """The weights of one recurrence, which sees one step a call."""
 
     gates: ClassVar[int]
-    own_bias: ClassVar[bool] = False  # whether the state's product has a bias of its own
     atomic = True
 
     @checked
@@ -47,17 +44,21 @@ class _Cell(Module):
         self.weight = parameter((inputs, width), start, dtype, seeds[0])
         self.recurrent = parameter((units, width), start, dtype, seeds[1])
         self.bias = parameter((width,), start, dtype, seeds[2]) if bias else None
-        if self.own_bias:
-            self.recurrent_bias = parameter((width,), start, dtype, seeds[3]) if bias else None
+        # one would do where only the sum counts, but optimisers take two steps for two
+        self.recurrent_bias = parameter((width,), start, dtype, seeds[3]) if bias else None
 
         self._place_in_torch()
 
     def _place_in_torch(self, up: str = "", end: str = "") -> None:
         """Where PyTorch has the weights: `up` the path, and with these last letters."""
-        first, second = (f"{up}bias_{side}{end}" for side in ("ih", "hh"))
-        biases = {"bias": first, "recurrent_bias": second} if self.own_bias else {"bias": From((first, second), np.add)}
-        weights = {"weight": transposed(f"{up}weight_ih{end}"), "recurrent": transposed(f"{up}weight_hh{end}")}
-        vars(self)["torch_state"] = {**weights, **biases}
+        vars(self)["torch_state"] = {
+            "weight": transposed(f"{up}weight_ih{end}"), "recurrent": transposed(f"{up}weight_hh{end}"),
+            "bias": f"{up}bias_ih{end}", "recurrent_bias": f"{up}bias_hh{end}",
+        }  # fmt: skip
+
+    def _both_biases(self) -> Any:
+        first, second = self.bias, self.recurrent_bias
+        return None if first is None or second is None else first + second
 
     def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         """The op on whole sequences: outputs, then the last states."""
@@ -90,8 +91,8 @@ class LSTMCell(_Cell):
     ----------
     weight, recurrent : Parameter
         Shapes (inputs, 4 units) and (units, 4 units), the gates i, f, g, o side by side.
-    bias : Parameter or None
-        Shape (4 units,): the sum of PyTorch's two.
+    bias, recurrent_bias : Parameter or None
+        Shape (4 units,).
 
     Examples
     --------
@@ -107,7 +108,7 @@ class LSTMCell(_Cell):
     def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         h, c = states or (None, None)
         made: tuple[Any, ...] = recurrent.lstm.public(
-            x, self.weight, self.recurrent, self.bias, h, c, lengths, reverse=reverse
+            x, self.weight, self.recurrent, self._both_biases(), h, c, lengths, reverse=reverse
         )
         return made
 
@@ -141,7 +142,6 @@ class GRUCell(_Cell):
     """
 
     gates = 3
-    own_bias = True
 
     def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         made: tuple[Any, ...] = recurrent.gru.public(
@@ -170,8 +170,8 @@ class RNNCell(_Cell):
     ----------
     weight, recurrent : Parameter
         Shapes (inputs, units) and (units, units).
-    bias : Parameter or None
-        Shape (units,): the sum of PyTorch's two.
+    bias, recurrent_bias : Parameter or None
+        Shape (units,).
 
     Examples
     --------
@@ -198,8 +198,8 @@ class RNNCell(_Cell):
 
     def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         made: tuple[Any, ...] = recurrent.rnn.public(
-            x, self.weight, self.recurrent, self.bias, *(states or (None,)), lengths, activation=self.activation,
-            reverse=reverse,
+            x, self.weight, self.recurrent, self._both_biases(), *(states or (None,)), lengths,
+            activation=self.activation, reverse=reverse,
         )  # fmt: skip
         return made
 

@@ -39,10 +39,9 @@ def from_torch_state(module: Module, state: Mapping[str, Any]) -> Module:
     Notes
     -----
     What differs: a `Linear` keeps its weight as (inputs, outputs), gamma and beta are called weight and bias there, and
-    ``num_batches_tracked`` is `BatchNorm`'s count. A `MultiHeadAttention` takes the packed
-    ``in_proj_weight`` apart, and recurrent layers, whose gates have PyTorch's order, add the two biases where the sum
-    is all that counts. A state dict does not say eps, nor a batch norm's momentum: make the
-    layer with ``BatchNorm(features, preset="torch")``, or its own numbers, ``decay=1 - momentum``.
+    ``num_batches_tracked`` is `BatchNorm`'s count. A `MultiHeadAttention` takes the packed ``in_proj_weight`` apart;
+    the gates of recurrent layers have PyTorch's order. A state dict does not say eps, nor a batch norm's momentum: make
+    the layer with ``BatchNorm(features, preset="torch")``, or its own numbers, ``decay=1 - momentum``.
 
     Examples
     --------
