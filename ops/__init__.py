@@ -47,6 +47,7 @@ from tensorgraph.ops import (
     random,
     recurrent,
     reduction,
+    resampling,
     rounding,
     scans,
     searching,
@@ -69,9 +70,9 @@ from tensorgraph.ops import (
 __all__ = [
     "activations", "along", "arithmetic", "at", "attention", "batch_norm", "choosing", "composed", "contract",
     "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "diagonals",
-    "differences", "einsum", "embedding", "exponential", "factors", "index", "layer_norm", "likelihoods",
-    "logarithm", "logic", "losses", "margins", "matrices", "matrix_numbers", "moving", "nans", "normalization",
-    "norms", "paths", "pieces", "pooling", "pools", "products", "quantiles", "random", "recurrent", "reduction",
+    "differences", "einsum", "embedding", "exponential", "factors", "index", "layer_norm", "likelihoods", "logarithm",
+    "logic", "losses", "margins", "matrices", "matrix_numbers", "moving", "nans", "normalization", "norms", "paths",
+    "pieces", "pooling", "pools", "products", "quantiles", "random", "recurrent", "reduction", "resampling",
     "rounding", "scans", "searching", "segments", "shape", "singular", "sliding", "softmax", "solving", "sorting",
     "special", "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ __all__ = ["oracle", "reference", "transposed_oracle", "transposed_reference", "
 # composed of other ops ----------------------------------------------------------------------------------------------
 
 
-def _places(win: Windows) -> tuple[Any, ...]:
+def places_of(win: Windows) -> tuple[Any, ...]:
     """For each axis where the windows' elements lie in the padded tensor, broadcast to (*kernel, *outputs)."""
     count, places = len(win.sizes), []
     for a in range(count):
@@ -36,11 +36,11 @@ def _places(win: Windows) -> tuple[Any, ...]:
     return tuple(places)
 
 
-def _seen(x: Any, win: Windows, groups: int) -> Any:
+def seen_by(x: Any, win: Windows, groups: int) -> Any:
     """(images, groups, what a window sees of a group, windows)."""
     if any(lo or hi for lo, hi in win.edges):
         x = pad.public(x, widths=((0, 0), (0, 0), *win.edges))
-    seen = x[(slice(None), slice(None), *_places(win))]
+    seen = x[(slice(None), slice(None), *places_of(win))]
     return reshape.public(
         seen,
         shape=(x.shape[0], groups, x.shape[1] // groups * math.prod(win.kernel), math.prod(win.outputs)),
@@ -64,7 +64,7 @@ def reference(x: Any, w: Any, b: Any = None, *, stride: Any = 1, padding: Any = 
     x, w, b = _in(summing_dtype(kind), x, w, b)
     count = w.shape[0]
     matrix = reshape.public(w, shape=(groups, count // groups, math.prod(w.shape[1:])))
-    y = reshape.public(matrix @ _seen(x, win, groups), shape=(x.shape[0], count, *win.outputs))
+    y = reshape.public(matrix @ seen_by(x, win, groups), shape=(x.shape[0], count, *win.outputs))
     return _with_bias(y, b, kind)
 
 
@@ -82,7 +82,7 @@ def transposed_reference(
     seen = reshape.public(seen, shape=(y.shape[0], channels, *win.kernel, *win.outputs))
     whole = tuple(lo + n + hi for n, (lo, hi) in zip(win.sizes, win.edges, strict=True))
     padded = zeros.public(shape=(y.shape[0], channels, *whole), dtype=y.dtype.name)
-    padded = padded.at[(slice(None), slice(None), *_places(win))].add(seen)
+    padded = padded.at[(slice(None), slice(None), *places_of(win))].add(seen)
     inner = tuple(slice(lo, lo + n) for n, (lo, _) in zip(win.sizes, win.edges, strict=True))
     return _with_bias(padded[(slice(None), slice(None), *inner)], b, kind)
 
@@ -93,7 +93,7 @@ def weight_reference(
     win, kind = weight_windows(x, y, sizes, stride, padding, dilation, groups), result_dtype(x, y)
     x, y = _in(summing_dtype(kind), x, y)
     rows = reshape.public(y, shape=(y.shape[0], groups, y.shape[1] // groups, math.prod(win.outputs)))
-    w = sum.public(rows @ _seen(x, win, groups).mT, axis=0)
+    w = sum.public(rows @ seen_by(x, win, groups).mT, axis=0)
     w = reshape.public(w, shape=(y.shape[1], x.shape[1] // groups, *win.kernel))
     return w if w.dtype == kind else astype.public(w, dtype=kind.name)
 

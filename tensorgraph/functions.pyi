@@ -324,6 +324,9 @@ def celu(x: _TensorLike, alpha: float = 1.0) -> Tensor:
 def chain_matmul(arrays: Sequence[_TensorLike]) -> Tensor:
     """The product of a chain of matrices, in the order that costs least; the first and the last may be vectors."""
 
+def channel_shuffle(x: _TensorLike, groups: int) -> Tensor:
+    """Channels, on axis 1, taken from the groups in turn. (Zhang et al. 2018)"""
+
 def cholesky(a: _TensorLike, upper: bool = False) -> Tensor:
     """The lower triangular L of ``L @ L.mT == a``, or with `upper` U of ``U.mT @ U == a``, of (..., n, n)."""
 
@@ -353,6 +356,16 @@ def clip_norm(grads: Sequence[_TensorLike], limit: _TensorLike) -> tuple[Tensor,
 
 def cofactor(a: _TensorLike) -> Tensor:
     """The gradient of the determinant: of a matrix that has an inverse the determinant times its transpose."""
+
+def col2im(
+    x: _TensorLike,
+    output_size: Sequence[int],
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
+) -> Tensor:
+    """The gradient of `im2col`: columns added back to where they were seen, PyTorch's ``nn.functional.fold``."""
 
 def column_stack(xs: Sequence[_TensorLike]) -> Tensor:
     """Vectors as the columns of a matrix; matrices beside one another."""
@@ -865,6 +878,15 @@ def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
 def identity(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
     """Ones on a diagonal, zeros elsewhere: the identity matrix of n rows, or n rows and m columns with diagonal k."""
 
+def im2col(
+    x: _TensorLike,
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
+) -> Tensor:
+    """What windows see of (examples, channels, positions...), as (examples, channels·elements, windows)."""
+
 def imag(x: _TensorLike) -> Tensor:
     """Zeros: every tensor is real."""
 
@@ -894,6 +916,15 @@ def interp(
     x: Any, xp: Any, fp: Any, left: float | None = None, right: float | None = None, period: float | None = None
 ) -> Tensor:
     """The piecewise linear function through the points (xp, fp), at x."""
+
+def interpolate(
+    x: _TensorLike,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
+    mode: Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"] = "nearest",
+    align_corners: bool = False,
+) -> Tensor:
+    """(examples, channels, positions...) with other numbers of positions, as PyTorch has it."""
 
 def intersect1d(x: Any, y: Any) -> Tensor:
     """The different elements that are in both, in ascending order, taken from x."""
@@ -1475,6 +1506,12 @@ def pinv(a: _TensorLike, rtol: float | None = None) -> Tensor:
 
 def pinverse(a: _TensorLike, rtol: float | None = None) -> Tensor:
     """The Moore-Penrose inverse (..., n, m) of matrices (..., m, n), by singular values."""
+
+def pixel_shuffle(x: _TensorLike, upscale_factor: int) -> Tensor:
+    """(..., channels·r², height, width) as (..., channels, height·r, width·r). (Shi et al. 2016)"""
+
+def pixel_unshuffle(x: _TensorLike, downscale_factor: int) -> Tensor:
+    """What `pixel_shuffle` undoes: (..., channels, height·r, width·r) as (..., channels·r², height, width)."""
 
 def poisson_nll(
     prediction: _TensorLike,

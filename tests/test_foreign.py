@@ -167,7 +167,7 @@ DOES: dict[str, dict[str, str]] = {
         "nanargmin": "np.nanargmin(x)",
         "convolve": "np.correlate(v, w, 'valid')",
         "cartesian_prod": "np.array([[a, b] for a in v for b in w])", "pi": "np.pi", "inf": "np.inf", "e": "np.e",
-        "size": "np.size(x)", "shape": "np.shape(x)", "interpolate": "image.repeat(2, axis=2).repeat(2, axis=3)",
+        "size": "np.size(x)", "shape": "np.shape(x)", "upsample": "image.repeat(2, axis=2).repeat(2, axis=3)",
         "result_type": "np.result_type(x, y)",
     },
     "Tensor": {

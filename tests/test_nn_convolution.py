@@ -39,6 +39,12 @@ LAYERS: list[Any] = [
     (lambda: nn.AdaptiveAvgPool3d(1), (1, 3, 4, 4, 4), (1, 3, 1, 1, 1), "1"),
     (lambda: nn.AdaptiveMaxPool1d(3), (2, 3, 7), (2, 3, 3), "3"),
     (lambda: nn.AdaptiveMaxPool2d(2), (2, 3, 7, 5), (2, 3, 2, 2), "2"),
+    (
+        lambda: nn.Upsample(scale_factor=2.0, mode="bilinear"), (1, 2, 3, 4), (1, 2, 6, 8),
+        "scale_factor=2.0, mode='bilinear'",
+    ),
+    (lambda: nn.PixelShuffle(2), (1, 8, 3, 4), (1, 2, 6, 8), "2"),
+    (lambda: nn.PixelUnshuffle(2), (1, 2, 6, 8), (1, 8, 3, 4), "2"),
     (lambda: nn.AdaptiveMaxPool3d(1), (1, 3, 4, 4, 4), (1, 3, 1, 1, 1), "1"),
 ]  # fmt: skip
 

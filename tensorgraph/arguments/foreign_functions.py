@@ -198,8 +198,7 @@ conv conv_general_dilated depthwise_conv separable_conv = tg.conv2d(image, tg.on
 axis 1, and groups= keeps them apart
 conv_transpose = tg.conv_transpose2d(image, tg.ones((1, 1, 2, 2)))
 reduce_window = tg.max_pool2d(image, 2) # of maxima; of sums, tg.sum_pool
-interpolate upsample = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the nearest element \
-is
+upsample = tg.interpolate(image, scale_factor=2)
 dot_product_attention memory_efficient_attention = tg.attention(x, y, y)
 keras layers models Model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
 optimizers = optim.Adam(model)
@@ -218,6 +217,7 @@ ModuleDict ModuleList PReLU ReLU6 SiLU Softplus Softsign from_torch_state = tg.n
 Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d MaxPool1d MaxPool2d MaxPool3d AvgPool1d \
 AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d \
 AdaptiveMaxPool3d Dropout1d Dropout2d Dropout3d = tg.nn.{name}
+PixelShuffle PixelUnshuffle Upsample = tg.nn.{name}
 BatchNorm Dropout Flatten GraphModule Identity Lambda LeakyReLU Linear LogSoftmax ReLU Sequential Sigmoid Softmax Tanh \
 GRU LSTM RNN GRUCell LSTMCell RNNCell MultiHeadAttention TransformerEncoder TransformerEncoderLayer \
 positional_encoding init = tg.nn.{name}
@@ -259,8 +259,7 @@ linear_cross_entropy = tg.softmax_cross_entropy(x @ m3, i)
 bilinear = (x @ m3 * x).sum(axis=-1) # no such function yet; for one output it is
 embedding_bag = x[i].mean(axis=0) # no such function yet; one bag is
 multi_head_attention_forward = tg.attention(x, y, y)
-pixel_shuffle pixel_unshuffle channel_shuffle = image.reshape(1, 2, 2, 4).transpose(0, 2, 1, 3) # no such function \
-yet; it is a reshape, a transpose and a reshape, in the manner of
+fold = tg.col2im(tg.im2col(image, 2), (4, 4), 2)
 lstm_cell gru_cell rnn_cell = tg.lstm(tg.ones((2, 1, 3)), tg.ones((3, 16)), tg.ones((4, 16))) # of one step it is
 rnn_tanh = tg.rnn(tg.ones((2, 5, 3)), tg.ones((3, 4)), tg.ones((4, 4)))
 rnn_relu = tg.rnn(tg.ones((2, 5, 3)), tg.ones((3, 4)), tg.ones((4, 4)), activation="relu")
@@ -293,6 +292,6 @@ histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; witho
 kaiser = tg.tensor(np.kaiser(5, 14.0), tg.f32) # no such function yet; NumPy's is
 grid_sample affine_grid stft istft pdist = tg.custom_vjp(f) # no such function yet; compose it, or \
 wrap NumPy's with a derivative of its own
-upsample_nearest upsample_bilinear = tg.repeat(tg.repeat(image, 2, axis=2), 2, axis=3) # no interpolation yet; the \
-nearest element is
+upsample_nearest = tg.interpolate(image, scale_factor=2)
+upsample_bilinear = tg.interpolate(image, scale_factor=2, mode="bilinear", align_corners=True)
 """

@@ -36,8 +36,8 @@ GlobalAveragePooling2D = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 GlobalAveragePooling1D = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
 GlobalMaxPooling2D = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
 GlobalMaxPooling1D = nn.Sequential(nn.AdaptiveMaxPool1d(1), nn.Flatten())
-Upsample UpsamplingNearest2d UpsamplingBilinear2d UpSampling2D = nn.Lambda(lambda x: tg.repeat(tg.repeat(x, 2, \
-axis=2), 2, axis=3)) # no interpolation yet; the nearest element is
+UpsamplingNearest2d UpSampling2D = nn.Upsample(scale_factor=2)
+UpsamplingBilinear2d = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D ConstantPad3d = nn.Lambda(lambda x: tg.pad(x, \
 ((0, 0), (0, 0), (1, 1), (1, 1))))
 ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d CircularPad1d CircularPad2d = nn.Lambda(lambda x: \
@@ -65,8 +65,7 @@ AlphaDropout FeatureAlphaDropout = nn.Dropout(0.5) # no such layer; of elements 
 GaussianNoise = nn.Lambda(lambda x: x + 0.1 * tg.random.normal(x.shape))
 Unflatten Reshape = nn.Lambda(lambda x: x.reshape(-1, 1, 3))
 Permute = nn.Lambda(lambda x: x.transpose(1, 0))
-PixelShuffle PixelUnshuffle ChannelShuffle = nn.Lambda(lambda x: x.reshape(-1, 3, 1).transpose(0, 2, 1)) # no such \
-layer yet; it is a reshape, a transpose and a reshape, in the manner of
+ChannelShuffle = nn.Lambda(lambda x: tg.channel_shuffle(x, 2)) # no such layer; any function is one
 Concatenate = tg.concatenate([x, y], axis=-1)
 Add = x + y
 Multiply = x * y
@@ -109,8 +108,7 @@ EmbeddingBag = nn.Lambda(lambda ids: tg.ones((10, 4))[ids].mean(axis=-2)) # no s
 indexed is one, such as
 LPPool2d = nn.Lambda(lambda x: tg.lp_pool2d(x, 2.0, 2)) # no such layer; any function is one
 LPPool1d LPPool3d = nn.Lambda(lambda x: tg.lp_pool1d(x, 2.0, 2)) # no such layer; any function is one
-Unfold = nn.Lambda(lambda x: tg.stack([x[..., k : k + 2] for k in range(2)], axis=-2)) # no such layer yet; windows \
-are shifted slices
+Unfold = nn.Lambda(lambda x: tg.im2col(x, 2)) # no such layer; any function is one
 Fold = nn.Lambda(lambda x: tg.pad(x[..., 0, :], ((0, 0), (0, 1))) + tg.pad(x[..., 1, :], ((0, 0), (1, 0)))) # no such \
 layer yet; windows are put back by sums
 Average = (x + y) / 2.0

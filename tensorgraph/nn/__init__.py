@@ -48,6 +48,7 @@ from tensorgraph.nn.pooling import (
     MaxPool3d,
 )
 from tensorgraph.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
+from tensorgraph.nn.resampling import PixelShuffle, PixelUnshuffle, Upsample
 from tensorgraph.nn.row_norms import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
 from tensorgraph.nn.torch_state import from_torch_state
 from tensorgraph.nn.transformer import TransformerEncoder, TransformerEncoderLayer
@@ -59,9 +60,9 @@ __all__ = [
     "Embedding", "Flatten", "GELU", "GRU", "GRUCell", "GraphModule", "GroupNorm", "Hardsigmoid", "Hardswish",
     "Hardtanh", "Identity", "InstanceNorm", "LSTM", "LSTMCell", "Lambda", "LayerNorm", "LeakyReLU", "Linear",
     "LogSigmoid", "LogSoftmax", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Mish", "Module", "ModuleDict", "ModuleList",
-    "MultiHeadAttention", "PReLU", "RMSNorm", "RNN", "RNNCell", "ReLU", "ReLU6", "SELU", "Sequential", "SiLU",
-    "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh", "TransformerEncoder", "TransformerEncoderLayer",
-    "from_torch_state", "init", "positional_encoding",
+    "MultiHeadAttention", "PReLU", "PixelShuffle", "PixelUnshuffle", "RMSNorm", "RNN", "RNNCell", "ReLU", "ReLU6",
+    "SELU", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh", "TransformerEncoder",
+    "TransformerEncoderLayer", "Upsample", "from_torch_state", "init", "positional_encoding",
 ]  # fmt: skip
 
 __getattr__ = _getter(__name__, __all__)

@@ -75,11 +75,13 @@ class _Conv(Module):
             shape: tuple[int, ...] = (self.inputs, self.outputs // self.groups, *self.kernel_size)
             steps = math.prod(self.stride)
             fans = self.inputs // self.groups * window // steps, self.outputs // self.groups * window
+            if init.named(weight_init) is init.torch_uniform:  # PyTorch counts as if it were a convolution
+                fans = fans[::-1]
         else:
             shape = (self.outputs, self.inputs // self.groups, *self.kernel_size)
             fans = self.inputs // self.groups * window, self.outputs // self.groups * window
         self.weight = parameter(shape, _with_fans(weight_init, *fans), dtype, seed)
-        self.bias = parameter((self.outputs,), bias_init, dtype) if bias else None
+        self.bias = parameter((self.outputs,), init.for_bias(bias_init, fans[0]), dtype) if bias else None
 
     def _input(self, x: Any) -> tuple[Tensor, bool]:
         t, single = with_examples(input_of(self, x), self.count, self.label)
