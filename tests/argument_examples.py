@@ -533,6 +533,16 @@ def composed(declared: Function) -> Example:
 
 
 EXAMPLES |= {f"tg.{declared.name}": composed(declared) for declared in FUNCTIONS.values() if declared.examples}
+SQUARE = np.eye(2)
+EXAMPLES |= {  # of matrices of a kind, which are not drawn
+    "tg.eigh": lambda: call(tg.eigh, a=SQUARE),
+    "tg.svd": lambda: call(tg.svd, a=SQUARE, full_matrices=True, compute_uv=True),
+    "tg.logdet": lambda: call(tg.logdet, a=SQUARE),
+    "tg.lstsq": lambda: call(tg.lstsq, a=SQUARE, b=SQUARE, rcond=0.1),
+    "tg.tensorsolve": lambda: call(tg.tensorsolve, a=SQUARE, b=np.ones(2), axes=(0,)),
+    "tg.tensorinv": lambda: call(tg.tensorinv, a=SQUARE, ind=1),
+    "tg.matrix_rank": lambda: call(tg.matrix_rank, x=SQUARE, rtol=0.1),
+}
 
 
 def public() -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import polynomial
 
 from tensorgraph.ops.kernels.pointwise import erf_of, erfc_of
 
@@ -68,13 +67,13 @@ def lgamma(x: Array) -> Array:
     t = y[near] - 2
     low = t < -0.5  # around 1: Γ(2 + t) is (1 + t) Γ(1 + t), and t + 1 is exact
     t = np.where(low, t + 1, t)
-    out[near] = polynomial.polyval(t, _AROUND_TWO) - np.where(low, np.log1p(t), 0)
+    out[near] = np.polynomial.polynomial.polyval(t, _AROUND_TWO) - np.where(low, np.log1p(t), 0)
     between = (y >= 2.5) & (y < _FAR)
     z, factor = y[between], np.ones(np.count_nonzero(between))
     while (large := z >= 2.5).any():
         z = np.where(large, z - 1, z)
         factor = np.where(large, factor * z, factor)
-    out[between] = np.log(factor) + polynomial.polyval(z - 2, _AROUND_TWO)
+    out[between] = np.log(factor) + np.polynomial.polynomial.polyval(z - 2, _AROUND_TWO)
     far = ~(near | between)
     z = y[far]
     out[far] = _stirling(z)
@@ -84,13 +83,13 @@ def lgamma(x: Array) -> Array:
     # left of 1/2 and right of -1/2 by Γ(x + 1) = x Γ(x): the sine of a tiny number has no digits to spare
     small = mirrored & (x > -0.5)
     t = x[small]
-    out[small] = polynomial.polyval(t, _AROUND_TWO) - np.log1p(t) - np.log(np.abs(t))
+    out[small] = np.polynomial.polynomial.polyval(t, _AROUND_TWO) - np.log1p(t) - np.log(np.abs(t))
     return np.where(np.isinf(x), np.inf, out)
 
 
 def _stirling(z: Array) -> Array:
     inverse = 1 / z
-    series = polynomial.polyval(
+    series = np.polynomial.polynomial.polyval(
         inverse * inverse, [b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI, 1)]
     )  # fmt: skip
     return (z - 0.5) * np.log(z) - z + 0.5 * math.log(2 * math.pi) + inverse * series
@@ -106,11 +105,13 @@ def digamma(x: Array) -> Array:
         total = np.where(small, total - 1 / y, total)
         y = np.where(small, y + 1, y)
     inverse = 1 / y
-    series = polynomial.polyval(inverse * inverse, [0.0, *[b / (2 * k) for k, b in enumerate(_BERNOULLI, 1)]])
+    series = np.polynomial.polynomial.polyval(
+        inverse * inverse, [0.0, *[b / (2 * k) for k, b in enumerate(_BERNOULLI, 1)]]
+    )
     out = np.asarray(np.log(y) - 0.5 * inverse - series + total)
     off = x - _ROOT
     near = np.abs(off) < 0.25  # where the value is small: a series around its zero
-    out[near] = polynomial.polyval(off[near] - _ROOT_REST, _around_root())
+    out[near] = np.polynomial.polynomial.polyval(off[near] - _ROOT_REST, _around_root())
     turn = np.pi * _distance(x)
     out = np.where(mirrored, out - np.pi / np.tan(turn), out)
     out = np.where((x < 0) & (turn == 0), np.nan, out)
@@ -126,9 +127,11 @@ def polygamma(x: Array, n: int) -> Array:
     # ψ(1 - x) - ψ(x) = π cot πx, differentiated n times: a polynomial of the cotangent
     of_cotangent = np.array([0.0, 1.0])
     for _ in range(n):
-        of_cotangent = -math.pi * polynomial.polymul(polynomial.polyder(of_cotangent), [1.0, 0.0, 1.0])
+        of_cotangent = -math.pi * np.polynomial.polynomial.polymul(
+            np.polynomial.polynomial.polyder(of_cotangent), [1.0, 0.0, 1.0]
+        )
     cotangent = 1 / np.tan(np.pi * _distance(x))
-    reflected = (-1) ** n * out - math.pi * polynomial.polyval(cotangent, of_cotangent)
+    reflected = (-1) ** n * out - math.pi * np.polynomial.polynomial.polyval(cotangent, of_cotangent)
     out = np.where(mirrored, reflected, out)
     return np.where(mirrored & (_distance(x) == 0), np.inf if n % 2 else np.nan, out)
 
