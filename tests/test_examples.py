@@ -1,21 +1,47 @@
 """The examples run as they stand and show what they promise."""
 
+import json
 import re
 import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import tensorgraph as tg
 from tensorgraph import jit
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-def run(name, tmp_path, monkeypatch, capsys):
+TORCH_LOSSES = json.loads((Path(__file__).with_name("golden") / "torch_losses.json").read_text("utf-8"))
+
+
+def run(name, tmp_path, monkeypatch, capsys, size=None, globals_too=False):
     monkeypatch.chdir(tmp_path)
-    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
-    return capsys.readouterr().out
+    if size is not None:
+        monkeypatch.setattr(sys, "argv", [name, str(size)])
+    names = runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    told = capsys.readouterr().out
+    return (told, names) if globals_too else told
+
+
+@pytest.fixture
+def in_float64():
+    """The examples as they stand, in the precision in which PyTorch's losses are recorded."""
+    tg.set_default_dtype("float64")
+    yield
+    tg.set_default_dtype("float32")
+
+
+def as_in_torch(names, example):
+    """Its first losses are those that `tests/torch_losses.py` has from PyTorch."""
+    np.testing.assert_allclose(names["losses"][:20], TORCH_LOSSES[example], rtol=1e-5)
+
+
+def is_picture(path):
+    return path.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_every_example_is_tested():
@@ -67,3 +93,11 @@ def test_graphs(tmp_path, monkeypatch, capsys):
     before, after = map(float, re.search(r"ten steps: \[([0-9.]+), ([0-9.]+)\]", told).groups())
     assert after < before and "read back the same: True" in told
     assert (tmp_path / "step.html").stat().st_size > 10_000 and (tmp_path / "step.tg.py").is_file()
+
+
+def test_graph_network(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("graph_network.py", tmp_path, monkeypatch, capsys, size=40, globals_too=True)
+    as_in_torch(names, "graph_network")
+    assert int(re.search(r"right about (\d+) of 34", told)[1]) >= 32
+    assert is_picture(tmp_path / "graph_network.png")
