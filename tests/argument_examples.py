@@ -17,6 +17,7 @@ from tensorgraph import data, files, jit, nn, optim, testing, text, train, viz
 from tensorgraph.engine.functions import FUNCTIONS, Function, static
 from tensorgraph.engine.indexing import Place
 from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.engine.random import Draws
 from tensorgraph.optim import Optimizer
 from tensorgraph.train import metrics
 
@@ -450,6 +451,8 @@ EXAMPLES: dict[str, Example] = {
     "testing.strict": lambda: call(testing.strict),
     # random
     "random.Generator": lambda: call(tg.random.Generator, seed=0, name="state"),
+    "Draws.normal": lambda: call(Draws(tg.Buffer(tg.random.key(0))).normal, shape=(2,), dtype="float32"),
+    "Draws.uniform": lambda: call(Draws(tg.Buffer(tg.random.key(0))).uniform, shape=(2,), dtype="float32"),
     "Generator.bernoulli": lambda: call(tg.random.Generator(0).bernoulli, p=0.5, shape=(2,)),
     "Generator.beta": lambda: call(tg.random.Generator(0).beta, a=1.0, b=2.0, shape=(2,), dtype="float32"),
     "Generator.categorical": lambda: call(tg.random.Generator(0).categorical, logits=[0.0, 1.0], shape=(2,), axis=-1),

@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorgraph.arguments import Natural, checked
 from tensorgraph.engine import known
+from tensorgraph.engine.aval import FloatDType, Shape
 from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tensor import Tensor
@@ -41,15 +42,17 @@ class Draws:
         self.state = state["state"]
         self._lock = threading.Lock()
 
-    def uniform(self, shape: Any = (), dtype: Any = None) -> Tensor:
+    @checked
+    def uniform(self, shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
         """Uniform numbers in [0, 1)."""
-        return self.draw(known.uniform, shape=shape, dtype=dtype)
+        return self._draw(known.uniform, shape=shape, dtype=dtype)
 
-    def normal(self, shape: Any = (), dtype: Any = None) -> Tensor:
+    @checked
+    def normal(self, shape: Shape = (), dtype: FloatDType | None = None) -> Tensor:
         """Standard normal numbers."""
-        return self.draw(known.normal, shape=shape, dtype=dtype)
+        return self._draw(known.normal, shape=shape, dtype=dtype)
 
-    def draw(self, op: Op, *inputs: Any, **attrs: Any) -> Tensor:
+    def _draw(self, op: Op, *inputs: Any, **attrs: Any) -> Tensor:
         """One draw, after which the state is another."""
         with self._lock:  # a draw and its advance belong together
             value, after = op.public(self.state.read(), *inputs, **attrs)

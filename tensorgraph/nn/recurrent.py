@@ -60,7 +60,7 @@ class _Cell(Module):
         first, second = self.bias, self.recurrent_bias
         return None if first is None or second is None else first + second
 
-    def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
+    def _over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         """The op on whole sequences: outputs, then the last states."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class _Cell(Module):
         x = input_of(self, x)
         if x.ndim != 2 or x.shape[-1] != self.inputs:
             raise ValueError(f"{self.label} takes x of shape (batch, {self.inputs}), got {x.shape}")
-        return self.over(expand_dims.public(x, axis=1), states)[1:]
+        return self._over(expand_dims.public(x, axis=1), states)[1:]
 
     def config(self) -> dict[str, Any]:
         return dict(inputs=self.inputs, units=self.units, bias=self.bias is not None, dtype=self.weight.dtype.name)
@@ -105,7 +105,7 @@ class LSTMCell(_Cell):
 
     gates = 4
 
-    def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
+    def _over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         h, c = states or (None, None)
         made: tuple[Any, ...] = recurrent.lstm.public(
             x, self.weight, self.recurrent, self._both_biases(), h, c, lengths, reverse=reverse
@@ -143,7 +143,7 @@ class GRUCell(_Cell):
 
     gates = 3
 
-    def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
+    def _over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         made: tuple[Any, ...] = recurrent.gru.public(
             x, self.weight, self.recurrent, self.bias, self.recurrent_bias, *(states or (None,)), lengths,
             reverse=reverse,
@@ -196,7 +196,7 @@ class RNNCell(_Cell):
         super().__init__(inputs, units, bias, seed=seed, dtype=dtype)
         self.activation = activation
 
-    def over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
+    def _over(self, x: Any, states: tuple[Any, ...], lengths: Any = None, reverse: bool = False) -> tuple[Any, ...]:
         made: tuple[Any, ...] = recurrent.rnn.public(
             x, self.weight, self.recurrent, self._both_biases(), *(states or (None,)), lengths,
             activation=self.activation, reverse=reverse,
@@ -272,7 +272,7 @@ class _Recurrent(Module):
             outputs = []
             for way in range(ways):
                 i = layer * ways + way
-                y, *last = self.cells[i].over(x, tuple(s[i] for s in states), lengths, way == 1)
+                y, *last = self.cells[i]._over(x, tuple(s[i] for s in states), lengths, way == 1)
                 outputs.append(y)
                 ends.append(last)
             x = concatenate.public(outputs, axis=-1) if ways == 2 else outputs[0]

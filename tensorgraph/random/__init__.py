@@ -15,7 +15,8 @@ __all__ = [
     "laplace", "logistic", "normal", "permutation", "randint", "seed", "state", "truncated_normal", "uniform",
 ]  # fmt: skip
 
-_process = Generator.of(state())
+_process = Generator()
+_process.state = state()  # that of the whole process
 
 bernoulli = _process.bernoulli
 beta = _process.beta

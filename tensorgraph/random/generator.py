@@ -70,13 +70,6 @@ class Generator(random.Draws):
     def __init__(self, seed: Natural = 0, name: Name = "random.state") -> None:
         super().__init__(Buffer(random.key(seed), name=name))
 
-    @classmethod
-    def of(cls, state: Buffer) -> Generator:
-        """The generator with a state that is there."""
-        generator = cls.__new__(cls)
-        random.Draws.__init__(generator, state)
-        return generator
-
     @checked
     def seed(self, seed: Natural) -> None:
         """Start again from a seed."""
@@ -257,7 +250,7 @@ class Generator(random.Draws):
             low, high = 0, low
         if not low < high:
             raise ValueError(f"there are no integers from low={low} to below high={high}")
-        return self.draw(integers, low=int(low), high=int(high), shape=shape, dtype=canonical_dtype(dtype).name)
+        return self._draw(integers, low=int(low), high=int(high), shape=shape, dtype=canonical_dtype(dtype).name)
 
     @checked
     def permutation(self, x: TensorLike, axis: int = 0) -> Tensor:
@@ -271,11 +264,11 @@ class Generator(random.Draws):
         """
         n = number_of(x)
         if n is not None:
-            return self.draw(permutation, n=n)
+            return self._draw(permutation, n=n)
         values = tensor(x)
         if not -values.ndim <= axis < values.ndim:
             raise ValueError(f"x of shape {values.shape} has no axis {axis}")
-        return take(values, self.draw(permutation, n=values.shape[axis]), axis=axis)  # type: ignore[no-any-return]
+        return take(values, self._draw(permutation, n=values.shape[axis]), axis=axis)  # type: ignore[no-any-return]
 
     @checked
     def choice(
@@ -336,7 +329,7 @@ class Generator(random.Draws):
     # what they are made of ----------------------------------------------------------------------------------------
 
     def _exponential(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
-        return self.draw(standard_exponential, shape=shape, dtype=dtype.name)
+        return self._draw(standard_exponential, shape=shape, dtype=dtype.name)
 
     def _gumbel(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
         least = float(np.finfo(dtype).smallest_normal)  # the logarithm of 0 would be infinite
@@ -346,7 +339,7 @@ class Generator(random.Draws):
     def _gamma(self, concentration: Tensor, p: Parameters) -> Tensor:
         require(lambda a: a > 0, concentration, message=f"{p.word(concentration)} must be positive")
         wide = broadcast_to(concentration, shape=p.shape)
-        x = self.draw(standard_gamma, stop_gradient(wide), shape=p.shape)
+        x = self._draw(standard_gamma, stop_gradient(wide), shape=p.shape)
         out: Tensor = _gamma_of(wide, x)
         return out
 
