@@ -101,3 +101,21 @@ def test_graph_network(tmp_path, monkeypatch, capsys, in_float64):
     as_in_torch(names, "graph_network")
     assert int(re.search(r"right about (\d+) of 34", told)[1]) >= 32
     assert is_picture(tmp_path / "graph_network.png")
+
+
+def test_pinn(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("pinn.py", tmp_path, monkeypatch, capsys, size=60, globals_too=True)
+    as_in_torch(names, "pinn")
+    first, last = map(float, re.search(r"residual ([0-9.]+) at first, ([0-9.]+) at last", told).groups())
+    assert last < first / 4
+    assert is_picture(tmp_path / "pinn.png")
+
+
+def test_maml(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("maml.py", tmp_path, monkeypatch, capsys, size=200, globals_too=True)
+    as_in_torch(names, "maml")
+    before, after, *_ = map(float, re.search(r"0 to 5 steps: (.*)", told)[1].split(", "))
+    assert after < 0.8 * before
+    assert is_picture(tmp_path / "maml.png")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 import tensorgraph as tg
+from tensorgraph import nn as ours
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LOSSES = Path(__file__).with_name("golden") / "torch_losses.json"
@@ -43,14 +44,16 @@ def like(ours, theirs):
     return theirs
 
 
-def trained(parameters, loss_of_step, optimizer=torch.optim.Adam, **options):
-    """The losses of the first steps."""
+def trained(parameters, loss_of_step, optimizer=torch.optim.Adam, decay=1.0, **options):
+    """The losses of the first steps; the learning rate is multiplied by `decay` after each."""
     steps, losses = optimizer(parameters, **options), []
+    rate = torch.optim.lr_scheduler.ExponentialLR(steps, decay)
     for step in range(STEPS):
         loss = loss_of_step(step)
         steps.zero_grad()
         loss.backward()
         steps.step()
+        rate.step()
         losses.append(loss.item())
     return losses
 
@@ -72,6 +75,50 @@ def graph_network():
         return torch.nn.functional.cross_entropy((adjacency @ second(h))[told], joined[told])
 
     return trained([*first.parameters(), *second.parameters()], loss, lr=0.01, weight_decay=5e-4)
+
+
+def pinn():
+    here = names_of("pinn")
+    own = [ours.Linear(a, b, seed=i) for i, (a, b) in enumerate([(2, 32), (32, 32), (32, 32), (32, 1)])]
+    first, second, third, last = (like(layer, torch.nn.Linear(*layer.weight.shape)) for layer in own)
+    model = torch.nn.Sequential(first, torch.nn.Tanh(), second, torch.nn.Tanh(), third, torch.nn.Tanh(), last)
+    tg.random.seed(0)
+    here["points"]()  # those that the example traces with
+
+    def slope(y, x):
+        return torch.autograd.grad(y.sum(), x, create_graph=True)[0]
+
+    def loss(step):
+        t, x = (there(a).requires_grad_() for a in here["points"]())
+        u = t * (1 - x**2) * model(torch.stack([t, x], 1))[:, 0] - torch.sin(torch.pi * x)
+        u_x = slope(u, x)
+        return ((slope(u, t) + u * u_x - 0.01 * slope(u_x, x)) ** 2).mean()
+
+    return trained(model.parameters(), loss, lr=0.01, decay=0.5 ** (1 / 700))
+
+
+def maml():
+    here = names_of("maml")
+    shapes = enumerate([(1, 40), (40, 40), (40, 1)])
+    own = [ours.Linear(*shape, weight_init="xavier_normal", seed=i) for i, shape in shapes]
+    first, second, last = (like(layer, torch.nn.Linear(*layer.weight.shape)) for layer in own)
+    model = torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last)
+    p = dict(model.named_parameters())
+    tg.random.seed(0)
+    here["tasks"](25)  # those that the example traces with
+
+    def error(p, x, y):
+        return torch.nn.functional.mse_loss(torch.func.functional_call(model, p, x), y)
+
+    def after(x, y, x_new, y_new):
+        slopes = torch.autograd.grad(error(p, x, y), list(p.values()), create_graph=True)
+        return error({name: w - 0.02 * g for (name, w), g in zip(p.items(), slopes, strict=True)}, x_new, y_new)
+
+    def loss(step):
+        tasks = zip(*(there(part) for part in here["tasks"](25)), strict=True)
+        return sum(after(*task) for task in tasks) / 25
+
+    return trained(p.values(), loss, lr=0.003)
 
 
 if __name__ == "__main__":
