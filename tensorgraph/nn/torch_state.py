@@ -38,10 +38,23 @@ def from_torch_state(module: Module, state: Mapping[str, Any]) -> Module:
 
     Notes
     -----
-    What differs: a `Linear` keeps its weight as (inputs, outputs), gamma and beta are called weight and bias there, and
-    ``num_batches_tracked`` is `BatchNorm`'s count. A `MultiHeadAttention` takes the packed ``in_proj_weight`` apart;
-    the gates of recurrent layers have PyTorch's order. A state dict does not say eps, nor a batch norm's momentum: make
-    the layer with ``BatchNorm(features, preset="torch")``, or its own numbers, ``decay=1 - momentum``.
+    ============================  =========================================  ===================================
+    here                          there                                      what is done
+    ============================  =========================================  ===================================
+    ``Conv*`` weight, bias        the same: (outputs, inputs / groups, ...)  taken as it is
+    ``ConvTranspose*`` weight     the same: (inputs, outputs / groups, ...)  taken as it is
+    ``Linear.weight``             weight                                     transposed to (inputs, outputs)
+    ``Embedding`` weight          the same                                   taken as it is
+    gamma, beta of a norm         weight, bias                               taken as they are
+    ``BatchNorm.count``           num_batches_tracked                        may be missing
+    ``RNN``, ``GRU``, ``LSTM``    weight_ih_l0, weight_hh_l0, bias_ih_l0,    transposed; the gates keep the order: i, f,
+                                  bias_hh_l0, ..._reverse, ..._l1            g, o of an LSTM and r, z, n of a GRU
+    ``MultiHeadAttention``        in_proj_weight, in_proj_bias               taken apart: query, key, value
+    ``PReLU.slope``               weight                                     taken as it is
+    ============================  =========================================  ===================================
+
+    A state dict says neither eps nor a batch norm's momentum. Make the layer with ``BatchNorm(features,
+    preset="torch")``, which has PyTorch's usual numbers, or with your own: ``eps=``, and ``decay=1 - momentum``.
 
     Examples
     --------
