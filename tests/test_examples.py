@@ -119,3 +119,13 @@ def test_maml(tmp_path, monkeypatch, capsys, in_float64):
     before, after, *_ = map(float, re.search(r"0 to 5 steps: (.*)", told)[1].split(", "))
     assert after < 0.8 * before
     assert is_picture(tmp_path / "maml.png")
+
+
+def test_lstm(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
+    told, names = run("lstm.py", tmp_path, monkeypatch, capsys, size=300, globals_too=True)
+    as_in_torch(names, "lstm")
+    assert float(re.search(r"from memory: ([0-9.]+)% right", told)[1]) > 90
+    assert is_picture(tmp_path / "lstm.png")

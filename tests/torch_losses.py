@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import tensorgraph as tg
 from tensorgraph import nn as ours
@@ -72,7 +74,7 @@ def graph_network():
 
     def loss(step):
         h = torch.tanh(adjacency @ first(torch.eye(34)))
-        return torch.nn.functional.cross_entropy((adjacency @ second(h))[told], joined[told])
+        return cross_entropy((adjacency @ second(h))[told], joined[told])
 
     return trained([*first.parameters(), *second.parameters()], loss, lr=0.01, weight_decay=5e-4)
 
@@ -119,6 +121,27 @@ def maml():
         return sum(after(*task) for task in tasks) / 25
 
     return trained(p.values(), loss, lr=0.003)
+
+
+def lstm():
+    here = names_of("lstm")
+    own, rng = here["Reader"](24), np.random.default_rng(0)
+    layer, out = torch.nn.LSTM(7, 24, batch_first=True), like(own.out, torch.nn.Linear(24, 7))
+    (cell,) = own.lstm.cells
+    with torch.no_grad():
+        layer.weight_ih_l0.copy_(there(cell.weight.numpy().T))
+        layer.weight_hh_l0.copy_(there(cell.recurrent.numpy().T))
+        layer.bias_ih_l0.copy_(there(cell.bias.numpy()))
+        layer.bias_hh_l0.copy_(there(cell.recurrent_bias.numpy()))
+
+    def loss(step):
+        codes, following, lengths = map(there, here["batch"]([here["string"](rng) for _ in range(32)]))
+        packed = pack_padded_sequence(one_hot(codes, 7).double(), lengths, batch_first=True, enforce_sorted=False)
+        h, _ = pad_packed_sequence(layer(packed)[0], batch_first=True, padding_value=100.0)
+        following[torch.arange(codes.shape[1]) >= lengths[:, None]] = -100  # which cross_entropy leaves out
+        return cross_entropy(out(h).flatten(0, 1), following.flatten())
+
+    return trained([*layer.parameters(), *out.parameters()], loss, lr=0.01)
 
 
 if __name__ == "__main__":
