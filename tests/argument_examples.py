@@ -469,6 +469,9 @@ EXAMPLES: dict[str, Example] = {
     "Generator.logistic": lambda: call(
         tg.random.Generator(0).logistic, shape=(2,), dtype="float32", loc=0.0, scale=2.0
     ),
+    "Generator.multivariate_normal": lambda: call(
+        tg.random.Generator(0).multivariate_normal, mean=[0.0], cov=[[1.0]], shape=(2,), dtype="float32"
+    ),
     "Generator.normal": lambda: call(tg.random.Generator(0).normal, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
     "Generator.permutation": lambda: call(tg.random.Generator(0).permutation, x=3, axis=0),
     "Generator.randint": lambda: call(tg.random.Generator(0).randint, low=0, high=3, shape=(2,), dtype="int32"),
@@ -488,6 +491,9 @@ EXAMPLES: dict[str, Example] = {
     "random.gumbel": lambda: call(tg.random.gumbel, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
     "random.laplace": lambda: call(tg.random.laplace, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
     "random.logistic": lambda: call(tg.random.logistic, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
+    "random.multivariate_normal": lambda: call(
+        tg.random.multivariate_normal, mean=[0.0], cov=[[1.0]], shape=(2,), dtype="float32"
+    ),
     "random.normal": lambda: call(tg.random.normal, shape=(2,), dtype="float32", loc=0.0, scale=2.0),
     "random.permutation": lambda: call(tg.random.permutation, x=3, axis=0),
     "random.randint": lambda: call(tg.random.randint, low=0, high=3, shape=(2,), dtype="int32"),

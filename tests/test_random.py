@@ -35,6 +35,19 @@ def test_distributed_as_scipys(name: str) -> None:
     assert scipy.stats.kstest(numbers, expected.cdf).pvalue > 1e-3
 
 
+def test_vectors_have_their_mean_and_covariance() -> None:
+    g, mean, cov = tg.random.Generator(5), np.array([1.0, -2.0]), np.array([[2.0, 0.6], [0.6, 0.5]])
+    z = g.multivariate_normal(mean, cov, (N,)).numpy()
+    np.testing.assert_allclose(z.mean(0), mean, atol=0.05)
+    np.testing.assert_allclose(np.cov(z.T), cov, atol=0.05)
+    several = g.multivariate_normal(tg.zeros((3, 1, 2)), tg.tensor([[1.0, 0.0], [0.0, 4.0]]))
+    assert several.shape == (3, 1, 2)
+    for bad in (lambda: g.multivariate_normal(1.0, cov), lambda: g.multivariate_normal(mean, mean),
+                lambda: g.multivariate_normal(np.ones(3), cov)):  # fmt: skip
+        with pytest.raises(ValueError, match="the last axes of mean and cov must be there"):
+            bad()
+
+
 def test_classes_come_as_often_as_they_should() -> None:
     g, p = tg.random.Generator(4), np.array([0.1, 0.0, 0.6, 0.3])
     for drawn in (
@@ -128,6 +141,7 @@ DRAWS: dict[str, Callable[[Any, Any], Any]] = {
     "laplace": lambda g, p: g.laplace(scale=p),
     "gumbel": lambda g, p: g.gumbel(loc=p),
     "logistic": lambda g, p: g.logistic(loc=p),
+    "multivariate_normal": lambda g, p: g.multivariate_normal(p, tg.diag(p), (3,)),
     "gamma": lambda g, p: g.gamma(p, (4, 2)),
     "beta": lambda g, p: g.beta(p, 2.0),
     "dirichlet": lambda g, p: g.dirichlet(p, (3,)),

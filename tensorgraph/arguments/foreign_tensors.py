@@ -17,7 +17,6 @@ standard_exponential = tg.random.exponential((2, 3))
 standard_gamma = tg.random.gamma(2.0, (2, 3))
 standard_cauchy cauchy = tg.tan(np.pi * (tg.random.uniform((2, 3)) - 0.5))
 lognormal = tg.exp(tg.random.normal((2, 3)))
-multivariate_normal = w + tg.random.normal((5, 2)) @ m.T # with a matrix m for which m @ m.T is the covariance
 multinomial = tg.random.categorical(tg.log(x))
 binomial = tg.sum(tg.random.bernoulli(0.3, (10, 2, 3)), axis=0)
 poisson geometric = np.random.default_rng(0).{name} # no such draws yet; NumPy's generators have

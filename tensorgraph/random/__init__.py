@@ -12,7 +12,8 @@ from tensorgraph.random.generator import Generator
 
 __all__ = [
     "Generator", "bernoulli", "beta", "categorical", "choice", "dirichlet", "exponential", "gamma", "gumbel", "key",
-    "laplace", "logistic", "normal", "permutation", "randint", "seed", "state", "truncated_normal", "uniform",
+    "laplace", "logistic", "multivariate_normal", "normal", "permutation", "randint", "seed", "state",
+    "truncated_normal", "uniform",
 ]  # fmt: skip
 
 _process = Generator()
@@ -28,6 +29,7 @@ gamma = _process.gamma
 gumbel = _process.gumbel
 laplace = _process.laplace
 logistic = _process.logistic
+multivariate_normal = _process.multivariate_normal
 normal = _process.normal
 permutation = _process.permutation
 randint = _process.randint

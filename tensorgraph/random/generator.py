@@ -14,8 +14,10 @@ from tensorgraph.engine.cells import Buffer
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.arithmetic import maximum, minimum
 from tensorgraph.ops.exponential import log, sigmoid
+from tensorgraph.ops.factors import cholesky
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.moving import moveaxis, take
+from tensorgraph.ops.products import matvec
 from tensorgraph.ops.random import integers, permutation, standard_exponential, standard_gamma
 from tensorgraph.ops.reduction import argmax
 from tensorgraph.ops.scans import cumulative_sum
@@ -217,8 +219,28 @@ class Generator(random.Draws):
         >>> p.shape, tg.round(p.sum(axis=-1), decimals=5).tolist()
         ((4, 3), [1.0, 1.0, 1.0, 1.0])
         """
-        p = Parameters(shape, dtype, rest="concentration", concentration=concentration)
+        p = Parameters(shape, dtype, rest={"concentration": 1}, concentration=concentration)
         return softmax(self._log_gamma(p["concentration"], p), axis=-1)  # type: ignore[no-any-return]
+
+    @checked
+    def multivariate_normal(
+        self, mean: TensorLike, cov: TensorLike, shape: Shape | None = None, dtype: FloatDType | None = None
+    ) -> Tensor:
+        """Normal vectors, along the last axis, of a mean and a covariance matrix; `shape` is without that axis.
+
+        Differentiable in both, through the Cholesky factor of `cov`, which must be positive definite.
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> z = tg.random.Generator(0).multivariate_normal([1.0, 2.0], [[1.0, 0.9], [0.9, 1.0]], (1000,))
+        >>> z.shape, bool(tg.corrcoef(z.T)[0, 1] > 0.85)
+        ((1000, 2), True)
+        """
+        p = Parameters(shape, dtype, rest=dict(mean=1, cov=2), mean=mean, cov=cov)
+        centre, matrix = p.every()
+        z = super().normal(p.shape, p.dtype)
+        return centre + matvec(cholesky(matrix), z)  # type: ignore[no-any-return]
 
     # discrete -----------------------------------------------------------------------------------------------------
 
@@ -323,7 +345,7 @@ class Generator(random.Draws):
         values = logits if isinstance(logits, Tensor) else tensor(logits)
         if not -values.ndim <= axis < values.ndim:
             raise ValueError(f"logits of shape {values.shape} have no axis {axis}")
-        p = Parameters(shape, None, rest="logits", logits=moveaxis(values, axis, -1))
+        p = Parameters(shape, None, rest={"logits": 1}, logits=moveaxis(values, axis, -1))
         return argmax(p["logits"] + self._gumbel(p.shape, p.dtype), axis=-1)  # type: ignore[no-any-return]
 
     # what they are made of ----------------------------------------------------------------------------------------

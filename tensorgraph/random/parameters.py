@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.shape import astype
 
 __all__ = ["Parameters", "number_of", "require"]
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def number_of(value: Any) -> int | None:
@@ -44,11 +47,11 @@ class Parameters:
         Of the result, to which each parameter broadcasts; None: that of the parameters together.
     dtype : dtype or None
         None: that of the float tensors among them, or the default one.
-    rest : str
-        Which has one more axis, the last, than `shape` says.
+    rest : dict of str to int
+        Which have more axes, the last ones, than `shape` says, and how many; all of the same size.
     """
 
-    def __init__(self, shape: Any, dtype: Any, *, rest: str = "", **given: Any) -> None:
+    def __init__(self, shape: Any, dtype: Any, *, rest: Mapping[str, int] = NOTHING, **given: Any) -> None:
         tensors = {}
         for name, value in given.items():
             if isinstance(value, (str, bytes)) or value is None:
@@ -56,10 +59,15 @@ class Parameters:
             tensors[name] = value if isinstance(value, Tensor) else tensor(value)
         kinds = [t.dtype for name, t in tensors.items() if t.dtype.kind == "f" and hasattr(given[name], "dtype")]
         self.dtype = dtype if dtype is not None else np.result_type(*kinds) if kinds else default_dtype()
-        last = tensors[rest].shape[-1:] if rest else ()
-        if rest and not last:
-            raise ValueError(f"{rest} must have at least one axis, got a number")
-        shapes = {name: t.shape[:-1] if name == rest else t.shape for name, t in tensors.items()}
+        own = {name: t.shape[max(t.ndim - rest.get(name, 0), 0) :] for name, t in tensors.items()}
+        for name, axes in rest.items():
+            if len(own[name]) < axes or len({n for one in own.values() for n in one}) > 1:
+                came = ", ".join(f"{n} {tensors[n].shape}" for n in rest)
+                raise ValueError(
+                    f"the last axes of {' and '.join(rest)} must be there, and as long as each other, got {came}"
+                )
+        last = next(iter(own.values()))[-1:] if rest else ()
+        shapes = {name: t.shape[: max(t.ndim - rest.get(name, 0), 0)] for name, t in tensors.items()}
         try:
             together = np.broadcast_shapes(*shapes.values())
             sizes = together if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
@@ -78,6 +86,10 @@ class Parameters:
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
+
+    def every(self) -> list[Tensor]:
+        """All of them, as they were given."""
+        return [*self._tensors.values()]
 
     def word(self, value: Tensor) -> str:
         """The name of one of them."""
