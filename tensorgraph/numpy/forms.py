@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.numpy.calls import refuse_out
 from tensorgraph.numpy.interchange import asarray
 from tensorgraph.ops import counting, logic, products, reduction, searching, shape, sorting
 from tensorgraph.ops.moving import moveaxis, of
@@ -22,12 +23,6 @@ ABSENT = object()
 argpartition, partition = sorting.argpartition, sorting.partition
 interp = searching.interp
 asanyarray = ascontiguousarray = asarray
-
-
-def refuse_out(name: str, out: Any) -> None:
-    """Tensors never change, and arrays are not written to."""
-    if out is not None:
-        raise TypeError(f"{name} cannot write a tensor's result into an array (out=); leave `out` away")
 
 
 def _moment(declared: Any, x: Any, axis: Any, dtype: Any, keepdims: Any, correction: float) -> Tensor:

@@ -20,6 +20,7 @@ from tensorgraph.engine import spec
 from tensorgraph.engine.functions import FUNCTIONS, function_named
 from tensorgraph.engine.op import ALIASES, CATALOGUE, Op, creation, op_named
 from tensorgraph.numpy import dtypes, forms, interchange, manipulation
+from tensorgraph.numpy.calls import as_numpy
 from tensorgraph.numpy.standard import CONSTANTS, VERSION, signatures
 from tensorgraph.ops import shape
 
@@ -50,12 +51,13 @@ def lookup(name: str) -> Any:
         Where there is none, with what to write instead.
     """
     if name in own():
-        return own()[name]
+        value = own()[name]
+        return as_numpy(name, value) if inspect.isfunction(value) else value
     if name == "linalg":
         return import_module("tensorgraph.numpy.linalg")
     function = catalogued(name)
     if function is not None:
-        return as_standard(name, function)
+        return as_numpy(name, as_standard(name, function))
     if op_named(name) is not None or function_named(name) is not None:
         said = "NumPy's is called otherwise" if hasattr(np, name) else "as NumPy has none"
         raise AttributeError(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -125,77 +123,23 @@ _COMPOSED: dict[Any, Callable[..., Any]] = {
 }
 
 
-# what NumPy 2.0 called an argument, and what it is called since
-RENAMED = {"newshape": "shape"}
-
-
-_signature = functools.cache(inspect.signature)
-
-
-@functools.cache
-def _parameters(function: Any) -> dict[str, Any] | None:
-    """The names and defaults of a NumPy function, or None where they are not known; of ``**kwargs`` none are."""
-    try:
-        parameters = inspect.signature(function).parameters
-    except ValueError:  # a C function without a signature
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters.values()):
-        return None
-    return {name: p.default for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
-
-
-def _by_name(function: Any, n_inputs: int, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments as the signature names them by which NumPy has bound them: the inputs in order, the rest by keyword."""
-    defaults = _parameters(function)
-    if defaults is None:
-        return args, kwargs
-    given = {**dict(zip(defaults, args, strict=False)), **kwargs}
-    names = list(defaults)[:n_inputs]
-    inputs = tuple([given.pop(name) for name in names if name in given])
-    return inputs, {
-        RENAMED.get(k, k): v for k, v in given.items() if v is not np._NoValue and v is not defaults.get(k, np._NoValue)
-    }
-
-
-def _without_defaults(function: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Positional arguments without those at the end that are what NumPy takes anyway, as an `out` of None."""
-    defaults = [*(_parameters(function) or {}).values()]
-    n = len(args)
-    while 1 < n <= len(defaults) and args[n - 1] is defaults[n - 1]:
-        n -= 1
-    return args[:n]
-
-
-def _own_names(function: Any, composed: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Keywords as a function composed of ops calls them, whose parameters come in NumPy's order."""
-    theirs = list(_parameters(function) or ())
-    parameters = _signature(composed).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return options
-    ours = list(parameters)
-    return {
-        ours[theirs.index(k)] if k not in ours and k in theirs and theirs.index(k) < len(ours) else k: v
-        for k, v in options.items()
-    }
-
-
 def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
     module = getattr(function, "__module__", None) or "numpy"
     name = f"{module}.{getattr(function, '__name__', function)}"
-    from tensorgraph.numpy.forms import refuse_out
+    from tensorgraph.numpy.calls import by_name, numpys_call, refuse_out, signature
 
     options = {k: v for k, v in kwargs.items() if v is not np._NoValue}
     refuse_out(name, options.pop("out", None))
     composed = _composed(function)
     if composed is not None and not (function in CONVERTING and _outside(getframe(1))):
-        args = _without_defaults(function, args)
-        options = _own_names(function, composed, options)
+        args, options, dtype = numpys_call(function, composed, args, options, name)
         try:
-            _signature(composed).bind(*args, **options)
+            signature(composed).bind(*args, **options)
         except TypeError:
             given = ", ".join(["..."] * len(args) + [f"{k}=..." for k in options])
             raise TypeError(f"{name}({given}) is not recorded by tensorgraph: leave away what is not needed") from None
-        return composed(*args, **options)
+        result = composed(*args, **options)
+        return result if dtype is None else shape.astype.public(result, dtype=dtype)
     declared = _lookup(function)
     if declared is None and (standard := _standard(function)) is not None:
         return standard(*args, **options)
@@ -203,7 +147,7 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
         return function(*_plain(args), **_plain(kwargs))
     if declared is None:
         raise TypeError(f"{name} is not recorded by tensorgraph; {_instead(name)}")
-    inputs, options = _by_name(function, len(declared.inputs), args, options)
+    inputs, options = by_name(function, len(declared.inputs), args, options)
     refuse_out(name, options.pop("out", None))
     if "dtype" in options and "dtype" not in declared.signature.attrs:  # what NumPy computes in
         inputs = (shape.astype.public(inputs[0], dtype=options.pop("dtype")), *inputs[1:])

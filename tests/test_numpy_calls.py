@@ -1,0 +1,79 @@
+"""NumPy's form of a call: its names of arguments and their order, on tensors by `np.f` and by `tensorgraph.numpy`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+import tensorgraph.numpy as tnp
+
+Y = np.array([[1.0, 4.0, 2.0], [3.0, -2.0, 5.0]])
+X = np.where(Y > 3.5, np.nan, Y)
+V = np.array([3, 1, 2])
+
+# each is a call of NumPy's; "m" is its module or ours
+CALLS = """
+m.clip(y, a_min=0.0, a_max=2.0); m.clip(y, a_min=None, a_max=2.0)
+m.clip(y, None, 1.0); m.nan_to_num(x, True, 7.0); m.nan_to_num(x, copy=False, nan=2.0)
+m.percentile(y, 50, overwrite_input=True); m.percentile(y, 50, 0, None, False, "lower")
+m.quantile(y, 0.3, 1, None, False, "higher", True); m.median(y, 0, None, True); m.median(y, overwrite_input=True)
+m.nanstd(y, ddof=1); m.nanvar(y, 0, None, None, 1); m.nanmax(x, 0, None, True); m.nansum(x, 0, None, None, True)
+m.nanmean(y, 0, dtype=np.float32); m.std(y, 0, None, None, 1); m.var(y, ddof=1, keepdims=True); m.ptp(y, 0, None, True)
+m.sum(y, 0, np.float32); m.sum(y, 0, None, None, True); m.mean(y, 0, None, None, True); m.max(y, 0, None, True)
+m.prod(y, 1, np.float32, None, True); m.any(y > 0, 0, None, True); m.argmax(y, 1, None); m.trace(y, 0, 0, 1, np.float32)
+m.cumsum(y, 0, np.float32); m.cumprod(y, 0, dtype=np.float32); m.nancumsum(x, 0, np.float32)
+m.isin(element=v, test_elements=np.array([1, 2])); m.isin(v, np.array([1, 2]), False, True)
+m.tile(y, reps=2); m.tile(A=y, reps=(2, 1)); m.repeat(a=y, repeats=2, axis=0); m.resize(a=y, new_shape=(4,))
+m.array_split(y, indices_or_sections=2, axis=1)[0]; m.hsplit(y, indices_or_sections=3)[0]; m.split(ary=y, \
+    indices_or_sections=2)[1]; m.pad(array=y, pad_width=1); m.pad(y, 1, mode="constant", constant_values=2)
+m.transpose(a=y); m.moveaxis(y, source=0, destination=1); m.swapaxes(a=y, axis1=0, axis2=1); m.rollaxis(a=y, axis=1)
+m.vander(v, N=2); m.vander(v, 2, True); m.take(y, [1], axis=1, mode="raise"); m.take(a=y, indices=[1], axis=1)
+m.searchsorted(a=m.sort(v), v=2); m.searchsorted(m.sort(v), 2, "right"); m.argsort(a=y, axis=1, kind="stable")
+m.sort(a=y, axis=None); m.partition(a=y, kth=1); m.digitize(y, np.array([0.0, 2.0]), True); m.zeros_like(a=y)
+m.full_like(a=y, fill_value=2); m.diff(a=y, n=1); m.rot90(m=y, k=1); m.flip(m=y, axis=0); m.tril(m=y, k=1)
+m.round(y, 1, None); m.round(a=y, decimals=1); m.ravel(y, order="C"); m.argmin(a=y)
+m.concatenate((y, y), axis=0, dtype=np.float32); m.stack((y, y), 0, dtype=np.float32); m.vstack(tup=(y, y))
+m.roll(a=y, shift=1, axis=1); m.expand_dims(a=y, axis=0); m.squeeze(a=y); m.broadcast_to(array=y, shape=(1, 2, 3))
+m.interp(x=y, xp=np.array([0.0, 1.0]), fp=np.array([0.0, 2.0])); m.trapezoid(y, None, 0.5, 0)
+m.cov(m=y, ddof=0); m.cross(a=y, b=y[::-1]); m.kron(a=y, b=y); m.outer(a=v, b=v); m.dot(a=y, b=y[0])
+m.tensordot(a=y, b=y, axes=2); m.delete(arr=y, obj=1, axis=1); m.insert(arr=y, obj=1, values=0.0, axis=1)
+m.append(arr=y, values=1.0); m.select(condlist=[y > 0], choicelist=[y], default=0.0); m.real(val=y)
+m.isclose(a=y, b=y, rtol=1e-3); m.array_equal(a1=y, a2=y); m.allclose(y, y, 1e-3, 1e-3, True); m.union1d(ar1=v, ar2=v)
+m.compress([True, False], a=y, axis=0); m.extract(y > 2, arr=y); m.count_nonzero(a=y, axis=1); m.size(a=y)
+m.average(a=y, axis=1, weights=np.array([1.0, 2.0, 3.0])); m.where(y > 0, y, 0.0); m.unique(ar=v, return_counts=True)[1]
+"""
+EACH = [call for line in CALLS.replace("\\\n", "").strip().split("\n") for call in line.split("; ")]
+
+
+@pytest.mark.parametrize("call", EACH)
+def test_numpys_form_of_a_call_gives_what_numpy_gives(call: str) -> None:
+    expected: Any = eval(call, {"np": np, "m": np, "x": X.copy(), "y": Y.copy(), "v": V})
+    tensors = {"x": tg.tensor(X), "y": tg.tensor(Y), "v": tg.tensor(V)}
+    for module in (np, tnp):
+        got = eval(call, {"np": np, "m": module, **tensors})
+        assert isinstance(got, (tg.Tensor, bool, int)), call
+        np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-6, err_msg=f"{module.__name__}: {call}")
+        if isinstance(got, tg.Tensor):
+            assert got.dtype == np.asarray(expected).dtype, call
+
+
+def test_what_is_not_recorded_is_refused() -> None:
+    y = tg.tensor(Y)
+    for call in (
+        lambda m: m.sum(y, 0, None, np.zeros(3)), lambda m: m.median(y, None, np.zeros(())),
+        lambda m: m.quantile(y, 0.5, weights=np.ones((2, 3))), lambda m: m.take(y, [7], 1, mode="wrap"),
+        lambda m: m.round(y, 1, np.zeros((2, 3))), lambda m: m.tile(y, 2, reps=3),
+        lambda m: m.clip(y, 1.0, 2.0, nothing=3),
+    ):  # fmt: skip
+        for module in (np, tnp):
+            with pytest.raises(TypeError):
+                call(module)
+
+
+def test_our_own_form_stays() -> None:
+    y = tnp.asarray(Y)
+    assert tnp.sort(y, descending=True)[0, 0] == 4.0 and tnp.tile(y, repetitions=2).shape == (2, 6)
+    assert tnp.std(y, correction=1) == tnp.std(y, ddof=1) and tnp.max(y, keepdims=True).shape == (1, 1)
