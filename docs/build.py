@@ -26,6 +26,7 @@ import tensorgraph as tg
 from tensorgraph.commands import stubs
 from tensorgraph.commands.demo.digits import FULL, SIDE, network
 from tensorgraph.commands.demo.pictures import drawings
+from tensorgraph.engine.batching import one_by_one, rule_of
 from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.signature import REQUIRED
@@ -62,6 +63,7 @@ edit.
 *Implementations*: `fused` ops are one compiled kernel; `impl="composed"` on the call, or
 `with tg.implementation("composed"):` around a region, takes the composition of other ops instead.
 *Derivatives*: rules are written with ops, so an op that has one is differentiable to any order, backward and forward.
+*Batched*: how `tg.vmap` makes one call of many. *Source*: the file that declares it, and the papers it follows.
 """
 
 
@@ -98,6 +100,41 @@ def derivative_text(op: Op) -> str:
     return f"any order, in {', '.join(f'`{name}`' for name in named)}"
 
 
+def batching_text(op: Op) -> str:
+    """How `tensorgraph.vmap` makes one call of many."""
+    rule = rule_of(op)
+    if rule is one_by_one:
+        return "one by one"
+    if rule is not None:
+        return "at once"
+    return "as its reference" if op.reference is not None or op.primal is not None else "in a loop, if asked"
+
+
+CITED = re.compile(r"\(([^()]*\b(?:1[89]|20)\d\d(?:;[^()]*)?)\)")
+
+
+def declared_in() -> dict[str, str]:
+    """The file of each op, from the root: that in which its signature stands."""
+    files = {}
+    for path in sorted((ROOT / "ops").glob("*.py")):
+        for name in re.findall(r'op\(\s*"(\w+)\(', path.read_text("utf-8")):
+            files.setdefault(name, f"ops/{path.name}")
+    return files
+
+
+def file_of(function: Any) -> str | None:
+    """The file of a function, if it is one of the catalogue's."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    path = Path(code.co_filename) if code is not None else ROOT
+    return f"ops/{path.name}" if path.parent.name == "ops" else None
+
+
+def source_text(doc: str, file: str | None) -> str:
+    """Where it is declared, and the papers that its description names."""
+    cited = [" ".join(found.split()) for found in CITED.findall(doc)]
+    return "; ".join(([f"[{Path(file).stem}](../{file})"] if file else []) + cited)
+
+
 def row(cells: Sequence[str]) -> str:
     """One line of a table; a bar inside a cell would end it."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -105,7 +142,7 @@ def row(cells: Sequence[str]) -> str:
 
 def ops_page(catalogue: Sequence[Op]) -> str:
     """The catalogue as tables, one a kind."""
-    lines = [HEAD]
+    lines, files = [HEAD], declared_in()
     unknown = {op.kind.name for op in catalogue} - set(KINDS)
     if unknown:
         raise ValueError(f"KINDS in docs/build.py says nothing of {sorted(unknown)}")
@@ -114,16 +151,19 @@ def ops_page(catalogue: Sequence[Op]) -> str:
         if not ops:
             continue
         lines += [f"## {kind}", "", about, ""]
-        lines += [row(["op", "also", "inputs", "implementations", "derivatives", "what it gives"]), "|" + "---|" * 6]
+        heads = ["op", "also", "inputs", "implementations", "derivatives", "batched", "what it gives", "source"]
+        lines += [row(heads), "|" + "---|" * len(heads)]
         for op in ops:
             ways = "fused, composed" if op.reference is not None else "NumPy"
             inputs = ", ".join(op.inputs) or "none"
             summary = op.doc.strip().split("\n\n")[0].replace("\n", " ").replace("``", "`")
-            cells = [f"`{call_text(op)}`", also_text(op), inputs, ways, derivative_text(op), " ".join(summary.split())]
-            lines.append(row(cells))
+            cells = [f"`{call_text(op)}`", also_text(op), inputs, ways, derivative_text(op), batching_text(op)]
+            lines.append(
+                row([*cells, " ".join(summary.split()), source_text(op.doc, files.get(op.name) or file_of(op.forward))])
+            )
         lines.append("")
     lines += ["## functions", "", FUNCTIONS_ABOUT, ""]
-    lines += [row(["function", "also", "what it gives"]), "|" + "---|" * 3]
+    lines += [row(["function", "also", "what it gives", "source"]), "|" + "---|" * 4]
     for name, declared in sorted(FUNCTIONS.items()):
         names = list(inspect.signature(declared.call).parameters.values())
         shown = ", ".join(
@@ -132,7 +172,8 @@ def ops_page(catalogue: Sequence[Op]) -> str:
         )
         also = ", ".join([f"`{other}`" for other in declared.also] + [f"`x.{m}()`" for m in declared.methods])
         summary = (declared.call.__doc__ or "").strip().split("\n\n")[0]
-        lines.append(row([f"`{name}({shown})`", also, " ".join(summary.split())]))
+        source = source_text(declared.call.__doc__ or "", file_of(declared.call))
+        lines.append(row([f"`{name}({shown})`", also, " ".join(summary.split()), source]))
     return "\n".join(lines).rstrip() + "\n"
 
 

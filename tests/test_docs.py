@@ -182,9 +182,10 @@ def test_stale_files_are_found(tmp_path, monkeypatch):
 def test_a_row_of_the_catalogue(monkeypatch):
     build = load("build", monkeypatch)
     text = build.ops_page([tg.CATALOGUE[name] for name in ("where", "bitwise_or", "softmax", "split", "sign")])
-    assert "| `where(c, a, b)` |  | c, a, b | NumPy | any order, in `a`, `b` | " in text
-    assert "| `bitwise_or(a, b)` | `a \\| b` | a, b | NumPy | none | a \\| b" in text
+    assert "| `where(c, a, b)` |  | c, a, b | NumPy | any order, in `a`, `b` | at once | " in text
+    assert "| `bitwise_or(a, b)` | `a \\| b` | a, b | NumPy | none | at once | a \\| b" in text
     assert "| `softmax(x, axis=-1)` | `x.softmax()` | x | fused, composed | any order | " in text
+    assert "| [softmax](../ops/softmax.py) |" in text
     assert "| `split(x, sizes, axis=0) -> parts` |" in text and "| `sign(x)` | `x.sign()` | x | NumPy | none |" in text
     assert re.findall(r"^## (\w+)$", text, re.M) == ["elementwise", "list", "fused", "functions"]
     strange = SimpleNamespace(kind=SimpleNamespace(name="strange"))
