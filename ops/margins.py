@@ -14,12 +14,13 @@ from tensorgraph.ops.along import take_along_axis
 from tensorgraph.ops.arithmetic import absolute, maximum, sqrt, square
 from tensorgraph.ops.creation import one_hot
 from tensorgraph.ops.cross_entropy import class_targets, class_weights
-from tensorgraph.ops.exponential import relu
+from tensorgraph.ops.exponential import relu, softplus
+from tensorgraph.ops.likelihoods import sigmoid_cross_entropy
 from tensorgraph.ops.logic import equal, isfinite, where
 from tensorgraph.ops.losses import Reduction, as_mask, in_range, pair, reduced, require_shape, wide
 from tensorgraph.ops.moving import of
 from tensorgraph.ops.reduction import max as largest
-from tensorgraph.ops.reduction import sum
+from tensorgraph.ops.reduction import mean, sum
 from tensorgraph.ops.shape import expand_dims
 from tensorgraph.ops.structure import stop_gradient
 
@@ -94,6 +95,96 @@ def multi_margin(
             raise ValueError(f"multi_margin: weight needs the shape ({classes},), one a class, got {weights.shape}")
         losses = weights[labels] * losses
     return reduced("multi_margin", losses, None, reduction)
+
+
+@function(also=("hinge_embedding_loss",), computed=True, examples=(
+    (((2, 4), _SIGNS), {}), (((2, 4), _SIGNS), dict(margin=0.5, reduction="none"))),
+)  # fmt: skip
+def hinge_embedding(
+    distances: TensorLike,
+    target: TensorLike,
+    *,
+    margin: Finite = 1.0,
+    mask: TensorLike | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """The distances of what belongs together (target 1), and max(0, margin - distance) of what does not (-1).
+
+    Anything else among the targets raises. Other arguments as of `mse`.
+
+    >>> import tensorgraph as tg
+    >>> tg.hinge_embedding([2.0, 0.25], [1, -1], reduction="none")
+    tensor([2.  , 0.75], f32)
+    """
+    x, y, mask = pair("hinge_embedding", distances, target, mask, fill=1.0, first="distances")
+    y = in_range.public(y, kind="sign", name="target")
+    losses = where.public(equal.public(y, 1.0), x, relu.public(float(margin) - x))
+    return reduced("hinge_embedding", losses, mask, reduction)
+
+
+@function(also=("margin_ranking_loss",), computed=True, examples=(
+    (((2, 4), (2, 4), _SIGNS), {}), (((2, 4), (2, 4), _SIGNS), dict(margin=0.5, reduction="sum"))),
+)  # fmt: skip
+def margin_ranking(
+    a: TensorLike,
+    b: TensorLike,
+    target: TensorLike,
+    *,
+    margin: Finite = 0.0,
+    mask: TensorLike | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """max(0, margin - target·(a - b)): a is to be the larger by the margin (target 1), or b (-1).
+
+    Other targets weigh the difference. Other arguments as of `mse`.
+
+    >>> import tensorgraph as tg
+    >>> tg.margin_ranking([2.0, 2.0], [1.0, 1.0], [1, -1], reduction="none")
+    tensor([0., 1.], f32)
+    """
+    x, y, mask = pair("margin_ranking", a, target, mask, fill=1.0, first="a")
+    other = wide(b, "margin_ranking: b", x.dtype)
+    require_shape("margin_ranking", other, x.shape, "b", "a")
+    if mask is not None:
+        other = where.public(mask, other, 0.0)
+    return reduced("margin_ranking", relu.public(float(margin) - y * (x - other)), mask, reduction)
+
+
+@function(also=("soft_margin_loss",), computed=True, examples=((((2, 4), _SIGNS), {}),))
+def soft_margin(
+    scores: TensorLike, target: TensorLike, *, mask: TensorLike | None = None, reduction: Reduction = "mean"
+) -> Tensor:
+    """log(1 + exp(-target·score)), for targets of -1 and 1; of 0 and 1 it is `sigmoid_cross_entropy`.
+
+    Other targets weigh the score. Other arguments as of `mse`.
+
+    >>> import tensorgraph as tg
+    >>> tg.soft_margin([0.0, 100.0], [1, -1], reduction="none")
+    tensor([  0.6931472, 100.       ], f32)
+    """
+    x, y, mask = pair("soft_margin", scores, target, mask, fill=1.0, first="scores")
+    return reduced("soft_margin", softplus.public(-(y * x)), mask, reduction)
+
+
+@function(also=("multilabel_soft_margin_loss",), computed=True, examples=(
+    (((2, 3), static(np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))), {}),
+    (((2, 3), static(np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]))), dict(weight=np.array([0.5, 1.0, 2.0]))),
+))  # fmt: skip
+def multilabel_soft_margin(
+    logits: TensorLike, target: TensorLike, *, weight: TensorLike | None = None, reduction: Reduction = "mean"
+) -> Tensor:
+    """The mean over the classes, which are the last axis, of `sigmoid_cross_entropy`: each may hold or not.
+
+    Targets are from 0 to 1; `weight` is one number a class; `reduction` is over the examples.
+
+    >>> import tensorgraph as tg
+    >>> tg.multilabel_soft_margin([[0.0, 100.0]], [[1, 0]])
+    tensor(50.346573, f32)
+    """
+    losses = sigmoid_cross_entropy(logits, target, weight, reduction="none")
+    if not losses.ndim:
+        raise ValueError("multilabel_soft_margin: logits need an axis of the classes, got a number")
+    return reduced("multilabel_soft_margin", mean.public(losses, axis=-1), None, reduction)
 
 
 def length(x: Any, axis: int) -> tuple[Any, Any]:

@@ -116,13 +116,17 @@ def _place(n: Any, q: Any, method: str) -> tuple[Any, Any]:
     return below, np.where(at == below, 0.5 if method == "averaged_inverted_cdf" else 0.0, 1.0)
 
 
-def _asked(q: Any, scale: float, method: str, name: str) -> tuple[np.ndarray[Any, Any], tuple[int, ...]]:
+def _asked(q: Any, scale: float, method: str, name: str) -> tuple[np.ndarray[Any, Any], tuple[int, ...], Any]:
+    """The parts from 0 to 1 in one row, the shape they have, and the row as what a gradient can flow into."""
     if method not in METHODS:
         raise ValueError(f"{name}: method must be one of {', '.join(METHODS)}, got {method!r}")
-    numbers = np.asarray(q, np.float64) / scale
+    numbers = np.asarray(q.detach().numpy() if isinstance(q, Tensor) else q, np.float64) / scale
     if not ((numbers >= 0) & (numbers <= 1)).all():
         raise ValueError(f"{name}: q must be from 0 to {scale:g}, got {q}")
-    return numbers.reshape(-1), numbers.shape
+    row = numbers.reshape(-1)
+    if not isinstance(q, Tensor) or not q.requires_grad:
+        return row, numbers.shape, row
+    return row, numbers.shape, shape.reshape.public(shape.astype.public(q, dtype="float64") / scale, shape=(-1,))
 
 
 def _lined(x: Tensor, axis: Any) -> tuple[Tensor, tuple[int, ...]]:
@@ -151,7 +155,7 @@ def _finished(out: Tensor, shape_of: tuple[int, ...], wanted: tuple[int, ...], a
 
 def _quantiles(x: Tensor, q: Any, axis: Any, method: str, keepdims: bool, scale: float, name: str) -> Tensor:
     kind = x.dtype
-    numbers, wanted = _asked(q, scale, method, name)
+    numbers, wanted, parts = _asked(q, scale, method, name)
     lines, axes = _lined(x, axis)
     n = lines.shape[-1]
     if n == 0:
@@ -173,7 +177,10 @@ def _quantiles(x: Tensor, q: Any, axis: Any, method: str, keepdims: bool, scale:
 
     out = pick(low)
     if (weight != 0).any():
-        out = _between(out, pick(high), np.asarray(weight, values.dtype))
+        if parts is not numbers:  # a tensor that needs a gradient
+            weight = logic.where.public(below < 0, 0.0, _place(np.float64(n), parts, method)[1])
+            weight = shape.astype.public(weight, dtype=values.dtype.name)
+        out = _between(out, pick(high), weight if parts is not numbers else np.asarray(weight, values.dtype))
     if out.dtype != kind:
         out = shape.astype.public(out, dtype=kind.name)
     return _finished(out, x.shape, wanted, axes, keepdims)
@@ -185,7 +192,7 @@ def _quantiles(x: Tensor, q: Any, axis: Any, method: str, keepdims: bool, scale:
 ))  # fmt: skip
 def quantile(
     x: TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: Axes | None = None,
     method: str = "linear",
     keepdims: bool = False,
@@ -208,7 +215,7 @@ def quantile(
     -------
     tensor
         NaN where there is one among the elements, and over nothing. The gradient goes to the elements it is made of,
-        equal ones sharing it.
+        equal ones sharing it, and to `q`, where that is a tensor that needs one.
 
     Examples
     --------
@@ -223,7 +230,7 @@ def quantile(
           examples=((((3, 4), 30), {}), (((3, 4), static([25.0, 50.0]), 1), {})))  # fmt: skip
 def percentile(
     x: TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: Axes | None = None,
     method: str = "linear",
     keepdims: bool = False,
@@ -258,13 +265,13 @@ def median(x: TensorLike, axis: Axes | None = None, keepdims: bool = False) -> T
 def _without_nans(x: Tensor, q: Any, axis: Any, method: str, keepdims: bool, scale: float, name: str) -> Tensor:
     # lines have as many numbers as they are no NaN, so that places are numbers too: sorted, with NaN last
     kind = x.dtype
-    numbers, wanted = _asked(q, scale, method, name)
+    _, wanted, parts = _asked(q, scale, method, name)
     lines, axes = _lined(x, axis)
     if lines.shape[-1] == 0:
         return _quantiles(x, q, axis, method, keepdims, scale, name)
     there = reduction.sum.public(logic.logical_not.public(logic.isnan.public(lines)), axis=-1, keepdims=True)
     n = shape.astype.public(there, dtype="float64")
-    below, weight = _place(n, numbers, method)
+    below, weight = _place(n, parts, method)
     weight = logic.where.public(below < 0, 0.0, weight)
     most = arithmetic.maximum.public(n - 1, 0.0)
     low = arithmetic.maximum.public(arithmetic.minimum.public(below, most), 0.0)
@@ -286,7 +293,7 @@ def _without_nans(x: Tensor, q: Any, axis: Any, method: str, keepdims: bool, sca
 ))  # fmt: skip
 def nanquantile(
     x: TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: Axes | None = None,
     method: str = "linear",
     keepdims: bool = False,
@@ -303,7 +310,7 @@ def nanquantile(
 @function(numpy=(np.nanpercentile,), computed=True, examples=((((3, 4), 30), {}),))
 def nanpercentile(
     x: TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: Axes | None = None,
     method: str = "linear",
     keepdims: bool = False,

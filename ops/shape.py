@@ -363,7 +363,9 @@ def border(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     elif len(pairs) == 1 < ndim:
         pairs = (*pairs,) * ndim
     sizes = [integers(w, "a width of the border") for w in pairs]
-    if len(sizes) != ndim or any(len(w) != 2 or min(w) < 0 for w in sizes):
+    if any(n < 0 for w in sizes for n in w):
+        raise ValueError(f"pad: widths must not be negative, got {widths}; elements are cut off by a slice, x[1:-1]")
+    if len(sizes) != ndim or any(len(w) != 2 for w in sizes):
         raise ValueError(f"pad: widths must be one (before, after) pair for each of {ndim} axes, got {widths}")
     return tuple((before, after) for before, after in sizes)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.arguments import Count
 from tensorgraph.engine.aval import Aval, canonical_axis
 from tensorgraph.engine.batching import shifted
 from tensorgraph.engine.declare import op
@@ -178,6 +179,26 @@ def argpartition(x: Any, kth: int | Sequence[int], axis: int | None = -1) -> Ten
     x, axis = (ravel(x), 0) if axis is None else (of(x, "argpartition: x"), axis)
     _kth(x, kth, axis)
     return argsort.public(x, axis=axis)  # type: ignore[no-any-return]
+
+
+@function(examples=((((2, 5), 2), {}), (((4, 3), 4, 0), dict(keepdims=True))), methods=("kthvalue",), computed=True)
+def kthvalue(x: Any, k: Count, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """The kth smallest element along an axis, 1 for the smallest, and its position: the first of equal ones.
+
+    NaN counts as larger than any number. The gradient goes to the element at that position.
+
+    >>> import tensorgraph as tg
+    >>> value, index = tg.kthvalue([3.0, 1.0, 2.0], 2)
+    >>> float(value), int(index)
+    (2.0, 2)
+    """
+    x = of(x, "kthvalue: x")
+    place = canonical_axis(axis, x.ndim)
+    if k > x.shape[place]:
+        raise ValueError(f"kthvalue: k must be from 1 to {x.shape[place]}, the size of axis {axis}, got {k}")
+    index = argsort.public(x, axis=axis)[(slice(None),) * place + (slice(k - 1, k),)]
+    value = take_along_axis.public(x, index, axis=axis)
+    return (value, index) if keepdims else (value.squeeze(place), index.squeeze(place))
 
 
 @function(numpy=(np.lexsort,), examples=(((static([[3, 1, 1], [2, 2, 0]]),), {}),))

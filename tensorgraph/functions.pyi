@@ -315,6 +315,9 @@ def cat(arrays: Sequence[_TensorLike], axis: int = 0) -> Tensor:
 def cbrt(x: _TensorLike) -> Tensor:
     """Cubic root, of negative numbers too; the derivative at 0 is infinite."""
 
+def cdist(a: _TensorLike, b: _TensorLike, p: float = 2.0) -> Tensor:
+    """The distance of every vector of a (..., n, elements) from every one of b (..., m, elements): (..., n, m)."""
+
 def ceil(x: _TensorLike) -> Tensor:
     """The smallest whole number that is not below x; no derivative, as of `floor`."""
 
@@ -770,6 +773,9 @@ def ger(a: _TensorLike, b: _TensorLike) -> Tensor:
 def getitem(x: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """``x[key]``: the elements a NumPy key selects."""
 
+def glu(x: _TensorLike, axis: int = -1) -> Tensor:
+    """One half of x along an axis times the sigmoid of the other (Dauphin and others, 2017)."""
+
 def gradient(
     x: _TensorLike, *spacing: _TensorLike, axis: int | Sequence[int] | None = None, edge_order: int = 1
 ) -> Any:
@@ -814,6 +820,9 @@ def hard_swish(x: _TensorLike) -> Tensor:
 def hardmax(x: _TensorLike, axis: int = -1) -> Tensor:
     """1 at the largest element along `axis` (the first at ties), 0 elsewhere."""
 
+def hardshrink(x: _TensorLike, lambd: float = 0.5) -> Tensor:
+    """x further than `lambd` from 0, and 0 elsewhere, where the derivative is 0; NaN passes through."""
+
 def hardsigmoid(x: _TensorLike) -> Tensor:
     """x/6 + 1/2 within [0, 1]; the derivative at the bounds is 1/6."""
 
@@ -835,6 +844,26 @@ def hinge(
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """max(0, margin - target·score), for targets of -1 and 1; the derivative at the kink is 0."""
+
+def hinge_embedding(
+    distances: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 1.0,
+    mask: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The distances of what belongs together (target 1), and max(0, margin - distance) of what does not (-1)."""
+
+def hinge_embedding_loss(
+    distances: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 1.0,
+    mask: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The distances of what belongs together (target 1), and max(0, margin - distance) of what does not (-1)."""
 
 def hinge_loss(
     scores: _TensorLike,
@@ -973,6 +1002,9 @@ def kl_div(
 
 def kron(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Kronecker's product: every element of `a` times the whole of `b`, side by side."""
+
+def kthvalue(x: Any, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """The kth smallest element along an axis, 1 for the smallest, and its position: the first of equal ones."""
 
 def l1_loss(
     prediction: _TensorLike,
@@ -1137,6 +1169,28 @@ def mae(
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """Mean absolute error; the derivative at 0 is 0. Arguments as of `mse`."""
+
+def margin_ranking(
+    a: _TensorLike,
+    b: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 0.0,
+    mask: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """max(0, margin - target·(a - b)): a is to be the larger by the margin (target 1), or b (-1)."""
+
+def margin_ranking_loss(
+    a: _TensorLike,
+    b: _TensorLike,
+    target: _TensorLike,
+    *,
+    margin: float = 0.0,
+    mask: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """max(0, margin - target·(a - b)): a is to be the larger by the margin (target 1), or b (-1)."""
 
 def matmul(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Matrix product, batched over leading axes as NumPy."""
@@ -1333,6 +1387,24 @@ def multi_margin_loss(
 ) -> Tensor:
     """The hinge loss of several classes: by how much each other class comes within `margin` of the right one."""
 
+def multilabel_soft_margin(
+    logits: _TensorLike,
+    target: _TensorLike,
+    *,
+    weight: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The mean over the classes, which are the last axis, of `sigmoid_cross_entropy`: each may hold or not."""
+
+def multilabel_soft_margin_loss(
+    logits: _TensorLike,
+    target: _TensorLike,
+    *,
+    weight: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """The mean over the classes, which are the last axis, of `sigmoid_cross_entropy`: each may hold or not."""
+
 def multiply(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Product, elementwise."""
 
@@ -1362,7 +1434,7 @@ def nanmin(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bo
 
 def nanpercentile(
     x: _TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: int | Sequence[int] | None = None,
     method: str = "linear",
     keepdims: bool = False,
@@ -1374,7 +1446,7 @@ def nanprod(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: b
 
 def nanquantile(
     x: _TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: int | Sequence[int] | None = None,
     method: str = "linear",
     keepdims: bool = False,
@@ -1448,6 +1520,9 @@ def norm(
 def normal(state: _TensorLike, shape: int | Sequence[int], dtype: DTypeLike | None = None) -> tuple[Tensor, Tensor]:
     """Standard normal numbers and the next state."""
 
+def normalize(x: _TensorLike, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
+    """Vectors along an axis over their norms, which `vector_norm` gives with ``ord=p``: all have the norm 1."""
+
 def not_equal(a: _TensorLike, b: _TensorLike) -> Tensor:
     """a != b, elementwise."""
 
@@ -1477,12 +1552,20 @@ def pad(
 ) -> Tensor:
     """A border: one (before, after) pair an axis, or one pair or width for all."""
 
+def pairwise_distance(
+    a: _TensorLike, b: _TensorLike, p: float = 2.0, eps: float = 1e-06, keepdims: bool = False
+) -> Tensor:
+    """The distances of vectors (..., elements) of a from those of b, each from its own; they broadcast."""
+
 def partition(x: Any, kth: int | Sequence[int], axis: int | None = -1) -> Tensor:
     """The elements along an axis, the kth where sorting puts it, smaller ones before and larger ones behind."""
 
+def pdist(x: _TensorLike, p: float = 2.0) -> Tensor:
+    """The distances of vectors (n, elements) from each other: of the first from all others, of the second from ..."""
+
 def percentile(
     x: _TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: int | Sequence[int] | None = None,
     method: str = "linear",
     keepdims: bool = False,
@@ -1572,7 +1655,7 @@ def qr_parts(a: _TensorLike, mode: Literal["reduced", "complete"] = "reduced") -
 
 def quantile(
     x: _TensorLike,
-    q: float | Sequence[float] | np.ndarray[Any, Any],
+    q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
     axis: int | Sequence[int] | None = None,
     method: str = "linear",
     keepdims: bool = False,
@@ -1821,6 +1904,24 @@ def smooth_l1_loss(
 ) -> Tensor:
     """`huber` over `beta`: |d| - beta/2 far out, which with beta 0 is `mae`. Arguments as of `mse`."""
 
+def soft_margin(
+    scores: _TensorLike,
+    target: _TensorLike,
+    *,
+    mask: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """log(1 + exp(-target·score)), for targets of -1 and 1; of 0 and 1 it is `sigmoid_cross_entropy`."""
+
+def soft_margin_loss(
+    scores: _TensorLike,
+    target: _TensorLike,
+    *,
+    mask: _TensorLike | None = None,
+    reduction: Literal["none", "sum", "mean"] = "mean",
+) -> Tensor:
+    """log(1 + exp(-target·score)), for targets of -1 and 1; of 0 and 1 it is `sigmoid_cross_entropy`."""
+
 def softmax(x: _TensorLike, axis: int = -1, *, impl: Literal["fused", "composed"] | None = None) -> Tensor:
     """Exponentials that sum to one along `axis`: along several together, or all of them where it is None."""
 
@@ -1838,8 +1939,14 @@ def softmax_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of softmax(logits) and the target."""
 
+def softmin(x: _TensorLike, axis: int = -1) -> Tensor:
+    """`softmax` of -x: the smallest elements weigh most."""
+
 def softplus(x: _TensorLike) -> Tensor:
     """log(1 + exp(x)), without overflow."""
+
+def softshrink(x: _TensorLike, lambd: float = 0.5) -> Tensor:
+    """x brought nearer to 0 by `lambd`, and 0 where it is no further off; the derivative there is 0."""
 
 def softsign(x: _TensorLike) -> Tensor:
     """x/(1 + |x|)."""
@@ -1958,6 +2065,9 @@ def tan(x: _TensorLike) -> Tensor:
 def tanh(x: _TensorLike) -> Tensor:
     """Hyperbolic tangent."""
 
+def tanhshrink(x: _TensorLike) -> Tensor:
+    """x - tanh(x), whose digits near 0 are those that the difference leaves."""
+
 def tensor_split(x: _TensorLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """So many parts along an axis, the first ones longer by one where they cannot be equal; or cut at these places."""
 
@@ -1969,6 +2079,9 @@ def tensorinv(a: _TensorLike, ind: int = 2) -> Tensor:
 
 def tensorsolve(a: _TensorLike, b: _TensorLike, axes: Sequence[int] | None = None) -> Tensor:
     """x of ``tensordot(a, x, x.ndim) == b``; the axes of `a` named in `axes` are moved to its end first."""
+
+def threshold(x: _TensorLike, threshold: float, value: float) -> Tensor:
+    """x above `threshold`, and `value` elsewhere, where the derivative is 0; NaN passes through."""
 
 def tile(x: _TensorLike, repetitions: int | Sequence[int]) -> Tensor:
     """The whole of x several times along each axis, the last axis by the last number."""

@@ -308,6 +308,9 @@ class Methods:
     def take(self, indices: Any, axis: int | None = None) -> Tensor:
         """The elements at positions along an axis; among all of them in a row where `axis` is None."""
 
+    def kthvalue(self, k: int, axis: int = -1, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+        """The kth smallest element along an axis, 1 for the smallest, and its position: the first of equal ones."""
+
     def nonzero(self, size: int | None = None, fill_value: int = 0) -> tuple[Tensor, ...]:
         """The positions of the elements that are not zero: a tuple with the indices along each axis."""
 
@@ -451,7 +454,7 @@ class Methods:
 
     def quantile(
         self,
-        q: float | Sequence[float] | np.ndarray[Any, Any],
+        q: Tensor | float | Sequence[float] | np.ndarray[Any, Any],
         axis: int | Sequence[int] | None = None,
         method: str = "linear",
         keepdims: bool = False,

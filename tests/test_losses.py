@@ -18,6 +18,7 @@ Y = np.array([[0.25, 1.0, -1.5, 0.5], [2.0, -0.25, 0.75, 1.25], [-1.0, 0.5, 1.75
 Z = X[::-1] * 0.7 + 0.1
 P = np.array([[0.1, 0.2, 0.3, 0.4], [0.6, 0.15, 0.2, 0.05], [0.25, 0.3, 0.05, 0.4]])
 Q = np.array([[0.0, 1.0, 0.5, 0.25], [1.0, 0.0, 0.75, 0.3], [0.2, 0.9, 0.0, 1.0]])
+S = np.where(Q > 0.4, 1.0, -1.0)
 LABELS, W = np.array([0, 3, 1]), np.array([0.5, 1.0, 2.0, 0.25])
 
 TORCH: dict[str, tuple[Any, Callable[[Any], Any], float, float]] = {
@@ -39,6 +40,12 @@ TORCH: dict[str, tuple[Any, Callable[[Any], Any], float, float]] = {
     "gaussian_nll": (X, lambda x: tg.gaussian_nll(x, Y, P, full=True), 19.879190928740414, -1.0068365267756647),
     "multi_margin": (X, lambda x: tg.multi_margin(x, LABELS, W, p=2), 2.76953125, 0.15940444159016054),
     "triplet_margin": (X, lambda x: tg.triplet_margin(x, Y, Z, swap=True), 3.646623359075751, 0.016452527937435596),
+    "hinge_embedding": (X, lambda x: tg.hinge_embedding(x, S, margin=0.7), 0.6541666666666667, -0.11590442950464391),
+    "margin_ranking": (X, lambda x: tg.margin_ranking(x, Y, S, margin=0.3), 1.0333333333333334, 0.017705912106995875),
+    "soft_margin": (X, lambda x: tg.soft_margin(x, S), 0.7966691667945698, -0.0026862942912946174),
+    "multilabel_soft_margin": (
+        X, lambda x: tg.multilabel_soft_margin(x, Q, weight=W), 0.8469079861736354, -0.058661230016316665
+    ),
     "cosine_similarity": (
         X, lambda x: tg.cosine_similarity(x, Y, axis=1).sum(), -1.7082078557114326, -0.27129659990113136
     ),
@@ -46,6 +53,8 @@ TORCH: dict[str, tuple[Any, Callable[[Any], Any], float, float]] = {
 
 PAIRS: dict[str, Callable[..., Any]] = {
     "mse": tg.mse, "mae": tg.mae, "huber": tg.huber, "smooth_l1": tg.smooth_l1, "hinge": tg.hinge,
+    "hinge_embedding": tg.hinge_embedding, "soft_margin": tg.soft_margin,
+    "margin_ranking": lambda x, y, **o: tg.margin_ranking(x, np.where(np.isnan(x), np.nan, 0.25), y, **o),
     "sigmoid_cross_entropy": tg.sigmoid_cross_entropy, "binary_cross_entropy": tg.binary_cross_entropy,
     "kl_div": tg.kl_div, "poisson_nll": tg.poisson_nll, "gaussian_nll": lambda x, y, **o: tg.gaussian_nll(x, y, P, **o),
 }  # fmt: skip
@@ -70,7 +79,7 @@ def test_shapes_that_would_broadcast_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_what_a_mask_leaves_out_has_no_influence(name: str) -> None:
-    loss, target = PAIRS[name], np.where(Q > 0.4, 1.0, -1.0) if name == "hinge" else Q
+    loss, target = PAIRS[name], S if name.startswith("hinge") else Q
     mask = np.array([[True, False, True, False], [False, True, True, True], [True, True, False, True]])
     holes = np.where(mask, P, np.nan)
     for reduction in ("none", "sum", "mean"):

@@ -65,6 +65,7 @@ def test_polygamma(n):
     assert np.max(np.abs(found - expected) / np.abs(expected)) < 4e-15
     found, expected = tg.polygamma(NEGATIVE, n=n).numpy(), special.polygamma(n, NEGATIVE)
     assert np.max(np.abs(found - expected) / np.maximum(np.abs(expected), 1)) < 1e-13
+    assert np.array_equal(tg.polygamma([0.0, -0.0, -1.0, -3.0], n=n).numpy(), special.polygamma(n, [0, 0, -1, -3]))
 
 
 @pytest.mark.parametrize("op", [tg.lgamma, tg.digamma], ids=["lgamma", "digamma"])

@@ -120,7 +120,7 @@ def digamma(x: Array) -> Array:
 
 @_in_float64
 def polygamma(x: Array, n: int) -> Array:
-    """The derivative of order n of `digamma`, n at least 1: infinite or NaN at 0 and at negative whole numbers."""
+    """The derivative of order n of `digamma`, n at least 1; at 0 and at negative whole numbers its limit from above."""
     mirrored = x < 0.5
     y = np.where(mirrored, 1 - x, x)
     out = (-1) ** (n + 1) * math.factorial(n) * _hurwitz(n + 1, y)
@@ -133,7 +133,7 @@ def polygamma(x: Array, n: int) -> Array:
     cotangent = 1 / np.tan(np.pi * _distance(x))
     reflected = (-1) ** n * out - math.pi * np.polynomial.polynomial.polyval(cotangent, of_cotangent)
     out = np.where(mirrored, reflected, out)
-    return np.where(mirrored & (_distance(x) == 0), np.inf if n % 2 else np.nan, out)
+    return np.where(mirrored & (_distance(x) == 0), np.inf if n % 2 else -np.inf, out)
 
 
 @functools.cache

@@ -50,13 +50,13 @@ MultiheadAttention Attention = nn.MultiHeadAttention(4, 2)
 Transformer TransformerDecoder TransformerDecoderLayer = nn.TransformerEncoder(4, 2, 8, 1) # no decoder yet; \
 MultiHeadAttention(query, key) looks at another sequence, and the encoder, with causal=True at what came before, is
 Swish = nn.SiLU()
-GLU = nn.Lambda(lambda x: x[:1] * tg.sigmoid(x[1:])) # no such layer yet; any function is a layer
-Softmin = nn.Lambda(lambda x: tg.softmax(-x))
+GLU = nn.Lambda(lambda x: tg.glu(x, axis=0)) # any function is a layer
+Softmin = nn.Lambda(lambda x: tg.softmin(x))
 Softmax2d = nn.Softmax(axis=-3)
-Tanhshrink = nn.Lambda(lambda x: x - tg.tanh(x))
-Hardshrink = nn.Lambda(lambda x: tg.where(tg.absolute(x) > 0.5, x, 0.0))
-Softshrink = nn.Lambda(lambda x: tg.sign(x) * tg.relu(tg.absolute(x) - 0.5))
-Threshold = nn.Lambda(lambda x: tg.where(x > 1.0, x, 0.0))
+Tanhshrink = nn.Lambda(lambda x: tg.tanhshrink(x))
+Hardshrink = nn.Lambda(lambda x: tg.hardshrink(x))
+Softshrink = nn.Lambda(lambda x: tg.softshrink(x))
+Threshold = nn.Lambda(lambda x: tg.threshold(x, 1.0, 0.0))
 RReLU = nn.LeakyReLU(11 / 48) # no slopes drawn at random; their mean is
 Activation = nn.ReLU()
 Input InputLayer = nn.Sequential(nn.Linear(3, 2)) # sizes are given to the layers; leave it out
@@ -70,7 +70,7 @@ Concatenate = tg.concatenate([x, y], axis=-1)
 Add = x + y
 Multiply = x * y
 CosineSimilarity = tg.cosine_similarity(x, y, axis=1)
-PairwiseDistance = tg.sqrt(tg.square(x - y).sum(axis=-1))
+PairwiseDistance = tg.pairwise_distance(x, y)
 CrossEntropyLoss SparseCategoricalCrossentropy CategoricalCrossentropy = tg.softmax_cross_entropy(x, i)
 MSELoss MeanSquaredError = tg.mse(x, y)
 L1Loss MeanAbsoluteError = tg.mae(x, y)
@@ -82,8 +82,8 @@ NLLLoss = tg.nll(x, i) # of logarithms of probabilities x
 KLDivLoss = tg.kl_div(x, p) # of logarithms x and probabilities p
 PoissonNLLLoss = tg.poisson_nll(x, p)
 GaussianNLLLoss = tg.gaussian_nll(x, y, p) # of variances p
-SoftMarginLoss = tg.softplus(-y * x).mean()
-MarginRankingLoss = tg.relu(-p * (x - y)).mean()
+SoftMarginLoss = tg.soft_margin(x, tg.sign(p))
+MarginRankingLoss = tg.margin_ranking(x, y, tg.sign(p))
 TripletMarginLoss = tg.triplet_margin(x, y, p)
 CosineEmbeddingLoss = tg.cosine_embedding(x, y, tg.sign(x[:, 0]))
 MultiMarginLoss = tg.multi_margin(x, i)
@@ -98,7 +98,7 @@ Buffer = tg.Buffer([1.0, 2.0])
 parameter = tg.Parameter([1.0, 2.0])
 UninitializedParameter = tg.Parameter(tg.zeros((3, 2)))
 Container = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
-HingeEmbeddingLoss = tg.where(tg.sign(p) > 0, x, tg.relu(1.0 - x)).mean() # of distances x, and targets of -1 and 1
+HingeEmbeddingLoss = tg.hinge_embedding(x, tg.sign(p)) # of distances x, and targets of -1 and 1
 CTCLoss MultiLabelMarginLoss = tg.softmax_cross_entropy(x, i) # no such loss yet; where there is one label an element, \
 without alignment, it is
 LocalResponseNorm MaxUnpool1d MaxUnpool2d FractionalMaxPool2d AdaptiveLogSoftmaxWithLoss = nn.Lambda(f) # no such \
@@ -310,6 +310,7 @@ x arrays tensors xs = arrays
 padding_idx ignore = ignore_index
 weights class_weight = weight
 ddof unbiased = correction
+correction = ddof
 b1 = beta1
 b2 = beta2
 max_norm max_value clip_value = limit

@@ -97,7 +97,6 @@ matrix_power = tg.linalg.matrix_power(m, 2)
 dist = tg.sqrt(tg.square(x - y).sum())
 clamp_min = tg.maximum(x, 0.0)
 clamp_max = tg.minimum(x, 1.0)
-kthvalue = x.sort()[..., 0] # no such function yet; the value is
 msort = x.sort(axis=0)
 unique_consecutive = np.unique(x.numpy()) # as many results as there are hits: a shape that depends on numbers is \
 NumPy's work, such as
@@ -142,7 +141,6 @@ addr = x + tg.outer(w, v)
 slice_scatter = x.at[:, 0:2].set(0.0)
 select_scatter = x.at[:, 0].set(0.0)
 heaviside = tg.where(x == 0, y, (x > 0).astype("float32"))
-hardshrink = tg.where(tg.absolute(x) > 0.5, x, 0.0)
 ldexp = x * tg.exp2(y)
 float_power = x.astype("float64") ** 2.0
 isreal = np.isreal(x.numpy())

@@ -64,6 +64,8 @@ def diff(x: Any, /, n: int = 1, axis: int = -1, prepend: Any = None, append: Any
     tensor([1, 2, 3], i64)
     """
     x = of(x, "diff: x")
+    if n == 0 and type(n) is int:
+        prepend = append = None  # which NumPy does not join then either
     line = list(x.shape)
     line[canonical_axis(axis, x.ndim)] = 1
     ends = [end if end is None else of(end, "diff: prepend and append") for end in (prepend, append)]
