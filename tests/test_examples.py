@@ -129,3 +129,23 @@ def test_lstm(tmp_path, monkeypatch, capsys, in_float64):
     as_in_torch(names, "lstm")
     assert float(re.search(r"from memory: ([0-9.]+)% right", told)[1]) > 90
     assert is_picture(tmp_path / "lstm.png")
+
+
+def test_convnet(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    told, names = run("convnet.py", tmp_path, monkeypatch, capsys, size=1, globals_too=True)
+    as_in_torch(names, "convnet")
+    assert float(re.search(r"test accuracy ([0-9.]+)%", told)[1]) > 85  # after one epoch of twenty
+    assert is_picture(tmp_path / "convnet.png")
+
+
+def test_vae(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    told, names = run("vae.py", tmp_path, monkeypatch, capsys, size=10, globals_too=True)
+    as_in_torch(names, "vae")
+    first, last = map(float, re.search(r"loss ([0-9.]+) -> ([0-9.]+)", told).groups())
+    assert last < 0.6 * first
+    assert int(re.search(r"without labels, (\d+)% of the digits", told)[1]) > 40  # ten kinds
+    assert is_picture(tmp_path / "vae.png")

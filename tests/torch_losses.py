@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import tensorgraph as tg
 from tensorgraph import nn as ours
+from tensorgraph.data import minibatches
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LOSSES = Path(__file__).with_name("golden") / "torch_losses.json"
@@ -38,9 +39,10 @@ def there(array):
 
 
 def like(ours, theirs):
-    """Their linear layer with the weights of ours."""
+    """Their linear or convolutional layer with the weights of ours."""
+    weight = ours.weight.numpy()
     with torch.no_grad():
-        theirs.weight.copy_(there(ours.weight.numpy().T))
+        theirs.weight.copy_(there(weight.T if isinstance(theirs, torch.nn.Linear) else weight))
         if ours.bias is not None:
             theirs.bias.copy_(there(ours.bias.numpy()))
     return theirs
@@ -142,6 +144,60 @@ def lstm():
         return cross_entropy(out(h).flatten(0, 1), following.flatten())
 
     return trained([*layer.parameters(), *out.parameters()], loss, lr=0.01)
+
+
+def convnet():
+    here = names_of("convnet", 1)
+    tg.random.seed(0)
+    first = ours.Conv2d(1, 32, 3, padding=1, bias=False)
+    second = ours.Conv2d(32, 64, 3, padding=1, bias=False)
+    dropout = ours.Dropout(0.5)
+    last = ours.Linear(64 * 2 * 2, 10)
+    training = here["training"]
+    batches = list(minibatches(here["images"](training.x), training.y, batch_size=64, seed=0, last="merge"))
+    features = torch.nn.Sequential(
+        like(first, torch.nn.Conv2d(1, 32, 3, padding=1, bias=False)),
+        torch.nn.BatchNorm2d(32), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+        like(second, torch.nn.Conv2d(32, 64, 3, padding=1, bias=False)),
+        torch.nn.BatchNorm2d(64), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Flatten(),
+    )  # fmt: skip
+    head = like(last, torch.nn.Linear(64 * 2 * 2, 10))
+
+    def loss(step):
+        x, y = batches[step]
+        kept = there(dropout(tg.ones((len(x), 64 * 2 * 2))).numpy())
+        return torch.nn.functional.cross_entropy(head(features(there(x)) * kept), there(y))
+
+    return trained([*features.parameters(), *head.parameters()], loss, lr=0.003)
+
+
+def vae():
+    here = names_of("vae", 1)
+    tg.random.seed(0)
+    own = here["VAE"]()
+    encoder, decoder = (
+        torch.nn.Sequential(
+            *(
+                like(layer, torch.nn.Linear(*layer.weight.shape)) if isinstance(layer, ours.Linear) else torch.nn.ReLU()
+                for layer in part
+            )
+        )
+        for part in (own.encoder, own.decoder)
+    )
+    mean, log_variance = (like(layer, torch.nn.Linear(128, 2)) for layer in (own.mean, own.log_variance))
+    batches = list(minibatches(here["pixels"], batch_size=64, seed=0))
+
+    def loss(step):
+        x = there(batches[step][0])
+        h = encoder(x)
+        m, v = mean(h), log_variance(h)
+        noise = there(tg.random.normal(m.shape).numpy())
+        logits = decoder(m + torch.exp(v / 2) * noise)
+        reconstruction = torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+        return (reconstruction - 0.5 * (1 + v - m**2 - v.exp()).sum()) / len(x)
+
+    modules = (encoder, mean, log_variance, decoder)
+    return trained([parameter for module in modules for parameter in module.parameters()], loss, lr=0.001)
 
 
 if __name__ == "__main__":
