@@ -149,3 +149,36 @@ def test_vae(tmp_path, monkeypatch, capsys, in_float64):
     assert last < 0.6 * first
     assert int(re.search(r"without labels, (\d+)% of the digits", told)[1]) > 40  # ten kinds
     assert is_picture(tmp_path / "vae.png")
+
+
+def test_neural_ode(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("neural_ode.py", tmp_path, monkeypatch, capsys, size=100, globals_too=True)
+    as_in_torch(names, "neural_ode")
+    first, last = map(float, re.search(r"loss ([0-9.]+) at first, ([0-9.]+) at last", told).groups())
+    assert last < first / 20
+    assert is_picture(tmp_path / "neural_ode.png")
+
+
+def test_flow(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("flow.py", tmp_path, monkeypatch, capsys, size=100, globals_too=True)
+    as_in_torch(names, "flow")
+    first, last = map(float, re.search(r"new points: (-[0-9.]+) at first, (-[0-9.]+) at last", told).groups())
+    assert last > first + 0.5
+    x = tg.random.normal((20, 2))  # each layer is undone by its inverse
+    for layer in names["flow"].layers:
+        there, scale = layer(x)
+        back, again = layer(there, inverse=True)
+        np.testing.assert_allclose(back.numpy(), x.numpy(), rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(scale.numpy(), again.numpy())
+    assert is_picture(tmp_path / "flow.png")
+
+
+def test_gaussian_process(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("scipy")
+    told, names = run("gaussian_process.py", tmp_path, monkeypatch, capsys, size=60, globals_too=True)
+    as_in_torch(names, "gaussian_process")
+    assert 85 < float(re.search(r"within two deviations: ([0-9.]+)%", told)[1]) <= 100
+    assert is_picture(tmp_path / "gaussian_process.png")

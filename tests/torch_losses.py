@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch.nn.functional import cross_entropy, one_hot
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -198,6 +199,72 @@ def vae():
 
     modules = (encoder, mean, log_variance, decoder)
     return trained([parameter for module in modules for parameter in module.parameters()], loss, lr=0.001)
+
+
+def neural_ode():
+    here = names_of("neural_ode")
+    own = [ours.Linear(2, 50, seed=0), ours.Linear(50, 2, seed=1)]
+    first, last = (like(layer, torch.nn.Linear(*layer.weight.shape)) for layer in own)
+    model = torch.nn.Sequential(first, torch.nn.Tanh(), last)
+    tg.random.seed(0)
+    here["pieces"]()  # those that the example traces with
+
+    def loss(step):
+        y, onwards = (there(part) for part in here["pieces"]())
+        h, path = 0.04, []
+        for _ in range(len(onwards)):
+            a = model(y)
+            b = model(y + h / 2 * a)
+            c = model(y + h / 2 * b)
+            y = y + h / 6 * (a + 2 * b + 2 * c + model(y + h * c))
+            path.append(y)
+        return torch.nn.functional.mse_loss(torch.stack(path), onwards)
+
+    return trained(model.parameters(), loss, lr=0.01, decay=0.5 ** (1 / 500))
+
+
+def flow():
+    here = names_of("flow")
+    nets = [
+        torch.nn.Sequential(
+            like(ours.Linear(1, 64, seed=i), torch.nn.Linear(1, 64)),
+            torch.nn.Tanh(),
+            like(ours.Linear(64, 2, weight_init="zeros"), torch.nn.Linear(64, 2)),
+        )
+        for i in range(8)
+    ]
+    normal = torch.distributions.Normal(0.0, 1.0)
+    tg.random.seed(0)
+    here["moons"](256)  # those that the example traces with
+
+    def loss(step):
+        point, volume = list(there(here["moons"](256)).T), 0.0
+        for i, net in enumerate(nets):
+            scale, shift = net(point[i % 2][:, None]).T
+            scale = 2 * torch.tanh(scale)
+            point[1 - i % 2] = point[1 - i % 2] * scale.exp() + shift
+            volume = volume + scale
+        return -(volume + sum(map(normal.log_prob, point))).mean()
+
+    return trained([p for net in nets for p in net.parameters()], loss, lr=0.005, decay=0.5 ** (1 / 700))
+
+
+def gaussian_process():
+    here, losses = names_of("gaussian_process", 60), []
+    x, y = there(here["x"]), there(here["y"])
+    r = 5**0.5 * (x[:, None] - x).abs()
+
+    def loss(numbers):
+        p = torch.tensor(numbers, requires_grad=True)
+        height, length, noise = p.exp()
+        covariance = height**2 * (1 + r / length + (r / length) ** 2 / 3) * torch.exp(-r / length)
+        normal = torch.distributions.MultivariateNormal(torch.zeros(60), covariance + noise**2 * torch.eye(60))
+        value = -normal.log_prob(y) / 60
+        losses.append(value.item())
+        return losses[-1], torch.autograd.grad(value, p)[0].numpy()
+
+    minimize(loss, np.log([100.0, 1.0, 10.0]), jac=True, method="BFGS")
+    return losses[:STEPS]
 
 
 if __name__ == "__main__":
