@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
+from tensorgraph.engine.cells import release
+from tensorgraph.engine.tensor import wrap
 from tensorgraph.engine.tree import flatten
 
 
@@ -138,3 +140,21 @@ def test_functions_that_move_elements_give_tensors_of_their_own(name) -> None:
     before = out.numpy().copy()
     a[...] = 7.0
     assert np.array_equal(out.numpy(), before)
+
+
+@pytest.mark.parametrize("held", ["nothing", "the array", "another view", "more than is seen"])
+def test_a_gradient_takes_over_what_only_a_view_holds(held: str) -> None:
+    array = np.arange(12.0 if held == "more than is seen" else 6.0)
+    view, address = array[:6].reshape(2, 3), array.ctypes.data
+    others = {"the array": array, "another view": array[::-1]}.get(held)
+    holder = wrap(view)
+    del array, view
+    value = release(holder)._value
+    assert (value == np.arange(6.0).reshape(2, 3)).all() and value.flags.writeable
+    assert (value.ctypes.data == address) == (held == "nothing"), others
+
+
+def test_a_gradient_is_not_the_cotangent_seen_otherwise() -> None:
+    x, g = leaf(A), tg.tensor(A.reshape(2, 6))
+    tg.reshape(x, shape=(2, 6)).backward(g)
+    assert x.grad is not None and not np.may_share_memory(x.grad.numpy(), g.numpy())

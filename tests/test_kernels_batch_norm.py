@@ -4,17 +4,49 @@ import numpy as np
 import pytest
 
 from tensorgraph import jit
-from tensorgraph.ops.kernels.batch_norm import (
-    BLOCK,
-    batch_norm_backward,
-    batch_norm_forward,
-    batch_norm_relu_backward,
-    batch_norm_relu_forward,
-)
+from tensorgraph.ops.kernels import batch_norm as kernels
+from tensorgraph.ops.kernels import batch_norm_planes as planes
+from tensorgraph.ops.kernels.batch_norm import BLOCK
 
 F4, F8 = np.float32, np.float64
 WIDER = {np.dtype(F4): F8, np.dtype(F8): np.longdouble}
 EPS = 1e-5
+
+
+def as_planes(a):
+    """Rows of channels as (examples, channels, positions), of up to three examples."""
+    if not isinstance(a, np.ndarray) or a.ndim != 2 or not a.size:
+        return a
+    n = next(k for k in (3, 2, 1) if len(a) % k == 0)
+    return np.ascontiguousarray(a.reshape(n, -1, a.shape[1]).swapaxes(1, 2))
+
+
+def as_rows(a):
+    return a.swapaxes(1, 2).reshape(-1, a.shape[1]) if a.ndim == 3 else a
+
+
+def laid(function):
+    def call(*args):
+        if not any(isinstance(a, np.ndarray) and a.ndim == 2 for a in args):
+            return function(*args)
+        return tuple(map(as_rows, function(*map(as_planes, args))))
+
+    return call
+
+
+NAMES = ("batch_norm_forward", "batch_norm_backward", "batch_norm_relu_forward", "batch_norm_relu_backward")
+batch_norm_forward, batch_norm_backward, batch_norm_relu_forward, batch_norm_relu_backward = (
+    getattr(kernels, name) for name in NAMES
+)
+
+
+@pytest.fixture(params=["rows", "planes"])
+def layout(request, monkeypatch):
+    """Both ways of walking the numbers of a channel."""
+    if request.param == "planes":
+        monkeypatch.setattr(planes, "NARROWEST", 1)
+        for name in NAMES:
+            monkeypatch.setitem(globals(), name, laid(getattr(kernels, name)))
 
 
 def exact(x, gamma, beta, g, g_mu, g_var, relu):
@@ -67,6 +99,7 @@ def check(got, expected, scales):
         assert (np.abs(a - b) / unit).max() <= bound, name
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize(("mean", "std"), [(0, 1), (100, 1), (1e4, 1e-2), (-1e-3, 1e-6)])
 @pytest.mark.parametrize("shape", [(64, 20), (37, 5), (2, 9), (9, 1), (2 * BLOCK + 11, 3)])
@@ -76,6 +109,7 @@ def test_within_the_bounds(dtype, shape, mean, std, relu):
     check(run(x, gamma, beta, g, g_mu, g_var, relu), *exact(x, gamma, beta, g, g_mu, g_var, relu))
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("dtype", [F4, F8])
 def test_an_outlier_in_the_first_row(dtype):
     x, *rest = case(dtype, (3 * BLOCK if jit.compiled() else BLOCK, 3))
@@ -83,6 +117,7 @@ def test_an_outlier_in_the_first_row(dtype):
     check(run(x, *rest, False), *exact(x, *rest, False))
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("value", [0.1, 1e4 / 3, -7e30, 1e-40])
 @pytest.mark.parametrize("dtype", [F4, F8])
 def test_a_constant_channel_gives_exactly_beta(dtype, value):
@@ -93,6 +128,7 @@ def test_a_constant_channel_gives_exactly_beta(dtype, value):
         assert (y == beta).all() and (mu == x[0]).all() and (var == 0).all()
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("missing", [{"g"}, {"g_mu"}, {"g_var"}, {"g_mu", "g_var"}, {"g", "g_mu"}])
 @pytest.mark.parametrize("relu", [False, True])
 def test_a_missing_cotangent_is_zero(missing, relu):
@@ -104,6 +140,7 @@ def test_a_missing_cotangent_is_zero(missing, relu):
     assert all(np.isfinite(a[k]).all() and (a[k] == b[k]).all() for k in a)
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("relu", [False, True])
 def test_gradients_against_differences(relu):
     x, gamma, beta, g, g_mu, g_var = case(F8, (5, 2))
@@ -125,6 +162,7 @@ def test_gradients_against_differences(relu):
             assert abs((values[0] - values[1]) / 2e-6 - got[name][i]) < 1e-7, (name, i)
 
 
+@pytest.mark.usefixtures("layout")
 def test_relu_at_zero_has_gradient_zero_and_passes_nan():
     x = np.array([[1.0, 2.0], [1.0, np.nan], [1.0, 3.0]], F4)
     gamma, beta, g = np.ones(2, F4), np.zeros(2, F4), np.ones((3, 2), F4)
@@ -133,6 +171,7 @@ def test_relu_at_zero_has_gradient_zero_and_passes_nan():
     assert np.isnan(got["y"][:, 1]).all()
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 3, 17])
 def test_a_bad_channel_is_nan_and_no_other(bad, row):
@@ -192,6 +231,7 @@ def test_empty(shape):
     assert got["mu"].shape == got["dgamma"].shape == gamma.shape and (got["dgamma"] == 0).all()
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("relu", [False, True])
 def test_several_threads_give_the_same_bits(relu):
     rows, channels = (2000, 600) if jit.compiled() else (BLOCK + 1, 2)
@@ -207,6 +247,7 @@ def test_several_threads_give_the_same_bits(relu):
         assert np.isfinite(results[0][name]).all() and (results[0][name] == results[1][name]).all(), name
 
 
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("rows", [2, 5, 8, 200, 300])
 @pytest.mark.parametrize("at", [0, 1, -1])
 def test_a_variance_beyond_float64_is_infinite(rows: int, at: int) -> None:

@@ -143,6 +143,17 @@ def test_what_is_not_finite_stays_at_its_place(columns: int, dtype: Any, few: in
     assert np.array_equal(got[:, 0], np.array([np.inf, -np.inf, np.nan, np.nan, 0, 0, 0], dtype), equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+def test_a_few_numbers_among_many_places(dtype: Any) -> None:
+    rng = np.random.default_rng(4)
+    g, places = rng.normal(size=(600, 1)).astype(dtype), rng.integers(0, 2000, 600)
+    g[0], places[1] = -0.0, places[2]
+    many = 600 * scatter.SPARSE + 1
+    got, expected = scatter_rows(g, places, many), scatter_rows(g, places, 2000)
+    assert got.shape == (many, 1) and got.dtype == dtype and not got[2000:].any()
+    assert got[:2000].tobytes() == expected.tobytes()
+
+
 def test_threads_change_nothing() -> None:
     rng = np.random.default_rng(8)
     g, places = rng.normal(size=(30_000, 16)).astype(np.float32), rng.integers(0, 700, 30_000)

@@ -224,6 +224,15 @@ def test_a_constant_channel_gives_exactly_beta_without_eps(shape, axis, order, d
             assert dx.any() and dgamma[0] != 0
 
 
+@pytest.mark.parametrize("rows", [2, 300])
+def test_a_variance_beyond_float64_is_infinite_in_layer_norm(rows: int) -> None:
+    x = np.random.default_rng(0).normal(size=(2, rows))
+    x[0, 0] = 8.97e184
+    y, mu, var = (np.asarray(a) for a in tg.layer_norm(x, impl="fused"))
+    assert np.isfinite(mu).all() and np.isposinf(var[0]) and np.isfinite(var[1])
+    assert not y[0].any() and np.isfinite(y).all()
+
+
 @both
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_constant_row_gives_exactly_beta_in_layer_norm_without_eps(dtype, impl) -> None:

@@ -10,7 +10,8 @@ and for cotangents g of y, g_mu of mu and g_var of var::
     dbeta = sum g_i           dgamma = r sum g_i h_i
     dx_i  = gamma r (g_i - dbeta / m - h_i r dgamma / m) + g_mu / m + 2 h_i g_var / m
 
-The arrays are walked in the order of memory, row after row of channels. mu is kept as the unrounded pair of `center`,
+The arrays are walked in the order of memory, row after row of channels, or, where a channel lies in planes, as of
+images, channel after channel: `batch_norm_planes`. mu is kept as the unrounded pair of `center`,
 the nearest number of x's dtype, and `rest`, what that lacks of it in float64, so that h is accurate also where the mean
 is a million times the deviation, and is exactly 0 in a constant channel. The moments are taken of a block of rows at a
 time, about a point near the block's own mean, and merged (Chan, Golub & LeVeque 1983): no difference of large sums.
@@ -18,15 +19,23 @@ time, about a point near the block's own mean, and merged (Chan, Golub & LeVeque
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.jit import THREADED, share, uniform
+from tensorgraph.ops.kernels import batch_norm_planes as planes
 from tensorgraph.ops.kernels.batch_norm_rows import ALL, BLOCK, backward, forward
 from tensorgraph.ops.kernels.rows import as_rows, from_rows, work_dtype
 
-__all__ = ["batch_norm_backward", "batch_norm_forward", "batch_norm_relu_backward", "batch_norm_relu_forward"]
+__all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_norm_relu_backward",
+    "batch_norm_relu_forward",
+    "in_planes",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -79,8 +88,15 @@ def _run_forward(
     if x.size == 0:
         nothing = np.full(channels, np.nan, dtype)
         return np.empty(x.shape, x.dtype), nothing, nothing.copy(), np.zeros(channels, dtype), np.zeros(channels)
-    rows = as_rows(x, axis, dtype)
     gamma, beta = uniform(gamma, dtype), uniform(beta, dtype)
+    if in_planes(x.shape, axis):
+        whole = _as_planes(x, axis, dtype)
+        center, mu, var = np.empty(channels, dtype), np.empty(channels, dtype), np.empty(channels, dtype)
+        rest, out = np.empty(channels), np.empty(x.shape, dtype)
+        parts = (whole, gamma, beta, float(eps), relu, center, mu, var, rest, out.reshape(whole.shape))
+        share(planes.forward, parts, channels, x.size * FORWARD)
+        return out.astype(x.dtype, copy=False), mu, var, center, rest
+    rows = as_rows(x, axis, dtype)
     n = len(rows)
     mu, var, rest = np.empty(channels, dtype), np.empty(channels, dtype), np.empty(channels)
     y = np.empty(rows.shape, dtype)
@@ -163,9 +179,9 @@ def _run_backward(
     last = gamma.dtype if beta is None else beta.dtype
     if x.size == 0:
         return np.empty(x.shape, x.dtype), np.zeros(gamma.shape, gamma.dtype), np.zeros(gamma.shape, last)
-    rows = as_rows(x, axis, dtype)
-    n, channels = rows.shape
-    g = np.zeros(rows.shape, dtype) if g_y is None else as_rows(g_y, axis, dtype)
+    lying = _as_planes if in_planes(x.shape, axis) else as_rows
+    rows, channels = lying(x, axis, dtype), x.shape[axis]
+    g = np.zeros(rows.shape, dtype) if g_y is None else lying(g_y, axis, dtype)
     none = np.zeros(channels, dtype) if g_mu is None or g_var is None or beta is None else gamma
     g_mu = none if g_mu is None else uniform(g_mu, dtype)
     g_var = none if g_var is None else uniform(g_var, dtype)
@@ -173,12 +189,19 @@ def _run_backward(
     level = none if beta is None else uniform(beta, dtype)
     scale = uniform(gamma, dtype)
     center, rest, var = uniform(center, dtype), uniform(rest, rest.dtype), uniform(var, dtype)
-    dx = np.empty(rows.shape, dtype)
     dgamma, dbeta = np.empty(channels, dtype), np.empty(channels, dtype)
+    cost = x.size * BACKWARD
+    if lying is _as_planes:
+        whole = np.empty(x.shape, dtype)
+        dx = whole.reshape(rows.shape)
+        arrays = g, g_mu, g_var, rows, scale, level, center, rest, var
+        share(planes.backward, (*arrays, float(eps), relu, dx, dgamma, dbeta), channels, cost)
+        given = dgamma.astype(gamma.dtype, copy=False), dbeta.astype(last, copy=False)
+        return whole.astype(x.dtype, copy=False), *given
+    n, dx = len(rows), np.empty(rows.shape, dtype)
     work = np.empty((2 * (-(-n // BLOCK)), channels))
     lines = np.empty((6, channels), dtype)
     args = (g, g_mu, g_var, rows, scale, level, center, rest, var, eps, relu, work, lines, dx, dgamma, dbeta)
-    cost = rows.size * BACKWARD
     if cost < THREADED:
         backward.call(*args, ALL, 0, n)
     else:
@@ -186,3 +209,14 @@ def _run_backward(
     if dgamma.dtype != gamma.dtype:
         dgamma = dgamma.astype(gamma.dtype)
     return from_rows(dx, x.shape, axis, x.dtype), dgamma, dbeta if dbeta.dtype == last else dbeta.astype(last)
+
+
+def in_planes(shape: tuple[int, ...], axis: int) -> bool:
+    """Whether the numbers of a channel lie in planes that are walked as they lie."""
+    return math.prod(shape[axis % len(shape) + 1 :]) >= planes.NARROWEST
+
+
+def _as_planes(x: Array, axis: int, dtype: np.dtype[Any]) -> Array:
+    """`x` as (what comes before, length of `axis`, what comes after); a copy only where its layout asks for one."""
+    axis %= x.ndim
+    return uniform(x, dtype).reshape(math.prod(x.shape[:axis]), x.shape[axis], -1)

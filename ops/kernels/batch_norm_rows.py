@@ -15,7 +15,7 @@ import numpy as np
 
 from tensorgraph.jit import helper, kernel
 
-__all__ = ["ALL", "BLOCK", "backward", "forward", "gather", "over_deviation"]
+__all__ = ["ALL", "BLOCK", "backward", "forward", "gather", "shortfall", "over_deviation", "through"]
 
 # rows whose sums are taken together, before these are merged: keeps the error from growing with the rows
 BLOCK = 128
@@ -26,7 +26,7 @@ ALL = 15
 
 
 @helper
-def _lost(a: Any, b: Any, whole: Any) -> Any:
+def shortfall(a: Any, b: Any, whole: Any) -> Any:
     """What `whole` lacks of the sum of a and b, of which it is the rounded one (Knuth)."""
     back = whole - a
     return (a - (whole - back)) + (b - back)
@@ -52,7 +52,7 @@ def _lines(rest: Any, var: Any, gamma: Any, beta: Any, eps: float, a: Any, b: An
 
 
 @helper
-def _through(g: Any, h: Any, a: Any, b: Any, relu: bool, zero: Any) -> Any:
+def through(g: Any, h: Any, a: Any, b: Any, relu: bool, zero: Any) -> Any:
     """A cotangent on its way through the ReLU, whose input is computed as in the forward pass; NaN passes."""
     return zero if relu & (h * a + b <= zero) else g
 
@@ -72,7 +72,7 @@ def _merge(work: Any, lost: Any, rows: int) -> None:
                 mean = work[2 * k, j]
                 delta = work[2 * other, j] - mean
                 merged = mean + delta * share
-                lost[k, j] += (lost[other, j] - lost[k, j]) * share + _lost(mean, delta * share, merged)
+                lost[k, j] += (lost[other, j] - lost[k, j]) * share + shortfall(mean, delta * share, merged)
                 work[2 * k, j] = merged
                 work[2 * k + 1, j] += work[2 * other + 1, j] + delta * (delta * cross)
         step *= 2
@@ -143,7 +143,7 @@ def _moments(x: Any, work: Any, lost: Any, i: int, lo: int, hi: int) -> None:
         near, first = np.float64(center[j]), np.float64(x[0, j])
         off = near - first
         work[i, j] = off + t
-        lost[j] = _lost(near, -first, off) + _lost(off, t, work[i, j])
+        lost[j] = shortfall(near, -first, off) + shortfall(off, t, work[i, j])
 
 
 @helper
@@ -204,7 +204,7 @@ def forward(
             first = np.float64(x[0, j])
             mean = first + work[0, j]
             lines[0, j] = one(mean)
-            rest[j] = (mean - np.float64(lines[0, j])) + (_lost(first, work[0, j], mean) + lost[0, j])
+            rest[j] = (mean - np.float64(lines[0, j])) + (shortfall(first, work[0, j], mean) + lost[0, j])
             mu[j] = lines[0, j] if var[j] == var[j] else var[j]
         _lines(rest, var, gamma, beta, eps, lines[1], lines[2])
     if stage & 8:
@@ -228,15 +228,15 @@ def _sums(g: Any, x: Any, lines: Any, work: Any, i: int, lo: int, hi: int, relu:
         for j in range(channels):
             c, p, q = center[j], a[j], b[j]
             h0, h1, h2, h3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
-            f0, f1 = _through(g[r, j], h0, p, q, relu, zero), _through(g[r + 1, j], h1, p, q, relu, zero)
-            f2, f3 = _through(g[r + 2, j], h2, p, q, relu, zero), _through(g[r + 3, j], h3, p, q, relu, zero)
+            f0, f1 = through(g[r, j], h0, p, q, relu, zero), through(g[r + 1, j], h1, p, q, relu, zero)
+            f2, f3 = through(g[r + 2, j], h2, p, q, relu, zero), through(g[r + 3, j], h3, p, q, relu, zero)
             work[i, j] += np.float64((f0 + f1) + (f2 + f3))
             work[i + 1, j] += np.float64((f0 * h0 + f1 * h1) + (f2 * h2 + f3 * h3))
         r += 4
     while r < hi:
         for j in range(channels):
             h = x[r, j] - center[j]
-            f = _through(g[r, j], h, a[j], b[j], relu, zero)
+            f = through(g[r, j], h, a[j], b[j], relu, zero)
             work[i, j] += np.float64(f)
             work[i + 1, j] += np.float64(f) * np.float64(h)
         r += 1
@@ -252,14 +252,14 @@ def _descend(g: Any, x: Any, lines: Any, dx: Any, lo: int, hi: int, relu: bool) 
         for j in range(x.shape[1]):
             c, p, q, d, s, z = center[j], a[j], b[j], drop[j], slope[j], level[j]
             h, k = x[r, j] - c, x[r + 1, j] - c
-            f, e = _through(g[r, j], h, p, q, relu, zero), _through(g[r + 1, j], k, p, q, relu, zero)
+            f, e = through(g[r, j], h, p, q, relu, zero), through(g[r + 1, j], k, p, q, relu, zero)
             dx[r, j] = (f - d) * p + (h * s + z)
             dx[r + 1, j] = (e - d) * p + (k * s + z)
     while r > lo:
         r -= 1
         for j in range(x.shape[1]):
             h = x[r, j] - center[j]
-            f = _through(g[r, j], h, a[j], b[j], relu, zero)
+            f = through(g[r, j], h, a[j], b[j], relu, zero)
             dx[r, j] = (f - drop[j]) * a[j] + (h * slope[j] + level[j])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import compiled
+from tensorgraph.ops.kernels.columns import columns, scattered
 from tensorgraph.ops.kernels.convolution_rows import back_by_rows, by_rows, suits_rows, weight_by_rows
 from tensorgraph.ops.windows import Windows
 
@@ -42,44 +43,6 @@ def _plain(win: Windows) -> bool:
 def _pieces(images: int, column: int, itemsize: int) -> list[slice]:
     step = max(CACHE // max(column * itemsize, 1), 1)
     return [slice(i, min(i + step, images)) for i in range(0, images, step)]
-
-
-def _tap(win: Windows, at: tuple[int, ...]) -> tuple[slice, ...]:
-    """Where an element of all windows lies in the padded tensor."""
-    return tuple(
-        slice(i * d, i * d + s * (o - 1) + 1, s)
-        for i, d, s, o in zip(at, win.dilation, win.stride, win.outputs, strict=True)
-    )
-
-
-def _inner(win: Windows) -> tuple[slice, ...]:
-    """Where the tensor lies in the padded one."""
-    return tuple(slice(lo, lo + n) for n, (lo, _) in zip(win.sizes, win.edges, strict=True))
-
-
-def _padded_sizes(win: Windows) -> tuple[int, ...]:
-    return tuple(lo + n + hi for n, (lo, hi) in zip(win.sizes, win.edges, strict=True))
-
-
-def columns(x: Any, win: Windows) -> Any:
-    """What the windows see: of x (images, channels, *sizes) as (channels, *kernel, images, *outputs)."""
-    if any(lo or hi for lo, hi in win.edges):
-        padded: Any = np.zeros((*x.shape[:2], *_padded_sizes(win)), x.dtype)
-        padded[(..., *_inner(win))] = x
-        x = padded
-    out = np.empty((x.shape[1], *win.kernel, x.shape[0], *win.outputs), x.dtype)
-    for at in np.ndindex(win.kernel):
-        out[(slice(None), *at)] = x[(..., *_tap(win, at))].swapaxes(0, 1)
-    return out
-
-
-def scattered(columns: Any, win: Windows) -> Any:
-    """What `columns` undoes: each number added to where it was seen, as (images, channels, *sizes)."""
-    channels, images = columns.shape[0], columns.shape[4]
-    padded: Any = np.zeros((images, channels, *_padded_sizes(win)), columns.dtype)
-    for at in np.ndindex(win.kernel):
-        padded[(..., *_tap(win, at))] += columns[(slice(None), *at)].swapaxes(0, 1)
-    return padded[(..., *_inner(win))]
 
 
 def _side_by_side(y: Any, groups: int) -> Any:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit import EXACT_ZERO, compiled, helper, kernel, share, uniform
-from tensorgraph.ops.kernels.convolution import _inner, _padded_sizes, _tap, deep
+from tensorgraph.ops.kernels.columns import inner, padded_sizes, tap
+from tensorgraph.ops.kernels.convolution import deep
 from tensorgraph.ops.windows import Windows
 
 __all__ = ["max_gather", "max_pool", "max_spread", "sum_pool", "sum_spread"]
@@ -189,8 +190,8 @@ def _lead(x: Any, win: Windows) -> Any:
 
 
 def _bordered(x: Any, win: Windows, value: Any) -> Any:
-    padded: Any = np.full((*_lead(x, win), *_padded_sizes(win)), value, x.dtype)
-    padded[(..., *_inner(win))] = x
+    padded: Any = np.full((*_lead(x, win), *padded_sizes(win)), value, x.dtype)
+    padded[(..., *inner(win))] = x
     return padded
 
 
@@ -208,7 +209,7 @@ def max_pool(x: Any, win: Windows) -> Any:
     padded = _bordered(x, win, lowest(x.dtype))
     y[...] = lowest(x.dtype)
     for at in np.ndindex(win.kernel):
-        np.maximum(y, padded[(..., *_tap(win, at))], out=y)
+        np.maximum(y, padded[(..., *tap(win, at))], out=y)
     return y
 
 
@@ -219,9 +220,9 @@ def _ties(x: Any, y: Any, win: Windows) -> tuple[Any, Any]:
     nan = np.isnan(y)
     masks = []
     for at in np.ndindex(win.kernel):
-        tap = (..., *_tap(win, at))
-        seen = padded[tap]
-        masks.append(inside[tap] & ((seen == y) | (nan & np.isnan(seen))))
+        part = (..., *tap(win, at))
+        seen = padded[part]
+        masks.append(inside[part] & ((seen == y) | (nan & np.isnan(seen))))
     count = np.zeros(y.shape, np.int64)
     for mask in masks:
         count += mask
@@ -236,11 +237,11 @@ def max_spread(g: Any, x: Any, y: Any, win: Windows) -> Any:
         _run(_spread_maxima, args, deep(win))
         return out
     masks, count = _ties(x, y, win)
-    padded: Any = np.zeros((*_lead(x, win), *_padded_sizes(win)), g.dtype)
+    padded: Any = np.zeros((*_lead(x, win), *padded_sizes(win)), g.dtype)
     part = (g / count).astype(g.dtype, copy=False)
     for at, mask in zip(np.ndindex(win.kernel), masks, strict=True):
-        padded[(..., *_tap(win, at))] += np.where(mask, part, 0)
-    return padded[(..., *_inner(win))]
+        padded[(..., *tap(win, at))] += np.where(mask, part, 0)
+    return padded[(..., *inner(win))]
 
 
 def max_gather(h: Any, x: Any, y: Any, win: Windows) -> Any:
@@ -249,7 +250,7 @@ def max_gather(h: Any, x: Any, y: Any, win: Windows) -> Any:
     padded = _bordered(h, win, 0)
     sums = np.zeros(y.shape, h.dtype)
     for at, mask in zip(np.ndindex(win.kernel), masks, strict=True):
-        sums += np.where(mask, padded[(..., *_tap(win, at))], 0)
+        sums += np.where(mask, padded[(..., *tap(win, at))], 0)
     return (sums / count).astype(h.dtype, copy=False)
 
 
@@ -262,7 +263,7 @@ def sum_pool(x: Any, win: Windows) -> Any:
     padded = _bordered(x, win, 0)
     y = np.zeros((*_lead(x, win), *win.outputs), x.dtype)
     for at in np.ndindex(win.kernel):
-        y += padded[(..., *_tap(win, at))]
+        y += padded[(..., *tap(win, at))]
     return y
 
 
@@ -272,7 +273,7 @@ def sum_spread(y: Any, win: Windows) -> Any:
         x = np.zeros((*_lead(y, win), *win.sizes), y.dtype)
         _run(_spread_sums, (_rows(y, win.outputs), _rows(x, win.sizes)), deep(win))
         return x
-    padded: Any = np.zeros((*_lead(y, win), *_padded_sizes(win)), y.dtype)
+    padded: Any = np.zeros((*_lead(y, win), *padded_sizes(win)), y.dtype)
     for at in np.ndindex(win.kernel):
-        padded[(..., *_tap(win, at))] += y
-    return padded[(..., *_inner(win))]
+        padded[(..., *tap(win, at))] += y
+    return padded[(..., *inner(win))]

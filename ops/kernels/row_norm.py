@@ -28,7 +28,7 @@ from tensorgraph.jit import SUMS, THREADED, helper, kernel, share, uniform
 from tensorgraph.ops.kernels.batch_norm_rows import ALL, BLOCK, gather, over_deviation
 from tensorgraph.ops.kernels.rows import CHUNK
 
-__all__ = ["BLOCK", "row_norm_backward", "row_norm_forward"]
+__all__ = ["BLOCK", "row_norm_backward", "row_norm_forward", "sum_from", "sums_from", "wide_sums_from"]
 
 Array = np.ndarray[Any, Any]
 
@@ -43,7 +43,7 @@ def _minus(a: Any, b: Any) -> Any:
 
 
 @helper(flags=SUMS, inline=False)
-def _sum_from(row: Any, c: Any) -> Any:
+def sum_from(row: Any, c: Any) -> Any:
     s = row.dtype.type(0)
     for j in range(row.size):
         s += _minus(row[j], c)
@@ -51,7 +51,7 @@ def _sum_from(row: Any, c: Any) -> Any:
 
 
 @helper(flags=SUMS, inline=False)
-def _sums_from(row: Any, c: Any) -> Any:
+def sums_from(row: Any, c: Any) -> Any:
     s, q = row.dtype.type(0), row.dtype.type(0)
     for j in range(row.size):
         h = _minus(row[j], c)
@@ -61,7 +61,7 @@ def _sums_from(row: Any, c: Any) -> Any:
 
 
 @helper(inline=False)
-def _wide_sums_from(row: Any, c: Any) -> Any:
+def wide_sums_from(row: Any, c: Any) -> Any:
     """The like added in float64, where a sum in the row's own dtype was too large for it."""
     s, q = np.float64(0.0), np.float64(0.0)
     for j in range(row.size):
@@ -106,21 +106,21 @@ def _forward(
         if centred:
             s = np.float64(0.0)
             for start in range(0, width, CHUNK):
-                s += _sum_from(row[start : start + CHUNK], row[0])
+                s += sum_from(row[start : start + CHUNK], row[0])
             if not abs(s) < np.inf:
-                s, q = _wide_sums_from(row, row[0])
+                s, q = wide_sums_from(row, row[0])
             c = one(np.float64(row[0]) + s / m)
         s, q = np.float64(0.0), np.float64(0.0)
         for start in range(0, width, CHUNK):
-            a, b = _sums_from(row[start : start + CHUNK], c)
+            a, b = sums_from(row[start : start + CHUNK], c)
             s += a
             q += b
         if not (abs(s) < np.inf) & (q < np.inf):
-            s, q = _wide_sums_from(row, c)
+            s, q = wide_sums_from(row, c)
         v = q / m
         if centred:
             t = s / m
-            v -= t * t
+            v = v - t * t if q < np.inf else q  # where both overflowed, so does the variance
             v = np.float64(0.0) if v < 0.0 else v
             # a row with what is no number, or infinite, has no mean and no variance
             v = v if abs(s) < np.inf else np.float64(np.nan)

@@ -24,6 +24,8 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 FEW = 512
 # float64 terms of a place that are added without keeping what is lost: half a last place of their sum at most
 PLAIN = 2
+# places for each single number from which most of them are expected to be alone at theirs
+SPARSE = 32
 # seconds a number, by the bytes of a number
 _COST = {4: 0.4e-9, 8: 1.2e-9}
 
@@ -133,6 +135,23 @@ def _add_single_numbers(g: Any, places: Any, total: Any) -> None:
 
 
 @kernel(flags=EXACT_ZERO)
+def _set_lone(g: Any, places: Any, times: Any, out: Any, again: Any) -> int:
+    """Numbers that are alone at their places; which are not comes into `again`, and how many they are back."""
+    for i in range(places.size):
+        p = places[i]
+        times[p] = 1 if times[p] == 0 else 2
+    zero, shared = out.dtype.type(0), 0
+    for i in range(places.size):
+        p = places[i]
+        if times[p] == 1:
+            out[p] = zero + g[i]
+        else:
+            again[shared] = i
+            shared += 1
+    return shared
+
+
+@kernel(flags=EXACT_ZERO)
 def _largest(rows: Any, places: Any, out: Any) -> None:
     for i in range(places.size):
         row, target = rows[i], out[places[i]]
@@ -184,6 +203,16 @@ def _with(rows: Array, into: Array | None) -> Array:
     return rows if into is None else np.add(into, rows, out=into)
 
 
+def _few(g: Array, places: Array, count: int) -> Array:
+    """Single numbers added among many more places: of all others the pages stay untouched."""
+    out, again = np.zeros(count, g.dtype), np.empty(places.size, np.int64)
+    again = again[: _set_lone.call(g, places, np.zeros(count, np.uint8), out, again)]
+    if again.size:
+        named, own = np.unique(places[again], return_inverse=True)
+        out[named] = scatter_rows(g[again][:, None], own, named.size)[:, 0]
+    return out
+
+
 def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None) -> Array:
     """Zeros of shape (count, columns of g), or an array, with every row of `g` added at its place.
 
@@ -217,6 +246,8 @@ def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None)
         return _with(wide.astype(g.dtype), into)
     work = _FLOAT64 if g.dtype == _FLOAT64 else _FLOAT32
     places = uniform(places, np.dtype(np.int64))
+    if g.shape[1] == 1 and into is None and g.dtype == work and places.size * SPARSE < count:
+        return _few(uniform(g, work)[:, 0], places, count)[:, None]
     if g.shape[1] == 1 and g.dtype != _FLOAT64:
         total = np.zeros(count)
         _add_single_numbers.call(uniform(g, work)[:, 0], places, total)

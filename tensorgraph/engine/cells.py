@@ -366,9 +366,28 @@ getrefcount = sys.getrefcount
 UNSHARED = (lambda cell: getrefcount(cell._value))(Buffer(np.zeros(1)))
 
 
+def _holders(view: Array) -> int:
+    """The like of the array behind a view."""
+    base = view.base
+    return getrefcount(base)
+
+
+LONE = _holders(np.zeros(2).reshape(2, 1))
+
+
 def release(holder: Tensor) -> Tensor:
-    """The tensor, its array copied if anybody else holds it: for gradients, which share with nothing."""
-    if getrefcount(holder._value) != UNSHARED or holder._value.base is not None or not holder._value.flags.writeable:
+    """The tensor, its array copied if anybody else holds it: for gradients, which share with nothing.
+
+    Kernels work on rows and give these back in the input's shape: a view of the whole of an array that nobody else
+    holds is as good as that array.
+    """
+    own = getrefcount(holder._value) == UNSHARED and holder._value.flags.writeable
+    base = holder._value.base if own else None
+    if base is not None:
+        own = type(base) is ndarray and base.base is None and base.nbytes == holder._value.nbytes
+        del base
+        own = own and _holders(holder._value) == LONE
+    if not own:
         holder._value = holder._value.copy("K")
     return holder
 
