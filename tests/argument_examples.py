@@ -460,6 +460,7 @@ EXAMPLES: dict[str, Example] = {
     "Generator.dirichlet": lambda: call(
         tg.random.Generator(0).dirichlet, concentration=[1.0, 2.0], shape=(2,), dtype="float32"
     ),
+    "Generator.dropout": lambda: call(tg.random.Generator(0).dropout, x=[1.0, 2.0], rate=0.5),
     "Generator.exponential": lambda: call(tg.random.Generator(0).exponential, shape=(2,), dtype="float32", scale=2.0),
     "Generator.gamma": lambda: call(
         tg.random.Generator(0).gamma, concentration=2.0, shape=(2,), dtype="float32", scale=2.0
@@ -486,6 +487,7 @@ EXAMPLES: dict[str, Example] = {
     "random.categorical": lambda: call(tg.random.categorical, logits=[0.0, 1.0], shape=(2,), axis=-1),
     "random.choice": lambda: call(tg.random.choice, a=3, shape=(2,), replace=True, p=None, axis=0),
     "random.dirichlet": lambda: call(tg.random.dirichlet, concentration=[1.0, 2.0], shape=(2,), dtype="float32"),
+    "random.dropout": lambda: call(tg.random.dropout, x=[1.0, 2.0], rate=0.5),
     "random.exponential": lambda: call(tg.random.exponential, shape=(2,), dtype="float32", scale=2.0),
     "random.gamma": lambda: call(tg.random.gamma, concentration=2.0, shape=(2,), dtype="float32", scale=2.0),
     "random.gumbel": lambda: call(tg.random.gumbel, shape=(2,), dtype="float32", loc=0.0, scale=2.0),

@@ -48,6 +48,14 @@ def test_vectors_have_their_mean_and_covariance() -> None:
             bad()
 
 
+def test_dropout_keeps_the_mean_and_its_derivative() -> None:
+    x = tg.tensor(np.full(N, 3.0), requires_grad=True)
+    y = tg.random.Generator(5).dropout(x, 0.25)
+    assert sorted(set(y.tolist())) == [0.0, 4.0] and abs(float(y.mean()) - 3) < 0.1
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), y.numpy() / 3)
+
+
 def test_classes_come_as_often_as_they_should() -> None:
     g, p = tg.random.Generator(4), np.array([0.1, 0.0, 0.6, 0.3])
     for drawn in (
@@ -150,6 +158,7 @@ DRAWS: dict[str, Callable[[Any, Any], Any]] = {
     "choice": lambda g, p: g.choice(p, (5,), p=[0.5, 0.5]) + g.choice(p, (2,), replace=False)[0],
     "randint": lambda g, p: g.randint(2, 5, (3,)) + p[0],
     "permutation": lambda g, p: g.permutation(p),
+    "dropout": lambda g, p: g.dropout(p, 0.3),
 }
 
 

@@ -181,7 +181,8 @@ unrolled in graphs; one equation, of a known number of steps, is
 scipy = tg.exp(x) # SciPy's special functions stand in tensorgraph itself
 F = tg.relu(x) # functions stand in tensorgraph itself
 cross_entropy = tg.softmax_cross_entropy(x, i)
-dropout dropout1d dropout2d alpha_dropout = nn.Dropout(0.5)(x)
+dropout = tg.random.dropout(x, 0.5) # in a model nn.Dropout(0.5) is a layer
+dropout1d dropout2d alpha_dropout = nn.Dropout(0.5)(x)
 conv conv_general_dilated depthwise_conv separable_conv = tg.conv2d(image, tg.ones((1, 1, 2, 2))) # channels stand on \
 axis 1, and groups= keeps them apart
 conv_transpose = tg.conv_transpose2d(image, tg.ones((1, 1, 2, 2)))

@@ -11,8 +11,8 @@ from tensorgraph.engine.random import key, state
 from tensorgraph.random.generator import Generator
 
 __all__ = [
-    "Generator", "bernoulli", "beta", "categorical", "choice", "dirichlet", "exponential", "gamma", "gumbel", "key",
-    "laplace", "logistic", "multivariate_normal", "normal", "permutation", "randint", "seed", "state",
+    "Generator", "bernoulli", "beta", "categorical", "choice", "dirichlet", "dropout", "exponential", "gamma",
+    "gumbel", "key", "laplace", "logistic", "multivariate_normal", "normal", "permutation", "randint", "seed", "state",
     "truncated_normal", "uniform",
 ]  # fmt: skip
 
@@ -24,6 +24,7 @@ beta = _process.beta
 categorical = _process.categorical
 choice = _process.choice
 dirichlet = _process.dirichlet
+dropout = _process.dropout
 exponential = _process.exponential
 gamma = _process.gamma
 gumbel = _process.gumbel

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Name, Natural, checked
+from tensorgraph.arguments import Fraction, Name, Natural, checked
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import DType, FloatDType, Shape, canonical_dtype
 from tensorgraph.engine.cells import Buffer
@@ -347,6 +347,22 @@ class Generator(random.Draws):
             raise ValueError(f"logits of shape {values.shape} have no axis {axis}")
         p = Parameters(shape, None, rest={"logits": 1}, logits=moveaxis(values, axis, -1))
         return argmax(p["logits"] + self._gumbel(p.shape, p.dtype), axis=-1)  # type: ignore[no-any-return]
+
+    @checked
+    def dropout(self, x: TensorLike, rate: Fraction) -> Tensor:
+        """x with each number zeroed with probability `rate`, and the rest divided by ``1 - rate``.
+
+        `tensorgraph.nn.Dropout` does so in training, from a stream of its own. (Srivastava et al. 2014)
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> sorted(set(tg.random.Generator(0).dropout(tg.ones((100,)), 0.5).tolist()))
+        [0.0, 2.0]
+        """
+        p = Parameters(None, None, x=x)
+        kept = super().uniform(p.shape, "float64" if p.dtype == np.float64 else "float32") >= rate
+        return where(kept, p["x"] * (1.0 / (1.0 - rate)), 0.0)  # type: ignore[no-any-return]
 
     # what they are made of ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -186,13 +187,11 @@ class _Body:
         self.foreign: list[Any] = []
         self.graph, self.consts = self._made()
 
-    def step(self, *flat: Any) -> Any:
-        count = len(self.carry)
-        carry, x, foreign = _split(flat, count, len(self.xs), len(flat) - count - len(self.xs))
+    def step(self, carry: Any, x: Any, *foreign: Any) -> Any:
         inner = modes.current().trace
         assert inner is not None
         inner.adopted.update((var, t._value) for var, t in zip(self.foreign, foreign, strict=True))
-        result = self.function(unflatten(self.trees[0], carry), unflatten(self.trees[1], x))
+        result = self.function(carry, x)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"scan: the function must give a pair (carry, output), got {type(result).__name__}")
         leaves, tree = flatten(result[0])
@@ -206,13 +205,17 @@ class _Body:
         from tensorgraph.graph.graph import Graph
         from tensorgraph.graph.trace import trace
 
+        def named(*args: Any) -> Any:
+            return self.step(*args)
+
+        functools.update_wrapper(named, self.function)  # its arguments are called what the user calls them
         outer = modes.current().trace
         while True:
-            one = [Aval(x.shape[1:], x.dtype) for x in self.xs]
-            avals = [*[t.aval for t in self.carry], *one, *[var.aval for var in self.foreign]]
+            state = unflatten(self.trees[0], [t.aval for t in self.carry])
+            x = unflatten(self.trees[1], [Aval(x.shape[1:], x.dtype) for x in self.xs])
             try:
                 with modes.use(trace=None):
-                    graph = trace(self.step, *avals)
+                    graph = trace(named, state, x, *[var.aval for var in self.foreign])
                 break
             except ForeignError as error:
                 if outer is None or error.value in self.foreign:
