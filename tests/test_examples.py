@@ -182,3 +182,14 @@ def test_gaussian_process(tmp_path, monkeypatch, capsys):
     as_in_torch(names, "gaussian_process")
     assert 85 < float(re.search(r"within two deviations: ([0-9.]+)%", told)[1]) <= 100
     assert is_picture(tmp_path / "gaussian_process.png")
+
+
+def test_transformer(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
+    told, names = run("transformer.py", tmp_path, monkeypatch, capsys, size=40, globals_too=True)
+    as_in_torch(names, "transformer")
+    first, last = map(float, re.search(r"a letter from ([0-9.]+) to ([0-9.]+)", told).groups())
+    assert last < 0.6 * first and "You may " in told
+    assert is_picture(tmp_path / "transformer.png")

@@ -267,6 +267,32 @@ def gaussian_process():
     return losses[:STEPS]
 
 
+def transformer():
+    here = names_of("transformer", 1)
+    own, rng = here["Transformer"](), np.random.default_rng(0)
+    layer = torch.nn.TransformerEncoderLayer(64, 4, 256, 0.0, "gelu", batch_first=True, norm_first=True)
+    encoder = torch.nn.TransformerEncoder(layer, 2, torch.nn.LayerNorm(64), enable_nested_tensor=False)
+    out = like(own.out, torch.nn.Linear(*own.out.weight.shape))
+    letters, places = (torch.nn.Embedding(*e.weight.shape, _weight=there(e.weight)) for e in (own.letters, own.places))
+    for mine, layer in zip(own.encoder.layers, encoder.layers, strict=True):
+        like(mine.linear1, layer.linear1)
+        like(mine.linear2, layer.linear2)
+        like(mine.self_attn.out, layer.self_attn.out_proj)
+        packed = (mine.self_attn.query, mine.self_attn.key, mine.self_attn.value)
+        with torch.no_grad():
+            layer.self_attn.in_proj_weight.copy_(torch.cat([there(part.weight.numpy().T) for part in packed]))
+            layer.self_attn.in_proj_bias.copy_(torch.cat([there(part.bias) for part in packed]))
+    causal = torch.nn.Transformer.generate_square_subsequent_mask(64, dtype=torch.float64)
+
+    def loss(step):
+        x, y = map(there, here["batch"](rng))
+        h = encoder(letters(x) + places(torch.arange(64)), mask=causal, is_causal=True)
+        return cross_entropy(out(h).flatten(0, 1), y.flatten())
+
+    parameters = [p for part in (letters, places, encoder, out) for p in part.parameters()]
+    return trained(parameters, loss, torch.optim.AdamW, lr=0.006, weight_decay=0.01)
+
+
 if __name__ == "__main__":
     chosen = sys.argv[1:] or [path.stem for path in EXAMPLES.glob("*.py") if path.stem in globals()]
     torch.set_default_dtype(torch.float64)
