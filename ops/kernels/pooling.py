@@ -108,6 +108,29 @@ def _spread_maxima(g: Any, x: Any, y: Any, out: Any, geometry: Any, lo: int, hi:
                                         out[n, u + a * dd, v + b * dh, first + c * dw] += part
 
 
+@kernel(flags=EXACT_ZERO, apart=True)
+def _spread_of_four(g: Any, x: Any, y: Any, out: Any, geometry: Any, lo: int, hi: int) -> None:
+    """The like for windows of 2x2 side by side, without a branch."""
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    for n in range(lo, hi):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                upper, lower, best, up = x[n, i, 2 * j], x[n, i, 2 * j + 1], y[n, i, j], g[n, i, j]
+                above, below = out[n, i, 2 * j], out[n, i, 2 * j + 1]
+                for k in range(best.size):
+                    e = best[k]
+                    p, q, r, s = upper[2 * k], upper[2 * k + 1], lower[2 * k], lower[2 * k + 1]
+                    none = e != e
+                    a, b = (p == e) | (none & (p != p)), (q == e) | (none & (q != q))
+                    c, d = (r == e) | (none & (r != r)), (s == e) | (none & (s != s))
+                    count = ((one if a else zero) + (one if b else zero)) + (
+                        (one if c else zero) + (one if d else zero)
+                    )
+                    part = up[k] / count
+                    above[2 * k], above[2 * k + 1] = part if a else zero, part if b else zero
+                    below[2 * k], below[2 * k + 1] = part if c else zero, part if d else zero
+
+
 @kernel(flags=EXACT_ZERO)
 def _sums(x: Any, y: Any, geometry: Any, lo: int, hi: int) -> None:
     kd, kh, kw = geometry[0], geometry[1], geometry[2]
@@ -234,7 +257,11 @@ def max_spread(g: Any, x: Any, y: Any, win: Windows) -> Any:
     if _suits(x) and g.size and g.dtype == x.dtype == y.dtype:
         out = np.zeros(x.shape, g.dtype)
         args = (_rows(g, win.outputs), _rows(x, win.sizes), _rows(y, win.outputs), _rows(out, win.sizes))
-        _run(_spread_maxima, args, deep(win))
+        whole = deep(win)
+        four = (
+            (1, 2, 2) == whole.kernel == whole.stride and whole.edges == ((0, 0),) * 3 and whole.dilation[1:] == (1, 1)
+        )
+        _run(_spread_of_four if four else _spread_maxima, args, whole)
         return out
     masks, count = _ties(x, y, win)
     padded: Any = np.zeros((*_lead(x, win), *padded_sizes(win)), g.dtype)
