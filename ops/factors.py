@@ -85,7 +85,7 @@ def _cholesky_back(g: Any, out: Any, upper: bool) -> Any:
 cholesky: Op = op(
     "cholesky(a, *, upper: bool = False)", _cholesky, algebra, infer_rule=_square_infer, numpy=(np.linalg.cholesky,),
     batch=unchanged, vjp=dict(a=_cholesky_back), flops=lambda a, *, upper: (a.size * a.shape[-1]) // 3,
-    oracle=lambda a, *, upper=False: _cholesky_by_rows(np.asarray(a, np.float64), upper),
+    oracle=lambda a, *, upper=False: _cholesky_oracle(np.asarray(a, np.float64), upper),
     examples=(((POSITIVE,), {}), ((STACK,), {}), ((POSITIVE,), dict(upper=True)), ((np.zeros((0, 0)),), {})),
     doc="""The lower triangular L of ``L @ L.mT == a``, or with `upper` U of ``U.mT @ U == a``, of (..., n, n).
 
@@ -101,7 +101,7 @@ cholesky: Op = op(
 )  # fmt: skip
 
 
-def _cholesky_by_rows(a: Any, upper: bool) -> Any:
+def _cholesky_oracle(a: Any, upper: bool) -> Any:
     out = np.zeros(a.shape)
     a = (a + np.swapaxes(a, -1, -2)) / 2
     for i in range(a.shape[-1]):

@@ -13,6 +13,7 @@ from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.op import Op, float_dtype
+from tensorgraph.engine.sums import total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import creation, logic, reduction, shape
 from tensorgraph.ops.contraction import matmul
@@ -284,7 +285,7 @@ def _expm(a: Any) -> Any:
     if not np.isfinite(x).all():
         return narrow(np.full_like(x, np.nan), a)
     # a matrix of norm beyond the reach is halved as often as needed, and what comes is squared as often
-    size = float(np.abs(x).sum(-2).max())
+    size = float(total(np.abs(x), -2).max())
     halvings = max(0, math.ceil(math.log2(size / REACH))) if size > REACH else 0
     with np.errstate(all="ignore"):
         x = np.ldexp(x, -min(halvings, 1100))

@@ -35,7 +35,7 @@ def _vector_norm(x: Any, *, axis: Any = None, keepdims: Any = False, ord: float 
     kind, p = x.dtype, float(ord)
     with np.errstate(all="ignore"):
         if p == 0:
-            return np.asarray(np.add.reduce(x != 0, axis, keepdims=keepdims), kind)
+            return np.asarray(total(x != 0, axis, keepdims), kind)
         if p == 2 and x.dtype != np.float16:
             squares = np.asarray(total(np.square(x), axis, keepdims))
             limits = np.finfo(kind)

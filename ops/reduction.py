@@ -10,8 +10,9 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, canonical_axes, canonical_dtype
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import elementwise, float_dtype, reduced_shape, reduction
-from tensorgraph.engine.sums import ALONE, DEPTH, total
+from tensorgraph.engine.sums import ALONE, DEEP, LARGE, total
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.jit import compiled
 from tensorgraph.ops.arithmetic import maximum
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import as_float
@@ -48,11 +49,18 @@ def results(x: Aval, axis: Any) -> int:
 
 
 def partial_sums(x: Aval, *, axis: Any, **attrs: Any) -> int:
-    """Scratch memory of a sum: what a first round leaves of leading axes, and float16 in float32."""
+    """Scratch memory of a sum: what a first round leaves of leading axes, and float16 in float32.
+
+    A kernel sums one axis, or several in a row, and what it leaves of others is float64.
+    """
     axes = canonical_axes(axis, x.ndim)
+    if x.dtype == np.float32 and x.size >= LARGE and axes and compiled():
+        last = max(axes)
+        run = [i for i in range(last + 1) if all(k in axes for k in range(i, last + 1))]
+        return 0 if len(run) == len(axes) else 8 * x.size // math.prod([x.shape[i] for i in run])
     if x.dtype.kind != "f" or axes == tuple(range(x.ndim - len(axes), x.ndim)) or count(x, axis) <= ALONE:
         return 0
-    return x.nbytes // DEPTH if x.dtype != np.float16 else 2 * x.nbytes * (1 + DEPTH) // DEPTH
+    return x.size * 8 // DEEP if x.dtype != np.float16 else 2 * x.nbytes * (1 + DEEP) // DEEP
 
 
 def refuse_axis_of_number(x: Any, axis: Any) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
-from tensorgraph import nn
+from tensorgraph import jit, nn
 from tensorgraph.data import Normalizer
+from tensorgraph.engine import sums
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.sums import total
 
@@ -88,6 +90,102 @@ def test_the_sum_is_numpys_in_shape_dtype_and_axes(data) -> None:
     got, expected = total(x, axis, keepdims, dtype), np.add.reduce(x, axis, dtype, None, keepdims)
     assert got.shape == expected.shape and got.dtype == expected.dtype
     assert np.array_equal(got, expected), "small whole numbers are summed exactly"
+
+
+@contextmanager
+def by(path):
+    """All sums of float32 by one of the ways there are, whatever their size; kernels also where nothing is compiled."""
+    kept = {name: getattr(sums, name) for name in ("TINY", "SOME", "SMALL", "LARGE", "compiled")}
+    sums._plans.clear()
+    sums.compiled = jit.available
+    sums.TINY = sums.SOME = sums.SMALL = 0
+    sums.LARGE = 1 if path == "kernel" else 1 << 62
+    try:
+        yield
+    finally:
+        vars(sums).update(kept)
+        sums._plans.clear()
+
+
+PATHS = ["kernel", "numpy"] if jit.available() else ["numpy"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@given(data=st.data())
+def test_each_way_sums_any_layout(path, data) -> None:
+    """Whole numbers, whose sums are exact: each number is added once, to the right sum."""
+    shape = data.draw(st.lists(st.sampled_from([1, 2, 3, 5, 17, 40]), min_size=1, max_size=4).map(tuple))
+    x = np.random.default_rng(data.draw(st.integers(0, 99))).integers(-9, 10, shape).astype(F4)
+    x = x.transpose(data.draw(st.permutations(range(len(shape)))))
+    x = x[tuple(slice(data.draw(st.integers(0, n - 1)), None, data.draw(st.sampled_from([1, -1, 2]))) for n in x.shape)]
+    if data.draw(st.booleans()):
+        k = data.draw(st.integers(0, x.ndim - 1))
+        x = np.broadcast_to(x[(slice(None),) * k + (slice(0, 1),)], (*x.shape[:k], 7, *x.shape[k + 1 :]))
+    axis = data.draw(st.none() | st.lists(st.integers(0, x.ndim - 1), unique=True).map(tuple))
+    keepdims = data.draw(st.booleans())
+    with by(path):
+        got = total(x, axis, keepdims)
+    expected = np.add.reduce(x, axis, None, None, keepdims)
+    assert got.shape == expected.shape and got.dtype == F4 and np.array_equal(got, expected)
+
+
+CANCELLING = [((100_000,), None), ((100_000, 3), 0), ((3, 100_000), 1), ((4096, 80), 0), ((80, 4096), 1),
+              ((600, 3, 20), (0, 2)), ((9000,), 0), ((1200,), None), ((100,), 0), ((10,), None)]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [None, *PATHS])
+@pytest.mark.parametrize("layout", ["C", "F", "strided"])
+@pytest.mark.parametrize(("shape", "axis"), CANCELLING, ids=str)
+def test_blocks_that_cancel(shape, axis, layout, path) -> None:
+    """A block of positive numbers and then a block of negative ones, in all sums at once: float32 keeps nothing."""
+    if path == "kernel" and not jit.compiled() and np.prod(shape) > 40_000:
+        pytest.skip("plain Python takes long")
+    x = np.random.default_rng(0).uniform(0.9, 1.1, shape)
+    x[len(x) // 2 :] *= -1
+    if axis == 1:
+        x = np.abs(x)
+        x[:, shape[1] // 2 :] *= -1
+    x = laid_out(x.astype(F4), layout)
+    if path is None:
+        got = total(x, axis)
+    else:
+        with by(path):
+            got = total(x, axis)
+    # each sum by itself, and right to its own rounding
+    expected, scale = exact(x, axis), exact(np.abs(x), axis) * 2.0**-40
+    assert (np.abs(got - expected) <= np.spacing(np.abs(expected).astype(F4)) / 2 + scale).all()
+
+
+@pytest.mark.skipif(len(PATHS) < 2, reason="needs Numba")
+@pytest.mark.parametrize(("shape", "axis"), [((30_000,), None), ((50, 600), 0), ((600, 50), 1), ((5000, 6), 0)])
+def test_each_way_gives_the_same_digits(shape, axis) -> None:
+    rng = np.random.default_rng(0)
+    for x in (rng.random(shape), rng.standard_normal(shape), np.full(shape, 0.1)):
+        x = x.astype(F4)
+        with by("kernel"):
+            one = total(x, axis)
+        with by("numpy"):
+            other = total(x, axis)
+        assert np.array_equal(one, other) and np.array_equal(one, total(x, axis))
+
+
+@pytest.mark.parametrize("size", [3, 17, 3000, 40_000])
+def test_partial_sums_beyond_the_range_of_float32(size) -> None:
+    x = np.resize(np.array([3e38, 3e38, -3e38, -3e38], F4), 4 * size)
+    assert total(x) == 0 and (total(np.stack([x, x], 1), 0) == 0).all()
+    x[:] = -0.0
+    assert not np.signbit(total(x)) and str(total(x[:0])) == "0.0"
+
+
+@pytest.mark.parametrize("values", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf]], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((7,), None), ((60,), 0), ((20_000,), None), ((70, 300), 0), ((70, 300), 1)]
+)
+def test_what_is_not_finite_is_numpys(shape, axis, values) -> None:
+    x = np.ones(shape, F4)
+    x.reshape(-1)[2 : 2 + len(values)] = values
+    with np.errstate(invalid="ignore"):
+        assert np.array_equal(total(x, axis), np.add.reduce(x, axis), equal_nan=True)
 
 
 @pytest.mark.parametrize("axis", [2, -3, (0, 0), (0, 2)])
@@ -282,12 +380,25 @@ def test_the_statistics_of_a_normalizer() -> None:
     assert_sum(norm.state_dict()["m2"], centred * centred, 0)
 
 
+def computing(tree):
+    """The nodes of a module that compute results: not oracles, which go another way, nor functions of tensors."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.keyword) and node.arg == "oracle":
+            continue
+        if isinstance(node, ast.FunctionDef):
+            decorators = {ast.unparse(d.func if isinstance(d, ast.Call) else d) for d in node.decorator_list}
+            if "function" in decorators or "oracle" in node.name:
+                continue
+        yield node
+        yield from computing(node)
+
+
 def test_sums_are_made_in_one_place() -> None:
     """Nothing in the engine or in an op adds up an axis by NumPy's own sum; asking it for a dtype is no sum."""
     root = Path(__file__).resolve().parent.parent
     found = []
     for path in [*root.glob("ops/**/*.py"), *root.glob("tensorgraph/engine/*.py"), *root.glob("tensorgraph/data/*.py")]:
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in computing(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
                 numpys = called in {"np.sum", "np.mean", "np.var", "np.std", "np.add.reduce"}

@@ -2,7 +2,9 @@
 
 NumPy adds in pairs along the axis that is innermost in memory, where the rounding errors of n additions grow with the
 logarithm of n, and one by one along all others, where they grow with n: a sum of 100,000 rows is off by a hundred
-units in the last place.
+units in the last place. Here float64 is added in pairs along every axis. float32 is added in float64 and rounded once,
+since of terms that cancel no sum is left but the rounding errors of their partial sums; compiled kernels do it for
+large arrays, in the same digits: a sum rounds otherwise once in millions.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ALONE", "DEPTH", "running", "total"]
+from tensorgraph.engine import wide_sums
+from tensorgraph.jit import compiled
+
+__all__ = ["ALONE", "DEEP", "LARGE", "running", "total"]
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[Array], Any]
@@ -21,15 +26,19 @@ Step = Callable[[Array], Any]
 _HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 _reduce: Any = np.add.reduce
 ndarray, float32 = np.ndarray, np.float32
+builtin_sum = sum
 
 # Numbers added one by one: so few are within 8 units in the last place even where all errors have one sign, which two
-# such sums after one another are not; and how many rows are added to one in a round.
-ALONE, AFTER, DEPTH = 64, 32, 16
+# such sums after one another are not; and how many rows are added to one in a round, or where it goes up evenly.
+ALONE, AFTER, DEPTH, DEEP = 64, 32, 16, 20
 # numbers of which there cannot be many in a row that NumPy adds one by one
 FEW = 2 * ALONE
-# Where float32 gives fewer sums than this, and their terms may cancel in all of them, float64 holds what is left: so
-# many numbers are all added in it, which of more takes too long, and of these the sums of a first round.
-SUMS, CAST = 64, 4096
+# numbers of float32 up to which Python adds them faster than NumPy, and NumPy at once faster than by a plan: along an
+# axis, and all of them
+TINY, SOME, SMALL = 16, 2048, 16384
+# numbers of float32 from which the kernels are worth loading Numba, which takes 0.3 seconds once: below, what NumPy
+# loses is some microseconds a sum
+LARGE = 16384
 # numbers innermost in memory from which it is faster to let NumPy sum them in pairs first
 PAIRS = 64
 # NumPy converts so many numbers at a time, and adds what comes of these one by one
@@ -57,13 +66,19 @@ def total(x: Array, axis: Any = None, keepdims: bool = False, dtype: np.dtype[An
     Returns
     -------
     ndarray or NumPy scalar
-        Within 8 units in the last place of the sum, or of a 64th of the sum of magnitudes where the terms cancel.
+        Within 8 units in the last place of the sum, or of a 64th of the sum of magnitudes where the terms cancel;
+        of float32, finite also where partial sums would leave its range.
     """
     size = x.size
-    if size <= CAST and axis is None and x.dtype is _SINGLE and dtype is None:
-        y = _reduce(x, axis, _DOUBLE, None, keepdims)
-        return y.astype(_SINGLE) if type(y) is ndarray else float32(y)
-    if size <= FEW and x.dtype is not _HALF:
+    if x.dtype is _SINGLE and (dtype is None or dtype is _SINGLE):
+        if size <= TINY and axis is None and not keepdims:
+            return float32(builtin_sum(x.ravel().tolist()))
+        if size <= (SMALL if axis is None else SOME):
+            y = _reduce(x, axis, _DOUBLE, None, keepdims)
+            return y.astype(_SINGLE) if type(y) is ndarray else float32(y)
+        if size >= LARGE and not x.flags.aligned:
+            x = x.copy()
+    elif size <= FEW and (dtype is None or dtype is x.dtype) and (x.dtype is _DOUBLE or x.dtype.kind != "f"):
         return _reduce(x, axis, dtype, None, keepdims)
     key = (x.shape, x.strides, x.dtype, axis, keepdims, dtype)
     steps = _plans.get(key)
@@ -124,7 +139,7 @@ def _reshaping(shape: tuple[int, ...]) -> Step:
 def _blocks(n: int, row: int) -> tuple[int, int, int]:
     """Groups, depth and lane for n rows of so many bytes, such that what is left over is no more than a result."""
     most = LANE // row or 1
-    for depth in range(32 if row >= LANE else 20, 7, -1):  # fewer rounds where rows are long
+    for depth in range(32 if row >= LANE else DEEP, 7, -1):  # fewer rounds where rows are long
         if n % depth == 0:
             lane = next(k for k in range(min(most, n // depth), 0, -1) if n // depth % k == 0)
             if 2 * lane > most or lane * depth == n:
@@ -146,7 +161,7 @@ def _plan(
     # 2. what is summed innermost, NumPy adds in pairs; if all else is few numbers in a row, it may do all;
     # 3. else the pairs come first where they are many, and then axis after axis in rounds: a round adds up to 20 rows
     #    that are as far apart as a good part of the first cache, so that long rows of sums grow side by side;
-    # 4. where few sums come of float32, they are made in float64, of many numbers after the first of these steps;
+    # 4. float32 takes the same steps in float64, or of a large array one of a kernel, before the axes that are left;
     # 5. the rest at once, and back to the order of axes and the dtype that were asked for.
     target = kind if dtype is None else dtype
     ndim = len(shape)
@@ -156,10 +171,7 @@ def _plan(
     axes = [a % ndim for a in axes]
     if len({*axes}) < len(axes):
         return ()
-    work = _SINGLE if target == _HALF else target
-    few = target == kind == _SINGLE and math.prod([n for i, n in enumerate(shape) if i not in axes]) < SUMS
-    if few and math.prod(shape) <= CAST:
-        return _Sum(axis, _DOUBLE, keepdims), lambda x: x.astype(_SINGLE)
+    work = _SINGLE if target == _HALF else _DOUBLE if target == _SINGLE else target
     out = tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
 
     steps: list[Step] = []
@@ -173,6 +185,18 @@ def _plan(
             order.sort(key=lambda i: -abs(strides[i]))
     order += [i for i in range(ndim) if shape[i] == 1]
     kept = [i for i in order if i not in axes]
+    last: list[Step] = []
+    if kept != sorted(kept):
+        back = tuple(kept.index(i) for i in sorted(kept))
+        last.append(lambda x: x.transpose(back))
+    if keepdims:
+        last.append(_reshaping(out))
+    if target != work:
+        last.append(lambda x: x.astype(target))
+    if kind == target == _SINGLE and math.prod(shape) >= LARGE and compiled():
+        wide = _wide([i for i in order if shape[i] > 1], shape, strides, axes)
+        if wide:
+            return (*steps, *wide, _reshaping(tuple(shape[i] for i in kept)), *last)
     lengths = [shape[i] for i in order]
     counted = [i in axes for i in order]
     stride = [strides[i] for i in order]
@@ -190,18 +214,17 @@ def _plan(
     if kind == _HALF:
         if alone == 1 and target == _HALF:  # NumPy adds the pairs of a row in float32
             return ()
-        steps.append(lambda x: x.astype(work))
-    elif work != kind and pairs > BUFFER * DEPTH:
+        steps.append(lambda x: x.astype(_SINGLE))
+    elif target == _DOUBLE != kind and pairs > BUFFER * DEPTH:
         pairs, alone = 1, alone * pairs
     if alone <= (ALONE if pairs == 1 else AFTER) and kind != _HALF:
-        return ()
+        return () if work == target else (_Sum(axis, work, keepdims), lambda x: x.astype(target))
     if order != [*range(ndim)]:
         steps.append(lambda x: x.transpose(order))
     if joined:
         steps.append(_reshaping(tuple(lengths)))
     if pairs >= PAIRS and alone > AFTER:
         steps.append(_Sum(inner, work))
-        work = _DOUBLE if few else work
         lengths[inner] = 1
         # the results stand side by side: what is summed innermost now is added in pairs
         inner = max((i for i, n in enumerate(lengths) if n > 1), default=0)
@@ -212,21 +235,26 @@ def _plan(
             while lengths[i] > AFTER:
                 blocks = _blocks(lengths[i], math.prod(lengths[i + 1 :]) * work.itemsize)
                 steps.append(_Round(i, work, lengths, *blocks))
-                work = _DOUBLE if few else work
                 lengths[i] = blocks[0] * blocks[2]
             alone = math.prod([n for k, (n, c) in enumerate(zip(lengths, counted, strict=True)) if c and k != inner])
             if alone > AFTER:
                 steps.append(_Sum(i, work))
                 lengths[i] = 1
     steps.append(_Sum(tuple(i for i, c in enumerate(counted) if c), work, False))
-    if kept != sorted(kept):
-        back = tuple(kept.index(i) for i in sorted(kept))
-        steps.append(lambda x: x.transpose(back))
-    if keepdims:
-        steps.append(_reshaping(out))
-    if target != work:
-        steps.append(lambda x: x.astype(target))
-    return tuple(steps)
+    return (*steps, *last)
+
+
+def _wide(order: list[int], shape: tuple[int, ...], strides: tuple[int, ...], axes: list[int]) -> tuple[Step, ...]:
+    """The steps of a kernel, from axes in the order in which they lie in memory; none where it has no form for them."""
+    if any(strides[i] % _SINGLE.itemsize for i in order):
+        return ()
+    plan = wide_sums.planned(
+        [shape[i] for i in order], [strides[i] // _SINGLE.itemsize for i in order], [i in axes for i in order]
+    )
+    if plan is None:
+        return ()
+    wide, rest = plan
+    return (wide, lambda x: total(x, rest)) if rest else (wide,)
 
 
 # numbers that are added one by one in a running sum: more are put together from sums of so many

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
-from tensorgraph.jit.arrays import uniform
+from tensorgraph.jit.arrays import memory_row, uniform
 from tensorgraph.jit.compiling import Helper, chosen_by_type
 from tensorgraph.jit.door import (
     EXACT_ZERO,
@@ -47,6 +47,7 @@ __all__ = [
     "EXACT_ZERO",
     "SUMS",
     "uniform",
+    "memory_row",
     "num_threads",
     "set_num_threads",
     "block_rows",
