@@ -8,9 +8,10 @@ import numpy as np
 
 from tensorgraph.engine.aval import DType, default_dtype
 from tensorgraph.engine.functions import function
+from tensorgraph.engine.numbers import is_number
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import arithmetic, creation, logarithm, logic, rounding, shape
-from tensorgraph.ops.moving import of
+from tensorgraph.ops.moving import number, of, together
 
 __all__: list[str] = []
 
@@ -137,7 +138,9 @@ def heaviside(x: TensorLike, value: TensorLike) -> Tensor:
 @function(numpy=(np.float_power,), examples=((((2, 3), 2.0), {}),), computed=True)
 def float_power(x: TensorLike, y: TensorLike) -> Tensor:
     """x to the power of y in float64."""
-    wide = [shape.astype.public(of(v, "float_power: x"), "float64") for v in (x, y)]
+    double = np.dtype(np.float64)
+    base, exponent = (number(v, double, "") if is_number(v) else of(v, "float_power: x") for v in (x, y))
+    wide = shape.astype.public(base, "float64"), shape.astype.public(exponent, "float64")
     return arithmetic.power.public(*wide)  # type: ignore[no-any-return]
 
 
@@ -150,20 +153,22 @@ def rsqrt(x: TensorLike) -> Tensor:
 @function(examples=((((2, 3), (2, 3), 0.25), {}),), methods=("lerp",), computed=True)
 def lerp(start: TensorLike, end: TensorLike, weight: TensorLike) -> Tensor:
     """From `start` to `end` by a weight: ``start + weight * (end - start)``."""
-    start = of(start, "lerp: start")
-    return start + weight * (of(end, "lerp: end") - start)  # type: ignore[no-any-return]
+    start, end = together("lerp", start=start, end=end)
+    return start + weight * (end - start)  # type: ignore[no-any-return]
 
 
 @function(examples=((((2, 3), (2, 3), (2, 3)), {}),), methods=("addcmul",), computed=True)
 def addcmul(x: TensorLike, a: TensorLike, b: TensorLike, value: Any = 1) -> Tensor:
     """x plus `value` times the product of a and b."""
-    return of(x, "addcmul: x") + value * arithmetic.multiply.public(a, b)  # type: ignore[no-any-return]
+    x, product = together("addcmul", x=x, product=arithmetic.multiply.public(a, b))
+    return x + value * product  # type: ignore[no-any-return]
 
 
 @function(examples=((((2, 3), (2, 3), _ABOVE), {}),), methods=("addcdiv",), computed=True)
 def addcdiv(x: TensorLike, a: TensorLike, b: TensorLike, value: Any = 1) -> Tensor:
     """x plus `value` times the quotient of a and b."""
-    return of(x, "addcdiv: x") + value * arithmetic.divide.public(a, b)  # type: ignore[no-any-return]
+    x, quotient = together("addcdiv", x=x, quotient=arithmetic.divide.public(a, b))
+    return x + value * quotient  # type: ignore[no-any-return]
 
 
 # comparisons --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tensorgraph.ops import shape as shapes
 from tensorgraph.ops.creation import arange
 from tensorgraph.ops.index import scatter_add
 from tensorgraph.ops.logic import not_equal, where
-from tensorgraph.ops.moving import of, ravel
+from tensorgraph.ops.moving import of, ravel, together
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.sorting import argsort
 
@@ -218,7 +218,7 @@ _SETS: tuple[Any, ...] = (((static([3, 1, 2]), static([[1, 5]])), {}), (((4,), (
 @function(examples=_SETS, numpy=(np.union1d,), counted=True)
 def union1d(x: Any, y: Any) -> Tensor:
     """The different elements of both, in ascending order."""
-    return unique(shapes.concatenate.public([ravel(x), ravel(y)]))  # type: ignore[no-any-return]
+    return unique(shapes.concatenate.public([ravel(v) for v in together("union1d", x=x, y=y)]))  # type: ignore[no-any-return]
 
 
 @function(examples=_SETS, numpy=(np.intersect1d,), counted=True)
@@ -233,7 +233,8 @@ def intersect1d(x: Any, y: Any) -> Tensor:
 @function(examples=_SETS, numpy=(np.setdiff1d,), counted=True)
 def setdiff1d(x: Any, y: Any) -> Tensor:
     """The different elements of x that are not in y, in ascending order."""
-    x, y = unique(x), of(y, "setdiff1d: y")
+    x, y = together("setdiff1d", x=x, y=y)
+    x = unique(x)
     a = _numbers(x, "setdiff1d", _OUTSIDE)
     return x[np.flatnonzero(~np.isin(a, _numbers(y, "setdiff1d", _OUTSIDE)))]  # type: ignore[no-any-return]
 
@@ -241,7 +242,7 @@ def setdiff1d(x: Any, y: Any) -> Tensor:
 @function(examples=_SETS, numpy=(np.setxor1d,), counted=True)
 def setxor1d(x: Any, y: Any) -> Tensor:
     """The different elements that are in one of the two, in ascending order."""
-    both = shapes.concatenate.public([unique(x), unique(y)])
+    both = shapes.concatenate.public([unique(v) for v in together("setxor1d", x=x, y=y)])
     _, first, counts = np.unique(_numbers(both, "setxor1d", _OUTSIDE), return_index=True, return_counts=True)
     return both[first[counts == 1]]  # type: ignore[no-any-return]
 

@@ -11,7 +11,7 @@ from tensorgraph.engine.aval import canonical_dtype, default_dtype
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import creation, scans, shape
-from tensorgraph.ops.moving import diag, moveaxis, of, ravel
+from tensorgraph.ops.moving import diag, moveaxis, of, ravel, together
 
 __all__: list[str] = []
 
@@ -63,7 +63,7 @@ def fill_diagonal(x: TensorLike, values: TensorLike) -> Tensor:
     >>> tg.fill_diagonal(tg.ones((2, 2)), 5.0).tolist()
     [[5.0, 1.0], [1.0, 5.0]]
     """
-    x, values = of(x, "fill_diagonal: x"), of(values, "fill_diagonal: values")
+    x, values = together("fill_diagonal", x=x, values=values)
     if x.ndim < 2 or (x.ndim > 2 and len({*x.shape}) > 1):
         raise ValueError(f"fill_diagonal: x must be a matrix, or all of its axes of one size, got shape {x.shape}")
     place = creation.arange.public(min(x.shape))

@@ -13,7 +13,7 @@ from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.op import Op, scan
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops import reduction, shape
+from tensorgraph.ops import reduction, scans, shape
 from tensorgraph.ops.creation import canonical_size
 from tensorgraph.ops.moving import of
 from tensorgraph.ops.shape import pad
@@ -158,6 +158,21 @@ def gradient(x: TensorLike, *spacing: TensorLike, axis: Axes | None = None, edge
     return slopes[0] if len(slopes) == 1 else slopes
 
 
+def _trapezoids(y: Any, x: Any, dx: float, axis: int, name: str) -> Tensor:
+    """The area between each two neighbours along an axis."""
+    y = float_of(y, f"{name}: y")
+    k = canonical_axis(axis, y.ndim)
+    means = (_part(y, k, 1, None) + _part(y, k, None, -1)) * 0.5
+    if x is None:
+        return means * dx  # type: ignore[no-any-return]
+    places = of(x, f"{name}: x")
+    if places.ndim == 1:
+        steps = shape.reshape.public(diff.public(places), shape=tuple(-1 if i == k else 1 for i in range(y.ndim)))
+    else:
+        steps = diff.public(places, axis=k)
+    return means * steps  # type: ignore[no-any-return]
+
+
 @function(numpy=(getattr(np, "trapezoid", None),), also=("trapz",), computed=True, examples=(
     (((5,),), {}), (((3, 4), (4,)), {}), (((3, 4), (3, 4), 1.0, 0), {}), (((3, 4), None, 0.5, 0), {}),
 ))  # fmt: skip
@@ -168,14 +183,17 @@ def trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0, axis:
     >>> tg.trapezoid([1.0, 2.0, 3.0])
     tensor(4., f32)
     """
-    y = float_of(y, "trapezoid: y")
-    k = canonical_axis(axis, y.ndim)
-    means = (_part(y, k, 1, None) + _part(y, k, None, -1)) * 0.5
-    if x is None:
-        return reduction.sum.public(means, axis=k) * dx  # type: ignore[no-any-return]
-    places = of(x, "trapezoid: x")
-    if places.ndim == 1:
-        steps = shape.reshape.public(diff.public(places), shape=tuple(-1 if i == k else 1 for i in range(y.ndim)))
-    else:
-        steps = diff.public(places, axis=k)
-    return reduction.sum.public(means * steps, axis=k)  # type: ignore[no-any-return]
+    areas = _trapezoids(y, x, dx, axis, "trapezoid")
+    return reduction.sum.public(areas, axis=axis)  # type: ignore[no-any-return]
+
+
+@function(computed=True, examples=((((5,),), {}), (((3, 4), (4,)), {}), (((3, 4), None, 0.5, 0), {})))
+def cumulative_trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """The areas from the first sample up to each of the others, as `trapezoid`.
+
+    >>> import tensorgraph as tg
+    >>> tg.cumulative_trapezoid([1.0, 2.0, 3.0])
+    tensor([1.5, 4. ], f32)
+    """
+    areas = _trapezoids(y, x, dx, axis, "cumulative_trapezoid")
+    return scans.cumulative_sum.public(areas, axis=axis)  # type: ignore[no-any-return]

@@ -16,13 +16,14 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function
+from tensorgraph.engine.numbers import is_number
 from tensorgraph.engine.op import float_dtype, structural
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import absolute, clip, square
 from tensorgraph.ops.cross_entropy import mean_divisor
 from tensorgraph.ops.logic import equal, isinf, logical_and, where
-from tensorgraph.ops.moving import of
+from tensorgraph.ops.moving import number, of
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, broadcast_to
 
@@ -84,7 +85,7 @@ in_range = op(
 
 def wide(x: Any, what: str, kind: Any = None) -> Tensor:
     """An argument as a tensor of floats: of a dtype, or of at least float32."""
-    made = of(x, what)
+    made = number(x, kind, what) if is_number(x) else of(x, what)
     kind = np.promote_types(float_dtype(made.dtype), np.float32) if kind is None else kind
     return made if made.dtype == kind else astype.public(made, dtype=kind.name)
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from tensorgraph.engine.aval import broadcast_shapes, canonical_axis
 from tensorgraph.engine.functions import function, static
+from tensorgraph.engine.numbers import is_number
 from tensorgraph.engine.operands import SCALARS, convert, weak_items
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
-from tensorgraph.ops import creation, logic, shape
+from tensorgraph.ops import arithmetic, creation, logic, shape
 
 __all__: list[str] = []
 
@@ -28,6 +29,28 @@ def of(x: Any, what: str) -> Tensor:
         raise TypeError(f"{what}: expected a tensor, got None")
     made: Tensor = convert(x, lambda: what, copy=True)  # the result may be the argument itself
     return made
+
+
+def together(name: str, **values: Any) -> list[Tensor]:
+    """Arguments of a function as tensors, a number in the dtype of the floats that it meets: it has all its digits."""
+    made = {
+        key: v if is_number(v) or isinstance(v, np.generic) else of(v, f"{name}: {key}") for key, v in values.items()
+    }
+    tensors = [v for v in made.values() if isinstance(v, Tensor) and not is_number(v)]
+    floats = [v.dtype for v in tensors if v.dtype.kind == "f"]
+    kind = np.result_type(*floats) if floats else None
+    return [
+        number(v, kind, f"{name}: {key}") if is_number(v) or not isinstance(v, Tensor) else v for key, v in made.items()
+    ]
+
+
+def number(x: Any, kind: np.dtype[Any] | None, what: str) -> Tensor:
+    """A number in a dtype of floats, if that is told: Python's, traced or not, or NumPy's."""
+    if kind is None or isinstance(x, (bool, np.bool_)):
+        return of(x, what)
+    if type(x) in SCALARS or isinstance(x, np.generic):
+        return wrap(np.asarray(x, kind))
+    return arithmetic.multiply.public(x, np.ones((), kind))  # type: ignore[no-any-return]
 
 
 def each(xs: Any, what: str) -> list[Tensor]:

@@ -13,7 +13,7 @@ from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import shape
-from tensorgraph.ops.moving import moveaxis, of, ravel, taken
+from tensorgraph.ops.moving import moveaxis, of, ravel, taken, together
 
 __all__: list[str] = []
 
@@ -151,7 +151,7 @@ def unfold(x: TensorLike, axis: int, size: Count, step: Count = 1) -> Tensor:
 @function(numpy=(np.append,), examples=((((2, 2), (3,)), {}), (((2, 2), (1, 2), 0), {})))
 def append(x: TensorLike, values: TensorLike, axis: int | None = None) -> Tensor:
     """Values behind the end of an axis, or of all elements in a row where it is None. Nothing is changed."""
-    x, values = of(x, "append: x"), of(values, "append: values")
+    x, values = together("append", x=x, values=values)
     if axis is None:
         x, values, axis = ravel(x), ravel(values), 0
     return shape.concatenate.public([x, values], axis=axis)  # type: ignore[no-any-return]
@@ -168,7 +168,7 @@ def insert(x: TensorLike, places: Axes | slice, values: TensorLike, axis: int | 
     >>> tg.insert(tg.tensor([1.0, 3.0]), 1, 2.0)
     tensor([1., 2., 3.], f32)
     """
-    x, values = of(x, "insert: x"), of(values, "insert: values")
+    x, values = together("insert", x=x, values=values)
     if axis is None:
         x, axis = ravel(x), 0
     k = canonical_axis(axis, x.ndim)
@@ -247,7 +247,7 @@ def block_diag(*xs: TensorLike) -> Tensor:
     tensor([[1., 0., 0.],
             [0., 2., 3.]], f32)
     """
-    parts = [of(x, "block_diag: xs") for x in xs]
+    parts = together("block_diag", **{f"xs[{i}]": x for i, x in enumerate(xs)})
     parts = [shape.reshape.public(t, shape=(1, t.size)) if t.ndim < 2 else t for t in parts]
     if not parts or any(t.ndim > 2 for t in parts):
         raise ValueError(f"block_diag: expected matrices, got shapes {[t.shape for t in parts]}")

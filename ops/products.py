@@ -14,7 +14,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import arithmetic, shape
 from tensorgraph.ops.contract import contract_axes
 from tensorgraph.ops.contraction import matmul
-from tensorgraph.ops.moving import moveaxis, of, ravel, swapaxes
+from tensorgraph.ops.moving import moveaxis, of, ravel, swapaxes, together
 from tensorgraph.ops.paths import chain_of
 from tensorgraph.ops.subscripts import LETTERS
 
@@ -24,7 +24,8 @@ TensorLike = Any
 
 
 def both(a: Any, b: Any, name: str, first: str = "a", second: str = "b") -> tuple[Tensor, Tensor]:
-    return of(a, f"{name}: {first}"), of(b, f"{name}: {second}")
+    x, y = together(name, **{first: a, second: b})
+    return x, y
 
 
 def _product(a: Tensor, b: Tensor, text: str) -> Tensor:

@@ -15,7 +15,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import clip, remainder
 from tensorgraph.ops.creation import zeros
 from tensorgraph.ops.logic import equal, where
-from tensorgraph.ops.moving import of
+from tensorgraph.ops.moving import of, together
 from tensorgraph.ops.shape import concatenate, flip
 from tensorgraph.ops.sorting import argsort
 
@@ -156,7 +156,7 @@ def interp(
     >>> tg.interp(1.5, [1.0, 2.0], [10.0, 20.0])
     tensor(15., f32)
     """
-    x, xp, fp = of(x, "interp: x"), of(xp, "interp: xp"), of(fp, "interp: fp")
+    x, xp, fp = together("interp", x=x, xp=xp, fp=fp)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(f"interp: xp and fp must be points, one axis of one size above 0, got {xp.aval} and {fp.aval}")
     if period is not None:

@@ -140,6 +140,8 @@ def swap_last(x: Any) -> Any:
     if not isinstance(x, Tensor):
         return np.swapaxes(x, -1, -2)
     n = len(x.shape)
+    if n < 2:
+        raise ValueError(f"the last two axes are exchanged where there are two, got shape {x.shape}")
     return transpose.public(x, axes=(*range(n - 2), n - 1, n - 2))
 
 
@@ -314,7 +316,10 @@ def _part_sizes(sizes: Any, total: int) -> tuple[int, ...]:
     plain = type(sizes) is tuple and {*map(type, sizes)} == {int}
     parts = sizes if plain else integers(sizes, "sizes")
     if not parts or sum(parts) != total or min(parts) < 0:
-        raise ValueError(f"split: sizes {parts} must sum to the axis' size {total}")
+        raise ValueError(
+            f"split: sizes {parts} must sum to the axis' size {total}, one a part; a number of parts is given to "
+            "tensorgraph.chunk and tensorgraph.array_split"
+        )
     return parts
 
 

@@ -10,7 +10,7 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import shape
 from tensorgraph.ops.convolution import convolution, transposed_convolution
 from tensorgraph.ops.moving import of
-from tensorgraph.ops.windows import edges, per_axis
+from tensorgraph.ops.windows import edges, per_axis, require_bias
 
 __all__: list[str] = []
 
@@ -123,6 +123,8 @@ def _transposed(
     if any(more):
         y = shape.pad.public(y, widths=((0, 0), (0, 0), *((0, m) for m in more)))
         if bias is not None:
+            bias = of(bias, f"{name}: bias")
+            require_bias(bias, y.shape[1])
             y = y + shape.reshape.public(bias, shape=(-1, *(1,) * count))
     return without_examples(y, single)
 

@@ -558,6 +558,9 @@ def cumulative_prod(x: _TensorLike, axis: int | None = None, include_initial: bo
 def cumulative_sum(x: _TensorLike, axis: int | None = None, include_initial: bool = False) -> Tensor:
     """Sums of the first elements along an axis, of all in a row where it is None; 0 in front if `include_initial`."""
 
+def cumulative_trapezoid(y: _TensorLike, x: _TensorLike | None = None, dx: float = 1.0, axis: int = -1) -> Tensor:
+    """The areas from the first sample up to each of the others, as `trapezoid`."""
+
 def deg2rad(x: _TensorLike) -> Tensor:
     """Degrees in radians."""
 

@@ -80,6 +80,18 @@ def test_of_equal_vectors_the_distance_has_the_slope_0() -> None:
     assert not tg.grad(lambda x: tg.pdist(x).sum())(np.ones((3, 2))).numpy().any()
 
 
+def test_powers_in_float64_take_numbers_with_all_their_digits() -> None:
+    assert float(tg.float_power(tg.tensor(2.086, "float64"), 3.7294153891750668)) == 2.086**3.7294153891750668
+    whole = tg.trace(lambda x, s: tg.kron(x, s) + tg.lerp(s, x, 0.3) + tg.addcmul(s, x, x), X, 0.1)
+    assert np.allclose(whole(X, 0.1).numpy(), X * 0.1 + 0.1 + 0.3 * (X - 0.1) + 0.1 + X * X, rtol=1e-15, atol=1e-15)
+
+
+def test_areas_up_to_each_sample() -> None:
+    x = np.array([0.0, 0.5, 2.0, 2.25])
+    found = tg.cumulative_trapezoid(X, x).numpy()
+    assert np.allclose(found, np.cumsum((X[:, 1:] + X[:, :-1]) / 2 * np.diff(x), axis=1), rtol=1e-15)
+
+
 def test_no_differences_leave_out_what_is_put_before() -> None:
     assert tg.numpy.diff(X, n=0, prepend=1.0).tolist() == np.diff(X, n=0, prepend=1.0).tolist() == X.tolist()
 
@@ -98,6 +110,12 @@ def test_of_equal_elements_the_first_is_the_kth() -> None:
         (lambda: tg.cdist(X, X[:, :2]), r"vectors of a and b need one length, got shapes \(3, 4\) and \(3, 2\)"),
         (lambda: tg.cdist(X[0], X), r"a needs the shape \(\.\.\., vectors, elements\), got \(4,\)"),
         (lambda: tg.pdist(X[0]), r"x needs the shape \(vectors, elements\), got \(4,\)"),
+        (lambda: tg.tensor(X[0]).mT, r"the last two axes are exchanged where there are two, got shape \(4,\)"),
+        (
+            lambda: tg.conv_transpose1d(np.ones((1, 2, 3)), np.ones((2, 2, 2)), 0.5, 1, 0, 1, 1, 2),
+            r"the bias must have shape \(2,\)",
+        ),
+        (lambda: tg.split(X, 2), "one a part; a number of parts is given to tensorgraph.chunk"),
         (lambda: tg.pad(X, -1), r"must not be negative, got -1; elements are cut off by a slice"),
         (lambda: tg.quantile(X, tg.tensor(1.5)), "q must be from 0 to 1"),
     ],

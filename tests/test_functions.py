@@ -186,3 +186,23 @@ def test_numpys_keywords() -> None:
     assert np.tile(x, reps=2).shape == (2, 6)
     assert np.moveaxis(x, source=0, destination=1).shape == (3, 2)
     assert np.swapaxes(x, axis1=0, axis2=1).shape == (3, 2)
+
+
+# each keeps its arguments in dtypes of their own, as NumPy does
+APART = {"atleast_1d", "broadcast_arrays", "meshgrid"}
+
+
+@pytest.mark.parametrize(("f", "args", "kwargs"), CASES, ids=by_name)
+def test_a_number_has_all_its_digits_beside_float64(f: Function, args: Any, kwargs: dict[str, Any]) -> None:
+    values = filled(args, spread=0.25)
+    places = [i for i, v in enumerate(values) if isinstance(v, np.ndarray) and v.dtype == np.float64]
+    for i in places if len(places) > 1 and f.name not in APART else ():
+        number, array = list(values), list(values)
+        number[i], array[i] = 0.1, np.array(0.1)
+        try:
+            expected = floats(f.call(*array, **kwargs))
+            found = floats(f.call(*number, **kwargs))
+        except (TypeError, ValueError):
+            continue  # a number does not fit there
+        for a, b in zip(found, expected, strict=True):
+            assert a.dtype == b.dtype and np.array_equal(a.numpy(), b.numpy(), equal_nan=True), (f.name, i)

@@ -278,8 +278,37 @@ shuffle = v[tg.random.permutation(3)]
 trim_zeros unwrap spacing = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
 kaiser = tg.tensor(np.kaiser(5, 14.0), tg.f32) # no such function yet; NumPy's is
-grid_sample affine_grid stft istft = tg.custom_vjp(f) # no such function yet; compose it, or \
+grid_sample affine_grid stft istft grid_sampler grid_sampler_2d grid_sampler_3d max_unpool1d max_unpool2d max_unpool3d \
+fractional_max_pool2d fractional_max_pool3d i0e i1 i1e bessel_j0 bessel_j1 spherical_bessel_j0 gammainc gammaincc \
+multigammaln = tg.custom_vjp(f) # no such function yet; compose it, or \
 wrap NumPy's with a derivative of its own
 upsample_nearest = tg.interpolate(image, scale_factor=2)
 upsample_bilinear = tg.interpolate(image, scale_factor=2, mode="bilinear", align_corners=True)
+entr = -tg.xlogy(p, p)
+log_ndtr = tg.log(tg.ndtr(x))
+psi = tg.digamma(x)
+combinations = v[np.transpose(np.triu_indices(3, 1))] # of two it is
+renorm = x * tg.minimum(1.0, 2.0 / tg.vector_norm(x, axis=1, keepdims=True))
+scatter_reduce index_reduce = x.at[i].max(1.0) # set, add, multiply, min and max are methods of x.at[...], such as
+segment_reduce = tg.segment_sum(x, i, 3)
+diagonal_scatter = tg.where(tg.eye(2) > 0, 0.0, m)
+addbmm = w + (x @ z).sum(axis=0)
+triangular_solve = tg.linalg.solve_triangular(m, w)
+cholesky_inverse = tg.linalg.inv(m)
+cholesky_ex inv_ex = tg.linalg.cholesky(m) # what is singular raises numpy.linalg.LinAlgError; without _ex it is
+solve_ex lu_factor lu_solve lu_factor_ex lu_unpack ldl_factor ldl_solve ldl_factor_ex = tg.linalg.solve(m, w) # the \
+factors stay inside of
+geqrf orgqr ormqr householder_product = tg.linalg.qr(m)
+svd_lowrank pca_lowrank = tg.linalg.svd(x, full_matrices=False)
+symeig = tg.linalg.eigh(m)
+nuclear_norm = tg.norm(x, "nuc")
+dropout3d feature_dropout feature_alpha_dropout = nn.Dropout(0.5)(x)
+triplet_margin_with_distance_loss = tg.relu(tg.cdist(x, y) - tg.cdist(x, x) + 1.0).mean()
+lp_pool3d = tg.lp_pool2d(image, 2.0, 2) # of two axes it is
+view_copy permute_copy transpose_copy t_copy squeeze_copy unsqueeze_copy expand_copy diagonal_copy unbind_copy \
+unfold_copy narrow_copy alias_copy select_copy slice_copy split_copy split_with_sizes_copy = x # tensors never change; \
+leave _copy out, as in x.reshape and tg.squeeze
+native_layer_norm = tg.layer_norm(x)
+native_group_norm = tg.group_norm(image, 1)
+native_batch_norm = tg.batch_norm(x, tg.ones(3), tg.zeros(3))
 """

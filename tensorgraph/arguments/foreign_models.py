@@ -40,9 +40,12 @@ UpsamplingNearest2d UpSampling2D = nn.Upsample(scale_factor=2)
 UpsamplingBilinear2d = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
 ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ZeroPadding2D ConstantPad3d = nn.Lambda(lambda x: tg.pad(x, \
 ((0, 0), (0, 0), (1, 1), (1, 1))))
-ReflectionPad1d ReflectionPad2d ReplicationPad1d ReplicationPad2d CircularPad1d CircularPad2d = nn.Lambda(lambda x: \
-x[..., np.pad(np.arange(3), 1, mode="reflect")]) # no such layer yet; positions that NumPy pads, by "reflect", "edge" \
-or "wrap", are indices
+ReflectionPad1d ReflectionPad2d ReflectionPad3d = nn.Lambda(lambda x: tg.pad(x, ((0, 0), (1, 1)), "reflect")) # any \
+function is a layer
+ReplicationPad1d ReplicationPad2d ReplicationPad3d = nn.Lambda(lambda x: tg.pad(x, ((0, 0), (1, 1)), "edge")) # any \
+function is a layer
+CircularPad1d CircularPad2d CircularPad3d = nn.Lambda(lambda x: tg.pad(x, ((0, 0), (1, 1)), "wrap")) # any function is \
+a layer
 RNNBase RNNCellBase SimpleRNN = nn.RNN(3, 2)
 Bidirectional = nn.LSTM(3, 2, bidirectional=True)
 ConvLSTM2D = nn.LSTM(3, 2) # no such layer; over vectors it is
@@ -78,7 +81,7 @@ HuberLoss Huber = tg.huber(x, y, delta=1.0)
 SmoothL1Loss = tg.smooth_l1(x, y, beta=1.0)
 BCEWithLogitsLoss = tg.sigmoid_cross_entropy(x, p) # of logits x and targets p
 BCELoss BinaryCrossentropy = tg.binary_cross_entropy(p, p) # of probabilities and targets
-NLLLoss = tg.nll(x, i) # of logarithms of probabilities x
+NLLLoss NLLLoss2d = tg.nll(x, i) # of logarithms of probabilities x
 KLDivLoss = tg.kl_div(x, p) # of logarithms x and probabilities p
 PoissonNLLLoss = tg.poisson_nll(x, p)
 GaussianNLLLoss = tg.gaussian_nll(x, y, p) # of variances p
@@ -87,6 +90,9 @@ MarginRankingLoss = tg.margin_ranking(x, y, tg.sign(p))
 TripletMarginLoss = tg.triplet_margin(x, y, p)
 CosineEmbeddingLoss = tg.cosine_embedding(x, y, tg.sign(x[:, 0]))
 MultiMarginLoss = tg.multi_margin(x, i)
+MultiLabelSoftMarginLoss = tg.multilabel_soft_margin(x, tg.sigmoid(x))
+LinearCrossEntropyLoss = tg.softmax_cross_entropy(x @ m3, i)
+TripletMarginWithDistanceLoss = tg.relu(tg.cdist(x, y) - tg.cdist(x, x) + 1.0).mean()
 HingeLoss Hinge = tg.hinge(x, tg.sign(y)) # of scores x, and targets of -1 and 1
 functional = tg.relu(x) # functions stand in tensorgraph itself
 utils = optim.clip_grad_norm(model.parameters(), 1.0)
@@ -118,10 +124,10 @@ Subtract = x - y
 Dot = (x * y).sum(axis=-1, keepdims=True)
 RepeatVector = nn.Lambda(lambda x: tg.repeat(x[:, None], 2, axis=1))
 Rescaling = nn.Lambda(lambda x: x / 255.0)
-UnitNormalization = nn.Lambda(lambda x: x / tg.sqrt(tg.square(x).sum(axis=-1, keepdims=True)))
+UnitNormalization = nn.Lambda(lambda x: tg.normalize(x, axis=-1))
 TimeDistributed = nn.Linear(3, 2) # layers take all axes before the last as a batch; leave it out
 Cropping1D Cropping2D = nn.Lambda(lambda x: x[:, 1:-1])
-ThresholdedReLU = nn.Lambda(lambda x: tg.where(x > 1.0, x, 0.0))
+ThresholdedReLU = nn.Lambda(lambda x: tg.threshold(x, 1.0, 0.0))
 
 [tensorgraph.nn.init]
 kaiming_normal kaiming_normal_ he_normal_ HeNormal = nn.init.he_normal((3, 2))

@@ -101,7 +101,6 @@ msort = x.sort(axis=0)
 unique_consecutive = np.unique(x.numpy()) # as many results as there are hits: a shape that depends on numbers is \
 NumPy's work, such as
 histc histogram = np.histogram(x.numpy(), bins=5)
-nanquantile = np.quantile(x.numpy(), 0.5) # no such function yet; without a derivative, NumPy's
 aminmax = (x.min(), x.max())
 amax = x.max(axis=1)
 amin = x.min(axis=1)
@@ -137,17 +136,25 @@ fill_diagonal_ = tg.where(tg.eye(2) > 0, 0.0, m)
 weak_type = x.dtype
 is_sparse is_quantized is_meta = x # there is one kind of tensor; leave it out
 where = tg.where(x > 0, x, y)
+addbmm = w + (x @ z).sum(axis=0)
+triangular_solve = tg.linalg.solve_triangular(m, w)
+cholesky_inverse = tg.linalg.inv(m)
+lu lu_solve = tg.linalg.solve(m, w) # factors stay inside of
+geqrf orgqr ormqr = tg.linalg.qr(m)
+symeig = tg.linalg.eigh(m)
+index_reduce = x.at[i].max(1.0) # set, add, multiply, min and max are methods of x.at[...], such as
+diagonal_scatter = tg.where(tg.eye(2) > 0, 0.0, m)
+renorm = x * tg.minimum(1.0, 2.0 / tg.vector_norm(x, axis=1, keepdims=True))
+conj_physical resolve_neg = x # complex numbers are not supported; of real ones this is
+heaviside float_power = tg.{name}(x, y)
+ldexp = tg.ldexp(x, 3)
 addr = x + tg.outer(w, v)
 slice_scatter = x.at[:, 0:2].set(0.0)
 select_scatter = x.at[:, 0].set(0.0)
-heaviside = tg.where(x == 0, y, (x > 0).astype("float32"))
-ldexp = x * tg.exp2(y)
-float_power = x.astype("float64") ** 2.0
 isreal = np.isreal(x.numpy())
 angle = tg.where(x < 0, np.pi, 0.0) # complex numbers are not supported; of real ones this is
 cdouble cfloat chalf complex64 complex128 = tg.stack([x, y]) # complex numbers are not supported; keep the real and \
 imaginary parts
-multinomial = tg.argmax(tg.log(x) - tg.log(-tg.log(tg.random.uniform(x.shape))), axis=-1) # one draw a row is
 bernoulli = tg.random.bernoulli(p)
 is_same_size = x.shape == y.shape
 is_nonzero = bool(v[0])
