@@ -112,6 +112,15 @@ def test_pinn(tmp_path, monkeypatch, capsys, in_float64):
     assert is_picture(tmp_path / "pinn.png")
 
 
+def test_policy_gradient(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("policy_gradient.py", tmp_path, monkeypatch, capsys, size=20, globals_too=True)
+    as_in_torch(names, "policy_gradient")
+    first, last = map(float, re.search(r"the fall: ([0-9.]+) at first, ([0-9.]+) at last", told).groups())
+    assert last > 2 * first
+    assert is_picture(tmp_path / "policy_gradient.png")
+
+
 def test_maml(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("matplotlib")
     told, names = run("maml.py", tmp_path, monkeypatch, capsys, size=200, globals_too=True)

@@ -102,6 +102,24 @@ def pinn():
     return trained(model.parameters(), loss, lr=0.01, decay=0.5 ** (1 / 700))
 
 
+def policy_gradient():
+    here, rng = names_of("policy_gradient", 1), np.random.default_rng(0)
+    own = [ours.Linear(4, 32, seed=0), ours.Linear(32, 2, seed=1)]
+    first, last = (like(layer, torch.nn.Linear(*layer.weight.shape)) for layer in own)
+    policy = torch.nn.Sequential(first, torch.nn.Tanh(), last)
+    tg.random.seed(0)
+
+    def loss(step):  # the carts' actions are drawn with our numbers, from the policy there
+        played = here["play"](lambda state: tg.tensor(policy(there(state)).detach().numpy()), rng)
+        states, actions, alive = map(there, played)
+        still = alive.flip(0).cumsum(0).flip(0).double()
+        baseline = still.sum(1, keepdim=True) / alive.sum(1, keepdim=True)
+        advantage = (still - baseline)[alive] / still.std(correction=0)
+        return (advantage * cross_entropy(policy(states[alive]), actions[alive], reduction="none")).mean()
+
+    return trained(policy.parameters(), loss, lr=0.02)
+
+
 def maml():
     here = names_of("maml")
     shapes = enumerate([(1, 40), (40, 40), (40, 1)])
