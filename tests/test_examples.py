@@ -149,6 +149,37 @@ def test_convnet(tmp_path, monkeypatch, capsys, in_float64):
     assert is_picture(tmp_path / "convnet.png")
 
 
+def test_gan(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("gan.py", tmp_path, monkeypatch, capsys, size=300, globals_too=True)
+    as_in_torch(names, "gan")
+    radii = [np.hypot(*names["drawn"][step].T) for step in (3, 300)]
+    assert abs(np.median(radii[1]) - 2) < abs(np.median(radii[0]) - 2) / 2  # they are as far out as the ring
+    assert re.search(r"points lie at one of the eight, [3-8] of which are drawn", told)
+    assert is_picture(tmp_path / "gan.png")
+
+
+def test_softmax_by_hand(tmp_path, monkeypatch, capsys, in_float64):
+    pytest.importorskip("matplotlib")
+    told, names = run("softmax_by_hand.py", tmp_path, monkeypatch, capsys, size=40, globals_too=True)
+    as_in_torch(names, "softmax_by_hand")
+    assert "softmax [0.842 0.042 0.002 0.114] hard max [1. 0. 0. 0.]" in told
+    assert told.count("True") == 4 and "False" not in told
+    assert min(map(float, re.findall(r"([0-9.]+)% right", told))) > 85
+    assert is_picture(tmp_path / "softmax_by_hand.png")
+
+
+def test_curvature(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    told = run("curvature.py", tmp_path, monkeypatch, capsys, size=300)
+    first, last = map(float, re.search(r"loss ([0-9.]+) -> ([0-9.]+)", told).groups())
+    assert last < 0.2 * first
+    assert int(re.search(r"(\d+)% of the single examples' gradients lie", told)[1]) > 60  # in 9 of 280 directions
+    assert float(re.search(r"reads ([0-9.]+)% of the others", told)[1]) > 85
+    assert is_picture(tmp_path / "curvature.png")
+
+
 def test_vae(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")

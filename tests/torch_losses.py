@@ -82,6 +82,46 @@ def graph_network():
     return trained([*first.parameters(), *second.parameters()], loss, lr=0.01, weight_decay=5e-4)
 
 
+def gan():
+    here = names_of("gan")
+    tg.random.seed(0)
+    rng = here["rng"]
+    rng.bit_generator.state = np.random.default_rng(0).bit_generator.state  # as it was before the example ran
+
+    def network(*sizes):
+        first, _, second, _, third = here["network"](*sizes)
+        layers = [like(layer, torch.nn.Linear(*layer.weight.shape)) for layer in (first, second, third)]
+        return torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
+
+    generator, discriminator = network(8, 2), network(2, 1)
+    here["noise"](2000)  # that of the pictures
+    steps_g = torch.optim.Adam(generator.parameters(), lr=0.001, betas=(0.5, 0.999))
+    cross_entropy_of = torch.nn.functional.binary_cross_entropy_with_logits
+    real, fake = torch.ones(256, 1), torch.zeros(256, 1)
+
+    def loss(step):
+        if step:
+            steps_g.zero_grad()
+            cross_entropy_of(discriminator(loss.points), real).backward()
+            steps_g.step()
+        loss.points = generator(there(here["noise"](256).numpy()))
+        told = cross_entropy_of(discriminator(there(here["ring"](256).numpy())), real)
+        return told + cross_entropy_of(discriminator(loss.points.detach()), fake)
+
+    return trained(discriminator.parameters(), loss, lr=0.001, betas=(0.5, 0.999))
+
+
+def softmax_by_hand():
+    rng = np.random.default_rng(0)
+    y = np.arange(180) % 3
+    angle = 2 * np.pi * y / 3
+    x = there(2 * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.6 * rng.standard_normal((180, 2)))
+    model = torch.nn.Linear(2, 3)
+    torch.nn.init.zeros_(model.weight), torch.nn.init.zeros_(model.bias)
+    loss = torch.nn.CrossEntropyLoss()
+    return trained(model.parameters(), lambda step: loss(model(x), there(y)), torch.optim.SGD, lr=0.5)
+
+
 def pinn():
     here = names_of("pinn")
     own = [ours.Linear(a, b, seed=i) for i, (a, b) in enumerate([(2, 32), (32, 32), (32, 32), (32, 1)])]

@@ -348,11 +348,16 @@ class _Linear:
 def jacobian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that gives all first derivatives, of shape ``output.shape + argument.shape``.
 
+    Of a nested argument, such as a model's parameters, it gives the same nesting of them.
+
     Examples
     --------
     >>> import tensorgraph as tg
     >>> tg.jacobian(lambda x: x ** 2)(tg.tensor([1.0, 2.0])).tolist()
     [[2.0, 0.0], [0.0, 4.0]]
+    >>> p = {"w": tg.tensor([1.0, 2.0]), "b": tg.tensor(3.0)}
+    >>> tg.jacobian(lambda p: p["w"] * p["b"])(p)["b"].tolist()
+    [1.0, 2.0]
     """
     numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
     name = name_of(function)
@@ -438,11 +443,17 @@ def jacfwd(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Ca
 def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """A function that gives all second derivatives of a scalar function.
 
+    Of a nested argument, such as a model's parameters, it gives a nesting of nestings: ``h["w"]["b"]`` has the shape of
+    w, then that of b.
+
     Examples
     --------
     >>> import tensorgraph as tg
     >>> tg.hessian(lambda x: (x ** 3).sum())(tg.tensor([1.0, 2.0])).tolist()
     [[6.0, 0.0], [0.0, 12.0]]
+    >>> p = {"w": tg.tensor([1.0, 2.0]), "b": tg.tensor(3.0)}
+    >>> tg.hessian(lambda p: (p["w"] ** 2).sum() * p["b"])(p)["w"]["b"].tolist()
+    [2.0, 4.0]
     """
     return jacobian(grad(function, argnums), argnums)
 
