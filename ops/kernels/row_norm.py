@@ -170,11 +170,12 @@ def _backward(
 ) -> None:  # fmt: skip
     """Rows `lo` to `hi`; `work` holds the sums of g and of g z of each block of rows, by columns."""
     # The stages:
-    # 2. four rows at a time the sums along them, then dx and what they add to the sums of their columns;
+    # 2. the sums along each of four rows and its dx, then what the four add to the sums of their columns;
     # 4. the blocks' sums in pairs, which are dbeta and dgamma.
     width = x.shape[1]
     one = x.dtype.type
     if stage & 2:
+        lines = np.empty((2, 4), x.dtype)
         for block in range(lo, hi, BLOCK):
             i, stop = 2 * (block // BLOCK), min(block + BLOCK, hi)
             for j in range(width):
@@ -182,25 +183,20 @@ def _backward(
                 work[i + 1, j] = 0.0
             r = block
             while r + 4 <= stop:
+                for k in range(4):  # rows are written one after the other: memory is slow with four lines at a time
+                    up, row, c = g[r + k], x[r + k], center[r + k]
+                    p, b, d, s, level = _slopes(
+                        up, row, gamma, c, rest[r + k], var[r + k], g_mu[r + k], g_var[r + k], eps, centred
+                    )
+                    for j in range(width):
+                        dx[r + k, j] = (up[j] * gamma[j] - d) * p + ((row[j] - c) * s + level)
+                    lines[0, k], lines[1, k] = p, b
                 c0, c1, c2, c3 = center[r], center[r + 1], center[r + 2], center[r + 3]
-                p0, b0, d0, s0, l0 = _slopes(g[r], x[r], gamma, c0, rest[r], var[r], g_mu[r], g_var[r], eps, centred)
-                p1, b1, d1, s1, l1 = _slopes(
-                    g[r + 1], x[r + 1], gamma, c1, rest[r + 1], var[r + 1], g_mu[r + 1], g_var[r + 1], eps, centred
-                )
-                p2, b2, d2, s2, l2 = _slopes(
-                    g[r + 2], x[r + 2], gamma, c2, rest[r + 2], var[r + 2], g_mu[r + 2], g_var[r + 2], eps, centred
-                )
-                p3, b3, d3, s3, l3 = _slopes(
-                    g[r + 3], x[r + 3], gamma, c3, rest[r + 3], var[r + 3], g_mu[r + 3], g_var[r + 3], eps, centred
-                )
+                p0, p1, p2, p3 = lines[0, 0], lines[0, 1], lines[0, 2], lines[0, 3]
+                b0, b1, b2, b3 = lines[1, 0], lines[1, 1], lines[1, 2], lines[1, 3]
                 for j in range(width):
                     f0, f1, f2, f3 = g[r, j], g[r + 1, j], g[r + 2, j], g[r + 3, j]
                     h0, h1, h2, h3 = x[r, j] - c0, x[r + 1, j] - c1, x[r + 2, j] - c2, x[r + 3, j] - c3
-                    k = gamma[j]
-                    dx[r, j] = (f0 * k - d0) * p0 + (h0 * s0 + l0)
-                    dx[r + 1, j] = (f1 * k - d1) * p1 + (h1 * s1 + l1)
-                    dx[r + 2, j] = (f2 * k - d2) * p2 + (h2 * s2 + l2)
-                    dx[r + 3, j] = (f3 * k - d3) * p3 + (h3 * s3 + l3)
                     work[i, j] += np.float64((f0 + f1) + (f2 + f3))
                     z0, z1, z2, z3 = h0 * p0 + b0, h1 * p1 + b1, h2 * p2 + b2, h3 * p3 + b3
                     work[i + 1, j] += np.float64((f0 * z0 + f1 * z1) + (f2 * z2 + f3 * z3))
