@@ -152,6 +152,8 @@ EXAMPLES: dict[str, list[tuple[Two, tuple[str, ...]]]] = {
     "views.reshape_of_reshape": [
         (lambda x, y: x.reshape(24).reshape(4, 6).sum(0), FLOATS),
         (lambda x, y: tg.squeeze(tg.expand_dims(x.T, axis=(0, 2))).sum(1), FLOATS),
+        (lambda x, y: x.T.reshape(8, 1, 3).reshape(8, 3).sum(1), FLOATS),  # whatever the order in memory
+        (lambda x, y: x.T.reshape(4, 6).reshape(4, 1, 6).sum((0, 1)), FLOATS),
     ],
     "views.transpose_in_place": [(lambda x, y: tg.transpose(x, axes=(0, -1)), ANY)],
     "views.transpose_of_transpose": [

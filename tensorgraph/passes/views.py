@@ -39,6 +39,11 @@ def _transposed_twice(eq: Equation, facts: Facts) -> Rewrite | None:
     return transpose, inner.inputs, {"axes": tuple(first[a] for a in permutation(eq))}
 
 
+def _but_for_ones(atom: Var) -> tuple[int, ...]:
+    """The sizes that are not 1: where a reshape keeps these, nothing is ever copied."""
+    return tuple(n for n in atom.aval.shape if n != 1)
+
+
 def _reshaped_twice(eq: Equation, facts: Facts) -> Rewrite | None:
     inner = facts.made_by(eq.inputs[0], "reshapes")
     if inner is None:
@@ -46,7 +51,8 @@ def _reshaped_twice(eq: Equation, facts: Facts) -> Rewrite | None:
     x = inner.inputs[0]
     if not isinstance(x, Var):
         return None
-    if "unit axes" not in eq.op.traits | inner.op.traits and not facts.is_dense(x):
+    between = _but_for_ones(inner.outputs[0])
+    if between not in (_but_for_ones(x), _but_for_ones(eq.outputs[0])) and not facts.is_dense(x):
         return None
     out = eq.outputs[0].aval
     return x if x.aval == out else (reshape, (x,), {"shape": out.shape})

@@ -93,6 +93,8 @@ def _shape(w: Writer, op: Op, value: Value | None, choices: Choices) -> dict[str
 
 def _sizes(w: Writer, op: Op, value: Value | None, choices: Choices) -> dict[str, Any] | None:
     """The sizes of parts, and along which axis they lie."""
+    if "axis" not in op.attrs:  # sizes of something else
+        return _usual(op, "sizes", value, choices)
     if value is None or not value.ndim:
         return None
     axis = choices.below(value.ndim)

@@ -41,7 +41,9 @@ def special(fits: Callable[[Op], bool]) -> Callable[[Special], Special]:
 # how a call is spelled ---------------------------------------------------------------------------------------------
 
 
-def spell(op: Op, args: Sequence[str], attrs: Mapping[str, Any], choices: Choices, method: bool, ufunc: bool) -> str:
+def spell(
+    op: Op, function: str, args: Sequence[str], attrs: Mapping[str, Any], choices: Choices, method: bool, ufunc: bool
+) -> str:
     """One of the spellings of a call: operator, method, NumPy's function, the function."""
     given = [f"{k}={show_number(v)}" for k, v in attrs.items()]
     way = choices.below(4)
@@ -50,12 +52,20 @@ def spell(op: Op, args: Sequence[str], attrs: Mapping[str, Any], choices: Choice
             return f"{op.infix[1:]}{args[0]}"
         return f"{args[0]} {op.infix} {args[1]}"
     if ufunc and way == 2 and op.numpy and set(attrs) <= {"axis", "keepdims"} and len(args) == 1:
-        return f"np.{op.numpy[0].__name__}({', '.join([*args, *given])})"
+        name = op.numpy[0].__name__
+        room = "np" if getattr(np, name, None) is op.numpy[0] else "np.linalg"
+        return f"{room}.{name}({', '.join([*args, *given])})"
     if method and way in (0, 3) and op.methods and not op.methods[0].startswith("_"):
         return f"{args[0]}.{op.methods[0]}({', '.join([*args[1:], *given])})"
     if ufunc and way == 2 and isinstance(op.forward, np.ufunc) and not attrs:
         return f"np.{op.forward.__name__}({', '.join(args)})"
-    return f"tg.{op.name}({', '.join([*args, *given])})"
+    return f"{function}({', '.join([*args, *given])})"
+
+
+def place(op: Op, tg: Any) -> str:
+    """Where an op's function stands: at the top, or in `tensorgraph.numpy` where that name is a tool of graphs."""
+    elsewhere = getattr(tg, op.name, None) is not op.public and hasattr(tg.numpy, op.name)
+    return f"tg.numpy.{op.name}" if elsewhere else f"tg.{op.name}"
 
 
 def fused(choices: Choices) -> str:
@@ -100,12 +110,12 @@ def finish(w: Writer, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any],
         if "f" in read and "f" in {a.dtype.kind for a in infer(w, op, operands, attrs) or ()}:
             return []  # floats made of floats without a derivative
     tensors = [i for i in flat if isinstance(i, Value) and not i.array]
-    shown = spell(
-        op, args, attrs, choices, method=bool(args) and isinstance(operands[0], Value) and not operands[0].array
-        and args[0] == operands[0].name, ufunc=bool(tensors),
-    )  # fmt: skip
+    function = place(op, w.env["tg"])
+    first = operands[0] if args else None
+    method = isinstance(first, Value) and not first.array and args[0] == first.name
+    shown = spell(op, function, args, attrs, choices, method=method, ufunc=bool(tensors))
     if not tensors and any(s in shown for s in (" ", "-", "~")) and not shown.startswith("tg."):
-        shown = f"tg.{op.name}({', '.join(args)})"
+        shown = f"{function}({', '.join(args)})"
     if shown.startswith(f"tg.{op.name}(") and op.reference is not None:
         shown = shown[:-1] + fused(choices) + ")"
     refusals: tuple[type[Exception], ...] = ()
