@@ -12,6 +12,7 @@ from tensorgraph.engine.batching import BatchCall, reshaped, widened
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, contraction, settle
 from tensorgraph.engine.sums import total
+from tensorgraph.ops.kernels.contraction import vector_products
 from tensorgraph.ops.kernels.outer import outer
 from tensorgraph.ops.shape import expand_dims, reshape, swap_last
 
@@ -69,6 +70,9 @@ def matrix_product(a: Any, b: Any) -> Any:
             return outer(a, b)
         if a.size >= LONG and _is_thin(a, b):
             return _long_product(a, b)
+        if a.size >= LONG and a.ndim <= 2 >= b.ndim and a.size == a.shape[-1] == b.size == b.shape[0]:
+            products = vector_products(a.reshape(-1), b.reshape(-1))
+            return np.asarray(products).reshape(a.shape[:-1] + b.shape[1:])
         return np.matmul(a, b)
     kind = settle(np.result_type(a.dtype, b.dtype), [a.dtype, b.dtype])
     return np.matmul(a.astype(kind, copy=False), b.astype(kind, copy=False))

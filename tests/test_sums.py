@@ -324,6 +324,24 @@ def test_a_matrix_times_a_long_vector(n, dtype) -> None:
 
 
 @wide_floats
+@pytest.mark.parametrize("n", [9000, 100_000])
+def test_a_product_of_long_vectors(n, dtype) -> None:
+    """Of equal numbers too, where all rounding errors of a sum have one sign."""
+    rng = np.random.default_rng(0)
+    for x, y in ((np.full(n, 0.3), np.full(n, 0.3)), (rng.random(n), rng.standard_normal(n))):
+        x, y = x.astype(dtype), y.astype(dtype)
+        terms = x.astype(WIDE) * y
+        for a, b in ((x, y), (x[None], y), (x, y[:, None]), (x[None], y[:, None]), (x[::-1], y[::-1])):
+            got = (tg.tensor(a) @ tg.tensor(b)).numpy()
+            assert got.shape == np.matmul(a, b).shape and got.dtype == dtype
+            assert_sum(got.reshape(()), terms)
+        assert_sum(tg.vecdot(x, y).numpy(), terms)
+        assert_sum(tg.einsum("bi,bi->b", np.stack([x, x]), np.stack([y, y])).numpy(), np.stack([terms, terms]), 1)
+    with pytest.raises(ValueError):
+        tg.tensor(x) @ tg.tensor(y[:-1])
+
+
+@wide_floats
 @pytest.mark.parametrize("impl", ["fused", "composed"])
 def test_normalisations_of_many_rows(impl, dtype) -> None:
     rng = np.random.default_rng(0)

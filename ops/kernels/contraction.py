@@ -23,11 +23,24 @@ from tensorgraph.engine.op import settle
 from tensorgraph.engine.sums import total
 from tensorgraph.ops.kernels.outer import outer
 
-__all__ = ["product", "rearranged"]
+__all__ = ["LONG", "product", "rearranged", "vector_products"]
 
 Array = np.ndarray[Any, Any]
 Step = Callable[[Array], Any]
 _HALF, _SINGLE = np.dtype(np.float16), np.dtype(np.float32)
+# numbers from which a product of vectors is made in parts of so many: BLAS keeps a few sums, which grow with the length
+LONG, PART = 8192, 1024
+
+
+def vector_products(x: Array, y: Array) -> Any:
+    """The sums of products along the last axes, which are contiguous or short."""
+    n = x.shape[-1]
+    if n < LONG or x.dtype.itemsize < 4:
+        return np.vecdot(x, y)
+    whole = n - n % PART
+    apart = (*x.shape[:-1], n // PART, PART)
+    out = total(np.vecdot(x[..., :whole].reshape(apart), y[..., :whole].reshape(apart)), -1)
+    return out + np.vecdot(x[..., whole:], y[..., whole:]) if whole < n else out
 
 
 def product(a: Array, b: Array, subscripts: str, matmul: Callable[[Array, Array], Any]) -> Array:
@@ -180,7 +193,7 @@ def _vectors(
         y = y if order_b is None else y.transpose(order_b)
         if batch and x.ndim == 2 and x.strides[1] > x.strides[0] and y.strides[1] > y.strides[0]:
             return np.asarray(total(np.multiply(x.T, y.T), 0))  # vectors lie across memory
-        return np.asarray(np.vecdot(x.reshape(flat), y.reshape(flat)))
+        return np.asarray(vector_products(x.reshape(flat), y.reshape(flat)))
 
     return vectors
 
