@@ -55,6 +55,7 @@ from tensorgraph.ops import (
     segments,
     shape,
     shrinking,
+    signals,
     singular,
     sliding,
     softmax,
@@ -75,6 +76,6 @@ __all__ = [
     "differences", "distances", "einsum", "embedding", "exponential", "factors", "index", "layer_norm", "likelihoods",
     "logarithm", "logic", "losses", "margins", "matrices", "matrix_numbers", "moving", "nans", "normalization", "norms",
     "paths", "pieces", "pooling", "pools", "products", "quantiles", "random", "recurrent", "reduction", "resampling",
-    "rounding", "scans", "searching", "segments", "shape", "shrinking", "singular", "sliding", "softmax", "solving",
-    "sorting", "special", "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
+    "rounding", "scans", "searching", "segments", "shape", "signals", "shrinking", "singular", "sliding", "softmax",
+    "solving", "sorting", "special", "statistics", "structure", "subscripts", "trigonometry", "updates", "windows",
 ]  # fmt: skip

@@ -10,8 +10,9 @@ from tensorgraph.engine.aval import DType, default_dtype
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.numbers import is_number
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops import arithmetic, creation, logarithm, logic, rounding, shape
+from tensorgraph.ops import arithmetic, creation, logarithm, logic, rounding, shape, trigonometry
 from tensorgraph.ops.moving import number, of, together
+from tensorgraph.ops.statistics import float_of
 
 __all__: list[str] = []
 
@@ -57,6 +58,23 @@ def full_like(x: TensorLike, fill_value: Any, dtype: DType | None = None) -> Ten
     return creation.full.public(x.shape, fill_value, kind)  # type: ignore[no-any-return]
 
 
+@function(numpy=(np.polyval,), examples=((((3,), (2, 3)), {}), (((0,), (3,)), {})), computed=True)
+def polyval(p: TensorLike, x: TensorLike) -> Tensor:
+    """The polynomial with coefficients p, of the highest power first, at x.
+
+    >>> import tensorgraph as tg
+    >>> tg.polyval([1.0, 0.0, 2.0], 3.0)
+    tensor(11., f32)
+    """
+    p, x = of(p, "polyval: p"), of(x, "polyval: x")
+    if p.ndim != 1:
+        raise ValueError(f"polyval: expected p of one axis, got {p.aval}")
+    value = zeros_like(x)
+    for i in range(p.shape[0]):
+        value = value * x + p[i]
+    return value  # type: ignore[no-any-return]
+
+
 # numbers that are real ----------------------------------------------------------------------------------------------
 
 
@@ -80,6 +98,19 @@ def imag(x: TensorLike) -> Tensor:
 
 
 # arithmetic ---------------------------------------------------------------------------------------------------------
+
+
+@function(numpy=(np.angle,), examples=(_ONE,), computed=True)
+def angle(x: TensorLike, deg: bool = False) -> Tensor:
+    """0 where x is positive and π, or 180 degrees, where it is negative: the angle of a real number.
+
+    >>> import tensorgraph as tg
+    >>> tg.angle([2.0, -3.0], deg=True)
+    tensor([  0., 180.], f32)
+    """
+    x = float_of(x, "angle: x")
+    turned = trigonometry.atan2.public(zeros_like(x), x)
+    return trigonometry.rad2deg.public(turned) if deg else turned  # type: ignore[no-any-return]
 
 
 @function(numpy=(np.fabs,), examples=(_ONE,), computed=True)

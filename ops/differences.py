@@ -60,11 +60,18 @@ diff: Op = op(
 )  # fmt: skip
 
 
-@function(numpy=(np.ediff1d,), examples=((((5,),), {}), (((2, 3),), {})), computed=True)
-def ediff1d(x: TensorLike) -> Tensor:
-    """Differences of neighbours among all elements in a row."""
+@function(numpy=(np.ediff1d,), computed=True, examples=(
+    (((5,),), {}), (((2, 3),), {}), (((5,),), dict(to_end=1, to_begin=np.zeros(2, np.int8))),
+))  # fmt: skip
+def ediff1d(x: TensorLike, to_end: TensorLike | None = None, to_begin: TensorLike | None = None) -> Tensor:
+    """Differences of neighbours among all elements in a row, with values before and after them."""
     x = of(x, "ediff1d: x")
-    return diff.public(shape.reshape.public(x, shape=(x.size,)))  # type: ignore[no-any-return]
+    inside = diff.public(shape.reshape.public(x, shape=(x.size,)))
+    if to_end is None and to_begin is None:
+        return inside  # type: ignore[no-any-return]
+    ends = [None if v is None else of(v, f"ediff1d: {n}") for v, n in ((to_begin, "to_begin"), (to_end, "to_end"))]
+    before, behind = ([] if v is None else [shape.astype.public(v.reshape(-1), x.dtype)] for v in ends)
+    return shape.concatenate.public([*before, inside, *behind], axis=0)  # type: ignore[no-any-return]
 
 
 def _part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
@@ -131,7 +138,7 @@ def gradient(x: TensorLike, *spacing: TensorLike, axis: Axes | None = None, edge
 
     Returns
     -------
-    tensor, or list of tensors, one an axis
+    tensor, or tuple of tensors, one an axis
 
     Examples
     --------
@@ -155,7 +162,7 @@ def gradient(x: TensorLike, *spacing: TensorLike, axis: Axes | None = None, edge
         if isinstance(places, Tensor) and places.dtype != x.dtype:
             places = shape.astype.public(places, dtype=x.dtype.name)
         slopes.append(_slope(x, _steps(places, x.shape[k], x.ndim, k), k, edge_order))
-    return slopes[0] if len(slopes) == 1 else slopes
+    return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
 def _trapezoids(y: Any, x: Any, dx: float, axis: int, name: str) -> Tensor:

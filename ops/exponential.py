@@ -117,8 +117,8 @@ def _sigmoid(x: Any) -> Any:
 
 
 sigmoid: Op = op(
-    "sigmoid(x)", _sigmoid, elementwise, dtype="float", methods=("sigmoid",), scalar=scalars.sigmoid,
-    flops=4, scratch=2,
+    "sigmoid(x)", _sigmoid, elementwise, also=("expit",), dtype="float", methods=("sigmoid",),
+    scalar=scalars.sigmoid, flops=4, scratch=2,
     vjp=dict(x=lambda g, x: _tanh_x(0.25 * g, 0.5 * x)),
     teaches={"x": ("g * out * (1 - out)", r"g \, \mathrm{out} \left(1 - \mathrm{out}\right)")},
     traits=("wave", "bounded above", "bounded below", "increasing"),

@@ -144,7 +144,8 @@ def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> LstsqResu
     a : tensor of shape (..., m, n)
     b : tensor of shape (m,) or (..., m, k)
     rcond : float, optional
-        Singular values up to `rcond` times the largest count as 0; as in `pinv` by default.
+        Singular values up to `rcond` times the largest count as 0; as in `pinv` by default, and from 1 on (so
+        LAPACK).
 
     Returns
     -------
@@ -163,6 +164,7 @@ def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> LstsqResu
     columns = shape.expand_dims.public(y, axis=-1) if vector else y
     if x.ndim < 2 or columns.ndim < 2 or x.shape[-2] != columns.shape[-2]:
         raise ValueError(f"lstsq: a needs the shape (..., m, n) and b (m,) or (..., m, k), got {x.shape} and {y.shape}")
+    rcond = rcond if rcond is None or rcond < 1 else None
     found = matmul.public(pinv.public(x, rtol=rcond), columns)
     m, n = x.shape[-2:]
     off = columns - matmul.public(x, found)

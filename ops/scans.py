@@ -165,7 +165,7 @@ def _sum_back(g: Any, x_aval: Any, axis: Any, include_initial: bool) -> Any:
 
 cumulative_sum: Op = op(
     "cumulative_sum(x, *, axis: int | None = None, include_initial: bool = False)", _cumulative_sum, scan,
-    also=("cumsum",), methods=("cumsum",), numpy=(np.cumsum,), batch=_batch, flops=1,
+    also=("cumsum",), methods=("cumsum",), numpy=(np.cumsum, np.add.accumulate), batch=_batch, flops=1,
     infer_rule=lambda x, *, axis, include_initial: Aval(_line(x, axis, include_initial), _sum_dtype(x)),
     vjp=dict(x=_sum_back), traits=("linear",),
     oracle=lambda x, *, axis=None, include_initial=False: _plainly(np.cumsum, x, axis, include_initial, 0),
@@ -207,7 +207,7 @@ def _prod_back(g: Any, x: Any, out: Any, axis: Any, include_initial: bool) -> An
 
 cumulative_prod = op(
     "cumulative_prod(x, *, axis: int | None = None, include_initial: bool = False)", _cumulative_prod, scan,
-    also=("cumprod",), methods=("cumprod",), numpy=(np.cumprod,), batch=_batch, flops=1,
+    also=("cumprod",), methods=("cumprod",), numpy=(np.cumprod, np.multiply.accumulate), batch=_batch, flops=1,
     infer_rule=lambda x, *, axis, include_initial: Aval(_line(x, axis, include_initial), _sum_dtype(x)),
     vjp=dict(x=_prod_back), domain=(0.5, 1.5),
     oracle=lambda x, *, axis=None, include_initial=False: _plainly(np.cumprod, x, axis, include_initial, 1),

@@ -81,8 +81,8 @@ lgamma = op(
     doc="The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers.",
 )  # fmt: skip
 digamma: Op = op(
-    "digamma(x)", lambda x: gammas.digamma(as_float(x)), elementwise, dtype="float", flops=100, scratch=20,
-    domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g * polygamma(x, n=1)),
+    "digamma(x)", lambda x: gammas.digamma(as_float(x)), elementwise, also=("psi",), dtype="float", flops=100,
+    scratch=20, domain=(0.3, 3.0), vjp=dict(x=lambda g, x: g * polygamma(x, n=1)),
     doc="The derivative of `lgamma`; infinite at 0, NaN at negative whole numbers.",
 )  # fmt: skip
 

@@ -89,6 +89,9 @@ def allclose(
 ) -> Tensor:
     """Whether all elements are close, as `isclose` says: a tensor of one boolean, which ``if`` takes."""
 
+def angle(x: _TensorLike, deg: bool = False) -> Tensor:
+    """0 where x is positive and π, or 180 degrees, where it is negative: the angle of a real number."""
+
 def any(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Whether an element is true over `axis`."""
 
@@ -486,11 +489,17 @@ def convolution_weight(
 ) -> Tensor:
     """The gradient of `convolution` in its weight, for y in the place of its output's cotangent."""
 
+def convolve(a: _TensorLike, v: _TensorLike, mode: Literal["full", "same", "valid"] = "full") -> Tensor:
+    """The coefficients of the product of two polynomials: `correlate` with v turned round."""
+
 def copysign(a: _TensorLike, b: _TensorLike) -> Tensor:
     """|a| with the sign of b, which a zero has too; the derivative at a = 0 is 0."""
 
 def corrcoef(x: _TensorLike, y: _TensorLike | None = None, rowvar: bool = True) -> Tensor:
     """The correlation of variables, which are rows, or columns where `rowvar` is False; NaN beside a constant."""
+
+def correlate(a: _TensorLike, v: _TensorLike, mode: Literal["full", "same", "valid"] = "valid") -> Tensor:
+    """Sums of a times v, at every place to which v can be moved: where it lies within a, or ``mode``."""
 
 def cos(x: _TensorLike) -> Tensor:
     """Cosine of x radians."""
@@ -612,8 +621,8 @@ def dsplit(x: _TensorLike, sections: int | Sequence[int]) -> list[Tensor]:
 def dstack(xs: Sequence[_TensorLike]) -> Tensor:
     """Tensors joined along their third axis."""
 
-def ediff1d(x: _TensorLike) -> Tensor:
-    """Differences of neighbours among all elements in a row."""
+def ediff1d(x: _TensorLike, to_end: _TensorLike | None = None, to_begin: _TensorLike | None = None) -> Tensor:
+    """Differences of neighbours among all elements in a row, with values before and after them."""
 
 def eigh(a: _TensorLike) -> EighResult:
     """Eigenvalues in growing order, and eigenvectors as columns, of symmetric matrices (..., n, n)."""
@@ -662,6 +671,9 @@ def exp2(x: _TensorLike) -> Tensor:
 
 def expand_dims(x: _TensorLike, axis: int | Sequence[int]) -> Tensor:
     """New axes of size 1."""
+
+def expit(x: _TensorLike) -> Tensor:
+    """1/(1 + exp(-x)), without overflow."""
 
 def expm(a: _TensorLike) -> Tensor:
     """The exponential of square matrices (..., n, n): the sum of all powers of a over factorials."""
@@ -1626,6 +1638,9 @@ def poisson_nll_loss(
 def polygamma(x: _TensorLike, n: int) -> Tensor:
     """The derivative of order n of `digamma`."""
 
+def polyval(p: _TensorLike, x: _TensorLike) -> Tensor:
+    """The polynomial with coefficients p, of the highest power first, at x."""
+
 def positive(x: _TensorLike) -> Tensor:
     """x itself, as by ``+x``."""
 
@@ -1640,6 +1655,9 @@ def prelu(x: _TensorLike, slope: _TensorLike) -> Tensor:
 
 def prod(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """Product over `axis`; its gradient is right at zeros too."""
+
+def psi(x: _TensorLike) -> Tensor:
+    """The derivative of `lgamma`; infinite at 0, NaN at negative whole numbers."""
 
 def ptp(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
     """From the smallest to the largest element over `axis`, whose gradients ties share."""

@@ -222,20 +222,6 @@ class Methods:
     def log10(self) -> Tensor:
         """Logarithm of base 10; -inf at 0 and NaN below."""
 
-    def __matmul__(self, other: _TensorLike) -> Tensor: ...
-    def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
-    def diff(self, n: int = 1, axis: int = -1) -> Tensor:
-        """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
-
-    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """The sum of the diagonal of matrices, which are the first two axes unless `axis1` and `axis2` say others."""
-
-    def searchsorted(self, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
-        """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
-
-    def isin(self, x2: _TensorLike, invert: bool = False) -> Tensor:
-        """Which elements of `x1` are among those of `x2`; which are not, if `invert`. A NaN equals none."""
-
     def tan(self) -> Tensor:
         """Tangent of x radians."""
 
@@ -262,6 +248,20 @@ class Methods:
 
     def atanh(self) -> Tensor:
         """The number whose hyperbolic tangent is x; infinite at -1 and 1, NaN beyond."""
+
+    def __matmul__(self, other: _TensorLike) -> Tensor: ...
+    def __rmatmul__(self, other: _TensorLike) -> Tensor: ...
+    def diff(self, n: int = 1, axis: int = -1) -> Tensor:
+        """Each element less the one before it along an axis, `n` times; of booleans, whether they differ."""
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        """The sum of the diagonal of matrices, which are the first two axes unless `axis1` and `axis2` say others."""
+
+    def searchsorted(self, x2: _TensorLike, sorter: _TensorLike | None = None, side: str = "left") -> Tensor:
+        """Where in `x1`, one axis in ascending order, each element of `x2` would go."""
+
+    def isin(self, x2: _TensorLike, invert: bool = False) -> Tensor:
+        """Which elements of `x1` are among those of `x2`; which are not, if `invert`. A NaN equals none."""
 
     def moveaxis(self, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
         """Axes moved to other places, the others in their order."""
@@ -331,6 +331,26 @@ class Methods:
     def bincount(self, weights: Any = None, minlength: int = 0, length: int | None = None) -> Tensor:
         """How often each number from 0 on is among x; with weights, their sums."""
 
+    def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """How many elements are not 0, over `axis`; NaN is not 0."""
+
+    def ptp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+        """From the smallest to the largest element over `axis`, whose gradients ties share."""
+
+    def cov(
+        self,
+        y: _TensorLike | None = None,
+        rowvar: bool = True,
+        bias: bool = False,
+        ddof: int | None = None,
+        fweights: _TensorLike | None = None,
+        aweights: _TensorLike | None = None,
+    ) -> Tensor:
+        """The covariance of variables, which are rows, or columns where `rowvar` is False."""
+
+    def corrcoef(self, y: _TensorLike | None = None, rowvar: bool = True) -> Tensor:
+        """The correlation of variables, which are rows, or columns where `rowvar` is False; NaN beside a constant."""
+
     def positive(self) -> Tensor:
         """x itself, as by ``+x``."""
 
@@ -375,26 +395,6 @@ class Methods:
 
     def fill_diagonal(self, values: _TensorLike) -> Tensor:
         """A copy with values on the main diagonal: of a matrix, or of a tensor whose axes are all of one size."""
-
-    def count_nonzero(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """How many elements are not 0, over `axis`; NaN is not 0."""
-
-    def ptp(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
-        """From the smallest to the largest element over `axis`, whose gradients ties share."""
-
-    def cov(
-        self,
-        y: _TensorLike | None = None,
-        rowvar: bool = True,
-        bias: bool = False,
-        ddof: int | None = None,
-        fweights: _TensorLike | None = None,
-        aweights: _TensorLike | None = None,
-    ) -> Tensor:
-        """The covariance of variables, which are rows, or columns where `rowvar` is False."""
-
-    def corrcoef(self, y: _TensorLike | None = None, rowvar: bool = True) -> Tensor:
-        """The correlation of variables, which are rows, or columns where `rowvar` is False; NaN beside a constant."""
 
     def norm(
         self,

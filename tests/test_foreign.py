@@ -165,7 +165,6 @@ DOES: dict[str, dict[str, str]] = {
         "msort": "np.sort(x, axis=0)",
         "around": "np.around(x, 2)",
         "nanargmin": "np.nanargmin(x)",
-        "convolve": "np.correlate(v, w, 'valid')",
         "cartesian_prod": "np.array([[a, b] for a in v for b in w])", "pi": "np.pi", "inf": "np.inf", "e": "np.e",
         "size": "np.size(x)", "shape": "np.shape(x)", "upsample": "image.repeat(2, axis=2).repeat(2, axis=3)",
         "result_type": "np.result_type(x, y)",

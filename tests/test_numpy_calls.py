@@ -77,3 +77,92 @@ def test_our_own_form_stays() -> None:
     y = tnp.asarray(Y)
     assert tnp.sort(y, descending=True)[0, 0] == 4.0 and tnp.tile(y, repetitions=2).shape == (2, 6)
     assert tnp.std(y, correction=1) == tnp.std(y, ddof=1) and tnp.max(y, keepdims=True).shape == (1, 1)
+
+
+# calls of NumPy's whose results have gradients, or are of tensors in a list
+FURTHER = """
+m.linspace(y[0, 0], y[1], 5); m.linspace(y, 7.0, 4, endpoint=False, axis=-1); m.linspace(y[0], y[1], 1); m.angle(-y)
+m.linspace(y[0], 2.0, 4, retstep=True)[1]; m.angle(y, deg=True); m.polyval(y[0], y); m.polyval([1, 2], v)
+m.real_if_close(y); m.isreal(y); m.iscomplex(y); m.ediff1d(y, to_end=1.0, to_begin=[0.0, 9.0]); m.gradient(y)[1]
+m.convolve(v, [1, 2]); m.correlate(y[0], y[1], "full"); m.correlate(v, v[:2], mode="same"); m.convolve(y[0, :2], y[1])
+m.correlate([1, 2], v, "same"); m.convolve(v, [5], "valid"); m.shape(y); m.iscomplexobj(y); m.isrealobj(y)
+"""
+
+
+@pytest.mark.parametrize("call", [call for line in FURTHER.strip().split("\n") for call in line.split("; ")])
+def test_functions_that_numpy_has(call: str) -> None:
+    expected: Any = eval(call, {"m": np, "y": Y, "v": V})
+    for module in (np, tnp):
+        got = eval(call, {"m": module, "y": tg.tensor(Y), "v": tg.tensor(V)})
+        np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-12, err_msg=f"{module.__name__}: {call}")
+        assert type(got) in (tg.Tensor, bool, tuple) and np.asarray(got).dtype == np.asarray(expected).dtype
+
+
+def test_lists_of_tensors_are_joined_with_their_history() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    whole = tnp.array([[x[0], 2.0], [3.0, x[1] * x[0]]])
+    assert whole.tolist() == [[1.0, 2.0], [3.0, 2.0]] and whole.dtype == np.float32
+    tg.sum(whole * whole).backward()
+    assert x.grad.tolist() == [10.0, 4.0]
+    assert tnp.asarray((x, (3, 4)), dtype=tg.f64).dtype == np.float64 and tnp.array([x], ndmin=3).shape == (1, 1, 2)
+    graph = tg.trace(lambda v: tnp.array([v[1], 2.0 * v[0]]), tg.f32[2])
+    assert graph(tg.tensor([1.0, 3.0])).tolist() == [3.0, 2.0] and tg.parse(str(graph)) == graph
+
+
+def test_numpys_eigenvalues_are_of_one_triangle() -> None:
+    a = np.array([[0.5, 1.5, 0.25], [2.0, 0.75, 1.25], [1.0, 3.0, 0.1]])
+    for letter in ("L", "U"):
+        values, vectors = np.linalg.eigh(tg.tensor(a), letter)
+        expected = np.linalg.eigh(a, letter)[0]
+        np.testing.assert_allclose(values.numpy(), expected, rtol=1e-12)
+        np.testing.assert_allclose(np.linalg.eigvalsh(tg.tensor(a), UPLO=letter).numpy(), expected, rtol=1e-12)
+        slope = tg.grad(lambda m, letter=letter: np.linalg.eigvalsh(m, letter)[0])(tg.tensor(a)).numpy()
+        assert not (np.triu(slope, 1) if letter == "L" else np.tril(slope, -1)).any() and vectors.shape == (3, 3)
+    with pytest.raises(ValueError, match="UPLO must be 'L' or 'U'"):
+        np.linalg.eigh(tg.tensor(a), "X")
+
+
+@pytest.mark.parametrize("call", [
+    "np.add.accumulate(y)", "np.multiply.accumulate(y, axis=1)", "np.multiply.outer(v, v)", "np.subtract.outer(y, v)",
+    "np.maximum.outer(y[0], y)", "np.hypot.outer(y, 2.0)", "np.power.outer([2.0, 3.0], v)", "np.add.reduce(y, 1)",
+    "np.prod(v, dtype=np.int8)", "np.sum(v, dtype=np.uint8)", "np.cumprod(v, dtype=np.int16)",
+    "np.nansum(v, dtype=np.int8)", "np.trace(y, dtype=np.float32)",
+])  # fmt: skip
+def test_methods_of_ufuncs_and_dtypes_of_sums(call: str) -> None:
+    expected: Any = eval(call, {"np": np, "y": Y, "v": V})
+    got = eval(call, {"np": np, "y": tg.tensor(Y), "v": tg.tensor(V)})
+    assert got.dtype == expected.dtype and got.shape == expected.shape
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-12)
+    if "e(" not in call and ".outer" not in call:  # and called as the namespace's own
+        ours = eval(call.replace("np.", "m.", 1), {"np": np, "m": tnp, "y": tg.tensor(Y), "v": tg.tensor(V)})
+        assert ours.dtype == expected.dtype
+
+
+def test_functions_of_scipy_special_record() -> None:
+    special = pytest.importorskip("scipy.special")
+    x = np.array([0.25, 0.5, 0.75])
+    for name in [
+        "erf",
+        "erfc",
+        "erfinv",
+        "gammaln",
+        "psi",
+        "digamma",
+        "expit",
+        "logit",
+        "ndtr",
+        "ndtri",
+        "exp2",
+        "log1p",
+        "cbrt",
+        "expm1",
+    ]:
+        got = getattr(special, name)(tg.tensor(x))
+        assert isinstance(got, tg.Tensor), name
+        np.testing.assert_allclose(got.numpy(), getattr(special, name)(x), rtol=1e-12, err_msg=name)
+    assert np.allclose(special.xlogy(tg.tensor(x), x).numpy(), x * np.log(x))
+    assert tg.grad(lambda v: special.erf(v))(0.0) == tg.grad(tg.erf)(0.0)
+    for name in ("kl_div", "huber", "gamma", "j0"):  # another function here, or none
+        function = getattr(special, name)
+        with pytest.raises(TypeError, match="not supported by tensorgraph"):
+            function(*[tg.tensor(x)] * function.nin)

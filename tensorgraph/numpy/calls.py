@@ -113,7 +113,7 @@ def numpys_call(
             break
         inputs.append(named.pop(p.name))
     if dtype is not None and inputs and not isinstance(inputs[0], (list, tuple)):  # what NumPy computes in
-        inputs[0], dtype = shape.astype.public(inputs[0], dtype=dtype), None
+        inputs[0] = shape.astype.public(inputs[0], dtype=dtype)
     return tuple(inputs), named | own, dtype
 
 

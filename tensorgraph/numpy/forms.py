@@ -9,14 +9,17 @@ import numpy as np
 
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.numpy.calls import refuse_out
-from tensorgraph.numpy.interchange import asarray
-from tensorgraph.ops import counting, logic, products, reduction, searching, shape, sorting
-from tensorgraph.ops.moving import moveaxis, of
+from tensorgraph.numpy.interchange import asarray, require_cpu
+from tensorgraph.ops import counting, creation, factors, logic, products, reduction, searching, sorting
+from tensorgraph.ops import shape as shaping
+from tensorgraph.ops.moving import broadcast_arrays, moveaxis, of, swapaxes, tril, triu
+from tensorgraph.ops.statistics import float_of
 from tensorgraph.ops.structure import alias
 
 __all__ = [
-    "argpartition", "argsort", "asanyarray", "ascontiguousarray", "copy", "cross", "interp", "ndim", "partition",
-    "searchsorted", "size", "sort", "std", "var", "where",
+    "argpartition", "argsort", "asanyarray", "ascontiguousarray", "copy", "cross", "interp", "iscomplex",
+    "iscomplexobj", "isreal", "isrealobj", "linspace", "ndim", "partition", "real_if_close", "searchsorted", "shape",
+    "size", "sort", "std", "var", "where",
 ]  # fmt: skip
 
 ABSENT = object()
@@ -26,7 +29,7 @@ asanyarray = ascontiguousarray = asarray
 
 
 def _moment(declared: Any, x: Any, axis: Any, dtype: Any, keepdims: Any, correction: float) -> Tensor:
-    x = x if dtype is None else shape.astype.public(x, dtype)
+    x = x if dtype is None else shaping.astype.public(x, dtype)
     return declared.public(x, axis, keepdims=keepdims, correction=correction)  # type: ignore[no-any-return]
 
 
@@ -95,6 +98,93 @@ def cross(x1: Any, x2: Any, /, axisa: int = -1, axisb: int = -1, axisc: int = -1
 def copy(x: Any, /, order: str = "K", subok: bool = False) -> Tensor:
     """The same numbers under a name of their own. Tensors never change: no copy is needed."""
     return alias.public(x)  # type: ignore[no-any-return]
+
+
+def linspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False, dtype: Any = None,
+    axis: int = 0, *, device: Any = None,
+) -> Any:  # fmt: skip
+    """`num` numbers evenly from `start` to `stop`, along an axis of its own where these are tensors.
+
+    Examples
+    --------
+    >>> import tensorgraph.numpy as tnp
+    >>> tnp.linspace(0.0, 1.0, 3)
+    tensor([0. , 0.5, 1. ], f32)
+    >>> tnp.linspace(tnp.asarray([0.0, 1.0]), 2.0, 3)
+    tensor([[0. , 1. ],
+            [1. , 1.5],
+            [2. , 2. ]], f32)
+    """
+    require_cpu(device, "numpy.linspace")
+    parts = max(num - 1 if endpoint else num, 1)
+    if all(isinstance(end, (int, float)) for end in (start, stop)):
+        numbers: Tensor = creation.linspace.public(start, stop, num, endpoint, dtype)
+        return (numbers, (stop - start) / parts) if retstep else numbers
+    first, last = broadcast_arrays(float_of(start, "linspace: start"), float_of(stop, "linspace: stop"))
+    step = (last - first) / parts
+    places = shaping.reshape.public(creation.arange.public(0, num, 1, dtype=first.dtype), (num,) + (1,) * first.ndim)
+    # from both ends, so that the last one is `stop` itself
+    share = places / parts
+    values = first * (1 - share) + last * share
+    values = moveaxis(values if dtype is None else shaping.astype.public(values, dtype), 0, axis)
+    return (values, step) if retstep else values
+
+
+def shape(x: Any, /) -> tuple[int, ...]:
+    """The number of elements along each axis."""
+    return tuple(x.shape) if isinstance(x, Tensor) else np.shape(x)
+
+
+def iscomplexobj(x: Any, /) -> bool:
+    """False: every tensor is real."""
+    return np.iscomplexobj(x) if not isinstance(x, Tensor) else False
+
+
+def isrealobj(x: Any, /) -> bool:
+    """True: every tensor is real."""
+    return not iscomplexobj(x)
+
+
+def iscomplex(x: Any, /) -> Tensor:
+    """False everywhere: every tensor is real."""
+    return creation.zeros.public(of(x, "iscomplex: x").shape, "bool")  # type: ignore[no-any-return]
+
+
+def isreal(x: Any, /) -> Tensor:
+    """True everywhere: every tensor is real."""
+    return creation.ones.public(of(x, "isreal: x").shape, "bool")  # type: ignore[no-any-return]
+
+
+def real_if_close(x: Any, /, tol: float = 100) -> Tensor:
+    """x itself: every tensor is real."""
+    return of(x, "real_if_close: x")
+
+
+def mirrored(a: Any, upper: bool) -> Tensor:
+    """Symmetric matrices of which only one triangle is read."""
+    own, other = (triu(a), triu(a, 1)) if upper else (tril(a), tril(a, -1))
+    return own + swapaxes(other, -1, -2)  # type: ignore[no-any-return]
+
+
+def eigh(a: Any, UPLO: str = "L") -> Any:
+    """NumPy's form of `eigh`, which reads one triangle where ours takes the symmetric part."""
+    return factors.eigh(mirrored(of(a, "eigh: a"), _is_upper(UPLO)))
+
+
+def eigvalsh(a: Any, UPLO: str = "L") -> Any:
+    """NumPy's form of `eigvalsh`, which reads one triangle where ours takes the symmetric part."""
+    return factors.eigvalsh.public(mirrored(of(a, "eigvalsh: a"), _is_upper(UPLO)))
+
+
+def _is_upper(UPLO: str) -> bool:
+    if UPLO not in ("L", "l", "U", "u"):
+        raise ValueError(f"UPLO must be 'L' or 'U', got {UPLO!r}")
+    return UPLO in "Uu"
+
+
+LINALG = {np.linalg.eigh: eigh, np.linalg.eigvalsh: eigvalsh}
+"""NumPy's functions of its room `linalg` that are not ours of the same name."""
 
 
 def ndim(x: Any, /) -> int:

@@ -58,7 +58,21 @@ def asarray(obj: Any, /, dtype: Any = None, *, device: Any = None, copy: bool | 
             f"asarray: {type(obj).__name__} must be copied, since its memory can be written to and a tensor never "
             "changes; leave copy=False away"
         )
-    return tensor(obj, dtype)
+    return _joined(obj, dtype) if _holds_recorded(obj) else tensor(obj, dtype)
+
+
+def _holds_recorded(obj: Any) -> bool:
+    """Whether a nested list holds tensors whose history matters."""
+    if isinstance(obj, (list, tuple)):
+        return any(map(_holds_recorded, obj))
+    return isinstance(obj, Tensor) and (obj.requires_grad or type(obj._value) is not np.ndarray)
+
+
+def _joined(obj: Any, dtype: Any) -> Tensor:
+    """A nested list of tensors and numbers as one tensor, with its history."""
+    parts = [_joined(part, None) if isinstance(part, (list, tuple)) else part for part in obj]
+    whole: Tensor = shape.stack.public(parts)
+    return whole if dtype is None else shape.astype.public(whole, canonical_dtype(dtype))
 
 
 def array(

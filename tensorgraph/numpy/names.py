@@ -75,7 +75,9 @@ def catalogued(name: str) -> Callable[..., Any] | None:
     if declared is not None and (name in signatures() or _stands(declared, theirs)):
         return declared.public
     if function is not None:
-        makes = theirs is not None and not function.examples  # of no tensor
+        makes = theirs is not None and not any(
+            isinstance(a, (tuple, list)) for args, _ in function.examples for a in args
+        )
         if name in signatures() or makes or any(theirs is f for f in function.numpy):
             return function.call
     if callable(theirs):
@@ -158,16 +160,19 @@ def as_standard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{name}{called}: {error}") from None
         if "device" in given:
             interchange.require_cpu(given.pop("device"), name)
+        dtype = None
         last = max((i for i, key in enumerate(by_position) if key in given), default=-1)
         values = [given.pop(key, standard.parameters[key].default) for key in by_position[: last + 1]]
         for key in [key for key in given if key not in ours.parameters]:
             value = given.pop(key)
             if key == "dtype":
                 if value is not None:
-                    values[0] = shape.astype.public(values[0], value)
+                    dtype, values[0] = value, shape.astype.public(values[0], value)
             elif value != standard.parameters[key].default and key != "copy":
                 raise TypeError(f"{name}: {key}={value!r} is not supported")
-        return function(*values, **given)
+        result = function(*values, **given)
+        # an integer sum is of 64 bits unless said
+        return result if dtype is None else shape.astype.public(result, dtype)
 
     wrapper.__signature__ = called  # type: ignore[attr-defined]
     wrapper.__name__ = wrapper.__qualname__ = name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from tensorgraph.engine.exits import package
 from tensorgraph.engine.functions import FUNCTIONS
-from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.op import CATALOGUE, Op, elementwise, op_named
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import shape
@@ -20,6 +21,7 @@ _table: dict[Any, Op] = {}
 _calls: dict[Any, Callable[..., Any]] = {}  # of ufuncs that were called: the op's own function
 _size = 0
 _functions = 0
+_asked: set[Any] = set()  # whether the array namespace has a form of its own
 
 
 def _composed(function: Any) -> Callable[..., Any] | None:
@@ -32,10 +34,13 @@ def _composed(function: Any) -> Callable[..., Any] | None:
                     _COMPOSED.setdefault(f, declared.call)
         _functions = len(FUNCTIONS)
     name = getattr(function, "__name__", "")
-    if function not in _COMPOSED and getattr(np, name, None) is function:
+    if function not in _asked:
+        from tensorgraph.numpy.forms import LINALG
         from tensorgraph.numpy.names import own
 
-        if callable(mine := own().get(name)):
+        _asked.add(function)
+        mine = LINALG.get(function) or own().get(name)
+        if callable(mine) and (function in LINALG or getattr(np, name, None) is function):
             _COMPOSED[function] = mine
     return _COMPOSED.get(function)
 
@@ -83,6 +88,19 @@ def _lookup(function: Callable[..., Any]) -> Op | None:
     return _table.get(function)
 
 
+def _scipys(ufunc: np.ufunc) -> Op | None:
+    """The op that a function of `scipy.special` is: one elementwise function of that name is there and here."""
+    room = sys.modules.get("scipy.special")
+    if room is None or getattr(room, ufunc.__name__, None) is not ufunc:
+        return None
+    declared = op_named(ufunc.__name__)
+    return (
+        declared
+        if declared is not None and declared.kind is elementwise and len(declared.inputs) == ufunc.nin
+        else None
+    )
+
+
 def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     if not kwargs and method == "__call__" and _size == len(CATALOGUE):
         short = _calls.get(ufunc)
@@ -95,12 +113,17 @@ def _array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **kwa
             "tensors record their operations. Use a = a + t, or a += t.numpy() to leave gradients behind"
         )
     declared = _lookup(ufunc)
-    reduced = _lookup(ufunc.reduce) if method == "reduce" else None
+    reduced = _lookup(getattr(ufunc, method)) if method in ("reduce", "accumulate") else None
     extra = {k: v for k, v in kwargs.items() if k != "out" and not (k == "where" and v is True)}
+    if method == "outer" and not kwargs:
+        a, b = inputs
+        return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b)
     if reduced is not None:
         extra.setdefault("axis", 0)
         extra = {k: v for k, v in extra.items() if v is not None or k == "axis"}
         return reduced.public(*inputs, **extra)
+    if declared is None and not extra and method == "__call__" and (declared := _scipys(ufunc)) is not None:
+        return declared.public(*inputs)
     composed = _composed(ufunc) if method == "__call__" and declared is None else None
     if composed is not None:
         return composed(*inputs, **extra)
@@ -150,7 +173,9 @@ def _array_function(self: Tensor, function: Any, types: Any, args: Any, kwargs: 
     inputs, options = by_name(function, len(declared.inputs), args, options)
     refuse_out(name, options.pop("out", None))
     if "dtype" in options and "dtype" not in declared.signature.attrs:  # what NumPy computes in
-        inputs = (shape.astype.public(inputs[0], dtype=options.pop("dtype")), *inputs[1:])
+        dtype = options.pop("dtype")
+        inputs = (shape.astype.public(inputs[0], dtype=dtype), *inputs[1:])
+        return shape.astype.public(declared.public(*inputs, **options), dtype=dtype)
     return declared.public(*inputs, **options)
 
 
