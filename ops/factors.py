@@ -16,6 +16,7 @@ from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.op import Op, float_dtype
+from tensorgraph.engine.sums import total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.contraction import matmul
 from tensorgraph.ops.moving import of
@@ -106,7 +107,7 @@ def _cholesky_oracle(a: Any, upper: bool) -> Any:
     a = (a + np.swapaxes(a, -1, -2)) / 2
     for i in range(a.shape[-1]):
         for j in range(i + 1):
-            rest = a[..., i, j] - (out[..., i, :j] * out[..., j, :j]).sum(-1)
+            rest = a[..., i, j] - total(out[..., i, :j] * out[..., j, :j], -1)
             out[..., i, j] = np.sqrt(rest) if i == j else rest / out[..., j, j]
     return np.swapaxes(out, -1, -2) if upper else out
 

@@ -108,9 +108,9 @@ def _oracle(x: Any, *, axis: Any = None, keepdims: Any = False, ord: float = 2) 
     if ord in (math.inf, -math.inf):
         return size.max(axis, keepdims=keepdims, initial=0) if ord > 0 else size.min(axis, keepdims=keepdims)
     if ord == 0:
-        return np.sum(x != 0, axis, keepdims=keepdims).astype(x.dtype)
+        return total(x != 0, axis, keepdims).astype(x.dtype)
     with np.errstate(divide="ignore"):
-        return np.sum(size**ord, axis, keepdims=keepdims) ** (1 / x.dtype.type(ord))
+        return total(size**ord, axis, keepdims) ** (1 / x.dtype.type(ord))
 
 
 vector_norm = op(

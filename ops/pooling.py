@@ -15,6 +15,7 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, opaque
+from tensorgraph.engine.sums import total
 from tensorgraph.ops.kernels import pooling as kernels
 from tensorgraph.ops.windows import Windows, windows
 
@@ -147,7 +148,7 @@ def _spread_oracle(values: Any, x: Any, y: Any, **attrs: Any) -> Any:
 
 def _gather_oracle(values: Any, x: Any, y: Any, **attrs: Any) -> Any:
     shares, _, win = _shares(x, y, attrs)
-    return (shares * _taps(values, win, 0)).sum(axis=0)
+    return total(shares * _taps(values, win, 0), 0)
 
 
 def _max_x(g: Any, x: Any, out: Any, sizes: Any, stride: Any, padding: Any, dilation: Any) -> Any:
@@ -211,7 +212,7 @@ def _sum(x: Any, **attrs: Any) -> Any:
 
 
 def _sum_oracle(x: Any, **attrs: Any) -> Any:
-    return _taps(x, _windows(x, **attrs), 0).sum(axis=0)
+    return total(_taps(x, _windows(x, **attrs), 0), 0)
 
 
 def _sum_back(y: Any, *, extents: Any, **attrs: Any) -> Any:
@@ -237,7 +238,7 @@ def _sum_back_oracle(y: Any, *, extents: Any, **attrs: Any) -> Any:
     win = _extended(y, extents, **attrs)
     count = math.prod(win.sizes)
     ones = np.eye(count, dtype=y.dtype).reshape(count, *win.sizes)
-    seen = _taps(ones, win, 0).sum(axis=0).reshape(count, -1)  # how often each window sees each element
+    seen = total(_taps(ones, win, 0), 0).reshape(count, -1)  # how often each window sees each element
     lead = y.shape[: y.ndim - len(win.sizes)]
     return (y.reshape(*lead, -1) @ seen.T).reshape(*lead, *win.sizes)
 

@@ -110,7 +110,7 @@ def interpolate(
         factors: tuple[Any, ...] = (
             tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * count
         )
-        if len(factors) != count or not all(f is not None and f > 0 for f in factors):
+        if len(factors) != count or not all(f is not None and 0 < f < math.inf for f in factors):
             raise ValueError(f"interpolate: scale_factor must be one positive number or {count}, got {scale_factor!r}")
         new = tuple(math.floor(n * f) for n, f in zip(old, factors, strict=True))
         if 0 in new:

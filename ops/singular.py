@@ -104,8 +104,9 @@ def _not_zero(s: Any) -> Any:
 
 
 not_zero: Op = op(
-    "not_zero(s)", _not_zero, algebra, batch=unchanged, traits=("internal",), infer_rule=lambda s: s,
-    vjp=dict(s=lambda g: g), oracle=lambda s: s, flops=0, examples=(((np.array([1.0, 2.0]),), {}),),
+    "not_zero(s)", _not_zero, algebra, batch=unchanged, infer_rule=lambda s: s, flops=0,
+    traits=("internal", "checks", "identity"),
+    vjp=dict(s=lambda g: g), oracle=lambda s: s, examples=(((np.array([1.0, 2.0]),), {}),),
     doc="Singular values; 0 among them raises `numpy.linalg.LinAlgError`.",
 )  # fmt: skip
 

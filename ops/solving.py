@@ -392,7 +392,7 @@ slogdet_parts: Op = op(
     vjp=dict(a=_slogdet_back), residuals=("lu", "pivots"), residual_types=lambda a: _kept(a, a), traits=("internal",),
     flops=lambda a: (2 * a.size * a.shape[-1]) // 3,
     oracle=lambda a: (np.sign(np.linalg.det(np.asarray(a, np.float64))),
-                      np.log(np.linalg.svd(np.asarray(a, np.float64))[1]).sum(-1)),
+                      total(np.log(np.linalg.svd(np.asarray(a, np.float64))[1]), -1)),
     examples=(((WELL,), {}), ((SEVERAL,), {})),
     doc="""The sign of the determinant and the logarithm of its magnitude: what `slogdet` is made of.
 

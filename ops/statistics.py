@@ -156,9 +156,9 @@ def cov(
     else:
         w = shape.astype.public(weights[0] if len(weights) == 1 else weights[0] * weights[1], dtype=rows.dtype.name)
         whole = w.sum()
-        off = rows - (rows * w).sum(axis=1, keepdims=True) / whole
+        off = rows - reduction.sum.public(rows * w, axis=1, keepdims=True) / whole
         weighted = off * w
-        divisor = whole - less if aweights is None else whole - less * (w * weights[-1]).sum() / whole
+        divisor = whole - less if aweights is None else whole - less * reduction.sum.public(w * weights[-1]) / whole
     product = contraction.matmul.public(weighted, shape.transpose.public(off))
     out = product * (1.0 / divisor if divisor else np.nan) if isinstance(divisor, int) else product / divisor
     return shape.squeeze.public(out)  # type: ignore[no-any-return]

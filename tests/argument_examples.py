@@ -164,7 +164,7 @@ EXAMPLES: dict[str, Example] = {
     "tg.Parameter": lambda: call(tg.Parameter, data=[1.0], dtype="float32", name="w", requires_grad=True),
     "tg.check": lambda: call(tg.check, op=tg.CATALOGUE["negative"], properties=["finite"]),
     "tg.checkpoint": lambda: call(tg.checkpoint, function=double),
-    "tg.scan": lambda: call(tg.scan, f=lambda h, x: (h + x, h), init=0.0, xs=X[0], reverse=False, checkpoint=False),
+    "tg.scan": lambda: call(tg.scan, f=lambda h, x: (x, h), init=0.0, xs=X[0], reverse=False, checkpoint=False),
     "tg.custom_vjp": lambda: call(tg.custom_vjp, function=double),
     "tg.debug_nans": lambda: call(tg.debug_nans),
     "tg.default_dtype": lambda: call(tg.default_dtype),
@@ -552,6 +552,8 @@ EXAMPLES |= {  # of matrices of a kind, which are not drawn
     "tg.lstsq": lambda: call(tg.lstsq, a=SQUARE, b=SQUARE, rcond=0.1),
     "tg.tensorsolve": lambda: call(tg.tensorsolve, a=SQUARE, b=np.ones(2), axes=(0,)),
     "tg.tensorinv": lambda: call(tg.tensorinv, a=SQUARE, ind=1),
+    "tg.matrix_cond": lambda: call(tg.matrix_cond, x=SQUARE),
+    "tg.matrix_power": lambda: call(tg.matrix_power, a=SQUARE, n=2),
     "tg.matrix_rank": lambda: call(tg.matrix_rank, x=SQUARE, rtol=0.1),
 }
 

@@ -16,7 +16,7 @@ from tensorgraph.testing.cases import Case, differentiable_places, examples_of
 from tensorgraph.testing.common import cotangents_of
 
 OPS = [op for op in CATALOGUE.values() if op.primal is None]
-GENERAL = {"gradients", "residuals", "checkpoint", "custom_vjp"}  # whose calls are not generated
+GENERAL = {"gradients", "residuals", "checkpoint", "custom_vjp", "scan"}  # whose calls are not generated
 
 
 def strided(a: Any) -> Any:

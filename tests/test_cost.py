@@ -149,8 +149,10 @@ CAREFUL = ("softmax", "log_softmax", "softmax_cross_entropy", "scaled_dot_produc
 def test_a_fused_op_counts_what_its_reference_does_without_the_care_for_rounding(name):
     op = CATALOGUE[name]
     for shapes, attrs in op.examples:
-        args = [tg.tensor(v) if isinstance(v, np.ndarray) else numbers(*v) for v in shapes]
+        args = [v if v is None else tg.tensor(v) if isinstance(v, np.ndarray) else numbers(*v) for v in shapes]
         graph = tg.trace(lambda *a, attrs=attrs: op.public(*a, **attrs), *args)
+        if not any(out.aval.size for out in graph.outputs):  # of nothing, only positions are computed
+            continue
         fused, reference = graph.cost().flops, graph.expand().cost().flops
         assert fused <= reference <= (6.0 if name in CAREFUL else 1.5) * fused
 

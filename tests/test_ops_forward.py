@@ -203,7 +203,7 @@ ELSEWHERE = {
     "gradients": "test_trace_steps", "custom_vjp": "test_transforms", "checkpoint": "test_transforms",
     "turns": "test_engine_random", "arange": "below", "running_average": "the tests of nn.BatchNorm",
     "residuals": "test_passes_differentiate", "standard_exponential": "test_random", "standard_gamma": "test_random",
-    "integers": "test_random", "gamma_slope": "test_random",
+    "integers": "test_random", "gamma_slope": "test_random", "scan": "test_scan",
 }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_every_fused_op_is_its_reference(case: Case) -> None:
         assert_close(g, e, scale=np.abs(tensors[0].numpy()).max() ** (1 + (name == "var")) if moments else None)
     (change,) = written_out.changes
     assert (change.step, change.rule) == ("expand", case.op.name)
-    assert graph.expand(case.op.name) == written_out
+    assert graph.expand(case.op.name).expand() == written_out  # a reference may hold other fused ops
 
 
 def differentiable(case: Case) -> bool:

@@ -161,7 +161,8 @@ def test_labels_that_may_lie_outside(mask: Callable[..., Any]) -> None:
 
     def function(z: Any, y: Any) -> Any:
         keep = mask(y).astype("float32")
-        losses = -(tg.one_hot(y, classes=5) * tg.log_softmax(z)).sum(1)
+        rows = (y[:, None] == tg.arange(5)).astype("float32")
+        losses = -(rows * tg.log_softmax(z)).sum(1)
         return (losses * keep).sum() / keep.sum()
 
     def looked_at(z: Any, y: Any) -> Any:
@@ -172,7 +173,7 @@ def test_labels_that_may_lie_outside(mask: Callable[..., Any]) -> None:
     for losses in (function, looked_at):
         graph = tg.trace(losses, F[4, 5], Y[4])
         found = graph.recognise()
-        assert "one_hot" in names(found) and ENTROPY in names(found)
+        assert "equal" in names(found) and ENTROPY in names(found)
         assert_close(found(z, y), graph(z, y), scale=1.0)
 
 

@@ -49,9 +49,9 @@ SAYS = tg.Recognition(needs=("root", "reduces"), without=("wave",), main="x", ne
 
 
 @pytest.fixture
-def rms_norm() -> Iterator[Any]:
-    yield tg.fused_op("rms_norm(x, gain, *, eps=1e-6) -> y", recognise=SAYS, **FIELDS)
-    tg.remove_op("rms_norm")
+def root_norm() -> Iterator[Any]:
+    yield tg.fused_op("root_norm(x, gain, *, eps=1e-6) -> y", recognise=SAYS, **FIELDS)
+    tg.remove_op("root_norm")
 
 
 def by_hand(x: Any, w: Any) -> Any:
@@ -87,17 +87,17 @@ def detached_scale(x: Any, w: Any) -> Any:
 
 
 @pytest.mark.parametrize(("spelling", "eps"), [(by_hand, 1e-5), (by_products, 1e-3), (by_columns, 1e-6)])
-def test_spellings_are_found(rms_norm: Any, spelling: Callable[..., Any], eps: float) -> None:
+def test_spellings_are_found(root_norm: Any, spelling: Callable[..., Any], eps: float) -> None:
     graph = tg.trace(spelling, *SPECS)
     found = graph.recognise().check()
-    assert names(found) == ["rms_norm"] and found.equations[0].attrs["eps"] == eps
+    assert names(found) == ["root_norm"] and found.equations[0].attrs["eps"] == eps
     assert_agree(graph, found, tg.trace(spelling, tg.f64[6, 4], tg.f64[4]), SPECS)
 
 
-def test_an_input_that_is_left_out_is_its_neutral_number(rms_norm: Any) -> None:
+def test_an_input_that_is_left_out_is_its_neutral_number(root_norm: Any) -> None:
     graph = tg.trace(without_gain, *SPECS)
     found = graph.recognise().check()
-    assert names(found) == ["ones", "rms_norm", "add"]
+    assert names(found) == ["ones", "root_norm", "add"]
     assert_agree(graph, found, tg.trace(without_gain, tg.f64[6, 4], tg.f64[4]), SPECS)
 
 
@@ -111,25 +111,25 @@ def eps_negative(x: Any, w: Any) -> Any:
 
 
 @pytest.mark.parametrize("near", [eps_outside, sum_for_mean, detached_scale, eps_subtracted, eps_negative])
-def test_near_misses_are_refused(rms_norm: Any, near: Callable[..., Any]) -> None:
+def test_near_misses_are_refused(root_norm: Any, near: Callable[..., Any]) -> None:
     graph = tg.trace(near, *SPECS)
-    assert "rms_norm" not in names(graph.recognise())
+    assert "root_norm" not in names(graph.recognise())
 
 
-def test_the_op_itself_is_right(rms_norm: Any) -> None:
-    check(rms_norm)
+def test_the_op_itself_is_right(root_norm: Any) -> None:
+    check(root_norm)
 
 
 def test_without_saying_how_only_the_reference_is_found() -> None:
-    call = tg.fused_op("rms_norm(x, gain, *, eps=1e-6) -> y", **FIELDS)
+    call = tg.fused_op("root_norm(x, gain, *, eps=1e-6) -> y", **FIELDS)
     try:
         for spelling in (by_hand, by_products, by_columns):
-            assert "rms_norm" not in names(tg.trace(spelling, *SPECS).recognise())
+            assert "root_norm" not in names(tg.trace(spelling, *SPECS).recognise())
         for eps in (1e-6, 1e-3):
             found = tg.trace(lambda x, w, e=eps: call(x, w, eps=e, impl="composed"), *SPECS).recognise()
-            assert names(found) == ["rms_norm"] and found.equations[0].attrs["eps"] == eps
+            assert names(found) == ["root_norm"] and found.equations[0].attrs["eps"] == eps
     finally:
-        tg.remove_op("rms_norm")
+        tg.remove_op("root_norm")
 
 
 def test_an_op_of_labels_in_anybodys_spelling() -> None:
@@ -184,9 +184,9 @@ def test_an_op_of_labels_in_anybodys_spelling() -> None:
     ],
 )
 def test_what_does_not_go_with_the_signature_is_refused(says: tg.Recognition, message: str) -> None:
-    with pytest.raises(ValueError, match=f"rms_norm: .*{message}"):
-        tg.fused_op("rms_norm(x, gain, *, eps=1e-6) -> y", recognise=says, **FIELDS)
-    assert "rms_norm" not in tg.CATALOGUE
+    with pytest.raises(ValueError, match=f"root_norm: .*{message}"):
+        tg.fused_op("root_norm(x, gain, *, eps=1e-6) -> y", recognise=says, **FIELDS)
+    assert "root_norm" not in tg.CATALOGUE
 
 
 def test_many_inputs_are_refused() -> None:

@@ -89,6 +89,23 @@ def test_predictions_have_names_and_probabilities(trained):
     assert "normaliser of (3,)" in repr(predictor) and "2 classes" in repr(predictor)
 
 
+def others():
+    """Layers of images and of sequences."""
+    for n, pool in (("1d", 2), ("2d", (2, 3)), ("3d", (2, 3, 1))):
+        yield getattr(nn, f"Conv{n}")(4, 2, pool, padding="same", groups=2, bias=False)
+        yield getattr(nn, f"ConvTranspose{n}")(2, 4, 3, stride=2, output_padding=1, groups=2)
+        yield getattr(nn, f"MaxPool{n}")(pool, stride=1, ceil_mode=True)
+        yield getattr(nn, f"AvgPool{n}")(pool, padding=1, count_include_pad=False)
+        yield getattr(nn, f"AdaptiveAvgPool{n}")(pool)
+        yield getattr(nn, f"AdaptiveMaxPool{n}")(pool)
+        yield getattr(nn, f"Dropout{n}")(0.25, seed=1)
+    yield from (nn.PixelShuffle(2), nn.PixelUnshuffle(3), nn.Upsample(scale_factor=2.0, mode="bilinear"))
+    yield from (nn.RNN(3, 2, activation="relu"), nn.GRU(3, 2, bidirectional=True), nn.LSTM(3, 2, 2, dropout=0.1))
+    yield from (nn.RNNCell(3, 2, activation="relu"), nn.GRUCell(3, 2, bias=False), nn.LSTMCell(3, 2))
+    yield from (nn.MultiHeadAttention(4, 2, key_dim=3), nn.TransformerEncoderLayer(4, 2, 8, norm_first=True))
+    yield nn.TransformerEncoder(4, 2, 8, 2, activation="gelu")
+
+
 def every_layer():
     return nn.Sequential(
         nn.Flatten(), nn.Linear(4, 6, bias=False, dtype="float64"),
@@ -98,7 +115,7 @@ def every_layer():
         nn.CELU(2.0), nn.ELU(2.0), nn.GELU("tanh"), nn.SELU(), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardtanh(-2.0, 2.0),
         nn.LogSigmoid(), nn.Mish(), nn.PReLU(3), nn.ReLU6(), nn.SiLU(), nn.Softplus(), nn.Softsign(),
         nn.LayerNorm(3, dtype="float64"), nn.RMSNorm(3, affine=False), nn.GroupNorm(1, 3, dtype="float64"),
-        nn.ModuleList([nn.InstanceNorm(3)]), nn.ModuleDict({"a": nn.Embedding(3, 2, padding_index=1)}),
+        nn.ModuleList([nn.InstanceNorm(3), *others()]), nn.ModuleDict({"a": nn.Embedding(3, 2, padding_index=1)}),
     )  # fmt: skip
 
 

@@ -118,4 +118,4 @@ def test_a_drawing_is_as_it_was_when_somebody_looked(name):
 
 
 def test_no_drawing_is_kept_that_nobody_draws():
-    assert {path.stem for path in GOLDEN.iterdir()} == set(DRAWINGS)
+    assert {path.stem for path in GOLDEN.iterdir()} - {"torch_losses"} == set(DRAWINGS)  # numbers of test_examples

@@ -73,14 +73,19 @@ def _integers(x: Array) -> Array | None:
     """Unsigned integers of 32 bits in the order of x, equal where elements are, NaN last; None where 32 do not do."""
     kind, size = x.dtype.kind, x.dtype.itemsize
     if kind == "f" and size <= 4:
-        bits = (x.astype(np.float32) + np.float32(0)).view(np.int32)  # 0 for -0
-        keys = np.where(bits < 0, ~bits, bits | np.int32(-(2**31))).view(np.uint32)
+        bits = np.add(x, 0, dtype=np.float32).view(np.int32)  # 0 for -0
+        flips = bits >> 31  # all bits of a negative number, the sign alone of another
+        flips |= np.int32(-(2**31))
+        bits ^= flips
+        keys = bits.view(np.uint32)
         keys[np.isnan(x)] = 0xFFFFFFFF
         return keys
     if kind == "b" or (kind == "u" and size <= 4):
         return x.astype(np.uint32)
     if kind == "i" and size <= 4:
-        return (x.astype(np.int64) + 2**31).astype(np.uint32)
+        keys = x.astype(np.int32).view(np.uint32)
+        keys ^= np.uint32(2**31)
+        return keys
     return None
 
 

@@ -149,7 +149,10 @@ def _index(item: Any) -> Any:
         return np.asarray(item)
     if isinstance(item, (Tensor, np.ndarray)):
         if item.dtype.kind not in "iub":
-            raise WrongIndex(f"arrays used as indices must be of integer (or boolean) type, got {item.dtype}")
+            raise WrongIndex(
+                f"arrays used as indices must be of integer (or boolean) type, got {item.dtype}; convert with "
+                ".astype('int64')"
+            )
         return item if isinstance(item, Tensor) or item.dtype.isnative else as_array(item)
     try:
         return operator.index(item)

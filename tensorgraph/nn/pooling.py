@@ -54,6 +54,8 @@ class _MaxPool(_Pool):
         self.kernel_size, self.stride, self.padding = _tuples(kernel_size), _tuples(stride), _tuples(padding)
         self.dilation, self.ceil_mode = _tuples(dilation), ceil_mode
 
+    config = _Pool.config  # of this constructor
+
 
 class MaxPool1d(_MaxPool):
     """`tensorgraph.max_pool1d`."""
@@ -97,6 +99,8 @@ class _AvgPool(_Pool):
         self.kernel_size, self.stride, self.padding = _tuples(kernel_size), _tuples(stride), _tuples(padding)
         self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
 
+    config = _Pool.config  # of this constructor
+
 
 class AvgPool1d(_AvgPool):
     """`tensorgraph.avg_pool1d`."""
@@ -122,6 +126,8 @@ class _Adaptive(_Pool):
     @checked
     def __init__(self, output_size: Count | Sequence[Count | None]) -> None:
         self.output_size = _tuples(output_size)
+
+    config = _Pool.config  # of this constructor
 
 
 class AdaptiveAvgPool1d(_Adaptive):

@@ -402,3 +402,5 @@ class RNN(_Recurrent):
     def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Tensor]:
         y, (h,) = self._run(x, () if state is None else (state,), lengths)
         return y, h
+
+    config = _Recurrent.config  # of this constructor

@@ -155,9 +155,13 @@ def depends_on(trace: Trace, ys: Iterable[Tensor], variables: Sequence[Any], pas
     return any(trace.depends(y._value, variables, past) for y in ys)
 
 
-def unused(name: str, what: str) -> TypeError:
+class Unread(TypeError):
+    """An argument stands for a cell which the function reads past it."""
+
+
+def unused(name: str, what: str) -> Unread:
     """The refusal of an argument that stands for a cell which the function reads past it."""
-    return TypeError(
+    return Unread(
         f"{name} was given {what} and does not use it: it reads the model's own, so that its derivative would be "
         "zero. Use the argument, or make a function of the parameters of the model: "
         "f, parameters = tensorgraph.functional(model)"

@@ -237,10 +237,12 @@ def _candidates(pattern: Pattern, region: list[Equation], places: tuple[Var | No
     choices = {}
     for name, value in pattern.attrs.items():
         default = pattern.op.attrs[name]
-        options = [default] if type(default) is type(value) else []
+        options = [default] if type(default) is type(value) or default is None else []
         options += [e.attrs[name] for e in region if name in e.attrs and type(e.attrs[name]) is type(value)]
         if type(value) is int:
             options += [*range(ndim), *range(-ndim, 0), *integers]
+        elif default is None:  # in place of what the op chooses itself
+            options += [*floats, *integers]
         elif type(value) is float:
             # a rate stands as what is left of 1 and as a part of a size, rounded
             derived = [w for v in floats for w in (1.0 - v, *(v * n for n in {n for shape in shapes for n in shape}))]

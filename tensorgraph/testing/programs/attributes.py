@@ -47,8 +47,9 @@ def _usual(op: Op, name: str, value: Value | None, choices: Choices) -> dict[str
     if value is not None and value.kind in "iu":  # numbers for floats, rounded away from 0
         shown = [math.copysign(math.ceil(abs(n)), n) if type(n) is float and math.isfinite(n) else n for n in shown]
         shown = [int(n) if type(n) is float and math.isfinite(n) else n for n in shown]
-    if default is REQUIRED:  # sizes may be smaller
+    if default is REQUIRED and op.signature.types.get(name) != "float":  # sizes may be smaller
         shown += [k for n in shown[:1] if type(n) is int for k in range(n - 1, -1, -1)]
+    if default is REQUIRED:
         return {name: choices.one(shown)} if shown else None
     return {name: choices.one([default, *shown])}
 

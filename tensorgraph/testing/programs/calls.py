@@ -123,6 +123,8 @@ def finish(w: Writer, op: Op, operands: Sequence[Any], attrs: Mapping[str, Any],
         refusals += (ValueError,)  # numbers decide whether integers are taken, as for a negative power
     if op.check is not None and (w.options.wild or op.kind.name == "structural"):
         refusals += (ValueError,)
+    if op.kind.name == "linear algebra":
+        refusals += (np.linalg.LinAlgError,)  # numbers decide whether a matrix is singular
     return w.let(shown, refusals=refusals)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.exits import DetachError
 from tensorgraph.engine.op import CATALOGUE, Op, elementwise
 from tensorgraph.ops.index import getitem
 from tensorgraph.ops.shape import transpose
@@ -13,6 +14,7 @@ from tensorgraph.ops.structure import stop_gradient
 from tensorgraph.testing.programs.choices import Choices, Options, show_array
 from tensorgraph.testing.programs.steps import form
 from tensorgraph.testing.programs.writer import Value, Writer
+from tensorgraph.transforms.refusals import Unread
 
 __all__: list[str] = []  # they register themselves
 
@@ -98,7 +100,7 @@ def called(w: Writer, name: str | None, expression: str) -> list[Value]:
     """Assign what came of a call of an inner function; its definition goes too where that will not do."""
     if name is None:
         return []
-    return w.let(expression)
+    return w.let(expression, refusals=(DetachError, Unread))
 
 
 @form(_nested)

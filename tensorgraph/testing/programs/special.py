@@ -58,6 +58,16 @@ def classified(w: Writer, op: Op, choices: Choices) -> Any:
     return finish(w, op, [logits, target], attrs, choices) if infer(w, op, [logits, target], attrs) else []
 
 
+@special(lambda op: "labels" in op.traits and "classes" in op.attrs)
+def coded(w: Writer, op: Op, choices: Choices) -> Any:
+    """Of labels at hand, brought into range."""
+    labels = w.pick(choices, lambda v: v.kind in "iu" and v.size <= 64 and not v.array)
+    if labels is None:
+        return by_example(w, op, choices)
+    attrs: dict[str, Any] = {"classes": 1 + choices.below(4)} | choices.one([{}, {}, {"axis": 0}])
+    return finish(w, op, [f"{labels.name} % {attrs['classes']}"], attrs, choices)
+
+
 @special(lambda op: "normalises" in op.traits and len(op.inputs) > 1)
 def normalised(w: Writer, op: Op, choices: Choices) -> Any:
     """Of a value at hand, by scales and shifts that are at hand or captured."""
