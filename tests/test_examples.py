@@ -143,6 +143,8 @@ def test_lstm(tmp_path, monkeypatch, capsys, in_float64):
 def test_convnet(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
     told, names = run("convnet.py", tmp_path, monkeypatch, capsys, size=1, globals_too=True)
     as_in_torch(names, "convnet")
     assert float(re.search(r"test accuracy ([0-9.]+)%", told)[1]) > 85  # after one epoch of twenty
@@ -151,6 +153,8 @@ def test_convnet(tmp_path, monkeypatch, capsys, in_float64):
 
 def test_gan(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("matplotlib")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
     told, names = run("gan.py", tmp_path, monkeypatch, capsys, size=300, globals_too=True)
     as_in_torch(names, "gan")
     radii = [np.hypot(*names["drawn"][step].T) for step in (3, 300)]
@@ -172,6 +176,8 @@ def test_softmax_by_hand(tmp_path, monkeypatch, capsys, in_float64):
 def test_curvature(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
     told = run("curvature.py", tmp_path, monkeypatch, capsys, size=300)
     first, last = map(float, re.search(r"loss ([0-9.]+) -> ([0-9.]+)", told).groups())
     assert last < 0.2 * first
@@ -183,6 +189,8 @@ def test_curvature(tmp_path, monkeypatch, capsys):
 def test_vae(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
     told, names = run("vae.py", tmp_path, monkeypatch, capsys, size=10, globals_too=True)
     as_in_torch(names, "vae")
     first, last = map(float, re.search(r"loss ([0-9.]+) -> ([0-9.]+)", told).groups())
