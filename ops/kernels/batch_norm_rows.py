@@ -20,6 +20,9 @@ __all__ = ["ALL", "BLOCK", "backward", "forward", "gather", "shortfall", "over_d
 # rows whose sums are taken together, before these are merged: keeps the error from growing with the rows
 BLOCK = 128
 
+# rows whose sums are taken in the array's own dtype
+FEW = 8
+
 # the stages of a kernel are 1, what comes before, 2, the sums over its rows, 4, the merging of all sums, 8, what is
 # done with them; or all
 ALL = 15
@@ -150,18 +153,8 @@ def _moments(x: Any, work: Any, lost: Any, i: int, lo: int, hi: int) -> None:
 def _normalise(x: Any, lines: Any, y: Any, lo: int, hi: int, relu: bool) -> None:
     center, a, b = lines[0], lines[1], lines[2]
     zero = x.dtype.type(0)
-    # from the last row, which is still in the cache, and two at a time: the channels' numbers are loaded once for both,
-    # and more rows would push each other out of the cache
-    r = hi
-    while r - 2 >= lo:
-        r -= 2
-        for j in range(x.shape[1]):
-            c, p, q = center[j], a[j], b[j]
-            v, w = (x[r, j] - c) * p + q, (x[r + 1, j] - c) * p + q
-            y[r, j] = zero if relu & (v < zero) else v
-            y[r + 1, j] = zero if relu & (w < zero) else w
-    while r > lo:
-        r -= 1
+    # a row after the other, as memory likes it: with several at a time, large arrays take twice as long
+    for r in range(lo, hi):
         for j in range(x.shape[1]):
             v = (x[r, j] - center[j]) * a[j] + b[j]
             y[r, j] = zero if relu & (v < zero) else v
@@ -223,40 +216,27 @@ def _sums(g: Any, x: Any, lines: Any, work: Any, i: int, lo: int, hi: int, relu:
     for j in range(channels):
         work[i, j] = 0.0
         work[i + 1, j] = 0.0
-    r = lo
-    while r + 4 <= hi:
+    up, product = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
+    for start in range(lo, hi, FEW):
         for j in range(channels):
-            c, p, q = center[j], a[j], b[j]
-            h0, h1, h2, h3 = x[r, j] - c, x[r + 1, j] - c, x[r + 2, j] - c, x[r + 3, j] - c
-            f0, f1 = through(g[r, j], h0, p, q, relu, zero), through(g[r + 1, j], h1, p, q, relu, zero)
-            f2, f3 = through(g[r + 2, j], h2, p, q, relu, zero), through(g[r + 3, j], h3, p, q, relu, zero)
-            work[i, j] += np.float64((f0 + f1) + (f2 + f3))
-            work[i + 1, j] += np.float64((f0 * h0 + f1 * h1) + (f2 * h2 + f3 * h3))
-        r += 4
-    while r < hi:
+            up[j] = zero
+            product[j] = zero
+        for r in range(start, min(start + FEW, hi)):
+            for j in range(channels):
+                h = x[r, j] - center[j]
+                f = through(g[r, j], h, a[j], b[j], relu, zero)
+                up[j] += f
+                product[j] += f * h
         for j in range(channels):
-            h = x[r, j] - center[j]
-            f = through(g[r, j], h, a[j], b[j], relu, zero)
-            work[i, j] += np.float64(f)
-            work[i + 1, j] += np.float64(f) * np.float64(h)
-        r += 1
+            work[i, j] += np.float64(up[j])
+            work[i + 1, j] += np.float64(product[j])
 
 
 @helper
 def _descend(g: Any, x: Any, lines: Any, dx: Any, lo: int, hi: int, relu: bool) -> None:
     center, a, b, drop, slope, level = lines[0], lines[1], lines[2], lines[3], lines[4], lines[5]
     zero = x.dtype.type(0)
-    r = hi
-    while r - 2 >= lo:
-        r -= 2
-        for j in range(x.shape[1]):
-            c, p, q, d, s, z = center[j], a[j], b[j], drop[j], slope[j], level[j]
-            h, k = x[r, j] - c, x[r + 1, j] - c
-            f, e = through(g[r, j], h, p, q, relu, zero), through(g[r + 1, j], k, p, q, relu, zero)
-            dx[r, j] = (f - d) * p + (h * s + z)
-            dx[r + 1, j] = (e - d) * p + (k * s + z)
-    while r > lo:
-        r -= 1
+    for r in range(lo, hi):
         for j in range(x.shape[1]):
             h = x[r, j] - center[j]
             f = through(g[r, j], h, a[j], b[j], relu, zero)

@@ -268,7 +268,7 @@ def max_spread(g: Any, x: Any, y: Any, win: Windows) -> Any:
     part = (g / count).astype(g.dtype, copy=False)
     for at, mask in zip(np.ndindex(win.kernel), masks, strict=True):
         padded[(..., *tap(win, at))] += np.where(mask, part, 0)
-    return padded[(..., *inner(win))]
+    return np.ascontiguousarray(padded[(..., *inner(win))])
 
 
 def max_gather(h: Any, x: Any, y: Any, win: Windows) -> Any:
@@ -303,4 +303,4 @@ def sum_spread(y: Any, win: Windows) -> Any:
     padded: Any = np.zeros((*_lead(y, win), *padded_sizes(win)), y.dtype)
     for at in np.ndindex(win.kernel):
         padded[(..., *tap(win, at))] += y
-    return padded[(..., *inner(win))]
+    return np.ascontiguousarray(padded[(..., *inner(win))])
