@@ -66,12 +66,16 @@ def polyval(p: TensorLike, x: TensorLike) -> Tensor:
     >>> tg.polyval([1.0, 0.0, 2.0], 3.0)
     tensor(11., f32)
     """
-    p, x = of(p, "polyval: p"), of(x, "polyval: x")
-    if p.ndim != 1:
-        raise ValueError(f"polyval: expected p of one axis, got {p.aval}")
+    if isinstance(p, (list, tuple)):  # numbers in it take the dtype of x
+        x, coefficients = of(x, "polyval: x"), list(p)
+    else:
+        p, x = together("polyval", p=p, x=x)
+        if p.ndim != 1:
+            raise ValueError(f"polyval: expected p of one axis, got {p.aval}")
+        coefficients = [p[i] for i in range(p.shape[0])]
     value = zeros_like(x)
-    for i in range(p.shape[0]):
-        value = value * x + p[i]
+    for coefficient in coefficients:
+        value = value * x + coefficient
     return value  # type: ignore[no-any-return]
 
 

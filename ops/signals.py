@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgraph.engine.functions import function
-from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.contraction import matmul
 from tensorgraph.ops.moving import of
 from tensorgraph.ops.pieces import sliding_window_view
@@ -20,6 +20,9 @@ Mode = Literal["full", "same", "valid"]
 
 
 def _both(a: Any, v: Any, name: str) -> tuple[Tensor, Tensor]:
+    floats = [x.dtype for x in (a, v) if isinstance(x, (Tensor, np.ndarray)) and x.dtype.kind == "f"]
+    if floats:  # numbers in a list take the dtype of the other
+        a, v = (tensor(x, floats[0]) if isinstance(x, (list, tuple)) else x for x in (a, v))
     a, v = of(a, f"{name}: a"), of(v, f"{name}: v")
     for x in (a, v):
         if x.ndim != 1 or not x.size:

@@ -166,3 +166,13 @@ def test_functions_of_scipy_special_record() -> None:
         function = getattr(special, name)
         with pytest.raises(TypeError, match="not supported by tensorgraph"):
             function(*[tg.tensor(x)] * function.nin)
+
+
+def test_numbers_beside_float64_have_all_their_digits() -> None:
+    x = tg.tensor(np.array([0.5, 2.0]))
+    for got, expected in (
+        (np.polyval([0.1, 0.7], x), np.polyval([0.1, 0.7], x.numpy())),
+        (tg.polyval(x, 0.1), np.polyval(x.numpy(), 0.1)),
+        (np.convolve(x, [0.1, 0.3]), np.convolve(x.numpy(), [0.1, 0.3])), (np.linspace(0.1, x, 3)[0], np.full(2, 0.1)),
+    ):  # fmt: skip
+        assert got.dtype == np.float64 and np.allclose(got.numpy(), expected, rtol=1e-15)

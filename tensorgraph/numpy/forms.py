@@ -12,7 +12,7 @@ from tensorgraph.numpy.calls import refuse_out
 from tensorgraph.numpy.interchange import asarray, require_cpu
 from tensorgraph.ops import counting, creation, factors, logic, products, reduction, searching, sorting
 from tensorgraph.ops import shape as shaping
-from tensorgraph.ops.moving import broadcast_arrays, moveaxis, of, swapaxes, tril, triu
+from tensorgraph.ops.moving import broadcast_arrays, moveaxis, of, swapaxes, together, tril, triu
 from tensorgraph.ops.statistics import float_of
 from tensorgraph.ops.structure import alias
 
@@ -121,7 +121,8 @@ def linspace(
     if all(isinstance(end, (int, float)) for end in (start, stop)):
         numbers: Tensor = creation.linspace.public(start, stop, num, endpoint, dtype)
         return (numbers, (stop - start) / parts) if retstep else numbers
-    first, last = broadcast_arrays(float_of(start, "linspace: start"), float_of(stop, "linspace: stop"))
+    ends = together("numpy.linspace", start=start, stop=stop)
+    first, last = broadcast_arrays(*[float_of(end, "linspace: ends") for end in ends])
     step = (last - first) / parts
     places = shaping.reshape.public(creation.arange.public(0, num, 1, dtype=first.dtype), (num,) + (1,) * first.ndim)
     # from both ends, so that the last one is `stop` itself
