@@ -70,6 +70,8 @@ PLACES: dict[str, tuple[str, Any, str]] = {
 def here(place: str, name: str) -> str:
     """What is written here for ``place.name``, as Markdown."""
     section, owner, written = PLACES[place]
+    if owner is tg.linalg and has(owner, name):  # its lines are those of the top, where cond is a branch
+        return f"`{written}.{name}`"
     code, words = entries().get(section, {}).get(name, ("", ""))
     if code:
         return f"{words}: `{code}`" if words else f"`{code}`"

@@ -37,6 +37,7 @@ _REFUSED = {
     "YIELD_VALUE": "yields",
 }
 _JUMPS = {*dis.hasjrel, *dis.hasjabs}
+_SUSPECT = frozenset({*_JUMPS, *(dis.opmap[name] for name in _REFUSED if name in dis.opmap)})
 
 
 def require_formula(function: Any, where: str) -> None:
@@ -51,6 +52,9 @@ def require_formula(function: Any, where: str) -> None:
         return
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"{where}: a scalar form is a Python function or a helper of tensorgraph.jit, got {function!r}")
+    code, space = function.__code__, function.__globals__
+    if _SUSPECT.isdisjoint(code.co_code[::2]) and all(isinstance(space.get(name), Helper) for name in code.co_names):
+        return  # seen at once, where the instructions take a while to list
     remedy = "write it with operators and the words of tensorgraph.ops.kernels.scalar"
     for step in dis.get_instructions(function):
         if step.opcode in _JUMPS:
