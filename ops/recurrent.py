@@ -438,7 +438,7 @@ rnn = fused_op(
     residual_types=_residual_types("tanh"), infer_rule=_rnn_infer, oracle=_rnn_oracle, batch=_batch,
     flops=_flops(1, 0), backward_flops=_backward_flops(1, 4), scratch=_scratch, backward_scratch=_backward_scratch,
     traits=("exponential",),
-    examples=(*_examples(1, 1, 1), (((2, 3, 4), (4, 2), (2, 2)), dict(activation="relu"))),
+    examples=(*_examples(1, 1, 1), (((2, 2, 3), (3, 2), (2, 2)), dict(activation="relu"))),
     doc=f"""The plain recurrent layer over whole sequences: ``h = activation(x weight + h recurrent + bias)``.
 
     `activation` is "tanh" or "relu". Gives the outputs h of every step, and the last. (Elman 1990)
