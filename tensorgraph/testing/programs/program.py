@@ -312,8 +312,7 @@ def random_program(seed: Natural, steps: Annotated[int, Range(1, 10_000)] = 10, 
     >>> print(random_program(1, steps=2).source())  # doctest: +ELLIPSIS
     import numpy as np
     import tensorgraph as tg
-    <BLANKLINE>
-    def program(x0...
+    ...def program(x0...
     """
     given: Mapping[str, Any] = dict(
         differentiable=False, smooth=False, state=False, wild=False, nested=True, ops=None, without=(), dtypes=None
