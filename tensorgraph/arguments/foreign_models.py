@@ -375,6 +375,28 @@ bias = beta
 start_dim = keep
 dim2 = axis2
 mode = training
+input_size in_channels in_dims n_in = inputs
+hidden_size hidden_dim = units
+out_channels filters n_out = outputs
+num_layers n_layers = layers
+num_layers n_layers = count
+num_embeddings input_dim vocab_size = count
+embedding_dim output_dim = features
+padding_idx = padding_index
+embed_dim d_model key_dim = dim
+num_heads nhead n_heads = heads
+kdim = key_dim
+vdim = value_dim
+num_kv_heads = key_heads
+dim_feedforward = hidden
+nonlinearity = activation
+normalized_shape = shape
+elementwise_affine center scale = affine
+num_groups = groups
+num_features num_channels num_parameters = channels
+pool_size window_shape = kernel_size
+strides = stride
+interpolation = method
 gradient = grad_output
 
 [unsupported]
@@ -415,6 +437,13 @@ input_shape = sizes are given to the layers: nn.Linear(inputs, outputs)
 kind = sort is stable; leave it out
 mode = the border of pad is constant, and take refuses positions outside; other borders are indices, x[..., \
 np.pad(np.arange(n), 1, mode="reflect")]
+batch_first time_major = x is (batch, time, features); leave it out
+return_sequences return_state = both come: the outputs of every step, and the last states; leave it out
+padding_mode = pad before, tg.pad(x, widths, mode=...)
+return_indices = positions are not given; leave it out
+size_average reduce = write reduction=
+unroll = a loop is one equation; leave it out
+UPLO = both triangles are read; leave it out
 use_reentrant = there is one way; leave it out
 precision preferred_element_type = products are computed in the dtype of their operands; leave it out
 dim0 dim1 axis1 axis2 = two axes are exchanged by tg.swapaxes(x, axis1, axis2)
