@@ -789,9 +789,15 @@ def test_every_example_is_linted():
     """Or its losses are held to PyTorch's, number by number, in test_examples."""
     compared = json.loads((Path(__file__).with_name("golden") / "torch_losses.json").read_text("utf-8"))
     shown = {path.name for path in EXAMPLES.glob("*.py")} - {f"{name}.py" for name in compared}
-    assert shown == {"by_hand.py", "digits.py", "digits.tg.py", "gradients.py", "graphs.py", "per_example.py"}, (
-        "lint the new example below, and name it here"
-    )
+    assert shown == {
+        "by_hand.py",
+        "digits.py",
+        "digits.tg.py",
+        "gradients.py",
+        "graphs.py",
+        "per_example.py",
+        "curvature.py",
+    }, "lint the new example below, and name it here"
 
 
 def is_clean(function, *examples, ignore=()):
@@ -851,6 +857,15 @@ def test_the_example_that_shows_a_mistake_has_that_one_and_no_other(tmp_path, mo
     made = runpy.run_path(str(EXAMPLES / "graphs.py"))
     assert lint(made["graph"]).ids == ("TG003",)
     is_clean(made["better"])
+
+
+def test_the_example_of_curvature_is_clean(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["curvature.py", "60"])
+    made = runpy.run_path(str(EXAMPLES / "curvature.py"))
+    is_clean(made["loss"], made["p"], made["small"], made["digits"].y)
 
 
 def test_the_example_of_gradients_is_clean():
