@@ -82,9 +82,9 @@ def _reindex(x: Any, *, subscripts: str) -> Any:
 
 @lru_cache(maxsize=4096)
 def _transposed(subscripts: str, side: int, shape: tuple[int, ...]) -> tuple[str, Any, Any, str | None]:
-    """How the gradient of one operand is made of the cotangent and the other one: the subscripts of their product, its
-    shape with axes of size 1 for the letters that it has not, the shape without repeated letters, and the subscripts
-    that put it on the diagonal."""
+    """How the gradient of one operand is made of the cotangent and the other one: the subscripts of their product; of
+    each letter where it stands there, or None, which is an axis of size 1; the shape without repeated letters; and the
+    subscripts that put it on the diagonal."""
     terms, output = _parts(subscripts, subscripts.count(",") + 1)
     own = terms[side]
     unique = "".join(dict.fromkeys(own))
@@ -93,13 +93,13 @@ def _transposed(subscripts: str, side: int, shape: tuple[int, ...]) -> tuple[str
     present = "".join(c for c in unique if sizes[c] != 1 and (c in output or c in others))
     text = f"{output},{others}->{present}" if len(terms) == 2 else f"{output}->{present}"
     full = tuple(sizes[c] for c in unique)
-    thin = tuple(sizes[c] if c in present else 1 for c in unique)
-    return text, thin if present != unique else None, full, f"{unique}->{own}" if unique != own else None
+    places = tuple(present.index(c) if c in present else None for c in unique)
+    return text, places if present != unique else None, full, f"{unique}->{own}" if unique != own else None
 
 
-def _in_place(h: Any, thin: Any, full: Any, diagonal: str | None) -> Any:
-    if thin is not None:
-        h = reshape(h, shape=thin)
+def _in_place(h: Any, places: Any, full: Any, diagonal: str | None) -> Any:
+    if places is not None:  # what it has may be of size 1 too, where the other operand is
+        h = reshape(h, shape=tuple([1 if i is None else h.shape[i] for i in places]))
     if diagonal is None:
         return h
     if h.shape != full:
@@ -108,18 +108,18 @@ def _in_place(h: Any, thin: Any, full: Any, diagonal: str | None) -> Any:
 
 
 def _contract_back(g: Any, other: Any, subscripts: str, side: int, shape: tuple[int, ...]) -> Any:
-    text, thin, full, diagonal = _transposed(subscripts, side, shape)
+    text, places, full, diagonal = _transposed(subscripts, side, shape)
     h = (
         _contract(g, other, subscripts=text)
         if type(g) is type(other) is np.ndarray
         else contract_axes(g, other, subscripts=text)
     )
-    return h if thin is None and diagonal is None else _in_place(h, thin, full, diagonal)
+    return h if places is None and diagonal is None else _in_place(h, places, full, diagonal)
 
 
 def _reindex_back(g: Any, x_aval: Any, subscripts: str) -> Any:
-    text, thin, full, diagonal = _transposed(subscripts, 0, x_aval.shape)
-    return _in_place(reindex(g, subscripts=text), thin, full, diagonal)
+    text, places, full, diagonal = _transposed(subscripts, 0, x_aval.shape)
+    return _in_place(reindex(g, subscripts=text), places, full, diagonal)
 
 
 def _free_letter(subscripts: str) -> str:

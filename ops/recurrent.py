@@ -387,9 +387,10 @@ def _rnn_oracle(
 
 
 _SHAPES = """`x` is (batch, time, inputs), as PyTorch's with ``batch_first=True``; `weight` (inputs, {gates}units) and
-    `recurrent` (units, {gates}units) are the transposes of PyTorch's. {states} `lengths`, one integer a sequence, says
-    how many of its steps count: at the others the output is 0 and the state stays. With ``reverse=True`` each sequence
-    is read from its last step that counts to its first."""
+    `recurrent` (units, {gates}units) are the transposes of PyTorch's.
+    {states}
+    `lengths`, one integer a sequence, says how many of its steps count: at the others the output is 0 and the state
+    stays. With ``reverse=True`` each sequence is read from its last step that counts to its first."""
 
 lstm = fused_op(
     "lstm(x, weight, recurrent, bias=None, h=None, c=None, lengths=None, *, reverse: bool = False) "

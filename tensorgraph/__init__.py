@@ -65,7 +65,6 @@ from tensorgraph.engine.spec import (
     uint32,
     uint64,
 )
-from tensorgraph.engine.spec import bool_ as bool  # noqa: F401 (the standard's name; `import *` leaves Python's alone)
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.engine.tree import tree_map
 from tensorgraph.graph import Graph, graph, trace
@@ -94,6 +93,7 @@ if _TYPE_CHECKING:
     from tensorgraph.analysis.fault import find_faults
     from tensorgraph.analysis.lint import lint
     from tensorgraph.analysis.profile import profile
+    from tensorgraph.engine.spec import bool_ as bool  # noqa: F401
     from tensorgraph.functions import *  # noqa: F403
     from tensorgraph.numpy import linalg  # noqa: F401
     from tensorgraph.testing import check
@@ -151,6 +151,8 @@ def __getattr__(name: str) -> _Any:
         if name in _OWN:  # found at once from now on
             globals()[name] = declared.public
         return declared.public
+    if name == "bool":  # the standard's name; no global, which would hide Python's from the examples in docstrings
+        return bool_
     function = _function_named(name)
     if function is not None:
         globals()[name] = function.call

@@ -129,6 +129,7 @@ def test_a_call_within_numpy_may_be_silenced_and_caught() -> None:
 
 
 def test_generated_source_can_be_seen() -> None:
+    assert (np.ones(2, np.float32) + tg.ones((2,))).shape == (2,)  # the reflected form has a source of its own
     for name in ("add", "concatenate", "softmax", "uniform"):
         code = tg.CATALOGUE[name].public.__code__
         assert code.co_name == name and linecache.getline(code.co_filename, 1).startswith(f"def {name}(")

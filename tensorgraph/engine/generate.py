@@ -175,7 +175,9 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         body += [f"if {' or '.join(f'{p} is not None' for p in lost)}: _lose(_op, ({', '.join(lost)},), {outs})"]
     results = ", ".join(f"_t{j}" for j in range(len(sig.outputs)))
     body += ["return _ts" if sig.variadic else f"return {results}" if declared.single else f"return ({results},)"]
-    return dress(define(sig.name, "op", ", ".join(params), body, scope), declared, reflected)
+    return dress(
+        define(sig.name, "reflected op" if reflected else "op", ", ".join(params), body, scope), declared, reflected
+    )
 
 
 def _unwrap(declared: Op, inputs: str, fallback: str) -> list[str]:

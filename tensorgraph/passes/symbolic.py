@@ -210,7 +210,7 @@ class Symbolic(Rerun):
         table = Table()
         for node, y, g in roots:
             if node in needed:
-                with self._part_of(self.producer.get(y), "seed", create_graph) as label:
+                with self._part_of(self.producer.get(y), "seed", create_graph, y) as label:
                     self._deposit(table, node, self._seed(y) if g is None else self.tensor(g), label, "seed")
         result = {}
         last = None  # the equation whose rules have run last
@@ -254,7 +254,7 @@ class Symbolic(Rerun):
             table[parent] = fitted
         total = table[parent]
         if self.depth == 1:
-            of = None if self.origin is None else self.producer[self.origin.of]
+            of = None if self.origin is None else self.producer.get(self.origin.of)
             parts = (self._own(self.var(t)) for t in (c if isinstance(c, Tensor) else fitted, fitted, total))
             self.notes.append(Note(self.number, of, name, self.places[parent], *parts))
 
@@ -272,14 +272,20 @@ class Symbolic(Rerun):
         node.saved = tuple(given.get(name, value) for name, value in zip(saves, node.saved, strict=True))
 
     @contextmanager
-    def _part_of(self, eq: Equation | None, rule: str, create_graph: bool) -> Iterator[Callable[[str], None]]:
-        """What is emitted inside belongs to the derivative of `eq`: its call, its line. Gives what names the rule."""
+    def _part_of(
+        self, eq: Equation | None, rule: str, create_graph: bool, of: Var | None = None
+    ) -> Iterator[Callable[[str], None]]:
+        """What is emitted inside belongs to the derivative of `eq`: its call, its line. Gives what names the rule.
+
+        `of` is what it is a derivative of where no equation makes that: an input, a cell.
+        """
         before = self.at, self.origin
         inner = self.origin is not None  # a rule that takes gradients itself: all of it is that rule's
 
         def label(name: str) -> None:
-            if not inner and eq is not None:
-                self.origin = Origin(eq.outputs[0], name)
+            known = of if eq is None else eq.outputs[0]
+            if not inner and known is not None:
+                self.origin = Origin(known, name)
 
         changes: dict[str, Any] = {"grad": create_graph}
         if not inner and eq is not None:
