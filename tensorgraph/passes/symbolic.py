@@ -150,7 +150,8 @@ class Symbolic(Rerun):
             if node in found:
                 done[node] = self._own(self.var(found[node]))
             else:
-                with self._part_of(self.producer.get(ys[0]) if ys else None, "zero", create_graph):
+                asked = ys[0] if ys else x
+                with self._part_of(self.producer.get(asked), "zero", create_graph, asked):
                     zero = zeros.public(shape=x.aval.shape, dtype=x.aval.dtype.name)._value
                 done[node] = zero
                 if self.depth == 0:
@@ -284,7 +285,7 @@ class Symbolic(Rerun):
 
         def label(name: str) -> None:
             known = of if eq is None else eq.outputs[0]
-            if not inner and known is not None:
+            if not inner and type(known) is Var:
                 self.origin = Origin(known, name)
 
         changes: dict[str, Any] = {"grad": create_graph}
