@@ -3,6 +3,7 @@
 #   make demo              train on handwritten digits and draw the graph
 #   make test              run the tests, compiled kernels on        (ARGS="-k softmax" narrows it)
 #   make quick             run those that find most in the least time, while you work
+#   make test-kill         the tests that kill processes at random moments, 50 times each (KILLS=200 for more)
 #   make coverage          run them with the compiler off and demand 95% of the lines
 #   make doctest           run the examples of the docstrings
 #   make lint              ruff, and mypy --strict on the installed wheel
@@ -21,6 +22,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 JOBS ?= 2
 ARGS ?=
+KILLS ?= 50
 COVERAGE_MIN ?= 95
 ENV := PYTHON="$(PYTHON)" sh .ci/env
 
@@ -53,7 +55,7 @@ TEST_NEEDS :=
 TEST_WHAT = -e ".[test,all]"
 endif
 
-.PHONY: demo test quick coverage doctest lint format bench docs readme-bench release clean wheel help
+.PHONY: demo test quick test-kill coverage doctest lint format bench docs readme-bench release clean wheel help
 .DEFAULT_GOAL := help
 
 help:
@@ -70,6 +72,10 @@ test: $(TEST_NEEDS)
 quick: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
 	$(PYTEST_ENV) $(PYTEST) --quick -x --ignore=tests/test_viz_browser.py $(ARGS)
+
+test-kill: $(TEST_NEEDS)
+	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
+	$(PYTEST_ENV) $(PYTEST) -m kill --kills $(KILLS) $(ARGS)
 
 coverage: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)

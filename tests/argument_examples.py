@@ -86,11 +86,11 @@ def own_op() -> str:
     return "doubled"
 
 
-def run() -> train.Run:
+def run() -> train.Training:
     own, optimizer = trained()
     history = train.History()
     history.append({"dev_loss": 1.0}, 0.1)
-    return train.Run(own, optimizer, 3, history, measures={"dev_loss": 1.0})
+    return train.Training(own, optimizer, 3, history, measures={"dev_loss": 1.0})
 
 
 def drawing() -> viz.Drawing:
@@ -423,8 +423,8 @@ EXAMPLES: dict[str, Example] = {
     "Predictor.outputs": lambda: call(predictor().outputs, x=X, batch_size=1),
     "Predictor.predict": lambda: call(predictor().predict, x=X, batch_size=1),
     "Predictor.save": lambda: call(predictor().save, path="predictor.safetensors"),
-    "train.Run": lambda: call(train.Run, model=model(), optimizer=trained()[1], epochs=3, history=history()),
-    "Run.stop": lambda: call(run().stop, reason="enough"),
+    "train.Training": lambda: call(train.Training, model=model(), optimizer=trained()[1], epochs=3, history=history()),
+    "Training.stop": lambda: call(run().stop, reason="enough"),
     "train.evaluate": lambda: call(train.evaluate, model=model(), data=(X, Y)),
     "train.fit": lambda: call(
         train.fit, model=(pair := trained())[0], data=(X, Y), optimizer=pair[1], epochs=1, progress=False

@@ -33,6 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("effort", "how much is tried")
     group.addoption("--slow", dest="effort", action="store_const", const="slow", default="test", help="everything")
     group.addoption("--quick", dest="effort", action="store_const", const="quick", help="what finds most in a minute")
+    group.addoption(
+        "--kills", type=int, default=5, metavar="N", help="how often a test marked `kill` kills its processes (5)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -113,6 +116,12 @@ def _strict() -> Iterator[None]:
 
     with strict():
         yield
+
+
+@pytest.fixture
+def kill_repetitions(request: pytest.FixtureRequest) -> int:
+    """How often a test that kills processes does so: 5 unless ``--kills`` says more, as `make test-kill` does."""
+    return int(request.config.getoption("kills"))
 
 
 @pytest.fixture(params=["dot", "graphviz-pure"])

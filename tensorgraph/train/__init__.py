@@ -2,10 +2,11 @@
 
 from tensorgraph.arguments.foreign import getter as _getter
 from tensorgraph.train import metrics
-from tensorgraph.train.callbacks import EarlyStop, Run
+from tensorgraph.train.callbacks import EarlyStop, Training
 from tensorgraph.train.evaluate import evaluate, predict
-from tensorgraph.train.fit import NonFiniteLossError, fit
+from tensorgraph.train.fit import fit
 from tensorgraph.train.history import History
+from tensorgraph.train.loop import NonFiniteLossError
 from tensorgraph.train.predictor import Prediction, Predictor
 from tensorgraph.train.saving import load, load_model, save
 
@@ -15,7 +16,7 @@ __all__ = [
     "NonFiniteLossError",
     "Prediction",
     "Predictor",
-    "Run",
+    "Training",
     "evaluate",
     "fit",
     "load",

@@ -1,8 +1,8 @@
 """What a training run tells to others, and early stopping, which listens.
 
-A callback is a function of the `Run`, called after every epoch, or an object with any of the methods `on_fit_start`,
-`on_epoch_start`, `on_step_end`, `on_epoch_end` and `on_fit_end`, each of which takes the `Run`. One that also has
-`state_dict()` and `load_state_dict(arrays)` is saved in checkpoints and goes on from them.
+A callback is a function of the `Training`, called after every epoch, or an object with any of the methods
+`on_fit_start`, `on_epoch_start`, `on_step_end`, `on_epoch_end` and `on_fit_end`, each of which takes the `Training`.
+One that also has `state_dict()` and `load_state_dict(arrays)` is saved in checkpoints and goes on from them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from tensorgraph.arguments import Count, Name, Natural, NonNegative, checked
 from tensorgraph.train.history import History, better_is_less
 
-__all__ = ["EVENTS", "EarlyStop", "Run", "notify"]
+__all__ = ["EVENTS", "EarlyStop", "Training", "notify"]
 
 EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_fit_end")
 
 
 @checked
 @dataclass
-class Run:
+class Training:
     """A training run as its callbacks see it.
 
     Attributes
@@ -36,6 +36,8 @@ class Run:
         The present epoch, from 0.
     step : int
         The number of updates made so far.
+    batch : int
+        The number of the present epoch's batches that are done.
     measures : dict of str to float
         The present epoch's loss and metrics, complete in `on_epoch_end`; in `on_step_end`, ``"loss"`` is the mean so
         far.
@@ -53,6 +55,7 @@ class Run:
     step: Natural = 0
     measures: dict[str, float] = field(default_factory=dict)
     stopping: str = ""
+    batch: Natural = 0
 
     @checked
     def stop(self, reason: Name = "callback") -> None:
@@ -60,7 +63,7 @@ class Run:
         self.stopping = reason
 
 
-def notify(callbacks: Sequence[Any], event: str, run: Run) -> None:
+def notify(callbacks: Sequence[Any], event: str, run: Training) -> None:
     """Call every callback that listens to this event."""
     for callback in callbacks:
         method = getattr(callback, event, None)
@@ -136,7 +139,7 @@ class EarlyStop:
         self._best_state: dict[str, np.ndarray[Any, Any]] = {}
 
     @checked
-    def on_fit_start(self, run: Run) -> None:
+    def on_fit_start(self, run: Training) -> None:
         self._forget()
 
     @checked
@@ -151,7 +154,7 @@ class EarlyStop:
             )
 
     @checked
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, run: Training) -> None:
         self.check(list(run.measures))
         value = run.measures[self.monitor]
         if self._improves(value):
@@ -168,7 +171,7 @@ class EarlyStop:
         return bool(gain > self.min_delta)
 
     @checked
-    def on_fit_end(self, run: Run) -> None:
+    def on_fit_end(self, run: Training) -> None:
         run.history.best_epoch = self.best_epoch
         if self._best_state and run.stopping != "interrupted":
             run.model.load_state_dict(self._best_state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-from tensorgraph.train.callbacks import Run
+from tensorgraph.train.callbacks import Training
 from tensorgraph.train.history import shown
 
 __all__ = ["Bar", "Lines", "progress_for"]
@@ -34,7 +34,7 @@ class Lines:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, run: Training) -> None:
         width = len(str(run.epochs))
         line = f"epoch {run.epoch + 1:{width}}/{run.epochs}  {described(run.measures)}  {run.history.seconds[-1]:.2f} s"
         print(line, file=self.stream, flush=True)
@@ -59,23 +59,23 @@ class Bar:
         )
         self.task: Any = None
 
-    def on_fit_start(self, run: Run) -> None:
+    def on_fit_start(self, run: Training) -> None:
         self.task = self.progress.add_task(
             self._title(run), total=run.epochs * self.batches, completed=run.epoch * self.batches, measures=""
         )
         self.progress.start()
 
-    def _title(self, run: Run) -> str:
+    def _title(self, run: Training) -> str:
         return f"epoch {min(run.epoch + 1, run.epochs)}/{run.epochs}"
 
-    def on_epoch_start(self, run: Run) -> None:
+    def on_epoch_start(self, run: Training) -> None:
         self.progress.update(self.task, description=self._title(run))
 
-    def on_step_end(self, run: Run) -> None:
+    def on_step_end(self, run: Training) -> None:
         self.progress.advance(self.task)
 
-    def on_epoch_end(self, run: Run) -> None:
+    def on_epoch_end(self, run: Training) -> None:
         self.progress.update(self.task, measures=described(run.measures))
 
-    def on_fit_end(self, run: Run) -> None:
+    def on_fit_end(self, run: Training) -> None:
         self.progress.stop()

@@ -21,7 +21,7 @@ from tensorgraph.files import FileFormatError, load_tensors, save_tensors
 from tensorgraph.nn.module import Module
 from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train.architecture import build, describe, read_switches, set_switches
-from tensorgraph.train.callbacks import Run
+from tensorgraph.train.callbacks import Training
 from tensorgraph.train.history import History
 from tensorgraph.train.predictor import Predictor
 
@@ -253,7 +253,7 @@ class Checkpoint:
         if not folder.is_dir():  # told now, not after an epoch of work
             raise FileNotFoundError(f"the folder {str(folder)!r} of checkpoint= does not exist; create it first")
 
-    def write(self, run: Run, callbacks: Sequence[Any]) -> None:
+    def write(self, run: Training, callbacks: Sequence[Any]) -> None:
         """Replace the file by the state after an epoch."""
         arrays, described = _contents(run.model, self.normalizer, self.class_names, run.optimizer, None)
         arrays["random.state"] = random.state().numpy()
@@ -270,7 +270,7 @@ class Checkpoint:
         }
         save_tensors(self.path, arrays, described, format=FORMAT, version=VERSION)
 
-    def resume(self, run: Run, callbacks: Sequence[Any]) -> int:
+    def resume(self, run: Training, callbacks: Sequence[Any]) -> int:
         """Bring a run to where the file left it; gives the epoch to go on with, 0 where there is no file yet."""
         if not Path(self.path).exists():
             return 0

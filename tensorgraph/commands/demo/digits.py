@@ -108,7 +108,11 @@ def shifted(x: Array, rng: np.random.Generator) -> Array:
 
 
 def run_seed(
-    data: Dataset, seed: int, batch_norm: bool, settings: Settings, watch: Callable[[train.Run], None] | None = None
+    data: Dataset,
+    seed: int,
+    batch_norm: bool,
+    settings: Settings,
+    watch: Callable[[train.Training], None] | None = None,
 ) -> Outcome:
     """Train and test one network on one split. Equal arguments give equal numbers."""
     return run_parts(*split_digits(data, seed), seed, batch_norm, settings, watch)
@@ -120,7 +124,7 @@ def run_parts(
     seed: int,
     batch_norm: bool,
     settings: Settings,
-    watch: Callable[[train.Run], None] | None = None,
+    watch: Callable[[train.Training], None] | None = None,
 ) -> Outcome:
     """Train on one part and test on the other."""
     began = time.perf_counter()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.commands.demo.digits import SIDE, Outcome, Settings
-from tensorgraph.train import Prediction, Run
+from tensorgraph.train import Prediction, Training
 
 __all__ = ["Screen", "picture", "prediction_text"]
 
@@ -69,7 +69,7 @@ class Screen:
         kind = "batch norm   " if batch_norm else "no batch norm"
         task = self.progress.add_task(f"split {seed}  {kind}", total=epochs, told="loss       test       ")
 
-        def watch(run: Run) -> None:
+        def watch(run: Training) -> None:
             loss, accuracy = run.measures["loss"], run.measures["dev_accuracy"]
             told = f"loss {loss:.3f}  test {accuracy:7.2%}"
             self.progress.update(task, advance=1, told=told)

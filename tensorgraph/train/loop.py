@@ -1,0 +1,204 @@
+"""The loop of a training run: epochs of steps, from any position on, told to those who listen.
+
+A position is an epoch and how many of its batches are done. Whatever interferes with a run does so between two steps,
+where the state of everything is whole: the model's and the optimiser's cells, the random states, and the `Pass`, which
+is what an unfinished epoch has given so far.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+
+from tensorgraph.data.arrays import Array, cast_floats
+from tensorgraph.data.loader import Loader
+from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.engine.aval import aval_of
+from tensorgraph.engine.interrupts import Interrupt, interruptible
+from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.ops.cross_entropy import softmax_cross_entropy
+from tensorgraph.train.callbacks import Training, notify
+from tensorgraph.train.evaluate import Loss, measure, predict, scalar, targets_for
+from tensorgraph.train.history import History
+from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of, warn_of_pairs
+from tensorgraph.train.saving import Checkpoint
+
+__all__ = ["Augment", "Loop", "NonFiniteLossError", "Pass"]
+
+Augment: TypeAlias = Annotated[Callable[[Array, np.random.Generator], Array], "a function of (x, rng)"]
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The loss became nan or infinite; the message names the step and the remedy."""
+
+
+@dataclass
+class Pass:
+    """An epoch under way: its batches, the generator that `augment` draws from, and what its steps gave."""
+
+    batches: Iterator[tuple[Array, ...]]
+    rng: np.random.Generator
+    outputs: list[Array] = field(default_factory=list)
+    targets: list[Array] = field(default_factory=list)
+    total: float = 0.0  # of the losses, each as often as its batch has samples
+    samples: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+
+@dataclass
+class Loop:
+    """A training run under way.
+
+    Parameters
+    ----------
+    training : Training
+        What callbacks see, and the position: `epoch`, `batch`, `step`.
+    loader : Loader
+    loss, metrics, held, augment, normalizer, seed
+        As `fit` found them; `normalizer` only where it has to run after `augment`, `held` the dev set, normalised.
+    dtype : dtype
+        Of the model.
+    told, shown : list
+        Callbacks of the user's, and those that draw the bar.
+    saved : Checkpoint, optional
+    resume : bool
+    """
+
+    training: Training
+    loader: Loader
+    loss: Loss | None
+    metrics: dict[str, Metric]
+    held: Samples | None
+    augment: Augment | None
+    normalizer: Normalizer | None
+    seed: int
+    dtype: Any
+    told: Sequence[Any]
+    shown: Sequence[Any]
+    saved: Checkpoint | None = None
+    resume: bool = False
+    done: int = 0  # whole epochs
+    current: Pass | None = None
+
+    def run(self) -> History:
+        """Train to the end, or until Ctrl-C, which ends the run after the present step."""
+        training = self.training
+        with in_mode(training.model, training=True), interruptible() as interrupt:
+            try:
+                notify(self.told, "on_fit_start", training)
+                if self.saved is not None and self.resume:
+                    self.done = training.epoch = self.saved.resume(training, self.told)
+                notify(self.shown, "on_fit_start", training)
+                self._train(interrupt)
+            except KeyboardInterrupt:
+                training.stopping = "interrupted"
+            finally:
+                notify(self.shown, "on_fit_end", training)
+            notify(self.told, "on_fit_end", training)
+        training.history.stopped = training.stopping or "epochs"
+        return training.history
+
+    def _train(self, interrupt: Interrupt) -> None:
+        """Step by step; between two of them everything can be saved, changed, or gone back to."""
+        training = self.training
+        while True:
+            interrupt.check()
+            if self.current is not None and training.batch == len(self.loader):
+                self._end_epoch(self.current)
+                interrupt.check()
+            if self.current is None:
+                if training.stopping or self.done >= training.epochs:
+                    return
+                self.current = self.begin_epoch()
+            self._advance(self.current)
+            notify([*self.told, *self.shown], "on_step_end", training)
+
+    def begin_epoch(self) -> Pass:
+        """A new epoch, told to those who listen."""
+        training = self.training
+        training.epoch, training.batch, training.measures = self.done, 0, {}
+        training.optimizer.epoch = self.done  # for schedules that count epochs
+        notify([*self.told, *self.shown], "on_epoch_start", training)
+        self.loader.epoch = self.done
+        return Pass(iter(self.loader), np.random.default_rng([self.seed, self.done, 1]))
+
+    def _advance(self, current: Pass) -> None:
+        """One batch, one update."""
+        rows, labels = next(current.batches)
+        number, output = self._step(self._prepare(rows, current.rng), labels)
+        current.total += number * len(labels)
+        current.samples += len(labels)
+        current.outputs.append(output)
+        current.targets.append(labels)
+        self.training.batch += 1
+        self.training.measures["loss"] = current.total / current.samples
+
+    def _prepare(self, rows: Array, rng: np.random.Generator) -> Array:
+        """A batch as the model takes it."""
+        if self.augment is not None:
+            changed = self.augment(rows, rng)
+            if len(changed) != len(rows):
+                raise ValueError(
+                    f"augment gave {len(changed)} samples for {len(rows)}; it must give as many as it takes"
+                )
+            rows = changed if self.normalizer is None else self.normalizer.transform(changed)
+        return cast_floats(rows, self.dtype, "x")
+
+    def _step(self, rows: Array, labels: Array) -> tuple[float, Array]:
+        """One update; gives the loss and the outputs before it."""
+        training, optimizer = self.training, self.training.optimizer
+        optimizer.zero_grad()
+        output = outputs_of(training.model, tensor(rows, copy=False))
+        if training.step == 0:
+            warn_of_pairs("fit", self.loss, output.aval, aval_of(targets_for(labels, output.dtype)))
+        value = (self.loss or softmax_cross_entropy.public)(output, targets_for(labels, output.dtype))
+        number = scalar(value)
+        if not isinstance(value, Tensor):
+            raise TypeError(f"the loss must be a tensor computed from the outputs, got {type(value).__name__}")
+        if not math.isfinite(number):
+            raise NonFiniteLossError(self._why(number, rows))
+        value.backward()
+        optimizer.step()
+        training.history.learning_rate.append(float(optimizer.lr))  # the schedule sets it as the step is made
+        training.step += 1
+        return number, output.numpy()
+
+    def _why(self, number: float, rows: Array) -> str:
+        """What is known of a loss that is no number, and what to do."""
+        training, rate = self.training, float(self.training.optimizer.lr)
+        where = (
+            f"step {training.step + 1} (epoch {training.epoch + 1}, batch {training.batch + 1} of {len(self.loader)})"
+        )
+        named = training.model.named_parameters() if hasattr(training.model, "named_parameters") else ()
+        broken = [name for name, parameter in named if not np.isfinite(parameter.numpy()).all()]
+        if not np.isfinite(rows).all():
+            remedy = "the batch itself is not finite: check what `augment` gives"
+        elif broken:
+            remedy = (
+                f"the parameters {', '.join(broken[:3])} are no longer finite since the update before: lower the "
+                f"learning rate (now {rate:g}), or clip the gradients"
+            )
+        else:
+            remedy = (
+                f"lower the learning rate (now {rate:g}), or find the operation with `with tensorgraph.debug_nans():`"
+            )
+        return f"the loss became {number} at {where} and the update was not made; {remedy}"
+
+    def _end_epoch(self, current: Pass) -> None:
+        """The measures of what the steps gave, and on the dev set; then callbacks and the checkpoint."""
+        training = self.training
+        both = np.concatenate(current.outputs), np.concatenate(current.targets)
+        training.measures |= {name: float(metric(*both)) for name, metric in self.metrics.items()}
+        if self.held is not None:
+            on_dev = measure(predict(training.model, self.held[0]), self.held[1], self.loss, self.metrics)
+            training.measures |= {f"dev_{name}": value for name, value in on_dev.items()}
+        training.history.append(training.measures, time.perf_counter() - current.began)
+        self.done, self.current = self.done + 1, None
+        notify([*self.told, *self.shown], "on_epoch_end", training)
+        if self.saved is not None:
+            self.saved.write(training, self.told)
