@@ -27,7 +27,7 @@ HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorg
 # Rooms from the ground up. A module may import, while it loads, from its own floor and from those before it.
 FLOORS: list[set[str]] = [
     {"arguments"},
-    {"files", "jit"},
+    {"files", "jit", "pages"},
     {"engine"},
     {"ops"},
     {"numpy"},

@@ -11,8 +11,8 @@ from browser import Browser, find_browser, required
 
 import tensorgraph as tg
 from tensorgraph import nn
+from tensorgraph.pages.palette import DARK, LIGHT, contrast
 from tensorgraph.viz import draw
-from tensorgraph.viz.model.palette import DARK, LIGHT, contrast
 from tensorgraph.viz.render.engine import find_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")

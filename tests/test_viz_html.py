@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 import tensorgraph as tg
 from tensorgraph import nn
+from tensorgraph.pages import embedded
 from tensorgraph.viz import Drawing, Group, LegendEntry, Node, Row, draw, drawing_from_json
 from tensorgraph.viz.html import page
 from tensorgraph.viz.html.insides import MOST_OPS, views
 from tensorgraph.viz.html.layouts import lay_out
-from tensorgraph.viz.html.page import embedded
 from tensorgraph.viz.render.engine import EngineError, find_engine, run_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")

@@ -8,8 +8,8 @@ from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorgraph.pages.palette import DARK, LIGHT
 from tensorgraph.viz import Drawing, Edge, Group, Node, Row, draw
-from tensorgraph.viz.model.palette import DARK, LIGHT
 from tensorgraph.viz.render.mermaid import words
 
 ESCAPED = r"(?:[A-Za-z0-9 ,.:=+\-/@!?*^%$_()]|#\d+;)+"

@@ -12,9 +12,9 @@ import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.analysis.profile import Profile, duration, gradient_norms, largest, profile
 from tensorgraph.graph.graph import Provenance, Var
+from tensorgraph.pages.palette import DARK, HEATS, LIGHT, contrast, heated, ink_on
 from tensorgraph.viz.model import overlay
 from tensorgraph.viz.model.overlay import OVERLAYS, apply, by_equation
-from tensorgraph.viz.model.palette import DARK, HEATS, LIGHT, contrast, heated, ink_on
 from tensorgraph.viz.render.dot import to_dot
 from tensorgraph.viz.render.svg import polish
 

@@ -5,7 +5,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from tensorgraph.viz.model.palette import DARK, LIGHT, NAMES, contrast, ink_on
+from tensorgraph.pages.palette import DARK, LIGHT, NAMES, contrast, ink_on
 
 BORDERS = ("io", "param", "grad", "module", "op")
 # linear RGB as eyes without one kind of cone see it (Machado, Oliveira and Fernandes 2009, severity 1)

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import tensorgraph as tg
 from tensorgraph import nn
+from tensorgraph.pages.palette import DARK, LIGHT
 from tensorgraph.viz import Drawing, Node, Row, draw, mimebundle
-from tensorgraph.viz.model.palette import DARK, LIGHT
 from tensorgraph.viz.render.dot import FONT, words
 from tensorgraph.viz.render.engine import find_engine, run_engine
 from tensorgraph.viz.render.exits import exits

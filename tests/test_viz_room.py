@@ -9,8 +9,8 @@ import pytest
 import viz_graphs as hand
 
 import tensorgraph as tg
+from tensorgraph.pages.palette import DARK, LIGHT
 from tensorgraph.viz import draw
-from tensorgraph.viz.model.palette import DARK, LIGHT
 from tensorgraph.viz.render import tabs
 from tensorgraph.viz.render.engine import run_engine
 from tensorgraph.viz.render.metrics import room, text_width

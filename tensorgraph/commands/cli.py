@@ -1,4 +1,4 @@
-"""The command ``tensorgraph``: demo, draw, diff, lint, train, predict, doctor.
+"""The command ``tensorgraph``: demo, draw, diff, lint, train, predict, doctor, completion.
 
 Exit codes: 0 done, 1 the answer is no (graphs that differ, findings, an installation that does not work), 2 it could
 not be done or was not understood: standard error says why, in one line or with the place in a text.
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
+from tensorgraph.commands.completion import add_completion
 from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.graphs import add_commands
 from tensorgraph.commands.train import add_train
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what is installed, what is missing, and what to do about it")
     doctor.set_defaults(command=run_doctor)
+    add_completion(commands, parser)
     return top
 
 

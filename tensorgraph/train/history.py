@@ -9,7 +9,7 @@ from typing import Any
 
 from tensorgraph.arguments import NonNegative, PathLike, checked
 
-__all__ = ["History", "better_is_less"]
+__all__ = ["History", "better_is_less", "is_share", "shown"]
 
 MOST_ROWS = 12  # of the printed table; longer runs show their first and last epochs
 
@@ -158,9 +158,14 @@ class History:
         return f"History({len(self)} epochs{', ' + last if last else ''}{stopped})"
 
 
+def is_share(name: str) -> bool:
+    """Whether a measure of this name is a share of one, which is told as a percentage."""
+    return any(word in name for word in ("accuracy", "precision", "recall", "f1"))
+
+
 def shown(name: str, value: float) -> str:
     """A measure as text: shares of one as percentages."""
-    if any(word in name for word in ("accuracy", "precision", "recall", "f1")) and 0.0 <= value <= 1.0:
+    if is_share(name) and 0.0 <= value <= 1.0:
         return f"{value:.2%}"
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3e}"
 

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 from tensorgraph.train.callbacks import Training
 from tensorgraph.train.history import shown
 
-__all__ = ["Bar", "Lines", "progress_for"]
+__all__ = ["Bar", "Lines", "epoch_line", "progress_for"]
 
 
 def progress_for(progress: bool, batches: int, stream: TextIO | None = None) -> list[Any]:
@@ -28,6 +28,12 @@ def described(measures: dict[str, float]) -> str:
     return "  ".join(f"{name.replace('_', ' ')} {shown(name, value)}" for name, value in measures.items())
 
 
+def epoch_line(epoch: int, epochs: int, measures: dict[str, float], seconds: float) -> str:
+    """An epoch, counted from 0, as a line of text."""
+    width = len(str(epochs))
+    return f"epoch {epoch + 1:{width}}/{epochs}  {described(measures)}  {seconds:.2f} s"
+
+
 class Lines:
     """One line an epoch."""
 
@@ -35,8 +41,7 @@ class Lines:
         self.stream = stream
 
     def on_epoch_end(self, run: Training) -> None:
-        width = len(str(run.epochs))
-        line = f"epoch {run.epoch + 1:{width}}/{run.epochs}  {described(run.measures)}  {run.history.seconds[-1]:.2f} s"
+        line = epoch_line(run.epoch, run.epochs, run.measures, run.history.seconds[-1])
         print(line, file=self.stream, flush=True)
 
 

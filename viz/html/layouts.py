@@ -12,8 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 
+from tensorgraph.pages.palette import LIGHT, NAMES
 from tensorgraph.viz.model.drawing import Drawing
-from tensorgraph.viz.model.palette import LIGHT, NAMES
 from tensorgraph.viz.render.dot import to_dot
 from tensorgraph.viz.render.engine import EngineError, run_engine
 from tensorgraph.viz.render.metrics import text_width

@@ -6,23 +6,19 @@ in the drawings, where it has been escaped. The policy names style and script by
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import re
 from collections import defaultdict
-from dataclasses import astuple
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from tensorgraph.pages import document, escaped, themed
+from tensorgraph.pages.palette import NAMES
 from tensorgraph.viz.html.insides import View, views
 from tensorgraph.viz.html.layouts import lay_out
 from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Node, Row
 from tensorgraph.viz.model.labels import clean, count
-from tensorgraph.viz.model.palette import DARK, LIGHT, NAMES
 from tensorgraph.viz.render.engine import REMEDY
-from tensorgraph.viz.render.svg import escaped
 
 __all__ = ["to_html"]
 
@@ -142,21 +138,11 @@ def _asset(*names: str) -> str:
     return "\n".join(folder.joinpath(name).read_text("utf-8").strip() for name in names)
 
 
-def _variables(palette: object) -> str:
-    return "".join(f"--{name}:{colour};" for name, colour in zip(NAMES, astuple(palette), strict=True))  # type: ignore[call-overload]
-
-
 @cache
 def _style() -> str:
-    """Both themes' colours as variables, the classes that use them, and the sheets."""
-    light, dark = _variables(LIGHT), _variables(DARK)
+    """Both themes' colours, the classes that use them, and the sheets."""
     rules = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in NAMES)
-    return (
-        f":root{{color-scheme:light;{light}}}\n"
-        f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
-        f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n"
-        f"{rules}\n{_asset(*SHEETS)}"
-    )
+    return f"{themed()}{rules}\n{_asset(*SHEETS)}"
 
 
 @cache
@@ -164,33 +150,8 @@ def _script() -> str:
     return f'"use strict";\n(() => {{\n{_asset(*SCRIPTS)}\n}})();'
 
 
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def embedded(data: object) -> str:
-    """JSON that can neither end the script element it stands in nor begin another."""
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    text = text.replace("</", "<\\/").replace("<!", "\\u003c!")
-    return re.sub(r"<(?=script)", r"\\u003c", text, flags=re.IGNORECASE)
-
-
 def _assembled(drawing: Drawing, svg: str, data: object) -> str:
-    style, script = _style(), _script()
-    policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    theme = f' data-theme="{drawing.theme}"' if drawing.theme in ("light", "dark") else ""
-    title = escaped(clean(drawing.title, 200))
-    given = {"title": title, "drawing": svg}
+    title = clean(drawing.title, 200)
+    given = {"title": escaped(title), "drawing": svg}
     body = re.sub(r"\{\{(\w+)\}\}", lambda match: given[match[1]], _asset("page.html"))
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"{theme}>\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="referrer" content="no-referrer">\n<link rel="icon" href="data:,">\n'
-        f"<title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n"
-        f'<script type="application/json" id="data">{embedded(data)}</script>\n<script>{script}</script>\n'
-        "</body>\n</html>\n"
-    )
+    return document(title, body, style=_style(), script=_script(), data=data, theme=drawing.theme)

@@ -13,12 +13,12 @@ from dataclasses import replace
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
+from tensorgraph.pages.palette import THEMES
 from tensorgraph.viz.model.budget import mend
 from tensorgraph.viz.model.build import build
 from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Row
 from tensorgraph.viz.model.focus import within
 from tensorgraph.viz.model.labels import SIGNS, clean
-from tensorgraph.viz.model.palette import THEMES
 from tensorgraph.viz.model.view import Box, kind_of
 
 __all__ = ["compare"]

@@ -9,12 +9,12 @@ from tensorgraph.analysis.fault_report import Faults, causes
 from tensorgraph.analysis.match import output_paths
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.pages.palette import THEMES
 from tensorgraph.viz.model.budget import mend
 from tensorgraph.viz.model.build import build, legend_of
 from tensorgraph.viz.model.drawing import Drawing, LegendEntry, Row
 from tensorgraph.viz.model.focus import within
 from tensorgraph.viz.model.labels import clean
-from tensorgraph.viz.model.palette import THEMES
 from tensorgraph.viz.model.view import by_op
 
 __all__ = ["draw_fault"]

@@ -13,9 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tensorgraph.pages.palette import HEATS, THEMES, Palette, heated
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
 from tensorgraph.viz.model.labels import SIGNS, clean
-from tensorgraph.viz.model.palette import HEATS, THEMES, Palette, heated
 from tensorgraph.viz.render.exits import Exit, exits
 from tensorgraph.viz.render.metrics import room
 

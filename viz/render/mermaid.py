@@ -10,9 +10,9 @@ import json
 import math
 from collections import defaultdict
 
+from tensorgraph.pages.palette import THEMES, Palette, heated
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
 from tensorgraph.viz.model.labels import SIGNS, clean
-from tensorgraph.viz.model.palette import THEMES, Palette, heated
 
 __all__ = ["to_mermaid"]
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from tensorgraph.pages.palette import Palette
 from tensorgraph.viz.model.budget import held
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node
-from tensorgraph.viz.model.palette import Palette
 from tensorgraph.viz.model.rails import RIGHT, Point, Rows
 from tensorgraph.viz.render.dot import Writer
 

@@ -12,8 +12,9 @@ import re
 import textwrap
 from dataclasses import astuple
 
+from tensorgraph.pages import escaped
+from tensorgraph.pages.palette import DARK, LIGHT, NAMES, THEMES
 from tensorgraph.viz.model.drawing import Drawing
-from tensorgraph.viz.model.palette import DARK, LIGHT, NAMES, THEMES
 from tensorgraph.viz.render.dot import to_dot
 from tensorgraph.viz.render.engine import REMEDY, EngineError, run_engine
 from tensorgraph.viz.render.metrics import text_width
@@ -21,18 +22,12 @@ from tensorgraph.viz.render.svg_lines import Lines, name_of
 from tensorgraph.viz.render.svg_text import centred, lifted
 from tensorgraph.viz.render.whole import whole
 
-__all__ = ["SURFACES", "escaped", "to_svg", "with_text"]
+__all__ = ["SURFACES", "to_svg", "with_text"]
 
 FAMILY = "Arial, Helvetica, 'Liberation Sans', Arimo, sans-serif"
 MONO = "Menlo, Consolas, 'Liberation Mono', 'DejaVu Sans Mono', monospace"
 LINE = 100  # characters in which the reason is broken where there is no picture, unless the text is wider
 SURFACES = ("page", "box", "group", "inner", "frame")  # words in such a colour stand on a colour that stays
-_FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # in XML, whatever the spelling
-
-
-def escaped(text: str) -> str:
-    """Text for an element or an attribute."""
-    return html.escape(_FORBIDDEN.sub("", text))
 
 
 def to_svg(drawing: Drawing, theme: str = "auto") -> str:
