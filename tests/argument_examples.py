@@ -29,7 +29,7 @@ ROOMS: dict[str, Any] = {
 }  # fmt: skip
 # what takes no argument that a person gives: made by the library alone, or its own subject
 EXEMPT = {
-    "tg.Graph", "tg.Recognition", "tg.Template", "optim.Group", "train.Prediction",
+    "tg.Graph", "tg.Recognition", "tg.Template", "data.Rows", "optim.Group", "train.Prediction",
     "viz.Drawing", "viz.Edge", "viz.Group", "viz.LegendEntry", "viz.Node", "viz.Port", "viz.Row", "testing.Case",
     "testing.Program", "init.Initialiser", "init.named",
     "init.reserve", "init.text_of", "init.undrawn", "nn.Module", "tg.Tensor", "tg.Cell", "optim.Optimizer",
@@ -37,6 +37,7 @@ EXEMPT = {
 METHODS_EXEMPT = {  # methods of the same kind
     "Recognition.check", "Group.cell", "Cell.exclusive", "Graph.replace", "Graph.key", "Case.at",
     "Case.map", "Case.put", "Case.cast", "Case.tensors", "Program.tensors",
+    "Rows.read",
 }  # fmt: skip
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
@@ -118,6 +119,11 @@ def written(name: str, content: str) -> str:
 def archive() -> str:
     np.savez("data.npz", x=X, y=Y)
     return "data.npz"
+
+
+def npy() -> str:
+    np.save("x.npy", X)
+    return "x.npy"
 
 
 def idx() -> str:
@@ -392,6 +398,8 @@ EXAMPLES: dict[str, Example] = {
     "data.Dataset": lambda: call(data.Dataset, x=X, y=Y, class_names=["a", "b"], name="two"),
     "Dataset.take": lambda: call(data.Dataset(X, Y).take, indices=[0]),
     "data.Loader": lambda: call(data.Loader, arrays=(X, Y), batch_size=1, shuffle=True, seed=0, last="keep"),
+    "Loader.size_at": lambda: call(data.Loader(X).size_at, epoch=0),
+    "Loader.sizes": lambda: call(data.Loader(X).sizes, epoch=0),
     "Loader.order": lambda: call(data.Loader(X).order, epoch=0),
     "data.Normalizer": lambda: call(data.Normalizer, dtype="float32"),
     "Normalizer.fit": lambda: call(data.Normalizer().fit, x=X),
@@ -400,6 +408,10 @@ EXAMPLES: dict[str, Example] = {
     "Normalizer.inverse_transform": lambda: call(normalizer().inverse_transform, z=X),
     "Normalizer.partial_fit": lambda: call(normalizer().partial_fit, x=X),
     "Normalizer.transform": lambda: call(normalizer().transform, x=X),
+    "data.open_csv": lambda: call(data.open_csv, path=written("t.csv", "a,b\n1,2\n3,4\n"), label=None, header="auto"),
+    "data.open_idx": lambda: call(data.open_idx, path=idx()),
+    "data.open_npy": lambda: call(data.open_npy, path=npy()),
+    "data.prefetch": lambda: call(data.prefetch, batches=[1, 2], depth=1),
     "data.load_digits": lambda: call(data.load_digits, dtype="float32"),
     "data.minibatches": lambda: call(data.minibatches, arrays=(X, Y), batch_size=1),
     "data.read_csv": lambda: call(data.read_csv, path=written("t.csv", "a,b\n1,2\n3,4\n"), label=None, header="auto"),
@@ -432,7 +444,7 @@ EXAMPLES: dict[str, Example] = {
     "train.predict": lambda: call(train.predict, model=model(), x=X),
     **{
         f"metrics.{name}": (lambda name=name: call(getattr(metrics, name), predictions=[0, 1], targets=[0, 1]))
-        for name in ("accuracy", "confusion_matrix", "f1_score", "precision", "recall")
+        for name in ("accuracy", "confusion_matrix", "f1_score", "mae", "mse", "precision", "r2", "recall", "rmse")
     },
     "metrics.top_k_accuracy": lambda: call(metrics.top_k_accuracy, scores=X, targets=Y, k=1),
     # testing

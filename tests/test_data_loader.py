@@ -105,6 +105,26 @@ def test_datasets_lists_and_tensors():
     assert "shuffle=False" in repr(Loader(data, shuffle=False)) and Loader(data).batch_size == 32
 
 
+def test_a_batch_size_of_each_epoch():
+    grows = Loader(np.arange(12.0), batch_size=[3, 5], seed=2)
+    same = Loader(np.arange(12.0), batch_size=lambda epoch: 3 if epoch == 0 else 5, seed=2)
+    assert [[len(x) for (x,) in grows] for _ in range(3)] == [[3] * 4, [5, 5, 2], [5, 5, 2]]
+    assert grows.sizes(0) == [3] * 4 and grows.batch_size == 5 and len(grows) == 3
+    for epoch in range(2):
+        same.epoch = grows.epoch = epoch
+        assert [x.tolist() for (x,) in same] == [x.tolist() for (x,) in grows]
+    assert Loader(np.arange(7), batch_size=(3, 9), last="merge").sizes(1) == [7]
+    with pytest.raises(ValueError, match=r"batch_size\(4\) must be a positive integer, got -1"):
+        Loader(np.arange(7), batch_size=lambda epoch: 3 - epoch).sizes(4)
+    with pytest.raises(ValueError, match=r"batch_size\[1\] must be a positive integer, got 0"):
+        Loader(np.arange(7), batch_size=[3, 0])
+    for wrong in ([], {3}, "3", int):
+        with pytest.raises((TypeError, ValueError), match="batch_size must be a positive integer"):
+            Loader(np.arange(7), batch_size=wrong)
+    with pytest.raises(ValueError, match="last='drop' leaves no batch: 7 samples are fewer than batch_size=9"):
+        Loader(np.arange(7), batch_size=[3, 9], last="drop").sizes(1)
+
+
 def test_loader_errors():
     x = np.zeros((4, 2))
     cases = [

@@ -240,7 +240,7 @@ def test_damaged_archives(tmp_path):
         (b"", "not a whole .npz"),
         (b"PK\x03\x04", "not a whole .npz"),
         (b"text", "not a whole .npz"),
-        (npy("(1,)", b"12345678"), r"single \.npy array; read it with numpy\.load"),
+        (npy("(1,)", b"12345678"), r"single \.npy array; open it with open_npy"),
     ]:
         path.write_bytes(content)
         with pytest.raises(FileFormatError, match=message):

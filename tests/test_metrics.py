@@ -162,3 +162,40 @@ def test_more_errors():
         metrics.confusion_matrix(scores, [0, 1], normalize="rows")
     with pytest.raises(ValueError, match="average must be 'macro' or None"):
         metrics.f1_score(scores, [0, 1], average="micro")
+
+
+# of numbers -----------------------------------------------------------------------------------------------------------
+
+
+def test_measures_of_numbers_against_their_formulas():
+    rng = np.random.default_rng(0)
+    p, t = rng.normal(size=(50, 3)), rng.normal(size=(50, 3))
+    assert metrics.mae(p, t) == pytest.approx(np.abs(p - t).mean(), rel=1e-15)
+    assert metrics.mse(p, t) == pytest.approx(((p - t) ** 2).mean(), rel=1e-15)
+    assert metrics.rmse(p, t) == np.sqrt(metrics.mse(p, t))
+    one_by_one = [metrics.r2(p[:, i], t[:, i]) for i in range(3)]
+    assert metrics.r2(p, t) == pytest.approx(np.mean(one_by_one), rel=1e-14)
+    assert one_by_one[0] == pytest.approx(1 - ((t - p)[:, 0] ** 2).sum() / (50 * t[:, 0].var()), rel=1e-13)
+    # large float32 numbers, whose squares float32 could not add up
+    big = np.full(1 << 16, 3e4, np.float32)
+    assert metrics.mse(big, np.zeros_like(big)) == 9e8
+    assert metrics.r2(t, t) == 1.0 and metrics.r2(np.broadcast_to(t.mean(axis=0), t.shape), t) == pytest.approx(0.0)
+
+
+def test_measures_of_numbers_at_the_edges():
+    assert metrics.mae([[1.0], [2.0]], [1, 2]) == metrics.mae([1.0, 2.0], [[1], [2]]) == 0.0
+    assert np.isnan(metrics.r2([1.0, 2.0], [3.0, 3.0])) and np.isnan(metrics.r2([1.0], [1.0]))
+    assert metrics.r2([[0.0, 5.0], [1.0, 7.0]], [[0.0, 3.0], [1.0, 3.0]]) == 1.0  # the second explains nothing
+    assert metrics.mae([np.inf], [0.0]) == np.inf
+    for name in metrics.OF_NUMBERS:
+        measure = getattr(metrics, name)
+        for p, t, error, message in (
+            ([], [], ValueError, "needs at least one"),
+            ([1.0, 2.0], [1.0], ValueError, "2 predictions and 1 targets"),
+            ([[1.0, 2.0]], [1.0], ValueError, "must be one shape"),
+            (1.0, 1.0, ValueError, "an axis over the samples"),
+            ([np.nan], [1.0], ValueError, r"nan at position \(0,\)"),
+            (["a"], [1.0], TypeError, "numbers"),
+        ):
+            with pytest.raises(error, match=message):
+                measure(p, t)

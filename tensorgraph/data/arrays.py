@@ -10,6 +10,8 @@ import numpy as np
 from tensorgraph.arguments import RAW, Kind, Unfit, is_raw
 from tensorgraph.engine.aval import canonical_dtype, default_dtype
 
+from .rows import Rows
+
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # rows are worked on in blocks of about this many elements, so that float64 copies stay small (8 MB)
@@ -17,7 +19,12 @@ BLOCK = 1 << 20
 
 
 def as_array(value: Any, name: str) -> Array:
-    """A NumPy array of numbers or booleans from anything `numpy.asarray` takes, or from a Tensor."""
+    """A NumPy array of numbers or booleans from anything `numpy.asarray` takes, or from a Tensor.
+
+    Rows in a file stay there, and are used as an array is.
+    """
+    if isinstance(value, Rows):
+        return value  # type: ignore[return-value]
     if hasattr(value, "mask"):
         raise TypeError(f"{name} is a masked array, whose hidden numbers do not count: fill them, array.filled(value)")
     if not isinstance(value, np.ndarray) and hasattr(value, "numpy"):
@@ -37,6 +44,8 @@ def _numbers(value: Any, kind: Kind) -> Array:
     """An array of any shape; of what is none, the remedy."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and not hasattr(value, "mask"):
         return value
+    if isinstance(value, Rows):
+        return value  # type: ignore[return-value]
     if isinstance(value, (str, set, frozenset, dict)) or value is None or callable(value):
         kind.refuse(value, "a set has no order: pass a list" if isinstance(value, (set, frozenset)) else "")
     if is_raw(value):
@@ -83,15 +92,38 @@ def cast_floats(array: Array, dtype: np.dtype[Any], name: str) -> Array:
 
 
 def check_finite(array: Array, what: str, first_row: int = 0) -> None:
-    """Raise for the first nan or infinity, with its position."""
-    if array.dtype.kind != "f" or bool(np.isfinite(array).all()):
+    """Raise for the first nan or infinity, with its position. What is large is looked at block by block."""
+    if array.dtype.kind != "f" or getattr(array, "finite", False):
+        return
+    if array.ndim == 0 or array.size <= BLOCK:
+        _check_block(np.asarray(array), what, first_row)
+        return
+    for start, rows in blocks(array):
+        _check_block(rows, what, first_row + start)
+
+
+def _check_block(array: Array, what: str, first_row: int) -> None:
+    if bool(np.isfinite(array).all()):
         return
     index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
     value = array[index]
-    index = (index[0] + first_row, *index[1:])
+    index = (index[0] + first_row, *index[1:]) if index else index
     raise ValueError(
         f"{what} holds {value} at position {index}, expected finite numbers; remove such rows or fill the gaps first"
     )
+
+
+def blocks(x: Array) -> Iterator[tuple[int, Array]]:
+    """The rows in blocks of bounded size, with the number of each block's first row."""
+    step = max(1, BLOCK // max(1, x.size // max(1, len(x))))
+    for start in range(0, len(x), step):
+        yield start, x[start : start + step]
+
+
+def bounds(labels: Array) -> tuple[int, int]:
+    """The least and the greatest of at least one whole number."""
+    pairs = [(int(rows.min()), int(rows.max())) for _, rows in blocks(labels)]
+    return min(low for low, _ in pairs), max(high for _, high in pairs)
 
 
 def count(value: Any, name: str, least: int = 1) -> int:

@@ -10,7 +10,8 @@ from tensorgraph.arguments import ClassNames, checked
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import MissingExtraError
 
-from .arrays import Array, Numbers, cast_floats, float_dtype, same_length
+from .arrays import Array, Numbers, bounds, cast_floats, float_dtype, same_length
+from .rows import pick
 
 __all__ = ["Dataset", "load_digits"]
 
@@ -23,7 +24,7 @@ class Dataset:
     Parameters
     ----------
     x : array of shape (N, ...)
-        The samples.
+        The samples; rows in a file, of `open_npy`, `open_idx` or `open_csv`, stay there.
     y : array of shape (N, ...), optional
         Labels or target values.
     class_names : sequence of str, optional
@@ -66,7 +67,7 @@ class Dataset:
     def _check_labels(self) -> None:
         if self.class_names is None or self.y is None or self.y.dtype.kind not in "iu" or self.y.size == 0:
             return
-        low, high = int(self.y.min()), int(self.y.max())
+        low, high = bounds(self.y)
         if low < 0 or high >= len(self.class_names):
             raise ValueError(
                 f"y holds labels from {low} to {high}, but there are {len(self.class_names)} class names: "
@@ -89,7 +90,7 @@ class Dataset:
 
     @checked
     def take(self, indices: Numbers) -> Dataset:
-        """Return the samples at the given positions, copied, with the same names.
+        """Return the samples at the given positions, with the same names: copied, or left in the file they are in.
 
         Parameters
         ----------
@@ -99,7 +100,7 @@ class Dataset:
         index = np.asarray(indices)
         if index.size == 0:
             index = index.astype(np.int64)
-        return replace(self, x=self.x[index], y=None if self.y is None else self.y[index])
+        return replace(self, x=pick(self.x, index), y=None if self.y is None else pick(self.y, index))
 
 
 @checked

@@ -16,7 +16,7 @@ from tensorgraph.files import FileFormatError, atomic_file
 
 from .arrays import Array, Numbers
 
-__all__ = ["read_idx", "write_idx"]
+__all__ = ["read_header", "read_idx", "write_idx"]
 
 # the third byte of the magic number says the type
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -77,8 +77,8 @@ def read_idx(path: PathLike) -> Array:
             raise FileFormatError(f"{where} is a damaged or cut off gzip file ({error}); download it again") from error
 
 
-def _read(file: BinaryIO, where: str, most: int, *, exact: bool) -> Array:
-    """Read from a stream that holds at most `most` bytes (`exact`: just as many)."""
+def read_header(file: BinaryIO, where: str, most: int, *, exact: bool) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a stream of at most `most` bytes (`exact`: just as many), which is then at the data."""
     magic = file.read(4)
     if len(magic) < 4:
         raise FileFormatError(f"{where} has {len(magic)} bytes, too few for an IDX file; download it again")
@@ -97,6 +97,13 @@ def _read(file: BinaryIO, where: str, most: int, *, exact: bool) -> Array:
     room = most - 4 - 4 * ndim
     if expected > room or (exact and expected != room):
         raise _wrong_size(where, shape, dtype, expected, f"{'' if exact else 'at most '}{room}")
+    return shape, dtype
+
+
+def _read(file: BinaryIO, where: str, most: int, *, exact: bool) -> Array:
+    """Read from a stream that holds at most `most` bytes (`exact`: just as many)."""
+    shape, dtype = read_header(file, where, most, exact=exact)
+    expected = math.prod(shape) * dtype.itemsize
     data = bytearray()
     while len(data) < expected and (chunk := file.read(min(CHUNK, expected - len(data)))):
         data += chunk

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Count, Natural, checked
+from tensorgraph.arguments import Count, Kind, Natural, Ordered, Unfit, checked, kind_of
 from tensorgraph.engine.aval import FloatDType
 
 from .arrays import Array, Numbers, as_array, cast_floats, float_dtype, same_length
 from .dataset import Dataset
+from .rows import Rows
 
 __all__ = ["Loader", "minibatches"]
 
 Last = Literal["keep", "drop", "merge"]
+COUNT, COUNTS = kind_of(Count), kind_of(Annotated[Sequence[Count], Ordered])
+
+
+def _sizes(value: Any, kind: Kind) -> Any:
+    """One size, one an epoch in a sequence, or a function that gives it."""
+    if callable(value) and not isinstance(value, type):
+        return value
+    if not isinstance(value, list | tuple):
+        return COUNT(value)
+    return COUNTS(value) if value else kind.refuse(value, wrong=ValueError)
+
+
+BatchSize: TypeAlias = Annotated[Any, Kind("a positive integer, or one an epoch: a list, or a function of it", _sizes)]
 
 
 class Loader:
@@ -24,9 +38,12 @@ class Loader:
     Parameters
     ----------
     *arrays : array of shape (N, ...), or one Dataset
-        Samples, labels and whatever belongs to them; batches keep them together. N ≥ 1.
-    batch_size : int
-        Samples in a batch.
+        Samples, labels and whatever belongs to them; batches keep them together. N ≥ 1. Rows in a file are read a
+        batch at a time, in the same order as those of an array.
+    batch_size : int, sequence of int, or callable
+        Samples in a batch. A sequence gives each epoch its own, the last one to all that follow; so does a function
+        of the epoch, from 0: a growing batch calms the noise of the gradient as a falling learning rate does (Smith
+        et al. 2018, arXiv 1711.00489).
     shuffle : bool
         Whether each epoch has its own random order.
     seed : int
@@ -67,7 +84,7 @@ class Loader:
     def __init__(
         self,
         *arrays: Dataset | Numbers,
-        batch_size: Count = 32,
+        batch_size: BatchSize = 32,
         shuffle: bool = True,
         seed: Natural = 0,
         last: Last = "keep",
@@ -89,11 +106,7 @@ class Loader:
         self._last = last
         self._dtype = float_dtype(dtype)
         self._epoch = 0
-        if len(self) == 0:
-            raise ValueError(
-                f"last='drop' leaves no batch: {self._samples} samples are fewer than batch_size={self._batch_size}; "
-                "lower batch_size or keep the last batch"
-            )
+        self.sizes(0)
 
     @property
     def epoch(self) -> int:
@@ -106,8 +119,38 @@ class Loader:
 
     @property
     def batch_size(self) -> int:
-        """Samples in a batch that is neither short nor merged."""
-        return self._batch_size
+        """Samples in a batch, of the coming epoch, that is neither short nor merged."""
+        return self.size_at(self._epoch)
+
+    @checked
+    def size_at(self, epoch: Natural) -> int:
+        """The batch size of an epoch."""
+        given = self._batch_size
+        if isinstance(given, int):
+            return given
+        if callable(given):
+            try:
+                return int(COUNT(given(epoch)))
+            except Unfit as unfit:
+                raise unfit.wrong(unfit.sentence(f"batch_size({epoch})")) from None
+        return int(given[min(epoch, len(given) - 1)])
+
+    @checked
+    def sizes(self, epoch: Natural) -> list[int]:
+        """The sizes of an epoch's batches, in turn."""
+        size = self.size_at(epoch)
+        whole, rest = divmod(self._samples, size)
+        made = [size] * whole
+        if rest and (self._last == "keep" or (self._last == "merge" and not whole)):
+            made.append(rest)
+        elif rest and self._last == "merge":
+            made[-1] += rest
+        if not made:
+            raise ValueError(
+                f"last='drop' leaves no batch: {self._samples} samples are fewer than batch_size={size}; "
+                "lower batch_size or keep the last batch"
+            )
+        return made
 
     @property
     def samples(self) -> int:
@@ -115,16 +158,13 @@ class Loader:
         return self._samples
 
     def __len__(self) -> int:
-        """The number of batches in an epoch."""
-        whole, rest = divmod(self._samples, self._batch_size)
-        if self._last == "merge":
-            return max(1, whole)
-        return whole + (self._last == "keep" and rest > 0)
+        """The number of batches in the coming epoch."""
+        return len(self.sizes(self._epoch))
 
     def __repr__(self) -> str:
         order = f"seed={self._seed}" if self._shuffle else "shuffle=False"
         return (
-            f"Loader({self._samples} samples, {len(self)} batches of {self._batch_size}, {order}, "
+            f"Loader({self._samples} samples, {len(self)} batches of {self.batch_size}, {order}, "
             f"last={self._last!r}, epoch={self._epoch})"
         )
 
@@ -137,32 +177,38 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """Begin an epoch: the batches in turn, each a tuple with one new array for every array given."""
-        order = self.order(self._epoch) if self._shuffle else None
+        order, sizes = self.order(self._epoch) if self._shuffle else None, self.sizes(self._epoch)
         self._epoch += 1
-        return self._batches(order)
+        return self._batches(order, sizes)
 
-    def _batches(self, order: Array | None) -> Iterator[tuple[Array, ...]]:
-        batches = len(self)
-        for i in range(batches):
-            start = i * self._batch_size
-            stop = min(start + self._batch_size, self._samples)
-            if self._last == "merge" and i == batches - 1:
-                stop = self._samples
+    def _batches(self, order: Array | None, sizes: list[int]) -> Iterator[tuple[Array, ...]]:
+        start = 0
+        for size in sizes:
+            stop = start + size
             # batches share no memory with the data in either case, so that changing one changes nothing else
             if order is None:
                 yield self._cast(array[start:stop].copy() for array in self._arrays)
             else:
-                rows = order[start:stop]
-                yield self._cast(np.take(array, rows, axis=0) for array in self._arrays)
+                yield self._cast(_rows(array, order[start:stop]) for array in self._arrays)
+            start = stop
 
     def _cast(self, batch: Iterable[Array]) -> tuple[Array, ...]:
-        return tuple(cast_floats(array, self._dtype, f"array {i}") for i, array in enumerate(batch))
+        return tuple(cast_floats(_native(array), self._dtype, f"array {i}") for i, array in enumerate(batch))
+
+
+def _rows(array: Any, rows: Array) -> Array:
+    return array[rows] if isinstance(array, Rows) else np.take(array, rows, axis=0)
+
+
+def _native(array: Array) -> Array:
+    """Numbers in the machine's own order of bytes, which those of a file need not be in."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 @checked
 def minibatches(
     *arrays: Dataset | Numbers,
-    batch_size: Count = 32,
+    batch_size: BatchSize = 32,
     shuffle: bool = True,
     seed: Natural = 0,
     last: Last = "keep",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from tensorgraph.arguments import checked
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.engine.sums import total
 
-from .arrays import BLOCK, Array, Numbers, as_array, check_finite, float_dtype
+from .arrays import Array, Numbers, as_array, blocks, check_finite, float_dtype
 
 __all__ = ["Normalizer", "NotFittedError"]
 
@@ -146,7 +146,7 @@ class Normalizer:
             check_finite(x[:1], "x")
             shift = x[0].astype(np.float64)
             offset, m2 = np.zeros_like(shift), np.zeros_like(shift)
-        for start, rows in _blocks(x):
+        for start, rows in blocks(x):
             check_finite(rows, "x", start)
             with np.errstate(over="ignore", invalid="ignore"):
                 deviation = np.subtract(rows, shift, dtype=np.float64)
@@ -254,16 +254,9 @@ class Normalizer:
             return self._apply(x[None], mean, scale, inverse=inverse).reshape(x.shape)
         self._check_features(x.shape[1:], x.shape)
         out = np.empty(x.shape, float_dtype(self._dtype))
-        for start, rows in _blocks(x):
+        for start, rows in blocks(x):
             check_finite(rows, "x", start)
             with np.errstate(over="ignore", invalid="ignore"):
                 out[start : start + len(rows)] = rows * scale + mean if inverse else (rows - mean) / scale
             check_finite(out[start : start + len(rows)], f"the result in {out.dtype}", start)
         return out
-
-
-def _blocks(x: Array) -> Iterator[tuple[int, Array]]:
-    """The rows in blocks of bounded size, with the number of each block's first row."""
-    step = max(1, BLOCK // max(1, x[:1].size))
-    for start in range(0, len(x), step):
-        yield start, x[start : start + step]

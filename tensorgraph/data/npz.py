@@ -7,7 +7,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .arrays import Array, cast_floats, float_dtype
 from .dataset import Dataset
 from .idx import CHUNK, DEFLATE_RATIO
 
-__all__ = ["read_npz"]
+__all__ = ["npy_header", "read_npz"]
 
 
 class _NoSuchArray(ValueError):
@@ -82,9 +82,7 @@ def read_npz(
         size = os.fstat(file.fileno()).st_size
         start = file.read(6)
         if start == b"\x93NUMPY":
-            raise FileFormatError(
-                f"{where} is a single .npy array; read it with numpy.load(path, allow_pickle=False) and make a Dataset"
-            )
+            raise FileFormatError(f"{where} is a single .npy array; open it with open_npy(path) and make a Dataset")
         try:
             with zipfile.ZipFile(file) as archive:
                 arrays = [_member(archive, name, where, size) for name in wanted]
@@ -124,10 +122,11 @@ def _member(archive: zipfile.ZipFile, name: str, where: str, size: int) -> Array
         return _array(member, name, where, info.file_size)
 
 
-def _array(member: IO[bytes], name: str, where: str, size: int) -> Array:
-    """Read one .npy: its header is believed only as far as there are bytes for it."""
-    # the header is read from a piece, because its length field would be believed too
-    head = io.BytesIO(member.read(min(size, CHUNK)))
+def npy_header(head: IO[bytes], name: str, where: str, size: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether column by column, and dtype of an .npy of `size` bytes, whose beginning is then at the numbers.
+
+    `head` is a piece, because the header's length field would be believed too.
+    """
     try:
         version = np.lib.format.read_magic(head)
         if version not in ((1, 0), (2, 0)):
@@ -147,6 +146,14 @@ def _array(member: IO[bytes], name: str, where: str, size: int) -> Array:
             f"{where} promises {name!r} of {dtype}{list(shape)}, {expected} bytes, and holds {size - head.tell()}: "
             "it is damaged; save or download it again"
         )
+    return shape, fortran, dtype
+
+
+def _array(member: IO[bytes], name: str, where: str, size: int) -> Array:
+    """Read one .npy: its header is believed only as far as there are bytes for it."""
+    head = io.BytesIO(member.read(min(size, CHUNK)))
+    shape, fortran, dtype = npy_header(head, name, where, size)
+    expected = math.prod(shape) * dtype.itemsize
     data = bytearray(head.read())
     while chunk := member.read(CHUNK):
         data += chunk

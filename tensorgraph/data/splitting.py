@@ -11,6 +11,7 @@ from tensorgraph.arguments import Count, Natural, Positive, checked
 
 from .arrays import Array, Numbers, as_array, check_finite, same_length
 from .dataset import Dataset
+from .rows import pick
 
 __all__ = ["split"]
 
@@ -64,7 +65,7 @@ def split(
     Returns
     -------
     tuple
-        For every part a tuple of arrays (copies), or a Dataset.
+        For every part a tuple of arrays, or a Dataset: copies, but of rows in a file, which stay there.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def split(
         pieces = _stratified(_labels(stratify, n), parts, rng)
     if whole is not None:
         return tuple(whole.take(piece) for piece in pieces)
-    return tuple(tuple(column[piece] for column in columns) for piece in pieces)
+    return tuple(tuple(pick(column, piece) for column in columns) for piece in pieces)
 
 
 def _sizes(n: int, fractions: Sequence[float], sizes: Sequence[int] | None) -> list[int]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import copy
 import csv
+import itertools
 import math
 import os
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +27,7 @@ __all__ = ["read_csv"]
 # how tables write that a value is not there (compared in lower case)
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?"})
 INT64 = np.iinfo(np.int64)
+MOST_TEXTS = 100_000  # different labels, beyond which numbers are not kept as text beside
 
 
 @checked
@@ -92,6 +95,17 @@ def read_csv(
     (('lily', 'rose'), array([1, 0]))
     """
     where = repr(os.fspath(path))
+    check_form(delimiter, encoding, class_names)
+    with open(path, encoding=encoding, newline="") as file:
+        rows = rows_of(reader_of(file, delimiter), where)
+        table, first = begin(rows, where, label, header, drop, missing, class_names, float_dtype(dtype))
+        for line, row in itertools.chain(first, rows):
+            table.add(line, row)
+    return table.dataset(table.take(), Path(path).stem)
+
+
+def check_form(delimiter: str, encoding: str, class_names: ClassNames | None) -> None:
+    """Refuse what no table is written in."""
     if len(delimiter) != 1:
         raise ValueError(f"delimiter must be one character, got {delimiter!r}")
     try:
@@ -100,22 +114,27 @@ def read_csv(
         raise ValueError(f"encoding must be a name that Python knows, such as 'utf-8', got {encoding!r}") from None
     if class_names is not None and len(set(class_names)) < len(class_names):
         raise ValueError(f"class_names is a sequence of different strings, got {class_names!r}")
-    with open(path, encoding=encoding, newline="") as file:
-        rows = _rows(csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True), where)
-        line, first = next(rows, (0, []))
-        if not first:
-            raise FileFormatError(f"{where} is empty; a table has at least one line of numbers")
-        named = _is_header(first) if header == "auto" else header
-        columns = _Columns(where, first if named else None, len(first), label, drop)
-        table = _Table(where, columns, missing)
-        if not named:
-            table.add(line, first)
-        for line, row in rows:
-            table.add(line, row)
-    return table.dataset(Path(path).stem, float_dtype(dtype), class_names)
 
 
-def _rows(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
+def reader_of(lines: Iterable[str], delimiter: str) -> Any:
+    """The fields of each line."""
+    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+
+
+def begin(
+    rows: Iterator[tuple[int, list[str]]], where: str, label: str | int | None, header: bool | str,
+    drop: Collection[str | int], missing: str, class_names: ClassNames | None, dtype: np.dtype[Any],
+) -> tuple[Table, list[tuple[int, list[str]]]]:  # fmt: skip
+    """An empty table from the first line; and that line, unless it holds the columns' names."""
+    line, first = next(rows, (0, []))
+    if not first:
+        raise FileFormatError(f"{where} is empty; a table has at least one line of numbers")
+    named = is_header(first) if header == "auto" else header
+    columns = Columns(where, first if named else None, len(first), label, drop)
+    return Table(where, columns, missing, class_names, dtype), [] if named else [(line, first)]
+
+
+def rows_of(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
     """The lines that are not blank, their fields without surrounding blanks, with their numbers."""
     try:
         for row in reader:
@@ -132,13 +151,13 @@ def _rows(reader: Any, where: str) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _is_header(row: Sequence[str]) -> bool:
+def is_header(row: Sequence[str]) -> bool:
     """Whether a line reads as names: no field is a number, and none is missing but the first."""
     named = [field for i, field in enumerate(row) if i or field]
-    return bool(named) and all(_number(field) is None and field.lower() not in MISSING for field in named)
+    return bool(named) and all(number_of(field) is None and field.lower() not in MISSING for field in named)
 
 
-def _number(field: str) -> float | None:
+def number_of(field: str) -> float | None:
     """The number that a field says, or None. Python's underscores are no part of a table's numbers."""
     if "_" in field:
         return None
@@ -148,7 +167,7 @@ def _number(field: str) -> float | None:
         return None
 
 
-class _Columns:
+class Columns:
     """Which column is the label, which are features, and what they are called."""
 
     def __init__(
@@ -181,18 +200,26 @@ class _Columns:
             raise ValueError(f"{self.where} has no column {column}; it has {known}, counted from 0")
         return column % self.width
 
+    def without_label(self) -> Columns:
+        """The same features, of a table whose labels are known already."""
+        made = copy.copy(self)
+        made.label = None
+        return made
+
     def told(self, i: int) -> str:
         """A column as a message names it: counted from 1, as editors do, and by name."""
         return f"column {i + 1}" + (f" ({self.names[i]!r})" if self.names is not None else "")
 
 
-class _Table:
+class Table:
     """The values read so far, eight bytes each."""
 
-    def __init__(self, where: str, columns: _Columns, missing: str) -> None:
-        self.where, self.columns, self.missing = where, columns, missing
+    def __init__(
+        self, where: str, columns: Columns, missing: str, class_names: ClassNames | None, dtype: np.dtype[Any]
+    ) -> None:
+        self.where, self.columns, self.missing, self.dtype = where, columns, missing, dtype
         self.values = array("d")
-        self.labels: list[str] = []
+        self.labels = Labels(where, class_names)
         self.lines = array("q")
 
     def add(self, line: int, row: list[str]) -> None:
@@ -211,7 +238,7 @@ class _Table:
                     f"{self.where}, line {line}, {columns.told(columns.label)}: the label is missing ({text!r}); "
                     "fill it in or remove the line"
                 )
-            self.labels.append(text)
+            self.labels.add(line, text)
         self.lines.append(line)
 
     def _value(self, line: int, i: int, text: str) -> float:
@@ -222,7 +249,7 @@ class _Table:
                 f"{self.where}, line {line}, {self.columns.told(i)}: the value is missing ({text!r}); fill it in, "
                 "remove the line, or pass missing='nan'"
             )
-        value = _number(text)
+        value = number_of(text)
         if value is None:
             hint = "" if self.columns.label is not None else "; if this is the label, pass label="
             if not self.lines and self.columns.names is None:
@@ -235,49 +262,97 @@ class _Table:
             raise FileFormatError(f"{self.where}, line {line}, {self.columns.told(i)}: {text[:40]!r} is beyond float64")
         return value
 
-    def dataset(self, name: str, dtype: np.dtype[Any], class_names: ClassNames | None) -> Dataset:
+    def take(self) -> Array:
+        """The features read since the last time, of shape (rows, features), which are then forgotten."""
         columns = self.columns
-        if not self.lines:
-            raise FileFormatError(f"{self.where} has a header and no data; a table has at least one line of numbers")
         wide = np.array(self.values).reshape(len(self.lines), len(columns.features))
         with np.errstate(over="ignore"):
-            x = wide.astype(dtype)
+            x = wide.astype(self.dtype)
         beyond = np.argwhere(np.isinf(x) & ~np.isinf(wide))
         if len(beyond):
             row, i = beyond[0]
             told = columns.told(columns.features[i])
             raise FileFormatError(
-                f"{self.where}, line {self.lines[row]}, {told}: {wide[row, i]} is beyond {dtype}; pass dtype='float64'"
+                f"{self.where}, line {self.lines[row]}, {told}: {wide[row, i]} is beyond {self.dtype}; pass "
+                "dtype='float64'"
             )
+        self.values, self.lines = array("d"), array("q")
+        return x
+
+    def dataset(self, x: Any, name: str) -> Dataset:
+        """The features with the labels and the names that were read."""
+        columns = self.columns
         names = None if columns.names is None else tuple(columns.names[i] for i in columns.features)
+        if len(x) == 0:
+            raise FileFormatError(f"{self.where} has a header and no data; a table has at least one line of numbers")
         if columns.label is None:
             return Dataset(x, None, None, names, name)
-        y, classes = self._labels(dtype, class_names)
+        y, classes = self.labels.finish(self.dtype)
         return Dataset(x, y, classes, names, name)
 
-    def _labels(self, dtype: np.dtype[Any], class_names: ClassNames | None) -> tuple[Array, tuple[str, ...] | None]:
-        if class_names is None:
-            numbers = [_number(text) for text in self.labels]
-            if all(number is not None and math.isfinite(number) for number in numbers):
-                return self._numeric_labels(dtype)
-            class_names = sorted(set(self.labels))
-        codes = {text: code for code, text in enumerate(class_names)}
-        for line, text in zip(self.lines, self.labels):
-            if text not in codes:
-                known = ", ".join(map(repr, class_names))
+
+class Labels:
+    """A column of labels, read one by one: whole numbers, other numbers, or text of which the codes are kept."""
+
+    def __init__(self, where: str, class_names: ClassNames | None) -> None:
+        self.where, self.class_names = where, class_names
+        self.texts: dict[str, int] | None = {text: code for code, text in enumerate(class_names or ())}
+        self.codes, self.numbers, self.wholes = array("q"), array("d"), array("q")
+        self.numeric = self.whole = class_names is None
+        self.beyond: tuple[int, int] | None = None  # line and value of a whole number that is no int64
+
+    def add(self, line: int, text: str) -> None:
+        if self.class_names is not None:
+            if text not in (codes := self.texts or {}):
+                known = ", ".join(map(repr, self.class_names))
                 raise FileFormatError(
                     f"{self.where}, line {line}: the label {text[:40]!r} is not among the class names {known}"
                 )
-        return np.array([codes[text] for text in self.labels], np.int64), tuple(class_names)
+            self.codes.append(codes[text])
+            return
+        if self.numeric:
+            self._number(line, text)
+        if self.texts is not None:
+            self.codes.append(self.texts.setdefault(text, len(self.texts)))
+            if len(self.texts) > MOST_TEXTS and self.numeric:  # they are no classes: their texts are not kept
+                self.texts, self.codes = None, array("q")
 
-    def _numeric_labels(self, dtype: np.dtype[Any]) -> tuple[Array, None]:
-        try:
-            whole = [int(text) for text in self.labels]
-        except ValueError:
-            return np.array([float(text) for text in self.labels]).astype(dtype), None
-        for line, value in zip(self.lines, whole):
-            if not INT64.min <= value <= INT64.max:
+    def _number(self, line: int, text: str) -> None:
+        value = number_of(text)
+        if value is None or not math.isfinite(value):
+            if self.texts is None:
                 raise FileFormatError(
-                    f"{self.where}, line {line}: the label {value} is beyond int64; pass class_names= to read text"
+                    f"{self.where}, line {line}: the label {text[:40]!r} is no number, and more than {MOST_TEXTS:,} "
+                    "different numbers come before it; remove the line, or pass class_names= to read text"
                 )
-        return np.array(whole, np.int64), None
+            self.numeric, self.numbers, self.wholes = False, array("d"), array("q")
+            return
+        self.numbers.append(value)
+        if self.whole:
+            try:
+                whole = int(text)
+            except ValueError:
+                self.whole, self.wholes = False, array("q")
+                return
+            if not INT64.min <= whole <= INT64.max:
+                self.beyond = self.beyond or (line, whole)
+                whole = 0
+            self.wholes.append(whole)
+
+    def finish(self, dtype: np.dtype[Any]) -> tuple[Array, tuple[str, ...] | None]:
+        """The labels, and the classes' names where they are text."""
+        if self.class_names is not None:
+            return np.array(self.codes), tuple(self.class_names)
+        if not self.numeric:
+            names = sorted(self.texts or {})
+            place = {text: code for code, text in enumerate(names)}
+            order = np.array([place[text] for text in self.texts or {}], np.int64)
+            return order[np.array(self.codes)], tuple(names)
+        if not self.whole:
+            return np.array(self.numbers).astype(dtype), None
+        if self.beyond is not None:
+            line, value = self.beyond
+            raise FileFormatError(
+                f"{self.where}, line {line}: the label {value} is beyond int64; pass class_names= to read text"
+            )
+        return np.array(self.wholes), None

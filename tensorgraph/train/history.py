@@ -22,6 +22,8 @@ def better_is_less(name: str) -> bool:
     >>> better_is_less("dev_loss"), better_is_less("dev_accuracy")
     (True, False)
     """
+    if {"mae", "mse", "rmse"}.intersection(name.split("_")):
+        return True
     return any(word in name for word in ("loss", "error", "perplexity"))
 
 

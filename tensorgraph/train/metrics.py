@@ -1,8 +1,9 @@
-"""Measures of a classifier: accuracy, top-k accuracy, confusion matrix, precision, recall and F1.
+"""Measures of a classifier (accuracy, top-k accuracy, confusion matrix, precision, recall, F1) and of a regression.
 
-Every function takes predictions first and the true labels second. Predictions are scores of shape (N, C), logits or
-probabilities alike, or predicted labels of shape (N,). Where scores tie, the first maximum is the prediction. There is
-no measure of nothing: N = 0 raises.
+Every function takes predictions first and the truth second. A classifier's predictions are scores of shape (N, C),
+logits or probabilities alike, or predicted labels of shape (N,); where scores tie, the first maximum is the prediction.
+A regression's are numbers in the shape of the targets: (N,) and (N, 1) are the same, and nothing is broadcast. There
+is no measure of nothing: N = 0 raises.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from tensorgraph.arguments import Count, checked
 from tensorgraph.arguments.foreign import getter
 from tensorgraph.data.arrays import Array, Numbers, as_array
 
-__all__ = ["accuracy", "confusion_matrix", "f1_score", "precision", "recall", "top_k_accuracy"]
+__all__ = [
+    "accuracy", "confusion_matrix", "f1_score", "mae", "mse", "precision", "r2", "recall", "rmse", "top_k_accuracy",
+]  # fmt: skip
+
+# measures of numbers, which targets of a float dtype may have; the others compare labels
+OF_NUMBERS = ("mae", "mse", "r2", "rmse")
 
 # a table of 16,384² counts takes two gigabytes; a label beyond that is an identifier rather than a class
 MOST_CLASSES = 1 << 14
@@ -239,6 +245,112 @@ def f1_score(
     """
     hits, predicted, true = _counts(predictions, targets, classes)
     return _average(_ratio(2 * hits, predicted + true), average)
+
+
+@checked
+def mae(predictions: Numbers, targets: Numbers) -> float:
+    """The mean absolute error, (1/n) Σ |prediction − target| over all n numbers, in the targets' unit.
+
+    Parameters
+    ----------
+    predictions, targets : array of shape (N, ...)
+        Of one shape; (N,) and (N, 1) are the same.
+
+    Raises
+    ------
+    TypeError
+        If they hold no numbers.
+    ValueError
+        If the shapes differ, N is 0, or a prediction is nan.
+
+    Examples
+    --------
+    >>> from tensorgraph.train import metrics
+    >>> metrics.mae([[1.0], [2.0], [6.0]], [1.0, 4.0, 5.0])
+    1.0
+    """
+    errors, _ = _errors(predictions, targets)
+    return float(np.mean(np.abs(errors)))
+
+
+@checked
+def mse(predictions: Numbers, targets: Numbers) -> float:
+    """The mean squared error, (1/n) Σ (prediction − target)². Arguments and errors are those of `mae`.
+
+    Examples
+    --------
+    >>> from tensorgraph.train import metrics
+    >>> metrics.mse([1.0, 2.0], [1.0, 4.0])
+    2.0
+    """
+    errors, _ = _errors(predictions, targets)
+    return float(np.mean(np.square(errors)))
+
+
+@checked
+def rmse(predictions: Numbers, targets: Numbers) -> float:
+    """The root of `mse`, in the targets' unit. Arguments and errors are those of `mae`.
+
+    Examples
+    --------
+    >>> from tensorgraph.train import metrics
+    >>> metrics.rmse([3.0, 5.0], [0.0, 1.0])
+    3.5355339059327378
+    """
+    errors, _ = _errors(predictions, targets)
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+@checked
+def r2(predictions: Numbers, targets: Numbers) -> float:
+    """The coefficient of determination, 1 − Σ (target − prediction)² / Σ (target − mean of the targets)².
+
+    1 where every prediction is right, 0 where they are as good as the mean of the targets, negative where they are
+    worse. Arguments and errors are those of `mae`.
+
+    Returns
+    -------
+    float
+        At most 1. Of several outputs the plain mean, each by itself; one whose targets are all equal explains nothing,
+        and is left out. nan where that leaves none.
+
+    Examples
+    --------
+    >>> from tensorgraph.train import metrics
+    >>> metrics.r2([2.5, 0.0, 2.0, 8.0], [3.0, -0.5, 2.0, 7.0])
+    0.9486081370449679
+    """
+    errors, targets = _errors(predictions, targets)
+    n = len(targets)
+    errors, targets = errors.reshape(n, -1), targets.reshape(n, -1)
+    left, whole = np.square(errors).sum(axis=0), np.square(targets - targets.mean(axis=0)).sum(axis=0)
+    varies = (targets != targets[0]).any(axis=0)
+    return float(np.mean(1.0 - left[varies] / whole[varies])) if varies.any() else float("nan")
+
+
+def _errors(predictions: Numbers, targets: Numbers) -> tuple[Array, Array]:
+    """prediction − target of every number, and the targets, float64."""
+    predictions, targets = as_array(predictions, "predictions"), as_array(targets, "targets")
+    if 0 in (predictions.ndim, targets.ndim):
+        raise ValueError("predictions and targets have an axis over the samples; of a single pair write [p], [t]")
+    _check_lengths(predictions, targets)
+    targets = in_shape(targets, predictions.shape)
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"predictions have shape {predictions.shape} and targets {targets.shape}; they must be one shape"
+        )
+    wide = predictions.astype(np.float64)
+    if np.isnan(wide).any():
+        at = tuple(int(i) for i in np.argwhere(np.isnan(wide))[0])
+        raise ValueError(f"predictions holds nan at position {at}: a sample without a prediction has no error")
+    targets = targets.astype(np.float64)
+    return wide - targets, targets
+
+
+def in_shape(targets: Any, shape: tuple[int, ...]) -> Any:
+    """Targets in the shape of predictions where (N,) and (N, 1) differ by that axis alone; else as they are."""
+    near = targets.shape == (*shape, 1) or (*targets.shape, 1) == shape
+    return targets.reshape(shape) if near else targets
 
 
 def _counts(predictions: Numbers, targets: Numbers, classes: int | None) -> tuple[Array, Array, Array]:

@@ -95,7 +95,7 @@ def named_metrics(metrics: Iterable[str | Metric], targets: Array | None = None)
             known = [n for n in measures.__all__ if n != "confusion_matrix"]
             if metric not in known:
                 raise ValueError(f"metric {metric!r} is unknown; known are {', '.join(known)}, or pass a function")
-            if targets is not None and targets.dtype.kind == "f":
+            if targets is not None and targets.dtype.kind == "f" and metric not in measures.OF_NUMBERS:
                 raise TypeError(
                     f"metric {metric!r} compares integer labels, and y has dtype {targets.dtype}: convert labels with "
                     ".astype(int), or pass metrics=() or your own function of (predictions, targets)"
