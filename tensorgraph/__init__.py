@@ -87,7 +87,7 @@ from tensorgraph.transforms import (
 )
 
 if _TYPE_CHECKING:
-    from tensorgraph import analysis, data, nn, numpy, optim, passes, testing, text, train, viz  # noqa: F401
+    from tensorgraph import analysis, data, dist, nn, numpy, optim, passes, testing, text, train, viz  # noqa: F401
     from tensorgraph.analysis.diff import diff
     from tensorgraph.analysis.explain_gradient import explain_gradient
     from tensorgraph.analysis.fault import find_faults
@@ -121,7 +121,7 @@ for _cls in (Tensor, Graph):
 _put_functions(Tensor, [*CATALOGUE, *_ALIASES, *_FUNCTIONS], _call_of)
 
 # heavier rooms open when first used
-_LATE = {"nn", "optim", "data", "train", "viz", "testing", "text", "passes", "analysis", "numpy", "linalg"}
+_LATE = {"nn", "optim", "data", "train", "dist", "viz", "testing", "text", "passes", "analysis", "numpy", "linalg"}
 _LATE_NAMES = {
     "ParseError": "tensorgraph.text",
     "Template": "tensorgraph.text",

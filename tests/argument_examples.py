@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dist_ranks import Alone
 
 import tensorgraph as tg
-from tensorgraph import data, files, jit, nn, optim, testing, text, train, viz
+from tensorgraph import data, dist, files, jit, nn, optim, testing, text, train, viz
 from tensorgraph.engine.functions import FUNCTIONS, Function, static
 from tensorgraph.engine.indexing import Place
 from tensorgraph.engine.op import CATALOGUE
@@ -25,7 +26,7 @@ Example = Callable[[], tuple[Callable[..., Any], dict[str, Any]]]
 
 ROOMS: dict[str, Any] = {
     "tg": tg, "nn": nn, "init": nn.init, "optim": optim, "data": data, "train": train, "metrics": metrics,
-    "testing": testing, "random": tg.random, "text": text, "viz": viz, "files": files,
+    "testing": testing, "random": tg.random, "dist": dist, "text": text, "viz": viz, "files": files,
 }  # fmt: skip
 # what takes no argument that a person gives: made by the library alone, or its own subject
 EXEMPT = {
@@ -79,6 +80,11 @@ def stepped() -> Optimizer:
     own, optimizer = trained()
     tg.softmax_cross_entropy(own(X), Y).backward()
     return optimizer
+
+
+def parallel() -> tuple[nn.Module, Optimizer]:
+    own, optimizer = trained()
+    return own, dist.DataParallel(optimizer, Alone())
 
 
 def own_op() -> str:
@@ -377,6 +383,16 @@ EXAMPLES: dict[str, Example] = {
     "Optimizer.load_state_dict": lambda: call((own := trained()[1]).load_state_dict, state=own.state_dict()),
     "Optimizer.minimize": lambda: call((pair := trained())[1].minimize, loss=pair[0](X).sum()),
     "Optimizer.step": lambda: call(stepped().step),
+    "dist.DataParallel": lambda: call(dist.DataParallel, optimizer=trained()[1], comm=Alone(), sync=False, timeout=1.0),
+    "DataParallel.minimize": lambda: call((pair := parallel())[1].minimize, loss=pair[0](X).sum()),
+    "DataParallel.part": lambda: call(parallel()[1].part, loss=loss(), samples=2, total=2),
+    "DataParallel.reduce": lambda: call(parallel()[1].reduce),
+    "DataParallel.rows": lambda: call(parallel()[1].rows, samples=3),
+    "DataParallel.share": lambda: call(parallel()[1].share, arrays=(X, Y)),
+    "DataParallel.step": lambda: call(dist.DataParallel(stepped(), Alone()).step),
+    "DataParallel.total": lambda: call(parallel()[1].total, number=1.0),
+    "DataParallel.verify": lambda: call(parallel()[1].verify),
+    "DataParallel.zero_grad": lambda: call(parallel()[1].zero_grad),
     "optim.clip_norm": lambda: call(optim.clip_norm, grads=[tg.ones(3)], limit=1.0),
     "optim.clip_value": lambda: call(optim.clip_value, grads=[tg.ones(3)], limit=1.0),
     "optim.clip_grad_norm": lambda: call(optim.clip_grad_norm, parameters=stepped().parameters(), limit=1.0),

@@ -6,6 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import mpi_jobs
 import numpy as np
 import pytest
 
@@ -73,6 +74,21 @@ def test_gradients(tmp_path, monkeypatch, capsys):
     x, y = map(float, re.search(r"step 6: \[([0-9.]+), ([0-9.]+)\]", told).groups())
     assert abs(x - 1.0) < 1e-6 and abs(y - 1.0) < 1e-6
     assert "multiply" in told or "*" in told
+
+
+def test_data_parallel(tmp_path):
+    pytest.importorskip("sklearn")
+    done = [mpi_run("data_parallel.py", ranks, tmp_path) for ranks in (1, 2)]
+    losses = [[float(loss) for loss in re.findall(r"loss ([0-9.]+)", told)] for told in done]
+    assert len(losses[0]) == 2 and losses[0][1] < losses[0][0]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert "1 ranks: test accuracy" in done[0] and "2 ranks: test accuracy" in done[1]
+
+
+def mpi_run(name, ranks, tmp_path):
+    done = mpi_jobs.run(EXAMPLES / name, 2, folder=tmp_path, ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_per_example(tmp_path, monkeypatch, capsys):

@@ -16,7 +16,6 @@ which custom_vjp gives
 eig eigvals = tg.linalg.eigh(m) # of a symmetric matrix; of others they are complex numbers, which are not supported
 LinAlgError = np.linalg.LinAlgError
 frobenius_norm = tg.sqrt(tg.square(x).sum())
-dist = tg.sqrt(tg.square(x - y).sum())
 standardize = (x - x.mean(axis=-1, keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
 bmat = tg.concatenate([tg.concatenate([m, x], axis=1), tg.concatenate([m, y], axis=1)])
 i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
@@ -271,7 +270,7 @@ psum = tg.sum(x, axis=0) # axes have no names; over a batch it is
 pmean = tg.mean(x, axis=0) # axes have no names; over a batch it is
 pmax = tg.max(x, axis=0) # axes have no names; over a batch it is
 pmin = tg.min(x, axis=0) # axes have no names; over a batch it is
-all_gather axis_index ppermute distributed sharding NamedSharding = x # one process runs all; leave it out
+all_gather axis_index ppermute sharding NamedSharding = x # one process runs all; leave it out
 shuffle = v[tg.random.permutation(3)]
 trim_zeros unwrap spacing = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's

@@ -22,7 +22,7 @@ from types import FrameType
 
 import numpy as np
 
-__all__ = ["Status", "select", "status"]
+__all__ = ["Status", "limit_threads", "select", "status"]
 
 # names that OpenBLAS gives its AVX2 kernels, and the AVX-512 set that every processor with NEEDED can run
 AVX2 = ("Haswell", "Zen")
@@ -131,6 +131,10 @@ class _Library:
         try:
             yield
         finally:
+            self._set_threads(threads)
+
+    def limit(self, threads: int) -> None:
+        if self._threads() > threads:
             self._set_threads(threads)
 
     def choose(self, core: str) -> None:
@@ -363,6 +367,33 @@ def status() -> Status:
         return _selected
     now = _library.describe()
     return replace(_selected, config=now.config, core=now.core, threads=now.threads)
+
+
+def limit_threads(n: int) -> bool:
+    """Let NumPy's OpenBLAS compute in at most so many threads from now on.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Returns
+    -------
+    bool
+        Whether the library could be told; where NumPy has another one, nothing is changed.
+
+    Examples
+    --------
+    >>> from tensorgraph.jit import blas
+    >>> blas.limit_threads(1024) in (True, False)
+    True
+    """
+    try:
+        library = _library or _Library()
+        library.limit(n)
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 if __name__ == "__main__":

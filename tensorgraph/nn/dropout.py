@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 from tensorgraph.arguments import Fraction, Natural, checked
 from tensorgraph.engine import init, random
 from tensorgraph.engine.cells import Buffer
+from tensorgraph.engine.modes import is_tracing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
+from tensorgraph.nn.ranks import place_of
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.random import uniform
 
@@ -61,9 +63,17 @@ class Dropout(Module):
         if x.dtype.kind != "f":
             raise TypeError(f"{self.label} needs float input, got {x.dtype}; convert it with .astype('float32')")
         wide = x.dtype.name if x.dtype.name == "float64" else "float32"
-        u, state = uniform.public(self.state, shape=self._units(x), dtype=wide)
+        u, state = self._draw(self._units(x), wide)
         self.state.assign(state)
         return where.public(u >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)
+
+    def _draw(self, shape: tuple[int, ...], dtype: str) -> tuple[Tensor, Tensor]:
+        """A number for each unit, and the next state; where other ranks have rows too, all draw for all."""
+        if self.ranks is None or is_tracing() or not shape:
+            return uniform.public(self.state, shape=shape, dtype=dtype)  # type: ignore[no-any-return]
+        start, total = place_of(self.ranks, shape[0])
+        u, state = uniform.public(self.state, shape=(total, *shape[1:]), dtype=dtype)
+        return u[start : start + shape[0]], state
 
     def _units(self, x: Any) -> tuple[int, ...]:
         """The shape of what is dropped or kept, broadcast to x."""

@@ -17,6 +17,7 @@ from tensorgraph.engine.numbers import TRACED
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import notebook
 from tensorgraph.nn.names import require_place
+from tensorgraph.nn.ranks import Ranks
 from tensorgraph.nn.registry import register
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, load_tree, read_cells
@@ -26,8 +27,8 @@ from tensorgraph.nn.walk import Walk
 __all__ = ["Module"]
 
 M = TypeVar("M", bound="Module")
-INTERNAL = frozenset({"_entered", "_place", "_width", "_hooks", "training", "frozen"})
-UNKEPT = frozenset({"_entered", "_place", "_width", "_hooks"})  # what a copy has not
+INTERNAL = frozenset({"_entered", "_place", "_width", "_hooks", "ranks", "training", "frozen"})
+UNKEPT = frozenset({"_entered", "_place", "_width", "_hooks", "ranks"})  # what a copy has not
 ndarray = np.ndarray
 
 
@@ -83,6 +84,7 @@ class Module(Walk, Switches):
     _place: tuple[weakref.ref[Module], str] | None = None  # the parent and the name there
     _entered: tuple[Mode, Mode, int] | None = None  # the mode outside, the mode inside, the widest parameter's bytes
     _width: int | None = None
+    ranks: Ranks | None = None  # of whom it has a replica: `tensorgraph.dist` says it
 
     __signature__ = _ForwardSignature()
 

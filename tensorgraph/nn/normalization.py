@@ -19,12 +19,14 @@ from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
+from tensorgraph.nn.ranks import Ranks, moments_of_all
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.torch_names import From
 from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.batch_norm import batch_norm
 from tensorgraph.ops.logic import equal, where
 from tensorgraph.ops.shape import astype, reshape
+from tensorgraph.ops.structure import stop_gradient
 from tensorgraph.ops.updates import running_average
 
 __all__ = ["PRESETS", "BatchNorm"]
@@ -161,17 +163,45 @@ class BatchNorm(Module):
             self._misfit(x)
         if not self.training or self.frozen:
             return self._by_averages(x)
+        if self.ranks is not None and current().trace is None:
+            return self._over_ranks(x, self.ranks)
         size = math.prod(shape) // self.features
-        if size == 1 and self.degenerate == "raise":
-            raise ValueError(
-                f"{self.label} in training needs more than one value per channel, got shape {shape}: the variance of "
-                "one is 0 and the output would be beta whatever comes in. Merge or drop a short last batch "
-                "(data.Loader(last='merge')), call eval() for a prediction, or pass degenerate='beta'"
-            )
+        if size == 1:
+            self._require_several(f"got shape {shape}")
         y, mu, var = batch_norm.public(x, self.gamma, self.beta, axis=axis, eps=self.eps, impl=self.impl)
         if size:
             self._average(mu, var, size)
         return y  # type: ignore[no-any-return]
+
+    def _require_several(self, got: str) -> None:
+        if self.degenerate == "raise":
+            raise ValueError(
+                f"{self.label} in training needs more than one value per channel, {got}: the variance of "
+                "one is 0 and the output would be beta whatever comes in. Merge or drop a short last batch "
+                "(data.Loader(last='merge')), call eval() for a prediction, or pass degenerate='beta'"
+            )
+
+    def _over_ranks(self, x: Tensor, ranks: Ranks) -> Tensor:
+        """Of a batch that is shared out: the averages are of all of it, and with ``sync`` the normalisation too."""
+        kind = x.dtype
+        wide = np.promote_types(kind, np.float32).name
+        work = x if kind.name == wide else astype.public(x, dtype=wide)
+        if ranks.sync:
+            mu, var, sizes = moments_of_all(work, self.axis, ranks)
+        else:
+            with no_grad():
+                mu, var, sizes = moments_of_all(work, self.axis, ranks)
+        # every rank sees the same sizes, so that all refuse or none does
+        if sum(sizes) == 1 or (1 in sizes and not ranks.sync):
+            self._require_several(f"got {sizes} on the ranks")
+        if ranks.sync:
+            y = self._by_moments(work, mu, var)
+            y = y if kind.name == wide else astype.public(y, dtype=kind.name)
+        else:
+            y, _, _ = batch_norm.public(x, self.gamma, self.beta, axis=self.axis, eps=self.eps, impl=self.impl)
+        if sum(sizes):
+            self._average(mu.detach(), var.detach(), sum(sizes))
+        return y
 
     def _average(self, mu: Tensor, var: Tensor, size: int) -> None:
         """One step of the running averages: all four cells, or none of them."""
@@ -202,25 +232,31 @@ class BatchNorm(Module):
         parts = (x, self.gamma, self.beta)
         if mode.plain and not (mode.grad and any(t._node is not None for t in parts)):
             return self._on_arrays(x, kind, wide)
-        if kind.name != wide:
-            x = astype.public(x, dtype=wide)
-        per_channel = tuple(self.features if i == self.axis % x.ndim else 1 for i in range(x.ndim))
+        y = self._by_moments(
+            x if kind.name == wide else astype.public(x, dtype=wide), self.running_mean, self.running_var
+        )
+        return y if kind.name == wide else astype.public(y, dtype=kind.name)
+
+    def _by_moments(self, x: Tensor, mean: Any, var: Any) -> Tensor:
+        """``(x - mean) · gamma / sqrt(var + eps) + beta`` in the dtype of x, at least float32."""
+        wide = x.dtype.name
         # the scale is made in float64, as in training, so that both agree to rounding
-        spread = astype.public(self.running_var, dtype="float64") + self.eps
+        spread = astype.public(var, dtype="float64") + self.eps
         if self.eps == 0:  # a channel that does not vary gives beta, as in training
             still = equal.public(spread, 0.0)
             spread = where.public(still, 1.0, spread)
             scale = where.public(still, 0.0, self.gamma / sqrt.public(spread))
         else:
             scale = self.gamma / sqrt.public(spread)
-        scale = astype.public(scale, dtype=wide)
-        mean: Any = self.running_mean
         beta: Any = self.beta
-        mean, beta = (a if a.dtype.name == wide else astype.public(a, dtype=wide) for a in (mean, beta))
+        if mean.dtype.itemsize > x.dtype.itemsize:  # what the mean loses is taken from beta
+            near = stop_gradient.public(astype.public(mean, dtype=wide))
+            mean, beta = near, beta - (mean - near) * scale
+        mean, scale, beta = (a if a.dtype.name == wide else astype.public(a, dtype=wide) for a in (mean, scale, beta))
         if x.ndim > 2 or self.axis % x.ndim != 1:
+            per_channel = tuple(self.features if i == self.axis % x.ndim else 1 for i in range(x.ndim))
             mean, scale, beta = (reshape.public(a, shape=per_channel) for a in (mean, scale, beta))
-        y = (x - mean) * scale + beta
-        return y if kind.name == wide else astype.public(y, dtype=kind.name)  # type: ignore[no-any-return]
+        return (x - mean) * scale + beta  # type: ignore[no-any-return]
 
     def _on_arrays(self, x: Tensor, kind: Any, wide: str) -> Tensor:
         """The same arithmetic where nothing is recorded."""
