@@ -87,7 +87,7 @@ from tensorgraph.transforms import (
 )
 
 if _TYPE_CHECKING:
-    from tensorgraph import analysis, data, dist, nn, numpy, optim, passes, testing, text, train, viz  # noqa: F401
+    from tensorgraph import analysis, data, dist, nn, numpy, optim, passes, testing, text, train, tune, viz  # noqa: F401
     from tensorgraph.analysis.diff import diff
     from tensorgraph.analysis.explain_gradient import explain_gradient
     from tensorgraph.analysis.fault import find_faults
@@ -104,7 +104,7 @@ if _TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train and viz are found besides
+# the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train, tune and viz are found besides
 __all__ = [
     "CATALOGUE", "Aval", "Buffer", "Cell", "DetachError", "DetachWarning", "Graph", "Parameter", "ParseError",
     "Recognition", "Template", "Tensor", "TraceError", "bool_", "check", "checkpoint", "custom_vjp", "debug_nans",
@@ -121,7 +121,9 @@ for _cls in (Tensor, Graph):
 _put_functions(Tensor, [*CATALOGUE, *_ALIASES, *_FUNCTIONS], _call_of)
 
 # heavier rooms open when first used
-_LATE = {"nn", "optim", "data", "train", "dist", "viz", "testing", "text", "passes", "analysis", "numpy", "linalg"}
+_LATE = {
+    "nn", "optim", "data", "train", "dist", "tune", "viz", "testing", "text", "passes", "analysis", "numpy", "linalg",
+}  # fmt: skip
 _LATE_NAMES = {
     "ParseError": "tensorgraph.text",
     "Template": "tensorgraph.text",

@@ -14,7 +14,7 @@ import numpy as np
 from dist_ranks import Alone
 
 import tensorgraph as tg
-from tensorgraph import data, dist, files, jit, nn, optim, testing, text, train, viz
+from tensorgraph import data, dist, files, jit, nn, optim, testing, text, train, tune, viz
 from tensorgraph.engine.functions import FUNCTIONS, Function, static
 from tensorgraph.engine.indexing import Place
 from tensorgraph.engine.op import CATALOGUE
@@ -26,7 +26,7 @@ Example = Callable[[], tuple[Callable[..., Any], dict[str, Any]]]
 
 ROOMS: dict[str, Any] = {
     "tg": tg, "nn": nn, "init": nn.init, "optim": optim, "data": data, "train": train, "metrics": metrics,
-    "testing": testing, "random": tg.random, "dist": dist, "text": text, "viz": viz, "files": files,
+    "testing": testing, "random": tg.random, "dist": dist, "text": text, "viz": viz, "files": files, "tune": tune,
 }  # fmt: skip
 # what takes no argument that a person gives: made by the library alone, or its own subject
 EXEMPT = {
@@ -34,11 +34,14 @@ EXEMPT = {
     "viz.Drawing", "viz.Edge", "viz.Group", "viz.LegendEntry", "viz.Node", "viz.Port", "viz.Row", "testing.Case",
     "testing.Program", "init.Initialiser", "init.named",
     "init.reserve", "init.text_of", "init.undrawn", "nn.Module", "tg.Tensor", "tg.Cell", "optim.Optimizer",
+    "tune.Result", "tune.Scale", "tune.Trial",
 }  # fmt: skip
 METHODS_EXEMPT = {  # methods of the same kind
     "Recognition.check", "Group.cell", "Cell.exclusive", "Graph.replace", "Graph.key", "Case.at",
     "Case.map", "Case.put", "Case.cast", "Case.tensors", "Program.tensors",
     "Rows.read",
+    *(f"Scale.{name}" for name in ("at", "drawn", "holds", "name", "narrowed", "place", "spaced", "stored", "value")),
+    *(f"Space.{name}" for name in ("difference", "filled", "from_json", "narrowed", "points", "stored")),
 }  # fmt: skip
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
@@ -150,6 +153,25 @@ def history() -> train.History:
     made = train.History()
     made.append({"loss": 1.0}, 0.1)
     return made
+
+
+def searched() -> tune.Study:
+    return tune.Study(SPACE).run(TRY, trials=5, progress=False)
+
+
+def trial() -> tune.Trial:
+    from tensorgraph.tune.slots import Slot
+
+    return tune.Trial(Slot(Path(), 0), {"x": 0.5}, 0)
+
+
+def study_folder() -> str:
+    tune.Study(SPACE, folder="study")
+    return "study"
+
+
+SPACE = tune.Space(x=tune.uniform(0, 1))
+TRY: Callable[[Any], float] = lambda trial: trial["x"]
 
 
 def early() -> train.EarlyStop:
@@ -435,6 +457,28 @@ EXAMPLES: dict[str, Example] = {
     "data.read_npz": lambda: call(data.read_npz, path=archive()),
     "data.split": lambda: call(data.split, arrays=(np.zeros((10, 2)),), seed=0),
     "data.write_idx": lambda: call(data.write_idx, path="out.idx", array=Y.astype(np.uint8)),
+    # tune
+    "Scale.each": lambda: call(tune.uniform(0, 1).each, count="layers"),
+    "Scale.when": lambda: call(tune.uniform(0, 1).when, conditions={"rule": "adam"}),
+    "Space.draw": lambda: call(SPACE.draw, seed=0, slot=1),
+    "Study.open": lambda: call(tune.Study.open, folder=study_folder()),
+    "Study.run": lambda: call(tune.Study(SPACE).run, objective=TRY, trials=2, progress=False),
+    "Study.table": lambda: call(searched().table, rows=2),
+    "Study.values": lambda: call(tune.Study(SPACE).values, slot=3),
+    "Study.zoom": lambda: call(searched().zoom, objective=TRY, trials=2, progress=False),
+    "Trial.report": lambda: call(trial().report, value=0.5, step=1),
+    "Trial.watch": lambda: call(trial().watch, monitor="dev_loss"),
+    "tune.Space": lambda: call(tune.Space, more={"x": tune.uniform(0, 1)}),
+    "tune.Study": lambda: call(tune.Study, space=SPACE, seed=1),
+    "tune.choice": lambda: call(tune.choice, options=["relu", "tanh"]),
+    "tune.ewa": lambda: call(tune.ewa, low=0.9, high=0.99),
+    "tune.grid": lambda: call(tune.grid, space=SPACE, objective=TRY, points=2, progress=False),
+    "tune.int": lambda: call(tune.int, low=1, high=2),
+    "tune.log": lambda: call(tune.log, low=0.1, high=2.0),
+    "tune.log_int": lambda: call(tune.log_int, low=1, high=2),
+    "tune.pow2": lambda: call(tune.pow2, low=1, high=2),
+    "tune.random": lambda: call(tune.random, space=SPACE, objective=TRY, trials=2, progress=False),
+    "tune.uniform": lambda: call(tune.uniform, low=1, high=2),
     # train
     "train.EarlyStop": lambda: call(train.EarlyStop, patience=2, monitor="dev_loss"),
     "EarlyStop.check": lambda: call(early().check, measures=["dev_loss"]),

@@ -21,13 +21,16 @@ __all__ = ["atomic_file", "atomic_write"]
 
 @checked
 @contextmanager
-def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
+def atomic_file(path: PathLike, *, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name only when it is complete.
 
     Parameters
     ----------
     path : path-like
         Where the file goes. An existing file is replaced and its permissions are kept; a symbolic link is followed.
+    sync : bool
+        Whether to wait until the disk has it. Without, a loss of power may leave an empty file, and a process that
+        ends, however it ends, still leaves all or nothing: for what can be made again.
 
     Yields
     ------
@@ -67,7 +70,8 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
         with file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, target)
@@ -75,7 +79,8 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(target.parent)
+    if sync:
+        _sync_folder(target.parent)
 
 
 def _mode_of(target: Path) -> int | None:
@@ -119,7 +124,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @checked
-def atomic_write(path: PathLike, data: bytes | bytearray | memoryview) -> None:
+def atomic_write(path: PathLike, data: bytes | bytearray | memoryview, *, sync: bool = True) -> None:
     """Write bytes to a file in one step: afterwards the file is all new, or, after an error, all old.
 
     Parameters
@@ -128,6 +133,8 @@ def atomic_write(path: PathLike, data: bytes | bytearray | memoryview) -> None:
         Where the file goes, as for `atomic_file`.
     data : bytes-like
         The whole content.
+    sync : bool
+        As for `atomic_file`.
 
     Raises
     ------
@@ -149,5 +156,5 @@ def atomic_write(path: PathLike, data: bytes | bytearray | memoryview) -> None:
     if not isinstance(data, bytes | bytearray | memoryview):
         hint = "; encode it first, text.encode()" if isinstance(data, str) else ""
         raise TypeError(f"atomic_write expected bytes, got {type(data).__name__}{hint}")
-    with atomic_file(path) as file:
+    with atomic_file(path, sync=sync) as file:
         file.write(data)
