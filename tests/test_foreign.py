@@ -159,7 +159,6 @@ def array(value: Any) -> Any:
 DOES: dict[str, dict[str, str]] = {
     "tensorgraph": {
         "mm": "np.matmul(x, z)", "einsum_path": "np.matmul(x, z)",
-        "dist": "np.linalg.norm(x - y)",
         "rollaxis": "np.rollaxis(x, 1)", "gather": "np.take_along_axis(x, i[:, None], axis=1)",
         "index_select": "np.take(x, i, axis=1)", "masked_fill": "np.where(x > 0, 0, x)",
         "msort": "np.sort(x, axis=0)",
