@@ -1,34 +1,42 @@
 """Updates of state as pure ops, old values in and new values out: optimisers' steps and running averages.
 
 Every number that may change while running is an input, so nothing is baked into a graph. The forward copies and then
-runs the in-place kernel, which an optimiser's eager step runs on the cells themselves: both give the same bits.
-Clipping has a derivative; of the updates only the composed implementation has.
+runs the in-place kernel, which an optimiser's eager step runs on the cells themselves: both give the same bits. Many
+networks side by side, along leading axes of the arrays, may have settings of their own: arrays of those axes.
+Only the composed implementation has derivatives.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine import modes, sums
+from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.batching import BatchCall, outputs_of, repeated, reshaped, unchanged
+from tensorgraph.engine.batching import BatchCall, outputs_of, repeated, reshaped, unchanged, widened
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import Op, TypeCheck, fused, listing, opaque
+from tensorgraph.engine.op import Op, TypeCheck, fused, opaque
 from tensorgraph.engine.tape import warn_user
-from tensorgraph.ops.arithmetic import minimum, sqrt
+from tensorgraph.ops.arithmetic import sqrt
 from tensorgraph.ops.creation import canonical_size
-from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
-from tensorgraph.ops.logic import equal, less, where
-from tensorgraph.ops.reduction import sum as sum_of
-from tensorgraph.ops.shape import astype
+from tensorgraph.ops.kernels.optimizer import (
+    adam_,
+    adam_lanes,
+    lanes_,
+    momentum_,
+    momentum_lanes,
+    rmsprop_,
+    rmsprop_lanes,
+    sgd_,
+    sgd_lanes,
+)
+from tensorgraph.ops.shape import astype, broadcast_to
 
-__all__ = ["adam_update", "clip_norm", "momentum_update", "rmsprop_update", "running_average", "sgd_update"]
-
-ONE = np.float64(1.0)
+__all__ = ["adam_update", "momentum_update", "rmsprop_update", "running_average", "sgd_update",
+           "update_lanes"]  # fmt: skip
 
 
 def state_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -40,7 +48,8 @@ def state_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _infer(states: int) -> Callable[..., Any]:
-    """The rule of an update: the gradient and the averages have the parameter's shape, settings are scalars."""
+    """The rule of an update: the gradient and the averages have the parameter's shape, settings are numbers, or of
+    many networks side by side arrays of the leading axes."""
 
     def infer(p: Aval, g: Aval, *rest: Aval, **attrs: Any) -> Any:
         if p.dtype.kind != "f":
@@ -51,9 +60,13 @@ def _infer(states: int) -> Callable[..., Any]:
         for state in rest[:states]:
             if state != wanted:
                 raise ValueError(f"an average kept for a parameter {p} must be {wanted}, got {state}")
+        lead = _lead(rest[states:])
         for setting in rest[states:]:
-            if setting.shape != ():
-                raise ValueError(f"a setting such as the learning rate is one number, got {setting}")
+            if setting.shape not in ((), lead) or p.shape[: len(lead)] != lead:
+                raise ValueError(
+                    f"a setting such as the learning rate is one number, or one for each of the networks along the "
+                    f"first axes of the parameter {p}, got {setting}"
+                )
         return (p, *rest[:states]) if states else p
 
     return infer
@@ -63,7 +76,14 @@ def _adam_infer(p: Aval, g: Aval, m: Aval, v: Aval, t: Aval, *settings: Aval, de
     _infer(2)(p, g, m, v, t, *settings)
     if t.dtype.kind not in "iu":
         raise TypeError(f"the step count t is an integer, got {t}")
+    if t.shape != _lead((t, *settings)):
+        raise ValueError(f"networks with settings of their own have step counts t of their own, got {t}")
     return p, m, v, t
+
+
+def _lead(settings: Iterable[Any]) -> tuple[int, ...]:
+    """The axes of networks side by side that have settings of their own; none of a single one."""
+    return max((s.shape for s in settings), key=len, default=())
 
 
 # forwards: copy, then the in-place kernel --------------------------------------------------------------------------
@@ -76,12 +96,16 @@ def _work(p: Any, g: Any) -> tuple[Any, Any]:
 
 
 def _sgd(p: Any, g: Any, lr: Any, weight_decay: Any) -> Any:
+    if np.ndim(lr) or np.ndim(weight_decay):
+        return _side_by_side(sgd_update, p, g, (), (lr, weight_decay))[0]
     new, grad = _work(p, g)
     sgd_(new, grad, float(lr), float(weight_decay))
     return new.astype(p.dtype, copy=False)
 
 
 def _momentum(p: Any, g: Any, v: Any, lr: Any, beta: Any, weight_decay: Any, *, nesterov: bool = False) -> Any:
+    if np.ndim(lr) or np.ndim(beta) or np.ndim(weight_decay):
+        return _side_by_side(momentum_update, p, g, (v,), (lr, beta, weight_decay), nesterov=nesterov)
     new, grad = _work(p, g)
     velocity = np.array(v, order="C")
     momentum_(new, velocity, grad, float(lr), float(beta), nesterov, float(weight_decay))
@@ -89,6 +113,8 @@ def _momentum(p: Any, g: Any, v: Any, lr: Any, beta: Any, weight_decay: Any, *, 
 
 
 def _rmsprop(p: Any, g: Any, s: Any, lr: Any, decay: Any, eps: Any, weight_decay: Any) -> Any:
+    if np.ndim(lr) or np.ndim(decay) or np.ndim(eps) or np.ndim(weight_decay):
+        return _side_by_side(rmsprop_update, p, g, (s,), (lr, decay, eps, weight_decay))
     new, grad = _work(p, g)
     square = np.array(s, order="C")
     rmsprop_(new, square, grad, float(lr), float(decay), float(eps), float(weight_decay))
@@ -104,12 +130,57 @@ def _adam(
     p: Any, g: Any, m: Any, v: Any, t: Any, lr: Any, beta1: Any, beta2: Any, eps: Any, weight_decay: Any, *,
     decoupled: bool = False,
 ) -> Any:  # fmt: skip
+    if t.ndim:
+        settings = (t + 1, lr, beta1, beta2, eps, weight_decay)
+        return *_side_by_side(adam_update, p, g, (m, v), settings, decoupled=decoupled), t + np.ones((), t.dtype)
     new, grad = _work(p, g)
     first, second = np.array(m, order="C"), np.array(v, order="C")
     b1, b2, steps = float(beta1), float(beta2), int(t) + 1
     c1, c2 = bias_corrections(steps, b1, b2)
     adam_(new, first, second, grad, float(lr), b1, b2, float(eps), c1, c2, float(weight_decay), decoupled)
     return new.astype(p.dtype, copy=False), first, second, np.asarray(steps, t.dtype)
+
+
+# networks side by side: the numbers of each, a row, as the kernels take them
+
+
+def _sgd_numbers(lr: Any, weight_decay: Any) -> Any:
+    return _rows(lr, weight_decay)
+
+
+def _momentum_numbers(lr: Any, beta: Any, weight_decay: Any, *, nesterov: bool = False) -> Any:
+    return _rows(lr, beta, np.float64(nesterov), weight_decay)
+
+
+def _rmsprop_numbers(lr: Any, decay: Any, eps: Any, weight_decay: Any) -> Any:
+    return _rows(lr, decay, eps, weight_decay)
+
+
+def _adam_numbers(
+    t: Any, lr: Any, beta1: Any, beta2: Any, eps: Any, weight_decay: Any, *, decoupled: bool = False
+) -> Any:
+    nothing = np.float64(0.0)
+    decays = (nothing, weight_decay) if decoupled else (weight_decay, nothing)
+    return _rows(lr, beta1, beta2, eps, 1.0 - beta1**t, 1.0 - beta2**t, *decays)
+
+
+def _rows(*numbers: Any) -> Any:
+    columns = np.broadcast_arrays(*numbers)
+    return np.stack([np.asarray(column, np.float64).reshape(-1) for column in columns], axis=-1)
+
+
+def _side_by_side(of: Op, p: Any, g: Any, states: tuple[Any, ...], settings: tuple[Any, ...], **attrs: Any) -> Any:
+    """Copies of the parameter and its averages after a step of every network."""
+    new, grad = _work(p, g)
+    cells = (new, *[np.array(state, order="C") for state in states])
+    kernel, numbers_of = update_lanes[of]
+    settings = tuple(map(np.asarray, settings))
+    numbers = numbers_of(*settings, **attrs)
+    lead = _lead(settings)
+    apart = (len(numbers), *p.shape[len(lead) :])
+    lanes_(kernel, tuple([cell.reshape(apart) for cell in cells]), grad.reshape(apart), numbers,
+           np.ones(len(numbers), np.bool_))  # fmt: skip
+    return new.astype(p.dtype, copy=False), *cells[1:]
 
 
 # references, composed of ops ---------------------------------------------------------------------------------------
@@ -119,7 +190,13 @@ def _cast(a: Any, dtype: np.dtype[Any]) -> Any:
     return a if a.dtype == dtype else astype.public(a, dtype=dtype.name)
 
 
+def _beside(p: Any, *settings: Any) -> list[Any]:
+    """Settings of networks side by side, with axes of size 1 for all that a network has."""
+    return [reshaped(s, *s.shape, *[1] * (p.ndim - s.ndim)) if s.ndim else s for s in settings]
+
+
 def _sgd_reference(p: Any, g: Any, lr: Any, weight_decay: Any) -> Any:
+    lr, weight_decay = _beside(p, lr, weight_decay)
     kind = state_dtype(p.dtype)
     d = _cast(g, kind) + _cast(weight_decay, kind) * _cast(p, kind)
     return _cast(_cast(p, kind) - _cast(lr, kind) * d, p.dtype)
@@ -128,6 +205,7 @@ def _sgd_reference(p: Any, g: Any, lr: Any, weight_decay: Any) -> Any:
 def _momentum_reference(
     p: Any, g: Any, v: Any, lr: Any, beta: Any, weight_decay: Any, *, nesterov: bool = False
 ) -> Any:
+    lr, beta, weight_decay = _beside(p, lr, beta, weight_decay)
     kind = v.dtype
     keep, take = _cast(beta, kind), _cast(1.0 - beta, kind)
     d = _cast(g, kind) + _cast(weight_decay, kind) * _cast(p, kind)
@@ -137,6 +215,7 @@ def _momentum_reference(
 
 
 def _rmsprop_reference(p: Any, g: Any, s: Any, lr: Any, decay: Any, eps: Any, weight_decay: Any) -> Any:
+    lr, decay, eps, weight_decay = _beside(p, lr, decay, eps, weight_decay)
     kind = s.dtype
     d = _cast(g, kind) + _cast(weight_decay, kind) * _cast(p, kind)
     s1 = _cast(decay, kind) * s + _cast(1.0 - decay, kind) * d * d
@@ -149,7 +228,9 @@ def _adam_reference(
 ) -> Any:  # fmt: skip
     kind = m.dtype
     t1 = t + 1
-    steps = astype.public(t1, dtype="float64")
+    steps, lr, beta1, beta2, eps, weight_decay = _beside(
+        p, astype.public(t1, dtype="float64"), lr, beta1, beta2, eps, weight_decay
+    )
     step = lr / (1.0 - beta1**steps)
     root = 1.0 / sqrt.public(1.0 - beta2**steps)
     old, d = _cast(p, kind), _cast(g, kind)
@@ -170,10 +251,33 @@ def _number(value: float) -> Any:
     return np.array(value, np.float64)
 
 
+def _numbers(*values: float) -> Any:
+    return np.array(values, np.float64)
+
+
 _P = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
 _G = np.cos(np.arange(6.0)).reshape(2, 3)
 _S = np.full((2, 3), 0.25)
 _T = np.array(3, np.int64)
+
+
+def _of_each(call: BatchCall, arrays: int, own: bool) -> list[Any]:
+    """Settings and counts of a batch: of each example, or one of all where it may stay so."""
+    if not own:
+        return [*call.args[arrays:]]
+    lead = max((call.shape(i) for i in range(arrays, len(call.args))), key=len)  # of a batch inside this one
+    counts = arrays + (len(call.op.outputs) - (arrays - 1))
+    given = []
+    for i in range(arrays, len(call.args)):
+        value, shape = call.args[i], call.shape(i)
+        if not (call.on[i] or shape or i < counts):
+            given.append(value)  # one number for all
+            continue
+        whole = call.whole(i)
+        given.append(
+            whole if shape == lead else broadcast_to(widened(whole, len(lead), True), shape=(call.size, *lead))
+        )
+    return given
 
 
 def _update(
@@ -182,11 +286,10 @@ def _update(
     """The first so many inputs are arrays of one shape, the others settings and counts."""
 
     def side_by_side(call: BatchCall) -> Any:
-        """With settings that all examples share, the step of one array; with settings of their own it is composed."""
-        if any(call.on[arrays:]):
-            return NotImplemented
-        outs = outputs_of(call.run(*[call.whole(i) for i in range(arrays)], *call.args[arrays:]))
-        return (*outs[: arrays - 1], *[repeated(t, call.size) for t in outs[arrays - 1 :]])
+        """The step of one array, whose leading axes are the examples where these have settings of their own."""
+        own = any(call.on[i] or call.shape(i) for i in range(arrays, len(call.args)))
+        outs = outputs_of(call.run(*[call.whole(i) for i in range(arrays)], *_of_each(call, arrays, own)))
+        return (*outs[: arrays - 1], *[t if own else repeated(t, call.size) for t in outs[arrays - 1 :]])
 
     return op(
         signature, forward, fused, reference=reference, infer_rule=infer, check=TypeCheck(infer), examples=examples,
@@ -196,14 +299,16 @@ def _update(
 
 sgd_update = _update(
     "sgd_update(p, g, lr, weight_decay) -> p1", 2, _sgd, _sgd_reference, _infer(0),
-    (((_P, _G, _number(0.1), _number(0.01)), {}),),
+    (((_P, _G, _number(0.1), _number(0.01)), {}), ((_P, _G, _numbers(0.1, 0.3), _number(0.01)), {})),
     "One step of gradient descent: ``p - lr d`` with ``d = g + weight_decay p``.",
     4,
 )  # fmt: skip
 momentum_update = _update(
     "momentum_update(p, g, v, lr, beta, weight_decay, *, nesterov=False) -> p1, v1", 3, _momentum, _momentum_reference,
     _infer(1), tuple(
-        ((_P, _G, _S, _number(0.1), _number(0.9), _number(0.01)), dict(nesterov=n)) for n in (False, True)
+        ((_P, _G, _S, lr, beta, _number(0.01)), dict(nesterov=n))
+        for n in (False, True)
+        for lr, beta in ((_number(0.1), _number(0.9)), (_numbers(0.1, 0.3), _numbers(0.9, 0.5)))
     ),
     """One step along the average of gradients: ``v1 = beta v + (1 - beta) d``, ``p1 = p - lr v1``.
 
@@ -213,7 +318,10 @@ momentum_update = _update(
 )  # fmt: skip
 rmsprop_update = _update(
     "rmsprop_update(p, g, s, lr, decay, eps, weight_decay) -> p1, s1", 3, _rmsprop, _rmsprop_reference, _infer(1),
-    (((_P, _G, _S, _number(0.1), _number(0.99), _number(1e-8), _number(0.01)), {}),),
+    (
+        ((_P, _G, _S, _number(0.1), _number(0.99), _number(1e-8), _number(0.01)), {}),
+        ((_P, _G, _S, _number(0.1), _numbers(0.99, 0.9), _number(1e-8), _numbers(0.01, 0.0)), {}),
+    ),
     "One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``.",
     11,
 )  # fmt: skip
@@ -221,10 +329,13 @@ adam_update = _update(
     "adam_update(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, *, decoupled=False) -> p1, m1, v1, t1",
     4, _adam, _adam_reference, _adam_infer, tuple(
         (
-            (_P, _G, _G, _S, _T, _number(0.1), _number(0.9), _number(0.999), _number(1e-8), _number(0.01)),
+            (_P, _G, _G, _S, t, lr, _number(0.9), beta2, _number(1e-8), _number(0.01)),
             dict(decoupled=d),
         )
         for d in (False, True)
+        for t, lr, beta2 in (
+            (_T, _number(0.1), _number(0.999)), (np.array([3, 0]), _numbers(0.1, 0.3), _numbers(0.999, 0.99))
+        )
     ),
     """One step of Adam (Kingma & Ba 2015); with `decoupled` weight decay AdamW (Loshchilov & Hutter 2019).
 
@@ -234,112 +345,11 @@ adam_update = _update(
 )  # fmt: skip
 
 
-# clipping ----------------------------------------------------------------------------------------------------------
-
-
-PART = 1024  # numbers whose squares BLAS may add as it likes
-
-
-def _scale_to(total: Any, limit: Any) -> Any:
-    # written so that a norm of 0 gives 1, and an infinite or NaN norm is not hidden
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.minimum(limit / total, ONE)
-
-
-def _sum_of_squares(flat: Any) -> Any:
-    """In parts, since BLAS adds all squares in a few rows of sums."""
-    if flat.size < 2 * PART:
-        return np.dot(flat, flat)
-    parts = flat[: flat.size // PART * PART].reshape(-1, 1, PART)
-    rest = flat[parts.size :]
-    return sums.total(np.matmul(parts, parts.transpose(0, 2, 1))) + np.dot(rest, rest)
-
-
-def _clip_norm(grads: list[Any], limit: Any) -> Any:
-    total = np.float64(0.0)
-    for g in grads:
-        total = total + _sum_of_squares(np.asarray(g, np.float64).ravel())
-    norm = np.sqrt(total)
-    scale = _scale_to(norm, np.float64(limit))
-    with np.errstate(invalid="ignore"):  # infinity times 0 is NaN, which is what the norm says
-        return (*[(g * g.dtype.type(scale)).astype(g.dtype, copy=False) for g in grads], np.asarray(norm))
-
-
-def _clip_norm_flops(grads: list[Aval], limit: Aval) -> int:
-    return 3 * sum(g.size for g in grads)
-
-
-def _clip_norm_scratch(grads: list[Aval], limit: Aval) -> int:
-    """Each gradient is squared in float64, before any result is made."""
-    narrow = [8 * g.size for g in grads if g.dtype != np.float64]
-    return max(0, max(narrow, default=0) - sum(g.nbytes for g in grads))
-
-
-def _clip_norm_infer(grads: list[Aval], limit: Aval) -> Any:
-    for g in grads:
-        if g.dtype.kind != "f":
-            raise TypeError(f"a gradient is float, got {g}")
-    if limit.shape != ():
-        raise ValueError(f"the largest norm is one number, got {limit}")
-    return (*grads, Aval((), np.float64))
-
-
-_clip_norm_types = TypeCheck(_clip_norm_infer)
-
-
-def _clip_norm_check(grads: list[Any], limit: Any) -> None:
-    _clip_norm_types(grads, limit)
-    if not limit > 0:
-        raise ValueError(f"limit must be a positive number, got {limit}")
-
-
-def _clip_norm_batch(call: BatchCall) -> Any:
-    """Every example's norm from sums over its own axes."""
-    grads, limit = call.whole(0), astype(call.args[1], dtype="float64")
-    total: Any = 0.0
-    for g in grads:
-        wide = reshaped(astype(g, dtype="float64"), call.size, math.prod(g.shape[1:]))
-        total = total + sum_of(wide * wide, axis=1)
-    norm = sqrt(total)
-    scale = minimum(limit / norm, 1.0)
-    kinds = [(g, astype(reshaped(scale, call.size, *[1] * (len(g.shape) - 1)), dtype=g.dtype.name)) for g in grads]
-    return (*[g * factor for g, factor in kinds], norm)
-
-
-def _clip_norm_rule(want: Any, g_clipped: Any, grads: Any, limit: Any) -> Any:
-    """``clipped = s grads`` with ``s = min(limit / norm, 1)``, whose derivative a tie shares; 0 is no direction."""
-    *gs, g_norm = g_clipped
-    wide = [astype(g, dtype="float64") for g in grads]
-    total: Any = 0.0
-    for g in wide:
-        total = total + sum_of(g * g)
-    empty = equal(total, 0.0)
-    norm = sqrt(where(empty, 1.0, total))
-    ratio = astype(limit, dtype="float64") / norm
-    scale = where(empty, 1.0, minimum(ratio, 1.0))
-    share = where(empty, 0.0, where(less(ratio, 1.0), 1.0, where(equal(ratio, 1.0), 0.5, 0.0)))
-    units = [g / norm for g in wide]
-    along: Any = 0.0
-    for c, unit in zip(gs, units, strict=True):
-        along = along + (sum_of(astype(c, dtype="float64") * unit) if type(c) is not float else 0.0)
-    back = g_norm - share * along * ratio
-    moved = [
-        back * unit if type(c) is float else scale * astype(c, dtype="float64") + back * unit
-        for c, unit in zip(gs, units, strict=True)
-    ]
-    return [astype(m, dtype=g.dtype.name) for m, g in zip(moved, grads, strict=True)], share * along
-
-
-clip_norm = op(
-    "clip_norm([grads], limit) -> *clipped", _clip_norm, listing, vjp=_clip_norm_rule,
-    infer_rule=_clip_norm_infer, batch=_clip_norm_batch,
-    check=_clip_norm_check, flops=_clip_norm_flops, scratch=_clip_norm_scratch,
-    examples=((([_G, _P], _number(0.5)), {}), (([_G], _number(50.0)), {})),
-    doc="""Gradients scaled together so that their joint Euclidean norm is at most `limit`; last comes the norm before.
-
-    A norm of 0 leaves them; a NaN or infinite one makes them NaN or 0, not silently finite. (Pascanu et al. 2013)
-    """,
-)  # fmt: skip
+update_lanes: dict[Op, Any] = {
+    sgd_update: (sgd_lanes, _sgd_numbers), momentum_update: (momentum_lanes, _momentum_numbers),
+    rmsprop_update: (rmsprop_lanes, _rmsprop_numbers), adam_update: (adam_lanes, _adam_numbers),
+}  # fmt: skip
+"""Of an update: the kernel that does it in place for networks side by side, and what makes the numbers it takes."""
 
 
 # running averages of batch norm ------------------------------------------------------------------------------------
@@ -385,6 +395,8 @@ def _running_average(
 
 
 def _warn_not_finite() -> None:
+    if modes.current().quiet:
+        return
     scope = modes.current().scope
     warn_user(
         f"batch norm{f' {scope!r}' if scope else ''}: the batch has a NaN or an infinity, so the running averages keep "

@@ -149,6 +149,14 @@ def text_file() -> str:
     return written("model.tg.py", TEXT)
 
 
+def one_layer(seed: int = 0) -> nn.Module:
+    return nn.Linear(3, 2, seed=seed)
+
+
+def together() -> tune.Ensemble:
+    return tune.ensemble(one_layer, (X, Y), settings=[{"seed": 0, "lr": 0.1}], epochs=1, optimizer="sgd")
+
+
 def history() -> train.History:
     made = train.History()
     made.append({"loss": 1.0}, 0.1)
@@ -248,7 +256,7 @@ EXAMPLES: dict[str, Example] = {
     "tg.value_and_grad": lambda: call(tg.value_and_grad, function=total, argnums=0, has_aux=False),
     "tg.vjp": lambda: call(tg.vjp, function=total, primals=(X,), has_aux=False),
     "tg.vmap": lambda: call(tg.vmap, function=double, in_axes=0, out_axes=0, fallback=None),
-    "Graph.batched": lambda: call(graph().batched, size=4, loop=False),
+    "Graph.batched": lambda: call(graph().batched, size=4, loop=False, own=()),
     # methods of tensors, cells, graphs
     "tg.tri": lambda: call(tg.tri, n=3, m=2, k=1, dtype=None),
     "Numbers.to_device": lambda: call(x().to_device, device="cpu", stream=None),
@@ -583,6 +591,24 @@ EXAMPLES: dict[str, Example] = {
     "text.namespace": lambda: call(text.namespace, arrays=None),
     "text.save": lambda: call(text.save, graph=graph(), path="saved.tg.py"),
     # viz
+    "tune.ensemble": lambda: call(
+        tune.ensemble,
+        make=one_layer,
+        data=(X, Y),
+        settings=[{"seed": 0, "lr": 0.1}],
+        epochs=1,
+        optimizer="sgd",
+        metrics=("accuracy",),
+        batch_size=2,
+        shuffle=True,
+        seed=0,
+        last="merge",
+        threads=1,
+    ),
+    "Ensemble.model": lambda: call(together().model, k=0),
+    "Ensemble.optimizer": lambda: call(together().optimizer, k=0),
+    "Ensemble.best": lambda: call(together().best, name="loss"),
+    "Ensemble.predict": lambda: call(together().predict, x=X, average=True),
     "viz.drawing_from_json": lambda: call(viz.drawing_from_json, text=drawing().json()),
     "viz.mimebundle": lambda: call(viz.mimebundle, target=graph()),
     "viz.picture": lambda: call(viz.picture, target=graph()),

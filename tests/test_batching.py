@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
-from tensorgraph import nn
+from tensorgraph import nn, optim
 from tensorgraph.engine.batching import BatchCall, batch, one_by_one, rule_of
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.engine.op import random as draws
@@ -240,6 +240,39 @@ def test_a_cell_has_room_for_one_value():
     with pytest.raises(ValueError, match="the cell running_mean would get a value for each of 3 examples"):
         batched(graph, 3)
     assert batched(tg.trace(lambda x: layer.eval()(x), tg.f32[4, 2]), 3).outputs[0].aval.shape == (3, 4, 2)
+
+
+def test_cells_of_each_examples_own():
+    layer = nn.BatchNorm(2, dtype="float64")
+    optimizer = optim.Momentum(layer.parameters(), lr=0.1)
+
+    def step(x):
+        loss = (layer(x) ** 3).sum()
+        optimizer.minimize(loss)
+        return loss
+
+    graph = tg.trace(step, tg.f64[4, 2])
+    cells = dict(layer.named_cells()) | dict(optimizer.named_cells())
+    own = [decl.path for decl in graph.cells if decl.path != "optimizer.beta"]
+    x, rates = numbers(3, 4, 2), np.array([0.1, 0.5, 2.0])
+    state = {path: np.stack([cell.numpy()] * 3) if path in own else cell.numpy() for path, cell in cells.items()}
+    state["optimizer.lr"] = rates
+    many = batched(graph, 3, own=own)
+    assert many.cells[0].aval.shape[0] == 3 and [decl.path for decl in many.cells] == [d.path for d in graph.cells]
+    losses, after = many(x, state={decl.path: state[decl.path] for decl in many.cells})
+    for i in range(3):
+        alone = {path: value[i] if path in own else value for path, value in state.items()}
+        loss, expected = graph(x[i], state={decl.path: alone[decl.path] for decl in graph.cells})
+        assert_same(losses.numpy()[i], loss.numpy())
+        for path, value in expected.items():
+            assert_same(after[path].numpy()[i] if path in own else after[path].numpy(), value.numpy())
+    with pytest.raises(ValueError, match="the graph has no cell 'gama'; it has gamma, beta"):
+        batched(graph, 3, own=["gama"])
+    # a value that is the same for all is written to each
+    count = tg.Buffer(np.array(0.0), name="count")
+    graph = tg.trace(lambda x: count.assign(2.0), tg.f64[2])
+    _, after = batched(graph, 3, own=["count"])(numbers(3, 2), state={"count": np.zeros(3)})
+    assert after["count"].tolist() == [2.0, 2.0, 2.0]
 
 
 def test_axes_of_inputs_and_results():

@@ -19,7 +19,8 @@ from tensorgraph.testing import check
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/numpy.md", "docs/ops.md",
-    "docs/passes.md", "docs/lint.md", "docs/tune.md", "docs/releasing.md", "docs/design.md", "docs/dist.md",
+    "docs/passes.md", "docs/lint.md", "docs/tune.md", "docs/ensemble.md", "docs/releasing.md", "docs/design.md",
+    "docs/dist.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
 )  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL

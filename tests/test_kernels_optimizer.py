@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from tensorgraph import jit
-from tensorgraph.ops.kernels.optimizer import adam_, momentum_, rmsprop_, sgd_
+from tensorgraph.ops.kernels.optimizer import (
+    adam_,
+    adam_lanes,
+    lanes_,
+    momentum_,
+    momentum_lanes,
+    rmsprop_,
+    rmsprop_lanes,
+    sgd_,
+    sgd_lanes,
+)
 
 N = 37
 
@@ -143,3 +153,48 @@ def test_bad_arguments_say_why_and_change_nothing():
     with pytest.raises(ValueError, match="writeable"):
         sgd_(locked, p, 0.1)
     assert (p == 1).all()
+
+
+LANES = {
+    "sgd": (sgd_lanes, 0, lambda p, states, g, n: sgd_(p, g, *n)),
+    "momentum": (momentum_lanes, 1, lambda p, states, g, n: momentum_(p, *states, g, n[0], n[1], bool(n[2]), n[3])),
+    "rmsprop": (rmsprop_lanes, 1, lambda p, states, g, n: rmsprop_(p, *states, g, *n)),
+    "adam": (adam_lanes, 2, lambda p, states, g, n: adam_(p, *states, g, *n[:6], n[6] or n[7], bool(n[7]))),
+}
+NUMBERS = {
+    "sgd": (0.1, 0.01), "momentum": (0.1, 0.9, 1.0, 0.01), "rmsprop": (0.1, 0.99, 1e-8, 0.01),
+    "adam": (0.1, 0.9, 0.999, 1e-8, 0.1, 0.001, 0.0, 0.01),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LANES)
+@pytest.mark.parametrize("shape", [(5, 3, 7), (4, 1), (3, 20_000), (2, 0)])
+def test_networks_side_by_side_are_each_as_alone(name, shape, dtype):
+    kernel, states, one = LANES[name]
+    rng = np.random.default_rng(0)
+    cells = [rng.uniform(0.1, 1.0, shape).astype(dtype) for _ in range(1 + states)]
+    g = rng.standard_normal((*shape[1:], shape[0])).astype(dtype).transpose(len(shape) - 1, *range(len(shape) - 1))
+    numbers = np.array([NUMBERS[name]] * shape[0]) * rng.uniform(0.5, 1.0, (shape[0], 1))
+    if name == "momentum":
+        numbers[:, 2] = np.arange(shape[0]) % 2
+    moves = np.arange(shape[0]) != 1
+    expected = [cell.copy() for cell in cells]
+    for k in np.flatnonzero(moves):
+        one(expected[0][k], [state[k] for state in expected[1:]], g[k], numbers[k])
+    g[1] = np.nan  # of one that does not move
+    lanes_(kernel, tuple(cells), g, numbers, moves)
+    for cell, right in zip(cells, expected, strict=True):
+        assert np.isfinite(cell).all() and cell.tobytes() == right.tobytes()
+
+
+def test_networks_side_by_side_are_checked():
+    p, numbers, moves = np.ones((2, 3)), np.ones((2, 2)), np.ones(2, bool)
+    with pytest.raises(ValueError, match="C-contiguous"):
+        lanes_(sgd_lanes, (p.T,), p.T, numbers, moves)
+    with pytest.raises(ValueError, match="C-contiguous arrays of one shape, float32 or float64"):
+        lanes_(sgd_lanes, (p.astype(np.float16),), p, numbers, moves)
+    with pytest.raises(ValueError, match="expected a gradient of shape"):
+        lanes_(sgd_lanes, (p,), p[:, :2], numbers, moves)
+    with pytest.raises(ValueError, match="numbers for 2"):
+        lanes_(sgd_lanes, (p,), p, numbers[:1], moves)

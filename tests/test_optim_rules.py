@@ -203,7 +203,7 @@ def test_update_ops_check_what_they_get() -> None:
     for bad, message in (
         ((p, tg.ones((3,)), lr, lr), "gradient must have its parameter's shape"),
         ((tg.tensor([1, 2]), tg.tensor([1, 2]), lr, lr), "a parameter is float"),
-        ((p, g, p, lr), "one number"),
+        ((p, g, tg.ones((3,)), lr), "one number, or one for each of the networks"),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             tg.trace(lambda *a: updates.sgd_update.public(*a), *bad)

@@ -16,7 +16,8 @@ import numpy as np
 
 from tensorgraph.jit import THREADED, Kernel, helper, kernel, share, uniform
 
-__all__ = ["adam_", "momentum_", "rmsprop_", "sgd_"]
+__all__ = ["adam_", "adam_lanes", "lanes_", "momentum_", "momentum_lanes", "rmsprop_", "rmsprop_lanes", "sgd_",
+           "sgd_lanes"]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 
@@ -24,22 +25,25 @@ Array = np.ndarray[Any, Any]
 STREAM = 0.05e-9
 
 
-@kernel
-def _sgd(p: Any, g: Any, lr: float, decay: float, lo: int, hi: int) -> None:
-    one = p.dtype.type
+@helper
+def _sgd_row(param: Any, grad: Any, lr: float, decay: float) -> None:
+    one = param.dtype.type
     rate, w = one(lr), one(decay)
-    param, grad = p[lo:hi], g[lo:hi]
     for i in range(param.size):
         param[i] -= rate * (grad[i] + w * param[i])
 
 
 @kernel
-def _momentum(p: Any, v: Any, g: Any, lr: float, beta: float, nesterov: bool, decay: float, lo: int, hi: int) -> None:
-    one = p.dtype.type
+def _sgd(p: Any, g: Any, lr: float, decay: float, lo: int, hi: int) -> None:
+    _sgd_row(p[lo:hi], g[lo:hi], lr, decay)
+
+
+@helper
+def _momentum_row(param: Any, velocity: Any, grad: Any, lr: float, beta: float, nesterov: bool, decay: float) -> None:
+    one = param.dtype.type
     rate, w, keep, take = one(lr), one(decay), one(beta), one(1.0 - beta)
     # the step is along a v + b g
     a, b = (keep, take) if nesterov else (one(1), one(0))
-    param, velocity, grad = p[lo:hi], v[lo:hi], g[lo:hi]
     if nesterov:
         for i in range(param.size):
             d = grad[i] + w * param[i]
@@ -54,10 +58,14 @@ def _momentum(p: Any, v: Any, g: Any, lr: float, beta: float, nesterov: bool, de
 
 
 @kernel
-def _rmsprop(p: Any, s: Any, g: Any, lr: float, rho: float, eps: float, decay: float, lo: int, hi: int) -> None:
-    one = p.dtype.type
+def _momentum(p: Any, v: Any, g: Any, lr: float, beta: float, nesterov: bool, decay: float, lo: int, hi: int) -> None:
+    _momentum_row(p[lo:hi], v[lo:hi], g[lo:hi], lr, beta, nesterov, decay)
+
+
+@helper
+def _rmsprop_row(param: Any, square: Any, grad: Any, lr: float, rho: float, eps: float, decay: float) -> None:
+    one = param.dtype.type
     rate, w, keep, take, tiny = one(lr), one(decay), one(rho), one(1.0 - rho), one(eps)
-    param, square, grad = p[lo:hi], s[lo:hi], g[lo:hi]
     for i in range(param.size):
         d = grad[i] + w * param[i]
         u = keep * square[i] + take * d * d
@@ -65,10 +73,34 @@ def _rmsprop(p: Any, s: Any, g: Any, lr: float, rho: float, eps: float, decay: f
         param[i] -= rate * d / (np.sqrt(u) + tiny)
 
 
+@kernel
+def _rmsprop(p: Any, s: Any, g: Any, lr: float, rho: float, eps: float, decay: float, lo: int, hi: int) -> None:
+    _rmsprop_row(p[lo:hi], s[lo:hi], g[lo:hi], lr, rho, eps, decay)
+
+
 @helper(flags={"nsz"})
 def _product(a: Any, b: Any) -> Any:
     """a times b, rounded by itself: not to be joined with a sum."""
     return a * b
+
+
+@helper
+def _adam_row(
+    param: Any, first: Any, second: Any, grad: Any, lr: float, beta1: float, beta2: float, eps: float, c1: float,
+    c2: float, coupled: float, decoupled: float,
+) -> None:  # fmt: skip
+    one = param.dtype.type
+    step, shrink = one(lr / c1), one(1.0 - lr * decoupled)
+    root, tiny, w = one(1.0 / np.sqrt(c2)), one(eps), one(coupled)
+    keep1, take1, keep2, take2 = one(beta1), one(1.0 - beta1), one(beta2), one(1.0 - beta2)
+    for i in range(param.size):
+        d = grad[i] + w * param[i]
+        a = keep1 * first[i] + take1 * d
+        b = keep2 * second[i] + take2 * d * d
+        first[i] = a
+        second[i] = b
+        # decoupled decay is a step of its own; without it the factor is 1, which is exact
+        param[i] = _product(param[i], shrink) - step * a / (np.sqrt(b) * root + tiny)
 
 
 @kernel
@@ -88,19 +120,70 @@ def _adam(
     lo: int,
     hi: int,
 ) -> None:
-    one = p.dtype.type
-    step, shrink = one(lr / c1), one(1.0 - lr * decoupled)
-    root, tiny, w = one(1.0 / np.sqrt(c2)), one(eps), one(coupled)
-    keep1, take1, keep2, take2 = one(beta1), one(1.0 - beta1), one(beta2), one(1.0 - beta2)
-    param, first, second, grad = p[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi]
-    for i in range(param.size):
-        d = grad[i] + w * param[i]
-        a = keep1 * first[i] + take1 * d
-        b = keep2 * second[i] + take2 * d * d
-        first[i] = a
-        second[i] = b
-        # decoupled decay is a step of its own; without it the factor is 1, which is exact
-        param[i] = _product(param[i], shrink) - step * a / (np.sqrt(b) * root + tiny)
+    _adam_row(p[lo:hi], m[lo:hi], v[lo:hi], g[lo:hi], lr, beta1, beta2, eps, c1, c2, coupled, decoupled)
+
+
+# many networks side by side, a row of the arrays each, with numbers of their own: a row of `s`. Those that do not move
+# keep every bit
+
+
+@kernel(apart=True)
+def sgd_lanes(p: Any, g: Any, s: Any, moves: Any, lo: int, hi: int) -> None:
+    for k in range(lo, hi):
+        if moves[k]:
+            _sgd_row(p[k], g[k], s[k, 0], s[k, 1])
+
+
+@kernel(apart=True)
+def momentum_lanes(p: Any, v: Any, g: Any, s: Any, moves: Any, lo: int, hi: int) -> None:
+    for k in range(lo, hi):
+        if moves[k]:
+            _momentum_row(p[k], v[k], g[k], s[k, 0], s[k, 1], s[k, 2] != 0.0, s[k, 3])
+
+
+@kernel(apart=True)
+def rmsprop_lanes(p: Any, square: Any, g: Any, s: Any, moves: Any, lo: int, hi: int) -> None:
+    for k in range(lo, hi):
+        if moves[k]:
+            _rmsprop_row(p[k], square[k], g[k], s[k, 0], s[k, 1], s[k, 2], s[k, 3])
+
+
+@kernel(apart=True)
+def adam_lanes(p: Any, m: Any, v: Any, g: Any, s: Any, moves: Any, lo: int, hi: int) -> None:
+    for k in range(lo, hi):
+        if moves[k]:
+            _adam_row(p[k], m[k], v[k], g[k], s[k, 0], s[k, 1], s[k, 2], s[k, 3], s[k, 4], s[k, 5], s[k, 6], s[k, 7])
+
+
+def lanes_(run: Kernel, cells: tuple[Array, ...], g: Array, numbers: Array, moves: Array) -> None:
+    """One step of many networks side by side, in place: each with numbers of its own, or none.
+
+    Parameters
+    ----------
+    run : Kernel
+        `sgd_lanes`, `momentum_lanes`, `rmsprop_lanes` or `adam_lanes`.
+    cells : tuple of ndarray
+        The parameter and its state, float32 or float64, C-contiguous, with the networks along the first axis; changed.
+    g : ndarray
+        The gradient, of any layout.
+    numbers : ndarray of float64, shape (networks, ...)
+        What the kernel of one network takes after the arrays, in its order.
+    moves : ndarray of bool, shape (networks,)
+        Which of them make the step.
+    """
+    p = cells[0]
+    if p.dtype.char not in "fd" or any(c.shape != p.shape or c.dtype != p.dtype or not c.flags.carray for c in cells):
+        raise ValueError("networks side by side are updated in C-contiguous arrays of one shape, float32 or float64")
+    if g.shape != p.shape or not len(p) == len(numbers) == len(moves):
+        raise ValueError(f"expected a gradient of shape {p.shape} and numbers for {len(p)}, got {g.shape}")
+    size = p.size
+    rows = len(p), size // max(len(p), 1)
+    cost = size * STREAM * (2 * len(cells) + 1)
+    args = (*[cell.reshape(rows) for cell in cells], uniform(g, p.dtype).reshape(rows), numbers, moves)
+    if cost < THREADED:
+        run.call(*args, 0, len(p))
+    else:
+        share(run, args, len(p), cost)
 
 
 def _apply(run: Kernel, cells: tuple[Array, ...], g: Array, scalars: tuple[Any, ...]) -> None:

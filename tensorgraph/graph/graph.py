@@ -243,12 +243,12 @@ class Graph(Drawable):
     @checked
     def batched(
         self, size: Natural, in_dims: int | Sequence[int | None] | None = 0, *,
-        out_dims: int | Sequence[int | None] | None = 0, loop: bool = False,
+        out_dims: int | Sequence[int | None] | None = 0, loop: bool = False, own: Collection[str] = (),
     ) -> Graph:  # fmt: skip
         """The graph that does for a batch what this one does for one: see `tensorgraph.passes.batching`."""
         from tensorgraph.passes.batching import batched
 
-        return batched(self, size, in_dims, out_dims=out_dims, loop=loop)
+        return batched(self, size, in_dims, out_dims=out_dims, loop=loop, own=own)
 
     @checked
     def simplify(self, *, without: str | Collection[str] = ()) -> Graph:

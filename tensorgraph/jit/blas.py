@@ -22,7 +22,7 @@ from types import FrameType
 
 import numpy as np
 
-__all__ = ["Status", "limit_threads", "select", "status"]
+__all__ = ["Status", "limit_threads", "one_thread", "select", "status"]
 
 # names that OpenBLAS gives its AVX2 kernels, and the AVX-512 set that every processor with NEEDED can run
 AVX2 = ("Haswell", "Zen")
@@ -305,6 +305,19 @@ def _look() -> Status:
         return replace(found, reason=str(why))
     except Exception as error:
         return replace(found, reason=f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, products are made in the thread that asks for them alone, where NumPy's BLAS is an OpenBLAS that can be
+    told: for whoever has shared out the work already. Process-wide."""
+    try:
+        library = _library or _Library()
+    except (AttributeError, OSError):
+        yield
+        return
+    with library.one_thread():
+        yield
 
 
 def select() -> Status:

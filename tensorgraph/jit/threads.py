@@ -12,6 +12,8 @@ import os
 import queue
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -158,6 +160,16 @@ def block_rows(rows: int, cost: float, multiple: int = 1) -> int:
         return rows
     n = max(2, min(8 * _threads, rows // multiple, int(cost / GRAIN), 0x7FFF))
     return -(-rows // (n * multiple)) * multiple
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, kernels stay in the threads that call them: for whoever has shared out the work already.
+
+    Process-wide; where kernels of another thread are being shared out, it waits for these.
+    """
+    with _team.running:
+        yield
 
 
 def share(kernel: Kernel, args: tuple[Any, ...], rows: int, cost: float, multiple: int = 1) -> None:

@@ -11,8 +11,8 @@ from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.ops.arithmetic import maximum, minimum
+from tensorgraph.ops.clipping import clip_norm as clip_norm_op
 from tensorgraph.ops.shape import astype
-from tensorgraph.ops.updates import clip_norm as clip_norm_op
 
 __all__ = ["clip_grad_norm", "clip_grad_value", "clip_norm", "clip_value"]
 

@@ -4,12 +4,13 @@ The graph is run again with values that either hold all examples, the batch axis
 An equation of shared values alone stays as it is. A fused op without a rule becomes its reference, and the gradient of
 a fused op that of its batch. A deferred gradient stays one equation: what it is taken with respect to gets a batch axis
 where it is made, shared parameters too, so that the gradient of all results together is each example's own. A random
-state that the graph draws from and writes is one for each example: what a loop would find there.
+state that the graph draws from and writes is one for each example: what a loop would find there. Of cells that are
+named each example has its own, along the first axis: so whole training steps, of networks side by side, are one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +52,7 @@ def batched(
     *,
     out_dims: int | Sequence[int | None] | None = 0,
     loop: bool = False,
+    own: Collection[str] = (),
 ) -> Graph:
     """The graph that does for a batch of examples what this one does for one.
 
@@ -66,19 +68,21 @@ def batched(
         repeated; a plain number stays.
     loop : bool
         Call an op that has no batching rule for one example after the other.
+    own : collection of str
+        Paths of cells of which each example has its own: they get a first axis, and are written for each example.
 
     Returns
     -------
     Graph
-        Cells are shared by all examples. Where the graph draws from the random state of a cell, each example draws what
-        it would draw in its turn of a loop, and the state is written as the loop would leave it.
+        Other cells are shared by all examples. Where the graph draws from the random state of such a cell, each example
+        draws what it would draw in its turn of a loop, and the state is written as the loop would leave it.
 
     Raises
     ------
     NotImplementedError
         For an op without a batching rule, naming it.
     ValueError
-        Where a cell would get a value for each example, or `in_dims` or `out_dims` do not fit.
+        Where a shared cell would get a value for each example, or `in_dims`, `out_dims` or `own` do not fit.
 
     Examples
     --------
@@ -90,7 +94,7 @@ def batched(
     """
     dims = _one_each(in_dims, len(graph.inputs), graph.name, "inputs, and in_dims says the batch axes of")
     ends = _one_each(out_dims, len(graph.outputs), graph.name, "outputs, and out_dims says the batch axes of")
-    run = _Batching(graph, size, dims, loop)
+    run = _Batching(graph, size, dims, loop, own)
     with run.running():
         outputs, written = run.whole(graph)
         result = [
@@ -98,11 +102,12 @@ def batched(
             for atom, (value, on), end in zip(graph.outputs, outputs, ends, strict=True)
         ]
         for write, (_, on) in zip(graph.writes, written, strict=True):
-            if on:
+            if on and write.cell not in run.own:
                 path = next(decl.path for decl in graph.cells if decl.var is write.cell)
                 raise ValueError(
                     f"the cell {path} would get a value for each of {size} examples, and it has room for one: assign "
-                    "what they have in common, such as a mean, or call eval() where a layer keeps averages"
+                    "what they have in common, such as a mean, call eval() where a layer keeps averages, or name it in "
+                    "own="
                 )
         return run.result(
             unflatten(graph.out_tree, result), [value for value, _ in written], inputs=tuple(run.inputs)
@@ -128,11 +133,29 @@ def _end(value: Any, on: bool, dim: int | None) -> Any:
     return moved(value, 0, dim % ndim)
 
 
+def _with_own_cells(graph: Graph, own: Mapping[Var, Var]) -> Graph:
+    """The declarations and writes of a graph, with other variables for some of its cells."""
+    cells = tuple(replace(decl, var=own[decl.var]) if decl.var in own else decl for decl in graph.cells)
+    writes = tuple(replace(w, cell=own[w.cell]) if w.cell in own else w for w in graph.writes)
+    return graph.replace(cells=cells, writes=writes)
+
+
 class _Batching(Rerun):
     """The trace of the batched graph."""
 
-    def __init__(self, graph: Graph, size: int, dims: Sequence[int | None], loop: bool) -> None:
-        super().__init__(graph)
+    def __init__(
+        self, graph: Graph, size: int, dims: Sequence[int | None], loop: bool, own: Collection[str] = ()
+    ) -> None:
+        unknown = sorted(set(own) - {decl.path for decl in graph.cells})
+        if unknown:
+            raise ValueError(f"the graph has no cell {unknown[0]!r}; it has {', '.join(d.path for d in graph.cells)}")
+        # of each cell of which every example has its own: what stands here for all of them
+        self.own = {
+            decl.var: Var(Aval((size, *decl.aval.shape), decl.aval.dtype), decl.var.name)
+            for decl in graph.cells
+            if decl.path in own
+        }
+        super().__init__(_with_own_cells(graph, self.own) if self.own else graph)
         self.size, self.dims, self.loop = size, dims, loop
         # of a fused op's equation: the lifted inputs and the outputs of its batch, of which its gradient is taken
         self.linear: dict[Equation, tuple[list[Any], list[Value]]] = {}
@@ -161,6 +184,9 @@ class _Batching(Rerun):
         cells: list[Value] = []
         after: dict[Var, Any] = {}
         for decl in graph.cells:
+            if decl.var in self.own:
+                cells.append((self.tensor(self.own[decl.var]), True))
+                continue
             value: Any = self.tensor(decl.var)
             draws = draws_between(producer, decl.var, written.get(decl.var, decl.var))
             if draws:
@@ -168,7 +194,16 @@ class _Batching(Rerun):
             cells.append((value, bool(draws)))
         outputs, values = self.run(graph, inputs, cells)
         done = zip(graph.writes, values, strict=True)
-        return outputs, [(after[w.cell], False) if w.cell in after else value for w, value in done]
+        return outputs, [self._written(w.cell, after, value) for w, value in done]
+
+    def _written(self, cell: Var, after: Mapping[Var, Any], value: Value) -> Value:
+        """What is written to a cell: a random state as the loop leaves it, to one of each example what each writes."""
+        if cell in after:
+            return after[cell], False
+        if cell not in self.own or value[1]:
+            return value
+        one = value[0] if isinstance(value[0], Tensor) else wrap(np.asarray(value[0], cell.aval.dtype))
+        return repeated(one, self.size), True
 
     def run(self, graph: Graph, inputs: Sequence[Value], cells: Sequence[Value]) -> tuple[list[Value], list[Value]]:
         """A graph on these values: what it gives and what it writes."""

@@ -4,6 +4,7 @@ Source: Andrew Ng, Improving Deep Neural Networks, week 3, "Hyperparameter tunin
 """
 
 from tensorgraph.arguments.foreign import getter as _getter
+from tensorgraph.tune.ensemble import Ensemble, ensemble
 from tensorgraph.tune.locks import LockedError
 from tensorgraph.tune.scales import Scale
 from tensorgraph.tune.searches import grid, random
@@ -13,6 +14,7 @@ from tensorgraph.tune.trial import Pruned, Trial
 from tensorgraph.tune.words import choice, ewa, int, log, log_int, pow2, uniform
 
 __all__ = [
+    "Ensemble",
     "LockedError",
     "Pruned",
     "Result",
@@ -22,6 +24,7 @@ __all__ = [
     "StudyError",
     "Trial",
     "choice",
+    "ensemble",
     "ewa",
     "grid",
     "int",
