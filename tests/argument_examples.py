@@ -5,6 +5,7 @@ a star is the list of what is given by position beyond the names.
 """
 
 import inspect
+import tempfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -96,11 +97,25 @@ def own_op() -> str:
     return "doubled"
 
 
-def run() -> train.Training:
+def training() -> train.Training:
     own, optimizer = trained()
     history = train.History()
     history.append({"dev_loss": 1.0}, 0.1)
     return train.Training(own, optimizer, 3, history, measures={"dev_loss": 1.0})
+
+
+def begun() -> train.Run:
+    """A run that was trained, with a command that was answered."""
+    own, optimizer = trained()
+    found = train.Run(tempfile.mkdtemp(dir="."))
+    train.fit(own, (X, Y), optimizer=optimizer, epochs=1, run=found, progress=False)
+    found.checkpoint("end")
+    train.fit(own, (X, Y), optimizer=optimizer, epochs=1, run=found, progress=False)
+    return found
+
+
+def answered(found: train.Run) -> str:
+    return next(event["id"] for event in found.events() if event["event"] == "command")
 
 
 def drawing() -> viz.Drawing:
@@ -491,9 +506,9 @@ EXAMPLES: dict[str, Example] = {
     "train.EarlyStop": lambda: call(train.EarlyStop, patience=2, monitor="dev_loss"),
     "EarlyStop.check": lambda: call(early().check, measures=["dev_loss"]),
     "EarlyStop.load_state_dict": lambda: call(early().load_state_dict, state=early().state_dict()),
-    "EarlyStop.on_epoch_end": lambda: call(early().on_epoch_end, run=run()),
-    "EarlyStop.on_fit_end": lambda: call(early().on_fit_end, run=run()),
-    "EarlyStop.on_fit_start": lambda: call(early().on_fit_start, run=run()),
+    "EarlyStop.on_epoch_end": lambda: call(early().on_epoch_end, run=training()),
+    "EarlyStop.on_fit_end": lambda: call(early().on_fit_end, run=training()),
+    "EarlyStop.on_fit_start": lambda: call(early().on_fit_start, run=training()),
     "train.History": lambda: call(train.History),
     "History.append": lambda: call(history().append, measures={"loss": 1.0}, seconds=0.1),
     "History.best": lambda: call(history().best, name="loss"),
@@ -503,8 +518,14 @@ EXAMPLES: dict[str, Example] = {
     "Predictor.outputs": lambda: call(predictor().outputs, x=X, batch_size=1),
     "Predictor.predict": lambda: call(predictor().predict, x=X, batch_size=1),
     "Predictor.save": lambda: call(predictor().save, path="predictor.safetensors"),
+    "train.Run": lambda: call(train.Run, folder="run", keep=2, steps=10, seconds=5.0, step_events=1, replay="other"),
+    "Run.checkpoint": lambda: call(begun().checkpoint, name="good"),
+    "Run.load": lambda: call(begun().load, number=0),
+    "Run.rollback": lambda: call(begun().rollback, to=0),
+    "Run.set": lambda: call(begun().set, name="lr", value=0.01),
+    "Run.wait": lambda: call((found := begun()).wait, id=answered(found), timeout=0.0),
     "train.Training": lambda: call(train.Training, model=model(), optimizer=trained()[1], epochs=3, history=history()),
-    "Training.stop": lambda: call(run().stop, reason="enough"),
+    "Training.stop": lambda: call(training().stop, reason="enough"),
     "train.evaluate": lambda: call(train.evaluate, model=model(), data=(X, Y)),
     "train.fit": lambda: call(
         train.fit, model=(pair := trained())[0], data=(X, Y), optimizer=pair[1], epochs=1, progress=False

@@ -19,8 +19,8 @@ from tensorgraph.testing import check
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/numpy.md", "docs/ops.md",
-    "docs/passes.md", "docs/lint.md", "docs/tune.md", "docs/ensemble.md", "docs/releasing.md", "docs/design.md",
-    "docs/dist.md",
+    "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/tune.md", "docs/ensemble.md", "docs/releasing.md",
+    "docs/design.md", "docs/dist.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
 )  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
@@ -43,7 +43,7 @@ def run_examples(name, names=None, flags=FLAGS):
     for line, block in blocks(page(name)):
         if ">>>" not in block:
             continue
-        test = doctest.DocTestParser().get_doctest(block, names, name, name, line)
+        test = doctest.DocTestParser().get_doctest(block, names, f"{name}:{line}", name, line)
         result = runner.run(test, out=report.append, clear_globs=False)
         names, tried = test.globs, tried + result.attempted
     assert not report, "".join(report)
@@ -66,6 +66,12 @@ def test_a_wrong_example_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "CHECKOUT", tmp_path)
     with pytest.raises(AssertionError, match=r"(?s)line 4, in page\.md.*Expected:\s+3\s+Got:\s+2"):
         run_examples("page.md")
+
+
+def test_runs(tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert run_examples("docs/runs.md") >= 20
 
 
 def test_the_tour(tmp_path, monkeypatch):

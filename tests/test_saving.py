@@ -12,7 +12,7 @@ import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.data import Normalizer
 from tensorgraph.files import FileFormatError, MissingExtraError, load_tensors, save_tensors
-from tensorgraph.train import EarlyStop, Predictor, evaluate, fit, load, load_model, predict, save
+from tensorgraph.train import Predictor, fit, load, load_model, predict, save
 from tensorgraph.train.architecture import build, describe
 
 pytest.importorskip("safetensors")
@@ -395,110 +395,3 @@ def test_bad_things_to_save_leave_no_file(tmp_path, monkeypatch):
         with pytest.raises(MissingExtraError, match=r"tensorgraph-engine\[save\]"):
             save(path, model)
     assert os.listdir(tmp_path) == []
-
-
-# runs that go on
-
-
-def long_run(model, adam, epochs, callbacks=(), **options):
-    tg.random.seed(11)
-    return fit(
-        model, clouds(), dev=clouds(seed=1), optimizer=adam, epochs=epochs, batch_size=16, callbacks=callbacks,
-        augment=lambda x, rng: x + 0.1 * rng.normal(size=x.shape), progress=False, **options,
-    )  # fmt: skip
-
-
-def schedule():
-    return optim.cosine(0.1, 18)
-
-
-class Noisy(nn.Module):
-    """Draws from the process-wide generator too."""
-
-    def __init__(self, seed):
-        self.inner = small(seed=seed, dropout=0.3)
-
-    def forward(self, x):
-        return self.inner(x + 0.1 * tg.random.normal(x.shape) if self.training else x)
-
-
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_run_goes_on_bit_for_bit(tmp_path, stop_after):
-    whole, path = Noisy(0), tmp_path / "run.safetensors"
-    adam = optim.Adam(whole.parameters(), lr=schedule())
-    stop = EarlyStop(patience=50, monitor="dev_loss")
-    history = long_run(whole, adam, 6, early_stop=stop)
-
-    class Crash:
-        def on_epoch_start(self, run):
-            if run.epoch == stop_after:
-                raise RuntimeError("power cut")
-
-    first = Noisy(0)
-    with pytest.raises(RuntimeError, match="power cut"):
-        long_run(
-            first, optim.Adam(first.parameters(), lr=schedule()), 6, [Crash()], checkpoint=path,
-            early_stop=EarlyStop(50), resume=True,
-        )  # fmt: skip
-    second = Noisy(7)
-    second_adam = optim.Adam(second.parameters(), lr=schedule())
-    tg.random.seed(99)
-    second_stop = EarlyStop(patience=50, monitor="dev_loss")
-    again = long_run(second, second_adam, 6, checkpoint=path, resume=True, early_stop=second_stop)
-    assert again.values == history.values and again.learning_rate == history.learning_rate
-    assert len(again.seconds) == 6 and again.best_epoch == history.best_epoch
-    assert same_state(whole.state_dict(), second.state_dict())
-    assert same_state(adam.state_dict(), second_adam.state_dict())
-    assert same_state(stop.state_dict(), second_stop.state_dict())
-
-
-def test_a_finished_run_stays_finished_and_can_be_prolonged(tmp_path):
-    path = tmp_path / "run.safetensors"
-    model = small()
-    long_run(model, trained_by(model), 2, checkpoint=path)
-    other = small(seed=3)
-    history = long_run(other, trained_by(other), 2, checkpoint=path, resume=True)
-    assert len(history) == 2 and same_state(model.state_dict(), other.state_dict())
-    longer = long_run(other, trained_by(other), 3, checkpoint=path, resume=True)
-    assert len(longer) == 3 and longer["loss"][:2] == history["loss"]
-
-    stopped = small()
-    long_run(stopped, trained_by(stopped), 5, [lambda run: run.stop("enough")], checkpoint=path)
-    history = long_run(stopped, trained_by(stopped), 5, checkpoint=path, resume=True)
-    assert len(history) == 1 and history.stopped == "enough"
-
-
-def test_a_checkpoint_is_a_saved_model(tmp_path):
-    path = tmp_path / "run.safetensors"
-    model = small()
-    normalizer = Normalizer().fit(clouds().x)
-    long_run(model, trained_by(model), 2, checkpoint=path, normalizer=normalizer)
-    loaded = load_model(path)
-    assert loaded.class_names == NAMES
-    assert evaluate(loaded.model, clouds(), normalizer=loaded.normalizer) == evaluate(
-        model, clouds(), normalizer=normalizer
-    )
-
-
-def test_checkpoints_that_do_not_fit_are_refused_and_change_nothing(tmp_path):
-    path = tmp_path / "run.safetensors"
-    model = small()
-    long_run(model, trained_by(model), 1, checkpoint=path)
-    other = small(seed=2)
-    adam = trained_by(other)
-    before, state = other.state_dict(), adam.state_dict()
-    with pytest.raises(ValueError, match=r"seed was 0 and is 1\)"):
-        long_run(other, adam, 2, checkpoint=path, resume=True, seed=1)
-    with pytest.raises(ValueError, match=r"callbacks was \[\] and is \['EarlyStop'\]"):
-        long_run(other, adam, 2, checkpoint=path, resume=True, early_stop=3)
-    changed(path, lambda arrays, metadata: metadata["training"].pop("history"))
-    with pytest.raises(FileFormatError, match="lacks a part of a checkpoint"):
-        long_run(other, adam, 2, checkpoint=path, resume=True)
-    save(path, model)
-    with pytest.raises(ValueError, match="a saved model, not a checkpoint"):
-        long_run(other, adam, 2, checkpoint=path, resume=True)
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(FileFormatError, match="cut off"):
-        long_run(other, adam, 2, checkpoint=path, resume=True)
-    assert same_state(before, other.state_dict()) and same_state(state, adam.state_dict())
-    assert len(long_run(other, adam, 1, checkpoint=path)) == 1  # without resume the file is replaced

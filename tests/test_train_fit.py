@@ -260,9 +260,8 @@ X, Y = clouds().x, clouds().y
         (dict(augment=3), TypeError, "augment must be a function of"),
         (dict(callbacks=fails), TypeError, "callbacks must be a sequence"),
         (dict(callbacks=[3]), TypeError, "a callback is a function of the run"),
-        (dict(resume=True), ValueError, "give its path as checkpoint="),
         (dict(normalizer=Normalizer()), ValueError, "has seen no data"),
-        (dict(checkpoint="no-such-folder/run.safetensors"), FileNotFoundError, "create it first"),
+        (dict(run=3), TypeError, "run must be"),
         (dict(loss=lambda out, y: out), ValueError, "the loss must be one number"),
     ],
 )

@@ -211,7 +211,8 @@ positional_encoding init = tg.nn.{name}
 SGD Momentum RMSprop Adam AdamW Optimizer Schedule clip_value clip_grad_norm clip_grad_value by_hand cosine \
 exponential inverse_sqrt inverse_time staircase warmup = tg.optim.{name}
 Dataset Loader Normalizer NotFittedError load_digits minibatches read_csv read_idx read_npz write_idx = tg.data.{name}
-EarlyStop History NonFiniteLossError Prediction Predictor Training evaluate fit metrics predict = tg.train.{name}
+EarlyStop History NonFiniteLossError Prediction Predictor Run RunBusyError Training evaluate fit metrics \
+predict = tg.train.{name}
 Generator beta choice dirichlet gamma gumbel laplace multivariate_normal seed truncated_normal = tg.random.{name}
 fans he_normal he_uniform lecun_normal lecun_uniform torch_uniform xavier_normal xavier_uniform = tg.nn.init.{name}
 Drawing = tg.viz.Drawing

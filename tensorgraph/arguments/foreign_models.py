@@ -191,7 +191,7 @@ default_collate default_convert = tg.tensor(np.stack([np.zeros(2), np.ones(2)]))
 
 [tensorgraph.train]
 EarlyStopping = train.EarlyStop(patience=5)
-ModelCheckpoint Checkpoint = train.fit # fit(..., checkpoint="run.safetensors", resume=True)
+ModelCheckpoint Checkpoint BackupAndRestore = train.Run("runs/first") # fit(..., run=run) goes on from its folder
 TrainState Trainer = train.fit # fit(model, (x, y), optimizer=..., epochs=...)
 ReduceLROnPlateau LearningRateScheduler = optim.SGD(model, lr=optim.cosine(0.1, steps=100)) # a schedule is given to \
 the optimiser as lr=

@@ -15,7 +15,7 @@ from tensorgraph.arguments import Count, Name, PathLike, checked
 from tensorgraph.files.atomic import atomic_write
 from tensorgraph.files.errors import FileFormatError, MissingExtraError
 
-__all__ = ["load_tensors", "save_tensors"]
+__all__ = ["load_tensors", "read_metadata", "save_tensors"]
 
 # safetensors' names of the dtypes that a NumPy array and a Tensor can hold
 DTYPES = {
@@ -133,16 +133,7 @@ def load_tensors(
     safetensors = _safetensors()
     where = repr(os.fspath(path))
     data = Path(path).read_bytes()
-    envelope = _read_envelope(where, _read_header(where, data))
-    if envelope["format"] != format:
-        raise FileFormatError(
-            f"{where} holds {envelope['format']!r}, expected {format!r}; load it with the function that reads that"
-        )
-    if envelope["version"] > version:
-        raise FileFormatError(
-            f"{where} is {format!r} of version {envelope['version']}, this tensorgraph reads up to {version}; "
-            "upgrade with `pip install --upgrade tensorgraph-engine`"
-        )
+    envelope = _open_envelope(where, _read_header(where, data, len(data)), format, version)
     try:
         found = safetensors.numpy.load(data)
     except Exception as error:  # the reader of another project: whatever it says, the file is what is wrong
@@ -152,6 +143,23 @@ def load_tensors(
         raise FileFormatError(f"{where} is damaged: its checksum is wrong; restore it from a copy or save it again")
     # found arrays may lie on read-only bytes; a copy is writable and aligned
     return {name: np.array(found[name]) for name in envelope["names"]}, envelope["metadata"]
+
+
+def read_metadata(path: PathLike, *, format: str, version: int) -> dict[str, Any]:
+    """The metadata of what `save_tensors` saved, without its arrays, whose checksum is not looked at.
+
+    Raises
+    ------
+    FileNotFoundError, FileFormatError
+        As `load_tensors`.
+    """
+    where = repr(os.fspath(path))
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(8)
+        data = start + file.read(min(int.from_bytes(start, "little"), size))
+    envelope = _open_envelope(where, _read_header(where, data, size), format, version)
+    return envelope["metadata"]  # type: ignore[no-any-return]
 
 
 def _safetensors() -> Any:
@@ -221,19 +229,19 @@ def _checksum(envelope: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, 
     return crc
 
 
-def _read_header(where: str, data: bytes) -> dict[str, Any]:
+def _read_header(where: str, data: bytes, size: int) -> dict[str, Any]:
     """The JSON header of a safetensors file: 8 bytes of length (little endian), then that many bytes of text."""
-    if len(data) < 8:
-        raise FileFormatError(f"{where} has {len(data)} bytes, too few for a safetensors file; save it again")
+    if size < 8:
+        raise FileFormatError(f"{where} has {size} bytes, too few for a safetensors file; save it again")
     length = int.from_bytes(data[:8], "little")
-    if data[8:9] != b"{" or length > len(data) - 8:
+    if data[8:9] != b"{" or length > size - 8:
         raise FileFormatError(f"{where} {_what_is_wrong(data)}; restore it from a copy or save it again")
     try:
         header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_unique)
         # every end of a tensor's bytes, for a plain word about files that were cut off
         ends = [item["data_offsets"][1] for key, item in header.items() if key != "__metadata__"]
         dtypes = {key: item["dtype"] for key, item in header.items() if key != "__metadata__"}
-        missing = max(ends, default=0) - (len(data) - 8 - length)
+        missing = max(ends, default=0) - (size - 8 - length)
     except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise FileFormatError(
             f"{where} has a damaged header ({error}); restore it from a copy or save it again"
@@ -268,6 +276,21 @@ def _what_is_wrong(data: bytes) -> str:
     if data[8:9] == b"{":
         return f"is cut off or damaged: its header should have {int.from_bytes(data[:8], 'little')} bytes"
     return "is not a safetensors file"
+
+
+def _open_envelope(where: str, header: Mapping[str, Any], format: str, version: int) -> dict[str, Any]:
+    """The envelope of a file of this format, and of no newer version."""
+    envelope = _read_envelope(where, header)
+    if envelope["format"] != format:
+        raise FileFormatError(
+            f"{where} holds {envelope['format']!r}, expected {format!r}; load it with the function that reads that"
+        )
+    if envelope["version"] > version:
+        raise FileFormatError(
+            f"{where} is {format!r} of version {envelope['version']}, this tensorgraph reads up to {version}; "
+            "upgrade with `pip install --upgrade tensorgraph-engine`"
+        )
+    return envelope
 
 
 def _read_envelope(where: str, header: Mapping[str, Any]) -> dict[str, Any]:

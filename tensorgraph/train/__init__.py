@@ -8,6 +8,7 @@ from tensorgraph.train.fit import fit
 from tensorgraph.train.history import History
 from tensorgraph.train.loop import NonFiniteLossError
 from tensorgraph.train.predictor import Prediction, Predictor
+from tensorgraph.train.run import Run, RunBusyError
 from tensorgraph.train.saving import load, load_model, save
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "NonFiniteLossError",
     "Prediction",
     "Predictor",
+    "Run",
+    "RunBusyError",
     "Training",
     "evaluate",
     "fit",

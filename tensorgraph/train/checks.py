@@ -33,7 +33,7 @@ def batch_sizes(samples: int, batch_size: int, last: Last) -> list[int]:
     return [batch_size, rest]
 
 
-def check_parts(model: Any, optimizer: Optimizer, resume: bool, checkpoint: Any) -> None:
+def check_parts(model: Any, optimizer: Optimizer) -> None:
     """Refuse what cannot work, before anything runs."""
     if hasattr(model, "parameters"):
         own = {id(parameter) for parameter in model.parameters()}
@@ -41,8 +41,6 @@ def check_parts(model: Any, optimizer: Optimizer, resume: bool, checkpoint: Any)
             raise ValueError(
                 "the optimizer holds none of this model's parameters: make it after the model, with model.parameters()"
             )
-    if resume and checkpoint is None:
-        raise ValueError("resume=True goes on from a file: give its path as checkpoint=")
 
 
 def check_fit(

@@ -16,8 +16,10 @@ from tensorgraph.train.evaluate import Loss
 from tensorgraph.train.history import History
 from tensorgraph.train.loop import Augment, Loop
 from tensorgraph.train.progress import progress_for
+from tensorgraph.train.run.digest import describe_data
+from tensorgraph.train.run.opening import recorder_for
+from tensorgraph.train.run.run import Run
 from tensorgraph.train.running import Data, Metric, Model, model_dtype, named_metrics, samples_of
-from tensorgraph.train.saving import Checkpoint
 
 __all__ = ["fit"]
 
@@ -40,8 +42,7 @@ def fit(
     augment: Augment | None = None,
     callbacks: Annotated[Iterable[Any], Ordered] = (),
     early_stop: EarlyStop | Count | None = None,
-    checkpoint: PathLike | None = None,
-    resume: bool = False,
+    run: Run | PathLike | None = None,
     progress: bool = True,
 ) -> History:
     """Train a model by mini-batches.
@@ -76,12 +77,9 @@ def fit(
         See `tensorgraph.train.callbacks`.
     early_stop : EarlyStop or int, optional
         A number is the patience of ``EarlyStop(patience)``, which watches the loss on `dev`.
-    checkpoint : path-like, optional
-        A file replaced after every epoch, whole or not at all, that holds all of the run's state;
-        `tensorgraph.train.load` reads the model from it too.
-    resume : bool
-        Whether to go on from `checkpoint` where that file is there. The rest of the run is bitwise what it would have
-        been, given the same data and settings.
+    run : Run or path-like, optional
+        A folder that keeps the run (`Run`): checkpoints, events, and commands to it. Where it holds one, the run goes
+        on by itself, to bitwise the numbers of a run that was never interrupted; a finished one is not trained again.
     progress : bool
         Whether to show a bar (on a terminal, with rich) or a line an epoch, on standard error.
 
@@ -93,9 +91,12 @@ def fit(
     Raises
     ------
     TypeError, ValueError
-        If data, labels, metrics or settings do not fit each other or the model; before anything is changed.
+        If data, labels, metrics or settings do not fit each other, the model, or the run that `run` holds; before
+        anything is changed.
     NonFiniteLossError
         If the loss of a step is nan or infinite; the update is not made.
+    RunBusyError
+        If another process trains in the folder of `run`.
 
     Examples
     --------
@@ -116,7 +117,7 @@ def fit(
     told = check_callbacks(callbacks)
     if early_stop is not None:
         told.append(early_stop if isinstance(early_stop, EarlyStop) else EarlyStop(early_stop))
-    check_parts(model, optimizer, resume, checkpoint)
+    check_parts(model, optimizer)
     if all(isinstance(callback, EarlyStop) for callback in told):  # others may add measures of their own
         measured = ["loss", *found]
         if held is not None:
@@ -124,6 +125,8 @@ def fit(
         for stop in told:
             stop.check(measured)
     dtype = model_dtype(model)
+    arrays = {"x": x, "y": y} | ({} if held is None else {"dev x": held[0], "dev y": held[1]})
+    described = None if run is None else describe_data(arrays, normalizer)
     if normalizer is not None and augment is None:
         x = normalizer.transform(x)
     if held is not None and normalizer is not None:
@@ -133,10 +136,17 @@ def fit(
     check_fit(model, batch_sizes(len(x), loader.batch_size, last), x, y, held, loss, found, dtype)
 
     training = Training(model, optimizer, epochs, History())
-    saved = None
-    if checkpoint is not None:
-        names = data.class_names if isinstance(data, Dataset) else None
-        settings = {"batch_size": batch_size, "shuffle": shuffle, "seed": seed, "last": last, "samples": len(x)}
-        saved = Checkpoint(checkpoint, normalizer, names, settings)
+    recorder = None
+    if run is not None and described is not None:
+        settings = {
+            "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "last": last, "loss": loss,
+            "metrics": list(found), "augment": augment,
+        }  # fmt: skip
+        recorder = recorder_for(
+            run, training, loader, loss=loss, told=told, settings=settings, data=described,
+            row=(x.shape[1:], dtype if x.dtype.kind == "f" else x.dtype),
+            target=(y.shape[1:], dtype if y.dtype.kind == "f" else y.dtype), normalizer=normalizer,
+            class_names=data.class_names if isinstance(data, Dataset) else None,
+        )  # fmt: skip
     shown = progress_for(progress, len(loader))
-    return Loop(training, loader, loss, found, held, augment, normalizer, seed, dtype, told, shown, saved, resume).run()
+    return Loop(training, loader, loss, found, held, augment, normalizer, seed, dtype, told, shown, recorder).run()

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from tensorgraph.train.callbacks import Training, notify
 from tensorgraph.train.evaluate import Loss, measure, predict, scalar, targets_for
 from tensorgraph.train.history import History
 from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of, warn_of_pairs
-from tensorgraph.train.saving import Checkpoint
 
 __all__ = ["Augment", "Loop", "NonFiniteLossError", "Pass"]
 
@@ -37,11 +36,26 @@ class NonFiniteLossError(FloatingPointError):
     """The loss became nan or infinite; the message names the step and the remedy."""
 
 
+class Recorder(Protocol):
+    """Who keeps a run's folder (`tensorgraph.train.run`)."""
+
+    def open(self, loop: Loop) -> None: ...
+    def begin(self, loop: Loop) -> None: ...
+    def boundary(self, loop: Loop) -> bool: ...
+    def interrupted(self, loop: Loop) -> None: ...
+    def step_done(self, loop: Loop, loss: float) -> None: ...
+    def epoch_done(self, loop: Loop) -> None: ...
+    def end(self, loop: Loop) -> None: ...
+    def failed(self, loop: Loop, error: BaseException) -> None: ...
+    def close(self) -> None: ...
+
+
 @dataclass
 class Pass:
     """An epoch under way: its batches, the generator that `augment` draws from, and what its steps gave."""
 
     batches: Iterator[tuple[Array, ...]]
+    count: int  # of all its batches
     rng: np.random.Generator
     outputs: list[Array] = field(default_factory=list)
     targets: list[Array] = field(default_factory=list)
@@ -65,8 +79,12 @@ class Loop:
         Of the model.
     told, shown : list
         Callbacks of the user's, and those that draw the bar.
-    saved : Checkpoint, optional
-    resume : bool
+    recorder : Recorder, optional
+        Keeps the run's folder, and goes on from it.
+    done : int
+        The number of whole epochs.
+    current : Pass or None
+        The epoch that was begun.
     """
 
     training: Training
@@ -80,21 +98,35 @@ class Loop:
     dtype: Any
     told: Sequence[Any]
     shown: Sequence[Any]
-    saved: Checkpoint | None = None
-    resume: bool = False
-    done: int = 0  # whole epochs
+    recorder: Recorder | None = None
+    done: int = 0
     current: Pass | None = None
+    interrupt: Interrupt = field(default_factory=Interrupt)
 
     def run(self) -> History:
         """Train to the end, or until Ctrl-C, which ends the run after the present step."""
+        if self.recorder is None:
+            return self._run()
+        try:
+            self.recorder.open(self)
+            history = self._run()
+            self.recorder.end(self)
+            return history
+        except BaseException as error:
+            self.recorder.failed(self, error)
+            raise
+        finally:
+            self.recorder.close()
+
+    def _run(self) -> History:
         training = self.training
-        with in_mode(training.model, training=True), interruptible() as interrupt:
+        with in_mode(training.model, training=True), interruptible() as self.interrupt:
             try:
                 notify(self.told, "on_fit_start", training)
-                if self.saved is not None and self.resume:
-                    self.done = training.epoch = self.saved.resume(training, self.told)
+                if self.recorder is not None:
+                    self.recorder.begin(self)
                 notify(self.shown, "on_fit_start", training)
-                self._train(interrupt)
+                self._train()
             except KeyboardInterrupt:
                 training.stopping = "interrupted"
             finally:
@@ -103,20 +135,30 @@ class Loop:
         training.history.stopped = training.stopping or "epochs"
         return training.history
 
-    def _train(self, interrupt: Interrupt) -> None:
+    def _train(self) -> None:
         """Step by step; between two of them everything can be saved, changed, or gone back to."""
-        training = self.training
+        training, recorder = self.training, self.recorder
         while True:
-            interrupt.check()
-            if self.current is not None and training.batch == len(self.loader):
+            if self.current is not None and training.batch == self.current.count:
                 self._end_epoch(self.current)
-                interrupt.check()
+            self.check_interrupt()
+            if recorder is not None and not recorder.boundary(self):
+                return
             if self.current is None:
                 if training.stopping or self.done >= training.epochs:
                     return
                 self.current = self.begin_epoch()
-            self._advance(self.current)
+            number = self._advance(self.current)
             notify([*self.told, *self.shown], "on_step_end", training)
+            if recorder is not None:
+                recorder.step_done(self, number)
+
+    def check_interrupt(self) -> None:
+        """End the run, between two steps, where Ctrl-C was pressed."""
+        if self.interrupt.asked:
+            if self.recorder is not None:
+                self.recorder.interrupted(self)
+            raise KeyboardInterrupt
 
     def begin_epoch(self) -> Pass:
         """A new epoch, told to those who listen."""
@@ -125,10 +167,11 @@ class Loop:
         training.optimizer.epoch = self.done  # for schedules that count epochs
         notify([*self.told, *self.shown], "on_epoch_start", training)
         self.loader.epoch = self.done
-        return Pass(iter(self.loader), np.random.default_rng([self.seed, self.done, 1]))
+        count = len(self.loader)  # of the epoch that comes
+        return Pass(iter(self.loader), count, np.random.default_rng([self.seed, self.done, 1]))
 
-    def _advance(self, current: Pass) -> None:
-        """One batch, one update."""
+    def _advance(self, current: Pass) -> float:
+        """One batch, one update; gives the loss."""
         rows, labels = next(current.batches)
         number, output = self._step(self._prepare(rows, current.rng), labels)
         current.total += number * len(labels)
@@ -137,6 +180,7 @@ class Loop:
         current.targets.append(labels)
         self.training.batch += 1
         self.training.measures["loss"] = current.total / current.samples
+        return number
 
     def _prepare(self, rows: Array, rng: np.random.Generator) -> Array:
         """A batch as the model takes it."""
@@ -190,7 +234,7 @@ class Loop:
         return f"the loss became {number} at {where} and the update was not made; {remedy}"
 
     def _end_epoch(self, current: Pass) -> None:
-        """The measures of what the steps gave, and on the dev set; then callbacks and the checkpoint."""
+        """The measures of what the steps gave, and on the dev set; then callbacks, and the checkpoint."""
         training = self.training
         both = np.concatenate(current.outputs), np.concatenate(current.targets)
         training.measures |= {name: float(metric(*both)) for name, metric in self.metrics.items()}
@@ -200,5 +244,5 @@ class Loop:
         training.history.append(training.measures, time.perf_counter() - current.began)
         self.done, self.current = self.done + 1, None
         notify([*self.told, *self.shown], "on_epoch_end", training)
-        if self.saved is not None:
-            self.saved.write(training, self.told)
+        if self.recorder is not None:
+            self.recorder.epoch_done(self)

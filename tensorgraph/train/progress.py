@@ -77,7 +77,8 @@ class Bar:
         self.progress.update(self.task, description=self._title(run))
 
     def on_step_end(self, run: Training) -> None:
-        self.progress.advance(self.task)
+        done = run.epoch * self.batches + run.batch  # a run may be rolled back, or given more epochs
+        self.progress.update(self.task, completed=done, total=run.epochs * self.batches)
 
     def on_epoch_end(self, run: Training) -> None:
         self.progress.update(self.task, measures=described(run.measures))

@@ -1,0 +1,208 @@
+"""The folder of a run: where its files are, what it says of itself, and the lock of the process that trains."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tensorgraph.arguments import PathLike
+from tensorgraph.files import FileFormatError, atomic_write
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Folder", "RunBusyError", "append_whole", "locked", "telling"]
+
+FORMAT, VERSION = "tensorgraph.run", 1
+PATIENCE = 1.0  # seconds in which whoever only asks for the lock lets go of it
+REMEDIES = {
+    errno.ENOSPC: "free space on the disk",
+    errno.EDQUOT: "free space within your quota",
+    errno.EACCES: "get the right to write there, or choose another folder",
+    errno.EPERM: "get the right to write there, or choose another folder",
+    errno.EROFS: "choose a folder on a disk that may be written to",
+}
+
+
+class RunBusyError(RuntimeError):
+    """Another process trains in this run folder; the message says which."""
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """What the system says of a file that cannot be written, with what it means for the run and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise type(error)(
+            error.errno,
+            f"{str(path)!r} cannot be written ({error.strerror}): {remedy}, and call fit again; what the run folder "
+            "holds is whole, and the run goes on from its last checkpoint",
+        ) from error
+
+
+def append_whole(handle: int, data: bytes) -> None:
+    """Append bytes to a file, all or none: what a full disk took of them is cut off again."""
+    before = os.fstat(handle).st_size
+    try:
+        written = os.write(handle, data)
+        while written < len(data):
+            more = os.write(handle, data[written:])
+            if more == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written += more
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(handle, before)
+        raise
+
+
+@contextmanager
+def locked(handle: int) -> Iterator[None]:
+    """A file's lock, waited for."""
+    if fcntl is None:
+        yield
+        return
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+class Folder:
+    """A run's folder.
+
+    Parameters
+    ----------
+    path : path-like
+        It need not exist yet.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        self.events = self.path / "events.jsonl"
+        self.control = self.path / "control.jsonl"
+        self.checkpoints = self.path / "ckpt"
+        self.described = self.path / "run.json"
+        self.replayed = self.path / "replay.json"
+        self.model = self.path / "model.safetensors"
+        self._lock = self.path / "lock"
+        self._held: int | None = None
+
+    def make(self) -> None:
+        """Make the folder, for its owner alone, and the one of the checkpoints."""
+        with telling(self.path):
+            if not self.path.is_dir():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.mkdir(mode=0o700, exist_ok=True)
+            self.checkpoints.mkdir(mode=0o700, exist_ok=True)
+
+    # what the run is ----------------------------------------------------------------------------------------------
+
+    def read(self) -> dict[str, Any] | None:
+        """What ``run.json`` says, or None where no run was begun here.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is damaged, or of a newer version.
+        """
+        try:
+            text = self.described.read_text("utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        where = repr(str(self.described))
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FileFormatError(f"{where} is damaged ({error}); restore it from a copy") from error
+        if not isinstance(found, dict) or found.get("format") != FORMAT or type(found.get("version")) is not int:
+            raise FileFormatError(f"{where} does not describe a run; give another folder")
+        if found["version"] > VERSION:
+            raise FileFormatError(
+                f"{where} is of a run of version {found['version']}, this tensorgraph reads up to {VERSION}; upgrade "
+                "with `pip install --upgrade tensorgraph-engine`"
+            )
+        for key in ("digest", "environment"):
+            if not isinstance(found.setdefault(key, {}), dict):
+                raise FileFormatError(f"{where} is damaged: its {key!r} is no object; restore it from a copy")
+        return found
+
+    def write(self, described: dict[str, Any]) -> None:
+        """Write ``run.json``: from now on there is a run here."""
+        content = {"format": FORMAT, "version": VERSION, **described}
+        with telling(self.described):
+            atomic_write(self.described, (json.dumps(content, indent=1) + "\n").encode())
+
+    # the lock -----------------------------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """Take the lock, which the system lets go of when the process ends, however it ends.
+
+        Raises
+        ------
+        RunBusyError
+            If another process has it.
+        """
+        if fcntl is None:
+            raise OSError("run folders are locked with flock, which this system does not have")
+        with telling(self._lock):
+            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        patience = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > patience:
+                    os.close(handle)
+                    raise RunBusyError(
+                        f"another process trains in {str(self.path)!r} ({self._holder()}): wait for it, or stop it; "
+                        "or give this run another folder"
+                    ) from None
+                time.sleep(0.02)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        self._held = handle
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def busy(self) -> bool:
+        """Whether a process trains here now."""
+        if fcntl is None:
+            return False
+        try:
+            handle = os.open(self._lock, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def _holder(self) -> str:
+        try:
+            holder = json.loads(self._lock.read_text("utf-8"))
+            return f"process {holder['pid']} on {holder['host']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "which has not said its number"

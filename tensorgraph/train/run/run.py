@@ -1,0 +1,272 @@
+"""`Run`: a training run as a folder, to read, to steer, and to hand to `fit`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tensorgraph.arguments import Count, Name, Natural, NonNegative, PathLike, Positive, checked
+from tensorgraph.files import FileFormatError
+from tensorgraph.train.history import History
+from tensorgraph.train.predictor import Predictor
+from tensorgraph.train.run.checkpoints import Checkpoint, Shelf
+from tensorgraph.train.run.control import send
+from tensorgraph.train.run.folder import Folder
+from tensorgraph.train.run.lines import LineReader
+from tensorgraph.train.run.log import CHECKPOINT, Log
+from tensorgraph.train.run.recorder import Options
+from tensorgraph.train.run.state import history_in
+from tensorgraph.train.saving import load_model
+
+__all__ = ["Run"]
+
+LOOK = 0.05  # seconds between two looks for an answer
+
+
+class Run:
+    """A training run: one folder, which `fit` fills and goes on from, and from which the run is read and steered.
+
+    ``fit(..., run=run)`` begins the run, or goes on from its last checkpoint to bitwise the numbers of a run that was
+    never interrupted, after Ctrl-C, a crash or SIGKILL at any moment. A run of another model, other data or settings
+    is refused with what differs; one that is finished is not trained again.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made when training begins, for its owner alone.
+    keep : int
+        How many checkpoints stay, the newest; those with a name, and those where branches begin and end, stay besides.
+    steps : int, optional
+        A checkpoint also every so many steps, not only at the end of every epoch.
+    seconds : float, optional
+        A checkpoint also every so many seconds.
+    step_events : int, optional
+        Tell every so many steps in ``events.jsonl``, in place of one in a tenth of a second.
+    replay : path-like, optional
+        Another run's folder: a new run applies its commands at the same steps, and ends with bitwise the same weights.
+
+    Notes
+    -----
+    The commands (`set`, `pause`, `resume`, `checkpoint`, `rollback`, `stop`) may come from any process with the rights
+    of the folder. They are applied between two steps, in order, and each is answered by an event: `wait`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from tensorgraph import nn, optim, train
+    >>> x = np.random.default_rng(0).normal(size=(64, 2))
+    >>> y = (x[:, 0] > x[:, 1]).astype(int)
+    >>> model = nn.Sequential(nn.Linear(2, 8, seed=0), nn.ReLU(), nn.Linear(8, 2, seed=1))
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> run = train.Run(pathlib.Path(folder.name, "first"))
+    >>> adam = optim.Adam(model, lr=0.1)
+    >>> history = train.fit(model, (x, y), optimizer=adam, epochs=3, run=run, progress=False)
+    >>> run.status, len(run.history), [checkpoint.step for checkpoint in run.checkpoints]
+    ('finished', 3, [2, 4, 6])
+    >>> run.load()
+    Predictor(Sequential)
+    >>> folder.cleanup()
+    """
+
+    @checked
+    def __init__(
+        self,
+        folder: PathLike,
+        *,
+        keep: Count = 3,
+        steps: Count | None = None,
+        seconds: Positive | None = None,
+        step_events: Count | None = None,
+        replay: PathLike | None = None,
+    ) -> None:
+        self.folder = Folder(folder)
+        self.options = Options(keep, steps, seconds, step_events, None if replay is None else Folder(replay))
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder.path)!r}, {self.status})"
+
+    # reading ------------------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> str:
+        """How it stands.
+
+        ``"new"``: not begun. ``"running"`` or ``"paused"``: a process trains it, or waits. ``"interrupted"``: ended on
+        its way; `fit` goes on. ``"diverged"``: the loss became nan or infinite; roll it back. ``"finished"``.
+        """
+        if self.folder.read() is None:
+            return "new"
+        busy = self.folder.busy()
+        log = self._log()
+        if busy:
+            return "paused" if log.paused else "running"
+        if not log.finished:
+            return "interrupted"
+        return "diverged" if log.end is not None and log.end["reason"] == "diverged" else "finished"
+
+    def _log(self) -> Log:
+        return Log.read(self.events())
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events so far, in the order in which they were written.
+
+        A run that went on from a checkpoint tells the steps after it again.
+        """
+        return LineReader(self.folder.events).new()
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints that are there, by number."""
+        return [checkpoint for _, checkpoint in sorted(Shelf(self.folder).look().found.items())]
+
+    @property
+    def history(self) -> History:
+        """The history as the last checkpoint has it; empty where there is none."""
+        found = self._last()
+        return History() if found is None else history_in(*found)
+
+    def _last(self) -> tuple[Any, Any] | None:
+        """What the last whole checkpoint of the present line holds."""
+        shelf, commands = Shelf(self.folder).look(), self._log().commands
+        rollbacks = [c for c in commands if c["command"] == "rollback"]
+        order = [c for c in shelf.found.values() if c.branch == len(rollbacks)]
+        numbers = [c.number for c in sorted(order, key=lambda c: (c.place, c.number), reverse=True)]
+        numbers += [rollbacks[-1]["number"]] if rollbacks else []
+        for number in [*numbers, *sorted(shelf.found, reverse=True)]:
+            try:
+                return shelf.load(number)
+            except (FileFormatError, FileNotFoundError):
+                continue
+        return None
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """The hyperparameters by name, as far as the events tell; empty before the run begins."""
+        found: dict[str, float] = {}
+        for event in self.events():
+            if event["event"] in ("start", "step"):
+                found |= event["hyperparameters"]
+            elif event["event"] == "command" and event["command"] == "set":
+                found[event["name"]] = event["value"]
+        return found
+
+    @property
+    def settable(self) -> list[str]:
+        """The names that `set` takes; empty before the run begins."""
+        return [name for event in self.events() if event["event"] == "start" for name in event["hyperparameters"]]
+
+    @checked
+    def load(self, number: Natural | None = None) -> Predictor:
+        """The model, ready for use.
+
+        Parameters
+        ----------
+        number : int, optional
+            Of a checkpoint; unless given, the trained model of a finished run, else the last whole checkpoint.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        FileFormatError
+            If the one asked for is damaged.
+        """
+        shelf = Shelf(self.folder).look()
+        if number is not None:
+            if number not in shelf.found and not shelf.path(number).exists():
+                have = ", ".join(map(str, sorted(shelf.found))) or "none"
+                raise FileNotFoundError(f"there is no checkpoint {number} in {str(shelf.folder)!r}; there are {have}")
+            return load_model(shelf.path(number))
+        if self.status == "finished" and self.folder.model.exists():
+            return load_model(self.folder.model)
+        for checkpoint in sorted(shelf.found, reverse=True):
+            try:
+                return load_model(shelf.path(checkpoint))
+            except FileFormatError:
+                continue
+        raise FileNotFoundError(f"there is no checkpoint in {str(shelf.folder)!r} yet")
+
+    # steering -----------------------------------------------------------------------------------------------------
+
+    @checked
+    def set(self, name: Name, value: NonNegative) -> str:
+        """Set a hyperparameter; a value in place of a schedule replaces it.
+
+        Parameters
+        ----------
+        name : str
+            One of `settable`.
+        value : float
+
+        Returns
+        -------
+        str
+            The command's id, for `wait`; so do the others.
+        """
+        return send(self.folder, "set", name=name, value=value)
+
+    def pause(self) -> str:
+        """Let the run wait."""
+        return send(self.folder, "pause")
+
+    def resume(self) -> str:
+        """Let a run that is paused, or was stopped, go on."""
+        return send(self.folder, "resume")
+
+    @checked
+    def checkpoint(self, name: Name | None = None) -> str:
+        """Have a checkpoint made; one with a name stays."""
+        return send(self.folder, CHECKPOINT, name=name)
+
+    @checked
+    def rollback(self, to: Natural | Name | None = None) -> str:
+        """Go back to a checkpoint, on a new branch; what the run has done since stays as a branch of its own.
+
+        Parameters
+        ----------
+        to : int or str, optional
+            A checkpoint's number or name; the last one unless given.
+        """
+        return send(self.folder, "rollback", to=to)
+
+    def stop(self) -> str:
+        """End the run after the present step; `resume` and another `fit` go on."""
+        return send(self.folder, "stop")
+
+    @checked
+    def wait(self, id: Name, timeout: NonNegative = 60.0) -> dict[str, Any]:
+        """Wait for the answer to a command.
+
+        Parameters
+        ----------
+        id : str
+            What the command's method gave.
+        timeout : float
+            Seconds.
+
+        Returns
+        -------
+        dict
+            The event: ``"command"`` where it was applied, ``"refused"`` with the ``"reason"`` where it was not.
+
+        Raises
+        ------
+        ValueError
+            If there is no such command.
+        TimeoutError
+            If no process answered in time; the command waits for the next one that trains.
+        """
+        if id not in [command.get("id") for command in LineReader(self.folder.control, lenient=True).new()]:
+            raise ValueError(f"there is no command {id!r}; take the id that the command's method gave")
+        reader, until = LineReader(self.folder.events), time.monotonic() + timeout
+        while True:
+            for event in reader.new():
+                if event.get("id") == id and event["event"] in ("command", "refused"):
+                    return event
+            if time.monotonic() >= until:
+                raise TimeoutError(
+                    f"nobody answered the command {id} in {timeout:g} s (the run is {self.status}); it waits for the "
+                    "next process that trains in this folder"
+                )
+            time.sleep(LOOK)
