@@ -47,6 +47,7 @@ from tensorgraph.ops import (
     products,
     quantiles,
     random,
+    rearranging,
     recurrent,
     reduction,
     resampling,
@@ -73,11 +74,11 @@ from tensorgraph.ops import (
 
 __all__ = [
     "activations", "along", "arithmetic", "at", "attention", "batch_norm", "choosing", "clipping", "composed",
-    "contract", "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy",
-    "diagonals", "differences", "distances", "einsum", "embedding", "exponential", "factors", "index", "layer_norm",
-    "likelihoods", "logarithm", "logic", "losses", "margins", "matrices", "matrix_numbers", "moving", "nans",
-    "normalization", "norms", "paths", "pieces", "pooling", "pools", "products", "quantiles", "random", "recurrent",
-    "reduction", "resampling", "rounding", "scans", "searching", "segments", "shape", "signals", "shrinking",
-    "singular", "sliding", "softmax", "solving", "sorting", "special", "statistics", "structure", "subscripts",
-    "trigonometry", "updates", "windows",
+    "contract", "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "diagonals",
+    "differences", "distances", "einsum", "embedding", "exponential", "factors", "index", "layer_norm", "likelihoods",
+    "logarithm", "logic", "losses", "margins", "matrices", "matrix_numbers", "moving", "nans", "normalization", "norms",
+    "paths", "pieces", "pooling", "pools", "products", "quantiles", "random", "rearranging", "recurrent", "reduction",
+    "resampling", "rounding", "scans", "searching", "segments", "shape", "signals", "shrinking", "singular", "sliding",
+    "softmax", "solving", "sorting", "special", "statistics", "structure", "subscripts", "trigonometry", "updates",
+    "windows",
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,8 +10,8 @@ from tensorgraph.engine.aval import broadcast_shapes
 
 __all__ = ["Shapes", "joined_sizes", "listed", "said", "sizes_of", "spelled"]
 
-LETTERS = string.ascii_letters
-PLACES = string.ascii_uppercase + string.ascii_lowercase  # what integers stand for: 0 for A, 26 for a
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+PLACES = LETTERS[26:] + LETTERS[:26]  # what integers stand for: 0 for A, 26 for a
 
 Shapes = tuple[tuple[int, ...], ...]
 

@@ -4,7 +4,12 @@ What you compute with tensors is a graph that you can look at, differentiate, pr
 without leaving NumPy.
 """
 
+from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
+from importlib.util import module_from_spec as _module_from_spec
+from sys import modules as _modules
+from threading import RLock as _RLock
+from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
@@ -15,7 +20,6 @@ if _find_spec("tensorgraph.ops") is None:
     )
 
 from tensorgraph import ops as _ops  # noqa: F401  (fills the catalogue)
-from tensorgraph import random
 from tensorgraph.arguments.foreign import put_absent as _put_absent
 from tensorgraph.arguments.foreign import put_functions as _put_functions
 from tensorgraph.engine.aval import Aval, default_dtype, set_default_dtype
@@ -67,27 +71,9 @@ from tensorgraph.engine.spec import (
 )
 from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.engine.tree import tree_map
-from tensorgraph.graph import Graph, graph, trace
-from tensorgraph.transforms import (
-    checkpoint,
-    custom_vjp,
-    functional,
-    grad,
-    hessian,
-    hvp,
-    jacfwd,
-    jacobian,
-    jacrev,
-    jvp,
-    linearize,
-    scan,
-    value_and_grad,
-    vjp,
-    vmap,
-)
 
 if _TYPE_CHECKING:
-    from tensorgraph import analysis, data, dist, nn, numpy, optim, passes, testing, text, train, tune, viz  # noqa: F401
+    from tensorgraph import analysis, data, dist, nn, numpy, optim, passes, random, testing, text, train, tune, viz  # noqa: F401  # noqa: F401
     from tensorgraph.analysis.diff import diff
     from tensorgraph.analysis.explain_gradient import explain_gradient
     from tensorgraph.analysis.fault import find_faults
@@ -95,11 +81,29 @@ if _TYPE_CHECKING:
     from tensorgraph.analysis.profile import profile
     from tensorgraph.engine.spec import bool_ as bool  # noqa: F401
     from tensorgraph.functions import *  # noqa: F403
+    from tensorgraph.graph import Graph, graph, trace
     from tensorgraph.numpy import linalg  # noqa: F401
     from tensorgraph.testing import check
     from tensorgraph.text import ParseError, Template, parse
     from tensorgraph.text import load as load_graph
     from tensorgraph.train import load, load_model, save
+    from tensorgraph.transforms import (
+        checkpoint,
+        custom_vjp,
+        functional,
+        grad,
+        hessian,
+        hvp,
+        jacfwd,
+        jacobian,
+        jacrev,
+        jvp,
+        linearize,
+        scan,
+        value_and_grad,
+        vjp,
+        vmap,
+    )
     from tensorgraph.viz import draw
 
 __version__ = "0.1.0"
@@ -116,15 +120,21 @@ __all__ = [
     "tree_map", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
-for _cls in (Tensor, Graph):
-    _put_absent(_cls)
+_put_absent(Tensor)
 _put_functions(Tensor, [*CATALOGUE, *_ALIASES, *_FUNCTIONS], _call_of)
 
 # heavier rooms open when first used
 _LATE = {
-    "nn", "optim", "data", "train", "dist", "tune", "viz", "testing", "text", "passes", "analysis", "numpy", "linalg",
+    "analysis", "data", "dist", "linalg", "nn", "numpy", "optim", "passes", "random", "testing", "text", "train",
+    "transforms", "tune", "viz",
 }  # fmt: skip
+_OF_ROOMS = {
+    "tensorgraph.graph": "Graph graph trace",
+    "tensorgraph.transforms": "checkpoint custom_vjp functional grad hessian hvp jacfwd jacobian jacrev jvp linearize "
+    "scan value_and_grad vjp vmap",
+}
 _LATE_NAMES = {
+    **{name: room for room, names in _OF_ROOMS.items() for name in names.split()},
     "ParseError": "tensorgraph.text",
     "Template": "tensorgraph.text",
     "check": "tensorgraph.testing",
@@ -146,6 +156,52 @@ _ELSEWHERE = {"load_graph": "load"}
 _OWN = frozenset({*CATALOGUE, *_ALIASES})  # no op of the user's, which may be removed again
 
 
+class _Waiting(_ModuleType):
+    """The package `tensorgraph.graph`, which runs when something of it is first asked for.
+
+    It is among the modules from the beginning, since whoever imports it later would put it here in the place of the
+    function `graph`.
+    """
+
+    def __getattribute__(self, name: str) -> _Any:
+        get = _ModuleType.__getattribute__
+        if not name.startswith("__"):  # which importing asks of every package
+            with _opening:
+                own = get(self, "__dict__")
+                if get(self, "__class__") is _Waiting and not own.get("__opened__"):
+                    own["__opened__"] = True
+                    try:
+                        get(self, "__spec__").loader.exec_module(self)
+                    except BaseException:
+                        own["__opened__"] = False
+                        raise
+                    self.__class__ = _ModuleType  # type: ignore[assignment]
+        return get(self, name)
+
+
+_opening = _RLock()
+_spec = _find_spec("tensorgraph.graph")
+assert _spec is not None
+_modules[_spec.name] = _module_from_spec(_spec)
+_modules[_spec.name].__class__ = _Waiting
+
+
+class _Later:
+    """A method of tensors that a module further up puts in this one's place, when it is first looked for."""
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name, self.module = name, module
+
+    def __get__(self, instance: _Any, owner: _Any = None) -> _Any:
+        _import_module(self.module)
+        return getattr(owner if instance is None else instance, self.name)
+
+
+for _name in ("__array_ufunc__", "__array_function__", "__array_namespace__"):
+    setattr(Tensor, _name, _Later(_name, "tensorgraph.transforms.interop"))
+Tensor._repr_mimebundle_ = _Later("_repr_mimebundle_", "tensorgraph.graph.drawable")  # type: ignore[assignment, method-assign]
+
+
 def __getattr__(name: str) -> _Any:
     """Catalogue ops as functions, and rooms that load when first used."""
     declared = _op_named(name) if name not in _LATE_NAMES else None
@@ -160,11 +216,11 @@ def __getattr__(name: str) -> _Any:
         globals()[name] = function.call
         return function.call
     if name in _LATE or name in _LATE_NAMES:
-        from importlib import import_module
-
         if name in _LATE:
-            return import_module(f"tensorgraph.{_INSIDE.get(name, name)}")
-        return getattr(import_module(_LATE_NAMES[name]), _ELSEWHERE.get(name, name))
+            return _import_module(f"tensorgraph.{_INSIDE.get(name, name)}")
+        value = getattr(_import_module(_LATE_NAMES[name]), _ELSEWHERE.get(name, name))
+        globals()[name] = value
+        return value
     from tensorgraph.arguments.foreign import absent
 
     raise absent("module 'tensorgraph'", "tensorgraph", name, [*__all__, *CATALOGUE, *_LATE])

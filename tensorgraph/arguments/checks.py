@@ -6,7 +6,6 @@ replaced by one that looks at each argument's type and goes on. What is of anoth
 
 from __future__ import annotations
 
-import functools
 import inspect
 import linecache
 import sys
@@ -53,7 +52,9 @@ def checked(function: F) -> F:
         "__builtins__": __builtins__,
     }
     shell = types.FunctionType(_stub.__code__, scope, function.__name__)
-    functools.update_wrapper(shell, function)
+    shell.__module__, shell.__qualname__, shell.__doc__ = function.__module__, function.__qualname__, function.__doc__
+    shell.__annotations__ = function.__annotations__
+    shell.__dict__ |= {**function.__dict__, "__wrapped__": function}
     scope["_begin"] = lambda: _prepare(shell, function, scope)
     return shell  # type: ignore[return-value]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -101,7 +102,7 @@ def op(
     known |= {f"{i}_aval" for i in sig.inputs}
 
     def rule(function: Callable[..., Any], what: str) -> Rule:
-        params = tuple(inspect.signature(function).parameters)
+        params = _parameters(function)
         unknown = [p for p in params if p not in known]
         if unknown:
             raise ValueError(
@@ -148,6 +149,16 @@ def op(
     ALIASES.update(dict.fromkeys(declared.also, declared))
     attach(declared)
     return declared
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    """The names of what a function takes; of a plain one from its code, which is there already."""
+    if type(function) is not types.FunctionType or function.__dict__:
+        return tuple(inspect.signature(function).parameters)
+    code = function.__code__
+    if code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+        return tuple(inspect.signature(function).parameters)
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def _first_pull(declared: Op, *args: Any) -> None:

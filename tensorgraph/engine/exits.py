@@ -13,9 +13,9 @@ one of them is behind it.
 from __future__ import annotations
 
 import contextlib
-import sysconfig
 import warnings
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -235,12 +235,16 @@ def wanted(node: Any) -> bool:
     return False
 
 
-STANDARD = sysconfig.get_path("stdlib")
+@cache
+def _standard() -> str:
+    import sysconfig  # which importing this library has no need of
+
+    return sysconfig.get_path("stdlib")
 
 
 def installed(file: str) -> bool:
     """Whether a file is one of the standard library's or of an installed package's."""
-    return file.startswith(STANDARD) or "site-packages" in file or "dist-packages" in file
+    return file.startswith(_standard()) or "site-packages" in file or "dist-packages" in file
 
 
 def package(frame: Any) -> str:

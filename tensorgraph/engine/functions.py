@@ -57,11 +57,11 @@ class Function:
     counted: bool = False
 
 
-@dataclass(frozen=True)
 class static:
     """A tuple of integers that is no shape, among the arguments of an example."""
 
-    value: Any
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 def function(

@@ -6,7 +6,6 @@ Signals reach the main thread alone; in others nothing needs to wait.
 from __future__ import annotations
 
 import importlib
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident, main_thread
@@ -14,12 +13,12 @@ from typing import Any
 
 __all__ = ["Interrupt", "interruptible", "whole"]
 
-SIGINT = int(signal.SIGINT)
 try:  # what `signal` wraps in a conversion to enumerations, which costs five times the change itself
     _raw: Any = importlib.import_module("_signal")
 except ImportError:
-    _raw = signal
-exchange, current = _raw.signal, _raw.getsignal
+    _raw = importlib.import_module("signal")
+SIGINT = int(_raw.SIGINT)
+exchange, current, usual = _raw.signal, _raw.getsignal, _raw.default_int_handler
 
 
 class whole:
@@ -63,7 +62,7 @@ def interruptible() -> Iterator[Interrupt]:
     A handler of the caller's own is left in place.
     """
     interrupt = Interrupt()
-    if get_ident() != main_thread().ident or current(SIGINT) is not signal.default_int_handler:
+    if get_ident() != main_thread().ident or current(SIGINT) is not usual:
         yield interrupt
         return
 
@@ -76,4 +75,4 @@ def interruptible() -> Iterator[Interrupt]:
     try:
         yield interrupt
     finally:
-        exchange(SIGINT, signal.default_int_handler)
+        exchange(SIGINT, usual)

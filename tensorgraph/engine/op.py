@@ -76,12 +76,13 @@ class TypeCheck:
         return [self._aval(v) for v in value] if isinstance(value, list) else Aval(value.shape, value.dtype)
 
 
-@dataclass(frozen=True, slots=True)
 class Rule:
     """A derivative rule and the names of what it reads."""
 
-    function: Callable[..., Any]
-    params: tuple[str, ...]
+    __slots__ = ("function", "params")
+
+    def __init__(self, function: Callable[..., Any], params: tuple[str, ...]) -> None:
+        self.function, self.params = function, params
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)

@@ -65,6 +65,9 @@ IMPLIED: dict[str, tuple[str, ...]] = {
 """What follows from a trait and need not be said."""
 
 
+_closed: dict[tuple[str, ...], frozenset[str]] = {}  # what was asked for; ops of a kind say the same
+
+
 def with_implied(traits: Iterable[str], where: str) -> frozenset[str]:
     """The traits and all that follow from them.
 
@@ -80,8 +83,11 @@ def with_implied(traits: Iterable[str], where: str) -> frozenset[str]:
     """
     if isinstance(traits, str):
         raise ValueError(f"{where}: traits are given as a tuple, ({traits!r},), not as the string {traits!r}")
+    given = tuple(traits)
+    if given in _closed:
+        return _closed[given]
     known: set[str] = set()
-    new = list(traits)
+    new = list(given)
     while new:
         trait = new.pop()
         if trait not in TRAITS:
@@ -91,4 +97,5 @@ def with_implied(traits: Iterable[str], where: str) -> frozenset[str]:
         if trait not in known:
             known.add(trait)
             new.extend(IMPLIED.get(trait, ()))
-    return frozenset(known)
+    _closed[given] = frozenset(known)
+    return _closed[given]

@@ -1,6 +1,6 @@
 """Functions of functions: derivatives, rules of one's own, checkpoints; and NumPy's protocols."""
 
-from tensorgraph.transforms import interop, rearranging  # noqa: F401  (teach NumPy and einops)
+from tensorgraph.transforms import interop  # noqa: F401  (teaches NumPy)
 from tensorgraph.transforms.checkpoint import checkpoint
 from tensorgraph.transforms.custom import custom_vjp
 from tensorgraph.transforms.functional import functional
