@@ -182,6 +182,10 @@ def searched() -> tune.Study:
     return tune.Study(SPACE).run(TRY, trials=5, progress=False)
 
 
+def searched2() -> tune.Study:
+    return tune.Study(tune.Space(x=tune.uniform(0, 1), y=tune.uniform(0, 1))).run(TRY, trials=3, progress=False)
+
+
 def trial() -> tune.Trial:
     from tensorgraph.tune.slots import Slot
 
@@ -485,6 +489,8 @@ EXAMPLES: dict[str, Example] = {
     "Scale.when": lambda: call(tune.uniform(0, 1).when, conditions={"rule": "adam"}),
     "Space.draw": lambda: call(SPACE.draw, seed=0, slot=1),
     "Study.open": lambda: call(tune.Study.open, folder=study_folder()),
+    "Study.plot": lambda: call(searched().plot, path="study.svg"),
+    "Study.report": lambda: call(searched().report, path="study.html"),
     "Study.run": lambda: call(tune.Study(SPACE).run, objective=TRY, trials=2, progress=False),
     "Study.table": lambda: call(searched().table, rows=2),
     "Study.values": lambda: call(tune.Study(SPACE).values, slot=3),
@@ -499,6 +505,7 @@ EXAMPLES: dict[str, Example] = {
     "tune.int": lambda: call(tune.int, low=1, high=2),
     "tune.log": lambda: call(tune.log, low=0.1, high=2.0),
     "tune.log_int": lambda: call(tune.log_int, low=1, high=2),
+    "tune.plot_coverage": lambda: call(tune.plot_coverage, studies=[searched2()], path="coverage.svg"),
     "tune.pow2": lambda: call(tune.pow2, low=1, high=2),
     "tune.random": lambda: call(tune.random, space=SPACE, objective=TRY, trials=2, progress=False),
     "tune.uniform": lambda: call(tune.uniform, low=1, high=2),

@@ -68,7 +68,10 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     data = io.BytesIO()
     # no date and no version inside: equal figures give equal files
     quiet: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    figure.savefig(data, format=suffix, dpi=DPI, metadata=quiet.get(suffix))
+    from matplotlib import rc_context
+
+    with rc_context({"svg.hashsalt": "tensorgraph"}):  # which is otherwise another in every process
+        figure.savefig(data, format=suffix, dpi=DPI, metadata=quiet.get(suffix))
     atomic_write(path, data.getvalue())
 
 

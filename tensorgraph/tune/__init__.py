@@ -6,10 +6,11 @@ Source: Andrew Ng, Improving Deep Neural Networks, week 3, "Hyperparameter tunin
 from tensorgraph.arguments.foreign import getter as _getter
 from tensorgraph.tune.ensemble import Ensemble, ensemble
 from tensorgraph.tune.locks import LockedError
+from tensorgraph.tune.results import Result, StudyError
 from tensorgraph.tune.scales import Scale
-from tensorgraph.tune.searches import grid, random
+from tensorgraph.tune.searches import grid, plot_coverage, random
 from tensorgraph.tune.space import Space
-from tensorgraph.tune.study import Result, Study, StudyError
+from tensorgraph.tune.study import Study
 from tensorgraph.tune.trial import Pruned, Trial
 from tensorgraph.tune.words import choice, ewa, int, log, log_int, pow2, uniform
 
@@ -30,6 +31,7 @@ __all__ = [
     "int",
     "log",
     "log_int",
+    "plot_coverage",
     "pow2",
     "random",
     "uniform",

@@ -25,6 +25,7 @@ from tensorgraph.tune.engines import Engine, Lost, engine_named
 from tensorgraph.tune.live import Shown, shown_on
 from tensorgraph.tune.locks import LockedError, lock
 from tensorgraph.tune.record import Database, Record
+from tensorgraph.tune.results import StudyError
 from tensorgraph.tune.slots import Outcome, Slot
 from tensorgraph.tune.space import seed_of
 from tensorgraph.tune.worker import LoadError, run_slot
@@ -41,8 +42,6 @@ def drive(
     threads: int | None, progress: bool,
 ) -> None:  # fmt: skip
     """Run a study's slots up to this number; see `Study.run`."""
-    from tensorgraph.tune.study import StudyError
-
     try:
         with lock(study.folder / "study.lock", f"the study {os.fspath(study.folder)!r}"), _interrupts() as interrupt:
             study.refresh()
@@ -189,8 +188,6 @@ class _Driver:
 
     def _check_errors(self, outcome: Outcome) -> None:
         """A study whose first trials all fail in the same way has a wrong objective."""
-        from tensorgraph.tune.study import StudyError
-
         ended = self.study.trials
         if outcome.state == "failed" and outcome.traceback and len(ended) == SAME_ERRORS < self.trials:
             kinds = {result.reason.partition(":")[0] for result in ended if result.state == "failed"}

@@ -1,16 +1,17 @@
-"""A search in one line: random values, or a grid to compare them with."""
+"""A search in one line: random values, or a grid to compare them with, and the picture of both."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from tensorgraph.arguments import Count, Natural, PathLike, checked
+from tensorgraph.arguments import Count, Natural, Ordered, PathLike, checked
 from tensorgraph.tune.engines import EngineChoice
 from tensorgraph.tune.space import Space
 from tensorgraph.tune.study import Direction, Study
 from tensorgraph.tune.trial import Objective
 
-__all__ = ["grid", "random"]
+__all__ = ["grid", "plot_coverage", "random"]
 
 
 @checked
@@ -93,3 +94,50 @@ def grid(
     """
     study = Study(space, folder=folder, seed=seed, direction=direction, sampler="grid", points=points)
     return study.run(objective, workers=workers, engine=engine, progress=progress)
+
+
+@checked
+def plot_coverage(
+    *studies: Study, names: Annotated[Sequence[str], Ordered] | None = None, path: PathLike | None = None
+) -> Any:
+    """Draw which values of two hyperparameters studies have tried, side by side: the slides' picture of 25 against 5.
+
+    Parameters
+    ----------
+    *studies : Study
+        Such as a grid and a random search over one space.
+    names : sequence of two str, optional
+        Which hyperparameters; the first two unless given.
+    path : path-like, optional
+        Where to save the picture, its format by the suffix; whole or not at all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingExtraError
+        If matplotlib is not installed.
+    ValueError
+        If a study has not two such hyperparameters, or no trial of it has ended.
+    """
+    from tensorgraph.train.plots import save_figure
+    from tensorgraph.tune.plots import coverage
+
+    if not studies:
+        raise ValueError("studies are what is drawn: give one or more")
+    chosen = list(studies[0].space)[:2] if names is None else list(names)
+    for study in studies:
+        free = [
+            name for name in chosen if name in study.space and not (s := study.space[name]).count and not s.condition
+        ]
+        if len(chosen) != 2 or len(free) != 2 or not study.trials:
+            raise ValueError(
+                f"names are two hyperparameters that every trial has, got {chosen}; the study of {len(study)} trials "
+                f"has {', '.join(study.space)}"
+            )
+    figure = coverage(studies, (chosen[0], chosen[1]))
+    if path is not None:
+        save_figure(figure, path)
+    return figure

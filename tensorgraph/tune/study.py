@@ -7,60 +7,23 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from tensorgraph.arguments import Count, Natural, PathLike, checked
+from tensorgraph.files import atomic_write
 from tensorgraph.tune.engines import EngineChoice
 from tensorgraph.tune.locks import lock
+from tensorgraph.tune.results import Result
 from tensorgraph.tune.settings import read_settings, settle
 from tensorgraph.tune.slots import Outcome, Slot
 from tensorgraph.tune.space import Space, seed_of
 from tensorgraph.tune.trial import Objective
 
-__all__ = ["Direction", "Result", "Study", "StudyError"]
+__all__ = ["Direction", "Study"]
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 Sampler: TypeAlias = Literal["random", "tpe", "grid"]
-
-
-class StudyError(RuntimeError):
-    """A study cannot go on; the message says what is kept and what to do."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A trial that ended.
-
-    Attributes
-    ----------
-    slot : int
-        Its number.
-    values : dict of str to value
-        Of the hyperparameters that were there.
-    state : str
-        ``"complete"``, ``"diverged"``, ``"pruned"`` or ``"failed"``.
-    score : float or None
-        What the objective gave; of a pruned trial what it reported last.
-    reason : str
-        Why it is not complete.
-    seconds : float
-        How long its last attempt took.
-    folder : pathlib.Path
-        Its own.
-    traceback : str
-        Of an error.
-    """
-
-    slot: int
-    values: dict[str, Any]
-    state: str
-    score: float | None
-    reason: str
-    seconds: float
-    folder: Path
-    traceback: str = field(default="", repr=False)
 
 
 class Study:
@@ -136,6 +99,8 @@ class Study:
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         else:
             self.folder = Path(folder)
+            if self.folder.exists() and not self.folder.is_dir():
+                raise ValueError(f"folder must be a folder, and {os.fspath(folder)!r} is a file")
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._settle()
         self.refresh()
@@ -436,6 +401,53 @@ class Study:
         from tensorgraph.tune.importance import importance
 
         return importance(self)
+
+    @checked
+    def plot(self, path: PathLike | None = None) -> Any:
+        """Draw the study: every trial as a line over all hyperparameters, each of them against the score on its own
+        scale, the best score so far, and importance.
+
+        Parameters
+        ----------
+        path : path-like, optional
+            Where to save the picture, its format by the suffix; whole or not at all.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        ValueError
+            If no trial is complete.
+        """
+        from tensorgraph.train.plots import save_figure
+        from tensorgraph.tune.plots import overview
+
+        figure = overview(self)
+        if path is not None:
+            save_figure(figure, path)
+        return figure
+
+    @checked
+    def report(self, path: PathLike) -> None:
+        """Write the study as one page of HTML that needs nothing else, light and dark: pictures, space, every trial.
+
+        Parameters
+        ----------
+        path : path-like
+            Where; whole or not at all.
+
+        Raises
+        ------
+        MissingExtraError
+            If matplotlib is not installed.
+        """
+        from tensorgraph.tune.report import page
+
+        atomic_write(path, page(self).encode())
 
     def optuna(self) -> Any:
         """The trials that ended as an Optuna study in memory, for Optuna's own tools.
