@@ -253,8 +253,8 @@ class Study:
         workers : int
             How many run at the same time.
         engine : str or Engine, optional
-            Where: ``"serial"``, in this process, or ``"loky"``, in others of this machine; the latter for several
-            workers unless given.
+            Where: ``"serial"``, in this process; ``"loky"``, in others of this machine, as for several workers unless
+            given; on a cluster ``"dask"``, ``"dask:tcp://10.0.0.1:8786"``, ``"ray"`` or ``"ray:auto"``.
         retries : int
             How often a trial whose process was lost is run again, from its checkpoint where it keeps one.
         threads : int, optional

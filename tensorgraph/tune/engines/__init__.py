@@ -61,20 +61,25 @@ class Engine(Protocol):
         """Let go of the workers, which have nothing to do."""
 
 
+# those that take the address of a cluster: "dask:tcp://10.0.0.1:8786"
+CLUSTERS = ("dask", "ray")
 # name -> module of this package, class, extra that brings what it needs
 ENGINES: dict[str, tuple[str, str, str]] = {
     "serial": ("serial", "SerialEngine", ""),
     "loky": ("loky", "LokyEngine", "tune"),
+    "dask": ("dask", "DaskEngine", "dask"),
+    "ray": ("ray", "RayEngine", "ray"),
 }
 
 
 def _chosen(value: Any, kind: Kind) -> Any:
     """An engine's name, or an engine."""
     if isinstance(value, str):
-        close = near(value, ENGINES)
-        return (
-            value if value in ENGINES else kind.refuse(value, f"did you mean {close!r}?" if close else "", ValueError)
-        )
+        name, colon, address = value.partition(":")
+        if name in ENGINES and (not colon or (name in CLUSTERS and address)):
+            return value
+        close = near(name, ENGINES)
+        kind.refuse(value, f"did you mean {close!r}?" if close else "", ValueError)
     if value is None or (not isinstance(value, type) and isinstance(value, Engine)):
         return value
     kind.refuse(value)
@@ -86,10 +91,12 @@ EngineChoice: TypeAlias = Annotated[
 
 
 def engine_named(name: str, objective: Callable[..., Any], workers: int, threads: int | None) -> Engine:
-    """Make an engine by name."""
+    """Make an engine by name, which may be followed by a cluster's address."""
+    name, _, address = name.partition(":")
     module, cls, extra = ENGINES[name]
     try:
-        made: Engine = getattr(import_module(f"{__name__}.{module}"), cls)(objective, workers, threads)
+        make = getattr(import_module(f"{__name__}.{module}"), cls)
+        made: Engine = make(objective, workers, threads, *([address] if address else []))
     except ModuleNotFoundError as error:
         if not extra or (error.name or "").startswith("tensorgraph"):
             raise

@@ -1,4 +1,7 @@
-"""Studies in processes of their own: the same tables at any width, lost workers, orphans, poison, and Ctrl-C."""
+"""Studies in processes of their own: the same tables at any width, lost workers, orphans, poison, and Ctrl-C.
+
+What is promised is promised of every engine, and each is tried that is installed.
+"""
 
 import json
 import math
@@ -13,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("loky")
+pytest.importorskip("loky")  # which brings cloudpickle too
 pytest.importorskip("optuna")
 
 import tensorgraph as tg
 from tensorgraph import tune
+from tensorgraph.tune.engines import CLUSTERS
 from tensorgraph.tune.engines.loky import pickled
 from tensorgraph.tune.locks import lock
 from tensorgraph.tune.slots import Slot, lines_of
@@ -25,12 +29,30 @@ from tensorgraph.tune.slots import Slot, lines_of
 SPACE = tune.Space(lr=tune.log(1e-4, 1), layers=tune.int(1, 4))
 
 
-def run(objective, folder, trials=6, workers=2, **options):
-    study = tune.Study(SPACE, folder=folder)
-    return study.run(objective, trials=trials, workers=workers, progress=False, engine="loky", **options)
+NEEDS = {"loky": "loky", "dask": "distributed", "ray": "ray"}
+LOST = {"loky": "SIGKILL", "dask": "its Dask worker tcp://127.0.0.1:", "ray": "its Ray worker"}  # how each says it
 
 
-def test_one_process_two_processes_and_none_give_the_same_table(tmp_path):
+# clusters take long to start, a process at a time
+@pytest.fixture(params=["loky", *[pytest.param(name, marks=pytest.mark.slow) for name in CLUSTERS]])
+def engine(request):
+    """Each engine of processes in turn."""
+    pytest.importorskip(NEEDS[request.param], reason=f"the engine {request.param} is not installed")
+    return request.param
+
+
+@pytest.fixture
+def run(engine):
+    """Runs a study of six trials on two workers of the engine."""
+
+    def run(objective, folder, trials=6, workers=2, **options):
+        study = tune.Study(SPACE, folder=folder)
+        return study.run(objective, trials=trials, workers=workers, progress=False, engine=engine, **options)
+
+    return run
+
+
+def test_one_process_two_processes_and_none_give_the_same_table(run, tmp_path):
     data = np.arange(300_000.0)  # large enough to be mapped from a file
 
     def objective(trial):
@@ -45,7 +67,7 @@ def test_one_process_two_processes_and_none_give_the_same_table(tmp_path):
     assert os.getpid() not in pids and 1 <= len(pids) <= 2
 
 
-def test_workers_have_their_share_of_threads_and_the_default_dtype(tmp_path):
+def test_workers_have_their_share_of_threads_and_the_default_dtype(run, tmp_path):
     def objective(trial):
         from tensorgraph.jit.threads import num_threads
 
@@ -64,7 +86,7 @@ def test_workers_have_their_share_of_threads_and_the_default_dtype(tmp_path):
     assert set(said.values()) == {"1"} and threads == 1 and dtype == "float64"
 
 
-def test_a_worker_that_is_killed_once_costs_nothing_but_its_attempt(tmp_path):
+def test_a_worker_that_is_killed_once_costs_nothing_but_its_attempt(run, engine, tmp_path):
     def objective(trial):
         first = not (trial.folder / "been").exists()
         (trial.folder / "been").touch()
@@ -75,10 +97,10 @@ def test_a_worker_that_is_killed_once_costs_nothing_but_its_attempt(tmp_path):
     study = run(objective, tmp_path)
     assert study.table() == tune.random(SPACE, lambda trial: trial["lr"], trials=6, progress=False).table()
     assert [len(Slot.of(study.folder, slot).losses()) for slot in range(6)] == [0, 1, 0, 0, 1, 0]
-    assert "SIGKILL" in Slot.of(study.folder, 1).losses()[0]
+    assert LOST[engine] in Slot.of(study.folder, 1).losses()[0]
 
 
-def test_poison_is_given_up_and_its_neighbours_lose_no_attempt(tmp_path):
+def test_poison_is_given_up_and_its_neighbours_lose_no_attempt(run, tmp_path):
     def objective(trial):
         if trial.slot == 2:
             os._exit(3)
@@ -87,16 +109,14 @@ def test_poison_is_given_up_and_its_neighbours_lose_no_attempt(tmp_path):
 
     study = run(objective, tmp_path, retries=1)
     poison = study.trials[2]
-    assert poison.state == "failed" and poison.reason.startswith(
-        "its process was lost 2 times, at last so: its process"
-    )
+    assert poison.state == "failed" and poison.reason.startswith("its process was lost 2 times, at last so: its ")
     assert len(study) == 6 and len(study.ranked) == 5
     begun = [len((Slot.of(study.folder, slot).folder / "attempts.jsonl").read_text().splitlines()) for slot in range(6)]
     assert begun == [1, 1, 4, 1, 1, 1]  # of the poison two that began and two that were lost
     assert run(objective, tmp_path, retries=1).table() == study.table()  # it is not tried again unless asked
 
 
-def test_an_objective_that_cannot_be_sent_says_why_and_the_remedy(tmp_path):
+def test_an_objective_that_cannot_be_sent_says_why_and_the_remedy(run, tmp_path):
     import threading
 
     held = threading.Lock()
@@ -106,7 +126,7 @@ def test_an_objective_that_cannot_be_sent_says_why_and_the_remedy(tmp_path):
         run(lambda trial: held is None, tmp_path)
 
 
-def test_an_objective_of_a_module_that_workers_do_not_have(tmp_path):
+def test_an_objective_of_a_module_that_workers_do_not_have(run, tmp_path):
     module = type(sys)("only_here")
     exec("def objective(trial):\n    return 0.0", vars(module))
     sys.modules["only_here"] = module
@@ -125,6 +145,33 @@ def test_arrays_of_the_objective_are_shared(tmp_path):
     assert len(pickled(lambda trial: data.sum())) > 8_000_000
 
 
+@pytest.mark.slow
+def test_a_dask_cluster_of_others_is_used_by_its_address(tmp_path):
+    distributed = pytest.importorskip("distributed")
+
+    def objective(trial):
+        first = not (trial.folder / "been").exists()
+        (trial.folder / "been").touch()
+        if trial.slot == 1 and first:
+            os._exit(3)
+        return trial["lr"]
+
+    options = dict(threads_per_worker=2, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50)
+    with distributed.LocalCluster(n_workers=1, **options) as cluster:
+        address = f"dask:{cluster.scheduler_address}"
+        study = tune.random(SPACE, objective, trials=3, workers=2, engine=address, folder=tmp_path, progress=False)
+        with distributed.Client(cluster) as client:  # the cluster is there still
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3
+    assert study.table() == tune.random(SPACE, lambda trial: trial["lr"], trials=3, progress=False).table()
+    assert len(Slot.of(study.folder, 1).losses()) == 1
+
+
+def test_an_address_is_of_a_cluster():
+    for wrong in ("loky:tcp://127.0.0.1:1", "dask:", "dusk"):
+        with pytest.raises(ValueError, match="engine must be"):
+            tune.random(SPACE, lambda trial: 0.0, trials=1, engine=wrong, progress=False)
+
+
 def test_a_slot_is_held_by_one_process(tmp_path):
     slot = Slot(tmp_path, 3)
     who = f"slot 3 .* process {os.getpid()} on"
@@ -141,8 +188,10 @@ PROGRAM = """
     from pathlib import Path
     from tensorgraph import tune
 
+    WITNESS = sys.argv[2]   # a worker has other arguments
+
     def objective(trial):
-        witness = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        witness = os.open(WITNESS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         done = trial.folder / "steps"
         while (steps := done.stat().st_size if done.exists() else 0) < 8:   # a checkpoint a step
             os.write(witness, f"{trial.slot} {os.getpid()}\\n".encode())
@@ -155,7 +204,8 @@ PROGRAM = """
     if __name__ == "__main__":
         space = tune.Space(lr=tune.log(1e-4, 1), layers=tune.int(1, 4))
         engine = sys.argv[3] if len(sys.argv) > 3 else None
-        study = tune.random(space, objective, trials=6, workers=1 if engine == "serial" else 2, folder=sys.argv[1])
+        workers = 1 if engine == "serial" else 2
+        study = tune.random(space, objective, trials=6, workers=workers, folder=sys.argv[1], engine=engine)
         print(study.table() if study.stopped == "trials" else "stopped")
 """
 
@@ -202,23 +252,23 @@ def blocks(path):
     return order
 
 
-def test_a_killed_driver_loses_no_trial_and_its_orphans_end(program, tmp_path):
-    first = program()
+def test_a_killed_driver_loses_no_trial_and_its_orphans_end(program, engine, tmp_path):
+    first = program(engine)
     outcomes = lambda: list((tmp_path / "study").glob("slot-*/outcome.json"))
     wait_for(lambda: len(outcomes()) >= 2)
     first.kill()
     first.wait()
     kept = {path: path.read_bytes() for path in outcomes()}
-    out, err = program().communicate(timeout=120)
+    out, err = program(engine).communicate(timeout=120)
     assert out == undisturbed(), err
     assert all(path.read_bytes() == data for path, data in kept.items())
     assert all(len(pids) == len(set(pids)) for pids in blocks(tmp_path / "witness").values())
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program, tmp_path):
-    for engine in ("serial", "loky"):
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program, engine, tmp_path):
+    for where in ("serial", engine):
         before = len(list((tmp_path / "study").glob("slot-*/outcome.json")))
-        process = program(engine)
+        process = program(where)
         wait_for(lambda: len(list((tmp_path / "study").glob("slot-*/outcome.json"))) > before)  # noqa: B023
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
         out, err = process.communicate(timeout=60)
