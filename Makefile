@@ -9,6 +9,7 @@
 #   make lint              ruff, and mypy --strict on the installed wheel
 #   make bench             measure the speed; ARGS=--setup-peers once, to have PyTorch and JAX beside it
 #   make docs              write docs/ops.md, the pictures and the type stubs anew
+#   make course            run the examples of docs/course.md and put what they measure and draw into it
 #   make readme-bench      put what `make bench` measured last into the README
 #   make release           build the wheel and say whether it can be released (docs/releasing.md)
 #   make clean             remove environments, builds and caches
@@ -55,7 +56,7 @@ TEST_NEEDS :=
 TEST_WHAT = -e ".[test,all]"
 endif
 
-.PHONY: demo test quick test-kill coverage doctest lint format bench docs readme-bench release clean wheel help
+.PHONY: demo test quick test-kill coverage doctest lint format bench docs readme-bench course release clean wheel help
 .DEFAULT_GOAL := help
 
 help:
@@ -107,6 +108,10 @@ bench:
 docs:
 	@$(ENV) .venv -e ".[demo]"
 	.venv/bin/python docs/build.py
+
+course:
+	@$(ENV) .venv -e ".[demo]"
+	.venv/bin/python docs/course.py $(ARGS)
 
 readme-bench:
 	@$(ENV) .venv -e ".[demo]"

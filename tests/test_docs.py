@@ -22,6 +22,7 @@ PAGES = (
     "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/tune.md", "docs/ensemble.md", "docs/releasing.md",
     "docs/design.md", "docs/dist.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
+    "docs/course.md",
 )  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
@@ -88,6 +89,10 @@ def test_the_page_of_the_language():
 
 def test_the_page_of_searching():
     assert run_examples("docs/tune.md") >= 20
+
+
+def test_the_page_of_the_course():
+    assert run_examples("docs/course.md") >= 10
 
 
 @pytest.mark.parametrize("library", ["pytorch", "jax", "numpy", "keras"])
