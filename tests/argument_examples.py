@@ -533,6 +533,7 @@ EXAMPLES: dict[str, Example] = {
     "Run.wait": lambda: call((found := begun()).wait, id=answered(found), timeout=0.0),
     "train.Training": lambda: call(train.Training, model=model(), optimizer=trained()[1], epochs=3, history=history()),
     "Training.stop": lambda: call(training().stop, reason="enough"),
+    "train.class_weights": lambda: call(train.class_weights, y=Y, classes=2),
     "train.evaluate": lambda: call(train.evaluate, model=model(), data=(X, Y)),
     "train.fit": lambda: call(
         train.fit, model=(pair := trained())[0], data=(X, Y), optimizer=pair[1], epochs=1, progress=False

@@ -155,7 +155,7 @@ def test_events_tell_steps_epochs_and_what_changed(tmp_path):
             dict(optimizer=lambda model: optim.Adam(model, lr=optim.cosine(0.1, 18), beta1=0.8)),
             "hyperparameters.beta1 was 0.9 and is 0.8",
         ),
-        (dict(loss=lambda z, y: 2.0 * tg.softmax_cross_entropy(z, y)), "loss was None and is"),
+        (dict(loss=lambda z, y: 2.0 * tg.softmax_cross_entropy(z, y)), "loss was .softmax_cross_entropy. and is"),
     ],
 )
 def test_what_differs_is_told_and_nothing_changes(tmp_path, options, message):

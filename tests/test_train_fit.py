@@ -236,7 +236,7 @@ X, Y = clouds().x, clouds().y
     [
         (dict(data=(X[:0], Y[:0])), ValueError, "data holds no samples"),
         (dict(data=(X, Y[:5])), ValueError, "different numbers of samples"),
-        (dict(data=X), TypeError, "data must be a Dataset or a tuple"),
+        (dict(data=X), TypeError, "data must be a Dataset, a tuple .* or batches: an iterable of pairs"),
         (dict(data=Dataset(X)), ValueError, "data has no y"),
         (dict(data=(np.where(X > 2, np.nan, X), Y)), ValueError, "nan at position"),
         (dict(data=(X, Y.astype(float))), TypeError, r"metrics=\(\)"),
@@ -254,8 +254,16 @@ X, Y = clouds().x, clouds().y
         (dict(metrics="accuracy"), TypeError, r"write \['accuracy'\]"),
         (dict(metrics=(metrics.accuracy, "accuracy")), ValueError, "two measures are called 'accuracy'"),
         (dict(metrics=(3,)), TypeError, r"metrics\[0\] must be a str or a function"),
-        (dict(optimizer=None), TypeError, r"fit: optimizer must be an Optimizer, got None; such as optim\.Adam"),
-        (dict(optimizer=optim.Adam), TypeError, r"optimizer must be an Optimizer, got the class Adam; make one: Adam"),
+        (
+            dict(optimizer=None),
+            TypeError,
+            r"fit: optimizer must be an Optimizer or a str, got None; such as optim\.Adam",
+        ),
+        (
+            dict(optimizer=optim.Adam),
+            TypeError,
+            r"optimizer must be an Optimizer or a str, got the class Adam; make one: Adam",
+        ),
         (dict(optimizer=optim.SGD([tg.Parameter([1.0])])), ValueError, "none of this model's parameters"),
         (dict(augment=3), TypeError, "augment must be a function of"),
         (dict(callbacks=fails), TypeError, "callbacks must be a sequence"),

@@ -24,7 +24,7 @@ DATA = clouds()
         ({"metrics": ["top_k_accuracy"]}, ValueError, "k is at most the number of classes, 2"),
         ({"early_stop": 3}, ValueError, r"early stop watches 'dev_loss'; this run measures 'loss', 'accuracy': pass"),
         ({"callbacks": [EarlyStop(2, "f1_score")]}, ValueError, "early stop watches 'f1_score'"),
-        ({"loss": 3}, TypeError, "loss must be a function of"),
+        ({"loss": 3}, TypeError, "loss must be a str, a function of"),
     ],
 )
 def test_nothing_changes_where_a_run_cannot_work(options, error, message):

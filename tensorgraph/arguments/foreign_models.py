@@ -407,7 +407,7 @@ requires_grad = ask the result: y.requires_grad_()
 momentum = use optim.Momentum(..., beta=), whose docstring says how its learning rate compares
 betas = write beta1= and beta2=
 amsgrad maximize foreach fused capturable differentiable = there is none; leave it out
-num_workers pin_memory prefetch_factor persistent_workers = batches are made in the process itself; leave it out
+num_workers pin_memory prefetch_factor persistent_workers = data.prefetch(batches) makes them ahead in a thread
 memory_format layout order = arrays are kept as NumPy keeps them; leave it out
 activation = put nn.ReLU() after the layer
 static_argnums static_argnames = strings, booleans and None are static of themselves; leave it out

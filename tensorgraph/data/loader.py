@@ -14,7 +14,7 @@ from .arrays import Array, Numbers, as_array, cast_floats, float_dtype, same_len
 from .dataset import Dataset
 from .rows import Rows
 
-__all__ = ["Loader", "minibatches"]
+__all__ = ["Loader", "minibatches", "sizes_of"]
 
 Last = Literal["keep", "drop", "merge"]
 COUNT, COUNTS = kind_of(Count), kind_of(Annotated[Sequence[Count], Ordered])
@@ -138,19 +138,7 @@ class Loader:
     @checked
     def sizes(self, epoch: Natural) -> list[int]:
         """The sizes of an epoch's batches, in turn."""
-        size = self.size_at(epoch)
-        whole, rest = divmod(self._samples, size)
-        made = [size] * whole
-        if rest and (self._last == "keep" or (self._last == "merge" and not whole)):
-            made.append(rest)
-        elif rest and self._last == "merge":
-            made[-1] += rest
-        if not made:
-            raise ValueError(
-                f"last='drop' leaves no batch: {self._samples} samples are fewer than batch_size={size}; "
-                "lower batch_size or keep the last batch"
-            )
-        return made
+        return sizes_of(self._samples, self.size_at(epoch), self._last)
 
     @property
     def samples(self) -> int:
@@ -194,6 +182,22 @@ class Loader:
 
     def _cast(self, batch: Iterable[Array]) -> tuple[Array, ...]:
         return tuple(cast_floats(_native(array), self._dtype, f"array {i}") for i, array in enumerate(batch))
+
+
+def sizes_of(samples: int, size: int, last: Last) -> list[int]:
+    """The sizes of the batches into which so many samples are cut."""
+    whole, rest = divmod(samples, size)
+    made = [size] * whole
+    if rest and (last == "keep" or (last == "merge" and not whole)):
+        made.append(rest)
+    elif rest and last == "merge":
+        made[-1] += rest
+    if not made:
+        raise ValueError(
+            f"last='drop' leaves no batch: {samples} samples are fewer than batch_size={size}; lower batch_size or "
+            "keep the last batch"
+        )
+    return made
 
 
 def _rows(array: Any, rows: Array) -> Array:

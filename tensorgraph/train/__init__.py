@@ -3,6 +3,7 @@
 from tensorgraph.arguments.foreign import getter as _getter
 from tensorgraph.train import metrics
 from tensorgraph.train.callbacks import EarlyStop, Training
+from tensorgraph.train.class_weights import class_weights
 from tensorgraph.train.evaluate import evaluate, predict
 from tensorgraph.train.fit import fit
 from tensorgraph.train.history import History
@@ -20,6 +21,7 @@ __all__ = [
     "Run",
     "RunBusyError",
     "Training",
+    "class_weights",
     "evaluate",
     "fit",
     "load",

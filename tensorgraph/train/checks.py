@@ -6,31 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.data.arrays import Array
-from tensorgraph.data.loader import Last
+from tensorgraph.data.arrays import Array, blocks, bounds
+from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.spec import spec
 from tensorgraph.engine.tensor import TraceError
 from tensorgraph.graph.graph import Literal
 from tensorgraph.graph.trace import trace
-from tensorgraph.ops.cross_entropy import softmax_cross_entropy
 from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train import metrics as measures
-from tensorgraph.train.evaluate import Loss, targets_for
+from tensorgraph.train.class_weights import weights_of
+from tensorgraph.train.evaluate import targets_for
+from tensorgraph.train.losses import Loss, NamedLoss
 from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of
 
-__all__ = ["batch_sizes", "check_fit", "check_parts"]
-
-
-def batch_sizes(samples: int, batch_size: int, last: Last) -> list[int]:
-    """The sizes of the batches that an epoch has, the usual one first."""
-    whole, rest = divmod(samples, batch_size)
-    if not whole:
-        return [samples]
-    if not rest or last == "drop":
-        return [batch_size]
-    if last == "merge":
-        return [batch_size] * (whole > 1) + [batch_size + rest]
-    return [batch_size, rest]
+__all__ = ["check_fit", "check_parts", "weigh"]
 
 
 def check_parts(model: Any, optimizer: Optimizer) -> None:
@@ -44,11 +33,11 @@ def check_parts(model: Any, optimizer: Optimizer) -> None:
 
 
 def check_fit(
-    model: Any, sizes: list[int], x: Array, y: Array, held: Samples | None, loss: Loss | None,
+    model: Any, sizes: list[int], x: Array, y: Array, held: Samples | None, loss: Loss,
     metrics: dict[str, Metric], dtype: Any,
-) -> None:  # fmt: skip
+) -> Aval | None:  # fmt: skip
     """Whether the model takes these batches, and the loss and the metrics what it gives: seen from a trace, which
-    computes nothing.
+    computes nothing. Gives what comes out of the last of them.
 
     A model that branches on values cannot be traced; its first batch will show.
     """
@@ -65,25 +54,51 @@ def check_fit(
             try:
                 graph = trace(lambda rows: outputs_of(model, rows), spec((size, *x.shape[1:]), kind))
             except TraceError:
-                return
+                return None
     output = graph.outputs[0]
     if isinstance(output, Literal):  # the model gives a number that does not depend on anything
-        return
-    if loss is None and y.dtype.kind in "iu" and output.aval.ndim == y.ndim + 1:
-        for labels, name in ((y, "data"), *(() if held is None else ((held[1], "dev"),))):
-            wrong = (labels < 0) | (labels >= output.aval.shape[-1])
-            if wrong.any():
-                at = tuple(int(i) for i in np.argwhere(wrong)[0])
-                position = at[0] if len(at) == 1 else at
-                raise ValueError(
-                    f"{name}'s y holds the label {labels[at]} at position {position}, but the model gives "
-                    f"{output.aval.shape[-1]} classes: labels are 0 to {output.aval.shape[-1] - 1}"
-                )
-    some = y[: output.aval.shape[0]]
-    if loss is None:
+        return None
+    if isinstance(loss, NamedLoss):
+        if loss.of_classes and y.dtype.kind in "iu" and output.aval.ndim == y.ndim + 1:
+            for labels, name in ((y, "data"), *(() if held is None else ((held[1], "dev"),))):
+                _check_labels(labels, output.aval.shape[-1], name)
         # the first labels themselves: what is wrong with their kind or shape is told before a layer's state changes
-        kind = output.aval.dtype
-        trace(lambda z: softmax_cross_entropy.public(z, targets_for(some, kind)), spec(output.aval.shape, kind))
+        kind, some = output.aval.dtype, y[: output.aval.shape[0]]
+        trace(lambda z: loss(z, targets_for(some, kind)), spec(output.aval.shape, kind))
     for name, metric in metrics.items():
         if metric is getattr(measures, name, None):
-            metric(np.zeros(output.aval.shape), some)
+            metric(np.zeros(output.aval.shape), y[: output.aval.shape[0]])
+    return output.aval
+
+
+def _check_labels(labels: Array, classes: int, name: str) -> None:
+    low, high = bounds(labels)
+    if low >= 0 and high < classes:
+        return
+    for start, part in blocks(labels):
+        wrong = (part < 0) | (part >= classes)
+        if wrong.any():
+            first = tuple(int(i) for i in np.argwhere(wrong)[0])
+            at = (first[0] + start, *first[1:])
+            raise ValueError(
+                f"{name}'s y holds the label {part[first]} at position {at[0] if len(at) == 1 else at}, but the model "
+                f"gives {classes} classes: labels are 0 to {classes - 1}"
+            )
+
+
+def weigh(loss: Loss, given: Any, y: Array | None, output: Aval | None, names: Any) -> None:
+    """Give a loss by name its class weights; `y` are all labels, where they are known."""
+    if not (isinstance(loss, NamedLoss) and loss.of_classes):
+        raise ValueError(
+            "class_weights go with a loss of labels by name, such as 'softmax_cross_entropy'; a function of your own "
+            "has them inside: tg.softmax_cross_entropy(outputs, y, train.class_weights(y))"
+        )
+    if y is None and isinstance(given, str):
+        raise ValueError(
+            f"class_weights={given!r} counts all labels, and batches do not show them beforehand: give a weight a class"
+        )
+    labels = np.zeros(0, np.int64) if y is None else np.asarray(y)
+    if labels.dtype.kind == "f" and isinstance(given, str):
+        labels = labels.argmax(axis=-1)
+    classes = int(labels.max(initial=0)) + 1 if output is None else output.shape[-1]
+    loss.weights = weights_of(given, labels, classes, names)

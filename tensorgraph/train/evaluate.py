@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Iterable
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.tensor import tensor
-from tensorgraph.ops.cross_entropy import softmax_cross_entropy
+from tensorgraph.train.losses import Loss, default_metrics, loss_of
 from tensorgraph.train.running import (
     Data,
     Metric,
@@ -26,9 +26,7 @@ from tensorgraph.train.running import (
     warn_of_pairs,
 )
 
-__all__ = ["Loss", "evaluate", "predict"]
-
-Loss: TypeAlias = Annotated[Callable[[Any, Any], Any], "a function of (outputs, y) that gives a scalar"]
+__all__ = ["evaluate", "predict"]
 
 
 @checked
@@ -87,8 +85,8 @@ def evaluate(
     model: Model,
     data: Data,
     *,
-    loss: Loss | None = None,
-    metrics: Annotated[Iterable[str | Metric], Ordered] = ("accuracy",),
+    loss: str | Loss | None = None,
+    metrics: Annotated[Iterable[str | Metric], Ordered] | None = None,
     batch_size: Count = 256,
     normalizer: Normalizer | None = None,
 ) -> dict[str, float]:
@@ -100,11 +98,10 @@ def evaluate(
         As for `predict`.
     data : Dataset, or pair (x, y)
         Samples and targets.
-    loss : callable, optional
-        ``loss(outputs, y)`` gives a scalar; `tensorgraph.softmax_cross_entropy` unless given. It is called once, on all
-        samples, so that a weighted mean is exact.
-    metrics : sequence of str or callable
-        Names from `tensorgraph.train.metrics`, or functions of (outputs, y), called once.
+    loss : str or callable, optional
+        As for `fit`. It is called once, on all samples, so that a weighted mean is exact.
+    metrics : sequence of str or callable, optional
+        As for `fit`; each is called once.
     batch_size : int
         Samples at a time.
     normalizer : Normalizer, optional
@@ -128,16 +125,17 @@ def evaluate(
     {'loss': 0.6657..., 'accuracy': 0.5}
     """
     x, y = samples_of(data, "data")
-    found = named_metrics(metrics, y)
+    y, judged = np.asarray(y), loss_of(loss)
+    found = named_metrics(default_metrics(judged, y) if metrics is None else metrics, y)
     outputs = predict(model, x, batch_size=batch_size, normalizer=normalizer)
-    warn_of_pairs("evaluate", loss, aval_of(outputs), aval_of(targets_for(y, outputs.dtype)))
-    return measure(outputs, y, loss, found)
+    warn_of_pairs("evaluate", judged, aval_of(outputs), aval_of(targets_for(y, outputs.dtype)))
+    return measure(outputs, y, judged, found)
 
 
-def measure(outputs: Array, y: Array, loss: Loss | None, metrics: dict[str, Metric]) -> dict[str, float]:
+def measure(outputs: Array, y: Array, loss: Loss, metrics: dict[str, Metric]) -> dict[str, float]:
     """Loss and metrics of outputs already there."""
     with modes.no_grad():
-        value = (loss or softmax_cross_entropy.public)(tensor(outputs, copy=False), targets_for(y, outputs.dtype))
+        value = loss(tensor(outputs, copy=False), targets_for(y, outputs.dtype))
     return {"loss": scalar(value), **{name: float(metric(outputs, y)) for name, metric in metrics.items()}}
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
+import numpy as np
+
 from tensorgraph.arguments import Count, Natural, Ordered, PathLike, checked
+from tensorgraph.data.arrays import Array
 from tensorgraph.data.dataset import Dataset
-from tensorgraph.data.loader import Last, Loader
+from tensorgraph.data.loader import BatchSize, Last, Loader
 from tensorgraph.data.normalizer import Normalizer
-from tensorgraph.optim.optimizer import Optimizer
+from tensorgraph.optim.optimizer import Optimizer, Rate
 from tensorgraph.train.callbacks import EarlyStop, Training, check_callbacks
-from tensorgraph.train.checks import batch_sizes, check_fit, check_parts
-from tensorgraph.train.evaluate import Loss
+from tensorgraph.train.checks import check_fit, check_parts, weigh
+from tensorgraph.train.class_weights import Weights
 from tensorgraph.train.history import History
 from tensorgraph.train.loop import Augment, Loop
+from tensorgraph.train.losses import Loss, default_metrics, loss_of
+from tensorgraph.train.optimizers import optimizer_of
 from tensorgraph.train.progress import progress_for
-from tensorgraph.train.run.digest import describe_data
+from tensorgraph.train.run.digest import describe_data, name_of
 from tensorgraph.train.run.opening import recorder_for
 from tensorgraph.train.run.run import Run
-from tensorgraph.train.running import Data, Metric, Model, model_dtype, named_metrics, samples_of
+from tensorgraph.train.running import Data, Metric, Model, model_dtype, named_metrics, normalised, samples_of
+from tensorgraph.train.streams import Batches, Stream, is_stream
 
 __all__ = ["fit"]
 
@@ -27,14 +33,18 @@ __all__ = ["fit"]
 @checked
 def fit(
     model: Model,
-    data: Data,
+    data: Data | Batches,
     *,
-    optimizer: Optimizer,
+    optimizer: Optimizer | str,
     epochs: Count,
+    lr: Rate | None = None,
     dev: Data | None = None,
-    loss: Loss | None = None,
-    metrics: Annotated[Iterable[str | Metric], Ordered] = ("accuracy",),
-    batch_size: Count = 32,
+    loss: str | Loss | None = None,
+    metrics: Annotated[Iterable[str | Metric], Ordered] | None = None,
+    class_weights: Weights | None = None,
+    batch_size: BatchSize | None = None,
+    accumulate: Count = 1,
+    steps_per_epoch: Count | None = None,
     shuffle: bool = True,
     seed: Natural = 0,
     last: Last = "merge",
@@ -43,6 +53,8 @@ def fit(
     callbacks: Annotated[Iterable[Any], Ordered] = (),
     early_stop: EarlyStop | Count | None = None,
     run: Run | PathLike | None = None,
+    prefetch: Natural = 0,
+    lint: bool = True,
     progress: bool = True,
 ) -> History:
     """Train a model by mini-batches.
@@ -54,20 +66,41 @@ def fit(
     ----------
     model : Module or callable
         Takes a batch, gives one tensor. It trains in training mode and is afterwards in the mode it was in.
-    data : Dataset, or pair (x, y)
-        The training set: samples of shape (N, ...) and labels or target values.
-    optimizer : Optimizer
-        Holds the model's parameters; its learning rate may follow a schedule.
+    data : Dataset, pair (x, y), or batches
+        The training set: samples of shape (N, ...) and labels or target values. Rows in a file (`open_npy`, `open_csv`)
+        are read a batch at a time. Batches of your own making, of any sizes, are pairs (x, y) from a `Loader`, an
+        iterator, or a function of the epoch that gives them, which alone can begin an epoch again in another order.
+    optimizer : Optimizer or str
+        Holds the model's parameters; its learning rate may follow a schedule. By name, "sgd", "momentum", "rmsprop",
+        "adam" or "adamw", it trains all parameters.
     epochs : int
         How often the training set is gone through.
+    lr : float, Schedule or callable, optional
+        The learning rate of an optimiser by name; the optimiser's own default unless given.
     dev : Dataset, or pair (x, y), optional
         Measured after every epoch, in evaluation mode and without recording.
-    loss : callable, optional
-        ``loss(outputs, y)`` gives a scalar tensor; `tensorgraph.softmax_cross_entropy` of logits unless given.
-    metrics : sequence of str or callable
-        Names from `tensorgraph.train.metrics`, or functions of (outputs, y) as arrays.
+    loss : str or callable, optional
+        ``loss(outputs, y)`` gives a scalar tensor. By name, a loss of `tensorgraph`'s: of labels
+        "softmax_cross_entropy", which it is unless given, "nll", "multi_margin"; of numbers "mse", "mae", "huber",
+        "smooth_l1", "poisson_nll",
+        "sigmoid_cross_entropy", "binary_cross_entropy", "hinge". To those of numbers, outputs of shape (N, 1) and
+        targets of shape (N,) are the same shape.
+    metrics : sequence of str or callable, optional
+        Names from `tensorgraph.train.metrics`, or functions of (outputs, y) as arrays. Unless given, accuracy of
+        labels, r2 for "mse", "mae", "huber" and "smooth_l1". What they measure, an epoch's outputs and targets, is kept
+        until it ends; with ``metrics=()`` nothing is.
+    class_weights : "balanced", mapping, or sequence, optional
+        What each class counts in a loss of labels by name, on `dev` too: by labels or class names, the others 1; or one
+        number a class; or by how often each occurs (`class_weights`).
     batch_size, shuffle, seed, last
-        As for `tensorgraph.data.Loader`; a short last batch is merged into the one before unless said otherwise.
+        As for `tensorgraph.data.Loader`, where a batch size may change from epoch to epoch; 32 unless given. A short
+        last batch is merged into the one before unless said otherwise. Batches of your own making are as they come.
+    accumulate : int
+        Batches of each update. The gradients of a loss that is a mean over its samples are put together, by how many
+        samples each batch has or what they weigh, to that of the one large batch; steps, schedules and callbacks count
+        updates. Batch norm is not the large batch's: each batch has its own statistics, and moves the running averages.
+    steps_per_epoch : int, optional
+        Of batches of your own making: how many an epoch has, where they do not say it (``len``).
     normalizer : Normalizer, optional
         Applied to every sample, of `dev` too, after `augment`. It must be fitted.
     augment : callable, optional
@@ -80,6 +113,10 @@ def fit(
     run : Run or path-like, optional
         A folder that keeps the run (`Run`): checkpoints, events, and commands to it. Where it holds one, the run goes
         on by itself, to bitwise the numbers of a run that was never interrupted; a finished one is not trained again.
+    prefetch : int
+        Batches that a thread makes ahead (`tensorgraph.data.prefetch`), of rows in a file for example; the same ones.
+    lint : bool
+        Whether `tensorgraph.lint` looks at the first step, and likely mistakes are warned of, before it is made.
     progress : bool
         Whether to show a bar (on a terminal, with rich) or a line an epoch, on standard error.
 
@@ -109,11 +146,24 @@ def fit(
     >>> history = train.fit(model, (x, y), optimizer=adam, epochs=20, batch_size=16, progress=False)
     >>> history["accuracy"][-1] > 0.95
     True
+
+    A regression, by names:
+
+    >>> line = nn.Linear(2, 1, seed=0)
+    >>> history = train.fit(
+    ...     line, (x, x @ [2.0, -1.0]), loss="mse", optimizer="adam", lr=0.1, epochs=20, progress=False
+    ... )
+    >>> history["r2"][-1] > 0.99
+    True
     """
     # everything is checked before anything is changed; then the loop runs
-    x, y = samples_of(data, "data")
+    dtype, names = model_dtype(model), data.class_names if isinstance(data, Dataset) else None
+    optimizer = optimizer_of(optimizer, model, lr)
+    stream = _stream(data, steps_per_epoch, batch_size, dtype)
+    x, y = samples_of(data, "data") if stream is None else stream.first
     held = None if dev is None else samples_of(dev, "dev")
-    found = named_metrics(metrics, y)
+    judged: Any = loss_of(loss)
+    found = named_metrics(default_metrics(judged, y) if metrics is None else metrics, y)
     told = check_callbacks(callbacks)
     if early_stop is not None:
         told.append(early_stop if isinstance(early_stop, EarlyStop) else EarlyStop(early_stop))
@@ -124,29 +174,65 @@ def fit(
             measured += [f"dev_{name}" for name in measured]
         for stop in told:
             stop.check(measured)
-    dtype = model_dtype(model)
-    arrays = {"x": x, "y": y} | ({} if held is None else {"dev x": held[0], "dev y": held[1]})
-    described = None if run is None else describe_data(arrays, normalizer)
-    if normalizer is not None and augment is None:
-        x = normalizer.transform(x)
-    if held is not None and normalizer is not None:
-        held = (normalizer.transform(held[0]), held[1])
+    described = None if run is None else _describe(stream, x, y, held, normalizer)
+    late = augment is not None or stream is not None  # the normaliser runs on batches, after `augment`
+    x = x if late else normalised(x, normalizer)
+    held = None if held is None else (normalised(held[0], normalizer), np.asarray(held[1]))
     kept = x.dtype if x.dtype.kind == "f" else dtype  # `augment` and the normaliser see the data's own precision
-    loader = Loader(x, y, batch_size=batch_size, shuffle=shuffle, seed=seed, last=last, dtype=kept)
-    check_fit(model, batch_sizes(len(x), loader.batch_size, last), x, y, held, loss, found, dtype)
+    loader = stream or Loader(
+        x, y, batch_size=batch_size or 32, shuffle=shuffle, seed=seed, last=last, dtype=kept.newbyteorder("=")
+    )
+    seen = x if normalizer is None or not late else normalizer.transform(np.asarray(x[:1]))
+    output = check_fit(model, _sizes(loader, epochs), seen, y, held, judged, found, dtype)
+    if class_weights is not None:
+        weigh(judged, class_weights, y if stream is None else None, output, names)
 
     training = Training(model, optimizer, epochs, History())
     recorder = None
     if run is not None and described is not None:
-        settings = {
-            "batch_size": batch_size, "shuffle": shuffle, "seed": seed, "last": last, "loss": loss,
-            "metrics": list(found), "augment": augment,
-        }  # fmt: skip
-        recorder = recorder_for(
-            run, training, loader, loss=loss, told=told, settings=settings, data=described,
-            row=(x.shape[1:], dtype if x.dtype.kind == "f" else x.dtype),
-            target=(y.shape[1:], dtype if y.dtype.kind == "f" else y.dtype), normalizer=normalizer,
-            class_names=data.class_names if isinstance(data, Dataset) else None,
+        settings = dict(
+            batch_size=(batch_size or 32) if stream is None else None, shuffle=shuffle, seed=seed, last=last,
+            loss=judged, metrics=list(found), augment=augment, accumulate=accumulate,
+            class_weights=None if class_weights is None else judged.weights.tolist(),
         )  # fmt: skip
-    shown = progress_for(progress, len(loader))
-    return Loop(training, loader, loss, found, held, augment, normalizer, seed, dtype, told, shown, recorder).run()
+        recorder = recorder_for(
+            run, training, loader, loss=judged, told=told, settings=settings, data=described,
+            row=(x.shape[1:], dtype if x.dtype.kind == "f" else x.dtype),
+            target=(y.shape[1:], dtype if y.dtype.kind == "f" else y.dtype), normalizer=normalizer, class_names=names,
+        )  # fmt: skip
+    shown = progress_for(progress, -(-len(loader) // accumulate))
+    return Loop(
+        training, loader, judged, found, held, augment, normalizer if late else None, seed, dtype, told, shown,
+        recorder, accumulate, prefetch, lint,
+    ).run()  # fmt: skip
+
+
+def _describe(stream: Stream | None, x: Array, y: Array, held: Any, normalizer: Normalizer | None) -> dict[str, Any]:
+    """What a run's folder keeps of its data, to know it again."""
+    if stream is not None and stream.once:
+        raise ValueError(
+            "run= goes on from a checkpoint, and an iterator cannot begin an epoch again: give a function of the epoch"
+        )
+    arrays = {"x": x, "y": y} if stream is None else {}
+    told = describe_data(arrays | ({} if held is None else {"dev x": held[0], "dev y": held[1]}), normalizer)
+    return told if stream is None else told | {"batches": name_of(stream.source), "steps": stream.steps}
+
+
+def _sizes(loader: Loader | Stream, epochs: int) -> list[int]:
+    """The sizes of batches that the model is tried with: the first, and the least and the largest of all."""
+    if isinstance(loader, Stream):
+        return [loader.batch_size]
+    each = {loader.size_at(epoch): epoch for epoch in range(epochs)}
+    sizes = {size for epoch in each.values() for size in loader.sizes(epoch)}
+    return list(dict.fromkeys([loader.sizes(0)[0], max(sizes), min(sizes)]))
+
+
+def _stream(data: Any, steps: int | None, batch_size: Any, dtype: Any) -> Stream | None:
+    """The batches that the user makes, where data is such."""
+    if not is_stream(data):
+        if steps is not None:
+            raise ValueError("steps_per_epoch goes with batches of your own making; arrays say how many there are")
+        return None
+    if batch_size is not None:
+        raise ValueError("batch_size goes with arrays; the batches given are as large as they come")
+    return Stream(data, steps, dtype)

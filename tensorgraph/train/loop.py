@@ -18,14 +18,19 @@ import numpy as np
 from tensorgraph.data.arrays import Array, cast_floats
 from tensorgraph.data.loader import Loader
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.data.prefetching import prefetch
 from tensorgraph.engine.aval import aval_of
+from tensorgraph.engine.cells import set_grads
 from tensorgraph.engine.interrupts import Interrupt, interruptible
+from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor, tensor
-from tensorgraph.ops.cross_entropy import softmax_cross_entropy
 from tensorgraph.train.callbacks import Training, notify
-from tensorgraph.train.evaluate import Loss, measure, predict, scalar, targets_for
+from tensorgraph.train.evaluate import measure, predict, scalar, targets_for
+from tensorgraph.train.first_batch import warn_of_findings
 from tensorgraph.train.history import History
+from tensorgraph.train.losses import Loss, mass
 from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of, warn_of_pairs
+from tensorgraph.train.streams import Stream
 
 __all__ = ["Augment", "Loop", "NonFiniteLossError", "Pass"]
 
@@ -59,9 +64,14 @@ class Pass:
     rng: np.random.Generator
     outputs: list[Array] = field(default_factory=list)
     targets: list[Array] = field(default_factory=list)
-    total: float = 0.0  # of the losses, each as often as its batch has samples
-    samples: int = 0
+    total: float = 0.0  # of the losses, each as often as its batch has samples, or by their weights
+    samples: float = 0.0
     began: float = field(default_factory=time.perf_counter)
+
+    def close(self) -> None:
+        """Leave the batches that are not done, and the thread that makes them ahead."""
+        if hasattr(self.batches, "close"):
+            self.batches.close()
 
 
 @dataclass
@@ -72,11 +82,17 @@ class Loop:
     ----------
     training : Training
         What callbacks see, and the position: `epoch`, `batch`, `step`.
-    loader : Loader
+    loader : Loader or Stream
     loss, metrics, held, augment, normalizer, seed
-        As `fit` found them; `normalizer` only where it has to run after `augment`, `held` the dev set, normalised.
+        As `fit` found them; `normalizer` only where it runs on batches, `held` the dev set, normalised.
     dtype : dtype
         Of the model.
+    accumulate : int
+        Batches of an update.
+    ahead : int
+        Batches that a thread makes ahead.
+    lint : bool
+        Whether the first batch is.
     told, shown : list
         Callbacks of the user's, and those that draw the bar.
     recorder : Recorder, optional
@@ -88,8 +104,8 @@ class Loop:
     """
 
     training: Training
-    loader: Loader
-    loss: Loss | None
+    loader: Loader | Stream
+    loss: Loss
     metrics: dict[str, Metric]
     held: Samples | None
     augment: Augment | None
@@ -99,6 +115,9 @@ class Loop:
     told: Sequence[Any]
     shown: Sequence[Any]
     recorder: Recorder | None = None
+    accumulate: int = 1
+    ahead: int = 0
+    lint: bool = False
     done: int = 0
     current: Pass | None = None
     interrupt: Interrupt = field(default_factory=Interrupt)
@@ -130,6 +149,8 @@ class Loop:
             except KeyboardInterrupt:
                 training.stopping = "interrupted"
             finally:
+                if self.current is not None:
+                    self.current.close()
                 notify(self.shown, "on_fit_end", training)
             notify(self.told, "on_fit_end", training)
         training.history.stopped = training.stopping or "epochs"
@@ -167,20 +188,38 @@ class Loop:
         training.optimizer.epoch = self.done  # for schedules that count epochs
         notify([*self.told, *self.shown], "on_epoch_start", training)
         self.loader.epoch = self.done
-        count = len(self.loader)  # of the epoch that comes
-        return Pass(iter(self.loader), count, np.random.default_rng([self.seed, self.done, 1]))
+        count, batches = len(self.loader), iter(self.loader)
+        if self.ahead:
+            batches = prefetch(batches, self.ahead)
+        return Pass(batches, count, np.random.default_rng([self.seed, self.done, 1]))
 
     def _advance(self, current: Pass) -> float:
-        """One batch, one update; gives the loss."""
-        rows, labels = next(current.batches)
-        number, output = self._step(self._prepare(rows, current.rng), labels)
-        current.total += number * len(labels)
-        current.samples += len(labels)
-        current.outputs.append(output)
-        current.targets.append(labels)
-        self.training.batch += 1
-        self.training.measures["loss"] = current.total / current.samples
-        return number
+        """One update, of one batch or of several, whose gradients are put together; gives the loss."""
+        training, optimizer = self.training, self.training.optimizer
+        optimizer.zero_grad()
+        total, whole, unit = 0.0, 0.0, 1.0
+        several = min(self.accumulate, current.count - training.batch)
+        for i in range(several):
+            rows, labels = next(current.batches)
+            unit = unit if i else float(len(labels))
+            weight = mass(self.loss, labels)
+            number, output = self._backward(
+                self._prepare(rows, current.rng), labels, 1.0 if several == 1 else weight / unit, first=i == 0
+            )
+            total, whole = total + number * weight, whole + weight
+            if self.metrics:
+                current.outputs.append(output)
+                current.targets.append(labels)
+            training.batch += 1
+        if several > 1 and whole:
+            scale_grads(optimizer, unit / whole)
+        optimizer.step()
+        training.history.learning_rate.append(float(optimizer.lr))  # the schedule sets it as the step is made
+        training.step += 1
+        current.total += total
+        current.samples += whole
+        training.measures["loss"] = current.total / current.samples if current.samples else 0.0
+        return number if several == 1 else total / whole if whole else 0.0
 
     def _prepare(self, rows: Array, rng: np.random.Generator) -> Array:
         """A batch as the model takes it."""
@@ -190,34 +229,33 @@ class Loop:
                 raise ValueError(
                     f"augment gave {len(changed)} samples for {len(rows)}; it must give as many as it takes"
                 )
-            rows = changed if self.normalizer is None else self.normalizer.transform(changed)
+            rows = changed
+        if self.normalizer is not None:
+            rows = self.normalizer.transform(rows)
         return cast_floats(rows, self.dtype, "x")
 
-    def _step(self, rows: Array, labels: Array) -> tuple[float, Array]:
-        """One update; gives the loss and the outputs before it."""
-        training, optimizer = self.training, self.training.optimizer
-        optimizer.zero_grad()
+    def _backward(self, rows: Array, labels: Array, weight: float, first: bool) -> tuple[float, Array]:
+        """The gradients of a batch, `weight` times, added to those there are; gives the loss and the outputs."""
+        training = self.training
         output = outputs_of(training.model, tensor(rows, copy=False))
-        if training.step == 0:
-            warn_of_pairs("fit", self.loss, output.aval, aval_of(targets_for(labels, output.dtype)))
-        value = (self.loss or softmax_cross_entropy.public)(output, targets_for(labels, output.dtype))
+        if training.step == 0 and first:
+            told = warn_of_pairs("fit", self.loss, output.aval, aval_of(targets_for(labels, output.dtype)))
+            if self.lint:
+                warn_of_findings(training.model, self.loss, (rows.shape, rows.dtype), labels, told)
+        value = self.loss(output, targets_for(labels, output.dtype))
         number = scalar(value)
         if not isinstance(value, Tensor):
             raise TypeError(f"the loss must be a tensor computed from the outputs, got {type(value).__name__}")
         if not math.isfinite(number):
             raise NonFiniteLossError(self._why(number, rows))
-        value.backward()
-        optimizer.step()
-        training.history.learning_rate.append(float(optimizer.lr))  # the schedule sets it as the step is made
-        training.step += 1
+        (value if weight == 1.0 else value * weight).backward()
         return number, output.numpy()
 
     def _why(self, number: float, rows: Array) -> str:
         """What is known of a loss that is no number, and what to do."""
         training, rate = self.training, float(self.training.optimizer.lr)
-        where = (
-            f"step {training.step + 1} (epoch {training.epoch + 1}, batch {training.batch + 1} of {len(self.loader)})"
-        )
+        count = 0 if self.current is None else self.current.count
+        where = f"step {training.step + 1} (epoch {training.epoch + 1}, batch {training.batch + 1} of {count})"
         named = training.model.named_parameters() if hasattr(training.model, "named_parameters") else ()
         broken = [name for name, parameter in named if not np.isfinite(parameter.numpy()).all()]
         if not np.isfinite(rows).all():
@@ -236,8 +274,10 @@ class Loop:
     def _end_epoch(self, current: Pass) -> None:
         """The measures of what the steps gave, and on the dev set; then callbacks, and the checkpoint."""
         training = self.training
-        both = np.concatenate(current.outputs), np.concatenate(current.targets)
-        training.measures |= {name: float(metric(*both)) for name, metric in self.metrics.items()}
+        current.close()
+        if self.metrics:
+            both = np.concatenate(current.outputs), np.concatenate(current.targets)
+            training.measures |= {name: float(metric(*both)) for name, metric in self.metrics.items()}
         if self.held is not None:
             on_dev = measure(predict(training.model, self.held[0]), self.held[1], self.loss, self.metrics)
             training.measures |= {f"dev_{name}": value for name, value in on_dev.items()}
@@ -246,3 +286,10 @@ class Loop:
         notify([*self.told, *self.shown], "on_epoch_end", training)
         if self.recorder is not None:
             self.recorder.epoch_done(self)
+
+
+def scale_grads(optimizer: Any, factor: float) -> None:
+    """All gradients times a number."""
+    have = [p for p in optimizer.parameters() if p.grad is not None]
+    with no_grad():
+        set_grads(have, [p.grad * factor for p in have])

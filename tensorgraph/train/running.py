@@ -12,13 +12,15 @@ from tensorgraph.analysis.lint import lint
 from tensorgraph.arguments import Kind
 from tensorgraph.data.arrays import Array, Numbers, as_array, check_finite, same_length
 from tensorgraph.data.dataset import Dataset
+from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.data.rows import Rows, in_file
 from tensorgraph.engine.aval import Aval, default_dtype
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.trace import trace
 from tensorgraph.train import metrics as measures
 
-__all__ = ["Data", "Metric", "Model", "Samples", "in_mode", "model_dtype", "named_metrics",
+__all__ = ["Data", "Metric", "Model", "Samples", "in_mode", "model_dtype", "named_metrics", "normalised",
            "outputs_of", "samples_of", "warn_of_pairs"]  # fmt: skip
 
 Metric: TypeAlias = Annotated[Callable[[Any, Any], float], "a function of (predictions, targets)"]
@@ -86,6 +88,26 @@ def outputs_of(model: Any, x: Tensor) -> Tensor:
     return output
 
 
+def normalised(x: Array, normalizer: Normalizer | None) -> Array:
+    """Samples normalised: now, or, of rows in a file, a batch at a time as they are read."""
+    if normalizer is None:
+        return x
+    return Transformed(x, normalizer.transform) if in_file(x) else normalizer.transform(x)  # type: ignore[return-value]
+
+
+class Transformed(Rows):
+    """Rows of a file, each batch or block of them transformed as it is read."""
+
+    def __init__(self, rows: Any, function: Callable[[Array], Array]) -> None:
+        self._rows, self._function = rows, function
+        first = function(np.asarray(rows[:1]))
+        self.shape, self.dtype, self.finite = (len(rows), *first.shape[1:]), first.dtype, True
+
+    def read(self, rows: Array) -> Array:
+        found = np.take(self._rows, rows, axis=0) if isinstance(self._rows, np.ndarray) else self._rows[rows]
+        return self._function(found)
+
+
 def named_metrics(metrics: Iterable[str | Metric], targets: Array | None = None) -> dict[str, Metric]:
     """Metrics by name: strings are functions of `tensorgraph.train.metrics`, functions go by their own names."""
     found: dict[str, Metric] = {}
@@ -109,22 +131,24 @@ def named_metrics(metrics: Iterable[str | Metric], targets: Array | None = None)
     return found
 
 
-def warn_of_pairs(function: str, loss: Callable[..., Any] | None, outputs: Aval, targets: Aval) -> None:
-    """Warn where a loss compares every output with every target: (N, 1) and (N,) broadcast to (N, N).
+def warn_of_pairs(function: str, loss: Callable[..., Any], outputs: Aval, targets: Aval) -> bool:
+    """Warn where a loss compares every output with every target: (N, 1) and (N,) broadcast to (N, N). Says whether.
 
     The loss is traced, which computes nothing; one that looks at numbers is let pass.
     """
     column, row = sorted((outputs.shape, targets.shape), key=len, reverse=True)
-    if loss is None or len(row) != 1 or column != (*row, 1) or row[0] < 2:
-        return
+    if len(row) != 1 or column != (*row, 1) or row[0] < 2:
+        return False
     try:
         graph = trace(lambda out, y: loss(out, y), outputs, targets)
     except Exception:  # what is wrong is told when the loss runs
-        return
-    if PAIRS in [finding.name for finding in lint(graph)]:
+        return False
+    paired = PAIRS in [finding.name for finding in lint(graph)]
+    if paired:
         one = "y[:, None]" if targets.shape == row else "y[:, 0]"
         warn_user(
             f"{function}: the model gives shape {outputs.shape} and y has shape {targets.shape}, which the loss "
             f"broadcasts to {(*row, *row)}: every output is compared with every target; pass {one} as the targets, or "
             "let the loss reshape"
         )
+    return paired

@@ -11,12 +11,14 @@ import numpy as np
 from tensorgraph import jit
 from tensorgraph.arguments import Count, Name, Natural, Ordered, checked
 from tensorgraph.data.arrays import Numbers, as_array, cast_floats, check_finite
+from tensorgraph.data.loader import sizes_of
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.nn.module import Module
 from tensorgraph.optim.optimizer import Optimizer
-from tensorgraph.train.checks import batch_sizes, check_fit
+from tensorgraph.train.checks import check_fit
 from tensorgraph.train.history import History, better_is_less
 from tensorgraph.train.loop import Augment
+from tensorgraph.train.losses import loss_of
 from tensorgraph.train.running import Data, Metric, model_dtype, named_metrics, samples_of
 from tensorgraph.tune.lanes import Course, Shape, shapes
 from tensorgraph.tune.measuring import Outputs
@@ -232,8 +234,9 @@ def ensemble(
     members = made(make, settings, optimizer, loss, seed, batch_size)
     course, held = _course(members, x, y, held, shuffle, last, normalizer, augment, bool(named))
     first = members[0]
-    sizes = batch_sizes(len(x), first.batch_size, last)
-    check_fit(first.model, sizes, course.x, y, held, None if loss is None else first.loss, named, course.dtype)
+    sizes = list(dict.fromkeys(sizes_of(len(x), first.batch_size, last)))
+    judged = loss_of(None if loss is None else first.loss)
+    check_fit(first.model, sizes, course.x, y, held, judged, named, course.dtype)
     found = shapes(members, course)
     result = Ensemble(members, found, normalizer)
     parts = [part for shape in found for part in parts_of(shape, course, held, named)]

@@ -67,7 +67,7 @@ def describe_data(arrays: Mapping[str, Array | None], normalizer: Normalizer | N
     return found
 
 
-def describe_model(model: Any, loss: Callable[..., Any] | None, x: Any, y: Any) -> Described:
+def describe_model(model: Any, loss: Callable[..., Any], x: Any, y: Any) -> Described:
     """Class, layers, cells and graph of a model; `x` and `y` are specs of a batch."""
     with _equal_rates(model):
         layers = describe(model)
@@ -75,8 +75,7 @@ def describe_model(model: Any, loss: Callable[..., Any] | None, x: Any, y: Any) 
         with suppress(Exception):  # a model that branches on values has no graph
             graph: Any = trace(lambda rows: model(rows), x)
             graphs.append(_hash_graph(graph))
-            if loss is not None:
-                graphs.append(_hash_graph(trace(lambda z, targets: loss(z, targets), graph.outputs[0].aval, y)))
+            graphs.append(_hash_graph(trace(lambda z, targets: loss(z, targets), graph.outputs[0].aval, y)))
     return {
         "class": type(model).__name__,
         "cells": {name: f"{cell.dtype.name}{list(cell.shape)}" for name, cell in model.named_cells()},

@@ -14,6 +14,7 @@ from tensorgraph.train.run.digest import Described, describe_model, describe_opt
 from tensorgraph.train.run.recorder import Recorder
 from tensorgraph.train.run.run import Run
 from tensorgraph.train.run.state import names_of_states
+from tensorgraph.train.streams import Stream
 
 __all__ = ["recorder_for"]
 
@@ -21,7 +22,7 @@ ROWS = 4  # of the batch whose graph is compared; their number is a setting of i
 
 
 def recorder_for(
-    run: Any, training: Training, loader: Loader, *, loss: Callable[..., Any] | None, told: Sequence[Any],
+    run: Any, training: Training, loader: Loader | Stream, *, loss: Callable[..., Any], told: Sequence[Any],
     settings: Described, data: Described, row: tuple[Any, Any], target: tuple[Any, Any],
     normalizer: Normalizer | None, class_names: Sequence[str] | None,
 ) -> Recorder:  # fmt: skip

@@ -57,7 +57,7 @@ def capture(
         "pass": None,
     }
     if current is not None:
-        arrays["pass.outputs"] = np.concatenate(current.outputs)
+        arrays["pass.outputs"] = np.concatenate(current.outputs) if current.outputs else np.zeros(0)
         described["training"]["pass"] = {
             "batch": training.batch,
             "total": current.total,
@@ -119,9 +119,10 @@ def restore(loop: Loop, schedules: Schedules, parts: Mapping[str, Arrays], descr
 
 def _catch_up(loop: Loop, current: Pass, begun: Mapping[str, Any]) -> Pass:
     """Go through the batches of an epoch that are done, for their targets alone."""
-    current.targets = [labels for _, labels in islice(current.batches, begun["batch"])]
-    current.outputs = [begun["outputs"]]
-    current.total, current.samples = float(begun["total"]), int(begun["samples"])
+    targets = [labels for _, labels in islice(current.batches, begun["batch"])]
+    if loop.metrics:  # what nothing measures is not kept
+        current.targets, current.outputs = targets, [begun["outputs"]]
+    current.total, current.samples = float(begun["total"]), float(begun["samples"])
     current.rng.bit_generator.state = begun["rng"]
     current.began = time.perf_counter() - float(begun["seconds"])
     loop.training.batch = begun["batch"]
