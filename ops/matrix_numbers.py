@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from tensorgraph.ops.singular import svdvals
 from tensorgraph.ops.solving import (
     algebra,
     inv,
+    slogdet_parts,
 )  # fmt: skip
 from tensorgraph.ops.structure import stop_gradient
 
@@ -136,7 +138,7 @@ def matrix_cond(x: TensorLike, p: Literal["fro", "nuc"] | float | None = None) -
     ----------
     x : tensor of shape (..., m, n)
     p : {None, 2, -2, "fro", "nuc", 1, -1, inf, -inf}
-        None is 2, the largest singular value over the smallest.
+        None is 2, the largest singular value over the smallest. Of a singular matrix the condition is infinite.
 
     Examples
     --------
@@ -147,5 +149,11 @@ def matrix_cond(x: TensorLike, p: Literal["fro", "nuc"] | float | None = None) -
     x = of(x, "matrix_cond: x")
     if p is None or p in (2, -2):
         s = svdvals.public(x)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]  # type: ignore[no-any-return]
-    return norm(x, ord=p, axis=(-2, -1)) * norm(inv.public(x), ord=p, axis=(-2, -1))  # type: ignore[no-any-return]
+        over, under = (s[..., -1], s[..., 0]) if p == -2 else (s[..., 0], s[..., -1])
+        nothing = under == 0.0
+        return logic.where.public(nothing, math.inf, over / logic.where.public(nothing, 1.0, under))  # type: ignore[no-any-return]
+    singular = slogdet_parts.public(stop_gradient.public(x))[0] == 0.0
+    one = np.eye(x.shape[-1], dtype=x.dtype)
+    known = logic.where.public(shape.expand_dims.public(singular, axis=(-2, -1)), one, x)
+    out = norm(known, ord=p, axis=(-2, -1)) * norm(inv.public(known), ord=p, axis=(-2, -1))
+    return logic.where.public(singular, math.inf, out)  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from tensorgraph.engine.op import elementwise, float_dtype, reduced_shape, reduc
 from tensorgraph.engine.sums import ALONE, DEEP, LARGE, total
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.jit import compiled
+from tensorgraph.ops import masked
 from tensorgraph.ops.arithmetic import maximum
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.exponential import as_float
@@ -83,14 +84,19 @@ def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
 
 sum = op(
     "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, methods=("sum",),
+    further=masked.folded("sum", 0, lambda out, first: out + first),
     numpy=(np.sum, np.add.reduce),
     infer_rule=_sum_infer, scratch=partial_sums,
     vjp=dict(x=lambda g, x_aval, axis, keepdims: spread(g, x_aval, axis, keepdims)), traits=("linear", "increasing"),
     doc="""Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`.
 
+    Of a reduction `where` picks elements by booleans, as NumPy's, and `initial` is the number that it begins with.
+
     >>> import tensorgraph as tg
     >>> tg.sum([[1.0, 2.0], [3.0, 4.0]], axis=0)
     tensor([4., 6.], f32)
+    >>> tg.sum([1.0, 2.0, 4.0], where=[True, False, True], initial=10.0)
+    tensor(15., f32)
     """,
 )  # fmt: skip
 
@@ -120,7 +126,8 @@ def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
 
 
 mean = op(
-    "mean(x, *, axis=None, keepdims=False)", _mean, reduction, methods=("mean",), numpy=(np.mean,), dtype="float",
+    "mean(x, *, axis=None, keepdims=False)", _mean, reduction,
+    further=masked.mean, methods=("mean",), numpy=(np.mean,), dtype="float",
     vjp=dict(x=_mean_x), scratch=partial_sums, flops=lambda x, *, axis, keepdims: x.size + results(x, axis),
     traits=("linear", "increasing"),
     doc="Mean over `axis`; integers give the default float dtype; NaN over nothing.",
@@ -182,6 +189,7 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 
 var = op(
     "var(x, *, axis=None, keepdims=False, correction: float = 0)", _var, reduction, methods=("var",),
+    further=masked.spread_of(root=False),
     infer_rule=_var_infer,
     vjp=dict(x=_var_x), scratch=lambda x, **attrs: x.nbytes,
     flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 2 * results(x, axis),
@@ -237,6 +245,7 @@ def _std_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool, cor
 
 std = op(
     "std(x, *, axis=None, keepdims=False, correction: float = 0)", _std, reduction, methods=("std",),
+    further=masked.spread_of(root=True),
     infer_rule=_var_infer,
     vjp=dict(x=_std_x), scratch=lambda x, **attrs: x.nbytes,
     flops=lambda x, *, axis, keepdims, correction: 5 * x.size + 3 * results(x, axis),
@@ -284,12 +293,14 @@ def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
 
 max = op(
     "max(x, *, axis=None, keepdims=False)", _max, reduction, methods=("max",),
+    further=masked.extremum("max", largest=True),
     numpy=(np.max, np.amax, np.maximum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally.",
 )  # fmt: skip
 min = op(
     "min(x, *, axis=None, keepdims=False)", _min, reduction, methods=("min",),
+    further=masked.extremum("min", largest=False),
     numpy=(np.min, np.amin, np.minimum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally.",
@@ -350,7 +361,8 @@ def _prod(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 prod = op(
-    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, methods=("prod",), numpy=(np.prod, np.multiply.reduce),
+    "prod(x, *, axis=None, keepdims=False)", _prod, reduction, methods=("prod",),
+    further=masked.folded("prod", 1, lambda out, first: out * first), numpy=(np.prod, np.multiply.reduce),
     dtype="sum",
     vjp=dict(x=_prod_x), traits=("analytic",),
     doc="Product over `axis`; its gradient is right at zeros too.",
@@ -368,12 +380,14 @@ def _any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 all = op(
-    "all(x, *, axis=None, keepdims=False)", _all, reduction, methods=("all",), numpy=(np.all, np.logical_and.reduce),
+    "all(x, *, axis=None, keepdims=False)", _all, reduction, methods=("all",),
+    further=masked.truth("all", True), numpy=(np.all, np.logical_and.reduce),
     dtype="bool",
     doc="Whether all elements are true over `axis`.",
 )  # fmt: skip
 any = op(
-    "any(x, *, axis=None, keepdims=False)", _any, reduction, methods=("any",), numpy=(np.any, np.logical_or.reduce),
+    "any(x, *, axis=None, keepdims=False)", _any, reduction, methods=("any",),
+    further=masked.truth("any", False), numpy=(np.any, np.logical_or.reduce),
     dtype="bool",
     doc="Whether an element is true over `axis`.",
 )  # fmt: skip

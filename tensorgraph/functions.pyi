@@ -81,7 +81,9 @@ def adjoint(x: _TensorLike) -> Tensor:
 def alias(x: _TensorLike) -> Tensor:
     """x itself: a place at which partial derivatives stop and totals pass."""
 
-def all(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def all(
+    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, where: _TensorLike | None = None
+) -> Tensor:
     """Whether all elements are true over `axis`."""
 
 def allclose(
@@ -92,7 +94,9 @@ def allclose(
 def angle(x: _TensorLike, deg: bool = False) -> Tensor:
     """0 where x is positive and π, or 180 degrees, where it is negative: the angle of a real number."""
 
-def any(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def any(
+    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, where: _TensorLike | None = None
+) -> Tensor:
     """Whether an element is true over `axis`."""
 
 def append(x: _TensorLike, values: _TensorLike, axis: int | None = None) -> Tensor:
@@ -1237,7 +1241,14 @@ def matrix_transpose(x: _TensorLike) -> Tensor:
 def matvec(x1: _TensorLike, x2: _TensorLike) -> Tensor:
     """Matrices (..., m, n) times vectors (..., n): (..., m)."""
 
-def max(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def max(
+    x: _TensorLike,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    *,
+    where: _TensorLike | None = None,
+    initial: _TensorLike | None = None,
+) -> Tensor:
     """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
 def max_pool(
@@ -1307,7 +1318,9 @@ def maximum(a: _TensorLike, b: _TensorLike) -> Tensor:
 def maximum_at(x: _TensorLike, v: _TensorLike, indices: Sequence[_TensorLike], key: tuple[Any, ...]) -> Tensor:
     """A copy of x with the largest of what stands there and `v` at a key; ``x.at[key].max(v)``."""
 
-def mean(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def mean(
+    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, where: _TensorLike | None = None
+) -> Tensor:
     """Mean over `axis`; integers give the default float dtype; NaN over nothing."""
 
 def mean_divisor(divisor: _TensorLike, empty: str = "zero", of: str = "softmax_cross_entropy") -> Tensor:
@@ -1319,7 +1332,14 @@ def median(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bo
 def meshgrid(*xs: _TensorLike, indexing: Literal["xy", "ij"] = "xy") -> tuple[Tensor, ...]:
     """The coordinates of all points of a grid, from those along each side; "xy" has the second side first."""
 
-def min(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def min(
+    x: _TensorLike,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    *,
+    where: _TensorLike | None = None,
+    initial: _TensorLike | None = None,
+) -> Tensor:
     """Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
 def minimum(a: _TensorLike, b: _TensorLike) -> Tensor:
@@ -1653,7 +1673,14 @@ def power(a: _TensorLike, b: _TensorLike) -> Tensor:
 def prelu(x: _TensorLike, slope: _TensorLike) -> Tensor:
     """x above 0, slope·x elsewhere, with slopes that are learnt (He and others, 2015)."""
 
-def prod(x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+def prod(
+    x: _TensorLike,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    *,
+    where: _TensorLike | None = None,
+    initial: _TensorLike | None = None,
+) -> Tensor:
     """Product over `axis`; its gradient is right at zeros too."""
 
 def psi(x: _TensorLike) -> Tensor:
@@ -2016,7 +2043,12 @@ def standard_gamma(state: _TensorLike, a: _TensorLike, shape: int | Sequence[int
     """Gamma numbers of shape parameter a and scale 1, and the next state; NaN where a is negative."""
 
 def std(
-    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
+    x: _TensorLike,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    correction: float = 0,
+    *,
+    where: _TensorLike | None = None,
 ) -> Tensor:
     """Standard deviation over `axis`, the root of `var`; where all are equal its gradient is 0."""
 
@@ -2030,7 +2062,13 @@ def subtract(a: _TensorLike, b: _TensorLike) -> Tensor:
     """Difference, elementwise."""
 
 def sum(
-    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: DTypeLike | None = None
+    x: _TensorLike,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    dtype: DTypeLike | None = None,
+    *,
+    where: _TensorLike | None = None,
+    initial: _TensorLike | None = None,
 ) -> Tensor:
     """Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`."""
 
@@ -2243,7 +2281,12 @@ def vander(x: _TensorLike, n: int | None = None, increasing: bool = False) -> Te
     """The powers 0 to n - 1 of the elements of a vector as rows, falling unless `increasing`."""
 
 def var(
-    x: _TensorLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0
+    x: _TensorLike,
+    axis: int | Sequence[int] | None = None,
+    keepdims: bool = False,
+    correction: float = 0,
+    *,
+    where: _TensorLike | None = None,
 ) -> Tensor:
     """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
 

@@ -170,32 +170,79 @@ class Methods:
         """x without its history: no gradient passes."""
 
     def sum(
-        self, axis: int | Sequence[int] | None = None, keepdims: bool = False, dtype: DTypeLike | None = None
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        dtype: DTypeLike | None = None,
+        *,
+        where: _TensorLike | None = None,
+        initial: _TensorLike | None = None,
     ) -> Tensor:
         """Sum over `axis` (an integer, a tuple, or None for all), accumulated in `dtype`."""
 
-    def mean(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def mean(
+        self, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, where: _TensorLike | None = None
+    ) -> Tensor:
         """Mean over `axis`; integers give the default float dtype; NaN over nothing."""
 
-    def var(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+    def var(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        correction: float = 0,
+        *,
+        where: _TensorLike | None = None,
+    ) -> Tensor:
         """Variance over `axis`, computed around the mean; divided by n - correction (0: biased, 1: unbiased)."""
 
-    def std(self, axis: int | Sequence[int] | None = None, keepdims: bool = False, correction: float = 0) -> Tensor:
+    def std(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        correction: float = 0,
+        *,
+        where: _TensorLike | None = None,
+    ) -> Tensor:
         """Standard deviation over `axis`, the root of `var`; where all are equal its gradient is 0."""
 
-    def max(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def max(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        *,
+        where: _TensorLike | None = None,
+        initial: _TensorLike | None = None,
+    ) -> Tensor:
         """Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
-    def min(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def min(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        *,
+        where: _TensorLike | None = None,
+        initial: _TensorLike | None = None,
+    ) -> Tensor:
         """Smallest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally."""
 
-    def prod(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def prod(
+        self,
+        axis: int | Sequence[int] | None = None,
+        keepdims: bool = False,
+        *,
+        where: _TensorLike | None = None,
+        initial: _TensorLike | None = None,
+    ) -> Tensor:
         """Product over `axis`; its gradient is right at zeros too."""
 
-    def all(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def all(
+        self, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, where: _TensorLike | None = None
+    ) -> Tensor:
         """Whether all elements are true over `axis`."""
 
-    def any(self, axis: int | Sequence[int] | None = None, keepdims: bool = False) -> Tensor:
+    def any(
+        self, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, where: _TensorLike | None = None
+    ) -> Tensor:
         """Whether an element is true over `axis`."""
 
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:

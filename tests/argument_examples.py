@@ -339,6 +339,7 @@ EXAMPLES: dict[str, Example] = {
     "ModuleDict.items": lambda: call(nn.ModuleDict().items),
     "nn.ModuleList": lambda: call(nn.ModuleList, layers=(nn.ReLU(),)),
     "ModuleList.extend": lambda: call(nn.ModuleList().extend, layers=[nn.ReLU()]),
+    "nn.to_torch_state": lambda: call(nn.to_torch_state, module=model()),
     "nn.from_torch_state": lambda: call(
         nn.from_torch_state, module=model(), state={"0.weight": np.ones((2, 3)), "0.bias": np.ones(2)}
     ),

@@ -243,3 +243,13 @@ def test_types_and_nothing() -> None:
     assert tg.linalg.solve(np.zeros((0, 0)), np.zeros((0, 2))).shape == (0, 2)
     assert tg.linalg.pinv(np.zeros((0, 3))).shape == (3, 0)
     assert np.trace(tg.tensor(A), offset=1).tolist() == pytest.approx(np.trace(A, 1))
+
+
+@pytest.mark.parametrize("p", [1, -1, 2, np.inf, -np.inf, "fro", "nuc"])
+def test_the_condition_of_a_singular_matrix_is_infinite(p) -> None:
+    a = np.array([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 1e-300]]])
+    found = tg.linalg.cond(a, p).numpy()
+    assert found[0] == found[2] == np.inf and np.isclose(found[1], np.linalg.cond(a[1], p))
+    if p not in (2, "nuc"):
+        g = tg.grad(lambda a: tg.linalg.cond(a, p)[1])(tg.tensor(a)).numpy()
+        assert np.isfinite(g).all() and not g[0].any() and g[1].any()

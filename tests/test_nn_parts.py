@@ -107,6 +107,8 @@ def test_a_layer_of_ones_own_declares_its_names() -> None:
     both = Both()
     nn.from_torch_state(both, {"w": np.arange(6.0).reshape(3, 2), "a": np.ones(3), "b": np.arange(3.0)})
     assert both.matrix.tolist() == [[0, 2, 4], [1, 3, 5]] and both.shift.tolist() == [1, 2, 3]
+    with pytest.raises(TypeError, match=r"^to_torch_state: Both\.shift has no place in a state of PyTorch: .*back="):
+        nn.to_torch_state(both)
 
 
 # layers ---------------------------------------------------------------------------------------------------------------

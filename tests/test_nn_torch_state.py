@@ -219,6 +219,53 @@ def test_all_that_does_not_fit_is_named_and_nothing_is_loaded(make: Any, whole: 
     assert all((before[path] == array).all() for path, array in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("make", "whole"),
+    [
+        (convnet, CONVNET),
+        (lambda: nn.LSTM(2, 2, 2, bidirectional=True, dtype="float64"), recurrent(4, 2, 2)),
+        (lambda: nn.GRU(2, 1, 2, bidirectional=True, dtype="float64"), recurrent(3, 1, 2)),
+        (lambda: nn.TransformerEncoderLayer(4, 2, 6, dtype="float64"), ENCODER),
+    ],
+)
+def test_the_way_back(make: Any, whole: dict[str, Any]) -> None:
+    """All of PyTorch's names, layouts and numbers, in arrays of their own."""
+    model = nn.from_torch_state(make(), whole)
+    back = nn.to_torch_state(model)
+    assert back.keys() == whole.keys()
+    for name, array in back.items():
+        assert array.shape == np.shape(whole[name]) and np.array_equal(array, whole[name]), name
+        array[...] = 0
+    again = nn.from_torch_state(make(), nn.to_torch_state(model))
+    for path, array in again.state_dict().items():
+        assert np.array_equal(array, model.state_dict()[path]), path
+
+
+def test_keys_and_values_of_other_widths_go_back_one_by_one() -> None:
+    layer = nn.MultiHeadAttention(4, 2, key_dim=3, value_dim=5, dtype="float64", seed=0)
+    back = nn.to_torch_state(layer)
+    shapes = {name: array.shape for name, array in back.items()}
+    assert shapes == {
+        "q_proj_weight": (4, 4), "in_proj_bias": (12,), "k_proj_weight": (4, 3), "v_proj_weight": (4, 5),
+        "out_proj.weight": (4, 4), "out_proj.bias": (4,),
+    }  # fmt: skip
+    assert np.array_equal(back["k_proj_weight"], layer.key.weight.numpy().T)
+
+
+def test_pytorch_takes_what_goes_back() -> None:
+    torch = pytest.importorskip("torch")
+    ours = nn.Sequential(nn.Linear(3, 4, seed=0), nn.Tanh(), nn.Linear(4, 2, seed=1)).astype("float64")
+    theirs = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)).double()
+    theirs.load_state_dict({name: torch.from_numpy(array) for name, array in nn.to_torch_state(ours).items()})
+    x = wave(3, 5, 3)
+    assert np.abs(theirs(torch.from_numpy(x)).detach().numpy() - ours(x).numpy()).max() < 1e-12
+    theirs = torch.nn.TransformerEncoderLayer(4, 2, 6, batch_first=True, dropout=0.0).double().eval()
+    mine = nn.TransformerEncoderLayer(4, 2, 6, dtype="float64", seed=0)
+    theirs.load_state_dict({name: torch.from_numpy(array) for name, array in nn.to_torch_state(mine).items()})
+    x = wave(3, 2, 3, 4)
+    assert np.abs(theirs(torch.from_numpy(x)).detach().numpy() - mine(x).numpy()).max() < 1e-12
+
+
 def test_a_bias_that_one_side_has_not_is_named() -> None:
     weight = np.ones((3, 2, 2, 2))
     with pytest.raises(ValueError, match=r"not used: bias$"):

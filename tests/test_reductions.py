@@ -93,3 +93,88 @@ def test_the_deviation_of_equal_numbers_and_of_what_is_none() -> None:
     assert np.array_equal(out.numpy(), np.array([0, 1e-30, np.nan, np.nan, 0, 1], F4), equal_nan=True)
     assert np.array_equal(g[[0, 4]], np.zeros((2, 2))) and np.allclose(g[[1, 5]], [[0.5, -0.5], [-0.5, 0.5]])
     assert np.isnan(g[2:4]).all()
+
+
+MASK = np.random.default_rng(5).random((3, 4, 2)) < 0.6
+MASK[0, :, 0] = False
+MASKED = [
+    ("sum", {}), ("sum", dict(initial=2.5)), ("prod", {}), ("prod", dict(initial=2.0)), ("max", dict(initial=-0.3)),
+    ("min", dict(initial=0.1)), ("all", {}), ("any", {}), ("mean", {}), ("var", {}), ("std", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, (0, 2), -1])
+@pytest.mark.parametrize(("name", "first"), MASKED, ids=lambda v: v if isinstance(v, str) else "first" * bool(v))
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's own, of means of nothing
+def test_where_and_initial_are_numpys(name, first, axis) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 4, 2))
+    for mask in (MASK, MASK[0], MASK[:, :1]):
+        given = dict(axis=axis, keepdims=axis == 1, where=mask, **first)
+        expected = getattr(np, name)(x, **given)
+        t = tg.tensor(x)
+        ways = [getattr(tg, name), getattr(np, name), getattr(tg.numpy, name), getattr(tg.Tensor, name)]
+        for found in [way(t, **given) for way in ways]:
+            assert isinstance(found, tg.Tensor) and found.shape == np.shape(expected)
+            np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12)
+    traced = tg.trace(lambda x: getattr(tg, name)(x, axis=axis, where=MASK, **first), t)
+    np.testing.assert_array_equal(traced(t).numpy(), getattr(tg, name)(t, axis=axis, where=MASK, **first).numpy())
+
+
+@pytest.mark.parametrize(("name", "first"), [
+    ("sum", {}), ("prod", {}), ("mean", {}), ("var", dict(correction=1)), ("std", {}), ("max", dict(initial=-9.0)),
+    ("min", dict(initial=9.0)),
+])  # fmt: skip
+def test_what_a_mask_leaves_out_has_no_part_in_a_gradient(name, first) -> None:
+    rng = np.random.default_rng(1)
+    mask = np.array([[True, True, False, True], [False, True, True, True]])
+    x = np.where(mask, rng.normal(size=mask.shape), np.nan)
+
+    def f(x):
+        return (getattr(tg, name)(x, axis=1, where=mask, **first) * [1.0, -0.5]).sum()
+
+    g = tg.grad(f)(tg.tensor(x)).numpy()
+    assert np.isfinite(g).all() and (g[~mask] == 0).all() and g.any()
+    way, known, step = rng.normal(size=x.shape), np.where(mask, x, 0.0), 1e-6
+    difference = (float(f(tg.tensor(known + step * way))) - float(f(tg.tensor(known - step * way)))) / (2 * step)
+    assert abs(difference - (g * way).sum()) < 1e-7
+    second = tg.hvp(f, (tg.tensor(known),), (tg.tensor(way),))[1][0].numpy()
+    assert np.isfinite(second).all() and (second[~mask] == 0).all()
+    batched = tg.vmap(lambda x, m: getattr(tg, name)(x, where=m, **first))(tg.tensor(x), mask)
+    np.testing.assert_allclose(batched.numpy(), getattr(tg, name)(tg.tensor(x), axis=1, where=mask, **first).numpy())
+
+
+def test_reductions_of_nothing_begin_with_the_first_value() -> None:
+    assert tg.max(np.zeros((0, 3)), axis=0, initial=1.0).tolist() == [1.0] * 3
+    assert tg.min(np.zeros((2, 0), "i4"), axis=1, initial=7).tolist() == [7, 7]
+    assert tg.max(np.zeros((0, 0)), axis=0, initial=1.0).shape == (0,)
+    assert tg.sum([1, 2], initial=3).item() == 6 and tg.sum([True, False], where=[True, True]).item() == 1
+    first = tg.tensor(2.0, requires_grad=True)
+    tg.sum([1.0, 2.0], initial=first).backward()
+    assert first.grad is not None and first.grad.item() == 1.0
+    one = tg.tensor([1.0, 2.0])
+    assert np.isnan(tg.var(one, where=[True, False], correction=1).item())
+    assert tg.var(one, where=[True, True], correction=2).item() == np.inf
+    assert np.isnan(tg.std(one, where=[False, False]).item()) and np.isnan(tg.mean(one, where=[False, False]).item())
+    still = tg.grad(lambda x: tg.std(x, where=[True, True, False]))(tg.tensor([2.0, 2.0, 5.0]))
+    assert still.tolist() == [0.0, 0.0, 0.0]
+    assert tg.std(tg.tensor([1e-30, 3e-30, 1.0]), where=[True, True, False]).item() == np.float32(1e-30)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda x: tg.sum(x, where=np.ones((2, 3), bool)),
+            r"where must broadcast to the shape \(3,\) of x, got \(2, 3\)",
+        ),
+        (lambda x: tg.sum(x, where=[1, 0, 1]), "where must be booleans, got int64; write mask.astype"),
+        (lambda x: tg.sum(x, initial=[1.0]), r"initial must be one number, got shape \(1,\)"),
+        (lambda x: tg.max(x, where=[True, False, True]), r"no max: give a first value too, as in max\(x, where=mask"),
+        (lambda x: tg.sum(x.astype("int64"), initial=0.5), "initial must be an integer where the result is int64"),
+        (lambda x: tg.argmax(x, where=[True, False, True]), "argmax has no argument 'where'"),
+        (lambda x: tg.sum(x, wher=1), "it takes x, axis, keepdims, dtype, where, initial"),
+    ],
+)
+def test_masks_and_first_values_that_are_none_are_refused(call, words) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        call(tg.tensor([1.0, 2.0, 3.0]))

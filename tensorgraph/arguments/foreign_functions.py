@@ -200,7 +200,7 @@ asnumpy = x.numpy()
 set_printoptions get_printoptions = np.get_printoptions() # numbers are printed as NumPy is told to by \
 np.set_printoptions
 CELU ELU GELU SELU Embedding GroupNorm InstanceNorm LayerNorm RMSNorm Hardsigmoid Hardswish Hardtanh LogSigmoid Mish \
-ModuleDict ModuleList PReLU ReLU6 SiLU Softplus Softsign from_torch_state = tg.nn.{name}
+ModuleDict ModuleList PReLU ReLU6 SiLU Softplus Softsign from_torch_state to_torch_state = tg.nn.{name}
 Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d MaxPool1d MaxPool2d MaxPool3d AvgPool1d \
 AvgPool2d AvgPool3d AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d \
 AdaptiveMaxPool3d Dropout1d Dropout2d Dropout3d = tg.nn.{name}
@@ -210,6 +210,7 @@ GRU LSTM RNN GRUCell LSTMCell RNNCell MultiHeadAttention TransformerEncoder Tran
 positional_encoding init = tg.nn.{name}
 SGD Momentum RMSprop Adam AdamW Optimizer Schedule clip_value clip_grad_norm clip_grad_value by_hand cosine \
 exponential inverse_sqrt inverse_time staircase warmup = tg.optim.{name}
+Rows open_csv open_idx open_npy prefetch = tg.data.{name}
 Dataset Loader Normalizer NotFittedError load_digits minibatches read_csv read_idx read_npz write_idx = tg.data.{name}
 EarlyStop History NonFiniteLossError Prediction Predictor Run RunBusyError Training evaluate fit metrics \
 predict = tg.train.{name}

@@ -204,13 +204,10 @@ precision_score Precision = train.metrics.precision
 recall_score Recall sensitivity = train.metrics.recall
 top_k TopKCategoricalAccuracy top_k_accuracy_score = train.metrics.top_k_accuracy
 ConfusionMatrix = train.metrics.confusion_matrix
-mse mean_squared_error MeanSquaredError = tg.square(x - y).mean() # measures here are of classifiers; of numbers one \
-is
-mae mean_absolute_error MeanAbsoluteError = tg.absolute(x - y).mean() # measures here are of classifiers; of numbers \
-one is
-rmse root_mean_squared_error = tg.sqrt(tg.square(x - y).mean()) # measures here are of classifiers; of numbers one is
-r2_score = 1.0 - tg.square(x - y).sum() / tg.square(y - y.mean()).sum() # measures here are of classifiers; of numbers \
-one is
+mean_squared_error MeanSquaredError = train.metrics.mse
+mean_absolute_error MeanAbsoluteError = train.metrics.mae
+root_mean_squared_error RootMeanSquaredError = train.metrics.rmse
+r2_score R2Score = train.metrics.r2
 log_loss = tg.softmax_cross_entropy(x, i)
 
 [Module]

@@ -50,7 +50,7 @@ def given(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dic
                 continue
             key = declared.synonyms[key]
         if key not in names:
-            hint = keyword_hint(key, names) or f"it takes {', '.join(names)}"
+            hint = keyword_hint(key, names) or f"it takes {', '.join((*names, *sig.further))}"
             raise TypeError(f"{sig.name} has no argument {key!r}; {hint}")
         # where a synonym is given, what the attribute itself holds may be its default
         free = key in declared.synonyms.values() and values.get(key) in (None, sig.attrs[key])
@@ -79,11 +79,17 @@ def _as_one(declared: Op, args: tuple[Any, ...]) -> str:
 def otherwise(declared: Op, values: dict[str, Any]) -> Any:
     """What a call gives whose arguments are none of the op's own, or NotImplemented; errors name the op."""
     assert declared.otherwise is not None
+    return _composed_call(declared, declared.otherwise, values)
+
+
+def _composed_call(declared: Op, function: Any, values: Mapping[str, Any]) -> Any:
     try:
-        return declared.otherwise(**values)
+        return function(**values)
     except (TraceError, DetachError):
         raise
     except (TypeError, ValueError) as error:
+        if getattr(error, "explained", False):
+            raise
         kind: Any = TypeError if isinstance(error, TypeError) else ValueError
         result = kind(f"{declared.name}{describe_source(user_source())}: {error}")
         result.explained = True
@@ -106,6 +112,12 @@ def split(declared: Op, values: dict[str, Any]) -> tuple[list[Any], dict[str, An
 def call(declared: Op, args: tuple[Any, ...], kwargs: Mapping[str, Any], extra: list[Any] | None = None) -> Any:
     """Run or record an op: every case that the generated short path leaves out. For `extra` see `run`."""
     mode = modes.current()
+    if declared.further is not None and not kwargs.keys().isdisjoint(declared.further[1]):
+        function, names = declared.further
+        more = {k: v for k, v in kwargs.items() if k in names and v is not None and v is not True}
+        values = given(declared, args, {k: v for k, v in kwargs.items() if k not in names})
+        complete = {k: values.get(k, declared.attrs.get(k)) for k in declared.signature.order}
+        return _composed_call(declared, function, complete | more) if more else declared.public(**values)
     values = given(declared, args, kwargs)
     if not declared.synonyms.keys().isdisjoint(kwargs):
         return declared.public(**values)

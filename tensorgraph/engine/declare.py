@@ -11,6 +11,7 @@ import inspect
 import threading
 import types
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -93,6 +94,8 @@ def op(
     >>> tg.remove_op("cube")
     """
     sig = parse_signature(signature)
+    if fields.get("further") is not None:
+        sig = replace(sig, further=fields["further"][1])
     for name in (sig.name, *fields.get("also", ())):
         if op_named(name) is not None:
             raise ValueError(f"op {name!r} is declared twice; choose another name")

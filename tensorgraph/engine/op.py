@@ -153,6 +153,9 @@ class Op:
     otherwise : callable or None
         What a call gives whose arguments are none of the op's own, such as tensors where it has attributes: gets the
         arguments by name, and gives NotImplemented where they are no other's either.
+    further : (callable, tuple of str) or None
+        A composition of ops, and its keywords that the op has not: a call with one of them is the composition, which
+        gets all arguments by name.
     synonyms : mapping of str to str
         Further names of attributes, by keyword: ``{"min": "a_min"}``.
     scratch : float or callable
@@ -188,6 +191,7 @@ class Op:
     batch: Callable[..., Any] | None = None
     recognise: Recognition | None = None
     otherwise: Callable[..., Any] | None = None
+    further: tuple[Callable[..., Any], tuple[str, ...]] | None = None
     synonyms: Mapping[str, str] = field(default_factory=dict)
     doc: str = ""
     unruled: tuple[str, ...] = field(init=False, default=())

@@ -31,6 +31,7 @@ class Signature:
     outputs: tuple[str, ...]
     variadic: bool = False  # one named output that stands for any number, given as a tuple
     types: Mapping[str, str] = field(default_factory=dict)  # of attributes, as Python writes them
+    further: tuple[str, ...] = ()  # keywords that make a call a composition: see `Op.further`
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -202,6 +203,8 @@ def call_signature(sig: Signature, fused: bool = False, reflected: bool = False)
         named = bool(sig.optional and required)
         how = kind.KEYWORD_ONLY if named else kind.POSITIONAL_OR_KEYWORD
         parameters.append(kind(name, how, default=sig.attrs[name], annotation=sig.types[name]))
+    for name in sig.further:
+        parameters.append(kind(name, kind.KEYWORD_ONLY, default=None, annotation="TensorLike | None"))
     if fused:
         said = "Literal['fused', 'composed'] | None"
         parameters.append(kind("impl", kind.KEYWORD_ONLY, default=None, annotation=said))

@@ -50,7 +50,7 @@ from tensorgraph.nn.pooling import (
 from tensorgraph.nn.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from tensorgraph.nn.resampling import PixelShuffle, PixelUnshuffle, Upsample
 from tensorgraph.nn.row_norms import GroupNorm, InstanceNorm, LayerNorm, RMSNorm
-from tensorgraph.nn.torch_state import from_torch_state
+from tensorgraph.nn.torch_state import from_torch_state, to_torch_state
 from tensorgraph.nn.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "MultiHeadAttention", "PReLU", "PixelShuffle", "PixelUnshuffle", "RMSNorm", "RNN", "RNNCell", "ReLU", "ReLU6",
     "SELU", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Softsign", "Tanh", "TransformerEncoder",
     "TransformerEncoderLayer", "Upsample", "from_torch_state", "init", "positional_encoding",
+    "to_torch_state",
 ]  # fmt: skip
 
 __getattr__ = _getter(__name__, __all__)

@@ -14,7 +14,7 @@ from tensorgraph.nn.dropout import Dropout
 from tensorgraph.nn.linear import Linear
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
-from tensorgraph.nn.torch_names import From, transposed
+from tensorgraph.nn.torch_names import From, itself, transposed, turned
 from tensorgraph.ops.attention import scaled_dot_product_attention
 from tensorgraph.ops.shape import reshape, transpose
 
@@ -95,8 +95,8 @@ class MultiHeadAttention(Module):
         packed = widths[0][0] == widths[1][0] == widths[2][0]
         for i, (name, part) in enumerate((("q", self.query), ("k", self.key), ("v", self.value))):
             own = partial(_rows, dim * i, dim * (i + 1))
-            weight = From("^in_proj_weight", own) if packed else transposed(f"^{name}_proj_weight")
-            vars(part)["torch_state"] = {"weight": weight, "bias": From("^in_proj_bias", own)}
+            weight = From("^in_proj_weight", own, back=turned) if packed else transposed(f"^{name}_proj_weight")
+            vars(part)["torch_state"] = {"weight": weight, "bias": From("^in_proj_bias", own, back=itself)}
         vars(self.out)["torch_state"] = {"weight": transposed("^out_proj.weight"), "bias": "^out_proj.bias"}
 
     def forward(

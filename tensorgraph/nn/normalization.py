@@ -110,7 +110,7 @@ class BatchNorm(Module):
         "gamma": "weight", "beta": "bias", "running_mean": "running_mean", "running_var": "running_var",
         "count": From("num_batches_tracked", optional=True), "decay": None,
         # averages that are loaded have their full weight
-        "accumulated": From("running_var", lambda var: np.ones(())),
+        "accumulated": From("running_var", lambda var: np.ones(()), back=None),
     }  # fmt: skip
     decay = Setting("Weight of the old average; 0 ≤ decay < 1.", 0.0, 1.0)
 

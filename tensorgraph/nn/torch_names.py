@@ -2,7 +2,8 @@
 
 ``torch_state = {"gamma": "weight"}`` in a layer's class is a name, `From` a name or several with what to make of the
 arrays, None a cell that PyTorch has not, which stays as it is. A cell that is not mentioned has the same name there. A
-layer whose cells depend on what it was made with has a method of that name. `from_torch_state` reads it.
+layer whose cells depend on what it was made with has a method of that name. `from_torch_state` reads it, and
+`to_torch_state` the way back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["From", "key_of", "transposed"]
+__all__ = ["From", "itself", "key_of", "transposed", "turned", "unsaid"]
+
+
+def unsaid(array: Any) -> Any:
+    """The way back of a cell whose layer does not say it."""
+    raise TypeError("its layer does not say how to turn it back: From(names, turned, back=...)")
+
+
+def itself(array: Any) -> Any:
+    return array
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,16 @@ class From:
         Makes the cell's array of those.
     optional : bool
         Whether the cell stays as it is where the state has no such name.
+    back : callable or None
+        Makes of the cell's array what stands under the name there, which `to_torch_state` writes: rows of it, where
+        several cells have the same name. None: nothing of the cell stands there. By default the array itself, unless
+        `turned` is given.
     """
 
     names: str | tuple[str, ...]
-    turned: Callable[..., Any] = lambda array: array
+    turned: Callable[..., Any] = itself
     optional: bool = False
+    back: Callable[..., Any] | None = unsaid
 
 
 def key_of(prefix: str, name: str) -> str:
@@ -49,4 +64,9 @@ def key_of(prefix: str, name: str) -> str:
 
 def transposed(*names: str) -> From:
     """A matrix that lies there the other way round, as weights of (outputs, inputs) do."""
-    return From(names, lambda array: array.T if array.ndim == 2 else array)
+    return From(names, turned, back=turned)
+
+
+def turned(array: Any) -> Any:
+    """A matrix the other way round."""
+    return array.T if array.ndim == 2 else array

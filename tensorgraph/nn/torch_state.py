@@ -10,9 +10,9 @@ import numpy as np
 from tensorgraph.arguments import checked
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.state import load_cells
-from tensorgraph.nn.torch_names import From, key_of
+from tensorgraph.nn.torch_names import From, itself, key_of, unsaid
 
-__all__ = ["from_torch_state"]
+__all__ = ["from_torch_state", "to_torch_state"]
 
 
 @checked
@@ -70,17 +70,10 @@ def from_torch_state(module: Module, state: Mapping[str, Any]) -> Module:
     missing, shapes = [], []
     ready: dict[str, Any] = {}
     for prefix, part in module.named_modules():
-        own = getattr(part, "torch_state", {})
-        own = own() if callable(own) else own
-        for name, cell in _own_cells(part):
+        for name, cell, source in _sources(part):
             if paths.get(id(cell)) is None:
                 continue
-            source = own.get(name, name)
-            source = From(source) if isinstance(source, str) else source
-            if source is None:
-                continue
-            names = (source.names,) if isinstance(source.names, str) else source.names
-            keys = [key_of(prefix, n) for n in names]
+            keys = _keys(prefix, source)
             absent = [key for key in keys if key not in state]
             used.update(keys)
             elsewhere = paths[id(cell)] != (f"{prefix}.{name}" if prefix else name)  # it is tied, and has a first name
@@ -102,6 +95,60 @@ def from_torch_state(module: Module, state: Mapping[str, Any]) -> Module:
         )
     load_cells({path: cell for path, cell in cells.items() if path in ready}, ready, True, "from_torch_state")
     return module
+
+
+@checked
+def to_torch_state(module: Module) -> dict[str, np.ndarray[Any, Any]]:
+    """The parameters and buffers of a model as a state dict of PyTorch: the way back of `from_torch_state`.
+
+    Parameters
+    ----------
+    module : Module
+
+    Returns
+    -------
+    dict of str to array
+        By PyTorch's names and in its layouts; the arrays are copies. There
+        ``model.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})`` takes it.
+
+    Raises
+    ------
+    TypeError
+        Where a layer of one's own says how its numbers come from PyTorch and not how they go back.
+
+    Examples
+    --------
+    >>> from tensorgraph import nn
+    >>> {name: array.shape for name, array in nn.to_torch_state(nn.Linear(2, 3, seed=0)).items()}
+    {'weight': (3, 2), 'bias': (3,)}
+    """
+    parts: dict[str, list[np.ndarray[Any, Any]]] = {}
+    for prefix, part in module.named_modules():
+        for name, cell, source in _sources(part):
+            back = itself if source.back is unsaid and source.turned is itself else source.back
+            if back is None:
+                continue
+            keys = _keys(prefix, source)
+            try:
+                arrays = [back(np.array(cell.numpy()))] if len(keys) == 1 else list(back(np.array(cell.numpy())))
+            except TypeError as error:
+                raise TypeError(f"{part.label}.{name} has no place in a state of PyTorch: {error}") from None
+            for key, array in zip(keys, arrays, strict=True):
+                parts.setdefault(key, []).append(np.ascontiguousarray(array).reshape(array.shape))
+    return {key: found[0] if len(found) == 1 else np.concatenate(found) for key, found in parts.items()}
+
+
+def _sources(part: Module) -> list[tuple[str, Any, From]]:
+    """Of each cell that a layer has itself: its name, the cell, and where PyTorch keeps it, if it does."""
+    own = getattr(part, "torch_state", {})
+    own = own() if callable(own) else own
+    said = [(name, cell, own.get(name, name)) for name, cell in _own_cells(part)]
+    return [(name, cell, From(s) if isinstance(s, str) else s) for name, cell, s in said if s is not None]
+
+
+def _keys(prefix: str, source: From) -> list[str]:
+    names = (source.names,) if isinstance(source.names, str) else source.names
+    return [key_of(prefix, name) for name in names]
 
 
 def _own_cells(part: Module) -> list[tuple[str, Any]]:

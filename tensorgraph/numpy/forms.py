@@ -28,27 +28,29 @@ interp = searching.interp
 asanyarray = ascontiguousarray = asarray
 
 
-def _moment(declared: Any, x: Any, axis: Any, dtype: Any, keepdims: Any, correction: float) -> Tensor:
+def _moment(
+    declared: Any, x: Any, axis: Any, dtype: Any, keepdims: Any, correction: float, picked: Any
+) -> Tensor:  # fmt: skip
     x = x if dtype is None else shaping.astype.public(x, dtype)
-    return declared.public(x, axis, keepdims=keepdims, correction=correction)  # type: ignore[no-any-return]
+    return declared.public(x, axis, keepdims=keepdims, correction=correction, where=picked)  # type: ignore[no-any-return]
 
 
 def var(
     x: Any, /, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: Any = False,
-    *, correction: float = 0.0,
+    *, correction: float = 0.0, where: Any = True,
 ) -> Tensor:  # fmt: skip
     """The variance; `correction`, which NumPy calls `ddof`, is taken off the number of elements."""
     refuse_out("numpy.var", out)
-    return _moment(reduction.var, x, axis, dtype, keepdims, correction or ddof)
+    return _moment(reduction.var, x, axis, dtype, keepdims, correction or ddof, where)
 
 
 def std(
     x: Any, /, axis: Any = None, dtype: Any = None, out: None = None, ddof: float = 0, keepdims: Any = False,
-    *, correction: float = 0.0,
+    *, correction: float = 0.0, where: Any = True,
 ) -> Tensor:  # fmt: skip
     """The standard deviation; `correction`, which NumPy calls `ddof`, is taken off the number of elements."""
     refuse_out("numpy.std", out)
-    return _moment(reduction.std, x, axis, dtype, keepdims, correction or ddof)
+    return _moment(reduction.std, x, axis, dtype, keepdims, correction or ddof, where)
 
 
 def _sorted(declared: Any, x: Any, axis: int | None, order: Any, descending: bool) -> Tensor:

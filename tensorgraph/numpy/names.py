@@ -140,7 +140,6 @@ def as_standard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     ours = inspect.signature(function)
     if standard is None or conforms(ours, standard):
         return function
-    order = [p.name for p in standard.parameters.values()]
     taken, place = list(ours.parameters), 0
     parameters = []
     for p in standard.parameters.values():
@@ -149,6 +148,8 @@ def as_standard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             p = p.replace(kind=p.POSITIONAL_OR_KEYWORD)
         place += 1 if p.kind is not p.KEYWORD_ONLY else len(taken)
         parameters.append(p)
+    declared = getattr(function, "op", None)
+    parameters += [ours.parameters[name] for name in (declared.signature.further if declared is not None else ())]
     called = inspect.Signature(parameters)
     by_position = [p.name for p in standard.parameters.values() if p.kind is not p.KEYWORD_ONLY]
 
@@ -176,5 +177,4 @@ def as_standard(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     wrapper.__signature__ = called  # type: ignore[attr-defined]
     wrapper.__name__ = wrapper.__qualname__ = name
-    assert order == list(called.parameters)
     return wrapper

@@ -186,7 +186,7 @@ def pick_operands(w: Writer, op: Op, choices: Choices) -> list[Any] | None:
     number = op.kind is elementwise and choices.rarely()
     for place in range(1, len(op.inputs) - len(op.signature.optional)):
         if number and place == len(op.inputs) - 1:
-            rest.append(choices.one(SCALARS))
+            rest.append(choices.one([s for s in SCALARS if takes(op, place, s)]))
             continue
         other = w.pick(choices, lambda v, place=place: suits(op, v, place) and joins(first, v))  # type: ignore[misc]
         rest.append(other or first)
@@ -194,6 +194,12 @@ def pick_operands(w: Writer, op: Op, choices: Choices) -> list[Any] | None:
     if number and len(operands) == 2 and choices.often():
         operands.reverse()
     return operands
+
+
+def takes(op: Op, place: int, number: Any) -> bool:
+    """Whether a number may be given in this place: an op whose domain has integer bounds raises beyond them."""
+    domain = domain_of(op, op.inputs[place])
+    return domain is None or type(domain[0]) is not int or bool(domain[0] <= number <= domain[1])
 
 
 def suits(op: Op, value: Value, place: int) -> bool:
