@@ -621,6 +621,20 @@ EXAMPLES: dict[str, Example] = {
     "text.namespace": lambda: call(text.namespace, arrays=None),
     "text.save": lambda: call(text.save, graph=graph(), path="saved.tg.py"),
     # viz
+    "tune.Training": lambda: call(
+        tune.Training,
+        make=one_layer,
+        data=(X, Y),
+        epochs=1,
+        dev=(X, Y),
+        monitor="dev_loss",
+        optimizer="sgd",
+        metrics=("accuracy",),
+        batch_size=2,
+        shuffle=True,
+        last="merge",
+        threads=1,
+    ),
     "tune.ensemble": lambda: call(
         tune.ensemble,
         make=one_layer,

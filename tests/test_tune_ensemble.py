@@ -217,8 +217,12 @@ def train_order(seed, epoch):
 
 
 def test_all_may_diverge():
-    found = tune.ensemble(network, (X, Y), settings=[{"seed": 0, "lr": 1e250}], optimizer="sgd", dev=HELD, **COMMON)
-    assert 0 in found.stopped
+    seen = []
+    found = tune.ensemble(
+        network, (X, Y), settings=[{"seed": 0, "lr": 1e250}], optimizer="sgd", dev=HELD,
+        prune=lambda epoch, values: seen.append(values), **COMMON,
+    )  # fmt: skip
+    assert 0 in found.stopped and len(seen) == 1 and np.isnan(seen[0]["dev_loss"]).all()
     with pytest.raises(ValueError, match="no network came to its end"):
         found.best("loss")
     with pytest.raises(ValueError, match="no network came to its end"):

@@ -170,7 +170,7 @@ class Trace(CallRecorder, NumberRecorder):
             )
         self.shadow[cell] = atom
         self.read_again.pop(cell, None)
-        self.write_source[cell] = source()
+        self.write_source[cell] = source() if self.lines else None
 
     def is_differentiable(self, t: Tensor) -> bool:
         if isinstance(t, Cell):

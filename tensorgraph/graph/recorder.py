@@ -27,6 +27,7 @@ class CallRecorder:
 
     def __init__(self, name: str) -> None:
         self.top = Call("function", name)  # the function that is traced or read
+        self.lines = True  # whether equations say which of the user's lines made them: not where nobody will read them
         self.at: Source | None = None  # while a graph is run again, or a text read: the line that equations stand for
         self.roots: dict[str, list[tuple[Any, str, frozenset[str]]]] = {}  # whole models by scope: name and parts
 
@@ -46,7 +47,7 @@ class CallRecorder:
 
     def caller(self) -> tuple[Any, bool]:
         """The user's frame that is running, if it says where equations come from, and whether it calls an op itself."""
-        return user_call(2) if self.at is None else (None, False)
+        return user_call(2) if self.lines and self.at is None else (None, False)
 
     def here(self) -> Call | None:
         """The innermost call that is running."""

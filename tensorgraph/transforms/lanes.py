@@ -55,7 +55,7 @@ class Lanes(Trace):
         self.looked = False
         outer = self.outside.trace
         # nobody reads the lines of what is evaluated at once
-        self.lines: bool = outer is not None and (outer.lines if isinstance(outer, Lanes) else True)
+        self.lines = outer is not None and outer.lines
         self.numberless = f"inside vmap this value is that of all {size} examples at once: it has only a type"
 
     @contextmanager
@@ -63,9 +63,6 @@ class Lanes(Trace):
         """Inside, ops emit equations here."""
         with modes.use(trace=self, grad=True, call=self.top, cells=None):
             yield
-
-    def caller(self) -> tuple[Any, bool]:
-        return super().caller() if self.lines else (None, False)
 
     # what is read ------------------------------------------------------------------------------------------------
 

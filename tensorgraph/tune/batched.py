@@ -7,7 +7,7 @@ so a network whose loss is not finite, or that was stopped, keeps every bit, and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,31 @@ from tensorgraph.ops.updates import update_lanes
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.transforms.plans import Plans
 
-__all__ = ["BatchedStep", "batched_step"]
+__all__ = ["BatchedStep", "batched_graph", "batched_step"]
 
 Array = np.ndarray[Any, Any]
 
-_plans = Plans(64)
+_plans = Plans(128)
 
 
 def batched_step(graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str]) -> BatchedStep:
     """The step of so many networks; where an equal one has been made before, the same."""
+    return _made(BatchedStep, graph, size, dims, own)  # type: ignore[no-any-return]
+
+
+def batched_graph(graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str] = ()) -> Graph:
+    """The graph of so many networks, simplified, its cells in the order of the one; likewise."""
+    return _made(_graph, graph, size, dims, own)  # type: ignore[no-any-return]
+
+
+def _graph(graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str]) -> Graph:
+    return graph.batched(size, dims, own=own).simplify()
+
+
+def _made(make: Callable[..., Any], graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str]) -> Any:
     ops = tuple(id(eq.op) for eq in graph.equations)
-    key = HashedKey((graph.key(), tuple(d.path for d in graph.cells), ops, size, dims, frozenset(own)))
-    return _plans.made(key, lambda: BatchedStep(graph, size, dims, own))  # type: ignore[no-any-return]
+    key = HashedKey((make, graph.key(), tuple(d.path for d in graph.cells), ops, size, dims, frozenset(own)))
+    return _plans.made(key, lambda: make(graph, size, dims, own))
 
 
 class BatchedStep:

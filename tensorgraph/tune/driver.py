@@ -30,7 +30,7 @@ from tensorgraph.tune.slots import Outcome, Slot
 from tensorgraph.tune.space import seed_of
 from tensorgraph.tune.worker import LoadError, run_slot
 
-__all__ = ["drive"]
+__all__ = ["Driver", "drive"]
 
 LOOK = 0.1  # seconds between two looks at reports and at the clock
 HOLD = 10.0  # seconds that a lost process is waited for, which may still hold its slot
@@ -46,8 +46,10 @@ def drive(
         with lock(study.folder / "study.lock", f"the study {os.fspath(study.folder)!r}"), _interrupts() as interrupt:
             study.refresh()
             made = engine_named(engine, objective, workers, threads) if isinstance(engine, str) else engine
-            driver = _Driver(study, made, trials, retries, interrupt, shown_on(progress, study, trials, made))
-            driver.run()
+            kind: type[Driver] = Driver
+            if study.batch > 1:
+                from tensorgraph.tune.groups import GroupDriver as kind
+            kind(study, made, trials, retries, interrupt, shown_on(progress, study, trials, made)).run()
     except LockedError:
         raise
     except (OSError, LoadError) as error:
@@ -58,7 +60,7 @@ def drive(
         ) from error
 
 
-class _Driver:
+class Driver:
     """One run of a study."""
 
     def __init__(
@@ -71,6 +73,15 @@ class _Driver:
         self.record: Record | None = None
         self.database: Database | None = None
         self.unwritten: deque[Outcome] = deque()
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Get ready to give slots to workers."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything waits or runs."""
+        return bool(self.waiting or self.running)
 
     def run(self) -> None:
         """Until every slot has an outcome, or Ctrl-C."""
@@ -81,11 +92,11 @@ class _Driver:
         study.stopped = "trials"
         try:
             with self.shown:
-                while self.waiting or self.running:
-                    self._submit()
+                while self.busy:
+                    self.submit()
                     self._write()
                     for slot, came in self._done():
-                        self._take(slot, came)
+                        self.take(slot, came)
                     self.look()
                     if self.interrupt.asked:
                         raise KeyboardInterrupt
@@ -106,29 +117,34 @@ class _Driver:
             slot = Slot.of(study.folder, outcome.slot)
             self.record.add(outcome.slot, study._results[outcome.slot].values, outcome, slot.reports())
 
-    def _submit(self) -> None:
+    def submit(self) -> None:
         """Give the free workers something to do."""
-        study = self.study
         while self.waiting and len(self.running) < self.engine.workers:
             number = self.waiting.popleft()
-            slot = Slot.of(study.folder, number)
-            kept = slot.config()
-            values = study._fitted(kept) if kept is not None else self._values(number)
-            seed = seed_of(study.seed, number)
-            if kept is None:
-                slot.write_config(values, seed)
-            if self.record is not None:
-                self.record.add(number, values, None, slot.reports())
-            task = {
-                "folder": os.fspath(slot.folder.absolute()), "slot": number, "values": values, "seed": seed,
-                "names": list(study.space), "dtype": None if self.engine.local else str(default_dtype()),
-                "sync": study.kept,
-            }  # fmt: skip
-            if self.engine.local:
-                task |= {"look": self.look, "interrupted": lambda: self.interrupt.asked}
-            self.running[number] = values
-            self.shown.began(number, values)
+            task = self.task(number)
+            self.running[number] = task["values"]
+            self.shown.began(number, task["values"])
             self.engine.submit(run_slot, number, task)
+
+    def task(self, number: int) -> dict[str, Any]:
+        """What a worker is told of a slot, whose values are on the disk from now on."""
+        study = self.study
+        slot = Slot.of(study.folder, number)
+        kept = slot.config()
+        values = study._fitted(kept) if kept is not None else self._values(number)
+        seed = seed_of(study.seed, number)
+        if kept is None:
+            slot.write_config(values, seed)
+        if self.record is not None:
+            self.record.add(number, values, None, slot.reports())
+        task = {
+            "folder": os.fspath(slot.folder.absolute()), "slot": number, "values": values, "seed": seed,
+            "names": list(study.space), "dtype": None if self.engine.local else str(default_dtype()),
+            "sync": study.kept,
+        }  # fmt: skip
+        if self.engine.local:
+            task |= {"look": self.look, "interrupted": lambda: self.interrupt.asked}
+        return task
 
     def _done(self) -> list[tuple[int, Any]]:
         """What has come back; in this process the objectives run here, and Ctrl-C ends them at once."""
@@ -145,7 +161,7 @@ class _Driver:
         values: dict[str, Any] = self.study.values(number)
         return values
 
-    def _take(self, number: int, came: Any) -> None:
+    def take(self, number: int, came: Any) -> None:
         """What came of a slot: an outcome, a lost process, or that it could not be run."""
         values = self.running.pop(number)
         if isinstance(came, LockedError):  # an orphan of an earlier driver, which is about to end
@@ -155,7 +171,7 @@ class _Driver:
         if isinstance(came, BaseException):
             raise came
         if isinstance(came, Lost):
-            came = self._lost(Slot.of(self.study.folder, number), came)
+            came = self.outcome_of_lost(Slot.of(self.study.folder, number), came)
             if came is None:
                 self.waiting.appendleft(number)
                 return
@@ -166,7 +182,7 @@ class _Driver:
         self.shown.ended(came)
         self._check_errors(came)
 
-    def _lost(self, slot: Slot, lost: Lost) -> Outcome | None:
+    def outcome_of_lost(self, slot: Slot, lost: Lost) -> Outcome | None:
         """The outcome of a slot whose process is gone: none while it may be tried again."""
         try:
             with slot.lock(wait=HOLD):

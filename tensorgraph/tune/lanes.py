@@ -20,7 +20,7 @@ from tensorgraph.tune.alike import common
 from tensorgraph.tune.batched import batched_step
 from tensorgraph.tune.members import Member
 from tensorgraph.tune.rates import Rates
-from tensorgraph.tune.steps import Traced, fingerprint, training_graph
+from tensorgraph.tune.steps import Traced, Tracer
 
 __all__ = ["Course", "Lanes", "Shape", "shapes"]
 
@@ -113,14 +113,11 @@ def shapes(members: Sequence[Member], course: Course) -> list[Shape]:
     # 1. members that are sure to have the same graphs share the trace of one of them;
     # 2. members whose graphs differ in numbers alone are of one shape;
     # 3. a shape has one graph for each size of its batches, with an input for each number that differs.
-    traced: dict[Any, dict[int, Traced]] = {}
+    tracer = Tracer()
     alike: dict[Any, list[tuple[Member, dict[int, Traced]]]] = {}
     for member in members:
-        mark = fingerprint(member)
-        if mark not in traced:
-            sizes = dict.fromkeys(course.loader(member).sizes(0))
-            traced[mark] = {size: training_graph(member, *course.types(size)) for size in sizes}
-        own = traced[mark]
+        sizes = dict.fromkeys(course.loader(member).sizes(0))
+        own = tracer.of(member, {size: course.types(size) for size in sizes})
         shape = tuple((size, t.shape) for size, t in own.items())
         alike.setdefault((member.batch_size, shape), []).append((member, own))
     return [_shape([member for member, _ in pairs], [own for _, own in pairs]) for pairs in alike.values()]

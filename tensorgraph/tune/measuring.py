@@ -17,6 +17,7 @@ from tensorgraph.train import metrics as measures
 from tensorgraph.train.evaluate import targets_for
 from tensorgraph.train.running import Metric
 from tensorgraph.tune.alike import common, shape_of
+from tensorgraph.tune.batched import batched_graph
 from tensorgraph.tune.members import Member
 from tensorgraph.tune.steps import Traced, evaluation_graph, fingerprint
 
@@ -98,8 +99,7 @@ class Outputs:
         ]
         numbers = [np.stack([column[order.index(mark)] for mark in marks]) for column in columns]
         each = [decl.path for decl, place in zip(graph.cells, first.places, strict=True) if place is not None]
-        many = graph.batched(len(held), (None, *[0] * len(numbers)), own=each)
-        return many.simplify(), numbers, cells
+        return batched_graph(graph, len(held), (None, *[0] * len(numbers)), each), numbers, cells
 
 
 class Losses:
@@ -138,5 +138,4 @@ class Losses:
         graph, columns = common([(graph, shape_of(graph)[1]) for graph in graphs])
         lanes = [keys.index(member.loss_key) for member in self.members]
         numbers = [np.stack([column[lane] for lane in lanes]) for column in columns]
-        many = graph.batched(len(lanes), (0, None, *[0] * len(numbers)))
-        self.program = many.simplify().program, numbers, y
+        self.program = batched_graph(graph, len(lanes), (0, None, *[0] * len(numbers))).program, numbers, y

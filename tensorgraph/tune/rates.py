@@ -13,6 +13,7 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.optim.schedules import Schedule
 from tensorgraph.tune.alike import common, shape_of
+from tensorgraph.tune.batched import batched_graph
 
 __all__ = ["Rates"]
 
@@ -85,8 +86,7 @@ class _Curves:
         self.batches = []
         for found in alike.values():
             graph, given = common([pair for _, _, pair in found])
-            dims = (None, None, *[0] * len(given))
-            many = graph.batched(len(found), dims, out_dims=0)
+            many = batched_graph(graph, len(found), (None, None, *[0] * len(given)))
             lanes = np.array([lane for lane, _, _ in found])
             self.batches.append((lanes, many.program, [np.stack(column) for column in given]))
 

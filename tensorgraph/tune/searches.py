@@ -26,6 +26,7 @@ def random(
     direction: Direction = "minimize",
     pruner: Literal["median"] | None = None,
     engine: EngineChoice = None,
+    batch: Count = 1,
     progress: bool = True,
 ) -> Study:
     """Try random values of hyperparameters: of 25 trials each takes 25 values, where a grid of two takes 5.
@@ -35,7 +36,7 @@ def random(
 
     Parameters
     ----------
-    space, folder, seed, direction, pruner
+    space, folder, seed, direction, pruner, batch
         As for `Study`.
     objective, trials, workers, engine, progress
         As for `Study.run`.
@@ -52,7 +53,7 @@ def random(
     >>> len({result.values["lr"] for result in study.trials})
     25
     """
-    study = Study(space, folder=folder, seed=seed, direction=direction, pruner=pruner)
+    study = Study(space, folder=folder, seed=seed, direction=direction, pruner=pruner, batch=batch)
     return study.run(objective, trials=trials, workers=workers, engine=engine, progress=progress)
 
 

@@ -18,6 +18,7 @@ from tensorgraph.tune.results import Result
 from tensorgraph.tune.settings import read_settings, settle
 from tensorgraph.tune.slots import Outcome, Slot
 from tensorgraph.tune.space import Space, seed_of
+from tensorgraph.tune.training import Training
 from tensorgraph.tune.trial import Objective
 
 __all__ = ["Direction", "Study"]
@@ -51,6 +52,10 @@ class Study:
         the order in which reports arrive.
     points : int
         Of a grid, the number of values of each hyperparameter.
+    batch : int
+        How many slots run at once, where the objective is a `tensorgraph.tune.Training`: slots 0 to 31 with
+        ``batch=32``, whose networks are trained as one batched step wherever their shapes are equal. Scores are the
+        same whatever it is.
 
     Raises
     ------
@@ -78,8 +83,10 @@ class Study:
         sampler: Sampler = "random",
         pruner: Literal["median"] | None = None,
         points: Count = 5,
+        batch: Count = 1,
     ) -> None:
         self._begin(space, folder, seed, direction, sampler, pruner, points, None)
+        self.batch = batch
 
     def _begin(
         self, space: Space, folder: Any, seed: int, direction: Any, sampler: Any, pruner: Any, points: int, parent: Any
@@ -87,6 +94,7 @@ class Study:
         self.space, self.seed, self.direction = space, seed, direction
         self.sampler, self.pruner, self.points = sampler, pruner, points if sampler == "grid" else None
         self.parent: dict[str, Any] | None = parent
+        self.batch = 1
         self.stopped = ""  # why the last run ended: "trials" or "interrupted"
         self.notes: list[str] = []
         self.kept = folder is not None
@@ -284,6 +292,11 @@ class Study:
                 raise ValueError(f"trials is at most {len(self._grid)}, the points of this grid, got {trials}")
         if trials is None:
             raise ValueError("trials says how many trials the study has in the end: trials=25")
+        if self.batch > 1 and not isinstance(objective, Training):
+            raise TypeError(
+                f"batch={self.batch} trains networks side by side, so the objective must be a tune.Training, got "
+                f"{type(objective).__name__}; leave batch out for any function of a trial"
+            )
         self._objective = objective
         named = engine or ("serial" if workers == 1 else "loky")
         if named == "serial" and workers > 1:

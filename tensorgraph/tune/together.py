@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
@@ -90,16 +90,22 @@ def train_together(
     """Train all parts, write the histories, and give the networks their numbers."""
     reason = "epochs"
     with interruptible() as interrupt, _mapping(min(threads, len(parts))) as mapped:
-        for epoch in range(epochs):
-            began = time.perf_counter()
-            alive = [part for part in parts if part.lanes.alive.any()]
-            found = mapped(lambda part, e=epoch: part.epoch(e, lambda: interrupt.asked), alive)
-            if interrupt.asked:
-                reason = "interrupted"
-                break
-            _append(alive, found, histories, time.perf_counter() - began)
-            if prune is not None:
-                _prune(parts, histories, epoch, prune)
+        try:
+            for epoch in range(epochs):
+                began = time.perf_counter()
+                alive = [part for part in parts if part.lanes.alive.any()]
+                if not alive:
+                    break
+                found = mapped(lambda part, e=epoch: part.epoch(e, lambda: interrupt.asked), alive)
+                if interrupt.asked:
+                    reason = "interrupted"
+                    break
+                _append(alive, found, histories, time.perf_counter() - began)
+                if prune is not None:
+                    _prune(parts, histories, found[0], epoch, prune)
+        except BaseException:
+            interrupt.asked = True  # for the threads, which are waited for
+            raise
     for part in parts:
         part.lanes.commit()
         for k, member in enumerate(part.lanes.members):
@@ -118,15 +124,16 @@ def _append(parts: Sequence[Part], found: Sequence[Any], histories: Sequence[His
             histories[part.lanes.members[lane].number].append(own, each)
 
 
-def _prune(parts: Sequence[Part], histories: Sequence[History], epoch: int, prune: Callable[..., Any]) -> None:
+def _prune(
+    parts: Sequence[Part], histories: Sequence[History], names: Iterable[str], epoch: int, prune: Callable[..., Any]
+) -> None:
     """Ask which networks to stop."""
     places = {number: (part.lanes, lane) for part in parts for lane, number in enumerate(part.numbers)}
-    names = dict.fromkeys(name for history in histories for name in history.values)
     values = {name: np.full(len(histories), np.nan) for name in names}
     for number, (lanes, lane) in places.items():
         if lanes.alive[lane]:
-            for name in names:
-                values[name][number] = histories[number][name][-1]
+            for name, column in values.items():
+                column[number] = histories[number][name][-1]
     chosen = prune(epoch, values)
     for number in () if chosen is None else chosen:
         if number not in places:

@@ -29,7 +29,7 @@ from tensorgraph.engine.tape import INTERNAL
 from tensorgraph.tune.slots import Outcome, Slot
 from tensorgraph.tune.trial import Pruned, Trial
 
-__all__ = ["LoadError", "run_slot", "watch_parent"]
+__all__ = ["ORPHANS", "LoadError", "loaded", "outcome_of", "own_random_states", "run_slot", "watch_parent"]
 
 ORPHANS = 10.0  # seconds that a slot's orphan of a driver that died is waited for; it ends itself sooner
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the disk cannot take any more
@@ -62,14 +62,14 @@ def run_slot(objective: Callable[[Trial], Any] | bytes, task: Mapping[str, Any])
         done = slot.outcome()
         if done is not None:
             return done
-        function = _loaded(objective)
+        function = loaded(objective)
         if task["dtype"] is not None:
             set_default_dtype(task["dtype"])
         slot.note_begin()
         trial = Trial(slot, task["values"], task["seed"], tuple(task["names"]), task.get("look"))
         began, clock = time.time(), time.perf_counter()
-        with _own_random_states(trial.seed):
-            outcome = _outcome(function, trial, slot)
+        with own_random_states(trial.seed):
+            outcome = outcome_of(function, trial, slot)
         outcome = replace(outcome, began=began, seconds=time.perf_counter() - clock)
         interrupted = task.get("interrupted")
         if interrupted is not None and interrupted():
@@ -78,7 +78,7 @@ def run_slot(objective: Callable[[Trial], Any] | bytes, task: Mapping[str, Any])
     return outcome
 
 
-def _outcome(function: Callable[[Trial], Any], trial: Trial, slot: Slot) -> Outcome:
+def outcome_of(function: Callable[[Trial], Any], trial: Trial, slot: Slot) -> Outcome:
     """What comes of calling the objective."""
     try:
         score = _number(function(trial))
@@ -119,7 +119,7 @@ def _one_line(error: BaseException) -> str:
 _arrived: dict[int, tuple[bytes, Callable[[Trial], Any]]] = {}
 
 
-def _loaded(objective: Callable[[Trial], Any] | bytes) -> Callable[[Trial], Any]:
+def loaded(objective: Callable[[Trial], Any] | bytes) -> Callable[[Trial], Any]:
     """The user's function, read once a process."""
     if not isinstance(objective, bytes):
         return objective
@@ -138,7 +138,7 @@ def _loaded(objective: Callable[[Trial], Any] | bytes) -> Callable[[Trial], Any]
 
 
 @contextmanager
-def _own_random_states(seed: int) -> Iterator[None]:
+def own_random_states(seed: int) -> Iterator[None]:
     """The library's, Python's and NumPy's default random numbers from this seed inside, and as they were afterwards."""
     kept = states.process.state.numpy().copy(), random.getstate(), np.random.get_state()  # noqa: NPY002
     try:

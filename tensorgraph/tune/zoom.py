@@ -47,5 +47,5 @@ def child(study: Any, folder: Any) -> Any:
     made._begin(
         space, None if folder is None else Path(folder), seed, study.direction, sampler, study.pruner, 1, parent
     )
-    made._objective = study._objective
+    made._objective, made.batch = study._objective, study.batch
     return made
