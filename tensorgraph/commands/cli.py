@@ -1,4 +1,4 @@
-"""The command ``tensorgraph``: demo, draw, diff, lint, train, predict, doctor, completion.
+"""The command ``tensorgraph``: demo, draw, diff, lint, train, tune, predict, doctor, completion.
 
 Exit codes: 0 done, 1 the answer is no (graphs that differ, findings, an installation that does not work), 2 it could
 not be done or was not understood: standard error says why, in one line or with the place in a text.
@@ -16,6 +16,7 @@ from tensorgraph.commands.completion import add_completion
 from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.graphs import add_commands
 from tensorgraph.commands.train import add_train
+from tensorgraph.commands.tune import add_tune
 from tensorgraph.text.errors import ParseError
 
 __all__ = ["main"]
@@ -69,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_commands(commands)
     add_train(commands)
+    add_tune(commands)
 
     predict = commands.add_parser("predict", help="classify the samples of a file with a saved model")
     predict.add_argument("model", help="a file that tensorgraph.train.save wrote")

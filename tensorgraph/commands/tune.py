@@ -1,0 +1,168 @@
+"""``tensorgraph tune``: run, show and zoom studies. A configuration is data; what runs is named on the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tensorgraph.commands.config import Section, read_config
+from tensorgraph.commands.errors import CommandError
+
+__all__ = ["add_tune"]
+
+EXAMPLE = """the configuration, search.toml
+  [study]
+  folder = "runs/search"        # from which it goes on
+  trials = 25
+  workers = 2                   # seed, direction, sampler ("random", "tpe", "grid"), points and pruner ("median") too
+  [space]
+  lr = { log = [1e-4, 1] }
+  beta = { ewa = [0.9, 0.999], when = { rule = "momentum" } }   # after what it asks for
+  rule = { choice = ["sgd", "momentum"] }
+  layers = { int = [1, 4] }
+  units = { log_int = [16, 256], each = "layers" }
+  batch = { pow2 = [16, 256] }
+the objective, a function of a trial that returns a score, in search.py
+  tensorgraph tune run search.toml --objective search:objective"""
+
+
+def add_tune(commands: Any) -> None:
+    """Add it to the grammar."""
+    tune = commands.add_parser("tune", help="search hyperparameters: run, show, zoom")
+    verbs = tune.add_subparsers(title="commands", metavar="command", required=True)
+    run = verbs.add_parser(
+        "run", help="run a study, or go on with it", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Runs the trials that have not ended yet. Ctrl-C keeps what ended; the same command goes on.",
+        epilog=EXAMPLE,
+    )  # fmt: skip
+    run.add_argument("config", help="a TOML file, see below")
+    run.add_argument("--report", metavar="PAGE", help="write this page of HTML at the end")
+    run.set_defaults(command=run_run)
+
+    show = verbs.add_parser("show", help="what came of a study, also while it runs")
+    show.add_argument("folder", help="the study's folder")
+    show.add_argument("--rows", type=int, default=30, help="the most trials to show (%(default)s)")
+    show.add_argument("--plot", metavar="PICTURE", help="save the picture, such as study.png")
+    show.add_argument("--report", metavar="PAGE", help="write the page of HTML")
+    show.set_defaults(command=run_show)
+
+    zoom = verbs.add_parser("zoom", help="coarse to fine: a study of the region of the best trials")
+    zoom.add_argument("folder", help="the coarse study's folder")
+    zoom.add_argument("-o", "--output", metavar="FOLDER", help="of the finer study (zoom in the coarse one's)")
+    zoom.set_defaults(command=run_zoom)
+
+    for verb in (run, zoom):
+        verb.add_argument("--objective", required=verb is run, metavar="MODULE:FUNCTION",
+                          help="what is run for each trial; modules of this folder too")  # fmt: skip
+        verb.add_argument("--trials", type=int, help="how many the study has in the end")
+        verb.add_argument("--workers", type=int, help="how many run at the same time")
+
+
+def run_run(options: argparse.Namespace) -> int:
+    """``tensorgraph tune run``"""
+    from tensorgraph.arguments import Count
+
+    config = read_config(options.config)
+    settings = config.section("study")
+    study = _study(config, settings)
+    trials = settings.take("trials", Count, 25 if study.sampler != "grid" else None)
+    workers = settings.take("workers", Count, 1)
+    config.close()
+    return _run(study, options, options.trials or trials, options.workers or workers)
+
+
+def _study(config: Section, settings: Section) -> Any:
+    """The study that a configuration describes."""
+    from tensorgraph import tune
+    from tensorgraph.arguments import Count, Natural
+
+    section = config.section("space")
+    scales: dict[str, Any] = {}
+    for name in section:
+        scales[name] = _scale(section.section(name))
+    space = tune.Space(scales)
+    return tune.Study(
+        space,
+        folder=settings.file_of("folder"),
+        seed=settings.take("seed", Natural, 0),
+        direction=settings.choose("direction", ["minimize", "maximize"], "minimize"),
+        sampler=settings.choose("sampler", ["random", "tpe", "grid"], "random"),
+        pruner=settings.choose("pruner", ["median"], None),
+        points=settings.take("points", Count, 5),
+    )
+
+
+def _scale(said: Section) -> Any:
+    """A scale of ``{ log = [1e-4, 1] }``, with ``when`` and ``each``."""
+    from tensorgraph import tune
+    from tensorgraph.tune import words
+
+    known = [word for word in words.__all__ if word in said]
+    if len(known) != 1:
+        listed = ", ".join(sorted(words.__all__))
+        raise CommandError(f"{said.place()}: {said.told('')[:-1]} needs one of {listed}, such as {{ log = [1e-4, 1] }}")
+    (word,) = known
+    values = said.take(word, list)
+    try:
+        scale = getattr(tune, word)(*values)
+        if "when" in said:
+            scale = scale.when(**said.section("when").rest())
+        if "each" in said:
+            scale = scale.each(said.take("each", str))
+    except (TypeError, ValueError) as error:
+        said.refuse(word, str(error))
+    return scale
+
+
+def _run(study: Any, options: argparse.Namespace, trials: int | None, workers: int) -> int:
+    """Run a study and show it; 130 after Ctrl-C, as any command."""
+    study.run(_function(options.objective), trials=trials, workers=workers)
+    print(study.table())
+    if getattr(options, "report", None):
+        study.report(options.report)
+    return 130 if study.stopped == "interrupted" else 0
+
+
+def _function(named: str) -> Any:
+    """The function that was named on the command line, MODULE:FUNCTION."""
+    module, colon, name = named.partition(":")
+    if not (module and colon and name):
+        raise CommandError(f"--objective is MODULE:FUNCTION, such as search:objective; got {named!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise CommandError(f"there is no module {module!r} here or installed; --objective names one") from None
+    except AttributeError:
+        raise CommandError(f"the module {module!r} has no {name!r}; --objective names a function in it") from None
+
+
+def run_show(options: argparse.Namespace) -> int:
+    """``tensorgraph tune show``"""
+    from tensorgraph.tune import Study
+
+    study = Study.open(options.folder)
+    print(study.table(rows=options.rows))
+    if options.plot:
+        study.plot(options.plot)
+    if options.report:
+        study.report(options.report)
+    return 0
+
+
+def run_zoom(options: argparse.Namespace) -> int:
+    """``tensorgraph tune zoom``"""
+    from tensorgraph.tune import Study
+
+    finer = Study.open(options.folder).zoom(folder=None if options.output is None else Path(options.output))
+    print(f"{finer.folder}\n{finer.space}")
+    if options.objective is None:
+        return 0
+    return _run(finer, options, options.trials or 25, options.workers or 1)

@@ -1,0 +1,177 @@
+"""A search whose processes are killed at random moments, its driver too, ends with the table of one left alone."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("loky")
+pytest.importorskip("optuna")
+
+import tune_program
+
+from tensorgraph.tune.slots import lines_of
+
+pytestmark = pytest.mark.kill
+
+
+class Search:
+    """The search of `tune_program` in a folder, started again whenever it is not there."""
+
+    def __init__(self, folder, trials):
+        self.folder, self.witness, self.trials = folder / "study", folder / "witness", trials
+        self.process, self.kept, self.drivers, self.out = None, {}, 0, folder / "said.txt"
+
+    def start(self):
+        self.drivers += 1
+        command = [sys.executable, tune_program.__file__, self.folder, self.witness, str(self.trials)]
+        # files, since what outlives a driver would hold a pipe open
+        with (self.out).open("wb") as out, self.out.with_suffix(".err").open("ab") as err:
+            self.process = subprocess.Popen(command, stdout=out, stderr=err)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def look(self):
+        """Outcomes there are by now, of which none may ever change."""
+        for path in self.folder.glob("slot-*/outcome.json"):
+            self.kept.setdefault(path, path.read_bytes())
+        return len(self.kept)
+
+    def workers(self):
+        """Processes that now run a trial."""
+        found = []
+        for folder in self.folder.glob("slot-*"):
+            begun = [line["pid"] for line in lines_of(folder / "attempts.jsonl") if line["event"] == "begin"]
+            if begun and not (folder / "outcome.json").exists():
+                found.append(begun[-1])
+        return found
+
+    def size(self):
+        return self.witness.stat().st_size if self.witness.exists() else 0
+
+    def wait_for_work(self, seconds=120.0):
+        """Until a step is made that was not there before, or all is done."""
+        before, until = self.size(), time.monotonic() + seconds
+        while self.size() == before and self.process.poll() is None:
+            assert time.monotonic() < until, "nothing happens"
+            time.sleep(0.01)
+
+    def end(self):
+        self.process.wait(timeout=120)
+        assert self.process.returncode == 0, self.out.with_suffix(".err").read_text()
+        return self.out.read_text()
+
+
+def steps_of(witness):
+    """Of each slot the processes in the order in which they wrote, and how often each step was begun."""
+    order, steps = {}, {}
+    for line in witness.read_text().splitlines():
+        slot, pid, step = line.split()
+        if not order.get(slot) or order[slot][-1] != pid:
+            order.setdefault(slot, []).append(pid)
+        steps.setdefault(slot, Counter())[step] += 1
+    return order, steps
+
+
+def test_kills_at_random_moments_change_nothing(tmp_path, kill_repetitions):
+    rng = random.Random(kill_repetitions)
+    search = Search(tmp_path, trials=3 * kill_repetitions)
+    search.start()
+    killed = Counter()
+    try:
+        for _ in range(kill_repetitions):
+            search.wait_for_work()
+            time.sleep(rng.random() * 0.5)
+            if search.process.poll() is not None:  # all is done already
+                break
+            search.look()
+            workers = search.workers()
+            if rng.random() < 0.4 or not workers:
+                search.kill()
+                killed["driver"] += 1
+                search.start()
+                continue
+            try:
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                killed["worker"] += 1
+            except ProcessLookupError:  # it has just ended
+                pass
+        out = search.end()
+    finally:
+        search.kill()
+    assert sum(killed.values()) >= kill_repetitions // 2, killed
+    assert out == tune_program.table(search.trials) + "\n"
+    assert all(path.read_bytes() == data for path, data in search.kept.items()), "an outcome has changed"
+    assert search.look() == search.trials
+    order, steps = steps_of(search.witness)
+    assert sorted(map(int, order)) == list(range(search.trials))
+    for slot, pids in order.items():
+        assert len(pids) == len(set(pids)), f"two processes were in slot {slot} at once: {pids}"
+        again = sum(steps[slot].values()) - tune_program.STEPS
+        assert set(steps[slot]) == set(map(str, range(tune_program.STEPS))) and again <= len(pids) - 1
+    for folder in search.folder.glob("slot-*"):
+        assert json.loads((folder / "outcome.json").read_bytes())["state"] == "complete"
+
+
+def test_an_orphan_ends_itself(tmp_path):
+    search = Search(tmp_path, trials=4)
+    search.start()
+    try:
+        search.wait_for_work()
+        orphans = search.workers()
+        assert orphans
+        search.kill()
+        until = time.monotonic() + 30
+        while any(map(alive, orphans)):
+            assert time.monotonic() < until, "an orphan lives on"
+            time.sleep(0.05)
+        size = search.size()
+        time.sleep(0.3)
+        assert search.size() == size
+        search.start()
+        assert search.end() == tune_program.table(4) + "\n"
+    finally:
+        search.kill()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"  # ended, and not yet taken note of
+    except OSError:
+        return True
+
+
+def test_a_new_driver_waits_for_an_orphan_that_does_not_end(tmp_path):
+    """Its slot is held by the orphan, which is stopped here, so the trial begins when the lock is free, not before."""
+    search = Search(tmp_path, trials=2)
+    search.start()
+    try:
+        search.wait_for_work()
+        (orphan, *_) = search.workers()
+        os.kill(orphan, signal.SIGSTOP)
+        search.kill()
+        search.start()
+        until = time.monotonic() + 120
+        while search.look() < 1:  # the other slot is done meanwhile
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert search.process.poll() is None
+        os.kill(orphan, signal.SIGKILL)
+        assert search.end() == tune_program.table(2) + "\n"
+    finally:
+        search.kill()
+    order, _ = steps_of(search.witness)
+    assert all(len(pids) == len(set(pids)) for pids in order.values())
