@@ -35,7 +35,9 @@ def damage(path):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize(("step", "options"), [(2, {}), (3, {}), (7, dict(steps=1)), (11, dict(steps=2))])
+@pytest.mark.parametrize(
+    ("step", "options"), [(2, {}), (3, {}), (7, dict(steps=1)), (11, dict(steps=2)), (14, dict(epochs=4))]
+)
 def test_a_run_goes_on_bit_for_bit(tmp_path, undisturbed, step, options):
     with pytest.raises(RuntimeError, match="power cut"):
         long_run(Run(tmp_path / "run", **options), callbacks=[Crash(step)])
@@ -323,3 +325,14 @@ def test_only_modules_have_runs(tmp_path):
     with pytest.raises(TypeError, match="run= saves the model, which must be a Module; got function"):
         fit(lambda x: x @ w, clouds(), optimizer=optim.SGD([w]), epochs=1, run=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_checkpoints_are_made_when_asked_for(tmp_path):
+    def steps(**options):
+        run = Run(tmp_path / "-".join(f"{key}{value}" for key, value in options.items()), keep=99, **options)
+        long_run(run, 5)
+        return [checkpoint.step for checkpoint in run.checkpoints]
+
+    assert steps(epochs=1) == [0, 3, 6, 9, 12, 15] and steps(epochs=2) == [0, 6, 12, 15]
+    assert steps(steps=2, epochs=5) == [0, 2, 4, 6, 8, 10, 12, 14, 15]
+    assert steps(seconds=1e-9, epochs=5) == [*range(16)] and steps(seconds=1e9, epochs=9) == [0, 15]

@@ -41,6 +41,7 @@ class Options:
     """How a run is kept: see `tensorgraph.train.Run`."""
 
     keep: int = 3
+    epochs: int = 1
     steps: int | None = None
     seconds: float | None = None
     step_events: int | None = None
@@ -314,11 +315,14 @@ class Recorder:
         self.tell(loop, "step", loss=loss, hyperparameters=changed)
 
     def epoch_done(self, loop: Loop) -> None:
-        """Tell an epoch, and make its checkpoint."""
+        """Tell an epoch, and make its checkpoint where one is due."""
         training = loop.training
         seconds = training.history.seconds[-1]
-        self.tell(loop, "epoch", sync=True, epoch=training.epoch, measures=dict(training.measures), seconds=seconds)
-        self.checkpoint(loop)
+        over = bool(training.stopping) or loop.done >= training.epochs
+        due = over or loop.done % self.options.epochs == 0
+        self.tell(loop, "epoch", sync=due, epoch=training.epoch, measures=dict(training.measures), seconds=seconds)
+        if due:
+            self.checkpoint(loop)
 
     # the end ------------------------------------------------------------------------------------------------------
 

@@ -36,8 +36,10 @@ class Run:
         Made when training begins, for its owner alone.
     keep : int
         How many checkpoints stay, the newest; those with a name, and those where branches begin and end, stay besides.
+    epochs : int
+        A checkpoint at the end of every so many epochs, and of the last.
     steps : int, optional
-        A checkpoint also every so many steps, not only at the end of every epoch.
+        A checkpoint also every so many steps.
     seconds : float, optional
         A checkpoint also every so many seconds.
     step_events : int, optional
@@ -75,13 +77,14 @@ class Run:
         folder: PathLike,
         *,
         keep: Count = 3,
+        epochs: Count = 1,
         steps: Count | None = None,
         seconds: Positive | None = None,
         step_events: Count | None = None,
         replay: PathLike | None = None,
     ) -> None:
         self.folder = Folder(folder)
-        self.options = Options(keep, steps, seconds, step_events, None if replay is None else Folder(replay))
+        self.options = Options(keep, epochs, steps, seconds, step_events, None if replay is None else Folder(replay))
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r}, {self.status})"
