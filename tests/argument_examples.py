@@ -531,6 +531,8 @@ EXAMPLES: dict[str, Example] = {
     ),
     "Run.checkpoint": lambda: call(begun().checkpoint, name="good"),
     "Run.load": lambda: call(begun().load, number=0),
+    "Run.report": lambda: call(begun().report, path="report.html"),
+    "Run.watch": lambda: call(begun().watch, lines=True),
     "Run.rollback": lambda: call(begun().rollback, to=0),
     "Run.set": lambda: call(begun().set, name="lr", value=0.01),
     "Run.wait": lambda: call((found := begun()).wait, id=answered(found), timeout=0.0),

@@ -19,7 +19,8 @@ from tensorgraph.testing import check
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
     "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/numpy.md", "docs/ops.md",
-    "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/tune.md", "docs/ensemble.md", "docs/releasing.md",
+    "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/panda.md", "docs/tune.md", "docs/ensemble.md",
+    "docs/releasing.md",
     "docs/design.md", "docs/dist.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
     "docs/course.md",
@@ -73,6 +74,7 @@ def test_runs(tmp_path, monkeypatch):
     pytest.importorskip("safetensors")
     monkeypatch.chdir(tmp_path)
     assert run_examples("docs/runs.md") >= 20
+    assert run_examples("docs/panda.md") >= 9
 
 
 def test_the_tour(tmp_path, monkeypatch):

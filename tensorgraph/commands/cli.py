@@ -15,6 +15,7 @@ from importlib import metadata
 from tensorgraph.commands.completion import add_completion
 from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.graphs import add_commands
+from tensorgraph.commands.panda import add_panda
 from tensorgraph.commands.train import add_train
 from tensorgraph.commands.tune import add_tune
 from tensorgraph.text.errors import ParseError
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add_commands(commands)
     add_train(commands)
     add_tune(commands)
+    add_panda(commands)
 
     predict = commands.add_parser("predict", help="classify the samples of a file with a saved model")
     predict.add_argument("model", help="a file that tensorgraph.train.save wrote")

@@ -70,6 +70,14 @@ class Log:
         """Whether the run came to an end, of whatever kind, and not only to a stop on its way."""
         return self.end is not None and self.end.get("reason") != "interrupted"
 
+    def status(self, busy: bool) -> str:
+        """How the run stands, where a process trains it (`busy`) or none does: see `Run.status`."""
+        if busy:
+            return "paused" if self.paused else "running"
+        if not self.finished:
+            return "interrupted"
+        return "diverged" if self.end is not None and self.end.get("reason") == "diverged" else "finished"
+
     def values(self) -> dict[str, list[Any]]:
         """The values that hyperparameters were set to."""
         found: dict[str, list[Any]] = {}

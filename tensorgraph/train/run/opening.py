@@ -53,5 +53,6 @@ def recorder_for(
             "hyperparameters": hyperparameters_of(training),
         },
     }
-    about = {"samples": loader.samples, "batch_size": loader.batch_size, "settings": named}
+    sample = {"shape": list(row[0]), "dtype": str(row[1])}
+    about = {"sample": sample, "samples": loader.samples, "batch_size": loader.batch_size, "settings": named}
     return Recorder(run.folder, run.options, digest, about, normalizer, class_names)

@@ -21,6 +21,7 @@ from tensorgraph.engine.tape import warn_user
 from tensorgraph.files import FileFormatError
 from tensorgraph.train.loop import Loop, NonFiniteLossError
 from tensorgraph.train.run.checkpoints import Checkpoint, Place, Shelf
+from tensorgraph.train.run.confusion import confusion
 from tensorgraph.train.run.digest import Described, compare, environment, hash_text
 from tensorgraph.train.run.folder import Folder, telling
 from tensorgraph.train.run.hyperparameters import Hyperparameters, Schedules
@@ -336,7 +337,8 @@ class Recorder:
                 save(
                     self.folder.model, loop.training.model, normalizer=self.normalizer, class_names=self.class_names
                 )  # fmt: skip
-        self.tell(loop, "end", sync=True, reason=reason, seconds=time.perf_counter() - self._began)
+        more = confusion(loop, self.class_names) if reason != "interrupted" else {}
+        self.tell(loop, "end", sync=True, reason=reason, seconds=time.perf_counter() - self._began, **more)
 
     def interrupted(self, loop: Loop) -> None:
         """Ctrl-C between two steps: nothing that was done is lost."""

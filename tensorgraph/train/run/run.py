@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from tensorgraph.arguments import Count, Name, Natural, NonNegative, PathLike, Positive, checked
-from tensorgraph.files import FileFormatError
+from tensorgraph.files import FileFormatError, atomic_write
 from tensorgraph.train.history import History
 from tensorgraph.train.predictor import Predictor
 from tensorgraph.train.run.checkpoints import Checkpoint, Shelf
@@ -101,12 +101,7 @@ class Run:
         if self.folder.read() is None:
             return "new"
         busy = self.folder.busy()
-        log = self._log()
-        if busy:
-            return "paused" if log.paused else "running"
-        if not log.finished:
-            return "interrupted"
-        return "diverged" if log.end is not None and log.end["reason"] == "diverged" else "finished"
+        return self._log().status(busy)
 
     def _log(self) -> Log:
         return Log.read(self.events())
@@ -189,6 +184,34 @@ class Run:
             except FileFormatError:
                 continue
         raise FileNotFoundError(f"there is no checkpoint in {str(shelf.folder)!r} yet")
+
+    @checked
+    def report(self, path: PathLike) -> None:
+        """Write a page that needs nothing else: curves, commands, network, settings, every epoch.
+
+        Parameters
+        ----------
+        path : path-like
+            Of a file of HTML; whole or not at all.
+        """
+        from tensorgraph.train.watch.report import report
+
+        atomic_write(path, report(self).encode())
+
+    @checked
+    def watch(self, *, lines: bool = False) -> None:
+        """Show the run until it ends, or all of it where it has: curves in a terminal, else a line an event.
+
+        Ctrl-C ends the watching and not the run.
+
+        Parameters
+        ----------
+        lines : bool
+            Whether to print lines in a terminal too.
+        """
+        from tensorgraph.train.watch.terminal import watch
+
+        watch(self, plain=True if lines else None)
 
     # steering -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+charts = JSON.parse(document.getElementById("data").textContent).charts;

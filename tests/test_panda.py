@@ -1,0 +1,153 @@
+"""``tensorgraph panda``: each command reaches a run that trains, and the answer is told; what cannot be is told too."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from run_events import steered, written
+from run_training import trained
+
+from tensorgraph.commands.cli import main
+from tensorgraph.train import Run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with trained(tmp_path_factory.mktemp("panda") / "first") as run:
+        yield run
+
+
+def told(capsys, *arguments, code=0):
+    """What a command prints, standard output or error."""
+    assert main(["panda", *map(str, arguments)]) == code
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+def becomes(run, status):
+    """Wait until a run stands so: it says so soon after its answer."""
+    until = time.monotonic() + 30
+    while run.status != status:
+        assert time.monotonic() < until, run.status
+        time.sleep(0.01)
+
+
+def test_what_is_set_is_set(run, capsys):
+    folder = run.folder.path
+    assert re.fullmatch(r"step [\d,]+: set lr = 0\.002\n", told(capsys, folder, "set", "lr", "0.002"))
+    assert run.hyperparameters["lr"] == 0.002
+    assert re.fullmatch(r"step [\d,]+: set epochs = 3000\n", told(capsys, folder, "set", "epochs", "3000"))
+    refused = told(capsys, folder, "set", "speed", "1", code=1)
+    assert refused.startswith("tensorgraph: refused: ") and "speed" in refused and "beta1" in refused
+    assert "epochs" in told(capsys, folder, "set", "epochs", "1.5", code=1)
+
+
+def test_a_run_waits_and_goes_on(run, capsys):
+    folder = run.folder.path
+    assert told(capsys, folder, "pause").endswith(": pause\n")
+    becomes(run, "paused")
+    assert "already" in told(capsys, folder, "pause", code=1)
+    assert told(capsys, folder, "checkpoint", "--name", "good").endswith(": checkpoint named good\n")
+    assert told(capsys, folder, "resume").endswith(": resume\n")
+    becomes(run, "running")
+    assert "good" in [checkpoint.name for checkpoint in run.checkpoints]
+    assert told(capsys, folder, "rollback", "good").endswith(": rollback to good\n")
+    assert "there is no checkpoint 'best'" in told(capsys, folder, "rollback", "best", code=1)
+    number = run.checkpoints[-1].number
+    assert f": rollback to {number}\n" in told(capsys, folder, "rollback", number)
+    told(capsys, folder, "set", "lr", "0.003")
+    log = told(capsys, folder, "log")
+    lines = log.splitlines()
+    assert len(lines) > 5 and all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  step ", line) for line in lines)
+    for words in ("set", "pause", "continue", "went back to", "refused: "):
+        assert words in log
+    assert "epoch: " not in log and "epoch: " in told(capsys, folder, "log", "--all")
+
+
+def test_a_command_may_be_left(run, capsys):
+    found = re.fullmatch(
+        r"left for the run, as ([0-9a-f]{16})\n", told(capsys, run.folder.path, "checkpoint", "--no-wait")
+    )
+    assert run.wait(found[1])["event"] == "command"
+
+
+def test_where_nobody_trains(tmp_path, capsys):
+    written(tmp_path / "done", steered())
+    written(tmp_path / "killed", steered()[:40])
+    for name, words in (
+        ("done", "it is finished"),
+        ("killed", "it was interrupted; call fit"),
+        ("lost", "there is no run"),
+    ):
+        for command in (["pause"], ["set", "lr", "1"], ["rollback"], ["stop"]):
+            error = told(capsys, tmp_path / name, *command, code=2)
+            assert words in error and error.count("\n") == 1
+        assert not (tmp_path / name / "control.jsonl").exists()
+    (tmp_path / "empty").mkdir()
+    assert "no run was begun" in told(capsys, tmp_path / "empty", "stop", code=2)
+    assert "left for the run" in told(capsys, tmp_path / "killed", "set", "lr", "0.5", "--no-wait")
+    assert (tmp_path / "killed" / "control.jsonl").read_text().count('"value":0.5') == 1
+
+
+def test_no_answer_in_time(tmp_path, capsys, monkeypatch):
+    run = written(tmp_path / "deaf", steered()[:40])
+    run.folder.acquire()  # who trains here never looks
+    try:
+        error = told(capsys, tmp_path / "deaf", "pause", "--timeout", "0.2", code=2)
+    finally:
+        run.folder.release()
+    assert "no answer within 0.2 s: the run is running" in error
+
+
+def test_watching_what_has_ended(tmp_path, capsys):
+    written(tmp_path / "done", steered())
+    lines = told(capsys, tmp_path / "done", "watch").splitlines()
+    assert lines[0].startswith("step 0: began") and lines[-1] == "ended (epochs) at epoch 6 of 6, step 60"
+    written(tmp_path / "killed", steered()[:40])
+    assert "it was interrupted at epoch" in told(capsys, tmp_path / "killed", "watch", "--lines").splitlines()[-1]
+    Run(tmp_path / "done").watch(lines=True)
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_the_report_of_a_run_with_its_network(run, tmp_path, capsys):
+    file = tmp_path / "run.html"
+    assert told(capsys, run.folder.path, "report", file) == f"written to {file}\n"
+    page = file.read_text("utf-8")
+    assert "<h2>Network</h2>" in page and "BatchNorm" in page and "set lr = 0.002" in page
+    told(capsys, run.folder.path, "report")
+    assert (run.folder.path / "report.html").stat().st_size > 10_000
+    assert "does not exist" in told(capsys, run.folder.path, "report", tmp_path / "no" / "x.html", code=2)
+
+
+def test_what_is_not_understood(capsys):
+    for words in (["panda"], ["panda", "x"], ["panda", "x", "set", "lr"], ["panda", "x", "set", "lr", "much"],
+                  ["panda", "x", "jump"], ["panda", "x", "watch", "--port", "high"]):  # fmt: skip
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+    with pytest.raises(SystemExit):
+        main(["panda", "--help"])
+    assert "set lr 0.001" in capsys.readouterr().out
+
+
+def test_a_confusion_matrix_ends_a_run_of_a_classifier(tmp_path):
+    from training_helpers import clouds, small, trained_by
+
+    from tensorgraph.train import fit, metrics, predict
+
+    data, model = clouds(), small()
+    fit(model, data, dev=data, optimizer=trained_by(model), epochs=1, run=tmp_path / "run", progress=False)
+    end = Run(tmp_path / "run").events()[-1]
+    assert end["event"] == "end" and end["confusion"]["names"] == ["low", "high"]
+    assert end["confusion"]["counts"] == metrics.confusion_matrix(predict(model, data.x), data.y).tolist()
+    other = small()
+    fit(other, data, optimizer=trained_by(other), epochs=1, run=tmp_path / "other", progress=False)
+    assert "confusion" not in Run(tmp_path / "other").events()[-1]
+
+
+def test_from_another_process(run):
+    command = [sys.executable, "-m", "tensorgraph", "panda", str(run.folder.path)]
+    done = subprocess.run([*command, "set", "beta1", "1.5"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and "refused" in done.stderr and done.stdout == ""

@@ -1,0 +1,502 @@
+"""The page of a run: who must not get in does not, by raw sockets; and what it shows and does, in a browser."""
+
+import json
+import os
+import re
+import socket
+import stat
+import sys
+import threading
+import time
+from contextlib import suppress
+from http.client import HTTPConnection
+
+import pytest
+from browser import Browser, find_browser, required
+from run_events import steered, written
+from run_training import trained
+
+from tensorgraph.commands.cli import main
+from tensorgraph.train.watch import server as web
+from tensorgraph.train.watch.server import served
+
+HEADER = web.HEADER
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with trained(tmp_path_factory.mktemp("web") / "<i>first") as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    with served(run) as (server, file):
+        yield server, file
+
+
+def port_of(server):
+    return server.server_address[1]
+
+
+def usual(server, **more):
+    """The headers of the page's own requests, and of a command where it is one."""
+    port = port_of(server)
+    return {"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin",
+            HEADER: server.key, **more}  # fmt: skip
+
+
+def raw(server, data, timeout=20.0):
+    """What the server answers to these bytes: status, headers, body; None where it closes without a word."""
+    with socket.create_connection(("127.0.0.1", port_of(server)), timeout) as connection:
+        connection.sendall(data)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    if not answer.startswith(b"HTTP/"):  # so answered are requests of HTTP/0.9, which has no headers
+        return (400, {}, answer) if answer else None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    return int(lines[0].split()[1]), headers, body
+
+
+def ask(server, method="GET", target="/state?since=", headers=None, body=b"", pairs=()):
+    """A request with exactly these headers, of which None leaves one out."""
+    headers = usual(server) | (headers or {})
+    if method == "POST":
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))} | headers
+    lines = [f"{name}: {value}" for name, value in (*headers.items(), *pairs) if value is not None]
+    return raw(server, "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + body)
+
+
+def command(server, headers=None, pairs=(), target="/command", method="POST", **fields):
+    return ask(server, method, target, headers, json.dumps(fields).encode(), pairs)
+
+
+def commands_of(run):
+    return run.folder.control.read_bytes() if run.folder.control.exists() else b""
+
+
+SET = dict(command="set", name="lr", value=0.004)
+
+
+# ---- who asks
+
+
+def test_the_usual_request_is_answered(page, run):
+    server, _ = page
+    status, headers, body = ask(server)
+    state = json.loads(body)
+    assert status == 200 and state["status"] == "running" and "lr" in [one["name"] for one in state["settable"]]
+    assert headers["content-type"] == "application/json" and headers["cache-control"] == "no-store"
+    status, _, body = command(server, **SET)
+    assert status == 200 and json.loads(body) == {"done": "set lr = 0.004"}
+    assert run.hyperparameters["lr"] == 0.004
+
+
+def wrong_hosts(server):
+    port = port_of(server)
+    return [None, "", "evil.example", f"evil.example:{port}", "127.0.0.1", "127.0.0.1:1",
+            f"localhost.evil.example:{port}", f"127.0.0.1:{port}@evil.example",
+            f"[::1]:{port}", f"0.0.0.0:{port}", f"127.0.0.1:{port}, evil.example",
+            f"LOCALHOST.:{port}", f"127.1:{port}"]  # fmt: skip
+
+
+def test_another_host_is_refused_everywhere(page, run):
+    server, _ = page
+    before = commands_of(run)
+    for host in wrong_hosts(server):
+        for answer in (ask(server, headers={"Host": host}), ask(server, target="/", headers={"Host": host}),
+                       command(server, {"Host": host, "Origin": f"http://{host}"}, **SET)):  # fmt: skip
+            assert answer[0] == 403 and server.key.encode() not in answer[2] and b"lr" not in answer[2], host
+    twice = ask(server, pairs=[("Host", "evil.example")])
+    assert twice[0] == 400
+    assert ask(server, target=f"http://127.0.0.1:{port_of(server)}/state?since=")[0] == 404  # an address in full
+    assert commands_of(run) == before
+    assert ask(server, headers={"Host": f"localhost:{port_of(server)}", "Origin": None})[0] == 200
+
+
+def test_another_origin_is_refused(page, run):
+    server, _ = page
+    before, port = commands_of(run), port_of(server)
+    own = f"http://127.0.0.1:{port}"
+    for origin in ("http://evil.example", "null", "", own.replace("http", "https"), f"http://127.0.0.1:{port + 1}",
+                   f"http://localhost:{port}", f"{own}.evil.example", f"{own}/"):  # fmt: skip
+        assert ask(server, headers={"Origin": origin})[0] == 403
+        assert command(server, {"Origin": origin}, **SET)[0] == 403
+    assert command(server, {"Origin": None}, **SET)[0] == 403  # where something is to change, it must be there
+    for site in ("cross-site", "same-site", "none", "", "SAME-ORIGIN"):
+        assert ask(server, headers={"Sec-Fetch-Site": site})[0] == 403
+        assert command(server, {"Sec-Fetch-Site": site}, **SET)[0] == 403
+    assert commands_of(run) == before
+    for answer in (ask(server), ask(server, target="/")):
+        assert not [name for name in answer[1] if name.startswith("access-control")]
+    assert ask(server, "OPTIONS", "/command", {"Access-Control-Request-Headers": HEADER})[0] == 501
+
+
+def test_without_the_key_there_is_neither_reading_nor_changing(page, run):
+    server, _ = page
+    before, key = commands_of(run), server.key
+    for wrong in (None, "", key[:-1], f"{key}x", key.swapcase(), "a" * 5000, "\xff" * 43, f"{key}, {key}", "None"):
+        for answer in (ask(server, headers={HEADER: wrong}), command(server, {HEADER: wrong}, **SET)):
+            assert answer[0] == 401 and b"lr" not in answer[2]
+    assert ask(server, pairs=[(HEADER, "x")])[0] == 400
+    for elsewhere in (f"/state?since=&key={key}", f"/state?key={key}", f"/?{key}"):
+        assert ask(server, target=elsewhere, headers={HEADER: None})[0] == 404
+    assert ask(server, headers={HEADER: None, "Cookie": f"key={key}", "Authorization": f"Bearer {key}"})[0] == 401
+    assert commands_of(run) == before
+
+
+def test_a_get_changes_nothing(page, run):
+    server, _ = page
+    before = commands_of(run)
+    body = json.dumps(SET).encode()
+    for target in ("/command", "/command?command=stop", "/state?since=&command=stop", "/stop", "/set?name=lr&value=1"):
+        length = {"Content-Length": str(len(body)), "Content-Type": "application/json"}
+        assert ask(server, "GET", target, length, body)[0] == 404
+    for method in ("PUT", "PATCH", "DELETE", "HEAD", "TRACE", "CONNECT", "QUERY", "get"):
+        assert ask(server, method, "/command", {"Content-Length": str(len(body))}, body)[0] == 501
+    assert ask(server, "POST", "/state?since=", {}, body)[0] == 404 and ask(server, "POST", "/", {}, body)[0] == 404
+    assert commands_of(run) == before
+
+
+# ---- what is asked
+
+
+def test_no_path_leads_to_a_file(page, run):
+    server, file = page
+    (run.folder.path / "secret.txt").write_text("secret")
+    for target in ("/secret.txt", "/run.json", "/events.jsonl", f"/{file.name}", f"/{file.stem}.key", "/../run.json",
+                   "/..%2frun.json", "/%2e%2e/run.json", "//etc/passwd", "/etc/passwd", "/state/../../run.json",
+                   "/state?since=../../x", "/state?since=\x00", "/./", "/?", "/#", "*", "", "\\", "/" + "a" * 60_000,
+                   str(run.folder.path / "run.json"), "file:///etc/passwd"):  # fmt: skip
+        answer = ask(server, target=target)
+        assert answer[0] in (400, 404, 414), target
+        for word in (b"secret", b"root:", b"digest", server.key.encode()):
+            assert word not in answer[2]
+
+
+def test_only_what_is_listed_can_be_set_and_only_to_numbers(page, run):
+    server, _ = page
+    before = commands_of(run)
+    for fields in (
+        {}, {"command": "exec"}, {"command": None}, {"command": ["set"]}, {"command": "__init__"}, {"command": "load"},
+        SET | {"name": "speed"}, SET | {"name": "__class__"}, SET | {"name": "folder"}, SET | {"name": ""},
+        SET | {"name": None}, SET | {"name": ["lr"]}, SET | {"name": "lr\n"}, SET | {"value": "1"},
+        SET | {"value": True}, SET | {"value": None}, SET | {"value": -1.0}, SET | {"value": [1]},
+        SET | {"value": {"a": 1}}, SET | {"id": "a" * 16}, SET | {"more": 1},
+        {"command": "set"}, {"command": "pause", "name": "lr"}, {"command": "stop", "value": 1},
+        {"command": "checkpoint", "name": 3}, {"command": "checkpoint", "name": "x" * 121},
+        {"command": "checkpoint", "name": ""},
+        {"command": "rollback", "to": 1.5}, {"command": "rollback", "to": True}, {"command": "rollback", "to": ["x"]},
+    ):  # fmt: skip
+        answer = command(server, **fields)
+        assert answer[0] == 400 and answer[1]["content-type"].startswith("text/plain"), fields
+    for body in (b"", b"{", b"[]", b"1", b'"stop"', b"null", b"\xff\xfe{}",
+                 b'{"command": "set", "name": "lr", "value": NaN}',
+                 b'{"command": "set", "name": "lr", "value": 1e999}', b"[" * 4000, b"command=stop"):  # fmt: skip
+        assert ask(server, "POST", "/command", {}, body)[0] == 400, body
+    assert commands_of(run) == before
+
+
+def test_what_the_run_refuses_is_told(page):
+    server, _ = page
+    status, _, body = command(server, command="set", name="beta1", value=5)
+    assert status == 409 and "beta1" in json.loads(body)["refused"]
+    status, _, body = command(server, command="rollback", to="nowhere")
+    assert status == 409 and "no checkpoint 'nowhere'" in json.loads(body)["refused"]
+
+
+def test_bodies_are_small_and_say_what_they_are(page, run):
+    server, _ = page
+    before = commands_of(run)
+    body = json.dumps(SET).encode()
+    large = json.dumps(SET | {"x": "a" * 5000}).encode()
+    assert ask(server, "POST", "/command", {}, large)[0] == 413
+    for length in ("99999999999", "9" * 18):  # of which nothing is waited for
+        assert ask(server, "POST", "/command", {"Content-Length": length}, body)[0] == 413
+    for length in (None, "", "-1", "1e3", "0x20", "+5", "9" * 19, " 5 5"):
+        assert ask(server, "POST", "/command", {"Content-Length": length}, body)[0] in (400, 411), length
+    assert ask(server, "POST", "/command", {}, body, [("Content-Length", "3")])[0] == 400
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    assert ask(server, "POST", "/command", {"Transfer-Encoding": "chunked"}, chunked)[0] == 411
+    for kind in (None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp"):
+        assert ask(server, "POST", "/command", {"Content-Type": kind}, body)[0] == 415
+    assert raw(server, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n")[0] == 414
+    many = [(f"X-{i}", "1") for i in range(300)]
+    assert ask(server, pairs=many)[0] == 431
+    for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):
+        answer = raw(server, nonsense)
+        assert answer is None or answer[0] in (400, 403, 505)
+    assert commands_of(run) == before and ask(server)[0] == 200
+
+
+def test_those_who_say_nothing_do_not_keep_others_out(page, monkeypatch):
+    server, _ = page
+    monkeypatch.setattr(web.Handler, "timeout", 0.3)
+    silent = [socket.create_connection(("127.0.0.1", port_of(server))) for _ in range(web.MOST_AT_ONCE + 10)]
+    try:
+        for connection in silent[:5]:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        until = time.monotonic() + 20
+        while True:  # they are let go of
+            with suppress(OSError):
+                answer = ask(server)
+                if answer is not None and answer[0] == 200:
+                    break
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        for connection in silent:
+            connection.close()
+    assert sum(thread.name.startswith("Thread-") for thread in threading.enumerate()) <= web.MOST_AT_ONCE + 10
+
+
+# ---- where it listens, and where the key is
+
+
+def test_it_listens_on_the_loopback_address_alone(page):
+    server, _ = page
+    assert server.server_address[0] == "127.0.0.1" and server.socket.family == socket.AF_INET
+    with open("/proc/net/tcp") if os.path.exists("/proc/net/tcp") else pytest.skip("no /proc") as table:
+        bound = [line.split()[1] for line in table if line.split()[1].endswith(f":{port_of(server):04X}")]
+    assert set(bound) == {f"0100007F:{port_of(server):04X}"}
+
+
+def test_the_key_lies_in_files_of_the_owner_alone_and_nowhere_else(run, capfd, tmp_path):
+    before = os.umask(0)  # a careless one
+    try:
+        with served(run) as (server, file):
+            made = [file, file.with_suffix(".key")]
+            for path in made:
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600 and server.key in path.read_text()
+            assert stat.S_IMODE(run.folder.path.stat().st_mode) == 0o700
+            ask(server), command(server, {HEADER: "wrong"}, **SET), ask(server, target="/x")
+            for path in run.folder.path.rglob("*"):
+                if path.is_file() and path not in made:
+                    assert server.key.encode() not in path.read_bytes()
+            assert server.key not in " ".join(sys.argv) and server.key not in str(os.environ)
+            assert server.key.encode() not in ask(server, target="/")[2]
+            one = server.key
+            with served(run) as (other, second):  # another page of the same run has another key
+                assert other.key != one and second != file and len(one) >= 43
+                assert ask(other, headers={HEADER: one})[0] == 401
+        assert not any(path.exists() for path in made)
+    finally:
+        os.umask(before)
+    assert capfd.readouterr() == ("", "")  # nothing is logged
+
+
+def test_the_key_is_not_sent_where_the_file_leads(page):
+    server, file = page
+    text = file.read_text()
+    assert re.search(rf"url=http://127.0.0.1:{port_of(server)}/#{re.escape(server.key)}\"", text)
+    assert 'name="referrer" content="no-referrer"' in text
+
+
+def test_a_folder_that_others_can_look_into_is_refused(tmp_path, capsys):
+    run = written(tmp_path / "open", steered())
+    run.folder.path.chmod(0o755)
+    with pytest.raises(PermissionError, match="chmod 700"), served(run):
+        pass
+    assert main(["panda", str(run.folder.path), "watch", "--web"]) == 2
+    assert "chmod 700" in capsys.readouterr().err
+    assert list(run.folder.path.glob("web-*")) == []
+
+
+def test_a_file_that_lies_in_the_way_is_not_written_through(tmp_path, run):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (run.folder.path / f"web-{port}.key").symlink_to(victim)
+    with served(run, port) as (server, file):
+        assert not file.with_suffix(".key").is_symlink()
+    assert victim.read_text() == "mine"
+
+
+def test_a_port_that_is_taken_is_told(page, run):
+    with pytest.raises(OSError, match="cannot be had"), served(run, port_of(page[0])):
+        pass
+    assert list(run.folder.path.glob("web-*")) and ask(page[0])[0] == 200
+
+
+def test_the_answers_forbid_what_is_not_needed(page):
+    server, _ = page
+    for answer in (ask(server, target="/"), ask(server), ask(server, target="/x"), ask(server, headers={"Host": "x"})):
+        headers = answer[1]
+        assert headers["x-frame-options"] == "DENY" and headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer" and "python" not in headers["server"].lower()
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_where_nobody_trains_nothing_is_sent(tmp_path):
+    run = written(tmp_path / "done", steered())
+    with served(run) as (server, _):
+        status, _, body = command(server, **SET)
+        assert status == 409 and "nobody trains" in json.loads(body)["refused"] and commands_of(run) == b""
+        state = json.loads(ask(server)[2])
+        assert state["status"] == "finished" and len(state["data"]) == 4
+        run.folder.events.write_bytes(run.folder.events.read_bytes() + b"{broken\n")
+        assert ask(server)[0] == 500
+
+
+def test_news_are_waited_for(page, monkeypatch):
+    server, _ = page
+    first = json.loads(ask(server)[2])
+    connection = HTTPConnection("127.0.0.1", port_of(server), timeout=20)
+    connection.request("GET", f"/state?since={first['at']}", headers=usual(server))
+    second = json.loads(connection.getresponse().read())
+    connection.close()
+    assert second["at"] != first["at"] and second["step"] > first["step"]
+
+
+# ---- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    program = find_browser()
+    if program is None or sys.platform == "win32":
+        reason = "no Chromium was found on PATH; TENSORGRAPH_BROWSER names another"
+        pytest.fail(reason) if required() else pytest.skip(reason)
+    started = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield started
+    started.close()
+
+
+def opened(browser, file, width=1280, dark=False):
+    """The page, as the file that holds the key leads to it."""
+    browser.window(width, 900, dark)
+    browser.open(file)
+    browser.until("document.querySelectorAll('.chart').length >= 2", 30)
+    return browser
+
+
+def press(browser, selector):
+    browser.run(f"document.querySelector({json.dumps(selector)}).click()")
+
+
+def answered(browser, words):
+    browser.until(f"document.getElementById('answer').textContent.includes({json.dumps(words)})", 30)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_shows_the_run(browser, page, run, width, dark):
+    server, file = page
+    opened(browser, file, width, dark)
+    assert browser.run("location.href") == f"http://127.0.0.1:{port_of(server)}/"  # the key is out of the address
+    assert browser.run("document.getElementById('name').textContent") == "<i>first"
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    step = browser.run("Number(document.getElementById('bar').getAttribute('aria-valuenow'))")
+    browser.until(f"Number(document.getElementById('bar').getAttribute('aria-valuenow')) > {step}", 30)
+    background = browser.run("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", background))) < 200) is dark
+    browser.settle()
+    assert browser.complaints() == []
+    origin = f"http://127.0.0.1:{port_of(server)}/"
+    assert all(url.startswith(origin) or url == file.as_uri() for url in browser.requests())
+    assert not [url for url in browser.requests() if server.key in url and url.startswith("http")]
+    browser.run("document.querySelector('#charts .chart').scrollIntoView({block: 'center'})")
+    box = browser.run(
+        "(r => [r.x, r.y, r.width, r.height])(document.querySelector('#charts .chart').getBoundingClientRect())"
+    )
+    browser.mouse("mouseMoved", box[0] + box[2] / 2, box[1] + box[3] / 2)
+    browser.until("!document.getElementById('tip').hidden", 10)
+    assert re.search(r"step [\d,]+", browser.run("document.getElementById('tip').textContent"))
+
+
+def test_the_page_steers_the_run(browser, page, run):
+    opened(browser, page[1])
+    browser.run("document.querySelector('form[data-name=lr] input').focus()")
+    browser.write_text("0.0125")
+    browser.key("Enter")
+    answered(browser, "set lr = 0.0125")
+    assert run.hyperparameters["lr"] == 0.0125
+    browser.until("document.querySelector('form[data-name=lr] .now').textContent === 'now 0.0125'", 30)
+    press(browser, "#pause")
+    answered(browser, "Done: pause")
+    browser.until(
+        "document.getElementById('status').textContent === 'paused' && !document.getElementById('resume').disabled", 30
+    )
+    press(browser, "#resume")
+    answered(browser, "Done: resume")
+    browser.run("document.getElementById('checkpoint-name').value = 'from the page'")
+    browser.until("document.getElementById('status').textContent === 'running'", 30)
+    press(browser, "#checkpoint")
+    answered(browser, "checkpoint named from the page")
+    press(browser, "#rollback")
+    assert browser.run("document.getElementById('rollback').textContent") == "Really roll back?"
+    press(browser, "#rollback")
+    answered(browser, "Done: rollback")
+    browser.run("document.querySelector('form[data-name=beta1] input').value = '7'")
+    press(browser, "form[data-name=beta1] button[type=submit]")
+    answered(browser, "Refused: ")
+    browser.until("[...document.querySelectorAll('#marks td')].some(td => td.textContent.startsWith('went back'))", 30)
+    assert browser.complaints() == [] or all("409" in text for text in browser.complaints())
+
+
+def test_names_of_the_user_are_words_on_the_page(browser, tmp_path):
+    events = steered()
+    bad = "<img src=x onerror='window.hacked=1'>"
+    events[0]["model"] = events[0]["hyperparameters"][bad] = bad
+    events[0]["hyperparameters"][bad] = 1.0
+    for event in events:
+        if "measures" in event:
+            event["measures"][bad] = 0.5
+        if event["event"] == "refused":
+            event["reason"] = bad
+    with served(written(tmp_path / "named", events)) as (server, file):
+        opened(browser, file)
+        assert browser.run("document.querySelectorAll('img').length") == 0 and not browser.run("'hacked' in window")
+        assert bad in browser.run("document.body.textContent") and browser.complaints() == []
+
+
+def test_the_page_asks_for_the_key_and_says_when_the_server_has_gone(browser, tmp_path):
+    with served(written(tmp_path / "run", steered())) as (server, file):
+        opened(browser, file)
+        browser.send("Page.reload")
+        browser.listen("Page.loadEventFired")
+        browser.until("document.querySelectorAll('.chart').length === 4", 30)  # the tab has kept it
+        browser.run("sessionStorage.clear()")
+        browser.send("Page.reload")
+        browser.listen("Page.loadEventFired")
+        browser.until("!document.getElementById('unlock').hidden", 30)
+        assert browser.run("document.querySelectorAll('.chart').length") == 0
+        browser.run(f"document.getElementById('key').value = {json.dumps(server.key)}")
+        press(browser, "#unlock button")
+        browser.until("document.querySelectorAll('.chart').length === 4", 30)
+        assert browser.run("document.getElementById('pause').disabled")
+    browser.until("document.getElementById('status').dataset.status === 'lost'", 30)
+
+
+def test_another_site_can_neither_read_nor_change(browser, page, run, tmp_path):
+    """From a page of another origin, with the key even."""
+    server, _ = page
+    other = tmp_path / "evil.html"
+    other.write_text("<!DOCTYPE html><title>x</title>")
+    browser.window(800, 600)
+    browser.open(other)
+    before = commands_of(run)
+    at = f"http://127.0.0.1:{port_of(server)}"
+    tried = browser.run(f"""(async () => {{
+      const results = [];
+      const attempt = async (path, options) => {{
+        try {{ results.push((await fetch({json.dumps(at)} + path, options)).type); }}
+        catch (error) {{ results.push("failed"); }}
+      }};
+      const key = {{ "{HEADER}": {json.dumps(server.key)} }};
+      const body = JSON.stringify({{ command: "stop" }});
+      await attempt("/state?since=", {{ headers: key }});
+      await attempt("/state?since=", {{ mode: "no-cors" }});
+      await attempt("/command", {{ method: "POST", headers: key, body }});
+      await attempt("/command", {{ method: "POST", mode: "no-cors", body }});
+      return results;
+    }})()""")
+    assert tried == ["failed"] * 4
+    assert commands_of(run) == before and run.status == "running"
