@@ -110,7 +110,7 @@ docs:
 	.venv/bin/python docs/build.py
 
 course:
-	@$(ENV) .venv -e ".[demo]"
+	@$(ENV) .venv -e ".[demo,tune]"
 	.venv/bin/python docs/course.py $(ARGS)
 
 readme-bench:

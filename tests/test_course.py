@@ -124,6 +124,74 @@ def test_the_learning_rate_matters_most(run):
     assert min(matters, key=matters.get) in ("eps", "beta2")
 
 
+@pytest.mark.slow
+@compiled
+def test_random_values_are_distinct_where_a_grid_repeats(run):
+    _, names = run("random_not_grid", 9)
+    assert names["distinct"] == {"grid": 3, "random": 9}
+    values = {(result.values["rate"], result.values["eps"]) for result in names["grid"].trials}
+    assert len(values) == 9
+    assert len({study.best.values["rate"] for study in names["searches"]}) == names["SEEDS"]
+    rates, by_eps = names["rates"], names["by_eps"]
+    best = names["grid"].best.values["rate"]
+    assert by_eps[best] < 0.05 * np.ptp(rates[:, 1])  # eps hardly matters, the rate does
+
+
+@pytest.mark.slow
+@compiled
+def test_zooming_searches_where_the_best_were(run):
+    _, names = run("coarse_to_fine", 1)
+    space, finer, first = names["space"], names["finer"], names["first"]
+    scores = [np.inf if result.score is None else result.score for result in first]
+    best = [first[i].values["rate"] for i in np.argsort(scores)[:5]]
+    assert space["rate"].low <= finer.space["rate"].low <= min(best)
+    assert max(best) <= finer.space["rate"].high <= space["rate"].high
+    narrow = np.log(finer.space["rate"].high / finer.space["rate"].low)
+    assert narrow < 0.7 * np.log(space["rate"].high / space["rate"].low)
+    # what is drawn there is good as a rule: that is the point of it
+    later = [np.inf if result.score is None else result.score for result in finer.trials]
+    assert np.median(later) < 0.7 * np.median(scores)
+    assert len(first) == len(later) == names["TRIALS"] and min(names["zoomed"][0]) <= min(scores)
+
+
+@compiled
+def test_the_right_scale_spreads_the_trials(run):
+    _, names = run("right_scale", 12)
+    drawn = names["drawn"]
+    log, even = drawn["rate"], drawn["rate_even"]
+    assert (np.histogram(np.log10(log), bins=(-4, -3, -2, -1, 0))[0] > 200).all()
+    assert (even > 0.1).mean() > 0.87
+    ewa, plain = drawn["beta"], drawn["beta_even"]
+    assert 0.45 < (ewa > 0.99).mean() < 0.55 and (plain > 0.99).mean() < 0.13
+    assert set(drawn["layers"]) == {2, 3, 4} and drawn["units"].min() >= 50
+    assert names["best"]["log"] < names["best"]["uniform"]
+
+
+@compiled
+def test_a_watched_model_is_taken_back_and_played_again(run):
+    _, names = run("panda", 16)
+    diary, history = names["diary"], names["history"]
+    assert len(diary) == 16 and names["same"]
+    assert diary[1]["rate"] == pytest.approx(1.5 * diary[0]["rate"])
+    assert names["backs"], "it went on faster until a day was worse"
+    for day in names["backs"]:
+        if day < 16:  # the next day is slower than the bad one
+            assert diary[day]["rate"] == pytest.approx(0.5 * diary[day - 1]["rate"])
+    assert names["best"] < 0.5 * min(history["loss"])
+    events = [event["event"] for event in names["run"].events()]
+    assert events.count("rollback") == sum(day < 16 for day in names["backs"])
+
+
+@compiled
+def test_many_models_at_once_are_each_as_alone(run):
+    _, names = run("caviar", 4)
+    many, settings = names["many"], names["settings"]
+    assert len(many) == 4 and len({setting["lr"] for setting in settings}) == 4
+    assert 0 <= names["apart"] < 1e-4
+    finals = [history["dev_loss"][-1] for history in many.histories]
+    assert names["k"] == int(np.argmin(finals)) and names["loss"] == min(finals) < 0.5
+
+
 def test_normalising_makes_the_cost_round(run):
     told, names = run("normalising_inputs", 300)
     ratios = {name: found[0] for name, found in names["found"].items()}
