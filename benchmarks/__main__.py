@@ -20,8 +20,9 @@ PEER_LIBRARIES = ("torch", "jax", "autograd")
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
-    parser.add_argument("what", nargs="?", choices=["all", "growth"], default="all",
-                        help="growth: how times grow with the size of a graph, in place of all else")  # fmt: skip
+    parser.add_argument("what", nargs="?", choices=["all", "growth", "ranks"], default="all",
+                        help="in place of all else, growth: how times grow with the size of a graph; ranks: a step by "
+                             "one process and by two")  # fmt: skip
     parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
     parser.add_argument("--python", metavar="PATH", default=sys.executable,
                         help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
@@ -123,6 +124,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
         print(growth.table(grown))
         return int(options.strict and any(e > growth.LARGEST for e in growth.exponents(grown).values()))
+    if options.what == "ranks":
+        from benchmarks import ranks
+
+        print(ranks.table(ranks.measure()))
+        return 0
     results = measure(options)
     report.write(results, options.output)
     print(report.table(results))

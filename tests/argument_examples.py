@@ -440,6 +440,8 @@ EXAMPLES: dict[str, Example] = {
     "DataParallel.rows": lambda: call(parallel()[1].rows, samples=3),
     "DataParallel.share": lambda: call(parallel()[1].share, arrays=(X, Y)),
     "DataParallel.step": lambda: call(dist.DataParallel(stepped(), Alone()).step),
+    "DataParallel.join": lambda: call(parallel()[1].join, model=model()),
+    "DataParallel.whole": lambda: call(parallel()[1].whole, rows=X, samples=2),
     "DataParallel.total": lambda: call(parallel()[1].total, number=1.0),
     "DataParallel.verify": lambda: call(parallel()[1].verify),
     "DataParallel.zero_grad": lambda: call(parallel()[1].zero_grad),

@@ -4,6 +4,8 @@ Every rank runs the scenarios in turn and writes what they give to FOLDER/rank.j
 """
 
 import json
+import os
+import signal
 import sys
 import time
 import warnings
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import tensorgraph as tg
-from tensorgraph import dist, nn, optim
+from tensorgraph import dist, nn, optim, train
 
 SIZES = (7, 6, 1, 3, 8, 7)  # the batch of 1 leaves rank 0 without rows
 RULES = {
@@ -57,7 +59,7 @@ def batches(shape=(5,), dtype="float64", sizes=SIZES):
     return [(rng.normal(size=(n, *shape)).astype(dtype) + 3.0, rng.integers(0, 3, n)) for n in sizes]
 
 
-def train(parallel, model, data):
+def steps_of(parallel, model, data):
     """Losses of the whole batches."""
     losses = []
     for x, y in data:
@@ -89,7 +91,7 @@ def as_one_process():
         models = network(), network()
         alone = dist.DataParallel(make(models[0]), Alone(), sync=True)
         parallel = dist.DataParallel(make(models[1]), sync=True)
-        losses = [train(p, model, batches()) for p, model in zip((alone, parallel), models, strict=True)]
+        losses = [steps_of(p, model, batches()) for p, model in zip((alone, parallel), models, strict=True)]
         parallel.verify()
         found[rule] = [
             float(np.abs(np.subtract(*losses)).max()),
@@ -101,7 +103,7 @@ def as_one_process():
         dist.DataParallel(optim.SGD(models[0], lr=0.2), Alone()),
         dist.DataParallel(optim.SGD(models[1], lr=0.2), sync=True),
     )
-    losses = [train(p, model, batches((1, 3, 3))) for p, model in zip(pair, models, strict=True)]
+    losses = [steps_of(p, model, batches((1, 3, 3))) for p, model in zip(pair, models, strict=True)]
     found["images"] = [float(np.abs(np.subtract(*losses)).max()), apart(models[0].state_dict(), models[1].state_dict())]
     return found
 
@@ -128,7 +130,7 @@ def in_float32():
     """Each rank normalises alone: the replicas stay equal, and the averages are of the whole batch."""
     model = network("float32")
     parallel = dist.DataParallel(optim.Adam(model, lr=0.05))
-    losses = train(parallel, model, batches(dtype="float32", sizes=(7, 8, 7)))
+    losses = steps_of(parallel, model, batches(dtype="float32", sizes=(7, 8, 7)))
     parallel.verify()
     whole, shared = nn.BatchNorm(5, dtype="float32"), nn.BatchNorm(5, dtype="float32")
     dist.DataParallel(optim.SGD(shared, lr=0.1))
@@ -222,7 +224,7 @@ def settings_that_differ():
             if name == "weight":
                 parallel.verify()
             else:
-                train(parallel, model, batches(dtype="float32", sizes=(4,)))
+                steps_of(parallel, model, batches(dtype="float32", sizes=(4,)))
         except dist.RanksError as error:
             found[name] = str(error)
     return found
@@ -256,11 +258,87 @@ def traced():
         return {"ops": [eq.op.name for eq in graph.equations], "error": str(error)}
 
 
+def fitted(comm=None, run=None, epochs=4, callbacks=(), model=None, seed=0, **options):
+    """A run of `fit` with all that depends on the whole batch: the loss looks at several rows, and at a parameter."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(83, 5)), rng.integers(0, 3, 83)
+    model = network() if model is None else model
+    adam = optim.Adam(model, lr=optim.cosine(0.05, 100), clip_norm=1.0)
+    parallel = dist.DataParallel(adam, comm, sync=True)
+
+    def loss(outputs, targets):
+        spread = ((outputs - outputs.mean(axis=0)) ** 2).mean()
+        return tg.softmax_cross_entropy(outputs, targets) + 0.1 * spread + 0.01 * (model[0].weight ** 2).sum()
+
+    history = train.fit(
+        model, (x, y), optimizer=parallel, epochs=epochs, dev=(x[:9] + 0.1, y[:9]), loss=loss, batch_size=16, seed=seed,
+        augment=lambda rows, rng: rows + 0.01 * rng.normal(size=rows.shape), early_stop=50, callbacks=callbacks,
+        run=run, progress=False, **options,
+    )  # fmt: skip
+    parallel.verify()
+    return history, model, adam
+
+
+def fit_as_one_process():
+    """`fit` with shared batches: how far its history and its state are from those of one process."""
+    found = []
+    for options in ({}, {"accumulate": 2, "prefetch": 1}):
+        (one, *before), (two, *after) = [fitted(comm, **options) for comm in (Alone(), None)]
+        curves = [{name: np.array(history[name]) for name in history.values} for history in (one, two)]
+        states = [apart(a.state_dict(), b.state_dict()) for a, b in zip(before, after, strict=True)]
+        same = one.learning_rate == two.learning_rate
+        found.append({"names": sorted(curves[0]), "rates": same, "apart": [apart(*curves), *states]})
+    return found
+
+
+def fit_agrees():
+    """What one rank alone knows is agreed upon; what they were given differently is told on both."""
+    from mpi4py import MPI
+
+    rank = MPI.COMM_WORLD.Get_rank()
+    stopper = [lambda training: training.stop("enough") if rank == 1 and training.epoch == 1 else None]
+    history = fitted(callbacks=stopper)[0]
+    found = {"epochs": len(history["loss"]), "stopped": history.stopped}
+    try:
+        fitted(seed=rank)
+    except dist.RanksError as error:
+        found["seed"] = str(error)
+
+    def change(training):
+        training.model[0].weight.assign(training.model[0].weight + rank)
+
+    try:
+        fitted(model=nn.Sequential(nn.Linear(5, 3, seed=0, dtype="float64")), epochs=1, callbacks=[change])
+    except dist.RanksError as error:
+        found["weight"] = str(error)
+    return found
+
+
+class Killer:
+    """Kills rank 1 at a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, training):
+        if training.step == self.step and os.environ.get("PMI_RANK") == "1":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kept():
+    """`fit` with a run's folder; the environment says at which step rank 1 is killed."""
+    run = train.Run(Path(sys.argv[1], "run"), steps=2)
+    history, model, adam = fitted(run=run, callbacks=[Killer(int(os.environ.get("KILL_AT", "-1")))])
+    state = {**model.state_dict(), **adam.state_dict()}
+    return {"state": {path: array.tobytes().hex() for path, array in state.items()}, "loss": history["loss"],
+            "rates": history.learning_rate}  # fmt: skip
+
+
 def fewer_steps():
     """Rank 1 ends early."""
     model = nn.Linear(5, 3, seed=0, dtype="float64")
     parallel = dist.DataParallel(optim.SGD(model, lr=0.1))
-    train(parallel, model, batches()[: 2 - parallel.rank])
+    steps_of(parallel, model, batches()[: 2 - parallel.rank])
     return {}
 
 
@@ -278,10 +356,10 @@ def raises():
     """Rank 1 ends by an error that is not its own to tell the others of."""
     model = nn.Linear(5, 3, seed=0, dtype="float64")
     parallel = dist.DataParallel(optim.SGD(model, lr=0.1))
-    train(parallel, model, batches()[:2])
+    steps_of(parallel, model, batches()[:2])
     if parallel.rank == 1:
         raise KeyError("the data of rank 1")
-    train(parallel, model, batches())
+    steps_of(parallel, model, batches())
     return {}
 
 

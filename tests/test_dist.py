@@ -15,19 +15,22 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
-from tensorgraph import dist, files, nn, optim
+from tensorgraph import dist, files, nn, optim, train
 
 SCRIPT = Path(dist_ranks.__file__)
 PAGE = SCRIPT.parent.parent / "docs" / "dist.md"
 TOGETHER = (
     "as_one_process", "second_derivatives", "in_float32", "synchronised_in_float32", "gradients_of_some_ranks",
-    "starts", "settings_that_differ", "one_value_a_channel", "traced",
+    "starts", "settings_that_differ", "one_value_a_channel", "traced", "fit_as_one_process", "fit_agrees",
 )  # fmt: skip
 
 
-def launch(folder, *names, module=("-m", "mpi4py"), timeout=300):
+def launch(folder, *names, ranks=2, module=("-m", "mpi4py"), timeout=300, **environment):
     """Run scenarios on two ranks."""
-    return mpi_jobs.run(SCRIPT, folder, *names, folder=folder, module=module, timeout=timeout, PYTHONWARNINGS="error")
+    environment = {"PYTHONWARNINGS": "error"} | environment
+    return mpi_jobs.run(
+        SCRIPT, folder, *names, folder=folder, ranks=ranks, module=module, timeout=timeout, **environment
+    )
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +114,86 @@ def test_one_value_a_channel_is_refused_on_all_ranks(results):
 def test_a_trace_is_of_one_process(results):
     for found in results["traced"]:
         assert "batch_norm" in found["ops"] and "outside of trace" in found["error"]
+
+
+def test_fit_shares_batches_and_gives_what_one_process_gives(results):
+    """Whatever the loss's formula: this one looks at several rows, and at a parameter."""
+    for found in [found for rank in results["fit_as_one_process"] for found in rank]:
+        assert found["names"] == ["accuracy", "dev_accuracy", "dev_loss", "loss"] and found["rates"]
+        assert max(found["apart"]) <= 1e-12, found
+
+
+def test_fit_agrees_upon_what_one_rank_alone_knows(results):
+    first, second = results["fit_agrees"]
+    assert first["epochs"] == second["epochs"] == 2 and first["stopped"] == second["stopped"] == "enough"
+    assert first["seed"] == second["seed"] and "of 'seed', rank 0 has 0, rank 1 has 1" in first["seed"]
+    assert first["weight"] == second["weight"] and "parameter '0.weight' on rank 1" in first["weight"]
+
+
+def kept(folder, **options):
+    """A run in a folder: what each rank has at its end, which must be the same."""
+    folder.mkdir(exist_ok=True)
+    done = launch(folder, "kept", **options)
+    assert done.returncode == 0, done.stderr
+    ranks = [json.loads(path.read_text("utf-8"))["kept"] for path in sorted(folder.glob("?.json"))]
+    assert len(ranks) == options.get("ranks", 2) and all(found == ranks[0] for found in ranks)
+    return ranks[0]
+
+
+def state_of(found):
+    return {path: np.frombuffer(bytes.fromhex(text)) for path, text in found["state"].items() if len(text) % 16 == 0}
+
+
+def near(a, b):
+    """To 1e-12, integers exactly."""
+    assert a.keys() == b.keys()
+    return all(np.isfinite(a[path]).all() and np.abs(a[path] - b[path]).max(initial=0.0) <= 1e-12 for path in a)
+
+
+@pytest.mark.kill
+def test_a_job_whose_rank_was_killed_goes_on_when_it_is_launched_again(tmp_path):
+    """To the same bits with as many ranks, to rounding with one."""
+    undisturbed = kept(tmp_path / "undisturbed")
+    for name, kills in (("two", (3, 8, 19)), ("one", (9,))):  # of the 20 steps
+        (tmp_path / name).mkdir()
+        for step in kills:
+            killed = launch(tmp_path / name, "kept", KILL_AT=str(step), timeout=60)
+            assert killed.returncode != 0 and not list((tmp_path / name).glob("?.json"))
+            assert train.Run(tmp_path / name / "run").status == "interrupted"
+    assert kept(tmp_path / "two") == undisturbed
+    alone = kept(tmp_path / "one", ranks=1)
+    assert alone["loss"] == pytest.approx(undisturbed["loss"], abs=1e-12)
+    assert near(state_of(alone), state_of(undisturbed))
+    assert kept(tmp_path / "two") == undisturbed  # it is over: nothing is trained again
+
+
+@pytest.mark.kill
+def test_commands_reach_every_rank(tmp_path):
+    """And one process that replays them computes the same."""
+    (tmp_path / "job").mkdir()
+    launch(tmp_path / "job", "kept", KILL_AT="8", timeout=60)
+    run = train.Run(tmp_path / "job" / "run", steps=2)
+    run.rollback()
+    run.set("lr", 0.01)
+    run.set("3.rate", 0.5)
+    found = kept(tmp_path / "job")
+    assert found["rates"][-1] == 0.01
+    again = train.Run(tmp_path / "again", steps=2, replay=run.folder.path)
+    _, model, adam = dist_ranks.fitted(dist_ranks.Alone(), run=again, callbacks=[dist_ranks.Killer(-1)])
+    state = {**model.state_dict(), **adam.state_dict()}
+    assert model[3].rate == 0.5
+    assert near(state_of(found), {path: state[path].view("f8").ravel() for path in state_of(found)})
+
+
+def test_a_folder_that_another_process_has_is_refused_on_all_ranks(tmp_path):
+    run = train.Run(tmp_path / "run", steps=2)
+    dist_ranks.fitted(dist_ranks.Alone(), run=run, epochs=1, callbacks=[dist_ranks.Killer(-1)])
+    run.folder.acquire()
+    try:
+        done = launch(tmp_path, "kept", timeout=60)
+    finally:
+        run.folder.release()
+    assert done.returncode != 0 and "RunBusyError" in done.stderr and not list(tmp_path.glob("?.json"))
 
 
 @pytest.mark.parametrize(

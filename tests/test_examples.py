@@ -82,7 +82,7 @@ def test_data_parallel(tmp_path):
     losses = [[float(loss) for loss in re.findall(r"loss ([0-9.]+)", told)] for told in done]
     assert len(losses[0]) == 2 and losses[0][1] < losses[0][0]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    assert "1 ranks: test accuracy" in done[0] and "2 ranks: test accuracy" in done[1]
+    assert "1 ranks, " in done[0] and "2 ranks, " in done[1]
 
 
 def mpi_run(name, ranks, tmp_path):

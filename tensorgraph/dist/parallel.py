@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tensorgraph.arguments import Natural, Positive, checked
+from tensorgraph.data.arrays import Array, Numbers, as_array
 from tensorgraph.dist.ranks import Communicator, Job, RanksError, limit_threads, world
 from tensorgraph.dist.replicas import cells_of, copy_from_first, models_of, require_equal, require_same_form
 from tensorgraph.engine.cells import set_grads
 from tensorgraph.engine.modes import is_tracing
 from tensorgraph.engine.tensor import Tensor, TraceError, wrap
+from tensorgraph.nn.module import Module
 from tensorgraph.ops.logic import where
 from tensorgraph.optim.optimizer import Optimizer
 
@@ -105,19 +107,22 @@ class DataParallel(Base):
             cells = cells_of(optimizer)
             require_same_form(self.job, cells)
             copy_from_first(self.job, cells)
-            self._join(models_of(optimizer))
+            for model in models_of(optimizer):
+                self.join(model)
             limit_threads(comm)
 
-    def _join(self, models: Any) -> None:
-        """Tell the layers that theirs is one of several replicas."""
-        for model in models:
-            for module in model.modules():
-                if module.ranks is not None and module.ranks.sync != self.job.sync:
-                    raise ValueError(
-                        f"{module.label} was given to another DataParallel with sync={module.ranks.sync}; use the same "
-                        "for all optimisers of a model"
-                    )
-                object.__setattr__(module, "ranks", self.job)
+    @checked
+    def join(self, model: Module) -> None:
+        """Tell the layers of a model that theirs is one of several replicas; the optimiser's own have been told."""
+        if self.size == 1:
+            return
+        for module in model.modules():
+            if module.ranks is not None and module.ranks.sync != self.job.sync:
+                raise ValueError(
+                    f"{module.label} was given to another DataParallel with sync={module.ranks.sync}; use the same "
+                    "for all optimisers of a model"
+                )
+            object.__setattr__(module, "ranks", self.job)
 
     # in all else it is the optimiser -----------------------------------------------------------------------------
 
@@ -186,7 +191,37 @@ class DataParallel(Base):
     @checked
     def rows(self, samples: Natural) -> slice:
         """Which rows of a batch of so many samples are this rank's."""
-        return slice(self.rank * samples // self.size, (self.rank + 1) * samples // self.size)
+        return self._rows(self.rank, samples)
+
+    def _rows(self, rank: int, samples: int) -> slice:
+        return slice(rank * samples // self.size, (rank + 1) * samples // self.size)
+
+    @checked
+    def whole(self, rows: Numbers, samples: Natural) -> Array:
+        """The batch of which every rank gives its rows, on all ranks: the other way of `share`.
+
+        Parameters
+        ----------
+        rows : array of shape (n, ...)
+            This rank's, as many as `rows` says.
+        samples : int
+            How many all have together.
+
+        Returns
+        -------
+        numpy.ndarray of shape (samples, ...)
+        """
+        own = as_array(rows, "rows")
+        mine = range(samples)[self.rows(samples)]
+        if own.ndim == 0 or len(own) != len(mine):
+            raise ValueError(
+                f"rank {self.rank} of {self.size} has {len(mine)} rows of a batch of {samples}, got shape {own.shape}"
+            )
+        padded = np.zeros((-(-samples // self.size), *own.shape[1:]), own.dtype)
+        padded[: len(own)] = own
+        everyone = self.job.gather(padded, "putting a batch together")
+        counts = [len(range(samples)[self._rows(rank, samples)]) for rank in range(self.size)]
+        return np.concatenate([part[:count] for part, count in zip(everyone, counts, strict=True)])
 
     @checked
     def part(self, loss: Tensor, samples: Natural, total: Natural | None = None) -> Tensor:

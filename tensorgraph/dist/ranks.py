@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ Array = np.ndarray[Any, Any]
 
 GOODBYE = 1  # the tag of the message that a rank leaves behind as it ends
 EAGER = 0.05  # seconds in which a rank that waits asks again at once, then at times
-NAP = 2e-4
+NAP, LONGEST_NAP = 2e-4, 0.02
 
 
 def _communicator(value: Any, kind: Kind) -> Any:
@@ -82,15 +84,15 @@ class Job:
             self._comm = comm.Dup()
             atexit.register(self._leave)
 
-    def gather(self, numbers: Array, what: str = "the numbers of a layer") -> Array:
-        """What every rank gives, the same shape each, along a new first axis."""
+    def gather(self, numbers: Array, what: str = "the numbers of a layer", timeout: float | None = None) -> Array:
+        """What every rank gives, the same shape each, along a new first axis; `timeout` in place of the job's."""
         own = np.asarray(numbers, order="C")
         everyone = np.empty((self.size, *own.shape), own.dtype)
         if self.size == 1:
             everyone[0] = own
         else:
             sent, got = (a.reshape(-1).view(np.uint8) for a in (own, everyone))
-            self._exchange(what, lambda: self._comm.Iallgather(sent, got))
+            self._exchange(what, lambda: self._comm.Iallgather(sent, got), timeout)
         return everyone
 
     def sum(self, numbers: Array, what: str = "the numbers of a layer") -> Array:
@@ -119,15 +121,33 @@ class Job:
         padded[: len(own)] = np.frombuffer(own, np.uint8)
         return [row[:n].tobytes().decode() for row, n in zip(self.gather(padded, what), lengths, strict=True)]
 
+    def send(self, arrays: dict[str, Array], described: Any, what: str) -> tuple[dict[str, Array], Any]:
+        """Rank 0's arrays and what JSON can say of them, to every rank."""
+        plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        header = [[name, array.dtype.str, array.shape] for name, array in plain.items()]
+        text = self.texts(json.dumps([header, described]) if self.rank == 0 else "", what)[0]
+        header, described = json.loads(text)
+        sizes = [np.dtype(kind).itemsize * math.prod(shape) for _, kind, shape in header]
+        packed = np.zeros(max(sum(sizes), 1), np.uint8)
+        if self.rank == 0:
+            packed[: sum(sizes)] = np.frombuffer(b"".join(array.tobytes() for array in plain.values()), np.uint8)
+        self.broadcast(packed, what)
+        ends = np.cumsum([0, *sizes]).tolist()
+        return {
+            name: np.frombuffer(packed[start:end].tobytes(), kind).reshape(shape)
+            for (name, kind, shape), start, end in zip(header, ends[:-1], ends[1:], strict=True)
+        }, described
+
     # waiting ------------------------------------------------------------------------------------------------------
 
-    def _exchange(self, what: str, begin: Callable[[], Any]) -> None:
+    def _exchange(self, what: str, begin: Callable[[], Any], timeout: float | None = None) -> None:
         """Run one exchange to its end."""
         from mpi4py import MPI
 
         if self.broken:
             raise RanksError(self.broken)
         self.exchanges += 1
+        most = self.timeout if timeout is None else timeout
         try:
             request = begin()
             if request.Test():
@@ -137,13 +157,13 @@ class Job:
                 waited = time.monotonic() - began
                 if waited > EAGER:
                     self._look_for_goodbyes(what)
-                    if waited > self.timeout:
+                    if waited > most:
                         self._stop(
-                            f"rank {self.rank} of {self.size} waited {self.timeout:g} s for the others in {what}: all "
+                            f"rank {self.rank} of {self.size} waited {most:g} s for the others in {what}: all "
                             "ranks must make the same steps and call the model equally often in training; where one "
                             "of them rightly takes so long, pass a larger timeout="
                         )
-                    time.sleep(NAP)
+                    time.sleep(min(NAP + waited / 1000, LONGEST_NAP))
                 else:
                     time.sleep(0)
         except MPI.Exception as error:

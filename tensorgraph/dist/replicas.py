@@ -15,7 +15,7 @@ from tensorgraph.engine.cells import Buffer, Cell
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.nn.module import Module
 
-__all__ = ["cells_of", "copy_from_first", "models_of", "require_equal", "require_same_form"]
+__all__ = ["cells_of", "copy_from_first", "models_of", "require_equal", "require_same", "require_same_form"]
 
 SHOWN = 5
 
@@ -49,20 +49,24 @@ def cells_of(optimizer: Any) -> dict[str, Cell]:
 def require_same_form(job: Job, cells: Mapping[str, Cell]) -> None:
     """Refuse replicas of other paths, shapes or dtypes: all ranks raise the same error, or none does."""
     form = {path: f"{cell.dtype} of shape {cell.shape}" for path, cell in cells.items()}
-    text = json.dumps(form)
-    digests = job.gather(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8), "comparing the models")
+    require_same(job, form, "models or optimisers", "make the same model and the same optimiser on every rank")
+
+
+def require_same(job: Job, facts: Mapping[str, str], of: str, remedy: str) -> None:
+    """Refuse what ranks say differently, naming the first: all ranks raise the same error, or none does."""
+    text, what = json.dumps(facts), f"comparing the ranks' {of}"
+    digests = job.gather(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8), what)
     if (digests == digests[0]).all():
         return
-    forms = [json.loads(form) for form in job.texts(text, "comparing the models")]
-    for rank, other in enumerate(forms):
-        for path in [*forms[0], *other]:
-            first, here = forms[0].get(path, "none"), other.get(path, "none")
+    said = [json.loads(each) for each in job.texts(text, what)]
+    for rank, other in enumerate(said):
+        for name in [*said[0], *other]:
+            first, here = said[0].get(name, "none"), other.get(name, "none")
             if first != here:
                 raise RanksError(
-                    f"the ranks' models or optimisers differ: of {path!r}, rank 0 has {first}, rank {rank} has {here}; "
-                    "make the same model and the same optimiser on every rank"
+                    f"the ranks' {of} differ: of {name!r}, rank 0 has {first}, rank {rank} has {here}; {remedy}"
                 )
-    raise RanksError("the ranks' models have their parts in another order; make the same model on every rank")
+    raise RanksError(f"the ranks' {of} have their parts in another order; {remedy}")
 
 
 def copy_from_first(job: Job, cells: Mapping[str, Cell]) -> None:

@@ -12,6 +12,7 @@ from tensorgraph.data.arrays import Array
 from tensorgraph.data.dataset import Dataset
 from tensorgraph.data.loader import BatchSize, Last, Loader
 from tensorgraph.data.normalizer import Normalizer
+from tensorgraph.dist.parallel import DataParallel
 from tensorgraph.optim.optimizer import Optimizer, Rate
 from tensorgraph.train.callbacks import EarlyStop, Training, check_callbacks
 from tensorgraph.train.checks import check_fit, check_parts, weigh
@@ -25,6 +26,7 @@ from tensorgraph.train.run.digest import describe_data, name_of
 from tensorgraph.train.run.opening import recorder_for
 from tensorgraph.train.run.run import Run
 from tensorgraph.train.running import Data, Metric, Model, model_dtype, named_metrics, normalised, samples_of
+from tensorgraph.train.shared import SharedLoop, SharedRecorder, agree
 from tensorgraph.train.streams import Batches, Stream, is_stream
 
 __all__ = ["fit"]
@@ -72,7 +74,9 @@ def fit(
         iterator, or a function of the epoch that gives them, which alone can begin an epoch again in another order.
     optimizer : Optimizer or str
         Holds the model's parameters; its learning rate may follow a schedule. By name, "sgd", "momentum", "rmsprop",
-        "adam" or "adamw", it trains all parameters.
+        "adam" or "adamw", it trains all parameters. With a `tensorgraph.dist.DataParallel` every batch is shared out
+        among the ranks, to the result of one process; each calls `fit` with the same arguments, rank 0 has the folder
+        of `run`, and callbacks are called on every rank.
     epochs : int
         How often the training set is gone through.
     lr : float, Schedule or callable, optional
@@ -174,7 +178,11 @@ def fit(
             measured += [f"dev_{name}" for name in measured]
         for stop in told:
             stop.check(measured)
-    described = None if run is None else _describe(stream, x, y, held, normalizer)
+    ranks = optimizer if isinstance(optimizer, DataParallel) and optimizer.size > 1 else None
+    if isinstance(optimizer, DataParallel):
+        optimizer = optimizer.optimizer  # what is kept of a run does not depend on how many ranks it had
+    keeps = run is not None and (ranks is None or ranks.rank == 0)
+    described = _describe(stream, x, y, held, normalizer) if keeps else None
     late = augment is not None or stream is not None  # the normaliser runs on batches, after `augment`
     x = x if late else normalised(x, normalizer)
     held = None if held is None else (normalised(held[0], normalizer), np.asarray(held[1]))
@@ -189,7 +197,7 @@ def fit(
 
     training = Training(model, optimizer, epochs, History())
     recorder = None
-    if run is not None and described is not None:
+    if described is not None:
         settings = dict(
             batch_size=(batch_size or 32) if stream is None else None, shuffle=shuffle, seed=seed, last=last,
             loss=judged, metrics=list(found), augment=augment, accumulate=accumulate,
@@ -200,11 +208,17 @@ def fit(
             row=(x.shape[1:], dtype if x.dtype.kind == "f" else x.dtype),
             target=(y.shape[1:], dtype if y.dtype.kind == "f" else y.dtype), normalizer=normalizer, class_names=names,
         )  # fmt: skip
-    shown = progress_for(progress, -(-len(loader) // accumulate))
-    return Loop(
-        training, loader, judged, found, held, augment, normalizer if late else None, seed, dtype, told, shown,
-        recorder, accumulate, prefetch, lint,
-    ).run()  # fmt: skip
+    first = ranks is None or ranks.rank == 0
+    shown = progress_for(progress and first, -(-len(loader) // accumulate))
+    parts = training, loader, judged, found, held, augment, normalizer if late else None, seed, dtype, told, shown
+    if ranks is None:
+        return Loop(*parts, recorder, accumulate, prefetch, lint).run()
+    agree(
+        ranks, model, x, y, epochs=epochs, batch_size=batch_size, shuffle=shuffle, seed=seed, last=last,
+        accumulate=accumulate, class_weights=class_weights,
+    )  # fmt: skip
+    shared = None if run is None else SharedRecorder(recorder, ranks)
+    return SharedLoop(*parts, shared, accumulate, prefetch, lint and first, parallel=ranks).run()
 
 
 def _describe(stream: Stream | None, x: Array, y: Array, held: Any, normalizer: Normalizer | None) -> dict[str, Any]:

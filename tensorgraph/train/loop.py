@@ -213,7 +213,7 @@ class Loop:
             training.batch += 1
         if several > 1 and whole:
             scale_grads(optimizer, unit / whole)
-        optimizer.step()
+        self._update()
         training.history.learning_rate.append(float(optimizer.lr))  # the schedule sets it as the step is made
         training.step += 1
         current.total += total
@@ -237,7 +237,7 @@ class Loop:
     def _backward(self, rows: Array, labels: Array, weight: float, first: bool) -> tuple[float, Array]:
         """The gradients of a batch, `weight` times, added to those there are; gives the loss and the outputs."""
         training = self.training
-        output = outputs_of(training.model, tensor(rows, copy=False))
+        output = self._outputs(rows)
         if training.step == 0 and first:
             told = warn_of_pairs("fit", self.loss, output.aval, aval_of(targets_for(labels, output.dtype)))
             if self.lint:
@@ -248,8 +248,24 @@ class Loop:
             raise TypeError(f"the loss must be a tensor computed from the outputs, got {type(value).__name__}")
         if not math.isfinite(number):
             raise NonFiniteLossError(self._why(number, rows))
-        (value if weight == 1.0 else value * weight).backward()
-        return number, output.numpy()
+        self._pull(value if weight == 1.0 else value * weight, output)
+        return number, output.detach().numpy()
+
+    def _outputs(self, rows: Array) -> Tensor:
+        """What the model gives for a batch."""
+        return outputs_of(self.training.model, tensor(rows, copy=False))
+
+    def _pull(self, value: Tensor, output: Tensor) -> None:
+        """The gradients of a loss of these outputs, added to those that there are."""
+        value.backward()
+
+    def _update(self) -> None:
+        """The optimiser's step."""
+        self.training.optimizer.step()
+
+    def _on_dev(self, held: Samples) -> dict[str, float]:
+        """Loss and metrics on the dev set."""
+        return measure(predict(self.training.model, held[0]), held[1], self.loss, self.metrics)
 
     def _why(self, number: float, rows: Array) -> str:
         """What is known of a loss that is no number, and what to do."""
@@ -279,8 +295,7 @@ class Loop:
             both = np.concatenate(current.outputs), np.concatenate(current.targets)
             training.measures |= {name: float(metric(*both)) for name, metric in self.metrics.items()}
         if self.held is not None:
-            on_dev = measure(predict(training.model, self.held[0]), self.held[1], self.loss, self.metrics)
-            training.measures |= {f"dev_{name}": value for name, value in on_dev.items()}
+            training.measures |= {f"dev_{name}": value for name, value in self._on_dev(self.held).items()}
         training.history.append(training.measures, time.perf_counter() - current.began)
         self.done, self.current = self.done + 1, None
         notify([*self.told, *self.shown], "on_epoch_end", training)
