@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import signal
 import socket
 import stat
+import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from browser import Browser, find_browser, required
@@ -286,6 +289,23 @@ def test_the_key_lies_in_files_of_the_owner_alone_and_nowhere_else(run, capfd, t
     finally:
         os.umask(before)
     assert capfd.readouterr() == ("", "")  # nothing is logged
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C is no signal to one process")
+def test_the_command_serves_until_ctrl_c_and_prints_no_key(tmp_path):
+    run = written(tmp_path / "run", steered())
+    command = [sys.executable, "-m", "tensorgraph", "panda", str(run.folder.path), "watch", "--web"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        told = process.stdout.readline() + process.stdout.readline()
+        (file,) = run.folder.path.glob("web-*.key")
+        key = file.read_text().strip()
+        assert file.with_suffix(".html").name in told and f"http://127.0.0.1:{file.stem.removeprefix('web-')}/" in told
+        if os.path.exists("/proc"):
+            assert key.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        process.send_signal(signal.SIGINT)
+        told += process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and told.endswith("the page has ended\n") and key not in told
+    assert list(run.folder.path.glob("web-*")) == []
 
 
 def test_the_key_is_not_sent_where_the_file_leads(page):

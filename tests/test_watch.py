@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -72,6 +73,16 @@ def test_speed_and_time_left():
     story.add({"event": "command", "time": 6.0, "step": 12, "epoch": 1, "branch": 0, "command": "set", "name": "epochs",
                "value": 9})  # fmt: skip
     assert story.total == 90
+
+
+def test_the_length_of_a_run_whose_batches_grow():
+    told = Told(steps_per_epoch=10, epochs=4).start()
+    assert Story(told.events).total == 40
+    told.add("epoch", 10, measures={"loss": 1.0}, seconds=1.0)
+    assert Story(told.events).total == 40
+    told.add("epoch", 15, measures={"loss": 0.5}, seconds=1.0)  # twice as large batches
+    told.events[-1]["epoch"] = 1
+    assert Story(told.events).total == 25
 
 
 def test_events_that_lack_something_or_are_unknown_are_taken():
@@ -281,6 +292,13 @@ def test_a_terminal_gets_the_curves_and_in_the_end_the_outcome(tmp_path):
     plain = Screen()
     watch(run, stream=plain, plain=True)
     assert "\x1b" not in plain.getvalue()
+
+
+def test_without_rich_a_terminal_gets_lines(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    out = Screen()
+    watch(written(tmp_path / "first", steered()), stream=out)
+    assert "\x1b" not in out.getvalue() and out.getvalue().startswith("step 0: began")
 
 
 def test_ctrl_c_ends_the_watching(tmp_path, monkeypatch):

@@ -135,15 +135,15 @@ def run_watch(options: argparse.Namespace) -> int:
         return 0
     from tensorgraph.train.watch.server import served
 
-    with served(run, options.port) as (server, file):
-        print(f"{options.run} is at http://127.0.0.1:{server.server_address[1]}/")
-        print(f"open {file}: it holds the key (Ctrl-C ends the page, not the run)", flush=True)
-        if options.open:
-            webbrowser.open(file.resolve().as_uri())  # an address without the key, which arguments would show
-        try:
+    try:
+        with served(run, options.port) as (server, file):
+            print(f"{options.run} is at http://127.0.0.1:{server.server_address[1]}/")
+            print(f"open {file}: it holds the key (Ctrl-C ends the page, not the run)", flush=True)
+            if options.open:
+                webbrowser.open(file.resolve().as_uri())  # an address without the key, which arguments would show
             server.wait()
-        except KeyboardInterrupt:
-            print("the page has ended")
+    except KeyboardInterrupt:
+        print("the page has ended")
     return 0
 
 

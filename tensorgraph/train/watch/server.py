@@ -107,7 +107,7 @@ class Live:
 
     def _told(self, status: str) -> dict[str, Any]:
         story = self.story
-        settable = [(name, f"{story.now[name]:.10g}") for name in story.settable if name in story.now]
+        settable = [(name, f"{story.now[name]:.6g}") for name in story.settable if name in story.now]
         return {
             "at": f"{story.count}-{status}", "name": name_of(self.run), "status": status,
             "outcome": outcome(story, status), "pace": pace(story) if status == "running" else "",

@@ -283,8 +283,11 @@ class Story:
 
     @property
     def total(self) -> int:
-        """Updates of the whole run; 0 where it is not known."""
-        return self.total_epochs * self.steps_per_epoch
+        """Updates of the whole run, further epochs being as long as the last; 0 where it is not known."""
+        if not self.epochs or not self.total_epochs:
+            return self.total_epochs * self.steps_per_epoch
+        last, before = self.epochs[-1], self.epochs[-2].step if len(self.epochs) > 1 else 0
+        return last.step + max(self.total_epochs - last.number - 1, 0) * (last.step - before)
 
     @property
     def speed(self) -> float:
