@@ -10,6 +10,7 @@ from tensorgraph.ops import (
     at,
     attention,
     batch_norm,
+    bessel,
     choosing,
     clipping,
     composed,
@@ -74,12 +75,12 @@ from tensorgraph.ops import (
 )
 
 __all__ = [
-    "activations", "along", "arithmetic", "at", "attention", "batch_norm", "choosing", "clipping", "composed",
+    "activations", "along", "arithmetic", "at", "attention", "batch_norm", "bessel", "choosing", "clipping", "composed",
     "contract", "contraction", "convolution", "convolution_forms", "counting", "creation", "cross_entropy", "diagonals",
     "differences", "distances", "einsum", "embedding", "exponential", "factors", "index", "layer_norm", "likelihoods",
     "logarithm", "logic", "losses", "margins", "masked", "matrices", "matrix_numbers", "moving", "nans",
     "normalization", "norms", "paths", "pieces", "pooling", "pools", "products", "quantiles", "random", "rearranging",
-    "recurrent", "reduction", "resampling", "rounding", "scans", "searching", "segments", "shape", "signals",
-    "shrinking", "singular", "sliding", "softmax", "solving", "sorting", "special", "statistics", "structure",
+    "recurrent", "reduction", "resampling", "rounding", "scans", "searching", "segments", "shape", "shrinking",
+    "signals", "singular", "sliding", "softmax", "solving", "sorting", "special", "statistics", "structure",
     "subscripts", "trigonometry", "updates", "windows",
 ]  # fmt: skip

@@ -76,13 +76,13 @@ def interpolate(
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"] = "nearest",
-    align_corners: bool = False,
+    align_corners: bool | None = None,
 ) -> Tensor:
     """(examples, channels, positions...) with other numbers of positions, as PyTorch has it.
 
     Give `size` or `scale_factor`. Elements are seen as areas whose middles lie half a step in; with `align_corners`
-    those at the ends keep their places. "nearest" takes the element at or before, "nearest-exact" the nearest one,
-    "area" the mean of what becomes one.
+    (None counts as False) those at the ends keep their places. "nearest" takes the element at or before,
+    "nearest-exact" the nearest one, "area" the mean of what becomes one.
 
     >>> import tensorgraph as tg
     >>> tg.interpolate([[[1.0, 2.0]]], scale_factor=2).tolist()
@@ -120,7 +120,7 @@ def interpolate(
         return _adaptive(count, t, new, False)
     for a in range(count):
         if new[a] != old[a] or (mode != "nearest" and scales[a] != 1.0):
-            t = _along(t, a + 2, new[a], scales[a], mode, align_corners)
+            t = _along(t, a + 2, new[a], scales[a], mode, bool(align_corners))
     return t
 
 

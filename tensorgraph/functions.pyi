@@ -250,6 +250,9 @@ def batch_norm_relu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`batch_norm`, then ReLU, in one pass."""
 
+def bessel_i(x: _TensorLike, n: int) -> Tensor:
+    """The modified Bessel function of the first kind of order n."""
+
 def binade(x: _TensorLike) -> Tensor:
     """The largest power of two not above the magnitude of x, by which division is exact; it has no slope."""
 
@@ -923,6 +926,12 @@ def huber_loss(
 def hypot(a: _TensorLike, b: _TensorLike) -> Tensor:
     """√(a² + b²) without overflow; the derivative where both are 0 is 0."""
 
+def i0(x: _TensorLike) -> Tensor:
+    """The modified Bessel function of the first kind of order 0."""
+
+def i1(x: _TensorLike) -> Tensor:
+    """The modified Bessel function of the first kind of order 1, the derivative of `i0`."""
+
 def identity(n: int, m: int | None = None, k: int = 0, dtype: DTypeLike | None = None) -> Tensor:
     """Ones on a diagonal, zeros elsewhere: the identity matrix of n rows, or n rows and m columns with diagonal k."""
 
@@ -970,7 +979,7 @@ def interpolate(
     size: int | Sequence[int] | None = None,
     scale_factor: float | Sequence[float] | None = None,
     mode: Literal["nearest", "nearest-exact", "linear", "bilinear", "trilinear", "bicubic", "area"] = "nearest",
-    align_corners: bool = False,
+    align_corners: bool | None = None,
 ) -> Tensor:
     """(examples, channels, positions...) with other numbers of positions, as PyTorch has it."""
 
@@ -1421,6 +1430,9 @@ def multi_margin_loss(
     reduction: Literal["none", "sum", "mean"] = "mean",
 ) -> Tensor:
     """The hinge loss of several classes: by how much each other class comes within `margin` of the right one."""
+
+def multigammaln(a: _TensorLike, d: int) -> Tensor:
+    """The logarithm of the gamma function of `d` dimensions, of numbers above (d - 1) / 2; infinite or NaN beyond."""
 
 def multilabel_soft_margin(
     logits: _TensorLike,

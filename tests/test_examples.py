@@ -252,7 +252,7 @@ def test_transformer(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("matplotlib")
     if not jit.compiled():
         pytest.skip("it takes long without compiled kernels")
-    told, names = run("transformer.py", tmp_path, monkeypatch, capsys, size=40, globals_too=True)
+    told, names = run("transformer.py", tmp_path, monkeypatch, capsys, size=20, globals_too=True)
     as_in_torch(names, "transformer")
     first, last = map(float, re.search(r"a letter from ([0-9.]+) to ([0-9.]+)", told).groups())
     assert last < 0.6 * first and "You may " in told

@@ -125,6 +125,41 @@ except ImportError as error:
     assert "needs Numba" in second and 'impl="composed"' in second
 
 
+def test_without_numba_every_op_computes_and_differentiates():
+    code = """
+import sys
+sys.modules["numba"] = None
+import warnings
+import numpy as np, tensorgraph as tg
+from tensorgraph.testing import examples_of
+warnings.simplefilter("ignore")
+def leaf(value):
+    return tg.tensor(value, requires_grad=value.dtype.kind == "f")
+def floats(values):
+    return [t for t in values if t is not None and t.dtype.kind == "f" and t.requires_grad]
+def gradients(outs, leaves, again):
+    loss = sum([(o * o).sum() for o in outs[1:]], (outs[0] * outs[0]).sum())
+    return [g for g in tg.gradients(loss, leaves, create_graph=again) if g is not None]
+count = 0
+for op in tg.CATALOGUE.values():
+    if {"internal", "higher order"} & op.traits or op.kind.name in ("random", "structural"):
+        continue
+    case = examples_of(op)[0]
+    for again in (False, True):  # on arrays, and recorded
+        given = [[leaf(np.asarray(v)) for v in i] if isinstance(i, list) else None if i is None else leaf(np.asarray(i))
+                 for i in case.inputs]
+        leaves = floats([t for g in given for t in (g if isinstance(g, list) else [g])])
+        out = op.public(*given, **case.attrs)
+        outs = floats(out if isinstance(out, tuple) else (out,))
+        first = gradients(outs, leaves, again) if outs else []
+        if again and floats(first):
+            gradients(floats(first), leaves, False)
+        count += 1
+print(count)
+"""
+    assert int(run(code)) > 300
+
+
 def test_an_edit_in_a_helper_changes_the_name_of_its_callers():
     def make(constant):
         scope = {"np": np, "C": np.float32(constant)}

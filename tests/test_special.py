@@ -133,3 +133,53 @@ def test_names_that_numpy_and_pytorch_have():
     assert tg.parse("def f(x: f32[1]) -> f32[1]:\n    return arcsin(x)") == tg.trace(tg.asin, tg.f32[1])
     assert x.abs().tolist() == abs(x).tolist() == np.abs(x).tolist() == [0.25]
     assert x.exp().tolist() == tg.exp(x).tolist() and x.clamp(a_max=0.0).tolist() == [0.0]
+
+
+AROUND = np.concatenate([np.linspace(-60, 60, 2401), np.logspace(-3, 2.8, 300), -np.logspace(-3, 2.8, 300)])
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 24])
+def test_bessel_functions_against_scipy(n):
+    """A relative bound, of numbers that SciPy does not round to 0; its own last digits are off too."""
+    found = tg.bessel_i(AROUND, n=n).numpy()
+    expected = special.iv(n, AROUND)
+    known = np.abs(expected) > 1e-250
+    assert np.isfinite(found).all() and known.sum() > 2000
+    assert np.abs(found[known] / expected[known] - 1).max() < (2e-13 if n == 24 else 4e-14)
+    narrow = tg.bessel_i(AROUND.astype("f4"), n=n).numpy()
+    wide = tg.bessel_i(AROUND.astype("f4").astype("f8"), n=n).numpy()
+    with np.errstate(over="ignore"):
+        assert narrow.dtype == np.float32 and np.array_equal(narrow, wide.astype("f4"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(tg.i0, special.i0), (tg.i1, special.i1)],
+    ids=lambda f: f.__name__,
+)
+def test_bessel_functions_by_name(ours, theirs):
+    x = np.array([-700.0, -3.0, -0.0, 0.0, 1e-8, 0.5, 20.0, 35.0, 709.0])
+    np.testing.assert_allclose(ours(x).numpy(), theirs(x), rtol=1e-13)
+    far = {"i0": [np.inf, np.inf], "i1": [np.inf, -np.inf]}[ours.__name__]
+    np.testing.assert_array_equal(ours(np.array([np.inf, -np.inf, np.nan])).numpy(), [*far, np.nan])
+    x = np.array([-2.5, -0.3, 0.4, 3.0, 12.0])
+    steps = (theirs(x + 1e-6) - theirs(x - 1e-6)) / 2e-6
+    slopes = tg.grad(lambda x: ours(x).sum())(tg.tensor(x)).numpy()
+    np.testing.assert_allclose(slopes, steps, rtol=1e-8)
+    assert ours(np.zeros((0, 2))).shape == (0, 2) and ours(3).dtype == np.float32
+
+
+def test_bessel_orders_that_are_none_are_refused():
+    for n in (-1, 25, 1.0):
+        with pytest.raises((ValueError, TypeError), match="n must be an integer from 0 to 24"):
+            tg.bessel_i(1.0, n=n)
+
+
+def test_multigammaln_is_scipys():
+    a = np.array([[2.1, 3.0], [7.5, 40.0]])
+    for d in (1, 2, 4):
+        np.testing.assert_allclose(tg.multigammaln(a, d).numpy(), special.multigammaln(a, d), rtol=1e-14)
+    slope = tg.grad(lambda a: tg.multigammaln(a, 3).sum())(tg.tensor(a)).numpy()
+    np.testing.assert_allclose(slope, sum(special.digamma(a - 0.5 * j) for j in range(3)), rtol=1e-13)
+    with pytest.raises(ValueError, match="multigammaln: d must be a positive integer"):
+        tg.multigammaln(a, 0)

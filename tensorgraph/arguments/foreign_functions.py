@@ -18,7 +18,6 @@ LinAlgError = np.linalg.LinAlgError
 frobenius_norm = tg.sqrt(tg.square(x).sum())
 standardize = (x - x.mean(axis=-1, keepdims=True)) / tg.sqrt(x.var(axis=-1, keepdims=True) + 1e-5)
 bmat = tg.concatenate([tg.concatenate([m, x], axis=1), tg.concatenate([m, y], axis=1)])
-i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 newaxis = tg.expand_dims(x, 0)
 t = x.T
 rollaxis = tg.moveaxis(x, 1, 0)
@@ -48,7 +47,8 @@ rsub = y - x
 rem = tg.fmod(x, y)
 resolve_conj conj_physical real_if_close = x # complex numbers are not supported; of real \
 ones this is
-gcd lcm frexp igamma igammac mvlgamma betainc zeta polar lu bessel_i0e bessel_i1e = \
+mvlgamma = tg.multigammaln(v + 2.0, 2)
+gcd lcm frexp igamma igammac betainc zeta polar lu bessel_i0e bessel_i1e = \
 tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be wrapped, with a derivative of their own
 shift_left = tg.left_shift(i, 1)
 sgn = tg.sign(x)
@@ -278,9 +278,8 @@ trim_zeros unwrap spacing = np.{name}(v.numpy()) # no such function yet; without
 histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
 kaiser = tg.tensor(np.kaiser(5, 14.0), tg.f32) # no such function yet; NumPy's is
 grid_sample affine_grid stft istft grid_sampler grid_sampler_2d grid_sampler_3d max_unpool1d max_unpool2d max_unpool3d \
-fractional_max_pool2d fractional_max_pool3d i0e i1 i1e bessel_j0 bessel_j1 spherical_bessel_j0 gammainc gammaincc \
-multigammaln = tg.custom_vjp(f) # no such function yet; compose it, or \
-wrap NumPy's with a derivative of its own
+fractional_max_pool2d fractional_max_pool3d i0e i1e bessel_j0 bessel_j1 spherical_bessel_j0 gammainc gammaincc = \
+tg.custom_vjp(f) # no such function yet; compose it, or wrap NumPy's with a derivative of its own
 upsample_nearest = tg.interpolate(image, scale_factor=2)
 upsample_bilinear = tg.interpolate(image, scale_factor=2, mode="bilinear", align_corners=True)
 entr = -tg.xlogy(p, p)

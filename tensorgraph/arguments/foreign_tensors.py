@@ -90,9 +90,9 @@ inverse = tg.linalg.inv(m)
 matrix_exp = tg.linalg.expm(m)
 eig = tg.linalg.eigh(m) # of a symmetric matrix; of others they are complex numbers, which are not supported
 solve lstsq = tg.linalg.{name}(m, w)
-igamma igammac mvlgamma gcd lcm frexp = tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be \
+mvlgamma = tg.multigammaln(v + 2.0, 2)
+igamma igammac gcd lcm frexp = tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be \
 wrapped, with a derivative of their own
-i0 = np.{name}(v.numpy()) # no such function yet; without a derivative, NumPy's
 matrix_power = tg.linalg.matrix_power(m, 2)
 dist = tg.sqrt(tg.square(x - y).sum())
 clamp_min = tg.maximum(x, 0.0)

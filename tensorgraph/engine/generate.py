@@ -48,6 +48,7 @@ from tensorgraph.engine.signature import REQUIRED, call_signature
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
 from tensorgraph.engine.tensor import Tensor, blank, wrap
+from tensorgraph.jit import available
 
 __all__ = ["attach", "aval_or_scalar", "differentiated", "make_apply", "make_public", "saved_entries"]
 
@@ -73,6 +74,11 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     tests = [f"(type({n}) is not _ndarray and _traced({n}))" for n in names]
     impl = ", impl=impl" if declared.reference is not None else ""
     body = [f"if {' or '.join(tests)}: return _public({passed}{impl})"] if names else []
+    if declared.reference is not None:  # without Numba rules compute what the op is composed of
+        scope |= {"_available": available, "_without_kernels": _without_kernels}
+        body += [
+            f"if not _available(): return _without_kernels(_public, [{', '.join(names)}], dict({', '.join(attrs)}))"
+        ]
     body += [f"_out = _forward({passed})"]
     strip = len(declared.residuals)
     if strip:
@@ -86,6 +92,13 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     else:
         body += ["return _out"]
     return define(sig.name, "array form", ", ".join(params), body, scope)
+
+
+def _without_kernels(public: Callable[..., Any], arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    """What a fused op gives on arrays, composed of other ops."""
+    with modes.use(trace=None, grad=False, cells=None):
+        result = public(*arrays, **attrs, impl="composed")
+    return tuple([t._value for t in result]) if isinstance(result, tuple) else result._value
 
 
 def _holds_tensor(value: Any) -> bool:
