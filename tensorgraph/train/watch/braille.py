@@ -47,9 +47,10 @@ def plot(panel: Panel, width: int, height: int, *, braille: bool = True) -> Plot
     >>> from tensorgraph.train.watch.curves import Curve, Panel, Scale
     >>> curve = Curve("training", "training", np.arange(5.0), np.arange(5.0))
     >>> print(plot(Panel("loss", (curve,), Scale(0.0, 4.0), 0.0, 4.0), 16, 4))
-    4 ┤     ⣀⣠⠤⠔⠒⠚⠉⠁
-    2 ┤⣀⣠⠤⠔⠒⠚⠉⠁
-    ...
+    4 ┤      ⢀⣀⡤⠤⠖⠒⠋
+    0 ┤⣠⠤⠴⠒⠚⠉⠉
+      └─────────────
+       0           4
     """
     # The plan:
     # 1. the ticks, whose texts say how much room is left for the curves;
