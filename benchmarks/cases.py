@@ -14,6 +14,7 @@ GROUPS = {
     "elements": "whole powers, and rows taken by index, forward and backward, float32",
     "ops": "ops of the catalogue, forward and backward, float32; PyTorch with its default threads",
     "vmap": "a gradient an example, and a Jacobian by one batch, float32; the short path: one gradient, row by row",
+    "ensemble": "64 networks trained side by side, from their making to the last epoch; eager: fit one after another",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
 PEERS = ("eager", "torch", "jax", "autograd", "numpy", "short path")
@@ -98,6 +99,11 @@ def every_case() -> list[Case]:
     targets = {"short path": 3.0, "torch": 1.0, "jax": 1.0}
     cases.append(Case("vmap", "64 of 64-256-128-10", "per_example", {"size": "digits"}, targets))
     cases.append(Case("vmap", "jacobian, 100 rows", "jacobian", {"size": "hundred"}, {"short path": 0.2}))
+    for size, label, limit in (
+        ("S", "64 of 64-32-10, 20 epochs", 1 / 6),
+        ("demo", "64 of 64-256-128-10, 5 epochs", 0.5),
+    ):
+        cases.append(Case("ensemble", label, "ensemble", {"size": size}, {"eager": limit}))
     for size, loss in TENTH_LOSS.items():
         cases.append(Case("step", size, "step", {"size": size}, {"torch": 1.0}, known={"tenth loss": loss}))
     return cases

@@ -19,7 +19,10 @@ NETWORKS: dict[str, tuple[int, tuple[int, ...]]] = {
     "S": (64, (64, 32, 10)),
     "M": (64, (784, 256, 128, 10)),
     "L": (256, (1024, 1024, 1024, 10)),
+    "demo": (64, (64, 256, 128, 10)),
 }
+# of these so many side by side, for so many epochs: an ensemble
+ENSEMBLES: dict[str, tuple[int, int]] = {"tiny": (3, 2), "S": (64, 20), "demo": (64, 5)}
 # networks of Linear and ReLU, of which gradients of each example and Jacobians are taken: the batch, then the widths
 PERCEPTRONS: dict[str, tuple[int, tuple[int, ...]]] = {
     "tiny": (8, (6, 5, 3)),
@@ -151,6 +154,22 @@ def network(size: str) -> Network:
         else:
             layers.append({"weight": weight, "bias": np.zeros(fan_out, np.float32)})
     return Network(inputs, labels, layers)
+
+
+def networks(size: str) -> tuple[int, Network]:
+    """The epochs, and networks side by side: the mini-batches of one, and first numbers with an axis more, in front."""
+    count, epochs = ENSEMBLES[size]
+    first = network(size)
+    rng = np.random.default_rng(6)
+    layers = [
+        {
+            name: np.stack([a * (1 + 0.3 * rng.standard_normal(a.shape)) for _ in range(count)]).astype(np.float32)
+            if name == "weight" else np.stack([a] * count)
+            for name, a in layer.items()
+        }
+        for layer in first.layers
+    ]  # fmt: skip
+    return epochs, Network(first.inputs, first.labels, layers)
 
 
 def perceptron(size: str) -> tuple[Array, Array, dict[str, Array]]:

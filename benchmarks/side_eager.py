@@ -1,12 +1,12 @@
-"""tensorgraph without a graph: what its graphs are compared with."""
+"""tensorgraph without a graph, and one network after another: what its graphs and ensembles are compared with."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import tensorgraph as tg
-from benchmarks.problems import Prepared, digest
-from benchmarks.side_tensorgraph import describe, small_ops, small_ops_inputs
+from benchmarks.problems import Prepared, digest, networks
+from benchmarks.side_tensorgraph import adam, describe, samples, sequential, small_ops, small_ops_inputs
 
 __all__ = ["PROBLEMS", "describe"]
 
@@ -27,4 +27,24 @@ def graph(of: str) -> Prepared:
     return Prepared(lambda: function(*arguments), check)
 
 
-PROBLEMS = {"graph": graph}
+def ensemble(size: str) -> Prepared:
+    """Networks one after another, each made and trained by `fit`."""
+    from tensorgraph import train
+
+    epochs, problem = networks(size)
+    x, y, batch_size = samples(problem)
+
+    def one(k: int) -> Any:
+        model = sequential([{name: a[k] for name, a in layer.items()} for layer in problem.layers])
+        return train.fit(
+            model, (x, y), optimizer=adam(model.parameters()), epochs=epochs, batch_size=batch_size, shuffle=False,
+            metrics=(), progress=False,
+        )  # fmt: skip
+
+    def run() -> list[Any]:
+        return [one(k) for k in range(len(problem.layers[0]["weight"]))]
+
+    return Prepared(run, lambda: {"losses": digest([history["loss"] for history in run()])})
+
+
+PROBLEMS = {"graph": graph, "ensemble": ensemble}

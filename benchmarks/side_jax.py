@@ -18,6 +18,7 @@ from benchmarks.problems import (
     digest,
     mean_digests,
     network,
+    networks,
     perceptron,
     rowwise_inputs,
     training,
@@ -90,30 +91,38 @@ def batch_norm(rows: int, features: int, relu: bool) -> Prepared:
     return Prepared(run, check)
 
 
+def network_loss(layers: Any, x: Any, labels: Any) -> Any:
+    """The loss of a batch."""
+    for layer in layers[:-1]:
+        x = jax.nn.relu(normalise(x @ layer["weight"], layer["gamma"], layer["beta"]))
+    return cross_entropy(x @ layers[-1]["weight"] + layers[-1]["bias"], labels)
+
+
+def update(state: Any, x: Any, labels: Any) -> Any:
+    """A whole training step: the loss, and the state after it."""
+    layers, first, second, count = state
+    loss, gradients = jax.value_and_grad(network_loss)(layers, x, labels)
+    count = count + 1
+    b1, b2 = BETAS
+    first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, first, gradients)
+    second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, second, gradients)
+    rate = LEARNING_RATE / (1 - b1**count)
+    root = jax.lax.rsqrt(1 - b2**count)
+    layers = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) * root + ADAM_EPS), layers, first, second)
+    return loss, (layers, first, second, count)
+
+
+def beginning(layers: Any, count: Any) -> Any:
+    """The state before the first step."""
+    layers = jax.tree.map(jnp.asarray, layers)
+    return layers, jax.tree.map(jnp.zeros_like, layers), jax.tree.map(jnp.zeros_like, layers), count
+
+
 def step(size: str) -> Prepared:
     """A whole training step as one compiled function; parameters and moments are donated to it."""
     problem = network(size)
-
-    def loss_of(layers: Any, x: Any, labels: Any) -> Any:
-        for layer in layers[:-1]:
-            x = jax.nn.relu(normalise(x @ layer["weight"], layer["gamma"], layer["beta"]))
-        return cross_entropy(x @ layers[-1]["weight"] + layers[-1]["bias"], labels)
-
-    def update(state: Any, x: Any, labels: Any) -> Any:
-        layers, first, second, count = state
-        loss, gradients = jax.value_and_grad(loss_of)(layers, x, labels)
-        count = count + 1
-        b1, b2 = BETAS
-        first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, first, gradients)
-        second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, second, gradients)
-        rate = LEARNING_RATE / (1 - b1**count)
-        root = jax.lax.rsqrt(1 - b2**count)
-        layers = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) * root + ADAM_EPS), layers, first, second)
-        return loss, (layers, first, second, count)
-
     compiled = jax.jit(update, donate_argnums=0)
-    layers = jax.tree.map(jnp.asarray, problem.layers)
-    state: Any = (layers, jax.tree.map(jnp.zeros_like, layers), jax.tree.map(jnp.zeros_like, layers), jnp.float32(0))
+    state: Any = beginning(problem.layers, jnp.float32(0))
     inputs, labels = list(map(jnp.asarray, problem.inputs)), list(map(jnp.asarray, problem.labels))
 
     def one(i: int) -> float:
@@ -123,6 +132,25 @@ def step(size: str) -> Prepared:
         return float(loss)
 
     return training(one)
+
+
+def ensemble(size: str) -> Prepared:
+    """The step of one network, mapped over many and compiled, for all epochs."""
+    epochs, problem = networks(size)
+    count = len(problem.layers[0]["weight"])
+    compiled = jax.jit(jax.vmap(update, (0, None, None)), donate_argnums=0)
+    inputs, labels = list(map(jnp.asarray, problem.inputs)), list(map(jnp.asarray, problem.labels))
+
+    def run() -> Any:
+        state: Any = beginning(problem.layers, jnp.zeros(count, jnp.float32))
+        losses = []
+        for _ in range(epochs):
+            for x, y in zip(inputs, labels, strict=True):
+                loss, state = compiled(state, x, y)
+                losses.append(np.asarray(loss))
+        return np.stack(losses).reshape(epochs, len(inputs), count).mean(1).T
+
+    return Prepared(run, lambda: {"losses": digest(run())})
 
 
 def per_example(size: str) -> Prepared:
@@ -146,4 +174,10 @@ def per_example(size: str) -> Prepared:
     return Prepared(run, lambda: mean_digests(run()))
 
 
-PROBLEMS = {"rowwise": rowwise, "batch_norm": batch_norm, "step": step, "per_example": per_example}
+PROBLEMS = {
+    "rowwise": rowwise,
+    "batch_norm": batch_norm,
+    "step": step,
+    "ensemble": ensemble,
+    "per_example": per_example,
+}

@@ -20,6 +20,7 @@ from benchmarks.problems import (
     mean_digests,
     mixed_inputs,
     network,
+    networks,
     perceptron,
     power_inputs,
     rowwise_inputs,
@@ -205,13 +206,12 @@ def taking(count: int, columns: int, rows: int) -> Prepared:
     return Prepared(run, check)
 
 
-def step(size: str) -> Prepared:
-    """A training step of the network as a user writes it."""
-    from tensorgraph import nn, optim
+def sequential(layers: Any) -> Any:
+    """The network with these first numbers."""
+    from tensorgraph import nn
 
-    problem = network(size)
     modules: list[Any] = []
-    for layer in problem.layers:
+    for layer in layers:
         linear = nn.Linear(*layer["weight"].shape, bias="bias" in layer)
         linear.weight.assign(layer["weight"])
         modules.append(linear)
@@ -219,8 +219,46 @@ def step(size: str) -> Prepared:
             linear.bias.assign(layer["bias"])
         else:
             modules += [nn.BatchNorm(len(layer["gamma"]), eps=NORM_EPS), nn.ReLU()]
-    model = nn.Sequential(*modules)
-    optimizer = optim.Adam(model.parameters(), LEARNING_RATE, beta1=BETAS[0], beta2=BETAS[1], eps=ADAM_EPS)
+    return nn.Sequential(*modules)
+
+
+def adam(parameters: Any) -> Any:
+    """The optimiser that all sides have."""
+    from tensorgraph import optim
+
+    return optim.Adam(parameters, LEARNING_RATE, beta1=BETAS[0], beta2=BETAS[1], eps=ADAM_EPS)
+
+
+def samples(problem: Any) -> tuple[Any, Any, int]:
+    """The mini-batches of a problem one after another, and their size."""
+    return problem.inputs.reshape(-1, problem.inputs.shape[-1]), problem.labels.reshape(-1), problem.inputs.shape[1]
+
+
+def ensemble(size: str) -> Prepared:
+    """Networks side by side, from their making to their last epoch."""
+    from tensorgraph import tune
+
+    epochs, problem = networks(size)
+    x, y, batch_size = samples(problem)
+    settings = [{"seed": k} for k in range(len(problem.layers[0]["weight"]))]
+
+    def make(seed: int) -> Any:
+        return sequential([{name: a[seed] for name, a in layer.items()} for layer in problem.layers])
+
+    def run() -> Any:
+        return tune.ensemble(
+            make, (x, y), settings=settings, optimizer=adam, epochs=epochs, batch_size=batch_size, shuffle=False,
+            metrics=(),
+        )  # fmt: skip
+
+    return Prepared(run, lambda: {"losses": digest([history["loss"] for history in run().histories])})
+
+
+def step(size: str) -> Prepared:
+    """A training step of the network as a user writes it."""
+    problem = network(size)
+    model = sequential(problem.layers)
+    optimizer = adam(model.parameters())
     inputs = [tg.tensor(x) for x in problem.inputs]
     labels = [tg.tensor(y) for y in problem.labels]
 
@@ -333,7 +371,7 @@ def op(name: str) -> Prepared:
 
 PROBLEMS = {
     "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm,
-    "power": power, "taking": taking, "step": step,
+    "power": power, "taking": taking, "step": step, "ensemble": ensemble,
     "per_example": per_example,
     "jacobian": jacobian, "op": op,
 }  # fmt: skip

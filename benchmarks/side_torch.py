@@ -23,6 +23,7 @@ from benchmarks.problems import (
     mean_digests,
     mixed_inputs,
     network,
+    networks,
     perceptron,
     power_inputs,
     rowwise_inputs,
@@ -203,6 +204,36 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
+def ensemble(size: str) -> Prepared:
+    """Networks side by side by torch.func, with the fused Adam on parameters that are stacked."""
+    epochs, problem = networks(size)
+    inputs, labels = list(torch.from_numpy(problem.inputs)), list(torch.from_numpy(problem.labels))
+
+    def loss(layers: list[dict[str, torch.Tensor]], h: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        for layer in layers[:-1]:
+            h = F.batch_norm(h @ layer["weight"], None, None, layer["gamma"], layer["beta"], True, eps=NORM_EPS)
+            h = F.relu(h)
+        return F.cross_entropy(h @ layers[-1]["weight"] + layers[-1]["bias"], y)
+
+    mapped = torch.func.vmap(torch.func.grad_and_value(loss), (0, None, None))
+
+    def run() -> Any:
+        layers = [{name: torch.tensor(a) for name, a in layer.items()} for layer in problem.layers]
+        flat = [p for layer in layers for p in layer.values()]
+        optimizer = torch.optim.Adam(flat, lr=LEARNING_RATE, betas=BETAS, eps=ADAM_EPS, fused=True)
+        losses = []
+        for _ in range(epochs):
+            for x, y in zip(inputs, labels, strict=True):
+                gradients, value = mapped(layers, x, y)
+                for p, g in zip(flat, [g for layer in gradients for g in layer.values()], strict=True):
+                    p.grad = g
+                optimizer.step()
+                losses.append(value)
+        return torch.stack(losses).reshape(epochs, len(inputs), -1).mean(1).T
+
+    return Prepared(run, lambda: {"losses": digest(run())})
+
+
 def per_example(size: str) -> Prepared:
     """The gradient of every example of a batch, by torch.func."""
     x, labels, arrays = perceptron(size)
@@ -276,7 +307,7 @@ def op(name: str) -> Prepared:
 
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
-    "step": step,
+    "step": step, "ensemble": ensemble,
     "per_example": per_example,
     "jacobian": jacobian, "op": op,
 }  # fmt: skip

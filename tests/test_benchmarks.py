@@ -54,6 +54,7 @@ TINY = [
     ("batch_norm", {"rows": 6, "features": 3, "relu": True}),
     ("per_example", {"size": "tiny"}),
     ("jacobian", {"size": "tiny"}),
+    ("ensemble", {"size": "tiny"}),
     ("step", {"size": "tiny"}),
     ("step", {"size": "S"}),
 ]
@@ -63,8 +64,8 @@ TINY = [
 def test_sides_agree(problem: str, parameters: dict[str, object]) -> None:
     problems = part("problems")
     ours = part("side_tensorgraph").PROBLEMS[problem](**parameters)
-    # a graph is compared with the calls that it is of
-    by_hand = part("side_eager" if problem == "graph" else "side_numpy").PROBLEMS[problem](**parameters)
+    # a graph is compared with the calls that it is of, an ensemble with one network after another
+    by_hand = part("side_eager" if problem in ("graph", "ensemble") else "side_numpy").PROBLEMS[problem](**parameters)
     left, right = ours.check(), by_hand.check()
     assert left, "nothing is compared"
     assert problems.agree(left, right), (left, right)
