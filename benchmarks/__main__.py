@@ -20,9 +20,9 @@ PEER_LIBRARIES = ("torch", "jax", "autograd")
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
-    parser.add_argument("what", nargs="?", choices=["all", "growth", "ranks"], default="all",
+    parser.add_argument("what", nargs="?", choices=["all", "growth", "ranks", "tune"], default="all",
                         help="in place of all else, growth: how times grow with the size of a graph; ranks: a step by "
-                             "one process and by two")  # fmt: skip
+                             "one process and by two; tune: what a trial of a search costs")  # fmt: skip
     parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
     parser.add_argument("--python", metavar="PATH", default=sys.executable,
                         help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
@@ -129,6 +129,13 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(ranks.table(ranks.measure()))
         return 0
+    if options.what == "tune":
+        from benchmarks import tuning
+
+        searched = tuning.measure(told=lambda line: print(f"\r\033[K{line} ...", end="", file=sys.stderr, flush=True))
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(tuning.table(searched))
+        return int(options.strict and any(searched[name]["over"] > tuning.MOST for name in tuning.OURS))
     results = measure(options)
     report.write(results, options.output)
     print(report.table(results))

@@ -221,3 +221,16 @@ def test_the_command_line_runs_without_peers(tmp_path: Path) -> None:
     assert "forward+backward" in done.stdout and "--setup-peers" in done.stdout
     found = json.loads(output.read_text())
     assert {c["label"] for c in found["cases"]} == {"forward", "forward+backward"} and not found["wrong"]
+
+
+def test_what_a_trial_costs_is_the_time_between_two_trainings_of_one_worker():
+    from benchmarks import tuning
+
+    one = [(0.0, 1.0), (1.25, 2.0), (2.5, 3.0)]
+    assert tuning.gaps(one) == [0.25, 0.5]
+    two = [(0.0, 2.0), (0.5, 1.0), (1.25, 3.0), (2.5, 4.0)]  # 1.0 to 1.25 in one, 2.0 to 2.5 in the other
+    assert tuning.gaps(two) == [0.25, 0.5]
+    absent = {"absent": "ray is not installed"}
+    told = {"over": 0.004, "mean": 0.005, "training": 0.25, "start": 0.5, "wall": 11.0}
+    assert "n/a: ray is not installed" in tuning.table({"serial": told, "Ray Tune": absent})
+    assert "4.0 ms" in tuning.table({"serial": told})

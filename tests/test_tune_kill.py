@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("loky")
@@ -17,6 +18,7 @@ pytest.importorskip("optuna")
 
 import tune_program
 
+from tensorgraph import nn, optim, train, tune
 from tensorgraph.tune.slots import lines_of
 
 pytestmark = pytest.mark.kill
@@ -152,6 +154,39 @@ def alive(pid):
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"  # ended, and not yet taken note of
     except OSError:
         return True
+
+
+def test_a_trial_that_trains_in_its_folder_goes_on_from_its_checkpoint(tmp_path):
+    pytest.importorskip("safetensors")
+    kill = str(tmp_path / "kill")
+
+    def objective(trial):
+        x = np.random.default_rng(0).normal(size=(64, 2)).astype(np.float32)
+        y = (x[:, 0] > x[:, 1]).astype(int)
+        model = nn.Sequential(nn.Linear(2, 4, seed=trial.seed), nn.Tanh(), nn.Linear(4, 2, seed=trial.seed))
+        adam = optim.Adam(model.parameters(), lr=trial["lr"])
+
+        def end(training):
+            if training.epoch == 3 and trial.slot == 1 and os.path.exists(kill):
+                os.unlink(kill)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        history = train.fit(
+            model, (x, y), optimizer=adam, epochs=6, batch_size=16, seed=trial.seed, run=trial.folder, progress=False,
+            callbacks=[end],
+        )  # fmt: skip
+        return history["loss"][-1]
+
+    space = tune.Space(lr=tune.log(1e-3, 1e-1))
+    tables = []
+    for name in ("alone", "killed"):
+        Path(kill).touch() if name == "killed" else None
+        study = tune.Study(space, folder=tmp_path / name)
+        study.run(objective, trials=2, workers=1, engine="loky", threads=1, progress=False)
+        tables.append(study.table())
+    assert tables[0] == tables[1] and "2 complete" in tables[0]
+    events = [line["event"] for line in lines_of(tmp_path / "killed" / "slot-0001" / "events.jsonl")]
+    assert events.count("resume") == 1 and not os.path.exists(kill)
 
 
 def test_a_new_driver_waits_for_an_orphan_that_does_not_end(tmp_path):
