@@ -18,7 +18,8 @@ from tensorgraph.testing import check
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PAGES = (
-    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/language.md", "docs/numpy.md", "docs/ops.md",
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/tour.md", "docs/train.md", "docs/language.md",
+    "docs/numpy.md", "docs/ops.md",
     "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/panda.md", "docs/tune.md", "docs/ensemble.md",
     "docs/releasing.md",
     "docs/design.md", "docs/dist.md",

@@ -9,7 +9,7 @@ from training_helpers import clouds, same_state, small, trained_by
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.data import Dataset, Loader, Normalizer, open_csv, open_npy, split
-from tensorgraph.train import Run, class_weights, evaluate, fit, predict
+from tensorgraph.train import History, Run, class_weights, evaluate, fit, predict
 
 
 def line(n=48, outputs=1, dtype="float32", seed=0):
@@ -453,3 +453,58 @@ def test_a_run_is_known_by_what_it_was_given(tmp_path):
             begun(**options)
     with pytest.raises(ValueError, match="an iterator cannot begin an epoch again: give a function of the epoch"):
         run(plain(), shuffled(0), steps_per_epoch=2, run=tmp_path / "other")
+
+
+# hyperparameters that change ------------------------------------------------------------------------------------------
+
+
+class Change:
+    """Sets what may be set, after the third step."""
+
+    def on_step_end(self, training):
+        if training.step == 3:
+            training.optimizer.beta1 = 0.8
+            training.model[3].rate = 0.25
+
+
+def test_the_curve_of_every_hyperparameter_that_changes(tmp_path):
+    whole, history = run(small(dropout=0.5), batch_size=16, callbacks=[Change()])
+    assert history.hyperparameters == {"beta1": [0.9] * 3 + [0.8] * 3, "3.rate": [0.5] * 3 + [0.25] * 3}
+    assert History.from_dict(history.to_dict()) == history
+    old = history.to_dict()
+    del old["hyperparameters"]  # as they were written at first
+    assert History.from_dict(old).hyperparameters == {}
+    # a run that breaks off and goes on has the same
+    folder = Run(tmp_path / "run", steps=1)
+    with pytest.raises(RuntimeError, match="mine"):
+        run(small(dropout=0.5), batch_size=16, callbacks=[Change(), Break()], run=folder)
+    again, same = run(small(dropout=0.5), batch_size=16, callbacks=[Change()], run=folder)
+    assert same.hyperparameters == history.hyperparameters and same_state(whole.state_dict(), again.state_dict())
+
+
+def test_going_back_takes_the_curves_back(tmp_path):
+    folder = Run(tmp_path / "run", steps=1, keep=9)
+
+    class Steer:
+        def on_step_end(self, training):
+            if training.step == 2:
+                folder.set("beta2", 0.5)
+            if training.step == 4 and not told:
+                told.append(folder.rollback(to=1))
+                folder.set("beta1", 0.7)
+
+    told = []
+    _, history = run(batch_size=16, callbacks=[Steer()], run=folder)
+    assert history.hyperparameters == {"beta1": [0.9] + [0.7] * 5, "beta2": [0.999] * 2 + [0.5] * 4}
+
+
+def test_groups_and_plain_functions_have_curves_too():
+    a, b = tg.Parameter(np.zeros(3, np.float32), name="a"), tg.Parameter(np.zeros(1, np.float32), name="b")
+    sgd = optim.Momentum([{"parameters": [a]}, {"parameters": [b], "lr": optim.by_hand([0.1, 0.05])}], lr=0.1)
+    model, (x, y) = line()
+    history = fit(
+        lambda rows: (rows @ a + b)[:, None], (x, y), optimizer=sgd, loss="mse", epochs=1, batch_size=16, progress=False
+    )
+    assert history.hyperparameters == {"group1.lr": [0.1, 0.05, 0.05]}
+    pytest.importorskip("matplotlib")
+    assert [axes.get_title(loc="left") for axes in history.plot().axes] == ["loss", "r2", "learning rate", "group1.lr"]

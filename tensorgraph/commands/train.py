@@ -1,4 +1,7 @@
-"""``tensorgraph train``: a graph's text, trained on data. The text is read and never executed."""
+"""``tensorgraph train``: a model trained on data, as a configuration or the command line says.
+
+A graph's text and a configuration are read and never executed; Python code is imported where ``--model`` names it.
+"""
 
 from __future__ import annotations
 
@@ -6,86 +9,92 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tensorgraph.commands.errors import CommandError, one_line
+from tensorgraph.commands.errors import CommandError
+from tensorgraph.commands.plan import Parts, Plan, carry_out
 from tensorgraph.commands.targets import size
+from tensorgraph.commands.train_config import FORM, plan_of_file
 
 __all__ = ["add_train"]
 
-OPTIMIZERS = ("adam", "sgd", "momentum", "rmsprop")
+# what is taken where neither the command line nor a file says it
+DEFAULTS: dict[str, Any] = {
+    "epochs": 20, "batch_size": 64, "optimizer": "adam", "lr": 0.01, "test": 0.2, "seed": 0, "output": "trained",
+}  # fmt: skip
 
 
 def add_train(commands: Any) -> None:
     """Add it to the grammar."""
+    from tensorgraph.train.optimizers import OPTIMIZERS
+
     train = commands.add_parser(
-        "train", help="train a model that is written as a graph's text",
+        "train", help="train a model, as a configuration says or a graph's text",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Reads model.tg.py, checks and draws it, trains it to classify, and saves text, numbers and model.",
-        epilog="data is one of\n"
+        description="Reads CONFIG.toml, or model.tg.py and the options; checks, trains, tests, and saves what was\n"
+        "trained. Options of the command line are taken in place of the file's keys.",
+        epilog=f"{FORM}\n"
+        "with model.tg.py, --data is one of\n"
         "  digits       handwritten digits, 8x8 pixels, 10 classes (comes with scikit-learn)\n"
         "  data.npz     arrays x and y\n"
         "  data.csv     numbers, the label in the last column\n"
         "examples\n"
+        "  tensorgraph train digits.toml\n"
+        "  tensorgraph train digits.toml --check\n"
+        "  tensorgraph train table.toml --model nets.py:make --epochs 50\n"
         "  tensorgraph train model.tg.py --data digits\n"
-        "  tensorgraph train model.tg.py --data table.csv --epochs 50 --lr 0.001 -o trained",
+        "exit codes\n"
+        "  0 trained   2 it could not be done: the error names file, line and key   130 interrupted by Ctrl-C; with\n"
+        "  a run folder the same command goes on",
     )  # fmt: skip
-    train.add_argument("model", help="the text, such as model.tg.py; its function gives logits, one a class")
-    train.add_argument("--data", required=True, help="see below")
-    train.add_argument("-o", "--output", default="trained", metavar="FOLDER", help="where to write (%(default)s)")
-    train.add_argument("--epochs", type=int, default=20, help="times through the data (%(default)s)")
-    train.add_argument("--batch-size", type=int, default=64, help="(%(default)s)")
-    train.add_argument("--optimizer", default="adam", choices=OPTIMIZERS, help="(%(default)s)")
-    train.add_argument("--lr", type=float, default=0.01, help="learning rate, falling by a cosine (%(default)s)")
-    train.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="held out for the test (%(default)s)")
-    train.add_argument("--seed", type=int, default=0, help="of weights, split and order (%(default)s)")
+    train.add_argument("what", help="CONFIG.toml; or a graph's text, model.tg.py, whose function gives logits")
+    train.add_argument("--model", dest="model_path", metavar="PLACE:NAME", help="a model of Python code, which runs")
+    train.add_argument("--check", action="store_true", help="read everything, train nothing")
+    train.add_argument("--data", help="see below; a configuration has its own")
+    train.add_argument("-o", "--output", metavar="FOLDER", help=f"where to write ({DEFAULTS['output']})")
+    train.add_argument("--epochs", type=int, help=f"times through the data ({DEFAULTS['epochs']})")
+    train.add_argument("--batch-size", type=int, help=f"({DEFAULTS['batch_size']})")
+    train.add_argument("--optimizer", choices=tuple(OPTIMIZERS), help=f"({DEFAULTS['optimizer']})")
+    train.add_argument("--lr", type=float, help=f"learning rate ({DEFAULTS['lr']}), of a text falling by a cosine")
+    train.add_argument("--test", type=float, metavar="SHARE", help=f"held out for the test ({DEFAULTS['test']})")
+    train.add_argument("--seed", type=int, help=f"of weights, split and order ({DEFAULTS['seed']})")
     train.add_argument("--at", action="append", default=[], metavar="D=64", type=size,
-                       help="the size of a dimension that parameters have")  # fmt: skip
+                       help="the size of a dimension that a text's parameters have")  # fmt: skip
     train.set_defaults(command=run_train)
 
 
 def run_train(options: argparse.Namespace) -> int:
     """``tensorgraph train``"""
+    if options.what.endswith(".toml"):
+        if options.data is not None or options.at:
+            raise CommandError("--data and --at go with a text; a configuration says data.file and model.sizes")
+        return carry_out(plan_of_file(options.what, options), check=options.check)
+    if options.model_path is not None:
+        raise CommandError("--model goes with a configuration, CONFIG.toml, which says the data")
+    if options.data is None:
+        raise CommandError(f"say what to train {options.what} on: --data digits, a .npz or a .csv file")
+    for option, value in DEFAULTS.items():
+        if getattr(options, option) is None:
+            setattr(options, option, value)
+    return carry_out(_plan(options), check=options.check)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    """The plan for a graph's text."""
     from tensorgraph import nn, optim
-    from tensorgraph.data import Normalizer, split
-    from tensorgraph.train import evaluate, fit, save
-    from tensorgraph.viz import draw
+    from tensorgraph.data import split
+    from tensorgraph.train.optimizers import OPTIMIZERS
 
     if not 0.0 < options.test < 1.0:
         raise CommandError(f"--test is a share between 0 and 1, got {options.test}")
-    folder = Path(options.output)
-    if folder.exists() and not folder.is_dir():
-        raise CommandError(f"{str(folder)!r} is a file; give a folder to write to")
-    model = nn.GraphModule.from_file(options.model, sizes=dict(options.at), seed=options.seed)
-    data = _data(options.data)
-    training, test = split(data, fractions=(1.0 - options.test, options.test), seed=options.seed, stratify=True)
-    graph = _graph(model, training.x[: options.batch_size])
-    parameters = sum(parameter.size for parameter in model.parameters())
-    print(
-        f"{options.model}: {len(graph.equations)} ops, {parameters:,} parameters in {len(model.parameters())} tensors"
+    model = nn.GraphModule.from_file(options.what, sizes=dict(options.at), seed=options.seed)
+    training, test = split(
+        _data(options.data), fractions=(1.0 - options.test, options.test), seed=options.seed, stratify=True
     )
-    print(f"{options.data}: {len(training):,} samples to train on, {len(test):,} to test on")
-    normalizer = Normalizer().fit(training.x)
     steps = options.epochs * max(1, len(training) // options.batch_size)
-    kinds = {"adam": optim.Adam, "sgd": optim.SGD, "momentum": optim.Momentum, "rmsprop": optim.RMSprop}
-    optimizer = kinds[options.optimizer](model.parameters(), lr=optim.cosine(options.lr, max(steps, 1)))
-    fit(
-        model, training, optimizer=optimizer, epochs=options.epochs, batch_size=options.batch_size, seed=options.seed,
-        normalizer=normalizer,
-    )  # fmt: skip
-    measures = evaluate(model, test, normalizer=normalizer)
-    print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in measures.items()))
-    folder.mkdir(parents=True, exist_ok=True)
-    name = Path(options.model).name
-    stem = name.removesuffix(".py").removesuffix(".tg")
-    model.save_text(folder / name)
-    save(folder / f"{stem}.safetensors", model, normalizer=normalizer, class_names=data.class_names)
-    draw(graph).save(folder / f"{stem}.svg")
-    for made, what in (
-        (name, "the text, its trained numbers beside it"),
-        (f"{stem}.safetensors", "the model with its normaliser: tensorgraph predict reads it"),
-        (f"{stem}.svg", "the picture"),
-    ):
-        print(f"  {folder / made}  {what}")
-    return 0
+    optimizer = OPTIMIZERS[options.optimizer](model.parameters(), lr=optim.cosine(options.lr, max(steps, 1)))
+    fit = {"epochs": options.epochs, "batch_size": options.batch_size, "seed": options.seed, "loss": None,
+           "metrics": None}  # fmt: skip
+    name = Path(options.what).name.removesuffix(".py").removesuffix(".tg")
+    return Plan(model, name, Parts(training, None, test, options.data), optimizer, fit, Path(options.output))
 
 
 def _data(what: str) -> Any:
@@ -100,15 +109,3 @@ def _data(what: str) -> Any:
     if kind == ".csv":
         return read_csv(what, label=-1)
     raise CommandError(f"--data is digits, a .npz or a .csv file, got {what!r}")
-
-
-def _graph(model: Any, batch: Any) -> Any:
-    """The graph that a batch runs, which shows whether model and data go together."""
-    import numpy as np
-
-    from tensorgraph.train.running import model_dtype
-
-    try:
-        return model.train().graph(np.asarray(batch, model_dtype(model)))
-    except (TypeError, ValueError) as error:
-        raise CommandError(f"the model does not take samples of shape {batch.shape[1:]}: {one_line(error)}") from error

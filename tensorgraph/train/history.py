@@ -39,6 +39,8 @@ class History:
         set. Those of the training set are taken while the weights still change, in training mode.
     learning_rate : list of float
         One number a step.
+    hyperparameters : dict of str to list of float
+        One number a step of every other hyperparameter that changed, by its name: ``"beta1"``, ``"layers.2.rate"``.
     seconds : list of float
         One number an epoch, evaluation included.
     stopped : str
@@ -66,6 +68,7 @@ class History:
     seconds: list[float] = field(default_factory=list)
     stopped: str = ""
     best_epoch: int | None = None
+    hyperparameters: dict[str, list[float]] = field(default_factory=dict)
 
     @checked
     def append(self, measures: Mapping[str, float], seconds: NonNegative) -> None:
@@ -106,6 +109,7 @@ class History:
             "seconds": list(self.seconds),
             "stopped": self.stopped,
             "best_epoch": self.best_epoch,
+            "hyperparameters": {name: list(values) for name, values in self.hyperparameters.items()},
         }
 
     @classmethod
@@ -113,7 +117,7 @@ class History:
     def from_dict(cls, data: Mapping[str, Any]) -> History:
         """Make a history from `to_dict()`."""
         expected = {"values", "learning_rate", "seconds", "stopped", "best_epoch"}
-        if set(data) != expected:
+        if set(data) - {"hyperparameters"} != expected:  # which were not kept at first
             raise ValueError(f"a history has the entries {', '.join(sorted(expected))}; got {', '.join(sorted(data))}")
         return cls(
             {str(name): [float(v) for v in values] for name, values in data["values"].items()},
@@ -121,11 +125,12 @@ class History:
             [float(v) for v in data["seconds"]],
             str(data["stopped"]),
             None if data["best_epoch"] is None else int(data["best_epoch"]),
+            {str(name): [float(v) for v in values] for name, values in data.get("hyperparameters", {}).items()},
         )
 
     @checked
     def plot(self, path: PathLike | None = None, *, title: str = "") -> Any:
-        """Draw the learning curves: loss, scores and learning rate.
+        """Draw the learning curves: loss, scores, learning rate, and what else changed.
 
         Parameters
         ----------

@@ -122,6 +122,15 @@ class Loop:
     current: Pass | None = None
     interrupt: Interrupt = field(default_factory=Interrupt)
 
+    def __post_init__(self) -> None:
+        self.watch()
+
+    def watch(self) -> None:
+        """Look from here on at what hyperparameters are."""
+        from tensorgraph.train.run.hyperparameters import Curves  # whose package needs the loop
+
+        self.curves = Curves(self.training)
+
     def run(self) -> History:
         """Train to the end, or until Ctrl-C, which ends the run after the present step."""
         if self.recorder is None:
@@ -215,6 +224,7 @@ class Loop:
             scale_grads(optimizer, unit / whole)
         self._update()
         training.history.learning_rate.append(float(optimizer.lr))  # the schedule sets it as the step is made
+        self.curves.step()
         training.step += 1
         current.total += total
         current.samples += whole

@@ -78,6 +78,8 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
 def learning_curves(history: History, *, title: str = "") -> Any:
     """Loss, scores and learning rate of a run, side by side; the dev set's curves beside the training set's.
 
+    Other hyperparameters that changed follow.
+
     Parameters
     ----------
     history : History
@@ -91,7 +93,9 @@ def learning_curves(history: History, *, title: str = "") -> Any:
     if not len(history):
         raise ValueError("this history has no finished epoch to draw")
     names = [name for name in history.values if not name.startswith("dev_")]
-    panels = names + (["learning rate"] if history.learning_rate else [])
+    steps = {"learning rate": history.learning_rate} if history.learning_rate else {}
+    steps |= history.hyperparameters
+    panels = [*names, *steps]
     figure = new_figure(4.2 * len(panels), 3.6)
     if title:
         figure.suptitle(title, fontsize=14, fontweight="bold")
@@ -99,9 +103,8 @@ def learning_curves(history: History, *, title: str = "") -> Any:
     marker = "o" if len(history) == 1 else None
     for k, name in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), k + 1)
-        if name not in names:
-            steps = np.arange(1, len(history.learning_rate) + 1)
-            axes.plot(steps, history.learning_rate, color=COLOURS[2], linewidth=2, marker=marker)
+        if k >= len(names):
+            axes.plot(np.arange(1, len(steps[name]) + 1), steps[name], color=COLOURS[2], linewidth=2, marker=marker)
             tidy(axes, name, "step", "")
             continue
         axes.plot(epochs, history[name], color=COLOURS[0], linewidth=2, marker=marker, label="training")

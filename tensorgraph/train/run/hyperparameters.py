@@ -11,7 +11,7 @@ from tensorgraph.optim.groups import Group
 from tensorgraph.optim.optimizer import LIMITS, Optimizer
 from tensorgraph.train.callbacks import Training
 
-__all__ = ["Hyperparameters", "Schedules"]
+__all__ = ["Curves", "Hyperparameters", "Schedules"]
 
 COUNT, FRACTION = kind_of(Count), kind_of(Fraction)
 
@@ -41,7 +41,8 @@ class Hyperparameters(Mapping[str, float]):
         for name in LIMITS:
             if getattr(optimizer, name) is not None:
                 self._all[name] = _attribute(optimizer, name)
-        for path, layer in training.model.named_modules():
+        named = training.model.named_modules() if hasattr(training.model, "named_modules") else ()  # of a function none
+        for path, layer in named:
             if isinstance(layer, Dropout):
                 called = f"{path}.rate" if path else "rate"
                 self._all[called] = _attribute(layer, "rate", FRACTION, called)
@@ -70,6 +71,32 @@ class Hyperparameters(Mapping[str, float]):
             self._all[name].set(value)
         except TypeError as error:
             raise ValueError(str(error)) from error
+
+
+class Curves:
+    """Writes into a run's history what each hyperparameter was at every step, once it has changed.
+
+    It is made, and made again where a run goes back, before anything can be set: what has no curve by then has been
+    what it is since the first step.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self._training = training
+        self._watched = {
+            name: (access.get, access.get())
+            for name, access in Hyperparameters(training)._all.items() if name not in ("lr", "epochs")
+        }  # fmt: skip
+
+    def step(self) -> None:
+        """After a step, before it is counted."""
+        history, before = self._training.history, self._training.step
+        curves = history.hyperparameters
+        for name, (get, first) in self._watched.items():
+            value = get()
+            if name in curves:
+                curves[name].append(value)
+            elif value != first:
+                curves[name] = [first] * before + [value]
 
 
 def _attribute(owner: Any, name: str, kind: Any = None, called: str = "") -> Access:

@@ -110,6 +110,7 @@ def restore(loop: Loop, schedules: Schedules, parts: Mapping[str, Arrays], descr
     for name, value in hyperparameters.items():
         if name in now and now[name] != value:
             now.set(name, value)
+    loop.watch()
     for i, callback in enumerate(_with_state(loop.told)):
         callback.load_state_dict(parts.get(f"callback{i}", {}))
     training.stopping = stopping
