@@ -529,7 +529,15 @@ EXAMPLES: dict[str, Example] = {
     "Predictor.predict": lambda: call(predictor().predict, x=X, batch_size=1),
     "Predictor.save": lambda: call(predictor().save, path="predictor.safetensors"),
     "train.Run": lambda: call(
-        train.Run, folder="run", keep=2, epochs=2, steps=10, seconds=5.0, step_events=1, replay="other"
+        train.Run,
+        folder="run",
+        keep=2,
+        epochs=2,
+        steps=10,
+        seconds=5.0,
+        step_events=1,
+        replay="other",
+        tensorboard=True,
     ),
     "Run.checkpoint": lambda: call(begun().checkpoint, name="good"),
     "Run.load": lambda: call(begun().load, number=0),

@@ -9,7 +9,7 @@ import pytest
 from training_helpers import Crash, clouds, long_run, same_run, same_state, small, trained_by
 
 import tensorgraph as tg
-from tensorgraph import nn, optim
+from tensorgraph import data, nn, optim
 from tensorgraph.data import Normalizer
 from tensorgraph.files import FileFormatError
 from tensorgraph.train import NonFiniteLossError, Run, evaluate, fit
@@ -336,3 +336,34 @@ def test_checkpoints_are_made_when_asked_for(tmp_path):
     assert steps(epochs=1) == [0, 3, 6, 9, 12, 15] and steps(epochs=2) == [0, 6, 12, 15]
     assert steps(steps=2, epochs=5) == [0, 2, 4, 6, 8, 10, 12, 14, 15]
     assert steps(seconds=1e-9, epochs=5) == [*range(16)] and steps(seconds=1e9, epochs=9) == [0, 15]
+
+
+def batches(epoch):
+    """Batches of one's own making."""
+    x, y = clouds().x, clouds().y
+    for rows in np.array_split(np.random.default_rng(epoch).permutation(len(x)), 4):
+        yield x[rows], y[rows]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(accumulate=2, batch_size=8),
+        dict(class_weights="balanced"),
+        dict(prefetch=2),
+        dict(batch_size=[8, 16, 24]),
+        dict(data=batches, batch_size=None, steps_per_epoch=4),
+        dict(data="file"),
+    ],
+    ids=lambda options: "-".join(options),
+)
+def test_every_way_to_feed_a_run_goes_on_bit_for_bit(tmp_path, options):
+    if options.get("data") == "file":
+        np.save(tmp_path / "x.npy", clouds().x)
+        options = dict(data=data.Dataset(data.open_npy(tmp_path / "x.npy"), clouds().y))
+    run = Run(tmp_path / "run", steps=1)
+    for step in (2, 5, 8, 9):
+        with pytest.raises(RuntimeError, match="power cut"):
+            long_run(run, 3, callbacks=[Crash(step)], **options)
+        assert run.checkpoints[-1].step == step - 1
+    assert same_run(long_run(run, 3, seed=7, **options), long_run(None, 3, **options))

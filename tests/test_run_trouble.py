@@ -278,3 +278,26 @@ def test_without_safetensors_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r"tensorgraph-engine\[save\]"):
         long_run(tmp_path / "run", 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is forked here")
+def test_what_a_process_forked_does_not_keep_its_run_locked(tmp_path):
+    import signal
+
+    child = []
+
+    class Fork:
+        def on_step_end(self, training):
+            if training.step == 2 and not child:
+                child.append(os.fork())
+                if child == [0]:
+                    time.sleep(60)
+                    os._exit(0)
+
+    try:
+        assert long_run(tmp_path / "run", 1, callbacks=[Fork()])[3].stopped == "epochs"
+        assert os.waitpid(child[0], os.WNOHANG) == (0, 0) and not Run(tmp_path / "run").folder.busy()
+        assert len(long_run(tmp_path / "run", 2)[3]) == 2
+    finally:
+        os.kill(child[0], signal.SIGKILL)
+        os.waitpid(child[0], 0)

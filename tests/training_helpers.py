@@ -50,14 +50,22 @@ def jitter(x, rng):
     return x + 0.1 * rng.normal(size=x.shape)
 
 
-def long_run(folder, epochs=6, seed=0, callbacks=(), optimizer=None, random_seed=11, **options):
+def long_run(folder, epochs=6, seed=0, callbacks=(), optimizer=None, random_seed=11, data=None, **options):
     """Train `Noisy` with everything that has a state: a schedule, dropout, averages, augment, an early stop."""
     tg.random.seed(random_seed)
     model = Noisy(seed)
     adam = optim.Adam(model.parameters(), lr=optim.cosine(0.1, 18)) if optimizer is None else optimizer(model)
     stop = EarlyStop(patience=50, monitor="dev_loss")
     settings = dict(dev=clouds(seed=1), batch_size=16, augment=jitter, early_stop=stop, progress=False) | options
-    history = fit(model, clouds(), optimizer=adam, epochs=epochs, callbacks=callbacks, run=folder, **settings)
+    history = fit(
+        model,
+        clouds() if data is None else data,
+        optimizer=adam,
+        epochs=epochs,
+        callbacks=callbacks,
+        run=folder,
+        **settings,
+    )
     return model, adam, stop, history
 
 

@@ -20,6 +20,7 @@ from tensorgraph.engine import random
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.files import FileFormatError
 from tensorgraph.train.loop import Loop, NonFiniteLossError
+from tensorgraph.train.run.board import Board
 from tensorgraph.train.run.checkpoints import Checkpoint, Place, Shelf
 from tensorgraph.train.run.confusion import confusion
 from tensorgraph.train.run.digest import Described, compare, environment, hash_text
@@ -47,6 +48,7 @@ class Options:
     seconds: float | None = None
     step_events: int | None = None
     replay: Folder | None = None
+    tensorboard: bool = False
 
 
 class Recorder:
@@ -78,6 +80,7 @@ class Recorder:
         self.asked = 0
         self.replayed = 0  # commands of another run
         self._writer: LineWriter | None = None
+        self._board: Board | None = None
         self._shown: dict[str, float] = {}
         self._next_step = 0.0
         self._made = time.monotonic(), 0  # when the last checkpoint was made, and at which step
@@ -103,6 +106,8 @@ class Recorder:
         self.asked = loop.training.epochs
         self._look()
         if not self.quiet:
+            if self.options.tensorboard:
+                self._board = Board(self.folder.path / "tensorboard")
             self.folder.make()
             self.folder.acquire()
             self._look()  # again: another process may have trained since
@@ -297,6 +302,8 @@ class Recorder:
             self._writer.add(record)
             if sync or event != "step":
                 self._writer.flush(sync=sync)
+            if self._board is not None:
+                self._board.tell(record)
         return record
 
     def step_done(self, loop: Loop, loss: float) -> None:
@@ -357,9 +364,10 @@ class Recorder:
     def close(self) -> None:
         """Let go of the folder."""
         try:
-            if self._writer is not None:
-                with suppress(OSError):
-                    self._writer.close()
+            for file in (self._writer, self._board):
+                if file is not None:
+                    with suppress(OSError):
+                        file.close()
         finally:
-            self._writer = None
+            self._writer = self._board = None
             self.folder.release()

@@ -46,6 +46,8 @@ class Run:
         Tell every so many steps in ``events.jsonl``, in place of one in a tenth of a second.
     replay : path-like, optional
         Another run's folder: a new run applies its commands at the same steps, and ends with bitwise the same weights.
+    tensorboard : bool
+        Write TensorBoard's event files too, a folder a branch (needs the extra ``tensorboard``).
 
     Notes
     -----
@@ -82,9 +84,12 @@ class Run:
         seconds: Positive | None = None,
         step_events: Count | None = None,
         replay: PathLike | None = None,
+        tensorboard: bool = False,
     ) -> None:
         self.folder = Folder(folder)
-        self.options = Options(keep, epochs, steps, seconds, step_events, None if replay is None else Folder(replay))
+        self.options = Options(
+            keep, epochs, steps, seconds, step_events, None if replay is None else Folder(replay), tensorboard
+        )
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r}, {self.status})"

@@ -97,6 +97,8 @@ def restore(loop: Loop, schedules: Schedules, parts: Mapping[str, Arrays], descr
         raise ValueError(f"the checkpoint is of a run with the callbacks {names}; give the same")
     if schedules.missing(followed):
         raise ValueError("the checkpoint's learning rate follows a schedule: make the optimiser again, with it")
+    if loop.current is not None:
+        loop.current.close()
     loop.done, loop.current = done, None
     training.epoch = done
     training.history, training.step, training.epochs, training.stopping = history, step, epochs, stopping
