@@ -68,6 +68,18 @@ def test_every_topic_has_an_example_a_picture_and_a_test(title, text):
         assert callable(globals()[name])
 
 
+def test_the_table_of_topics_is_that_of_the_sections():
+    rows = re.findall(
+        r"^\| \[(.+)\]\(#(.+)\) \| `python (examples/course/(\w+)\.py) (\d+)` \| `(test_\w+)` \|$", PAGE, re.M
+    )
+    assert [title for title, *_ in rows] == [title for title, _ in sections()]
+    here = Path(__file__).read_text("utf-8")
+    for (title, anchor, command, example, size, test), (_, text) in zip(rows, sections(), strict=True):
+        assert anchor == re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        assert f"$ python {command}\n" in text and f"`{test}`" in text
+        assert f'run("{example}", {size})' in here.split(f"def {test}(")[1].split("\ndef ")[0]
+
+
 def test_every_example_of_the_course_is_on_the_page():
     shown = set(re.findall(r"^\$ python examples/course/(\w+)\.py$", PAGE, re.M))
     assert shown == {path.stem for path in (EXAMPLES / "course").glob("*.py")}
@@ -296,6 +308,7 @@ def test_averages_at_test_time_need_no_company(run):
     assert right[9] < right[60]
 
 
+@compiled
 def test_softmax_and_its_gradient(run):
     told, names = run("softmax", 25)
     assert "softmax [0.842 0.042 0.002 0.114]  hard max [1. 0. 0. 0.]" in told
@@ -336,6 +349,7 @@ def test_decay_comes_closer_to_the_minimum(run):
             assert value < settled["constant"] / 5, name
 
 
+@pytest.mark.slow
 @compiled
 def test_small_mini_batches_are_noisy_and_all_at_once_is_not(run):
     _, names = run("mini_batch_size", 2)
