@@ -12,6 +12,7 @@ from effort import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorgraph import nn
 from tensorgraph.data import (
     Dataset,
     Loader,
@@ -27,6 +28,7 @@ from tensorgraph.data import (
 )
 from tensorgraph.data.rows import Picked, in_file, pick
 from tensorgraph.files import FileFormatError
+from tensorgraph.train import fit
 
 
 @pytest.fixture
@@ -345,3 +347,22 @@ def test_a_table_is_read_in_bounded_memory(tmp_path, monkeypatch):
     assert size > 1_800_000
     assert kept < size / 10  # where each row begins, and the labels
     assert read < size / 4 and batch < size / 4
+
+
+def test_training_on_a_file_stays_in_bounded_memory(large):
+    """With metrics=() nothing is kept of an epoch; the dev set is read a batch at a time too."""
+    model = nn.Linear(4096, 2, seed=0)
+    data = Dataset(open_npy(large), np.arange(12_000) % 2)
+    part, dev = split(data, fractions=(0.9, 0.1))
+    normalizer = Normalizer().fit(dev.x)
+    options = dict(optimizer="sgd", epochs=1, batch_size=64, metrics=(), normalizer=normalizer, progress=False)
+    fit(model, (dev.x[:64], np.asarray(dev.y)[:64]), **options)  # what is loaded and compiled once
+    tracemalloc.start()
+    try:
+        history = fit(model, part, dev=dev, prefetch=1, **options)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.isfinite(history["dev_loss"][0]) and len(history.learning_rate) == 168
+    # the dev set goes by 256 samples, which are 8 MB where they are normalised, in float64, and three of these at once
+    assert peak < 40 << 20, f"{peak >> 20} MB"

@@ -155,7 +155,7 @@ def fit(
 
     >>> line = nn.Linear(2, 1, seed=0)
     >>> history = train.fit(
-    ...     line, (x, x @ [2.0, -1.0]), loss="mse", optimizer="adam", lr=0.1, epochs=20, progress=False
+    ...     line, (x, x @ [2.0, -1.0]), loss="mse", optimizer="adam", lr=0.1, epochs=50, progress=False
     ... )
     >>> history["r2"][-1] > 0.99
     True
