@@ -89,6 +89,37 @@ def test_each_is_as_alone(name):
     check(settings, name, build, dev=HELD)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_without_kernels_too(name):
+    rule, columns = RULES[name]
+    settings = [{**one, **{key: column[k] for key, column in columns.items()}} for k, one in enumerate(SEEDS[:3])]
+    settings.append({**settings[0], "lr": 1e300})
+    with tg.implementation("composed"):
+        found = tune.ensemble(network, (X, Y), settings=settings, optimizer=name, **COMMON)
+        for k, setting in enumerate(settings[:3]):
+            own = {key: setting[key] for key in ("lr", *columns)}
+            assert_as_alone(found, k, alone(setting, lambda p, s, own=own: rule(p, **own)))
+    for state in states(found)[3].values():
+        assert np.isfinite(state.astype(np.float64)).all()
+
+
+class Keeps(nn.Module):
+    """Keeps what its weight was before the step."""
+
+    def __init__(self, seed):
+        self.layer = nn.Linear(6, 3, seed=seed, dtype="float64")
+        self.before = tg.Buffer(np.zeros((6, 3)))
+
+    def forward(self, x):
+        self.before.assign(self.layer.weight.detach())
+        return self.layer(x)
+
+
+def test_a_buffer_keeps_what_a_parameter_was():
+    found = check(SEEDS, "sgd", lambda p, s: optim.SGD(p, lr=s["lr"]), make=Keeps)
+    assert not np.array_equal(found.model(0).before.numpy(), found.model(0).layer.weight.numpy())
+
+
 def test_in_float32_to_rounding():
     settings = [{**one, "dtype": "float32", "rate": 0.3} for one in SEEDS]
     check(settings, "adam", lambda p, s: optim.Adam(p, lr=s["lr"]), tolerance=2e-5, dev=HELD)

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph import jit
+from tensorgraph.engine import modes
 from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.forms import by_reference
 from tensorgraph.graph.graph import Equation, Graph, HashedKey, Literal, Var
 from tensorgraph.ops.kernels.optimizer import lanes_
 from tensorgraph.ops.updates import update_lanes
@@ -77,6 +80,9 @@ class BatchedStep:
         self.program = rest.program
         self.cells = [decl.path for decl in rest.cells]
         self.written = [self.paths[write.cell] for write in rest.writes]
+        producer = {out: eq for eq in rest.equations for out in eq.outputs}
+        # what is written may lie in the memory of a cell that is then updated in place
+        self.shared = [_shares(write.value, producer) for write in rest.writes]
 
     # preparing --------------------------------------------------------------------------------------------------
 
@@ -154,10 +160,11 @@ class BatchedStep:
         moves &= finite
         whole = bool(moves.all())
         asked = results[self.outputs : len(results) - len(self.written)]
-        for path, new in zip(self.written, results[len(results) - len(self.written) :], strict=True):
+        writes = results[len(results) - len(self.written) :]
+        for path, new, shared in zip(self.written, writes, self.shared, strict=True):
             if not whole:
                 new = np.where(moves.reshape(-1, *[1] * (new.ndim - 1)), new, state[path])
-            state[path] = new
+            state[path] = new.copy() if shared else new
         for update in self.updates:
             self._update(update, asked, state, moves, known)
         return outputs
@@ -171,8 +178,13 @@ class BatchedStep:
         ]
         cells = tuple([state[path] for path in update.cells])
         counts = [state[path] for path in update.counts]
-        numbers = self._numbers(update, settings, counts, known)
         g = state[update.g] if type(update.g) is str else asked[update.g]
+        if not (modes.current().implementation == "fused" and jit.available()):
+            new = update.composed(cells[0], g, *cells[1:], *counts, *settings)
+            for cell, value in zip((*cells, *counts), new if isinstance(new, tuple) else (new,), strict=True):
+                np.copyto(cell, value, where=moves.reshape(-1, *[1] * (cell.ndim - 1)))
+            return
+        numbers = self._numbers(update, settings, counts, known)
         lanes_(update.kernel, cells, g.copy() if update.shares else g, numbers, moves)
         for count in counts:
             count += moves
@@ -213,6 +225,7 @@ class _Update:
         self.equation, self.g, self.shares = equation, g, shares
         self.cells, self.counts, self.settings = cells, counts, settings
         self.kernel, self.numbers_of = update_lanes[equation.op]
+        self.composed = by_reference(equation)  # where kernels cannot run, or shall not
         named = tuple(s if type(s) in (str, int) else ("number", float(s)) for s in settings)
         self.key = equation.op.name, tuple(sorted(equation.attrs.items())), named
 
