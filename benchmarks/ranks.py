@@ -2,7 +2,7 @@
 
 The steps are those of `problems.py`, S, M and L: Adam, batch norm, the loss read. *Shared* is the same batch for any
 number of ranks, *each* a batch of that size for every rank. The exchange is the sum of the gradients over the ranks:
-waiting for the slower rank is a part of it.
+waiting for the slower rank is a part of it, and what batch norm exchanges for its averages is not.
 """
 
 from __future__ import annotations

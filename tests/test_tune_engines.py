@@ -19,9 +19,10 @@ import pytest
 pytest.importorskip("loky")  # which brings cloudpickle too
 pytest.importorskip("optuna")
 
+from tune_engines import ENGINES, installed
+
 import tensorgraph as tg
 from tensorgraph import tune
-from tensorgraph.tune.engines import CLUSTERS
 from tensorgraph.tune.engines.loky import pickled
 from tensorgraph.tune.locks import lock
 from tensorgraph.tune.slots import Slot, lines_of
@@ -29,16 +30,13 @@ from tensorgraph.tune.slots import Slot, lines_of
 SPACE = tune.Space(lr=tune.log(1e-4, 1), layers=tune.int(1, 4))
 
 
-NEEDS = {"loky": "loky", "dask": "distributed", "ray": "ray"}
 LOST = {"loky": "SIGKILL", "dask": "its Dask worker tcp://127.0.0.1:", "ray": "its Ray worker"}  # how each says it
 
 
-# clusters take long to start, a process at a time
-@pytest.fixture(params=["loky", *[pytest.param(name, marks=pytest.mark.slow) for name in CLUSTERS]])
+@pytest.fixture(params=ENGINES)
 def engine(request):
     """Each engine of processes in turn."""
-    pytest.importorskip(NEEDS[request.param], reason=f"the engine {request.param} is not installed")
-    return request.param
+    return installed(request.param)
 
 
 @pytest.fixture

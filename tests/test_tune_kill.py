@@ -17,6 +17,7 @@ pytest.importorskip("loky")
 pytest.importorskip("optuna")
 
 import tune_program
+from tune_engines import ENGINES, installed
 
 from tensorgraph import nn, optim, train, tune
 from tensorgraph.tune.slots import lines_of
@@ -27,13 +28,13 @@ pytestmark = pytest.mark.kill
 class Search:
     """The search of `tune_program` in a folder, started again whenever it is not there."""
 
-    def __init__(self, folder, trials):
-        self.folder, self.witness, self.trials = folder / "study", folder / "witness", trials
+    def __init__(self, folder, trials, engine):
+        self.folder, self.witness, self.trials, self.engine = folder / "study", folder / "witness", trials, engine
         self.process, self.kept, self.drivers, self.out = None, {}, 0, folder / "said.txt"
 
     def start(self):
         self.drivers += 1
-        command = [sys.executable, tune_program.__file__, self.folder, self.witness, str(self.trials)]
+        command = [sys.executable, tune_program.__file__, self.folder, self.witness, str(self.trials), self.engine]
         # files, since what outlives a driver would hold a pipe open
         with (self.out).open("wb") as out, self.out.with_suffix(".err").open("ab") as err:
             self.process = subprocess.Popen(command, stdout=out, stderr=err)
@@ -84,9 +85,15 @@ def steps_of(witness):
     return order, steps
 
 
-def test_kills_at_random_moments_change_nothing(tmp_path, kill_repetitions):
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """Each engine of processes in turn."""
+    return installed(request.param)
+
+
+def test_kills_at_random_moments_change_nothing(engine, tmp_path, kill_repetitions):
     rng = random.Random(kill_repetitions)
-    search = Search(tmp_path, trials=3 * kill_repetitions)
+    search = Search(tmp_path, 3 * kill_repetitions, engine)
     search.start()
     killed = Counter()
     try:
@@ -124,8 +131,8 @@ def test_kills_at_random_moments_change_nothing(tmp_path, kill_repetitions):
         assert json.loads((folder / "outcome.json").read_bytes())["state"] == "complete"
 
 
-def test_an_orphan_ends_itself(tmp_path):
-    search = Search(tmp_path, trials=4)
+def test_an_orphan_ends_itself(engine, tmp_path):
+    search = Search(tmp_path, 4, engine)
     search.start()
     try:
         search.wait_for_work()
@@ -189,9 +196,9 @@ def test_a_trial_that_trains_in_its_folder_goes_on_from_its_checkpoint(tmp_path)
     assert events.count("resume") == 1 and not os.path.exists(kill)
 
 
-def test_a_new_driver_waits_for_an_orphan_that_does_not_end(tmp_path):
+def test_a_new_driver_waits_for_an_orphan_that_does_not_end(engine, tmp_path):
     """Its slot is held by the orphan, which is stopped here, so the trial begins when the lock is free, not before."""
-    search = Search(tmp_path, trials=2)
+    search = Search(tmp_path, 2, engine)
     search.start()
     try:
         search.wait_for_work()

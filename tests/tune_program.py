@@ -11,11 +11,12 @@ import time
 from tensorgraph import tune
 
 STEPS = 8
+WITNESS = sys.argv[2] if len(sys.argv) > 2 else ""  # here, since a worker may have other arguments
 SPACE = tune.Space(lr=tune.log(1e-4, 1), layers=tune.int(1, 4))
 
 
 def objective(trial):
-    witness = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    witness = os.open(WITNESS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     done = trial.folder / "steps"
     while (step := done.stat().st_size if done.exists() else 0) < STEPS:
         os.write(witness, f"{trial.slot} {os.getpid()} {step}\n".encode())

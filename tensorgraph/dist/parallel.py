@@ -212,15 +212,16 @@ class DataParallel(Base):
         numpy.ndarray of shape (samples, ...)
         """
         own = as_array(rows, "rows")
-        mine = range(samples)[self.rows(samples)]
-        if own.ndim == 0 or len(own) != len(mine):
+        parts = [self._rows(rank, samples) for rank in range(self.size)]
+        counts = [part.stop - part.start for part in parts]
+        if own.ndim == 0 or len(own) != counts[self.rank]:
             raise ValueError(
-                f"rank {self.rank} of {self.size} has {len(mine)} rows of a batch of {samples}, got shape {own.shape}"
+                f"rank {self.rank} of {self.size} has {counts[self.rank]} rows of a batch of {samples}, got shape "
+                f"{own.shape}"
             )
         padded = np.zeros((-(-samples // self.size), *own.shape[1:]), own.dtype)
         padded[: len(own)] = own
         everyone = self.job.gather(padded, "putting a batch together")
-        counts = [len(range(samples)[self._rows(rank, samples)]) for rank in range(self.size)]
         return np.concatenate([part[:count] for part, count in zip(everyone, counts, strict=True)])
 
     @checked
