@@ -238,7 +238,7 @@ def test_names_of_rooms_are_answered_by_the_whole_library() -> None:
         ("tg.flatten(x, start_dim=1)", "write start_axis="),
         ("tg.vmap(f, in_dims=0)", "write in_axes="),
         ("tg.random.normal((2,), mean=1.0)", "write loc="),
-        ("train.fit(model, x, lr=0.1)", r"optimizer=optim\.Adam"),
+        ("train.fit(model, x, learning_rate=0.1)", r"write lr="),
         ("data.Loader(x, drop_last=True)", 'write last="drop"'),
         ("optim.SGD(model, nesterov=True)", r"optim\.Momentum"),
         ("tg.zeros(2, 3)", r"write \(2, 3\)"),
