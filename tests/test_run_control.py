@@ -294,3 +294,11 @@ def test_one_optimizer_can_be_used_again_after_values_were_set(tmp_path):
         **settings,
     )
     assert len(fit(model, clouds(), epochs=4, **settings)) == 4
+
+
+def test_what_was_set_after_the_last_step_is_kept(tmp_path):
+    run = Run(tmp_path / "run")
+    long_run(run)
+    run.set("lr", 0.03)
+    assert long_run(run)[1].lr == 0.03
+    assert long_run(run, seed=5)[1].lr == 0.03  # nothing is left to do: it is read from the folder alone

@@ -259,6 +259,9 @@ class Recorder:
                 self.checkpoint(loop)
             loop.training.stopping = "stopped"
             return False
+        over = loop.current is None and (loop.training.stopping or loop.done >= loop.training.epochs)
+        if over and not self.quiet:
+            self.checkpoint(loop)  # commands that came after the last step are in it
         return True
 
     def _is_due(self, loop: Loop) -> bool:
