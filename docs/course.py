@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "course.md"
 PICTURES = ROOT / "docs" / "pictures" / "course"
 BLOCK = re.compile(r"^```text\n\$ python examples/(course/\w+|\w+)\.py\n(.*?)^```$", re.S | re.M)
-WIDTH, MOST = 1100, 40_000  # pixels and bytes of the pictures as they are kept: small, and sharp enough to read
+WIDTH, MOST = 1100, 60_000  # pixels and bytes of the pictures as they are kept: small, and sharp enough to read
 
 
 def examples() -> list[str]:
@@ -34,12 +34,12 @@ def kept(png: bytes) -> bytes:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if picture.width > WIDTH:
         picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
-    for colours in (64, 32, 16):
+    for colours in (96, 48):  # fewer make one colour of two classes
         out = io.BytesIO()
         picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "png", optimize=True)
         if out.tell() < MOST:
             return out.getvalue()
-    raise SystemExit(f"a picture has {out.tell()} bytes in 16 colours, and may have {MOST}: draw less in it")
+    raise SystemExit(f"a picture has {out.tell()} bytes in 48 colours, and may have {MOST}: draw less in it")
 
 
 def run(name: str) -> str:
