@@ -20,8 +20,8 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.nn.module import INTERNAL
 from tensorgraph.ops.shape import astype
 from tensorgraph.train.running import in_mode, outputs_of
-from tensorgraph.tune.alike import shape_of
-from tensorgraph.tune.members import Member
+from tensorgraph.tune.ensembles.alike import shape_of
+from tensorgraph.tune.ensembles.members import Member
 
 __all__ = ["Traced", "Tracer", "evaluation_graph", "fingerprint"]
 

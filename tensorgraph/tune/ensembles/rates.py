@@ -12,8 +12,8 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.graph.trace import trace
 from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.optim.schedules import Schedule
-from tensorgraph.tune.alike import common, shape_of
-from tensorgraph.tune.batched import batched_graph
+from tensorgraph.tune.ensembles.alike import common, shape_of
+from tensorgraph.tune.ensembles.batched import batched_graph
 
 __all__ = ["Rates"]
 

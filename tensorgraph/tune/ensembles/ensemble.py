@@ -20,10 +20,10 @@ from tensorgraph.train.history import History, better_is_less
 from tensorgraph.train.loop import Augment
 from tensorgraph.train.losses import loss_of
 from tensorgraph.train.running import Data, Metric, model_dtype, named_metrics, samples_of
-from tensorgraph.tune.lanes import Course, Shape, shapes
-from tensorgraph.tune.measuring import Outputs
-from tensorgraph.tune.members import Member, made
-from tensorgraph.tune.together import parts_of, train_together
+from tensorgraph.tune.ensembles.lanes import Course, Shape, shapes
+from tensorgraph.tune.ensembles.measuring import Outputs
+from tensorgraph.tune.ensembles.members import Member, made
+from tensorgraph.tune.ensembles.together import parts_of, train_together
 
 __all__ = ["Ensemble", "ensemble"]
 

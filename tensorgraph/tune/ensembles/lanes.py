@@ -16,11 +16,11 @@ from tensorgraph.data.loader import Loader
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
 from tensorgraph.graph.graph import Graph
-from tensorgraph.tune.alike import common
-from tensorgraph.tune.batched import batched_step
-from tensorgraph.tune.members import Member
-from tensorgraph.tune.rates import Rates
-from tensorgraph.tune.steps import Traced, Tracer
+from tensorgraph.tune.ensembles.alike import common
+from tensorgraph.tune.ensembles.batched import batched_step
+from tensorgraph.tune.ensembles.members import Member
+from tensorgraph.tune.ensembles.rates import Rates
+from tensorgraph.tune.ensembles.steps import Traced, Tracer
 
 __all__ = ["Course", "Lanes", "Shape", "shapes"]
 

@@ -17,8 +17,8 @@ from tensorgraph.jit import blas
 from tensorgraph.jit.threads import alone
 from tensorgraph.train.history import History
 from tensorgraph.train.running import Metric
-from tensorgraph.tune.lanes import Course, Lanes, Shape
-from tensorgraph.tune.measuring import Losses, Outputs, metrics_of
+from tensorgraph.tune.ensembles.lanes import Course, Lanes, Shape
+from tensorgraph.tune.ensembles.measuring import Losses, Outputs, metrics_of
 
 __all__ = ["Part", "parts_of", "train_together"]
 

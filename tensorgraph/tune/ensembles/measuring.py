@@ -16,10 +16,10 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.train import metrics as measures
 from tensorgraph.train.evaluate import targets_for
 from tensorgraph.train.running import Metric
-from tensorgraph.tune.alike import common, shape_of
-from tensorgraph.tune.batched import batched_graph
-from tensorgraph.tune.members import Member
-from tensorgraph.tune.steps import Traced, evaluation_graph, fingerprint
+from tensorgraph.tune.ensembles.alike import common, shape_of
+from tensorgraph.tune.ensembles.batched import batched_graph
+from tensorgraph.tune.ensembles.members import Member
+from tensorgraph.tune.ensembles.steps import Traced, evaluation_graph, fingerprint
 
 __all__ = ["Losses", "Outputs", "metrics_of"]
 
