@@ -17,12 +17,14 @@ from tensorgraph.engine.keys import known_numbers
 from tensorgraph.engine.tape import describe_source, user_source
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array, wrap
 from tensorgraph.ops import shape as shapes
-from tensorgraph.ops.creation import arange
+from tensorgraph.ops.creation import arange, full, ones
 from tensorgraph.ops.index import scatter_add
-from tensorgraph.ops.logic import not_equal, where
+from tensorgraph.ops.logic import isnan, not_equal, where
 from tensorgraph.ops.moving import of, ravel, together
 from tensorgraph.ops.reduction import sum
+from tensorgraph.ops.scans import cumulative_sum
 from tensorgraph.ops.sorting import argsort
+from tensorgraph.ops.structure import stop_gradient
 
 
 class UniqueCounts(NamedTuple):
@@ -140,6 +142,7 @@ def argwhere(x: Any, size: Natural | None = None, fill_value: int = 0) -> Tensor
 # what is different --------------------------------------------------------------------------------------------------
 
 _OUTSIDE = "compute it outside of the trace"
+_SIZE = "compute it outside of the trace, or give size="
 
 
 def _unique(x: Any, name: str, equal_nan: bool = False) -> tuple[Tensor, Any, Any, Any]:
@@ -187,23 +190,71 @@ def unique_all(x: Any) -> tuple[Tensor, ...]:
 )  # fmt: skip
 def unique(
     x: Any, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False,
-    axis: int | None = None, *, equal_nan: bool = True,
+    axis: int | None = None, *, equal_nan: bool = True, size: Natural | None = None, fill_value: float | None = None,
 ) -> Any:  # fmt: skip
     """The different elements in ascending order, or slices along an axis; with more as NumPy's function of the name.
 
     The gradient goes to the first of each.
 
+    With `size` the first so many of the different elements: a shape that a trace knows. Where there are fewer, the
+    smallest of them stands for those that are not there, or `fill_value`; of these the index is that of the smallest,
+    the count 0, and no gradient flows. In the inverse an element for which there was no place has the position that it
+    would have, `size` or more.
+
     >>> import tensorgraph as tg
     >>> tg.unique([3.0, 1.0, 3.0])
     tensor([1., 3.], f32)
+    >>> tg.trace(lambda x: tg.unique(x, size=3, fill_value=0.0), tg.f32[3])([3.0, 1.0, 3.0])
+    tensor([1., 3., 0.], f32)
     """
     x = of(x, "unique: x")
-    axis = None if axis is None else canonical_axis(axis, x.ndim)
-    numbers = _numbers(x, "unique", _OUTSIDE)
-    _, first, inverse, counts = np.unique(numbers, True, True, True, axis=axis, equal_nan=equal_nan)
-    values = ravel(x)[first] if axis is None else _slices(x, first, axis)
-    more = [_made(v) for v, w in ((first, return_index), (inverse, return_inverse), (counts, return_counts)) if w]
+    wanted = (return_index, return_inverse, return_counts)
+    if size is not None:
+        if axis is not None:
+            raise ValueError(f"unique: size= counts elements, of all axes; leave out axis={axis}")
+        values, *rest = _unique_sized(x, size, fill_value, equal_nan)
+    elif fill_value is not None:
+        raise ValueError("unique: fill_value stands for elements that are not there, of which size= is needed")
+    else:
+        axis = None if axis is None else canonical_axis(axis, x.ndim)
+        numbers = _numbers(x, "unique", _SIZE)
+        _, first, inverse, counts = np.unique(numbers, True, True, True, axis=axis, equal_nan=equal_nan)
+        values = ravel(x)[first] if axis is None else _slices(x, first, axis)
+        rest = [_made(v) if w else None for v, w in zip((first, inverse, counts), wanted, strict=True)]
+    more = [v for v, w in zip(rest, wanted, strict=True) if w]
     return (values, *more) if more else values
+
+
+def _unique_sized(x: Tensor, size: int, fill_value: float | None, equal_nan: bool) -> tuple[Any, Any, Any, Any]:
+    """So many of the different elements, where each is first, the positions among them, and the counts."""
+    # The plan: (1) sort, each like after its first; (2) mark where a new element begins, and number the marks;
+    # (3) take the elements at the first `size` marks; (4) count the numbers, and bring them back into the order of x.
+    flat = ravel(x)
+    if not flat.size and size and fill_value is None:
+        raise ValueError(f"unique: x is empty, {x.aval}: give fill_value=, which stands for its elements")
+    if fill_value is not None and x.dtype.kind != "f" and not float(fill_value).is_integer():
+        raise TypeError(f"unique: fill_value must be one of x's numbers, {x.dtype}, got {fill_value!r}")
+    order = argsort.public(flat)
+    ordered = stop_gradient.public(flat)[order]
+    new = ordered[1:] != ordered[:-1]
+    if equal_nan and x.dtype.kind == "f":
+        new = new & ~(isnan.public(ordered[1:]) & isnan.public(ordered[:-1]))
+    marks = shapes.concatenate.public([ones.public(shape=(min(flat.size, 1),), dtype="bool"), new])
+    number = cumulative_sum.public(marks) - 1
+    places = flatnonzero(marks, size, -1)
+    there = places >= 0
+    if fill_value is None:
+        filling = ordered[0] if flat.size else 0
+    else:
+        filling = full.public(shape=(), value=fill_value, dtype=x.dtype.name)
+    if flat.size:
+        first = order[where.public(there, places, 0)]
+        values = where.public(there, flat[first], filling)
+    else:
+        first, values = arange.public(size) * 0, shapes.broadcast_to.public(filling, shape=(size,))
+    inverse = shapes.reshape.public(number[argsort.public(order)], shape=x.shape)
+    counts = bincount(number, length=max(flat.size, size))[:size]
+    return values, first, inverse, counts
 
 
 def _slices(x: Tensor, places: Any, axis: int) -> Tensor:

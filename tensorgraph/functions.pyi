@@ -2265,6 +2265,8 @@ def unique(
     axis: int | None = None,
     *,
     equal_nan: bool = True,
+    size: int | None = None,
+    fill_value: float | None = None,
 ) -> Any:
     """The different elements in ascending order, or slices along an axis; with more as NumPy's function of the name."""
 

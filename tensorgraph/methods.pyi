@@ -372,6 +372,8 @@ class Methods:
         axis: int | None = None,
         *,
         equal_nan: bool = True,
+        size: int | None = None,
+        fill_value: float | None = None,
     ) -> Any:
         """The different elements in ascending order, or slices along an axis"""
 

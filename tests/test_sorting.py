@@ -195,6 +195,53 @@ def test_what_is_not_zero(values: list[float]) -> None:
     )
 
 
+@pytest.mark.parametrize("equal_nan", [True, False])
+@pytest.mark.parametrize(
+    "values", [[3.0, 1.0, 3.0, np.nan, np.nan, -0.0, 0.0], [[3, 1], [1, 2]], [True, False, True], [2.0]], ids=str
+)
+def test_so_many_different_elements(values: Any, equal_nan: bool) -> None:
+    x = np.array(values)
+    expected, first, inverse, counts = np.unique(x, True, True, True, equal_nan=equal_nan)
+    for size in (0, 1, 3, 9):
+
+        def f(x: Any, size: int = size) -> Any:
+            return tg.unique(x, True, True, True, equal_nan=equal_nan, size=size)
+
+        many = tg.vmap(f)(np.stack([x, x]))
+        n = min(size, len(expected))
+        for found in (f(x), tg.trace(f, x)(x), [a[1] for a in many]):
+            values_, index, positions, times = [a.numpy() for a in found]
+            assert values_.dtype == x.dtype and values_.shape == index.shape == times.shape == (size,)
+            assert np.array_equal(values_[:n], expected[:n], equal_nan=True)
+            assert index[:n].tolist() == first[:n].tolist() and times[:n].tolist() == counts[:n].tolist()
+            assert positions.tolist() == inverse.reshape(x.shape).tolist()
+            assert not times[n:].any() and (values_[n:] == values_[:1]).all() and (index[n:] == index[:1]).all()
+    padded = tg.unique(x, size=9, fill_value=1).numpy()
+    assert (padded[min(9, len(expected)) :] == 1).all()
+
+
+def test_so_many_different_elements_of_few() -> None:
+    weights = np.array([1.0, 10.0, 100.0, 1000.0, 10000.0])
+    for fill in (None, 5.0):
+        gradient = tg.grad(lambda x: (tg.unique(x, size=5, fill_value=fill) * weights).sum())  # noqa: B023
+        x = np.array([3.0, 1.0, 3.0, 2.0])
+        assert gradient(x).tolist() == [100, 1, 0, 10] == tg.trace(gradient, x)(x).tolist()
+    nothing = np.zeros(0, np.float32)
+    assert tg.unique(nothing, size=0).shape == (0,)
+    found = tg.unique(nothing, True, True, True, size=2, fill_value=4)
+    assert [a.tolist() for a in found] == [[4, 4], [0, 0], [], [0, 0]] and found[0].dtype == np.float32
+    for call, error, words in (
+        (lambda: tg.unique(nothing, size=2), ValueError, "give fill_value="),
+        (lambda: tg.unique([1.0], fill_value=2), ValueError, "size= is needed"),
+        (lambda: tg.unique([1.0], axis=0, size=1), ValueError, "leave out axis=0"),
+        (lambda: tg.unique([1], size=1, fill_value=0.5), TypeError, "x's numbers, int64"),
+        (lambda: tg.unique([1], size=1, fill_value=np.nan), TypeError, "x's numbers, int64"),
+        (lambda: tg.trace(lambda x: tg.unique(x), x), tg.TraceError, "give size="),
+    ):
+        with pytest.raises(error, match=words):
+            call()
+
+
 def test_gradients_of_sets_go_to_the_first() -> None:
     x, y = np.array([3.0, 1.0, 3.0, 2.0]), np.array([2.0, 5.0])
     weights = np.array([1.0, 10.0, 100.0, 1000.0])

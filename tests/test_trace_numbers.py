@@ -219,10 +219,23 @@ def test_pythons_functions_of_traced_numbers() -> None:
     x = np.ones(2, np.float32)
     for function in (
         lambda s: divmod(s, 2), lambda s: divmod(7, s), lambda s: (sum([s, s]), math.prod([s, s]), pow(s, 2), +s),
+        lambda s: (abs(s), abs(-s)),
     ):  # fmt: skip
         for number, other in ((3, 5), (-3, 4), (2.5, -1.25)):
             graph = tg.trace(lambda x, s: [x * v for v in function(s)], tg.f32[2], number)  # noqa: B023
             assert [t.tolist()[0] for t in graph(x, other)] == [float(np.float32(v)) for v in function(other)]
+    for numbers in ((0.5, -2.5, -0.0, 0.0, math.inf, -math.inf, math.nan, -1e-320, 1e300), (3, 0, -7, -(2**70))):
+        graph = tg.trace(lambda s: (abs(s), tg.tensor(1.0) * (abs(s) < 2)), numbers[0])
+        for run in (graph, graph.simplify(), tg.parse(str(graph))):
+            for number in numbers:
+                found = run(number)[0]
+                assert type(found) is type(abs(number))
+                assert found == abs(number) or (math.isnan(number) and math.isnan(found))
+                assert math.isnan(number) or math.copysign(1, found) == 1, "the zero of abs(-0.0) has no sign"
+    scaled = tg.trace(lambda x, s: x * abs(s), tg.f32[()], 0.5)
+    for number, slope in ((-2.5, -1.0), (0.0, 0.0), (3.0, 1.0)):
+        for derivative in (scaled.grad(1), tg.trace(tg.grad(lambda x, s: x * abs(s), 1), tg.f32[()], 0.5)):
+            assert derivative(np.float32(1), number).tolist() == slope
     for whole in (round, math.floor, math.ceil, math.trunc, lambda s: round(s, 1)):
         assert tg.trace(lambda x, s: x * whole(s), tg.f32[2], 3)(x, 5).tolist() == [5, 5]  # noqa: B023
     with pytest.raises(tg.TraceError, match="round before the call"):
@@ -232,7 +245,7 @@ def test_pythons_functions_of_traced_numbers() -> None:
 def test_what_a_traced_number_refuses() -> None:
     for function, message in [
         (lambda s: 1.0 if s > 0 else 2.0, "a branch"), (lambda s: math.sqrt(s), "float()"),
-        (lambda s: abs(s), "abs"), (lambda s: round(s), "round"), (lambda s: math.floor(s), "s // 1"),
+        (lambda s: round(s), "round"), (lambda s: math.floor(s), "s // 1"),
         (lambda s: tg.full((2,), s), "static Python value"), (lambda s: s & 1, "unsupported operand"),
     ]:  # fmt: skip
         with pytest.raises(TypeError, match=message):

@@ -82,8 +82,10 @@ class TracedNumber(Tensor):
     def __bool__(self) -> NoReturn:
         self.asked("a branch (if, while, and, or, not, bool())")
 
-    def __abs__(self) -> NoReturn:
-        self._refuse("abs()", "use tensorgraph.absolute, which gives a tensor")
+    def __abs__(self) -> Any:
+        # of operators, which are all that numbers have: times 1, 0 or -1, the derivative too, which is 0 at 0 as that
+        # of `absolute`; what is added makes 0.0 of -0.0
+        return self * (1 * (self > 0) - 1 * (self < 0)) + 0
 
     def __pos__(self) -> TracedNumber:
         return self

@@ -79,6 +79,7 @@ class Tensor(Numbers, metaclass=Made):
 
     @property
     def size(self) -> int:
+        """How many elements there are. PyTorch's ``x.size()`` is `shape`."""
         return self.aval.size
 
     @property

@@ -174,9 +174,11 @@ def jacobian(w: Writer, choices: Choices) -> Any:
         return
     before = len(w.lines)
     name = inner_of(w, choices, [value], lambda inner: inner.result(choices))
-    # a recurrent op's products are larger where rows are pulled back together, and BLAS may round them otherwise
+    # rows that are pulled back together are one batch of a recurrent op, which BLAS multiplies as one larger matrix:
+    # such programs are compared by tolerance, never to the last bit (tests/test_jacobians.py has the ops by themselves)
     body = "\n".join(w.lines[before:])
-    if any(f".{op.name}(" in body for op in CATALOGUE.values() if "recurrent" in op.inputs):
+    recurrent = any(f".{op.name}(" in body for op in CATALOGUE.values() if "recurrent" in op.inputs)
+    if recurrent and not w.options.smooth:
         return
     if name is not None and w.evaluate(f"tg.vjp({name}, {value.name})[0]").size <= 4:
         called(w, name, f"tg.jacobian({name})({value.name})")
