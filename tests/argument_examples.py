@@ -635,8 +635,8 @@ EXAMPLES: dict[str, Example] = {
     "text.namespace": lambda: call(text.namespace, arrays=None),
     "text.save": lambda: call(text.save, graph=graph(), path="saved.tg.py"),
     # viz
-    "tune.Training": lambda: call(
-        tune.Training,
+    "tune.TrainingObjective": lambda: call(
+        tune.TrainingObjective,
         make=one_layer,
         data=(X, Y),
         epochs=1,

@@ -196,6 +196,24 @@ def test_errors_are_one_line():
     assert one_line(MissingExtraError("install it")) == "install it"
 
 
+def test_a_word_that_was_meant_is_named(capsys):
+    for words, meant in ((["tran", "x.toml"], "train"), (["tune", "shwo", "x"], "show")):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2 and f"did you mean {meant!r}?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["elephants"])
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_training_says_which_file_is_not_there(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "net.tg.py")]) == 2
+    assert "there is no file" in capsys.readouterr().err
+    (tmp_path / "a.toml").write_text('[model]\nfile = "net.tg.py"\n')
+    assert main(["train", str(tmp_path / "a.toml")]) == 2
+    assert "[data] is missing: write the table [data]" in capsys.readouterr().err
+
+
 def test_doctor_finds_this_installation_well(capsys):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -210,8 +228,10 @@ def findings():
 
 def test_doctor_names_what_is_missing_and_the_remedy(monkeypatch):
     real = doctor.find_spec
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "rich" else real(name))
+    missing = ("rich", "mpi4py")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name in missing else real(name))
     found = findings()
+    assert found["mpi4py"].remedy == 'pip install "tensorgraph-engine[mpi]"'
     assert found["rich"].sign == "-" and found["rich"].remedy == 'pip install "tensorgraph-engine[train]"'
     monkeypatch.setattr("tensorgraph.viz.render.engine.find_engine", lambda: None)
     assert findings()["layout engine"].remedy.startswith("for pictures with a layout, install")

@@ -29,7 +29,7 @@ def network(seed, units):
 
 def training(make=network, **options):
     options = dict(dev=(X[40:], Y[40:]), epochs=2, optimizer="momentum", batch_size=16) | options
-    return tune.Training(make, (X[:40], Y[:40]), **options)
+    return tune.TrainingObjective(make, (X[:40], Y[:40]), **options)
 
 
 def run(objective=None, batch=4, trials=10, **options):
@@ -155,7 +155,7 @@ PROGRAM = """
 
     if __name__ == "__main__":
         space = tune.Space(lr=tune.log(1e-3, 1e3), beta=tune.ewa(0.5, 0.99), units=tune.choice(4, 8))
-        objective = tune.Training(
+        objective = tune.TrainingObjective(
             network, (x[:40], y[:40]), dev=(x[40:], y[40:]), epochs=2, optimizer="momentum", batch_size=16
         )
         study = tune.Study(space, batch=4, seed=1, folder=sys.argv[1])
@@ -204,7 +204,7 @@ def test_ctrl_c_keeps_whole_groups():
 
 def test_refusals():
     with pytest.raises(
-        TypeError, match=r"batch=4 trains networks side by side, so the objective must be a tune\.Training"
+        TypeError, match=r"batch=4 trains networks side by side, so the objective must be a tune\.TrainingObjective"
     ):
         run(lambda trial: 0.0)
     with pytest.raises(ValueError, match="monitor is one of loss, accuracy, dev_loss, dev_accuracy, got 'dev_los'"):

@@ -41,6 +41,15 @@ def ask(*words):
     return main(["tune", *map(str, words)])
 
 
+def test_a_mistake_leaves_no_study_behind(here, capsys):
+    assert ask("run", "search.toml", "--objective", "tuned_here:objectiv") == 2
+    assert "the module 'tuned_here' has no 'objectiv'" in capsys.readouterr().err
+    (here / "search.toml").write_text(CONFIG + "[studdy]\n")
+    assert ask("run", "search.toml", "--objective", "tuned_here:objective") == 2
+    assert "the file has no key 'studdy'; did you mean 'study'?" in capsys.readouterr().err
+    assert not (here / "runs").exists()
+
+
 def test_run_show_and_zoom(here, capsys):
     assert ask("run", "search.toml", "--objective", "tuned_here:objective") == 0
     table = capsys.readouterr().out

@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 from browser import Browser, find_browser, required
 
 from tensorgraph import tune
+from tensorgraph.files import MissingExtraError
 from tensorgraph.train.plots import new_figure
 from tensorgraph.tune import plots
 from tensorgraph.tune.report import page
@@ -185,3 +186,10 @@ def test_the_page_in_a_browser(browser, tmp_path, study):
     assert len(before) == 30
     browser.settle()
     assert browser.complaints() == [] and browser.requests()[-1] == path.as_uri()
+
+
+def test_without_matplotlib_the_remedy_is_told(study, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for draw in (study.plot, study.report):
+        with pytest.raises(MissingExtraError, match=r"pictures need matplotlib: .*tensorgraph-engine\[plot\]"):
+            draw(tmp_path / "study.html")

@@ -14,6 +14,7 @@ from run_events import NAMES, Told, steered, written
 
 from tensorgraph.pages import document, embedded, escaped
 from tensorgraph.pages.palette import DARK, LIGHT, contrast
+from tensorgraph.train import Run
 from tensorgraph.train.run.lines import as_line
 from tensorgraph.train.watch.braille import plot
 from tensorgraph.train.watch.charts import chart, chart_data
@@ -299,6 +300,20 @@ def test_without_rich_a_terminal_gets_lines(tmp_path, monkeypatch):
     out = Screen()
     watch(written(tmp_path / "first", steered()), stream=out)
     assert "\x1b" not in out.getvalue() and out.getvalue().startswith("step 0: began")
+
+
+def test_a_run_that_has_not_begun_is_waited_for_and_that_is_said(tmp_path, monkeypatch):
+    run = Run(tmp_path / "later")
+
+    def begin(seconds):
+        written(tmp_path / "later", steered())
+
+    monkeypatch.setattr("tensorgraph.train.watch.terminal.time.sleep", begin)
+    out = io.StringIO()
+    watch(run, stream=out)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == f"no run was begun in {str(tmp_path / 'later')!r} yet: it is waited for (Ctrl-C ends that)"
+    assert lines[1].startswith("step 0: began") and lines[-1].startswith("ended (epochs)")
 
 
 def test_ctrl_c_ends_the_watching(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The command ``tensorgraph``: demo, draw, diff, lint, train, tune, predict, doctor, completion.
+"""The command ``tensorgraph``: demo, draw, diff, lint, train, tune, panda, predict, doctor, completion.
 
 Exit codes: 0 done, 1 the answer is no (graphs that differ, findings, an installation that does not work), 2 it could
 not be done or was not understood: standard error says why, in one line or with the place in a text.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from typing import NoReturn
 
+from tensorgraph.arguments.near import near
 from tensorgraph.commands.completion import add_completion
 from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.graphs import add_commands
@@ -56,9 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or 0
 
 
+class Grammar(argparse.ArgumentParser):
+    """A grammar that knows which word was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        meant = near(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else None
+        super().error(f"{message}; did you mean {meant!r}?" if meant else message)
+
+
 def parser() -> argparse.ArgumentParser:
     """The grammar of the command."""
-    top = argparse.ArgumentParser(prog="tensorgraph", description="The graph is a value.")
+    top = Grammar(prog="tensorgraph", description="The graph is a value.")
     top.add_argument("--version", action="version", version=f"tensorgraph {metadata.version('tensorgraph-engine')}")
     top.add_argument("--traceback", action="store_true", help="show where an error came from")
     commands = top.add_subparsers(title="commands", metavar="command", required=True)

@@ -161,7 +161,8 @@ class Section:
     def _missing(self, key: str, default: Any) -> Any:
         if default is REQUIRED:
             close = next((own for own in self.values if own not in self.asked and near(own, [key])), None)
-            hint = f": {close!r} stands there; did you mean {key!r}?" if close else f": write {key} = ..."
+            written = f"{key} = ..." if self.path else f"the table [{key}]"
+            hint = f": {close!r} stands there; did you mean {key!r}?" if close else f": write {written}"
             what = f"[{'.'.join(map(str, self.path))}] needs the key {key!r}" if self.path else f"[{key}] is missing"
             raise CommandError(f"{self.place(close)}: {what}{hint}")
         return default

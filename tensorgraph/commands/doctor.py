@@ -27,6 +27,12 @@ EXTRAS = (
     ("rich", "rich", "train", "progress bars"),
     ("matplotlib", "matplotlib", "plot", "learning curves"),
     ("sklearn", "scikit-learn", "demo", "the handwritten digits of `tensorgraph demo`"),
+    ("optuna", "optuna", "tune", "studies in folders, TPE and pruning"),
+    ("loky", "loky", "tune", "trials in processes"),
+    ("distributed", "distributed", "dask", "trials on a Dask cluster"),
+    ("ray", "ray", "ray", "trials on Ray"),
+    ("mpi4py", "mpi4py", "mpi", "one model trained by several processes"),
+    ("tensorboardX", "tensorboardX", "tensorboard", "event files for TensorBoard"),
 )
 
 

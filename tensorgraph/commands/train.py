@@ -69,6 +69,8 @@ def run_train(options: argparse.Namespace) -> int:
         return carry_out(plan_of_file(options.what, options), check=options.check)
     if options.model_path is not None:
         raise CommandError("--model goes with a configuration, CONFIG.toml, which says the data")
+    if not Path(options.what).is_file():
+        raise CommandError(f"there is no file {options.what!r}: give CONFIG.toml or a graph's text, model.tg.py")
     if options.data is None:
         raise CommandError(f"say what to train {options.what} on: --data digits, a .npz or a .csv file")
     for option, value in DEFAULTS.items():

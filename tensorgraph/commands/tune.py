@@ -18,7 +18,8 @@ EXAMPLE = """the configuration, search.toml
   [study]
   folder = "runs/search"        # from which it goes on
   trials = 25
-  workers = 2                   # seed, direction, sampler ("random", "tpe", "grid"), points and pruner ("median") too
+  workers = 2                   # seed, direction, sampler ("random", "tpe", "grid"), points, pruner ("median") too
+  batch = 1                     # of tune.TrainingObjective so many trials are trained as one batched step
   [space]
   lr = { log = [1e-4, 1] }
   beta = { ewa = [0.9, 0.999], when = { rule = "momentum" } }   # after what it asks for
@@ -65,18 +66,20 @@ def add_tune(commands: Any) -> None:
 def run_run(options: argparse.Namespace) -> int:
     """``tensorgraph tune run``"""
     from tensorgraph.arguments import Count
+    from tensorgraph.tune import Study
 
     config = read_config(options.config)
     settings = config.section("study")
-    study = _study(config, settings)
-    trials = settings.take("trials", Count, 25 if study.sampler != "grid" else None)
+    described = _study(config, settings)
+    trials = settings.take("trials", Count, 25 if described["sampler"] != "grid" else None)
     workers = settings.take("workers", Count, 1)
     config.close()
-    return _run(study, options, options.trials or trials, options.workers or workers)
+    objective = _function(options.objective)  # before the study makes its folder, which a mistake would leave
+    return _run(Study(**described), objective, options, options.trials or trials, options.workers or workers)
 
 
-def _study(config: Section, settings: Section) -> Any:
-    """The study that a configuration describes."""
+def _study(config: Section, settings: Section) -> dict[str, Any]:
+    """What a configuration says of its study, as arguments of `Study`."""
     from tensorgraph import tune
     from tensorgraph.arguments import Count, Natural
 
@@ -84,15 +87,15 @@ def _study(config: Section, settings: Section) -> Any:
     scales: dict[str, Any] = {}
     for name in section:
         scales[name] = _scale(section.section(name))
-    space = tune.Space(scales)
-    return tune.Study(
-        space,
+    return dict(
+        space=tune.Space(scales),
         folder=settings.file_of("folder"),
         seed=settings.take("seed", Natural, 0),
         direction=settings.choose("direction", ["minimize", "maximize"], "minimize"),
         sampler=settings.choose("sampler", ["random", "tpe", "grid"], "random"),
         pruner=settings.choose("pruner", ["median"], None),
         points=settings.take("points", Count, 5),
+        batch=settings.take("batch", Count, 1),
     )
 
 
@@ -118,9 +121,9 @@ def _scale(said: Section) -> Any:
     return scale
 
 
-def _run(study: Any, options: argparse.Namespace, trials: int | None, workers: int) -> int:
+def _run(study: Any, objective: Any, options: argparse.Namespace, trials: int | None, workers: int) -> int:
     """Run a study and show it; 130 after Ctrl-C, as any command."""
-    study.run(_function(options.objective), trials=trials, workers=workers)
+    study.run(objective, trials=trials, workers=workers)
     print(study.table())
     if getattr(options, "report", None):
         study.report(options.report)
@@ -161,8 +164,9 @@ def run_zoom(options: argparse.Namespace) -> int:
     """``tensorgraph tune zoom``"""
     from tensorgraph.tune import Study
 
+    objective = None if options.objective is None else _function(options.objective)
     finer = Study.open(options.folder).zoom(folder=None if options.output is None else Path(options.output))
     print(f"{finer.folder}\n{finer.space}")
-    if options.objective is None:
+    if objective is None:
         return 0
-    return _run(finer, options, options.trials or 25, options.workers or 1)
+    return _run(finer, objective, options, options.trials or 25, options.workers or 1)

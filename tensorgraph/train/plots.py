@@ -17,12 +17,29 @@ from tensorgraph.data.arrays import as_array
 from tensorgraph.files import MissingExtraError, atomic_write
 from tensorgraph.train.history import History
 
-__all__ = ["COLOURS", "confusion_picture", "learning_curves", "new_figure", "save_figure", "tidy"]
+__all__ = ["COLOURS", "confusion_picture", "learning_curves", "needed", "new_figure", "save_figure", "tidy"]
 
 # told apart in every kind of colour vision, and by lightness in print
 COLOURS = ("#0B6FB8", "#D1660A", "#2E2E2E", "#7A4FB5")
 GREY = "#6B6B6B"
 DPI = 160
+
+
+def needed() -> Any:
+    """matplotlib, which this opens.
+
+    Raises
+    ------
+    MissingExtraError
+        If it is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtraError(
+            'pictures need matplotlib: install it with `pip install "tensorgraph-engine[plot]"`'
+        ) from error
+    return matplotlib
 
 
 def new_figure(width: float, height: float, **options: Any) -> Any:
@@ -33,13 +50,10 @@ def new_figure(width: float, height: float, **options: Any) -> Any:
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(
-            'pictures of a run need matplotlib: install it with `pip install "tensorgraph-engine[plot]"`'
-        ) from error
+    needed()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white", **options)
     FigureCanvasAgg(figure)
     return figure

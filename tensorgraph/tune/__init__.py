@@ -11,7 +11,7 @@ from tensorgraph.tune.scales import Scale
 from tensorgraph.tune.searches import grid, plot_coverage, random
 from tensorgraph.tune.space import Space
 from tensorgraph.tune.study import Study
-from tensorgraph.tune.training import Training
+from tensorgraph.tune.training import TrainingObjective
 from tensorgraph.tune.trial import Pruned, Trial
 from tensorgraph.tune.words import choice, ewa, int, log, log_int, pow2, uniform
 
@@ -24,7 +24,7 @@ __all__ = [
     "Space",
     "Study",
     "StudyError",
-    "Training",
+    "TrainingObjective",
     "Trial",
     "choice",
     "ensemble",

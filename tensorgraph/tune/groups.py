@@ -31,7 +31,7 @@ def run_group(objective: Callable[..., Any] | bytes, task: Mapping[str, Any]) ->
 
     Parameters
     ----------
-    objective : Training or bytes
+    objective : TrainingObjective or bytes
         Or what `cloudpickle.dumps` made of it.
     task : dict
         ``tasks``: of each slot, as `tensorgraph.tune.worker.run_slot` takes them.

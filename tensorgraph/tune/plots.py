@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.pages.palette import LIGHT
-from tensorgraph.train.plots import new_figure
+from tensorgraph.train.plots import needed, new_figure
 from tensorgraph.tune.importance import FEWEST, importance
 from tensorgraph.tune.scales import Scale
 from tensorgraph.tune.tables import shown
@@ -26,9 +26,7 @@ JITTER = 0.16  # to either side, of points on an axis with few values
 @contextmanager
 def plain_words() -> Iterator[None]:
     """Names are drawn as they are, also those with signs that matplotlib takes for formulas."""
-    import matplotlib
-
-    with matplotlib.rc_context({"text.parse_math": False, "axes.unicode_minus": False}):
+    with needed().rc_context({"text.parse_math": False, "axes.unicode_minus": False}):
         yield
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from tensorgraph.pages import document, escaped, themed
 from tensorgraph.pages.palette import LIGHT, NAMES
-from tensorgraph.train.plots import new_figure
+from tensorgraph.train.plots import needed, new_figure
 from tensorgraph.tune import plots
 from tensorgraph.tune.live import duration
 from tensorgraph.tune.tables import counted, shown
@@ -70,10 +70,8 @@ def _pictures(study: Any) -> str:
 
 def picture(draw: Callable[[Any], None], width: float, height: float, what: str) -> str:
     """What is drawn on axes, as SVG for a page: its colours are those of the page's theme, its text is text."""
-    import matplotlib
-
     settings = {"svg.fonttype": "none", "svg.hashsalt": "tensorgraph"}
-    with plots.plain_words(), matplotlib.rc_context(settings):
+    with plots.plain_words(), needed().rc_context(settings):
         figure = new_figure(width, height)
         figure.patch.set_visible(False)
         draw(figure.add_subplot())

@@ -18,7 +18,7 @@ from tensorgraph.tune.results import Result
 from tensorgraph.tune.settings import read_settings, settle
 from tensorgraph.tune.slots import Outcome, Slot
 from tensorgraph.tune.space import Space, seed_of
-from tensorgraph.tune.training import Training
+from tensorgraph.tune.training import TrainingObjective
 from tensorgraph.tune.trial import Objective
 
 __all__ = ["Direction", "Study"]
@@ -53,7 +53,7 @@ class Study:
     points : int
         Of a grid, the number of values of each hyperparameter.
     batch : int
-        How many slots run at once, where the objective is a `tensorgraph.tune.Training`: slots 0 to 31 with
+        How many slots run at once, where the objective is a `tensorgraph.tune.TrainingObjective`: slots 0 to 31 with
         ``batch=32``, whose networks are trained as one batched step wherever their shapes are equal. Scores are the
         same whatever it is.
 
@@ -292,9 +292,10 @@ class Study:
                 raise ValueError(f"trials is at most {len(self._grid)}, the points of this grid, got {trials}")
         if trials is None:
             raise ValueError("trials says how many trials the study has in the end: trials=25")
-        if self.batch > 1 and not isinstance(objective, Training):
+        if self.batch > 1 and not isinstance(objective, TrainingObjective):
             raise TypeError(
-                f"batch={self.batch} trains networks side by side, so the objective must be a tune.Training, got "
+                f"batch={self.batch} trains networks side by side, so the objective must be a tune.TrainingObjective, "
+                f"got "
                 f"{type(objective).__name__}; leave batch out for any function of a trial"
             )
         self._objective = objective

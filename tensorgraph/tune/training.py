@@ -1,4 +1,4 @@
-"""`Training`: an objective that is a training run, so that a study may run many of its trials as one batched step."""
+"""`TrainingObjective`: a training run as an objective, of which a study may run many trials as one batched step."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tensorgraph.train.running import Data, Metric
 from tensorgraph.tune.ensembles import ensemble
 from tensorgraph.tune.trial import Pruned, Trial
 
-__all__ = ["Training"]
+__all__ = ["TrainingObjective"]
 
 
-class Training:
+class TrainingObjective:
     """An objective: a network trained with a trial's values, and scored by a measure at its end.
 
     It is called with a trial as any objective, and gives the score. A study with ``batch=32`` calls it for 32 slots at
@@ -50,7 +50,7 @@ class Training:
     >>> y = (x[:, 0] > x[:, 1]).astype(int)
     >>> def make(seed, units):
     ...     return nn.Sequential(nn.Linear(2, units, seed=seed), nn.ReLU(), nn.Linear(units, 2, seed=seed))
-    >>> objective = tune.Training(make, (x[:64], y[:64]), dev=(x[64:], y[64:]), epochs=5)
+    >>> objective = tune.TrainingObjective(make, (x[:64], y[:64]), dev=(x[64:], y[64:]), epochs=5)
     >>> space = tune.Space(lr=tune.log(1e-4, 1), units=tune.choice(4, 8))
     >>> study = tune.Study(space, batch=16).run(objective, trials=16, progress=False)
     >>> study.best.score < 0.3

@@ -46,6 +46,9 @@ def watch(run: Any, *, stream: TextIO | None = None, plain: bool | None = None) 
         Whether to print a line an event in place of curves; unless given, where `stream` is no terminal.
     """
     stream = sys.stdout if stream is None else stream
+    if not run.folder.events.exists() and not run.folder.busy():
+        where = str(run.folder.path)
+        print(f"no run was begun in {where!r} yet: it is waited for (Ctrl-C ends that)", file=stream, flush=True)
     console = None if plain or (plain is None and not stream.isatty()) else console_of(stream)
     story = Story()
     try:
