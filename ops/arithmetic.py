@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, elementwise, promote
@@ -222,6 +222,11 @@ def _clip_to_tensors(x: Any, a_min: Any = None, a_max: Any = None) -> Any:
     if not any(isinstance(bound, (Tensor, np.ndarray, list)) for bound in (a_min, a_max)):
         return NotImplemented
     x, low, high = (tensor(v) if isinstance(v, (np.ndarray, list)) else v for v in (x, a_min, a_max))
+    for name, bound in (("a_min", low), ("a_max", high)):
+        try:
+            broadcast_shapes(*(v.shape for v in (x, bound) if isinstance(v, Tensor)))
+        except ValueError as error:
+            raise ValueError(f"x and {name}: {error}") from None
     if low is not None:
         x = where.public((x < low) | (low != low), low, x)
     if high is not None:

@@ -35,12 +35,12 @@ EXEMPT = {
     "viz.Drawing", "viz.Edge", "viz.Group", "viz.LegendEntry", "viz.Node", "viz.Port", "viz.Row", "testing.Case",
     "testing.Program", "init.Initialiser", "init.named",
     "init.reserve", "init.text_of", "init.undrawn", "nn.Module", "tg.Tensor", "tg.Cell", "optim.Optimizer",
-    "tune.Result", "tune.Scale", "tune.Trial",
+    "tune.Ensemble", "tune.Result", "tune.Scale", "tune.Trial",
 }  # fmt: skip
 METHODS_EXEMPT = {  # methods of the same kind
     "Recognition.check", "Group.cell", "Cell.exclusive", "Graph.replace", "Graph.key", "Case.at",
     "Case.map", "Case.put", "Case.cast", "Case.tensors", "Program.tensors",
-    "Rows.read",
+    "Rows.read", "Training.together",
     *(f"Scale.{name}" for name in ("at", "drawn", "holds", "name", "narrowed", "place", "spaced", "stored", "value")),
     *(f"Space.{name}" for name in ("difference", "filled", "from_json", "narrowed", "points", "stored")),
 }  # fmt: skip
@@ -540,7 +540,7 @@ EXAMPLES: dict[str, Example] = {
         tensorboard=True,
     ),
     "Run.checkpoint": lambda: call(begun().checkpoint, name="good"),
-    "Run.load": lambda: call(begun().load, number=0),
+    "Run.load": lambda: call(begun().load, number=1),
     "Run.report": lambda: call(begun().report, path="report.html"),
     "Run.watch": lambda: call(begun().watch, lines=True),
     "Run.rollback": lambda: call(begun().rollback, to=0),
@@ -711,6 +711,7 @@ EXAMPLES |= {  # of matrices of a kind, which are not drawn
     "tg.matrix_cond": lambda: call(tg.matrix_cond, x=SQUARE),
     "tg.matrix_power": lambda: call(tg.matrix_power, a=SQUARE, n=2),
     "tg.matrix_rank": lambda: call(tg.matrix_rank, x=SQUARE, rtol=0.1),
+    "tg.multigammaln": lambda: call(tg.multigammaln, a=SQUARE, d=2),
 }
 
 

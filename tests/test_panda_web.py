@@ -486,7 +486,7 @@ def test_the_page_asks_for_the_key_and_says_when_the_server_has_gone(browser, tm
         browser.run("sessionStorage.clear()")
         browser.send("Page.reload")
         browser.listen("Page.loadEventFired")
-        browser.until("!document.getElementById('unlock').hidden", 30)
+        browser.until("document.getElementById('unlock')?.hidden === false", 30)
         assert browser.run("document.querySelectorAll('.chart').length") == 0
         browser.run(f"document.getElementById('key').value = {json.dumps(server.key)}")
         press(browser, "#unlock button")

@@ -51,7 +51,7 @@ def documented(case: Case) -> None:
     function = op.public
     assert op.doc.strip(), f"{op.name}: no doc"
     assert function.__name__ == op.name and function.__doc__, f"{op.name}: the function is not documented"
-    names = [*op.inputs, *op.attrs]
+    names = [*op.inputs, *op.attrs, *(op.further[1] if op.further else ())]
     given = [p for p in inspect.signature(function).parameters if p != "impl"]
     assert given == names, f"{op.name}: the function's signature names {given}, the declaration {names}"
     found = doctest.DocTestFinder(exclude_empty=True).find(function, op.name, globs={})

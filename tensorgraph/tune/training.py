@@ -14,7 +14,7 @@ from tensorgraph.arguments import Count, Name, Natural, Ordered, checked
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.files import atomic_write
 from tensorgraph.train.loop import Augment
-from tensorgraph.train.running import Data, Metric
+from tensorgraph.train.running import Data, Metric, samples_of
 from tensorgraph.tune.ensembles import ensemble
 from tensorgraph.tune.trial import Pruned, Trial
 
@@ -83,6 +83,9 @@ class TrainingObjective:
         if self.monitor not in named:
             hint = "; give dev=" if self.monitor.startswith("dev_") and dev is None else ""
             raise ValueError(f"monitor is one of {', '.join(named)}, got {monitor!r}{hint}")
+        samples_of(data, "data")  # told here, and not by every trial
+        if dev is not None:
+            samples_of(dev, "dev")
         self.make, self.data = make, data
         self.options: dict[str, Any] = dict(
             epochs=epochs, dev=dev, optimizer=optimizer, loss=loss, metrics=metrics, batch_size=batch_size,

@@ -219,7 +219,7 @@ def ensemble(
     >>> y = (x[:, 0] > x[:, 1]).astype(int)
     >>> def make(seed):
     ...     return nn.Sequential(nn.Linear(2, 8, seed=seed), nn.ReLU(), nn.Linear(8, 2, seed=seed + 1))
-    >>> found = tune.ensemble(make, (x, y), settings=[{"seed": 0, "lr": lr} for lr in (1e-4, 1e-2, 1e2)], epochs=20)
+    >>> found = tune.ensemble(make, (x, y), settings=[{"seed": 0, "lr": lr} for lr in (1e-4, 0.1)], epochs=20)
     >>> found.best("accuracy")[0]
     1
     """
