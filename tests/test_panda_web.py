@@ -256,6 +256,25 @@ def test_those_who_say_nothing_do_not_keep_others_out(page, monkeypatch):
     assert sum(thread.name.startswith("Thread-") for thread in threading.enumerate()) <= web.MOST_AT_ONCE + 10
 
 
+def test_a_request_that_comes_byte_by_byte_is_ended(page, monkeypatch):
+    server, _ = page
+    monkeypatch.setattr(web, "LONGEST", 0.3)
+    with socket.create_connection(("127.0.0.1", port_of(server)), 20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        ended = False
+        for _ in range(400):  # the server's patience is with silence alone
+            try:
+                connection.sendall(b"a")
+                connection.settimeout(0.05)
+                ended = connection.recv(1) == b""
+            except TimeoutError:
+                continue
+            except OSError:  # reset
+                ended = True
+            break
+    assert ended and ask(server)[0] == 200
+
+
 # ---- where it listens, and where the key is
 
 

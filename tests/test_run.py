@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -367,3 +368,48 @@ def test_every_way_to_feed_a_run_goes_on_bit_for_bit(tmp_path, options):
             long_run(run, 3, callbacks=[Crash(step)], **options)
         assert run.checkpoints[-1].step == step - 1
     assert same_run(long_run(run, 3, seed=7, **options), long_run(None, 3, **options))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(move=True), "the numbers of y are others"),
+        (dict(seed=1), "data: seed was 0 and is 1"),
+        (dict(batch_size=[8, 24]), r"data: batch_size was 16 and is \[8, 24\]"),
+        (dict(shuffle=False), "data: shuffle was True and is False"),
+    ],
+    ids=lambda change: next(iter(change)) if isinstance(change, dict) else "",
+)
+def test_what_a_loader_goes_through_is_looked_at(tmp_path, change, message):
+    def go(move=False, **options):
+        y = clouds().y.copy()
+        y[5] ^= move
+        loader = data.Loader(clouds().x, y, **{"batch_size": 16, **options})
+        return long_run(tmp_path / "run", 2, data=loader, batch_size=None)[3]
+
+    history = go()
+    assert go().values == history.values  # another loader of the same
+    with pytest.raises(ValueError, match=message):
+        go(**change)
+
+
+def test_a_run_is_read_on_from_where_it_was_read_to(tmp_path):
+    run = Run(tmp_path / "run")
+    long_run(run, 1)
+    assert run.status == "finished" and run.hyperparameters["epochs"] == 1
+    long_run(tmp_path / "run", 2)
+    assert run.status == "finished" and run.hyperparameters["epochs"] == 2
+    names = run.settable
+    first = run.folder.events.read_bytes().partition(b"\n")
+    run.folder.events.write_bytes(first[0] + first[1] + first[0] + first[1])  # a kill came before checkpoint 0
+    assert run.settable == names and run.status == "interrupted"
+    with open(run.folder.events, "ab") as file:
+        file.write(b"damaged\n")
+    for _ in range(2):  # not the first time alone
+        with pytest.raises(FileFormatError, match="line 3, is damaged"):
+            run.status  # noqa: B018
+    shutil.rmtree(run.folder.path)
+    assert (run.status, run.settable) == ("new", [])
+    model = small()
+    fit(model, clouds(), optimizer=optim.SGD(model, lr=0.1), epochs=1, run=tmp_path / "run", progress=False)
+    assert run.status == "finished" and run.settable == ["lr", "weight_decay", "epochs"]

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from training_helpers import Crash, long_run, same_run, same_state, small, trained_by
+from training_helpers import Crash, clouds, long_run, same_run, same_state, small, trained_by
 
 from tensorgraph import nn, optim
 from tensorgraph.train import Run, fit
@@ -186,7 +186,7 @@ def test_a_run_is_paused_steered_and_resumed_from_elsewhere(tmp_path):
 
 def test_a_run_that_was_stopped_goes_on_when_told_to(tmp_path):
     run = Run(tmp_path / "run")
-    history = long_run(run, callbacks=[At(_8=run.stop if run.folder.path.exists() else lambda: run.stop())])[3]
+    history = long_run(run, callbacks=[At(_8=run.stop)])[3]
     assert history.stopped == "stopped" and len(history) == 2 and len(history.learning_rate) == 8
     assert run.status == "finished" and run.events()[-1]["reason"] == "stopped" and run.checkpoints[-1].step == 8
     assert long_run(run)[3].stopped == "stopped"
@@ -280,8 +280,6 @@ class Late:
 
 
 def test_one_optimizer_can_be_used_again_after_values_were_set(tmp_path):
-    from training_helpers import clouds
-
     model = nn.Sequential(small(dropout=0.3))
     adam = trained_by(model)
     run = Run(tmp_path / "run")
@@ -302,3 +300,78 @@ def test_what_was_set_after_the_last_step_is_kept(tmp_path):
     run.set("lr", 0.03)
     assert long_run(run)[1].lr == 0.03
     assert long_run(run, seed=5)[1].lr == 0.03  # nothing is left to do: it is read from the folder alone
+
+
+def test_a_replay_makes_the_checkpoints_between_commands_of_one_step(tmp_path):
+    run = Run(tmp_path / "run")
+    long_run(run)
+    for command in (lambda: run.set("lr", 0.03), run.rollback):
+        command()
+        whole = long_run(run)
+    assert same_run(long_run(Run(tmp_path / "again", replay=tmp_path / "run")), whole)
+
+    run = Run(tmp_path / "stopped")
+    long_run(run, callbacks=[At(_8=run.stop)])
+    run.rollback()
+    whole = long_run(run)
+    assert same_run(long_run(Run(tmp_path / "stopped again", replay=tmp_path / "stopped")), whole)
+
+
+def test_one_optimizer_with_a_schedule_can_be_used_again(tmp_path):
+    """As in a notebook, where the cell that trains is run again after Ctrl-C."""
+    model = small(dropout=0.3)
+    adam = optim.Adam(model, lr=optim.cosine(0.1, 18))
+
+    def go(run, epochs=6, callbacks=(), model=model, optimizer=adam):
+        settings = dict(batch_size=16, progress=False, callbacks=callbacks, run=run)
+        return fit(model, clouds(), optimizer=optimizer, epochs=epochs, **settings)
+
+    run = Run(tmp_path / "run", keep=9)
+    with pytest.raises(RuntimeError, match="power cut"):
+        go(run, callbacks=[Crash(8)])
+    history = go(run)
+    other = small(dropout=0.3)
+    assert history.values == go(None, model=other, optimizer=optim.Adam(other, lr=optim.cosine(0.1, 18))).values
+
+    run.rollback(3)  # at step 9, where the learning rate follows the schedule
+    run.set("lr", 0.01)
+    assert go(run).learning_rate[-1] == 0.01 and adam.schedule is None
+    assert len(go(run, 7)) == 7
+    refused = run.rollback(3)  # to a schedule that is there no more
+    assert len(go(run, 8)) == 8
+    assert "follows a schedule: make the optimiser again" in run.wait(refused)["reason"]
+    with pytest.raises(ValueError, match=r"hyperparameters.lr was 0.1 and is 0.02"):  # to which nobody set it
+        go(run, optimizer=optim.Adam(model, lr=0.02))
+
+
+def test_after_a_rollback_the_state_gone_back_to_is_loaded(tmp_path):
+    run = Run(tmp_path / "run")
+
+    class CrashOnBranch:
+        def on_step_end(self, training):
+            if training.step == 5 and of(run, "rollback"):
+                assert run.hyperparameters["lr"] == 0.05
+                raise RuntimeError("power cut")
+
+    calls = At(_4=lambda: run.checkpoint("good"), _8=lambda: run.set("lr", 0.5), _11=lambda: run.rollback("good"))
+    model = small()
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(
+            model, clouds(), optimizer=trained_by(model), epochs=6, batch_size=16, progress=False, run=run,
+            callbacks=[calls, CrashOnBranch()],
+        )  # fmt: skip
+    good, tip = (next(c for c in run.checkpoints if c.step == step) for step in (4, 11))
+    assert tip == run.checkpoints[-1]
+    states = [run.load(number).model.state_dict() for number in (None, good.number, tip.number)]
+    assert same_state(states[0], states[1]) and not same_state(states[0], states[2])
+
+
+def test_a_run_that_replays_no_other_is_not_made_to(tmp_path):
+    long_run(tmp_path / "one", 1)
+    long_run(tmp_path / "two", 1)
+    with pytest.raises(ValueError, match=r"two' holds a run that replays no other: give another folder"):
+        long_run(Run(tmp_path / "two", replay=tmp_path / "one"), 1)
+    for _ in range(2):
+        assert same_run(
+            long_run(Run(tmp_path / "three", replay=tmp_path / "one"), 1), long_run(Run(tmp_path / "one"), 1)
+        )

@@ -301,3 +301,51 @@ def test_what_a_process_forked_does_not_keep_its_run_locked(tmp_path):
     finally:
         os.kill(child[0], signal.SIGKILL)
         os.waitpid(child[0], 0)
+
+
+# other users
+
+
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    long_run(tmp_path / "mapped", 1)  # a file system that gives all new files to one user
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(folders.Folder, "_owner_of_new", lambda folder: own + 1)
+    with pytest.raises(PermissionError, match=rf"run' belongs to another user \(number {own}\).*give another folder"):
+        long_run(tmp_path / "run", 1)
+    assert not os.listdir(tmp_path / "run")
+
+
+def test_a_folder_is_closed_to_others_before_a_run_begins_in_it(tmp_path):
+    for name in ("empty", "used"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(0o777)
+    (tmp_path / "used" / "note").write_text("mine")
+    before = os.umask(0)
+    try:
+        long_run(tmp_path / "empty", 1)
+        with pytest.warns(RuntimeWarning, match=r"everybody may write to .*used', .*: chmod 700 it"):
+            long_run(tmp_path / "used", 1)
+    finally:
+        os.umask(before)
+    assert os.stat(tmp_path / "empty").st_mode & 0o777 == 0o700
+    assert os.stat(tmp_path / "used").st_mode & 0o777 == 0o777
+    Run(tmp_path / "used").set("lr", 0.1)
+    for name in ("events.jsonl", "control.jsonl", "lock"):
+        assert os.stat(tmp_path / "used" / name).st_mode & 0o777 == 0o600
+
+
+def test_no_file_is_written_through_a_link(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    run = Run(tmp_path / "run")
+    for file in (run.folder.path / "lock", run.folder.events, run.folder.control):
+        if file == run.folder.control:
+            long_run(run, 1)
+        run.folder.path.mkdir(exist_ok=True)
+        file.symlink_to(precious)
+        with pytest.raises(OSError, match="is a symbolic link, and a run's files are none: remove it"):
+            run.set("lr", 0.1) if file == run.folder.control else long_run(run, 1)
+        assert precious.read_text() == "mine"
+        file.unlink()

@@ -254,6 +254,29 @@ def test_a_live_run_is_watched_until_it_ends(tmp_path, monkeypatch):
     assert out.getvalue() == whole.getvalue()
 
 
+def test_a_run_that_was_not_begun_is_new_and_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("tensorgraph.train.watch.terminal.PAUSE", 0.0)
+    run = Run(tmp_path / "new")
+    looks = []
+
+    def busy():
+        looks.append(run.folder.path.exists() or written(tmp_path / "new", steered()))
+        return False
+
+    monkeypatch.setattr(run.folder, "busy", busy)
+    out = io.StringIO()
+    watch(run, stream=out)
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "no run was begun here yet; waiting for it (Ctrl-C ends the watching)"
+    assert lines[1].startswith("step 0: began") and lines[-1].startswith("ended (epochs)")
+    assert Story().log.status(False) == "new" and outcome(Story(), "new") == "no run was begun here yet"
+
+
+def test_what_is_told_gives_a_terminal_no_orders():
+    event = {"event": "command", "command": "checkpoint", "name": "a\x1b[31m\u202eb\nc é"}
+    assert told(event) == "checkpoint named a [31m b c é"
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 50), (40, 12)])
 def test_the_screen_fits_the_terminal(width, height):
     rich = pytest.importorskip("rich.console")

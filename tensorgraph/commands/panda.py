@@ -29,7 +29,7 @@ STATES = {
     "new": "no run was begun there yet",
     "interrupted": "it was interrupted; call fit with it again, and it goes on",
     "finished": "it is finished",
-    "diverged": "it diverged; see its report, and begin again with other values",
+    "diverged": "it diverged; with --no-wait, roll it back and set what made it so, then call fit with it again",
 }
 
 

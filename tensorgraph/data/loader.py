@@ -117,6 +117,12 @@ class Loader:
     def epoch(self, value: Natural) -> None:
         self._epoch = value
 
+    def _parts(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Its arrays, x and y first, and what the order of its batches depends on besides."""
+        names = ["x", "y", *(f"array {i}" for i in range(2, len(self._arrays)))]
+        order = dict(batch_size=self._batch_size, shuffle=self._shuffle, seed=self._seed, last=self._last)
+        return dict(zip(names, self._arrays, strict=False)), order
+
     @property
     def batch_size(self) -> int:
         """Samples in a batch, of the coming epoch, that is neither short nor merged."""

@@ -228,8 +228,12 @@ def _describe(stream: Stream | None, x: Array, y: Array, held: Any, normalizer: 
             "run= goes on from a checkpoint, and an iterator cannot begin an epoch again: give a function of the epoch"
         )
     arrays = {"x": x, "y": y} if stream is None else {}
+    order: dict[str, Any] = {}
+    if stream is not None and isinstance(stream.source, Loader):  # which says what it goes through
+        arrays, order = stream.source._parts()
+        order = {name: name_of(value) if callable(value) else value for name, value in order.items()}
     told = describe_data(arrays | ({} if held is None else {"dev x": held[0], "dev y": held[1]}), normalizer)
-    return told if stream is None else told | {"batches": name_of(stream.source), "steps": stream.steps}
+    return told if stream is None else told | {"batches": name_of(stream.source), "steps": stream.steps, **order}
 
 
 def _sizes(loader: Loader | Stream, epochs: int) -> list[int]:

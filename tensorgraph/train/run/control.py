@@ -11,7 +11,7 @@ import secrets
 import time
 from typing import Any
 
-from tensorgraph.train.run.folder import Folder, append_whole, locked, telling
+from tensorgraph.train.run.folder import Folder, append_whole, locked, open_own, telling
 from tensorgraph.train.run.lines import as_line
 from tensorgraph.train.run.log import CHECKPOINT
 
@@ -44,7 +44,7 @@ def send(folder: Folder, command: str, **fields: Any) -> str:
     given = {key: value for key, value in fields.items() if value is not None}
     line = as_line({"id": number, "time": time.time(), "command": command, **given})
     with telling(folder.control):
-        handle = os.open(folder.control, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        handle = open_own(folder.control, os.O_APPEND)
         try:
             with locked(handle):
                 size = os.fstat(handle).st_size

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -25,7 +25,10 @@ from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train.architecture import describe
 from tensorgraph.train.run.hyperparameters import Hyperparameters
 
-__all__ = ["compare", "describe_data", "describe_model", "describe_optimizer", "environment", "hash_array", "name_of"]
+__all__ = [
+    "compare", "describe_data", "describe_model", "describe_optimizer", "environment", "hash_array", "hash_state",
+    "name_of",
+]  # fmt: skip
 
 Described = dict[str, Any]
 MISSING = object()
@@ -53,6 +56,19 @@ def hash_text(text: str) -> str:
     import hashlib
 
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_state(named: Iterable[tuple[str, Any]]) -> str:
+    """A hash of named numbers, in blocks."""
+    import hashlib
+
+    found = hashlib.sha256()
+    for name, array in named:
+        found.update(f"{name} ".encode())
+        numbers = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        for start in range(0, numbers.size, BLOCK):
+            found.update(numbers[start : start + BLOCK].data)
+    return found.hexdigest()
 
 
 def describe_data(arrays: Mapping[str, Array | None], normalizer: Normalizer | None) -> Described:
@@ -169,10 +185,19 @@ def compare(then: Described, now: Described, allowed: Mapping[str, list[Any]], *
         for path, old, new in _differences(then.get(part, {}), now.get(part, {}), ""):
             if part == "model" and path.startswith("graph"):
                 computed = ["the model or the loss computes something else"] * graphs
-            elif not (path.startswith("hyperparameters.") and new in allowed.get(path.partition(".")[2], [])):
+            elif not _was_set(path, new, allowed):
                 found.append(_phrase(part, path, old, new))
     found = found or computed  # what else differs says it better
     return [*found[:MOST], f"and {len(found) - MOST} more"] if len(found) > MOST else found
+
+
+def _was_set(path: str, new: Any, allowed: Mapping[str, list[Any]]) -> bool:
+    """Whether a difference is what commands made: another value, a learning rate that follows no schedule any more."""
+    kind, _, name = path.partition(".")
+    if kind == "hyperparameters":
+        return new in allowed.get(name, [])
+    owner = path.removeprefix("optimizer.schedules.")
+    return owner != path and new is MISSING and ("lr" if owner == "optimizer" else f"{owner}.lr") in allowed
 
 
 def _differences(then: Any, now: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
@@ -202,5 +227,14 @@ def _brief(value: Any) -> str:
 
 
 def hyperparameters_of(training: Any) -> Described:
-    """The hyperparameters but `epochs`, which may grow."""
-    return {name: value for name, value in Hyperparameters(training).items() if name != "epochs"}
+    """The hyperparameters but `epochs`, which may grow; of what follows a schedule its first value, so that an
+    optimiser that has gone some steps is the same one."""
+    found = {name: value for name, value in Hyperparameters(training).items() if name != "epochs"}
+    optimizer: Optimizer = training.optimizer
+    schedules = {"lr": optimizer.schedule}
+    for group in optimizer.groups:
+        schedules[f"group{group.number}.lr"] = group.schedule if "lr" in group.cells else optimizer.schedule
+    for name, schedule in schedules.items():
+        if name in found and schedule is not None:
+            found[name] = float(schedule(0, 0))
+    return found

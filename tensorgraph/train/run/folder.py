@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorgraph.arguments import PathLike
+from tensorgraph.engine.tape import warn_user
 from tensorgraph.files import FileFormatError, atomic_write
 
 try:
@@ -20,7 +22,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Folder", "RunBusyError", "append_whole", "locked", "telling"]
+__all__ = ["Folder", "RunBusyError", "append_whole", "locked", "open_own", "telling"]
 
 FORMAT, VERSION = "tensorgraph.run", 1
 HELD: set[int] = set()  # the locks of this process
@@ -63,6 +65,24 @@ def telling(path: Path) -> Iterator[None]:
             f"{str(path)!r} cannot be written ({error.strerror}): {remedy}, and call fit again; what the run folder "
             "holds is whole, and the run goes on from its last checkpoint",
         ) from error
+
+
+def open_own(path: Path, flags: int = 0) -> int:
+    """Open a file of a run for reading and writing; one that is made is for its owner alone.
+
+    Raises
+    ------
+    OSError
+        If it is a symbolic link: whoever laid it there would have another file written to.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | flags, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(
+            errno.ELOOP, f"{str(path)!r} is a symbolic link, and a run's files are none: remove it, or copy the file"
+        ) from None
 
 
 def append_whole(handle: int, data: bytes) -> None:
@@ -115,12 +135,41 @@ class Folder:
         self._held: int | None = None
 
     def make(self) -> None:
-        """Make the folder, for its owner alone, and the one of the checkpoints."""
+        """Make the folder, for its owner alone, and the one of the checkpoints.
+
+        Raises
+        ------
+        PermissionError
+            If the folder is another user's, who could change what is trained or have other files written to.
+        """
         with telling(self.path):
             if not self.path.is_dir():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self.path.mkdir(mode=0o700, exist_ok=True)
+        self._require_own()
+        with telling(self.path):
             self.checkpoints.mkdir(mode=0o700, exist_ok=True)
+
+    def _require_own(self) -> None:
+        """Refuse a folder of another user's; one that is empty is closed to others."""
+        if not hasattr(os, "getuid"):
+            return
+        found = os.stat(self.path)
+        if found.st_uid != os.getuid() and found.st_uid != self._owner_of_new():
+            raise PermissionError(
+                f"{str(self.path)!r} belongs to another user (number {found.st_uid}), who could change what is "
+                "trained: copy it (cp -r), or give another folder"
+            )
+        if found.st_mode & 0o077 and not os.listdir(self.path):
+            with suppress(OSError):  # where a file system has no such rights
+                os.chmod(self.path, 0o700)
+        elif found.st_mode & 0o002:
+            warn_user(f"fit: everybody may write to {str(self.path)!r}, and so change what is trained: chmod 700 it")
+
+    def _owner_of_new(self) -> int:
+        """Whose a file is that this process makes here: another's, where a file system maps users."""
+        with telling(self.path), tempfile.TemporaryFile(dir=self.path) as file:
+            return os.fstat(file.fileno()).st_uid
 
     # what the run is ----------------------------------------------------------------------------------------------
 
@@ -172,7 +221,7 @@ class Folder:
         if fcntl is None:
             raise OSError("run folders are locked with flock, which this system does not have")
         with telling(self._lock):
-            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = open_own(self._lock)
         patience = time.monotonic() + PATIENCE
         while True:
             try:

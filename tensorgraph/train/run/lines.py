@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tensorgraph.files import FileFormatError
-from tensorgraph.train.run.folder import append_whole, telling
+from tensorgraph.train.run.folder import append_whole, open_own, telling
 
 __all__ = ["LineReader", "LineWriter", "as_line"]
 
@@ -53,7 +53,7 @@ class LineWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         with telling(path):
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._handle = open_own(path, os.O_APPEND)
         self._cut()
         self._waiting: list[bytes] = []
         self._next = 0.0
@@ -111,6 +111,15 @@ class LineReader:
         self.path, self.lenient = path, lenient
         self.offset = 0  # of the first byte that was not read
         self._line = 0
+        self._file: tuple[int, int] | None = None  # which one was read
+
+    def goes_on(self) -> bool:
+        """Whether what was read is still the beginning of the file, and not of another that has taken its place."""
+        try:
+            found = os.stat(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return self.offset == 0
+        return self._file in (None, (found.st_dev, found.st_ino)) and found.st_size >= self.offset
 
     def new(self) -> list[Record]:
         """The records that were appended since the last call.
@@ -124,15 +133,23 @@ class LineReader:
             if os.stat(self.path).st_size == self.offset:
                 return []
             with open(self.path, "rb") as file:
-                if os.fstat(file.fileno()).st_size < self.offset:  # a torn line was cut off, or the file is another
+                found = os.fstat(file.fileno())
+                if found.st_size < self.offset:  # a torn line was cut off, or the file is another
                     return []
+                self._file = found.st_dev, found.st_ino
                 file.seek(self.offset)
                 data = file.read()
         except (FileNotFoundError, NotADirectoryError):
             return []
         whole, end, _ = data.rpartition(b"\n")
+        before = self._line
+        try:
+            records = [record for line in (whole + end).splitlines() if (record := self._record(line)) is not None]
+        except FileFormatError:  # each time that it is asked
+            self._line = before
+            raise
         self.offset += len(whole) + len(end)
-        return [record for line in (whole + end).splitlines() if (record := self._record(line)) is not None]
+        return records
 
     def _record(self, line: bytes) -> Record | None:
         self._line += 1

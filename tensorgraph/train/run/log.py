@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,16 +29,24 @@ class Log:
         How the run ended, where nobody trains it since.
     asked : int or None
         The epochs that `fit` was called for last.
-    paused, checkpointed : bool
-        Whether the process that trained last waited; whether there ever was a checkpoint.
+    begun, paused, checkpointed : bool
+        Whether the first event was told; whether the process that trained last waited; whether there ever was a
+        checkpoint.
+    settable : list of str
+        The names that may be set.
+    hyperparameters : dict
+        Their values, as last told.
     """
 
     commands: list[Event] = field(default_factory=list)
     answered: set[str] = field(default_factory=set)
     end: Event | None = None
     asked: int | None = None
+    begun: bool = False
     paused: bool = False
     checkpointed: bool = False
+    settable: list[str] = field(default_factory=list)
+    hyperparameters: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, events: Iterable[Event]) -> Log:
@@ -49,9 +58,15 @@ class Log:
 
     def add(self, event: Event) -> None:
         """Take note of an event."""
-        kind = event.get("event")
+        kind, told = event.get("event"), event.get("hyperparameters")
+        if isinstance(told, dict):
+            self.hyperparameters |= told
+        if kind == "start":
+            self.begun, self.settable = True, list(told) if isinstance(told, dict) else []
         if kind == "command":
             self.commands.append(event)
+            if event.get("command") == "set":
+                self.hyperparameters[str(event.get("name"))] = event.get("value", math.nan)
         if kind in ("command", "refused"):
             self.answered.add(str(event.get("id")))
         if kind in BEGINNINGS:
@@ -74,6 +89,8 @@ class Log:
         """How the run stands, where a process trains it (`busy`) or none does: see `Run.status`."""
         if busy:
             return "paused" if self.paused else "running"
+        if not self.begun:
+            return "new"
         if not self.finished:
             return "interrupted"
         return "diverged" if self.end is not None and self.end.get("reason") == "diverged" else "finished"

@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import random
 from tensorgraph.engine.tape import warn_user
@@ -23,7 +21,7 @@ from tensorgraph.train.loop import Loop, NonFiniteLossError
 from tensorgraph.train.run.board import Board
 from tensorgraph.train.run.checkpoints import Checkpoint, Place, Shelf
 from tensorgraph.train.run.confusion import confusion
-from tensorgraph.train.run.digest import Described, compare, environment, hash_text
+from tensorgraph.train.run.digest import Described, compare, environment, hash_state
 from tensorgraph.train.run.folder import Folder, telling
 from tensorgraph.train.run.hyperparameters import Hyperparameters, Schedules
 from tensorgraph.train.run.lines import LineReader, LineWriter
@@ -133,6 +131,11 @@ class Recorder:
         if described is None:
             return
         graphs = described["environment"].get("tensorgraph") == environment()["tensorgraph"]
+        if self.options.replay is not None and not self.folder.replayed.exists():
+            raise ValueError(
+                f"{str(self.folder.path)!r} holds a run that replays no other: give another folder, or go on without "
+                "replay="
+            )
         differences = compare(described["digest"], self._digest, self.log.values(), graphs=graphs)
         if differences:
             raise ValueError(
@@ -173,8 +176,7 @@ class Recorder:
         """A hash of the numbers that training begins with."""
         training = loop.training
         states = (training.model.state_dict(), training.optimizer.state_dict(), {"random": random.state().numpy()})
-        numbers = [f"{name} {np.asarray(a).tobytes().hex()}" for state in states for name, a in state.items()]
-        return hash_text("\n".join(numbers))
+        return hash_state(item for state in states for item in state.items())
 
     # going on -----------------------------------------------------------------------------------------------------
 
@@ -196,7 +198,7 @@ class Recorder:
             self.restore(loop, parts, described)
             self.steering.stand_after(place[0])
             origin: dict[str, Any] = {"from": checkpoint.file.name}
-            self.tell(loop, "resume", epochs=self.asked, **origin)
+            self.tell(loop, "resume", epochs=self.asked, hyperparameters=dict(self.hyperparameters), **origin)
             self._made = time.monotonic(), loop.training.step
             return
         raise FileFormatError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -21,6 +22,7 @@ from tensorgraph.train.saving import load_model
 __all__ = ["Run"]
 
 LOOK = 0.05  # seconds between two looks for an answer
+READING = threading.Lock()  # of what runs remember of their events, which several threads may ask for
 
 
 class Run:
@@ -90,6 +92,7 @@ class Run:
         self.options = Options(
             keep, epochs, steps, seconds, step_events, None if replay is None else Folder(replay), tensorboard
         )
+        self._reader, self._past = LineReader(self.folder.events), Log()
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r}, {self.status})"
@@ -109,7 +112,13 @@ class Run:
         return self._log().status(busy)
 
     def _log(self) -> Log:
-        return Log.read(self.events())
+        """What the events say, of which those that came since the last look are read."""
+        with READING:
+            if not self._reader.goes_on():
+                self._reader, self._past = LineReader(self.folder.events), Log()
+            for event in self._reader.new():
+                self._past.add(event)
+            return self._past
 
     def events(self) -> list[dict[str, Any]]:
         """All events so far, in the order in which they were written.
@@ -131,33 +140,32 @@ class Run:
 
     def _last(self) -> tuple[Any, Any] | None:
         """What the last whole checkpoint of the present line holds."""
-        shelf, commands = Shelf(self.folder).look(), self._log().commands
-        rollbacks = [c for c in commands if c["command"] == "rollback"]
-        order = [c for c in shelf.found.values() if c.branch == len(rollbacks)]
-        numbers = [c.number for c in sorted(order, key=lambda c: (c.place, c.number), reverse=True)]
-        numbers += [rollbacks[-1]["number"]] if rollbacks else []
-        for number in [*numbers, *sorted(shelf.found, reverse=True)]:
+        shelf = Shelf(self.folder).look()
+        for number in self._latest(shelf):
             try:
                 return shelf.load(number)
             except (FileFormatError, FileNotFoundError):
                 continue
         return None
 
+    def _latest(self, shelf: Shelf) -> list[int]:
+        """The numbers of the checkpoints, those of the present line first, each time the last one first."""
+        commands = self._log().commands
+        rollbacks = [c for c in commands if c["command"] == "rollback"]
+        order = [c for c in shelf.found.values() if c.branch == len(rollbacks)]
+        numbers = [c.number for c in sorted(order, key=lambda c: (c.place, c.number), reverse=True)]
+        numbers += [rollbacks[-1]["number"]] if rollbacks else []
+        return list(dict.fromkeys([*numbers, *sorted(shelf.found, reverse=True)]))
+
     @property
     def hyperparameters(self) -> dict[str, float]:
         """The hyperparameters by name, as far as the events tell; empty before the run begins."""
-        found: dict[str, float] = {}
-        for event in self.events():
-            if event["event"] in ("start", "step"):
-                found |= event["hyperparameters"]
-            elif event["event"] == "command" and event["command"] == "set":
-                found[event["name"]] = event["value"]
-        return found
+        return dict(self._log().hyperparameters)
 
     @property
     def settable(self) -> list[str]:
         """The names that `set` takes; empty before the run begins."""
-        return [name for event in self.events() if event["event"] == "start" for name in event["hyperparameters"]]
+        return list(self._log().settable)
 
     @checked
     def load(self, number: Natural | None = None) -> Predictor:
@@ -166,7 +174,8 @@ class Run:
         Parameters
         ----------
         number : int, optional
-            Of a checkpoint; unless given, the trained model of a finished run, else the last whole checkpoint.
+            Of a checkpoint; unless given, the trained model of a finished run, else the last whole checkpoint, after
+            a rollback the one that was gone back to.
 
         Raises
         ------
@@ -183,10 +192,10 @@ class Run:
             return load_model(shelf.path(number))
         if self.status == "finished" and self.folder.model.exists():
             return load_model(self.folder.model)
-        for checkpoint in sorted(shelf.found, reverse=True):
+        for checkpoint in self._latest(shelf):
             try:
                 return load_model(shelf.path(checkpoint))
-            except FileFormatError:
+            except (FileFormatError, FileNotFoundError):
                 continue
         raise FileNotFoundError(f"there is no checkpoint in {str(shelf.folder)!r} yet")
 

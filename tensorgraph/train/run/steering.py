@@ -91,6 +91,8 @@ class Steering:
                 command = self.plan[self.applied]
                 if (command["branch"], command["step"]) != (self.recorder.branch, self.loop.training.step):
                     break
+                if self.recorder.place(self.loop) in self.needed:  # between two commands of one step
+                    self.recorder.checkpoint(self.loop)
                 self._again(command)
                 continue
             self._take()
@@ -148,7 +150,8 @@ class Steering:
         self.stand_after(self.applied + 1)
         if name == "rollback" and not known:
             target = recorder.shelf.path(extra["number"]).name
-            recorder.tell(loop, "rollback", to=target, of_branch=branch)
+            values = dict(recorder.hyperparameters)
+            recorder.tell(loop, "rollback", to=target, of_branch=branch, hyperparameters=values)
 
     # the commands -------------------------------------------------------------------------------------------------
 

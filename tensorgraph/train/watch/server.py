@@ -31,6 +31,7 @@ import math
 import os
 import re
 import secrets
+import socket
 import stat
 import threading
 import time
@@ -60,6 +61,7 @@ MOST_BODY = 4096  # bytes of a command
 MOST_TARGET = 200  # characters of what is asked for
 MOST_AT_ONCE = 24  # requests under way; beyond, connections are closed
 PATIENCE = 15.0  # seconds in which a request must have come
+LONGEST = 60.0  # seconds that a request may last altogether
 HOLD = 8.0  # seconds for which an answer waits for news
 LOOK = 0.2  # seconds between looks at the events
 ANSWER = 5.0  # seconds for which a command waits for its answer
@@ -310,6 +312,12 @@ SAFE: dict[str, str] = {
 }  # fmt: skip
 
 
+def hang_up(request: socket.socket) -> None:
+    """End a connection that another thread may be reading from."""
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
 class Server(ThreadingHTTPServer):
     """The server of one run's page.
 
@@ -339,9 +347,13 @@ class Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        end = threading.Timer(LONGEST, hang_up, [request])  # who sends a byte now and then is never out of patience
+        end.name, end.daemon = "tensorgraph panda limit", True
+        end.start()
         try:
             super().process_request_thread(request, client_address)
         finally:
+            end.cancel()
             self._room.release()
 
     def wait(self) -> None:

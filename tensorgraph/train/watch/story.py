@@ -335,13 +335,18 @@ def same(a: float, b: float) -> bool:
 
 
 def told(event: Mapping[str, Any]) -> str:
-    """An event in words, for a log and for marks.
+    """An event in words, on one line, for a log and for marks; what has no glyph becomes a space, for a terminal would
+    take it as an order.
 
     Examples
     --------
     >>> told({"event": "command", "command": "set", "name": "lr", "value": 0.01})
     'set lr = 0.01'
     """
+    return "".join(c if c.isprintable() else " " for c in _told(event))
+
+
+def _told(event: Mapping[str, Any]) -> str:
     kind = str(event.get("event"))
     if kind == "command":
         return command_told(event)

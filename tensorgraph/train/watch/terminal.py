@@ -53,6 +53,8 @@ def watch(run: Any, *, stream: TextIO | None = None, plain: bool | None = None) 
     story = Story()
     try:
         if console is None:
+            if not run.folder.events.exists():
+                print("no run was begun here yet; waiting for it (Ctrl-C ends the watching)", file=stream, flush=True)
             for event in (event for events in batches(run, story) for event in events):
                 story.add(event)
                 for line in lines_of(event, story):
@@ -133,6 +135,8 @@ def lines_of(event: dict[str, Any], story: Story) -> list[str]:
 
 def outcome(story: Story, status: str) -> str:
     """How a run stands, in a sentence."""
+    if status == "new":
+        return "no run was begun here yet"
     where = f"epoch {len(story.epochs)} of {story.total_epochs or '?'}, step {story.step:,}"
     if story.error and not story.ended:
         return f"stopped by an error at {where}: {story.error}"
