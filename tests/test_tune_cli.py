@@ -101,11 +101,20 @@ def test_a_wrong_configuration_is_told_with_its_line(here, capsys, old, new, wor
         ("tuned_here", "is MODULE:FUNCTION"),
         ("nowhere_at_all:f", "there is no module 'nowhere_at_all' here"),
         ("tuned_here:other", "has no 'other'"),
+        ("broken_here:objective", "has no attribute 'nothing_of_the_kind'"),
     ],
 )
 def test_a_wrong_objective_is_told(here, capsys, named, words):
+    (here / "broken_here.py").write_text("import math\nmath.nothing_of_the_kind\n")
     assert ask("run", "search.toml", "--objective", named) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--trials", "--workers"])
+def test_zero_is_not_the_default(here, capsys, option):
+    assert ask("run", "search.toml", "--objective", "tuned_here:objective", option, 0) == 2
+    told = capsys.readouterr().err
+    assert f"{option[2:]} must be a positive integer" in told and "got 0" in told
 
 
 def test_nothing_there_is_told(here, capsys):

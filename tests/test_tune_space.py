@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -156,6 +157,11 @@ def test_narrowing_a_space_drops_what_cannot_happen_any_more():
         (lambda: tune.pow2(16, 100), "64 and 128"),
         (lambda: tune.choice(), "at least one option"),
         (lambda: tune.choice("a", "a"), "twice"),
+        (lambda: tune.choice(1, True), "twice"),
+        (lambda: tune.choice(np.datetime64("2026-01-01")), "choose among names"),
+        (lambda: tune.uniform(-1.7e308, 1.7e308), "too far apart"),
+        (lambda: tune.int(0, 1).when(a=1).when(a=2), "asked for twice"),
+        (lambda: tune.Space({"1-b": tune.int(0, 1), "b": tune.ewa(0.9, 0.99)}), "both kept as '1-b'"),
         (lambda: tune.choice(np.tanh), "choose among names"),
         (lambda: tune.choice(float("nan")), "finite"),
         (lambda: tune.Space({"a/b": tune.int(0, 1)}), "name"),
@@ -167,6 +173,7 @@ def test_narrowing_a_space_drops_what_cannot_happen_any_more():
         (lambda: tune.int(0, 1).when(), "when"),
         (lambda: tune.int(0, 1).each(3), "each"),
         (lambda: FULL.points(3), "tune.random"),
+        (lambda: tune.Space({f"x{i}": tune.uniform(0, 1) for i in range(12)}).points(5), "244140625 points"),
     ],
 )
 def test_refusals_say_what_is_wrong(make, words):
@@ -182,3 +189,41 @@ def test_the_difference_of_two_spaces_is_said():
     assert set(two.difference(one).split("; ")) == told
     assert one.difference(tune.Space(n=tune.int(1, 3), lr=tune.log(1e-4, 1))).startswith("the order was n, lr")
     assert one == tune.Space(lr=tune.log(1e-4, 1), n=tune.int(1, 3)) and not one.difference(one)
+
+
+def test_numpys_numbers_are_options_and_conditions_that_a_file_gives_back():
+    space = tune.Space(
+        rate=tune.choice(*np.linspace(0, 1, 3)), rows=tune.choice(*np.arange(1, 4)),
+        b=tune.int(0, 1).when(rows=np.int64(2)), c=tune.int(0, 1).when(rows=np.array([1, 3])),
+    )  # fmt: skip
+    kept = json.loads(json.dumps(space.as_json()))
+    assert tune.Space.from_json(kept) == space
+    for slot in range(20):
+        drawn = space.draw(seed=0, slot=slot)
+        back = json.loads(json.dumps(drawn))
+        assert all(space[name].holds(value) and space[name].place(value) >= 0 for name, value in back.items())
+        assert ("b" in drawn) == (drawn["rows"] == 2)
+
+
+def test_spaces_whose_numbers_are_of_another_type_are_others():
+    whole, real = tune.Space(p=tune.choice(0, 1)), tune.Space(p=tune.choice(0.0, 1.0))
+    assert whole != real and whole.difference(real) == "p was choice(0.0, 1.0) and is choice(0, 1)"
+
+
+def test_a_set_of_a_conditions_values_has_one_order():
+    code = "from tensorgraph import tune; print(tune.int(0, 1).when(rule={'sgd', 'adam', 'momentum', 'rms'}))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+        ).stdout
+        for seed in (1, 2)
+    }  # fmt: skip
+    assert told == {"int(0, 1).when(rule=['adam', 'momentum', 'rms', 'sgd'])\n"}
+
+
+def test_what_is_kept_of_an_average_comes_back_within_its_bounds():
+    for low, high in ((0.1, 0.9), (0.3, 0.7), (0.0, 0.999)):
+        scale = tune.ewa(low, high)
+        ends = scale.distribution()
+        assert all(low <= scale.value(stored) <= high for stored in (ends.low, ends.high))

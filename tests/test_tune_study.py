@@ -277,6 +277,44 @@ def test_folders_that_cannot_be(tmp_path):
             run(folder=tmp_path / "closed" / "inside")
 
 
+@pytest.mark.parametrize("name", ["a%20b", "what?mode=ro", "{lr}", "a #1", "über"])
+def test_a_folders_name_is_no_address(tmp_path, name):
+    optuna = pytest.importorskip("optuna")
+    study = kept(tmp_path / name, trials=3)
+    assert (study.folder / "study.db").stat().st_size > 0 and os.listdir(tmp_path) == [name]
+    (study.folder / "study.db").rename(tmp_path / "plain.db")
+    found = optuna.load_study(study_name=study.folder.name, storage=f"sqlite:///{tmp_path / 'plain.db'}")
+    assert len(found.trials) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_an_objective_forks_is_no_trial_and_keeps_no_slot():
+    code = (
+        "import os, sys, time; from tensorgraph import tune\n"
+        "def objective(trial):\n"
+        "    if not os.fork():\n"
+        "        if trial.slot == 1:\n"
+        "            time.sleep(3)\n"
+        "        sys.exit(3)\n"
+        "    return trial.slot\n"
+        "study = tune.Study(tune.Space(x=tune.int(0, 9))).run(objective, trials=3, progress=False)\n"
+        "with tune.slots.Slot.of(study.folder, 1).lock():\n"
+        "    print([result.state for result in study.trials], flush=True)\n"
+    )
+    code = code.replace("tune.slots.Slot", "__import__('tensorgraph.tune.slots').tune.slots.Slot")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == "['complete', 'complete', 'complete']\n", done.stderr
+
+
+def test_retry_leaves_what_another_process_has_run_again(tmp_path):
+    study = kept(tmp_path, objective=lambda trial: trial["lr"] if trial.slot else 1 / 0, trials=5)
+    other = tune.Study.open(study.folder)
+    assert other.retry() == 1
+    other.run(bowl, trials=5, progress=False)
+    study.retry()
+    assert len(study.ranked) == 5 and len(tune.Study.open(study.folder).ranked) == 5
+
+
 def test_two_drivers_of_one_study(tmp_path):
     study = kept(tmp_path, trials=1)
     code = (
@@ -444,6 +482,11 @@ def test_the_table_on_a_terminal():
         shown.told("slot 3: its process ended; it runs again")
         shown.look()
     text = stream.getvalue()
+    marked = run(tune.Space({"units[red]": tune.choice("[/]", ":smile:")}), lambda trial: 0.5, trials=4)
+    stream = Terminal()
+    with live.shown_on(True, marked, 6, type("Engine", (), {"workers": 2})(), stream):
+        pass
+    assert all(word in stream.getvalue() for word in ("units[red]", "[/]", ":smile:"))
     assert "best" in text and "step 3  0.25" in text and "4 trials: 4 complete of 6" in text and "runs again" in text
 
 

@@ -74,8 +74,10 @@ def run_run(options: argparse.Namespace) -> int:
     trials = settings.take("trials", Count, 25 if described["sampler"] != "grid" else None)
     workers = settings.take("workers", Count, 1)
     config.close()
+    trials = trials if options.trials is None else options.trials
+    workers = workers if options.workers is None else options.workers
     objective = _function(options.objective)  # before the study makes its folder, which a mistake would leave
-    return _run(Study(**described), objective, options, options.trials or trials, options.workers or workers)
+    return _run(Study(**described), objective, options, trials, workers)
 
 
 def _study(config: Section, settings: Section) -> dict[str, Any]:
@@ -138,13 +140,14 @@ def _function(named: str) -> Any:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        return getattr(import_module(module), name)
+        found = import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         raise CommandError(f"there is no module {module!r} here or installed; --objective names one") from None
-    except AttributeError:
-        raise CommandError(f"the module {module!r} has no {name!r}; --objective names a function in it") from None
+    if not hasattr(found, name):
+        raise CommandError(f"the module {module!r} has no {name!r}; --objective names a function in it")
+    return getattr(found, name)
 
 
 def run_show(options: argparse.Namespace) -> int:
@@ -169,4 +172,5 @@ def run_zoom(options: argparse.Namespace) -> int:
     print(f"{finer.folder}\n{finer.space}")
     if objective is None:
         return 0
-    return _run(finer, objective, options, options.trials or 25, options.workers or 1)
+    trials = 25 if options.trials is None else options.trials
+    return _run(finer, objective, options, trials, 1 if options.workers is None else options.workers)

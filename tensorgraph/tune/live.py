@@ -98,7 +98,7 @@ class Table(Shown):
         from rich.live import Live
 
         super().__init__(study, trials, engine)
-        self.live = Live(console=Console(file=stream), auto_refresh=False, transient=False)
+        self.live = Live(console=Console(file=stream, markup=False, emoji=False), auto_refresh=False, transient=False)
         self.next = 0.0
         self.lines: list[str] = []
 

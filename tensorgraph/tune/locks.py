@@ -16,6 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tensorgraph.files.held import hold, let_go
+
 __all__ = ["LockedError", "lock"]
 
 LOOK = 0.05  # seconds between two looks at a lock that another holds
@@ -44,6 +46,7 @@ def lock(path: Path, what: str, *, wait: float = 0.0) -> Iterator[None]:
         If another process has it.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    hold(handle)
     try:
         until = time.monotonic() + wait
         while not _taken(handle):
@@ -56,7 +59,7 @@ def lock(path: Path, what: str, *, wait: float = 0.0) -> Iterator[None]:
             os.pwrite(handle, said.encode(), 0)
         yield
     finally:
-        os.close(handle)
+        let_go(handle)
 
 
 def _taken(handle: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sqlite3
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -186,7 +187,9 @@ class Database:
         from sqlalchemy import event
 
         with quiet(optuna):
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path.absolute()}")
+            # the path is no part of the address, in which ?, %20 and braces would mean something else
+            told = {"creator": lambda: sqlite3.connect(path.absolute(), check_same_thread=False)}
+            storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs=told)
             self._closing = storage
             # what a sudden loss of power may take from study.db is in the slots: no write waits for the disk
             event.listen(storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))

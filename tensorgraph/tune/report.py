@@ -121,8 +121,8 @@ def _trials(study: Any) -> str:
     ranked = study.ranked
     rows = []
     for result in [*ranked, *(r for r in study.trials if r.state != "complete")]:
-        cells = [_cell(result.slot), _cell(result.score)]
-        cells += [_cell(result.values.get(name)) for name in names]
+        cells = [_cell(result.slot), _cell("" if result.score is None else result.score)]
+        cells += [_cell(result.values.get(name, "")) for name in names]
         reason = f"{result.state}: {result.reason}" if result.reason else ""
         cells += [_cell(round(result.seconds, 2)), f'<td class="words">{escaped(reason)}</td>']
         kind = "best" if ranked and result is ranked[0] else "" if result.state == "complete" else "not"
@@ -131,7 +131,5 @@ def _trials(study: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return "<td></td>"
     number = f' data-value="{value!r}"' if isinstance(value, int | float) and not isinstance(value, bool) else ""
     return f"<td{number}>{escaped(shown(value))}</td>"

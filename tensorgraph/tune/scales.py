@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from tensorgraph.arguments import Name, checked
 
 __all__ = ["SCALES", "Choice", "Ewa", "Int", "Log", "LogInt", "Pow2", "Scale", "Uniform", "scale_from"]
@@ -59,9 +61,11 @@ class Scale:
         """
         if not conditions:
             raise ValueError("when: name the other hyperparameter and its values, such as when(rule='adam')")
-        several = (list, tuple, set, frozenset, range)
-        more = {n: tuple(v) if isinstance(v, several) else (v,) for n, v in conditions.items()}
-        return replace(self, condition=(*self.condition, *more.items()))
+        more = tuple((name, _several(value)) for name, value in conditions.items())
+        for name, _ in self.condition:
+            if name in conditions:
+                raise ValueError(f"when: {name!r} is asked for twice; give all of its values at once, as a list")
+        return replace(self, condition=(*self.condition, *more))
 
     @checked
     def each(self, count: Name) -> Scale:
@@ -176,9 +180,26 @@ class Scale:
         return f"{self.word}({self.arguments()})" + when + (f".each({self.count!r})" if self.count else "")
 
 
+def _plain(value: Any) -> Any:
+    """What JSON can say of one of NumPy's numbers."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _several(values: Any) -> tuple[Any, ...]:
+    """The values of a condition, in an order that is the same in every process."""
+    if isinstance(values, set | frozenset):
+        values = sorted(values, key=repr)
+    return tuple(map(_plain, values)) if isinstance(values, list | tuple | range | np.ndarray) else (_plain(values),)
+
+
 @dataclass(frozen=True)
 class Uniform(Scale):
     """Evenly between two numbers."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isfinite(self.high - self.low):
+            raise ValueError(f"uniform: {self.low!r} and {self.high!r} are too far apart for a float; use log")
 
 
 @dataclass(frozen=True)
@@ -205,7 +226,7 @@ class Ewa(Scale):
         return 1.0 - float(value)
 
     def value(self, stored: Any) -> float:
-        return 1.0 - float(stored)
+        return min(max(1.0 - float(stored), self.low), self.high)  # 1 - (1 - 0.1) is below 0.1
 
     def place(self, value: Any) -> float:
         return -math.log10(1.0 - value)
@@ -328,18 +349,19 @@ class Choice(Scale):
     def __post_init__(self) -> None:
         if not self.options:
             raise ValueError("choice: give at least one option, such as choice('relu', 'tanh')")
+        object.__setattr__(self, "options", tuple(map(_plain, self.options)))
         for option in self.options:
-            if not isinstance(option, str | int | float | bool | None):
+            if option is not None and type(option) not in (str, int, float, bool):
                 raise TypeError(
                     f"choice: an option must be a str, a number, True, False or None, got {type(option).__name__}; "
                     "choose among names and look up what they stand for in the objective"
                 )
             if isinstance(option, float) and not math.isfinite(option):
                 raise ValueError(f"choice: an option must be finite, got {option}")
-        keys = [self._key(option) for option in self.options]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"choice: the option {key[1]!r} is given twice")
+            if self.options.count(option) > 1:
+                raise ValueError(
+                    f"choice: the option {option!r} is given twice (Python takes 1, 1.0 and True for equal)"
+                )
 
     @staticmethod
     def _key(option: Any) -> tuple[type, Any]:

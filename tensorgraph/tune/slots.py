@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from tensorgraph.files import atomic_write
+from tensorgraph.train.run.folder import append_whole
+from tensorgraph.train.run.lines import LineReader, as_line
 from tensorgraph.tune.locks import lock
 
 __all__ = ["STATES", "Outcome", "Slot"]
@@ -84,19 +86,7 @@ def outcome_from(data: bytes, slot: int) -> Outcome | None:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines; a torn line is passed over."""
-    found = []
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    for line in data.split(b"\n"):
-        try:
-            said = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(said, dict):
-            found.append(said)
-    return found
+    return LineReader(path, lenient=True).new()
 
 
 def append_line(path: Path, said: Mapping[str, Any]) -> None:
@@ -105,10 +95,9 @@ def append_line(path: Path, said: Mapping[str, Any]) -> None:
     try:
         size = os.fstat(handle).st_size
         torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
-        data = b"\n" * torn + json.dumps(said).encode() + b"\n"
-        written = os.write(handle, data)
-        if written != len(data):
-            raise OSError(28, "the disk is full", os.fspath(path))
+        append_whole(handle, b"\n" * torn + as_line(dict(said)))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         os.close(handle)
 
@@ -179,8 +168,7 @@ class Slot:
 
     def report(self, step: int, value: float) -> None:
         """Keep what the objective reports."""
-        told = value if math.isfinite(value) else None
-        append_line(self.folder / "reports.jsonl", {"step": step, "value": told, "time": time.time()})
+        append_line(self.folder / "reports.jsonl", {"step": step, "value": value, "time": time.time()})
 
     def reports(self) -> dict[int, float]:
         """What was reported by step, the last of each; nan where it was no finite number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,8 @@ from tensorgraph.arguments.near import near
 from tensorgraph.tune.scales import Scale, scale_from
 
 __all__ = ["Space", "number_of", "seed_of"]
+
+MOST_POINTS = 1_000_000  # of a grid
 
 
 def number_of(*words: Any) -> float:
@@ -65,6 +68,9 @@ class Space:
             if name in self._scales:
                 raise ValueError(f"the hyperparameter {name!r} is given twice")
             self._check(name, scale)
+            for before, other in self._scales.items():
+                if scale.name(name) == other.name(before):
+                    raise ValueError(f"{name!r} and {before!r} are both kept as {scale.name(name)!r}; rename one")
             self._scales[name] = scale
         if not self._scales:
             raise ValueError("a space has at least one hyperparameter, such as Space(lr=tune.log(1e-4, 1))")
@@ -100,10 +106,14 @@ class Space:
         return name in self._scales
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Space) and list(self._scales.items()) == list(other._scales.items())
+        return isinstance(other, Space) and self._written() == other._written()
 
     def __hash__(self) -> int:
-        return hash(tuple(self._scales.items()))
+        return hash(self._written())
+
+    def _written(self) -> tuple[tuple[str, str], ...]:
+        """Names and scales as they are written: choice(0, 1) is not choice(0.0, 1.0), though Python's 0 equals 0.0."""
+        return tuple((name, str(scale)) for name, scale in self._scales.items())
 
     def __str__(self) -> str:
         width = max(map(len, self._scales))
@@ -157,7 +167,15 @@ class Space:
                 f"a grid has no hyperparameters that hang on others, and {tied[0]!r} does; use tune.random"
             )
         axes = [scale.spaced(points) for scale in self._scales.values()]
+        count = math.prod(map(len, axes))
+        if count > MOST_POINTS:
+            raise ValueError(f"this grid has {count} points, more than the {MOST_POINTS} that one may; use tune.random")
         return [dict(zip(self._scales, values)) for values in itertools.product(*axes)]
+
+    def shuffled(self, points: int, seed: int) -> list[dict[str, Any]]:
+        """The same points in an order of the seed's."""
+        grid = self.points(points)
+        return [grid[i] for i in sorted(range(len(grid)), key=lambda i: seed_of(seed, "grid", i))]
 
     def stored(self, values: Mapping[str, Any]) -> dict[str, tuple[Any, Scale]]:
         """What a study keeps of a trial's values: by the stored name, the stored value and its scale."""
@@ -196,7 +214,7 @@ class Space:
                 told.append(f"{name} is new, {self[name]}")
             elif name not in self:
                 told.append(f"{name} is gone, {other[name]}")
-            elif self[name] != other[name]:
+            elif str(self[name]) != str(other[name]):
                 told.append(f"{name} was {other[name]} and is {self[name]}")
         if not told and list(self) != list(other):
             told.append(f"the order was {', '.join(other)} and is {', '.join(self)}")

@@ -17,7 +17,7 @@ from tensorgraph.tune.locks import lock
 from tensorgraph.tune.results import Result
 from tensorgraph.tune.settings import read_settings, settle
 from tensorgraph.tune.slots import Outcome, Slot
-from tensorgraph.tune.space import Space, seed_of
+from tensorgraph.tune.space import Space
 from tensorgraph.tune.training import TrainingObjective
 from tensorgraph.tune.trial import Objective
 
@@ -98,7 +98,7 @@ class Study:
         self.stopped = ""  # why the last run ended: "trials" or "interrupted"
         self.notes: list[str] = []
         self.kept = folder is not None
-        self._grid = space.points(points) if sampler == "grid" else []
+        self._grid = space.shuffled(points, seed) if sampler == "grid" else []
         self._objective: Any = None
         self._results: dict[int, Result] = {}
         self._ended: dict[int, Outcome] = {}
@@ -198,8 +198,7 @@ class Study:
         """
         ranked = self.ranked
         if not ranked:
-            ended = [f"slot {r.slot} {r.state}: {r.reason}" for r in self.trials[:2]]
-            told = "; ".join(ended) if ended else "none has run"
+            told = "; ".join(f"slot {r.slot} {r.state}: {r.reason}" for r in self.trials[:2]) or "none has run"
             raise ValueError(f"no trial of this study is complete, so none is the best ({told})")
         return ranked[0]
 
@@ -330,10 +329,12 @@ class Study:
         5
         """
         with lock(self.folder / "study.lock", f"the study {os.fspath(self.folder)!r}"):
-            failed = [result.slot for result in self.trials if result.state == "failed"]
-            for number in failed:
-                Slot.of(self.folder, number).forget()
-                del self._results[number], self._ended[number]
+            failed = [Slot.of(self.folder, result.slot) for result in self.trials if result.state == "failed"]
+            for slot in failed:
+                if (now := slot.outcome()) is not None and now.state == "failed":  # else it has run again since
+                    slot.forget()
+                del self._results[slot.number], self._ended[slot.number]
+            self.refresh()
         return len(failed)
 
     @checked
@@ -493,8 +494,7 @@ class Study:
             Its number.
         """
         if self.sampler == "grid":
-            order = sorted(range(len(self._grid)), key=lambda i: seed_of(self.seed, "grid", i))
-            if slot >= len(order):
-                raise ValueError(f"slot is at most {len(order) - 1}, the last point of this grid, got {slot}")
-            return self._grid[order[slot]]
+            if slot >= len(self._grid):
+                raise ValueError(f"slot is at most {len(self._grid) - 1}, the last point of this grid, got {slot}")
+            return dict(self._grid[slot])
         return self.space.draw(seed=self.seed, slot=slot)

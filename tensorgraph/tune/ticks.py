@@ -27,7 +27,8 @@ def ticks(scale: Scale) -> list[tuple[float, str]]:
         return _decades(scale, lambda k: (float(k), _short(10.0**k)))
     if isinstance(scale, Ewa):
         return _decades(scale, lambda k: (float(k), _short(1.0 - 10.0**-k)))
-    return [(value, f"{value:.3g}") for value in scale.spaced(5)]
+    values = scale.spaced(5)
+    return list(zip(values, _words(values, 3)))
 
 
 def _decades(scale: Scale, mark: Any) -> list[tuple[float, str]]:
@@ -36,9 +37,14 @@ def _decades(scale: Scale, mark: Any) -> list[tuple[float, str]]:
     whole = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
     if len(whole) >= 2:
         return [mark(k) for k in whole[:: -(-len(whole) // MOST)]]
-    return [
-        (scale.place(value), f"{value:.3g}" if isinstance(scale, Log) else f"{value:.5g}") for value in scale.spaced(4)
-    ]
+    values = scale.spaced(4)
+    return list(zip(map(scale.place, values), _words(values, 3 if isinstance(scale, Log) else 5)))
+
+
+def _words(values: list[float], digits: int) -> list[str]:
+    """Values in as few digits as tell them apart, at least so many."""
+    words = [f"{value:.{digits}g}" for value in values]
+    return words if len({*words}) == len({*values}) or digits >= 17 else _words(values, digits + 1)
 
 
 def _short(value: float) -> str:

@@ -15,7 +15,7 @@ from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.files import atomic_write
 from tensorgraph.train.loop import Augment
 from tensorgraph.train.running import Data, Metric, samples_of
-from tensorgraph.tune.ensembles import ensemble
+from tensorgraph.tune.ensembles.ensemble import ensemble
 from tensorgraph.tune.trial import Pruned, Trial
 
 __all__ = ["TrainingObjective"]

@@ -67,9 +67,11 @@ def run_slot(objective: Callable[[Trial], Any] | bytes, task: Mapping[str, Any])
             set_default_dtype(task["dtype"])
         slot.note_begin()
         trial = Trial(slot, task["values"], task["seed"], tuple(task["names"]), task.get("look"))
-        began, clock = time.time(), time.perf_counter()
+        began, clock, process = time.time(), time.perf_counter(), os.getpid()
         with own_random_states(trial.seed):
             outcome = outcome_of(function, trial, slot)
+        if os.getpid() != process:  # a child that the objective forked: the trial and the study are its parent's
+            os._exit(0 if outcome.state == "complete" else 1)
         outcome = replace(outcome, began=began, seconds=time.perf_counter() - clock)
         interrupted = task.get("interrupted")
         if interrupted is not None and interrupted():
@@ -98,7 +100,7 @@ def outcome_of(function: Callable[[Trial], Any], trial: Trial, slot: Slot) -> Ou
 
 def _number(score: Any) -> float:
     """The objective's result as a float."""
-    if not isinstance(score, str | bytes | bool) and score is not None and getattr(score, "shape", ()) == ():
+    if not isinstance(score, str | bytes | bool | np.bool_) and score is not None and getattr(score, "shape", ()) == ():
         try:
             return float(score)
         except (TypeError, ValueError):

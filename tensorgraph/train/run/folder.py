@@ -16,6 +16,7 @@ from typing import Any
 from tensorgraph.arguments import PathLike
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.files import FileFormatError, atomic_write
+from tensorgraph.files.held import hold, let_go
 
 try:
     import fcntl
@@ -25,7 +26,6 @@ except ImportError:  # Windows
 __all__ = ["Folder", "RunBusyError", "append_whole", "locked", "open_own", "telling"]
 
 FORMAT, VERSION = "tensorgraph.run", 1
-HELD: set[int] = set()  # the locks of this process
 PATIENCE = 1.0  # seconds in which whoever only asks for the lock lets go of it
 REMEDIES = {
     errno.ENOSPC: "free space on the disk",
@@ -34,17 +34,6 @@ REMEDIES = {
     errno.EPERM: "get the right to write there, or choose another folder",
     errno.EROFS: "choose a folder on a disk that may be written to",
 }
-
-
-def _let_go() -> None:
-    """A child that this process forks, and that may outlive it, does not keep its runs locked."""
-    for handle in HELD:
-        os.close(handle)
-    HELD.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
 
 
 class RunBusyError(RuntimeError):
@@ -238,13 +227,11 @@ class Folder:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         self._held = handle
-        HELD.add(handle)
+        hold(handle)
 
     def release(self) -> None:
         """Let go of the lock."""
-        if self._held in HELD:
-            HELD.remove(self._held)
-            os.close(self._held)
+        let_go(self._held)
         self._held = None
 
     def busy(self) -> bool:
