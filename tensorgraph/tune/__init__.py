@@ -4,7 +4,7 @@ Source: Andrew Ng, Improving Deep Neural Networks, week 3, "Hyperparameter tunin
 """
 
 from tensorgraph.arguments.foreign import getter as _getter
-from tensorgraph.tune.ensembles import Ensemble, ensemble
+from tensorgraph.tune.ensembles.ensemble import Ensemble, ensemble
 from tensorgraph.tune.locks import LockedError
 from tensorgraph.tune.results import Result, StudyError
 from tensorgraph.tune.scales import Scale
