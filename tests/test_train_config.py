@@ -225,9 +225,11 @@ def test_code_runs_where_the_command_line_names_it_alone(folder, capsys):
     assert "imported" in told and "make: " in told and (folder / "trained" / "make.safetensors").is_file()
     assert "leave one of them out" in failing(folder, capsys, CLASSES, "--model", "nets.py:make")
     assert "is a int, expected a Module" in failing(folder, capsys, text, "--model", "nets.py:number")
+    text_file = str(folder / "net.tg.py")
     for arguments, message in (
-        (["net.tg.py", "--model", "a:b"], "--model goes with a configuration"),
-        (["net.tg.py"], "say what to train net.tg.py on: --data"),
+        ([text_file, "--model", "a:b"], "--model goes with a configuration"),
+        ([text_file], f"say what to train {text_file} on: --data"),
+        (["net.tg.py"], "there is no file 'net.tg.py'"),
         (["run.toml", "--data", "digits"], "--data and --at go with a text"),
         (["none.toml"], "No such file"),
     ):
