@@ -10,7 +10,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim, train, tune
 from tensorgraph.data import Normalizer
-from tensorgraph.tune import together
+from tensorgraph.tune.ensembles import together
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(75, 6)) + 0.5
