@@ -158,7 +158,7 @@ def test_the_command_trains_a_text(tmp_path, monkeypatch, capsys):
     assert int(trained.steps) == 9
     for arguments, message in (
         (["net.tg.py", "--data", "nothing"], "--data is digits, a .npz or a .csv file, got 'nothing'"),
-        (["missing.tg.py", "--data", "data.npz"], "No such file"),
+        (["missing.tg.py", "--data", "data.npz"], "there is no file 'missing.tg.py'"),
         (["net.tg.py", "--data", "data.npz", "--test", "2"], "a share between 0 and 1"),
     ):
         assert main(["train", *arguments]) == 2

@@ -267,7 +267,7 @@ def test_a_run_that_was_not_begun_is_new_and_waited_for(tmp_path, monkeypatch):
     out = io.StringIO()
     watch(run, stream=out)
     lines = out.getvalue().splitlines()
-    assert lines[0] == "no run was begun here yet; waiting for it (Ctrl-C ends the watching)"
+    assert lines[0] == f"no run was begun in {str(tmp_path / 'new')!r} yet: it is waited for (Ctrl-C ends that)"
     assert lines[1].startswith("step 0: began") and lines[-1].startswith("ended (epochs)")
     assert Story().log.status(False) == "new" and outcome(Story(), "new") == "no run was begun here yet"
 

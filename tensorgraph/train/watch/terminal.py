@@ -53,8 +53,6 @@ def watch(run: Any, *, stream: TextIO | None = None, plain: bool | None = None) 
     story = Story()
     try:
         if console is None:
-            if not run.folder.events.exists():
-                print("no run was begun here yet; waiting for it (Ctrl-C ends the watching)", file=stream, flush=True)
             for event in (event for events in batches(run, story) for event in events):
                 story.add(event)
                 for line in lines_of(event, story):
