@@ -40,9 +40,9 @@ EXEMPT = {
 METHODS_EXEMPT = {  # methods of the same kind
     "Recognition.check", "Group.cell", "Cell.exclusive", "Graph.replace", "Graph.key", "Case.at",
     "Case.map", "Case.put", "Case.cast", "Case.tensors", "Program.tensors",
-    "Rows.read", "Training.together",
+    "Rows.read", "TrainingObjective.together",
     *(f"Scale.{name}" for name in ("at", "drawn", "holds", "name", "narrowed", "place", "spaced", "stored", "value")),
-    *(f"Space.{name}" for name in ("difference", "filled", "from_json", "narrowed", "points", "stored")),
+    *(f"Space.{name}" for name in ("difference", "filled", "from_json", "narrowed", "points", "shuffled", "stored")),
 }  # fmt: skip
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
