@@ -160,7 +160,12 @@ def fit(
     >>> history["r2"][-1] > 0.99
     True
     """
-    # everything is checked before anything is changed; then the loop runs
+    # The plan:
+    # 1. what was given by name or in several forms becomes one: optimiser, data, loss, metrics, callbacks;
+    # 2. all of it is tried against each other, on a trace of the model, before anything is changed;
+    # 3. the data is described for the run's folder before it is normalised: as the user has it;
+    # 4. the recorder takes the folder, where there is one;
+    # 5. the loop runs: alone, or as one of several ranks.
     dtype, names = model_dtype(model), data.class_names if isinstance(data, Dataset) else None
     optimizer = optimizer_of(optimizer, model, lr)
     stream = _stream(data, steps_per_epoch, batch_size, dtype)
@@ -210,15 +215,19 @@ def fit(
         )  # fmt: skip
     first = ranks is None or ranks.rank == 0
     shown = progress_for(progress and first, -(-len(loader) // accumulate))
-    parts = training, loader, judged, found, held, augment, normalizer if late else None, seed, dtype, told, shown
+    parts: dict[str, Any] = dict(
+        training=training, loader=loader, loss=judged, metrics=found, held=held, augment=augment,
+        normalizer=normalizer if late else None, seed=seed, dtype=dtype, told=told, shown=shown,
+        accumulate=accumulate, ahead=prefetch, lint=lint and first,
+    )  # fmt: skip
     if ranks is None:
-        return Loop(*parts, recorder, accumulate, prefetch, lint).run()
+        return Loop(**parts, recorder=recorder).run()
     agree(
         ranks, model, x, y, epochs=epochs, batch_size=batch_size, shuffle=shuffle, seed=seed, last=last,
         accumulate=accumulate, class_weights=class_weights,
     )  # fmt: skip
-    shared = None if run is None else SharedRecorder(recorder, ranks)
-    return SharedLoop(*parts, shared, accumulate, prefetch, lint and first, parallel=ranks).run()
+    shared: Any = None if run is None else SharedRecorder(recorder, ranks)
+    return SharedLoop(**parts, recorder=shared, parallel=ranks).run()
 
 
 def _describe(stream: Stream | None, x: Array, y: Array, held: Any, normalizer: Normalizer | None) -> dict[str, Any]:
