@@ -169,9 +169,7 @@ def test_two_processes_on_one_run(tmp_path, undisturbed):
         assert other.stdout.readline() == "1\n"
         assert run.status == "running"
         before = contents(tmp_path / "run")
-        with pytest.raises(
-            RunBusyError, match=rf"another process trains in .*\(process {other.pid} on .*: wait for it"
-        ):
+        with pytest.raises(RunBusyError, match=rf"process {other.pid} on .* since .* trains in .*: wait for it"):
             long_run(run)
         assert contents(tmp_path / "run") == before
         command = run.set("lr", 0.5)

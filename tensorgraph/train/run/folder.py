@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 from tensorgraph.arguments import PathLike
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.files import FileFormatError, atomic_write
-from tensorgraph.files.held import hold, let_go
+from tensorgraph.files.locks import attempt, holder, let_go, take
 
 try:
     import fcntl
@@ -211,23 +209,13 @@ class Folder:
             raise OSError("run folders are locked with flock, which this system does not have")
         with telling(self._lock):
             handle = open_own(self._lock)
-        patience = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > patience:
-                    os.close(handle)
-                    raise RunBusyError(
-                        f"another process trains in {str(self.path)!r} ({self._holder()}): wait for it, or stop it; "
-                        "or give this run another folder"
-                    ) from None
-                time.sleep(0.02)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        if not take(handle, PATIENCE):
+            let_go(handle)
+            raise RunBusyError(
+                f"{holder(self._lock)} trains in {str(self.path)!r}: wait for it, or stop it; or give this run another "
+                "folder"
+            )
         self._held = handle
-        hold(handle)
 
     def release(self) -> None:
         """Let go of the lock."""
@@ -236,23 +224,11 @@ class Folder:
 
     def busy(self) -> bool:
         """Whether a process trains here now."""
-        if fcntl is None:
-            return False
         try:
             handle = os.open(self._lock, os.O_RDONLY)
         except OSError:
             return False
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+            return not attempt(handle, shared=True)
         finally:
             os.close(handle)
-        return False
-
-    def _holder(self) -> str:
-        try:
-            holder = json.loads(self._lock.read_text("utf-8"))
-            return f"process {holder['pid']} on {holder['host']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "which has not said its number"
