@@ -124,6 +124,20 @@ def kill_repetitions(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("kills"))
 
 
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium; without one the test is skipped, or fails where ``TENSORGRAPH_BROWSER`` asks for it."""
+    from browser import Browser, find_browser, required
+
+    program = find_browser()
+    if program is None or sys.platform == "win32":
+        reason = "no Chromium was found on PATH; TENSORGRAPH_BROWSER names another"
+        pytest.fail(reason) if required() else pytest.skip(reason)
+    started = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield started
+    started.close()
+
+
 @pytest.fixture(params=["dot", "graphviz-pure"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each layout engine in turn."""

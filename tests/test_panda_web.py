@@ -15,7 +15,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_browser, required
 from run_events import steered, written
 from run_training import trained
 
@@ -395,17 +394,6 @@ def test_news_are_waited_for(page, monkeypatch):
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find_browser()
-    if program is None or sys.platform == "win32":
-        reason = "no Chromium was found on PATH; TENSORGRAPH_BROWSER names another"
-        pytest.fail(reason) if required() else pytest.skip(reason)
-    started = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield started
-    started.close()
 
 
 def opened(browser, file, width=1280, dark=False):

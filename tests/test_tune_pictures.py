@@ -10,7 +10,6 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from browser import Browser, find_browser, required
 
 from tensorgraph import tune
 from tensorgraph.files import MissingExtraError
@@ -158,17 +157,6 @@ def test_names_and_reasons_stay_text(study):
     assert "&lt;script&gt;x" in hostile and "$l_r$" in hostile
     assert not re.search(r'(src|href)="(?!#|data:,)', hostile)
     assert ' style="' not in hostile  # the policy would not let it count
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find_browser()
-    if program is None or sys.platform == "win32":
-        reason = "no Chromium was found on PATH; TENSORGRAPH_BROWSER names another"
-        pytest.fail(reason) if required() else pytest.skip(reason)
-    started = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield started
-    started.close()
 
 
 def test_the_page_in_a_browser(browser, tmp_path, study):

@@ -2,12 +2,10 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import viz_graphs as hand
-from browser import Browser, find_browser, required
 
 import tensorgraph as tg
 from tensorgraph import nn
@@ -55,17 +53,6 @@ class Net(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(x).mean()
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = find_browser()
-    if program is None or sys.platform == "win32":
-        reason = "no Chromium was found on PATH; TENSORGRAPH_BROWSER names another"
-        pytest.fail(reason) if required() else pytest.skip(reason)
-    started = Browser(program, tmp_path_factory.mktemp("browser"))
-    yield started
-    started.close()
 
 
 @pytest.fixture(scope="module")
