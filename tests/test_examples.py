@@ -68,11 +68,11 @@ def test_by_hand(tmp_path, monkeypatch, capsys):
     assert float(re.search(r"test accuracy ([0-9.]+)%", told)[1]) > 95.0
 
 
-def test_caviar(tmp_path, monkeypatch, capsys):
+def test_ensemble(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
-    told = run("caviar.py", tmp_path, monkeypatch, capsys, size=300)
+    told = run("ensemble.py", tmp_path, monkeypatch, capsys, size=300)
     assert "Ensemble(64 networks" in told and float(re.search(r"dev accuracy ([0-9.]+)%", told)[1]) > 80.0
-    assert is_picture(tmp_path / "caviar.png")
+    assert is_picture(tmp_path / "ensemble.png")
 
 
 def test_gradients(tmp_path, monkeypatch, capsys):

@@ -3,7 +3,7 @@
 Learning rate and weight decay are drawn on a logarithmic scale, beta1 of Adam as 1 - 10^r, the rate of dropout evenly;
 networks that have learnt nothing after some epochs are stopped. (Andrew Ng, course 2, week 3)
 
-python examples/caviar.py [digits]        # how many of the 1,797 are used; all unless told
+python examples/ensemble.py [digits]        # how many of the 1,797 are used; all unless told
 """
 
 import sys
@@ -59,7 +59,7 @@ k, accuracy = found.best("dev_accuracy")
 best = found.settings[k]
 print(found)
 print(f"{NETWORKS} networks, {epochs} epochs, {seconds:.1f} s; stopped early: {len(found.stopped)}")
-print("the best:", {name: float(f"{value:.3g}") for name, value in best.items()}, f"dev accuracy {accuracy:.1%}")
+print("the best:", {name: f"{value:.3g}" for name, value in best.items()}, f"dev accuracy {accuracy:.1%}")
 print(f"test accuracy {train.evaluate(found.model(k), test, normalizer=normalizer)['accuracy']:.1%}")
 
 # the picture ---------------------------------------------------------------------------------------------------------
@@ -71,8 +71,13 @@ reached = np.array([max(h["dev_accuracy"], default=0.0) if len(h) else 0.0 for h
 dropped = [one["dropout"] for one in found.settings]
 dots = left.scatter(rates, reached, c=dropped, cmap="viridis", s=36, edgecolor="white", linewidth=0.5)
 left.scatter(rates[k], reached[k], s=140, facecolor="none", edgecolor="#c2410c", linewidth=1.8)
-left.annotate("the best", (rates[k], reached[k]), (0, -18), textcoords="offset points", color="#c2410c", ha="center")
-left.set(xscale="log", xlabel="learning rate, drawn on a logarithmic scale", ylabel="best accuracy on the dev set")
+left.annotate("the best", (rates[k], reached[k]), (0, 12), textcoords="offset points", color="#c2410c", ha="center")
+left.set(
+    ylim=(-0.03, 1.12),
+    xscale="log",
+    xlabel="learning rate, drawn on a logarithmic scale",
+    ylabel="best accuracy on the dev set",
+)
 figure.colorbar(dots, ax=left, label="rate of dropout")
 for n, history in enumerate(found.histories):
     stopped = history.stopped != "epochs"
@@ -86,4 +91,4 @@ right.legend(frameon=False, loc="upper right")
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
 figure.suptitle(f"{NETWORKS} networks in one batched step, {seconds:.1f} s")
-figure.savefig("caviar.png", dpi=120)
+figure.savefig("ensemble.png", dpi=120)
