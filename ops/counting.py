@@ -204,7 +204,7 @@ def unique(
     >>> import tensorgraph as tg
     >>> tg.unique([3.0, 1.0, 3.0])
     tensor([1., 3.], f32)
-    >>> tg.trace(lambda x: tg.unique(x, size=3, fill_value=0.0), tg.f32[3])([3.0, 1.0, 3.0])
+    >>> tg.trace(lambda x: tg.unique(x, size=3, fill_value=0.0), tg.f32[3])(tg.tensor([3.0, 1.0, 3.0]))
     tensor([1., 3., 0.], f32)
     """
     x = of(x, "unique: x")

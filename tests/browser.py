@@ -155,9 +155,18 @@ class Browser:
     def until(self, script: str, timeout: float = 10.0) -> None:
         """Wait until an expression holds."""
         end = time.monotonic() + timeout
-        while not self.run(script):
+        while not self.holds(script):
             assert time.monotonic() < end, f"not within {timeout:g} s: {script}"
             time.sleep(0.02)
+
+    def holds(self, script: str) -> Any:
+        """Like run; False where the page was on its way to another address."""
+        try:
+            return self.run(script)
+        except AssertionError as error:
+            if "navigated" not in str(error):
+                raise
+            return False
 
     def key(self, key: str, shift: bool = False) -> None:
         text = "\r" if key == "Enter" else key if len(key) == 1 else ""

@@ -28,6 +28,7 @@ HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorg
 FLOORS: list[set[str]] = [
     {"arguments"},
     {"files", "jit", "pages"},
+    {"native"},
     {"engine"},
     {"ops"},
     {"numpy"},
@@ -80,7 +81,7 @@ LATE: dict[tuple[str, str], str] = {
 # Who may use a package that is not a core dependency loaded at once, and then inside functions only.
 LATE_PACKAGES: dict[str, set[str]] = {
     "numba": {"jit"},
-    "llvmlite": {"jit"},
+    "llvmlite": {"jit", "native"},
     "graphviz": {"viz"},
     "graphviz_pure": {"viz"},
     "rich": {"train", "tune", "commands"},
@@ -414,7 +415,12 @@ def test_oldest_versions_tested_are_the_oldest_allowed() -> None:
 
 # Files that name as many ops as they need, because that is their subject. Anything else that is to be known of several
 # ops is a trait or another field of their declarations.
-NAMING: dict[str, str] = {"tensorgraph/analysis/latex.py": "notation: LaTeX"}
+NAMING: dict[str, str] = {
+    "tensorgraph/analysis/latex.py": "notation: LaTeX",
+    "tensorgraph/native/arithmetic.py": "instructions of LLVM",
+    "tensorgraph/native/lowering.py": "NumPy's functions and Python's, of which scalar functions are written",
+    "tensorgraph/native/words.py": "instructions of LLVM",
+}
 # Of others, the most strings that are names of ops (not counting docstrings and __all__), with the reason.
 NAMED: dict[str, tuple[int, str]] = {
     "tensorgraph/__init__.py": (1, "the tool for graphs that is called as an op of arrays"),
@@ -560,4 +566,4 @@ def test_every_field_of_a_declaration_is_read() -> None:
     assert {field.name for field in fields(Op)} - read == OWN
 
 
-OWN = {"infer_rule", "residual_types"}  # fields that Op itself reads
+OWN = {"infer_rule", "native", "residual_types"}  # fields that Op itself reads

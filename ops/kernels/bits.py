@@ -41,8 +41,10 @@ def _bit_cast(numba: Any, pairs: dict[str, str]) -> Any:
     return numba.extending.intrinsic(bit_cast)
 
 
-bits: Helper = native(_bits, lambda numba: _bit_cast(numba, {"float32": "int32", "float64": "int64"}), "1")
-from_bits: Helper = native(_from_bits, lambda numba: _bit_cast(numba, {"int32": "float32", "int64": "float64"}), "1")
+bits: Helper = native(_bits, lambda numba: _bit_cast(numba, {"float32": "int32", "float64": "int64"}), "1", "bits")
+from_bits: Helper = native(
+    _from_bits, lambda numba: _bit_cast(numba, {"int32": "float32", "int64": "float64"}), "1", "from_bits"
+)
 
 
 def _select(c: Any, a: Any, b: Any) -> Any:
@@ -74,7 +76,7 @@ def _choice(numba: Any) -> Any:
     return numba.extending.intrinsic(select)
 
 
-select: Helper = native(_select, _choice, "1")
+select: Helper = native(_select, _choice, "1", "select")
 
 
 # Integers in the order of the numbers: the bits, with all but the sign of a negative number inverted. A maximum of

@@ -179,6 +179,7 @@ def fused_op(
     residuals: tuple[str, ...] = (),
     backward_flops: Callable[..., float] | float | None = None,
     backward_scratch: Callable[..., float] | float = 0.0,
+    native_vjp: Callable[..., bool] | str | None = None,
     recognise: Recognition | None = None,
     **fields: Any,
 ) -> Op:
@@ -198,6 +199,8 @@ def fused_op(
         What `forward` returns besides its outputs, hidden from users.
     backward_flops, backward_scratch : callable or float, optional
         As `Op.flops` and `Op.scratch`, of ``name_vjp``; by default twice the count of the forward, and nothing.
+    native_vjp : callable or str, optional
+        As `Op.native`, of ``name_vjp``.
     recognise : Recognition, optional
         What is needed to find the op however it is written; without it, only its reference is found.
 
@@ -257,7 +260,7 @@ def fused_op(
         backward=backward, recognise=recognise, **fields,
     )  # fmt: skip
     outer.append(declared)
-    cost = {"flops": backward_flops, "scratch": backward_scratch}
+    cost = {"flops": backward_flops, "scratch": backward_scratch, "native": native_vjp}
     outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule, vjp_reference, cost))
     object.__setattr__(declared, "gradient", outer[1])
     object.__setattr__(outer[1], "primal", declared)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,9 @@ class Op:
         Further names of attributes, by keyword: ``{"min": "a_min"}``.
     scratch : float or callable
         Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes.
+    native : str or callable or None
+        What the compiler makes of a call: a rule that is given a `tensorgraph.native.places.Call`, by itself or as
+        ``"module:function"`` of `tensorgraph.ops.native`, which is loaded at first use. None: the forward is called.
     """
 
     signature: Signature
@@ -187,6 +191,7 @@ class Op:
     teaches: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     flops: Callable[..., float] | float | None = None
     scratch: Callable[..., float] | float = 0.0
+    native: Callable[..., bool] | str | None = None
     traits: frozenset[str] = frozenset()
     batch: Callable[..., Any] | None = None
     recognise: Recognition | None = None
@@ -223,6 +228,14 @@ class Op:
     def attrs(self) -> dict[str, Any]:
         """Attribute names and defaults."""
         return self.signature.attrs
+
+    def native_rule(self) -> Callable[..., bool] | None:
+        """The rule that makes kernels of a call; None where there is none."""
+        if not isinstance(self.native, str):
+            return self.native
+        module, _, function = self.native.partition(":")
+        rule: Callable[..., bool] = getattr(import_module(f"tensorgraph.ops.native.{module}"), function)
+        return rule
 
     @property
     def differentiable(self) -> bool:

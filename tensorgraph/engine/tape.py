@@ -27,7 +27,8 @@ new = object.__new__
 # packages whose frames are ours and never the user's; all but the demonstration and what tests the library
 INTERNAL: set[str] = {
     f"tensorgraph{sub}"
-    for sub in ("", ".arguments", ".engine", ".jit", ".numpy", ".ops", ".ops.kernels", ".graph", ".transforms",
+    for sub in ("", ".arguments", ".engine", ".jit", ".native", ".numpy", ".ops", ".ops.kernels", ".ops.native",
+                ".graph", ".transforms",
                 ".random", ".text", ".passes", ".passes.recognise", ".analysis", ".analysis.lint", ".compile", ".nn",
                 ".optim", ".data", ".files", ".pages", ".train", ".train.run", ".train.watch", ".tune",
                 ".tune.engines", ".tune.ensembles", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html",

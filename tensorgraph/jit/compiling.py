@@ -22,12 +22,25 @@ class Helper:
     """A function called from kernels: inlined there, plain Python elsewhere.
 
     Made by `helper`, `variants` or `native`. Calling it from Python runs the Python form.
+
+    Attributes
+    ----------
+    body : function or None
+        What is compiled, with LLVM's `flags`.
+    pair : (Helper, Helper) or None
+        Of two forms, for 32 and 64 bits.
+    word : str or None
+        The word of `tensorgraph.native` that it is.
     """
 
-    __slots__ = ("_built", "_make", "digest", "name", "python")
+    __slots__ = ("_built", "_make", "body", "digest", "flags", "name", "pair", "python", "word")
 
-    def __init__(self, python: Callable[..., Any], make: Callable[[Any], Any], digest: Callable[[], str]) -> None:
+    def __init__(
+        self, python: Callable[..., Any], make: Callable[[Any], Any], digest: Callable[[], str], *, body: Any = None,
+        flags: frozenset[str] = frozenset(), pair: tuple[Helper, Helper] | None = None, word: str | None = None,
+    ) -> None:  # fmt: skip
         self.python = python
+        self.body, self.flags, self.pair, self.word = body, flags, pair, word
         self.name = getattr(python, "__name__", "helper")
         self.digest = cache(digest)
         self._make = make

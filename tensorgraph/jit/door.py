@@ -268,6 +268,8 @@ def helper(
             f if plain is None else plain,
             make=make,
             digest=lambda: digest_of(f, chosen) + suffix,
+            body=f,
+            flags=chosen,
         )
 
     return mark if fn is None else mark(fn)
@@ -313,10 +315,10 @@ def variants(name: str, narrow: Helper, wide: Helper, kind: str = "float") -> He
         options = {k: v for k, v in first.targetoptions.items() if k != "nopython"}
         return chosen_by_type(numba, name, ("x",), choose, options)
 
-    return Helper(python, make, digest=lambda: f"{name}({narrow.digest()},{wide.digest()})")
+    return Helper(python, make, digest=lambda: f"{name}({narrow.digest()},{wide.digest()})", pair=(narrow, wide))
 
 
-def native(python: Callable[..., Any], make: Callable[[Any], Any], version: str) -> Helper:
+def native(python: Callable[..., Any], make: Callable[[Any], Any], version: str, word: str | None = None) -> Helper:
     """A helper whose compiled form is made by hand, such as an intrinsic.
 
     Parameters
@@ -327,12 +329,14 @@ def native(python: Callable[..., Any], make: Callable[[Any], Any], version: str)
         ``make(numba)`` gives what compiled callers call.
     version : str
         Changes whenever `make` does: part of the cache's name of every caller.
+    word : str, optional
+        The word of `tensorgraph.native` that it is.
 
     Returns
     -------
     Helper
     """
-    return Helper(python, make, digest=lambda: f"{python.__name__}:{version}")
+    return Helper(python, make, digest=lambda: f"{python.__name__}:{version}", word=word)
 
 
 def _checked(flags: Iterable[str]) -> frozenset[str]:

@@ -93,7 +93,8 @@ def formula(function: Callable[..., Any]) -> Helper:
     if isinstance(function, Helper):
         return function
     require_formula(function, getattr(function, "__name__", "formula"))
-    return Helper(function, lambda numba: _make(numba, function), lambda: f"weak({digest_of(function, EXACT_ZERO)})")
+    digest = lambda: f"weak({digest_of(function, EXACT_ZERO)})"
+    return Helper(function, lambda numba: _make(numba, function), digest, body=function, flags=EXACT_ZERO)
 
 
 def _make(numba: Any, function: Any) -> Any:

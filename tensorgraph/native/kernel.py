@@ -1,0 +1,134 @@
+"""`Kernel`: a function of the vocabulary, for one type of numbers, with its machine code."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.jit.compiling import Helper
+from tensorgraph.jit.team import short_digest
+from tensorgraph.native import objects
+from tensorgraph.native.emulation import Emulation
+from tensorgraph.native.lowering import Lowering, tree_of
+from tensorgraph.native.machine import machine
+
+__all__ = ["Kernel", "from_text", "kernel"]
+
+GENERATOR = "1"  # to be raised where the same text is lowered to something else
+
+
+class Kernel:
+    """One kernel: a text, a type, and Python values for some of its names.
+
+    Two kernels of the same text, type and values are one object.
+
+    Parameters
+    ----------
+    function : function
+        ``def name(words, block, blocks)``, of the subset of `tensorgraph.native.lowering`.
+    dtype : dtype
+        float32 or float64.
+    constants : mapping of str to int or float or bool
+    """
+
+    def __init__(self, function: types.FunctionType, dtype: Any, constants: Mapping[str, Any]) -> None:
+        self.function, self.dtype, self.constants = function, np.dtype(dtype), dict(constants)
+        self.name = function.__name__
+
+    def __repr__(self) -> str:
+        given = "".join(f", {k}={v}" for k, v in self.constants.items())
+        return f"<kernel {self.name} of {self.dtype}{given}>"
+
+    @functools.cached_property
+    def text(self) -> str:
+        """The kernel's Python, with the functions that it calls."""
+        return "\n\n".join(texts_of(self.function))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Names what it is: text, type, values, generator."""
+        what = (GENERATOR, self.text, self.dtype.str, repr(sorted(self.constants.items())))
+        return short_digest("\n".join(what), 12)
+
+    @functools.cached_property
+    def symbol(self) -> str:
+        return f"tg_{self.name}_{self.digest}"
+
+    def module(self, width: int | None = None) -> str:
+        """LLVM's text, for vectors of so many bytes."""
+        width = machine().width if width is None else width
+        return Lowering(self.function, self.symbol, self.dtype.itemsize, width, self.constants).text()
+
+    @functools.cached_property
+    def entry(self) -> int:
+        """The address of the machine code, compiled or read from the cache at first."""
+        return objects.entries([self])[0]
+
+    def emulate(self, words: Any, arrays: Iterable[Any], block: int = 0, blocks: int = 1, width: int = 64) -> None:
+        """Run a block over NumPy, on arrays that it may touch."""
+        Emulation(self.dtype, width, arrays).run(self.function, words, block, blocks, self.constants)
+
+    def run(self, words: Any, block: int = 0, blocks: int = 1) -> None:
+        """Run a block as machine code: whatever the words say is done."""
+        objects.call(self.entry, words.ctypes.data, block, blocks)
+
+
+_kernels: dict[Any, Kernel] = {}
+
+
+def kernel(function: Callable[..., Any], dtype: Any, **constants: Any) -> Kernel:
+    """The kernel of a function for a type of numbers, and Python values for names that it reads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tensorgraph.native.kernel import kernel
+    >>> def double(w, block, blocks):
+    ...     store(word_at(w, 0), load(word_at(w, 0)) * 2.0)
+    """
+    key = function, np.dtype(dtype), tuple(sorted(constants.items()))
+    found = _kernels.get(key)
+    if found is None:
+        assert isinstance(function, types.FunctionType)
+        found = _kernels[key] = Kernel(function, dtype, constants)
+    return found
+
+
+_texts: dict[tuple[str, tuple[tuple[str, int], ...]], types.FunctionType] = {}
+
+
+def from_text(text: str, scope: Mapping[str, Any], filename: str = "<kernel>") -> types.FunctionType:
+    """A function from the text of a kernel that was generated; the same text gives the same function."""
+    key = text, tuple(sorted((name, id(value)) for name, value in scope.items()))
+    made = _texts.get(key)
+    if made is None:
+        space: dict[str, Any] = dict(scope)
+        exec(compile(text, filename, "exec"), space)
+        (made,) = (v for k, v in space.items() if isinstance(v, types.FunctionType) and k not in scope)
+        made.__kernel_text__ = text  # type: ignore[attr-defined]
+        _texts[key] = made
+    return made
+
+
+def texts_of(function: types.FunctionType, seen: set[Any] | None = None) -> list[str]:
+    """The text of a function, and what says all of the functions, helpers and numbers that it reads."""
+    import ast
+
+    seen = set() if seen is None else seen
+    if function in seen:
+        return []
+    seen.add(function)
+    made = [ast.unparse(tree_of(function))]
+    for name in sorted(set(function.__code__.co_names)):
+        value = function.__globals__.get(name)
+        if isinstance(value, types.FunctionType):
+            made += texts_of(value, seen)
+        elif isinstance(value, Helper):
+            made.append(f"# {name}: {value.digest()}")
+        elif isinstance(value, (bool, int, float, tuple, np.generic)):
+            made.append(f"# {name} = {value!r}")
+    return made

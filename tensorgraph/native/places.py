@@ -1,0 +1,170 @@
+"""Where kernels find values: buffers, places in them, and the calls of kernels that a rule makes of one equation.
+
+A rule, `Op.native`, is given a `Call`: places of the inputs and outputs in memory that does not exist yet. It answers
+with kernels and their words, among which `Address` stands for an address. Whoever lays a program out decides later
+where each buffer is.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.native.kernel import Kernel
+
+__all__ = ["Address", "Buffer", "Call", "Place", "Record", "bits_of"]
+
+
+class Buffer:
+    """A stretch of memory, wherever it will be; compared by identity.
+
+    Attributes
+    ----------
+    nbytes : int
+    what : str
+        For people: the name of the variable, or what it is for.
+    """
+
+    __slots__ = ("nbytes", "what")
+
+    def __init__(self, nbytes: int, what: str = "") -> None:
+        self.nbytes, self.what = nbytes, what
+
+    def __repr__(self) -> str:
+        return f"<buffer {self.what}, {self.nbytes} bytes>"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A word that will be an address: so many bytes after the start of a buffer."""
+
+    buffer: Buffer
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An array in a buffer: what ``ndarray`` is in memory. Strides and offset count bytes."""
+
+    buffer: Buffer
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @classmethod
+    def new(cls, shape: Sequence[int], dtype: Any, what: str = "") -> Place:
+        """A new buffer, in C order."""
+        dtype, shape = np.dtype(dtype), tuple(shape)
+        strides, step = [], dtype.itemsize
+        for n in reversed(shape):
+            strides.append(step)
+            step *= max(n, 1)
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        return cls(Buffer(size, what), shape, dtype, tuple(reversed(strides)))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether its elements lie one after the other, in C order."""
+        step = self.dtype.itemsize
+        for n, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if n != 1 and stride != step:
+                return not self.size
+            step *= n
+        return True
+
+    def address(self, offset: int = 0) -> Address:
+        return Address(self.buffer, self.offset + offset)
+
+    def over(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> Place:
+        """Another array in the same memory; `offset` is from this one's start."""
+        return Place(self.buffer, tuple(shape), self.dtype, tuple(strides), self.offset + offset)
+
+    def broadcast(self, shape: Sequence[int]) -> Place:
+        """The like of this shape, with stride 0 along axes that are repeated."""
+        shape = tuple(shape)
+        lead = len(shape) - self.ndim
+        strides = [0] * lead + [
+            0 if n == 1 and want != 1 else stride
+            for n, want, stride in zip(self.shape, shape[lead:], self.strides, strict=True)
+        ]
+        return self.over(shape, strides)
+
+    def transposed(self, axes: Sequence[int]) -> Place:
+        return self.over([self.shape[a] for a in axes], [self.strides[a] for a in axes])
+
+
+def bits_of(x: float, dtype: Any) -> int:
+    """A number as a word: its bits, of the kernel's type, as `real_at` reads them."""
+    dtype = np.dtype(dtype)
+    kind, size = ("f", 4) if dtype.itemsize == 4 else ("d", 8)
+    with np.errstate(all="ignore"):
+        raw = struct.pack("<" + kind, dtype.type(x).item()) if size == 8 else dtype.type(x).tobytes()
+    return int.from_bytes(raw.ljust(8, b"\0"), "little", signed=True)
+
+
+@dataclass(slots=True)
+class Record:
+    """One run of a kernel: its words are integers, bits of numbers, and addresses; its blocks may run in any order, in
+    any thread, and the result is the same to the last bit however many there are."""
+
+    kernel: Kernel
+    words: tuple[int | Address, ...]
+    blocks: int = 1
+
+
+@dataclass(slots=True)
+class Call:
+    """One equation as a rule sees it.
+
+    Attributes
+    ----------
+    inputs : tuple
+        A `Place` for a tensor; a Python number; None for an input that is absent; a list of places for a list.
+    outputs : tuple of (Place or None)
+        In C order; then residuals. None: nobody reads it.
+    attrs : mapping
+    records : list of Record
+        What `run` has put here.
+    scratch_places : list of Place
+        Memory for this call alone.
+    replaces : list of (int, int)
+        (output, input): that output may lie in that input's memory, which has its type and C order.
+    """
+
+    inputs: tuple[Any, ...]
+    outputs: tuple[Place | None, ...]
+    attrs: Mapping[str, Any]
+    records: list[Record] = field(default_factory=list)
+    scratch_places: list[Place] = field(default_factory=list)
+    replaces: list[tuple[int, int]] = field(default_factory=list)
+
+    def run(self, kernel: Kernel, words: Sequence[int | Address], blocks: int = 1) -> None:
+        """Run a kernel, after those that were given before it."""
+        self.records.append(Record(kernel, tuple(words), blocks))
+
+    def scratch(self, shape: Sequence[int], dtype: Any, what: str = "scratch") -> Place:
+        """Memory for this call alone, 64-byte aligned; what is in it at the beginning is not known."""
+        made = Place.new(shape, dtype, what)
+        self.scratch_places.append(made)
+        return made
+
+    def may_replace(self, output: int, input: int) -> None:
+        """Say that an output may be written where an input was, element by element, at the same place."""
+        self.replaces.append((output, input))
