@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tensorgraph.native.machine import llvm, machine
 
 if TYPE_CHECKING:
     from tensorgraph.native.kernel import Kernel
 
-__all__ = ["call", "compiled", "entries"]
+__all__ = ["Unit", "addresses", "call", "compiled", "entries"]
 
 _lock = threading.RLock()
 _state: dict[str, Any] = {}
@@ -45,19 +45,31 @@ def compiled(text: str) -> bytes:
     return bytes(target.emit_object(module))
 
 
-def entries(kernels: Sequence[Kernel]) -> list[int]:
-    """The addresses of kernels, those that are new compiled."""
+class Unit(NamedTuple):
+    """One function in machine code: its symbol, and what writes LLVM's text of its module."""
+
+    symbol: str
+    text: Callable[[], str]
+
+
+def addresses(units: Sequence[Unit]) -> list[int]:
+    """Where functions are in memory; those that are new are compiled."""
     with _lock:
-        fresh = [k for k in dict.fromkeys(kernels) if k.symbol not in _addresses]
+        fresh = [u for u in {u.symbol: u for u in units}.values() if u.symbol not in _addresses]
         if fresh:
             _target()
             engine = _state["engine"]
             for one in fresh:
-                engine.add_object_file(llvm().ObjectFileRef.from_data(compiled(one.module())))
+                engine.add_object_file(llvm().ObjectFileRef.from_data(compiled(one.text())))
             engine.finalize_object()
             for one in fresh:
                 _addresses[one.symbol] = engine.get_function_address(one.symbol)
-        return [_addresses[k.symbol] for k in kernels]
+        return [_addresses[u.symbol] for u in units]
+
+
+def entries(kernels: Sequence[Kernel]) -> list[int]:
+    """The addresses of kernels, those that are new compiled."""
+    return addresses([Unit(k.symbol, k.module) for k in kernels])
 
 
 def call(entry: int, words: int, block: int, blocks: int) -> None:

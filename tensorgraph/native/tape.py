@@ -1,0 +1,119 @@
+"""Programs of kernels: a tape of 64-bit words, and the driver in machine code that goes along it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.native.objects import Unit, addresses
+
+__all__ = ["DRIVER", "HEAD", "Tape"]
+
+HEAD = 3  # words before those of the kernel: its entry, the number of blocks, the number of words
+
+DRIVER = """
+define void @tg_drive(i64 %tape) nounwind {
+entry:
+  %start = inttoptr i64 %tape to ptr
+  br label %record
+record:
+  %at = phi ptr [ %start, %entry ], [ %next, %after ]
+  %kernel = load i64, ptr %at, align 8
+  %over = icmp eq i64 %kernel, 0
+  br i1 %over, label %end, label %begin
+begin:
+  %function = inttoptr i64 %kernel to ptr
+  %head = getelementptr i64, ptr %at, i64 1
+  %blocks = load i64, ptr %head, align 8
+  %size = getelementptr i64, ptr %at, i64 2
+  %count = load i64, ptr %size, align 8
+  %words = getelementptr i64, ptr %at, i64 3
+  %address = ptrtoint ptr %words to i64
+  br label %run
+run:
+  %block = phi i64 [ 0, %begin ], [ %following, %run ]
+  call void %function(i64 %address, i64 %block, i64 %blocks)
+  %following = add i64 %block, 1
+  %more = icmp slt i64 %following, %blocks
+  br i1 %more, label %run, label %after
+after:
+  %next = getelementptr i64, ptr %words, i64 %count
+  br label %record
+end:
+  ret void
+}
+"""
+
+_PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
+
+
+class Tape:
+    """Kernels that run one after the other, with their words.
+
+    Parameters
+    ----------
+    records : sequence of (int, sequence of int, int)
+        The entry of a kernel, its words, and the number of blocks that it is run in.
+
+    Attributes
+    ----------
+    words : ndarray
+        int64, ``[entry, blocks, count, word, ...]`` a record, then 0. Words may be changed between two runs, in place.
+
+    Examples
+    --------
+    >>> from tensorgraph.native.tape import Tape
+    >>> Tape([]).words
+    array([0])
+    """
+
+    __slots__ = ("_argument", "_drive", "_starts", "words")
+
+    def __init__(self, records: Sequence[tuple[int, Sequence[int], int]]) -> None:
+        laid: list[int] = []
+        self._starts: list[int] = []
+        for number, (entry, words, blocks) in enumerate(records):
+            if not entry or blocks < 1:
+                raise ValueError(
+                    f"record {number} of a tape has entry {entry} and {blocks} blocks: expected the address of a "
+                    "kernel, `kernel.entry`, and at least one block"
+                )
+            self._starts.append(len(laid) + HEAD)
+            laid += [entry, blocks, len(words), *words]
+        self.words = np.array([*laid, 0], np.int64)
+        self._argument = ctypes.c_size_t(self.words.ctypes.data)
+        self._drive: Callable[[Any], None] = _driver() if laid else _nothing
+
+    def __repr__(self) -> str:
+        return f"<tape of {len(self._starts)} records, {self.words.nbytes} bytes>"
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def position(self, record: int, word: int) -> int:
+        """Where in `words` a word of a record lies."""
+        start = self._starts[record]
+        count = int(self.words[start - 1])
+        if not 0 <= word < count:
+            raise IndexError(f"record {record} of the tape has {count} words, and none of the number {word}")
+        return start + word
+
+    def run(self) -> None:
+        """Run all records in order, without the interpreter's lock: whatever the words say is done."""
+        self._drive(self._argument)
+
+
+def _nothing(argument: Any) -> None:
+    pass
+
+
+_drivers: list[Any] = []
+
+
+def _driver() -> Any:
+    if not _drivers:
+        _drivers.append(_PROTOTYPE(addresses([Unit("tg_drive", lambda: DRIVER)])[0]))
+    return _drivers[0]
