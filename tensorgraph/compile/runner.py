@@ -1,0 +1,84 @@
+"""Who runs a transformed graph, and what is agreed with it: `Runner`, and `runner_of`, which chooses one.
+
+What comes before (signatures, guards, arguments) and after (results as the function nests them) is no runner's concern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tensorgraph.compile.on_numpy import OnNumpy
+from tensorgraph.engine.cells import Cell
+from tensorgraph.graph.graph import Graph
+from tensorgraph.native import machine
+
+__all__ = ["Options", "Runner", "runner_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked of `tensorgraph.compile`.
+
+    Attributes
+    ----------
+    check : bool
+        Compare each kernel with NumPy on live data at its first use.
+    exact : bool
+        Only kernels that give the same bits on every machine.
+    """
+
+    check: bool = False
+    exact: bool = False
+
+
+class Runner(Protocol):
+    """Runs one graph on live cells.
+
+    Attributes
+    ----------
+    reason : str
+        Why all or a part of it runs on NumPy, for people; empty where nothing does.
+    source : str
+        What runs, as text.
+    """
+
+    reason: str
+
+    @property
+    def source(self) -> str: ...
+
+    def run(self, arrays: Sequence[np.ndarray[Any, Any] | float | int]) -> list[Any]:
+        """One call.
+
+        Parameters
+        ----------
+        arrays : sequence
+            One an input, in the graph's order: arrays of exactly the declared shape and dtype in native byte order,
+            with any strides, and a Python float or integer where the input's type is a `Number`. They are not written.
+
+        Returns
+        -------
+        list
+            The outputs in the graph's order: arrays that nobody writes again, the arrays that were given or read-only
+            constants (or views of these), Python numbers where an output is one, what literals hold.
+
+        The cells are read when it begins and written when it returns: all of them, or none where it raises. Whoever
+        calls holds a lock of this runner.
+        """
+        ...
+
+    def explain(self) -> str:
+        """What runs where and why, for people."""
+        ...
+
+
+def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
+    """The fastest runner there is for a graph whose cells, in the order of ``graph.cells``, are these.
+
+    The graph is transformed already: its gradients are written out.
+    """
+    return OnNumpy(graph, cells, machine.reason() or "kernels are not planned yet")
