@@ -281,7 +281,8 @@ def _of_each(call: BatchCall, arrays: int, own: bool) -> list[Any]:
 
 
 def _update(
-    signature: str, arrays: int, forward: Any, reference: Any, infer: Any, examples: Any, doc: str, flops: Any
+    signature: str, arrays: int, forward: Any, reference: Any, infer: Any, examples: Any, doc: str, flops: Any,
+    native: str,
 ) -> Op:  # fmt: skip
     """The first so many inputs are arrays of one shape, the others settings and counts."""
 
@@ -293,7 +294,7 @@ def _update(
 
     return op(
         signature, forward, fused, reference=reference, infer_rule=infer, check=TypeCheck(infer), examples=examples,
-        doc=doc, flops=flops, traits=("update",), batch=side_by_side,
+        doc=doc, flops=flops, traits=("update",), batch=side_by_side, native=native,
     )  # fmt: skip
 
 
@@ -301,7 +302,7 @@ sgd_update = _update(
     "sgd_update(p, g, lr, weight_decay) -> p1", 2, _sgd, _sgd_reference, _infer(0),
     (((_P, _G, _number(0.1), _number(0.01)), {}), ((_P, _G, _numbers(0.1, 0.3), _number(0.01)), {})),
     "One step of gradient descent: ``p - lr d`` with ``d = g + weight_decay p``.",
-    4,
+    4, "updates:sgd",
 )  # fmt: skip
 momentum_update = _update(
     "momentum_update(p, g, v, lr, beta, weight_decay, *, nesterov=False) -> p1, v1", 3, _momentum, _momentum_reference,
@@ -314,7 +315,7 @@ momentum_update = _update(
 
     ``d = g + weight_decay p``; with `nesterov` the step is along ``beta v1 + (1 - beta) d``.
     """,
-    lambda p, *rest, nesterov: (10 if nesterov else 7) * p.size,
+    lambda p, *rest, nesterov: (10 if nesterov else 7) * p.size, "updates:momentum",
 )  # fmt: skip
 rmsprop_update = _update(
     "rmsprop_update(p, g, s, lr, decay, eps, weight_decay) -> p1, s1", 3, _rmsprop, _rmsprop_reference, _infer(1),
@@ -323,7 +324,7 @@ rmsprop_update = _update(
         ((_P, _G, _S, _number(0.1), _numbers(0.99, 0.9), _number(1e-8), _numbers(0.01, 0.0)), {}),
     ),
     "One step of RMSprop: ``s1 = decay s + (1 - decay) d^2``, ``p1 = p - lr d / (sqrt(s1) + eps)``.",
-    11,
+    11, "updates:rmsprop",
 )  # fmt: skip
 adam_update = _update(
     "adam_update(p, g, m, v, t, lr, beta1, beta2, eps, weight_decay, *, decoupled=False) -> p1, m1, v1, t1",
@@ -341,7 +342,7 @@ adam_update = _update(
 
     `t` is the number of steps this parameter has had before.
     """,
-    lambda p, *rest, decoupled: (14 if decoupled else 15) * p.size,
+    lambda p, *rest, decoupled: (14 if decoupled else 15) * p.size, "updates:adam",
 )  # fmt: skip
 
 
@@ -368,7 +369,7 @@ def _running_average(
 ) -> Any:
     finite = _finite(mu, sigma2)
     if not finite:
-        _warn_not_finite()
+        warn_not_finite()
         if not weight.ndim:
             return mean.copy(), var.copy(), weight.copy(), count.copy()
     if mu.dtype != mean.dtype:
@@ -394,7 +395,8 @@ def _running_average(
     return mean1, var1, total, counted
 
 
-def _warn_not_finite() -> None:
+def warn_not_finite() -> None:
+    """Say at the user's line that a batch did not move the running averages."""
     if modes.current().quiet:
         return
     scope = modes.current().scope
@@ -422,7 +424,7 @@ running_average = op(
     "running_average(mean, var, weight, count, mu, sigma2, decay, *, size: int, unbiased=False) "
     "-> mean1, var1, weight1, count1",
     _running_average, opaque, infer_rule=_running_infer, check=TypeCheck(_running_infer), flops=6, scratch=0.5,
-    traits=("internal",), batch=unchanged,
+    traits=("internal",), batch=unchanged, native="running:running_average",
     examples=tuple(
         (
             (np.array([0.5, 1.0]), np.array([1.0, 2.0]), _number(0.19), np.array(2, np.int64), np.array([0.25, 0.0]),

@@ -122,8 +122,8 @@ class Arithmetic:
             if element == "i1" and any(type(v) is int for v in values):
                 element = "i64"
         lanes = max(v.lanes for v in given)
-        type = vector(element, lanes) if lanes else element
-        return [self.to(type, v) for v in values]
+        common = vector(element, lanes) if lanes else element
+        return [self.to(common, v) for v in values]
 
     def binary(self, kind: str, a: Any, b: Any) -> Any:
         """An operator of two values."""

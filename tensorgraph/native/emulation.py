@@ -92,9 +92,10 @@ class Emulation:
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """In a wider type, rounded once: to the last bit for float32, nearly always for float64."""
-        wide = np.float64 if self.dtype.itemsize == 4 else np.longdouble
+        kinds = [x.dtype for x in (a, b, c) if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind == "f"]
+        kind = max(kinds, key=lambda dtype: dtype.itemsize, default=self.dtype)
+        wide = np.float64 if kind.itemsize == 4 else np.longdouble
         out = np.asarray(a, wide) * np.asarray(b, wide) + np.asarray(c, wide)
-        kind = next((x.dtype for x in (a, b, c) if isinstance(x, (np.ndarray, np.generic))), self.dtype)
         return out.astype(kind)[()]
 
     # running ---------------------------------------------------------------------------------------------------------

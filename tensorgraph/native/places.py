@@ -8,7 +8,7 @@ where each buffer is.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Address", "Buffer", "Call", "Place", "Record", "bits_of"]
+__all__ = ["Address", "Buffer", "Call", "Check", "Place", "Record", "bits_of"]
 
 
 class Buffer:
@@ -130,6 +130,26 @@ class Record:
 
 
 @dataclass(slots=True)
+class Check:
+    """What looks at the numbers of a call's inputs before anything is written that outlives the run.
+
+    Attributes
+    ----------
+    record : Record
+        One block. It reads inputs alone, and writes 0 to `code` where all is well, else another number.
+    code : Place
+        A 0-d int64.
+    error : str
+        For people, where the code is not 0. First the op's own `check` and then its forward are called on the inputs,
+        whose error says more; this one is raised where neither has one.
+    """
+
+    record: Record
+    code: Place
+    error: str
+
+
+@dataclass(slots=True)
 class Call:
     """One equation as a rule sees it.
 
@@ -146,6 +166,10 @@ class Call:
         Memory for this call alone.
     replaces : list of (int, int)
         (output, input): that output may lie in that input's memory, which has its type and C order.
+    checks : list of Check
+        What `check` has put here.
+    warnings : list of (Place, function)
+        What `warn` has put here: a 0-d int64, and what is called after the run where that is not 0.
     """
 
     inputs: tuple[Any, ...]
@@ -154,6 +178,8 @@ class Call:
     records: list[Record] = field(default_factory=list)
     scratch_places: list[Place] = field(default_factory=list)
     replaces: list[tuple[int, int]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    warnings: list[tuple[Place, Callable[[], None]]] = field(default_factory=list)
 
     def run(self, kernel: Kernel, words: Sequence[int | Address], blocks: int = 1) -> None:
         """Run a kernel, after those that were given before it."""
@@ -168,3 +194,16 @@ class Call:
     def may_replace(self, output: int, input: int) -> None:
         """Say that an output may be written where an input was, element by element, at the same place."""
         self.replaces.append((output, input))
+
+    def check(self, kernel: Kernel, words: Sequence[int | Address], error: str) -> None:
+        """Look at the inputs before anything is written that outlives the run; the kernel finds the address of the
+        int64 for its verdict in the word after these. A number other than 0 ends the run: see `Check`."""
+        code = Place.new((), np.int64, "check")
+        self.checks.append(Check(Record(kernel, (*words, code.address())), code, error))
+
+    def warn(self, warning: Callable[[], None]) -> Address:
+        """The address of an int64, which the kernels of this call write: not 0 where they found what is warned of. The
+        function is called after the run, at the user's line."""
+        code = Place.new((), np.int64, "warning")
+        self.warnings.append((code, warning))
+        return code.address()

@@ -1,0 +1,71 @@
+"""What kernels over rows of numbers share: vectors and the edge behind them, the part of a block, and settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.native.places import Address, Call, Place, bits_of
+from tensorgraph.native.words import ld, ldm, load_double, st, stm, word_at
+
+__all__ = ["SINGLE_OR_DOUBLE", "output", "part", "put", "setting", "setting_words", "span_of"]
+
+SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+# texts ---------------------------------------------------------------------------------------------------------------
+
+
+def part(p: Any, n: Any, whole: Any) -> Any:
+    """A vector from an address on, or its first n lanes with zeros behind them; `whole` is known while lowering."""
+    return ld(p) if whole else ldm(p, n, 0.0)
+
+
+def put(p: Any, v: Any, n: Any, whole: Any) -> None:
+    """Write a vector, or its first n lanes."""
+    if whole:
+        st(p, v)
+    else:
+        stm(p, v, n)
+
+
+def span_of(n: Any, block: Any, blocks: Any) -> Any:
+    """Where a block of n numbers begins and ends: whole lines of the cache."""
+    step = (n // 64 + blocks) // blocks * 64
+    lo = min(block * step, n)
+    return lo, min(lo + step, n)
+
+
+def setting(w: Any, k: Any, inline: Any) -> Any:
+    """The float64 whose address is at place k of the words; the one that is there itself where `inline`."""
+    return load_double(w + 8 * k if inline else word_at(w, k))
+
+
+# rules ---------------------------------------------------------------------------------------------------------------
+
+
+def setting_words(settings: Any) -> tuple[list[int | Address], int] | None:
+    """The words of numbers that `setting` reads, and a bit of each that is inline; None of what is no single number.
+
+    A setting is a 0-d float64, read when the kernel runs, or a Python number.
+    """
+    words: list[int | Address] = []
+    inline = 0
+    for k, given in enumerate(settings):
+        if isinstance(given, Place):
+            if given.shape or given.dtype != np.float64:
+                return None
+            words.append(given.address())
+        elif isinstance(given, (int, float, np.number)):
+            words.append(bits_of(float(given), np.float64))
+            inline |= 1 << k
+        else:
+            return None
+    return words, inline
+
+
+def output(call: Call, k: int, like: Place) -> Place:
+    """An output of the call, or memory in its place where nobody reads it."""
+    given = call.outputs[k]
+    return call.scratch(like.shape, like.dtype) if given is None else given
