@@ -1,4 +1,5 @@
-"""The command ``tensorgraph``: demo, draw, diff, lint, train, tune, panda, predict, doctor, completion.
+"""The command ``tensorgraph``: demo, draw, diff, lint, train, tune, panda, predict, doctor, cache,
+completion.
 
 Exit codes: 0 done, 1 the answer is no (graphs that differ, findings, an installation that does not work), 2 it could
 not be done or was not understood: standard error says why, in one line or with the place in a text.
@@ -15,6 +16,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from tensorgraph.arguments.near import near
+from tensorgraph.commands.cache import add_cache
 from tensorgraph.commands.completion import add_completion
 from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.graphs import add_commands
@@ -94,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what is installed, what is missing, and what to do about it")
     doctor.set_defaults(command=run_doctor)
+    add_cache(commands)
     add_completion(commands, parser)
     return top
 

@@ -17,6 +17,7 @@ import numpy as np
 from tensorgraph import jit
 from tensorgraph.engine.tensor import tensor
 from tensorgraph.jit import blas, memory
+from tensorgraph.native import cache, machine
 from tensorgraph.ops.softmax import softmax
 
 __all__ = ["Finding", "examine"]
@@ -81,6 +82,7 @@ def examine() -> list[Finding]:
         _memory(),
         _kernels(),
         _cache(),
+        _native(),
         *_extras(),
         _engine(),
     ]
@@ -153,6 +155,18 @@ def _cache() -> Finding:
         remedy = "set NUMBA_CACHE_DIR to a folder that can be written, or every process compiles anew"
         return Finding("kernel cache", f"{folder}: {error.strerror}", remedy)
     return Finding("kernel cache", f"{folder}: kernels are compiled once")
+
+
+def _native() -> Finding:
+    """Machine code that is made without Numba: for what, and where it is kept."""
+    if not machine.available():
+        return Finding("machine code", f"no: {machine.reason()}; compiled graphs run on NumPy")
+    found, kept = machine.machine(), cache.refusal()
+    told = f"yes, vectors of {found.width} bytes ({found.cpu})"
+    if kept is None:
+        return Finding("machine code", f"{told}, kept in {cache.folder()}")
+    remedy = f"set {cache.VARIABLE} to a folder of your own, or every process compiles anew"
+    return Finding("machine code", f"{told}, not kept on disk: {kept}", remedy)
 
 
 def _extras() -> Iterator[Finding]:

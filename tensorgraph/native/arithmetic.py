@@ -100,12 +100,12 @@ class Arithmetic:
         return self.code.splat(x, self.lanes)
 
     def condition(self, x: Any) -> Value:
-        x = self.value(x)
-        if x.type != "i1":
-            raise TypeError(f"a condition is a truth value, not {x.type}; compare, or use any_lane")
-        return x
+        test = self.value(x)
+        if test.type != "i1":
+            raise TypeError(f"a condition is a truth value, not {test.type}; compare, or use any_lane")
+        return test
 
-    def alike(self, *values: Any) -> list[Any]:
+    def alike(self, *values: Any) -> list[Value]:
         """Values of one type: numbers that are known take that of the others, numbers get lanes beside vectors."""
         given = [v for v in values if isinstance(v, Value)]
         if not given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -9,16 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tensorgraph.jit.compiling import Helper
 from tensorgraph.jit.team import short_digest
 from tensorgraph.native import objects
 from tensorgraph.native.emulation import Emulation
-from tensorgraph.native.lowering import Lowering, tree_of
+from tensorgraph.native.lowering import Lowering
 from tensorgraph.native.machine import machine
+from tensorgraph.native.source import functions_of, parts_of, tree_of
 
 __all__ = ["Kernel", "from_text", "kernel"]
-
-GENERATOR = "1"  # to be raised where the same text is lowered to something else
 
 
 class Kernel:
@@ -46,12 +45,12 @@ class Kernel:
     @functools.cached_property
     def text(self) -> str:
         """The kernel's Python, with the functions that it calls."""
-        return "\n\n".join(texts_of(self.function))
+        return "\n\n\n".join(ast.unparse(tree_of(function)) for function in functions_of(self.function))
 
     @functools.cached_property
     def digest(self) -> str:
-        """Names what it is: text, type, values, generator."""
-        what = (GENERATOR, self.text, self.dtype.str, repr(sorted(self.constants.items())))
+        """Names what it is: code, type, values."""
+        what = (*parts_of(self.function), self.dtype.str, repr(sorted(self.constants.items())))
         return short_digest("\n".join(what), 12)
 
     @functools.cached_property
@@ -90,7 +89,8 @@ def kernel(function: Callable[..., Any], dtype: Any, **constants: Any) -> Kernel
     >>> def double(w, block, blocks):
     ...     store(word_at(w, 0), load(word_at(w, 0)) * 2.0)
     """
-    key = function, np.dtype(dtype), tuple(sorted(constants.items()))
+    # 1, 1.0 and True are equal, and other constants
+    key = function, np.dtype(dtype), tuple(sorted((name, repr(value)) for name, value in constants.items()))
     found = _kernels.get(key)
     if found is None:
         assert isinstance(function, types.FunctionType)
@@ -111,24 +111,4 @@ def from_text(text: str, scope: Mapping[str, Any], filename: str = "<kernel>") -
         (made,) = (v for k, v in space.items() if isinstance(v, types.FunctionType) and k not in scope)
         made.__kernel_text__ = text  # type: ignore[attr-defined]
         _texts[key] = made
-    return made
-
-
-def texts_of(function: types.FunctionType, seen: set[Any] | None = None) -> list[str]:
-    """The text of a function, and what says all of the functions, helpers and numbers that it reads."""
-    import ast
-
-    seen = set() if seen is None else seen
-    if function in seen:
-        return []
-    seen.add(function)
-    made = [ast.unparse(tree_of(function))]
-    for name in sorted(set(function.__code__.co_names)):
-        value = function.__globals__.get(name)
-        if isinstance(value, types.FunctionType):
-            made += texts_of(value, seen)
-        elif isinstance(value, Helper):
-            made.append(f"# {name}: {value.digest()}")
-        elif isinstance(value, (bool, int, float, tuple, np.generic)):
-            made.append(f"# {name} = {value!r}")
     return made

@@ -13,9 +13,8 @@ calls of words, of other functions of the subset, whose bodies are put in place,
 from __future__ import annotations
 
 import ast
-import functools
 import inspect
-import textwrap
+import operator
 import types
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
@@ -25,61 +24,20 @@ import numpy as np
 from tensorgraph.jit.compiling import Helper
 from tensorgraph.native.arithmetic import Arithmetic
 from tensorgraph.native.code import Value, literal
+from tensorgraph.native.source import KernelError, assigned, changed, tree_of
 from tensorgraph.native.words import WORDS, Word
 
-__all__ = ["KernelError", "Lowering", "static", "tree_of"]
+__all__ = ["KernelError", "Lowering", "static"]
 
 STATIC = {"min", "max", "len"}
-
-
-class KernelError(TypeError):
-    """A kernel that is not of the subset, with the line."""
+SIGNS: dict[str, Callable[[Any], Any]] = {
+    "USub": operator.neg, "UAdd": operator.pos, "Not": operator.not_, "Invert": operator.invert,
+}  # fmt: skip
 
 
 def static(*bounds: int) -> range:
     """Like range, in a kernel: the loop is written out."""
     return range(*bounds)
-
-
-@functools.cache
-def tree_of(function: types.FunctionType) -> ast.FunctionDef:
-    """The syntax of a function."""
-    text = getattr(function, "__kernel_text__", None) or textwrap.dedent(inspect.getsource(function))
-    (node,) = ast.parse(text).body
-    if isinstance(node, ast.FunctionDef):
-        return node
-    for found in ast.walk(node):  # a lambda given to an op's declaration
-        if isinstance(found, ast.Lambda):
-            body: list[ast.stmt] = [ast.copy_location(ast.Return(found.body), found.body)]
-            made = ast.FunctionDef("formula", found.args, body, [], lineno=1, col_offset=0)
-            return ast.fix_missing_locations(made)
-    raise KernelError(f"{function.__qualname__}: the source of the function was not found")
-
-
-@functools.cache
-def _assigned(function: types.FunctionType) -> dict[str, int]:
-    """How often each name of a function is assigned; two where that is in a loop's head or repeated."""
-    counts: dict[str, int] = {}
-    for node in ast.walk(tree_of(function)):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            counts[node.id] = counts.get(node.id, 0) + 1
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-            counts[node.target.id] = counts.get(node.target.id, 0) + 1
-    return counts
-
-
-@functools.cache
-def _changed(function: types.FunctionType) -> frozenset[str]:
-    """The names of lists of which a function assigns places."""
-    names = set()
-    for node in ast.walk(tree_of(function)):
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
-            root: ast.expr = node
-            while isinstance(root, ast.Subscript):
-                root = root.value
-            if isinstance(root, ast.Name):
-                names.add(root.id)
-    return frozenset(names)
 
 
 class Slot:
@@ -97,7 +55,7 @@ class Scope:
     def __init__(self, function: types.FunctionType, flags: str) -> None:
         self.function, self.flags = function, flags
         self.names: dict[str, Any] = {}
-        self.counts = _assigned(function)
+        self.counts = assigned(function)
 
 
 class Lowering(Arithmetic):
@@ -152,7 +110,7 @@ class Lowering(Arithmetic):
         """Give a name its value: a slot, unless it is assigned once."""
         scope = self.scope
         held = scope.names.get(name)
-        if isinstance(value, list) and name in _changed(scope.function):
+        if isinstance(value, list) and name in changed(scope.function):
             scope.names[name] = self._slots(value)
         elif isinstance(held, Slot):
             self._set(held, value)
@@ -189,7 +147,7 @@ class Lowering(Arithmetic):
 
     def _refuse(self, node: ast.AST, what: str) -> NoReturn:
         function = self.scope.function
-        line = function.__code__.co_firstlineno + getattr(node, "lineno", 1) - 1
+        line = getattr(node, "lineno", function.__code__.co_firstlineno)
         raise KernelError(f"{function.__code__.co_filename}:{line}: {what}, in the kernel {self.name}")
 
     def _block(self, body: list[ast.stmt]) -> Any:
@@ -361,7 +319,7 @@ class Lowering(Arithmetic):
     def _of_UnaryOp(self, node: ast.UnaryOp) -> Any:
         x, kind = self._expression(node.operand), type(node.op).__name__
         if not isinstance(x, Value):
-            return {"USub": lambda: -x, "UAdd": lambda: x, "Not": lambda: not x, "Invert": lambda: ~x}[kind]()
+            return SIGNS[kind](x)
         if kind == "USub":
             if x.is_float:
                 return self.code.emit(x.type, f"fneg {x.type} {x.name}")

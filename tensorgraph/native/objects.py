@@ -3,22 +3,60 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import struct
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tensorgraph.jit.team import short_digest
+from tensorgraph.native import cache
 from tensorgraph.native.machine import llvm, machine
 
 if TYPE_CHECKING:
     from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Unit", "addresses", "call", "compiled", "entries"]
+__all__ = ["Counts", "Unit", "addresses", "call", "compiled", "counts", "entries"]
+
+LEVEL = 2  # of LLVM's passes
+PATIENCE = 1.0  # seconds until somebody at a terminal is told what takes so long
 
 _lock = threading.RLock()
 _state: dict[str, Any] = {}
 _addresses: dict[str, int] = {}
 
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_int64, ctypes.c_int64)
+
+
+@dataclass
+class Counts:
+    """What this process has done for its machine code.
+
+    Attributes
+    ----------
+    compiled, loaded : int
+        Functions made by LLVM, and read from disk.
+    seconds : float
+        How long that took, in all.
+    """
+
+    compiled: int = 0
+    loaded: int = 0
+    seconds: float = 0.0
+
+
+counts = Counts()
+
+
+class Unit(NamedTuple):
+    """One function in machine code: its symbol, which says what it is, and what writes LLVM's text of its module."""
+
+    symbol: str
+    text: Callable[[], str]
 
 
 def _target() -> Any:
@@ -38,33 +76,103 @@ def compiled(text: str) -> bytes:
     binding, target = llvm(), _target()
     module = binding.parse_assembly(text)
     module.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options = binding.create_pipeline_tuning_options(speed_level=LEVEL)
     builder = binding.create_pass_builder(target, options)
     manager = builder.getModulePassManager()
     manager.run(module, builder)
     return bytes(target.emit_object(module))
 
 
-class Unit(NamedTuple):
-    """One function in machine code: its symbol, and what writes LLVM's text of its module."""
+@functools.cache
+def _generator() -> str:
+    """What turns a kernel into LLVM's text: a digest of the sources that do."""
+    here = Path(__file__).parent
+    names = ("code.py", "arithmetic.py", "words.py", "lowering.py")
+    try:
+        return short_digest("\n".join((here / name).read_text("utf-8") for name in names), 12)
+    except OSError:  # without sources the version of the package must do
+        from importlib import metadata
 
-    symbol: str
-    text: Callable[[], str]
+        return metadata.version("tensorgraph-engine")
+
+
+@functools.cache
+def _conditions() -> str:
+    """All but its symbol that decides what a function's machine code is."""
+    found, binding = machine(), llvm()
+    return "\n".join(
+        [
+            _generator(), repr(binding.llvm_version_info), sys.modules["llvmlite"].__version__, str(LEVEL),
+            binding.get_process_triple(), sys.platform, str(struct.calcsize("P")), found.cpu, found.features,
+            str(found.width),
+        ]
+    )  # fmt: skip
+
+
+def _entry_name(symbol: str) -> str:
+    """The name under which a function's machine code is kept."""
+    return short_digest(f"{symbol}\n{_conditions()}", 20)
 
 
 def addresses(units: Sequence[Unit]) -> list[int]:
-    """Where functions are in memory; those that are new are compiled."""
+    """Where functions are in memory; those that are new are read from disk, or compiled, the largest first."""
+    if all(unit.symbol in _addresses for unit in units):  # and nobody waits for a thread that compiles others
+        return [_addresses[unit.symbol] for unit in units]
     with _lock:
         fresh = [u for u in {u.symbol: u for u in units}.values() if u.symbol not in _addresses]
         if fresh:
-            _target()
-            engine = _state["engine"]
-            for one in fresh:
-                engine.add_object_file(llvm().ObjectFileRef.from_data(compiled(one.text())))
-            engine.finalize_object()
-            for one in fresh:
-                _addresses[one.symbol] = engine.get_function_address(one.symbol)
+            begin = time.perf_counter()
+            _link(fresh)
+            counts.seconds += time.perf_counter() - begin
         return [_addresses[u.symbol] for u in units]
+
+
+def _link(units: Sequence[Unit]) -> None:
+    _target()
+    engine, binding = _state["engine"], llvm()
+    progress, objects, texts = _Progress(), list[bytes](), dict[str, str]()
+    with cache.opened() as folder:
+        for unit in units:
+            data = folder.read(_entry_name(unit.symbol))
+            if data is None:
+                texts[unit.symbol] = unit.text()
+                progress.tell(f"{len(texts)} kernels to compile")
+            else:
+                objects.append(data)
+                counts.loaded += 1
+        try:
+            for done, symbol in enumerate(sorted(texts, key=lambda symbol: -len(texts[symbol]))):
+                progress.tell(f"compiling kernels: {done} of {len(texts)}")
+                objects.append(compiled(texts[symbol]))
+                counts.compiled += 1
+                folder.write(_entry_name(symbol), objects[-1])
+        finally:
+            progress.end()
+        if texts:
+            folder.trim()
+    for data in objects:
+        engine.add_object_file(binding.ObjectFileRef.from_data(data))
+    engine.finalize_object()
+    for unit in units:
+        _addresses[unit.symbol] = engine.get_function_address(unit.symbol)
+
+
+class _Progress:
+    """A line for somebody who waits at a terminal, gone when all is done."""
+
+    def __init__(self) -> None:
+        self.begin, self.shown = time.monotonic(), 0
+
+    def tell(self, line: str) -> None:
+        if time.monotonic() - self.begin > PATIENCE and sys.stderr is not None and sys.stderr.isatty():
+            sys.stderr.write(f"\r{line.ljust(self.shown)}")
+            sys.stderr.flush()
+            self.shown = len(line)
+
+    def end(self) -> None:
+        if self.shown:
+            sys.stderr.write(f"\r{' ' * self.shown}\r")
+            sys.stderr.flush()
 
 
 def entries(kernels: Sequence[Kernel]) -> list[int]:

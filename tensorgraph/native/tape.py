@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.jit.team import short_digest
 from tensorgraph.native.objects import Unit, addresses
 
 __all__ = ["DRIVER", "HEAD", "Tape"]
@@ -46,6 +47,8 @@ end:
   ret void
 }
 """
+
+SYMBOL = f"tg_drive_{short_digest(DRIVER, 12)}"
 
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
 
@@ -115,5 +118,5 @@ _drivers: list[Any] = []
 
 def _driver() -> Any:
     if not _drivers:
-        _drivers.append(_PROTOTYPE(addresses([Unit("tg_drive", lambda: DRIVER)])[0]))
+        _drivers.append(_PROTOTYPE(addresses([Unit(SYMBOL, lambda: DRIVER.replace("@tg_drive", f"@{SYMBOL}"))])[0]))
     return _drivers[0]

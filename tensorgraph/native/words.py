@@ -384,17 +384,17 @@ def lane(c: Arithmetic, v: Any, k: Any) -> Value:
 @word(lambda m, rows: list(np.stack(rows).T.copy()))
 def transposed(c: Arithmetic, rows: Any) -> list[Value]:
     """LANES vectors, rows of a square, as its columns."""
-    rows, h = list(rows), len(rows) // 2
-    lanes = len(rows)
+    square: list[Value] = list(rows)
+    lanes, h = len(square), len(square) // 2
     while h:
         low = [j if not j & h else lanes + (j ^ h) for j in range(lanes)]
         high = [(j | h) if not j & h else lanes + j for j in range(lanes)]
         for i in range(lanes):
             if not i & h:
-                a, b = rows[i], rows[i | h]
-                rows[i], rows[i | h] = c.code.shuffle(a, b, low), c.code.shuffle(a, b, high)
+                a, b = square[i], square[i | h]
+                square[i], square[i | h] = c.code.shuffle(a, b, low), c.code.shuffle(a, b, high)
         h //= 2
-    return rows
+    return square
 
 
 # bits ----------------------------------------------------------------------------------------------------------------
