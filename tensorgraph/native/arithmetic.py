@@ -119,7 +119,7 @@ class Arithmetic:
         else:
             ranks = {"i1": 0, "i8": 1, "i32": 2, "i64": 3}
             element = max((v.element for v in given), key=ranks.__getitem__)
-            if element == "i1" and any(type(v) is int for v in values):
+            if element == "i1" and any(isinstance(v, int) and not isinstance(v, bool) for v in values):
                 element = "i64"
         lanes = max(v.lanes for v in given)
         common = vector(element, lanes) if lanes else element
