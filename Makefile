@@ -40,7 +40,8 @@ endif
 # that, and keep what was compiled even where a variable of the machine says no: each process would do it again
 PYTEST_ENV := PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=
 # a run begins with neighbours in one process, which share what they made and compiled
-PYTEST = $(TEST_VENV)/bin/pytest -n $(JOBS) --dist worksteal
+SHARED = -n $(JOBS) --dist worksteal
+PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel
@@ -72,7 +73,7 @@ test: $(TEST_NEEDS)
 
 quick: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
-	$(PYTEST_ENV) $(PYTEST) --quick -x --ignore=tests/test_viz_browser.py $(ARGS)
+	$(PYTEST_ENV) $(PYTEST) --quick -x --ignore-glob='tests/test_viz_browser*' $(ARGS)
 
 test-kill: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
@@ -87,7 +88,7 @@ coverage: $(TEST_NEEDS)
 # only a wheel holds ops and viz where their import names say
 doctest: .build/wheel
 	@$(ENV) .venv-wheel "$(WHEEL_FILE)[test,all]"
-	PYTHONSAFEPATH=1 .venv-wheel/bin/pytest --doctest-modules --pyargs tensorgraph $(ARGS)
+	$(PYTEST_ENV) .venv-wheel/bin/pytest $(SHARED) --doctest-modules --pyargs tensorgraph $(ARGS)
 
 # mypy starts elsewhere, since the checkout would hide the installed package
 lint: .build/wheel

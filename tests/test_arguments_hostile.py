@@ -8,6 +8,7 @@ import signal
 import typing
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from zlib import crc32
 
@@ -52,7 +53,7 @@ HOSTILE: dict[str, Callable[[], Any]] = {
     "masked": lambda: np.ma.masked_array([1.0, 2.0], [True, False]),
     "array of objects": lambda: np.array([object(), None]),
 }  # fmt: skip
-PARTS = 2  # of which one is tried where not everything is
+PARTS = 5  # of which one is tried where not everything is
 
 TOLD = (ValueError, TypeError, IndexError)
 # told as documented: files, texts, drawings, what is not there
@@ -121,7 +122,7 @@ def ends_in_user(error: BaseException) -> bool:
     trace: Any = error.__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return trace.tb_frame.f_code.co_filename.endswith("argument_examples.py")
+    return Path(trace.tb_frame.f_code.co_filename).name.startswith(("argument_examples", "argument_values"))
 
 
 @pytest.fixture

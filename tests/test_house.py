@@ -3,26 +3,20 @@
 import ast
 import importlib
 import importlib.metadata
-import os
 import re
 import runpy
-import subprocess
 import sys
-import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
+from checkout import CHECKOUT, all_imports, imports_of, module_name, sources, where
+from child import python
 
-import tensorgraph
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.engine.tape import INTERNAL
 from tensorgraph.engine.traits import TRAITS
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-HOMES = {"tensorgraph": "tensorgraph", "ops": "tensorgraph.ops", "viz": "tensorgraph.viz"}
 
 # Rooms from the ground up. A module may import, while it loads, from its own floor and from those before it.
 FLOORS: list[set[str]] = [
@@ -108,71 +102,9 @@ EAGER_PACKAGES = {"numpy"}
 MOST_LINES = 500
 
 
-@dataclass(frozen=True)
-class Import:
-    """One import statement's target, as a module name, and where it stands."""
-
-    module: str
-    line: int
-    late: bool
-
-
-def module_name(path: Path) -> str:
-    """Return the import name of a source file of the checkout."""
-    folder, *rest = path.relative_to(CHECKOUT).with_suffix("").parts
-    return ".".join([HOMES[folder], *(rest[:-1] if rest[-1] == "__init__" else rest)])
-
-
 def room(module: str) -> str:
     """Return the room of a module: the part after `tensorgraph.`, and `__init__` for the package itself."""
     return (module.split(".") + ["__init__"])[1]
-
-
-@cache
-def sources() -> dict[str, Path]:
-    """Return every module of the checkout by its import name."""
-    return {module_name(path): path for folder in HOMES for path in sorted((CHECKOUT / folder).rglob("*.py"))}
-
-
-def is_type_checking(test: ast.expr) -> bool:
-    """Tell whether a condition is TYPE_CHECKING, by whatever private name, whose branch never runs."""
-    return (isinstance(test, ast.Name) and test.id.lstrip("_") == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
-
-
-def imports_of(tree: ast.Module, module: str, is_package: bool, known: set[str]) -> Iterator[Import]:
-    """Yield what a module imports, wherever the statement stands, types-only branches left out."""
-    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
-    while stack:
-        node, late = stack.pop()
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, node.lineno, late)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = module.split(".") if is_package else module.split(".")[:-1]
-                kept = package[: len(package) - node.level + 1]
-                base = ".".join([*kept, *([base] if base else [])])
-            for alias in node.names:
-                inner = f"{base}.{alias.name}"
-                yield Import(inner if inner in known else base, node.lineno, late)
-        elif isinstance(node, ast.If) and is_type_checking(node.test):
-            stack += [(child, late) for child in node.orelse]
-        else:
-            late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            stack += [(child, late) for child in ast.iter_child_nodes(node)]
-
-
-@cache
-def all_imports() -> dict[str, list[Import]]:
-    """Return the imports of every module of the checkout."""
-    known = set(sources())
-    return {
-        name: list(imports_of(ast.parse(path.read_text("utf-8")), name, path.name == "__init__.py", known))
-        for name, path in sources().items()
-    }
 
 
 def floor(name: str) -> int:
@@ -181,11 +113,6 @@ def floor(name: str) -> int:
         if name in rooms:
             return number
     raise AssertionError(f"tensorgraph/{name} has no place in FLOORS of tests/test_house.py: give it one")
-
-
-def where(module: str, found: Import) -> str:
-    """Return file and line of an import, for a message."""
-    return f"{sources()[module].relative_to(CHECKOUT)}:{found.line}"
 
 
 def inside(module: str) -> bool:
@@ -308,13 +235,6 @@ def test_packages_of_others_load_late_and_where_declared() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in a folder, which comes first on its path, as for a person who types the command there."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONSAFEPATH", "PYTHONPATH")}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
-
-
 def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
     code = "import sys, numpy; b = {*sys.modules}; import tensorgraph; print(*(n for n in sys.modules if n not in b))"
     more = python("-c", code, cwd=tmp_path).stdout.split()
@@ -325,34 +245,6 @@ def test_import_loads_nothing_heavy(tmp_path: Path) -> None:
     loaded = set(done.stdout.split())
     assert "tensorgraph" in loaded
     assert not loaded & {*LATE_PACKAGES, "scipy", "hypothesis", "pytest", "optuna"}
-
-
-@pytest.mark.parametrize("folder", ["ops", "viz"])
-def test_bare_import_of_a_source_folder_names_the_package(folder: str) -> None:
-    done = python("-c", f"import {folder}", cwd=CHECKOUT)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    package = f"tensorgraph.{folder}"
-    assert last == f"ImportError: the folder {folder}/ is the package {package}: write `import {package}`"
-
-
-def test_the_folder_that_hides_numpy_says_the_remedy() -> None:
-    done = python("-c", "import numpy", cwd=CHECKOUT / "tensorgraph")
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: the folder tensorgraph/numpy/ hides NumPy here")
-    assert "another folder" in last and "python -P" in last
-    assert python("-P", "-c", "import numpy", cwd=CHECKOUT / "tensorgraph").returncode == 0
-
-
-def test_source_folder_that_hides_an_installed_package_says_the_remedy() -> None:
-    # -S leaves out site-packages, so this is what an installed wheel looks like from here, and no install at all
-    done = python("-S", "-c", "import tensorgraph", cwd=CHECKOUT)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: ")
-    assert "pip install -e ." in last
-    assert "another folder" in last
 
 
 def test_every_folder_of_modules_is_a_package_that_ships() -> None:
@@ -375,40 +267,10 @@ def test_installed_wheel_holds_every_source_file() -> None:
     assert {name for name in roots if not name.endswith(".dist-info")} == {"tensorgraph"}, "only one name is installed"
 
 
-def test_the_command_runs_as_a_module_too(tmp_path: Path) -> None:
-    done = python("-m", "tensorgraph", "--version", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"tensorgraph {tensorgraph.__version__}\n"
-    wrong = python("-m", "tensorgraph", "dance", cwd=tmp_path)
-    assert wrong.returncode == 2 and "invalid choice: 'dance'" in wrong.stderr
-
-
-def test_version_is_said_once() -> None:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert tensorgraph.__version__ == project["version"] == importlib.metadata.version("tensorgraph-engine")
-    assert f"## [{project['version']}]" in (CHECKOUT / "CHANGELOG.md").read_text("utf-8")
-
-
-def test_extra_all_holds_every_extra_for_users() -> None:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    (everything,) = extras["all"]
-    named = set(everything[everything.index("[") + 1 : -1].split(","))
-    assert named == set(extras) - {"all", "test", "lint", "ray"}  # ray is large, and few have its cluster
-
-
 def test_files_stay_short() -> None:
     lengths = {path.relative_to(CHECKOUT): len(path.read_text("utf-8").splitlines()) for path in sources().values()}
     long = {str(path): length for path, length in lengths.items() if length > MOST_LINES}
     assert not long, f"split by subject what is over {MOST_LINES} lines: {long}"
-
-
-def test_oldest_versions_tested_are_the_oldest_allowed() -> None:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))["project"]
-    allowed = dict(re.fullmatch(r"(\w+)>=([\d.]+).*", need).groups() for need in project["dependencies"])
-    lines = (CHECKOUT / ".ci" / "oldest.txt").read_text("utf-8").splitlines()
-    tested = dict(line.removesuffix(".*").split("==") for line in lines if not line.startswith("#"))
-    assert tested == allowed
 
 
 # what is known of ops stands on their declarations -------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The page of a run: who must not get in does not, by raw sockets; and what it shows and does, in a browser."""
+"""The page of a run: who must not get in does not, by raw sockets."""
 
 import json
 import os
@@ -15,14 +15,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from panda_pages import HEADER, SET, ask, command, commands_of, port_of, raw, usual
 from run_events import steered, written
 from run_training import trained
 
 from tensorgraph.commands.cli import main
 from tensorgraph.train.watch import server as web
 from tensorgraph.train.watch.server import served
-
-HEADER = web.HEADER
 
 
 @pytest.fixture(scope="module")
@@ -35,52 +34,6 @@ def run(tmp_path_factory):
 def page(run):
     with served(run) as (server, file):
         yield server, file
-
-
-def port_of(server):
-    return server.server_address[1]
-
-
-def usual(server, **more):
-    """The headers of the page's own requests, and of a command where it is one."""
-    port = port_of(server)
-    return {"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin",
-            HEADER: server.key, **more}  # fmt: skip
-
-
-def raw(server, data, timeout=20.0):
-    """What the server answers to these bytes: status, headers, body; None where it closes without a word."""
-    with socket.create_connection(("127.0.0.1", port_of(server)), timeout) as connection:
-        connection.sendall(data)
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
-    if not answer.startswith(b"HTTP/"):  # so answered are requests of HTTP/0.9, which has no headers
-        return (400, {}, answer) if answer else None
-    head, _, body = answer.partition(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    return int(lines[0].split()[1]), headers, body
-
-
-def ask(server, method="GET", target="/state?since=", headers=None, body=b"", pairs=()):
-    """A request with exactly these headers, of which None leaves one out."""
-    headers = usual(server) | (headers or {})
-    if method == "POST":
-        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))} | headers
-    lines = [f"{name}: {value}" for name, value in (*headers.items(), *pairs) if value is not None]
-    return raw(server, "\r\n".join([f"{method} {target} HTTP/1.1", *lines, "", ""]).encode("latin-1") + body)
-
-
-def command(server, headers=None, pairs=(), target="/command", method="POST", **fields):
-    return ask(server, method, target, headers, json.dumps(fields).encode(), pairs)
-
-
-def commands_of(run):
-    return run.folder.control.read_bytes() if run.folder.control.exists() else b""
-
-
-SET = dict(command="set", name="lr", value=0.004)
 
 
 # ---- who asks
@@ -391,139 +344,3 @@ def test_news_are_waited_for(page, monkeypatch):
     second = json.loads(connection.getresponse().read())
     connection.close()
     assert second["at"] != first["at"] and second["step"] > first["step"]
-
-
-# ---- in a browser
-
-
-def opened(browser, file, width=1280, dark=False):
-    """The page, as the file that holds the key leads to it."""
-    browser.window(width, 900, dark)
-    browser.open(file)
-    browser.until("document.querySelectorAll('.chart').length >= 2", 30)
-    return browser
-
-
-def press(browser, selector):
-    browser.run(f"document.querySelector({json.dumps(selector)}).click()")
-
-
-def answered(browser, words):
-    browser.until(f"document.getElementById('answer').textContent.includes({json.dumps(words)})", 30)
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_page_shows_the_run(browser, page, run, width, dark):
-    server, file = page
-    opened(browser, file, width, dark)
-    assert browser.run("location.href") == f"http://127.0.0.1:{port_of(server)}/"  # the key is out of the address
-    assert browser.run("document.getElementById('name').textContent") == "<i>first"
-    assert browser.run("document.documentElement.scrollWidth") <= width
-    step = browser.run("Number(document.getElementById('bar').getAttribute('aria-valuenow'))")
-    browser.until(f"Number(document.getElementById('bar').getAttribute('aria-valuenow')) > {step}", 30)
-    background = browser.run("getComputedStyle(document.body).backgroundColor")
-    assert (sum(map(int, re.findall(r"\d+", background))) < 200) is dark
-    browser.settle()
-    assert browser.complaints() == []
-    origin = f"http://127.0.0.1:{port_of(server)}/"
-    assert all(url.startswith(origin) or url == file.as_uri() for url in browser.requests())
-    assert not [url for url in browser.requests() if server.key in url and url.startswith("http")]
-    browser.run("document.querySelector('#charts .chart').scrollIntoView({block: 'center'})")
-    box = browser.run(
-        "(r => [r.x, r.y, r.width, r.height])(document.querySelector('#charts .chart').getBoundingClientRect())"
-    )
-    browser.mouse("mouseMoved", box[0] + box[2] / 2, box[1] + box[3] / 2)
-    browser.until("!document.getElementById('tip').hidden", 10)
-    assert re.search(r"step [\d,]+", browser.run("document.getElementById('tip').textContent"))
-
-
-def test_the_page_steers_the_run(browser, page, run):
-    opened(browser, page[1])
-    browser.run("document.querySelector('form[data-name=lr] input').focus()")
-    browser.write_text("0.0125")
-    browser.key("Enter")
-    answered(browser, "set lr = 0.0125")
-    assert run.hyperparameters["lr"] == 0.0125
-    browser.until("document.querySelector('form[data-name=lr] .now').textContent === 'now 0.0125'", 30)
-    press(browser, "#pause")
-    answered(browser, "Done: pause")
-    browser.until(
-        "document.getElementById('status').textContent === 'paused' && !document.getElementById('resume').disabled", 30
-    )
-    press(browser, "#resume")
-    answered(browser, "Done: resume")
-    browser.run("document.getElementById('checkpoint-name').value = 'from the page'")
-    browser.until("document.getElementById('status').textContent === 'running'", 30)
-    press(browser, "#checkpoint")
-    answered(browser, "checkpoint named from the page")
-    press(browser, "#rollback")
-    assert browser.run("document.getElementById('rollback').textContent") == "Really roll back?"
-    press(browser, "#rollback")
-    answered(browser, "Done: rollback")
-    browser.run("document.querySelector('form[data-name=beta1] input').value = '7'")
-    press(browser, "form[data-name=beta1] button[type=submit]")
-    answered(browser, "Refused: ")
-    browser.until("[...document.querySelectorAll('#marks td')].some(td => td.textContent.startsWith('went back'))", 30)
-    assert browser.complaints() == [] or all("409" in text for text in browser.complaints())
-
-
-def test_names_of_the_user_are_words_on_the_page(browser, tmp_path):
-    events = steered()
-    bad = "<img src=x onerror='window.hacked=1'>"
-    events[0]["model"] = events[0]["hyperparameters"][bad] = bad
-    events[0]["hyperparameters"][bad] = 1.0
-    for event in events:
-        if "measures" in event:
-            event["measures"][bad] = 0.5
-        if event["event"] == "refused":
-            event["reason"] = bad
-    with served(written(tmp_path / "named", events)) as (server, file):
-        opened(browser, file)
-        assert browser.run("document.querySelectorAll('img').length") == 0 and not browser.run("'hacked' in window")
-        assert bad in browser.run("document.body.textContent") and browser.complaints() == []
-
-
-def test_the_page_asks_for_the_key_and_says_when_the_server_has_gone(browser, tmp_path):
-    with served(written(tmp_path / "run", steered())) as (server, file):
-        opened(browser, file)
-        browser.send("Page.reload")
-        browser.listen("Page.loadEventFired")
-        browser.until("document.querySelectorAll('.chart').length === 4", 30)  # the tab has kept it
-        browser.run("sessionStorage.clear()")
-        browser.send("Page.reload")
-        browser.listen("Page.loadEventFired")
-        browser.until("document.getElementById('unlock')?.hidden === false", 30)
-        assert browser.run("document.querySelectorAll('.chart').length") == 0
-        browser.run(f"document.getElementById('key').value = {json.dumps(server.key)}")
-        press(browser, "#unlock button")
-        browser.until("document.querySelectorAll('.chart').length === 4", 30)
-        assert browser.run("document.getElementById('pause').disabled")
-    browser.until("document.getElementById('status').dataset.status === 'lost'", 30)
-
-
-def test_another_site_can_neither_read_nor_change(browser, page, run, tmp_path):
-    """From a page of another origin, with the key even."""
-    server, _ = page
-    other = tmp_path / "evil.html"
-    other.write_text("<!DOCTYPE html><title>x</title>")
-    browser.window(800, 600)
-    browser.open(other)
-    before = commands_of(run)
-    at = f"http://127.0.0.1:{port_of(server)}"
-    tried = browser.run(f"""(async () => {{
-      const results = [];
-      const attempt = async (path, options) => {{
-        try {{ results.push((await fetch({json.dumps(at)} + path, options)).type); }}
-        catch (error) {{ results.push("failed"); }}
-      }};
-      const key = {{ "{HEADER}": {json.dumps(server.key)} }};
-      const body = JSON.stringify({{ command: "stop" }});
-      await attempt("/state?since=", {{ headers: key }});
-      await attempt("/state?since=", {{ mode: "no-cors" }});
-      await attempt("/command", {{ method: "POST", headers: key, body }});
-      await attempt("/command", {{ method: "POST", mode: "no-cors", body }});
-      return results;
-    }})()""")
-    assert tried == ["failed"] * 4
-    assert commands_of(run) == before and run.status == "running"
