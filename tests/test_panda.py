@@ -10,7 +10,10 @@ from run_events import steered, written
 from run_training import trained
 
 from tensorgraph.commands.cli import main
+from tensorgraph.files import FileFormatError
 from tensorgraph.train import Run
+from tensorgraph.train.run.control import status_at_once
+from tensorgraph.train.run.lines import as_line
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +92,45 @@ def test_where_nobody_trains(tmp_path, capsys):
     assert "no run was begun" in told(capsys, tmp_path / "empty", "stop", code=2)
     assert "left for the run" in told(capsys, tmp_path / "killed", "set", "lr", "0.5", "--no-wait")
     assert (tmp_path / "killed" / "control.jsonl").read_text().count('"value":0.5') == 1
+
+
+def test_where_no_run_was_begun_nothing_is_shown(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    for command in (["log"], ["report"], ["report", tmp_path / "page.html"]):
+        assert f"no run was begun in {str(tmp_path / 'empty')!r} yet: fit(" in told(
+            capsys, tmp_path / "empty", *command, code=2
+        )
+    with pytest.raises(FileNotFoundError, match=r"no run was begun in .*empty' yet; fit"):
+        Run(tmp_path / "empty").report(tmp_path / "page.html")
+    assert not list(tmp_path.rglob("*.html"))
+
+
+def test_how_a_run_stands_is_read_off_the_lines_that_say_it(tmp_path):
+    events = steered()
+    for count in (1, 10, 40, len(events)):
+        run = written(tmp_path / str(count), events[:count])
+        assert status_at_once(run.folder) == Run(run.folder.path).status
+    paused = written(tmp_path / "paused", [*events[:40], {"event": "pause", "time": 1.0, "step": 36, "epoch": 3}])
+    with open(paused.folder.events, "ab") as file:
+        file.write(b'{"event":"end","rea')  # a line that a kill cut off
+    paused.folder.acquire()
+    try:
+        assert status_at_once(paused.folder) == "paused" == Run(paused.folder.path).status
+    finally:
+        paused.folder.release()
+    assert status_at_once(Run(tmp_path / "nothing").folder) == "new"
+
+
+def test_an_answer_is_looked_for_after_the_command_alone(tmp_path):
+    run = written(tmp_path / "run", steered()[:40])
+    with open(run.folder.events, "r+b") as file:
+        file.write(b"X")  # damage of long ago, which is told to those who read it
+    command = run.pause()
+    with open(run.folder.events, "ab") as file:
+        file.write(as_line({"event": "command", "id": command, "command": "pause", "step": 36, "epoch": 3}))
+    assert run.wait(command, 0)["step"] == 36
+    with pytest.raises(FileFormatError, match="line 1, is damaged"):
+        Run(run.folder.path).wait(command, 0)
 
 
 def test_no_answer_in_time(tmp_path, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """Commands to a run: applied between two steps, answered in its log, and replayed from there to the same bits."""
 
+import shutil
 import threading
 import time
 
@@ -56,6 +57,26 @@ def test_what_was_set_goes_on_with_the_run(tmp_path):
             long_run(other, callbacks=[*callbacks, Crash(step)])
     assert same_run(long_run(other), whole)
     assert len(answers(other)) == 3
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_of_fit_and_the_commands_who_said_a_number_of_epochs_last_holds(tmp_path, checkpoint):
+    run = Run(tmp_path / "run")
+    calls = At(_4=lambda: (run.set("epochs", 9), run.checkpoint() if checkpoint else None))
+    with pytest.raises(RuntimeError, match="power cut"):
+        long_run(run, 6, callbacks=[calls, Crash(5)])
+    shutil.copytree(run.folder.path, tmp_path / "same")
+    assert len(long_run(tmp_path / "same", 6)[3]) == 9  # fit says again what it said before
+    assert len(long_run(tmp_path / "same", 6)[3]) == 9
+    calls = At(_7=lambda: run.set("epochs", 5))
+    with pytest.raises(RuntimeError, match="power cut"):
+        long_run(run, 7, callbacks=[Crash(6)])  # and something else here
+    shutil.copytree(run.folder.path, tmp_path / "other")
+    assert len(long_run(tmp_path / "other", 7)[3]) == 7
+    with pytest.raises(RuntimeError, match="power cut"):
+        long_run(run, 7, callbacks=[calls, Crash(8)])
+    assert len(long_run(run, 7)[3]) == 5
+    assert same_state(long_run(run, 7)[0].state_dict(), long_run(None, 5)[0].state_dict())
 
 
 @pytest.mark.parametrize(

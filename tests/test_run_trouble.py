@@ -328,6 +328,8 @@ def test_a_folder_is_closed_to_others_before_a_run_begins_in_it(tmp_path):
     finally:
         os.umask(before)
     assert os.stat(tmp_path / "empty").st_mode & 0o777 == 0o700
+    for file in (tmp_path / "empty" / "run.json", *(tmp_path / "empty" / "ckpt").iterdir()):
+        assert os.stat(file).st_mode & 0o777 == 0o600
     assert os.stat(tmp_path / "used").st_mode & 0o777 == 0o777
     Run(tmp_path / "used").set("lr", 0.1)
     for name in ("events.jsonl", "control.jsonl", "lock"):

@@ -33,7 +33,8 @@ def training(make=network, **options):
 
 
 def run(objective=None, batch=4, trials=10, **options):
-    study = tune.Study(SPACE, batch=batch, seed=1, **{k: options.pop(k) for k in ("folder", "pruner") if k in options})
+    own = {k: options.pop(k) for k in ("folder", "pruner", "direction") if k in options}
+    study = tune.Study(SPACE, batch=batch, seed=1, **own)
     return study.run(objective or training(), trials=trials, progress=False, **options)
 
 
@@ -212,5 +213,15 @@ def test_refusals():
     with pytest.raises(ValueError, match="give dev="):
         training(dev=None, monitor="dev_loss")
     assert training(dev=None).monitor == "loss"
+    for monitor, direction, right in (("dev_accuracy", "minimize", "maximize"), ("dev_loss", "maximize", "minimize")):
+        with pytest.raises(ValueError, match=rf"er '{monitor}' is better, .*={direction!r}: give direction={right!r}"):
+            run(training(monitor=monitor), direction=direction)
+
+    def surprise(outputs, y):  # whether more of it is better nobody knows
+        return 1.0
+
+    for direction in ("minimize", "maximize"):
+        own = training(monitor="dev_surprise", metrics=[surprise])
+        assert run(own, trials=1, direction=direction).best.score == 1.0
     study = tune.Study(tune.Space(unit=tune.choice(4)), batch=2).run(training(), trials=2, progress=False)
     assert all("'unit', which nobody takes" in result.reason for result in study.trials)

@@ -117,6 +117,32 @@ def test_zero_is_not_the_default(here, capsys, option):
     assert f"{option[2:]} must be a positive integer" in told and "got 0" in told
 
 
+def test_where_trials_run(here, capsys, monkeypatch):
+    named = []
+    monkeypatch.setattr(tune.Study, "run", lambda study, objective, **options: named.append(options["engine"]) or study)
+    command = ("run", "search.toml", "--objective", "tuned_here:objective")
+    ask(*command)
+    ask(*command, "--engine", "dask:tcp://10.0.0.1:8786")
+    (here / "search.toml").write_text(CONFIG.replace("seed = 3", 'seed = 3\nengine = "loky"'))
+    ask(*command)
+    ask(*command, "--engine", "serial")
+    assert named == [None, "dask:tcp://10.0.0.1:8786", "loky", "serial"]
+    with pytest.raises(SystemExit) as stopped:
+        ask(*command, "--engine", "laky")
+    assert stopped.value.code == 2 and "did you mean 'loky'?" in capsys.readouterr().err
+    (here / "search.toml").write_text(CONFIG.replace("seed = 3", 'seed = 3\nengine = "laky"'))
+    assert ask(*command) == 2
+    assert "search.toml, line 6: study.engine must be" in capsys.readouterr().err
+
+
+def test_an_engine_runs_the_trials(here, capsys):
+    command = ("run", "search.toml", "--objective", "tuned_here:objective", "--trials", 2)
+    assert ask(*command, "--engine", "serial", "--workers", 2) == 2
+    assert "engine 'serial' runs one trial at a time, got workers=2" in capsys.readouterr().err
+    assert ask(*command, "--engine", "loky") == 0
+    assert capsys.readouterr().out.endswith("2 trials: 2 complete\n")
+
+
 def test_nothing_there_is_told(here, capsys):
     assert ask("show", "nothing") == 2
     assert "'nothing' holds no study" in capsys.readouterr().err
@@ -129,3 +155,4 @@ def test_help_teaches(here):
     assert (
         done.returncode == 0 and "lr = { log = [1e-4, 1] }" in done.stdout and "--objective search:obj" in done.stdout
     )
+    assert "130 interrupted by Ctrl-C" in done.stdout

@@ -1,8 +1,6 @@
 """Studies in this process: what they keep, how they go on, what they say."""
 
-import json
 import math
-import os
 import random as plain_random
 import subprocess
 import sys
@@ -13,7 +11,6 @@ import pytest
 
 import tensorgraph as tg
 from tensorgraph import train, tune
-from tensorgraph.files import FileFormatError
 from tensorgraph.tune.importance import ranks, share
 from tensorgraph.tune.slots import Slot
 from tensorgraph.tune.zoom import kept_by_zoom
@@ -203,109 +200,6 @@ def test_optunas_own_file_has_the_same_trials(tmp_path):
     storage.engine.dispose()
 
 
-def test_study_db_is_made_anew_where_it_is_damaged_or_gone(tmp_path):
-    optuna = pytest.importorskip("optuna")
-    study = kept(tmp_path, trials=3)
-    path = study.folder / "study.db"
-    path.write_bytes(b"no database at all" * 99)
-    again = kept(tmp_path, trials=4)
-    assert "was damaged" in again.notes[0] and list(study.folder.glob("study.db.damaged-*"))
-    path.unlink()
-    assert kept(tmp_path, trials=4).table() == again.table() == run(trials=4).table()
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    assert len(optuna.load_study(study_name="search", storage=storage).trials) == 4
-    storage.remove_session()
-    storage.engine.dispose()
-
-
-def test_torn_and_damaged_files_of_a_slot(tmp_path):
-    study = kept(tmp_path, trials=4)
-    whole = study.table()
-    (study.folder / "slot-0001" / "outcome.json").write_bytes(b'{"slot": 1, "sta')
-    (study.folder / "slot-0002" / "outcome.json").write_text(json.dumps({"slot": 7, "state": "complete"}))
-    (study.folder / "slot-0003" / "config.json").write_bytes(b"")
-    (study.folder / "slot-0003" / "outcome.json").unlink()
-    (study.folder / "slot-0000" / "attempts.jsonl").write_bytes(b'{"event": "begin"}\n{"ev')
-    assert len(tune.Study.open(study.folder)) == 1
-    assert kept(tmp_path, trials=4).table() == whole
-    slot = Slot.of(study.folder, 0)
-    slot.note_lost("gone")
-    assert slot.losses() == ["gone"]  # the torn line is passed over, and the next begins a line of its own
-
-
-def test_another_study_in_the_folder_is_refused_by_its_differences(tmp_path):
-    study = kept(tmp_path, trials=2)
-    other = tune.Space(lr=tune.log(1e-3, 1), beta=tune.ewa(0.9, 0.999), layers=tune.int(1, 4))
-    with pytest.raises(ValueError, match=r"another study: lr was log\(0.0001, 1.0\) and is log\(0.001, 1.0\)"):
-        run(other, folder=study.folder)
-    with pytest.raises(ValueError, match="seed was 0 and is 1"):
-        run(folder=study.folder, seed=1)
-    with pytest.raises(ValueError, match="direction was 'minimize' and is 'maximize'"):
-        run(folder=study.folder, direction="maximize")
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("{}", "another format"),
-        ("{", "does not hold a study"),
-        ("[]", "another format"),
-        ('{"format": "tensorgraph study", "version": 0}', "version 0 and this tensorgraph reads version 1"),
-        ('{"format": "tensorgraph study", "version": 1}', "KeyError"),
-        ('{"format": "tensorgraph study", "version": 1, "space": {"a": {"scale": "os.system"}}}', "does not hold"),
-        (
-            '{"format": "tensorgraph study", "version": 1, "space": {"a": {"scale": "Int", "low": 1, "high": 2}}}',
-            "lacks",
-        ),
-    ],
-)
-def test_a_study_json_of_something_else_is_refused(tmp_path, content, words):
-    (tmp_path / "study.json").write_text(content)
-    with pytest.raises(FileFormatError, match=words):
-        run(folder=tmp_path)
-
-
-def test_folders_that_cannot_be(tmp_path):
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(OSError, match="file"):
-        run(folder=tmp_path / "file" / "inside")
-    with pytest.raises(FileNotFoundError, match="holds no study"):
-        tune.Study.open(tmp_path)
-    if os.geteuid():
-        (tmp_path / "closed").mkdir(mode=0o500)
-        with pytest.raises(PermissionError):
-            run(folder=tmp_path / "closed" / "inside")
-
-
-@pytest.mark.parametrize("name", ["a%20b", "what?mode=ro", "{lr}", "a #1", "über"])
-def test_a_folders_name_is_no_address(tmp_path, name):
-    optuna = pytest.importorskip("optuna")
-    study = kept(tmp_path / name, trials=3)
-    assert (study.folder / "study.db").stat().st_size > 0 and os.listdir(tmp_path) == [name]
-    (study.folder / "study.db").rename(tmp_path / "plain.db")
-    found = optuna.load_study(study_name=study.folder.name, storage=f"sqlite:///{tmp_path / 'plain.db'}")
-    assert len(found.trials) == 3
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_that_an_objective_forks_is_no_trial_and_keeps_no_slot():
-    code = (
-        "import os, sys, time; from tensorgraph import tune\n"
-        "def objective(trial):\n"
-        "    if not os.fork():\n"
-        "        if trial.slot == 1:\n"
-        "            time.sleep(3)\n"
-        "        sys.exit(3)\n"
-        "    return trial.slot\n"
-        "study = tune.Study(tune.Space(x=tune.int(0, 9))).run(objective, trials=3, progress=False)\n"
-        "with tune.slots.Slot.of(study.folder, 1).lock():\n"
-        "    print([result.state for result in study.trials], flush=True)\n"
-    )
-    code = code.replace("tune.slots.Slot", "__import__('tensorgraph.tune.slots').tune.slots.Slot")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and done.stdout == "['complete', 'complete', 'complete']\n", done.stderr
-
-
 def test_retry_leaves_what_another_process_has_run_again(tmp_path):
     study = kept(tmp_path, objective=lambda trial: trial["lr"] if trial.slot else 1 / 0, trials=5)
     other = tune.Study.open(study.folder)
@@ -313,24 +207,6 @@ def test_retry_leaves_what_another_process_has_run_again(tmp_path):
     other.run(bowl, trials=5, progress=False)
     study.retry()
     assert len(study.ranked) == 5 and len(tune.Study.open(study.folder).ranked) == 5
-
-
-def test_two_drivers_of_one_study(tmp_path):
-    study = kept(tmp_path, trials=1)
-    code = (
-        "import sys, time; from pathlib import Path; from tensorgraph.tune.locks import lock\n"
-        "with lock(Path(sys.argv[1]), 'it'):\n    print('held', flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, study.folder / "study.lock"], stdout=subprocess.PIPE)
-    try:
-        assert process.stdout.readline() == b"held\n"
-        with pytest.raises(tune.LockedError, match=f"in use by process {process.pid} on .* since 20"):
-            kept(tmp_path, trials=2)
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    assert len(kept(tmp_path, trials=2)) == 2  # the lock went with its process
 
 
 # samplers, pruning, zoom, importance ---------------------------------------------------------------------------------
@@ -380,6 +256,19 @@ def test_the_median_pruner_ends_what_is_worse():
     assert pruned[0].score == pytest.approx(pruned[0].values["lr"] + 1.0)
     assert study.best.score == min(r.values["lr"] for r in study.trials)
     assert "pruned" in study.table().splitlines()[-1]
+
+
+def test_a_watch_that_would_have_the_best_pruned_is_refused():
+    pytest.importorskip("optuna")
+
+    def objective(trial):
+        trial.watch("dev_accuracy")
+        return 0.5
+
+    study = run(objective=objective, trials=1, pruner="median")
+    assert study.trials[0].state == "failed" and "give direction='maximize'" in study.trials[0].reason
+    for options in ({}, {"pruner": "median", "direction": "maximize"}):
+        assert run(objective=objective, trials=1, **options).trials[0].state == "complete"
 
 
 def test_a_watch_reports_every_epoch_of_a_training_run():

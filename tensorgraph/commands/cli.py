@@ -72,7 +72,11 @@ class Grammar(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The grammar of the command."""
-    top = Grammar(prog="tensorgraph", description="The graph is a value.")
+    top = Grammar(
+        prog="tensorgraph", description="The graph is a value.",
+        epilog="Exit codes: 0 done; 1 the answer is no; 2 it could not be done or was not understood, standard error "
+        "says why; 130 interrupted by Ctrl-C. COMMAND --help says what they mean there.",
+    )  # fmt: skip
     top.add_argument("--version", action="version", version=f"tensorgraph {metadata.version('tensorgraph-engine')}")
     top.add_argument("--traceback", action="store_true", help="show where an error came from")
     commands = top.add_subparsers(title="commands", metavar="command", required=True)

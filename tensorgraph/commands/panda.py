@@ -24,7 +24,8 @@ a run is a folder that fit(..., run="runs/first") trains in; from another termin
   tensorgraph panda runs/first stop                 fit ends as it does after all epochs
   tensorgraph panda runs/first watch --web          the same in a browser on this machine
   tensorgraph panda runs/first report run.html      one file to keep or to send
-exit codes: 0 done, 1 the run refused it, 2 not understood, or nobody trains there"""
+exit codes
+  0 done   1 the run refused it   2 it could not be done or was not understood: there is no run, or nobody trains it"""
 STATES = {
     "new": "no run was begun there yet",
     "interrupted": "it was interrupted; call fit with it again, and it goes on",
@@ -88,21 +89,25 @@ def run_rollback(run: Any, options: argparse.Namespace) -> str:
     return str(run.rollback(int(to) if to is not None and to.isdecimal() else to))
 
 
-def _run(options: argparse.Namespace) -> Any:
-    """The run of a folder that is there."""
+def _run(options: argparse.Namespace, *, begun: bool = False) -> Any:
+    """The run of a folder that is there; where it is to have `begun`, one that holds a run."""
     from tensorgraph.train import Run
 
     if not Path(options.run).is_dir():
         raise CommandError(f"there is no run {options.run!r}: give the folder that fit(..., run=...) trains in")
-    return Run(options.run)
+    run = Run(options.run)
+    if begun and run.status == "new":
+        raise CommandError(f"no run was begun in {options.run!r} yet: fit(..., run={options.run!r}) begins it")
+    return run
 
 
 def run_sent(options: argparse.Namespace, send: Callable[[Any, argparse.Namespace], str]) -> int:
     """Send a command and wait for the answer: 1 where it is refused."""
+    from tensorgraph.train.run.control import status_at_once
     from tensorgraph.train.watch.story import told
 
     run = _run(options)
-    status = run.status
+    status = status_at_once(run.folder)
     if status not in ("running", "paused") and not options.no_wait:
         raise CommandError(
             f"nobody trains in {options.run!r}: {STATES[status]} (--no-wait leaves the command for later)"
@@ -154,7 +159,7 @@ def run_log(options: argparse.Namespace) -> int:
     from tensorgraph.train.watch.story import number, told
 
     quiet = {"step"} if options.all else {"step", "epoch", CHECKPOINT}
-    for event in _run(options).events():
+    for event in _run(options, begun=True).events():
         if event.get("event") not in quiet:
             when, branch = clock(number(event.get("time"))), event.get("branch", 0)
             print(f"{when}  step {event.get('step', 0):>8,}  branch {branch}  {told(event)}")
@@ -164,6 +169,6 @@ def run_log(options: argparse.Namespace) -> int:
 def run_report(options: argparse.Namespace) -> int:
     """``tensorgraph panda RUN report``"""
     file = Path(options.run, "report.html") if options.file is None else Path(options.file)
-    _run(options).report(file)
+    _run(options, begun=True).report(file)
     print(f"written to {file}")
     return 0

@@ -18,7 +18,8 @@ EXAMPLE = """the configuration, search.toml
   [study]
   folder = "runs/search"        # from which it goes on
   trials = 25
-  workers = 2                   # seed, direction, sampler ("random", "tpe", "grid"), points, pruner ("median") too
+  workers = 2                   # seed, direction, sampler ("random", "tpe", "grid"), points, pruner ("median"),
+                                # engine ("serial", "loky", "dask", "dask:tcp://HOST:PORT", "ray", ...) too
   batch = 1                     # of tune.TrainingObjective so many trials are trained as one batched step
   [space]
   lr = { log = [1e-4, 1] }
@@ -28,17 +29,24 @@ EXAMPLE = """the configuration, search.toml
   units = { log_int = [16, 256], each = "layers" }
   batch = { pow2 = [16, 256] }
 the objective, a function of a trial that returns a score, in search.py
-  tensorgraph tune run search.toml --objective search:objective"""
+  tensorgraph tune run search.toml --objective search:objective
+"""
+CODES = """exit codes
+  0 done: every trial has ended, complete or with its reason   2 it could not be done or was not understood: what
+  ended is kept   130 interrupted by Ctrl-C: what ended is kept, and the same command goes on"""
 
 
 def add_tune(commands: Any) -> None:
     """Add it to the grammar."""
-    tune = commands.add_parser("tune", help="search hyperparameters: run, show, zoom")
+    raw = argparse.RawDescriptionHelpFormatter
+    tune = commands.add_parser(
+        "tune", help="search hyperparameters: run, show, zoom", formatter_class=raw, epilog=CODES
+    )  # fmt: skip
     verbs = tune.add_subparsers(title="commands", metavar="command", required=True)
     run = verbs.add_parser(
-        "run", help="run a study, or go on with it", formatter_class=argparse.RawDescriptionHelpFormatter,
+        "run", help="run a study, or go on with it", formatter_class=raw,
         description="Runs the trials that have not ended yet. Ctrl-C keeps what ended; the same command goes on.",
-        epilog=EXAMPLE,
+        epilog=EXAMPLE + CODES,
     )  # fmt: skip
     run.add_argument("config", help="a TOML file, see below")
     run.add_argument("--report", metavar="PAGE", help="write this page of HTML at the end")
@@ -61,23 +69,39 @@ def add_tune(commands: Any) -> None:
                           help="what is run for each trial; modules of this folder too")  # fmt: skip
         verb.add_argument("--trials", type=int, help="how many the study has in the end")
         verb.add_argument("--workers", type=int, help="how many run at the same time")
+        verb.add_argument("--engine", type=_engine, metavar="NAME",
+                          help="where they run: serial, loky, dask, dask:ADDRESS, ray or ray:ADDRESS (this process for "
+                          "one worker, loky for several)")  # fmt: skip
 
 
 def run_run(options: argparse.Namespace) -> int:
     """``tensorgraph tune run``"""
     from tensorgraph.arguments import Count
     from tensorgraph.tune import Study
+    from tensorgraph.tune.engines import EngineChoice
 
     config = read_config(options.config)
     settings = config.section("study")
     described = _study(config, settings)
     trials = settings.take("trials", Count, 25 if described["sampler"] != "grid" else None)
     workers = settings.take("workers", Count, 1)
+    engine = settings.take("engine", EngineChoice, None)
     config.close()
     trials = trials if options.trials is None else options.trials
     workers = workers if options.workers is None else options.workers
     objective = _function(options.objective)  # before the study makes its folder, which a mistake would leave
-    return _run(Study(**described), objective, options, trials, workers)
+    return _run(Study(**described), objective, options, trials, workers, options.engine or engine)
+
+
+def _engine(said: str) -> str:
+    """The name of an engine, with the address of a cluster."""
+    from tensorgraph.arguments import Unfit, kind_of
+    from tensorgraph.tune.engines import EngineChoice
+
+    try:
+        return str(kind_of(EngineChoice)(said))
+    except Unfit as unfit:
+        raise argparse.ArgumentTypeError(unfit.sentence("NAME")) from None
 
 
 def _study(config: Section, settings: Section) -> dict[str, Any]:
@@ -123,9 +147,11 @@ def _scale(said: Section) -> Any:
     return scale
 
 
-def _run(study: Any, objective: Any, options: argparse.Namespace, trials: int | None, workers: int) -> int:
+def _run(
+    study: Any, objective: Any, options: argparse.Namespace, trials: int | None, workers: int, engine: str | None
+) -> int:
     """Run a study and show it; 130 after Ctrl-C, as any command."""
-    study.run(objective, trials=trials, workers=workers)
+    study.run(objective, trials=trials, workers=workers, engine=engine)
     print(study.table())
     if getattr(options, "report", None):
         study.report(options.report)
@@ -173,4 +199,4 @@ def run_zoom(options: argparse.Namespace) -> int:
     if objective is None:
         return 0
     trials = 25 if options.trials is None else options.trials
-    return _run(finer, objective, options, trials, 1 if options.workers is None else options.workers)
+    return _run(finer, objective, options, trials, 1 if options.workers is None else options.workers, options.engine)

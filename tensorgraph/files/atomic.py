@@ -21,7 +21,7 @@ __all__ = ["atomic_file", "atomic_write"]
 
 @checked
 @contextmanager
-def atomic_file(path: PathLike, *, sync: bool = True) -> Iterator[BinaryIO]:
+def atomic_file(path: PathLike, *, sync: bool = True, private: bool = False) -> Iterator[BinaryIO]:
     """Open a file for writing that appears under its name only when it is complete.
 
     Parameters
@@ -31,6 +31,8 @@ def atomic_file(path: PathLike, *, sync: bool = True) -> Iterator[BinaryIO]:
     sync : bool
         Whether to wait until the disk has it. Without, a loss of power may leave an empty file, and a process that
         ends, however it ends, still leaves all or nothing: for what can be made again.
+    private : bool
+        Whether a new file is for its owner alone (0600), whatever the umask.
 
     Yields
     ------
@@ -64,7 +66,7 @@ def atomic_file(path: PathLike, *, sync: bool = True) -> Iterator[BinaryIO]:
     target = Path(os.path.realpath(path))
     mode = _mode_of(target)
     # made with the permissions of the file it replaces, so that a private file is at no moment readable to others
-    create_mode = 0o666 if mode is None else mode | stat.S_IWUSR
+    create_mode = (0o600 if private else 0o666) if mode is None else mode | stat.S_IWUSR
     temporary, file = _create_beside(target, create_mode)
     try:
         with file:
@@ -124,7 +126,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 @checked
-def atomic_write(path: PathLike, data: bytes | bytearray | memoryview, *, sync: bool = True) -> None:
+def atomic_write(
+    path: PathLike, data: bytes | bytearray | memoryview, *, sync: bool = True, private: bool = False
+) -> None:
     """Write bytes to a file in one step: afterwards the file is all new, or, after an error, all old.
 
     Parameters
@@ -133,7 +137,7 @@ def atomic_write(path: PathLike, data: bytes | bytearray | memoryview, *, sync: 
         Where the file goes, as for `atomic_file`.
     data : bytes-like
         The whole content.
-    sync : bool
+    sync, private : bool
         As for `atomic_file`.
 
     Raises
@@ -156,5 +160,5 @@ def atomic_write(path: PathLike, data: bytes | bytearray | memoryview, *, sync: 
     if not isinstance(data, bytes | bytearray | memoryview):
         hint = "; encode it first, text.encode()" if isinstance(data, str) else ""
         raise TypeError(f"atomic_write expected bytes, got {type(data).__name__}{hint}")
-    with atomic_file(path, sync=sync) as file:
+    with atomic_file(path, sync=sync, private=private) as file:
         file.write(data)

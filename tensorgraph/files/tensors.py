@@ -34,6 +34,7 @@ def save_tensors(
     *,
     format: Name = "tensors",
     version: Count = 1,
+    private: bool = False,
 ) -> None:
     """Save named arrays and structured metadata in one safetensors file, atomically.
 
@@ -51,6 +52,8 @@ def save_tensors(
         The name of what the file holds; `load_tensors` refuses a file of another name.
     version : int
         The version of that format, from 1; `load_tensors` refuses a newer one.
+    private : bool
+        Whether a new file is for its owner alone (0600), whatever the umask.
 
     Raises
     ------
@@ -86,7 +89,7 @@ def save_tensors(
     _check_json(envelope["metadata"], "metadata")
     envelope = json.loads(_to_json(envelope))  # as it will be read, so that the checksum is over the same text
     envelope["crc32"] = _checksum(envelope, plain)
-    atomic_write(path, safetensors.numpy.save(plain, metadata={KEY: _to_json(envelope)}))
+    atomic_write(path, safetensors.numpy.save(plain, metadata={KEY: _to_json(envelope)}), private=private)
 
 
 @checked

@@ -140,7 +140,7 @@ class Driver:
         task = {
             "folder": os.fspath(slot.folder.absolute()), "slot": number, "values": values, "seed": seed,
             "names": list(study.space), "dtype": None if self.engine.local else str(default_dtype()),
-            "sync": study.kept,
+            "pruning": study.direction if study.pruner else None, "sync": study.kept,
         }  # fmt: skip
         if self.engine.local:
             task |= {"look": self.look, "interrupted": lambda: self.interrupt.asked}

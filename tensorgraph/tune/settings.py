@@ -28,7 +28,7 @@ def settle(folder: Path, space: Space, **own: Any) -> None:
     said = read_settings(folder)
     if said is None:
         made = {"format": FORMAT, "version": VERSION, "made": time.time(), **own, "space": space.as_json()}
-        atomic_write(folder / "study.json", json.dumps(made, indent=1, allow_nan=False).encode())
+        atomic_write(folder / "study.json", json.dumps(made, indent=1, allow_nan=False).encode(), private=True)
         return
     told = [f"{name} was {said[name]!r} and is {own[name]!r}" for name in NAMES if said[name] != own[name]]
     other = Space.from_json(said["space"])

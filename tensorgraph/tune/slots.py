@@ -125,7 +125,7 @@ class Slot:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         said = {"slot": self.number, "values": dict(values), "seed": seed}
         data = json.dumps(said, indent=1, allow_nan=False).encode()
-        atomic_write(self.folder / "config.json", data, sync=False)  # where it is lost, the trial has not begun
+        atomic_write(self.folder / "config.json", data, sync=False, private=True)  # where it is lost, nothing has begun
 
     def config(self) -> dict[str, Any] | None:
         """Values by name; lists where there are several. None where they are not fixed yet."""
@@ -138,7 +138,7 @@ class Slot:
 
     def write_prune(self, reason: str) -> None:
         """End the trial at its next report."""
-        atomic_write(self.folder / "prune.json", json.dumps({"reason": reason}).encode(), sync=False)
+        atomic_write(self.folder / "prune.json", json.dumps({"reason": reason}).encode(), sync=False, private=True)
 
     def note_lost(self, reason: str) -> None:
         """Keep that the process which ran the trial was lost."""
@@ -188,7 +188,7 @@ class Slot:
 
     def write_outcome(self, outcome: Outcome, sync: bool = True) -> None:
         """Keep how the trial ended."""
-        atomic_write(self.folder / "outcome.json", outcome.as_json(), sync=sync)
+        atomic_write(self.folder / "outcome.json", outcome.as_json(), sync=sync, private=True)
 
     def outcome(self) -> Outcome | None:
         """How the trial ended; None where it has not, or where the file is damaged, so that it runs again."""

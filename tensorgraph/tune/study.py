@@ -19,7 +19,7 @@ from tensorgraph.tune.settings import read_settings, settle
 from tensorgraph.tune.slots import Outcome, Slot
 from tensorgraph.tune.space import Space
 from tensorgraph.tune.training import TrainingObjective
-from tensorgraph.tune.trial import Objective
+from tensorgraph.tune.trial import Objective, check_direction
 
 __all__ = ["Direction", "Study"]
 
@@ -281,7 +281,7 @@ class Study:
         StudyError
             If it cannot go on: a full disk, an objective that cannot reach the workers.
         ValueError
-            If `trials` is not given, or more than a grid has points.
+            If `trials` is not given, or more than a grid has points; or `direction` is wrong for a measure.
         """
         from tensorgraph.tune.driver import drive
 
@@ -291,11 +291,12 @@ class Study:
                 raise ValueError(f"trials is at most {len(self._grid)}, the points of this grid, got {trials}")
         if trials is None:
             raise ValueError("trials says how many trials the study has in the end: trials=25")
-        if self.batch > 1 and not isinstance(objective, TrainingObjective):
+        if isinstance(objective, TrainingObjective):
+            check_direction(objective.monitor, self.direction)
+        elif self.batch > 1:
             raise TypeError(
                 f"batch={self.batch} trains networks side by side, so the objective must be a tune.TrainingObjective, "
-                f"got "
-                f"{type(objective).__name__}; leave batch out for any function of a trial"
+                f"got {type(objective).__name__}; leave batch out for any function of a trial"
             )
         self._objective = objective
         named = engine or ("serial" if workers == 1 else "loky")
@@ -390,9 +391,8 @@ class Study:
         if trials is not None and used is None:
             raise ValueError("this study has not run here, so its objective is not known: pass zoom(objective, ...)")
         finer: Study = child(self, folder)
-        if trials is None:
-            return finer
-        return finer.run(used, trials=trials, workers=workers, engine=engine, progress=progress)
+        options: dict[str, Any] = dict(workers=workers, engine=engine, progress=progress)
+        return finer if trials is None else finer.run(used, trials=trials, **options)
 
     def importance(self) -> dict[str, float]:
         """How much of the variation of the scores' ranks each hyperparameter explains by itself, the largest first.

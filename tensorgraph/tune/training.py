@@ -140,7 +140,9 @@ class TrainingObjective:
         settings = [{"seed": trial.seed, **trial} for trial in trials]
         found = ensemble(self._make(trials), self.data, settings=settings, prune=prune, **self.options)
         for trial, history in zip(trials, found.histories, strict=True):
-            atomic_write(trial.folder / "history.json", json.dumps(history.to_dict()).encode(), sync=False)
+            atomic_write(
+                trial.folder / "history.json", json.dumps(history.to_dict()).encode(), sync=False, private=True
+            )
             if history.stopped == "interrupted":
                 raise KeyboardInterrupt
         return [

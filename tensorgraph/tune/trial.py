@@ -9,13 +9,38 @@ from typing import Annotated, Any, TypeAlias
 
 from tensorgraph.arguments import Name, Natural, checked
 from tensorgraph.arguments.near import near
+from tensorgraph.train import metrics
+from tensorgraph.train.history import better_is_less
 from tensorgraph.tune.slots import Slot
 
-__all__ = ["Objective", "Pruned", "Trial"]
+__all__ = ["Objective", "Pruned", "Trial", "check_direction"]
 
 
 class Pruned(Exception):
     """A trial is ended because others did better by this step; its objective need not catch it."""
+
+
+def check_direction(monitor: str, direction: str) -> None:
+    """Refuse to look for the worst of a measure that this library knows; of one of the user's own nothing is known.
+
+    Raises
+    ------
+    ValueError
+        If the measure is better where it is more and less is looked for, or the other way round.
+
+    Examples
+    --------
+    >>> check_direction("dev_accuracy", "minimize")
+    Traceback (most recent call last):
+    ValueError: a larger 'dev_accuracy' is better, and the study has direction='minimize': give direction='maximize'
+    """
+    if monitor.removeprefix("dev_") not in ("loss", *metrics.__all__):
+        return
+    right, wanted = ("minimize", "smaller") if better_is_less(monitor) else ("maximize", "larger")
+    if direction != right:
+        raise ValueError(
+            f"a {wanted} {monitor!r} is better, and the study has direction={direction!r}: give direction={right!r}"
+        )
 
 
 class Trial(Mapping[str, Any]):
@@ -42,10 +67,12 @@ class Trial(Mapping[str, Any]):
     """
 
     def __init__(
-        self, slot: Slot, values: Mapping[str, Any], seed: int, names: tuple[str, ...] = (), look: Any = None
-    ) -> None:
+        self, slot: Slot, values: Mapping[str, Any], seed: int, names: tuple[str, ...] = (), look: Any = None,
+        pruning: str | None = None,
+    ) -> None:  # fmt: skip
         self.slot, self.seed, self.folder = slot.number, seed, Path(slot.folder)
         self._slot, self._values, self._names, self._look = slot, dict(values), names, look
+        self._pruning = pruning  # the direction of a study with a pruner, which compares reports
         self._reported = 0
 
     def __getitem__(self, name: str) -> Any:
@@ -115,6 +142,11 @@ class Trial(Mapping[str, Any]):
         callable
             For ``callbacks=[trial.watch("dev_loss")]``.
 
+        Raises
+        ------
+        ValueError
+            If the study has a pruner that would end the trials with the best of this measure.
+
         Examples
         --------
         >>> from types import SimpleNamespace
@@ -126,6 +158,9 @@ class Trial(Mapping[str, Any]):
         >>> tune.random(tune.Space(x=tune.uniform(0, 1)), objective, trials=1, progress=False).best.score
         0.5
         """
+
+        if self._pruning is not None:
+            check_direction(monitor, self._pruning)
 
         def report(training: Any) -> None:
             if monitor not in training.measures:

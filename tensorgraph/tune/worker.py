@@ -49,8 +49,9 @@ def run_slot(objective: Callable[[Trial], Any] | bytes, task: Mapping[str, Any])
         The user's function, or what `cloudpickle.dumps` made of it.
     task : dict
         ``folder``, ``slot``, ``values``, ``seed``, ``names`` (all of the space), ``dtype`` (the default one, or None
-        where it stays), ``sync`` (whether the outcome waits for the disk), and where the driver is this process
-        ``look`` (called at reports) and ``interrupted`` (asked at the end).
+        where it stays), ``pruning`` (the study's direction where it has a pruner), ``sync`` (whether the outcome waits
+        for the disk), and where the driver is this process ``look`` (called at reports) and ``interrupted`` (asked at
+        the end).
 
     Returns
     -------
@@ -66,7 +67,7 @@ def run_slot(objective: Callable[[Trial], Any] | bytes, task: Mapping[str, Any])
         if task["dtype"] is not None:
             set_default_dtype(task["dtype"])
         slot.note_begin()
-        trial = Trial(slot, task["values"], task["seed"], tuple(task["names"]), task.get("look"))
+        trial = Trial(slot, task["values"], task["seed"], tuple(task["names"]), task.get("look"), task["pruning"])
         began, clock, process = time.time(), time.perf_counter(), os.getpid()
         with own_random_states(trial.seed):
             outcome = outcome_of(function, trial, slot)

@@ -138,7 +138,7 @@ class Shelf:
         path = self.path(number)
         described["training"]["time"] = time.time()
         with telling(path):
-            save_tensors(path, arrays, described, format=FORMAT, version=VERSION)
+            save_tensors(path, arrays, described, format=FORMAT, version=VERSION, private=True)
         self.last = number
         self.found[number] = self._describe(number)
         return self.found[number]

@@ -12,10 +12,10 @@ import time
 from typing import Any
 
 from tensorgraph.train.run.folder import Folder, append_whole, locked, open_own, telling
-from tensorgraph.train.run.lines import as_line
-from tensorgraph.train.run.log import CHECKPOINT
+from tensorgraph.train.run.lines import as_line, lines_with
+from tensorgraph.train.run.log import CHECKPOINT, DECIDING, Log
 
-__all__ = ["COMMANDS", "fields_of", "send"]
+__all__ = ["COMMANDS", "fields_of", "send", "status_at_once"]
 
 # the fields of each command: name -> (types, whether it must be there)
 COMMANDS: dict[str, dict[str, tuple[tuple[type, ...], bool]]] = {
@@ -54,6 +54,17 @@ def send(folder: Folder, command: str, **fields: Any) -> str:
         finally:
             os.close(handle)
     return number
+
+
+def status_at_once(folder: Folder) -> str:
+    """`Run.status` by the events alone that decide it: for a process that asks once and then sends a command.
+
+    The log of a long run, of ten steps a second, takes seconds to parse.
+    """
+    if folder.read() is None:
+        return "new"
+    busy = folder.busy()
+    return Log.read(lines_with(folder.events, DECIDING)).status(busy)
 
 
 def fields_of(command: dict[str, Any]) -> dict[str, Any]:

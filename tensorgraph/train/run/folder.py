@@ -193,7 +193,7 @@ class Folder:
         """Write ``run.json``: from now on there is a run here."""
         content = {"format": FORMAT, "version": VERSION, **described}
         with telling(self.described):
-            atomic_write(self.described, (json.dumps(content, indent=1) + "\n").encode())
+            atomic_write(self.described, (json.dumps(content, indent=1) + "\n").encode(), private=True)
 
     # the lock -----------------------------------------------------------------------------------------------------
 

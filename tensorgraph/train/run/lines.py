@@ -9,13 +9,15 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tensorgraph.files import FileFormatError
 from tensorgraph.train.run.folder import append_whole, open_own, telling
 
-__all__ = ["LineReader", "LineWriter", "as_line"]
+__all__ = ["LineReader", "LineWriter", "as_line", "lines_with"]
 
 Record = dict[str, Any]
 LINGER = 0.1  # seconds for which lines may wait to be written together
@@ -41,6 +43,28 @@ def as_line(record: Record) -> bytes:
     return (text + "\n").encode()
 
 
+def whole_end(handle: int) -> int:
+    """Where the last whole line of a file ends."""
+    end = os.fstat(handle).st_size
+    while end:
+        start = max(0, end - 4096)
+        found = os.pread(handle, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def lines_with(path: Path, events: Iterable[str]) -> list[Record]:
+    """The events of these kinds, of a log in which each line says its event first: the others are not parsed."""
+    marks = tuple(f'{{"event":"{event}"'.encode() for event in events)
+    try:
+        with open(path, "rb") as file:
+            return [json.loads(line) for line in file if line.startswith(marks) and line.endswith(b"\n")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 class LineWriter:
     """Appends records to a file.
 
@@ -59,15 +83,8 @@ class LineWriter:
         self._next = 0.0
 
     def _cut(self) -> None:
-        size = end = os.fstat(self._handle).st_size
-        while end:
-            start = max(0, end - 4096)
-            found = os.pread(self._handle, end - start, start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
-            end = start
-        if end < size:
+        end = whole_end(self._handle)
+        if end < os.fstat(self._handle).st_size:
             with telling(self.path):
                 os.ftruncate(self._handle, end)
 
@@ -112,6 +129,11 @@ class LineReader:
         self.offset = 0  # of the first byte that was not read
         self._line = 0
         self._file: tuple[int, int] | None = None  # which one was read
+
+    def skip(self) -> None:
+        """Pass over what is there, but for a line without its end."""
+        with suppress(FileNotFoundError, NotADirectoryError), open(self.path, "rb") as file:
+            self.offset = whole_end(file.fileno())
 
     def goes_on(self) -> bool:
         """Whether what was read is still the beginning of the file, and not of another that has taken its place."""

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["CHECKPOINT", "Log", "standing"]
+__all__ = ["CHECKPOINT", "DECIDING", "Log", "standing"]
 
 CHECKPOINT = "checkpoint"  # the event and the command
 
 Event = dict[str, Any]
 BEGINNINGS = ("start", "resume")
+DECIDING = (*BEGINNINGS, "pause", "continue", "end")  # the events that say how a run stands
 
 
 @dataclass
@@ -29,6 +30,9 @@ class Log:
         How the run ended, where nobody trains it since.
     asked : int or None
         The epochs that `fit` was called for last.
+    overruled : int
+        How many commands there were when `fit` was called for another number of epochs than before, which holds against
+        what they set.
     begun, paused, checkpointed : bool
         Whether the first event was told; whether the process that trained last waited; whether there ever was a
         checkpoint.
@@ -42,6 +46,7 @@ class Log:
     answered: set[str] = field(default_factory=set)
     end: Event | None = None
     asked: int | None = None
+    overruled: int = 0
     begun: bool = False
     paused: bool = False
     checkpointed: bool = False
@@ -72,13 +77,19 @@ class Log:
         if kind in BEGINNINGS:
             self.end, self.paused = None, False
             if type(event.get("epochs")) is int:
-                self.asked = event["epochs"]
+                self.ask(event["epochs"])
         elif kind == "end":
             self.end = event
         elif kind == CHECKPOINT:
             self.checkpointed = True
         elif kind in ("pause", "continue"):
             self.paused = kind == "pause"
+
+    def ask(self, epochs: int) -> None:
+        """Take note that `fit` is called for so many epochs."""
+        if self.asked not in (None, epochs):
+            self.overruled = len(self.commands)
+        self.asked = epochs
 
     @property
     def finished(self) -> bool:

@@ -114,6 +114,7 @@ class Recorder:
         if self.quiet:
             self._refuse_diverged()
             return
+        self.log.ask(self.asked)
         self.shelf.tidy()
         if self.folder.read() is None:
             self._create(loop)
@@ -216,9 +217,9 @@ class Recorder:
         return sorted(found, key=lambda item: (item[0], item[1].number), reverse=True)
 
     def restore(self, loop: Loop, parts: Any, described: Any) -> None:
-        """Bring the loop to a checkpoint's state; epochs asked for since are not forgotten."""
+        """Bring the loop to a checkpoint's state; of `fit` and the commands, who said a number of epochs last holds."""
         restore(loop, self.schedules, parts, described)
-        if described["training"].get("asked") != self.asked:
+        if int(described["training"]["applied"]) <= self.log.overruled:
             loop.training.epochs = self.asked
 
     def _set_aside(self, number: int, error: Exception) -> None:

@@ -38,7 +38,7 @@ def write_replay(folder: Folder, source: Folder, digest: Described, initial: str
         )
     commands = Log.read(LineReader(source.events).new()).commands
     with telling(folder.replayed):
-        atomic_write(folder.replayed, json.dumps({"of": where, "commands": commands}).encode())
+        atomic_write(folder.replayed, json.dumps({"of": where, "commands": commands}).encode(), private=True)
 
 
 def read_replay(folder: Folder) -> list[dict[str, Any]]:

@@ -93,6 +93,7 @@ class Run:
             keep, epochs, steps, seconds, step_events, None if replay is None else Folder(replay), tensorboard
         )
         self._reader, self._past = LineReader(self.folder.events), Log()
+        self._sent: dict[str, int] = {}  # where the log ended when a command was sent
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder.path)!r}, {self.status})"
@@ -207,9 +208,17 @@ class Run:
         ----------
         path : path-like
             Of a file of HTML; whole or not at all.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no run was begun in the folder.
         """
         from tensorgraph.train.watch.report import report
 
+        if self.status == "new":
+            where = str(self.folder.path)
+            raise FileNotFoundError(f"no run was begun in {where!r} yet; fit(..., run={where!r}) begins it")
         atomic_write(path, report(self).encode())
 
     @checked
@@ -244,20 +253,20 @@ class Run:
         str
             The command's id, for `wait`; so do the others.
         """
-        return send(self.folder, "set", name=name, value=value)
+        return self._send("set", name=name, value=value)
 
     def pause(self) -> str:
         """Let the run wait."""
-        return send(self.folder, "pause")
+        return self._send("pause")
 
     def resume(self) -> str:
         """Let a run that is paused, or was stopped, go on."""
-        return send(self.folder, "resume")
+        return self._send("resume")
 
     @checked
     def checkpoint(self, name: Name | None = None) -> str:
         """Have a checkpoint made; one with a name stays."""
-        return send(self.folder, CHECKPOINT, name=name)
+        return self._send(CHECKPOINT, name=name)
 
     @checked
     def rollback(self, to: Natural | Name | None = None) -> str:
@@ -268,11 +277,18 @@ class Run:
         to : int or str, optional
             A checkpoint's number or name; the last one unless given.
         """
-        return send(self.folder, "rollback", to=to)
+        return self._send("rollback", to=to)
 
     def stop(self) -> str:
         """End the run after the present step; `resume` and another `fit` go on."""
-        return send(self.folder, "stop")
+        return self._send("stop")
+
+    def _send(self, command: str, **fields: Any) -> str:
+        reader = LineReader(self.folder.events)
+        reader.skip()
+        id = send(self.folder, command, **fields)
+        self._sent[id] = reader.offset
+        return id
 
     @checked
     def wait(self, id: Name, timeout: NonNegative = 60.0) -> dict[str, Any]:
@@ -300,6 +316,7 @@ class Run:
         if id not in [command.get("id") for command in LineReader(self.folder.control, lenient=True).new()]:
             raise ValueError(f"there is no command {id!r}; take the id that the command's method gave")
         reader, until = LineReader(self.folder.events), time.monotonic() + timeout
+        reader.offset = self._sent.get(id, 0)
         while True:
             for event in reader.new():
                 if event.get("id") == id and event["event"] in ("command", "refused"):

@@ -1,6 +1,7 @@
 """Commands, applied between two steps: those that were applied before and have to be again, then new ones.
 
-1. A command that the log holds after the state that the run went on from is applied at its branch and step, as before.
+1. A command that the log holds after the state that the run went on from is applied at its branch and step, as before;
+   but for `set epochs` where `fit` was called for other epochs since.
 2. New commands wait until all those were.
 3. A new command is answered in the log, on the disk, before the next step, which depends on it.
 4. A rollback keeps the state that it leaves as a checkpoint, before it is logged.
@@ -115,7 +116,11 @@ class Steering:
 
     def _again(self, command: Record) -> None:
         """Apply a command of the plan; one of another run's is logged here too."""
-        known = self.applied < len(self.recorder.log.commands)
+        log = self.recorder.log
+        if self.applied < log.overruled and (command["command"], command.get("name")) == ("set", "epochs"):
+            self.stand_after(self.applied + 1)
+            return
+        known = self.applied < len(log.commands)
         fields = fields_of(command)
         if command["command"] == "rollback":
             target = self.recorder.shelf.at(tuple(command["place"]))
