@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgraph.native.lowering import static
-from tensorgraph.native.words import fma, ld, ldm, load, most, st, stm, vset, word_at
+from tensorgraph.native.words import fma, ld, ldm, load, most, opaque, st, stm, vset, word_at
 
 __all__ = ["DEPTH", "add_rows", "product"]
 
@@ -38,13 +38,15 @@ def tile(
 ) -> None:  # fmt: skip
     """`rows` rows of `vecs` vectors of outputs over one block of k's; of the last vector `n` lanes where masked."""
     acc = [[vset(0.0) for v in static(vecs)] for i in static(rows)]
+    lines = [opaque(a + i * row) for i in static(rows)]
+    at = 0
     for _ in range(k):
         columns = [read(b + v * BYTES, n, masked and v == vecs - 1) for v in static(vecs)]
         for i in static(rows):
-            x = vset(load(a + i * row))
+            x = vset(load(lines[i] + at))
             for v in static(vecs):
                 acc[i][v] = fma(x, columns[v], acc[i][v])
-        a += step
+        at += step
         b += b_row
     if begun:
         for i in static(rows):

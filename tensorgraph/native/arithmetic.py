@@ -200,9 +200,14 @@ class Arithmetic:
         if not isinstance(n, Value):
             lanes = ", ".join(f"i1 {'true' if k < n else 'false'}" for k in range(self.lanes))
             return Value(self.mask, f"<{lanes}>")
-        numbers = ", ".join(f"i64 {k}" for k in range(self.lanes))
-        type = vector("i64", self.lanes)
-        return self.code.emit(self.mask, f"icmp slt {type} <{numbers}>, {self.spread(self.to_int(n)).name}")
+        # in integers of the lanes' width, for which the processor compares a whole vector at once
+        element = f"i{8 * self.size}"
+        type = vector(element, self.lanes)
+        count = self.code.call("i64", "llvm.smin.i64", self.to_int(n), Value("i64", str(self.lanes)))
+        count = self.code.call("i64", "llvm.smax.i64", count, Value("i64", "0"))
+        numbers = ", ".join(f"{element} {k}" for k in range(self.lanes))
+        limit = self.spread(self.to(element, count))
+        return self.code.emit(self.mask, f"icmp slt {type} <{numbers}>, {limit.name}")
 
     def read_masked(self, type: str, p: Any, n: Any, fill: Value, align: int) -> Value:
         name = f"llvm.masked.load.{self._lanes_of(type)}.p0"

@@ -266,6 +266,13 @@ def integer(c: Arithmetic, x: Any) -> Value:
     return c.to_int(x)
 
 
+@word(lambda m, x: x)
+def opaque(c: Arithmetic, x: Any) -> Value:
+    """An integer itself, of which LLVM knows nothing: addresses that it would make of each other stay in registers."""
+    number = c.to_int(x)
+    return c.code.emit("i64", f'call i64 asm "", "=r,0"(i64 {number.name})')
+
+
 @word(lambda m: np.arange(m.lanes))
 def iota(c: Arithmetic) -> Value:
     """The numbers of the lanes, 0, 1, 2, ..., as 64-bit integers."""
