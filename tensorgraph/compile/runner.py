@@ -11,7 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tensorgraph.compile.explain import reason
+from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.on_numpy import OnNumpy
+from tensorgraph.compile.plan import plan
 from tensorgraph.engine.cells import Cell
 from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
@@ -81,4 +84,12 @@ def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
 
     The graph is transformed already: its gradients are written out.
     """
-    return OnNumpy(graph, cells, machine.reason() or "kernels are not planned yet")
+    problem = machine.reason()
+    if problem is None and any(eq.is_gradient for eq in graph.equations):
+        problem = "its gradients are not written out"
+    if problem is not None:
+        return OnNumpy(graph, cells, problem)
+    made = plan(graph)
+    if all(step.on_host for step in made.steps):
+        return OnNumpy(graph, cells, reason(made) or "it computes nothing")
+    return NativeRunner(made, cells)

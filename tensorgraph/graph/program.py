@@ -230,7 +230,7 @@ class Program:
                     env[slot] = None
         except Exception as error:
             at = next(n for n, step in enumerate(self.steps) if step.outputs[:1] == (outs,) or step.outputs == outs)
-            self._fail(at, env, error)
+            self.fail(at, env, error)
         return [env[slot] for slot in self.results]
 
     @functools.cached_property
@@ -254,7 +254,8 @@ class Program:
         scope |= {"__name__": __name__, "__package__": __package__}  # a frame of ours, where warnings are told
         return _function(compile(self.source, f"<tensorgraph program {self.name}>", "exec"), scope)
 
-    def _fail(self, at: int, env: list[Any], error: Exception) -> NoReturn:
+    def fail(self, at: int, env: list[Any], error: Exception) -> NoReturn:
+        """Raise what a step's error means for users, with the line; `env` holds the step's operands."""
         step = self.steps[at]
 
         def operand(place: Any) -> Any:

@@ -1,0 +1,256 @@
+"""What must hold before a tape runs: cells that it writes are held by nobody else, and its words say where arrays are.
+
+Hundreds of cells are looked at before every run, and Python would take 30 ns for each. So a kernel reads the headers of
+the arrays themselves; where they are in an object is found out by a test at first use, and where that fails, as in
+interpreters that count references in another way, Python looks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.compile.layouts import Array, address_of
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.cells import UNSHARED, Buffer, Cell, Parameter, getrefcount
+from tensorgraph.native.kernel import kernel
+from tensorgraph.native.words import load_int, store_int, word_at
+
+__all__ = ["Binding", "headers_are_known"]
+
+ndarray = np.ndarray
+
+# Where things are in the header of an array, of a tuple, and in a row of the tables below, in bytes
+TYPE, DATA, AXES, SHAPE, BASE, DTYPE, FLAGS, ITEMS = 8, 16, 24, 32, 48, 56, 64, 24
+LOW = 0xFFFFFFFF
+ORDERED, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400  # flags of arrays
+ROW = 64
+WRITTEN, BOUND, KIND, NDIM, SIZES, WORDS, COUNT = 8, 16, 24, 32, 40, 48, 56
+
+
+def bind_words(row: Any, array: Any) -> None:
+    """Have the words of a row say where an array is."""
+    data = load_int(array + DATA)
+    if data != load_int(row + BOUND):
+        word = load_int(row + WORDS)
+        for _ in range(load_int(row + COUNT)):
+            store_int(load_int(word), data + load_int(word + 8))
+            word += 16
+        store_int(row + BOUND, data)
+
+
+def bind_arrays(w: Any, block: Any, blocks: Any) -> None:
+    """Look at the cells of one table and the arguments of another; `block` is the address of the arguments' tuple."""
+    cells, n_cells, arguments, n_arguments = word_at(w, 0), word_at(w, 1), word_at(w, 2), word_at(w, 3)
+    kind, status = word_at(w, 4), 0
+    for k in range(n_cells):
+        row = cells + k * ROW
+        array = load_int(load_int(row))
+        if load_int(array + TYPE) == kind:
+            wanted = ORDERED + ALIGNED
+            wrong = 0
+            if load_int(row + WRITTEN) == 1:
+                wanted += WRITEABLE
+                if (load_int(array) & LOW) != 1:
+                    wrong = 1
+                if load_int(array + BASE) != 0:
+                    wrong = 1
+            if (load_int(array + FLAGS) & wanted) != wanted:
+                wrong = 1
+            if load_int(array + DTYPE) != load_int(row + KIND):
+                wrong = 1
+            ndim = load_int(row + NDIM)
+            if (load_int(array + AXES) & LOW) == ndim:
+                shape, sizes = load_int(array + SHAPE), load_int(row + SIZES)
+                for axis in range(ndim):
+                    if load_int(shape + axis * 8) != load_int(sizes + axis * 8):
+                        wrong = 1
+            else:
+                wrong = 1
+            if wrong == 0:
+                bind_words(row, array)
+            else:
+                status = 1
+        else:
+            status = 1
+    for k in range(n_arguments):
+        row = arguments + k * ROW
+        array = load_int(block + ITEMS + load_int(row) * 8)
+        if load_int(array + TYPE) == kind:
+            wanted = ORDERED + ALIGNED
+            if (load_int(array + FLAGS) & wanted) == wanted:
+                bind_words(row, array)
+            else:
+                status = 1
+        else:
+            status = 1
+    store_int(word_at(w, 5), status)
+
+
+_PROTOTYPE = ctypes.PYFUNCTYPE(None, ctypes.c_size_t, ctypes.c_int64, ctypes.c_int64)  # holding the interpreter's lock
+
+
+def word(address: int) -> int:
+    """The word at an address."""
+    return ctypes.c_int64.from_address(address).value
+
+
+@functools.cache
+def slot_offset() -> int | None:
+    """Where a cell keeps its array, in bytes; None where headers are not as `bind_arrays` reads them."""
+    try:
+        return _slot_offset()
+    except Exception:  # another interpreter
+        return None
+
+
+def _slot_offset() -> int | None:
+    if sys.implementation.name != "cpython" or sys.byteorder != "little" or sys.maxsize != 2**63 - 1:
+        return None
+    cells = [Buffer(np.arange(6.0).reshape(2, 3)), Parameter(np.ones((2, 3), "float64"))]
+    size = object.__sizeof__(cells[0])
+    found = [o for o in range(16, size, 8) if all(word(id(c) + o) == id(c._value) for c in cells)]
+    if len(found) != 1:
+        return None
+    for cell in cells:
+        at = id(cell._value)
+        alone = word(at) & LOW
+        other = cell._value
+        shared = word(at) & LOW
+        view, turned = other[:1], other.T
+        known = [
+            alone == 1, shared == 2, word(at + TYPE) == id(ndarray), word(at + DATA) == address_of(other),
+            word(at + AXES) & LOW == 2, [word(word(at + SHAPE) + 8 * k) for k in range(2)] == [2, 3],
+            word(at + BASE) == (0 if other.base is None else id(other.base)), word(id(view) + BASE) == id(other),
+            word(at + DTYPE) == id(np.dtype("float64")), word(id(view) + AXES) & LOW == 2,
+            word(at + FLAGS) & (ORDERED | ALIGNED | WRITEABLE) == ORDERED | ALIGNED | WRITEABLE,
+        ]  # fmt: skip
+        view.flags.writeable = False
+        known.append(word(id(view) + FLAGS) & WRITEABLE == 0)
+        known.append(word(id(turned) + FLAGS) & ORDERED == 0)
+        pair = (cell, other)
+        known.append([word(id(pair) + ITEMS + 8 * k) for k in range(2)] == [id(cell), id(other)])
+        if not all(known):
+            return None
+        del other, view, turned, pair
+        if word(at) & LOW != 1:
+            return None
+    return found[0]
+
+
+def headers_are_known() -> bool:
+    """Whether a kernel may look at cells and arguments."""
+    return slot_offset() is not None
+
+
+class Binding:
+    """Keeps the words of tapes at the addresses of cells and arguments, and cells exclusively held.
+
+    Parameters
+    ----------
+    cells : sequence of (Cell, Aval, bool)
+        With the declared type, and whether tapes write it.
+    arguments : sequence of int
+        Which arguments tapes read.
+    words : mapping
+        For ``("cell", k)`` and ``("argument", k)``: the addresses of words, and how far behind the array's beginning.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[tuple[Cell, Aval, bool]],
+        arguments: Sequence[int],
+        words: Mapping[tuple[str, int], Sequence[tuple[int, int]]],
+    ) -> None:
+        self.cells, self.arguments = tuple(cells), tuple(arguments)
+        none: tuple[tuple[int, int], ...] = ()
+        self.cell_words = [words.get(("cell", k), none) for k in range(len(cells))]
+        self.argument_words = [words.get(("argument", k), none) for k in self.arguments]
+        self.bound: Array | None = None
+        if slot_offset() is not None and (cells or arguments):
+            self._make_tables()
+
+    def _make_tables(self) -> None:
+        offset = slot_offset()
+        assert offset is not None
+        lists = [*self.cell_words, *self.argument_words]
+        self._pairs = np.array([pair for pairs in lists for pair in pairs] or [(0, 0)], np.int64)
+        self._sizes = np.array([n for _, aval, _ in self.cells for n in aval.shape] or [0], np.int64)
+        self._table = np.zeros((len(lists), ROW // 8), np.int64)
+        pair, size = address_of(self._pairs), address_of(self._sizes)
+        for row, pairs in zip(self._table, lists, strict=True):
+            row[BOUND // 8], row[WORDS // 8], row[COUNT // 8] = -1, pair, len(pairs)
+            pair += 16 * len(pairs)
+        for row, (cell, aval, written) in zip(self._table, self.cells, strict=False):
+            row[0], row[WRITTEN // 8], row[KIND // 8] = id(cell) + offset, written, id(aval.dtype)
+            row[NDIM // 8], row[SIZES // 8] = aval.ndim, size
+            size += 8 * aval.ndim
+        for row, number in zip(self._table[len(self.cells) :], self.arguments, strict=True):
+            row[0] = number
+        self._status = ctypes.c_int64(0)
+        first = address_of(self._table)
+        n = len(self.cells)
+        given = [first, n, first + ROW * n, len(self.arguments), id(ndarray), ctypes.addressof(self._status)]
+        self.bound = np.array(given, np.int64)
+        self._look = _PROTOTYPE(kernel(bind_arrays, "float64").entry)
+        self._words = ctypes.c_size_t(address_of(self.bound))
+        self._none = ctypes.c_int64(0)
+
+    def bind(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Make ready for a run on these arguments; gives the arrays that tapes read, to be held until it is over."""
+        if self.bound is not None:
+            self._look(self._words, id(arrays), self._none)
+            if not self._status.value:
+                return arrays
+        elif not (self.cells or self.arguments):
+            return arrays
+        return self._bind_slowly(arrays)
+
+    def _bind_slowly(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        for cell, aval, written in self.cells:
+            adopt(cell, aval, written)
+        given = list(arrays)
+        for k in self.arguments:
+            array = given[k]
+            if type(array) is not ndarray or not (array.flags.c_contiguous and array.flags.aligned):
+                given[k] = np.array(array, order="C", subok=False)
+        arrays = tuple(given)
+        if self.bound is not None:
+            self._look(self._words, id(arrays), self._none)
+            if not self._status.value:
+                return arrays
+            self._table[:, BOUND // 8] = -1
+        for pairs, (cell, _, _) in zip(self.cell_words, self.cells, strict=True):
+            put(pairs, address_of(cell._value))
+        for pairs, k in zip(self.argument_words, self.arguments, strict=True):
+            put(pairs, address_of(arrays[k]))
+        return arrays
+
+
+def put(pairs: Sequence[tuple[int, int]], address: int) -> None:
+    """Have words say where an array is."""
+    for place, offset in pairs:
+        ctypes.c_int64.from_address(place).value = address + offset
+
+
+def adopt(cell: Cell, aval: Aval, written: bool) -> None:
+    """See that a cell's array is in C order, and where it is written, the cell's alone."""
+    array = cell._value
+    if array.shape != aval.shape or array.dtype != aval.dtype:
+        raise ValueError(
+            f"the cell {cell.path or cell.name} is {array.dtype} of shape {array.shape} now, and this was compiled for "
+            f"{aval}; compile again"
+        )
+    fits = type(array) is ndarray and array.flags.c_contiguous and array.flags.aligned and array.dtype is aval.dtype
+    del array
+    if written and fits:
+        fits = getrefcount(cell._value) == UNSHARED and cell._value.base is None and cell._value.flags.writeable
+    if not fits:
+        new = np.empty(aval.shape, aval.dtype)
+        new[...] = cell._value
+        cell._value = new

@@ -1,0 +1,183 @@
+"""The steps of a plan that NumPy runs, on arrays of the plan's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.compile.laying import Memory
+from tensorgraph.compile.layouts import Array
+from tensorgraph.compile.plan import Plan
+from tensorgraph.graph.equation import is_number
+from tensorgraph.graph.forms import array_function
+from tensorgraph.graph.graph import Equation, Var
+from tensorgraph.graph.program import Program
+
+__all__ = ["Environment", "HostStep"]
+
+ndarray = np.ndarray
+
+Action = Callable[[list[Any]], None]
+
+
+class HostStep:
+    """One equation on NumPy, from slots to slots of a program's environment.
+
+    Parameters
+    ----------
+    program : Program
+    at : int
+        The number of its step.
+    targets : sequence of (ndarray or None)
+        For each output the array in the arena that kernels read it in; None where only NumPy reads it.
+    volatile : sequence of int
+        The slots of operands whose memory others write later: a result does not stay there.
+    last : sequence of int
+        Slots that nobody reads afterwards.
+    """
+
+    def __init__(
+        self, program: Program, at: int, targets: Sequence[Array | None], volatile: Sequence[int], last: Sequence[int]
+    ) -> None:
+        self.program, self.at, self.volatile, self.last = program, at, tuple(volatile), tuple(last)
+        step = program.steps[at]
+        eq = step.equation
+        self.function = array_function(eq)
+        self.inputs, self.several = step.inputs, len(eq.outputs) != 1 or eq.op.signature.variadic
+        numbers = (is_number(var) for var in eq.outputs)
+        self.outputs = tuple(zip(step.outputs, targets, numbers, strict=True))
+
+    def __call__(self, env: list[Any]) -> None:
+        operands = [env[p] if type(p) is int else [env[q] for q in p] for p in self.inputs]
+        try:
+            results = self.function(*operands)
+        except Exception as error:
+            self.program.fail(self.at, env, error)
+        del operands
+        for (slot, target, number), value in zip(self.outputs, results if self.several else (results,), strict=True):
+            if target is not None:
+                target[...] = value
+                env[slot] = value if number else target
+            elif number or value is None:
+                env[slot] = value
+            else:
+                env[slot] = self.own(value if type(value) is ndarray else np.asarray(value), env)
+        for slot in self.last:
+            env[slot] = None
+
+    def own(self, value: Array, env: list[Any]) -> Array:
+        """The value, copied where it lies in an operand's memory that is written later."""
+        for slot in self.volatile:
+            if np.may_share_memory(value, env[slot]):
+                return value.copy()
+        return value
+
+
+class Look:
+    """An equation that only looks at memory otherwise, on NumPy: at what is another array at each call."""
+
+    def __init__(self, program: Program, at: int) -> None:
+        step = program.steps[at]
+        self.function, self.inputs, self.outputs = array_function(step.equation), step.inputs, step.outputs
+        self.several = len(step.outputs) != 1 or step.equation.op.signature.variadic
+
+    def __call__(self, env: list[Any]) -> None:
+        results = self.function(*[env[p] if type(p) is int else [env[q] for q in p] for p in self.inputs])
+        for slot, value in zip(self.outputs, results if self.several else (results,), strict=True):
+            env[slot] = value
+
+
+class Environment:
+    """What NumPy's steps need of a plan: which slots hold what before a run, and what to do on the way.
+
+    Attributes
+    ----------
+    template : list
+        The slots as they are before a run: constants, numbers, and arrays of the arena.
+    """
+
+    def __init__(self, plan: Plan, memory: Memory) -> None:
+        self.plan, self.memory = plan, memory
+        self.program = plan.graph.program
+        self.template = self.program.plain.copy()
+        self.number_of = {id(eq): n for n, eq in enumerate(plan.graph.equations)}
+        self.there: set[Var] = {*plan.graph.inputs, *plan.graph.consts, *(decl.var for decl in plan.graph.cells)}
+        last_use = dict[Var, int]()
+        for n, step in enumerate(plan.steps):
+            if step.on_host:
+                last_use.update((var, n) for var in self.behind(step.variables()))
+        kept = self.behind(plan.graph.results())
+        self.dying: dict[int, list[Var]] = {}
+        for var, n in last_use.items():
+            if var not in kept and not plan.in_arena(var) and var not in plan.graph.consts:
+                self.dying.setdefault(n, []).append(var)
+
+    def slot(self, var: Var) -> int:
+        return self.program.slots[var]
+
+    def behind(self, variables: Iterable[Var]) -> set[Var]:
+        """Variables and what they are views of."""
+        found: set[Var] = set()
+        waiting = list(variables)
+        while waiting:
+            var = waiting.pop()
+            if var not in found:
+                found.add(var)
+                if var in self.plan.layout.views:
+                    waiting.extend(self.plan.layout.views[var].variables())
+        return found
+
+    def looks(self, variables: Iterable[Var]) -> Iterator[Action]:
+        """What must be done before variables can be read, in order."""
+        for var in variables:
+            if var in self.there:
+                continue
+            if self.plan.in_arena(var):
+                self.there.add(var)
+                if not is_number(var):
+                    self.template[self.slot(var)] = self.memory.view(var)
+                continue
+            eq = self.plan.layout.views[var]
+            yield from self.looks(eq.variables())
+            self.there.update(eq.outputs)
+            yield Look(self.program, self.number_of[id(eq)])
+
+    def step(self, number: int) -> Iterator[Action]:
+        """The actions of a step on NumPy."""
+        plan = self.plan
+        step = plan.steps[number]
+        (eq,) = step.equations
+        yield from self.looks(eq.variables())
+        targets = [self._target(eq, var) for var in eq.outputs]
+        self.there.update(eq.outputs)
+        volatile = [self.slot(var) for var in dict.fromkeys(eq.variables()) if self._is_volatile(var)]
+        last = [self.slot(var) for var in self.dying.get(number, ())]
+        yield HostStep(self.program, self.number_of[id(eq)], targets, volatile, last)
+
+    def repeat(self, eq: Equation, env: list[Any]) -> None:
+        """Run an equation of a kernel on NumPy, for its error; its results are let go."""
+        for var in eq.variables():
+            self._see(var, env)
+        number = self.number_of[id(eq)]
+        HostStep(self.program, number, [None] * len(eq.outputs), (), ())(env)
+
+    def _see(self, var: Var, env: list[Any]) -> None:
+        """Have a variable's array in its slot."""
+        if is_number(var):
+            return
+        if self.plan.in_arena(var):
+            env[self.slot(var)] = self.memory.view(var)
+        elif var in self.plan.layout.views:
+            eq = self.plan.layout.views[var]
+            for source in eq.variables():
+                self._see(source, env)
+            Look(self.program, self.number_of[id(eq)])(env)
+
+    def _target(self, eq: Equation, var: Var) -> Array | None:
+        return self.memory.view(var) if self.plan.in_arena(var) else None
+
+    def _is_volatile(self, var: Var) -> bool:
+        buffer = self.plan.layout.places[var].buffer
+        return not is_number(var) and (buffer in self.plan.arena.offsets or buffer in self.plan.layout.cells)

@@ -1,0 +1,113 @@
+"""From a plan to tapes: buffers get addresses; words that are addresses of others' arrays are kept to be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tensorgraph.compile.buffers import ALIGNMENT
+from tensorgraph.compile.layouts import Array, address_of
+from tensorgraph.compile.plan import Plan
+from tensorgraph.compile.verdicts import NEXT, Verdicts
+from tensorgraph.graph.graph import Var
+from tensorgraph.native.objects import entries
+from tensorgraph.native.places import Address, Buffer, Record
+from tensorgraph.native.tape import HEAD, Tape
+
+__all__ = ["Memory", "laid"]
+
+
+class Memory:
+    """The memory of a plan: the arena, and which words of tapes are addresses of what others own.
+
+    Attributes
+    ----------
+    arena : ndarray
+        Bytes, from a multiple of 64 on.
+    words : dict of Buffer to list of (int, int)
+        Of buffers that are arguments or cells: the addresses of the words that are addresses in them, and how far
+        behind their beginning.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        whole = np.zeros(plan.arena.size + ALIGNMENT, np.uint8)
+        start = -address_of(whole) % ALIGNMENT
+        self.arena = whole[start : start + plan.arena.size]
+        self.start = address_of(self.arena)
+        self.words: dict[Buffer, list[tuple[int, int]]] = {}
+        self.verdicts = Verdicts(plan)
+        self.heads: list[tuple[Tape, list[int], list[int]]] = []
+
+    def view(self, var: Var) -> Array:
+        """A variable that lies in the arena, as an array."""
+        place = self.plan.layout.places[var]
+        offset = self.plan.arena.offsets[place.buffer] + place.offset
+        memory = self.arena if self.arena.size else np.zeros(1, np.uint8)  # where all arrays are empty
+        return np.ndarray(place.shape, place.dtype, memory, offset if place.size else 0, place.strides)
+
+    def address(self, word: Address) -> int | None:
+        """What an address is; None where it is another at each call."""
+        offset = self.plan.arena.offsets.get(word.buffer)
+        if offset is not None:
+            return self.start + offset + word.offset
+        constant = self.plan.layout.constants.get(word.buffer)
+        return self.verdicts.addresses.get(word.buffer) if constant is None else address_of(constant) + word.offset
+
+    def tape(self, records: Sequence[Record]) -> Tape:
+        """The tape of some records."""
+        rows: list[tuple[int, list[int], int]] = []
+        open_words: list[tuple[int, int, Address]] = []
+        for number, (record, entry) in enumerate(zip(records, entries([r.kernel for r in records]), strict=True)):
+            words: list[int] = []
+            for k, word in enumerate(record.words):
+                if isinstance(word, Address):
+                    known = self.address(word)
+                    if known is None:
+                        open_words.append((number, k, word))
+                    words.append(known or 0)
+                else:
+                    words.append(int(word))
+            rows.append((entry, words, record.blocks))
+        tape = Tape(rows)
+        self.heads.append(
+            (tape, [tape.position(n, 0) - HEAD for n in range(len(rows))], [entry for entry, _, _ in rows])
+        )
+        first = address_of(tape.words)
+        for number, k, word in open_words:
+            if word.buffer is NEXT:
+                following = tape.position(number, 0) + len(records[number].words)
+                tape.words[tape.position(number, k)] = first + 8 * following
+                continue
+            root = self.plan.donated.get(word.buffer, word.buffer)
+            self.words.setdefault(root, []).append((first + 8 * tape.position(number, k), word.offset))
+        return tape
+
+    def restore(self) -> None:
+        """Let tapes that a check has cut run on."""
+        for tape, places, heads in self.heads:
+            tape.words[places] = heads
+
+
+def laid(plan: Plan, last: Sequence[Record]) -> tuple[Memory, list[Tape | int]]:
+    """The memory of a plan, and its steps: tapes, and the numbers of steps on NumPy between them.
+
+    `last` are records that come after all steps.
+    """
+    memory = Memory(plan)
+    order: list[Tape | int] = []
+    records: list[Record] = []
+    for number, step in enumerate(plan.steps):
+        if number == plan.final:  # before a cell is written
+            records += memory.verdicts.records([one.call for one in plan.steps[number:] if one.call is not None])
+        if step.call is not None:
+            checks = memory.verdicts.records([step.call]) if number < plan.final else []
+            records += [*checks, *step.call.records]
+            continue
+        if records:
+            order.append(memory.tape(records))
+        order.append(number)
+        records = []
+    order.append(memory.tape([*records, *last, *memory.verdicts.last()]))
+    return memory, order

@@ -1,0 +1,140 @@
+"""Where the values of a graph lie: a place for each variable, of which views share the memory of what they look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine.operands import SCALARS
+from tensorgraph.engine.tensor import as_array
+from tensorgraph.graph.equation import is_number
+from tensorgraph.graph.forms import array_function, has_weak_numbers
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.native.places import Buffer, Place
+
+__all__ = ["Layout", "Stand", "address_of"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Layout:
+    """The places of a graph's variables.
+
+    Inputs, cells, constants and the results of equations have buffers of their own. The result of an equation that
+    only looks at its input otherwise, as a transposition, a slice or new axes do, is another place in the same buffer.
+
+    Attributes
+    ----------
+    places : dict of Var to Place
+        Arrays of inputs and cells are taken to be in C order.
+    inputs, cells : dict of Buffer to int
+        The number of the input, or of the cell, whose memory a buffer is.
+    constants : dict of Buffer to ndarray
+        What lies in the buffers of constants and of numbers in the graph.
+    views : dict of Var to Equation
+        The equations that only look, by what they give.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.places: dict[Var, Place] = {}
+        self.inputs: dict[Buffer, int] = {}
+        self.cells: dict[Buffer, int] = {}
+        self.constants: dict[Buffer, Array] = {}
+        self.views: dict[Var, Equation] = {}
+        self._literals: dict[Any, Place] = {}
+        for number, var in enumerate(graph.inputs):
+            self.inputs[self._new(var).buffer] = number
+        for number, decl in enumerate(graph.cells):
+            self.cells[self._new(decl.var, decl.path).buffer] = number
+        for var, array in graph.consts.items():
+            self.places[var] = self._constant(array, var.name or "constant")
+        for eq in graph.equations:
+            seen = self._seen(eq)
+            for n, var in enumerate(eq.outputs):
+                if seen is None:
+                    self._new(var, var.name or eq.op.name)
+                else:
+                    self.places[var], self.views[var] = seen[n], eq
+
+    def _new(self, var: Var, what: str = "") -> Place:
+        made = self.places[var] = Place.new(var.aval.shape, var.aval.dtype, what or var.name or "input")
+        return made
+
+    def _constant(self, array: Array, what: str) -> Place:
+        buffer = Buffer(array.nbytes, what)
+        self.constants[buffer] = array
+        return Place(buffer, array.shape, array.dtype, array.strides)
+
+    def operand(self, atom: Any, weak: bool) -> Any:
+        """An input of an equation as rules take it: a place, None, or a number where it stays weak."""
+        if isinstance(atom, tuple):
+            return [self.operand(a, False) for a in atom]
+        if type(atom) is Var:
+            return self.places[atom]
+        value = atom.value
+        if weak or type(value) not in SCALARS:
+            return value
+        key = type(value), repr(value)
+        if key not in self._literals:
+            self._literals[key] = self._constant(as_array(value), repr(value))
+        return self._literals[key]
+
+    def operands(self, eq: Equation) -> tuple[Any, ...]:
+        """The inputs of an equation as rules take them."""
+        weak = has_weak_numbers(eq)
+        return tuple(self.operand(atom, weak) for atom in eq.inputs)
+
+    def _seen(self, eq: Equation) -> list[Place] | None:
+        """The places of what an equation gives where it only looks at its first input."""
+        op = eq.op
+        if not op.among("view", "reshapes") or op.among("checks") or eq.residuals:
+            return None
+        variables = list(eq.variables())
+        if len(variables) != 1 or variables[0] is not eq.inputs[0] or is_number(variables[0]):
+            return None
+        place = self.places[variables[0]]
+        if any(var.aval.size == 0 for var in (variables[0], *eq.outputs)):
+            return [Place(place.buffer, p.shape, p.dtype, p.strides, place.offset) for p in map(_empty, eq.outputs)]
+        stand = Stand(place)
+        others = [[] if isinstance(atom, tuple) else _value(atom) for atom in eq.inputs[1:]]
+        results = array_function(eq)(stand.array, *others)
+        found = [stand.place(r) for r in (results if isinstance(results, tuple) else (results,))]
+        if any(one is None or (one.shape, one.dtype) != (var.aval.shape, var.aval.dtype)
+               for one, var in zip(found, eq.outputs, strict=True)):  # fmt: skip
+            return None
+        return found  # type: ignore[return-value]
+
+
+def _value(atom: Any) -> Any:
+    assert isinstance(atom, Literal)
+    return atom.value
+
+
+def _empty(var: Var) -> Place:
+    return Place.new(var.aval.shape, var.aval.dtype)
+
+
+class Stand:
+    """An array of a place's shape and strides, of which forwards make views: nobody reads or writes its numbers."""
+
+    def __init__(self, place: Place) -> None:
+        spans = [(n - 1) * stride for n, stride in zip(place.shape, place.strides, strict=True)]
+        before = -sum(s for s in spans if s < 0)
+        size = before + sum(s for s in spans if s > 0) + place.dtype.itemsize
+        self.memory = np.empty(size, np.uint8)  # which the system gives when it is touched
+        self.original = place
+        self.array: Array = np.ndarray(place.shape, place.dtype, self.memory, before, place.strides)
+
+    def place(self, view: Any) -> Place | None:
+        """The place of a view; None where it is none."""
+        if type(view) is not np.ndarray or not np.may_share_memory(view, self.memory):
+            return None
+        offset = address_of(view) - address_of(self.array)
+        return Place(self.original.buffer, view.shape, view.dtype, view.strides, self.original.offset + offset)
+
+
+def address_of(array: Array) -> int:
+    """Where the first element of an array is."""
+    place: int = array.__array_interface__["data"][0]
+    return place

@@ -1,0 +1,222 @@
+"""`NativeRunner`: runs a plan, kernels from tapes and the rest on NumPy, on live cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.compile.cell_memory import Binding
+from tensorgraph.compile.copying import copy_record
+from tensorgraph.compile.explain import reason, told
+from tensorgraph.compile.host_steps import Action, Environment
+from tensorgraph.compile.laying import laid
+from tensorgraph.compile.plan import Plan
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.interrupts import whole
+from tensorgraph.graph.equation import is_number
+from tensorgraph.graph.graph import Literal, Var, Write
+from tensorgraph.native.places import Record
+from tensorgraph.native.tape import Tape
+
+__all__ = ["NativeRunner"]
+
+ndarray = np.ndarray
+
+
+class NativeRunner:
+    """Runs a plan; see `tensorgraph.compile.runner.Runner`.
+
+    Parameters
+    ----------
+    plan : Plan
+    cells : sequence of Cell
+        The live ones, in the order of the graph's.
+    """
+
+    # A run: (1) arguments and cells are looked at, and the tapes' words changed where arrays have moved; (2) tapes and
+    # steps on NumPy in turn, up to the last step that may fail; (3) what is given of cells is copied; (4) the last
+    # tape, which alone writes cells, and what NumPy has for them; (5) what is given of the arena is copied.
+
+    def __init__(self, plan: Plan, cells: Sequence[Cell]) -> None:
+        self.plan, self.cells, self.reason = plan, tuple(cells), reason(plan)
+        graph, layout = plan.graph, plan.layout
+        self._cell_of = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
+        copies, self._stored = self._left(plan)
+        memory, order = laid(plan, copies)
+        self.memory, self.verdicts, self.status = memory, memory.verdicts, memory.verdicts.status
+        self.environment = environment = Environment(plan, memory)
+        actions: list[Action] = []
+        self._hosts = 0
+        for item in order[:-1]:
+            if isinstance(item, Tape):
+                actions.append(_running(item))
+            else:
+                self._hosts += 1
+                actions += environment.step(item)
+        last = order[-1]
+        assert isinstance(last, Tape)
+        self.last = last
+        self.tapes = [item for item in order if isinstance(item, Tape)]
+        written = {plan.donated.get(b, b) for b in plan.donated} | {layout.places[w.cell].buffer for w in graph.writes}
+        self.early: list[tuple[int, int]] = []  # places among the outputs, and slots, of what lies in cells
+        self.late: list[tuple[int, Any]] = []  # arrays of the arena
+        self.whole: list[tuple[int, int]] = []  # slots of what is given as it is
+        self.given: list[Any] = [None] * len(graph.outputs)
+        for number, atom in enumerate(graph.outputs):
+            if type(atom) is not Var:
+                self.given[number] = environment.program.plain[environment.program.results[number]]
+                continue
+            slot = environment.slot(atom)
+            if is_number(atom):
+                self.whole.append((number, slot))
+            elif plan.in_arena(atom):
+                self.late.append((number, memory.view(atom)))
+            else:
+                actions += environment.looks([atom])
+                (self.early if layout.places[atom].buffer in layout.cells else self.whole).append((number, slot))
+        for write in self._stored:
+            if type(write.value) is Var:
+                actions += environment.looks([write.value])
+        self.actions = actions
+        self.stored = [self._store_of(write) for write in self._stored]
+        self.numbers = [
+            (k, memory.view(var)) for k, var in enumerate(graph.inputs) if is_number(var) and plan.in_arena(var)
+        ]
+        self.binding = self._binding(written)
+        self.needs_environment = bool(actions or self.early or self.whole or self.stored)
+        self.is_bare = not (self.needs_environment or self.numbers)
+        self._views = [view for _, view in self.late] if len(self.late) == len(self.given) else None
+
+    @property
+    def source(self) -> str:
+        """The texts of the kernels, each once."""
+        calls = [step.call for step in self.plan.steps if step.call is not None]
+        kernels = dict.fromkeys(record.kernel for call in calls for record in call.records)
+        return "\n\n\n".join(dict.fromkeys(kernel.text for kernel in kernels))
+
+    def explain(self) -> str:
+        """What runs where, and why not as a kernel."""
+        return told(self.plan)
+
+    def _left(self, plan: Plan) -> tuple[list[Record], list[Write]]:
+        """The writes that are left: copies at the end of the last tape, and those that are NumPy's."""
+        layout, records, rest = plan.layout, list[Record](), list[Write]()
+        for write in plan.graph.writes:
+            if type(write.value) is not Var or is_number(write.value):
+                rest.append(write)
+                continue
+            if write.value is write.cell or layout.places[write.value].buffer in plan.donated:
+                continue
+            place, cell = layout.places[write.value], layout.places[write.cell]
+            known = plan.in_arena(write.value) or place.buffer in layout.constants or place.buffer in layout.inputs
+            if known and place.is_contiguous:
+                records.append(copy_record(place, cell))
+            else:
+                rest.append(write)
+        return records, rest
+
+    def _store_of(self, write: Write) -> tuple[Cell, int, Any, bool]:
+        """The cell, the slot of what it gets, or the value itself, and whether that is first copied."""
+        cell = self._cell_of[write.cell]
+        if isinstance(write.value, Literal):
+            return cell, -1, np.asarray(write.value.value, write.cell.aval.dtype), False
+        if self.plan.in_arena(write.value):
+            return cell, -1, self.memory.view(write.value), False
+        place = self.plan.layout.places[write.value]
+        return cell, self.environment.slot(write.value), None, place.buffer in self.plan.layout.cells
+
+    def _binding(self, written: set[Any]) -> Binding:
+        plan = self.plan
+        layout, graph = plan.layout, plan.graph
+        cells: list[tuple[Cell, Aval, bool]] = []
+        words: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for buffer, k in layout.cells.items():
+            if buffer in self.memory.words or buffer in written:
+                words["cell", len(cells)] = self.memory.words.get(buffer, [])
+                cells.append((self.cells[k], graph.cells[k].aval, buffer in written))
+        arguments = [k for buffer, k in layout.inputs.items() if buffer in self.memory.words]
+        for buffer, k in layout.inputs.items():
+            if buffer in self.memory.words:
+                words["argument", k] = self.memory.words[buffer]
+        return Binding(cells, arguments, words)
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """The outputs for these arguments; the cells are written when it returns."""
+        arrays = tuple(arrays)
+        held = self.binding.bind(arrays)
+        if self.is_bare:
+            self.last.run()
+            if self.status.value:
+                self._judge(arrays, self.environment.template)
+                self.verdicts.warn()
+            if self._views is not None:
+                return [view.copy() for view in self._views]
+            return self._collect(self.given.copy())
+        given = self.given.copy()
+        env = self.environment.template.copy()
+        env[: len(arrays)] = arrays
+        for k, view in self.numbers:
+            view[...] = arrays[k]
+        if self.needs_environment:
+            first = len(arrays)
+            env[first : first + len(self.cells)] = [cell._value for cell in self.cells]
+            for action in self.actions:
+                action(env)
+                if self.status.value:
+                    self._judge(arrays, env)
+            for number, slot in self.whole:
+                given[number] = env[slot]
+            for number, slot in self.early:
+                given[number] = env[slot].copy()
+        if self.stored:
+            new = [(cell, self._new(env, slot, value, copied)) for cell, slot, value, copied in self.stored]
+            with whole():
+                self.last.run()
+                if self.status.value:
+                    self._judge(arrays, env)
+                for cell, value in new:
+                    cell._value[...] = value
+        else:
+            self.last.run()
+            if self.status.value:
+                self._judge(arrays, env)
+        del held
+        if self.status.value:
+            self.verdicts.warn()
+        return self._collect(given)
+
+    def _new(self, env: list[Any], slot: int, value: Any, copied: bool) -> Any:
+        if slot >= 0:
+            value = env[slot]
+        return value.copy() if copied else value
+
+    def _collect(self, given: list[Any]) -> list[Any]:
+        for number, view in self.late:
+            given[number] = view.copy()
+        return given
+
+    def _judge(self, arrays: tuple[Any, ...], env: list[Any]) -> None:
+        """Raise what a check has found; nothing has been written."""
+        number = self.status.value
+        if number <= 0:
+            return
+        self.status.value = 0
+        self.memory.restore()
+        step, check = self.verdicts.checks[number - 1]
+        env = env.copy()
+        first = len(arrays)
+        env[:first] = arrays
+        env[first : first + len(self.cells)] = [cell._value for cell in self.cells]
+        for eq in step.equations:
+            self.environment.repeat(eq, env)
+        raise ValueError(check.error)
+
+
+def _running(tape: Tape) -> Action:
+    def run(env: list[Any]) -> None:
+        tape.run()
+
+    return run

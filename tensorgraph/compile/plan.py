@@ -1,0 +1,206 @@
+"""The plan of a graph: what runs in which order, on whose memory, and when cells are written."""
+
+# The stages: (1) `layouts`: a place for each variable; (2) `selection`: kernels or NumPy for each equation; (3) here:
+# the order, in which what only feeds cells comes last, and after the last step that may fail; (4) here: values that
+# may be written straight into a cell's memory; (5) `buffers`: one stretch of memory for all others. `laying` makes a
+# tape of it.
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tensorgraph.compile.buffers import Arena, Span, arena
+from tensorgraph.compile.layouts import Layout
+from tensorgraph.compile.selection import RuleOf, Step, buffers_read, own_rule, selected
+from tensorgraph.graph.equation import is_number
+from tensorgraph.graph.graph import Graph, Var, Write
+from tensorgraph.native.places import Buffer, Place
+
+__all__ = ["Plan", "plan"]
+
+
+@dataclass(eq=False)
+class Plan:
+    """How a graph runs.
+
+    Attributes
+    ----------
+    graph : Graph
+    layout : Layout
+    steps : list of Step
+        In order.
+    final : int
+        From this step on none can end the run: only there cells are written.
+    donated : dict of Buffer to Buffer
+        What is written straight into a cell's memory: the value's buffer, and the cell's.
+    arena : Arena
+    """
+
+    graph: Graph
+    layout: Layout
+    steps: list[Step]
+    final: int = 0
+    donated: dict[Buffer, Buffer] = field(default_factory=dict)
+    arena: Arena = field(default_factory=Arena)
+
+    def root(self, var: Var) -> Buffer:
+        """The buffer in which a variable lies, a cell's where it is donated."""
+        buffer = self.layout.places[var].buffer
+        return self.donated.get(buffer, buffer)
+
+    def in_arena(self, var: Var) -> bool:
+        """Whether a variable lies in the arena."""
+        return self.layout.places[var].buffer in self.arena.offsets
+
+    def is_whole(self, var: Var) -> bool:
+        """Whether a variable fills its buffer, in C order."""
+        return fills(self.layout.places[var])
+
+    @property
+    def peak(self) -> int:
+        """Bytes of the arena, the cells and the inputs."""
+        given = [*self.graph.inputs, *(decl.var for decl in self.graph.cells)]
+        return self.arena.size + sum(var.aval.nbytes for var in given)
+
+
+def plan(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True) -> Plan:
+    """The plan of a graph whose gradients are written out.
+
+    Parameters
+    ----------
+    graph : Graph
+    rule_of : callable, optional
+        Gives the rule of an equation, or None: by default the op's own.
+    grouped : bool
+        Whether kernels are generated of groups of equations.
+    """
+    layout = Layout(graph)
+    steps = ordered(selected(graph, layout, rule_of, grouped), layout, graph)
+    final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
+    made = Plan(graph, layout, steps, final)
+    made.donated = donations(made)
+    made.arena = arena(spans(made))
+    return made
+
+
+def fills(place: Place) -> bool:
+    """Whether a place is all of its buffer, in C order."""
+    return place.offset == 0 and place.is_contiguous and place.nbytes == place.buffer.nbytes
+
+
+def sources(layout: Layout, variables: Iterable[Var]) -> set[Var]:
+    """Variables, and those of which they are views."""
+    found: set[Var] = set()
+    waiting = list(variables)
+    while waiting:
+        var = waiting.pop()
+        if var not in found:
+            found.add(var)
+            if var in layout.views:
+                waiting.extend(layout.views[var].variables())
+    return found
+
+
+def ordered(steps: list[Step], layout: Layout, graph: Graph) -> list[Step]:
+    """The steps so that those which only feed cells come last, and of these the ones that may fail first."""
+    needed = sources(layout, (atom for atom in graph.outputs if type(atom) is Var))
+    early: set[Step] = set()
+    for step in reversed(steps):
+        if not needed.isdisjoint(step.outputs) or not step.outputs:
+            early.add(step)
+            needed |= sources(layout, step.variables())
+    before: set[Var] = set()  # what those need
+    failing: set[Step] = set()
+    for step in reversed(steps):
+        if step not in early and (step.may_fail or not before.isdisjoint(step.outputs)):
+            failing.add(step)
+            before |= sources(layout, step.variables())
+    return sorted(steps, key=lambda step: 0 if step in early else 1 if step in failing else 2)
+
+
+def donations(made: Plan) -> dict[Buffer, Buffer]:
+    """The values that are computed in the memory of the cells that they are assigned to.
+
+    That is right where the value is all of its buffer and no output, the step that computes it is one of the last, and
+    nobody reads what the cell held after it, that step itself only if it replaces it element by element.
+    """
+    graph, layout, steps = made.graph, made.layout, made.steps
+    maker = {var: n for n, step in enumerate(steps) for var in step.outputs}
+    last_read: dict[Buffer, int] = {}
+    for n, step in enumerate(steps):
+        for buffer in buffers_read(step, layout):
+            last_read[buffer] = n
+    outputs = {layout.places[atom].buffer for atom in graph.outputs if type(atom) is Var}
+    counts = Counter(layout.places[write.value].buffer for write in graph.writes if type(write.value) is Var)
+    found: dict[Buffer, Buffer] = {}
+    for write in graph.writes:
+        value = write.value
+        if type(value) is not Var or maker.get(value, -1) < made.final:
+            continue
+        n, place, cell = maker[value], layout.places[value], layout.places[write.cell]
+        if not fills(place) or (place.shape, place.dtype) != (cell.shape, cell.dtype) or place.size == 0:
+            continue
+        kept = place.buffer in outputs or counts[place.buffer] > 1  # given away, or two cells take it
+        if kept or counts[cell.buffer]:  # or another cell takes what this one held
+            continue
+        if last_read.get(cell.buffer, -1) < n or (last_read[cell.buffer] == n and replaces(made, n, value, cell)):
+            found[place.buffer] = cell.buffer
+    return found
+
+
+def replaces(made: Plan, n: int, value: Var, cell: Place) -> bool:
+    """Whether a step may write a value over a place that it reads once."""
+    step = made.steps[n]
+    return (
+        cell.buffer in replaceable(step, made.layout, value) and buffers_read(step, made.layout).count(cell.buffer) == 1
+    )
+
+
+def replaceable(step: Step, layout: Layout, value: Var) -> list[Buffer]:
+    """The buffers over which a step may write a value: it reads all of them once, element by element."""
+    call, place = step.call, layout.places[value]
+    if call is None:
+        return []
+    read, found = Counter(buffers_read(step, layout)), []
+    for output, number in call.replaces:
+        given, target = call.inputs[number], call.outputs[output]
+        if target is not place or not isinstance(given, Place) or not (fills(given) and fills(place)):
+            continue
+        if read[given.buffer] == 1 and (given.shape, given.dtype) == (place.shape, place.dtype):
+            found.append(given.buffer)
+    return found
+
+
+def spans(made: Plan) -> list[Span]:
+    """When what lies in the arena is needed: what kernels compute, and what they read of NumPy's results."""
+    layout, end = made.layout, len(made.steps)
+    by_kernels = {b for step in made.steps if step.call is not None for b in buffers_read(step, layout)}
+    found: dict[Buffer, Span] = {}
+    for n, step in enumerate(made.steps):
+        for buffer in buffers_read(step, layout):
+            if buffer in found:
+                found[buffer].last = n
+        for var in step.outputs:
+            buffer = layout.places[var].buffer
+            if buffer not in made.donated and (step.call is not None or buffer in by_kernels):
+                found[buffer] = Span(buffer, n, n, tuple(replaceable(step, layout, var)))
+        if step.call is not None:
+            found.update({place.buffer: Span(place.buffer, n, n) for place in step.call.scratch_places})
+    for var in made.graph.results():
+        if (buffer := layout.places[var].buffer) in found:
+            found[buffer].last = end
+    for var in made.graph.inputs:
+        if is_number(var) and (buffer := layout.places[var].buffer) in by_kernels:
+            found[buffer] = Span(buffer, 0, end)
+    return list(found.values())
+
+
+def writes(made: Plan) -> list[Write]:
+    """The writes that are left when the steps have run: not those that a step does, nor of what a cell holds anyway."""
+    return [
+        write for write in made.graph.writes
+        if type(write.value) is not Var
+        or (made.layout.places[write.value].buffer not in made.donated and write.value is not write.cell)
+    ]  # fmt: skip
