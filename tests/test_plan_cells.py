@@ -280,3 +280,18 @@ def test_a_cell_of_another_type_is_refused() -> None:
 def test_headers_are_read_here() -> None:
     """On the interpreters of the tests, no cell is looked at by Python."""
     assert cell_memory.headers_are_known()
+
+
+@pytest.mark.parametrize("rule", [no_rule, exact_rule])
+def test_what_has_no_inputs_is_computed_once(rule: Any) -> None:
+    graph = tg.trace(lambda x: (tg.ones((3, 4)) * 2.0 + x, tg.arange(5), tg.eye(3)[:2].T), np.zeros((3, 4), "float32"))
+    made = plan(graph, rule, grouped=False)
+    assert all(step.equations[0].inputs for step in made.steps)
+    runner = NativeRunner(made, [])
+    first = runner.run(arguments()[:1])
+    for a, b in zip(first, graph.program.run(arguments()[:1]), strict=True):
+        assert_same(b, a, "an output")
+    for a in first:
+        a[...] = 7  # they are the caller's
+    for a, b in zip(runner.run(arguments()[:1]), graph.program.run(arguments()[:1]), strict=True):
+        assert_same(b, a, "an output")

@@ -104,6 +104,9 @@ class Environment:
         self.template = self.program.plain.copy()
         self.number_of = {id(eq): n for n, eq in enumerate(plan.graph.equations)}
         self.there: set[Var] = {*plan.graph.inputs, *plan.graph.consts, *(decl.var for decl in plan.graph.cells)}
+        for var, array in plan.layout.folded.items():
+            self.template[self.slot(var)] = array
+            self.there.add(var)
         last_use = dict[Var, int]()
         for n, step in enumerate(plan.steps):
             if step.on_host:
@@ -111,8 +114,12 @@ class Environment:
         kept = self.behind(plan.graph.results())
         self.dying: dict[int, list[Var]] = {}
         for var, n in last_use.items():
-            if var not in kept and not plan.in_arena(var) and var not in plan.graph.consts:
+            if var not in kept and not plan.in_arena(var) and not self.is_constant(var):
                 self.dying.setdefault(n, []).append(var)
+
+    def is_constant(self, var: Var) -> bool:
+        """Whether a variable lies in a constant's memory."""
+        return self.plan.layout.places[var].buffer in self.plan.layout.constants
 
     def slot(self, var: Var) -> int:
         return self.program.slots[var]
@@ -180,4 +187,6 @@ class Environment:
 
     def _is_volatile(self, var: Var) -> bool:
         buffer = self.plan.layout.places[var].buffer
-        return not is_number(var) and (buffer in self.plan.arena.offsets or buffer in self.plan.layout.cells)
+        if is_number(var):
+            return False
+        return buffer in self.plan.arena.offsets or buffer in self.plan.layout.cells or self.plan.layout.is_folded(var)

@@ -32,6 +32,8 @@ class Layout:
         The number of the input, or of the cell, whose memory a buffer is.
     constants : dict of Buffer to ndarray
         What lies in the buffers of constants and of numbers in the graph.
+    folded : dict of Var to ndarray
+        What equations without inputs give: it is computed once.
     views : dict of Var to Equation
         The equations that only look, by what they give.
     """
@@ -41,6 +43,7 @@ class Layout:
         self.inputs: dict[Buffer, int] = {}
         self.cells: dict[Buffer, int] = {}
         self.constants: dict[Buffer, Array] = {}
+        self.folded: dict[Var, Array] = {}
         self.views: dict[Var, Equation] = {}
         self._literals: dict[Any, Place] = {}
         for number, var in enumerate(graph.inputs):
@@ -50,12 +53,28 @@ class Layout:
         for var, array in graph.consts.items():
             self.places[var] = self._constant(array, var.name or "constant")
         for eq in graph.equations:
+            if self._fold(eq):
+                continue
             seen = self._seen(eq)
             for n, var in enumerate(eq.outputs):
                 if seen is None:
                     self._new(var, var.name or eq.op.name)
                 else:
                     self.places[var], self.views[var] = seen[n], eq
+
+    def _fold(self, eq: Equation) -> bool:
+        """Compute what an equation without inputs gives, now; whether it is one."""
+        if any(True for _ in eq.variables()) or eq.is_arithmetic or eq.op.among("checks", "higher order"):
+            return False
+        weak = has_weak_numbers(eq)
+        operands = [_plain(atom, weak) for atom in eq.inputs]
+        results = array_function(eq)(*operands)
+        if len(eq.outputs) == 1 and not eq.op.signature.variadic:
+            results = (results,)
+        for var, value in zip(eq.outputs, results, strict=True):
+            self.folded[var] = np.asarray(value)
+            self.places[var] = self._constant(self.folded[var], var.name or eq.op.name)
+        return True
 
     def _new(self, var: Var, what: str = "") -> Place:
         made = self.places[var] = Place.new(var.aval.shape, var.aval.dtype, what or var.name or "input")
@@ -65,6 +84,10 @@ class Layout:
         buffer = Buffer(array.nbytes, what)
         self.constants[buffer] = array
         return Place(buffer, array.shape, array.dtype, array.strides)
+
+    def is_folded(self, var: Var) -> bool:
+        """Whether a variable lies in memory of what was computed once."""
+        return any(self.places[var].buffer is self.places[other].buffer for other in self.folded)
 
     def operand(self, atom: Any, weak: bool) -> Any:
         """An input of an equation as rules take it: a place, None, or a number where it stays weak."""
@@ -98,12 +121,25 @@ class Layout:
             return [Place(place.buffer, p.shape, p.dtype, p.strides, place.offset) for p in map(_empty, eq.outputs)]
         stand = Stand(place)
         others = [[] if isinstance(atom, tuple) else _value(atom) for atom in eq.inputs[1:]]
-        results = array_function(eq)(stand.array, *others)
+        function = array_function(eq)
+        results = function(stand.array, *others)
+        if isinstance(results, np.generic):  # one element, of which NumPy makes a scalar: not so beside a further axis
+            try:
+                results = function(stand.array[..., None], *others).reshape(())
+            except (IndexError, ValueError):
+                return None
         found = [stand.place(r) for r in (results if isinstance(results, tuple) else (results,))]
         if any(one is None or (one.shape, one.dtype) != (var.aval.shape, var.aval.dtype)
                for one, var in zip(found, eq.outputs, strict=True)):  # fmt: skip
             return None
         return found  # type: ignore[return-value]
+
+
+def _plain(atom: Any, weak: bool) -> Any:
+    """An input that is no variable, as forwards take it."""
+    if isinstance(atom, tuple):
+        return [_plain(a, False) for a in atom]
+    return as_array(atom.value) if not weak and type(atom.value) in SCALARS else atom.value
 
 
 def _value(atom: Any) -> Any:

@@ -76,7 +76,8 @@ class NativeRunner:
                 self.late.append((number, memory.view(atom)))
             else:
                 actions += environment.looks([atom])
-                (self.early if layout.places[atom].buffer in layout.cells else self.whole).append((number, slot))
+                ours = layout.places[atom].buffer in layout.cells or layout.is_folded(atom)
+                (self.early if ours else self.whole).append((number, slot))
         for write in self._stored:
             if type(write.value) is Var:
                 actions += environment.looks([write.value])

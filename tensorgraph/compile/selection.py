@@ -64,7 +64,7 @@ def no_rule(eq: Equation) -> None:
 
 
 def selected(graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: bool = True) -> list[Step]:
-    """The graph's equations as steps, but for those that only look at memory otherwise; in an order that can run."""
+    """The graph's equations as steps, in an order that can run: those that compute something of something."""
     read = set(graph.results())
     for eq in graph.equations:
         read.update(eq.variables())
@@ -75,7 +75,7 @@ def selected(graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: 
             steps.append(step)
             continue
         for eq in region.equations:
-            if eq.outputs and eq.outputs[0] in layout.views:
+            if eq.outputs and (eq.outputs[0] in layout.views or eq.outputs[0] in layout.folded):
                 continue
             steps.append(_of_equation(eq, layout, rule_of, read))
     return steps
