@@ -71,6 +71,11 @@ def test_a_wrong_example_is_found(tmp_path, monkeypatch):
         run_examples("page.md")
 
 
+def test_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_examples("docs/train.md") >= 20
+
+
 def test_runs(tmp_path, monkeypatch):
     pytest.importorskip("safetensors")
     monkeypatch.chdir(tmp_path)

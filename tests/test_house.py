@@ -343,6 +343,16 @@ def op_names(nodes: list[ast.AST], names: set[str]) -> list[int]:
     return [node.lineno for node in strings if node.value in names and id(node) not in other]
 
 
+def test_imports_say_the_whole_name() -> None:
+    relative = {
+        str(path.relative_to(CHECKOUT)): lines
+        for path in sources().values()
+        if (lines := [n.lineno for n in ast.walk(ast.parse(path.read_text("utf-8")))
+                      if isinstance(n, ast.ImportFrom) and n.level])
+    }  # fmt: skip
+    assert not relative, f"write from tensorgraph.room.file import name: {relative}"
+
+
 def op_tables(nodes: list[ast.AST]) -> list[int]:
     """Return the lines of sets, lists, tuples, dicts and calls that hold more than two of the ops that are imported."""
     imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("tensorgraph.ops")]

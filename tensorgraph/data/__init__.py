@@ -1,18 +1,17 @@
 """Data: normalising, splitting, mini-batches, and CSV, NPY, NPZ and IDX files, read whole or left where they are."""
 
 from tensorgraph.arguments.foreign import getter as _getter
-
-from .csv_rows import open_csv
-from .dataset import Dataset, load_digits
-from .idx import read_idx, write_idx
-from .loader import Loader, minibatches
-from .mapped import open_idx, open_npy
-from .normalizer import Normalizer, NotFittedError
-from .npz import read_npz
-from .prefetching import prefetch
-from .rows import Rows
-from .splitting import split
-from .tables import read_csv
+from tensorgraph.data.csv_rows import open_csv
+from tensorgraph.data.dataset import Dataset, load_digits
+from tensorgraph.data.idx import read_idx, write_idx
+from tensorgraph.data.loader import Loader, minibatches
+from tensorgraph.data.mapped import open_idx, open_npy
+from tensorgraph.data.normalizer import Normalizer, NotFittedError
+from tensorgraph.data.npz import read_npz
+from tensorgraph.data.prefetching import prefetch
+from tensorgraph.data.rows import Rows
+from tensorgraph.data.splitting import split
+from tensorgraph.data.tables import read_csv
 
 __all__ = [
     "Dataset",

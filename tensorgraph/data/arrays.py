@@ -8,9 +8,8 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 
 from tensorgraph.arguments import RAW, Kind, Unfit, is_raw
+from tensorgraph.data.rows import Rows
 from tensorgraph.engine.aval import canonical_dtype, default_dtype
-
-from .rows import Rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -14,13 +14,12 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from tensorgraph.arguments import ClassNames, Name, PathLike, checked
+from tensorgraph.data.arrays import BLOCK, Array, float_dtype
+from tensorgraph.data.dataset import Dataset
+from tensorgraph.data.rows import Rows
+from tensorgraph.data.tables import Columns, Table, begin, check_form, reader_of, rows_of
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import FileFormatError
-
-from .arrays import BLOCK, Array, float_dtype
-from .dataset import Dataset
-from .rows import Rows
-from .tables import Columns, Table, begin, check_form, reader_of, rows_of
 
 __all__ = ["CsvRows", "open_csv"]
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tensorgraph.arguments import ClassNames, checked
+from tensorgraph.data.arrays import Array, Numbers, bounds, cast_floats, float_dtype, same_length
+from tensorgraph.data.rows import pick
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import MissingExtraError
-
-from .arrays import Array, Numbers, bounds, cast_floats, float_dtype, same_length
-from .rows import pick
 
 __all__ = ["Dataset", "load_digits"]
 

@@ -12,9 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tensorgraph.arguments import PathLike, checked
+from tensorgraph.data.arrays import Array, Numbers
 from tensorgraph.files import FileFormatError, atomic_file
-
-from .arrays import Array, Numbers
 
 __all__ = ["read_header", "read_idx", "write_idx"]
 

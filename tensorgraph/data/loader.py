@@ -8,11 +8,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 import numpy as np
 
 from tensorgraph.arguments import Count, Kind, Natural, Ordered, Unfit, checked, kind_of
+from tensorgraph.data.arrays import Array, Numbers, as_array, cast_floats, float_dtype, same_length
+from tensorgraph.data.dataset import Dataset
+from tensorgraph.data.rows import Rows
 from tensorgraph.engine.aval import FloatDType
-
-from .arrays import Array, Numbers, as_array, cast_floats, float_dtype, same_length
-from .dataset import Dataset
-from .rows import Rows
 
 __all__ = ["Loader", "minibatches", "sizes_of"]
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.arguments import PathLike, checked
+from tensorgraph.data.arrays import Array
+from tensorgraph.data.idx import CHUNK, read_header
+from tensorgraph.data.npz import npy_header
 from tensorgraph.files import FileFormatError
-
-from .arrays import Array
-from .idx import CHUNK, read_header
-from .npz import npy_header
 
 __all__ = ["open_idx", "open_npy"]
 

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tensorgraph.arguments import checked
+from tensorgraph.data.arrays import Array, Numbers, as_array, blocks, check_finite, float_dtype
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.engine.sums import total
-
-from .arrays import Array, Numbers, as_array, blocks, check_finite, float_dtype
 
 __all__ = ["Normalizer", "NotFittedError"]
 

@@ -12,12 +12,11 @@ from typing import IO, Any
 import numpy as np
 
 from tensorgraph.arguments import ClassNames, Name, PathLike, checked
+from tensorgraph.data.arrays import Array, cast_floats, float_dtype
+from tensorgraph.data.dataset import Dataset
+from tensorgraph.data.idx import CHUNK, DEFLATE_RATIO
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import FileFormatError
-
-from .arrays import Array, cast_floats, float_dtype
-from .dataset import Dataset
-from .idx import CHUNK, DEFLATE_RATIO
 
 __all__ = ["npy_header", "read_npz"]
 

@@ -8,10 +8,9 @@ from typing import Any, overload
 import numpy as np
 
 from tensorgraph.arguments import Count, Natural, Positive, checked
-
-from .arrays import Array, Numbers, as_array, check_finite, same_length
-from .dataset import Dataset
-from .rows import pick
+from tensorgraph.data.arrays import Array, Numbers, as_array, check_finite, same_length
+from tensorgraph.data.dataset import Dataset
+from tensorgraph.data.rows import pick
 
 __all__ = ["split"]
 

@@ -16,11 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tensorgraph.arguments import ClassNames, Name, PathLike, checked
+from tensorgraph.data.arrays import Array, float_dtype
+from tensorgraph.data.dataset import Dataset
 from tensorgraph.engine.aval import FloatDType
 from tensorgraph.files import FileFormatError
-
-from .arrays import Array, float_dtype
-from .dataset import Dataset
 
 __all__ = ["read_csv"]
 

@@ -266,12 +266,7 @@ class DataParallel(Base):
         self._summed = False
         self.optimizer.zero_grad()
 
-    @checked
-    def minimize(self, loss: Tensor) -> None:
-        """``zero_grad()``, ``loss.backward()``, ``step()``."""
-        self.zero_grad()
-        loss.backward()
-        self.step()
+    minimize = Optimizer.minimize
 
     def step(self) -> None:
         """Sum the gradients over the ranks, where `reduce` has not, and update every parameter that has one.

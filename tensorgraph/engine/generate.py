@@ -170,7 +170,8 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
         body += [f"if {given}type({a}) not in _types_{a}:"]
         if declared.otherwise is not None:
             body += [f"    if type({a}) not in _numbers: {fallback}"]
-        body += [f"    {a} = _attribute(_op, {a!r}, {a})"]
+        body += [f"    _t = {a}.item() if type({a}) in _numbers else None"]  # NumPy's number as Python's
+        body += [f"    {a} = _t if type(_t) in _types_{a} and _t is not None else _attribute(_op, {a!r}, {a})"]
     body += _unwrap(declared, inputs, fallback)
     values = ", ".join(f"_v{i}" for i in range(len(names)))
     body += ["try:"]
