@@ -79,6 +79,7 @@ if _TYPE_CHECKING:
     from tensorgraph.analysis.fault import find_faults
     from tensorgraph.analysis.lint import lint
     from tensorgraph.analysis.profile import profile
+    from tensorgraph.compile import compile
     from tensorgraph.engine.spec import bool_ as bool  # noqa: F401
     from tensorgraph.functions import *  # noqa: F403
     from tensorgraph.graph import Graph, graph, trace
@@ -111,13 +112,14 @@ __version__ = "0.1.0"
 # the catalogue's functions (tensorgraph.exp, ...) and the rooms nn, optim, data, train, tune and viz are found besides
 __all__ = [
     "CATALOGUE", "Aval", "Buffer", "Cell", "DetachError", "DetachWarning", "Graph", "Parameter", "ParseError",
-    "Recognition", "Template", "Tensor", "TraceError", "bool_", "check", "checkpoint", "custom_vjp", "debug_nans",
-    "default_dtype", "diff", "draw", "enable_grad", "explain_gradient", "f16", "f32", "f64", "find_faults",
-    "float16", "float32", "float64", "functional", "fused_op", "grad", "gradients", "graph", "hessian", "hvp", "i8",
-    "i16", "i32", "i64", "int8", "int16", "int32", "int64", "implementation", "is_grad_enabled", "is_tracing",
-    "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "lint", "load", "load_graph", "load_model", "no_grad", "op",
-    "parse", "profile", "random", "remove_op", "save", "scan", "scope", "set_default_dtype", "spec", "tensor", "trace",
-    "tree_map", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad", "vjp", "vmap",
+    "Recognition", "Template", "Tensor", "TraceError", "bool_", "check", "checkpoint", "compile", "custom_vjp",
+    "debug_nans", "default_dtype", "diff", "draw", "enable_grad", "explain_gradient", "f16", "f32", "f64",
+    "find_faults", "float16", "float32", "float64", "functional", "fused_op", "grad", "gradients", "graph", "hessian",
+    "hvp", "i8", "i16", "i32", "i64", "int8", "int16", "int32", "int64", "implementation", "is_grad_enabled",
+    "is_tracing", "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "lint", "load", "load_graph", "load_model",
+    "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scan", "scope", "set_default_dtype", "spec",
+    "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad",
+    "vjp", "vmap",
 ]  # fmt: skip
 
 _put_absent(Tensor)
@@ -129,6 +131,7 @@ _LATE = {
     "transforms", "tune", "viz",
 }  # fmt: skip
 _OF_ROOMS = {
+    "tensorgraph.compile": "compile",
     "tensorgraph.graph": "Graph graph trace",
     "tensorgraph.transforms": "checkpoint custom_vjp functional grad hessian hvp jacfwd jacobian jacrev jvp linearize "
     "scan value_and_grad vjp vmap",
@@ -157,10 +160,10 @@ _OWN = frozenset({*CATALOGUE, *_ALIASES})  # no op of the user's, which may be r
 
 
 class _Waiting(_ModuleType):
-    """The package `tensorgraph.graph`, which runs when something of it is first asked for.
+    """A package with a function of its name, as `tensorgraph.graph`; it runs when something of it is first asked for.
 
     It is among the modules from the beginning, since whoever imports it later would put it here in the place of the
-    function `graph`.
+    function.
     """
 
     def __getattribute__(self, name: str) -> _Any:
@@ -180,10 +183,11 @@ class _Waiting(_ModuleType):
 
 
 _opening = _RLock()
-_spec = _find_spec("tensorgraph.graph")
-assert _spec is not None
-_modules[_spec.name] = _module_from_spec(_spec)
-_modules[_spec.name].__class__ = _Waiting
+for _name in ("tensorgraph.compile", "tensorgraph.graph"):
+    _spec = _find_spec(_name)
+    assert _spec is not None
+    _modules[_name] = _module_from_spec(_spec)
+    _modules[_name].__class__ = _Waiting
 
 
 class _Later:

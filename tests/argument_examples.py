@@ -69,6 +69,9 @@ EXAMPLES: dict[str, Example] = {
     "tg.Buffer": lambda: call(tg.Buffer, data=[1.0], dtype="float32", name="b"),
     "tg.Parameter": lambda: call(tg.Parameter, data=[1.0], dtype="float32", name="w", requires_grad=True),
     "tg.check": lambda: call(tg.check, op=tg.CATALOGUE["negative"], properties=["finite"]),
+    "tg.compile": lambda: call(
+        tg.compile, function=double, check=False, exact=False, fail_on_recompile=False, wait=True
+    ),
     "tg.checkpoint": lambda: call(tg.checkpoint, function=double),
     "tg.scan": lambda: call(tg.scan, f=lambda h, x: (x, h), init=0.0, xs=X[0], reverse=False, checkpoint=False),
     "tg.custom_vjp": lambda: call(tg.custom_vjp, function=double),

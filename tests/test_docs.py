@@ -22,7 +22,7 @@ PAGES = (
     "docs/numpy.md", "docs/ops.md",
     "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/panda.md", "docs/tune.md", "docs/ensemble.md",
     "docs/releasing.md",
-    "docs/design.md", "docs/dist.md",
+    "docs/design.md", "docs/dist.md", "docs/compiler.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
     "docs/course.md",
 )  # fmt: skip

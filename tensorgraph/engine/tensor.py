@@ -12,6 +12,7 @@ import numpy as np
 from tensorgraph.arguments import RAW, checked, is_raw
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, DType, Number, canonical_dtype, default_dtype
+from tensorgraph.engine.changes import move
 from tensorgraph.engine.exits import Array, Numbers, TraceError, concrete, leave, leaving
 from tensorgraph.engine.tape import Hook, Leaf, mark_hooked
 
@@ -211,8 +212,10 @@ class Tensor(Numbers, metaclass=Made):
         if requires_grad and self._node is None:
             require_float(self.dtype, "requires_grad=True")
             self._node = Leaf(self.shape, self.dtype)
-        elif not requires_grad:
+            move()
+        elif not requires_grad and self._node is not None:
             self._node = None
+            move()
         return self
 
     def __len__(self) -> int:

@@ -66,6 +66,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.captured: dict[Var, Any] = {}  # the node of a captured tensor that has one
         self.grads: dict[Any, Tensor | None] = {}
         self.opaque: Opaque | None = None  # the arguments that are not looked into
+        self.lent: dict[int, Any] = {}  # arrays of the user's that were captured, by their addresses
         self.origin: Origin | None = None  # while a graph is run again: the derivative that its equations stand for
 
     # values ---------------------------------------------------------------------------------------------------
@@ -101,6 +102,7 @@ class Trace(CallRecorder, NumberRecorder):
             return value
         key: Any = (id(value), id(t._node))
         if type(t) is Borrowed:  # the user may change it while the trace goes on
+            self.lent[id(value)] = value
             key = digest(value)
             if key not in self.consts:
                 value = value.copy()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from tensorgraph.arguments.checks import checked, refuse_call
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine.cells import Cell
+from tensorgraph.engine.changes import move
 from tensorgraph.engine.modes import MODE, Mode, current
 from tensorgraph.engine.numbers import TRACED
 from tensorgraph.engine.tensor import Tensor
@@ -23,6 +24,9 @@ from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.state import load_cells, load_tree, read_cells
 from tensorgraph.nn.switches import Switches
 from tensorgraph.nn.walk import Walk
+
+if TYPE_CHECKING:
+    from tensorgraph.compile import Compiled
 
 __all__ = ["Module"]
 
@@ -79,6 +83,7 @@ class Module(Walk, Switches):
     """
 
     atomic: ClassVar[bool] = False
+    moves_mark: ClassVar[bool] = True  # of tensorgraph.engine.changes, when an attribute is set
     training: bool = True
     frozen: bool = False
     _place: tuple[weakref.ref[Module], str] | None = None  # the parent and the name there
@@ -118,6 +123,24 @@ class Module(Walk, Switches):
             raise
         finally:
             MODE.reset(token)
+
+    @checked
+    def compile(self, *, check: bool = False, exact: bool = False, fail_on_recompile: bool = False) -> Compiled:
+        """The module as a compiled function of its ``forward``'s arguments: see `tensorgraph.compile`.
+
+        The module itself stays as it is, and shares its parameters with the function.
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> model = tg.nn.Linear(2, 3, seed=0)
+        >>> forward = model.compile()
+        >>> forward(tg.ones((4, 2))).shape, forward.stats.traces
+        ((4, 3), 1)
+        """
+        from tensorgraph.compile import compile
+
+        return compile(self, check=check, exact=exact, fail_on_recompile=fail_on_recompile)
 
     def _enter(self, outer: Mode) -> tuple[Mode, Mode, int]:
         """The mode inside a call, kept for the next call from the same mode."""
@@ -184,6 +207,8 @@ class Module(Walk, Switches):
                 )
             if isinstance(old, (Module, Cell)) and old is not value:
                 self._disown(old, name)
+            if old is not value or name not in self.__dict__:
+                move()
         object.__setattr__(self, name, value)
         if isinstance(value, (Cell, Module, list, tuple, dict)):
             self.modules()
@@ -192,6 +217,7 @@ class Module(Walk, Switches):
     def __delattr__(self, name: str) -> None:
         old = self.__dict__.get(name)
         object.__delattr__(self, name)
+        move()
         if isinstance(old, (Module, Cell)):
             self._disown(old, name)
         self._forget()

@@ -10,6 +10,7 @@ import numpy as np
 from tensorgraph.arguments.checks import checked
 from tensorgraph.engine.aval import FloatDType, canonical_dtype
 from tensorgraph.engine.cells import Parameter, refuse_in_trace, set_grads
+from tensorgraph.engine.changes import move
 
 if TYPE_CHECKING:
     from tensorgraph.nn.module import Module
@@ -25,10 +26,12 @@ class HookHandle:
     def __init__(self, hooks: dict[HookHandle, Any], hook: Any) -> None:
         self.hooks = hooks
         hooks[self] = hook
+        move()
 
     def remove(self) -> None:
         """Take the hook out; a second time does nothing."""
         self.hooks.pop(self, None)
+        move()
 
     def __enter__(self) -> HookHandle:
         return self
@@ -55,6 +58,7 @@ class Switches:
         """Behave as in training from now on: batch norm uses the batch's moments, dropout drops. Returns self."""
         for module in self.modules():
             object.__setattr__(module, "training", training)
+        move()
         return self
 
     @checked
@@ -70,6 +74,7 @@ class Switches:
         """
         for module in self.modules():
             object.__setattr__(module, "frozen", frozen)
+        move()
         return self
 
     @checked
@@ -118,6 +123,7 @@ class Switches:
                 if trained or cell.shape or cell.dtype != np.float64:
                     cell._value = cell._value.astype(kind if trained else wide)
         self._forget()
+        move()
         return self
 
     @checked

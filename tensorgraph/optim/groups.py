@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from tensorgraph import jit
 from tensorgraph.engine.cells import Buffer, Parameter
+from tensorgraph.engine.changes import move
 from tensorgraph.nn.settings import Setting
 from tensorgraph.ops.kernels.optimizer import STREAM
 
@@ -25,6 +26,8 @@ class Group:
 
     ``optimizer.groups[1].lr = 0.01`` reads and writes as ``optimizer.lr`` does.
     """
+
+    moves_mark: ClassVar[bool] = True
 
     optimizer: weakref.ref[Optimizer]
     number: int
@@ -67,6 +70,8 @@ class Group:
         owner = self.owner()
         setting = getattr(type(owner), name, None)
         if name == "schedule":
+            if self.__dict__[name] is not value:
+                move()
             self.__dict__[name] = value
         elif isinstance(setting, Setting):
             setting.__set__(self, value)

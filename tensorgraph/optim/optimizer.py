@@ -19,6 +19,7 @@ from tensorgraph.arguments import Name, Natural, NonNegative, Ordered, Positive,
 from tensorgraph.arguments.foreign import put_absent
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
+from tensorgraph.engine.changes import move
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tape import warn_user
@@ -104,6 +105,7 @@ class Optimizer:
 
     settings: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")
     averages: ClassVar[tuple[str, ...]] = ()
+    moves_mark: ClassVar[bool] = True  # of tensorgraph.engine.changes, when an attribute is set
     counted: ClassVar[bool] = False  # whether each parameter's own number of steps is kept, as `t`
     update: ClassVar[Op]
     example: ClassVar[str] = "optim.Adam(model)"  # for messages, as in `Normalizer`
@@ -275,6 +277,12 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Take all cells from a dict of arrays, or none where anything does not fit; as `Module.load_state_dict`."""
         load_cells(dict(self.named_cells()), state, strict, type(self).__name__)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setting = isinstance(getattr(type(self), name, None), Setting)  # whose numbers are cells
+        if not setting and (self.__dict__.get(name, self) is not value):
+            move()
+        object.__setattr__(self, name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -1,0 +1,318 @@
+"""`compile`, and the `Compiled` function that it gives: what the user holds.
+
+A call takes the shortest way that is right: where the arguments are those of the last call but for their numbers, and
+nothing moved, the runner runs. Otherwise the signature is looked up, guards are compared, and if need be the function
+is traced.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from types import MethodType
+from typing import Annotated, Any, overload
+
+from tensorgraph.arguments import Kind, checked
+from tensorgraph.compile.entry import Entry
+from tensorgraph.compile.runner import Options
+from tensorgraph.compile.signatures import Leaves, Signature, arrays_of, difference, matcher
+from tensorgraph.compile.statistics import Statistics
+from tensorgraph.compile.tracing import trace_call
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import default_dtype
+from tensorgraph.engine.tensor import TraceError
+from tensorgraph.engine.tree import leaf_paths
+from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.keywords import name_of_function, named_arguments
+
+__all__ = ["Compiled", "RecompileError", "compile"]
+
+LOGGER = logging.getLogger("tensorgraph.compile")
+MOST_SIGNATURES, MOST_VARIANTS = 64, 8  # that are kept; the oldest goes first
+OFTEN = 8  # traces for what has changed, after which the log warns
+NUMBERS = (frozenset({int}), frozenset({int, float}))  # what is tried to be static where a trace needs numbers
+current = modes.current
+
+
+class RecompileError(RuntimeError):
+    """A function that was compiled with ``fail_on_recompile=True`` would have to be traced again."""
+
+
+def _function(value: Any, kind: Kind) -> Any:
+    if isinstance(value, type):
+        kind.refuse(value, f"make one: {value.__name__}(...)")
+    return value if callable(value) else kind.refuse(value)
+
+
+Traceable = Annotated[Callable[..., Any], Kind("a function of tensors, or a Module", _function)]
+
+
+class Compiled:
+    """A function that is traced once a signature and then run by its plan. Made by `tensorgraph.compile`.
+
+    Attributes
+    ----------
+    function : callable
+        The one that was given.
+    stats : Statistics
+        Traces, signatures, runs, seconds, and why it was traced again.
+    """
+
+    def __init__(self, function: Any, options: Options, fail_on_recompile: bool = False) -> None:
+        self.function = function
+        self.options = options
+        self.fail_on_recompile = fail_on_recompile
+        self.stats = Statistics()
+        self._entries: dict[Signature, list[Entry]] = {}
+        self._fixed: frozenset[type] = frozenset()
+        self._last: tuple[Any, ...] | None = None  # how the last call was matched, and its entry
+        self._lock = threading.RLock()
+        functools.update_wrapper(self, function, updated=())
+        if not hasattr(function, "__name__"):
+            self.__name__ = name_of_function(function)
+        ALL.add(self)
+
+    # calls ----------------------------------------------------------------------------------------------------------
+
+    def __call__(self, /, *args: Any, **keywords: Any) -> Any:
+        last = self._last
+        if last is not None and not keywords:
+            match, grad, implementation, dtype, run, holds = last
+            mode = current()
+            if mode.plain and mode.grad is grad and mode.implementation == implementation and default_dtype() is dtype:
+                arrays = match(args)
+                if arrays is not None and holds():
+                    self.stats.runs += 1
+                    return run(arrays)
+        return self._call(args, keywords)
+
+    def _call(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        mode = current()
+        if mode.trace is not None or mode.cells is not None:
+            return self.function(*args, **keywords)  # it becomes a part of what is traced
+        leaves = Leaves(args, keywords, self._fixed)
+        entry, leaves = self._entry(leaves, args, keywords)
+        self.stats.runs += 1
+        if entry.records or mode.debug_nans:
+            return entry.evaluate(leaves.tensors)
+        if any(type(place) is int for place, _ in entry.traced.left):  # gradients of arguments
+            return entry.run_with_grads(arrays_of(leaves.tensors), leaves.tensors)
+        match = matcher(args, keywords, self._fixed)
+        if match is not None:
+            self._last = match, mode.grad, mode.implementation, default_dtype(), entry.run, entry.holds
+        return entry.run(arrays_of(leaves.tensors))
+
+    def _entry(self, leaves: Leaves, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, Leaves]:
+        """The entry of a signature whose guards hold, or a new one; and the leaves as it takes them."""
+        with self._lock:
+            known = self._entries.get(leaves.signature, [])
+            why = None
+            for entry in known:
+                change = None if entry.holds() else entry.change()
+                if change is None:
+                    known.remove(entry)
+                    known.insert(0, entry)
+                    return entry, leaves
+                why = why or change
+            if self._entries and why is None:
+                latest = next(reversed(self._entries.values()))[0]
+                why = difference(latest.leaves, leaves, self._names(args, keywords))
+            return self._trace(leaves, args, keywords, why)
+
+    def _trace(self, leaves: Leaves, args: Any, keywords: Any, why: str | None) -> tuple[Entry, Leaves]:
+        name = self.__name__
+        if why is not None:
+            if self.fail_on_recompile:
+                raise RecompileError(
+                    f"{name} would be traced again: {why}; pass what changes as an argument or keep it in a "
+                    "tensorgraph.Buffer, or leave out fail_on_recompile=True"
+                )
+            self.stats.retraces.append(why)
+        entry, leaves = self._new(leaves, args, keywords)
+        self.stats.traces += 1
+        variants = self._entries.setdefault(leaves.signature, [])
+        level = logging.WARNING if len(self.stats.retraces) == OFTEN and len(self._entries) < OFTEN else logging.INFO
+        LOGGER.log(
+            level, "%s: traced%s (%d equations, %d ms)", name, "" if why is None else f" again: {why}",
+            len(entry.graph.equations), round(1000 * sum(self.stats.seconds.values())),
+        )  # fmt: skip
+        variants.insert(0, entry)
+        del variants[MOST_VARIANTS:]
+        if len(self._entries) > MOST_SIGNATURES:
+            del self._entries[next(iter(self._entries))]
+        self.stats.signatures = len(self._entries)
+        self._last = None
+        return entry, leaves
+
+    def _new(self, leaves: Leaves, args: Any, keywords: Any) -> tuple[Entry, Leaves]:
+        """An entry for a call. Where the function needs a number while it is traced, numbers become static."""
+        error: TraceError | None = None
+        for fixed in (self._fixed, *(more for more in NUMBERS if not more <= self._fixed)):
+            if error is not None:
+                again = Leaves(args, keywords, fixed)
+                if again.signature == leaves.signature:
+                    continue
+                leaves = again
+            try:
+                with self.stats.timed("tracing"):
+                    traced = trace_call(self.function, (args, keywords), fixed)
+            except TraceError as refused:
+                error = error or refused
+                continue
+            self._fixed = fixed
+            return Entry(traced, leaves, self.options, self.stats), leaves
+        assert error is not None
+        raise error
+
+    def _names(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> list[str]:
+        """What the leaves of the arguments are called."""
+        from tensorgraph.engine.tree import flatten
+
+        pairs = [*zip(named_arguments(self.function, args), args, strict=True), *keywords.items()]
+        return [path for name, value in pairs for path in leaf_paths(flatten(value)[1], name)]
+
+    # looking --------------------------------------------------------------------------------------------------------
+
+    def _latest(self) -> Entry:
+        if not self._entries:
+            raise RuntimeError(f"{self.__name__} has not been called yet: call it once, then look at what was compiled")
+        return next(reversed(self._entries.values()))[0]
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that was compiled last, after all passes."""
+        return self._latest().graph
+
+    @property
+    def source(self) -> str:
+        """What runs, as text, of the graph that was compiled last."""
+        return self._latest().runner.source
+
+    def explain(self) -> str:
+        """What passes have changed, what runs where, and why; of what was compiled last."""
+        entry = self._latest()
+        return f"{entry.graph.explain()}\n{entry.runner.explain()}"
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.__name__}: {self.stats.traces} traces, {self.stats.runs} runs>"
+
+    # methods, copies ------------------------------------------------------------------------------------------------
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"the compiled function {self.__name__} is neither pickled nor copied, as its plan belongs to this process "
+            "and to these parameters: pickle or copy the function itself, compiled.function, and compile that"
+        )
+
+    def __copy__(self) -> Any:
+        return self.__reduce__()
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self.__reduce__()
+
+
+ALL: weakref.WeakSet[Compiled] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """A lock that another thread held is nobody's in the child."""
+    for compiled in [*ALL]:
+        compiled._lock = threading.RLock()
+        for entry in (entry for entries in compiled._entries.values() for entry in entries):
+            entry.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@overload
+def compile(
+    function: Callable[..., Any],
+    *,
+    check: bool = ...,
+    exact: bool = ...,
+    fail_on_recompile: bool = ...,
+    wait: bool = ...,
+) -> Compiled: ...
+@overload
+def compile(
+    function: None = ..., *, check: bool = ..., exact: bool = ..., fail_on_recompile: bool = ..., wait: bool = ...
+) -> Callable[[Callable[..., Any]], Compiled]: ...
+@checked
+def compile(
+    function: Traceable | None = None,
+    *,
+    check: bool = False,
+    exact: bool = False,
+    fail_on_recompile: bool = False,
+    wait: bool = True,
+) -> Any:
+    """The function compiled: traced once for each signature, transformed, planned, and run without its Python.
+
+    Results, random numbers, effects on parameters, buffers and gradients, and errors are those of the function itself;
+    a call that fails changes nothing.
+
+    Parameters
+    ----------
+    function : callable
+        Of tensors, arrays, numbers, and nested containers of them: a model, a loss with its gradients, a whole training
+        step. Left out, a decorator with these options is given.
+    check : bool
+        Compare each kernel with NumPy on live data at its first use.
+    exact : bool
+        Only kernels that give the same bits on every machine.
+    fail_on_recompile : bool
+        Raise `RecompileError`, saying why, instead of tracing a second time.
+    wait : bool
+        Compile before the first call returns. False is not supported yet.
+
+    Returns
+    -------
+    Compiled
+        Called as the function. ``stats``, ``graph``, ``source`` and ``explain()`` say what was done.
+
+    Raises
+    ------
+    TraceError
+        At the first call, where the function needs the numbers of a tensor, or changes what it reads.
+
+    Notes
+    -----
+    What the function reads besides its arguments is watched: where a global, a variable of a function around it, an
+    attribute, a module's mode, or the numbers of a captured array are others, it is traced again, and the logger
+    ``tensorgraph.compile`` says why.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph import nn, optim
+    >>> model = nn.Linear(2, 1, seed=0)
+    >>> adam = optim.Adam(model, lr=0.1)
+    >>> @tg.compile
+    ... def step(x, y):
+    ...     loss = tg.mse(model(x), y)
+    ...     adam.minimize(loss)
+    ...     return loss
+    >>> x = tg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> losses = [step(x, tg.tensor([[1.0], [0.0]])).item() for _ in range(50)]
+    >>> losses[-1] < losses[0], step.stats.traces
+    (True, 1)
+    """
+    if not wait:
+        raise NotImplementedError(
+            "wait=False, which would run on NumPy until the kernels are compiled, is not supported yet; leave it out"
+        )
+    options = Options(check, exact)
+    if function is None:
+        return lambda f: compile(f, check=check, exact=exact, fail_on_recompile=fail_on_recompile)
+    if isinstance(function, Compiled):
+        function = function.function
+    return Compiled(function, options, fail_on_recompile)

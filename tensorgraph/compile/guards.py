@@ -1,0 +1,227 @@
+"""What must be as it was when a function was traced: compared before every call, in one generated expression.
+
+The plan:
+1. each `Guard` knows an expression that is cheap and true where nothing moved (mostly ``mapping[key] is value``), and
+   a slow comparison by value that says in words what changed;
+2. `Guards.holds` is one function of all expressions, beside the mark of modules and optimisers;
+3. where it says no, `Guards.change` compares by value: an equal float made anew becomes what is expected from then on,
+   and anything else is why the function is traced again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.compile.structure import Structure, first_difference, is_marked, same
+from tensorgraph.engine.changes import MARK
+from tensorgraph.engine.tape import Leaf
+
+__all__ = ["ArrayGuard", "AttributeGuard", "CellGuard", "ContentsGuard", "GradGuard", "Guard", "Guards", "ItemGuard"]
+
+ndarray = np.ndarray
+SMALL = 4096  # bytes of an array that are compared as one string
+
+
+class Guard:
+    """One thing that must be as it was.
+
+    Attributes
+    ----------
+    what : str
+        What it is, as a person would write it.
+    expected : object
+        What the expression compares with.
+    """
+
+    expression = ""  # in terms of `o`, what is looked at, `k`, a key, and `e`, what is expected
+
+    def __init__(self, what: str, looked_at: Any, key: Any, expected: Any) -> None:
+        self.what, self.looked_at, self.key, self.expected = what, looked_at, key, expected
+
+    def now(self) -> Any:
+        """What is there now.
+
+        Raises
+        ------
+        Exception
+            Where nothing is.
+        """
+        raise NotImplementedError
+
+    def change(self) -> str | None:
+        """What has changed, in words, or None; an equal value that is another object is expected from now on."""
+        try:
+            value = self.now()
+        except Exception:  # a missing key, an empty closure
+            return f"{self.what} is gone"
+        if not same(value, self.expected):
+            return f"{self.what} was {_shown(self.expected)} and is {_shown(value)} now"
+        self.expected = value
+        return None
+
+
+class ItemGuard(Guard):
+    """An item of a mapping by its key: a global name, an attribute in an object's ``__dict__``."""
+
+    expression = "{o}[{k}] is {e}"
+
+    def now(self) -> Any:
+        return self.looked_at[self.key]
+
+
+class CellGuard(Guard):
+    """A variable of a function around the one that was traced."""
+
+    expression = "{o}.cell_contents is {e}"
+
+    def now(self) -> Any:
+        return self.looked_at.cell_contents
+
+
+class AttributeGuard(Guard):
+    """An attribute that lies in no ``__dict__``: a slot."""
+
+    expression = "{o}.{name} is {e}"
+
+    def now(self) -> Any:
+        return getattr(self.looked_at, self.key)
+
+
+class GradGuard(Guard):
+    """Whether a tensor has a gradient already."""
+
+    expression = "({o}.grad is None) is {e}"
+
+    def __init__(self, leaf: Leaf, what: str) -> None:
+        super().__init__(what, leaf, None, leaf.grad is None)
+
+    def now(self) -> Any:
+        return self.looked_at.grad is None
+
+    def change(self) -> str | None:
+        if self.now() is self.expected:
+            return None
+        return f"{self.what}.grad was {'no' if self.expected else 'a'} gradient and is {self.now() or 'none'} now"
+
+
+class ContentsGuard(Guard):
+    """The items of a list, a dict or a set."""
+
+    expression = "_ids({o}) == {e}"
+
+    def __init__(self, what: str, container: Any) -> None:
+        self.items = items(container)  # kept, so that no other object can have the address of one of them
+        plain: Any = object.__eq__
+        if type(container) is list and all(is_marked(v) and type(v).__eq__ is plain for v in container):
+            self.expression = "{o} == {e}"  # the same ones are seen at once
+        super().__init__(what, container, None, self._expected(container))
+
+    def _expected(self, container: Any) -> Any:
+        return [*container] if self.expression == "{o} == {e}" else ids(container)
+
+    def change(self) -> str | None:
+        now = items(self.looked_at)
+        if len(now) != len(self.items):
+            return f"{self.what} had {len(self.items)} items and has {len(now)} now"
+        where = first_difference(self.items, now, [f"an item of {self.what}"] * len(now))
+        if where is None:
+            self.items, self.expected = now, self._expected(self.looked_at)
+        return where
+
+
+class ArrayGuard(Guard):
+    """The numbers of an array of the user's."""
+
+    def __init__(self, what: str, array: Any) -> None:
+        small = array.nbytes <= SMALL
+        super().__init__(what, array, None, array.tobytes() if small else array.copy())
+        self.expression = "{o}.tobytes() == {e}" if small else "_equal({o}, {e})"
+        self.shape = array.shape
+
+    def change(self) -> str | None:
+        array = self.looked_at
+        before = self.expected if type(self.expected) is ndarray else np.frombuffer(self.expected, array.dtype)
+        if array.shape == self.shape and equal_bytes(array, before.reshape(self.shape)):
+            return None
+        return f"the numbers in {self.what}, an array of shape {self.shape}, have changed"
+
+
+def items(container: Any) -> list[Any]:
+    """What a container holds, keys included."""
+    return [*container, *container.values()] if isinstance(container, Mapping) else [*container]
+
+
+def ids(container: Any) -> list[int]:
+    """The addresses of what a container holds."""
+    found = [*map(id, container)]
+    return [*found, *map(id, container.values())] if isinstance(container, Mapping) else found
+
+
+def equal_bytes(a: Any, b: Any) -> bool:
+    """Whether two arrays of a dtype hold the same bits."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if a.dtype.itemsize in (1, 2, 4, 8) and not a.dtype.hasobject:
+        a, b = a.view(f"u{a.dtype.itemsize}"), b.view(f"u{a.dtype.itemsize}")
+    return bool(np.array_equal(a, b))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, np.ndarray) else f"an array of shape {value.shape}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class Guards:
+    """All that one trace depends on.
+
+    Parameters
+    ----------
+    guards : iterable of Guard
+    roots : iterable
+        Modules, optimisers, cells and captured tensors, whose parts are compared when the mark has moved.
+    """
+
+    def __init__(self, guards: Iterable[Guard], roots: Iterable[Any]) -> None:
+        self.roots = list({id(root): root for root in roots}.values())
+        self.token = MARK[0]
+        self.structure = Structure(self.roots)
+        self.guards = [*guards, *(ContentsGuard(path, held) for path, held in self.structure.containers)]
+        known: dict[Any, Guard] = {}
+        for guard in self.guards:
+            known.setdefault((type(guard), id(guard.looked_at), guard.key), guard)
+        self.guards = list(known.values())
+        self.holds: Callable[[], bool] = self._expression()
+
+    def _expression(self) -> Callable[[], bool]:
+        """One function of all expressions; False also where something is gone."""
+        scope: dict[str, Any] = {"_ids": ids, "_equal": equal_bytes, "_mark": MARK, "_token": self.token}
+        tests = ["_mark[0] is _token"]
+        for n, guard in enumerate(self.guards):
+            scope |= {f"o{n}": guard.looked_at, f"k{n}": guard.key, f"e{n}": guard.expected}
+            tests.append(guard.expression.format(o=f"o{n}", k=f"k{n}", e=f"e{n}", name=guard.key))
+        lines = ["def holds():", "    try:", f"        return {' and '.join(tests)}"]
+        lines += ["    except Exception:", "        return False", ""]
+        exec(compile("\n".join(lines), "<tensorgraph guards>", "exec"), scope)
+        holds: Callable[[], bool] = scope["holds"]
+        self.scope = scope
+        return holds
+
+    def change(self) -> str | None:
+        """What has changed since the trace, or None: then equal values that are others are expected from now on."""
+        token = MARK[0]
+        if token is not self.token:
+            found = self.structure.difference(Structure(self.roots))
+            if found is not None:
+                return found
+        for guard in self.guards:
+            found = guard.change()
+            if found is not None:
+                return found
+        self.token = token
+        self.scope["_token"] = token
+        for n, guard in enumerate(self.guards):
+            self.scope[f"e{n}"] = guard.expected
+        return None

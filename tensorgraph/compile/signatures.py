@@ -1,0 +1,169 @@
+"""The signature of a call: what two calls share that run the same graph; and the arrays of a call, found at once.
+
+Structure, shapes, dtypes and whether gradients are asked for belong to it, and what is no array and no number: by its
+value, or as the one object that it is. Python's floats and integers are inputs, of which the type alone belongs to it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.operands import convert
+from tensorgraph.engine.tensor import Tensor, TraceError
+from tensorgraph.engine.tree import flatten, owners
+from tensorgraph.graph.graph import typed_key
+from tensorgraph.graph.trace import example_aval
+
+__all__ = ["Leaves", "Signature", "arrays_of", "difference", "matcher"]
+
+ndarray = np.ndarray
+LITERALS = (int, float, bool, str, bytes, complex, type(None), type(...))
+
+
+class Same:
+    """An object as itself, in a key; it is kept, so that its address stays its own."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+Signature = tuple[Any, ...]
+Match = Callable[[tuple[Any, ...]], list[Any] | None]
+
+
+class Leaves:
+    """The leaves of a call's arguments; numbers of the types in `fixed` are static.
+
+    Attributes
+    ----------
+    signature : tuple
+    tensors : list
+        Of arrays and numbers, in order: a Tensor each, or a Python number.
+    """
+
+    def __init__(self, args: Sequence[Any], keywords: Mapping[str, Any], fixed: frozenset[type] = frozenset()) -> None:
+        values, tree = flatten([*args, *keywords.values()])
+        keys: list[Any] = []
+        self.tensors: list[Any] = []
+        for place, leaf in enumerate(values):
+            if type(leaf) in fixed:
+                keys.append(typed_key(leaf))
+                continue
+            if isinstance(leaf, Aval) or example_aval(leaf) is None:
+                keys.append(_static(leaf))
+                continue
+            if type(leaf) in (int, float):
+                keys.append(type(leaf))
+                self.tensors.append(leaf)
+                continue
+            if isinstance(leaf, (int, float)) and not isinstance(leaf, np.generic):  # of a class of the user's own
+                number = float(leaf) if isinstance(leaf, float) else int(leaf)
+                keys.append(type(number))
+                self.tensors.append(number)
+                continue
+            tensor = convert(leaf, functools.partial("argument {}".format, place))
+            if type(tensor._value) is not ndarray:
+                raise TraceError("this value was traced and is used outside its trace; pass a tensor with numbers")
+            scalar = isinstance(leaf, np.generic)
+            keys.append((tensor.shape, tensor.dtype, tensor._node is not None, scalar))
+            self.tensors.append(tensor)
+        mode = modes.current()
+        owned = tuple((path, Same(type(own))) for path, own in owners(tree))
+        self.signature: Signature = (
+            tree, owned, tuple(keywords), tuple(keys), mode.grad, mode.implementation, default_dtype(),
+        )  # fmt: skip
+
+
+def _static(value: Any) -> Any:
+    """What is no array and no number, as a key."""
+    return typed_key(value) if type(value) in LITERALS else Same(value)
+
+
+def difference(before: Leaves, now: Leaves, names: Sequence[str]) -> str:
+    """What of a call's signature is another than it was, in words."""
+    old, new = before.signature, now.signature
+    if old[:3] == new[:3]:
+        for n, (a, b) in enumerate(zip(old[3], new[3], strict=True)):
+            if a != b:
+                name = names[n] if n < len(names) else f"argument {n}"
+                return f"{name} was {_said(a)} and is {_said(b)} now"
+        modes = ("whether gradients are recorded", "implementation", "default dtype")
+        for what, a, b in zip(modes, old[4:], new[4:], strict=True):
+            if a != b:
+                return f"{what} was {a} and is {b} now"
+    return f"arguments nested as {old[0]} came as {new[0]}" if old[0] != new[0] else "other keywords were given"
+
+
+def _said(key: Any) -> str:
+    if isinstance(key, Same):
+        text = repr(key.value)
+        return text if len(text) < 60 else f"a {type(key.value).__name__}"
+    if isinstance(key, type):
+        return f"a Python {key.__name__}"
+    if len(key) == 4 and isinstance(key[0], tuple):
+        shape, dtype, grad, scalar = key
+        return f"{Aval(shape, dtype)}{' that asks for gradients' * grad}{', a scalar of NumPy,' * scalar}"
+    return repr(key[1])
+
+
+def arrays_of(tensors: Sequence[Any]) -> list[Any]:
+    """What a runner is given."""
+    return [t._value if isinstance(t, Tensor) else t for t in tensors]
+
+
+def matcher(args: Sequence[Any], keywords: Mapping[str, Any], fixed: frozenset[type]) -> Match | None:
+    """A function of a call's arguments that gives its arrays where they are as in this call, and else None.
+
+    None is also given where a longer look might find that they are. Nested arguments have no such function.
+    """
+    if keywords:
+        return None
+    scope: dict[str, Any] = {"ndarray": ndarray, "key": typed_key}
+    lines, given = [], []
+    for n, leaf in enumerate(args):
+        kind = type(leaf)
+        scope |= {f"t{n}": kind, f"x{n}": leaf}
+        if kind is ndarray or kind is Tensor:
+            value = leaf if kind is ndarray else leaf._value
+            scope |= {f"s{n}": value.shape, f"d{n}": value.dtype}
+            lines.append(f"if type(a{n}) is not t{n}: return None")
+            if kind is Tensor:
+                if leaf._node is not None:
+                    return None
+                lines += [f"if a{n}._node is not None: return None", f"a{n} = a{n}._value"]
+                lines.append(f"if type(a{n}) is not ndarray: return None")
+            lines.append(f"if a{n}.dtype is not d{n} or a{n}.shape != s{n}: return None")
+            given.append(f"a{n}")
+        elif kind in fixed:
+            scope[f"x{n}"] = typed_key(leaf)
+            lines.append(f"if type(a{n}) is not t{n} or key(a{n}) != x{n}: return None")
+        elif kind is int or kind is float:
+            lines.append(f"if type(a{n}) is not t{n}: return None")
+            given.append(f"a{n}")
+        elif example_aval(leaf) is None and flatten([leaf])[1].children[0].kind is None:
+            lines.append(f"if a{n} is not x{n}: return None")
+        elif leaf is None:
+            lines.append(f"if a{n} is not None: return None")
+        else:
+            return None
+    names = "".join(f"a{n}, " for n in range(len(args)))
+    text = ["def match(args):", f"    if len(args) != {len(args)}: return None"]
+    text += [f"    {names}= args"] if args else []
+    text += [*(f"    {line}" for line in lines), f"    return [{', '.join(given)}]", ""]
+    exec(compile("\n".join(text), "<tensorgraph arguments of a compiled function>", "exec"), scope)
+    match: Match = scope["match"]
+    return match

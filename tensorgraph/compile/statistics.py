@@ -1,0 +1,49 @@
+"""What a compiled function has done so far: traces, runs, seconds, and why it was traced again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+__all__ = ["Statistics"]
+
+
+@dataclass
+class Statistics:
+    """What a compiled function has done so far.
+
+    Attributes
+    ----------
+    traces : int
+        How often the function was traced.
+    signatures : int
+        For how many structures, shapes, dtypes and modes.
+    runs : int
+        Calls of what was compiled.
+    seconds : dict of str to float
+        Spent on each stage: ``"tracing"``, ``"transform"``, ``"plan"``.
+    retraces : list of str
+        Why it was traced again, oldest first: what has changed, or a new signature.
+    """
+
+    traces: int = 0
+    signatures: int = 0
+    runs: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"tracing": 0.0, "transform": 0.0, "plan": 0.0})
+    retraces: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time inside to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - began
+
+    def __str__(self) -> str:
+        spent = ", ".join(f"{stage} {1000 * s:.1f} ms" for stage, s in self.seconds.items())
+        lines = [f"{self.traces} traces for {self.signatures} signatures, {self.runs} runs; {spent}"]
+        return "\n".join([*lines, *(f"  traced again: {why}" for why in self.retraces)])

@@ -1,0 +1,191 @@
+"""Traces a function for `tensorgraph.compile`: with all that it leaves behind, and all that it depends on.
+
+Beside the cells, which a graph writes, a function of eager code leaves gradients behind and finds some: these become
+outputs and inputs of the graph.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.compile.guards import ArrayGuard, Guards
+from tensorgraph.compile.watching import Watcher
+from tensorgraph.engine import modes
+from tensorgraph.engine.cells import UNSHARED, Cell, getrefcount
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import TraceError, wrap
+from tensorgraph.engine.tree import tree_map
+from tensorgraph.graph.equation import Var
+from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.keywords import inner, name_of_function
+from tensorgraph.graph.trace import trace
+from tensorgraph.graph.user_names import OUTSIDE, code_of
+
+__all__ = ["Traced", "trace_call"]
+
+Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+@dataclass
+class Traced:
+    """A trace of one call.
+
+    Attributes
+    ----------
+    graph : Graph
+        Its first argument is a list of the gradients that the function finds, if any; then come the function's own. Its
+        results are the function's, and a list of the gradients that it leaves, if any.
+    cells : tuple of Cell
+    found : tuple of Leaf
+        Whose gradients the graph takes.
+    left : tuple of (Leaf or int, bool)
+        Whose gradients it leaves, of leaves of the tape or of inputs by number; whether there is one.
+    guards : Guards
+    """
+
+    graph: Graph
+    cells: tuple[Cell, ...]
+    found: tuple[Leaf, ...]
+    left: tuple[tuple[Leaf | int, bool], ...]
+    guards: Guards
+
+
+class Grads(dict[Any, Any]):
+    """The gradients of a trace, which remembers whom it was asked for and did not have."""
+
+    def __init__(self, known: Mapping[Any, Any]) -> None:
+        super().__init__(known)
+        self.asked: dict[Leaf, None] = {}
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        if key not in self and type(key) is Leaf:
+            self.asked[key] = None
+        return super().get(key, default)
+
+
+class Static:
+    """A Python number that the function needs while it is traced: no input, but a part of the signature."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def trace_call(function: Any, arguments: Arguments, fixed: frozenset[type] = frozenset()) -> Traced:
+    """The trace of a call of a function, and what it depends on. Numbers of the types in `fixed` are static.
+
+    Raises
+    ------
+    TraceError
+        As `tensorgraph.trace`, and where the function changes what it reads.
+    """
+    found: tuple[Leaf, ...] = ()
+    if fixed:
+        arguments = tree_map(lambda leaf: Static(leaf) if type(leaf) in fixed else leaf, arguments)
+    again = False
+    while True:
+        once = _Once(function, found, fixed)
+        with Watcher(function) as watcher:
+            grads = ([wrap(leaf.grad._value) for leaf in found],) if found else ()
+            graph = trace(once.run, *grads, *arguments[0], **arguments[1])
+        missing = tuple(leaf for leaf in once.grads.asked if leaf.grad is not None)
+        changed = watcher.own_change()
+        if not missing and (changed is None or again):
+            break
+        again = not missing  # what is put into a cache is there the second time
+        found += missing  # it adds to gradients that are there: they are inputs
+    if changed is not None:
+        raise TraceError(
+            f"{name_of_function(function)} changes {changed}, and a compiled function runs no Python, so that it would "
+            "do so only once: return what is to be known, keep what changes in a tensorgraph.Buffer, or leave this "
+            "function uncompiled"
+        )
+    return _complete(function, once, watcher, graph)
+
+
+def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Traced:
+    name = name_of_function(function)
+    if graph.provenance.draws:
+        raise TraceError(
+            f"{name} draws from {graph.provenance.draws[0]}, and a compiled function would get the same numbers at "
+            "every call: draw from tensorgraph.random, or pass the numbers as an argument"
+        )
+    if not once.left:  # its results are the function's
+        graph = graph.replace(out_tree=graph.out_tree.children[0])
+    live = graph.provenance.cells(len(graph.cells))
+    if any(cell is None for cell in live):
+        raise TraceError(f"{name} makes a cell that is gone when it returns: make modules before compiling")
+    cells: tuple[Any, ...] = tuple(live)
+    for leaf in (*once.found, *once.grads.asked):
+        watcher.grad(leaf, _name(leaf))
+    for array in once.lent.values():
+        watcher.array(array, "a captured array")
+    for array in once.shared:
+        watcher.add(ArrayGuard("the array in a captured tensor", array))
+    guards = Guards(watcher.guards.values(), (*watcher.roots.values(), *cells))
+    return Traced(graph, cells, once.found, tuple(once.left), guards)
+
+
+def _name(leaf: Leaf) -> str:
+    owner = None if leaf.owner is None else leaf.owner()
+    return (owner.path if owner is not None else leaf.name) or "a tensor"
+
+
+class _Once:
+    """One run of a function in a trace."""
+
+    def __init__(self, function: Any, found: Sequence[Leaf], fixed: frozenset[type]) -> None:
+        self.found = tuple(found)
+        self.grads = Grads({})
+        self.left: list[tuple[Leaf | int, bool]] = []
+        self.lent: dict[int, Any] = {}
+        self.shared: list[Any] = []
+
+        def run(*args: Any, **keywords: Any) -> Any:
+            trace: Any = modes.current().trace
+            given, args = (args[0], args[1:]) if self.found else ((), args)
+            trace.frames.bodies[trace.top] = code_of(inner(function))  # whose frame is that of the graph itself
+            trace.grads = self.grads = Grads(dict(zip(self.found, given, strict=True)))
+            before = dict(self.grads)
+            if fixed:
+                args, keywords = tree_map(lambda leaf: leaf.value if type(leaf) is Static else leaf, (args, keywords))
+            result = function(*args, **keywords)
+            return result, self.leave(trace, before)
+
+        OUTSIDE.add(run.__code__)
+        run.__name__ = name_of_function(function)
+        run.__wrapped__ = function  # type: ignore[attr-defined]
+        if found:
+            run.__signature__ = _with_grads(function)  # type: ignore[attr-defined]
+        self.run = run
+
+    def leave(self, trace: Any, before: Mapping[Any, Any]) -> list[Any]:
+        """The gradients that the function leaves; notes whose they are, and what the trace captured."""
+        number = {var: n for n, var in enumerate(trace.inputs)}
+        left = []
+        for key, value in self.grads.items():
+            place = number.get(key) if type(key) is Var else key if type(key) is Leaf else None
+            if place is None or (key in before and before[key] is value):
+                continue
+            self.left.append((place, value is not None))
+            if value is not None:
+                left.append(value)
+        self.lent = trace.lent
+        for _, value, _ in trace.consts.values():
+            if type(value) is np.ndarray and (value.base is not None or getrefcount(value) > UNSHARED + 2):
+                self.shared.append(value)
+        return left
+
+
+def _with_grads(function: Any) -> inspect.Signature | None:
+    """The signature of a function, with a list of gradients before its arguments."""
+    first = inspect.Parameter("grads", inspect.Parameter.POSITIONAL_ONLY)
+    try:
+        known = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    return inspect.Signature([first, *known])

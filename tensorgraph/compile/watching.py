@@ -1,0 +1,338 @@
+"""Watches a trace, and says what it depended on: the guards of what the user's functions read.
+
+The plan:
+1. `sys.setprofile` shows each frame as it begins and ends; those of the user's are looked at, of this library's only
+   the modules and optimisers that ran;
+2. the chains in the frame's code (`reads.chains`) are followed from its globals, closure and arguments as it begins,
+   from its other variables as it ends, and each step on the way becomes a guard;
+3. where a chain ends in a container, its items are guarded, and of objects in it the attributes that the code names;
+4. what modules and optimisers hold is left to the mark (`structure.py`); arrays that the trace took are compared by
+   their numbers;
+5. what the function itself has changed while it was traced is refused: the next call would not find it.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from tensorgraph.compile.guards import ArrayGuard, AttributeGuard, CellGuard, ContentsGuard, GradGuard, Guard, ItemGuard
+from tensorgraph.compile.reads import Chain, attribute_names, chains
+from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
+from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.tape import INTERNAL, Leaf
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.equation import Var
+from tensorgraph.graph.keywords import inner
+
+__all__ = ["Watcher"]
+
+STDLIB = sysconfig.get_paths()["stdlib"]
+OTHERS = ("tensorgraph", "numpy", "builtins", "numba", "llvmlite")
+MOST = 4000  # guards of one trace
+FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
+MISSING = object()
+KEPT = PASSING | {"_hooks", "_place"}
+PROXIES: WeakKeyDictionary[type, Any] = WeakKeyDictionary()  # one object a class, to know it again
+Function = Any
+
+
+class Watcher:
+    """What one trace reads; used as a context manager around it."""
+
+    def __init__(self, function: Function) -> None:
+        self.package = (getattr(inner(function), "__module__", None) or "").partition(".")[0]
+        self.guards: dict[Any, Guard] = {}
+        self.roots: dict[int, Any] = {}
+        self.functions: dict[CodeType, list[Any]] = {}
+        self.attributes: list[tuple[Any, dict[str, Any]]] = []  # of roots, as they were
+        self.importing = 0
+        self.looked: set[tuple[int, int]] = set()
+        self.kept: list[Any] = []  # what has its address in `looked`
+        self.learn(function)
+
+    def __enter__(self) -> Watcher:
+        self.before = sys.getprofile()
+        self.thread = threading.get_ident()
+        sys.setprofile(self.see)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        sys.setprofile(self.before)
+
+    # frames ---------------------------------------------------------------------------------------------------------
+
+    def see(self, frame: FrameType, event: str, _: Any) -> None:
+        """Called by the interpreter as functions begin and end."""
+        if frame.f_code.co_name == "_find_and_load" and frame.f_code.co_filename[:7] == "<frozen":
+            self.importing += {"call": 1, "return": -1}.get(event, 0)
+        elif self.importing:
+            return  # what modules do as they load happens once in any case
+        elif event == "call":
+            code = frame.f_code
+            names = frame.f_globals
+            package = names.get("__package__")
+            if package in INTERNAL:
+                if code.co_name in ("forward", "step", "__call__") and code.co_varnames[:1] == ("self",):
+                    self.root(frame.f_locals.get("self"))
+            elif self.is_users(code, names):
+                self.begin(frame)
+        elif event == "return":
+            names = frame.f_globals
+            if names.get("__package__") not in INTERNAL and self.is_users(frame.f_code, names):
+                self.end(frame)
+
+    def is_users(self, code: CodeType, names: dict[str, Any]) -> bool:
+        """Whether code is of the user's: of no library, unless that is where the function comes from."""
+        name = names.get("__name__") or ""
+        installed = "site-packages" in code.co_filename and name.partition(".")[0] != self.package
+        return not (installed or is_library(name, code.co_filename) or code.co_filename[:7] == "<frozen")
+
+    def begin(self, frame: FrameType) -> None:
+        """Follow what is read of globals, of the closure and of arguments."""
+        code, here = frame.f_code, frame.f_locals
+        free: dict[str, Any] | None = None
+        for chain in chains(code):
+            if chain.root == "global":
+                self.follow(frame.f_globals, chain, code, ItemGuard, frame.f_globals, chain.name)
+            elif chain.root == "free":
+                if free is None:
+                    free = self.closure(code, here)
+                cell = free.get(chain.name)
+                if cell is not None:
+                    self.follow(here, chain, code, CellGuard, cell, None)
+            elif chain.root == "argument" and chain.name in here:
+                self.walk(here[chain.name], chain, code)
+
+    def end(self, frame: FrameType) -> None:
+        """Follow what is read of the other variables, which hold what they held in the end."""
+        code = frame.f_code
+        local = [chain for chain in chains(code) if chain.root == "local" and chain.links]
+        if local and code.co_name != "<module>":
+            here = frame.f_locals
+            for chain in local:
+                if chain.name in here:
+                    self.walk(here[chain.name], chain, code)
+
+    def closure(self, code: CodeType, here: dict[str, Any]) -> dict[str, Any]:
+        """The cells of the function that runs; none of one that was made while tracing, whose variables are new."""
+        known = self.functions.setdefault(code, [])
+        for again in (False, True):
+            if again:
+                known += [f for f in gc.get_referrers(code) if isinstance(f, FunctionType) and f not in known]
+            for function in known:
+                cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
+                if function.__code__ is code and all(_holds(cell, here.get(name)) for name, cell in cells.items()):
+                    return cells
+        return {}
+
+    def learn(self, value: Any) -> None:
+        """Remember the function of a code."""
+        for _ in range(20):
+            if isinstance(value, MethodType):
+                value = value.__func__
+            if isinstance(value, FunctionType):
+                known = self.functions.setdefault(value.__code__, [])
+                if value not in known:
+                    known.append(value)
+            value = getattr(value, "__wrapped__", None) or getattr(value, "func", None)
+            if value is None:
+                return
+
+    # chains ---------------------------------------------------------------------------------------------------------
+
+    def follow(self, start: Any, chain: Chain, code: CodeType, kind: type[Guard], holder: Any, key: Any) -> None:
+        """A chain from a name outside the function."""
+        try:
+            value = holder.cell_contents if kind is CellGuard else start[chain.name]
+        except (KeyError, ValueError):  # a builtin, a closure that is not filled yet
+            return
+        self.add(kind(chain.name, holder, key, value))
+        self.walk(value, chain, code)
+
+    def walk(self, value: Any, chain: Chain, code: CodeType) -> None:
+        """The links of a chain from a value on."""
+        path = chain.name
+        for is_attribute, key in chain.links:
+            if not self.look(value, path):
+                return
+            path = f"{path}.{key}" if is_attribute else f"{path}[{key!r}]"
+            guard = None
+            if is_attribute:
+                value, guard = read_attribute(value, key, path)
+            elif isinstance(value, (dict, list, tuple)):
+                try:
+                    value = value[key]
+                except Exception:  # it raises in the function too
+                    return
+            else:
+                return
+            if guard is not None:
+                self.add(guard)
+            if value is MISSING:
+                return
+        self.last(value, path, code)
+
+    def look(self, value: Any, path: str) -> bool:
+        """Whether a chain goes on behind a value; modules and optimisers are noted, items of containers guarded."""
+        if isinstance(value, (Tensor, np.ndarray)):
+            self.last(value, path, None)
+            return False
+        if isinstance(value, (Aval, Var)) or is_plain(value):
+            return False
+        if isinstance(value, (list, dict, set)):
+            self.contents(value, path)
+        elif is_marked(value):
+            self.root(value)
+        elif isinstance(value, ModuleType):
+            return not is_library(value.__name__, getattr(value, "__file__", None))
+        return True
+
+    def last(self, value: Any, path: str, code: CodeType | None) -> None:
+        """What a chain ends in."""
+        if isinstance(value, FUNCTIONS):
+            self.learn(value)
+        elif isinstance(value, Tensor):
+            if type(value._value) is np.ndarray:
+                self.root(value)
+        elif isinstance(value, np.ndarray):
+            self.array(value, path)
+        elif is_marked(value):
+            self.root(value)
+        elif isinstance(value, (list, dict, set, tuple)) and code is not None:
+            self.items(value, path, code)
+
+    def items(self, container: Any, path: str, code: CodeType) -> None:
+        """The items of a container, and of objects in it the attributes that the code names."""
+        if (id(container), id(code)) in self.looked:
+            return
+        self.looked.add((id(container), id(code)))
+        self.kept.append(container)
+        if not isinstance(container, tuple):
+            self.contents(container, path)
+        values = container.values() if isinstance(container, dict) else container
+        for item in [*values]:
+            if len(self.guards) > MOST:
+                return
+            if is_plain(item):
+                continue
+            self.last(item, f"an item of {path}", code)
+            if is_marked(item) or isinstance(item, (list, tuple, dict, set, *FUNCTIONS, Tensor, np.ndarray, type)):
+                continue
+            for name in attribute_names(code):
+                value, guard = read_attribute(item, name, f"{name} of an item of {path}")
+                if guard is not None:
+                    self.add(guard)
+                if value is not MISSING and not isinstance(value, FUNCTIONS):
+                    self.last(value, f"{name} of an item of {path}", code)
+
+    # guards ---------------------------------------------------------------------------------------------------------
+
+    def add(self, guard: Guard) -> None:
+        """Take a guard, unless there is one of the same thing or its value belongs to the trace."""
+        value = guard.expected
+        if isinstance(value, Tensor) and type(value._value) is Var:
+            return
+        self.guards.setdefault((type(guard), id(guard.looked_at), guard.key), guard)
+
+    def contents(self, container: Any, path: str) -> None:
+        if not any(isinstance(v, Tensor) and type(v._value) is Var for v in _values(container)):
+            self.add(ContentsGuard(path, container))
+
+    def array(self, array: Any, path: str) -> None:
+        """The numbers of an array, unless nobody can change them."""
+        if array.dtype.hasobject or (not array.flags.writeable and array.base is None):
+            return
+        if (ArrayGuard, id(array), None) not in self.guards:
+            self.add(ArrayGuard(path, array))
+
+    def grad(self, leaf: Leaf, what: str) -> None:
+        self.add(GradGuard(leaf, what))
+
+    def root(self, value: Any) -> None:
+        if id(value) in self.roots or not (is_marked(value) or isinstance(value, Tensor)):
+            return
+        self.roots[id(value)] = value
+        if is_marked(value):
+            self.attributes.append((value, dict(vars(value))))
+
+    def own_change(self) -> str | None:
+        """What the function has changed itself, in words: of what it reads, and of its modules and optimisers."""
+        for value, before in self.attributes:
+            now = vars(value)
+            for name in (n for n in (*before, *now) if n not in KEPT):
+                if not same(*(own.get(name, getattr(type(value), name, MISSING)) for own in (before, now))):
+                    return f"{type(value).__name__}.{name}"
+        return next((guard.what for guard in self.guards.values() if guard.change() is not None), None)
+
+
+def _holds(cell: Any, value: Any) -> bool:
+    try:
+        return cell.cell_contents is value
+    except ValueError:  # it is not filled yet
+        return value is None
+
+
+def _values(container: Any) -> Iterator[Any]:
+    return iter(container.values() if isinstance(container, dict) else container)
+
+
+def is_library(name: str, file: str | None) -> bool:
+    """Whether a module is this library's, NumPy's or Python's own, in which nobody changes anything."""
+    root = name.partition(".")[0]
+    if root in OTHERS:
+        return True
+    if file is None:
+        return root in sys.builtin_module_names
+    return file.startswith(STDLIB) and "site-packages" not in file
+
+
+def read_attribute(value: Any, name: str, path: str) -> tuple[Any, Guard | None]:
+    """An attribute without running anyone's code, and its guard, if it needs one; MISSING where it is computed."""
+    kind = type(value)
+    if isinstance(value, ModuleType):
+        if is_library(value.__name__, getattr(value, "__file__", None)):
+            return MISSING, None
+        return _item(vars(value), name, path)
+    if isinstance(value, type):
+        return _of_class(value, name, path)
+    if is_plain(value) or isinstance(value, (Tensor, np.ndarray, *FUNCTIONS)):
+        return MISSING, None
+    own = getattr(value, "__dict__", None)
+    if isinstance(own, dict) and name in own:
+        return (own[name], None) if is_marked(value) else _item(own, name, path)
+    found, guard = _of_class(kind, name, path)
+    if isinstance(found, MemberDescriptorType):
+        try:
+            found = object.__getattribute__(value, name)
+        except AttributeError:
+            return MISSING, None
+        return found, AttributeGuard(path, value, name, found)
+    if isinstance(found, (classmethod, staticmethod)):
+        return found.__func__, guard
+    if hasattr(type(found), "__get__") and not isinstance(found, FUNCTIONS):
+        return MISSING, guard  # a property: its own code is seen where it runs
+    return found, guard
+
+
+def _item(mapping: Any, name: str, path: str) -> tuple[Any, Guard | None]:
+    if name not in mapping:
+        return MISSING, None
+    return mapping[name], ItemGuard(path, mapping, name, mapping[name])
+
+
+def _of_class(kind: type, name: str, path: str) -> tuple[Any, Guard | None]:
+    for base in kind.__mro__:
+        if name in vars(base):
+            value = vars(base)[name]
+            library = is_library(base.__module__, getattr(sys.modules.get(base.__module__), "__file__", None))
+            return value, None if library else ItemGuard(path, PROXIES.setdefault(base, vars(base)), name, value)
+    return MISSING, None
