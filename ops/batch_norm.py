@@ -212,6 +212,8 @@ batch_norm = fused_op(
     scratch=_forward_scratch,
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
+    native="batch_norm:batch_norm",
+    native_vjp="batch_norm:batch_norm_vjp",
     teaches=TEACHES,
     doc="""Each channel normalised by its own mean and biased variance: ``(x - mu) / sqrt(var + eps) * gamma + beta``.
 
@@ -238,5 +240,7 @@ batch_norm_relu = fused_op(
     scratch=_forward_scratch,
     backward_flops=_relu_backward_flops,
     backward_scratch=_backward_scratch,
+    native="batch_norm:batch_norm_relu",
+    native_vjp="batch_norm:batch_norm_relu_vjp",
     doc="`batch_norm`, then ReLU, in one pass.",
 )

@@ -1,4 +1,4 @@
-"""What kernels over rows of numbers share: vectors and the edge behind them, the part of a block, and settings."""
+"""What kernels over rows of numbers share: the part of a block, settings, and arrays seen as rows."""
 
 from __future__ import annotations
 
@@ -7,27 +7,14 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.native.places import Address, Call, Place, bits_of
-from tensorgraph.native.words import ld, ldm, load_double, st, stm, word_at
+from tensorgraph.native.words import load_double, word_at
 
-__all__ = ["SINGLE_OR_DOUBLE", "output", "part", "put", "setting", "setting_words", "span_of"]
+__all__ = ["SINGLE_OR_DOUBLE", "output", "rows_of", "setting", "setting_words", "span_of"]
 
 SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 # texts ---------------------------------------------------------------------------------------------------------------
-
-
-def part(p: Any, n: Any, whole: Any) -> Any:
-    """A vector from an address on, or its first n lanes with zeros behind them; `whole` is known while lowering."""
-    return ld(p) if whole else ldm(p, n, 0.0)
-
-
-def put(p: Any, v: Any, n: Any, whole: Any) -> None:
-    """Write a vector, or its first n lanes."""
-    if whole:
-        st(p, v)
-    else:
-        stm(p, v, n)
 
 
 def span_of(n: Any, block: Any, blocks: Any) -> Any:
@@ -69,3 +56,21 @@ def output(call: Call, k: int, like: Place) -> Place:
     """An output of the call, or memory in its place where nobody reads it."""
     given = call.outputs[k]
     return call.scratch(like.shape, like.dtype) if given is None else given
+
+
+def rows_of(x: Place) -> Place | None:
+    """An array as rows along its last axis, whose numbers lie side by side; None where the axes before it are not one
+    of equal strides, or the numbers lie apart."""
+    if not x.ndim or (x.shape[-1] != 1 and x.strides[-1] != x.dtype.itemsize):
+        return None
+    rows, stride = 1, x.shape[-1] * x.dtype.itemsize
+    for n, step in zip(reversed(x.shape[:-1]), reversed(x.strides[:-1]), strict=True):
+        if n == 1:
+            continue
+        if rows == 1:
+            rows, stride = n, step
+        elif step == rows * stride:
+            rows *= n
+        else:
+            return None
+    return x.over((rows, x.shape[-1]), (stride, x.dtype.itemsize))

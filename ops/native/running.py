@@ -11,16 +11,18 @@ from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.native.words import (
     any_lane,
+    ldm,
     load_double,
     load_int,
     real,
     select,
+    stm,
     store_double,
     store_int,
     vset,
     word_at,
 )
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, part, put, setting, setting_words
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, setting, setting_words
 from tensorgraph.ops.updates import warn_not_finite
 
 __all__ = ["running_average"]
@@ -31,14 +33,14 @@ LANES = SIZE = INLINE = 0  # constants of kernels
 # texts ---------------------------------------------------------------------------------------------------------------
 
 
-def averaged(at: Any, k: Any, n: Any, whole: Any, numbers: Any) -> None:
+def averaged(at: Any, k: Any, n: Any, numbers: Any) -> None:
     """New averages of some channels; the old ones where the batch is not finite."""
     keep, take, take_var, finite = numbers
-    mean, var = part(at[0] + k, n, whole), part(at[1] + k, n, whole)
-    mu, sigma2 = part(at[2] + k, n, whole), part(at[3] + k, n, whole)
+    mean, var = ldm(at[0] + k, n, 0.0), ldm(at[1] + k, n, 0.0)
+    mu, sigma2 = ldm(at[2] + k, n, 0.0), ldm(at[3] + k, n, 0.0)
     # two products, each rounded: never old + take (new - old), which loses a first variance that is small
-    put(at[4] + k, select(finite, keep * mean + take * mu, mean), n, whole)
-    put(at[5] + k, select(finite, keep * var + take_var * sigma2, var), n, whole)
+    stm(at[4] + k, select(finite, keep * mean + take * mu, mean), n)
+    stm(at[5] + k, select(finite, keep * var + take_var * sigma2, var), n)
 
 
 def running_step(w: Any, block: Any, blocks: Any) -> None:
@@ -48,17 +50,17 @@ def running_step(w: Any, block: Any, blocks: Any) -> None:
     seen = vset(0.0)
     for i in range(0, n, LANES):
         k = i * SIZE
-        seen = seen + (part(at[2] + k, n - i, False) * 0.0 + part(at[3] + k, n - i, False) * 0.0)
+        seen = seen + (ldm(at[2] + k, n - i, 0.0) * 0.0 + ldm(at[3] + k, n - i, 0.0) * 0.0)
     finite = not any_lane(seen != seen)
     total = 1.0 - decay * (1.0 - weight)
     keep, take = decay * weight / total, (1.0 - decay) / total
     numbers = [real(keep), real(take), real(take * load_double(w + 8 * 10)), finite]
     i = 0
     while i + LANES <= n:
-        averaged(at, i * SIZE, 0, True, numbers)
+        averaged(at, i * SIZE, LANES, numbers)
         i += LANES
     if i < n:
-        averaged(at, i * SIZE, n - i, False, numbers)
+        averaged(at, i * SIZE, n - i, numbers)
     store_double(word_at(w, 11), select(finite, total, weight))
     store_int(word_at(w, 12), select(finite, count + 1, count))
     store_int(word_at(w, 13), select(finite, 0, 1))

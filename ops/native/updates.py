@@ -13,8 +13,8 @@ import numpy as np
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Address, Call, Place
-from tensorgraph.native.words import double, fma, load_int, real, select, sqrt, store_int, word_at
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, part, put, setting, setting_words, span_of
+from tensorgraph.native.words import double, fma, ldm, load_int, real, select, sqrt, stm, store_int, word_at
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, setting, setting_words, span_of
 
 __all__ = ["adam", "momentum", "rmsprop", "sgd"]
 
@@ -28,9 +28,9 @@ SEVERAL, BLOCK = 100_000, 50_000
 # texts ---------------------------------------------------------------------------------------------------------------
 
 
-def sgd_part(at: Any, k: Any, n: Any, whole: Any, rate: Any, decay: Any) -> None:
-    p = part(at[0] + k, n, whole)
-    put(at[2] + k, p - rate * fma(decay, p, part(at[1] + k, n, whole)), n, whole)
+def sgd_ldm(at: Any, k: Any, n: Any, rate: Any, decay: Any) -> None:
+    p = ldm(at[0] + k, n, 0.0)
+    stm(at[2] + k, p - rate * fma(decay, p, ldm(at[1] + k, n, 0.0)), n)
 
 
 def sgd_step(w: Any, block: Any, blocks: Any) -> None:
@@ -39,19 +39,19 @@ def sgd_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 3), block, blocks)
     i = lo
     while i + LANES <= hi:
-        sgd_part(at, i * SIZE, 0, True, rate, decay)
+        sgd_ldm(at, i * SIZE, LANES, rate, decay)
         i += LANES
     if i < hi:
-        sgd_part(at, i * SIZE, hi - i, False, rate, decay)
+        sgd_ldm(at, i * SIZE, hi - i, rate, decay)
 
 
-def momentum_part(at: Any, k: Any, n: Any, whole: Any, rate: Any, keep: Any, take: Any, decay: Any) -> None:
-    p = part(at[0] + k, n, whole)
-    d = fma(decay, p, part(at[1] + k, n, whole))
-    v = fma(keep, part(at[2] + k, n, whole), take * d)
+def momentum_ldm(at: Any, k: Any, n: Any, rate: Any, keep: Any, take: Any, decay: Any) -> None:
+    p = ldm(at[0] + k, n, 0.0)
+    d = fma(decay, p, ldm(at[1] + k, n, 0.0))
+    v = fma(keep, ldm(at[2] + k, n, 0.0), take * d)
     along = fma(keep, v, take * d) if NESTEROV else v
-    put(at[4] + k, v, n, whole)
-    put(at[3] + k, p - rate * along, n, whole)
+    stm(at[4] + k, v, n)
+    stm(at[3] + k, p - rate * along, n)
 
 
 def momentum_step(w: Any, block: Any, blocks: Any) -> None:
@@ -62,18 +62,18 @@ def momentum_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 5), block, blocks)
     i = lo
     while i + LANES <= hi:
-        momentum_part(at, i * SIZE, 0, True, rate, keep, take, decay)
+        momentum_ldm(at, i * SIZE, LANES, rate, keep, take, decay)
         i += LANES
     if i < hi:
-        momentum_part(at, i * SIZE, hi - i, False, rate, keep, take, decay)
+        momentum_ldm(at, i * SIZE, hi - i, rate, keep, take, decay)
 
 
-def rmsprop_part(at: Any, k: Any, n: Any, whole: Any, rate: Any, keep: Any, take: Any, tiny: Any, decay: Any) -> None:
-    p = part(at[0] + k, n, whole)
-    d = fma(decay, p, part(at[1] + k, n, whole))
-    s = fma(keep, part(at[2] + k, n, whole), take * d * d)
-    put(at[4] + k, s, n, whole)
-    put(at[3] + k, p - rate * d / (sqrt(s) + tiny), n, whole)
+def rmsprop_ldm(at: Any, k: Any, n: Any, rate: Any, keep: Any, take: Any, tiny: Any, decay: Any) -> None:
+    p = ldm(at[0] + k, n, 0.0)
+    d = fma(decay, p, ldm(at[1] + k, n, 0.0))
+    s = fma(keep, ldm(at[2] + k, n, 0.0), take * d * d)
+    stm(at[4] + k, s, n)
+    stm(at[3] + k, p - rate * d / (sqrt(s) + tiny), n)
 
 
 def rmsprop_step(w: Any, block: Any, blocks: Any) -> None:
@@ -84,10 +84,10 @@ def rmsprop_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 5), block, blocks)
     i = lo
     while i + LANES <= hi:
-        rmsprop_part(at, i * SIZE, 0, True, rate, keep, take, tiny, decay)
+        rmsprop_ldm(at, i * SIZE, LANES, rate, keep, take, tiny, decay)
         i += LANES
     if i < hi:
-        rmsprop_part(at, i * SIZE, hi - i, False, rate, keep, take, tiny, decay)
+        rmsprop_ldm(at, i * SIZE, hi - i, rate, keep, take, tiny, decay)
 
 
 def powers(a: Any, b: Any, n: Any) -> Any:
@@ -109,18 +109,18 @@ def powers(a: Any, b: Any, n: Any) -> Any:
     return u + u_rest, v + v_rest
 
 
-def adam_part(at: Any, k: Any, n: Any, whole: Any, numbers: Any) -> None:
+def adam_ldm(at: Any, k: Any, n: Any, numbers: Any) -> None:
     step, root, tiny, decay, keep1, take1, keep2, take2 = numbers
-    p, g = part(at[0] + k, n, whole), part(at[1] + k, n, whole)
+    p, g = ldm(at[0] + k, n, 0.0), ldm(at[1] + k, n, 0.0)
     # the coupled decay of the eager kernel is 0 where it is decoupled: 0 times an infinite parameter is NaN
     d = fma(0.0 if DECOUPLED else decay, p, g)
-    m = fma(keep1, part(at[2] + k, n, whole), take1 * d)
-    v = fma(keep2, part(at[3] + k, n, whole), take2 * d * d)
-    put(at[5] + k, m, n, whole)
-    put(at[6] + k, v, n, whole)
+    m = fma(keep1, ldm(at[2] + k, n, 0.0), take1 * d)
+    v = fma(keep2, ldm(at[3] + k, n, 0.0), take2 * d * d)
+    stm(at[5] + k, m, n)
+    stm(at[6] + k, v, n)
     # decoupled decay is a step of its own
     old = p * decay if DECOUPLED else p
-    put(at[4] + k, old - step * m / fma(sqrt(v), root, tiny), n, whole)
+    stm(at[4] + k, old - step * m / fma(sqrt(v), root, tiny), n)
 
 
 def adam_step(w: Any, block: Any, blocks: Any) -> None:
@@ -135,10 +135,10 @@ def adam_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 7), block, blocks)
     i = lo
     while i + LANES <= hi:
-        adam_part(at, i * SIZE, 0, True, numbers)
+        adam_ldm(at, i * SIZE, LANES, numbers)
         i += LANES
     if i < hi:
-        adam_part(at, i * SIZE, hi - i, False, numbers)
+        adam_ldm(at, i * SIZE, hi - i, numbers)
 
 
 def count_step(w: Any, block: Any, blocks: Any) -> None:
