@@ -39,6 +39,8 @@ endif
 # a program started by a test must find the installed package, not the folder it happens to start in
 # that, and keep what was compiled even where a variable of the machine says no: each process would do it again
 PYTEST_ENV := PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=
+# each process has a core: threads of BLAS that wait for another's took eight times the time of its products
+PYTEST_ENV += OPENBLAS_NUM_THREADS=1
 # a run begins with neighbours in one process, which share what they made and compiled
 SHARED = -n $(JOBS) --dist worksteal
 PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)

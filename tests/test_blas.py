@@ -36,7 +36,7 @@ def product_is_right():
 
 def run(code: str, begin: str = BEGIN + PROCESSOR, core: str | None = "Haswell", **environment: str) -> str:
     """Run a program in a process whose BLAS took the kernels named, and return what it printed."""
-    inherited = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    inherited = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS")}
     told = {"OPENBLAS_CORETYPE": core} if core else {}
     command = [sys.executable, "-W", "error", "-c", begin + code]
     environment = inherited | told | environment

@@ -80,10 +80,11 @@ def case(dtype, rows, classes, scale, soft, weighted, ignore):
 @pytest.mark.parametrize("dtype", [F4, F8])
 def test_within_the_bounds(dtype, weighted, soft, ignore, smoothing, reduction):
     for classes, scale in itertools.product([10, *WIDE], [1.0, 5.0, 1e4]):
-        z, target, w = case(dtype, 12, classes, scale, soft, weighted, ignore)
+        rows = 12 if classes == 10 or jit.compiled() else 3
+        z, target, w = case(dtype, rows, classes, scale, soft, weighted, ignore)
         options = dict(ignore_index=ignore, label_smoothing=smoothing, reduction=reduction)
         loss, lse, divisor = cross_entropy_forward(z, target, w, **options)
-        g = np.linspace(-1, 2, 12, dtype=dtype) if reduction == "none" else np.array(1.7, dtype)
+        g = np.linspace(-1, 2, rows, dtype=dtype) if reduction == "none" else np.array(1.7, dtype)
         dz, dq, dw = cross_entropy_backward(g, z, target, w, lse, divisor, **options)
         expected = exact(z, target, w, ignore, smoothing, reduction, g)
         assert loss.dtype == dtype and loss.shape == g.shape

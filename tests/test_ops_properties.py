@@ -26,7 +26,7 @@ def test_every_op_has_cases(op: Op) -> None:
     assert testing.examples_of(op)
 
 
-@pytest.mark.sampled(test=600, quick=200)
+@pytest.mark.sampled(test=400, quick=200)
 @pytest.mark.parametrize("name", list(testing.PROPERTIES))
 @pytest.mark.parametrize("op", OPS, ids=by_name)
 def test_property(op: Op, name: str) -> None:

@@ -341,20 +341,23 @@ def test_a_product_of_long_vectors(n, dtype) -> None:
         tg.tensor(x) @ tg.tensor(y[:-1])
 
 
+ROWS = 60_000 if jit.compiled() else 6_000  # plain Python takes long
+
+
 @wide_floats
 @pytest.mark.parametrize("impl", ["fused", "composed"])
 def test_normalisations_of_many_rows(impl, dtype) -> None:
     rng = np.random.default_rng(0)
-    x, g = rng.random((60000, 3)).astype(dtype), np.full((60000, 3), 0.1, dtype)
-    g[:, 1] = rng.random(60000)
+    x, g = rng.random((ROWS, 3)).astype(dtype), np.full((ROWS, 3), 0.1, dtype)
+    g[:, 1] = rng.random(ROWS)
     for op in (tg.batch_norm, tg.layer_norm):
         leaves = [tg.tensor(v, requires_grad=True) for v in (x, np.ones(3, dtype), np.zeros(3, dtype))]
         y, mu, var = op(*leaves, impl=impl)
         assert_sum(tg.gradients(y, leaves, g)[2].numpy(), g, 0, what=op.__name__)
         if op is tg.batch_norm:
-            assert_sum(mu.numpy(), x / WIDE(60000), 0)
-            centred = x.astype(WIDE) - exact(x, 0) / 60000
-            assert_sum(var.numpy(), centred * centred / 60000, 0)
+            assert_sum(mu.numpy(), x / WIDE(ROWS), 0)
+            centred = x.astype(WIDE) - exact(x, 0) / ROWS
+            assert_sum(var.numpy(), centred * centred / ROWS, 0)
 
 
 @wide_floats
@@ -363,7 +366,7 @@ def test_normalisations_of_many_rows(impl, dtype) -> None:
 def test_a_weighted_loss_of_many_rows(impl, smoothing, dtype) -> None:
     """The divisor is a sum over the rows too."""
     rng = np.random.default_rng(0)
-    x, y = np.zeros((60000, 2), dtype), rng.integers(0, 2, 60000)
+    x, y = np.zeros((ROWS, 2), dtype), rng.integers(0, 2, ROWS)
     w = np.array([0.1, 0.7], dtype)
     got = tg.softmax_cross_entropy(x, y, weight=w, label_smoothing=smoothing, impl=impl).numpy()
     log2, wide = np.log(WIDE(2)), w.astype(WIDE)
