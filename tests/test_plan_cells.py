@@ -100,8 +100,54 @@ def chain(c: Cells, x: Any) -> Any:
     return (y + x).sum()
 
 
-STEPS = [swap, swap_of_sums, same_twice, view_returned, given_and_written, written_twice, argument_returned,
-         own_transposition, nothing, read_late, chain]  # fmt: skip
+@tg.op("given_back_in_plans(x)", vjp=dict(x=None), infer_rule=lambda x: x)
+def given_back(x):
+    """An op on NumPy whose result is its input."""
+    return x
+
+
+def moved_on(c: Cells, x: Any) -> Any:
+    c.b.assign(c.a)
+    c.a.assign(c.a + x)
+
+
+def kept_on_numpy(c: Cells, x: Any) -> Any:
+    """NumPy keeps what lies in memory that kernels use again."""
+    y = (c.a + x) * x
+    kept = given_back(y)
+    held = given_back(c.a.read())
+    z = y * x + c.b
+    for _ in range(3):
+        z = z * z[::-1] - x
+    c.a.assign(z)
+    return kept, held, tg.exp(kept)
+
+
+def with_itself(c: Cells, x: Any) -> Any:
+    """A kernel reads one buffer twice, otherwise the second time: it cannot be written over."""
+    y = c.a + x
+    y = y * y[::-1]
+    y = y + y[:, ::-1]
+    c.a.assign(y - y[::-1])
+    c.b.assign(c.b * c.b[::-1])
+
+
+STEPS = [
+    moved_on,
+    kept_on_numpy,
+    with_itself,
+    swap,
+    swap_of_sums,
+    same_twice,
+    view_returned,
+    given_and_written,
+    written_twice,
+    argument_returned,
+    own_transposition,
+    nothing,
+    read_late,
+    chain,
+]
 
 
 def traced(step: Callable[..., Any], c: Cells) -> tuple[Any, list[Any]]:

@@ -19,9 +19,11 @@ from tensorgraph.compile.layouts import Array, address_of
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import UNSHARED, Buffer, Cell, Parameter, getrefcount
 from tensorgraph.native.kernel import kernel
+from tensorgraph.native.places import Record
+from tensorgraph.native.tape import HEAD
 from tensorgraph.native.words import load_int, store_int, word_at
 
-__all__ = ["Binding", "headers_are_known"]
+__all__ = ["MOVED", "Binding", "headers_are_known", "looking_record"]
 
 ndarray = np.ndarray
 
@@ -30,6 +32,8 @@ TYPE, DATA, AXES, SHAPE, BASE, DTYPE, FLAGS, ITEMS = 8, 16, 24, 32, 48, 56, 64, 
 LOW = 0xFFFFFFFF
 ORDERED, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400  # flags of arrays
 ROW = 64
+WORDS_OF_ALL, GIVEN, NEXT = 8, 5, 7  # of the words: the tuple of arguments, and the head of the record after this one
+MOVED = -2  # the status where Python has to look
 WRITTEN, BOUND, KIND, NDIM, SIZES, WORDS, COUNT = 8, 16, 24, 32, 40, 48, 56
 
 
@@ -45,9 +49,9 @@ def bind_words(row: Any, array: Any) -> None:
 
 
 def bind_arrays(w: Any, block: Any, blocks: Any) -> None:
-    """Look at the cells of one table and the arguments of another; `block` is the address of the arguments' tuple."""
+    """Look at the cells of one table and the arguments of another; where one is not as it should be, end the tape."""
     cells, n_cells, arguments, n_arguments = word_at(w, 0), word_at(w, 1), word_at(w, 2), word_at(w, 3)
-    kind, status = word_at(w, 4), 0
+    kind, given, status = word_at(w, 4), word_at(w, 5), 0
     for k in range(n_cells):
         row = cells + k * ROW
         array = load_int(load_int(row))
@@ -80,7 +84,7 @@ def bind_arrays(w: Any, block: Any, blocks: Any) -> None:
             status = 1
     for k in range(n_arguments):
         row = arguments + k * ROW
-        array = load_int(block + ITEMS + load_int(row) * 8)
+        array = load_int(given + ITEMS + load_int(row) * 8)
         if load_int(array + TYPE) == kind:
             wanted = ORDERED + ALIGNED
             if (load_int(array + FLAGS) & wanted) == wanted:
@@ -89,7 +93,9 @@ def bind_arrays(w: Any, block: Any, blocks: Any) -> None:
                 status = 1
         else:
             status = 1
-    store_int(word_at(w, 5), status)
+    if status == 1:
+        store_int(word_at(w, 6), MOVED)
+        store_int(word_at(w, 7), 0)
 
 
 _PROTOTYPE = ctypes.PYFUNCTYPE(None, ctypes.c_size_t, ctypes.c_int64, ctypes.c_int64)  # holding the interpreter's lock
@@ -159,6 +165,8 @@ class Binding:
         Which arguments tapes read.
     words : mapping
         For ``("cell", k)`` and ``("argument", k)``: the addresses of words, and how far behind the array's beginning.
+    status : c_int64
+        Becomes `MOVED` where the kernel finds that Python has to look.
     """
 
     def __init__(
@@ -166,13 +174,19 @@ class Binding:
         cells: Sequence[tuple[Cell, Aval, bool]],
         arguments: Sequence[int],
         words: Mapping[tuple[str, int], Sequence[tuple[int, int]]],
+        status: ctypes.c_int64,
     ) -> None:
         self.cells, self.arguments = tuple(cells), tuple(arguments)
         none: tuple[tuple[int, int], ...] = ()
         self.cell_words = [words.get(("cell", k), none) for k in range(len(cells))]
         self.argument_words = [words.get(("argument", k), none) for k in self.arguments]
-        self.bound: Array | None = None
-        if slot_offset() is not None and (cells or arguments):
+        self.words: Array = np.zeros(WORDS_OF_ALL, np.int64)
+        self._nowhere: Array = np.zeros(1, np.int64)
+        self._argument = ctypes.c_size_t(address_of(self.words))
+        self.own_given = self.given = ctypes.c_int64.from_address(address_of(self.words) + 8 * GIVEN)
+        self.status, self._status_at = status, ctypes.addressof(status)
+        self.by_headers = slot_offset() is not None and bool(cells or arguments)
+        if self.by_headers:
             self._make_tables()
 
     def _make_tables(self) -> None:
@@ -192,26 +206,32 @@ class Binding:
             size += 8 * aval.ndim
         for row, number in zip(self._table[len(self.cells) :], self.arguments, strict=True):
             row[0] = number
-        self._status = ctypes.c_int64(0)
-        first = address_of(self._table)
-        n = len(self.cells)
-        given = [first, n, first + ROW * n, len(self.arguments), id(ndarray), ctypes.addressof(self._status)]
-        self.bound = np.array(given, np.int64)
+        first, n = address_of(self._table), len(self.cells)
+        state = [self._status_at, address_of(self._nowhere)]
+        self.words[:] = [first, n, first + ROW * n, len(self.arguments), id(ndarray), 0, *state]
         self._look = _PROTOTYPE(kernel(bind_arrays, "float64").entry)
-        self._words = ctypes.c_size_t(address_of(self.bound))
-        self._none = ctypes.c_int64(0)
+
+    def attach(self, words: Array) -> None:
+        """Have a tape look that begins with `looking_record`; it is run by whoever holds the interpreter's lock."""
+        mine = words[HEAD : HEAD + len(self.words)]
+        mine[:] = self.words
+        mine[NEXT] = address_of(mine) + mine.nbytes
+        self.given = ctypes.c_int64.from_address(address_of(mine) + 8 * GIVEN)
 
     def bind(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """Make ready for a run on these arguments; gives the arrays that tapes read, to be held until it is over."""
-        if self.bound is not None:
-            self._look(self._words, id(arrays), self._none)
-            if not self._status.value:
+        if self.by_headers:
+            self.own_given.value = id(arrays)
+            self._look(self._argument, 0, 1)
+            if not self.status.value:
                 return arrays
+            self.status.value = 0
         elif not (self.cells or self.arguments):
             return arrays
-        return self._bind_slowly(arrays)
+        return self.bind_slowly(arrays)
 
-    def _bind_slowly(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    def bind_slowly(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The like, where cells or arguments are not as they should be: they are copied."""
         for cell, aval, written in self.cells:
             adopt(cell, aval, written)
         given = list(arrays)
@@ -220,16 +240,18 @@ class Binding:
             if type(array) is not ndarray or not (array.flags.c_contiguous and array.flags.aligned):
                 given[k] = np.array(array, order="C", subok=False)
         arrays = tuple(given)
-        if self.bound is not None:
-            self._look(self._words, id(arrays), self._none)
-            if not self._status.value:
-                return arrays
+        if self.by_headers:
             self._table[:, BOUND // 8] = -1
         for pairs, (cell, _, _) in zip(self.cell_words, self.cells, strict=True):
             put(pairs, address_of(cell._value))
         for pairs, k in zip(self.argument_words, self.arguments, strict=True):
             put(pairs, address_of(arrays[k]))
         return arrays
+
+
+def looking_record() -> Record:
+    """What looks, as the first record of a tape; it has its words by `Binding.attach`."""
+    return Record(kernel(bind_arrays, "float64"), (0,) * WORDS_OF_ALL)
 
 
 def put(pairs: Sequence[tuple[int, int]], address: int) -> None:

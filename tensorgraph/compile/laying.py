@@ -90,14 +90,14 @@ class Memory:
             tape.words[places] = heads
 
 
-def laid(plan: Plan, last: Sequence[Record]) -> tuple[Memory, list[Tape | int]]:
+def laid(plan: Plan, first: Sequence[Record], last: Sequence[Record]) -> tuple[Memory, list[Tape | int]]:
     """The memory of a plan, and its steps: tapes, and the numbers of steps on NumPy between them.
 
-    `last` are records that come after all steps.
+    `first` and `last` are records that come before and after all steps.
     """
     memory = Memory(plan)
     order: list[Tape | int] = []
-    records: list[Record] = []
+    records = list(first)
     for number, step in enumerate(plan.steps):
         if number == plan.final:  # before a cell is written
             records += memory.verdicts.records([one.call for one in plan.steps[number:] if one.call is not None])

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.compile.cell_memory import Binding
+from tensorgraph.compile.cell_memory import MOVED, Binding, headers_are_known, looking_record
 from tensorgraph.compile.copying import copy_record
 from tensorgraph.compile.explain import reason, told
 from tensorgraph.compile.host_steps import Action, Environment
 from tensorgraph.compile.laying import laid
+from tensorgraph.compile.layouts import address_of
 from tensorgraph.compile.plan import Plan
+from tensorgraph.compile.selection import places_in
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Literal, Var, Write
 from tensorgraph.native.places import Record
-from tensorgraph.native.tape import Tape
+from tensorgraph.native.tape import HEAD, Tape, holding_driver
 
 __all__ = ["NativeRunner"]
 
-ndarray = np.ndarray
+LIGHT = 1 << 20  # bytes that kernels read and write, once each: some 50 µs at most
 
 
 class NativeRunner:
@@ -38,58 +42,64 @@ class NativeRunner:
 
     # A run: (1) arguments and cells are looked at, and the tapes' words changed where arrays have moved; (2) tapes and
     # steps on NumPy in turn, up to the last step that may fail; (3) what is given of cells is copied; (4) the last
-    # tape, which alone writes cells, and what NumPy has for them; (5) what is given of the arena is copied.
+    # tape, which alone writes cells, and what NumPy has for them; (5) what is given of the arena is copied. Where there
+    # are kernels alone, and little to do, (1) is the first record of the only tape: one call for all of it.
 
     def __init__(self, plan: Plan, cells: Sequence[Cell]) -> None:
         self.plan, self.cells, self.reason = plan, tuple(cells), reason(plan)
         graph, layout = plan.graph, plan.layout
         self._cell_of = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
-        copies, self._stored = self._left(plan)
-        memory, order = laid(plan, copies)
+        copies, left = self._left(plan)
+        alone = not left and all(type(a) is not Var or plan.in_arena(a) for a in graph.outputs)
+        alone = alone and not any(step.on_host for step in plan.steps)
+        alone = alone and not any(is_number(var) and plan.in_arena(var) for var in graph.inputs)
+        self.is_short = alone and headers_are_known() and is_light(plan)
+        memory, order = laid(plan, [looking_record()] if self.is_short else [], copies)
         self.memory, self.verdicts, self.status = memory, memory.verdicts, memory.verdicts.status
         self.environment = environment = Environment(plan, memory)
-        actions: list[Action] = []
-        self._hosts = 0
+        self.actions: list[Action] = []
         for item in order[:-1]:
-            if isinstance(item, Tape):
-                actions.append(_running(item))
-            else:
-                self._hosts += 1
-                actions += environment.step(item)
+            self.actions += [_running(item)] if isinstance(item, Tape) else environment.step(item)
         last = order[-1]
         assert isinstance(last, Tape)
         self.last = last
-        self.tapes = [item for item in order if isinstance(item, Tape)]
-        written = {plan.donated.get(b, b) for b in plan.donated} | {layout.places[w.cell].buffer for w in graph.writes}
         self.early: list[tuple[int, int]] = []  # places among the outputs, and slots, of what lies in cells
         self.late: list[tuple[int, Any]] = []  # arrays of the arena
         self.whole: list[tuple[int, int]] = []  # slots of what is given as it is
         self.given: list[Any] = [None] * len(graph.outputs)
         for number, atom in enumerate(graph.outputs):
-            if type(atom) is not Var:
-                self.given[number] = environment.program.plain[environment.program.results[number]]
-                continue
-            slot = environment.slot(atom)
-            if is_number(atom):
-                self.whole.append((number, slot))
-            elif plan.in_arena(atom):
-                self.late.append((number, memory.view(atom)))
-            else:
-                actions += environment.looks([atom])
-                ours = layout.places[atom].buffer in layout.cells or layout.is_folded(atom)
-                (self.early if ours else self.whole).append((number, slot))
-        for write in self._stored:
+            self._plan_output(number, atom)
+        for write in left:
             if type(write.value) is Var:
-                actions += environment.looks([write.value])
-        self.actions = actions
-        self.stored = [self._store_of(write) for write in self._stored]
-        self.numbers = [
-            (k, memory.view(var)) for k, var in enumerate(graph.inputs) if is_number(var) and plan.in_arena(var)
-        ]
-        self.binding = self._binding(written)
-        self.needs_environment = bool(actions or self.early or self.whole or self.stored)
-        self.is_bare = not (self.needs_environment or self.numbers)
+                self.actions += environment.looks([write.value])
+        self.stored = [self._store_of(write) for write in left]
+        views = [(k, var) for k, var in enumerate(graph.inputs) if is_number(var) and plan.in_arena(var)]
+        self.numbers = [(k, memory.view(var)) for k, var in views]
+        self.binding = self._binding({layout.places[w.cell].buffer for w in graph.writes})
+        self.needs_environment = bool(self.actions or self.early or self.whole or self.stored or self.numbers)
         self._views = [view for _, view in self.late] if len(self.late) == len(self.given) else None
+        if self.is_short:
+            self.binding.attach(last.words)
+            self._given = self.binding.given
+            self._drive = holding_driver()
+            self._tape = ctypes.c_size_t(address_of(last.words))
+            self._rest = ctypes.c_size_t(address_of(last.words) + 8 * (HEAD + len(self.binding.words)))
+
+    def _plan_output(self, number: int, atom: Any) -> None:
+        """See that an output is given: of the arena and of cells as copies, else as it is."""
+        environment, layout = self.environment, self.plan.layout
+        if type(atom) is not Var:
+            self.given[number] = environment.program.plain[environment.program.results[number]]
+            return
+        slot = environment.slot(atom)
+        if is_number(atom):
+            self.whole.append((number, slot))
+        elif self.plan.in_arena(atom):
+            self.late.append((number, self.memory.view(atom)))
+        else:
+            self.actions += environment.looks([atom])
+            ours = layout.places[atom].buffer in layout.cells or layout.is_folded(atom)
+            (self.early if ours else self.whole).append((number, slot))
 
     @property
     def source(self) -> str:
@@ -142,49 +152,65 @@ class NativeRunner:
         for buffer, k in layout.inputs.items():
             if buffer in self.memory.words:
                 words["argument", k] = self.memory.words[buffer]
-        return Binding(cells, arguments, words)
+        return Binding(cells, arguments, words, self.status)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these arguments; the cells are written when it returns."""
         arrays = tuple(arrays)
-        held = self.binding.bind(arrays)
-        if self.is_bare:
+        if self.is_short:
+            self._given.value = id(arrays)
+            self._drive(self._tape)
+            if self.status.value:
+                self._trouble(arrays)
+        else:
+            held = self.binding.bind(arrays)
+            if self.needs_environment:
+                return self._run_between(arrays)
             self.last.run()
             if self.status.value:
                 self._judge(arrays, self.environment.template)
                 self.verdicts.warn()
-            if self._views is not None:
-                return [view.copy() for view in self._views]
-            return self._collect(self.given.copy())
+            del held
+        if self._views is not None:
+            return [view.copy() for view in self._views]
+        return self._collect(self.given.copy())
+
+    def _trouble(self, arrays: tuple[Any, ...]) -> None:
+        """A short tape did not run to its end, or has something to tell."""
+        if self.status.value == MOVED:
+            self.status.value = 0
+            self.memory.restore()
+            held = self.binding.bind_slowly(arrays)
+            self._drive(self._rest)
+            del held
+        if self.status.value:
+            self._judge(arrays, self.environment.template)
+            self.verdicts.warn()
+
+    def _run_between(self, arrays: tuple[Any, ...]) -> list[Any]:
+        """Run a plan of which NumPy does a part."""
         given = self.given.copy()
         env = self.environment.template.copy()
-        env[: len(arrays)] = arrays
+        first = len(arrays)
+        env[:first] = arrays
+        env[first : first + len(self.cells)] = [cell._value for cell in self.cells]
         for k, view in self.numbers:
             view[...] = arrays[k]
-        if self.needs_environment:
-            first = len(arrays)
-            env[first : first + len(self.cells)] = [cell._value for cell in self.cells]
-            for action in self.actions:
-                action(env)
-                if self.status.value:
-                    self._judge(arrays, env)
-            for number, slot in self.whole:
-                given[number] = env[slot]
-            for number, slot in self.early:
-                given[number] = env[slot].copy()
-        if self.stored:
-            new = [(cell, self._new(env, slot, value, copied)) for cell, slot, value, copied in self.stored]
-            with whole():
-                self.last.run()
-                if self.status.value:
-                    self._judge(arrays, env)
-                for cell, value in new:
-                    cell._value[...] = value
-        else:
+        for action in self.actions:
+            action(env)
+            if self.status.value:
+                self._judge(arrays, env)
+        for number, slot in self.whole:
+            given[number] = env[slot]
+        for number, slot in self.early:
+            given[number] = env[slot].copy()
+        new = [(cell, self._new(env, slot, value, copied)) for cell, slot, value, copied in self.stored]
+        with whole() if new else contextlib.nullcontext():
             self.last.run()
             if self.status.value:
                 self._judge(arrays, env)
-        del held
+            for cell, value in new:
+                cell._value[...] = value
         if self.status.value:
             self.verdicts.warn()
         return self._collect(given)
@@ -214,6 +240,14 @@ class NativeRunner:
         for eq in step.equations:
             self.environment.repeat(eq, env)
         raise ValueError(check.error)
+
+
+def is_light(plan: Plan) -> bool:
+    """Whether a plan takes so little time that other threads may wait for it."""
+    calls = [step.call for step in plan.steps if step.call is not None]
+    if any(record.blocks > 1 for call in calls for record in call.records):
+        return False
+    return sum(place.nbytes for call in calls for place in places_in([*call.inputs, *call.outputs])) <= LIGHT
 
 
 def _running(tape: Tape) -> Action:

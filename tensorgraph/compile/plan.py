@@ -142,20 +142,12 @@ def donations(made: Plan) -> dict[Buffer, Buffer]:
         n, place, cell = maker[value], layout.places[value], layout.places[write.cell]
         if not fills(place) or (place.shape, place.dtype) != (cell.shape, cell.dtype) or place.size == 0:
             continue
-        kept = place.buffer in outputs or counts[place.buffer] > 1  # given away, or two cells take it
-        if kept or counts[cell.buffer]:  # or another cell takes what this one held
+        if place.buffer in outputs or counts[place.buffer] > 1:  # given away, or two cells take it
             continue
-        if last_read.get(cell.buffer, -1) < n or (last_read[cell.buffer] == n and replaces(made, n, value, cell)):
+        read = last_read.get(cell.buffer, -1)
+        if read < n or (read == n and cell.buffer in replaceable(steps[n], layout, value)):
             found[place.buffer] = cell.buffer
     return found
-
-
-def replaces(made: Plan, n: int, value: Var, cell: Place) -> bool:
-    """Whether a step may write a value over a place that it reads once."""
-    step = made.steps[n]
-    return (
-        cell.buffer in replaceable(step, made.layout, value) and buffers_read(step, made.layout).count(cell.buffer) == 1
-    )
 
 
 def replaceable(step: Step, layout: Layout, value: Var) -> list[Buffer]:

@@ -11,7 +11,7 @@ from tensorgraph.compile.regions import Region, regions
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.native.places import Address, Buffer, Call, Place
 
-__all__ = ["RuleOf", "Step", "buffers_read", "selected"]
+__all__ = ["RuleOf", "Step", "buffers_read", "places_in", "selected"]
 
 RuleOf = Callable[[Equation], Callable[[Call], bool] | None]
 """Gives the rule that makes kernels of an equation, or None."""

@@ -11,7 +11,7 @@ import numpy as np
 from tensorgraph.jit.team import short_digest
 from tensorgraph.native.objects import Unit, addresses
 
-__all__ = ["DRIVER", "HEAD", "Tape"]
+__all__ = ["DRIVER", "HEAD", "Tape", "holding_driver"]
 
 HEAD = 3  # words before those of the kernel: its entry, the number of blocks, the number of words
 
@@ -51,6 +51,7 @@ end:
 SYMBOL = f"tg_drive_{short_digest(DRIVER, 12)}"
 
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_size_t)
+_HOLDING = ctypes.PYFUNCTYPE(None, ctypes.c_size_t)
 
 
 class Tape:
@@ -107,6 +108,11 @@ class Tape:
     def run(self) -> None:
         """Run all records in order, without the interpreter's lock: whatever the words say is done."""
         self._drive(self._argument)
+
+
+def holding_driver() -> Callable[[Any], None]:
+    """The driver as a function of a tape's address, called with the interpreter's lock held: for microseconds."""
+    return _HOLDING(ctypes.cast(_driver(), ctypes.c_void_p).value or 0)
 
 
 def _nothing(argument: Any) -> None:
