@@ -246,7 +246,7 @@ def _power(numba: Any) -> Any:
 
 
 # a to the power b, as NumPy's
-power = Helper(np.power, _power, digest=lambda: f"power({_narrow_power.digest()})")
+power = Helper(np.power, _power, digest=lambda: f"power({_narrow_power.digest()})", pair=(_narrow_power, _wide_power))
 
 
 # beside a factor that is 0 far below, x stops somewhere: 0 times infinity would be NaN

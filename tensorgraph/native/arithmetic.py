@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,16 @@ import numpy as np
 from tensorgraph.native.code import Code, Value, literal, vector
 
 __all__ = ["COMPARED", "PYTHON", "Arithmetic"]
+
+FLOATS = {"Add": "fadd", "Sub": "fsub", "Mult": "fmul", "Div": "fdiv"}
+INTEGERS = {"Add": "add", "Sub": "sub", "Mult": "mul", "RShift": "ashr", "LShift": "shl"}
+BITWISE = {"BitAnd": "and", "BitOr": "or", "BitXor": "xor"}
+# functions of the C library, called lane by lane
+LIBRARY = {
+    "tan": "tan", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "sinh": "sinh", "cosh": "cosh",
+    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "exp2": "exp2", "log2": "log2", "log10": "log10",
+    "cbrt": "cbrt", "arctan2": "atan2", "hypot": "hypot", "nextafter": "nextafter", "power": "pow", "fmod": "fmod",
+}  # fmt: skip
 
 PYTHON: dict[str, Callable[[Any, Any], Any]] = {
     "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b, "Mult": lambda a, b: a * b, "Div": lambda a, b: a / b,
@@ -20,7 +30,7 @@ PYTHON: dict[str, Callable[[Any, Any], Any]] = {
 COMPARED: dict[str, Callable[[Any, Any], Any]] = {
     "Lt": lambda a, b: a < b, "LtE": lambda a, b: a <= b, "Gt": lambda a, b: a > b, "GtE": lambda a, b: a >= b,
     "Eq": lambda a, b: a == b, "NotEq": lambda a, b: a != b, "Is": lambda a, b: a is b,
-    "IsNot": lambda a, b: a is not b,
+    "IsNot": lambda a, b: a is not b, "In": lambda a, b: a in b, "NotIn": lambda a, b: a not in b,
 }  # fmt: skip
 
 
@@ -77,11 +87,29 @@ class Arithmetic:
 
     def cast(self, x: Any, dtype: np.dtype[Any]) -> Value:
         """NumPy's conversion to a type, lane by lane."""
-        element = {"f4": "float", "f8": "double", "i4": "i32", "i8": "i64", "b1": "i1"}[dtype.str[1:]]
-        return self._element(self.value(x), element)
+        # unsigned numbers are places of tables
+        known = {"f4": "float", "f8": "double", "i4": "i32", "i8": "i64", "b1": "i1", "u8": "i64"}
+        return self._element(self.value(x), known[dtype.str[1:]])
 
     def to_int(self, x: Any) -> Value:
+        """As an integer: of an address, a stride, a count."""
+        if isinstance(x, (float, np.floating)) or (isinstance(x, Value) and (x.is_float or x.lanes)):
+            raise TypeError(f"expected an integer, got {self.told(x)}; integer(x) makes one of a number")
         return self.to("i64", x)
+
+    def told(self, x: Any) -> str:
+        """What a value is, for people."""
+        if not isinstance(x, Value):
+            return repr(x)
+        names = {
+            "float": "float32",
+            "double": "float64",
+            "i1": "truth value",
+            "i64": "integer",
+            "i32": "32-bit integer",
+        }
+        name = names.get(x.element, x.element)
+        return f"{x.lanes} lanes of {name}" if x.lanes else f"a {name}" if name != "integer" else "an integer"
 
     def to_real(self, x: Any) -> Value:
         return self.to(self.real, x)
@@ -96,13 +124,34 @@ class Arithmetic:
     def to_mask(self, x: Any) -> Value:
         return self.to(self.mask, x)
 
+    def one(self, x: Value) -> Value:
+        """A number, not lanes."""
+        if x.lanes:
+            raise TypeError(f"expected one number, got {self.told(x)}; st and stm write lanes, lane and hsum make one")
+        return x
+
+    def lanes_of(self, x: Any) -> Value:
+        """Lanes: a number is in all of them."""
+        x = self.value(x)
+        return x if x.lanes else self.spread(x)
+
+    def whole(self, x: Any) -> Value:
+        """Integers, lanes too."""
+        x = self.value(x)
+        if x.is_float:
+            raise TypeError(f"expected integers, got {self.told(x)}")
+        return x  # type: ignore[no-any-return]
+
     def spread(self, x: Value) -> Value:
         return self.code.splat(x, self.lanes)
 
     def condition(self, x: Any) -> Value:
         test = self.value(x)
         if test.type != "i1":
-            raise TypeError(f"a condition is a truth value, not {test.type}; compare, or use any_lane")
+            raise TypeError(
+                f"a condition is one truth value, not {self.told(test)}; compare, reduce a mask by any_lane, or choose "
+                "lane by lane with select"
+            )
         return test
 
     def alike(self, *values: Any) -> list[Value]:
@@ -110,47 +159,99 @@ class Arithmetic:
         given = [v for v in values if isinstance(v, Value)]
         if not given:
             return [self.value(v) for v in values]
-        floats = [v for v in given if v.is_float]
-        known = any(isinstance(v, (float, np.floating)) for v in values if not isinstance(v, Value))
-        if floats:
-            element = "double" if any(v.element == "double" for v in floats) else "float"
-        elif known:
-            element = self.real
-        else:
-            ranks = {"i1": 0, "i8": 1, "i32": 2, "i64": 3}
-            element = max((v.element for v in given), key=ranks.__getitem__)
-            if element == "i1" and any(isinstance(v, int) and not isinstance(v, bool) for v in values):
-                element = "i64"
-        lanes = max(v.lanes for v in given)
-        common = vector(element, lanes) if lanes else element
-        return [self.to(common, v) for v in values]
+        element, lanes = self._common(values, given), max(v.lanes for v in given)
+        type = vector(element, lanes) if lanes else element
+        return [self.to(type, v) for v in values]
+
+    def _common(self, values: Sequence[Any], given: list[Value]) -> str:
+        """The type of lane that NumPy would give: Python's numbers, and integers that are no lanes, adapt."""
+        typed = [self.value(v) for v in values if isinstance(v, np.generic)]
+        floats = {v.element for v in (*given, *typed) if v.is_float}
+        integers = [v for v in given if not v.is_float and v.element != "i1"]
+        if floats or any(isinstance(v, float) for v in values):
+            lanes = next((v for v in integers if v.lanes), None)
+            if lanes is not None:
+                raise TypeError(f"{self.told(lanes)} meet numbers: write real(x), double(x) or compare with integers")
+            return "double" if "double" in floats else "float" if floats else self.real
+        strong = {v.element for v in (*integers, *typed) if v.lanes or v.element != "i64" or v in typed} - {"i1"}
+        if strong:
+            return max(strong, key=lambda element: int(element[1:]))
+        return "i64" if integers or any(type(v) is int for v in values) else "i1"
 
     def binary(self, kind: str, a: Any, b: Any) -> Any:
         """An operator of two values."""
         if not isinstance(a, Value) and not isinstance(b, Value):
             return PYTHON[kind](a, b)
         if kind == "Div":
-            a, b = (self._element(v, self.real) if isinstance(v, Value) and not v.is_float else v for v in (a, b))
+            a, b = (self._number(v) for v in (a, b))
         a, b = self.alike(a, b)
-        if kind == "Pow":
-            raise TypeError("a power is written as products or by a helper")
         if a.is_float:
-            name = {"Add": "fadd", "Sub": "fsub", "Mult": "fmul", "Div": "fdiv", "Mod": "frem"}[kind]
-            return self.code.emit(a.type, f"{name} {self.code.flags(a.type)}{a.type} {a.name}, {b.name}")
-        name = {"Add": "add", "Sub": "sub", "Mult": "mul", "FloorDiv": "sdiv", "Mod": "srem", "RShift": "ashr",
-                "LShift": "shl", "BitAnd": "and", "BitOr": "or", "BitXor": "xor"}[kind]  # fmt: skip
-        return self.code.emit(a.type, f"{name} {a.type} {a.name}, {b.name}")
+            return self._of_floats(kind, a, b)
+        if kind in BITWISE:
+            return self.code.emit(a.type, f"{BITWISE[kind]} {a.type} {a.name}, {b.name}")
+        if a.element == "i1":
+            if a.lanes:
+                raise TypeError("masks are joined by &, | and ^; count with select(mask, 1.0, 0.0)")
+            a, b = self.to("i64", a), self.to("i64", b)
+        if kind in ("FloorDiv", "Mod"):
+            return self._divided(kind, a, b)
+        if kind not in INTEGERS:
+            raise TypeError(f"integers have no operator {kind}" + ("; write products" if kind == "Pow" else ""))
+        known = kind in ("LShift", "RShift") and not b.name.startswith(("%", "<"))
+        if known and not 0 <= int(b.name) < int(a.element[1:]):
+            raise ValueError(f"a shift goes by 0 to {int(a.element[1:]) - 1} places, not {b.name}")
+        return self.code.emit(a.type, f"{INTEGERS[kind]} {a.type} {a.name}, {b.name}")
+
+    def _number(self, x: Any) -> Any:
+        """What divides or is divided: integers become numbers."""
+        if isinstance(x, Value) and not x.is_float:
+            if x.lanes:
+                raise TypeError(f"{self.told(x)} are divided by //, or after real(x) or double(x)")
+            return self._element(x, self.real)
+        return x
+
+    def _of_floats(self, kind: str, a: Value, b: Value) -> Value:
+        if kind in FLOATS:
+            return self.code.emit(a.type, f"{FLOATS[kind]} {self.code.flags(a.type)}{a.type} {a.name}, {b.name}")
+        if kind == "Pow":
+            return self.library("pow", a, b)
+        if kind == "Mod":  # Python's has the sign of what divides
+            rest, zero = self.library("fmod", a, b), literal(a.type, 0.0)
+            other = self.binary("BitXor", self.compare("Lt", rest, zero), self.compare("Lt", b, zero))
+            moved = self.select(self.binary("BitAnd", self.compare("NotEq", rest, zero), other), b, zero)
+            signed = self.select(self.compare("Eq", rest, zero), self.copysign(zero, b), rest)
+            return self.binary("Add", signed, moved)  # type: ignore[no-any-return]
+        raise TypeError(f"numbers have no operator {kind}" + ("; write floor(a / b)" if kind == "FloorDiv" else ""))
+
+    def _divided(self, kind: str, a: Value, b: Value) -> Value:
+        """Python's // and %, which round down; the processor rounds towards 0."""
+        put, known = self.code.emit, b.name
+        if known.isdigit() and int(known).bit_count() == 1:
+            shift = int(known).bit_length() - 1
+            how, by = ("ashr", shift) if kind == "FloorDiv" else ("and", int(known) - 1)
+            return put(a.type, f"{how} {a.type} {a.name}, {by}")
+        rest = put(a.type, f"srem {a.type} {a.name}, {b.name}")
+        zero = literal(a.type, 0)
+        sign = self.compare("Lt", self.binary("BitXor", rest, b), zero)
+        off = self.binary("BitAnd", self.compare("NotEq", rest, zero), sign)
+        if kind == "Mod":
+            return self.binary("Add", rest, self.select(off, b, zero))  # type: ignore[no-any-return]
+        whole = put(a.type, f"sdiv {a.type} {a.name}, {b.name}")
+        return self.binary("Add", whole, self.select(off, literal(a.type, -1), zero))  # type: ignore[no-any-return]
 
     def compare(self, kind: str, a: Any, b: Any) -> Any:
-        if not isinstance(a, Value) and not isinstance(b, Value):
+        if kind in ("Is", "IsNot") or not (isinstance(a, Value) or isinstance(b, Value)):
             return COMPARED[kind](a, b)
+        if kind not in ("Lt", "LtE", "Gt", "GtE", "Eq", "NotEq"):
+            raise TypeError(f"values that are known only while running have no comparison {kind}")
         a, b = self.alike(a, b)
         type = vector("i1", a.lanes) if a.lanes else "i1"
         if a.is_float:
             how = {"Lt": "olt", "LtE": "ole", "Gt": "ogt", "GtE": "oge", "Eq": "oeq", "NotEq": "une"}[kind]
             return self.code.emit(type, f"fcmp {how} {a.type} {a.name}, {b.name}")
-        how = {"Lt": "slt", "LtE": "sle", "Gt": "sgt", "GtE": "sge", "Eq": "eq", "NotEq": "ne"}[kind]
-        return self.code.emit(type, f"icmp {how} {a.type} {a.name}, {b.name}")
+        how = {"Lt": "lt", "LtE": "le", "Gt": "gt", "GtE": "ge", "Eq": "eq", "NotEq": "ne"}[kind]
+        sign = "" if how in ("eq", "ne") else "u" if a.element == "i1" else "s"
+        return self.code.emit(type, f"icmp {sign}{how} {a.type} {a.name}, {b.name}")
 
     def select(self, test: Any, a: Any, b: Any) -> Any:
         if not isinstance(test, Value):
@@ -175,10 +276,74 @@ class Arithmetic:
 
     def unary(self, name: str, x: Any) -> Value:
         """An intrinsic of one argument."""
-        x = self.value(x)
-        if not x.is_float:
-            x = self._element(x, self.real)
+        x = self._number(self.value(x))
         return self.code.call(x.type, f"llvm.{name}.{self._suffix(x)}", x)
+
+    def library(self, name: str, *args: Any) -> Value:
+        """A function of the C library, lane by lane."""
+        values = self.alike(*(self._number(self.value(x)) for x in args))
+        element, lanes = values[0].element, values[0].lanes
+        symbol = name + ("f" if element == "float" else "")
+        if not lanes:
+            return self.code.call(element, symbol, *values)
+        made = Value(values[0].type, "poison")
+        for k in range(lanes):
+            one = [self.code.emit(element, f"extractelement {v.type} {v.name}, i32 {k}") for v in values]
+            got = self.code.call(element, symbol, *one)
+            made = self.code.emit(made.type, f"insertelement {made.type} {made.name}, {element} {got.name}, i32 {k}")
+        return made
+
+    def copysign(self, a: Any, b: Any) -> Value:
+        a, b = self.alike(a, b)
+        return self.code.call(a.type, f"llvm.copysign.{self._suffix(a)}", a, b)
+
+    def absolute(self, x: Any) -> Any:
+        x = self.value(x)
+        if x.is_float:
+            return self.unary("fabs", x)
+        zero = literal(x.type, 0)
+        return self.select(self.compare("Lt", x, zero), self.binary("Sub", zero, x), x)
+
+    def sign(self, x: Any) -> Any:
+        """NumPy's: of both zeros 0, of NaN NaN."""
+        x = self.value(x)
+        zero, one, minus = (literal(x.type, k) for k in (0, 1, -1))
+        below = self.select(self.compare("Lt", x, zero), minus, self.select(self.compare("Eq", x, zero), zero, x))
+        return self.select(self.compare("Gt", x, zero), one, below)
+
+    def numpy(self, function: Any, args: list[Any]) -> Any:
+        """NumPy's functions and types that helpers are written with."""
+        if isinstance(function, type) and issubclass(function, np.generic):
+            return self.cast(args[0], np.dtype(function))
+        name = getattr(function, "__name__", "")
+        if name in ("sqrt", "floor", "rint", "trunc", "ceil"):
+            return self.unary(name, args[0])
+        if name in ("abs", "absolute", "fabs"):
+            return self.absolute(args[0])
+        if name == "signbit":
+            x = self.value(args[0])
+            integer = {"float": "i32", "double": "i64"}[x.element]
+            like = vector(integer, x.lanes) if x.lanes else integer
+            return self.compare("Lt", self.code.emit(like, f"bitcast {x.type} {x.name} to {like}"), 0)
+        if name in ("sign", "copysign"):
+            return getattr(self, name)(*args)
+        if name in LIBRARY:
+            return self.library(LIBRARY[name], *args)
+        raise TypeError(f"{name or function} has no meaning in kernels")
+
+    def entry_of(self, table: Any, k: Any) -> Value:
+        """Entries of an array that is known, by their numbers; nothing checks these."""
+        element = {"f4": "float", "f8": "double", "i4": "i32", "i8": "i64"}[table.dtype.str[1:]]
+        start = self.code.table(element, table)
+        places = self.plus(start, self.times(k, table.itemsize))
+        if not places.lanes:
+            return self.read(element, places, table.itemsize)
+        lanes, made = places.lanes, vector("ptr", places.lanes)
+        pointers = self.code.emit(made, f"inttoptr {places.type} {places.name} to {made}")
+        type = vector(element, lanes)
+        name = f"llvm.masked.gather.{self._lanes_of(type)}.v{lanes}p0"
+        always = literal(vector("i1", lanes), True)
+        return self.code.call(type, name, pointers, Value("i32", str(table.itemsize)), always, literal(type, 0))
 
     # addresses -------------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,10 @@ def scalar_of(element: str, value: Any) -> str:
         if element == "float":
             value = struct.unpack("f", struct.pack("f", _single(value)))[0]
         return "0x" + struct.pack(">d", value).hex().upper()
-    return str(int(value))
+    number, size = int(value), int(element[1:])
+    if number != value or not -(1 << size - 1) <= number < 1 << size - 1:
+        raise OverflowError(f"{value!r} is no integer of {size} bits")
+    return str(number)
 
 
 def _single(value: float) -> float:
@@ -72,6 +75,7 @@ class Code:
         self.lines: list[str] = []
         self.slots: list[str] = []
         self.declared: dict[str, str] = {}
+        self.tables: dict[int, tuple[str, Any, str]] = {}  # by the array's identity: name, array, text
         self.count = 0
         self.block = "body"
         self.contract = ""  # the fast-math flags of what is written next
@@ -142,6 +146,15 @@ class Code:
         mask = ", ".join(f"i32 {k}" for k in picks)
         type = vector(a.element, len(picks))
         return self.emit(type, f"shufflevector {a.type} {a.name}, {b.type} {b.name}, <{len(picks)} x i32> <{mask}>")
+
+    def table(self, element: str, array: Any) -> Value:
+        """The address of a copy of an array that is part of the code."""
+        if id(array) not in self.tables:
+            name = f"@table{len(self.tables)}"
+            rows = ", ".join(f"{element} {scalar_of(element, x)}" for x in array.tolist())
+            text = f"{name} = private constant [{len(array)} x {element}] [{rows}], align 64"
+            self.tables[id(array)] = name, array, text
+        return self.emit("i64", f"ptrtoint ptr {self.tables[id(array)][0]} to i64")
 
     def address(self, number: Value) -> str:
         return self.emit("ptr", f"inttoptr i64 {number.name} to ptr").name

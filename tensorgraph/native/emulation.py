@@ -83,6 +83,10 @@ class Emulation:
     def vector(self, x: Any) -> Any:
         return np.broadcast_to(np.asarray(x, self.dtype), self.lanes).copy()
 
+    def lanes_of(self, x: Any) -> Any:
+        """Lanes: a number is in all of them."""
+        return np.broadcast_to(np.asarray(x), self.lanes)
+
     def select(self, mask: Any, a: Any, b: Any) -> Any:
         if np.ndim(mask) == 0 and np.ndim(a) == 0 and np.ndim(b) == 0:
             return a if mask else b

@@ -15,7 +15,7 @@ from tensorgraph.native import objects
 from tensorgraph.native.emulation import Emulation
 from tensorgraph.native.lowering import Lowering
 from tensorgraph.native.machine import machine
-from tensorgraph.native.source import functions_of, parts_of, tree_of
+from tensorgraph.native.sources import functions_of, parts_of, tree_of
 
 __all__ = ["Kernel", "from_text", "kernel"]
 

@@ -87,7 +87,7 @@ def compiled(text: str) -> bytes:
 def _generator() -> str:
     """What turns a kernel into LLVM's text: a digest of the sources that do."""
     here = Path(__file__).parent
-    names = ("code.py", "arithmetic.py", "words.py", "lowering.py")
+    names = ("code.py", "arithmetic.py", "words.py", "expressions.py", "lowering.py")
     try:
         return short_digest("\n".join((here / name).read_text("utf-8") for name in names), 12)
     except OSError:  # without sources the version of the package must do

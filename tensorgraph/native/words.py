@@ -78,7 +78,7 @@ def load(c: Arithmetic, p: Any) -> Value:
 @word(lambda m, p, x: m.write(p, m.real(x), m.dtype))
 def store(c: Arithmetic, p: Any, x: Any) -> None:
     """Write a number at an address."""
-    c.write(c.to_real(x), p, c.size)
+    c.write(c.one(c.to_real(x)), p, c.size)
 
 
 @word(lambda m, p: int(m.read(p, 1, np.int64)[0]))
@@ -102,7 +102,7 @@ def load_double(c: Arithmetic, p: Any) -> Value:
 @word(lambda m, p, x: m.write(p, x, np.float64))
 def store_double(c: Arithmetic, p: Any, x: Any) -> None:
     """Write a float64 at an address."""
-    c.write(c.to_double(x), p, 8)
+    c.write(c.one(c.to_double(x)), p, 8)
 
 
 @word(lambda m, p: int(m.read(p, 1, np.uint8)[0]))
@@ -187,7 +187,7 @@ def ldq(c: Arithmetic, p: Any, n: Any, fill: Any) -> Value:
 @word(lambda m, p, v, n: m.write(p, np.broadcast_to(v, m.lanes)[: max(0, min(n, m.lanes))].astype(np.int64), np.int64))
 def stq(c: Arithmetic, p: Any, v: Any, n: Any) -> None:
     """Write the first `n` of LANES 64-bit integers from an address on."""
-    c.write_masked(v, p, n, 8)
+    c.write_masked(c.to(vector("i64", c.lanes), c.whole(v)), p, n, 8)
 
 
 @word(lambda m, p, n: m.read_masked(p, n, 0, np.uint8) != 0)
@@ -217,10 +217,10 @@ def ldw(c: Arithmetic, p: Any, n: Any, fill: Any) -> Value:
     return c.read_masked(type, p, n, c.spread(c.to_double(fill)), 8)
 
 
-@word(lambda m, p, v, n: m.write(p, np.asarray(v)[: max(0, min(n, m.lanes))].astype(np.float64), np.float64))
+@word(lambda m, p, v, n: m.write(p, m.lanes_of(v)[: max(0, min(n, m.lanes))].astype(np.float64), np.float64))
 def stw(c: Arithmetic, p: Any, v: Any, n: Any) -> None:
     """Write the first `n` lanes of a vector of float64 from an address on."""
-    c.write_masked(v, p, n, 8)
+    c.write_masked(c.to(vector("double", c.lanes), v), p, n, 8)
 
 
 @word(lambda m, p: None)
@@ -242,7 +242,7 @@ def vset(c: Arithmetic, x: Any) -> Value:
 
 @word(lambda m, x: m.real(x))
 def real(c: Arithmetic, x: Any) -> Value:
-    """An integer or a float64 as a number of the kernel's type."""
+    """An integer or a float64 as a number of the kernel's type, lanes too."""
     return c.to_real(x)
 
 
@@ -252,18 +252,16 @@ def double(c: Arithmetic, x: Any) -> Value:
     return c.to_double(x)
 
 
-@word(lambda m, x: np.asarray(x).astype(m.dtype))
+@word(lambda m, x: np.asarray(x).astype(m.dtype)[()])
 def narrow(c: Arithmetic, x: Any) -> Value:
-    """Lanes of float64 as lanes of the kernel's type, rounded."""
-    if x.element == c.real:
-        return x  # type: ignore[no-any-return]
-    return c.code.emit(c.vector, f"fptrunc {x.type} {x.name} to {c.vector}")
+    """A float64 as a number of the kernel's type, rounded; lanes too."""
+    return c.to_real(x)
 
 
 @word(lambda m, x: int(x))
 def integer(c: Arithmetic, x: Any) -> Value:
-    """A number as a 64-bit integer, towards 0."""
-    return c.to_int(x)
+    """A number as a 64-bit integer, towards 0; it must fit."""
+    return c.to("i64", c.one(c.value(x)))
 
 
 @word(lambda m, x: x)
@@ -292,13 +290,23 @@ def select(c: Arithmetic, mask: Any, a: Any, b: Any) -> Any:
     return c.select(mask, a, b)
 
 
+def _most(m: Any, a: Any, b: Any) -> Any:
+    return np.where((np.asarray(a) >= b) | np.isnan(a), a, b).astype(np.result_type(a, b))[()]
+
+
+def _least(m: Any, a: Any, b: Any) -> Any:
+    return np.where((np.asarray(a) <= b) | np.isnan(a), a, b).astype(np.result_type(a, b))[()]
+
+
 # arithmetic ----------------------------------------------------------------------------------------------------------
 
 
 @word(lambda m, a, b, d: m.fma(a, b, d))
 def fma(c: Arithmetic, a: Any, b: Any, d: Any) -> Value:
-    """a b + c, rounded once."""
+    """a b + d, rounded once."""
     a, b, d = c.alike(a, b, d)
+    if not a.is_float:
+        raise TypeError("fma is of numbers; of integers write a * b + d")
     lanes = f"v{a.lanes}" if a.lanes else ""
     return c.code.call(a.type, f"llvm.fma.{lanes}{'f32' if a.element == 'float' else 'f64'}", a, b, d)
 
@@ -315,19 +323,19 @@ def floor(c: Arithmetic, x: Any) -> Value:
     return c.unary("floor", x)
 
 
-@word(lambda m, x: np.abs(x))
+@word(lambda m, x: abs(x))
 def absolute(c: Arithmetic, x: Any) -> Value:
     """|x|."""
-    return c.unary("fabs", x)
+    return c.absolute(x)  # type: ignore[no-any-return]
 
 
-@word(lambda m, a, b: np.maximum(a, b))
+@word(_most)
 def most(c: Arithmetic, a: Any, b: Any) -> Value:
     """The larger one of numbers or lanes; NaN wins."""
     return c.extremum("oge", a, b)
 
 
-@word(lambda m, a, b: np.minimum(a, b))
+@word(_least)
 def least(c: Arithmetic, a: Any, b: Any) -> Value:
     """The smaller one of numbers or lanes; NaN wins."""
     return c.extremum("ole", a, b)
@@ -336,7 +344,8 @@ def least(c: Arithmetic, a: Any, b: Any) -> Value:
 # across lanes --------------------------------------------------------------------------------------------------------
 
 
-def _tree(c: Arithmetic, v: Value, join: Callable[[Value, Value], Value]) -> Value:
+def _tree(c: Arithmetic, v: Any, join: Callable[[Value, Value], Value]) -> Value:
+    v = c.lanes_of(v)
     half = v.lanes
     while half > 1:
         half //= 2
@@ -348,28 +357,28 @@ def _halves(v: Any, join: Callable[[Any, Any], Any]) -> Any:
     while len(v) > 1:
         half = len(v) // 2
         v = join(v[:half], v[half:])
-    return v[0]
+    return v[0] if v.dtype.kind == "f" else int(v[0])
 
 
-@word(lambda m, v: _halves(np.asarray(v), np.add))
+@word(lambda m, v: _halves(m.lanes_of(v), np.add))
 def hsum(c: Arithmetic, v: Any) -> Value:
     """The sum of the lanes, in halves of halves."""
     return _tree(c, v, lambda a, b: c.binary("Add", a, b))
 
 
-@word(lambda m, v: _halves(np.asarray(v), np.maximum))
+@word(lambda m, v: _halves(m.lanes_of(v), lambda a, b: _most(m, a, b)))
 def hmost(c: Arithmetic, v: Any) -> Value:
     """The largest of the lanes; NaN wins."""
     return _tree(c, v, lambda a, b: c.extremum("oge", a, b))
 
 
-@word(lambda m, v: _halves(np.asarray(v), np.minimum))
+@word(lambda m, v: _halves(m.lanes_of(v), lambda a, b: _least(m, a, b)))
 def hleast(c: Arithmetic, v: Any) -> Value:
     """The smallest of the lanes; NaN wins."""
     return _tree(c, v, lambda a, b: c.extremum("ole", a, b))
 
 
-@word(lambda m, v: _halves(np.asarray(v), np.multiply))
+@word(lambda m, v: _halves(m.lanes_of(v), np.multiply))
 def hproduct(c: Arithmetic, v: Any) -> Value:
     """The product of the lanes, in halves of halves."""
     return _tree(c, v, lambda a, b: c.binary("Mult", a, b))
@@ -378,20 +387,30 @@ def hproduct(c: Arithmetic, v: Any) -> Value:
 @word(lambda m, mask: bool(np.any(mask)))
 def any_lane(c: Arithmetic, mask: Any) -> Value:
     """Whether a mask holds in any lane, as a truth value."""
+    mask = c.lanes_of(c.to_mask(mask))
     return c.code.call("i1", f"llvm.vector.reduce.or.v{mask.lanes}i1", mask)
 
 
-@word(lambda m, v, k: v[k])
+def _lane(m: Any, v: Any, k: int) -> Any:
+    if not 0 <= k < m.lanes:
+        raise IndexError(f"there is no lane {k} of {m.lanes}")
+    got = m.lanes_of(v)[k]
+    return got if got.dtype.kind == "f" else got.item()
+
+
+@word(_lane)
 def lane(c: Arithmetic, v: Any, k: Any) -> Value:
-    """One lane of a vector, by its number."""
-    number = c.to_int(k)
+    """One lane of a vector or mask, by its number, from 0 to LANES - 1."""
+    v, number = c.lanes_of(v), c.to_int(k)
     return c.code.emit(v.element, f"extractelement {v.type} {v.name}, i64 {number.name}")
 
 
 @word(lambda m, rows: list(np.stack(rows).T.copy()))
 def transposed(c: Arithmetic, rows: Any) -> list[Value]:
     """LANES vectors, rows of a square, as its columns."""
-    square: list[Value] = list(rows)
+    square = [c.lanes_of(c.value(row)) for row in rows]
+    if len(square) != c.lanes or len({row.type for row in square}) > 1:
+        raise TypeError(f"transposed takes a list of LANES vectors of one type, which are {c.lanes}, not {len(square)}")
     lanes, h = len(square), len(square) // 2
     while h:
         low = [j if not j & h else lanes + (j ^ h) for j in range(lanes)]
@@ -410,14 +429,25 @@ def transposed(c: Arithmetic, rows: Any) -> list[Value]:
 @word(lambda m, x: x.view({4: np.int32, 8: np.int64}[x.dtype.itemsize]))
 def bits(c: Arithmetic, x: Any) -> Value:
     """The bits of a number as an integer of its width, lanes too."""
+    x = c.value(x)
+    if not x.is_float:
+        raise TypeError(f"bits takes numbers, not {c.told(x)}")
     element = "i32" if x.element == "float" else "i64"
     type = vector(element, x.lanes) if x.lanes else element
     return c.code.emit(type, f"bitcast {x.type} {x.name} to {type}")
 
 
-@word(lambda m, i: i.view({4: np.float32, 8: np.float64}[i.dtype.itemsize]))
+def _from_bits(m: Any, i: Any) -> Any:
+    i = np.int64(i) if isinstance(i, int) else i
+    return i.view({4: np.float32, 8: np.float64}[i.dtype.itemsize])
+
+
+@word(_from_bits)
 def from_bits(c: Arithmetic, i: Any) -> Value:
-    """The number whose bits an integer has."""
+    """The number whose bits an integer has, of the integer's width; lanes too."""
+    i = c.value(i)
+    if i.element not in ("i32", "i64"):
+        raise TypeError(f"from_bits takes integers of 32 or 64 bits, not {c.told(i)}")
     element = "float" if i.element == "i32" else "double"
     type = vector(element, i.lanes) if i.lanes else element
     return c.code.emit(type, f"bitcast {i.type} {i.name} to {type}")
