@@ -14,15 +14,16 @@ from benchmarks import machine, report, startup
 from benchmarks.cases import GROUPS, Case, every_case
 from benchmarks.processes import Worker, WorkerError, run_case
 
-PEER_LIBRARIES = ("torch", "jax", "autograd")
+PEER_LIBRARIES = ("torch", "jax", "autograd", "pytensor")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
-    parser.add_argument("what", nargs="?", choices=["all", "growth", "ranks", "tune"], default="all",
-                        help="in place of all else, growth: how times grow with the size of a graph; ranks: a step by "
-                             "one process and by two; tune: what a trial of a search costs")  # fmt: skip
+    parser.add_argument("what", nargs="?", choices=["all", "growth", "ranks", "tune", "waiting"], default="all",
+                        help="in place of all else, growth: how times grow with a graph's size; ranks: a step by "
+                             "one process and by two; tune: what a trial of a search costs; waiting: first steps of "
+                             "compiled training")  # fmt: skip
     parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
     parser.add_argument("--python", metavar="PATH", default=sys.executable,
                         help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
@@ -52,7 +53,9 @@ def start_workers(python: str, peers: str | None, notes: list[str]) -> dict[str,
     for name, library, threads in (
         ("torch", "torch", None),
         ("torch, one thread", "torch", 1),
+        ("torch.compile", "torch_compiled", None),
         ("jax", "jax", None),
+        ("pytensor", "pytensor", None),
         ("autograd", "autograd", None),
     ):
         try:
@@ -64,9 +67,9 @@ def start_workers(python: str, peers: str | None, notes: list[str]) -> dict[str,
 
 def taking_part(case: Case, workers: dict[str, Worker]) -> dict[str, Worker]:
     """The workers of a case, by library: PyTorch's with the threads that the case wants."""
-    chosen = {name: worker for name, worker in workers.items() if not name.startswith("torch")}
-    torch = workers.get("torch, one thread" if case.single_thread else "torch")
-    return {**chosen, "torch": torch} if torch is not None else chosen
+    which, other = ("torch, one thread", "torch") if case.single_thread else ("torch", "torch, one thread")
+    chosen = {name: worker for name, worker in workers.items() if name not in (which, other)}
+    return {**chosen, "torch": workers[which]} if which in workers else chosen
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -136,6 +139,16 @@ def main(arguments: list[str] | None = None) -> int:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
         print(tuning.table(searched))
         return int(options.strict and any(searched[name]["over"] > tuning.MOST for name in tuning.OURS))
+    if options.what == "waiting":
+        from benchmarks import first_steps
+
+        waited = first_steps.measure(
+            options.python, machine.peers_python(options.peers_python),
+            told=lambda line: print(f"\r\033[K{line} ...", end="", file=sys.stderr, flush=True),
+        )  # fmt: skip
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(first_steps.table(waited))
+        return 0
     results = measure(options)
     report.write(results, options.output)
     print(report.table(results))

@@ -15,9 +15,21 @@ GROUPS = {
     "ops": "ops of the catalogue, forward and backward, float32; PyTorch with its default threads",
     "vmap": "a gradient an example, and a Jacobian by one batch, float32; the short path: one gradient, row by row",
     "ensemble": "64 networks trained side by side, from their making to the last epoch; eager: fit one after another",
+    "compiled": "training steps, compiled: `tg.compile`; eager: the same step as it stands; peers as fast as they come",
     "step": "training step: Linear, batch norm, ReLU, cross-entropy, Adam; tensorgraph and PyTorch eager, JAX compiled",
 }
-PEERS = ("eager", "torch", "jax", "autograd", "numpy", "short path")
+PEERS = ("eager", "torch", "torch.compile", "jax", "pytensor", "autograd", "numpy", "short path")
+
+
+# of compiled steps: the largest part of the time of every peer, and of single ones
+COMPILED = {"S": 0.25, "M": 1 / 1.6, "L": 1 / 1.1}
+COMPILED_BESIDE = {
+    "10,000 of 4-32-16-4, tanh": {"torch": 0.1, "jax": 1.0},
+    "200 of 24-8-2, tanh": {"torch": 0.1, "jax": 1.0},
+    "LeNet-5, 64 of 28x28": {"torch": 0.5},
+    "LSTM, 32 of 50x128": {"torch": 1 / 1.5},
+    "transformer, 32 of 64x128": {"torch": 1 / 1.5, "jax": 1.0},
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class Case:
 
 def every_case() -> list[Case]:
     """All cases, in the order of the table."""
+    from benchmarks.nets import NETS
     from benchmarks.ops import OPS
     from benchmarks.problems import OPERANDS, TENTH_LOSS
 
@@ -106,4 +119,9 @@ def every_case() -> list[Case]:
         cases.append(Case("ensemble", label, "ensemble", {"size": size}, {"eager": limit}))
     for size, loss in TENTH_LOSS.items():
         cases.append(Case("step", size, "step", {"size": size}, {"torch": 1.0}, known={"tenth loss": loss}))
+    rivals = ("torch", "torch.compile", "jax", "pytensor")
+    for name in NETS:
+        targets = dict.fromkeys(rivals, COMPILED.get(name.partition(":")[0], 1.0)) | {"eager": 1.0}
+        if name != "tiny":
+            cases.append(Case("compiled", name, "net", {"name": name}, targets | COMPILED_BESIDE.get(name, {})))
     return cases

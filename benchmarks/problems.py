@@ -205,3 +205,22 @@ def training(step: Callable[[int], float]) -> Prepared:
         return {"first loss": losses[0], "tenth loss": losses[9]}
 
     return Prepared(run, check)
+
+
+def stepping(step: Callable[[int], float], count: int, comparable: bool) -> Prepared:
+    """As `training`, over so many mini-batches; `comparable`: whether libraries must have the same losses."""
+    done = 0
+
+    def run() -> float:
+        nonlocal done
+        loss = step(done % count)
+        done += 1
+        return loss
+
+    def check() -> dict[str, Any]:
+        losses = [run() for _ in range(10)]
+        if not np.isfinite(losses).all():
+            raise FloatingPointError(f"a loss is not finite: {losses}")
+        return {"first loss": losses[0], "tenth loss": losses[9]} if comparable else {}
+
+    return Prepared(run, check)

@@ -47,4 +47,11 @@ def ensemble(size: str) -> Prepared:
     return Prepared(run, lambda: {"losses": digest([history["loss"] for history in run()])})
 
 
-PROBLEMS = {"graph": graph, "ensemble": ensemble}
+def net(name: str) -> Prepared:
+    """A training step, as it stands."""
+    from benchmarks.nets_tensorgraph import prepared
+
+    return prepared(name, compiled=False)
+
+
+PROBLEMS = {"graph": graph, "ensemble": ensemble, "net": net}

@@ -134,6 +134,13 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
+def net(name: str) -> Prepared:
+    """A training step."""
+    from benchmarks.nets_jax import prepared
+
+    return prepared(name)
+
+
 def ensemble(size: str) -> Prepared:
     """The step of one network, mapped over many and compiled, for all epochs."""
     epochs, problem = networks(size)
@@ -179,5 +186,6 @@ PROBLEMS = {
     "batch_norm": batch_norm,
     "step": step,
     "ensemble": ensemble,
+    "net": net,
     "per_example": per_example,
 }

@@ -272,6 +272,13 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
+def net(name: str) -> Prepared:
+    """A training step, compiled."""
+    from benchmarks.nets_tensorgraph import prepared
+
+    return prepared(name, compiled=True)
+
+
 def small_ops(x: Any, w: Any) -> Any:
     """41 ops on small arrays."""
     h = x
@@ -371,7 +378,7 @@ def op(name: str) -> Prepared:
 
 PROBLEMS = {
     "graph": graph, "chain": chain, "mix": mix, "operand": operand, "rowwise": rowwise, "batch_norm": batch_norm,
-    "power": power, "taking": taking, "step": step, "ensemble": ensemble,
+    "power": power, "taking": taking, "step": step, "ensemble": ensemble, "net": net,
     "per_example": per_example,
     "jacobian": jacobian, "op": op,
 }  # fmt: skip

@@ -204,6 +204,13 @@ def step(size: str) -> Prepared:
     return training(one)
 
 
+def net(name: str) -> Prepared:
+    """A training step, eager."""
+    from benchmarks.nets_torch import prepared
+
+    return prepared(name, compiled=False)
+
+
 def ensemble(size: str) -> Prepared:
     """Networks side by side by torch.func, with the fused Adam on parameters that are stacked."""
     epochs, problem = networks(size)
@@ -307,7 +314,7 @@ def op(name: str) -> Prepared:
 
 PROBLEMS = {
     "chain": chain, "mix": mix, "rowwise": rowwise, "batch_norm": batch_norm, "power": power, "taking": taking,
-    "step": step, "ensemble": ensemble,
+    "step": step, "ensemble": ensemble, "net": net,
     "per_example": per_example,
     "jacobian": jacobian, "op": op,
 }  # fmt: skip

@@ -1,0 +1,67 @@
+"""The networks of `nets` in tensorgraph, as a user writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorgraph as tg
+from benchmarks.nets import NETS, Layers, Net, batches, weights
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, stepping
+from tensorgraph import nn, optim
+
+__all__ = ["prepared"]
+
+
+class Residual(nn.Sequential):
+    """x + f(x)."""
+
+    def forward(self, x: Any) -> Any:
+        return x + super().forward(x)
+
+
+class LastState(nn.LSTM):
+    """An LSTM's last output."""
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return super().forward(x)[0][:, -1]
+
+
+def module(kind: str, *numbers: Any) -> Any:
+    """One layer."""
+    if kind == "linear":
+        return nn.Linear(numbers[0], numbers[1], bias=numbers[2])
+    if kind == "residual":
+        return Residual(*[module(*layer) for layer in numbers[0]])
+    if kind == "mean":
+        return lambda x: x.mean(axis=1)
+    makers: dict[str, Any] = {
+        "batch_norm": lambda n: nn.BatchNorm(n, preset="torch"), "layer_norm": nn.LayerNorm, "relu": nn.ReLU,
+        "tanh": nn.Tanh, "gelu": nn.GELU, "dropout": nn.Dropout, "conv": nn.Conv2d, "max_pool": nn.MaxPool2d,
+        "flatten": nn.Flatten, "lstm": LastState, "encoder": nn.TransformerEncoderLayer,
+    }  # fmt: skip
+    return makers[kind](*numbers) if kind not in ("relu", "tanh", "gelu") else makers[kind]()
+
+
+def sequential(layers: Layers) -> nn.Sequential:
+    return nn.Sequential(*[module(*layer) for layer in layers])
+
+
+def prepared(name: str, compiled: bool) -> Prepared:
+    """A training step with Adam, compiled or not."""
+    net: Net = NETS[name]
+    model = sequential(net.layers)
+    if net.dtype == "float64":
+        model.astype("float64")
+    nn.from_torch_state(model, weights(net))
+    optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE, beta1=BETAS[0], beta2=BETAS[1], eps=ADAM_EPS)
+    x, y = batches(net)
+
+    def step(x: Any, y: Any) -> Any:
+        out = model(x)
+        loss = tg.softmax_cross_entropy(out, y) if net.classes else ((out - y) ** 2).mean()
+        optimizer.minimize(loss)
+        return loss
+
+    run = tg.compile(step) if compiled else step
+    inputs, targets = [tg.tensor(a) for a in x], [tg.tensor(a) for a in y]
+    return stepping(lambda i: float(run(inputs[i], targets[i])), len(inputs), "dropout" not in name)
