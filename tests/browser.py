@@ -70,10 +70,11 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         self.count = 0
         self.session = ""
-        target = self.send("Target.createTarget", url="about:blank", timeout=60.0)["targetId"]
+        target = self.send("Target.createTarget", url="about:blank", timeout=120.0)["targetId"]
         self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log", "Audits"):
             self.send(f"{domain}.enable")
+        self.send("Page.setLifecycleEventsEnabled", enabled=True)
 
     def close(self) -> None:
         try:
@@ -88,7 +89,7 @@ class Browser:
 
     # ---- the protocol
 
-    def send(self, method: str, timeout: float = 20.0, **params: Any) -> dict[str, Any]:
+    def send(self, method: str, timeout: float = 60.0, **params: Any) -> dict[str, Any]:
         """Call, and wait for the answer; events on the way are kept."""
         self.count += 1
         message: dict[str, Any] = {"id": self.count, "method": method, "params": params}
@@ -120,12 +121,12 @@ class Browser:
         found: dict[str, Any] = json.loads(message)
         return found
 
-    def listen(self, event: str, timeout: float = 20.0) -> dict[str, Any]:
-        """Wait for an event, and drop it."""
+    def listen(self, event: str, timeout: float = 60.0, **params: Any) -> dict[str, Any]:
+        """Wait for an event that says this, and drop it."""
         until = time.monotonic() + timeout
         while True:
             for i, found in enumerate(self.events):
-                if found.get("method") == event:
+                if found.get("method") == event and params.items() <= found["params"].items():
                     return dict(self.events.pop(i)["params"])
             answer = self.receive(until - time.monotonic())
             assert answer is not None, f"no {event} within {timeout:g} s"
@@ -140,11 +141,20 @@ class Browser:
 
     def open(self, path: Path, fragment: str = "") -> None:
         """Load a file anew; what was recorded of the page before is forgotten."""
-        self.send("Page.navigate", url="about:blank")
-        self.listen("Page.loadEventFired")
+        self.go("about:blank")
         self.events.clear()
-        self.send("Page.navigate", url=path.as_uri() + fragment)
-        self.listen("Page.loadEventFired")
+        self.go(path.as_uri() + fragment)
+
+    def go(self, url: str) -> None:
+        """Navigate, and wait until this very page is loaded: one before may have led on to another in the meantime."""
+        loader = self.send("Page.navigate", url=url)["loaderId"]
+        self.listen("Page.lifecycleEvent", name="load", loaderId=loader)
+
+    def reload(self) -> None:
+        """Load the page again; it is this page that is awaited, since an event of loading may be of one before."""
+        self.run("window.leaving = true")
+        self.send("Page.reload")
+        self.until("!window.leaving && document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
         """The value of an expression on the page, promises awaited."""
@@ -152,7 +162,7 @@ class Browser:
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def until(self, script: str, timeout: float = 10.0) -> None:
+    def until(self, script: str, timeout: float = 60.0) -> None:
         """Wait until an expression holds."""
         end = time.monotonic() + timeout
         while not self.holds(script):

@@ -19,7 +19,7 @@ def usual(server, **more):
             HEADER: server.key, **more}  # fmt: skip
 
 
-def raw(server, data, timeout=20.0):
+def raw(server, data, timeout=60.0):
     """What the server answers to these bytes: status, headers, body; None where it closes without a word."""
     with socket.create_connection(("127.0.0.1", port_of(server)), timeout) as connection:
         connection.sendall(data)

@@ -30,7 +30,7 @@ def trained(folder, epochs=2000):
 
     thread = threading.Thread(target=train, daemon=True)
     thread.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not (run.folder.busy() and run.checkpoints) and time.monotonic() < until:
         time.sleep(0.01)
     try:
@@ -38,5 +38,5 @@ def trained(folder, epochs=2000):
     finally:
         if thread.is_alive() and run.folder.busy():
             run.stop()
-        thread.join(60)
+        thread.join(120)
         assert not thread.is_alive() and len(ended) == 1

@@ -158,7 +158,7 @@ def outcome(name: str, parameter: inspect.Parameter, hostile: str) -> str:
     by_position, by_name = arguments_of(function, arguments)
     where = f"{name}({parameter.name}={hostile})"
     allowed = fits(annotation, HOSTILE[hostile]())
-    signal.setitimer(signal.ITIMER_REAL, 20.0)
+    signal.setitimer(signal.ITIMER_REAL, 120.0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -235,7 +235,7 @@ def op_outcomes(declared: Op, part: int) -> Iterator[str]:
         if crc32(f"{declared.name} {name} {hostile}".encode()) % PARTS != part:
             continue
         where = f"{declared.name}({name}={hostile})"
-        signal.setitimer(signal.ITIMER_REAL, 20.0)
+        signal.setitimer(signal.ITIMER_REAL, 120.0)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

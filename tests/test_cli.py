@@ -167,13 +167,13 @@ def test_version_and_help(capsys):
 def test_the_installed_command_and_a_reader_that_goes_away(folder):
     command = [sys.executable, "-c", "import sys; from tensorgraph.commands.cli import main; sys.exit(main())"]
     done = subprocess.run(
-        [*command, "draw", "cli_models:number"], capture_output=True, text=True, timeout=60, cwd=folder
+        [*command, "draw", "cli_models:number"], capture_output=True, text=True, timeout=120, cwd=folder
     )
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [*command, "draw", "cli_models:with_example"], stdout=writer, stderr=subprocess.PIPE, timeout=60, cwd=folder
+        [*command, "draw", "cli_models:with_example"], stdout=writer, stderr=subprocess.PIPE, timeout=120, cwd=folder
     )
     os.close(writer)
     assert done.returncode == 1 and done.stderr == b""

@@ -45,7 +45,7 @@ def ask(shell, words, grammar, folder):
     else:
         line = " ".join(["tensorgraph", *words])
         command = ["fish", "--no-config", "-c", "source ./completion; complete -C $argv[1]", line]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.stderr == "", done.stderr
     lines = [line for line in done.stdout.splitlines() if line]
     if shell == "zsh":  # which narrows by itself

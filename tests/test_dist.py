@@ -158,7 +158,7 @@ def test_a_job_whose_rank_was_killed_goes_on_when_it_is_launched_again(tmp_path)
     for name, kills in (("two", (3, 8, 19)), ("one", (9,))):  # of the 20 steps
         (tmp_path / name).mkdir()
         for step in kills:
-            killed = launch(tmp_path / name, "kept", KILL_AT=str(step), timeout=60)
+            killed = launch(tmp_path / name, "kept", KILL_AT=str(step), timeout=120)
             assert killed.returncode != 0 and not list((tmp_path / name).glob("?.json"))
             assert train.Run(tmp_path / name / "run").status == "interrupted"
     assert kept(tmp_path / "two") == undisturbed
@@ -172,7 +172,7 @@ def test_a_job_whose_rank_was_killed_goes_on_when_it_is_launched_again(tmp_path)
 def test_commands_reach_every_rank(tmp_path):
     """And one process that replays them computes the same."""
     (tmp_path / "job").mkdir()
-    launch(tmp_path / "job", "kept", KILL_AT="8", timeout=60)
+    launch(tmp_path / "job", "kept", KILL_AT="8", timeout=120)
     run = train.Run(tmp_path / "job" / "run", steps=2)
     run.rollback()
     run.set("lr", 0.01)
@@ -191,7 +191,7 @@ def test_a_folder_that_another_process_has_is_refused_on_all_ranks(tmp_path):
     dist_ranks.fitted(dist_ranks.Alone(), run=run, epochs=1, callbacks=[dist_ranks.Killer(-1)])
     run.folder.acquire()
     try:
-        done = launch(tmp_path, "kept", timeout=60)
+        done = launch(tmp_path, "kept", timeout=120)
     finally:
         run.folder.release()
     assert done.returncode != 0 and "RunBusyError" in done.stderr and not list(tmp_path.glob("?.json"))
@@ -206,13 +206,13 @@ def test_a_folder_that_another_process_has_is_refused_on_all_ranks(tmp_path):
     ],
 )
 def test_nobody_waits_for_ever(tmp_path, scenario, words):
-    done = launch(tmp_path, scenario, timeout=60)
+    done = launch(tmp_path, scenario, timeout=120)
     assert done.returncode != 0
     assert words in done.stderr
 
 
 def test_an_error_ends_the_job_without_mpi4pys_launcher_too(tmp_path):
-    done = launch(tmp_path, "raises", module=(), timeout=60)
+    done = launch(tmp_path, "raises", module=(), timeout=120)
     assert done.returncode != 0
     assert "the data of rank 1" in done.stderr
 

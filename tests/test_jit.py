@@ -305,7 +305,7 @@ def test_small_work_stays_whole(four_threads):
 @compiled_only
 def test_other_threads_take_blocks(four_threads):
     x, y = np.arange(200_000.0), np.zeros(200_000)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     taken = 0
     while not taken and time.monotonic() < end:
         y[:] = 0
@@ -386,7 +386,7 @@ def test_threads_go_to_sleep(four_threads):
     x, y = np.arange(1000.0), np.zeros(1000)
     jit.share(_halve, (x, y), 1000, 1.0)
     words, workers = threads._team.words, threads._team.workers
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while words[team.ASLEEP] < len(workers) and time.monotonic() < end:
         time.sleep(0.01)
     assert words[team.ASLEEP] == len(workers)

@@ -31,7 +31,7 @@ def told(capsys, *arguments, code=0):
 
 def becomes(run, status):
     """Wait until a run stands so: it says so soon after its answer."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while run.status != status:
         assert time.monotonic() < until, run.status
         time.sleep(0.01)

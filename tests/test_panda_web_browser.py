@@ -27,7 +27,7 @@ def opened(browser, file, width=1280, dark=False):
     """The page, as the file that holds the key leads to it."""
     browser.window(width, 900, dark)
     browser.open(file)
-    browser.until("document.querySelectorAll('.chart').length >= 2", 30)
+    browser.until("document.querySelectorAll('.chart').length >= 2")
     return browser
 
 
@@ -36,7 +36,7 @@ def press(browser, selector):
 
 
 def answered(browser, words):
-    browser.until(f"document.getElementById('answer').textContent.includes({json.dumps(words)})", 30)
+    browser.until(f"document.getElementById('answer').textContent.includes({json.dumps(words)})")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -48,7 +48,7 @@ def test_the_page_shows_the_run(browser, page, run, width, dark):
     assert browser.run("document.getElementById('name').textContent") == "<i>first"
     assert browser.run("document.documentElement.scrollWidth") <= width
     step = browser.run("Number(document.getElementById('bar').getAttribute('aria-valuenow'))")
-    browser.until(f"Number(document.getElementById('bar').getAttribute('aria-valuenow')) > {step}", 30)
+    browser.until(f"Number(document.getElementById('bar').getAttribute('aria-valuenow')) > {step}")
     background = browser.run("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background))) < 200) is dark
     browser.settle()
@@ -61,7 +61,7 @@ def test_the_page_shows_the_run(browser, page, run, width, dark):
         "(r => [r.x, r.y, r.width, r.height])(document.querySelector('#charts .chart').getBoundingClientRect())"
     )
     browser.mouse("mouseMoved", box[0] + box[2] / 2, box[1] + box[3] / 2)
-    browser.until("!document.getElementById('tip').hidden", 10)
+    browser.until("!document.getElementById('tip').hidden")
     assert re.search(r"step [\d,]+", browser.run("document.getElementById('tip').textContent"))
 
 
@@ -72,16 +72,16 @@ def test_the_page_steers_the_run(browser, page, run):
     browser.key("Enter")
     answered(browser, "set lr = 0.0125")
     assert run.hyperparameters["lr"] == 0.0125
-    browser.until("document.querySelector('form[data-name=lr] .now').textContent === 'now 0.0125'", 30)
+    browser.until("document.querySelector('form[data-name=lr] .now').textContent === 'now 0.0125'")
     press(browser, "#pause")
     answered(browser, "Done: pause")
     browser.until(
-        "document.getElementById('status').textContent === 'paused' && !document.getElementById('resume').disabled", 30
+        "document.getElementById('status').textContent === 'paused' && !document.getElementById('resume').disabled"
     )
     press(browser, "#resume")
     answered(browser, "Done: resume")
     browser.run("document.getElementById('checkpoint-name').value = 'from the page'")
-    browser.until("document.getElementById('status').textContent === 'running'", 30)
+    browser.until("document.getElementById('status').textContent === 'running'")
     press(browser, "#checkpoint")
     answered(browser, "checkpoint named from the page")
     press(browser, "#rollback")
@@ -91,7 +91,7 @@ def test_the_page_steers_the_run(browser, page, run):
     browser.run("document.querySelector('form[data-name=beta1] input').value = '7'")
     press(browser, "form[data-name=beta1] button[type=submit]")
     answered(browser, "Refused: ")
-    browser.until("[...document.querySelectorAll('#marks td')].some(td => td.textContent.startsWith('went back'))", 30)
+    browser.until("[...document.querySelectorAll('#marks td')].some(td => td.textContent.startsWith('went back'))")
     assert browser.complaints() == [] or all("409" in text for text in browser.complaints())
 
 
@@ -114,19 +114,17 @@ def test_names_of_the_user_are_words_on_the_page(browser, tmp_path):
 def test_the_page_asks_for_the_key_and_says_when_the_server_has_gone(browser, tmp_path):
     with served(written(tmp_path / "run", steered())) as (server, file):
         opened(browser, file)
-        browser.send("Page.reload")
-        browser.listen("Page.loadEventFired")
+        browser.reload()
         browser.until("document.querySelectorAll('.chart').length === 4", 30)  # the tab has kept it
         browser.run("sessionStorage.clear()")
-        browser.send("Page.reload")
-        browser.listen("Page.loadEventFired")
-        browser.until("document.getElementById('unlock')?.hidden === false", 30)
+        browser.reload()
+        browser.until("document.getElementById('unlock')?.hidden === false")
         assert browser.run("document.querySelectorAll('.chart').length") == 0
         browser.run(f"document.getElementById('key').value = {json.dumps(server.key)}")
         press(browser, "#unlock button")
-        browser.until("document.querySelectorAll('.chart').length === 4", 30)
+        browser.until("document.querySelectorAll('.chart').length === 4")
         assert browser.run("document.getElementById('pause').disabled")
-    browser.until("document.getElementById('status').dataset.status === 'lost'", 30)
+    browser.until("document.getElementById('status').dataset.status === 'lost'")
 
 
 def test_another_site_can_neither_read_nor_change(browser, page, run, tmp_path):

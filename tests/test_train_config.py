@@ -244,12 +244,12 @@ def test_it_is_interrupted_and_goes_on(folder):
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     (folder / "run.toml").write_text(text)
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(Run(folder / "run").checkpoints if (folder / "run" / "run.json").exists() else []) == 0:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 130 and b"the same command goes on" in out
     assert Run(folder / "run").status == "interrupted" and not (folder / "out").exists()
     assert subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120).returncode == 0

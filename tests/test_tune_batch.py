@@ -176,7 +176,7 @@ def test_a_killed_study_goes_on_to_the_same_table(tmp_path, one_by_one, kill_rep
         command = [sys.executable, script, tmp_path / f"study{n}"]
         done = lambda n=n: list((tmp_path / f"study{n}").glob("slot-*/outcome.json"))
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         least = chance.choice([0, 1, 2, 4, 6])
         while len(done()) < least and process.poll() is None and time.monotonic() < until:
             time.sleep(0.005)

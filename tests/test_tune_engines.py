@@ -233,7 +233,7 @@ def undisturbed():
     return tune.random(SPACE, lambda trial: trial["lr"], trials=6, progress=False).table() + "\n"
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=120.0):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not happen"
@@ -269,7 +269,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program, engine, tmp_
         process = program(where)
         wait_for(lambda: len(list((tmp_path / "study").glob("slot-*/outcome.json"))) > before)  # noqa: B023
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
         assert out == "stopped\n" and process.returncode == 0 and "Traceback" not in err, err
         assert "of 6 trials are kept" in err and "run the same command to go on" in err
     assert program().communicate(timeout=120)[0] == undisturbed()

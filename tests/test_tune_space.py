@@ -100,7 +100,7 @@ def test_values_hang_on_seed_slot_and_name_alone():
 
 def test_another_process_draws_the_same():
     code = "from tensorgraph import tune; print(repr(tune.Space(lr=tune.log(1e-4, 1)).draw(seed=5, slot=9)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == repr(tune.Space(lr=tune.log(1e-4, 1)).draw(seed=5, slot=9)), done.stderr
 
 

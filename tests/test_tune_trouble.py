@@ -222,7 +222,7 @@ def test_a_child_that_an_objective_forks_is_no_trial_and_keeps_no_slot():
         "    print([result.state for result in study.trials], flush=True)\n"
     )
     code = code.replace("tune.slots.Slot", "__import__('tensorgraph.tune.slots').tune.slots.Slot")
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout == "['complete', 'complete', 'complete']\n", done.stderr
 
 
