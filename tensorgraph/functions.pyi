@@ -253,6 +253,9 @@ def batch_norm_relu(
 def bessel_i(x: _TensorLike, n: int) -> Tensor:
     """The modified Bessel function of the first kind of order n."""
 
+def betaln(a: _TensorLike, b: _TensorLike) -> Tensor:
+    """The logarithm of |B(a, b)|, the beta function Γ(a) Γ(b) / Γ(a + b), right also where these are huge."""
+
 def binade(x: _TensorLike) -> Tensor:
     """The largest power of two not above the magnitude of x, by which division is exact; it has no slope."""
 
@@ -748,6 +751,15 @@ def full_like(x: _TensorLike, fill_value: Any, dtype: Any | None = None) -> Tens
 def gamma_slope(a: _TensorLike, x: _TensorLike) -> Tensor:
     """The derivative by its shape a of a gamma variate x, held at its place in the distribution; no second one."""
 
+def gammainc(a: _TensorLike, x: _TensorLike) -> Tensor:
+    """The regularised lower incomplete gamma function P: the share of a gamma variate of shape a that is below x."""
+
+def gammainc_slope(a: _TensorLike, x: _TensorLike, i: int, j: int) -> Tensor:
+    """The derivative of `gammainc`, i times by a and j times by x."""
+
+def gammaincc(a: _TensorLike, x: _TensorLike) -> Tensor:
+    """The regularised upper incomplete gamma function, 1 - `gammainc`, right also where that is tiny."""
+
 def gammaln(x: _TensorLike) -> Tensor:
     """The logarithm of |Γ(x)|; infinite at 0 and at negative whole numbers."""
 
@@ -1106,6 +1118,12 @@ def log1p(x: _TensorLike) -> Tensor:
 
 def log2(x: _TensorLike) -> Tensor:
     """Logarithm of base 2; -inf at 0 and NaN below."""
+
+def log_ndtr(x: _TensorLike) -> Tensor:
+    """The logarithm of `ndtr`, right also where `ndtr` is 0 in its dtype."""
+
+def log_ndtr_slope(x: _TensorLike, n: int) -> Tensor:
+    """The derivative of order n of `log_ndtr`."""
 
 def log_sigmoid(x: _TensorLike) -> Tensor:
     """log(sigmoid(x)), which is -softplus(-x), without overflow."""
@@ -1669,6 +1687,9 @@ def poisson_nll_loss(
 
 def polygamma(x: _TensorLike, n: int) -> Tensor:
     """The derivative of order n of `digamma`."""
+
+def polygamma_gap(a: _TensorLike, b: _TensorLike, n: int) -> Tensor:
+    """`polygamma` of order n (0: `digamma`) of a, less that of a + b."""
 
 def polyval(p: _TensorLike, x: _TensorLike) -> Tensor:
     """The polynomial with coefficients p, of the highest power first, at x."""

@@ -76,6 +76,10 @@ def test_training(tmp_path, monkeypatch):
     assert run_examples("docs/train.md") >= 20
 
 
+def test_the_array_namespace():
+    assert run_examples("docs/numpy.md") >= 14
+
+
 def test_runs(tmp_path, monkeypatch):
     pytest.importorskip("safetensors")
     monkeypatch.chdir(tmp_path)

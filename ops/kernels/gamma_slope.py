@@ -18,7 +18,7 @@ import numpy as np
 
 from tensorgraph.ops.kernels.gammas import digamma
 
-__all__ = ["gamma_slope_of"]
+__all__ = ["end_of", "gamma_slope_of", "rule"]
 
 Array = np.ndarray[Any, Any]
 
@@ -29,7 +29,7 @@ _CHUNK = 1 << 14  # numbers at once: times the nodes, 8 MB
 
 
 @functools.cache
-def _rule() -> tuple[Array, Array]:
+def rule() -> tuple[Array, Array]:
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     return (nodes + 1) / 2, weights / 2
 
@@ -73,15 +73,15 @@ def _integral(a: Array, x: Array) -> Array:
         return lost
 
     with np.errstate(over="ignore", invalid="ignore"):
-        end = _end(fall, a, x, side)
-        nodes, weights = _rule()
+        end = end_of(fall, a, x, side)
+        nodes, weights = rule()
         s = end[:, None] * nodes
         terms = np.exp(fall(s, a[:, None], x[:, None], side[:, None])) * (np.abs(gap)[:, None] + s)
         out: Array = x * end * (terms @ weights)
     return out
 
 
-def _end(fall: Any, a: Array, x: Array, side: Array) -> Array:
+def end_of(fall: Any, a: Array, x: Array, side: Array) -> Array:
     """Where φ = -46: from beyond it Newton's steps come back without passing it, since φ is concave."""
     high = np.where(side < 0, (_FALL + x) / a, 1.0)  # to the left φ is at most x - a s
     for _ in range(60):

@@ -16,7 +16,7 @@ import numpy as np
 
 from tensorgraph.ops.kernels.pointwise import erf_of, erfc_of
 
-__all__ = ["digamma", "erfinv", "lgamma", "ndtri", "polygamma"]
+__all__ = ["digamma", "erfinv", "in_float64", "lgamma", "lgamma_beside_one", "ndtri", "polygamma", "stirling_rest"]
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +44,7 @@ def _zeta_tail(k: int) -> float:
 _AROUND_TWO = [0.0, 1.0 - _EULER, *[(-1) ** k * _zeta_tail(k) / k for k in range(2, _TERMS)]]
 
 
-def _in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
+def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
     def widened(x: Array, *rest: Any) -> Array:
         with np.errstate(all="ignore"):
             return function(np.asarray(x, np.float64), *rest).astype(x.dtype)
@@ -57,7 +57,7 @@ def _distance(x: Array) -> Array:
     return x - np.round(x)
 
 
-@_in_float64
+@in_float64
 def lgamma(x: Array) -> Array:
     """log |Γ(x)|: infinite at 0 and at negative whole numbers."""
     mirrored = x < 0.5
@@ -88,14 +88,26 @@ def lgamma(x: Array) -> Array:
 
 
 def _stirling(z: Array) -> Array:
+    return (z - 0.5) * np.log(z) - z + 0.5 * math.log(2 * math.pi) + stirling_rest(z)
+
+
+def stirling_rest(z: Array) -> Array:
+    """What log Γ(z) is beyond Stirling's formula, for z from 10 on."""
     inverse = 1 / z
     series = np.polynomial.polynomial.polyval(
         inverse * inverse, [b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI, 1)]
     )  # fmt: skip
-    return (z - 0.5) * np.log(z) - z + 0.5 * math.log(2 * math.pi) + inverse * series
+    out: Array = inverse * series
+    return out
 
 
-@_in_float64
+def lgamma_beside_one(t: Array) -> Array:
+    """log Γ(1 + t) for t from -1/2 to 1/2, right also where it is tiny."""
+    out: Array = np.polynomial.polynomial.polyval(t, _AROUND_TWO) - np.log1p(t)
+    return out
+
+
+@in_float64
 def digamma(x: Array) -> Array:
     """The derivative of log Γ: infinite at 0, NaN at negative whole numbers."""
     mirrored = x < 0.5
@@ -118,7 +130,7 @@ def digamma(x: Array) -> Array:
     return np.where(x == 0, -np.copysign(np.inf, x), out)
 
 
-@_in_float64
+@in_float64
 def polygamma(x: Array, n: int) -> Array:
     """The derivative of order n of `digamma`, n at least 1; at 0 and at negative whole numbers its limit from above."""
     mirrored = x < 0.5
@@ -164,7 +176,7 @@ def _winitzki(size: Array) -> Array:
     return out
 
 
-@_in_float64
+@in_float64
 def ndtri(p: Array) -> Array:
     """The number below which a normal variate is with probability p: infinite at 0 and 1, NaN beyond."""
     q = np.minimum(p, 1 - p)  # exact from 1/2 on
@@ -182,7 +194,7 @@ def ndtri(p: Array) -> Array:
     return np.where((p < 0) | (p > 1), np.nan, np.where(np.abs(p - 0.5) <= 0.25, near, far))
 
 
-@_in_float64
+@in_float64
 def erfinv(x: Array) -> Array:
     """The number whose error function is x: infinite at -1 and 1, NaN beyond."""
     a = np.minimum(np.abs(x), 1)

@@ -48,7 +48,9 @@ rem = tg.fmod(x, y)
 resolve_conj conj_physical real_if_close = x # complex numbers are not supported; of real \
 ones this is
 mvlgamma = tg.multigammaln(v + 2.0, 2)
-gcd lcm frexp igamma igammac betainc zeta polar lu bessel_i0e bessel_i1e = \
+igamma = tg.gammainc(v + 2.0, x)
+igammac = tg.gammaincc(v + 2.0, x)
+gcd lcm frexp betainc zeta polar lu bessel_i0e bessel_i1e = \
 tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be wrapped, with a derivative of their own
 shift_left = tg.left_shift(i, 1)
 sgn = tg.sign(x)
@@ -278,12 +280,11 @@ trim_zeros unwrap spacing = np.{name}(v.numpy()) # no such function yet; without
 histogram2d = np.histogram2d(v.numpy(), v.numpy()) # no such function yet; without a derivative, NumPy's
 kaiser = tg.tensor(np.kaiser(5, 14.0), tg.f32) # no such function yet; NumPy's is
 grid_sample affine_grid stft istft grid_sampler grid_sampler_2d grid_sampler_3d max_unpool1d max_unpool2d max_unpool3d \
-fractional_max_pool2d fractional_max_pool3d i0e i1e bessel_j0 bessel_j1 spherical_bessel_j0 gammainc gammaincc = \
+fractional_max_pool2d fractional_max_pool3d i0e i1e bessel_j0 bessel_j1 spherical_bessel_j0 = \
 tg.custom_vjp(f) # no such function yet; compose it, or wrap NumPy's with a derivative of its own
 upsample_nearest = tg.interpolate(image, scale_factor=2)
 upsample_bilinear = tg.interpolate(image, scale_factor=2, mode="bilinear", align_corners=True)
 entr = -tg.xlogy(p, p)
-log_ndtr = tg.log(tg.ndtr(x))
 combinations = v[np.transpose(np.triu_indices(3, 1))] # of two it is
 renorm = x * tg.minimum(1.0, 2.0 / tg.vector_norm(x, axis=1, keepdims=True))
 scatter_reduce index_reduce = x.at[i].max(1.0) # set, add, multiply, min and max are methods of x.at[...], such as

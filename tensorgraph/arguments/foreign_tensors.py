@@ -91,7 +91,9 @@ matrix_exp = tg.linalg.expm(m)
 eig = tg.linalg.eigh(m) # of a symmetric matrix; of others they are complex numbers, which are not supported
 solve lstsq = tg.linalg.{name}(m, w)
 mvlgamma = tg.multigammaln(v + 2.0, 2)
-igamma igammac gcd lcm frexp = tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be \
+igamma = tg.gammainc(v + 2.0, x)
+igammac = tg.gammaincc(v + 2.0, x)
+gcd lcm frexp = tg.custom_vjp(f) # no such function yet; NumPy's and SciPy's can be \
 wrapped, with a derivative of their own
 matrix_power = tg.linalg.matrix_power(m, 2)
 dist = tg.sqrt(tg.square(x - y).sum())
