@@ -83,7 +83,7 @@ def _sum_infer(x: Aval, *, axis: Any, keepdims: bool, dtype: Any) -> Aval:
 
 
 sum = op(
-    "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, methods=("sum",),
+    "sum(x, *, axis=None, keepdims=False, dtype=None)", _sum, reduction, methods=("sum",), native="reductions:SUM",
     further=masked.folded("sum", 0, lambda out, first: out + first),
     numpy=(np.sum, np.add.reduce),
     infer_rule=_sum_infer, scratch=partial_sums,
@@ -126,7 +126,7 @@ def _mean_x(g: Any, x_aval: Any, axis: Any, keepdims: bool) -> Any:
 
 
 mean = op(
-    "mean(x, *, axis=None, keepdims=False)", _mean, reduction,
+    "mean(x, *, axis=None, keepdims=False)", _mean, reduction, native="reductions:MEAN",
     further=masked.mean, methods=("mean",), numpy=(np.mean,), dtype="float",
     vjp=dict(x=_mean_x), scratch=partial_sums, flops=lambda x, *, axis, keepdims: x.size + results(x, axis),
     traits=("linear", "increasing"),
@@ -292,14 +292,14 @@ def _argument(x: Aval, *, axis: Any, keepdims: bool) -> Aval:
 
 
 max = op(
-    "max(x, *, axis=None, keepdims=False)", _max, reduction, methods=("max",),
+    "max(x, *, axis=None, keepdims=False)", _max, reduction, methods=("max",), native="reductions:MAX",
     further=masked.extremum("max", largest=True),
     numpy=(np.max, np.amax, np.maximum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
     doc="Largest element over `axis`; NaN wins and takes the gradient, which ties, of NaN too, share equally.",
 )  # fmt: skip
 min = op(
-    "min(x, *, axis=None, keepdims=False)", _min, reduction, methods=("min",),
+    "min(x, *, axis=None, keepdims=False)", _min, reduction, methods=("min",), native="reductions:MIN",
     further=masked.extremum("min", largest=False),
     numpy=(np.min, np.amin, np.minimum.reduce),
     infer_rule=_some, vjp=dict(x=_extremum), traits=("extremum",),
@@ -380,13 +380,13 @@ def _any(x: Any, *, axis: Any = None, keepdims: Any = False) -> Any:
 
 
 all = op(
-    "all(x, *, axis=None, keepdims=False)", _all, reduction, methods=("all",),
+    "all(x, *, axis=None, keepdims=False)", _all, reduction, methods=("all",), native="reductions:ALL",
     further=masked.truth("all", True), numpy=(np.all, np.logical_and.reduce),
     dtype="bool",
     doc="Whether all elements are true over `axis`.",
 )  # fmt: skip
 any = op(
-    "any(x, *, axis=None, keepdims=False)", _any, reduction, methods=("any",),
+    "any(x, *, axis=None, keepdims=False)", _any, reduction, methods=("any",), native="reductions:ANY",
     further=masked.truth("any", False), numpy=(np.any, np.logical_or.reduce),
     dtype="bool",
     doc="Whether an element is true over `axis`.",

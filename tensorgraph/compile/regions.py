@@ -1,19 +1,32 @@
 """Which equations become one kernel, and why the others do not.
 
-A region is a group of equations whose kernel is generated: elementwise ops over one shape, and the reduction that ends
+A region is a group of equations whose kernel is generated: elementwise ops over one shape, and the reductions that end
 them. `regions` parts a graph's equations into groups, in an order in which they can run; most are single equations,
 whose kernels are the affair of their ops' rules.
 """
 
+# The plan: (1) each equation begins as a group of its own, with the shape over which its kernel would loop; (2) it
+# joins the groups of what it reads, then groups join that read the same; (3) two groups never join where a third lies
+# between, which is seen from bits: of each group's equations, and of all that it waits for; (4) why an edge is left
+# is said of each input; (5) groups are put in an order.
+
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tensorgraph.compile.elements import Refusal
+from tensorgraph.compile.generated import generate, require_generated
+from tensorgraph.engine.aval import canonical_axes
+from tensorgraph.engine.op import reduction
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.native.places import Call
 
-__all__ = ["Region", "regions"]
+__all__ = ["MOST", "Region", "regions"]
+
+MOST = 48
+"""Equations of a generated kernel: registers, and the time to compile it, are bounded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,15 +67,176 @@ class Region:
         bool
             False, and nothing is put there: not for these types or strides. Then the equations run one by one.
         """
-        return False
+        return self.is_generated and generate(self.equations, self.inputs, self.outputs, call)
+
+
+class _Group:
+    """Equations on the way to a region.
+
+    Attributes
+    ----------
+    members, waits : int
+        Bits: the numbers of its equations, and of all equations that must have run before.
+    shape : tuple of int or None
+        Over which its kernel loops; None where none is generated, for `reason`.
+    axes : tuple of int or None
+        Those that its reductions fold; None: it has none.
+    """
+
+    __slots__ = ("axes", "equations", "members", "reason", "shape", "waits")
+
+    def __init__(self, number: int, eq: Equation) -> None:
+        self.equations, self.members, self.waits = [number], 1 << number, 0
+        self.axes: tuple[int, ...] | None = None
+        self.shape: tuple[int, ...] | None = None
+        self.reason = ""
+        try:
+            require_generated(eq)
+        except Refusal as error:
+            self.reason = str(error)
+            return
+        if eq.op.kind is reduction:
+            (source,) = eq.variables()
+            self.shape = source.aval.shape
+            self.axes = canonical_axes(eq.attrs.get("axis"), len(self.shape))
+        else:
+            self.shape = eq.outputs[0].aval.shape
+
+
+class _Grouping:
+    """The groups of one graph."""
+
+    def __init__(self, equations: Sequence[Equation]) -> None:
+        self.equations = equations
+        self.maker = {var: k for k, eq in enumerate(equations) for var in eq.outputs}
+        self.of: list[_Group] = []
+        self.refused: dict[tuple[int, Var], str] = {}
+        for number, eq in enumerate(equations):
+            group = _Group(number, eq)
+            self.of.append(group)
+            for other in self._before(group):
+                group.waits |= other.members | other.waits
+            if group.shape is not None:
+                self._join_makers(number, eq)
+        self._join_readers()
+
+    def _before(self, group: _Group) -> list[_Group]:
+        """The groups whose results a group reads."""
+        found = {id(g): g for k in group.equations for var in self.equations[k].variables() if var in self.maker
+                 for g in (self.of[self.maker[var]],) if g is not group}  # fmt: skip
+        return list(found.values())
+
+    def _join_makers(self, number: int, eq: Equation) -> None:
+        for var in dict.fromkeys(eq.variables()):
+            maker = self.maker.get(var)
+            if maker is not None and (reason := self._join(maker, number, var)):
+                self.refused[number, var] = reason
+
+    def _join_readers(self) -> None:
+        """Join groups that read the same array in full, where neither waits for the other."""
+        readers: dict[Var, list[int]] = {}
+        for number, eq in enumerate(self.equations):
+            shape = self.of[number].shape
+            if shape is not None:
+                for var in dict.fromkeys(eq.variables()):
+                    if var.aval.shape == shape:
+                        readers.setdefault(var, []).append(number)
+        for numbers in readers.values():
+            for other in numbers[1:]:
+                self._join(numbers[0], other, None)
+
+    def _join(self, first: int, second: int, var: Var | None) -> str:
+        """Join the groups of two equations; why not, or nothing."""
+        a, b = self.of[first], self.of[second]
+        if a is b:
+            return ""
+        reason = self._against(a, b, var)
+        if reason:
+            return reason
+        b.axes = a.axes if b.axes is None else b.axes
+        b.equations = sorted({*a.equations, *b.equations})
+        b.members |= a.members
+        b.waits = (a.waits | b.waits) & ~b.members
+        for number in a.equations:
+            self.of[number] = b
+        for group in self.of:
+            if group.waits & b.members:
+                group.waits |= b.members | b.waits
+        return ""
+
+    def _against(self, a: _Group, b: _Group, var: Var | None) -> str:
+        if a.shape is None:
+            return a.reason
+        if self._reads_fold(b, a):
+            return "all of a reduction comes before any of its readers"
+        if a.shape != b.shape:
+            return f"it is of shape {a.shape}, and what reads it of shape {b.shape}"
+        if a.axes is not None and b.axes is not None and a.axes != b.axes:
+            return "reductions over other axes are in its kernel"
+        if len(a.equations) + len(b.equations) > MOST:
+            return f"a kernel is made of at most {MOST} equations"
+        if any(other.waits & a.members for other in self._before(b) if other is not a):
+            return "something else comes between that needs it first"
+        if any(other.waits & b.members for other in self._before(a) if other is not b):
+            return "something else comes between that is needed first"
+        if var is None and (a.waits & b.members or b.waits & a.members):
+            return "one of them waits for the other"
+        return ""
+
+    def _reads_fold(self, group: _Group, of: _Group) -> bool:
+        """Whether a group reads what a reduction in another gives."""
+        made = (self.maker.get(var, -1) for k in group.equations for var in self.equations[k].variables())
+        return any(k >= 0 and self.of[k] is of and self.equations[k].op.kind is reduction for k in made)
+
+    def reasons(self, group: _Group) -> dict[Var, str]:
+        """For each input that another group makes, why that is not in this one."""
+        found: dict[Var, str] = {}
+        for number in group.equations:
+            for var in self.equations[number].variables():
+                maker = self.maker.get(var)
+                if maker is not None and self.of[maker] is not group and var not in found:
+                    found[var] = group.reason or self.refused.get((number, var)) or self.of[maker].reason
+        return found
+
+    def ordered(self) -> list[_Group]:
+        """The groups in an order in which they can run, near that of the graph."""
+        groups = list({id(g): g for g in self.of}.values())
+        waiting = {id(g): len(self._before(g)) for g in groups}
+        after: dict[int, list[_Group]] = {}
+        for g in groups:
+            for before in self._before(g):
+                after.setdefault(id(before), []).append(g)
+        ready = [(g.equations[0], id(g), g) for g in groups if not waiting[id(g)]]
+        heapq.heapify(ready)
+        made = []
+        while ready:
+            *_, group = heapq.heappop(ready)
+            made.append(group)
+            for g in after.get(id(group), ()):
+                waiting[id(g)] -= 1
+                if not waiting[id(g)]:
+                    heapq.heappush(ready, (g.equations[0], id(g), g))
+        return made
 
 
 def regions(graph: Graph) -> list[Region]:
     """The graph's equations in groups, in an order in which they can run: each group reads what came before it."""
-    read = {atom for atom in (*graph.outputs, *(write.value for write in graph.writes)) if isinstance(atom, Var)}
-    for eq in graph.equations:
-        read.update(eq.variables())
-    return [
-        Region((eq,), tuple(dict.fromkeys(eq.variables())), tuple(var for var in eq.outputs if var in read))
-        for eq in graph.equations
-    ]
+    equations = graph.equations
+    grouping = _Grouping(equations)
+    read: dict[Var, set[int]] = {}
+    for number, eq in enumerate(equations):
+        for var in eq.variables():
+            read.setdefault(var, set()).add(number)
+    results = {atom for atom in (*graph.outputs, *(write.value for write in graph.writes)) if isinstance(atom, Var)}
+    made = []
+    for group in grouping.ordered():
+        own = [equations[k] for k in group.equations]
+        inside = {var for eq in own for var in eq.outputs}
+        members = set(group.equations)
+        inputs = tuple(dict.fromkeys(var for eq in own for var in eq.variables() if var not in inside))
+        outputs = tuple(
+            var for eq in own for var in eq.outputs if var in results or read.get(var, set()) - members
+        )  # fmt: skip
+        generated = group.shape is not None
+        made.append(Region(tuple(own), inputs, outputs, generated, grouping.reasons(group)))
+    return made

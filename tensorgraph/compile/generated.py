@@ -1,0 +1,235 @@
+"""The kernels of a region: what is computed of an element, put into loops over the places of its arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tensorgraph.compile.elements import CASTS, Element, Refusal, kind_of, require_kernel
+from tensorgraph.compile.loops import SIZES, Axis, Nest, Pointer, axes_of
+from tensorgraph.engine.aval import canonical_axes
+from tensorgraph.engine.op import elementwise, reduction
+from tensorgraph.graph.graph import Equation, Var
+from tensorgraph.native.places import Call, Place
+from tensorgraph.ops.native.reductions import Fold, Reduction
+
+__all__ = ["generate", "require_generated"]
+
+WORTH_BLOCKS = 30_000.0
+"""Nanoseconds of work from which a kernel is given to several threads."""
+BLOCKS = 16
+SHARES = 64
+"""Into how many shares a long fold is cut."""
+POINTERS = 24
+"""Arrays of a kernel."""
+LANES = 16
+"""Lanes of the widest vectors: parts of an axis that is walked in vectors are multiples of it."""
+
+
+def fold_of(eq: Equation) -> tuple[Fold, str]:
+    """How a reduction is folded, and the type that its elements are brought to first.
+
+    Raises
+    ------
+    Refusal
+    """
+    rule = eq.op.native_rule()
+    if not isinstance(rule, Reduction):
+        raise Refusal(f"{eq.op.name} has no generated kernel")
+    (source,) = eq.variables()
+    kind, out = kind_of(source.aval), kind_of(eq.outputs[0].aval)
+    kind = "b1" if rule.truth else kind
+    fold = rule.folds.get(kind)
+    if fold is None or (fold.result, out) not in ((out, out), ("f8", "f4")) or (kind, out) == ("f8", "f4"):
+        raise Refusal(f"{eq.op.name} of {source.aval.dtype} to {eq.outputs[0].aval.dtype} is not generated")
+    return fold, kind
+
+
+def require_generated(eq: Equation) -> None:
+    """Refuse an equation of which no kernel is generated.
+
+    Raises
+    ------
+    Refusal
+    """
+    if eq.op.kind is elementwise:
+        require_kernel(eq)
+    elif eq.op.kind is reduction:
+        fold_of(eq)
+    else:
+        raise Refusal(f"{eq.op.name} computes no element from one of each input")
+
+
+def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequence[Var], call: Call) -> bool:
+    """Put the records of a region's kernels into a call; see `Region.call`."""
+    body = _Body(equations, inputs)
+    places = [*zip(inputs, call.inputs, strict=True)]
+    written = [(var, place) for var, place in zip(outputs, call.outputs, strict=True) if place is not None]
+    if len(places) + len(written) > POINTERS:
+        return False
+    if any(place.dtype.str[1:] != body.element.kinds[body.element.names[var]] for var, place in (*places, *written)):
+        return False
+    written = [(var, place) for var, place in written if place.size]
+    if not written:
+        return True
+    if 0 in body.shape:  # a sum of nothing
+        return False
+    pointers = [body.pointer(var, place.broadcast(body.shape)) for var, place in places]
+    for var, place in written:
+        folded = body.element.names[var] in body.folds
+        pointers.append(body.pointer(var, _spread(place, body.shape, body.axes) if folded else place))
+    nest = _nest(pointers, body)
+    if not nest.is_possible:
+        return False
+    work = _work(nest, body.flops)
+    results = math.prod([axis.size for axis in nest.axes if not axis.folded])
+    shares = None
+    if work > WORTH_BLOCKS and nest.folds and not nest.stored and results < LANES * BLOCKS:
+        shares = _in_shares(call, nest)
+    for one in shares or [nest]:
+        if one.shared >= 0 and work > WORTH_BLOCKS:
+            one.shared = _longest(one)
+        call.run(one.kernel, one.words, BLOCKS if work > WORTH_BLOCKS and one.shared >= 0 else 1)
+    if not nest.folds:
+        _say_replacements(call, body.shape)
+    return True
+
+
+class _Body:
+    """What a region computes.
+
+    Attributes
+    ----------
+    element : Element
+    folds : dict of str to (str, Fold)
+        As of `Nest`.
+    shape, axes
+        What it loops over, and the axes that are folded.
+    flops : float
+        Of one element.
+    """
+
+    def __init__(self, equations: Sequence[Equation], inputs: Sequence[Var]) -> None:
+        self.element, self.flops = Element(), 0.0
+        self.folds: dict[str, tuple[str, Fold]] = {}
+        self.shape: tuple[int, ...] = ()
+        self.axes: frozenset[int] = frozenset()
+        for var in inputs:
+            self.element.read(var)
+        for eq in equations:
+            self.flops += eq.op.flops if isinstance(eq.op.flops, (int, float)) else 1
+            if eq.op.kind is reduction:
+                self._fold(eq)
+            else:
+                self.element.add(eq)
+                self.shape = eq.outputs[0].aval.shape
+
+    def _fold(self, eq: Equation) -> None:
+        (source,) = eq.variables()
+        fold, kind = fold_of(eq)
+        self.shape = source.aval.shape
+        self.axes = frozenset(canonical_axes(eq.attrs.get("axis"), len(self.shape)))
+        name = self.element.result(eq.outputs[0])
+        self.folds[name] = self.element.converted(source, kind), fold
+
+    def pointer(self, var: Var, place: Place) -> Pointer:
+        name = self.element.names[var]
+        return Pointer(name, self.element.kinds[name], place.address(), place.strides)
+
+
+def _spread(place: Place, shape: Sequence[int], axes: frozenset[int]) -> Place:
+    """The place of a reduction's result as one of the shape that is reduced, repeated along what is folded."""
+    kept = place.ndim == len(shape)
+    given = iter(place.strides)
+    strides = []
+    for k in range(len(shape)):
+        stride = next(given) if kept or k not in axes else 0
+        strides.append(0 if k in axes else stride)
+    return place.over(shape, strides)
+
+
+def _nest(pointers: list[Pointer], body: _Body) -> Nest:
+    """The loops of a region; the innermost axis of its shape is walked in vectors."""
+    loops = axes_of(body.shape, pointers, body.axes)
+    kept = [k for k, axis in enumerate(loops) if not axis.folded]
+    last = max((k for k, n in enumerate(body.shape) if n != 1), default=-1)
+    vectors = len(loops) - 1 if last in body.axes or not kept else kept[-1]
+    count = math.prod([body.shape[k] for k in body.axes])
+    stored = [p.name for p in pointers if p.name[0] != "x" and p.name not in body.folds]
+    folds = {p.name: body.folds[p.name] for p in pointers if p.name in body.folds}
+    return Nest(
+        pointers, loops, vectors, body.element.lines, stored, folds, body.element.scope, count, kept[0] if kept else -1
+    )
+
+
+def _longest(nest: Nest) -> int:
+    """The axis that blocks are parts of: the outermost one, unless it is short."""
+    kept = [k for k, axis in enumerate(nest.axes) if not axis.folded]
+    unit = {k: LANES if k == nest.vectors else 1 for k in kept}
+    return (
+        kept[0]
+        if nest.axes[kept[0]].size >= BLOCKS * unit[kept[0]]
+        else max(kept, key=lambda k: nest.axes[k].size // unit[k])
+    )
+
+
+def _work(nest: Nest, flops: float) -> float:
+    """Nanoseconds of one thread, roughly: of memory and of what is computed."""
+    size = math.prod([axis.size for axis in nest.axes])
+    bytes = sum(SIZES[p.kind] for p in nest.pointers if nest.steps[p.name] != "one")
+    return size * (0.04 * bytes + 0.03 * flops)
+
+
+def _in_shares(call: Call, nest: Nest) -> list[Nest] | None:
+    """A fold of much as two: of shares to states, and of the states; None where there is little to share."""
+    at = next((k for k, axis in enumerate(nest.axes) if axis.folded), None)
+    if at is None:
+        return None
+    unit = LANES if at == nest.vectors else 1
+    share = -(-nest.axes[at].size // (SHARES * unit)) * unit
+    count = -(-nest.axes[at].size // share)
+    if count < 2:
+        return None
+    kept = [axis for axis in nest.axes if not axis.folded]
+    results = math.prod([axis.size for axis in kept])
+    pointers = [(p, [share * nest.axes[at].strides[k], *[a.strides[k] for a in nest.axes]])
+                for k, p in enumerate(nest.pointers) if p.name[0] == "x"]  # fmt: skip
+    after = []
+    for name, (_, fold) in nest.folds.items():
+        size, rows = SIZES[fold.kind], 2 if fold.pair else 1
+        states = call.scratch((count, rows, results), np.dtype(fold.kind), "states of a fold")
+        inner, step = [], size * results
+        for axis in nest.axes:
+            step = step if axis.folded or not axis.size else step // axis.size
+            inner.append(0 if axis.folded else step)
+        for row, mark in enumerate(("", "b")[:rows]):
+            state = Pointer(f"{name}{mark}", fold.kind, states.address(row * results * size), ())
+            pointers.append((state, [rows * results * size, *inner]))
+        k, own = next((k, p) for k, p in enumerate(nest.pointers) if p.name == name)
+        loops = [Axis(axis.size, [step, axis.strides[k]]) for axis, step in zip(nest.axes, inner, strict=True)
+                 if not axis.folded]  # fmt: skip
+        loops.append(Axis(count * rows, [results * size, 0], True))
+        source = Pointer("x0", fold.kind, states.address(), ())
+        merged = {name: ("x0", fold.merged or fold)}
+        vectors = len(loops) - (2 if kept else 1)
+        after.append(Nest([source, own], loops, vectors, [], [], merged, CASTS, nest.count, 0 if kept else -1))
+    made = [Axis(count, [strides[0] for _, strides in pointers])]
+    made += [Axis(axis.size, [strides[k + 1] for _, strides in pointers], axis.folded)
+             for k, axis in enumerate(nest.axes)]  # fmt: skip
+    names = [p for p, _ in pointers]
+    first = Nest(names, made, nest.vectors + 1, nest.lines, [], nest.folds, nest.scope, nest.count, 0, share)
+    return [first, *after]
+
+
+def _say_replacements(call: Call, shape: tuple[int, ...]) -> None:
+    """Outputs may lie where inputs were that are walked through in the same order, and by that input alone."""
+    for i, given in enumerate(call.inputs):
+        if given.shape != shape or not given.is_contiguous:
+            continue
+        if any(other.buffer is given.buffer for k, other in enumerate(call.inputs) if k != i):
+            continue
+        for k, place in enumerate(call.outputs):
+            if place is not None and place.dtype == given.dtype:
+                call.may_replace(k, i)

@@ -1,0 +1,105 @@
+"""Reductions in generated kernels: every choice of axes, strides and lengths, against sums in wider floats."""
+
+import itertools
+
+import numpy as np
+import pytest
+from regions_running import run_graph
+
+import tensorgraph as tg
+from tensorgraph.native import machine
+
+WAYS = [64, 32, *([0] if machine.available() else [])]
+SHAPES = [(), (1,), (5,), (0,), (3, 0), (0, 3), (67,), (7, 10), (10, 64), (33, 1), (2, 3, 20), (3, 17, 2, 5)]
+
+
+def axes_of(shape):
+    every = [axes for n in range(len(shape) + 1) for axes in itertools.combinations(range(len(shape)), n)]
+    return [None, *every]
+
+
+def wide(function, x, axis):
+    return function(x.astype(np.longdouble if x.dtype.kind == "f" else x.dtype), axis=axis)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_sums_over_any_axes(shape, dtype, width):
+    x = (np.random.default_rng(0).normal(size=shape) * 3).astype(dtype)
+    for axis in axes_of(shape):
+        graph = tg.trace(lambda x, axis=axis: tg.sum(x, axis=axis), x)
+        (found,), count = run_graph(graph, [x], width=width)
+        expected = np.asarray(graph(x))
+        assert count == (x.size > 0 or not expected.size)
+        assert found.dtype == expected.dtype
+        assert found.shape == expected.shape
+        if x.dtype.kind == "f":
+            scale = np.abs(x).astype(np.longdouble).sum(axis)
+            assert (np.abs(found - wide(np.sum, x, axis)) <= 4 * np.finfo(dtype).eps * scale).all()
+        else:
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(5,), (67,), (7, 10), (33, 1), (2, 3, 20)], ids=str)
+@pytest.mark.parametrize("function", ["max", "min", "all", "any", "mean"])
+def test_extrema_truths_and_means(function, shape, dtype, width):
+    x = np.random.default_rng(0).normal(size=shape).round().astype(dtype)
+    x.reshape(-1)[3] = np.nan
+    for axis in axes_of(shape):
+        graph = tg.trace(lambda x, axis=axis: getattr(tg, function)(x, axis=axis, keepdims=True), x)
+        (found,), count = run_graph(graph, [x], width=width)
+        expected = np.asarray(graph(x))
+        assert count == 1
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=4 * np.finfo(dtype).eps, strict=True)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_in_its_sum(value, dtype, width):
+    x = np.ones((20, 21), dtype)
+    x[3, 4] = value
+    x[5, 4] = 1.0
+    x[6, 7] = np.inf
+    for axis in (0, 1, None):
+        graph = tg.trace(lambda x, axis=axis: (x.sum(axis), x.mean(axis)), x)
+        with np.errstate(all="ignore"):
+            expected = [x.sum(axis), x.mean(axis)]
+        found, _ = run_graph(graph, [x], width=width)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_strides_of_what_is_folded(dtype, width):
+    base = np.random.default_rng(0).normal(size=(12, 26, 9)).astype(dtype)
+    for x in (base.T, base[::2, ::-1], base.transpose(1, 0, 2)[:, 1:], np.broadcast_to(base[:1], base.shape)):
+        for axis in ((0,), (1,), (2,), (0, 2), (0, 1), (0, 1, 2)):
+            graph = tg.trace(lambda x, axis=axis: tg.sum(x * 2.0, axis=axis), np.ascontiguousarray(x))
+            (found,), count = run_graph(graph, [x], width=width)
+            assert count == 1
+            scale = np.abs(x).astype(np.longdouble).sum(axis)
+            assert (np.abs(found - 2 * wide(np.sum, x, axis)) <= 4 * np.finfo(dtype).eps * scale).all()
+
+
+@pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(300_000,), (100_001, 3), (5, 60_000), (700, 300)], ids=str)
+def test_long_sums_have_the_same_bits_for_any_number_of_blocks(shape, dtype):
+    x = (np.random.default_rng(0).normal(size=shape) + 200.0).astype(dtype)
+    for axis in (*range(len(shape)), None):
+        graph = tg.trace(lambda x, axis=axis: (x.sum(axis), x.mean(axis), x.max(axis)), x)
+        first, count = run_graph(graph, [x], blocks=1)
+        assert count == 1
+        for function, found in zip((np.sum, np.mean, np.max), first, strict=True):
+            expected = wide(function, x, axis)
+            assert (np.abs(found - expected) <= np.finfo(dtype).eps * np.abs(expected)).all()
+        for blocks in (None, 2, 7, 64):
+            other, _ = run_graph(graph, [x], blocks=blocks)
+            for a, b in zip(first, other, strict=True):
+                np.testing.assert_array_equal(a, b)
