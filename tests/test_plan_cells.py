@@ -9,6 +9,7 @@ from plan_rules import RULES, exact_rule
 
 import tensorgraph as tg
 from tensorgraph.compile import cell_memory
+from tensorgraph.compile import plan as plans
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.plan import plan
 from tensorgraph.compile.selection import no_rule
@@ -169,9 +170,11 @@ def arguments() -> list[Any]:
 @pytest.mark.parametrize("rule", [no_rule, exact_rule])
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("by_headers", [True, False])
+@pytest.mark.parametrize("large", [0, plans.LARGE])
 def test_cells_and_arguments_that_share_memory(
-    step: Any, rule: Any, by_headers: bool, monkeypatch: pytest.MonkeyPatch
+    step: Any, rule: Any, by_headers: bool, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(plans, "LARGE", large)
     if not by_headers:
         monkeypatch.setattr(cell_memory, "slot_offset", lambda: None)
     ours, theirs = Cells(), Cells()

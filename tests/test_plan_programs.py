@@ -1,12 +1,14 @@
 """Plans of random programs run as the graphs do, effects included."""
 
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given
 from plan_rules import exact_rule
 
+from tensorgraph.compile import plan as plans
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.plan import plan
 from tensorgraph.compile.selection import no_rule
@@ -60,3 +62,5 @@ exact_programs = programs(ops=EXACT, dtypes=("float32",), nested=False, wild=Tru
 def test_exact_kernels_between_steps_on_numpy(program: Program) -> None:
     """Kernels that keep every bit: the same bits, whatever lies between them."""
     both(program, rule_of=exact_rule, grouped=False)
+    with patch.object(plans, "LARGE", 0):  # what is large is handed over instead of copied
+        both(program, rule_of=exact_rule, grouped=False)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.cell_memory import put
 from tensorgraph.compile.laying import Memory
-from tensorgraph.compile.layouts import Array
+from tensorgraph.compile.layouts import Array, address_of
 from tensorgraph.compile.plan import Plan
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.forms import array_function
@@ -36,18 +37,22 @@ class HostStep:
         The slots of operands whose memory others write later: a result does not stay there.
     last : sequence of int
         Slots that nobody reads afterwards.
+    words : sequence of sequence of (int, int)
+        For each output the words of tapes that are to say where it is, and how far behind its beginning.
     """
 
     def __init__(
-        self, program: Program, at: int, targets: Sequence[Array | None], volatile: Sequence[int], last: Sequence[int]
-    ) -> None:
+        self, program: Program, at: int, targets: Sequence[Array | None], volatile: Sequence[int] = (),
+        last: Sequence[int] = (), words: Sequence[Sequence[tuple[int, int]]] = (),
+    ) -> None:  # fmt: skip
         self.program, self.at, self.volatile, self.last = program, at, tuple(volatile), tuple(last)
         step = program.steps[at]
         eq = step.equation
         self.function = array_function(eq)
         self.inputs, self.several = step.inputs, len(eq.outputs) != 1 or eq.op.signature.variadic
         numbers = (is_number(var) for var in eq.outputs)
-        self.outputs = tuple(zip(step.outputs, targets, numbers, strict=True))
+        words = words or [()] * len(eq.outputs)
+        self.outputs = tuple(zip(step.outputs, targets, numbers, words, strict=True))
 
     def __call__(self, env: list[Any]) -> None:
         operands = [env[p] if type(p) is int else [env[q] for q in p] for p in self.inputs]
@@ -56,14 +61,20 @@ class HostStep:
         except Exception as error:
             self.program.fail(self.at, env, error)
         del operands
-        for (slot, target, number), value in zip(self.outputs, results if self.several else (results,), strict=True):
+        for (slot, target, number, words), value in zip(
+            self.outputs, results if self.several else (results,), strict=True
+        ):
             if target is not None:
                 target[...] = value
                 env[slot] = value if number else target
             elif number or value is None:
                 env[slot] = value
             else:
-                env[slot] = self.own(value if type(value) is ndarray else np.asarray(value), env)
+                value = self.own(value if type(value) is ndarray else np.asarray(value), env)
+                if words:
+                    value = np.require(value, requirements=("C", "A"))
+                    put(words, address_of(value))
+                env[slot] = value
         for slot in self.last:
             env[slot] = None
 
@@ -111,7 +122,8 @@ class Environment:
         for n, step in enumerate(plan.steps):
             if step.on_host:
                 last_use.update((var, n) for var in self.behind(step.variables()))
-        kept = self.behind(plan.graph.results())
+        handed = {var for step in plan.steps for var in step.outputs if plan.layout.places[var].buffer in plan.handed}
+        kept = self.behind(plan.graph.results()) | handed
         self.dying: dict[int, list[Var]] = {}
         for var, n in last_use.items():
             if var not in kept and not plan.in_arena(var) and not self.is_constant(var):
@@ -161,14 +173,15 @@ class Environment:
         self.there.update(eq.outputs)
         volatile = [self.slot(var) for var in dict.fromkeys(eq.variables()) if self._is_volatile(var)]
         last = [self.slot(var) for var in self.dying.get(number, ())]
-        yield HostStep(self.program, self.number_of[id(eq)], targets, volatile, last)
+        words = [self.memory.words.get(plan.layout.places[var].buffer, ()) for var in eq.outputs]
+        yield HostStep(self.program, self.number_of[id(eq)], targets, volatile, last, words)
 
     def repeat(self, eq: Equation, env: list[Any]) -> None:
         """Run an equation of a kernel on NumPy, for its error; its results are let go."""
         for var in eq.variables():
             self._see(var, env)
         number = self.number_of[id(eq)]
-        HostStep(self.program, number, [None] * len(eq.outputs), (), ())(env)
+        HostStep(self.program, number, [None] * len(eq.outputs))(env)
 
     def _see(self, var: Var, env: list[Any]) -> None:
         """Have a variable's array in its slot."""

@@ -50,7 +50,8 @@ class NativeRunner:
         graph, layout = plan.graph, plan.layout
         self._cell_of = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
         copies, left = self._left(plan)
-        alone = not left and all(type(a) is not Var or plan.in_arena(a) for a in graph.outputs)
+        fresh = set(plan.fresh.values())
+        alone = not left and all(type(a) is not Var or plan.in_arena(a) or a in fresh for a in graph.outputs)
         alone = alone and not any(step.on_host for step in plan.steps)
         alone = alone and not any(is_number(var) and plan.in_arena(var) for var in graph.inputs)
         self.is_short = alone and headers_are_known() and is_light(plan)
@@ -67,6 +68,7 @@ class NativeRunner:
         self.late: list[tuple[int, Any]] = []  # arrays of the arena
         self.whole: list[tuple[int, int]] = []  # slots of what is given as it is
         self.given: list[Any] = [None] * len(graph.outputs)
+        self.fresh = [(graph.outputs.index(var), var.aval.shape, var.aval.dtype) for var in plan.fresh.values()]
         for number, atom in enumerate(graph.outputs):
             self._plan_output(number, atom)
         for write in left:
@@ -94,6 +96,8 @@ class NativeRunner:
         slot = environment.slot(atom)
         if is_number(atom):
             self.whole.append((number, slot))
+        elif layout.places[atom].buffer in self.plan.fresh:
+            pass
         elif self.plan.in_arena(atom):
             self.late.append((number, self.memory.view(atom)))
         else:
@@ -148,15 +152,19 @@ class NativeRunner:
             if buffer in self.memory.words or buffer in written:
                 words["cell", len(cells)] = self.memory.words.get(buffer, [])
                 cells.append((self.cells[k], graph.cells[k].aval, buffer in written))
-        arguments = [k for buffer, k in layout.inputs.items() if buffer in self.memory.words]
-        for buffer, k in layout.inputs.items():
+        arguments = []
+        new = enumerate(plan.fresh, len(layout.inputs))  # new arrays come behind the arguments
+        for buffer, k in (*layout.inputs.items(), *((buffer, k) for k, buffer in new)):
             if buffer in self.memory.words:
+                arguments.append(k)
                 words["argument", k] = self.memory.words[buffer]
         return Binding(cells, arguments, words, self.status)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these arguments; the cells are written when it returns."""
         arrays = tuple(arrays)
+        if self.fresh:
+            arrays += tuple([np.empty(shape, dtype) for _, shape, dtype in self.fresh])
         if self.is_short:
             self._given.value = id(arrays)
             self._drive(self._tape)
@@ -173,7 +181,7 @@ class NativeRunner:
             del held
         if self._views is not None:
             return [view.copy() for view in self._views]
-        return self._collect(self.given.copy())
+        return self._collect(self.given.copy(), arrays)
 
     def _trouble(self, arrays: tuple[Any, ...]) -> None:
         """A short tape did not run to its end, or has something to tell."""
@@ -191,8 +199,8 @@ class NativeRunner:
         """Run a plan of which NumPy does a part."""
         given = self.given.copy()
         env = self.environment.template.copy()
-        first = len(arrays)
-        env[:first] = arrays
+        first = len(self.plan.graph.inputs)
+        env[:first] = arrays[:first]
         env[first : first + len(self.cells)] = [cell._value for cell in self.cells]
         for k, view in self.numbers:
             view[...] = arrays[k]
@@ -213,14 +221,16 @@ class NativeRunner:
                 cell._value[...] = value
         if self.status.value:
             self.verdicts.warn()
-        return self._collect(given)
+        return self._collect(given, arrays)
 
     def _new(self, env: list[Any], slot: int, value: Any, copied: bool) -> Any:
         if slot >= 0:
             value = env[slot]
         return value.copy() if copied else value
 
-    def _collect(self, given: list[Any]) -> list[Any]:
+    def _collect(self, given: list[Any], arrays: tuple[Any, ...]) -> list[Any]:
+        for (number, _, _), array in zip(self.fresh, arrays[len(self.plan.graph.inputs) :], strict=True):
+            given[number] = array
         for number, view in self.late:
             given[number] = view.copy()
         return given
@@ -234,8 +244,8 @@ class NativeRunner:
         self.memory.restore()
         step, check = self.verdicts.checks[number - 1]
         env = env.copy()
-        first = len(arrays)
-        env[:first] = arrays
+        first = len(self.plan.graph.inputs)
+        env[:first] = arrays[:first]
         env[first : first + len(self.cells)] = [cell._value for cell in self.cells]
         for eq in step.equations:
             self.environment.repeat(eq, env)

@@ -20,6 +20,8 @@ from tensorgraph.native.places import Buffer, Place
 
 __all__ = ["Plan", "plan"]
 
+LARGE = 1 << 14  # bytes from which an array is not copied: a copy of fewer takes less than a microsecond
+
 
 @dataclass(eq=False)
 class Plan:
@@ -35,7 +37,12 @@ class Plan:
         From this step on none can end the run: only there cells are written.
     donated : dict of Buffer to Buffer
         What is written straight into a cell's memory: the value's buffer, and the cell's.
+    fresh : dict of Buffer to Var
+        Large outputs that kernels compute: each run has new arrays for them, which are given away.
+    handed : set of Buffer
+        Large results of NumPy that kernels read where they are.
     arena : Arena
+        All other values of kernels, and what they read of NumPy's.
     """
 
     graph: Graph
@@ -43,20 +50,13 @@ class Plan:
     steps: list[Step]
     final: int = 0
     donated: dict[Buffer, Buffer] = field(default_factory=dict)
+    fresh: dict[Buffer, Var] = field(default_factory=dict)
+    handed: set[Buffer] = field(default_factory=set)
     arena: Arena = field(default_factory=Arena)
-
-    def root(self, var: Var) -> Buffer:
-        """The buffer in which a variable lies, a cell's where it is donated."""
-        buffer = self.layout.places[var].buffer
-        return self.donated.get(buffer, buffer)
 
     def in_arena(self, var: Var) -> bool:
         """Whether a variable lies in the arena."""
         return self.layout.places[var].buffer in self.arena.offsets
-
-    def is_whole(self, var: Var) -> bool:
-        """Whether a variable fills its buffer, in C order."""
-        return fills(self.layout.places[var])
 
     @property
     def peak(self) -> int:
@@ -81,6 +81,7 @@ def plan(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True) -> Plan
     final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
     made = Plan(graph, layout, steps, final)
     made.donated = donations(made)
+    made.fresh, made.handed = given_away(made), taken(made)
     made.arena = arena(spans(made))
     return made
 
@@ -165,10 +166,43 @@ def replaceable(step: Step, layout: Layout, value: Var) -> list[Buffer]:
     return found
 
 
+def given_away(made: Plan) -> dict[Buffer, Var]:
+    """The large outputs that kernels may write straight into arrays of the caller's: NumPy reads nothing of them."""
+    layout = made.layout
+    results = Counter(layout.places[var].buffer for var in made.graph.results())
+    on_numpy = {b for step in made.steps if step.on_host for b in buffers_read(step, layout)}
+    found = {}
+    for step in made.steps:
+        for var in step.outputs:
+            place = layout.places[var]
+            alone = results[place.buffer] == 1 and var in made.graph.outputs and place.buffer not in on_numpy
+            if step.call is not None and alone and place.nbytes > LARGE and fills(place):
+                found[place.buffer] = var
+    return found
+
+
+def taken(made: Plan) -> set[Buffer]:
+    """The large results of NumPy that kernels read."""
+    by_kernels = kernels_read(made)
+    return {
+        made.layout.places[var].buffer
+        for step in made.steps
+        if step.on_host
+        for var in step.outputs
+        if var.aval.nbytes > LARGE and not is_number(var) and made.layout.places[var].buffer in by_kernels
+    }
+
+
+def kernels_read(made: Plan) -> set[Buffer]:
+    """The buffers that kernels read."""
+    return {b for step in made.steps if step.call is not None for b in buffers_read(step, made.layout)}
+
+
 def spans(made: Plan) -> list[Span]:
     """When what lies in the arena is needed: what kernels compute, and what they read of NumPy's results."""
     layout, end = made.layout, len(made.steps)
-    by_kernels = {b for step in made.steps if step.call is not None for b in buffers_read(step, layout)}
+    by_kernels = kernels_read(made)
+    elsewhere = made.donated.keys() | made.fresh.keys() | made.handed
     found: dict[Buffer, Span] = {}
     for n, step in enumerate(made.steps):
         for buffer in buffers_read(step, layout):
@@ -176,7 +210,7 @@ def spans(made: Plan) -> list[Span]:
                 found[buffer].last = n
         for var in step.outputs:
             buffer = layout.places[var].buffer
-            if buffer not in made.donated and (step.call is not None or buffer in by_kernels):
+            if buffer not in elsewhere and (step.call is not None or buffer in by_kernels):
                 found[buffer] = Span(buffer, n, n, tuple(replaceable(step, layout, var)))
         if step.call is not None:
             found.update({place.buffer: Span(place.buffer, n, n) for place in step.call.scratch_places})

@@ -1,0 +1,96 @@
+"""Plans with every kernel there is: values, gradients and steps of training as NumPy's, up to rounding."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from effort import examples
+from hypothesis import given
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.compile.native_runner import NativeRunner
+from tensorgraph.compile.plan import plan
+from tensorgraph.engine.tree import flatten
+from tensorgraph.native import machine
+from tensorgraph.testing import Program, assert_close, programs
+from tensorgraph.testing.programs.program import quiet
+
+pytestmark = pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+
+
+@examples(60)
+@given(programs(smooth=True))
+def test_values_and_gradients_of_random_programs(program: Program) -> None:
+    at = program.floats
+    with quiet():
+        graph = tg.trace(tg.value_and_grad(program.function, at), *program.specs).transform()
+    runner = NativeRunner(plan(graph), [])
+    for number in range(2):
+        values = [t._value for t in flatten(program.tensors(number))[0]]
+        with quiet():
+            expected, got = graph.program.run(values), runner.run(values)
+        for a, b in zip(got, expected, strict=True):
+            if not np.isfinite(b).all():
+                continue  # another batch than that which the program was drawn for
+            assert np.isfinite(a).all()
+            scale = max(float(np.abs(b).max(initial=0.0)), 1e-3)
+            assert_close(a, b, scale=scale, ulps=1e7, reason="a random program may amplify rounding: 2e-9")
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "batch norm": lambda: nn.Sequential(nn.Linear(13, 9, bias=False), nn.BatchNorm(9), nn.ReLU(), nn.Linear(9, 5)),
+    "bias": lambda: nn.Sequential(nn.Linear(13, 9), nn.Tanh(), nn.Linear(9, 5)),
+    "layer norm": lambda: nn.Sequential(nn.Linear(13, 9), nn.LayerNorm(9), nn.GELU(), nn.Linear(9, 5)),
+    "dropout": lambda: nn.Sequential(nn.Linear(13, 9), nn.Dropout(0.3), nn.Sigmoid(), nn.Linear(9, 5)),
+}
+OPTIMISERS: dict[str, Callable[[Any], Any]] = {
+    "adam": lambda p: optim.Adam(p, lr=0.01),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01),
+    "momentum": lambda p: optim.Momentum(p, lr=0.05, beta=0.9),
+    "sgd": lambda p: optim.SGD(p, lr=0.05),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01),
+}
+
+
+def training(model_of: Any, optimiser_of: Any) -> tuple[Any, Any]:
+    tg.random.seed(3)
+    model = model_of()
+    optimiser = optimiser_of(model.parameters())
+
+    def step(x: Any, y: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), y)
+        optimiser.minimize(loss)
+        return loss
+
+    return step, model
+
+
+@pytest.mark.parametrize(
+    ("model", "optimiser"),
+    [*((m, "adam") for m in MODELS), *(("batch norm", o) for o in OPTIMISERS if o != "adam")],
+)
+def test_steps_of_training(model: str, optimiser: str) -> None:
+    rng = np.random.default_rng(0)
+    batches = [(rng.normal(size=(17, 13)).astype("float32"), rng.integers(0, 5, 17)) for _ in range(8)]
+    step, eager = training(MODELS[model], OPTIMISERS[optimiser])
+    expected = [float(step(tg.tensor(x), tg.tensor(y))) for x, y in batches]
+    step, planned = training(MODELS[model], OPTIMISERS[optimiser])
+    graph = tg.trace(step, *batches[0]).transform()
+    cells = graph.provenance.cells(len(graph.cells))
+    runner = NativeRunner(plan(graph), cells)  # type: ignore[arg-type]
+    losses = [float(runner.run(batch)[0]) for batch in batches]
+    np.testing.assert_allclose(losses, expected, rtol=2e-5)
+    others = dict(eager.named_cells())
+    for name, cell in dict(planned.named_cells()).items():
+        np.testing.assert_allclose(cell._value, others[name]._value, rtol=1e-3, atol=1e-5, err_msg=name)
+    bad = batches[0][1].copy()
+    bad[3] = 5
+    before = {name: cell._value.copy() for name, cell in dict(planned.named_cells()).items()}
+    for _ in range(2):
+        with pytest.raises(ValueError, match="class index"):
+            runner.run((batches[0][0], bad))
+    for name, cell in dict(planned.named_cells()).items():
+        np.testing.assert_array_equal(cell._value, before[name], err_msg=name)
+    assert np.isfinite(runner.run(batches[0])[0])
