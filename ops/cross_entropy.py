@@ -102,7 +102,7 @@ def _forward(
         as_float(logits), target, weight, axis, ignore_index, label_smoothing, reduction, empty
     )
     if divisor == 0 and reduction in ("mean", "batchmean"):
-        _warn_empty(empty)
+        warn_empty(empty)
     return loss, lse, divisor
 
 
@@ -166,7 +166,7 @@ def _divisor_infer(divisor: Any, *, empty: str, of: str) -> Any:
 
 def _mean_divisor(divisor: Any, *, empty: str = "zero", of: str = "softmax_cross_entropy") -> Any:
     if not np.all(_divisor_infer(divisor, empty=empty, of=of)):
-        _warn_empty(empty, of)
+        warn_empty(empty, of)
     return divisor
 
 
@@ -179,7 +179,7 @@ mean_divisor = op(
 )  # fmt: skip
 
 
-def _warn_empty(empty: str, of: str = "softmax_cross_entropy") -> None:
+def warn_empty(empty: str, of: str = "softmax_cross_entropy") -> None:
     """Say at the user's line that a mean over no labels was asked for."""
     if modes.current().quiet:
         return
@@ -390,6 +390,8 @@ softmax_cross_entropy = fused_op(
     scratch=_forward_scratch,
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
+    native="cross_entropy:softmax_cross_entropy",
+    native_vjp="cross_entropy:softmax_cross_entropy_vjp",
     traits=("analytic", "exponential", "reduces"),
     recognise=Recognition(
         needs=("exponential", "reduces"),

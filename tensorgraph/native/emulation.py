@@ -91,8 +91,8 @@ class Emulation:
         if np.ndim(mask) == 0 and np.ndim(a) == 0 and np.ndim(b) == 0:
             return a if mask else b
         made = np.where(mask, a, b)
-        kinds = [x.dtype for x in (a, b) if isinstance(x, (np.ndarray, np.generic))]
-        return made.astype(kinds[0]) if kinds and made.dtype != kinds[0] and kinds[0].kind == "f" else made
+        kinds = [x.dtype for x in (a, b) if isinstance(x, (np.ndarray, np.generic))] or [self.dtype]
+        return made.astype(kinds[0]) if made.dtype.kind == kinds[0].kind == "f" else made
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """In a wider type, rounded once: to the last bit for float32, nearly always for float64."""
