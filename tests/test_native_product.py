@@ -2,68 +2,14 @@
 
 import numpy as np
 import pytest
+from native_products import DTYPES, address, assert_close, needs_code, numbers, product_of, run
 
-from tensorgraph.native import machine
 from tensorgraph.native.kernel import kernel
-from tensorgraph.native.places import Address, Call, Place
+from tensorgraph.native.places import Call, Place
 from tensorgraph.ops.contraction import matmul
 from tensorgraph.ops.native import product as rules
+from tensorgraph.ops.native.packing import DEPTH
 from tensorgraph.ops.native.product_tiles import product
-
-needs_code = pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
-DTYPES = ["float32", "float64"]
-
-
-def address(array):
-    return array.__array_interface__["data"][0]
-
-
-def place_of(array, buffers):
-    """The place of an array, in a buffer of its own."""
-    buffer = Place.new((1,), "int8").buffer
-    buffers[buffer] = address(array), array
-    return Place(buffer, array.shape, array.dtype, array.strides)
-
-
-def run(rule, arrays, out, how="code", blocks=None, width=64, **attrs):
-    """Run what a rule says on arrays: as machine code, or over NumPy with every address checked."""
-    buffers = {}
-    call = Call(tuple(place_of(x, buffers) for x in arrays), (place_of(out, buffers),), attrs)
-    assert rule(call)
-    for scratch in call.scratch_places:
-        memory = np.full(scratch.shape, np.nan, scratch.dtype)
-        buffers[scratch.buffer] = address(memory), memory
-    lent = [memory for _, memory in buffers.values()]
-    for record in call.records:
-        words = [buffers[w.buffer][0] + w.offset if isinstance(w, Address) else w for w in record.words]
-        words = np.array(words, np.int64)
-        count = blocks or record.blocks
-        for block in reversed(range(count)):
-            if how == "code":
-                record.kernel.run(words, block, count)
-            else:
-                record.kernel.emulate(words, lent, block, count, width)
-    return call
-
-
-def product_of(a, b, how="code", rule=None, **options):
-    with np.errstate(invalid="ignore"):
-        out = np.full(np.matmul(a, b).shape, np.nan, a.dtype)
-    run(rule or matmul.native_rule(), [a, b], out, how, **options)
-    return out
-
-
-def assert_close(out, a, b, ulps=8):
-    wide = np.float64 if a.dtype == np.float32 else np.longdouble
-    exact = np.matmul(a.astype(wide), b.astype(wide))
-    scale = np.maximum(np.abs(exact).max(initial=0), np.matmul(np.abs(a).astype(wide), np.abs(b).astype(wide)) / 64)
-    assert np.isfinite(out).all()
-    assert (np.abs(out - exact) <= ulps * np.finfo(a.dtype).eps * scale).all()
-
-
-def numbers(shape, dtype, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
-
 
 SHAPES = [
     ((1, 1), (1, 1)), ((8, 3), (3, 32)), ((7, 5), (5, 3)), ((15, 4), (4, 17)), ((13, 2), (2, 50)), ((3, 9), (9, 33)),
@@ -90,8 +36,9 @@ def test_machine_code_and_emulation_give_the_same_bits(shapes, dtype):
     a, b = (numbers(shape, dtype, seed) for seed, shape in enumerate(shapes))
     out = product_of(a, b)
     assert_close(out, a, b)
-    for blocks in (2, 3, 8):
+    for blocks in (1, 2, 3, 8):
         np.testing.assert_array_equal(product_of(a, b, blocks=blocks), out)
+    np.testing.assert_array_equal(product_of(a, b, width=32), out)
     if a.size * b.size < 20_000 and dtype == "float32":  # float64's emulation rounds twice
         np.testing.assert_array_equal(product_of(a, b, "emulation"), out)
         np.testing.assert_array_equal(product_of(a, b, "emulation", width=32), out)
@@ -131,20 +78,20 @@ def test_strides_change_no_bit(left, right, dtype):
 def test_tiles_change_no_bit(rows, vectors):
     a, b = numbers((11, 530), "float32"), numbers((530, 37), "float32", 1)
     made = np.full((11, 37), np.nan, "float32")
-    text = kernel(product, "float32", ROWS=rows, VECS=vectors, BIAS=False, RELU=False)
-    words = [address(a), 2120, 4, address(b), 148, address(made), 148, 11, 37, 530, 1, 0, 0, 0, 1, 0, 0, 0, 0]
+    text = kernel(product, "float32", ROWS=rows, VECS=vectors, BIAS=False, RELU=False, PACKED=False)
+    words = [address(a), 2120, 4, address(b), 148, address(made), 148, 11, 37, 530, 1, 0, 0, 0, 1, 0, 0, 0, 0, 37]
     text.emulate(np.array(words), [a, b, made], width=64 if rows % 4 else 32)
     expected = np.zeros((11, 37), "float32")
-    for k0 in (0, 512):  # one accumulator an output and block
+    for k0 in range(0, 530, DEPTH):  # one accumulator an output and block
         sums = np.zeros((11, 37), "float32")
-        for k in range(k0, min(k0 + 512, 530)):
+        for k in range(k0, min(k0 + DEPTH, 530)):
             sums = (a[:, k, None].astype("float64") * b[k].astype("float64") + sums).astype("float32")
         expected = sums if k0 == 0 else expected + sums
     np.testing.assert_array_equal(made, expected)
 
 
 @needs_code
-@pytest.mark.parametrize("k", [511, 512, 513, 1024, 16_384, 16_385, 100_000])
+@pytest.mark.parametrize("k", [255, 256, 257, 1024, 16_384, 16_385, 100_000])
 def test_long_sums_stay_within_the_bounds(k):
     rng = np.random.default_rng(k)
     a, b = rng.uniform(size=(3, k)).astype("float32"), rng.uniform(size=(k, 5)).astype("float32")

@@ -1,23 +1,79 @@
 """Rules of products of matrices: which kernels, on which views, in how many blocks."""
 
 # The plan: (1) vectors become matrices, and leading axes are broadcast by strides of 0; (2) leading axes along which B
-# repeats and A does not become rows; (3) B is copied where its rows are not contiguous; (4) what is left of the leading
-# axes is two counts, and records for more; (5) very long sums are made of parts, each added to the ones before.
+# repeats and A does not become rows; (3) a large B is packed, else B is copied where its rows are not contiguous;
+# (4) what is left of the leading axes is two counts, and records for more; (5) very long sums are made of parts, each
+# added to the ones before.
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.machine import available, machine
 from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.ops.native.moving import collapsed, copy_of
-from tensorgraph.ops.native.product_tiles import DEPTH, add_rows, product
+from tensorgraph.ops.native.packing import DEPTH, pack_rows
+from tensorgraph.ops.native.product_tiles import add_rows, product, product_packed
 
 __all__ = ["blocks_of", "native_matmul", "product_call"]
 
-PART = 32 * DEPTH
+PART = 64 * DEPTH
 """How many k's are summed before a sum is put to the ones before: sums of a million stay within the bounds."""
+
+CHUNK = 16 * DEPTH  # how many k's of A are packed at once
+PAGE = 4096
+LARGE = 1 << 20  # bytes of a B that leaves no room in the second cache
+VECTOR = 64  # bytes of the widest vector
+
+
+@dataclass(frozen=True)
+class Products:
+    """C = A B of matrices that lie in memory as `axes` say: size, and strides in A, B and C."""
+
+    a: Place
+    b: Place
+    c: Place
+    axes: list[tuple[int, ...]]
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """m, n and k."""
+        return self.c.shape[0], self.c.shape[1], self.a.shape[1]
+
+    def part(self, k0: int, k: int, c: Place) -> Products:
+        """The same of `k` k's from `k0` on, into `c`."""
+        (m, _), n = self.a.shape, self.b.shape[1]
+        a = self.a.over((m, k), self.a.strides, k0 * self.a.strides[1])
+        return Products(a, self.b.over((k, n), self.b.strides, k0 * self.b.strides[0]), c, self.axes)
+
+    def each(self, axes: list[tuple[int, ...]]) -> Iterator[Products]:
+        """One by one along some axes, which are those of no other."""
+        rest = [axis for axis in self.axes if axis not in axes]
+        for place in itertools.product(*(range(axis[0]) for axis in axes)):
+            a, b, c = (
+                x.over(x.shape, x.strides, sum(i * axis[side] for i, axis in zip(place, axes, strict=True)))
+                for side, x in enumerate((self.a, self.b, self.c), 1)
+            )
+            yield Products(a, b, c, rest)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is done to the sums at the end."""
+
+    bias: Place | None = None
+    relu: bool = False
+
+    @property
+    def constants(self) -> dict[str, bool]:
+        return {"BIAS": self.bias is not None, "RELU": self.relu}
+
+    @property
+    def address(self) -> int | Address:
+        return 0 if self.bias is None else self.bias.address()
 
 
 def blocks_of(flops: int, rows: int) -> int:
@@ -29,9 +85,17 @@ def blocks_of(flops: int, rows: int) -> int:
     return 8 if rows <= 256 else 16
 
 
-def tile_rows() -> int:
-    """Rows of a tile: as many as leave registers for two vectors of B and one of A."""
-    return 8 if not available() or machine().registers >= 32 else 6
+def large_tiles() -> bool:
+    """Whether there are 32 registers for vectors, rather than 16."""
+    return not available() or machine().registers >= 32
+
+
+def tile_of(m: int) -> dict[str, int]:
+    """Rows and vectors of a tile: as many as leave registers for the vectors of B and one of A."""
+    large = large_tiles()
+    if m <= 4:  # long rows, lest every sum wait for the one before
+        return {"ROWS": m if m != 3 else 2, "VECS": (16 if large else 8) // (m if m != 3 else 2)}
+    return {"ROWS": 8 if large else 6, "VECS": 2}
 
 
 def native_matmul(call: Call) -> bool:
@@ -64,59 +128,112 @@ def product_call(
         return False
     if not out.size:
         return True
-    a = a.over((1, *a.shape), (0, *a.strides)) if a.ndim == 1 else a
-    b = b.over((*b.shape, 1), (*b.strides, out.dtype.itemsize)) if b.ndim == 1 else b
-    if b.shape[-1] > 1 and b.strides[-1] != b.dtype.itemsize:
-        b = _rows_contiguous(call, b)
-    _matrices(call, a, b, out, bias, activation == "relu")
+    given, ending = _products(a, b, out), Ending(bias, activation == "relu")
+    n, k, rows = b.shape[-1] if b.ndim > 1 else 1, a.shape[-1], out.size // out.shape[-1] if b.ndim > 1 else out.size
+    blocks = blocks_of(2 * out.size * k, rows)
+    if is_packed(given):
+        parts = _packed
+    else:
+        parts, given = _plain, _with_rows(call, given)
+    if k <= PART:
+        parts(call, given, ending, blocks)
+        return True
+    spare = call.scratch(out.shape, out.dtype, "a part of a sum")
+    for k0 in range(0, k, PART):
+        target = spare.over(given.c.shape, given.c.strides) if k0 else given.c
+        parts(call, given.part(k0, min(k - k0, PART), target), Ending(), blocks)
+        if k0:
+            end = ending if k0 + PART >= k else Ending()
+            text = kernel(add_rows, out.dtype, **end.constants)
+            call.run(text, [out.address(), spare.address(), rows, n, end.address], blocks)
     return True
 
 
-def _rows_contiguous(call: Call, b: Place) -> Place:
-    """The like with contiguous rows; what repeats is copied once."""
-    index = [1 if stride == 0 else n for n, stride in zip(b.shape, b.strides, strict=True)]
-    once = b.over([*index[:-2], *b.shape[-2:]], b.strides)
-    return copy_of(call, once, "the second factor in C order").broadcast(b.shape)
-
-
-def _matrices(call: Call, a: Place, b: Place, out: Place, bias: Place | None, relu: bool) -> None:
+def _products(a: Place, b: Place, out: Place) -> Products:
+    """A product of `matmul` as products of matrices, as few as can be."""
     size = out.dtype.itemsize
+    a = a.over((1, *a.shape), (0, *a.strides)) if a.ndim == 1 else a
+    b = b.over((*b.shape, 1), (*b.strides, size)) if b.ndim == 1 else b
     (m, k), n = a.shape[-2:], b.shape[-1]
-    row, step, b_row, c_row = a.strides[-2], a.strides[-1], b.strides[-2], n * size
-    flops = 2 * out.size * k
-    lead = out.size // (m * n)
-    shape = _leading(a, b)
-    a, b = a.broadcast((*shape, m, k)), b.broadcast((*shape, k, n))
-    c = Place.new((*shape, m, n), out.dtype)  # for its strides
-    axes = collapsed(shape, a.strides[:-2], b.strides[:-2], c.strides[:-2])
+    short, long = sorted((a.shape[:-2], b.shape[:-2]), key=len)
+    wide = (1,) * (len(long) - len(short)) + tuple(short)
+    lead = tuple(q if p == 1 else p for p, q in zip(wide, long, strict=True))
+    a, b = a.broadcast((*lead, m, k)), b.broadcast((*lead, k, n))
+    in_order = Place.new((*lead, m, n), out.dtype).strides
+    axes = collapsed(lead, a.strides[:-2], b.strides[:-2], in_order[:-2])
+    row, step = a.strides[-2:]
     while axes and axes[-1][2] == 0 and (m == 1 or axes[-1][1] == m * row):
         count, row_of_one, _, _ = axes.pop()
         row, m = (row_of_one if m == 1 else row), m * count
-    around = [(1, 0, 0, 0)] * (2 - len(axes)) + axes
-    constants = {"ROWS": tile_rows(), "VECS": 2}
-    ends = {"BIAS": bias is not None, "RELU": relu}
-    plain = {"BIAS": False, "RELU": False}
-    blocks = blocks_of(flops, m * lead)
-    at_end: int | Address = 0 if bias is None else bias.address()
-    spare = call.scratch(out.shape, out.dtype, "part of a sum") if k > PART else out
-    for k0 in range(0, max(k, 1), PART):
-        final = ends if k <= PART else plain
-        text, target = kernel(product, out.dtype, **constants, **final), spare if k0 else out
-        for place in itertools.product(*(range(axis[0]) for axis in around[:-2])):
-            s, t, u = (sum(i * axis[side] for i, axis in zip(place, around, strict=False)) for side in (1, 2, 3))
+    a, b = a.over((m, k), (row, step)), b.over((k, n), b.strides[-2:])
+    return Products(a, b, out.over((m, n), (n * size, size)), axes)
+
+
+def is_packed(given: Products) -> bool:
+    """Whether B is packed: where it is large and used often enough, and may be read by rows or by columns."""
+    (m, n, k), size = given.sizes, given.a.dtype.itemsize
+    if m < 32 or n * size < 2 * VECTOR or k < 64 or size not in given.b.strides:
+        return False
+    if sum(axis[0] - 1 for axis in given.axes) >= 16:
+        return False
+    return n * k * size > LARGE or (given.b.strides[0] % PAGE == 0 and n * k * size > LARGE // 16)
+
+
+def _with_rows(call: Call, given: Products) -> Products:
+    """The same with contiguous rows of B; what repeats is copied once."""
+    b, axes = given.b, given.axes
+    if b.shape[1] == 1 or b.strides[1] == b.dtype.itemsize:
+        return given
+    shape = (*(1 if axis[2] == 0 else axis[0] for axis in axes), *b.shape)
+    copied = copy_of(call, b.over(shape, (*(axis[2] for axis in axes), *b.strides)), "the second factor by rows")
+    moved: list[tuple[int, ...]] = [
+        (n, s, 0 if was == 0 else now, t) for (n, s, was, t), now in zip(axes, copied.strides, strict=False)
+    ]
+    return replace(given, b=copied.over(b.shape, copied.strides[-2:]), axes=moved)
+
+
+def _plain(call: Call, given: Products, ending: Ending, blocks: int) -> None:
+    m, n, _ = given.sizes
+    tile = tile_of(m)
+    text = kernel(product, given.c.dtype, **tile, **ending.constants, PACKED=False)
+    tiles = -(-m // tile["ROWS"])
+    chunk = n if tiles >= blocks else max(VECTOR, -(-n * tiles // blocks // VECTOR) * VECTOR)
+    for one in given.each(given.axes[:-2]):
+        around = [(1, 0, 0, 0)] * (2 - len(one.axes)) + one.axes
+        call.run(text, [*_words(one), *around[1], *around[0], ending.address, chunk], blocks)
+
+
+def _words(one: Products) -> list[int | Address]:
+    m, n, k = one.sizes
+    return [
+        one.a.address(), *one.a.strides, one.b.address(), one.b.strides[0], one.c.address(), one.c.strides[0], m, n, k
+    ]  # fmt: skip
+
+
+def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
+    """Rows of A are packed once for all blocks; a block has some columns, and some rows of tall products."""
+    (m, n, k), size = given.sizes, given.a.dtype.itemsize
+    tile = {"ROWS": 12 if large_tiles() else 6, "VECS": 2}
+    piece, groups = 2 * VECTOR // size, -(-m // tile["ROWS"])
+    pieces = -(-n // piece)
+    beside = min(-(-pieces // blocks), 8)
+    rows = min(groups, -(-groups * -(-pieces // beside) // blocks), 1024 // tile["ROWS"]) * tile["ROWS"]
+    of_rows = call.scratch((groups, tile["ROWS"], min(k, CHUNK)), given.a.dtype, "the first factor, packed")
+    of_columns = call.scratch((blocks, min(k, DEPTH), beside * piece), given.a.dtype, "columns of the second factor")
+    pack = kernel(pack_rows, given.a.dtype, **tile)
+    before: Address | None = None
+    for one in given.each(given.axes):
+        for k0 in range(0, k, CHUNK):
+            part = one.part(k0, min(k - k0, CHUNK), one.c)
+            depth = part.sizes[2]
+            if part.a.address() != before:
+                before = part.a.address()
+                call.run(pack, [before, *part.a.strides, m, depth, of_rows.address()], blocks)
             words: list[int | Address] = [
-                a.address(s + k0 * step), row, step, b.address(t + k0 * b_row), b_row, target.address(u), c_row,
-                m, n, min(k - k0, PART), *around[-1], *around[-2], at_end,
+                of_rows.address(), part.b.address(), *part.b.strides, part.c.address(), part.c.strides[0], m, n, depth,
+                int(k0 > 0), int(k0 + CHUNK >= k), ending.address, rows, beside * piece, of_columns.address(),
+                of_columns.strides[0],
             ]  # fmt: skip
+            turned = part.b.strides[1] != size
+            text = kernel(product_packed, part.c.dtype, **tile, **ending.constants, PACKED=True, TURNED=turned)
             call.run(text, words, blocks)
-        if k0:
-            end = ends if k0 + PART >= k else plain
-            text = kernel(add_rows, out.dtype, **end)
-            call.run(text, [out.address(), spare.address(), out.size // n, n, at_end], blocks)
-
-
-def _leading(a: Place, b: Place) -> tuple[int, ...]:
-    """The leading axes of a product."""
-    short, long = sorted((a.shape[:-2], b.shape[:-2]), key=len)
-    wide = (1,) * (len(long) - len(short)) + tuple(short)
-    return tuple(n if m == 1 else m for m, n in zip(wide, long, strict=True))

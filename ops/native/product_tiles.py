@@ -3,22 +3,22 @@
 # The plan: (1) an output is one accumulator, from 0 upwards along k with `fma`, of every block of DEPTH k's; blocks are
 # added in their order. Nothing else rounds, so a result's bits depend on no tile, no width and no thread. (2) A tile is
 # ROWS rows by VECS vectors of outputs in registers; a strip is all tiles of some rows over one set of columns. (3) At
-# the edges tiles are smaller, and vectors are masked. (4) A block of the kernel is some of the rows of all products.
+# the edges tiles are smaller, and vectors are masked. (4) A block of the kernel is some of the rows of all products, or
+# some of the columns where there are few rows. (5) Of large products A comes packed and every block packs its B,
+# so that what a strip reads lies in one piece.
 
 from __future__ import annotations
 
 from typing import Any
 
 from tensorgraph.native.lowering import static
-from tensorgraph.native.words import fma, ld, ldm, load, most, opaque, st, stm, vset, word_at
+from tensorgraph.native.words import fma, ld, ldm, load, most, opaque, prefetch, st, stm, vset, word_at
+from tensorgraph.ops.native.packing import DEPTH, pack_columns
 
-__all__ = ["DEPTH", "add_rows", "product"]
-
-DEPTH = 512
-"""How many k's one accumulator sums."""
+__all__ = ["add_rows", "product", "product_packed"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
-ROWS, VECS, BIAS, RELU = 8, 2, False, False  # of these
+ROWS, VECS, BIAS, RELU, PACKED = 8, 2, False, False, False  # of these
 
 
 def read(p: Any, n: Any, masked: bool) -> Any:
@@ -38,7 +38,11 @@ def tile(
 ) -> None:  # fmt: skip
     """`rows` rows of `vecs` vectors of outputs over one block of k's; of the last vector `n` lanes where masked."""
     acc = [[vset(0.0) for v in static(vecs)] for i in static(rows)]
-    lines = [opaque(a + i * row) for i in static(rows)]
+    lines = [a + i * row if PACKED else opaque(a + i * row) for i in static(rows)]
+    if PACKED:  # the sums so far are far away: C's rows may lie a page apart
+        for i in static(rows):
+            for v in static(vecs):
+                prefetch(c + i * c_row + v * BYTES)
     at = 0
     for _ in range(k):
         columns = [read(b + v * BYTES, n, masked and v == vecs - 1) for v in static(vecs)]
@@ -69,74 +73,97 @@ def end(x: Any, shift: Any) -> Any:
 
 
 def strip(
-    vecs: int, masked: bool, a: Any, row: Any, step: Any, b: Any, b_row: Any, c: Any, c_row: Any, low: Any, high: Any,
+    vecs: int, masked: bool, a: Any, group: Any, row: Any, step: Any, b: Any, b_row: Any, c: Any, c_row: Any, high: Any,
     k: Any, n: Any, begun: Any, last: Any, bias: Any,
 ) -> None:  # fmt: skip
-    """The rows from `low` to `high` of some columns."""
-    i = low
+    """The first `high` rows of some columns; `group` bytes lie from ROWS rows of A to the next."""
+    i = 0
     while i + ROWS <= high:
-        tile(ROWS, vecs, masked, a + i * row, row, step, b, b_row, c + i * c_row, c_row, k, n, begun, last, bias)
+        tile(ROWS, vecs, masked, a, row, step, b, b_row, c, c_row, k, n, begun, last, bias)
         i += ROWS
-    for r in static(2, -1, -1):  # 4, 2 and 1 rows
+        a += group
+        c += ROWS * c_row
+    for r in static(3, -1, -1):  # 8, 4, 2 and 1 rows
         if 1 << r < ROWS:
             while i + (1 << r) <= high:
-                tile(
-                    1 << r,
-                    vecs,
-                    masked,
-                    a + i * row,
-                    row,
-                    step,
-                    b,
-                    b_row,
-                    c + i * c_row,
-                    c_row,
-                    k,
-                    n,
-                    begun,
-                    last,
-                    bias,
-                )
+                tile(1 << r, vecs, masked, a, row, step, b, b_row, c, c_row, k, n, begun, last, bias)
                 i += 1 << r
+                a += row << r
+                c += c_row << r
 
 
 def panel(
-    a: Any, row: Any, step: Any, b: Any, b_row: Any, c: Any, c_row: Any, low: Any, high: Any, n: Any, k: Any, bias: Any
-) -> None:
-    """The rows from `low` to `high` of one product."""
-    for k0 in range(0, max(k, 1), DEPTH):
-        depth = min(k - k0, DEPTH)
-        begun, last, a0, b0 = k0 > 0, k0 + DEPTH >= k, a + k0 * step, b + k0 * b_row
-        j = 0
-        while j + VECS * LANES <= n:
-            p, q, s = b0 + j * SIZE, c + j * SIZE, bias + j * SIZE
-            strip(VECS, False, a0, row, step, p, b_row, q, c_row, low, high, depth, 0, begun, last, s)
-            j += VECS * LANES
-        p, q, s = b0 + j * SIZE, c + j * SIZE, bias + j * SIZE
-        for v in static(1, VECS + 1):
-            rest = n - j - (v - 1) * LANES
-            if 0 < rest <= LANES:
-                strip(v, True, a0, row, step, p, b_row, q, c_row, low, high, depth, rest, begun, last, s)
+    a: Any, group: Any, row: Any, step: Any, b: Any, b_row: Any, across: Any, c: Any, c_row: Any, high: Any,
+    columns: Any, k: Any, begun: Any, last: Any, bias: Any,
+) -> None:  # fmt: skip
+    """The first `high` rows and the first columns of one product over one block of k's; `across` bytes lie from column
+    to column of B."""
+    j = 0
+    while j + VECS * LANES <= columns:
+        p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
+        strip(VECS, False, a, group, row, step, p, b_row, q, c_row, high, k, 0, begun, last, s)
+        j += VECS * LANES
+    if VECS > 2:  # halves of it, as far as they are full
+        for h in static(4, -1, -1):
+            if 1 << h < VECS and j + (LANES << h) <= columns:
+                p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
+                strip(1 << h, False, a, group, row, step, p, b_row, q, c_row, high, k, 0, begun, last, s)
+                j += LANES << h
+    p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
+    for v in static(1, VECS + 1 if VECS < 3 else 2):
+        rest = columns - j - (v - 1) * LANES
+        if 0 < rest <= LANES:
+            strip(v, True, a, group, row, step, p, b_row, q, c_row, high, k, rest, begun, last, s)
 
 
 def product(w: Any, block: Any, blocks: Any) -> None:
     """Products C = A B, of an outer and an inner count of matrices: m rows, n columns, k summed.
 
     Words: A, bytes from row to row, from k to k; B, from k to k (its rows are contiguous); C, from row to row; m, n, k;
-    the inner count and its strides in A, B, C; the outer count and its own; the row that is added at the end.
+    the inner count and its strides in A, B, C; the outer count and its own; the row that is added at the end; how many
+    columns a block has at most.
     """
     a, row, step, b, b_row, c, c_row, m, n, k = [word_at(w, i) for i in static(10)]
-    inner, a_in, b_in, c_in, outer, a_out, b_out, c_out, bias = [word_at(w, i) for i in static(10, 19)]
-    tiles = (m + ROWS - 1) // ROWS
-    units = tiles * inner * outer
+    inner, a_in, b_in, c_in, outer, a_out, b_out, c_out, bias, chunk = [word_at(w, i) for i in static(10, 20)]
+    tiles, chunks = (m + ROWS - 1) // ROWS, (n + chunk - 1) // chunk
+    units = tiles * chunks * inner * outer
     low, high = units * block // blocks, units * (block + 1) // blocks
     for t in range(low // tiles, (high + tiles - 1) // tiles):
-        x, y = t // inner, t % inner
         begin, limit = max(low - t * tiles, 0) * ROWS, min((high - t * tiles) * ROWS, m)
-        panel(
-            a + x * a_out + y * a_in, row, step, b + x * b_out + y * b_in, b_row, c + x * c_out + y * c_in, c_row,
-            begin, limit, n, k, bias,
-        )  # fmt: skip
+        j, u = t % chunks * chunk, t // chunks
+        x, y, columns = u // inner, u % inner, min(chunk, n - j)
+        a0, b0 = a + x * a_out + y * a_in + begin * row, b + x * b_out + y * b_in + j * SIZE
+        c0 = c + x * c_out + y * c_in + begin * c_row + j * SIZE
+        for k0 in range(0, max(k, 1), DEPTH):
+            panel(
+                a0 + k0 * step, row * ROWS, row, step, b0 + k0 * b_row, b_row, SIZE, c0, c_row, limit - begin, columns,
+                min(k - k0, DEPTH), k0 > 0, k0 + DEPTH >= k, bias + j * SIZE,
+            )  # fmt: skip
+
+
+def product_packed(w: Any, block: Any, blocks: Any) -> None:
+    """A large product C = A B, or C + A B, whose A is packed; every block packs the columns of B that it needs.
+
+    Words: A; B, bytes from k to k, from column to column; C, from row to row; m, n, k; whether C is begun, and whether
+    this is its last part; the row that is added at the end; how many rows and how many columns, whole groups and
+    pieces, are done at once; memory for these columns, and how many bytes a block has of it.
+    """
+    a, b, b_row, across, c, c_row, m, n, k, started, final, bias = [word_at(w, i) for i in static(12)]
+    rows, columns, room = word_at(w, 12), word_at(w, 13), word_at(w, 14) + word_at(w, 15) * block
+    padded, size = (m + ROWS - 1) // ROWS * ROWS, VECS * LANES * SIZE
+    across_units, along_units = (n + columns - 1) // columns, (m + rows - 1) // rows
+    units = across_units * along_units
+    for u in range(units * block // blocks, units * (block + 1) // blocks):
+        i, j = u // across_units * rows, u % across_units * columns
+        high, wide = min(rows, m - i), min(columns, n - j)
+        for k0 in range(0, k, DEPTH):
+            depth = min(k - k0, DEPTH)
+            pack_columns(b + k0 * b_row + j * across, b_row, across, wide, depth, room)
+            begun, last = k0 + started > 0, (k0 + DEPTH >= k) & (final > 0)
+            panel(
+                a + (k0 * padded + i * depth) * SIZE, depth * ROWS * SIZE, SIZE, ROWS * SIZE, room, size, depth * SIZE,
+                c + i * c_row + j * SIZE, c_row, high, wide, depth, begun, last, bias + j * SIZE,
+            )  # fmt: skip
 
 
 def add_rows(w: Any, block: Any, blocks: Any) -> None:
