@@ -266,7 +266,7 @@ def _gelu_infer(x: Aval, *, approximate: Any) -> Aval:
 # Further out the rounding of what the tanh form puts into its exponential counts for more than 32 units; the exact form
 # is tried there by tests of its own.
 gelu: Op = op(
-    "gelu(x, *, approximate: str = 'none')", _gelu, elementwise, dtype="float", domain=(-3.0, 3.0),
+    "gelu(x, *, approximate: str = 'none')", _gelu, elementwise, dtype="float", domain=(-3.0, 3.0), native="forms:GELU",
     infer_rule=_gelu_infer, flops=45, scratch=2,
     vjp=dict(x=lambda g, x, approximate: gelu_pull(g, x, approximate=approximate)),
     examples=((((3, 4),), {}), (((5,),), dict(approximate="tanh"))),
@@ -289,7 +289,7 @@ def _gelu_pull_infer(a: Any, x: Any, *, approximate: Any) -> Aval:
 
 # At -0.7518 the slope is 0, and near it the digits of its two terms cancel: tests keep away from there.
 gelu_pull: Op = op(
-    "gelu_pull(a, x, *, approximate: str = 'none')", _gelu_pull, elementwise, dtype="float",
+    "gelu_pull(a, x, *, approximate: str = 'none')", _gelu_pull, elementwise, dtype="float", native="forms:GELU_PULL",
     domain={"a": (-3.0, 3.0), "x": (-0.5, 3.0)},
     infer_rule=_gelu_pull_infer, flops=50, scratch=2, traits=("internal",),
     vjp=dict(a=lambda g, x, approximate: gelu_pull(g, x, approximate=approximate), x=_gelu_bend),

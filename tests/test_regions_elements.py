@@ -185,3 +185,34 @@ def test_blocks_do_each_their_part(shape):
     for blocks in (None, 2, 7, 64):
         (found,), _ = run_graph(graph, [x, y], blocks=blocks)
         np.testing.assert_array_equal(first, found)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 16, -1, -3, -8])
+def test_whole_powers_are_the_products_of_the_forward(n, dtype, width):
+    x = hostile(np.random.default_rng(0), dtype)
+    graph = tg.trace(lambda x: (x**n, x ** float(n)), x)
+    with np.errstate(all="ignore"):
+        found, count = run_graph(graph, [x], width=width)
+        expected = [np.asarray(v) for v in graph(x)]
+    assert count == 1
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_and_its_slope(approximate, dtype, width):
+    x = hostile(np.random.default_rng(0), dtype)
+    x = np.where(np.isfinite(x), np.maximum(x, np.array(-3, dtype)), x)  # further out digits are lost in either
+    gelu = CATALOGUE["gelu"].public
+    graph = tg.trace(tg.value_and_grad(lambda x: gelu(x, approximate=approximate).sum()), x).transform()
+    value = tg.trace(lambda x: gelu(x, approximate=approximate), x)
+    with np.errstate(all="ignore"):
+        (slope,), (expected,) = run_graph(graph, [x], width=width)[0][1:], [np.asarray(graph(x)[1])]
+        (found,), count = run_graph(value, [x], width=width)
+    assert count == 1
+    np.testing.assert_allclose(found, np.asarray(value(x)), rtol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(slope, expected, rtol=8 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps)

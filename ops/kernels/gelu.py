@@ -21,7 +21,7 @@ from tensorgraph.ops.kernels.bits import select
 from tensorgraph.ops.kernels.errors import head, ndtr, size
 from tensorgraph.ops.kernels.exponentials import exp_low
 
-__all__ = ["FLAT", "TANH_CUBE", "TANH_SCALE", "gelu_of", "gelu_pulled"]
+__all__ = ["FLAT", "TANH_CUBE", "TANH_SCALE", "gelu_of", "gelu_pulled", "pull", "tanh_pull", "tanh_value", "value"]
 
 Array = np.ndarray[Any, Any]
 
@@ -86,7 +86,8 @@ _parts = variants("normal_parts", _parts32, _parts64)
 
 
 @helper
-def _value(x: Any) -> Any:
+def value(x: Any) -> Any:
+    """x Φ(x)."""
     p, _, near = _parts(x)
     return _larger(x, near) * p
 
@@ -127,7 +128,8 @@ _tanh_parts = variants("tanh_parts", _tanh_parts32, _tanh_parts64)
 
 
 @helper
-def _tanh_value(x: Any) -> Any:
+def tanh_value(x: Any) -> Any:
+    """The approximation by tanh."""
     s, _, near, _ = _tanh_parts(x)
     return _larger(x, near) * s
 
@@ -138,44 +140,55 @@ def _tanh_slope(x: Any) -> Any:
     return s + s * (near * slope * rest)
 
 
+@helper
+def pull(g: Any, x: Any) -> Any:
+    """g times the slope of x Φ(x)."""
+    return g * _slope(x)
+
+
+@helper
+def tanh_pull(g: Any, x: Any) -> Any:
+    """g times the slope of the approximation."""
+    return g * _tanh_slope(x)
+
+
 @kernel(apart=True)
 def _value_each(x: Any, out: Any, lo: int, hi: int) -> None:
     part, into = x[lo:hi], out[lo:hi]  # whose indices are known not to be negative: the loop vectorises
     for i in range(part.size):
-        into[i] = _value(part[i])
+        into[i] = value(part[i])
 
 
 @kernel(apart=True)
 def _pull_each(g: Any, x: Any, out: Any, lo: int, hi: int) -> None:
     pulled, part, into = g[lo:hi], x[lo:hi], out[lo:hi]
     for i in range(part.size):
-        into[i] = pulled[i] * _slope(part[i])
+        into[i] = pull(pulled[i], part[i])
 
 
 @kernel(apart=True)
 def _tanh_value_each(x: Any, out: Any, lo: int, hi: int) -> None:
     part, into = x[lo:hi], out[lo:hi]
     for i in range(part.size):
-        into[i] = _tanh_value(part[i])
+        into[i] = tanh_value(part[i])
 
 
 @kernel(apart=True)
 def _tanh_pull_each(g: Any, x: Any, out: Any, lo: int, hi: int) -> None:
     pulled, part, into = g[lo:hi], x[lo:hi], out[lo:hi]
     for i in range(part.size):
-        into[i] = pulled[i] * _tanh_slope(part[i])
+        into[i] = tanh_pull(pulled[i], part[i])
 
 
 def gelu_of(x: Array, tanh: bool) -> Array:
     """x Φ(x) of each number, or the approximation by tanh; float16 by way of float32."""
-    return _each(_tanh_value_each if tanh else _value_each, _tanh_value if tanh else _value, (x,), x.dtype)
+    return _each(_tanh_value_each if tanh else _value_each, tanh_value if tanh else value, (x,), x.dtype)
 
 
 def gelu_pulled(g: Array, x: Array, tanh: bool) -> Array:
     """g times the slope of that at x, of one shape, in the dtype in which they meet."""
-    slope = _tanh_slope if tanh else _slope
     kind = np.result_type(g, x)
-    return _each(_tanh_pull_each if tanh else _pull_each, lambda g, x: g * slope(x), (g, x), kind)
+    return _each(_tanh_pull_each if tanh else _pull_each, tanh_pull if tanh else pull, (g, x), kind)
 
 
 def _each(loop: Kernel, formula: Callable[..., Any], arrays: tuple[Array, ...], kind: np.dtype[Any]) -> Array:

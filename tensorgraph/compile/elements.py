@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Equation, Var
 from tensorgraph.native.code import Value, vector
 from tensorgraph.native.lowering import KernelError, Lowering
+from tensorgraph.ops.native.forms import Form
 
 __all__ = ["KINDS", "Element", "Refusal", "number_text", "require_kernel"]
 
@@ -118,18 +120,29 @@ def require_kernel(eq: Equation) -> None:
                 raise Refusal("it converts a number")
             kind_of(aval)
         return
-    how = _types(eq)
-    given = tuple(
-        name if name is not None else _Known(atom.value)  # type: ignore[union-attr]
-        for name, atom in zip(how.operands, eq.inputs, strict=True)
-    )
-    problem = _probe(op, given, how.result, tuple(sorted((k, _Known(v)) for k, v in eq.attrs.items())))
+    how, (function, picks, attrs) = _types(eq), _formula(eq)
+    given = [how.operands[k] or _sample(eq.inputs[k].value) for k in picks]  # type: ignore[union-attr]
+    problem = _probe(eq.op, function, (*given, *map(_sample, attrs)), how.result)
     if problem:
         raise Refusal(problem)
 
 
+def _formula(eq: Equation) -> tuple[Any, Sequence[int], list[Any]]:
+    """What computes one element; which inputs it takes, by number; and what attributes behind them."""
+    rule = eq.op.native_rule()
+    attrs = {**eq.op.attrs, **eq.attrs}
+    if isinstance(rule, Form):
+        known = [None if isinstance(atom, Var) else atom.value for atom in eq.inputs]  # type: ignore[union-attr]
+        choice = rule.choose(known, attrs)
+        if choice is not None:
+            return (*choice, [])
+    if eq.op.scalar is None:
+        raise Refusal(f"{eq.op.name} has no formula of one element")
+    return eq.op.scalar, range(len(eq.inputs)), [attrs[name] for name in eq.op.attrs]
+
+
 class _Known:
-    """A number that is known, in a key: True, 1 and 1.0 are different there."""
+    """Something that is known, in a key: True, 1 and 1.0 are different there."""
 
     __slots__ = ("text", "value")
 
@@ -139,27 +152,25 @@ class _Known:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Known) and self.text == other.text
 
-    def __lt__(self, other: _Known) -> bool:
-        return self.text < other.text
-
     def __hash__(self) -> int:
         return hash(self.text)
 
 
+def _sample(value: Any) -> _Known:
+    """What is known, by its type where it is a number: which one it is changes nothing in what can be lowered."""
+    return _Known(type(value)(1) if isinstance(value, (bool, int, float)) else value)
+
+
 @functools.lru_cache(4096)
-def _probe(
-    op: Op, operands: tuple[str | _Known, ...], result: str, attrs: tuple[tuple[str, _Known], ...]
-) -> str | None:
-    """Why the op's formula cannot be lowered for operands of these types, or gives another; None where it can."""
-    if op.scalar is None:
-        return f"{op.name} has no formula of one element"
+def _probe(op: Op, function: Any, operands: tuple[str | _Known, ...], result: str) -> str | None:
+    """Why a formula cannot be lowered for operands of these types, or gives another; None where it can."""
     assert isinstance(_nothing, types.FunctionType)
     lowering = Lowering(_nothing, "probe", 4, 32, {})
     values = [
         Value(vector(_ELEMENTS[x], 8), f"%x{k}") if isinstance(x, str) else x.value for k, x in enumerate(operands)
     ]
     try:
-        made = lowering.apply(op.scalar, [*values, *[dict(attrs)[name].value for name in op.attrs]])
+        made = lowering.apply(function, values)
         element = lowering.value(made).element
     except (KernelError, TypeError, KeyError, AttributeError, OSError) as error:
         return f"the formula of {op.name} has no machine code: {error}"
@@ -217,17 +228,23 @@ class Element:
             (source,) = eq.variables()
             text = self._as(source, out)
         else:
-            how = _types(eq)
-            args = [
-                number_text(atom.value) if want is None else self._as(atom, want)  # type: ignore[union-attr, arg-type]
-                for atom, want in zip(eq.inputs, how.operands, strict=True)
-            ]
-            attrs = {**eq.op.attrs, **eq.attrs}
-            args += [number_text(attrs[key]) for key in eq.op.attrs]
-            function = f"{eq.op.name}_"
-            self.scope[function] = eq.op.scalar
-            text = _conversion(f"{function}({', '.join(args)})", how.result, out)
+            how, (function, picks, attrs) = _types(eq), _formula(eq)
+            args = []
+            for k in picks:
+                atom, want = eq.inputs[k], how.operands[k]
+                args.append(self._as(atom, want) if want else number_text(atom.value))  # type: ignore
+            args += map(number_text, attrs)
+            name = self._called(eq.op.name, function)
+            text = _conversion(f"{name}({', '.join(args)})", how.result, out)
         self.lines.append(f"{{{self.result(var)}}} = {text}")
+
+    def _called(self, name: str, function: Any) -> str:
+        """The name of a formula in the text, by that of its op."""
+        label, k = f"{name}_", 1
+        while self.scope.setdefault(label, function) is not function:
+            k += 1
+            label = f"{name}_{k}"
+        return label
 
     def converted(self, var: Var, kind: str) -> str:
         """The name of a value in another type."""

@@ -13,7 +13,8 @@ every shape that is walked in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,8 @@ __all__ = ["Axis", "Nest", "Pointer", "axes_of"]
 
 SIZES = {"f4": 4, "f8": 8, "i8": 8, "b1": 1}
 _WIDE = {"f8": ("ldw", "stw", "load_double", "store_double"), "i8": ("ldq", "stq", "load_int", "store_int")}
+VECTORS, FEW_LINES = 4, 8
+"""Vectors of results that are folded side by side, where an element is computed in few lines."""
 
 
 @dataclass(frozen=True)
@@ -364,11 +367,12 @@ class Nest:
             self._add(depth + 1, self._compute(depth + 1, inside, "_", f"({size} - rest)", "rest"), "rest")
         for name, (_, fold) in self.folds.items():
             self.put(after, f"{self._state(name, '_')} = close_{name}({self._state(name)})")
-            self._results(
-                after, name, fold, "_", lambda p, place, value: self._store_number(after, p, place, value), where
-            )
+            self._results(name, fold, "_", functools.partial(self._store_number, after), where)
 
-    def _results(self, depth: int, name: str, fold: Fold, mark: str, store: Any, where: dict[str, str]) -> None:
+    def _results(
+        self, name: str, fold: Fold, mark: str, store: Callable[[Pointer, str, str], None],
+        where: dict[str, str],
+    ) -> None:  # fmt: skip
         """Write a result; of a share its state."""
         p = self.written[name]
         if self.share:
@@ -383,26 +387,37 @@ class Nest:
         store(p, where[name], value)
 
     def _columns(self, depth: int, where: dict[str, str], loops: list[int]) -> None:
-        """Lanes of results along the vectors' axis."""
+        """Lanes of results along the vectors' axis: several vectors at once, then one by one."""
         low, high = self._part(depth)
-        self.put(depth, f"for j in range({low}, {high}, LANES):")
-        self.put(depth + 1, f"lanes = min(LANES, {high} - j)")
-        self._column(depth + 1, where, loops)
+        if len(self.lines) <= FEW_LINES:
+            step = f"{VECTORS} * LANES"
+            self.put(depth, f"for j in range({low}, {high} - {step} + 1, {step}):")
+            places = {f"_{k}": f"(j + {k} * LANES)" for k in range(VECTORS)}
+            self._column(depth + 1, where, loops, places, "LANES")
+            low = f"({high} - (({high} - {low}) & ({step} - 1)))"
+        self.put(depth, f"for k in range({low}, {high}, LANES):")
+        self.put(depth + 1, f"lanes = min(LANES, {high} - k)")
+        self._column(depth + 1, where, loops, {"": "k"}, "lanes")
 
-    def _column(self, depth: int, where: dict[str, str], loops: list[int]) -> None:
-        for name in self.folds:
-            self.put(depth, f"{self._state(name)} = start_{name}()")
+    def _column(self, depth: int, where: dict[str, str], loops: list[int], places: dict[str, str], n: str) -> None:
+        """The folds of `n` lanes at each place along the vectors' axis; the places by the marks of their names."""
+        for mark in places:
+            for name in self.folds:
+                self.put(depth, f"{self._state(name, mark)} = start_{name}()")
         after, inside = depth, dict(where)
         walked = [*self.read, *[self.written[name] for name in self.stored]]
         for d in loops:
             depth, inside = self._loop(depth, d, inside, walked)
         self._load_numbers(depth, inside)
-        names = self._compute(depth, inside, "", "j", "lanes")
-        for name, (source, _) in self.folds.items():
-            self.put(depth, f"{self._state(name)} = take_{name}({self._state(name)}, {names[source]})")
-        for name, (_, fold) in self.folds.items():
-            store = lambda p, place, value: self._store(after, p, place, value, "j", "lanes")
-            self._results(after, name, fold, "", store, where)
+        for mark, at in places.items():
+            names = self._compute(depth, inside, mark, at, n)
+            for name, (source, _) in self.folds.items():
+                state = self._state(name, mark)
+                self.put(depth, f"{state} = take_{name}({state}, {names[source]})")
+        for mark, at in places.items():
+            for name, (_, fold) in self.folds.items():
+                store = functools.partial(self._store, after, at=at, n=n)
+                self._results(name, fold, mark, store, where)
 
 
 class _Marked(dict[str, str]):
