@@ -66,7 +66,10 @@ class Watcher:
         return self
 
     def __exit__(self, *error: object) -> None:
-        sys.setprofile(self.before)
+        before: Any = self.before
+        sys.setprofile(before if callable(before) else None)
+        if before is not None and hasattr(before, "enable"):  # a profiler of C's, which is no function
+            before.enable()
 
     # frames ---------------------------------------------------------------------------------------------------------
 

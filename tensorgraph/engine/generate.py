@@ -400,7 +400,8 @@ def _general_public(declared: Op) -> Callable[..., Any]:
         if chosen == "fused":
             from tensorgraph import jit
 
-            if jit.available():
+            # a graph is the same whether Numba is there or not: it is asked for, and loaded, where the graph runs
+            if modes.current().trace is not None or jit.available():
                 return call(declared, args, kwargs)
             if impl == "fused":
                 raise RuntimeError(f"{declared.name}: impl='fused' needs Numba: {jit.reason()}")

@@ -117,6 +117,7 @@ class Program:
         self.deferred = self._record()
         self.losing = frozenset(losses(graph.equations, graph.outputs))
         self.runs = self.recorded_runs = 0
+        self.has_fused = any(s.equation.op.reference is not None for s in self.steps)  # else nobody asks for Numba
         self._known_modes: tuple[modes.Mode | None, dict[tuple[bool, str], modes.Mode]] = None, {}
         if not keep:
             self._last_uses()
@@ -199,7 +200,7 @@ class Program:
         list
             Arrays, and numbers where the graph gives numbers; they may be the arrays that were given, or views of them.
         """
-        fused = _is_fused()
+        fused = not self.has_fused or _is_fused()
         if fused and self.runs < OFTEN:
             self.runs += 1
         elif fused and len(self.steps) <= MOST:
@@ -485,11 +486,8 @@ def _plain(step: Step, function: Callable[..., Any]) -> tuple[Any, ...]:
         get = functools.partial(_operands, places=step.inputs)
     else:
         get = operator.itemgetter(*step.inputs)
-    return (
-        (MANY, function, get, step.outputs[0], step.last)
-        if single
-        else (GENERAL, function, get, step.outputs, step.last)
-    )
+    kind, outputs = (MANY, step.outputs[0]) if single else (GENERAL, step.outputs)
+    return kind, function, get, outputs, step.last
 
 
 def _operands(env: list[Any], places: tuple[Any, ...]) -> list[Any]:

@@ -57,6 +57,7 @@ def fit(
     run: Run | PathLike | None = None,
     prefetch: Natural = 0,
     lint: bool = True,
+    compile: bool = True,
     progress: bool = True,
 ) -> History:
     """Train a model by mini-batches.
@@ -121,6 +122,9 @@ def fit(
         Batches that a thread makes ahead (`tensorgraph.data.prefetch`), of rows in a file for example; the same ones.
     lint : bool
         Whether `tensorgraph.lint` looks at the first step, and likely mistakes are warned of, before it is made.
+    compile : bool
+        Whether the gradients of a batch are taken by a compiled function (`tensorgraph.compile`) from the 64th step on,
+        so that short runs do not wait for it. A model or a loss that cannot be compiled runs as it is.
     progress : bool
         Whether to show a bar (on a terminal, with rich) or a line an epoch, on standard error.
 
@@ -221,7 +225,7 @@ def fit(
         accumulate=accumulate, ahead=prefetch, lint=lint and first,
     )  # fmt: skip
     if ranks is None:
-        return Loop(**parts, recorder=recorder).run()
+        return Loop(**parts, recorder=recorder, compiled=output.dtype if compile and output is not None else None).run()
     agree(
         ranks, model, x, y, epochs=epochs, batch_size=batch_size, shuffle=shuffle, seed=seed, last=last,
         accumulate=accumulate, class_weights=class_weights,

@@ -29,6 +29,7 @@ from tensorgraph.train.evaluate import measure, predict, scalar, targets_for
 from tensorgraph.train.first_batch import warn_of_findings
 from tensorgraph.train.history import History
 from tensorgraph.train.losses import Loss, mass
+from tensorgraph.train.pulled import Pulled
 from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of, warn_of_pairs
 from tensorgraph.train.streams import Stream
 
@@ -93,6 +94,8 @@ class Loop:
         Batches that a thread makes ahead.
     lint : bool
         Whether the first batch is.
+    compiled : dtype, optional
+        That of the model's outputs, where gradients are taken by a compiled function from some step on.
     told, shown : list
         Callbacks of the user's, and those that draw the bar.
     recorder : Recorder, optional
@@ -118,12 +121,15 @@ class Loop:
     accumulate: int = 1
     ahead: int = 0
     lint: bool = False
+    compiled: np.dtype[Any] | None = None
     done: int = 0
     current: Pass | None = None
     interrupt: Interrupt = field(default_factory=Interrupt)
 
     def __post_init__(self) -> None:
         self.watch()
+        dtype = self.compiled
+        self.pulled = None if dtype is None else Pulled(self.training.model, self.loss, dtype)
 
     def watch(self) -> None:
         """Look from here on at what hyperparameters are."""
@@ -247,6 +253,11 @@ class Loop:
     def _backward(self, rows: Array, labels: Array, weight: float, first: bool) -> tuple[float, Array]:
         """The gradients of a batch, `weight` times, added to those there are; gives the loss and the outputs."""
         training = self.training
+        if self.pulled is not None and self.pulled.is_due(training.step):
+            found = self.pulled(rows, labels, weight)
+            if found is not None:
+                self._require_finite(found[0], rows)
+                return found
         output = self._outputs(rows)
         if training.step == 0 and first:
             told = warn_of_pairs("fit", self.loss, output.aval, aval_of(targets_for(labels, output.dtype)))
@@ -256,10 +267,14 @@ class Loop:
         number = scalar(value)
         if not isinstance(value, Tensor):
             raise TypeError(f"the loss must be a tensor computed from the outputs, got {type(value).__name__}")
-        if not math.isfinite(number):
-            raise NonFiniteLossError(self._why(number, rows))
+        self._require_finite(number, rows)
         self._pull(value if weight == 1.0 else value * weight, output)
         return number, output.detach().numpy()
+
+    def _require_finite(self, number: float, rows: Array) -> None:
+        if not math.isfinite(number):
+            self.training.optimizer.zero_grad()
+            raise NonFiniteLossError(self._why(number, rows))
 
     def _outputs(self, rows: Array) -> Tensor:
         """What the model gives for a batch."""

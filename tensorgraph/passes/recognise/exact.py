@@ -18,7 +18,7 @@ import numpy as np
 from tensorgraph.engine.aval import Number
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Literal, Var, typed_key
-from tensorgraph.passes.recognise.patterns import Attributes, Pattern, forms, required, traced
+from tensorgraph.passes.recognise.patterns import Attributes, Pattern, forms, may_be_reduced, required, traced
 from tensorgraph.passes.recognise.view import Match, Place, View
 
 __all__ = ["apart", "exact_matches"]
@@ -46,12 +46,14 @@ def exact_matches(view: View, ops: Iterable[Op], reduced: tuple[bool, ...] = (Fa
     values = [v.aval for eq in view.equations for v in eq.outputs]
     dtypes = sorted({a.dtype.name for a in values if a.dtype.kind == "f" and a.shape})
     patterns: list[Pattern] = []
+    ops_here = frozenset(view.ops)
+    fused = [op for op in view.ops if op.backward is not None]
     for op, form in itertools.product(ops, reduced):
-        if form and op.backward is None:
+        if form and (op.backward is None or not may_be_reduced(op, fused)):
             continue
         needed = required(op, form)
         if needed is not None and needed <= view.ops:
-            patterns += [p for d in dtypes for p in forms(op, d, form) if p.ops <= view.ops]
+            patterns += [p for d in dtypes for p in forms(op, d, form, ops_here)]
     roots: dict[Op, list[Pattern]] = {}
     for pattern in sorted(patterns, key=lambda p: -len(p.graph.equations)):
         roots.setdefault(pattern.graph.equations[_maker(pattern, pattern.root)].op, []).append(pattern)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,21 @@ from tensorgraph.engine.recognition import every_axis
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.graph.graph import Graph, Var, typed_key
 from tensorgraph.graph.trace import trace
+from tensorgraph.passes.recognise.needs import kept
 from tensorgraph.passes.recognise.roles import stops
 from tensorgraph.passes.recognise.view import View
 
-__all__ = ["UNFIT", "Attributes", "Pattern", "example_types", "forms", "reference_graph", "required", "traced"]
+__all__ = [
+    "UNFIT",
+    "Attributes",
+    "Pattern",
+    "example_types",
+    "forms",
+    "may_be_reduced",
+    "reference_graph",
+    "required",
+    "traced",
+]
 
 UNFIT = (Exception,)  # an op's own code, a user's among them, may refuse what it is tried on in any way
 
@@ -75,7 +86,7 @@ def reference_graph(op: Op, avals: tuple[Aval | None, ...], attrs: dict[str, Any
             return None
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=4096)
 def traced(op: Op, avals: tuple[Aval | None, ...], attributes: Attributes, reduced: bool = False) -> Pattern | None:
     """The pattern of a reference for these types; None where there is none. `reduced`: see `_reduced`."""
     attrs = attributes.values
@@ -130,17 +141,35 @@ def _skeleton(graph: Graph) -> Any:
     return tuple(rows), number.get(graph.outputs[0], -1)  # type: ignore[arg-type]
 
 
-@functools.lru_cache(maxsize=64)
-def forms(op: Op, dtype: str, reduced: bool) -> tuple[Pattern, ...]:
-    """The forms that a reference's graph takes, one pattern each: over the op's examples and what they set."""
+def forms(op: Op, dtype: str, reduced: bool, allowed: frozenset[Op]) -> list[Pattern]:
+    """The forms that a reference's graph takes, of these ops alone, one pattern each.
+
+    They come of the op's examples and what they set. Most graphs lack an op of most forms, and these are not traced.
+    """
+    examples = _variants(op, dtype)
+    used = kept(f"{dtype}{' reduced' * reduced}", op, lambda: [_ops(op, *each, reduced) for each in examples])
     patterns: dict[Any, Pattern] = {}
+    for (avals, attributes), ops in zip(examples, used, strict=True):
+        pattern = traced(op, avals, attributes, reduced) if ops is not None and ops <= allowed else None
+        if pattern is not None:
+            patterns.setdefault(pattern.key, pattern)
+    return sorted(patterns.values(), key=lambda p: -len(p.graph.equations))
+
+
+@functools.lru_cache(maxsize=256)
+def _variants(op: Op, dtype: str) -> list[tuple[tuple[Aval | None, ...], Attributes]]:
+    """Types and attributes that may each give a reference another form."""
+    found = []
     for arguments in _kinds(op):
         avals = tuple(_aval(a, dtype) for a in arguments) + (None,) * (len(op.inputs) - len(arguments))
         for values in itertools.product(*(_settings(op, name, avals) for name in op.attrs)):
-            pattern = traced(op, avals, Attributes(dict(zip(op.attrs, values, strict=True))), reduced)
-            if pattern is not None:
-                patterns.setdefault(pattern.key, pattern)
-    return tuple(sorted(patterns.values(), key=lambda p: -len(p.graph.equations)))
+            found.append((avals, Attributes(dict(zip(op.attrs, values, strict=True)))))
+    return found
+
+
+def _ops(op: Op, avals: tuple[Aval | None, ...], attributes: Attributes, reduced: bool) -> frozenset[Op] | None:
+    pattern = traced(op, avals, attributes, reduced)
+    return None if pattern is None else pattern.ops
 
 
 def _settings(op: Op, name: str, avals: tuple[Aval | None, ...]) -> list[Any]:
@@ -159,18 +188,36 @@ def _settings(op: Op, name: str, avals: tuple[Aval | None, ...]) -> list[Any]:
     return [v for v in {typed_key(v): v for v in values}.values() if v not in floats]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def required(op: Op, reduced: bool) -> frozenset[Op] | None:
     """Ops that a reference always uses, as far as the examples show: most graphs lack one, and need no variants.
 
     None where there is no pattern at all.
     """
-    ops: frozenset[Op] | None = None
-    for avals, values in example_types(op):
-        pattern = traced(op, avals, Attributes(values), reduced)
-        if pattern is not None:
-            ops = pattern.ops if ops is None else ops & pattern.ops
-    return ops
+    found = kept(f"examples{' reduced' * reduced}", op, lambda: _of_examples(op, reduced))
+    known = [ops for ops in found if ops is not None]
+    return frozenset.intersection(*known) if known else None
+
+
+def _of_examples(op: Op, reduced: bool) -> list[frozenset[Op] | None]:
+    """The ops of a reference in each of the op's examples."""
+    return [_ops(op, avals, Attributes(values), reduced) for avals, values in example_types(op)]
+
+
+def may_be_reduced(op: Op, fused: Iterable[Op]) -> bool:
+    """Whether one of these ops may be a part of a reference: it has all the ops that theirs needs.
+
+    To look for them in it takes many times longer.
+    """
+    held = _held(op)
+    needs = (required(other, False) for other in fused if other is not op)
+    return any(needed is not None and needed <= held for needed in needs)
+
+
+@functools.lru_cache(maxsize=256)
+def _held(op: Op) -> frozenset[Op]:
+    """The ops that a reference uses in one example or another."""
+    return frozenset().union(*filter(None, kept("examples", op, lambda: _of_examples(op, False))))
 
 
 def example_types(op: Op) -> list[tuple[tuple[Aval | None, ...], dict[str, Any]]]:

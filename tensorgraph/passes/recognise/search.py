@@ -9,6 +9,7 @@ from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.passes.recognise.exact import apart, exact_matches
 from tensorgraph.passes.recognise.fit import accepts, fits, float_choices, may_be_probed, recognition
+from tensorgraph.passes.recognise.needs import keep
 from tensorgraph.passes.recognise.numbers import Sizes, quietly
 from tensorgraph.passes.recognise.probe import Shared, Trial, label_counts, unmoved
 from tensorgraph.passes.recognise.regions import (
@@ -86,6 +87,7 @@ def recognise(graph: Graph) -> Graph:
         if merged is not graph:
             other = _rounds(merged, composed, probed)
             graph = graph if other is merged else other
+    keep()
     return graph
 
 

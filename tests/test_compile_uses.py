@@ -1,0 +1,146 @@
+"""Compiled functions among threads, processes, copies, profilers and interruptions; and what they say of themselves."""
+
+import copy
+import cProfile
+import gc
+import os
+import pickle
+import signal
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.compile import Compiled
+
+X = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+
+
+def counter() -> tuple[Any, Any]:
+    """A step that counts itself, and adds its argument to a total."""
+    count, total = tg.Buffer(0, name="count"), tg.Buffer(np.zeros(4, np.float64), name="total")
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        count.assign(count + 1)
+        total.assign(total + x)
+        return count + 0
+
+    return step, (count, total)
+
+
+def test_threads_take_turns() -> None:
+    step, (count, total) = counter()
+    results: list[int] = []
+
+    def work() -> None:
+        for _ in range(200):
+            results.append(step(np.ones(4)).item())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == list(range(1, 801)) and count.item() == 800 and total.tolist() == [800.0] * 4
+    assert step.stats.traces == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_goes_on_where_its_parent_was() -> None:
+    step, (count, _) = counter()
+    step(np.ones(4))
+    with step._lock:  # another thread might hold it
+        child = os.fork()
+        if child == 0:
+            done = threading.Thread(target=step, args=(np.ones(4),))
+            done.start()
+            done.join(20)
+            os._exit(0 if count.item() == 2 and not done.is_alive() else 1)
+    assert os.waitpid(child, 0)[1] == 0 and count.item() == 1
+
+
+def test_it_is_neither_pickled_nor_copied() -> None:
+    step, _ = counter()
+    for way in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"step is neither pickled nor copied.*compiled.function"):
+            way(step)
+
+
+def test_what_it_was_made_of_goes_with_it() -> None:
+    def use() -> Any:
+        model = nn.Linear(4, 2, seed=0)
+        compiled = model.compile()
+        compiled(X)
+        with tg.no_grad():
+            compiled(X)
+        return weakref.ref(model)
+
+    gone = use()
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_profiler_goes_on_afterwards() -> None:
+    step, _ = counter()
+    profile = cProfile.Profile()
+    profile.enable()
+    step(np.ones(4))
+    np.sort(np.ones(3))
+    profile.disable()
+    assert any("sort" in str(entry.code) for entry in profile.getstats())
+
+
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals go to the main thread")
+def test_an_interruption_leaves_all_or_nothing() -> None:
+    step, (count, total) = counter()
+    step(np.ones(4))
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for delay in np.linspace(1e-5, 2e-3, 40):
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            while True:
+                step(np.ones(4))
+        assert total.tolist() == [count.item()] * 4
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_it_tells_what_it_is() -> None:
+    model = nn.Sequential(nn.Linear(4, 3, seed=0), nn.ReLU())
+    adam = optim.Adam(model, lr=0.1)
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        """One step."""
+        loss = (model(x) ** 2).mean()
+        adam.minimize(loss)
+        return loss
+
+    assert step.__name__ == "step" and step.__doc__ == "One step." and "compiled step" in repr(step)
+    for ask in (lambda: step.graph, lambda: step.source, step.explain):
+        with pytest.raises(RuntimeError, match="step has not been called yet"):
+            ask()
+    step(X)
+    step(X)
+    assert step.stats.runs == 2 and min(step.stats.seconds.values()) > 0 and "1 traces" in str(step.stats)
+    assert [eq.op.name for eq in step.graph.equations].count("adam_update") == 2
+    assert "differentiate" in step.explain()
+    assert isinstance(tg.compile(step), Compiled) and tg.compile(step).function is step.function
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match=r"wait=False.*leave it out"):
+        tg.compile(lambda x: x, wait=False)
+    with pytest.raises(TypeError, match="function"):
+        tg.compile(3)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="make one: Linear"):
+        tg.compile(nn.Linear)
+    kept: list[Any] = []
+    tg.trace(lambda x: kept.append(x), X)
+    with pytest.raises(tg.TraceError, match="outside its trace"):
+        tg.compile(lambda x: x * 2)(kept[0])
