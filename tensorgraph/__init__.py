@@ -83,6 +83,7 @@ if _TYPE_CHECKING:
     from tensorgraph.engine.spec import bool_ as bool  # noqa: F401
     from tensorgraph.functions import *  # noqa: F403
     from tensorgraph.graph import Graph, graph, trace
+    from tensorgraph.jit import set_num_threads
     from tensorgraph.numpy import linalg  # noqa: F401
     from tensorgraph.testing import check
     from tensorgraph.text import ParseError, Template, parse
@@ -117,9 +118,9 @@ __all__ = [
     "find_faults", "float16", "float32", "float64", "functional", "fused_op", "grad", "gradients", "graph", "hessian",
     "hvp", "i8", "i16", "i32", "i64", "int8", "int16", "int32", "int64", "implementation", "is_grad_enabled",
     "is_tracing", "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "lint", "load", "load_graph", "load_model",
-    "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scan", "scope", "set_default_dtype", "spec",
-    "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64", "value_and_grad",
-    "vjp", "vmap",
+    "no_grad", "op", "parse", "profile", "random", "remove_op", "save", "scan", "scope", "set_default_dtype",
+    "set_num_threads", "spec", "tensor", "trace", "tree_map", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32",
+    "uint64", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
 
 _put_absent(Tensor)
@@ -133,6 +134,7 @@ _LATE = {
 _OF_ROOMS = {
     "tensorgraph.compile": "compile",
     "tensorgraph.graph": "Graph graph trace",
+    "tensorgraph.jit": "set_num_threads",
     "tensorgraph.transforms": "checkpoint custom_vjp functional grad hessian hvp jacfwd jacobian jacrev jvp linearize "
     "scan value_and_grad vjp vmap",
 }

@@ -290,7 +290,7 @@ EXAMPLES: dict[str, Example] = {
     "files.atomic_write": lambda: call(files.atomic_write, path="whole.bin", data=b"abc"),
     "files.load_tensors": lambda: call(files.load_tensors, path=tensors_file()),
     "files.save_tensors": lambda: call(files.save_tensors, path="out.safetensors", arrays={"a": X}),
-    "jit.set_num_threads": lambda: call(jit.set_num_threads, n=1),
+    "tg.set_num_threads": lambda: call(jit.set_num_threads, n=1),
 }
 EXAMPLES |= argument_examples_nn.EXAMPLES | argument_examples_training.EXAMPLES
 
@@ -344,7 +344,6 @@ def public() -> Iterator[tuple[str, Any]]:
     for declared in FUNCTIONS.values():
         seen.add(id(declared.call))
         yield f"tg.{declared.name}", declared.call
-    yield "jit.set_num_threads", jit.set_num_threads
     for cls in [*classes, Place]:
         for own in cls.__mro__:
             if not own.__module__.startswith("tensorgraph") or (id(own) in seen and own not in classes):

@@ -24,9 +24,10 @@ from tensorgraph.jit.team import ASLEEP, LOOKS, STOP, WORDS
 
 
 def _default_threads() -> int:
-    told = os.environ.get("TENSORGRAPH_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0:
-        return int(told)
+    for variable in ("TENSORGRAPH_NUM_THREADS", "OMP_NUM_THREADS"):  # the latter may have a number for each level
+        told = os.environ.get(variable, "").partition(",")[0].strip()
+        if told.isdigit() and int(told) > 0:
+            return int(told)
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this operating system
@@ -119,18 +120,33 @@ atexit.register(_stop)
 
 
 def num_threads() -> int:
-    """How many threads a kernel may use: the processors given to this process, or ``TENSORGRAPH_NUM_THREADS``."""
+    """How many threads a kernel may use.
+
+    Returns
+    -------
+    int
+        The processors given to this process, or ``TENSORGRAPH_NUM_THREADS``, or ``OMP_NUM_THREADS``.
+    """
     return _threads
 
 
 @checked
 def set_num_threads(n: Count) -> None:
-    """Set how many threads a kernel may use, process-wide.
+    """Set how many threads a kernel may use, process-wide; results are the same to the last bit.
 
     Parameters
     ----------
     n : int
         At least 1; 1 keeps all kernels in the calling thread.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> before = tg.jit.num_threads()
+    >>> tg.set_num_threads(1)
+    >>> tg.jit.num_threads()
+    1
+    >>> tg.set_num_threads(before)
     """
     global _threads
     if n < 1:
@@ -170,6 +186,11 @@ def alone() -> Iterator[None]:
     """
     with _team.running:
         yield
+
+
+def turn() -> threading.Lock:
+    """The lock of whoever has the processors: this module's threads, those of tapes, or `alone`."""
+    return _team.running
 
 
 def share(kernel: Kernel, args: tuple[Any, ...], rows: int, cost: float, multiple: int = 1) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.jit.team import short_digest
+from tensorgraph.native import team
 from tensorgraph.native.objects import Unit, addresses
 
 __all__ = ["DRIVER", "HEAD", "Tape", "holding_driver"]
@@ -74,7 +75,7 @@ class Tape:
     array([0])
     """
 
-    __slots__ = ("_argument", "_drive", "_starts", "words")
+    __slots__ = ("_argument", "_blocks", "_drive", "_starts", "words")
 
     def __init__(self, records: Sequence[tuple[int, Sequence[int], int]]) -> None:
         laid: list[int] = []
@@ -89,6 +90,7 @@ class Tape:
             laid += [entry, blocks, len(words), *words]
         self.words = np.array([*laid, 0], np.int64)
         self._argument = ctypes.c_size_t(self.words.ctypes.data)
+        self._blocks = max((blocks for _, _, blocks in records), default=1)
         self._drive: Callable[[Any], None] = _driver() if laid else _nothing
 
     def __repr__(self) -> str:
@@ -106,8 +108,14 @@ class Tape:
         return start + word
 
     def run(self) -> None:
-        """Run all records in order, without the interpreter's lock: whatever the words say is done."""
-        self._drive(self._argument)
+        """Run all records in order, without the interpreter's lock: whatever the words say is done.
+
+        The blocks of a record run on as many threads as `tensorgraph.jit.num_threads` says.
+        """
+        if self._blocks == 1:
+            self._drive(self._argument)
+        else:
+            team.run(self._argument, self._blocks, self._drive)
 
 
 def holding_driver() -> Callable[[Any], None]:
