@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -13,11 +14,13 @@ from tensorgraph.engine.batching import BatchCall
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import Op, contraction, settle
 from tensorgraph.ops.contraction import matrix_product
-from tensorgraph.ops.kernels.contraction import product, rearranged
+from tensorgraph.ops.kernels.contraction import plan, product, rearranged
 from tensorgraph.ops.shape import broadcast_to, reshape
 from tensorgraph.ops.subscripts import LETTERS, said, sizes_of
 
 __all__ = ["contract_axes", "reindex"]
+
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _parts(subscripts: Any, terms: int) -> tuple[list[str], str]:
@@ -70,7 +73,16 @@ def _known(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
+def _checked_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> Callable[..., Any]:
+    _known(subscripts, shapes)
+    return plan(subscripts, *shapes)
+
+
 def _contract(a: Any, b: Any, *, subscripts: str) -> Any:
+    kind = a.dtype
+    if kind is b.dtype and (kind is _SINGLE or kind is _DOUBLE):  # the usual case: one look-up
+        return _checked_plan(subscripts, (a.shape, b.shape))(a, b, matrix_product)
     _known(subscripts, (a.shape, b.shape))
     return product(a, b, subscripts, matrix_product)
 

@@ -78,6 +78,10 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
         v0 = contract_axes(a, b, "bqd,bkd->bqk")          # f32[2, 3, 5]
         return v0
     """
+    if len(operands) == 2 and type(subscripts) is str:  # the usual call, by the shortest way
+        a, b = operands
+        if isinstance(a, _READY) and isinstance(b, _READY):
+            return _of_two(a, b, subscripts)
     if type(subscripts) is str:
         given: Sequence[Any] = operands
     else:
@@ -89,8 +93,7 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
     if len(tensors) == 1:
         return _of_one(tensors[0], *_one(subscripts, shapes))
     if len(tensors) == 2:
-        text = _pair(subscripts, shapes)
-        return matmul.public(*tensors) if text is None else contract_axes.public(*tensors, subscripts=text)  # type: ignore[no-any-return]
+        return _of_two(*tensors, subscripts)
     how = optimize if isinstance(optimize, (bool, str)) else _frozen(optimize)
     steps, last = _several(subscripts, shapes, how)
     for places, text in steps:
@@ -98,6 +101,11 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
         tensors = [x for i, x in enumerate(tensors) if i not in places]
         tensors.append(contract_axes.public(*chosen, subscripts=text))
     return _of_one(tensors[0], *last)
+
+
+def _of_two(a: Any, b: Any, subscripts: str) -> Tensor:
+    text = _pair(subscripts, (a.shape, b.shape))
+    return matmul.public(a, b) if text is None else contract_axes.public(a, b, subscripts=text)  # type: ignore[no-any-return]
 
 
 def _frozen(path: Sequence[Any]) -> Any:

@@ -282,3 +282,16 @@ def test_apply_reaches_every_part() -> None:
 
     assert model.apply(start) is model and (model[4].weight.numpy() == 0.5).all()
     assert "LayerNorm" in str(model.summary(tg.spec((5, 3))))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("torch", r"PyTorch's own is: nn\.init\.torch_uniform"), ("he", r"write nn\.init\.he_normal"),
+        ("he_norml", "did you mean 'he_normal'"), ("kaiming_uniform", r"nn\.init\.he_uniform"),
+        ("nothing", "there are constant, he_normal"),
+    ],
+)  # fmt: skip
+def test_names_of_initialisers_are_answered(name, words):
+    with pytest.raises(ValueError, match=rf"Linear: no initialiser is called '{name}'; .*{words}"):
+        nn.Linear(2, 2, weight_init=name)

@@ -378,3 +378,12 @@ def test_what_a_transform_gives_in_no_grad_has_no_history_in_a_trace_either():
         expected = tg.grad(total)(x)
         np.testing.assert_allclose(tg.trace(tg.grad(total), x)(x).numpy(), expected.numpy())
         np.testing.assert_allclose(tg.vmap(tg.grad(total))(x[None])[0].numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize("transform", [tg.jvp, tg.hvp])
+def test_an_array_is_no_row_of_arguments(transform):
+    x = tg.ones((1, 2))
+    for primals, tangents, name in ((x, x, "primals"), (x.numpy(), x, "primals"), ((x,), x, "tangents")):
+        with pytest.raises(TypeError, match=rf"{name} must be a tuple or a list of all arguments, .*it is \(x,\)"):
+            transform(lambda x: (x**2).sum(), primals, tangents)
+    assert transform(lambda x: (x**2).sum(), [x], (x,)) is not None

@@ -162,7 +162,7 @@ sets what is read by
 set_anomaly_enabled debug_infs = tg.debug_nans()
 autograd = tg.gradients([(w * w).sum()], [w])
 GradientTape = tg.grad(f) # gradients are asked for of a function, or of a loss by backward()
-function compile script = tg.trace(f, x).transform() # a graph that is traced once is rewritten and run again
+function script = tg.trace(f, x).transform() # a graph that is traced once is rewritten and run again
 pmap xmap shard_map = tg.vmap(tg.exp)(x) # one process runs the threads
 func functorch = tg.grad(f)
 grad_and_value = tg.value_and_grad(f)

@@ -6,6 +6,7 @@ __all__ = ["MODELS"]
 
 MODELS = """
 [tensorgraph.nn]
+summary = model.summary(x)
 Dense LazyLinear = nn.Linear(3, 2)
 Bilinear = (x @ m3 * x).sum(axis=-1) # no such layer yet; in a Module of your own, for each output, it is
 BatchNorm1d BatchNorm2d BatchNorm3d BatchNormalization SyncBatchNorm = nn.BatchNorm(3)
@@ -137,6 +138,10 @@ glorot_normal glorot_normal_ xavier_normal_ GlorotNormal = nn.init.xavier_normal
 glorot_uniform glorot_uniform_ xavier_uniform_ GlorotUniform = nn.init.xavier_uniform((3, 2))
 normal_ RandomNormal trunc_normal_ truncated_normal TruncatedNormal = nn.init.normal((3, 2), std=0.02)
 uniform_ RandomUniform = nn.init.uniform((3, 2), low=-0.1, high=0.1)
+he kaiming = nn.init.he_normal((3, 2))
+glorot xavier = nn.init.xavier_uniform((3, 2))
+lecun = nn.init.lecun_normal((3, 2))
+pytorch torch default = nn.init.torch_uniform((3, 2)) # PyTorch's own is
 zeros_ Zeros = nn.init.zeros((2,))
 ones_ Ones = nn.init.ones((2,))
 constant_ Constant = nn.init.constant((2,), value=0.1)
@@ -211,7 +216,9 @@ r2_score R2Score = train.metrics.r2
 log_loss = tg.softmax_cross_entropy(x, i)
 
 [Module]
-to cuda cpu xpu float double half bfloat16 type ipu mtia to_empty = model.astype("float32") # everything runs \
+double = model.astype("float64")
+half = model.astype("float16")
+to cuda cpu xpu float bfloat16 type ipu mtia to_empty = model.astype("float32") # everything runs \
 on the CPU; dtypes are float16, float32 and float64
 children named_children layers = [part for _, part in model.named_modules()]
 weights trainable_weights trainable_variables variables get_weights = model.parameters()
@@ -225,7 +232,6 @@ register_full_backward_pre_hook register_state_dict_post_hook register_load_stat
 w).register_hook(print) # tensors have hooks, modules those of the forward call alone: register_forward_hook
 init = nn.Linear(3, 2, seed=0) # a module holds its parameters from the start
 fit = train.fit # fit is a function: train.fit(model, (x, y), optimizer=..., epochs=...)
-compile = model # nothing to compile; the optimiser and the loss are given to train.fit
 predict predict_on_batch = train.predict(model, x)
 evaluate = train.evaluate(model, (x, i))
 save save_weights = train.save # train.save(path, model)

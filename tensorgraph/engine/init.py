@@ -17,7 +17,8 @@ import numpy as np
 
 from tensorgraph.arguments import Count, Finite, Kind, Natural, NonNegative, Unfit, checked, kind_of, refuse_keyword
 from tensorgraph.arguments.checks import kinds_of
-from tensorgraph.arguments.foreign import getter
+from tensorgraph.arguments.foreign import answer, getter
+from tensorgraph.arguments.near import near
 from tensorgraph.engine import random
 from tensorgraph.engine.aval import Extent, FloatDType, Shape, canonical_dtype, default_dtype
 from tensorgraph.engine.cells import Buffer, refuse_in_trace
@@ -168,7 +169,10 @@ def named(what: str | Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(what, str):
         found = _BY_NAME.get(what.removesuffix("()"))
         if found is None:
-            raise ValueError(f"no initialiser is called {what!r}; there are {', '.join(sorted(_BY_NAME))}")
+            close = near(what, _BY_NAME)
+            hint = f"did you mean {close!r}? There are" if close else answer("tensorgraph.nn.init", what) or "there are"
+            hint = hint if hint.endswith("are") else f"{hint}; there are"
+            raise ValueError(f"no initialiser is called {what!r}; {hint} {', '.join(sorted(_BY_NAME))}")
         return found
     if not callable(what):
         raise TypeError(f"an initialiser is a name or a callable of a shape, got {type(what).__name__}")

@@ -410,7 +410,7 @@ class Module(Walk, Switches):
         -----  ----------  ----------  ----------
         40 parameters (160 B), 40 trained; 0 buffers
         """
-        from tensorgraph.nn.summary import summarise
+        from tensorgraph.nn.table import summarise
 
         return summarise(self, examples)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import brief, checked, shown
+from tensorgraph.arguments import Kind, brief, checked, shown
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.backward import cotangent, wanted_outside
@@ -35,6 +35,16 @@ __all__ = ["grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jvp", "lin
 
 # what has one of these is an array, also where it can be iterated over (`typecode`: Python's own `array`)
 ARRAYS = ("dtype", "__array__", "__array_interface__", "__dlpack__", "typecode")
+
+
+def _every(value: Any, kind: Kind) -> Any:
+    """Arguments in a row; an array, whose rows would be taken for them, is one of them."""
+    if any(hasattr(value, name) for name in ARRAYS):
+        kind.refuse(value, "of one argument it is (x,)")
+    return value if isinstance(value, Sequence) else kind.refuse(value)
+
+
+Every: TypeAlias = Annotated[Sequence[Any], Kind("a tuple or a list of all arguments", _every, (tuple, list))]
 
 
 def _lift(value: Any, what: str) -> Tensor:
@@ -263,7 +273,7 @@ def vjp(function: Callable[..., Any], *primals: Any, has_aux: bool = False) -> A
 
 
 @checked
-def jvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(function: Callable[..., Any], primals: Every, tangents: Every, has_aux: bool = False) -> Any:
     """The value of a function and its directional derivative: ``out, out_tangent = jvp(f, primals, tangents)``.
 
     The pullback is linear in its cotangent; its own pullback is the derivative in a direction.
@@ -459,7 +469,7 @@ def hessian(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> C
 
 
 @checked
-def hvp(function: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+def hvp(function: Callable[..., Any], primals: Every, tangents: Every) -> Any:
     """The gradient of a scalar function and its Hessian times a vector: ``g, hv = hvp(f, primals, tangents)``.
 
     Examples
