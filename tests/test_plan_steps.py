@@ -94,3 +94,35 @@ def test_steps_of_training(model: str, optimiser: str) -> None:
     for name, cell in dict(planned.named_cells()).items():
         np.testing.assert_array_equal(cell._value, before[name], err_msg=name)
     assert np.isfinite(runner.run(batches[0])[0])
+
+
+@pytest.mark.parametrize("last", ["bias", "relu", "both"])
+@pytest.mark.parametrize("read", [False, True])
+def test_a_product_adds_its_bias_and_cuts_at_0(last: str, read: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.normal(size=s).astype("float32") for s in ((17, 8), (8, 5), (5,)))
+    x[0, 0] = np.nan
+
+    def f(x: Any, w: Any, b: Any) -> Any:
+        y = z = x @ w
+        if last in ("bias", "both"):
+            z = b + z
+        if last in ("relu", "both"):
+            z = tg.relu(z)
+        return (z, y) if read else z
+
+    graph = tg.trace(f, x, w, b)
+    made = plan(graph)
+    if not read:
+        (step,) = made.steps
+        assert len(step.equations) == len(graph.equations)
+    with quiet():
+        for a, expected in zip(NativeRunner(made, []).run((x, w, b)), graph.program.run([x, w, b]), strict=True):
+            assert_close(a, expected)
+
+
+def test_an_ending_of_another_shape_is_no_ending() -> None:
+    x, w, b = np.ones((3, 4), "float32"), np.ones((4, 1), "float32"), np.arange(5, dtype="float32")
+    graph = tg.trace(lambda x, w, b: (x @ w + b, tg.relu((x @ w) * 2.0)), x, w, b)
+    for a, expected in zip(NativeRunner(plan(graph), []).run((x, w, b)), graph.program.run([x, w, b]), strict=True):
+        assert_close(a, expected)

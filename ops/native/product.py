@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.machine import available, machine
-from tensorgraph.native.places import Address, Call, Place
+from tensorgraph.native.places import Address, Call, Place, Successor
 from tensorgraph.ops.native.moving import collapsed, copy_of
 from tensorgraph.ops.native.packing import DEPTH, pack_rows
 from tensorgraph.ops.native.product_tiles import add_rows, product, product_packed
@@ -105,6 +105,26 @@ def native_matmul(call: Call) -> bool:
     return out is None or product_call(call, a, b, out)
 
 
+def with_endings(call: Call, endings: Sequence[Successor]) -> bool:
+    """A product to which a row is added, which is cut at 0, or both."""
+    from tensorgraph.ops.arithmetic import add
+    from tensorgraph.ops.exponential import relu
+
+    bias, activation, rest = None, None, list(endings)
+    if rest[0].op is add:
+        (bias,) = (one for one in rest.pop(0).operands if one is not None)
+        if not isinstance(bias, Place) or bias.shape != call.outputs[0].shape[-1:]:  # type: ignore[union-attr]
+            return False
+    if rest and rest[0].op is relu:
+        rest.pop(0)
+        activation = "relu"
+    a, b = call.inputs[:2]
+    (out,) = call.outputs
+    if rest or out is None or min(a.ndim, b.ndim) < 2 or not (a.shape[-1] and out.size):
+        return False
+    return product_call(call, a, b, out, bias, activation)
+
+
 def product_call(
     call: Call, a: Place, b: Place, out: Place, bias: Place | None = None, activation: str | None = None
 ) -> bool:
@@ -147,6 +167,9 @@ def product_call(
             text = kernel(add_rows, out.dtype, **end.constants)
             call.run(text, [out.address(), spare.address(), rows, n, end.address], blocks)
     return True
+
+
+setattr(native_matmul, "with_endings", with_endings)  # noqa: B010
 
 
 def _products(a: Place, b: Place, out: Place) -> Products:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tensorgraph.compile.endings import ended, with_endings
 from tensorgraph.compile.layouts import Layout
 from tensorgraph.compile.regions import Region, regions
 from tensorgraph.graph.graph import Equation, Graph, Var
@@ -69,8 +70,13 @@ def selected(graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: 
     for eq in graph.equations:
         read.update(eq.variables())
     steps: list[Step] = []
-    for region in regions(graph) if grouped else map(_alone, graph.equations):
-        step = _of_region(region, layout) if region.is_generated else None
+    parts = regions(graph) if grouped else [_alone(eq) for eq in graph.equations]
+    longer = _longer(graph, layout, rule_of, parts) if grouped else {}
+    within = {step.equations[0] for step in longer.values()}
+    for region in parts:
+        if region.equations[0] in within:
+            continue
+        step = longer.get(region) or (_of_region(region, layout) if region.is_generated else None)
         if step is not None:
             steps.append(step)
             continue
@@ -81,12 +87,24 @@ def selected(graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: 
     return steps
 
 
+def _longer(graph: Graph, layout: Layout, rule_of: RuleOf, parts: list[Region]) -> dict[Region, Step]:
+    """The regions that are the ends of other equations' kernels, with these as one step."""
+    made: dict[Region, Step] = {}
+    for part, maker in ended(graph, parts, rule_of).items():
+        call = with_endings(maker, part, layout, rule_of(maker))
+        if call is not None:
+            made[part] = Step((maker, *part.equations), part.outputs, call, "", fails(call, layout))
+    return made
+
+
 def _alone(eq: Equation) -> Region:
     return Region((eq,), (), ())
 
 
 def _of_region(region: Region, layout: Layout) -> Step | None:
     """A region as one step; None where no kernel is made of it."""
+    if any(var in layout.views or var in layout.folded for var in region.outputs):
+        return None
     inputs, outputs = ([layout.places[var] for var in some] for some in (region.inputs, region.outputs))
     call = Call(tuple(inputs), tuple(outputs), {})
     return Step(region.equations, region.outputs, call, "", fails(call, layout)) if region.call(call) else None

@@ -16,7 +16,7 @@ import numpy as np
 
 from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Address", "Buffer", "Call", "Check", "Place", "Record", "bits_of"]
+__all__ = ["Address", "Buffer", "Call", "Check", "Successor", "Place", "Record", "bits_of"]
 
 
 class Buffer:
@@ -147,6 +147,27 @@ class Check:
     record: Record
     code: Place
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """An equation that follows the one whose rule is asked, and reads its result: a kernel may do it at its end.
+
+    A rule that can has a function ``with_endings(call, endings)`` as its attribute: it puts the records of all into the
+    call, whose output is that of the last ending, or gives False.
+
+    Attributes
+    ----------
+    op : Any
+        The op.
+    operands : tuple
+        As in `Call.inputs`; None stands for the result of the equation before.
+    attrs : mapping
+    """
+
+    op: Any
+    operands: tuple[Any, ...]
+    attrs: Mapping[str, Any]
 
 
 @dataclass(slots=True)
