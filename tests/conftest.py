@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = set()
     for item in items:
         mark = item.get_closest_marker("sampled")
-        slow = item.get_closest_marker("slow") is not None
+        slow = any(item.get_closest_marker(name) for name in ("slow", "kill"))
         if not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
         elif asked or not slow:
@@ -90,13 +90,19 @@ def pytest_report_header() -> str:
     return f"tensorgraph {tensorgraph.__version__} from {Path(tensorgraph.__file__).parent}"
 
 
-def pytest_collection() -> None:
-    """Refuse to test the checkout in the name of the wheel."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Refuse to test the checkout in the name of the wheel; and read without the garbage collector: all of it stays."""
     import tensorgraph
 
     home = Path(tensorgraph.__file__).resolve().parent
     if os.environ.get("TENSORGRAPH_TESTED") == "wheel" and home == CHECKOUT / "tensorgraph":
         pytest.exit("the wheel was to be tested, but tensorgraph was imported from the checkout", returncode=4)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

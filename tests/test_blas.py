@@ -363,7 +363,9 @@ print(blas.status().core, exact.hexdigest())
 
 
 @pytest.mark.usefixtures("changeable")
-@pytest.mark.parametrize(("threads", "cases"), [("1", "1000"), ("2", "150")])
+@pytest.mark.parametrize(
+    ("threads", "cases"), [pytest.param("1", "1000", marks=pytest.mark.slow), ("1", "150"), ("2", "150")]
+)
 def test_same_numbers_as_a_process_that_never_asked(tmp_path: Path, threads: str, cases: str) -> None:
     code = STRESS.replace("{cases}", cases)
     found = {}

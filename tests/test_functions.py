@@ -84,6 +84,7 @@ def test_numpys_function_and_the_methods_are_it(f: Function, args: Any, kwargs: 
             assert isinstance(t, tg.Tensor) and np.array_equal(t.numpy(), e.numpy())
 
 
+@pytest.mark.sampled(test=150, quick=40)
 @pytest.mark.parametrize(("f", "args", "kwargs"), CASES, ids=by_name)
 def test_gradients_traces_and_batches(f: Function, args: Any, kwargs: Any) -> None:
     given = filled(args)

@@ -80,6 +80,7 @@ def composed(op: Op, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> Graph:
 
 
 @pytest.mark.filterwarnings("ignore:softmax_cross_entropy")
+@pytest.mark.sampled(test=10, quick=4)
 @pytest.mark.parametrize("op", FUSED, ids=lambda op: op.name)
 def test_every_attribute_is_kept_or_the_region_left_alone(op: Op) -> None:
     tries = whole = 0

@@ -68,6 +68,7 @@ def outcome(function: Callable[..., Any], *args: Any) -> Any:
     return found, flatten(result)[1]
 
 
+@pytest.mark.sampled(test=120, quick=40)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_eager_traced_parsed_and_as_python(name: str, dtype: str) -> None:
@@ -103,6 +104,7 @@ def test_eager_traced_parsed_and_as_python(name: str, dtype: str) -> None:
                     assert got == wanted, (number, s)
 
 
+@pytest.mark.sampled(test=24, quick=8)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", [n for n in FUNCTIONS if n not in ("bits", "compared", "function", "alone", "made")])
 def test_gradients_of_what_meets_a_number(name: str, dtype: str) -> None:

@@ -237,6 +237,7 @@ def test_code_runs_where_the_command_line_names_it_alone(folder, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_it_is_interrupted_and_goes_on(folder):
     """A real process, Ctrl-C in the middle, and the same command again: as if it had not been interrupted."""
     text = CLASSES.replace("epochs = 3", "epochs = 30") + "[output]\nrun = 'run'\nfolder = 'out'\n"

@@ -113,6 +113,7 @@ def test_grids_and_finer_studies_run_in_batches():
     assert len(found.ranked) == 3
 
 
+@pytest.mark.slow
 def test_in_other_processes_which_are_lost(tmp_path, one_by_one):
     pytest.importorskip("joblib")
     pytest.importorskip("optuna")

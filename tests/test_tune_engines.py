@@ -263,6 +263,7 @@ def test_a_killed_driver_loses_no_trial_and_its_orphans_end(program, engine, tmp
     assert all(len(pids) == len(set(pids)) for pids in blocks(tmp_path / "witness").values())
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program, engine, tmp_path):
     for where in ("serial", engine):
         before = len(list((tmp_path / "study").glob("slot-*/outcome.json")))
