@@ -94,7 +94,8 @@ def tile_of(m: int) -> dict[str, int]:
     """Rows and vectors of a tile: as many as leave registers for the vectors of B and one of A."""
     large = large_tiles()
     if m <= 4:  # long rows, lest every sum wait for the one before
-        return {"ROWS": m if m != 3 else 2, "VECS": (16 if large else 8) // (m if m != 3 else 2)}
+        rows = 2 if m == 3 else m
+        return {"ROWS": rows, "VECS": (16 if large else 8) // rows}
     return {"ROWS": 8 if large else 6, "VECS": 2}
 
 
@@ -243,7 +244,7 @@ def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
     rows = min(groups, -(-groups * -(-pieces // beside) // blocks), 1024 // tile["ROWS"]) * tile["ROWS"]
     of_rows = call.scratch((groups, tile["ROWS"], min(k, CHUNK)), given.a.dtype, "the first factor, packed")
     of_columns = call.scratch((blocks, min(k, DEPTH), beside * piece), given.a.dtype, "columns of the second factor")
-    pack = kernel(pack_rows, given.a.dtype, **tile)
+    pack = kernel(pack_rows, given.a.dtype, ROWS=tile["ROWS"])
     before: Address | None = None
     for one in given.each(given.axes):
         for k0 in range(0, k, CHUNK):

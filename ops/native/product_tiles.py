@@ -43,8 +43,8 @@ def tile(
         for i in static(rows):
             for v in static(vecs):
                 prefetch(c + i * c_row + v * BYTES)
-    at = 0
-    for _ in range(k):
+    at, left = 0, k
+    while left > 0:
         columns = [read(b + v * BYTES, n, masked and v == vecs - 1) for v in static(vecs)]
         for i in static(rows):
             x = vset(load(lines[i] + at))
@@ -52,6 +52,7 @@ def tile(
                 acc[i][v] = fma(x, columns[v], acc[i][v])
         at += step
         b += b_row
+        left = opaque(left - 1)  # LLVM would write the loop out a few times, for nothing but time of compiling
     if begun:
         for i in static(rows):
             for v in static(vecs):
@@ -103,17 +104,15 @@ def panel(
         p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
         strip(VECS, False, a, group, row, step, p, b_row, q, c_row, high, k, 0, begun, last, s)
         j += VECS * LANES
-    if VECS > 2:  # halves of it, as far as they are full
-        for h in static(4, -1, -1):
-            if 1 << h < VECS and j + (LANES << h) <= columns:
-                p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
-                strip(1 << h, False, a, group, row, step, p, b_row, q, c_row, high, k, 0, begun, last, s)
-                j += LANES << h
-    p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
-    for v in static(1, VECS + 1 if VECS < 3 else 2):
-        rest = columns - j - (v - 1) * LANES
-        if 0 < rest <= LANES:
-            strip(v, True, a, group, row, step, p, b_row, q, c_row, high, k, rest, begun, last, s)
+    for h in static(4, 0, -1):  # halves of many vectors, as far as they are full
+        if 1 << h < VECS and j + (LANES << h) <= columns:
+            p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
+            strip(1 << h, False, a, group, row, step, p, b_row, q, c_row, high, k, 0, begun, last, s)
+            j += LANES << h
+    while j < columns:
+        p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
+        strip(1, True, a, group, row, step, p, b_row, q, c_row, high, k, min(columns - j, LANES), begun, last, s)
+        j += LANES
 
 
 def product(w: Any, block: Any, blocks: Any) -> None:
