@@ -145,6 +145,8 @@ softmax = fused_op(
     recognise=SPELLINGS,
     examples=EXAMPLES,
     teaches={"x": ("out * (g - sum(g * out))", r"\mathrm{out} \left(g - \sum g \, \mathrm{out}\right)")},
+    native="softmax:softmax",
+    native_vjp="softmax:softmax_vjp",
     **COST,
     doc="""Exponentials that sum to one along `axis`: along several together, or all of them where it is None.
 
@@ -166,6 +168,8 @@ log_softmax = fused_op(
     recognise=SPELLINGS,
     examples=EXAMPLES,
     teaches={"x": ("g - exp(out) * sum(g)", r"g - e^{\mathrm{out}} \sum g")},
+    native="softmax:log_softmax",
+    native_vjp="softmax:log_softmax_vjp",
     **COST,
     doc="The logarithm of `softmax`, accurate where a probability is too small for a float; axes as there.",
 )

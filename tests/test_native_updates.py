@@ -133,6 +133,16 @@ def test_blocks_in_any_order_and_outputs_that_nobody_reads(name):
     assert alone[1:] == [None] * (len(one) - 1)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_arrays_of_any_layout(name):
+    op, inputs, attrs = given(name, 60, "float32")
+    square = tuple(a.reshape(6, 10) if a.shape == (60,) else a for a in inputs)
+    turned = tuple(np.asfortranarray(a) if a.shape else a for a in square)
+    for how in HOWS:
+        for a, b in zip(run(op, turned, attrs, how).outputs, run(op, inputs, attrs, how).outputs, strict=True):
+            np.testing.assert_array_equal(a.reshape(b.shape), b)
+
+
 def test_what_is_left_to_the_forward():
     op, inputs, attrs = given("adam_update", 6, "float32")
     shapes = [((6,), "float32")] * 3 + [((), "int64")]

@@ -45,10 +45,10 @@ def _words(call: Call) -> tuple[Place, list[int | Address]] | None:
 def _losses(call: Call, x: Place, words: list[int | Address], lse: Place, loss: Place, divisor: Place) -> None:
     """The kernels of the forward pass."""
     blocks, narrow, each = _blocks(x), x.shape[1] <= NARROW, call.attrs["reduction"] == "none"
-    sums, tiles = call.scratch((blocks, 3), np.float64), call.scratch((blocks, TILE if narrow else 0), np.uint8)
+    sums = call.scratch((blocks, 3), np.float64)
     text = texts.forward_narrow if narrow else texts.forward_wide
     constants = dict(IGNORES=call.attrs["ignore_index"] is not None, EACH=each)
-    words = [*words, lse.address(), loss.address(), sums.address(), tiles.address(), TILE]
+    words = [*words, lse.address(), loss.address(), sums.address(), _tiles(call, blocks, narrow), TILE]
     call.run(kernel(text, x.dtype, **constants), words, blocks)
     if each:
         call.run(kernel(texts.one, np.float64), [divisor.address()])
@@ -59,6 +59,11 @@ def _losses(call: Call, x: Place, words: list[int | Address], lse: Place, loss: 
     if counted:
         words.append(call.warn(lambda: warn_empty("zero" if zero else "nan")))
     call.run(kernel(texts.finish, x.dtype, COUNTED=counted, ZERO=zero), words)
+
+
+def _tiles(call: Call, blocks: int, narrow: bool) -> int | Address:
+    """A scratch for each block, where rows are narrow."""
+    return call.scratch((blocks, TILE), np.uint8).address() if narrow else 0
 
 
 def _kept(call: Call, x: Place) -> tuple[Place, Place]:
@@ -106,9 +111,8 @@ def softmax_cross_entropy_vjp(call: Call) -> bool:
         loss = call.scratch(x.shape[:1] if each else (), x.dtype)
         _losses(call, x, words, lse, loss, divisor)
     blocks, narrow = _blocks(x), x.shape[1] <= NARROW_BACK
-    tiles = call.scratch((blocks, TILE if narrow else 0), np.uint8)
     words = [*words, lse.address(), divisor.address(), bits_of(g, x.dtype) if inline else g.address()]
-    words += [0 if rows is None else rows.strides[0], dx.address(), tiles.address(), TILE]
+    words += [0 if rows is None else rows.strides[0], dx.address(), _tiles(call, blocks, narrow), TILE]
     text = texts.backward_narrow if narrow else texts.backward_wide
     constants: dict[str, Any] = dict(IGNORES=call.attrs["ignore_index"] is not None, EACH=each, INLINE=inline)
     call.run(kernel(text, x.dtype, **constants), words, blocks)

@@ -13,7 +13,6 @@ from tensorgraph.native.words import (
     any_lane,
     double,
     first,
-    hmost,
     hsum,
     ldg,
     ldm,
@@ -35,6 +34,7 @@ from tensorgraph.native.words import (
 from tensorgraph.ops.kernels.batch_norm_rows import shortfall
 from tensorgraph.ops.kernels.scalar import exp_low, expm1, log1p
 from tensorgraph.ops.native.edges import span_of
+from tensorgraph.ops.native.softmax_rows import GROUP, largest, normaliser
 from tensorgraph.ops.native.tiles import load_tile, store_tile
 
 __all__ = ["backward_narrow", "backward_wide", "check_targets", "finish", "forward_narrow", "forward_wide", "one"]
@@ -42,10 +42,7 @@ __all__ = ["backward_narrow", "backward_wide", "check_targets", "finish", "forwa
 LANES = SIZE = BYTES = 0  # constants of kernels
 IGNORES = EACH = INLINE = COUNTED = ZERO = False
 
-NAN, INFINITY = float("nan"), float("inf")
-
-# exponentials that are added in their own type before the sum goes on
-GROUP = 8
+NAN = float("nan")
 
 
 def check_targets(w: Any, block: Any, blocks: Any) -> None:
@@ -95,11 +92,7 @@ def forward_narrow(w: Any, block: Any, blocks: Any) -> None:
         n = hi - r
         load_tile(word_at(w, 0) + r * step, step, n, classes, tile)
         k = ldq(target + 8 * r, n, 0)
-        top = ldm(tile, LANES, 0.0)
-        for j in range(1, classes):
-            x = ldm(tile + j * BYTES, LANES, 0.0)
-            top = select(x > top, x, top)
-        # where a row has a NaN its differences have too
+        top = largest(tile, classes)
         own, ones, rest, some = vset(0.0), vset(-1.0), vset(0.0), vset(0.0)
         for j in range(classes):
             d = ldm(tile + j * BYTES, LANES, 0.0) - top
@@ -124,33 +117,6 @@ def forward_narrow(w: Any, block: Any, blocks: Any) -> None:
             count = count + double(select(counts, 1.0, 0.0))
     if not EACH:
         put_sums(w, block, hsum(total), hsum(lost), hsum(count))
-
-
-def normaliser(p: Any, classes: Any) -> Any:
-    """The maximum of a row of many classes, and the log of the sum of exponentials relative to it."""
-    full = classes // LANES * LANES
-    tops = vset(-INFINITY)
-    for j in range(0, full, LANES):
-        x = ldm(p + j * SIZE, LANES, 0.0)
-        tops = select((x > tops) | (x != x), x, tops)
-    if full < classes:
-        x = ldm(p + full * SIZE, classes - full, -INFINITY)
-        tops = select((x > tops) | (x != x), x, tops)
-    top = hmost(tops)
-    ones, rest, some = vset(0.0), double(vset(0.0)), vset(0.0)
-    for j in range(0, full, LANES):
-        e = exp_low(ldm(p + j * SIZE, LANES, 0.0) - top)
-        ones = ones + select(e == 1.0, 1.0, 0.0)
-        some = some + select(e == 1.0, 0.0, e)
-        if j % (GROUP * LANES) == (GROUP - 1) * LANES:
-            rest = rest + double(some)
-            some = vset(0.0)
-    if full < classes:
-        inside = first(classes - full)
-        e = exp_low(ldm(p + full * SIZE, classes - full, 0.0) - top)
-        ones = ones + select(inside & (e == 1.0), 1.0, 0.0)
-        some = some + select(inside & (e != 1.0), e, 0.0)
-    return top, real(double(hsum(ones) - 1.0) + hsum(rest + double(some)))
 
 
 def forward_wide(w: Any, block: Any, blocks: Any) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 
 from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.native.words import load_double, word_at
+from tensorgraph.ops.native.moving import copy_of
 
-__all__ = ["SINGLE_OR_DOUBLE", "output", "rows_of", "setting", "setting_words", "span_of"]
+__all__ = ["SINGLE_OR_DOUBLE", "as_rows", "output", "rows_of", "setting", "setting_words", "span_of"]
 
 SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -74,3 +75,12 @@ def rows_of(x: Place) -> Place | None:
         else:
             return None
     return x.over((rows, x.shape[-1]), (stride, x.dtype.itemsize))
+
+
+def as_rows(call: Call, x: Place) -> Place:
+    """The like of any array, which is copied where it has to be."""
+    rows = rows_of(x)
+    if rows is None:
+        rows = rows_of(copy_of(call, x))
+        assert rows is not None
+    return rows

@@ -6,6 +6,7 @@ the parameter's type, on settings that float64 has made.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.native.words import double, fma, ldm, load_int, real, select, sqrt, stm, store_int, word_at
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, setting, setting_words, span_of
+from tensorgraph.ops.native.moving import copy_of
 
 __all__ = ["adam", "momentum", "rmsprop", "sgd"]
 
@@ -28,7 +30,7 @@ SEVERAL, BLOCK = 100_000, 50_000
 # texts ---------------------------------------------------------------------------------------------------------------
 
 
-def sgd_ldm(at: Any, k: Any, n: Any, rate: Any, decay: Any) -> None:
+def sgd_part(at: Any, k: Any, n: Any, rate: Any, decay: Any) -> None:
     p = ldm(at[0] + k, n, 0.0)
     stm(at[2] + k, p - rate * fma(decay, p, ldm(at[1] + k, n, 0.0)), n)
 
@@ -39,13 +41,13 @@ def sgd_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 3), block, blocks)
     i = lo
     while i + LANES <= hi:
-        sgd_ldm(at, i * SIZE, LANES, rate, decay)
+        sgd_part(at, i * SIZE, LANES, rate, decay)
         i += LANES
     if i < hi:
-        sgd_ldm(at, i * SIZE, hi - i, rate, decay)
+        sgd_part(at, i * SIZE, hi - i, rate, decay)
 
 
-def momentum_ldm(at: Any, k: Any, n: Any, rate: Any, keep: Any, take: Any, decay: Any) -> None:
+def momentum_part(at: Any, k: Any, n: Any, rate: Any, keep: Any, take: Any, decay: Any) -> None:
     p = ldm(at[0] + k, n, 0.0)
     d = fma(decay, p, ldm(at[1] + k, n, 0.0))
     v = fma(keep, ldm(at[2] + k, n, 0.0), take * d)
@@ -62,13 +64,13 @@ def momentum_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 5), block, blocks)
     i = lo
     while i + LANES <= hi:
-        momentum_ldm(at, i * SIZE, LANES, rate, keep, take, decay)
+        momentum_part(at, i * SIZE, LANES, rate, keep, take, decay)
         i += LANES
     if i < hi:
-        momentum_ldm(at, i * SIZE, hi - i, rate, keep, take, decay)
+        momentum_part(at, i * SIZE, hi - i, rate, keep, take, decay)
 
 
-def rmsprop_ldm(at: Any, k: Any, n: Any, rate: Any, keep: Any, take: Any, tiny: Any, decay: Any) -> None:
+def rmsprop_part(at: Any, k: Any, n: Any, rate: Any, keep: Any, take: Any, tiny: Any, decay: Any) -> None:
     p = ldm(at[0] + k, n, 0.0)
     d = fma(decay, p, ldm(at[1] + k, n, 0.0))
     s = fma(keep, ldm(at[2] + k, n, 0.0), take * d * d)
@@ -84,10 +86,10 @@ def rmsprop_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 5), block, blocks)
     i = lo
     while i + LANES <= hi:
-        rmsprop_ldm(at, i * SIZE, LANES, rate, keep, take, tiny, decay)
+        rmsprop_part(at, i * SIZE, LANES, rate, keep, take, tiny, decay)
         i += LANES
     if i < hi:
-        rmsprop_ldm(at, i * SIZE, hi - i, rate, keep, take, tiny, decay)
+        rmsprop_part(at, i * SIZE, hi - i, rate, keep, take, tiny, decay)
 
 
 def powers(a: Any, b: Any, n: Any) -> Any:
@@ -109,7 +111,7 @@ def powers(a: Any, b: Any, n: Any) -> Any:
     return u + u_rest, v + v_rest
 
 
-def adam_ldm(at: Any, k: Any, n: Any, numbers: Any) -> None:
+def adam_part(at: Any, k: Any, n: Any, numbers: Any) -> None:
     step, root, tiny, decay, keep1, take1, keep2, take2 = numbers
     p, g = ldm(at[0] + k, n, 0.0), ldm(at[1] + k, n, 0.0)
     # the coupled decay of the eager kernel is 0 where it is decoupled: 0 times an infinite parameter is NaN
@@ -127,7 +129,8 @@ def adam_step(w: Any, block: Any, blocks: Any) -> None:
     at = [word_at(w, j) for j in static(7)]
     rate, beta1, beta2 = setting(w, 9, INLINE & 1), setting(w, 10, INLINE & 2), setting(w, 11, INLINE & 4)
     tiny, decay = setting(w, 12, INLINE & 8), setting(w, 13, INLINE & 16)
-    power1, power2 = powers(beta1, beta2, load_int(word_at(w, 8)) + 1)
+    t = load_int(word_at(w, 8)) + 1
+    power1, power2 = powers(beta1, beta2, t)
     step, root = rate / (1.0 - power1), 1.0 / sqrt(1.0 - power2)
     shrink = 1.0 - rate * decay if DECOUPLED else decay
     given = [step, root, tiny, shrink, beta1, 1.0 - beta1, beta2, 1.0 - beta2]
@@ -135,10 +138,12 @@ def adam_step(w: Any, block: Any, blocks: Any) -> None:
     lo, hi = span_of(word_at(w, 7), block, blocks)
     i = lo
     while i + LANES <= hi:
-        adam_ldm(at, i * SIZE, LANES, numbers)
+        adam_part(at, i * SIZE, LANES, numbers)
         i += LANES
     if i < hi:
-        adam_ldm(at, i * SIZE, hi - i, numbers)
+        adam_part(at, i * SIZE, hi - i, numbers)
+    if blocks == 1:  # of several another may yet have to read the count
+        store_int(word_at(w, 14), t)
 
 
 def count_step(w: Any, block: Any, blocks: Any) -> None:
@@ -160,31 +165,31 @@ def _blocks(n: int) -> int:
     return 1 if n < SEVERAL else min(16, n // BLOCK)
 
 
-def _arrays(call: Call, count: int) -> tuple[Place, ...] | None:
-    """The first so many inputs, where they are float32 or float64, of one type, and in C order."""
-    given = call.inputs[:count]
-    if any(not isinstance(a, Place) or a.dtype != given[0].dtype or not a.is_contiguous for a in given):
-        return None
-    return given if given[0].dtype in SINGLE_OR_DOUBLE else None
+def _fit(given: Sequence[Any]) -> bool:
+    """Whether arrays are float32 or float64, of one type."""
+    return all(isinstance(a, Place) and a.dtype == given[0].dtype and a.dtype in SINGLE_OR_DOUBLE for a in given)
 
 
-def _update(call: Call, text: Any, arrays: int, counts: int = 0, **constants: bool) -> bool:
+def _update(call: Call, text: Any, arrays: int, counts: Sequence[Place] = (), **constants: bool) -> bool:
     """The step of a parameter with its gradient and averages, which are the first so many inputs.
 
-    The words: addresses of these; of what they become; how many numbers; of counts; and the settings.
+    The words: addresses of these; of what they become; how many numbers; the old count, the settings, the new count.
     """
-    given = _arrays(call, arrays)
-    found = setting_words(call.inputs[arrays + counts :])
-    if given is None or found is None:
+    given = list(call.inputs[:arrays])
+    found = setting_words(call.inputs[arrays + len(counts[:1]) :])
+    if not _fit(given) or found is None:
         return False
     settings, inline = found
-    p = given[0]
+    p, in_place = given[0], [a.is_contiguous for a in given]
+    given = [a if ordered else copy_of(call, a) for a, ordered in zip(given, in_place, strict=True)]
     made = [output(call, k, p) for k in range(arrays - 1)]
     words: list[int | Address] = [a.address() for a in (*given, *made)]
-    words += [p.size, *(t.address() for t in call.inputs[arrays : arrays + counts]), *settings]
+    words += [p.size, *(t.address() for t in counts[:1]), *settings, *(t.address() for t in counts[1:])]
     call.run(kernel(text, p.dtype, INLINE=inline, **constants), words, _blocks(p.size))
     for k in range(arrays - 1):
-        call.may_replace(k, k if k == 0 else k + 1)
+        i = k if k == 0 else k + 1
+        if in_place[i]:
+            call.may_replace(k, i)
     return True
 
 
@@ -208,12 +213,13 @@ def adam(call: Call) -> bool:
     t = call.inputs[4]
     if not isinstance(t, Place) or t.shape or t.dtype != np.int64:
         return False
-    if not _update(call, adam_step, 4, 1, DECOUPLED=bool(call.attrs["decoupled"])):
+    made = output(call, 3, t)
+    if not _update(call, adam_step, 4, (t, made), DECOUPLED=bool(call.attrs["decoupled"])):
         return False
     words, inline = setting_words(call.inputs[5:8]) or ([], 0)
     error = "Adam's bias corrections must be positive: the count t is not negative, and beta1 and beta2 are below 1"
     call.check(kernel(adam_check, np.float64, INLINE=inline), [t.address(), *words[1:]], error)
-    made = output(call, 3, t)
-    call.run(kernel(count_step, np.float64), [t.address(), made.address()])
+    if _blocks(call.inputs[0].size) > 1:
+        call.run(kernel(count_step, np.float64), [t.address(), made.address()])
     call.may_replace(3, 4)
     return True
