@@ -93,7 +93,7 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
     if len(tensors) == 1:
         return _of_one(tensors[0], *_one(subscripts, shapes))
     if len(tensors) == 2:
-        return _of_two(*tensors, subscripts)
+        return _of_two(tensors[0], tensors[1], subscripts)
     how = optimize if isinstance(optimize, (bool, str)) else _frozen(optimize)
     steps, last = _several(subscripts, shapes, how)
     for places, text in steps:

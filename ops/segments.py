@@ -110,7 +110,7 @@ segment_sum = op(
     doc="""The sum of the rows of each segment: row i of `data` belongs to segment ``segment_ids[i]``, in any order.
 
     Each sum is as exact as `sum`'s. A segment without rows is 0; an id that is negative, or `num_segments` or more, is
-    refused.
+    refused. Ids in ascending order are seen to be so, and take a third less time.
 
     >>> import tensorgraph as tg
     >>> tg.segment_sum([1.0, 2.0, 4.0], [0, 2, 0], num_segments=3)

@@ -8,6 +8,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import jit
 from tensorgraph.ops.kernels import scatter
+from tensorgraph.ops.kernels import scatter as kernels
 from tensorgraph.ops.kernels.scatter import scatter_rows
 
 DTYPES = [np.float16, np.float32, np.float64]
@@ -184,3 +185,15 @@ def test_integers_and_booleans_are_added_as_numpy_does() -> None:
     ids = np.array([0, 0, 2])
     got = tg.scatter_add(np.array([3, 4, 5]), [ids], key=(("index", 0),), shape=(3,))
     assert got.dtype == np.int64 and got.tolist() == [7, 0, 5]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_ascending_places_give_the_bits_of_others(dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    g, places = rng.normal(size=(5000, 4)).astype(dtype), np.sort(rng.integers(0, 300, 5000))
+    places[places == 7] = 8  # to which nothing goes, as to the last
+    late = np.append(places[:-1], 0)  # one that stands out of order, at the end
+    assert kernels._ascending(places) and kernels._ascending(places[:0]) and not kernels._ascending(late)
+    found = scatter_rows(g, places, 310)
+    monkeypatch.setattr(kernels, "_ascending", lambda places: False)
+    assert found.tobytes() == scatter_rows(g, places, 310).tobytes()

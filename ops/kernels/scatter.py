@@ -213,6 +213,12 @@ def _few(g: Array, places: Array, count: int) -> Array:
     return out
 
 
+def _ascending(places: Array) -> bool:
+    """Whether no number is smaller than the one before; most that are not show it among the first."""
+    first = places[:64]
+    return bool((first[1:] >= first[:-1]).all() and (places[1:] >= places[:-1]).all())
+
+
 def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None) -> Array:
     """Zeros of shape (count, columns of g), or an array, with every row of `g` added at its place.
 
@@ -258,8 +264,11 @@ def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None)
         total = np.zeros(count)
         _add_numbers.call(rows[:, 0], places, total, np.zeros(count))
         return _with(total[:, None], into)
-    starts, order = np.zeros(count + 1, np.int64), np.empty(places.size, np.int64)
-    _group.call(places, starts, order)
+    if _ascending(places):  # as the rows of a graph's nodes often are: a tenth of the time to see, half to group
+        starts, order = np.searchsorted(places, np.arange(count + 1)), np.arange(places.size)
+    else:
+        starts, order = np.zeros(count + 1, np.int64), np.empty(places.size, np.int64)
+        _group.call(places, starts, order)
     add = _add_double if work is _FLOAT64 else _add_single
     share(add, (rows, order, starts, out), count, (g.size + out.size) * _COST[work.itemsize])
     return out if work == g.dtype else _with(out.astype(g.dtype), into)

@@ -452,6 +452,7 @@ precision preferred_element_type = products are computed in the dtype of their o
 dim0 dim1 axis1 axis2 = two axes are exchanged by tg.swapaxes(x, axis1, axis2)
 track_running_stats affine center = there is always one; leave it out
 sparse_grad = there are no sparse gradients; leave it out
+indices_are_sorted unsorted = ids in ascending order are seen to be so; leave it out
 jit_compile dynamic backend fullgraph = a graph is rewritten by transform(); leave it out
 steps_per_epoch validation_steps validation_freq = an epoch is all of the data; leave it out
 dtype = convert the argument, or the result, by astype(dtype)
