@@ -56,6 +56,7 @@ def _batch(call: BatchCall) -> Any:
 
 embedding = op(
     "embedding(weight, ids, *, padding_index: int | None = None)", _embedding, indexing,
+    native="gather:native_embedding",
     infer_rule=_infer, check=_check, batch=_batch, vjp=dict(weight=_pulled, ids=None),
     traits=("gathers", "moves", "linear"),
     oracle=lambda weight, ids, *, padding_index=None: weight[ids],

@@ -138,7 +138,7 @@ def _getitem(x: Any, indices: Any, *, key: Any) -> Any:
 
 
 getitem: Op = op(
-    "getitem(x, [indices], *, key)", _getitem, indexing,
+    "getitem(x, [indices], *, key)", _getitem, indexing, native="gather:native_getitem",
     infer_rule=_getitem_infer, batch=_getitem_batch,
     vjp=dict(
         x=lambda g, x_aval, indices, key: scatter_add(g, indices, key=key, shape=tuple(x_aval.shape)), indices=None
@@ -212,6 +212,7 @@ def _scatter_infer(g: Aval, indices: list[Aval], *, key: Any, shape: Any) -> Ava
 
 scatter_add: Op = op(
     "scatter_add(g, [indices], *, key, shape)", _scatter_add, indexing, infer_rule=_scatter_infer,
+    native="gather:native_scatter_add",
     batch=_scatter_batch,
     flops=lambda g, indices, *, key, shape: g.size if indices else 0,
     vjp=dict(g=lambda g, indices, key: getitem(g, indices, key=key), indices=None),
@@ -262,7 +263,7 @@ def _put_v(g: Any, x_aval: Any, indices: Any, key: Any) -> Any:
 
 
 put: Op = op(
-    "put(x, v, [indices], *, key)", _put, indexing, infer_rule=put_infer, batch=put_batch,
+    "put(x, v, [indices], *, key)", _put, indexing, native="joining:native_put", infer_rule=put_infer, batch=put_batch,
     vjp=dict(x=_put_x, v=_put_v, indices=None), traits=("moves", "analytic", "keeps order"),
     examples=(
         (((3, 4), (4,), []), dict(key=(1,))),

@@ -253,6 +253,7 @@ def _concatenate_arrays(g: Any, arrays_aval: Any, axis: int) -> Any:
 concatenate = op(
     "concatenate([arrays], *, axis=0)", _concatenate, listing, also=("concat", "cat",), batch=shifted(),
     infer_rule=lambda arrays, *, axis: _joined(arrays, axis), numpy=(np.concatenate, np.concat),
+    native="joining:native_concatenate",
     vjp=dict(arrays=_concatenate_arrays), traits=("moves", "linear", "keeps order"),
     examples=((([(2, 3), (1, 3)],), {}), (([(2, 3), (2, 1), (2, 0)],), dict(axis=-1))),
     doc="""Tensors joined along an axis they have.
@@ -300,7 +301,7 @@ def _stack_batch(call: BatchCall) -> Any:
 
 stack = op(
     "stack([arrays], *, axis=0)", _stack, listing, batch=_stack_batch,
-    infer_rule=lambda arrays, *, axis: _stacked(arrays, axis), numpy=(np.stack,),
+    infer_rule=lambda arrays, *, axis: _stacked(arrays, axis), numpy=(np.stack,), native="joining:native_stack",
     vjp=dict(arrays=_stack_arrays), traits=("moves", "linear", "keeps order"),
     examples=((([(2, 3), (2, 3)],), {}), (([(2, 3), (2, 3), (2, 3)],), dict(axis=-1)), (([(), ()],), dict(axis=0))),
     doc="""Tensors of one shape joined along a new axis.
@@ -420,7 +421,7 @@ def _pad_x(g: Any, x_aval: Any, widths: Any, mode: Any) -> Any:
 pad: Op = op(
     "pad(x, *, widths: int | Sequence[int] | Sequence[Sequence[int]], mode: Literal['constant', 'reflect', 'symmetric',"
     " 'edge', 'wrap'] = 'constant', value=0.0)",
-    _pad, shaping, numpy=(np.pad,),
+    _pad, shaping, numpy=(np.pad,), native="joining:native_pad",
     synonyms={"pad_width": "widths", "constant_values": "value"},
     batch=lambda call: call.run(call.args[0], widths=((0, 0), *border(call.attrs["widths"], len(call.shape(0))))),
     infer_rule=_pad_infer, vjp=dict(x=_pad_x), traits=("keeps order",),

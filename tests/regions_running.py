@@ -46,25 +46,56 @@ def run_region(region: Region, values: Mapping[Var, Any], width: int = 0, blocks
     """The outputs of a region; None where it refuses. `width`: emulated, with vectors of so many bytes."""
     memory = Memory()
     inputs = [memory.lend(np.asarray(values[var], var.aval.dtype)) for var in region.inputs]
-    outputs = [Place.new(var.aval.shape, var.aval.dtype) for var in region.outputs]
+    return _run(memory, region.call, inputs, region.outputs, {}, width, blocks)
+
+
+def run_rule(eq: Equation, values: Mapping[Var, Any], width: int = 0, blocks: int | None = None) -> Any:
+    """The outputs of an equation by its op's rule; None where there is none, or it refuses.
+
+    Raises
+    ------
+    ValueError
+        Where a check finds something.
+    """
+    memory = Memory()
+
+    def operand(atom: Any) -> Any:
+        if isinstance(atom, tuple):
+            return [operand(one) for one in atom]
+        return memory.lend(np.asarray(values[atom], atom.aval.dtype)) if isinstance(atom, Var) else atom.value
+
+    rule = eq.op.native_rule()
+    return None if rule is None else _run(memory, rule, map(operand, eq.inputs), eq.outputs, eq.attrs, width, blocks)
+
+
+def _run(memory: Memory, rule: Any, inputs: Any, variables: Any, attrs: Any, width: int, blocks: int | None) -> Any:
+    outputs = [Place.new(var.aval.shape, var.aval.dtype) for var in variables]
     rooms = [memory.room(place) for place in outputs]
-    call = Call(tuple(inputs), tuple(outputs), {})
-    if not region.call(call):
+    call = Call(tuple(inputs), tuple(outputs), attrs)
+    if not rule(call):
         assert not call.records
         return None
+    for check in call.checks:
+        (code, _) = memory.room(check.code)
+        _run_record(memory, check.record, width, 1)
+        if code != 0:
+            raise ValueError(check.error)
     rooms += [memory.room(place) for place in call.scratch_places]
     for record in call.records:
-        words = memory.words(record.words)
-        count = record.blocks if blocks is None else blocks
-        for block in reversed(range(count)):
-            if width:
-                record.kernel.emulate(words, memory.arrays, block, count, width)
-            else:
-                record.kernel.run(words, block, count)
+        _run_record(memory, record, width, record.blocks if blocks is None else blocks)
     for _, raw in rooms:
         assert (raw[:GUARD] == 0xAB).all()
         assert (raw[len(raw) - GUARD :] == 0xAB).all()
     return [array for array, _ in rooms[: len(outputs)]]
+
+
+def _run_record(memory: Memory, record: Any, width: int, blocks: int) -> None:
+    words = memory.words(record.words)
+    for block in reversed(range(blocks)):
+        if width:
+            record.kernel.emulate(words, memory.arrays, block, blocks, width)
+        else:
+            record.kernel.run(words, block, blocks)
 
 
 def run_graph(graph: Graph, args: Any, **how: Any) -> tuple[list[Any], int]:

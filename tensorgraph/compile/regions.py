@@ -110,10 +110,12 @@ class _Grouping:
         self.equations = equations
         self.maker = {var: k for k, eq in enumerate(equations) for var in eq.outputs}
         self.of: list[_Group] = []
+        self.groups: set[_Group] = set()
         self.refused: dict[tuple[int, Var], str] = {}
         for number, eq in enumerate(equations):
             group = _Group(number, eq)
             self.of.append(group)
+            self.groups.add(group)
             for other in self._before(group):
                 group.waits |= other.members | other.waits
             if group.shape is not None:
@@ -122,9 +124,8 @@ class _Grouping:
 
     def _before(self, group: _Group) -> list[_Group]:
         """The groups whose results a group reads."""
-        found = {id(g): g for k in group.equations for var in self.equations[k].variables() if var in self.maker
-                 for g in (self.of[self.maker[var]],) if g is not group}  # fmt: skip
-        return list(found.values())
+        makers = {self.maker.get(var, -1) for k in group.equations for var in self.equations[k].variables()}
+        return list({self.of[k] for k in makers if k >= 0} - {group})
 
     def _join_makers(self, number: int, eq: Equation) -> None:
         for var in dict.fromkeys(eq.variables()):
@@ -159,7 +160,8 @@ class _Grouping:
         b.waits = (a.waits | b.waits) & ~b.members
         for number in a.equations:
             self.of[number] = b
-        for group in self.of:
+        self.groups.discard(a)
+        for group in self.groups:
             if group.waits & b.members:
                 group.waits |= b.members | b.waits
         return ""
@@ -200,22 +202,22 @@ class _Grouping:
 
     def ordered(self) -> list[_Group]:
         """The groups in an order in which they can run, near that of the graph."""
-        groups = list({id(g): g for g in self.of}.values())
-        waiting = {id(g): len(self._before(g)) for g in groups}
-        after: dict[int, list[_Group]] = {}
-        for g in groups:
-            for before in self._before(g):
-                after.setdefault(id(before), []).append(g)
-        ready = [(g.equations[0], id(g), g) for g in groups if not waiting[id(g)]]
+        waiting: dict[_Group, int] = {}
+        after: dict[_Group, list[_Group]] = {}
+        for group in self.groups:
+            before = self._before(group)
+            waiting[group] = len(before)
+            for other in before:
+                after.setdefault(other, []).append(group)
+        ready = [group.equations[0] for group, count in waiting.items() if not count]
         heapq.heapify(ready)
         made = []
         while ready:
-            *_, group = heapq.heappop(ready)
-            made.append(group)
-            for g in after.get(id(group), ()):
-                waiting[id(g)] -= 1
-                if not waiting[id(g)]:
-                    heapq.heappush(ready, (g.equations[0], id(g), g))
+            made.append(self.of[heapq.heappop(ready)])
+            for group in after.get(made[-1], ()):
+                waiting[group] -= 1
+                if not waiting[group]:
+                    heapq.heappush(ready, group.equations[0])
         return made
 
 
