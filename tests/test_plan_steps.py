@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from effort import examples
 from hypothesis import given
+from plan_rules import moved
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
+from tensorgraph.compile import selection
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.plan import plan
+from tensorgraph.engine.op import Op
 from tensorgraph.engine.tree import flatten
 from tensorgraph.native import machine
+from tensorgraph.native.kernel import kernel
 from tensorgraph.testing import Program, assert_close, programs
 from tensorgraph.testing.programs.program import quiet
 
@@ -126,3 +130,43 @@ def test_an_ending_of_another_shape_is_no_ending() -> None:
     graph = tg.trace(lambda x, w, b: (x @ w + b, tg.relu((x @ w) * 2.0)), x, w, b)
     for a, expected in zip(NativeRunner(plan(graph), []).run((x, w, b)), graph.program.run([x, w, b]), strict=True):
         assert_close(a, expected)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_kernels_are_held_against_numpy(model: str) -> None:
+    rng = np.random.default_rng(0)
+    batch = rng.normal(size=(17, 13)).astype("float32"), rng.integers(0, 5, 17)
+    step, planned = training(MODELS[model], OPTIMISERS["adam"])
+    compiled = tg.compile(step, check=True)
+    other, eager = training(MODELS[model], OPTIMISERS["adam"])
+    for _ in range(3):
+        np.testing.assert_allclose(float(compiled(*batch)), float(other(*batch)), rtol=1e-5)
+    for name, cell in dict(planned.named_cells()).items():
+        np.testing.assert_allclose(cell._value, dict(eager.named_cells())[name]._value, rtol=1e-3, atol=1e-5)
+
+
+def test_a_wrong_kernel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = np.ones((3, 4), "float32"), tg.Buffer(np.zeros((4, 2), "float32"), name="weight")
+
+    def step(x: Any) -> Any:
+        y = x @ weight + 1.0
+        weight.assign(weight + 1.0)
+        return y
+
+    monkeypatch.setattr(selection, "regions", lambda graph: [selection._alone(eq) for eq in graph.equations])
+    monkeypatch.setattr(Op, "native_rule", wrong_rule)
+    compiled = tg.compile(step, check=True)
+    with pytest.raises(RuntimeError, match=r"check: the kernel moved of add \(test_plan_steps.py:\d+\) gives 0.0 at"):
+        compiled(x)
+    assert not weight._value.any()
+
+
+def wrong_rule(op: Any) -> Any:
+    """A rule for sums that forgets the second term."""
+
+    def rule(call: Any) -> bool:
+        (x, _), (out,) = call.inputs, call.outputs
+        call.run(kernel(moved, out.dtype), [x.address(), out.address(), out.size])
+        return True
+
+    return rule if op.name == "add" else None

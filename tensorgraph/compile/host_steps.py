@@ -179,11 +179,11 @@ class Environment:
     def repeat(self, eq: Equation, env: list[Any]) -> None:
         """Run an equation of a kernel on NumPy, for its error; its results are let go."""
         for var in eq.variables():
-            self._see(var, env)
+            self.see(var, env)
         number = self.number_of[id(eq)]
         HostStep(self.program, number, [None] * len(eq.outputs))(env)
 
-    def _see(self, var: Var, env: list[Any]) -> None:
+    def see(self, var: Var, env: list[Any]) -> None:
         """Have a variable's array in its slot."""
         if is_number(var):
             return
@@ -192,7 +192,7 @@ class Environment:
         elif var in self.plan.layout.views:
             eq = self.plan.layout.views[var]
             for source in eq.variables():
-                self._see(source, env)
+                self.see(source, env)
             Look(self.program, self.number_of[id(eq)])(env)
 
     def _target(self, eq: Equation, var: Var) -> Array | None:

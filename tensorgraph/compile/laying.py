@@ -96,18 +96,22 @@ def laid(plan: Plan, first: Sequence[Record], last: Sequence[Record]) -> tuple[M
     `first` and `last` are records that come before and after all steps.
     """
     memory = Memory(plan)
-    order: list[Tape | int] = []
-    records = list(first)
+    parts: list[list[Record] | int] = [list(first)]  # records, and the numbers of steps on NumPy between them
     for number, step in enumerate(plan.steps):
+        records = parts[-1]
+        assert isinstance(records, list)
         if number == plan.final:  # before a cell is written
             records += memory.verdicts.records([one.call for one in plan.steps[number:] if one.call is not None])
-        if step.call is not None:
-            checks = memory.verdicts.records([step.call]) if number < plan.final else []
-            records += [*checks, *step.call.records]
+        if step.call is None:
+            parts += [number, []]
             continue
-        if records:
-            order.append(memory.tape(records))
-        order.append(number)
-        records = []
-    order.append(memory.tape([*records, *last, *memory.verdicts.last()]))
+        checks = memory.verdicts.records([step.call]) if number < plan.final else []
+        records += [*checks, *step.call.records]
+    records = parts[-1]
+    assert isinstance(records, list)
+    records += [*last, *memory.verdicts.last()]
+    entries([record.kernel for part in parts if isinstance(part, list) for record in part])  # compiled all together
+    order = [part if isinstance(part, int) else memory.tape(part) for part in parts if part or part == 0]
+    if not records:
+        order.append(memory.tape([]))
     return memory, order

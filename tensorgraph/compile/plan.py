@@ -65,7 +65,7 @@ class Plan:
         return self.arena.size + sum(var.aval.nbytes for var in given)
 
 
-def plan(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True) -> Plan:
+def plan(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, apart: bool = False) -> Plan:
     """The plan of a graph whose gradients are written out.
 
     Parameters
@@ -75,11 +75,16 @@ def plan(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True) -> Plan
         Gives the rule of an equation, or None: by default the op's own.
     grouped : bool
         Whether kernels are generated of groups of equations.
+    apart : bool
+        Whether every value keeps memory of its own, so that all can be looked at after a run.
     """
     layout = Layout(graph)
     steps = ordered(selected(graph, layout, rule_of, grouped), layout, graph)
     final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
     made = Plan(graph, layout, steps, final)
+    if apart:
+        made.arena = arena(Span(span.buffer, 0, 1) for span in spans(made))
+        return made
     made.donated = donations(made)
     made.fresh, made.handed = given_away(made), taken(made)
     made.arena = arena(spans(made))

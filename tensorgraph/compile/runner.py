@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tensorgraph.compile.checking import CheckedRunner
 from tensorgraph.compile.explain import reason
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.on_numpy import OnNumpy
@@ -92,4 +93,4 @@ def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
     made = plan(graph)
     if all(step.on_host for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
-    return NativeRunner(made, cells)
+    return CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
