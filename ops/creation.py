@@ -215,6 +215,7 @@ def _one_hot(labels: Any, *, classes: int, dtype: Any = None, axis: int = -1) ->
 
 one_hot = op(
     "one_hot(labels, *, classes: int, dtype=None, axis: int = -1)", _one_hot, creation, vjp=dict(labels=None), flops=1,
+    native="gather:native_one_hot",
     scratch=0.25, batch=lambda call: call.run(
         call.whole(0), axis=canonical_axis(call.attrs["axis"], len(call.shape(0)) + 1) + 1
     ),

@@ -114,6 +114,12 @@ def test_exact_ops_keep_their_bits_in_any_company_and_strides(dtype, width):
         a = x * y + 0.1
         return tg.where(a > y, a / 3.0, -a) - tg.sqrt(y * y) * 0.7, tg.logical_and(a > 0, tg.isfinite(y))
 
+    whole = np.arange(base.size).reshape(base.shape) if dtype == "float32" else base.astype("float32")
+    graph = tg.trace(lambda x, m, k: tg.where(m, x, k * x), base.T.copy(), base.T > 0, whole.T.copy())
+    found, count = run_graph(graph, [base.T, (base > 0).T, whole.T], width=width)
+    assert count  # what lies apart and has other types is copied first
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found[0], np.asarray(graph(base.T.copy(), base.T > 0, whole.T.copy())))
     views = [base.T, base[::2, ::-1], base[:, 1:, ::2], base.transpose(1, 0, 2), np.broadcast_to(base[:1], base.shape)]
     for x in views:
         y = np.ascontiguousarray(x[..., ::-1])

@@ -10,7 +10,22 @@ import tensorgraph as tg
 from tensorgraph.native import machine
 
 WAYS = [64, 32, *([0] if machine.available() else [])]
-SHAPES = [(), (1,), (5,), (0,), (3, 0), (0, 3), (67,), (7, 10), (10, 64), (33, 1), (2, 3, 20), (3, 17, 2, 5)]
+SHAPES = [
+    (),
+    (1,),
+    (5,),
+    (0,),
+    (3, 0),
+    (0, 3),
+    (67,),
+    (7, 10),
+    (10, 64),
+    (33, 1),
+    (40, 3),
+    (2, 20, 4),
+    (2, 3, 20),
+    (3, 17, 2, 5),
+]
 
 
 def axes_of(shape):

@@ -78,6 +78,19 @@ def test_rows_of_a_table(dtype, width):
 
 
 @pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_labels_become_rows(dtype, width):
+    for ids in (IDS, IDS[0, 0], np.zeros((0,), int)):
+        for classes in (9, 40):
+            eq, values, expected = last_of(lambda i, n=classes: tg.one_hot(i, n, dtype=dtype), np.asarray(ids))
+            (found,) = run_rule(eq, values, width)
+            np.testing.assert_array_equal(found, expected, strict=True)
+    eq, _, _ = last_of(lambda i: tg.one_hot(i, 9), IDS)
+    with pytest.raises(ValueError, match="no class"):
+        run_rule(eq, {eq.inputs[0]: IDS + 1}, width)
+
+
+@pytest.mark.parametrize("width", WAYS)
 def test_numbers_of_no_row_are_found_first(width):
     x = TABLE.astype("float32")
     for function, wrong in [(lambda x, i: x[i], 9), (lambda x, i: x[i], -10), (tg.embedding, -1), (tg.embedding, 9)]:

@@ -1,4 +1,4 @@
-"""Rules of ops that take rows of a table by their numbers, and add rows at numbered places."""
+"""Rules of ops that take rows of a table by their numbers, make such rows, and add rows at numbered places."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.keys import ALL
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Call, Place
 from tensorgraph.native.words import (
     double,
+    iota,
     ldm,
     ldw,
     load_int,
@@ -20,12 +22,14 @@ from tensorgraph.native.words import (
     stm,
     store_int,
     stw,
+    vset,
     word_at,
 )  # fmt: skip
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 from tensorgraph.ops.native.joining import fill, native_put, native_zeros_with
 from tensorgraph.ops.native.reductions import with_loss
 
-__all__ = ["native_embedding", "native_getitem", "native_put", "native_scatter_add"]
+__all__ = ["native_embedding", "native_getitem", "native_one_hot", "native_put", "native_scatter_add"]
 
 LANES = SIZE = 0  # constants of every kernel
 LOSS, PLAIN = False, False  # of `add_rows` and `sums_of_rows`
@@ -55,6 +59,15 @@ def take_rows(w: Any, block: Any, blocks: Any) -> None:
         for j in range(0, columns, LANES):
             lanes = min(columns - j, LANES)
             stm(q + j * SIZE, ldm(p + j * SIZE, lanes, 0.0), lanes)
+
+
+def unit_rows(w: Any, block: Any, blocks: Any) -> None:
+    """Rows of zeros with a one at a place, by number."""
+    ids, count, columns, out = [word_at(w, k) for k in static(4)]
+    for i in range(count * block // blocks, count * (block + 1) // blocks):
+        k, q = load_int(ids + 8 * i), out + i * columns * SIZE
+        for j in range(0, columns, LANES):
+            stm(q + j * SIZE, select(iota() + j == k, vset(1.0), vset(0.0)), min(columns - j, LANES))
 
 
 def add_rows(w: Any, block: Any, blocks: Any) -> None:
@@ -110,6 +123,20 @@ def _taken(call: Call, table: Place, ids: Any, low: int) -> bool:
     words = [ids.address(), ids.size, table.address(), table.strides[0], rows, columns, out.address()]
     call.check(kernel(within, "float64"), [ids.address(), ids.size, low, rows], "an index is out of bounds")
     call.run(kernel(take_rows, f"f{table.dtype.itemsize}"), words, 4 if out.nbytes >= LARGE else 1)
+    return True
+
+
+def native_one_hot(call: Call) -> bool:
+    """Labels along a new last axis."""
+    (labels,), (out,) = call.inputs, call.outputs
+    if not _are_numbers(labels) or out is None or out.dtype not in SINGLE_OR_DOUBLE:
+        return False
+    if canonical_axis(call.attrs["axis"], out.ndim) != out.ndim - 1:
+        return False
+    classes = out.shape[-1]
+    call.check(kernel(within, "float64"), [labels.address(), labels.size, 0, classes], "a label is no class")
+    words = [labels.address(), labels.size, classes, out.address()]
+    call.run(kernel(unit_rows, out.dtype), words, 4 if out.nbytes >= LARGE else 1)
     return True
 
 

@@ -13,6 +13,7 @@ from tensorgraph.engine.aval import canonical_axes
 from tensorgraph.engine.op import elementwise, reduction
 from tensorgraph.graph.graph import Equation, Var
 from tensorgraph.native.places import Call, Place
+from tensorgraph.ops.native.joining import place_in
 from tensorgraph.ops.native.reductions import Fold, Reduction
 
 __all__ = ["generate", "require_generated"]
@@ -22,8 +23,8 @@ WORTH_BLOCKS = 30_000.0
 BLOCKS = 16
 SHARES = 64
 """Into how many shares a long fold is cut."""
-POINTERS = 24
-"""Arrays of a kernel."""
+NARROW = 8
+"""Numbers of a row up to which many rows are folded side by side."""
 LANES = 16
 """Lanes of the widest vectors: parts of an axis that is walked in vectors are multiples of it."""
 
@@ -67,8 +68,6 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
     body = _Body(equations, inputs)
     places = [*zip(inputs, call.inputs, strict=True)]
     written = [(var, place) for var, place in zip(outputs, call.outputs, strict=True) if place is not None]
-    if len(places) + len(written) > POINTERS:
-        return False
     if any(place.dtype.str[1:] != body.element.kinds[body.element.names[var]] for var, place in (*places, *written)):
         return False
     written = [(var, place) for var, place in written if place.size]
@@ -81,7 +80,13 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
         folded = body.element.names[var] in body.folds
         pointers.append(body.pointer(var, _spread(place, body.shape, body.axes) if folded else place))
     nest = _nest(pointers, body)
-    if not nest.is_possible:
+    for k, (var, place) in enumerate(places):
+        if not nest.has_words_for(pointers[k]):
+            copy = call.scratch(place.shape, place.dtype, "a copy in C order")
+            place_in(call, place, copy)
+            pointers[k] = body.pointer(var, copy.broadcast(body.shape))
+    nest = _nest(pointers, body)
+    if not all(map(nest.has_words_for, pointers)):
         return False
     work = _work(nest, body.flops)
     results = math.prod([axis.size for axis in nest.axes if not axis.folded])
@@ -156,12 +161,20 @@ def _nest(pointers: list[Pointer], body: _Body) -> Nest:
     kept = [k for k, axis in enumerate(loops) if not axis.folded]
     last = max((k for k, n in enumerate(body.shape) if n != 1), default=-1)
     vectors = len(loops) - 1 if last in body.axes or not kept else kept[-1]
+    if kept and vectors != kept[-1] and _is_narrow(loops, kept[-1], pointers):
+        vectors = kept[-1]
     count = math.prod([body.shape[k] for k in body.axes])
     stored = [p.name for p in pointers if p.name[0] != "x" and p.name not in body.folds]
     folds = {p.name: body.folds[p.name] for p in pointers if p.name in body.folds}
     return Nest(
         pointers, loops, vectors, body.element.lines, stored, folds, body.element.scope, count, kept[0] if kept else -1
     )
+
+
+def _is_narrow(loops: list[Axis], rows: int, pointers: list[Pointer]) -> bool:
+    """Whether what is folded is so little that lanes are better rows, though their numbers lie apart in memory."""
+    folded = math.prod([axis.size for axis in loops if axis.folded])
+    return folded <= NARROW and loops[rows].size >= LANES and {p.kind for p in pointers} in ({"f4"}, {"f8"})
 
 
 def _longest(nest: Nest) -> int:

@@ -130,11 +130,9 @@ class Nest:
             return "one"
         return "next" if stride == SIZES[self.pointers[k].kind] else "apart"
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether the language has words for all accesses: only numbers of the kernel's own type may lie apart."""
-        return all(self.steps[p.name] != "apart" or (SIZES[p.kind] == self.width and p.kind[0] == "f")
-                   for p in self.pointers)  # fmt: skip
+    def has_words_for(self, p: Pointer) -> bool:
+        """Whether the language has words for how an array is walked: only the kernel's own numbers may lie apart."""
+        return self.steps[p.name] != "apart" or (SIZES[p.kind] == self.width and p.kind[0] == "f")
 
     # the kernel ----------------------------------------------------------------------------------------------------
 

@@ -25,8 +25,8 @@ from tensorgraph.native.places import Call
 
 __all__ = ["MOST", "Region", "regions"]
 
-MOST = 48
-"""Equations of a generated kernel: registers, and the time to compile it, are bounded."""
+MOST, MOST_READ = 48, 24
+"""Equations of a generated kernel, and arrays that it reads: registers, and the time to compile it, are bounded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,6 +177,8 @@ class _Grouping:
             return "reductions over other axes are in its kernel"
         if len(a.equations) + len(b.equations) > MOST:
             return f"a kernel is made of at most {MOST} equations"
+        if len(self._reads(a) | self._reads(b)) > MOST_READ + len(a.equations) + len(b.equations):
+            return f"a kernel reads at most {MOST_READ} arrays"
         if any(other.waits & a.members for other in self._before(b) if other is not a):
             return "something else comes between that needs it first"
         if any(other.waits & b.members for other in self._before(a) if other is not b):
@@ -184,6 +186,9 @@ class _Grouping:
         if var is None and (a.waits & b.members or b.waits & a.members):
             return "one of them waits for the other"
         return ""
+
+    def _reads(self, group: _Group) -> set[Var]:
+        return {var for k in group.equations for var in self.equations[k].variables()}
 
     def _reads_fold(self, group: _Group, of: _Group) -> bool:
         """Whether a group reads what a reduction in another gives."""
