@@ -14,12 +14,15 @@ import tensorgraph as tg
 from tensorgraph import jit
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+QUICK = ("gradients.py", "graphs.py", "policy_gradient.py", "gaussian_process.py")  # in plain Python too
 
 
 TORCH_LOSSES = json.loads((Path(__file__).with_name("golden") / "torch_losses.json").read_text("utf-8"))
 
 
 def run(name, tmp_path, monkeypatch, capsys, size=None, globals_too=False):
+    if not jit.compiled() and name not in QUICK:
+        pytest.skip("it takes long without compiled kernels")
     monkeypatch.chdir(tmp_path)
     if size is not None:
         monkeypatch.setattr(sys, "argv", [name, str(size)])
@@ -54,8 +57,6 @@ def test_every_example_is_tested():
 def test_digits(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     pytest.importorskip("safetensors")
-    if not jit.compiled():
-        pytest.skip("it takes long without compiled kernels")
     told = run("digits.py", tmp_path, monkeypatch, capsys)
     assert float(re.search(r"'accuracy': ([0-9.]+)", told)[1]) > 0.95
     assert re.search(r"predicted: Prediction\((\d [0-9.]+%(, )?){5}\) true: \[", told)
@@ -85,6 +86,8 @@ def test_gradients(tmp_path, monkeypatch, capsys):
 
 def test_data_parallel(tmp_path):
     pytest.importorskip("sklearn")
+    if not jit.compiled():
+        pytest.skip("it takes long without compiled kernels")
     done = [mpi_run("data_parallel.py", ranks, tmp_path) for ranks in (1, 2)]
     losses = [[float(loss) for loss in re.findall(r"loss ([0-9.]+)", told)] for told in done]
     assert len(losses[0]) == 2 and losses[0][1] < losses[0][0]
@@ -155,8 +158,6 @@ def test_maml(tmp_path, monkeypatch, capsys, in_float64):
 
 def test_lstm(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("matplotlib")
-    if not jit.compiled():
-        pytest.skip("it takes long without compiled kernels")
     told, names = run("lstm.py", tmp_path, monkeypatch, capsys, size=300, globals_too=True)
     as_in_torch(names, "lstm")
     assert float(re.search(r"from memory: ([0-9.]+)% right", told)[1]) > 90
@@ -166,8 +167,6 @@ def test_lstm(tmp_path, monkeypatch, capsys, in_float64):
 def test_convnet(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    if not jit.compiled():
-        pytest.skip("it takes long without compiled kernels")
     told, names = run("convnet.py", tmp_path, monkeypatch, capsys, size=1, globals_too=True)
     as_in_torch(names, "convnet")
     assert float(re.search(r"test accuracy ([0-9.]+)%", told)[1]) > 85  # after one epoch of twenty
@@ -176,8 +175,6 @@ def test_convnet(tmp_path, monkeypatch, capsys, in_float64):
 
 def test_gan(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("matplotlib")
-    if not jit.compiled():
-        pytest.skip("it takes long without compiled kernels")
     told, names = run("gan.py", tmp_path, monkeypatch, capsys, size=300, globals_too=True)
     as_in_torch(names, "gan")
     radii = [np.hypot(*names["drawn"][step].T) for step in (3, 300)]
@@ -199,8 +196,6 @@ def test_softmax_by_hand(tmp_path, monkeypatch, capsys, in_float64):
 def test_curvature(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    if not jit.compiled():
-        pytest.skip("it takes long without compiled kernels")
     told = run("curvature.py", tmp_path, monkeypatch, capsys, size=300)
     first, last = map(float, re.search(r"loss ([0-9.]+) -> ([0-9.]+)", told).groups())
     assert last < 0.2 * first
@@ -212,8 +207,6 @@ def test_curvature(tmp_path, monkeypatch, capsys):
 def test_vae(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    if not jit.compiled():
-        pytest.skip("it takes long without compiled kernels")
     told, names = run("vae.py", tmp_path, monkeypatch, capsys, size=10, globals_too=True)
     as_in_torch(names, "vae")
     first, last = map(float, re.search(r"loss ([0-9.]+) -> ([0-9.]+)", told).groups())
@@ -257,8 +250,6 @@ def test_gaussian_process(tmp_path, monkeypatch, capsys):
 
 def test_transformer(tmp_path, monkeypatch, capsys, in_float64):
     pytest.importorskip("matplotlib")
-    if not jit.compiled():
-        pytest.skip("it takes long without compiled kernels")
     told, names = run("transformer.py", tmp_path, monkeypatch, capsys, size=20, globals_too=True)
     as_in_torch(names, "transformer")
     first, last = map(float, re.search(r"a letter from ([0-9.]+) to ([0-9.]+)", told).groups())
