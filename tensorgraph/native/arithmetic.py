@@ -218,9 +218,8 @@ class Arithmetic:
         if kind == "Mod":  # Python's has the sign of what divides
             rest, zero = self.library("fmod", a, b), literal(a.type, 0.0)
             other = self.binary("BitXor", self.compare("Lt", rest, zero), self.compare("Lt", b, zero))
-            moved = self.select(self.binary("BitAnd", self.compare("NotEq", rest, zero), other), b, zero)
-            signed = self.select(self.compare("Eq", rest, zero), self.copysign(zero, b), rest)
-            return self.binary("Add", signed, moved)  # type: ignore[no-any-return]
+            moved = self.select(other, self.binary("Add", rest, b), rest)
+            return self.select(self.compare("Eq", rest, zero), self.copysign(zero, b), moved)  # type: ignore[no-any-return]
         raise TypeError(f"numbers have no operator {kind}" + ("; write floor(a / b)" if kind == "FloorDiv" else ""))
 
     def _divided(self, kind: str, a: Value, b: Value) -> Value:

@@ -16,6 +16,49 @@ from tensorgraph.native.words import WORDS, Word
 __all__ = ["Emulation"]
 
 
+class Lanes(np.ndarray[Any, Any]):
+    """Lanes as values: ``v += x`` gives ``v`` other lanes, and leaves those that lists and other names have."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self + other
+
+    def __isub__(self, other: Any) -> Any:
+        return self - other
+
+    def __imul__(self, other: Any) -> Any:
+        return self * other
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self / other
+
+    def __ifloordiv__(self, other: Any) -> Any:
+        return self // other
+
+    def __imod__(self, other: Any) -> Any:
+        return self % other
+
+    def __iand__(self, other: Any) -> Any:
+        return self & other
+
+    def __ior__(self, other: Any) -> Any:
+        return self | other
+
+    def __ixor__(self, other: Any) -> Any:
+        return self ^ other
+
+    def __ilshift__(self, other: Any) -> Any:
+        return self << other
+
+    def __irshift__(self, other: Any) -> Any:
+        return self >> other
+
+
+def _as_values(got: Any) -> Any:
+    if isinstance(got, list):
+        return [_as_values(one) for one in got]
+    return got.view(Lanes) if isinstance(got, np.ndarray) and got.ndim else got
+
+
 class Emulation:
     """Memory that a kernel may touch, and the words over it.
 
@@ -127,12 +170,15 @@ class Emulation:
                 scope[name] = self._word(value)
             elif isinstance(value, types.FunctionType) and name in function.__code__.co_names and value is not static:
                 scope[name] = self._own(value, fixed, seen)
-            elif isinstance(value, Helper) and value.word is not None:
-                scope[name] = self._word(WORDS[value.word])
+            elif isinstance(value, Helper):
+                scope[name] = self._helper(value)
             elif name in function.__code__.co_names:
                 scope[name] = value
         scope.update(fixed)
         return own
 
     def _word(self, word: Word) -> Callable[..., Any]:
-        return lambda *args: word.emulate(self, *args)
+        return lambda *args: _as_values(word.emulate(self, *args))
+
+    def _helper(self, helper: Helper) -> Callable[..., Any]:
+        return self._word(WORDS[helper.word]) if helper.word is not None else lambda *args: _as_values(helper(*args))
