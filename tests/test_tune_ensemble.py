@@ -10,7 +10,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim, train, tune
 from tensorgraph.data import Normalizer
-from tensorgraph.tune.ensembles import together
+from tensorgraph.tune.ensembles import lanes, together
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(75, 6)) + 0.5
@@ -364,3 +364,33 @@ def test_an_error_names_the_network():
     with pytest.raises(ValueError, match="outputs") as caught:
         tune.ensemble(make, (X, Y), settings=[{"seed": 0, "units": 3}, {"seed": 1, "units": 0}], epochs=1)
     assert any("network 1 of the ensemble" in note for note in caught.value.__notes__)
+
+
+def test_those_that_were_stopped_are_left_behind_and_no_bit_changes(monkeypatch):
+    """Half of them, one by diverging, then half of the rest; with a schedule and dropout of several rates."""
+    settings = [{"seed": k, "lr": 0.01 * (k + 1), "rate": 0.05 * (k + 1)} for k in range(8)]
+    settings[2]["lr"] = 1e200
+
+    def prune(epoch, values):
+        assert values["loss"].shape == (8,) and values["dev_loss"].shape == (8,)
+        return {0: [1, 3, 5], 2: [1, 6, 7]}.get(epoch)
+
+    def ran():
+        optimizer = lambda p, lr: optim.Momentum(p, lr=optim.cosine(lr, 40))
+        return tune.ensemble(
+            network, (X, Y), settings=settings, optimizer=optimizer, prune=prune, dev=HELD, epochs=6, batch_size=16
+        )
+
+    sizes = []
+    real = lanes.Lanes.keep
+    monkeypatch.setattr(lanes.Lanes, "keep", lambda own, left: sizes.append(len(left)) or real(own, left))
+    once = ran()
+    assert not sizes  # too little is left to do
+    monkeypatch.setattr(together, "WORTH", 1)
+    cut = ran()
+    assert sizes == [4, 2]
+    assert all(map(same_bits, states(once), states(cut)))
+    for a, b in zip(once.histories, cut.histories, strict=True):
+        assert (a.values, a.learning_rate, a.stopped) == (b.values, b.learning_rate, b.stopped)
+    assert [cut.optimizer(k).epoch for k in range(8)] == [once.optimizer(k).epoch for k in range(8)]
+    assert cut.stopped == once.stopped and set(cut.stopped.values()) >= {"pruned"} and "diverged" in cut.stopped[2]

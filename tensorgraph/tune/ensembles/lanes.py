@@ -245,7 +245,8 @@ class Lanes:
         step = batched_step(graph, len(self.members), dims, self.own)
         for cell, rates in self.rates.at(self.steps, epoch).items():
             if ("optimizer", cell) in self.paths:
-                self.state[self.paths["optimizer", cell]] = rates
+                path = self.paths["optimizer", cell]  # those that were stopped keep what they had
+                self.state[path] = rates if self.alive.all() else np.where(self.alive, rates, self.state[path])
         moves = self.alive.copy()
         given = [x, y, *[np.stack(column) for column in numbers]]
         loss, output = step.run(given, self.state, moves, self.known)
@@ -265,6 +266,22 @@ class Lanes:
         """Train a network no more."""
         self.alive[lane] = False
         self.reasons[lane] = reason
+
+    def keep(self, lanes: Array) -> None:
+        """Go on with these networks alone; all have the numbers that they came to."""
+        self.commit()
+        self.members = [self.members[lane] for lane in lanes]
+        self.graphs = {
+            size: (graph, [[column[lane] for lane in lanes] for column in numbers])
+            for size, (graph, numbers) in self.graphs.items()
+        }
+        self.cells = [member.cells for member in self.members]
+        self.state = {path: value[lanes] if path in self.own else value for path, value in self.state.items()}
+        self.alive, self.begun = self.alive[lanes], self.begun[lanes]
+        self.reasons = [self.reasons[lane] for lane in lanes]
+        self.known = {}
+        self.rates = Rates([member.optimizer for member in self.members])
+        self.loaders = [self.loaders[lane] for lane in lanes]
 
     def commit(self, model_only: bool = False) -> None:
         """Give every network its numbers, and its optimiser."""

@@ -26,6 +26,8 @@ Array = np.ndarray[Any, Any]
 # bytes that a step of some networks side by side may hold: about a core's share of the caches. And how many there are
 # at least: fewer would not share the cost of calls
 TOGETHER, FEWEST = 4 << 20, 8
+# steps that must be left where those that were stopped are left behind: the step of fewer is another program
+WORTH = 200
 
 
 def parts_of(shape: Shape, course: Course, held: Any, metrics: Mapping[str, Metric]) -> list[Part]:
@@ -53,9 +55,12 @@ class Part:
     def __init__(self, lanes: Lanes, held: Any, metrics: Mapping[str, Metric]) -> None:
         self.lanes, self.held, self.metrics = lanes, held, metrics
         self.rates: list[list[float]] = [[] for _ in lanes.members]
-        if held is not None:
-            self.outputs = Outputs(lanes.members, lanes.course.dtype)
-            self.losses = Losses(lanes.members, held[1])
+        self._measured()
+
+    def _measured(self) -> None:
+        if self.held is not None:
+            self.outputs = Outputs(self.lanes.members, self.lanes.course.dtype)
+            self.losses = Losses(self.lanes.members, self.held[1])
 
     @property
     def numbers(self) -> list[int]:
@@ -83,6 +88,27 @@ class Part:
             values |= {f"dev_{name}": value for name, value in on_dev.items()}
         return values
 
+    def close(self, lanes: Iterable[int], histories: Sequence[History], reason: str) -> None:
+        """Say in the histories of these networks how they ended."""
+        for lane in lanes:
+            member = self.lanes.members[lane]
+            history = histories[member.number]
+            history.learning_rate = self.rates[lane]
+            history.stopped = self.lanes.reasons[lane] or reason
+            member.optimizer.epoch = int(self.lanes.begun[lane])
+
+    def compact(self, histories: Sequence[History], epochs: int) -> None:
+        """Leave those behind that were stopped, where they are half of all and enough is left to do: `epochs`."""
+        alive = self.lanes.alive
+        steps = epochs * len(list(self.lanes.loaders[0].sizes(0)))
+        if not alive.any() or 2 * np.count_nonzero(alive) > alive.size or steps < WORTH:
+            return
+        self.close(np.flatnonzero(~alive).tolist(), histories, "")
+        left = np.flatnonzero(alive)
+        self.lanes.keep(left)
+        self.rates = [self.rates[lane] for lane in left]
+        self._measured()
+
 
 def train_together(
     parts: Sequence[Part], histories: Sequence[History], epochs: int, prune: Callable[..., Any] | None, threads: int
@@ -103,16 +129,14 @@ def train_together(
                 _append(alive, found, histories, time.perf_counter() - began)
                 if prune is not None:
                     _prune(parts, histories, found[0], epoch, prune)
+                for part in alive:
+                    part.compact(histories, epochs - epoch - 1)
         except BaseException:
             interrupt.asked = True  # for the threads, which are waited for
             raise
     for part in parts:
         part.lanes.commit()
-        for k, member in enumerate(part.lanes.members):
-            history = histories[member.number]
-            history.learning_rate = part.rates[k]
-            history.stopped = part.lanes.reasons[k] or reason
-            member.optimizer.epoch = int(part.lanes.begun[k])
+        part.close(range(len(part.lanes.members)), histories, reason)
 
 
 def _append(parts: Sequence[Part], found: Sequence[Any], histories: Sequence[History], seconds: float) -> None:
@@ -136,11 +160,12 @@ def _prune(
                 column[number] = histories[number][name][-1]
     chosen = prune(epoch, values)
     for number in () if chosen is None else chosen:
-        if number not in places:
+        if number not in range(len(histories)):
             raise ValueError(f"prune gave {number!r}: the networks are numbered from 0 to {len(histories) - 1}")
-        lanes, lane = places[int(number)]
-        if lanes.alive[lane]:
-            lanes.stop(lane, "pruned")
+        if int(number) in places:  # and was not left behind
+            lanes, lane = places[int(number)]
+            if lanes.alive[lane]:
+                lanes.stop(lane, "pruned")
 
 
 @contextmanager
