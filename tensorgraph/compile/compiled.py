@@ -24,6 +24,7 @@ from tensorgraph.compile.statistics import Statistics
 from tensorgraph.compile.tracing import trace_call
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
+from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tensor import TraceError
 from tensorgraph.engine.tree import leaf_paths
 from tensorgraph.graph.graph import Graph
@@ -81,9 +82,16 @@ class Compiled:
     def __call__(self, /, *args: Any, **keywords: Any) -> Any:
         last = self._last
         if last is not None and not keywords:
-            match, grad, implementation, dtype, run, holds = last
+            match, like, dtype, run, holds = last
             mode = current()
-            if mode.plain and mode.grad is grad and mode.implementation == implementation and default_dtype() is dtype:
+            same = mode is like or (
+                mode.plain
+                and mode.grad is like.grad
+                and mode.implementation == like.implementation
+                and mode.watched is like.watched
+                and mode.pulled is like.pulled
+            )
+            if same and default_dtype() is dtype:
                 arrays = match(args)
                 if arrays is not None and holds():
                     self.stats.runs += 1
@@ -98,12 +106,18 @@ class Compiled:
         entry, leaves = self._entry(leaves, args, keywords)
         self.stats.runs += 1
         if entry.records or mode.debug_nans:
+            pulling = entry.pulling
+            once = pulling is not None and mode.plain and mode.watched == () and mode.pulled == ()
+            match = matcher(args, keywords, self._fixed) if once else None
+            if match is not None and pulling is not None:
+                run = functools.partial(pulling.run, lent=[type(t) is Borrowed for t in leaves.tensors])
+                self._last = match, mode, default_dtype(), run, entry.holds
             return entry.evaluate(leaves.tensors)
         if any(type(place) is int for place, _ in entry.traced.left):  # gradients of arguments
             return entry.run_with_grads(arrays_of(leaves.tensors), leaves.tensors)
         match = matcher(args, keywords, self._fixed)
         if match is not None:
-            self._last = match, mode.grad, mode.implementation, default_dtype(), entry.run, entry.holds
+            self._last = match, mode, default_dtype(), entry.run, entry.holds
         return entry.run(arrays_of(leaves.tensors))
 
     def _entry(self, leaves: Leaves, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, Leaves]:

@@ -8,21 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.pulling import Pulling, pulling_of
+from tensorgraph.compile.results import apart
 from tensorgraph.compile.runner import Options, runner_of
 from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.statistics import Statistics
 from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine import modes
-from tensorgraph.engine.cells import release
+from tensorgraph.engine.cells import getrefcount
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.tape import Leaf
-from tensorgraph.engine.tensor import Tensor, wrap
+from tensorgraph.engine.tensor import Tensor, new, wrap
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.evaluate import evaluate
 
 __all__ = ["Entry"]
 
 ndarray = np.ndarray
+# what getrefcount says of an array that one variable holds; interpreters differ, so it is measured here
+OWN = (lambda array: getrefcount(array))([np.zeros(1)].pop())
 
 
 class Entry:
@@ -52,7 +56,12 @@ class Entry:
         self.records = mode.grad and (given or (held and not steps))
         self.tree = graph.out_tree.children[0] if traced.left else graph.out_tree
         self.single = self.tree.kind is None
+        self.given = [place for place, has in reversed(traced.left) if has]  # as their gradients are taken from the end
+        self.cleared = [place for place, has in traced.left if not has and type(place) is Leaf]
+        self.has_grads = bool(self.given or traced.found)
         self.lock = threading.RLock()
+        self.tried = False
+        self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
             self.graph = graph.transform()
         with statistics.timed("plan"):
@@ -64,49 +73,70 @@ class Entry:
 
     def run(self, arrays: list[Any]) -> Any:
         """The results for a call's arrays, without history. The given ones are never a part of what comes back."""
-        if self.traced.left or self.traced.found:
+        if self.has_grads:
             return self.run_with_grads(arrays)
+        for leaf in self.cleared:
+            if leaf.grad is not None:
+                return self.run_with_grads(arrays)
         with self.lock:
             results = self.runner.run(arrays)
-        if self.single:
-            value = results[0]
-            if type(value) is ndarray:
-                if value.base is not None or any(value is a for a in arrays):
-                    value = apart(value, arrays)
-                return wrap(value)
+        if not self.single:
+            return unflatten(self.tree, [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results])
+        value = results[0]
+        if type(value) is not ndarray:
             return value
-        return unflatten(self.tree, [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results])
+        if value.base is not None:
+            value = apart(value, arrays)
+        else:
+            for array in arrays:
+                if value is array:
+                    value = value.copy("K")
+                    break
+        tensor = new(Tensor)
+        tensor._value, tensor._node = value, None
+        return tensor
 
     def run_with_grads(self, arrays: list[Any], tensors: Sequence[Any] = ()) -> Any:
         """As `run`, of a function that finds gradients or leaves some."""
+        found = self.traced.found
         with self.lock, whole():
-            given = [leaf.grad._value for leaf in self.traced.found]
-            results = self.runner.run([*given, *arrays])
-            leaves = [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results[: self.tree.size]]
-            del results[: self.tree.size], given
-            self.leave(results, tensors)
-        return unflatten(self.tree, leaves)
+            results = self.runner.run([*[leaf.grad._value for leaf in found], *arrays] if found else arrays)
+            grads = results[self.tree.size :]
+            del results[self.tree.size :]
+            self.leave(grads, tensors)
+        leaves = [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results]
+        return leaves[0] if self.single else unflatten(self.tree, leaves)
 
-    def leave(self, results: list[Any], tensors: Sequence[Any]) -> None:
-        """Give tensors the gradients that the function has left them; `results` are used up."""
-        for place, has in reversed(self.traced.left):
-            grad = None
-            if has:
-                grad = results.pop()
-                grad = grad if isinstance(grad, Tensor) else wrap(grad)
-                grad = release(grad.detach())
-            leaf = place if isinstance(place, Leaf) else tensors[place - len(self.traced.found)]._node
-            if type(leaf) is Leaf:
-                leaf.grad = grad
+    def leave(self, grads: list[Any], tensors: Sequence[Any]) -> None:
+        """Give tensors the gradients that the function has left them, which are used up."""
+        for leaf in self.cleared:
+            leaf.grad = None
+        for place in self.given:
+            array = grads.pop()
+            if isinstance(array, Tensor):
+                array = array.detach()._value
+            if array.base is not None or getrefcount(array) > OWN:
+                array = array.copy()  # gradients share with nothing
+            tensor = new(Tensor)
+            tensor._value, tensor._node = array, None
+            owner: Any = tensors[place - len(self.traced.found)]._node if type(place) is int else place
+            if type(owner) is Leaf:
+                owner.grad = tensor
 
     def evaluate(self, tensors: Sequence[Any]) -> Any:
         """The results for a call's tensors, by the graph as it was traced: with history, or looking for NaN."""
+        mode = modes.current()
+        plain = self.records and mode.plain and mode.watched == () and mode.pulled == ()
+        if plain and self.pulling is not None:
+            return unflatten(self.tree, [_owned(v, tensors) for v in self.pulling.call(tensors)])
         cells = self.traced.cells
         found = [leaf.grad for leaf in self.traced.found]
         values = [cell._live() for cell in cells]
         outputs, written = evaluate(self.traced.graph, [*found, *tensors], values, self.records)
         del values
         place = {decl.var: cell for decl, cell in zip(self.traced.graph.cells, cells, strict=True)}
+        if plain and not self.tried:
+            self.tried, self.pulling = True, pulling_of(self, tensors, outputs)
         with whole():
             for write, value in zip(self.traced.graph.writes, written, strict=True):
                 place[write.cell].assign(value)
@@ -116,11 +146,8 @@ class Entry:
         return unflatten(self.tree, leaves)
 
 
-def apart(value: Any, given: Sequence[Any]) -> Any:
-    """A result, copied where it lies in the memory of what was given."""
-    for array in given:
-        if type(array) is ndarray and (
-            value is array or (value.base is not None and np.may_share_memory(value, array))
-        ):
-            return value.copy("K")
+def _owned(value: Any, tensors: Sequence[Any]) -> Any:
+    """A result, its array copied where it is a part of what was given."""
+    if isinstance(value, Tensor):
+        value._value = apart(value._value, [t._value for t in tensors if isinstance(t, Tensor)])
     return value

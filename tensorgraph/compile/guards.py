@@ -104,7 +104,8 @@ class GradGuard(Guard):
     def change(self) -> str | None:
         if self.now() is self.expected:
             return None
-        return f"{self.what}.grad was {'no' if self.expected else 'a'} gradient and is {self.now() or 'none'} now"
+        before, after = ("no", "one") if self.expected else ("a", "none")
+        return f"{self.what} had {before} gradient and has {after} now"
 
 
 class ContentsGuard(Guard):

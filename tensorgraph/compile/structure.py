@@ -25,7 +25,7 @@ SWITCHES = ("training", "frozen", "_hooks")
 
 def is_marked(value: Any) -> bool:
     """Whether an object moves the mark when an attribute of it is set: a module, an optimiser, a group."""
-    return bool(getattr(type(value), "moves_mark", False))
+    return isinstance(getattr(type(value), "moves_mark", None), bool)
 
 
 def is_plain(value: Any) -> bool:
