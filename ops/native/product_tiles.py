@@ -109,10 +109,10 @@ def panel(
             p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
             strip(1 << h, False, a, group, row, step, p, b_row, q, c_row, high, k, 0, begun, last, s)
             j += LANES << h
-    while j < columns:
-        p, q, s = b + j * across, c + j * SIZE, bias + j * SIZE
-        strip(1, True, a, group, row, step, p, b_row, q, c_row, high, k, min(columns - j, LANES), begun, last, s)
-        j += LANES
+    rest = b + j * across  # of one piece, where packed
+    for i in range(j, columns, LANES):
+        p, q, s = rest + (i - j) * SIZE, c + i * SIZE, bias + i * SIZE
+        strip(1, True, a, group, row, step, p, b_row, q, c_row, high, k, min(columns - i, LANES), begun, last, s)
 
 
 def product(w: Any, block: Any, blocks: Any) -> None:
