@@ -220,26 +220,35 @@ class Binding:
 
     def bind(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
         """Make ready for a run on these arguments; gives the arrays that tapes read, to be held until it is over."""
-        if self.by_headers:
-            self.own_given.value = id(arrays)
-            self._look(self._argument, 0, 1)
-            if not self.status.value:
-                return arrays
-            self.status.value = 0
-        elif not (self.cells or self.arguments):
+        if self._fits(arrays):
             return arrays
         return self.bind_slowly(arrays)
 
+    def _fits(self, arrays: tuple[Any, ...]) -> bool:
+        """Whether all is as it should be, so that words say now where it is; False where Python has to look."""
+        if not self.by_headers:
+            return not (self.cells or self.arguments)
+        self.own_given.value = id(arrays)
+        self._look(self._argument, 0, 1)
+        if not self.status.value:
+            return True
+        self.status.value = 0
+        return False
+
     def bind_slowly(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The like, where cells or arguments are not as they should be: they are copied."""
-        for cell, aval, written in self.cells:
-            adopt(cell, aval, written)
+        """As `bind`, where arguments or cells are not as they should be: they are copied."""
         given = list(arrays)
         for k in self.arguments:
             array = given[k]
             if type(array) is not ndarray or not (array.flags.c_contiguous and array.flags.aligned):
                 given[k] = np.array(array, order="C", subok=False)
         arrays = tuple(given)
+        if self._fits(arrays):
+            return arrays
+        for cell, aval, written in self.cells:
+            adopt(cell, aval, written)
+        if self._fits(arrays):
+            return arrays
         if self.by_headers:
             self._table[:, BOUND // 8] = -1
         for pairs, (cell, _, _) in zip(self.cell_words, self.cells, strict=True):

@@ -175,12 +175,13 @@ def given_away(made: Plan) -> dict[Buffer, Var]:
     """The large outputs that kernels may write straight into arrays of the caller's: NumPy reads nothing of them."""
     layout = made.layout
     results = Counter(layout.places[var].buffer for var in made.graph.results())
+    outputs = set(made.graph.outputs)
     on_numpy = {b for step in made.steps if step.on_host for b in buffers_read(step, layout)}
     found = {}
     for step in made.steps:
         for var in step.outputs:
             place = layout.places[var]
-            alone = results[place.buffer] == 1 and var in made.graph.outputs and place.buffer not in on_numpy
+            alone = results[place.buffer] == 1 and var in outputs and place.buffer not in on_numpy
             if step.call is not None and alone and place.nbytes > LARGE and fills(place):
                 found[place.buffer] = var
     return found

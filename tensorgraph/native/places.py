@@ -7,6 +7,7 @@ where each buffer is.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Place:
         for n in reversed(shape):
             strides.append(step)
             step *= max(n, 1)
-        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         return cls(Buffer(size, what), shape, dtype, tuple(reversed(strides)))
 
     @property
@@ -73,7 +74,7 @@ class Place:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
