@@ -181,4 +181,6 @@ class Emulation:
         return lambda *args: _as_values(word.emulate(self, *args))
 
     def _helper(self, helper: Helper) -> Callable[..., Any]:
-        return self._word(WORDS[helper.word]) if helper.word is not None else lambda *args: _as_values(helper(*args))
+        if helper.word is not None:
+            return self._word(WORDS[helper.word])
+        return lambda *args: _as_values(helper(*(x.view(np.ndarray) if isinstance(x, Lanes) else x for x in args)))

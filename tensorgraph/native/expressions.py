@@ -13,7 +13,7 @@ import numpy as np
 from tensorgraph.jit.compiling import Helper
 from tensorgraph.native.arithmetic import Arithmetic
 from tensorgraph.native.code import Value, literal
-from tensorgraph.native.sources import KernelError, assigned, changed
+from tensorgraph.native.sources import KernelError, assigned
 from tensorgraph.native.words import WORDS, Word
 
 __all__ = ["Expressions", "Scope", "Slot", "Unset", "static"]
@@ -53,7 +53,7 @@ class Scope:
     def __init__(self, function: types.FunctionType, flags: str) -> None:
         self.function, self.flags = function, flags
         self.names: dict[str, Any] = {}
-        self.counts, self.changed = assigned(function), changed(function)
+        self.counts, self.changed = assigned(function)
         self.result: Any = None
         self.returned = False
 

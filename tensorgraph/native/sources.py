@@ -11,6 +11,7 @@ import dis
 import functools
 import inspect
 import itertools
+import linecache
 import sys
 import textwrap
 import types
@@ -21,7 +22,7 @@ import numpy as np
 
 from tensorgraph.jit.compiling import Helper
 
-__all__ = ["KernelError", "assigned", "changed", "functions_of", "parts_of", "tree_of"]
+__all__ = ["KernelError", "assigned", "functions_of", "parts_of", "tree_of"]
 
 
 CONTINUED = " \t\n)]}"  # what the lines of a statement after its first one begin with
@@ -46,9 +47,9 @@ def tree_of(function: types.FunctionType) -> ast.FunctionDef:
     where = f"{function.__code__.co_filename}:{function.__code__.co_firstlineno}"
     try:
         for text, first in _pieces(function):
-            for node in _functions(text, first):
-                if _says(node, function.__code__):
-                    return node
+            found = _found(function, text, first)
+            if found is not None:
+                return found
     except OSError as error:
         raise KernelError(
             f"{where}: the source of {function.__qualname__} cannot be read ({error}); a kernel is lowered from its "
@@ -61,42 +62,62 @@ def tree_of(function: types.FunctionType) -> ast.FunctionDef:
 
 
 def _pieces(function: types.FunctionType) -> Iterator[tuple[str, int]]:
-    """Texts in which a function may be, with the numbers of their first lines."""
+    """Texts in which a function may be, with the numbers of their first lines: the cheapest first."""
     text: str | None = getattr(function, "__kernel_text__", None)
     if text is not None:
         yield text, 1
         return
-    at = function.__code__.co_firstlineno
-    if function.__name__ != "<lambda>":
-        yield textwrap.dedent(inspect.getsource(function)), at
-        return
-    # of a lambda Python knows the line: the statement around it, or, where that is not found so, the whole file
-    lines: list[str] = inspect.findsource(function)[0]
-    start, end = at - 1, at
-    while start and lines[start][:1] in CONTINUED:
-        start -= 1
-    while end < len(lines) and lines[end][:1] in CONTINUED:
-        end += 1
-    yield "".join(lines[start:end]), start + 1
-    yield "".join(lines), 1
+    code, given = function.__code__, function.__globals__
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, given)
+    at = code.co_firstlineno - 1
+    if at < len(lines):
+        start, end = at, at + 1
+        while start and lines[start][:1] in CONTINUED:  # a lambda in a statement
+            start -= 1
+        while end < len(lines) and (lines[end][:1] in CONTINUED or lines[end - 1][:1] == "@"):
+            end += 1
+        yield "".join(lines[start:end]), start + 1
+    if function.__name__ == "<lambda>":
+        yield "".join(inspect.findsource(function)[0]), 1
+    else:
+        yield textwrap.dedent(inspect.getsource(function)), code.co_firstlineno
 
 
-@functools.lru_cache(8)
-def _functions(text: str, first: int) -> list[ast.FunctionDef]:
-    """The functions of a text, lambdas too; `first` is the number of its first line."""
-    found: list[ast.FunctionDef] = []
+def _found(function: types.FunctionType, text: str, first: int) -> ast.FunctionDef | None:
+    """The function in a text, if its code is what the text says."""
+    own, lines = function.__code__, "\n" * (first - 1)
+    if first > 1:  # how an attribute is reached hangs on whether its owner was imported
+        modules = [n for n in own.co_names if isinstance(function.__globals__.get(n), types.ModuleType)]
+        lines = "".join(f"import {name}; " for name in modules) + lines
     try:
-        module = ast.parse(text)
+        codes = _codes(compile(lines + text, own.co_filename, "exec", dont_inherit=True))
     except SyntaxError:  # of a piece that is not whole statements
-        return found
-    ast.increment_lineno(module, first - 1)
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef):
-            found.append(node)
-        elif isinstance(node, ast.Lambda):
+        return None
+    said, done = _said(own), None
+    like = [code for code in codes if code.co_name == own.co_name]
+    right = [code for code in like if _said(code) == said]
+    if not right:
+        done = _steps(own)
+        right = [code for code in like if _steps(code) == done]
+    places = {code.co_firstlineno for code in right}
+    for node in ast.walk(ast.parse(lines + text)) if right else ():
+        if isinstance(node, ast.FunctionDef) and node.name == own.co_name:
+            if (node.decorator_list[0] if node.decorator_list else node).lineno in places:
+                return node
+        elif isinstance(node, ast.Lambda) and own.co_name == "<lambda>":
             made = _function("<lambda>", node.args, [ast.copy_location(ast.Return(node.body), node.body)])
-            found.append(ast.fix_missing_locations(ast.copy_location(made, node)))
-    return found
+            body = next(c for c in compile(ast.Expression(node), "", "eval").co_consts if isinstance(c, types.CodeType))
+            if _said(body) == said or _steps(body) == (done or _steps(own)):
+                return ast.fix_missing_locations(ast.copy_location(made, node))
+    return None
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield const
+            yield from _codes(const)
 
 
 def _function(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.FunctionDef:
@@ -104,18 +125,6 @@ def _function(name: str, args: ast.arguments, body: list[ast.stmt]) -> ast.Funct
     assert isinstance(node, ast.FunctionDef)
     node.name, node.args, node.body = name, args, body
     return node
-
-
-def _says(node: ast.FunctionDef, code: types.CodeType) -> bool:
-    """Whether a function of the syntax is that of the code."""
-    if node.name != code.co_name:
-        return False
-    given = node.args  # defaults, decorators and annotations are of the code around it
-    one, two, three = ([ast.arg(arg.arg) for arg in part] for part in (given.posonlyargs, given.args, given.kwonlyargs))
-    bare = _function("kernel", ast.arguments(one, two, None, three, [None for _ in three], None, []), node.body)
-    module = ast.fix_missing_locations(ast.Module([ast.copy_location(bare, node)], []))
-    made = next(c for c in compile(module, code.co_filename, "exec").co_consts if isinstance(c, types.CodeType))
-    return _steps(made) == _steps(code)
 
 
 def _steps(code: types.CodeType) -> list[Any]:
@@ -137,29 +146,22 @@ def _said(code: types.CodeType) -> tuple[Any, ...]:
 
 
 @functools.cache
-def assigned(function: types.FunctionType) -> dict[str, int]:
-    """How often each name of a function is assigned."""
+def assigned(function: types.FunctionType) -> tuple[dict[str, int], frozenset[str]]:
+    """How often each name of a function is assigned, and the names of lists of which it assigns places."""
     counts: dict[str, int] = {}
+    changed = set()
     for node in ast.walk(tree_of(function)):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             counts[node.id] = counts.get(node.id, 0) + 1
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             counts[node.target.id] = counts.get(node.target.id, 0) + 1
-    return counts
-
-
-@functools.cache
-def changed(function: types.FunctionType) -> frozenset[str]:
-    """The names of lists of which a function assigns places."""
-    names = set()
-    for node in ast.walk(tree_of(function)):
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
             root: ast.expr = node
             while isinstance(root, ast.Subscript):
                 root = root.value
             if isinstance(root, ast.Name):
-                names.add(root.id)
-    return frozenset(names)
+                changed.add(root.id)
+    return counts, frozenset(changed)
 
 
 # digests -------------------------------------------------------------------------------------------------------------
@@ -182,12 +184,23 @@ def _part(name: str, value: Any, code: types.CodeType, seen: set[Any]) -> Iterat
         yield f"{name}: a function"
         yield from parts_of(value, seen)
     elif isinstance(value, Helper):
-        yield f"{name}: {value.digest()}"
+        yield from _parts_of_helper(name, value, seen)
     elif isinstance(value, (bool, int, float, str, tuple, list, np.generic)):
         yield f"{name} = {type(value).__name__} {value!r}"
     elif isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] != "numpy":
         for inner in sorted(_names(code)):
             yield from _part(f"{name}.{inner}", vars(value).get(inner), code, seen)
+
+
+def _parts_of_helper(name: str, helper: Helper, seen: set[Any]) -> Iterator[str]:
+    if helper.word is None and helper.pair is None and helper.body is None:
+        yield f"{name}: {helper.digest()}"
+        return
+    yield f"{name}: {helper.word} {sorted(helper.flags)}"
+    for one in helper.pair or ():
+        yield from _parts_of_helper(f"{name} of a type", one, seen)
+    if helper.body is not None:
+        yield from parts_of(helper.body, seen)
 
 
 def functions_of(function: types.FunctionType, seen: set[Any] | None = None) -> list[types.FunctionType]:
