@@ -180,7 +180,8 @@ EXAMPLES = (((EXAMPLE,), dict(shape=(2, 3))), ((SEVERAL,), dict(shape=(4,))))
 
 uniform = op(
     "uniform(state, *, shape, dtype=None) -> u, state1", _uniform, random, vjp=dict(state=None), check=_check,
-    infer_rule=_infer, traits=("bounded above", "bounded below"), batch=unchanged, examples=EXAMPLES,
+    native="random:native_uniform", infer_rule=_infer, traits=("bounded above", "bounded below"), batch=unchanged,
+    examples=EXAMPLES,
     doc="Uniform numbers in [0, 1) and the next state.",
 )  # fmt: skip
 normal = op(

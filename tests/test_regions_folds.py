@@ -73,6 +73,17 @@ def test_extrema_truths_and_means(function, shape, dtype, width):
 
 
 @pytest.mark.parametrize("width", WAYS)
+def test_means_of_integers_and_truths(width):
+    x = np.random.default_rng(0).integers(-9, 9, (7, 40))
+    for values in (x, x > 0):
+        for axis in (0, 1, None):
+            graph = tg.trace(lambda x, axis=axis: tg.mean(x, axis=axis), values)
+            (found,), count = run_graph(graph, [values], width=width)
+            assert count == 1
+            np.testing.assert_allclose(found, np.asarray(graph(values)), rtol=1e-6, strict=True)
+
+
+@pytest.mark.parametrize("width", WAYS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_what_is_not_finite_stays_in_its_sum(value, dtype, width):

@@ -10,7 +10,7 @@ from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.keys import ALL
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
-from tensorgraph.native.places import Call, Place
+from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.native.words import (
     double,
     iota,
@@ -27,6 +27,7 @@ from tensorgraph.native.words import (
 )  # fmt: skip
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 from tensorgraph.ops.native.joining import fill, native_put, native_zeros_with
+from tensorgraph.ops.native.moving import collapsed, copy_of
 from tensorgraph.ops.native.reductions import with_loss
 
 __all__ = ["native_embedding", "native_getitem", "native_one_hot", "native_put", "native_scatter_add"]
@@ -37,17 +38,19 @@ LOSS, PLAIN = False, False  # of `add_rows` and `sums_of_rows`
 FEW = 64
 """Rows that are added one by one in their own type: their errors stay within the bounds of sums."""
 LARGE = 1 << 18
+OUTSIDE = "an index is out of bounds"
 MOST = 1 << 25  # bytes of sums in float64
 
 
 def within(w: Any, block: Any, blocks: Any) -> None:
-    """Whether all numbers lie from `low` on and below `high`."""
-    ids, count, low, high = [word_at(w, k) for k in static(4)]
+    """Whether all numbers, of two axes, lie from `low` on and below `high`."""
+    ids, n, step, m, inner, low, high = [word_at(w, k) for k in static(7)]
     wrong = 0
-    for i in range(count):
-        k = load_int(ids + 8 * i)
-        wrong = select((k < low) | (k >= high), 1, wrong)
-    store_int(word_at(w, 4), wrong)
+    for i in range(n):
+        for j in range(m):
+            k = load_int(ids + i * step + j * inner)
+            wrong = select((k < low) | (k >= high), 1, wrong)
+    store_int(word_at(w, 7), wrong)
 
 
 def take_rows(w: Any, block: Any, blocks: Any) -> None:
@@ -105,8 +108,16 @@ def sums_of_rows(w: Any, block: Any, blocks: Any) -> None:
         stm(out + j * SIZE, narrow(total), lanes)
 
 
-def _are_numbers(ids: Any) -> bool:
-    return isinstance(ids, Place) and ids.dtype == np.int64 and ids.is_contiguous
+def _numbers(call: Call, ids: Any, low: int, high: int, error: str) -> Place | None:
+    """Numbers of rows side by side, which are looked at before the run; None where they cannot be."""
+    if not isinstance(ids, Place) or ids.dtype != np.int64:
+        return None
+    axes = [(1, 0), (1, 0), *collapsed(ids.shape, ids.strides)]
+    if len(axes) > 4 or high < 1:
+        return None
+    words: list[int | Address] = [ids.address(), *axes[-2], *axes[-1], low, high]
+    call.check(kernel(within, "float64"), words, error)
+    return ids if ids.is_contiguous else copy_of(call, ids)
 
 
 def _columns(place: Place, axes: int) -> int | None:
@@ -117,11 +128,13 @@ def _columns(place: Place, axes: int) -> int | None:
 
 def _taken(call: Call, table: Place, ids: Any, low: int) -> bool:
     (out,) = call.outputs
-    if not _are_numbers(ids) or out is None or not table.ndim or (columns := _columns(table, 1)) is None:
+    if out is None or not table.ndim or (columns := _columns(table, 1)) is None:
         return False
     rows = table.shape[0]
+    ids = _numbers(call, ids, low, rows, OUTSIDE)
+    if ids is None:
+        return False
     words = [ids.address(), ids.size, table.address(), table.strides[0], rows, columns, out.address()]
-    call.check(kernel(within, "float64"), [ids.address(), ids.size, low, rows], "an index is out of bounds")
     call.run(kernel(take_rows, f"f{table.dtype.itemsize}"), words, 4 if out.nbytes >= LARGE else 1)
     return True
 
@@ -129,13 +142,15 @@ def _taken(call: Call, table: Place, ids: Any, low: int) -> bool:
 def native_one_hot(call: Call) -> bool:
     """Labels along a new last axis."""
     (labels,), (out,) = call.inputs, call.outputs
-    if not _are_numbers(labels) or out is None or out.dtype not in SINGLE_OR_DOUBLE:
+    if out is None or out.dtype not in SINGLE_OR_DOUBLE:
         return False
     if canonical_axis(call.attrs["axis"], out.ndim) != out.ndim - 1:
         return False
     classes = out.shape[-1]
-    call.check(kernel(within, "float64"), [labels.address(), labels.size, 0, classes], "a label is no class")
-    words = [labels.address(), labels.size, classes, out.address()]
+    labels = _numbers(call, labels, 0, classes, "a label is no class")
+    if labels is None:
+        return False
+    words: list[int | Address] = [labels.address(), labels.size, classes, out.address()]
     call.run(kernel(unit_rows, out.dtype), words, 4 if out.nbytes >= LARGE else 1)
     return True
 
@@ -162,24 +177,20 @@ def native_scatter_add(call: Call) -> bool:
     if not indices:
         return native_zeros_with(call)
     (out,), ids = call.outputs, indices[0]
-    if out is None or len(indices) != 1 or not _is_rows(call.attrs["key"]) or not _are_numbers(ids):
+    if out is None or len(indices) != 1 or not _is_rows(call.attrs["key"]):
         return False
     if g.dtype != out.dtype or g.dtype.kind != "f" or g.shape != (*ids.shape, *out.shape[1:]):
         return False
-    steps = g.over(g.shape[: ids.ndim], g.strides[: ids.ndim])
-    columns = _columns(g, ids.ndim)
-    if columns is None or not g.size or not g.is_contiguous or steps.size != ids.size:
+    rows, size, loss = out.shape[0], g.dtype.itemsize, g.dtype == np.float64
+    if not g.size or 8 * out.size > MOST or (ids := _numbers(call, ids, -rows, rows, OUTSIDE)) is None:
         return False
-    rows, size = out.shape[0], g.dtype.itemsize
-    call.check(kernel(within, "float64"), [ids.address(), ids.size, -rows, rows], "an index is out of bounds")
+    g = g if g.is_contiguous else copy_of(call, g)
+    columns = g.size // ids.size
     words = [ids.address(), ids.size, g.address(), columns * size, rows, columns]
     if ids.size <= FEW:
         fill(call, out, 0.0)
         call.run(kernel(add_rows, out.dtype, PLAIN=True), [*words, out.address(), 0])
         return True
-    loss = size == 8
-    if 8 * out.size > MOST:
-        return False
     sums = [call.scratch(out.shape, np.float64, "sums of rows") for _ in range(1 + loss)]
     for place in sums:
         fill(call, place, 0.0)

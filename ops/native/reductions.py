@@ -143,6 +143,10 @@ def counted(acc: Any, v: Any) -> Any:
     return acc + np.int64(v)
 
 
+def share(acc: Any, count: Any) -> Any:
+    return double(acc) / double(count)
+
+
 _F8 = Fold(two_zeros, with_loss, both_across, whole, "0.0", "f8", "f8", pair=True)
 _F8_MEAN = Fold(two_zeros, with_loss, both_across, whole_mean, "0.0", "f8", "f8", pair=True)
 _F4 = Fold(zeros, wider, across, as_is, "0.0", "f8", "f8")
@@ -151,7 +155,10 @@ _I8 = Fold(no_counts, counted, across, as_is, "0", "i8", "i8")
 _B1 = Fold(no_counts, counted, across, as_is, "False", "i8", "i8", merged=_I8)
 
 SUM = Reduction({"f4": _F4, "f8": _F8, "i8": _I8, "b1": _B1})
-MEAN = Reduction({"f4": _F4_MEAN, "f8": _F8_MEAN})
+_I8_MEAN = Fold(no_counts, counted, across, share, "0", "i8", "f8")
+_B1_MEAN = Fold(no_counts, counted, across, share, "False", "i8", "f8", merged=_I8_MEAN)
+
+MEAN = Reduction({"f4": _F4_MEAN, "f8": _F8_MEAN, "i8": _I8_MEAN, "b1": _B1_MEAN})
 
 # extrema -------------------------------------------------------------------------------------------------------------
 

@@ -451,3 +451,22 @@ def from_bits(c: Arithmetic, i: Any) -> Value:
     element = "float" if i.element == "i32" else "double"
     type = vector(element, i.lanes) if i.lanes else element
     return c.code.emit(type, f"bitcast {i.type} {i.name} to {type}")
+
+
+def _signed(i: int) -> int:
+    return (i + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+@word(lambda m, i: _signed(int(i)))
+def wrapped(c: Arithmetic, i: Any) -> Value:
+    """The low 64 bits of an integer, of which the highest is the sign: said of what may overflow."""
+    return c.to_int(i)
+
+
+@word(lambda m, a, b: _signed((int(a) % (1 << 64)) * (int(b) % (1 << 64)) >> 64))
+def product_high(c: Arithmetic, a: Any, b: Any) -> Value:
+    """The high 64 bits of the product of two integers without sign."""
+    wide = [c.code.emit("i128", f"zext i64 {c.to_int(x).name} to i128") for x in (a, b)]
+    whole = c.code.emit("i128", f"mul i128 {wide[0].name}, {wide[1].name}")
+    high = c.code.emit("i128", f"lshr i128 {whole.name}, 64")
+    return c.code.emit("i64", f"trunc i128 {high.name} to i64")

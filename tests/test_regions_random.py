@@ -1,0 +1,51 @@
+"""Uniform numbers of kernels: those of NumPy's generator, to the last bit, in any number of blocks."""
+
+import numpy as np
+import pytest
+from regions_running import run_rule
+
+import tensorgraph as tg
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.native import machine
+from tensorgraph.native.kernel import kernel
+from tensorgraph.native.words import load_int, product_high, store_int, word_at, wrapped
+
+WAYS = [64, 32, *([0] if machine.available() else [])]
+UNIFORM = CATALOGUE["uniform"]
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 7, 8, 9, 64, 101])
+def test_uniform_numbers_are_those_of_the_forward(n, dtype, width):
+    for state in ([1, 2, 0], [2**64 - 1, 2**63, 2**63 + 5], [0, 0, 2**64 - 1], list(np.asarray(tg.random.key(7)))):
+        state = np.array(state, np.uint64)
+        graph = tg.trace(lambda s: UNIFORM.public(s, shape=(n,), dtype=dtype), state)
+        (eq,) = graph.equations
+        expected = UNIFORM.forward(state, shape=(n,), dtype=dtype)
+        for blocks in (None, 3):
+            for a, b in zip(run_rule(eq, {eq.inputs[0]: state}, width, blocks), expected, strict=True):
+                np.testing.assert_array_equal(a, b, strict=True)
+
+
+def products(w, block, blocks):
+    a, b, out = load_int(word_at(w, 0)), load_int(word_at(w, 1)), word_at(w, 2)
+    store_int(out, product_high(a, b))
+    store_int(out + 8, wrapped(a * b))
+    store_int(out + 16, wrapped(a + b))
+
+
+def test_integers_wrap():
+    for a in (0, 1, -1, 2**63 - 1, -(2**63), 0x123456789ABCDEF):
+        for b in (0, 3, -5, 2**63 - 1, -(2**63), -0x123456789ABCDEF):
+            given, found = np.array([a]), np.array([b])
+            out, emulated = np.zeros(3, np.int64), np.zeros(3, np.int64)
+            whole = (a % 2**64) * (b % 2**64)
+            expected = np.array([whole >> 64, whole % 2**64, (a + b) % 2**64], np.uint64).astype(np.int64)
+            words = np.array([given.ctypes.data, found.ctypes.data, emulated.ctypes.data])
+            made = kernel(products, "float64")
+            made.emulate(words, [given, found, emulated])
+            np.testing.assert_array_equal(emulated, expected)
+            if machine.available():
+                made.run(np.array([given.ctypes.data, found.ctypes.data, out.ctypes.data]))
+                np.testing.assert_array_equal(out, expected)
