@@ -1,0 +1,184 @@
+"""Texts of the kernels of convolutions over two axes."""
+
+# The plan: (1) images lie prepared: their borders are there, and where windows step over several pixels the pixels of
+# each remainder lie together, so that neighbouring windows read neighbouring numbers; (2) a table says how far from a
+# window's first pixel each number of the window lies; (3) the sums of all windows are products through that table, rows
+# being channels of the result and lanes neighbouring windows of a whole image, those that hang over a line's end too,
+# which are left out when lines are copied to the result; (4) the gradient of the weight keeps one vector of sums a
+# channel and number of the window while it goes over the images. Sums are made of parts of DEPTH terms.
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgraph.native.lowering import static
+from tensorgraph.native.words import (
+    fma,
+    hsum,
+    integer,
+    ldg,
+    ldm,
+    load,
+    load_int,
+    stg,
+    stm,
+    store,
+    store_int,
+    vset,
+    word_at,
+)
+from tensorgraph.ops.native.packing import DEPTH
+from tensorgraph.ops.native.product_tiles import read, write
+
+__all__ = ["convolve", "place", "table", "turn", "weigh", "zero"]
+
+BYTES = LANES = SIZE = 0  # constants of every kernel
+ROWS, VECS, TAPS, BIAS = 1, 1, 1, False  # of these
+
+
+def zero(w: Any, block: Any, blocks: Any) -> None:
+    """Zeros. Words: address, count."""
+    p, n = word_at(w, 0), word_at(w, 1)
+    for j in range(0, n, LANES):
+        stm(p + j * SIZE, vset(0.0), n - j)
+
+
+def place(w: Any, block: Any, blocks: Any) -> None:
+    """Rows of planes into other planes, with strides of all axes. Words: source, its bytes from image to image, plane
+    to plane, row to row, number to number; target and its own; images, planes, rows, numbers."""
+    s, s_image, s_plane, s_row, s_step, t, t_image, t_plane, t_row, t_step = [word_at(w, i) for i in static(10)]
+    images, planes, rows, count = [word_at(w, i) for i in static(10, 14)]
+    for u in range(images * planes * block // blocks, images * planes * (block + 1) // blocks):
+        p, q = (
+            s + u // planes * s_image + u % planes * s_plane,
+            t + u // planes * t_image + u % planes * t_plane,
+        )
+        for r in range(rows):
+            for j in range(0, count, LANES):
+                n, a, b = min(count - j, LANES), p + r * s_row + j * s_step, q + r * t_row + j * t_step
+                if s_step == SIZE:
+                    if t_step == SIZE:
+                        stm(b, ldm(a, n, 0.0), n)
+                    else:
+                        stg(b, t_step, ldm(a, n, 0.0), n)
+                else:
+                    stg(b, t_step, ldg(a, s_step, n, 0.0), n)
+
+
+def table(w: Any, block: Any, blocks: Any) -> None:
+    """Where a window's numbers lie. Words: table; channels, bytes between them; lines and columns of a window; steps
+    from line to line and from column to column of a window, and of windows; bytes between planes of remainders, and
+    between lines."""
+    p, channels, channel, lines, columns, down, right, stride_y, stride_x, phase, line = [
+        word_at(w, i) for i in static(11)
+    ]
+    k = 0
+    for i in range(channels):
+        for y in range(lines):
+            for x in range(columns):
+                a, b = y * down, x * right
+                at = i * channel + (a % stride_y * stride_x + b % stride_x) * phase
+                store_int(p + k * 8, at + a // stride_y * line + b // stride_x * SIZE)
+                k += 1
+
+
+def turn(w: Any, block: Any, blocks: Any) -> None:
+    """Weights of the transposed convolution: both kinds of channels change places in each group, windows are turned
+    round. Words: weights, target, groups, channels of the one and of the other kind in a group, numbers of a window."""
+    p, q, groups, outer, inner, taps = [word_at(w, i) for i in static(6)]
+    for g in range(groups):
+        for o in range(outer):
+            for i in range(inner):
+                a = p + ((g * outer + o) * inner + i) * taps * SIZE
+                b = q + ((g * inner + i) * outer + o) * taps * SIZE
+                for t in range(taps):
+                    store(b + (taps - 1 - t) * SIZE, load(a + t * SIZE))
+
+
+def sums(vecs: int, masked: bool, weights: Any, x: Any, offsets: Any, k: Any, z: Any, z_row: Any, n: Any) -> None:
+    """ROWS channels of `vecs` vectors of windows; of the last vector `n` lanes where masked."""
+    lines = [weights + i * k * SIZE for i in static(ROWS)]
+    for k0 in range(0, k, DEPTH):
+        acc = [[vset(0.0) for v in static(vecs)] for i in static(ROWS)]
+        for j in range(k0, min(k0 + DEPTH, k)):
+            p = x + load_int(offsets + 8 * j)
+            pixels = [read(p + v * BYTES, n, masked) for v in static(vecs)]
+            for i in static(ROWS):
+                weight = vset(load(lines[i] + j * SIZE))
+                for v in static(vecs):
+                    acc[i][v] = fma(weight, pixels[v], acc[i][v])
+        for i in static(ROWS):
+            for v in static(vecs):
+                at = z + i * z_row + v * BYTES
+                before = vset(0.0)
+                if k0 > 0:
+                    before = read(at, n, masked)
+                write(at, before + acc[i][v], n, masked)
+
+
+def convolve(w: Any, block: Any, blocks: Any) -> None:
+    """Words: prepared images, bytes from image to image and from group to group; table, numbers of a window; weights;
+    result; bias; images, groups, channels of the result in a group; windows of an image, those that hang over too, from
+    line to line, lines, windows of a line; memory for the sums, and how many bytes a block has of it."""
+    x, x_image, x_group, offsets, k, weights, y, bias = [word_at(w, i) for i in static(8)]
+    images, groups, outputs, span, pitch, lines, columns = [word_at(w, i) for i in static(8, 15)]
+    z = word_at(w, 15) + word_at(w, 16) * block
+    units, z_row = images * groups, word_at(w, 16) // ROWS
+    for u in range(units * block // blocks, units * (block + 1) // blocks):
+        source = x + u // groups * x_image + u % groups * x_group
+        for begin in range(0, outputs, ROWS):
+            o = min(begin, outputs - ROWS)  # the last ones again, rather than fewer
+            a = weights + (u % groups * outputs + o) * k * SIZE
+            j = integer(0)
+            while j + VECS * LANES <= span:
+                sums(VECS, False, a, source + j * SIZE, offsets, k, z + j * SIZE, z_row, 0)
+                j += VECS * LANES
+            while j < span:
+                sums(1, True, a, source + j * SIZE, offsets, k, z + j * SIZE, z_row, min(span - j, LANES))
+                j += LANES
+            for i in static(ROWS):
+                shift = vset(load(bias + (u % groups * outputs + o + i) * SIZE)) if BIAS else vset(0.0)
+                target = y + (u * outputs + o + i) * lines * columns * SIZE
+                for r in range(lines):
+                    for c in range(0, columns, LANES):
+                        n = columns - c
+                        v = ldm(z + i * z_row + (r * pitch + c) * SIZE, n, 0.0)
+                        stm(target + (r * columns + c) * SIZE, v + shift if BIAS else v, n)
+
+
+def weigh(w: Any, block: Any, blocks: Any) -> None:
+    """Words: prepared images, bytes from image to image, from group to group; table; slopes of the result at the pitch
+    of the images, bytes from image to image, from channel to channel; gradient of the weight; images, groups, channels
+    of the result and of the images in a group, lines and columns of a window; windows of an image; images of a part."""
+    x, x_image, x_group, offsets, g, g_image, g_channel, target = [word_at(w, i) for i in static(8)]
+    images, groups, outputs, inputs, lines, columns, span, part = [word_at(w, i) for i in static(8, 16)]
+    across, along = (columns + TAPS - 1) // TAPS, (outputs + ROWS - 1) // ROWS
+    units = groups * along * inputs * lines * across
+    for u in range(units * block // blocks, units * (block + 1) // blocks):
+        t0 = min(u % across * TAPS, columns - TAPS)
+        rest = u // across
+        line, rest = rest % lines, rest // lines
+        i, rest = rest % inputs, rest // inputs
+        o, group = min(rest % along * ROWS, outputs - ROWS), rest // along
+        k = (i * lines + line) * columns + t0
+        total = [[vset(0.0) for t in static(TAPS)] for r in static(ROWS)]
+        for n0 in range(0, images, part):
+            acc = [[vset(0.0) for t in static(TAPS)] for r in static(ROWS)]
+            for n in range(n0, min(n0 + part, images)):
+                source = x + n * x_image + group * x_group
+                slopes = g + n * g_image + (group * outputs + o) * g_channel
+                pixels = [source + load_int(offsets + 8 * (k + t)) for t in static(TAPS)]
+                for j in range(0, span, LANES):
+                    count = min(span - j, LANES)
+                    values = [ldm(pixels[t] + j * SIZE, count, 0.0) for t in static(TAPS)]
+                    for r in static(ROWS):
+                        slope = ldm(slopes + r * g_channel + j * SIZE, count, 0.0)
+                        for t in static(TAPS):
+                            acc[r][t] = fma(slope, values[t], acc[r][t])
+            for r in static(ROWS):
+                for t in static(TAPS):
+                    total[r][t] = total[r][t] + acc[r][t]
+        for r in static(ROWS):
+            for t in static(TAPS):
+                at = ((group * outputs + o + r) * inputs * lines * columns + k + t) * SIZE
+                store(target + at, hsum(total[r][t]))

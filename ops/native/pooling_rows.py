@@ -1,0 +1,70 @@
+"""Texts of the kernels of pools over two axes: lanes are neighbouring windows of a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgraph.native.lowering import static
+from tensorgraph.native.words import ldg, ldm, most, select, stg, stm, vset, word_at
+
+__all__ = ["fold", "spread"]
+
+LANES = SIZE = 0  # constants of every kernel
+INF = float("inf")
+MAX, SIDE_BY_SIDE = True, False  # of these: maxima or sums; whether every number is in a window
+
+
+def fold(w: Any, block: Any, blocks: Any) -> None:
+    """The maximum or the sum of each window. Words: x, y; planes; lines and numbers of a line of x, of y; of a window;
+    steps from window to window, and within one."""
+    x, y, planes, height, width, lines, columns, down, right = [word_at(w, i) for i in static(9)]
+    step_y, step_x, apart_y, apart_x = [word_at(w, i) for i in static(9, 13)]
+    rows = planes * lines
+    for u in range(rows * block // blocks, rows * (block + 1) // blocks):
+        source = x + (u // lines * height + u % lines * step_y) * width * SIZE
+        for c in range(0, columns, LANES):
+            n, acc = min(columns - c, LANES), vset(-INF if MAX else 0.0)
+            for a in range(down):
+                for b in range(right):
+                    at = source + (a * apart_y * width + c * step_x + b * apart_x) * SIZE
+                    v = ldg(at, step_x * SIZE, n, 0.0)
+                    acc = most(acc, v) if MAX else acc + v
+            stm(y + (u * columns + c) * SIZE, acc, n)
+
+
+def tied(v: Any, best: Any) -> Any:
+    """Where a number is its window's maximum; where that is no number, those that are none."""
+    return (v == best) | ((v != v) & (best != best))
+
+
+def spread(w: Any, block: Any, blocks: Any) -> None:
+    """Each window's number to its elements, of a maximum in equal shares to those that are it. Windows have no element
+    in common. Words: as of `fold`, x being what is written, y the numbers; then x and y themselves, of a maximum."""
+    x, y, planes, height, width, lines, columns, down, right = [word_at(w, i) for i in static(9)]
+    step_y, step_x, apart_y, apart_x, values, best = [word_at(w, i) for i in static(9, 15)]
+    for u in range(planes * block // blocks, planes * (block + 1) // blocks):
+        if not SIDE_BY_SIDE:
+            for j in range(0, height * width, LANES):
+                stm(x + (u * height * width + j) * SIZE, vset(0.0), height * width - j)
+        for r in range(lines):
+            for c in range(0, columns, LANES):
+                n, from_y = min(columns - c, LANES), ((u * lines + r) * columns + c) * SIZE
+                share = ldm(y + from_y, n, 0.0)
+                top = ldm(best + from_y, n, 0.0) if MAX else share
+                start = ((u * height + r * step_y) * width + c * step_x) * SIZE
+                if MAX:
+                    count = vset(0.0)
+                    for a in range(down):
+                        for b in range(right):
+                            at = start + (a * apart_y * width + b * apart_x) * SIZE
+                            hit = tied(ldg(values + at, step_x * SIZE, n, 0.0), top)
+                            count = count + select(hit, vset(1.0), vset(0.0))
+                    share = share / count
+                for a in range(down):
+                    for b in range(right):
+                        at = start + (a * apart_y * width + b * apart_x) * SIZE
+                        if MAX:
+                            hit = tied(ldg(values + at, step_x * SIZE, n, 0.0), top)
+                            stg(x + at, step_x * SIZE, select(hit, share, vset(0.0)), n)
+                        else:
+                            stg(x + at, step_x * SIZE, share, n)
