@@ -87,10 +87,10 @@ coverage: $(TEST_NEEDS)
 	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(PYTEST) --cov --cov-report=term \
 		--cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS) $(ARGS)
 
-# only a wheel holds ops and viz where their import names say
+# only a wheel holds ops and viz where their import names say; the profile lets a busy machine take its time
 doctest: .build/wheel
 	@$(ENV) .venv-wheel "$(WHEEL_FILE)[test,all]"
-	$(PYTEST_ENV) .venv-wheel/bin/pytest $(SHARED) --doctest-modules --pyargs tensorgraph $(ARGS)
+	$(PYTEST_ENV) .venv-wheel/bin/pytest $(SHARED) --hypothesis-profile=ci --doctest-modules --pyargs tensorgraph $(ARGS)
 
 # mypy starts elsewhere, since the checkout would hide the installed package
 lint: .build/wheel

@@ -89,8 +89,8 @@ def multigammaln(a: TensorLike, d: Count) -> Tensor:
     """The logarithm of the gamma function of `d` dimensions, of numbers above (d - 1) / 2; infinite or NaN beyond.
 
     >>> import tensorgraph as tg
-    >>> tg.multigammaln([2.0, 3.0], 2)
-    tensor([0.4515827, 1.5501951], f32)
+    >>> tg.multigammaln([2.0, 3.0], 2).numpy().round(4)
+    array([0.4516, 1.5502], dtype=float32)
     """
     a = of(a, "multigammaln: a")
     out = lgamma.public(a)
