@@ -203,6 +203,20 @@ def test_the_sign_of_zero_is_a_part_of_a_value(monkeypatch: Any) -> None:
     assert f.stats.traces == 3
 
 
+def small_only(x: Any) -> Any:
+    return x * rate
+
+
+def test_what_other_sizes_read_is_watched_too(monkeypatch: Any) -> None:
+    f = tg.compile(lambda x: x * cfg.rate if len(x) > 2 else small_only(x))
+    large, small = tg.ones((3,)), tg.ones((2,))
+    assert f(large).tolist() == [2.0] * 3 and f(small).tolist() == [2.0] * 2 and f.stats.traces == 2
+    monkeypatch.setitem(globals(), "rate", 3.0)
+    assert f(small).tolist() == [3.0] * 2
+    monkeypatch.setattr(cfg, "rate", 4.0)
+    assert f(large).tolist() == [4.0] * 3
+
+
 def test_what_is_not_read_may_change(monkeypatch: Any) -> None:
     f = tg.compile(lambda x: x * cfg.rate)
     assert f(ONE).item() == 2.0

@@ -21,7 +21,7 @@ from tensorgraph.compile.entry import Entry
 from tensorgraph.compile.runner import Options
 from tensorgraph.compile.signatures import Leaves, Signature, arrays_of, difference, matcher
 from tensorgraph.compile.statistics import Statistics
-from tensorgraph.compile.tracing import trace_call
+from tensorgraph.compile.tracing import Traced, trace_call
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.operands import Borrowed
@@ -173,7 +173,7 @@ class Compiled:
                 leaves = again
             try:
                 with self.stats.timed("tracing"):
-                    traced = trace_call(self.function, (args, keywords), fixed)
+                    traced = trace_call(self.function, (args, keywords), fixed, self._like(leaves))
             except TraceError as refused:
                 error = error or refused
                 continue
@@ -181,6 +181,13 @@ class Compiled:
             return Entry(traced, leaves, self.options, self.stats), leaves
         assert error is not None
         raise error
+
+    def _like(self, leaves: Leaves) -> Traced | None:
+        """A trace of a call that differs in sizes alone, if nothing has changed since."""
+        for entry in (entry for entries in self._entries.values() for entry in entries):
+            if leaves.differs_in_sizes(entry.leaves):
+                return entry.traced if entry.holds() or entry.change() is None else None
+        return None
 
     def _names(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> list[str]:
         """What the leaves of the arguments are called."""

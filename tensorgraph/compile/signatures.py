@@ -87,6 +87,18 @@ class Leaves:
             tree, owned, tuple(keywords), tuple(keys), mode.grad, mode.implementation, default_dtype(),
         )  # fmt: skip
 
+    def differs_in_sizes(self, other: Leaves) -> bool:
+        """Whether the other call is like this one but for sizes of arrays."""
+        mine, theirs = self.signature, other.signature
+        if mine[:3] != theirs[:3] or mine[4:] != theirs[4:]:
+            return False
+        return all(a == b or _sizeless(a) == _sizeless(b) for a, b in zip(mine[3], theirs[3], strict=True))
+
+
+def _sizeless(key: Any) -> Any:
+    """The key of an array without its sizes."""
+    return (len(key[0]), *key[1:]) if type(key) is tuple and len(key) == 4 else key
+
 
 def _static(value: Any) -> Any:
     """What is no array and no number, as a key."""

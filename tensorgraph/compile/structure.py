@@ -25,7 +25,7 @@ SWITCHES = ("training", "frozen", "_hooks")
 
 def is_marked(value: Any) -> bool:
     """Whether an object moves the mark when an attribute of it is set: a module, an optimiser, a group."""
-    return isinstance(getattr(type(value), "moves_mark", None), bool)
+    return bool(getattr(type(value), "moves_mark", False))
 
 
 def is_plain(value: Any) -> bool:
@@ -42,7 +42,7 @@ def same(a: Any, b: Any) -> bool:
     if type(a) is float:
         return (a == b and math.copysign(1.0, a) == math.copysign(1.0, b)) or (a != a and b != b)
     if isinstance(a, np.generic):
-        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+        return bool(a.dtype == b.dtype and a.tobytes() == b.tobytes())
     return repr(a) == repr(b) if type(a) is complex else bool(a == b)
 
 

@@ -46,6 +46,8 @@ class Traced:
     left : tuple of (Leaf or int, bool)
         Whose gradients it leaves, of leaves of the tape or of inputs by number; whether there is one.
     guards : Guards
+    watcher : Watcher
+        What found them.
     """
 
     graph: Graph
@@ -53,6 +55,7 @@ class Traced:
     found: tuple[Leaf, ...]
     left: tuple[tuple[Leaf | int, bool], ...]
     guards: Guards
+    watcher: Watcher
 
 
 class Grads(dict[Any, Any]):
@@ -75,8 +78,12 @@ class Static:
         self.value = value
 
 
-def trace_call(function: Any, arguments: Arguments, fixed: frozenset[type] = frozenset()) -> Traced:
+def trace_call(
+    function: Any, arguments: Arguments, fixed: frozenset[type] = frozenset(), known: Traced | None = None
+) -> Traced:
     """The trace of a call of a function, and what it depends on. Numbers of the types in `fixed` are static.
+
+    `known` is a trace of a call that differs in shapes and dtypes alone, all of whose guards hold.
 
     Raises
     ------
@@ -89,7 +96,7 @@ def trace_call(function: Any, arguments: Arguments, fixed: frozenset[type] = fro
     again = False
     while True:
         once = _Once(function, found, fixed)
-        with Watcher(function) as watcher:
+        with Watcher(function) if known is None else known.watcher.again() as watcher:
             grads = ([wrap(leaf.grad._value) for leaf in found],) if found else ()
             graph = trace(once.run, *grads, *arguments[0], **arguments[1])
         missing = tuple(leaf for leaf in once.grads.asked if leaf.grad is not None)
@@ -127,7 +134,7 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
     for array in once.shared:
         watcher.add(ArrayGuard("the array in a captured tensor", array))
     guards = Guards(watcher.guards.values(), (*watcher.roots.values(), *cells))
-    return Traced(graph, cells, once.found, tuple(once.left), guards)
+    return Traced(graph, cells, once.found, tuple(once.left), guards, watcher)
 
 
 def _name(leaf: Leaf) -> str:

@@ -1,7 +1,7 @@
 """Watches a trace, and says what it depended on: the guards of what the user's functions read.
 
 The plan:
-1. `sys.setprofile` shows each frame as it begins and ends; those of the user's are looked at, of this library's only
+1. `sys.settrace` shows each frame as it begins and ends; those of the user's are looked at, of this library's only
    the modules and optimisers that ran;
 2. the chains in the frame's code (`reads.chains`) are followed from its globals, closure and arguments as it begins,
    from its other variables as it ends, and each step on the way becomes a guard;
@@ -13,10 +13,10 @@ The plan:
 
 from __future__ import annotations
 
+import copy
 import gc
 import sys
 import sysconfig
-import threading
 from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -39,6 +39,7 @@ STDLIB = sysconfig.get_paths()["stdlib"]
 OTHERS = ("tensorgraph", "numpy", "builtins", "numba", "llvmlite")
 MOST = 4000  # guards of one trace
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
+NOTHING, OURS, USERS, IMPORT = 0, 1, 2, 3  # of the calls of a function: what is to be seen of them
 MISSING = object()
 KEPT = PASSING | {"_hooks", "_place"}
 PROXIES: WeakKeyDictionary[type, Any] = WeakKeyDictionary()  # one object a class, to know it again
@@ -54,19 +55,41 @@ class Watcher:
         self.roots: dict[int, Any] = {}
         self.functions: dict[CodeType, list[Any]] = {}
         self.attributes: list[tuple[Any, dict[str, Any]]] = []  # of roots, as they were
+        self.is_watching = True
         self.importing = 0
+        self.kinds: dict[CodeType, int] = {}
         self.looked: set[tuple[int, int]] = set()
         self.kept: list[Any] = []  # what has its address in `looked`
         self.learn(function)
 
+    def again(self) -> Watcher:
+        """The like for a trace that differs in shapes alone: it reads the same, and the interpreter need not be slowed.
+
+        What the code names is guarded in all its branches, whichever of them shapes choose.
+        """
+        other = copy.copy(self)
+        other.guards = {key: guard for key, guard in self.guards.items() if not isinstance(guard, GradGuard)}
+        other.roots, other.is_watching = dict(self.roots), False
+        return other
+
     def __enter__(self) -> Watcher:
-        self.before = sys.getprofile()
-        self.thread = threading.get_ident()
-        sys.setprofile(self.see)
+        if not self.is_watching:
+            return self
+        self.profile = sys.getprofile()
+        self.is_traced = sys.gettrace() is not None
+        if self.is_traced:  # a debugger, or what measures coverage: it goes on
+            sys.setprofile(self.see)
+        else:  # which is not told of calls of C, of which there are many more
+            sys.settrace(self.called)
         return self
 
     def __exit__(self, *error: object) -> None:
-        before: Any = self.before
+        if not self.is_watching:
+            return
+        if not self.is_traced:
+            sys.settrace(None)
+            return
+        before: Any = self.profile
         sys.setprofile(before if callable(before) else None)
         if before is not None and hasattr(before, "enable"):  # a profiler of C's, which is no function
             before.enable()
@@ -75,23 +98,49 @@ class Watcher:
 
     def see(self, frame: FrameType, event: str, _: Any) -> None:
         """Called by the interpreter as functions begin and end."""
-        if frame.f_code.co_name == "_find_and_load" and frame.f_code.co_filename[:7] == "<frozen":
-            self.importing += {"call": 1, "return": -1}.get(event, 0)
+        if event == "call":
+            self.called(frame, event, _)
+        elif event == "return" and self.kinds.get(frame.f_code) in (USERS, IMPORT):
+            self.returned(frame, event, _)
+
+    def called(self, frame: FrameType, event: str, _: Any) -> Any:
+        """A function begins; gives who is told when it ends."""
+        code = frame.f_code
+        kind = self.kinds.get(code)
+        if kind is None:
+            kind = self.kinds[code] = self.kind(code, frame.f_globals)
+        if kind == NOTHING:
+            return None
+        if kind == IMPORT:
+            self.importing += 1
         elif self.importing:
-            return  # what modules do as they load happens once in any case
-        elif event == "call":
-            code = frame.f_code
-            names = frame.f_globals
-            package = names.get("__package__")
-            if package in INTERNAL:
-                if code.co_name in ("forward", "step", "__call__") and code.co_varnames[:1] == ("self",):
-                    self.root(frame.f_locals.get("self"))
-            elif self.is_users(code, names):
-                self.begin(frame)
-        elif event == "return":
-            names = frame.f_globals
-            if names.get("__package__") not in INTERNAL and self.is_users(frame.f_code, names):
-                self.end(frame)
+            return None  # what modules do as they load happens once in any case
+        elif kind == OURS:
+            self.root(frame.f_locals.get("self"))
+            return None
+        else:
+            self.begin(frame)
+        frame.f_trace_lines = False
+        return self.returned
+
+    def returned(self, frame: FrameType, event: str, _: Any) -> Any:
+        """A function ends."""
+        if event != "return":
+            return self.returned
+        if self.kinds[frame.f_code] == IMPORT:
+            self.importing -= 1
+        elif not self.importing:
+            self.end(frame)
+        return None
+
+    def kind(self, code: CodeType, names: dict[str, Any]) -> int:
+        """What is to be seen of the calls of a function."""
+        if code.co_name == "_find_and_load" and code.co_filename[:7] == "<frozen":
+            return IMPORT
+        if names.get("__package__") in INTERNAL:
+            runs = code.co_name in ("forward", "step", "__call__") and code.co_varnames[:1] == ("self",)
+            return OURS if runs else NOTHING
+        return USERS if self.is_users(code, names) else NOTHING
 
     def is_users(self, code: CodeType, names: dict[str, Any]) -> bool:
         """Whether code is of the user's: of no library, unless that is where the function comes from."""
@@ -161,6 +210,23 @@ class Watcher:
         self.add(kind(chain.name, holder, key, value))
         self.walk(value, chain, code)
 
+    def read(self, function: Any) -> None:
+        """What a function reads of its module and closure, though it may not be called this time."""
+        function = getattr(function, "__func__", function)
+        code = getattr(function, "__code__", None)
+        if code is None or (id(function), id(code)) in self.looked:
+            return
+        self.looked.add((id(function), id(code)))
+        self.kept.append(function)
+        if function.__globals__.get("__package__") in INTERNAL or not self.is_users(code, function.__globals__):
+            return
+        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
+        for chain in chains(code):
+            if chain.root == "global":
+                self.follow(function.__globals__, chain, code, ItemGuard, function.__globals__, chain.name)
+            elif chain.root == "free" and chain.name in cells:
+                self.follow({}, chain, code, CellGuard, cells[chain.name], None)
+
     def walk(self, value: Any, chain: Chain, code: CodeType) -> None:
         """The links of a chain from a value on."""
         path = chain.name
@@ -203,6 +269,7 @@ class Watcher:
         """What a chain ends in."""
         if isinstance(value, FUNCTIONS):
             self.learn(value)
+            self.read(value)
         elif isinstance(value, Tensor):
             if type(value._value) is np.ndarray:
                 self.root(value)
