@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import Op, elementwise, float_dtype, settle
+from tensorgraph.engine.op import Op, elementwise, float_dtype
 from tensorgraph.ops.exponential import as_float
 from tensorgraph.ops.kernels import incomplete_gamma, log_beta, log_normal
 from tensorgraph.ops.special import polygamma
@@ -20,8 +20,7 @@ _GAMMA: dict[str, Any] = dict(
 
 
 def _kind(*inputs: Any) -> np.dtype[Any]:
-    dtypes = [a.dtype for a in inputs]
-    return float_dtype(settle(np.result_type(*dtypes), dtypes))
+    return float_dtype(np.result_type(*[a.dtype for a in inputs]))
 
 
 def _in_float64(function: Any, *inputs: Any) -> Any:
@@ -72,7 +71,7 @@ gammainc_slope: Op = op(
 )  # fmt: skip
 betaln = op(
     "betaln(a, b)", lambda a, b: _in_float64(log_beta.betaln, a, b), elementwise, dtype="float",
-    domain={"a": (0.3, 4.0), "b": (0.3, 4.0)}, flops=300, scratch=60, traits=("commutative",),
+    domain={"a": (1.3, 4.0), "b": (1.3, 4.0)}, flops=300, scratch=60, traits=("commutative",),
     vjp=dict(a=lambda g, a, b: g * polygamma_gap(a, b, n=0), b=lambda g, a, b: g * polygamma_gap(b, a, n=0)),
     doc="""The logarithm of |B(a, b)|, the beta function Γ(a) Γ(b) / Γ(a + b), right also where these are huge.
 

@@ -122,7 +122,6 @@ EXAMPLES: dict[str, Example] = {
     "Optimizer.minimize": lambda: call((pair := trained())[1].minimize, loss=pair[0](X).sum()),
     "Optimizer.step": lambda: call(stepped().step),
     "dist.DataParallel": lambda: call(dist.DataParallel, optimizer=trained()[1], comm=Alone(), sync=False, timeout=1.0),
-    "DataParallel.minimize": lambda: call((pair := parallel())[1].minimize, loss=pair[0](X).sum()),
     "DataParallel.part": lambda: call(parallel()[1].part, loss=loss(), samples=2, total=2),
     "DataParallel.reduce": lambda: call(parallel()[1].reduce),
     "DataParallel.rows": lambda: call(parallel()[1].rows, samples=3),
