@@ -22,7 +22,7 @@ from tensorgraph.ops.native.packing import DEPTH, pack_rows
 from tensorgraph.ops.native.product_thin import dots, narrow
 from tensorgraph.ops.native.product_tiles import add_rows, product, product_packed
 
-__all__ = ["blocks_of", "by_blas", "native_matmul", "product_call"]
+__all__ = ["Products", "blocks_of", "by_blas", "native_matmul", "product_call", "records_of", "with_rows"]
 
 PART = 64 * DEPTH
 """How many k's are summed before a sum is put to the ones before: sums of a million stay within the bounds."""
@@ -170,19 +170,25 @@ def product_call(
         return False
     if not out.size:
         return True
-    given, ending = _products(a, b, out), Ending(bias, activation == "relu")
-    n, k, rows = b.shape[-1] if b.ndim > 1 else 1, a.shape[-1], out.size // out.shape[-1] if b.ndim > 1 else out.size
-    blocks = blocks_of(2 * out.size * k, rows)
+    records_of(call, _products(a, b, out), out, Ending(bias, activation == "relu"))
+    return True
+
+
+def records_of(call: Call, given: Products, out: Place, ending: Ending = Ending()) -> None:
+    """Put the records of products into a call, which together write all of `out`."""
+    m, n, k = given.sizes
+    count = out.size // (m * n)
+    blocks = blocks_of(2 * out.size * k, m * count)
     if ending == Ending():
         given = _turned(given)
         if is_dots(given):
-            _dots(call, given, blocks_of(32 * out.size * k, rows))
-            return True
-    parts, side = _chosen(given)
-    given = _in_order(call, given, 2) if side else given
+            _dots(call, given, blocks_of(32 * out.size * k, m * count))
+            return
+    parts, by_rows = _chosen(given)
+    given = _in_order(call, given, 2) if by_rows else given
     if k <= PART:
         parts(call, given, ending, blocks)
-        return True
+        return
     spare = call.scratch(out.shape, out.dtype, "a part of a sum")
     for k0 in range(0, k, PART):
         target = spare.over(given.c.shape, given.c.strides) if k0 else given.c
@@ -190,8 +196,7 @@ def product_call(
         if k0:
             end = ending if k0 + PART >= k else Ending()
             text = kernel(add_rows, out.dtype, **end.constants)
-            call.run(text, [out.address(), spare.address(), rows, n, end.address], blocks)
-    return True
+            call.run(text, [out.address(), spare.address(), m * count, n, end.address], blocks)
 
 
 setattr(native_matmul, "with_endings", with_endings)  # noqa: B010
@@ -209,12 +214,18 @@ def _products(a: Place, b: Place, out: Place) -> Products:
     a, b = a.broadcast((*lead, m, k)), b.broadcast((*lead, k, n))
     in_order = Place.new((*lead, m, n), out.dtype).strides
     axes = collapsed(lead, a.strides[:-2], b.strides[:-2], in_order[:-2])
-    row, step = a.strides[-2:]
-    while axes and axes[-1][2] == 0 and (m == 1 or axes[-1][1] == m * row):
-        count, row_of_one, _, _ = axes.pop()
-        row, m = (row_of_one if m == 1 else row), m * count
-    a, b = a.over((m, k), (row, step)), b.over((k, n), b.strides[-2:])
-    return Products(a, b, out.over((m, n), (n * size, size)), axes)
+    a, b = a.over((m, k), a.strides[-2:]), b.over((k, n), b.strides[-2:])
+    return with_rows(Products(a, b, out.over((m, n), (n * size, size)), axes))
+
+
+def with_rows(given: Products) -> Products:
+    """The same with the last axes as rows, as far as B repeats along them and A and C go on."""
+    (m, k), axes, (row, step), (c_row, c_step) = given.a.shape, list(given.axes), given.a.strides, given.c.strides
+    while axes and axes[-1][2] == 0 and (m == 1 or axes[-1][1::2] == (m * row, m * c_row)):
+        count, *one = axes.pop()
+        row, c_row, m = (one[0], one[2], count) if m == 1 else (row, c_row, m * count)
+    c = given.c.over((m, given.c.shape[1]), (c_row, c_step))
+    return Products(given.a.over((m, k), (row, step)), given.b, c, axes)
 
 
 def is_packed(given: Products) -> bool:
@@ -231,7 +242,7 @@ def is_packed(given: Products) -> bool:
 def _turned(given: Products) -> Products:
     """A matrix times a vector as the vector times the matrix, where that has contiguous rows."""
     (m, n, _), size = given.sizes, given.a.dtype.itemsize
-    if n > 1 or m == 1 or given.a.strides[0] != size or given.a.strides[1] == size:
+    if n > 1 or m == 1 or given.a.strides[0] != size or given.a.strides[1] == size or given.c.strides[0] != size:
         return given
     a, b = given.b.transposed((1, 0)), given.a.transposed((1, 0))
     return Products(a, b, given.c.over((1, m), (m * size, size)), [(n, s, r, t) for n, r, s, t in given.axes])
@@ -247,7 +258,7 @@ def is_dots(given: Products) -> bool:
 def is_narrow(given: Products) -> bool:
     """Whether the lanes of a vector are rows: where A's columns are contiguous, and B's rows are but a few numbers."""
     (m, n, k), size = given.sizes, given.a.dtype.itemsize
-    return 1 < n <= 12 and m >= 16 and k > 1 and given.a.strides[0] == size
+    return 1 < n <= 12 and m >= 16 and k > 1 and given.a.strides[0] == size and given.c.strides[0] == n * size
 
 
 def _chosen(given: Products) -> tuple[Callable[..., None], bool]:
