@@ -183,6 +183,8 @@ layer_norm = fused_op(
     flops=_flops,
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
+    native="row_norm:layer_norm",
+    native_vjp="row_norm:layer_norm_vjp",
     traits=("analytic", "root", "reduces", "normalises"),
     recognise=SPELLINGS,
     examples=(
@@ -281,6 +283,8 @@ rms_norm = fused_op(
     flops=lambda x, gamma, *, axis, eps: (3 if gamma is None else 4) * x.size,
     backward_flops=lambda x, *rest, **attrs: 9 * x.size,
     backward_scratch=_backward_scratch,
+    native="row_norm:rms_norm",
+    native_vjp="row_norm:rms_norm_vjp",
     traits=("analytic", "root", "reduces"),
     examples=(
         (((4, 6), (6,)), {}),

@@ -11,6 +11,7 @@ import numpy as np
 
 from tensorgraph.jit.compiling import Helper
 from tensorgraph.native.lowering import static
+from tensorgraph.native.sources import names_of
 from tensorgraph.native.words import WORDS, Word
 
 __all__ = ["Emulation"]
@@ -165,14 +166,15 @@ class Emulation:
         seen[function] = own
         scope["__builtins__"] = function.__globals__.get("__builtins__", __builtins__)
         scope.update({name: self._word(w) for name, w in WORDS.items()})
+        names = names_of(function.__code__)
         for name, value in function.__globals__.items():
             if isinstance(value, Word):
                 scope[name] = self._word(value)
-            elif isinstance(value, types.FunctionType) and name in function.__code__.co_names and value is not static:
+            elif isinstance(value, types.FunctionType) and name in names and value is not static:
                 scope[name] = self._own(value, fixed, seen)
             elif isinstance(value, Helper):
                 scope[name] = self._helper(value)
-            elif name in function.__code__.co_names:
+            elif name in names:
                 scope[name] = value
         scope.update(fixed)
         return own

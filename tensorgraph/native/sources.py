@@ -22,7 +22,7 @@ import numpy as np
 
 from tensorgraph.jit.compiling import Helper
 
-__all__ = ["KernelError", "assigned", "functions_of", "parts_of", "tree_of"]
+__all__ = ["KernelError", "assigned", "functions_of", "names_of", "parts_of", "tree_of"]
 
 
 CONTINUED = " \t\n)]}"  # what the lines of a statement after its first one begin with
@@ -175,7 +175,7 @@ def parts_of(function: types.FunctionType, seen: set[Any] | None = None) -> Iter
     seen.add(function)
     yield f"{sys.implementation.cache_tag} {_said(function.__code__)!r}"
     yield repr((function.__defaults__, sorted((function.__kwdefaults__ or {}).items())))
-    for name in sorted(_names(function.__code__)):
+    for name in sorted(names_of(function.__code__)):
         yield from _part(name, function.__globals__.get(name), function.__code__, seen)
 
 
@@ -188,7 +188,7 @@ def _part(name: str, value: Any, code: types.CodeType, seen: set[Any]) -> Iterat
     elif isinstance(value, (bool, int, float, str, tuple, list, np.generic)):
         yield f"{name} = {type(value).__name__} {value!r}"
     elif isinstance(value, types.ModuleType) and value.__name__.partition(".")[0] != "numpy":
-        for inner in sorted(_names(code)):
+        for inner in sorted(names_of(code)):
             yield from _part(f"{name}.{inner}", vars(value).get(inner), code, seen)
 
 
@@ -209,15 +209,15 @@ def functions_of(function: types.FunctionType, seen: set[Any] | None = None) -> 
     if function in seen:
         return []
     seen.add(function)
-    read = [function.__globals__.get(name) for name in sorted(_names(function.__code__))]
+    read = [function.__globals__.get(name) for name in sorted(names_of(function.__code__))]
     called = [functions_of(value, seen) for value in read if isinstance(value, types.FunctionType)]
     return [function, *itertools.chain.from_iterable(called)]
 
 
-def _names(code: types.CodeType) -> set[str]:
+def names_of(code: types.CodeType) -> set[str]:
     """The names that a function reads, those of comprehensions inside it too."""
     found = set(code.co_names)
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            found |= _names(const)
+            found |= names_of(const)
     return found
