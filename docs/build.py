@@ -1,6 +1,6 @@
 """Write what is generated in the documentation, from the catalogue, the demonstration's network and measurements.
 
-python docs/build.py             ops.md, passes.md, lint.md, from_*.md, the pictures, the type stubs
+python docs/build.py             ops.md, passes.md, lint.md, native.md, from_*.md, the pictures, the type stubs
 python docs/build.py --check     say which of these are stale, the README's table of speed included; 1 if any
 python docs/build.py --speed     the README's table of speed, from bench-output/benchmarks.json
 """
@@ -247,6 +247,20 @@ def lint_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def native_page() -> str:
+    """The page of kernels, with the table of their words."""
+    from tensorgraph.native.words import WORDS
+
+    lines = [row(["word", "what it is"]), "|" + "---|" * 2]
+    for word in WORDS.values():
+        names = list(inspect.signature(word.emit).parameters)[1:]
+        lines.append(row([f"`{word.name}({', '.join(names)})`", one_line(word.__doc__ or "")]))
+    text = (DOCS / "native.md").read_text("utf-8")
+    head, begin, rest = text.partition("<!-- words: written by docs/build.py from the words themselves -->\n")
+    _, end, tail = rest.partition("<!-- end of words -->")
+    return head + begin + "\n".join(["", *lines, "", ""]) + end + tail
+
+
 def pictures() -> dict[str, Any]:
     """The drawings of the demonstration's network, and of one step of its training, by file name."""
     model = network(FULL.widths, 0)
@@ -276,7 +290,7 @@ def shows(svg: str, drawing: Any) -> bool:
 def generated() -> dict[Path, str]:
     """Every generated file and its text, but for the SVG files, which depend on the layout engine."""
     texts = {DOCS / "ops.md": ops_page(stubs.library())}
-    texts |= {DOCS / "passes.md": passes_page(), DOCS / "lint.md": lint_page()}
+    texts |= {DOCS / "passes.md": passes_page(), DOCS / "lint.md": lint_page(), DOCS / "native.md": native_page()}
     texts |= {DOCS / name: text for name, text in coming.pages().items()}
     texts |= {ROOT / "tensorgraph" / name: text for name, text in stubs.stubs().items()}
     texts |= {PICTURES / f"{name}.dot": drawing.dot() for name, drawing in pictures().items()}

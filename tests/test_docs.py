@@ -22,7 +22,7 @@ PAGES = (
     "docs/numpy.md", "docs/ops.md",
     "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/panda.md", "docs/tune.md", "docs/ensemble.md",
     "docs/releasing.md",
-    "docs/design.md", "docs/dist.md", "docs/compiler.md",
+    "docs/design.md", "docs/dist.md", "docs/compiler.md", "docs/native.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
     "docs/course.md",
 )  # fmt: skip
@@ -105,6 +105,10 @@ def test_the_page_of_searching():
 
 def test_the_page_of_the_course():
     assert run_examples("docs/course.md") >= 10
+
+
+def test_the_kernels_of_the_page_run():
+    assert run_examples("docs/native.md") >= 10
 
 
 @pytest.mark.parametrize("library", ["pytorch", "jax", "numpy", "keras"])
