@@ -465,3 +465,10 @@ def test_a_dict_that_grew_two_keys_of_one_text_is_told_when_it_is_read() -> None
     model.parts[0] = linear()
     with pytest.raises(ValueError, match=r"two parts are called 'parts.0'"):
         model.state_dict()
+
+
+def test_gradients_of_a_module_in_another_dtype_are_of_that_dtype() -> None:
+    model = nn.Linear(2, 1, seed=0).astype("float64")
+    (model(np.array([[0.1, 0.3]])) * 0.1).sum().backward()
+    assert model.weight.grad is not None and model.weight.grad.dtype == "float64"
+    assert model.weight.grad.tolist() == [[0.1 * 0.1], [0.3 * 0.1]]

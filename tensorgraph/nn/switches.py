@@ -122,6 +122,8 @@ class Switches:
                 trained = isinstance(cell, Parameter)
                 if trained or cell.shape or cell.dtype != np.float64:
                     cell._value = cell._value.astype(kind if trained else wide)
+                    if cell._node is not None:
+                        cell._node.dtype = cell._value.dtype  # in which its gradient comes
         self._forget()
         move()
         return self
