@@ -112,15 +112,16 @@ def count_note(w: Any, block: Any, blocks: Any) -> None:
     store_int(word_at(w, 1), load_int(word_at(w, 0)) & 1)
 
 
+@pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("of_cell", [True, False])
-def test_checks_come_before_anything_is_written(of_cell: bool) -> None:
+def test_checks_come_before_anything_is_written(of_cell: bool, blocks: int) -> None:
     told = []
 
     def checked(call: Any) -> bool:
         (count, _) = call.inputs if of_cell else (None, None)
         place = count if of_cell else call.inputs[0]
         call.check(kernel(count_check, "float64"), [place.address()], "the count is below 5")
-        call.run(kernel(count_note, "float64"), [place.address(), call.warn(lambda: told.append(1))])
+        call.run(kernel(count_note, "float64"), [place.address(), call.warn(lambda: told.append(1))], blocks)
         call.run(kernel(increment, "float64"), [place.address(), call.outputs[0].address()])
         call.may_replace(0, 0)
         return True
@@ -199,3 +200,25 @@ def test_what_has_no_inputs_is_computed_once(rule: Any) -> None:
         a[...] = 7  # they are the caller's
     for a, b in zip(runner.run(arguments()[:1]), graph.program.run(arguments()[:1]), strict=True):
         assert_same(b, a, "an output")
+
+
+@pytest.mark.parametrize("number", [0.5, 3])
+@pytest.mark.parametrize("computed", [False, True])
+def test_numbers_are_read_where_they_are_put(number: Any, computed: bool) -> None:
+    c = Cells()
+    x = np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4)
+
+    def step(x: Any, rate: Any) -> Any:
+        a = c.a.read()
+        c.a.assign(a - x * (2 * rate if computed else rate))
+        return a * x
+
+    graph = tg.trace(step, x, number)
+    runner = NativeRunner(plan(graph), graph.provenance.cells(1))  # type: ignore[arg-type]
+    assert runner.is_short is not computed
+    for k in (number, number + 1, -number):
+        before = c.a._value.copy()
+        expected = graph.program.run([x, k, before])
+        (found,) = runner.run((x, k))
+        assert_same(expected[0], found, "the output")
+        assert_same(expected[1], c.a._value, "the cell")

@@ -107,12 +107,15 @@ class Environment:
     ----------
     template : list
         The slots as they are before a run: constants, numbers, and arrays of the arena.
+    read : set of Var
+        What of that, and of arguments and cells, is read.
     """
 
     def __init__(self, plan: Plan, memory: Memory) -> None:
         self.plan, self.memory = plan, memory
         self.program = plan.graph.program
         self.template = self.program.plain.copy()
+        self.read: set[Var] = set()
         self.number_of = {id(eq): n for n, eq in enumerate(plan.graph.equations)}
         self.there: set[Var] = {*plan.graph.inputs, *plan.graph.consts, *(decl.var for decl in plan.graph.cells)}
         for var, array in plan.layout.folded.items():
@@ -152,6 +155,7 @@ class Environment:
         """What must be done before variables can be read, in order."""
         for var in variables:
             if var in self.there:
+                self.read.add(var)
                 continue
             if self.plan.in_arena(var):
                 self.there.add(var)

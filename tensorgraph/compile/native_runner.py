@@ -53,7 +53,6 @@ class NativeRunner:
         fresh = set(plan.fresh.values())
         alone = not left and all(type(a) is not Var or plan.in_arena(a) or a in fresh for a in graph.outputs)
         alone = alone and not any(step.on_host for step in plan.steps)
-        alone = alone and not any(is_number(var) and plan.in_arena(var) for var in graph.inputs)
         self.is_short = alone and headers_are_known() and is_light(plan)
         memory, order = laid(plan, [looking_record()] if self.is_short else [], copies)
         self.memory, self.verdicts, self.status = memory, memory.verdicts, memory.verdicts.status
@@ -75,10 +74,11 @@ class NativeRunner:
             if type(write.value) is Var:
                 self.actions += environment.looks([write.value])
         self.stored = [self._store_of(write) for write in left]
+        self.read = [(environment.slot(var), cell) for var, cell in self._cell_of.items() if var in environment.read]
         views = [(k, var) for k, var in enumerate(graph.inputs) if is_number(var) and plan.in_arena(var)]
         self.numbers = [(k, memory.view(var)) for k, var in views]
         self.binding = self._binding({layout.places[w.cell].buffer for w in graph.writes})
-        self.needs_environment = bool(self.actions or self.early or self.whole or self.stored or self.numbers)
+        self.needs_environment = bool(self.actions or self.early or self.whole or self.stored)
         self._views = [view for _, view in self.late] if len(self.late) == len(self.given) else None
         if self.is_short:
             self.binding.attach(last.words)
@@ -165,6 +165,8 @@ class NativeRunner:
         arrays = tuple(arrays)
         if self.fresh:
             arrays += tuple([np.empty(shape, dtype) for _, shape, dtype in self.fresh])
+        for k, view in self.numbers:
+            view[...] = arrays[k]
         if self.is_short:
             self._given.value = id(arrays)
             self._drive(self._tape)
@@ -201,9 +203,8 @@ class NativeRunner:
         env = self.environment.template.copy()
         first = len(self.plan.graph.inputs)
         env[:first] = arrays[:first]
-        env[first : first + len(self.cells)] = [cell._value for cell in self.cells]
-        for k, view in self.numbers:
-            view[...] = arrays[k]
+        for slot, cell in self.read:
+            env[slot] = cell._value
         for action in self.actions:
             action(env)
             if self.status.value:

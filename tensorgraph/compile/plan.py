@@ -110,7 +110,10 @@ def sources(layout: Layout, variables: Iterable[Var]) -> set[Var]:
 
 
 def ordered(steps: list[Step], layout: Layout, graph: Graph) -> list[Step]:
-    """The steps so that those which only feed cells come last, and of these the ones that may fail first."""
+    """The steps so that those which only feed cells come last, and of these the ones that may fail first.
+
+    What reads Python numbers alone comes before all.
+    """
     needed = sources(layout, (atom for atom in graph.outputs if type(atom) is Var))
     early: set[Step] = set()
     for step in reversed(steps):
@@ -123,7 +126,13 @@ def ordered(steps: list[Step], layout: Layout, graph: Graph) -> list[Step]:
         if step not in early and (step.may_fail or not before.isdisjoint(step.outputs)):
             failing.add(step)
             before |= sources(layout, step.variables())
-    return sorted(steps, key=lambda step: 0 if step in early else 1 if step in failing else 2)
+
+    def rank(step: Step) -> int:
+        if all(map(is_number, step.variables())) and step.on_host:
+            return 0  # numbers are computed with before kernels begin
+        return 1 if step in early else 2 if step in failing else 3
+
+    return sorted(steps, key=rank)
 
 
 def donations(made: Plan) -> dict[Buffer, Buffer]:
