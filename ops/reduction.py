@@ -410,12 +410,14 @@ def _other_order(x: Aval, *, axis: Any, keepdims: bool) -> int:
 
 argmax = op(
     "argmax(x, *, axis: int | None = None, keepdims=False)", _argmax, reduction, methods=("argmax",),
+    native="reductions:ARGMAX",
     numpy=(np.argmax,),
     dtype="int", infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the largest element, the first at ties; over all elements (flattened) or one axis.",
 )  # fmt: skip
 argmin = op(
     "argmin(x, *, axis: int | None = None, keepdims=False)", _argmin, reduction, methods=("argmin",),
+    native="reductions:ARGMIN",
     numpy=(np.argmin,),
     dtype="int", infer_rule=_argument, scratch=_other_order, traits=("positions",),
     doc="Index of the smallest element, the first at ties.",

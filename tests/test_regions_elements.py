@@ -222,3 +222,15 @@ def test_gelu_and_its_slope(approximate, dtype, width):
     assert count == 1
     np.testing.assert_allclose(found, np.asarray(value(x)), rtol=8 * np.finfo(dtype).eps)
     np.testing.assert_allclose(slope, expected, rtol=8 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("width", WAYS)
+def test_a_whole_number_beside_floats_is_one_of_theirs(width):
+    x = np.array([0.0, 1.0, np.nan, 3.0])
+    graph = tg.trace(lambda x: (tg.xlog1py(x, 2), tg.xlogy(2, x), tg.where(x > 1, 2, x)), x)
+    with np.errstate(all="ignore"):
+        found, count = run_graph(graph, [x], width=width)
+        expected = [np.asarray(v) for v in graph(x)]
+    assert count == 1
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-15, strict=True)

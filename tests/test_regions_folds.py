@@ -73,6 +73,32 @@ def test_extrema_truths_and_means(function, shape, dtype, width):
 
 
 @pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", ["argmax", "argmin"])
+def test_places_of_extrema(function, dtype, width):
+    rng = np.random.default_rng(0)
+    whole = rng.integers(-3, 4, (9, 70)).astype(dtype)
+    odd = whole.copy()
+    odd[rng.random(odd.shape) < 0.02], odd[rng.random(odd.shape) < 0.05], odd[4] = np.nan, np.inf, np.nan
+    least = np.full((3, 40), -np.inf, dtype)
+    for x in (
+        whole,
+        odd,
+        least,
+        -least,
+        whole.reshape(6, 3, 35),
+        whole[:1, :1],
+        np.array(3, dtype),
+        whole[:, :4].copy(),
+    ):
+        for axis in (*range(x.ndim), None):
+            graph = tg.trace(lambda x, axis=axis: getattr(tg, function)(x * 1.0, axis=axis), x)
+            (found,), count = run_graph(graph, [x], width=width)
+            assert count == 1
+            np.testing.assert_array_equal(found, getattr(np, function)(x, axis), strict=True)
+
+
+@pytest.mark.parametrize("width", WAYS)
 def test_means_of_integers_and_truths(width):
     x = np.random.default_rng(0).integers(-9, 9, (7, 40))
     for values in (x, x > 0):
@@ -119,10 +145,11 @@ def test_strides_of_what_is_folded(dtype, width):
 def test_long_sums_have_the_same_bits_for_any_number_of_blocks(shape, dtype):
     x = (np.random.default_rng(0).normal(size=shape) + 200.0).astype(dtype)
     for axis in (*range(len(shape)), None):
-        graph = tg.trace(lambda x, axis=axis: (x.sum(axis), x.mean(axis), x.max(axis)), x)
+        graph = tg.trace(lambda x, axis=axis: (x.sum(axis), x.mean(axis), x.max(axis), x * 2.0), x)
         first, count = run_graph(graph, [x], blocks=1)
         assert count == 1
-        for function, found in zip((np.sum, np.mean, np.max), first, strict=True):
+        np.testing.assert_array_equal(first[3], x * 2)
+        for function, found in zip((np.sum, np.mean, np.max), first[:3], strict=True):
             expected = wide(function, x, axis)
             assert (np.abs(found - expected) <= np.finfo(dtype).eps * np.abs(expected)).all()
         for blocks in (None, 2, 7, 64):

@@ -58,6 +58,14 @@ def test_readers_of_one_array_are_one():
     assert len(regions(graph)) == 1
 
 
+@pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+def test_a_reduction_that_nobody_reads_is_left_out():
+    graph = tg.trace(lambda x: (x * 2.0, (x * 2.0).sum(axis=0))[:1], X)
+    assert any(eq.op.name == "sum" for eq in graph.equations)
+    (found,), _ = run_graph(graph, [X])
+    np.testing.assert_array_equal(found, X * 2)
+
+
 def test_a_long_chain_is_cut():
     def f(x):
         for k in range(3 * MOST):

@@ -27,7 +27,7 @@ from tensorgraph.native.words import (
     vset,
 )
 
-__all__ = ["ALL", "ANY", "MAX", "MEAN", "MIN", "SUM", "Fold", "Reduction"]
+__all__ = ["ALL", "ANY", "ARGMAX", "ARGMIN", "MAX", "MEAN", "MIN", "SUM", "Fold", "Reduction"]
 
 LANES = 0  # a constant of kernels
 
@@ -54,6 +54,8 @@ class Fold:
         The type of what `finish` gives.
     pair : bool
         Whether the state is a pair.
+    placed : bool
+        Whether `take` is given the places of the numbers on the axis besides, as float64.
     merged : Fold or None
         What folds states of `kind`; None: this one.
     """
@@ -66,6 +68,7 @@ class Fold:
     kind: str
     result: str
     pair: bool = False
+    placed: bool = False
     merged: Fold | None = None
 
 
@@ -199,6 +202,50 @@ MIN = Reduction(
         "f8": Fold(highest, smaller, smallest, as_is, "1e999", "f8", "f8"),
     }
 )
+
+# places: the first of those that are equal, of NaN too
+
+
+def lowest_nowhere() -> Any:
+    return vset(-1e999), double(vset(0.0))
+
+
+def highest_nowhere() -> Any:
+    return vset(1e999), double(vset(0.0))
+
+
+def place_of_larger(best: Any, at: Any, v: Any, place: Any) -> Any:
+    beyond = (v > best) | ((v != v) & (best == best))
+    return select(beyond, v, best), select(beyond, place, at)
+
+
+def place_of_smaller(best: Any, at: Any, v: Any, place: Any) -> Any:
+    beyond = (v < best) | ((v != v) & (best == best))
+    return select(beyond, v, best), select(beyond, place, at)
+
+
+def place_of_largest(best: Any, at: Any) -> Any:
+    end = hmost(best)
+    return end, hleast(select((best == end) | ((best != best) & (end != end)), at, 1e999))
+
+
+def place_of_smallest(best: Any, at: Any) -> Any:
+    end = hleast(best)
+    return end, hleast(select((best == end) | ((best != best) & (end != end)), at, 1e999))
+
+
+def place_alone(best: Any, at: Any, count: Any) -> Any:
+    return np.int64(at)
+
+
+_FIRST_MAX = Fold(
+    lowest_nowhere, place_of_larger, place_of_largest, place_alone, "-1e999", "f8", "i8", pair=True, placed=True
+)
+_FIRST_MIN = Fold(
+    highest_nowhere, place_of_smaller, place_of_smallest, place_alone, "1e999", "f8", "i8", pair=True, placed=True
+)
+ARGMAX = Reduction({"f4": _FIRST_MAX, "f8": _FIRST_MAX})
+ARGMIN = Reduction({"f4": _FIRST_MIN, "f8": _FIRST_MIN})
 
 # truths --------------------------------------------------------------------------------------------------------------
 

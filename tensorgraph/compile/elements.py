@@ -61,7 +61,7 @@ def number_text(value: Any) -> str:
 class _Types:
     """How one equation is computed: the types its operands are brought to, and that of what its formula gives."""
 
-    operands: tuple[str | None, ...]  # None: a number that is known
+    operands: tuple[str, ...]
     result: str
 
 
@@ -95,8 +95,7 @@ def _types(eq: Equation) -> _Types:
             raise Refusal("its operands are of several types")
         operands = [kind_of(a) if isinstance(a, Aval) else own for a in avals]
         result = out
-    known = [not isinstance(atom, Var) for atom in eq.inputs]
-    return _Types(tuple(None if k else name for k, name in zip(known, operands, strict=True)), result)
+    return _Types(tuple(operands), result)
 
 
 def require_kernel(eq: Equation) -> None:
@@ -121,10 +120,16 @@ def require_kernel(eq: Equation) -> None:
             kind_of(aval)
         return
     how, (function, picks, attrs) = _types(eq), _formula(eq)
-    given = [how.operands[k] or _sample(eq.inputs[k].value) for k in picks]  # type: ignore[union-attr]
+    given = [how.operands[k] if isinstance(eq.inputs[k], Var) else _sample(_number(eq, k, how)) for k in picks]
     problem = _probe(eq.op, function, (*given, *map(_sample, attrs)), how.result)
     if problem:
         raise Refusal(problem)
+
+
+def _number(eq: Equation, k: int, how: _Types) -> Any:
+    """A known number among the inputs; an integer that meets floats is one of theirs."""
+    value = eq.inputs[k].value  # type: ignore[union-attr]
+    return float(value) if type(value) is int and how.operands[k] in ("f4", "f8") else value
 
 
 def _formula(eq: Equation) -> tuple[Any, Sequence[int], list[Any]]:
@@ -231,8 +236,11 @@ class Element:
             how, (function, picks, attrs) = _types(eq), _formula(eq)
             args = []
             for k in picks:
-                atom, want = eq.inputs[k], how.operands[k]
-                args.append(self._as(atom, want) if want else number_text(atom.value))  # type: ignore
+                atom = eq.inputs[k]
+                if isinstance(atom, Var):
+                    args.append(self._as(atom, how.operands[k]))
+                else:
+                    args.append(number_text(_number(eq, k, how)))
             args += map(number_text, attrs)
             name = self._called(eq.op.name, function)
             text = _conversion(f"{name}({', '.join(args)})", how.result, out)

@@ -73,6 +73,8 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
     written = [(var, place) for var, place in written if place.size]
     if not written:
         return True
+    if not any(body.element.names[var] in body.folds for var, _ in written):
+        body.axes = frozenset()  # nobody reads what is folded
     if 0 in body.shape:  # a sum of nothing
         return False
     pointers = [body.pointer(var, place.broadcast(body.shape)) for var, place in places]
@@ -86,17 +88,21 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
             place_in(call, place, copy)
             pointers[k] = body.pointer(var, copy.broadcast(body.shape))
     nest = _nest(pointers, body)
-    if not all(map(nest.has_words_for, pointers)):
+    placed = any(fold.placed for _, fold in nest.folds.values())
+    if not all(map(nest.has_words_for, pointers)) or (placed and sum(axis.folded for axis in nest.axes) > 1):
         return False
     work = _work(nest, body.flops)
     results = math.prod([axis.size for axis in nest.axes if not axis.folded])
     shares = None
-    if work > WORTH_BLOCKS and nest.folds and not nest.stored and results < LANES * BLOCKS:
+    if work > WORTH_BLOCKS and nest.folds and not placed and results < LANES * BLOCKS:
         shares = _in_shares(call, nest)
-    for one in shares or [nest]:
-        if one.shared >= 0 and work > WORTH_BLOCKS:
-            one.shared = _longest(one)
-        call.run(one.kernel, one.words, BLOCKS if work > WORTH_BLOCKS and one.shared >= 0 else 1)
+    first, *merges = shares or [nest]
+    is_shared = first.shared >= 0 and work > WORTH_BLOCKS
+    if is_shared:
+        first.shared = _longest(first)
+    call.run(first.kernel, first.words, BLOCKS if is_shared else 1)
+    for merge in merges:
+        call.run(merge.kernel, merge.words)
     if not nest.folds:
         _say_replacements(call, body.shape)
     return True
@@ -208,7 +214,7 @@ def _in_shares(call: Call, nest: Nest) -> list[Nest] | None:
     kept = [axis for axis in nest.axes if not axis.folded]
     results = math.prod([axis.size for axis in kept])
     pointers = [(p, [share * nest.axes[at].strides[k], *[a.strides[k] for a in nest.axes]])
-                for k, p in enumerate(nest.pointers) if p.name[0] == "x"]  # fmt: skip
+                for k, p in enumerate(nest.pointers) if p.name not in nest.folds]  # fmt: skip
     after = []
     for name, (_, fold) in nest.folds.items():
         size, rows = SIZES[fold.kind], 2 if fold.pair else 1
@@ -232,7 +238,7 @@ def _in_shares(call: Call, nest: Nest) -> list[Nest] | None:
     made += [Axis(axis.size, [strides[k + 1] for _, strides in pointers], axis.folded)
              for k, axis in enumerate(nest.axes)]  # fmt: skip
     names = [p for p, _ in pointers]
-    first = Nest(names, made, nest.vectors + 1, nest.lines, [], nest.folds, nest.scope, nest.count, 0, share)
+    first = Nest(names, made, nest.vectors + 1, nest.lines, nest.stored, nest.folds, nest.scope, nest.count, 0, share)
     return [first, *after]
 
 

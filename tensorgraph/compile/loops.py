@@ -332,11 +332,14 @@ class Nest:
         fold = self.folds[name][1]
         return f"a_{name}{mark}, b_{name}{mark}" if fold.pair else f"a_{name}{mark}"
 
-    def _add(self, depth: int, names: Mapping[str, str], n: str) -> None:
+    def _add(self, depth: int, names: Mapping[str, str], n: str, at: str) -> None:
+        """Fold `n` lanes, whose places on the axis are those from `at` on."""
         for name, (source, fold) in self.folds.items():
             value = names[source]
             if n != "LANES":
                 value = f"select(first({n}), {value}, {fold.neutral})"
+            if fold.placed:
+                value += f", double(iota() + {at})"
             self.put(depth, f"{self._state(name)} = take_{name}({self._state(name)}, {value})")
 
     def _row(self, depth: int, where: dict[str, str], loops: list[int]) -> None:
@@ -355,14 +358,15 @@ class Nest:
                 self.put(depth, line.format_map(names))
             for name in self.stored:
                 self._store_number(depth, self.written[name], inside[name], names[name])
-            self._add(depth, names, "1")
+            self._add(depth, names, "1", "0")
         else:
             size = self._size(self.vectors)
             self.put(depth, f"for j in range(0, {size} - LANES + 1, LANES):")
-            self._add(depth + 1, self._compute(depth + 1, inside, "", "j", "LANES"), "LANES")
+            self._add(depth + 1, self._compute(depth + 1, inside, "", "j", "LANES"), "LANES", "j")
             self.put(depth, f"rest = {size} & (LANES - 1)")
             self.put(depth, "if rest > 0:")
-            self._add(depth + 1, self._compute(depth + 1, inside, "_", f"({size} - rest)", "rest"), "rest")
+            at = f"({size} - rest)"
+            self._add(depth + 1, self._compute(depth + 1, inside, "_", at, "rest"), "rest", at)
         for name, (_, fold) in self.folds.items():
             self.put(after, f"{self._state(name, '_')} = close_{name}({self._state(name)})")
             self._results(name, fold, "_", functools.partial(self._store_number, after), where)
@@ -409,9 +413,11 @@ class Nest:
         self._load_numbers(depth, inside)
         for mark, at in places.items():
             names = self._compute(depth, inside, mark, at, n)
-            for name, (source, _) in self.folds.items():
-                state = self._state(name, mark)
-                self.put(depth, f"{state} = take_{name}({state}, {names[source]})")
+            for name, (source, fold) in self.folds.items():
+                state, value = self._state(name, mark), names[source]
+                if fold.placed:
+                    value += f", double(i{loops[-1]})" if loops else ", double(0)"
+                self.put(depth, f"{state} = take_{name}({state}, {value})")
         for mark, at in places.items():
             for name, (_, fold) in self.folds.items():
                 store = functools.partial(self._store, after, at=at, n=n)
