@@ -245,6 +245,8 @@ scaled_dot_product_attention = fused_op(
     backward_flops=_backward_flops,
     backward_scratch=_backward_scratch,
     traits=("exponential", "reduces"),
+    native="attention:attention",
+    native_vjp="attention:attention_vjp",
     examples=(
         (((2, 3, 4), (2, 5, 4), (2, 5, 3)), {}),
         (((3, 4), (4, 4), (4, 2), _PAIRS), {}),

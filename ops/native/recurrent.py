@@ -10,6 +10,7 @@ from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output
 from tensorgraph.ops.native.moving import copy, copy_of
 from tensorgraph.ops.native.product import product_call, tile_of
 from tensorgraph.ops.native.recurrent_rows import one_number, run_back, run_forward
+from tensorgraph.ops.native.rows_times import CONSTANTS
 
 __all__ = ["lstm", "lstm_vjp"]
 
@@ -66,7 +67,7 @@ def lstm(call: Call) -> bool:
         by_step.address(), by_step.strides[1], by_step.strides[0], last_h.address(), last_c.address(),
         batch, steps, units,
     ]  # fmt: skip
-    text = kernel(run_forward, x.dtype, **tile_of(8), BIAS=False, RELU=False, PACKED=False, STARTED=h is not None)
+    text = kernel(run_forward, x.dtype, **tile_of(8), **CONSTANTS, STARTED=h is not None)
     call.run(text, words, _blocks(batch, steps, units))
     return True
 
@@ -100,7 +101,7 @@ def lstm_vjp(call: Call) -> bool:
         batch, steps, units,
     ]  # fmt: skip
     constants = {"OF_Y": g_y is not None, "STARTED": g_h is not None, "OF_C": g_c is not None}
-    text = kernel(run_back, x.dtype, **tile_of(8), BIAS=False, RELU=False, PACKED=False, **constants)
+    text = kernel(run_back, x.dtype, **tile_of(8), **CONSTANTS, **constants)
     call.run(text, words, _blocks(batch, steps, units))
     flat = _rows(slopes)
     made = True

@@ -12,8 +12,7 @@ from typing import Any
 from tensorgraph.native.lowering import static
 from tensorgraph.native.words import ldm, stm, vset, word_at
 from tensorgraph.ops.kernels.scalar import sigmoid, tanh
-from tensorgraph.ops.native.packing import DEPTH
-from tensorgraph.ops.native.product_tiles import panel
+from tensorgraph.ops.native.rows_times import times
 
 __all__ = ["one_number", "run_back", "run_forward"]
 
@@ -46,17 +45,6 @@ def first_row(source: Any, target: Any, n: Any) -> None:
         zero_row(target, n)
 
 
-def times(
-    a: Any, a_row: Any, b: Any, b_row: Any, c: Any, c_row: Any, rows: Any, columns: Any, k: Any, added: Any
-) -> None:  # fmt: skip
-    """C = A B of some rows, or C + A B."""
-    for k0 in range(0, k, DEPTH):
-        panel(
-            a + k0 * SIZE, a_row * ROWS, a_row, SIZE, b + k0 * b_row, b_row, SIZE, c, c_row, rows, columns,
-            min(k - k0, DEPTH), added + k0 > 0, False, c,
-        )  # fmt: skip
-
-
 def cell(gates: Any, old: Any, new: Any, h: Any, y: Any, units: Any) -> None:
     """The sums of a sequence become its gates i, f, g, o; its next state is written."""
     line = units * SIZE
@@ -87,7 +75,7 @@ def run_forward(w: Any, block: Any, blocks: Any) -> None:
         first_row(c0 + r * line, cells + r * line, units)
     for t in range(steps):
         now, after = (t * batch + low) * line, ((t + 1) * batch + low) * line
-        times(states + now, line, weights, 4 * line, kept + 4 * now, 4 * line, high - low, 4 * units, units, 1)
+        times(states + now, line, SIZE, weights, 4 * line, kept + 4 * now, 4 * line, high - low, 4 * units, units, 1)
         for r in range(high - low):
             at = r * line
             cell(
@@ -140,4 +128,4 @@ def run_back(w: Any, block: Any, blocks: Any) -> None:
                 kept + 4 * (now + at), cells + now + at, cells + after + at, dh + (low + r) * line,
                 g_y + (low + r) * y_row + t * y_step, dc + (low + r) * line, da + 4 * (now + at), units,
             )  # fmt: skip
-        times(da + 4 * now, 4 * line, turned, line, dh + low * line, line, high - low, units, 4 * units, 0)
+        times(da + 4 * now, 4 * line, SIZE, turned, line, dh + low * line, line, high - low, units, 4 * units, 0)
