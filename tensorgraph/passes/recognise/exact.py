@@ -174,7 +174,7 @@ def _finished(view: View, pattern: Pattern, bound: dict[Var, Var], places: tuple
     if not pattern.op.differentiable and not all(_is_written(view, var, numbers) for var, _ in outputs):
         return None
     seats = tuple(Place(p, p.aval.shape) if p is not None else Place(None) for p in places)
-    return Match(pattern.op, pattern.attrs, seats, outputs, frozenset(numbers), RULES[pattern.reduced])
+    return Match(pattern.op, pattern.attrs, seats, outputs, frozenset(numbers), RULES[bool(pattern.reduced)])
 
 
 def _is_written(view: View, var: Var, numbers: set[int]) -> bool:

@@ -33,6 +33,7 @@ __all__ = [
     "traced",
 ]
 
+Parts = bool | frozenset[Op]  # the fused ops that are looked for in a reference: none, all, or these
 UNFIT = (Exception,)  # an op's own code, a user's among them, may refuse what it is tried on in any way
 
 
@@ -46,7 +47,7 @@ class Pattern:
     places: tuple[Var | None, ...]
     ops: frozenset[Op]
     key: Any
-    reduced: bool
+    reduced: Parts
 
     @property
     def root(self) -> Var:
@@ -87,12 +88,12 @@ def reference_graph(op: Op, avals: tuple[Aval | None, ...], attrs: dict[str, Any
 
 
 @functools.lru_cache(maxsize=4096)
-def traced(op: Op, avals: tuple[Aval | None, ...], attributes: Attributes, reduced: bool = False) -> Pattern | None:
+def traced(op: Op, avals: tuple[Aval | None, ...], attributes: Attributes, reduced: Parts = False) -> Pattern | None:
     """The pattern of a reference for these types; None where there is none. `reduced`: see `_reduced`."""
     attrs = attributes.values
     graph = reference_graph(op, avals, attrs)
     if graph is not None and reduced:
-        graph = _reduced(graph, op)
+        graph = _reduced(graph, op, None if reduced is True else reduced)
     if graph is None or not graph.equations or len(graph.outputs) != len(op.outputs):
         return None
     if not op.differentiable:
@@ -106,18 +107,18 @@ def traced(op: Op, avals: tuple[Aval | None, ...], attributes: Attributes, reduc
     return Pattern(op, attrs, graph, places, ops, _skeleton(graph), reduced)
 
 
-def _reduced(graph: Graph, op: Op) -> Graph | None:
+def _reduced(graph: Graph, op: Op, parts: frozenset[Op] | None) -> Graph | None:
     """A reference in which other fused ops have been recognised: a batch norm and then a ReLU, say."""
     from tensorgraph.passes.recognise.exact import apart, exact_matches
     from tensorgraph.passes.recognise.replace import replace_regions
 
     view = View(graph)
-    matches = apart(exact_matches(view, tuple(o for o in _fused() if o is not op), reduced=(False,)))
+    matches = apart(exact_matches(view, tuple(o for o in _fused(parts) if o is not op), reduced=(False,)))
     return replace_regions(graph, view, matches)[0] if matches else None
 
 
-def _fused() -> Iterator[Op]:
-    return (op for op in CATALOGUE.values() if op.backward is not None)
+def _fused(among: Iterable[Op] | None = None) -> Iterator[Op]:
+    return (op for op in (CATALOGUE.values() if among is None else among) if op.backward is not None)
 
 
 def _without_stops(graph: Graph) -> Graph:
@@ -150,7 +151,10 @@ def forms(op: Op, dtype: str, reduced: bool, allowed: frozenset[Op]) -> list[Pat
     used = kept(f"{dtype}{' reduced' * reduced}", op, lambda: [_ops(op, *each, reduced) for each in examples])
     patterns: dict[Any, Pattern] = {}
     for (avals, attributes), ops in zip(examples, used, strict=True):
-        pattern = traced(op, avals, attributes, reduced) if ops is not None and ops <= allowed else None
+        if ops is None or not ops <= allowed:
+            continue
+        # which fused ops there are in it is known: nobody need look for others
+        pattern = traced(op, avals, attributes, reduced and frozenset(_fused(ops)))
         if pattern is not None:
             patterns.setdefault(pattern.key, pattern)
     return sorted(patterns.values(), key=lambda p: -len(p.graph.equations))
