@@ -52,6 +52,20 @@ def test_packing_changes_no_bit(left, right, dtype, packing):
 
 
 @needs_code
+def test_bands_of_rows(packing, monkeypatch):
+    a, b = factors(200, 5000, 40, "rows", "rows", "float32")
+    packing(True)
+    whole = product_of(a, b)
+    monkeypatch.setattr(rules, "BAND", 1)
+    np.testing.assert_array_equal(product_of(a, b), whole)
+    call = run(matmul.native_rule(), [a, b], np.zeros((200, 40), "float32"))
+    assert sum(place.nbytes for place in call.scratch_places) < 2_000_000
+    long = factors(64, 40_000, 33, "rows", "rows", "float32")
+    call = run(matmul.native_rule(), long, np.zeros((64, 33), "float32"))
+    assert sum(place.nbytes for place in call.scratch_places) < 2_000_000  # of all parts of a sum together
+
+
+@needs_code
 def test_packed_matrices_one_by_one(packing):
     for left, right in (((3, 40, 70), (70, 50)), ((3, 40, 70), (3, 70, 50)), ((40, 70), (2, 2, 70, 50))):
         a, b = numbers(left, "float32"), numbers(right, "float32", 1)

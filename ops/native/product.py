@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,7 @@ PART = 64 * DEPTH
 """How many k's are summed before a sum is put to the ones before: sums of a million stay within the bounds."""
 
 CHUNK = 16 * DEPTH  # how many k's of A are packed at once
+BAND = 1 << 24  # and about how many bytes of it
 PAGE = 4096
 LARGE = 1 << 20  # bytes of a B that leaves no room in the second cache
 VECTOR = 64  # bytes of the widest vector
@@ -47,11 +49,17 @@ class Products:
         """m, n and k."""
         return self.c.shape[0], self.c.shape[1], self.a.shape[1]
 
-    def part(self, k0: int, k: int, c: Place) -> Products:
-        """The same of `k` k's from `k0` on, into `c`."""
-        (m, _), n = self.a.shape, self.b.shape[1]
+    def part(self, k0: int, k: int) -> Products:
+        """The same of `k` k's from `k0` on."""
+        m, n, _ = self.sizes
         a = self.a.over((m, k), self.a.strides, k0 * self.a.strides[1])
-        return Products(a, self.b.over((k, n), self.b.strides, k0 * self.b.strides[0]), c, self.axes)
+        return replace(self, a=a, b=self.b.over((k, n), self.b.strides, k0 * self.b.strides[0]))
+
+    def band(self, i: int, m: int) -> Products:
+        """The same of `m` rows from `i` on."""
+        _, n, k = self.sizes
+        a = self.a.over((m, k), self.a.strides, i * self.a.strides[0])
+        return replace(self, a=a, c=self.c.over((m, n), self.c.strides, i * self.c.strides[0]))
 
     def each(self, axes: list[tuple[int, ...]]) -> Iterator[Products]:
         """One by one along some axes, which are those of no other."""
@@ -191,8 +199,9 @@ def records_of(call: Call, given: Products, out: Place, ending: Ending = Ending(
         return
     spare = call.scratch(out.shape, out.dtype, "a part of a sum")
     for k0 in range(0, k, PART):
+        part = given.part(k0, min(k - k0, PART))
         target = spare.over(given.c.shape, given.c.strides) if k0 else given.c
-        parts(call, given.part(k0, min(k - k0, PART), target), Ending(), blocks)
+        parts(call, replace(part, c=target), Ending(), blocks)
         if k0:
             end = ending if k0 + PART >= k else Ending()
             text = kernel(add_rows, out.dtype, **end.constants)
@@ -342,26 +351,35 @@ def _packed(call: Call, given: Products, ending: Ending, blocks: int) -> None:
     """Rows of A are packed once for all blocks; a block has some columns, and some rows of tall products."""
     (m, n, k), size = given.sizes, given.a.dtype.itemsize
     tile = {"ROWS": 12 if large_tiles() else 6, "VECS": 2}
-    piece, groups = 2 * VECTOR // size, -(-m // tile["ROWS"])
+    height, depth, piece = tile["ROWS"], min(k, CHUNK), 2 * VECTOR // size
+    band = min(-(-m // height), -(-BAND // (depth * size * height))) * height
     pieces = -(-n // piece)
     beside = min(-(-pieces // blocks), 8)
-    rows = min(groups, -(-groups * -(-pieces // beside) // blocks), 4096 // size // tile["ROWS"]) * tile["ROWS"]
-    of_rows = call.scratch((groups, tile["ROWS"], min(k, CHUNK)), given.a.dtype, "the first factor, packed")
-    of_columns = call.scratch((blocks, min(k, DEPTH), beside * piece), given.a.dtype, "columns of the second factor")
-    pack = kernel(pack_rows, given.a.dtype, ROWS=tile["ROWS"])
+    rows = min(band, -(-band * -(-pieces // beside) // blocks // height) * height, 4096 // size // height * height)
+    of_rows = _room(call, (band, depth), given.a.dtype, "the first factor, packed")
+    of_columns = _room(call, (blocks, min(k, DEPTH), beside * piece), given.a.dtype, "columns of the second factor")
+    pack = kernel(pack_rows, given.a.dtype, ROWS=height)
+    turned = given.b.strides[1] != size
+    text = kernel(product_packed, given.c.dtype, **tile, **ending.constants, PACKED=True, TURNED=turned)
     before: Address | None = None
     for one in given.each(given.axes):
-        for k0 in range(0, k, CHUNK):
-            part = one.part(k0, min(k - k0, CHUNK), one.c)
-            depth = part.sizes[2]
+        for i, k0 in itertools.product(range(0, m, band), range(0, k, depth)):
+            part = one.band(i, min(m - i, band)).part(k0, min(k - k0, depth))
             if part.a.address() != before:
                 before = part.a.address()
-                call.run(pack, [before, *part.a.strides, m, depth, of_rows.address()], blocks)
+                call.run(pack, [before, *part.a.strides, *part.a.shape, of_rows.address()], blocks)
             words: list[int | Address] = [
-                of_rows.address(), part.b.address(), *part.b.strides, part.c.address(), part.c.strides[0], m, n, depth,
-                int(k0 > 0), int(k0 + CHUNK >= k), ending.address, rows, beside * piece, of_columns.address(),
+                of_rows.address(), part.b.address(), *part.b.strides, part.c.address(), part.c.strides[0], *part.sizes,
+                int(k0 > 0), int(k0 + depth >= k), ending.address, rows, beside * piece, of_columns.address(),
                 of_columns.strides[0],
             ]  # fmt: skip
-            turned = part.b.strides[1] != size
-            text = kernel(product_packed, part.c.dtype, **tile, **ending.constants, PACKED=True, TURNED=turned)
             call.run(text, words, blocks)
+
+
+def _room(call: Call, shape: tuple[int, ...], dtype: Any, what: str) -> Place:
+    """Memory that all parts of a call use in turn."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    for place in call.scratch_places:
+        if place.buffer.what == what and place.buffer.nbytes >= size:
+            return Place(place.buffer, shape, place.dtype, Place.new(shape, dtype).strides, place.offset)
+    return call.scratch(shape, dtype, what)
