@@ -147,6 +147,15 @@ def test_constants_of_equal_value_make_kernels_of_their_own():
     assert kernel(function, "float64", C=0.0) is not kernel(function, "float64", C=-0.0)
 
 
+def test_only_helpers_are_contracted():
+    from tensorgraph.ops.kernels.scalar import exp
+
+    own = kernel(from_text(HEAD + "    st(q, ld(p) * 2.0 + 1.0)\n", WORDS), "float32").module(64)
+    inside = kernel(from_text(HEAD + "    st(q, exp(ld(p)) * 2.0)\n", {**WORDS, "exp": exp}), "float32").module(64)
+    assert "fmul <16 x float>" in own and "contract" not in own
+    assert "fmul nsz arcp contract <16 x float>" in inside and "fmul <16 x float>" in inside
+
+
 # refused -------------------------------------------------------------------------------------------------------------
 
 REFUSED = {

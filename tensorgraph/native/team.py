@@ -258,9 +258,10 @@ class _Team:
         return ctypes.c_int64.from_address(self.words + 8 * place)
 
     def _start(self, serve: int) -> ctypes.c_ulong | None:
-        """A thread, in which no signal is handled; None where the system gives no more."""
+        """A thread, in which no signal is handled but its own faults; None where the system gives no more."""
         thread = ctypes.c_ulong()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - faults)
         try:
             wrong = self._system.pthread_create(
                 ctypes.byref(thread), None, ctypes.c_void_p(serve), ctypes.c_void_p(self.words)
