@@ -183,9 +183,10 @@ def test_strides_and_axes(how):
     want = forward(x, gamma, beta, how)
     wider = np.full((24, 25), np.nan, "float32")[:, 7:17]
     wider[...] = x
+    turned = np.asfortranarray(x)
     back = np.full((47, 10), np.nan, "float32")[::-2]
     back[...] = x
-    for other in (wider, back):
+    for other in (wider, back, turned):
         for a, b in zip(forward(other, gamma, beta, how), want, strict=True):
             np.testing.assert_array_equal(a, b)
         for a, b in zip(
@@ -193,6 +194,12 @@ def test_strides_and_axes(how):
             backward(x, gamma, beta, want, cotangents, how), strict=True,
         ):  # fmt: skip
             np.testing.assert_array_equal(a, b)
+    twos = np.broadcast_to(np.float32(2.0), (10,))
+    for a, b in zip(
+        backward(x, gamma, beta, want, (np.asfortranarray(cotangents[0]), twos, twos), how),
+        backward(x, gamma, beta, want, (cotangents[0], twos.copy(), twos.copy()), how), strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(a, b)
     cube = forward(x.reshape(4, 6, 10), gamma, beta, how, axis=-1)
     np.testing.assert_array_equal(cube[0].reshape(24, 10), want[0])
     np.testing.assert_array_equal(forward(x, gamma, beta, how, in_place=True)[0], want[0])
@@ -215,5 +222,5 @@ def test_what_is_left_to_the_forward():
     rule = CATALOGUE["batch_norm"].native_rule()
     shapes = [((6, 4), "float32"), *[((4,), "float32")] * 3, ((4,), "float64")]
     for given, axis in (((x.T, gamma, beta), 0), ((x.astype("float16"), gamma, beta), 1),
-                        ((x.astype("float64"), gamma, beta), 1), ((x.T.copy().T, gamma, beta), 1)):  # fmt: skip
+                        ((x.astype("float64"), gamma, beta), 1)):  # fmt: skip
         assert not Run(rule, given, shapes, dict(axis=axis, eps=1e-5)).took

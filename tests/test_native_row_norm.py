@@ -211,6 +211,12 @@ def test_layouts_axes_and_blocks(centred, how):
         np.testing.assert_array_equal(forward(x, gamma, beta, how, centred, **options)[0], kept[0])
     for a, b in zip(backward(given, kept, how, centred, order=-1), grads, strict=True):
         np.testing.assert_array_equal(a, b)
+    twos = np.broadcast_to(np.float32(2.0), (1200,))
+    for a, b in zip(
+        backward((x, gamma, beta, g, twos, twos), kept, how, centred),
+        backward((x, gamma, beta, g, twos.copy(), twos.copy()), kept, how, centred), strict=True,
+    ):  # fmt: skip
+        np.testing.assert_array_equal(a, b)
     cube, lines = (1200, 8, 12), (8, 12)
     got = forward(x.reshape(cube), gamma.reshape(lines), beta.reshape(lines), how, centred, axis=1)
     np.testing.assert_array_equal(got[0].reshape(x.shape), kept[0])

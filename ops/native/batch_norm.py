@@ -9,7 +9,7 @@ import numpy as np
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.ops.native import batch_norm_rows as texts
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, rows_of
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, as_rows, in_order, output
 
 __all__ = ["batch_norm", "batch_norm_relu", "batch_norm_relu_vjp", "batch_norm_vjp"]
 
@@ -21,19 +21,12 @@ def _blocks(size: int) -> int:
     return 1 if size < SEVERAL else min(16, size // BLOCK)
 
 
-def _rows(x: Any, axis: int) -> Place | None:
-    """x as rows of channels that lie side by side; None where it is not."""
-    if not isinstance(x, Place) or x.dtype not in SINGLE_OR_DOUBLE or axis not in (-1, x.ndim - 1) or not x.size:
-        return None
-    return rows_of(x)
-
-
-def _lines(like: Place, *vectors: Any) -> bool:
-    """Whether these are vectors of its channels, of its type, in C order."""
-    return all(
-        isinstance(v, Place) and v.dtype == like.dtype and v.shape == like.shape[-1:] and v.is_contiguous
-        for v in vectors
-    )
+def _fits(call: Call, x: Any, *vectors: Any) -> bool:
+    """Whether x has its channels last, and these, or none, are vectors of them, all of one type."""
+    if not isinstance(x, Place) or x.dtype not in SINGLE_OR_DOUBLE or not x.size:
+        return False
+    kind = [v is None or (isinstance(v, Place) and v.dtype == x.dtype and v.shape == x.shape[-1:]) for v in vectors]
+    return call.attrs["axis"] in (-1, x.ndim - 1) and all(kind)
 
 
 def _moments(call: Call, x: Place, gamma: Any, beta: Any, outputs: Any, relu: bool) -> None:
@@ -56,13 +49,13 @@ def _moments(call: Call, x: Place, gamma: Any, beta: Any, outputs: Any, relu: bo
 
 def _forward(call: Call, relu: bool) -> bool:
     given, gamma, beta = call.inputs
-    x = _rows(given, call.attrs["axis"])
-    if x is None or not _lines(x, gamma, beta):
+    if gamma is None or beta is None or not _fits(call, given, gamma, beta):
         return False
-    line = gamma.over(gamma.shape, gamma.strides)
+    x = as_rows(call, given)
+    gamma, beta = in_order(call, gamma), in_order(call, beta)
     rest = Place.new(gamma.shape, np.float64)
-    y = call.outputs[0]
-    _moments(call, x, gamma, beta, [y, *[output(call, k, line) for k in (1, 2, 3)], output(call, 4, rest)], relu)
+    outputs = [call.outputs[0], *[output(call, k, gamma) for k in (1, 2, 3)], output(call, 4, rest)]
+    _moments(call, x, gamma, beta, outputs, relu)
     if given.is_contiguous:
         call.may_replace(0, 0)
     return True
@@ -70,14 +63,15 @@ def _forward(call: Call, relu: bool) -> bool:
 
 def _backward(call: Call, relu: bool) -> bool:
     given, gamma, beta, _, _, var, center, rest, g_y, g_mu, g_var = call.inputs
-    x = _rows(given, call.attrs["axis"])
-    if x is None or not _lines(x, gamma, beta, *[v for v in (g_mu, g_var) if v is not None]):
+    if gamma is None or beta is None or not _fits(call, given, gamma, beta, g_mu, g_var):
         return False
-    g = None if g_y is None else _rows(g_y, -1)
-    if g_y is not None and (g is None or g.dtype != x.dtype or g.shape != x.shape):
+    if g_y is not None and not (isinstance(g_y, Place) and g_y.dtype == given.dtype and g_y.shape == given.shape):
         return False
+    x, g = as_rows(call, given), None if g_y is None else as_rows(call, g_y)
+    gamma, beta, g_mu, g_var = (in_order(call, v) for v in (gamma, beta, g_mu, g_var))
     rows, channels = x.shape
-    if not _lines(x, var, center) or not (isinstance(rest, Place) and rest.is_contiguous):
+    kept = all(isinstance(v, Place) and v.is_contiguous for v in (var, center, rest))
+    if not kept or not _fits(call, given, var, center):
         # a graph need not have kept what the forward pass made
         mu, var, center = [call.scratch((channels,), x.dtype) for _ in range(3)]
         rest = call.scratch((channels,), np.float64)

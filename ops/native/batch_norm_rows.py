@@ -224,10 +224,8 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
     """The channels of a block, of at most STRIP rows."""
     lo, hi = span_of(word_at(w, 3), block, blocks)
     full = lo + (hi - lo) // LANES * LANES
-    for j in range(lo, full, LANES):
-        put_moments(w, 0, j, LANES)
-    if full < hi:
-        put_moments(w, 0, full, hi - full)
+    for j in range(lo, hi, LANES):
+        put_moments(w, 0, j, hi - j)
     for j in range(lo, hi, LANES):
         put_lines(w, j, hi - j)
     if NORMALISES:
@@ -421,10 +419,8 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
     full = lo + (hi - lo) // LANES * LANES
     for j in range(lo, hi, LANES):
         put_line(w, j, hi - j)
-    for j in range(lo, full, LANES):
-        put_sums(w, 0, j, LANES)
-    if full < hi:
-        put_sums(w, 0, full, hi - full)
+    for j in range(lo, hi, LANES):
+        put_sums(w, 0, j, hi - j)
     for j in range(lo, hi, LANES):
         put_slopes(w, j, hi - j)
     if WANTS_X:

@@ -10,7 +10,7 @@ from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.native.words import load_double, word_at
 from tensorgraph.ops.native.moving import copy_of
 
-__all__ = ["SINGLE_OR_DOUBLE", "as_rows", "output", "rows_of", "setting", "setting_words", "span_of"]
+__all__ = ["SINGLE_OR_DOUBLE", "as_rows", "in_order", "output", "rows_of", "setting", "setting_words", "span_of"]
 
 SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -75,6 +75,11 @@ def rows_of(x: Place) -> Place | None:
         else:
             return None
     return x.over((rows, x.shape[-1]), (stride, x.dtype.itemsize))
+
+
+def in_order(call: Call, x: Any) -> Any:
+    """An array in C order, which is copied where it has to be; None of none."""
+    return x if x is None or x.is_contiguous else copy_of(call, x)
 
 
 def as_rows(call: Call, x: Place) -> Place:

@@ -10,7 +10,7 @@ import numpy as np
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.ops.native import row_norm_rows as texts
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, as_rows, output
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, as_rows, in_order, output
 from tensorgraph.ops.native.moving import copy_of
 
 __all__ = ["layer_norm", "layer_norm_vjp", "rms_norm", "rms_norm_vjp"]
@@ -36,7 +36,7 @@ def _rows(call: Call, x: Place) -> Place:
 def _fit(x: Any, *others: Any) -> bool:
     """Whether these are float32 or float64, all of one type."""
     good = isinstance(x, Place) and x.dtype in SINGLE_OR_DOUBLE and x.size > 0
-    return good and all(o is None or (isinstance(o, Place) and o.dtype == x.dtype and o.is_contiguous) for o in others)
+    return good and all(o is None or (isinstance(o, Place) and o.dtype == x.dtype) for o in others)
 
 
 def _address(place: Place | None) -> int | Address:
@@ -45,6 +45,7 @@ def _address(place: Place | None) -> int | Address:
 
 def _forward(call: Call, x: Place, gamma: Any, beta: Any, outputs: Any, centred: bool) -> None:
     """The kernel of the forward pass; `outputs` are y, mu, var, center, rest."""
+    gamma, beta = in_order(call, gamma), in_order(call, beta)
     words: list[int | Address] = [x.address(), x.strides[0], *x.shape, _address(gamma), _address(beta)]
     words += [bits_of(call.attrs["eps"], x.dtype), *map(_address, outputs)]
     constants = dict(CENTRED=centred, SCALED=gamma is not None, SHIFTED=beta is not None)
@@ -56,6 +57,7 @@ def _backward(
 ) -> None:  # fmt: skip
     """The kernels of the gradient; `kept` are center, rest, var, cotangents those of y, mu, var."""
     g, g_mu, g_var = cotangents
+    gamma, g_mu, g_var = (in_order(call, v) for v in (gamma, g_mu, g_var))
     dx, dgamma, dbeta = wanted
     rows, width = x.shape
     strips, weights = -(-rows // texts.STRIP), dgamma is not None or dbeta is not None
@@ -105,7 +107,8 @@ def layer_norm_vjp(call: Call) -> bool:
     if g is None and any(call.attrs["want"][1:]):
         return False
     x = _rows(call, given)
-    if not (isinstance(rest, Place) and isinstance(center, Place) and _fit(given, var, center)):
+    kept = all(isinstance(v, Place) and v.is_contiguous for v in (var, center, rest))
+    if not kept or not _fit(given, var, center):
         # a graph need not have kept what the forward pass made
         mu, var, center = (call.scratch(x.shape[:1], x.dtype) for _ in range(3))
         y, rest = call.scratch(x.shape, x.dtype), call.scratch(x.shape[:1], np.float64)
