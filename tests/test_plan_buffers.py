@@ -116,3 +116,24 @@ def test_a_stand_has_any_strides() -> None:
     assert (view.offset, view.strides) == (64 - 32 + 24, (-32, -8))
     assert stand.place(stand.array + 1) is None
     assert address_of(stand.array) - address_of(stand.memory) == 64
+
+
+def test_a_view_that_looks_at_its_numbers_is_left_to_numpy() -> None:
+    def positive(x: Any) -> Any:
+        if not (x == 1.5).all():
+            raise ValueError("expected 1.5")
+        return x[1:]
+
+    op = tg.op(
+        "rest_of_plans(x)", positive, traits=("view",), vjp=dict(x=None), infer_rule=lambda x: tg.spec((2,), x.dtype)
+    )
+    x = np.full(3, 1.5, "float32")
+    graph = tg.trace(lambda x: op(x) + 1.0, x)
+    layout = Layout(graph)
+    assert layout.places[graph.equations[0].outputs[0]].buffer not in layout.inputs
+
+
+def test_what_is_large_and_has_no_inputs_is_made_at_each_run() -> None:
+    graph = tg.trace(lambda x: (tg.zeros((3000, 3000)), tg.ones((3,)) + x), np.ones(3, "float32"))
+    layout = Layout(graph)
+    assert [var.aval.shape for var in layout.folded] == [(3,)]
