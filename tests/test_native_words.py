@@ -69,6 +69,8 @@ PLAIN = {
     "lane of a mask": "if lane(ld(p) > 0.0, 1):\n    store_int(q, 5)",
     "transposed": "rows = transposed([ldm(p + k * SIZE, LANES, 0.0) for k in static(LANES)])\n"
     "for k in static(LANES):\n    st(q + k * BYTES, rows[k])",
+    "alternate": "st(q, alternate(ld(p), ld(p + SIZE), 0))\nst(q + BYTES, alternate(ld(p), ld(p + BYTES), 1))",
+    "woven": "st(q, woven(ld(p), ld(p + BYTES), 0))\nst(q + BYTES, woven(ld(p), ld(p + BYTES), 1))",
     "bits": "store_int(q, bits(load(p)) + 0)\nst(q + BYTES, from_bits(bits(ld(p)) ^ 1))",
     "from_bits": "store(q, from_bits(bits(load(p)) & -8))\nst(q + BYTES, from_bits(bits(ld(p)) - (bits(ld(p)) & 7)))",
     "opaque": "store_int(q, opaque(m) + opaque(3))",

@@ -45,6 +45,11 @@ def _blocks(numbers: int) -> int:
     return 4 if numbers > 50_000 else 1
 
 
+def _by_pairs(win: Windows) -> bool:
+    """Whether windows lie side by side along the last axis, with two numbers each."""
+    return (win.kernel[-1], win.stride[-1], win.dilation[-1]) == (2, 2, 1)
+
+
 def _fold(call: Call, maxima: bool) -> bool:
     (x,), (y,) = call.inputs, call.outputs
     if y is None or not _fits(x) or not y.size:
@@ -52,7 +57,7 @@ def _fold(call: Call, maxima: bool) -> bool:
     known = _geometry(x.shape, call.attrs)
     if known is None:
         return False
-    text = kernel(fold, x.dtype, MAX=maxima)
+    text = kernel(fold, x.dtype, MAX=maxima, PAIRS=_by_pairs(known[0]))
     call.run(text, [_in_order(call, x).address(), y.address(), *known[1]], _blocks(x.size))
     return True
 
@@ -80,7 +85,8 @@ def _spread(call: Call, y: Place, *more: Place) -> bool:
     if any(s < span for s, span in zip(win.stride, spans, strict=True)):
         return False  # windows overlap
     whole = win.kernel == win.stride and all(o * k == n for o, k, n in zip(win.outputs, win.kernel, win.sizes))
-    text = kernel(spread, x.dtype, MAX=bool(more), SIDE_BY_SIDE=whole and set(win.dilation) == {1})
+    side_by_side = whole and set(win.dilation) == {1}
+    text = kernel(spread, x.dtype, MAX=bool(more), SIDE_BY_SIDE=side_by_side, PAIRS=_by_pairs(win))
     others = [_in_order(call, a).address() for a in more] or [0, 0]
     call.run(text, [x.address(), _in_order(call, y).address(), *words, *others], _blocks(x.size))
     return True

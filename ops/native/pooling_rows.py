@@ -5,13 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgraph.native.lowering import static
-from tensorgraph.native.words import ldg, ldm, most, select, stg, stm, vset, word_at
+from tensorgraph.native.words import alternate, ldg, ldm, most, select, stg, stm, vset, word_at, woven
 
 __all__ = ["fold", "spread"]
 
 LANES = SIZE = 0  # constants of every kernel
 INF = float("inf")
 MAX, SIDE_BY_SIDE = True, False  # of these: maxima or sums; whether every number is in a window
+PAIRS = False  # whether a window has two numbers of a line, side by side, and begins behind the one before it
+
+
+def pair(p: Any, n: Any) -> Any:
+    """The first and the second numbers of n pairs."""
+    low, high = ldm(p, 2 * n, 0.0), ldm(p + LANES * SIZE, 2 * n - LANES, 0.0)
+    return alternate(low, high, 0), alternate(low, high, 1)
+
+
+def put_pair(p: Any, left: Any, right: Any, n: Any) -> None:
+    """Write what `pair` reads."""
+    stm(p, woven(left, right, 0), 2 * n)
+    stm(p + LANES * SIZE, woven(left, right, 1), 2 * n - LANES)
 
 
 def fold(w: Any, block: Any, blocks: Any) -> None:
@@ -25,10 +38,14 @@ def fold(w: Any, block: Any, blocks: Any) -> None:
         for c in range(0, columns, LANES):
             n, acc = min(columns - c, LANES), vset(-INF if MAX else 0.0)
             for a in range(down):
-                for b in range(right):
-                    at = source + (a * apart_y * width + c * step_x + b * apart_x) * SIZE
-                    v = ldg(at, step_x * SIZE, n, 0.0)
-                    acc = most(acc, v) if MAX else acc + v
+                at = source + (a * apart_y * width + c * step_x) * SIZE
+                if PAIRS:
+                    left, other = pair(at, n)
+                    acc = most(most(acc, left), other) if MAX else acc + left + other
+                else:
+                    for b in range(right):
+                        v = ldg(at + b * apart_x * SIZE, step_x * SIZE, n, 0.0)
+                        acc = most(acc, v) if MAX else acc + v
             stm(y + (u * columns + c) * SIZE, acc, n)
 
 
@@ -55,16 +72,32 @@ def spread(w: Any, block: Any, blocks: Any) -> None:
                 if MAX:
                     count = vset(0.0)
                     for a in range(down):
-                        for b in range(right):
-                            at = start + (a * apart_y * width + b * apart_x) * SIZE
-                            hit = tied(ldg(values + at, step_x * SIZE, n, 0.0), top)
-                            count = count + select(hit, vset(1.0), vset(0.0))
+                        at = values + start + a * apart_y * width * SIZE
+                        if PAIRS:
+                            one, other = pair(at, n)
+                            count = count + select(tied(one, top), vset(1.0), vset(0.0))
+                            count = count + select(tied(other, top), vset(1.0), vset(0.0))
+                        else:
+                            for b in range(right):
+                                hit = tied(ldg(at + b * apart_x * SIZE, step_x * SIZE, n, 0.0), top)
+                                count = count + select(hit, vset(1.0), vset(0.0))
                     share = share / count
                 for a in range(down):
-                    for b in range(right):
-                        at = start + (a * apart_y * width + b * apart_x) * SIZE
+                    at = start + a * apart_y * width * SIZE
+                    if PAIRS:
                         if MAX:
-                            hit = tied(ldg(values + at, step_x * SIZE, n, 0.0), top)
-                            stg(x + at, step_x * SIZE, select(hit, share, vset(0.0)), n)
+                            one, other = pair(values + at, n)
+                            put_pair(
+                                x + at, select(tied(one, top), share, vset(0.0)),
+                                select(tied(other, top), share, vset(0.0)), n,
+                            )  # fmt: skip
                         else:
-                            stg(x + at, step_x * SIZE, share, n)
+                            put_pair(x + at, share, share, n)
+                    else:
+                        for b in range(right):
+                            to, from_x = x + at + b * apart_x * SIZE, values + at + b * apart_x * SIZE
+                            if MAX:
+                                hit = tied(ldg(from_x, step_x * SIZE, n, 0.0), top)
+                                stg(to, step_x * SIZE, select(hit, share, vset(0.0)), n)
+                            else:
+                                stg(to, step_x * SIZE, share, n)

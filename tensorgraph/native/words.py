@@ -423,6 +423,25 @@ def transposed(c: Arithmetic, rows: Any) -> list[Value]:
     return square
 
 
+@word(lambda m, a, b, k: np.concatenate([a, b])[k::2])
+def alternate(c: Arithmetic, a: Any, b: Any, k: Any) -> Value:
+    """Every other number of two vectors side by side, from number `k` on, which is 0 or 1."""
+    a, b = c.alike(c.lanes_of(a), c.lanes_of(b))
+    if k not in (0, 1):
+        raise TypeError(f"alternate begins with number 0 or 1, known while lowering, not {k}")
+    return c.code.shuffle(a, b, list(range(k, 2 * a.lanes, 2)))
+
+
+@word(lambda m, a, b, half: np.stack([a, b], 1).ravel()[half * m.lanes : (half + 1) * m.lanes])
+def woven(c: Arithmetic, a: Any, b: Any, half: Any) -> Value:
+    """The numbers of two vectors by turns: the first half of them, 0, or the second, 1."""
+    a, b = c.alike(c.lanes_of(a), c.lanes_of(b))
+    if half not in (0, 1):
+        raise TypeError(f"woven gives half 0 or 1, known while lowering, not {half}")
+    picks = [j // 2 + j % 2 * a.lanes for j in range(2 * a.lanes)]
+    return c.code.shuffle(a, b, picks[half * a.lanes : (half + 1) * a.lanes])
+
+
 # bits ----------------------------------------------------------------------------------------------------------------
 
 
