@@ -335,6 +335,19 @@ def test_each_trace_is_one_line_in_the_log(caplog: Any, monkeypatch: Any) -> Non
     assert len(lines) == 3 and "rate was 2.0 and is 3.0 now" in lines[1] and "x was f32[] and is f32[2] now" in lines[2]
 
 
+def test_what_is_slow_to_watch_is_told(caplog: Any) -> None:
+    large = np.zeros((300, 300), np.float64)
+    f = tg.compile(lambda x: x + large.sum())
+    assert f(ONE).item() == 1.0
+    assert "large is compared before every call" in caplog.text
+    large[3, 4] = 2.0
+    assert f(ONE).item() == 3.0
+    caplog.clear()
+    still = np.zeros((300, 300), np.float64)
+    still.flags.writeable = False
+    assert tg.compile(lambda x: x + still.sum())(ONE).item() == 1.0 and not caplog.text
+
+
 def test_a_second_trace_may_be_refused(monkeypatch: Any) -> None:
     f = tg.compile(helper, fail_on_recompile=True)
     f(ONE)

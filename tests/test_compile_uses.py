@@ -6,6 +6,7 @@ import gc
 import os
 import pickle
 import signal
+import sys
 import threading
 import weakref
 from typing import Any
@@ -94,6 +95,27 @@ def test_a_profiler_goes_on_afterwards() -> None:
     np.sort(np.ones(3))
     profile.disable()
     assert any("sort" in str(entry.code) for entry in profile.getstats())
+
+
+def test_a_debugger_goes_on_while_a_function_is_traced() -> None:
+    seen: list[str] = []
+    factor = 2.0
+
+    def scaled(x: Any) -> Any:
+        return x * factor
+
+    def tracer(frame: Any, event: str, _: Any) -> None:
+        seen.append(frame.f_code.co_name)
+
+    before, compiled = sys.gettrace(), tg.compile(scaled)
+    sys.settrace(tracer)
+    try:
+        assert compiled(tg.tensor(1.0)).item() == 2.0 and sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    assert "scaled" in seen and sys.getprofile() is None
+    factor = 3.0
+    assert compiled(tg.tensor(1.0)).item() == 3.0
 
 
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals go to the main thread")

@@ -154,6 +154,12 @@ class Compiled:
             level, "%s: traced%s (%d equations, %d ms)", name, "" if why is None else f" again: {why}",
             len(entry.graph.equations), round(1000 * sum(self.stats.seconds.values())),
         )  # fmt: skip
+        slow = [guard.what for guard in entry.guards.guards if guard.is_slow]
+        if slow:
+            LOGGER.warning(
+                "%s: %s is compared before every call, and it is large: pass it as an argument, make a tensor or a "
+                "tensorgraph.Buffer of it, or make the array read-only", name, ", ".join(slow),
+            )  # fmt: skip
         variants.insert(0, entry)
         del variants[MOST_VARIANTS:]
         if len(self._entries) > MOST_SIGNATURES:

@@ -23,6 +23,7 @@ __all__ = ["ArrayGuard", "AttributeGuard", "CellGuard", "ContentsGuard", "GradGu
 
 ndarray = np.ndarray
 SMALL = 4096  # bytes of an array that are compared as one string
+MOST_ITEMS, MOST_BYTES = 1000, 1 << 18  # beyond, the user is told
 
 
 class Guard:
@@ -36,6 +37,7 @@ class Guard:
         What the expression compares with.
     """
 
+    is_slow = False  # whether comparing takes longer than a small step
     expression = ""  # in terms of `o`, what is looked at, `k`, a key, and `e`, what is expected
 
     def __init__(self, what: str, looked_at: Any, key: Any, expected: Any) -> None:
@@ -119,6 +121,7 @@ class ContentsGuard(Guard):
         if type(container) is list and all(is_marked(v) and type(v).__eq__ is plain for v in container):
             self.expression = "{o} == {e}"  # the same ones are seen at once
         super().__init__(what, container, None, self._expected(container))
+        self.is_slow = len(self.items) > MOST_ITEMS
 
     def _expected(self, container: Any) -> Any:
         return [*container] if self.expression == "{o} == {e}" else ids(container)
@@ -141,6 +144,7 @@ class ArrayGuard(Guard):
         super().__init__(what, array, None, array.tobytes() if small else array.copy())
         self.expression = "{o}.tobytes() == {e}" if small else "_equal({o}, {e})"
         self.shape = array.shape
+        self.is_slow = array.nbytes > MOST_BYTES
 
     def change(self) -> str | None:
         array = self.looked_at
