@@ -18,6 +18,7 @@ from tensorgraph.ops.native.packing import DEPTH, pack_columns
 __all__ = ["add_rows", "product", "product_packed"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
+TALL = 12  # rows of a tile of one vector
 ROWS, VECS, BIAS, RELU, PACKED = 8, 2, False, False, False  # of these
 
 
@@ -79,6 +80,12 @@ def strip(
 ) -> None:  # fmt: skip
     """The first `high` rows of some columns; `group` bytes lie from ROWS rows of A to the next."""
     i = 0
+    if vecs == 1 and 4 < ROWS < TALL and not PACKED:  # more sums at once, lest they wait for each other
+        while i + TALL <= high:
+            tile(TALL, vecs, masked, a, row, step, b, b_row, c, c_row, k, n, begun, last, bias)
+            i += TALL
+            a += TALL * row
+            c += TALL * c_row
     while i + ROWS <= high:
         tile(ROWS, vecs, masked, a, row, step, b, b_row, c, c_row, k, n, begun, last, bias)
         i += ROWS
