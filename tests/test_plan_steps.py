@@ -141,3 +141,17 @@ def wrong_rule(op: Any) -> Any:
         return True
 
     return rule if op.name == "add" else None
+
+
+def test_large_products_are_left_to_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorgraph.ops.native import product
+
+    monkeypatch.setattr(product, "by_blas", lambda m, n, k, dtype, machine: m * n * k >= 8 * 4 * 3)
+    x, w, b = (np.random.default_rng(0).normal(size=s).astype("float32") for s in ((8, 4), (4, 3), (3,)))
+    graph = tg.trace(lambda x, w, b: ((x @ w) + b, x[:2] @ w), x, w, b)
+    left, kept = plan(graph), plan(graph, exact=True)
+    assert [step.why[:15] for step in left.steps if step.on_host] == ["BLAS is faster "]
+    assert not any(step.on_host for step in kept.steps)
+    for made in (left, kept):
+        for a, expected in zip(NativeRunner(made, []).run((x, w, b)), graph.program.run([x, w, b]), strict=True):
+            assert_close(a, expected)

@@ -208,7 +208,22 @@ def records_of(call: Call, given: Products, out: Place, ending: Ending = Ending(
             call.run(text, [out.address(), spare.address(), m * count, n, end.address], blocks)
 
 
+def left_to_blas(call: Call) -> str:
+    """Why a product is better left to NumPy; empty where it is not."""
+    a, b = call.inputs[:2]
+    (out,) = call.outputs
+    if out is None or not out.size or not isinstance(a, Place) or not available():
+        return ""
+    k = a.shape[-1]
+    n = b.shape[-1] if b.ndim > 1 else 1
+    faster = (machine().width, out.dtype.itemsize) in TO_BLAS and by_blas(out.size // n, n, k, out.dtype, machine())
+    return (
+        f"BLAS is faster for {out.size // n} x {k} by {k} x {n}; exact=True keeps to the own kernel" if faster else ""
+    )
+
+
 setattr(native_matmul, "with_endings", with_endings)  # noqa: B010
+setattr(native_matmul, "better_elsewhere", left_to_blas)  # noqa: B010
 
 
 def _products(a: Place, b: Place, out: Place) -> Products:

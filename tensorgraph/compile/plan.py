@@ -65,7 +65,9 @@ class Plan:
         return self.arena.size + sum(var.aval.nbytes for var in given)
 
 
-def plan(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, apart: bool = False) -> Plan:
+def plan(
+    graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, *, apart: bool = False, exact: bool = False
+) -> Plan:
     """The plan of a graph whose gradients are written out.
 
     Parameters
@@ -77,9 +79,11 @@ def plan(graph: Graph, rule_of: RuleOf = own_rule, grouped: bool = True, apart: 
         Whether kernels are generated of groups of equations.
     apart : bool
         Whether every value keeps memory of its own, so that all can be looked at after a run.
+    exact : bool
+        Whether kernels are taken also where BLAS would be faster: they give the same bits on every machine.
     """
     layout = Layout(graph)
-    steps = ordered(selected(graph, layout, rule_of, grouped), layout, graph)
+    steps = ordered(selected(graph, layout, rule_of, grouped, exact), layout, graph)
     final = next((n for n in range(len(steps), 0, -1) if steps[n - 1].may_fail), 0)
     made = Plan(graph, layout, steps, final)
     if apart:

@@ -90,7 +90,7 @@ def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
         problem = "its gradients are not written out"
     if problem is not None:
         return OnNumpy(graph, cells, problem)
-    made = plan(graph)
+    made = plan(graph, exact=options.exact)
     if all(step.on_host for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
     return CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)

@@ -64,14 +64,16 @@ def no_rule(eq: Equation) -> None:
     """Of no equation a kernel is made."""
 
 
-def selected(graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: bool = True) -> list[Step]:
+def selected(
+    graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: bool = True, exact: bool = False
+) -> list[Step]:
     """The graph's equations as steps, in an order that can run: those that compute something of something."""
     read = set(graph.results())
     for eq in graph.equations:
         read.update(eq.variables())
     steps: list[Step] = []
     parts = regions(graph) if grouped else [_alone(eq) for eq in graph.equations]
-    longer = _longer(graph, layout, rule_of, parts) if grouped else {}
+    longer = _longer(graph, layout, rule_of, parts, exact) if grouped else {}
     within = {step.equations[0] for step in longer.values()}
     for region in parts:
         if region.equations[0] in within:
@@ -83,16 +85,16 @@ def selected(graph: Graph, layout: Layout, rule_of: RuleOf = own_rule, grouped: 
         for eq in region.equations:
             if eq.outputs and (eq.outputs[0] in layout.views or eq.outputs[0] in layout.folded):
                 continue
-            steps.append(_of_equation(eq, layout, rule_of, read))
+            steps.append(_of_equation(eq, layout, rule_of, read, exact))
     return steps
 
 
-def _longer(graph: Graph, layout: Layout, rule_of: RuleOf, parts: list[Region]) -> dict[Region, Step]:
+def _longer(graph: Graph, layout: Layout, rule_of: RuleOf, parts: list[Region], exact: bool) -> dict[Region, Step]:
     """The regions that are the ends of other equations' kernels, with these as one step."""
     made: dict[Region, Step] = {}
     for part, maker in ended(graph, parts, rule_of).items():
         call = with_endings(maker, part, layout, rule_of(maker))
-        if call is not None:
+        if call is not None and not _elsewhere(rule_of(maker), call, exact):
             made[part] = Step((maker, *part.equations), part.outputs, call, "", fails(call, layout))
     return made
 
@@ -110,7 +112,7 @@ def _of_region(region: Region, layout: Layout) -> Step | None:
     return Step(region.equations, region.outputs, call, "", fails(call, layout)) if region.call(call) else None
 
 
-def _of_equation(eq: Equation, layout: Layout, rule_of: RuleOf, read: set[Var]) -> Step:
+def _of_equation(eq: Equation, layout: Layout, rule_of: RuleOf, read: set[Var], exact: bool) -> Step:
     outputs = tuple(var for var in eq.outputs if var in read)
     why = ""
     if not outputs:
@@ -125,12 +127,21 @@ def _of_equation(eq: Equation, layout: Layout, rule_of: RuleOf, read: set[Var]) 
             missing = 0 if eq.op.signature.variadic or eq.residuals else len(eq.op.residuals)
             places = [layout.places[var] if var in read else None for var in eq.outputs]
             call = Call(layout.operands(eq), (*places, *[None] * missing), eq.attrs)
+            why = _elsewhere(rule, call, exact)
+            if why:
+                return Step((eq,), outputs, None, why)
             if rule(call):
                 return Step((eq,), outputs, call, "", fails(call, layout))
             why = f"the kernel of {eq.op.name} is not for {', '.join(_type(a) for a in eq.variables())}"
             if eq.attrs:
                 why += f" with {', '.join(f'{k}={v!r}' for k, v in eq.attrs.items())}"
     return Step((eq,), outputs, None, why)
+
+
+def _elsewhere(rule: Any, call: Call, exact: bool) -> str:
+    """Why NumPy is better for a call, where that matters; see `Call`."""
+    ask: Callable[[Call], str] | None = None if exact else getattr(rule, "better_elsewhere", None)
+    return "" if ask is None else ask(call)
 
 
 def _type(var: Var) -> str:

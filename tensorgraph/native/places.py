@@ -175,6 +175,9 @@ class Successor:
 class Call:
     """One equation as a rule sees it.
 
+    A rule may have a function ``better_elsewhere(call)`` as its attribute: it says why NumPy is faster for a call that
+    the rule would take, or gives ``""``. It is asked unless the same bits are wanted everywhere.
+
     Attributes
     ----------
     inputs : tuple
