@@ -149,12 +149,13 @@ def convolution(call: Call) -> bool:
         lines = _two(win.sizes, 1)
     images = _prepared(call, _plane(x), lead, (lines[0], lines[1]), stride)
     offsets = _table(call, images, weight.shape[1], window, dilation, stride)
-    _sums(call, images, offsets, _in_order(call, weight), _in_order(call, bias), y, groups, outputs)  # type: ignore[arg-type]
+    added = None if bias is None else _in_order(call, bias)
+    _sums(call, images, offsets, _in_order(call, weight), added, y, groups, outputs)
     return True
 
 
-def _in_order(call: Call, a: Place | None) -> Place | None:
-    return a if a is None or a.is_contiguous else copy_of(call, a)
+def _in_order(call: Call, a: Place) -> Place:
+    return a if a.is_contiguous else copy_of(call, a)
 
 
 def transposed_convolution(call: Call) -> bool:
@@ -180,11 +181,12 @@ def transposed_convolution(call: Call) -> bool:
         groups,
         outer,
         size,
-        window[0] * window[1],  # type: ignore[union-attr]
+        window[0] * window[1],
     ]
     call.run(kernel(turn, weight.dtype), words)
     offsets = _table(call, images, outer, window, dilation, (1, 1))
-    _sums(call, images, offsets, turned, _in_order(call, bias), x, groups, sizes)
+    added = None if bias is None else _in_order(call, bias)
+    _sums(call, images, offsets, turned, added, x, groups, sizes)
     return True
 
 

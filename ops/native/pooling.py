@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensorgraph.native.kernel import kernel
-from tensorgraph.native.places import Call, Place
+from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 from tensorgraph.ops.native.moving import copy_of
 from tensorgraph.ops.native.pooling_rows import fold, spread
@@ -87,8 +87,8 @@ def _spread(call: Call, y: Place, *more: Place) -> bool:
     whole = win.kernel == win.stride and all(o * k == n for o, k, n in zip(win.outputs, win.kernel, win.sizes))
     side_by_side = whole and set(win.dilation) == {1}
     text = kernel(spread, x.dtype, MAX=bool(more), SIDE_BY_SIDE=side_by_side, PAIRS=_by_pairs(win))
-    others = [_in_order(call, a).address() for a in more] or [0, 0]
-    call.run(text, [x.address(), _in_order(call, y).address(), *words, *others], _blocks(x.size))
+    others: list[int | Address] = [_in_order(call, a).address() for a in more]
+    call.run(text, [x.address(), _in_order(call, y).address(), *words, *(others or [0, 0])], _blocks(x.size))
     return True
 
 

@@ -49,7 +49,8 @@ def _by_steps(x: Place, reverse: bool) -> Place:
 
 def lstm(call: Call) -> bool:
     """`lstm`: sequences of equal length."""
-    x, weight, recurrent, bias, h, c, lengths = (*call.inputs, *[None] * (7 - len(call.inputs)))
+    given: list[Any] = [*call.inputs, *[None] * (7 - len(call.inputs))]
+    x, weight, recurrent, bias, h, c, lengths = given
     if lengths is not None or (h is None) != (c is None) or not _fits(x, weight, recurrent, bias, h, c):
         return False
     (batch, steps, _), units, reverse = x.shape, recurrent.shape[0], call.attrs["reverse"]
@@ -83,7 +84,8 @@ def lstm_vjp(call: Call) -> bool:
     # product with ones is the slope of the bias.
     x, weight, recurrent, bias, h, c, lengths = call.inputs[:7]
     states, cells, kept = call.inputs[10:13]
-    g_y, g_h, g_c = (*call.inputs[13:], *[None] * (16 - len(call.inputs)))
+    slopes_given: list[Any] = [*call.inputs[13:], *[None] * (16 - len(call.inputs))]
+    g_y, g_h, g_c = slopes_given
     if lengths is not None or not _fits(x, weight, recurrent, bias, h, c, states, cells, kept, g_y, g_h, g_c):
         return False
     want, reverse = call.attrs["want"], call.attrs["reverse"]
