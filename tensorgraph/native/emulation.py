@@ -20,38 +20,10 @@ __all__ = ["Emulation"]
 class Lanes(np.ndarray[Any, Any]):
     """Lanes as values: ``v += x`` gives ``v`` other lanes, and leaves those that lists and other names have."""
 
-    def __iadd__(self, other: Any) -> Any:
-        return self + other
 
-    def __isub__(self, other: Any) -> Any:
-        return self - other
-
-    def __imul__(self, other: Any) -> Any:
-        return self * other
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self / other
-
-    def __ifloordiv__(self, other: Any) -> Any:
-        return self // other
-
-    def __imod__(self, other: Any) -> Any:
-        return self % other
-
-    def __iand__(self, other: Any) -> Any:
-        return self & other
-
-    def __ior__(self, other: Any) -> Any:
-        return self | other
-
-    def __ixor__(self, other: Any) -> Any:
-        return self ^ other
-
-    def __ilshift__(self, other: Any) -> Any:
-        return self << other
-
-    def __irshift__(self, other: Any) -> Any:
-        return self >> other
+_IN_PLACE = "__iadd__ __isub__ __imul__ __itruediv__ __ifloordiv__ __imod__ __iand__ __ior__ __ixor__ __ilshift__"
+for _own in [*_IN_PLACE.split(), "__irshift__"]:
+    setattr(Lanes, _own, getattr(np.ndarray, _own.replace("__i", "__", 1)))
 
 
 def _as_values(got: Any) -> Any:
