@@ -265,7 +265,8 @@ def pictures() -> dict[str, Any]:
     """The drawings of the demonstration's network, and of one step of its training, by file name."""
     model = network(FULL.widths, 0)
     found = dict(zip(("graph", "ops"), drawings(model, FULL.batch_size)))
-    return found | {"training": draw(training_step(model, FULL.batch_size), level="training")}
+    training = draw(training_step(model, FULL.batch_size), level="training")
+    return found | {"training": training, "compiled": draw(compiled_step())}
 
 
 def training_step(model: Any, batch: int) -> Any:
@@ -278,6 +279,19 @@ def training_step(model: Any, batch: int) -> Any:
         return loss
 
     return tg.trace(step, tg.spec((batch, SIDE * SIDE)), tg.spec((batch,), "int64"))
+
+
+def compiled_step() -> Any:
+    """The step of docs/compiler.md, as the graph that is compiled."""
+    model = tg.nn.Sequential(tg.nn.Linear(4, 8, seed=0), tg.nn.ReLU(), tg.nn.Linear(8, 3, seed=1))
+    adam = tg.optim.Adam(model, lr=0.01)
+
+    def step(x: Any, y: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), y)
+        adam.minimize(loss)
+        return loss
+
+    return tg.trace(step, tg.f32[32, 4], tg.spec((32,), "int64")).transform()
 
 
 def shows(svg: str, drawing: Any) -> bool:

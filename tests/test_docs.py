@@ -107,6 +107,10 @@ def test_the_page_of_the_course():
     assert run_examples("docs/course.md") >= 10
 
 
+def test_a_step_becomes_a_tape():
+    assert run_examples("docs/compiler.md") >= 25
+
+
 def test_the_kernels_of_the_page_run():
     assert run_examples("docs/native.md") >= 10
 
