@@ -22,7 +22,7 @@ PAGES = (
     "docs/numpy.md", "docs/ops.md",
     "docs/passes.md", "docs/lint.md", "docs/runs.md", "docs/panda.md", "docs/tune.md", "docs/ensemble.md",
     "docs/releasing.md",
-    "docs/design.md", "docs/dist.md", "docs/compiler.md", "docs/native.md",
+    "docs/design.md", "docs/dist.md", "docs/compiler.md", "docs/native.md", "docs/performance.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
     "docs/course.md",
 )  # fmt: skip
@@ -126,7 +126,7 @@ def test_the_pages_for_people_from_elsewhere(library, tmp_path, monkeypatch):
 
 def test_the_examples_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_examples("README.md") == 10
+    assert run_examples("README.md") == 15
 
 
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch, capsys):
