@@ -8,7 +8,10 @@ from typing import Any
 BEGIN = "<!-- speed: written by `make readme-bench` from docs/speed.json; do not edit -->"
 END = "<!-- end of speed -->"
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
+# of steps that are compiled: beside the others those that compile too, where they were there
+COMPILERS = {"torch": "PyTorch", "torch.compile": "torch.compile", "jax": "JAX", "pytensor": "PyTensor"}
 GROUPS = {
+    "compiled": "{}",
     "step": "Step of an MLP with batch norm, {}",
     "eager": "50 × (product, tanh) on 8 numbers, {}",
     "fused": "{}",
@@ -48,7 +51,7 @@ def kept(results: dict[str, Any]) -> dict[str, Any]:
                 "single_thread": case["single_thread"],
                 "microseconds": {
                     name: float(f"{1e6 * case['times'][name]:.4g}")
-                    for name in ("tensorgraph", *PEERS)
+                    for name in ("tensorgraph", *(COMPILERS if case["group"] == "compiled" else PEERS))
                     if name in case["times"]
                 },
             }
@@ -81,13 +84,13 @@ def label(case: dict[str, Any]) -> str:
     return GROUPS[case["group"]].format(text.replace("+", " + "))
 
 
-def table(cases: list[dict[str, Any]]) -> list[str]:
+def table(cases: list[dict[str, Any]], peers: dict[str, str] = PEERS) -> list[str]:
     """Times side by side, the least in bold."""
-    lines = [f"| | tensorgraph | {' | '.join(PEERS.values())} |", "|---|--:|" + "--:|" * len(PEERS)]
+    lines = [f"| | tensorgraph | {' | '.join(peers.values())} |", "|---|--:|" + "--:|" * len(peers)]
     for case in cases:
         times = case["microseconds"]
         cells = []
-        for name in ("tensorgraph", *PEERS):
+        for name in ("tensorgraph", *peers):
             text = duration(times[name]) if name in times else ""
             cells.append(f"**{text}**" if name in times and times[name] == min(times.values()) else text)
         lines.append(f"| {label(case)} | {' | '.join(cells)} |")
@@ -101,10 +104,17 @@ def ordered(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 def block(results: dict[str, Any]) -> str:
     """All that stands between BEGIN and END."""
-    cases = ordered(results)
+    every = ordered(results)
+    compiled_steps = [case for case in every if case["group"] == "compiled"]
+    cases = [case for case in every if case["group"] != "compiled"]
     short = [case for case in cases if not case["label"].endswith(OTHER_SIZES)]
-    won = sum(case["microseconds"]["tensorgraph"] <= min(case["microseconds"].values()) for case in cases)
+    won, won_compiled = (
+        sum(case["microseconds"]["tensorgraph"] <= min(case["microseconds"].values()) for case in some)
+        for some in (cases, compiled_steps)
+    )
+    compilers = {k: name for k, name in COMPILERS.items() if any(k in c["microseconds"] for c in compiled_steps)}
     machine, about = results["machine"], results["libraries"]
+    others = [f"{name} {about[k]['version']}" for k, name in compilers.items() if k in about and k not in PEERS]
     ours = about["tensorgraph"]
     threads = about["torch"].get("threads", 1)
     versions = (
@@ -116,13 +126,22 @@ def block(results: dict[str, Any]) -> str:
     imports = results["imports"]
     empty, filled = results["first_calls"]["empty cache"], results["first_calls"]["filled cache"]
     compiled = [op for op, seconds in empty.items() if seconds >= 0.1]
+    first = [
+        "Median times of training steps compiled by `tg.compile` and by the others, and of PyTorch's eager one; with "
+        "Adam, and the loss is read; the least in bold.",
+        "",
+        *table(compiled_steps, compilers),
+        "",
+        f"tensorgraph is the fastest in {won_compiled} of these {len(compiled_steps)} rows. Eager:",
+        "",
+    ]
     lines = [
         BEGIN,
-        "Median times of a training step, of a chain of small ops, and of ops forward and backward; the least in bold.",
-        "",
+        *(first if compiled_steps else []),
         *table(short),
         "",
-        f"{versions}. tensorgraph is the fastest in {won} of all {len(cases)} rows.",
+        f"{versions}{', ' + ', '.join(others) if others else ''}. Eager, tensorgraph is the fastest in {won} of all "
+        f"{len(cases)} rows.",
         "",
         f"Importing tensorgraph takes {imports['tensorgraph']:.2f} s beyond NumPy (PyTorch {imports['torch']:.2f} s, "
         f"JAX {imports['jax']:.2f} s). A kernel is compiled when it is first called "
