@@ -1,6 +1,8 @@
 """What a compiled function reads besides its arguments: where it is another, the function is traced again."""
 
 import logging
+from array import array
+from collections import deque
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -135,6 +137,11 @@ def _item(put: Put) -> Any:
     return lambda x: x * settings["deep"]["rate"], lambda: put.item(settings["deep"], "rate", 4.0), 3.0, 4.0
 
 
+def _item_by_a_pair(put: Put) -> Any:
+    held = {(0, 1): 2.0}
+    return lambda x: x * held[0, 1], lambda: put.item(held, (0, 1), 3.0), 2.0, 3.0
+
+
 def _list(put: Put) -> Any:
     return lambda x: x * sum(settings["rates"]), lambda: put.item(settings["rates"], 0, 5.0), 3.0, 7.0
 
@@ -157,6 +164,91 @@ def _array(put: Put) -> Any:
 
 def _array_in_numpy(put: Put) -> Any:
     return lambda x: x * float(table.sum()), lambda: put.item(table, 1, 5.0), 3.0, 6.0
+
+
+def _instance_over_its_class(put: Put) -> Any:
+    own = Config()
+
+    def change() -> None:
+        own.shared = 6.0
+        put.back = lambda: delattr(own, "shared")
+
+    return lambda x: x * own.shared, change, 5.0, 6.0
+
+
+def _method_of_an_instance(put: Put) -> Any:
+    class Scale:
+        def by(self, x: Any) -> Any:
+            return x * 2
+
+    scale = Scale()
+
+    def change() -> None:
+        scale.by = lambda x: x * 3  # type: ignore[method-assign]
+        put.back = lambda: delattr(scale, "by")
+
+    return lambda x: scale.by(x), change, 2.0, 3.0
+
+
+def _attribute_by_name(put: Put) -> Any:
+    return lambda x: x * getattr(cfg, "".join(["ra", "te"])), lambda: put.attribute(cfg, "rate", 3.0), 2.0, 3.0
+
+
+def _attributes_of(put: Put) -> Any:
+    return lambda x: x * vars(cfg)["rate"], lambda: put.attribute(cfg, "rate", 3.0), 2.0, 3.0
+
+
+def _default(put: Put) -> Any:
+    def f(x: Any, by: float = 2.0) -> Any:
+        return x * by
+
+    return f, lambda: put.attribute(f, "__defaults__", (3.0,)), 2.0, 3.0
+
+
+def _default_of_a_helper(put: Put) -> Any:
+    def scale(x: Any, by: float = 2.0) -> Any:
+        return x * by
+
+    return lambda x: scale(x), lambda: put.attribute(scale, "__defaults__", (3.0,)), 2.0, 3.0
+
+
+def _keyword_default(put: Put) -> Any:
+    def scale(x: Any, *, by: float = 2.0) -> Any:
+        return x * by
+
+    return lambda x: scale(x), lambda: put.item(scale.__kwdefaults__, "by", 3.0), 2.0, 3.0
+
+
+def _code(put: Put) -> Any:
+    """As a notebook does that loads what was edited."""
+
+    def scale(x: Any) -> Any:
+        return x * 2
+
+    def edited(x: Any) -> Any:
+        return x * 3
+
+    return lambda x: scale(x), lambda: put.attribute(scale, "__code__", edited.__code__), 2.0, 3.0
+
+
+def _deque(put: Put) -> Any:
+    last = deque([1.0, 1.0])
+    return lambda x: x * sum(last), lambda: put.item(last, 0, 2.0), 2.0, 3.0
+
+
+def _bytes(put: Put) -> Any:
+    held = bytearray([2])
+    return lambda x: x * held[0], lambda: put.item(held, 0, 3), 2.0, 3.0
+
+
+def _array_of_python(put: Put) -> Any:
+    held = array("d", [2.0])
+    return lambda x: x * held[0], lambda: put.item(held, 0, 3.0), 2.0, 3.0
+
+
+def _array_of_objects(put: Put) -> Any:
+    held = np.array([[2.0, None]], object)
+    return lambda x: x * held[0, 0], lambda: put.item(held, (0, 0), 3.0), 2.0, 3.0
 
 
 def _default_dtype(put: Put) -> Any:

@@ -103,6 +103,50 @@ def test_gradients_that_are_there_are_added_to() -> None:
     assert loss.stats.traces == 2
 
 
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_an_update_is_compiled_apart_from_its_gradients(name: str) -> None:
+    """Gradients that somebody else has left are found, though without them the update fails."""
+    pairs = [(model := network(), OPTIMISERS[name](model.parameters())) for _ in range(2)]
+
+    def update_of(optimizer: Any) -> Callable[[], None]:
+        def update() -> None:
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return update
+
+    eager, compiled = update_of(pairs[0][1]), tg.compile(update_of(pairs[1][1]))
+    for _ in range(3):
+        for model, _ in pairs:
+            for _ in range(2):
+                (tg.softmax_cross_entropy(model(X), Y) / 2).backward()
+        eager()
+        compiled()
+    for (_, a), (_, b) in zip(pairs[0][0].named_cells(), pairs[1][0].named_cells(), strict=True):
+        near(a.numpy(), b.numpy())
+        assert a.grad is b.grad is None
+    assert compiled.stats.traces == 1
+    with pytest.raises(RuntimeError, match="no parameter has a gradient"):
+        compiled()
+
+
+def test_of_several_checks_that_fail_the_first_is_told() -> None:
+    """Its gradient refuses the number of a row too, and comes later."""
+    layer = nn.Embedding(5, 3, seed=0)
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+
+    def step(rows: Any) -> None:
+        optimizer.minimize((layer(rows) ** 2).sum())
+
+    compiled = tg.compile(step)
+    compiled(np.array([1, 2, 4]))
+    before = layer.weight.numpy().copy()
+    for function in (step, compiled):
+        with pytest.raises(IndexError, match=r"embedding.*ids\[2\] is 5: there are rows 0 to 4"):
+            function(np.array([1, 2, 5]))
+        assert np.array_equal(layer.weight.numpy(), before)
+
+
 def test_the_gradient_of_an_argument_is_left_on_it() -> None:
     @tg.compile
     def loss(x: Any) -> None:

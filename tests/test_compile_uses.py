@@ -166,3 +166,14 @@ def test_what_is_refused() -> None:
     tg.trace(lambda x: kept.append(x), X)
     with pytest.raises(tg.TraceError, match="outside its trace"):
         tg.compile(lambda x: x * 2)(kept[0])
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4"])
+def test_another_order_of_bytes_is_turned_at_every_call(dtype: str) -> None:
+    f = tg.compile(lambda x, y: tg.tensor(x) * 2 + tg.tensor(y))
+    base = np.arange(80.0).reshape(8, 10)
+    x, y = base[:, :5].astype(dtype), base[::-1, ::2].astype(np.float32)
+    for _ in range(4):
+        assert np.array_equal(f(x, y).numpy(), x * 2.0 + y)
+    for _ in range(4):
+        assert np.array_equal(f(x, x).numpy(), x * 3.0)

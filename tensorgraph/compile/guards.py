@@ -19,7 +19,18 @@ from tensorgraph.compile.structure import Structure, first_difference, is_marked
 from tensorgraph.engine.changes import MARK
 from tensorgraph.engine.tape import Leaf
 
-__all__ = ["ArrayGuard", "AttributeGuard", "CellGuard", "ContentsGuard", "GradGuard", "Guard", "Guards", "ItemGuard"]
+__all__ = [
+    "AbsentGuard",
+    "ArrayGuard",
+    "AttributeGuard",
+    "BytesGuard",
+    "CellGuard",
+    "ContentsGuard",
+    "GradGuard",
+    "Guard",
+    "Guards",
+    "ItemGuard",
+]
 
 ndarray = np.ndarray
 SMALL = 4096  # bytes of an array that are compared as one string
@@ -74,6 +85,18 @@ class ItemGuard(Guard):
         return self.looked_at[self.key]
 
 
+class AbsentGuard(Guard):
+    """A key that a mapping does not have: an attribute that an object has of its class."""
+
+    expression = "{k} not in {o}"
+
+    def __init__(self, what: str, mapping: Any, key: Any) -> None:
+        super().__init__(what, mapping, key, None)
+
+    def change(self) -> str | None:
+        return f"{self.what} was its class's and is its own now" if self.key in self.looked_at else None
+
+
 class CellGuard(Guard):
     """A variable of a function around the one that was traced."""
 
@@ -111,7 +134,7 @@ class GradGuard(Guard):
 
 
 class ContentsGuard(Guard):
-    """The items of a list, a dict or a set."""
+    """The items of a list, a dict, a set, a deque, or an array of objects."""
 
     expression = "_ids({o}) == {e}"
 
@@ -136,6 +159,19 @@ class ContentsGuard(Guard):
         return where
 
 
+class BytesGuard(Guard):
+    """The bytes of a bytearray, or of an array of Python's module ``array``."""
+
+    expression = "bytes({o}) == {e}"
+
+    def __init__(self, what: str, holder: Any) -> None:
+        super().__init__(what, holder, None, bytes(holder))
+        self.is_slow = len(self.expected) > MOST_BYTES
+
+    def change(self) -> str | None:
+        return None if bytes(self.looked_at) == self.expected else f"the numbers in {self.what} have changed"
+
+
 class ArrayGuard(Guard):
     """The numbers of an array of the user's."""
 
@@ -156,12 +192,14 @@ class ArrayGuard(Guard):
 
 def items(container: Any) -> list[Any]:
     """What a container holds, keys included."""
+    if isinstance(container, ndarray):
+        return [*container.flat]
     return [*container, *container.values()] if isinstance(container, Mapping) else [*container]
 
 
 def ids(container: Any) -> list[int]:
     """The addresses of what a container holds."""
-    found = [*map(id, container)]
+    found = [*map(id, container.flat if isinstance(container, ndarray) else container)]
     return [*found, *map(id, container.values())] if isinstance(container, Mapping) else found
 
 

@@ -63,13 +63,12 @@ def chains(code: CodeType) -> tuple[Chain, ...]:
             if after.opname in ATTRIBUTE:
                 links.append((True, after.argval))
                 at += 1
-            elif after.opname == "LOAD_CONST" and at + 1 < len(instructions) and _is_item(instructions[at + 1]):
+            elif _is_key(after) and at + 1 < len(instructions) and _is_item(instructions[at + 1]):
                 links.append((False, after.argval))
                 at += 2
             else:
                 break
-        if _hashable(links):
-            found[Chain(root, name, tuple(links))] = None
+        found[Chain(root, name, tuple(links))] = None
     return tuple(found)
 
 
@@ -81,8 +80,10 @@ def _names(argval: Any) -> tuple[str, ...]:
     return argval if isinstance(argval, tuple) else (argval,)
 
 
-def _hashable(links: list[tuple[bool, Any]]) -> bool:
-    return all(type(key) in (str, int, bool, float, bytes, type(None)) for _, key in links)
+def _is_key(instruction: dis.Instruction) -> bool:
+    """Whether a constant comes that is followed; where another one does, a tuple, the chain ends in what holds it."""
+    kinds = (str, int, bool, float, bytes, type(None))
+    return instruction.opname == "LOAD_CONST" and type(instruction.argval) in kinds
 
 
 @functools.lru_cache(maxsize=1024)

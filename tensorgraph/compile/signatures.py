@@ -151,6 +151,9 @@ def matcher(args: Sequence[Any], keywords: Mapping[str, Any], fixed: frozenset[t
         scope |= {f"t{n}": kind, f"x{n}": leaf}
         if kind is ndarray or kind is Tensor:
             value = leaf if kind is ndarray else leaf._value
+            aval = example_aval(leaf)
+            if aval is None or aval.dtype is not value.dtype:
+                return None  # it is converted, as one in another order of bytes
             scope |= {f"s{n}": value.shape, f"d{n}": value.dtype}
             lines.append(f"if type(a{n}) is not t{n}: return None")
             if kind is Tensor:

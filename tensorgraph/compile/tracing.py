@@ -98,8 +98,17 @@ def trace_call(
         once = _Once(function, found, fixed)
         with Watcher(function) if known is None else known.watcher.again() as watcher:
             grads = ([wrap(leaf.grad._value) for leaf in found],) if found else ()
-            graph = trace(once.run, *grads, *arguments[0], **arguments[1])
+            error: Exception | None = None
+            try:
+                graph = trace(once.run, *grads, *arguments[0], **arguments[1])
+            except Exception as raised:
+                error = raised
         missing = tuple(leaf for leaf in once.grads.asked if leaf.grad is not None)
+        if error is not None:
+            if not missing:
+                raise error
+            found += missing  # it may have failed because it did not find them
+            continue
         changed = watcher.own_change()
         if not missing and (changed is None or again):
             break

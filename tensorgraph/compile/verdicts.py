@@ -21,13 +21,15 @@ WARNED = -1  # the status where something is to be warned of
 
 
 def judge(w: Any, block: Any, blocks: Any) -> None:
-    """Where one of some checks has found something, end the tape before the next record, and say which check."""
-    code = word_at(w, 0)
-    for k in range(word_at(w, 1)):
-        if load_int(code) != 0:
-            store_int(word_at(w, 2), 0)
-            store_int(word_at(w, 3), word_at(w, 4) + k)
-        code += 8
+    """Where one of some checks has found something, end the tape before the next record, and say which is the first."""
+    code, checks, first = word_at(w, 0), word_at(w, 1), -1
+    for n in range(checks):
+        k = checks - 1 - n
+        if load_int(code + 8 * k) != 0:
+            first = k
+    if first >= 0:
+        store_int(word_at(w, 2), 0)
+        store_int(word_at(w, 3), word_at(w, 4) + first)
 
 
 def gather(w: Any, block: Any, blocks: Any) -> None:

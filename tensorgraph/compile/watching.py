@@ -17,6 +17,8 @@ import copy
 import gc
 import sys
 import sysconfig
+from array import array as Numbers
+from collections import deque
 from collections.abc import Iterator
 from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
@@ -24,7 +26,17 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tensorgraph.compile.guards import ArrayGuard, AttributeGuard, CellGuard, ContentsGuard, GradGuard, Guard, ItemGuard
+from tensorgraph.compile.guards import (
+    AbsentGuard,
+    ArrayGuard,
+    AttributeGuard,
+    BytesGuard,
+    CellGuard,
+    ContentsGuard,
+    GradGuard,
+    Guard,
+    ItemGuard,
+)
 from tensorgraph.compile.reads import Chain, attribute_names, chains
 from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
 from tensorgraph.engine.aval import Aval
@@ -39,6 +51,9 @@ STDLIB = sysconfig.get_paths()["stdlib"]
 OTHERS = ("tensorgraph", "numpy", "builtins", "numba", "llvmlite")
 MOST = 4000  # guards of one trace
 FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
+CONTAINERS = (list, dict, set, deque)
+BYTES = (bytearray, Numbers)
+BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__"})  # what reads attributes that no chain names
 NOTHING, OURS, USERS, IMPORT = 0, 1, 2, 3  # of the calls of a function: what is to be seen of them
 MISSING = object()
 KEPT = PASSING | {"_hooks", "_place"}
@@ -195,9 +210,18 @@ class Watcher:
                 known = self.functions.setdefault(value.__code__, [])
                 if value not in known:
                     known.append(value)
+                if self.is_users(value.__code__, value.__globals__):
+                    self.body(value)
             value = getattr(value, "__wrapped__", None) or getattr(value, "func", None)
             if value is None:
                 return
+
+    def body(self, function: FunctionType) -> None:
+        """The code of a function and its defaults, which tools that load what was edited replace in place."""
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            self.add(AttributeGuard(f"{function.__name__}.{name}", function, name, getattr(function, name)))
+        if function.__kwdefaults__:
+            self.contents(function.__kwdefaults__, f"{function.__name__}.__kwdefaults__")
 
     # chains ---------------------------------------------------------------------------------------------------------
 
@@ -234,17 +258,17 @@ class Watcher:
             if not self.look(value, path):
                 return
             path = f"{path}.{key}" if is_attribute else f"{path}[{key!r}]"
-            guard = None
+            guards: list[Guard] = []
             if is_attribute:
-                value, guard = read_attribute(value, key, path)
-            elif isinstance(value, (dict, list, tuple)):
+                value, guards = read_attribute(value, key, path)
+            elif isinstance(value, (dict, list, tuple, deque)):
                 try:
                     value = value[key]
                 except Exception:  # it raises in the function too
                     return
             else:
                 return
-            if guard is not None:
+            for guard in guards:
                 self.add(guard)
             if value is MISSING:
                 return
@@ -257,8 +281,10 @@ class Watcher:
             return False
         if isinstance(value, (Aval, Var)) or is_plain(value):
             return False
-        if isinstance(value, (list, dict, set)):
+        if isinstance(value, CONTAINERS):
             self.contents(value, path)
+        elif isinstance(value, BYTES):
+            self.add(BytesGuard(path, value))
         elif is_marked(value):
             self.root(value)
         elif isinstance(value, ModuleType):
@@ -277,8 +303,14 @@ class Watcher:
             self.array(value, path)
         elif is_marked(value):
             self.root(value)
-        elif isinstance(value, (list, dict, set, tuple)) and code is not None:
+        elif isinstance(value, (*CONTAINERS, tuple)) and code is not None:
             self.items(value, path, code)
+        elif isinstance(value, BYTES):
+            self.add(BytesGuard(path, value))
+        elif code is not None and not isinstance(value, ModuleType) and not BY_NAME.isdisjoint(code.co_names):
+            own = getattr(value, "__dict__", None)
+            if type(own) is dict:
+                self.items(own, path, code)
 
     def items(self, container: Any, path: str, code: CodeType) -> None:
         """The items of a container, and of objects in it the attributes that the code names."""
@@ -295,11 +327,11 @@ class Watcher:
             if is_plain(item):
                 continue
             self.last(item, f"an item of {path}", code)
-            if is_marked(item) or isinstance(item, (list, tuple, dict, set, *FUNCTIONS, Tensor, np.ndarray, type)):
+            if is_marked(item) or isinstance(item, (*CONTAINERS, tuple, *FUNCTIONS, Tensor, np.ndarray, type)):
                 continue
             for name in attribute_names(code):
-                value, guard = read_attribute(item, name, f"{name} of an item of {path}")
-                if guard is not None:
+                value, guards = read_attribute(item, name, f"{name} of an item of {path}")
+                for guard in guards:
                     self.add(guard)
                 if value is not MISSING and not isinstance(value, FUNCTIONS):
                     self.last(value, f"{name} of an item of {path}", code)
@@ -319,7 +351,10 @@ class Watcher:
 
     def array(self, array: Any, path: str) -> None:
         """The numbers of an array, unless nobody can change them."""
-        if array.dtype.hasobject or (not array.flags.writeable and array.base is None):
+        if not array.flags.writeable and array.base is None:
+            return
+        if array.dtype.kind == "O":
+            self.contents(array, path)
             return
         if (ArrayGuard, id(array), None) not in self.guards:
             self.add(ArrayGuard(path, array))
@@ -352,6 +387,8 @@ def _holds(cell: Any, value: Any) -> bool:
 
 
 def _values(container: Any) -> Iterator[Any]:
+    if isinstance(container, np.ndarray):
+        return iter(container.flat)
     return iter(container.values() if isinstance(container, dict) else container)
 
 
@@ -365,44 +402,46 @@ def is_library(name: str, file: str | None) -> bool:
     return file.startswith(STDLIB) and "site-packages" not in file
 
 
-def read_attribute(value: Any, name: str, path: str) -> tuple[Any, Guard | None]:
-    """An attribute without running anyone's code, and its guard, if it needs one; MISSING where it is computed."""
+def read_attribute(value: Any, name: str, path: str) -> tuple[Any, list[Guard]]:
+    """An attribute without running anyone's code, and its guards, if it needs some; MISSING where it is computed."""
     kind = type(value)
     if isinstance(value, ModuleType):
         if is_library(value.__name__, getattr(value, "__file__", None)):
-            return MISSING, None
+            return MISSING, []
         return _item(vars(value), name, path)
     if isinstance(value, type):
         return _of_class(value, name, path)
     if is_plain(value) or isinstance(value, (Tensor, np.ndarray, *FUNCTIONS)):
-        return MISSING, None
+        return MISSING, []
     own = getattr(value, "__dict__", None)
     if isinstance(own, dict) and name in own:
-        return (own[name], None) if is_marked(value) else _item(own, name, path)
-    found, guard = _of_class(kind, name, path)
+        return (own[name], []) if is_marked(value) else _item(own, name, path)
+    found, guards = _of_class(kind, name, path)
     if isinstance(found, MemberDescriptorType):
         try:
             found = object.__getattribute__(value, name)
         except AttributeError:
-            return MISSING, None
-        return found, AttributeGuard(path, value, name, found)
+            return MISSING, []
+        return found, [AttributeGuard(path, value, name, found)]
+    if isinstance(own, dict) and not is_marked(value) and not hasattr(type(found), "__set__"):
+        guards.append(AbsentGuard(path, own, name))
     if isinstance(found, (classmethod, staticmethod)):
-        return found.__func__, guard
+        return found.__func__, guards
     if hasattr(type(found), "__get__") and not isinstance(found, FUNCTIONS):
-        return MISSING, guard  # a property: its own code is seen where it runs
-    return found, guard
+        return MISSING, guards  # a property: its own code is seen where it runs
+    return found, guards
 
 
-def _item(mapping: Any, name: str, path: str) -> tuple[Any, Guard | None]:
+def _item(mapping: Any, name: str, path: str) -> tuple[Any, list[Guard]]:
     if name not in mapping:
-        return MISSING, None
-    return mapping[name], ItemGuard(path, mapping, name, mapping[name])
+        return MISSING, []
+    return mapping[name], [ItemGuard(path, mapping, name, mapping[name])]
 
 
-def _of_class(kind: type, name: str, path: str) -> tuple[Any, Guard | None]:
+def _of_class(kind: type, name: str, path: str) -> tuple[Any, list[Guard]]:
     for base in kind.__mro__:
         if name in vars(base):
             value = vars(base)[name]
             library = is_library(base.__module__, getattr(sys.modules.get(base.__module__), "__file__", None))
-            return value, None if library else ItemGuard(path, PROXIES.setdefault(base, vars(base)), name, value)
-    return MISSING, None
+            return value, [] if library else [ItemGuard(path, PROXIES.setdefault(base, vars(base)), name, value)]
+    return MISSING, []
