@@ -179,7 +179,7 @@ REFUSED = {
     "x = iota() / 2": "16 lanes of integer are divided by //",
     "x = n ** 2": "integers have no operator Pow; write products",
     "x = load(p) // 2.0": r"numbers have no operator FloorDiv; write floor\(a / b\)",
-    "x = load(p) & 1": "numbers have no operator BitAnd",
+    "x = load(p) & 1": r"numbers have no operator BitAnd; integers have: .*bits\(x\)",
     "x = n << 64": "a shift goes by 0 to 63 places, not 64",
     "m1 = ld(p) > 0.0\nx = m1 + m1": "masks are joined by &, |",
     "x = not n": r"not is of one truth value, not of an integer; write x == 0",
@@ -204,7 +204,7 @@ REFUSED = {
     "n[0] = 1.0": "only places of lists that have a name",
     "x = n.bit_length()": "values of kernels have no attributes, as .bit_length",
     "x = [i for i in range(3)]": "a list is made by one loop over static",
-    "x, y = n": "2 names are assigned from a list or tuple of as many",
+    "x, y = n": "2 names are assigned from a list or tuple of as many, not an integer",
     "x = {}": "kernels have no Dict",
     "x = unknown(n)": "unknown is not known here: it is no name of the function, no constant, and no word",
     "x = ld(p=p)": "words and helpers take their arguments by place",
@@ -213,8 +213,8 @@ REFUSED = {
     "x = transposed([ld(p), ld(q)])": "a list of LANES vectors of one type, which are 16, not 2",
     "x = bits(n)": "bits takes numbers, not an integer",
     "x = from_bits(load(p))": "from_bits takes integers of 32 or 64 bits, not a float32",
-    "x = bits(load(p)) + 5000000000": "5000000000 is no integer of 32 bits",
-    "x = np.convolve(load(p), load(q))": "convolve has no meaning in kernels",
+    "x = bits(load(p)) + 5000000000": "5000000000 is no integer of 32 bits, from -2147483648 to 2147483647",
+    "x = np.convolve(load(p), load(q))": "convolve has no meaning in kernels; docs/native.md has the words",
     "x = ld()": "missing 1 required positional argument",
 }
 
@@ -267,3 +267,9 @@ def test_digests_tell_apart_what_kernels_read():
     inner += [from_text(extra, {"C": c}) for c in (2, np.float32(2), 3.0)]
     kernels = [kernel(from_text(body, {**WORDS, "inner": f}), dtype) for f in inner for dtype in ("float32", "float64")]
     assert len({k.digest for k in kernels}) == 12
+
+
+def test_a_kernel_is_a_function_of_floats():
+    for function, dtype in ((len, "float32"), (lambda w, block, blocks: None, "float16")):
+        with pytest.raises(TypeError, match=f"for float32 or float64, not .* for {dtype}"):
+            kernel(function, dtype)

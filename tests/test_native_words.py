@@ -74,6 +74,8 @@ PLAIN = {
     "bits": "store_int(q, bits(load(p)) + 0)\nst(q + BYTES, from_bits(bits(ld(p)) ^ 1))",
     "from_bits": "store(q, from_bits(bits(load(p)) & -8))\nst(q + BYTES, from_bits(bits(ld(p)) - (bits(ld(p)) & 7)))",
     "opaque": "store_int(q, opaque(m) + opaque(3))",
+    "wrapped": "store_int(q, wrapped(m * 6148914691236517205))\nstore_int(q + 8, wrapped(m - 7))",
+    "product_high": "store_int(q, product_high(m - 9, m))\nstore_int(q + 8, product_high(-1, -m))",
     "shifts of lanes": "stq(q, (iota() << 3) >> 1, LANES)\n"
     "stq(q + 8 * LANES, (iota() - 5) // 3 + (iota() - 5) % 4, LANES)",
 }

@@ -175,7 +175,7 @@ def test_a_cell_of_another_type_is_refused() -> None:
     x = np.ones((3, 4), "float32")
     runner.run((x,))
     c.a._value = c.a._value.astype("float64")
-    with pytest.raises(ValueError, match="the cell a is float64"):
+    with pytest.raises(ValueError, match=r"the cell a was .* is float64"):
         runner.run((x,))
     c.a._value = np.ones((3, 3), "float32")
     with pytest.raises(ValueError, match=r"of shape \(3, 3\)"):

@@ -274,8 +274,8 @@ def adopt(cell: Cell, aval: Aval, written: bool) -> None:
     array = cell._value
     if array.shape != aval.shape or array.dtype != aval.dtype:
         raise ValueError(
-            f"the cell {cell.path or cell.name} is {array.dtype} of shape {array.shape} now, and this was compiled for "
-            f"{aval}; compile again"
+            f"the cell {cell.path or cell.name} was {aval} when the function was compiled, and is {array.dtype} of "
+            f"shape {array.shape} now: give it an array as it had, or give the function to tensorgraph.compile again"
         )
     fits = type(array) is ndarray and array.flags.c_contiguous and array.flags.aligned and array.dtype is aval.dtype
     del array

@@ -77,7 +77,11 @@ class Leaves:
                 continue
             tensor = convert(leaf, functools.partial("argument {}".format, place))
             if type(tensor._value) is not ndarray:
-                raise TraceError("this value was traced and is used outside its trace; pass a tensor with numbers")
+                raise TraceError(
+                    f"argument {place} was traced and is used outside its trace: expected a tensor with numbers, got "
+                    f"{tensor.dtype} of shape {tensor.shape} without; return it from the traced function, and pass "
+                    "what a run of that gives"
+                )
             scalar = isinstance(leaf, np.generic)
             keys.append((tensor.shape, tensor.dtype, tensor._node is not None, scalar))
             self.tensors.append(tensor)

@@ -134,7 +134,10 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
         graph = graph.replace(out_tree=graph.out_tree.children[0])
     live = graph.provenance.cells(len(graph.cells))
     if any(cell is None for cell in live):
-        raise TraceError(f"{name} makes a cell that is gone when it returns: make modules before compiling")
+        raise TraceError(
+            f"{name} makes a parameter or buffer that is gone when it returns, so that nothing it learns would stay: "
+            "make modules and cells before, outside of the function"
+        )
     cells: tuple[Any, ...] = tuple(live)
     for leaf in (*once.found, *once.grads.asked):
         watcher.grad(leaf, _name(leaf))

@@ -57,7 +57,10 @@ class Arithmetic:
             return literal(f"i{8 * x.dtype.itemsize}", x)
         if isinstance(x, int):
             return literal("i64", x)
-        raise TypeError(f"{x!r} is no number of a kernel")
+        raise TypeError(
+            f"expected a number or truth value, got {x!r}, a {type(x).__name__}; kernels compute with nothing else: "
+            "give what follows from it as a constant, kernel(f, dtype, NAME=...)"
+        )
 
     def to(self, type: str, x: Any) -> Value:
         """As a value of this type."""
@@ -139,7 +142,7 @@ class Arithmetic:
         """Integers, lanes too."""
         x = self.value(x)
         if x.is_float:
-            raise TypeError(f"expected integers, got {self.told(x)}")
+            raise TypeError(f"expected integers, got {self.told(x)}; integer(x) makes one, bits(x) takes its bits")
         return x  # type: ignore[no-any-return]
 
     def spread(self, x: Value) -> Value:
@@ -220,7 +223,9 @@ class Arithmetic:
             other = self.binary("BitXor", self.compare("Lt", rest, zero), self.compare("Lt", b, zero))
             moved = self.select(other, self.binary("Add", rest, b), rest)
             return self.select(self.compare("Eq", rest, zero), self.copysign(zero, b), moved)  # type: ignore[no-any-return]
-        raise TypeError(f"numbers have no operator {kind}" + ("; write floor(a / b)" if kind == "FloorDiv" else ""))
+        of_integers = "integers have: integer(x) makes one, bits(x) takes its bits"
+        remedy = "write floor(a / b)" if kind == "FloorDiv" else of_integers
+        raise TypeError(f"numbers have no operator {kind}; {remedy}")
 
     def _divided(self, kind: str, a: Value, b: Value) -> Value:
         """Python's // and %, which round down; the processor rounds towards 0."""
@@ -242,7 +247,9 @@ class Arithmetic:
         if kind in ("Is", "IsNot") or not (isinstance(a, Value) or isinstance(b, Value)):
             return COMPARED[kind](a, b)
         if kind not in ("Lt", "LtE", "Gt", "GtE", "Eq", "NotEq"):
-            raise TypeError(f"values that are known only while running have no comparison {kind}")
+            raise TypeError(
+                f"values that are known only while running have no comparison {kind}; write ==, !=, <, <=, > or >="
+            )
         a, b = self.alike(a, b)
         type = vector("i1", a.lanes) if a.lanes else "i1"
         if a.is_float:
@@ -264,7 +271,7 @@ class Arithmetic:
         """a where it is beyond b or no number."""
         a, b = self.alike(a, b)
         if not a.is_float:
-            raise TypeError("integers are compared by min and max")
+            raise TypeError(f"most and least are of floats, where NaN wins, not of {self.told(a)}; write max or min")
         beyond = self.compare("GtE" if how == "oge" else "LtE", a, b)
         type = beyond.type
         nan = self.code.emit(type, f"fcmp uno {a.type} {a.name}, {a.name}")
@@ -328,7 +335,10 @@ class Arithmetic:
             return getattr(self, name)(*args)
         if name in LIBRARY:
             return self.library(LIBRARY[name], *args)
-        raise TypeError(f"{name or function} has no meaning in kernels")
+        raise TypeError(
+            f"{name or function} has no meaning in kernels; docs/native.md has the words, and functions of the subset "
+            "may be called"
+        )
 
     def entry_of(self, table: Any, k: Any) -> Value:
         """Entries of an array that is known, by their numbers; nothing checks these."""

@@ -47,7 +47,7 @@ def scalar_of(element: str, value: Any) -> str:
         return "0x" + struct.pack(">d", value).hex().upper()
     number, size = int(value), int(element[1:])
     if number != value or not -(1 << size - 1) <= number < 1 << size - 1:
-        raise OverflowError(f"{value!r} is no integer of {size} bits")
+        raise OverflowError(f"{value!r} is no integer of {size} bits, from {-(1 << size - 1)} to {(1 << size - 1) - 1}")
     return str(number)
 
 

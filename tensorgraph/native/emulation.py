@@ -68,7 +68,7 @@ class Emulation:
         near = min((abs(p - low), low, high) for low, high, _ in self.ranges) if self.ranges else (0, 0, 0)
         raise IndexError(
             f"a kernel {'writes' if written else 'reads'} {size} bytes at {p - near[1]} from the start of an array of "
-            f"{near[2] - near[1]} bytes"
+            f"{near[2] - near[1]} bytes; ldm, stm and their like take how many lanes are there"
         )
 
     def read(self, p: int, count: int, dtype: Any) -> Any:

@@ -109,7 +109,7 @@ class Expressions(Arithmetic):
                 raise NameError(f"{name} may have no value here: it {held.why}")
             return held
         if self.scope.counts.get(name):
-            raise NameError(f"{name} is read before it is assigned")
+            raise NameError(f"{name} is read before it is assigned; assign it above, outside of branches")
         for space in (self.fixed, function.__globals__, WORDS, KNOWN):
             if name in space:
                 return space[name]
@@ -292,7 +292,7 @@ class Expressions(Arithmetic):
             typed = [v for v, x in zip(values, args, strict=True) if isinstance(x, (Value, np.generic))] or values
             return self._helper(helper.pair[any(v.element in ("double", "i64") for v in typed)], self.alike(*args))
         if helper.body is None:
-            raise TypeError(f"{helper.name} has no form in kernels")
+            raise TypeError(f"the helper {helper.name} has no form in kernels; write it of the words of docs/native.md")
         flags = " ".join(f for f in ("nsz", "arcp", "contract") if f in helper.flags)
         return self.inline(helper.body, args, {}, flags)
 

@@ -77,6 +77,7 @@ class Kernel:
 
 
 _kernels: dict[Any, Kernel] = {}
+FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
 def kernel(function: Callable[..., Any], dtype: Any, **constants: Any) -> Kernel:
@@ -93,7 +94,11 @@ def kernel(function: Callable[..., Any], dtype: Any, **constants: Any) -> Kernel
     key = function, np.dtype(dtype), tuple(sorted((name, repr(value)) for name, value in constants.items()))
     found = _kernels.get(key)
     if found is None:
-        assert isinstance(function, types.FunctionType)
+        if not isinstance(function, types.FunctionType) or key[1] not in FLOATS:
+            raise TypeError(
+                f"a kernel is a Python function of words, block and blocks, for float32 or float64, not {function!r} "
+                f"for {key[1]}; integers are read by load_int and ldq in either"
+            )
         found = _kernels[key] = Kernel(function, dtype, constants)
     return found
 

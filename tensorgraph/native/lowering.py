@@ -164,7 +164,9 @@ class Lowering(Expressions):
             self._bind(target.id, value)
         elif isinstance(target, (ast.Tuple, ast.List)):
             if not isinstance(value, (list, tuple)) or len(value) != len(target.elts):
-                self._refuse(target, f"{len(target.elts)} names are assigned from a list or tuple of as many")
+                came = len(value) if isinstance(value, (list, tuple)) else self.told(value)
+                names = len(target.elts)
+                self._refuse(target, f"{names} names are assigned from a list or tuple of as many, not {came}")
             for part, one in zip(target.elts, [self._get(v) for v in value], strict=True):
                 self._assign(part, one)
         elif isinstance(target, ast.Subscript):
@@ -176,7 +178,11 @@ class Lowering(Expressions):
                 )  # fmt: skip
             self._set(held[k], value, ast.unparse(target))
         else:
-            self._refuse(target, f"kernels cannot assign to {type(target).__name__}")
+            self._refuse(
+                target,
+                f"kernels assign to names, tuples and places of lists, not to {ast.unparse(target)}; st and store "
+                "write memory",
+            )
 
     def _do_AugAssign(self, node: ast.AugAssign) -> None:
         before = ast.copy_location(_as_load(node.target), node.target)
@@ -185,13 +191,17 @@ class Lowering(Expressions):
 
     def _do_While(self, node: ast.While) -> None:
         if node.orelse:
-            self._refuse(node, "loops have no else")
+            self._refuse(node, "loops have no else; write it behind the loop")
         head, body, end = (self.code.label() for _ in range(3))
         self.code.jump(head)
         self.code.start(head)
         test = self._expression(node.test)
         if not isinstance(test, Value):
-            self._refuse(node, f"this loop would never end or never begin: its condition is {test} while lowering")
+            self._refuse(
+                node,
+                f"this loop would never end or never begin: its condition is {test} while lowering; "
+                "compare something that is assigned in the loop",
+            )
         self.code.branch(self.condition(test), body, end)
         self.code.start(body)
         self._loop(node, node.body)
@@ -257,7 +267,7 @@ class Lowering(Expressions):
         if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("range", "static")):
             self._refuse(node, "a loop goes over range(...), or over static(...), which is written out")
         if not isinstance(node.target, ast.Name) or node.orelse or call.keywords or not 1 <= len(call.args) <= 3:
-            self._refuse(node, "a loop has one name, one to three bounds, and no else")
+            self._refuse(node, "expected a loop of one name, one to three bounds by place, and no else")
         bounds, name = [self._expression(arg) for arg in call.args], node.target.id
         if call.func.id == "static":
             if not all(isinstance(bound, int) for bound in bounds):
@@ -268,7 +278,7 @@ class Lowering(Expressions):
             return
         low, high, step = {1: (0, *bounds, 1), 2: (*bounds, 1), 3: (*bounds,)}[len(bounds)]
         if not isinstance(step, Value) and step == 0:
-            self._refuse(node, "the step of range(...) is not 0")
+            self._refuse(node, "the step of range(...) is not 0; write one above or below it")
         counter = Slot("i64", self.code.slot("i64"))
         self.code.store(self.to_int(low), counter.name)
         high, step = self.to_int(high), self.to_int(step)
@@ -295,7 +305,10 @@ class Lowering(Expressions):
     def inline(self, function: types.FunctionType, args: list[Any], named: dict[str, Any], flags: str) -> Any:
         """What a function of the subset gives: its body is put in place."""
         if len(self.scopes) > 60:
-            raise TypeError(f"{function.__name__} calls itself, or too deep")
+            raise TypeError(
+                f"{function.__name__} is called within {len(self.scopes)} other calls: calls are put in place, so none "
+                "may lead back to itself; write a loop"
+            )
         node = tree_of(function)
         bound = inspect.signature(function).bind(*args, **named)
         bound.apply_defaults()

@@ -45,7 +45,7 @@ def _llvm() -> tuple[Any, str | None]:
         llvmlite.binding.initialize_native_target()
         llvmlite.binding.initialize_native_asmprinter()
     except Exception as error:  # a broken installation fails in many ways
-        return None, f"llvmlite cannot be used ({type(error).__name__}: {error})"
+        return None, f"llvmlite cannot be used ({type(error).__name__}: {error}); install it again"
     return llvmlite.binding, None
 
 
@@ -101,5 +101,5 @@ def machine() -> Machine:
     """
     found, problem = _machine()
     if found is None:
-        raise ImportError(problem)
+        raise ImportError(f"no machine code can be made here: {problem}. Kernel.emulate runs a kernel all the same")
     return found

@@ -34,7 +34,10 @@ class Word:
         return f"<word {self.name}>"
 
     def __call__(self, *args: Any) -> Any:
-        raise TypeError(f"{self.name} is a word of kernels, which run as machine code or in an Emulation")
+        raise TypeError(
+            f"{self.name} is a word of kernels, which run as machine code or emulated: call it within a function that "
+            "is given to tensorgraph.native.kernel.kernel, and run that by .run(words) or .emulate(words, arrays)"
+        )
 
 
 WORDS: dict[str, Word] = {}
@@ -393,7 +396,7 @@ def any_lane(c: Arithmetic, mask: Any) -> Value:
 
 def _lane(m: Any, v: Any, k: int) -> Any:
     if not 0 <= k < m.lanes:
-        raise IndexError(f"there is no lane {k} of {m.lanes}")
+        raise IndexError(f"there is no lane {k}: a vector has {m.lanes}, from 0 to {m.lanes - 1}")
     got = m.lanes_of(v)[k]
     return got if got.dtype.kind == "f" else got.item()
 
