@@ -10,20 +10,24 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.gradients import Gradient
 from tensorgraph.compile.layouts import Array, address_of
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.cells import UNSHARED, Buffer, Cell, Parameter, getrefcount
+from tensorgraph.engine.tape import Leaf
+from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Record
 from tensorgraph.native.tape import HEAD
 from tensorgraph.native.words import load_int, store_int, word_at
 
-__all__ = ["MOVED", "Binding", "headers_are_known", "looking_record"]
+__all__ = ["MOVED", "Binding", "gradients_are_known", "headers_are_known", "looking_record"]
 
 ndarray = np.ndarray
 
@@ -32,7 +36,8 @@ TYPE, DATA, AXES, SHAPE, BASE, DTYPE, FLAGS, ITEMS = 8, 16, 24, 32, 48, 56, 64, 
 LOW = 0xFFFFFFFF
 ORDERED, ALIGNED, WRITEABLE = 0x1, 0x100, 0x400  # flags of arrays
 ROW = 64
-WORDS_OF_ALL, GIVEN, NEXT = 8, 5, 7  # of the words: the tuple of arguments, and the head of the record after this one
+WORDS_OF_ALL = 15
+GIVEN, NEXT, GRADIENTS = 5, 7, 9  # words: the tuple of arguments, the head of the next record, how many gradients
 MOVED = -2  # the status where Python has to look
 WRITTEN, BOUND, KIND, NDIM, SIZES, WORDS, COUNT = 8, 16, 24, 32, 40, 48, 56
 
@@ -48,39 +53,59 @@ def bind_words(row: Any, array: Any) -> None:
         store_int(row + BOUND, data)
 
 
+def bind_cell(row: Any, array: Any, kind: Any) -> Any:
+    """Look at the array of a cell; 1 where it is not as it should be, else its words say where it is and 0."""
+    wrong = 1
+    if load_int(array + TYPE) == kind:
+        wanted = ORDERED + ALIGNED
+        wrong = 0
+        if load_int(row + WRITTEN) == 1:
+            wanted += WRITEABLE
+            if (load_int(array) & LOW) != 1:
+                wrong = 1
+            if load_int(array + BASE) != 0:
+                wrong = 1
+        if (load_int(array + FLAGS) & wanted) != wanted:
+            wrong = 1
+        if load_int(array + DTYPE) != load_int(row + KIND):
+            wrong = 1
+        ndim = load_int(row + NDIM)
+        if (load_int(array + AXES) & LOW) == ndim:
+            shape, sizes = load_int(array + SHAPE), load_int(row + SIZES)
+            for axis in range(ndim):
+                if load_int(shape + axis * 8) != load_int(sizes + axis * 8):
+                    wrong = 1
+        else:
+            wrong = 1
+        if wrong == 0:
+            bind_words(row, array)
+    return wrong
+
+
 def bind_arrays(w: Any, block: Any, blocks: Any) -> None:
-    """Look at the cells of one table and the arguments of another; where one is not as it should be, end the tape."""
+    """Look at cells, gradients and arguments, a table each; where one is not as it should be, end the tape."""
     cells, n_cells, arguments, n_arguments = word_at(w, 0), word_at(w, 1), word_at(w, 2), word_at(w, 3)
     kind, given, status = word_at(w, 4), word_at(w, 5), 0
+    gradients, n_gradients, tensor_kind = word_at(w, 8), word_at(w, 9), word_at(w, 10)
+    value, node, weak, none = word_at(w, 11), word_at(w, 12), word_at(w, 13), word_at(w, 14)
     for k in range(n_cells):
         row = cells + k * ROW
-        array = load_int(load_int(row))
-        if load_int(array + TYPE) == kind:
-            wanted = ORDERED + ALIGNED
+        if bind_cell(row, load_int(load_int(row)), kind) == 1:
+            status = 1
+    for k in range(n_gradients):
+        row = gradients + k * ROW
+        tensor, wrong = load_int(load_int(row)), 1
+        if load_int(tensor + TYPE) == tensor_kind:
             wrong = 0
-            if load_int(row + WRITTEN) == 1:
-                wanted += WRITEABLE
-                if (load_int(array) & LOW) != 1:
-                    wrong = 1
-                if load_int(array + BASE) != 0:
-                    wrong = 1
-            if (load_int(array + FLAGS) & wanted) != wanted:
+            if (load_int(tensor) & LOW) != 1:
                 wrong = 1
-            if load_int(array + DTYPE) != load_int(row + KIND):
+            if load_int(tensor + node) != none:  # it has a history, of numbers that would be others
                 wrong = 1
-            ndim = load_int(row + NDIM)
-            if (load_int(array + AXES) & LOW) == ndim:
-                shape, sizes = load_int(array + SHAPE), load_int(row + SIZES)
-                for axis in range(ndim):
-                    if load_int(shape + axis * 8) != load_int(sizes + axis * 8):
-                        wrong = 1
-            else:
+            if load_int(tensor + weak) != 0:
                 wrong = 1
             if wrong == 0:
-                bind_words(row, array)
-            else:
-                status = 1
-        else:
+                wrong = bind_cell(row, load_int(tensor + value), kind)
+        if wrong == 1:
             status = 1
     for k in range(n_arguments):
         row = arguments + k * ROW
@@ -154,6 +179,43 @@ def headers_are_known() -> bool:
     return slot_offset() is not None
 
 
+@functools.cache
+def gradient_offsets() -> tuple[int, int, int, int] | None:
+    """Where a leaf keeps its gradient, and a tensor its array, its node and weak references to it; or None."""
+    try:
+        return _gradient_offsets()
+    except Exception:  # another interpreter
+        return None
+
+
+def _gradient_offsets() -> tuple[int, int, int, int] | None:
+    if slot_offset() is None:
+        return None
+    leaf, tensor = Leaf((2,), np.dtype("float64")), wrap(np.ones(2))
+    tensor._node = Leaf((2,), np.dtype("float64"))
+    leaf.grad = tensor
+    weak = Tensor.__weakrefoffset__
+
+    def only(owner: Any, held: Any) -> int:
+        (offset,) = [o for o in range(16, object.__sizeof__(owner), 8) if word(id(owner) + o) == id(held)]
+        return offset
+
+    found = only(leaf, tensor), only(tensor, tensor._value), only(tensor, tensor._node), weak
+    free = word(id(tensor) + weak)
+    reference = weakref.ref(tensor)
+    referred = word(id(tensor) + weak)
+    at = id(tensor)
+    shared = word(at) & LOW
+    del tensor
+    known = [free == 0, referred == id(reference), shared == 2, word(at) & LOW == 1, word(at + TYPE) == id(Tensor)]
+    return found if all(known) and weak > 0 else None
+
+
+def gradients_are_known() -> bool:
+    """Whether a kernel may look at gradients."""
+    return gradient_offsets() is not None
+
+
 class Binding:
     """Keeps the words of tapes at the addresses of cells and arguments, and cells exclusively held.
 
@@ -163,8 +225,11 @@ class Binding:
         With the declared type, and whether tapes write it.
     arguments : sequence of int
         Which arguments tapes read.
+    gradients : sequence of Gradient
+        That tapes write. They are looked at by a tape that begins with `looking_record`, and by nobody else.
     words : mapping
-        For ``("cell", k)`` and ``("argument", k)``: the addresses of words, and how far behind the array's beginning.
+        For ``("cell", k)``, ``("argument", k)`` and ``("gradient", k)``: the addresses of words, and
+        how far behind the array's beginning.
     status : c_int64
         Becomes `MOVED` where the kernel finds that Python has to look.
     """
@@ -173,49 +238,56 @@ class Binding:
         self,
         cells: Sequence[tuple[Cell, Aval, bool]],
         arguments: Sequence[int],
+        gradients: Sequence[Gradient],
         words: Mapping[tuple[str, int], Sequence[tuple[int, int]]],
         status: ctypes.c_int64,
     ) -> None:
-        self.cells, self.arguments = tuple(cells), tuple(arguments)
+        self.cells, self.arguments, self.gradients = tuple(cells), tuple(arguments), tuple(gradients)
         none: tuple[tuple[int, int], ...] = ()
         self.cell_words = [words.get(("cell", k), none) for k in range(len(cells))]
         self.argument_words = [words.get(("argument", k), none) for k in self.arguments]
+        self.gradient_words = [words.get(("gradient", k), none) for k in range(len(gradients))]
         self.words: Array = np.zeros(WORDS_OF_ALL, np.int64)
         self._nowhere: Array = np.zeros(1, np.int64)
         self._argument = ctypes.c_size_t(address_of(self.words))
         self.own_given = self.given = ctypes.c_int64.from_address(address_of(self.words) + 8 * GIVEN)
         self.status, self._status_at = status, ctypes.addressof(status)
-        self.by_headers = slot_offset() is not None and bool(cells or arguments)
+        self.by_headers = slot_offset() is not None and bool(cells or arguments or gradients)
         if self.by_headers:
             self._make_tables()
 
     def _make_tables(self) -> None:
         offset = slot_offset()
         assert offset is not None
-        lists = [*self.cell_words, *self.argument_words]
+        lists = [*self.cell_words, *self.argument_words, *self.gradient_words]
+        grad, value, node, weak = gradient_offsets() or (0, 0, 0, 0)
+        rows = [(id(cell) + offset, aval, written) for cell, aval, written in self.cells]
+        rows += [(id(gradient.leaf) + grad, gradient.aval, True) for gradient in self.gradients]
         self._pairs = np.array([pair for pairs in lists for pair in pairs] or [(0, 0)], np.int64)
-        self._sizes = np.array([n for _, aval, _ in self.cells for n in aval.shape] or [0], np.int64)
+        self._sizes = np.array([n for _, aval, _ in rows for n in aval.shape] or [0], np.int64)
         self._table = np.zeros((len(lists), ROW // 8), np.int64)
         pair, size = address_of(self._pairs), address_of(self._sizes)
         for row, pairs in zip(self._table, lists, strict=True):
             row[BOUND // 8], row[WORDS // 8], row[COUNT // 8] = -1, pair, len(pairs)
             pair += 16 * len(pairs)
-        for row, (cell, aval, written) in zip(self._table, self.cells, strict=False):
-            row[0], row[WRITTEN // 8], row[KIND // 8] = id(cell) + offset, written, id(aval.dtype)
+        n, last = len(self.cells), len(self.cells) + len(self.arguments)
+        for row, (slot, aval, written) in zip([*self._table[:n], *self._table[last:]], rows, strict=True):
+            row[0], row[WRITTEN // 8], row[KIND // 8] = slot, written, id(aval.dtype)
             row[NDIM // 8], row[SIZES // 8] = aval.ndim, size
             size += 8 * aval.ndim
-        for row, number in zip(self._table[len(self.cells) :], self.arguments, strict=True):
+        for row, number in zip(self._table[n:last], self.arguments, strict=True):
             row[0] = number
-        first, n = address_of(self._table), len(self.cells)
+        first = address_of(self._table)
         state = [self._status_at, address_of(self._nowhere)]
-        self.words[:] = [first, n, first + ROW * n, len(self.arguments), id(ndarray), 0, *state]
+        self.words[:8] = [first, n, first + ROW * n, len(self.arguments), id(ndarray), 0, *state]
+        self.words[8:] = [first + ROW * last, 0, id(Tensor), value, node, weak, id(None)]
         self._look = _PROTOTYPE(kernel(bind_arrays, "float64").entry)
 
     def attach(self, words: Array) -> None:
         """Have a tape look that begins with `looking_record`; it is run by whoever holds the interpreter's lock."""
         mine = words[HEAD : HEAD + len(self.words)]
         mine[:] = self.words
-        mine[NEXT] = address_of(mine) + mine.nbytes
+        mine[NEXT], mine[GRADIENTS] = address_of(mine) + mine.nbytes, len(self.gradients)
         self.given = ctypes.c_int64.from_address(address_of(mine) + 8 * GIVEN)
 
     def bind(self, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -256,6 +328,16 @@ class Binding:
         for pairs, k in zip(self.argument_words, self.arguments, strict=True):
             put(pairs, address_of(arrays[k]))
         return arrays
+
+    def renew(self) -> list[Tensor]:
+        """New tensors for the gradients, which tapes write now; whoever runs them gives them to the leaves after it."""
+        tensors = [gradient.fresh() for gradient in self.gradients]
+        first = len(self.cells) + len(self.arguments)
+        if self.by_headers:
+            self._table[first:, BOUND // 8] = -1
+        for pairs, tensor in zip(self.gradient_words, tensors, strict=True):
+            put(pairs, address_of(tensor._value))
+        return tensors
 
 
 def looking_record() -> Record:

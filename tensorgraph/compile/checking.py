@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.gradients import Gradient
 from tensorgraph.compile.host_steps import Environment
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.plan import plan
@@ -32,7 +33,7 @@ class CheckedRunner(NativeRunner):
         return super().run(arrays)
 
 
-def check_kernels(graph: Graph, cells: Sequence[Cell], arrays: Sequence[Any]) -> None:
+def check_kernels(graph: Graph, cells: Sequence[Cell | Gradient], arrays: Sequence[Any]) -> None:
     """Run a graph's plan on copies of its cells, and each kernel's equations on NumPy, on what the kernel got.
 
     Raises

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph.compile.gradients import gradient_cells
 from tensorgraph.compile.pulling import Pulling, pulling_of
 from tensorgraph.compile.results import apart
-from tensorgraph.compile.runner import Options, runner_of
+from tensorgraph.compile.runner import Options, Runner, gradient_runner, runner_of
 from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.statistics import Statistics
 from tensorgraph.compile.tracing import Traced
@@ -56,16 +57,28 @@ class Entry:
         self.records = mode.grad and (given or (held and not steps))
         self.tree = graph.out_tree.children[0] if traced.left else graph.out_tree
         self.single = self.tree.kind is None
-        self.given = [place for place, has in reversed(traced.left) if has]  # as their gradients are taken from the end
         self.cleared = [place for place, has in traced.left if not has and type(place) is Leaf]
-        self.has_grads = bool(self.given or traced.found)
         self.lock = threading.RLock()
         self.tried = False
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
             self.graph = graph.transform()
         with statistics.timed("plan"):
-            self.runner = runner_of(self.graph, traced.cells, options)
+            self.runner, done = self._runner()
+        self.found = [leaf for leaf in traced.found if leaf not in done]
+        self.given = [place for place, has in traced.left if has and place not in done]
+        self.has_grads = bool(self.given or self.found)
+
+    def _runner(self) -> tuple[Runner, set[Leaf | int]]:
+        """What runs the graph, and the leaves whose gradients it writes itself."""
+        traced, options = self.traced, self.options
+        in_cells = gradient_cells(self.graph, traced)
+        if in_cells is not None:
+            graph, gradients = in_cells
+            runner = gradient_runner(graph, (*traced.cells, *gradients), options)
+            if runner is not None:
+                return runner, {gradient.leaf for gradient in gradients}
+        return runner_of(self.graph, traced.cells, options), set()
 
     def change(self) -> str | None:
         """What has changed since the trace, in words, or None."""
@@ -98,20 +111,20 @@ class Entry:
 
     def run_with_grads(self, arrays: list[Any], tensors: Sequence[Any] = ()) -> Any:
         """As `run`, of a function that finds gradients or leaves some."""
-        found = self.traced.found
+        found = self.found
         with self.lock, whole():
             results = self.runner.run([*[leaf.grad._value for leaf in found], *arrays] if found else arrays)
             grads = results[self.tree.size :]
             del results[self.tree.size :]
-            self.leave(grads, tensors)
+            self.leave(grads, self.given, tensors)
         leaves = [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results]
         return leaves[0] if self.single else unflatten(self.tree, leaves)
 
-    def leave(self, grads: list[Any], tensors: Sequence[Any]) -> None:
+    def leave(self, grads: list[Any], places: Sequence[Leaf | int], tensors: Sequence[Any]) -> None:
         """Give tensors the gradients that the function has left them, which are used up."""
         for leaf in self.cleared:
             leaf.grad = None
-        for place in self.given:
+        for place in reversed(places):  # as gradients are taken from the end
             array = grads.pop()
             if isinstance(array, Tensor):
                 array = array.detach()._value
@@ -142,7 +155,7 @@ class Entry:
                 place[write.cell].assign(value)
             leaves = outputs[: self.tree.size]
             del outputs[: self.tree.size]
-            self.leave(outputs, tensors)
+            self.leave(outputs, [place for place, has in self.traced.left if has], tensors)
         return unflatten(self.tree, leaves)
 
 

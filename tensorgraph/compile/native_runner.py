@@ -12,6 +12,7 @@ import numpy as np
 from tensorgraph.compile.cell_memory import MOVED, Binding, headers_are_known, looking_record
 from tensorgraph.compile.copying import copy_record
 from tensorgraph.compile.explain import reason, told
+from tensorgraph.compile.gradients import Gradient, leave
 from tensorgraph.compile.host_steps import Action, Environment
 from tensorgraph.compile.laying import laid
 from tensorgraph.compile.layouts import address_of
@@ -37,7 +38,7 @@ class NativeRunner:
     ----------
     plan : Plan
     cells : sequence of Cell
-        The live ones, in the order of the graph's.
+        The live ones, in the order of the graph's; places of gradients behind them, where all runs as one short tape.
     """
 
     # A run: (1) arguments and cells are looked at, and the tapes' words changed where arrays have moved; (2) tapes and
@@ -45,7 +46,7 @@ class NativeRunner:
     # tape, which alone writes cells, and what NumPy has for them; (5) what is given of the arena is copied. Where there
     # are kernels alone, and little to do, (1) is the first record of the only tape: one call for all of it.
 
-    def __init__(self, plan: Plan, cells: Sequence[Cell]) -> None:
+    def __init__(self, plan: Plan, cells: Sequence[Cell | Gradient]) -> None:
         self.plan, self.cells, self.reason = plan, tuple(cells), reason(plan)
         graph, layout = plan.graph, plan.layout
         self._cell_of = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
@@ -133,7 +134,7 @@ class NativeRunner:
                 rest.append(write)
         return records, rest
 
-    def _store_of(self, write: Write) -> tuple[Cell, int, Any, bool]:
+    def _store_of(self, write: Write) -> tuple[Cell | Gradient, int, Any, bool]:
         """The cell, the slot of what it gets, or the value itself, and whether that is first copied."""
         cell = self._cell_of[write.cell]
         if isinstance(write.value, Literal):
@@ -147,18 +148,23 @@ class NativeRunner:
         plan = self.plan
         layout, graph = plan.layout, plan.graph
         cells: list[tuple[Cell, Aval, bool]] = []
+        gradients: list[Gradient] = []
         words: dict[tuple[str, int], list[tuple[int, int]]] = {}
         for buffer, k in layout.cells.items():
-            if buffer in self.memory.words or buffer in written:
+            cell = self.cells[k]
+            if isinstance(cell, Gradient):
+                words["gradient", len(gradients)] = self.memory.words.get(buffer, [])
+                gradients.append(cell)
+            elif buffer in self.memory.words or buffer in written:
                 words["cell", len(cells)] = self.memory.words.get(buffer, [])
-                cells.append((self.cells[k], graph.cells[k].aval, buffer in written))
+                cells.append((cell, graph.cells[k].aval, buffer in written))
         arguments = []
         new = enumerate(plan.fresh, len(layout.inputs))  # new arrays come behind the arguments
         for buffer, k in (*layout.inputs.items(), *((buffer, k) for k, buffer in new)):
             if buffer in self.memory.words:
                 arguments.append(k)
                 words["argument", k] = self.memory.words[buffer]
-        return Binding(cells, arguments, words, self.status)
+        return Binding(cells, arguments, gradients, words, self.status)
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these arguments; the cells are written when it returns."""
@@ -190,8 +196,11 @@ class NativeRunner:
         if self.status.value == MOVED:
             self.status.value = 0
             self.memory.restore()
-            held = self.binding.bind_slowly(arrays)
-            self._drive(self._rest)
+            with whole() if self.binding.gradients else contextlib.nullcontext():
+                held, tensors = self.binding.bind_slowly(arrays), self.binding.renew()
+                self._drive(self._rest)
+                if self.status.value <= 0:  # else a check has failed, and nothing was written
+                    leave(self.binding.gradients, tensors)
             del held
         if self.status.value:
             self._judge(arrays, self.environment.template)

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tensorgraph.compile.cell_memory import gradients_are_known
 from tensorgraph.compile.checking import CheckedRunner
 from tensorgraph.compile.explain import reason
+from tensorgraph.compile.gradients import Gradient
 from tensorgraph.compile.native_runner import NativeRunner
 from tensorgraph.compile.on_numpy import OnNumpy
 from tensorgraph.compile.plan import plan
@@ -20,7 +22,7 @@ from tensorgraph.engine.cells import Cell
 from tensorgraph.graph.graph import Graph
 from tensorgraph.native import machine
 
-__all__ = ["Options", "Runner", "runner_of"]
+__all__ = ["Options", "Runner", "gradient_runner", "runner_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +96,15 @@ def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
     if all(step.on_host for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
     return CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
+
+
+def gradient_runner(graph: Graph, cells: Sequence[Cell | Gradient], options: Options) -> NativeRunner | None:
+    """The runner of a graph that has places of gradients among its cells; None where it would be no short tape.
+
+    While a long one runs other threads may read a gradient, and what they hold must not change.
+    """
+    if machine.reason() is not None or not gradients_are_known() or any(eq.is_gradient for eq in graph.equations):
+        return None
+    made = plan(graph, exact=options.exact)
+    runner = CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
+    return runner if runner.is_short else None

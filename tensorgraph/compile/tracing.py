@@ -26,7 +26,7 @@ from tensorgraph.graph.keywords import inner, name_of_function
 from tensorgraph.graph.trace import trace
 from tensorgraph.graph.user_names import OUTSIDE, code_of
 
-__all__ = ["Traced", "trace_call"]
+__all__ = ["Traced", "name_of_leaf", "trace_call"]
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
 
@@ -140,7 +140,7 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
         )
     cells: tuple[Any, ...] = tuple(live)
     for leaf in (*once.found, *once.grads.asked):
-        watcher.grad(leaf, _name(leaf))
+        watcher.grad(leaf, name_of_leaf(leaf))
     for array in once.lent.values():
         watcher.array(array, "a captured array")
     for array in once.shared:
@@ -149,7 +149,8 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
     return Traced(graph, cells, once.found, tuple(once.left), guards, watcher)
 
 
-def _name(leaf: Leaf) -> str:
+def name_of_leaf(leaf: Leaf) -> str:
+    """What a leaf of the tape is called."""
     owner = None if leaf.owner is None else leaf.owner()
     return (owner.path if owner is not None else leaf.name) or "a tensor"
 

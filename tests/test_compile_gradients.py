@@ -1,0 +1,321 @@
+"""Gradients that compiled steps leave: written where they are, where nobody sees it, and what was kept stays."""
+
+import gc
+import signal
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.compile import cell_memory
+from tensorgraph.engine.tensor import wrap
+from tensorgraph.native import machine
+
+pytestmark = pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+
+RNG = np.random.default_rng(0)
+XS = [RNG.normal(size=(8, 6)).astype(np.float32) for _ in range(4)]
+Y = RNG.integers(0, 3, 8)
+
+
+class Pair:
+    """A step of a network, compiled, and the same of an equal network, eager."""
+
+    def __init__(self, make: Callable[[Any, Any], Any], **options: Any) -> None:
+        self.models = [nn.Sequential(nn.Linear(6, 5, seed=0), nn.Tanh(), nn.Linear(5, 3, seed=1)) for _ in range(2)]
+        self.eager, step = (make(m, optim.Adam(m, lr=0.01)) for m in self.models)
+        self.compiled = tg.compile(step, **options)
+        self.parameters = [*self.models[1].parameters()]
+        self.number = 0
+
+    def run(self) -> None:
+        """One step of both, on other numbers than the last, and their gradients compared."""
+        x = tg.tensor(XS[self.number % len(XS)])
+        self.number += 1
+        near(self.eager(x, Y), self.compiled(x, Y))
+        for a, b in zip(self.models[0].parameters(), self.parameters, strict=True):
+            assert a.grad is not None and b.grad is not None
+            near(a.grad, b.grad)
+            near(a, b)
+
+    def arrays(self) -> list[int]:
+        """Where the gradients are."""
+        return [id(node(p).grad._value) for p in self.parameters]
+
+
+def node(parameter: Any) -> Any:
+    return parameter._node
+
+
+def near(a: Any, b: Any) -> None:
+    a, b = np.asarray(a.numpy()), np.asarray(b.numpy())
+    assert np.isfinite(a).all() and a.dtype == b.dtype and a.shape == b.shape
+    np.testing.assert_allclose(b, a, rtol=2e-5, atol=1e-5)
+
+
+def minimizing(model: Any, optimizer: Any) -> Any:
+    def step(x: Any, y: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), y)
+        optimizer.minimize(loss)
+        return loss
+
+    return step
+
+
+def adding(model: Any, optimizer: Any) -> Any:
+    def step(x: Any, y: Any) -> Any:
+        loss = tg.softmax_cross_entropy(model(x), y)
+        loss.backward()
+        return loss
+
+    return step
+
+
+@pytest.fixture(params=[minimizing, adding])
+def pair(request: Any) -> Pair:
+    made = Pair(request.param)
+    for _ in range(3):
+        made.run()
+    assert is_short(made)
+    return made
+
+
+def is_short(pair: Pair) -> bool:
+    entry = pair.compiled._latest()
+    return not entry.has_grads and bool(getattr(entry.runner, "is_short", False))
+
+
+def test_headers_of_leaves_are_read_here() -> None:
+    assert cell_memory.gradients_are_known()
+
+
+def test_gradients_are_written_where_they_are(pair: Pair) -> None:
+    tensors, arrays = [id(node(p).grad) for p in pair.parameters], pair.arrays()
+    for _ in range(3):
+        pair.run()
+        assert pair.arrays() == arrays and [id(node(p).grad) for p in pair.parameters] == tensors
+
+
+HOLDS: dict[str, Callable[[Any], Any]] = {
+    "tensor": lambda grad: grad,
+    "array": lambda grad: grad._value,
+    "numpy": lambda grad: grad.numpy(),
+    "view": lambda grad: grad._value[:1],
+    "transposed": lambda grad: grad._value.T,
+    "bytes": lambda grad: memoryview(grad._value),
+    "detached": lambda grad: grad.detach(),
+    "sliced": lambda grad: grad[:1],
+    "reshaped": lambda grad: grad.reshape(-1),
+    "dlpack": lambda grad: np.from_dlpack(grad),
+}
+
+
+@pytest.mark.parametrize("way", HOLDS)
+def test_what_was_kept_keeps_its_numbers(pair: Pair, way: str) -> None:
+    kept = [HOLDS[way](p.grad) for p in pair.parameters]
+    numbers = [np.array(k.numpy() if isinstance(k, tg.Tensor) else k) for k in kept]
+    for _ in range(2):
+        pair.run()
+        for k, before in zip(kept, numbers, strict=True):
+            np.testing.assert_array_equal(np.array(k.numpy() if isinstance(k, tg.Tensor) else k), before)
+    del kept
+    arrays = pair.arrays()
+    pair.run()
+    assert pair.arrays() == arrays
+
+
+def test_a_weak_reference_never_sees_other_numbers(pair: Pair) -> None:
+    reference = weakref.ref(node(pair.parameters[0]).grad)
+    pair.run()
+    gc.collect()
+    assert reference() is None
+
+
+def test_gradients_that_were_cleared_are_made_anew(pair: Pair) -> None:
+    for p in pair.parameters:
+        node(p).grad = None
+    for p in pair.models[0].parameters():
+        node(p).grad = None
+    pair.run()
+    arrays = pair.arrays()
+    for _ in range(3):
+        pair.run()
+    assert len({*arrays}) == len(arrays) and pair.arrays() == arrays
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "shared", "read-only", "strided", "part", "parameter", "history"])
+def test_gradients_that_were_replaced(pair: Pair, kind: str) -> None:
+    whole = np.full((30, 30), 0.5, np.float32)
+    kept = []
+    for model in pair.models:
+        for p in model.parameters():
+            value: Any = np.full(p.shape, 0.5, np.float32)
+            if kind == "read-only":
+                value.flags.writeable = False
+            elif kind == "strided":
+                value = np.full(p.shape[::-1], 0.5, np.float32).T
+            elif kind == "part":
+                value = whole[(0,) * (2 - p.ndim) + tuple(slice(n) for n in p.shape)]
+            tensor = tg.Parameter(value) if kind == "parameter" else wrap(value)
+            if kind == "history":
+                tensor = (tg.tensor(value, requires_grad=True) * 1.0) if model is pair.models[1] else tensor
+            node(p).grad = tensor
+            if kind == "shared":
+                kept.append(value)
+    pair.run()
+    assert (whole == 0.5).all() and all((k == 0.5).all() for k in kept)
+    pair.run()
+
+
+def test_two_leaves_with_one_gradient() -> None:
+    a, b = tg.Parameter([1.0, 2.0], name="a"), tg.Parameter([3.0, 4.0], name="b")
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        loss = ((a + b) * x).sum()
+        a.grad = b.grad = None
+        loss.backward()
+        return loss
+
+    for n in range(4):
+        x = tg.tensor([1.0 + n, 3.0])
+        step(x)
+        ga, gb = node(a).grad, node(b).grad
+        assert ga.tolist() == gb.tolist() == [1.0 + n, 3.0]
+        assert not np.shares_memory(ga._value, gb._value) and not np.shares_memory(ga._value, x._value)
+        if n == 1:
+            node(a).grad = gb  # one tensor for both
+        del ga, gb
+
+
+def test_a_result_that_is_a_gradient_is_its_own() -> None:
+    w = tg.Parameter([1.0, 2.0], name="w")
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        w.grad = None
+        (w * w * x).sum().backward()
+        return w.grad
+
+    results = [step(tg.tensor([float(n), 1.0])) for n in range(4)]
+    assert [r.tolist() for r in results] == [[2.0 * n, 4.0] for n in range(4)]
+    assert w.grad is not None and w.grad.tolist() == [6.0, 4.0]
+    assert not any(np.shares_memory(node(w).grad._value, r._value) for r in results)
+
+
+@pytest.mark.parametrize("state", ["as it was", "kept", "cleared"])
+def test_an_error_changes_nothing(state: str) -> None:
+    pair = Pair(minimizing)
+    for _ in range(2):
+        pair.run()
+    assert is_short(pair)
+    kept = [p.grad for p in pair.parameters] if state == "kept" else []
+    if state == "cleared":
+        for p in pair.parameters:
+            node(p).grad = None
+    before = [None if (g := node(p).grad) is None else (id(g), g._value.copy()) for p in pair.parameters]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="class index"):
+            pair.compiled(tg.tensor(XS[0]), np.full(8, 7))
+        for p, old in zip(pair.parameters, before, strict=True):
+            grad = node(p).grad
+            assert (grad is None) == (old is None)
+            if old is not None:
+                assert id(grad) == old[0]
+                np.testing.assert_array_equal(grad._value, old[1])
+            del grad
+    del kept
+    pair.run()
+
+
+def test_ctrl_c_leaves_all_gradients_or_none(pair: Pair) -> None:
+    """Where all are made anew, which is more than one call of machine code."""
+    pressed: list[int] = []
+    renew = cell_memory.Binding.renew
+
+    def press(self: Any) -> Any:
+        tensors = renew(self)
+        signal.raise_signal(signal.SIGINT)
+        pressed.append(1)
+        return tensors
+
+    kept = [p.grad for p in pair.parameters]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cell_memory.Binding, "renew", press)
+        with pytest.raises(KeyboardInterrupt):
+            pair.compiled(tg.tensor(XS[3]), Y)
+    assert pressed == [1]
+    assert all(node(p).grad is not old for p, old in zip(pair.parameters, kept, strict=True))
+    pair.eager(tg.tensor(XS[3]), Y)
+    pair.run()
+
+
+def test_other_threads_read_whole_gradients() -> None:
+    """All numbers of a gradient are one and the same here; what a thread took stays as it is."""
+    w = tg.Parameter(np.zeros(4096, np.float32), name="w")
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        w.grad = None
+        loss = (w * x).sum()
+        loss.backward()
+        return loss
+
+    step(0.5)
+    faults: list[Any] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            grad = w.grad
+            assert grad is not None
+            first = grad._value.copy()
+            if (first != first[0]).any() or (grad._value != first).any():
+                faults.append(first)
+
+    def clear() -> None:
+        while not over.is_set():
+            node(w).grad = tg.tensor(np.zeros(4096, np.float32))
+
+    threads = [threading.Thread(target=read), threading.Thread(target=clear)]
+    for thread in threads:
+        thread.start()
+    for n in range(2000):
+        step(float(n))
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    step(3.0)
+    assert w.grad is not None and w.grad.tolist() == [3.0] * 4096
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_shapes_without_elements_without_axes_and_no_finite_numbers(dtype: str) -> None:
+    parameters = [tg.Parameter(np.ones(shape, dtype), name=f"p{n}") for n, shape in enumerate([(), (0, 3), (2, 3)])]
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        loss = sum((p * x).sum() for p in parameters)
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        return loss
+
+    for value in (1.0, np.nan, np.inf, -0.0, 2.0):
+        step(tg.tensor(value, dtype=dtype))
+        for p in parameters:
+            assert p.grad is not None and p.grad.dtype == dtype
+            np.testing.assert_array_equal(p.grad.numpy(), np.full(p.shape, value, dtype))
+
+
+def test_kernels_are_checked_where_there_are_gradients() -> None:
+    pair = Pair(minimizing, check=True)
+    for _ in range(3):
+        pair.run()
+    assert is_short(pair)
