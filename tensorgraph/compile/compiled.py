@@ -295,7 +295,7 @@ def compile(
     check : bool
         Compare each kernel with NumPy on live data at its first use.
     exact : bool
-        Only kernels that give the same bits on every machine.
+        Leave no product to BLAS, whose bits depend on the machine and its threads: kernels are taken at every size.
     fail_on_recompile : bool
         Raise `RecompileError`, saying why, instead of tracing a second time.
     wait : bool

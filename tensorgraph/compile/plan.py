@@ -80,7 +80,7 @@ def plan(
     apart : bool
         Whether every value keeps memory of its own, so that all can be looked at after a run.
     exact : bool
-        Whether kernels are taken also where BLAS would be faster: they give the same bits on every machine.
+        Whether kernels are taken also where BLAS would be faster, whose bits depend on the machine.
     """
     layout = Layout(graph)
     steps = ordered(selected(graph, layout, rule_of, grouped, exact), layout, graph)

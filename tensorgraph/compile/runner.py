@@ -34,7 +34,7 @@ class Options:
     check : bool
         Compare each kernel with NumPy on live data at its first use.
     exact : bool
-        Only kernels that give the same bits on every machine.
+        Leave no product to BLAS, whose bits depend on the machine and its threads: kernels are taken at every size.
     """
 
     check: bool = False
