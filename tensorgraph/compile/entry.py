@@ -93,21 +93,16 @@ class Entry:
                 return self.run_with_grads(arrays)
         with self.lock:
             results = self.runner.run(arrays)
+        if self.runner.gives_copies:
+            if not self.single:
+                return unflatten(self.tree, [*map(wrap, results)])
+            tensor = new(Tensor)
+            tensor._value, tensor._node = results[0], None
+            return tensor
         if not self.single:
             return unflatten(self.tree, [wrap(apart(v, arrays)) if type(v) is ndarray else v for v in results])
         value = results[0]
-        if type(value) is not ndarray:
-            return value
-        if value.base is not None:
-            value = apart(value, arrays)
-        else:
-            for array in arrays:
-                if value is array:
-                    value = value.copy("K")
-                    break
-        tensor = new(Tensor)
-        tensor._value, tensor._node = value, None
-        return tensor
+        return wrap(apart(value, arrays)) if type(value) is ndarray else value
 
     def run_with_grads(self, arrays: list[Any], tensors: Sequence[Any] = ()) -> Any:
         """As `run`, of a function that finds gradients or leaves some."""

@@ -28,6 +28,7 @@ from tensorgraph.native.tape import HEAD, Tape, holding_driver
 
 __all__ = ["NativeRunner"]
 
+copy = np.ndarray.copy
 LIGHT = 1 << 20  # bytes that kernels read and write, once each: some 50 µs at most
 
 
@@ -81,6 +82,7 @@ class NativeRunner:
         self.binding = self._binding({layout.places[w.cell].buffer for w in graph.writes})
         self.needs_environment = bool(self.actions or self.early or self.whole or self.stored)
         self._views = [view for _, view in self.late] if len(self.late) == len(self.given) else None
+        self.gives_copies = self._views is not None
         if self.is_short:
             self.binding.attach(last.words)
             self._given = self.binding.given
@@ -188,7 +190,7 @@ class NativeRunner:
                 self.verdicts.warn()
             del held
         if self._views is not None:
-            return [view.copy() for view in self._views]
+            return [*map(copy, self._views)]
         return self._collect(self.given.copy(), arrays)
 
     def _trouble(self, arrays: tuple[Any, ...]) -> None:

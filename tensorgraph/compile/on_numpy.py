@@ -29,6 +29,8 @@ class OnNumpy:
         Why it is not run otherwise.
     """
 
+    gives_copies = False
+
     def __init__(self, graph: Graph, cells: Sequence[Cell], reason: str = "") -> None:
         self.reason = reason
         self.program = graph.program

@@ -50,9 +50,12 @@ class Runner(Protocol):
         Why all or a part of it runs on NumPy, for people; empty where nothing does.
     source : str
         What runs, as text.
+    gives_copies : bool
+        Whether all outputs are arrays of the call's own making, each in memory of its own.
     """
 
     reason: str
+    gives_copies: bool
 
     @property
     def source(self) -> str: ...

@@ -412,7 +412,7 @@ class Numbers(Methods):
         value = leaving(self, what)
         if value.size != 1:
             raise TypeError(f"{what} needs a tensor of one element, got {self.aval}")
-        return value.reshape(())[()]
+        return value[()] if value.ndim == 0 else value.reshape(())[()]
 
 
 for _method in (Numbers.numpy, Numbers.item, Numbers.tolist):  # what Python's own errors call them
