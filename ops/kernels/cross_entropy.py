@@ -52,6 +52,13 @@ _NO_INDEX = np.empty(0, np.int64)
 _INT64 = np.dtype(np.int64)
 
 
+def _own_weights(target: Array, weight: Array, ignore_index: int | None) -> Array:
+    """The weight of each row's class, 0 of rows that are ignored; in float64."""
+    index = target.ravel()
+    own = weight.astype(np.float64)[index if ignore_index is None else np.where(index == ignore_index, 0, index)]
+    return own if ignore_index is None else np.where(index == ignore_index, 0.0, own)  # type: ignore[no-any-return]
+
+
 def cross_entropy_check(target: Array, classes: int, ignore_index: int | None = None) -> None:
     """Refuse targets that would give a silent wrong number. Runs without Numba.
 
@@ -214,7 +221,9 @@ def cross_entropy_forward(
             results = sums.tolist()
         if any(wrong for _, _, wrong in results):
             cross_entropy_check(target, classes, ignore_index)
-    summed = sum(s for s, _, _ in results)
+    # of much by the losses and weights: sums of blocks follow the number of threads, and so would the last bits
+    alone = len(results) == 1 and rows * classes * FORWARD < THREADED
+    summed = results[0][0] if alone else float(total(losses))
     if reduction == "none":
         return losses.reshape(shape), lse, np.array(1.0)
     if reduction == "sum":
@@ -226,7 +235,7 @@ def cross_entropy_forward(
         if weight is not None and reduction == "mean":
             divisor = float(total(_soft_mass(target, weight, axis, dtype)))
     elif weight is not None and reduction == "mean":
-        divisor = sum(d for _, d, _ in results)
+        divisor = results[0][1] if alone else float(total(_own_weights(target, weight, ignore_index)))
     else:
         divisor = float(rows)
         if ignore_index is not None:
