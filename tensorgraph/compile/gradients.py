@@ -17,7 +17,7 @@ from tensorgraph.graph.graph import Graph, Write
 
 __all__ = ["Gradient", "gradient_cells", "leave"]
 
-SMALL = 1 << 20  # bytes of cells and arguments, beyond which a call is no matter of microseconds
+SMALL = 1 << 21  # bytes of cells and arguments, beyond which a call is no matter of microseconds
 
 
 class Gradient:

@@ -26,10 +26,10 @@ from tensorgraph.graph.graph import Literal, Var, Write
 from tensorgraph.native.places import Record
 from tensorgraph.native.tape import HEAD, Tape, holding_driver
 
-__all__ = ["NativeRunner"]
+__all__ = ["NativeRunner", "is_light"]
 
 copy = np.ndarray.copy
-LIGHT = 1 << 20  # bytes that kernels read and write, once each: some 50 µs at most
+LIGHT = 1 << 21  # bytes that kernels read and write, once each: some 100 µs at most
 
 
 class NativeRunner:

@@ -15,7 +15,7 @@ from tensorgraph.compile.cell_memory import gradients_are_known
 from tensorgraph.compile.checking import CheckedRunner
 from tensorgraph.compile.explain import reason
 from tensorgraph.compile.gradients import Gradient
-from tensorgraph.compile.native_runner import NativeRunner
+from tensorgraph.compile.native_runner import NativeRunner, is_light
 from tensorgraph.compile.on_numpy import OnNumpy
 from tensorgraph.compile.plan import plan
 from tensorgraph.engine.cells import Cell
@@ -109,5 +109,7 @@ def gradient_runner(graph: Graph, cells: Sequence[Cell | Gradient], options: Opt
     if machine.reason() is not None or not gradients_are_known() or any(eq.is_gradient for eq in graph.equations):
         return None
     made = plan(graph, exact=options.exact)
+    if not is_light(made):
+        return None
     runner = CheckedRunner(made, cells) if options.check else NativeRunner(made, cells)
     return runner if runner.is_short else None
