@@ -168,3 +168,18 @@ def test_a_generator_and_its_critic_take_turns() -> None:
         a, b = (tg.compile(judge), tg.compile(make)) if compiled else (judge, make)
         runs.append([value for _ in range(5) for value in (a(real, noise).item(), b(noise).item())])
     np.testing.assert_allclose(runs[0], runs[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [(1, 0, 3), (0, 4), (2, 2, 0), (0, 0, 4), (1, 3, 0, 0)])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_parts_beside_empty_ones_are_where_they_are(sizes: tuple[int, ...], axis: int) -> None:
+    table = np.arange(16, dtype=np.float32).reshape(4, 4)
+
+    def parts(x: Any) -> Any:
+        return [part * 2 + 1 for part in tg.split(x, sizes=sizes, axis=axis)]
+
+    constant, argument = tg.compile(lambda: parts(tg.tensor(table))), tg.compile(parts)
+    for _ in range(2):
+        for found in (constant(), argument(table), argument(table.T.copy().T)):
+            for a, b in zip(found, parts(tg.tensor(table)), strict=True):
+                assert a.shape == b.shape and np.array_equal(a.numpy(), b.numpy())

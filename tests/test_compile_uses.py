@@ -17,6 +17,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.compile import Compiled
+from tensorgraph.engine.tensor import TraceError
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
 
@@ -177,3 +178,21 @@ def test_another_order_of_bytes_is_turned_at_every_call(dtype: str) -> None:
         assert np.array_equal(f(x, y).numpy(), x * 2.0 + y)
     for _ in range(4):
         assert np.array_equal(f(x, x).numpy(), x * 3.0)
+
+
+def test_a_cell_that_is_written_is_no_argument() -> None:
+    w, other = tg.Parameter([1.0, 2.0], name="w"), tg.Parameter([3.0, 4.0], name="other")
+
+    @tg.compile
+    def double(a: Any) -> Any:
+        w.assign(w.read() * 2)
+        return a + 1
+
+    for _ in range(2):
+        with pytest.raises(TraceError, match=r"double is given w, and it writes it too.*w\.read\(\)"):
+            double(w)
+        assert w.tolist() == [1.0, 2.0]
+    assert double(other).tolist() == [4.0, 5.0] and w.tolist() == [2.0, 4.0]
+    with pytest.raises(TraceError, match="writes it too"):
+        double(w)
+    assert double(w.read()).tolist() == [3.0, 5.0] and w.tolist() == [4.0, 8.0]

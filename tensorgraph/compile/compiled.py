@@ -104,6 +104,8 @@ class Compiled:
             return self.function(*args, **keywords)  # it becomes a part of what is traced
         leaves = Leaves(args, keywords, self._fixed)
         entry, leaves = self._entry(leaves, args, keywords)
+        if leaves.cells:
+            entry.refuse(leaves.cells, self.__name__)
         self.stats.runs += 1
         if entry.records or mode.debug_nans:
             pulling = entry.pulling

@@ -16,10 +16,10 @@ from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.statistics import Statistics
 from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine import modes
-from tensorgraph.engine.cells import getrefcount
+from tensorgraph.engine.cells import Cell, getrefcount
 from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.tape import Leaf
-from tensorgraph.engine.tensor import Tensor, new, wrap
+from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.evaluate import evaluate
 
@@ -83,6 +83,23 @@ class Entry:
     def change(self) -> str | None:
         """What has changed since the trace, in words, or None."""
         return self.guards.change()
+
+    def refuse(self, given: Sequence[Cell], name: str) -> None:
+        """Arguments are the numbers that they have when the call begins: not so cells that the function writes.
+
+        Raises
+        ------
+        TraceError
+        """
+        place = {decl.var: cell for decl, cell in zip(self.traced.graph.cells, self.traced.cells, strict=True)}
+        written = [place[write.cell] for write in self.traced.graph.writes]
+        for cell in given:
+            if any(cell is other for other in written):
+                raise TraceError(
+                    f"{name} is given {cell.path or cell.name}, and it writes it too, so that the argument would have "
+                    "its old numbers after the write: read it in the function, as a global name or an attribute, or "
+                    f"pass its numbers of now, {cell.name or 'cell'}.read()"
+                )
 
     def run(self, arrays: list[Any]) -> Any:
         """The results for a call's arrays, without history. The given ones are never a part of what comes back."""

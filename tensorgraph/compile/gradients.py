@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def gradient_cells(graph: Graph, traced: Traced) -> tuple[Graph, list[Gradient]]
         if type(place) is not Leaf:
             outputs.append(value)
             continue
-        path = f"{name_of_leaf(place)}.grad"
+        path = _path(name_of_leaf(place), {decl.path for decl in cells})
         var = known.get(place)
         assert type(value) is Var
         gradients.append(Gradient(place, value.aval, path, var is not None))
@@ -85,6 +85,15 @@ def gradient_cells(graph: Graph, traced: Traced) -> tuple[Graph, list[Gradient]]
         in_tree=flatten(inputs)[1], out_tree=flatten(tuple(outputs))[1], statics=(), arguments=(),
     )  # fmt: skip
     return replaced, gradients
+
+
+def _path(name: str, taken: Collection[str]) -> str:
+    """The path of a leaf's gradient: two models may have parameters of one name."""
+    path, n = f"{name}.grad", 1
+    while path in taken:
+        n += 1
+        path = f"{name}_{n}.grad"
+    return path
 
 
 def leave(gradients: Sequence[Gradient], tensors: Sequence[Tensor]) -> None:

@@ -120,8 +120,9 @@ class Layout:
         if len(variables) != 1 or variables[0] is not eq.inputs[0] or is_number(variables[0]):
             return None
         place = self.places[variables[0]]
-        if any(var.aval.size == 0 for var in (variables[0], *eq.outputs)):
-            return [Place(place.buffer, p.shape, p.dtype, p.strides, place.offset) for p in map(_empty, eq.outputs)]
+        empty = [Place(place.buffer, p.shape, p.dtype, p.strides, place.offset) for p in map(_empty, eq.outputs)]
+        if not variables[0].aval.size or not any(var.aval.size for var in eq.outputs):
+            return empty
         others = [[] if isinstance(atom, tuple) else _value(atom) for atom in eq.inputs[1:]]
         stand, function = Stand(place), array_function(eq)
         try:
@@ -131,7 +132,8 @@ class Layout:
                     results = function(stand.array[..., None], *others).reshape(())
         except Exception:  # an op of a user's that looks at the numbers
             return None
-        found = [stand.place(r) for r in (results if isinstance(results, tuple) else (results,))]
+        views = results if isinstance(results, tuple) else (results,)  # of which a split may give some that are empty
+        found = [stand.place(r) if var.aval.size else e for r, var, e in zip(views, eq.outputs, empty, strict=True)]
         if any(one is None or (one.shape, one.dtype) != (var.aval.shape, var.aval.dtype)
                for one, var in zip(found, eq.outputs, strict=True)):  # fmt: skip
             return None

@@ -14,6 +14,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.operands import convert
 from tensorgraph.engine.tensor import Tensor, TraceError
 from tensorgraph.engine.tree import flatten, owners
@@ -53,12 +54,15 @@ class Leaves:
     signature : tuple
     tensors : list
         Of arrays and numbers, in order: a Tensor each, or a Python number.
+    cells : list of Cell
+        Which of the leaves are parameters and buffers.
     """
 
     def __init__(self, args: Sequence[Any], keywords: Mapping[str, Any], fixed: frozenset[type] = frozenset()) -> None:
         values, tree = flatten([*args, *keywords.values()])
         keys: list[Any] = []
         self.tensors: list[Any] = []
+        self.cells = [leaf for leaf in values if isinstance(leaf, Cell)]
         for place, leaf in enumerate(values):
             if type(leaf) in fixed:
                 keys.append(typed_key(leaf))
