@@ -319,3 +319,45 @@ def test_kernels_are_checked_where_there_are_gradients() -> None:
     for _ in range(3):
         pair.run()
     assert is_short(pair)
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_gradient_that_is_an_argument_is_read_before_it_is_replaced(as_array: bool) -> None:
+    w = tg.Parameter([1.0, 2.0, 3.0], name="w")
+
+    @tg.compile
+    def step(g: Any) -> Any:
+        w.grad = None
+        loss = (w * tg.flip(g, 0)).sum()
+        loss.backward()
+        return loss + 0 * g.sum()
+
+    first = tg.tensor([1.0, 5.0, 7.0])
+    step(first)
+    for n in range(4):
+        expected = [7.0, 5.0, 1.0] if n % 2 else [1.0, 5.0, 7.0]
+        step(node(w).grad._value if as_array else w.grad)
+        assert w.grad is not None and w.grad.tolist() == expected
+    assert first.tolist() == [1.0, 5.0, 7.0]
+
+
+def test_while_a_long_step_runs_the_last_gradients_are_as_they_were() -> None:
+    """Other threads may read them then: they are replaced at its end."""
+    w = tg.Parameter(np.ones((256, 256), np.float32), name="w")
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        w.grad = None
+        loss = (tg.tanh(x @ w) ** 2).sum()
+        loss.backward()
+        return loss
+
+    x = tg.tensor(RNG.normal(size=(2048, 256)).astype(np.float32))
+    step(x)
+    entry = step._latest()
+    assert entry.has_grads and not entry.runner.is_short
+    kept = node(w).grad._value
+    numbers = kept.copy()
+    step(-2 * x)
+    np.testing.assert_array_equal(kept, numbers)
+    assert (node(w).grad._value != numbers).any()
