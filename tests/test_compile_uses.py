@@ -196,3 +196,6 @@ def test_a_cell_that_is_written_is_no_argument() -> None:
     with pytest.raises(TraceError, match="writes it too"):
         double(w)
     assert double(w.read()).tolist() == [3.0, 5.0] and w.tolist() == [4.0, 8.0]
+    nameless = tg.Buffer([1.0])
+    with pytest.raises(TraceError, match=r"is given a cell, and it writes it too.*cell\.read\(\)"):
+        tg.compile(lambda a: nameless.assign(a + 1))(nameless)

@@ -95,10 +95,11 @@ class Entry:
         written = [place[write.cell] for write in self.traced.graph.writes]
         for cell in given:
             if any(cell is other for other in written):
+                called = cell.path or cell.name or "a cell"
                 raise TraceError(
-                    f"{name} is given {cell.path or cell.name}, and it writes it too, so that the argument would have "
-                    "its old numbers after the write: read it in the function, as a global name or an attribute, or "
-                    f"pass its numbers of now, {cell.name or 'cell'}.read()"
+                    f"{name} is given {called}, and it writes it too, so that the argument would have its old numbers "
+                    "after the write: read it in the function, as a global name or an attribute, or pass its numbers "
+                    f"of now, {cell.name or 'cell'}.read()"
                 )
 
     def run(self, arrays: list[Any]) -> Any:
