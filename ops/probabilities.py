@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import Op, elementwise, float_dtype
+from tensorgraph.engine.op import Op, elementwise, float_dtype, promote
 from tensorgraph.ops.exponential import as_float
 from tensorgraph.ops.kernels import incomplete_gamma, log_beta, log_normal
 from tensorgraph.ops.special import polygamma
@@ -19,20 +19,17 @@ _GAMMA: dict[str, Any] = dict(
 )  # fmt: skip
 
 
-def _kind(*inputs: Any) -> np.dtype[Any]:
-    return float_dtype(np.result_type(*[a.dtype for a in inputs]))
-
-
 def _in_float64(function: Any, *inputs: Any) -> Any:
-    """Narrower floats by way of float64."""
-    arrays = [np.asarray(a) for a in inputs]
-    return function(*arrays).astype(_kind(*arrays), copy=False)
+    """Narrower floats by way of float64; the result is of the type that their op says."""
+    typed = [Aval(v.shape, v.dtype) if isinstance(v, (np.ndarray, np.generic)) else v for v in inputs]
+    return function(*map(np.asarray, inputs)).astype(float_dtype(promote(*typed)), copy=False)
 
 
-def _orders(a: Aval, b: Aval, **orders: Any) -> Aval:
+def _orders(of: Op, a: Any, b: Any, **orders: Any) -> Any:
     if not all(type(n) is int and 0 <= n <= _MOST for n in orders.values()):
         raise ValueError(f"orders of derivatives are integers from 0 to {_MOST}, got {orders}")
-    return Aval(np.broadcast_shapes(a.shape, b.shape), _kind(a, b))
+    assert elementwise.infer is not None
+    return elementwise.infer(of, (a, b), {})
 
 
 gammainc = op(
@@ -61,7 +58,7 @@ gammaincc = op(
 gammainc_slope: Op = op(
     "gammainc_slope(a, x, *, i: int, j: int)",
     lambda a, x, *, i, j: _in_float64(lambda a, x: incomplete_gamma.slope(a, x, i, j), a, x), elementwise, **_GAMMA,
-    infer_rule=_orders, traits=("internal",),
+    infer_rule=lambda a, x, *, i, j: _orders(gammainc_slope, a, x, i=i, j=j), traits=("internal",),
     examples=((((3, 4), (3, 4)), dict(i=1, j=0)), (((3,), (3,)), dict(i=0, j=2)), (((2, 3), (3,)), dict(i=1, j=1))),
     vjp=dict(
         a=lambda g, a, x, i, j: g * gammainc_slope(a, x, i=i + 1, j=j),
@@ -83,7 +80,8 @@ betaln = op(
 polygamma_gap: Op = op(
     "polygamma_gap(a, b, *, n: int)",
     lambda a, b, *, n: _in_float64(lambda a, b: log_beta.polygamma_gap(a, b, n), a, b), elementwise, dtype="float",
-    domain={"a": (0.5, 3.0), "b": (0.3, 3.0)}, flops=600, scratch=60, infer_rule=_orders, traits=("internal",),
+    domain={"a": (0.5, 3.0), "b": (0.3, 3.0)}, flops=600, scratch=60, traits=("internal",),
+    infer_rule=lambda a, b, *, n: _orders(polygamma_gap, a, b, n=n),
     examples=((((3, 4), (3, 4)), dict(n=0)), (((3,), (3,)), dict(n=1))),
     vjp=dict(
         a=lambda g, a, b, n: g * polygamma_gap(a, b, n=n + 1), b=lambda g, a, b, n: -(g * polygamma(a + b, n=n + 1))
