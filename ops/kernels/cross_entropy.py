@@ -56,7 +56,7 @@ def _own_weights(target: Array, weight: Array, ignore_index: int | None) -> Arra
     """The weight of each row's class, 0 of rows that are ignored; in float64."""
     index = target.ravel()
     own = weight.astype(np.float64)[index if ignore_index is None else np.where(index == ignore_index, 0, index)]
-    return own if ignore_index is None else np.where(index == ignore_index, 0.0, own)  # type: ignore[no-any-return]
+    return own if ignore_index is None else np.where(index == ignore_index, 0.0, own)
 
 
 def cross_entropy_check(target: Array, classes: int, ignore_index: int | None = None) -> None:
