@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.declare import op
-from tensorgraph.engine.op import Op, elementwise, float_dtype, promote
+from tensorgraph.engine.op import Op, elementwise, float_dtype
 from tensorgraph.ops.exponential import as_float
 from tensorgraph.ops.kernels import incomplete_gamma, log_beta, log_normal
 from tensorgraph.ops.special import polygamma
@@ -21,8 +21,10 @@ _GAMMA: dict[str, Any] = dict(
 
 def _in_float64(function: Any, *inputs: Any) -> Any:
     """Narrower floats by way of float64; the result is of the type that their op says."""
-    typed = [Aval(v.shape, v.dtype) if isinstance(v, (np.ndarray, np.generic)) else v for v in inputs]
-    return function(*map(np.asarray, inputs)).astype(float_dtype(promote(*typed)), copy=False)
+    typed = tuple(Aval(v.shape, v.dtype) if isinstance(v, (np.ndarray, np.generic)) else v for v in inputs)
+    assert elementwise.infer is not None
+    kind = elementwise.infer(gammainc, typed, {}).dtype
+    return function(*map(np.asarray, inputs)).astype(kind, copy=False)
 
 
 def _orders(of: Op, a: Any, b: Any, **orders: Any) -> Any:
@@ -32,7 +34,7 @@ def _orders(of: Op, a: Any, b: Any, **orders: Any) -> Any:
     return elementwise.infer(of, (a, b), {})
 
 
-gammainc = op(
+gammainc: Op = op(
     "gammainc(a, x)", lambda a, x: _in_float64(incomplete_gamma.lower, a, x), elementwise, **_GAMMA,
     vjp=dict(
         a=lambda g, a, x: g * gammainc_slope(a, x, i=1, j=0), x=lambda g, a, x: g * gammainc_slope(a, x, i=0, j=1)

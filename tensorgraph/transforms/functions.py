@@ -41,7 +41,7 @@ def _every(value: Any, kind: Kind) -> Any:
     """Arguments in a row; an array, whose rows would be taken for them, is one of them."""
     if any(hasattr(value, name) for name in ARRAYS):
         kind.refuse(value, "of one argument it is (x,)")
-    return value if isinstance(value, Sequence) else kind.refuse(value)
+    return value if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else kind.refuse(value)
 
 
 Every: TypeAlias = Annotated[Sequence[Any], Kind("a tuple or a list of all arguments", _every, (tuple, list))]

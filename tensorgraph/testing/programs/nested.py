@@ -148,7 +148,11 @@ def vjp(w: Writer, choices: Choices) -> Any:
     name = inner_of(w, choices, [value], lambda inner: inner.result(choices))
     if name is None:
         return
-    out = w.evaluate(f"tg.vjp({name}, {value.name})[0]")
+    try:
+        out = w.evaluate(f"tg.vjp({name}, {value.name})[0]")
+    except (DetachError, Unread):
+        called(w, name, f"tg.vjp({name}, {value.name})[0]")  # is refused, and the definition goes too
+        return
     g = w.constant(np.asarray(w.new(out.shape, out.dtype, choices)), choices)
     called(w, name, f"tg.vjp({name}, {value.name})[1]({g.name})[0]")
 
