@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.nets import NETS, Layers, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, stepping
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, training
 
 __all__ = ["prepared"]
 
@@ -123,4 +123,4 @@ def prepared(name: str) -> Prepared:
         jax.block_until_ready(state)
         return float(loss)
 
-    return stepping(one, len(x), "dropout" not in name)
+    return training(one, len(x), "dropout" not in name)

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorgraph as tg
 from benchmarks.nets import NETS, Layers, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, stepping
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, training
 from tensorgraph import nn, optim
 
 __all__ = ["prepared"]
@@ -64,4 +64,4 @@ def prepared(name: str, compiled: bool) -> Prepared:
 
     run = tg.compile(step) if compiled else step
     inputs, targets = [tg.tensor(a) for a in x], [tg.tensor(a) for a in y]
-    return stepping(lambda i: float(run(inputs[i], targets[i])), len(inputs), "dropout" not in name)
+    return training(lambda i: float(run(inputs[i], targets[i])), len(inputs), "dropout" not in name)

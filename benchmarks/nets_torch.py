@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.nets import NETS, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, stepping
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, Prepared, training
 
 __all__ = ["prepared"]
 
@@ -74,4 +74,4 @@ def prepared(name: str, compiled: bool) -> Prepared:
         optimizer.step()
         return loss.item()  # type: ignore[no-any-return]
 
-    return stepping(one, len(x), "dropout" not in name)
+    return training(one, len(x), "dropout" not in name)

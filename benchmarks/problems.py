@@ -190,25 +190,11 @@ def mean_digests(gradients: Any) -> dict[str, Any]:
     return {name: digest(np.asarray(g).mean(0)) for name, g in gradients.items()}
 
 
-def training(step: Callable[[int], float]) -> Prepared:
-    """A training step over the mini-batches in turn, checked by its first ten losses."""
-    count = 0
+def training(step: Callable[[int], float], count: int = BATCHES, comparable: bool = True) -> Prepared:
+    """A training step over so many mini-batches in turn, checked by its first ten losses.
 
-    def run() -> float:
-        nonlocal count
-        loss = step(count % BATCHES)
-        count += 1
-        return loss
-
-    def check() -> dict[str, Any]:
-        losses = [run() for _ in range(10)]
-        return {"first loss": losses[0], "tenth loss": losses[9]}
-
-    return Prepared(run, check)
-
-
-def stepping(step: Callable[[int], float], count: int, comparable: bool) -> Prepared:
-    """As `training`, over so many mini-batches; `comparable`: whether libraries must have the same losses."""
+    `comparable`: whether libraries must have the same losses, which they cannot where each draws numbers of its own.
+    """
     done = 0
 
     def run() -> float:

@@ -9,7 +9,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from benchmarks.nets import NETS, Net, batches, weights
-from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, stepping
+from benchmarks.problems import ADAM_EPS, BETAS, LEARNING_RATE, NORM_EPS, Prepared, training
 
 __all__ = ["PROBLEMS", "describe"]
 
@@ -65,7 +65,7 @@ def net(name: str) -> Prepared:
         updates += [(m, m1), (v, v1), (p, p - step)]
     compiled = pytensor.function([x, y], loss, updates=updates, mode="NUMBA")
     inputs, targets = batches(problem)
-    return stepping(lambda i: float(compiled(inputs[i], targets[i])), len(inputs), True)
+    return training(lambda i: float(compiled(inputs[i], targets[i])), len(inputs), True)
 
 
 PROBLEMS = {"net": net}
