@@ -20,10 +20,11 @@ PEER_LIBRARIES = ("torch", "jax", "autograd", "pytensor")
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tensorgraph beside its peers.")
-    parser.add_argument("what", nargs="?", choices=["all", "growth", "ranks", "tune", "waiting"], default="all",
-                        help="in place of all else, growth: how times grow with a graph's size; ranks: a step by "
-                             "one process and by two; tune: what a trial of a search costs; waiting: first steps of "
-                             "compiled training")  # fmt: skip
+    parser.add_argument("what", nargs="?", default="all",
+                        choices=["all", "growth", "kernels", "ranks", "tune", "waiting"],
+                        help="in place of all else, growth: how times grow with a graph's size; kernels: which ops "
+                             "compiled plans run as machine code; ranks: a step by one process and by two; tune: what "
+                             "a trial of a search costs; waiting: first steps of compiled training")  # fmt: skip
     parser.add_argument("--setup-peers", action="store_true", help="make .venv-peers with PyTorch, JAX and autograd")
     parser.add_argument("--python", metavar="PATH", default=sys.executable,
                         help="the interpreter that has tensorgraph (the one that runs this)")  # fmt: skip
@@ -127,6 +128,13 @@ def main(arguments: list[str] | None = None) -> int:
         print("\r\033[K", end="", file=sys.stderr, flush=True)
         print(growth.table(grown))
         return int(options.strict and any(e > growth.LARGEST for e in growth.exponents(grown).values()))
+    if options.what == "kernels":
+        from benchmarks import kernels
+
+        planned = kernels.measure(options.only, lambda line: print(f"\r\033[K{line} ...", end="", file=sys.stderr))
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        print(kernels.table(planned))
+        return 0
     if options.what == "ranks":
         from benchmarks import ranks
 

@@ -237,3 +237,14 @@ def test_what_a_trial_costs_is_the_time_between_two_trainings_of_one_worker():
     told = {"over": 0.004, "mean": 0.005, "training": 0.25, "start": 0.5, "wall": 11.0}
     assert "n/a: ray is not installed" in tuning.table({"serial": told, "Ray Tune": absent})
     assert "4.0 ms" in tuning.table({"serial": told})
+
+
+def test_which_ops_are_machine_code_is_told_with_reasons():
+    from benchmarks import kernels
+
+    results = kernels.measure(["tanh", "solve_factored"], lambda name: None)
+    assert all(not call.forward and not call.backward for call in results["tanh"])
+    assert any("no kernel is written for solve_factored" in why for why in results["solve_factored"][0].forward)
+    text = kernels.table(results)
+    assert "solve_factored: 0 of 2 calls, 2 of their gradients" in text
+    assert "\ntanh" not in text

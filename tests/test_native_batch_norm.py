@@ -221,6 +221,5 @@ def test_what_is_left_to_the_forward():
     x, gamma, beta, *_ = numbers(6, 4, "float32")
     rule = CATALOGUE["batch_norm"].native_rule()
     shapes = [((6, 4), "float32"), *[((4,), "float32")] * 3, ((4,), "float64")]
-    for given, axis in (((x.T, gamma, beta), 0), ((x.astype("float16"), gamma, beta), 1),
-                        ((x.astype("float64"), gamma, beta), 1)):  # fmt: skip
-        assert not Run(rule, given, shapes, dict(axis=axis, eps=1e-5)).took
+    for given in ((x.astype("float16"), gamma, beta), (x.astype("float64"), gamma, beta), (x[:0], gamma, beta)):
+        assert not Run(rule, given, shapes, dict(axis=1, eps=1e-5)).took

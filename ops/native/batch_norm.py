@@ -1,20 +1,29 @@
-"""Batch norm as kernels: where the channels are the last axis, and rows are all the others."""
+"""Batch norm as kernels: of rows where the channels are the last axis, else of planes of a channel each.
+
+Planes of very few numbers are turned into rows first, and the results back.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Address, Call, Place, bits_of
+from tensorgraph.ops.native import batch_norm_planes as planes
 from tensorgraph.ops.native import batch_norm_rows as texts
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, as_rows, in_order, output
+from tensorgraph.ops.native.joining import place_in
+from tensorgraph.ops.native.moving import collapsed, copy_of
 
 __all__ = ["batch_norm", "batch_norm_relu", "batch_norm_relu_vjp", "batch_norm_vjp"]
 
 # numbers from which a record has several blocks, and how many of them a block has at least
 SEVERAL, BLOCK = 130_000, 50_000
+NARROWEST = 8  # positions of a plane from which it is walked as it lies
 
 
 def _blocks(size: int) -> int:
@@ -22,19 +31,62 @@ def _blocks(size: int) -> int:
 
 
 def _fits(call: Call, x: Any, *vectors: Any) -> bool:
-    """Whether x has its channels last, and these, or none, are vectors of them, all of one type."""
+    """Whether these, or none, are vectors of x's channels, all of one type."""
     if not isinstance(x, Place) or x.dtype not in SINGLE_OR_DOUBLE or not x.size:
         return False
-    kind = [v is None or (isinstance(v, Place) and v.dtype == x.dtype and v.shape == x.shape[-1:]) for v in vectors]
-    return call.attrs["axis"] in (-1, x.ndim - 1) and all(kind)
+    channels = (x.shape[canonical_axis(call.attrs["axis"], x.ndim)],)
+    return all(v is None or (isinstance(v, Place) and v.dtype == x.dtype and v.shape == channels) for v in vectors)
 
 
-def _moments(call: Call, x: Place, gamma: Any, beta: Any, outputs: Any, relu: bool) -> None:
+class _Layout:
+    """How arrays of x's shape are walked: as rows of channels, or as planes."""
+
+    def __init__(self, call: Call, x: Place) -> None:
+        k = canonical_axis(call.attrs["axis"], x.ndim)
+        self.call, self.order, self.shape = call, [*range(k), *range(k + 1, x.ndim), k], x.shape
+        self.sizes = tuple(math.prod(part) for part in (x.shape[:k], x.shape[k : k + 1], x.shape[k + 1 :]))
+        self.is_turned = 1 < self.sizes[2] < NARROWEST
+        self.in_rows = self.sizes[2] == 1 or self.is_turned
+
+    def of(self, x: Place) -> Place:
+        """An array as (rows, channels) or (examples, channels, positions)."""
+        if self.in_rows:
+            return as_rows(self.call, x.transposed(self.order))
+        lead, channel, trail = self._parts(x)
+        if lead is None or trail is None or trail[1] != x.dtype.itemsize:
+            return self.of(copy_of(self.call, x))
+        return x.over(self.sizes, (lead[1], channel, trail[1]))
+
+    def _parts(self, x: Place) -> tuple[tuple[int, ...] | None, int, tuple[int, ...] | None]:
+        """Size and stride of all axes before the channels' and after, where they are one; and their own stride."""
+        k = self.order[-1]
+        each = [collapsed(x.shape[part], x.strides[part]) for part in (slice(k), slice(k + 1, None))]
+        lead, trail = (axes[0] if axes else (1, x.dtype.itemsize) for axes in each)
+        return lead if len(each[0]) < 2 else None, x.strides[k], trail if len(each[1]) < 2 else None
+
+    def room(self, out: Place) -> Place:
+        """Where kernels write an output."""
+        if not self.is_turned:
+            return out
+        return self.call.scratch([self.shape[k] for k in self.order], out.dtype)
+
+    def give(self, room: Place, out: Place) -> None:
+        """Bring what they wrote to where it belongs."""
+        if room is not out:
+            place_in(self.call, room.transposed(np.argsort(self.order).tolist()), out)
+
+
+def _moments(call: Call, layout: _Layout, x: Place, gamma: Any, beta: Any, outputs: Any, relu: bool) -> None:
     """The kernels of the forward pass; `outputs` are y, which may be None, mu, var, center, rest."""
-    rows, channels = x.shape
     y, eps = outputs[0], bits_of(call.attrs["eps"], x.dtype)
-    words: list[int | Address] = [x.address(), x.strides[0], rows, channels, gamma.address(), beta.address(), eps]
-    words += [0 if o is None else o.address() for o in outputs]
+    ends: list[int | Address] = [gamma.address(), beta.address(), eps]
+    ends += [0 if o is None else o.address() for o in outputs]
+    if not layout.in_rows:
+        text = kernel(planes.forward_planes, x.dtype, RELU=relu, NORMALISES=y is not None)
+        call.run(text, [x.address(), *x.strides[:2], *x.shape, *ends], min(_blocks(x.size), x.shape[1]))
+        return
+    rows, channels = x.shape
+    words = [x.address(), x.strides[0], rows, channels, *ends]
     strips = -(-rows // texts.STRIP)
     work, lines = call.scratch((strips, 3, channels), np.float64), call.scratch((2, channels), x.dtype)
     words += [work.address(), lines.address()]
@@ -51,11 +103,16 @@ def _forward(call: Call, relu: bool) -> bool:
     given, gamma, beta = call.inputs
     if gamma is None or beta is None or not _fits(call, given, gamma, beta):
         return False
-    x = as_rows(call, given)
+    layout = _Layout(call, given)
+    x = layout.of(given)
     gamma, beta = in_order(call, gamma), in_order(call, beta)
     rest = Place.new(gamma.shape, np.float64)
-    outputs = [call.outputs[0], *[output(call, k, gamma) for k in (1, 2, 3)], output(call, 4, rest)]
-    _moments(call, x, gamma, beta, outputs, relu)
+    y = call.outputs[0]
+    room = None if y is None else layout.room(y)
+    outputs = [room, *[output(call, k, gamma) for k in (1, 2, 3)], output(call, 4, rest)]
+    _moments(call, layout, x, gamma, beta, outputs, relu)
+    if y is not None and room is not None:
+        layout.give(room, y)
     if given.is_contiguous:
         call.may_replace(0, 0)
     return True
@@ -67,38 +124,52 @@ def _backward(call: Call, relu: bool) -> bool:
         return False
     if g_y is not None and not (isinstance(g_y, Place) and g_y.dtype == given.dtype and g_y.shape == given.shape):
         return False
-    x, g = as_rows(call, given), None if g_y is None else as_rows(call, g_y)
+    layout = _Layout(call, given)
+    x, g = layout.of(given), None if g_y is None else layout.of(g_y)
     gamma, beta, g_mu, g_var = (in_order(call, v) for v in (gamma, beta, g_mu, g_var))
-    rows, channels = x.shape
+    channels = x.shape[1]
     kept = all(isinstance(v, Place) and v.is_contiguous for v in (var, center, rest))
     if not kept or not _fits(call, given, var, center):
         # a graph need not have kept what the forward pass made
         mu, var, center = [call.scratch((channels,), x.dtype) for _ in range(3)]
         rest = call.scratch((channels,), np.float64)
-        _moments(call, x, gamma, beta, (None, mu, var, center, rest), relu)
+        _moments(call, layout, x, gamma, beta, (None, mu, var, center, rest), relu)
     want, outputs = call.attrs["want"], iter(call.outputs)
     wanted = [next(outputs) if w else None for w in want]
-    dx = wanted[0]
+    dx = None if wanted[0] is None else layout.room(wanted[0])
     dgamma, dbeta = [call.scratch((channels,), x.dtype) if d is None else d for d in wanted[1:]]
-    eps = bits_of(call.attrs["eps"], x.dtype)
-    words: list[int | Address] = [x.address(), x.strides[0], rows, channels, gamma.address(), beta.address(), eps]
-    words += [center.address(), rest.address(), var.address(), g.address() if g else 0, g.strides[0] if g else 0]
-    words += [0 if v is None else v.address() for v in (g_mu, g_var, dx, dgamma, dbeta)]
+    _pulls(call, layout, x, g, (gamma, beta, center, rest, var, g_mu, g_var, dx, dgamma, dbeta), relu)
+    if dx is not None and wanted[0] is not None:
+        layout.give(dx, wanted[0])
+    return True
+
+
+def _pulls(call: Call, layout: _Layout, x: Place, g: Any, places: Any, relu: bool) -> None:
+    """The kernels of the backward pass."""
+    gamma, beta, center, rest, var, *others = places
+    given: list[int | Address] = [gamma.address(), beta.address(), bits_of(call.attrs["eps"], x.dtype)]
+    given += [center.address(), rest.address(), var.address(), g.address() if g else 0]
+    ends: list[int | Address] = [0 if v is None else v.address() for v in others]
+    g_mu, g_var, dx, *_ = others
     constants: dict[str, Any] = dict(RELU=relu, G_Y=g is not None)
     cotangents: dict[str, Any] = dict(G_MU=g_mu is not None, G_VAR=g_var is not None)
+    every = dict(**constants, **cotangents, WANTS_X=dx is not None)
+    words: list[int | Address] = [x.address(), *x.strides[:-1], *x.shape, *given, *(g or x).strides[:-1], *ends]
+    if not layout.in_rows:
+        call.run(kernel(planes.backward_planes, x.dtype, **every), words, min(_blocks(x.size), x.shape[1]))
+        return
+    rows, channels = x.shape
     strips = -(-rows // texts.STRIP)
     work, lines = call.scratch((strips, 2, channels), np.float64), call.scratch((6, channels), x.dtype)
     words += [work.address(), lines.address()]
     if strips == 1 and channels * x.dtype.itemsize <= texts.NARROW:
-        every = dict(**constants, **cotangents, WANTS_X=dx is not None)
         call.run(kernel(texts.backward, x.dtype, **every), words, _blocks(x.size))
-        return True
+        return
     call.run(kernel(texts.backward_lines, x.dtype), words)
     call.run(kernel(texts.backward_sums, x.dtype, **constants), words, _blocks(x.size))
     call.run(kernel(texts.backward_finish, x.dtype, **cotangents), words)
     if dx is not None:
         call.run(kernel(texts.backward_rows, x.dtype, **constants), words, _blocks(x.size))
-    return True
 
 
 def batch_norm(call: Call) -> bool:

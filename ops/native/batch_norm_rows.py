@@ -30,7 +30,8 @@ from tensorgraph.ops.kernels.batch_norm_rows import shortfall
 from tensorgraph.ops.native.edges import span_of
 
 __all__ = ["BLOCK", "NARROW", "PANEL", "STRIP", "backward", "backward_finish", "backward_lines", "backward_rows",
-           "backward_sums", "forward", "forward_finish", "forward_moments", "forward_rows"]  # fmt: skip
+           "backward_sums", "forward", "forward_finish", "forward_moments", "forward_rows", "line_of",
+           "slopes_of", "through"]  # fmt: skip
 
 LANES = SIZE = 0  # constants of kernels
 RELU = NORMALISES = G_Y = G_MU = G_VAR = WANTS_X = True
@@ -364,28 +365,38 @@ def put_line(w: Any, j: Any, n: Any) -> None:
     stm(line + 2 * width, b, n)
 
 
-def put_slopes(w: Any, j: Any, n: Any) -> None:
-    """dgamma, dbeta, and what dx is made of."""
-    k, width, m = j * SIZE, word_at(w, 3) * SIZE, 1.0 / double(word_at(w, 2))
-    at, line = word_at(w, 17) + 8 * j, word_at(w, 18) + k
-    total, product = ldw(at, n, 0.0), ldw(at + 8 * word_at(w, 3), n, 0.0)
-    gamma, rest = double(ldm(word_at(w, 4) + k, n, 0.0)), ldw(word_at(w, 8) + 8 * j, n, 0.0)
+def slopes_of(
+    total: Any, product: Any, gamma: Any, rest: Any, inverse: Any, g_mu: Any, g_var: Any, each: Any
+) -> Any:  # fmt: skip
+    """dgamma, dbeta, and drop, slope and level, from sums of g and of g (x - center); `each` is 1 / their count."""
     product = select(total - total == 0.0, product - rest * total, product)  # the mean was rounded
-    r = double(ldm(line, n, 0.0))
+    r = double(inverse)
     # where the variance overflowed the output is beta, however large the product is
     product = select((r == 0.0) & (absolute(product) == INFINITY), 0.0, product)
-    stm(word_at(w, 15) + k, narrow(product * r), n)
-    stm(word_at(w, 16) + k, narrow(total), n)
-    turn = -(gamma * r * r * r * product)
+    turn = -(double(gamma) * r * r * r * product)
     if G_VAR:
-        turn = 2.0 * double(ldm(word_at(w, 13) + k, n, 0.0)) + turn
-    slope = narrow(turn * m)
+        turn = 2.0 * g_var + turn
+    slope = narrow(turn * each)
     level = select(rest != 0.0, -(double(slope) * rest), 0.0)
     if G_MU:
-        level = double(ldm(word_at(w, 12) + k, n, 0.0)) * m + level
-    stm(line + 3 * width, narrow(total * m), n)
-    stm(line + 4 * width, slope, n)
-    stm(line + 5 * width, narrow(level), n)
+        level = g_mu * each + level
+    return narrow(product * r), narrow(total), narrow(total * each), slope, narrow(level)
+
+
+def put_slopes(w: Any, j: Any, n: Any) -> None:
+    """dgamma, dbeta, and what dx is made of."""
+    k, width, zero = j * SIZE, word_at(w, 3) * SIZE, double(vset(0.0))
+    at, line = word_at(w, 17) + 8 * j, word_at(w, 18) + k
+    total, product = ldw(at, n, 0.0), ldw(at + 8 * word_at(w, 3), n, 0.0)
+    gamma, rest = ldm(word_at(w, 4) + k, n, 0.0), ldw(word_at(w, 8) + 8 * j, n, 0.0)
+    g_mu = double(ldm(word_at(w, 12) + k, n, 0.0)) if G_MU else zero
+    g_var = double(ldm(word_at(w, 13) + k, n, 0.0)) if G_VAR else zero
+    each, inverse = 1.0 / double(word_at(w, 2)), ldm(line, n, 0.0)
+    made = slopes_of(total, product, gamma, rest, inverse, g_mu, g_var, each)
+    stm(word_at(w, 15) + k, made[0], n)
+    stm(word_at(w, 16) + k, made[1], n)
+    for i in static(3):
+        stm(line + (3 + i) * width, made[2 + i], n)
 
 
 def lines_at(w: Any, j: Any, n: Any) -> Any:
