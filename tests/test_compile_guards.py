@@ -369,10 +369,12 @@ def test_a_module_is_watched(change: Any) -> None:
     f = net.compile()
     x = np.ones((1, 2))
     with tg.no_grad():
-        assert calls(f, x.astype(net.layers[0].weight.dtype)) == net(x.astype(np.float32)).tolist()
+        expected = net(x.astype(np.float32)).tolist()  # products have the bits of BLAS, which the machine decides
+        np.testing.assert_allclose(calls(f, x.astype(net.layers[0].weight.dtype)), expected, rtol=1e-6)
         change(net)
         x = x.astype(net.layers[0].weight.dtype)
-        assert calls(f, x) == net(x).tolist() and f.stats.traces == 2
+        np.testing.assert_allclose(calls(f, x), net(x).tolist(), rtol=1e-6)
+        assert f.stats.traces == 2
 
 
 def test_training_and_evaluation_are_both_kept() -> None:

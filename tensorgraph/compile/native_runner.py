@@ -24,6 +24,7 @@ from tensorgraph.engine.interrupts import whole
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import Literal, Var, Write
 from tensorgraph.native.places import Record
+from tensorgraph.native.pool import Pool
 from tensorgraph.native.tape import HEAD, Tape, holding_driver
 
 __all__ = ["NativeRunner", "is_light"]
@@ -69,7 +70,8 @@ class NativeRunner:
         self.late: list[tuple[int, Any]] = []  # arrays of the arena
         self.whole: list[tuple[int, int]] = []  # slots of what is given as it is
         self.given: list[Any] = [None] * len(graph.outputs)
-        self.fresh = [(graph.outputs.index(var), var.aval.shape, var.aval.dtype) for var in plan.fresh.values()]
+        self.fresh = [graph.outputs.index(var) for var in plan.fresh.values()]
+        self.pool = Pool([(var.aval.shape, var.aval.dtype) for var in plan.fresh.values()])
         for number, atom in enumerate(graph.outputs):
             self._plan_output(number, atom)
         for write in left:
@@ -172,7 +174,7 @@ class NativeRunner:
         """The outputs for these arguments; the cells are written when it returns."""
         arrays = tuple(arrays)
         if self.fresh:
-            arrays += tuple([np.empty(shape, dtype) for _, shape, dtype in self.fresh])
+            arrays += self.pool.arrays()
         for k, view in self.numbers:
             view[...] = arrays[k]
         if self.is_short:
@@ -241,7 +243,7 @@ class NativeRunner:
         return value.copy() if copied else value
 
     def _collect(self, given: list[Any], arrays: tuple[Any, ...]) -> list[Any]:
-        for (number, _, _), array in zip(self.fresh, arrays[len(self.plan.graph.inputs) :], strict=True):
+        for number, array in zip(self.fresh, arrays[len(self.plan.graph.inputs) :], strict=True):
             given[number] = array
         for number, view in self.late:
             given[number] = view.copy()

@@ -146,7 +146,7 @@ def donations(made: Plan) -> dict[Buffer, Buffer]:
     nobody reads what the cell held after it, that step itself only if it replaces it element by element.
     """
     graph, layout, steps = made.graph, made.layout, made.steps
-    maker = {var: n for n, step in enumerate(steps) for var in step.outputs}
+    maker = {layout.places[var].buffer: (n, var) for n, step in enumerate(steps) for var in step.outputs}
     last_read: dict[Buffer, int] = {}
     for n, step in enumerate(steps):
         for buffer in buffers_read(step, layout):
@@ -155,10 +155,12 @@ def donations(made: Plan) -> dict[Buffer, Buffer]:
     counts = Counter(layout.places[write.value].buffer for write in graph.writes if type(write.value) is Var)
     found: dict[Buffer, Buffer] = {}
     for write in graph.writes:
-        value = write.value
-        if type(value) is not Var or maker.get(value, -1) < made.final:
+        if type(write.value) is not Var:
             continue
-        n, place, cell = maker[value], layout.places[value], layout.places[write.cell]
+        place, cell = layout.places[write.value], layout.places[write.cell]
+        n, value = maker.get(place.buffer, (-1, write.value))  # of which the written one may be a view, as of all
+        if n < made.final:
+            continue
         if not fills(place) or (place.shape, place.dtype) != (cell.shape, cell.dtype) or place.size == 0:
             continue
         if place.buffer in outputs or counts[place.buffer] > 1:  # given away, or two cells take it
@@ -188,15 +190,19 @@ def given_away(made: Plan) -> dict[Buffer, Var]:
     """The large outputs that kernels may write straight into arrays of the caller's: NumPy reads nothing of them."""
     layout = made.layout
     results = Counter(layout.places[var].buffer for var in made.graph.results())
-    outputs = set(made.graph.outputs)
+    # an output may be a view of what a step gives: a gradient that is cut from its history, a shape at the end
+    outputs = {layout.places[var].buffer: var for var in made.graph.outputs if type(var) is Var}
     on_numpy = {b for step in made.steps if step.on_host for b in buffers_read(step, layout)}
     found = {}
     for step in made.steps:
         for var in step.outputs:
             place = layout.places[var]
-            alone = results[place.buffer] == 1 and var in outputs and place.buffer not in on_numpy
-            if step.call is not None and alone and place.nbytes > LARGE and fills(place):
-                found[place.buffer] = var
+            given = outputs.get(place.buffer)
+            if given is None or not (fills(place) and fills(layout.places[given])):
+                continue
+            alone = results[place.buffer] == 1 and place.buffer not in on_numpy
+            if step.call is not None and alone and place.nbytes > LARGE:
+                found[place.buffer] = given
     return found
 
 

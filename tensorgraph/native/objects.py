@@ -20,7 +20,7 @@ from tensorgraph.native.machine import llvm, machine
 if TYPE_CHECKING:
     from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Counts", "Unit", "addresses", "call", "compiled", "counts", "entries"]
+__all__ = ["Counts", "Unit", "addresses", "call", "compiled", "counts", "entries", "keep_forever"]
 
 LEVEL = 2  # of LLVM's passes
 PATIENCE = 1.0  # seconds until somebody at a terminal is told what takes so long
@@ -178,6 +178,13 @@ class _Progress:
 def entries(kernels: Sequence[Kernel]) -> list[int]:
     """The addresses of kernels, those that are new compiled."""
     return addresses([Unit(k.symbol, k.module) for k in kernels])
+
+
+def keep_forever() -> None:
+    """Never unload what was linked so far, as who calls it may be the last to go."""
+    if not _state.get("is kept"):
+        _state["is kept"] = True
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_state["engine"]))
 
 
 def call(entry: int, words: int, block: int, blocks: int) -> None:
