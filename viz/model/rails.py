@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from tensorgraph.viz.model.budget import held, ranks
-from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.budget import FORWARD, held, ranks
+from tensorgraph.viz.model.drawing import Drawing, Edge
 
 __all__ = ["Rows", "straight"]
 
@@ -33,6 +33,29 @@ def straight(drawing: Drawing) -> bool:
     return bool(held(drawing)) or len(drawing.nodes) < 12
 
 
+def lanes(drawing: Drawing) -> dict[str, int]:
+    """The lane of each forward box: that of the first box before it which no other box continues, else a new one.
+
+    So branches that run beside one another (two inputs; queries, keys and values) have a lane each, and where they
+    come together the lowest goes on; a skip stays within its lane.
+    """
+    own = [node.id for node in drawing.nodes if node.twin is None and node.role in FORWARD]
+    inside = set(own)
+    before: dict[str, list[str]] = defaultdict(list)
+    for edge in drawing.edges:
+        if edge.tail in inside and edge.head in inside and edge.role in ("data", "residual"):
+            before[edge.head].append(edge.tail)
+    lane: dict[str, int] = {}
+    ends: set[str] = set()  # boxes that nothing continues yet
+    for box in own:
+        going = [b for b in before[box] if b in ends]
+        first = min(going, key=lambda b: lane[b], default=None)
+        lane[box] = lane[first] if first is not None else max(lane.values(), default=-1) + 1
+        ends -= {first}
+        ends.add(box)
+    return lane
+
+
 @dataclass(slots=True)
 class Rows:
     """The rows of a mirrored drawing.
@@ -43,6 +66,12 @@ class Rows:
         Of every box.
     row : dict of str to str
         The box that begins the row in which a box stands.
+    thick : set of (str, str)
+        The ends of residual connections.
+    lane : dict of str to int
+        Of the boxes of the forward part, see `lanes`.
+    below : dict of str to str
+        The next box of the same lane.
     bars : dict of str to list of str
         By group, the points of its bar from above.
     rails : dict of int to list of str
@@ -54,6 +83,8 @@ class Rows:
     rank: dict[str, int]
     row: dict[str, str]
     thick: set[tuple[str, str]]
+    lane: dict[str, int]
+    below: dict[str, str] = field(default_factory=dict)
     bars: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     rails: dict[int, list[str]] = field(default_factory=dict)
     outside: dict[str, list[Point]] = field(default_factory=lambda: defaultdict(list))
@@ -68,7 +99,12 @@ class Rows:
             return None
         row = {node.id: node.twin or node.id for node in drawing.nodes}
         thick = {(row[e.tail], row[e.head]) for e in drawing.edges if e.role == "residual" and not e.cut}
-        rows = cls(ranks(drawing), row, thick)
+        rows = cls(ranks(drawing), row, thick, lanes(drawing))
+        last: dict[int, str] = {}
+        for box, lane in rows.lane.items():
+            if lane in last:
+                rows.below[last[lane]] = box
+            last[lane] = box
         if straight(drawing):
             first: dict[int, list[str]] = defaultdict(list)
             for node in drawing.nodes:
@@ -81,6 +117,13 @@ class Rows:
     def back(self, tail: str, head: str) -> bool:
         """Whether a gradient flows back along a residual connection."""
         return (self.row[head], self.row[tail]) in self.thick
+
+    def follows_lanes(self, edge: Edge) -> bool:
+        """Whether an edge leads along a lane, or from one to another: what it passes stands beside its way."""
+        upper, lower = self.row[edge.tail], self.row[edge.head]
+        if edge.role == "carried" or upper not in self.lane or lower not in self.lane:
+            return False
+        return self.lane[upper] != self.lane[lower] or self.below.get(upper) == lower
 
     def add_bars(self, drawing: Drawing, first: dict[int, list[str]]) -> None:
         parent = {group.id: group.parent for group in drawing.groups}
@@ -104,7 +147,7 @@ class Rows:
         long = []
         for i, edge in enumerate(drawing.edges):
             thick = edge.role == "residual" or (edge.role == "gradient" and self.back(edge.tail, edge.head))
-            if edge.cut or not (thick or edge.role in PASSING):
+            if edge.cut or not (thick or edge.role in PASSING) or self.follows_lanes(edge):
                 continue
             top, bottom = sorted((self.rank[edge.tail], self.rank[edge.head]))
             if bottom - top > 1 and all(len(first[r]) == 1 for r in range(top + 1, bottom)):

@@ -203,7 +203,7 @@ class Writer:
             colour = self.c.ink if row.style in MARKED else self.c.muted
             if row.value and not assigned:
                 value = self.cell(row.value, self.c.muted, BODY, more=' align="right"')
-                cells = self.cell(name, colour, BODY, more=' align="left"') + f'<td width="5"></td>{value}'
+                cells = self.cell(name, colour, BODY, more=' align="left"') + f'<td width="9"></td>{value}'
             else:
                 cells = self.cell(name, colour, BODY, more=f' align="{side}" colspan="3"')
             first = f'{mark}<td width="4" height="14"></td>' if marks else '<td height="14"></td>'
@@ -232,11 +232,15 @@ class Writer:
     def exit(self, point: Exit) -> str:
         return self.bit(point.id, self.c.grad if point.role == "gradient" else self.c.op)
 
-    def bit(self, name: str, colour: str, width: float = 1.0) -> str:
-        """A bit of line, since lines end a point before a node's border however small it is."""
+    def bit(self, name: str, colour: str, width: float = 1.0, line: str = "") -> str:
+        """A bit of line, since lines end a point before a node's border however small it is.
+
+        The bits of one `line` stand below one another.
+        """
         border = min(width, 2.0)
+        column = f"group={line} " if line else ""
         return (
-            f"{name} [id={name} shape=box style=filled fixedsize=true width={max(width - border, 0.1) / 72:.3f} "
+            f"{name} [id={name} {column}shape=box style=filled fixedsize=true width={max(width - border, 0.1) / 72:.3f} "
             f'height=0.042 penwidth={border:g} fillcolor="{colour}" color="{colour}" label=""]'
         )
 

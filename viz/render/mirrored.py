@@ -29,6 +29,7 @@ class Mirrored(Writer):
         assert rows is not None
         self.rows = rows
         self.exits = {}
+        self.edge_of_point = {point: i for i, points in rows.rails.items() for point in points}
         self.skipping |= {node.id for node in drawing.nodes if node.role == "gradient" and node.twin in self.skipping}
         self.upward = {node.id for node in drawing.nodes if node.role == "gradient" and node.twin}
         self.forward = {node.twin for node in drawing.nodes if node.id in self.upward}
@@ -37,9 +38,10 @@ class Mirrored(Writer):
         self.kept = {e.head: i for i, e in enumerate(drawing.edges) if e.role == "saved" and e.rows and not e.cut}
 
     def column(self, node: Node) -> str:
+        lane = self.rows.lane.get(node.twin or node.id, 0)
         if node.twin:
-            return " group=gradient" if node.role == "gradient" else ""
-        return " group=forward" if node.id in self.forward else ""
+            return f" group=gradient{lane}" if node.role == "gradient" else ""
+        return f" group=forward{lane}" if node.id in self.forward else ""
 
     # ---- rows
 
@@ -92,7 +94,8 @@ class Mirrored(Writer):
         return self.point(point.id, colour, THICK if point.kind in ("thick", "gradient") else 1.0)
 
     def point(self, name: str, colour: str, width: float = 1.0) -> str:
-        self.lines.append(self.bit(name, colour, width))
+        position = self.edge_of_point.get(name)
+        self.lines.append(self.bit(name, colour, width, "" if position is None else f"rail{position}"))
         return name
 
     def columns(self) -> None:
@@ -109,7 +112,10 @@ class Mirrored(Writer):
         gradient = {n.twin: n.id for n in reversed(self.drawing.nodes) if n.id in self.upward}
         beside = [(gradient[a], gradient[b]) for a, b in pairs if a in gradient and b in gradient]
         pairs = [pair for pair in pairs if pair not in drawn] + [pair for pair in beside if pair not in flows]
-        self.lines += [f"{upper} -> {lower} [style=invis weight={CHAIN}]" for upper, lower in pairs]
+        lane = self.rows.lane
+        self.lines += [
+            f"{a} -> {b} [style=invis weight={CHAIN if lane.get(row[a]) == lane.get(row[b]) else 0}]" for a, b in pairs
+        ]
 
     # ---- edges
 
@@ -145,6 +151,7 @@ class Mirrored(Writer):
         """A line beside a column, down from its upper end; the arrow is where the edge ends."""
         if edge.role == "gradient":
             look = self.weighed(edge, look)
+        look = look.replace("constraint=false ", "")  # each piece leads from a row to the next
         down = self.rows.rank[edge.tail] < self.rows.rank[edge.head]
         top, bottom = (edge.tail, edge.head) if down else (edge.head, edge.tail)
         if top in self.skipping:  # a skip and the line back, or their gradients, side by side
