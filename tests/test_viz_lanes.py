@@ -16,7 +16,15 @@ from tensorgraph.viz.model.rails import Rows
 from tensorgraph.viz.render.engine import run_engine
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-NAMES = ("two inputs step", "attention step", "u-net step", "residual step", "transformer step", "vae step", "demo step")
+NAMES = (
+    "two inputs step",
+    "attention step",
+    "u-net step",
+    "residual step",
+    "transformer step",
+    "vae step",
+    "demo step",
+)
 
 
 def laid_out(dot: str) -> tuple[dict[str, Any], list[tuple[str, str, list[Any]]]]:

@@ -166,7 +166,7 @@ def test_every_equation_is_in_one_box_and_every_edge_inside_or_between(graphs, n
         leaving = zip(graph.outputs, (n.id for n in drawing.nodes if n.role == "output"), strict=True)
         ends |= {(made[out], at) for out, at in leaving if out in made}
         drawn = hand.joined(drawing)
-        if level == "training":  # what flows to and from gradients is drawn mirrored
+        if drawing.level == "training":  # what flows to and from gradients is drawn mirrored
             ends = {(a, b) for a, b in ends if "gradient" not in (role[a], role[b])}
         else:
             assert drawn <= ends | {(a, a) for a in role}

@@ -60,8 +60,8 @@ def draw(
     level : {"auto", "summary", "module", "op", "training"}
         ``"summary"``: one box. ``"module"``: one box a module. ``"op"``: every op. ``"training"``: the mirrored step,
         forward down the left and its gradient up the right, with what is kept between them, where gradients stop and
-        what is written; of a graph that takes no gradient, the one it would have. ``"auto"``: every op of a small
-        graph, else the modules, as deep as stays readable.
+        what is written; of a graph that takes no gradient, the one it would have. ``"auto"``: the training level of a
+        graph that takes gradients, every op of another small one, else the modules, as deep as stays readable.
     depth : int or "op", optional
         For modules: 1 draws the outermost. Default: the innermost, less deep where these are many. ``"op"`` goes down
         to the ops.

@@ -49,7 +49,7 @@ class Plan:
 def drawn(graph: Graph, plan: Plan) -> Drawing:
     if plan.level == "summary":
         return summary(graph)
-    if plan.level == "training":
+    if plan.level == "training" or (plan.level == "auto" and plan.depth is None and _is_step(graph, plan)):
         drawing, notes = _training(graph, plan)
     else:
         drawing, notes = _flat(graph, plan)
@@ -57,6 +57,17 @@ def drawn(graph: Graph, plan: Plan) -> Drawing:
         drawing = focus_on(drawing, plan.focus, plan.hops)
     drawing = mend(drawing)
     return replace(drawing, notes=(*drawing.notes, *notes))
+
+
+def _is_step(graph: Graph, plan: Plan) -> bool:
+    """Whether the graph takes gradients of so few boxes that a reader takes in the mirrored step."""
+    found = passes(graph)
+    if not found:
+        return False
+    forward, _ = forward_part(graph, found)
+    if not depths(graph, forward):
+        return len(_ops(graph, plan, forward)) <= READABLE
+    return True
 
 
 def _flat(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:

@@ -239,8 +239,9 @@ class Writer:
         """
         border = min(width, 2.0)
         column = f"group={line} " if line else ""
+        inner = max(width - border, 0.1) / 72
         return (
-            f"{name} [id={name} {column}shape=box style=filled fixedsize=true width={max(width - border, 0.1) / 72:.3f} "
+            f"{name} [id={name} {column}shape=box style=filled fixedsize=true width={inner:.3f} "
             f'height=0.042 penwidth={border:g} fillcolor="{colour}" color="{colour}" label=""]'
         )
 
