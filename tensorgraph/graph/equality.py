@@ -12,10 +12,10 @@ from typing import Any
 from tensorgraph.engine.aval import Aval
 from tensorgraph.graph.graph import Atom, Graph, Literal, Var, by_path, digest, is_literal, typed_key
 
-__all__ = ["key"]
+__all__ = ["constants", "key"]
 
 
-def _constants(graph: Graph) -> dict[Var, Any]:
+def constants(graph: Graph) -> dict[Var, Any]:
     """What a constant is in a key: its digest. Those that gradients are asked about are themselves, in order of use."""
     number: dict[Var, Any] = {var: ("constant", digest(array)) for var, array in graph.consts.items()}
     asked = {x for eq in graph.equations if eq.is_gradient for x in eq.group(1) if x in number}
@@ -27,7 +27,7 @@ def _constants(graph: Graph) -> dict[Var, Any]:
 
 
 def key(graph: Graph) -> tuple[Any, ...]:
-    number = _constants(graph)
+    number = constants(graph)
     consts = tuple(sorted(set(number.values())))
     count = itertools.count()
 

@@ -33,6 +33,7 @@ from tensorgraph.graph.index import Index
 from tensorgraph.graph.keywords import arranged
 
 if TYPE_CHECKING:
+    from tensorgraph.graph.outline import Outline
     from tensorgraph.graph.program import Program
 
 __all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "HashedKey", "Literal", "Origin", "Provenance", "Source",
@@ -111,6 +112,16 @@ class Graph(Drawable):
         known = self._cache.get("index")
         if known is None:
             known = self._cache["index"] = Index(self)
+        return known
+
+    @property
+    def outline(self) -> Outline:
+        """The graph as functions with members and loops; made once. See `tensorgraph.graph.outline`."""
+        known = self._cache.get("outline")
+        if known is None:
+            from tensorgraph.graph.outline import outline
+
+            known = self._cache["outline"] = outline(self)
         return known
 
     @property

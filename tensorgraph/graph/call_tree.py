@@ -1,0 +1,123 @@
+"""The calls of a graph as a tree: each with the equations and the calls that stand in it, in their order.
+
+The equations of a call are consecutive in a trace, and passes keep that but for the backward pass: what a derivative
+rule made stands behind, in the call whose equation it differentiates. So a call is a node once for its own equations
+and once for those of its derivative. A call that was torn apart is several nodes, none of them `whole`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tensorgraph.graph.calls import Call
+from tensorgraph.graph.equation import Equation
+from tensorgraph.graph.graph import Graph
+
+__all__ = ["Node", "call_tree"]
+
+DEEPEST = 40  # calls in calls that are told apart: what is called deeper stands in the one that called it
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One call, or the derivative of one, compared by identity.
+
+    Attributes
+    ----------
+    call : Call or None
+        None at the top of a graph that knows none.
+    backward : bool
+        Whether its equations are those of derivative rules.
+    items : list of int and Node
+        What stands in it: numbers of equations, and calls.
+    start, stop : int
+        Its equations are those from `start` to before `stop`.
+    whole : bool
+        Whether it is all of its call.
+    """
+
+    call: Call | None
+    backward: bool = False
+    items: list[int | Node] = field(default_factory=list)
+    start: int = 0
+    stop: int = 0
+    whole: bool = True
+
+    @property
+    def kind(self) -> str:
+        return "function" if self.call is None else self.call.kind
+
+    @property
+    def path(self) -> str:
+        return "" if self.call is None else self.call.scope
+
+    @property
+    def name(self) -> str:
+        """The class or the function."""
+        return "" if self.call is None else self.call.name
+
+    def nodes(self) -> Iterator[Node]:
+        """The calls in it, inner ones before those around them, itself last."""
+        for item in self.items:
+            if isinstance(item, Node):
+                yield from item.nodes()
+        yield self
+
+    def __repr__(self) -> str:
+        return f"<{'backward of ' if self.backward else ''}{self.call}: {self.start} to {self.stop}>"
+
+
+def call_tree(graph: Graph) -> Node:
+    """The tree of a graph's calls; the top is the function that was traced or read.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> graph = tg.trace(tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh()), tg.f32[1, 2])
+    >>> [(node.name, node.path, node.stop - node.start) for node in call_tree(graph).nodes()]
+    [('Linear', '0', 2), ('Tanh', '1', 1), ('Sequential', '', 3), ('Sequential', '', 3)]
+    """
+    count = len(graph.equations)
+    top = Node(None, stop=count)
+    stack = [top]
+    seen: dict[tuple[Call | None, bool], Node] = {}
+    chains: dict[Call | None, list[Call]] = {None: []}
+    for number, eq in enumerate(graph.equations):
+        chain = chains.get(eq.call)
+        if chain is None:
+            chain = chains[eq.call] = _chain(eq)
+        if top.call is None and eq.call is not None:
+            top.call = next((call for call in eq.call.callers() if _is_top(call)), None)
+        backward = eq.origin is not None
+        depth = 1
+        while depth < len(stack) and depth <= len(chain):
+            node = stack[depth]
+            if node.call is not chain[depth - 1] or node.backward is not backward:
+                break
+            depth += 1
+        while len(stack) > depth:
+            stack.pop().stop = number
+        for call in chain[depth - 1 :]:
+            node = Node(call, backward, start=number)
+            other = seen.setdefault((call, backward), node)
+            if other is not node:
+                node.whole = other.whole = False
+            stack[-1].items.append(node)
+            stack.append(node)
+        stack[-1].items.append(number)
+    for node in stack:
+        node.stop = count
+    return top
+
+
+def _is_top(call: Call) -> bool:
+    return call.parent is None and call.kind == "function"
+
+
+def _chain(eq: Equation) -> list[Call]:
+    """The calls around an equation, the outermost first, without the function at the top."""
+    calls = [] if eq.call is None else list(eq.call.callers())
+    if calls and _is_top(calls[-1]):
+        calls.pop()
+    return calls[::-1][:DEEPEST]

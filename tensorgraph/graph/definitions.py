@@ -1,0 +1,468 @@
+"""Which calls of a graph are one function: the first half of making an `Outline`.
+
+1. The calls are a tree (`call_tree.py`). From the inside out each gets what it reads from outside: cells and modules
+   below its own path are its members, all else is an argument.
+2. What it makes and others read is its result; a write stands in the innermost call that makes the value and knows
+   the cell, if nobody reads the cell's old value later.
+3. Two calls have one definition if they do the same under numbers in place of names, and their members agree. Types
+   are not compared: sizes may differ.
+4. A module whose calls differ, and a call that was torn apart, is taken apart in the function around it.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tensorgraph.engine.aval import Number
+from tensorgraph.engine.tree import field_names
+from tensorgraph.graph.call_tree import Node, call_tree
+from tensorgraph.graph.equality import constants
+from tensorgraph.graph.graph import ANYTHING, Graph, Literal, Var, Write, typed_key
+from tensorgraph.graph.statements import NOTHING, Instance, Parameter, leaves, mapped
+
+__all__ = ["Calls", "Description", "Scoped", "attributes", "below"]
+
+MOST_FREE = 12  # values that a function reads besides its arguments; one that reads more is taken apart
+MOST_ROUNDS = 6
+
+
+@dataclass(eq=False, slots=True)
+class Scoped:
+    """A call that is taken apart where it stands: what is in it, and the scope that it opens."""
+
+    node: Node
+    content: list[int | Node | Scoped]
+
+
+@dataclass(eq=False, slots=True)
+class Description:
+    """What is known of one call.
+
+    `own` has the cells and instances below its path, with their path as seen from there; `through` is the instance
+    whose derivative it is.
+    """
+
+    node: Node
+    content: list[int | Node | Scoped]
+    instance: Instance | None = None
+    through: Instance | None = None
+    parameters: list[Parameter] = field(default_factory=list)
+    own: dict[Any, str] = field(default_factory=dict)
+    foreign: list[Any] = field(default_factory=list)  # the atoms of the parameters
+    result: Any = NOTHING
+    writes: list[Write] = field(default_factory=list)
+    declared: set[str] = field(default_factory=set)  # the paths of the cells and instances of its instance
+    definition: int = -1
+
+
+def below(path: str, prefix: str) -> bool:
+    """Whether a path is strictly below another; all are below the empty one."""
+    return path != prefix and (not prefix or path.startswith(f"{prefix}."))
+
+
+def relative(path: str, prefix: str) -> str:
+    return path[len(prefix) + 1 :] if prefix else path
+
+
+def attributes(graph: Graph, number: int, known: dict[int, Any]) -> Any:
+    """The attributes of an equation, as they are compared."""
+    found = known.get(number)
+    if found is None:
+        attrs = graph.equations[number].attrs
+        found = known[number] = tuple((key, typed_key(attrs[key])) for key in sorted(attrs))
+    return found
+
+
+class Calls:
+    """The calls of a graph, and which of them are one definition.
+
+    Attributes
+    ----------
+    of : dict of Node to Description
+    first : list of Node
+        The first call of each definition, in the order in which they are complete.
+    opened : set of Node
+        Calls that are taken apart.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.top = call_tree(graph)
+        self.position = graph.index.position
+        self.users = graph.index.users
+        self.decls = {decl.var: decl for decl in graph.cells}
+        codes = constants(graph)
+        self.consts: Mapping[Var, Any] = {var: code for var, code in codes.items() if len(code) == 2}
+        self.attrs: dict[int, Any] = {}
+        self.trees = self._trees()
+        self.opened: set[Node] = set()
+        self.plain: set[Node] = set()  # modules that print as functions
+        only = self.top.items[0] if len(self.top.items) == 1 else None
+        if isinstance(only, Node) and only.kind == "module" and not only.path:
+            self.opened.add(only)  # a model that was traced itself is the graph
+        for _ in range(MOST_ROUNDS):
+            self._describe_all()
+            if not self._conflicts():
+                break
+        else:
+            self.opened.update(node for node in self.top.nodes() if node is not self.top)
+            self._describe_all()
+
+    # ---- once for all
+
+    def _trees(self) -> dict[frozenset[Var], Any]:
+        """The containers of values that calls were handed or gave, by their values: what a function's result may be."""
+        found: dict[frozenset[Var], Any] = {}
+        seen = set()
+        for node in self.top.nodes():
+            if node.call is None or node.call in seen:
+                continue
+            seen.add(node.call)
+            for tree in (*node.call.arguments.values(), node.call.result):
+                if isinstance(tree, (list, tuple, dict)):
+                    values = list(leaves(tree))
+                    if values and all(type(value) is Var for value in values):
+                        found.setdefault(frozenset(values), tree)
+        return found
+
+    def _describe_all(self) -> None:
+        self.of: dict[Node, Description] = {}
+        self.instances: dict[tuple[str, str], Instance] = {}
+        self.first: list[Node] = []
+        self.ids: dict[Any, int] = {}
+        self.declared: dict[Instance, set[str]] = {}
+        self.defined: dict[Instance, int] = {}  # the definition of its first call
+        self._place_writes()
+        for node in self.top.nodes():
+            if not self.is_open(node):
+                self._describe(node)
+
+    def is_open(self, node: Node) -> bool:
+        """Whether a call is taken apart."""
+        if node is self.top:
+            return False
+        return node in self.opened or node.kind == "scope" or not node.whole or not node.name.isidentifier()
+
+    def is_instance(self, node: Node) -> bool:
+        """Whether a call is one of an instance, rather than of a plain function."""
+        return node.kind in ("module", "optimizer") and not node.backward and node not in self.plain
+
+    def _place_writes(self) -> None:
+        """The innermost call in which each write can stand."""
+        self.placed: dict[Node, list[Write]] = {}
+        self.home: dict[Var, Node] = {}
+        calls: dict[tuple[str, str], int] = {}
+        inside: dict[int, Node] = {}
+        around: dict[Node, Node | None] = {self.top: None}
+        for node in self.top.nodes():
+            if self.is_instance(node):
+                calls[node.path, node.name] = calls.get((node.path, node.name), 0) + 1
+            for item in node.items:
+                if isinstance(item, Node):
+                    around[item] = node
+                else:
+                    inside[item] = node
+        for write in self.graph.writes:
+            made = self.position.get(write.value) if type(write.value) is Var else None
+            node = self.top if made is None else inside[made]
+            while node is not self.top and not self._may_write(node, write, calls):
+                node = around[node] or self.top
+            self.placed.setdefault(node, []).append(write)
+            self.home[write.cell] = node
+
+    def _may_write(self, node: Node, write: Write, calls: Mapping[tuple[str, str], int]) -> bool:
+        if self.is_open(node) or node.backward:
+            return False
+        users = self.users.get(write.cell, ())
+        if users and users[-1] >= node.stop:
+            return False
+        if self.is_instance(node) and calls[node.path, node.name] > 1:
+            return False
+        path = self.decls[write.cell].path
+        own = self.is_instance(node) and below(path, node.path)
+        at = bisect.bisect_left(users, node.start)
+        return own or at < len(users)
+
+    # ---- one call
+
+    def instance(self, path: str, name: str) -> Instance:
+        return self.instances.setdefault((path, name), Instance(path, name))
+
+    def content(self, node: Node) -> list[int | Node | Scoped]:
+        """What stands in a call, with calls that are taken apart."""
+        found: list[int | Node | Scoped] = []
+        for item in node.items:
+            if isinstance(item, Node) and self.is_open(item):
+                inner = self.content(item)
+                if item.kind == "function":
+                    found += inner
+                else:
+                    found.append(Scoped(item, inner))
+            else:
+                found.append(item)
+        return found
+
+    def _describe(self, node: Node) -> None:
+        about = self.of[node] = Description(node, self.content(node), writes=self._writes_in(node))
+        if node is self.top or self.is_instance(node):
+            about.instance = None if node is self.top else self.instance(node.path, node.name)
+        elif node.backward and node.kind != "function":
+            about.through = self.instances.get((node.path, node.name))
+        reads = self._reads(about)
+        free: dict[Any, None] = {}
+        for atom in reads:
+            if type(atom) is Var and atom in self.consts:
+                continue
+            path = atom.path if isinstance(atom, Instance) else self.decls[atom].path if atom in self.decls else None
+            if path is not None and self._is_own(about, atom, path):
+                about.own[atom] = relative(path, "" if node is self.top else node.path)
+            elif path is not None and about.through is not None and self._reaches(about.through, atom, path):
+                free[about.through] = None
+            else:
+                free[atom] = None
+        if node is self.top:
+            about.result = self.graph.out_tree
+        else:
+            self._parameters(about, free)
+            about.result = self._result(about)
+        if about.instance is not None:
+            known = self.declared.setdefault(about.instance, set())
+            for atom in about.own:
+                known.add(atom.path if isinstance(atom, Instance) else self.decls[atom].path)
+                known |= self.declared.get(atom, set()) if isinstance(atom, Instance) else set()
+        signature = self._signature(about)
+        about.definition = self.ids.setdefault(signature, len(self.ids))
+        if about.instance is not None:
+            self.defined.setdefault(about.instance, about.definition)
+        if about.definition == len(self.first):
+            self.first.append(node)
+
+    def _is_own(self, about: Description, atom: Any, path: str) -> bool:
+        if about.node is self.top:
+            return True
+        return about.instance is not None and atom is not about.instance and below(path, about.node.path)
+
+    def _reaches(self, instance: Instance, atom: Any, path: str) -> bool:
+        return atom is instance or path in self.declared.get(instance, ())
+
+    def _writes_in(self, node: Node) -> list[Write]:
+        """Its writes, in the order in which their values are made."""
+        place = self.position.get
+
+        def order(write: Write) -> tuple[int, int, str]:
+            made = place(write.value, -1)  # type: ignore[arg-type]
+            outputs = self.graph.equations[made].outputs if made >= 0 else ()
+            return made, outputs.index(write.value) if outputs else 0, self.decls[write.cell].path
+
+        return sorted(self.placed.get(node, ()), key=order)
+
+    def _reads(self, about: Description) -> dict[Any, None]:
+        """What a call reads that it does not make, in order of first use: variables and instances."""
+        found: dict[Any, None] = {}
+        start, place = about.node.start, self.position.get
+        for item in flat(about.content):
+            if isinstance(item, int):
+                for var in self.graph.equations[item].variables():
+                    if place(var, -1) < start:
+                        found[var] = None
+                continue
+            inner = self.of[item]
+            if inner.instance is not None:
+                found[inner.instance] = None
+            for atom in inner.foreign:
+                if not (type(atom) is Var and place(atom, -1) >= start):
+                    found[atom] = None
+        for write in about.writes:
+            found[write.cell] = None
+            if type(write.value) is Var and place(write.value, -1) < start:
+                found[write.value] = None
+        return found
+
+    def _parameters(self, about: Description, free: dict[Any, None]) -> None:
+        """What it was handed, as far as it is read, as it was nested; then what else it reads."""
+        call, left = about.node.call, dict(free)
+        if about.through is not None and about.through in left:
+            del left[about.through]
+            about.parameters.append(Parameter(None, about.through))
+        if call is not None and not about.node.backward:
+            for name, tree in call.arguments.items():
+                kept = self._read_part(tree, left)
+                if kept is not NOTHING:
+                    about.parameters.append(Parameter("args" if name == "*" else name, kept))
+        about.parameters += [Parameter(None, atom) for atom in left]
+        about.foreign = [atom for parameter in about.parameters for atom in leaves(parameter.tree)]
+
+    def _read_part(self, tree: Any, left: dict[Any, None]) -> Any:
+        """The part of an argument that is read and is not known by another name: taken from `left`."""
+        if isinstance(tree, dict):
+            parts = {key: self._read_part(item, left) for key, item in tree.items()}
+            parts = {key: item for key, item in parts.items() if item is not NOTHING}
+            return parts if parts else NOTHING
+        if isinstance(tree, (list, tuple)):
+            items = [item for item in (self._read_part(item, left) for item in tree) if item is not NOTHING]
+            if not items:
+                return NOTHING
+            return items if isinstance(tree, list) or field_names(type(tree)) is not None else tuple(items)
+        if type(tree) is Var and tree in left:
+            del left[tree]
+            return tree
+        return NOTHING
+
+    def _result(self, about: Description) -> Any:
+        """What others read of what it makes: nested as it was returned, as far as that is known."""
+        node = about.node
+        outputs = {atom for atom in self.graph.outputs if type(atom) is Var}
+        written: dict[Var, list[Node]] = {}
+        for write in self.graph.writes:
+            if type(write.value) is Var:
+                written.setdefault(write.value, []).append(self.home[write.cell])
+
+        def is_read(var: Var) -> bool:
+            users = self.users.get(var, ())
+            if var in outputs or (users and users[-1] >= node.stop):
+                return True
+            return any(not (node.start <= home.start and home.stop <= node.stop) or home is self.top
+                       for home in written.get(var, ()))  # fmt: skip
+
+        made = []
+        for item in flat(about.content):
+            values = self.graph.equations[item].outputs if isinstance(item, int) else self.values(self.of[item].result)
+            made += [var for var in values if is_read(var)]
+        left = dict.fromkeys(made)
+        if not left:
+            return NOTHING
+        tree = None if node.call is None or node.backward else node.call.result
+        tree = self.trees.get(frozenset(left)) if tree is None or tree is ANYTHING else tree
+        kept = self._read_part(tree, left)
+        if kept is NOTHING:
+            values = list(left)
+            return values[0] if len(values) == 1 else tuple(values)
+        if isinstance(kept, tuple) and len(kept) == 1 and not left:
+            return kept[0]
+        if not left:
+            return kept
+        return (*kept, *left) if isinstance(kept, tuple) else (kept, *left)
+
+    def values(self, tree: Any) -> list[Var]:
+        """The variables of a result."""
+        return list(dict.fromkeys(leaf for leaf in leaves(tree) if type(leaf) is Var))
+
+    # ---- what is compared
+
+    def _signature(self, about: Description) -> Any:
+        """What a call does, under numbers in place of names."""
+        node, graph = about.node, self.graph
+        number: dict[Any, Any] = dict(self.consts)
+        if node is self.top:
+            return "top"
+        shapes = []
+        for parameter in about.parameters:
+            shapes.append((parameter.name, mapped(parameter.tree, lambda atom: self._argument(about, atom, number))))
+        members: list[tuple[Any, ...]] = []
+        for atom, path in about.own.items():
+            number[atom] = ("member", path)
+            if isinstance(atom, Instance):
+                members.append((path, atom.name, self._definition_of(atom)))
+            else:
+                decl = self.decls[atom]
+                members.append((path, decl.kind, decl.requires_grad, decl.initialiser, decl.aval.dtype, decl.aval.ndim))
+        count = 0
+
+        def use(atom: Any) -> Any:
+            if isinstance(atom, tuple):
+                return tuple(map(use, atom))
+            if type(atom) is Literal:
+                return "literal", typed_key(atom.value)
+            found = number.get(atom)
+            if found is None:  # below the instance whose derivative it is
+                path = atom.path if isinstance(atom, Instance) else self.decls[atom].path
+                found = number[atom] = ("through", relative(path, node.path))
+            return found
+
+        def walk(content: list[int | Node | Scoped], base: str) -> Iterator[Any]:
+            nonlocal count
+            for item in content:
+                if isinstance(item, Scoped):
+                    yield relative(item.node.path, base), item.node.name, tuple(walk(item.content, item.node.path))
+                    continue
+                if isinstance(item, Node):
+                    inner = self.of[item]
+                    values = self.values(inner.result)
+                    called = None if inner.instance is None else use(inner.instance)
+                    yield inner.definition, called, tuple(map(use, inner.foreign)), len(values)
+                else:
+                    eq = graph.equations[item]
+                    values = list(eq.outputs)
+                    yield eq.op.name, tuple(map(use, eq.inputs)), attributes(graph, item, self.attrs), len(values)
+                for var in values:
+                    number[var] = count
+                    count += 1
+
+        body = tuple(walk(about.content, node.path))
+        writes = tuple((use(write.cell), use(write.value)) for write in about.writes)
+        result = mapped(about.result, lambda atom: atom if atom is NOTHING else use(atom))
+        kind = "function" if not self.is_instance(node) else node.kind
+        return kind, node.name, node.backward, _frozen(shapes), tuple(members), body, writes, _frozen(result)
+
+    def _argument(self, about: Description, atom: Any, number: dict[Any, Any]) -> Any:
+        if isinstance(atom, Instance):
+            number[atom] = ("given", len(number))
+            return "instance", self._definition_of(atom)
+        number[atom] = ("given", len(number))
+        return "cell" if atom in self.decls else "number" if type(atom.aval) is Number else "value"
+
+    def _definition_of(self, instance: Instance) -> Any:
+        """The definition of an instance's calls, by its number; None where it has several."""
+        return self.defined.get(instance)
+
+    # ---- where it does not hold
+
+    def _conflicts(self) -> bool:
+        """Take apart, or make functions of, modules that are called in several ways; whether there were any."""
+        calls: dict[Instance, list[Node]] = {}
+        for node, about in self.of.items():
+            if about.instance is not None and node is not self.top:
+                calls.setdefault(about.instance, []).append(node)
+        changed = False
+        places: dict[str, list[Instance]] = {}
+        for instance, nodes in calls.items():
+            places.setdefault(instance.path, []).append(instance)
+            several = len({self.of[node].definition for node in nodes}) > 1
+            bare = not any(self.of[node].own for node in nodes)
+            if bare and (several or not instance.path):
+                self.plain.update(nodes)
+                changed = True
+            elif several:
+                self.opened.update(nodes)
+                changed = True
+        for instances in places.values():
+            cells = [path for instance in instances for path in self.declared[instance]]
+            if len(set(cells)) < len(cells):
+                self.opened.update(node for instance in instances for node in calls[instance])
+                changed = True
+        for node, about in self.of.items():
+            handed = sum(isinstance(parameter.tree, (Var, Instance)) for parameter in about.parameters)
+            if node is not self.top and handed > MOST_FREE + len(node.call.arguments if node.call else ()):
+                self.opened.add(node)
+                changed = True
+        return changed
+
+
+def flat(content: list[int | Node | Scoped]) -> Iterator[int | Node]:
+    """What stands in a call, whatever the scope."""
+    for item in content:
+        if isinstance(item, Scoped):
+            yield from flat(item.content)
+        else:
+            yield item
+
+
+def _frozen(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return "dict", tuple((typed_key(key), _frozen(item)) for key, item in tree.items())
+    if isinstance(tree, list):
+        return "list", tuple(map(_frozen, tree))
+    return tuple(map(_frozen, tree)) if isinstance(tree, tuple) else tree

@@ -1,0 +1,257 @@
+"""`Outline`: a graph as functions that call each other, with members and loops: what its text and its pictures show.
+
+1. Calls that do the same are one definition (`definitions.py`); its values are those of the first of them.
+2. A body is made of statements (`statements.py`): operations, calls and writes.
+3. The guard: all calls put in place again, all loops unrolled, it must be the graph, equation by equation
+   (`inlining.py`). Otherwise the outline is flat: one function of operations, and `reason` says why.
+
+What reads an outline walks `definitions`, of which each calls those before it and the last is the graph itself. A
+definition has `parameters`, trees of variables as they were handed over; `members`, the cells and the instances below
+its path; a `body` of statements and a `result`. Its variables are those of the first call that it stands for, so its
+equations are equations of the graph. The derivative of a module is a function that is handed the module. `counts` says
+how many calls each definition stands for. Passes need know nothing of it: they keep each equation's call.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tensorgraph.graph.call_tree import Node
+from tensorgraph.graph.definitions import Calls, Description, Scoped, below, relative
+from tensorgraph.graph.graph import Graph, Var, by_path
+from tensorgraph.graph.inlining import Unlike, verify
+from tensorgraph.graph.statements import (
+    NOTHING,
+    Application,
+    Assignment,
+    Block,
+    Definition,
+    Instance,
+    Member,
+    Operation,
+    Parameter,
+    Statement,
+    leaves,
+    mapped,
+)
+
+__all__ = ["Outline", "outline"]
+
+NUMBERED = re.compile(r"_\d+$")
+
+
+class Outline:
+    """A graph as functions: `Graph.outline`.
+
+    Attributes
+    ----------
+    graph : Graph
+    definitions : tuple of Definition
+        In an order in which each calls those before it; the last one is the graph itself.
+    counts : dict of Definition to int
+        How many calls each stands for.
+    reason : str or None
+        Why nothing was folded, where that is so.
+    """
+
+    def __init__(
+        self, graph: Graph, definitions: tuple[Definition, ...], instances: dict[tuple[str, str], Instance],
+        counts: dict[Definition, int], reason: str | None = None,
+    ) -> None:  # fmt: skip
+        self.graph = graph
+        self.definitions = definitions
+        self.instances = instances
+        self.counts = counts
+        self.reason = reason
+
+    @property
+    def main(self) -> Definition:
+        """The graph itself."""
+        return self.definitions[-1]
+
+    def __repr__(self) -> str:
+        return f"<Outline of {self.graph.name}: {', '.join(d.name for d in self.definitions)}>"
+
+
+def outline(graph: Graph) -> Outline:
+    """The outline of a graph.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph import nn
+    >>> model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+    >>> tg.trace(model, tg.f32[8, 4]).outline
+    <Outline of Sequential: Linear, Tanh, Sequential>
+    """
+    made = _Assembly(graph).outline()
+    try:
+        verify(made)
+    except Unlike as unlike:
+        made = flat(graph, str(unlike))
+        verify(made)
+    return made
+
+
+def flat(graph: Graph, reason: str | None = None) -> Outline:
+    """The outline of one function that calls no other."""
+    body: list[Statement] = [Operation(eq, number) for number, eq in enumerate(graph.equations)]
+    body += [Assignment(write.cell, write.value) for write in graph.writes]
+    main = Definition(graph.name, "graph", None, body=body)
+    main.parameters = [Parameter(None, var) for var in graph.inputs]
+    main.members = [Member(decl.path, decl.var) for decl in by_path(graph)]
+    main.result = tuple(graph.outputs)
+    main.decls = {decl.var: decl for decl in graph.cells}
+    return Outline(graph, (main,), {}, {main: 1}, reason)
+
+
+class _Assembly:
+    """The definitions of a graph from its calls."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.calls = Calls(graph)
+        self.made: dict[int, Definition] = {}
+
+    def outline(self) -> Outline:
+        calls = self.calls
+        counts = [0] * len(calls.first)
+        for about in calls.of.values():
+            counts[about.definition] += 1
+        names = self._names(counts)
+        for number, node in enumerate(calls.first):
+            self.made[number] = self._definition(calls.of[node], names[number])
+        for instance in calls.instances.values():
+            instance.definition = self.made.get(calls.defined.get(instance, -1))
+        found = tuple(self.made.values())
+        return Outline(
+            self.graph, found, calls.instances, {d: counts[n] for n, d in self.made.items()}, None,
+        )  # fmt: skip
+
+    def _names(self, counts: list[int]) -> list[str]:
+        """Unique names; of several definitions that are called alike the most used has no number."""
+        wanted: dict[str, list[int]] = {}
+        bases = []
+        for number, node in enumerate(self.calls.first):
+            name = self.graph.name if node is self.calls.top else node.name
+            base = name if node is self.calls.top else NUMBERED.sub("", name) or name
+            bases.append(f"{base}_backward" if node.backward else base)
+            wanted.setdefault(bases[-1], []).append(number)
+        result = [""] * len(bases)
+        taken = set(wanted)
+        for base, numbers in wanted.items():
+            count = 1
+            for number in sorted(numbers, key=lambda n: (-counts[n], n)):
+                name = base
+                if number != min(numbers, key=lambda n: (-counts[n], n)):
+                    while name in taken:
+                        count += 1
+                        name = f"{base}_{count}"
+                taken.add(name)
+                result[number] = name
+        return result
+
+    def _definition(self, about: Description, name: str) -> Definition:
+        calls, node = self.calls, about.node
+        kind = "graph" if node is calls.top else node.kind if calls.is_instance(node) else "function"
+        made = Definition(name, kind, node.call, about.parameters)
+        made.decls = calls.decls
+        made.names = self._local_names(about)
+        if node is calls.top:
+            made.parameters = [Parameter(None, var) for var in self.graph.inputs]
+            made.result = tuple(self.graph.outputs)
+        else:
+            made.result = about.result
+        made.members = self._members(about)
+        made.body = self._body(about.content, node.path)
+        made.body += [Assignment(write.cell, write.value) for write in about.writes]
+        return made
+
+    def _local_names(self, about: Description) -> dict[Var, str]:
+        """What values are called in it, in calls that were taken apart too."""
+        found: dict[Var, str] = {}
+
+        def take(node: Node) -> None:
+            if node.call is not None:
+                for var, name in node.call.names.items():
+                    found.setdefault(var, name)
+            for item in node.items:
+                if isinstance(item, Node) and self.calls.is_open(item):
+                    take(item)
+
+        take(about.node)
+        return found
+
+    def _members(self, about: Description) -> list[Member]:
+        """The cells and instances that it holds itself, in order of first use; lists of one a value come as one."""
+        calls = self.calls
+        inner = {
+            path for atom in about.own if isinstance(atom, Instance) for path in calls.declared.get(atom, ())
+        }  # fmt: skip
+        found: dict[Any, str] = {}
+        for atom, path in about.own.items():
+            whole = atom.path if isinstance(atom, Instance) else calls.decls[atom].path
+            if whole not in inner or (isinstance(atom, Instance) and not whole):
+                found[atom] = path
+        if about.node is calls.top:
+            known = inner | set(found.values())
+            found.update((decl.var, decl.path) for decl in by_path(self.graph) if decl.path not in known)
+        members = []
+        taken: set[Any] = set()
+        cells = {path: atom for atom, path in found.items() if type(atom) is Var}
+        lists = [
+            (place, list(leaves(parameter.tree))) for place, parameter in enumerate(about.parameters)
+            if isinstance(parameter.tree, list)
+        ]  # fmt: skip
+        for atom, path in found.items():
+            if atom in taken:
+                continue
+            member = Member(path, atom)
+            for place, of in lists if type(atom) is Var else ():
+                family = self._family(path, of, cells)
+                if family is not None:
+                    member = Member(*family, place)
+                    taken.update(member.value)
+                    break
+            members.append(member)
+        return members
+
+    def _family(self, path: str, of: list[Any], cells: dict[str, Var]) -> tuple[str, tuple[Var, ...]] | None:
+        """Of ``m.head.weight`` the name ``m``, where each of the cells `of` has one, of its type or all of one."""
+        decls = self.calls.decls
+        if not all(type(cell) is Var and cell in decls for cell in of):
+            return None
+        for cell in of:
+            name = path.removesuffix(f".{decls[cell].path}")
+            if name == path or not name.isidentifier():
+                continue
+            paths = [f"{name}.{decls[each].path}" for each in of]
+            if not all(each in cells for each in paths):
+                return None
+            values = tuple(cells[each] for each in paths)
+            kinds = {(decls[v].kind, decls[v].requires_grad, decls[v].initialiser) for v in values}
+            like = all(value.aval == each.aval for value, each in zip(values, of, strict=True))
+            same = all(value.aval == values[0].aval for value in values)
+            return (name, values) if len(kinds) == 1 and (like or same) else None
+        return None
+
+    def _body(self, content: list[int | Node | Scoped], base: str) -> list[Statement]:
+        found: list[Statement] = []
+        for item in content:
+            if isinstance(item, Scoped):
+                path = item.node.path
+                inner = self._body(item.content, path if below(path, base) else base)
+                if below(path, base):
+                    name = item.node.name if item.node.kind == "module" else ""
+                    found.append(Block(relative(path, base), name, inner))
+                else:
+                    found += inner
+            elif isinstance(item, Node):
+                about = self.calls.of[item]
+                arguments = [mapped(parameter.tree, lambda atom: atom) for parameter in about.parameters]
+                values = [] if about.result is NOTHING else self.calls.values(about.result)
+                found.append(Application(self.made[about.definition], about.instance, arguments, values))
+            else:
+                found.append(Operation(self.graph.equations[item], item))
+        return found
