@@ -53,7 +53,7 @@ PLACES = [
     (HEAD + "sum(x, **x)", "**x)", "write the arguments out"),
     (HEAD + "(y := x)", "y :=", "assign on a line of its own"),
     (HEAD + 'f"{x}" + x', 'f"', "write the string out"),
-    (HEAD + "x + [*x]", "*x]", "write the elements out"),
+    (HEAD + "x + [*x]", "*x]", "is for a list, and x is none"),
     (HEAD + "x * (lambda: 1)", "lambda", "write the expression where it is used"),
     (HEAD + "'é' + '\0'", "\0", "no null characters"),
     (HEAD + "'é' + '\ud800'", "\ud800", "lone surrogates"),

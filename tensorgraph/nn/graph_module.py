@@ -14,8 +14,8 @@ from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.nn.module import Module
+from tensorgraph.text.definitions import definitions
 from tensorgraph.text.files import arrays_of, beside, load_state, numbers_of, read
-from tensorgraph.text.parse import AT_TEST_TIME, functions_of
 from tensorgraph.text.template import Arrays, Template, parse
 
 __all__ = ["GraphModule", "first_numbers"]
@@ -79,12 +79,11 @@ class GraphModule(Module):
             self.at_test_time: Any = source
         else:
             self.arrays = source.arrays if isinstance(source, Template) else {} if arrays is None else arrays
-            names = [f.name for f in functions_of(self.text, file)[0]]
-            main = [name for name in names if name != AT_TEST_TIME] or names
-            self.in_training = parse(self.text, self.arrays, name=main[-1], file=file)
+            read = definitions(self.text, file)
+            self.in_training = parse(self.text, self.arrays, name=read.main().name, file=file)
             self.at_test_time = self.in_training
-            if AT_TEST_TIME in names:
-                self.at_test_time = parse(self.text, self.arrays, name=AT_TEST_TIME, file=file)
+            if read.at_test_time is not None:
+                self.at_test_time = parse(self.text, self.arrays, name=read.at_test_time.name, file=file)
         generator = np.random.default_rng(init.fresh_seed() if seed is None else seed)
         for decl in self._declared():
             self._place_cell(decl, first_numbers(decl, generator))

@@ -10,14 +10,18 @@ from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.tensor import Tensor, as_array
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.ops.structure import alias
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.literals import read_array
+from tensorgraph.text.members import cells_below
 from tensorgraph.text.numbers import named
-from tensorgraph.text.scene import Scene, show
+from tensorgraph.text.scene import CellName, Instance, Scene, opened, show
 from tensorgraph.transforms.custom import Result, custom_op
 from tensorgraph.transforms.scan import scan_op
 
-__all__ = ["array_constant", "custom", "gradients", "looped", "written_out"]
+__all__ = [
+    "aliased", "array_constant", "custom", "gradients", "length", "looped", "parameters", "written_out",
+]  # fmt: skip
 
 
 def _named(scene: Scene, node: ast.Call, names: tuple[str, ...], args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
@@ -48,8 +52,9 @@ def gradients(scene: Scene, node: ast.Call, args: list[Any], kwargs: dict[str, A
     for flag in (create_graph, retain_graph):
         if flag not in (True, False, None):
             scene.fail(node, f"gradients: create_graph and retain_graph are True or False, got {flag!r}")
-    y_list, x_list = _tensors(scene, node, ys, "ys"), _tensors(scene, node, xs, "xs")
-    g_list = [] if gs is None else _tensors(scene, node, gs, "grad_outputs")
+    leaves, structure = flatten(xs)
+    y_list, x_list = _tensors(scene, node, flatten(ys)[0], "ys"), _tensors(scene, node, leaves, "xs")
+    g_list = [] if gs is None else _tensors(scene, node, flatten(gs)[0], "grad_outputs")
     if not y_list or not x_list:
         scene.fail(node, "gradients: ys and xs hold at least one tensor")
     if g_list and [g.aval for g in g_list] != [y.aval for y in y_list]:
@@ -68,15 +73,50 @@ def gradients(scene: Scene, node: ast.Call, args: list[Any], kwargs: dict[str, A
     trace = scene.trace
     atoms = [tuple(trace.var(t) for t in group) for group in (y_list, x_list, g_list)]
     tensors = [trace.tensor(out) for out in trace.defer(atoms[0], atoms[1], atoms[2], bool(create_graph))]
-    return tensors if isinstance(xs, (list, tuple)) else tensors[0]
+    return unflatten(structure, tensors)
 
 
-def _constant(scene: Scene, array: Any) -> Tensor:
-    kept = array.copy()
-    kept.flags.writeable = False
-    var = Var(Aval(kept.shape, kept.dtype))
-    scene.consts[var] = kept
-    scene.trace.known.add(var)
+def aliased(scene: Scene, node: ast.Call) -> Any:
+    """``alias(x)``, or of all that a list or a dict holds."""
+    if len(node.args) != 1 or node.keywords:
+        scene.fail(node, f"expected alias(x), got {show(node)}")
+    leaves, structure = flatten(scene.values(node.args[0], scene.reference(node.args[0])))
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            scene.fail(node, f"alias is of tensors, got {leaf!r}")
+    return unflatten(structure, [scene.run(node, alias.public, leaf) for leaf in leaves])
+
+
+def parameters(scene: Scene, node: ast.Call) -> list[CellName]:
+    """``parameters(model)``: what is trained of an instance, in the order of the heads."""
+    if len(node.args) != 1 or node.keywords:
+        scene.fail(node, f"expected parameters(instance), got {show(node)}")
+    value = opened(scene.reference(node.args[0]))
+    if not isinstance(value, (Instance, CellName, list, tuple, dict)):
+        scene.fail(node, f"parameters(instance) gives what an instance trains, and {show(node.args[0])} is none")
+    every = [cell for cell in dict.fromkeys(cells_below(value)) if cell.requires_grad]
+    scene.charge(node, len(every))
+    return every
+
+
+def length(scene: Scene, node: ast.Call) -> int:
+    """``len(blocks)``: how much a list or a dict holds."""
+    value = opened(scene.reference(node.args[0])) if len(node.args) == 1 and not node.keywords else None
+    if not isinstance(value, (list, tuple, dict)):
+        scene.fail(node, "len(x) is of a list, a tuple or a dict; the sizes of a tensor are x.shape")
+    return len(value)
+
+
+def _constant(scene: Scene, array: Any, key: Any) -> Tensor:
+    """A captured array; in all calls of a function it is one."""
+    reading = scene.reading
+    var = reading.constants.get(key)
+    if var is None:
+        kept = array.copy()
+        kept.flags.writeable = False
+        var = reading.constants[key] = Var(Aval(kept.shape, kept.dtype))
+        reading.consts[var] = kept
+        scene.trace.known.add(var)
     return scene.trace.tensor(var)
 
 
@@ -90,7 +130,7 @@ def written_out(scene: Scene, node: ast.Call, args: list[Any], kwargs: dict[str,
         made: Tensor = scene.trace.strong(data, dtype)
         return made
     array = as_array(data) if dtype is None else read_array(data, dtype)
-    return _constant(scene, array)
+    return _constant(scene, array, (node, array.dtype, array.tobytes()))
 
 
 def array_constant(scene: Scene, node: ast.Call) -> Tensor:
@@ -101,7 +141,7 @@ def array_constant(scene: Scene, node: ast.Call) -> Tensor:
     if not isinstance(named, ast.Constant) or not isinstance(named.value, str):
         scene.fail(node, f'expected array("digest", f32[64, 10]), got {show(node)}')
     expected = aval(scene, node.args[1])
-    found = scene.arrays.get(named.value)
+    found = scene.reading.arrays.get(named.value)
     if found is None:
         scene.fail(
             node, f"the captured array {named.value} ({expected}) is not in the text: pass it as "
@@ -109,7 +149,7 @@ def array_constant(scene: Scene, node: ast.Call) -> Tensor:
         )  # fmt: skip
     if (found.shape, found.dtype) != (expected.shape, expected.dtype):
         scene.fail(node, f"the array {named.value} should be {expected}, got {Aval(found.shape, found.dtype)}")
-    return _constant(scene, found)
+    return _constant(scene, found, named.value if scene.depth or scene.unrolled else node)
 
 
 def looped(scene: Scene, node: ast.Call) -> Any:
@@ -117,11 +157,11 @@ def looped(scene: Scene, node: ast.Call) -> Any:
     given = named(scene, node.keywords)
     body = given.pop("body", None)
     name = body.id if isinstance(body, ast.Name) else ""
-    if name not in scene.functions:
-        scene.fail(node, f"scan takes body=, a function that stands above it{nearest(name, scene.functions)}")
-    graph = scene.functions[name]
-    lists = [scene.expression(scene, a) for a in node.args]
-    options = {key: scene.expression(scene, value) for key, value in given.items()}
+    if name not in scene.reading.graphs:
+        scene.fail(node, f"scan takes body=, a function that stands above it{nearest(name, scene.reading.graphs)}")
+    graph = scene.reading.graphs[name]
+    lists = [scene.values(a, scene.reference(a)) for a in node.args]
+    options = {key: scene.expression(value) for key, value in given.items()}
     kinds = {"length": int, "reverse": bool, "states": bool}
     if len(lists) != 3 or any(type(value) is not kinds.get(key) for key, value in options.items()):
         scene.fail(node, "expected scan([constants], [carry], [xs], body=f, length=5, reverse=False, states=False)")
@@ -146,10 +186,10 @@ def custom(scene: Scene, node: ast.Call, inner: ast.Call, given: tuple[list[Any]
     rules: dict[str, Graph] = {}
     for key, rule in named(scene, inner.keywords).items():
         name = rule.id if isinstance(rule, ast.Name) else ""
-        if key not in ("forward", "backward") or name not in scene.functions:
-            known = nearest(name, scene.functions)
+        if key not in ("forward", "backward") or name not in scene.reading.graphs:
+            known = nearest(name, scene.reading.graphs)
             scene.fail(inner, f"custom_vjp takes forward= and backward=, functions that stand above it{known}")
-        rules[key] = scene.functions[name]
+        rules[key] = scene.reading.graphs[name]
     if len(rules) != 2 or inner.args or kwargs:
         scene.fail(inner, "expected custom_vjp(forward=f, backward=b)(x, ...)")
     tensors = _tensors(scene, node, args, "the arguments of custom_vjp")

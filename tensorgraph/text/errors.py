@@ -21,6 +21,8 @@ class ParseError(ValueError):
         Counted from 1.
     text : str
         The offending line.
+    calls : list of (str, int, str)
+        The calls around it, from the inside out: what was called, and the line and the file from which.
     """
 
     def __init__(self, message: str, line: int = 1, column: int = 1, text: str = "", file: str = "<text>") -> None:
@@ -31,11 +33,26 @@ class ParseError(ValueError):
         self.line = line
         self.column = column
         self.text = text
-        shown = f"\n    {_cut(text, column)}" if text.strip() else ""
-        super().__init__(f"{file}, line {line}, column {column}: {message}{shown}")
+        self.calls: list[tuple[str, int, str]] = []
+        super().__init__(self._said())
+
+    def inside(self, what: str, line: int, file: str) -> None:
+        """Say from where the function was called in which it went wrong."""
+        self.calls.append((what, line, file))
+        self.args = (self._said(),)
+
+    def _said(self) -> str:
+        shown = f"\n    {_cut(self.text, self.column)}" if self.text.strip() else ""
+        said = [
+            f"\nin {what}, line {line}{'' if file == self.file else f' of {file}'}" for what, line, file in self.calls
+        ]
+        if len(said) > MOST_CALLS:
+            said[MOST_CALLS // 2 : -MOST_CALLS // 2] = [f"\n... {len(said) - MOST_CALLS} calls more"]
+        return f"{self.file}, line {self.line}, column {self.column}: {self.message}{shown}{''.join(said)}"
 
 
 WIDTH = 160
+MOST_CALLS = 12  # that are told of
 LONGEST = 2_000
 
 

@@ -17,18 +17,24 @@ from tensorgraph.engine.op import CATALOGUE, Op, op_named, usual_want
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import field_names, flatten, is_container
 from tensorgraph.graph.graph import Var
-from tensorgraph.text.calls import array_constant, custom, gradients, looped, written_out
+from tensorgraph.ops.structure import alias
+from tensorgraph.text.calls import aliased, array_constant, custom, gradients, length, looped, parameters, written_out
+from tensorgraph.text.definitions import DTYPES, Definition
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.literals import literal_text
 from tensorgraph.text.numbers import arithmetic, named, table
-from tensorgraph.text.scene import CellName, Container, Scene, opened, show
+from tensorgraph.text.scene import CellName, Container, Instance, PerValue, Scene, opened, said_of, show
+from tensorgraph.text.sequences import comprehension
 from tensorgraph.text.signs import op_of_sign
-from tensorgraph.text.types import DTYPES, called
+from tensorgraph.text.types import called
 from tensorgraph.transforms.scan import scan_op
 
-__all__ = ["expression"]
+__all__ = ["callee", "expression", "reference", "with_residuals"]
 
 SPECIAL: dict[str, Callable[..., Any]] = {"gradients": gradients, "tensor": written_out}
+WRITTEN_SO: dict[str, Callable[..., Any]] = {  # whose arguments are no plain values
+    "array": array_constant, scan_op.name: looped, "parameters": parameters, "len": length, alias.name: aliased,
+}  # fmt: skip
 METHODS = frozenset({"reshape", "transpose"})  # besides those that ops declare
 VIEWS = ("T", "mT")  # attributes that are ops
 FACTS: dict[str, Callable[[Aval], Any]] = {  # and those that are known of a type
@@ -40,15 +46,24 @@ WRITTEN = {  # constants of other libraries
 }  # fmt: skip
 REMEDIES: dict[type[ast.AST], str] = {
     ast.IfExp: "use where(condition, a, b)", ast.BoolOp: "use logical_and(a, b) or logical_or(a, b)",
-    ast.Lambda: "write the expression where it is used", ast.ListComp: "write the elements out",
-    ast.GeneratorExp: "write the elements out", ast.DictComp: "write the elements out",
-    ast.SetComp: "write the elements out", ast.JoinedStr: "write the string out",
+    ast.Lambda: "write the expression where it is used", ast.GeneratorExp: "use a list, [e for x in xs]",
+    ast.SetComp: "use a list, [e for x in xs]", ast.JoinedStr: "write the string out",
     ast.NamedExpr: "assign on a line of its own", ast.Starred: "write the elements out",
 }  # fmt: skip
 
 
 def expression(scene: Scene, node: ast.expr) -> Any:
     """The value of an expression: a traced tensor, a literal, or a container of them."""
+    value = reference(scene, node)
+    if type(value) is CellName:
+        return scene.read(node, value)
+    if type(value) is Instance or type(value) is PerValue:
+        scene.fail(node, f"{show(node)} is no tensor: it is {said_of(value)}")
+    return value
+
+
+def reference(scene: Scene, node: ast.expr) -> Any:
+    """What an expression means: its value, or the cell, the instance or the list of them that it is."""
     match node:
         case ast.Constant():
             if type(node.value) in (int, float, bool, str, type(None), type(...)):
@@ -66,11 +81,13 @@ def expression(scene: Scene, node: ast.expr) -> Any:
         case ast.UnaryOp():
             return _unary(scene, node)
         case ast.Tuple():
-            return tuple(expression(scene, item) for item in node.elts)
+            return tuple(_items(scene, node))
         case ast.List():
-            return [expression(scene, item) for item in node.elts]
+            return _items(scene, node)
         case ast.Dict():
-            return table(scene, node, expression)
+            return table(scene, node, reference)
+        case ast.ListComp() | ast.DictComp():
+            return comprehension(scene, node, reference)
         case ast.Call():
             return _called(scene, node)
         case ast.Subscript():
@@ -82,25 +99,35 @@ def expression(scene: Scene, node: ast.expr) -> Any:
     scene.fail(node, f"{show(node)} ({type(node).__name__}) is not part of the language{said}")
 
 
+def _items(scene: Scene, node: ast.List | ast.Tuple) -> list[Any]:
+    """What stands in a list, or a tuple: ``*xs`` brings all that xs holds."""
+    items: list[Any] = []
+    for item in node.elts:
+        if isinstance(item, ast.Starred):
+            more = opened(reference(scene, item.value))
+            if not isinstance(more, (list, tuple)):
+                scene.fail(item, f"* is for a list, and {show(item.value)} is none")
+            scene.charge(item, len(more))
+            items += more
+        else:
+            items.append(reference(scene, item))
+    scene.sized(node, items)
+    return items
+
+
 def _name(scene: Scene, node: ast.Name) -> Any:
     found = scene.names.get(node.id)
-    if isinstance(found, CellName):
-        if found.written:
-            scene.fail(
-                node,
-                f"the cell {node.id!r} was written above, and a cell's name means its value at entry: read it before "
-                "the assign, or use the value that was assigned",
-            )
-        return scene.trace.tensor(found.var)
     if found is not None:
         return found
     if node.id in scene.names:
         return None
     if node.id in scene.dims:
         return scene.dims[node.id]
+    if scene.definition.sees(node.id) is not None:
+        scene.fail(node, f"{node.id} is a function: call it, {node.id}(...)")
     if op_named(node.id) is not None:
         scene.fail(node, f"{node.id} is an op: call it, {node.id}(...)")
-    known = [*scene.names, *scene.dims, *CATALOGUE]
+    known = [*scene.names, *scene.dims, *CATALOGUE, *scene.definition.seen()]
     scene.fail(node, f"{node.id!r} is not known here{nearest(node.id, known)}")
 
 
@@ -157,7 +184,7 @@ def _unary(scene: Scene, node: ast.UnaryOp) -> Any:
 def _operator(scene: Scene, node: ast.AST, op: Op, *operands: Any) -> Any:
     """An operator: Python's own among numbers, else the op."""
     if any(type(v) is TracedNumber for v in operands) and all(map(is_number, operands)):
-        return scene.call(node, scene.trace.arithmetic, op, operands)
+        return scene.run(node, scene.trace.arithmetic, op, operands)
     return _call(scene, node, op, operands, {})
 
 
@@ -173,7 +200,7 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
             _refuse_tensor(scene, node, op.name)
         elif name in op.inputs and name not in op.signature.lists:
             _refuse_several(scene, node, op.name, value)
-    return scene.call(node, op.public, *args, **kwargs)
+    return scene.run(node, op.public, *args, **kwargs)
 
 
 def _bound(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> None:
@@ -219,15 +246,50 @@ def _arguments(scene: Scene, node: ast.Call) -> tuple[list[Any], dict[str, Any]]
     for arg in node.args:
         if isinstance(arg, ast.Starred):
             scene.fail(arg, "* is not understood here: write the arguments out")
-        args.append(opened(expression(scene, arg)))
-    kwargs = {name: opened(expression(scene, value)) for name, value in named(scene, node.keywords).items()}
-    return args, kwargs
+        args.append(scene.values(arg, reference(scene, arg)))
+    given = named(scene, node.keywords).items()
+    return args, {name: scene.values(value, reference(scene, value)) for name, value in given}
+
+
+def callee(scene: Scene, node: ast.expr) -> Definition | Instance | None:
+    """The function of the text, or the instance of one, that is called; None for ops and all else."""
+    if isinstance(node, ast.Name):
+        value = scene.names.get(node.id)
+        if value is None and node.id not in scene.names:
+            own = scene.definition.text.named.get(node.id)
+            if own is not None and own.number >= scene.definition.number:
+                what = "itself" if own is scene.definition else "a function that stands below it"
+                scene.fail(node, f"{scene.definition.name} calls {what}: a function sees those above it")
+            return own if own is not None or op_named(node.id) is not None else scene.definition.sees(node.id)
+        return value if isinstance(value, Instance) else None
+    if isinstance(node, (ast.Attribute, ast.Subscript)):
+        root: ast.expr = node
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
+        if isinstance(root, ast.Name) and isinstance(scene.names.get(root.id), (Instance, Container)):
+            value = _member(scene, node)
+            return value if isinstance(value, Instance) else None
+    return None
+
+
+def _member(scene: Scene, node: ast.expr) -> Any:
+    """What is reached from a name by ``.member`` and ``[integer]``; None where that is nothing of this kind."""
+    if isinstance(node, ast.Attribute):
+        owner = _member(scene, node.value)
+        return owner.members.get(node.attr) if isinstance(owner, Instance) else None
+    if isinstance(node, ast.Subscript):
+        owner = opened(_member(scene, node.value))
+        return reference(scene, node) if isinstance(owner, (list, tuple, dict)) else None
+    return scene.names.get(node.id) if isinstance(node, ast.Name) else None
 
 
 def _called(scene: Scene, node: ast.Call) -> Any:
     function = node.func
     if isinstance(function, ast.Attribute) and _is_tg(scene, function.value):
         function = ast.copy_location(ast.Name(function.attr), function)
+    target = callee(scene, function)
+    if target is not None:
+        return scene.reading.call(scene, node, target)
     if isinstance(function, ast.Name):
         return _by_name(scene, node, function.id)
     if isinstance(function, ast.Attribute):
@@ -249,16 +311,15 @@ def _by_name(scene: Scene, node: ast.Call, name: str) -> Any:
         return called(scene, node, expression)
     if name in scene.names:
         scene.fail(node, f"{name} is a value here, not an op; give the value another name to call the op")
-    if name == "array":
-        return array_constant(scene, node)
-    if name == scan_op.name:
-        return looped(scene, node)
+    if name in WRITTEN_SO:
+        return WRITTEN_SO[name](scene, node)
     args, kwargs = _arguments(scene, node)
     if name in SPECIAL:
-        return scene.call(node, SPECIAL[name], scene, node, args, kwargs)
+        return scene.run(node, SPECIAL[name], scene, node, args, kwargs)
     op = op_named(name)
     if op is None or "higher order" in op.traits:
-        known = [*(name for name, op in CATALOGUE.items() if "higher order" not in op.traits), *SPECIAL, "array"]
+        known = [*(name for name, op in CATALOGUE.items() if "higher order" not in op.traits), *SPECIAL, *WRITTEN_SO]
+        known += scene.definition.seen()
         scene.fail(node.func, f"no op is called {name!r}{nearest(name, known)}")
     return _call(scene, node, op, args, kwargs)
 
@@ -274,11 +335,19 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
     at = function.value
     if isinstance(at, ast.Subscript) and isinstance(at.value, ast.Attribute) and at.value.attr == "at":
         return _at(scene, node, function.attr, at)
-    if isinstance(at, ast.Name) and isinstance(scene.names.get(at.id), CellName) and function.attr == "read":
+    value = reference(scene, at)
+    if isinstance(value, CellName) and function.attr == "read":
         if node.args or node.keywords:
             scene.fail(node, "read() takes no arguments")
-        return expression(scene, at)
-    value = expression(scene, at)
+        return scene.read(at, value)
+    if isinstance(value, Instance):
+        members = value.members
+        near = nearest(function.attr, members)
+        scene.fail(node, f"{show(function)} is no instance that could be called; it has {', '.join(members)}{near}")
+    tree = opened(value)
+    if isinstance(tree, dict) and function.attr in ("items", "keys", "values") and not (node.args or node.keywords):
+        return [*map(list if function.attr == "items" else opened, getattr(tree, function.attr)())]
+    value = scene.read(at, value) if isinstance(value, CellName) else value
     if not isinstance(value, Tensor) or type(value) is TracedNumber:
         scene.fail(node, f"{show(at)} is no tensor and has no methods here")
     known = _methods()
@@ -291,7 +360,7 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
     op = getattr(method, "op", None)
     if op is not None and function.attr not in METHODS:  # which take sizes one by one
         _bound(scene, node, op, (value, *args), kwargs)
-    return scene.call(node, method, *args, **kwargs)
+    return scene.run(node, method, *args, **kwargs)
 
 
 def _at(scene: Scene, node: ast.Call, what: str, place: ast.Subscript) -> Any:
@@ -304,7 +373,7 @@ def _at(scene: Scene, node: ast.Call, what: str, place: ast.Subscript) -> Any:
         scene.fail(place, f"{show(place.value.value)} is no tensor")
     key = _key(scene, place.slice)
     args, kwargs = _arguments(scene, node)
-    return scene.call(node, lambda: getattr(x.at[key], what)(*args, **kwargs))
+    return scene.run(node, lambda: getattr(x.at[key], what)(*args, **kwargs))
 
 
 def _key(scene: Scene, node: ast.expr) -> Any:
@@ -319,13 +388,16 @@ def _key(scene: Scene, node: ast.expr) -> Any:
 
 
 def _subscript(scene: Scene, node: ast.Subscript) -> Any:
-    value = expression(scene, node.value)
+    value = reference(scene, node.value)
     key = _key(scene, node.slice)
+    if isinstance(value, PerValue):
+        value = [*value.cells.values()]
+    value = scene.read(node.value, value) if isinstance(value, CellName) else value
     if isinstance(value, Container) or is_container(value):
         return _item(scene, node, value if isinstance(value, Container) else Container(value), key)
     if not isinstance(value, Tensor) or type(value) is TracedNumber:
         scene.fail(node, f"{show(node.value)} is no tensor and cannot be indexed")
-    return scene.call(node, value.__getitem__, key)
+    return scene.run(node, value.__getitem__, key)
 
 
 def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
@@ -342,15 +414,24 @@ def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
 
 def _attribute(scene: Scene, node: ast.Attribute) -> Any:
     _refuse_module(scene, node)
-    value = expression(scene, node.value)
+    value = reference(scene, node.value)
+    if isinstance(value, Instance):
+        if node.attr not in value.members:
+            said = f"it has {', '.join(value.members) or 'no members'}{nearest(node.attr, value.members)}"
+            scene.fail(node, f"{show(node.value)} is {said_of(value)}, and has no {node.attr!r}: {said}")
+        return value.members[node.attr]
+    if isinstance(value, CellName) and node.attr in FACTS:
+        return FACTS[node.attr](value.var.aval)
+    value = scene.read(node.value, value) if isinstance(value, CellName) else value
     if type(value) is TracedNumber:
         scene.fail(node, f"{show(node.value)} is a Python number, {value.aval}, and has no {node.attr}")
-    fields = field_names(type(value.tree)) if isinstance(value, Container) else None
-    if fields and node.attr in fields and hasattr(value.tree, node.attr):
-        part = getattr(value.tree, node.attr)
+    tree = value.tree if isinstance(value, Container) else None
+    fields = field_names(type(tree))
+    if fields and node.attr in fields and hasattr(tree, node.attr):
+        part = getattr(tree, node.attr)
         return Container(part) if is_container(part) else part
     if isinstance(value, Tensor) and node.attr in VIEWS:
-        return scene.call(node, getattr, value, node.attr)
+        return scene.run(node, getattr, value, node.attr)
     if isinstance(value, Tensor) and node.attr in FACTS:
         return FACTS[node.attr](value.aval)
     if isinstance(value, Container) or not isinstance(value, Tensor):

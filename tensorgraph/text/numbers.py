@@ -27,7 +27,7 @@ def is_static(value: Any) -> bool:
 
 def literal(scene: Scene, node: ast.expr) -> Any:
     """A number, a string, None, ``...``, or a tuple or list of them."""
-    value = opened(scene.expression(scene, node))
+    value = opened(scene.expression(node))
     if not is_static(value):
         scene.fail(node, f"expected a literal (a number, a string, None, a tuple of them), got {show(node)}")
     return value
@@ -39,7 +39,7 @@ def table(scene: Scene, node: ast.Dict, read: Callable[[Scene, ast.expr], Any]) 
     for key, value in zip(node.keys, node.values, strict=True):
         if key is None:
             scene.fail(value, "** is not understood here: write the keys out")
-        name = opened(scene.expression(scene, key))
+        name = opened(scene.expression(key))
         if not is_static(name) or isinstance(name, list):
             scene.fail(key, f"the keys of a dict are literals, got {show(key)}")
         try:

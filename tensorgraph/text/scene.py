@@ -1,4 +1,4 @@
-"""What reading a function of a text keeps at hand: the graph in the making, the names, and where the reader is."""
+"""What reading a text keeps at hand: the graph in the making, its cells, and for each call the names and the place."""
 
 from __future__ import annotations
 
@@ -14,25 +14,34 @@ from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import build, field_names, is_dataclass
 from tensorgraph.graph.building import Trace
-from tensorgraph.graph.graph import Graph, Source, Var
+from tensorgraph.graph.calls import Call
+from tensorgraph.graph.graph import Graph, Literal, Source, Var, Write
+from tensorgraph.ops.structure import alias, stop_gradient
+from tensorgraph.text.definitions import Definition
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.reading import column_of
 
 MOST_AXES, MOST_BYTES = 32, 2**60
+MOST_STEPS = 300_000  # statements, elements and members that loops and calls stand for
+MOST_EQUATIONS = 200_000  # of a graph whose text has loops and calls
+MOST_CALLS = 50  # in each other
+MOST_ITEMS = 20_000  # in a list of lists
 
-__all__ = ["CellName", "Container", "Scene", "opened", "show"]
+__all__ = ["CellName", "Container", "Instance", "PerValue", "Reading", "Scene", "opened", "show"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CellName:
-    """A cell of the function, until it is written."""
+    """A cell of the graph: what it was at entry, and what has been assigned to it."""
 
     var: Var
     path: str
     kind: str
     requires_grad: bool
     initialiser: str | None
-    written: bool = False
+    value: Var | Literal | None = None  # the last that was assigned
+    writer: Scene | None = None  # the call that assigned it
+    again: Var | None = None  # the written value, as later calls read it
 
 
 @dataclass(slots=True)
@@ -42,33 +51,100 @@ class Container:
     tree: Any
 
 
-@dataclass(slots=True)
-class Scene:
-    """The state of reading one function."""
+@dataclass(slots=True, eq=False)
+class Instance:
+    """A function with members of its own: ``Linear[64, 10]`` at a place of the graph."""
 
-    lines: list[str]
-    file: str
-    function: str
+    definition: Definition
+    path: str
+    owner: str  # the path of the instance that it is a member of
+    dims: Mapping[str, int]  # the sizes that its members leave open
+    members: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class PerValue:
+    """A member that is one cell a value of an argument: ``m: [Buffer[like(p)] for p in params]``."""
+
+    element: ast.expr
+    target: str
+    argument: str
+    path: str
+    start: ast.expr | None
+    cells: dict[str, CellName] = field(default_factory=dict)  # by the path of the cell that each is kept for
+
+
+@dataclass(slots=True)
+class Reading:
+    """What all calls of one graph share."""
+
+    trace: Trace
     arrays: Mapping[str, np.ndarray[Any, Any]]
     types: Mapping[str, Sequence[Any]]  # several classes may have one name
-    dims: Mapping[str, int]
-    functions: Mapping[str, Graph]  # those that stand before this one
-    trace: Trace
+    graphs: Mapping[str, Graph]  # of the functions that stand above, those with a derivative of their own or for scan
     expression: Callable[[Scene, ast.expr], Any]  # how an expression is read
-    names: dict[str, Any] = field(default_factory=dict)
+    reference: Callable[[Scene, ast.expr], Any]  # and where a cell is meant and not its value
+    call: Callable[..., Any]  # how a function of the text is called
     cells: list[CellName] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)  # of the cells
     consts: dict[Var, np.ndarray[Any, Any]] = field(default_factory=dict)
-    writes: list[Any] = field(default_factory=list)
+    constants: dict[Any, Var] = field(default_factory=dict)  # by digest, or by their place in a text
+    writes: dict[CellName, Write] = field(default_factory=dict)
+    steps: int = 0
+
+    def declare(self, cell: CellName) -> CellName:
+        """A cell of the graph."""
+        self.cells.append(cell)
+        self.trace.known.add(cell.var)
+        self.trace.varying.add(cell.var)
+        return cell
+
+
+@dataclass(slots=True, eq=False)
+class Scene:
+    """The state of reading one call of one function."""
+
+    reading: Reading
+    definition: Definition
+    dims: dict[str, int]
+    call: Call  # which says what its values are called
+    depth: int = 0  # calls around it
+    path: str = ""  # of the instance whose head is read
+    unrolled: int = 0  # loops around the statement, and calls
+    names: dict[str, Any] = field(default_factory=dict)
+    members: set[str] = field(default_factory=set)  # the names that are no locals
+    parts: set[Var] = field(default_factory=set)  # inputs inside containers take the first name that the text gives
+    result: Any = None
+    returned: bool = False
+
+    @property
+    def trace(self) -> Trace:
+        return self.reading.trace
+
+    @property
+    def types(self) -> Mapping[str, Sequence[Any]]:
+        return self.reading.types
+
+    def expression(self, node: ast.expr) -> Any:
+        """The value of an expression."""
+        return self.reading.expression(self, node)
+
+    def reference(self, node: ast.expr) -> Any:
+        """What an expression means: a cell or an instance itself, where it is one."""
+        return self.reading.reference(self, node)
+
+    # errors ---------------------------------------------------------------------------------------------------
 
     def fail(self, node: Any, message: str) -> NoReturn:
         """Raise for a place in the text."""
         raise self.error(node, message)
 
     def error(self, node: Any, message: str) -> ParseError:
+        lines = self.definition.lines
         line = int(getattr(node, "lineno", 1))
-        text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
-        return ParseError(message, line, column_of(text, int(getattr(node, "col_offset", 0))), text, self.file)
+        text = lines[line - 1] if 0 < line <= len(lines) else ""
+        column = column_of(text, int(getattr(node, "col_offset", 0)))
+        return ParseError(message, line, column, text, self.definition.file)
 
     def bounded(self, node: Any, aval: Aval) -> Aval:
         """The type, refused where no array could be of it."""
@@ -78,7 +154,41 @@ class Scene:
             self.fail(node, f"{aval} is more than any machine holds")
         return aval
 
-    def call(self, node: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def charge(self, node: Any, steps: int) -> None:
+        """Count what a loop or a call stands for."""
+        self.room(node, steps)
+        self.reading.steps += steps
+
+    def room(self, node: Any, steps: int, equations: int = 0) -> None:
+        """Refuse what would stand for more than is read, before it is."""
+        reading = self.reading
+        what = ""
+        if reading.steps + steps > MOST_STEPS:
+            what = f"{MOST_STEPS:,} statements, elements and members"
+        elif len(reading.trace.equations) + equations > MOST_EQUATIONS:
+            what = f"{MOST_EQUATIONS:,} equations"
+        if what:
+            self.fail(
+                node, f"loops and calls stand for more than {what}, the most that are read, as a text is unrolled: use "
+                "scan for long loops",
+            )  # fmt: skip
+
+    def sized(self, node: Any, items: Sequence[Any]) -> None:
+        """Refuse a list that holds lists that hold lists, more than there is room for."""
+        if any(isinstance(item, (Container, list, tuple, dict)) for item in items):
+            waiting, count = [*items], 0
+            while waiting:
+                item = opened(waiting.pop())
+                count += 1
+                if isinstance(item, (list, tuple, dict)):
+                    waiting += item.values() if isinstance(item, dict) else item
+                if count > MOST_ITEMS:
+                    self.fail(node, f"a list holds at most {MOST_ITEMS:,} values, those in its parts counted")
+            self.charge(node, count)
+
+    # places ---------------------------------------------------------------------------------------------------
+
+    def run(self, node: Any, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What a function of ours gives; what goes wrong is told at this place of the text."""
         with self.at(node):
             value = function(*args, **kwargs)
@@ -88,7 +198,7 @@ class Scene:
         return value
 
     def source(self, node: Any) -> Source:
-        return Source(self.file, int(getattr(node, "lineno", 1)), self.function)
+        return Source(self.definition.file, int(getattr(node, "lineno", 1)), self.definition.name)
 
     @contextmanager
     def at(self, node: Any) -> Iterator[None]:
@@ -104,21 +214,83 @@ class Scene:
         finally:
             self.trace.at = before
 
+    @contextmanager
+    def told(self, node: Any, what: str = "") -> Iterator[None]:
+        """What goes wrong inside is told with this place, from which it was asked for."""
+        try:
+            yield
+        except ParseError as error:
+            error.inside(what or show(node), int(getattr(node, "lineno", 1)), self.definition.file)
+            raise
 
-def opened(value: Any) -> Any:
-    """A value with the containers in it as themselves."""
+    # values ---------------------------------------------------------------------------------------------------
+
+    def read(self, node: Any, cell: CellName) -> Tensor:
+        """The value of a cell here: at entry, or what an earlier call has assigned, without a history."""
+        trace = self.trace
+        if cell.writer is None:
+            return trace.tensor(cell.var)
+        if cell.writer is self:
+            name = next((name for name, value in self.names.items() if value is cell), cell.path)
+            self.fail(
+                node,
+                f"the cell {name!r} was written above, and a cell's name means its value at entry: read it before "
+                "the assign, or use the value that was assigned",
+            )
+        written = cell.value
+        if type(written) is Var and (cell.requires_grad or written in trace.varying):
+            if cell.again is None:
+                with self.at(node):
+                    out = trace._append(stop_gradient, (written,), {}, (written.aval,))[0]
+                    if cell.requires_grad:
+                        out = trace._append(alias, (out,), {}, (written.aval,))[0]
+                        trace.differentiable.add(out)
+                        trace.varying.add(out)
+                cell.again = out
+            written = cell.again
+        assert type(written) is Var
+        return trace.tensor(written)
+
+    def values(self, node: Any, value: Any) -> Any:
+        """A value as ops take it: containers as themselves, and of cells what they hold here."""
+
+        def held(part: Any) -> Any:
+            if type(part) is CellName:
+                return self.read(node, part)
+            if type(part) is Instance or type(part) is PerValue:
+                self.fail(node, f"{show(node)} is no tensor: it is {said_of(part)}")
+            return part
+
+        return opened(value, held)
+
+
+def said_of(value: Any) -> str:
+    """What a value that is no tensor is, for messages."""
+    if isinstance(value, Instance):
+        return f"an instance of {value.definition.name}, which is called"
+    if isinstance(value, PerValue):
+        return "a list of cells, which is made when the instance is called"
+    if isinstance(value, CellName):
+        return f"the cell {value.path}"
+    return repr(opened(value))
+
+
+def opened(value: Any, leaf: Callable[[Any], Any] | None = None) -> Any:
+    """A value with the containers in it as themselves, and each leaf as `leaf` gives it."""
     if isinstance(value, Container):
-        return value.tree
+        value = value.tree
+        if leaf is None:
+            return value
     if isinstance(value, dict):
-        return type(value)((k, opened(v)) for k, v in value.items())
+        return type(value)((k, opened(v, leaf)) for k, v in value.items())
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[opened(v) for v in value])
+        return type(value)(*[opened(v, leaf) for v in value])
     if isinstance(value, (tuple, list)):
-        return type(value)(opened(v) for v in value)
+        return type(value)(opened(v, leaf) for v in value)
     if is_dataclass(type(value)):
         parts = {name: getattr(value, name) for name in field_names(type(value)) or () if hasattr(value, name)}
-        return build(type(value), tuple(parts), [opened(v) for v in parts.values()])
-    return value
+        return build(type(value), tuple(parts), [opened(v, leaf) for v in parts.values()])
+    return value if leaf is None else leaf(value)
 
 
 def show(node: ast.AST) -> str:

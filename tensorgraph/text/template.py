@@ -16,9 +16,9 @@ from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.tree import Treedef, flatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
+from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, sizes_in
 from tensorgraph.text.errors import ParseError, nearest
-from tensorgraph.text.parse import Syntax, functions_of
-from tensorgraph.text.types import CELLS, DTYPES
+from tensorgraph.text.parse import Syntax
 
 __all__ = ["Template", "dimensions", "parse"]
 
@@ -69,28 +69,21 @@ def parse(
     >>> g.at(N=2)(tg.tensor([3.0, 4.0]))
     tensor(5., f32)
     """
-    syntax = Syntax(functions_of(text, file), file)
+    syntax = Syntax(definitions(text, file))
     chosen = syntax.function(name)
     names = dimensions(chosen)
     if names:
-        template = Template(text, syntax, arrays, chosen, tuple(types), names)
+        template = Template(text, syntax, arrays, chosen.node, tuple(types), names)
         template.example()  # a text that is wrong whatever the sizes is told of now
         return template
     return syntax.graph(chosen.name, arrays, types, {})
 
 
-def dimensions(function: ast.FunctionDef) -> tuple[str, ...]:
-    """The names in the shapes of a function's arguments, in order."""
-    found: dict[str, None] = {}
-    for arg in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs):
-        if arg.annotation is None:
-            continue
-        for node in ast.walk(arg.annotation):
-            if isinstance(node, ast.Subscript) and isinstance(node.value, (ast.Name, ast.Attribute)):
-                kind = node.value.id if isinstance(node.value, ast.Name) else node.value.attr
-                if kind in DTYPES:
-                    found |= {n.id: None for n in ast.walk(node.slice) if isinstance(n, ast.Name)}
-    return tuple(n for n in found if n not in DTYPES and n not in CELLS)
+def dimensions(definition: Definition) -> tuple[str, ...]:
+    """The names of sizes in the head of a function, in order."""
+    heads = [*definition.arguments, *definition.node.args.kwonlyargs]
+    every = [size for arg in heads if arg.annotation is not None for size in sizes_in(arg.annotation)]
+    return tuple(dict.fromkeys(size for size in every if size not in DTYPES and size not in CELLS))
 
 
 class Template:

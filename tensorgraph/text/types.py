@@ -1,4 +1,4 @@
-"""Types in a text: ``f32[64, 10]``, cells, containers of types, dimensions with names."""
+"""Types in a text: ``f32[64, 10]``, containers of types, sizes with names, and whether a value is of a type."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from collections.abc import Collection
 from typing import Any
 
 from tensorgraph.engine import init
-from tensorgraph.engine.aval import LONG, Aval, Number
-from tensorgraph.engine.tree import build, field_names, is_dataclass
-from tensorgraph.graph.graph import ANYTHING, Var
+from tensorgraph.engine.aval import Aval, Number
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import build, field_names, is_container, is_dataclass
+from tensorgraph.graph.graph import ANYTHING
+from tensorgraph.text.definitions import CELLS, DTYPES, parts_of
 from tensorgraph.text.errors import nearest
-from tensorgraph.text.numbers import integer, literal, named, table
-from tensorgraph.text.scene import CellName, Scene, show
+from tensorgraph.text.numbers import integer, is_static, literal, named, table
+from tensorgraph.text.scene import CellName, Scene, opened, said_of, show
 
-__all__ = ["DTYPES", "NUMBERS", "argument", "aval", "cell"]
+__all__ = ["NUMBERS", "Sizes", "argument", "aval", "called", "initialiser", "initialisers", "value"]
 
-DTYPES = {("bool_" if short == "bool" else short): long for short, long in LONG.items()}
 NUMBERS = {kind.__name__: Number(kind) for kind in (float, int, bool)}
-CELLS = ("Parameter", "Frozen", "Buffer")
 FORM = "a type such as f32[64, 10], or f32 for a value without axes"
 
 
 def aval(scene: Scene, node: ast.expr) -> Aval:
     """A type: ``f32[64, 10]``, ``f32[N, 10]``, ``f32``."""
-    name, inside = _parts(node)
+    if isinstance(node, ast.Call):
+        return _like(scene, node)
+    name, inside = parts_of(node)
     if name in NUMBERS and inside is None:
         scene.fail(node, f"a Python {name} is an argument, and here stands {FORM}")
     if name not in DTYPES:
@@ -44,19 +46,9 @@ def aval(scene: Scene, node: ast.expr) -> Aval:
     return scene.bounded(node, Aval(tuple(shape), DTYPES[name]))
 
 
-def _parts(node: ast.expr) -> tuple[str | None, ast.expr | None]:
-    """``name`` or ``name[inside]``; a prefix ``tg.`` may stand before it."""
-    inside = None
-    if isinstance(node, ast.Subscript):
-        inside, node = node.slice, node.value
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tg":
-        return node.attr, inside
-    return (node.id if isinstance(node, ast.Name) else None), inside
-
-
 def value(scene: Scene, node: ast.expr) -> Aval:
     """The type of a value: of a tensor, or a Python number's."""
-    name, inside = _parts(node)
+    name, inside = parts_of(node)
     return NUMBERS[name] if name in NUMBERS and inside is None else aval(scene, node)
 
 
@@ -79,7 +71,7 @@ def argument(scene: Scene, node: ast.expr) -> Any:
         return table(scene, node, argument)
     if isinstance(node, ast.Call):
         return called(scene, node, argument)
-    name, inside = _parts(node)
+    name, inside = parts_of(node)
     if name == "Literal" and inside is not None:
         return Static(literal(scene, inside))
     if name == "object" and inside is None:
@@ -127,30 +119,17 @@ def _meant(scene: Scene, node: ast.Call, kinds: list[Any], given: Collection[str
     return fits[0]
 
 
-def cell(scene: Scene, name: str, node: ast.expr | None, default: ast.expr | None, place: ast.AST) -> CellName:
-    """``weight: Parameter["0.weight", f32[784, 10]] = he_normal()``."""
-    form = f'{name}: Parameter[f32[784, 10]] = he_normal(), or Buffer["path", f32] = zeros()'
-    kind, inside = (None, None) if node is None else _parts(node)
-    if node is None or kind not in CELLS or inside is None:
-        close = nearest(str(kind or ""), CELLS)
-        scene.fail(node or place, f"behind the * stand cells, such as {form}{close}")
-    path = name
-    if isinstance(inside, ast.Tuple):
-        if len(inside.elts) != 2 or not isinstance(inside.elts[0], ast.Constant):
-            scene.fail(inside, f"a cell is declared as {form}")
-        given = inside.elts[0].value
-        if not isinstance(given, str) or not given or len(given) > 500:
-            scene.fail(inside, "a cell's path is a string that is not empty")
-        path = given
-        inside = inside.elts[1]
-    if path in scene.paths:
-        scene.fail(node, f"two cells have the path {path!r}")
-    scene.paths.add(path)
-    kind_ = "buffer" if kind == "Buffer" else "parameter"
-    type_ = aval(scene, inside)
-    if kind == "Parameter" and type_.dtype.kind != "f":
-        scene.fail(node, f"a Parameter is trained and so of floats, got {type_}; declare a Buffer or Frozen")
-    return CellName(Var(type_, name), path, kind_, kind == "Parameter", initialiser(scene, default))
+def _like(scene: Scene, node: ast.Call) -> Aval:
+    """``like(p)``: the type of a value."""
+    match node:
+        case ast.Call(func=ast.Name(id="like"), args=[ast.Name(id=name)], keywords=[]):
+            value = scene.names.get(name)
+            if isinstance(value, CellName):
+                return value.var.aval
+            if isinstance(value, Tensor):
+                return value.aval
+            scene.fail(node, f"like({name}) is the type of a value, and {name} is none here")
+    scene.fail(node, f"expected {FORM}, got {show(node)}")
 
 
 def initialisers() -> tuple[str, ...]:
@@ -179,3 +158,113 @@ def initialiser(scene: Scene, node: ast.expr | None) -> str | None:
             scene.fail(places[key], str(error))
         options.append(f"{key}={value!r}")
     return f"{name}({', '.join(options)})"
+
+
+class Sizes:
+    """The types that a called function declares, held against the values that it is given: the sizes follow."""
+
+    def __init__(self, scene: Scene, place: ast.AST, inner: Scene) -> None:
+        self.scene = scene  # of the call
+        self.place = place
+        self.inner = inner  # of the function that is called: its sizes are said there
+        self.waiting: list[tuple[str, ast.expr, ast.expr, Aval]] = []  # sizes that are computed from others
+        self.known = dict(inner.dims)
+
+    def fit(self, name: str, node: ast.expr, value: Any) -> None:
+        """Hold one argument against what is declared of it."""
+        self._fit(name, node, node, opened(value))
+
+    def settle(self) -> None:
+        """Hold the computed sizes against what came, once all names are known."""
+        for name, node, declared, got in self.waiting:
+            inside = parts_of(declared)[1]
+            assert inside is not None
+            sizes = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+            for size, n in zip(reversed(sizes), reversed(got.shape), strict=False):
+                if not (isinstance(size, ast.Constant) and size.value is ...) and integer(self.inner, size) != n:
+                    self._refuse(name, node, str(got))
+
+    def _refuse(self, name: str, node: ast.expr, got: str) -> Any:
+        inner = self.inner
+        used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} | self.known.keys()
+        said = ", ".join(f"{dim}={size}" for dim, size in inner.dims.items() if dim in used)
+        where = f" with {said}" if said else ""
+        self.scene.fail(
+            self.place, f"{inner.definition.name}: {name} is declared {show(node)}{where}, got {got}"
+        )  # fmt: skip
+
+    def _fit(self, name: str, node: ast.expr, whole: ast.expr, value: Any) -> None:
+        match node:
+            case ast.Constant(value=None):
+                if value is not None:
+                    self._refuse(name, whole, _said(value))
+                return
+            case ast.List() | ast.Tuple():
+                kind = list if isinstance(node, ast.List) else tuple
+                if not isinstance(value, kind) or len(value) != len(node.elts):
+                    self._refuse(name, whole, _said(value))
+                for i, (item, part) in enumerate(zip(node.elts, value, strict=True)):
+                    self._fit(f"{name}[{i}]", item, item, part)
+                return
+            case ast.Dict():
+                keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+                if not isinstance(value, dict) or [*value] != keys:
+                    self._refuse(name, whole, _said(value))
+                for key, item in zip(keys, node.values, strict=True):
+                    self._fit(f"{name}[{key!r}]", item, item, value[key])
+                return
+            case ast.Call():
+                if not is_container(value):
+                    self._refuse(name, whole, _said(value))
+                return
+        name_, inside = parts_of(node)
+        if name_ == "object" and inside is None:
+            return
+        if name_ == "Literal" and inside is not None:
+            wanted = literal(self.inner, inside)
+            if not is_static(value) or (type(wanted), wanted) != (type(value), value):
+                self._refuse(name, whole, _said(value))
+            return
+        if name_ in NUMBERS and inside is None:
+            aval_ = getattr(value, "aval", None)
+            own = aval_.kind if isinstance(aval_, Number) else type(value)
+            if own is not NUMBERS[name_].kind and not (name_ == "float" and own is int):
+                self._refuse(name, whole, _said(value))
+            return
+        if name_ not in DTYPES:
+            self.inner.fail(node, f"expected {FORM}, got {show(node)}{nearest(str(name_ or ''), DTYPES)}")
+        got = value.var.aval if isinstance(value, CellName) else getattr(value, "aval", None)
+        if isinstance(got, Aval) and not isinstance(got, Number):
+            self._shape(name, whole, node, got)
+        else:
+            self._refuse(name, whole, _said(value))
+
+    def _shape(self, name: str, whole: ast.expr, node: ast.expr, got: Aval) -> None:
+        kind, inside = parts_of(node)
+        sizes = [] if inside is None else inside.elts if isinstance(inside, ast.Tuple) else [inside]
+        if sizes and isinstance(sizes[0], ast.Constant) and sizes[0].value is ...:
+            sizes, shape = sizes[1:], got.shape[max(0, len(got.shape) - len(sizes) + 1) :]
+        else:
+            shape = got.shape
+        if DTYPES[str(kind)] != got.dtype.name or len(sizes) != len(shape):
+            self._refuse(name, whole, str(got))
+        dims, computed = self.inner.dims, False
+        for size, n in zip(sizes, shape, strict=True):
+            if isinstance(size, ast.Name):
+                if dims.setdefault(size.id, n) != n:
+                    self._refuse(name, whole, str(got))
+            elif isinstance(size, ast.Constant):
+                if size.value != n:
+                    self._refuse(name, whole, str(got))
+            else:
+                computed = True
+        if computed:
+            self.waiting.append((name, whole, node, got))
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return str(value.aval)
+    if is_container(value):
+        return f"{type(value).__name__} of {len(value) if hasattr(value, '__len__') else 'others'}"
+    return said_of(value)
