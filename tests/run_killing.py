@@ -14,7 +14,9 @@ from pathlib import Path
 
 from training_helpers import long_run, same_run
 
-from tensorgraph.train import Run
+from tensorgraph.train import Run, compiled
+
+compiled.FIRST = 4  # most steps are compiled
 
 
 def forked(run, before=lambda: None, **options):

@@ -117,7 +117,12 @@ class Compiled:
             return entry.evaluate(leaves.tensors)
         if any(type(place) is int for place, _ in entry.traced.left):  # gradients of arguments
             return entry.run_with_grads(arrays_of(leaves.tensors), leaves.tensors)
-        match = matcher(args, keywords, self._fixed)
+        if keywords:
+            return entry.run(arrays_of(leaves.tensors))
+        kinds = tuple(map(type, args))
+        if kinds not in entry.matches:
+            entry.matches[kinds] = matcher(args, keywords, self._fixed)
+        match = entry.matches[kinds]
         if match is not None:
             self._last = match, mode, default_dtype(), entry.run, entry.holds
         return entry.run(arrays_of(leaves.tensors))

@@ -12,7 +12,7 @@ from tensorgraph.compile.gradients import gradient_cells
 from tensorgraph.compile.pulling import Pulling, pulling_of
 from tensorgraph.compile.results import apart
 from tensorgraph.compile.runner import Options, Runner, gradient_runner, runner_of
-from tensorgraph.compile.signatures import Leaves
+from tensorgraph.compile.signatures import Leaves, Match
 from tensorgraph.compile.statistics import Statistics
 from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine import modes
@@ -60,6 +60,7 @@ class Entry:
         self.cleared = [place for place, has in traced.left if not has and type(place) is Leaf]
         self.lock = threading.RLock()
         self.tried = False
+        self.matches: dict[tuple[type, ...], Match | None] = {}  # how later calls are matched, by types of arguments
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
             self.graph = graph.transform()

@@ -21,7 +21,7 @@ from tensorgraph.engine.tree import flatten, owners
 from tensorgraph.graph.graph import typed_key
 from tensorgraph.graph.trace import example_aval
 
-__all__ = ["Leaves", "Signature", "arrays_of", "difference", "matcher"]
+__all__ = ["Leaves", "Match", "Signature", "arrays_of", "difference", "matcher"]
 
 ndarray = np.ndarray
 LITERALS = (int, float, bool, str, bytes, complex, type(None), type(...))

@@ -79,7 +79,7 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
 
 def cast_floats(array: Array, dtype: np.dtype[Any], name: str) -> Array:
     """The array in the given dtype if it holds floats; integers and booleans stay what they are."""
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or array.dtype == dtype:
         return array
     try:
         with np.errstate(over="raise"):

@@ -206,7 +206,7 @@ def sizes_of(samples: int, size: int, last: Last) -> list[int]:
 
 
 def _rows(array: Any, rows: Array) -> Array:
-    return array[rows] if isinstance(array, Rows) else np.take(array, rows, axis=0)
+    return array[rows] if isinstance(array, Rows) else array.take(rows, axis=0)
 
 
 def _native(array: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tensorgraph.data.arrays import Array, Numbers, as_array, cast_floats, check
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import aval_of
-from tensorgraph.engine.tensor import tensor
+from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.train.losses import Loss, default_metrics, loss_of
 from tensorgraph.train.running import (
     Data,
@@ -28,9 +28,11 @@ from tensorgraph.train.running import (
 
 __all__ = ["evaluate", "predict"]
 
+AT_ONCE = 256  # samples that are computed at a time
+
 
 @checked
-def predict(model: Model, x: Numbers, *, batch_size: Count = 256, normalizer: Normalizer | None = None) -> Array:
+def predict(model: Model, x: Numbers, *, batch_size: Count = AT_ONCE, normalizer: Normalizer | None = None) -> Array:
     """The model's outputs for many samples, in batches.
 
     Layers behave as at test time (batch norm uses its running averages, dropout does nothing), nothing is recorded,
@@ -63,10 +65,16 @@ def predict(model: Model, x: Numbers, *, batch_size: Count = 256, normalizer: No
     >>> predict(lambda x: tg.tensor(x) * 2.0, [[1.0], [2.0], [3.0]], batch_size=2).tolist()
     [[2.0], [4.0], [6.0]]
     """
+    return predicted(model, x, None, batch_size, normalizer)
+
+
+def predicted(
+    model: Any, x: Any, forward: Callable[[Tensor], Tensor] | None, step: int = AT_ONCE, normalizer: Any = None
+) -> Array:
+    """As `predict`, where `forward` may stand for the model, of which it gives the outputs."""
     x = as_array(x, "x")
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"x has shape {x.shape}, expected (N, ...) with N ≥ 1 samples; for one sample pass x[None]")
-    step = batch_size
     if normalizer is None:
         check_finite(x, "x")
     dtype = model_dtype(model)
@@ -76,7 +84,8 @@ def predict(model: Model, x: Numbers, *, batch_size: Count = 256, normalizer: No
             rows = x[start : start + step]
             if normalizer is not None:
                 rows = normalizer.transform(rows)
-            outputs.append(outputs_of(model, tensor(cast_floats(rows, dtype, "x"), copy=False)).numpy())
+            given = tensor(cast_floats(rows, dtype, "x"), copy=False)
+            outputs.append((outputs_of(model, given) if forward is None else forward(given)).numpy())
     return np.concatenate(outputs)
 
 
@@ -87,7 +96,7 @@ def evaluate(
     *,
     loss: str | Loss | None = None,
     metrics: Annotated[Iterable[str | Metric], Ordered] | None = None,
-    batch_size: Count = 256,
+    batch_size: Count = AT_ONCE,
     normalizer: Normalizer | None = None,
 ) -> dict[str, float]:
     """The loss and the metrics of a model on a data set, as `predict` sees it.

@@ -123,8 +123,10 @@ def fit(
     lint : bool
         Whether `tensorgraph.lint` looks at the first step, and likely mistakes are warned of, before it is made.
     compile : bool
-        Whether the gradients of a batch are taken by a compiled function (`tensorgraph.compile`) from the 64th step on,
-        so that short runs do not wait for it. A model or a loss that cannot be compiled runs as it is.
+        Whether steps are compiled (`tensorgraph.compile`): forward, loss, gradients and update as one function, from
+        the 64th step on, so that short runs do not wait for it; measures on `dev` too, once there are many. What cannot
+        be compiled, or has hooks, runs as it is. Results differ by rounding, and checkpoints do not: either goes on
+        from the other's. After compiled steps ``.grad`` is None, unless there are callbacks to look at it.
     progress : bool
         Whether to show a bar (on a terminal, with rich) or a line an epoch, on standard error.
 

@@ -20,16 +20,14 @@ from tensorgraph.data.loader import Loader
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.data.prefetching import prefetch
 from tensorgraph.engine.aval import aval_of
-from tensorgraph.engine.cells import set_grads
 from tensorgraph.engine.interrupts import Interrupt, interruptible
-from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor, tensor
-from tensorgraph.train.callbacks import Training, notify
-from tensorgraph.train.evaluate import measure, predict, scalar, targets_for
+from tensorgraph.train.callbacks import EarlyStop, Training, notify
+from tensorgraph.train.compiled import CompiledForward, CompiledSteps, Result, scale_grads
+from tensorgraph.train.evaluate import AT_ONCE, measure, predicted, scalar, targets_for
 from tensorgraph.train.first_batch import warn_of_findings
 from tensorgraph.train.history import History
 from tensorgraph.train.losses import Loss, mass
-from tensorgraph.train.pulled import Pulled
 from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of, warn_of_pairs
 from tensorgraph.train.streams import Stream
 
@@ -95,7 +93,7 @@ class Loop:
     lint : bool
         Whether the first batch is.
     compiled : dtype, optional
-        That of the model's outputs, where gradients are taken by a compiled function from some step on.
+        That of the model's outputs, where steps are made by compiled functions from some on.
     told, shown : list
         Callbacks of the user's, and those that draw the bar.
     recorder : Recorder, optional
@@ -128,8 +126,14 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.watch()
-        dtype = self.compiled
-        self.pulled = None if dtype is None else Pulled(self.training.model, self.loss, dtype)
+        training, dtype = self.training, self.compiled
+        self.steps: CompiledSteps | None = None
+        self.forward: CompiledForward | None = None
+        self.cleared = False  # whether there are no gradients
+        if dtype is not None:
+            leaves = not all(type(one) is EarlyStop for one in self.told)  # others may look at gradients
+            self.steps = CompiledSteps(training.model, self.loss, training.optimizer, dtype, leaves)
+            self.forward = CompiledForward(training.model)
 
     def watch(self) -> None:
         """Look from here on at what hyperparameters are."""
@@ -211,25 +215,31 @@ class Loop:
     def _advance(self, current: Pass) -> float:
         """One update, of one batch or of several, whose gradients are put together; gives the loss."""
         training, optimizer = self.training, self.training.optimizer
-        optimizer.zero_grad()
-        total, whole, unit = 0.0, 0.0, 1.0
+        if not self.cleared:
+            optimizer.zero_grad()
+        total, whole, unit, updated = 0.0, 0.0, 1.0, False
         several = min(self.accumulate, current.count - training.batch)
         for i in range(several):
             rows, labels = next(current.batches)
             unit = unit if i else float(len(labels))
             weight = mass(self.loss, labels)
-            number, output = self._backward(
-                self._prepare(rows, current.rng), labels, 1.0 if several == 1 else weight / unit, first=i == 0
+            whole += weight
+            factor = weight / unit if several > 1 else 1.0
+            scale = unit / whole if several > 1 and whole else 1.0
+            number, output, updated = self._backward(
+                self._prepare(rows, current.rng), labels, factor, scale, i == 0, i == several - 1
             )
-            total, whole = total + number * weight, whole + weight
+            total += number * weight
             if self.metrics:
                 current.outputs.append(output)
                 current.targets.append(labels)
             training.batch += 1
-        if several > 1 and whole:
-            scale_grads(optimizer, unit / whole)
-        self._update()
-        training.history.learning_rate.append(float(optimizer.lr))  # the schedule sets it as the step is made
+        self.cleared = updated and self.steps is not None and not self.steps.leaves
+        if not updated:
+            if scale != 1.0:
+                scale_grads(optimizer, scale)
+            self._update()
+        training.history.learning_rate.append(float(optimizer.cells["lr"]._value))  # which the schedule has set
         self.curves.step()
         training.step += 1
         current.total += total
@@ -250,14 +260,16 @@ class Loop:
             rows = self.normalizer.transform(rows)
         return cast_floats(rows, self.dtype, "x")
 
-    def _backward(self, rows: Array, labels: Array, weight: float, first: bool) -> tuple[float, Array]:
-        """The gradients of a batch, `weight` times, added to those there are; gives the loss and the outputs."""
-        training = self.training
-        if self.pulled is not None and self.pulled.is_due(training.step):
-            found = self.pulled(rows, labels, weight)
-            if found is not None:
-                self._require_finite(found[0], rows)
-                return found
+    def _backward(self, rows: Array, labels: Array, weight: float, scale: float, first: bool, last: bool) -> Result:
+        """The gradients of a batch, `weight` times, added to those there are; of a compiled one also the update by
+        `scale` times all of them, where it is the last."""
+        training, steps = self.training, self.steps
+        if steps is not None and steps.is_due(training.step, len(rows)):
+            factors = (None, None) if self.accumulate == 1 else (weight, scale)
+            given = steps(rows, labels, factors, last)
+            if given is not None:
+                self._require_finite(given.number, rows)
+                return given
         output = self._outputs(rows)
         if training.step == 0 and first:
             told = warn_of_pairs("fit", self.loss, output.aval, aval_of(targets_for(labels, output.dtype)))
@@ -269,7 +281,7 @@ class Loop:
             raise TypeError(f"the loss must be a tensor computed from the outputs, got {type(value).__name__}")
         self._require_finite(number, rows)
         self._pull(value if weight == 1.0 else value * weight, output)
-        return number, output.detach().numpy()
+        return Result(number, output.detach().numpy(), False)
 
     def _require_finite(self, number: float, rows: Array) -> None:
         if not math.isfinite(number):
@@ -290,7 +302,9 @@ class Loop:
 
     def _on_dev(self, held: Samples) -> dict[str, float]:
         """Loss and metrics on the dev set."""
-        return measure(predict(self.training.model, held[0]), held[1], self.loss, self.metrics)
+        model, forward = self.training.model, self.forward
+        due = forward is not None and forward.is_due(self.training.step, self.done * -(-len(held[0]) // AT_ONCE))
+        return measure(predicted(model, held[0], forward if due else None), held[1], self.loss, self.metrics)
 
     def _why(self, number: float, rows: Array) -> str:
         """What is known of a loss that is no number, and what to do."""
@@ -326,10 +340,3 @@ class Loop:
         notify([*self.told, *self.shown], "on_epoch_end", training)
         if self.recorder is not None:
             self.recorder.epoch_done(self)
-
-
-def scale_grads(optimizer: Any, factor: float) -> None:
-    """All gradients times a number."""
-    have = [p for p in optimizer.parameters() if p.grad is not None]
-    with no_grad():
-        set_grads(have, [p.grad * factor for p in have])

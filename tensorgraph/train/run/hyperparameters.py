@@ -108,7 +108,16 @@ def _attribute(owner: Any, name: str, kind: Any = None, called: str = "") -> Acc
                 raise ValueError(unfit.sentence(called)) from None
         setattr(owner, name, value)
 
-    return Access(lambda: getattr(owner, name), put)
+    return Access(_reader(owner, name), put)
+
+
+def _reader(owner: Any, name: str) -> Callable[[], float]:
+    """What gives an attribute, at every step: a setting's number is taken where it lies."""
+    if isinstance(owner, Group):
+        return lambda: float(owner.cell(name)._value)
+    if isinstance(owner, Optimizer) and name in owner.settings:
+        return lambda: float(owner.cells[name]._value)
+    return lambda: getattr(owner, name)
 
 
 class Schedules:

@@ -54,6 +54,7 @@ def capture(
         "schedules": schedules.followed(),
         "history": history,
         "callbacks": names_of_states(loop.told),
+        "compiled": {} if loop.steps is None else loop.steps.state(),
         "pass": None,
     }
     if current is not None:
@@ -90,7 +91,7 @@ def restore(loop: Loop, schedules: Schedules, parts: Mapping[str, Arrays], descr
         hyperparameters, names = dict(saved["hyperparameters"]), list(saved["callbacks"])
         if begun is not None:
             begun = {**begun, "outputs": parts["pass"]["outputs"], "batch": int(begun["batch"])}
-        generator = parts["random"]["state"]
+        generator, compiled = parts["random"]["state"], dict(saved.get("compiled", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileFormatError(f"a checkpoint lacks a part ({error}); go back to another one") from error
     if names != names_of_states(loop.told):
@@ -100,6 +101,8 @@ def restore(loop: Loop, schedules: Schedules, parts: Mapping[str, Arrays], descr
     if loop.current is not None:
         loop.current.close()
     loop.done, loop.current = done, None
+    if loop.steps is not None:
+        loop.steps.restore(compiled)
     training.epoch = done
     training.history, training.step, training.epochs, training.stopping = history, step, epochs, stopping
     current = loop.begin_epoch() if begun is not None else None

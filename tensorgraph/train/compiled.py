@@ -1,0 +1,222 @@
+"""The steps of a training run by compiled functions: outputs, loss, gradients and the optimiser's update in one.
+
+The plan:
+1. which batches are computed so follows from the number of the step and from the sizes of the batches before, which
+   checkpoints keep: so a run that goes on has the bits of the run that was never interrupted, whatever the process has
+   compiled already and whatever lies in the cache of machine code;
+2. an update of one batch is one function; of several batches, the last one's gradients and the update are one;
+3. where the update cannot be compiled, the gradients alone are, and the optimiser's own step follows;
+4. a call that fails has changed nothing: the batch is then computed as it is, which raises the error or goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensorgraph.compile import Compiled, compile
+from tensorgraph.data.arrays import Array
+from tensorgraph.engine.cells import set_grads
+from tensorgraph.engine.changes import MARK
+from tensorgraph.engine.modes import no_grad
+from tensorgraph.engine.tensor import Tensor
+from tensorgraph.ops.logic import isfinite
+from tensorgraph.ops.shape import astype
+from tensorgraph.optim.optimizer import Optimizer
+from tensorgraph.train.evaluate import targets_for
+from tensorgraph.train.running import outputs_of
+
+__all__ = ["CompiledForward", "CompiledSteps", "Result", "scale_grads"]
+
+LOGGER = logging.getLogger("tensorgraph.compile")
+FIRST = 64  # the step from which it is done: a shorter run would wait longer than it gains
+MEASURED = 256  # the like, of batches that were measured in evaluation mode
+MOST = 16  # sizes of batches that are compiled; batches of ever other sizes are computed as they come
+
+
+class Result(NamedTuple):
+    """What a batch gave.
+
+    Attributes
+    ----------
+    number : float
+        The loss.
+    outputs : ndarray
+    updated : bool
+        Whether the optimiser has made its step too.
+    """
+
+    number: float
+    outputs: Array
+    updated: bool
+
+
+class CompiledSteps:
+    """Computes batches, and adds their gradients to those that there are, or makes the update by them.
+
+    Parameters
+    ----------
+    model, loss : callable
+    optimizer : Optimizer
+    dtype : dtype
+        Of the outputs.
+    leaves : bool
+        Whether gradients are to be seen after the update; otherwise there are none.
+
+    Attributes
+    ----------
+    once, sizes : list of int
+        How many samples batches had, of those sizes that came once, and of those that are compiled.
+    """
+
+    def __init__(
+        self, model: Callable[..., Any], loss: Callable[..., Any], optimizer: Optimizer, dtype: np.dtype[Any],
+        leaves: bool,
+    ) -> None:  # fmt: skip
+        self.hooks, self.dtype, self.leaves = Hooks(model), dtype, leaves
+        self.once: list[int] = []
+        self.sizes: list[int] = []
+        self.refused: set[tuple[Compiled, int]] = set()
+
+        def gradients(rows: Tensor, targets: Any, weight: float | None) -> tuple[Tensor, Tensor]:
+            output = outputs_of(model, rows)
+            value = loss(output, targets)
+            (value if weight is None else value * weight).backward()
+            return value, output.detach()
+
+        def update(rows: Tensor, targets: Any, weight: float | None, scale: float | None) -> tuple[Tensor, Tensor]:
+            value, output = gradients(rows, targets, weight)
+            if scale is not None:
+                scale_grads(optimizer, scale)
+            optimizer.step()
+            if not leaves:
+                optimizer.zero_grad()
+            return refused_unless(is_good(value, optimizer), value), output
+
+        self.gradients, self.update = compile(gradients), compile(update)
+
+    def is_due(self, step: int, size: int) -> bool:
+        """Whether a batch of so many samples is computed so; to be asked once a batch.
+
+        A size is compiled when it comes again: nobody waits for one that does not.
+        """
+        if size not in self.sizes:
+            if size not in self.once:
+                self.once.append(size)
+                return False
+            if len(self.sizes) == MOST:
+                return False
+            self.once.remove(size)
+            self.sizes.append(size)
+        return step >= FIRST and not self.hooks
+
+    def __call__(
+        self, rows: Array, labels: Array, factors: tuple[float | None, float | None], last: bool
+    ) -> Result | None:
+        """What a batch gave; None where it is to be computed as it is, and then nothing was changed.
+
+        Parameters
+        ----------
+        rows, labels : ndarray
+        factors : pair of float or None
+            What the loss is multiplied by before its gradient is taken, and all gradients before the update.
+        last : bool
+            Whether the update follows this batch.
+        """
+        targets = targets_for(labels, self.dtype)
+        given = self._run(self.update, rows, targets, *factors) if last else None
+        if given is None and (not last or (self.update, len(rows)) in self.refused):
+            given = self._run(self.gradients, rows, targets, factors[0])
+        return given
+
+    def _run(self, function: Compiled, rows: Array, targets: Array, *factors: float | None) -> Result | None:
+        if (function, len(rows)) in self.refused:
+            return None
+        before = function.stats.traces
+        try:
+            value, outputs = function(rows, targets, *factors)
+        except Exception as error:  # of what cannot be traced, or of the data: the model itself says which
+            refused = function.stats.traces == before
+            LOGGER.info("fit %s a batch: %s", "does not compile" if refused else "computes as it is", error)
+            if refused:
+                self.refused.add((function, len(rows)))
+            return None
+        return Result(float(value._value), outputs._value, function is self.update)  # which are the call's own
+
+    def state(self) -> dict[str, Any]:
+        """What checkpoints keep."""
+        return {"once": self.once, "sizes": self.sizes}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self.once, self.sizes = ([int(size) for size in state.get(name, ())] for name in ("once", "sizes"))
+
+
+class CompiledForward:
+    """The outputs of a model in evaluation mode.
+
+    Parameters
+    ----------
+    model : callable
+    """
+
+    def __init__(self, model: Callable[..., Any]) -> None:
+        self.model, self.hooks = model, Hooks(model)
+        self.is_refused = False
+        self.compiled = compile(lambda rows: outputs_of(model, rows))
+
+    def is_due(self, step: int, batches: int) -> bool:
+        """Whether it is used at a step, when so many batches have been measured."""
+        return step >= FIRST and batches >= MEASURED and not self.hooks
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        if not self.is_refused:
+            before = self.compiled.stats.traces
+            try:
+                return self.compiled(rows)  # type: ignore[no-any-return]
+            except Exception as error:
+                self.is_refused = self.compiled.stats.traces == before
+                LOGGER.info("fit does not compile the outputs of a batch: %s", error)
+        return outputs_of(self.model, rows)
+
+
+class Hooks:
+    """Whether any module of a model calls functions before or after its own, as a compiled function would not."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.mark: object = None
+        self.there = False
+
+    def __bool__(self) -> bool:
+        if self.mark is not MARK[0]:
+            self.mark = MARK[0]
+            modules = self.model.modules() if hasattr(self.model, "modules") else ()
+            self.there = any(hooks for module in modules for hooks in module._hooks or ())
+        return self.there
+
+
+def is_good(value: Tensor, optimizer: Optimizer) -> Tensor:
+    """Whether a loss is a finite number and learning rates are such as a schedule may give."""
+    good: Tensor = isfinite.public(value)
+    owners: list[Any] = [optimizer, *optimizer.groups]
+    for owner in owners:
+        if owner.schedule is not None:
+            rate = owner.cells["lr"].read()
+            good = good & isfinite.public(rate) & (rate >= 0.0)
+    return good
+
+
+def refused_unless(good: Tensor, value: Tensor) -> Tensor:
+    """A number itself; where it is not good, an index is out of range, and so the call ends before it writes."""
+    return value.reshape(1)[astype.public(~good, dtype="int64")]
+
+
+def scale_grads(optimizer: Optimizer, factor: float) -> None:
+    """All gradients times a number."""
+    grads = [(p, g) for p in optimizer.parameters() if (g := p.grad) is not None]
+    with no_grad():
+        set_grads([p for p, _ in grads], [g * factor for _, g in grads])
