@@ -174,15 +174,3 @@ def test_strides_blocks_and_what_was_not_kept(how):
     )
     cube = forward(z.reshape(90, 100, 10), target.reshape(90, 100), how)
     np.testing.assert_array_equal(cube.outputs[0], first.outputs[0])
-
-
-def test_what_is_left_to_the_forward():
-    z, target, _, _ = given(6, 4, "float32")
-    shapes = [((), "float32"), ((2, 6), "float32"), ((), "float64")]
-    weight = np.ones(4, "float32")
-    for inputs, options in (
-        ((z, target, weight), {}), ((z, target, None), dict(label_smoothing=0.1)), ((z, z, None), {}),
-        ((z.astype("float16"), target, None), {}), ((z, target.astype("int32"), None), {}),
-        ((z.T.copy(), target, None), dict(axis=0)),
-    ):  # fmt: skip
-        assert not Run(OP.native_rule(), inputs, shapes, {**PLAIN, **options}).took

@@ -120,8 +120,33 @@ def test_layouts_blocks_and_places(name, how):
         np.testing.assert_array_equal(forward(name, cube, how).reshape(x.shape), y)
 
 
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_any_axis_is_the_last_one_turned(name, how):
+    """Copied to rows and back: the same bits, whatever lies around and in whatever strides."""
+    rule, pull = CATALOGUE[name].native_rule(), CATALOGUE[name].gradient.native_rule()
+    for shape in ((5, 3), (3, 2, 5), (2, 4, 3, 5), (4, 1, 1), (1, 6), (3, 0, 2), (0, 3)):
+        rng = np.random.default_rng(0)
+        x, g = (rng.standard_normal(shape).astype("float32") for _ in range(2))
+        for axis in range(-len(shape), len(shape)):
+            last, up = (np.ascontiguousarray(np.moveaxis(a, axis, -1)) for a in (x, g))
+            if not last.size:
+                assert Run(rule, (x,), [(shape, x.dtype)], dict(axis=axis), *how).outputs[0].shape == shape
+                continue
+            expected = forward(name, last, how)
+            for given in (x, np.asfortranarray(x), np.repeat(x, 2, 0)[::2]):
+                got = Run(rule, (given,), [(shape, x.dtype)], dict(axis=axis), *how)
+                np.testing.assert_array_equal(np.moveaxis(got.outputs[0], axis, -1), expected)
+            y = got.outputs[0]
+            attrs = dict(axis=axis, want=(True,))
+            dx = backward(name, last, expected, up, how)
+            for in_place in (False, True):
+                got = Run(pull, (None, y, g), [(shape, x.dtype)], attrs, *how, in_place=in_place)
+                np.testing.assert_array_equal(np.moveaxis(got.outputs[0], axis, -1), dx)
+
+
 def test_what_is_left_to_the_forward():
     x, _ = given(6, 4, "float32")
     rule = CATALOGUE["softmax"].native_rule()
-    for array, axis in ((x, 0), (x.astype("float16"), 1), (x.astype("int64"), 1), (x[:0], 1)):
-        assert not Run(rule, (array,), [(array.shape, "float32")], dict(axis=axis)).took
+    for array in (x.astype("float16"), x.astype("int64")):
+        assert not Run(rule, (array,), [(array.shape, "float32")], dict(axis=1)).took

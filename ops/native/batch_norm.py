@@ -15,8 +15,7 @@ from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.ops.native import batch_norm_planes as planes
 from tensorgraph.ops.native import batch_norm_rows as texts
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, as_rows, in_order, output
-from tensorgraph.ops.native.joining import place_in
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, Along, in_order, output
 from tensorgraph.ops.native.moving import collapsed, copy_of
 
 __all__ = ["batch_norm", "batch_norm_relu", "batch_norm_relu_vjp", "batch_norm_vjp"]
@@ -38,42 +37,25 @@ def _fits(call: Call, x: Any, *vectors: Any) -> bool:
     return all(v is None or (isinstance(v, Place) and v.dtype == x.dtype and v.shape == channels) for v in vectors)
 
 
-class _Layout:
+class _Layout(Along):
     """How arrays of x's shape are walked: as rows of channels, or as planes."""
 
     def __init__(self, call: Call, x: Place) -> None:
-        k = canonical_axis(call.attrs["axis"], x.ndim)
-        self.call, self.order, self.shape = call, [*range(k), *range(k + 1, x.ndim), k], x.shape
+        super().__init__(call, x.shape, call.attrs["axis"])
+        k = self.order[-1]
         self.sizes = tuple(math.prod(part) for part in (x.shape[:k], x.shape[k : k + 1], x.shape[k + 1 :]))
-        self.is_turned = 1 < self.sizes[2] < NARROWEST
-        self.in_rows = self.sizes[2] == 1 or self.is_turned
+        self.in_rows = self.sizes[2] < NARROWEST
+        self.is_moved = self.is_moved and self.in_rows
 
     def of(self, x: Place) -> Place:
         """An array as (rows, channels) or (examples, channels, positions)."""
         if self.in_rows:
-            return as_rows(self.call, x.transposed(self.order))
-        lead, channel, trail = self._parts(x)
-        if lead is None or trail is None or trail[1] != x.dtype.itemsize:
+            return self.rows(x)
+        k, size = self.order[-1], x.dtype.itemsize
+        lead, trail = (collapsed(x.shape[part], x.strides[part]) for part in (slice(k), slice(k + 1, None)))
+        if len(lead) > 1 or len(trail) > 1 or trail[0][1] != size:
             return self.of(copy_of(self.call, x))
-        return x.over(self.sizes, (lead[1], channel, trail[1]))
-
-    def _parts(self, x: Place) -> tuple[tuple[int, ...] | None, int, tuple[int, ...] | None]:
-        """Size and stride of all axes before the channels' and after, where they are one; and their own stride."""
-        k = self.order[-1]
-        each = [collapsed(x.shape[part], x.strides[part]) for part in (slice(k), slice(k + 1, None))]
-        lead, trail = (axes[0] if axes else (1, x.dtype.itemsize) for axes in each)
-        return lead if len(each[0]) < 2 else None, x.strides[k], trail if len(each[1]) < 2 else None
-
-    def room(self, out: Place) -> Place:
-        """Where kernels write an output."""
-        if not self.is_turned:
-            return out
-        return self.call.scratch([self.shape[k] for k in self.order], out.dtype)
-
-    def give(self, room: Place, out: Place) -> None:
-        """Bring what they wrote to where it belongs."""
-        if room is not out:
-            place_in(self.call, room.transposed(np.argsort(self.order).tolist()), out)
+        return x.over(self.sizes, (lead[0][1] if lead else size, x.strides[k], size))
 
 
 def _moments(call: Call, layout: _Layout, x: Place, gamma: Any, beta: Any, outputs: Any, relu: bool) -> None:

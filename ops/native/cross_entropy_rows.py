@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgraph.native.lowering import static
 from tensorgraph.native.words import (
     any_lane,
     double,
@@ -34,35 +35,56 @@ from tensorgraph.native.words import (
 from tensorgraph.ops.kernels.batch_norm_rows import shortfall
 from tensorgraph.ops.kernels.scalar import exp_low, expm1, log1p
 from tensorgraph.ops.native.edges import span_of
+from tensorgraph.ops.native.labels import whole_at
 from tensorgraph.ops.native.softmax_rows import GROUP, largest, normaliser
 from tensorgraph.ops.native.tiles import load_tile, store_tile
 
-__all__ = ["backward_narrow", "backward_wide", "check_targets", "finish", "forward_narrow", "forward_wide", "one"]
+__all__ = ["backward_narrow", "backward_wide", "check_numbers", "check_targets", "finish", "forward_narrow",
+           "forward_wide", "one", "put_sums", "scale_of", "summed"]  # fmt: skip
 
 LANES = SIZE = BYTES = 0  # constants of kernels
-IGNORES = EACH = INLINE = COUNTED = ZERO = False
+IGNORES = EACH = INLINE = COUNTED = ZERO = WEIGHTED = MASS = SIGNED = False
+ITEM = 8
 
-NAN = float("nan")
+INFINITY, NAN = float("inf"), float("nan")
 
 
 def check_targets(w: Any, block: Any, blocks: Any) -> None:
     """Whether every target is a class, or is ignored. The words: targets, how many, classes, what is ignored."""
     target, n, classes, ignored = word_at(w, 0), word_at(w, 1), word_at(w, 2), word_at(w, 3)
     code = 0
-    for i in range(0, n, LANES):
-        k = ldq(target + 8 * i, n - i, 0)
-        wrong = (k < 0) | (k >= classes)
-        if IGNORES:
-            wrong = wrong & (k != ignored)
-        code = select(any_lane(wrong & first(n - i)), 1, code)
+    if ITEM == 8:
+        for i in range(0, n, LANES):
+            k = ldq(target + 8 * i, n - i, 0)
+            wrong = (k < 0) | (k >= classes)
+            if IGNORES:
+                wrong = wrong & (k != ignored)
+            code = select(any_lane(wrong & first(n - i)), 1, code)
+    else:
+        for i in range(n):
+            one = whole_at(target + i * ITEM)
+            bad = (one < 0) | (one >= classes)
+            if IGNORES:
+                bad = bad & (one != ignored)
+            code = select(bad, 1, code)
     store_int(word_at(w, 4), code)
+
+
+def check_numbers(w: Any, block: Any, blocks: Any) -> None:
+    """Whether no number is NaN; where WEIGHTED none is infinite either. The words: numbers, how many, their stride."""
+    p, n, step, code = word_at(w, 0), word_at(w, 1), word_at(w, 2), 0
+    for i in range(0, n, LANES):
+        x = ldg(p + i * step, step, n - i, 0.0) if WEIGHTED else ldm(p + i * SIZE, n - i, 0.0)
+        code = select(any_lane((x - x != 0.0) if WEIGHTED else (x != x)), 1, code)
+    store_int(word_at(w, 3), code)
 
 
 # forward -------------------------------------------------------------------------------------------------------------
 #
 # Words: logits, their row's stride, rows, classes, targets, what is ignored, where log-sum-exps go, where the losses of
-# rows go, sums of the blocks: of losses, what that lost, and how many rows count; and a scratch of a block's, a tile.
-# For the finish also how many blocks there were, loss, divisor, and where to warn.
+# rows go, sums of the blocks: of losses, what that lost, how many rows count, or what they weigh, and what that lost; a
+# scratch for each block, a tile, and its size; class weights, and a word of `cross_entropy_dense`. For the finish also
+# how many blocks there were, loss, divisor, and where to warn.
 
 
 def summed(total: Any, lost: Any, loss: Any) -> Any:
@@ -76,27 +98,35 @@ def whole(total: Any, lost: Any) -> Any:
     return select(lost == lost, total + lost, total)
 
 
-def put_sums(w: Any, block: Any, total: Any, lost: Any, count: Any) -> None:
-    at = word_at(w, 8) + 24 * block
+def put_sums(w: Any, block: Any, total: Any, lost: Any, count: Any, less: Any) -> None:
+    at = word_at(w, 8) + 32 * block
     store_double(at, total)
     store_double(at + 8, lost)
     store_double(at + 16, count)
+    store_double(at + 24, less)
+
+
+def weighted(loss: Any, weight: Any) -> Any:
+    """An infinite loss of a class that weighs nothing counts as 0."""
+    return select((weight == 0.0) & (loss == INFINITY), 0.0, loss * weight)
 
 
 def forward_narrow(w: Any, block: Any, blocks: Any) -> None:
     step, rows, classes, target = word_at(w, 1), word_at(w, 2), word_at(w, 3), word_at(w, 4)
     ignored, lse, tile = word_at(w, 5), word_at(w, 6), word_at(w, 9) + block * word_at(w, 10)
     lo, hi = span_of(rows, block, blocks)
-    total, lost, count = double(vset(0.0)), double(vset(0.0)), double(vset(0.0))
+    total, lost, count, less = [double(vset(0.0)) for _ in static(4)]
     for r in range(lo, hi, LANES):
         n = hi - r
         load_tile(word_at(w, 0) + r * step, step, n, classes, tile)
         k = ldq(target + 8 * r, n, 0)
         top = largest(tile, classes)
-        own, ones, rest, some = vset(0.0), vset(-1.0), vset(0.0), vset(0.0)
+        own, ones, rest, some, weight = vset(0.0), vset(-1.0), vset(0.0), vset(0.0), vset(1.0)
         for j in range(classes):
             d = ldm(tile + j * BYTES, LANES, 0.0) - top
             own = select(k == j, d, own)
+            if WEIGHTED:
+                weight = select(k == j, load(word_at(w, 11) + j * SIZE), weight)
             e = exp_low(d)
             ones = ones + select(e == 1.0, 1.0, 0.0)
             some = some + select(e == 1.0, 0.0, e)
@@ -107,56 +137,63 @@ def forward_narrow(w: Any, block: Any, blocks: Any) -> None:
         counts = first(n)
         if IGNORES:
             counts = counts & (k != ignored)
-        loss = select(counts, log - own, 0.0)
+        loss = select(counts, weighted(log - own, weight) if WEIGHTED else log - own, 0.0)
         stm(lse + r * SIZE, top, n)
         stm(lse + (rows + r) * SIZE, log, n)
         if EACH:
             stm(word_at(w, 7) + r * SIZE, loss, n)
         else:
             total, lost = summed(total, lost, double(loss))
-            count = count + double(select(counts, 1.0, 0.0))
+            count, less = summed(count, less, double(select(counts, weight if MASS else vset(1.0), 0.0)))
     if not EACH:
-        put_sums(w, block, hsum(total), hsum(lost), hsum(count))
+        put_sums(w, block, hsum(total), hsum(lost), hsum(count), hsum(less))
 
 
 def forward_wide(w: Any, block: Any, blocks: Any) -> None:
     step, rows, classes, target = word_at(w, 1), word_at(w, 2), word_at(w, 3), word_at(w, 4)
     ignored, lse = word_at(w, 5), word_at(w, 6)
     lo, hi = span_of(rows, block, blocks)
-    total, lost, count = double(0.0), double(0.0), 0
+    total, lost, count, less = [double(0.0) for _ in static(4)]
     for r in range(lo, hi):
         p, k = word_at(w, 0) + r * step, load_int(target + 8 * r)
         top, excess = normaliser(p, classes)
         log = log1p(excess)
-        counts = 1
+        counts = k == k
         if IGNORES:
-            counts = select(k == ignored, 0, 1)
-        loss = select(counts == 1, log - (load(p + select(counts == 1, k, 0) * SIZE) - top), 0.0)
+            counts = k != ignored
+        k = select(counts, k, 0)
+        loss, mass = log - (load(p + k * SIZE) - top), real(1.0)
+        if WEIGHTED:
+            weight = load(word_at(w, 11) + k * SIZE)
+            loss = weighted(loss, weight)
+            mass = weight if MASS else mass
+        loss = select(counts, loss, 0.0)
         store(lse + r * SIZE, top)
         store(lse + (rows + r) * SIZE, log)
         if EACH:
             store(word_at(w, 7) + r * SIZE, loss)
         else:
             total, lost = summed(total, lost, double(loss))
-            count = count + counts
+            count, less = summed(count, less, double(select(counts, mass, 0.0)))
     if not EACH:
-        put_sums(w, block, total, lost, double(count))
+        put_sums(w, block, total, lost, count, less)
 
 
 def finish(w: Any, block: Any, blocks: Any) -> None:
     """The sums of all blocks, in order; their mean where COUNTED, 0 or NaN where nothing counts."""
-    total, lost, count = double(0.0), double(0.0), double(0.0)
-    for i in range(word_at(w, 11)):
-        at = word_at(w, 8) + 24 * i
+    total, lost, count, less = [double(0.0) for _ in static(4)]
+    for i in range(word_at(w, 13)):
+        at = word_at(w, 8) + 32 * i
         total, lost = summed(total, lost, load_double(at))
         lost = lost + load_double(at + 8)
-        count = count + load_double(at + 16)
-    loss = whole(total, lost)
+        count, less = summed(count, less, load_double(at + 16))
+        less = less + load_double(at + 24)
+    loss, divisor = whole(total, lost), whole(count, less)
     if COUNTED:
-        loss = select(count == 0.0, 0.0 if ZERO else NAN, loss / count)
-        store_int(word_at(w, 14), select(count == 0.0, 1, 0))
-    store(word_at(w, 12), real(loss))
-    store_double(word_at(w, 13), count if COUNTED else double(1.0))
+        loss = select(divisor == 0.0, 0.0 if ZERO else NAN, loss / divisor)
+        store_int(word_at(w, 16), select(divisor == 0.0, 1, 0))
+    store(word_at(w, 14), real(loss))
+    store_double(word_at(w, 15), divisor if COUNTED else double(1.0))
 
 
 def one(w: Any, block: Any, blocks: Any) -> None:
@@ -167,7 +204,8 @@ def one(w: Any, block: Any, blocks: Any) -> None:
 # backward ------------------------------------------------------------------------------------------------------------
 #
 # Words: logits, their row's stride, rows, classes, targets, what is ignored, log-sum-exps, the divisor, the cotangent,
-# bytes from one row's to the next, dx, and a scratch of a block's, a tile.
+# bytes from one row's to the next, dx, a scratch for each block, a tile, and its size; class weights, and a word of
+# `cross_entropy_dense`.
 
 
 def scale_of(w: Any) -> Any:
@@ -191,6 +229,11 @@ def backward_narrow(w: Any, block: Any, blocks: Any) -> None:
         if EACH:
             each = ldg(word_at(w, 8) + r * word_at(w, 9), word_at(w, 9), n, 0.0)
         own = vset(0.0)
+        if WEIGHTED:
+            weight = vset(1.0)
+            for j in range(classes):
+                weight = select(k == j, load(word_at(w, 13) + j * SIZE), weight)
+            each = each * weight
         for j in range(classes):
             d = (ldm(tile + j * BYTES, LANES, 0.0) - top) - log
             own = select(k == j, d, own)
@@ -223,6 +266,8 @@ def backward_wide(w: Any, block: Any, blocks: Any) -> None:
         if IGNORES:
             counts = counts & (k != ignored)
         if counts:
+            if WEIGHTED:
+                each = each * load(word_at(w, 13) + k * SIZE)
             # read before it is written, where the two are one
             own = expm1((load(p + k * SIZE) - top) - log) * each
             for j in range(0, full, LANES):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.native.words import load_double, word_at
+from tensorgraph.ops.native.joining import place_in
 from tensorgraph.ops.native.moving import copy_of
 
-__all__ = ["SINGLE_OR_DOUBLE", "as_rows", "in_order", "output", "rows_of", "setting", "setting_words", "span_of"]
+__all__ = ["SINGLE_OR_DOUBLE", "Along", "as_rows", "in_order", "output", "rows_of", "setting", "setting_words", "span_of"]
 
 SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -89,3 +92,35 @@ def as_rows(call: Call, x: Place) -> Place:
         rows = rows_of(copy_of(call, x))
         assert rows is not None
     return rows
+
+
+class Along:
+    """Arrays of one shape as rows along an axis: where it is not the last one they are copied, and results back.
+
+    Attributes
+    ----------
+    is_moved : bool
+        Whether rows are no rows in memory.
+    """
+
+    def __init__(self, call: Call, shape: tuple[int, ...], axis: int) -> None:
+        k = canonical_axis(axis, len(shape))
+        self.call, self.order = call, [*range(k), *range(k + 1, len(shape)), k]
+        self.is_moved = math.prod(shape[k + 1 :]) != 1
+
+    def turned(self, x: Place) -> Place:
+        """An array with the axis last."""
+        return x.transposed(self.order)
+
+    def rows(self, x: Place) -> Place:
+        """An array as rows."""
+        return as_rows(self.call, self.turned(x))
+
+    def room(self, out: Place) -> Place:
+        """Where rows of an output are written, in C order."""
+        return self.call.scratch(self.turned(out).shape, out.dtype) if self.is_moved else out
+
+    def give(self, room: Place, out: Place) -> None:
+        """Bring what was written there to its output."""
+        if self.is_moved:
+            place_in(self.call, room.transposed(np.argsort(self.order).tolist()), out)

@@ -27,6 +27,7 @@ from tensorgraph.native.words import (
 )  # fmt: skip
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 from tensorgraph.ops.native.joining import fill, native_put, native_zeros_with
+from tensorgraph.ops.native.labels import as_int64, integers, whole_at
 from tensorgraph.ops.native.moving import collapsed, copy_of
 from tensorgraph.ops.native.reductions import with_loss
 
@@ -48,7 +49,7 @@ def within(w: Any, block: Any, blocks: Any) -> None:
     wrong = 0
     for i in range(n):
         for j in range(m):
-            k = load_int(ids + i * step + j * inner)
+            k = whole_at(ids + i * step + j * inner)
             wrong = select((k < low) | (k >= high), 1, wrong)
     store_int(word_at(w, 7), wrong)
 
@@ -110,14 +111,15 @@ def sums_of_rows(w: Any, block: Any, blocks: Any) -> None:
 
 def _numbers(call: Call, ids: Any, low: int, high: int, error: str) -> Place | None:
     """Numbers of rows side by side, which are looked at before the run; None where they cannot be."""
-    if not isinstance(ids, Place) or ids.dtype != np.int64:
+    constants = integers(ids)
+    if constants is None or (low < 0 and ids.dtype == np.uint64):  # of which the highest would be negative
         return None
     axes = [(1, 0), (1, 0), *collapsed(ids.shape, ids.strides)]
     if len(axes) > 4 or high < 1:
         return None
     words: list[int | Address] = [ids.address(), *axes[-2], *axes[-1], low, high]
-    call.check(kernel(within, "float64"), words, error)
-    return ids if ids.is_contiguous else copy_of(call, ids)
+    call.check(kernel(within, "float64", **constants), words, error)
+    return as_int64(call, ids)
 
 
 def _columns(place: Place, axes: int) -> int | None:
