@@ -53,7 +53,13 @@ class _Given:
         self.x = along.rows(x)
         labels = along.rows(target) if soft else as_int64(call, target)
         ignored = int(attrs["ignore_index"] or 0)
-        self.words: list[int | Address] = [self.x.address(), self.x.strides[0], *self.x.shape, labels.address(), ignored]
+        self.words: list[int | Address] = [
+            self.x.address(),
+            self.x.strides[0],
+            *self.x.shape,
+            labels.address(),
+            ignored,
+        ]
         weight = in_order(call, weight)
         smoothing = float(attrs["label_smoothing"])
         self.step = labels.strides[0] if soft else 0
@@ -80,7 +86,7 @@ def _given(call: Call, along: Along) -> _Given | None:
     if not isinstance(target, Place) or not -(2**63) <= (attrs["ignore_index"] or 0) < 2**63:
         return None
     soft = target.dtype.kind == "f"
-    if (target.dtype != x.dtype if soft else integers(target) is None):
+    if target.dtype != x.dtype if soft else integers(target) is None:
         return None
     if weight is not None and not (isinstance(weight, Place) and weight.dtype == x.dtype):
         return None

@@ -1,4 +1,4 @@
-"""Texts of the kernels of the softmax cross-entropy with a coefficient for every class, row by row, lanes being classes.
+"""Texts of the kernels of the softmax cross-entropy with a coefficient for every class: row by row, lanes are classes.
 
 The coefficient of a class is what its target has of it, or 1 of the row's own class, times `keep`, and `base` more,
 times the class's weight. Words are those of `cross_entropy_rows`, with the stride of rows of targets and `keep` in the

@@ -13,7 +13,17 @@ from tensorgraph.native.words import load_double, word_at
 from tensorgraph.ops.native.joining import place_in
 from tensorgraph.ops.native.moving import copy_of
 
-__all__ = ["SINGLE_OR_DOUBLE", "Along", "as_rows", "in_order", "output", "rows_of", "setting", "setting_words", "span_of"]
+__all__ = [
+    "SINGLE_OR_DOUBLE",
+    "Along",
+    "as_rows",
+    "in_order",
+    "output",
+    "rows_of",
+    "setting",
+    "setting_words",
+    "span_of",
+]
 
 SINGLE_OR_DOUBLE = (np.dtype(np.float32), np.dtype(np.float64))
 
