@@ -246,6 +246,7 @@ scaled_dot_product_attention = fused_op(
     backward_scratch=_backward_scratch,
     traits=("exponential", "reduces"),
     native="attention:attention",
+    direct=True,
     native_vjp="attention:attention_vjp",
     examples=(
         (((2, 3, 4), (2, 5, 4), (2, 5, 3)), {}),

@@ -166,7 +166,7 @@ def _flops_of_ties(values: Aval, x: Aval, y: Aval, **attrs: Any) -> int:
 
 max_pool: Op = op(
     f"max_pool(x, *, {_ATTRIBUTES})", _max, opaque, infer_rule=_max_infer, vjp=dict(x=_max_x), batch=unchanged,
-    oracle=_max_oracle, flops=_flops, traits=("extremum", "keeps order"), native="pooling:max_pool",
+    oracle=_max_oracle, flops=_flops, traits=("extremum", "keeps order"), native="pooling:max_pool", direct=True,
     examples=tuple(zip((((2, 4, 6),), ((1, 5, 4),), ((2, 5),)), _EXAMPLES, strict=True)),
     doc="""The maximum of each window over the last axes, as many as `sizes` has.
 
@@ -187,7 +187,7 @@ max_pool_spread: Op = op(
         x=0, y=0,
     ),
     batch=unchanged, flops=_flops_of_ties, traits=("internal", "keeps order"), examples=_examples("y"),
-    oracle=_spread_oracle, native="pooling:max_pool_spread",
+    oracle=_spread_oracle, native="pooling:max_pool_spread", direct=True,
     doc="Each window's value in equal shares to those of its elements of x that are its maximum y.",
 )  # fmt: skip
 max_pool_gather: Op = op(
@@ -251,7 +251,7 @@ sum_pool: Op = op(
             padding=padding, dilation=dilation,
         )
     ),
-    oracle=_sum_oracle, traits=("linear", "keeps order"), native="pooling:sum_pool",
+    oracle=_sum_oracle, traits=("linear", "keeps order"), native="pooling:sum_pool", direct=True,
     examples=tuple(zip((((2, 4, 6),), ((1, 5, 4),), ((2, 5),)), _EXAMPLES, strict=True)),
     doc="""The sum of each window over the last axes, as many as `sizes` has; padding puts in zeros.
 
@@ -268,7 +268,7 @@ sum_pool_spread: Op = op(
         )
     ),
     batch=unchanged, oracle=_sum_back_oracle, traits=("linear", "internal", "keeps order"),
-    native="pooling:sum_pool_spread",
+    native="pooling:sum_pool_spread", direct=True,
     flops=lambda y, *, extents, sizes, **attrs: y.size * math.prod(sizes),
     examples=(
         (((2, 2, 3),), dict(extents=(4, 6), **_EXAMPLES[0])), (((1, 3, 4),), dict(extents=(5, 4), **_EXAMPLES[1])),

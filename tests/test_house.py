@@ -47,7 +47,7 @@ ENGINE: list[set[str]] = [
     {"aval", "changes", "contents", "interrupts", "signature", "source", "traits", "tree", "wide_sums"},
     {"modes", "spec", "sums", "recognition"},
     {"op"},
-    {"known"},
+    {"direct", "known"},
     {"tape"},
     {"exits"},
     {"tensor"},

@@ -67,7 +67,7 @@ def _repeat(environment: Environment, eq: Any, env: list[Any]) -> None:
     """Run an equation on NumPy, from slots to slots."""
     step = environment.program.steps[environment.number_of[id(eq)]]
     with np.errstate(all="ignore"):
-        results = array_function(eq)(*[env[p] if type(p) is int else [env[q] for q in p] for p in step.inputs])
+        results = array_function(eq, False)(*[env[p] if type(p) is int else [env[q] for q in p] for p in step.inputs])
     if len(eq.outputs) == 1 and not eq.op.signature.variadic:
         results = (results,)
     for slot, value in zip(step.outputs, results, strict=True):

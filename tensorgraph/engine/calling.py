@@ -178,7 +178,7 @@ def run(
     try:
         if declared.check is not None:
             declared.check(*values, **attrs)
-        out = declared.forward(*values, **attrs)
+        out = declared.calls["forward"](*values, **attrs)
         if declared.kind is elementwise and declared.dtype not in ("bool", "cast"):
             out = float_result(declared, out, values, attrs)
     except Exception as error:

@@ -18,6 +18,7 @@ import numpy as np
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.direct import direct_forward
 from tensorgraph.engine.generate import attach, make_apply, make_public
 from tensorgraph.engine.op import ALIASES, CATALOGUE, Kind, Op, Rule, fused, op_named, opaque, saved_layout
 from tensorgraph.engine.pull import make_pull
@@ -131,6 +132,7 @@ def op(
     holder: list[Op] = []
     calls = Calls(
         {
+            "forward": lambda: direct_forward(holder[0]) if holder[0].direct else holder[0].forward,
             "public": lambda: make_public(holder[0]),
             "reflected": lambda: make_public(holder[0], reflected=True),
             "apply": lambda: make_apply(holder[0]),
@@ -260,7 +262,7 @@ def fused_op(
         backward=backward, recognise=recognise, **fields,
     )  # fmt: skip
     outer.append(declared)
-    cost = {"flops": backward_flops, "scratch": backward_scratch, "native": native_vjp}
+    cost = {"flops": backward_flops, "scratch": backward_scratch, "native": native_vjp, "direct": declared.direct}
     outer.append(_declare_vjp(declared, cotangents, kept, vjp_forward, vjp_rule, vjp_reference, cost))
     object.__setattr__(declared, "gradient", outer[1])
     object.__setattr__(outer[1], "primal", declared)

@@ -59,7 +59,7 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     """Generate what rules call: on plain arrays the forward, on anything with a Tensor the public function."""
     sig, names = declared.signature, declared.inputs
     scope: dict[str, Any] = {
-        "_op": declared, "_forward": declared.forward, "_public": declared.public, "_traced": _holds_tensor,
+        "_op": declared, "_forward": declared.calls["forward"], "_public": declared.public, "_traced": _holds_tensor,
         "_ndarray": ndarray, "_F32": F32, "_float_result": float_result,
     }  # fmt: skip
     params = [f"{n}=None" if n in sig.optional else n for n in names]
@@ -121,7 +121,7 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     view = "view" in declared.traits
     scope: dict[str, Any] = {
         "_op": declared, "_call": call, "_mode": modes.current, "_Tensor": Tensor, "_Parameter": Parameter,
-        "_forward": declared.forward, "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
+        "_forward": declared.calls["forward"], "_check": declared.check, "_ndarray": ndarray, "_asarray": np.asarray,
         "_plain": plain,
         "_blank": blank, "_Node": Node, "_connect": connect, "_number": next_number, "_frame": getframe,
         "_internal": INTERNAL, "_F64": F64, "_F32": F32, "_float_result": float_result, "_error": short_error,

@@ -164,6 +164,8 @@ class Op:
     native : str or callable or None
         What the compiler makes of a call: a rule that is given a `tensorgraph.native.places.Call`, by itself or as
         ``"module:function"`` of `tensorgraph.ops.native`, which is loaded at first use. None: the forward is called.
+    direct : bool
+        Whether eager calls run these kernels too where there are some: see `tensorgraph.engine.direct`.
     """
 
     signature: Signature
@@ -192,6 +194,7 @@ class Op:
     flops: Callable[..., float] | float | None = None
     scratch: Callable[..., float] | float = 0.0
     native: Callable[..., bool] | str | None = None
+    direct: bool = False
     traits: frozenset[str] = frozenset()
     batch: Callable[..., Any] | None = None
     recognise: Recognition | None = None

@@ -327,7 +327,7 @@ _DEPOSIT = (
 
 
 def _make_fused_pull(declared: Op) -> Callable[..., None]:
-    """Generate the gradient of a fused op on plain arrays: one call of its backward kernel."""
+    """Generate the gradient of a fused op on plain arrays: one call of its backward."""
     sig = declared.signature
     inputs = range(len(sig.inputs))
     place = {name: f"s[{k}]" for k, name in enumerate(declared.calls["saves"])}
@@ -338,13 +338,19 @@ def _make_fused_pull(declared: Op) -> Callable[..., None]:
     body += [f"{', '.join(f'p{i}' for i in inputs)}, = node.parents"]
     body += [f"w{i} = p{i} is not None and (needed is None or p{i} in needed)" for i in inputs]
     cotangents = "g" if declared.single else several
-    body += [f"grads = _backward(({', '.join(f'w{i}' for i in inputs)},), {cotangents}, {kept}{attrs})"]
+    wants = f"({', '.join(f'w{i}' for i in inputs)},)"
+    body += [f"grads = _backward({wants}, {cotangents}, {kept}{attrs})"]
+    function: Any = declared.backward
+    if declared.direct:  # its kernels are the gradient's, which gives what is wanted alone
+        assert declared.gradient is not None
+        function = declared.gradient.calls["forward"]
+        body[-1] = f"grads = list(_backward({kept}, {cotangents}, want={wants}{attrs}))"
+        body += [f"if not w{i}: grads.insert({i}, None)" for i in inputs]
     for i in inputs:
         body += [f"if w{i} and grads[{i}] is not None:", f"    p = p{i}; c = grads[{i}]"]
         body += ["    if type(c) is not _ndarray or c.shape != p.shape or c.dtype is not p.dtype: c = _fit(c, p)"]
         body += _DEPOSIT
     scope: dict[str, Any] = {
-        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray,
-        "_backward": declared.backward,
+        "_accumulate": accumulate, "_fit": fit, "_freed": freed, "_ndarray": ndarray, "_backward": function,
     }  # fmt: skip
     return define(sig.name, "vjp", "node, g, table, needed", body, scope)

@@ -43,13 +43,16 @@ def exact_number(eq: Equation, value: Any) -> Any:
     return np.array(value, dtype)
 
 
-def array_function(eq: Equation) -> Callable[..., Any]:
-    """An equation as a function of plain arrays and weak numbers: gives what its outputs are, one or a tuple."""
+def array_function(eq: Equation, by_kernels: bool = True) -> Callable[..., Any]:
+    """An equation as a function of plain arrays and weak numbers: gives what its outputs are, one or a tuple.
+
+    Kernels of the op's native rule run as in an eager call, unless that is what they are compared with.
+    """
     if eq.of_numbers:
         number = number_function(eq)
         if number is not None:
             return number
-    op, attrs, forward = eq.op, dict(eq.attrs), eq.op.forward
+    op, attrs, forward = eq.op, dict(eq.attrs), eq.op.calls["forward"] if by_kernels else eq.op.forward
     function: Callable[..., Any] = functools.partial(forward, **attrs) if attrs else forward
     if op.residuals and not eq.residuals:
         function = _without_residuals(function, len(op.residuals), op.single)
