@@ -1,4 +1,4 @@
-"""Eager calls on the kernels of compiled functions: what they are given, what they refuse, and who runs them at once."""
+"""Eager calls on the kernels of compiled functions: what they are given, what they refuse, and who runs them."""
 
 import threading
 
@@ -95,7 +95,7 @@ def test_attributes_that_are_equal_and_other_ones_are_told_apart():
 
 
 def test_what_is_refused_is_refused_by_the_forward_with_the_users_line():
-    with pytest.raises(ValueError, match="layer_norm.*test_direct"):
+    with pytest.raises(ValueError, match=r"layer_norm.*test_direct"):
         tg.layer_norm(np.zeros((3, 4), "f4"), np.zeros(5, "f4"))
 
 

@@ -1,7 +1,7 @@
-"""A rule's kernels on NumPy's arrays at once: a tape for arrays of known shapes, and what is lent to it while it runs."""
+"""A rule's kernels on NumPy's arrays at once: a tape for arrays of known shapes, and memory that is lent to it."""
 
-# The plan: (1) a rule's records are laid out as a tape whose first record writes addresses into the words of the others,
-# so that Python only says which arrays they are; (2) checks are a tape of their own, after which Python looks at their
+# The plan: (1) a rule's records are laid out as a tape whose first record writes addresses into the words of others, so
+# that Python only says which arrays they are; (2) checks are a tape of their own, after which Python looks at their
 # codes; (3) tapes are taken from those that nobody runs, and given back: a second thread, or a signal's handler in the
 # middle of a call, has words of its own; (4) scratch memory is lent in the same way, a few pieces for all calls.
 
@@ -156,7 +156,10 @@ class Direct:
             at += 3
             for r, k, word in targets:
                 tape, row = (tapes[1], r - len(checks)) if checks and r >= len(checks) else (tapes[0], r + 1)
-                words[at : at + 2] = tape.words.ctypes.data + 8 * tape.position(row, k), owners[word.buffer][1] + word.offset
+                words[at : at + 2] = (
+                    tape.words.ctypes.data + 8 * tape.position(row, k),
+                    owners[word.buffer][1] + word.offset,
+                )
                 at += 2
         return Lane(tapes[0], tapes[1] if checks else None, memoryview(words.data), places, codes)
 
@@ -173,7 +176,10 @@ def _tape(records: Sequence[Record], own: dict[Buffer, int]) -> Tape:
 def places_of(values: Sequence[Any]) -> list[Place]:
     """The places among inputs or outputs, those of lists too."""
     return [
-        place for value in values for place in (value if isinstance(value, list) else (value,)) if isinstance(place, Place)
+        place
+        for value in values
+        for place in (value if isinstance(value, list) else (value,))
+        if isinstance(place, Place)
     ]
 
 
