@@ -398,7 +398,8 @@ lstm = fused_op(
     reference=lstm_reference, forward=_lstm, backward=_lstm_backward, residuals=("states", "cells", "kept"),
     residual_types=_residual_types("lstm"), infer_rule=_lstm_infer, oracle=_lstm_oracle, batch=_batch,
     flops=_flops(4, 7), backward_flops=_backward_flops(4, 30), scratch=_scratch, backward_scratch=_backward_scratch,
-    traits=("exponential",), examples=_examples(4, 1, 2), native="recurrent:lstm", direct=True, native_vjp="recurrent:lstm_vjp",
+    traits=("exponential",), examples=_examples(4, 1, 2), native="recurrent:lstm",
+    native_vjp="recurrent:lstm_vjp", direct=True,
     doc=f"""Long short-term memory over whole sequences. (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
 
     ``c = f c + i g`` and ``h = o tanh(c)``, with the gates i, f, g, o in PyTorch's order: the logistic functions, of g
