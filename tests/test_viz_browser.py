@@ -102,7 +102,7 @@ def test_a_page_opens_with_all_of_the_drawing_in_sight(browser, tmp_path, width)
     h = m.input((4, 8))
     for i in range(25):
         h = m.linear(h, 8 + i, f"part_{chr(97 + i)}")
-    draw(m.graph(h), level="module").save(tmp_path / "tall.html")
+    draw(m.graph(h), level="module", direction="down").save(tmp_path / "tall.html")
     browser.window(width, 800)
     browser.open(tmp_path / "tall.html")
     assert browser.run("document.querySelectorAll('#stage .node').length") == 27 and browser.run(IN_SIGHT)

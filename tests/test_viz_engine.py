@@ -212,7 +212,7 @@ def tangled(ops: int):
 
 
 def test_shared_inputs_are_named_at_each_use():
-    drawing = draw(shared(600), level="op", expand=True)
+    drawing = draw(shared(600), level="op", expand=True, direction="down")
     assert any("named at each use" in note for note in drawing.notes) and span(drawing) <= MOST_SPAN
     cut = [edge for edge in drawing.edges if edge.cut]
     assert len(cut) >= 598 and all("->" not in row.text for edge in cut for row in edge.rows)
@@ -280,7 +280,7 @@ def test_an_engine_that_gives_something_else_is_told(bare):
 
 @needs_engine
 def test_a_png_too_large_to_read_is_refused(tmp_path):
-    drawing = draw(hand.chain(1_900), level="op", expand=True, timeout=120.0)
+    drawing = draw(hand.chain(1_900), level="op", expand=True, direction="down", timeout=120.0)
     with pytest.raises(ValueError, match="under 6 px: use svg or html"):
         drawing.save(tmp_path / "net.png")
     assert not list(tmp_path.iterdir())

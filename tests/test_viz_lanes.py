@@ -74,9 +74,10 @@ def struck(boxes: dict[str, Any], lines: list[tuple[str, str, list[Any]]], margi
     ]
 
 
+@pytest.mark.parametrize("direction", ["down", "right"])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_line_strikes_a_box(name, engine):
-    boxes, lines = laid_out(draw(PROGRAMS[name](), level="training").dot())
+def test_no_line_strikes_a_box(name, direction, engine):
+    boxes, lines = laid_out(draw(PROGRAMS[name](), level="training", direction=direction).dot())
     assert len(lines) > len(boxes) / 2
     assert struck(boxes, lines) == []
 

@@ -18,7 +18,7 @@ from tensorgraph.graph.keywords import called_by_name, refuse_strangers
 from tensorgraph.graph.trace import trace
 from tensorgraph.text.template import Template
 from tensorgraph.viz.model.compare import compare
-from tensorgraph.viz.model.drawing import Drawing
+from tensorgraph.viz.model.drawing import Direction, Drawing
 from tensorgraph.viz.model.expansion import expanded
 from tensorgraph.viz.model.fault import draw_fault
 from tensorgraph.viz.model.labels import clean
@@ -46,6 +46,7 @@ def draw(
     hops: Natural = 2,
     overlay: Any = None,
     theme: Literal["auto", "light", "dark"] = "auto",
+    direction: Direction = "auto",
     timeout: Positive = 20.0,
     **keywords: Any,
 ) -> Drawing:
@@ -77,6 +78,9 @@ def draw(
         Figures on the boxes: see `tensorgraph.viz.overlay`.
     theme : {"auto", "light", "dark"}
         ``"auto"`` follows the reader's system, in SVG.
+    direction : {"auto", "down", "right"}
+        Which way values flow: down, a long chain in several columns where its words stay larger so (``"auto"``) or in
+        one; or to the right, as slides are wide.
     timeout : float
         Seconds that a layout may take. A drawing that would take longer is simplified before; `Drawing.notes` says how.
     **keywords
@@ -123,7 +127,7 @@ def draw(
     if sizes:
         told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         drawing = replace(drawing, notes=(*drawing.notes, f"a template: counts, bytes and figures are those of {told}"))
-    return replace(drawing, theme=theme, timeout=float(timeout))
+    return replace(drawing, theme=theme, direction=direction, timeout=float(timeout))
 
 
 @checked
@@ -180,7 +184,7 @@ def _paths(expand: Any) -> tuple[str, ...] | bool:
     return paths
 
 
-OPTIONS = ("level", "depth", "expand", "focus", "hops", "overlay", "theme", "timeout")
+OPTIONS = ("level", "depth", "expand", "focus", "hops", "overlay", "theme", "direction", "timeout")
 
 
 def _graph_of(target: Any, examples: tuple[Any, ...], keywords: Mapping[str, Any]) -> Graph:

@@ -41,6 +41,9 @@ def add_commands(commands: Any) -> None:
     draw.add_argument("--focus", metavar="PATH", help="only what is around this box or module")
     draw.add_argument("--hops", type=int, default=2, help="how far around it (%(default)s)")
     draw.add_argument("--overlay", metavar="FIGURE", help="time, bytes, flops, grad_norm or max on each box")
+    draw.add_argument(
+        "--direction", default="auto", choices=("auto", "down", "right"), help="which way values flow (%(default)s)"
+    )
     draw.set_defaults(command=run_draw)
 
     diff = commands.add_parser(
@@ -86,7 +89,7 @@ def run_draw(options: argparse.Namespace) -> int:
     more = {"expand": options.expand} if options.expand else {}
     drawing = draw(
         target, *examples, level=options.level, depth=options.depth, focus=options.focus, hops=options.hops,
-        overlay=options.overlay, theme=options.theme, **more,
+        overlay=options.overlay, theme=options.theme, direction=options.direction, **more,
     )  # fmt: skip
     if options.output is None and options.format is None:
         print(drawing.text(), end="")

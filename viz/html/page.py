@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -31,7 +32,8 @@ def to_html(drawing: Drawing) -> str:
     """One page: the drawing, what is inside each of its modules, search, details. It makes no request."""
     found, closed = views(drawing)
     legend = Drawing("", "legend", (), legend=_legend(found))
-    svgs, reason = lay_out([view.drawing for view in found] + [legend], drawing.timeout)
+    ways = [replace(view.drawing, direction=drawing.direction) for view in found]
+    svgs, reason = lay_out([*ways, legend], drawing.timeout)
     key = svgs.pop()
     notes = [*drawing.notes]
     left, room = 0, MOST_BYTES

@@ -15,9 +15,10 @@ from tensorgraph.arguments.foreign import put_absent
 if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
 
-__all__ = ["Drawing", "Edge", "Group", "LegendEntry", "Node", "Port", "Row"]
+__all__ = ["Direction", "Drawing", "Edge", "Group", "LegendEntry", "Node", "Port", "Row"]
 
 Theme: TypeAlias = Literal["auto", "light", "dark"]
+Direction: TypeAlias = Literal["auto", "down", "right"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ class Drawing:
     theme : {"auto", "light", "dark"}
     timeout : float
         Seconds a layout may take.
+    direction : {"auto", "down", "right"}
+        Which way values flow.
     source : Graph or None
         The graph whose equations `Node.members` counts, where there is one: `html` draws what is inside a box from it.
     painter : callable or None
@@ -173,6 +176,7 @@ class Drawing:
     notes: tuple[str, ...] = ()
     theme: str = field(default="auto", compare=False)
     timeout: float = field(default=20.0, compare=False)
+    direction: Direction = field(default="auto", compare=False)
     source: Graph | None = field(default=None, compare=False, repr=False)
     painter: Any = field(default=None, compare=False, repr=False)
 

@@ -21,6 +21,7 @@ from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
 __all__ = ["Plan", "drawn"]
 
 READABLE = 40  # boxes that a reader takes in; "auto" draws more only where there are no modules to fold to
+FRAMED = 24  # the same where frames keep them in one column
 MOST_MODULES = 120  # boxes of the module level where the depth is not given
 FEWEST = 4  # boxes below which a shallower depth is not worth taking
 MOST_ROWS = 600  # of a mirrored drawing, where ops are drawn
@@ -75,11 +76,11 @@ def _flat(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
     ops, modules = len(graph.equations), depths(graph)
     level, limit = plan.level, MOST_MODULES
     if level == "auto":
-        limit = READABLE
+        limit = FRAMED
         level = "module"
         if plan.depth is None or plan.depth == "op":
             boxes = _ops(graph, plan)
-            few = len(boxes) <= READABLE or plan.focus is not None or plan.depth == "op"
+            few = len(boxes) <= (FRAMED if any(box.others for box in boxes) else READABLE) or plan.focus is not None or plan.depth == "op"
             if few or (not modules and len(boxes) <= MOST_BOXES):
                 level = "op"
     if plan.depth == "op":

@@ -12,10 +12,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from tensorgraph.pages.palette import HEATS, THEMES, Palette, heated
+from tensorgraph.viz.model.budget import ranks
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node, Row
 from tensorgraph.viz.model.labels import SIGNS, clean
+from tensorgraph.viz.render.columns import columns
 from tensorgraph.viz.render.exits import Exit, exits
 from tensorgraph.viz.render.metrics import room
 
@@ -29,6 +32,8 @@ REST = 40  # empty columns beside the legend
 EMPTY, WIDE = 3, 12  # columns on each side of a table of rows; characters by which others are longer that ask for more
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
+TURNED = {"n": "w", "s": "e", "w": "n", "e": "s", "nw": "nw", "ne": "sw", "sw": "ne", "se": "se"}
+SIDE = re.compile(r"(?<=\w):([ns]?[we]|[ns])(?= -> | \[)")
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -40,6 +45,11 @@ def to_dot(drawing: Drawing, theme: str = "light") -> str:
 
     writer = Mirrored if any(node.role == "gradient" and node.twin for node in drawing.nodes) else Writer
     return writer(drawing, THEMES[theme]).dot()
+
+
+def _turned(match: re.Match[str]) -> str:
+    """A side of a box as it is where values flow to the right."""
+    return f":{TURNED[match[1]]}"
 
 
 def words(text: str) -> str:
@@ -58,6 +68,8 @@ def skipping(drawing: Drawing) -> set[str]:
 
 
 class Writer:
+    breaks = True  # into columns, where that helps
+
     def __init__(self, drawing: Drawing, colours: Palette) -> None:
         self.drawing, self.c = drawing, colours
         self.lines: list[str] = []
@@ -65,12 +77,13 @@ class Writer:
         self.exits = exits(drawing)
         self.points = drawing.points
         self.skipping = skipping(drawing)
+        self.column_of = columns(drawing) if drawing.direction == "auto" and self.breaks else {}
         self.begun: set[str] = set()  # exits to which a line leads already
 
     def dot(self) -> str:
         c = self.c
         graph = (
-            f'rankdir=TB nodesep=0.28 ranksep=0.27 pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
+            f'rankdir={"LR" if self.drawing.direction == "right" else "TB"} nodesep=0.28 ranksep=0.27 pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
             f'fontcolor="{c.ink}" labelloc=t labeljust=l label={self.header()}'
         )
         box = (
@@ -89,6 +102,9 @@ class Writer:
         drawn = [edge for edge in self.drawing.edges if not edge.cut]
         self.coming = Counter(edge.head for edge in drawn)
         self.lines += [line for i, edge in enumerate(self.drawing.edges) if not edge.cut for line in self.edge(i, edge)]
+        self.lines += self.heads()
+        if self.drawing.direction == "right":
+            self.lines = [self.turned(line) for line in self.lines]
         return "\n".join([*self.lines, "}"]) + "\n"
 
     def body(
@@ -120,6 +136,24 @@ class Writer:
         """A frame's title, on the page's colour, so that it stands out where a line passes."""
         bare = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="1" bgcolor="{self.c.page}">'
         return f"<{bare}<tr>{self.cell(group.rows[0].text, self.c.muted, BODY, True)}</tr></table>>"
+
+    @staticmethod
+    def turned(line: str) -> str:
+        """A line between boxes with the sides of its ends as they are where values flow to the right."""
+        ends, bracket, rest = line.partition(" [")
+        return SIDE.sub(_turned, ends + bracket) + rest if " -> " in ends else line
+
+    def heads(self) -> list[str]:
+        """The boxes at the heads of columns, side by side."""
+        if len(set(self.column_of.values())) < 2:
+            return []
+        rank = ranks(self.drawing)
+        first: dict[int, str] = {}
+        for node in sorted(self.drawing.nodes, key=lambda node: rank[node.id]):
+            first.setdefault(self.column_of[node.id], node.id)
+        heads = [first[n] for n in sorted(first)]
+        beside = [f"{a} -> {b} [style=invis weight=0]" for a, b in pairwise(heads)]
+        return [f"{{rank=same; {' '.join(heads)}}}", *beside]
 
     # ---- boxes
 
@@ -239,10 +273,11 @@ class Writer:
         """
         border = min(width, 2.0)
         column = f"group={line} " if line else ""
-        inner = max(width - border, 0.1) / 72
+        across, along = f"{max(width - border, 0.1) / 72:.3f}", "0.042"
+        wide, high = (along, across) if self.drawing.direction == "right" else (across, along)
         return (
-            f"{name} [id={name} {column}shape=box style=filled fixedsize=true width={inner:.3f} "
-            f'height=0.042 penwidth={border:g} fillcolor="{colour}" color="{colour}" label=""]'
+            f"{name} [id={name} {column}shape=box style=filled fixedsize=true width={wide} height={high} "
+            f'penwidth={border:g} fillcolor="{colour}" color="{colour}" label=""]'
         )
 
     # ---- edges
@@ -282,6 +317,9 @@ class Writer:
 
     def lines_of(self, position: int, edge: Edge, head: str, look: str, label: str) -> list[str]:
         point = self.exits.get(position)
+        ends = [self.column_of.get(end.partition(":")[0], 0) for end in (edge.tail, edge.head)]
+        if ends[0] != ends[1]:
+            return [f"{edge.tail}:e -> {edge.head}:w [constraint=false {look}{label}]"]
         if point is None:
             return [f"{edge.tail} -> {head} [{look}{label}]"]
         look = re.sub(r"weight=\d+$", "weight=100", look)  # straight down through the frame

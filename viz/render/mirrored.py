@@ -23,6 +23,8 @@ STRAIGHT, CHAIN = 100, 12  # weights of a bar, of a column
 
 
 class Mirrored(Writer):
+    breaks = False
+
     def __init__(self, drawing: Drawing, colours: Palette) -> None:
         super().__init__(drawing, colours)
         rows = Rows.of(drawing)

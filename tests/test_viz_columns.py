@@ -1,0 +1,74 @@
+"""A long chain stands in columns, and values flow to the right where asked."""
+
+import math
+
+import pytest
+from effort import examples
+from hypothesis import given
+from hypothesis import strategies as st
+from large_programs import PROGRAMS
+from test_viz_lanes import laid_out, struck
+
+import tensorgraph as tg
+from tensorgraph import nn
+from tensorgraph.viz import draw
+from tensorgraph.viz.render.columns import columns
+
+
+def chain(length):
+    return tg.trace(lambda x: [x := tg.tanh(x) if i % 2 else tg.exp(x) for i in range(length)][-1], tg.f32[3])
+
+
+def net(layers):
+    made = [part for i in range(layers) for part in (nn.Linear(6 + i, 7 + i, seed=i), nn.BatchNorm(7 + i), nn.ReLU())]
+    return tg.trace(nn.Sequential(*made), tg.f32[4, 6])
+
+
+def test_a_long_chain_is_read_down_and_then_to_the_right(engine):
+    drawing = draw(net(5), level="module")
+    column = columns(drawing)
+    assert set(column.values()) == set(range(max(column.values()) + 1)) and max(column.values()) >= 1
+    boxes, lines = laid_out(drawing.dot())
+    sides = [[boxes[box][0] for box, at in column.items() if at == n] for n in sorted(set(column.values()))]
+    assert all(max(a) < min(b) for a, b in zip(sides, sides[1:], strict=False))
+    heads = [min(boxes[box][1] for box, at in column.items() if at == n) for n in sorted(set(column.values()))]
+    assert max(heads) - min(heads) < 40
+    assert struck(boxes, lines) == []
+    tall = laid_out(draw(net(5), level="module", direction="down").dot())[0]
+    assert len({round(left + right) for left, _, right, _ in tall.values()}) == 1  # one column
+    assert max(b for *_, b in tall.values()) - min(t for _, t, *_ in tall.values()) > 1.5 * (
+        max(b for *_, b in boxes.values()) - min(t for _, t, *_ in boxes.values())
+    )
+
+
+@pytest.mark.parametrize("name", ["u-net forward", "attention forward", "flat", "two inputs", "residual forward"])
+def test_what_is_in_columns_is_drawn_whole(name, engine):
+    drawing = draw(PROGRAMS[name]())
+    boxes, lines = laid_out(drawing.dot())
+    assert boxes.keys() == {node.id for node in drawing.nodes}
+    assert struck(boxes, lines, 6.0) == []
+
+
+@given(st.integers(1, 60))
+@examples(20)
+def test_every_box_has_a_column_and_lines_lead_on(length):
+    drawing = draw(chain(length), level="op", expand=True)
+    column = columns(drawing)
+    assert column.keys() == {node.id for node in drawing.nodes}
+    assert all(0 <= column[edge.head] - column[edge.tail] <= 1 for edge in drawing.edges)
+    sizes = [list(column.values()).count(n) for n in set(column.values())]
+    assert max(sizes) - min(sizes) <= max(3, math.ceil(length / 8))  # about equally high
+
+
+def test_values_flow_to_the_right(engine):
+    drawing = draw(net(2), level="module", direction="right")
+    boxes, lines = laid_out(drawing.dot())
+    assert all(boxes[edge.tail][2] < boxes[edge.head][0] for edge in drawing.edges)
+    assert "flowchart LR" in drawing.mermaid()
+    assert struck(boxes, lines) == []
+    assert drawing == draw(net(2), level="module")  # the way it is laid out is no part of what is drawn
+
+
+def test_a_direction_is_one_of_three():
+    with pytest.raises(ValueError, match="direction"):
+        draw(net(1), direction="left")

@@ -1,0 +1,105 @@
+"""A long chain in columns, read down and then to the right, where that lets its words stay larger on a slide or a page.
+
+A column ends only where a single line goes on; what has frames stays in one, since no layout engine keeps a frame
+together of which a box stands beside one outside.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tensorgraph.viz.model.budget import ranks
+from tensorgraph.viz.model.drawing import Drawing, Node
+from tensorgraph.viz.render.metrics import room
+
+__all__ = ["columns"]
+
+SLIDE = (960.0, 480.0)  # points: 1280 by 640 pixels
+PAGE = 675.0  # points: the 900 pixels of a notebook's width
+MOST = 6
+ROW, PORTS, AROUND, BETWEEN, BESIDE = 15.0, 12.0, 12.0, 20.0, 45.0  # points of a box's parts, and between boxes
+SMALL = 0.83  # of their size, at which words of nine points are ten pixels high
+GAIN = 1.15  # by which words must be larger for a chain to be broken
+
+
+def columns(drawing: Drawing) -> dict[str, int]:
+    """The column of each box, from 0; all in one where breaking the drawing gains nothing."""
+    # The plan:
+    # 1. the height and the width that each rank takes, by an estimate;
+    # 2. the ranks after which a column may end;
+    # 3. for every number of columns, the ends that make the highest one least high;
+    # 4. the number at which the words are largest, fewer where it hardly matters.
+    rank = ranks(drawing)
+    if drawing.groups:
+        return dict.fromkeys(rank, 0)
+    last = max(rank.values(), default=0)
+    heights, widths = [0.0] * (last + 1), [0.0] * (last + 1)
+    for node in drawing.nodes:
+        at = rank[node.id]
+        heights[at] = max(heights[at], _height(node) + BETWEEN)
+        widths[at] += _width(node)
+    ends = _ends(drawing, rank, last)
+    one = _scale([(heights, widths)])
+    best, size = [last], one
+    if one < SMALL:
+        for k in range(2, MOST + 1):
+            found = _broken(heights, ends, k)
+            if found is None:
+                break
+            parts = zip([0, *(r + 1 for r in found)], [*(r + 1 for r in found), last + 1], strict=True)
+            scale = _scale([(heights[a:b], widths[a:b]) for a, b in parts])
+            if scale > GAIN * size:
+                best, size = [*found, last], scale
+    return {box: next(n for n, end in enumerate(best) if at <= end) for box, at in rank.items()}
+
+
+def _height(node: Node) -> float:
+    return len(node.rows) * ROW + bool(node.ports) * PORTS + bool(node.metric) * ROW + AROUND
+
+
+def _width(node: Node) -> float:
+    longest = (room(f"{row.text} {row.value}", 11 if row.style == "title" else 9) for row in node.rows)
+    return max(longest, default=0) + AROUND + BETWEEN
+
+
+def _scale(parts: Sequence[tuple[Sequence[float], Sequence[float]]]) -> float:
+    """How far the columns shrink on a slide, or on a page."""
+    wide = sum(max(widths) + BESIDE for _, widths in parts)
+    high = max(sum(heights) for heights, _ in parts) + 4 * ROW  # the title and the legend
+    return min(SLIDE[0] / wide, SLIDE[1] / high, PAGE / wide)
+
+
+def _ends(drawing: Drawing, rank: dict[str, int], last: int) -> list[int]:
+    """The ranks below which one line goes on."""
+    crossing: dict[int, set[tuple[str, str]]] = defaultdict(set)
+    for edge in drawing.edges:
+        if not edge.cut:
+            top, bottom = sorted((rank[edge.tail], rank[edge.head]))
+            for at in range(top, bottom):
+                crossing[at].add((edge.tail, edge.head))
+    return [at for at in range(last) if len(crossing[at]) == 1]
+
+
+def _broken(heights: Sequence[float], ends: Sequence[int], k: int) -> list[int] | None:
+    """The ends of all columns but the last for k of them; None where there are too few places."""
+    if len(ends) < k - 1:
+        return None
+    total = [0.0]
+    for height in heights:
+        total.append(total[-1] + height)
+    # by the number of columns so far: for each place, the least highest column and the ends before
+    best: dict[int, tuple[float, list[int]]] = {end: (total[end + 1], [end]) for end in ends}
+    for _ in range(k - 2):
+        following: dict[int, tuple[float, list[int]]] = {}
+        for end in ends:
+            found = [
+                (max(highest, total[end + 1] - total[before + 1]), [*way, end])
+                for before, (highest, way) in best.items()
+                if before < end
+            ]
+            if found:
+                following[end] = min(found)
+        best = following
+    found = [(max(highest, total[-1] - total[end + 1]), way) for end, (highest, way) in best.items()]
+    return min(found)[1] if found else None
