@@ -1,6 +1,7 @@
 """A long chain stands in columns, and values flow to the right where asked."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from effort import examples
@@ -30,7 +31,7 @@ def test_a_long_chain_is_read_down_and_then_to_the_right(engine):
     assert set(column.values()) == set(range(max(column.values()) + 1)) and max(column.values()) >= 1
     boxes, lines = laid_out(drawing.dot())
     sides = [[boxes[box][0] for box, at in column.items() if at == n] for n in sorted(set(column.values()))]
-    assert all(max(a) < min(b) for a, b in zip(sides, sides[1:], strict=False))
+    assert all(max(a) < min(b) for a, b in pairwise(sides))
     heads = [min(boxes[box][1] for box, at in column.items() if at == n) for n in sorted(set(column.values()))]
     assert max(heads) - min(heads) < 40
     assert struck(boxes, lines) == []

@@ -80,7 +80,11 @@ def _flat(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
         level = "module"
         if plan.depth is None or plan.depth == "op":
             boxes = _ops(graph, plan)
-            few = len(boxes) <= (FRAMED if any(box.others for box in boxes) else READABLE) or plan.focus is not None or plan.depth == "op"
+            few = (
+                len(boxes) <= (FRAMED if any(box.others for box in boxes) else READABLE)
+                or plan.focus is not None
+                or plan.depth == "op"
+            )
             if few or (not modules and len(boxes) <= MOST_BOXES):
                 level = "op"
     if plan.depth == "op":

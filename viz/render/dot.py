@@ -82,8 +82,9 @@ class Writer:
 
     def dot(self) -> str:
         c = self.c
+        way = "LR" if self.drawing.direction == "right" else "TB"
         graph = (
-            f'rankdir={"LR" if self.drawing.direction == "right" else "TB"} nodesep=0.28 ranksep=0.27 pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
+            f'rankdir={way} nodesep=0.28 ranksep=0.27 pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
             f'fontcolor="{c.ink}" labelloc=t labeljust=l label={self.header()}'
         )
         box = (

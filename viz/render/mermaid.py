@@ -38,7 +38,12 @@ def to_mermaid(drawing: Drawing, theme: str = "light") -> str:
     if theme not in THEMES:
         raise ValueError(f"theme must be one of {', '.join(THEMES)}, got {theme!r}")
     edges = [edge for edge in drawing.edges if not edge.cut]
-    lines = [f"flowchart {'LR' if drawing.direction == 'right' else 'TD'}", *_boxes(drawing), *map(_edge, edges), *_classes(drawing, THEMES[theme])]
+    lines = [
+        f"flowchart {'LR' if drawing.direction == 'right' else 'TD'}",
+        *_boxes(drawing),
+        *map(_edge, edges),
+        *_classes(drawing, THEMES[theme]),
+    ]
     notes = list(drawing.notes)
     if len(edges) > MOST_EDGES or sum(map(len, lines)) > MOST_CHARACTERS:
         notes.append("larger than what Mermaid draws by default (maxEdges, maxTextSize): use svg or html, or draw less")
