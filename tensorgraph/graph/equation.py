@@ -142,9 +142,19 @@ class Equation:
     call: Call | None = None
     source: Source | None = None
     origin: Origin | None = None
+    # what is asked of an equation by every pass, found once: all operands, the variables among them, that types fit
+    _atoms: tuple[Var | Literal, ...] = field(init=False, repr=False)
+    _variables: tuple[Var, ...] = field(init=False, repr=False)
+    is_checked: bool = field(init=False, default=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
+        put = object.__setattr__
+        put(self, "attrs", MappingProxyType(dict(self.attrs)))
+        atoms: Any = self.inputs
+        if tuple in map(type, atoms):
+            atoms = tuple(a for atom in atoms for a in (atom if type(atom) is tuple else (atom,)))
+        put(self, "_atoms", atoms)
+        put(self, "_variables", tuple([atom for atom in atoms if type(atom) is Var]))
 
     @property
     def scope(self) -> str:
@@ -153,17 +163,11 @@ class Equation:
 
     def atoms(self) -> Iterator[Var | Literal]:
         """Inputs in order, list inputs flattened."""
-        for atom in self.inputs:
-            if isinstance(atom, tuple):
-                yield from atom
-            else:
-                yield atom
+        return iter(self._atoms)
 
     def variables(self) -> Iterator[Var]:
         """The variables among the inputs, in order; one that is read twice comes twice."""
-        for atom in self.atoms():
-            if type(atom) is Var:
-                yield atom
+        return iter(self._variables)
 
     def group(self, i: int) -> tuple[Var | Literal, ...]:
         """The items of input `i`, which is a list; of any other input itself, alone."""

@@ -182,9 +182,12 @@ class Graph(Drawable):
 
     def check(self) -> Graph:
         """Verify types, order, single assignment and writes; returns the graph. See `tensorgraph.graph.check`."""
-        from tensorgraph.graph.check import check
+        if "is checked" not in self._cache:
+            from tensorgraph.graph.check import check
 
-        return check(self)
+            check(self)
+            self._cache["is checked"] = True
+        return self
 
     def __call__(self, /, *args: Any, state: Mapping[str, Any] | None = None, **keywords: Any) -> Any:
         """Evaluate. Without cells returns the outputs; with cells, ``(outputs, new_state)`` for the given state.

@@ -24,7 +24,7 @@ from tensorgraph.passes.recognise.view import View
 if TYPE_CHECKING:
     from tensorgraph.passes.recognise.numbers import Sizes
 
-__all__ = ["Retyping", "Runnable", "retyping"]
+__all__ = ["Retyping", "Runnable", "attributes_at", "retyping"]
 
 FLOAT = np.dtype(np.float64)
 WITH_SIZES = frozenset({"shape", "sizes", "classes", "n", "start", "stop"})
@@ -100,7 +100,7 @@ class Retyping:
             tuple(self._atom(a, False) for a in atom) if isinstance(atom, tuple) else self._atom(atom, weak)
             for atom in eq.inputs
         )
-        attrs = self._attrs(eq)
+        attrs = attributes_at(eq, self.sizes)
         avals = self._infer(eq, atoms, attrs)
         before: list[Equation] = []
         if any(a.dtype.kind == "f" and a.dtype != FLOAT for a in avals):  # a quotient of integers
@@ -147,20 +147,21 @@ class Retyping:
         casts.append(_cast(atom, Var(Aval(atom.aval.shape, FLOAT))))
         return casts[-1].outputs[0]
 
-    def _attrs(self, eq: Equation) -> dict[str, Any]:
-        """An equation's attributes at these sizes and in float64."""
-        result = {}
-        for name, value in eq.attrs.items():
-            if name in WITH_SIZES:
-                value = self.sizes(value)
-            elif name == "key":
-                slices = [isinstance(v, tuple) and v[0] == "slice" for v in value]
-                value = tuple(("slice", *self.sizes(v[1:])) if s else v for v, s in zip(value, slices, strict=True))
-            elif name == "dtype":
-                floating = eq.outputs[0].aval.dtype.kind == "f"
-                value = "float64" if floating and (value is not None or creates(eq)) else value
-            result[name] = value
-        return result
+
+def attributes_at(eq: Equation, sizes: Sizes) -> dict[str, Any]:
+    """An equation's attributes at these sizes and in float64."""
+    result = {}
+    for name, value in eq.attrs.items():
+        if name in WITH_SIZES:
+            value = sizes(value)
+        elif name == "key":
+            slices = [isinstance(v, tuple) and v[0] == "slice" for v in value]
+            value = tuple(("slice", *sizes(v[1:])) if s else v for v, s in zip(value, slices, strict=True))
+        elif name == "dtype":
+            floating = eq.outputs[0].aval.dtype.kind == "f"
+            value = "float64" if floating and (value is not None or creates(eq)) else value
+        result[name] = value
+    return result
 
 
 def retyping(view: View, sizes: Sizes) -> Retyping:

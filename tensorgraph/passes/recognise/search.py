@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tensorgraph.engine.op import CATALOGUE, Op
+from tensorgraph.engine.recognition import Recognition, Traits
 from tensorgraph.graph.graph import Equation, Graph, Var
 from tensorgraph.passes.recognise.exact import apart, exact_matches
 from tensorgraph.passes.recognise.fit import accepts, fits, float_choices, may_be_probed, recognition
@@ -24,12 +25,14 @@ from tensorgraph.passes.recognise.regions import (
 )
 from tensorgraph.passes.recognise.replace import replace_regions
 from tensorgraph.passes.recognise.roles import computes
+from tensorgraph.passes.recognise.surroundings import Barren, look
 from tensorgraph.passes.recognise.view import Match, Place, View
 from tensorgraph.passes.simplify import RULES, simplify
 
 __all__ = ["recognise"]
 
 MOST_ROUNDS = 8
+BARREN = Barren()
 FEW = 3  # ends of a region that are looked at without a quick test first
 
 
@@ -125,6 +128,19 @@ def from_start(view: View, span: Window, ops: list[Op]) -> list[Match]:
     says = {op: r for op, r in says.items() if all(masks[t] for t in r.needs)}
     if not says:
         return []
+    sizes = Sizes(view, span.x, (*span.numbers, *behind(view, span)))
+    seen = look(view, span, sizes, tuple(says))
+    if seen in BARREN:
+        return []
+    matches = _matches(view, span, says, masks, sizes)
+    if not matches:
+        BARREN.add(seen)
+    return matches
+
+
+def _matches(
+    view: View, span: Window, says: dict[Op, Recognition], masks: dict[Traits, int], sizes: Sizes
+) -> list[Match]:
     matches: list[Match] = []
     covered = 0
     ends: list[tuple[int, list[Op], list[Var]]] = []
@@ -140,7 +156,6 @@ def from_start(view: View, span: Window, ops: list[Op]) -> list[Match]:
                 ends.append((last, fitting, exposed))
     if not ends:
         return []
-    sizes = Sizes(view, span.x, (*span.numbers, *behind(view, span)))
     still = unmoved(view, span, sizes) if len(ends) > FEW else None
     shared: Shared = {}, {}
     for last, fitting, exposed in ends:

@@ -79,6 +79,7 @@ class View:
             self.users = {var: [n for n in numbers if self.live[n]] for var, numbers in self.users.items()}
         self.ops = {eq.op for eq in self.equations}
         self.retypings: dict[frozenset[tuple[int, int]], Any] = {}  # by the sizes that are exchanged
+        self.statics: dict[frozenset[tuple[int, int]], dict[int, Any]] = {}  # likewise, what equations are, by number
         self._numbers: dict[Callable[[Equation], bool] | Traits, frozenset[int]] = {}
 
     def numbers(self, role: Callable[[Equation], bool]) -> frozenset[int]:

@@ -1,0 +1,114 @@
+"""What recognition remembers of windows in which it found nothing changes nothing that it finds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from effort import examples
+from hypothesis import given
+from recognising import names
+from spellings import LOGITS, NEAR_MISSES, NORM, SPELLINGS, batch_norm_by_products
+
+import tensorgraph as tg
+from tensorgraph.passes.recognise import search
+from tensorgraph.passes.recognise.surroundings import Barren
+from tensorgraph.testing.programs import Program, programs
+
+F = tg.f32
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(search, "BARREN", Barren())
+    yield
+
+
+def fresh(graph: Any) -> list[str]:
+    """What is found by somebody who remembers nothing."""
+    before, search.BARREN = search.BARREN, Barren()
+    try:
+        return names(graph.recognise())
+    finally:
+        search.BARREN = before
+
+
+def test_every_spelling_and_near_miss_is_what_it_is_in_any_order() -> None:
+    cases = [(f, specs) for f, specs, _ in (*SPELLINGS, *NEAR_MISSES)]
+    graphs = [tg.trace(f, *specs) for f, specs in cases]
+    expected = [fresh(graph) for graph in graphs]
+    order = [*range(len(cases))] * 2
+    random.Random(0).shuffle(order)
+    for k in order:
+        assert names(graphs[k].recognise()) == expected[k], cases[k][0].__name__
+    assert search.BARREN.looks
+
+
+def stacked(layers: list[Callable[..., Any]], count: int) -> Callable[..., Any]:
+    def network(x: Any, *rest: Any) -> Any:
+        for k in range(count):
+            x = x + tg.tanh(layers[k % len(layers)](x, *rest))
+        return x
+
+    return network
+
+
+SINGLE = [f for f, specs, _ in (*SPELLINGS, *NEAR_MISSES) if specs in (LOGITS, NORM[:1])]
+AFFINE = [f for f, specs, _ in (*SPELLINGS, *NEAR_MISSES) if specs == NORM and f is not batch_norm_by_products]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_layers_among_equal_and_nearly_equal_ones_are_found_as_alone(seed: int) -> None:
+    rng = random.Random(seed)
+    some, specs = (SINGLE, LOGITS) if seed % 2 else (AFFINE, NORM)
+    layers = rng.sample(some, 3)
+    for rows in (6, 40, 300):
+        shaped = (F[rows, 4], *specs[1:])
+        graph = tg.trace(stacked(layers, 7), *shaped)
+        assert names(graph.recognise()) == names(graph.recognise()) == fresh(graph)
+
+
+def test_the_number_of_rows_is_no_constant_of_a_mean() -> None:
+    """400 rows and a division by 400 is a batch norm, 300 rows and the same number none, in whatever order."""
+
+    def layer(x: Any) -> Any:
+        d = x - x.sum(0) / 400.0
+        return d / tg.sqrt((d * d).sum(0) / 400.0 + 1e-5)
+
+    for rows in (300, 400, 300, 500, 400):
+        found = names(tg.trace(stacked([layer], 4), F[rows, 64]).recognise())
+        assert found.count("batch_norm") == (4 if rows == 400 else 0)
+
+
+def test_equal_layers_are_looked_at_once() -> None:
+    def count(layers: int) -> int:
+        search.BARREN = Barren()
+        tg.trace(stacked([lambda x: tg.softmax(x) * tg.exp(x)], layers), F[50, 64]).recognise()
+        return len(search.BARREN.looks)
+
+    assert count(40) == count(20) < 100
+
+
+def test_another_batch_size_is_looked_at_no_more() -> None:
+    network = stacked([lambda x: tg.softmax(x) * tg.exp(x)], 5)
+    tg.trace(network, F[500, 64]).recognise()
+    looks = len(search.BARREN.looks)
+    tg.trace(network, F[700, 64]).recognise()
+    assert len(search.BARREN.looks) == looks
+
+
+@given(programs())
+@examples(40)
+def test_random_programs_are_recognised_as_by_somebody_who_remembers_nothing(program: Program) -> None:
+    graph = program.graph()
+    assert names(graph.recognise()) == names(graph.recognise()) == fresh(graph)
+
+
+def test_no_more_is_remembered_than_was_said() -> None:
+    few = Barren(3)
+    for k in range(10):
+        few.add(k)
+    few.add(None)
+    assert [*few.looks] == [7, 8, 9] and None not in few
