@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import numpy as np
 
 from tensorgraph.analysis.describe import printable
-from tensorgraph.analysis.run import execute, given, graph_of, loss_of
+from tensorgraph.analysis.run import as_numbers, execute, given, graph_of, loss_of
 from tensorgraph.arguments import Range, checked
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Equation, Graph, Var
 
-__all__ = ["Profile", "gradient_norms", "largest", "profile"]
+__all__ = ["Profile", "gradient_norms", "largest", "passing_values", "profile"]
 
 REPEATS = 7
 ENOUGH = 2.0  # seconds; a slow graph is run less often
@@ -186,22 +186,30 @@ def gradient_norms(graph: Graph, args: tuple[Any, ...] = ()) -> tuple[dict[Var, 
     ValueError
         Where the graph has no loss.
     """
+    _, grads, made = passing_values(graph, args)
+    return {v: float(np.linalg.norm(as_numbers(g).astype(np.float64).ravel())) for v, g in grads.items()}, made
+
+
+def passing_values(
+    graph: Graph, args: tuple[Any, ...] = ()
+) -> tuple[dict[Var, Tensor], dict[Var, Tensor], tuple[str, ...]]:
+    """Every value up to the loss, the loss's gradient with respect to each that leads to it, and what was made up.
+
+    Raises
+    ------
+    ValueError
+        Where the graph has no loss.
+    """
     ys, cotangents, until = loss_of(graph)
     values = given(graph, args)
-    made: dict[Var, Tensor] = {}
-
-    def watch(i: int, eq: Equation, operands: list[Any], results: tuple[Any, ...], seconds: float) -> None:
-        made.update(zip(eq.outputs, results, strict=True))
-
-    env = execute(graph, values, watch, keep=True, until=until, grad=True)
+    env = execute(graph, values, lambda *_: None, keep=True, until=until, grad=True)
     xs = {var: t for var, t in env.items() if t._node is not None and t.dtype.kind == "f"}
     gs = [env[g] if isinstance(g, Var) else g.value for g in cotangents] or [None] * len(ys)
     roots = [env[y] for y in ys]
     with np.errstate(all="ignore"):
         grads = pull_back(roots, list(xs.values()), gs, False, False)
     reached = reaching(graph, ys, until)
-    norms = {v: float(np.linalg.norm(g._value.astype(np.float64).ravel())) for v, g in zip(xs, grads, strict=True)}
-    return {var: norm for var, norm in norms.items() if var in reached}, values.made
+    return env, {v: g for v, g in zip(xs, grads, strict=True) if v in reached}, values.made
 
 
 def reaching(graph: Graph, ys: tuple[Any, ...], until: int) -> set[Var]:

@@ -44,6 +44,9 @@ def add_commands(commands: Any) -> None:
     draw.add_argument(
         "--direction", default="auto", choices=("auto", "down", "right"), help="which way values flow (%(default)s)"
     )
+    draw.add_argument(
+        "--animate", action="store_true", help="a page of HTML that goes through the drawing step by step, with numbers"
+    )
     draw.set_defaults(command=run_draw)
 
     diff = commands.add_parser(
@@ -91,7 +94,9 @@ def run_draw(options: argparse.Namespace) -> int:
         target, *examples, level=options.level, depth=options.depth, focus=options.focus, hops=options.hops,
         overlay=options.overlay, theme=options.theme, direction=options.direction, **more,
     )  # fmt: skip
-    if options.output is None and options.format is None:
+    if options.animate:
+        _write_page(drawing, options)
+    elif options.output is None and options.format is None:
         print(drawing.text(), end="")
     else:
         _write(drawing, options)
@@ -148,6 +153,22 @@ def _complete(name: str, options: argparse.Namespace, whole: bool = False) -> tu
             f"{name}: the types of its arguments are needed ({error}): add for each one such as -i f32[64,784]"
         ) from None
     return target, examples
+
+
+def _write_page(drawing: Any, options: argparse.Namespace) -> None:
+    """The page that goes through a drawing, on random numbers."""
+    from tensorgraph.engine.spec import spec
+    from tensorgraph.files import atomic_write
+
+    ending = options.format or ("html" if options.output in (None, "-") else Path(options.output).suffix.lstrip("."))
+    if ending != "html":
+        raise ValueError(f"--animate writes a page of HTML, got the format {ending!r}: end the file's name in .html")
+    page = drawing.animate(*(spec(var.aval.shape, var.aval.dtype) for var in drawing.source.inputs))
+    if options.output in (None, "-"):
+        print(page, end="")
+        return
+    atomic_write(options.output, page.encode("utf-8"))
+    print(f"{drawing.title}: written to {options.output}")
 
 
 def _write(drawing: Any, options: argparse.Namespace, quiet: bool = False) -> None:

@@ -224,6 +224,43 @@ class Drawing:
 
         return to_html(self)
 
+    def animate(self, *args: Any) -> str:
+        """The way of the values through the drawing, and of the gradients back, step by step, as one page of HTML.
+
+        Parameters
+        ----------
+        *args : array, Tensor or spec
+            The graph's arguments: it is run once, nothing that it writes is kept, and every step shows the numbers that
+            leave its box, or their gradient: mean, spread, norm and histogram. Random numbers stand for specs. Without
+            arguments the steps are shown without numbers.
+
+        Returns
+        -------
+        str
+            A page that needs nothing else and makes no request. Space plays it, the arrow keys step.
+
+        Raises
+        ------
+        ValueError
+            For a drawing that does not know its graph, and for arguments that do not fit it.
+        RuntimeError
+            Where there is no layout engine.
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> w = tg.Parameter([1.0, 2.0])
+        >>> def loss(x):
+        ...     return ((w * x) ** 2).sum()
+        >>> drawing = tg.draw(loss, tg.f32[2], level="training")
+        >>> page = drawing.animate(tg.tensor([3.0, 4.0]))
+        >>> "backward" in page and "http-equiv" in page
+        True
+        """
+        from tensorgraph.viz.animation import animated
+
+        return animated(self, args)
+
     @checked
     def mermaid(self, theme: Theme | None = None) -> str:
         """The drawing as a Mermaid flowchart, which Markdown on many sites shows as a picture."""
