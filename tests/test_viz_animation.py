@@ -81,8 +81,10 @@ def test_figures_are_those_of_the_run():
     assert re.search(r"weight by [\d.e-]+%", changed) and "bias from zero by" in changed
 
 
-@given(hnp.arrays(st.sampled_from([np.float64, np.float32, np.int64, np.bool_]), hnp.array_shapes(max_dims=3, min_side=0),
-                  fill=st.nothing()))  # fmt: skip
+DTYPES = st.sampled_from([np.float64, np.float32, np.int64, np.bool_])
+
+
+@given(hnp.arrays(DTYPES, hnp.array_shapes(max_dims=3, min_side=0), fill=st.nothing()))
 @examples(60)
 def test_figures_of_any_numbers(array):
     found = figures_of(array)

@@ -105,7 +105,9 @@ def _short(step: Step) -> str:
         return f"{_percent(figures.broken)} not finite"
     if step.kind in ("backward", "update"):
         return f"norm {figures.norm:.2g}"
-    return f"{figures.mean:.2g}" if figures.low == figures.high else f"{figures.mean:.2g} \u00b1 {figures.deviation:.2g}"
+    return (
+        f"{figures.mean:.2g}" if figures.low == figures.high else f"{figures.mean:.2g} \u00b1 {figures.deviation:.2g}"
+    )
 
 
 def _percent(share: float) -> str:
