@@ -31,7 +31,7 @@ INTERNAL: set[str] = {
                 ".graph", ".transforms",
                 ".random", ".text", ".passes", ".passes.recognise", ".analysis", ".analysis.lint", ".compile", ".nn",
                 ".optim", ".data", ".files", ".pages", ".train", ".train.run", ".train.watch", ".tune",
-                ".tune.engines", ".tune.ensembles", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html",
+                ".tune.engines", ".tune.ensembles", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html", ".viz.animation",
                 ".commands")
 }  # fmt: skip
 
