@@ -31,8 +31,8 @@ INTERNAL: set[str] = {
                 ".graph", ".transforms",
                 ".random", ".text", ".passes", ".passes.recognise", ".analysis", ".analysis.lint", ".compile", ".nn",
                 ".optim", ".data", ".files", ".pages", ".train", ".train.run", ".train.watch", ".tune",
-                ".tune.engines", ".tune.ensembles", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html", ".viz.animation",
-                ".commands")
+                ".tune.engines", ".tune.ensembles", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html",
+                ".viz.animation", ".commands")
 }  # fmt: skip
 
 # behind these there is no line of the user's: a text that is read tells its own, a command has none
