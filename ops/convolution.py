@@ -213,7 +213,7 @@ _ATTRIBUTES = f"{_STRIDE}, {_PADDING}, {_DILATION}, groups: int = 1"
 
 convolution: Op = op(
     f"convolution(x, weight, bias=None, *, {_ATTRIBUTES})", _forward, contraction, infer_rule=_infer,
-    reference=reference, batch=_batch, flops=_flops, oracle=oracle, native="convolution:convolution",
+    reference=reference, batch=_batch, flops=_flops, oracle=oracle, native="convolution:convolution", direct=True,
     vjp=dict(x=_x, weight=_weight_of, bias=_bias_of), traits=("analytic",),
     examples=(
         (((2, 3, 7), (4, 3, 3), (4,)), {}),
@@ -242,7 +242,7 @@ transposed_convolution: Op = op(
     f"transposed_convolution(x, weight, bias=None, *, {_ATTRIBUTES}, output_padding: int | Sequence[int] = 0)",
     _transposed, contraction, infer_rule=_transposed_infer,
     reference=transposed_reference, batch=_batch, flops=_transposed_flops, oracle=transposed_oracle,
-    native="convolution:transposed_convolution",
+    native="convolution:transposed_convolution", direct=True,
     vjp=dict(x=_transposed_x, weight=_transposed_weight, bias=_bias_of), traits=("analytic",),
     examples=(
         (((2, 3, 5), (3, 2, 3), (2,)), {}),
@@ -264,7 +264,7 @@ transposed_convolution: Op = op(
 convolution_weight: Op = op(
     f"convolution_weight(x, y, *, sizes: Sequence[int], {_ATTRIBUTES})", _of_weight, contraction,
     infer_rule=_weight_infer, reference=weight_reference, batch=_weight_batch, flops=_weight_flops,
-    oracle=weight_oracle, traits=("analytic", "internal"), native="convolution:convolution_weight",
+    oracle=weight_oracle, traits=("analytic", "internal"), native="convolution:convolution_weight", direct=True,
     vjp=dict(
         x=lambda g, x_aval, y, stride, padding, dilation, groups: _x(y, x_aval, g, stride, padding, dilation, groups),
         y=lambda g, x, stride, padding, dilation, groups: convolution(

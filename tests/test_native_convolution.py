@@ -100,3 +100,31 @@ def test_three_axes_are_left_to_the_forward():
     x, w = np.zeros((1, 2, 3, 4, 5), "float32"), np.zeros((2, 2, 2, 2, 2), "float32")
     op = CATALOGUE["convolution"]
     assert not Run(op.native_rule(), (x, w, None), [((1, 2, 2, 3, 4), "float32")], attributes()).took
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+@pytest.mark.parametrize("how", HOWS[-1:])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize(("sizes", "given"), CASES, ids=str)
+def test_what_is_not_finite_stays_where_it_belongs(sizes, given, bad, how):
+    """No number outside of an image, and none of a window that nobody asks for, is a term of any sum."""
+    attrs = attributes(**given)
+    x, w, y, win = numbers(sizes, attrs, "float64")
+    told = dict(stride=win.stride, padding=win.edges, dilation=win.dilation, groups=attrs["groups"])
+    size = tuple((o - 1) * s + (k - 1) * d + 1 - lo - hi for o, s, k, d, (lo, hi) in zip(
+        win.outputs, win.stride, win.kernel, win.dilation, win.edges, strict=True))  # fmt: skip
+    rng = np.random.default_rng(5)
+    for name, inputs, more, shape in (
+        ("convolution", (x, w), attrs, y.shape),
+        ("transposed_convolution", (y, w), told | {"output_padding": 0}, (*x.shape[:2], *size)),
+        ("convolution_weight", (x, y), told | {"sizes": win.kernel}, w.shape),
+    ):
+        op = CATALOGUE[name]
+        for _ in range(6):
+            arrays = [a.copy() for a in inputs]
+            for a in (arrays[0], arrays[1], *arrays)[rng.integers(3) :][:1]:
+                a.reshape(-1)[rng.choice(a.size, 2)] = bad
+            given_to = (*arrays, None)[: len(op.inputs)]
+            exact = op.oracle(*given_to, **more)
+            got = Run(op.native_rule(), given_to, [(shape, "float64")], more, *how).outputs[0]
+            np.testing.assert_allclose(got, exact, rtol=1e-11, atol=1e-12)

@@ -1,20 +1,27 @@
 """Rules of convolutions over one and two axes, and of their gradients."""
 
 # The plan: (1) one axis is two, of which the first has one element; (2) images are prepared once: with their border,
-# and with pixels of each remainder of the stride together; where that changes nothing they are used as they lie; (3) a
-# transposed convolution is one of an image into which zeros were put, with weights turned round; (4) images, or for the
-# gradient of the weight parts of it, are shared by threads.
+# and with pixels of each remainder of the stride together; where that changes nothing they are used as they lie; (3)
+# the numbers of a transposed convolution that are as far from a multiple of the stride are a convolution of steps of
+# one, with some of each window's weights; (4) what is no term of a sum, as it lies outside of an image or between two
+# lines of windows, is 0 beside numbers that are finite, and left out beside others; (5) images, or for the gradient of
+# the weight parts of it, are shared by threads.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Address, Call, Place
-from tensorgraph.ops.native.convolution_tiles import convolve, place, table, turn, weigh, zero
+from tensorgraph.ops.native.convolution_tiles import convolve, finite, place, table, turn, weigh, zero
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
+from tensorgraph.ops.native.joining import fill
 from tensorgraph.ops.native.moving import copy_of
 from tensorgraph.ops.native.packing import DEPTH
 from tensorgraph.ops.native.product import large_tiles
@@ -23,6 +30,7 @@ from tensorgraph.ops.windows import convolution_windows, transposed_windows, wei
 __all__ = ["convolution", "convolution_weight", "transposed_convolution"]
 
 WORK = 3_000_000  # operations from which a convolution is shared by threads
+LARGE = 1 << 15  # numbers from which what is done once for all is shared too
 Two = tuple[int, int]
 
 
@@ -61,12 +69,12 @@ def _blocks(flops: int, units: int) -> int:
     return min(units, 4 if flops < 100_000_000 else 16) if flops > WORK else 1
 
 
-def _prepared(call: Call, x: Place, before: Two, lines: Two, stride: Two = (1, 1), apart: Two = (1, 1)) -> Images:
+def _prepared(call: Call, x: Place, before: Two, lines: Two, stride: Two = (1, 1)) -> Images:
     """Images with `before` zeros put in (or cut off, where negative) at the head of both axes, of `lines` numbers along
-    them for each remainder of the stride; `apart`: how far from each other the numbers are put."""
+    them for each remainder of the stride."""
     images, channels, *sizes = x.shape
     size = x.dtype.itemsize
-    plain = before == (0, 0) and stride == apart == (1, 1) and tuple(sizes) == lines
+    plain = before == (0, 0) and stride == (1, 1) and tuple(sizes) == lines
     if plain and x.strides[3] == size and (x.strides[2] == sizes[1] * size or sizes[0] == 1):
         shape = (images, channels, 1, *lines)
         return Images(x.over(shape, (*x.strides[:2], 0, sizes[1] * size, size)), sizes[1])
@@ -75,24 +83,18 @@ def _prepared(call: Call, x: Place, before: Two, lines: Two, stride: Two = (1, 1
     call.run(kernel(zero, x.dtype), [target.address(), target.size])
     for phase in range(stride[0] * stride[1]):
         spans = []
-        for n, head, many, step, gap, own in zip(
-            sizes, before, lines, stride, apart, divmod(phase, stride[1]), strict=True
-        ):
-            # number i of the target is number (i step + own - head) / gap of the source
-            inside = [
-                i for i in range(many) if 0 <= i * step + own - head < n * gap and not (i * step + own - head) % gap
-            ]
-            spans.append((inside[0], (inside[0] * step + own - head) // gap, len(inside)) if inside else (0, 0, 0))
+        for n, head, many, step, own in zip(sizes, before, lines, stride, divmod(phase, stride[1]), strict=True):
+            # number i of the target is number i step + own - head of the source
+            inside = [i for i in range(many) if 0 <= i * step + own - head < n]
+            spans.append((inside[0], inside[0] * step + own - head, len(inside)) if inside else (0, 0, 0))
         (row, from_row, rows), (column, from_column, columns) = spans
         if not rows * columns:
             continue
-        every = [gap if step == 1 else 1 for gap, step in zip(apart, stride, strict=True)]
-        taken = [step if gap == 1 else 1 for gap, step in zip(apart, stride, strict=True)]
         words: list[int | Address] = [
             x.address(from_row * x.strides[2] + from_column * x.strides[3]), *x.strides[:2],
-            x.strides[2] * taken[0], x.strides[3] * taken[1],
+            x.strides[2] * stride[0], x.strides[3] * stride[1],
             target.address(phase * target.strides[2] + row * target.strides[3] + column * size), *target.strides[:2],
-            target.strides[3] * every[0], size * every[1], images, channels, rows, columns,
+            target.strides[3], size, images, channels, rows, columns,
         ]  # fmt: skip
         call.run(kernel(place, x.dtype), words, 4 if target.nbytes > 1 << 18 else 1)
     return Images(target, lines[1])
@@ -111,25 +113,61 @@ def _rows_of(channels: int, most: int) -> int:
     return min(range(1, min(channels, most) + 1), key=lambda r: (-(-channels // r) * r - channels, -r))
 
 
+def _odd(call: Call, images: Place, numbers: int) -> Place:
+    """An int64 that is 1 where a number of (images, planes, ...) is not finite, of which so many lie together."""
+    says = call.scratch((), np.int64, "whether numbers are not finite")
+    call.run(kernel(zero, np.float64), [says.address(), 1])
+    words: list[int | Address] = [images.address(), numbers]
+    words += [w for k in (1, 0) for w in (images.strides[k], images.shape[k])]
+    call.run(kernel(finite, images.dtype), [*words, says.address()], 4 if images.size > LARGE else 1)
+    return says
+
+
+def _ones(call: Call, like: Place, before: Two, lines: Two) -> Place:
+    """A plane of ones, with zeros around it where prepared images have them."""
+    one = call.scratch((), like.dtype, "1")
+    fill(call, one, 1.0)
+    return _prepared(call, one.over((1, 1, *like.shape[-2:]), (0, 0, 0, 0)), before, lines).place
+
+
+@dataclass(frozen=True)
+class Border:
+    """What is known of the border of prepared images, whose numbers are no terms.
+
+    Attributes
+    ----------
+    plane : Place
+        1 inside, 0 at the border.
+    says : Place
+        Not 0 where the border matters.
+    """
+
+    plane: Place
+    says: Place
+
+
 def _sums(
-    call: Call, images: Images, offsets: Place, weight: Place, bias: Place | None, y: Place, groups: int, outputs: Two
-) -> None:
-    """The sums of all windows into y."""
+    call: Call, images: Images, offsets: Place, weight: Address, bias: Place | None, y: Place, groups: int,
+    first: int = 0, taps: int = 0, border: Border | None = None,
+) -> None:  # fmt: skip
+    """The sums of all windows into y; the first one begins at `first`, in bytes."""
     count, channels = images.place.shape[0], y.shape[1] // groups
     k = offsets.size
     rows = _rows_of(channels, 8 if large_tiles() else 6)
     if rows < 4 and channels > 4:
         rows = 4
     vecs = max(2, (16 if large_tiles() else 8) // rows)
-    span = (outputs[0] - 1) * images.pitch + outputs[1]
+    span = (y.shape[2] - 1) * images.pitch + y.shape[3]
     blocks = _blocks(2 * y.size * k, count * groups)
     spare = call.scratch((blocks, rows, -(-span // 64) * 64), y.dtype, "sums of windows")
     words: list[int | Address] = [
-        images.place.address(), images.strides[0], images.strides[1] * (images.place.shape[1] // groups),
-        offsets.address(), k, weight.address(), y.address(), 0 if bias is None else bias.address(),
-        count, groups, channels, span, images.pitch, *outputs, spare.address(), spare.strides[0],
+        images.place.address(first), images.strides[0], images.strides[1] * (images.place.shape[1] // groups),
+        offsets.address(), k, weight, y.address(), *y.strides, 0 if bias is None else bias.address(),
+        count, groups, channels, span, images.pitch, *y.shape[2:], spare.address(), spare.strides[0],
     ]  # fmt: skip
-    text = kernel(convolve, y.dtype, ROWS=rows, VECS=vecs, BIAS=bias is not None)
+    if border is not None:
+        words += [border.plane.address(first), taps, border.says.address()]
+    text = kernel(convolve, y.dtype, ROWS=rows, VECS=vecs, BIAS=bias is not None, BORDERED=border is not None)
     call.run(text, words, blocks)
 
 
@@ -150,12 +188,61 @@ def convolution(call: Call) -> bool:
     images = _prepared(call, _plane(x), lead, (lines[0], lines[1]), stride)
     offsets = _table(call, images, weight.shape[1], window, dilation, stride)
     added = None if bias is None else _in_order(call, bias)
-    _sums(call, images, offsets, _in_order(call, weight), added, y, groups, outputs)
+    _sums(call, images, offsets, _in_order(call, weight).address(), added, _plane(y), groups)
     return True
 
 
 def _in_order(call: Call, a: Place) -> Place:
     return a if a.is_contiguous else copy_of(call, a)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The numbers of a transposed convolution along an axis that lie as far behind a multiple of the stride.
+
+    Attributes
+    ----------
+    begin, count : int
+        The first one, and how many there are.
+    first, step, taps : int
+        The first weight of a window that they see, steps to the next one, how many they see.
+    start : int
+        Which number of the image the first one meets by its first weight; it may lie before the first of all.
+    back : int
+        How many numbers of the image a weight lies before the one before it.
+    """
+
+    begin: int
+    count: int
+    first: int
+    step: int
+    taps: int
+    start: int
+    back: int
+
+    @property
+    def lowest(self) -> int:
+        """The first number of the image that is met."""
+        return self.start - (self.taps - 1) * self.back
+
+    @property
+    def end(self) -> int:
+        """The number behind the last that is met."""
+        return self.start + self.count
+
+
+def _phases(size: int, window: int, stride: int, dilation: int, head: int) -> list[Phase]:
+    """Those of an axis of so many numbers, of which `head` before the first are left out."""
+    phases = []
+    for begin in range(min(stride, size)):
+        own = (begin + head) % stride
+        taps = [k for k in range(window) if k * dilation % stride == own]
+        step = taps[1] - taps[0] if len(taps) > 1 else 1
+        first = taps[0] if taps else 0
+        start = (begin + head - first * dilation) // stride
+        count = -(-(size - begin) // stride)
+        phases.append(Phase(begin, count, first, step, len(taps), start, step * dilation // stride))
+    return phases
 
 
 def transposed_convolution(call: Call) -> bool:
@@ -167,26 +254,32 @@ def transposed_convolution(call: Call) -> bool:
     win = transposed_windows(y, weight, **call.attrs)
     groups, size = call.attrs["groups"], weight.shape[1]
     window, dilation, stride = _two(win.kernel, 1), _two(win.dilation, 1), _two(win.stride, 1)
-    sizes = _two(win.sizes, 1)
-    lead = tuple(
-        (k - 1) * d - lo for k, d, lo in zip(window, dilation, _two([lo for lo, _ in win.edges], 0), strict=True)
+    x, y, heads = _plane(x), _plane(y), _two([lo for lo, _ in win.edges], 0)
+    axes = [_phases(*of) for of in zip(x.shape[2:], window, stride, dilation, heads, strict=True)]
+    seen = [[phase for phase in axis if phase.taps] for axis in axes]
+    before = tuple(max([0, *(-phase.lowest for phase in axis)]) for axis in seen)
+    lines = tuple(
+        lead + max([n, *(phase.end for phase in axis)]) for n, lead, axis in zip(y.shape[2:], before, seen, strict=True)
     )
-    lines = tuple(n + (k - 1) * d for n, k, d in zip(sizes, window, dilation, strict=True))
-    images = _prepared(call, _plane(y), (lead[0], lead[1]), (lines[0], lines[1]), (1, 1), stride)
-    outer = weight.shape[0] // groups
-    turned = call.scratch((groups * size, outer, *window), weight.dtype, "weights, turned round")
-    words: list[int | Address] = [
-        _in_order(call, weight).address(),
-        turned.address(),
-        groups,
-        outer,
-        size,
-        window[0] * window[1],
-    ]
-    call.run(kernel(turn, weight.dtype), words)
-    offsets = _table(call, images, outer, window, dilation, (1, 1))
-    added = None if bias is None else _in_order(call, bias)
-    _sums(call, images, offsets, turned, added, x, groups, sizes)
+    images = _prepared(call, y, (before[0], before[1]), (lines[0], lines[1]))
+    outer, weight = weight.shape[0] // groups, _in_order(call, weight)
+    added, border = None if bias is None else _in_order(call, bias), None
+    if lines != y.shape[2:]:
+        plane = _ones(call, y, (before[0], before[1]), (lines[0], lines[1]))
+        flat = weight.over((1, 1, weight.size), (0, 0, weight.dtype.itemsize))
+        border = Border(plane, _odd(call, flat, weight.size))
+    for down, right in itertools.product(*axes):
+        taps = (down.taps, right.taps)
+        shape, steps = (*x.shape[:2], down.count, right.count), (x.strides[2] * stride[0], x.strides[3] * stride[1])
+        part = x.over(shape, (*x.strides[:2], *steps), down.begin * x.strides[2] + right.begin * x.strides[3])
+        turned = call.scratch((groups * size, outer, *taps), weight.dtype, "weights, turned round")
+        words: list[int | Address] = [weight.address(), turned.address(), groups, outer, size, *window]
+        words += [down.first, down.step, taps[0], right.first, right.step, taps[1]]
+        call.run(kernel(turn, weight.dtype), words, 4 if turned.size > LARGE else 1)
+        offsets = _table(call, images, outer, taps, (-down.back, -right.back), (1, 1))
+        first = (before[0] + down.start) * images.strides[3] + (before[1] + right.start) * images.strides[4]
+        first = first if offsets.size else 0
+        _sums(call, images, offsets, turned.address(), added, part, groups, first, taps[0] * taps[1], border)
     return True
 
 
@@ -218,6 +311,11 @@ def convolution_weight(call: Call) -> bool:
         slopes.place.address(), slopes.strides[0], slopes.strides[1], weight.address(),
         x.shape[0], groups, channels, inputs, *window, span, max(1, DEPTH // -(-span // lanes)),
     ]  # fmt: skip
-    text = kernel(weigh, weight.dtype, ROWS=rows, TAPS=taps)
+    hanging = images.pitch != outputs[1] and outputs[0] > 1
+    if hanging:
+        plane = _ones(call, _plane(y), (0, 0), (outputs[0], images.pitch))
+        together = math.prod(images.place.shape[2:])
+        words += [plane.address(), _odd(call, images.place, together).address()]
+    text = kernel(weigh, weight.dtype, ROWS=rows, TAPS=taps, HANGING=hanging)
     call.run(text, words, _blocks(2 * y.size * offsets.size, units))
     return True

@@ -13,6 +13,7 @@ from typing import Any
 
 from tensorgraph.native.lowering import static
 from tensorgraph.native.words import (
+    any_lane,
     fma,
     hsum,
     integer,
@@ -20,6 +21,7 @@ from tensorgraph.native.words import (
     ldm,
     load,
     load_int,
+    select,
     stg,
     stm,
     store,
@@ -30,10 +32,10 @@ from tensorgraph.native.words import (
 from tensorgraph.ops.native.packing import DEPTH
 from tensorgraph.ops.native.product_tiles import read, write
 
-__all__ = ["convolve", "place", "table", "turn", "weigh", "zero"]
+__all__ = ["convolve", "finite", "place", "table", "turn", "weigh", "zero"]
 
 BYTES = LANES = SIZE = 0  # constants of every kernel
-ROWS, VECS, TAPS, BIAS = 1, 1, 1, False  # of these
+ROWS, VECS, TAPS, BIAS, BORDERED, HANGING = 1, 1, 1, False, False, False  # of these
 
 
 def zero(w: Any, block: Any, blocks: Any) -> None:
@@ -83,30 +85,55 @@ def table(w: Any, block: Any, blocks: Any) -> None:
 
 
 def turn(w: Any, block: Any, blocks: Any) -> None:
-    """Weights of the transposed convolution: both kinds of channels change places in each group, windows are turned
-    round. Words: weights, target, groups, channels of the one and of the other kind in a group, numbers of a window."""
-    p, q, groups, outer, inner, taps = [word_at(w, i) for i in static(6)]
-    for g in range(groups):
+    """Weights of the transposed convolution: both kinds of channels change places in each group, and of each window
+    some lines and columns are taken. Words: weights, target, groups, channels of the one and of the other kind in a group,
+    lines and columns of a window; the first line, steps to the next, how many; the like of columns."""
+    p, q, groups, outer, inner, lines, columns, line, down, high, column, right, wide = [
+        word_at(w, i) for i in static(13)
+    ]
+    for u in range(groups * inner * block // blocks, groups * inner * (block + 1) // blocks):
         for o in range(outer):
-            for i in range(inner):
-                a = p + ((g * outer + o) * inner + i) * taps * SIZE
-                b = q + ((g * inner + i) * outer + o) * taps * SIZE
-                for t in range(taps):
-                    store(b + (taps - 1 - t) * SIZE, load(a + t * SIZE))
+            a = p + ((u // inner * outer + o) * inner + u % inner) * lines * columns * SIZE
+            b = q + (u * outer + o) * high * wide * SIZE
+            for s in range(high):
+                for t in range(wide):
+                    number = load(a + ((line + s * down) * columns + column + t * right) * SIZE)
+                    store(b + (s * wide + t) * SIZE, number)
 
 
-def sums(vecs: int, masked: bool, weights: Any, x: Any, offsets: Any, k: Any, z: Any, z_row: Any, n: Any) -> None:
-    """ROWS channels of `vecs` vectors of windows; of the last vector `n` lanes where masked."""
+def finite(w: Any, block: Any, blocks: Any) -> None:
+    """Say 1 where a number is not finite. Words: where; numbers that lie together, bytes from plane to plane, planes,
+    bytes from image to image, images; what says it."""
+    p, count, plane, planes, image, images = [word_at(w, i) for i in static(6)]
+    for u in range(images * planes * block // blocks, images * planes * (block + 1) // blocks):
+        at, odd = p + u // planes * image + u % planes * plane, vset(0.0)
+        for j in range(0, count, LANES):
+            odd = odd + ldm(at + j * SIZE, count - j, 0.0) * 0.0
+        if any_lane(odd != odd):
+            store_int(word_at(w, 6), 1)
+
+
+def sums(
+    vecs: int, masked: bool, inside: Any, taps: Any, weights: Any, x: Any, offsets: Any, k: Any, z: Any, z_row: Any,
+    n: Any,
+) -> None:  # fmt: skip
+    """ROWS channels of `vecs` vectors of windows; of the last vector `n` lanes where masked. Where `inside` is not 0,
+    it is the address of a plane of ones, and of zeros where the images have their border: these are no terms."""
     lines = [weights + i * k * SIZE for i in static(ROWS)]
-    for k0 in range(0, k, DEPTH):
+    for k0 in range(0, max(k, 1), DEPTH):
         acc = [[vset(0.0) for v in static(vecs)] for i in static(ROWS)]
         for j in range(k0, min(k0 + DEPTH, k)):
             p = x + load_int(offsets + 8 * j)
             pixels = [read(p + v * BYTES, n, masked) for v in static(vecs)]
-            for i in static(ROWS):
-                weight = vset(load(lines[i] + j * SIZE))
-                for v in static(vecs):
-                    acc[i][v] = fma(weight, pixels[v], acc[i][v])
+            if BORDERED and masked and inside != 0:
+                there = ldm(inside + load_int(offsets + 8 * (j % taps)), n, 0.0) != 0.0
+                for i in static(ROWS):
+                    acc[i][0] = select(there, fma(vset(load(lines[i] + j * SIZE)), pixels[0], acc[i][0]), acc[i][0])
+            else:
+                for i in static(ROWS):
+                    weight = vset(load(lines[i] + j * SIZE))
+                    for v in static(vecs):
+                        acc[i][v] = fma(weight, pixels[v], acc[i][v])
         for i in static(ROWS):
             for v in static(vecs):
                 at = z + i * z_row + v * BYTES
@@ -118,40 +145,58 @@ def sums(vecs: int, masked: bool, weights: Any, x: Any, offsets: Any, k: Any, z:
 
 def convolve(w: Any, block: Any, blocks: Any) -> None:
     """Words: prepared images, bytes from image to image and from group to group; table, numbers of a window; weights;
-    result; bias; images, groups, channels of the result in a group; windows of an image, those that hang over too, from
-    line to line, lines, windows of a line; memory for the sums, and how many bytes a block has of it."""
-    x, x_image, x_group, offsets, k, weights, y, bias = [word_at(w, i) for i in static(8)]
-    images, groups, outputs, span, pitch, lines, columns = [word_at(w, i) for i in static(8, 15)]
-    z = word_at(w, 15) + word_at(w, 16) * block
-    units, z_row = images * groups, word_at(w, 16) // ROWS
+    result, bytes from image to image, channel to channel, line to line, number to number; bias; images, groups,
+    channels of the result in a group; windows of an image, those that hang over too, from line to line, lines, windows
+    of a line; memory for the sums, and how many bytes a block has of it; where there is a border, a plane of ones
+    inside of it, numbers of a window in a plane, and what is 1 where that matters, as weights are not finite."""
+    x, x_image, x_group, offsets, k, weights, y, y_image, y_channel, y_line, y_step, bias = [
+        word_at(w, i) for i in static(12)
+    ]
+    images, groups, outputs, span, pitch, lines, columns = [word_at(w, i) for i in static(12, 19)]
+    z = word_at(w, 19) + word_at(w, 20) * block
+    units, z_row, inside = images * groups, word_at(w, 20) // ROWS, integer(0)
+    if BORDERED and load_int(word_at(w, 23)) != 0:
+        inside = word_at(w, 21)
+    taps = word_at(w, 22) if BORDERED else 1
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         source = x + u // groups * x_image + u % groups * x_group
         for begin in range(0, outputs, ROWS):
             o = min(begin, outputs - ROWS)  # the last ones again, rather than fewer
             a = weights + (u % groups * outputs + o) * k * SIZE
             j = integer(0)
-            while j + VECS * LANES <= span:
-                sums(VECS, False, a, source + j * SIZE, offsets, k, z + j * SIZE, z_row, 0)
-                j += VECS * LANES
+            if inside == 0:
+                while j + VECS * LANES <= span:
+                    sums(VECS, False, 0, taps, a, source + j * SIZE, offsets, k, z + j * SIZE, z_row, 0)
+                    j += VECS * LANES
             while j < span:
-                sums(1, True, a, source + j * SIZE, offsets, k, z + j * SIZE, z_row, min(span - j, LANES))
+                plane = inside + j * SIZE if inside != 0 else inside
+                sums(1, True, plane, taps, a, source + j * SIZE, offsets, k, z + j * SIZE, z_row, min(span - j, LANES))
                 j += LANES
             for i in static(ROWS):
                 shift = vset(load(bias + (u % groups * outputs + o + i) * SIZE)) if BIAS else vset(0.0)
-                target = y + (u * outputs + o + i) * lines * columns * SIZE
+                target = y + u // groups * y_image + (u % groups * outputs + o + i) * y_channel
                 for r in range(lines):
                     for c in range(0, columns, LANES):
                         n = columns - c
                         v = ldm(z + i * z_row + (r * pitch + c) * SIZE, n, 0.0)
-                        stm(target + (r * columns + c) * SIZE, v + shift if BIAS else v, n)
+                        v = v + shift if BIAS else v
+                        if y_step == SIZE:
+                            stm(target + r * y_line + c * SIZE, v, n)
+                        else:
+                            stg(target + r * y_line + c * y_step, y_step, v, min(n, LANES))
 
 
 def weigh(w: Any, block: Any, blocks: Any) -> None:
     """Words: prepared images, bytes from image to image, from group to group; table; slopes of the result at the pitch
     of the images, bytes from image to image, from channel to channel; gradient of the weight; images, groups, channels
-    of the result and of the images in a group, lines and columns of a window; windows of an image; images of a part."""
+    of the result and of the images in a group, lines and columns of a window; windows of an image; images of a part;
+    where windows hang over, a plane of ones at those that do not, and what is 1 where that matters, as numbers of the
+    images are not finite."""
     x, x_image, x_group, offsets, g, g_image, g_channel, target = [word_at(w, i) for i in static(8)]
     images, groups, outputs, inputs, lines, columns, span, part = [word_at(w, i) for i in static(8, 16)]
+    windows = integer(0)
+    if HANGING and load_int(word_at(w, 17)) != 0:
+        windows = word_at(w, 16)
     across, along = (columns + TAPS - 1) // TAPS, (outputs + ROWS - 1) // ROWS
     units = groups * along * inputs * lines * across
     for u in range(units * block // blocks, units * (block + 1) // blocks):
@@ -173,8 +218,13 @@ def weigh(w: Any, block: Any, blocks: Any) -> None:
                     values = [ldm(pixels[t] + j * SIZE, count, 0.0) for t in static(TAPS)]
                     for r in static(ROWS):
                         slope = ldm(slopes + r * g_channel + j * SIZE, count, 0.0)
-                        for t in static(TAPS):
-                            acc[r][t] = fma(slope, values[t], acc[r][t])
+                        if HANGING and windows != 0:
+                            there = ldm(windows + j * SIZE, count, 0.0) != 0.0
+                            for t in static(TAPS):
+                                acc[r][t] = select(there, fma(slope, values[t], acc[r][t]), acc[r][t])
+                        else:
+                            for t in static(TAPS):
+                                acc[r][t] = fma(slope, values[t], acc[r][t])
             for r in static(ROWS):
                 for t in static(TAPS):
                     total[r][t] = total[r][t] + acc[r][t]
