@@ -86,8 +86,8 @@ def table(w: Any, block: Any, blocks: Any) -> None:
 
 def turn(w: Any, block: Any, blocks: Any) -> None:
     """Weights of the transposed convolution: both kinds of channels change places in each group, and of each window
-    some lines and columns are taken. Words: weights, target, groups, channels of the one and of the other kind in a group,
-    lines and columns of a window; the first line, steps to the next, how many; the like of columns."""
+    some lines and columns are taken. Words: weights, target, groups, channels of the one and of the other kind in a
+    group, lines and columns of a window; the first line, steps to the next, how many; the like of columns."""
     p, q, groups, outer, inner, lines, columns, line, down, high, column, right, wide = [
         word_at(w, i) for i in static(13)
     ]
