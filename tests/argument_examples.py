@@ -31,6 +31,7 @@ from argument_values import (
     saved,
     tensors_file,
     text_file,
+    text_function,
     together,
     total,
     x,
@@ -241,6 +242,7 @@ EXAMPLES: dict[str, Example] = {
     "random.state": lambda: call(tg.random.state),
     # text
     "text.arrays_of": lambda: call(text.arrays_of, graph=graph()),
+    "text.cells": lambda: call(text.cells, function=text_function(), sizes=None, seed=0),
     "text.load_state": lambda: call(text.load_state, path=text_file()),
     "text.namespace": lambda: call(text.namespace, arrays=None),
     "text.save": lambda: call(text.save, graph=graph(), path="saved.tg.py"),

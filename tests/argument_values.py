@@ -134,6 +134,12 @@ def text_file() -> str:
     return written("model.tg.py", TEXT)
 
 
+def text_function() -> Any:
+    names = tg.text.namespace()
+    exec("from __future__ import annotations\ndef f(x, *, w: Parameter[f32[3]] = ones()): return x * w", names)
+    return names["f"]
+
+
 def one_layer(seed: int = 0) -> nn.Module:
     return nn.Linear(3, 2, seed=seed)
 

@@ -53,6 +53,7 @@ def check(graph: Graph) -> Graph:
         define(var, "constants")
         if (array.shape, array.dtype) != (var.aval.shape, var.aval.dtype):
             raise GraphError(f"a constant declared {var.aval} holds {array.dtype}{array.shape}")
+    copies: dict[Any, Any] = {}  # equations that were copied share their attributes: of one type they are alike
     for number, eq in enumerate(graph.equations):
         where = f"equation {number} ({eq.op.name})"
         if len(eq.inputs) != len(eq.op.inputs):
@@ -60,7 +61,10 @@ def check(graph: Graph) -> Graph:
         for atom in eq.atoms():
             use(atom, where)
         if not eq.is_checked:  # passes keep most equations
-            _check_types(eq, where)
+            types = tuple(a.aval if type(a) is Var else None for a in eq.atoms())
+            if copies.get((id(eq.attrs), types)) != [out.aval for out in eq.outputs]:
+                _check_types(eq, where)
+                copies[id(eq.attrs), types] = [out.aval for out in eq.outputs]
             object.__setattr__(eq, "is_checked", True)
         for var in eq.outputs:
             define(var, where)

@@ -156,6 +156,20 @@ class Equation:
         put(self, "_atoms", atoms)
         put(self, "_variables", tuple([atom for atom in atoms if type(atom) is Var]))
 
+    def elsewhere(self, inputs: tuple[Atom, ...], outputs: tuple[Var, ...], call: Call | None) -> Equation:
+        """The same op with the same attributes on other variables, in another call."""
+        copy = object.__new__(Equation)
+        put = object.__setattr__
+        put(copy, "op", self.op)
+        put(copy, "inputs", inputs)
+        put(copy, "attrs", self.attrs)
+        put(copy, "outputs", outputs)
+        put(copy, "call", call)
+        put(copy, "source", self.source)
+        put(copy, "origin", self.origin)
+        put(copy, "is_checked", False)
+        return copy
+
     @property
     def scope(self) -> str:
         """The module path: ``"layers.0"``, ``""`` at the top."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.arguments import Natural, PathLike, checked
-from tensorgraph.engine import init, random
+from tensorgraph.engine import init
 from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.nn.module import Module
 from tensorgraph.text.definitions import definitions
 from tensorgraph.text.files import arrays_of, beside, load_state, numbers_of, read
+from tensorgraph.text.live import first_numbers
 from tensorgraph.text.template import Arrays, Template, parse
 
-__all__ = ["GraphModule", "first_numbers"]
+__all__ = ["GraphModule"]
 
 Array = np.ndarray[Any, Any]
 
@@ -168,31 +168,3 @@ class GraphModule(Module):
     def extra_repr(self) -> str:
         source = self.in_training
         return f"{source.name}: {', '.join(source.dims)}" if isinstance(source, Template) else source.name
-
-
-def first_numbers(decl: CellDecl, numbers: np.random.Generator) -> Array:
-    """What a cell starts from, by its initialiser.
-
-    Raises
-    ------
-    ValueError
-        Where it has none, or one that is not known.
-    """
-    if init.reserve(decl.aval.shape):
-        return np.asarray(np.zeros(decl.aval.shape), decl.aval.dtype)
-    if decl.initialiser is None:
-        raise ValueError(f"the cell {decl.path} has no initialiser: give it one, such as = zeros()")
-    call = ast.parse(decl.initialiser, mode="eval").body
-    assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-    options = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    name, aval = call.func.id, decl.aval
-    if name == "key":
-        return random.key(int(options["seed"]) if "seed" in options else int(numbers.integers(2**53)))
-    try:
-        if name in ("zeros", "ones", "constant") and aval.dtype.kind != "f":
-            value = {"zeros": 0, "ones": 1}.get(name, options.get("value", 0))
-            return np.full(aval.shape, value, aval.dtype)
-        drawn = init.named(name)(aval.shape, aval.dtype, generator=numbers, **options)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the cell {decl.path} cannot start from {decl.initialiser}: {error}") from error
-    return np.asarray(drawn, aval.dtype)

@@ -2,7 +2,8 @@
 
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.files import arrays_of, load, load_state, save
+from tensorgraph.text.live import cells
 from tensorgraph.text.namespace import namespace
 from tensorgraph.text.template import Template, parse
 
-__all__ = ["ParseError", "Template", "arrays_of", "load", "load_state", "namespace", "parse", "save"]
+__all__ = ["ParseError", "Template", "arrays_of", "cells", "load", "load_state", "namespace", "parse", "save"]

@@ -66,11 +66,7 @@ class Definition:
 
     def sees(self, name: str) -> Definition | None:
         """The function that a name means here: one that stands above, or else one of the library's."""
-        found = self.text.named.get(name)
-        if found is not None:
-            return found if found.number < self.number else None
-        shared = library() if self.text.file != str(LIBRARY) else self.text
-        return None if shared is self.text else shared.named.get(name)
+        return self.text.sees(self, name)
 
     def seen(self) -> list[str]:
         """The names of all that it sees."""
@@ -91,6 +87,13 @@ class Definitions:
         self.every = [Definition(node, number, self) for number, node in enumerate(functions)]
         self.named = {definition.name: definition for definition in self.every}
         self._sizes: dict[str, tuple[str, ...]] = {}
+
+    def sees(self, definition: Definition, name: str) -> Definition | None:
+        """The function that a name means in another one."""
+        found = self.named.get(name)
+        if found is not None:
+            return found if found.number < definition.number else None
+        return None if self.file == str(LIBRARY) else library().named.get(name)
 
     def main(self) -> Definition:
         """The last function that is not what a model does at test time."""

@@ -216,8 +216,10 @@ def _bound(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any
         given(op, args, {key: value for key, value in kwargs.items() if key != "impl"})
 
 
-def with_residuals(scene: Scene, node: ast.Call) -> list[Any]:
+def with_residuals(scene: Scene, node: ast.Call) -> Any:
     """What a call gives, and last, as a list, what its op keeps for its derivative: ``y, [order] = sort(x)``."""
+    if callee(scene, node.func) is not None:  # of a function of the text the list is one that it returns
+        return reference(scene, node)
     value = expression(scene, node)
     values = [*opened(value)] if isinstance(opened(value), (tuple, list)) else [value]
     made = values[0]._value if values and isinstance(values[0], Tensor) else None

@@ -15,6 +15,7 @@ from tensorgraph.engine.tree import is_container
 from tensorgraph.graph.calls import Call, nest
 from tensorgraph.graph.graph import ANYTHING, Var
 from tensorgraph.text.binding import note
+from tensorgraph.text.copying import copied, kept, signature
 from tensorgraph.text.definitions import Definition
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.members import joined, one_a_value
@@ -23,7 +24,7 @@ from tensorgraph.text.scene import MOST_CALLS, CellName, Container, Instance, Pe
 from tensorgraph.text.statements import run
 from tensorgraph.text.types import Sizes
 
-__all__ = ["call", "seen"]
+__all__ = ["call", "scope_of"]
 
 
 def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
@@ -37,7 +38,7 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
     if isinstance(target, Definition):
         record = Call("function", definition.name, "", outer)
     else:
-        record = Call("optimizer" if definition.updates else "module", definition.kind, _scope(target), outer)
+        record = Call("optimizer" if definition.updates else "module", definition.kind, scope_of(target), outer)
     dims = {} if isinstance(target, Definition) else dict(target.dims)
     inner = Scene(scene.reading, definition, dims, record, scene.depth + 1, unrolled=1)
     sizes = Sizes(scene, node, inner)
@@ -52,6 +53,10 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
     for name, value in members.items():
         inner.names[name] = one_a_value(inner, value) if isinstance(value, PerValue) else value
         inner.members.add(name)
+    parts = signature(scene, target, given if isinstance(target, Instance) else {**given, **members})
+    if parts is not None and (stretch := scene.reading.stretches.get(tuple(parts.key))) is not None:
+        return copied(scene, node, stretch, parts, record)
+    first, steps = len(scene.trace.equations), scene.reading.steps
     with scene.told(node), modes.use(call=record):
         run(inner, definition.body)
         _returned(inner)
@@ -61,6 +66,8 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
         record.complete(said, nest(opened(result), lambda part: seen(scene, part)))
     else:
         record.complete(said)
+    if parts is not None:
+        kept(scene, parts, record, first, steps, result)
     return result
 
 
@@ -71,7 +78,7 @@ def seen(scene: Scene, value: Any) -> Any:
     return ANYTHING if isinstance(value, (Instance, PerValue)) else scene.trace.seen(value)
 
 
-def _scope(target: Instance) -> str:
+def scope_of(target: Instance) -> str:
     """The scope that an instance's call opens: its place below the one that holds it, as a module's does."""
     outer, base = modes.current().scope, target.owner
     name = target.path[len(base) + 1 :] if base else target.path

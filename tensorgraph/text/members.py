@@ -129,7 +129,7 @@ def instance(
     head = Scene(scene.reading, definition, dict(dims), scene.call, scene.depth + 1, path=path)
     scene.charge(node, 1)
     with scene.told(node):
-        return Instance(definition, path, owner, dims, members_of(head, path))
+        return Instance(definition, path, owner, dims, head, members_of(head, path))
 
 
 def _cell(

@@ -4,9 +4,13 @@
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
+import functools
 from collections import OrderedDict
 from collections.abc import Mapping
+from types import CodeType
 from typing import Any, Literal
 
 import numpy as np
@@ -22,8 +26,10 @@ from tensorgraph.engine.op import ALIASES, CATALOGUE, Op
 from tensorgraph.engine.spec import bool_, f16, f32, f64, i8, i16, i32, i64, u8, u16, u32, u64
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, tensor, wrap
+from tensorgraph.engine.tree import flatten, is_container, unflatten
 from tensorgraph.graph.trace import trace
-from tensorgraph.ops import structure
+from tensorgraph.ops.structure import alias
+from tensorgraph.text.definitions import library
 from tensorgraph.transforms.custom import custom_vjp
 from tensorgraph.transforms.scan import scan_op
 
@@ -50,9 +56,12 @@ class Start:
         return self.text
 
 
-def _alias(x: Any) -> Tensor:
-    """The same value under a name of its own, with respect to which a gradient can be taken."""
-    t: Tensor = structure.alias.public(x)
+def _alias(x: Any) -> Any:
+    """The same value under a name of its own, with respect to which a gradient can be taken; of all in a container."""
+    if is_container(x):
+        leaves, tree = flatten(x)
+        return unflatten(tree, [_alias(leaf) for leaf in leaves])
+    t: Tensor = alias.public(x)
     if t._node is None and t.dtype.kind == "f" and current().grad and current().trace is None:
         t._node = Leaf(t.shape, t.dtype, user=False)
         t._node.live = False  # nobody outside asks for this gradient
@@ -61,7 +70,10 @@ def _alias(x: Any) -> Tensor:
 
 def _gradients(ys: Any, xs: Any, grad_outputs: Any = None, create_graph: bool = False) -> Any:
     """As `tensorgraph.gradients`; what was computed stays, for the gradients of the lines below."""
-    return gradients(ys, xs, grad_outputs, create_graph=create_graph, retain_graph=True)
+    leaves, tree = flatten(xs)
+    asked = leaves if is_container(xs) else xs
+    given = gradients(ys, asked, grad_outputs, create_graph=create_graph, retain_graph=True)
+    return unflatten(tree, list(given)) if is_container(xs) else given
 
 
 def _custom_vjp(*, forward: Any, backward: Any) -> Any:
@@ -113,6 +125,36 @@ def _initialiser(name: str, op: Any = None) -> Any:
     return start
 
 
+def _cells(function: Any, **options: Any) -> dict[str, Any]:
+    """As `tensorgraph.text.cells`."""
+    from tensorgraph.text.live import cells
+
+    return cells(function, **options)
+
+
+def _parameters(value: Any) -> list[Any]:
+    """What is trained of an instance, in the order of the heads."""
+    from tensorgraph.text.live import parameters
+
+    return parameters(value)
+
+
+@functools.cache
+def _code() -> CodeType:
+    """The library's functions, compiled; their annotations are not evaluated."""
+    module = ast.Module([definition.node for definition in library().every], [])
+    flags = __future__.annotations.compiler_flag
+    code: CodeType = compile(module, library().file, "exec", flags, dont_inherit=True)
+    return code
+
+
+def _library(names: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers and optimisers that every text knows, as functions of Python."""
+    space = dict(names)
+    exec(_code(), space)
+    return {name: space[name] for name in library().named}
+
+
 @checked
 def namespace(arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Every name that a text may use: for ``exec(text, namespace())``.
@@ -149,6 +191,6 @@ def namespace(arrays: Mapping[str, Any] | None = None) -> dict[str, Any]:
         "Literal": Literal, "OrderedDict": OrderedDict, "array": array, "custom_vjp": _custom_vjp,
         "gradients": _gradients, scan_op.name: _scan, "scope": scope, "tensor": tensor,
         "bool_": bool_, "f16": f16, "f32": f32, "f64": f64, "i8": i8, "i16": i16, "i32": i32, "i64": i64, "u8": u8,
-        "u16": u16, "u32": u32, "u64": u64,
+        "u16": u16, "u32": u32, "u64": u64, "cells": _cells, "parameters": _parameters,
     }  # fmt: skip
-    return found
+    return found | _library(found)

@@ -59,6 +59,7 @@ class Instance:
     path: str
     owner: str  # the path of the instance that it is a member of
     dims: Mapping[str, int]  # the sizes that its members leave open
+    scene: Scene  # of its head
     members: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,6 +91,7 @@ class Reading:
     consts: dict[Var, np.ndarray[Any, Any]] = field(default_factory=dict)
     constants: dict[Any, Var] = field(default_factory=dict)  # by digest, or by their place in a text
     writes: dict[CellName, Write] = field(default_factory=dict)
+    stretches: dict[Any, Any] = field(default_factory=dict)  # calls that were read, by what they depend on
     steps: int = 0
 
     def declare(self, cell: CellName) -> CellName:
