@@ -158,16 +158,8 @@ class Equation:
 
     def elsewhere(self, inputs: tuple[Atom, ...], outputs: tuple[Var, ...], call: Call | None) -> Equation:
         """The same op with the same attributes on other variables, in another call."""
-        copy = object.__new__(Equation)
-        put = object.__setattr__
-        put(copy, "op", self.op)
-        put(copy, "inputs", inputs)
-        put(copy, "attrs", self.attrs)
-        put(copy, "outputs", outputs)
-        put(copy, "call", call)
-        put(copy, "source", self.source)
-        put(copy, "origin", self.origin)
-        put(copy, "is_checked", False)
+        copy = Equation(self.op, inputs, self.attrs, outputs, call, self.source, self.origin)
+        object.__setattr__(copy, "attrs", self.attrs)  # the very same: what was found of it once holds of all copies
         return copy
 
     @property
