@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from native_calls import HOWS, Run
 
+import tensorgraph as tg
 from tensorgraph.engine.op import CATALOGUE
 
 ATTENTION = CATALOGUE["scaled_dot_product_attention"]
@@ -80,7 +81,121 @@ def test_blocks_change_no_bit():
         np.testing.assert_array_equal(a, b)
 
 
-def test_masks_are_left_to_the_forward():
-    q, k, v, _ = numbers((), 3, 5, 4, 2, "float32")
+# masks, and heads that share ------------------------------------------------------------------------------------------
+
+LEADS = [
+    ((2, 4), (2, 2), (2, 2)), ((2, 4), (2, 1), (2, 4)), ((3, 2), (2,), (1, 2)), ((), (3,), (3,)),
+    ((2, 3, 4), (3, 2), (2, 3, 2)), ((2, 1, 2), (2, 3, 1), (1, 3, 2)), ((1,), (2, 4), (2, 4)), ((2, 6), (3,), (2, 1, 3)),
+]  # fmt: skip
+MASKS = [None, "bool", "float"]
+
+
+def shared_numbers(leads, queries, keys, dim, width, dtype):
+    """Queries, keys and values with these leading axes, and the shape of their scores."""
+    rng = np.random.default_rng([queries, keys])
+    shapes = zip(leads, ((queries, dim), (keys, dim), (keys, width)), strict=True)
+    given = [rng.standard_normal((*lead, *last)).astype(dtype) for lead, last in shapes]
+    (out,) = ATTENTION.infer((*[tg.spec(a.shape, dtype) for a in given], None, None), {**ATTENTION.attrs})
+    return given, (*out.shape[:-1], keys)
+
+
+def masked(given, masks, how, dtype, order=1, want=(True, True, True, False, False), **attrs):
+    attrs = {"causal": False, "scale": None} | attrs
+    wide = [a.astype("float64") for a in given]
+    over = [a.astype("float64") if a is not None and a.dtype.kind == "f" else a for a in masks]
+    exact = ATTENTION.forward(*wide, *over, **attrs)
+    shapes = [(exact[0].shape, dtype), (exact[1].shape, dtype), (exact[2].shape, "float64")]
+    forward = Run(ATTENTION.native_rule(), (*given, *masks), shapes, attrs, *how, order=order)
+    assert forward.took
+    near(forward.outputs[0], exact[0], dtype, 16)
+    g = np.random.default_rng(7).standard_normal(exact[0].shape).astype(dtype)
+    slopes = ATTENTION.gradient.forward(*wide, *over, *exact, g.astype("float64"), want=want, **attrs)
+    kept = [exact[0].astype(dtype), *forward.outputs[1:]]
+    wanted = [(a.shape, dtype) for a, w in zip(given, want, strict=False) if w]
+    inputs = (*given, *masks, *kept, g)
+    back = Run(ATTENTION.gradient.native_rule(), inputs, wanted, attrs | {"want": want}, *how, order=order)
+    assert back.took
+    for got, correct in zip(back.outputs, [s for s in slopes if s is not None], strict=True):
+        near(got, correct, dtype, 64)
+    return [*forward.outputs, *back.outputs]
+
+
+def mask_of(kind, shape, dtype, rng):
+    if kind is None:
+        return None
+    if kind == "bool":
+        mask = rng.random(shape) < 0.6
+        if mask.ndim > 1 and mask.size:
+            mask[..., 0, :] = False  # a query that no key takes part in
+        return mask
+    return (rng.standard_normal(shape) * np.where(rng.random(shape) < 0.1, np.inf, 1)).clip(-np.inf, 3).astype(dtype)
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("keyed", [False, True])
+def test_masks(keyed, kind, dtype, how):
+    rng = np.random.default_rng(1)
+    for lead, queries, keys, dim, width in SIZES[: 2 if how[0] == "emulate" else None]:
+        q, k, v, _ = numbers(lead, queries, keys, dim, width, dtype)
+        scores = (*lead, queries, keys)
+        for shape in (scores, scores[-2:], (1, keys), (queries, 1), (*(1 for _ in lead[:-1]), *lead[-1:], 1, keys)):
+            key_mask = None
+            if keyed:
+                key_mask = rng.random((*lead[:-1], keys)) < 0.7
+            masked((q, k, v), (mask_of(kind, shape, dtype, rng), key_mask), how, dtype, causal=len(shape) == 2)
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("leads", LEADS, ids=str)
+def test_heads_and_images_that_share(leads, how):
+    given, scores = shared_numbers(leads, 3, 5, 4, 2, "float32")
+    rng = np.random.default_rng(2)
+    for kind in MASKS:
+        key_mask = rng.random((*scores[:-3], 5)) < 0.8
+        masked(given, (mask_of(kind, scores, "float32", rng), key_mask), how, "float32")
+        masked(given, (mask_of(kind, scores[-2:], "float32", rng), None), how, "float32", causal=True)
+
+
+@pytest.mark.parametrize("how", HOWS[-1:])
+def test_masks_in_any_strides_and_gradients_that_nobody_wants(how):
+    q, k, v, _ = numbers((2, 3), 40, 70, 8, 8, "float32")
+    rng = np.random.default_rng(3)
+    mask, key_mask = rng.random((2, 3, 40, 70)) < 0.6, rng.random((2, 70)) < 0.7
+    plain = masked((q, k, v), (mask, key_mask), how, "float32")
+    turned = np.asfortranarray(mask), np.repeat(key_mask, 2, 1)[:, ::2]
+    for a, b in zip(masked((q, k, v), turned, how, "float32", order=-1), plain, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for want in ((True, False, False), (False, True, False), (False, False, True)):
+        got = masked((q, k, v), (mask, key_mask), how, "float32", want=(*want, False, False))
+        np.testing.assert_array_equal(got[3], plain[3 + want.index(True)])
+
+
+@pytest.mark.parametrize("how", HOWS[-1:])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_not_finite_as_eager(dtype, how):
+    q, k, v, g = numbers((2,), 9, 20, 4, 5, dtype)
+    q[0, 2, 1], k[1, 3, 0], v[0, 5, 1], g[1, 4, 2], q[1, 7] = np.nan, np.inf, np.nan, np.inf, -np.inf
+    mask = np.random.default_rng(4).random((9, 20)) < 0.7
+    mask[3] = False
     attrs = {"causal": False, "scale": None}
-    assert not Run(ATTENTION.native_rule(), (q, k, v, np.ones((3, 5), bool), None), [((3, 2), "float32")], attrs).took
+    for masks in ((None, None), (mask, None), (np.where(mask, 0, -np.inf).astype(dtype), None)):
+        with np.errstate(all="ignore"):
+            exact = ATTENTION.forward(q, k, v, *masks, **attrs)
+        shapes = [(a.shape, a.dtype) for a in exact]
+        got = Run(ATTENTION.native_rule(), (q, k, v, *masks), shapes, attrs, *how)
+        np.testing.assert_array_equal(np.isfinite(got.outputs[0]), np.isfinite(exact[0]))
+
+
+def test_what_is_left_to_the_forward():
+    q, k, v, g = numbers((), 3, 5, 4, 2, "float32")
+    attrs = {"causal": False, "scale": None}
+    shapes = [((3, 2), "float32"), ((1, 1, 3), "float32"), ((1, 1, 3), "float64")]
+    wide = np.zeros((3, 5))
+    assert not Run(ATTENTION.native_rule(), (q, k, v, wide, None), shapes, attrs).took
+    mask = wide.astype("float32")
+    kept = Run(ATTENTION.native_rule(), (q, k, v, mask, None), shapes, attrs).outputs
+    attrs["want"] = (False, False, False, True, False)
+    rule = ATTENTION.gradient.native_rule()
+    assert not Run(rule, (q, k, v, mask, None, *kept, g), [((3, 5), "float32")], attrs).took

@@ -15,10 +15,12 @@ from tensorgraph.native.words import (
     hmost,
     hsum,
     iota,
+    ldb,
     ldm,
     load,
     load_double,
     most,
+    narrow,
     real,
     real_at,
     select,
@@ -31,10 +33,11 @@ from tensorgraph.native.words import (
 from tensorgraph.ops.kernels.scalar import exp_low
 from tensorgraph.ops.native.rows_times import times
 
-__all__ = ["backward", "forward"]
+__all__ = ["ADDED", "BARRED", "NONE", "backward", "forward", "summed"]
 
 LANES = SIZE = 0  # constants of every kernel
 INF = float("inf")
+NONE, BARRED, ADDED = 0, 1, 2  # no mask; one of truth values, of which False bars a key; one that is added
 CAUSAL = False  # of these
 
 
@@ -53,6 +56,28 @@ def largest(row: Any, seen: Any, scale: Any) -> Any:
     return hmost(top)
 
 
+def barred(row: Any, seen: Any, mask: Any) -> None:
+    """Scores of keys that a mask of truth values bars become -inf."""
+    for j in range(0, seen, LANES):
+        stm(row + j * SIZE, select(ldb(mask + j, seen - j), ldm(row + j * SIZE, seen - j, 0.0), vset(-INF)), seen - j)
+
+
+def scored(row: Any, seen: Any, scale: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any) -> Any:
+    """The largest score of a row, which becomes scaled and masked."""
+    top = largest(row, seen, scale)
+    if kind + is_keyed > 0:
+        if kind == BARRED:
+            barred(row, seen, mask)
+        if kind == ADDED:
+            for j in range(0, seen, LANES):
+                v = ldm(row + j * SIZE, seen - j, 0.0) + ldm(mask + j * SIZE, seen - j, 0.0)
+                stm(row + j * SIZE, v, seen - j)
+        if is_keyed > 0:
+            barred(row, seen, keyed)
+        top = largest(row, seen, real(1.0))
+    return top
+
+
 def exponentials(row: Any, seen: Any, base: Any) -> Any:
     """exp(score - base) in place; their sum, in float64."""
     total = double(vset(0.0))
@@ -63,7 +88,7 @@ def exponentials(row: Any, seen: Any, base: Any) -> Any:
     return hsum(total)
 
 
-def shared(row: Any, seen: Any, keys: Any, total: Any) -> None:
+def share(row: Any, seen: Any, keys: Any, total: Any) -> None:
     """Exponentials to probabilities; 0 behind the keys that are seen, and where there is none."""
     inverse = real(0.0 if total == 0.0 else 1.0 / total)
     for j in range(0, keys, LANES):
@@ -73,39 +98,45 @@ def shared(row: Any, seen: Any, keys: Any, total: Any) -> None:
 
 def forward(w: Any, block: Any, blocks: Any) -> None:
     """Words: queries, bytes from image to image, head to head, row to row; transposed keys, bytes of a head; values,
-    from image to image, head to head, row to row; output; largest scores; sums; images, heads, queries, keys, numbers
-    of a key and of a value; queries of a tile; memory for scores, and how many bytes a block has; scale."""
-    q, q_image, q_head, q_row, k, k_head, v, v_image, v_head, v_row, out = [word_at(w, i) for i in static(11)]
-    peaks, totals, images, heads, queries, keys, dim, width, tile = [word_at(w, i) for i in static(11, 20)]
-    scores, scale = word_at(w, 20) + word_at(w, 21) * block, real_at(w, 22)
+    from image to image, head to head, row to row; output; largest scores; sums; images, heads, how many of these share
+    keys, queries, keys, numbers of a key and of a value; queries of a tile; memory for scores, and how many bytes a
+    block has; scale; the kind of the mask, itself, from image to image, head to head, row to row; whether keys have
+    one, itself, from image to image."""
+    q, q_image, q_head, q_row, k, k_image, k_head, v, v_image, v_head, v_row, out = [word_at(w, i) for i in static(12)]
+    peaks, totals, images, heads, group, queries, keys, dim, width, tile = [word_at(w, i) for i in static(12, 22)]
+    scores, scale = word_at(w, 22) + word_at(w, 23) * block, real_at(w, 24)
+    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(25, 33)]
     units, line = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
+        shared, over = h // group, mask + n * mask_image + h * mask_head
         for r0 in range(0, queries, tile):
             rows = min(queries - r0, tile)
             last = seen_by(r0 + rows - 1, keys)
-            times(q + n * q_image + h * q_head + r0 * q_row, q_row, SIZE, k + u * k_head, line, scores, line, rows,
-                  last, dim, 0)  # fmt: skip
+            times(q + n * q_image + h * q_head + r0 * q_row, q_row, SIZE, k + n * k_image + shared * k_head, line, scores,
+                  line, rows, last, dim, 0)  # fmt: skip
             for r in range(rows):
                 row, seen = scores + r * line, seen_by(r0 + r, keys)
-                top = largest(row, seen, scale)
+                top = scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
                 base = select(top == -INF, real(0.0), top)
                 total = exponentials(row, seen, base)
-                shared(row, seen, last, total)
+                share(row, seen, last, total)
                 store(peaks + (u * queries + r0 + r) * SIZE, top)
                 store_double(totals + (u * queries + r0 + r) * 8, total)
-            times(scores, line, SIZE, v + n * v_image + h * v_head, v_row, out + (u * queries + r0) * width * SIZE,
+            times(scores, line, SIZE, v + n * v_image + shared * v_head, v_row, out + (u * queries + r0) * width * SIZE,
                   width * SIZE, rows, width, last, 0)  # fmt: skip
 
 
 def slopes(p: Any, d: Any, seen: Any, keys: Any, scale: Any) -> None:
     """p (d - mean of d) times the scale in the place of d; d by its differences from that of the likeliest key."""
-    best, base = real(-1.0), real(0.0)
-    for j in range(seen):
-        x = load(p + j * SIZE)
-        if x > best:
-            best = x
-            base = load(d + j * SIZE)
+    tops, bases = vset(-1.0), vset(0.0)
+    for j in range(0, seen, LANES):
+        x = ldm(p + j * SIZE, seen - j, -1.0)
+        better = x > tops
+        bases = select(better, ldm(d + j * SIZE, seen - j, 0.0), bases)
+        tops = select(better, x, tops)
+    base = hmost(select(tops == hmost(tops), bases, vset(-INF)))
+    base = select(base == -INF, real(0.0), base)  # there is no likeliest one
     mean = double(vset(0.0))
     for j in range(0, seen, LANES):
         m = seen - j
@@ -120,34 +151,53 @@ def slopes(p: Any, d: Any, seen: Any, keys: Any, scale: Any) -> None:
 
 def backward(w: Any, block: Any, blocks: Any) -> None:
     """Words: as of `forward` to the transposed keys; keys, from image to image, head to head, row to row; transposed
-    values, bytes of a head; slopes of the output; largest scores; sums; gradients of queries, keys and values, in C
-    order; images, heads, queries, keys, numbers of a key and of a value; queries of a tile; memory for scores and for
-    their slopes, and how many bytes a block has of each; scale."""
-    q, q_image, q_head, q_row, turned, k_head, k, k_image, k_row_head, k_row, v, v_head = [
-        word_at(w, i) for i in static(12)
-    ]
-    g, peaks, totals, dq, dk, dv = [word_at(w, i) for i in static(12, 18)]
-    images, heads, queries, keys, dim, width, tile = [word_at(w, i) for i in static(18, 25)]
-    own = word_at(w, 27) * block
-    p, d, scale = word_at(w, 25) + own, word_at(w, 26) + own, real_at(w, 28)
+    values, from image to image, head to head; slopes of the output; largest scores; sums; gradients of queries, keys
+    and values, in C order, each of every head; images, heads, how many of these share keys, queries, keys, numbers of a
+    key and of a value; queries of a tile; memory for scores and for their slopes, and how many bytes a block has of
+    each; scale; the masks as of `forward`."""
+    q, q_image, q_head, q_row, turned, turned_image, turned_head = [word_at(w, i) for i in static(7)]
+    k, k_image, k_head, k_row, v, v_image, v_head = [word_at(w, i) for i in static(7, 14)]
+    g, peaks, totals, dq, dk, dv = [word_at(w, i) for i in static(14, 20)]
+    images, heads, group, queries, keys, dim, width, tile = [word_at(w, i) for i in static(20, 28)]
+    own = word_at(w, 30) * block
+    p, d, scale = word_at(w, 28) + own, word_at(w, 29) + own, real_at(w, 31)
+    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(32, 40)]
     units, line = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
+        shared, over = h // group, mask + n * mask_image + h * mask_head
         to_k, to_v = dk + u * keys * dim * SIZE, dv + u * keys * width * SIZE
         for r0 in range(0, queries, tile):
             rows = min(queries - r0, tile)
             at, from_q = u * queries + r0, q + n * q_image + h * q_head + r0 * q_row
             up = g + at * width * SIZE
-            times(from_q, q_row, SIZE, turned + u * k_head, line, p, line, rows, keys, dim, 0)
-            times(up, width * SIZE, SIZE, v + u * v_head, line, d, line, rows, keys, width, 0)
+            times(from_q, q_row, SIZE, turned + n * turned_image + shared * turned_head, line, p, line, rows, keys, dim,
+                  0)  # fmt: skip
+            times(up, width * SIZE, SIZE, v + n * v_image + shared * v_head, line, d, line, rows, keys, width, 0)
             for r in range(rows):
                 seen, row = seen_by(r0 + r, keys), p + r * line
-                largest(row, seen, scale)
+                scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
                 top = load(peaks + (at + r) * SIZE)
                 exponentials(row, seen, select(top == -INF, real(0.0), top))
-                shared(row, seen, keys, load_double(totals + (at + r) * 8))
+                share(row, seen, keys, load_double(totals + (at + r) * 8))
                 slopes(row, d + r * line, seen, keys, scale)
             times(p, SIZE, line, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)
             times(d, SIZE, line, from_q, q_row, to_k, dim * SIZE, keys, dim, rows, r0)
-            times(d, line, SIZE, k + n * k_image + h * k_row_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,
+            times(d, line, SIZE, k + n * k_image + shared * k_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,
                   keys, 0)  # fmt: skip
+
+
+def summed(w: Any, block: Any, blocks: Any) -> None:
+    """Matrices of n numbers added up. Words: the matrices, the sums, n; of two axes that are kept the sizes, and bytes
+    from matrix to matrix and from sum to sum; of two that are summed over the sizes and bytes."""
+    source, target, n, outer, out_source, out_target, inner, in_source, in_target = [word_at(w, i) for i in static(9)]
+    first, first_step, second, second_step = [word_at(w, i) for i in static(9, 13)]
+    for i in range(outer):
+        for k in range(inner * block // blocks, inner * (block + 1) // blocks):
+            p, q = source + i * out_source + k * in_source, target + i * out_target + k * in_target
+            for j in range(0, n, LANES):
+                total = double(vset(0.0))
+                for a in range(first):
+                    for b in range(second):
+                        total = total + double(ldm(p + a * first_step + b * second_step + j * SIZE, n - j, 0.0))
+                stm(q + j * SIZE, narrow(total), n - j)
