@@ -113,8 +113,8 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
         for r0 in range(0, queries, tile):
             rows = min(queries - r0, tile)
             last = seen_by(r0 + rows - 1, keys)
-            times(q + n * q_image + h * q_head + r0 * q_row, q_row, SIZE, k + n * k_image + shared * k_head, line, scores,
-                  line, rows, last, dim, 0)  # fmt: skip
+            times(q + n * q_image + h * q_head + r0 * q_row, q_row, SIZE, k + n * k_image + shared * k_head, line,
+                  scores, line, rows, last, dim, 0)  # fmt: skip
             for r in range(rows):
                 row, seen = scores + r * line, seen_by(r0 + r, keys)
                 top = scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
