@@ -159,6 +159,8 @@ EXAMPLES: dict[str, Example] = {
     "Graph.jvp": lambda: call(graph().jvp, wrt=0),
     "Graph.recognise": lambda: call(graph().recognise),
     "Graph.results": lambda: call(graph().results),
+    "Graph.replace_at": lambda: call(graph().replace_at, name="v0", function=tg.exp, equal=False),
+    "Graph.rewrite": lambda: call(graph().rewrite, before=tg.exp, after=tg.exp, exact=False, equal=True),
     "Graph.save": lambda: call(graph().save, path="graph.tg.py", state=None),
     "Graph.simplify": lambda: call(graph().simplify, without=()),
     "Graph.transform": lambda: call(graph().transform, steps=("simplify",), without=()),

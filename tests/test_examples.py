@@ -14,7 +14,8 @@ import tensorgraph as tg
 from tensorgraph import jit
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-QUICK = ("gradients.py", "graphs.py", "policy_gradient.py", "gaussian_process.py")  # in plain Python too
+# in plain Python too
+QUICK = ("gradients.py", "graphs.py", "rewriting.py", "policy_gradient.py", "gaussian_process.py")
 
 
 TORCH_LOSSES = json.loads((Path(__file__).with_name("golden") / "torch_losses.json").read_text("utf-8"))
@@ -119,6 +120,14 @@ def test_graphs(tmp_path, monkeypatch, capsys):
     before, after = map(float, re.search(r"ten steps: \[([0-9.]+), ([0-9.]+)\]", told).groups())
     assert after < before and "read back the same: True" in told
     assert (tmp_path / "step.html").stat().st_size > 10_000 and (tmp_path / "step.tg.py").is_file()
+
+
+def test_rewriting(tmp_path, monkeypatch, capsys):
+    told, names = run("rewriting.py", tmp_path, monkeypatch, capsys, size=16, globals_too=True)
+    assert re.search(r"8 bits a weight: the results move by up to 0\.0\d", told)
+    assert float(re.search(r"batch norm folded: the results move by up to (\S+)", told)[1]) < 1e-5
+    assert len(names["inference"].equations) < len(names["graph"].equations) and "no occurrence" not in told
+    assert (tmp_path / "rewritten.svg").stat().st_size > 5_000
 
 
 def test_graph_network(tmp_path, monkeypatch, capsys, in_float64):

@@ -39,6 +39,7 @@ def test_every_example_is_linted():
         "gradients.py",
         "graphs.py",
         "per_example.py",
+        "rewriting.py",
         "curvature.py",
     }, "lint the new example below, and name it here"
 
@@ -86,6 +87,13 @@ def test_the_example_of_many_at_once_is_clean(tmp_path, monkeypatch):
     made = runpy.run_path(str(EXAMPLES / "per_example.py"))
     is_clean(made["together"])
     is_clean(tg.vmap(made["norm"], (None, 0, 0)), made["first"][0], made["x_test"], made["test"].y)
+
+
+def test_the_example_of_rewriting_is_clean(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["rewriting.py", "16"])
+    made = runpy.run_path(str(EXAMPLES / "rewriting.py"))
+    is_clean(made["model"], made["x"])
 
 
 def test_the_example_of_an_ensemble_is_clean(tmp_path, monkeypatch):

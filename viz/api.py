@@ -16,6 +16,7 @@ from tensorgraph.graph.from_tape import graph as tape_graph
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import called_by_name, refuse_strangers
 from tensorgraph.graph.trace import trace
+from tensorgraph.passes.rewriting import Region
 from tensorgraph.text.template import Template
 from tensorgraph.viz.model.compare import compare
 from tensorgraph.viz.model.drawing import Direction, Drawing
@@ -42,7 +43,7 @@ def draw(
     level: Level = "auto",
     depth: Depth | Literal["op"] | None = None,
     expand: str | Iterable[str] | bool | None = None,
-    focus: str | None = None,
+    focus: str | Region | None = None,
     hops: Natural = 2,
     overlay: Any = None,
     theme: Literal["auto", "light", "dark"] = "auto",
@@ -70,8 +71,9 @@ def draw(
         What is drawn in full. Three or more equal siblings in a row are drawn once, ``"blocks.0 ... blocks.11 x12"``:
         a path opens those around it, True all of them. The path of a module opens it to its ops, that of a fused op
         (``"layers.1/batch_norm"``) to its composed reference.
-    focus : str, optional
-        The path of a box or module (see `Drawing.nodes`): only what is within `hops` of it is drawn.
+    focus : str or Region, optional
+        The path of a box or module (see `Drawing.nodes`), or a part of the graph, ``graph["h"]`` or its name: only what
+        is within `hops` of it is drawn.
     hops : int
         Edges from `focus`.
     overlay : str or mapping, optional
@@ -139,6 +141,8 @@ def picture(target: Any, *args: Any, **options: Any) -> Drawing:
         return draw_fault(target, *args, **options)
     if isinstance(target, Profile):
         return draw_profile(target, *args, **options)
+    if isinstance(target, Region):
+        target = target.graph
     return draw(target, *args, **options)
 
 

@@ -28,7 +28,7 @@ new = object.__new__
 INTERNAL: set[str] = {
     f"tensorgraph{sub}"
     for sub in ("", ".arguments", ".engine", ".jit", ".native", ".numpy", ".ops", ".ops.kernels", ".ops.native",
-                ".graph", ".transforms",
+                ".graph", ".transforms", ".passes.rewriting",
                 ".random", ".text", ".passes", ".passes.recognise", ".analysis", ".analysis.lint", ".compile", ".nn",
                 ".optim", ".data", ".files", ".pages", ".train", ".train.run", ".train.watch", ".tune",
                 ".tune.engines", ".tune.ensembles", ".dist", ".viz", ".viz.model", ".viz.render", ".viz.html",

@@ -129,22 +129,23 @@ def arguments_of(code: CodeType | None, args: tuple[Any, ...], kwargs: Mapping[s
 class Copies:
     """The calls of a graph as they stand where it is run again: below another call, on other variables.
 
-    Or, `within` a scope, as they are seen from there.
+    Or, `within` a scope, as they are seen from there; or in their own place, those below `root`, which stays.
     """
 
-    def __init__(self, outer: Call | None = None, within: str = "") -> None:
+    def __init__(self, outer: Call | None = None, within: str = "", root: Call | None = None) -> None:
         self.outer = outer
         self.within = within
+        self.root = root
         self.made: dict[Call, Call] = {}
 
     def of(self, call: Call | None) -> Call | None:
         """The copy of a call, of which `complete` will say the variables."""
         waiting = []
-        while call is not None and call not in self.made:
+        while call is not None and call is not self.root and call not in self.made:
             if not self.within or f"{call.scope}.".startswith(f"{self.within}."):
                 waiting.append(call)
             call = call.parent
-        copy = self.outer if call is None else self.made[call]
+        copy = self.outer if call is None else self.root if call is self.root else self.made[call]
         above = "" if self.outer is None else self.outer.scope
         for original in reversed(waiting):
             path = original.path

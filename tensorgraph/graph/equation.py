@@ -96,7 +96,8 @@ class Origin:
 class Change:
     """One thing that a pass did to a graph: for `Graph.explain`.
 
-    `step` is the pass, `rule` what it applied, `before` and `after` the equations as text, `source` the user's line.
+    `step` is the pass, `rule` what it applied, `before` and `after` the equations as text, `source` the user's line;
+    `note` is what is to be said besides, `scopes` are the modules of the equations that were there.
     """
 
     step: str
@@ -104,6 +105,8 @@ class Change:
     before: str
     after: str
     source: Source | None = None
+    note: str = ""
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

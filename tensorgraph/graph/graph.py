@@ -35,6 +35,7 @@ from tensorgraph.graph.keywords import arranged
 if TYPE_CHECKING:
     from tensorgraph.graph.outline import Outline
     from tensorgraph.graph.program import Program
+    from tensorgraph.passes.rewriting import Region
 
 __all__ = ["Atom", "CellDecl", "Change", "Equation", "Graph", "HashedKey", "Literal", "Origin", "Provenance", "Source",
            "Var", "Write"]  # fmt: skip
@@ -286,6 +287,28 @@ class Graph(Drawable):
         from tensorgraph.passes.recognise import recognise
 
         return recognise(self)
+
+    @checked
+    def rewrite(self, before: Any, after: Any, *, exact: bool = False, equal: bool = True) -> Graph:
+        """Every occurrence of one function replaced by another: see `tensorgraph.passes.rewriting`."""
+        from tensorgraph.passes.rewriting import rewrite
+
+        return rewrite(self, before, after, exact=exact, equal=equal)
+
+    @checked
+    def replace_at(self, name: Any, function: Callable[..., Any], *, equal: bool = False) -> Graph:
+        """A part of the graph, by its name, replaced by a function: see `tensorgraph.passes.rewriting.placing`."""
+        from tensorgraph.passes.rewriting import replace_at
+
+        return replace_at(self, name, function, equal=equal)
+
+    def __getitem__(self, name: Any) -> Region:
+        """The part of this name, ``graph["blocks.3.attention"]``: see `tensorgraph.passes.rewriting.regions`."""
+        from tensorgraph.passes.rewriting import region
+
+        return region(self, name)
+
+    __iter__ = None  # indexing is by name, and a graph no sequence
 
     @checked
     def transform(self, *steps: str, without: str | Collection[str] = ()) -> Graph:

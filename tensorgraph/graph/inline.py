@@ -19,7 +19,9 @@ __all__ = ["asked", "group", "inline", "standing_for"]
 Known = dict[Var, Var | Literal]
 
 
-def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> tuple[list[Any], list[Any]]:
+def inline(
+    graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor], calls: Copies | None = None
+) -> tuple[list[Any], list[Any]]:
     """Emit a graph's equations into the active trace.
 
     Parameters
@@ -28,6 +30,8 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
     inputs, cells : sequence of Tensor
         What stands for the graph's inputs and for its cells' values at entry: traced values, or numbers, which are
         captured.
+    calls : Copies, optional
+        The calls in which its equations stand: below the one that is running unless given.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def inline(graph: Graph, inputs: Sequence[Tensor], cells: Sequence[Tensor]) -> t
     roots = asked(graph)
     for var in roots & env.keys():
         env[var] = _leaf(trace, env[var])
-    calls = Copies(trace.here())
+    calls = Copies(trace.here()) if calls is None else calls
     for eq in graph.equations:
         with standing_for(trace, eq, env, calls.of(eq.call)):
             outputs = (_of_numbers(trace, eq, env) if of_numbers else None) or _emit(trace, eq, env)

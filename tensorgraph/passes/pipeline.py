@@ -172,6 +172,8 @@ class Explanation:
                 for change in changes[:cut]:
                     where = "" if change.source is None else f"  # {change.source}"
                     lines.append(f"    {_line(change.before, full)}  →  {_line(change.after, full)}{where}")
+                    if change.note:
+                        lines.append(f"      {' '.join(change.note.split())}")
                 if len(changes) > cut:
                     lines.append(f"    and {len(changes) - cut} more")
         return "\n".join(lines)

@@ -147,6 +147,10 @@ class Log:
             return equation_text(what, self._names)
         return self._names[what] if isinstance(what, Var) else repr(what)
 
-    def note(self, rule: str, before: Equation | str, after: Equation | Atom | str, source: Source | None) -> None:
-        """Write down one change."""
-        self.changes.append(Change(self.step, rule, self.text(before), self.text(after), source))
+    def note(
+        self, rule: str, before: Equation | str, after: Equation | Atom | str, source: Source | None, note: str = "",
+        scopes: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        """Write down one change; `scopes` are those of the equations that were there, where these are several."""
+        scopes = tuple(dict.fromkeys(scopes)) or ((before.scope,) if isinstance(before, Equation) else ())
+        self.changes.append(Change(self.step, rule, self.text(before), self.text(after), source, note, scopes))

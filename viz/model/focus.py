@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
+from tensorgraph.graph.graph import Graph
+from tensorgraph.passes.rewriting import Region, region
 from tensorgraph.viz.model.budget import stubs
 from tensorgraph.viz.model.drawing import Drawing, LegendEntry
 from tensorgraph.viz.model.labels import clean, count
@@ -14,15 +16,18 @@ from tensorgraph.viz.model.labels import clean, count
 __all__ = ["focus_on", "within"]
 
 
-def focus_on(drawing: Drawing, path: str, hops: int) -> Drawing:
-    """The boxes within `hops` edges of the box or module at `path`, upstream and down.
+def focus_on(drawing: Drawing, graph: Graph, focus: str | Region, hops: int) -> Drawing:
+    """The boxes within `hops` edges of the box or module at a path, upstream and down, or of a part of the graph.
 
     Raises
     ------
     ValueError
-        Where no box or module has this path; the nearest paths are named.
+        Where no box or module has this path, and no part of the graph this name; the nearest paths are named.
     """
-    centre = {node.id for node in drawing.nodes if _is_at(node.path, path)}
+    path = focus if isinstance(focus, str) else focus.name
+    centre = {node.id for node in drawing.nodes if _is_at(node.path, path)} if isinstance(focus, str) else set()
+    if not centre:
+        centre = {node.id for node in drawing.nodes if not _members(graph, focus).isdisjoint(node.members)}
     if not centre:
         known = [node.path for node in drawing.nodes] + [group.path for group in drawing.groups]
         near = difflib.get_close_matches(path, known, n=3, cutoff=0.4) or known[:3]
@@ -31,6 +36,16 @@ def focus_on(drawing: Drawing, path: str, hops: int) -> Drawing:
             "(Drawing.nodes lists every path)"
         )
     return within(drawing, centre, hops, clean(path))
+
+
+def _members(graph: Graph, focus: str | Region) -> frozenset[int]:
+    """The equations of a part of a graph; none where it has no such part."""
+    if isinstance(focus, Region) and focus.whole is graph:
+        return frozenset(focus.numbers)
+    try:
+        return frozenset(region(graph, focus if isinstance(focus, str) else focus.name).numbers)
+    except KeyError:
+        return frozenset()
 
 
 def within(drawing: Drawing, centre: Iterable[str], hops: int, what: str) -> Drawing:

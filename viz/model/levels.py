@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tensorgraph.graph.graph import Graph
+from tensorgraph.passes.rewriting import Region
 from tensorgraph.viz.model.budget import MOST_BOXES, mend
 from tensorgraph.viz.model.build import build, summary
 from tensorgraph.viz.model.drawing import Drawing
@@ -34,7 +35,7 @@ class Plan:
     level: str
     depth: int | str | None
     expand: tuple[str, ...] | bool
-    focus: str | None
+    focus: str | Region | None
     hops: int
 
     @property
@@ -55,7 +56,7 @@ def drawn(graph: Graph, plan: Plan) -> Drawing:
     else:
         drawing, notes = _flat(graph, plan)
     if plan.focus is not None:
-        drawing = focus_on(drawing, plan.focus, plan.hops)
+        drawing = focus_on(drawing, graph, plan.focus, plan.hops)
     drawing = mend(drawing)
     return replace(drawing, notes=(*drawing.notes, *notes))
 
@@ -93,7 +94,7 @@ def _flat(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
         boxes = _ops(graph, plan)
         if len(boxes) <= MOST_BOXES or plan.focus is not None:
             drawing = build(graph, boxes, "op")
-            if plan.focus is None or len(focus_on(drawing, plan.focus, plan.hops).nodes) <= MOST_BOXES:
+            if plan.focus is None or len(focus_on(drawing, graph, plan.focus, plan.hops).nodes) <= MOST_BOXES:
                 return drawing, []
     boxes, notes = _modules(graph, plan, limit)
     if level == "op":

@@ -15,7 +15,7 @@ from tensorgraph.passes.recognise.roles import elements
 from tensorgraph.passes.recognise.view import Match, Place, View
 from tensorgraph.passes.rewrite import Log, infer
 
-__all__ = ["replace_regions"]
+__all__ = ["ordered", "replace_regions"]
 
 
 def replace_regions(graph: Graph, view: View, matches: Sequence[Match]) -> tuple[Graph, int]:
@@ -30,7 +30,7 @@ def replace_regions(graph: Graph, view: View, matches: Sequence[Match]) -> tuple
 
     def built() -> list[Equation] | None:
         others = [eq for n, eq in enumerate(view.equations) if n not in gone]
-        return _ordered([*others, *(eq for n in sorted(added) for eq in added[n])], view)
+        return ordered([*others, *(eq for n in sorted(added) for eq in added[n])], view)
 
     orders: list[Equation] | None = list(view.equations)
     pairs = [(match, _replacement(view, match)) for match in matches]
@@ -59,7 +59,8 @@ def replace_regions(graph: Graph, view: View, matches: Sequence[Match]) -> tuple
         last = view.equations[max(match.numbers)]
         before = "; ".join(log.text(view.equations[n]) for n in sorted(match.numbers))
         fused = next(eq for eq in equations if eq.op is match.op)
-        log.note(f"{match.op.name}: {match.rule}", before, fused, last.source)
+        scopes = [view.equations[n].scope for n in sorted(match.numbers)]
+        log.note(f"{match.op.name}: {match.rule}", before, fused, last.source, scopes=scopes)
     return graph.replace(
         equations=tuple(_needed(graph, view, orders, gone)), changes=(*graph.changes, *log.changes)
     ), count
@@ -119,24 +120,13 @@ def _same_elements(view: View, var: Var, shape: tuple[int, ...]) -> Var | None:
             return var
 
 
-def _ordered(equations: list[Equation], view: View) -> list[Equation] | None:
-    """The equations in an order in which each follows what it reads, as near the given one as can be; None: a cycle."""
-    rank = {id(eq): (n, 0) for n, eq in enumerate(view.equations)}
-    tail = 0
-    maker: dict[Var, int] = {}
-    for i, eq in enumerate(equations):
-        for out in eq.outputs:
-            maker[out] = i
-    place = []
-    for eq in equations:
-        if id(eq) in rank:
-            place.append(rank[id(eq)])
-            tail = 0
-            continue
-        tail += 1
-        old = [view.position[out] for out in eq.outputs if out in view.position]
-        read = [view.position[v] for v in eq.variables() if v in view.position]
-        place.append((max([*old, *read], default=-1), tail))
+def ordered(equations: list[Equation], view: View | None = None) -> list[Equation] | None:
+    """The equations in an order in which each follows what it reads, as near the given one as can be; None: a cycle.
+
+    With a view those of its graph keep their places, and each other one stands behind what it reads.
+    """
+    maker = {out: i for i, eq in enumerate(equations) for out in eq.outputs}
+    place = [(i, 0) for i in range(len(equations))] if view is None else _places(equations, view)
     waits = [0] * len(equations)
     users: list[list[int]] = [[] for _ in equations]
     for i, eq in enumerate(equations):
@@ -155,6 +145,23 @@ def _ordered(equations: list[Equation], view: View) -> list[Equation] | None:
             if not waits[user]:
                 heapq.heappush(heap, (place[user], user))
     return order if len(order) == len(equations) else None
+
+
+def _places(equations: list[Equation], view: View) -> list[tuple[int, int]]:
+    """Where each equation would stand in the graph of the view."""
+    rank = {id(eq): (n, 0) for n, eq in enumerate(view.equations)}
+    tail = 0
+    place = []
+    for eq in equations:
+        if id(eq) in rank:
+            place.append(rank[id(eq)])
+            tail = 0
+            continue
+        tail += 1
+        old = [view.position[out] for out in eq.outputs if out in view.position]
+        read = [view.position[v] for v in eq.variables() if v in view.position]
+        place.append((max([*old, *read], default=-1), tail))
+    return place
 
 
 def _needed(graph: Graph, view: View, equations: list[Equation], gone: set[int]) -> list[Equation]:

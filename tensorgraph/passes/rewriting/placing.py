@@ -1,0 +1,174 @@
+"""`replace_at`: a function of the user's in the place of a part of a graph, found by its name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.cells import Cell
+from tensorgraph.graph.graph import Graph, Var
+from tensorgraph.passes.recognise.view import View
+from tensorgraph.passes.rewrite import Log
+from tensorgraph.passes.rewriting.comparing import Gap, gap
+from tensorgraph.passes.rewriting.regions import Region, region
+from tensorgraph.passes.rewriting.replacing import Replacing
+from tensorgraph.passes.rewriting.sides import Pattern
+from tensorgraph.text.names import identifier, names
+
+__all__ = ["replace_at"]
+
+
+def replace_at(graph: Graph, name: Any, function: Callable[..., Any], *, equal: bool = False) -> Graph:
+    """The graph with a part of it replaced by a function.
+
+    Parameters
+    ----------
+    graph : Graph
+    name : str, (str, int) or Region
+        As in ``graph[name]``: the path of a module, the name of a value.
+    function : callable
+        Of the part's inputs, as `Region.inputs` has them: what a module is called with, what the op reads that makes a
+        value. Further arguments are cells that the part reads, by their names in it: ``def f(x, weight, bias)``. It
+        gives what the part gives. A Module brings its own parameters, which become cells of the graph below the
+        module's path. ``part = graph[name]`` is callable in it.
+    equal : bool
+        Refuse a function that gives other numbers, or other gradients, than the part.
+
+    Returns
+    -------
+    Graph
+        With the same arguments, results, cells and writes. `Graph.explain` tells the largest difference on drawn
+        numbers, cells as they are, and what of the part stays since it is read elsewhere.
+
+    Raises
+    ------
+    KeyError
+        For a name that there is not, or that several parts have.
+    TypeError, ValueError
+        Where the function takes or gives other things than the part.
+
+    See Also
+    --------
+    rewrite : wherever something is done
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> def f(x, w):
+    ...     h = tg.relu(x @ w)
+    ...     return h.sum()
+    >>> g = tg.trace(f, tg.f32[2, 3], tg.f32[3, 4])
+    >>> print(g.replace_at("h", tg.tanh))
+    def f(x: f32[2, 3], w: f32[3, 4]) -> f32:
+        v0 = x @ w                                        # f32[2, 4]
+        h = tanh(v0)                                      # f32[2, 4]
+        v1 = sum(h)                                       # f32
+        return v1
+    >>> print(g.replace_at("h", tg.tanh).explain())
+    f: 1 change
+    replace_at: 1 change
+      h → tanh (1)
+        h = relu(v0)  →  h = tanh(v0)  # ...
+          largest difference ...
+    """
+    part = name if isinstance(name, Region) else region(graph, name)
+    if part.whole is not graph:
+        part = region(graph, part.name)
+
+    if not part.outputs:
+        raise ValueError(f"{part.name} gives nothing that anything else reads: there is nothing to put in its place")
+    arguments = _arguments(part, function)
+    with modes.use(trace=None, cells=None, quiet=True, debug_nans=False):
+        return _placed(graph, part, function, arguments, equal)
+
+
+def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments: list[Var], equal: bool) -> Graph:
+    view = View(graph)
+    numbers = frozenset(part.numbers)
+    for n in part.numbers:
+        for out in graph.equations[n].outputs:
+            if out in view.asked and (out not in part.outputs or any(u in numbers for u in view.users.get(out, ()))):
+                raise ValueError(
+                    f"a gradient is asked with respect to {names(graph)[out]}, which lies inside {part.name}"
+                )
+    apart = _gap(part, function, arguments, equal)
+    if equal and (apart is None or not apart.is_rounding):
+        why = "it could not be run on drawn numbers" if apart is None else apart.said
+        raise ValueError(f"the function differs from {part.name}: {why}; equal=False replaces it nevertheless")
+    trace = Replacing(graph, view)
+    replacement = trace.put(function, arguments, part.outputs, numbers, _anchor(part), part.call)
+    log = Log(graph, "replace_at")
+    before = "; ".join(log.text(eq) for eq in part.equations) or log.text(part.outputs[0])
+    after = "; ".join(map(log.text, replacement.equations)) or ", ".join(map(log.text, replacement.by.values()))
+    words = []
+    if apart is not None:
+        words.append(f"largest difference {apart.said}" if apart.amount else "no difference")
+    stays = [
+        out for n in part.numbers for out in graph.equations[n].outputs
+        if out not in part.outputs and view.leaves(out, numbers)
+    ]  # fmt: skip
+    if stays:
+        words.append(f"what is read elsewhere stays: {', '.join(map(log.text, stays))}")
+    source = part.equations[-1].source if part.numbers else None
+    called = getattr(function, "__name__", type(function).__name__)
+    log.note(f"{part.name} → {called}", before, after, source, "; ".join(words), [eq.scope for eq in part.equations])
+    result = trace.replaced([replacement], log.changes)
+    if result is None:
+        raise ValueError(f"what {part.name} reads depends on what it gives, through values that stay")
+    return result.check()
+
+
+def _anchor(part: Region) -> Any:
+    return part.equations[-1] if part.numbers else None
+
+
+def _gap(part: Region, function: Callable[..., Any], arguments: list[Var], strict: bool) -> Gap | None:
+    """How far the function is from the part, on drawn numbers and cells as they are."""
+    own = part.graph
+    trace = Replacing(own, View(own))
+    replacement = trace.put(function, arguments, part.outputs, frozenset(range(len(own.equations))), None)
+    other = trace.replaced([replacement], ())
+    if other is None:
+        return None
+    before, after = (Pattern(graph, tuple(graph.inputs), _cells(graph)) for graph in (own, other))
+    return gap(part.whole, own.inputs, before, after, strict)
+
+
+def _cells(graph: Graph) -> dict[Var, Cell | str]:
+    live = graph.provenance.cells(len(graph.cells))
+    return {decl.var: decl.path if cell is None else cell for decl, cell in zip(graph.cells, live, strict=True)}
+
+
+def _arguments(part: Region, function: Callable[..., Any]) -> list[Var]:
+    """The values that a function is called with: the part's inputs, then cells by the names of its parameters."""
+    inputs = list(part.inputs)
+    try:
+        parameters = list(inspect.signature(getattr(function, "forward", function)).parameters.values())
+    except (TypeError, ValueError):
+        return inputs
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return inputs
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p.name for p in positional if p.default is p.empty]
+    if len(required) <= len(inputs) <= len(positional):
+        return inputs
+    cells: dict[str, Var] = {}
+    printed = names(part.whole)
+    for decl in part.cells:
+        inner = decl.path[len(part.scope) + 1 :] if decl.path.startswith(f"{part.scope}.") else decl.path
+        cells |= {printed[decl.var]: decl.var, identifier(inner): decl.var}
+    further = required[len(inputs) :]
+    if len(required) > len(inputs) and all(name in cells for name in further):
+        return inputs + [cells[name] for name in further]
+    named = f"; cells by their names: {', '.join(cells)}" if cells else ""
+    raise TypeError(
+        f"what stands in the place of {part.name} is called with ({_names(part.inputs, part.whole)}){named}; the "
+        f"function takes ({', '.join(p.name for p in positional)})"
+    )
+
+
+def _names(variables: tuple[Var, ...], graph: Graph) -> str:
+    printed = names(graph)
+    return ", ".join(f"{printed[var]}: {var.aval}" for var in variables)

@@ -1,0 +1,249 @@
+"""Putting a function where something else stands in a graph: a trace that goes on from the graph's own values."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine import modes
+from tensorgraph.engine.cells import Cell, Parameter
+from tensorgraph.engine.tensor import Tensor, as_array, wrap
+from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.calls import Call
+from tensorgraph.graph.graph import CellDecl, Change, Equation, Graph, Literal, Var, Write
+from tensorgraph.ops.creation import full
+from tensorgraph.passes.recognise.replace import ordered
+from tensorgraph.passes.recognise.view import View
+from tensorgraph.passes.rerun import Rerun
+from tensorgraph.passes.rewrite import replaced, replaced_in
+
+__all__ = ["Replacement", "Replacing"]
+
+
+class Replacement:
+    """What stands for some equations of a graph: its own equations, and what they give for values of the graph."""
+
+    def __init__(self, numbers: frozenset[int], equations: list[Equation], by: dict[Var, Var | Literal]) -> None:
+        self.numbers = numbers
+        self.equations = equations
+        self.by = by
+
+
+class Replacing(Rerun):
+    """A trace in which all values of a graph are known, so that functions of them can be put into it."""
+
+    def __init__(self, graph: Graph, view: View) -> None:
+        super().__init__(graph)
+        self.view = view
+        self.scope = ""  # that of the place where something is put
+        self.places: dict[Cell, str] = {}
+        for eq in graph.equations:
+            self.producer.update(dict.fromkeys(eq.outputs, eq))
+            floats = [out for out in eq.outputs if out.aval.dtype.kind == "f"]
+            self.varying.update(floats)
+            self.differentiable.update(floats)
+        self.differentiable.update(var for var in self.inputs if var.aval.dtype.kind == "f")
+        live = graph.provenance.cells(len(graph.cells))
+        self.cells = {cell: decl.var for decl, cell in zip(graph.cells, live, strict=True) if cell is not None}
+        self.own = set(self.cells)
+
+    def var_of_cell(self, cell: Cell) -> Var | Literal:
+        if cell not in self.cells:
+            self.places[cell] = self.scope
+        return super().var_of_cell(cell)
+
+    def put(
+        self, function: Callable[..., Any], arguments: Sequence[Var | Literal], outputs: Sequence[Var],
+        numbers: frozenset[int], last: Equation | None, within: Call | None = None,
+    ) -> Replacement:  # fmt: skip
+        """Call a function on values of the graph, for these outputs of it, on the line of `last` and in its call.
+
+        Or `within` another one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Where it gives something of another type; and whatever it raises itself.
+        """
+        call = within or (None if last is None else last.call)
+        start, shadow = len(self.equations), dict(self.shadow)
+        self.at = None if last is None else last.source
+        self.origin = None if last is None else last.origin
+        self.scope = "" if call is None else call.scope
+        implementation = modes.current().implementation
+        try:
+            with self.running(), modes.use(call=call, implementation=implementation):
+                given = function(*[self.tensor(a) if type(a) is Var else a.value for a in arguments])  # type: ignore[union-attr]
+                leaves, _ = flatten(given)
+                if len(leaves) != len(outputs):
+                    raise ValueError(f"the function gives {_count(len(leaves))} where {_count(len(outputs))} stood")
+                atoms = [self.result_for(leaf, out) for leaf, out in zip(leaves, outputs, strict=True)]
+        except BaseException:
+            del self.equations[start:]
+            self.shadow = shadow
+            raise
+        finally:
+            self.at = self.origin = None
+        return self._renamed(Replacement(numbers, self.equations[start:], {}), atoms, outputs, start)
+
+    def result_for(self, leaf: Any, out: Var) -> Var | Literal:
+        """What a function gave, as the value that it stands for."""
+        if isinstance(leaf, (int, float)) and not isinstance(leaf, Tensor):
+            leaf = full.public(shape=out.aval.shape, value=leaf, dtype=out.aval.dtype.name)
+        if isinstance(leaf, (np.ndarray, np.generic)):
+            leaf = wrap(as_array(leaf))
+        if not isinstance(leaf, Tensor):
+            raise TypeError(f"the function gives {type(leaf).__name__} where a tensor of {out.aval} stood")
+        atom = self._use(leaf, True)
+        aval = getattr(atom, "aval", None)
+        if aval != out.aval:
+            raise ValueError(f"the function gives {aval} where {out.aval} stood")
+        if out in self.view.asked and not self._is_fresh(atom):  # a gradient is asked about this name alone
+            atom = self.lift(self.tensor(atom))._value  # type: ignore[arg-type]
+        return atom
+
+    def _is_fresh(self, atom: Var | Literal) -> bool:
+        """Whether a value was made here, and is no value of the graph."""
+        return type(atom) is Var and atom in self.producer and atom not in self.view.position
+
+    def _renamed(
+        self, replacement: Replacement, atoms: list[Var | Literal], outputs: Sequence[Var], start: int
+    ) -> Replacement:
+        """With the values that were made here under the names of those that they stand for."""
+        own = {out for eq in replacement.equations for out in eq.outputs}
+        named: dict[Var, Var | Literal] = {}
+        for atom, out in zip(atoms, outputs, strict=True):
+            if atom in own and atom not in named and out in self.view.position:
+                named[atom] = out
+            else:
+                replacement.by[out] = atom
+        if named:
+            replacement.by = {out: named.get(a, a) if type(a) is Var else a for out, a in replacement.by.items()}
+            equations = []
+            for eq in replacement.equations:
+                given = tuple(replaced(out, named) for out in eq.outputs)
+                eq = replaced_in(eq, named)
+                equations.append(eq if given == eq.outputs else replace(eq, outputs=given))
+                self.producer.update(dict.fromkeys(given, equations[-1]))
+            replacement.equations = self.equations[start:] = equations
+            for cell, value in self.shadow.items():
+                self.shadow[cell] = replaced(value, named)
+        return replacement
+
+    # the graph ------------------------------------------------------------------------------------------------
+
+    def replaced(self, replacements: Sequence[Replacement], changes: Iterable[Change]) -> Graph | None:
+        """The graph with these replacements; None where they cannot be put into an order.
+
+        Raises
+        ------
+        ValueError
+            Where a cell would be written twice.
+        """
+        graph, view = self.graph, self.view
+        written = {write.cell for write in graph.writes}
+        for cell in self.shadow:
+            if self.cells[cell] in written:
+                raise ValueError(f"what is put in assigns to {cell._label()}, and the graph does that itself")
+        by: dict[Var, Var | Literal] = {}
+        for replacement in replacements:
+            by |= replacement.by
+        for out in by:  # what stands for a value may have been replaced itself
+            target = by[out]
+            while type(target) is Var and target in by:
+                target = by[target]
+            by[out] = target
+        gone = {out for r in replacements for n in r.numbers for out in view.equations[n].outputs}
+        made = {out for r in replacements for eq in r.equations for out in eq.outputs}
+        # a gradient with respect to an argument or a cell goes through what stands in its place now
+        beyond = {out: target for out, target in by.items() if out in view.position}
+        added: dict[int, list[Equation]] = {}
+        for r in replacements:
+            others = {out: target for out, target in by.items() if out not in r.by}
+            added.setdefault(max(r.numbers, default=-1), []).extend(replaced_in(eq, others) for eq in r.equations)
+        equations = list(added.pop(-1, []))
+        for n, eq in enumerate(view.equations):
+            if not made.issuperset(eq.outputs):  # what is made elsewhere now has another name here
+                own = tuple(Var(out.aval) if out in made else out for out in eq.outputs)
+                asked = replaced(eq.inputs[1], beyond) if eq.is_gradient else None
+                eq = replaced_in(eq if made.isdisjoint(eq.outputs) else replace(eq, outputs=own), by)
+                equations.append(replace(eq, inputs=(eq.inputs[0], asked, eq.inputs[2])) if asked else eq)
+            equations += added.get(n, [])
+        in_order = ordered(equations)
+        if in_order is None:
+            return None
+        outputs = tuple(replaced(a, by) for a in graph.outputs)
+        writes = [Write(w.cell, replaced(w.value, by), w.source) for w in graph.writes]
+        writes += [
+            Write(self.cells[cell], replaced(value, by), self.write_source.get(cell))
+            for cell, value in self.shadow.items()
+        ]
+        results = {a for a in (*outputs, *[w.value for w in writes]) if type(a) is Var}
+        kept = _needed(in_order, results, view, gone)
+        consts = {var: array for var, array, _ in self.consts.values()}
+        read = {v for eq in kept for v in eq.variables()} | results
+        before = {v for eq in view.equations for v in eq.variables()} | set(view.results)
+        for var, array in consts.items():
+            if var not in graph.consts:
+                consts[var] = array.copy()
+                consts[var].flags.writeable = False
+        consts = {var: array for var, array in consts.items() if var in read or var not in before}
+        cells, live = self._cells()
+        result = graph.replace(
+            equations=tuple(kept), outputs=outputs, writes=tuple(writes), consts=consts, cells=cells,
+            changes=(*graph.changes, *changes),
+        )  # fmt: skip
+        captured = {var: node for var, node in self.captured.items() if var in consts}
+        return result.replace(provenance=replace(result.provenance, captured=captured, live=live))
+
+    def _cells(self) -> tuple[tuple[CellDecl, ...], tuple[Any, ...]]:
+        """The graph's cells, and those that came with what was put into it."""
+        graph = self.graph
+        cells = list(graph.cells)
+        live: list[Any] = list(graph.provenance.live) or [_unknown] * len(cells)
+        paths = {decl.path for decl in cells}
+        for cell, var in self.cells.items():
+            if cell in self.own:
+                continue
+            scope = self.places[cell]
+            path = cell.path or "cell"
+            base = f"{scope}.{path}" if scope and cell.owner is not None else path
+            path, count = base, 1
+            while path in paths:
+                count += 1
+                path = f"{base}_{count}"
+            paths.add(path)
+            kind = "parameter" if isinstance(cell, Parameter) else "buffer"
+            cells.append(CellDecl(path, var, kind, cell.initialiser, cell._node is not None))
+            live.append(functools.partial(_itself, cell))  # nobody else need hold what was put in
+        return tuple(cells), tuple(live) if len(cells) > len(graph.cells) else graph.provenance.live
+
+
+def _itself(cell: Cell) -> Cell:
+    return cell
+
+
+def _unknown() -> None:
+    """The cell of a graph that was read or made by hand, as a reference."""
+    return None
+
+
+def _count(n: int) -> str:
+    return "one value" if n == 1 else f"{n} values"
+
+
+def _needed(equations: list[Equation], results: set[Var], view: View, gone: set[Var]) -> list[Equation]:
+    """Without what nothing needs any more; what nothing needed before stays."""
+    needed = set(results)
+    kept = []
+    for eq in reversed(equations):
+        number = view.position.get(eq.outputs[0]) if eq.outputs else None
+        idle = number is not None and not view.live[number] and not any(v in gone for v in eq.variables())
+        if idle or not needed.isdisjoint(eq.outputs):
+            needed.update(eq.variables())
+            kept.append(eq)
+    return kept[::-1]
