@@ -273,6 +273,22 @@ def test_pdf_says_which_engine_cannot(bare, monkeypatch):
 
 
 @posix
+def test_an_engine_that_loses_its_way_is_given_other_room(bare):
+    asked = bare / "asked"
+    program(
+        bare,
+        "dot",
+        f"""while read -r line; do text="$text$line"; done; echo "$text" >> {asked}
+case "$text" in *nodesep=0.28*) echo 'Error: in routesplines, lost' >&2; exit 1;; esac; echo '<svg></svg>'""",
+    )
+    assert run_engine("digraph { graph [nodesep=0.28] }\n", "svg", 10.0).strip() == b"<svg></svg>"
+    assert asked.read_text("utf-8").count("digraph") == 2
+    program(bare, "dot", "while read -r line; do :; done; echo 'Error: in routesplines, lost' >&2; exit 1")
+    with pytest.raises(EngineError, match="lost"):
+        run_engine("digraph { graph [nodesep=0.28] }\n", "svg", 10.0)
+
+
+@posix
 def test_an_engine_that_gives_something_else_is_told(bare):
     program(bare, "dot", "echo hello")
     assert "dot could not make svg: it gave no SVG" in draw(hand.mlp()).svg().replace("\xa0", " ")

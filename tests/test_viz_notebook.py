@@ -166,3 +166,17 @@ def test_importing_the_library_loads_no_pictures():
         "import sys, tensorgraph as tg; tg.ones(2); sys.exit(any(m.startswith('tensorgraph.viz') for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-P", "-c", code]).returncode == 0
+
+
+def test_findings_costs_and_explanations_show_as_they_print():
+    class Printer:
+        said = ""
+
+        def text(self, words):
+            self.said += words
+
+    graph = tg.trace(lambda x: tg.log(tg.sigmoid(x)), tg.f32[3])
+    for value in (tg.lint(graph), graph.cost(), graph.explain()):
+        printer = Printer()
+        value._repr_pretty_(printer, False)
+        assert printer.said == str(value)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tensorgraph.analysis.counting import Counter
 from tensorgraph.analysis.memory import places, timeline
+from tensorgraph.graph.drawable import Readable
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
 
 __all__ = ["Cost", "EquationCost", "Held", "OpCost", "Peak", "ScopeCost", "cost"]
@@ -117,7 +118,7 @@ class Peak:
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Readable):
     """What a graph costs.
 
     Attributes

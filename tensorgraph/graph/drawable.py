@@ -9,7 +9,7 @@ from tensorgraph.engine.tensor import Tensor
 if TYPE_CHECKING:
     from tensorgraph.viz.model.drawing import Drawing
 
-__all__ = ["Drawable", "notebook"]
+__all__ = ["Drawable", "Readable", "notebook"]
 
 
 class Drawable:
@@ -27,6 +27,15 @@ class Drawable:
         from tensorgraph.viz import mimebundle
 
         return mimebundle(self)
+
+
+class Readable:
+    """A value that a notebook shows as it prints, not as its short name."""
+
+    __slots__ = ()
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
 
 def notebook(value: Any, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from tensorgraph.graph.drawable import Readable
 from tensorgraph.graph.graph import Change, Graph
 from tensorgraph.passes.rewrite import nearest
 
@@ -128,7 +129,7 @@ def transform(graph: Graph, *steps: str, without: str | Iterable[str] = ()) -> G
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Readable):
     """What passes changed to make a graph: read it with ``print``.
 
     Attributes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,9 @@ REMEDY = (
 
 LONGEST_COMPLAINT = 1_000  # characters
 PROBE = 2.0  # seconds in which any engine that works draws an empty graph
+LOST = "routesplines"  # in the complaint of an engine that lost its way between boxes: with other room it finds it
+EASIER = (0.3, 0.33, 0.4)  # inches between boxes that are tried then
+NODESEP = re.compile(r"\bnodesep=[\d.]+")
 SIGNATURES = {"png": b"\x89PNG", "pdf": b"%PDF"}  # with which an output of a format begins
 _silent: set[tuple[str, int]] = set()  # engines that drew nothing in that time
 
@@ -87,16 +91,24 @@ def run_engine(dot: str, form: str, timeout: float, *options: str) -> bytes:
         others = n + 1 < len(programs)
         if others and _identity(program) in _silent:
             continue
-        try:
-            return _run(program, dot, form, max(until - time.monotonic(), 0.0), others, options)
-        except _TooLong:
-            raise EngineError(
-                f"the layout took longer than {timeout:g} s; draw less (level='module', depth=1, focus=...) "
-                "or give it longer (timeout=...)"
-            ) from None
-        except EngineError as error:
-            complaints.append(str(error))
+        for shape in dict.fromkeys((dot, *(_spread(dot, nodesep) for nodesep in EASIER))):
+            try:
+                return _run(program, shape, form, max(until - time.monotonic(), 0.0), others, options)
+            except _TooLong:
+                raise EngineError(
+                    f"the layout took longer than {timeout:g} s; draw less (level='module', depth=1, focus=...) "
+                    "or give it longer (timeout=...)"
+                ) from None
+            except EngineError as error:
+                complaints.append(str(error))
+                if LOST not in str(error):
+                    break
     raise EngineError("; ".join(dict.fromkeys(complaints)))
+
+
+def _spread(dot: str, nodesep: float) -> str:
+    """The same boxes with other room between them."""
+    return NODESEP.sub(f"nodesep={nodesep:g}", dot)
 
 
 def broken(program: str, timeout: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
+from tensorgraph.graph.drawable import Readable
 from tensorgraph.graph.graph import Graph, Source
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Finding:
         return self.text()
 
 
-class Findings(Sequence[Finding]):
+class Findings(Readable, Sequence[Finding]):
     """Findings in the order of the graph; empty, and so false, where there are none."""
 
     def __init__(self, found: Iterable[Finding] = ()) -> None:
