@@ -99,7 +99,7 @@ EXAMPLES: dict[str, Example] = {
     "Switches.register_forward_pre_hook": lambda: call(model().register_forward_pre_hook, hook=print),
     "Switches.eval": lambda: call(model().eval),
     "Switches.freeze": lambda: call(model().freeze, frozen=True),
-    "Module.compile": lambda: call(model().compile, check=False, exact=False, fail_on_recompile=False),
+    "Module.compile": lambda: call(model().compile, check=False, exact=False, fail_on_recompile=False, wait=True),
     "Module.from_config": lambda: call(nn.Linear.from_config, config={"inputs": 3, "outputs": 2}),
     "Module.load": lambda: call((own := model()).load, tree=tg.functional(own)[1]),
     "Module.load_state_dict": lambda: call((own := model()).load_state_dict, state=own.state_dict(), strict=True),

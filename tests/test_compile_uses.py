@@ -157,8 +157,8 @@ def test_it_tells_what_it_is() -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(NotImplementedError, match=r"wait=False.*leave it out"):
-        tg.compile(lambda x: x, wait=False)
+    with pytest.raises(ValueError, match=r"exact=True.*wait=False.*leave one of them out"):
+        tg.compile(lambda x: x, exact=True, wait=False)
     with pytest.raises(TypeError, match="function"):
         tg.compile(3)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="make one: Linear"):

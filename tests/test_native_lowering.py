@@ -224,7 +224,9 @@ def test_what_is_refused_names_the_line_and_the_remedy(body):
     with pytest.raises(KernelError, match=REFUSED[body]) as told:
         lowered(body).module(64)
     place, rest = str(told.value).split(": ", 1)
-    assert place.startswith("<kernel>:") and 3 <= int(place.split(":")[1]) <= 3 + body.count("\n"), told.value
+    assert place.startswith("<tensorgraph kernel ") and 3 <= int(place.split(":")[1]) <= 3 + body.count("\n"), (
+        told.value
+    )
     assert rest.endswith(f"(in the kernel {lowered(body).symbol})")
 
 

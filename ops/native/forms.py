@@ -48,7 +48,7 @@ def whole_power(n: int) -> Callable[..., Any]:
             result = f"r{k}" if result else f"f{k}"
         left >>= 1
         if not left:
-            return from_text("\n".join([*lines, f"    return {result}", ""]), {}, "<power>")
+            return from_text("\n".join([*lines, f"    return {result}", ""]), {}, "power")
         lines.append(f"    f{k + 1} = f{k} * f{k}")
         k += 1
 

@@ -223,7 +223,10 @@ class Compiled:
 
     @property
     def source(self) -> str:
-        """What runs, as text, of the graph that was compiled last."""
+        """What runs, as Python text, of the graph that was compiled last.
+
+        Kernels' calls with all their words and the kernels, or where NumPy runs all, the function that does.
+        """
         return self._latest().runner.source
 
     def explain(self) -> str:
@@ -306,7 +309,9 @@ def compile(
     fail_on_recompile : bool
         Raise `RecompileError`, saying why, instead of tracing a second time.
     wait : bool
-        Compile before the first call returns. False is not supported yet.
+        Compile before the first call returns. With False NumPy runs the graph at first, and kernels from the first call
+        after they were compiled, which a thread does meanwhile. From which call on depends on the machine, and so do
+        the last bits: leave it out where a training is to be repeated exactly.
 
     Returns
     -------
@@ -340,13 +345,14 @@ def compile(
     >>> losses[-1] < losses[0], step.stats.traces
     (True, 1)
     """
-    if not wait:
-        raise NotImplementedError(
-            "wait=False, which would run on NumPy until the kernels are compiled, is not supported yet; leave it out"
+    if exact and not wait:
+        raise ValueError(
+            "exact=True asks for the same bits at every call, and with wait=False the first ones run on NumPy, which "
+            "has others: leave one of them out"
         )
-    options = Options(check, exact)
+    options = Options(check, exact, wait)
     if function is None:
-        return lambda f: compile(f, check=check, exact=exact, fail_on_recompile=fail_on_recompile)
+        return lambda f: compile(f, check=check, exact=exact, fail_on_recompile=fail_on_recompile, wait=wait)
     if isinstance(function, Compiled):
         function = function.function
     return Compiled(function, options, fail_on_recompile)

@@ -8,15 +8,11 @@ from tensorgraph.compile.plan import Plan
 from tensorgraph.compile.selection import Step
 from tensorgraph.graph.graph import Var
 
-__all__ = ["reason", "told"]
+__all__ = ["head", "reason", "told"]
 
 
 def told(plan: Plan) -> str:
     """The whole plan, a line a kernel or step on NumPy."""
-    kernels = sum(len(step.call.records) for step in plan.steps if step.call is not None)
-    hosts = [step for step in plan.steps if step.on_host]
-    head = f"{plan.graph.name}: {kernels} runs of kernels, {len(hosts)} steps on NumPy; "
-    head += f"{size(plan.arena.size)} of memory for values, {size(plan.peak)} with cells and arguments"
     rows = [row for step in plan.steps for row in _rows(plan, step)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
     table = ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -25,7 +21,15 @@ def told(plan: Plan) -> str:
     copied = sum(1 for write in plan.graph.writes if _is_copied(plan, write.value))
     if copied:
         end.append(f"  {copied} of {len(plan.graph.writes)} cells are copied at the end, the others written in place")
-    return "\n".join([head, *table, *end])
+    return "\n".join([head(plan), *table, *end])
+
+
+def head(plan: Plan) -> str:
+    """A plan in one line."""
+    kernels = sum(len(step.call.records) for step in plan.steps if step.call is not None)
+    hosts = [step for step in plan.steps if step.on_host]
+    what = f"{plan.graph.name}: {kernels} runs of kernels, {len(hosts)} steps on NumPy; "
+    return f"{what}{size(plan.arena.size)} of memory for values, {size(plan.peak)} with cells and arguments"
 
 
 def _is_copied(plan: Plan, value: object) -> bool:

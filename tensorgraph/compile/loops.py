@@ -143,7 +143,7 @@ class Nest:
         for name, (_, fold) in self.folds.items():
             for part in ("start", "take", "close", "finish"):
                 scope[f"{part}_{name}"] = getattr(fold, part)
-        return kernel(from_text(self.text, scope, "<region>"), self.dtype)
+        return kernel(from_text(self.text, scope, "region"), self.dtype)
 
     @property
     def words(self) -> list[int | Address]:

@@ -16,6 +16,7 @@ from tensorgraph.compile.gradients import Gradient, leave
 from tensorgraph.compile.host_steps import Action, Environment
 from tensorgraph.compile.laying import laid
 from tensorgraph.compile.layouts import address_of
+from tensorgraph.compile.listing import listing
 from tensorgraph.compile.plan import Plan
 from tensorgraph.compile.selection import places_in
 from tensorgraph.engine.aval import Aval
@@ -112,10 +113,8 @@ class NativeRunner:
 
     @property
     def source(self) -> str:
-        """The texts of the kernels, each once."""
-        calls = [step.call for step in self.plan.steps if step.call is not None]
-        kernels = dict.fromkeys(record.kernel for call in calls for record in call.records)
-        return "\n\n\n".join(dict.fromkeys(kernel.text for kernel in kernels))
+        """What runs, as Python, and the texts of the kernels."""
+        return listing(self.plan)
 
     def explain(self) -> str:
         """What runs where, and why not as a kernel."""

@@ -6,7 +6,7 @@ What comes before (signatures, guards, arguments) and after (results as the func
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from tensorgraph.compile.cell_memory import gradients_are_known
 from tensorgraph.compile.checking import CheckedRunner
 from tensorgraph.compile.explain import reason
 from tensorgraph.compile.gradients import Gradient
+from tensorgraph.compile.later import Later
 from tensorgraph.compile.native_runner import NativeRunner, is_light
 from tensorgraph.compile.on_numpy import OnNumpy
 from tensorgraph.compile.plan import plan
@@ -35,10 +36,13 @@ class Options:
         Compare each kernel with NumPy on live data at its first use.
     exact : bool
         Leave no product to BLAS, whose bits depend on the machine and its threads: kernels are taken at every size.
+    wait : bool
+        Compile before the first run; else NumPy runs until kernels are there.
     """
 
     check: bool = False
     exact: bool = False
+    wait: bool = True
 
 
 class Runner(Protocol):
@@ -95,6 +99,8 @@ def runner_of(graph: Graph, cells: Sequence[Cell], options: Options) -> Runner:
         problem = "its gradients are not written out"
     if problem is not None:
         return OnNumpy(graph, cells, problem)
+    if not options.wait:
+        return Later(graph, cells, lambda: runner_of(graph, cells, replace(options, wait=True)))
     made = plan(graph, exact=options.exact)
     if all(step.on_host for step in made.steps):
         return OnNumpy(graph, cells, reason(made) or "it computes nothing")
@@ -106,7 +112,12 @@ def gradient_runner(graph: Graph, cells: Sequence[Cell | Gradient], options: Opt
 
     While a long one runs other threads may read a gradient, and what they hold must not change.
     """
-    if machine.reason() is not None or not gradients_are_known() or any(eq.is_gradient for eq in graph.equations):
+    if (
+        not options.wait
+        or machine.reason() is not None
+        or not gradients_are_known()
+        or any(eq.is_gradient for eq in graph.equations)
+    ):
         return None
     made = plan(graph, exact=options.exact)
     if not is_light(made):

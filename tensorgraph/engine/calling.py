@@ -366,10 +366,10 @@ def _check_finite(declared: Op, values: list[Any], outs: tuple[Any, ...]) -> Non
     for out in outs:
         if not _finite(out) and all(_finite(v) for v in values):
             bad = out[~np.isfinite(out)]
-            raise FloatingPointError(
-                f"{declared.name} gave {bad.flat[0]} from finite inputs ({bad.size} of {out.size} values)"
-                f"{describe_source(user_source())}"
-            )
+            what = f"{declared.name} gave {bad.flat[0]} from finite inputs ({bad.size} of {out.size} values)"
+            error: Any = FloatingPointError(f"{what}{describe_source(user_source())}")
+            error.what = what  # for those who know the line better, as a graph that was traced elsewhere
+            raise error
 
 
 def _finite(v: Any) -> bool:

@@ -28,7 +28,7 @@ from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.graph.forms import array_function, by_reference, exact_number, has_weak_numbers, public_function
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.losses import exits, losses
-from tensorgraph.graph.source import recorder_of, source_of
+from tensorgraph.graph.source import code_of, recorder_of, source_of
 
 __all__ = ["Program", "Step", "Watch"]
 
@@ -253,7 +253,7 @@ class Program:
         scope: dict[str, Any] = {f"v{slot}": value for slot, value in enumerate(self.plain) if value is not None}
         scope |= {f"f{n}": step[1] for n, step in enumerate(self._fused)}
         scope |= {"__name__": __name__, "__package__": __package__}  # a frame of ours, where warnings are told
-        return _function(compile(self.source, f"<tensorgraph program {self.name}>", "exec"), scope)
+        return _function(code_of(self), scope)
 
     def fail(self, at: int, env: list[Any], error: Exception) -> NoReturn:
         """Raise what a step's error means for users, with the line; `env` holds the step's operands."""
@@ -374,7 +374,7 @@ class Program:
                 except Exception as error:
                     _note(error, step.equation)
                     raise
-                if history:
+                if recorded:
                     _tell_line(results, step.equation.source)
                 for slot, value in zip(step.outputs, results, strict=True):
                     env[slot] = _leaf(value) if slot in self.leaves else value
@@ -411,6 +411,8 @@ def _note(error: Exception, eq: Equation) -> None:
     """Say where the equation was traced."""
     if eq.source is not None:
         error.add_note(f"in the equation of {eq.op.name} traced at {eq.source.file}:{eq.source.line}")
+        if hasattr(error, "what"):  # it names the line of whoever runs the graph
+            error.args = (f"{error.what} ({eq.source.file}:{eq.source.line})",)
 
 
 def _tell_line(results: tuple[Any, ...], source: Source | None) -> None:

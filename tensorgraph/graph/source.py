@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ast
+import linecache
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tensorgraph.graph.equation import Var
+from tensorgraph.jit.team import short_digest
 
 if TYPE_CHECKING:
     from tensorgraph.graph.program import Program, Step
 
-__all__ = ["recorder_of", "source_of"]
+__all__ = ["code_of", "recorder_of", "source_of"]
 
 
 def source_of(program: Program) -> str:
@@ -23,6 +25,14 @@ def source_of(program: Program) -> str:
     step 3. A value is deleted after its last use.
     """
     return "\n".join([*(line for line, _ in _statements(program, False)), ""])
+
+
+def code_of(program: Program) -> CodeType:
+    """The program's `source`, compiled; tracebacks, debuggers and profilers show its lines."""
+    text = program.source
+    file = f"<tensorgraph program {program.name} {short_digest(text, 6)}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    return compile(text, file, "exec")
 
 
 def recorder_of(program: Program) -> CodeType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import linecache
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -106,13 +107,18 @@ def kernel(function: Callable[..., Any], dtype: Any, **constants: Any) -> Kernel
 _texts: dict[tuple[str, tuple[tuple[str, int], ...]], types.FunctionType] = {}
 
 
-def from_text(text: str, scope: Mapping[str, Any], filename: str = "<kernel>") -> types.FunctionType:
-    """A function from the text of a kernel that was generated; the same text gives the same function."""
+def from_text(text: str, scope: Mapping[str, Any], what: str = "kernel") -> types.FunctionType:
+    """A function from the text of a kernel that was generated; the same text gives the same function.
+
+    Tracebacks, debuggers and profilers show the text.
+    """
     key = text, tuple(sorted((name, id(value)) for name, value in scope.items()))
     made = _texts.get(key)
     if made is None:
         space: dict[str, Any] = dict(scope)
-        exec(compile(text, filename, "exec"), space)
+        file = f"<tensorgraph {what} {short_digest(text, 6)}>"
+        linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+        exec(compile(text, file, "exec"), space)
         (made,) = (v for k, v in space.items() if isinstance(v, types.FunctionType) and k not in scope)
         made.__kernel_text__ = text  # type: ignore[attr-defined]
         _texts[key] = made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import struct
 import sys
 import threading
@@ -178,6 +179,10 @@ class _Progress:
 def entries(kernels: Sequence[Kernel]) -> list[int]:
     """The addresses of kernels, those that are new compiled."""
     return addresses([Unit(k.symbol, k.module) for k in kernels])
+
+
+if hasattr(os, "register_at_fork"):  # a child in which another thread's compiler had stopped half-way could not go on
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def keep_forever() -> None:

@@ -125,7 +125,9 @@ class Module(Walk, Switches):
             MODE.reset(token)
 
     @checked
-    def compile(self, *, check: bool = False, exact: bool = False, fail_on_recompile: bool = False) -> Compiled:
+    def compile(
+        self, *, check: bool = False, exact: bool = False, fail_on_recompile: bool = False, wait: bool = True
+    ) -> Compiled:
         """The module as a compiled function of its ``forward``'s arguments: see `tensorgraph.compile`.
 
         The module itself stays as it is, and shares its parameters with the function.
@@ -140,7 +142,7 @@ class Module(Walk, Switches):
         """
         from tensorgraph.compile import compile
 
-        return compile(self, check=check, exact=exact, fail_on_recompile=fail_on_recompile)
+        return compile(self, check=check, exact=exact, fail_on_recompile=fail_on_recompile, wait=wait)
 
     def _enter(self, outer: Mode) -> tuple[Mode, Mode, int]:
         """The mode inside a call, kept for the next call from the same mode."""
