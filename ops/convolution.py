@@ -7,6 +7,7 @@ is among the others, to any order.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -28,19 +29,27 @@ from tensorgraph.ops.convolution_forms import (
 from tensorgraph.ops.kernels.convolution import convolve, convolve_back, convolve_weight
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.windows import (
-    Windows,
     convolution_windows,
     require_bias,
     result_dtype,
     summing_dtype,
     transposed_windows,
     weight_windows,
+    windows,
 )
 
 
-def _given(win: Windows) -> dict[str, Any]:
-    """The attributes that say the same in numbers."""
-    return dict(stride=win.stride, padding=win.edges, dilation=win.dilation)
+@functools.lru_cache(maxsize=1024)
+def _given(sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any) -> tuple[dict[str, Any], Any]:
+    """The attributes of windows that are right, said in numbers, and how much of x lies behind the last one."""
+    win = windows(sizes, kernel, stride, padding, dilation)
+    left = tuple(
+        n + lo + hi - d * (k - 1) - 1 - s * (o - 1)
+        for n, (lo, hi), d, k, s, o in zip(
+            win.sizes, win.edges, win.dilation, win.kernel, win.stride, win.outputs, strict=True
+        )
+    )
+    return dict(stride=win.stride, padding=win.edges, dilation=win.dilation), left
 
 
 def _cast(kind: np.dtype[Any], a: Any, b: Any) -> tuple[Any, Any]:
@@ -105,19 +114,13 @@ def _weight_infer(x: Aval, y: Aval, *, sizes: Any, stride: Any, padding: Any, di
 
 
 def _x(g: Any, x_aval: Any, weight: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
-    win = convolution_windows(x_aval, weight, stride, padding, dilation, groups)
-    left = tuple(
-        n + lo + hi - d * (k - 1) - 1 - s * (o - 1)
-        for n, (lo, hi), d, k, s, o in zip(
-            win.sizes, win.edges, win.dilation, win.kernel, win.stride, win.outputs, strict=True
-        )
-    )
-    return transposed_convolution(g, weight, None, **_given(win), groups=groups, output_padding=left)
+    given, left = _given(x_aval.shape[2:], weight.shape[2:], stride, padding, dilation)
+    return transposed_convolution(g, weight, None, **given, groups=groups, output_padding=left)
 
 
 def _weight_of(g: Any, x: Any, weight_aval: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> Any:
-    win = convolution_windows(x, weight_aval, stride, padding, dilation, groups)
-    return convolution_weight(x, g, sizes=win.kernel, **_given(win), groups=groups)
+    given, _ = _given(x.shape[2:], weight_aval.shape[2:], stride, padding, dilation)
+    return convolution_weight(x, g, sizes=tuple(weight_aval.shape[2:]), **given, groups=groups)
 
 
 def _bias_of(g: Any, bias_aval: Any) -> Any:

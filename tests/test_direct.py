@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from child import python
 
 import tensorgraph as tg
 from tensorgraph.engine import direct as engine_direct
@@ -100,7 +101,7 @@ def test_what_is_refused_is_refused_by_the_forward_with_the_users_line():
 
 
 def test_without_machine_code_the_forward_runs(monkeypatch):
-    monkeypatch.setattr(machine, "available", lambda: False)
+    monkeypatch.setattr(engine_direct, "_machine_code", lambda: False)
     found, op = planned(monkeypatch), CATALOGUE["max_pool"]
     forward, x = engine_direct.direct_forward(op), np.arange(6.0)
     attrs = dict(sizes=(2,), stride=2, padding=0, dilation=1)
@@ -196,3 +197,30 @@ def test_a_rule_that_says_no_is_asked_once():
     no.better_elsewhere = lambda call: "BLAS is"
     assert direct.direct(no, Call((place,), (place,), {}), True) is None
     assert len(asked) == 1
+
+
+PROGRAM = """
+import sys
+if {without}:
+    sys.modules["numba"] = None
+import numpy as np
+import tensorgraph as tg
+from tensorgraph.graph.from_tape import graph
+x = tg.tensor(np.arange(12, dtype="{dtype}").reshape(3, 4), requires_grad=True)
+y = tg.layer_norm(x)[0]
+names = [eq.op.name for eq in graph(y).equations]
+y.sum().backward()
+print(sys.modules.get("numba") is None, "layer_norm" in names)
+"""
+
+
+@needs_machine_code
+def test_a_fused_op_needs_no_numba_where_its_kernels_do(tmp_path):
+    """Importing it takes half a second."""
+    told = python("-c", PROGRAM.format(without=False, dtype="f4"), cwd=tmp_path)
+    assert told.stdout.split() == ["True", "True"], told.stderr
+
+
+def test_without_numba_a_fused_op_is_composed(tmp_path):
+    told = python("-c", PROGRAM.format(without=True, dtype="f2"), cwd=tmp_path)
+    assert told.stdout.split() == ["True", "False"], told.stderr

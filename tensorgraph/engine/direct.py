@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from tensorgraph import jit
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.source import define
 
-__all__ = ["direct_forward"]
+__all__ = ["can_fuse", "direct_forward"]
 
 MOST = 1024  # calls that are known of an op: beyond, all are forgotten
 
@@ -50,6 +51,18 @@ def direct_forward(declared: Op) -> Callable[..., Any]:
     return define(declared.name, "direct call", ", ".join(params), body, scope)
 
 
+def can_fuse() -> bool:
+    """Whether a fused op runs as one, by kernels of its rule, and what these do not take by Numba's."""
+    return (jit.expected() and _machine_code()) or jit.available()
+
+
+@functools.cache
+def _machine_code() -> bool:
+    from tensorgraph.native import machine
+
+    return machine.available()
+
+
 def _described(name: str, several: bool, optional: bool) -> str:
     """What a call's key says of an input."""
     if several:
@@ -65,12 +78,10 @@ def _planned(declared: Op, known: dict[Any, Any], key: Any, values: Sequence[Any
     known[key] = None
     if not all(value is None or (type(value) is ndarray and value.flags.aligned) for value in _each(values)):
         return None
-    from tensorgraph.native import machine
+    if not _machine_code():
+        return None
     from tensorgraph.native.direct import direct
     from tensorgraph.native.places import Buffer, Call, Place
-
-    if not machine.available():
-        return None
 
     def aval(value: Any) -> Any:
         if isinstance(value, list | tuple):

@@ -29,6 +29,7 @@ from tensorgraph.engine.calling import (
     short_error,
 )
 from tensorgraph.engine.cells import Parameter
+from tensorgraph.engine.direct import can_fuse
 from tensorgraph.engine.exits import lose
 from tensorgraph.engine.op import Op, elementwise, rule_names, structural
 from tensorgraph.engine.operands import (
@@ -48,7 +49,7 @@ from tensorgraph.engine.signature import REQUIRED, call_signature
 from tensorgraph.engine.source import define
 from tensorgraph.engine.tape import INTERNAL, Node, connect, getframe, next_number
 from tensorgraph.engine.tensor import Tensor, blank, wrap
-from tensorgraph.jit import available
+from tensorgraph.jit import available, reason
 
 __all__ = ["attach", "aval_or_scalar", "differentiated", "make_apply", "make_public", "saved_entries"]
 
@@ -75,7 +76,7 @@ def make_apply(declared: Op) -> Callable[..., Any]:
     impl = ", impl=impl" if declared.reference is not None else ""
     body = [f"if {' or '.join(tests)}: return _public({passed}{impl})"] if names else []
     if declared.reference is not None:  # without Numba rules compute what the op is composed of
-        scope |= {"_available": available, "_without_kernels": _without_kernels}
+        scope |= {"_available": can_fuse if declared.direct else available, "_without_kernels": _without_kernels}
         body += [
             f"if not _available(): return _without_kernels(_public, [{', '.join(names)}], dict({', '.join(attrs)}))"
         ]
@@ -144,9 +145,8 @@ def make_public(declared: Op, reflected: bool = False) -> Callable[..., Any]:
     inputs = f"({', '.join(names)},)" if names else "()"
     guard, others = "", ", **_others" if sig.attrs or counted else ""
     if declared.reference is not None:
-        from tensorgraph import jit
-
-        scope["_general"], scope["_available"] = _general_public(declared), jit.available
+        scope["_general"] = _general_public(declared)
+        scope["_available"] = can_fuse if declared.direct else available
         params += ["impl=None"]
         guard = " or impl is not None or _m.implementation != 'fused' or not _available()"
         fallback = f"return _general({', '.join(names)}{passed}, impl=impl{others})"
@@ -398,13 +398,11 @@ def _general_public(declared: Op) -> Callable[..., Any]:
                 return result
         chosen = impl or modes.current().implementation
         if chosen == "fused":
-            from tensorgraph import jit
-
             # a graph is the same whether Numba is there or not: it is asked for, and loaded, where the graph runs
-            if modes.current().trace is not None or jit.available():
+            if modes.current().trace is not None or (can_fuse() if declared.direct else available()):
                 return call(declared, args, kwargs)
             if impl == "fused":
-                raise RuntimeError(f"{declared.name}: impl='fused' needs Numba: {jit.reason()}")
+                raise RuntimeError(f"{declared.name}: impl='fused' needs Numba: {reason()}")
         elif chosen != "composed":
             raise ValueError(f"{declared.name}: impl must be 'fused' or 'composed', got {chosen!r}")
         inputs, attrs = bind(declared, args, kwargs)

@@ -21,6 +21,7 @@ from tensorgraph.jit.door import (
     Kernel,
     available,
     compiled,
+    expected,
     helper,
     kernel,
     native,
@@ -32,6 +33,7 @@ from tensorgraph.jit.threads import THREADED, block_rows, num_threads, set_num_t
 
 __all__ = [
     "available",
+    "expected",
     "reason",
     "compiled",
     "kernel",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, overload
 
 import numpy as np
@@ -60,6 +61,19 @@ def available() -> bool:
     True
     """
     return _open() is not None
+
+
+def expected() -> bool:
+    """As `available`, as far as can be seen without importing Numba, which takes half a second."""
+    return _reason is None and (_numba is not None or _is_installed())
+
+
+@cache
+def _is_installed() -> bool:
+    try:
+        return find_spec("numba") is not None
+    except ValueError:  # somebody has put something in its place
+        return False
 
 
 def reason() -> str | None:
