@@ -35,6 +35,10 @@ def test_every_example_is_linted():
         "data_parallel.py",
         "digits.py",
         "digits.tg.py",
+        "lstm.tg.py",
+        "resnet.tg.py",
+        "step.tg.py",
+        "transformer.tg.py",
         "ensemble.py",
         "gradients.py",
         "graphs.py",
@@ -124,9 +128,15 @@ def test_the_example_of_many_processes_is_clean(tmp_path, monkeypatch):
     is_clean(step_of(model.train(), optimizer), *batch(64))
 
 
-@pytest.mark.parametrize("function", ["net", "predict"])
-def test_the_example_written_as_a_graph_is_clean(function):
-    text = (EXAMPLES / "digits.tg.py").read_text("utf-8")
+@pytest.mark.parametrize(
+    ("file", "function"),
+    [
+        ("digits", "net"), ("digits", "predict"), ("lstm", "net"), ("resnet", "net"), ("transformer", "net"),
+        ("step", "step"), ("step", "predict"),
+    ],
+)  # fmt: skip
+def test_the_examples_written_as_graphs_are_clean(file, function):
+    text = (EXAMPLES / f"{file}.tg.py").read_text("utf-8")
     is_clean(tg.text.parse(text, name=function).at(N=64))
 
 

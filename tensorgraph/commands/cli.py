@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from tensorgraph.arguments.near import near
 from tensorgraph.commands.cache import add_cache
+from tensorgraph.commands.check import add_check
 from tensorgraph.commands.completion import add_completion
 from tensorgraph.commands.errors import CommandError, one_line
 from tensorgraph.commands.graphs import add_commands
@@ -88,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=run_demo)
 
     add_commands(commands)
+    add_check(commands)
     add_train(commands)
     add_tune(commands)
     add_panda(commands)

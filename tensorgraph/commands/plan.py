@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorgraph.commands.errors import CommandError, one_line
 
-__all__ = ["Parts", "Plan", "carry_out"]
+__all__ = ["Parts", "Plan", "carry_out", "save_results"]
 
 
 @dataclass
@@ -62,11 +62,11 @@ def carry_out(plan: Plan, *, check: bool = False) -> int:
         loss, metrics = plan.fit["loss"], plan.fit["metrics"]
         measures = evaluate(model, parts.test, normalizer=normalizer, loss=loss, metrics=metrics)
         print("test: " + ", ".join(f"{name} {value:.4f}" for name, value in measures.items()))
-    _save(plan, normalizer, graph)
+    save_results(plan, normalizer, graph)
     return 0
 
 
-def _save(plan: Plan, normalizer: Any, graph: Any) -> None:
+def save_results(plan: Plan, normalizer: Any, graph: Any) -> None:
     """The model as text where it was one, as numbers with its normaliser, and as a picture."""
     from tensorgraph.nn import GraphModule
     from tensorgraph.train import save

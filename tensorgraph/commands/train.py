@@ -73,15 +73,17 @@ def run_train(options: argparse.Namespace) -> int:
         raise CommandError(f"there is no file {options.what!r}: give CONFIG.toml or a graph's text, model.tg.py")
     if options.data is None:
         raise CommandError(f"say what to train {options.what} on: --data digits, a .npz or a .csv file")
+    own = [f"--{option}" for option in ("optimizer", "lr") if getattr(options, option) is not None]
     for option, value in DEFAULTS.items():
         if getattr(options, option) is None:
             setattr(options, option, value)
-    return carry_out(_plan(options), check=options.check)
+    return _trained(options, own)
 
 
-def _plan(options: argparse.Namespace) -> Plan:
-    """The plan for a graph's text."""
+def _trained(options: argparse.Namespace, own: list[str]) -> int:
+    """Train a graph's text: by an optimiser, or by itself where it is a whole training step."""
     from tensorgraph import nn, optim
+    from tensorgraph.commands.step_training import is_step, train_by_step
     from tensorgraph.data import split
     from tensorgraph.train.optimizers import OPTIMIZERS
 
@@ -91,12 +93,17 @@ def _plan(options: argparse.Namespace) -> Plan:
     training, test = split(
         _data(options.data), fractions=(1.0 - options.test, options.test), seed=options.seed, stratify=True
     )
-    steps = options.epochs * max(1, len(training) // options.batch_size)
-    optimizer = OPTIMIZERS[options.optimizer](model.parameters(), lr=optim.cosine(options.lr, max(steps, 1)))
     fit = {"epochs": options.epochs, "batch_size": options.batch_size, "seed": options.seed, "loss": None,
            "metrics": None}  # fmt: skip
     name = Path(options.what).name.removesuffix(".py").removesuffix(".tg")
-    return Plan(model, name, Parts(training, None, test, options.data), optimizer, fit, Path(options.output))
+    plan = Plan(model, name, Parts(training, None, test, options.data), None, fit, Path(options.output))
+    if is_step(model):
+        if own:
+            raise CommandError(f"{options.what} is a whole training step with its own update: leave {own[0]} out")
+        return train_by_step(plan, check=options.check)
+    steps = options.epochs * max(1, len(training) // options.batch_size)
+    plan.optimizer = OPTIMIZERS[options.optimizer](model.parameters(), lr=optim.cosine(options.lr, max(steps, 1)))
+    return carry_out(plan, check=options.check)
 
 
 def _data(what: str) -> Any:

@@ -33,6 +33,7 @@ class ParseError(ValueError):
         self.line = line
         self.column = column
         self.text = text
+        self.follows = False  # from an error above it, of which it says nothing new
         self.calls: list[tuple[str, int, str]] = []
         super().__init__(self._said())
 

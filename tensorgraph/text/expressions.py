@@ -23,7 +23,7 @@ from tensorgraph.text.definitions import DTYPES, Definition
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.literals import literal_text
 from tensorgraph.text.numbers import arithmetic, named, table
-from tensorgraph.text.scene import CellName, Container, Instance, PerValue, Scene, opened, said_of, show
+from tensorgraph.text.scene import CellName, Container, Instance, PerValue, Scene, Unknown, opened, said_of, show
 from tensorgraph.text.sequences import comprehension
 from tensorgraph.text.signs import op_of_sign
 from tensorgraph.text.types import called
@@ -117,6 +117,10 @@ def _items(scene: Scene, node: ast.List | ast.Tuple) -> list[Any]:
 
 def _name(scene: Scene, node: ast.Name) -> Any:
     found = scene.names.get(node.id)
+    if type(found) is Unknown:
+        error = scene.error(node, f"{node.id!r} is not known, as its statement is wrong")
+        error.follows = True
+        raise error
     if found is not None:
         return found
     if node.id in scene.names:

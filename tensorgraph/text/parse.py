@@ -54,8 +54,11 @@ class Syntax:
             raise ParseError(f"no function is called {name!r}; there is {known}", 1, 1, "", self.read.file)
         return found
 
-    def graph(self, name: str, arrays: Any, known_types: Iterable[Any], dims: Mapping[str, int]) -> Graph:
-        """The graph of one function."""
+    def graph(
+        self, name: str, arrays: Any, known_types: Iterable[Any], dims: Mapping[str, int],
+        errors: list[ParseError] | None = None,
+    ) -> Graph:  # fmt: skip
+        """The graph of one function; where `errors` are wanted, reading goes on behind one."""
         graphs: dict[str, Graph] = {}
         by_digest = _by_digest(arrays)
         named: dict[str, list[Any]] = {}
@@ -65,7 +68,8 @@ class Syntax:
         rules = self.read.rules
         for definition in self.read.every[: chosen.number + 1]:
             if definition is chosen or definition.name in rules:
-                graphs[definition.name] = read_function(definition, by_digest, named, dims, graphs)
+                wanted = errors if definition is chosen else None
+                graphs[definition.name] = read_function(definition, by_digest, named, dims, graphs, wanted)
         return graphs[name]
 
 
@@ -85,10 +89,11 @@ def read_function(
     known_types: Mapping[str, Sequence[Any]],
     dims: Mapping[str, int],
     graphs: Mapping[str, Graph],
+    errors: list[ParseError] | None = None,
 ) -> Graph:
     """One function to a checked graph; those that it calls are inlined."""
     trace = Trace(definition.name)
-    reading = Reading(trace, arrays, known_types, graphs, expression, reference, call)
+    reading = Reading(trace, arrays, known_types, graphs, expression, reference, call, errors=errors)
     scene = Scene(reading, definition, dict(dims), trace.top)
     trace.at = scene.source(definition.node)
     try:
@@ -114,6 +119,8 @@ class _Function:
         with modes.use(trace=scene.trace, **settings), np.errstate(all="ignore"):
             in_tree = self.arguments()
             run(scene, scene.definition.body)
+            if reading.errors:
+                raise reading.errors[0]
             if not scene.returned:
                 scene.fail(node, f"the function {node.name} returns nothing: end it with return")
             result = scene.result

@@ -27,7 +27,7 @@ MOST_EQUATIONS = 200_000  # of a graph whose text has loops and calls
 MOST_CALLS = 50  # in each other
 MOST_ITEMS = 20_000  # in a list of lists
 
-__all__ = ["CellName", "Container", "Instance", "PerValue", "Reading", "Scene", "opened", "show"]
+__all__ = ["CellName", "Container", "Instance", "PerValue", "Reading", "Scene", "Unknown", "opened", "show"]
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +42,10 @@ class CellName:
     value: Var | Literal | None = None  # the last that was assigned
     writer: Scene | None = None  # the call that assigned it
     again: Var | None = None  # the written value, as later calls read it
+
+
+class Unknown:
+    """What a name stands for whose statement is wrong."""
 
 
 @dataclass(slots=True)
@@ -93,6 +97,7 @@ class Reading:
     writes: dict[CellName, Write] = field(default_factory=dict)
     stretches: dict[Any, Any] = field(default_factory=dict)  # calls that were read, by what they depend on
     steps: int = 0
+    errors: list[ParseError] | None = None  # what went wrong already, where reading goes on; else the first is raised
 
     def declare(self, cell: CellName) -> CellName:
         """A cell of the graph."""
@@ -215,6 +220,15 @@ class Scene:
             raise self.error(node, said or type(error).__name__) from error
         finally:
             self.trace.at = before
+
+    @contextmanager
+    def loop(self) -> Iterator[None]:
+        """Statements and elements inside are counted."""
+        self.unrolled += 1
+        try:
+            yield
+        finally:
+            self.unrolled -= 1
 
     @contextmanager
     def told(self, node: Any, what: str = "") -> Iterator[None]:

@@ -88,9 +88,10 @@ def comprehension(scene: Scene, node: ast.ListComp | ast.DictComp, read: Callabl
             bind(scene, one.target, item, one.target)
             turn(number + 1)
 
-    scene.unrolled += 1
-    turn(0)
-    scene.unrolled -= 1
-    scene.names.clear()
-    scene.names.update(before)
+    try:
+        with scene.loop():
+            turn(0)
+    finally:
+        scene.names.clear()
+        scene.names.update(before)
     return made

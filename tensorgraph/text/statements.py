@@ -10,8 +10,9 @@ from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import Var, Write
 from tensorgraph.text import types
 from tensorgraph.text.binding import assign_name, bind
+from tensorgraph.text.errors import ParseError
 from tensorgraph.text.expressions import callee, expression, reference, with_residuals
-from tensorgraph.text.scene import CellName, Scene, show
+from tensorgraph.text.scene import CellName, Scene, Unknown, show
 from tensorgraph.text.sequences import sequence
 
 __all__ = ["run"]
@@ -30,6 +31,21 @@ def run(scene: Scene, body: list[ast.stmt]) -> None:
             _statement(scene, node)
         except RecursionError:
             scene.fail(node, "this holds expressions that are nested too deep: break them up")
+        except ParseError as error:
+            if scene.reading.errors is None or scene.depth or scene.unrolled:
+                raise
+            _go_on(scene, node, error)
+
+
+def _go_on(scene: Scene, node: ast.stmt, error: ParseError) -> None:
+    """Note an error; what the statement would have named is unknown from here on."""
+    assert scene.reading.errors is not None
+    if not error.follows:
+        scene.reading.errors.append(error)
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id not in scene.members:
+            scene.names[part.id] = Unknown()
+    scene.returned = isinstance(node, ast.Return)
 
 
 def _statement(scene: Scene, node: ast.stmt) -> None:
@@ -131,11 +147,10 @@ def _loop(scene: Scene, node: ast.For) -> None:
         scene.fail(node.orelse[0], "else behind a loop is not part of the language: write it below")
     items = sequence(scene, node.iter)
     scene.room(node.iter, len(items) * len(node.body))
-    scene.unrolled += 1
-    for item in items:
-        bind(scene, node.target, item, node)
-        _inside(scene, node.body)
-    scene.unrolled -= 1
+    with scene.loop():
+        for item in items:
+            bind(scene, node.target, item, node)
+            _inside(scene, node.body)
 
 
 # writes ---------------------------------------------------------------------------------------------------------------
