@@ -242,7 +242,7 @@ def recurrent_forward(run: Run, bias: Any, recurrent_bias: Any, h: Any, c: Any) 
         a += bias
     a = a.reshape(run.time, run.batch, width)
     states = np.empty((run.time + 1, *shape), dtype)
-    cells = np.empty((run.time + 1, *shape) if run.cell == "lstm" else (2, 1, 1), dtype)
+    cells = np.zeros((run.time + 1, *shape) if run.cell == "lstm" else (2, 1, 1), dtype)
     states[0] = 0 if h is None else h
     cells[0] = 0 if c is None else c
     if run.cell == "lstm":  # writes its gates over the sums

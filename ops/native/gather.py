@@ -20,15 +20,14 @@ from tensorgraph.native.words import (
     narrow,
     select,
     stm,
-    store_int,
     stw,
     vset,
     word_at,
 )  # fmt: skip
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 from tensorgraph.ops.native.joining import fill, native_put, native_zeros_with
-from tensorgraph.ops.native.labels import as_int64, integers, whole_at
-from tensorgraph.ops.native.moving import collapsed, copy_of
+from tensorgraph.ops.native.labels import integers_within
+from tensorgraph.ops.native.moving import copy_of
 from tensorgraph.ops.native.reductions import with_loss
 
 __all__ = ["native_embedding", "native_getitem", "native_one_hot", "native_put", "native_scatter_add"]
@@ -41,17 +40,6 @@ FEW = 64
 LARGE = 1 << 18
 OUTSIDE = "an index is out of bounds"
 MOST = 1 << 25  # bytes of sums in float64
-
-
-def within(w: Any, block: Any, blocks: Any) -> None:
-    """Whether all numbers, of two axes, lie from `low` on and below `high`."""
-    ids, n, step, m, inner, low, high = [word_at(w, k) for k in static(7)]
-    wrong = 0
-    for i in range(n):
-        for j in range(m):
-            k = whole_at(ids + i * step + j * inner)
-            wrong = select((k < low) | (k >= high), 1, wrong)
-    store_int(word_at(w, 7), wrong)
 
 
 def take_rows(w: Any, block: Any, blocks: Any) -> None:
@@ -109,19 +97,6 @@ def sums_of_rows(w: Any, block: Any, blocks: Any) -> None:
         stm(out + j * SIZE, narrow(total), lanes)
 
 
-def _numbers(call: Call, ids: Any, low: int, high: int, error: str) -> Place | None:
-    """Numbers of rows side by side, which are looked at before the run; None where they cannot be."""
-    constants = integers(ids)
-    if constants is None or (low < 0 and ids.dtype == np.uint64):  # of which the highest would be negative
-        return None
-    axes = [(1, 0), (1, 0), *collapsed(ids.shape, ids.strides)]
-    if len(axes) > 4 or high < 1:
-        return None
-    words: list[int | Address] = [ids.address(), *axes[-2], *axes[-1], low, high]
-    call.check(kernel(within, "float64", **constants), words, error)
-    return as_int64(call, ids)
-
-
 def _columns(place: Place, axes: int) -> int | None:
     """The numbers that lie side by side behind so many axes; None where they do not."""
     tail = place.over(place.shape[axes:], place.strides[axes:])
@@ -133,7 +108,7 @@ def _taken(call: Call, table: Place, ids: Any, low: int) -> bool:
     if out is None or not table.ndim or (columns := _columns(table, 1)) is None:
         return False
     rows = table.shape[0]
-    ids = _numbers(call, ids, low, rows, OUTSIDE)
+    ids = integers_within(call, ids, low, rows, OUTSIDE)
     if ids is None:
         return False
     words = [ids.address(), ids.size, table.address(), table.strides[0], rows, columns, out.address()]
@@ -149,7 +124,7 @@ def native_one_hot(call: Call) -> bool:
     if canonical_axis(call.attrs["axis"], out.ndim) != out.ndim - 1:
         return False
     classes = out.shape[-1]
-    labels = _numbers(call, labels, 0, classes, "a label is no class")
+    labels = integers_within(call, labels, 0, classes, "a label is no class")
     if labels is None:
         return False
     words: list[int | Address] = [labels.address(), labels.size, classes, out.address()]
@@ -184,7 +159,7 @@ def native_scatter_add(call: Call) -> bool:
     if g.dtype != out.dtype or g.dtype.kind != "f" or g.shape != (*ids.shape, *out.shape[1:]):
         return False
     rows, size, loss = out.shape[0], g.dtype.itemsize, g.dtype == np.float64
-    if not g.size or 8 * out.size > MOST or (ids := _numbers(call, ids, -rows, rows, OUTSIDE)) is None:
+    if not g.size or 8 * out.size > MOST or (ids := integers_within(call, ids, -rows, rows, OUTSIDE)) is None:
         return False
     g = g if g.is_contiguous else copy_of(call, g)
     columns = g.size // ids.size

@@ -10,10 +10,10 @@ import numpy as np
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Address, Call, Place
-from tensorgraph.native.words import load_byte, load_int, store_int, word_at
+from tensorgraph.native.words import load_byte, load_int, select, store_int, word_at
 from tensorgraph.ops.native.moving import collapsed, copy_of
 
-__all__ = ["as_int64", "integers", "whole_at"]
+__all__ = ["as_int64", "integers", "integers_within", "whole_at"]
 
 ITEM, SIGNED = 8, True  # constants of kernels: bytes of an integer, and whether it has a sign
 
@@ -41,6 +41,17 @@ def widen(w: Any, block: Any, blocks: Any) -> None:
         store_int(target + 8 * i, whole_at(source + i // columns * step + i % columns * inner))
 
 
+def within(w: Any, block: Any, blocks: Any) -> None:
+    """Whether all numbers, of two axes, lie from `low` on and below `high`."""
+    ids, n, step, m, inner, low, high = [word_at(w, k) for k in static(7)]
+    wrong = 0
+    for i in range(n):
+        for j in range(m):
+            k = whole_at(ids + i * step + j * inner)
+            wrong = select((k < low) | (k >= high), 1, wrong)
+    store_int(word_at(w, 7), wrong)
+
+
 def integers(place: Any) -> dict[str, Any] | None:
     """The constants with which `whole_at` reads an array; None of what is no array of integers."""
     if not isinstance(place, Place) or place.dtype.kind not in "iu":
@@ -60,3 +71,16 @@ def as_int64(call: Call, ids: Place) -> Place:
         words: list[int | Address] = [ids.address(offset), *rows, *row, target.address(8 * k * rows[0] * row[0])]
         call.run(text, words, 4 if ids.size >= LARGE else 1)
     return target
+
+
+def integers_within(call: Call, ids: Any, low: int, high: int, error: str) -> Place | None:
+    """Integers as int64 in C order, which are looked at before the run; None where they cannot be."""
+    constants = integers(ids)
+    if constants is None or (low < 0 and ids.dtype == np.uint64):  # of which the highest would be negative
+        return None
+    axes = [(1, 0), (1, 0), *collapsed(ids.shape, ids.strides)]
+    if len(axes) > 4 or high <= low:
+        return None
+    words: list[int | Address] = [ids.address(), *axes[-2], *axes[-1], low, high]
+    call.check(kernel(within, "float64", **constants), words, error)
+    return as_int64(call, ids)
