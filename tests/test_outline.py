@@ -13,7 +13,7 @@ from tensorgraph import nn, optim
 from tensorgraph.graph.graph import Graph, Literal, Var
 from tensorgraph.graph.inlining import Unlike, verify
 from tensorgraph.graph.outline import flat
-from tensorgraph.graph.statements import Application, Assignment, Instance, Member, Operation
+from tensorgraph.graph.statements import Application, Assignment, Instance, Member, Operation, Repetition
 from tensorgraph.testing import Program, programs
 
 PASSES: dict[str, Callable[[Graph], Graph]] = {
@@ -52,8 +52,17 @@ def test_any_graph_has_an_outline_that_is_the_graph(program: Program) -> None:
         assert flat(graph).definitions[0].body
 
 
+class Layers(nn.Module):
+    def __init__(self) -> None:
+        self.first, self.second, self.last = (nn.Linear(4, size, seed=size) for size in (4, 4, 2))
+        self.norm, self.bend = nn.BatchNorm(4), nn.Tanh()
+
+    def forward(self, x: Any) -> Any:
+        return self.last(self.second(self.bend(self.norm(self.first(x)))))
+
+
 def a_step() -> Graph:
-    model = nn.Sequential(nn.Linear(4, 4, seed=0), nn.BatchNorm(4), nn.Tanh(), nn.Linear(4, 4, seed=1), nn.Linear(4, 2))
+    model = Layers()
     optimizer = optim.Adam(model, 0.1)
 
     def step(x: Any, y: Any) -> Any:
@@ -66,7 +75,7 @@ def a_step() -> Graph:
 
 def test_a_step_is_its_layers_its_model_and_its_optimiser() -> None:
     outline = a_step().outline
-    assert counted(outline.graph) == {"Linear": 3, "BatchNorm": 1, "Tanh": 1, "Sequential": 1, "Adam": 1, "step": 1}
+    assert counted(outline.graph) == {"Linear": 3, "BatchNorm": 1, "Tanh": 1, "Layers": 1, "Adam": 1, "step": 1}
     by_name = {definition.name: definition for definition in outline.definitions}
     linear, norm, adam = by_name["Linear"], by_name["BatchNorm"], by_name["Adam"]
     assert [member.path for member in linear.members] == ["weight", "bias"] and linear.kind == "module"
@@ -75,9 +84,12 @@ def test_a_step_is_its_layers_its_model_and_its_optimiser() -> None:
     assert [(p.name, len(p.tree)) for p in adam.parameters] == [("params", 8), ("grads", 8)]
     lists = {member.path: len(member.value) for member in adam.members if member.of == 0}
     assert lists == {"m": 8, "v": 8, "t": 8} and adam.kind == "optimizer"
+    loop, count, steps = adam.body
+    assert isinstance(loop, Repetition) and loop.count == 8 and len(loop.body) == 5
+    assert isinstance(count, Operation) and isinstance(steps, Assignment)
     assert {m.path for m in outline.main.members} == {"", "optimizer"} and outline.main.kind == "graph"
     model = next(m.value for m in outline.main.members if m.path == "")
-    assert isinstance(model, Instance) and model.definition is by_name["Sequential"]
+    assert isinstance(model, Instance) and model.definition is by_name["Layers"]
 
 
 def broken(outline: Any, name: str) -> Any:
@@ -104,8 +116,18 @@ def read_another_cell(outline: Any) -> None:
     broken(outline, "BatchNorm").members[0].path = "beta"
 
 
+def turn_once_less(outline: Any) -> None:
+    broken(outline, "Adam").body[0].count -= 1
+
+
+def read_another_of_the_list(outline: Any) -> None:
+    loop = broken(outline, "Adam").body[0]
+    inside, items = loop.lists[0]
+    loop.lists[0] = inside, items[::-1]
+
+
 def lose_a_call(outline: Any) -> None:
-    model = broken(outline, "Sequential")
+    model = broken(outline, "Layers")
     model.body = [s for s in model.body if not (isinstance(s, Application) and s.definition.name == "Tanh")]
 
 
@@ -114,7 +136,7 @@ def give_another_result(outline: Any) -> None:
 
 
 def call_another_instance(outline: Any) -> None:
-    model = broken(outline, "Sequential")
+    model = broken(outline, "Layers")
     calls = [s for s in model.body if isinstance(s, Application) and s.definition.name == "Linear"]
     calls[0].instance, calls[1].instance = calls[1].instance, calls[0].instance
 
@@ -124,11 +146,13 @@ def hand_over_another(outline: Any) -> None:
     adam.arguments[1] = adam.arguments[1][::-1]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [swap_results, lose_a_write, lose_a_member, read_another_cell, lose_a_call, give_another_result,
-     call_another_instance, hand_over_another],
-)  # fmt: skip
+CHANGES = [
+    swap_results, lose_a_write, lose_a_member, read_another_cell, lose_a_call, give_another_result, turn_once_less,
+    read_another_of_the_list, call_another_instance, hand_over_another,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_the_guard_sees_an_outline_that_is_not_the_graph(change: Callable[[Any], None]) -> None:
     outline = a_step().outline
     verify(outline)

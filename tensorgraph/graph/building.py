@@ -457,16 +457,12 @@ class Trace(CallRecorder, NumberRecorder):
             for var in eq.outputs:  # of the names that a value has in the functions around it, the innermost
                 inside = () if eq.call is None else eq.call.callers()
                 var.name = next((call.names[var] for call in inside if var in call.names), var.name)
+        self.settle(self.equations)
         writes = []
         for cell, value in self.shadow.items():
             writes.append(Write(self.cells[cell], value, self.write_source[cell]))
-        paths: dict[str, int] = {}
         cells = []
-        for number, (cell, var) in enumerate(self.cells.items()):
-            path = cell.path or f"cell{number}"
-            paths[path] = paths.get(path, 0) + 1
-            if paths[path] > 1:
-                path = f"{path}_{paths[path]}"
+        for (cell, var), path in zip(self.cells.items(), self.named_paths(), strict=True):
             kind = "parameter" if isinstance(cell, Parameter) else "buffer"
             cells.append(CellDecl(path, var, kind, cell.initialiser, cell._node is not None))
         consts = {}

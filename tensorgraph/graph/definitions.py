@@ -174,7 +174,7 @@ class Calls:
             self.home[write.cell] = node
 
     def _may_write(self, node: Node, write: Write, calls: Mapping[tuple[str, str], int]) -> bool:
-        if self.is_open(node) or node.backward:
+        if self.is_open(node) or node.backward or write.cell in self.graph.index.results:
             return False
         users = self.users.get(write.cell, ())
         if users and users[-1] >= node.stop:

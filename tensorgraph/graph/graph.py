@@ -222,6 +222,30 @@ class Graph(Drawable):
 
         save(self, path, state)
 
+    @checked
+    def text(self, *, flat: bool = False, types: bool = False) -> str:
+        """The graph as Python, which `tensorgraph.parse` reads back: functions, members and loops as a person writes.
+
+        Parameters
+        ----------
+        flat : bool, optional
+            One function, one equation a line.
+        types : bool, optional
+            The type of each value behind its line.
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> graph = tg.trace(lambda x: tg.tanh(x * 2.0).sum(), tg.f32[3])
+        >>> print(graph.text())
+        def f(x: f32[3]) -> f32:
+            return sum(tanh(x * 2.0))
+        """
+        from tensorgraph.text.functions import folded
+        from tensorgraph.text.printing import to_text
+
+        return to_text(self, types) if flat else folded(self, types)
+
     def __str__(self) -> str:
         from tensorgraph.text.printing import to_text
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tensorgraph.graph.definitions import attributes
 from tensorgraph.graph.equality import constants
 from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.graph.repeats import shifted
 from tensorgraph.graph.statements import (
     NOTHING,
     Application,
@@ -252,10 +253,3 @@ class _Inlining:
 
 def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
-
-
-def shifted(key: Any, place: tuple[int, ...], by: int) -> Any:
-    """A key with one of its integers moved."""
-    if not place:
-        return key + by
-    return (*key[: place[0]], shifted(key[place[0]], place[1:], by), *key[place[0] + 1 :])

@@ -14,13 +14,16 @@ how many calls each definition stands for. Passes need know nothing of it: they 
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 from tensorgraph.graph.call_tree import Node
-from tensorgraph.graph.definitions import Calls, Description, Scoped, below, relative
+from tensorgraph.graph.definitions import Calls, Description, Scoped, attributes, below, relative
 from tensorgraph.graph.graph import Graph, Var, by_path
 from tensorgraph.graph.inlining import Unlike, verify
+from tensorgraph.graph.repeats import Folding
+from tensorgraph.graph.rewiring import operands_of, outputs
 from tensorgraph.graph.statements import (
     NOTHING,
     Application,
@@ -38,6 +41,7 @@ from tensorgraph.graph.statements import (
 
 __all__ = ["Outline", "outline"]
 
+NEVER = 10**9
 NUMBERED = re.compile(r"_\d+$")
 
 
@@ -49,21 +53,27 @@ class Outline:
     graph : Graph
     definitions : tuple of Definition
         In an order in which each calls those before it; the last one is the graph itself.
-    counts : dict of Definition to int
-        How many calls each stands for.
+    instances : dict of (path, class) to Instance
+    calls : dict of Definition to list of Description
+        The calls that each stands for.
     reason : str or None
         Why nothing was folded, where that is so.
     """
 
     def __init__(
         self, graph: Graph, definitions: tuple[Definition, ...], instances: dict[tuple[str, str], Instance],
-        counts: dict[Definition, int], reason: str | None = None,
+        calls: dict[Definition, list[Description]], reason: str | None = None,
     ) -> None:  # fmt: skip
         self.graph = graph
         self.definitions = definitions
         self.instances = instances
-        self.counts = counts
+        self.calls = calls
         self.reason = reason
+
+    @property
+    def counts(self) -> dict[Definition, int]:
+        """How many calls each definition stands for."""
+        return {definition: len(self.calls.get(definition, ())) or 1 for definition in self.definitions}
 
     @property
     def main(self) -> Definition:
@@ -103,7 +113,7 @@ def flat(graph: Graph, reason: str | None = None) -> Outline:
     main.members = [Member(decl.path, decl.var) for decl in by_path(graph)]
     main.result = tuple(graph.outputs)
     main.decls = {decl.var: decl for decl in graph.cells}
-    return Outline(graph, (main,), {}, {main: 1}, reason)
+    return Outline(graph, (main,), {}, {}, reason)
 
 
 class _Assembly:
@@ -113,6 +123,11 @@ class _Assembly:
         self.graph = graph
         self.calls = Calls(graph)
         self.made: dict[int, Definition] = {}
+        self.ranks: dict[str, int] = {}  # of the paths of cells
+        for eq in graph.equations:
+            for x in eq.group(1) if eq.is_gradient else ():
+                if x in self.calls.decls:
+                    self.ranks.setdefault(self.calls.decls[x].path, len(self.ranks))
 
     def outline(self) -> Outline:
         calls = self.calls
@@ -125,9 +140,10 @@ class _Assembly:
         for instance in calls.instances.values():
             instance.definition = self.made.get(calls.defined.get(instance, -1))
         found = tuple(self.made.values())
-        return Outline(
-            self.graph, found, calls.instances, {d: counts[n] for n, d in self.made.items()}, None,
-        )  # fmt: skip
+        by: dict[Definition, list[Description]] = {definition: [] for definition in found}
+        for about in calls.of.values():
+            by[self.made[about.definition]].append(about)
+        return Outline(self.graph, found, calls.instances, by)
 
     def _names(self, counts: list[int]) -> list[str]:
         """Unique names; of several definitions that are called alike the most used has no number."""
@@ -164,9 +180,54 @@ class _Assembly:
         else:
             made.result = about.result
         made.members = self._members(about)
-        made.body = self._body(about.content, node.path)
-        made.body += [Assignment(write.cell, write.value) for write in about.writes]
+        made.body = self._written(self._body(about.content, node.path), about)
+        lists = self._lists(made)
+        folding = Folding(
+            lambda number: attributes(self.graph, number, calls.attrs), self._keys, lambda items: is_part(items, lists)
+        )
+        folding.fold(made)
         return made
+
+    def _written(self, body: list[Statement], about: Description) -> list[Statement]:
+        """The body with its writes: where the value is made, unless the old one is read later."""
+        last: dict[Any, int] = {}
+        made: dict[Any, int] = {}
+        for number, statement in enumerate(body):
+            last.update(dict.fromkeys(operands_of(statement), number))
+            made.update(dict.fromkeys(outputs(statement), number))
+        values = {write.value for write in about.writes}
+        behind: dict[int, list[Statement]] = {}
+        end = []
+        for write in about.writes:
+            place = made.get(write.value, -1)
+            if place < last.get(write.cell, -1) or write.cell in values or about.node is self.calls.top:
+                end.append(Assignment(write.cell, write.value))
+            else:
+                behind.setdefault(place, []).append(Assignment(write.cell, write.value))
+        return [*behind.get(-1, ()), *[s for n, one in enumerate(body) for s in (one, *behind.get(n, ()))], *end]
+
+    def _keys(self, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The keys of the dict of these values that calls were handed, where there is one."""
+        tree = self.calls.trees.get(frozenset(values))
+        return tuple(tree) if isinstance(tree, dict) and tuple(leaves(tree)) == values else None
+
+    def _lists(self, definition: Definition) -> dict[Any, tuple[int, int]]:
+        """The values and instances that stand in lists with a name: which list, and where."""
+        found: dict[Any, tuple[int, int]] = {}
+        lists: list[tuple[Any, ...]] = [tuple(leaves(p.tree)) for p in definition.parameters]
+        lists += [m.value for m in definition.members if m.of is not None]
+        numbered: dict[tuple[str, type], list[tuple[int, Any]]] = {}
+        for member in definition.members:
+            base, _, last = member.path.rpartition(".")
+            if last.isdigit():
+                numbered.setdefault((base, type(member.value)), []).append((int(last), member.value))
+        lists += [tuple(value for _, value in sorted(items, key=lambda item: item[0])) for items in numbered.values()]
+        for statement in definition.statements():
+            lists.append(tuple(outputs(statement)))
+        for number, items in enumerate(lists):
+            if len(items) > 1:
+                found.update((item, (number, place)) for place, item in enumerate(items))
+        return found
 
     def _local_names(self, about: Description) -> dict[Var, str]:
         """What values are called in it, in calls that were taken apart too."""
@@ -204,7 +265,7 @@ class _Assembly:
             (place, list(leaves(parameter.tree))) for place, parameter in enumerate(about.parameters)
             if isinstance(parameter.tree, list)
         ]  # fmt: skip
-        for atom, path in found.items():
+        for atom, path in sorted(found.items(), key=lambda pair: self.rank(pair[0])):
             if atom in taken:
                 continue
             member = Member(path, atom)
@@ -216,6 +277,12 @@ class _Assembly:
                     break
             members.append(member)
         return members
+
+    def rank(self, atom: Any) -> int:
+        """Where the first of its cells stands in lists of cells of which gradients are taken: so members are listed."""
+        if isinstance(atom, Instance):
+            return min((self.ranks.get(path, NEVER) for path in self.calls.declared.get(atom, ())), default=NEVER)
+        return self.ranks.get(self.calls.decls[atom].path, NEVER)
 
     def _family(self, path: str, of: list[Any], cells: dict[str, Var]) -> tuple[str, tuple[Var, ...]] | None:
         """Of ``m.head.weight`` the name ``m``, where each of the cells `of` has one, of its type or all of one."""
@@ -255,3 +322,13 @@ class _Assembly:
             else:
                 found.append(Operation(self.graph.equations[item], item))
         return found
+
+
+def is_part(items: tuple[Any, ...], lists: dict[Any, tuple[int, int]]) -> bool:
+    """Whether values stand in one list, one after another, forwards or backwards."""
+    places = [lists.get(item) for item in items]
+    if any(place is None for place in places):
+        return False
+    at = [place[1] for place in places if place is not None]
+    steps = {b - a for a, b in itertools.pairwise(at)}
+    return len({place[0] for place in places if place is not None}) == 1 and steps in ({1}, {-1})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tensorgraph.engine import modes
@@ -13,6 +13,7 @@ from tensorgraph.engine.tape import source_of
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.calls import Call, arguments_of, nest
 from tensorgraph.graph.graph import ANYTHING, Equation, Literal, Source, Var, is_literal
+from tensorgraph.graph.paths import CellPaths
 from tensorgraph.graph.user_names import UserFrames, code_of, user_call
 
 __all__ = ["CallRecorder"]
@@ -29,6 +30,7 @@ class CallRecorder:
         self.top = Call("function", name)  # the function that is traced or read
         self.lines = True  # whether equations say which of the user's lines made them: not where nobody will read them
         self.at: Source | None = None  # while a graph is run again, or a text read: the line that equations stand for
+        self.paths = CellPaths()
         self.roots: dict[str, list[tuple[Any, str, frozenset[str]]]] = {}  # whole models by scope: name and parts
 
     @functools.cached_property
@@ -70,13 +72,35 @@ class CallRecorder:
     def seen(self, value: Any) -> Any:
         """How a record says a value: a variable of this trace, a number as a literal. Nothing is declared by it."""
         if isinstance(value, Cell):
-            return self.cells.get(value, ANYTHING)
+            return self.cells.get(value, value)  # one that is read later, if ever: see `settle`
         if isinstance(value, Tensor):
             if type(value._value) is Var:
                 return value._value
             found = self.consts.get((id(value._value), id(value._node)))
             return ANYTHING if found is None else found[0]
         return Literal(value) if is_literal(value) else ANYTHING
+
+    def settle(self, equations: Iterable[Equation]) -> None:
+        """The trace is complete: what the records say of cells that were not read by then."""
+        seen: set[Call] = set()
+        for eq in equations:
+            for call in () if eq.call is None else eq.call.callers():
+                if call in seen:
+                    break
+                seen.add(call)
+                arguments = {name: nest(tree, self.settled) for name, tree in call.arguments.items()}
+                call.complete(arguments, nest(call.result, self.settled))
+
+    def settled(self, value: Any) -> Any:
+        return self.cells.get(value, ANYTHING) if isinstance(value, Cell) else value
+
+    def named_paths(self) -> Iterator[str]:
+        """The paths under which the cells are declared, in their order."""
+        for roots in self.roots.values():
+            for model, label, _ in roots:
+                if label and (owner := model()) is not None:
+                    self.paths.below(label, owner.named_cells())
+        return self.paths.paths(self.cells)
 
     def called(self, model: Any, scope: str) -> str:
         """The scope of a whole model, which has no name: only where another one's parts have the names of its parts is

@@ -82,6 +82,10 @@ class Repetition:
         What a turn reads as `inside`: its item, one a turn.
     collected : list of (inside, items)
         What every turn makes as `inside` and others read: its item, one a turn.
+    last : list of (inside, outside)
+        What others read of the last turn.
+    keys : tuple or None
+        Of the dict that is collected; None for lists.
     """
 
     count: int
@@ -89,7 +93,8 @@ class Repetition:
     carried: list[tuple[Any, Var, Var]] = field(default_factory=list)
     lists: list[tuple[Any, tuple[Any, ...]]] = field(default_factory=list)
     collected: list[tuple[Var, tuple[Var, ...]]] = field(default_factory=list)
-    last: list[tuple[Var, Var]] = field(default_factory=list)  # what others read of the last turn: inside, outside
+    last: list[tuple[Var, Var]] = field(default_factory=list)
+    keys: tuple[Any, ...] | None = None
 
 
 Statement = Operation | Application | Assignment | Block | Repetition

@@ -24,6 +24,8 @@ from tensorgraph.engine.interrupts import whole
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor, TraceError
+from tensorgraph.graph.arranging import arrange
+from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import nest
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.settings import Setting
@@ -313,8 +315,11 @@ class Optimizer:
         """
         mode = modes.current()
         work = self._collect()
+        if mode.trace is not None:  # all lists of one step have one order
+            arrange(mode.trace, [g for _, items in work for _, g in items])
         if not mode.plain or mode.implementation != "fused" or not jit.available():
-            scope = f"{mode.scope}.{self.path}" if mode.scope else self.path
+            path = self.path if mode.trace is None else self._told(mode.trace)
+            scope = f"{mode.scope}.{path}" if mode.scope else path
             if mode.trace is None:
                 with modes.use(grad=False, scope=scope), whole():
                     self._by_ops(work)
@@ -335,6 +340,17 @@ class Optimizer:
                 self._in_place(items, *[float(group.cell(name)._value) for name in self.settings])
             steps = self._steps.exclusive()
             steps += 1
+
+    def _told(self, trace: Trace) -> str:
+        """Tell a trace whose cells these are; gives what this is called there."""
+        label = trace.paths.optimizer(self, self.path)
+        names = (*self.averages, "t") if self.counted else self.averages
+        for group in self.groups:
+            for slot in group.slots:
+                cells = {f"{label}.{name}": cell for name, cell in zip(names, slot.cells, strict=True)}
+                trace.paths.keep_for(slot.parameter, slot.path, cells)
+        trace.paths.keep(label, self.path, self.named_cells())
+        return label
 
     def _collect(self) -> list[Work]:
         """The parameters that have gradients, with them. Nothing was written yet."""
@@ -398,10 +414,6 @@ class Optimizer:
         if self._limits:
             work = self._clip(work)
         updates = [(group, slot, g) for group, items in work for slot, g in items]
-        trace = modes.current().trace
-        if trace is not None:  # in a graph, the order in which the parameters were first read
-            read = {cell: n for n, cell in enumerate(trace.cells)}
-            updates.sort(key=lambda update: read.get(update[1].parameter, len(read)))
         results = []
         for group, slot, g in updates:
             settings = [group.cell(name) for name in self.settings]

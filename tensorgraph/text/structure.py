@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tensorgraph.engine.tree import Treedef, field_names, is_dataclass
+from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.text.literals import literal_text
 
-__all__ = ["places", "tree_text"]
+__all__ = ["grouped", "places", "tree_text"]
 
 
 def tree_text(tree: Treedef, leaves: Iterator[str], static: Callable[[str], str] = str) -> str:
@@ -56,3 +57,13 @@ def unread(tree: Treedef) -> Any:
     for child in tree.children:
         kinds += unread(child)
     return kinds
+
+
+def grouped(graph: Graph) -> list[list[Var | None]]:
+    """The inputs of each argument, None for what is static."""
+    statics, inputs = dict(graph.statics), iter(graph.inputs)
+    found, at = [], 0
+    for tree in graph.in_tree.children:
+        found.append([None if k in statics else next(inputs) for k in range(at, at + tree.size)])
+        at += tree.size
+    return found

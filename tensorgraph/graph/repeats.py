@@ -1,0 +1,389 @@
+"""What repeats in a list of statements, and how the repeats are wired: the loops of an outline.
+
+1. Statements of one shape have one number (`Shapes`); runs that repeat with a period are candidates, and what saves
+   the most statements comes first (`runs`, which pictures use too).
+2. Each operand of a repeat is made in it, handed on from the one before, the same in all, or one of a list; integers
+   of a key may grow by a step (`_Wiring`). Nothing else is a loop.
+3. What others read of every repeat is collected into a list, or a dict where the values are those of one; what they
+   read of the last alone is what the name holds after the loop.
+4. The body is that of the first repeat, with variables of its own for what differs, folded again inside.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.graph.rewiring import atom_key, numbered, operands_of, outputs, read_at, rewired
+from tensorgraph.graph.statements import (
+    Application,
+    Assignment,
+    Block,
+    Definition,
+    Instance,
+    Operation,
+    Repetition,
+    Statement,
+    leaves,
+)
+from tensorgraph.ops.index import getitem
+
+__all__ = ["Folding", "runs", "shifted"]
+
+LONGEST = 64  # statements in one repeat
+LEAST_SAVED = 3
+MOST_STEPS = 400_000  # operands looked at, in all
+MOST_WRITTEN = 8  # items of a list that has no name
+ROUNDS = 3  # loops around loops
+
+
+def runs(ids: Sequence[int], fewest: int, longest: int = LONGEST) -> Iterator[tuple[int, int, int, int]]:
+    """Start, period, count and slack of all that repeats at least `fewest` times: it may start up to slack later.
+
+    Examples
+    --------
+    >>> list(runs([7, 1, 2, 1, 2, 1, 2, 9], 3))
+    [(1, 2, 3, 0)]
+    """
+    numbers = np.asarray(ids)
+    for period in range(1, min(longest, len(numbers) // fewest) + 1):
+        same = np.concatenate([[False], numbers[:-period] == numbers[period:], [False]])
+        edges = np.flatnonzero(same[1:] != same[:-1])
+        for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            count = (end - start) // period + 1
+            if count >= fewest:
+                yield start, period, count, (end - start) % period
+
+
+class Folding:
+    """The loops in the bodies of one graph's definitions.
+
+    Parameters
+    ----------
+    attrs : function of an equation's number
+        Its attributes as they are compared.
+    keys : function of values
+        The keys of the dict that has these values in this order, where calls were handed one; None elsewhere.
+    is_list : function of values
+        Whether these are a list with a name, or a part of one.
+    """
+
+    def __init__(
+        self, attrs: Callable[[int], Any], keys: Callable[[tuple[Any, ...]], tuple[Any, ...] | None],
+        is_list: Callable[[tuple[Any, ...]], bool],
+    ) -> None:  # fmt: skip
+        self.attrs, self.keys, self.is_list = attrs, keys, is_list
+        self.ids: dict[Any, int] = {}
+        self.steps = 0
+        self.origin: dict[Any, Any] = {}  # of variables that stand in bodies: what they stand for in the first turn
+
+    def stands_for(self, atom: Any) -> Any:
+        """The graph's own variable, or the parameter, for which one stands in the first turns of loops."""
+        return self.origin.get(atom, atom)
+
+    def fold(self, definition: Definition) -> None:
+        """Give a definition its loops."""
+        outside = dict.fromkeys((leaf for leaf in leaves(definition.result) if type(leaf) is Var), 1)
+        outside |= self._blocks(definition.body, definition.names)
+        definition.body = self.folded(definition.body, outside, definition.names)
+
+    def _blocks(self, body: list[Statement], names: dict[Var, str]) -> dict[Any, int]:
+        """Fold what stands in blocks by itself; gives what is read in them."""
+        found: dict[Any, int] = {}
+        blocks = [statement for statement in body if isinstance(statement, Block)]
+        for block in blocks:
+            around = dict.fromkeys([a for one in body if one is not block for a in operands_of(one)], 1)
+            block.body = self.folded(block.body, {**around, **dict.fromkeys(outputs(block), 1)}, names)
+            found.update(dict.fromkeys(operands_of(block), 1))
+        return found
+
+    def folded(self, body: list[Statement], outside: Mapping[Any, int], names: dict[Var, str]) -> list[Statement]:
+        """A body with its loops. `outside` counts who reads a value besides the body; `names` gets those of variables
+        that are new."""
+        if len(body) <= LEAST_SAVED:
+            return body
+        for _ in range(ROUNDS):
+            again = self._once(body, outside, names)
+            if again is body:
+                break
+            body = again
+        return body
+
+    def _once(self, body: list[Statement], outside: Mapping[Any, int], names: dict[Var, str]) -> list[Statement]:
+        ids = [self.ids.setdefault(self.shape(statement), len(self.ids)) for statement in body]
+        found = []
+        for start, period, count, slack in runs(ids, 2):
+            saved = (count - 1) * period
+            if saved >= LEAST_SAVED and (period > 1 or count > 3):
+                found += [(saved, -period, -(start + late), count) for late in range(min(slack, period - 1) + 1)]
+        found.sort(reverse=True)
+        readers = read_at(body, outside)
+        taken = np.zeros(len(body), bool)
+        loops: list[tuple[int, int, Repetition]] = []
+        for _, minus, begin, count in found:
+            start, period = -begin, -minus
+            if taken[start : start + period * count].any() or self.steps > MOST_STEPS:
+                continue
+            for first, final in ((0, 0), (1, 0), (0, 1)):  # the first and the last may be wired otherwise
+                begin, left = start + first * period, count - first - final
+                if left < 2 or (left - 1) * period < LEAST_SAVED or (period == 1 and left <= 3):
+                    continue
+                loop = self._loop(body, begin, period, left, readers, names)
+                if loop is not None:
+                    taken[begin : begin + period * left] = True
+                    loops.append((begin, period * left, loop))
+                    break
+        if not loops:
+            return body
+        for start, length, loop in sorted(loops, key=lambda one: -one[0]):
+            body = [*body[:start], loop, *body[start + length :]]
+            inner = dict.fromkeys([after for _, _, after in loop.carried], 1)
+            inner |= dict.fromkeys([inside for inside, _ in (*loop.collected, *loop.last)], 1)
+            loop.body = self.folded(loop.body, inner, names)
+        return body
+
+    # ---- shapes
+
+    def shape(self, statement: Statement) -> Any:
+        """What two statements have in common that may be one of a loop's body."""
+        if isinstance(statement, Operation):
+            eq = statement.eq
+            attrs = self.attrs(statement.number)
+            if eq.op is getitem and not statement.moving:
+                attrs = loose(attrs)
+            moving = tuple((place, step) for place, _, step in statement.moving)
+            return eq.op.name, attrs, tuple(slot_shape(a) for a in eq.inputs), len(eq.outputs), moving
+        if isinstance(statement, Application):
+            arguments = tuple(mapped_shape(tree) for tree in statement.arguments)
+            called: Any = statement.definition
+            if statement.instance is not None:  # the items of one list are called alike, whatever their definition
+                base, _, last = statement.instance.path.rpartition(".")
+                called = ("of", base) if last.isdigit() else (statement.instance.name, called)
+            return "call", called, arguments, len(statement.results), mapped_shape(statement.definition.result)
+        if isinstance(statement, Assignment):
+            return "assign", type(statement.value) is Literal
+        if isinstance(statement, Repetition):
+            inner = tuple(self.shape(one) for one in statement.body)
+            parts = (statement.carried, statement.lists, statement.collected, statement.last)
+            wiring = numbered(statement)
+            return "loop", statement.count, inner, tuple(len(part) for part in parts), wiring, statement.keys
+        return "block", id(statement)
+
+    # ---- one candidate
+
+    def _loop(
+        self, body: list[Statement], start: int, period: int, count: int, readers: Mapping[Any, list[int]],
+        names: dict[Var, str],
+    ) -> Repetition | None:  # fmt: skip
+        repeats = [body[start + k * period : start + (k + 1) * period] for k in range(count)]
+        wiring = _Wiring(self, repeats, start, period, readers)
+        if not wiring.fits():
+            return None
+        return wiring.loop(names)
+
+
+class _Wiring:
+    """How the operands of repeats of one shape are wired."""
+
+    def __init__(
+        self, folding: Folding, repeats: list[list[Statement]], start: int, period: int,
+        readers: Mapping[Any, list[int]],
+    ) -> None:  # fmt: skip
+        self.folding, self.repeats, self.start, self.period, self.readers = folding, repeats, start, period, readers
+        self.count = len(repeats)
+        self.made = [[var for statement in repeat for var in outputs(statement)] for repeat in repeats]
+        self.place = [{var: n for n, var in enumerate(made)} for made in self.made]
+        self.anywhere = {var for made in self.made for var in made}
+        self.carried: dict[tuple[Any, int], Var] = {}  # what is read at first, and what the next reads: a variable
+        self.lists: dict[tuple[Any, ...], Any] = {}
+        self.roles: list[list[Any]] = []  # of each operand of each statement: what stands there in the body
+        self.moving: list[tuple[tuple[tuple[int, ...], int], ...]] = []
+
+    def fits(self) -> bool:
+        for statements in zip(*self.repeats, strict=True):
+            operands = [operands_of(statement) for statement in statements]
+            if len({len(found) for found in operands}) != 1:
+                return False
+            roles = []
+            for slot in zip(*operands, strict=True):
+                self.folding.steps += self.count
+                role = self.role(slot)
+                if role is None:
+                    return False
+                roles.append(role)
+            self.roles.append(roles)
+            moving = self.moved(statements)
+            if moving is None:
+                return False
+            self.moving.append(moving)
+        return self.reads_outside()
+
+    def role(self, slot: tuple[Any, ...]) -> Any:
+        """What stands for an operand in the body; None where it is none of what a loop can say."""
+        first = slot[0]
+        inner = [self.place[k].get(atom) for k, atom in enumerate(slot)]
+        if inner[0] is not None:
+            return ("inner", inner[0]) if len(set(inner)) == 1 else None
+        before = [self.place[k].get(atom) for k, atom in enumerate(slot[1:])]
+        if before[0] is not None:
+            if len(set(before)) > 1 or (type(first) is Var and first in self.anywhere):
+                return None
+            aval = self.made[0][before[0]].aval
+            if type(first) is Literal and type(first.value) not in (int, float):
+                return None
+            key = (atom_key(first), before[0])
+            if any(n == before[0] and known != key for known in self.carried for n in known[1:]):
+                return None  # one value that is handed on to two names
+            return ("carried", self.carried.setdefault(key, Var(aval)), first, before[0])
+        if any(type(atom) is Var and atom in self.anywhere for atom in slot):
+            return None
+        if all(atom_key(atom) == atom_key(first) for atom in slot):
+            return "same", first
+        kinds = {type(atom) for atom in slot}
+        if len(kinds) > 1 or Literal in kinds:
+            return None
+        if slot not in self.lists:
+            self.lists[slot] = Instance("", first.name) if isinstance(first, Instance) else Var(first.aval)
+            if isinstance(first, Instance):
+                self.lists[slot].definition = first.definition
+        return "list", self.lists[slot]
+
+    def moved(self, statements: tuple[Statement, ...]) -> tuple[tuple[tuple[int, ...], int], ...] | None:
+        """The integers of keys that grow with the repeats; None where they do so in another way."""
+        first = statements[0]
+        if not isinstance(first, Operation) or first.eq.op is not getitem or first.moving:
+            return ()
+        keys = [statement.eq.attrs["key"] for statement in statements]  # type: ignore[union-attr]
+        if len({typed_key(key) for key in keys}) == 1:
+            return ()
+        found = []
+        for place in integers(keys[0]):
+            values = [at(key, place) for key in keys]
+            step = values[1] - values[0]
+            if any(b - a != step for a, b in itertools.pairwise(values)):
+                return None
+            if step:
+                found.append((place, step))
+        for turn, key in enumerate(keys):
+            mine = keys[0]
+            for place, step in found:
+                mine = shifted(mine, place, turn * step)
+            if typed_key(mine) != typed_key(key):
+                return None
+        return tuple(found)
+
+    def reads_outside(self) -> bool:
+        """Whether what others read of the repeats can be said: of all of them, or of the last."""
+        self.collected: list[int] = []
+        self.last: list[int] = []
+        handed = {role[3] for roles in self.roles for role in roles if role[0] == "carried"}
+        stop = self.start + self.period * self.count
+        for n in range(len(self.made[0])):
+            outside = []
+            for k in range(self.count):
+                begin = self.start + k * self.period
+                end = begin + self.period
+                ahead = end + self.period if n in handed and k + 1 < self.count else end
+                users = self.readers.get(self.made[k][n], ())
+                outside.append(any(not begin <= user < min(ahead, stop) for user in users))
+            if any(outside[:-1]):
+                self.collected.append(n)
+            elif outside[-1]:
+                self.last.append(n)
+        plain = len(self.collected) <= 1 and not self.carried and not self.last and self.period <= 3
+        cost = 0 if plain else 2 * len(self.collected)  # lines for lists
+        if (self.count - 1) * self.period - cost < LEAST_SAVED:
+            return False
+        written = [
+            items for items in self.lists if not self.folding.is_list(tuple(map(self.folding.stands_for, items)))
+        ]
+        if written and any(isinstance(statement, Assignment) for statement in self.repeats[0]) and self.period < 5:
+            return False
+        return self.count <= MOST_WRITTEN or not written
+
+    # ---- the loop
+
+    def loop(self, names: dict[Var, str]) -> Repetition:
+        made = [Var(var.aval, var.name) for var in self.made[0]]
+        origin, stands_for = self.folding.origin, self.folding.stands_for
+        for var, old in zip(made, self.made[0], strict=True):
+            origin[var] = stands_for(old)
+            if old in names:
+                names[var] = names[old]
+        loop = Repetition(self.count, [])
+        fresh = dict(zip(self.made[0], made, strict=True))
+        for statement, roles, moving in zip(self.repeats[0], self.roles, self.moving, strict=True):
+            own = [made[role[1]] if role[0] == "inner" else role[1] for role in roles]
+            loop.body.append(rewired(statement, own, fresh, [(place, loop, step) for place, step in moving]))
+        for (_, n), inside in self.carried.items():
+            before = next(
+                role[2] for roles in self.roles for role in roles if role[0] == "carried" and role[1] is inside
+            )
+            loop.carried.append((before, inside, made[n]))
+            origin[inside] = stands_for(before)
+        for items, inside in self.lists.items():
+            origin[inside] = stands_for(items[0])
+        loop.lists = [(inside, items) for items, inside in self.lists.items()]
+        for n in self.collected:
+            items = tuple(self.made[k][n] for k in range(self.count))
+            loop.collected.append((made[n], items))
+        loop.last = [(made[n], self.made[-1][n]) for n in self.last]
+        if loop.collected and not loop.carried:
+            every = (*loop.collected, *loop.lists)
+            found = {self.folding.keys(tuple(map(stands_for, items))) for _, items in every}
+            found.discard(None)
+            loop.keys = found.pop() if len(found) == 1 else None
+        return loop
+
+
+# ---- keys and atoms
+
+
+def slot_shape(atom: Any) -> Any:
+    if isinstance(atom, tuple):
+        return tuple(map(slot_shape, atom))
+    plain = type(atom) is Literal and type(atom.value) not in (int, float)
+    return atom_key(atom) if plain else "value"
+
+
+def mapped_shape(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return tuple((key, mapped_shape(item)) for key, item in tree.items())
+    if isinstance(tree, (list, tuple)):
+        return type(tree).__name__, tuple(map(mapped_shape, tree))
+    return "instance" if isinstance(tree, Instance) else "value" if type(tree) is Var else "other"
+
+
+def loose(attrs: Any) -> Any:
+    """The attributes of a getitem without the integers of its key."""
+    if isinstance(attrs, tuple):
+        if len(attrs) == 2 and attrs[0] == "int":
+            return "int"
+        return tuple(map(loose, attrs))
+    return attrs
+
+
+def integers(key: Any, place: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """The places of the integers in a key."""
+    if type(key) is int:
+        yield place
+    elif isinstance(key, tuple) and not (len(key) == 2 and key[0] == "index"):
+        for number, item in enumerate(key):
+            yield from integers(item, (*place, number))
+
+
+def at(key: Any, place: tuple[int, ...]) -> Any:
+    for number in place:
+        key = key[number]
+    return key
+
+
+def shifted(key: Any, place: tuple[int, ...], by: int) -> Any:
+    """A key with one of its integers moved."""
+    if not place:
+        return key + by
+    return (*key[: place[0]], shifted(key[place[0]], place[1:], by), *key[place[0] + 1 :])

@@ -1,0 +1,140 @@
+"""A graph's outline as text: a function for each definition, the graph itself last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tensorgraph.graph.graph import Graph, Var, digest
+from tensorgraph.graph.outline import Outline
+from tensorgraph.graph.statements import Definition, Instance, Operation, leaves
+from tensorgraph.text.bodies import WIDTH, Body
+from tensorgraph.text.heads import Head, Sizes
+from tensorgraph.text.lines import wrapped
+from tensorgraph.text.literals import array_text, aval_text
+from tensorgraph.text.names import identifier, reserved
+from tensorgraph.text.printing import functions_of_graphs
+from tensorgraph.text.structure import tree_text
+
+__all__ = ["folded"]
+
+SHORT = 48  # of an array that is written where it is read
+
+
+def folded(graph: Graph, types: bool = False) -> str:
+    """The graph as functions that call each other.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    >>> print(folded(tg.trace(model, tg.f32[8, 4])))
+    def Linear(x: f32[8, I], *, weight: Parameter[f32[I, O]] = he_normal(), bias: Parameter[f32[O]] = zeros()):
+        return x @ weight + bias
+    <BLANKLINE>
+    <BLANKLINE>
+    def Tanh(x: f32[8, 3]):
+        return tanh(x)
+    <BLANKLINE>
+    <BLANKLINE>
+    def Sequential(x: f32[8, 4], *, layers: At["", [Linear[4, 3], Tanh, Linear[3, 2]]]) -> f32[8, 2]:
+        return layers[2](layers[1](layers[0](x)))
+    """
+    return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types).functions())
+
+
+class _Text:
+    def __init__(self, outline: Outline, types: bool) -> None:
+        self.outline, self.graph, self.types = outline, outline.graph, types
+        closed = reserved()
+        for definition in outline.definitions:  # an op of the same name keeps it
+            while definition.name in closed or not definition.name.isidentifier():
+                definition.name = f"{identifier(definition.name)}_"
+        self.closed = closed | {definition.name for definition in outline.definitions}
+        self.sizes = Sizes(outline)
+        self.heads: dict[Definition, Head] = {}
+        self.graphs: dict[Graph, str] = {}
+        self.taken = set(self.closed)
+
+    def functions(self) -> list[list[str]]:
+        found: list[list[str]] = []
+        for definition in self.outline.definitions:
+            head = self.heads[definition] = Head(self.sizes, definition, self.closed)
+            for statement in definition.statements():
+                if isinstance(statement, Operation) and statement.eq.bodies():
+                    found += functions_of_graphs(statement.eq, self.graphs, self.taken, definition.name, self.types)
+            found.append(self.function(definition, head))
+        return found
+
+    def function(self, definition: Definition, head: Head) -> list[str]:
+        main = definition.kind == "graph"
+        body = Body(self.heads, definition, self.graphs, self.types)
+        body.out_tree = self.graph.out_tree if main else None
+        for tree, name in (*head.trees, *head.bundles):
+            body.add_bundle(tree, name)
+        for instance, name in head.names.items():
+            if isinstance(instance, Instance):
+                cells = self.parameters(instance)
+                if len(cells) > 1:
+                    body.add_bundle(cells, f"parameters({name})")
+        consts, lines = self.constants(definition, body)
+        body.measure(consts)
+        parts = [*head.parameters, *(["*", *head.members] if head.members else [])]
+        start = wrapped(f"def {definition.name}(", parts, f"){self.result_type() if main else ''}:", WIDTH)
+        return [*start, *lines, *body.lines_of()]
+
+    def parameters(self, instance: Instance) -> list[Var]:
+        """The trainable cells of an instance, in the order in which they are declared."""
+        found: list[Var] = []
+        paths = self.sizes.paths
+
+        def walk(definition: Definition | None, path: str) -> None:
+            for member in () if definition is None else definition.members:
+                here = f"{path}.{member.path}" if path and member.path else path or member.path
+                if isinstance(member.value, Instance):
+                    inner = self.outline.instances.get((here, member.value.name))
+                    walk(None if inner is None else inner.definition, here)
+                elif member.of is None and definition is not None:
+                    decl = definition.decls[member.value]
+                    if decl.requires_grad and decl.kind == "parameter" and here in paths:
+                        found.append(paths[here])
+
+        walk(instance.definition, instance.path)
+        return found
+
+    def constants(self, definition: Definition, body: Body) -> tuple[Mapping[Var, str], list[str]]:
+        """Captured arrays: one that is read once and is short stands there, others have a name."""
+        graph = self.graph
+        reads: dict[Var, int] = {}
+        for statement in definition.statements():
+            for atom in body.read_by(statement):
+                if type(atom) is Var and atom in graph.consts:
+                    reads[atom] = reads.get(atom, 0) + 1
+        for leaf in leaves(definition.result):
+            if type(leaf) is Var and leaf in graph.consts:
+                reads[leaf] = reads.get(leaf, 0) + 1
+        given = {atom for parameter in definition.parameters for atom in leaves(parameter.tree)}
+        if definition.kind == "graph":
+            for var in graph.consts:
+                if not graph.index.users.get(var) and var not in reads:
+                    reads[var] = 2
+        found: dict[Var, str] = {}
+        lines = []
+        for var, count in reads.items():
+            if var in given:
+                continue
+            array = graph.consts[var]
+            said = array_text(array) or f'array("{digest(array)}", {aval_text(var.aval)})'
+            if count == 1 and len(said) <= SHORT:
+                found[var] = said
+                continue
+            name = found[var] = body.head.fresh(definition.names.get(var) or var.name or "const")
+            lines.append(f"    {name} = {said}")
+        return found, lines
+
+    def result_type(self) -> str:
+        types = [aval_text(a.aval) if isinstance(a, Var) else None for a in self.graph.outputs]
+        if not types or None in types:
+            return ""
+        said = tree_text(self.graph.out_tree, iter(types), "Literal[{}]".format)  # type: ignore[arg-type]
+        return f" -> {said}" if len(said) <= 60 else ""

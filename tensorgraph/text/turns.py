@@ -1,0 +1,302 @@
+"""Loops and comprehensions of an outline as lines."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from tensorgraph.graph.graph import Var
+from tensorgraph.graph.statements import Instance, Operation, Repetition, walked
+from tensorgraph.ops.structure import alias
+from tensorgraph.text.heads import key_text, snake
+
+if TYPE_CHECKING:
+    from tensorgraph.text.bodies import Body
+
+__all__ = ["expect", "write_loop"]
+
+MANY = 6  # values that are named one by one
+
+
+def write_loop(body: Body, loop: Repetition) -> None:
+    """``for block in blocks:`` and what stands in it; a comprehension where that is one expression."""
+    if _comprehension(body, loop):
+        return
+    body.flush()
+    names = _carry(body, loop)
+    saved = []
+    for inside, items in loop.collected:
+        holder = object()
+        name = body.take(holder, _plural(body.wanted(inside) or body.wanted(items[0]) or "v"), body.now)
+        body.final[holder] = max([body.final.get(item, 0) for item in items] + [body.ends[loop]])
+        body.line(f"{name} = []")
+        saved.append((name, inside, items))
+    body.line(f"for {_heading(body, loop)}:")
+    body.indent += 1
+    count = len(body.lines)
+    body.body(loop.body, id(loop))
+    body.flush()
+    for name, inside, _ in saved:
+        body.line(f"{name}.append({body.text[inside]})")
+    moved = [(name, after) for (_, _, after), name in zip(loop.carried, names, strict=True) if body.text[after] != name]
+    if moved:
+        body.line(f"{', '.join(name for name, _ in moved)} = {', '.join(body.text[after] for _, after in moved)}")
+    if len(body.lines) == count:
+        body.line("pass")
+    body.indent -= 1
+    for (_, _, after), name in zip(loop.carried, names, strict=True):
+        body.locked.pop(name.partition("[")[0], None)
+        body.text[after] = name
+        body.holder[name] = after
+    for inside, outside in loop.last:
+        name = body.text[outside] = body.text[inside]
+        if body.holder.get(name) is inside or any(after is inside for _, _, after in loop.carried):
+            body.holder[name] = outside
+    _hold_trees(body, loop)
+    for name, _, items in saved:
+        for number, item in enumerate(items):
+            body.text[item] = f"{name}[{number}]"
+        body.add_bundle(list(items), name)
+
+
+def expect(body: Body, loop: Repetition) -> None:
+    """What a loop is begun with is called as what it hands on, if it has no name."""
+    outside = dict(loop.last)
+    for before, _, after in loop.carried:
+        wanted = body.wanted(after) or (body.wanted(outside[after]) if after in outside else None)
+        if type(before) is Var and wanted is not None:
+            body.defaults.setdefault(before, wanted)
+
+
+def _hold_trees(body: Body, loop: Repetition) -> None:
+    """What is handed on as one dict or list still is, after the loop."""
+    outside = dict(loop.last)
+    for inner in loop.body:
+        if isinstance(inner, Repetition) and len(inner.collected) == 1 and inner.collected[0][1] in body.handed:
+            items = inner.collected[0][1]
+            name = body.handed[items][0]
+            values = [outside.get(item, item) for item in items]
+            holder: Any = object()
+            body.holder[name] = holder
+            body.final[holder] = max(body.final.get(value, 0) for value in values)
+            body.add_bundle(values if inner.keys is None else dict(zip(inner.keys, values, strict=True)), name)
+
+
+def _carry(body: Body, loop: Repetition) -> list[str]:
+    """The name of each value that is handed on, which holds it before the loop."""
+    names: dict[int, str] = {}
+    outside = dict(loop.last)
+    for group in _groups(body, loop):
+        names.update(_carry_tree(body, loop, group))
+    for number, (before, inside, after) in enumerate(loop.carried):
+        if number in names:
+            continue
+        wanted = body.wanted(after) or (body.wanted(outside[after]) if after in outside else None)
+        here = body.of(before)
+        dies = type(before) is Var and body.holder.get(here) is before and before not in body.fixed
+        dies = dies and body.final.get(before) == body.first[loop] and here not in names.values()
+        crossed = body.final.get(inside, 0) > body.making.get(after, 0)  # read when the next is there already
+        crossed = crossed or any(other is after for _, _, other in loop.carried[:number])
+        if dies and (crossed or wanted is None or wanted == here):
+            name = here
+        elif crossed:
+            name = body.take(inside, "before", body.now)
+            body.line(f"{name} = {here}")
+        else:
+            fallback = body.wanted(before) if type(before) is Var else None
+            name = body.give(inside, wanted or fallback, body.now)
+            body.line(f"{name} = {here}")
+        body.holder[name] = inside
+        body.text[inside] = name
+        body.locked[name] = after
+        body.handed[after] = (name, (inside,))
+        body.final[inside] = max(body.final.get(inside, 0), body.first[loop])
+        names[number] = name
+    return [names[number] for number in range(len(loop.carried))]
+
+
+def _groups(body: Body, loop: Repetition) -> list[tuple[Repetition, list[int]]]:
+    """What is handed on as a whole dict or list: the loop in the body that collects it, and its places in `carried`."""
+    place = {after: number for number, (_, _, after) in enumerate(loop.carried)}
+    found = []
+    for statement in loop.body:
+        if not isinstance(statement, Repetition) or len(statement.collected) != 1:
+            continue
+        items = statement.collected[0][1]
+        if all(item in place for item in items):
+            befores = tuple(loop.carried[place[item]][0] for item in items)
+            if body.bundle(befores, dict if statement.keys is not None else list) is not None:
+                found.append((statement, [place[item] for item in items]))
+    return found
+
+
+def _carry_tree(body: Body, loop: Repetition, group: tuple[Repetition, list[int]]) -> dict[int, str]:
+    """The names of what is handed on as one dict or list, of one name."""
+    inner, places = group
+    items = inner.collected[0][1]
+    entries = [loop.carried[number] for number in places]
+    befores = tuple(before for before, _, _ in entries)
+    kind = dict if inner.keys is not None else list
+    here = body.bundle(befores, kind) or ""
+    dies = here.isidentifier() and all(body.final.get(before) == body.first[loop] for before in befores)
+    dies = dies and not any(before in body.fixed for before in befores)
+    insides = tuple(inside for _, inside, _ in entries)
+    if dies:
+        name = here
+    else:
+        name = body.take(object(), here if here.isidentifier() else "v", body.now)
+        body.line(f"{name} = {here}")
+    holder: Any = object()
+    body.holder[name] = holder
+    body.final[holder] = body.ends[loop]
+    body.locked[name] = holder
+    body.handed[items] = (name, insides)
+    found = {}
+    keys = inner.keys if inner.keys is not None else range(len(items))
+    for key, number, inside in zip(keys, places, insides, strict=True):
+        found[number] = body.text[inside] = f"{name}[{key_text(key)}]"
+    body.add_bundle(list(insides) if inner.keys is None else dict(zip(keys, insides, strict=True)), name)
+    return found
+
+
+def _heading(body: Body, loop: Repetition, keyed: str | None = None) -> str:
+    """``p, g in zip(params, grads)``."""
+    names, texts = [], []
+    counter = any(isinstance(s, Operation) and any(own is loop for _, own, _ in s.moving) for s in walked(loop.body))
+    family = sum(len(items) > 1 for _, items in loop.lists) > 2
+    for inside, items in loop.lists:
+        text = _sequence(body, items)
+        name = body.take(inside, _singular(body, inside, items, text, family), body.first[loop])
+        names.append(name)
+        texts.append(text)
+    if counter or not loop.lists:
+        turn: Any = object()
+        name = "_"
+        if counter:
+            free = [n for n in "tkjin" if n not in body.holder and n not in body.head.taken]
+            name = body.take(turn, free[0] if free else "t", body.first[loop])
+        body.final[turn] = body.ends[loop]
+        body.turns[loop] = name
+        if not loop.lists:
+            return f"{name} in range({loop.count})"
+        inner = f"zip({', '.join(texts)})" if len(texts) > 1 else texts[0]
+        listed = f"({', '.join(names)})" if len(names) > 1 else names[0]
+        return f"{name}, {listed} in enumerate({inner})"
+    if len(names) == 1:
+        return f"{names[0]} in {texts[0]}"
+    return f"{', '.join(names)} in zip({', '.join(texts)})"
+
+
+def _sequence(body: Body, items: tuple[Any, ...]) -> str:
+    """A list as it is gone through."""
+    known = body.bundle(items, list)
+    if known is not None:
+        return known
+    back = body.bundle(items[::-1], list)
+    if back is not None:
+        return f"reversed({back})"
+    return f"[{', '.join(body.of(item) for item in items)}]"
+
+
+def _singular(body: Body, inside: Any, items: tuple[Any, ...], text: str, family: bool) -> str:
+    """What one of a list is called."""
+    known = body.wanted(inside) if type(inside) is Var else None
+    if known is not None:
+        return known
+    base = text.removeprefix("reversed(").rstrip(")").partition("[")[0].rpartition(".")[2]
+    if family and all(type(item) is Var for item in items):
+        if base.endswith("s") and len(base) > 1:
+            return base[0]
+        return f"{base}_p" if base.isidentifier() else "v"
+    if base.startswith("parameters("):
+        return "p"
+    if base.isidentifier() and len(base) > 1:
+        return base.removesuffix("s") if base.endswith("s") and not base.endswith("ss") else f"{base}_one"
+    return snake(inside.name) if isinstance(inside, Instance) else "v"
+
+
+def _plural(name: str) -> str:
+    return name if name.endswith("s") else f"{name}s"
+
+
+def _comprehension(body: Body, loop: Repetition) -> bool:
+    """The loop as one expression, where it is one."""
+    if len(loop.collected) != 1 or loop.carried or loop.last:
+        return False
+    inside, items = loop.collected[0]
+    if body.uses.get(inside) != 1:
+        return False
+    wanted = body.wanted(items[0]) if body.wanted(items[0]) == body.wanted(items[-1]) else None
+    trial = copy.copy(body)
+    for field, value in vars(body).items():
+        if type(value) is dict:
+            setattr(trial, field, dict(value))
+    trial.lines, trial.waiting, trial.bundles = [], [], list(body.bundles)
+    trial.definition = copy.copy(body.definition)
+    trial.definition.names = {var: n for var, n in body.definition.names.items() if var is not inside}
+    trial.uses = {**body.uses}
+    trial.rooms = {**body.rooms, inside: {id(loop)}}
+    trial.rule = body.rule.on(trial)
+    whole = _aliased(body, loop)
+    if whole is None:
+        keyed = _keyed(trial, loop) if loop.keys is not None else None
+        heading = _heading(trial, loop) if keyed is None else f"k in {keyed}"
+        trial.body(loop.body, id(loop))
+        if trial.lines or trial.waiting != [inside]:
+            return False
+        said = trial.text[inside]
+        text = f"[{said} for {heading}]" if keyed is None else f"{{k: {said} for {heading}}}"
+    else:
+        text = whole
+    if len(text) + 4 * body.indent > 90:
+        return False
+    body.flush()
+    several = body.called(items)
+    if loop.keys is None and several is not None and len(items) <= MANY and items not in body.handed:
+        names = [body.take(item, name, body.ends[loop]) for item, name in zip(items, several, strict=True)]
+        body.line(f"{', '.join(names)} = {text}")
+        return True
+    holder: Any = object()
+    if items in body.handed:
+        body.handed[holder] = body.handed[items]
+    name = body.give(holder, wanted, body.ends[loop])
+    body.final[holder] = max(body.final.get(item, 0) for item in items)
+    body.line(f"{name} = {text}")
+    keys = loop.keys if loop.keys is not None and (whole is None or _is_dict(body, loop)) else None
+    for number, item in enumerate(items):
+        body.text[item] = f"{name}[{number if keys is None else key_text(keys[number])}]"
+    body.add_bundle(list(items) if keys is None else dict(zip(keys, items, strict=True)), name)
+    return True
+
+
+def _is_dict(body: Body, loop: Repetition) -> bool:
+    return bool(loop.lists) and body.bundle(loop.lists[0][1], dict) is not None
+
+
+def _aliased(body: Body, loop: Repetition) -> str | None:
+    """``alias(p)`` of a whole dict or list."""
+    only = loop.body[0] if len(loop.body) == 1 else None
+    if not isinstance(only, Operation) or only.eq.op is not alias or len(loop.lists) != 1:
+        return None
+    inside, items = loop.lists[0]
+    if only.eq.inputs[0] is not inside:
+        return None
+    found = body.bundle(items, dict) or body.bundle(items, list)
+    return None if found is None or found.endswith("]") else f"alias({found})"
+
+
+def _keyed(body: Body, loop: Repetition) -> str | None:
+    """The dict whose keys the loop goes through; its lists are read as ``p[k]``."""
+    found = None
+    for inside, items in loop.lists:
+        name = body.bundle(items, dict)
+        if name is None:
+            return None
+        known = next(tree for values, tree, own in reversed(body.bundles) if own == name and values == items)
+        if tuple(known) != loop.keys:
+            return None
+        body.text[inside] = f"{name}[k]"
+        found = name
+    if found is None or "k" in body.holder or "k" in body.head.closed:
+        return None
+    return found

@@ -1,0 +1,141 @@
+"""Folded texts: functions, members and nested expressions, read back as the same graph that prints the same."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from large_programs import PROGRAMS
+
+import tensorgraph as tg
+from tensorgraph import nn
+from tensorgraph.graph import Graph
+from tensorgraph.testing import Program, programs
+
+WIDEST = 110
+
+
+def read_back(graph: Graph) -> str:
+    """The text, after checking that it is read back as the same graph, which prints the same."""
+    text = graph.text()
+    again = tg.parse(text, tg.text.arrays_of(graph))
+    assert again == graph and hash(again) == hash(graph), text
+    assert again.text() == text
+    assert max(map(len, text.split("\n"))) <= WIDEST, text
+    assert graph.outline.reason is None
+    return text
+
+
+def lines_of(text: str) -> int:
+    return sum(bool(line.strip()) for line in text.split("\n"))
+
+
+BACK = [name for name in PROGRAMS if name != "gan step"]
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_programs_come_back_from_their_text(name: str) -> None:
+    read_back(PROGRAMS[name]())
+
+
+@given(programs())
+def test_any_program_comes_back_from_its_text(program: Program) -> None:
+    graph = program.graph()
+    text = graph.text()
+    again = tg.parse(text, tg.text.arrays_of(graph))
+    assert again == graph, text
+    assert again.text() == text
+
+
+def test_expressions_nest_in_the_order_of_the_graph() -> None:
+    def f(x: Any, y: Any) -> Any:
+        a = tg.sin(x)
+        b = tg.cos(y)
+        return tg.tanh(x + y) * (b - a) ** 2.0 - (-x) ** (y + 1.0)
+
+    graph = tg.trace(f, tg.f32[3], tg.f32[3])
+    assert read_back(graph) == (
+        "def f(x: f32[3], y: f32[3]) -> f32[3]:\n"
+        "    a = sin(x)\n"
+        "    b = cos(y)\n"
+        "    return tanh(x + y) * (b - a) ** 2.0 - (-x) ** (y + 1.0)"
+    )
+
+    def g(x: Any) -> Any:  # what is made first is read last: it cannot stand in its place
+        parts = [tg.sin(x), tg.cos(x), tg.tan(x)]
+        return parts[2] / parts[0] - parts[1]
+
+    assert read_back(tg.trace(g, tg.f32[3])).split("\n")[1:] == [
+        "    v0 = sin(x)", "    v1 = cos(x)", "    return tan(x) / v0 - v1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a - (b - a)", "a - b - a", "a / (b * a)", "(a / b) * a", "a ** (b ** a)", "(a ** b) ** a", "-(a ** b)",
+     "(-a) ** b", "-(a + b)", "-a + b", "a @ (b @ a)", "(a + b) @ a", "(a < b) & (b < a)", "(a + b)[0]", "(-a).T",
+     "a.at[0].set((a + b)[0])", "~(a < b)",
+     "2.0 ** a", "(-2.0) ** a", "1.0 - (2.0 - a)", "a // (b % a)", "sum(a * b, axis=0) + a[0] * (b[1] - 1.0)"],
+)  # fmt: skip
+def test_brackets_stand_where_python_needs_them(text: str) -> None:
+    graph = tg.parse(f"def f(a: f64[3, 3], b: f64[3, 3]): return {text}")
+    read_back(graph)
+
+
+def test_names_are_taken_again_where_they_are_dead() -> None:
+    def f(x: Any) -> Any:
+        x = tg.tanh(x)
+        y = x * 2.0
+        x = x + y
+        x = x @ x
+        return x
+
+    body = read_back(tg.trace(f, tg.f32[2, 2])).split("\n")[1:]
+    assert body == ["    x = tanh(x)", "    y = x * 2.0", "    x = x + y", "    x = x @ x", "    return x"]
+
+
+def test_names_of_ops_functions_and_members_are_left_to_them() -> None:
+    class Thing(nn.Module):
+        def __init__(self) -> None:
+            self.mean = nn.Linear(3, 3, seed=0)
+            self.sum = tg.Parameter(np.ones(3, "f4"))
+
+        def forward(self, x: Any) -> Any:
+            mean = self.mean(x)
+            loss = mean * self.sum
+            return mean.mean() + loss
+
+    thing = Thing()
+
+    def loss(x: Any) -> Any:
+        loss = thing(x).sum()
+        return loss * loss
+
+    text = read_back(tg.trace(lambda x: loss(x) + 1.0, tg.f32[2, 3]))
+    assert 'mean_: At["mean", Linear]' in text and 'sum_: At["sum", Parameter[f32[3]]]' in text
+    assert re.search(r"^def loss\(x: .*, thing\):$", text, re.M) and "    loss_ = sum(thing(x))" in text
+
+
+def test_sizes_that_vary_are_names() -> None:
+    class Pair(nn.Module):
+        def __init__(self, a: int, b: int) -> None:
+            self.up, self.down = nn.Linear(a, b, seed=0), nn.Linear(b, a, seed=1)
+
+        def forward(self, x: Any) -> Any:
+            return x + self.down(tg.relu(self.up(x)))
+
+    one, two = Pair(3, 5), Pair(4, 7)
+    graph = tg.trace(lambda x, y: (one(x), two(y)), tg.f32[2, 3], tg.f32[2, 4])
+    text = read_back(graph)
+    assert "def Linear(x: f32[2, I], *, weight: Parameter[f32[I, O]]" in text
+    assert "def Pair(x: f32[2, I], *, up: Linear[I, O], down: Linear[O, I]):" in text
+    assert re.search(r"Pair\[3, 5\].*Pair\[4, 7\]", text)
+
+
+def test_types_and_flat_texts_on_request() -> None:
+    graph = PROGRAMS["two inputs"]()
+    assert re.search(r"^    h = tanh\(.*# f32\[4, 8\]$", graph.text(types=True), re.M)
+    assert graph.text(flat=True, types=True) == str(graph) != graph.text(flat=True)
+    assert tg.parse(graph.text(flat=True)) == tg.parse(graph.text(types=True)) == graph
+    assert "#" not in graph.text(flat=True)
