@@ -226,7 +226,7 @@ def test_options_are_checked():
             draw(graph, **wrong)
     with pytest.raises(TypeError, match="timeout must be a positive number"):
         draw(graph, timeout="1")
-    with pytest.raises(TypeError, match="draw: focus must be a str or None, got 3"):
+    with pytest.raises(TypeError, match="draw: focus must be a str, a Region or None, got 3"):
         draw(graph, focus=3)
     with pytest.raises(ValueError, match="leave the examples out"):
         draw(graph, np.ones(3))

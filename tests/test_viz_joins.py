@@ -25,14 +25,13 @@ class Attention(nn.Module):
     def forward(self, x: Any) -> Any:
         b, t, d = x.shape
 
-        def split(z: Any) -> Any:
-            return z.reshape(b, t, self.heads, d // self.heads).transpose((0, 2, 1, 3))
-
+        shape = (b, t, self.heads, d // self.heads)
+        layers = [self.q, self.k, self.v]
         if self.late:  # the same computation, its lines in another order
-            q, k, v = self.q(x), self.k(x), self.v(x)
-            q, k, v = split(q), split(k), split(v)
+            made = [layer(x) for layer in layers]
+            q, k, v = [z.reshape(*shape).transpose((0, 2, 1, 3)) for z in made]
         else:
-            q, k, v = split(self.q(x)), split(self.k(x)), split(self.v(x))
+            q, k, v = [layer(x).reshape(*shape).transpose((0, 2, 1, 3)) for layer in layers]
         weights = tg.softmax(q @ k.transpose((0, 1, 3, 2)) * 0.5)
         return self.o((weights @ v).transpose((0, 2, 1, 3)).reshape(b, t, d))
 

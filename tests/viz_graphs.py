@@ -30,6 +30,7 @@ class HandOp:
     outputs: tuple[str, ...] = ("out",)
     rules: dict[str, Any] = field(default_factory=dict)
     joint: Any = None
+    single: bool = True
     residuals: tuple[str, ...] = ()
     reference: Any = None
     signature: Any = field(default_factory=lambda: SimpleNamespace(lists=frozenset(), variadic=False))

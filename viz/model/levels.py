@@ -12,6 +12,7 @@ from tensorgraph.viz.model.build import build, summary
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.focus import focus_on
 from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.functions import with_functions
 from tensorgraph.viz.model.joins import joined
 from tensorgraph.viz.model.labels import count
 from tensorgraph.viz.model.mirror import passes, pretended
@@ -49,6 +50,7 @@ class Plan:
 
 
 def drawn(graph: Graph, plan: Plan) -> Drawing:
+    graph = with_functions(graph)
     if plan.level == "summary":
         return summary(graph)
     if plan.level == "training" or (plan.level == "auto" and plan.depth is None and _is_step(graph, plan)):
@@ -115,7 +117,8 @@ def _training(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
             boxes = None
             notes.append(f"{count(len(forward), 'op')} are more than a mirrored layout takes: drawn by module")
     if boxes is None:
-        boxes, more = _modules(graph, plan, MOST_MODULES, forward)
+        limit = READABLE if plan.level == "auto" else MOST_MODULES
+        boxes, more = _modules(graph, plan, limit, forward)
         notes += more
     if found[0].at is None and not found[0].written:
         notes.append(_imagined(found[0].xs, graph) if found[0].gives else "nothing here has a gradient")

@@ -181,10 +181,10 @@ def by_module(graph: Graph, depth: int | None = None, only: Sequence[int] | None
         eq = graph.equations[i]
         scope = scope_of(eq)
         parts = scope.split(".") if scope else []
-        if kind_of(eq) == "gradient":
-            key = ("gradient", scope, True)
-        elif depth is not None and len(parts) >= depth:
+        if depth is not None and len(parts) >= depth:
             key = ("module", ".".join(parts[:depth]), eq.origin is None)
+        elif kind_of(eq) == "gradient":
+            key = ("gradient", scope, True)
         else:
             key = ("glue" if scope in containers else "module", scope, eq.origin is None)
         if key != run_key or key[0] == "gradient":
