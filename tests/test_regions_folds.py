@@ -156,3 +156,33 @@ def test_long_sums_have_the_same_bits_for_any_number_of_blocks(shape, dtype):
             other, _ = run_graph(graph, [x], blocks=blocks)
             for a, b in zip(first, other, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("function", ["sum", "mean", "max", "any"])
+def test_short_rows_one_after_the_other_are_folded_side_by_side(function, dtype, width):
+    if function == "max" and dtype in ("int64", "bool"):
+        return
+    rng = np.random.default_rng(0)
+    for rows, columns in ((256, 3), (271, 1), (300, 15), (513, 2)) if width else ((20_003, 3), (70_000, 10)):
+        x = (rng.normal(size=(rows, columns)) * 3).astype(dtype)
+        graph = tg.trace(lambda x: getattr(tg, function)(x, axis=0), x)
+        (found,), count = run_graph(graph, [x], width=width)
+        expected = np.asarray(graph(x))
+        assert count == 1
+        assert found.dtype == expected.dtype
+        if x.dtype.kind == "f" and function in ("sum", "mean"):
+            scale = np.abs(x).astype(np.longdouble).sum(0) / (1 if function == "sum" else rows)
+            exact = wide(getattr(np, function), x, 0)
+            assert (np.abs(found - exact) <= 4 * np.finfo(dtype).eps * scale).all()
+        else:
+            np.testing.assert_allclose(found, expected, rtol=1e-6)
+        if x.dtype.kind == "f":
+            both = tg.trace(lambda x: (tg.sum(x * 2.0, axis=0), tg.exp(x), tg.sum(x > 0, axis=0)), x)
+            (a, b, c), _ = run_graph(both, [x], width=width)
+            for got, want in zip((a, b, c), both(x), strict=True):
+                np.testing.assert_allclose(got, np.asarray(want), rtol=1e-5, atol=1e-4)
+            x[5, columns - 1] = np.nan
+            (found,), _ = run_graph(graph, [x], width=width)
+            np.testing.assert_array_equal(np.isnan(found), np.isnan(np.asarray(graph(x))))

@@ -42,6 +42,8 @@ class Fold:
         ``start()``: the state that nothing has been added to, as lanes: one value, or a pair.
     take : function
         ``take(*state, v)``: the state with lanes of numbers.
+    join : function
+        ``join(*state, *other)``: the state with another, whose numbers come after it, lane by lane.
     close : function
         ``close(*state)``: the state of all lanes together, as numbers.
     finish : function
@@ -55,13 +57,15 @@ class Fold:
     pair : bool
         Whether the state is a pair.
     placed : bool
-        Whether `take` is given the places of the numbers on the axis besides, as float64.
+        Whether `take` is given a place on the axis besides, as float64: of the first lane where lanes lie along it, or
+        of all of them.
     merged : Fold or None
         What folds states of `kind`; None: this one.
     """
 
     start: Callable[..., Any]
     take: Callable[..., Any]
+    join: Callable[..., Any]
     close: Callable[..., Any]
     finish: Callable[..., Any]
     neutral: str
@@ -113,6 +117,10 @@ def divided(acc: Any, count: Any) -> Any:
     return acc / double(count)
 
 
+def added(acc: Any, other: Any) -> Any:
+    return acc + other
+
+
 def two_zeros() -> Any:
     return double(vset(0.0)), double(vset(0.0))
 
@@ -123,6 +131,11 @@ def with_loss(total: Any, lost: Any, v: Any) -> Any:
     now = total + x
     own = now - total
     return now, lost + ((total - (now - own)) + (x - own))
+
+
+def both_added(total: Any, lost: Any, other: Any, less: Any) -> Any:
+    now, own = with_loss(total, lost, other)
+    return now, own + less
 
 
 def both_across(total: Any, lost: Any) -> Any:
@@ -150,16 +163,16 @@ def share(acc: Any, count: Any) -> Any:
     return double(acc) / double(count)
 
 
-_F8 = Fold(two_zeros, with_loss, both_across, whole, "0.0", "f8", "f8", pair=True)
-_F8_MEAN = Fold(two_zeros, with_loss, both_across, whole_mean, "0.0", "f8", "f8", pair=True)
-_F4 = Fold(zeros, wider, across, as_is, "0.0", "f8", "f8")
-_F4_MEAN = Fold(zeros, wider, across, divided, "0.0", "f8", "f8")
-_I8 = Fold(no_counts, counted, across, as_is, "0", "i8", "i8")
-_B1 = Fold(no_counts, counted, across, as_is, "False", "i8", "i8", merged=_I8)
+_F8 = Fold(two_zeros, with_loss, both_added, both_across, whole, "0.0", "f8", "f8", pair=True)
+_F8_MEAN = Fold(two_zeros, with_loss, both_added, both_across, whole_mean, "0.0", "f8", "f8", pair=True)
+_F4 = Fold(zeros, wider, added, across, as_is, "0.0", "f8", "f8")
+_F4_MEAN = Fold(zeros, wider, added, across, divided, "0.0", "f8", "f8")
+_I8 = Fold(no_counts, counted, added, across, as_is, "0", "i8", "i8")
+_B1 = Fold(no_counts, counted, added, across, as_is, "False", "i8", "i8", merged=_I8)
 
 SUM = Reduction({"f4": _F4, "f8": _F8, "i8": _I8, "b1": _B1})
-_I8_MEAN = Fold(no_counts, counted, across, share, "0", "i8", "f8")
-_B1_MEAN = Fold(no_counts, counted, across, share, "False", "i8", "f8", merged=_I8_MEAN)
+_I8_MEAN = Fold(no_counts, counted, added, across, share, "0", "i8", "f8")
+_B1_MEAN = Fold(no_counts, counted, added, across, share, "False", "i8", "f8", merged=_I8_MEAN)
 
 MEAN = Reduction({"f4": _F4_MEAN, "f8": _F8_MEAN, "i8": _I8_MEAN, "b1": _B1_MEAN})
 
@@ -192,14 +205,14 @@ def smallest(acc: Any) -> Any:
 
 MAX = Reduction(
     {
-        "f4": Fold(lowest, larger, largest, as_is, "-1e999", "f4", "f4"),
-        "f8": Fold(lowest, larger, largest, as_is, "-1e999", "f8", "f8"),
+        "f4": Fold(lowest, larger, larger, largest, as_is, "-1e999", "f4", "f4"),
+        "f8": Fold(lowest, larger, larger, largest, as_is, "-1e999", "f8", "f8"),
     }
 )
 MIN = Reduction(
     {
-        "f4": Fold(highest, smaller, smallest, as_is, "1e999", "f4", "f4"),
-        "f8": Fold(highest, smaller, smallest, as_is, "1e999", "f8", "f8"),
+        "f4": Fold(highest, smaller, smaller, smallest, as_is, "1e999", "f4", "f4"),
+        "f8": Fold(highest, smaller, smaller, smallest, as_is, "1e999", "f8", "f8"),
     }
 )
 
@@ -224,14 +237,32 @@ def place_of_smaller(best: Any, at: Any, v: Any, place: Any) -> Any:
     return select(beyond, v, best), select(beyond, place, at)
 
 
+def joined_larger(best: Any, at: Any, other: Any, place: Any) -> Any:
+    """Of equals the one that comes first, wherever they were found."""
+    beyond = (other > best) | ((other != other) & (best == best))
+    same = (other == best) | ((other != other) & (best != best))
+    return select(beyond, other, best), select(beyond | (same & (place < at)), place, at)
+
+
+def joined_smaller(best: Any, at: Any, other: Any, place: Any) -> Any:
+    beyond = (other < best) | ((other != other) & (best == best))
+    same = (other == best) | ((other != other) & (best != best))
+    return select(beyond, other, best), select(beyond | (same & (place < at)), place, at)
+
+
+def place_of(end: Any, best: Any, at: Any) -> Any:
+    """The first place where lanes, which lie side by side, have the extremum."""
+    return hleast(select((best == end) | ((best != best) & (end != end)), at + double(iota()), 1e999))
+
+
 def place_of_largest(best: Any, at: Any) -> Any:
     end = hmost(best)
-    return end, hleast(select((best == end) | ((best != best) & (end != end)), at, 1e999))
+    return end, place_of(end, best, at)
 
 
 def place_of_smallest(best: Any, at: Any) -> Any:
     end = hleast(best)
-    return end, hleast(select((best == end) | ((best != best) & (end != end)), at, 1e999))
+    return end, place_of(end, best, at)
 
 
 def place_alone(best: Any, at: Any, count: Any) -> Any:
@@ -239,10 +270,28 @@ def place_alone(best: Any, at: Any, count: Any) -> Any:
 
 
 _FIRST_MAX = Fold(
-    lowest_nowhere, place_of_larger, place_of_largest, place_alone, "-1e999", "f8", "i8", pair=True, placed=True
+    lowest_nowhere,
+    place_of_larger,
+    joined_larger,
+    place_of_largest,
+    place_alone,
+    "-1e999",
+    "f8",
+    "i8",
+    pair=True,
+    placed=True,
 )
 _FIRST_MIN = Fold(
-    highest_nowhere, place_of_smaller, place_of_smallest, place_alone, "1e999", "f8", "i8", pair=True, placed=True
+    highest_nowhere,
+    place_of_smaller,
+    joined_smaller,
+    place_of_smallest,
+    place_alone,
+    "1e999",
+    "f8",
+    "i8",
+    pair=True,
+    placed=True,
 )
 ARGMAX = Reduction({"f4": _FIRST_MAX, "f8": _FIRST_MAX})
 ARGMIN = Reduction({"f4": _FIRST_MIN, "f8": _FIRST_MIN})
@@ -274,5 +323,5 @@ def all_of(acc: Any) -> Any:
     return not any_lane(~acc)
 
 
-ANY = Reduction({"b1": Fold(none_yet, either, any_of, as_is, "False", "b1", "b1")}, truth=True)
-ALL = Reduction({"b1": Fold(all_yet, both, all_of, as_is, "True", "b1", "b1")}, truth=True)
+ANY = Reduction({"b1": Fold(none_yet, either, either, any_of, as_is, "False", "b1", "b1")}, truth=True)
+ALL = Reduction({"b1": Fold(all_yet, both, both, all_of, as_is, "True", "b1", "b1")}, truth=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from tensorgraph.compile.elements import CASTS, Element, Refusal, kind_of, require_kernel
+from tensorgraph.compile.elements import Element, Refusal, kind_of, require_kernel
 from tensorgraph.compile.loops import SIZES, Axis, Nest, Pointer, axes_of
+from tensorgraph.compile.shares import LANES, in_shares, side_by_side
 from tensorgraph.engine.aval import canonical_axes
 from tensorgraph.engine.op import elementwise, reduction
 from tensorgraph.graph.graph import Equation, Var
@@ -21,12 +20,8 @@ __all__ = ["generate", "require_generated"]
 WORTH_BLOCKS = 30_000.0
 """Nanoseconds of work from which a kernel is given to several threads."""
 BLOCKS = 16
-SHARES = 64
-"""Into how many shares a long fold is cut."""
 NARROW = 8
 """Numbers of a row up to which many rows are folded side by side."""
-LANES = 16
-"""Lanes of the widest vectors: parts of an axis that is walked in vectors are multiples of it."""
 
 
 def fold_of(eq: Equation) -> tuple[Fold, str]:
@@ -94,8 +89,10 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
     work = _work(nest, body.flops)
     results = math.prod([axis.size for axis in nest.axes if not axis.folded])
     shares = None
-    if work > WORTH_BLOCKS and nest.folds and not placed and results < LANES * BLOCKS:
-        shares = _in_shares(call, nest)
+    if nest.folds and not placed:
+        shares = side_by_side(call, nest, work > WORTH_BLOCKS)
+        if shares is None and work > WORTH_BLOCKS and results < LANES * BLOCKS:
+            shares = in_shares(call, nest)
     first, *merges = shares or [nest]
     is_shared = first.shared >= 0 and work > WORTH_BLOCKS
     if is_shared:
@@ -199,47 +196,6 @@ def _work(nest: Nest, flops: float) -> float:
     size = math.prod([axis.size for axis in nest.axes])
     bytes = sum(SIZES[p.kind] for p in nest.pointers if nest.steps[p.name] != "one")
     return size * (0.04 * bytes + 0.03 * flops)
-
-
-def _in_shares(call: Call, nest: Nest) -> list[Nest] | None:
-    """A fold of much as two: of shares to states, and of the states; None where there is little to share."""
-    at = next((k for k, axis in enumerate(nest.axes) if axis.folded), None)
-    if at is None:
-        return None
-    unit = LANES if at == nest.vectors else 1
-    share = -(-nest.axes[at].size // (SHARES * unit)) * unit
-    count = -(-nest.axes[at].size // share)
-    if count < 2:
-        return None
-    kept = [axis for axis in nest.axes if not axis.folded]
-    results = math.prod([axis.size for axis in kept])
-    pointers = [(p, [share * nest.axes[at].strides[k], *[a.strides[k] for a in nest.axes]])
-                for k, p in enumerate(nest.pointers) if p.name not in nest.folds]  # fmt: skip
-    after = []
-    for name, (_, fold) in nest.folds.items():
-        size, rows = SIZES[fold.kind], 2 if fold.pair else 1
-        states = call.scratch((count, rows, results), np.dtype(fold.kind), "states of a fold")
-        inner, step = [], size * results
-        for axis in nest.axes:
-            step = step if axis.folded or not axis.size else step // axis.size
-            inner.append(0 if axis.folded else step)
-        for row, mark in enumerate(("", "b")[:rows]):
-            state = Pointer(f"{name}{mark}", fold.kind, states.address(row * results * size), ())
-            pointers.append((state, [rows * results * size, *inner]))
-        k, own = next((k, p) for k, p in enumerate(nest.pointers) if p.name == name)
-        loops = [Axis(axis.size, [step, axis.strides[k]]) for axis, step in zip(nest.axes, inner, strict=True)
-                 if not axis.folded]  # fmt: skip
-        loops.append(Axis(count * rows, [results * size, 0], True))
-        source = Pointer("x0", fold.kind, states.address(), ())
-        merged = {name: ("x0", fold.merged or fold)}
-        vectors = len(loops) - (2 if kept else 1)
-        after.append(Nest([source, own], loops, vectors, [], [], merged, CASTS, nest.count, 0 if kept else -1))
-    made = [Axis(count, [strides[0] for _, strides in pointers])]
-    made += [Axis(axis.size, [strides[k + 1] for _, strides in pointers], axis.folded)
-             for k, axis in enumerate(nest.axes)]  # fmt: skip
-    names = [p for p, _ in pointers]
-    first = Nest(names, made, nest.vectors + 1, nest.lines, nest.stored, nest.folds, nest.scope, nest.count, 0, share)
-    return [first, *after]
 
 
 def _say_replacements(call: Call, shape: tuple[int, ...]) -> None:

@@ -141,7 +141,7 @@ class Nest:
         """The kernel of the text: the same one for every nest of this form."""
         scope = dict(self.scope)
         for name, (_, fold) in self.folds.items():
-            for part in ("start", "take", "close", "finish"):
+            for part in ("start", "take", "join", "close", "finish"):
                 scope[f"{part}_{name}"] = getattr(fold, part)
         return kernel(from_text(self.text, scope, "region"), self.dtype)
 
@@ -332,20 +332,23 @@ class Nest:
         fold = self.folds[name][1]
         return f"a_{name}{mark}, b_{name}{mark}" if fold.pair else f"a_{name}{mark}"
 
-    def _add(self, depth: int, names: Mapping[str, str], n: str, at: str) -> None:
-        """Fold `n` lanes, whose places on the axis are those from `at` on."""
+    def _add(self, depth: int, names: Mapping[str, str], n: str, at: str, mark: str = "") -> None:
+        """Fold `n` lanes, the first of which stands at the place `at` of the axis."""
         for name, (source, fold) in self.folds.items():
             value = names[source]
             if n != "LANES":
                 value = f"select(first({n}), {value}, {fold.neutral})"
             if fold.placed:
-                value += f", double(iota() + {at})"
-            self.put(depth, f"{self._state(name)} = take_{name}({self._state(name)}, {value})")
+                value += f", double({at})"
+            self.put(depth, f"{self._state(name, mark)} = take_{name}({self._state(name, mark)}, {value})")
 
     def _row(self, depth: int, where: dict[str, str], loops: list[int]) -> None:
-        """One result, whose lanes are folded at the end."""
-        for name in self.folds:
-            self.put(depth, f"{self._state(name)} = start_{name}()")
+        """One result, whose lanes are folded at the end: of several states, as each waits for what it was."""
+        several = VECTORS if self.vectors >= 0 and len(self.lines) <= FEW_LINES else 1
+        marks = ["", *(f"_{k}" for k in range(1, several))]
+        for mark in marks:
+            for name in self.folds:
+                self.put(depth, f"{self._state(name, mark)} = start_{name}()")
         after = depth
         inside = dict(where)
         walked = [*self.read, *[self.written[name] for name in self.stored]]
@@ -360,14 +363,24 @@ class Nest:
                 self._store_number(depth, self.written[name], inside[name], names[name])
             self._add(depth, names, "1", "0")
         else:
-            size = self._size(self.vectors)
-            self.put(depth, f"for j in range(0, {size} - LANES + 1, LANES):")
+            size, low = self._size(self.vectors), "0"
+            if len(marks) > 1:
+                low, step = "many", f"{VECTORS} * LANES"
+                self.put(depth, f"many = {size} - ({size} & ({step} - 1))")
+                self.put(depth, f"for m in range(0, many, {step}):")
+                for k, mark in enumerate(marks):
+                    at = f"(m + {k} * LANES)"
+                    names = self._compute(depth + 1, inside, mark or "_0", at, "LANES")
+                    self._add(depth + 1, names, "LANES", at, mark)
+            self.put(depth, f"for j in range({low}, {size} - LANES + 1, LANES):")
             self._add(depth + 1, self._compute(depth + 1, inside, "", "j", "LANES"), "LANES", "j")
             self.put(depth, f"rest = {size} & (LANES - 1)")
             self.put(depth, "if rest > 0:")
             at = f"({size} - rest)"
             self._add(depth + 1, self._compute(depth + 1, inside, "_", at, "rest"), "rest", at)
         for name, (_, fold) in self.folds.items():
+            for mark in marks[1:]:
+                self.put(after, f"{self._state(name)} = join_{name}({self._state(name)}, {self._state(name, mark)})")
             self.put(after, f"{self._state(name, '_')} = close_{name}({self._state(name)})")
             self._results(name, fold, "_", functools.partial(self._store_number, after), where)
 
