@@ -16,9 +16,17 @@ from typing import Any
 from tensorgraph.engine.tree import is_dataclass
 from tensorgraph.graph.graph import ANYTHING, Equation, Var
 
-__all__ = ["Call", "Copies", "arguments_of", "classes", "nest", "scoped"]
+__all__ = ["Call", "Copies", "Place", "arguments_of", "classes", "nest", "scoped"]
 
 DEEPEST, MOST = 20, 100_000  # levels and items of what a function is handed, and this library looks into
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A module that was handed to a function: its path and its class."""
+
+    path: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,19 +154,23 @@ class Copies:
                 waiting.append(call)
             call = call.parent
         copy = self.outer if call is None else self.root if call is self.root else self.made[call]
-        above = "" if self.outer is None else self.outer.scope
         for original in reversed(waiting):
-            path = original.path
-            if original.kind != "function":
-                path = path[len(self.within) + 1 :] if self.within else path
-                path = f"{above}.{path}" if above and path else above or path
+            path = original.path if original.kind == "function" else self.moved(original.path)
             copy = self.made[original] = Call(original.kind, original.name, path, copy)
         return copy
+
+    def moved(self, path: str) -> str:
+        """A path as it is where the graph is run again."""
+        above = "" if self.outer is None else self.outer.scope
+        path = path[len(self.within) + 1 :] if self.within else path
+        return f"{above}.{path}" if above and path else above or path
 
     def complete(self, known: Mapping[Var, Any]) -> None:
         """Say what calls were handed, returned and called their values, in the variables that stand for the old."""
 
         def leaf(value: Any) -> Any:
+            if type(value) is Place:
+                return Place(self.moved(value.path), value.name)
             return known.get(value, value) if type(value) is Var else value
 
         for original, copy in self.made.items():

@@ -19,6 +19,7 @@ from typing import Any
 from tensorgraph.engine.aval import Number
 from tensorgraph.engine.tree import field_names
 from tensorgraph.graph.call_tree import Node, call_tree
+from tensorgraph.graph.calls import Place
 from tensorgraph.graph.equality import constants
 from tensorgraph.graph.graph import ANYTHING, Graph, Literal, Var, Write, typed_key
 from tensorgraph.graph.statements import NOTHING, Instance, Parameter, leaves, mapped
@@ -41,14 +42,14 @@ class Scoped:
 class Description:
     """What is known of one call.
 
-    `own` has the cells and instances below its path, with their path as seen from there; `through` is the instance
-    whose derivative it is.
+    `own` has the cells and instances below its path, with their path as seen from there; `given` are instances that
+    it is handed: that whose derivative it is, say.
     """
 
     node: Node
     content: list[int | Node | Scoped]
     instance: Instance | None = None
-    through: Instance | None = None
+    given: list[Instance] = field(default_factory=list)
     parameters: list[Parameter] = field(default_factory=list)
     own: dict[Any, str] = field(default_factory=dict)
     foreign: list[Any] = field(default_factory=list)  # the atoms of the parameters
@@ -210,7 +211,10 @@ class Calls:
         if node is self.top or self.is_instance(node):
             about.instance = None if node is self.top else self.instance(node.path, node.name)
         elif node.backward and node.kind != "function":
-            about.through = self.instances.get((node.path, node.name))
+            about.given += filter(None, [self.instances.get((node.path, node.name))])
+        elif node.call is not None:
+            places = [a for tree in node.call.arguments.values() for a in leaves(tree) if type(a) is Place]
+            about.given += filter(None, [self.instances.get((place.path, place.name)) for place in places])
         reads = self._reads(about)
         free: dict[Any, None] = {}
         for atom in reads:
@@ -219,10 +223,9 @@ class Calls:
             path = atom.path if isinstance(atom, Instance) else self.decls[atom].path if atom in self.decls else None
             if path is not None and self._is_own(about, atom, path):
                 about.own[atom] = relative(path, "" if node is self.top else node.path)
-            elif path is not None and about.through is not None and self._reaches(about.through, atom, path):
-                free[about.through] = None
             else:
-                free[atom] = None
+                near = (i for i in about.given if path is not None and self._reaches(i, atom, path))
+                free[next(near, atom)] = None
         if node is self.top:
             about.result = self.graph.out_tree
         else:
@@ -284,9 +287,9 @@ class Calls:
     def _parameters(self, about: Description, free: dict[Any, None]) -> None:
         """What it was handed, as far as it is read, as it was nested; then what else it reads."""
         call, left = about.node.call, dict(free)
-        if about.through is not None and about.through in left:
-            del left[about.through]
-            about.parameters.append(Parameter(None, about.through))
+        if about.node.backward:
+            about.parameters += [Parameter(None, instance) for instance in about.given if instance in left]
+            left = {atom: None for atom in left if atom not in about.given}
         if call is not None and not about.node.backward:
             for name, tree in call.arguments.items():
                 kept = self._read_part(tree, left)
@@ -306,7 +309,9 @@ class Calls:
             if not items:
                 return NOTHING
             return items if isinstance(tree, list) or field_names(type(tree)) is not None else tuple(items)
-        if type(tree) is Var and tree in left:
+        if type(tree) is Place:
+            tree = self.instances.get((tree.path, tree.name))
+        if type(tree) in (Var, Instance) and tree in left:
             del left[tree]
             return tree
         return NOTHING
@@ -377,9 +382,10 @@ class Calls:
             if type(atom) is Literal:
                 return "literal", typed_key(atom.value)
             found = number.get(atom)
-            if found is None:  # below the instance whose derivative it is
+            if found is None:  # inside of an instance that it is handed
                 path = atom.path if isinstance(atom, Instance) else self.decls[atom].path
-                found = number[atom] = ("through", relative(path, node.path))
+                near = next(n for n, i in enumerate(about.given) if self._reaches(i, atom, path))
+                found = number[atom] = ("through", near, relative(path, about.given[near].path))
             return found
 
         def walk(content: list[int | Node | Scoped], base: str) -> Iterator[Any]:

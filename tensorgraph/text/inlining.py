@@ -12,7 +12,7 @@ from typing import Any
 from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import is_container
-from tensorgraph.graph.calls import Call, nest
+from tensorgraph.graph.calls import Call, Place, nest
 from tensorgraph.graph.graph import ANYTHING, Var
 from tensorgraph.text.binding import note
 from tensorgraph.text.copying import copied, kept, signature
@@ -62,10 +62,7 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
         _returned(inner)
     result = inner.result
     said = {name: nest(opened(value), lambda part: seen(scene, part)) for name, value in given.items()}
-    if record.kind == "module":
-        record.complete(said, nest(opened(result), lambda part: seen(scene, part)))
-    else:
-        record.complete(said)
+    record.complete(said, nest(opened(result), lambda part: seen(scene, part)))
     if parts is not None:
         kept(scene, parts, record, first, steps, result)
     return result
@@ -75,7 +72,9 @@ def seen(scene: Scene, value: Any) -> Any:
     """How a record says a value: a variable, a number as a literal."""
     if isinstance(value, CellName):
         return value.var
-    return ANYTHING if isinstance(value, (Instance, PerValue)) else scene.trace.seen(value)
+    if isinstance(value, Instance):
+        return Place(value.path, value.definition.kind)
+    return ANYTHING if isinstance(value, PerValue) else scene.trace.seen(value)
 
 
 def scope_of(target: Instance) -> str:

@@ -237,7 +237,7 @@ def _comprehension(body: Body, loop: Repetition) -> bool:
     trial.uses = {**body.uses}
     trial.rooms = {**body.rooms, inside: {id(loop)}}
     trial.rule = body.rule.on(trial)
-    whole = _aliased(body, loop)
+    whole, keyed = _aliased(body, loop), None
     if whole is None:
         keyed = _keyed(trial, loop) if loop.keys is not None else None
         heading = _heading(trial, loop) if keyed is None else f"k in {keyed}"
@@ -262,7 +262,7 @@ def _comprehension(body: Body, loop: Repetition) -> bool:
     name = body.give(holder, wanted, body.ends[loop])
     body.final[holder] = max(body.final.get(item, 0) for item in items)
     body.line(f"{name} = {text}")
-    keys = loop.keys if loop.keys is not None and (whole is None or _is_dict(body, loop)) else None
+    keys = loop.keys if keyed is not None or (whole is not None and _is_dict(body, loop)) else None
     for number, item in enumerate(items):
         body.text[item] = f"{name}[{number if keys is None else key_text(keys[number])}]"
     body.add_bundle(list(items) if keys is None else dict(zip(keys, items, strict=True)), name)
