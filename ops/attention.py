@@ -15,6 +15,7 @@ from tensorgraph.ops.creation import arange, number
 from tensorgraph.ops.kernels import attention as kernels
 from tensorgraph.ops.kernels.rows import work_dtype
 from tensorgraph.ops.logic import equal, where
+from tensorgraph.ops.random import EXAMPLE, part_of_uniform, uniform
 from tensorgraph.ops.reduction import max as largest
 from tensorgraph.ops.shape import astype, reshape, swap_last
 from tensorgraph.ops.softmax import softmax
@@ -31,7 +32,8 @@ def _heads(q: Any, k: Any, v: Any) -> tuple[int, int]:
 
 
 def _infer(
-    q: Aval, k: Aval, v: Aval, mask: Aval | None, key_mask: Aval | None, *, causal: bool, scale: float | None
+    q: Aval, k: Aval, v: Aval, mask: Aval | None, key_mask: Aval | None, state: Aval | None, *, causal: bool,
+    scale: float | None, dropout: float,
 ) -> Aval:  # fmt: skip
     for name, a in (("q", q), ("k", k), ("v", v)):
         if not isinstance(a, Aval) or a.ndim < 2:
@@ -68,6 +70,15 @@ def _infer(
             raise TypeError(f"key_mask must be booleans, True for keys that take part, got {key_mask}")
         if not _fits(key_mask.shape, (*batch, k.shape[-2])) or not key_mask.ndim:
             raise ValueError(f"key_mask must broadcast to (batch, keys), {(*batch, k.shape[-2])}, got {key_mask.shape}")
+    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be a probability, at least 0 and below 1, got {dropout!r}")
+    if dropout and state is None:
+        raise ValueError("dropout needs a random state: state=tg.random.key(seed), another one for each call")
+    if state is not None and (state.dtype != np.uint64 or state.shape != (*batch[: state.ndim - 1], 3)):
+        raise ValueError(
+            f"state must be a random state, u64[3] (tensorgraph.random.key(seed)), or one for each of the first axes "
+            f"of {whole}, got {state}"
+        )
     return Aval((*whole, v.shape[-1]), _dtype(q, k, v))
 
 
@@ -85,13 +96,15 @@ def _scale(q: Any, scale: float | None) -> float:
 
 
 def attention_reference(
-    q: Any, k: Any, v: Any, mask: Any = None, key_mask: Any = None, *, causal: bool = False, scale: float | None = None
+    q: Any, k: Any, v: Any, mask: Any = None, key_mask: Any = None, state: Any = None, *, causal: bool = False,
+    scale: float | None = None, dropout: float = 0.0,
 ) -> Any:  # fmt: skip
-    """softmax(q k^T scale + mask) v; 0 where nothing takes part."""
+    """dropout(softmax(q k^T scale + mask)) v; 0 where nothing takes part."""
     kind = _dtype(q, k, v)
     wide = work_dtype(kind)
     heads, shared = _heads(q, k, v)
     ndim = max(q.ndim, k.ndim, v.ndim)
+    batch = broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
     q, k, v = (a if a.dtype == wide else astype.public(a, dtype=wide.name) for a in (q, k, v))
     grouped = 1 < shared < heads
     if grouped:  # heads of queries as (heads of keys, group); what keys and values have is shared by a group
@@ -120,6 +133,10 @@ def attention_reference(
         weights = where.public(nothing, 0.0, softmax.public(where.public(nothing, 0.0, scores), axis=-1))
     else:
         weights = scores
+    if dropout:
+        whole = (*batch, *((heads,) if ndim > 2 else ()), length, keys)
+        u, _ = uniform.public(state, shape=whole[state.ndim - 1 :], dtype="float32")
+        weights = where.public(u >= dropout, weights * (1.0 / (1.0 - dropout)), 0.0)
     if grouped:
         weights = reshape.public(weights, shape=(*weights.shape[:-3], shared, heads // shared, length, keys))
     out = weights @ v
@@ -129,7 +146,8 @@ def attention_reference(
 
 
 def _oracle(
-    q: Any, k: Any, v: Any, mask: Any = None, key_mask: Any = None, *, causal: bool = False, scale: float | None = None
+    q: Any, k: Any, v: Any, mask: Any = None, key_mask: Any = None, state: Any = None, *, causal: bool = False,
+    scale: float | None = None, dropout: float = 0.0,
 ) -> Any:  # fmt: skip
     """Query by query, with every head's keys and values of its own."""
     heads = _heads(q, k, v)[0]
@@ -145,38 +163,50 @@ def _oracle(
     if causal:
         allowed &= np.tri(*scores.shape[-2:], dtype=np.bool_)
     e = np.where(allowed, np.exp(scores - np.max(scores, -1, keepdims=True, where=allowed, initial=-np.inf)), 0)
-    return np.einsum("...ls,...se->...le", e / np.maximum(e.sum(-1, keepdims=True), np.finfo(e.dtype).tiny), v)
+    p = e / np.maximum(e.sum(-1, keepdims=True), np.finfo(e.dtype).tiny)
+    if dropout:
+        each = np.float32(part_of_uniform(state, 0, p.size)).reshape(p.shape) >= np.float32(dropout)
+        p = np.where(each, p / (1 - p.dtype.type(dropout)), 0)
+    return np.einsum("...ls,...se->...le", p, v)
 
 
-def _layout(q: Any, k: Any, v: Any, mask: Any, key_mask: Any, causal: bool, scale: float | None) -> kernels.Layout:
+def _layout(
+    q: Any, k: Any, v: Any, mask: Any, key_mask: Any, state: Any, causal: bool, scale: float | None, dropout: float
+) -> kernels.Layout:
     wide = work_dtype(_dtype(q, k, v))
     q, k, v = (a.astype(wide, copy=False) for a in (q, k, v))
-    return kernels.Layout(q, k, v, mask, key_mask, causal, _scale(q, scale))
+    layout = kernels.Layout(q, k, v, mask, key_mask, causal, _scale(q, scale))
+    if dropout:
+        states = state.reshape(-1, 3)
+        layout.dropout = dropout, lambda n, begin, count: part_of_uniform(states[n], begin, count), len(states)
+    return layout
 
 
 def _forward(
-    q: Any, k: Any, v: Any, mask: Any = None, key_mask: Any = None, *, causal: bool = False, scale: float | None = None
+    q: Any, k: Any, v: Any, mask: Any = None, key_mask: Any = None, state: Any = None, *, causal: bool = False,
+    scale: float | None = None, dropout: float = 0.0,
 ) -> Any:  # fmt: skip
-    given = [None if a is None else Aval(a.shape, a.dtype) for a in (q, k, v, mask, key_mask)]
-    result = _infer(*given, causal=causal, scale=scale)  # type: ignore[arg-type]
+    given = [None if a is None else Aval(a.shape, a.dtype) for a in (q, k, v, mask, key_mask, state)]
+    result = _infer(*given, causal=causal, scale=scale, dropout=dropout)  # type: ignore[arg-type]
     with np.errstate(all="ignore"):
-        out, peaks, totals = kernels.attention_forward(_layout(q, k, v, mask, key_mask, causal, scale))
+        layout = _layout(q, k, v, mask, key_mask, state, causal, scale, dropout)
+        out, peaks, totals = kernels.attention_forward(layout)
     return out.reshape(result.shape).astype(result.dtype, copy=False), peaks, totals
 
 
 def _backward(
-    want: Any, g: Any, q: Any, k: Any, v: Any, mask: Any, key_mask: Any, out: Any, peaks: Any, totals: Any, *,
-    causal: bool = False, scale: float | None = None,
+    want: Any, g: Any, q: Any, k: Any, v: Any, mask: Any, key_mask: Any, state: Any, out: Any, peaks: Any,
+    totals: Any, *, causal: bool = False, scale: float | None = None, dropout: float = 0.0,
 ) -> Any:  # fmt: skip
-    layout = _layout(q, k, v, mask, key_mask, causal, scale)
+    layout = _layout(q, k, v, mask, key_mask, state, causal, scale, dropout)
     with np.errstate(all="ignore"):
         dq, dk, dv, dmask = kernels.attention_backward(want, g, out, layout, peaks, totals)
         if dmask is not None:
             dmask = kernels.reduced(dmask.reshape(*layout.compact[0], *dmask.shape[-2:]), mask.shape)
-    return dq, dk, dv, dmask, None
+    return dq, dk, dv, dmask, None, None
 
 
-def _residual_types(q: Aval, k: Aval, v: Aval, *masks: Any, **attrs: Any) -> tuple[Aval, ...]:
+def _residual_types(q: Aval, k: Aval, v: Aval, *rest: Any, **attrs: Any) -> tuple[Aval, ...]:
     heads, shared = _heads(q, k, v)
     batch = broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
     shape = (math.prod(batch) * shared, heads // shared if shared else 0, q.shape[-2])
@@ -188,9 +218,11 @@ def _scores(q: Aval, k: Aval, v: Aval) -> int:
     return math.prod(batch) * _heads(q, k, v)[0] * q.shape[-2] * k.shape[-2]
 
 
-def _flops(q: Aval, k: Aval, v: Aval, mask: Any = None, key_mask: Any = None, **attrs: Any) -> int:
-    """Two products, the softmax (5), what is masked (1 a mask), and the scaled queries."""
-    masks = (mask is not None) + (key_mask is not None) + bool(attrs.get("causal"))
+def _flops(
+    q: Aval, k: Aval, v: Aval, mask: Any = None, key_mask: Any = None, state: Any = None, **attrs: Any
+) -> int:  # fmt: skip
+    """Two products, the softmax (5), what is masked (1 a mask) or dropped (3), and the scaled queries."""
+    masks = (mask is not None) + (key_mask is not None) + bool(attrs.get("causal")) + 3 * bool(attrs.get("dropout"))
     return _scores(q, k, v) * (2 * q.shape[-1] + 2 * v.shape[-1] + 5 + masks) + q.size
 
 
@@ -210,9 +242,11 @@ def _backward_scratch(q: Aval, k: Aval, v: Aval, *rest: Any, **attrs: Any) -> in
 
 def _batch(call: BatchCall) -> Any:
     """Examples' leading axes line up; a batch axis is never one of heads."""
-    (q, k, v, mask, key_mask), on = call.args, call.on
+    (q, k, v, mask, key_mask, state), on = call.args, call.on
     shapes = [call.shape(i) for i in range(3)]
     single = max(len(s) for s in shapes) == 2
+    if state is not None and call.attrs["dropout"]:
+        state = call.whole(5)  # examples that share a state draw alike
     if not any(on[:3]):
         q, on = call.whole(0), (True, *on[1:])
     ndim = max(3, *[len(s) for s in shapes])
@@ -221,7 +255,7 @@ def _batch(call: BatchCall) -> Any:
         mask = widened(mask, ndim, on[3])
     if key_mask is not None:
         key_mask = widened(key_mask, ndim - 2, on[4])
-    out = call.run(q, k, v, mask, key_mask)
+    out = call.run(q, k, v, mask, key_mask, state)
     return reshaped(out, *out.shape[:1], *out.shape[-2:]) if single else out
 
 
@@ -230,7 +264,8 @@ _KEYS = np.array([[True, True, False, True], [False, True, True, True]])
 _ADDED = np.array([[0.5, -0.75, 0.0, 1.0], [0.0, 0.25, -1.0, 2.0], [-0.5, 0.0, 0.0, -2.0]])
 
 scaled_dot_product_attention = fused_op(
-    "scaled_dot_product_attention(q, k, v, mask=None, key_mask=None, *, causal=False, scale: float | None = None)",
+    "scaled_dot_product_attention(q, k, v, mask=None, key_mask=None, state=None, *, causal=False, "
+    "scale: float | None = None, dropout: float = 0.0)",
     reference=attention_reference,
     forward=_forward,
     backward=_backward,
@@ -255,6 +290,8 @@ scaled_dot_product_attention = fused_op(
         (((2, 3, 4), (2, 4, 4), (2, 4, 3)), dict(causal=True)),
         (((4, 3, 2), (2, 4, 2), (2, 4, 3), _ADDED), dict(causal=True)),
         (((2, 4, 3, 2), (1, 4, 2), (1, 1, 4, 3), _PAIRS, _KEYS), {}),
+        (((2, 2, 3, 4), (2, 2, 4, 4), (2, 2, 4, 5), _ADDED, _KEYS, EXAMPLE), dict(dropout=0.5)),
+        (((2, 4, 3, 2), (1, 4, 2), (1, 1, 4, 3), _PAIRS, _KEYS, EXAMPLE), dict(dropout=0.3, causal=True)),
     ),
     doc="""Each query's mean of the values, weighted by the softmax of its products with the keys times `scale`.
 
@@ -269,6 +306,10 @@ scaled_dot_product_attention = fused_op(
     at the keys 0 to i, also where the lengths differ, as in PyTorch; for queries that stand at the end of the keys give
     ``mask=tg.tril(tg.ones((L, S), dtype="bool"), k=S - L)``. A query for which nothing takes part gives 0, and no
     gradient. What values hold where nothing takes part must be finite: 0 times NaN is NaN.
+
+    With a random `state` (`tg.random.key`) weights are zeroed with probability `dropout` and the rest divided by
+    ``1 - dropout``: by the float32 numbers of `tg.uniform` of this state and the scores' shape. Backward draws them
+    again, and the same state draws the same.
 
     Memory grows with L and S, not with their product (Dao et al. 2022, arXiv 2205.14135); ``impl="composed"`` makes
     the whole matrix.

@@ -36,9 +36,9 @@ class Stream(threading.local):
         self.philox = np.random.Philox(0)
         self.generator = np.random.Generator(self.philox)
 
-    def at(self, state: Any) -> np.random.Generator:
-        """The generator at the beginning of a draw."""
-        counter = np.array([0, 0, state[2], 0], np.uint64)
+    def at(self, state: Any, group: int = 0) -> np.random.Generator:
+        """The generator at the beginning of a draw, or behind so many groups of four 64-bit integers."""
+        counter = np.array([group, 0, state[2], 0], np.uint64)
         self.philox.state = {
             "bit_generator": "Philox", "state": {"counter": counter, "key": state[:2]}, "buffer": _NOTHING,
             "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
@@ -83,6 +83,12 @@ def _uniform(state: Any, *, shape: Any, dtype: Any = None) -> Any:
     if kind == np.float16:  # eleven bits, so that rounding never gives 1
         return _draw(state, sizes, kind, lambda generator: generator.integers(0, 2048, sizes) / 2048)
     return _draw(state, sizes, kind, lambda generator: generator.random(sizes, kind.type))
+
+
+def part_of_uniform(state: Any, begin: int, count: int) -> Any:
+    """The float32 numbers from `begin` on of those that `uniform` draws of one state."""
+    group, before = divmod(begin, 8)
+    return _stream().at(state, group).random(before + count, np.float32)[before:]
 
 
 def _normal(state: Any, *, shape: Any, dtype: Any = None) -> Any:

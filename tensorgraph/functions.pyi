@@ -180,8 +180,10 @@ def attention(
     v: _TensorLike,
     mask: _TensorLike | None = None,
     key_mask: _TensorLike | None = None,
+    state: _TensorLike | None = None,
     causal: bool = False,
     scale: float | None = None,
+    dropout: float = 0.0,
     *,
     impl: Literal["fused", "composed"] | None = None,
 ) -> Tensor:
@@ -1867,8 +1869,10 @@ def scaled_dot_product_attention(
     v: _TensorLike,
     mask: _TensorLike | None = None,
     key_mask: _TensorLike | None = None,
+    state: _TensorLike | None = None,
     causal: bool = False,
     scale: float | None = None,
+    dropout: float = 0.0,
     *,
     impl: Literal["fused", "composed"] | None = None,
 ) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
+from tensorgraph.engine.op import op_named
 from tensorgraph.ops.kernels import attention as kernels
 
 
@@ -20,6 +21,19 @@ def both(*inputs, **attrs):
         y.backward(tg.tensor(np.random.default_rng(1).standard_normal(y.shape).astype(y.dtype)))
         results.append([y.numpy(), *[t.grad.numpy() for t in given if isinstance(t, tg.Tensor)]])
     return results
+
+
+ATTENTION = op_named("attention")
+
+
+def by_tiles(*inputs, **attrs):
+    """The like by the forward that does without kernels in machine code."""
+    attrs = ATTENTION.attrs | attrs
+    inputs = (*inputs, *(None,) * (len(ATTENTION.inputs) - len(inputs)))
+    out = ATTENTION.forward(*inputs, **attrs)
+    g = np.random.default_rng(1).standard_normal(out[0].shape).astype(out[0].dtype)
+    want = tuple(a is not None and a.dtype.kind == "f" for a in inputs)
+    return [out[0], *ATTENTION.gradient.forward(*inputs, *out, g, want=want, **attrs)]
 
 
 def normal(seed, *shape):
@@ -51,10 +65,73 @@ KEYS = np.array([[True] * 5, [False] * 5])
 def test_tiles_are_the_whole(shapes, masks, causal, monkeypatch):
     for name, size in dict(QUERIES=3, KEYS=4, TILE=24).items():  # many tiles of little
         monkeypatch.setattr(kernels, name, size)
-    fused, composed = both(*[normal(i, *s) for i, s in enumerate(shapes)], *masks, causal=causal)
-    for a, b in zip(fused, composed, strict=True):
-        assert a.shape == b.shape
+    given = [*[normal(i, *s) for i, s in enumerate(shapes)], *masks]
+    fused, composed = both(*given, causal=causal)
+    for a, b, c in zip(fused, composed, by_tiles(*given, causal=causal), strict=True):
+        assert a.shape == b.shape == c.shape
         assert np.abs(a - b).max(initial=0) <= 2e-14
+        assert np.abs(c - b).max(initial=0) <= 2e-14
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("shapes", "masks", "states"),
+    [
+        ([(2, 2, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4)], (SHUT, None), ()),
+        ([(2, 4, 3, 4), (2, 2, 5, 4), (2, 2, 5, 4)], (normal(5, 2, 4, 1, 5), KEYS), (2,)),
+        ([(3, 1, 14, 4), (1, 2, 21, 4), (3, 2, 21, 4)], (None, None), (3,)),
+        ([(9, 4), (9, 4), (9, 3)], (None, None), ()),
+        ([(2, 3, 4), (2, 0, 4), (2, 0, 3)], (None, None), ()),
+        ([(0, 2, 3, 4), (0, 2, 3, 4), (0, 2, 3, 5)], (None, None), ()),
+    ],
+)
+def test_what_is_dropped_is_dropped_in_tiles_too(shapes, masks, states, causal, monkeypatch):
+    for name, size in dict(QUERIES=3, KEYS=4, TILE=24).items():
+        monkeypatch.setattr(kernels, name, size)
+    state = np.arange(3 * int(np.prod(states)), dtype=np.uint64).reshape(*states, 3)
+    given = [*[normal(i, *s) for i, s in enumerate(shapes)], *masks, state]
+    attrs = dict(causal=causal, dropout=0.4)
+    fused, composed = both(*given, **attrs)
+    for a, b, c in zip(fused, composed, by_tiles(*given, **attrs), strict=True):
+        assert a.shape == b.shape == c.shape
+        assert np.abs(a - b).max(initial=0) <= 2e-14
+        assert np.abs(c - b).max(initial=0) <= 2e-14
+
+
+def test_dropout_is_that_of_the_weights():
+    """The numbers are those of `uniform`, for the scores in their order; as many as the rate says are left out."""
+    q, k, v = (normal(i, 2, 3, 40, 8).astype("f4") for i in range(3))
+    state = tg.random.key(5)
+    weights = tg.attention(q, k, np.eye(40, dtype="f4"), state=state, dropout=0.25).numpy()
+    plain = tg.attention(q, k, np.eye(40, dtype="f4")).numpy()
+    u, _ = tg.uniform(state, shape=(2, 3, 40, 40))
+    assert np.abs(weights - np.where(u.numpy() >= 0.25, plain / 0.75, 0)).max() < 1e-6
+    assert abs((weights == 0).mean() - 0.25) < 0.02
+    assert (weights != tg.attention(q, k, np.eye(40, dtype="f4"), state=tg.random.key(6), dropout=0.25).numpy()).any()
+
+
+def test_second_derivatives_leave_out_the_same():
+    q, k, v = (tg.tensor(normal(i, 2, 4, 3)) for i in range(3))
+
+    def loss(impl, q):
+        return (tg.attention(q, k, v, state=tg.random.key(1), dropout=0.5, impl=impl) ** 2).sum()
+
+    fused, composed = (tg.hessian(lambda q, impl=impl: loss(impl, q))(q).numpy() for impl in ("fused", "composed"))
+    assert np.abs(fused).max() > 0.1
+    assert np.abs(fused - composed).max() < 1e-12
+
+
+def test_examples_of_a_batch_drop_what_they_drop_alone():
+    x, states = tg.tensor(normal(0, 3, 2, 5, 4)), tg.tensor(np.arange(9, dtype=np.uint64).reshape(3, 3))
+
+    def one(x, state):
+        return tg.attention(x, x, x, state=state, dropout=0.5)
+
+    for axes in ((0, 0), (0, None)):
+        found = tg.vmap(one, in_axes=axes)(x, states if axes[1] == 0 else states[0])
+        for i in range(3):
+            expected = one(x[i], states[i] if axes[1] == 0 else states[0])
+            assert np.abs(found[i].numpy() - expected.numpy()).max() < 1e-14
 
 
 def test_nothing_to_look_at_gives_nothing():
@@ -93,13 +170,15 @@ def test_heads_share_keys_in_their_order():
 
 
 @pytest.mark.slow
-def test_memory_grows_with_the_length():
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_memory_grows_with_the_length(dropout):
     n = 3000
     q, k, v = (tg.tensor(normal(i, 1, n, 4), requires_grad=True) for i in range(3))
-    tg.attention(q, k, v)
+    given = dict(state=tg.random.key(0), dropout=dropout)
+    tg.attention(q, k, v, **given)
     tracemalloc.start()
     try:
-        tg.sum(tg.attention(q, k, v)).backward()
+        tg.sum(tg.attention(q, k, v, **given)).backward()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -121,3 +200,19 @@ def test_memory_grows_with_the_length():
 def test_refusals(q, k, v, masks, words):
     with pytest.raises((ValueError, TypeError), match=words):
         tg.attention(np.ones(q), np.ones(k), np.ones(v), *masks)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (dict(dropout=0.5), "random state"),
+        (dict(state=np.ones(3), dropout=0.5), "u64"),
+        (dict(state=np.ones((3, 3), np.uint64), dropout=0.5), "first axes"),
+        (dict(dropout=1.0), "below 1"),
+        (dict(dropout=float("nan")), "below 1"),
+        (dict(dropout_p=0.5), "dropout"),
+    ],
+)
+def test_refusals_of_dropout(given, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        tg.attention(*[np.ones((2, 3, 4))] * 3, **given)

@@ -27,18 +27,18 @@ def near(got, want, dtype, ulps):
 
 def both(given, how, dtype, order=1, **attrs):
     q, k, v, g = given
-    attrs = {"causal": False, "scale": None} | attrs
+    attrs = ATTENTION.attrs | attrs
     wide = [a.astype("float64") for a in given]
     exact = ATTENTION.forward(*wide[:3], **attrs)
     shapes = [(exact[0].shape, dtype), (exact[1].shape, dtype), (exact[2].shape, "float64")]
-    forward = Run(ATTENTION.native_rule(), (q, k, v, None, None), shapes, attrs, *how, order=order)
+    forward = Run(ATTENTION.native_rule(), (q, k, v, None, None, None), shapes, attrs, *how, order=order)
     assert forward.took
     near(forward.outputs[0], exact[0], dtype, 16)
-    want = (True, True, True, False, False)
-    slopes = ATTENTION.gradient.forward(*wide[:3], None, None, *exact, wide[3], want=want, **attrs)
+    want = (True, True, True, False, False, False)
+    slopes = ATTENTION.gradient.forward(*wide[:3], None, None, None, *exact, wide[3], want=want, **attrs)
     kept = [exact[0].astype(dtype), *forward.outputs[1:]]
     back = Run(
-        ATTENTION.gradient.native_rule(), (q, k, v, None, None, *kept, g), [(a.shape, dtype) for a in (q, k, v)],
+        ATTENTION.gradient.native_rule(), (q, k, v, None, None, None, *kept, g), [(a.shape, dtype) for a in (q, k, v)],
         attrs | {"want": want}, *how, order=order,
     )  # fmt: skip
     assert back.took
@@ -96,12 +96,13 @@ def shared_numbers(leads, queries, keys, dim, width, dtype):
     rng = np.random.default_rng([queries, keys])
     shapes = zip(leads, ((queries, dim), (keys, dim), (keys, width)), strict=True)
     given = [rng.standard_normal((*lead, *last)).astype(dtype) for lead, last in shapes]
-    (out,) = ATTENTION.infer((*[tg.spec(a.shape, dtype) for a in given], None, None), {**ATTENTION.attrs})
+    (out,) = ATTENTION.infer((*[tg.spec(a.shape, dtype) for a in given], None, None, None), {**ATTENTION.attrs})
     return given, (*out.shape[:-1], keys)
 
 
-def masked(given, masks, how, dtype, order=1, want=(True, True, True, False, False), **attrs):
-    attrs = {"causal": False, "scale": None} | attrs
+def masked(given, masks, how, dtype, order=1, want=(True, True, True, False, False), state=None, **attrs):
+    attrs = ATTENTION.attrs | attrs
+    masks, want = (*masks, state), (*want, False)
     wide = [a.astype("float64") for a in given]
     over = [a.astype("float64") if a is not None and a.dtype.kind == "f" else a for a in masks]
     exact = ATTENTION.forward(*wide, *over, **attrs)
@@ -180,23 +181,49 @@ def test_what_is_not_finite_as_eager(dtype, how):
     q[0, 2, 1], k[1, 3, 0], v[0, 5, 1], g[1, 4, 2], q[1, 7] = np.nan, np.inf, np.nan, np.inf, -np.inf
     mask = np.random.default_rng(4).random((9, 20)) < 0.7
     mask[3] = False
-    attrs = {"causal": False, "scale": None}
+    attrs = dict(ATTENTION.attrs)
     for masks in ((None, None), (mask, None), (np.where(mask, 0, -np.inf).astype(dtype), None)):
         with np.errstate(all="ignore"):
             exact = ATTENTION.forward(q, k, v, *masks, **attrs)
         shapes = [(a.shape, a.dtype) for a in exact]
-        got = Run(ATTENTION.native_rule(), (q, k, v, *masks), shapes, attrs, *how)
+        got = Run(ATTENTION.native_rule(), (q, k, v, *masks, None), shapes, attrs, *how)
         np.testing.assert_array_equal(np.isfinite(got.outputs[0]), np.isfinite(exact[0]))
 
 
 def test_what_is_left_to_the_forward():
     q, k, v, g = numbers((), 3, 5, 4, 2, "float32")
-    attrs = {"causal": False, "scale": None}
+    attrs = dict(ATTENTION.attrs)
     shapes = [((3, 2), "float32"), ((1, 1, 3), "float32"), ((1, 1, 3), "float64")]
     wide = np.zeros((3, 5))
-    assert not Run(ATTENTION.native_rule(), (q, k, v, wide, None), shapes, attrs).took
+    assert not Run(ATTENTION.native_rule(), (q, k, v, wide, None, None), shapes, attrs).took
     mask = wide.astype("float32")
-    kept = Run(ATTENTION.native_rule(), (q, k, v, mask, None), shapes, attrs).outputs
-    attrs["want"] = (False, False, False, True, False)
+    kept = Run(ATTENTION.native_rule(), (q, k, v, mask, None, None), shapes, attrs).outputs
+    attrs["want"] = (False, False, False, True, False, False)
     rule = ATTENTION.gradient.native_rule()
-    assert not Run(rule, (q, k, v, mask, None, *kept, g), [((3, 5), "float32")], attrs).took
+    assert not Run(rule, (q, k, v, mask, None, None, *kept, g), [((3, 5), "float32")], attrs).took
+
+
+STATES = [np.array([3, 5, 7], np.uint64), np.arange(6, dtype=np.uint64).reshape(2, 3) * np.uint64(1 << 40)]
+DROPPED = [
+    ([(2, 4), (2, 2), (2, 2)], 5, 9, 4, 3, STATES[1], 0.3), ([()] * 3, 3, 5, 4, 2, STATES[0], 0.9),
+    ([(2, 1), (2, 3), (1, 3)], 66, 70, 8, 9, STATES[0], 0.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_dropout(causal, dtype, how):
+    """The weights that are left out are the same forward, backward, and where the forward does without kernels."""
+    for leads, *sizes, state, rate in DROPPED[: 1 if how[0] == "emulate" else None]:
+        given, _ = shared_numbers(leads, *sizes, dtype)
+        masked(given, (None, None), how, dtype, causal=causal, state=state, dropout=rate)
+
+
+def test_blocks_change_no_bit_of_dropout():
+    given, _ = shared_numbers([(3, 4)] * 3, 100, 110, 32, 32, "float32")
+    one, other = (
+        masked(given, (None, None), HOWS[-1], "float32", order, state=STATES[0], dropout=0.2) for order in (1, -1)
+    )
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -108,6 +108,18 @@ def test_heads_that_share_keys_with_and_without_weights():
     assert type(layer).from_config(layer.config()).config() == layer.config()
 
 
+def test_dropout_of_weights_is_the_same_with_and_without_seeing_them():
+    x = wave(0, 2, 9, 8).astype("f4")
+    layers = [nn.MultiHeadAttention(8, 4, dropout=0.5, seed=0) for _ in range(2)]
+    for _ in range(2):  # another draw each time
+        one, (two, _) = layers[0](x), layers[1](x, weights=True)
+        assert np.abs(one.numpy() - two.numpy()).max() < 1e-6
+    assert (layers[0].dropout.state.numpy() == layers[1].dropout.state.numpy()).all()
+    step = tg.compile(layers[0])
+    for _ in range(3):
+        assert np.abs(step(x).numpy() - layers[1](x).numpy()).max() < 1e-6
+
+
 def test_places_are_told_apart_by_waves():
     places = nn.positional_encoding(50, 7).numpy()
     assert places.shape == (50, 7) and places.dtype == np.float32

@@ -115,6 +115,7 @@ class Layout:
         self.dtype = q.dtype
         self.scale = q.dtype.type(scale)
         self.causal = causal
+        self.dropout: Any = None  # a rate, what draws numbers of a state from one on, and how many states there are
         heads = q.shape[-3] if q.ndim > 2 else 1
         shared = max(a.shape[-3] if a.ndim > 2 else 1 for a in (k, v))
         self.batch = np.broadcast_shapes(q.shape[:-3], k.shape[:-3], v.shape[:-3])
@@ -181,6 +182,24 @@ class Layout:
             np.copyto(s, -np.inf, where=self.barred[self.examples(n), None, columns])
         return s
 
+    def kept(self, n: slice, g: int, rows: slice) -> Any:
+        """Which scores of all keys dropout leaves in, as (heads, queries, keys); None without."""
+        if self.dropout is None:
+            return None
+        rate, draw, states = self.dropout
+        whole = self.heads * self.groups * math.prod(self.batch) // states  # heads of a state
+        count, made = (rows.stop - rows.start) * self.keys, []
+        for head in range(n.start, n.stop):
+            state, own = divmod(head * self.groups + g, whole)
+            made.append(draw(state, (own * self.length + rows.start) * self.keys, count) >= np.float32(rate))
+        return np.stack(made).reshape(len(made), -1, self.keys)
+
+    def drop(self, s: Array, kept: Any, columns: slice) -> None:
+        """Weights, or slopes by them, that dropout has gone over."""
+        if kept is not None:
+            s *= self.dtype.type(1.0 / (1.0 - self.dropout[0]))
+            np.copyto(s, 0, where=~kept[..., columns])
+
     def examples(self, n: slice) -> Array:
         return np.arange(n.start, n.stop) // self.heads
 
@@ -241,10 +260,11 @@ def attention_forward(layout: Layout) -> tuple[Array, Array, Array]:
     for n, g, rows, blocks in layout.tiles():
         count = (n.stop - n.start) * (rows.stop - rows.start)
         top, sums, factors = np.full(count, -np.inf, layout.dtype), np.zeros(count), np.empty(count, layout.dtype)
-        target = out[n, g, rows]
+        target, kept = out[n, g, rows], layout.kept(n, g, rows)
         for i, columns in enumerate(blocks):
             s = layout.scores(n, g, rows, columns, space)
             share(_soften, (flat(s), *layout.first(rows, columns), top, sums, factors), count, s.size * FORWARD)
+            layout.drop(s, kept, columns)
             if i == 0:
                 np.matmul(s, layout.v[n, columns], out=target)
                 continue
@@ -273,7 +293,7 @@ def attention_backward(
     for n, group, rows, blocks in layout.tiles():
         count = (n.stop - n.start) * (rows.stop - rows.start)
         top, sums = (a[n, group, rows].reshape(count) for a in (peaks, totals))
-        own, whole = g[n, group, rows], len(blocks) == 1
+        own, whole, kept = g[n, group, rows], len(blocks) == 1, layout.kept(n, group, rows)
         means = np.zeros(1, g.dtype)
         if not whole:
             means = np.einsum("nrd,nrd->nr", own, out[n, group, rows], dtype=np.float64).reshape(count).astype(g.dtype)
@@ -284,10 +304,14 @@ def attention_backward(
                        (columns.stop - columns.start) * layout.k.shape[-1] * len(p))  # fmt: skip
             scratch = scratch if scratch.size >= size else np.empty(size, g.dtype)
             if want[2]:
-                target = dv[n, columns]
-                target += np.matmul(p.swapaxes(-1, -2), own, out=view(scratch, *target.shape))
+                target, weights = dv[n, columns], p
+                if kept is not None:
+                    weights = p.copy()
+                    layout.drop(weights, kept, columns)
+                target += np.matmul(weights.swapaxes(-1, -2), own, out=view(scratch, *target.shape))
             d = view(second, *p.shape)
             np.matmul(own, layout.v[n, columns].swapaxes(-1, -2), out=d)
+            layout.drop(d, kept, columns)
             share(_slopes, (flat(d), flat(p), *causal, int(whole), means), count, d.size * BACKWARD)
             if want[0]:
                 target = dq[n, group, rows]

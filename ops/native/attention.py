@@ -38,7 +38,7 @@ class _Heads:
     constants : dict
     """
 
-    def __init__(self, call: Call, q: Place, k: Place, v: Place, mask: Any, key_mask: Any) -> None:
+    def __init__(self, call: Call, q: Place, k: Place, v: Place, mask: Any, key_mask: Any, state: Any) -> None:
         self.call = call
         shared = max(a.shape[-3] if a.ndim > 2 else 1 for a in (k, v))
         heads = q.shape[-3] if q.ndim > 2 else 1
@@ -57,7 +57,10 @@ class _Heads:
             )
             own = self._words(self._spread(around, 1, (1, k.shape[-2])))
         self.mask = [kind, *whole, int(key_mask is not None), *own[:2]]
-        self.constants: dict[str, Any] = dict(tile_of(8), **CONSTANTS, CAUSAL=call.attrs["causal"])
+        self.state = in_order(call, state) if call.attrs["dropout"] else None
+        self.constants: dict[str, Any] = dict(
+            tile_of(8), **CONSTANTS, CAUSAL=call.attrs["causal"], DROPPED=self.state is not None
+        )
 
     def _spread(self, a: Place, heads: int, last: tuple[int, int] | None = None) -> Place:
         last = last or (a.shape[-2], a.shape[-1])
@@ -69,6 +72,16 @@ class _Heads:
             return self._spread(room, heads, last)
         image = axes[0][1] if axes else 0
         return whole.over((math.prod(self.batch), *whole.shape[-3:]), (image, *whole.strides[-3:-1], size))
+
+    def dropout(self, blocks: int) -> list[int | Address]:
+        """The states, how many images have one, the rate, the factor of what stays, and memory for draws."""
+        if self.state is None:
+            return []
+        rate, kind = self.call.attrs["dropout"], self.q.dtype
+        states, room = self.state.size // 3, -(-(self.k.shape[2] + 16) // 16) * 16
+        lines = self.call.scratch((blocks, room), kind, "draws")
+        numbers = [bits_of(float(np.float32(rate)), kind), bits_of(1.0 / (1.0 - rate), kind)]
+        return [self.state.address(), self.q.shape[0] // states, *numbers, lines.address(), lines.strides[0]]
 
     def _words(self, a: Place) -> list[int | Address]:
         return [a.address(), *a.strides[:3]]
@@ -120,7 +133,9 @@ def _joined(axes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
 
 
 def _fits(call: Call, *others: Any) -> bool:
-    q, k, v, mask, key_mask = (*call.inputs, None, None)[:5]
+    q, k, v, mask, key_mask, state = call.inputs[:6]
+    if call.attrs["dropout"] and not isinstance(state, Place):
+        return False
     if not all(isinstance(a, Place) and a.dtype == q.dtype and a.size for a in (q, k, v, *others)):
         return False
     masks = all(a is None or (isinstance(a, Place) and a.size) for a in (mask, key_mask))
@@ -136,7 +151,7 @@ def attention(call: Call) -> bool:
     """`scaled_dot_product_attention`."""
     if not _fits(call):
         return False
-    given = _Heads(call, *(*call.inputs, None, None)[:5])
+    given = _Heads(call, *call.inputs[:6])
     q, k, v, heads = given.q, given.k, given.v, given.heads
     images, queries, dim, keys, width = q.shape[0], *q.shape[2:], *v.shape[2:]
     out = output(call, 0, Place.new((*given.batch, heads, queries, width), q.dtype))
@@ -148,7 +163,7 @@ def attention(call: Call) -> bool:
     words: list[int | Address] = [
         q.address(), *q.strides[:3], *turned, v.address(), *v.strides[:3], out.address(), peaks.address(),
         totals.address(), images, heads, given.group, queries, keys, dim, width, tile, scores.address(),
-        scores.strides[0], _scale(call, q), *given.mask,
+        scores.strides[0], _scale(call, q), *given.mask, *given.dropout(blocks),
     ]  # fmt: skip
     call.run(kernel(forward, q.dtype, **given.constants), words, blocks)
     return True
@@ -156,14 +171,14 @@ def attention(call: Call) -> bool:
 
 def attention_vjp(call: Call) -> bool:
     """The gradient of `scaled_dot_product_attention`."""
-    out, peaks, totals, g = (*call.inputs, None)[5:9]
+    out, peaks, totals, g = (*call.inputs, None)[6:10]
     targets = iter(call.outputs)
     dq, dk, dv, d_mask = (next(targets) if want else None for want in call.attrs["want"][:4])
     if d_mask is not None or not _fits(call, out, g):
         return False
     if not all(isinstance(a, Place) and a.is_contiguous for a in (peaks, totals)):
         return False
-    given = _Heads(call, *call.inputs[:5])
+    given = _Heads(call, *call.inputs[:6])
     q, k, v, heads, g = given.q, given.k, given.v, given.heads, in_order(call, g)
     rooms = [given.room(a, to) for a, to in ((q, dq), (k, dk), (v, dv))]
     images, queries, dim, keys, width = q.shape[0], *q.shape[2:], *v.shape[2:]
@@ -175,6 +190,7 @@ def attention_vjp(call: Call) -> bool:
         q.address(), *q.strides[:3], *turned, k.address(), *k.strides[:3], *of_values, g.address(), peaks.address(),
         totals.address(), *(room.address() for room, _ in rooms), images, heads, given.group, queries, keys, dim, width,
         tile, scores.address(), slopes.address(), scores.strides[0], _scale(call, q), *given.mask,
+        *given.dropout(blocks),
     ]  # fmt: skip
     call.run(kernel(backward, q.dtype, **given.constants), words, blocks)
     for (room, is_summed), target, grouped in zip(rooms, (dq, dk, dv), (False, True, True), strict=True):

@@ -3,7 +3,8 @@
 # The plan: (1) the keys, and on the way back the values, are there transposed, so that all products read rows; (2) the
 # scores of a tile of queries with all keys are a product, which becomes probabilities in place; (3) forward these meet
 # the values; (4) backward the slopes of the scores are made of the probabilities and the product of the slopes of the
-# output with the values; they meet keys and queries; what is summed over tiles is added in their order.
+# output with the values; they meet keys and queries; what is summed over tiles is added in their order; (5) what
+# dropout leaves out is drawn row by row, by the place of each number among all scores, backward as it was forward.
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from tensorgraph.native.words import (
     ldm,
     load,
     load_double,
+    load_int,
     most,
     narrow,
     real,
@@ -31,6 +33,7 @@ from tensorgraph.native.words import (
     word_at,
 )
 from tensorgraph.ops.kernels.scalar import exp_low
+from tensorgraph.ops.native.random import philox, unit
 from tensorgraph.ops.native.rows_times import times
 
 __all__ = ["ADDED", "BARRED", "NONE", "backward", "forward", "summed"]
@@ -38,7 +41,8 @@ __all__ = ["ADDED", "BARRED", "NONE", "backward", "forward", "summed"]
 LANES = SIZE = 0  # constants of every kernel
 INF = float("inf")
 NONE, BARRED, ADDED = 0, 1, 2  # no mask; one of truth values, of which False bars a key; one that is added
-CAUSAL = False  # of these
+CAUSAL, DROPPED = False, False  # of these
+EACH = 8  # numbers of float32 in a group of `philox`
 
 
 def seen_by(query: Any, keys: Any) -> Any:
@@ -96,34 +100,60 @@ def share(row: Any, seen: Any, keys: Any, total: Any) -> None:
         stm(row + j * SIZE, select(iota() < seen - j, v, vset(0.0)), keys - j)
 
 
+def draws(state: Any, begin: Any, count: Any, line: Any) -> Any:
+    """The draws of a state from number `begin` on, into a line; where in it the first one is."""
+    first = begin // EACH
+    for g in range(first, (begin + count + EACH - 1) // EACH):
+        c = philox(g + 1, load_int(state + 16), load_int(state), load_int(state + 8))
+        for k in static(EACH):
+            store(line + ((g - first) * EACH + k) * SIZE, unit(c[k // 2], k % 2, False))
+    return line + begin % EACH * SIZE
+
+
+def dropped(row: Any, count: Any, line: Any, rate: Any, factor: Any) -> None:
+    """Zero what is drawn below the rate, and make up for it by the factor in the rest."""
+    for j in range(0, count, LANES):
+        n = count - j
+        v = ldm(row + j * SIZE, n, 0.0) * factor
+        stm(row + j * SIZE, select(ldm(line + j * SIZE, n, 0.0) >= rate, v, vset(0.0)), n)
+
+
 def forward(w: Any, block: Any, blocks: Any) -> None:
     """Words: queries, bytes from image to image, head to head, row to row; transposed keys, bytes of a head; values,
     from image to image, head to head, row to row; output; largest scores; sums; images, heads, how many of these share
     keys, queries, keys, numbers of a key and of a value; queries of a tile; memory for scores, and how many bytes a
     block has; scale; the kind of the mask, itself, from image to image, head to head, row to row; whether keys have
-    one, itself, from image to image."""
+    one, itself, from image to image; of dropout the states, how many images have one, the rate, the factor, memory for
+    a line of draws and how many bytes a block has."""
     q, q_image, q_head, q_row, k, k_image, k_head, v, v_image, v_head, v_row, out = [word_at(w, i) for i in static(12)]
     peaks, totals, images, heads, group, queries, keys, dim, width, tile = [word_at(w, i) for i in static(12, 22)]
     scores, scale = word_at(w, 22) + word_at(w, 23) * block, real_at(w, 24)
     kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(25, 33)]
-    units, line = images * heads, keys * SIZE
+    state, alike = (word_at(w, 33), word_at(w, 34)) if DROPPED else (0, 1)
+    own = word_at(w, 37) + word_at(w, 38) * block if DROPPED else 0
+    units, step = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
         shared, over = h // group, mask + n * mask_image + h * mask_head
         for r0 in range(0, queries, tile):
             rows = min(queries - r0, tile)
             last = seen_by(r0 + rows - 1, keys)
-            times(q + n * q_image + h * q_head + r0 * q_row, q_row, SIZE, k + n * k_image + shared * k_head, line,
-                  scores, line, rows, last, dim, 0)  # fmt: skip
+            times(q + n * q_image + h * q_head + r0 * q_row, q_row, SIZE, k + n * k_image + shared * k_head, step,
+                  scores, step, rows, last, dim, 0)  # fmt: skip
             for r in range(rows):
-                row, seen = scores + r * line, seen_by(r0 + r, keys)
+                row, seen = scores + r * step, seen_by(r0 + r, keys)
                 top = scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
                 base = select(top == -INF, real(0.0), top)
                 total = exponentials(row, seen, base)
                 share(row, seen, last, total)
+                if DROPPED:
+                    line = draws(
+                        state + n // alike * 24, ((n % alike * heads + h) * queries + r0 + r) * keys, seen, own
+                    )
+                    dropped(row, seen, line, real_at(w, 35), real_at(w, 36))
                 store(peaks + (u * queries + r0 + r) * SIZE, top)
                 store_double(totals + (u * queries + r0 + r) * 8, total)
-            times(scores, line, SIZE, v + n * v_image + shared * v_head, v_row, out + (u * queries + r0) * width * SIZE,
+            times(scores, step, SIZE, v + n * v_image + shared * v_head, v_row, out + (u * queries + r0) * width * SIZE,
                   width * SIZE, rows, width, last, 0)  # fmt: skip
 
 
@@ -154,7 +184,7 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
     values, from image to image, head to head; slopes of the output; largest scores; sums; gradients of queries, keys
     and values, in C order, each of every head; images, heads, how many of these share keys, queries, keys, numbers of a
     key and of a value; queries of a tile; memory for scores and for their slopes, and how many bytes a block has of
-    each; scale; the masks as of `forward`."""
+    each; scale; masks and dropout as of `forward`."""
     q, q_image, q_head, q_row, turned, turned_image, turned_head = [word_at(w, i) for i in static(7)]
     k, k_image, k_head, k_row, v, v_image, v_head = [word_at(w, i) for i in static(7, 14)]
     g, peaks, totals, dq, dk, dv = [word_at(w, i) for i in static(14, 20)]
@@ -162,7 +192,9 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
     own = word_at(w, 30) * block
     p, d, scale = word_at(w, 28) + own, word_at(w, 29) + own, real_at(w, 31)
     kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(32, 40)]
-    units, line = images * heads, keys * SIZE
+    state, alike = (word_at(w, 40), word_at(w, 41)) if DROPPED else (0, 1)
+    lines = word_at(w, 44) + word_at(w, 45) * block if DROPPED else 0
+    units, step = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
         shared, over = h // group, mask + n * mask_image + h * mask_head
@@ -171,19 +203,26 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
             rows = min(queries - r0, tile)
             at, from_q = u * queries + r0, q + n * q_image + h * q_head + r0 * q_row
             up = g + at * width * SIZE
-            times(from_q, q_row, SIZE, turned + n * turned_image + shared * turned_head, line, p, line, rows, keys, dim,
+            times(from_q, q_row, SIZE, turned + n * turned_image + shared * turned_head, step, p, step, rows, keys, dim,
                   0)  # fmt: skip
-            times(up, width * SIZE, SIZE, v + n * v_image + shared * v_head, line, d, line, rows, keys, width, 0)
+            times(up, width * SIZE, SIZE, v + n * v_image + shared * v_head, step, d, step, rows, keys, width, 0)
             for r in range(rows):
-                seen, row = seen_by(r0 + r, keys), p + r * line
+                seen, row = seen_by(r0 + r, keys), p + r * step
                 scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
                 top = load(peaks + (at + r) * SIZE)
                 exponentials(row, seen, select(top == -INF, real(0.0), top))
                 share(row, seen, keys, load_double(totals + (at + r) * 8))
-                slopes(row, d + r * line, seen, keys, scale)
-            times(p, SIZE, line, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)
-            times(d, SIZE, line, from_q, q_row, to_k, dim * SIZE, keys, dim, rows, r0)
-            times(d, line, SIZE, k + n * k_image + shared * k_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,
+                line = 0
+                if DROPPED:
+                    begin = ((n % alike * heads + h) * queries + r0 + r) * keys
+                    line = draws(state + n // alike * 24, begin, seen, lines)
+                    dropped(d + r * step, seen, line, real_at(w, 42), real_at(w, 43))
+                slopes(row, d + r * step, seen, keys, scale)
+                if DROPPED:
+                    dropped(row, seen, line, real_at(w, 42), real_at(w, 43))
+            times(p, SIZE, step, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)
+            times(d, SIZE, step, from_q, q_row, to_k, dim * SIZE, keys, dim, rows, r0)
+            times(d, step, SIZE, k + n * k_image + shared * k_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,
                   keys, 0)  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from tensorgraph.native.words import (
 )  # fmt: skip
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE
 
-__all__ = ["native_uniform"]
+__all__ = ["native_uniform", "philox", "unit"]
 
 SIZE = 0  # a constant of every kernel
 
@@ -50,9 +50,9 @@ def philox(count: Any, number: Any, key_0: Any, key_1: Any) -> Any:
     return c
 
 
-def unit(integer: Any, half: int) -> Any:
-    """A number in [0, 1) of an integer's bits: of float32 by one of its halves."""
-    if SIZE == 8:
+def unit(integer: Any, half: int, double: bool) -> Any:
+    """A number in [0, 1) of an integer's bits, 53 of them, or 24 of one of its halves."""
+    if double:
         return real((integer >> 11) & 0x1FFFFFFFFFFFFF) * 1.1102230246251565e-16
     return real((integer >> (8 + 32 * half)) & 0xFFFFFF) * 5.9604644775390625e-08
 
@@ -68,11 +68,11 @@ def uniform(w: Any, block: Any, blocks: Any) -> None:
         place = out + g * 32
         if n - g * each >= each:
             for k in static(32 // SIZE):
-                store(place + k * SIZE, unit(c[k * SIZE // 8], k % 2))
+                store(place + k * SIZE, unit(c[k * SIZE // 8], k % 2, SIZE == 8))
         else:
             for k in static(32 // SIZE):
                 if g * each + k < n:
-                    store(place + k * SIZE, unit(c[k * SIZE // 8], k % 2))
+                    store(place + k * SIZE, unit(c[k * SIZE // 8], k % 2, SIZE == 8))
     if block == 0:
         store_int(after, key_0)
         store_int(after + 8, key_1)

@@ -119,7 +119,8 @@ class MultiHeadAttention(Module):
         k, v = self._heads(self.key(key), self.key_heads), self._heads(self.value(value), self.key_heads)
         attend = scaled_dot_product_attention.public
         given = None
-        if weights or (self.dropout is not None and self.training):
+        dropout = self.dropout if self.dropout is not None and self.dropout.drops else None
+        if weights or (dropout is not None and dropout.ranks is not None):
             # the weights themselves are what values that are one in a place each come to
             keys = k.shape[-2]
             given = attend(q, k, wrap(np.eye(keys, dtype=k.dtype)), mask, key_mask, causal=causal)
@@ -131,6 +132,8 @@ class MultiHeadAttention(Module):
             y = kept @ v
             if self.key_heads != self.heads:
                 y = reshape.public(y, shape=(*y.shape[:-4], self.heads, *y.shape[-2:]))
+        elif dropout is not None:
+            y = attend(q, k, v, mask, key_mask, dropout.next_state(), causal=causal, dropout=dropout.rate)
         else:
             y = attend(q, k, v, mask, key_mask, causal=causal)
         order = (0, 2, 1, 3) if y.ndim == 4 else (1, 0, 2)

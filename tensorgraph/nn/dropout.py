@@ -13,7 +13,7 @@ from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
 from tensorgraph.nn.ranks import place_of
 from tensorgraph.ops.logic import where
-from tensorgraph.ops.random import uniform
+from tensorgraph.ops.random import turns, uniform
 
 __all__ = ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d"]
 
@@ -58,7 +58,7 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         if not isinstance(x, Tensor):
             x = input_of(self, x)
-        if not self.training or self.rate == 0.0:
+        if not self.drops:
             return x
         if x.dtype.kind != "f":
             raise TypeError(f"{self.label} needs float input, got {x.dtype}; convert it with .astype('float32')")
@@ -66,6 +66,18 @@ class Dropout(Module):
         u, state = self._draw(self._units(x), wide)
         self.state.assign(state)
         return where.public(u >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)
+
+    @property
+    def drops(self) -> bool:
+        """Whether a call zeroes anything now."""
+        return self.training and self.rate > 0.0
+
+    def next_state(self) -> Tensor:
+        """The random state of this call, for an op that draws by itself; the next call has another."""
+        states, after = turns.public(self.state, size=1, draws=1)
+        self.state.assign(after)
+        state: Tensor = states[0]
+        return state
 
     def _draw(self, shape: tuple[int, ...], dtype: str) -> tuple[Tensor, Tensor]:
         """A number for each unit, and the next state; where other ranks have rows too, all draw for all."""
