@@ -30,6 +30,7 @@ from tensorgraph.engine.batching import one_by_one, rule_of
 from tensorgraph.engine.functions import FUNCTIONS
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.signature import REQUIRED
+from tensorgraph.native import machine
 from tensorgraph.viz import draw
 
 DOCS = Path(__file__).resolve().parent
@@ -266,7 +267,10 @@ def pictures() -> dict[str, Any]:
     model = network(FULL.widths, 0)
     found = dict(zip(("graph", "ops"), drawings(model, FULL.batch_size)))
     training = draw(training_step(model, FULL.batch_size), level="training")
-    return found | {"training": training, "compiled": draw(compiled_step())}
+    found |= {"training": training, "compiled": draw(compiled_step())}
+    if machine.available():  # else nothing runs as kernels
+        found["kernels"] = draw(compiled_step(), level="compiled")
+    return found
 
 
 def training_step(model: Any, batch: int) -> Any:

@@ -215,7 +215,8 @@ def test_focus_draws_the_surroundings():
 def test_options_are_checked():
     graph = hand.mlp()
     for wrong, message in (
-        ({"level": "compiled"}, "'summary', 'module', 'op' or 'training'"),
+        ({"level": "kernels"}, "'summary', 'module', 'op', 'training' or 'compiled'"),
+        ({"level": "compiled"}, "only the name is known"),
         ({"theme": "blue"}, "'light' or 'dark'"),
         ({"depth": 0}, "level='summary'"),
         ({"depth": True}, "positive integer"),

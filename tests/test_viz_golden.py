@@ -14,6 +14,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim
 from tensorgraph.commands.demo.digits import network
+from tensorgraph.native import machine
 from tensorgraph.viz import draw, drawing_from_json
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -96,12 +97,19 @@ DRAWINGS = {
     "backward": lambda: draw(step_of(network((32,), 0), (64,)).transform(), level="module"),
     "flops": lambda: draw(step_of(network((32,), 0), (64,)), level="training", overlay="flops"),
     "difference": difference,
+    **({"kernels": lambda: draw(step_of(network((32,), 0), (64,)), level="compiled")} if machine.available() else {}),
 }
 
 
 def settled(drawing):
     """Without line numbers, which change with the files that they are in."""
-    nodes = tuple(replace(node, tip=re.sub(r"\.py:\d+ in ", ".py in ", node.tip)) for node in drawing.nodes)
+    nodes = tuple(
+        replace(
+            node, tip=re.sub(r"\.py:\d+", ".py", node.tip),
+            rows=tuple(replace(row, text=re.sub(r"\.py:\d+", ".py", row.text)) for row in node.rows),
+        )
+        for node in drawing.nodes
+    )  # fmt: skip
     return replace(drawing, nodes=nodes)
 
 
@@ -118,4 +126,7 @@ def test_a_drawing_is_as_it_was_when_somebody_looked(name):
 
 
 def test_no_drawing_is_kept_that_nobody_draws():
-    assert {path.stem for path in GOLDEN.iterdir()} - {"torch_losses"} == set(DRAWINGS)  # numbers of test_examples
+    assert {path.stem for path in GOLDEN.iterdir()} - {"torch_losses"} == {
+        *DRAWINGS,
+        "kernels",
+    }  # numbers of test_examples

@@ -11,6 +11,7 @@ from tensorgraph.analysis.difference import Difference
 from tensorgraph.analysis.fault_report import Faults
 from tensorgraph.analysis.profile import Profile, duration
 from tensorgraph.arguments import Natural, Positive, Range, checked, refuse_keyword
+from tensorgraph.compile import Compiled
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.from_tape import graph as tape_graph
 from tensorgraph.graph.graph import Graph
@@ -19,6 +20,7 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.passes.rewriting import Region
 from tensorgraph.text.template import Template
 from tensorgraph.viz.model.compare import compare
+from tensorgraph.viz.model.compiled import compiled_drawing
 from tensorgraph.viz.model.drawing import Direction, Drawing
 from tensorgraph.viz.model.expansion import expanded
 from tensorgraph.viz.model.fault import draw_fault
@@ -30,7 +32,7 @@ __all__ = ["LEVELS", "draw", "mimebundle", "picture"]
 
 Depth: TypeAlias = Annotated[int, Range(1, word="a positive integer (level='summary' draws one box)")]
 
-Level: TypeAlias = Literal["auto", "summary", "module", "op", "training"]
+Level: TypeAlias = Literal["auto", "summary", "module", "op", "training", "compiled"]
 LEVELS = get_args(Level)
 NOTEBOOK_TIMEOUT = 5.0
 
@@ -56,13 +58,15 @@ def draw(
     Parameters
     ----------
     target : Graph, Tensor, Module or callable
-        A module or a function is traced with `examples`.
+        A module or a function is traced with `examples`; a compiled function that was called is drawn without any.
     *examples : array, Tensor or spec
         Arguments of a module or function: arrays, or ``tensorgraph.spec((64, 784), "float32")``.
-    level : {"auto", "summary", "module", "op", "training"}
+    level : {"auto", "summary", "module", "op", "training", "compiled"}
         ``"summary"``: one box. ``"module"``: one box a module. ``"op"``: every op. ``"training"``: the mirrored step,
         forward down the left and its gradient up the right, with what is kept between them, where gradients stop and
-        what is written; of a graph that takes no gradient, the one it would have. ``"auto"``: the training level of a
+        what is written; of a graph that takes no gradient, the one it would have. ``"compiled"``: one box a kernel of
+        what `tensorgraph.compile` makes of it, with its ops, your lines, bytes and where results lie, and why
+        neighbours are two kernels; ``overlay="time"`` measures each. ``"auto"``: the training level of a
         graph that takes gradients, every op of another small one, else the modules, as deep as stays readable.
     depth : int or "op", optional
         For modules: 1 draws the outermost. Default: the innermost, less deep where these are many. ``"op"`` goes down
@@ -114,18 +118,28 @@ def draw(
     """
     paths = _paths(expand)
     sizes: dict[str, int] = {}
+    if isinstance(target, Compiled) and not examples and not keywords:
+        if level == "compiled":
+            return replace(
+                compiled_drawing(target, (), focus, hops, overlay), theme=theme, direction=direction,
+                timeout=float(timeout),
+            )  # fmt: skip
+        target = target.graph
     if isinstance(target, Template) and not examples and not keywords:
         graph, sizes = symbolic(target)
     else:
         graph = _graph_of(target, examples, keywords)
     if isinstance(paths, tuple):
         graph, paths = expanded(graph, paths)
-    drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
-    if overlay is not None:
-        from tensorgraph.viz.model.overlay import apply
+    given = tuple(value for _, value in called_by_name(target, examples, keywords)) if keywords else examples
+    if level == "compiled":
+        drawing = compiled_drawing(graph, given, focus, hops, overlay)
+    else:
+        drawing = drawn(graph, Plan(level, depth, paths, focus, hops))
+        if overlay is not None:
+            from tensorgraph.viz.model.overlay import apply
 
-        given = tuple(value for _, value in called_by_name(target, examples, keywords)) if keywords else examples
-        drawing = apply(drawing, graph, overlay, given)
+            drawing = apply(drawing, graph, overlay, given)
     if sizes:
         told = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         drawing = replace(drawing, notes=(*drawing.notes, f"a template: counts, bytes and figures are those of {told}"))

@@ -18,7 +18,7 @@ from tensorgraph.text.template import Template
 
 __all__ = ["FORMATS", "LEVELS", "add_commands"]
 
-LEVELS = ("auto", "summary", "module", "op", "training")
+LEVELS = ("auto", "summary", "module", "op", "training", "compiled")
 FORMATS = ("svg", "html", "png", "pdf", "dot", "mmd", "txt", "json")
 
 

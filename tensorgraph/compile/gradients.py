@@ -82,7 +82,7 @@ def gradient_cells(graph: Graph, traced: Traced) -> tuple[Graph, list[Gradient]]
     inputs = tuple(var for var in graph.inputs if var not in mine)
     replaced = graph.replace(
         inputs=inputs, cells=tuple(cells), writes=tuple(writes), outputs=tuple(outputs),
-        in_tree=flatten(inputs)[1], out_tree=flatten(tuple(outputs))[1], statics=(), arguments=(),
+        in_tree=flatten([*inputs])[1], out_tree=flatten(tuple(outputs))[1], statics=(), arguments=(),
     )  # fmt: skip
     return replaced, gradients
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tensorgraph.compile.endings import ended, with_endings
@@ -34,6 +34,8 @@ class Step:
         Why NumPy does.
     may_fail : bool
         Whether it can end a run when it is reached. A kernel's checks of arguments and cells alone can be made before.
+    reasons : dict of Var to str
+        For what it reads of other steps, why these are others.
     """
 
     equations: tuple[Equation, ...]
@@ -41,6 +43,7 @@ class Step:
     call: Call | None = None
     why: str = ""
     may_fail: bool = True
+    reasons: dict[Var, str] = field(default_factory=dict)
 
     @property
     def on_host(self) -> bool:
@@ -86,6 +89,9 @@ def selected(
             if eq.outputs and (eq.outputs[0] in layout.views or eq.outputs[0] in layout.folded):
                 continue
             steps.append(_of_equation(eq, layout, rule_of, read, exact))
+    reasons = {eq: part.reasons for part in parts for eq in part.equations}
+    for step in steps:
+        step.reasons = {var: why for eq in step.equations for var, why in reasons[eq].items()}
     return steps
 
 

@@ -19,7 +19,7 @@ from tensorgraph.viz.model.drawing import Drawing, LegendEntry
 from tensorgraph.viz.model.figures import computing, gathered, leaving, origins
 from tensorgraph.viz.model.labels import binary, clean, times
 
-__all__ = ["OVERLAYS", "apply", "by_equation"]
+__all__ = ["OVERLAYS", "apply", "by_box", "by_equation"]
 
 OVERLAYS = ("time", "bytes", "flops", "grad_norm", "max")
 ALIASES = {"gradient norm": "grad_norm", "gradient_norm": "grad_norm", "|max|": "max", "FLOPs": "flops"}
@@ -79,6 +79,11 @@ def apply(drawing: Drawing, graph: Graph, overlay: Any, args: Sequence[Any] | No
 def by_equation(drawing: Drawing, name: str, figures: Sequence[float], note: str) -> Drawing:
     """Figures that add up, one an equation: each box gets the sum of its members."""
     return _shown(drawing, drawing.source, _adding(name), _sums(dict(enumerate(figures)), {}), note)
+
+
+def by_box(drawing: Drawing, name: str, figures: Mapping[str, float], note: str) -> Drawing:
+    """Figures that add up, by the boxes' ids."""
+    return _painted(drawing, _adding(name), figures, note)
 
 
 Gather = Callable[[Drawing, Any, "Sequence[int] | None"], dict[str, float]]

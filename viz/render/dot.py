@@ -169,6 +169,7 @@ class Writer:
             "write": f'color="{c.param}"',
             "update": f'color="{c.param}" penwidth=1.4',
             "summary": f'color="{c.module}" peripheries=2',
+            "kernel": f'color="{c.module}" shape=tab style=filled penwidth=1.1',
         }.get(node.role, "")
         if node.id in self.points:
             border += ' margin="0.05,0.01" width=0.2 height=0.1'
@@ -382,6 +383,8 @@ class Writer:
                     f'height="6" color="{colour}" style="rounded" bgcolor="{c.box}"><tr><td></td></tr></table>'
                 )
                 return cell(18, 12, f'border="1" style="rounded" color="{colour}" bgcolor="{c.box}"', inner)
+            case "kernel":
+                return cell(16, 10, f'border="1" color="{c.module}" bgcolor="{c.box}"')
             case "entry":
                 return cell(10, 8, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')
             case "gradient":

@@ -129,7 +129,7 @@ def _classes(drawing: Drawing, c: Palette) -> list[str]:
         "changed": f"stroke:{c.param},stroke-width:3px",
         "fault": f"stroke:{c.alarm},stroke-width:4px",
     }
-    names = {"input": "io", "output": "io", "summary": "module", "modules": "module"}
+    names = {"input": "io", "output": "io", "summary": "module", "modules": "module", "kernel": "module"}
     members: dict[str, list[str]] = defaultdict(list)
     for node in drawing.nodes:
         name = node.status or names.get(node.role, node.role)

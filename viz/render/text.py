@@ -99,7 +99,7 @@ def _rest(node: Node) -> str:
 def _rows(node: Node) -> list[str]:
     said = [_row(row) for row in node.rows[1:] if row.style not in OMITTED]
     title = node.title
-    if node.role in ("module", "ops") and title != node.path and not node.path.endswith(title):
+    if node.role in ("module", "ops", "kernel") and title != node.path and not node.path.endswith(title):
         said.insert(0, title)
     if node.role == "op" and title != node.path.rpartition("/")[2].partition("#")[0]:
         said.insert(0, title)
