@@ -189,6 +189,7 @@ def _var_infer(x: Aval, *, axis: Any, keepdims: bool, correction: float) -> Aval
 
 var = op(
     "var(x, *, axis=None, keepdims=False, correction: float = 0)", _var, reduction, methods=("var",),
+    native="row_numbers:var",
     further=masked.spread_of(root=False),
     infer_rule=_var_infer,
     vjp=dict(x=_var_x), scratch=lambda x, **attrs: x.nbytes,
@@ -205,7 +206,8 @@ def _powers(x: Any) -> Any:
 
 
 binade = op(
-    "binade(x)", _powers, elementwise, dtype="float", vjp=dict(x=None), traits=("flat", "idempotent", "internal"),
+    "binade(x)", _powers, elementwise, dtype="float", native="forms:BINADE", vjp=dict(x=None),
+    traits=("flat", "idempotent", "internal"),
     oracle=lambda x: 2.0 ** np.floor(np.log2(np.abs(x))), domain=(0.3, 3.0),
     doc="The largest power of two not above the magnitude of x, by which division is exact; it has no slope.",
 )  # fmt: skip
@@ -245,6 +247,7 @@ def _std_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: bool, cor
 
 std = op(
     "std(x, *, axis=None, keepdims=False, correction: float = 0)", _std, reduction, methods=("std",),
+    native="row_numbers:std",
     further=masked.spread_of(root=True),
     infer_rule=_var_infer,
     vjp=dict(x=_std_x), scratch=lambda x, **attrs: x.nbytes,
@@ -458,6 +461,7 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
 
 logsumexp = op(
     "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, methods=("logsumexp",), dtype="float",
+    native="row_numbers:logsumexp",
     vjp=dict(x=_logsumexp_x), scratch=lambda x, **attrs: x.size * wide(float_dtype(x.dtype)).itemsize,
     flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
     traits=("analytic", "exponential", "increasing"),

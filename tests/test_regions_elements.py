@@ -12,10 +12,12 @@ from tensorgraph.native import machine
 WAYS = [64, 32, *([0] if machine.available() else [])]
 HOSTILE = [0.0, -0.0, 1, -1, 0.5, 2, np.nan, np.inf, -np.inf, 1e-40, -1e-40, 3e38, -3e38, 1e-3, 88, -88, 104, -104, 3.7]
 ATTRIBUTES = {"astype": dict(dtype="float64"), "clip": dict(a_min=-0.5, a_max=0.75), "polygamma": dict(n=1)}
-GENERATED = sorted(name for name, op in CATALOGUE.items() if op.kind is elementwise and op.scalar is not None)
+FORMED = ["binade"]  # by formulas of kernels alone
+GENERATED = FORMED + sorted(name for name, op in CATALOGUE.items() if op.kind is elementwise and op.scalar is not None)
 IN_ANY_CASE = {
     "add", "multiply", "divide", "where", "exp", "log", "tanh", "sigmoid", "relu", "silu", "erf", "sqrt", "maximum",
-    "less", "equal", "isnan", "clip", "astype", "elu", "leaky_relu", "square", "negative", "expm1", "log1p", "floor",
+    "less", "equal", "isnan", "clip", "astype", "binade", "elu", "leaky_relu", "square", "negative", "expm1", "log1p",
+    "floor",
 }  # fmt: skip
 
 

@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tensorgraph.native.kernel import from_text
+from tensorgraph.native.words import absolute, bits, from_bits, most, select
 from tensorgraph.ops.kernels import gelu
 from tensorgraph.ops.kernels.powers import is_short
 
-__all__ = ["GELU", "GELU_PULL", "POWER", "Form"]
+__all__ = ["BINADE", "GELU", "GELU_PULL", "POWER", "Form"]
+
+INFINITY = float("inf")
 
 Choice = tuple[Callable[..., Any], Sequence[int]]
 
@@ -68,4 +71,16 @@ def _gelu_pull(known: Sequence[Any], attrs: Mapping[str, Any]) -> Choice | None:
     return (gelu.tanh_pull if attrs["approximate"] == "tanh" else gelu.pull), (0, 1)
 
 
-POWER, GELU, GELU_PULL = Form(_power), Form(_gelu), Form(_gelu_pull)
+def binade(x: Any) -> Any:
+    """The power of two that the bits of a number's exponent say; 1 of 0, NaN and infinity."""
+    exponent = bits(most(absolute(x), INFINITY))
+    near, far = from_bits(bits(x) & exponent), from_bits(bits(x * 2.0**64) & exponent) * 2.0**-64
+    power = select(near == 0.0, far, near)
+    return select((absolute(x) < INFINITY) & (x != 0.0), power, 1.0)
+
+
+def _binade(known: Sequence[Any], attrs: Mapping[str, Any]) -> Choice | None:
+    return binade, (0,)
+
+
+POWER, GELU, GELU_PULL, BINADE = Form(_power), Form(_gelu), Form(_gelu_pull), Form(_binade)
