@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tensorgraph.engine.tree import flatten
@@ -20,6 +20,7 @@ from tensorgraph.viz.model.drawing import Drawing, Group, Node
 from tensorgraph.viz.model.expansion import written_out
 from tensorgraph.viz.model.facts import relative
 from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.functions import with_functions
 from tensorgraph.viz.model.joins import joined
 from tensorgraph.viz.model.view import Box, by_module, by_op, depths, pack
 
@@ -35,10 +36,14 @@ WHOLE = ("module", "modules", "summary")  # roles worth opening even for a singl
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A drawing and, by the id of a box or frame, the position of the view inside it."""
+    """A drawing and, by the id of a box or frame, the position of the view inside it.
+
+    `equations` are the positions in the whole graph of what is drawn; of several equal views, in the first.
+    """
 
     drawing: Drawing
     opens: tuple[tuple[str, int], ...]
+    equations: tuple[int, ...] = field(default=(), compare=False)
 
 
 # a module, the positions of its equations in the whole graph, and whether it is a fused op to be written out
@@ -51,7 +56,7 @@ def views(drawing: Drawing) -> tuple[list[View], int]:
     graph = drawing.source
     if graph is None:
         return [View(drawing, ())], 0
-    whole = _Whole(graph, drawing.painter)
+    whole = _Whole(with_functions(graph), drawing.painter)
     root: Part = ("", (), False)
     drawings: dict[Part, Drawing] = {root: replace(drawing, source=None, painter=None)}
     closed = {root: _closed(drawing, range(len(graph.equations)), whole)}
@@ -75,7 +80,8 @@ def views(drawing: Drawing) -> tuple[list[View], int]:
     number: dict[Part, int] = {}
     for part in (*sorted(waiting[1:], key=lambda part: (len(part[1]), not part[2])), root):
         opens = tuple((id, number[inner]) for id, inner in closed[part] if inner in number)
-        number[part] = made.setdefault(View(drawings[part], opens), len(made))
+        positions = tuple(range(len(graph.equations))) if part == root else () if part[2] else part[1]
+        number[part] = made.setdefault(View(drawings[part], opens, positions), len(made))
     return _outer_first(list(made)), left
 
 

@@ -153,6 +153,7 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "?") byId("keys").showModal();
   else if (event.key === "t") flipTheme();
   else if (event.key === "l") flipList();
+  else if (event.key === "x") flipText();
   else if (event.key === "+" || event.key === "=") zoom(1.25);
   else if (event.key === "-") zoom(0.8);
   else if (event.key === "0") fit(true);
@@ -238,6 +239,7 @@ byId("zoom-in").addEventListener("click", () => zoom(1.25));
 byId("zoom-out").addEventListener("click", () => zoom(0.8));
 byId("zoom-fit").addEventListener("click", () => fit(true));
 byId("list").addEventListener("click", flipList);
+byId("code").addEventListener("click", () => flipText());
 byId("theme").addEventListener("click", flipTheme);
 byId("help").addEventListener("click", () => byId("keys").showModal());
 byId("keys-close").addEventListener("click", () => byId("keys").close());
@@ -249,5 +251,7 @@ addEventListener("afterprint", () => { if (svg) look(); });
 
 root.classList.add("scripted");
 tellTheme();
+prepareText();
 route();
+flipText(innerWidth >= WIDE);
 legend();

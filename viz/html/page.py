@@ -17,6 +17,7 @@ from tensorgraph.pages import document, escaped, themed
 from tensorgraph.pages.palette import NAMES
 from tensorgraph.viz.html.insides import View, views
 from tensorgraph.viz.html.layouts import lay_out
+from tensorgraph.viz.html.lines import Lines, text_beside
 from tensorgraph.viz.model.drawing import Drawing, Edge, LegendEntry, Node, Row
 from tensorgraph.viz.model.labels import clean, count
 from tensorgraph.viz.render.engine import REMEDY
@@ -25,7 +26,7 @@ __all__ = ["to_html"]
 
 MOST_BYTES = 24_000_000  # of drawings in one page; beyond, the innermost are listed instead
 SHEETS = ("layout.css", "drawing.css")
-SCRIPTS = ("views.js", "stage.js", "search.js", "main.js")
+SCRIPTS = ("views.js", "stage.js", "search.js", "text.js", "main.js")
 
 
 def to_html(drawing: Drawing) -> str:
@@ -49,6 +50,7 @@ def to_html(drawing: Drawing) -> str:
         notes.append(reason if REMEDY in reason else f"{what}: {reason}")
     if closed:
         notes.append(f"{count(closed, 'box')} cannot be opened here: draw the part with focus= or on its own")
+    text = None if drawing.source is None else text_beside(drawing.source)
     data = {
         "title": drawing.title,
         "name": drawing.title.rpartition(": ")[0] or drawing.title,
@@ -56,9 +58,16 @@ def to_html(drawing: Drawing) -> str:
         "notes": [clean(note, 1_200) for note in notes],
         "legend": [entry.text for entry in legend.legend],
         "key": key,
-        "views": [_view(view, svg, first=i == 0) for i, (view, svg) in enumerate(zip(found, svgs, strict=True))],
+        "text": [] if text is None else [_indented(line) for line in text.lines],
+        "views": [_view(view, svg, i == 0, text) for i, (view, svg) in enumerate(zip(found, svgs, strict=True))],
     }
     return _assembled(drawing, svgs[0] or "", data)
+
+
+def _indented(line: str) -> str:
+    """A line of text with what leads it."""
+    rest = line.lstrip(" ")
+    return line[: len(line) - len(rest)] + (clean(rest, 400) if rest else "")
 
 
 def _legend(found: list[View]) -> tuple[LegendEntry, ...]:
@@ -66,7 +75,7 @@ def _legend(found: list[View]) -> tuple[LegendEntry, ...]:
     return tuple(dict.fromkeys(entry for view in found for entry in view.drawing.legend))
 
 
-def _view(view: View, svg: str | None, first: bool) -> dict[str, Any]:
+def _view(view: View, svg: str | None, first: bool, text: Lines | None) -> dict[str, Any]:
     """What the script needs of a drawing. Paths inside a module begin with what joins them to the module's."""
     drawing, opens = view.drawing, dict(view.opens)
     at = {node.id: i for i, node in enumerate(drawing.nodes)}
@@ -75,6 +84,11 @@ def _view(view: View, svg: str | None, first: bool) -> dict[str, Any]:
         "boxes": [_box(node, opens, first, times[node.group]) for node in drawing.nodes],
         "edges": [_edge(edge, at) for edge in drawing.edges],
     }
+    for node, box in zip(drawing.nodes, made["boxes"], strict=True):
+        if text is not None and view.equations:
+            lines = {text.of[view.equations[i]] for i in node.members} - {-1}
+            if lines:
+                box["lines"] = sorted(lines)
     if drawing.groups:
         ops = _ops_within(drawing)
         made["frames"] = [

@@ -158,6 +158,7 @@ function choose(id, focus) {
   chosen = id;
   if (svg) for (const line of svg.querySelectorAll(".touching")) line.classList.remove("touching");
   describe();
+  markLines();
   const element = id === null ? undefined : elements.get(id);
   if (!element) return;
   element.classList.add("chosen");

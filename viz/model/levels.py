@@ -50,7 +50,10 @@ class Plan:
 
 
 def drawn(graph: Graph, plan: Plan) -> Drawing:
-    graph = with_functions(graph)
+    return replace(_drawn(with_functions(graph), plan), source=graph)
+
+
+def _drawn(graph: Graph, plan: Plan) -> Drawing:
     if plan.level == "summary":
         return summary(graph)
     if plan.level == "training" or (plan.level == "auto" and plan.depth is None and _is_step(graph, plan)):
