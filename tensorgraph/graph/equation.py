@@ -159,9 +159,11 @@ class Equation:
         put(self, "_atoms", atoms)
         put(self, "_variables", tuple([atom for atom in atoms if type(atom) is Var]))
 
-    def elsewhere(self, inputs: tuple[Atom, ...], outputs: tuple[Var, ...], call: Call | None) -> Equation:
-        """The same op with the same attributes on other variables, in another call."""
-        copy = Equation(self.op, inputs, self.attrs, outputs, call, self.source, self.origin)
+    def elsewhere(
+        self, inputs: tuple[Atom, ...], outputs: tuple[Var, ...], call: Call | None, source: Source | None
+    ) -> Equation:
+        """The same op with the same attributes on other variables, in another call and line."""
+        copy = Equation(self.op, inputs, self.attrs, outputs, call, source, self.origin)
         object.__setattr__(copy, "attrs", self.attrs)  # the very same: what was found of it once holds of all copies
         return copy
 

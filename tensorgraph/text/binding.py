@@ -27,6 +27,8 @@ def bind(scene: Scene, target: ast.expr, value: Any, node: ast.AST) -> None:
         value = [*value]
     if not isinstance(value, (tuple, list)):
         scene.fail(node, f"expected {len(target.elts)} values, got one")
+    if scene.unrolled:
+        scene.charge(node, len(value) // 16)
     for one, part in _pairs(scene, target, value, node):
         if isinstance(one, (ast.List, ast.Tuple)) and isinstance(opened(part), (list, tuple)):
             bind(scene, one, part, node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 
-from tensorgraph.text.definitions import Definition, parts_of
+from tensorgraph.text.definitions import Definition, names_in, parts_of
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.reading import column_of
 from tensorgraph.text.scene import MOST_STEPS
@@ -18,13 +18,15 @@ __all__ = ["refuse_large"]
 
 def refuse_large(definition: Definition) -> None:
     """Raise where a function stands for more statements than are read."""
-    counts: dict[Definition, int] = {}
+    if len(definition.text.every) == 1 and not any("for " in line for line in definition.lines):
+        return  # as graphs are printed flat, which may be long
+    counts: dict[Definition, _Count] = {}
     # in order: a function sees only those above it
     for one in sorted(_reached(definition), key=lambda d: (d.text is definition.text, d.number)):
-        counts[one] = _counted(one, one.body, counts)
-    total = counts[definition]
+        counts[one] = _Count(one, counts)
+    total = counts[definition].total
     if total > MOST_STEPS:
-        node = _largest(definition, counts)
+        node = max(definition.body, key=counts[definition].of_statement)
         text = definition.lines[node.lineno - 1]
         said = f"{total:,}" if total < 10**12 else f"about 10**{len(str(total)) - 1}"
         message = (
@@ -36,39 +38,47 @@ def refuse_large(definition: Definition) -> None:
 
 def _reached(definition: Definition) -> set[Definition]:
     """The function and all that it may call."""
-    found, waiting = {definition}, [definition]
+    reached, waiting = {definition}, [definition]
     while waiting:
         one = waiting.pop()
-        names = {n.id for n in ast.walk(one.node) if isinstance(n, ast.Name)}
-        fresh = {other for name in names if (other := one.sees(name)) is not None} - found
-        found |= fresh
+        fresh = {other for name in names_in(one.node) if (other := one.sees(name)) is not None} - reached
+        reached |= fresh
         waiting += fresh
-    return found
+    return reached
 
 
-def _counted(definition: Definition, body: list[ast.stmt], counts: dict[Definition, int]) -> int:
-    return sum(_of_statement(definition, node, counts) for node in body)
+class _Count:
+    """What one function stands for, where those that it calls are known."""
 
+    def __init__(self, definition: Definition, counts: dict[Definition, _Count]) -> None:
+        self.counts = counts
+        self.definition = definition
+        self.members = {
+            arg.arg: parts_of(arg.annotation)[0]
+            for arg in definition.node.args.kwonlyargs
+            if arg.annotation is not None
+        }
+        self.total = self.of_body(definition.body)
 
-def _of_statement(definition: Definition, node: ast.stmt, counts: dict[Definition, int]) -> int:
-    if isinstance(node, ast.For):
-        return _turns(node.iter) * (1 + _counted(definition, node.body, counts)) + _calls(definition, node.iter, counts)
-    if isinstance(node, ast.With):
-        return _counted(definition, node.body, counts)
-    return 1 + _calls(definition, node, counts)
+    def of_body(self, body: list[ast.stmt]) -> int:
+        return sum(map(self.of_statement, body))
 
+    def of_statement(self, node: ast.stmt) -> int:
+        if isinstance(node, ast.For):
+            return _turns(node.iter) * (1 + self.of_body(node.body)) + self.of_calls(node.iter)
+        if isinstance(node, ast.With):
+            return self.of_body(node.body)
+        return 1 + self.of_calls(node)
 
-def _calls(definition: Definition, node: ast.AST, counts: dict[Definition, int]) -> int:
-    members = {arg.arg: arg.annotation for arg in definition.node.args.kwonlyargs}
-    total = 0
-    for one in ast.walk(node):
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name):
-            name = one.func.id
-            if (kind := members.get(name)) is not None:
-                name = str(parts_of(kind)[0])
-            target = definition.sees(name)
-            total += 0 if target is None else counts.get(target, 0)
-    return total
+    def of_calls(self, node: ast.AST) -> int:
+        total = 0
+        for one in ast.walk(node):
+            if isinstance(one, ast.Call) and isinstance(one.func, ast.Name):
+                name = self.members.get(one.func.id, one.func.id)
+                target = None if name is None else self.definition.sees(name)
+                if target in self.counts:
+                    total += self.counts[target].total
+        return total
 
 
 def _turns(node: ast.expr) -> int:
@@ -80,8 +90,3 @@ def _turns(node: ast.expr) -> int:
                 first, last, step = (0, numbers[0], 1) if len(numbers) == 1 else (*numbers, 1)[:3]
                 return max(0, (last - first + step - (1 if step > 0 else -1)) // step)
     return 1
-
-
-def _largest(definition: Definition, counts: dict[Definition, int]) -> ast.stmt:
-    """The statement that stands for most."""
-    return max(definition.body, key=lambda node: _of_statement(definition, node, counts))

@@ -135,7 +135,7 @@ def copied(scene: Scene, node: ast.AST, stretch: Stretch, parts: Parts, record: 
         eq = trace.equations[at]
         outputs = tuple([Var(out.aval, next(names)) for out in eq.outputs])
         inputs = tuple([tuple(map(atom, item)) if type(item) is tuple else atom(item) for item in eq.inputs])
-        copy = eq.elsewhere(inputs, outputs, calls.of(eq.call))
+        copy = eq.elsewhere(inputs, outputs, calls.of(eq.call), eq.source)
         if eq.op.residuals:
             trace.positions[outputs[0]] = len(trace.equations)
         trace.equations.append(copy)

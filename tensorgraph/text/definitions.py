@@ -110,6 +110,8 @@ class Definitions:
     @functools.cached_property
     def rules(self) -> set[str]:
         """The functions that are graphs of their own: those of custom derivatives, and the bodies of scans."""
+        if not any(word in line for line in self.lines for word in RULES):
+            return set()
         keywords = (k for f in self.every for k in ast.walk(f.node) if isinstance(k, ast.keyword))
         return {k.value.id for k in keywords if k.arg in RULES and isinstance(k.value, ast.Name)} & self.named.keys()
 

@@ -23,6 +23,7 @@ from tensorgraph.text.definitions import DTYPES, Definition
 from tensorgraph.text.errors import nearest
 from tensorgraph.text.literals import literal_text
 from tensorgraph.text.numbers import arithmetic, named, table
+from tensorgraph.text.repeating import repeated
 from tensorgraph.text.scene import CellName, Container, Instance, PerValue, Scene, Unknown, opened, said_of, show
 from tensorgraph.text.sequences import comprehension
 from tensorgraph.text.signs import op_of_sign
@@ -36,6 +37,7 @@ WRITTEN_SO: dict[str, Callable[..., Any]] = {  # whose arguments are no plain va
     "array": array_constant, scan_op.name: looped, "parameters": parameters, "len": length, alias.name: aliased,
 }  # fmt: skip
 METHODS = frozenset({"reshape", "transpose"})  # besides those that ops declare
+SUBSCRIPT = "[]"
 VIEWS = ("T", "mT")  # attributes that are ops
 FACTS: dict[str, Callable[[Aval], Any]] = {  # and those that are known of a type
     "shape": lambda aval: aval.shape, "ndim": lambda aval: aval.ndim, "size": lambda aval: aval.size,
@@ -85,9 +87,9 @@ def reference(scene: Scene, node: ast.expr) -> Any:
         case ast.List():
             return _items(scene, node)
         case ast.Dict():
-            return table(scene, node, reference)
+            return scene.sized(node, table(scene, node, reference))
         case ast.ListComp() | ast.DictComp():
-            return comprehension(scene, node, reference)
+            return scene.sized(node, comprehension(scene, node, reference))
         case ast.Call():
             return _called(scene, node)
         case ast.Subscript():
@@ -194,6 +196,16 @@ def _operator(scene: Scene, node: ast.AST, op: Op, *operands: Any) -> Any:
 
 def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
     """An op on values: checked by the op itself, recorded."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return _checked_call(scene, node, op, args, kwargs)
+
+    if scene.unrolled and any(type(value) is list for value in args):
+        scene.charge(node, sum(len(value) for value in args if type(value) is list))
+    return repeated(scene, node, op, call, tuple(args), kwargs)
+
+
+def _checked_call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> Any:
     if op.residuals:  # for Python, which cannot see whether anybody takes them
         kwargs.pop("residuals", None)
     if op.primal is not None and "want" not in kwargs and len(args) <= len(op.inputs):
@@ -204,7 +216,7 @@ def _call(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]
             _refuse_tensor(scene, node, op.name)
         elif name in op.inputs and name not in op.signature.lists:
             _refuse_several(scene, node, op.name, value)
-    return scene.run(node, op.public, *args, **kwargs)
+    return op.public(*args, **kwargs)
 
 
 def _bound(scene: Scene, node: ast.AST, op: Op, args: Any, kwargs: dict[str, Any]) -> None:
@@ -362,11 +374,14 @@ def _method(scene: Scene, node: ast.Call, function: ast.Attribute) -> Any:
     if function.attr not in known:
         scene.fail(function, f"a tensor has no method {function.attr!r} here{nearest(function.attr, known)}")
     args, kwargs = _arguments(scene, node)
-    method = getattr(value, function.attr)
+    name = function.attr
+    method = getattr(value, name)
     op = getattr(method, "op", None)
     if op is not None and function.attr not in METHODS:  # which take sizes one by one
         _bound(scene, node, op, (value, *args), kwargs)
-    return scene.run(node, method, *args, **kwargs)
+    return repeated(
+        scene, node, name, lambda x, *rest, **named: getattr(x, name)(*rest, **named), (value, *args), kwargs
+    )
 
 
 def _at(scene: Scene, node: ast.Call, what: str, place: ast.Subscript) -> Any:
@@ -403,7 +418,7 @@ def _subscript(scene: Scene, node: ast.Subscript) -> Any:
         return _item(scene, node, value if isinstance(value, Container) else Container(value), key)
     if not isinstance(value, Tensor) or type(value) is TracedNumber:
         scene.fail(node, f"{show(node.value)} is no tensor and cannot be indexed")
-    return scene.run(node, value.__getitem__, key)
+    return repeated(scene, node, SUBSCRIPT, lambda x, key: x[key], (value, key), {})
 
 
 def _item(scene: Scene, node: ast.expr, container: Container, key: Any) -> Any:
@@ -437,7 +452,7 @@ def _attribute(scene: Scene, node: ast.Attribute) -> Any:
         part = getattr(tree, node.attr)
         return Container(part) if is_container(part) else part
     if isinstance(value, Tensor) and node.attr in VIEWS:
-        return scene.run(node, getattr, value, node.attr)
+        return repeated(scene, node, node.attr, lambda x: getattr(x, node.attr), (value,), {})
     if isinstance(value, Tensor) and node.attr in FACTS:
         return FACTS[node.attr](value.aval)
     if isinstance(value, Container) or not isinstance(value, Tensor):

@@ -22,8 +22,8 @@ from tensorgraph.text.errors import ParseError
 from tensorgraph.text.reading import column_of
 
 MOST_AXES, MOST_BYTES = 32, 2**60
-MOST_STEPS = 300_000  # statements, elements and members that loops and calls stand for
-MOST_EQUATIONS = 200_000  # of a graph whose text has loops and calls
+MOST_STEPS = 100_000  # statements, elements and members that loops and calls stand for
+MOST_EQUATIONS = 100_000  # of a graph whose text has loops and calls
 MOST_CALLS = 50  # in each other
 MOST_ITEMS = 20_000  # in a list of lists
 
@@ -96,6 +96,7 @@ class Reading:
     constants: dict[Any, Var] = field(default_factory=dict)  # by digest, or by their place in a text
     writes: dict[CellName, Write] = field(default_factory=dict)
     stretches: dict[Any, Any] = field(default_factory=dict)  # calls that were read, by what they depend on
+    emitted: dict[Any, Any] = field(default_factory=dict)  # equations, by what they depend on
     steps: int = 0
     errors: list[ParseError] | None = None  # what went wrong already, where reading goes on; else the first is raised
 
@@ -180,10 +181,11 @@ class Scene:
                 "scan for long loops",
             )  # fmt: skip
 
-    def sized(self, node: Any, items: Sequence[Any]) -> None:
-        """Refuse a list that holds lists that hold lists, more than there is room for."""
-        if any(isinstance(item, (Container, list, tuple, dict)) for item in items):
-            waiting, count = [*items], 0
+    def sized(self, node: Any, items: Any) -> Any:
+        """A list or a dict, refused where it holds lists that hold lists, more than there is room for."""
+        parts = items.values() if isinstance(items, dict) else items
+        if any(isinstance(item, (Container, list, tuple, dict)) for item in parts):
+            waiting, count = [*parts], 0
             while waiting:
                 item = opened(waiting.pop())
                 count += 1
@@ -192,6 +194,7 @@ class Scene:
                 if count > MOST_ITEMS:
                     self.fail(node, f"a list holds at most {MOST_ITEMS:,} values, those in its parts counted")
             self.charge(node, count)
+        return items
 
     # places ---------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,11 @@ def _statement(scene: Scene, node: ast.stmt) -> None:
 
 def _result(scene: Scene, node: ast.expr) -> Any:
     """What a function returns; a graph returns the values of its cells."""
-    if isinstance(node, ast.Tuple) and not any(isinstance(item, ast.Starred) for item in node.elts):
+    if (
+        scene.depth == 0
+        and isinstance(node, ast.Tuple)
+        and not any(isinstance(item, ast.Starred) for item in node.elts)
+    ):
         return tuple(_result(scene, item) for item in node.elts)
     value = reference(scene, node)
     return value if scene.depth else scene.values(node, value)
