@@ -122,6 +122,7 @@ def _recurrence_a(g: Any, a: Any, out: Any, axis: int, reverse: bool) -> Any:
 
 linear_recurrence: Op = op(
     "linear_recurrence(a, b, *, axis: int = 0, reverse: bool = False)", _recurrence, scan, batch=shifted(),
+    native="scans:linear_recurrence",
     infer_rule=_recurrence_infer, vjp=dict(a=_recurrence_a, b=_adjoint), flops=2,
     oracle=lambda a, b, *, axis=0, reverse=False: _recurrence(a, b, axis=axis, reverse=reverse),
     examples=((((4, 3), (4, 3)), {}), (((2, 5), (2, 5)), dict(axis=-1, reverse=True)), (((0, 2), (0, 2)), {})),
@@ -165,6 +166,7 @@ def _sum_back(g: Any, x_aval: Any, axis: Any, include_initial: bool) -> Any:
 
 cumulative_sum: Op = op(
     "cumulative_sum(x, *, axis: int | None = None, include_initial: bool = False)", _cumulative_sum, scan,
+    native="scans:cumulative_sum",
     also=("cumsum",), methods=("cumsum",), numpy=(np.cumsum, np.add.accumulate), batch=_batch, flops=1,
     infer_rule=lambda x, *, axis, include_initial: Aval(_line(x, axis, include_initial), _sum_dtype(x)),
     vjp=dict(x=_sum_back), traits=("linear",),
@@ -207,6 +209,7 @@ def _prod_back(g: Any, x: Any, out: Any, axis: Any, include_initial: bool) -> An
 
 cumulative_prod = op(
     "cumulative_prod(x, *, axis: int | None = None, include_initial: bool = False)", _cumulative_prod, scan,
+    native="scans:cumulative_prod",
     also=("cumprod",), methods=("cumprod",), numpy=(np.cumprod, np.multiply.accumulate), batch=_batch, flops=1,
     infer_rule=lambda x, *, axis, include_initial: Aval(_line(x, axis, include_initial), _sum_dtype(x)),
     vjp=dict(x=_prod_back), domain=(0.5, 1.5),
@@ -320,6 +323,7 @@ def _extremum_infer(x: Aval, *, axis: Any) -> Aval:
 
 cummax = op(
     "cummax(x, *, axis: int | None = None)", _extremum(np.maximum), scan, methods=("cummax",), batch=_batch, flops=1,
+    native="scans:cummax",
     infer_rule=_extremum_infer, vjp=dict(x=_extremum_back),
     oracle=lambda x, *, axis=None: np.maximum.accumulate(*_along(x, axis)) if x.size else x,
     examples=((((3, 4),), {}), (((3, 4),), dict(axis=0)), (((0,),), {})),
@@ -327,6 +331,7 @@ cummax = op(
 )  # fmt: skip
 cummin = op(
     "cummin(x, *, axis: int | None = None)", _extremum(np.minimum), scan, methods=("cummin",), batch=_batch, flops=1,
+    native="scans:cummin",
     infer_rule=_extremum_infer, vjp=dict(x=_extremum_back),
     oracle=lambda x, *, axis=None: np.minimum.accumulate(*_along(x, axis)) if x.size else x,
     examples=((((3, 4),), {}), (((3, 4),), dict(axis=0)), (((0,),), {})),
