@@ -26,6 +26,7 @@ __all__ = [
     "BytesGuard",
     "CellGuard",
     "ContentsGuard",
+    "EnvironGuard",
     "GradGuard",
     "Guard",
     "Guards",
@@ -157,6 +158,27 @@ class ContentsGuard(Guard):
         if where is None:
             self.items, self.expected = now, self._expected(self.looked_at)
         return where
+
+
+class EnvironGuard(Guard):
+    """A variable of the process's environment; all of them where the key is None."""
+
+    def __init__(self, environ: Any, key: Any) -> None:
+        self.environ = environ
+        self.expression = "{o}.get({k}) == {e}" if key is not None else "{o} == {e}"
+        what = "the environment" if key is None else f"the environment's {key}"
+        data = environ._data  # as `os` keeps it: bytes, on most systems
+        key = None if key is None else environ.encodekey(key)
+        super().__init__(what, data, key, dict(data) if key is None else data.get(key))
+
+    def change(self) -> str | None:
+        now = self.looked_at if self.key is None else self.looked_at.get(self.key)
+        if now == self.expected:
+            return None
+        if self.key is None:
+            return f"{self.what} has changed"
+        before, after = (None if v is None else self.environ.decodevalue(v) for v in (self.expected, now))
+        return f"{self.what} was {_shown(before)} and is {_shown(after)} now"
 
 
 class BytesGuard(Guard):

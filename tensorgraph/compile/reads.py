@@ -15,6 +15,7 @@ GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
 STORES = ("STORE_FAST", "DELETE_FAST")
+WRITES = frozenset({"STORE_ATTR", "DELETE_ATTR"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Chain:
     ----------
     root : str
         ``"global"``, ``"free"`` (of a function around it), ``"argument"``, or ``"local"``.
+    is_written : bool
+        Whether the last link, or the name itself, is written and not read.
     name : str
     links : tuple of (bool, object)
         In order: (True, the name of an attribute), or (False, the key of an item).
@@ -33,6 +36,7 @@ class Chain:
     root: str
     name: str
     links: tuple[tuple[bool, Any], ...] = ()
+    is_written: bool = False
 
 
 @functools.lru_cache(maxsize=1024)
@@ -55,6 +59,12 @@ def chains(code: CodeType) -> tuple[Chain, ...]:
         elif i.opname.startswith("LOAD_FAST"):
             name = _names(i.argval)[-1]  # of two the last is on top
             root = "argument" if name in arguments else "local"
+        elif i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            found[Chain("global", i.argval, (), True)] = None
+            continue
+        elif i.opname in ("STORE_DEREF", "DELETE_DEREF") and i.argval not in inner:
+            found[Chain("free", i.argval, (), True)] = None
+            continue
         else:
             continue
         links: list[tuple[bool, Any]] = []
@@ -69,6 +79,8 @@ def chains(code: CodeType) -> tuple[Chain, ...]:
             else:
                 break
         found[Chain(root, name, tuple(links))] = None
+        if at < len(instructions) and instructions[at].opname in WRITES:
+            found[Chain(root, name, (*links, (True, instructions[at].argval)), True)] = None
     return tuple(found)
 
 

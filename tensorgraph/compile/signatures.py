@@ -21,7 +21,7 @@ from tensorgraph.engine.tree import flatten, owners
 from tensorgraph.graph.graph import typed_key
 from tensorgraph.graph.trace import example_aval
 
-__all__ = ["Leaves", "Match", "Signature", "arrays_of", "difference", "matcher"]
+__all__ = ["Leaves", "Match", "Signature", "arrays_of", "difference", "is_huge", "matcher"]
 
 ndarray = np.ndarray
 LITERALS = (int, float, bool, str, bytes, complex, type(None), type(...))
@@ -64,7 +64,7 @@ class Leaves:
         self.tensors: list[Any] = []
         self.cells = [leaf for leaf in values if isinstance(leaf, Cell)]
         for place, leaf in enumerate(values):
-            if type(leaf) in fixed:
+            if type(leaf) in fixed or is_huge(leaf):
                 keys.append(typed_key(leaf))
                 continue
             if isinstance(leaf, Aval) or example_aval(leaf) is None:
@@ -103,6 +103,11 @@ class Leaves:
         return all(a == b or _sizeless(a) == _sizeless(b) for a, b in zip(mine[3], theirs[3], strict=True))
 
 
+def is_huge(value: Any) -> bool:
+    """Whether a value is an integer of Python's that no int64 holds: no input then, but a part of the signature."""
+    return type(value) is int and not -(2**63) <= value < 2**63
+
+
 def _sizeless(key: Any) -> Any:
     """The key of an array without its sizes."""
     return (len(key[0]), *key[1:]) if type(key) is tuple and len(key) == 4 else key
@@ -137,7 +142,7 @@ def _said(key: Any) -> str:
     if len(key) == 4 and isinstance(key[0], tuple):
         shape, dtype, grad, scalar = key
         return f"{Aval(shape, dtype)}{' that asks for gradients' * grad}{', a scalar of NumPy,' * scalar}"
-    return repr(key[1])
+    return repr(float.fromhex(key[1]) if key[0] == "float" else key[1])
 
 
 def arrays_of(tensors: Sequence[Any]) -> list[Any]:
@@ -174,8 +179,12 @@ def matcher(args: Sequence[Any], keywords: Mapping[str, Any], fixed: frozenset[t
         elif kind in fixed:
             scope[f"x{n}"] = typed_key(leaf)
             lines.append(f"if type(a{n}) is not t{n} or key(a{n}) != x{n}: return None")
+        elif is_huge(leaf):
+            return None
         elif kind is int or kind is float:
             lines.append(f"if type(a{n}) is not t{n}: return None")
+            if kind is int:
+                lines.append(f"if not {-(2**63)} <= a{n} < {2**63}: return None")
             given.append(f"a{n}")
         elif example_aval(leaf) is None and flatten([leaf])[1].children[0].kind is None:
             lines.append(f"if a{n} is not x{n}: return None")

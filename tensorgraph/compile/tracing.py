@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from tensorgraph.compile.guards import ArrayGuard, Guards
+from tensorgraph.compile.signatures import is_huge
 from tensorgraph.compile.watching import Watcher
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import UNSHARED, Cell, getrefcount
 from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import TraceError, wrap
-from tensorgraph.engine.tree import tree_map
+from tensorgraph.engine.tree import flatten, tree_map
 from tensorgraph.graph.equation import Var
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import inner, name_of_function
@@ -91,8 +92,7 @@ def trace_call(
         As `tensorgraph.trace`, and where the function changes what it reads.
     """
     found: tuple[Leaf, ...] = ()
-    if fixed:
-        arguments = tree_map(lambda leaf: Static(leaf) if type(leaf) in fixed else leaf, arguments)
+    arguments = tree_map(lambda leaf: Static(leaf) if type(leaf) in fixed or is_huge(leaf) else leaf, arguments)
     again = False
     while True:
         once = _Once(function, found, fixed)
@@ -109,6 +109,11 @@ def trace_call(
                 raise error
             found += missing  # it may have failed because it did not find them
             continue
+        if watcher.refusals:
+            raise TraceError(
+                f"{name_of_function(function)} {watcher.refusals[0]}: pass what it gives as an argument, or leave this "
+                "function uncompiled"
+            )
         changed = watcher.own_change()
         if not missing and (changed is None or again):
             break
@@ -171,7 +176,7 @@ class _Once:
             trace.frames.bodies[trace.top] = code_of(inner(function))  # whose frame is that of the graph itself
             trace.grads = self.grads = Grads(dict(zip(self.found, given, strict=True)))
             before = dict(self.grads)
-            if fixed:
+            if fixed or any(type(leaf) is Static for leaf in flatten((args, keywords))[0]):
                 args, keywords = tree_map(lambda leaf: leaf.value if type(leaf) is Static else leaf, (args, keywords))
             result = function(*args, **keywords)
             return result, self.leave(trace, before)

@@ -16,16 +16,15 @@ from __future__ import annotations
 import copy
 import gc
 import sys
-import sysconfig
 from array import array as Numbers
 from collections import deque
 from collections.abc import Iterator
-from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from tensorgraph.compile.attributes import FUNCTIONS, MISSING, is_library, read_attribute
 from tensorgraph.compile.guards import (
     AbsentGuard,
     ArrayGuard,
@@ -33,10 +32,12 @@ from tensorgraph.compile.guards import (
     BytesGuard,
     CellGuard,
     ContentsGuard,
+    EnvironGuard,
     GradGuard,
     Guard,
     ItemGuard,
 )
+from tensorgraph.compile.outside import ENVIRONS, clock_lines, is_passing, reader_of
 from tensorgraph.compile.reads import Chain, attribute_names, chains
 from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
 from tensorgraph.engine.aval import Aval
@@ -47,17 +48,12 @@ from tensorgraph.graph.keywords import inner
 
 __all__ = ["Watcher"]
 
-STDLIB = sysconfig.get_paths()["stdlib"]
-OTHERS = ("tensorgraph", "numpy", "builtins", "numba", "llvmlite")
 MOST = 4000  # guards of one trace
-FUNCTIONS = (FunctionType, BuiltinFunctionType, MethodType)
 CONTAINERS = (list, dict, set, deque)
 BYTES = (bytearray, Numbers)
 BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__"})  # what reads attributes that no chain names
-NOTHING, OURS, USERS, IMPORT = 0, 1, 2, 3  # of the calls of a function: what is to be seen of them
-MISSING = object()
+NOTHING, OURS, USERS, IMPORT, ENVIRON = 0, 1, 2, 3, 4  # of the calls of a function: what is to be seen of them
 KEPT = PASSING | {"_hooks", "_place"}
-PROXIES: WeakKeyDictionary[type, Any] = WeakKeyDictionary()  # one object a class, to know it again
 Function = Any
 
 
@@ -66,9 +62,14 @@ class Watcher:
 
     def __init__(self, function: Function) -> None:
         self.package = (getattr(inner(function), "__module__", None) or "").partition(".")[0]
+        self.code = getattr(inner(function), "__code__", None)
+        self.clocks: dict[CodeType, dict[int, str]] = {}
+        self.refusals: list[str] = []  # what the function takes that no later call would see
+        self.written: list[tuple[Any, Any, str]] = []  # attributes and names that it writes: whose, which, in words
         self.guards: dict[Any, Guard] = {}
         self.roots: dict[int, Any] = {}
         self.functions: dict[CodeType, list[Any]] = {}
+        self.learned: set[CodeType] = set()  # of functions that were met by their names, and not as they began
         self.attributes: list[tuple[Any, dict[str, Any]]] = []  # of roots, as they were
         self.is_watching = True
         self.importing = 0
@@ -126,6 +127,9 @@ class Watcher:
             kind = self.kinds[code] = self.kind(code, frame.f_globals)
         if kind == NOTHING:
             return None
+        if kind == ENVIRON:
+            self.environ(frame)
+            return None
         if kind == IMPORT:
             self.importing += 1
         elif self.importing:
@@ -135,8 +139,38 @@ class Watcher:
             return None
         else:
             self.begin(frame)
+            clocks = self.clocks.get(code)
+            if clocks is None:
+                clocks = self.clocks[code] = clock_lines(code, frame.f_globals, frame.f_locals)
+            if clocks:
+                if self.is_traced:  # lines are somebody else's to see
+                    self.refuse_clock(frame, next(iter(clocks)))
+                return self.lined
         frame.f_trace_lines = False
         return self.returned
+
+    def lined(self, frame: FrameType, event: str, _: Any) -> Any:
+        """A line of a function that reads a clock somewhere, or its end."""
+        if event == "line":
+            self.refuse_clock(frame, frame.f_lineno)
+            return self.lined
+        return self.lined if event != "return" else self.returned(frame, event, _)
+
+    def refuse_clock(self, frame: FrameType, line: int) -> None:
+        """Note that a clock was read."""
+        called = self.clocks[frame.f_code].get(line)
+        if called is not None:
+            self.refusals.append(
+                f"calls {called}() ({frame.f_code.co_filename}:{line}), and a compiled function would go on with what "
+                "that gave at first"
+            )
+
+    def environ(self, frame: FrameType) -> None:
+        """The environment is read, by the user's code or not."""
+        caller = reader_of(frame)
+        if caller is not None and not self.importing and self.kind(caller.f_code, caller.f_globals) == USERS:
+            one = ENVIRONS[frame.f_code] == "__getitem__"
+            self.add(EnvironGuard(frame.f_locals["self"], frame.f_locals["key"] if one else None))
 
     def returned(self, frame: FrameType, event: str, _: Any) -> Any:
         """A function ends."""
@@ -152,6 +186,8 @@ class Watcher:
         """What is to be seen of the calls of a function."""
         if code.co_name == "_find_and_load" and code.co_filename[:7] == "<frozen":
             return IMPORT
+        if code in ENVIRONS:
+            return ENVIRON
         if names.get("__package__") in INTERNAL:
             runs = code.co_name in ("forward", "step", "__call__") and code.co_varnames[:1] == ("self",)
             return OURS if runs else NOTHING
@@ -176,13 +212,13 @@ class Watcher:
                 cell = free.get(chain.name)
                 if cell is not None:
                     self.follow(here, chain, code, CellGuard, cell, None)
-            elif chain.root == "argument" and chain.name in here:
+            elif chain.root == "argument" and chain.name in here and (not chain.is_written or code is self.code):
                 self.walk(here[chain.name], chain, code)
 
     def end(self, frame: FrameType) -> None:
         """Follow what is read of the other variables, which hold what they held in the end."""
         code = frame.f_code
-        local = [chain for chain in chains(code) if chain.root == "local" and chain.links]
+        local = [chain for chain in chains(code) if chain.root == "local" and chain.links and not chain.is_written]
         if local and code.co_name != "<module>":
             here = frame.f_locals
             for chain in local:
@@ -208,6 +244,7 @@ class Watcher:
                 value = value.__func__
             if isinstance(value, FunctionType):
                 known = self.functions.setdefault(value.__code__, [])
+                self.learned.add(value.__code__)
                 if value not in known:
                     known.append(value)
                 if self.is_users(value.__code__, value.__globals__):
@@ -230,7 +267,12 @@ class Watcher:
         try:
             value = holder.cell_contents if kind is CellGuard else start[chain.name]
         except (KeyError, ValueError):  # a builtin, a closure that is not filled yet
+            if chain.is_written and kind is ItemGuard:
+                self.written.append((start, chain.name, chain.name))
+                self.add(AbsentGuard(chain.name, start, chain.name))
             return
+        if chain.is_written and not chain.links:
+            self.written.append((holder, chain.name, chain.name))
         self.add(kind(chain.name, holder, key, value))
         self.walk(value, chain, code)
 
@@ -254,7 +296,13 @@ class Watcher:
     def walk(self, value: Any, chain: Chain, code: CodeType) -> None:
         """The links of a chain from a value on."""
         path = chain.name
+        known = code is self.code if chain.root == "argument" else chain.root == "free" and code in self.learned
+        outer = chain.root == "global" or known  # whether it was there before the call
         for is_attribute, key in chain.links:
+            if outer and is_passing(value):
+                break
+            if chain.is_written and (is_attribute, key) == chain.links[-1]:
+                self.written.append((value, key, f"{path}.{key}"))
             if not self.look(value, path):
                 return
             path = f"{path}.{key}" if is_attribute else f"{path}[{key!r}]"
@@ -272,6 +320,9 @@ class Watcher:
                 self.add(guard)
             if value is MISSING:
                 return
+        if outer and is_passing(value):
+            self.refusals.append(f"takes from {path}, of which a later call would get something else")
+            return
         self.last(value, path, code)
 
     def look(self, value: Any, path: str) -> bool:
@@ -340,13 +391,12 @@ class Watcher:
 
     def add(self, guard: Guard) -> None:
         """Take a guard, unless there is one of the same thing or its value belongs to the trace."""
-        value = guard.expected
-        if isinstance(value, Tensor) and type(value._value) is Var:
+        if is_traced(guard.expected):
             return
         self.guards.setdefault((type(guard), id(guard.looked_at), guard.key), guard)
 
     def contents(self, container: Any, path: str) -> None:
-        if not any(isinstance(v, Tensor) and type(v._value) is Var for v in _values(container)):
+        if not any(map(is_traced, _values(container))):
             self.add(ContentsGuard(path, container))
 
     def array(self, array: Any, path: str) -> None:
@@ -376,7 +426,29 @@ class Watcher:
             for name in (n for n in (*before, *now) if n not in KEPT):
                 if not same(*(own.get(name, getattr(type(value), name, MISSING)) for own in (before, now))):
                     return f"{type(value).__name__}.{name}"
+        for holder, name, what in self.written:
+            if is_traced(written(holder, name)):
+                return what
         return next((guard.what for guard in self.guards.values() if guard.change() is not None), None)
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value belongs to a trace."""
+    return isinstance(value, Tensor) and type(value._value) is Var
+
+
+def written(holder: Any, name: Any) -> Any:
+    """What is there now of an attribute, a global name or a variable of a function around."""
+    if isinstance(holder, CellType):
+        return _content(holder)
+    return holder.get(name) if isinstance(holder, dict) else getattr(holder, "__dict__", {}).get(name)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is not filled yet
+        return None
 
 
 def _holds(cell: Any, value: Any) -> bool:
@@ -390,58 +462,3 @@ def _values(container: Any) -> Iterator[Any]:
     if isinstance(container, np.ndarray):
         return iter(container.flat)
     return iter(container.values() if isinstance(container, dict) else container)
-
-
-def is_library(name: str, file: str | None) -> bool:
-    """Whether a module is this library's, NumPy's or Python's own, in which nobody changes anything."""
-    root = name.partition(".")[0]
-    if root in OTHERS:
-        return True
-    if file is None:
-        return root in sys.builtin_module_names
-    return file.startswith(STDLIB) and "site-packages" not in file
-
-
-def read_attribute(value: Any, name: str, path: str) -> tuple[Any, list[Guard]]:
-    """An attribute without running anyone's code, and its guards, if it needs some; MISSING where it is computed."""
-    kind = type(value)
-    if isinstance(value, ModuleType):
-        if is_library(value.__name__, getattr(value, "__file__", None)):
-            return MISSING, []
-        return _item(vars(value), name, path)
-    if isinstance(value, type):
-        return _of_class(value, name, path)
-    if is_plain(value) or isinstance(value, (Tensor, np.ndarray, *FUNCTIONS)):
-        return MISSING, []
-    own = getattr(value, "__dict__", None)
-    if isinstance(own, dict) and name in own:
-        return (own[name], []) if is_marked(value) else _item(own, name, path)
-    found, guards = _of_class(kind, name, path)
-    if isinstance(found, MemberDescriptorType):
-        try:
-            found = object.__getattribute__(value, name)
-        except AttributeError:
-            return MISSING, []
-        return found, [AttributeGuard(path, value, name, found)]
-    if isinstance(own, dict) and not is_marked(value) and not hasattr(type(found), "__set__"):
-        guards.append(AbsentGuard(path, own, name))
-    if isinstance(found, (classmethod, staticmethod)):
-        return found.__func__, guards
-    if hasattr(type(found), "__get__") and not isinstance(found, FUNCTIONS):
-        return MISSING, guards  # a property: its own code is seen where it runs
-    return found, guards
-
-
-def _item(mapping: Any, name: str, path: str) -> tuple[Any, list[Guard]]:
-    if name not in mapping:
-        return MISSING, []
-    return mapping[name], [ItemGuard(path, mapping, name, mapping[name])]
-
-
-def _of_class(kind: type, name: str, path: str) -> tuple[Any, list[Guard]]:
-    for base in kind.__mro__:
-        if name in vars(base):
-            value = vars(base)[name]
-            library = is_library(base.__module__, getattr(sys.modules.get(base.__module__), "__file__", None))
-            return value, [] if library else [ItemGuard(path, PROXIES.setdefault(base, vars(base)), name, value)]
-    return MISSING, []

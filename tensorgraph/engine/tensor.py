@@ -384,7 +384,7 @@ def _refuse_recorded(data: Any) -> None:
         if isinstance(item, (list, tuple)):
             stack.extend(item)
         elif isinstance(item, Tensor) and type(item._value) is not ndarray and type(item.aval) is Number:
-            raise TypeError(
+            raise TraceError(
                 f"a list that holds a Python number that is traced ({item._value!r}) is not an array; join it with "
                 "tensors by tensorgraph.stack([...])"
             )

@@ -1,0 +1,97 @@
+"""What lies outside of Python's names: the environment; and what gives something else at every call, as clocks do."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.engine.tensor import Tensor
+
+__all__ = ["ENVIRONS", "clock_lines", "is_passing", "reader_of"]
+
+# functions, by the module or class that has them
+CLOCKS = frozenset(
+    [("time", name) for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time")]
+    + [("time", f"{name}_ns") for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time")]
+    + [("time", name) for name in ("localtime", "gmtime", "ctime", "strftime")]
+    + [("datetime", name) for name in ("now", "utcnow", "today")]
+    + [("date", "today"), ("posix", "urandom"), ("nt", "urandom"), ("uuid", "uuid1"), ("uuid", "uuid4")]
+    + [("secrets", name) for name in ("token_bytes", "token_hex", "token_urlsafe", "randbelow")]
+    + [("builtins", "input")]
+)
+LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF")
+SKIPPED = frozenset({"CACHE", "EXTENDED_ARG", "PUSH_NULL", "PRECALL", "NOP"})
+
+
+# how the environment is read: one variable, or all
+ENVIRONS = {
+    getattr(type(os.environ), name).__code__: name
+    for name in ("__getitem__", "__iter__", "__len__", "copy", "__repr__")
+}
+AROUND = frozenset({"os", "collections.abc", "_collections_abc"})  # between a user's line and these
+
+
+def reader_of(frame: FrameType) -> FrameType | None:
+    """Who reads the environment, of the frame of one of its methods."""
+    caller = frame.f_back
+    while caller is not None and caller.f_globals.get("__name__") in AROUND:
+        caller = caller.f_back
+    return caller
+
+
+def is_passing(value: Any) -> bool:
+    """Whether what is taken of a value is gone then: an iterator, a file."""
+    return isinstance(value, Iterator) and not isinstance(value, (Tensor, np.ndarray))
+
+
+def _called(function: Any) -> tuple[str, str] | None:
+    """The module or class that has a function, and its name."""
+    if isinstance(function, BuiltinFunctionType):
+        return getattr(function.__self__, "__name__", ""), function.__name__
+    function = function.__func__ if isinstance(function, MethodType) else function
+    return (function.__module__, function.__name__) if isinstance(function, FunctionType) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _loads(code: CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """The names that a code reads from outside, with the line and the attributes that it goes on to."""
+    found = []
+    line = code.co_firstlineno
+    instructions = []
+    for i in dis.get_instructions(code):
+        line = i.positions.lineno if i.positions is not None and i.positions.lineno is not None else line
+        if i.opname not in SKIPPED:
+            instructions.append((line, i))
+    for at, (line, i) in enumerate(instructions):
+        if i.opname not in LOADS:
+            continue
+        links = []
+        for _, after in instructions[at + 1 :]:
+            if after.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+                break
+            links.append(after.argval)
+        found.append((line, i.argval, tuple(links)))
+    return tuple(found)
+
+
+def clock_lines(code: CodeType, names: Mapping[str, Any], here: Mapping[str, Any]) -> dict[int, str]:
+    """The lines at which a code calls a clock, each with what it calls; `names` are its globals and `here` the rest."""
+    found = {}
+    for line, name, links in _loads(code):
+        value = here.get(name, names.get(name))
+        if name == "input" and value is None:
+            value = input
+        for link in links:
+            if not isinstance(value, (ModuleType, type)):
+                break
+            value = getattr(value, link, None)
+        else:
+            if _called(value) in CLOCKS:
+                found[line] = ".".join([name, *links])
+    return found
