@@ -72,6 +72,7 @@ def _reshape_batch(call: BatchCall) -> Any:
 
 reshape: Op = op(
     "reshape(x, *, shape)", _reshape, shaping, batch=_reshape_batch, infer_rule=_reshape_infer, numpy=(np.reshape,),
+    native="moving:reshaped",
     vjp=dict(x=lambda g, x_aval: reshape(g, shape=x_aval.shape)), traits=("reshapes", "view", "idempotent"),
     examples=((((3, 4),), dict(shape=(2, -1))), (((0, 4),), dict(shape=(4, 0))), (((),), dict(shape=(1, 1)))),
     doc="The same elements in another shape; one size may be -1.",

@@ -192,3 +192,71 @@ def test_averages_stay_where_a_batch_is_not_finite(bad):
                 assert got.warnings == [1]
                 for a, b in zip(got.outputs, inputs[:4], strict=True):
                     np.testing.assert_array_equal(a, b)
+
+
+# networks side by side -----------------------------------------------------------------------------------------------
+
+
+def side_by_side(name, lead, n, dtype, shared):
+    """As `given`, of networks that differ in their numbers and in those settings that are not shared."""
+    count = int(np.prod(lead))
+    each = [given(name, n, dtype, t=k, decay=0.01 * k, seed=k) for k in range(count)]
+    op, _, attrs = each[0]
+    columns = []
+    for k, column in enumerate(zip(*[inputs for _, inputs, _ in each], strict=True)):
+        first = column[0]
+        if first.dtype == np.float64 and not first.ndim and k in shared:
+            columns.append(first)
+        else:
+            scaled = [c * (1 - 0.01 * j) if not c.ndim and c.dtype.kind == "f" else c for j, c in enumerate(column)]
+            columns.append(np.stack(scaled).reshape(*lead, *first.shape))
+    return op, tuple(columns), attrs
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_side_by_side_have_the_bits_that_each_has_alone(name, dtype, how):
+    for lead, shared in (((3,), ()), ((2, 2), (4, 6)), ((1,), (5,)), ((4,), (4, 5, 6, 7, 8, 9))):
+        op, inputs, attrs = side_by_side(name, lead, 19, dtype, shared)
+        if all(not a.ndim or a.shape == (*lead, 19) for a in inputs):
+            continue  # all settings are shared: it is one array
+        got = run(op, inputs, attrs, how)
+        assert got.took and not any(got.checks)
+        for place in np.ndindex(lead):
+            alone = tuple(np.asarray(a[place]) if a.shape[: len(lead)] == lead else a for a in inputs)
+            for many, one in zip(got.outputs, run(op, alone, attrs, how).outputs, strict=True):
+                np.testing.assert_array_equal(many[place], one)
+
+
+def test_a_network_side_by_side_whose_count_is_negative_is_refused():
+    op, inputs, attrs = side_by_side("adam_update", (3,), 5, "float32", ())
+    for how in HOWS:
+        assert not any(run(op, inputs, attrs, how).checks)
+        inputs[4][1] = -1
+        assert [bool(code) for code in run(op, inputs, attrs, how).checks] == [False, True, False]
+        inputs[4][1] = 1
+
+
+@pytest.mark.filterwarnings("ignore:batch norm")
+@pytest.mark.parametrize("how", HOWS)
+def test_averages_side_by_side_have_the_bits_that_each_has_alone(how):
+    rng = np.random.default_rng(0)
+    op = CATALOGUE["running_average"]
+    for lead in ((3,), (2, 2)):
+        mean, mu = rng.standard_normal((2, *lead, 21)).astype("float32")
+        var, sigma2 = rng.random((2, *lead, 21)).astype("float32")
+        weight, decay = rng.random((2, *lead))
+        count = rng.integers(0, 9, lead)
+        for wrong in (0.0, np.nan, np.inf):
+            mu[(1,) * len(lead)][-1] += wrong
+            inputs = mean, var, weight, count, mu, sigma2, decay
+            got = run(op, inputs, dict(size=7, unbiased=True), how)
+            assert got.took and any(got.warnings) == bool(wrong)
+            with np.errstate(all="ignore"):
+                for many, one in zip(got.outputs, op.forward(*inputs, size=7, unbiased=True), strict=True):
+                    np.testing.assert_allclose(many, one, rtol=1e-6)
+            for place in np.ndindex(lead):
+                alone = run(op, tuple(np.asarray(a[place]) for a in inputs), dict(size=7, unbiased=True), how)
+                for many, one in zip(got.outputs, alone.outputs, strict=True):
+                    np.testing.assert_array_equal(many[place], one)

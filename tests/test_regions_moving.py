@@ -153,3 +153,22 @@ def test_slices_lead_back_to_zeros_with_what_came():
     expected = np.zeros_like(x)
     expected[1:7:2, 3:] = 1
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("width", WAYS)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_a_reshape_that_is_no_view_is_a_copy(dtype, width):
+    x = RNG.normal(size=(3, 4, 18)).astype(dtype)
+    for move in (
+        lambda x: tg.reshape(x.transpose(1, 0, 2), (4, 54)),
+        lambda x: tg.reshape(x.transpose(2, 0, 1), (-1,)),
+        lambda x: tg.reshape(x[::-1, ::2], (6, 18)),
+        lambda x: tg.reshape(x[:, :, ::-1], (12, 18)),
+        lambda x: tg.reshape(x.transpose(0, 2, 1)[:, 1:], (17, 12)),
+        lambda x: tg.reshape(x[:0].transpose(1, 0, 2), (0, 9)),
+    ):
+        eq, values, expected = last_of(move, x)
+        assert eq.op.name == "reshape"
+        for blocks in (None, 3):
+            (found,) = run_rule(eq, values, width, blocks)
+            np.testing.assert_array_equal(found, expected, strict=True)

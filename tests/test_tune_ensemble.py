@@ -10,6 +10,7 @@ import pytest
 import tensorgraph as tg
 from tensorgraph import nn, optim, train, tune
 from tensorgraph.data import Normalizer
+from tensorgraph.native import machine
 from tensorgraph.tune.ensembles import lanes, together
 
 RNG = np.random.default_rng(0)
@@ -78,6 +79,14 @@ RULES = {
 }
 
 
+@pytest.fixture(params=["kernels", "numpy"])
+def way(request, monkeypatch):
+    """Steps by kernels, and where there are none."""
+    if request.param == "numpy":
+        monkeypatch.setattr(machine, "reason", lambda: "it is not wanted")
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("name", RULES)
 def test_each_is_as_alone(name):
     rule, columns = RULES[name]
@@ -133,6 +142,7 @@ def test_rates_of_dropout_differ_inside_one_graph():
     check(settings, "adam", lambda p, s: optim.Adam(p, lr=s["lr"]), shapes=2)
 
 
+@pytest.mark.usefixtures("way")
 def test_schedules_limits_and_groups():
     def schedule(lr):
         return optim.warmup(3) * optim.cosine(lr, 12)
@@ -218,6 +228,7 @@ def same_bits(a, b):
     return list(a) == list(b) and all(a[name].tobytes() == b[name].tobytes() for name in a)
 
 
+@pytest.mark.usefixtures("way")
 def test_one_that_diverges_stops_and_disturbs_nobody():
     settings = [{"seed": k, "lr": 0.1} for k in range(5)]
     wild = [dict(one, lr=1e200) if k == 2 else one for k, one in enumerate(settings)]
@@ -247,6 +258,7 @@ def train_order(seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(len(X))
 
 
+@pytest.mark.usefixtures("way")
 def test_all_may_diverge():
     seen = []
     found = tune.ensemble(
@@ -260,6 +272,7 @@ def test_all_may_diverge():
         found.predict(X, average=True)
 
 
+@pytest.mark.usefixtures("way")
 def test_pruning():
     seen = []
 
@@ -280,6 +293,7 @@ def test_pruning():
         tune.ensemble(network, (X, Y), settings=SEEDS, prune=lambda epoch, values: [7], **COMMON)
 
 
+@pytest.mark.usefixtures("way")
 def test_how_the_work_is_cut_up_changes_no_bit(monkeypatch):
     settings = [{"seed": k, "lr": 0.01, "rate": 0.1 * (k + 1)} for k in range(6)]
     once = tune.ensemble(network, (X, Y), settings=settings, threads=1, dev=HELD, **COMMON)
@@ -366,6 +380,7 @@ def test_an_error_names_the_network():
     assert any("network 1 of the ensemble" in note for note in caught.value.__notes__)
 
 
+@pytest.mark.usefixtures("way")
 def test_those_that_were_stopped_are_left_behind_and_no_bit_changes(monkeypatch):
     """Half of them, one by diverging, then half of the rest; with a schedule and dropout of several rates."""
     settings = [{"seed": k, "lr": 0.01 * (k + 1), "rate": 0.05 * (k + 1)} for k in range(8)]

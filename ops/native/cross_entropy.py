@@ -14,7 +14,7 @@ from tensorgraph.native.places import Address, Call, Place, bits_of
 from tensorgraph.ops.cross_entropy import warn_empty
 from tensorgraph.ops.native import cross_entropy_dense as dense
 from tensorgraph.ops.native import cross_entropy_rows as texts
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, Along, in_order, rows_of
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, Along, as_rows, in_order
 from tensorgraph.ops.native.labels import as_int64, integers
 from tensorgraph.ops.native.tiles import NARROW, TILE
 
@@ -172,16 +172,14 @@ def softmax_cross_entropy_vjp(call: Call) -> bool:
     each, inline = call.attrs["reduction"] == "none", not isinstance(g, Place)
     if (each or not isinstance(g, (int, float, np.number))) if inline else g.dtype != x.dtype:
         return False
-    rows = None if not each else rows_of(g.over((*g.shape, 1), (*g.strides, g.dtype.itemsize)))
-    if each and rows is None:
-        return False
+    rows = None if not each else as_rows(call, g.over((*g.shape, 1), (*g.strides, g.dtype.itemsize)))
     if not (isinstance(lse, Place) and lse.is_contiguous and isinstance(divisor, Place)):
         # a graph need not have kept what the forward pass made
         lse, divisor = _kept(call, x)
         _losses(call, given, lse, call.scratch(x.shape[:1] if each else (), x.dtype), divisor)
     blocks, narrow = _blocks(x), x.shape[1] <= NARROW_BACK and not given.is_dense
     dx = along.room(out)
-    words = [*given.words, lse.address(), divisor.address(), bits_of(g, x.dtype) if inline else g.address()]
+    words = [*given.words, lse.address(), divisor.address(), bits_of(g, x.dtype) if inline else (rows or g).address()]
     words += [0 if rows is None else rows.strides[0], dx.address(), *given.tiles(call, blocks, narrow), *given.ends]
     text = dense.backward_dense if given.is_dense else texts.backward_narrow if narrow else texts.backward_wide
     call.run(kernel(text, x.dtype, **given.constants, INLINE=inline), words, blocks)

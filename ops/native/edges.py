@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = [
     "SINGLE_OR_DOUBLE",
     "Along",
     "as_rows",
+    "each_of",
     "in_order",
     "output",
     "rows_of",
@@ -64,6 +66,18 @@ def setting_words(settings: Any) -> tuple[list[int | Address], int] | None:
         else:
             return None
     return words, inline
+
+
+def each_of(lead: tuple[int, ...], *given: Any) -> Iterator[list[Any]]:
+    """The parts of arrays in C order, a part for each index of their leading axes, or an array itself where it has
+    none of these: it is one for all. What is no array stands for itself."""
+    for k in range(math.prod(lead)):
+        yield [
+            a.over(a.shape[len(lead) :], a.strides[len(lead) :], k * (a.nbytes // math.prod(lead)))
+            if isinstance(a, Place) and a.shape[: len(lead)] == lead
+            else a
+            for a in given
+        ]
 
 
 def output(call: Call, k: int, like: Place) -> Place:

@@ -25,7 +25,7 @@ from tensorgraph.native.words import (
     word_at,
 )  # fmt: skip
 
-__all__ = ["collapsed", "copy", "copy_of"]
+__all__ = ["collapsed", "copy", "copy_of", "reshaped"]
 
 LANES = SIZE = 0  # constants of every kernel
 GATHER = False  # of `copy_rows`
@@ -111,3 +111,16 @@ def copy_of(call: Call, source: Place, what: str = "a copy in C order") -> Place
     target = call.scratch(source.shape, source.dtype, what)
     copy(call, source, target)
     return target
+
+
+def reshaped(call: Call) -> bool:
+    """`reshape` of an array of which the result is no view: a copy in C order, seen in the new shape."""
+    source, target = call.inputs[0], call.outputs[0]
+    if not isinstance(source, Place) or target is None or source.dtype.itemsize not in (4, 8):
+        return False
+    strides, step = [], source.dtype.itemsize
+    for n in reversed(source.shape):
+        strides.append(step)
+        step *= n
+    copy(call, source, target.over(source.shape, strides[::-1]))
+    return True

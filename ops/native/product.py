@@ -216,10 +216,9 @@ def left_to_blas(call: Call) -> str:
         return ""
     k = a.shape[-1]
     n = b.shape[-1] if b.ndim > 1 else 1
-    faster = (machine().width, out.dtype.itemsize) in TO_BLAS and by_blas(out.size // n, n, k, out.dtype, machine())
-    return (
-        f"BLAS is faster for {out.size // n} x {k} by {k} x {n}; exact=True keeps to the own kernel" if faster else ""
-    )
+    m = a.shape[-2] if a.ndim > 1 else 1  # NumPy calls BLAS for each matrix of a batch
+    faster = (machine().width, out.dtype.itemsize) in TO_BLAS and by_blas(m, n, k, out.dtype, machine())
+    return f"BLAS is faster for {m} x {k} by {k} x {n}; exact=True keeps to the own kernel" if faster else ""
 
 
 setattr(native_matmul, "with_endings", with_endings)  # noqa: B010

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,15 @@ from tensorgraph.native.words import (
     vset,
     word_at,
 )
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, setting, setting_words
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, each_of, output, setting, setting_words
 from tensorgraph.ops.updates import warn_not_finite
 
 __all__ = ["running_average"]
 
 LANES = SIZE = INLINE = 0  # constants of kernels
+FIRST = True
+
+MOST = 256  # averages side by side, each a record of its own
 
 
 # texts ---------------------------------------------------------------------------------------------------------------
@@ -63,31 +67,40 @@ def running_step(w: Any, block: Any, blocks: Any) -> None:
         averaged(at, i * SIZE, n - i, numbers)
     store_double(word_at(w, 11), select(finite, total, weight))
     store_int(word_at(w, 12), select(finite, count + 1, count))
-    store_int(word_at(w, 13), select(finite, 0, 1))
+    told = word_at(w, 13)
+    store_int(told, select(finite, 0 if FIRST else load_int(told), 1))
 
 
 # the rule ------------------------------------------------------------------------------------------------------------
 
 
 def running_average(call: Call) -> bool:
-    """`running_average` of one average. The words: averages, moments, new averages, channels, the weight, the count,
-    the decay, what the variance is unbiased by, where the new weight and count go, and whether to warn."""
+    """`running_average` of one average, or of several side by side. The words: averages, moments, new averages,
+    channels, the weight, the count, the decay, what the variance is unbiased by, where the new weight and count go, and
+    whether to warn."""
     mean, var, weight, count, mu, sigma2, decay = call.inputs
     arrays = (mean, var, mu, sigma2)
     if any(not isinstance(a, Place) or a.dtype != mean.dtype or not a.is_contiguous for a in arrays):
         return False
-    found = setting_words([decay])
-    fits = mean.dtype in SINGLE_OR_DOUBLE and weight.shape == count.shape == ()
-    if not fits or found is None or weight.dtype != np.float64 or count.dtype != np.int64:
+    lead = weight.shape
+    fits = mean.dtype in SINGLE_OR_DOUBLE and weight.is_contiguous and count.is_contiguous
+    fits = fits and (not lead or (decay.shape == lead and decay.is_contiguous))
+    if not fits or weight.dtype != np.float64 or count.dtype != np.int64 or not 0 < math.prod(lead) <= MOST:
+        return False
+    if setting_words(next(each_of(lead, decay))) is None:
         return False
     size = call.attrs["size"]
     unbiased = size / max(size - 1, 1) if call.attrs["unbiased"] else 1.0
     made = [output(call, k, a) for k, a in enumerate((mean, var, weight, count))]
-    (decay_word,), inline = found
-    words: list[int | Address] = [a.address() for a in (*arrays, *made[:2])]
-    words += [mean.size, weight.address(), count.address(), decay_word, bits_of(unbiased, np.float64)]
-    words += [made[2].address(), made[3].address(), call.warn(warn_not_finite)]
-    call.run(kernel(running_step, mean.dtype, INLINE=inline), words)
+    told = call.warn(warn_not_finite)
+    for k, (*parts, old, times, rate, new, counted) in enumerate(
+        each_of(lead, *arrays, *made[:2], weight, count, decay, *made[2:])
+    ):
+        (rate_word,), inline = setting_words([rate]) or ([0], 0)
+        words: list[int | Address] = [a.address() for a in parts]
+        words += [parts[0].size, old.address(), times.address(), rate_word, bits_of(unbiased, np.float64)]
+        words += [new.address(), counted.address(), told]
+        call.run(kernel(running_step, mean.dtype, INLINE=inline, FIRST=k == 0), words)
     for k in range(4):
         call.may_replace(k, k)
     return True

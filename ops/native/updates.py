@@ -6,6 +6,7 @@ the parameter's type, on settings that float64 has made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.native.words import double, fma, ldm, load_int, real, select, sqrt, stm, store_int, word_at
-from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, output, setting, setting_words, span_of
+from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, each_of, output, setting, setting_words, span_of
 from tensorgraph.ops.native.moving import copy_of
 
 __all__ = ["adam", "momentum", "rmsprop", "sgd"]
@@ -25,6 +26,7 @@ DECOUPLED = NESTEROV = False
 
 # numbers from which a record has several blocks, and how many of them a block has at least
 SEVERAL, BLOCK = 100_000, 50_000
+MOST = 256  # networks side by side
 
 
 # texts ---------------------------------------------------------------------------------------------------------------
@@ -170,22 +172,35 @@ def _fit(given: Sequence[Any]) -> bool:
     return all(isinstance(a, Place) and a.dtype == given[0].dtype and a.dtype in SINGLE_OR_DOUBLE for a in given)
 
 
+def _lead(settings: Sequence[Any]) -> tuple[int, ...] | None:
+    """The shape of settings and counts of networks side by side, () of one; None where they differ in it."""
+    shapes = {a.shape for a in settings if isinstance(a, Place)} - {()}
+    in_order = all(a.is_contiguous for a in settings if isinstance(a, Place))
+    return shapes.pop() if len(shapes) == 1 and in_order else None if shapes else ()
+
+
 def _update(call: Call, text: Any, arrays: int, counts: Sequence[Place] = (), **constants: bool) -> bool:
-    """The step of a parameter with its gradient and averages, which are the first so many inputs.
+    """The step of a parameter with its gradient and averages, which are the first so many inputs; of networks side by
+    side, each of which has settings of its own, one after the other.
 
     The words: addresses of these; of what they become; how many numbers; the old count, the settings, the new count.
     """
-    given = list(call.inputs[:arrays])
-    found = setting_words(call.inputs[arrays + len(counts[:1]) :])
-    if not _fit(given) or found is None:
+    given, settings = list(call.inputs[:arrays]), call.inputs[arrays + len(counts[:1]) :]
+    lead = _lead([*counts, *settings])
+    if not _fit(given) or lead is None or given[0].shape[: len(lead)] != lead or not 0 < math.prod(lead) <= MOST:
         return False
-    settings, inline = found
+    if setting_words(next(each_of(lead, *settings))) is None:
+        return False
     p, in_place = given[0], [a.is_contiguous for a in given]
     given = [a if ordered else copy_of(call, a) for a, ordered in zip(given, in_place, strict=True)]
     made = [output(call, k, p) for k in range(arrays - 1)]
-    words: list[int | Address] = [a.address() for a in (*given, *made)]
-    words += [p.size, *(t.address() for t in counts[:1]), *settings, *(t.address() for t in counts[1:])]
-    call.run(kernel(text, p.dtype, INLINE=inline, **constants), words, _blocks(p.size))
+    whole = [*given, *made]
+    for one in each_of(lead, *whole, *counts, *settings):
+        own, times, numbers = one[: len(whole)], one[len(whole) : -len(settings)], one[-len(settings) :]
+        found, inline = setting_words(numbers) or ([], 0)
+        words: list[int | Address] = [a.address() for a in own]
+        words += [own[0].size, *(t.address() for t in times[:1]), *found, *(t.address() for t in times[1:])]
+        call.run(kernel(text, p.dtype, INLINE=inline, **constants), words, _blocks(own[0].size))
     for k in range(arrays - 1):
         i = k if k == 0 else k + 1
         if in_place[i]:
@@ -211,15 +226,17 @@ def rmsprop(call: Call) -> bool:
 def adam(call: Call) -> bool:
     """`adam_update`, with a step count that is checked before and written after."""
     t = call.inputs[4]
-    if not isinstance(t, Place) or t.shape or t.dtype != np.int64:
+    if not isinstance(t, Place) or t.dtype != np.int64:
         return False
     made = output(call, 3, t)
     if not _update(call, adam_step, 4, (t, made), DECOUPLED=bool(call.attrs["decoupled"])):
         return False
-    words, inline = setting_words(call.inputs[5:8]) or ([], 0)
     error = "Adam's bias corrections must be positive: the count t is not negative, and beta1 and beta2 are below 1"
-    call.check(kernel(adam_check, np.float64, INLINE=inline), [t.address(), *words[1:]], error)
-    if _blocks(call.inputs[0].size) > 1:
-        call.run(kernel(count_step, np.float64), [t.address(), made.address()])
+    several = _blocks(call.inputs[0].size // max(1, math.prod(t.shape))) > 1
+    for old, new, *rates in each_of(t.shape, t, made, *call.inputs[5:8]):
+        words, inline = setting_words(rates) or ([], 0)
+        call.check(kernel(adam_check, np.float64, INLINE=inline), [old.address(), *words[1:]], error)
+        if several:
+            call.run(kernel(count_step, np.float64), [old.address(), new.address()])
     call.may_replace(3, 4)
     return True

@@ -42,6 +42,8 @@ class NativeRunner:
     plan : Plan
     cells : sequence of Cell
         The live ones, in the order of the graph's; places of gradients behind them, where all runs as one short tape.
+    alone : bool
+        Whether other threads may be kept waiting while a short tape runs.
     """
 
     # A run: (1) arguments and cells are looked at, and the tapes' words changed where arrays have moved; (2) tapes and
@@ -49,13 +51,13 @@ class NativeRunner:
     # tape, which alone writes cells, and what NumPy has for them; (5) what is given of the arena is copied. Where there
     # are kernels alone, and little to do, (1) is the first record of the only tape: one call for all of it.
 
-    def __init__(self, plan: Plan, cells: Sequence[Cell | Gradient]) -> None:
+    def __init__(self, plan: Plan, cells: Sequence[Cell | Gradient], alone: bool = True) -> None:
         self.plan, self.cells, self.reason = plan, tuple(cells), reason(plan)
         graph, layout = plan.graph, plan.layout
         self._cell_of = {decl.var: cell for decl, cell in zip(graph.cells, cells, strict=True)}
         copies, left = self._left(plan)
         fresh = set(plan.fresh.values())
-        alone = not left and all(type(a) is not Var or plan.in_arena(a) or a in fresh for a in graph.outputs)
+        alone = alone and not left and all(type(a) is not Var or plan.in_arena(a) or a in fresh for a in graph.outputs)
         alone = alone and not any(step.on_host for step in plan.steps)
         self.is_short = alone and headers_are_known() and is_light(plan)
         memory, order = laid(plan, [looking_record()] if self.is_short else [], copies)
@@ -168,6 +170,10 @@ class NativeRunner:
                 arguments.append(k)
                 words["argument", k] = self.memory.words[buffer]
         return Binding(cells, arguments, gradients, words, self.status)
+
+    def value(self, var: Var) -> Any:
+        """What the last run has computed of a variable that lies in the arena, also one that a check has ended."""
+        return self.memory.view(var).copy()
 
     def run(self, arrays: Sequence[Any]) -> list[Any]:
         """The outputs for these arguments; the cells are written when it returns."""

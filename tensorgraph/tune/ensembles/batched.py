@@ -1,4 +1,4 @@
-"""A training step of many networks of one shape: gradients by one program, updates in place.
+"""A training step of many networks of one shape on NumPy, where it cannot be compiled (`compiled.py`).
 
 The graph of one network's step is batched so that each has cells of its own along the first axis. What the optimiser's
 update ops do is taken out of it and done on the cells' own arrays, by kernels that leave alone whoever does not move:
@@ -7,13 +7,14 @@ so a network whose loss is not finite, or that was stopped, keeps every bit, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgraph import jit
 from tensorgraph.engine import modes
+from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.forms import by_reference
 from tensorgraph.graph.graph import Equation, Graph, HashedKey, Literal, Var
@@ -21,8 +22,9 @@ from tensorgraph.ops.kernels.optimizer import lanes_
 from tensorgraph.ops.updates import update_lanes
 from tensorgraph.passes.dead_code import dead_code
 from tensorgraph.transforms.plans import Plans
+from tensorgraph.tune.ensembles.compiled import CompiledStep
 
-__all__ = ["BatchedStep", "batched_graph", "batched_step"]
+__all__ = ["BatchedStep", "batched_graph", "batched_step", "compiled_step"]
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +34,11 @@ _plans = Plans(128)
 def batched_step(graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str]) -> BatchedStep:
     """The step of so many networks; where an equal one has been made before, the same."""
     return _made(BatchedStep, graph, size, dims, own)  # type: ignore[no-any-return]
+
+
+def compiled_step(graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str]) -> CompiledStep:
+    """The step of so many networks, compiled; likewise."""
+    return _made(CompiledStep, graph, size, dims, own)  # type: ignore[no-any-return]
 
 
 def batched_graph(graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str] = ()) -> Graph:
@@ -67,7 +74,7 @@ class BatchedStep:
     cells : list of str
         The paths of all cells, in the order in which `gradients` takes them.
     written : list of str
-        Those that the program writes; the other ones that change are updated in place.
+        Those that the graph writes; the other ones that change are updated in place.
     """
 
     def __init__(self, graph: Graph, size: int, dims: tuple[int | None, ...], own: Collection[str]) -> None:
@@ -87,7 +94,7 @@ class BatchedStep:
     # preparing --------------------------------------------------------------------------------------------------
 
     def _take_out(self, many: Graph) -> tuple[list[_Update], list[Var]]:
-        """The updates that can be made in place, and the values that they need from the program."""
+        """The updates that can be made in place, and the values that they need from the graph."""
         producer = {out: eq for eq in many.equations for out in eq.outputs}
         written = {write.value: write.cell for write in many.writes if type(write.value) is Var}
         used = {var for eq in many.equations for var in eq.variables()} | {
@@ -141,20 +148,22 @@ class BatchedStep:
 
     # running ----------------------------------------------------------------------------------------------------
 
-    def run(self, inputs: Sequence[Array], state: dict[str, Array], moves: Array, known: dict[Any, Any]) -> list[Array]:
+    def run(
+        self, inputs: Sequence[Array], state: Mapping[str, Cell], moves: Array, known: dict[Any, Any]
+    ) -> list[Array]:
         """One step; gives the outputs. Networks that do not move, or whose first output is not finite, stay.
 
         Parameters
         ----------
         inputs : sequence of ndarray
-        state : dict of str to ndarray
-            The cells by path; what changes is changed in place or replaced here.
+        state : mapping of str to Cell
+            By path.
         moves : ndarray of bool, shape (size,)
             Which networks make the step; those whose loss is not finite are taken out of it.
         known : dict
             What is kept from one step to the next: an empty one at first.
         """
-        results = self.program.run([*inputs, *[state[path] for path in self.cells]])
+        results = self.program.run([*inputs, *[state[path]._value for path in self.cells]])
         outputs = results[: self.outputs]
         finite = np.isfinite(outputs[0])
         moves &= finite
@@ -163,22 +172,22 @@ class BatchedStep:
         writes = results[len(results) - len(self.written) :]
         for path, new, shared in zip(self.written, writes, self.shared, strict=True):
             if not whole:
-                new = np.where(moves.reshape(-1, *[1] * (new.ndim - 1)), new, state[path])
-            state[path] = new.copy() if shared else new
+                new = np.where(moves.reshape(-1, *[1] * (new.ndim - 1)), new, state[path]._value)
+            state[path]._value = new.copy() if shared else new
         for update in self.updates:
             self._update(update, asked, state, moves, known)
         return outputs
 
     def _update(
-        self, update: _Update, asked: Sequence[Array], state: dict[str, Array], moves: Array, known: dict[Any, Any]
+        self, update: _Update, asked: Sequence[Array], state: Mapping[str, Cell], moves: Array, known: dict[Any, Any]
     ) -> None:
         settings = [
-            state[place] if type(place) is str else asked[place] if type(place) is int else place
+            state[place]._value if type(place) is str else asked[place] if type(place) is int else place
             for place in update.settings
         ]
-        cells = tuple([state[path] for path in update.cells])
-        counts = [state[path] for path in update.counts]
-        g = state[update.g] if type(update.g) is str else asked[update.g]
+        cells = tuple([state[path]._value for path in update.cells])
+        counts = [state[path]._value for path in update.counts]
+        g = state[update.g]._value if type(update.g) is str else asked[update.g]
         if not (modes.current().implementation == "fused" and jit.available()):
             new = update.composed(cells[0], g, *cells[1:], *counts, *settings)
             for cell, value in zip((*cells, *counts), new if isinstance(new, tuple) else (new,), strict=True):
@@ -213,7 +222,7 @@ class _Update:
     ----------
     equation : Equation
     g : str or int
-        The gradient: a cell, or a result of the program.
+        The gradient: a cell, or a result of the graph.
     shares : bool
         Whether it may lie in the memory of a cell.
     cells, counts : tuple of str

@@ -15,9 +15,11 @@ import numpy as np
 from tensorgraph.data.loader import Loader
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.cells import Buffer, Cell
 from tensorgraph.graph.graph import Graph
+from tensorgraph.native import machine
 from tensorgraph.tune.ensembles.alike import common
-from tensorgraph.tune.ensembles.batched import batched_step
+from tensorgraph.tune.ensembles.batched import batched_step, compiled_step
 from tensorgraph.tune.ensembles.members import Member
 from tensorgraph.tune.ensembles.rates import Rates
 from tensorgraph.tune.ensembles.steps import Traced, Tracer
@@ -171,8 +173,10 @@ class Lanes:
     Attributes
     ----------
     members : list of Member
-    state : dict of str to ndarray
+    state : dict of str to Cell
         The cells of all of them by path, those that each has for itself along the first axis.
+    ended : dict of int to dict
+        The numbers of networks that are trained no more: what each had in its own cells.
     alive : ndarray of bool
         Which are still trained.
     reasons : list of str
@@ -193,16 +197,18 @@ class Lanes:
             for size, (graph, numbers) in shape.graphs.items()
         }
         self.cells = [member.cells for member in self.members]
-        self.state: dict[str, Array] = dict(shape.outside)
+        self.state: dict[str, Cell] = {path: Buffer(value) for path, value in shape.outside.items()}
         for path, place in self.places.items():
             if place is not None:
                 given = [held[place].numpy() for held in self.cells]
-                self.state[path] = np.stack(given) if path in own else given[0]
+                self.state[path] = Buffer(np.stack(given) if path in own else given[0])
+        self.ended: dict[int, dict[str, Array]] = {}
         self.alive = np.ones(len(lanes), np.bool_)
         self.reasons = [""] * len(lanes)
         self.steps = 0
         self.begun = np.zeros(len(lanes), np.int64)
         self.known: dict[Any, Any] = {}
+        self.made: dict[int, Callable[[Sequence[Array], Array], list[Array]]] = {}  # by the size of a batch
         self.rates = Rates([member.optimizer for member in self.members])
         self.loaders = [course.loader(member) for member in self.members]
         seeds = {member.seed for member in self.members}
@@ -218,7 +224,8 @@ class Lanes:
         done = Epoch(np.zeros(size), np.zeros(size, np.int64), np.zeros(size, np.int64), [], [], [])
         orders = [loader.order(epoch) for loader in self.loaders[: 1 if self.shared else None]]
         order = orders[0] if self.shared else np.stack(orders)
-        rngs = [np.random.default_rng([member.seed, epoch, 1]) for member in self.members]
+        draws = self.members if self.course.prepare is not None else ()
+        rngs = [np.random.default_rng([member.seed, epoch, 1]) for member in draws]
         start = 0
         with np.errstate(all="ignore"), modes.use(quiet=True):  # a network that diverges is told of by its reason
             for count in self.loaders[0].sizes(epoch):
@@ -239,17 +246,15 @@ class Lanes:
         return x, y
 
     def _step(self, x: Array, y: Array, count: int, epoch: int, done: Epoch) -> None:
-        graph, numbers = self.graphs[count]
-        axis = None if self.shared else 0
-        dims = (axis, axis, *[0] * len(numbers))
-        step = batched_step(graph, len(self.members), dims, self.own)
-        for cell, rates in self.rates.at(self.steps, epoch).items():
-            if ("optimizer", cell) in self.paths:
-                path = self.paths["optimizer", cell]  # those that were stopped keep what they had
-                self.state[path] = rates if self.alive.all() else np.where(self.alive, rates, self.state[path])
+        step, numbers = self.made.get(count), self.graphs[count][1]
+        if step is None:
+            step = self.made[count] = self._prepared(count)
+        for path, rates in self.rates.at(self.steps, epoch).items():
+            if ("optimizer", path) in self.paths:
+                cell = self.state[self.paths["optimizer", path]]
+                cell._value = np.where(self.alive, rates, cell._value)  # those that were stopped keep what they had
         moves = self.alive.copy()
-        given = [x, y, *[np.stack(column) for column in numbers]]
-        loss, output = step.run(given, self.state, moves, self.known)
+        loss, output = step([x, y, *[np.stack(column) for column in numbers]], moves)
         self.steps += 1
         for lane in np.flatnonzero(self.alive & ~moves):
             self.reasons[lane] = f"diverged at step {self.steps}: loss {float(loss[lane])}"
@@ -262,8 +267,24 @@ class Lanes:
             done.outputs.append(output)
             done.targets.append(y)
 
+    def _prepared(self, count: int) -> Callable[[Sequence[Array], Array], list[Array]]:
+        """What makes a step of batches of so many samples, and is told which networks make it."""
+        graph, numbers = self.graphs[count]
+        axis = None if self.shared else 0
+        size, dims = len(self.members), (axis, axis, *[0] * len(numbers))
+        if modes.current().implementation == "fused" and machine.reason() is None:
+            return compiled_step(graph, size, dims, self.own).on(self.state, self._put_aside)
+        step = batched_step(graph, size, dims, self.own)
+        return lambda inputs, moves: step.run(inputs, self.state, moves, self.known)
+
+    def _put_aside(self, lanes: Array) -> None:
+        """Keep the numbers of some networks as they are now."""
+        for lane in np.flatnonzero(lanes).tolist():
+            self.ended[lane] = {path: self.state[path]._value[lane].copy() for path in self.own}
+
     def stop(self, lane: int, reason: str) -> None:
         """Train a network no more."""
+        self._put_aside(np.arange(len(self.alive)) == lane)
         self.alive[lane] = False
         self.reasons[lane] = reason
 
@@ -276,10 +297,12 @@ class Lanes:
             for size, (graph, numbers) in self.graphs.items()
         }
         self.cells = [member.cells for member in self.members]
-        self.state = {path: value[lanes] if path in self.own else value for path, value in self.state.items()}
+        for path in self.own:
+            self.state[path] = Buffer(self.state[path]._value[lanes])
+        self.ended = {}
         self.alive, self.begun = self.alive[lanes], self.begun[lanes]
         self.reasons = [self.reasons[lane] for lane in lanes]
-        self.known = {}
+        self.known, self.made = {}, {}
         self.rates = Rates([member.optimizer for member in self.members])
         self.loaders = [self.loaders[lane] for lane in lanes]
 
@@ -287,5 +310,5 @@ class Lanes:
         """Give every network its numbers, and its optimiser."""
         for path, place in self.places.items():
             if place is not None and path in self.own and not (model_only and place[0] == "optimizer"):
-                for held, value in zip(self.cells, self.state[path], strict=True):
-                    held[place].assign(value)
+                for lane, (held, value) in enumerate(zip(self.cells, self.state[path]._value, strict=True)):
+                    held[place].assign(self.ended[lane][path] if lane in self.ended else value)

@@ -23,9 +23,9 @@ from tensorgraph.tune.ensembles.measuring import Losses, Outputs, metrics_of
 __all__ = ["Part", "parts_of", "train_together"]
 
 Array = np.ndarray[Any, Any]
-# bytes that a step of some networks side by side may hold: about a core's share of the caches. And how many there are
-# at least: fewer would not share the cost of calls
-TOGETHER, FEWEST = 4 << 20, 8
+# bytes that a step of some networks side by side may hold: about a core's share of the caches. How many there are at
+# least, as fewer would not share the cost of calls, and at most: each has runs of kernels of its own
+TOGETHER, FEWEST, MOST = 4 << 20, 4, 128
 # steps that must be left where those that were stopped are left behind: the step of fewer is another program
 WORTH = 200
 
@@ -34,7 +34,7 @@ def parts_of(shape: Shape, course: Course, held: Any, metrics: Mapping[str, Metr
     """The networks of a shape in parts, as equal as may be. How many fit together is known from the shape alone, so
     that the parts are the same on every machine."""
     count = len(shape.members)
-    most = max(FEWEST, TOGETHER // max(shape.bytes(), 1))
+    most = min(max(FEWEST, TOGETHER // max(shape.bytes(), 1)), MOST)
     number = -(-count // most)
     cuts = [count * i // number for i in range(number + 1)]
     own = shape.own()
