@@ -27,8 +27,7 @@ Axes = int | Sequence[int]
 
 def _diff(x: Any, *, n: int = 1, axis: int = -1) -> Any:
     k = canonical_axis(axis, x.ndim)
-    n = min(canonical_size(n, "n"), x.shape[k])  # of nothing there are no differences, however often they are taken
-    return np.diff(x, n, k) if n else x.copy()
+    return np.diff(x, n, k) if canonical_size(n, "n") else x.copy()
 
 
 def _diff_infer(x: Aval, *, n: int, axis: int) -> Aval:

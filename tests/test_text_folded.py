@@ -46,6 +46,30 @@ def test_any_program_comes_back_from_its_text(program: Program) -> None:
     again = tg.parse(text, tg.text.arrays_of(graph))
     assert again == graph, text
     assert again.text() == text
+    for changed in (graph.simplify(), graph.differentiate(), graph.expand()):
+        text = changed.text()
+        assert tg.parse(text, tg.text.arrays_of(changed)) == changed, text
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "flat"])
+def test_programs_come_back_after_passes(name: str) -> None:
+    graph = PROGRAMS[name]()
+    for changed in (graph.simplify(), graph.differentiate(), graph.expand()):
+        text = changed.text()
+        assert tg.parse(text, tg.text.arrays_of(changed)) == changed
+        assert max(map(len, text.split("\n"))) <= WIDEST
+
+
+def test_a_backward_pass_is_functions_of_the_layers_and_loops() -> None:
+    graph = PROGRAMS["transformer step"]()
+    text = graph.differentiate().text()
+    assert lines_of(text) < 4 * lines_of(graph.text()) and len(graph.differentiate().equations) > 1200
+    backward = text[text.index("def Sequential_backward") :].partition("\n\n")[0].split("\n")
+    assert backward[2:5] == [
+        "    for saved_2, layer in zip(reversed(saved), reversed(blocks.layers)):",
+        "        v, saved_3 = TransformerBlock_backward(layer, saved_2, v)",
+        "        saveds.append(saved_3)",
+    ]
 
 
 def test_expressions_nest_in_the_order_of_the_graph() -> None:

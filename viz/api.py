@@ -26,6 +26,7 @@ from tensorgraph.viz.model.expansion import expanded
 from tensorgraph.viz.model.fault import draw_fault
 from tensorgraph.viz.model.labels import clean
 from tensorgraph.viz.model.levels import Plan, drawn
+from tensorgraph.viz.model.symbols import symbolic
 
 __all__ = ["LEVELS", "draw", "mimebundle", "picture"]
 
@@ -125,7 +126,7 @@ def draw(
             )  # fmt: skip
         target = target.graph
     if isinstance(target, Template) and not examples and not keywords:
-        graph, sizes = target.symbolic()
+        graph, sizes = symbolic(target)
     else:
         graph = _graph_of(target, examples, keywords)
     if isinstance(paths, tuple):

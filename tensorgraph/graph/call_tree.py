@@ -83,7 +83,9 @@ def call_tree(graph: Graph) -> Node:
     stack = [top]
     seen: dict[tuple[Call | None, bool], Node] = {}
     chains: dict[Call | None, list[Call]] = {None: []}
+    following = _following(graph)
     for number, eq in enumerate(graph.equations):
+        eq = following.get(number, eq)
         chain = chains.get(eq.call)
         if chain is None:
             chain = chains[eq.call] = _chain(eq)
@@ -109,6 +111,19 @@ def call_tree(graph: Graph) -> Node:
     for node in stack:
         node.stop = count
     return top
+
+
+def _following(graph: Graph) -> dict[int, Equation]:
+    """For the equations that cut a gradient from its history where it is used, those that use it: they stand there."""
+    found: dict[int, Equation] = {}
+    after: Equation | None = None
+    for number in range(len(graph.equations) - 1, -1, -1):
+        eq = graph.equations[number]
+        if eq.origin is None or eq.origin.rule != "cut":
+            after = eq
+        elif after is not None:
+            found[number] = after
+    return found
 
 
 def _is_top(call: Call) -> bool:

@@ -21,7 +21,8 @@ from tensorgraph.engine.tree import field_names
 from tensorgraph.graph.call_tree import Node, call_tree
 from tensorgraph.graph.calls import Place
 from tensorgraph.graph.equality import constants
-from tensorgraph.graph.graph import ANYTHING, Graph, Literal, Var, Write, typed_key
+from tensorgraph.graph.graph import Graph, Literal, Var, Write, typed_key
+from tensorgraph.graph.results import result_of
 from tensorgraph.graph.statements import NOTHING, Instance, Parameter, leaves, mapped
 
 __all__ = ["Calls", "Description", "Scoped", "attributes", "below"]
@@ -54,9 +55,14 @@ class Description:
     own: dict[Any, str] = field(default_factory=dict)
     foreign: list[Any] = field(default_factory=list)  # the atoms of the parameters
     result: Any = NOTHING
+    saved: Any = None  # the part of the result that is kept for its derivative, or gradients that are done
     writes: list[Write] = field(default_factory=list)
     declared: set[str] = field(default_factory=set)  # the paths of the cells and instances of its instance
     definition: int = -1
+
+    def flat(self) -> Iterator[int | Node]:
+        """What stands in the call, whatever the scope."""
+        return flat(self.content)
 
 
 def below(path: str, prefix: str) -> bool:
@@ -89,16 +95,24 @@ class Calls:
         Calls that are taken apart.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, grouped: bool = True) -> None:
         self.graph = graph
+        self.grouped = grouped  # whether what is kept for a derivative comes as one tuple
         self.top = call_tree(graph)
         self.position = graph.index.position
         self.users = graph.index.users
+        self.outputs = {atom for atom in graph.outputs if type(atom) is Var}
         self.decls = {decl.var: decl for decl in graph.cells}
         codes = constants(graph)
         self.consts: Mapping[Var, Any] = {var: code for var, code in codes.items() if len(code) == 2}
         self.attrs: dict[int, Any] = {}
         self.trees = self._trees()
+        self.asked = self._asked()
+        self.siblings: dict[tuple[str, str], int] = {}  # modules of a list by its place and their class
+        for path, name in {(node.path, node.name) for node in self.top.nodes() if node.kind == "module"}:
+            base, _, last = path.rpartition(".")
+            if last.isdigit():
+                self.siblings[base, name] = self.siblings.get((base, name), 0) + 1
         self.opened: set[Node] = set()
         self.plain: set[Node] = set()  # modules that print as functions
         only = self.top.items[0] if len(self.top.items) == 1 else None
@@ -129,12 +143,23 @@ class Calls:
                         found.setdefault(frozenset(values), tree)
         return found
 
+    def _asked(self) -> dict[Any, set[Var]]:
+        """What the derivative of each call reads of what was there before."""
+        found: dict[Any, set[Var]] = {}
+        for node in self.top.nodes():
+            if node.backward and node.whole and node.kind != "function":
+                reads = found.setdefault(node.call, set())
+                for eq in self.graph.equations[node.start : node.stop]:
+                    reads.update(v for v in eq.variables() if self.position.get(v, -1) < node.start)
+        return found
+
     def _describe_all(self) -> None:
         self.of: dict[Node, Description] = {}
         self.instances: dict[tuple[str, str], Instance] = {}
         self.first: list[Node] = []
         self.ids: dict[Any, int] = {}
         self.declared: dict[Instance, set[str]] = {}
+        self.kept: dict[Any, Any] = {}  # what calls keep for their derivatives
         self.defined: dict[Instance, int] = {}  # the definition of its first call
         self._place_writes()
         for node in self.top.nodes():
@@ -155,6 +180,7 @@ class Calls:
         """The innermost call in which each write can stand."""
         self.placed: dict[Node, list[Write]] = {}
         self.home: dict[Var, Node] = {}
+        self.written: dict[Var, list[Node]] = {}
         calls: dict[tuple[str, str], int] = {}
         inside: dict[int, Node] = {}
         around: dict[Node, Node | None] = {self.top: None}
@@ -173,6 +199,8 @@ class Calls:
                 node = around[node] or self.top
             self.placed.setdefault(node, []).append(write)
             self.home[write.cell] = node
+            if type(write.value) is Var:
+                self.written.setdefault(write.value, []).append(node)
 
     def _may_write(self, node: Node, write: Write, calls: Mapping[tuple[str, str], int]) -> bool:
         if self.is_open(node) or node.backward or write.cell in self.graph.index.results:
@@ -230,7 +258,9 @@ class Calls:
             about.result = self.graph.out_tree
         else:
             self._parameters(about, free)
-            about.result = self._result(about)
+            about.result = result_of(self, about)
+        if node.call is not None and not node.backward:
+            self.kept[node.call] = about.saved
         if about.instance is not None:
             known = self.declared.setdefault(about.instance, set())
             for atom in about.own:
@@ -290,22 +320,26 @@ class Calls:
         if about.node.backward:
             about.parameters += [Parameter(None, instance) for instance in about.given if instance in left]
             left = {atom: None for atom in left if atom not in about.given}
+            saved = self.kept.get(about.node.call)
+            if isinstance(saved, tuple) and sum(atom in left for atom in leaves(saved)) > 1:
+                about.parameters.append(Parameter("saved", saved if self.grouped else self.read_part(saved, left)))
+                left = {atom: None for atom in left if atom not in set(leaves(saved))}
         if call is not None and not about.node.backward:
             for name, tree in call.arguments.items():
-                kept = self._read_part(tree, left)
+                kept = self.read_part(tree, left)
                 if kept is not NOTHING:
                     about.parameters.append(Parameter("args" if name == "*" else name, kept))
         about.parameters += [Parameter(None, atom) for atom in left]
         about.foreign = [atom for parameter in about.parameters for atom in leaves(parameter.tree)]
 
-    def _read_part(self, tree: Any, left: dict[Any, None]) -> Any:
+    def read_part(self, tree: Any, left: dict[Any, None]) -> Any:
         """The part of an argument that is read and is not known by another name: taken from `left`."""
         if isinstance(tree, dict):
-            parts = {key: self._read_part(item, left) for key, item in tree.items()}
+            parts = {key: self.read_part(item, left) for key, item in tree.items()}
             parts = {key: item for key, item in parts.items() if item is not NOTHING}
             return parts if parts else NOTHING
         if isinstance(tree, (list, tuple)):
-            items = [item for item in (self._read_part(item, left) for item in tree) if item is not NOTHING]
+            items = [item for item in (self.read_part(item, left) for item in tree) if item is not NOTHING]
             if not items:
                 return NOTHING
             return items if isinstance(tree, list) or field_names(type(tree)) is not None else tuple(items)
@@ -315,41 +349,6 @@ class Calls:
             del left[tree]
             return tree
         return NOTHING
-
-    def _result(self, about: Description) -> Any:
-        """What others read of what it makes: nested as it was returned, as far as that is known."""
-        node = about.node
-        outputs = {atom for atom in self.graph.outputs if type(atom) is Var}
-        written: dict[Var, list[Node]] = {}
-        for write in self.graph.writes:
-            if type(write.value) is Var:
-                written.setdefault(write.value, []).append(self.home[write.cell])
-
-        def is_read(var: Var) -> bool:
-            users = self.users.get(var, ())
-            if var in outputs or (users and users[-1] >= node.stop):
-                return True
-            return any(not (node.start <= home.start and home.stop <= node.stop) or home is self.top
-                       for home in written.get(var, ()))  # fmt: skip
-
-        made = []
-        for item in flat(about.content):
-            values = self.graph.equations[item].outputs if isinstance(item, int) else self.values(self.of[item].result)
-            made += [var for var in values if is_read(var)]
-        left = dict.fromkeys(made)
-        if not left:
-            return NOTHING
-        tree = None if node.call is None or node.backward else node.call.result
-        tree = self.trees.get(frozenset(left)) if tree is None or tree is ANYTHING else tree
-        kept = self._read_part(tree, left)
-        if kept is NOTHING:
-            values = list(left)
-            return values[0] if len(values) == 1 else tuple(values)
-        if isinstance(kept, tuple) and len(kept) == 1 and not left:
-            return kept[0]
-        if not left:
-            return kept
-        return (*kept, *left) if isinstance(kept, tuple) else (kept, *left)
 
     def values(self, tree: Any) -> list[Var]:
         """The variables of a result."""

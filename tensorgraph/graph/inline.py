@@ -69,7 +69,7 @@ def inline(
                 type(own) is Var and own.name is None and own in trace.producer
             ):  # made here, and no variable of somebody's graph
                 own.name = var.name
-    calls.complete({var: trace.cut.get(own) or own for var, own in env.items()})  # type: ignore[arg-type]
+    calls.complete(env)
     return [_value(trace, env, a) for a in graph.outputs], [_value(trace, env, w.value) for w in graph.writes]
 
 

@@ -95,12 +95,17 @@ def outline(graph: Graph) -> Outline:
     >>> tg.trace(model, tg.f32[8, 4]).outline
     <Outline of Sequential: Linear, Tanh, Sequential>
     """
-    made = _Assembly(graph).outline()
-    try:
-        verify(made)
-    except Unlike as unlike:
-        made = flat(graph, str(unlike))
-        verify(made)
+    reason = ""
+    for grouped, loops in ((True, True), (False, True), (False, False)):
+        made = _Assembly(graph, grouped, loops).outline()
+        try:
+            verify(made)
+        except Unlike as unlike:
+            reason = reason or str(unlike)
+        else:
+            return made
+    made = flat(graph, reason)
+    verify(made)
     return made
 
 
@@ -119,15 +124,18 @@ def flat(graph: Graph, reason: str | None = None) -> Outline:
 class _Assembly:
     """The definitions of a graph from its calls."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.calls = Calls(graph)
+    def __init__(self, graph: Graph, grouped: bool, loops: bool) -> None:
+        self.graph, self.loops = graph, loops
+        self.calls = Calls(graph, grouped)
         self.made: dict[int, Definition] = {}
         self.ranks: dict[str, int] = {}  # of the paths of cells
-        for eq in graph.equations:
-            for x in eq.group(1) if eq.is_gradient else ():
-                if x in self.calls.decls:
-                    self.ranks.setdefault(self.calls.decls[x].path, len(self.ranks))
+        decls = self.calls.decls
+        lists: list[Any] = [eq.group(1) for eq in graph.equations if eq.is_gradient]
+        lists += [tree for node in self.calls.top.nodes() if node.call for tree in node.call.arguments.values()]
+        for xs in lists:
+            for x in xs if isinstance(xs, (list, tuple)) else ():
+                if type(x) is Var and x in decls:
+                    self.ranks.setdefault(decls[x].path, len(self.ranks))
 
     def outline(self) -> Outline:
         calls = self.calls
@@ -185,7 +193,8 @@ class _Assembly:
         folding = Folding(
             lambda number: attributes(self.graph, number, calls.attrs), self._keys, lambda items: is_part(items, lists)
         )
-        folding.fold(made)
+        if self.loops:
+            folding.fold(made)
         return made
 
     def _written(self, body: list[Statement], about: Description) -> list[Statement]:
@@ -222,6 +231,8 @@ class _Assembly:
             if last.isdigit():
                 numbered.setdefault((base, type(member.value)), []).append((int(last), member.value))
         lists += [tuple(value for _, value in sorted(items, key=lambda item: item[0])) for items in numbered.values()]
+        for parameter in definition.parameters:
+            lists += columns(parameter.tree)
         for statement in definition.statements():
             lists.append(tuple(outputs(statement)))
         for number, items in enumerate(lists):
@@ -324,8 +335,23 @@ class _Assembly:
         return found
 
 
+def columns(tree: Any) -> list[tuple[Any, ...]]:
+    """Of a list of trees that nest alike the values at each place, one a tree; of lists inside of it too."""
+    if not isinstance(tree, (list, tuple)):
+        return []
+    found = [column for item in tree for column in columns(item)]
+    rows = [tuple(leaves(item)) for item in tree if isinstance(item, (list, tuple))]
+    if len(rows) == len(tree) > 1 and len({len(row) for row in rows}) == 1:
+        found += zip(*rows, strict=True)
+    return found
+
+
 def is_part(items: tuple[Any, ...], lists: dict[Any, tuple[int, int]]) -> bool:
     """Whether values stand in one list, one after another, forwards or backwards."""
+    if all(isinstance(item, Instance) for item in items):
+        ends = [item.path.rpartition(".")[::2] for item in items]
+        numbered = len({base for base, _ in ends}) == 1 and all(last.isdigit() for _, last in ends)
+        return numbered and {int(b[1]) - int(a[1]) for a, b in itertools.pairwise(ends)} in ({1}, {-1})
     places = [lists.get(item) for item in items]
     if any(place is None for place in places):
         return False

@@ -37,6 +37,8 @@ __all__ = ["Folding", "runs", "shifted"]
 LONGEST = 64  # statements in one repeat
 LEAST_SAVED = 3
 MOST_STEPS = 400_000  # operands looked at, in all
+MOST_KEPT = 12  # lists that a loop makes
+MOST_LISTS = 3  # without a name
 MOST_WRITTEN = 8  # items of a list that has no name
 ROUNDS = 3  # loops around loops
 
@@ -295,7 +297,11 @@ class _Wiring:
             elif outside[-1]:
                 self.last.append(n)
         plain = len(self.collected) <= 1 and not self.carried and not self.last and self.period <= 3
-        cost = 0 if plain else 2 * len(self.collected)  # lines for lists
+        made = [n for n, statement in enumerate(self.repeats[0]) for _ in outputs(statement)]
+        makers = {made[n] for n in self.collected}
+        if any(isinstance(self.repeats[0][n], Repetition) for n in makers) or len(makers) > MOST_KEPT:
+            return False  # lists of lists
+        cost = 0 if plain else 2 * len(makers)  # lines for lists
         if (self.count - 1) * self.period - cost < LEAST_SAVED:
             return False
         written = [
@@ -303,7 +309,7 @@ class _Wiring:
         ]
         if written and any(isinstance(statement, Assignment) for statement in self.repeats[0]) and self.period < 5:
             return False
-        return self.count <= MOST_WRITTEN or not written
+        return not written or (self.count <= MOST_WRITTEN and len(written) <= MOST_LISTS)
 
     # ---- the loop
 

@@ -44,7 +44,8 @@ def outputs(statement: Statement) -> list[Var]:
     if isinstance(statement, Operation):
         return list(statement.eq.outputs)
     if isinstance(statement, Application):
-        return statement.results
+        given = {atom for tree in statement.arguments for atom in leaves(tree)}
+        return [var for var in statement.results if var not in given]  # what it gives back it has not made
     if isinstance(statement, Repetition):
         return [*[out for _, items in statement.collected for out in items], *[out for _, out in statement.last]]
     if isinstance(statement, Block):
@@ -94,7 +95,8 @@ def rewired(statement: Statement, own: list[Any], fresh: Mapping[Any, Any], movi
     if isinstance(statement, Application):
         instance = next(left)
         arguments = [mapped(tree, lambda _: next(left)) for tree in statement.arguments]
-        results = [fresh.get(var, var) for var in statement.results]
+        known = dict(zip(operands_of(statement), own, strict=True))
+        results = [fresh[var] if var in fresh else known.get(var, var) for var in statement.results]
         given = instance if isinstance(instance, Instance) else None
         return Application(statement.definition, given, arguments, results)
     if isinstance(statement, Assignment):

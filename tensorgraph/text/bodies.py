@@ -152,7 +152,7 @@ class Body(Naming):
             return tree_text(self.out_tree, iter([self.of(leaf) for leaf in leaves(result)]))
         said = self.tree(result)
         plain = isinstance(result, tuple) and len(result) > 1 and said.startswith("(")
-        return said[1:-1] if plain else said
+        return said[1:-1] if plain and len(said) + 10 <= WIDTH else said
 
     def body(self, body: list[Statement], room: int) -> None:
         outer, self.room = self.room, room
@@ -359,14 +359,25 @@ class Body(Naming):
             return self.give(var, self.wanted(var), self.now)
         items = list(result) if isinstance(result, (list, tuple)) else []
         values = [own[item] for item in items if type(item) is Var]
-        if len(values) == len(items) and len(set(values)) == len(values) and 0 < len(values) <= MANY:
-            for var in values:
-                self.give(var, self.wanted(var), self.now)
-            return f"({self.text[values[0]]},)" if len(values) == 1 else ", ".join(self.text[var] for var in values)
-        holder = object()
-        name = self.plain(holder, self.now)
-        self.final[holder] = max((self.final.get(var, 0) for var in own.values()), default=0)
-        self._place(result, own, name)
+        parts = [item for item in items if isinstance(item, (list, tuple, dict))]
+        if len(values) + len(parts) == len(items) <= MANY and len(set(values)) == len(values) and items:
+            names = []
+            for item in items:
+                if type(item) is Var:
+                    names.append(self.give(own[item], self.wanted(own[item]), self.now))
+                else:
+                    names.append(self.whole(item, own, "saved"))
+            return f"({names[0]},)" if len(names) == 1 else ", ".join(names)
+        return self.whole(result, own, None)
+
+    def whole(self, tree: Any, own: Mapping[Var, Var], wanted: str | None) -> str:
+        """One name for all of a result."""
+        holder: Any = object()
+        name = self.give(holder, wanted, self.now)
+        self.final[holder] = max(
+            (self.final.get(own[leaf], 0) for leaf in leaves(tree) if type(leaf) is Var), default=0
+        )
+        self._place(tree, own, name)
         return name
 
     def _place(self, tree: Any, own: Mapping[Var, Var], place: str) -> Any:
@@ -377,7 +388,8 @@ class Body(Naming):
             made = [self._place(item, own, f"{place}[{number}]") for number, item in enumerate(tree)]
         else:
             if type(tree) is Var:
-                self.text[own[tree]] = place
+                if self.making.get(own[tree], self.now) == self.now:  # else it was handed over, and has its name
+                    self.text[own[tree]] = place
                 return own[tree]
             return tree
         self.add_bundle(made, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tensorgraph.graph.graph import Graph, Var, digest
 from tensorgraph.graph.outline import Outline
@@ -77,11 +77,26 @@ class _Text:
                 cells = self.parameters(instance)
                 if len(cells) > 1:
                     body.add_bundle(cells, f"parameters({name})")
+                for items, place in self.lists(instance):
+                    body.add_bundle(items, f"{name}.{place}")
         consts, lines = self.constants(definition, body)
         body.measure(consts)
         parts = [*head.parameters, *(["*", *head.members] if head.members else [])]
         start = wrapped(f"def {definition.name}(", parts, f"){self.result_type() if main else ''}:", WIDTH)
         return [*start, *lines, *body.lines_of()]
+
+    def lists(self, instance: Instance) -> Iterator[tuple[list[Instance], str]]:
+        """The lists of instances among the members of an instance."""
+        definition = instance.definition
+        if definition is None or definition.call is None or definition not in self.heads:
+            return
+        base = definition.call.scope
+        for values, place in self.heads[definition].bundles:
+            if all(isinstance(value, Instance) for value in values):
+                paths = [value.path[len(base) + 1 :] if base else value.path for value in values]
+                whole = [f"{instance.path}.{path}" if instance.path else path for path in paths]
+                found = [self.outline.instances.get((path, v.name)) for path, v in zip(whole, values, strict=True)]
+                yield [part for part in found if part is not None], place
 
     def parameters(self, instance: Instance) -> list[Var]:
         """The trainable cells of an instance, in the order in which they are declared."""

@@ -88,7 +88,7 @@ class Naming:
                     made_in.update((out, loops) for _, out in statement.last)
                     made_in.update((out, loops) for _, items in statement.collected for out in items)
                 else:
-                    made_in.update((out, loops) for out in made_by(statement))
+                    made_in.update((out, loops) for out in outputs(statement))
                 self.making.update((out, self.first[statement]) for out in outputs(statement))
 
         walk(self.definition.body, (), 0)
@@ -194,6 +194,31 @@ class Naming:
         if len(values) > 0:
             self.bundles.append((values, tree, name))
 
+    def place(self, tree: Any, name: str) -> None:
+        """What is inside of a tree is reached from its name."""
+        if isinstance(tree, dict):
+            for key, item in tree.items():
+                self.place(item, f"{name}[{key_text(key)}]")
+        elif isinstance(tree, (list, tuple)):
+            for number, item in enumerate(tree):
+                self.place(item, f"{name}[{number}]")
+        else:
+            self.text[tree] = name
+            return
+        self.add_bundle(tree, name)
+
+    def sequence(self, rows: list[Any]) -> str | None:
+        """The name of a list of these trees, forwards or backwards."""
+        found: str | None = None
+        for known, own, name in reversed(self.bundles):
+            if isinstance(own, (list, tuple)) and len(own) == len(rows) and len(known) == sum(
+                len(list(leaves(row))) for row in rows
+            ):  # fmt: skip
+                for way, text in ((rows, name), (rows[::-1], f"reversed({name})")):
+                    if known == tuple(leaves(way)) and shape(own) == shape(way):
+                        found = found or text
+        return found
+
     def bundle(self, values: tuple[Any, ...], kind: type) -> str | None:
         """The name of a list of these values, or of a part of one."""
         if not values:
@@ -214,26 +239,26 @@ class Naming:
 
     def tree(self, tree: Any) -> str:
         """An argument or a result, nested as it is."""
+        if not isinstance(tree, (dict, list, tuple)):
+            return self.of(tree)
+        values = tuple(leaves(tree))
+        name: str
+        for known, own, name in reversed(self.bundles):
+            if known == values and shape(own) == shape(tree):
+                return name
         if isinstance(tree, dict):
-            name: str
-            for known, own, name in reversed(self.bundles):
-                if isinstance(own, dict) and known == tuple(leaves(tree)) and list(own) == list(tree):
-                    return name
             return f"{{{', '.join(f'{key_text(key)}: {self.tree(item)}' for key, item in tree.items())}}}"
-        if isinstance(tree, (list, tuple)):
-            plain = all(not isinstance(item, (list, tuple, dict)) for item in tree)
-            known = self.bundle(tuple(tree), list) if plain else None
-            if known is not None:
-                return known
-            parts = [self.tree(item) for item in tree]
-            if isinstance(tree, tuple) and field_names(type(tree)) is None:
-                return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
-            return f"[{', '.join(parts)}]"
-        return self.of(tree)
+        part = self.bundle(values, list) if all(not isinstance(item, (list, tuple, dict)) for item in tree) else None
+        if part is not None:
+            return part
+        parts = [self.tree(item) for item in tree]
+        if isinstance(tree, tuple) and field_names(type(tree)) is None:
+            return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+        return f"[{', '.join(parts)}]"
 
 
-def made_by(statement: Statement) -> tuple[Var, ...] | list[Var]:
-    """What a statement makes that is no list of statements."""
-    if isinstance(statement, Operation):
-        return statement.eq.outputs
-    return statement.results if isinstance(statement, Application) else ()
+def shape(tree: Any) -> Any:
+    """How values nest; lists and tuples are alike."""
+    if isinstance(tree, dict):
+        return tuple((key, shape(item)) for key, item in tree.items())
+    return tuple(map(shape, tree)) if isinstance(tree, (list, tuple)) else None

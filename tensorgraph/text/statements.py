@@ -12,7 +12,7 @@ from tensorgraph.text import types
 from tensorgraph.text.binding import assign_name, bind
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.expressions import callee, expression, reference, with_residuals
-from tensorgraph.text.scene import CellName, Scene, Unknown, show
+from tensorgraph.text.scene import CellName, Container, Scene, Unknown, opened, show
 from tensorgraph.text.sequences import sequence
 
 __all__ = ["run"]
@@ -56,6 +56,8 @@ def _statement(scene: Scene, node: ast.stmt) -> None:
             value = reference(scene, node.value)
             for target in node.targets:
                 bind(scene, target, value, node)
+            if isinstance(node.value, ast.List) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                scene.lists[node.targets[0].id] = scene.names[node.targets[0].id].tree
         case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
             _annotated(scene, node, expression(scene, value))
         case ast.With():
@@ -67,6 +69,8 @@ def _statement(scene: Scene, node: ast.stmt) -> None:
             scene.returned = True
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr="assign")) as call):
             _write(scene, call)
+        case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(), attr="append")) as call):
+            _append(scene, call)
         case ast.Expr(value=ast.Call() as call):
             reference(scene, call)
             if callee(scene, call.func) is None:
@@ -155,6 +159,19 @@ def _loop(scene: Scene, node: ast.For) -> None:
         for item in items:
             bind(scene, node.target, item, node)
             _inside(scene, node.body)
+
+
+def _append(scene: Scene, call: ast.Call) -> None:
+    """``saved.append(h)``: a list that this function has begun grows by one."""
+    assert isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)
+    name = call.func.value.id
+    known = scene.lists.get(name)
+    held = scene.names.get(name)
+    if known is None or not isinstance(held, Container) or held.tree is not known:
+        scene.fail(call, f"only a list that this function began grows, {name} = [] above; {name} is none")
+    if len(call.args) != 1 or call.keywords:
+        scene.fail(call, f"expected {name}.append(value)")
+    known.append(opened(reference(scene, call.args[0])))
 
 
 # writes ---------------------------------------------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.graph import Var
-from tensorgraph.graph.statements import Instance, Operation, Repetition, walked
+from tensorgraph.graph.statements import Application, Instance, Operation, Repetition, leaves, mapped, walked
 from tensorgraph.ops.structure import alias
 from tensorgraph.text.heads import key_text, snake
 
@@ -15,35 +17,40 @@ if TYPE_CHECKING:
 
 __all__ = ["expect", "write_loop"]
 
+INDENT = "    "
+UNNAMED = re.compile(r"v\d+")
+MISSING: Any = object()
 MANY = 6  # values that are named one by one
 
 
 def write_loop(body: Body, loop: Repetition) -> None:
     """``for block in blocks:`` and what stands in it; a comprehension where that is one expression."""
+    body.flush()
     if _comprehension(body, loop):
         return
-    body.flush()
     names = _carry(body, loop)
-    saved = []
-    for inside, items in loop.collected:
-        holder = object()
-        name = body.take(holder, _plural(body.wanted(inside) or body.wanted(items[0]) or "v"), body.now)
-        body.final[holder] = max([body.final.get(item, 0) for item in items] + [body.ends[loop]])
-        body.line(f"{name} = []")
-        saved.append((name, inside, items))
+    begun = len(body.lines)
     body.line(f"for {_heading(body, loop)}:")
     body.indent += 1
     count = len(body.lines)
     body.body(loop.body, id(loop))
     body.flush()
-    for name, inside, _ in saved:
-        body.line(f"{name}.append({body.text[inside]})")
+    saved = []
+    for inside, items in _collected(loop):
+        holder = object()
+        wanted = _plural(body.text[inside]) if type(inside) is Var else "saveds"
+        name = body.take(holder, wanted, body.first[loop] - 1)
+        finals = [body.final.get(leaf, 0) for item in items for leaf in leaves(item)]
+        body.final[holder] = max([*finals, body.ends[loop]])
+        body.line(f"{name}.append({body.tree(inside)})")
+        saved.append((name, inside, items))
     moved = [(name, after) for (_, _, after), name in zip(loop.carried, names, strict=True) if body.text[after] != name]
     if moved:
         body.line(f"{', '.join(name for name, _ in moved)} = {', '.join(body.text[after] for _, after in moved)}")
     if len(body.lines) == count:
         body.line("pass")
     body.indent -= 1
+    body.lines[begun:begun] = [f"{INDENT * body.indent}{name} = []" for name, _, _ in saved]
     for (_, _, after), name in zip(loop.carried, names, strict=True):
         body.locked.pop(name.partition("[")[0], None)
         body.text[after] = name
@@ -52,11 +59,65 @@ def write_loop(body: Body, loop: Repetition) -> None:
         name = body.text[outside] = body.text[inside]
         if body.holder.get(name) is inside or any(after is inside for _, _, after in loop.carried):
             body.holder[name] = outside
+    for inside, items in loop.collected:
+        if items[-1] not in body.text:  # the others are reached as what was handed on
+            name = body.text[items[-1]] = body.text[inside]
+            body.holder[name] = items[-1]
     _hold_trees(body, loop)
     for name, _, items in saved:
+        befores = {before: body.of(before) for before, _, _ in loop.carried if type(before) is Var}
         for number, item in enumerate(items):
-            body.text[item] = f"{name}[{number}]"
+            body.place(item, f"{name}[{number}]")
+        body.text.update(befores)
         body.add_bundle(list(items), name)
+
+
+def _collected(loop: Repetition) -> list[tuple[Any, tuple[Any, ...]]]:
+    """What is collected: values, and whole trees of what calls give, with what each turn adds."""
+    items = dict(loop.collected)
+    found: list[tuple[Any, tuple[Any, ...]]] = []
+    for statement in loop.body:
+        if not isinstance(statement, Application) or not isinstance(statement.definition.result, tuple):
+            continue
+        own = dict(zip(statement.definition.results(), statement.results, strict=True))
+        for part in statement.definition.result:
+            values = [own.get(leaf) for leaf in leaves(part)] if isinstance(part, (list, tuple, dict)) else []
+            fresh = [value for value in values if value in items]
+            if len(values) > 1 and len(fresh) > len(values) // 2 and all(value is not None for value in values):
+                known = {inside: after for inside, after in items.items() if inside in fresh}
+                rows = [_turn(part, own, known, loop, turn) for turn in range(loop.count)]
+                if all(row is not None for row in rows):
+                    found.append((mapped(part, own.__getitem__), tuple(rows)))
+                    for value in fresh:
+                        del items[value]
+    reached = {leaf for _, rows in found for leaf in leaves(list(rows))}
+    handed = {after for _, _, after in loop.carried}
+    left = [(i, every) for i, every in items.items() if i not in handed or not reached.issuperset(every[:-1])]
+    return found + left
+
+
+def _turn(part: Any, own: Mapping[Var, Var], known: Mapping[Any, Any], loop: Repetition, turn: int) -> Any:
+    """What a turn adds: of what it makes the items, of what it reads what stands there then."""
+    lists = dict(loop.lists)
+    befores = {inside: (before, after) for before, inside, after in loop.carried}
+    whole = dict(loop.collected)
+    outside = dict(loop.last)
+
+    def leaf(value: Var) -> Any:
+        inside = own[value]
+        if inside in known:
+            return known[inside][turn]
+        if inside in lists:
+            return lists[inside][turn]
+        if inside in befores:
+            before, after = befores[inside]
+            if turn == 0:
+                return before
+            return whole[after][turn - 1] if after in whole else outside.get(after) if turn == loop.count else MISSING
+        return inside
+
+    made = mapped(part, leaf)
+    return None if any(item is MISSING or item is None for item in leaves(made)) else made
 
 
 def expect(body: Body, loop: Repetition) -> None:
@@ -100,11 +161,11 @@ def _carry(body: Body, loop: Repetition) -> list[str]:
         if dies and (crossed or wanted is None or wanted == here):
             name = here
         elif crossed:
-            name = body.take(inside, "before", body.now)
+            name = body.take(inside, "before", body.first[loop] - 1)
             body.line(f"{name} = {here}")
         else:
             fallback = body.wanted(before) if type(before) is Var else None
-            name = body.give(inside, wanted or fallback, body.now)
+            name = body.give(inside, wanted or fallback, body.first[loop] - 1)
             body.line(f"{name} = {here}")
         body.holder[name] = inside
         body.text[inside] = name
@@ -144,7 +205,7 @@ def _carry_tree(body: Body, loop: Repetition, group: tuple[Repetition, list[int]
     if dies:
         name = here
     else:
-        name = body.take(object(), here if here.isidentifier() else "v", body.now)
+        name = body.take(object(), here if here.isidentifier() else "v", body.first[loop] - 1)
         body.line(f"{name} = {here}")
     holder: Any = object()
     body.holder[name] = holder
@@ -164,7 +225,19 @@ def _heading(body: Body, loop: Repetition, keyed: str | None = None) -> str:
     names, texts = [], []
     counter = any(isinstance(s, Operation) and any(own is loop for _, own, _ in s.moving) for s in walked(loop.body))
     family = sum(len(items) > 1 for _, items in loop.lists) > 2
-    for inside, items in loop.lists:
+    lists = list(loop.lists)
+    for tree, rows in _rows(loop):
+        text = body.sequence(rows)
+        if text is not None:
+            holder: Any = object()
+            name = body.take(holder, "saved", body.first[loop])
+            body.final[holder] = body.ends[loop]
+            body.place(tree, name)
+            names.append(name)
+            texts.append(text)
+            inner = set(leaves(tree))
+            lists = [(inside, items) for inside, items in lists if inside not in inner]
+    for inside, items in lists:
         text = _sequence(body, items)
         name = body.take(inside, _singular(body, inside, items, text, family), body.first[loop])
         names.append(name)
@@ -179,12 +252,24 @@ def _heading(body: Body, loop: Repetition, keyed: str | None = None) -> str:
         body.turns[loop] = name
         if not loop.lists:
             return f"{name} in range({loop.count})"
-        inner = f"zip({', '.join(texts)})" if len(texts) > 1 else texts[0]
+        zipped = f"zip({', '.join(texts)})" if len(texts) > 1 else texts[0]
         listed = f"({', '.join(names)})" if len(names) > 1 else names[0]
-        return f"{name}, {listed} in enumerate({inner})"
+        return f"{name}, {listed} in enumerate({zipped})"
     if len(names) == 1:
         return f"{names[0]} in {texts[0]}"
     return f"{', '.join(names)} in zip({', '.join(texts)})"
+
+
+def _rows(loop: Repetition) -> list[tuple[Any, list[Any]]]:
+    """The trees that calls in the body are handed and that stand in lists, with what stands there in each turn."""
+    items = dict(loop.lists)
+    found = []
+    for statement in loop.body:
+        for tree in statement.arguments if isinstance(statement, Application) else ():
+            if isinstance(tree, (list, tuple, dict)) and all(leaf in items for leaf in leaves(tree)):
+                turns = [{inside: every[turn] for inside, every in loop.lists} for turn in range(loop.count)]
+                found.append((tree, [mapped(tree, turn.__getitem__) for turn in turns]))
+    return found
 
 
 def _sequence(body: Body, items: tuple[Any, ...]) -> str:
@@ -216,6 +301,7 @@ def _singular(body: Body, inside: Any, items: tuple[Any, ...], text: str, family
 
 
 def _plural(name: str) -> str:
+    name = "v" if UNNAMED.fullmatch(name) or not name.isidentifier() else name
     return name if name.endswith("s") else f"{name}s"
 
 
@@ -250,7 +336,6 @@ def _comprehension(body: Body, loop: Repetition) -> bool:
         text = whole
     if len(text) + 4 * body.indent > 90:
         return False
-    body.flush()
     several = body.called(items)
     if loop.keys is None and several is not None and len(items) <= MANY and items not in body.handed:
         names = [body.take(item, name, body.ends[loop]) for item, name in zip(items, several, strict=True)]

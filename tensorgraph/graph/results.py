@@ -1,0 +1,122 @@
+"""What a call gives: what others read of what it makes, nested as it was returned, and beside it what is kept.
+
+What the derivative of a call reads of it is no part of what the user returned. It comes as one tuple, in which the
+tuples of the calls inside stand whole; so does the derivative give the gradients of parameters, which nothing of the
+backward pass reads, and it is handed the tuple again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tensorgraph.graph.graph import ANYTHING, Var
+from tensorgraph.graph.statements import NOTHING, leaves
+
+if TYPE_CHECKING:
+    from tensorgraph.graph.call_tree import Node
+    from tensorgraph.graph.definitions import Calls, Description
+
+__all__ = ["result_of"]
+
+LIST = 3  # modules of one class in a list, which a loop may go through
+
+
+def result_of(calls: Calls, about: Description) -> Any:
+    """The tree of a call's result; notes in `about.saved` what of it is kept for others."""
+    made = [var for item in about.flat() for var in _values(calls, item) if _is_read(calls, about.node, var)]
+    left = dict.fromkeys(made)
+    if not left:
+        return NOTHING
+    if about.node.backward:
+        return _with_gradients(calls, about, left)
+    call = about.node.call
+    tree: Any = None if call is None else call.result
+    known = tree is not None and tree is not ANYTHING
+    told = known and isinstance(tree, tuple) and len(tree) > 1 and isinstance(tree[-1], (tuple, list))  # by a text
+    kept = calls.read_part(tree[:-1] if told else tree if known else calls.trees.get(frozenset(left)), left)
+    if told:
+        handed = {atom for parameter in about.parameters for atom in leaves(parameter.tree)}
+        inner = _told(tree[-1], left, handed) if any(leaf in left for leaf in leaves(tree[-1])) else NOTHING
+        kept = kept if inner is NOTHING else (*(() if kept is NOTHING else kept), inner)
+    if kept is NOTHING:
+        return _plain(list(left))
+    if told or not left:
+        if isinstance(kept, tuple) and kept and isinstance(kept[-1], tuple):
+            about.saved = kept[-1]
+        return kept[0] if isinstance(kept, tuple) and len(kept) == 1 else kept
+    through = _passes(calls, about)
+    saved = _grouped(calls, about, left)
+    if through:  # what it was handed and its derivative reads stands there too: then that needs nothing else
+        saved = (*through, *saved) if isinstance(saved, tuple) else (*through, saved)
+    about.saved = saved
+    return (*kept, saved) if isinstance(kept, tuple) else (kept, saved)
+
+
+def _passes(calls: Calls, about: Description) -> list[Var]:
+    """What the derivative of a module that is one of a list reads of what the module was handed."""
+    call = about.node.call
+    base = about.node.path.rpartition(".")[0]
+    if call is None or call not in calls.asked or not calls.grouped or calls.siblings.get((base, call.name), 0) < LIST:
+        return []
+    given = (atom for parameter in about.parameters for atom in leaves(parameter.tree))
+    return [atom for atom in given if atom in calls.asked[call] and atom not in calls.decls]
+
+
+def _told(tree: Any, left: dict[Var, None], known: set[Any]) -> Any:
+    """What a text returned besides, as far as it is read; with what was handed over and stands in it."""
+    if not any(leaf in left or leaf in known for leaf in leaves(tree)):
+        return NOTHING
+    parts = []
+    for item in tree:
+        if isinstance(item, (tuple, list)):
+            inner = _told(item, left, known)
+            parts += [] if inner is NOTHING else [inner]
+        elif item in left or item in known:
+            left.pop(item, None)
+            known.add(item)
+            parts.append(item)
+    return tuple(parts)
+
+
+def _values(calls: Calls, item: int | Node) -> list[Var]:
+    return list(calls.graph.equations[item].outputs) if isinstance(item, int) else calls.values(calls.of[item].result)
+
+
+def _is_read(calls: Calls, node: Node, var: Var) -> bool:
+    """Whether others read what a call makes."""
+    users = calls.users.get(var, ())
+    if var in calls.outputs or (users and users[-1] >= node.stop):
+        return True
+    homes = calls.written.get(var, ())
+    return any(not (node.start <= home.start and home.stop <= node.stop) or home is calls.top for home in homes)
+
+
+def _grouped(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
+    """Values as one tuple: those of a call inside stand together as it gave them."""
+    parts: list[Any] = []
+    for item in about.flat() if calls.grouped else ():
+        saved = None if isinstance(item, int) else calls.of[item].saved
+        values = list(leaves(saved)) if isinstance(saved, tuple) else []
+        if any(value in left for value in values):
+            parts.append(saved)
+            for value in values:
+                left.pop(value, None)
+    parts += left
+    left.clear()
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _with_gradients(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
+    """What the backward pass goes on with, and what it is done with."""
+    equations = calls.graph.equations
+    origins = {v: [equations[n].origin for n in calls.users.get(v, ())] for v in left}
+    done = {v: None for v in left if all(o is None or o.rule == "cut" for o in origins[v])}
+    if len(done) in (0, len(left)) or (len(done) == 1 and len(left) == 2):
+        return _plain(list(left)) if len(done) < len(left) else _grouped(calls, about, left)
+    going = [var for var in left if var not in done]
+    about.saved = _grouped(calls, about, done)
+    return (*going, about.saved)
+
+
+def _plain(values: list[Var]) -> Any:
+    return values[0] if len(values) == 1 else tuple(values)
