@@ -52,8 +52,10 @@ def diff(before: Any, after: Any) -> Difference:
     -------
     Difference
         False where ``before == after``. ``str()`` of it is a text for a terminal or a log, `Difference.draw` a picture.
-        Equations are matched by structure, so that one inserted line is one edit, wherever it stands; the same
-        equations in another order are one edit of kind ``"order"``.
+        Equations are matched by structure, wherever they stand, cells by what is in them, and only then by their paths;
+        the same equations in another order are one edit of kind ``"order"``. `Difference.groups` holds the edits as a
+        person made them: one inserted line or layer is one, with the optimiser's numbers for it and the readers that
+        follow; layers that only have another path moved.
 
     Raises
     ------

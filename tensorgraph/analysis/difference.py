@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tensorgraph.analysis.describe import printable
+from tensorgraph.analysis.grouping import Group, groups
 from tensorgraph.analysis.match import Match
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph
 
 __all__ = ["Detail", "Difference", "Edit"]
 
-SIGNS = {"added": "+", "removed": "-", "changed": "~"}
+SIGNS = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +102,33 @@ class Difference(Drawable):
     def __repr__(self) -> str:
         return f"<Difference of {printable(self.before.name)} and {printable(self.after.name)}: {self.summary()}>"
 
+    @functools.cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The edits as a person made them: a module that is gone, with all that went with it, is one."""
+        return tuple(groups(self))
+
     def summary(self) -> str:
-        """``2 added, 1 changed``."""
-        counts = Counter(edit.status for edit in self.edits)
+        """``2 added, 1 changed``: of the groups."""
+        counts = Counter(group.status for group in self.groups)
         return ", ".join(f"{counts[status]} {status}" for status in SIGNS if counts[status]) or "no difference"
 
     def text(self, most: int | None = None) -> str:
         """One line an edit, its details below it, by module; empty where the graphs are equal.
 
-        Changes of type that follow from others are counted, not listed. `most` limits the lines.
+        A module that is in one graph only is one line, and modules that only moved are one. Changes of type that follow
+        from others are counted, not listed. `most` limits the lines.
         """
         if not self:
             return ""
         lines = [f"--- {_headline(self.before)}", f"+++ {_headline(self.after)}"]
         scope, following = "", 0
-        for edit in self.edits:
+        for group in self.groups:
+            edit = group.edits[0]
+            if len(group.edits) > 1 or group.status == "moved":
+                source = next((each.source for each in group.edits if each.source), "")
+                lines.append(f"{SIGNS[group.status]} {group.text}{f'    # {source}' if source else ''}")
+                lines += [f"      {each.text}: {detail}" for each in group.follows for detail in each.details]
+                continue
             if edit.follows:
                 following += 1
                 continue
@@ -123,6 +137,7 @@ class Difference(Drawable):
                 lines.append(f"@@ {printable(scope or self.after.name)} @@")
             lines.append(f"{edit}{f'    # {edit.source}' if edit.source else ''}")
             lines += [f"      {detail}" for detail in edit.details]
+            lines += [f"      {each.text}: {detail}" for each in group.follows for detail in each.details]
         if following:
             first = next(edit for edit in self.edits if edit.follows)
             lines.append(f"~ {following} more {'equations' if following > 1 else 'equation'} of another type, such as")

@@ -8,13 +8,13 @@ pass over the equations.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tensorgraph.engine.tree import Treedef, leaf_paths
-from tensorgraph.graph.graph import Equation, Graph, Literal, Var, digest
+from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
 from tensorgraph.graph.graph import typed_key as typed
 
 __all__ = ["Match", "match", "output_paths", "typed"]
@@ -124,6 +124,10 @@ def match(a: Graph, b: Graph) -> Match:
         by(down[0].__getitem__, down[1].__getitem__)
         by(up[0].__getitem__, up[1].__getitem__)
     _propagate(one, two, found, pair, deque(found.equations.items()))
+    before = set(found.equations)  # by what becomes of them, whatever they read: something before them is another one
+    up = [_up(side, number, True, rooted=False) for side in (one, two)]
+    by(up[0].__getitem__, up[1].__getitem__)
+    _propagate(one, two, found, pair, deque((i, j) for i, j in found.equations.items() if i not in before))
     for place in (_place_and_label, _place_of):
         before = set(found.equations)
         by(lambda i: place(one, i), lambda j: place(two, j))  # noqa: B023
@@ -157,8 +161,9 @@ def _match_roots(one: _Side, two: _Side, found: Match) -> None:
         found.inputs = _paired(
             a.inputs, b.inputs, lambda v: v.name and (v.name, v.aval), lambda v: v.name, lambda v: ("", v.aval)
         )
+    content, moved = _contents(a, b)
     found.cells = _paired(
-        a.cells, b.cells, lambda c: (c.path, c.aval, c.kind), lambda c: c.path,
+        a.cells, b.cells, content, moved, lambda c: (c.path, c.aval, c.kind), lambda c: c.path,
         lambda c: (c.path.rpartition(".")[2], c.aval, c.kind),
         lambda c: (c.path.rpartition(".")[0], c.aval, c.kind),
     )  # fmt: skip
@@ -171,6 +176,54 @@ def _match_roots(one: _Side, two: _Side, found: Match) -> None:
     own, other = list(a.consts), list(b.consts)
     for i, j in found.consts.items():
         found.counterpart[other[j]] = own[i]
+
+
+def _contents(a: Graph, b: Graph) -> tuple[Callable[[CellDecl], Any], Callable[[CellDecl], Any]]:
+    """Keys of cells by what is in them, where the graphs' paths differ: first of each, then of others in its module.
+
+    An array of one number, as every bias begins, says nothing, nor does one that several cells have.
+    """
+    if [c.path for c in a.cells] == [c.path for c in b.cells]:
+        return (lambda c: None), (lambda c: None)
+    digests: dict[CellDecl, Any] = {}
+    for graph in (a, b):
+        for decl, cell in zip(graph.cells, graph.provenance.cells(len(graph.cells)), strict=True):
+            array = None if cell is None else cell._value
+            if array is not None and array.size > 1 and (array != array.flat[0]).any():
+                digests[decl] = digest(array), decl.path.rpartition(".")[2], decl.kind
+    for graph in (a, b):
+        several = Counter(digests[c] for c in graph.cells if c in digests)
+        for decl in graph.cells:
+            if several[digests.get(decl)] > 1:
+                digests[decl] = None
+    there = {digests[c]: c for c in b.cells if digests.get(c)}
+    homes: dict[str, set[str]] = defaultdict(set)
+    for decl in a.cells:
+        if digests.get(decl) in there:
+            homes[decl.path.rpartition(".")[0]].add(there[digests[decl]].path.rpartition(".")[0])
+    home = {old: next(iter(new)) for old, new in homes.items() if len(new) == 1}
+    # where each cell of such a module is now, and each that is called after it, as an optimiser's are
+    places: dict[str, str] = {}
+    for decl in a.cells:
+        module, _, leaf = decl.path.rpartition(".")
+        if module in home:
+            places[decl.path] = f"{home[module]}.{leaf}" if home[module] else leaf
+    targets: dict[CellDecl, str] = {}
+    for decl in a.cells:
+        parts = decl.path.split(".")
+        for k in range(len(parts)):
+            place = places.get(".".join(parts[k:]))
+            if place is not None:
+                targets[decl] = ".".join([*parts[:k], place])
+                break
+    wanted = set(targets.values())
+    own = set(a.cells)
+
+    def moved(decl: CellDecl) -> Any:
+        path = targets.get(decl) if decl in own else decl.path if decl.path in wanted else None
+        return path and (path, decl.aval, decl.kind)
+
+    return digests.get, moved
 
 
 def _paired(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], Any]) -> dict[int, int]:
@@ -220,8 +273,8 @@ def _down(side: _Side, number: Callable[[Hashable], int], types: bool) -> list[i
     return keys
 
 
-def _up(side: _Side, number: Callable[[Hashable], int], types: bool) -> list[int]:
-    """What becomes of each equation's values."""
+def _up(side: _Side, number: Callable[[Hashable], int], types: bool, rooted: bool = True) -> list[int]:
+    """What becomes of each equation's values; `rooted`: and which inputs, cells and constants it reads."""
     graph = side.graph
     uses: dict[Var, list[Any]] = defaultdict(list)
     for path, out in zip(output_paths(graph.out_tree, len(graph.outputs)), graph.outputs, strict=True):
@@ -239,7 +292,7 @@ def _up(side: _Side, number: Callable[[Hashable], int], types: bool) -> list[int
             gradients += 1
         else:
             ends = tuple(tuple(sorted(number(use) for use in uses.pop(v, ()))) for v in eq.outputs)
-            roots = tuple(side.seed[a] for a in eq.atoms() if type(a) is Var and a in side.seed)
+            roots = tuple(side.seed[a] for a in eq.atoms() if rooted and type(a) is Var and a in side.seed)
             keys[i] = number(("up", _label(eq, types), roots, ends))
         for place, atom in places(eq):
             if type(atom) is Var:
