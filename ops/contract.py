@@ -203,7 +203,7 @@ contract_axes: Op = op(
         a=lambda g, a_aval, b, subscripts: _contract_back(g, b, subscripts, 0, a_aval.shape),
         b=lambda g, a, b_aval, subscripts: _contract_back(g, a, subscripts, 1, b_aval.shape),
     ),
-    traits=("analytic", "internal"), flops=_contract_flops, native="contraction:native_contract",
+    traits=("analytic", "internal"), flops=_contract_flops, native="contraction:native_contract", direct=True,
     oracle=lambda a, b, *, subscripts: np.einsum(subscripts, a, b),
     examples=(
         (((3, 4), (4, 2)), dict(subscripts="ij,jk->ik")), (((2, 3, 4), (2, 2, 4)), dict(subscripts="bqd,bkd->bqk")),
