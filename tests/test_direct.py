@@ -11,7 +11,7 @@ from tensorgraph.engine import direct as engine_direct
 from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.native import direct, machine
 from tensorgraph.native.kernel import kernel
-from tensorgraph.native.places import Call, Place
+from tensorgraph.native.places import Call, Place, Rule
 from tensorgraph.native.words import ldm, load_int, stm, store_int, word_at
 from tensorgraph.testing import assert_close, assert_same, examples_of
 from tensorgraph.testing.forward import layouts_of
@@ -194,8 +194,8 @@ def test_a_rule_that_says_no_is_asked_once():
 
     place = Place.new((3,), "f4")
     assert direct.direct(no, Call((place,), (place,), {}), True) is None
-    no.better_elsewhere = lambda call: "BLAS is"
-    assert direct.direct(no, Call((place,), (place,), {}), True) is None
+    elsewhere = Rule(no, better_elsewhere=lambda call: "BLAS is")
+    assert direct.direct(elsewhere, Call((place,), (place,), {}), True) is None
     assert len(asked) == 1
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.machine import Machine, available, machine
-from tensorgraph.native.places import Address, Call, Place, Successor
+from tensorgraph.native.places import Address, Call, Place, Rule, Successor
 from tensorgraph.ops.native.moving import collapsed, copy_of
 from tensorgraph.ops.native.packing import DEPTH, pack_rows
 from tensorgraph.ops.native.product_thin import dots, narrow
@@ -128,7 +128,7 @@ def tile_of(m: int) -> dict[str, int]:
     return {"ROWS": 8 if large else 6, "VECS": 2}
 
 
-def native_matmul(call: Call) -> bool:
+def product_of_two(call: Call) -> bool:
     """`matmul`: products of matrices and of vectors, batched over leading axes."""
     a, b = call.inputs
     (out,) = call.outputs
@@ -221,8 +221,7 @@ def left_to_blas(call: Call) -> str:
     return f"BLAS is faster for {m} x {k} by {k} x {n}; exact=True keeps to the own kernel" if faster else ""
 
 
-setattr(native_matmul, "with_endings", with_endings)  # noqa: B010
-setattr(native_matmul, "better_elsewhere", left_to_blas)  # noqa: B010
+native_matmul = Rule(product_of_two, with_endings, left_to_blas)
 
 
 def _products(a: Place, b: Place, out: Place) -> Products:

@@ -11,7 +11,7 @@ from tensorgraph.compile.layouts import Layout
 from tensorgraph.compile.regions import Region
 from tensorgraph.graph.forms import has_weak_numbers
 from tensorgraph.graph.graph import Equation, Graph
-from tensorgraph.native.places import Call, Successor
+from tensorgraph.native.places import Call, Rule, Successor
 
 __all__ = ["ended", "with_endings"]
 
@@ -46,10 +46,10 @@ def ended(graph: Graph, parts: Sequence[Region], rule_of: RuleOf) -> dict[Region
 
 
 def _takes(rule: Any) -> bool:
-    return getattr(rule, "with_endings", None) is not None
+    return isinstance(rule, Rule) and rule.with_endings is not None
 
 
-def with_endings(maker: Equation, part: Region, layout: Layout, rule: Any) -> Call | None:
+def with_endings(maker: Equation, part: Region, layout: Layout, rule: Rule) -> Call | None:
     """One call for an equation and what follows it; None where the rule does not do that."""
     value, endings, more = maker.outputs[0], [], list[Any]()
     for eq in part.equations:
@@ -59,5 +59,5 @@ def with_endings(maker: Equation, part: Region, layout: Layout, rule: Any) -> Ca
         more += [one for one in operands if one is not None]
         value = eq.outputs[0]
     call = Call((*layout.operands(maker), *more), (layout.places[value],), maker.attrs)
-    take: Callable[[Call, Sequence[Successor]], bool] = rule.with_endings
-    return call if take(call, endings) else None
+    assert rule.with_endings is not None
+    return call if rule.with_endings(call, endings) else None

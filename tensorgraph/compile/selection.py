@@ -10,7 +10,7 @@ from tensorgraph.compile.endings import ended, with_endings
 from tensorgraph.compile.layouts import Layout
 from tensorgraph.compile.regions import Region, regions
 from tensorgraph.graph.graph import Equation, Graph, Var
-from tensorgraph.native.places import Address, Buffer, Call, Place
+from tensorgraph.native.places import Address, Buffer, Call, Place, Rule
 
 __all__ = ["RuleOf", "Step", "buffers_read", "places_in", "selected"]
 
@@ -99,8 +99,10 @@ def _longer(graph: Graph, layout: Layout, rule_of: RuleOf, parts: list[Region], 
     """The regions that are the ends of other equations' kernels, with these as one step."""
     made: dict[Region, Step] = {}
     for part, maker in ended(graph, parts, rule_of).items():
-        call = with_endings(maker, part, layout, rule_of(maker))
-        if call is not None and not _elsewhere(rule_of(maker), call, exact):
+        rule = rule_of(maker)
+        assert isinstance(rule, Rule)
+        call = with_endings(maker, part, layout, rule)
+        if call is not None and not _elsewhere(rule, call, exact):
             made[part] = Step((maker, *part.equations), part.outputs, call, "", fails(call, layout))
     return made
 
@@ -145,8 +147,8 @@ def _of_equation(eq: Equation, layout: Layout, rule_of: RuleOf, read: set[Var], 
 
 
 def _elsewhere(rule: Any, call: Call, exact: bool) -> str:
-    """Why NumPy is better for a call, where that matters; see `Call`."""
-    ask: Callable[[Call], str] | None = None if exact else getattr(rule, "better_elsewhere", None)
+    """Why NumPy is better for a call, where that matters; see `Rule`."""
+    ask = rule.better_elsewhere if isinstance(rule, Rule) and not exact else None
     return "" if ask is None else ask(call)
 
 

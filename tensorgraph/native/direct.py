@@ -16,7 +16,7 @@ import numpy as np
 
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.objects import entries
-from tensorgraph.native.places import Address, Buffer, Call, Place, Record
+from tensorgraph.native.places import Address, Buffer, Call, Place, Record, Rule
 from tensorgraph.native.tape import Tape
 from tensorgraph.native.words import load_int, store_int, word_at
 
@@ -201,7 +201,7 @@ def _address(array: Array) -> int:
 
 def direct(rule: Any, call: Call, single: bool) -> Direct | None:
     """The kernels that a rule makes of a call; None where it makes none, or another way is better."""
-    better = getattr(rule, "better_elsewhere", None)
+    better = rule.better_elsewhere if isinstance(rule, Rule) else None
     if (better is not None and better(call)) or not rule(call) or call.warnings:
         return None
     return Direct(call, single)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Address", "Buffer", "Call", "Check", "Successor", "Place", "Record", "bits_of"]
+__all__ = ["Address", "Buffer", "Call", "Check", "Place", "Record", "Rule", "Successor", "bits_of"]
 
 
 class Buffer:
@@ -151,11 +151,34 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule that knows more than to make kernels of one call; any other is the function alone.
+
+    Attributes
+    ----------
+    make : callable
+        The rule itself: puts records into a `Call`, or gives False.
+    with_endings : callable, optional
+        Of a call and the `Successor`s of its equation: puts the records of all into the call, whose output is that of
+        the last one, or gives False.
+    better_elsewhere : callable, optional
+        Of a call that the rule would take: why NumPy is faster for it, or ``""``. It is asked unless the same bits are
+        wanted everywhere.
+    """
+
+    make: Callable[[Call], bool]
+    with_endings: Callable[[Call, Sequence[Successor]], bool] | None = None
+    better_elsewhere: Callable[[Call], str] | None = None
+
+    def __call__(self, call: Call) -> bool:
+        return self.make(call)
+
+
+@dataclass(frozen=True, slots=True)
 class Successor:
     """An equation that follows the one whose rule is asked, and reads its result: a kernel may do it at its end.
 
-    A rule that can has a function ``with_endings(call, endings)`` as its attribute: it puts the records of all into the
-    call, whose output is that of the last ending, or gives False.
+    A rule that can is a `Rule` which says so.
 
     Attributes
     ----------
@@ -174,9 +197,6 @@ class Successor:
 @dataclass(slots=True)
 class Call:
     """One equation as a rule sees it.
-
-    A rule may have a function ``better_elsewhere(call)`` as its attribute: it says why NumPy is faster for a call that
-    the rule would take, or gives ``""``. It is asked unless the same bits are wanted everywhere.
 
     Attributes
     ----------
