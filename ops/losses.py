@@ -63,7 +63,7 @@ def _range_check(x: Any, *, kind: str, name: str = "x") -> None:
 in_range = op(
     "in_range(x, *, kind: str, name: str = 'x')", lambda x, *, kind, name="x": x, structural, infer_rule=_range_infer,
     batch=unchanged, check=_range_check, traits=("identity", "view", "linear", "internal", "checks"),
-    vjp=dict(x=lambda g: g), domain=(0.1, 0.9),
+    native="looking:native_in_range", vjp=dict(x=lambda g: g), domain=(0.1, 0.9),
     oracle=lambda x, *, kind, name="x": x,
     examples=(
         (((3, 4),), dict(kind="probability")),

@@ -5,9 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgraph.native.lowering import static
-from tensorgraph.native.words import alternate, ldg, ldm, most, select, stg, stm, vset, word_at, woven
+from tensorgraph.native.words import (
+    alternate,
+    iota,
+    ldg,
+    ldm,
+    most,
+    select,
+    stg,
+    stm,
+    vset,
+    word_at,
+    woven,
+)
 
-__all__ = ["fold", "spread"]
+__all__ = ["fold", "spread", "spread_over"]
 
 LANES = SIZE = 0  # constants of every kernel
 INF = float("inf")
@@ -101,3 +113,44 @@ def spread(w: Any, block: Any, blocks: Any) -> None:
                                 stg(to, step_x * SIZE, select(hit, share, vset(0.0)), n)
                             else:
                                 stg(to, step_x * SIZE, share, n)
+
+
+def spread_over(w: Any, block: Any, blocks: Any) -> None:
+    """The like of `spread` where windows have numbers in common, or reach into a border, which is no maximum. Further
+    words: where what is no border begins and how many lines of it there are, and the like of numbers of a line."""
+    x, y, planes, height, width, lines, columns, down, right = [word_at(w, i) for i in static(9)]
+    step_y, step_x, apart_y, apart_x, values, best = [word_at(w, i) for i in static(9, 15)]
+    top_line, inner_lines, left, inner = [word_at(w, i) for i in static(15, 19)]
+    for u in range(planes * block // blocks, planes * (block + 1) // blocks):
+        for j in range(0, height * width, LANES):
+            stm(x + (u * height * width + j) * SIZE, vset(0.0), height * width - j)
+        for r in range(lines):
+            for c in range(0, columns, LANES):
+                n, from_y = min(columns - c, LANES), ((u * lines + r) * columns + c) * SIZE
+                share = ldm(y + from_y, n, 0.0)
+                top = ldm(best + from_y, n, 0.0) if MAX else share
+                start = ((u * height + r * step_y) * width + c * step_x) * SIZE
+                if MAX:
+                    count = vset(0.0)
+                    for a in range(down):
+                        line = r * step_y + a * apart_y - top_line
+                        if (line >= 0) & (line < inner_lines):
+                            for b in range(right):
+                                place = (iota() + c) * step_x + (b * apart_x - left)
+                                at = values + start + (a * apart_y * width + b * apart_x) * SIZE
+                                hit = tied(ldg(at, step_x * SIZE, n, 0.0), top) & (place >= 0) & (place < inner)
+                                count = count + select(hit, vset(1.0), vset(0.0))
+                    share = share / select(count == 0.0, vset(1.0), count)
+                for a in range(down):
+                    line = r * step_y + a * apart_y - top_line
+                    if (line >= 0) & (line < inner_lines):
+                        for b in range(right):
+                            at = start + (a * apart_y * width + b * apart_x) * SIZE
+                            own = share
+                            if MAX:
+                                place = (iota() + c) * step_x + (b * apart_x - left)
+                                hit = (
+                                    tied(ldg(values + at, step_x * SIZE, n, 0.0), top) & (place >= 0) & (place < inner)
+                                )
+                                own = select(hit, share, vset(0.0))
+                            stg(x + at, step_x * SIZE, ldg(x + at, step_x * SIZE, n, 0.0) + own, n)
