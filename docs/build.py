@@ -20,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import coming
+import gallery
 import speed
 
 import tensorgraph as tg
@@ -298,6 +299,12 @@ def compiled_step() -> Any:
     return tg.trace(step, tg.f32[32, 4], tg.spec((32,), "int64")).transform()
 
 
+def drawn() -> dict[Path, Any]:
+    """Every picture and its file."""
+    made = {PICTURES / f"{name}.svg": drawing for name, drawing in pictures().items()}
+    return made | {PICTURES / "gallery" / f"{name}.svg": drawing for name, drawing in gallery.drawings().items()}
+
+
 def shows(svg: str, drawing: Any) -> bool:
     """Tell whether an SVG is of this drawing: its title and the text of every box, whatever engine laid it out."""
     shown = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", svg)).replace("\xa0", " ").split())
@@ -310,6 +317,7 @@ def generated() -> dict[Path, str]:
     texts = {DOCS / "ops.md": ops_page(stubs.library())}
     texts |= {DOCS / "passes.md": passes_page(), DOCS / "lint.md": lint_page(), DOCS / "native.md": native_page()}
     texts |= {DOCS / name: text for name, text in coming.pages().items()}
+    texts |= {DOCS / "gallery.md": gallery.page()}
     texts |= {ROOT / "tensorgraph" / name: text for name, text in stubs.stubs().items()}
     texts |= {PICTURES / f"{name}.dot": drawing.dot() for name, drawing in pictures().items()}
     return texts
@@ -322,8 +330,7 @@ def stale() -> list[str]:
         for path, text in generated().items()
         if not path.exists() or path.read_text("utf-8") != text
     ]
-    for name, drawing in pictures().items():
-        path = PICTURES / f"{name}.svg"
+    for path, drawing in drawn().items():
         if not path.exists() or not shows(path.read_text("utf-8"), drawing):
             found.append(f"{path.relative_to(ROOT)}: run `make docs`")
     readme = (ROOT / "README.md").read_text("utf-8")
@@ -338,11 +345,11 @@ def write() -> None:
 
     if find_engine() is None:
         raise SystemExit(f"the pictures need a layout engine: {REMEDY}")
-    PICTURES.mkdir(exist_ok=True)
     for path, text in generated().items():
         path.write_text(text, encoding="utf-8")
-    for name, drawing in pictures().items():
-        drawing.save(PICTURES / f"{name}.svg")
+    for path, drawing in drawn().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawing.save(path)
 
 
 def write_speed() -> None:

@@ -27,7 +27,8 @@ Axes = int | Sequence[int]
 
 def _diff(x: Any, *, n: int = 1, axis: int = -1) -> Any:
     k = canonical_axis(axis, x.ndim)
-    return np.diff(x, n, k) if canonical_size(n, "n") else x.copy()
+    n = min(canonical_size(n, "n"), x.shape[k])  # of nothing there are no differences, however often they are taken
+    return np.diff(x, n, k) if n else x.copy()
 
 
 def _diff_infer(x: Aval, *, n: int, axis: int) -> Aval:

@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import shutil
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -39,7 +40,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose how many examples are drawn, before a test file says its own number in terms of it."""
+    """Choose how many examples are drawn, before a test file says its own number in terms of it.
+
+    And let Ctrl-C be felt: a shell that starts the tests in the background has its children ignore it, and theirs.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", config.getoption("effort")))
 
 
@@ -48,17 +54,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget.
 
     A quick run takes a sample of every table. What `-k` leaves counts alone: the tests of one op are within the budget.
+    With the compilers off, the tests of what they compile are taken whole: it is what such a run is for.
     """
+    from tensorgraph import jit
+
     effort = config.getoption("effort")
     if effort == "slow":
         return
+    interpreted = not jit.compiled()
     asked = config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
     sampled: dict[str, list[pytest.Item]] = {}
     chosen = set()
     for item in items:
         mark = item.get_closest_marker("sampled")
         slow = any(item.get_closest_marker(name) for name in ("slow", "kill"))
-        if not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
+        if interpreted and not slow and has_kernels(item):
+            chosen.add(item)
+        elif not slow and (mark is not None or (effort == "quick" and hasattr(item, "callspec"))):
             sampled.setdefault(item.nodeid.partition("[")[0], []).append(item)
         elif asked or not slow:
             chosen.add(item)
@@ -74,6 +86,12 @@ def pytest_collection_finish() -> None:
     """What has been read by now stays: the garbage collector, which some tests ask for, need not look at it again."""
     gc.collect()
     gc.freeze()
+
+
+def has_kernels(item: pytest.Item) -> bool:
+    """Whether a test is of kernels: one of their files, or an op's that has some."""
+    op = item.callspec.params.get("op") if hasattr(item, "callspec") else None
+    return item.path.name.startswith(("test_kernels", "test_jit")) or getattr(op, "reference", None) is not None
 
 
 def group_of(item: pytest.Item) -> Any:

@@ -248,3 +248,40 @@ def test_which_ops_are_machine_code_is_told_with_reasons():
     text = kernels.table(results)
     assert "solve_factored: 0 of 2 calls, 2 of their gradients" in text
     assert "\ntanh" not in text
+
+
+def test_every_example_is_timed_at_the_size_that_its_test_gives_it():
+    sizes = part("examples").every_example()
+    folder = HERE.parent / "examples"
+    assert {HERE.parent / name for name in sizes} == {
+        path for path in folder.rglob("*.py") if not path.name.endswith(".tg.py")
+    }
+    assert sizes["examples/vae.py"] == "10" and sizes["examples/course/caviar.py"] == "4"
+    for name, size in sizes.items():
+        takes = "sys.argv[1]" in (HERE.parent / name).read_text("utf-8")
+        assert (size or "").isdecimal() == takes, f"{name}: the size {size!r} was read from its test"
+
+
+def test_examples_are_timed_and_those_that_fail_or_take_long_are_told(tmp_path, monkeypatch):
+    examples = part("examples")
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "examples" / "course").mkdir(parents=True)
+    (tmp_path / "tests" / "test_examples.py").write_text('run("one.py", tmp_path, size=3)\nrun("bad.py", tmp_path)')
+    (tmp_path / "tests" / "test_course.py").write_text('run("two", 4)')
+    head = "import sys\nsteps = int(sys.argv[1]) if len(sys.argv) > 1 else 100\n"
+    (tmp_path / "examples" / "one.py").write_text(head + "assert steps in (3, 100)")
+    (tmp_path / "examples" / "bad.py").write_text("raise SystemExit('it has failed')")
+    (tmp_path / "examples" / "course" / "two.py").write_text(head)
+    monkeypatch.setattr(examples, "ROOT", tmp_path)
+    names = []
+    times = examples.measure(sys.executable, names.append, ["one", "bad"])
+    assert names == ["examples/bad.py", "examples/one.py"]
+    assert times["examples/one.py"]["size"] == "3" and min(times["examples/one.py"]["full"]) > 0
+    assert examples.late("examples/bad.py", times["examples/bad.py"])[0].endswith("ended with 1: it has failed")
+    busy = {"size": "3", "first": (9.0, 9.0), "small": (2.0, 9.0), "full": (60.0, 25.0)}
+    assert examples.late("examples/one.py", busy) == ["full > 20 s"]
+    assert examples.late("examples/course/two.py", busy) == []
+    assert examples.late("examples/course/two.py", {**busy, "small": (3.5, 3.1)}) == ["small > 3 s"]
+    assert examples.late("examples/one.py", {"size": None, "first": (9.0, 9.0), "small": (9.0, 9.0)}) == []
+    told = examples.table({**times, "examples/course/two.py": busy})
+    assert "60.0, 25.0" in told and "it has failed" in told

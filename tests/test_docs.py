@@ -24,7 +24,7 @@ PAGES = (
     "docs/releasing.md",
     "docs/design.md", "docs/dist.md", "docs/compiler.md", "docs/native.md", "docs/performance.md",
     "benchmarks/README.md", "docs/from_pytorch.md", "docs/from_jax.md", "docs/from_numpy.md", "docs/from_keras.md",
-    "docs/course.md",
+    "docs/course.md", "docs/gallery.md",
 )  # fmt: skip
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
@@ -204,7 +204,8 @@ def test_stale_files_are_found(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "PICTURES", tmp_path)
     monkeypatch.setattr(build, "generated", lambda: {tmp_path / "a.md": "new", tmp_path / "b.md": "same"})
     drawing = tg.draw(lambda x: tg.tanh(x), tg.spec((3,)))
-    monkeypatch.setattr(build, "pictures", lambda: {"good": drawing, "old": drawing, "none": drawing})
+    names = ("good", "old", "none")
+    monkeypatch.setattr(build, "drawn", lambda: {tmp_path / f"{name}.svg": drawing for name in names})
     (tmp_path / "a.md").write_text("old")
     (tmp_path / "b.md").write_text("same")
     drawing.save(tmp_path / "good.svg")

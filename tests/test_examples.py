@@ -89,15 +89,15 @@ def test_data_parallel(tmp_path):
     pytest.importorskip("sklearn")
     if not jit.compiled():
         pytest.skip("it takes long without compiled kernels")
-    done = [mpi_run("data_parallel.py", ranks, tmp_path) for ranks in (1, 2)]
+    done = [mpi_run("data_parallel.py", ranks, tmp_path, size=2) for ranks in (1, 2)]
     losses = [[float(loss) for loss in re.findall(r"loss ([0-9.]+)", told)] for told in done]
     assert len(losses[0]) == 2 and losses[0][1] < losses[0][0]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     assert "1 ranks, " in done[0] and "2 ranks, " in done[1]
 
 
-def mpi_run(name, ranks, tmp_path):
-    done = mpi_jobs.run(EXAMPLES / name, 2, folder=tmp_path, ranks=ranks)
+def mpi_run(name, ranks, tmp_path, size):
+    done = mpi_jobs.run(EXAMPLES / name, size, folder=tmp_path, ranks=ranks)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -105,8 +105,7 @@ def mpi_run(name, ranks, tmp_path):
 def test_per_example(tmp_path, monkeypatch, capsys):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(sys, "argv", ["per_example.py", "300"])
-    told = run("per_example.py", tmp_path, monkeypatch, capsys)
+    told = run("per_example.py", tmp_path, monkeypatch, capsys, size=300)
     low, high, together = map(float, re.search(r"alone ([0-9.]+)% to ([0-9.]+)%, together ([0-9.]+)%", told).groups())
     assert 80 < low < high <= 100 and low <= together
     assert re.search(r"hardest digits: \[(\d(, )?){10}\] taken for: \[(\d(, )?){10}\]", told)

@@ -274,7 +274,10 @@ def test_the_command_serves_until_ctrl_c_and_prints_no_key(tmp_path):
         if os.path.exists("/proc"):
             assert key.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
         process.send_signal(signal.SIGINT)
-        told += process.communicate(timeout=60)[0]
+        try:
+            told += process.communicate(timeout=60)[0]
+        finally:
+            process.kill()  # one that goes on would be waited for
     assert process.returncode == 0 and told.endswith("the page has ended\n") and key not in told
     assert list(run.folder.path.glob("web-*")) == []
 

@@ -4,12 +4,14 @@ Look at the pictures, and then renew them with ``TENSORGRAPH_GOLDEN=renew python
 """
 
 import difflib
+import functools
 import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from large_programs import PROGRAMS
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
@@ -88,6 +90,16 @@ def difference():
     return tg.diff(tg.trace(net, *given), tg.trace(other, *given)).draw()
 
 
+LOOKED_AT = (
+    "demo step", "residual forward", "transformer forward", "transformer step", "u-net step", "lstm forward",
+    "two inputs step", "gan step", "attention step", "maml step",
+)  # fmt: skip
+
+
+def large(name):
+    return draw(PROGRAMS[name]())
+
+
 DRAWINGS = {
     "training": lambda: draw(step_of(network((256, 128), 0), (64,)), level="training"),
     "residual": lambda: draw(Residual(6), tg.spec((32, 8)), level="module"),
@@ -97,6 +109,7 @@ DRAWINGS = {
     "backward": lambda: draw(step_of(network((32,), 0), (64,)).transform(), level="module"),
     "flops": lambda: draw(step_of(network((32,), 0), (64,)), level="training", overlay="flops"),
     "difference": difference,
+    **{name.replace(" ", "_"): functools.partial(large, name) for name in LOOKED_AT},
     **({"kernels": lambda: draw(step_of(network((32,), 0), (64,)), level="compiled")} if machine.available() else {}),
 }
 

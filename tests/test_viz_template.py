@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import tensorgraph as tg
+from tensorgraph.text.sizes import Size
 from tensorgraph.viz import draw, drawing_from_json
-from tensorgraph.viz.model.symbols import Size, symbolic
 
 NET = tg.parse("""
 def net(x: f32[N, 64], w: f32[64, M], b: f32[M]):
@@ -85,7 +85,7 @@ def test_figures_are_those_of_an_instance():
 
 
 def test_a_size_is_an_integer_that_prints_as_it_is_called():
-    graph, sizes = symbolic(NET)
+    graph, sizes = NET.symbolic()
     rows = graph.inputs[0].aval.shape[0]
     assert isinstance(rows, Size) and rows == 2 == sizes["N"] and f"{rows}" == str(rows) == repr(rows) == "N"
     assert str(graph.inputs[0].aval) == "f32[N, 64]" and graph.cost().flops == NET.at(**sizes).cost().flops

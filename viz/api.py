@@ -26,7 +26,6 @@ from tensorgraph.viz.model.expansion import expanded
 from tensorgraph.viz.model.fault import draw_fault
 from tensorgraph.viz.model.labels import clean
 from tensorgraph.viz.model.levels import Plan, drawn
-from tensorgraph.viz.model.symbols import symbolic
 
 __all__ = ["LEVELS", "draw", "mimebundle", "picture"]
 
@@ -126,7 +125,7 @@ def draw(
             )  # fmt: skip
         target = target.graph
     if isinstance(target, Template) and not examples and not keywords:
-        graph, sizes = symbolic(target)
+        graph, sizes = target.symbolic()
     else:
         graph = _graph_of(target, examples, keywords)
     if isinstance(paths, tuple):

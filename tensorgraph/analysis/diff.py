@@ -17,6 +17,7 @@ from tensorgraph.arguments import checked
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Literal, Var, digest
 from tensorgraph.text.literals import shown
+from tensorgraph.text.template import Template
 
 __all__ = ["diff"]
 
@@ -78,14 +79,44 @@ def diff(before: Any, after: Any) -> Difference:
     >>> bool(diff(old, old))
     False
     """
-    a, b = _graph(before), _graph(after)
+    a, b = _graphs(before, after)
     if a == b:
         return Difference(a, b, ())
     found = match(a, b)
     return Difference(a, b, tuple(_Comparison(a, b, found).edits()), found)
 
 
-def _graph(value: Any) -> Graph:
+def _graphs(before: Any, after: Any) -> tuple[Graph, Graph]:
+    """The two graphs; of templates those with names in the place of sizes."""
+    a, b = _read(before), _read(after)
+    if isinstance(a, Template) and isinstance(b, Template):
+        if a.dims != b.dims:
+            names = [", ".join(one.dims) for one in (a, b)]
+            raise TypeError(
+                f"diff: the sizes that are named differ, {names[0]} and {names[1]}: compare graphs, .at(...)"
+            )
+        sizes = next((sizes for sizes in (a.fitting(), b.fitting()) if _fit(a, sizes) and _fit(b, sizes)), None)
+        if sizes is None:
+            raise ValueError("diff: no sizes were found that both templates can have: compare graphs, .at(...)")
+        return a.symbolic(**sizes)[0], b.symbolic(**sizes)[0]
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, Template):
+            raise TypeError(
+                f"{one.name} leaves the size {one.dims[0]} open: {other.name} does not, so compare graphs of it, such "
+                f"as .at({one.dims[0]}=32)"
+            )
+    return a, b
+
+
+def _fit(template: Template, sizes: dict[str, int]) -> bool:
+    try:
+        template.at(**sizes)
+    except Exception:  # the function that it was traced from may refuse these sizes in any way
+        return False
+    return True
+
+
+def _read(value: Any) -> Any:
     if isinstance(value, str) and ("\n" in value or "def " in value):
         from tensorgraph.text import parse
 
@@ -94,11 +125,8 @@ def _graph(value: Any) -> Graph:
         from tensorgraph.text import load
 
         value = load(value)
-    if isinstance(value, Graph):
+    if isinstance(value, (Graph, Template)):
         return value
-    dims = getattr(value, "dims", None)
-    if dims:
-        raise TypeError(f"{value.name} leaves the size {dims[0]} open: compare graphs of it, such as .at({dims[0]}=32)")
     raise TypeError(
         f"diff compares graphs (tensorgraph.trace makes them), their texts or files of text, got {type(value).__name__}"
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import keyword
+from typing import Any, overload
 
 import numpy as np
 
 from tensorgraph.arguments import checked
-from tensorgraph.engine.aval import Aval, DType, Shape, canonical_dtype, default_dtype
+from tensorgraph.engine.aval import Aval, DType, Shape, canonical_dtype, default_dtype, short_dtype
 
 __all__ = [
-    "bool_", "f16", "f32", "f64", "float16", "float32", "float64", "i8", "i16", "i32", "i64", "int8", "int16", "int32",
-    "int64", "spec", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64",
+    "Sized", "bool_", "f16", "f32", "f64", "float16", "float32", "float64", "i8", "i16", "i32", "i64", "int8", "int16",
+    "int32", "int64", "spec", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 
 
@@ -28,6 +29,53 @@ def spec(shape: Shape = (), dtype: DType | None = None) -> Aval:
     True
     """
     return Aval((shape,) if isinstance(shape, int) else tuple(shape), default_dtype() if dtype is None else dtype)
+
+
+# what a text means something else by
+NAMES = frozenset({"f16", "f32", "f64", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "bool_", "tg"})
+
+
+class Sized:
+    """A type some of whose sizes are names: ``tensorgraph.f32["N", 64]``, an example for a trace of any ``N``.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> one = tg.f32["N", 64]
+    >>> one, one.dims, one.at(N=3)
+    (f32[N, 64], ('N',), f32[3, 64])
+    """
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, shape: tuple[int | str, ...], dtype: np.dtype[Any]) -> None:
+        for size in shape:
+            if isinstance(size, str) and not (
+                size.isidentifier() and not keyword.iskeyword(size) and size not in NAMES
+            ):
+                raise ValueError(f"the name of a size is a plain one such as 'N' or 'batch', got {size!r}")
+        # a size that is no name is what sizes are elsewhere
+        spec(tuple(size for size in shape if not isinstance(size, str)), dtype)
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The names, in order."""
+        return tuple(dict.fromkeys(size for size in self.shape if isinstance(size, str)))
+
+    def at(self, **sizes: int) -> Aval:
+        """The type for these sizes."""
+        return Aval(tuple(sizes[size] if isinstance(size, str) else size for size in self.shape), self.dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sized) and (self.shape, self.dtype) == (other.shape, other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def __repr__(self) -> str:
+        return f"{short_dtype(self.dtype)}[{', '.join(map(str, self.shape))}]"
 
 
 class Typed:
@@ -50,7 +98,16 @@ class Typed:
         self.short = short
         self.dtype: np.dtype[Any] = canonical_dtype(short)  # what `numpy.dtype` reads
 
-    def __getitem__(self, shape: int | tuple[int, ...]) -> Aval:
+    @overload
+    def __getitem__(self, shape: int | tuple[int, ...]) -> Aval: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __getitem__(self, shape: str | tuple[int | str, ...]) -> Sized: ...
+
+    def __getitem__(self, shape: Any) -> Any:
+        sizes = (shape,) if isinstance(shape, str) else shape
+        if isinstance(sizes, tuple) and any(isinstance(size, str) for size in sizes):
+            return Sized(sizes, self.dtype)
         return spec(shape, self.dtype)
 
     @property

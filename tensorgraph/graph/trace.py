@@ -15,7 +15,7 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.cells import Cell, holder
 from tensorgraph.engine.numbers import TracedScalar
-from tensorgraph.engine.spec import Typed
+from tensorgraph.engine.spec import Sized, Typed
 from tensorgraph.engine.tape import getframe
 from tensorgraph.engine.tensor import Tensor, TraceError, as_array
 from tensorgraph.engine.tree import flatten, leaf_paths, owners, same_value, unflatten
@@ -50,7 +50,8 @@ def trace(
         Of tensors and nested lists, tuples, dicts and dataclasses of them; a Module; a whole training step with
         ``backward`` and an optimiser's update.
     *examples
-        One an argument: tensors, arrays, or `tensorgraph.spec` values; only their shapes and dtypes are used. Python
+        One an argument: tensors, arrays, or `tensorgraph.spec` values; only their shapes and dtypes are used. A size
+        may be a name, ``tensorgraph.f32["N", 64]``: the result is a `Template` then, of a graph for each size. Python
         floats and integers are inputs that stay weak, ``s: float`` in the text: they take the dtype of what they meet,
         as in eager code; so do NumPy's scalars beside floats. Strings, booleans, None and other objects are static.
     **keywords
@@ -79,6 +80,11 @@ def trace(
     pairs = called_by_name(function, examples, keywords)
     called = tuple(name for name, _ in pairs)
     leaves, in_tree = flatten([example for _, example in pairs])
+    if any(isinstance(leaf, Sized) for leaf in leaves):
+        from tensorgraph.text.templated import traced
+
+        template: Any = traced(function, examples, keywords)
+        return template  # type: ignore[no-any-return]
     in_tree = sayable(in_tree, "trace: an argument")
     building = Trace(name_of_function(function))
     inputs, statics, values, opaque = [], [], [], []

@@ -4,6 +4,18 @@ from tensorgraph.text.errors import ParseError
 from tensorgraph.text.files import arrays_of, load, load_state, save
 from tensorgraph.text.live import cells
 from tensorgraph.text.namespace import namespace
+from tensorgraph.text.sizes import SizeError
 from tensorgraph.text.template import Template, parse
 
-__all__ = ["ParseError", "Template", "arrays_of", "cells", "load", "load_state", "namespace", "parse", "save"]
+__all__ = [
+    "ParseError",
+    "SizeError",
+    "Template",
+    "arrays_of",
+    "cells",
+    "load",
+    "load_state",
+    "namespace",
+    "parse",
+    "save",
+]

@@ -7,7 +7,7 @@ the type of each value stands behind its line. `tensorgraph.parse` reads it back
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from tensorgraph.engine.tree import Treedef
 from tensorgraph.graph.graph import CellDecl, Equation, Graph, Var, by_path, digest, is_literal
@@ -24,8 +24,10 @@ __all__ = ["call_text", "equation_text", "functions_of_graphs", "to_text"]
 INITIALISER = re.compile(r"[A-Za-z]\w*\([\w=., '\"+-]*\)")
 
 
-def to_text(graph: Graph, types: bool = True) -> str:
+def to_text(graph: Graph, types: bool = True, taken: Iterable[str] = ()) -> str:
     """The graph as one flat function, an equation a line; with a column of types behind it.
+
+    Nothing in it is called by the names that are `taken`.
 
     Examples
     --------
@@ -37,7 +39,7 @@ def to_text(graph: Graph, types: bool = True) -> str:
         v2 = sum(v1)                                      # f32
         return v2
     """
-    return "\n".join(_Printer(graph, set(), types=types).function())
+    return "\n".join(_Printer(graph, set(taken), types=types).function())
 
 
 def equation_text(eq: Equation, name: Mapping[Var, str]) -> str:

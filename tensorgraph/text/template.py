@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -14,13 +15,17 @@ import numpy as np
 from tensorgraph.arguments import Ordered, PathLike, checked
 from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.tree import Treedef, flatten
+from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import arranged
 from tensorgraph.text.definitions import CELLS, DTYPES, Definition, definitions, sizes_in
 from tensorgraph.text.errors import ParseError, nearest
+from tensorgraph.text.names import names
 from tensorgraph.text.parse import Syntax
+from tensorgraph.text.printing import equation_text
+from tensorgraph.text.sizes import SizeError, generalised, others, written
 
-__all__ = ["Template", "dimensions", "parse"]
+__all__ = ["Made", "Template", "dimensions", "parse"]
 
 Arrays: TypeAlias = Mapping[str, Any] | Annotated[Iterable[Any], Ordered]
 
@@ -86,8 +91,11 @@ def dimensions(definition: Definition) -> tuple[str, ...]:
     return tuple(dict.fromkeys(size for size in every if size not in DTYPES and size not in CELLS))
 
 
-class Template:
-    """A function whose text names dimensions. Made by `parse`.
+class Template(Drawable):
+    """A function whose text names dimensions: a graph for each size. Made by `parse`, and by `tensorgraph.trace`.
+
+    It is a value, as a graph is: equal to another that gives equal graphs, and what makes a graph of a graph
+    (`differentiate`, `simplify`, `grad`, `rewrite`, ...) makes a template of a template.
 
     Attributes
     ----------
@@ -106,8 +114,10 @@ class Template:
 
     def __init__(
         self, text: str, syntax: Syntax, arrays: Any, node: ast.FunctionDef, types: tuple[Any, ...],
-        dims: tuple[str, ...],
+        dims: tuple[str, ...], made: Made | None = None,
     ) -> None:  # fmt: skip
+        self._lifts = False  # whether a pass makes it, of which the text is as good
+        self._made = made  # what makes the graph of some sizes anew: the function traced, a pass on what it was made of
         self.text = text
         self.dims = dims
         self.node = node
@@ -121,12 +131,16 @@ class Template:
     def at(self, **dims: Extent) -> Graph:
         """The graph for these sizes: every shape rule runs again.
 
+        Of a function that was traced, it is traced once more for each new size and compared.
+
         Raises
         ------
         TypeError
             For a dimension that is missing or unknown, or a size that is no positive integer.
         ParseError
             Where the shapes do not go together for these sizes.
+        SizeError
+            Where the function does something else at these sizes than at those that the template was made from.
         """
         for key, value in dims.items():
             if key not in self.dims:
@@ -139,11 +153,34 @@ class Template:
         sizes = tuple(int(dims[d]) for d in self.dims)
         if sizes not in self._instances:
             given: Mapping[str, int] = dict(zip(self.dims, sizes, strict=True))
-            graph = self._syntax.graph(self.name, self.arrays, self._types, given)
+            graph = self._verified(given)
             if len(self._instances) >= MOST_INSTANCES:
                 self._instances.pop(next(iter(self._instances)))
             self._instances[sizes] = graph
         return self._instances[sizes]
+
+    def _verified(self, sizes: Mapping[str, int]) -> Graph:
+        """The graph of the text, and where it is known what it was made of, that itself, if it is equal."""
+        if self._made is None:
+            return self._syntax.graph(self.name, self.arrays, self._types, sizes)
+        made = self._made(sizes)
+        try:
+            said = self._syntax.graph(self.name, self.arrays, self._types, sizes)
+        except ParseError as error:
+            raise SizeError(f"{self.name}: the template does not hold at {written(sizes)}: {error}") from error
+        if made != said and self._lifts:  # a pass may find more to do at some size, as a division by 2: it need not
+            return said
+        if made != said:
+            raise SizeError(
+                f"{self.name} does something else at {written(sizes)} than at the sizes that its template was made "
+                f"from: {_first_difference(said, made)}. Trace it for these sizes by themselves"
+            )
+        return made
+
+    @property
+    def _unfit(self) -> tuple[type[Exception], ...]:
+        """What says that there is no graph for some sizes: a function of the user's may raise anything."""
+        return (Exception,) if self._made is not None else (ValueError, TypeError)
 
     @checked
     def example(self, **dims: Extent) -> Graph:
@@ -166,12 +203,12 @@ class Template:
             Where none were found.
         """
         free = [d for d in self.dims if d not in dims]
-        failures: list[ParseError] = []
+        failures: list[Exception] = []
         for probe in self._probes(len(free)):
             sizes = dims | dict(zip(free, probe, strict=True))
             try:
                 self.at(**sizes)
-            except ParseError as error:
+            except self._unfit as error:
                 failures.append(error)
                 if len(failures) == 3 and len({str(f) for f in failures}) == 1:
                     break  # it has nothing to do with the sizes
@@ -242,6 +279,116 @@ class Template:
         graph = self.at(**self.sizes(*args))
         return graph(*args, state=state)
 
+    # as a value ---------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _keys(self) -> tuple[tuple[tuple[int, ...], Any], ...]:
+        """The graphs at three fixed sizes, or those of them that there are."""
+        found = []
+        for probe in FIXED:
+            sizes = tuple(probe[i % len(probe)] for i in range(len(self.dims)))
+            with contextlib.suppress(*self._unfit):
+                found.append((sizes, self.at(**dict(zip(self.dims, sizes, strict=True))).key()))
+            if len(found) == 3:
+                break
+        return tuple(found) or ((tuple(self.fitting().values()), self.example().key()),)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Template) and (self.dims, self._keys) == (other.dims, other._keys))
+
+    def __hash__(self) -> int:
+        return hash((self.dims, self._keys))
+
+    @checked
+    def symbolic(self, **sizes: Extent) -> tuple[Graph, dict[str, int]]:
+        """An instance with names in the place of sizes, for reading and for pictures, and the sizes that it has."""
+        sizes = self.fitting(**sizes)
+        samples = [(sizes, self.at(**sizes)), *others(lambda given: self.at(**given), self.dims, sizes, self._unfit)]
+        return generalised(samples, lenient=True), sizes
+
+    # graph to graph -----------------------------------------------------------------------------------------------
+
+    def _lifted(self, method: str, *args: Any, **options: Any) -> Template:
+        """What a method of graphs makes of this one's graphs."""
+        from tensorgraph.text.templated import templated
+
+        return templated(
+            lambda sizes: getattr(self.at(**sizes), method)(*args, **options), self.dims, self._types, lifts=True
+        )
+
+    @checked
+    def grad(self, wrt: Any = None) -> Template:
+        """The template of the gradient: see `Graph.grad`."""
+        return self._lifted("grad", wrt)
+
+    @checked
+    def jvp(self, wrt: Any = None) -> Template:
+        """The template of outputs and their tangents: see `Graph.jvp`."""
+        return self._lifted("jvp", wrt)
+
+    def differentiate(self) -> Template:
+        """Deferred gradients written out op by op: see `Graph.differentiate`."""
+        return self._lifted("differentiate")
+
+    @checked
+    def simplify(self, *, without: str | Collection[str] = ()) -> Template:
+        """See `Graph.simplify`; constants whose size is a name stay as they are."""
+        off = (without,) if isinstance(without, str) else tuple(without)
+        try:
+            return self._lifted("simplify", without=off)
+        except SizeError:
+            return self._lifted("simplify", without=(*off, "constants.folded"))
+
+    @checked
+    def expand(self, *ops: str) -> Template:
+        """Fused ops replaced by their references: see `Graph.expand`."""
+        return self._lifted("expand", *ops)
+
+    def recognise(self) -> Template:
+        """Regions that behave as a fused op replaced by it: see `Graph.recognise`."""
+        return self._lifted("recognise")
+
+    @checked
+    def transform(self, *steps: str, without: str | Collection[str] = ()) -> Template:
+        """The passes of these names in their order: see `Graph.transform`."""
+        off = (without,) if isinstance(without, str) else tuple(without)
+        try:
+            return self._lifted("transform", *steps, without=off)
+        except SizeError:
+            return self._lifted("transform", *steps, without=(*off, "simplify.constants.folded"))
+
+    @checked
+    def rewrite(self, before: Any, after: Any, *, exact: bool = False, equal: bool = True) -> Template:
+        """Every occurrence of one function replaced by another: see `Graph.rewrite`."""
+        return self._lifted("rewrite", before, after, exact=exact, equal=equal)
+
+    @checked
+    def replace_at(self, name: Any, function: Callable[..., Any], *, equal: bool = False) -> Template:
+        """A part, by its name, replaced by a function: see `Graph.replace_at`."""
+        return self._lifted("replace_at", name, function, equal=equal)
+
+    def explain(self) -> Any:
+        """What passes changed, of some instance: see `Graph.explain`."""
+        return self.example().explain()
+
+    def check(self) -> Template:
+        """Verify an instance: see `Graph.check`."""
+        self.example().check()
+        return self
+
+    def cost(self) -> Any:
+        """FLOPs and bytes as polynomials of the dimensions: see `Graph.cost`.
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> print(tg.parse("def f(x: f32[N, 3], w: f32[3, 4]): return (x @ w + 1.0).sum()").cost().flops)
+        32*N
+        """
+        from tensorgraph.text.templated import TemplateCost
+
+        return TemplateCost(self)
+
     def _said(self) -> str:
         return ", ".join(self.dims)
 
@@ -252,6 +399,24 @@ class Template:
         return f"<Template {self.name}: dimensions {self._said()}>"
 
 
+def _first_difference(a: Graph, b: Graph) -> str:
+    """Where two graphs part, in words."""
+    one, other = names(a), names(b)
+    for e, f in itertools.zip_longest(a.equations, b.equations):
+        texts = [
+            "nothing more"
+            if eq is None
+            else f"{equation_text(eq, known)} ({', '.join(str(v.aval) for v in eq.outputs)})"
+            for eq, known in ((e, one), (f, other))
+        ]
+        if texts[0] != texts[1]:
+            source = "" if f is None or f.source is None else f" in the line {f.source}"
+            return f"{texts[1]}{source}, where the template has {texts[0]}"
+    return "its arguments, results or captured arrays"
+
+
+Made = Callable[[Mapping[str, int]], Graph]
+FIXED = ((2, 3, 5, 7, 11, 13), (4, 6, 8, 10, 12, 14), (12,), (64,), (1,), (2520,), (3,), (5,), (8,), (16,), (32,))
 MOST_INSTANCES = 64
 PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
 MOST_PROBES, LARGEST_PROBE = 150, 10_000

@@ -105,6 +105,7 @@ class Rewriting:
         self.values = Values(self.view)
         self.log = Log(graph, "rewrite")
         self.refusals: list[str] = []
+        self.rounding: dict[Any, Gap] = {}
 
     def graph_after(self) -> Graph:
         # The plan:
@@ -183,7 +184,7 @@ class Rewriting:
         old, new = ([getattr(out, "aval", None) for out in p.graph.outputs] for p in (before, after))
         if len(old) != len(new) or any(b not in (None, a) for a, b in zip(old, new, strict=True)):
             raise Refused(f"after gives {_types(new)} where before gives {_types(old)}")
-        apart = gap(self.graph, occurrence.arguments, before, after, strict=self.equal)
+        apart = self.gap(occurrence, before, after)
         if self.equal and apart is None:
             raise Refused(
                 "before refused all numbers that were drawn, so that it cannot be compared; equal=False replaces it"
@@ -198,6 +199,21 @@ class Rewriting:
             words.append(f"{', '.join(map(self.log.text, stays))} {'is' if len(stays) == 1 else 'are'} read elsewhere "
                          f"and {'stays' if len(stays) == 1 else 'stay'}")  # fmt: skip
         return "; ".join(words)
+
+    def gap(self, occurrence: Occurrence, before: Pattern, after: Pattern) -> Gap | None:
+        """How far the sides are apart; what was rounding at one place is it at another with the same types."""
+        consts = self.graph.consts
+        first: dict[Any, int] = {}
+        for atom in occurrence.arguments:
+            first.setdefault(atom, len(first))
+        # the same variables in the same places, and the same captured arrays
+        key = before, after, tuple((first[a], a if a in consts else None) for a in occurrence.arguments)
+        if key in self.rounding:
+            return self.rounding[key]
+        apart = gap(self.graph, occurrence.arguments, before, after, strict=self.equal)
+        if self.equal and apart is not None and apart.is_rounding:
+            self.rounding[key] = apart
+        return apart
 
     def staying(self, occurrence: Occurrence) -> list[Var]:
         """Values inside that something outside reads."""

@@ -6,6 +6,7 @@ types: for all that there are, until it can be traced, which leaves out what an 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,11 +49,14 @@ class Pattern:
         The variable of each argument; None where a number was given.
     cells : dict of Var to Cell or str
         What its cells are: those that it read, or their paths.
+    composed : bool
+        Whether its fused ops are written out, as ``implementation("composed")`` does.
     """
 
     graph: Graph
     places: tuple[Var | None, ...]
     cells: Mapping[Var, Cell | str]
+    composed: bool = False
 
     @property
     def skeleton(self) -> Any:
@@ -145,7 +149,7 @@ class Side:
             raise TypeError(f"{self.what} is a graph that assigns to a cell; as a function it may")
         return unflatten(given.out_tree, outputs)
 
-    def pattern(self, arguments: Sequence[Argument]) -> Pattern:
+    def pattern(self, arguments: Sequence[Argument], composed: bool = False) -> Pattern:
         """The graph of the side for these.
 
         Raises
@@ -153,11 +157,11 @@ class Side:
         Exception
             Whatever it raises for them.
         """
-        key = tuple(typed_key(a.value) if isinstance(a, Literal) else a for a in arguments)
+        key = composed, *[typed_key(a.value) if isinstance(a, Literal) else a for a in arguments]
         known = self._patterns.get(key)
         if known is None:
             try:
-                known = self._pattern(arguments)
+                known = self._pattern(arguments, composed)
             except UNFIT as error:
                 known = error
             self._patterns[key] = known
@@ -165,7 +169,7 @@ class Side:
             raise known
         return known
 
-    def _pattern(self, arguments: Sequence[Argument]) -> Pattern:
+    def _pattern(self, arguments: Sequence[Argument], composed: bool) -> Pattern:
         given = self.given
         if isinstance(given, Template):
             if any(isinstance(a, Literal) for a in arguments):
@@ -175,8 +179,9 @@ class Side:
             expected = [var.aval for var in given.inputs]
             if list(arguments) != expected:
                 raise TypeError(f"{given.name} is declared for {expected}")
-            return Pattern(given, tuple(given.inputs), {decl.var: decl.path for decl in given.cells})
-        return Tried(given, arguments, self.names).pattern()
+            given = given.expand() if composed else given
+            return Pattern(given, tuple(given.inputs), {decl.var: decl.path for decl in given.cells}, composed)
+        return Tried(given, arguments, self.names, composed).pattern()
 
     def patterns(self, graph: Graph) -> list[Pattern]:
         """The side in each form that it takes for values of a graph, the types aside.
@@ -186,6 +191,18 @@ class Side:
         Exception
             What it raised last, where it takes none.
         """
+        found: dict[Any, Pattern] = {}
+        for pattern in self._forms(graph):
+            found.setdefault(pattern.skeleton, pattern)
+            if any(eq.op.reference is not None for eq in pattern.graph.equations):
+                types = [Literal(None) if var is None else var.aval for var in pattern.places]
+                with contextlib.suppress(*UNFIT):
+                    written_out = self.pattern(types, composed=True)
+                    found.setdefault(written_out.skeleton, written_out)
+        return list(found.values())
+
+    def _forms(self, graph: Graph) -> list[Pattern]:
+        """As `patterns`, with fused ops as they are."""
         given = self.given
         if isinstance(given, Graph):
             return [self.pattern([var.aval for var in given.inputs])]
@@ -233,7 +250,7 @@ class Side:
                     tries, left = tries + 1, left - 1
                     attempt = Tried(self.given, arguments, self.names)
                     try:
-                        result = self._patterns[tuple(arguments)] = attempt.pattern()
+                        result = self._patterns[(False, *arguments)] = attempt.pattern()
                         if not ranks:
                             left = min(left, MORE)
                         ranks.add(rank)
@@ -284,9 +301,12 @@ def replayed(graph: Graph, inputs: Sequence[Any], cells: Sequence[Any]) -> list[
 class Tried(Trace):
     """A function traced for values of these types; where an op refuses them, it knows what that one read."""
 
-    def __init__(self, function: Callable[..., Any], arguments: Sequence[Argument], names: Sequence[str]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], arguments: Sequence[Argument], names: Sequence[str], composed: bool = False
+    ) -> None:
         super().__init__(name_of_function(function))
         self.names = names
+        self.composed = composed
         self.function = function
         self.lines = False
         self.arguments = arguments
@@ -309,12 +329,12 @@ class Tried(Trace):
             values.append(t)
         with modes.use(
             trace=self, grad=True, call=None, cells=None, quiet=True, debug_nans=False, watched=None,
-            implementation=modes.current().implementation,
+            implementation="composed" if self.composed else modes.current().implementation,
         ):  # fmt: skip
             result = self.function(*values)
             graph = self.finish(tensors, result, listed(len(tensors)), (), ())
         live = dict(zip((decl.var for decl in graph.cells), self.cells, strict=True))
-        return Pattern(graph.check(), tuple(self.places), live)
+        return Pattern(graph.check(), tuple(self.places), live, self.composed)
 
     def emit(self, op: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
         try:

@@ -241,7 +241,7 @@ def _occurrence(values: Values, side: Side, pattern: Pattern, number: int) -> Oc
             continue
         tried.add(key)
         try:
-            exact = side.pattern(types)  # type: ignore[arg-type]
+            exact = side.pattern(types, pattern.composed)  # type: ignore[arg-type]
         except UNFIT:
             continue
         literals = [a for a in arguments if isinstance(a, Literal)]

@@ -1,0 +1,381 @@
+"""Graphs of one function at several sizes, as one graph with names in the place of the sizes: ``Nx4``, ``N + 1``.
+
+Whatever is another number in these is told by the simplest expression of the dimensions that gives it in each. What
+else differs, a captured array or the count of equations, cannot be told by a name, and is refused with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations_with_replacement, product, zip_longest
+from math import prod
+from types import SimpleNamespace
+from typing import Any
+
+from tensorgraph.engine.aval import Number, aval_of
+from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var, Write, digest, typed_key
+
+__all__ = ["OTHERS", "Sample", "Size", "SizeError", "generalised", "others", "written"]
+
+OTHERS = (1, 2, 3, 5, 7, 10, 12, 64)  # by which, or times which, a dimension is larger in another instance
+LARGE = 100  # a function that does something else from some size on is found out where it has it
+FACTORS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64)
+
+Sample = tuple[Mapping[str, int], Graph]  # an instance and its sizes
+
+
+class SizeError(ValueError):
+    """A function that names of sizes cannot stand for: what it does depends on a size in another way."""
+
+
+class Size(int):
+    """A size of an instance that prints as what it is in the template."""
+
+    name: str
+
+    def __new__(cls, value: int, name: str) -> Size:
+        made = super().__new__(cls, value)
+        made.name = name
+        return made
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+    def __format__(self, spec: str) -> str:
+        return self.name if not spec else int.__format__(int(self), spec)
+
+    def __reduce__(self) -> Any:
+        return Size, (int(self), self.name)
+
+
+class Ratio(float):
+    """A number of an instance that is made of sizes, and prints so: ``1.0 / N``."""
+
+    name: str
+
+    def __new__(cls, value: float, name: str) -> Ratio:
+        made = super().__new__(cls, value)
+        made.name = name
+        return made
+
+    def __repr__(self) -> str:
+        return self.name
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> Any:
+        return Ratio, (float(self), self.name)
+
+
+def others(
+    make: Callable[[Mapping[str, int]], Graph], dims: Sequence[str], sizes: Mapping[str, int], unfit: tuple[Any, ...]
+) -> Iterator[Sample]:
+    """Instances of other sizes, where there are such.
+
+    For each dimension by itself, and for all together, two that are near and one that is far.
+    """
+    near = list(product(OTHERS, ((0, 1), (1, 0))))
+    for changed in dict.fromkeys((*[(dim,) for dim in dims], tuple(dims))):
+        met: set[tuple[int, ...]] = set()
+        for order, most in ((near, 2), (near[::-1], 3)):  # what one number hides, another shows
+            for n, (times, more) in order:
+                if len(met) == most:
+                    break
+                given = {d: size * (1 + times * n) + more * n if d in changed else size for d, size in sizes.items()}
+                if tuple(given.values()) in met or (most > 2 and max(given.values()) >= LARGE):
+                    continue
+                try:
+                    other = make(given)
+                except unfit:
+                    continue
+                met.add(tuple(given.values()))
+                yield given, other
+
+
+def generalised(samples: Sequence[Sample], lenient: bool = False) -> Graph:
+    """The graph of the first sample, with a `Size` or a `Ratio` wherever a number follows the sizes.
+
+    `lenient`: samples that are another program are left out, and a number that nothing tells is ``?``.
+
+    Raises
+    ------
+    SizeError
+        Where something else than a number differs, or a number in no way that can be told.
+    """
+    sizes, first = samples[0]
+    if lenient:
+        kinds = [eq.op for eq in first.equations]
+        samples = [(given, graph) for given, graph in samples if [eq.op for eq in graph.equations] == kinds]
+    for other_sizes, other in samples[1:]:
+        _require_alike(first, other, sizes, other_sizes)
+    terms = _Names([given for given, _ in samples])
+    graphs = [graph for _, graph in samples]
+    return _Copy(terms, graphs, lenient).graph()
+
+
+def written(sizes: Mapping[str, int]) -> str:
+    """Sizes as a call says them: ``N=11, M=13``."""
+    return ", ".join(f"{name}={size}" for name, size in sizes.items())
+
+
+def _require_alike(a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[str, int]) -> None:
+    """Refuse two instances that differ in more than numbers."""
+    for e, f in zip_longest(a.equations, b.equations):
+        if e is None or f is None or e.op is not f.op or len(e.outputs) != len(f.outputs):
+            line = next((f", in the line {eq.source}" for eq in (e, f) if eq is not None and eq.source is not None), "")
+            kinds = [("nothing more" if eq is None else eq.op.name) for eq in (e, f)]
+            raise SizeError(
+                f"{a.name}: what is computed depends on a size{line}: {kinds[0]} at {written(at_a)}, {kinds[1]} at "
+                f"{written(at_b)}, of {len(a.equations)} and {len(b.equations)} equations. A template is one list of "
+                "equations for all sizes: write the loop over a size as an op, or trace each size by itself"
+            )
+    if len(a.consts) != len(b.consts) or [digest(x) for x in a.consts.values()] != [
+        digest(y) for y in b.consts.values()
+    ]:
+        raise SizeError(f"{a.name}: {_captured(a, b)}")
+    if a.out_tree != b.out_tree or a.in_tree != b.in_tree:
+        raise SizeError(
+            f"{a.name}: how results nest depends on a size: {a.out_tree} at {written(at_a)}, {b.out_tree} at "
+            f"{written(at_b)}"
+        )
+    if [(c.path, c.aval) for c in a.cells] != [(c.path, c.aval) for c in b.cells]:
+        raise SizeError(f"{a.name}: its cells depend on a size")
+
+
+def _captured(a: Graph, b: Graph) -> str:
+    """Which captured array is another one at another size."""
+    pairs = zip_longest(a.consts.items(), b.consts.items())
+    one, other = next((p, q) for p, q in pairs if p is None or q is None or digest(p[1]) != digest(q[1]))
+    graph, (var, _) = (a, one) if one is not None else (b, other)
+    reader = next((eq for eq in graph.equations if var in eq.variables()), None)
+    line = "" if reader is None or reader.source is None else f", read in the line {reader.source}"
+    came = [None if each is None else each[1].shape for each in (one, other)]
+    shapes = f"of shape {came[0]} at one size and {came[1]} at another" if came[0] != came[1] else "with other numbers"
+    return (
+        f"an array that is captured depends on a size{line}: {shapes}. Make it inside the function of ops, as "
+        "tensorgraph.arange(x.shape[0]), or pass it as an argument"
+    )
+
+
+class _Copy:
+    """A graph on variables of its own, with the numbers that several instances share."""
+
+    def __init__(self, terms: _Names, graphs: Sequence[Graph], lenient: bool = False) -> None:
+        self.terms, self.graphs, self.lenient = terms, graphs, lenient
+        self.made: dict[Var, Var] = {}
+        self.line = ""
+
+    def graph(self) -> Graph:
+        first = self.graphs[0]
+        self.name = first.name
+        for variables in zip(*map(_variables, self.graphs), strict=True):
+            self.var(variables)
+        equations = tuple(self.equation(alike) for alike in zip(*[g.equations for g in self.graphs], strict=True))
+        inputs = tuple(self.made[var] for var in first.inputs)
+        cells = tuple(replace(decl, var=self.made[decl.var]) for decl in first.cells)
+        consts = {self.made[var]: array for var, array in first.consts.items()}
+        writes = tuple(
+            Write(self.made[alike[0].cell], self.atom([w.value for w in alike]), alike[0].source)
+            for alike in zip(*[g.writes for g in self.graphs], strict=True)
+        )
+        outputs = tuple(map(self.atom, zip(*[g.outputs for g in self.graphs], strict=True)))
+        live = first.provenance.live
+        return first.replace(
+            inputs=inputs, cells=cells, consts=consts, equations=equations, writes=writes, outputs=outputs,
+            provenance=replace(first.provenance, captured={}, stands={}, live=live),
+        )  # fmt: skip
+
+    def var(self, variables: Sequence[Var]) -> None:
+        first = variables[0]
+        aval = first.aval
+        if type(aval) is not Number:
+            shape = tuple(self.number(sizes) for sizes in zip(*[v.aval.shape for v in variables], strict=True))
+            if any(type(n) is Size for n in shape):
+                aval = aval_of(SimpleNamespace(shape=shape, dtype=aval.dtype))
+        self.made[first] = Var(aval, first.name)
+
+    def equation(self, alike: Sequence[Equation]) -> Equation:
+        first = alike[0]
+        self.line = "" if first.source is None else f" in the line {first.source}"
+        attrs = {key: self.value([eq.attrs.get(key) for eq in alike]) for key in first.attrs}
+        inputs = tuple(self.atom([eq.inputs[k] for eq in alike]) for k in range(len(first.inputs)))
+        outputs = tuple(self.made[out] for out in first.outputs)
+        origin = first.origin
+        if origin is not None:
+            origin = Origin(self.made.get(origin.of, origin.of), origin.rule)
+        return replace(first, attrs=attrs, inputs=inputs, outputs=outputs, origin=origin)
+
+    def atom(self, atoms: Sequence[Any]) -> Any:
+        """An operand; a number is told as in a shape, in brackets where it is an expression."""
+        first = atoms[0]
+        if isinstance(first, tuple):
+            return tuple(map(self.atom, zip(*atoms, strict=True)))
+        if type(first) is Var:
+            return self.made[first]
+        value = self.value([atom.value if isinstance(atom, Literal) else atom for atom in atoms])
+        if isinstance(value, (Size, Ratio)) and not value.name.isidentifier():
+            value = type(value)(value, f"({value.name})")  # type: ignore[arg-type]
+        return first if value is first.value else Literal(value)
+
+    def value(self, values: Sequence[Any]) -> Any:
+        """One value as it is, with a name for each number that differs."""
+        first = values[0]
+        if all(type(value) in (int, Size) for value in values):
+            return self.number(tuple(values))
+        if all(type(value) in (float, Ratio) for value in values):
+            return self.ratio(tuple(values))
+        if all(isinstance(value, Graph) for value in values):
+            return generalised(list(zip(self.terms.sizes, values, strict=True)), self.lenient)
+        sequence = isinstance(first, (tuple, list)) and not hasattr(first, "_fields")
+        if sequence and all(type(value) is type(first) and len(value) == len(first) for value in values):
+            return type(first)(map(self.value, zip(*values, strict=True)))
+        if not self.lenient and any(typed_key(value) != typed_key(first) for value in values):
+            raise self.refused(values)
+        return first
+
+    def number(self, values: tuple[int, ...]) -> int:
+        if len(set(values)) == 1:
+            return values[0]
+        name = self.terms.of(values)
+        if name is None and not self.lenient:
+            raise self.refused(values)
+        return Size(values[0], name or "?")
+
+    def ratio(self, values: tuple[float, ...]) -> float:
+        if len({typed_key(value) for value in values}) == 1:
+            return values[0]
+        name = self.terms.of_floats(values)
+        if name is None and not self.lenient:
+            raise self.refused(values)
+        return Ratio(values[0], name or "?")
+
+    def refused(self, values: Sequence[Any]) -> SizeError:
+        at = [f"{value!r:.60} at {written(sizes)}" for value, sizes in zip(values, self.terms.sizes, strict=True)]
+        dims = ", ".join(self.terms.sizes[0])
+        return SizeError(
+            f"{self.name}: a value{self.line} depends on a size in a way that no expression of {dims} was found for: "
+            f"{'; '.join(at[:3])}"
+        )
+
+
+def _variables(graph: Graph) -> list[Var]:
+    """All variables, in an order that depends on the structure alone."""
+    made = [out for eq in graph.equations for out in eq.outputs]
+    return [*graph.inputs, *(cell.var for cell in graph.cells), *graph.consts, *made]
+
+
+class _Names:
+    """What numbers are in terms of dimensions, from their values in several instances."""
+
+    def __init__(self, sizes: Sequence[Mapping[str, int]]) -> None:
+        self.sizes = sizes
+        self.dims = list(sizes[0])
+        self.column = {dim: [given[dim] for given in sizes] for dim in self.dims}
+        self.known: dict[Any, str | None] = {}
+
+    def of(self, values: tuple[int, ...]) -> str | None:
+        """The plainest term in the dimensions with these values; None where there is none."""
+        if values not in self.known:
+            self.known[values] = next((name for name, given in self.terms(values) if given == list(values)), None)
+        return self.known[values]
+
+    def of_floats(self, values: tuple[float, ...]) -> str | None:
+        """As `of`, of floats: a number beside or over a size, or a power of one."""
+        key = ("float", *values)
+        if key not in self.known:
+            self.known[key] = next((name for name, given in self.ratios(values) if given == list(values)), None)
+        return self.known[key]
+
+    def terms(self, values: tuple[int, ...]) -> Iterator[tuple[str, list[int]]]:
+        """Terms in the dimensions that may be meant, the plainest first, and their values."""
+        dims, column = self.dims, self.column
+        for dim in dims:
+            yield dim, column[dim]
+        yield from self.linear(values)
+        for dim in dims:
+            for k in FACTORS[1:]:
+                if all(size % k == 0 for size in column[dim]):
+                    yield f"{dim}//{k}", [size // k for size in column[dim]]
+            for k in range(2, 9):
+                yield f"{dim}//{k}", [size // k for size in column[dim]]
+                yield f"({dim}+{k - 1})//{k}", [(size + k - 1) // k for size in column[dim]]
+                for more in (-4, -3, -2, -1, 1, 2, 3, 4):
+                    yield f"({dim}{more:+d})//{k}", [(size + more) // k for size in column[dim]]
+                    yield f"({dim}{more:+d})//{k}+1", [(size + more) // k + 1 for size in column[dim]]
+        for count in (2, 3):
+            for several in combinations_with_replacement(dims, count):
+                products = [prod(given[dim] for dim in several) for given in self.sizes]
+                text = "*".join(several)
+                slope = self.slope(products, values)
+                if slope is not None:
+                    k, more = slope
+                    head = text if k == 1 else f"-{text}" if k == -1 else f"{k}*{text}"
+                    yield head + (f"{more:+d}" if more else ""), [k * n + more for n in products]
+                for k in range(2, 9):
+                    yield f"{text}//{k}", [n // k for n in products]
+        for dim in dims:
+            for k in FACTORS[1:]:
+                yield f"{dim}%{k}", [size % k for size in column[dim]]
+
+    def slope(self, column: Sequence[int], values: Sequence[int]) -> tuple[int, int] | None:
+        """``k`` and ``c`` of ``values == k * column + c``, as far as two of them tell."""
+        at = next((n for n, size in enumerate(column) if size != column[0]), 0)
+        step, rise = column[at] - column[0], values[at] - values[0]
+        if not step or not rise or rise % step:
+            return None
+        k = rise // step
+        return k, values[0] - k * column[0]
+
+    def linear(self, values: tuple[int, ...]) -> Iterator[tuple[str, list[int]]]:
+        """A whole multiple of each dimension, and a number: told by the instances in which one dimension is another."""
+        base = self.sizes[0]
+        slopes: dict[str, int] = {}
+        for dim in self.dims:
+            alone = [
+                n for n, given in enumerate(self.sizes)
+                if given[dim] != base[dim] and all(given[d] == base[d] for d in self.dims if d != dim)
+            ]  # fmt: skip
+            if not alone:
+                return
+            step, rise = self.column[dim][alone[0]] - base[dim], values[alone[0]] - values[0]
+            if rise % step:
+                return
+            slopes[dim] = rise // step
+        more = values[0] - sum(k * base[dim] for dim, k in slopes.items())
+        parts = [f"{k:+d}*{dim}".replace("+1*", "+").replace("-1*", "-") for dim, k in slopes.items() if k]
+        parts = [f"{'+' if k > 0 else '-'}{'' if abs(k) == 1 else f'{abs(k)}*'}{dim}" for dim, k in slopes.items() if k]
+        text = "".join(parts).removeprefix("+") + (f"{more:+d}" if more else "")
+        given = [sum(k * sizes[dim] for dim, k in slopes.items()) + more for sizes in self.sizes]
+        yield text or "0", given
+
+    def ratios(self, values: tuple[float, ...]) -> Iterator[tuple[str, list[float]]]:
+        """Expressions that give floats, and their values as Python computes them."""
+        whole: list[tuple[str, list[int]]] = [(dim, self.column[dim]) for dim in self.dims]
+        whole += [(f"({dim}{n:+d})", [s + n for s in self.column[dim]]) for dim in self.dims for n in (-1, 1, -2, 2)]
+        for count in (2, 3):
+            for several in combinations_with_replacement(self.dims, count):
+                products = [prod(given[dim] for dim in several) for given in self.sizes]
+                whole.append((f"({'*'.join(several)})", products))
+        for text, column in whole:
+            if any(size <= 0 for size in column):
+                continue
+            numbers = dict.fromkeys([1.0, *_nearby(values[0] * column[0]), *map(float, FACTORS)])
+            for c in numbers:
+                yield f"{c!r} / {text}", [c / size for size in column]
+            for c in dict.fromkeys([1.0, *_nearby(values[0] / column[0])]):
+                yield f"{text} * {c!r}", [size * c for size in column]
+            for c in (*_nearby(column[0] / values[0] if values[0] else 0.0),):
+                if c:
+                    yield f"{text} / {c!r}", [size / c for size in column]
+            yield f"{text} ** 0.5", [size**0.5 for size in column]
+            yield f"{text} ** -0.5", [size**-0.5 for size in column]
+            yield f"1.0 / {text} ** 0.5", [1.0 / size**0.5 for size in column]
+            yield f"1.0 - 1.0 / {text}", [1.0 - 1.0 / size for size in column]
+
+
+def _nearby(value: float) -> list[float]:
+    """A number as it may have been written: itself, and with fewer digits."""
+    return list(dict.fromkeys([float(f"{value:.{digits}g}") for digits in (6, 12, 15, 17)]))

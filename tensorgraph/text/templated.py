@@ -1,0 +1,166 @@
+"""Templates made of functions: traced at a few sizes, printed with names in their place, read back and compared."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tensorgraph.engine.spec import Sized
+from tensorgraph.engine.tree import Treedef, flatten, unflatten
+from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.trace import trace
+from tensorgraph.text.files import arrays_of
+from tensorgraph.text.polynomials import Polynomial, interpolated
+from tensorgraph.text.printing import to_text
+from tensorgraph.text.sizes import SizeError, generalised, others
+from tensorgraph.text.template import Made, Template, parse
+
+__all__ = ["TemplateCost", "templated", "traced"]
+
+BASES = ((11, 13, 17, 19, 23, 29), (12, 20, 28, 36, 44, 52), (16, 32, 48, 64, 80, 96), (64,), (60,), (2520,), (8,),
+         (4,), (3,), (2,), (1,), (7,), (28,), (32,), (784,))  # fmt: skip
+
+
+def traced(function: Callable[..., Any], examples: Sequence[Any], keywords: Mapping[str, Any]) -> Template:
+    """The template of a function: see `tensorgraph.trace`."""
+    leaves, tree = flatten([list(examples), dict(keywords)])
+    dims = tuple(dict.fromkeys(dim for leaf in leaves if isinstance(leaf, Sized) for dim in leaf.dims))
+
+    def make(sizes: Mapping[str, int]) -> Graph:
+        given, named = unflatten(tree, [leaf.at(**sizes) if isinstance(leaf, Sized) else leaf for leaf in leaves])
+        graph: Graph = trace(function, *given, **named)
+        return graph
+
+    return templated(make, dims)
+
+
+class TemplateCost:
+    """What the graphs of a template cost, each number a polynomial of the dimensions; None where it is none.
+
+    Attributes
+    ----------
+    flops, bytes_read, bytes_written, peak : Polynomial or None
+    """
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+        self._costs: dict[tuple[int, ...], Any] = {}
+
+    def _cost(self, sizes: Mapping[str, int]) -> Any:
+        key = tuple(sizes.values())
+        if key not in self._costs:
+            try:
+                self._costs[key] = self.template.at(**sizes).cost()
+            except Exception:  # the function may refuse these sizes in any way
+                self._costs[key] = None
+        return self._costs[key]
+
+    def _of(self, number: Callable[[Any], int]) -> Polynomial | None:
+        def value(sizes: Mapping[str, int]) -> int | None:
+            cost = self._cost(sizes)
+            return None if cost is None else number(cost)
+
+        return interpolated(value, self.template.dims, self.template.fitting())
+
+    @functools.cached_property
+    def flops(self) -> Polynomial | None:
+        return self._of(lambda cost: cost.flops)
+
+    @functools.cached_property
+    def bytes_read(self) -> Polynomial | None:
+        return self._of(lambda cost: cost.bytes_read)
+
+    @functools.cached_property
+    def bytes_written(self) -> Polynomial | None:
+        return self._of(lambda cost: cost.bytes_written)
+
+    @functools.cached_property
+    def peak(self) -> Polynomial | None:
+        return self._of(lambda cost: cost.peak.bytes)
+
+    def __str__(self) -> str:
+        dims = ", ".join(self.template.dims)
+        said = [
+            f"{'no polynomial of ' + dims if number is None else number} {what}"
+            for number, what in (
+                (self.flops, "FLOPs"), (self.bytes_read, "bytes read"), (self.bytes_written, "bytes written"),
+                (self.peak, "bytes at the peak"),
+            )
+        ]  # fmt: skip
+        return f"{self.template.name}: {'; '.join(said)}"
+
+    __repr__ = __str__
+
+
+def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts: bool = False) -> Template:
+    """The template of what gives a graph for each size; `lifts` says that a pass makes it of another template's.
+
+    Raises
+    ------
+    SizeError
+        Where its graphs differ in more than numbers that follow the sizes.
+    """
+    # The plan:
+    # 1. graphs at some sizes that go together, unlike primes if possible, and for each dimension by itself at two more;
+    # 2. what is another number in these is an expression of the names; the text of that is the template;
+    # 3. it is read back and compared with these graphs, and with one more that it was not made from.
+    sizes, first = _first(make, dims)
+    samples = [(sizes, first), *others(make, dims, sizes, (Exception,))]
+    for dim in dims:
+        if all(given[dim] == sizes[dim] for given, _ in samples):
+            raise SizeError(f"{first.name}: {dim} can be {sizes[dim]}, and no other size was found that it can be")
+    text = to_text(generalised(samples), taken=dims)
+    arrays = arrays_of(first)
+    known = (*types, *_classes(first.in_tree), *_classes(first.out_tree))
+    template = parse(text, arrays, types=list(dict.fromkeys(known)))
+    if not isinstance(template, Template) or set(template.dims) != set(dims):
+        raise SizeError(f"{first.name}: no argument has the sizes {', '.join(dims)}")
+    template.dims = tuple(dims)
+    template._instances.clear()
+    template._made = make
+    for given, graph in samples:
+        template._instances.clear()
+        template._made = _constantly(graph)
+        template.at(**given)
+    template._made, template._lifts = make, lifts
+    template._instances = {tuple(given[dim] for dim in dims): graph for given, graph in samples}
+    further = {dim: size * 3 for dim, size in sizes.items()}
+    with contextlib.suppress(*_unfit(make, further)):
+        template.at(**further)
+    return template
+
+
+def _constantly(graph: Graph) -> Made:
+    return lambda sizes: graph
+
+
+def _unfit(make: Made, sizes: Mapping[str, int]) -> tuple[type[BaseException], ...]:
+    """What making a graph for these sizes raises, if it does: then they are none that there are."""
+    try:
+        make(sizes)
+    except Exception as error:
+        return (type(error),)
+    return ()
+
+
+def _first(make: Made, dims: Sequence[str]) -> tuple[dict[str, int], Graph]:
+    """Some sizes that go together, and their graph."""
+    failure: Exception | None = None
+    for probe in BASES:
+        sizes = {dim: probe[i % len(probe)] for i, dim in enumerate(dims)}
+        try:
+            return sizes, make(sizes)
+        except Exception as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _classes(tree: Treedef) -> Iterator[Any]:
+    """The classes of named tuples and dataclasses that values nest in."""
+    if isinstance(tree.kind, type) and tree.kind.__module__ not in ("builtins", "collections"):
+        yield tree.kind
+    for child in tree.children:
+        yield from _classes(child)

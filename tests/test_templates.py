@@ -1,0 +1,231 @@
+"""Templates of functions: traced at a few sizes, equal at every other one, and values as graphs are."""
+
+import functools
+
+import numpy as np
+import pytest
+from effort import examples
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.text import SizeError
+from tensorgraph.text.polynomials import Polynomial
+
+
+def half(x):
+    n = x.shape[0] // 2
+    return x[:n] + x[x.shape[0] - n :]
+
+
+FUNCTIONS = {
+    "mean": (lambda x: (x * 2.0).mean(axis=0), [tg.f32["N", 64]], {}),
+    "number": (lambda x: x.sum() / x.shape[0], [tg.f32["N", 3]], {}),
+    "inverse": (lambda x: x.sum() * (1.0 / x.shape[0]), [tg.f32["N"]], {}),
+    "root": (lambda x: x * x.shape[1] ** -0.5 + x.shape[1] ** 0.5, [tg.f32[2, "N"]], {}),
+    "unbiased": (lambda x: x.sum() / (x.shape[0] - 1), [tg.f64["N"]], {}),
+    "rows of four": (lambda x: x.reshape(-1, 4), [tg.f32["N", 64]], {}),
+    "eight rows": (lambda x: x.reshape(8, -1), [tg.f32["N"]], {"N": 8}),
+    "half": (half, [tg.f32["N"]], {}),
+    "joined": (lambda x, y: tg.concatenate([x, y, x]), [tg.f32["N", 3], tg.f32["M", 3]], {}),
+    "product": (lambda x: x.reshape(-1) * (x.shape[0] * x.shape[1]), [tg.f32["N", "M"]], {}),
+    "outer": (lambda x, y: x[:, None] * y[None], [tg.f32["N"], tg.f32["M"]], {}),
+    "nested": (lambda d: (d["a"] @ d["b"], [d["a"]]), [{"a": tg.f32["N", "K"], "b": tg.f32["K", 3]}], {}),
+    "python number": (lambda x, s: x * s, [tg.f32["N"], 0.5], {}),
+    "range": (lambda x: x + tg.arange(x.shape[0]), [tg.f32["N"]], {}),
+    "mask": (lambda x: tg.where(tg.arange(x.shape[0]) < x.shape[0] - 2, x, 0.0), [tg.f32["N"]], {}),
+    "gradient": (tg.grad(lambda x: ((x - x.mean()) ** 2).sum()), [tg.f32["N"]], {}),
+    "mapped": (tg.vmap(tg.grad(lambda x: (x**3).sum())), [tg.f32["N", 3]], {}),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_template_is_the_trace_at_every_size(name):
+    function, types, factors = FUNCTIONS[name]
+    template = tg.trace(function, *types)
+    again = tg.parse(str(template), template.arrays)
+    assert again == template and hash(again) == hash(template) and str(again) == str(template)
+    for n, m, k in ((4, 5, 6), (9, 2, 3), (30, 31, 32), (57, 1, 4)):
+        sizes = {dim: size * factors.get(dim, 1) for dim, size in zip("NMK", (n, m, k), strict=True)}
+        sizes = {dim: sizes[dim] for dim in template.dims}
+        at = tg.tree_map(functools.partial(concrete, sizes), types)
+        assert template.at(**sizes) == tg.trace(function, *at) == again.at(**sizes), sizes
+
+
+def concrete(sizes, leaf):
+    return leaf.at(**sizes) if hasattr(leaf, "dims") else leaf
+
+
+def test_how_it_prints():
+    assert str(tg.trace(FUNCTIONS["half"][0], tg.f32["N"])).splitlines()[1:3] == [
+        "    v0 = x[:N//2]                                     # f32[N//2]",
+        "    v1 = x[(N+1)//2:]                                 # f32[N//2]",
+    ]
+    assert "* (1.0 / N)" in str(tg.trace(FUNCTIONS["inverse"][0], tg.f32["N"]))
+    shadowed = tg.trace(lambda N: N * 2.0, tg.f32["N"])  # an argument of the same name
+    assert "(N_2: f32[N])" in str(shadowed) and shadowed(tg.ones(3)).tolist() == [2.0, 2.0, 2.0]
+    assert repr(shadowed) == "<Template f: dimensions N>"
+
+
+@pytest.mark.parametrize(
+    ("function", "types", "words"),
+    [
+        (
+            lambda x: x + np.arange(x.shape[0]),
+            [tg.f32["N"]],
+            r"an array that is captured .*test_templates.py:\d+: of shape",
+        ),
+        (lambda x: sum(x[i] for i in range(x.shape[0])), [tg.f32["N"]], r"what is computed depends on a size.*py:\d+"),
+        (
+            lambda x: x * float(np.sin(x.shape[0])),
+            [tg.f32["N"]],
+            r"in a way that no expression of N was found for.*N=11",
+        ),
+        (lambda x: [x] * x.shape[0], [tg.f32["N"]], "how results nest"),
+        (lambda x: x.reshape(4, 4), [tg.f32["N", 4]], "no other size"),
+    ],
+)
+def test_what_depends_on_a_size_otherwise_is_refused_with_the_line(function, types, words):
+    with pytest.raises(SizeError, match=words):
+        tg.trace(function, *types)
+
+
+def test_what_probing_cannot_see_at_sees():
+    template = tg.trace(lambda x: x * 2.0 if x.shape[0] < 150 else x * 3.0, tg.f32["N"])
+    assert template.at(N=149).equations
+    with pytest.raises(SizeError, match=r"something else at N=150 .*: v0 = x \* 3.0 .*test_templates.py:\d+, where"):
+        template.at(N=150)
+    with pytest.raises(SizeError, match="something else at N=200"):
+        template(tg.ones(200))
+
+
+@pytest.mark.parametrize("name", ["a b", "", "1", "lambda", "f32", "N+1"])
+def test_names_of_sizes_are_plain(name):
+    with pytest.raises(ValueError, match="a plain one such as 'N'"):
+        tg.f32[name, 3]
+
+
+def test_types_with_names_are_values():
+    one = tg.f32["N", 64]
+    assert one == tg.f32["N", 64] and hash(one) == hash(tg.f32["N", 64]) and one != tg.f64["N", 64] != tg.f32["M", 64]
+    assert one.at(N=2) == tg.f32[2, 64] and repr(one) == "f32[N, 64]"
+    with pytest.raises((TypeError, ValueError)):
+        tg.f32["N", -1]
+
+
+def test_errors_of_the_function_are_its_own():
+    with pytest.raises(NameError, match="undefined"):
+        tg.trace(lambda x: undefined(x), tg.f32["N"])  # noqa: F821
+    with pytest.raises(ValueError, match="matmul"):
+        tg.trace(lambda x, w: x @ w, tg.f32["N", 3], tg.f32[4, 2])
+
+
+# a step ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    net = nn.Sequential(nn.Linear(8, 6, seed=0), nn.BatchNorm(6), nn.ReLU(), nn.Linear(6, 3, seed=1))
+    adam = optim.Adam(net.parameters(), lr=0.01)
+
+    def step(x, y):
+        loss = tg.softmax_cross_entropy(net(x), y)
+        adam.minimize(loss)
+        return loss
+
+    return net, step, adam
+
+
+def test_a_step_of_any_batch(trained):
+    net, step, _ = trained
+    template = tg.trace(step, tg.f32["N", 8], tg.i64["N"])
+    rng = np.random.default_rng(0)
+    losses = []
+    for n in (5, 9, 5, 64, 9):
+        x = rng.normal(size=(n, 8)).astype(np.float32)
+        losses.append(float(template.at(N=n).bind()(x, (x[:, 0] > 0).astype(int))))
+    assert np.isfinite(losses).all() and template.at(N=5) == tg.trace(step, tg.f32[5, 8], tg.i64[5])
+    assert len(tg.lint(template)) == len(tg.lint(template.at(N=5))) == 1  # a bias before batch norm
+
+
+@pytest.mark.parametrize("method", ["differentiate", "simplify", "recognise", "transform", "expand"])
+def test_passes_are_lifted(trained, method):
+    template = tg.trace(trained[1], tg.f32["N", 8], tg.i64["N"])
+    lifted = getattr(template, method)()
+    for n in (2, 17):
+        assert lifted.at(N=n) == getattr(template.at(N=n), method)()
+    assert tg.parse(str(lifted), lifted.arrays) == lifted
+    assert "N" in str(lifted)
+
+
+def test_derivatives_and_rewriting_are_lifted():
+    template = tg.trace(lambda x: (x**3.0).sum() + (x * 2.0).sum(), tg.f32["N"])
+    assert template.grad() == tg.trace(tg.grad(lambda x: (x**3.0).sum() + (x * 2.0).sum()), tg.f32["N"])
+    assert template.jvp().at(N=4) == template.at(N=4).jvp()
+    after = template.rewrite(lambda x: x * 2.0, lambda x: x + x)
+    assert after.at(N=7) == template.at(N=7).rewrite(lambda x: x * 2.0, lambda x: x + x) != template.at(N=7)
+    assert "x + x" in str(after) and "rewrite" in str(after.explain())
+    named = tg.trace(lambda x: helper(x) + 1.0, tg.f32["N"])
+    assert named.replace_at("h", tg.tanh).at(N=3) == named.at(N=3).replace_at("h", tg.tanh)
+
+
+def helper(x):
+    h = tg.exp(x)
+    return h * 2.0
+
+
+def test_constants_of_a_size_stay_in_simplify():
+    template = tg.trace(lambda x: x + (tg.arange(x.shape[0]) * 2 + 1), tg.f32["N"])
+    assert template.simplify().at(N=5)(tg.zeros(5)).tolist() == [1.0, 3.0, 5.0, 7.0, 9.0]
+
+
+def test_equality_is_that_of_graphs():
+    one = tg.trace(lambda x: x * 2.0, tg.f32["N"])
+    assert one == tg.parse("def other(y: f32[N]): return y * 2.0") and one != tg.parse(
+        "def f(x: f32[N]): return x * 3.0"
+    )
+    assert one != tg.parse("def f(x: f32[M]): return x * 2.0") and one != one.at(N=3)
+    assert len({one, tg.parse(str(one))}) == 1
+    assert one.check() is one
+
+
+def test_cost_is_a_formula(trained):
+    template = tg.trace(trained[1], tg.f32["N", 8], tg.i64["N"])
+    cost = template.cost()
+    for n in (3, 50, 1000):
+        exact = template.at(N=n).cost()
+        assert (cost.flops(N=n), cost.bytes_read(N=n)) == (exact.flops, exact.bytes_read)
+        assert cost.bytes_written(N=n) == exact.bytes_written
+    assert str(cost).startswith(f"step: {cost.flops} FLOPs; ")
+    product = tg.trace(lambda x, w: x @ w, tg.f32["N", "K"], tg.f32["K", 5]).cost().flops
+    assert str(product) == "10*N*K" and product == Polynomial(("N", "K"), {(1, 1): 10})
+    peak = tg.trace(lambda x: (x * 2.0).sum() + tg.zeros(5000).sum(), tg.f32["N"]).cost()
+    assert peak.peak is None and "no polynomial of N bytes at the peak" in str(peak)
+
+
+@given(st.dictionaries(st.tuples(st.integers(0, 3), st.integers(0, 3)), st.integers(-9, 9), max_size=5))
+@examples(30)
+def test_polynomials_print_as_python(terms):
+    p = Polynomial(("N", "M"), terms)
+    for n, m in ((1, 2), (3, 5), (10, 7)):
+        assert eval(repr(p), {"N": n, "M": m}) == p(N=n, M=m) == sum(c * n**i * m**j for (i, j), c in terms.items())
+
+
+def test_differences_of_templates():
+    one = tg.trace(lambda x: (x * 2.0).sum() / x.shape[0], tg.f32["N"])
+    other = tg.trace(lambda x: (x * 2.0).sum() / (x.shape[0] + 1), tg.f32["N"])
+    assert not tg.diff(one, tg.parse(str(one)))
+    assert "b: N -> (N+1)" in str(tg.diff(one, other)) and len(tg.diff(one, other)) == 1
+    assert "xN" not in str(tg.diff(one, other)) and "f32[N]" not in str(tg.diff(one, other)).replace("x: f32[N]", "")
+    with pytest.raises(TypeError, match="leaves the size N open"):
+        tg.diff(one, one.at(N=3))
+    with pytest.raises(TypeError, match="sizes that are named differ"):
+        tg.diff(one, tg.parse("def f(x: f32[M]): return x.sum()"))
+
+
+def test_it_draws_itself_and_is_saved(tmp_path, trained):
+    template = tg.trace(trained[0].eval(), tg.f32["N", 8])
+    assert "Nx8 f32" in template.draw().text() and "Nx8 f32" in template._repr_mimebundle_()["text/plain"]
+    template.save(tmp_path / "net.tg.py")
+    assert tg.load_graph(tmp_path / "net.tg.py") == template
