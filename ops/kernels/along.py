@@ -217,7 +217,8 @@ def add_along(g: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Arra
     """
     if not _worth(g, index) or index.shape != g.shape or _split(g.shape, axis)[::2] != _split(shape, axis)[::2]:
         return None
-    out = np.zeros(shape, g.dtype)
+    # sums of float32 are written once, from float64; those of float64 grow where they are
+    out = np.empty(shape, g.dtype) if g.dtype != _FLOAT64 else np.zeros(shape)
     wrong = np.zeros(1, np.int64)
     views = [
         uniform(g, g.dtype).reshape(_split(g.shape, axis)),
