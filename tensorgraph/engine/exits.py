@@ -45,10 +45,12 @@ class TraceError(TypeError):
 class ForeignError(TraceError):
     """A value of another trace came into this one."""
 
-    def __init__(self, value: Any) -> None:
-        super().__init__(
-            "a traced value from another trace is used here; pass it as an argument of the traced function"
-        )
+    def __init__(
+        self,
+        value: Any,
+        told: str = "a traced value from another trace is used here; pass it as an argument of the traced function",
+    ) -> None:
+        super().__init__(told)
         self.value = value
 
 

@@ -87,6 +87,10 @@ class Trace(CallRecorder, NumberRecorder):
             self.leaves[var] = None
         return self.tensor(var)
 
+    def knows(self, value: Var) -> bool:
+        """Whether a variable may be used here."""
+        return value in self.producer or value in self.known or value in self.adopted
+
     def var(self, t: Any) -> Var | Literal:
         """The graph's name for a tensor: traced, a cell, or an array captured from outside."""
         if not isinstance(t, Tensor):

@@ -282,12 +282,13 @@ class custom_vjp:
                     forward, backward = self._traced(tensors, result, foreign)
                 break
             except ForeignError as error:
-                if error.value in foreign or (error.value not in outer.producer and error.value not in outer.known):
+                if error.value in foreign or not outer.knows(error.value):
                     self._refuse("a traced value")
                 foreign.append(error.value)
         count = len(foreign)
         for graph, inputs in ((forward, forward.inputs[len(tensors) :]), (backward, backward.inputs[:count])):
-            own = {var for var, of in zip(inputs, foreign, strict=True) if of in outer.varying}
+            here = [outer.var(outer.tensor(of)) for of in foreign]
+            own = {var for var, of in zip(inputs, here, strict=True) if of in outer.varying}
             if any(eq.op is not stop_gradient and not own.isdisjoint(eq.variables()) for eq in graph.equations):
                 self._refuse("a traced value")
         cells = [decl for graph in (forward, backward) for decl in graph.cells]

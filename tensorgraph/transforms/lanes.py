@@ -15,7 +15,7 @@ from tensorgraph.engine import modes, random
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.cells import Cell
-from tensorgraph.engine.exits import TraceError, depends
+from tensorgraph.engine.exits import ForeignError, TraceError, depends
 from tensorgraph.engine.op import Op
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tape import describe_source, user_source
@@ -106,9 +106,10 @@ class Lanes(Trace):
         found = self.captures.get(key)
         if found is None:
             if type(t._value) is Var and not self._is_outside(t._value):
-                raise TraceError(
+                raise ForeignError(
+                    t._value,
                     "a traced value from another trace is used here, or one from another call of vmap: return it from "
-                    "the function, or pass it as an argument"
+                    "the function, or pass it as an argument",
                 )
             found = self.captures[key] = (self._shared(t, t.aval, None), t)
         return found[0]
@@ -124,11 +125,10 @@ class Lanes(Trace):
 
     def _is_outside(self, value: Var) -> bool:
         outer = self.outside.trace
-        while outer is not None:
-            if value in outer.producer or value in outer.known:
-                return True
-            outer = outer.outside.trace if isinstance(outer, Lanes) else None
-        return False
+        return outer is not None and outer.knows(value)
+
+    def knows(self, value: Var) -> bool:
+        return super().knows(value) or self._is_outside(value)
 
     def var_of_cell(self, cell: Cell) -> Var | Literal:
         if cell in self.shadow:

@@ -218,10 +218,8 @@ class _Body:
                     graph = trace(named, state, x, *[var.aval for var in self.foreign])
                 break
             except ForeignError as error:
-                if outer is None or error.value in self.foreign:
-                    raise
-                if error.value not in outer.producer and error.value not in outer.known:
-                    raise
+                if outer is None or error.value in self.foreign or not outer.knows(error.value):
+                    raise  # to the trace around, which may know it
                 self.foreign.append(error.value)
         if graph.writes:
             path = next(decl.path for decl in graph.cells if decl.var is graph.writes[0].cell)
