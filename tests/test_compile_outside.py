@@ -6,6 +6,7 @@ import datetime
 import itertools
 import os
 import secrets
+import sys
 import time
 import uuid
 from time import perf_counter
@@ -207,3 +208,28 @@ def test_lists_of_numbers_are_arguments() -> None:
     for rows in ([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[1, 2, 3], [4, 5, 6]], [[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]]):
         np.testing.assert_array_equal(compiled(X, rows).numpy(), f(tg.tensor(X), rows).numpy())
     assert "rows.0.0 was 1.0 and is 1 now" in compiled.stats.retraces
+
+
+def test_under_a_debugger_the_same_is_seen() -> None:
+    def tracer(frame: Any, event: str, arg: Any) -> Any:
+        return tracer
+
+    def branch(x: Any, told: bool) -> Any:
+        return x * time.time() if told else x * 2
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        compiled = tg.compile(branch)
+        assert compiled(X, False).tolist() == [2.0] * 3
+        with pytest.raises(tg.TraceError, match=r"time\.time"):
+            compiled(X, True)
+        with pytest.raises(tg.TraceError, match="takes from COUNTER"):
+            tg.compile(lambda x: x * next(COUNTER))(X)
+        f = READS["get"]
+        watched = tg.compile(f)
+        for value in ("2", "3"):
+            os.environ[NAME] = value
+            assert watched(X).item() == f(X).item()
+    finally:
+        sys.settrace(before)

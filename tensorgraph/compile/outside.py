@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgraph.engine.tensor import Tensor
 
-__all__ = ["ENVIRONS", "clock_lines", "is_passing", "reader_of"]
+__all__ = ["ENVIRONS", "clock_lines", "is_clock", "is_passing", "reader_of"]
 
 # functions, by the module or class that has them
 CLOCKS = frozenset(
@@ -58,6 +58,11 @@ def _called(function: Any) -> tuple[str, str] | None:
     return (function.__module__, function.__name__) if isinstance(function, FunctionType) else None
 
 
+def is_clock(function: Any) -> bool:
+    """Whether a function gives something else at every call."""
+    return _called(function) in CLOCKS
+
+
 @functools.lru_cache(maxsize=1024)
 def _loads(code: CodeType) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
     """The names that a code reads from outside, with the line and the attributes that it goes on to."""
@@ -92,6 +97,6 @@ def clock_lines(code: CodeType, names: Mapping[str, Any], here: Mapping[str, Any
                 break
             value = getattr(value, link, None)
         else:
-            if _called(value) in CLOCKS:
+            if is_clock(value):
                 found[line] = ".".join([name, *links])
     return found

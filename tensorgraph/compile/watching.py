@@ -37,7 +37,7 @@ from tensorgraph.compile.guards import (
     Guard,
     ItemGuard,
 )
-from tensorgraph.compile.outside import ENVIRONS, clock_lines, is_passing, reader_of
+from tensorgraph.compile.outside import ENVIRONS, clock_lines, is_clock, is_passing, reader_of
 from tensorgraph.compile.reads import Chain, attribute_names, chains
 from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
 from tensorgraph.engine.aval import Aval
@@ -118,6 +118,8 @@ class Watcher:
             self.called(frame, event, _)
         elif event == "return" and self.kinds.get(frame.f_code) in (USERS, IMPORT):
             self.returned(frame, event, _)
+        elif event == "c_call" and self.kinds.get(frame.f_code) == USERS and is_clock(_):
+            self.refuse_clock(frame, frame.f_lineno)
 
     def called(self, frame: FrameType, event: str, _: Any) -> Any:
         """A function begins; gives who is told when it ends."""
@@ -143,9 +145,7 @@ class Watcher:
             if clocks is None:
                 clocks = self.clocks[code] = clock_lines(code, frame.f_globals, frame.f_locals)
             if clocks:
-                if self.is_traced:  # lines are somebody else's to see
-                    self.refuse_clock(frame, next(iter(clocks)))
-                return self.lined
+                return self.lined  # where lines are somebody else's to see, `see` is told of calls
         frame.f_trace_lines = False
         return self.returned
 
