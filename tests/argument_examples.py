@@ -257,7 +257,7 @@ EXAMPLES: dict[str, Example] = {
     "random.state": lambda: call(tg.random.state),
     # text
     "text.arrays_of": lambda: call(text.arrays_of, graph=graph()),
-    "text.cells": lambda: call(text.cells, function=text_function(), sizes=None, seed=0),
+    "text.cells": lambda: call(text.cells, function=text_function(), sizes=None, seed=0, state=None),
     "text.load_state": lambda: call(text.load_state, path=text_file()),
     "text.namespace": lambda: call(text.namespace, arrays=None),
     "text.save": lambda: call(text.save, graph=graph(), path="saved.tg.py"),

@@ -144,6 +144,9 @@ def test_functions_are_inlined_with_their_own_names() -> None:
         ("q = alias({'a': x, 'b': [n]})\ng = gradients((q['a'] @ q['b'][0]), q)\nreturn g['b'][0], g['a']",
          "a = alias(x)\nb = alias(n)\ng = gradients(a @ b, [a, b])\nreturn g[1], g[0]"),
         ("return x * len([x, n])", "return x * 2"),
+        ("a = []\nfor i in range(2):\n    a.append((x, i))\nreturn [y + i for y, i in reversed(a)]",
+         "return [x + 1, x + 0]"),
+        ("a = [x]\nb = a\na.append(n)\nreturn b", "return [x, n]"),
     ],
 )  # fmt: skip
 def test_loops_are_their_statements(body: str, flat: str) -> None:
@@ -247,6 +250,9 @@ def test_errors_tell_the_calls_around_them() -> None:
         ("def g(x):\n    y = x\ndef f(x: f32[3]): return g(x) + x", (3, 26), "add"),
         ("def f(x: f32[3]):\n    for a in zip([x], []): pass\n    return x",
         (2, 14), r"one length: \[x\] has 1, \[\] has 0"),
+        ("def f(x: f32[3]):\n    x.append(x)\n    return x", (2, 5), "no list that was made here"),
+        ("def g(a):\n    a.append(1)\ndef f(x: f32[3]):\n    a = []\n    g(a)\n    return a", (2, 5), "was made here"),
+        ("def f(x: f32[3]):\n    a = []\n    a.append(a)\n    return a", (3, 5), "holds at most"),
         ("def f(x: f32[3]):\n    for a in [x]: return a", (2, 19), "outside the blocks"),
         ("def f(x: f32[3], *, w: Buffer[f32]):\n    for a in [w, w]: a.assign(x[0])\n    return x",
         (2, 22), "written twice"),

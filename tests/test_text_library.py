@@ -73,6 +73,30 @@ def step(real: f32[6, 2], z: f32[6, 3], *, maker: Maker[3], critic: Critic, d: S
     g(parameters(maker), gradients(g_loss, parameters(maker)))
     return {"d": d_loss, "g": g_loss}
 ''',
+    "handed": '''
+def dense(layer, x, rate): return relu(layer(x)) * rate + layer.bias
+
+
+def loss(model, x): return mean(model.a(x) @ transpose(model.b.weight)) + sum(model.a.weight)
+
+
+def Pair(x, *, a: Linear[3, 3], b: Linear[3, 3]):
+    saved = []
+    for layer in [a, b]:
+        x = dense(layer, x, 0.5)
+        saved.append((x, layer))
+    return dense(saved[1][1], saved[0][0], 2) + x
+
+
+def step(x: f32[4, 3], *, pairs: [Pair] * 3, sgd: SGD):
+    h = x
+    for pair in pairs:
+        h = pair(h)
+    value = mean(h * h) + loss(pairs[1], x)
+    params = parameters(pairs)
+    sgd(params[1:], gradients(value, params[1:]))
+    return value
+''',
     "maml": '''
 def loss(p, x, y): return mean((tanh(x @ p["w"] + p["b"]) - y) ** 2)
 
@@ -237,6 +261,33 @@ def test_live_members_can_be_reached_and_trained() -> None:
     sized: dict[str, Any] = {}
     exec(HEAD + "def f(x: f32[N, D], *, a: Linear[D, 2]): return a(x)", sized)
     assert tg.text.cells(sized["f"], sizes={"D": 5})["a"].weight.shape == (5, 2)
+
+
+def test_live_cells_begin_with_a_state() -> None:
+    text = """
+def Sum(params, grads, *, total: [Buffer[like(p)] for p in params], lr: Buffer[f64]):
+    for p, g, t in zip(params, grads, total):
+        fresh = t + g
+        t.assign(fresh)
+        p.assign(p - astype(lr, "float32") * fresh)
+
+
+def f(x: f32[2], *, w: Parameter[f32[2]], opt: Sum):
+    opt([w], [x * w])
+    return x
+"""
+    names: dict[str, Any] = {}
+    exec(HEAD + text, names)
+    with pytest.raises(ValueError, match="has no initialiser"):
+        tg.text.cells(names["f"])
+    state = {"w": tg.ones(2), "opt.lr": 0.5, "opt.total.w": np.ones(2, "f4")}
+    members = tg.text.cells(names["f"], state=state)
+    names["f"](tg.ones(2), **members)
+    _, wanted = tg.parse(text)(tg.ones(2), state=state)
+    for path, cell in live_cells(members).items():
+        np.testing.assert_array_equal(cell.numpy(), np.asarray(wanted[path]))
+    with pytest.raises(ValueError, match=r"the cell w is f32\[2\]"):
+        tg.text.cells(names["f"], state={**state, "w": np.ones(3, "f4")})
 
 
 def test_annotations_that_were_evaluated_are_refused() -> None:

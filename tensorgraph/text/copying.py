@@ -12,12 +12,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.graph.calls import Call, Copies
+from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.calls import Call, Copies, Place, nest
 from tensorgraph.graph.graph import Literal, Var, Write
 from tensorgraph.text.numbers import is_static
 from tensorgraph.text.scene import CellName, Container, Instance, PerValue, Scene, opened
@@ -82,6 +83,7 @@ class Stretch:
     parts: Sequence[Any]
     record: Call
     result: Any
+    tells_places: bool  # whether a record in it says an instance
     names: list[str | None]  # of what its equations give, before anybody else named it
     written: list[tuple[CellName, Write, Scene | None, Var | None]]
 
@@ -110,9 +112,11 @@ def kept(scene: Scene, parts: Parts, record: Call, first: int, steps: int, resul
         return  # it went through instances that stand elsewhere
     cells = [part for part in parts.every if type(part) is CellName and part.writer is not None]
     written = [(cell, reading.writes[cell], cell.writer, cell.again) for cell in cells]
+    inside = {call for eq in equations[first:] if eq.call is not None for call in _up_to(eq.call, record)}
+    places = any(type(part) is Place for call in inside for part in flatten([call.arguments, call.result])[0])
     names = [out.name for eq in equations[first:] for out in eq.outputs]
     reading.stretches[tuple(parts.key)] = Stretch(
-        first, len(equations), reading.steps - steps, tuple(parts.every), record, result, names, written
+        first, len(equations), reading.steps - steps, tuple(parts.every), record, result, places, names, written
     )
 
 
@@ -147,6 +151,13 @@ def copied(scene: Scene, node: ast.AST, stretch: Stretch, parts: Parts, record: 
             if out in differentiable:
                 differentiable.add(new)
     calls.complete(own)
+    if stretch.tells_places:
+        moved = {old.path: new.path for old, new in own.items() if type(old) is Instance}
+        for call in calls.made.values():
+            call.complete(
+                nest(call.arguments, lambda part: _place(part, moved)),
+                nest(call.result, lambda part: _place(part, moved)),
+            )
     for cell, write, writer, again in stretch.written:
         mine = own[cell]
         value: Var | Literal = atom(write.value)
@@ -159,3 +170,15 @@ def copied(scene: Scene, node: ast.AST, stretch: Stretch, parts: Parts, record: 
         return own.get(part, part) if type(part) in (CellName, Instance) else part
 
     return opened(stretch.result, leaf)
+
+
+def _place(part: Any, moved: dict[str, str]) -> Any:
+    return Place(moved.get(part.path, part.path), part.name) if type(part) is Place else part
+
+
+def _up_to(call: Call, outermost: Call) -> Iterator[Call]:
+    """A call and those around it, up to the one that was read."""
+    for one in call.callers():
+        yield one
+        if one is outermost:
+            return

@@ -56,8 +56,10 @@ class Definition:
 
     @property
     def updates(self) -> bool:
-        """Whether this is an optimiser: it is handed parameters and their gradients."""
-        return [arg.arg for arg in self.arguments[:2]] == ["params", "grads"]
+        """Whether this is an optimiser: it is handed parameters and their gradients, or keeps a cell for each."""
+        if [arg.arg for arg in self.arguments[:2]] == ["params", "grads"]:
+            return True
+        return any(isinstance(arg.annotation, ast.ListComp) for arg in self.node.args.kwonlyargs)
 
     @property
     def body(self) -> list[ast.stmt]:

@@ -36,7 +36,7 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
     given, members = _given(scene, node, definition, target if isinstance(target, Instance) else None)
     outer = modes.current().call
     if isinstance(target, Definition):
-        record = Call("function", definition.name, "", outer)
+        record = Call("function", definition.kind, "", outer)
     else:
         record = Call("optimizer" if definition.updates else "module", definition.kind, scope_of(target), outer)
     dims = {} if isinstance(target, Definition) else dict(target.dims)
@@ -80,6 +80,8 @@ def seen(scene: Scene, value: Any) -> Any:
 def scope_of(target: Instance) -> str:
     """The scope that an instance's call opens: its place below the one that holds it, as a module's does."""
     outer, base = modes.current().scope, target.owner
+    if outer and f"{target.path}.".startswith(f"{outer}."):
+        return target.path
     name = target.path[len(base) + 1 :] if base else target.path
     inside = not base or outer == base or outer.endswith(f".{base}")
     return joined(outer if inside else base, name)

@@ -18,6 +18,7 @@ from tensorgraph.arguments import Natural, checked, shown
 from tensorgraph.engine import init, modes, random
 from tensorgraph.engine.aval import Extent
 from tensorgraph.engine.cells import Buffer, Cell, Parameter
+from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.building import Trace
 from tensorgraph.graph.calls import nest
 from tensorgraph.graph.graph import CellDecl, Var
@@ -137,7 +138,8 @@ def _head(function: FunctionType) -> ast.FunctionDef:
 class Maker:
     """Makes what was read of heads: cells with their first numbers, instances that can be called."""
 
-    def __init__(self, seed: int | None) -> None:
+    def __init__(self, seed: int | None, state: Mapping[str, Any]) -> None:
+        self.state = state
         self.numbers = np.random.default_rng(init.fresh_seed() if seed is None else seed)
 
     def live(self, value: Any, scene: Scene | None = None) -> Any:
@@ -160,7 +162,10 @@ class Maker:
 
     def cell(self, known: CellName) -> Cell:
         decl = CellDecl(known.path, known.var, known.kind, known.initialiser, known.requires_grad)
-        value = first_numbers(decl, self.numbers)
+        value = self.state[known.path] if known.path in self.state else first_numbers(decl, self.numbers)
+        value = value.numpy() if isinstance(value, Tensor) else np.asarray(value, known.var.aval.dtype)
+        if (value.shape, value.dtype) != (known.var.aval.shape, known.var.aval.dtype):
+            raise ValueError(f"the cell {known.path} is {known.var.aval}, its state {value.dtype}{value.shape}")
         own: Cell
         if known.kind == "parameter":
             own = Parameter(value, name=known.path, requires_grad=known.requires_grad)
@@ -176,6 +181,7 @@ def cells(
     *,
     sizes: Mapping[str, Extent] | None = None,
     seed: Natural | None = None,
+    state: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a function of a text takes behind its ``*``, made for real, to call it with as plain Python.
 
@@ -187,6 +193,8 @@ def cells(
         Of named dimensions that the members have.
     seed : int, optional
         For the first numbers; else the process-wide generator is drawn from.
+    state : mapping of cell path to array, optional
+        Numbers that cells begin with in place of their initialisers.
 
     Returns
     -------
@@ -212,7 +220,7 @@ def cells(
     trace = Trace(definition.name)
     reading = Reading(trace, {}, {}, {}, expression, reference, call)
     scene = Scene(reading, definition, dict(sizes or {}), trace.top)
-    maker = Maker(seed)
+    maker = Maker(seed, state or {})
     return {name: maker.live(value, scene) for name, value in members_of(scene, "").items()}
 
 

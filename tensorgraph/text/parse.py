@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class Syntax:
     """A text that was read into Python's syntax."""
 
     read: Definitions
+    work: list[int] = field(default_factory=list)  # statements and equations of each reading
 
     def function(self, name: str | None = None) -> Definition:
         """The function of this name; without, the last one that is not what a model does at test time."""
@@ -69,7 +70,7 @@ class Syntax:
         for definition in self.read.every[: chosen.number + 1]:
             if definition is chosen or definition.name in rules:
                 wanted = errors if definition is chosen else None
-                graphs[definition.name] = read_function(definition, by_digest, named, dims, graphs, wanted)
+                graphs[definition.name] = read_function(definition, by_digest, named, dims, graphs, wanted, self.work)
         return graphs[name]
 
 
@@ -90,6 +91,7 @@ def read_function(
     dims: Mapping[str, int],
     graphs: Mapping[str, Graph],
     errors: list[ParseError] | None = None,
+    work: list[int] | None = None,
 ) -> Graph:
     """One function to a checked graph; those that it calls are inlined."""
     trace = Trace(definition.name)
@@ -100,6 +102,9 @@ def read_function(
         return _Function(scene, definition.node).graph()
     except GraphError as error:
         raise scene.error(definition.node, str(error)) from error
+    finally:
+        if work is not None:
+            work.append(reading.steps + len(trace.equations))
 
 
 class _Function:

@@ -121,7 +121,7 @@ class Scene:
     unrolled: int = 0  # loops around the statement, and calls
     names: dict[str, Any] = field(default_factory=dict)
     members: set[str] = field(default_factory=set)  # the names that are no locals
-    lists: dict[str, list[Any]] = field(default_factory=dict)  # those that `name = []` began here: they may grow
+    lists: dict[int, list[Any]] = field(default_factory=dict)  # that were made here, and may grow
     parts: set[Var] = field(default_factory=set)  # inputs inside containers take the first name that the text gives
     result: Any = None
     returned: bool = False

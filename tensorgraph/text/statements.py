@@ -7,12 +7,13 @@ from typing import Any
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tree import is_container
 from tensorgraph.graph.graph import Var, Write
 from tensorgraph.text import types
 from tensorgraph.text.binding import assign_name, bind
 from tensorgraph.text.errors import ParseError
 from tensorgraph.text.expressions import callee, expression, reference, with_residuals
-from tensorgraph.text.scene import CellName, Container, Scene, Unknown, opened, show
+from tensorgraph.text.scene import CellName, Scene, Unknown, opened, show
 from tensorgraph.text.sequences import sequence
 
 __all__ = ["run"]
@@ -56,8 +57,8 @@ def _statement(scene: Scene, node: ast.stmt) -> None:
             value = reference(scene, node.value)
             for target in node.targets:
                 bind(scene, target, value, node)
-            if isinstance(node.value, ast.List) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                scene.lists[node.targets[0].id] = scene.names[node.targets[0].id].tree
+            if isinstance(node.value, (ast.List, ast.ListComp)):
+                scene.lists[id(value)] = value
         case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
             _annotated(scene, node, expression(scene, value))
         case ast.With():
@@ -122,6 +123,20 @@ def _annotated(scene: Scene, node: ast.AnnAssign, value: Any) -> None:
     assign_name(scene, node.target, value)
 
 
+def _append(scene: Scene, call: ast.Call) -> None:
+    """``saved.append(h)``: of a list that the function itself has made."""
+    assert isinstance(call.func, ast.Attribute)
+    items = opened(reference(scene, call.func.value))
+    if not isinstance(items, list) or id(items) not in scene.lists:
+        scene.fail(call, f"{show(call.func.value)} is no list that was made here: append is for one, saved = []")
+    if len(call.args) != 1 or call.keywords:
+        scene.fail(call, f"expected {show(call.func)}(value)")
+    value = reference(scene, call.args[0])
+    items.append(value)
+    if is_container(opened(value)):
+        scene.sized(call, [value])  # which refuses a list that holds itself, too
+
+
 # blocks ---------------------------------------------------------------------------------------------------------------
 
 
@@ -159,19 +174,6 @@ def _loop(scene: Scene, node: ast.For) -> None:
         for item in items:
             bind(scene, node.target, item, node)
             _inside(scene, node.body)
-
-
-def _append(scene: Scene, call: ast.Call) -> None:
-    """``saved.append(h)``: a list that this function has begun grows by one."""
-    assert isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)
-    name = call.func.value.id
-    known = scene.lists.get(name)
-    held = scene.names.get(name)
-    if known is None or not isinstance(held, Container) or held.tree is not known:
-        scene.fail(call, f"only a list that this function began grows, {name} = [] above; {name} is none")
-    if len(call.args) != 1 or call.keywords:
-        scene.fail(call, f"expected {name}.append(value)")
-    known.append(opened(reference(scene, call.args[0])))
 
 
 # writes ---------------------------------------------------------------------------------------------------------------

@@ -204,6 +204,7 @@ class Template(Drawable):
         """
         free = [d for d in self.dims if d not in dims]
         failures: list[Exception] = []
+        before = len(self._syntax.work)
         for probe in self._probes(len(free)):
             sizes = dims | dict(zip(free, probe, strict=True))
             try:
@@ -212,6 +213,8 @@ class Template(Drawable):
                 failures.append(error)
                 if len(failures) == 3 and len({str(f) for f in failures}) == 1:
                     break  # it has nothing to do with the sizes
+                if len(failures) > len(PROBES) and sum(self._syntax.work[before:]) > MOST_WORK:
+                    break
             else:
                 return sizes
         raise failures[0]
@@ -420,6 +423,7 @@ FIXED = ((2, 3, 5, 7, 11, 13), (4, 6, 8, 10, 12, 14), (12,), (64,), (1,), (2520,
 MOST_INSTANCES = 64
 PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
 MOST_PROBES, LARGEST_PROBE = 150, 10_000
+MOST_WORK = 20_000  # statements and equations that are read in looking for sizes
 
 
 def _shapes(node: ast.expr) -> list[list[ast.expr]]:
