@@ -30,7 +30,7 @@ from tensorgraph.ops.native.labels import integers_within
 from tensorgraph.ops.native.moving import copy_of
 from tensorgraph.ops.native.reductions import with_loss
 
-__all__ = ["native_embedding", "native_getitem", "native_one_hot", "native_put", "native_scatter_add"]
+__all__ = ["OUTSIDE", "native_embedding", "native_getitem", "native_one_hot", "native_put", "native_scatter_add"]
 
 LANES = SIZE = 0  # constants of every kernel
 LOSS, PLAIN = False, False  # of `add_rows` and `sums_of_rows`

@@ -115,6 +115,14 @@ def spread(w: Any, block: Any, blocks: Any) -> None:
                                 stg(to, step_x * SIZE, share, n)
 
 
+def inside(hit: Any, at: Any, step: Any, n: Any, inner: Any) -> Any:
+    """Lanes that hit and are no border: the first of n stands at `at`, the next one `step` further."""
+    if (at < 0) | (at + (n - 1) * step >= inner):
+        place = iota() * step + at
+        hit = hit & (place >= 0) & (place < inner)
+    return hit
+
+
 def spread_over(w: Any, block: Any, blocks: Any) -> None:
     """The like of `spread` where windows have numbers in common, or reach into a border, which is no maximum. Further
     words: where what is no border begins and how many lines of it there are, and the like of numbers of a line."""
@@ -136,9 +144,9 @@ def spread_over(w: Any, block: Any, blocks: Any) -> None:
                         line = r * step_y + a * apart_y - top_line
                         if (line >= 0) & (line < inner_lines):
                             for b in range(right):
-                                place = (iota() + c) * step_x + (b * apart_x - left)
                                 at = values + start + (a * apart_y * width + b * apart_x) * SIZE
-                                hit = tied(ldg(at, step_x * SIZE, n, 0.0), top) & (place >= 0) & (place < inner)
+                                hit = tied(ldg(at, step_x * SIZE, n, 0.0), top)
+                                hit = inside(hit, c * step_x + b * apart_x - left, step_x, n, inner)
                                 count = count + select(hit, vset(1.0), vset(0.0))
                     share = share / select(count == 0.0, vset(1.0), count)
                 for a in range(down):
@@ -148,9 +156,7 @@ def spread_over(w: Any, block: Any, blocks: Any) -> None:
                             at = start + (a * apart_y * width + b * apart_x) * SIZE
                             own = share
                             if MAX:
-                                place = (iota() + c) * step_x + (b * apart_x - left)
-                                hit = (
-                                    tied(ldg(values + at, step_x * SIZE, n, 0.0), top) & (place >= 0) & (place < inner)
-                                )
-                                own = select(hit, share, vset(0.0))
+                                ties = tied(ldg(values + at, step_x * SIZE, n, 0.0), top)
+                                ties = inside(ties, c * step_x + b * apart_x - left, step_x, n, inner)
+                                own = select(ties, share, vset(0.0))
                             stg(x + at, step_x * SIZE, ldg(x + at, step_x * SIZE, n, 0.0) + own, n)
