@@ -224,6 +224,21 @@ def test_differences_of_templates():
         tg.diff(one, tg.parse("def f(x: f32[M]): return x.sum()"))
 
 
+def test_examples_with_names_for_sizes(trained):
+    net = trained[0]
+    drawing = tg.draw(net, tg.f32["N", 8])
+    assert "Nx8 f32" in drawing.text() and "a template" in drawing.notes[-1]
+    assert len(tg.lint(net, tg.f32["N", 8])) == len(tg.lint(net, tg.f32[4, 8]))
+    for call in (
+        lambda: tg.explain_gradient(lambda x: (x**2).sum(), tg.f32["N"]),
+        lambda: net.summary(tg.f32["N", 8]),
+        lambda: tg.profile(net, tg.f32["N", 8]),
+        lambda: tg.find_faults(net, tg.f32["N", 8]),
+    ):
+        with pytest.raises(TypeError, match=r"needs sizes, and f32\[N.* leaves N open: write one, such as f32\[32"):
+            call()
+
+
 def test_it_draws_itself_and_is_saved(tmp_path, trained):
     template = tg.trace(trained[0].eval(), tg.f32["N", 8])
     assert "Nx8 f32" in template.draw().text() and "Nx8 f32" in template._repr_mimebundle_()["text/plain"]

@@ -128,6 +128,8 @@ def draw(
         graph, sizes = target.symbolic()
     else:
         graph = _graph_of(target, examples, keywords)
+        if isinstance(graph, Template):
+            graph, sizes = graph.symbolic()
     if isinstance(paths, tuple):
         graph, paths = expanded(graph, paths)
     given = tuple(value for _, value in called_by_name(target, examples, keywords)) if keywords else examples
@@ -204,8 +206,8 @@ def _paths(expand: Any) -> tuple[str, ...] | bool:
 OPTIONS = ("level", "depth", "expand", "focus", "hops", "overlay", "theme", "direction", "timeout")
 
 
-def _graph_of(target: Any, examples: tuple[Any, ...], keywords: Mapping[str, Any]) -> Graph:
-    """The graph of a target."""
+def _graph_of(target: Any, examples: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    """The graph of a target; a template, where examples have names for sizes."""
     if keywords and (isinstance(target, (Graph, Template, Tensor)) or not callable(target)):
         refuse_keyword(keywords, [*OPTIONS], "draw", None)
     if isinstance(target, Graph):

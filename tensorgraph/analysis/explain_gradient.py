@@ -13,6 +13,7 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.analysis.formulas import Formula, Names, formula_text
 from tensorgraph.analysis.latex import formula_latex, symbol, words
 from tensorgraph.arguments import checked
+from tensorgraph.engine.spec import require_sizes
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
 from tensorgraph.graph.keywords import refuse_strangers
 from tensorgraph.graph.trace import trace
@@ -175,6 +176,7 @@ def _prepared(graph_or_function: Any, examples: tuple[Any, ...], keywords: Mappi
         graph = graph_or_function
     elif callable(graph_or_function):
         refuse_strangers("explain_gradient", graph_or_function, keywords)
+        require_sizes("explain_gradient", examples, keywords)
         graph = _forward(trace(graph_or_function, *examples, **keywords))
     else:
         raise TypeError(f"explain_gradient takes a graph or a function, got {type(graph_or_function).__name__}")

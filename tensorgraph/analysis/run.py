@@ -12,7 +12,7 @@ from tensorgraph.analysis.describe import printable
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number
 from tensorgraph.engine.operands import Borrowed
-from tensorgraph.engine.spec import Typed
+from tensorgraph.engine.spec import Typed, require_sizes
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.evaluate import match_arguments
@@ -57,6 +57,7 @@ def graph_of(
     if not callable(target):
         raise TypeError(f"{what} takes a graph, a model or a function with its arguments, got {type(target).__name__}")
     refuse_strangers(what, target, keywords, own)
+    require_sizes(what, args, keywords)
     return trace(target, *args, **keywords), tuple(value for _, value in called_by_name(target, args, keywords))
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from tensorgraph.arguments import checked
 from tensorgraph.engine.aval import Aval, DType, Shape, canonical_dtype, default_dtype, short_dtype
+from tensorgraph.engine.tree import flatten
 
 __all__ = [
     "Sized", "bool_", "f16", "f32", "f64", "float16", "float32", "float64", "i8", "i16", "i32", "i64", "int8", "int16",
-    "int32", "int64", "spec", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64",
+    "int32", "int64", "spec", "u8", "u16", "u32", "u64", "uint8", "uint16", "uint32", "uint64", "require_sizes",
 ]  # fmt: skip
 
 
@@ -76,6 +77,23 @@ class Sized:
 
     def __repr__(self) -> str:
         return f"{short_dtype(self.dtype)}[{', '.join(map(str, self.shape))}]"
+
+
+def require_sizes(door: str, *examples: Any) -> None:
+    """Refuse names of sizes where only a graph of given sizes will do.
+
+    Raises
+    ------
+    TypeError
+        Naming the function and what to write.
+    """
+    for leaf in flatten(list(examples))[0]:
+        if isinstance(leaf, Sized):
+            given = leaf.at(**dict.fromkeys(leaf.dims, 32))
+            raise TypeError(
+                f"{door} needs sizes, and {leaf!r} leaves {leaf.dims[0]} open: write one, such as {given!r}; "
+                "trace, draw and lint take names of sizes"
+            )
 
 
 class Typed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgraph.engine.spec import require_sizes
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.trace import trace
@@ -70,6 +71,7 @@ def _outputs(model: Module, examples: tuple[Any, ...]) -> dict[int, str]:
 
         return watched
 
+    require_sizes("summary", examples)
     try:
         model.eval()
         for module in modules:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tensorgraph.graph.graph import Graph
-from tensorgraph.text.template import parse
+from tensorgraph.text.template import Template, parse
 
 __all__ = ["Lines", "text_beside"]
 
@@ -42,6 +42,7 @@ def text_beside(graph: Graph) -> Lines | None:
     try:
         text = graph.text()
         again = parse(text, list(graph.consts.values()))
+        again = again.example() if isinstance(again, Template) else again
     except Exception:  # ops of the user's whose attributes no text can say, and the like: the picture stands alone
         return None
     if [eq.op.name for eq in again.equations] != [eq.op.name for eq in graph.equations]:

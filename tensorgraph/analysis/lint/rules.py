@@ -85,7 +85,8 @@ def lint(
     elif callable(target):
         owner = target if hasattr(target, "named_parameters") else getattr(target, "__self__", None)
         refuse_strangers("lint", target, keywords, ("ignore",))
-        view = View(trace(target, *examples, **keywords), _place(target), owner)
+        graph: Any = trace(target, *examples, **keywords)
+        view = View(graph.example() if isinstance(graph, Template) else graph, _place(target), owner)
     else:
         raise TypeError(f"lint takes a graph, or a function and examples for it, got {type(target).__name__}")
     order = {id(eq): i for i, eq in enumerate(view.graph.equations)}
