@@ -1,0 +1,44 @@
+"""What programs of the size that people train print runs as plain Python, with the same bits, cells included."""
+
+from __future__ import annotations
+import __future__
+
+from typing import Any
+
+import numpy as np
+import pytest
+from large_programs import PROGRAMS
+from test_text_library import live_cells
+
+import tensorgraph as tg
+from tensorgraph.engine.tree import flatten, unflatten
+
+
+def numbers_for(aval: Any, dice: np.random.Generator) -> np.ndarray:
+    """Numbers of a type that any program takes: small labels, no zeros to divide by."""
+    if aval.dtype == np.uint64:
+        return np.asarray(tg.random.key(0))
+    if aval.dtype.kind == "f":
+        return np.asarray(dice.uniform(0.01, 0.1, aval.shape), aval.dtype)
+    return np.asarray(dice.integers(0, 2, aval.shape), aval.dtype)
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if not name.startswith(("flat", "5"))])
+def test_a_printed_program_runs(name: str) -> None:
+    graph, dice = PROGRAMS[name](), np.random.default_rng(0)
+    arrays = tg.text.arrays_of(graph)
+    names = tg.text.namespace(arrays)
+    code = compile(graph.text(), name, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
+    exec(code, names)
+    state = {c.path: numbers_for(c.aval, dice) for c in graph.cells}
+    members = tg.text.cells(names[graph.name], state=state)
+    for _ in range(2):
+        args = unflatten(graph.in_tree, [tg.tensor(numbers_for(v.aval, dice), v.aval.dtype) for v in graph.inputs])
+        made = names[graph.name](*args, **members)
+        wanted, state = graph(*args, state=state) if graph.cells else (graph(*args), {})
+        for a, b in zip(flatten(made)[0], flatten(wanted)[0], strict=True):
+            np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
+        now = live_cells(members)
+        assert now.keys() >= state.keys()
+        for path, value in state.items():
+            np.testing.assert_array_equal(now[path].numpy(), np.asarray(value), err_msg=path)
