@@ -10,6 +10,7 @@ The plan:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -247,9 +248,12 @@ class Guards:
     guards : iterable of Guard
     roots : iterable
         Modules, optimisers, cells and captured tensors, whose parts are compared when the mark has moved.
+    latest : list
+        What was compared last, for all traces of one function: those of batches of two sizes ask for the same.
     """
 
-    def __init__(self, guards: Iterable[Guard], roots: Iterable[Any]) -> None:
+    def __init__(self, guards: Iterable[Guard], roots: Iterable[Any], latest: list[Any] | None = None) -> None:
+        self.latest = [] if latest is None else latest
         self.roots = list({id(root): root for root in roots}.values())
         self.token = MARK[0]
         self.structure = Structure(self.roots)
@@ -274,11 +278,20 @@ class Guards:
         self.scope = scope
         return holds
 
+    def _now(self, token: object) -> Structure:
+        """What the roots are made of under a mark."""
+        for mark, roots, structure in [*self.latest]:
+            if mark is token and len(roots) == len(self.roots) and all(map(operator.is_, roots, self.roots)):
+                return structure  # type: ignore[no-any-return]
+        found = Structure(self.roots, named=False)
+        self.latest[:] = [(token, self.roots, found)]
+        return found
+
     def change(self) -> str | None:
         """What has changed since the trace, or None: then equal values that are others are expected from now on."""
         token = MARK[0]
         if token is not self.token:
-            found = self.structure.difference(Structure(self.roots))
+            found = self.structure.difference(self._now(token))
             if found is not None:
                 return found
         for guard in self.guards:

@@ -49,6 +49,12 @@ def same(a: Any, b: Any) -> bool:
 class Structure:
     """The parts of some objects.
 
+    Parameters
+    ----------
+    roots : iterable
+    named : bool
+        Whether parts have paths; those of what is only compared need none.
+
     Attributes
     ----------
     parts : list
@@ -59,12 +65,15 @@ class Structure:
         Those that were met: what is put into one moves no mark.
     """
 
-    def __init__(self, roots: Iterable[Any]) -> None:
+    def __init__(self, roots: Iterable[Any], named: bool = True) -> None:
+        self.named = named
         self.parts: list[Any] = []
         self.paths: list[str] = []
         self.containers: list[tuple[str, list[Any] | dict[Any, Any]]] = []
         seen: set[int] = set()
-        stack: list[tuple[str, Any, bool]] = [(_name(root), root, False) for root in reversed([*roots])]
+        stack: list[tuple[str, Any, bool]] = [
+            (_name(root) if named else "", root, False) for root in reversed([*roots])
+        ]
         while stack:
             path, value, own = stack.pop()
             self.parts.append(type(value) if isinstance(value, (list, tuple, dict)) else value)
@@ -90,16 +99,19 @@ class Structure:
                 self.paths += [f"{path}.dtype"] + [f"{path}.shape"] * value._value.ndim
             return []
         if isinstance(value, (list, tuple)):
-            return [(f"{path}[{i}]", item) for i, item in enumerate(value)]
+            return [(f"{path}[{i}]" if self.named else "", item) for i, item in enumerate(value)]
         if isinstance(value, dict):
             pairs = list(value.items())
+            if not self.named:
+                return [("", key) for key, _ in pairs] + [("", v) for _, v in pairs]
             return [(f"{path} has {key!r}", key) for key, _ in pairs] + [(f"{path}[{key!r}]", v) for key, v in pairs]
         if is_marked(value) or type(value).__module__ == "tensorgraph.optim.groups":
             names = [*(getattr(value, "__dict__", None) or type(value).__slots__)]
             if hasattr(type(value), "forward"):  # as a class has them for its modules, until one is set
                 names = [*(name for name in names if name not in SWITCHES), *SWITCHES]
             own = [(name, getattr(value, name)) for name in names if name not in PASSING]
-            return [(f"{path}.{name}", item) for name, item in own if not isinstance(item, weakref.ref)]
+            path = f"{path}." if self.named else "."
+            return [(path + name, item) for name, item in own if not isinstance(item, weakref.ref)]
         return []
 
     def difference(self, other: Structure) -> str | None:

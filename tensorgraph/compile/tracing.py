@@ -150,7 +150,7 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
         watcher.array(array, "a captured array")
     for array in once.shared:
         watcher.add(ArrayGuard("the array in a captured tensor", array))
-    guards = Guards(watcher.guards.values(), (*watcher.roots.values(), *cells))
+    guards = Guards(watcher.guards.values(), (*watcher.roots.values(), *cells), watcher.structures)
     return Traced(graph, cells, once.found, tuple(once.left), guards, watcher)
 
 

@@ -71,6 +71,7 @@ class Watcher:
         self.functions: dict[CodeType, list[Any]] = {}
         self.learned: set[CodeType] = set()  # of functions that were met by their names, and not as they began
         self.attributes: list[tuple[Any, dict[str, Any]]] = []  # of roots, as they were
+        self.structures: list[Any] = []  # what was compared last, of all traces of the function
         self.is_watching = True
         self.importing = 0
         self.kinds: dict[CodeType, int] = {}
