@@ -121,11 +121,7 @@ def _in_place(h: Any, places: Any, full: Any, diagonal: str | None) -> Any:
 
 def _contract_back(g: Any, other: Any, subscripts: str, side: int, shape: tuple[int, ...]) -> Any:
     text, places, full, diagonal = _transposed(subscripts, side, shape)
-    h = (
-        _contract(g, other, subscripts=text)
-        if type(g) is type(other) is np.ndarray
-        else contract_axes(g, other, subscripts=text)
-    )
+    h = contract_axes(g, other, subscripts=text)
     return h if places is None and diagonal is None else _in_place(h, places, full, diagonal)
 
 

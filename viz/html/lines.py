@@ -45,6 +45,8 @@ def text_beside(graph: Graph) -> Lines | None:
         again = again.example() if isinstance(again, Template) else again
     except Exception:  # ops of the user's whose attributes no text can say, and the like: the picture stands alone
         return None
+    if not isinstance(again, Graph):  # a template, whose sizes are names
+        return None
     if [eq.op.name for eq in again.equations] != [eq.op.name for eq in graph.equations]:
         return None
     return Lines(

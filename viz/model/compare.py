@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from tensorgraph.analysis.difference import Detail, Difference, Edit
 from tensorgraph.engine.tree import flatten
+from tensorgraph.graph.calls import Call, scoped
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Var
 from tensorgraph.pages.palette import THEMES
 from tensorgraph.viz.model.budget import mend
@@ -27,7 +28,8 @@ READABLE = 40  # ops that are all drawn; of more, what is the same is folded
 MOST = 150  # boxes; of more, only those near an edit are drawn
 MOST_EDITS = 300
 MOST_DETAILS = 4  # on one box
-WORDS = {"added": "added", "removed": "removed", "changed": "changed"}
+WORDS = {"added": "added", "removed": "removed", "changed": "changed", "moved": "moved"}
+GONE = "~before"  # behind the path of a module that is no more, since another may have its name now
 
 
 def compare(difference: Difference, hops: int = 1, theme: str = "auto", timeout: float = 20.0) -> Drawing:
@@ -62,6 +64,7 @@ def compare(difference: Difference, hops: int = 1, theme: str = "auto", timeout:
             drawing = replace(drawing, notes=(*drawing.notes, left))
     title = f"{clean(difference.before.name)} to {clean(difference.after.name)}: {difference.summary()}"
     notes = tuple(_note(edit) for edit in difference if edit.what in ("structure", "order"))
+    notes += tuple(clean(group.text, 110) for group in difference.groups if group.status == "moved")
     drawing = replace(drawing, title=title, level="diff", notes=(*notes, *drawing.notes))
     return replace(mend(drawing), theme=theme, timeout=float(timeout))
 
@@ -83,6 +86,7 @@ class _Union:
         # 5. the edits and the readers are filed by their positions in the union.
         a, b, found = difference.before, difference.after, difference.matched
         self.difference = difference
+        self.stays = {around for i in found.equations for around in _around_scope(a.equations[i].scope)}
         self.known: dict[Var, Var] = {old: new for new, old in found.counterpart.items()}
         pairs = found.equations
         if not difference:  # equal graphs are not matched
@@ -108,7 +112,7 @@ class _Union:
                 equations.append(b.equations[j])
             for i in after[j]:
                 self.old[i] = len(equations)
-                equations.append(self.mapped(a.equations[i]))
+                equations.append(replace(self.mapped(a.equations[i]), call=self.former(a.equations[i])))
         lost = {what: [e.before for e in difference if e.what == what and e.status == "removed"] for what in _LISTS}
         self.inputs = (*b.inputs, *[a.inputs[i] for i in lost["input"] if i is not None])
         consts = dict(b.consts)
@@ -137,6 +141,9 @@ class _Union:
             for atom in eq.atoms() if not eq.is_gradient else ():
                 if isinstance(atom, Var):
                     self.readers[atom][i] = None
+        moved = [group for group in difference.groups if group.status == "moved"]
+        self.moved = {id(edit) for group in moved for edit in (*group.edits, *group.follows)}
+        self.follows = {id(edit) for group in difference.groups for edit in group.follows}
         self.edits: dict[int, Edit] = {}  # by the position of an equation here
         for edit in difference:
             if edit.what == "equation":
@@ -144,6 +151,14 @@ class _Union:
                     self.edits[self.position[edit.after]] = edit
                 elif edit.before is not None:
                     self.edits[self.old[edit.before]] = edit
+
+    def former(self, eq: Equation) -> Call | None:
+        """The call of an equation that is gone: a module of which nothing stays is one of its own."""
+        call: Call | None = None
+        for path in _around_scope(eq.scope):
+            new = path if path in self.stays else f"{path}{GONE}"
+            call = scoped(new, self.difference.before.modules.get(path, ""), call)
+        return call
 
     def atom(self, atom: Atom) -> Atom:
         if isinstance(atom, tuple):
@@ -188,6 +203,12 @@ class _Union:
         return boxes
 
 
+def _around_scope(scope: str | None) -> list[str]:
+    """A scope and those around it, the outermost first."""
+    parts = scope.split(".") if scope else []
+    return [".".join(parts[: n + 1]) for n in range(len(parts))]
+
+
 _LISTS = ("input", "cell", "constant", "write", "output")
 
 
@@ -202,8 +223,14 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
     status: dict[str, str] = {}
     rows: dict[str, list[Row]] = defaultdict(list)
     folded = {node.id for node in drawing.nodes if len(node.members) > 1}
+    quiet: set[str] = set()  # boxes that only moved
     for i, edit in union.edits.items():
         at = by_member[i]
+        if id(edit) in union.moved:
+            quiet.add(at)
+            continue
+        if id(edit) in union.follows and not [d for d in edit.details if not _is_edge(edit, d)]:
+            continue  # the edges say it
         status[at] = "changed" if at in folded else edit.status
         if at in folded:  # only what follows is folded
             rows[at].append(Row("detail", "other types"))
@@ -211,9 +238,14 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
             rows[at] += [Row("detail", clean(str(detail))) for detail in edit.details if not _is_edge(edit, detail)]
     extra_inputs, extra_outputs = len(difference.after.inputs), len(difference.after.outputs)
     for edit in difference:
+        if id(edit) in union.moved:
+            for at, _ in _around(edit, union, by_member, producer, entries, exits_, extra_inputs, extra_outputs):
+                quiet.add(at)
+            continue
         for at, row in _around(edit, union, by_member, producer, entries, exits_, extra_inputs, extra_outputs):
             if status.setdefault(at, edit.status if row is None else "changed") == "changed" and row:
                 rows[at].append(row)
+    status |= dict.fromkeys(quiet - status.keys(), "moved")
     nodes = tuple(
         replace(node, status=status.get(node.id, ""), rows=(*node.rows, *_few(rows[node.id]))) for node in drawing.nodes
     )
@@ -222,6 +254,7 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
     edges = []
     for edge in drawing.edges:
         ends = {status.get(edge.tail), status.get(edge.head)}
+        ends -= {"moved"}
         own = "removed" if "removed" in ends else "added" if "added" in ends or (edge.tail, edge.head) in new else ""
         edges.append(replace(edge, status=own))
     drawn = {(edge.tail, edge.head) for edge in drawing.edges}
@@ -232,7 +265,18 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
     ]
     used = {*status.values(), *(edge.status for edge in edges)}
     legend = tuple(LegendEntry(key, f"{SIGNS[key]} {word}") for key, word in WORDS.items() if key in used)
-    return replace(drawing, nodes=nodes, edges=tuple(edges), legend=(*legend, *drawing.legend))
+    groups = tuple(replace(group, rows=_titled(group.rows)) for group in drawing.groups)
+    taken = {node.path for node in nodes}
+    own = [node.path.replace(GONE, "") for node in nodes]
+    nodes = tuple(node if path in taken else replace(node, path=path) for node, path in zip(nodes, own, strict=True))
+    return replace(drawing, nodes=nodes, groups=groups, edges=tuple(edges), legend=(*legend, *drawing.legend))
+
+
+def _titled(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The rows of a frame; that of a module that is gone bears the sign."""
+    if GONE not in rows[0].text:
+        return rows
+    return (replace(rows[0], text=f"{SIGNS['removed']} {rows[0].text.replace(GONE, '')}"), *rows[1:])
 
 
 def _is_edge(edit: Edit, detail: Detail) -> bool:

@@ -15,7 +15,13 @@ from tensorgraph.engine.aval import Aval, Number, short_dtype
 
 __all__ = ["SIGNS", "attributes", "binary", "clean", "count", "cut", "shape", "times", "type_text", "value_text"]
 
-SIGNS = {"added": "+", "removed": "-", "changed": "~", "fault": "!"}  # before the title of a box of this status
+SIGNS = {
+    "added": "+",
+    "removed": "-",
+    "changed": "~",
+    "moved": ">",
+    "fault": "!",
+}  # before the title of a box of this status
 LONGEST = 60  # characters of a name; longer ones are cut in the middle
 _DROPPED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, bidi marks, surrogates, unassigned
 

@@ -195,6 +195,7 @@ class Writer:
             "added": f' color="{self.c.io}" penwidth=3',
             "removed": f' color="{self.c.alarm}" style="rounded,filled,dashed" penwidth=1.4',
             "changed": f' color="{self.c.param}" penwidth=2',
+            "moved": f' color="{self.c.frame}" penwidth=1',
             "fault": f' color="{self.c.alarm}" penwidth=3 peripheries=2',
         }.get(node.status, "")
 
@@ -389,6 +390,8 @@ class Writer:
                 return cell(10, 8, f'border="1" style="rounded" color="{c.op}" bgcolor="{c.box}"')
             case "gradient":
                 return cell(16, 10, f'border="1" style="rounded,dashed" color="{c.grad}" bgcolor="{c.box}"')
+            case "moved":
+                return cell(16, 10, f'border="1" style="rounded" color="{c.frame}" bgcolor="{c.box}"')
             case "added" | "removed" | "changed" | "fault":
                 colour, width, line = {
                     "added": (c.io, 3, ""), "removed": (c.alarm, 1, ",dashed"), "changed": (c.param, 2, ""),

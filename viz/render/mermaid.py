@@ -127,6 +127,7 @@ def _classes(drawing: Drawing, c: Palette) -> list[str]:
         "added": f"stroke:{c.io},stroke-width:4px",
         "removed": f"stroke:{c.alarm},stroke-width:2px,stroke-dasharray:5 3",
         "changed": f"stroke:{c.param},stroke-width:3px",
+        "moved": f"stroke:{c.frame},stroke-width:1px",
         "fault": f"stroke:{c.alarm},stroke-width:4px",
     }
     names = {"input": "io", "output": "io", "summary": "module", "modules": "module", "kernel": "module"}
