@@ -46,7 +46,7 @@ def test_sums_over_any_axes(shape, dtype, width):
         graph = tg.trace(lambda x, axis=axis: tg.sum(x, axis=axis), x)
         (found,), count = run_graph(graph, [x], width=width)
         expected = np.asarray(graph(x))
-        assert count == (x.size > 0 or not expected.size)
+        assert count == 1
         assert found.dtype == expected.dtype
         assert found.shape == expected.shape
         if x.dtype.kind == "f":

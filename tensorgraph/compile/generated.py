@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from tensorgraph.compile.elements import Element, Refusal, kind_of, require_kernel
 from tensorgraph.compile.loops import SIZES, Axis, Nest, Pointer, axes_of
@@ -12,7 +15,7 @@ from tensorgraph.engine.aval import canonical_axes
 from tensorgraph.engine.op import elementwise, reduction
 from tensorgraph.graph.graph import Equation, Var
 from tensorgraph.native.places import Call, Place
-from tensorgraph.ops.native.joining import place_in
+from tensorgraph.ops.native.joining import fill, place_in
 from tensorgraph.ops.native.reductions import Fold, Reduction
 
 __all__ = ["generate", "require_generated"]
@@ -70,8 +73,10 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
         return True
     if not any(body.element.names[var] in body.folds for var, _ in written):
         body.axes = frozenset()  # nobody reads what is folded
-    if 0 in body.shape:  # a sum of nothing
-        return False
+    if 0 in body.shape:
+        for var, place in written:
+            fill(call, place, _of_nothing(equations, var))
+        return True
     pointers = [body.pointer(var, place.broadcast(body.shape)) for var, place in places]
     for var, place in written:
         folded = body.element.names[var] in body.folds
@@ -103,6 +108,14 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
     if not nest.folds:
         _say_replacements(call, body.shape)
     return True
+
+
+def _of_nothing(equations: Sequence[Equation], var: Var) -> Any:
+    """What a reduction of no elements gives."""
+    eq = next(eq for eq in equations if var in eq.outputs)
+    (source,) = eq.variables()
+    with np.errstate(invalid="ignore"):
+        return eq.op.forward(np.empty(source.aval.shape, source.aval.dtype), **eq.attrs).flat[0]
 
 
 class _Body:
