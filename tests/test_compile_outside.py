@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import os
+import random
 import secrets
 import sys
 import time
@@ -233,3 +234,51 @@ def test_under_a_debugger_the_same_is_seen() -> None:
             assert watched(X).item() == f(X).item()
     finally:
         sys.settrace(before)
+
+
+class Noisy(nn.Module):
+    def __init__(self, rng: Any) -> None:
+        super().__init__()
+        self.rng, self.linear = rng, nn.Linear(3, 3, seed=0)
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x + np.float32(self.rng.random()))
+
+
+DRAWS = {
+    "attribute": lambda x: x * STATE.rng.random(),
+    "item": lambda x: x * STATE.many["rng"].random(),
+    "variable": lambda x: [x * rng.random() for rng in [STATE.rng]][0],
+    "argument of a helper": lambda x: scaled(x, STATE.rng),
+    "module": lambda x: STATE.module(x),
+}
+
+
+def scaled(x: Any, rng: Any) -> Any:
+    return x * rng.random()
+
+
+@pytest.mark.parametrize("kind", [np.random.default_rng, np.random.RandomState, random.Random])
+@pytest.mark.parametrize("name", DRAWS)
+def test_numbers_of_a_generator_that_an_object_holds_are_refused(name: str, kind: Any) -> None:
+    """And it is left as it was."""
+    STATE.rng, f = kind(1), DRAWS[name]
+    STATE.many, STATE.module = {"rng": STATE.rng}, Noisy(STATE.rng)
+    before = kind(1).random()
+    for _ in range(2):
+        with pytest.raises(tg.TraceError, match=r"draws from .*rng.*tensorgraph\.random"):
+            tg.compile(f)(X)
+    assert STATE.rng.random() == before
+
+
+def test_a_generator_that_is_not_drawn_from_is_no_matter() -> None:
+    STATE.rng = np.random.default_rng(0)
+
+    def f(x: Any) -> Any:
+        return x * STATE.rng.random() if len(x) > 3 else x * 2
+
+    compiled = tg.compile(f)
+    for _ in range(3):
+        assert compiled(X).tolist() == [2.0] * 3
+        STATE.rng.random()
+    assert compiled.stats.traces == 1

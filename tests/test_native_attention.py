@@ -62,6 +62,20 @@ def test_large_scores_and_other_scales(how):
     both((q * 1e3, k * 1e3, v, g), how, "float32", scale=1.0)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("keys", [1, 2, 40])
+def test_gradients_of_scores_as_large_as_their_rounding(keys, masked):
+    """Weights are shares in the backward pass too, though its products round otherwise: a row's sum to 1."""
+    rng = np.random.default_rng(keys)
+    q, k, v = (rng.standard_normal((4, n, 8)) + 1e4 for n in (3, keys, keys))
+    mask = rng.standard_normal((3, keys))
+    given = [tg.tensor(a.astype("float32"), requires_grad=True) for a in (q, k, v, *[mask][: int(masked)])]
+    tg.attention(*given, causal=keys == 1, scale=0.3).sum().backward()
+    np.testing.assert_allclose(given[2].grad.numpy().sum(-2), 3.0, rtol=1e-5)
+    weights = tg.compile(lambda *a: tg.grad(lambda *a: tg.attention(*a, scale=0.3).sum(), argnums=2)(*a))(*given)
+    np.testing.assert_allclose(weights.numpy().sum(-2), 3.0, rtol=1e-5)
+
+
 @pytest.mark.parametrize("how", HOWS[-1:])
 def test_heads_of_a_projection_are_read_where_they_lie(how):
     rng = np.random.default_rng(0)

@@ -445,3 +445,20 @@ def test_evaluation_is_compiled_where_there_is_much_of_it(monkeypatch: Any, made
     (_, first), (_, second) = fitted(dev=dev, compile=False), fitted(dev=dev)
     assert calls == [*range(1, 3 * 3 + 1)]  # three batches an epoch, from the second epoch on
     np.testing.assert_allclose(first["dev_loss"], second["dev_loss"], rtol=1e-4)
+
+
+def test_a_model_that_draws_from_a_generator_of_its_own_trains_as_it_would(made: list[Any]) -> None:
+    """Nothing draws but its batches: trying to compile them leaves the generator where it was."""
+
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rng, self.linear = np.random.default_rng(5), nn.Linear(4, 2, seed=0)
+
+        def forward(self, x: Any) -> Any:
+            return self.linear(x + self.rng.normal(size=x.shape).astype(np.float32))
+
+    (a, first), (b, second) = (fitted(model=Noisy(), compile=c) for c in (True, False))
+    assert made and runs(made[0]) == (0, 0)
+    assert_close(a, b, 0.0, 0.0)
+    assert first["loss"] == second["loss"] and a.rng.random() == b.rng.random()

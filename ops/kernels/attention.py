@@ -299,7 +299,11 @@ def attention_backward(
             means = np.einsum("nrd,nrd->nr", own, out[n, group, rows], dtype=np.float64).reshape(count).astype(g.dtype)
         for i, columns in enumerate(blocks):
             p, causal = layout.scores(n, group, rows, columns, space), layout.first(rows, columns)
-            share(_again, (flat(p), *causal, top, sums), count, p.size * FORWARD)
+            if whole:  # of these scores: the forward pass may have been others' kernels, whose products round otherwise
+                fresh = np.full(count, -np.inf, p.dtype), np.zeros(count), np.ones(count, p.dtype)
+                share(_soften, (flat(p), *causal, *fresh), count, p.size * FORWARD)
+            else:
+                share(_again, (flat(p), *causal, top, sums), count, p.size * FORWARD)
             size = max((columns.stop - columns.start) * layout.width * len(p), own[..., :1].size * layout.k.shape[-1],
                        (columns.stop - columns.start) * layout.k.shape[-1] * len(p))  # fmt: skip
             scratch = scratch if scratch.size >= size else np.empty(size, g.dtype)

@@ -171,12 +171,10 @@ def attention(call: Call) -> bool:
 
 def attention_vjp(call: Call) -> bool:
     """The gradient of `scaled_dot_product_attention`."""
-    out, peaks, totals, g = (*call.inputs, None)[6:10]
+    out, _, _, g = (*call.inputs, None)[6:10]
     targets = iter(call.outputs)
     dq, dk, dv, d_mask = (next(targets) if want else None for want in call.attrs["want"][:4])
     if d_mask is not None or not _fits(call, out, g):
-        return False
-    if not all(isinstance(a, Place) and a.is_contiguous for a in (peaks, totals)):
         return False
     given = _Heads(call, *call.inputs[:6])
     q, k, v, heads, g = given.q, given.k, given.v, given.heads, in_order(call, g)
@@ -187,8 +185,8 @@ def attention_vjp(call: Call) -> bool:
     turned, of_values = given.turned(k, "keys, transposed"), given.turned(v, "values, transposed")
     scores, slopes = (call.scratch((blocks, tile, keys), q.dtype, what) for what in ("scores", "slopes of scores"))
     words: list[int | Address] = [
-        q.address(), *q.strides[:3], *turned, k.address(), *k.strides[:3], *of_values, g.address(), peaks.address(),
-        totals.address(), *(room.address() for room, _ in rooms), images, heads, given.group, queries, keys, dim, width,
+        q.address(), *q.strides[:3], *turned, k.address(), *k.strides[:3], *of_values, g.address(),
+        *(room.address() for room, _ in rooms), images, heads, given.group, queries, keys, dim, width,
         tile, scores.address(), slopes.address(), scores.strides[0], _scale(call, q), *given.mask,
         *given.dropout(blocks),
     ]  # fmt: skip

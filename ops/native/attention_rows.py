@@ -18,8 +18,6 @@ from tensorgraph.native.words import (
     iota,
     ldb,
     ldm,
-    load,
-    load_double,
     load_int,
     most,
     narrow,
@@ -181,19 +179,19 @@ def slopes(p: Any, d: Any, seen: Any, keys: Any, scale: Any) -> None:
 
 def backward(w: Any, block: Any, blocks: Any) -> None:
     """Words: as of `forward` to the transposed keys; keys, from image to image, head to head, row to row; transposed
-    values, from image to image, head to head; slopes of the output; largest scores; sums; gradients of queries, keys
-    and values, in C order, each of every head; images, heads, how many of these share keys, queries, keys, numbers of a
+    values, from image to image, head to head; slopes of the output; gradients of queries, keys and values, in C order,
+    each of every head; images, heads, how many of these share keys, queries, keys, numbers of a
     key and of a value; queries of a tile; memory for scores and for their slopes, and how many bytes a block has of
     each; scale; masks and dropout as of `forward`."""
     q, q_image, q_head, q_row, turned, turned_image, turned_head = [word_at(w, i) for i in static(7)]
     k, k_image, k_head, k_row, v, v_image, v_head = [word_at(w, i) for i in static(7, 14)]
-    g, peaks, totals, dq, dk, dv = [word_at(w, i) for i in static(14, 20)]
-    images, heads, group, queries, keys, dim, width, tile = [word_at(w, i) for i in static(20, 28)]
-    own = word_at(w, 30) * block
-    p, d, scale = word_at(w, 28) + own, word_at(w, 29) + own, real_at(w, 31)
-    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(32, 40)]
-    state, alike = (word_at(w, 40), word_at(w, 41)) if DROPPED else (0, 1)
-    lines = word_at(w, 44) + word_at(w, 45) * block if DROPPED else 0
+    g, dq, dk, dv = [word_at(w, i) for i in static(14, 18)]
+    images, heads, group, queries, keys, dim, width, tile = [word_at(w, i) for i in static(18, 26)]
+    own = word_at(w, 28) * block
+    p, d, scale = word_at(w, 26) + own, word_at(w, 27) + own, real_at(w, 29)
+    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(30, 38)]
+    state, alike = (word_at(w, 38), word_at(w, 39)) if DROPPED else (0, 1)
+    lines = word_at(w, 42) + word_at(w, 43) * block if DROPPED else 0
     units, step = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
@@ -208,18 +206,19 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
             times(up, width * SIZE, SIZE, v + n * v_image + shared * v_head, step, d, step, rows, keys, width, 0)
             for r in range(rows):
                 seen, row = seen_by(r0 + r, keys), p + r * step
-                scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
-                top = load(peaks + (at + r) * SIZE)
-                exponentials(row, seen, select(top == -INF, real(0.0), top))
-                share(row, seen, keys, load_double(totals + (at + r) * 8))
+                # of these scores, not the forward pass's: products of other tiles round otherwise, and where scores
+                # are large the differences would be powers of e
+                top = scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
+                total = exponentials(row, seen, select(top == -INF, real(0.0), top))
+                share(row, seen, keys, total)
                 line = 0
                 if DROPPED:
                     begin = ((n % alike * heads + h) * queries + r0 + r) * keys
                     line = draws(state + n // alike * 24, begin, seen, lines)
-                    dropped(d + r * step, seen, line, real_at(w, 42), real_at(w, 43))
+                    dropped(d + r * step, seen, line, real_at(w, 40), real_at(w, 41))
                 slopes(row, d + r * step, seen, keys, scale)
                 if DROPPED:
-                    dropped(row, seen, line, real_at(w, 42), real_at(w, 43))
+                    dropped(row, seen, line, real_at(w, 40), real_at(w, 41))
             times(p, SIZE, step, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)
             times(d, SIZE, step, from_q, q_row, to_k, dim * SIZE, keys, dim, rows, r0)
             times(d, step, SIZE, k + n * k_image + shared * k_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,

@@ -30,6 +30,10 @@ from tensorgraph.graph.user_names import OUTSIDE, code_of
 __all__ = ["Traced", "name_of_leaf", "trace_call"]
 
 Arguments = tuple[tuple[Any, ...], Mapping[str, Any]]
+DRAWS = (
+    "{} draws from {}, and a compiled function would get the same numbers at every call: draw from "
+    "tensorgraph.random, or pass the numbers as an argument"
+)
 
 
 @dataclass
@@ -103,12 +107,15 @@ def trace_call(
                 graph = trace(once.run, *grads, *arguments[0], **arguments[1])
             except Exception as raised:
                 error = raised
+        drawn = watcher.drawn()
         missing = tuple(leaf for leaf in once.grads.asked if leaf.grad is not None)
         if error is not None:
             if not missing:
                 raise error
             found += missing  # it may have failed because it did not find them
             continue
+        if drawn is not None:
+            raise TraceError(DRAWS.format(name_of_function(function), drawn))
         if watcher.refusals:
             raise TraceError(
                 f"{name_of_function(function)} {watcher.refusals[0]}: pass what it gives as an argument, or leave this "
@@ -131,10 +138,7 @@ def trace_call(
 def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Traced:
     name = name_of_function(function)
     if graph.provenance.draws:
-        raise TraceError(
-            f"{name} draws from {graph.provenance.draws[0]}, and a compiled function would get the same numbers at "
-            "every call: draw from tensorgraph.random, or pass the numbers as an argument"
-        )
+        raise TraceError(DRAWS.format(name, graph.provenance.draws[0]))
     if not once.left:  # its results are the function's
         graph = graph.replace(out_tree=graph.out_tree.children[0])
     live = graph.provenance.cells(len(graph.cells))

@@ -43,6 +43,7 @@ from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tape import INTERNAL, Leaf
 from tensorgraph.engine.tensor import Tensor
+from tensorgraph.graph.chance import return_of, state_of
 from tensorgraph.graph.equation import Var
 from tensorgraph.graph.keywords import inner
 
@@ -66,6 +67,7 @@ class Watcher:
         self.clocks: dict[CodeType, dict[int, str]] = {}
         self.refusals: list[str] = []  # what the function takes that no later call would see
         self.written: list[tuple[Any, Any, str]] = []  # attributes and names that it writes: whose, which, in words
+        self.generators: dict[int, tuple[Any, ...]] = {}  # of random numbers of others: where, reading, state, return
         self.guards: dict[Any, Guard] = {}
         self.roots: dict[int, Any] = {}
         self.functions: dict[CodeType, list[Any]] = {}
@@ -86,7 +88,7 @@ class Watcher:
         """
         other = copy.copy(self)
         other.guards = {key: guard for key, guard in self.guards.items() if not isinstance(guard, GradGuard)}
-        other.roots, other.is_watching = dict(self.roots), False
+        other.roots, other.is_watching, other.generators = dict(self.roots), False, {}
         return other
 
     def __enter__(self) -> Watcher:
@@ -331,7 +333,7 @@ class Watcher:
         if isinstance(value, (Tensor, np.ndarray)):
             self.last(value, path, None)
             return False
-        if isinstance(value, (Aval, Var)) or is_plain(value):
+        if isinstance(value, (Aval, Var)) or is_plain(value) or self.generator(value, path):
             return False
         if isinstance(value, CONTAINERS):
             self.contents(value, path)
@@ -345,6 +347,8 @@ class Watcher:
 
     def last(self, value: Any, path: str, code: CodeType | None) -> None:
         """What a chain ends in."""
+        if self.generator(value, path):
+            return
         if isinstance(value, FUNCTIONS):
             self.learn(value)
             self.read(value)
@@ -387,6 +391,22 @@ class Watcher:
                     self.add(guard)
                 if value is not MISSING and not isinstance(value, FUNCTIONS):
                     self.last(value, f"{name} of an item of {path}", code)
+
+    def generator(self, value: Any, path: str) -> bool:
+        """Whether a value draws random numbers, and is not of this library; as it is at first sight, it is noted."""
+        state = state_of(value)
+        if state is None:
+            return False
+        if id(value) not in self.generators:
+            self.generators[id(value)] = path, state, state(), return_of(value)
+        return True
+
+    def drawn(self) -> str | None:
+        """The first of the generators that the function drew from; all go back to where they were."""
+        drawn = [(path, back) for path, state, before, back in self.generators.values() if state() != before]
+        for _, back in drawn:
+            back()
+        return drawn[0][0] if drawn else None
 
     # guards ---------------------------------------------------------------------------------------------------------
 

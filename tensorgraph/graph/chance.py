@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Generators"]
+__all__ = ["Generators", "return_of", "state_of"]
 
 MOST_LAYERS = 20
 State = Callable[[], Any]
@@ -31,7 +31,7 @@ class Generators:
         self.states: dict[str, State] = {"numpy.random": _numpy_state, "random": random.getstate}
         seen: set[int] = set()
         for name, value in _held(function, arguments):
-            state = _state_of(value)
+            state = state_of(value)
             if state is not None and id(value) not in seen:
                 seen.add(id(value))
                 self.states.setdefault(name, state)
@@ -49,7 +49,8 @@ def _numpy_state() -> Any:
     return _frozen(own.state)
 
 
-def _state_of(value: Any) -> State | None:
+def state_of(value: Any) -> State | None:
+    """What reads the state of a generator, in a form that is compared; None of anything else."""
     if isinstance(value, np.random.Generator):
         return lambda: _frozen(value.bit_generator.state)
     if isinstance(value, np.random.RandomState):
@@ -59,6 +60,18 @@ def _state_of(value: Any) -> State | None:
     if isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
         return value.getstate
     return None
+
+
+def return_of(value: Any) -> Callable[[], None]:
+    """What puts a generator back into the state that it is in now."""
+    if isinstance(value, np.random.Generator):
+        value = value.bit_generator
+    if isinstance(value, np.random.BitGenerator):
+        now = value.state
+        return lambda: setattr(value, "state", now)
+    if isinstance(value, np.random.RandomState):
+        return functools.partial(value.set_state, value.get_state(legacy=False))
+    return functools.partial(value.setstate, value.getstate())
 
 
 def _frozen(state: Any) -> Any:
