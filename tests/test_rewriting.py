@@ -395,3 +395,10 @@ def cone(graph: Graph, first: int, root: Var):
             needed.update(v for v in eq.variables() if not isinstance(v, Literal))
             inside.append(eq)
     return inside[::-1]
+
+
+def test_an_argument_or_a_cell_that_stays_as_it_is():
+    model = nn.Linear(3, 2)
+    graph = tg.trace(lambda x: model(x), tg.f32[4, 3])
+    for name in ("x", "weight"):
+        assert graph.replace_at(name, lambda value: value) == graph

@@ -9,9 +9,10 @@ from hypothesis import given
 from large_programs import PROGRAMS
 
 import tensorgraph as tg
-from tensorgraph import nn
+from tensorgraph import nn, optim
 from tensorgraph.graph import Graph
 from tensorgraph.testing import Program, programs
+from tensorgraph.text.lines import folded_line
 
 WIDEST = 110
 
@@ -163,3 +164,65 @@ def test_types_and_flat_texts_on_request() -> None:
     assert graph.text(flat=True, types=True) == str(graph) != graph.text(flat=True)
     assert tg.parse(graph.text(flat=True)) == tg.parse(graph.text(types=True)) == graph
     assert "#" not in graph.text(flat=True)
+
+
+def relu(x: Any) -> Any:
+    return tg.cos(x) * tg.tanh(x)
+
+
+def relu_(x: Any) -> Any:
+    return tg.sin(x) + 1.0
+
+
+def relu_2(x: Any) -> Any:
+    return tg.exp(x) - tg.tanh(x)
+
+
+def like(x: Any) -> Any:
+    return tg.exp(x) / 2.0
+
+
+def test_no_two_functions_share_a_name_that_an_op_does_not_leave_them() -> None:
+    graph = tg.trace(lambda x: relu(relu_(relu(relu_(x)))) + relu_2(like(relu_2(x))), tg.f64[3])
+    text = read_back(graph)
+    heads = re.findall(r"^def (\w+)\(", text, re.M)
+    assert len(set(heads)) == len(heads) == 5 and not {"relu", "like"} & set(heads)
+    space = tg.text.namespace()
+    exec(text, space)
+    x = tg.tensor([0.5, -2.0, 0.25], "float64")
+    assert np.array_equal(space["f"](x).numpy(), graph(x).numpy())
+
+
+def test_lines_are_broken_where_they_have_one_item_and_many_targets() -> None:
+    const = np.full((3, 3), 2 / 9, np.float32)
+    read_back(tg.trace(lambda x: (x @ const) * const, tg.f32[3, 3]))
+
+    def long(a: Any) -> Any:
+        names = {f"a_long_name_{k}": a * float(k) for k in range(5)}
+        return tg.grad(lambda given: sum(tg.sin(v).sum() for v in given.values()))(names)
+
+    graph = tg.trace(long, tg.f32[3])
+    assert tg.parse(graph.text()) == graph and max(map(len, graph.text().split("\n"))) <= WIDEST
+    folded = folded_line("for t, x in enumerate(zip([alpha, beta], [gamma, delta])):", 40)
+    assert folded == ["for t, x in enumerate(", "    zip([alpha, beta], [gamma, delta])", "):"]
+    assert folded_line("value = f((alpha + beta))", 20) == ["value = f(", "    (alpha + beta)", ")"]
+
+
+def test_what_calls_in_blocks_of_scopes_give_has_its_name() -> None:
+    maker = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    critic = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm(8), nn.ReLU(), nn.Linear(8, 1))
+    makers, critics = optim.Adam(maker), optim.Adam(critic)
+
+    def step(real: Any, z: Any) -> Any:
+        fake = maker(z)
+        loss = tg.softplus(-critic(real)).mean() + tg.softplus(critic(fake.detach())).mean()
+        critics.minimize(loss)
+        other = tg.softplus(-critic(maker(z))).mean()
+        makers.minimize(other)
+        return loss, other
+
+    graph = tg.trace(step, tg.f32[4, 2], tg.f32[4, 3])
+    for changed in (graph, graph.recognise(), graph.differentiate(), graph.transform()):
+        text = changed.text()
+        assert tg.parse(text, tg.text.arrays_of(changed)) == changed
+        assert max(map(len, text.split("\n"))) <= WIDEST

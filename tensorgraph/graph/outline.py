@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tensorgraph.graph.call_tree import Node
@@ -39,7 +40,7 @@ from tensorgraph.graph.statements import (
     mapped,
 )
 
-__all__ = ["Outline", "outline"]
+__all__ = ["NUMBERED", "Outline", "numbered", "outline"]
 
 NEVER = 10**9
 NUMBERED = re.compile(r"_\d+$")
@@ -155,26 +156,12 @@ class _Assembly:
 
     def _names(self, counts: list[int]) -> list[str]:
         """Unique names; of several definitions that are called alike the most used has no number."""
-        wanted: dict[str, list[int]] = {}
         bases = []
-        for number, node in enumerate(self.calls.first):
+        for node in self.calls.first:
             name = self.graph.name if node is self.calls.top else node.name
             base = name if node is self.calls.top else NUMBERED.sub("", name) or name
             bases.append(f"{base}_backward" if node.backward else base)
-            wanted.setdefault(bases[-1], []).append(number)
-        result = [""] * len(bases)
-        taken = set(wanted)
-        for base, numbers in wanted.items():
-            count = 1
-            for number in sorted(numbers, key=lambda n: (-counts[n], n)):
-                name = base
-                if number != min(numbers, key=lambda n: (-counts[n], n)):
-                    while name in taken:
-                        count += 1
-                        name = f"{base}_{count}"
-                taken.add(name)
-                result[number] = name
-        return result
+        return numbered(bases, counts)
 
     def _definition(self, about: Description, name: str) -> Definition:
         calls, node = self.calls, about.node
@@ -333,6 +320,29 @@ class _Assembly:
             else:
                 found.append(Operation(self.graph.equations[item], item))
         return found
+
+
+def numbered(bases: Sequence[str], counts: Sequence[int]) -> list[str]:
+    """Unique names; of several that are called alike the one that is used most has no number.
+
+    Examples
+    --------
+    >>> numbered(["Linear", "Block", "Linear"], [1, 2, 3])
+    ['Linear_2', 'Block', 'Linear']
+    """
+    wanted: dict[str, list[int]] = {}
+    for number, base in enumerate(bases):
+        wanted.setdefault(base, []).append(number)
+    result = list(bases)
+    taken = set(wanted)
+    for base, numbers in wanted.items():
+        count = 1
+        for number in sorted(numbers, key=lambda n: (-counts[n], n))[1:]:
+            while result[number] in taken:
+                count += 1
+                result[number] = f"{base}_{count}"
+            taken.add(result[number])
+    return result
 
 
 def columns(tree: Any) -> list[tuple[Any, ...]]:

@@ -320,7 +320,12 @@ class Body(Naming):
                 self.text[var] = f"{name}[{key_text(key)}]"
             self.add_bundle(values, name)
             return name
-        if len(outs) > MANY or (self.called(outs) is None and self.bundle(xs, list) is not None):
+        wide = sum(len(self.wanted(var) or f"d_{self.of(x)}") + 2 for x, var in zip(xs, outs, strict=True))
+        if (
+            len(outs) > MANY
+            or wide + 4 * self.indent + len("= gradients(") > WIDTH
+            or (self.called(outs) is None and self.bundle(xs, list) is not None)
+        ):
             return self.collect(outs, "grads")
         for x, var in zip(xs, outs, strict=True):
             place = self.of(x)

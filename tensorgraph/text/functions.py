@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from tensorgraph.graph.graph import Graph, Var, digest
-from tensorgraph.graph.outline import Outline
+from tensorgraph.graph.outline import NUMBERED, Outline, numbered
 from tensorgraph.graph.statements import Definition, Instance, Operation, leaves
 from tensorgraph.text.bodies import WIDTH, Body
 from tensorgraph.text.heads import Head, Sizes
-from tensorgraph.text.lines import wrapped
+from tensorgraph.text.lines import folded_line, wrapped
 from tensorgraph.text.literals import array_text, aval_text
 from tensorgraph.text.names import identifier, reserved
 from tensorgraph.text.printing import functions_of_graphs
@@ -43,13 +43,23 @@ def folded(graph: Graph, types: bool = False) -> str:
     return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types).functions())
 
 
+def open_name(name: str, closed: Collection[str]) -> str:
+    """What a definition is called without its number: an op, or a word of Python's, of the same name keeps it."""
+    base = identifier(NUMBERED.sub("", name) or name)
+    while base in closed:
+        base = f"{base}_"
+    return base
+
+
 class _Text:
     def __init__(self, outline: Outline, types: bool) -> None:
         self.outline, self.graph, self.types = outline, outline.graph, types
         closed = reserved()
-        for definition in outline.definitions:  # an op of the same name keeps it
-            while definition.name in closed or not definition.name.isidentifier():
-                definition.name = f"{identifier(definition.name)}_"
+        names = [definition.name for definition in outline.definitions]
+        if any(name in closed or not name.isidentifier() or NUMBERED.sub("", name) in closed for name in names):
+            names = numbered([open_name(name, closed) for name in names], list(outline.counts.values()))
+            for definition, name in zip(outline.definitions, names, strict=True):
+                definition.name = name
         self.closed = closed | {definition.name for definition in outline.definitions}
         self.sizes = Sizes(outline)
         self.heads: dict[Definition, Head] = {}
@@ -144,7 +154,7 @@ class _Text:
                 found[var] = said
                 continue
             name = found[var] = body.head.fresh(definition.names.get(var) or var.name or "const")
-            lines.append(f"    {name} = {said}")
+            lines += [f"    {line}" for line in folded_line(f"{name} = {said}", WIDTH - 4)]
         return found, lines
 
     def result_type(self) -> str:

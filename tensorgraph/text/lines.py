@@ -62,8 +62,11 @@ def folded_line(text: str, width: int) -> list[str]:
         return [text]
     start, stop = _longest(text)
     parts = _items(text[start + 1 : stop])
-    if len(parts) < 2:
+    if not parts:
         return [text]
+    if len(parts) == 1:  # no comma behind it, which would make a tuple of a sum in brackets
+        inner = folded_line(parts[0], width - 4)
+        return [text[: start + 1], *[f"    {line}" for line in inner], text[stop:]]
     return wrapped(text[: start + 1], parts, text[stop:], width)
 
 

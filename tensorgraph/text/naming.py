@@ -89,7 +89,8 @@ class Naming:
                     made_in.update((out, loops) for _, items in statement.collected for out in items)
                 else:
                     made_in.update((out, loops) for out in outputs(statement))
-                self.making.update((out, self.first[statement]) for out in outputs(statement))
+                if not isinstance(statement, Block):  # whose statements make what it gives
+                    self.making.update((out, self.first[statement]) for out in outputs(statement))
 
         walk(self.definition.body, (), 0)
         self.end = next(number)

@@ -119,7 +119,7 @@ class Replacing(Rerun):
         for atom, out in zip(atoms, outputs, strict=True):
             if atom in own and atom not in named and out in self.view.position:
                 named[atom] = out
-            else:
+            elif atom is not out:  # an argument or a cell that stays as it is
                 replacement.by[out] = atom
         if named:
             replacement.by = {out: named.get(a, a) if type(a) is Var else a for out, a in replacement.by.items()}
