@@ -409,3 +409,24 @@ def test_those_that_were_stopped_are_left_behind_and_no_bit_changes(monkeypatch)
         assert (a.values, a.learning_rate, a.stopped) == (b.values, b.learning_rate, b.stopped)
     assert [cut.optimizer(k).epoch for k in range(8)] == [once.optimizer(k).epoch for k in range(8)]
     assert cut.stopped == once.stopped and set(cut.stopped.values()) >= {"pruned"} and "diverged" in cut.stopped[2]
+
+
+class Noisy(nn.Module):
+    def __init__(self, seed):
+        super().__init__()
+        self.linear, self.rng = nn.Linear(6, 3, seed=seed, dtype="float64"), np.random.default_rng(seed)
+
+    def forward(self, x):
+        return self.linear(x + self.rng.normal(size=x.shape))
+
+
+def test_steps_that_draw_from_generators_of_others_are_refused():
+    """Their numbers would be those of the first step, for ever."""
+    rng = np.random.default_rng(0)
+    for make, loss, name in (
+        (Noisy, None, r"Noisy\.rng"),
+        (network, lambda out, y: tg.softmax_cross_entropy(out + rng.normal(), y), "rng"),
+        (network, lambda out, y: tg.softmax_cross_entropy(out * np.random.rand(), y), r"numpy\.random"),  # noqa: NPY002
+    ):
+        with pytest.raises(tg.TraceError, match=rf"network 0 draws from {name}.*tensorgraph\.random"):
+            tune.ensemble(make, (X, Y), settings=[{"seed": 1}, {"seed": 2}], loss=loss, **COMMON)

@@ -204,7 +204,8 @@ def ensemble(
     TypeError, ValueError
         If data, settings or functions do not fit; before anything is trained.
     TraceError
-        If a model or a loss looks at the numbers of a batch, so that its step is no graph.
+        If a model or a loss looks at the numbers of a batch, so that its step is no graph, or draws from a generator of
+        NumPy's or Python's.
 
     Notes
     -----

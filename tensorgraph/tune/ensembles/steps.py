@@ -12,9 +12,10 @@ import numpy as np
 
 from tensorgraph.engine import modes, random
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tensor import Tensor, TraceError
 from tensorgraph.engine.tree import flatten
 from tensorgraph.graph.building import Trace
+from tensorgraph.graph.chance import Generators
 from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.graph.trace import trace
 from tensorgraph.nn.module import INTERNAL
@@ -89,8 +90,17 @@ def training_graph(member: Member, rows: Aval, labels: Aval) -> Traced:
         member.optimizer.step()
         return value, output
 
+    layers = {f"{type(m).__name__}.{name}": own for m in member.model.modules() for name, own in vars(m).items()}
+    generators = Generators(member.loss, layers)
     with in_mode(member.model, training=True), _without_schedules(member.optimizer):
-        return _traced(member, trace, step, rows, labels)
+        graph = _traced(member, trace, step, rows, labels)
+    drawn = generators.drawn()
+    if drawn:
+        raise TraceError(
+            f"the step of network {member.number} draws from {drawn[0]}, and the batched step would get the same "
+            "numbers at every turn: draw from tensorgraph.random"
+        )
+    return graph
 
 
 def forward_graph(member: Member, rows: Aval, labels: Aval) -> Traced:
