@@ -244,3 +244,10 @@ def test_it_draws_itself_and_is_saved(tmp_path, trained):
     assert "Nx8 f32" in template.draw().text() and "Nx8 f32" in template._repr_mimebundle_()["text/plain"]
     template.save(tmp_path / "net.tg.py")
     assert tg.load_graph(tmp_path / "net.tg.py") == template
+
+
+def test_a_cost_that_is_no_formula_is_none():
+    template = tg.trace(lambda x: x[: x.shape[0] // 2].sum(), tg.f32["N"])
+    assert template.cost().flops is None and template.at(N=7).cost().flops == 3
+    pairs = tg.parse("def f(x: f32[N]): return reshape(x, (N // 2, 2)).sum(axis=1)")
+    assert pairs.cost().flops(N=10) == pairs.at(N=10).cost().flops

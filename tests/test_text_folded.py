@@ -226,3 +226,26 @@ def test_what_calls_in_blocks_of_scopes_give_has_its_name() -> None:
         text = changed.text()
         assert tg.parse(text, tg.text.arrays_of(changed)) == changed
         assert max(map(len, text.split("\n"))) <= WIDEST
+
+
+def test_parameters_stand_in_the_order_in_which_members_are_declared() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = [nn.Linear(3, 4), nn.Linear(3, 5)]
+
+        def forward(self, x: Any) -> Any:
+            self.blocks[0](x)  # which the loss does not read
+            return self.blocks[1](x)
+
+    model = Pair()
+    optimizer = optim.Momentum(model)
+
+    def step(x: Any) -> Any:
+        loss = model(x).sum()
+        optimizer.minimize(loss)
+        return loss
+
+    with pytest.warns(RuntimeWarning, match="no gradient reached blocks.0.weight"):
+        graph = tg.trace(step, tg.f32[2, 3])
+    assert "parameters(pair)[2:4]" in read_back(graph)

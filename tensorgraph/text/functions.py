@@ -114,7 +114,7 @@ class _Text:
         paths = self.sizes.paths
 
         def walk(definition: Definition | None, path: str) -> None:
-            for member in () if definition is None else definition.members:
+            for member in () if definition is None else self.heads[definition].order:
                 here = f"{path}.{member.path}" if path and member.path else path or member.path
                 if isinstance(member.value, Instance):
                     inner = self.outline.instances.get((here, member.value.name))

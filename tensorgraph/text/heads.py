@@ -86,6 +86,7 @@ class Head:
         self.taken: set[str] = set()
         self.parameters: list[str] = []
         self.members: list[str] = []
+        self.order: list[Member] = []  # the members as they are declared: those of a list stand together
         self.names: dict[Any, str] = {}
         self.places: dict[tuple[str, str], str] = {}
         self.bundles: list[tuple[Any, str]] = []
@@ -213,6 +214,7 @@ class Head:
             if number in done:
                 continue
             group = lists.get(number)
+            self.order += [self.definition.members[n] for n in group or (number,)]
             if group is not None:
                 done.update(group)
                 self._declare_list([self.definition.members[n] for n in group], count)

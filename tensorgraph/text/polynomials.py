@@ -66,7 +66,7 @@ class Polynomial:
 def interpolated(
     value: Callable[[Mapping[str, int]], int | None], dims: Sequence[str], base: Mapping[str, int]
 ) -> Polynomial | None:
-    """The polynomial that a number is at multiples of these sizes, and at two more; None where it is none.
+    """The polynomial that a number is at multiples of these sizes, and at their neighbours; None where it is none.
 
     `value` gives the number at some sizes, None where there is none.
     """
@@ -88,7 +88,9 @@ def interpolated(
         solved = Polynomial(dims, dict(zip(lattice, _solved(rows), strict=True)))
         found = [(_at(value, dims, base, steps), _sizes(dims, base, steps)) for steps in checks]
         if all(number is not None and number == solved(**sizes) for number, sizes in found):
-            return solved
+            neighbours = [{**base, dim: base[dim] + 1} for dim in dims]  # of N // 2 multiples of two know nothing
+            beside = [(value(sizes), sizes) for sizes in neighbours]
+            return solved if all(number in (None, solved(**sizes)) for number, sizes in beside) else None
     return None
 
 
