@@ -73,6 +73,36 @@ def test_a_backward_pass_is_functions_of_the_layers_and_loops() -> None:
     ]
 
 
+def test_a_model_called_twice_and_in_a_scope() -> None:
+    total = tg.Buffer(np.ones((3, 2), "f4"), name="total")
+    model = nn.Sequential(nn.Linear(3, 4, bias=False, seed=1), nn.BatchNorm(4))
+
+    def f(x: Any) -> Any:
+        first = model(x * total.sum())
+        with tg.scope("head"):
+            return first * model(x)
+
+    graph = tg.trace(f, tg.f32[3, 3])
+    text = graph.text()
+    assert tg.parse(text) == graph and "running_mean.assign" in text.replace("norm_", "")
+
+
+def test_what_a_cell_held_before_it_was_written() -> None:
+    text = """
+def swap(x: f32[2], *, a: Buffer[f32[2]], b: Buffer[f32[2]]):
+    a_before = a.read()
+    b_before = b.read()
+    a.assign(b_before)
+    b.assign(a_before)
+    return a_before * x, b_before
+"""
+    graph = tg.parse(text)
+    read_back(graph)
+    before = {"a": tg.tensor([1.0, 2.0]), "b": tg.tensor([3.0, 4.0])}
+    _, after = tg.parse(graph.text())(tg.ones(2), state=before)
+    assert after["a"].tolist() == [3.0, 4.0] and after["b"].tolist() == [1.0, 2.0]
+
+
 def test_expressions_nest_in_the_order_of_the_graph() -> None:
     def f(x: Any, y: Any) -> Any:
         a = tg.sin(x)

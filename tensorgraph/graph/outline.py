@@ -161,7 +161,8 @@ class _Assembly:
             name = self.graph.name if node is self.calls.top else node.name
             base = name if node is self.calls.top else NUMBERED.sub("", name) or name
             bases.append(f"{base}_backward" if node.backward else base)
-        return numbered(bases, counts)
+        top = sum(counts) + 1  # the graph has its name, whoever else is called so
+        return numbered(bases, [*counts[:-1], top])
 
     def _definition(self, about: Description, name: str) -> Definition:
         calls, node = self.calls, about.node

@@ -30,6 +30,7 @@ from tensorgraph.text.equations import ATOM, Equations, nested
 from tensorgraph.text.heads import Head, key_text
 from tensorgraph.text.lines import folded_line, typed, wrapped
 from tensorgraph.text.literals import aval_text, literal_text, quoted
+from tensorgraph.text.names import identifier
 from tensorgraph.text.naming import Naming
 from tensorgraph.text.structure import places, tree_text
 from tensorgraph.text.turns import expect, write_loop
@@ -106,6 +107,8 @@ class Body(Naming):
         self.defaults: dict[Any, str] = {}  # names by what an equation does
         self.made_at: dict[Any, int] = {}  # of what waits
         self.turns: dict[Repetition, str] = {}  # the counters of loops
+        self.entered = False  # whether a cell was written
+        self.written: dict[Any, str] = {}  # cells that are read at entry after they were written
 
     # ---- lines
 
@@ -290,7 +293,7 @@ class Body(Naming):
             if named is None and len(outs) > 1 and var not in self.final:
                 self.text[var] = "_"
                 continue
-            if named is None and not eq.op.single and not eq.op.signature.variadic:
+            if named is None and len(outs) > 1 and not eq.op.signature.variadic:
                 named = (*eq.op.outputs, *eq.op.residuals)[position]
             self.give(var, named, self.now)
         return self.rule.left(eq)
@@ -405,7 +408,24 @@ class Body(Naming):
         self.consume(atoms)
         mine = [atom for atom in atoms if atom in self.used_by]
         self.settle(mine, keep=False)
-        self.line(f"{self.of(statement.cell)}.assign({self.of(statement.value)})")
+        if not self.entered:
+            self.entered = True
+            self.keep_entries()
+        cell = self.written.get(statement.cell) or self.of(statement.cell)
+        self.line(f"{cell}.assign({self.of(statement.value)})")
+
+    def keep_entries(self) -> None:
+        """Names for what written cells hold at entry, where that is read behind the writes."""
+        every = [s for s in self.definition.statements() if isinstance(s, Assignment)]
+        cells = {statement.cell for statement in every}
+        result = () if self.definition.result is NOTHING else leaves(self.definition.result)
+        for var in dict.fromkeys([*[statement.value for statement in every], *result]):
+            if type(var) is Var and var in cells:
+                self.written[var] = said = self.of(var)
+                holder: Any = object()
+                name = self.text[var] = self.take(holder, f"{identifier(said)}_before", self.now)
+                self.final[holder] = self.end
+                self.line(f"{name} = {said}.read()")
 
 
 def within(part: list[Any], whole: list[Any]) -> bool:
