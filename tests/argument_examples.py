@@ -124,6 +124,7 @@ EXAMPLES: dict[str, Example] = {
     "tg.value_and_grad": lambda: call(tg.value_and_grad, function=total, argnums=0, has_aux=False),
     "tg.vjp": lambda: call(tg.vjp, function=total, primals=(X,), has_aux=False),
     "tg.vmap": lambda: call(tg.vmap, function=double, in_axes=0, out_axes=0, fallback=None),
+    "Graph.text": lambda: call(graph().text, flat=True, types=False),
     "Graph.batched": lambda: call(graph().batched, size=4, loop=False, own=()),
     # methods of tensors, cells, graphs
     "tg.tri": lambda: call(tg.tri, n=3, m=2, k=1, dtype=None),
@@ -297,6 +298,7 @@ EXAMPLES: dict[str, Example] = {
     "viz.drawing_from_json": lambda: call(viz.drawing_from_json, text=drawing().json()),
     "viz.mimebundle": lambda: call(viz.mimebundle, target=graph()),
     "viz.picture": lambda: call(viz.picture, target=graph()),
+    "Drawing.animate": lambda: call(drawing().animate),
     "Drawing.dot": lambda: call(drawing().dot, theme="dark"),
     "Drawing.json": lambda: call(drawing().json, indent=2),
     "Drawing.mermaid": lambda: call(drawing().mermaid, theme="dark"),

@@ -31,6 +31,7 @@ __all__ = ["convolution", "convolution_weight", "transposed_convolution"]
 
 WORK = 3_000_000  # operations from which a convolution is shared by threads
 LARGE = 1 << 15  # numbers from which what is done once for all is shared too
+MOST_PHASES, MOST_LINES = 64, 1 << 20  # remainders of the strides, numbers along an axis, of a plan that is soon made
 Two = tuple[int, int]
 
 
@@ -67,6 +68,12 @@ def _fits(*arrays: Any) -> bool:
 
 def _blocks(flops: int, units: int) -> int:
     return min(units, 4 if flops < 100_000_000 else 16) if flops > WORK else 1
+
+
+def _is_usual(stride: Two, lines: Sequence[int]) -> bool:
+    """Whether settings are such that a plan of a record a phase, and of a line at a time, is soon made; what is not is
+    left to the forward, which says what is too large."""
+    return stride[0] * stride[1] <= MOST_PHASES and max(lines) <= MOST_LINES
 
 
 def _prepared(call: Call, x: Place, before: Two, lines: Two, stride: Two = (1, 1)) -> Images:
@@ -185,6 +192,8 @@ def convolution(call: Call) -> bool:
     lines = tuple(o + (k - 1) * d // s for o, k, d, s in zip(outputs, window, dilation, stride, strict=True))
     if stride == (1, 1) and not any(lo or hi for lo, hi in win.edges):
         lines = _two(win.sizes, 1)
+    if not _is_usual(stride, lines):
+        return False
     images = _prepared(call, _plane(x), lead, (lines[0], lines[1]), stride)
     offsets = _table(call, images, weight.shape[1], window, dilation, stride)
     added = None if bias is None else _in_order(call, bias)
@@ -255,12 +264,16 @@ def transposed_convolution(call: Call) -> bool:
     groups, size = call.attrs["groups"], weight.shape[1]
     window, dilation, stride = _two(win.kernel, 1), _two(win.dilation, 1), _two(win.stride, 1)
     x, y, heads = _plane(x), _plane(y), _two([lo for lo, _ in win.edges], 0)
+    if not _is_usual(stride, x.shape[2:]):
+        return False
     axes = [_phases(*of) for of in zip(x.shape[2:], window, stride, dilation, heads, strict=True)]
     seen = [[phase for phase in axis if phase.taps] for axis in axes]
     before = tuple(max([0, *(-phase.lowest for phase in axis)]) for axis in seen)
     lines = tuple(
         lead + max([n, *(phase.end for phase in axis)]) for n, lead, axis in zip(y.shape[2:], before, seen, strict=True)
     )
+    if not _is_usual(stride, lines):
+        return False
     images = _prepared(call, y, (before[0], before[1]), (lines[0], lines[1]))
     outer, weight = weight.shape[0] // groups, _in_order(call, weight)
     added, border = None if bias is None else _in_order(call, bias), None
@@ -296,6 +309,8 @@ def convolution_weight(call: Call) -> bool:
     lines = tuple(o + (k - 1) * d // s for o, k, d, s in zip(outputs, window, dilation, stride, strict=True))
     if stride == (1, 1) and not any(lo or hi for lo, hi in win.edges):
         lines = _two(win.sizes, 1)
+    if not _is_usual(stride, (*lines, *outputs)):
+        return False
     images = _prepared(call, _plane(x), lead, (lines[0], lines[1]), stride)
     slopes = _prepared(call, _plane(y), (0, 0), (outputs[0], images.pitch))
     channels, inputs = y.shape[1] // groups, weight.shape[1]

@@ -112,13 +112,13 @@ class GraphModule(Module):
         source = self.in_training if self.training else self.at_test_time
         if isinstance(source, Graph):
             return source
-        instance: Graph = source.at(**{**source.sizes(*args), **self.known_sizes(source)})
+        instance: Graph = source.at(**{**source.sizes(*args), **self._known_sizes(source)})
         return instance
 
     def forward(self, *args: Any) -> Any:
         return self.graph(*args).bind(dict(self.named_cells()))(*args)
 
-    def known_sizes(self, source: Template) -> dict[str, int]:
+    def _known_sizes(self, source: Template) -> dict[str, int]:
         """The sizes that were given, those of them that a function names."""
         return {name: size for name, size in self.sizes.items() if name in source.dims}
 
@@ -126,7 +126,7 @@ class GraphModule(Module):
         """The cells of both functions, each once, in order."""
         found: dict[str, CellDecl] = {}
         for source in (self.in_training, self.at_test_time):
-            graph = source if isinstance(source, Graph) else source.example(**self.known_sizes(source))
+            graph = source if isinstance(source, Graph) else source.example(**self._known_sizes(source))
             for decl in graph.cells:
                 known = found.setdefault(decl.path, decl)
                 if (known.aval, known.kind, known.requires_grad) != (decl.aval, decl.kind, decl.requires_grad):

@@ -267,8 +267,8 @@ def _marked(drawing: Drawing, union: _Union) -> Drawing:
     legend = tuple(LegendEntry(key, f"{SIGNS[key]} {word}") for key, word in WORDS.items() if key in used)
     groups = tuple(replace(group, rows=_titled(group.rows)) for group in drawing.groups)
     taken = {node.path for node in nodes}
-    own = [node.path.replace(GONE, "") for node in nodes]
-    nodes = tuple(node if path in taken else replace(node, path=path) for node, path in zip(nodes, own, strict=True))
+    bare = [node.path.replace(GONE, "") for node in nodes]
+    nodes = tuple(node if path in taken else replace(node, path=path) for node, path in zip(nodes, bare, strict=True))
     return replace(drawing, nodes=nodes, groups=groups, edges=tuple(edges), legend=(*legend, *drawing.legend))
 
 
