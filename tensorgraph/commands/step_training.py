@@ -23,7 +23,7 @@ def is_step(model: Any) -> bool:
 def _step(model: Any) -> Graph:
     """The step for some sizes."""
     source = model.in_training
-    graph: Graph = source if isinstance(source, Graph) else source.example(**model.known_sizes(source))
+    graph: Graph = source if isinstance(source, Graph) else source.example(**model._known_sizes(source))
     return graph
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgraph.engine.tensor import Tensor
 
-__all__ = ["ENVIRONS", "clock_lines", "is_clock", "is_passing", "reader_of"]
+__all__ = ["ENVIRONS", "clock_lines", "is_clock", "is_passing", "reader_of", "runs_clock"]
 
 # functions, by the module or class that has them
 CLOCKS = frozenset(
@@ -61,6 +61,11 @@ def _called(function: Any) -> tuple[str, str] | None:
 def is_clock(function: Any) -> bool:
     """Whether a function gives something else at every call."""
     return _called(function) in CLOCKS
+
+
+def runs_clock(frame: FrameType) -> bool:
+    """Whether a frame is that of a clock which is written in Python."""
+    return (frame.f_globals.get("__name__", ""), frame.f_code.co_name) in CLOCKS
 
 
 @functools.lru_cache(maxsize=1024)

@@ -37,7 +37,7 @@ from tensorgraph.compile.guards import (
     Guard,
     ItemGuard,
 )
-from tensorgraph.compile.outside import ENVIRONS, clock_lines, is_clock, is_passing, reader_of
+from tensorgraph.compile.outside import ENVIRONS, clock_lines, is_clock, is_passing, reader_of, runs_clock
 from tensorgraph.compile.reads import Chain, attribute_names, chains
 from tensorgraph.compile.structure import PASSING, is_marked, is_plain, same
 from tensorgraph.engine.aval import Aval
@@ -118,6 +118,9 @@ class Watcher:
     def see(self, frame: FrameType, event: str, _: Any) -> None:
         """Called by the interpreter as functions begin and end."""
         if event == "call":
+            caller = frame.f_back
+            if caller is not None and self.kinds.get(caller.f_code) == USERS and runs_clock(frame):
+                self.refuse_clock(caller, caller.f_lineno)
             self.called(frame, event, _)
         elif event == "return" and self.kinds.get(frame.f_code) in (USERS, IMPORT):
             self.returned(frame, event, _)

@@ -33,7 +33,7 @@ def problems(
     ... def f(x: f32[3]):
     ...     y = rleu(x)
     ...     z = y + 1
-    ...     return softmx(z) + sun(x)
+    ...     return softmx(x) + z
     ... ''')
     >>> [(error.line, error.message[:26]) for error in wrong]
     [(3, "no op is called 'rleu'; di"), (5, "no op is called 'softmx'; ")]

@@ -22,7 +22,7 @@ AT_TEST_TIME = "predict"  # the function of a text that a model runs in evaluati
 DTYPES = {("bool_" if short == "bool" else short): long for short, long in LONG.items()}
 CELLS = ("Parameter", "Frozen", "Buffer")
 RULES = ("forward", "backward", "body")  # of custom_vjp and scan
-LIBRARY = Path(__file__).with_name("library.tg.py")
+LIBRARY = Path(__file__).with_name("library.txt")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

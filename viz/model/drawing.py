@@ -224,6 +224,7 @@ class Drawing:
 
         return to_html(self)
 
+    @checked
     def animate(self, *args: Any) -> str:
         """The way of the values through the drawing, and of the gradients back, step by step, as one page of HTML.
 

@@ -56,10 +56,11 @@ def replace_at(graph: Graph, name: Any, function: Callable[..., Any], *, equal: 
     Examples
     --------
     >>> import tensorgraph as tg
-    >>> def f(x, w):
-    ...     h = tg.relu(x @ w)
+    >>> g = tg.parse('''
+    ... def f(x: f32[2, 3], w: f32[3, 4]):
+    ...     h = relu(x @ w)
     ...     return h.sum()
-    >>> g = tg.trace(f, tg.f32[2, 3], tg.f32[3, 4])
+    ... ''')
     >>> print(g.replace_at("h", tg.tanh))
     def f(x: f32[2, 3], w: f32[3, 4]) -> f32:
         v0 = x @ w                                        # f32[2, 4]

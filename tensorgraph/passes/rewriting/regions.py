@@ -47,14 +47,16 @@ class Region(Drawable):
     Examples
     --------
     >>> import tensorgraph as tg
-    >>> def f(x):
-    ...     h = tg.exp(x)
+    >>> graph = tg.parse('''
+    ... def f(x: f32[3]):
+    ...     h = exp(x)
     ...     return h + 1.0
-    >>> part = tg.trace(f, tg.f32[3])["h"]
+    ... ''')
+    >>> part = graph["h"]
     >>> print(part)
     def h(x: f32[3]) -> f32[3]:
-        h_ = exp(x)                                       # f32[3]
-        return h_
+        h_2 = exp(x)                                      # f32[3]
+        return h_2
     >>> part(tg.zeros(3)).tolist(), part.cost().flops
     ([1.0, 1.0, 1.0], 3)
     """
