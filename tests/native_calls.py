@@ -29,8 +29,7 @@ def entry(kernel, width):
         return kernel.entry
     symbol = f"{kernel.symbol}_{width}"
     text = Lowering(kernel.function, symbol, kernel.dtype.itemsize, width, kernel.constants).text()
-    objects._target()
-    engine = objects._state["engine"]
+    engine = objects._engine()
     engine.add_object_file(machine.llvm().ObjectFileRef.from_data(objects.compiled(text)))
     engine.finalize_object()
     return engine.get_function_address(symbol)

@@ -1,6 +1,9 @@
 """The words of scalar functions, lowered: what they compute elsewhere, over the whole range."""
 
 import inspect
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +77,26 @@ def test_machine_code_computes_what_python_does(name, dtype):
     zero = known & (x == 0) if name not in UNSIGNED else known & False
     np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(expected[zero]))
     np.testing.assert_array_max_ulp(got[known], expected[known], UNITS.get(name, FEW))
+
+
+FAR = """
+import ctypes, sys
+sys.path.insert(0, {tests!r})
+import test_native_helpers as helpers
+run = helpers.test_machine_code_computes_what_python_does
+run("tan", "float32")
+mapped = ctypes.CDLL(None).mmap
+mapped.restype = ctypes.c_void_p
+mapped.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+below = mapped(None, 1 << 32, 0, 0x22, -1, 0)  # four gigabytes that nobody touches
+assert any(mapped(None, 4096, 0, 0x22, -1, 0) < below for _ in range(1_000_000))  # all room above them is taken
+run("acos", "float32")
+print("linked")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or sys.maxsize < 2**32, reason="maps memory as Linux does")
+def test_what_is_linked_far_from_the_first_finds_the_c_library():
+    script = FAR.format(tests=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "linked\n", done.stderr[-2000:]

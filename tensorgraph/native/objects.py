@@ -28,6 +28,7 @@ PATIENCE = 1.0  # seconds until somebody at a terminal is told what takes so lon
 
 _lock = threading.RLock()
 _state: dict[str, Any] = {}
+_engines: list[Any] = []
 _addresses: dict[str, int] = {}
 
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_int64, ctypes.c_int64)
@@ -61,15 +62,26 @@ class Unit(NamedTuple):
 
 
 def _target() -> Any:
+    """What emits objects."""
     if "target" not in _state:
-        found = machine()
-        _state["target"] = (
-            llvm()
-            .Target.from_default_triple()
-            .create_target_machine(cpu=found.cpu, features=found.features, opt=3, reloc="pic", codemodel="default")
-        )
-        _state["engine"] = llvm().create_mcjit_compiler(llvm().parse_assembly(""), _state["target"])
+        _state["target"] = _new_target()
     return _state["target"]
+
+
+def _new_target() -> Any:
+    found, triple = machine(), llvm().Target.from_default_triple()
+    return triple.create_target_machine(cpu=found.cpu, features=found.features, opt=3, reloc="pic", codemodel="default")
+
+
+def _engine() -> Any:
+    """Memory for the objects of one link; it goes when the process does.
+
+    An engine that is asked again puts what addresses stand in beside what it linked first, perhaps gigabytes from the
+    code that reads them, and those reach no further than two.
+    """
+    engine = llvm().create_mcjit_compiler(llvm().parse_assembly(""), _new_target())  # which owns the target
+    _engines.append(engine)
+    return engine
 
 
 def compiled(text: str) -> bytes:
@@ -129,8 +141,7 @@ def addresses(units: Sequence[Unit]) -> list[int]:
 
 
 def _link(units: Sequence[Unit]) -> None:
-    _target()
-    engine, binding = _state["engine"], llvm()
+    binding = llvm()
     progress, objects, texts = _Progress(), list[bytes](), dict[str, str]()
     with cache.opened() as folder:
         for unit in units:
@@ -151,6 +162,7 @@ def _link(units: Sequence[Unit]) -> None:
             progress.end()
         if texts:
             folder.trim()
+    engine = _engine()
     for data in objects:
         engine.add_object_file(binding.ObjectFileRef.from_data(data))
     engine.finalize_object()
@@ -189,7 +201,7 @@ def keep_forever() -> None:
     """Never unload what was linked so far, as who calls it may be the last to go."""
     if not _state.get("is kept"):
         _state["is kept"] = True
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_state["engine"]))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_engines))
 
 
 def call(entry: int, words: int, block: int, blocks: int) -> None:
