@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from run_events import NAMES, Told, steered, written
 
-from tensorgraph.pages import document, embedded, escaped
+from tensorgraph.pages import assets, document, embedded, escaped
 from tensorgraph.pages.palette import DARK, LIGHT, contrast
 from tensorgraph.train import Run
 from tensorgraph.train.run.lines import as_line
 from tensorgraph.train.watch.braille import plot
 from tensorgraph.train.watch.charts import chart, chart_data
 from tensorgraph.train.watch.curves import Curve, Panel, Scale, columns, panels, scale_of
-from tensorgraph.train.watch.report import asset, report
+from tensorgraph.train.watch.report import report
 from tensorgraph.train.watch.story import Series, Story, told
 from tensorgraph.train.watch.terminal import duration, outcome, watch
 
@@ -427,7 +427,7 @@ def test_a_report_of_nothing_and_of_what_was_damaged(tmp_path):
 
 
 def test_curves_stand_out_in_both_themes():
-    sheet = asset("charts.css")
+    sheet = assets("tensorgraph.train.watch", "charts.css")
     light, dark = (dict(re.findall(r"--(\w+): (#\w{6})", part)) for part in sheet.split("prefers-color-scheme: dark"))
     assert light.keys() == dark.keys() >= {"training", "dev", "value", "mark"}
     for colours, palette in ((light, LIGHT), (dark, DARK)):

@@ -13,10 +13,11 @@ import json
 import re
 from dataclasses import astuple
 from functools import cache
+from importlib.resources import files
 
 from tensorgraph.pages.palette import DARK, LIGHT, NAMES
 
-__all__ = ["document", "embedded", "escaped", "policy", "themed"]
+__all__ = ["assets", "coloured", "document", "embedded", "escaped", "policy", "scripted", "themed"]
 
 _FORBIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")  # in XML, whatever the spelling
 
@@ -55,6 +56,24 @@ def themed() -> str:
         f"@media screen and (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
         f"@media screen{{:root[data-theme=dark]{{color-scheme:dark;{dark}}}}}\n"
     )
+
+
+@cache
+def coloured() -> str:
+    """Both themes' colours, and the classes of drawings that use them: ``f-ink`` fills, ``s-ink`` draws lines."""
+    return themed() + "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in NAMES)
+
+
+@cache
+def assets(package: str, *names: str) -> str:
+    """Files of a package, one after the other."""
+    folder = files(package)
+    return "\n".join(folder.joinpath(name).read_text("utf-8").strip() for name in names)
+
+
+def scripted(text: str) -> str:
+    """A script whose names are its own."""
+    return f'"use strict";\n(() => {{\n{text}\n}})();'
 
 
 def _variables(palette: object) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
-from importlib.resources import files
 from typing import Any
 from xml.etree import ElementTree
 
-from tensorgraph.pages import document, escaped, themed
+from tensorgraph.pages import assets, document, escaped, themed
 from tensorgraph.pages.palette import LIGHT, NAMES
 from tensorgraph.train.plots import needed, new_figure
 from tensorgraph.tune import plots
@@ -43,9 +42,8 @@ def page(study: Any) -> str:
         body.append(_pictures(study))
     body.append(f'<h2>The space</h2>\n<div class="scroll"><table><tbody>{_space(study)}</tbody></table></div>')
     body.append(f'<h2>Every trial</h2>\n<div class="scroll">{_trials(study)}</div>')
-    own = files("tensorgraph.tune")
-    style = themed() + own.joinpath("report.css").read_text("utf-8")
-    return document(name, "\n".join(body), style=style, script=own.joinpath("report.js").read_text("utf-8"))
+    style = themed() + assets("tensorgraph.tune", "report.css")
+    return document(name, "\n".join(body), style=style, script=assets("tensorgraph.tune", "report.js"))
 
 
 def _pictures(study: Any) -> str:

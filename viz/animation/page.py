@@ -6,12 +6,9 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from tensorgraph.pages import document, escaped, themed
-from tensorgraph.pages.palette import NAMES
+from tensorgraph.pages import assets, coloured, document, escaped, scripted
 from tensorgraph.viz.animation.steps import Step, record, steps_of, with_figures
 from tensorgraph.viz.html.layouts import lay_out
 from tensorgraph.viz.model.drawing import Drawing
@@ -46,8 +43,11 @@ def animated(drawing: Drawing, args: Sequence[Any]) -> str:
     }
     title = clean(drawing.title, 200)
     values = {"title": escaped(title), "drawing": svg}
-    body = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], _asset("page.html"))
-    return document(title, body, style=_style(), script=_script(), data=data, theme=drawing.theme)
+    body = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], assets(__package__, "page.html"))
+    style = f"{coloured()}\n{assets(__package__, 'page.css')}"
+    return document(
+        title, body, style=style, script=scripted(assets(__package__, "page.js")), data=data, theme=drawing.theme
+    )
 
 
 def _plain(step: Step) -> dict[str, Any]:
@@ -59,19 +59,3 @@ def _plain(step: Step) -> dict[str, Any]:
             for name, value in figures.items()
         }
     return said
-
-
-@cache
-def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8").strip()
-
-
-@cache
-def _style() -> str:
-    rules = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in NAMES)
-    return f"{themed()}{rules}\n{_asset('page.css')}"
-
-
-@cache
-def _script() -> str:
-    return f'"use strict";\n(() => {{\n{_asset("page.js")}\n}})();'

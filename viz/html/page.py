@@ -9,12 +9,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from tensorgraph.pages import document, escaped, themed
-from tensorgraph.pages.palette import NAMES
+from tensorgraph.pages import assets, coloured, document, escaped, scripted
 from tensorgraph.viz.html.insides import View, views
 from tensorgraph.viz.html.layouts import lay_out
 from tensorgraph.viz.html.lines import Lines, text_beside
@@ -147,27 +144,9 @@ def _edge(edge: Edge, at: dict[str, int]) -> list[Any]:
 # ---- one file
 
 
-@cache
-def _asset(*names: str) -> str:
-    """Files of this package, one after the other."""
-    folder = files(__package__)
-    return "\n".join(folder.joinpath(name).read_text("utf-8").strip() for name in names)
-
-
-@cache
-def _style() -> str:
-    """Both themes' colours, the classes that use them, and the sheets."""
-    rules = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in NAMES)
-    return f"{themed()}{rules}\n{_asset(*SHEETS)}"
-
-
-@cache
-def _script() -> str:
-    return f'"use strict";\n(() => {{\n{_asset(*SCRIPTS)}\n}})();'
-
-
 def _assembled(drawing: Drawing, svg: str, data: object) -> str:
     title = clean(drawing.title, 200)
     given = {"title": escaped(title), "drawing": svg}
-    body = re.sub(r"\{\{(\w+)\}\}", lambda match: given[match[1]], _asset("page.html"))
-    return document(title, body, style=_style(), script=_script(), data=data, theme=drawing.theme)
+    body = re.sub(r"\{\{(\w+)\}\}", lambda match: given[match[1]], assets(__package__, "page.html"))
+    style, script = f"{coloured()}\n{assets(__package__, *SHEETS)}", scripted(assets(__package__, *SCRIPTS))
+    return document(title, body, style=style, script=script, data=data, theme=drawing.theme)

@@ -10,21 +10,19 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from tensorgraph.data.arrays import Array
-from tensorgraph.pages import document, escaped, themed
+from tensorgraph.pages import assets, document, escaped, scripted, themed
 from tensorgraph.train.history import better_is_less, shown
 from tensorgraph.train.watch.charts import chart, chart_data
 from tensorgraph.train.watch.curves import panels, signed
 from tensorgraph.train.watch.story import Epoch, Story, name_of
 from tensorgraph.train.watch.terminal import duration, outcome
 
-__all__ = ["asset", "charts_of", "facts_of", "marks_table", "report"]
+__all__ = ["charts_of", "facts_of", "marks_table", "report"]
 
 HEATS = 6
 MOST_CLASSES = 60  # of a confusion matrix that is written out
@@ -53,15 +51,11 @@ def report(run: Any) -> str:
             _section("Epochs", _history(story.epochs)),
         )
     )
-    script = f'"use strict";\n(() => {{\n{asset("charts.js")}\n{asset("report.js")}\n}})();'
+    script = scripted(assets(__package__, "charts.js", "report.js"))
     data = {"charts": [chart_data(panel) for panel in panels(story)]}
-    return document(title, body, style=f"{themed()}{asset('charts.css')}\n{style}", script=script, data=data)
-
-
-@cache
-def asset(name: str) -> str:
-    """A file of this package."""
-    return files(__package__).joinpath(name).read_text("utf-8").strip()
+    return document(
+        title, body, style=f"{themed()}{assets(__package__, 'charts.css')}\n{style}", script=script, data=data
+    )
 
 
 # ---- parts, which the live page shows too

@@ -43,13 +43,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tensorgraph.pages import document, policy, themed
+from tensorgraph.pages import assets, document, policy, scripted, themed
 from tensorgraph.train.run.control import COMMANDS
 from tensorgraph.train.run.lines import LineReader
 from tensorgraph.train.run.log import CHECKPOINT
 from tensorgraph.train.watch.charts import chart_data
 from tensorgraph.train.watch.curves import panels
-from tensorgraph.train.watch.report import asset, charts_of, facts_of, marks_table
+from tensorgraph.train.watch.report import charts_of, facts_of, marks_table
 from tensorgraph.train.watch.story import Story, name_of, told
 from tensorgraph.train.watch.terminal import outcome, pace
 
@@ -177,10 +177,10 @@ def _is_name(value: Any) -> bool:
 @cache
 def page() -> tuple[bytes, str]:
     """The page, which holds nothing of the run, and its policy."""
-    script = f'"use strict";\n(() => {{\n{asset("charts.js")}\n{asset("live.js")}\n}})();'
-    style = f"{themed()}{asset('charts.css')}\n{asset('live.css')}"
+    script = scripted(assets(__package__, "charts.js", "live.js"))
+    style = f"{themed()}{assets(__package__, 'charts.css', 'live.css')}"
     allowed = ("connect-src 'self'",)
-    text = document("A run of tensorgraph", asset("live.html"), style=style, script=script, more=allowed)
+    text = document("A run of tensorgraph", assets(__package__, "live.html"), style=style, script=script, more=allowed)
     return text.encode(), policy(style, script, *allowed, "frame-ancestors 'none'")
 
 
