@@ -376,6 +376,7 @@ def test_any_part_of_a_program_is_found_in_it(program: Program, start: int, leng
     made = {out for eq in inside for out in eq.outputs}
     read = list(dict.fromkeys(v for eq in inside for v in eq.variables() if v not in made and v not in graph.consts))
     assume(View(graph).live[graph.index.position[root]])
+    assume(root in graph.outputs or graph.index.users.get(root))  # of several outputs, one that somebody reads
     assume(all(type(v.aval) is tg.Aval for v in read) and not any(eq.bodies() or eq.is_gradient for eq in inside))
     asked = {x for eq in graph.equations if eq.is_gradient for x in eq.variables()}
     assume(asked.isdisjoint(made - {root}))  # what a gradient is asked of cannot go
@@ -384,8 +385,7 @@ def test_any_part_of_a_program_is_found_in_it(program: Program, start: int, leng
     with quiet():
         assert graph.rewrite(part, part) == graph
         after = graph.rewrite(part, lambda *given: tg.alias(part(*given)), equal=False)
-        # where places repeat and overlap, all may stay as they are
-        assert "alias" in ops(after) or after == graph
+        assert "alias" in ops(after)
         for a, b in zip(results(after.check(), program), results(graph, program), strict=True):
             np.testing.assert_array_equal(a, b)
 
