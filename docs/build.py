@@ -8,6 +8,7 @@ python docs/build.py --speed     the README's table of speed, from bench-output/
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import html
 import inspect
 import json
@@ -267,6 +268,7 @@ def pictures() -> dict[str, Any]:
     """The drawings of the demonstration's network, and of one step of its training, by file name."""
     model = network(FULL.widths, 0)
     found = dict(zip(("graph", "ops"), drawings(model, FULL.batch_size)))
+    found["graph"] = dataclasses.replace(found["graph"], direction="down")  # it stands beside words
     training = draw(training_step(model, FULL.batch_size), level="training")
     found |= {"training": training, "compiled": draw(compiled_step())}
     if machine.available():  # else nothing runs as kernels
