@@ -4,7 +4,8 @@
 #   make test              run the tests, compiled kernels on        (ARGS="-k softmax" narrows it)
 #   make quick             run those that find most in the least time, while you work
 #   make test-kill         the tests that kill processes at random moments, 50 times each (KILLS=200 for more)
-#   make coverage          run them with the compiler off, machine code's own with it on; demand 95% of the lines
+#   make interpreted       run the tests of kernels with the compilers off, and a few of all the others
+#   make coverage          both, and demand that 95% of the lines have run
 #   make doctest           run the examples of the docstrings
 #   make lint              ruff, and mypy --strict on the installed wheel
 #   make bench             measure the speed; ARGS=--setup-peers once, to have PyTorch and JAX beside it
@@ -14,8 +15,9 @@
 #   make release           build the wheel and say whether it can be released (docs/releasing.md)
 #   make clean             remove environments, builds and caches
 #
-# WHEEL=1 runs `test` and `coverage` against an installed wheel instead of the checkout,
+# WHEEL=1 runs `test`, `interpreted` and `coverage` against an installed wheel instead of the checkout,
 # OLDEST=1 with the oldest NumPy, Numba and graphviz that are supported (Python 3.11 or 3.12).
+# COVER=1 has `test` and `interpreted` count the lines that run, the latter on top of the former and to the end.
 # SLOW=1 runs every test and every example: the slow tests, and all of what `test` takes samples of.
 # PYTHON=... names the Python to use, JOBS=... the number of test processes.
 
@@ -35,6 +37,10 @@ WHEEL_FILE = $$(cat .build/wheel)
 ifdef SLOW
 PYTEST_ARGS := --slow
 endif
+ifdef COVER
+COUNTED := --cov --cov-report=
+DEMANDED := --cov --cov-append --cov-report=term --cov-fail-under=$(COVERAGE_MIN)
+endif
 
 # a program started by a test must find the installed package, not the folder it happens to start in
 # that, and keep what was compiled even where a variable of the machine says no: each process would do it again
@@ -44,8 +50,8 @@ PYTEST_ENV += OPENBLAS_NUM_THREADS=1
 # a run begins with neighbours in one process, which share what they made and compiled
 SHARED = -n $(JOBS) --dist worksteal
 PYTEST = $(TEST_VENV)/bin/pytest $(SHARED)
-# what makes machine code of its own makes none where the compiler is off, and most of its lines run nowhere else
-MACHINE_CODE = $(wildcard tests/test_native*.py tests/test_plan*.py tests/test_compile*.py)
+# lines of kernels are seen to run only where they are not compiled; what makes machine code makes none there
+NO_MACHINE_CODE = --ignore-glob='tests/test_native*' --ignore-glob='tests/test_plan*' --ignore-glob='tests/test_compile*'
 ifdef WHEEL
 TEST_VENV := .venv-wheel
 TEST_NEEDS := .build/wheel
@@ -61,7 +67,7 @@ TEST_NEEDS :=
 TEST_WHAT = -e ".[test,all]"
 endif
 
-.PHONY: demo test quick test-kill coverage doctest lint format bench docs readme-bench course release clean wheel help
+.PHONY: demo test quick test-kill interpreted coverage doctest lint format bench docs readme-bench course release clean wheel help
 .DEFAULT_GOAL := help
 
 help:
@@ -73,7 +79,7 @@ demo:
 
 test: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
-	$(PYTEST_ENV) $(PYTEST) $(PYTEST_ARGS) $(ARGS)
+	$(PYTEST_ENV) $(PYTEST) $(PYTEST_ARGS) $(COUNTED) $(ARGS)
 
 quick: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
@@ -83,12 +89,14 @@ test-kill: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
 	$(PYTEST_ENV) $(PYTEST) -m kill --kills $(KILLS) $(ARGS)
 
-coverage: $(TEST_NEEDS)
+interpreted: $(TEST_NEEDS)
 	@$(ENV) $(TEST_VENV) $(TEST_WHAT)
+	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(PYTEST) --quick $(NO_MACHINE_CODE) $(DEMANDED) $(ARGS)
+
+coverage:
 	@mkdir -p .build
-	$(PYTEST_ENV) $(PYTEST) --cov --cov-report= $(MACHINE_CODE)
-	$(PYTEST_ENV) NUMBA_DISABLE_JIT=1 $(PYTEST) --cov --cov-append --cov-report=term \
-		--cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS) $(ARGS)
+	@$(MAKE) test COVER=1
+	@$(MAKE) interpreted COVER=1
 
 # only a wheel holds ops and viz where their import names say; the profile lets a busy machine take its time
 doctest: .build/wheel

@@ -69,7 +69,9 @@ def test_long_lines_and_blocks(name, dtype, how):
         attrs = attributes(name, axis, False)
         got, eager = run(name, (array,), attrs, how)
         scale = np.cumsum(np.abs(array), axis) if name == "cumulative_sum" else 0
-        assert (np.abs(got - eager) <= np.finfo(dtype).eps * (np.abs(eager) + 1e-3 * scale)).all()
+        # NumPy's own sums of float64, which are the eager ones without the compiler, lose more than the kernel
+        right = np.cumsum(array, axis, dtype=np.longdouble) if name == "cumulative_sum" else eager
+        assert (np.abs(got - right) <= np.finfo(dtype).eps * (np.abs(right) + 1e-3 * scale)).all()
         np.testing.assert_array_equal(run(name, (array,), attrs, how, order=-1)[0], got)
 
 
