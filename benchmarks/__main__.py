@@ -35,7 +35,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=11, help="rounds a case (11)")
     parser.add_argument("--seconds", type=float, default=0.1, help="seconds a library's turn in a round (0.1)")
     parser.add_argument("--output", type=Path, default=machine.ROOT / "bench-output" / "benchmarks.json",
-                        help="where the JSON file goes")  # fmt: skip
+                        help="where the JSON file goes, and beside it the picture, as .svg")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="fail where a target is missed too")
     options = parser.parse_args(arguments)
     if options.peers_python is not None:  # workers start in other folders; a link stays one, an environment's is
@@ -116,6 +116,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
+def pictured(results: dict[str, Any], path: Path) -> str:
+    """What the last line says of the picture, which needs matplotlib."""
+    try:
+        from benchmarks import plot
+
+        return f", drawn in {path}" if plot.draw(results, path) else ""
+    except ImportError as error:
+        return f"; not drawn: {error}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run; 1 where results disagree or tensorgraph could not do a case, with ``--strict`` where a target is missed."""
     options = parse(arguments)
@@ -172,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = measure(options)
     report.write(results, options.output)
     print(report.table(results))
-    print(f"\nwritten to {options.output}")
+    print(f"\nwritten to {options.output}{pictured(results, options.output.with_suffix('.svg'))}")
     failed = bool(results["wrong"]) or any("tensorgraph" not in c["times"] for c in results["cases"])
     late = any(c["ratios"].get(p, {"ratio": 0})["ratio"] > t for c in results["cases"] for p, t in c["targets"].items())
     return int(failed or (options.strict and late))

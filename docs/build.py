@@ -2,7 +2,7 @@
 
 python docs/build.py             ops.md, passes.md, lint.md, native.md, from_*.md, the pictures, the type stubs
 python docs/build.py --check     say which of these are stale, the README's table of speed included; 1 if any
-python docs/build.py --speed     the README's table of speed, from bench-output/benchmarks.json
+python docs/build.py --speed     the README's table and picture of speed, from bench-output/benchmarks.json
 """
 
 from __future__ import annotations
@@ -358,11 +358,16 @@ def write_speed() -> None:
     """Keep the last measurements and show them in the README."""
     if not MEASURED.exists():
         raise SystemExit(f"there is no {MEASURED.relative_to(ROOT)}: run `make bench` first")
+    sys.path.insert(0, str(ROOT))
+    from benchmarks import plot
+
+    measured = json.loads(MEASURED.read_text("utf-8"))
     try:
-        kept = speed.kept(json.loads(MEASURED.read_text("utf-8")))
+        kept = speed.kept(measured)
     except ValueError as error:
         raise SystemExit(f"{MEASURED.relative_to(ROOT)}: {error}") from None
     KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    plot.draw(measured, ROOT / speed.PICTURE, ("compiled",))
     path = ROOT / "README.md"
     path.write_text(speed.replaced(path.read_text("utf-8"), speed.block(kept)), encoding="utf-8")
 
@@ -371,7 +376,7 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; say what is stale")
-    parser.add_argument("--speed", action="store_true", help="the README's table of speed")
+    parser.add_argument("--speed", action="store_true", help="the README's table and picture of speed")
     options = parser.parse_args()
     if options.check:
         found = stale()

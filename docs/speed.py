@@ -7,6 +7,7 @@ from typing import Any
 
 BEGIN = "<!-- speed: written by `make readme-bench` from docs/speed.json; do not edit -->"
 END = "<!-- end of speed -->"
+PICTURE = "docs/pictures/speed.svg"  # of the compiled steps
 PEERS = {"torch": "PyTorch", "jax": "JAX"}
 # of steps that are compiled: beside the others those that compile too, where they were there
 COMPILERS = {"torch": "PyTorch", "torch.compile": "torch.compile", "jax": "JAX", "pytensor": "PyTensor"}
@@ -15,6 +16,7 @@ GROUPS = {
     "step": "Step of an MLP with batch norm, {}",
     "eager": "50 × (product, tanh) on 8 numbers, {}",
     "fused": "{}",
+    "ops": "{}",
 }
 STEPS = {"S": "64 × 64-32-10", "M": "64 × 784-256-128-10", "L": "256 × 1024-1024-1024-10"}
 # left out of the short table, which shows each op at its middle size
@@ -107,7 +109,7 @@ def block(results: dict[str, Any]) -> str:
     every = ordered(results)
     compiled_steps = [case for case in every if case["group"] == "compiled"]
     cases = [case for case in every if case["group"] != "compiled"]
-    short = [case for case in cases if not case["label"].endswith(OTHER_SIZES)]
+    short = [case for case in cases if case["group"] != "ops" and not case["label"].endswith(OTHER_SIZES)]
     won, won_compiled = (
         sum(case["microseconds"]["tensorgraph"] <= min(case["microseconds"].values()) for case in some)
         for some in (cases, compiled_steps)
@@ -131,6 +133,9 @@ def block(results: dict[str, Any]) -> str:
         "Adam, and the loss is read; the least in bold.",
         "",
         *table(compiled_steps, compilers),
+        "",
+        f'<img src="{PICTURE}" width="820" alt="Of each step the time of every other library as a multiple of '
+        "tensorgraph's, on a logarithmic scale, with the quartiles of the rounds\">",
         "",
         f"tensorgraph is the fastest in {won_compiled} of these {len(compiled_steps)} rows. Eager:",
         "",

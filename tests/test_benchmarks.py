@@ -200,6 +200,18 @@ def test_report_without_peers(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "new" / "b.json").read_text())["cases"][0]["times"] == {"tensorgraph": 2e-4}
 
 
+def test_ratios_are_drawn(tmp_path: Path) -> None:
+    plot, cases = part("plot"), part("cases").every_case()
+    ratio = {"ratio": 0.5, "low": 0.4, "high": 0.8}
+    measured = [{"group": c.group, "label": c.label, "ratios": {"torch": ratio}} for c in cases if c.group == "fused"]
+    measured.append({"group": "mix", "label": "forward", "ratios": {}})
+    path = tmp_path / "ratios.svg"
+    assert plot.draw({"cases": measured}, path)
+    text = path.read_text("utf-8")
+    assert "<svg" in text and "softmax 64x50000" in text and "torch" in text
+    assert not plot.draw({"cases": measured[-1:]}, path) and not plot.draw({"cases": measured}, path, ("mix",))
+
+
 def test_verdict() -> None:
     verdict = part("report").verdict
     assert verdict({"torch": 0.6}, {"torch": {"ratio": 0.59}}) == "<= 0.6: yes"
@@ -224,6 +236,7 @@ def test_the_command_line_runs_without_peers(tmp_path: Path) -> None:
     assert "forward+backward" in done.stdout and "--setup-peers" in done.stdout
     found = json.loads(output.read_text())
     assert {c["label"] for c in found["cases"]} == {"forward", "forward+backward"} and not found["wrong"]
+    assert "<svg" in output.with_suffix(".svg").read_text("utf-8")  # beside our own code, eager and short
 
 
 def test_what_a_trial_costs_is_the_time_between_two_trainings_of_one_worker():
