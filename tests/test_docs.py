@@ -245,6 +245,7 @@ def measured():
             case("eager", "forward", tensorgraph=1.0e-4, torch=2.0e-4),
             case("fused", "softmax 64x10", tensorgraph=3.0e-6, torch=2.0e-6, jax=4.0e-6),
             case("fused", "softmax 1024x1000", tensorgraph=0.1504, torch=0.2, jax=0.3),
+            case("ops", "sort 1000x200", tensorgraph=1e-3, torch=3e-3),
             case("step", "S", tensorgraph=1.5e-3, torch=2.5e-2, jax=1.25e-3),
             case("compiled", "LSTM", **{"tensorgraph": 1e-3, "torch": 2e-3, "torch.compile": 3e-3, "eager": 1e-4}),
         ],
@@ -261,6 +262,7 @@ def test_the_table_of_speed(monkeypatch):
     assert "| Step of an MLP with batch norm, 64 × 64-32-10 | 1.50 ms | 25.0 ms | **1.25 ms** |" in short
     assert "| 50 × (product, tanh) on 8 numbers, forward | **100 µs** | 200 µs |  |" in short
     assert "| `softmax` 1,024 × 1,000 | **0.15 s** | 0.20 s | 0.30 s |" in short
+    assert "sort" not in short and "| sort 1000x200 | **1.00 ms** | 3.00 ms |  |" in every
     assert "64 × 10 |" not in short and "| `softmax` 64 × 10 | 3.0 µs | **2.0 µs** | 4.0 µs |" in every
     assert "| LSTM | **1.00 ms** | 2.00 ms | 3.00 ms |" in short and "fastest in 1 of these 1 rows" in short
     assert "Eager, tensorgraph is the fastest in 2 of all 4 rows" in short and "Linux x86_64, Python 3.12.1" in short
@@ -277,7 +279,7 @@ def test_a_part_of_the_measurements_is_no_table(monkeypatch):
     results["cases"] = results["cases"][:1]
     del results["libraries"]["jax"]
     with pytest.raises(
-        ValueError, match=r"it lacks compiled, step, fused, jax: make the peers once with `make bench ARGS="
+        ValueError, match=r"it lacks compiled, step, fused, ops, jax: make the peers once with `make bench ARGS="
     ):
         speed.kept(results)
     results = {**measured(), "wrong": ["softmax: torch gives 1, tensorgraph 2"]}
