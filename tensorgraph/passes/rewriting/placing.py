@@ -34,7 +34,7 @@ def replace_at(graph: Graph, name: Any, function: Callable[..., Any], *, equal: 
         gives what the part gives. A Module brings its own parameters, which become cells of the graph below the
         module's path. ``part = graph[name]`` is callable in it.
     equal : bool
-        Refuse a function that gives other numbers, or other gradients, than the part.
+        Refuse a function that gives other numbers, or other gradients, than the part: see `rewrite`.
 
     Returns
     -------
@@ -106,6 +106,8 @@ def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments:
     words = []
     if apart is not None:
         words.append(f"largest difference {apart.said}" if apart.amount else "no difference")
+        if apart.signs:
+            words.append(f"the sign of a zero is another: {apart.signs}")
     stays = [
         out for n in part.numbers for out in graph.equations[n].outputs
         if out not in part.outputs and view.leaves(out, numbers)

@@ -36,8 +36,8 @@ def rewrite(
         are recognised, regions in any other spelling are taken too whose values and gradients are those of `before`;
         only an analytic function can be told in that way.
     equal : bool
-        Refuse an occurrence where `after` gives other numbers than `before`, or other gradients, beyond rounding. False
-        takes occurrences equation by equation, replaces them all, and tells the largest difference.
+        Refuse an occurrence where `after` gives other numbers than `before`, or other gradients, beyond rounding; see
+        Notes. False takes occurrences equation by equation, replaces them all, and tells the largest difference.
 
     Returns
     -------
@@ -53,6 +53,19 @@ def rewrite(
     ValueError
         Where there are occurrences and each of them was refused: because `after` differs, with where and by how much,
         because it gives another shape or dtype, or because a gradient is asked about a value inside.
+
+    Notes
+    -----
+    Equal means: for each of some hundred draws, in the dtypes and shapes of the place, every number is the same to
+    rounding. These are 16 units in the last place, and what the arithmetic of `before` loses itself; of each element
+    where both sides are elementwise, of the largest element of a result elsewhere. NaN and infinities stand in the same
+    places. Drawn are ordinary, small and wide numbers, ties, the ends of integers, and for each argument in its turn 0,
+    -0, tiny and huge numbers, infinities and NaN, while the others are ordinary. Gradients are compared where all is
+    finite, at kinks and ties too. So ``x * 2 → x + x`` is equal, but none of these is: ``log(exp(x)) → x``, which
+    overflows; ``x / x → 1``, at 0; ``relu(x) → maximum(x, 0)``, whose gradient at 0 is 1/2;
+    ``x * y + x → x * (y + 1)``, for an infinite x and a negative y. 0 and -0 are equal as ``==`` says; where the sign
+    of a zero is another, `explain` tells. What is drawn is evidence and no proof: a function that is another one
+    between 1000 and 1001 may pass.
 
     See Also
     --------
@@ -195,6 +208,8 @@ class Rewriting:
         words = [occurrence.how]
         if not self.equal:
             words.append("no numbers to compare" if apart is None else _said(apart))
+        if apart is not None and apart.signs:
+            words.append(f"the sign of a zero is another: {apart.signs}")
         if stays:
             words.append(f"{', '.join(map(self.log.text, stays))} {'is' if len(stays) == 1 else 'are'} read elsewhere "
                          f"and {'stays' if len(stays) == 1 else 'stay'}")  # fmt: skip

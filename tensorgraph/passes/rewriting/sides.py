@@ -281,8 +281,10 @@ def _blamed(refused: list[tuple[tuple[int, Aval], ...]], chosen: list[int], type
     return any(all(i < n and types[chosen[i]] == aval for i, aval in each) for each in refused)
 
 
-def replayed(graph: Graph, inputs: Sequence[Any], cells: Sequence[Any]) -> list[Any]:
-    """The results of a graph's equations called one by one, on tensors of whatever dtype."""
+def replayed(
+    graph: Graph, inputs: Sequence[Any], cells: Sequence[Any], seen: Callable[[Any], None] = lambda value: None
+) -> list[Any]:
+    """The results of a graph's equations called one by one, on tensors of whatever dtype; `seen` is told each value."""
     env: dict[Var, Any] = dict(zip(graph.inputs, inputs, strict=True))
     env |= zip((decl.var for decl in graph.cells), cells, strict=True)
     env |= {var: wrap(array) for var, array in graph.consts.items()}
@@ -294,7 +296,10 @@ def replayed(graph: Graph, inputs: Sequence[Any], cells: Sequence[Any]) -> list[
 
     for eq in graph.equations:
         result = eq.op.public(*map(use, eq.inputs), **eq.attrs)
-        env.update(zip(eq.outputs, result if isinstance(result, tuple) else (result,), strict=False))
+        results = result if isinstance(result, tuple) else (result,)
+        for value in results:
+            seen(value)
+        env.update(zip(eq.outputs, results, strict=False))
     return [use(out) for out in graph.outputs]
 
 
