@@ -248,3 +248,58 @@ def test_names_of_rooms_are_answered_by_the_whole_library() -> None:
 def test_arguments_of_others_are_answered(code: str, words: str) -> None:
     with pytest.raises(TypeError, match=words):
         eval(code, samples())
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "remedy"),
+    [
+        (lambda: nn.Dropout(0.2), "p", "it is called 'rate' here"),
+        (lambda: nn.BatchNorm(3), "weight", "it is called 'gamma' here"),
+        (lambda: nn.Sequential(nn.Linear(2, 3)), "trainable", "write model.requires_grad_"),
+        (lambda: nn.Linear(2, 3), "requires_grad", "write model.requires_grad_"),
+        (lambda: optim.Adam(nn.Linear(2, 3)), "learning_rate", "write opt.lr"),
+        (lambda: optim.SGD(nn.Linear(2, 3)), "lrr", "its settings are lr, weight_decay, clip_value, clip_norm"),
+        (lambda: tg.Parameter([1.0]), "data", "changes by assign"),
+        (lambda: tg.ones(3), "shape", r"write y = x.reshape\(0.5\)"),
+        (lambda: tg.ones(3), "dtype", r"write y = x.astype\(0.5\)"),
+    ],
+)
+def test_a_value_for_a_name_of_others_is_refused(make: Any, name: str, remedy: str) -> None:
+    with pytest.raises(AttributeError, match=remedy):
+        setattr(make(), name, 0.5)
+
+
+def test_attributes_of_a_users_own_classes_are_free() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.layers, self.trainable, self.p = [nn.Linear(2, 3)], True, 0.5
+
+    class Mine(optim.SGD):
+        pass
+
+    assert Net().p == 0.5
+    optimizer, layer = Mine(nn.Linear(2, 3)), nn.Linear(2, 3)
+    optimizer.learning_rate = layer.tag = 0.5
+    assert optimizer.learning_rate == layer.tag
+
+
+def test_requires_grad_is_set_as_pytorchs_users_do() -> None:
+    model = nn.Linear(2, 3)
+    model.weight.requires_grad = False
+    assert not model.weight.requires_grad and model.bias.requires_grad
+    with pytest.raises(ValueError, match="works on leaves"):
+        (model.bias * 2).requires_grad = False
+
+
+def test_nesterov_may_be_turned_on_later() -> None:
+    def trained(optimizer: Any, step: Any = lambda call: call) -> Any:
+        w = optimizer.parameters()[0]
+        optimizer.minimize((w * w).sum())
+        optimizer.nesterov = True
+        step(lambda: optimizer.minimize((w * w).sum()))()
+        return w.numpy()
+
+    eager, compiled = (
+        trained(optim.Momentum([tg.Parameter([1.0, -3.0])], lr=0.1), step) for step in (lambda f: f, tg.compile)
+    )
+    np.testing.assert_array_equal(eager, compiled)

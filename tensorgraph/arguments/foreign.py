@@ -19,7 +19,17 @@ from tensorgraph.arguments.foreign_models import MODELS
 from tensorgraph.arguments.foreign_tensors import TENSORS
 from tensorgraph.arguments.near import near
 
-__all__ = ["absent", "answer", "entries", "getter", "keyword_hint", "keywords", "put_absent", "put_functions"]
+__all__ = [
+    "absent",
+    "answer",
+    "entries",
+    "getter",
+    "keyword_hint",
+    "keywords",
+    "own_attribute",
+    "put_absent",
+    "put_functions",
+]
 
 TABLE = f"{FUNCTIONS}\n{TENSORS}\n{MODELS}"
 
@@ -88,6 +98,30 @@ class Absent:
         raise absent(self.what or owner.__name__, self.section, self.name)
 
 
+def own_attribute(instance: Any, name: str) -> bool:
+    """Whether an attribute may be new to this object: those of the library's own classes have the ones they have."""
+    return (
+        name.startswith("_")
+        or name in instance.__dict__
+        or hasattr(type(instance), name)
+        or not type(instance).__module__.startswith("tensorgraph.")
+    )
+
+
+class AbsentSlot(Absent):
+    """The same where instances have no attributes of their own, so that giving it a value is a mistake too."""
+
+    __slots__ = ()
+
+    def __set__(self, instance: Any, value: Any) -> NoReturn:
+        self.__get__(instance, type(instance))
+
+
+def _in_place(cls: type, name: str, what: str = "") -> None:
+    kind = Absent if cls.__dictoffset__ else AbsentSlot
+    setattr(cls, name, kind(cls.__name__, name, what))
+
+
 def put_functions(cls: type, names: Iterable[str], call: Callable[[str], str]) -> None:
     """Answer for functions that are asked for as methods of a class, or in place, in other rooms too.
 
@@ -98,14 +132,14 @@ def put_functions(cls: type, names: Iterable[str], call: Callable[[str], str]) -
     for name in names:
         for foreign in (name, f"{name}_"):
             if foreign not in own:
-                setattr(cls, foreign, Absent(cls.__name__, foreign))
+                _in_place(cls, foreign)
 
 
 def put_absent(cls: type, what: str = "") -> None:
     """Answer for the names of a class's section, where the class has none of its own; `what` users call the class."""
     for name in entries().get(cls.__name__, ()):
         if not hasattr(cls, name):
-            setattr(cls, name, Absent(cls.__name__, name, what))
+            _in_place(cls, name, what)
     cls.__dir__ = _names  # type: ignore[method-assign,assignment]
 
 

@@ -220,7 +220,7 @@ double = model.astype("float64")
 half = model.astype("float16")
 to cuda cpu xpu float bfloat16 type ipu mtia to_empty = model.astype("float32") # everything runs \
 on the CPU; dtypes are float16, float32 and float64
-children named_children layers = [part for _, part in model.named_modules()]
+children named_children = [part for _, part in model.named_modules()]
 weights trainable_weights trainable_variables variables get_weights = model.parameters()
 set_weights = model.load_state_dict(model.state_dict())
 add_module register_module add set_submodule = nn.Linear(3, 2) # assign one to an attribute, and it is found; a \
@@ -245,7 +245,7 @@ get_parameter = dict(model.named_parameters())["weight"]
 get_buffer = dict(nn.BatchNorm(3).named_buffers())["running_mean"]
 get_submodule get_layer = dict(model.named_modules())[""]
 share_memory = model # leave it out
-parameters_and_buffers state get_extra_state = model.state_dict()
+parameters_and_buffers get_extra_state = model.state_dict()
 train_on_batch fit_generator = train.fit # fit is a function: train.fit(model, (x, y), optimizer=..., epochs=...)
 count_params num_parameters = sum(p.size for p in model.parameters())
 call = model(x)

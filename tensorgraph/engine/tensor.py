@@ -5,7 +5,7 @@ Operators and methods that compute (``+``, ``.sum()``, ``[...]``) are attached b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -69,10 +69,18 @@ class Tensor(Numbers, metaclass=Made):
         value = self._value
         return value.shape if type(value) is ndarray else value.aval.shape  # type: ignore[no-any-return]
 
+    @shape.setter
+    def shape(self, value: Any) -> NoReturn:
+        raise AttributeError(f"tensors never change; write y = x.reshape({value!r})")
+
     @property
     def dtype(self) -> np.dtype[Any]:
         value = self._value
         return value.dtype if type(value) is ndarray else value.aval.dtype  # type: ignore[no-any-return]
+
+    @dtype.setter
+    def dtype(self, value: Any) -> NoReturn:
+        raise AttributeError(f"tensors never change; write y = x.astype({value!r})")
 
     @property
     def ndim(self) -> int:
@@ -94,6 +102,10 @@ class Tensor(Numbers, metaclass=Made):
         if trace is not None:
             return trace.is_differentiable(self)
         return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
 
     @property
     def is_leaf(self) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from tensorgraph.arguments.checks import checked, refuse_call
-from tensorgraph.arguments.foreign import put_absent
+from tensorgraph.arguments.foreign import answer, entries, keywords, own_attribute, put_absent
 from tensorgraph.engine.cells import Cell
 from tensorgraph.engine.changes import move
 from tensorgraph.engine.modes import MODE, Mode, current
@@ -199,6 +199,8 @@ class Module(Walk, Switches):
         return f"{type(self).__name__} {path!r}" if path else type(self).__name__
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if not own_attribute(self, name):
+            refuse_foreign(self, name)
         require_place(self, Module, name, value)
         if not isinstance(getattr(type(self), name, None), Setting):
             old = self.__dict__.get(name)
@@ -431,6 +433,19 @@ class Module(Walk, Switches):
         return "\n".join([*lines, ")"])
 
     _repr_mimebundle_ = notebook
+
+
+def refuse_foreign(layer: Module, name: str) -> None:
+    """Refuse to give a layer of the library an attribute that says in other libraries what another says here.
+
+    It would change nothing. Names that nobody knows are the user's.
+    """
+    hint = answer("Module", name) if name in entries()["Module"] else ""
+    own = next((target for target in keywords().get(name, ()) if target in layer.__dict__), None)
+    if own and not hint:
+        hint = f"it is called {own!r} here"
+    if hint:
+        raise AttributeError(f"{layer.label} has no attribute {name!r}; {hint}", name=name)
 
 
 put_absent(Module)

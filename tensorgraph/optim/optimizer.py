@@ -16,7 +16,7 @@ import numpy as np
 
 from tensorgraph import jit
 from tensorgraph.arguments import Name, Natural, NonNegative, Ordered, Positive, checked, refuse_keyword
-from tensorgraph.arguments.foreign import put_absent
+from tensorgraph.arguments.foreign import answer, own_attribute, put_absent
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Buffer, Cell, Parameter, set_grads
 from tensorgraph.engine.changes import move
@@ -110,6 +110,7 @@ class Optimizer:
     moves_mark: ClassVar[bool] = True  # of tensorgraph.engine.changes, when an attribute is set
     counted: ClassVar[bool] = False  # whether each parameter's own number of steps is kept, as `t`
     update: ClassVar[Op]
+    attributes: ClassVar[tuple[str, ...]] = ()  # of the update op, each under its name here
     example: ClassVar[str] = "optim.Adam(model)"  # for messages, as in `Normalizer`
 
     lr = LearningRate("Learning rate.", 0.0)
@@ -143,7 +144,6 @@ class Optimizer:
         self._limits: dict[str, Buffer] = {}
         for key, limit in zip(LIMITS, (clip_value, clip_norm), strict=True):
             setattr(self, key, limit)
-        self.attrs: dict[str, Any] = {}
         self._reported = False
         self.groups: list[Group] = []
         self._build(parameters)
@@ -205,6 +205,11 @@ class Optimizer:
         if self.counted:
             cells.append(self._cell(f"t.{path}", np.array(0, np.int64)))
         return tuple(cells)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attributes of the update op."""
+        return {name: getattr(self, name) for name in self.attributes}
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in order."""
@@ -281,6 +286,9 @@ class Optimizer:
         load_cells(dict(self.named_cells()), state, strict, type(self).__name__)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if "groups" in self.__dict__ and not own_attribute(self, name):  # a rate of another name would change nothing
+            hint = answer("Optimizer", name) or f"its settings are {', '.join([*self.settings, *LIMITS])}"
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}; {hint}", name=name)
         setting = isinstance(getattr(type(self), name, None), Setting)  # whose numbers are cells
         if not setting and (self.__dict__.get(name, self) is not value):
             move()

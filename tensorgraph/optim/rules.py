@@ -82,7 +82,9 @@ class Momentum(Optimizer):
 
     settings: ClassVar[tuple[str, ...]] = ("lr", "beta", "weight_decay")
     averages: ClassVar[tuple[str, ...]] = ("v",)
+    attributes: ClassVar[tuple[str, ...]] = ("nesterov",)
     update = momentum_update
+    nesterov: bool = False
     beta = Hyper("Weight of the old average.", 0.0, 1.0)
 
     @checked
@@ -91,7 +93,6 @@ class Momentum(Optimizer):
     ) -> None:
         super().__init__(parameters, lr, beta=beta, **options)
         self.nesterov = bool(nesterov)
-        self.attrs = {"nesterov": self.nesterov}
 
     def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
         lr, beta, decay = settings
@@ -174,6 +175,7 @@ class Adam(Optimizer):
     settings: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "weight_decay")
     averages: ClassVar[tuple[str, ...]] = ("m", "v")
     counted: ClassVar[bool] = True
+    attributes: ClassVar[tuple[str, ...]] = ("decoupled",)
     decoupled: ClassVar[bool] = False
     update = adam_update
     beta1 = Hyper("Weight of the old average of gradients.", 0.0, 1.0)
@@ -191,7 +193,6 @@ class Adam(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(parameters, lr, beta1=beta1, beta2=beta2, eps=eps, **options)
-        self.attrs = {"decoupled": self.decoupled}
 
     def _in_place(self, items: list[tuple[Slot, Any]], *settings: float) -> None:
         lr, beta1, beta2, eps, decay = settings
