@@ -304,7 +304,6 @@ def test_some_are_replaced_and_the_others_told():
         (lambda x, y: tg.exp(x), lambda x, y: x, "does not use its argument y"),
         (lambda x: tg.exp(x), lambda x, y: x, "both get the same values"),
         (lambda *a: tg.exp(a[0]), lambda x: x, "names its arguments"),
-        (lambda x, *, k: tg.exp(x), lambda x: x, "by name"),
         (lambda x: undefined(x), lambda x: x, "NameError"),  # noqa: F821
         (lambda x: "text", lambda x: x, "could not be traced"),
     ],

@@ -18,7 +18,9 @@ from tensorgraph.passes.recognise.view import Place, View
 from tensorgraph.passes.rewriting.sides import UNFIT, Argument, Pattern, Side
 from tensorgraph.passes.rewriting.structure import Occurrence
 
-__all__ = ["behaving"]
+__all__ = ["BEHAVIOUR", "behaving"]
+
+BEHAVIOUR = "by behaviour"  # how an occurrence was found
 
 MOST_CHOICES = 64  # ways to seat a region's inputs and numbers at a pattern's arguments
 MOST_TIMES = 4  # how much longer than the pattern another spelling of it is
@@ -149,5 +151,5 @@ def _occurrence(
             given = {i: var for var, i in outputs}
             variables = tuple(given[i] for i in range(len(outs)))
             if all(var.aval == aval for var, aval in zip(variables, outs, strict=True)):
-                return Occurrence(tuple(seats), variables, frozenset(candidate.numbers), "by behaviour")
+                return Occurrence(tuple(seats), variables, frozenset(candidate.numbers), BEHAVIOUR)
     return None

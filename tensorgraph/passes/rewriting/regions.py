@@ -330,6 +330,13 @@ def _missing(graph: Graph, name: str) -> str:
     lost = _rewritten(graph, name)
     if lost:
         return f"{name!r} is no part of {graph.name} any more: {lost}"
+    for eq in graph.equations:
+        for which, body in eq.bodies().items():
+            if [*_calls(body, name), *_values(body, name)]:
+                return (
+                    f"{name!r} is no part of {graph.name} itself: it stands in the {which} of {eq.op.name}, which "
+                    f"gives {names(graph)[eq.outputs[0]]}; rewrite(before, after) looks into it"
+                )
     scopes = {call.path for eq in graph.equations if eq.call is not None for call in eq.call.callers() if call.path}
     known = [*sorted(scopes), *names(graph).values()]
     near = difflib.get_close_matches(name, known, 3, 0.5) or known[:MOST_LISTED]

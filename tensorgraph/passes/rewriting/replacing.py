@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,9 +34,12 @@ class Replacement:
 
 
 class Replacing(Rerun):
-    """A trace in which all values of a graph are known, so that functions of them can be put into it."""
+    """A trace in which all values of a graph are known, so that functions of them can be put into it.
 
-    def __init__(self, graph: Graph, view: View) -> None:
+    `given`: of a graph that an equation of another holds, its inputs that are cells of that one, by cell and by path.
+    """
+
+    def __init__(self, graph: Graph, view: View, given: Mapping[Any, Var] | None = None) -> None:
         super().__init__(graph)
         self.view = view
         self.scope = ""  # that of the place where something is put
@@ -49,10 +52,19 @@ class Replacing(Rerun):
         self.differentiable.update(var for var in self.inputs if var.aval.dtype.kind == "f")
         live = graph.provenance.cells(len(graph.cells))
         self.cells = {cell: decl.var for decl, cell in zip(graph.cells, live, strict=True) if cell is not None}
+        self.cells |= {cell: var for cell, var in (given or {}).items() if isinstance(cell, Cell)}
         self.own = set(self.cells)
+        self.cells_by_path = {decl.path: decl.var for decl in graph.cells}
+        self.cells_by_path |= {path: var for path, var in (given or {}).items() if isinstance(path, str)}
+        self.is_held = given is not None
 
     def var_of_cell(self, cell: Cell) -> Var | Literal:
         if cell not in self.cells:
+            if self.is_held:
+                raise ValueError(
+                    f"it reads {cell._label()}, and the loop that it stands in reads no such cell; a function that "
+                    "takes it for an argument may be put there"
+                )
             self.places[cell] = self.scope
         return super().var_of_cell(cell)
 
@@ -147,6 +159,8 @@ class Replacing(Rerun):
         graph, view = self.graph, self.view
         written = {write.cell for write in graph.writes}
         for cell in self.shadow:
+            if self.is_held:
+                raise ValueError(f"what is put in assigns to {cell._label()}, which a body of a loop cannot")
             if self.cells[cell] in written:
                 raise ValueError(f"what is put in assigns to {cell._label()}, and the graph does that itself")
         by: dict[Var, Var | Literal] = {}

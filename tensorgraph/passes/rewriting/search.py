@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tensorgraph.engine import modes
-from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var, typed_key
+from tensorgraph.passes.recognise.roles import has
 from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rewrite import Log
-from tensorgraph.passes.rewriting.behaviour import behaving
+from tensorgraph.passes.rewriting.attributes import Free, are_given, require_same, require_use, values_of
+from tensorgraph.passes.rewriting.behaviour import BEHAVIOUR, behaving
 from tensorgraph.passes.rewriting.comparing import Gap, gap
 from tensorgraph.passes.rewriting.replacing import Replacement, Replacing
 from tensorgraph.passes.rewriting.sides import UNFIT, Pattern, Side
@@ -29,8 +33,9 @@ def rewrite(
     graph : Graph
     before, after : callable, str or Graph
         Functions of the same arguments, in ordinary Python or in the language of graphs. The arguments are variables:
-        each stands for a value of the graph, a captured array or a number. What a function reads besides them, arrays
-        and cells, stands for itself.
+        each stands for a value of the graph, a captured array or a number. What `before` takes by name alone stands for
+        the value of an attribute, ``lambda x, *, axis: tg.softmax(x, axis=axis)``, and `after` may take it too. What a
+        function reads besides its arguments, arrays and cells, stands for itself.
     exact : bool
         Take occurrences only equation by equation, operands of commutative ops in either order. Otherwise, as fused ops
         are recognised, regions in any other spelling are taken too whose values and gradients are those of `before`;
@@ -44,7 +49,8 @@ def rewrite(
     Graph
         With the same arguments, cells and writes. `Graph.explain` tells each replacement with the user's line, and each
         occurrence that was left and why. Where there is no occurrence, the same graph. One pass is made over the graph
-        as it is: what was put in is not searched again.
+        as it is: what was put in is not searched again. The graphs that equations hold, as the body of a scan, are
+        searched too.
 
     Raises
     ------
@@ -92,6 +98,7 @@ def rewrite(
     if first.names == ("*",):
         raise TypeError("before names its arguments, one by one: def before(x, w), not *args")
     _require_same_arguments(first, second)
+    require_same(first, second)
     with modes.use(trace=None, cells=None, quiet=True, debug_nans=False):
         return Rewriting(graph, first, second, exact, equal).graph_after()
 
@@ -110,17 +117,49 @@ def _arguments(side: Side) -> str:
 class Rewriting:
     """One rewriting of one graph."""
 
-    def __init__(self, graph: Graph, first: Side, second: Side, exact: bool, equal: bool) -> None:
+    def __init__(
+        self, graph: Graph, first: Side, second: Side, exact: bool, equal: bool, cells: Mapping[Any, Var] | None = None
+    ) -> None:
         self.graph = graph
         self.first, self.second = first, second
         self.exact, self.equal = exact, equal
+        self.cells = cells  # of a graph that an equation holds: its inputs that are cells
+        self.within = self.barred = ""  # where that is, and why nothing there may be replaced
         self.view = View(graph)
-        self.values = Values(self.view)
+        self.values = Values(self.view, cells)
         self.log = Log(graph, "rewrite")
         self.refusals: list[str] = []
+        self.standing = 0
+        self.failure: BaseException | None = None
+        self.untraced: TypeError | None = None
         self.rounding: dict[Any, Gap] = {}
+        self.bound: dict[Any, tuple[Side, Side]] = {}
 
     def graph_after(self) -> Graph:
+        result = self.changed()
+        if result is not None:
+            return result
+        if self.untraced is not None:
+            raise self.untraced
+        if self.refusals and not self.standing:
+            raise ValueError(f"{self.refusals[0]}") from self.failure
+        if not self.standing:
+            self.log.note(self.rule(), "no occurrence", "the graph as it was", None)
+        graph, changes = self.graph, self.log.changes
+        return graph.replace(changes=(*graph.changes, *changes)) if changes else graph
+
+    def changed(self) -> Graph | None:
+        """The graph with what was found replaced, in the graphs that its equations hold too; None: nothing was."""
+        result = self.flat()
+        inside = self.inside(self.graph if result is None else result)
+        result = result if inside is None else inside
+        if result is not None:
+            changes, self.log.changes = self.log.changes, []
+            result = result.replace(changes=(*result.changes, *changes))
+        return result
+
+    def flat(self) -> Graph | None:
+        """As `changed`, among the equations themselves."""
         # The plan:
         # 1. the places where `before` stands equation by equation, the earliest of those that overlap; then those that
         #    behave as it does, among the other equations;
@@ -128,16 +167,15 @@ class Rewriting:
         # 3. `after` is put into one trace that goes on from the graph, for each in turn; its results take the names of
         #    those that they stand for, and equations that nothing needs any more go.
         found = self.occurrences()
-        trace = Replacing(self.graph, self.view)
+        trace = Replacing(self.graph, self.view, self.cells)
         replacements: list[Replacement] = []
-        standing = 0
-        failure: Exception | None = None
         for occurrence in found:
             arguments = [a.aval if type(a) is Var else a for a in occurrence.arguments]
             try:
-                before, after = self.first.pattern(arguments), self._after(arguments)  # type: ignore[arg-type]
-                if stands_at(self.values, after, occurrence):
-                    standing += 1
+                first, second = self.sides(occurrence.free)
+                before, after = first.pattern(arguments), self._after(second, arguments)  # type: ignore[arg-type]
+                if stands_at(self.values, after, occurrence) or self.stands_otherwise(occurrence, arguments):
+                    self.standing += 1
                     continue
                 self.require_free(occurrence)
                 note = self.note(occurrence, before, after)
@@ -146,38 +184,102 @@ class Rewriting:
                     raise Refused("what it reads depends on what it gives, through values that stay")
             except Refused as refusal:
                 self.refuse(occurrence, str(refusal))
-                failure = failure or refusal.__cause__  # type: ignore[assignment]
+                self.failure = self.failure or refusal.__cause__
                 continue
             replacements.append(replacement)
             self.tell(occurrence, replacement, note)
-        if self.refusals and not replacements and not standing:
-            raise ValueError(f"{self.refusals[0]}") from failure
         if not replacements:
-            return self.unchanged(standing)
+            return None
         result = trace.replaced(replacements, self.log.changes)
         assert result is not None
+        self.log.changes = []
         return result.check()
+
+    def inside(self, graph: Graph) -> Graph | None:
+        """The graph with what was found in the graphs that its equations hold replaced, as the body of a scan."""
+        own = {id(eq.attrs): n for n, eq in enumerate(self.graph.equations) if self.view.live[n]}
+        equations = list(graph.equations)
+        count = 0
+        for n, eq in enumerate(equations):
+            if id(eq.attrs) not in own or not has(eq.op, "higher order") or eq.is_gradient:
+                continue  # what was put in is not searched
+            if not eq.bodies():
+                self.log.note(
+                    f"{self.rule()}, not looked into", eq, "as it was", eq.source, "it holds a Python function"
+                )
+            attrs = {}
+            for name, body in eq.bodies().items():
+                inner = Rewriting(body, self.first, self.second, self.exact, self.equal, _cells_in(self, eq, body))
+                inner.within = f"in the {name} of {self.log.text(eq.outputs[0])} = {eq.op.name}(...)"
+                if not self.equal and "backward" in eq.attrs:
+                    inner.barred = "its gradient is a rule of its own, which would not be that of another function"
+                result = inner.changed()
+                self.standing += inner.standing
+                self.refusals += inner.refusals
+                self.failure = self.failure or inner.failure
+                self.untraced = self.untraced and inner.untraced
+                self.log.changes += inner.log.changes if result is None else result.changes[len(body.changes) :]
+                if result is not None:
+                    attrs[name] = result
+            if attrs:
+                count += 1
+                equations[n] = replace(eq, attrs={**eq.attrs, **attrs})
+        return graph.replace(equations=tuple(equations)).check() if count else None
 
     def occurrences(self) -> list[Occurrence]:
         """Where `before` stands, in order."""
-        patterns = self.first.patterns(self.graph)
-        for pattern in patterns:
-            _require_something(self.first, pattern)
         taken: set[int] = set()
-        result = []
-        for occurrence in occurrences(self.values, self.first, patterns):
-            if taken.isdisjoint(occurrence.numbers):
-                taken |= occurrence.numbers
-                result.append(occurrence)
-            else:
-                self.leave(occurrence, "it shares equations with the one before, which was taken")
-        if not self.exact and self.equal:
-            result += behaving(self.view, self.first, patterns, taken)
+        result: list[Occurrence] = []
+        known, traced = [], []
+        for values in values_of(self.first, self.view):
+            first, _ = self.sides(values)
+            try:
+                patterns = first.patterns(self.graph)
+            except TypeError as error:  # the graphs that equations hold have other types, this attribute another kind
+                self.untraced = error
+                continue
+            traced.append(patterns)
+            patterns = [p for p in patterns if are_given(p, values)]
+            for pattern in patterns:
+                _require_something(first, pattern)
+            known.append((values, first, patterns))
+            for occurrence in occurrences(self.values, first, patterns):
+                if taken.isdisjoint(occurrence.numbers):
+                    taken |= occurrence.numbers
+                    result.append(replace(occurrence, free=values))
+                else:
+                    self.leave(occurrence, "it shares equations with the one before, which was taken")
+        if any(patterns for _, _, patterns in known):
+            self.untraced = None
+        else:
+            require_use(self.first, traced)
+        for values, first, patterns in known:
+            if not self.exact and self.equal:
+                more = behaving(self.view, first, patterns, taken)
+                taken.update(n for occurrence in more for n in occurrence.numbers)
+                result += [replace(occurrence, free=values) for occurrence in more]
         return sorted(result, key=lambda o: max(o.numbers))
 
-    def _after(self, arguments: list[Any]) -> Pattern:
+    def stands_otherwise(self, occurrence: Occurrence, arguments: list[Any]) -> bool:
+        """Whether `after` stands there with other attributes: axis=1 for -1, say, which behaves alike."""
+        if not occurrence.free or occurrence.how != BEHAVIOUR:
+            return False
+        for values in values_of(self.first, self.view):
+            with contextlib.suppress(Refused):
+                if stands_at(self.values, self._after(self.sides(values)[1], arguments), occurrence):
+                    return True
+        return False
+
+    def sides(self, values: Free) -> tuple[Side, Side]:
+        """Both sides with these values of attributes."""
+        key = typed_key(dict(values))
+        if key not in self.bound:
+            self.bound[key] = self.first.bound(dict(values)), self.second.bound(dict(values))
+        return self.bound[key]
+
+    def _after(self, second: Side, arguments: list[Any]) -> Pattern:
         try:
-            return self.second.pattern(arguments)
+            return second.pattern(arguments)
         except UNFIT as error:
             given = ", ".join(str(a.value) if isinstance(a, Literal) else str(a) for a in arguments)
             raise Refused(f"after refuses ({given}): {type(error).__name__}: {error}") from error
@@ -194,6 +296,8 @@ class Rewriting:
 
     def note(self, occurrence: Occurrence, before: Pattern, after: Pattern) -> str:
         """What is to be said of a replacement."""
+        if self.barred:
+            raise Refused(f"{self.within}: {self.barred}")
         old, new = ([getattr(out, "aval", None) for out in p.graph.outputs] for p in (before, after))
         if len(old) != len(new) or any(b not in (None, a) for a, b in zip(old, new, strict=True)):
             raise Refused(f"after gives {_types(new)} where before gives {_types(old)}")
@@ -205,7 +309,11 @@ class Rewriting:
         if self.equal and apart is not None and not apart.is_rounding:
             raise Refused(f"after differs from before: {apart.said}; equal=False replaces it nevertheless")
         stays = self.staying(occurrence)
-        words = [occurrence.how]
+        words = [
+            occurrence.how,
+            *[f"{name}={value!r}" for name, value in occurrence.free],
+            *filter(None, [self.within]),
+        ]
         if not self.equal:
             words.append("no numbers to compare" if apart is None else _said(apart))
         if apart is not None and apart.signs:
@@ -241,16 +349,20 @@ class Rewriting:
         last = self.view.equations[max(occurrence.numbers)]
         try:
             return trace.put(
-                self.second.given_to_trace, occurrence.arguments, occurrence.outputs, occurrence.numbers, last
+                self.sides(occurrence.free)[1].given_to_trace,
+                occurrence.arguments,
+                occurrence.outputs,
+                occurrence.numbers,
+                last,
             )
         except UNFIT as error:
             raise Refused(f"after: {error}") from error
 
     # the report -----------------------------------------------------------------------------------------------
 
-    @property
-    def rule(self) -> str:
-        return f"{self.first.label} → {self.second.label}"
+    def rule(self, values: Free = ()) -> str:
+        first, second = self.sides(values) if values else (self.first, self.second)
+        return f"{first.label} → {second.label}"
 
     def text(self, occurrence: Occurrence) -> str:
         return "; ".join(self.log.text(self.view.equations[n]) for n in sorted(occurrence.numbers))
@@ -265,7 +377,9 @@ class Rewriting:
         last = self.last(occurrence)
         after = "; ".join(map(self.log.text, replacement.equations))
         after = after or ", ".join(map(self.log.text, replacement.by.values()))
-        self.log.note(self.rule, self.text(occurrence), after, last.source, note, self.scopes(occurrence))
+        self.log.note(
+            self.rule(occurrence.free), self.text(occurrence), after, last.source, note, self.scopes(occurrence)
+        )
 
     def refuse(self, occurrence: Occurrence, why: str) -> None:
         source = self.last(occurrence).source
@@ -274,16 +388,18 @@ class Rewriting:
 
     def leave(self, occurrence: Occurrence, why: str) -> None:
         last = self.last(occurrence)
-        self.log.note(f"{self.rule}, refused", self.text(occurrence), "as it was", last.source, why)
-
-    def unchanged(self, standing: int) -> Graph:
-        if not standing:
-            self.log.note(self.rule, "no occurrence", "the graph as it was", None)
-        return self.graph.replace(changes=(*self.graph.changes, *self.log.changes)) if self.log.changes else self.graph
+        self.log.note(f"{self.rule(occurrence.free)}, refused", self.text(occurrence), "as it was", last.source, why)
 
 
 class Refused(Exception):
     """Why an occurrence is not replaced."""
+
+
+def _cells_in(outer: Rewriting, eq: Equation, body: Graph) -> dict[Any, Var]:
+    """What the cells of a graph are in the body of one of its loops, which takes them for arguments."""
+    given = [a for atom in eq.inputs for a in (atom if isinstance(atom, tuple) else (atom,))]
+    own = {a: var for a, var in zip(given, body.inputs, strict=False) if type(a) is Var}
+    return {cell: own[var] for cell, var in outer.values.cells.items() if var in own}
 
 
 def _require_something(side: Side, pattern: Pattern) -> None:

@@ -1,5 +1,7 @@
 """The two sides of a rewriting: a function, a text or a graph, as a graph for the values that it is called with.
 
+What a function takes by name alone are values of attributes; with these bound, it is a side like another.
+
 A function has no types of its own. Where it may occur it is called with values of the graph, so it is traced for their
 types: for all that there are, until it can be traced, which leaves out what an op has refused before.
 """
@@ -7,6 +9,7 @@ types: for all that there are, until it can be traced, which leaves out what an 
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +28,6 @@ from tensorgraph.graph.evaluate import match_arguments
 from tensorgraph.graph.graph import Graph, Literal, Var, typed_key
 from tensorgraph.graph.inline import inline
 from tensorgraph.graph.keywords import inner, name_of_function
-from tensorgraph.text.names import names
-from tensorgraph.text.printing import equation_text
 from tensorgraph.text.template import Template, parse
 
 __all__ = ["Argument", "Pattern", "Side", "UNFIT", "replayed"]
@@ -69,7 +70,7 @@ class Pattern:
 
 
 class Side:
-    """One side of a rewriting: `what` is what errors call it."""
+    """One side of a rewriting: `what` is what errors call it, `free` the attributes that it takes by name."""
 
     def __init__(self, what: str, given: Any) -> None:
         self.what = what
@@ -81,6 +82,7 @@ class Side:
                 f"{what} is a function of tensors, its text or a Graph, got {shown(given)}; write it as lambda x: x * 2"
             )
         self.given = given
+        self.free: tuple[str, ...] = ()
         self.names = self._names()
         self._patterns: dict[Any, Pattern | Exception] = {}
 
@@ -103,9 +105,13 @@ class Side:
         if any(p.kind is p.VAR_POSITIONAL for p in parameters):
             return ("*",)
         required = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-        if any(p.kind is p.KEYWORD_ONLY for p in required):
-            raise TypeError(f"{self.what} needs an argument by name; its arguments are given by position")
-        return tuple(p.name for p in required)
+        self.free = tuple(p.name for p in required if p.kind is p.KEYWORD_ONLY)
+        return tuple(p.name for p in required if p.kind is not p.KEYWORD_ONLY)
+
+    def bound(self, values: Mapping[str, Any]) -> Side:
+        """The side with the values of attributes that it takes by name."""
+        own = {name: values[name] for name in self.free}
+        return Side(self.what, functools.partial(self.given, **own)) if own else self
 
     @property
     def label(self) -> str:
@@ -116,10 +122,8 @@ class Side:
         if name != "<lambda>":
             return name_of_function(self.given)
         known = next((p for p in self._patterns.values() if isinstance(p, Pattern)), None)
-        equations = known.graph.equations if known else ()
-        named = {} if known is None else names(known.graph)
-        texts = [equation_text(eq, named) for eq in equations]
-        said = texts[0].partition(" = ")[2] if len(texts) == 1 else "; ".join(texts)
+        lines = [] if known is None else known.graph.text(types=False).strip().split("\n")
+        said = lines[-1].strip().removeprefix("return ") if len(lines) == 2 else ""
         return said if 0 < len(said) <= LONGEST_LABEL else self.what
 
     def call(self, *arguments: Any) -> Any:
@@ -139,7 +143,7 @@ class Side:
         if not isinstance(given, Graph):
             return given(*arguments)
         trace = modes.current().trace
-        known = {} if trace is None else {decl.path: decl.var for decl in trace.graph.cells}  # type: ignore[attr-defined]
+        known: dict[str, Var] = {} if trace is None else trace.cells_by_path  # type: ignore[attr-defined]
         missing = next((decl.path for decl in given.cells if decl.path not in known), None)
         if missing is not None:
             raise ValueError(f"{self.what} reads the cell {missing}, which the graph does not have")
@@ -217,7 +221,7 @@ class Side:
             else:
                 refused |= result.failed is not None
                 own = result.error
-        if not found and own is not None and not refused:
+        if not found and own is not None and not refused and not isinstance(given, functools.partial):
             raise TypeError(
                 f"{self.what} could not be traced for any values of the graph: {type(own).__name__}: {own}"
             ) from own

@@ -39,18 +39,24 @@ class Occurrence:
         The equations between them.
     how : str
         How it was found.
+    free : tuple of (str, object)
+        The values of attributes that the side takes by name.
     """
 
     arguments: tuple[Var | Literal, ...]
     outputs: tuple[Var, ...]
     numbers: frozenset[int]
     how: str
+    free: tuple[tuple[str, Any], ...] = ()
 
 
 class Values:
-    """A graph's values, equal ones as one: what two equations alike give is the same."""
+    """A graph's values, equal ones as one: what two equations alike give is the same.
 
-    def __init__(self, view: View) -> None:
+    `cells`: its inputs that are cells of another graph, which holds it.
+    """
+
+    def __init__(self, view: View, cells: Mapping[Any, Var] | None = None) -> None:
         self.view = view
         self.first: dict[Var, Var] = {}
         known: dict[Any, tuple[Var, ...]] = {}
@@ -67,6 +73,7 @@ class Values:
         decls = view.graph.cells
         self.cells: dict[Any, Var] = {decl.path: decl.var for decl in decls}
         self.cells |= {cell: decl.var for cell, decl in zip(live, decls, strict=True) if cell is not None}
+        self.cells |= cells or {}
 
     def _use(self, atom: Any) -> Any:
         if isinstance(atom, tuple):
