@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from large_programs import PROGRAMS
 
 import tensorgraph as tg
+from tensorgraph import nn
 from tensorgraph.graph.graph import Var
+from tensorgraph.graph.statements import Definition
 from tensorgraph.viz import draw
 from tensorgraph.viz.model.build import build
 from tensorgraph.viz.model.digest import structure
-from tensorgraph.viz.model.fold import fold, unfold
+from tensorgraph.viz.model.fold import fold, loops_of, unfold
 from tensorgraph.viz.model.view import by_module, by_op
 
 
@@ -237,3 +240,35 @@ def test_folding_loses_nothing_and_unfolding_gives_the_original(graph, level):
 def test_a_template_stands_for_equal_parts(graph):
     for box in fold(graph, by_module(graph)):
         assert len({structure(graph, part.equations) for part in (box, *box.others)}) == 1
+
+
+# ---- loops of the text
+
+
+def test_a_picture_folds_what_the_text_folds_under_its_name():
+    assert groups(draw(PROGRAMS["lstm forward"]())) == [("for t in range(20)", 20)]  # h and c begin as one value
+    assert groups(draw(PROGRAMS["residual forward"]())) == [("ResidualBlock blocks.0 ... blocks.11 x12", 12)]
+    drawing = draw(PROGRAMS["maml step"]())
+    assert groups(drawing) == [("for t in range(4)", 4)]
+    total = next(n for n in drawing.nodes if n.role == "entry")
+    assert total.title == "total, 0 at first"  # a number at first: no line leads there from outside
+    roles = [role for role in ("data", "carried") for _, head in lines(drawing, role) if head == total.path]
+    assert roles == ["carried"]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_loop_of_the_text_that_turns_over_equal_modules_is_a_template(name):
+    graph = PROGRAMS[name]()
+    drawing = draw(graph, level="module")
+    folded = {group.count for group in drawing.groups}
+    for one in loops_of(graph):
+        inner = [part.of for part in one.inner if isinstance(part.of, Definition)]
+        if len(inner) == len(one.turns) and len(set(inner)) == 1 and inner[0].kind == "module":
+            assert one.of.count in folded
+
+
+def test_a_loop_over_unlike_layers_is_no_template():
+    layers = [nn.Linear(4 + i, 5 + i, seed=i) for i in range(5)]
+    graph = tg.trace(nn.Sequential(*layers), tg.f32[2, 4])
+    assert [len(one.turns) for one in loops_of(graph)] == [5]
+    assert not groups(draw(graph, level="module"))

@@ -66,7 +66,7 @@ def test_a_profile_has_a_time_for_every_equation_and_says_where(step):
         and "test_viz_overlay.py" in text
     )
     assert "more" in found.table("equation", 3).splitlines()[-1] and repr(found).startswith("<Profile of train")
-    with pytest.raises(ValueError, match="one of 'scope', 'op', 'line', 'equation'"):
+    with pytest.raises(ValueError, match="one of 'definition', 'scope', 'op', 'line', 'equation'"):
         found.by("color")
 
 

@@ -1,4 +1,6 @@
-"""`Graph.cost`: FLOPs, bytes and peak memory of a graph, by equation, by module, by op and in all, without running it.
+"""`Graph.cost`: FLOPs, bytes and peak memory of a graph, by equation, by definition, by module, by op and in all.
+
+Nothing is run.
 
 The convention is that of `tensorgraph.engine.op.Op.flops`: each arithmetic operation of the formula counts one,
 whatever its dtype, so a multiply-add is two and a matrix product of (m, k) and (k, n) is 2 m k n; what only moves
@@ -16,6 +18,7 @@ from tensorgraph.analysis.counting import Counter
 from tensorgraph.analysis.memory import places, timeline
 from tensorgraph.graph.drawable import Readable
 from tensorgraph.graph.graph import Equation, Graph, Source, Var
+from tensorgraph.graph.occurrences import Total, by_definition
 
 __all__ = ["Cost", "EquationCost", "Held", "OpCost", "Peak", "ScopeCost", "cost"]
 
@@ -177,6 +180,18 @@ class Cost(Readable):
                     row[k] += n
         return tuple(ScopeCost(scope, *rows[scope]) for scope in _nested(rows))
 
+    def by_definition(self) -> tuple[Total, ...]:
+        """The functions of the graph's text, each after its caller and with all that it calls: ``Block x12``.
+
+        The figures are FLOPs, those of derivatives among them, bytes read and bytes written.
+        """
+        every = self.equations
+        gradient = [eq.flops * eq.gradient for eq in every]
+        return by_definition(
+            self.graph, [eq.flops for eq in every], gradient, [eq.bytes_read for eq in every],
+            [eq.bytes_written for eq in every],
+        )  # fmt: skip
+
     def by_op(self) -> tuple[OpCost, ...]:
         """Ops, the most expensive first: by FLOPs, then by bytes."""
         rows: dict[str, list[int]] = {}
@@ -188,18 +203,12 @@ class Cost(Readable):
         return tuple(sorted(found, key=lambda r: (-r.flops, -(r.bytes_read + r.bytes_written), r.op)))
 
     def table(self, depth: int | None = None) -> str:
-        """The modules as text, down to `depth` levels."""
-        head = ("module", "ops", "FLOPs", "gradient", "read", "written")
-        classes = self.graph.modules
-        rows = []
-        for row in self.by_scope()[1:]:
-            level = row.scope.count(".")
-            if depth is not None and level >= depth:
-                continue
-            name = f"{'  ' * level}{row.scope.rpartition('.')[2]} {classes.get(row.scope, '')}".rstrip()
-            rows.append((name, *_cells(row)))
-        rows.append(("total", *_cells(self.by_scope()[0])))
-        return _aligned([head, *rows])
+        """The definitions as text, down to `depth` levels."""
+        head = ("definition", "ops", "FLOPs", "gradient", "read", "written")
+        whole, *inner = self.by_definition()
+        shown = [one for one in inner if depth is None or one.depth <= depth]
+        rows = [(f"{'  ' * (one.depth - 1)}{one}", *_cells(one)) for one in shown]
+        return _aligned([head, *rows, ("total", *_cells(whole))])
 
     def __str__(self) -> str:
         at = self.peak.equation
@@ -224,7 +233,7 @@ def cost(graph: Graph) -> Cost:
     """FLOPs, bytes and peak memory of a graph.
 
     Deferred gradients are written out first (`Graph.differentiate`), and then counted as every other equation; in the
-    table they stand with the modules whose gradients they are.
+    table the derivative of ``Linear`` is ``Linear_backward``, as in the text.
 
     Parameters
     ----------
@@ -233,7 +242,8 @@ def cost(graph: Graph) -> Cost:
     Returns
     -------
     Cost
-        ``str()`` is a table by module; `by_scope`, `by_op`, `equations` and `peak` say more.
+        ``str()`` is a table by definition (``Block x12``); `by_definition`, `by_scope` (each module by itself),
+        `by_op`, `equations` and `peak` say more.
 
     Examples
     --------
@@ -286,11 +296,10 @@ def _nested(scopes: Iterable[str]) -> list[str]:
     return order
 
 
-def _cells(row: ScopeCost) -> tuple[str, ...]:
-    gradient = si(row.gradient).rstrip() if row.gradient else ""
-    return (
-        f"{row.equations:,}", si(row.flops).rstrip(), gradient, binary(row.bytes_read), binary(row.bytes_written)
-    )  # fmt: skip
+def _cells(row: Total) -> tuple[str, ...]:
+    flops, gradient, read, written = row.figures
+    figures = si(flops).rstrip(), si(gradient).rstrip() if gradient else "", binary(read), binary(written)
+    return f"{row.equations:,}", *figures
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> str:

@@ -17,12 +17,13 @@ from tensorgraph.engine.backward import pull_back
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.graph.occurrences import Total, by_definition
 
 __all__ = ["Profile", "gradient_norms", "largest", "passing_values", "profile"]
 
 REPEATS = 7
 ENOUGH = 2.0  # seconds; a slow graph is run less often
-KEYS = ("scope", "op", "line", "equation")
+KEYS = ("definition", "scope", "op", "line", "equation")
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,15 @@ class Profile(Drawable):
 
         Parameters
         ----------
-        key : {"scope", "op", "line", "equation"}
-            The module, the op, the user's line, or each equation alone.
+        key : {"definition", "scope", "op", "line", "equation"}
+            The function of the text with all that it calls (``Block x12``), the module, the op, the user's line, or
+            each equation alone.
         """
         if key not in KEYS:
             raise ValueError(f"a profile is sorted by one of {', '.join(map(repr, KEYS))}, got {key!r}")
+        if key == "definition":
+            totals = [(printable(str(one)), one.figures[0], one.equations) for one in self.by_definition()]
+            return sorted(totals, key=lambda row: -row[1])
         name: Callable[[int, Equation], Hashable] = {
             "scope": lambda i, eq: printable(eq.scope) or self.graph.name,
             "op": lambda i, eq: eq.op.name,
@@ -73,19 +78,28 @@ class Profile(Drawable):
         rows = sorted(found.items(), key=lambda item: -item[1][0])
         return [(self._called(k) if key == "equation" else str(k), *v) for k, v in rows]
 
+    def by_definition(self) -> tuple[Total, ...]:
+        """The functions of the graph's text, each after its caller and with all that it calls; figures are seconds."""
+        return by_definition(self.graph, self.seconds)
+
     def _called(self, position: Any) -> str:
         eq = self.graph.equations[position]
         types = ", ".join(str(v.aval) for v in eq.outputs[:2]) + (", ..." if len(eq.outputs) > 2 else "")
         return f"{printable(eq.scope)}{'/' if eq.scope else ''}{eq.op.name} -> {types}  {eq.source or ''}".rstrip()
 
-    def table(self, key: str = "scope", most: int = 20) -> str:
-        """A table as text, the slowest first."""
+    def table(self, key: str = "definition", most: int = 20) -> str:
+        """A table as text, the slowest first; definitions below their callers."""
         rows = self.by(key)
+        if key == "definition":  # in the order of the text, what is called below its caller
+            rows = [(f"{'  ' * one.depth}{printable(str(one))}", one.figures[0], one.equations)
+                    for one in self.by_definition()]  # fmt: skip
         total = self.total or 1.0
-        heading = {"scope": "module", "op": "op", "line": "line", "equation": "equation"}[key]
+        heading = "module" if key == "scope" else key
         lines = [f"{'time':>10}  {'%':>5}  {'ops':>5}  {heading}"]
         lines += [f"{duration(s):>10}  {100 * s / total:5.1f}  {n:5}  {name}" for name, s, n in rows[:most]]
-        if len(rows) > most:
+        if len(rows) > most and key == "definition":
+            lines.append(f"{len(rows) - most} more, in those above")
+        elif len(rows) > most:
             rest = math.fsum(s for _, s, _ in rows[most:])
             lines.append(f"{duration(rest):>10}  {100 * rest / total:5.1f}  {'':5}  {len(rows) - most} more")
         return "\n".join(lines)
@@ -94,8 +108,8 @@ class Profile(Drawable):
         n = len(self.seconds)
         made = "; random numbers for what had none" if self.made else ""
         parts = [f"{printable(self.graph.name)}: {n} ops, {duration(self.total)}, median of {self.repeats} runs{made}"]
-        if any(eq.scope for eq in self.graph.equations):
-            parts.append(self.table("scope"))
+        if len(self.by_definition()) > 1:
+            parts.append(self.table("definition"))
         return "\n\n".join([*parts, self.table("op", 10), self.table("equation", 10)])
 
     def __repr__(self) -> str:
@@ -122,7 +136,7 @@ def profile(
     Returns
     -------
     Profile
-        Printed: tables by module, op and equation, with shares and the user's lines.
+        Printed: tables by definition, op and equation, with shares and the user's lines.
 
     Examples
     --------

@@ -1,4 +1,7 @@
-"""The guard of an outline: with every call put in place and every loop unrolled it is the graph again."""
+"""The guard of an outline: with every call put in place and every loop unrolled it is the graph again.
+
+On the way it notes where each call and each loop stands (`occurrences.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tensorgraph.graph.definitions import attributes
 from tensorgraph.graph.equality import constants
 from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import shifted
 from tensorgraph.graph.statements import (
     NOTHING,
@@ -31,15 +35,17 @@ class Unlike(Exception):
     """An outline that is not its graph."""
 
 
-def verify(outline: Outline) -> None:
-    """Inline an outline in memory and compare it with its graph.
+def verify(outline: Outline) -> Occurrence:
+    """Inline an outline in memory and compare it with its graph; gives where everything stands.
 
     Raises
     ------
     Unlike
         Where they differ, saying how.
     """
-    _Inlining(outline).run()
+    inlining = _Inlining(outline)
+    inlining.run()
+    return inlining.top
 
 
 class _Inlining:
@@ -52,6 +58,8 @@ class _Inlining:
         self.decls = {decl.var: decl for decl in self.graph.cells}
         self.turn: dict[Repetition, int] = {}
         self.writes: dict[Var, Any] = {}
+        self.top = Occurrence(outline.main, stop=len(self.graph.equations))
+        self.open = [self.top]
 
     def run(self) -> None:
         graph, main = self.graph, self.outline.main
@@ -176,7 +184,9 @@ class _Inlining:
                     raise Unlike(f"the cell {self.decls[cell].path!r} is written twice")
                 self.writes[cell] = self.value(statement.value, env)
             elif isinstance(statement, Block):
+                self.enter(Occurrence(statement))
                 self.body(statement.body, env)
+                self.leave()
             else:
                 self.repetition(statement, env)
 
@@ -229,7 +239,9 @@ class _Inlining:
             given.append(values)
         if instance is not None:
             self.members(definition, path, given, inner)
+        self.enter(Occurrence(definition, path))
         self.body(definition.body, inner)
+        self.leave()
         results = [] if definition.result is NOTHING else definition.results()
         if len(results) != len(statement.results):
             raise Unlike(f"{definition.name} gives {len(results)} values in place of {len(statement.results)}")
@@ -237,8 +249,10 @@ class _Inlining:
 
     def repetition(self, statement: Repetition, env: dict[Any, Any]) -> None:
         carried = [self.value(before, env) for before, _, _ in statement.carried]
+        here = self.enter(Occurrence(statement))
         for turn in range(statement.count):
             self.turn[statement] = turn
+            here.turns.append(self.next)
             for (_, inside, _), value in zip(statement.carried, carried, strict=True):
                 env[inside] = value
             for inside, items in statement.lists:
@@ -247,8 +261,19 @@ class _Inlining:
             carried = [self.value(after, env) for _, _, after in statement.carried]
             for inside, items in statement.collected:
                 env[items[turn]] = self.value(inside, env)
+        self.leave()
         for inside, outside in statement.last:
             env[outside] = self.value(inside, env)
+
+    def enter(self, here: Occurrence) -> Occurrence:
+        """What begins with the equation that comes."""
+        here.start = self.next
+        self.open[-1].inner.append(here)
+        self.open.append(here)
+        return here
+
+    def leave(self) -> None:
+        self.open.pop().stop = self.next
 
 
 def join(path: str, name: str) -> str:

@@ -23,6 +23,7 @@ from tensorgraph.graph.call_tree import Node
 from tensorgraph.graph.definitions import Calls, Description, Scoped, attributes, below, relative
 from tensorgraph.graph.graph import Graph, Var, by_path
 from tensorgraph.graph.inlining import Unlike, verify
+from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import Folding
 from tensorgraph.graph.rewiring import operands_of, outputs
 from tensorgraph.graph.statements import (
@@ -59,6 +60,8 @@ class Outline:
         The calls that each stands for.
     reason : str or None
         Why nothing was folded, where that is so.
+    top : Occurrence
+        Where its calls and its loops stand in the graph.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Outline:
         self.instances = instances
         self.calls = calls
         self.reason = reason
+        self.top = Occurrence(definitions[-1], stop=len(graph.equations))
 
     @property
     def counts(self) -> dict[Definition, int]:
@@ -100,13 +104,13 @@ def outline(graph: Graph) -> Outline:
     for grouped, loops in ((True, True), (False, True), (False, False)):
         made = _Assembly(graph, grouped, loops).outline()
         try:
-            verify(made)
+            made.top = verify(made)
         except Unlike as unlike:
             reason = reason or str(unlike)
         else:
             return made
     made = flat(graph, reason)
-    verify(made)
+    made.top = verify(made)
     return made
 
 

@@ -2,8 +2,8 @@
 
 1. Statements of one shape have one number (`Shapes`); runs that repeat with a period are candidates, and what saves
    the most statements comes first (`runs`, which pictures use too).
-2. Each operand of a repeat is made in it, handed on from the one before, the same in all, or one of a list; integers
-   of a key may grow by a step (`_Wiring`). Nothing else is a loop.
+2. Each operand of a repeat is made in it, handed on from the one before, the same in all, or one of a list (`Turns`,
+   which pictures use too); integers of a key may grow by a step (`_Wiring`). Nothing else is a loop.
 3. What others read of every repeat is collected into a list, or a dict where the values are those of one; what they
    read of the last alone is what the name holds after the loop.
 4. The body is that of the first repeat, with variables of its own for what differs, folded again inside.
@@ -32,7 +32,7 @@ from tensorgraph.graph.statements import (
 )
 from tensorgraph.ops.index import getitem
 
-__all__ = ["Folding", "runs", "shifted"]
+__all__ = ["Folding", "Turns", "runs", "shifted"]
 
 LONGEST = 64  # statements in one repeat
 LEAST_SAVED = 3
@@ -59,6 +59,46 @@ def runs(ids: Sequence[int], fewest: int, longest: int = LONGEST) -> Iterator[tu
             count = (end - start) // period + 1
             if count >= fewest:
                 yield start, period, count, (end - start) % period
+
+
+class Turns:
+    """What each of several repeats makes, in order, and so how what they read is wired.
+
+    Examples
+    --------
+    >>> a, b, c, d = [Var(None) for _ in "abcd"]
+    >>> turns = Turns([[b], [c], [d]])
+    >>> turns.role((a, b, c)), turns.role((b, c, d)), turns.role((a, a, a)), turns.role((a, a, b))
+    (('carried', 0), ('inner', 0), ('same', 0), None)
+    """
+
+    def __init__(self, made: Sequence[Sequence[Var]]) -> None:
+        self.made = made
+        self.place = [{var: n for n, var in enumerate(turn)} for turn in made]
+        self.anywhere = {var for turn in made for var in turn}
+
+    def role(self, slot: Sequence[Any]) -> tuple[str, int] | None:
+        """What an operand is, which the turns read as `slot`: of ``"inner"`` what the turn itself makes, of
+        ``"carried"`` what the one before has made, with its place; ``"same"`` in all; else ``"list"``, one a turn.
+
+        None where it is none of these.
+        """
+        first = slot[0]
+        inner = [self.place[k].get(atom) for k, atom in enumerate(slot)]
+        if inner[0] is not None:
+            return ("inner", inner[0]) if len(set(inner)) == 1 else None
+        before = [self.place[k].get(atom) for k, atom in enumerate(slot[1:])]
+        if before[0] is not None:
+            if len(set(before)) > 1 or (type(first) is Var and first in self.anywhere):
+                return None
+            number = type(first) is not Literal or type(first.value) in (int, float)
+            return ("carried", before[0]) if number else None
+        if any(type(atom) is Var and atom in self.anywhere for atom in slot):
+            return None
+        if all(atom_key(atom) == atom_key(first) for atom in slot):
+            return "same", 0
+        kinds = {type(atom) for atom in slot}
+        return None if len(kinds) > 1 or Literal in kinds else ("list", 0)
 
 
 class Folding:
@@ -198,8 +238,7 @@ class _Wiring:
         self.folding, self.repeats, self.start, self.period, self.readers = folding, repeats, start, period, readers
         self.count = len(repeats)
         self.made = [[var for statement in repeat for var in outputs(statement)] for repeat in repeats]
-        self.place = [{var: n for n, var in enumerate(made)} for made in self.made]
-        self.anywhere = {var for made in self.made for var in made}
+        self.turns = Turns(self.made)
         self.carried: dict[tuple[Any, int], Var] = {}  # what is read at first, and what the next reads: a variable
         self.lists: dict[tuple[Any, ...], Any] = {}
         self.roles: list[list[Any]] = []  # of each operand of each statement: what stands there in the body
@@ -226,33 +265,22 @@ class _Wiring:
 
     def role(self, slot: tuple[Any, ...]) -> Any:
         """What stands for an operand in the body; None where it is none of what a loop can say."""
-        first = slot[0]
-        inner = [self.place[k].get(atom) for k, atom in enumerate(slot)]
-        if inner[0] is not None:
-            return ("inner", inner[0]) if len(set(inner)) == 1 else None
-        before = [self.place[k].get(atom) for k, atom in enumerate(slot[1:])]
-        if before[0] is not None:
-            if len(set(before)) > 1 or (type(first) is Var and first in self.anywhere):
-                return None
-            aval = self.made[0][before[0]].aval
-            if type(first) is Literal and type(first.value) not in (int, float):
-                return None
-            key = (atom_key(first), before[0])
-            if any(n == before[0] and known != key for known in self.carried for n in known[1:]):
+        first, known = slot[0], self.turns.role(slot)
+        if known is None or known[0] == "inner":
+            return known
+        kind, made = known
+        if kind == "carried":
+            key = (atom_key(first), made)
+            if any(n == made and other != key for other in self.carried for n in other[1:]):
                 return None  # one value that is handed on to two names
-            return ("carried", self.carried.setdefault(key, Var(aval)), first, before[0])
-        if any(type(atom) is Var and atom in self.anywhere for atom in slot):
-            return None
-        if all(atom_key(atom) == atom_key(first) for atom in slot):
-            return "same", first
-        kinds = {type(atom) for atom in slot}
-        if len(kinds) > 1 or Literal in kinds:
-            return None
+            return kind, self.carried.setdefault(key, Var(self.made[0][made].aval)), first, made
+        if kind == "same":
+            return kind, first
         if slot not in self.lists:
             self.lists[slot] = Instance("", first.name) if isinstance(first, Instance) else Var(first.aval)
             if isinstance(first, Instance):
                 self.lists[slot].definition = first.definition
-        return "list", self.lists[slot]
+        return kind, self.lists[slot]
 
     def moved(self, statements: tuple[Statement, ...]) -> tuple[tuple[tuple[int, ...], int], ...] | None:
         """The integers of keys that grow with the repeats; None where they do so in another way."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
 
 from tensorgraph.graph.drawable import Readable
 from tensorgraph.graph.graph import Change, Graph
+from tensorgraph.graph.occurrences import names_by_path
 from tensorgraph.passes.rewrite import nearest
 
 __all__ = ["PASSES", "Explanation", "Pass", "explain", "transform"]
@@ -16,6 +20,7 @@ __all__ = ["PASSES", "Explanation", "Pass", "explain", "transform"]
 WITHIN = "within 8 units of the last place of the output's scale, 32 in a first and 256 in a second derivative"
 RECORDED = "the bits of a recorded backward pass; one on plain arrays may round a sum otherwise"
 SHOWN = 12  # changes of one rule that a report shows before it counts the rest
+NUMBER = re.compile(r"_*\d+|_+\b")  # also what tells names apart that are called alike
 WIDTH = 100  # characters of one side of a change in it
 
 
@@ -138,10 +143,13 @@ class Explanation(Readable):
         The graph's name.
     changes : tuple of Change
         Oldest first.
+    names : mapping of str to str
+        What the graph's text calls the module at each path.
     """
 
     graph: str
     changes: tuple[Change, ...]
+    names: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:
         return self.text()
@@ -157,7 +165,11 @@ class Explanation(Readable):
         return dict(Counter((change.step, change.rule) for change in self.changes))
 
     def text(self, full: bool = False) -> str:
-        """The report: by pass and by rule, each change with the user's line; `full`: all of them, however many."""
+        """The report: by pass and by rule, each change with the user's line.
+
+        What a definition of the graph's text has in each of its calls is told once, ``Block x12``; `full`: all of them,
+        however many.
+        """
         if not self.changes:
             return f"{self.graph}: no pass has changed it"
         groups: dict[str, dict[str, list[Change]]] = {}
@@ -169,15 +181,36 @@ class Explanation(Readable):
             for rule, changes in rules.items():
                 why = _reason(step, rule)
                 lines.append(f"  {rule} ({len(changes)}){f': {why}' if why else ''}")
-                cut = len(changes) if full else SHOWN
-                for change in changes[:cut]:
+                every = [(change, "") for change in changes] if full else self._once(changes)
+                cut = len(every) if full else SHOWN
+                for change, told in every[:cut]:
                     where = "" if change.source is None else f"  # {change.source}"
-                    lines.append(f"    {_line(change.before, full)}  →  {_line(change.after, full)}{where}")
+                    lines.append(f"    {told}{_line(change.before, full)}  →  {_line(change.after, full)}{where}")
                     if change.note:
                         lines.append(f"      {' '.join(change.note.split())}")
-                if len(changes) > cut:
-                    lines.append(f"    and {len(changes) - cut} more")
+                if len(every) > cut:
+                    lines.append(f"    and {len(every) - cut} more")
         return "\n".join(lines)
+
+    def _once(self, changes: Iterable[Change]) -> list[tuple[Change, str]]:
+        """The first of those changes that differ in numbers alone and stand in calls of one definition, and how many
+        these are."""
+        alike: dict[Any, list[Change]] = {}
+        for change in changes:
+            texts = [NUMBER.sub("", text) for text in (change.before, change.after, change.note)]
+            alike.setdefault((self._place(change), change.source, *texts), []).append(change)
+        return [(found[0], f"{place} x{len(found)}: " if len(found) > 1 else "")
+                for (place, *_), found in alike.items()]  # fmt: skip
+
+    def _place(self, change: Change) -> str:
+        """The definition in whose call all of a change's equations stood."""
+        around = [scope.split(".") for scope in change.scopes] or [[]]
+        shared = list(takewhile(lambda parts: len(set(parts)) == 1, zip(*around, strict=False)))
+        for depth in range(len(shared), 0, -1):
+            name = self.names.get(".".join(parts[0] for parts in shared[:depth]))
+            if name:
+                return name
+        return self.graph
 
 
 def _times(count: int) -> str:
@@ -218,4 +251,4 @@ def explain(graph: Graph) -> Explanation:
       algebra.multiply_by_one (1): a product with 1 is not rounded
         v0 = x * 1.0  →  x  # ...
     """
-    return Explanation(graph.name, graph.changes)
+    return Explanation(graph.name, graph.changes, names_by_path(graph) if graph.changes else {})

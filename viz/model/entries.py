@@ -11,9 +11,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from tensorgraph.graph.graph import Literal, Var
+from tensorgraph.graph.rewiring import atom_key
 from tensorgraph.viz.model.facts import Facts
+from tensorgraph.viz.model.labels import clean
 from tensorgraph.viz.model.view import Box, Fold
 
 __all__ = ["Entry", "Ways"]
@@ -23,16 +26,20 @@ Slot = tuple[Var | Literal, ...]  # what the repeats read at one place, in order
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """A point of a template: the value that comes from outside, and the one for the second repeat."""
+    """A point of a template: the value that comes from outside, and the one for the second repeat.
+
+    Where the first repeat begins with a number, `start`, nothing comes from outside, and `first` is `second`.
+    """
 
     fold: Fold
     first: Var
     second: Var
+    start: Literal | None = None
 
     @property
-    def name(self) -> str:
-        """The user's name of what enters; empty where it has none."""
-        return self.second.name or self.first.name or ""
+    def called(self) -> str:
+        """The user's name of what enters, else ``in``."""
+        return clean(self.second.name or self.first.name or "in")
 
 
 class Ways:
@@ -48,7 +55,7 @@ class Ways:
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self.known: dict[tuple[Fold, Var, Var], Entry] = {}
+        self.known: dict[tuple[Fold, Any, Var], Entry] = {}
         self.ways: dict[tuple[int, int], tuple[tuple[Entry, ...], bool]] = {}
         self.own: set[tuple[int, int]] = set()
         self.beginning: dict[int, list[Entry]] = defaultdict(list)
@@ -91,9 +98,12 @@ class Ways:
             stride = prod(counts[level + 1 :])
             first, second = slot[0], slot[stride]
             entry = None
-            if isinstance(first, Var) and isinstance(second, Var) and first is not second:
-                carried = self.inside(second, level, fold) and not self.inside(first, level, fold)
-                entry = self.known.setdefault((fold, first, second), Entry(fold, first, second)) if carried else None
+            if isinstance(second, Var) and first is not second and self.inside(second, level, fold):
+                if isinstance(first, Literal):
+                    made = Entry(fold, second, second, first)
+                    entry = self.known.setdefault((fold, atom_key(first), second), made)
+                elif not self.inside(first, level, fold):
+                    entry = self.known.setdefault((fold, first, second), Entry(fold, first, second))
             found.append(entry)
         return found
 

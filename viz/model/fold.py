@@ -1,34 +1,41 @@
 """Equal siblings drawn once: three or more consecutive repeats of the same modules, wired alike, become a template.
 
-What repeats is found among the children of each module, innermost first: with equal digests (names are equal but for
-numbers), and then with equal wiring. A repeat may read what the one before it made (this is carried), what all of them
-share, and parameters of its own; what it makes is read by the next one and, outside, by the same boxes. So every edge
-is inside the template or on its boundary, and a box of the template knows the equations of all its repeats.
+Among the children of each module, innermost first, the loops of the graph's outline come first, so that a picture folds
+what the text folds, under its names and with its counts; then whatever else repeats, with equal digests (names are
+equal but for numbers). Either way the repeats must be of one form and wired alike. A repeat may read what the one
+before it made (this is carried), what all of them share, and parameters of its own; what it makes is read by the next
+one and, outside, by the same boxes. So every edge is inside the template or on its boundary, and a box of the template
+knows the equations of all its repeats.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from tensorgraph.graph.graph import Equation, Graph, Literal, Var
+from tensorgraph.graph.graph import Graph, Literal, Var
+from tensorgraph.graph.occurrences import Occurrence
+from tensorgraph.graph.repeats import LONGEST, Turns, runs
+from tensorgraph.graph.statements import Operation, Repetition, walked
 from tensorgraph.viz.model.digest import digest_of, kind_of_atom
 from tensorgraph.viz.model.facts import relative
 from tensorgraph.viz.model.keys import key_of
 from tensorgraph.viz.model.rows import op_title
 from tensorgraph.viz.model.view import Box, Fold
 
-__all__ = ["fold", "unfold"]
+__all__ = ["LEAST_SAVED", "fold", "loops_of", "unfold"]
 
 FEWEST = 3  # repeats
 NUMBER = re.compile(r"\d+")
-LONGEST = 64  # siblings in one repeat
 LEAST_SAVED = 8  # boxes: fewer ops without a module of their own are not worth a template
+NAMED = 3  # ops
 MOST_STEPS = 300_000  # operands looked at, in all
 DEEPEST = 12  # modules within modules that are looked into
 
@@ -41,6 +48,13 @@ class Item:
     scope: str  # of the child itself
     module: bool
     digest: int = 0
+    form: int = 0  # the same without what its operands are
+    first: int = 0  # of its equations
+    last: int = 0
+
+    def __post_init__(self) -> None:
+        self.first = min(box.equations[0] for box in self.boxes)
+        self.last = max(max(box.members) for box in self.boxes)
 
     @property
     def equations(self) -> Iterator[int]:
@@ -48,11 +62,17 @@ class Item:
             yield from box.members
 
 
-def fold(graph: Graph, boxes: Sequence[Box], opened: Sequence[str] = ()) -> list[Box]:
-    """These boxes with repeats folded, except inside and around the paths `opened`."""
+def loops_of(graph: Graph) -> tuple[Occurrence, ...]:
+    """The loops that the text of a graph says, where they turn often enough for a template; inner ones first."""
+    found = [one for one in graph.outline.top.walk() if isinstance(one.of, Repetition) and one.of.count >= FEWEST]
+    return tuple(sorted(found, key=lambda one: one.stop - one.start))
+
+
+def fold(graph: Graph, boxes: Sequence[Box], opened: Sequence[str] = (), loops: Sequence[Occurrence] = ()) -> list[Box]:
+    """These boxes with repeats folded, those of `loops` first, except inside and around the paths `opened`."""
     if len(boxes) < FEWEST:
         return list(boxes)
-    return _Folding(graph, boxes, opened).boxes()
+    return _Folding(graph, boxes, opened, loops).boxes()
 
 
 def unfold(boxes: Iterable[Box]) -> list[Box]:
@@ -62,8 +82,8 @@ def unfold(boxes: Iterable[Box]) -> list[Box]:
 
 
 class _Folding:
-    def __init__(self, graph: Graph, boxes: Sequence[Box], opened: Sequence[str]) -> None:
-        self.graph, self.given, self.opened = graph, boxes, opened
+    def __init__(self, graph: Graph, boxes: Sequence[Box], opened: Sequence[str], loops: Sequence[Occurrence]) -> None:
+        self.graph, self.given, self.opened, self.loops = graph, boxes, opened, loops
         self.cells = {cell.var: cell for cell in graph.cells}
         self.made: dict[Var, tuple[int, int]] = {}
         self.box_of: dict[int, int] = {}
@@ -86,7 +106,7 @@ class _Folding:
         self.steps = 0
         self.siblings = 0  # of the module looked at
         self.ids: dict[Any, int] = {}
-        self.local: dict[int, int] = {}  # digest of an equation by itself
+        self.local: dict[int, tuple[int, int]] = {}  # digest and form of an equation by itself
 
     def boxes(self) -> list[Box]:
         """Bottom-up over the tree of modules, which the order of the boxes spells."""
@@ -133,43 +153,75 @@ class _Folding:
         if len(items) < FEWEST or depth > DEEPEST or self.is_open(scope):
             return items
         for item in items:
-            item.digest = self.digest(item)
+            self.identify(item)
         self.siblings = len(items)
-        result = items
-        taken = np.zeros(len(items), bool)
-        found: list[tuple[int, int, list[Item]]] = []
-        for start, period, count in self.candidates(items):
-            if taken[start : start + period * count].any() or self.wanted(scope, items[start : start + period * count]):
+        for loop in self.loops:
+            if loop.start < items[0].first or items[-1].last < loop.start:
                 continue
-            settled = self.settled(items, start, period, count)
+            found = self.turns_of(loop, items)
+            if found is not None:
+                items = self.with_templates(scope, items, depth, [found], loop)
+        return self.with_templates(scope, items, depth, self.candidates(items))
+
+    def with_templates(
+        self, scope: str, items: list[Item], depth: int, candidates: Iterable[tuple[int, int, int]],
+        loop: Occurrence | None = None,
+    ) -> list[Item]:  # fmt: skip
+        """The items with templates for those candidates that are wired alike and lie apart."""
+        taken = np.zeros(len(items), bool)
+        found: list[tuple[int, int, Item]] = []
+        for start, period, times in candidates:
+            every = slice(start, start + period * times)
+            if taken[every].any() or self.wanted(scope, items[every]):
+                continue
+            settled = self.settled(items, start, period, times)
             if settled is not None:
+                said = loop if settled == (start, times) else None
                 start, count = settled
                 taken[start : start + period * count] = True
-                found.append((start, period * count, [self.template(scope, items, start, period, count, depth)]))
+                found.append((start, period * count, self.template(scope, items, start, period, count, depth, said)))
         for start, length, template in sorted(found, reverse=True, key=lambda f: f[0]):
-            result = [*result[:start], *template, *result[start + length :]]
-        return result
+            self.identify(template)
+            items = [*items[:start], template, *items[start + length :]]
+        return items
+
+    def turns_of(self, loop: Occurrence, items: list[Item]) -> tuple[int, int, int] | None:
+        """Start, period and count of the items that a loop of the outline turns over, if they are of one form."""
+        firsts = [item.first for item in items]
+        edges = [bisect_left(firsts, at) for at in (*loop.turns, loop.stop)]
+        periods = {b - a for a, b in pairwise(edges)}
+        period = edges[1] - edges[0]
+        if len(periods) > 1 or not 0 < period <= LONGEST:
+            return None
+        for at, (begin, end) in zip((*loop.turns[1:], loop.stop), pairwise(edges), strict=True):
+            if any(item.last >= at for item in items[begin:end]):
+                return None
+        start, stop = edges[0], edges[-1]
+        if any(item.last >= loop.start for item in items[max(start - 1, 0) : start]):
+            return None
+        forms = [item.form for item in items[start:stop]]
+        if forms != forms[:period] * len(loop.turns) or not self.is_worth_it(items[start:stop], period):
+            return None
+        return start, period, len(loop.turns)
 
     def candidates(self, items: list[Item]) -> list[tuple[int, int, int]]:
         """Start, period and count of what repeats by its digests; what replaces the most boxes first."""
-        ids = np.array([item.digest for item in items])
         sizes = np.cumsum([0, *[len(item.boxes) for item in items]])
         found = []
-        for period in range(1, min(LONGEST, len(items) // FEWEST) + 1):
-            same = np.concatenate([[False], ids[:-period] == ids[period:], [False]])
-            edges = np.flatnonzero(same[1:] != same[:-1])
-            for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-                count = (end - start) // period + 1
-                if count < FEWEST:
-                    continue
-                slack = (end - start) % period
-                first = min(range(slack + 1), key=lambda o: (not self.begins(items[start + o]), o))
-                begin = start + first
+        for start, period, count, slack in runs([item.digest for item in items], FEWEST):
+            first = min(range(slack + 1), key=lambda o: (not self.begins(items[start + o]), o))
+            begin = start + first
+            if self.is_worth_it(items[begin : begin + period * count], period):
                 saved = int(sizes[begin + period * count] - sizes[begin + period])
-                modules = any(item.module for item in items[begin : begin + period])
-                if modules or saved >= LEAST_SAVED:
-                    found.append((saved, -period, -begin, count))
+                found.append((saved, -period, -begin, count))
         return [(-begin, -period, count) for _, period, begin, count in sorted(found, reverse=True)]
+
+    @staticmethod
+    def is_worth_it(items: Sequence[Item], period: int) -> bool:
+        """Whether a template of these says more than it hides: modules, or many ops."""
+        return any(item.module for item in items[:period]) or (
+            sum(len(item.boxes) for item in items[period:]) >= LEAST_SAVED
+        )
 
     def begins(self, item: Item) -> bool:
         """Whether a repeat would naturally begin here: a layer with its matrix, rather than the activation before."""
@@ -186,83 +238,71 @@ class _Folding:
 
     # ---- digests and wiring
 
-    def digest(self, item: Item) -> int:
-        parts: list[Any] = [NUMBER.sub("#", item.scope)]  # equal siblings of other names, as encoder and decoder, stay
+    def identify(self, item: Item) -> None:
+        """Give an item its digest and its form."""
+        name = NUMBER.sub("#", item.scope)  # equal siblings of other names, as encoder and decoder, stay
+        digest: list[Any] = [name]
+        form: list[Any] = [name]
         for box in item.boxes:
-            parts.append((box.kind, len(box.equations), len(box.others)))
+            for parts in (digest, form):
+                parts.append((box.kind, len(box.equations), len(box.others)))
             for i in box.members:
                 found = self.local.get(i)
+                eq = self.graph.equations[i]
                 if found is None:
-                    eq = self.graph.equations[i]
-                    found = self.local[i] = self.ids.setdefault(digest_of(eq, self.cells, self.graph.consts),
-                                                                len(self.ids))  # fmt: skip
-                parts.append((found, (self.graph.equations[i].scope or "").removeprefix(item.scope)))
-        return self.ids.setdefault(tuple(parts), len(self.ids))
+                    op, attrs, operands, results = digest_of(eq, self.cells, self.graph.consts)
+                    slots = tuple(len(part) if isinstance(atom, tuple) else 0
+                                  for part, atom in zip(operands, eq.inputs, strict=True))  # fmt: skip
+                    found = self.local[i] = (
+                        self.number((op, attrs, operands, results)), self.number((op, attrs, slots, results))
+                    )  # fmt: skip
+                place = (eq.scope or "").removeprefix(item.scope)
+                digest.append((found[0], place))
+                form.append((found[1], place))
+        item.digest, item.form = self.number(tuple(digest)), self.number(("form", *form))
+
+    def number(self, key: Any) -> int:
+        return self.ids.setdefault(key, len(self.ids))
 
     def alike(self, items: list[Item], start: int, period: int, count: int) -> bool:
-        """Whether these repeats are wired alike, inside and to the outside."""
+        """Whether these repeats, which are of one form, are wired alike, inside and to the outside."""
         if self.steps > MOST_STEPS:
             return False
         repeats = [
             sorted(i for item in items[start + k * period : start + (k + 1) * period] for i in item.equations)
             for k in range(count)
         ]
-        slots: list[list[Var]] = []  # the values from outside, in order of first use
-        code = None
-        for equations in repeats:
-            mine, outside = self.wiring(equations)
-            if code is None:
-                code = mine
-            elif code != mine:
-                return False
-            slots.append(outside)
+        turns = Turns([[out for i in turn for out in self.graph.equations[i].outputs] for turn in repeats])
         carried: set[int] = set()
-        made = [[out for i in equations for out in self.graph.equations[i].outputs] for equations in repeats]
-        places = [{out: n for n, out in enumerate(outs)} for outs in made]
-        for slot in zip(*slots, strict=True):
-            if not self.enters_alike(slot, places, carried):
-                return False
-        inside = [set(equations) for equations in repeats]
-        for n in range(len(made[0])):
-            uses = [self.uses(made[k][n], inside, k) for k in range(count)]
+        for members in zip(*repeats, strict=True):
+            for slot in zip(*[self.graph.equations[i].atoms() for i in members], strict=True):
+                self.steps += count
+                role = turns.role(slot)
+                if role is None or not self.enters_alike(role, slot, turns):
+                    return False
+                if role[0] == "carried":
+                    carried.add(role[1])
+        inside = [set(turn) for turn in repeats]
+        for n in range(len(turns.made[0])):
+            uses = [self.uses(turns.made[k][n], inside, k) for k in range(count)]
             if len(set(uses[:-1])) > 1 or (n not in carried and uses[-1] != uses[0]):
                 return False
         return True
 
-    def wiring(self, equations: list[int]) -> tuple[list[Any], list[Var]]:
-        """Which operand is which, with values numbered as they appear; and the values from outside."""
-        number: dict[Var, int] = {}
-        outside: list[Var] = []
-        code: list[Any] = []
-        for i in equations:
-            eq: Equation = self.graph.equations[i]
-            for atom in eq.atoms():
-                self.steps += 1
-                if isinstance(atom, Literal):
-                    continue
-                if atom not in number:
-                    number[atom] = len(number)
-                    outside.append(atom)
-                    code.append(kind_of_atom(atom, self.cells, self.graph.consts))
-                code.append(number[atom])
-            for out in eq.outputs:
-                number[out] = len(number)
-        return code, outside
-
-    def enters_alike(self, slot: tuple[Var, ...], places: list[dict[Var, int]], carried: set[int]) -> bool:
-        """One value from outside for every repeat: shared, own parameters, or carried from the repeat before."""
-        first = slot[0]
-        if all(var is first for var in slot):
+    def enters_alike(self, role: tuple[str, int], slot: Sequence[Var | Literal], turns: Turns) -> bool:
+        """Whether a picture can say how an operand comes in: types alike, and of one for each turn that they are cells,
+        arrays or inputs, or parts of one list."""
+        kind, made = role
+        if kind == "carried":
+            first = slot[0]
+            return isinstance(first, Literal) or first.aval == turns.made[0][made].aval
+        if kind != "list":
             return True
-        before = {places[k].get(var) for k, var in enumerate(slot[1:])}
-        if len(before) == 1 and None not in before:
-            carried.add(before.pop())  # type: ignore[arg-type]
-            return True
+        if len({kind_of_atom(atom, self.cells, self.graph.consts) for atom in slot}) > 1:
+            return False
         if all(var not in self.made for var in slot):
-            return len(set(slot)) == len(slot)  # cells, captured arrays or inputs, of equal types, each its own
-        sources = {self.made.get(var, (-1, 0))[0] for var in slot}
-        inside = {self.made[var][0] for place in places for var in place}
-        return len(sources) == 1 and -1 not in sources and not sources & inside  # parts of one list
+            return len(set(slot)) == len(slot)
+        return len({self.made.get(var, (-1, 0))[0] for var in slot}) == 1  # type: ignore[arg-type]
 
     def uses(self, var: Var, inside: list[set[int]], repeat: int) -> frozenset[Any]:
         """Who reads a value outside its repeat and the next one; by box, for a drawing."""
@@ -273,13 +313,22 @@ class _Folding:
 
     # ---- templates
 
-    def template(self, scope: str, items: list[Item], start: int, period: int, count: int, depth: int) -> Item:
+    def template(
+        self, scope: str, items: list[Item], start: int, period: int, count: int, depth: int,
+        loop: Occurrence | None = None,
+    ) -> Item:  # fmt: skip
         first = items[start : start + period]
         last = items[start + (count - 1) * period : start + count * period]
         whole = period == 1 and first[0].module and len(first[0].boxes) > 1  # its own frame becomes the template's
         every = [items[start + k * period : start + (k + 1) * period] for k in range(count)]
-        begin, end = (self.span(scope, group, every) for group in (first, last))
-        title = f"{begin} ... {end} x{count}" if begin != end else f"{begin} x{count}"
+        if loop is not None and self.is_mixed(scope, every):
+            title = heading(loop)
+        else:
+            begin, end = (self.span(scope, group, every) for group in (first, last))
+            title = f"{begin} ... {end} x{count}" if begin != end else f"{begin} x{count}"
+            kinds = {self.graph.modules.get(item.scope) for group in every for item in group} if period == 1 else set()
+            if begin != end and len(kinds) == 1 and (kind := kinds.pop()):
+                title = f"{kind} {title}"
         inner = first[0].scope if whole else scope
         made = Fold(inner, title, path_of(scope, items[start : start + period * count]), count)
         boxes = []
@@ -296,6 +345,16 @@ class _Folding:
                 box.folds[0].around = made
             boxes.append(replace(box, others=others, fold=box.fold or made, frames=keys))
         return Item(boxes, made.path, True)
+
+    def is_mixed(self, scope: str, every: Sequence[Sequence[Item]]) -> bool:
+        """Whether repeats hold more than names can say: several modules and ops besides, or the same in each, or many
+        ops."""
+        first = every[0]
+        names = {item.scope for item in first if item.scope and item.scope != scope}
+        if not names:
+            return len({self.graph.equations[i].op.name for item in first for i in item.boxes[0].equations}) > NAMED
+        again = all(item.scope in names or item.scope == scope for item in every[1])
+        return (len(names) > 1 or again) and any(item.scope not in names for item in first)
 
     def span(self, scope: str, items: Sequence[Item], every: Sequence[Sequence[Item]]) -> str:
         """``blocks.0``, or of several siblings ``3 to 5``; with its class where all repeats are calls of one; what has
@@ -324,7 +383,15 @@ class _Folding:
             alike = [self.graph.equations[item.boxes[0].equations[0]] for group in every for item in group]
             return op_title(alike[0], key_of(alike))
         named = list(dict.fromkeys(self.graph.equations[i].op.name for box in boxes for i in box.equations))
-        return ", ".join(named[:3]) + (", ..." if len(named) > 3 else "")
+        return ", ".join(named[:NAMED]) + (", ..." if len(named) > NAMED else "")
+
+
+def heading(loop: Occurrence) -> str:
+    """``for t in range(20)``, as the text has it."""
+    assert isinstance(loop.of, Repetition)
+    turning = any(isinstance(one, Operation) and any(where is loop.of for _, where, _ in one.moving)
+                  for one in walked(loop.of.body))  # fmt: skip
+    return f"for {'t' if turning else '_'} in range({loop.of.count})"
 
 
 def path_of(scope: str, items: Sequence[Item]) -> str:

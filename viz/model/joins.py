@@ -21,13 +21,18 @@ FEW = 30  # boxes below which all ops are drawn
 GLUE = 8  # more consecutive ops than this become one box
 
 
-def joined(graph: Graph, boxes: list[Box], view: Callable[[list[Box]], list[Box]]) -> list[Box]:
-    """The `view` of these boxes (such as their templates), with as few joined as it takes to have few."""
+def joined(
+    graph: Graph, boxes: list[Box], view: Callable[[list[Box]], list[Box]], turns: Sequence[int] = ()
+) -> list[Box]:
+    """The `view` of these boxes (such as their templates), with as few joined as it takes to have few.
+
+    Equations to which `turns` gives different numbers are of no one run.
+    """
     found = view(boxes)
     for join in (_views, _runs):
         if len(found) <= FEW:
             break
-        boxes = join(graph, boxes)
+        boxes = join(graph, boxes, turns or [-1] * len(graph.equations))
         found = view(boxes)
     return found
 
@@ -38,7 +43,7 @@ def is_view(eq: Equation) -> bool:
     return "view" in traits and not traits & {"gathers", "identity"} and len(eq.outputs) == 1
 
 
-def _views(graph: Graph, boxes: Sequence[Box]) -> list[Box]:
+def _views(graph: Graph, boxes: Sequence[Box], _: Sequence[int]) -> list[Box]:
     """Each view joined with the one that it is of, where nobody else reads that."""
     at = {box.equations[0]: b for b, box in enumerate(boxes) if box.kind == "op" and len(box.equations) == 1}
     users, made, results = graph.index.users, graph.index.position, graph.index.results
@@ -62,14 +67,14 @@ def _views(graph: Graph, boxes: Sequence[Box]) -> list[Box]:
     ]
 
 
-def _runs(graph: Graph, boxes: Sequence[Box]) -> list[Box]:
+def _runs(graph: Graph, boxes: Sequence[Box], turns: Sequence[int]) -> list[Box]:
     """Runs of more than `GLUE` ops as one box each, from the first that is no view."""
     found: list[Box] = []
 
     def looks(box: Box) -> bool:
         return all(is_view(graph.equations[i]) for i in box.equations)
 
-    for (loose, scope, *_), run in groupby(boxes, lambda box: _place(graph, box)):
+    for (loose, scope, *_), run in groupby(boxes, lambda box: (*_place(graph, box), turns[box.equations[0]])):
         members = list(run)
         core = list(dropwhile(looks, members))
         equations = sorted(i for box in core for i in box.equations)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.passes.rewriting import Region
 from tensorgraph.viz.model.budget import MOST_BOXES, mend
 from tensorgraph.viz.model.build import build, summary
 from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.focus import focus_on
-from tensorgraph.viz.model.fold import fold
+from tensorgraph.viz.model.fold import LEAST_SAVED, fold, loops_of
 from tensorgraph.viz.model.functions import with_functions
 from tensorgraph.viz.model.joins import joined
 from tensorgraph.viz.model.labels import count
@@ -38,10 +40,20 @@ class Plan:
     expand: tuple[str, ...] | bool
     focus: str | Region | None
     hops: int
+    loops: tuple[Occurrence, ...] = ()  # of the text
 
     @property
     def opened(self) -> tuple[str, ...]:
         return self.expand if isinstance(self.expand, tuple) else ()
+
+    def turns(self, graph: Graph) -> list[int]:
+        """For each equation a number that is another one in each turn of a loop that is worth a template."""
+        found = [-1] * len(graph.equations)
+        for loop in reversed(self.loops):  # outer ones come last
+            if (loop.stop - loop.turns[1]) >= LEAST_SAVED:
+                for begin, end in pairwise((*loop.turns, loop.stop)):
+                    found[begin:end] = [begin] * (end - begin)
+        return found
 
     @property
     def whole(self) -> bool:
@@ -50,6 +62,7 @@ class Plan:
 
 
 def drawn(graph: Graph, plan: Plan) -> Drawing:
+    plan = replace(plan, loops=loops_of(graph))
     return replace(_drawn(with_functions(graph), plan), source=graph)
 
 
@@ -141,7 +154,7 @@ def _imagined(xs: Sequence[object], graph: Graph) -> str:
 
 def _ops(graph: Graph, plan: Plan, only: Sequence[int] | None = None) -> list[Box]:
     boxes = by_op(graph, only)
-    return boxes if plan.whole else fold(graph, boxes, plan.opened)
+    return boxes if plan.whole else fold(graph, boxes, plan.opened, plan.loops)
 
 
 def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = None) -> tuple[list[Box], list[str]]:
@@ -151,7 +164,9 @@ def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = 
 
     def view(depth: int | None) -> list[Box]:
         boxes = _opened(graph, by_module(graph, depth, only), plan.opened)
-        return joined(graph, boxes, lambda boxes: boxes if plan.whole else fold(graph, boxes, plan.opened))
+        if plan.whole:
+            return joined(graph, boxes, lambda boxes: boxes)
+        return joined(graph, boxes, lambda boxes: fold(graph, boxes, plan.opened, plan.loops), plan.turns(graph))
 
     if not depths(graph, only) and len(every) <= READABLE:  # nothing to fold to
         return _ops(graph, plan, only), []

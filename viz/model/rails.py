@@ -107,8 +107,9 @@ class Rows:
             last[lane] = box
         if straight(drawing):
             first: dict[int, list[str]] = defaultdict(list)
+            forward = {rows.rank[box] for box in rows.lane}  # an input may stand beside a box that does not read it
             for node in drawing.nodes:
-                if node.twin is None:
+                if node.twin is None and (node.role in FORWARD or rows.rank[node.id] not in forward):
                     first[rows.rank[node.id]].append(node.id)
             rows.add_bars(drawing, first)
             rows.add_rails(drawing, first)

@@ -83,8 +83,11 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
     operands = operand_names(eq)
     ports, flowing = [], []
     lists = any(isinstance(atom, tuple) for atom in eq.inputs)
+    second = list(facts.graph.equations[box.others[0].equations[0]].atoms()) if box.others else []
     for i, (name, atom) in enumerate(operands):
-        if isinstance(atom, Literal):
+        if isinstance(atom, Literal) and second and isinstance(second[i], Var):
+            flowing.append((i, name))  # a number at first, and then what the repeat before has made
+        elif isinstance(atom, Literal):
             if atom.value is None:
                 continue
             if eq.op.infix and len(operands) == 2:

@@ -233,8 +233,8 @@ class _Mirror(Builder):
         for entry in entries:
             node = self.nodes[self.point_of[entry]]
             self.twin_of_point[p, entry] = self.add(
-                f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", [Row("title", f"grad {node.title}")],
-                group=node.group, types=node.types, tip=f"the gradients of {node.title}, for the repeat before",
+                f"{node.path}~grad" + (f"#{p}" if p else ""), "gradient", [Row("title", f"grad {entry.called}")],
+                group=node.group, types=node.types, tip=f"the gradients of {entry.called}, for the repeat before",
                 twin=node.id,
             )  # fmt: skip
 
