@@ -18,6 +18,7 @@ from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.numbers import is_number
 from tensorgraph.engine.op import float_dtype, structural
+from tensorgraph.engine.open_sizes import count_of
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.arithmetic import absolute, clip, square
@@ -143,11 +144,12 @@ def reduced(name: str, losses: Tensor, mask: Any, reduction: str, divisor: Any =
     total: Tensor = sum.public(losses)
     if reduction == "sum":
         return total
-    if losses.size == 0:
+    size = count_of(losses.shape, 1)
+    if size == 0:
         warn_user(f"{name}: the mean of no numbers is taken for 0")
         return total
     if mask is None and divisor is None:
-        return total / losses.size
+        return total / size
     if divisor is None:
         divisor = astype.public(sum.public(mask), dtype=losses.dtype.name)
     divisor = mean_divisor.public(divisor, of=name)

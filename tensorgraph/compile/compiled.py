@@ -146,6 +146,11 @@ class Compiled:
 
     def _trace(self, leaves: Leaves, args: Any, keywords: Any, why: str | None) -> tuple[Entry, Leaves]:
         name = self.__name__
+        resized = self._resized(leaves)
+        if resized is not None:
+            self.stats.resized += 1
+            LOGGER.info("%s: planned for other sizes, not traced: %s", name, why)
+            return self._keep(resized, leaves), leaves
         if why is not None:
             if self.fail_on_recompile:
                 raise RecompileError(
@@ -155,7 +160,6 @@ class Compiled:
             self.stats.retraces.append(why)
         entry, leaves = self._new(leaves, args, keywords)
         self.stats.traces += 1
-        variants = self._entries.setdefault(leaves.signature, [])
         level = logging.WARNING if len(self.stats.retraces) == OFTEN and len(self._entries) < OFTEN else logging.INFO
         LOGGER.log(
             level, "%s: traced%s (%d equations, %d ms)", name, "" if why is None else f" again: {why}",
@@ -167,13 +171,29 @@ class Compiled:
                 "%s: %s is compared before every call, and it is large: pass it as an argument, make a tensor or a "
                 "tensorgraph.Buffer of it, or make the array read-only", name, ", ".join(slow),
             )  # fmt: skip
+        return self._keep(entry, leaves), leaves
+
+    def _keep(self, entry: Entry, leaves: Leaves) -> Entry:
+        variants = self._entries.setdefault(leaves.signature, [])
         variants.insert(0, entry)
         del variants[MOST_VARIANTS:]
         if len(self._entries) > MOST_SIGNATURES:
             del self._entries[next(iter(self._entries))]
         self.stats.signatures = len(self._entries)
         self._last = None
-        return entry, leaves
+        return entry
+
+    def _resized(self, leaves: Leaves) -> Entry | None:
+        """An entry made of that of a call which differs in the size of its batch alone, if nothing has changed."""
+        for entry in (entry for entries in self._entries.values() for entry in entries):
+            if entry.resizing.reads is not None and leaves.differs_in_sizes(entry.leaves):
+                if not entry.holds() and entry.change() is not None:
+                    return None
+                with self.stats.timed("transform"):
+                    made = entry.resizing.at(leaves.tensors)
+                if made is not None:
+                    return Entry(made[0], leaves, self.options, self.stats, made[1])
+        return None
 
     def _new(self, leaves: Leaves, args: Any, keywords: Any) -> tuple[Entry, Leaves]:
         """An entry for a call. Where the function needs a number while it is traced, numbers become static."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from tensorgraph.compile.gradients import gradient_cells
 from tensorgraph.compile.pulling import Pulling, pulling_of
+from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.results import apart
 from tensorgraph.compile.runner import Options, Runner, gradient_runner, runner_of
 from tensorgraph.compile.signatures import Leaves, Match
@@ -22,6 +23,7 @@ from tensorgraph.engine.tape import Leaf
 from tensorgraph.engine.tensor import Tensor, TraceError, new, wrap
 from tensorgraph.engine.tree import unflatten
 from tensorgraph.graph.evaluate import evaluate
+from tensorgraph.graph.graph import Graph
 
 __all__ = ["Entry"]
 
@@ -41,9 +43,13 @@ class Entry:
     graph : Graph
         Transformed; what the runner runs.
     runner : Runner
+    resizing : Resizing
+        What gives the graphs of calls that have other sizes.
     """
 
-    def __init__(self, traced: Traced, leaves: Leaves, options: Options, statistics: Statistics) -> None:
+    def __init__(
+        self, traced: Traced, leaves: Leaves, options: Options, statistics: Statistics, recognised: Graph | None = None
+    ) -> None:
         graph = traced.graph
         self.traced, self.options, self.leaves = traced, options, leaves
         self.holds, self.guards = traced.guards.holds, traced.guards
@@ -63,7 +69,10 @@ class Entry:
         self.matches: dict[tuple[type, ...], Match | None] = {}  # how later calls are matched, by types of arguments
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
-            self.graph = graph.transform()
+            if recognised is None:
+                recognised = graph.transform("recognise")
+            self.graph = recognised.transform("differentiate", "simplify")
+            self.resizing = Resizing(traced, recognised)
         with statistics.timed("plan"):
             self.runner, done = self._runner()
         self.found = [leaf for leaf in traced.found if leaf not in done]

@@ -18,6 +18,8 @@ class Statistics:
     ----------
     traces : int
         How often the function was traced.
+    resized : int
+        How often a trace was taken for another size of its batch, by the shape rules alone.
     signatures : int
         For how many structures, shapes, dtypes and modes.
     runs : int
@@ -29,6 +31,7 @@ class Statistics:
     """
 
     traces: int = 0
+    resized: int = 0
     signatures: int = 0
     runs: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"tracing": 0.0, "transform": 0.0, "plan": 0.0})
@@ -45,5 +48,6 @@ class Statistics:
 
     def __str__(self) -> str:
         spent = ", ".join(f"{stage} {1000 * s:.1f} ms" for stage, s in self.seconds.items())
-        lines = [f"{self.traces} traces for {self.signatures} signatures, {self.runs} runs; {spent}"]
+        sizes = f" ({self.resized} by another's trace)" if self.resized else ""
+        lines = [f"{self.traces} traces for {self.signatures} signatures{sizes}, {self.runs} runs; {spent}"]
         return "\n".join([*lines, *(f"  traced again: {why}" for why in self.retraces)])

@@ -24,6 +24,7 @@ from tensorgraph.engine.tree import flatten, tree_map
 from tensorgraph.graph.equation import Var
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.keywords import inner, name_of_function
+from tensorgraph.graph.size_reads import SizeReads
 from tensorgraph.graph.trace import trace
 from tensorgraph.graph.user_names import OUTSIDE, code_of
 
@@ -53,6 +54,8 @@ class Traced:
     guards : Guards
     watcher : Watcher
         What found them.
+    sizes : SizeReads or None
+        What was seen of the size of the batch, if it has one.
     """
 
     graph: Graph
@@ -61,6 +64,7 @@ class Traced:
     left: tuple[tuple[Leaf | int, bool], ...]
     guards: Guards
     watcher: Watcher
+    sizes: SizeReads | None = None
 
 
 class Grads(dict[Any, Any]):
@@ -155,7 +159,7 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
     for array in once.shared:
         watcher.add(ArrayGuard("the array in a captured tensor", array))
     guards = Guards(watcher.guards.values(), (*watcher.roots.values(), *cells), watcher.structures)
-    return Traced(graph, cells, once.found, tuple(once.left), guards, watcher)
+    return Traced(graph, cells, once.found, tuple(once.left), guards, watcher, once.sizes)
 
 
 def name_of_leaf(leaf: Leaf) -> str:
@@ -173,6 +177,7 @@ class _Once:
         self.left: list[tuple[Leaf | int, bool]] = []
         self.lent: dict[int, Any] = {}
         self.shared: list[Any] = []
+        self.sizes: SizeReads | None = None
 
         def run(*args: Any, **keywords: Any) -> Any:
             trace: Any = modes.current().trace
@@ -182,7 +187,13 @@ class _Once:
             before = dict(self.grads)
             if fixed or any(type(leaf) is Static for leaf in flatten((args, keywords))[0]):
                 args, keywords = tree_map(lambda leaf: leaf.value if type(leaf) is Static else leaf, (args, keywords))
-            result = function(*args, **keywords)
+            trace.sizes = self.sizes = _open_sizes(trace.inputs[len(self.found) :])
+            try:
+                result = function(*args, **keywords)
+            finally:
+                if self.sizes is not None:
+                    self.sizes.end()
+                    trace.sizes = None
             return result, self.leave(trace, before)
 
         OUTSIDE.add(run.__code__)
@@ -218,3 +229,10 @@ def _with_grads(function: Any) -> inspect.Signature | None:
     except (TypeError, ValueError):
         return None
     return inspect.Signature([first, *known])
+
+
+def _open_sizes(inputs: Sequence[Var]) -> SizeReads | None:
+    """Who watches the size of a batch: the first axis of the first array, and of all others of that size."""
+    shapes = [(var, var.aval.shape) for var in inputs if var.aval.shape]
+    size = shapes[0][1][0] if shapes else 0
+    return SizeReads([var for var, shape in shapes if shape[0] == size]) if size > 1 else None

@@ -19,6 +19,7 @@ from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
 from tensorgraph.engine.numbers import TRACED, TracedNumber, TracedScalar
 from tensorgraph.engine.op import Op, creation, elementwise, listing, settle
+from tensorgraph.engine.open_sizes import OpenSize, WatchedShape
 from tensorgraph.engine.signature import REQUIRED
 from tensorgraph.engine.spec import Typed
 from tensorgraph.engine.tape import describe_source, user_source
@@ -43,7 +44,7 @@ __all__ = [
 ndarray = np.ndarray
 F32 = np.dtype(np.float32)
 LARGE = 2**63
-SCALARS = frozenset({int, float, bool})
+SCALARS = frozenset({int, float, bool, OpenSize})
 LITERALS: frozenset[type] = frozenset({int, float, bool, str, type(None), tuple})
 LITERAL = frozenset({int, float, bool, str, type(None)})
 NUMBERS = frozenset(key for key in NATIVE if isinstance(key, type))  # the types of NumPy's scalars
@@ -62,7 +63,7 @@ def static(value: Any) -> Any:
         For a tensor that is no integer.
     """
     kind = type(value)
-    if kind in LITERAL:
+    if kind in LITERAL or kind is WatchedShape or kind is OpenSize:
         return value
     if isinstance(value, (list, tuple)):
         return tuple([static(v) for v in value])

@@ -33,6 +33,7 @@ from tensorgraph.graph.numbers import NumberRecorder
 from tensorgraph.graph.opaque import Opaque
 from tensorgraph.graph.recorder import CallRecorder
 from tensorgraph.graph.sayable import sayable
+from tensorgraph.graph.size_reads import SizeReads, plain
 from tensorgraph.ops.arithmetic import add
 from tensorgraph.ops.structure import alias, gradients_of, stop_gradient
 
@@ -67,6 +68,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.grads: dict[Any, Tensor | None] = {}
         self.opaque: Opaque | None = None  # the arguments that are not looked into
         self.lent: dict[int, Any] = {}  # arrays of the user's that were captured, by their addresses
+        self.sizes: SizeReads | None = None  # who looks at sizes, where that is watched
         self.origin: Origin | None = None  # while a graph is run again: the derivative that its equations stand for
 
     # values ---------------------------------------------------------------------------------------------------
@@ -188,7 +190,8 @@ class Trace(CallRecorder, NumberRecorder):
     def emit(self, op: Op, inputs: list[Any], attrs: dict[str, Any]) -> Any:
         """Record one equation; gives its outputs as traced tensors."""
         try:
-            avals = op.infer(tuple(abstract(i) for i in inputs), attrs)
+            given = tuple(abstract(i) for i in inputs)
+            avals = op.infer(given, attrs) if self.sizes is None else self.sizes.infer(op, given, attrs)
         except Exception as error:
             explain(op, inputs, attrs, error)
         if op.kind in (creation, random) and attrs.get("dtype", True) is None and avals[0].dtype.kind == "f":
@@ -237,7 +240,9 @@ class Trace(CallRecorder, NumberRecorder):
         return atom
 
     def _append(self, op: Op, atoms: Any, attrs: dict[str, Any], avals: Sequence[Aval]) -> tuple[Var, ...]:
-        outputs = tuple(Var(aval) for aval in avals)
+        outputs = tuple(Var(plain(aval)) for aval in avals)
+        if self.sizes is not None:
+            atoms, attrs = self.sizes.made(op, atoms, attrs, outputs)
         equation = Equation(op, atoms, attrs, outputs, *self.place(outputs), self.origin)
         self.equations.append(equation)
         for out in outputs:
@@ -253,6 +258,8 @@ class Trace(CallRecorder, NumberRecorder):
         """
         eq = self.producer[(result[0] if isinstance(result, tuple) else result)._value]
         if not eq.residuals:
+            if self.sizes is not None:
+                self.sizes.note()
             avals = eq.op.infer_residuals(eq.avals(), eq.attrs)
             if avals is None:
                 return []

@@ -127,23 +127,23 @@ class MultiHeadAttention(Module):
             kept = given if self.dropout is None else self.dropout(given)
             if self.key_heads != self.heads:
                 groups = (self.key_heads, self.heads // self.key_heads)
-                kept = reshape.public(kept, shape=(*kept.shape[:-3], *groups, *kept.shape[-2:]))
-                v = reshape.public(v, shape=(*v.shape[:-2], 1, *v.shape[-2:]))
+                kept = reshape.public(kept, shape=kept.shape[:-3] + groups + kept.shape[-2:])
+                v = reshape.public(v, shape=v.shape[:-2] + (1,) + v.shape[-2:])
             y = kept @ v
             if self.key_heads != self.heads:
-                y = reshape.public(y, shape=(*y.shape[:-4], self.heads, *y.shape[-2:]))
+                y = reshape.public(y, shape=y.shape[:-4] + (self.heads,) + y.shape[-2:])
         elif dropout is not None:
             y = attend(q, k, v, mask, key_mask, dropout.next_state(), causal=causal, dropout=dropout.rate)
         else:
             y = attend(q, k, v, mask, key_mask, causal=causal)
         order = (0, 2, 1, 3) if y.ndim == 4 else (1, 0, 2)
         y = transpose.public(y, axes=order)
-        y = self.out(reshape.public(y, shape=(*y.shape[:-2], self.dim)))
+        y = self.out(reshape.public(y, shape=y.shape[:-2] + (self.dim,)))
         return (y, given) if weights else y
 
     def _heads(self, x: Tensor, heads: int) -> Any:
         """(..., length, dim) as (..., heads, length, dim of a head)."""
-        split = reshape.public(x, shape=(*x.shape[:-1], heads, x.shape[-1] // heads))
+        split = reshape.public(x, shape=x.shape[:-1] + (heads, x.shape[-1] // heads))
         return transpose.public(split, axes=(0, 2, 1, 3) if split.ndim == 4 else (1, 0, 2))
 
     def config(self) -> dict[str, Any]:

@@ -247,7 +247,7 @@ class Flatten(Module):
         size = 1
         for n in shape[self.keep :]:
             size *= n
-        return reshape.public(x, shape=(*shape[: self.keep], size))  # type: ignore[no-any-return]
+        return reshape.public(x, shape=shape[: self.keep] + (size,))  # type: ignore[no-any-return]
 
     def config(self) -> dict[str, Any]:
         return {"keep": self.keep}

@@ -107,7 +107,8 @@ class _Channels(Dropout):
                 f"{self.label} takes axes (examples, channels, {self.count} of positions), or without the first, "
                 f"got shape {x.shape}"
             )
-        return (*x.shape[: x.ndim - self.count], *(1,) * self.count)
+        shape: tuple[int, ...] = x.shape
+        return shape[: x.ndim - self.count] + (1,) * self.count
 
 
 class Dropout1d(_Channels):

@@ -81,7 +81,7 @@ def outputs_of(model: Any, x: Tensor) -> Tensor:
     output = model(x)
     if not isinstance(output, Tensor):
         raise TypeError(f"the model must give one tensor, got {type(output).__name__}")
-    if output.ndim == 0 or output.shape[0] != x.shape[0]:
+    if output.ndim == 0 or output.shape[:1] != x.shape[:1]:
         raise ValueError(
             f"the model gave {output.aval} for {x.shape[0]} samples: its first axis must run over the samples"
         )

@@ -1,0 +1,255 @@
+"""Compiled functions at other sizes of a batch: planned again and not traced, where nobody has looked at the size."""
+
+import itertools
+import math
+import operator
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.engine.op import CATALOGUE
+from tensorgraph.train.compiled import CompiledForward, CompiledSteps
+
+NUMBERS = np.random.default_rng(0)
+
+
+def sample(n, *shape, dtype="float32"):
+    return NUMBERS.normal(size=(n, *shape)).astype(dtype)
+
+
+def entries(compiled):
+    return [entry for known in compiled._entries.values() for entry in known]
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(12, 9, seed=0), nn.ReLU(), nn.Linear(9, 5, seed=1))
+
+
+MODELS = {
+    "dense": (mlp, (12,)),
+    "norms": (
+        lambda: nn.Sequential(
+            nn.Linear(12, 6, seed=0), nn.BatchNorm(6), nn.GELU(), nn.LayerNorm(6), nn.Dropout(0.2, seed=1),
+            nn.Linear(6, 5, seed=2),
+        ),
+        (12,),
+    ),
+    "images": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, seed=0), nn.BatchNorm(4, axis=1), nn.ReLU(), nn.Dropout2d(0.1, seed=2), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(36, 5, seed=1),
+        ),
+        (2, 8, 8),
+    ),
+    "attention": (
+        lambda: nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, seed=0), nn.Flatten(), nn.Linear(24, 5, seed=1)),
+        (3, 8),
+    ),
+}  # fmt: skip
+LOSSES = {"labels": tg.softmax_cross_entropy, "squares": tg.mse, "huber": tg.huber, "absolute": tg.mae}
+
+
+def steps_of(make, loss):
+    model = make()
+    return CompiledSteps(model, loss, optim.Adam(model, lr=0.01), np.dtype("float32"), False)
+
+
+def targets(n, loss):
+    return NUMBERS.integers(0, 5, n) if loss == "labels" else sample(n, 5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", MODELS)
+def test_a_step_of_another_size_is_the_one_that_is_traced_there(name, loss):
+    make, shape = MODELS[name]
+    steps, sizes = steps_of(make, LOSSES[loss]), (23, 37, 7, 32, 64)
+    batches = [(sample(n, *shape), targets(n, loss)) for n in sizes]
+    given = [steps(x, y, (None, None), True) for x, y in batches]
+    assert (steps.update.stats.traces, steps.update.stats.resized) == (1, len(sizes) - 1)
+    once = steps_of(make, LOSSES[loss])  # a step traced for each size, of the same cells
+    for batch, entry, result in zip(batches, entries(steps.update), given, strict=True):
+        once.update._entries.clear()
+        again = once(*batch, (None, None), True)
+        fresh = entries(once.update)[0]
+        assert entry.traced.graph == fresh.traced.graph and entry.graph == fresh.graph
+        assert np.isfinite(result.number) and result.number == again.number
+        np.testing.assert_array_equal(result.outputs, again.outputs)
+
+
+def test_evaluation_takes_any_number_of_rows():
+    forward = CompiledForward(nn.Sequential(mlp(), nn.BatchNorm(5)).eval())
+    with tg.no_grad():
+        for n in (256, 31, 1, 2):
+            rows = tg.tensor(sample(n, 12))
+            np.testing.assert_allclose(forward(rows).numpy(), forward.model(rows).numpy(), rtol=1e-5, atol=1e-6)
+    assert (forward.compiled.stats.traces, forward.compiled.stats.resized) == (2, 2)  # one row is not as many are
+
+
+def padded(x):
+    return tg.pad(x, ((0, -x.shape[0] % 8), (0, 0)))
+
+
+LOOKS = {
+    "branch": lambda x: x * 2.0 if x.shape[0] > 30 else x * 3.0,
+    "number": lambda x: x * x.shape[0],
+    "root": lambda x: x / math.sqrt(x.shape[0]),
+    "length": lambda x: x * len(x),
+    "count": lambda x: x.sum() / x.size,
+    "bytes": lambda x: x.sum() / x.nbytes,
+    "loop": lambda x: sum(x[i] for i in range(x.shape[0])),
+    "rows": lambda x: tg.stack([row * 2.0 for row in x]),
+    "unpacked": lambda x: (lambda n, m: x * n)(*x.shape),
+    "assigned": lambda x: [x * n for n, _ in [x.shape]][0],
+    "array": lambda x: x + np.arange(x.shape[0], dtype="float32")[:, None],
+    "shape": lambda x: x + np.full(x.shape, 2.0, "float32"),
+    "half": lambda x: x[: x.shape[0] // 2],
+    "padded": padded,
+    "dict": lambda x: x * {23: 5.0}.get(x.shape[0], 7.0),
+    "set": lambda x: x * (x.shape in {(23, 12)}),
+    "tuple": lambda x: x * tuple(x.shape)[0],
+    "equal": lambda x: x * (1.0 + (x.shape == (37, 12))),
+    "order": lambda x: x * (1.0 + (x.shape > (30, 12))),
+    "member": lambda x: x * (1.0 + (37 in x.shape)),
+    "getter": lambda x: x * operator.itemgetter(0)(x.shape),
+    "chained": lambda x: x * next(itertools.chain(x.shape)),
+    "text": lambda x: x * float(len(f"{x.shape}{x.shape!s}{x.shape!r}")) * float(repr(x.aval)[4:6]),
+    "type": lambda x: x * float(x.aval == tg.f32[37, 12]),
+    "size of the type": lambda x: x * x.aval.size,
+    "of a result": lambda x: (x @ x.T) * (x @ x.T).shape[1],
+    "front": lambda x: x * x.shape[:1][0],
+    "joined": lambda x: x * (x.shape[1:] + x.shape[:1])[-1],
+    "mapped": tg.vmap(lambda row: row / row.sum()),
+    "gradient": lambda x: tg.grad(lambda v: (v * v.shape[0]).sum())(x),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_who_looks_at_the_size_is_traced_again(name):
+    function = LOOKS[name]
+    compiled = tg.compile(function)
+    for n in (23, 37, 41, 30):
+        x = sample(n, 12)
+        np.testing.assert_allclose(compiled(x).numpy(), function(tg.tensor(x)).numpy(), rtol=1e-4, atol=1e-6)
+    assert compiled.stats.resized == 0
+
+
+CHANCES = {
+    "mean": lambda x: x.sum() / 23,
+    "weighted": lambda x: x.sum() * (1 / 23.0),
+    "elements": lambda x: x.sum() / (23 * 12),
+    "variance": lambda x: ((x - x.mean()) ** 2).sum() / 275,
+    "standard error": lambda x: x.std() / 23**0.5,
+    "cut": lambda x: (x[:23] * 2.0).sum(axis=0) / 23,
+    "softmax": lambda x: tg.exp(x) / (tg.exp(x).sum(axis=1, keepdims=True) * (1 / 23)) / 23,
+}
+
+
+@pytest.mark.parametrize("name", CHANCES)
+def test_numbers_that_are_the_size_by_chance_stay_numbers(name):
+    function = CHANCES[name]
+    compiled = tg.compile(function)
+    for n in (23, 37, 41, 64):
+        x = sample(n, 12, dtype="float64")
+        np.testing.assert_allclose(compiled(x).numpy(), function(tg.tensor(x)).numpy(), rtol=1e-10)
+
+
+def test_what_fits_one_size_alone_says_so():
+    compiled = tg.compile(lambda x, w: (x @ w).sum())
+    assert compiled(np.ones((12, 12)), np.ones((12, 3))).item() == 432.0  # as many rows as columns, by chance
+    assert compiled(np.ones((5, 12)), np.ones((12, 3))).item() == 180.0
+    with pytest.raises(ValueError, match="matmul"):
+        compiled(np.ones((5, 5)), np.ones((12, 3)))
+    table = tg.compile(lambda x: x + np.ones(23, "float32")[:, None])
+    table(sample(23, 12))
+    with pytest.raises(ValueError, match="add"):
+        table(sample(37, 12))
+
+
+def test_several_arguments_have_one_size_or_are_traced():
+    compiled = tg.compile(lambda x, y, z: x.sum() + y.sum() * 2.0 + z.sum())
+    for sizes, traces in (((8, 8, 3), 1), ((9, 9, 3), 1), ((9, 9, 4), 2), ((9, 7, 3), 3), ((11, 11, 4), 3)):
+        a, b, c = (np.ones(n) for n in sizes)
+        assert compiled(a, b, c).item() == sizes[0] + 2 * sizes[1] + sizes[2]
+        assert compiled.stats.traces == traces
+
+
+def test_what_changes_meanwhile_is_traced_again():
+    scale = [2.0]
+    compiled = tg.compile(lambda x: x * scale[0])
+    assert compiled(np.ones(20)).numpy().sum() == 40.0
+    scale[0] = 3.0
+    assert compiled(np.ones(31)).numpy().sum() == 93.0 and compiled.stats.traces == 2
+    model = nn.Sequential(nn.Linear(12, 5, seed=0), nn.Dropout(0.5, seed=0))
+    forward = tg.compile(model)
+    forward(sample(20, 12))
+    forward(sample(22, 12))
+    assert forward.stats.resized == 1 and tg.parse(str(forward.graph)) == forward.graph
+    model.eval()
+    rows = sample(31, 12)
+    np.testing.assert_allclose(forward(rows).numpy(), model(rows).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_of_the_caller_and_of_arguments():
+    model, compiled = mlp(), None
+    compiled = tg.compile(lambda x: (model(x) ** 2).sum())
+    for n in (20, 33, 21):
+        x = tg.tensor(sample(n, 12), requires_grad=True)
+        compiled(x).backward()
+        found = [x.grad.numpy(), *[p.grad.numpy() for p in model.parameters()]]
+        model.zero_grad()
+        x.grad = None
+        (model(x) ** 2).sum().backward()
+        for a, b in zip(found, [x.grad.numpy(), *[p.grad.numpy() for p in model.parameters()]], strict=True):
+            assert np.isfinite(a).all()
+            np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5)
+        model.zero_grad()
+    assert (compiled.stats.traces, compiled.stats.resized) == (1, 2)
+
+
+# the catalogue --------------------------------------------------------------------------------------------------------
+
+
+def examples_of(declared):
+    """Calls of an op whose array inputs have one size along their first axes."""
+    for shapes, attrs in declared.examples:
+        flat = [s for s in shapes if isinstance(s, tuple) and all(type(n) is int for n in s)]
+        if len(flat) == len(shapes) and flat and all(s and s[0] == flat[0][0] for s in flat) and flat[0][0] > 1:
+            yield flat, attrs
+
+
+OPS = sorted(name for name, op in CATALOGUE.items() if "internal" not in op.traits and any(examples_of(op)))
+
+
+@pytest.mark.sampled(quick=20, test=60)
+@pytest.mark.parametrize("name", OPS)
+def test_ops_and_their_gradients_at_another_size(name):
+    declared = CATALOGUE[name]
+    for shapes, attrs in examples_of(declared):
+
+        def call(n, shapes=shapes, attrs=attrs):
+            def function(*xs):
+                result = declared.public(*xs, **attrs)
+                results = result if isinstance(result, tuple) else (result,)
+                return [r.sum() if r.dtype.kind == "f" else r for r in results]
+
+            return tg.compile(function), [np.abs(sample(n, *s[1:])) * 0.5 + 0.25 for s in shapes]
+
+        made, first = call(29)
+        try:
+            made(*first)
+        except Exception:  # its shapes go together at another size
+            continue
+        for n in (17, 31):
+            fresh, arguments = call(n)
+            try:
+                fresh(*arguments)
+            except Exception as error:
+                with pytest.raises(type(error)):
+                    made(*arguments)
+                continue
+            made(*arguments)
+            mine = made._latest()
+            assert mine.traced.graph == entries(fresh)[0].traced.graph, (shapes, attrs)
+            assert mine.graph == entries(fresh)[0].graph, (shapes, attrs)
