@@ -30,7 +30,7 @@ def _near(x: Any) -> Any:
 
 
 silu = op(
-    "silu(x)", _silu, elementwise, also=("swish",), dtype="float", scalar=scalars.silu, flops=5,
+    "silu(x)", _silu, elementwise, direct=True, also=("swish",), dtype="float", scalar=scalars.silu, flops=5,
     scratch=3.25, vjp=dict(x=lambda g, x: g * (sigmoid(x) * (1 + _near(x) * sigmoid(-x)))), traits=("bounded below",),
     oracle=lambda x: x / (1 + np.exp(-x)),
     doc="x·sigmoid(x) (Elfwing, Uchibe and Doya, 2017).",
@@ -38,7 +38,7 @@ silu = op(
 
 
 log_sigmoid = op(
-    "log_sigmoid(x)", lambda x: -softplus.forward(-as_float(x)), elementwise, also=("logsigmoid",),
+    "log_sigmoid(x)", lambda x: -softplus.forward(-as_float(x)), elementwise, direct=True, also=("logsigmoid",),
     dtype="float", flops=6, scratch=2,
     scalar=scalars.log_sigmoid, vjp=dict(x=lambda g, x: g * sigmoid(-x)),
     traits=("wave", "bounded above", "increasing"),
@@ -58,7 +58,7 @@ def _mish_x(g: Any, x: Any) -> Any:
 
 
 mish = op(
-    "mish(x)", _mish, elementwise, dtype="float", scalar=scalars.mish, flops=9,
+    "mish(x)", _mish, elementwise, direct=True, dtype="float", scalar=scalars.mish, flops=9,
     scratch=3, vjp=dict(x=_mish_x), traits=("bounded below",),
     oracle=lambda x: x * (1 - 2 / (1 + (1 + np.exp(x)) ** 2)),
     doc="x·tanh(softplus(x)) (Misra, 2019).",
@@ -72,7 +72,7 @@ def _softsign(x: Any) -> Any:
 
 
 softsign = op(
-    "softsign(x)", _softsign, elementwise, dtype="float", flops=3, scratch=1,
+    "softsign(x)", _softsign, elementwise, direct=True, dtype="float", flops=3, scratch=1,
     scalar=scalars.softsign, vjp=dict(x=lambda g, x: g / (1 + absolute(x)) / (1 + absolute(x))),
     traits=("bounded above", "bounded below"),
     oracle=lambda x: np.sign(x) * (1 - 1 / (1 + abs(x))),
@@ -109,8 +109,8 @@ def _elu(x: Any, *, alpha: float = 1.0) -> Any:
 
 
 elu = op(
-    "elu(x, *, alpha: float = 1.0)", _elu, elementwise, dtype="float", infer_rule=_elu_infer, kinks=(0.0,), flops=4,
-    scratch=2, scalar=scalars.elu,
+    "elu(x, *, alpha: float = 1.0)", _elu, elementwise, direct=True, dtype="float", infer_rule=_elu_infer,
+    kinks=(0.0,), flops=4, scratch=2, scalar=scalars.elu,
     vjp=dict(x=lambda g, x, alpha: where(x > 0, g, g * (alpha * exp(_below(x))))),
     oracle=lambda x, *, alpha=1.0: np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0)),
     doc="x above 0, alpha·(exp(x) - 1) elsewhere (Clevert, Unterthiner and Hochreiter, 2015).",
@@ -123,9 +123,8 @@ def _celu(x: Any, *, alpha: float = 1.0) -> Any:
 
 
 celu = op(
-    "celu(x, *, alpha: float = 1.0)", _celu, elementwise, dtype="float", infer_rule=_celu_infer, kinks=(0.0,),
-    flops=5, scratch=3,
-    scalar=scalars.celu,
+    "celu(x, *, alpha: float = 1.0)", _celu, elementwise, direct=True, dtype="float", infer_rule=_celu_infer,
+    kinks=(0.0,), flops=5, scratch=3, scalar=scalars.celu,
     vjp=dict(x=lambda g, x, alpha: where(x > 0, g, g * exp(_below(x) / alpha))),
     oracle=lambda x, *, alpha=1.0: np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha),
     doc="x above 0, alpha·(exp(x/alpha) - 1) elsewhere, whose derivative does not jump (Barron, 2017).",
@@ -141,7 +140,7 @@ def _selu(x: Any) -> Any:
 
 
 selu = op(
-    "selu(x)", _selu, elementwise, dtype="float", kinks=(0.0,), flops=4, scratch=3,
+    "selu(x)", _selu, elementwise, direct=True, dtype="float", kinks=(0.0,), flops=4, scratch=3,
     scalar=scalars.selu,
     vjp=dict(x=lambda g, x: g * where(x > 0, _SELU_SCALE, _SELU_SCALE * _SELU_ALPHA * exp(_below(x)))),
     oracle=lambda x: _SELU_SCALE * (np.maximum(x, 0) + _SELU_ALPHA * np.expm1(np.minimum(x, 0))),
@@ -154,7 +153,7 @@ def _prelu(x: Any, slope: Any) -> Any:
 
 
 prelu = op(
-    "prelu(x, slope)", _prelu, elementwise, dtype="float", kinks=(0.0,), flops=3, scratch=1.25,
+    "prelu(x, slope)", _prelu, elementwise, direct=True, dtype="float", kinks=(0.0,), flops=3, scratch=1.25,
     scalar=scalars.leaky_relu,
     vjp=dict(x=lambda g, x, slope: where(x > 0, g, g * slope), slope=lambda g, x: g * _below(x)),
     oracle=lambda x, slope: np.maximum(x, 0) + slope * np.minimum(x, 0),
@@ -170,8 +169,8 @@ def _relu6(x: Any) -> Any:
 
 
 relu6 = op(
-    "relu6(x)", _relu6, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), kinks=(0.0, 6.0), flops=2,
-    scratch=1, scalar=scalars.relu6,
+    "relu6(x)", _relu6, elementwise, direct=True, infer_rule=lambda x: Aval(x.shape, promote(x, 0)),
+    kinks=(0.0, 6.0), flops=2, scratch=1, scalar=scalars.relu6,
     vjp=dict(x=lambda g, x: where(logical_or(x <= 0, x > 6), 0.0, g)),
     traits=("bounded above", "bounded below", "increasing", "gates", "idempotent"),
     oracle=lambda x: np.clip(x, 0, 6),
@@ -195,7 +194,7 @@ def _hardtanh_infer(x: Aval, *, min_val: Any, max_val: Any) -> Aval:
 
 
 hardtanh = op(
-    "hardtanh(x, *, min_val: float = -1.0, max_val: float = 1.0)", _hardtanh, elementwise, dtype="float",
+    "hardtanh(x, *, min_val: float = -1.0, max_val: float = 1.0)", _hardtanh, elementwise, direct=True, dtype="float",
     infer_rule=_hardtanh_infer, kinks=(-1.0, 1.0), flops=2, scratch=1,
     scalar=scalars.clamped,
     vjp=dict(x=lambda g, x, min_val, max_val: where(logical_or(x < min_val, x > max_val), 0.0, g)),
@@ -204,7 +203,8 @@ hardtanh = op(
     doc="x within [min_val, max_val]; the derivative at the bounds is 1.",
 )  # fmt: skip
 hardsigmoid = op(
-    "hardsigmoid(x)", lambda x: np.minimum(np.maximum(as_float(x) / 6 + 0.5, 0), 1), elementwise, dtype="float",
+    "hardsigmoid(x)", lambda x: np.minimum(np.maximum(as_float(x) / 6 + 0.5, 0), 1), elementwise, direct=True,
+    dtype="float",
     kinks=(-3.0, 3.0), flops=4, scratch=2,
     scalar=scalars.hardsigmoid,
     vjp=dict(x=lambda g, x: where(logical_or(x < -3, x > 3), 0.0, g / 6)),
@@ -214,7 +214,7 @@ hardsigmoid = op(
 )  # fmt: skip
 hardswish = op(
     "hardswish(x)", lambda x: np.maximum(x, FAR_BELOW) * np.minimum(np.maximum(as_float(x) / 6 + 0.5, 0), 1),
-    elementwise, also=("hard_swish",),
+    elementwise, also=("hard_swish",), direct=True,
     dtype="float", kinks=(-3.0, 3.0), flops=5, scratch=2,
     scalar=scalars.hardswish,
     vjp=dict(x=lambda g, x: where(x < -3, 0.0, where(x > 3, g, g * (x / 3 + 0.5)))), traits=("gates",),
@@ -266,8 +266,8 @@ def _gelu_infer(x: Aval, *, approximate: Any) -> Aval:
 # Further out the rounding of what the tanh form puts into its exponential counts for more than 32 units; the exact form
 # is tried there by tests of its own.
 gelu: Op = op(
-    "gelu(x, *, approximate: str = 'none')", _gelu, elementwise, dtype="float", domain=(-3.0, 3.0), native="forms:GELU",
-    infer_rule=_gelu_infer, flops=45, scratch=2,
+    "gelu(x, *, approximate: str = 'none')", _gelu, elementwise, direct=True, dtype="float", domain=(-3.0, 3.0),
+    native="forms:GELU", infer_rule=_gelu_infer, flops=45, scratch=2,
     vjp=dict(x=lambda g, x, approximate: gelu_pull(g, x, approximate=approximate)),
     examples=((((3, 4),), {}), (((5,),), dict(approximate="tanh"))),
     doc="""x·Φ(x), Φ the distribution function of the normal distribution (Hendrycks and Gimpel, 2016).
@@ -289,7 +289,8 @@ def _gelu_pull_infer(a: Any, x: Any, *, approximate: Any) -> Aval:
 
 # At -0.7518 the slope is 0, and near it the digits of its two terms cancel: tests keep away from there.
 gelu_pull: Op = op(
-    "gelu_pull(a, x, *, approximate: str = 'none')", _gelu_pull, elementwise, dtype="float", native="forms:GELU_PULL",
+    "gelu_pull(a, x, *, approximate: str = 'none')", _gelu_pull, elementwise, direct=True, dtype="float",
+    native="forms:GELU_PULL",
     domain={"a": (-3.0, 3.0), "x": (-0.5, 3.0)},
     infer_rule=_gelu_pull_infer, flops=50, scratch=2, traits=("internal",),
     vjp=dict(a=lambda g, x, approximate: gelu_pull(g, x, approximate=approximate), x=_gelu_bend),

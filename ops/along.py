@@ -44,7 +44,7 @@ def _add_batch(call: BatchCall) -> Any:
 take_along_axis: Op = op(
     "take_along_axis(x, indices, *, axis=-1)",
     lambda x, indices, *, axis=-1: take_along(x, indices, canonical_axis(axis, x.ndim)), indexing,
-    native="along:take_along_axis",
+    native="along:take_along_axis", direct=True,
     infer_rule=lambda x, indices, *, axis: Aval(_taken(x, indices, axis), x.dtype), batch=shifted(),
     numpy=(np.take_along_axis,), also=("take_along_dim",), methods=("take_along_axis", "take_along_dim"),
     vjp=dict(
@@ -96,7 +96,7 @@ def _add_infer(g: Aval, indices: Aval, *, axis: Any, shape: Any) -> Aval:
 
 add_along_axis: Op = op(
     "add_along_axis(g, indices, *, axis: int, shape)", _add_along_axis, indexing, infer_rule=_add_infer,
-    native="along:add_along_axis",
+    native="along:add_along_axis", direct=True,
     batch=_add_batch,
     flops=lambda g, indices, *, axis, shape: g.size,
     vjp=dict(g=lambda g, indices, axis: take_along_axis(g, indices, axis=axis), indices=None),

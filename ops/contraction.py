@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.batching import BatchCall, reshaped, widened
 from tensorgraph.engine.declare import op
+from tensorgraph.engine.direct import direct_forward
 from tensorgraph.engine.op import Op, contraction, settle
 from tensorgraph.engine.sums import total
 from tensorgraph.ops.kernels.contraction import vector_products
@@ -39,6 +42,8 @@ def _matmul_infer(a: Aval, b: Aval) -> Aval:
 # numbers summed to one from which a matrix times a vector is made in parts of so many: BLAS adds one by one, some ten
 # units in the last place from here on
 LONG, PART = 4096, 128
+# numbers of two stacks of matrices from which their products are made by kernels
+SEVERAL = 512
 
 
 def _is_thin(a: Any, b: Any) -> bool:
@@ -63,11 +68,20 @@ def _long_product(a: Any, b: Any) -> Any:
     return out.reshape(a.shape[:-1] + b.shape[1:])
 
 
+@functools.cache
+def _several_products() -> Callable[..., Any]:
+    """Products of stacks of matrices, by the kernels of `matmul` where they are not so large that BLAS is faster: NumPy
+    asks it for one after the other, in one thread."""
+    return direct_forward(matmul, np.matmul)
+
+
 def matrix_product(a: Any, b: Any) -> Any:
     """a @ b of arrays, in one dtype."""
     if a.dtype is b.dtype or a.dtype == b.dtype:
-        if a.ndim > 2 and a.shape[-1] == 1 and b.ndim > 2 and b.shape[-2] == 1:
-            return outer(a, b)
+        if a.ndim > 2 or b.ndim > 2:
+            if a.ndim > 2 and a.shape[-1] == 1 and b.ndim > 2 and b.shape[-2] == 1:
+                return outer(a, b)
+            return _several_products()(a, b) if a.size + b.size >= SEVERAL else np.matmul(a, b)
         if a.size >= LONG and _is_thin(a, b):
             return _long_product(a, b)
         if a.size >= LONG and a.ndim <= 2 >= b.ndim and a.size == a.shape[-1] == b.size == b.shape[0]:

@@ -11,6 +11,7 @@ from tensorgraph.engine.batching import BatchCall, one_by_one
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.ops.index import scatter_add
+from tensorgraph.ops.kernels.taking import take_whole
 from tensorgraph.ops.logic import not_equal, where
 from tensorgraph.ops.shape import expand_dims
 
@@ -41,7 +42,7 @@ def _embedding(weight: Any, ids: Any, *, padding_index: int | None = None) -> An
     _infer(Aval(weight.shape, weight.dtype), Aval(ids.shape, ids.dtype), padding_index=padding_index)
     if ids.dtype == np.uint64:
         ids = ids.astype(np.int64)
-    return weight.take(ids, 0)
+    return take_whole(weight, ids, 0) if weight.flags.c_contiguous else weight.take(ids, 0)
 
 
 def _pulled(g: Any, weight_aval: Any, ids: Any, padding_index: Any) -> Any:

@@ -49,7 +49,7 @@ cos: Op = op(
     doc="Cosine of x radians.",
 )  # fmt: skip
 tanh = op(
-    "tanh(x)", np.tanh, elementwise, dtype="float", methods=("tanh",), scalar=scalars.tanh,
+    "tanh(x)", np.tanh, elementwise, direct=True, dtype="float", methods=("tanh",), scalar=scalars.tanh,
     vjp=dict(x=lambda g, x: _tanh_x(g, x)),
     teaches={"x": ("g * (1 - out * out)", r"g \left(1 - \mathrm{out}^{2}\right)")},
     traits=("wave", "bounded above", "bounded below", "increasing"),
@@ -94,7 +94,8 @@ def _tanh_x(g: Any, x: Any) -> Any:
 
 
 over_cosh: Op = op(
-    "over_cosh(a, x)", _over_cosh, elementwise, dtype="float", scalar=scalars.over_cosh, flops=4, scratch=1,
+    "over_cosh(a, x)", _over_cosh, elementwise, direct=True, dtype="float", scalar=scalars.over_cosh, flops=4,
+    scratch=1,
     vjp=dict(a=lambda g, x: over_cosh(g, x), x=lambda g, out, x: g * (-2.0 * out * tanh(x))),
     oracle=lambda a, x: a / np.cosh(x) ** 2, traits=("internal",),
     doc="""a/cosh(x)²: the gradient of `tanh`, and of `sigmoid` at twice x.
@@ -117,7 +118,7 @@ def _sigmoid(x: Any) -> Any:
 
 
 sigmoid: Op = op(
-    "sigmoid(x)", _sigmoid, elementwise, also=("expit",), dtype="float", methods=("sigmoid",),
+    "sigmoid(x)", _sigmoid, elementwise, direct=True, also=("expit",), dtype="float", methods=("sigmoid",),
     scalar=scalars.sigmoid, flops=4, scratch=2,
     vjp=dict(x=lambda g, x: _tanh_x(0.25 * g, 0.5 * x)),
     teaches={"x": ("g * out * (1 - out)", r"g \, \mathrm{out} \left(1 - \mathrm{out}\right)")},
@@ -132,7 +133,7 @@ def _softplus(x: Any) -> Any:
 
 
 softplus = op(
-    "softplus(x)", _softplus, elementwise, dtype="float", scalar=scalars.softplus, flops=6, scratch=2,
+    "softplus(x)", _softplus, elementwise, direct=True, dtype="float", scalar=scalars.softplus, flops=6, scratch=2,
     vjp=dict(x=lambda g, x: g * sigmoid(x)), traits=("wave", "bounded below", "increasing"),
     doc="log(1 + exp(x)), without overflow.",
 )  # fmt: skip
@@ -166,7 +167,7 @@ def _leaky_infer(x: Aval, *, slope: float) -> Aval:
 
 
 leaky_relu = op(
-    "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, dtype="float", infer_rule=_leaky_infer,
+    "leaky_relu(x, *, slope=0.01)", _leaky_relu, elementwise, direct=True, dtype="float", infer_rule=_leaky_infer,
     scalar=scalars.leaky_relu, kinks=(0.0,),
     flops=3, scratch=1.25,
     vjp=dict(x=lambda g, x, slope: where(x > 0, g, slope * g)),

@@ -37,7 +37,8 @@ def normal_density(x: Any) -> Any:
 
 
 erf = op(
-    "erf(x)", lambda x: erf_of(as_float(x)), elementwise, methods=("erf",), dtype="float", scalar=scalars.erf, flops=40,
+    "erf(x)", lambda x: erf_of(as_float(x)), elementwise, direct=True, methods=("erf",), dtype="float",
+    scalar=scalars.erf, flops=40,
     vjp=dict(x=lambda g, x: g * (_SLOPE * bell(x))), traits=("bounded above", "bounded below", "increasing"),
     doc="""The error function, 2/√π times the integral of exp(-t²) from 0 to x.
 
@@ -47,8 +48,8 @@ erf = op(
     """,
 )  # fmt: skip
 erfc = op(
-    "erfc(x)", lambda x: erfc_of(as_float(x)), elementwise, methods=("erfc",), dtype="float", scalar=scalars.erfc,
-    flops=40,
+    "erfc(x)", lambda x: erfc_of(as_float(x)), elementwise, direct=True, methods=("erfc",), dtype="float",
+    scalar=scalars.erfc, flops=40,
     vjp=dict(x=lambda g, x: -(g * (_SLOPE * bell(x)))), traits=("bounded above", "bounded below"),
     doc="1 - erf(x), right also where that is tiny.",
 )  # fmt: skip

@@ -19,7 +19,9 @@ from tensorgraph.testing.forward import layouts_of
 LANES = SIZE = 0
 
 needs_machine_code = pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
-DIRECT = sorted(name for name, op in CATALOGUE.items() if op.direct and "internal" not in op.traits)
+DIRECT = sorted(
+    name for name, op in CATALOGUE.items() if op.direct and not op.kind.large and "internal" not in op.traits
+)
 
 
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[bool]:

@@ -197,3 +197,28 @@ def test_ascending_places_give_the_bits_of_others(dtype, monkeypatch):
     found = scatter_rows(g, places, 310)
     monkeypatch.setattr(kernels, "_ascending", lambda places: False)
     assert found.tobytes() == scatter_rows(g, places, 310).tobytes()
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.__name__)
+@pytest.mark.parametrize("few", [0, 10**9], ids=["kernel", "numpy"])
+def test_rows_are_added_to_what_is_there(columns, dtype, few, monkeypatch):
+    """However often a place is named: never, once, twice, and more often."""
+    monkeypatch.setattr(scatter, "FEW", few)
+    counts = np.array([0, 1, 2, 3, 17, 2, 1, 0])
+    places = np.random.default_rng(0).permutation(np.repeat(np.arange(8), counts))
+    into = np.full((8, columns), 10, dtype)
+    got = scatter_rows(np.ones((places.size, columns), dtype), places, 8, into)
+    assert got is into and got[:, 0].tolist() == (10 + counts).tolist()
+    x = tg.tensor(np.full((500, columns), 10, dtype))
+    twice = x.at[np.repeat(np.arange(250), 2)].add(np.ones((500, columns), dtype))
+    assert twice.numpy()[:, 0].tolist() == [12.0] * 250 + [10.0] * 250
+
+
+def test_few_rows_among_many_places() -> None:
+    rng = np.random.default_rng(4)
+    g, places = rng.normal(size=(600, 3)).astype(np.float32), rng.integers(0, 500, 600)
+    g[0], places[1] = -0.0, places[2]
+    many = 600 * scatter.FULL + 1
+    got, expected = scatter_rows(g, places, many), scatter_rows(g, places, 500)
+    assert not got[500:].any() and got[:500].tobytes() == expected.tobytes()

@@ -2,9 +2,9 @@
 
 The plan: (1) the numbers of the rows to add are sorted by place, by counting, so that all that goes to one place stands
 together and in its old order; (2) each place is summed in a row of float64 that stays in the first cache, from float64
-itself with the rounding error of every addition kept; (3) the sum is written once; pages where nothing arrives are
-never touched. Places
-are independent, so threads share them and the result is the same for any number of threads.
+itself with the rounding error of every addition kept; (3) the sum is written once, into memory that nobody has set to
+0 before, unless most places get nothing: then their pages are never touched. Places are independent, so threads share
+them and the result is the same for any number of threads.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FEW = 512
 PLAIN = 2
 # places for each single number from which most of them are expected to be alone at theirs
 SPARSE = 32
+# places for each row up to which those where nothing arrives are written too: beyond, their pages stay untouched
+FULL = 8
 # seconds a number, by the bytes of a number
 _COST = {4: 0.4e-9, 8: 1.2e-9}
 
@@ -48,48 +50,47 @@ def _group(places: Any, starts: Any, order: Any) -> None:
 
 
 @kernel(flags=EXACT_ZERO)
-def _add_single(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> None:
+def _add_single(g: Any, order: Any, starts: Any, fresh: Any, out: Any, lo: Any, hi: Any) -> None:
     """float32: a sum in float64 has digits to spare. One number, or two, need none to be rounded once."""
     total = np.empty(out.shape[1])
     zero = out.dtype.type(0)
     for p in range(lo, hi):
-        first, count = starts[p], starts[p + 1] - starts[p]
+        first, count, target = starts[p], starts[p + 1] - starts[p], out[p]
+        if fresh:
+            for j in range(target.size):
+                target[j] = zero
         if count == 0:
             continue
-        target = out[p]
         if count == 1:
             row = g[order[first]]
             for j in range(target.size):
                 target[j] += row[j]
-            continue
-        if starts[p] + 2 >= starts[p + 1]:
-            one, other = order[starts[p]], order[starts[p + 1] - 1]
-            if one == other:
-                for j in range(out.shape[1]):
-                    out[p, j] = zero + g[one, j]
-            else:
-                for j in range(out.shape[1]):
-                    out[p, j] = zero + (g[one, j] + g[other, j])
-            continue
-        total[:] = 0.0
-        for k in range(first, first + count):
-            row = g[order[k]]
-            for j in range(row.size):
-                total[j] += row[j]
-        for j in range(target.size):
-            target[j] += total[j]
+        elif count == 2 and fresh:
+            row, other = g[order[first]], g[order[first + 1]]
+            for j in range(target.size):
+                target[j] = zero + (row[j] + other[j])
+        else:
+            total[:] = 0.0
+            for k in range(first, first + count):
+                row = g[order[k]]
+                for j in range(row.size):
+                    total[j] += row[j]
+            for j in range(target.size):
+                target[j] += total[j]
 
 
 @kernel(flags=EXACT_ZERO)
-def _add_double(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> None:
+def _add_double(g: Any, order: Any, starts: Any, fresh: Any, out: Any, lo: Any, hi: Any) -> None:
     """float64: what each addition loses is summed beside it."""
     total, lost = np.empty(out.shape[1]), np.empty(out.shape[1])
     for p in range(lo, hi):
-        first, count = starts[p], starts[p + 1] - starts[p]
+        first, count, target = starts[p], starts[p + 1] - starts[p], out[p]
+        if fresh:
+            for j in range(target.size):
+                target[j] = 0.0
         if count == 0:
             continue
         if count <= PLAIN:
-            target = out[p]
             for k in range(first, first + count):
                 row = g[order[k]]
                 for j in range(row.size):
@@ -105,7 +106,6 @@ def _add_double(g: Any, order: Any, starts: Any, out: Any, lo: Any, hi: Any) -> 
                 t = s - a
                 lost[j] += (a - (s - t)) + (b - t)
                 total[j] = s
-        target = out[p]
         for j in range(target.size):
             s = total[j] + lost[j]
             # an infinite sum has lost infinity minus infinity
@@ -259,7 +259,7 @@ def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None)
         _add_single_numbers.call(uniform(g, work)[:, 0], places, total)
         with np.errstate(over="ignore"):
             return _with(total.astype(g.dtype)[:, None], into)
-    rows, out = uniform(g, work), np.zeros(shape, work) if into is None or into.dtype != work else into
+    rows, fresh = uniform(g, work), False
     if g.shape[1] == 1:
         total = np.zeros(count)
         _add_numbers.call(rows[:, 0], places, total, np.zeros(count))
@@ -270,5 +270,10 @@ def scatter_rows(g: Array, places: Array, count: int, into: Array | None = None)
         starts, order = np.zeros(count + 1, np.int64), np.empty(places.size, np.int64)
         _group.call(places, starts, order)
     add = _add_double if work is _FLOAT64 else _add_single
-    share(add, (rows, order, starts, out), count, (g.size + out.size) * _COST[work.itemsize])
+    if into is not None and into.dtype == work:
+        out = into
+    else:
+        fresh = places.size * FULL >= count
+        out = np.empty(shape, work) if fresh else np.zeros(shape, work)
+    share(add, (rows, order, starts, fresh, out), count, (g.size + out.size) * _COST[work.itemsize])
     return out if work == g.dtype else _with(out.astype(g.dtype), into)

@@ -64,17 +64,29 @@ def along(w: Any, block: Any, blocks: Any) -> None:
                     store(to, load(lines + at))
 
 
+def take_lines(w: Any, block: Any, blocks: Any) -> None:
+    """Numbers taken from lines. Words: indices, from line to line; numbers of a line; what is taken from, from line to
+    line, from number to number; results; lines, indices of one."""
+    ids, i_row, size, x, x_row, step, out, count, each = [word_at(w, k) for k in static(9)]
+    for a in range(count * block // blocks, count * (block + 1) // blocks):
+        row, line, to = ids + a * i_row, x + a * x_row, out + a * each * SIZE
+        for b in range(each):
+            k = load_int(row + 8 * b)
+            store(to + b * SIZE, load(line + select(k < 0, k + size, k) * step))
+
+
 def add_lines(w: Any, block: Any, blocks: Any) -> None:
     """Numbers added to whole lines, whose sums are in the first cache meanwhile. Words: indices, from line to line;
     numbers of a line; sums in float64 and what they lose, bytes of a block; numbers, from line to line; results; lines,
     indices of one."""
     ids, i_row, size, g, g_row, out, count, each = [word_at(w, k) for k in static(8)]
     sums, lost = word_at(w, 8) + block * word_at(w, 10), word_at(w, 9) + block * word_at(w, 10)
+    full = size // LANES * LANES
     for a in range(count * block // blocks, count * (block + 1) // blocks):
-        for j in range(0, size, LANES):
-            stw(sums + 8 * j, double(vset(0.0)), size - j)
-            if LOSS:
-                stw(lost + 8 * j, double(vset(0.0)), size - j)
+        for j in range(0, full, LANES):
+            no_sums(sums, lost, j, LANES)
+        if full < size:
+            no_sums(sums, lost, full, size - full)
         for b in range(each):
             k = load_int(ids + a * i_row + 8 * b)
             at, x = 8 * select(k < 0, k + size, k), load(g + a * g_row + b * SIZE)
@@ -84,12 +96,27 @@ def add_lines(w: Any, block: Any, blocks: Any) -> None:
                 store_double(lost + at, less)
             else:
                 store_double(sums + at, load_double(sums + at) + double(x))
-        for j in range(0, size, LANES):
-            total = ldw(sums + 8 * j, size - j, 0.0)
-            if LOSS:
-                rest = ldw(lost + 8 * j, size - j, 0.0)
-                total = select(rest == rest, total + rest, total)
-            stm(out + (a * size + j) * SIZE, narrow(total), size - j)
+        line = out + a * size * SIZE
+        for j in range(0, full, LANES):
+            put_sums(sums, lost, j, line, LANES)
+        if full < size:
+            put_sums(sums, lost, full, line, size - full)
+
+
+def no_sums(sums: Any, lost: Any, j: Any, n: Any) -> None:
+    """Zeros for `n` sums, from number `j` on."""
+    stw(sums + 8 * j, double(vset(0.0)), n)
+    if LOSS:
+        stw(lost + 8 * j, double(vset(0.0)), n)
+
+
+def put_sums(sums: Any, lost: Any, j: Any, line: Any, n: Any) -> None:
+    """`n` sums rounded, from number `j` on."""
+    total = ldw(sums + 8 * j, n, 0.0)
+    if LOSS:
+        rest = ldw(lost + 8 * j, n, 0.0)
+        total = select(rest == rest, total + rest, total)
+    stm(line + j * SIZE, narrow(total), n)
 
 
 def _axes(shape: tuple[int, ...], k: int, lines: Place, ids: Place, numbers: Place) -> list[int] | None:
@@ -116,6 +143,12 @@ def take_along_axis(call: Call) -> bool:
     axes = None if ids is None else _axes(out.shape, k, x, ids, out)
     if ids is None or axes is None:
         return False
+    if axes[8] == 1 and ids.strides[k] == 8:  # no axis is behind
+        count, x_row, i_row, _ = axes[:4]
+        blocks = min(4, count) if out.size >= LARGE else 1
+        given: list[int | Address] = [ids.address(), i_row, n, x.address(), x_row, step, out.address()]
+        call.run(kernel(take_lines, x.dtype), [*given, count, out.shape[k]], blocks)
+        return True
     words: list[int | Address] = [ids.address(), n, step, x.address(), 0, out.address(), *axes]
     call.run(kernel(along, x.dtype, ADDS=False, LOSS=False), words, min(4, axes[0]) if out.size >= LARGE else 1)
     return True

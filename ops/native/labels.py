@@ -10,11 +10,12 @@ import numpy as np
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.lowering import static
 from tensorgraph.native.places import Address, Call, Place
-from tensorgraph.native.words import load_byte, load_int, select, store_int, word_at
+from tensorgraph.native.words import any_lane, iota, ldq, load_byte, load_int, select, store_int, word_at
 from tensorgraph.ops.native.moving import collapsed, copy_of
 
 __all__ = ["as_int64", "integers", "integers_within", "whole_at"]
 
+LANES = 0  # a constant of every kernel
 ITEM, SIGNED = 8, True  # constants of kernels: bytes of an integer, and whether it has a sign
 
 LARGE = 1 << 16  # integers from which they are shared by threads
@@ -46,9 +47,20 @@ def within(w: Any, block: Any, blocks: Any) -> None:
     ids, n, step, m, inner, low, high = [word_at(w, k) for k in static(7)]
     wrong = 0
     for i in range(n):
-        for j in range(m):
-            k = whole_at(ids + i * step + j * inner)
-            wrong = select((k < low) | (k >= high), 1, wrong)
+        if (ITEM == 8) and inner == 8:  # side by side
+            outside, full = iota() < 0, m // (4 * LANES) * (4 * LANES)
+            for j in range(0, full, 4 * LANES):
+                for v in static(4):
+                    k = ldq(ids + i * step + 8 * (j + v * LANES), LANES, low)
+                    outside = outside | (k < low) | (k >= high)
+            for j in range(full, m, LANES):
+                k = ldq(ids + i * step + 8 * j, m - j, low)
+                outside = outside | (k < low) | (k >= high)
+            wrong = 1 if any_lane(outside) else wrong
+        else:
+            for j in range(m):
+                k = whole_at(ids + i * step + j * inner)
+                wrong = select((k < low) | (k >= high), 1, wrong)
     store_int(word_at(w, 7), wrong)
 
 

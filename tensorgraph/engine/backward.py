@@ -161,9 +161,14 @@ def _run_plain(roots: list[tuple[Any, Any]], retain: bool, mode: modes.Mode) -> 
     table = Table()
     if len(roots) == 1:
         node, g = roots[0]
+        g = g._value if isinstance(g, Tensor) else g
+        if type(node) is Projection:
+            slots: list[Any] = [0.0] * len(node.parents[0].shape)
+            slots[node.index] = g
+            node, g = node.parents[0], slots
         if type(node) is Node and node.op.backward is not None and all(map(_ends, node.parents)):
             # one fused op and nothing behind it
-            node.op.pull(node, g._value if isinstance(g, Tensor) else g, table, None)
+            node.op.pull(node, g, table, None)
             if not retain:
                 node.saved = None
             return table

@@ -1,7 +1,8 @@
 """Eager calls on kernels in machine code: an op's `native` rule is asked once for shapes, strides and attributes.
 
 An op that says ``direct=True`` runs the kernels that a compiled function would run, on the arrays themselves. Its
-forward stays for all that the rule does not take, and where no machine code can be made.
+forward stays for all that the rule does not take, and where no machine code can be made. Elementwise ops do so with
+large arrays, and so do their derivative rules, each in one walk through memory rather than one for each of its ops.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ import numpy as np
 
 from tensorgraph import jit
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import Op
+from tensorgraph.engine.op import Kind, Op, Rule
 from tensorgraph.engine.source import define
 
-__all__ = ["can_fuse", "direct_forward"]
+__all__ = ["LARGE", "can_fuse", "direct_forward", "direct_rule"]
 
 MOST = 1024  # calls that are known of an op: beyond, all are forgotten
+LARGE = 4096
+"""Numbers of an array from which an elementwise op, and its derivative rules, run as kernels."""
 
 ndarray = np.ndarray
 _UNKNOWN = object()
 
 
-def direct_forward(declared: Op) -> Callable[..., Any]:
-    """An op's forward that runs the kernels of its rule where there are some, as a function of the same arguments."""
+def direct_forward(declared: Op, forward: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """An op's forward that runs the kernels of its rule where there are some, as a function of the same arguments; what
+    they do not take is left to `forward`, by default the op's."""
+    if declared.kind.large:
+        return _large_forward(declared)
     sig, names = declared.signature, declared.inputs
     known: dict[Any, Any] = {}
-    scope: dict[str, Any] = {"_forward": declared.forward, "_known": known.get, "_UNKNOWN": _UNKNOWN}
+    scope: dict[str, Any] = {"_forward": forward or declared.forward, "_known": known.get, "_UNKNOWN": _UNKNOWN}
     scope["_planned"] = functools.partial(_planned, declared, known)
     params = [f"{n}=None" if n in sig.optional else n for n in names] + ["*"] * bool(sig.attrs)
     for attr, default in sig.attrs.items():
@@ -49,6 +55,63 @@ def direct_forward(declared: Op) -> Callable[..., Any]:
         f"return _forward({''.join(f'{n}, ' for n in names)}{attrs})",
     ]
     return define(declared.name, "direct call", ", ".join(params), body, scope)
+
+
+def _large_forward(declared: Op) -> Callable[..., Any]:
+    """The like of an elementwise op: looked up where an array is large."""
+    sig, names = declared.signature, declared.inputs
+    params = [*names, *["*"] * bool(sig.attrs)]
+    params += [attr if attr in sig.required else f"{attr}=_default_{attr}" for attr in sig.attrs]
+    passed = ", ".join([*names, *[f"{attr}={attr}" for attr in sig.attrs]])
+
+    def public(*values: Any) -> Any:
+        return declared.public(*values[: len(names)], **dict(zip(sig.attrs, values[len(names) :], strict=True)))
+
+    scope = {"_forward": declared.forward, "_large": _Large(declared.kind, public), "_ndarray": ndarray}
+    scope |= {f"_default_{attr}": default for attr, default in sig.attrs.items()}
+    body = [
+        f"if {' or '.join(f'(type({n}) is _ndarray and {n}.size >= {LARGE})' for n in names)}:",
+        f"    _out = _large({', '.join([*names, *sig.attrs])})",
+        "    if _out is not None: return _out",
+        f"return _forward({passed})",
+    ]
+    return define(declared.name, "direct call", ", ".join(params), body, scope)
+
+
+def direct_rule(declared: Op, rule: Rule) -> Callable[..., Any] | None:
+    """A derivative rule of an elementwise op on large arrays, as a function that gives None where the rule has to run;
+    None where it always has."""
+    if not (declared.direct and declared.kind.large) or any(name.endswith("_aval") for name in rule.params):
+        return None
+    return _Large(declared.kind, rule.function)
+
+
+class _Large:
+    """A function of arrays and others, by one kernel for all calls with such arrays and the same others."""
+
+    def __init__(self, kind: Kind, function: Callable[..., Any]) -> None:
+        self.kind, self.function = kind, function
+        self.known: dict[Any, Any] = {}
+
+    def __call__(self, *values: Any) -> Any:
+        arrays = [value for value in values if type(value) is ndarray]
+        key = tuple([
+            (value.shape, value.strides, value.dtype, value.flags.aligned) if type(value) is ndarray else repr(value)
+            for value in values
+        ])  # fmt: skip
+        run = self.known.get(key, _UNKNOWN)
+        if run is _UNKNOWN:
+            run = self._planned(key, values, arrays)
+        return None if run is None else run(*arrays)
+
+    def _planned(self, key: Any, values: Sequence[Any], arrays: Sequence[Any]) -> Any:
+        if len(self.known) >= MOST:
+            self.known.clear()
+        self.known[key] = run = None
+        plain = all(array.flags.aligned and array.dtype.isnative for array in arrays)
+        if plain and all(type(value) in (ndarray, float, int, bool, str) for value in values) and _machine_code():
+            self.known[key] = run = self.kind.kernels_of(self.function, values)
+        return run
 
 
 def can_fuse() -> bool:
@@ -80,8 +143,8 @@ def _planned(declared: Op, known: dict[Any, Any], key: Any, values: Sequence[Any
         return None
     if not _machine_code():
         return None
-    from tensorgraph.native.direct import direct
-    from tensorgraph.native.places import Buffer, Call, Place
+    from tensorgraph.native.direct import direct, place_of_array
+    from tensorgraph.native.places import Call, Place
 
     def aval(value: Any) -> Any:
         if isinstance(value, list | tuple):
@@ -91,7 +154,7 @@ def _planned(declared: Op, known: dict[Any, Any], key: Any, values: Sequence[Any
     def place(value: Any) -> Any:
         if isinstance(value, list | tuple):
             return [place(v) for v in value]
-        return None if value is None else Place(Buffer(value.nbytes), value.shape, value.dtype, value.strides)
+        return None if value is None else place_of_array(value)
 
     types = _types(declared, tuple(map(aval, values)), attrs)
     rule = declared.native_rule()

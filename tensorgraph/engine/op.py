@@ -45,6 +45,10 @@ class Kind:
         itself for a weak scalar, None for an absent input and a list for a list input.
     traits : iterable of str
         What the family's name says of all its ops: see `tensorgraph.engine.traits`.
+    large : str
+        ``"module:function"`` of this package, loaded at first use, that makes kernels of functions of large arrays
+        which are written with ops of the family. Eager calls of ops that say ``direct=True``, and their derivative
+        rules, run those.
     """
 
     def __init__(
@@ -52,10 +56,18 @@ class Kind:
         name: str,
         infer: Callable[[Op, tuple[Any, ...], Mapping[str, Any]], Any] | None,
         traits: Iterable[str] = (),
+        large: str = "",
     ) -> None:
         self.name = name
         self.infer = infer
         self.traits = with_implied(traits, f"the kind {name}")
+        self.large = large
+
+    def kernels_of(self, function: Callable[..., Any], values: Sequence[Any]) -> Callable[..., Any] | None:
+        """What runs a function on arrays as these; None where the function itself does."""
+        module, _, name = self.large.partition(":")
+        made: Callable[..., Any] | None = getattr(import_module(f"tensorgraph.{module}"), name)(function, values)
+        return made
 
     def __repr__(self) -> str:
         return f"Kind({self.name!r})"
@@ -165,7 +177,8 @@ class Op:
         What the compiler makes of a call: a rule that is given a `tensorgraph.native.places.Call`, by itself or as
         ``"module:function"`` of `tensorgraph.ops.native`, which is loaded at first use. None: the forward is called.
     direct : bool
-        Whether eager calls run these kernels too where there are some: see `tensorgraph.engine.direct`.
+        Whether eager calls run these kernels too where there are some: see `tensorgraph.engine.direct`. Those of an
+        elementwise op are made of its formula, and of its derivative rules, for large arrays.
     """
 
     signature: Signature
@@ -426,7 +439,7 @@ def run_on_ones(op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tup
     return result if isinstance(result, tuple) else (result,)
 
 
-elementwise = Kind("elementwise", _elementwise_infer, traits=("keeps order",))
+elementwise = Kind("elementwise", _elementwise_infer, traits=("keeps order",), large="compile.eager:kernels_of")
 reduction = Kind("reduction", _reduction_infer, traits=("reduces", "keeps order"))
 shape = Kind("shape", None, traits=("moves", "analytic"))
 index = Kind("index", None)

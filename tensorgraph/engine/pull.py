@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensorgraph.engine import known
-from tensorgraph.engine.op import Op, elementwise
+from tensorgraph.engine.direct import LARGE, direct_rule
+from tensorgraph.engine.op import Op, Rule, elementwise
 from tensorgraph.engine.source import define
 from tensorgraph.engine.sums import total
 from tensorgraph.engine.tape import describe_node, projection
@@ -313,11 +314,24 @@ def make_pull(declared: Op) -> Callable[..., None]:
         body += [
             f"p = parents[{i}]",
             "if p is not None and (needed is None or p in needed):",
-            f"    c = _rule{i}({', '.join(arguments)})",
+            *_one_rule(declared, rule, i, arguments, scope),
             f"    if type(c) is not _ndarray or {differs}c.dtype is not p.dtype: c = _fit(c, p)",
             *_DEPOSIT,
         ]
     return define(sig.name, "vjp", "node, g, table, needed", body, scope)
+
+
+def _one_rule(declared: Op, rule: Rule, i: int, arguments: list[str], scope: dict[str, Any]) -> list[str]:
+    """The lines that call a rule, or its kernel where that runs."""
+    call = f"({', '.join(arguments)})"
+    large = direct_rule(declared, rule)
+    if large is None:
+        return [f"    c = _rule{i}{call}"]
+    scope[f"_large{i}"] = large
+    return [
+        f"    c = _large{i}{call} if type(g) is _ndarray and g.size >= {LARGE} else None",
+        f"    if c is None: c = _rule{i}{call}",
+    ]
 
 
 _DEPOSIT = (

@@ -20,7 +20,7 @@ from tensorgraph.native.places import Address, Buffer, Call, Place, Record, Rule
 from tensorgraph.native.tape import Tape
 from tensorgraph.native.words import load_int, store_int, word_at
 
-__all__ = ["Direct", "direct"]
+__all__ = ["Direct", "direct", "place_of_array"]
 
 DATA = 16  # where the header of an array says where its numbers are, in bytes
 HEADERS = True  # a constant of `bind`
@@ -30,6 +30,7 @@ PIECES = 4
 
 Array = np.ndarray[Any, Any]
 
+empty = np.empty
 _pieces: list[Array] = []
 
 
@@ -90,12 +91,14 @@ class Direct:
         With what the rule has put into it.
     single : bool
         Whether one array is given rather than a tuple.
+    order : sequence of int, optional
+        Which of the arrays that it is called with the call's inputs are; by default they are all of them.
     """
 
-    __slots__ = ("_call", "_free", "_inputs", "_outputs", "_single", "_size", "_take")
+    __slots__ = ("_call", "_free", "_inputs", "_order", "_outputs", "_single", "_size", "_take")
 
-    def __init__(self, call: Call, single: bool) -> None:
-        self._call, self._single = call, single
+    def __init__(self, call: Call, single: bool, order: Sequence[int] | None = None) -> None:
+        self._call, self._single, self._order = call, single, order
         self._inputs, outputs = places_of(call.inputs), places_of(call.outputs)
         self._outputs = [(place.shape, place.dtype) for place in outputs]
         self._size = sum(rounded(place.buffer.nbytes) for place in call.scratch_places)
@@ -104,8 +107,13 @@ class Direct:
 
     def __call__(self, *arrays: Array) -> Any:
         """The outputs, for the arrays that there are; None where a check finds what has to be refused."""
-        lane = self._free.pop() if self._free else self._laid()
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        if self._order is not None:
+            arrays = tuple([arrays[k] for k in self._order])
+        try:
+            lane = self._free.pop()
+        except IndexError:
+            lane = self._laid()
+        outputs = [empty(shape, dtype) for shape, dtype in self._outputs]
         given = [*arrays, *outputs]
         if self._size:
             given.append(_lent(self._size))
@@ -171,6 +179,11 @@ def _tape(records: Sequence[Record], own: dict[Buffer, int]) -> Tape:
         words = [own.get(word.buffer, 0) if isinstance(word, Address) else int(word) for word in record.words]
         rows.append((entry, words, record.blocks))
     return Tape(rows)
+
+
+def place_of_array(array: Array) -> Place:
+    """Where an array's numbers lie, in a buffer that stands for its memory."""
+    return Place(Buffer(array.nbytes), array.shape, array.dtype, array.strides)
 
 
 def places_of(values: Sequence[Any]) -> list[Place]:

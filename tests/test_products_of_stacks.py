@@ -1,0 +1,92 @@
+"""Eager products of stacks of matrices, on the kernels of compiled functions: NumPy calls BLAS for each matrix."""
+
+import numpy as np
+import pytest
+
+import tensorgraph as tg
+from tensorgraph import jit
+from tensorgraph.native import machine
+from tensorgraph.ops import contraction
+from tensorgraph.ops.contraction import matrix_product
+from tensorgraph.testing import assert_close, assert_same
+
+SHAPES = [
+    ((8, 16, 16), (8, 16, 16)), ((8, 16, 16), (16, 5)), ((16, 16), (8, 16, 3)), ((8, 1, 64), (8, 64, 9)),
+    ((8, 9, 64), (8, 64, 1)), ((2, 1, 9, 8), (3, 8, 7)), ((4, 3, 2, 5, 9), (3, 1, 9, 6)), ((64,), (9, 64, 4)),
+    ((9, 4, 64), (64,)), ((300, 2, 2), (300, 2, 2)), ((5, 7, 200), (5, 200, 1)), ((5, 60, 0), (5, 0, 60)),
+    ((0, 30, 30), (0, 30, 30)), ((700, 3, 0), (700, 0, 0)),
+]  # fmt: skip
+
+
+def drawn(shape, dtype, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int64"])
+@pytest.mark.parametrize(("left", "right"), SHAPES)
+def test_every_stack(left, right, dtype, monkeypatch):
+    monkeypatch.setattr(contraction, "SEVERAL", 0)
+    a, b = 3 * drawn(left, dtype), 3 * drawn(right, dtype, 1)
+    a, b = a.astype(dtype), b.astype(dtype)
+    expected = np.matmul(a.astype("f8"), b.astype("f8"))
+    found = matrix_product(a, b)
+    assert found.dtype == a.dtype and found.shape == expected.shape
+    if dtype == "int64":
+        assert_same(found, expected.astype(dtype))
+    else:
+        assert_close(found, expected, scale=np.matmul(abs(a.astype("f8")), abs(b.astype("f8"))) + 1e-30)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_layout(dtype):
+    a, b = drawn((6, 20, 17), dtype), drawn((6, 17, 11), dtype, 1)
+    expected = np.matmul(a, b)
+
+    def layouts(x):
+        wide = np.zeros([2 * n for n in x.shape], dtype)
+        wide[::2, ::-2, 1::2] = x
+        turned = np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2)
+        return [x, turned, np.asfortranarray(x), wide[::2, ::-2, 1::2], x.astype(x.dtype.newbyteorder())]
+
+    for left in layouts(a):
+        for right in layouts(b):
+            assert_close(matrix_product(left, right), expected)
+    many = np.broadcast_to(a[:1], a.shape)
+    assert_close(matrix_product(many, b), np.matmul(many.copy(), b))
+
+
+def test_what_is_not_finite_stays_in_its_matrix():
+    a, b = drawn((9, 16, 16), "float32"), drawn((9, 16, 16), "float32", 1)
+    a[2, 3, 4], a[5, 0, 0], b[7, 1, 1] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        expected = np.matmul(a, b)
+    found = matrix_product(a, b)
+    assert (np.isfinite(found) == np.isfinite(expected)).all()
+    assert_same(np.isnan(found), np.isnan(expected))
+
+
+@pytest.mark.skipif(not machine.available(), reason=str(machine.reason()))
+def test_threads_and_compiling_change_no_bit():
+    a, b = (tg.tensor(drawn((40, 60, 60), "float32", k), requires_grad=True) for k in (0, 1))
+    g = tg.tensor(drawn((40, 60, 60), "float32", 2))
+
+    def pulled(a, b):
+        return tg.gradients((tg.einsum("bij,bjk->bik", a, b) * g).sum(), (a, b))
+
+    before, found = jit.num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            jit.set_num_threads(count)
+            found.append([(a @ b).numpy(), *[d.numpy() for d in pulled(a, b)]])
+    finally:
+        jit.set_num_threads(before)
+    found.append([tg.compile(lambda a, b: a @ b, exact=True)(a, b).numpy(),
+                  *[d.numpy() for d in tg.compile(pulled, exact=True)(a, b)]])  # fmt: skip
+    for other in found[1:]:
+        for x, y in zip(found[0], other, strict=True):
+            assert_same(x, y)
+
+
+def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"matmul.*last axis of a"):
+        tg.tensor(np.ones((8, 16, 9))) @ tg.tensor(np.ones((8, 16, 9)))
