@@ -1,4 +1,7 @@
-"""The same loop without `train.fit`: every step is visible."""
+"""The same loop without `train.fit`: every step is visible.
+
+python examples/by_hand.py
+"""
 
 import tensorgraph as tg
 from tensorgraph import nn, optim, train

@@ -1,4 +1,7 @@
-"""Handwritten digits in twenty lines: train, stop early, test, save, load, predict."""
+"""Handwritten digits in twenty lines: train, stop early, test, save, load, predict.
+
+python examples/digits.py
+"""
 
 from tensorgraph import nn, optim, train
 from tensorgraph.data import Normalizer, load_digits, split

@@ -1,4 +1,7 @@
-"""Derivatives of functions, of any order, and the graph behind them."""
+"""Derivatives of functions, of any order, and the graph behind them.
+
+python examples/gradients.py
+"""
 
 import tensorgraph as tg
 

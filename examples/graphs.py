@@ -1,4 +1,7 @@
-"""A training step as a value: printed, looked at for mistakes, made better, explained, drawn, saved and read back."""
+"""A training step as a value: printed, looked at for mistakes, made better, explained, drawn, saved and read back.
+
+python examples/graphs.py        # the picture is step.html
+"""
 
 import numpy as np
 

@@ -16,7 +16,7 @@ from training_helpers import long_run, same_run
 
 from tensorgraph.train import Run, compiled
 
-compiled.FIRST = 4  # most steps are compiled
+compiled.FIRST, compiled.AGAIN = 4, 1  # most steps are compiled
 
 
 def forked(run, before=lambda: None, **options):

@@ -1,5 +1,8 @@
 """Mini-batches, splits and the Dataset value."""
 
+import subprocess
+import sys
+
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
@@ -252,10 +255,26 @@ def test_digits():
     assert load_digits(dtype="float64").x.dtype == np.float64
 
 
-def test_digits_without_scikit_learn(monkeypatch):
-    import sys
+def test_digits_are_those_of_scikit_learn(monkeypatch):
+    datasets = pytest.importorskip("sklearn.datasets")
+    read, theirs = load_digits(), datasets.load_digits()
+    monkeypatch.setattr("tensorgraph.data.dataset.Path.is_file", lambda path: False)
+    for data in (read, load_digits()):  # from its file, and by its function
+        np.testing.assert_array_equal(data.x, theirs.data.astype(np.float32))
+        np.testing.assert_array_equal(data.y, theirs.target)
+        assert data.x.flags.c_contiguous and data.y.base is None
+        assert data.class_names == tuple(map(str, theirs.target_names))
+        assert data.feature_names == tuple(theirs.feature_names)
 
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+
+def test_digits_are_loaded_without_importing_scikit_learn():
+    code = "import sys; from tensorgraph.data import load_digits; load_digits(); print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_digits_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r'pip install "tensorgraph-engine\[demo\]"'):
         load_digits()
 

@@ -24,6 +24,12 @@ def test_graphs_transforms_and_random_numbers_are_not_loaded_at_once() -> None:
     assert not late
 
 
+def test_the_array_namespace_imports_no_rooms_of_numpy() -> None:
+    code = "import sys, tensorgraph as tg; b = {*sys.modules}; tg.linalg, tg.numpy; print(*{*sys.modules} - b)"
+    loaded = {name for name in run(code).split() if name.startswith("numpy.")}
+    assert not loaded & {"numpy.testing", "numpy.f2py", "numpy.ctypeslib", "numpy.polynomial", "numpy.rec"}
+
+
 @pytest.mark.parametrize(
     "first",
     [

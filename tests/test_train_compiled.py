@@ -32,6 +32,7 @@ def network() -> nn.Module:
 def made(monkeypatch: Any) -> Iterator[list[Any]]:
     """Compile from the third step on, and evaluations from the third batch; gives the steps of each fit."""
     monkeypatch.setattr(compiled, "FIRST", 3)
+    monkeypatch.setattr(compiled, "AGAIN", 1)
     monkeypatch.setattr(compiled, "MEASURED", 2)
     made: list[Any] = []
     begin = compiled.CompiledSteps.__init__
@@ -421,6 +422,19 @@ def test_sizes_that_come_once_are_not_waited_for(made: list[Any]) -> None:
 
     fitted(data=batches, batch_size=None, epochs=1, steps_per_epoch=23)
     assert runs(made[0]) == (0, 2) and made[0].sizes == [10]
+
+
+def test_last_batches_of_a_few_epochs_are_not_waited_for(made: list[Any], monkeypatch: Any) -> None:
+    monkeypatch.setattr(compiled, "AGAIN", 5)
+
+    def smaller_last(epoch: int) -> Any:
+        return ((X[:n], Y[:n]) for n in (16, 16, 16, 10))
+
+    fitted(data=smaller_last, batch_size=None, epochs=4, steps_per_epoch=4)
+    assert made[0].sizes == [16] and made[0].times == {10: 4}
+    assert runs(made[0]) == (0, 12 - 5) and made[0].update.stats.traces == 1
+    fitted(data=smaller_last, batch_size=None, epochs=7, steps_per_epoch=4)
+    assert made[1].sizes == [16, 10] and runs(made[1]) == (0, 7 * 4 - 5 - 5)
 
 
 def test_no_more_sizes_are_compiled_than_so_many(made: list[Any], monkeypatch: Any) -> None:

@@ -11,7 +11,7 @@ from training_helpers import clouds, same_state, small, trained_by
 
 from tensorgraph.files import MissingExtraError
 from tensorgraph.train import EarlyStop, History, fit
-from tensorgraph.train.plots import confusion_picture, learning_curves, save_figure
+from tensorgraph.train.plots import confusion_picture, learning_curves, new_figure, save_figure
 from tensorgraph.train.progress import Bar, Lines, progress_for
 
 
@@ -76,6 +76,18 @@ def test_pictures(tmp_path):
     with pytest.raises(ValueError, match=r"saved by its suffix, one of .*png"):
         save_figure(figure, tmp_path / "curves.nothing")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "one.svg"]
+
+
+def test_logarithmic_axes_say_plain_numbers(tmp_path):
+    pytest.importorskip("matplotlib")
+    figure = new_figure(4, 3)
+    axes = figure.subplots()
+    axes.plot([0.001, 10.0], [0.3, 0.7])
+    axes.set(xscale="log", yscale="log")
+    save_figure(figure, tmp_path / "scales.png")
+    said = [[text.get_text() for text in axis.get_ticklabels(which="both")] for axis in (axes.xaxis, axes.yaxis)]
+    assert {"0.001", "0.1", "10"} <= set(said[0]) and {"0.3", "0.6"} <= set(said[1])
+    assert not any("$" in text for texts in said for text in texts)
 
 
 def test_a_confusion_matrix_as_a_picture():

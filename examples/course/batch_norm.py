@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 import tensorgraph as tg
-from tensorgraph import nn, optim, train
+from tensorgraph import nn, tune
 from tensorgraph.data import Normalizer, load_digits, split
 from tensorgraph.train.plots import COLOURS, new_figure, save_figure, tidy
 
@@ -24,31 +24,31 @@ training, _ = split(load_digits(), fractions=(0.7, 0.3), seed=0, stratify=True)
 x = Normalizer().fit_transform(training.x)
 
 
-def losses(name, seed, normed, rate):
-    """On the training set, epoch by epoch; infinite from where it diverged."""
+def make(network, normed, seed):
     tg.random.seed(seed)
-    depth, activation, start = NETWORKS[name]
-    layers, found = [], []
+    depth, activation, start = NETWORKS[network]
+    layers = []
     for inputs, outputs in pairwise((64, *[32] * depth)):
         layers.append(nn.Linear(inputs, outputs, bias=not normed, weight_init=start))
         layers += [nn.BatchNorm(outputs), activation()] if normed else [activation()]
-    model = nn.Sequential(*layers, nn.Linear(32, 10))
-    try:
-        with np.errstate(over="ignore", invalid="ignore"):  # where the rate is too high
-            train.fit(
-                model, (x, training.y), optimizer=optim.SGD(model.parameters(), lr=rate), epochs=EPOCHS, batch_size=64,
-                seed=seed, progress=False,
-                callbacks=[lambda run: found.append(train.evaluate(model, (x, training.y))["loss"])],
-            )  # fmt: skip
-    except train.NonFiniteLossError:
-        pass
-    return found + [np.inf] * (EPOCHS - len(found))
+    return nn.Sequential(*layers, nn.Linear(32, 10))
 
 
-curves = {
-    (name, normed): np.array([[losses(name, seed, normed, rate) for rate in RATES] for seed in range(SEEDS)])
-    for name in NETWORKS for normed in (False, True)
-}  # fmt: skip
+def losses(network, normed):
+    """On the training set, epoch by epoch; infinite from where it diverged."""
+    settings = [dict(network=network, normed=normed, seed=seed, lr=rate) for seed in range(SEEDS) for rate in RATES]
+    with np.errstate(over="ignore", invalid="ignore"):  # where the rate is too high
+        found = tune.ensemble(
+            make, (x, training.y), dev=(x, training.y), settings=settings, epochs=EPOCHS, batch_size=64, optimizer="sgd"
+        )
+    curves = np.full((len(settings), EPOCHS), np.inf)
+    for curve, history in zip(curves, found.histories, strict=True):
+        if len(history):
+            curve[: len(history)] = history["dev_loss"]
+    return curves.reshape(SEEDS, len(RATES), EPOCHS)
+
+
+curves = {(name, normed): losses(name, normed) for name in NETWORKS for normed in (False, True)}
 last = {key: np.median(found[:, :, -1], 0) for key, found in curves.items()}  # a number a rate
 print(f"loss on the training set after {EPOCHS} epochs, median of {SEEDS}")
 print("learning rate          " + "".join(f"{rate:9g}" for rate in RATES))

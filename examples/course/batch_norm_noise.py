@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 import tensorgraph as tg
-from tensorgraph import nn, optim, train
+from tensorgraph import nn, train, tune
 from tensorgraph.data import Normalizer, load_digits, split
 from tensorgraph.train.plots import COLOURS, new_figure, save_figure, tidy
 
@@ -38,27 +38,31 @@ print(f"at 512 it is {noise[512] / noise[64]:.2f} of that at 64; drawing without
 
 
 # what it does: networks that fit the training set, by equally many updates
-def trained(normed, size, seed):
-    """Loss on the training and on the dev set."""
+def network(normed, seed):
     tg.random.seed(seed)
     norms = [nn.BatchNorm(128) if normed else nn.Identity() for _ in range(2)]
-    model = nn.Sequential(
+    return nn.Sequential(
         nn.Linear(64, 128, bias=not normed), norms[0], nn.ReLU(),
         nn.Linear(128, 128, bias=not normed), norms[1], nn.ReLU(), nn.Linear(128, 10),
     )  # fmt: skip
-    adam = optim.Adam(model.parameters(), lr=0.003)
-    epochs = round(UPDATES / (len(x) // size))
-    train.fit(model, (x, training.y), optimizer=adam, epochs=epochs, batch_size=size, seed=seed, progress=False)
-    return [train.evaluate(model, data)["loss"] for data in ((x, training.y), (x_dev, dev.y))]
 
 
-found = {(normed, size): np.array([trained(normed, size, seed) for seed in range(SEEDS)])
-         for normed in (False, True) for size in (64, 512)}  # fmt: skip
+def trained(normed, size):
+    """Losses on the training and on the dev set, of all seeds."""
+    networks = tune.ensemble(
+        network, (x, training.y), settings=[dict(normed=normed, seed=seed, lr=0.003) for seed in range(SEEDS)],
+        epochs=round(UPDATES / (len(x) // size)), batch_size=size,
+    )  # fmt: skip
+    return [[train.evaluate(networks.model(seed), data)["loss"] for data in ((x, training.y), (x_dev, dev.y))]
+            for seed in range(SEEDS)]  # fmt: skip
+
+
+found = {(normed, size): np.array(trained(normed, size)) for normed in (False, True) for size in (64, 512)}
 print(f"after {UPDATES} updates, mean of {SEEDS} networks ± its standard error")
 for (normed, size), losses in found.items():
-    error = losses[:, 1].std(ddof=SEEDS > 1) / np.sqrt(SEEDS)
+    error = f" ± {losses[:, 1].std(ddof=1) / np.sqrt(SEEDS):.4f}" if SEEDS > 1 else ""
     told = f"{'batch norm' if normed else 'without':>10}, mini-batches of {size:3}"
-    print(f"{told}: training loss {losses[:, 0].mean():.4f}, dev loss {losses[:, 1].mean():.4f} ± {error:.4f}")
+    print(f"{told}: training loss {losses[:, 0].mean():.4f}, dev loss {losses[:, 1].mean():.4f}{error}")
 
 figure = new_figure(11, 3.8)
 left, right = figure.subplots(1, 2)

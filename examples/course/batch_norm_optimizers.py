@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 import tensorgraph as tg
-from tensorgraph import nn, optim, train
+from tensorgraph import nn, tune
 from tensorgraph.data import Normalizer, load_digits, split
 from tensorgraph.train.plots import COLOURS, new_figure, save_figure, tidy
 
@@ -20,35 +20,33 @@ SEEDS, EPOCHS = int(sys.argv[1]) if len(sys.argv) > 1 else 3, 5
 training, _ = split(load_digits(), fractions=(0.7, 0.3), seed=0, stratify=True)
 x = Normalizer().fit_transform(training.x)
 OPTIMIZERS = {  # each with the rates to choose from
-    "gradient descent": (optim.SGD, (0.3, 1.0)),
-    "momentum": (optim.Momentum, (0.3, 1.0)),
-    "RMSprop": (optim.RMSprop, (0.003, 0.01)),
-    "Adam": (optim.Adam, (0.01, 0.03)),
+    "gradient descent": ("sgd", (0.3, 1.0)),
+    "momentum": ("momentum", (0.3, 1.0)),
+    "RMSprop": ("rmsprop", (0.003, 0.01)),
+    "Adam": ("adam", (0.01, 0.03)),
 }
 
 
-def losses(make, rate, normed, seed):
-    """On the training set after each epoch, in evaluation mode."""
+def make(normed, seed):
     tg.random.seed(seed)
-    layers, found = [], []
+    layers = []
     for inputs, outputs in pairwise((64, 32, 32, 32, 32)):
         layers.append(nn.Linear(inputs, outputs, bias=not normed, weight_init="xavier_normal"))
         layers += [nn.BatchNorm(outputs), nn.Sigmoid()] if normed else [nn.Sigmoid()]
-    model = nn.Sequential(*layers, nn.Linear(32, 10))
-    train.fit(
-        model, (x, training.y), optimizer=make(model.parameters(), lr=rate), epochs=EPOCHS, batch_size=64, seed=seed,
-        callbacks=[lambda run: found.append(train.evaluate(model, (x, training.y))["loss"])], progress=False,
-    )  # fmt: skip
-    return found
+    return nn.Sequential(*layers, nn.Linear(32, 10))
 
 
 best = {}
 print(f"loss on the training set after {EPOCHS} epochs, each at the best of two rates; median of {SEEDS} networks")
-for name, (make, rates) in OPTIMIZERS.items():
+for name, (optimizer, rates) in OPTIMIZERS.items():
     for normed in (False, True):
-        runs = {rate: np.median([losses(make, rate, normed, seed) for seed in range(SEEDS)], 0) for rate in rates}
-        rate = min(runs, key=lambda rate: runs[rate][-1])
-        best[name, normed] = rate, runs[rate]
+        settings = [dict(normed=normed, seed=seed, lr=rate) for rate in rates for seed in range(SEEDS)]
+        networks = tune.ensemble(
+            make, (x, training.y), dev=(x, training.y), settings=settings, epochs=EPOCHS, batch_size=64,
+            optimizer=optimizer,
+        )  # fmt: skip
+        losses = np.reshape([history["dev_loss"] for history in networks.histories], (len(rates), SEEDS, EPOCHS))
+        best[name, normed] = min(zip(rates, np.median(losses, 1), strict=True), key=lambda found: found[1][-1])
     (rate, without), (other, normed) = best[name, False], best[name, True]
     print(f"{name:>16}: without {without[-1]:.4f} (rate {rate}), with batch norm {normed[-1]:.4f} (rate {other})")
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 import tensorgraph as tg
-from tensorgraph import nn, optim, train
+from tensorgraph import nn, optim, tune
 from tensorgraph.data import Normalizer, load_digits, split
 from tensorgraph.train.plots import COLOURS, new_figure, save_figure, tidy
 
@@ -20,38 +20,47 @@ SEEDS, UPDATES = int(sys.argv[1]) if len(sys.argv) > 1 else 3, 100
 training, dev = split(load_digits(), fractions=(0.7, 0.3), seed=0, stratify=True)
 normalizer = Normalizer().fit(training.x)
 x, x_dev = normalizer.transform(training.x), normalizer.transform(dev.x)
-USUAL = {"rate": 0.01, "batch": 64, "units": 32, "layers": 2, "decay": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+USUAL = {
+    "rate": 0.01, "batch_size": 64, "units": 32, "layers": 2, "decay": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
+}  # fmt: skip
 RANGES = {
-    "rate": (0.0001, 0.001, 0.1, 1.0), "beta1": (0.0, 0.5, 0.99), "batch": (16, 32, 256),
+    "rate": (0.0001, 0.001, 0.1, 1.0), "beta1": (0.0, 0.5, 0.99), "batch_size": (16, 32, 256),
     "units": (8, 16, 128), "layers": (1, 3, 5), "decay": (0.03, 0.1, 1.0),
     "beta2": (0.9, 0.99, 0.9999), "eps": (1e-10, 1e-7, 1e-6),
 }  # fmt: skip
-SAID = {"rate": 1, "beta1": 2, "batch": 2, "units": 2, "layers": 3, "decay": 3, "beta2": 4, "eps": 4}  # on the slide
+SAID = {"rate": 1, "beta1": 2, "batch_size": 2, "units": 2, "layers": 3, "decay": 3, "beta2": 4, "eps": 4}  # the slide
 
 
-def dev_loss(seed, rate, batch, units, layers, decay, beta1, beta2, eps):
+def network(units, layers, seed):
     tg.random.seed(seed)
     sizes = pairwise((64, *[units] * layers))
     hidden = [layer for inputs, outputs in sizes for layer in (nn.Linear(inputs, outputs), nn.ReLU())]
-    model = nn.Sequential(*hidden, nn.Linear(units, 10))
-    adam = optim.Adam(
-        model.parameters(), lr=optim.inverse_time(rate, decay).per_epoch(), beta1=beta1, beta2=beta2, eps=eps
-    )
-    epochs = round(UPDATES / (len(x) // batch))  # as many updates whatever the size
-    train.fit(model, (x, training.y), optimizer=adam, epochs=epochs, batch_size=batch, seed=seed, progress=False)
-    return train.evaluate(model, (x_dev, dev.y))["loss"]
+    return nn.Sequential(*hidden, nn.Linear(units, 10))
 
 
-usual = np.array([dev_loss(seed, **USUAL) for seed in range(SEEDS)])
-found = {}
-for name, values in RANGES.items():
-    found[name] = np.array([[dev_loss(seed, **{**USUAL, name: value}) for seed in range(SEEDS)] for value in values])
+def adam(parameters, rate, decay, beta1, beta2, eps):
+    rate = optim.inverse_time(rate, decay).per_epoch()
+    return optim.Adam(parameters, lr=rate, beta1=beta1, beta2=beta2, eps=eps)
+
+
+changes = [{}, *({name: value} for name, values in RANGES.items() for value in values)]
+settings = [{**USUAL, **change, "seed": seed} for change in changes for seed in range(SEEDS)]
+losses = np.empty(len(settings))
+for size in (USUAL["batch_size"], *RANGES["batch_size"]):
+    rows = [k for k, setting in enumerate(settings) if setting["batch_size"] == size]
+    networks = tune.ensemble(  # all at once, those of one shape as one network
+        network, (x, training.y), dev=(x_dev, dev.y), settings=[settings[k] for k in rows], optimizer=adam,
+        epochs=round(UPDATES / (len(x) // size)),  # as many updates whatever the size
+    )  # fmt: skip
+    losses[rows] = [history["dev_loss"][-1] for history in networks.histories]
+usual, *others = losses.reshape(len(changes), SEEDS)
+found = {name: np.array([others.pop(0) for _ in values]) for name, values in RANGES.items()}
 # by how much the choice matters: from the best value to the worst, in factors of e
 matters = {name: np.ptp(np.log(np.append(losses.mean(1), usual.mean()))) for name, losses in found.items()}
 print(f"dev loss with the usual values {usual.mean():.3f}; from the best to the worst value of one, the others usual:")
 for name in sorted(matters, key=lambda name: -matters[name]):
     middle = np.append(found[name].mean(1), usual.mean())
-    print(f"{name:>7}: {middle.min():7.3f} to {middle.max():7.3f}, times {np.exp(matters[name]):5.1f}; "
+    print(f"{name:>10}: {middle.min():7.3f} to {middle.max():7.3f}, times {np.exp(matters[name]):5.1f}; "
           f"the slide's place: {SAID[name]}")  # fmt: skip
 
 figure = new_figure(11, 3.8)
@@ -60,7 +69,7 @@ for k, name in enumerate(RANGES):
     left.plot(np.linspace(k - 0.3, k + 0.3, len(RANGES[name])), found[name], "o", color=COLOURS[SAID[name] - 1],
               markersize=4, alpha=0.6)  # fmt: skip
 left.axhline(usual.mean(), color="#6B6B6B", linewidth=1, linestyle=":")
-left.set_xticks(range(len(RANGES)), RANGES)
+left.set_xticks(range(len(RANGES)), [name.replace("_", "\n") for name in RANGES])
 left.set_yscale("log")
 tidy(left, "the dev loss over each one's range", "", "dev loss (dotted: the usual values)")
 order = sorted(matters, key=matters.get)

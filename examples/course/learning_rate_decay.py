@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.datasets import load_wine
 
 import tensorgraph as tg
-from tensorgraph import nn, optim, train
+from tensorgraph import nn, optim, tune
 from tensorgraph.data import Normalizer
 from tensorgraph.train.plots import new_figure, save_figure, tidy
 
@@ -45,17 +45,17 @@ schedules = {
 }
 
 
-def excess(schedule, seed):
-    """The cost of the whole training set above the least, after every epoch."""
-    model, found = nn.Linear(2, 3, weight_init="zeros", dtype="float64"), []
-    train.fit(
-        model, (x, y), optimizer=optim.SGD(model.parameters(), lr=schedule), epochs=EPOCHS, batch_size=SIZE, seed=seed,
-        callbacks=[lambda run: found.append(train.evaluate(model, (x, y))["loss"] - least)], progress=False,
-    )  # fmt: skip
-    return found
+def sgd(parameters, schedule):
+    return optim.SGD(parameters, lr=schedule)
 
 
-curves = {name: np.array([excess(schedule, seed) for seed in range(SEEDS)]) for name, schedule in schedules.items()}
+settings = [dict(schedule=schedule, seed=seed) for schedule in schedules.values() for seed in range(SEEDS)]
+runs = tune.ensemble(  # all at once, each as by itself
+    lambda: nn.Linear(2, 3, weight_init="zeros", dtype="float64"), (x, y), dev=(x, y), settings=settings,
+    optimizer=sgd, epochs=EPOCHS, batch_size=SIZE,
+)  # fmt: skip
+costs = np.reshape([history["dev_loss"] for history in runs.histories], (len(schedules), SEEDS, EPOCHS))
+curves = dict(zip(schedules, costs - least, strict=True))  # of the whole training set, after every epoch
 print(f"the least cost is {least:.4f}; above it, mean of the last ten epochs and of {SEEDS} runs:")
 settled = {name: found[:, -10:].mean() for name, found in curves.items()}
 for name, schedule in schedules.items():

@@ -102,8 +102,8 @@ def _stands(declared: Op, theirs: Any) -> bool:
 def names() -> list[str]:
     """Every name of the array namespace."""
     theirs: dict[Any, str] = {}
-    for name in dir(np):
-        if not name.startswith("_") and callable(value := getattr(np, name)):
+    for name, value in sorted(vars(np).items()):  # not dir(np), whose testing and f2py are imported by a look
+        if not name.startswith("_") and callable(value):
             theirs.setdefault(value, name)
     further = [name for function in FUNCTIONS.values() for name in function.also]
     every = {name for name in (*CATALOGUE, *ALIASES, *FUNCTIONS, *further) if catalogued(name) is not None}

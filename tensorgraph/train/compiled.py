@@ -34,6 +34,7 @@ __all__ = ["CompiledForward", "CompiledSteps", "Result", "scale_grads"]
 LOGGER = logging.getLogger("tensorgraph.compile")
 FIRST = 64  # the step from which it is done: a shorter run would wait longer than it gains
 MEASURED = 256  # the like, of batches that were measured in evaluation mode
+AGAIN = 32  # how often a size has come when it is compiled: for the last batch of each of a few epochs nobody waits
 MOST = 16  # sizes of batches that are compiled; batches of ever other sizes are computed as they come
 
 
@@ -68,8 +69,10 @@ class CompiledSteps:
 
     Attributes
     ----------
-    once, sizes : list of int
-        How many samples batches had, of those sizes that came once, and of those that are compiled.
+    times : dict of int to int
+        How often batches of a size came: of so many samples, not of those that are compiled.
+    sizes : list of int
+        How many samples batches had, of those sizes that are compiled.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class CompiledSteps:
         leaves: bool,
     ) -> None:  # fmt: skip
         self.hooks, self.dtype, self.leaves = Hooks(model), dtype, leaves
-        self.once: list[int] = []
+        self.times: dict[int, int] = {}
         self.sizes: list[int] = []
         self.refused: set[tuple[Compiled, int]] = set()
 
@@ -101,15 +104,16 @@ class CompiledSteps:
     def is_due(self, step: int, size: int) -> bool:
         """Whether a batch of so many samples is computed so; to be asked once a batch.
 
-        A size is compiled when it comes again: nobody waits for one that does not.
+        A size is compiled when it has come often: nobody waits for one that does not.
         """
         if size not in self.sizes:
-            if size not in self.once:
-                self.once.append(size)
+            times = self.times.get(size, 0)
+            if times < AGAIN:
+                self.times[size] = times + 1
                 return False
             if len(self.sizes) == MOST:
                 return False
-            self.once.remove(size)
+            del self.times[size]
             self.sizes.append(size)
         return step >= FIRST and not self.hooks
 
@@ -148,11 +152,12 @@ class CompiledSteps:
 
     def state(self) -> dict[str, Any]:
         """What checkpoints keep."""
-        return {"once": self.once, "sizes": self.sizes}
+        return {"came": [*self.times], "times": [*self.times.values()], "sizes": self.sizes}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self.once, self.sizes = ([int(size) for size in state.get(name, ())] for name in ("once", "sizes"))
+        came, times, self.sizes = ([int(n) for n in state.get(name, ())] for name in ("came", "times", "sizes"))
+        self.times = dict(zip(came, times, strict=True))
 
 
 class CompiledForward:

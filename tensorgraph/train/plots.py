@@ -66,7 +66,7 @@ def tidy(axes: Any, title: str, x: str, y: str) -> None:
     axes.set_ylabel(y, color=GREY)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#B0B0B0")
-    axes.tick_params(colors=GREY)
+    axes.tick_params(which="both", colors=GREY)
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
 
@@ -79,6 +79,7 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"a picture is saved by its suffix, one of {', '.join(sorted(known))}; got {os.fspath(path)!r}"
         )
+    _say_plain_numbers(figure)
     data = io.BytesIO()
     # no date and no version inside: equal figures give equal files
     quiet: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -87,6 +88,21 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     with rc_context({"svg.hashsalt": "tensorgraph"}):  # which is otherwise another in every process
         figure.savefig(data, format=suffix, dpi=DPI, metadata=quiet.get(suffix))
     atomic_write(path, data.getvalue())
+
+
+def _say_plain_numbers(figure: Any) -> None:
+    """Have logarithmic axes say 0.3 where they would say 3 × 10⁻¹."""
+    from matplotlib.ticker import LogFormatterSciNotation
+
+    class PlainNumbers(LogFormatterSciNotation):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        for ticks in (axis.major, axis.minor):
+            if type(ticks.formatter) is LogFormatterSciNotation:
+                ticks.formatter = PlainNumbers(labelOnlyBase=ticks.formatter.labelOnlyBase)
+                ticks.formatter.set_axis(axis)
 
 
 def learning_curves(history: History, *, title: str = "") -> Any:
