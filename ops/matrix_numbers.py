@@ -86,16 +86,17 @@ trace: Op = op(
 
 @function(
     numpy=(getattr(np.linalg, "trace", None),), computed=True,
-    examples=((((3, 4),), {}), (((2, 3, 3),), dict(offset=1))),
+    examples=((((3, 4),), {}), (((2, 3, 3),), dict(offset=1)), (((3, 4),), dict(dtype="float64"))),
 )  # fmt: skip
-def matrix_trace(x: TensorLike, offset: int = 0) -> Tensor:
-    """The sum of the diagonal of matrices (..., m, n): `tensorgraph.linalg.trace`.
+def matrix_trace(x: TensorLike, offset: int = 0, dtype: Any = None) -> Tensor:
+    """The sum of the diagonal of matrices (..., m, n), in a dtype: `tensorgraph.linalg.trace`.
 
     >>> import tensorgraph as tg
     >>> tg.linalg.trace(tg.ones((2, 3, 3)))
     tensor([3., 3.], f32)
     """
-    return trace.public(x, offset=offset, axis1=-2, axis2=-1)  # type: ignore[no-any-return]
+    total = trace.public(x if dtype is None else shape.astype.public(x, dtype), offset=offset, axis1=-2, axis2=-1)
+    return total if dtype is None else shape.astype.public(total, dtype)  # type: ignore[no-any-return]
 
 
 @function(
@@ -112,8 +113,10 @@ def matrix_diagonal(x: TensorLike, offset: int = 0) -> Tensor:
 
 
 @function(numpy=(np.linalg.matrix_rank,), examples=(), computed=True)
-def matrix_rank(x: TensorLike, rtol: float | None = None) -> Tensor:
+def matrix_rank(x: TensorLike, rtol: TensorLike | None = None) -> Tensor:
     """How many singular values are more than `rtol` times the largest; by default max(m, n) times the dtype's epsilon.
+
+    Of several matrices each may have an `rtol` of its own.
 
     >>> import tensorgraph as tg
     >>> tg.linalg.matrix_rank([[1.0, 2.0], [2.0, 4.0]])
@@ -123,7 +126,9 @@ def matrix_rank(x: TensorLike, rtol: float | None = None) -> Tensor:
     s = stop_gradient.public(svdvals.public(x))
     if not s.shape[-1]:
         return reduction.sum.public(s > 0, axis=-1)  # type: ignore[no-any-return]
-    limit = max(x.shape[-2:]) * float(np.finfo(s.dtype).eps) if rtol is None else rtol
+    limit = max(x.shape[-2:]) * float(np.finfo(s.dtype).eps)
+    if rtol is not None:
+        limit = shape.expand_dims.public(of(rtol, "matrix_rank: rtol"), axis=-1)
     return reduction.sum.public(s > limit * s[..., :1], axis=-1)  # type: ignore[no-any-return]
 
 

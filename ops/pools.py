@@ -231,7 +231,11 @@ def avg_pool3d(
 def _power(count: int, x: Any, norm_type: float, kernel: Any, stride: Any, ceil_mode: bool) -> Tensor:
     t = _given(x, count, f"lp_pool{count}d")
     whole = math.prod(per_axis(kernel, count, "kernel_size", 1))
-    return (_average(count, t**norm_type, kernel, stride, 0, ceil_mode, True, None) * float(whole)) ** (1.0 / norm_type)
+    sums = _average(count, t**norm_type, kernel, stride, 0, ceil_mode, True, None) * float(whole)
+    if norm_type <= 1.0:
+        return sums ** (1.0 / norm_type)
+    nothing = sums == 0.0  # a norm, whose derivative at 0 is 0
+    return where.public(nothing, 0.0, where.public(nothing, 1.0, sums) ** (1.0 / norm_type))  # type: ignore[no-any-return]
 
 
 @function(computed=True, examples=((((2, 3, 6), 2.0, 2), {}),))
@@ -242,7 +246,10 @@ def lp_pool1d(
     stride: int | Sequence[int] | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """``(sum of x^p)^(1/p)`` of each window of (..., channels, length); a part of one weighs as the whole."""
+    """``(sum of x^p)^(1/p)`` of each window of (..., channels, length); a part of one weighs as the whole.
+
+    Where p is more than 1 it is a norm, whose derivative is 0 at 0.
+    """
     return _power(1, x, norm_type, kernel_size, stride, ceil_mode)
 
 

@@ -8,8 +8,8 @@ from tensorgraph.arguments import Finite, NonNegative
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.tensor import Tensor
-from tensorgraph.ops.arithmetic import clip
-from tensorgraph.ops.exponential import sigmoid, tanh
+from tensorgraph.ops.arithmetic import sign
+from tensorgraph.ops.exponential import sigmoid
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.shape import split
 from tensorgraph.ops.softmax import softmax
@@ -73,23 +73,11 @@ def hardshrink(x: TensorLike, lambd: NonNegative = 0.5) -> Tensor:
 
 @function(computed=True, examples=((((3, 4),), {}), (((3, 4),), dict(lambd=0.25))))
 def softshrink(x: TensorLike, lambd: NonNegative = 0.5) -> Tensor:
-    """x brought nearer to 0 by `lambd`, and 0 where it is no further off; the derivative there is 0.
+    """x nearer to 0 by `lambd`, and 0 where it is no further off, where the derivative is 0; NaN passes through.
 
     >>> import tensorgraph as tg
     >>> tg.softshrink([-1.0, 0.3, 2.0])
     tensor([-0.5,  0. ,  1.5], f32)
     """
     x = float_of(x, "softshrink: x")
-    return x - clip.public(x, a_min=-lambd, a_max=lambd)  # type: ignore[no-any-return]
-
-
-@function(computed=True, examples=((((3, 4),), {}),))
-def tanhshrink(x: TensorLike) -> Tensor:
-    """x - tanh(x), whose digits near 0 are those that the difference leaves.
-
-    >>> import tensorgraph as tg
-    >>> tg.tanhshrink([0.0, 20.0])
-    tensor([ 0., 19.], f32)
-    """
-    x = float_of(x, "tanhshrink: x")
-    return x - tanh.public(x)  # type: ignore[no-any-return]
+    return where.public((x >= -lambd) & (x <= lambd), 0.0, x - lambd * sign.public(x))  # type: ignore[no-any-return]

@@ -154,7 +154,8 @@ def cov(
         divisor: Any = max(n - less, 0)
         weighted = off
     else:
-        w = shape.astype.public(weights[0] if len(weights) == 1 else weights[0] * weights[1], dtype=rows.dtype.name)
+        weights = [shape.astype.public(w, dtype=rows.dtype.name) for w in weights]
+        w = weights[0] if len(weights) == 1 else weights[0] * weights[1]
         whole = w.sum()
         off = rows - reduction.sum.public(rows * w, axis=1, keepdims=True) / whole
         weighted = off * w

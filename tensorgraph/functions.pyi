@@ -1258,11 +1258,11 @@ def matrix_norm(x: _TensorLike, keepdims: bool = False, ord: Literal["fro", "nuc
 def matrix_power(a: _TensorLike, n: int) -> Tensor:
     """Square matrices (..., m, m) times themselves n times; for negative n the inverses, for 0 the identity."""
 
-def matrix_rank(x: _TensorLike, rtol: float | None = None) -> Tensor:
+def matrix_rank(x: _TensorLike, rtol: _TensorLike | None = None) -> Tensor:
     """How many singular values are more than `rtol` times the largest"""
 
-def matrix_trace(x: _TensorLike, offset: int = 0) -> Tensor:
-    """The sum of the diagonal of matrices (..., m, n): `tensorgraph.linalg.trace`."""
+def matrix_trace(x: _TensorLike, offset: int = 0, dtype: Any = None) -> Tensor:
+    """The sum of the diagonal of matrices (..., m, n), in a dtype: `tensorgraph.linalg.trace`."""
 
 def matrix_transpose(x: _TensorLike) -> Tensor:
     """The last two axes exchanged."""
@@ -2031,7 +2031,7 @@ def softplus(x: _TensorLike) -> Tensor:
     """log(1 + exp(x)), without overflow."""
 
 def softshrink(x: _TensorLike, lambd: float = 0.5) -> Tensor:
-    """x brought nearer to 0 by `lambd`, and 0 where it is no further off; the derivative there is 0."""
+    """x nearer to 0 by `lambd`, and 0 where it is no further off, where the derivative is 0; NaN passes through."""
 
 def softsign(x: _TensorLike) -> Tensor:
     """x/(1 + |x|)."""
@@ -2162,7 +2162,7 @@ def tanh(x: _TensorLike) -> Tensor:
     """Hyperbolic tangent."""
 
 def tanhshrink(x: _TensorLike) -> Tensor:
-    """x - tanh(x), whose digits near 0 are those that the difference leaves."""
+    """x - tanh(x), near 0 with all digits, which the difference has not."""
 
 def tensor_split(x: _TensorLike, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """So many parts along an axis, the first ones longer by one where they cannot be equal; or cut at these places."""

@@ -185,6 +185,21 @@ def test_memory_grows_with_the_length(dropout):
     assert peak < n * n * 8 / 8
 
 
+@pytest.mark.parametrize(("size", "scale"), [(1e20, 1e-40), (1e20, 1e-20), (1e-25, 1e35)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_products_out_of_range_that_the_scale_brings_back(size, scale, causal):
+    q, k, v = (normal(i, 2, 5, 8).astype(np.float32) for i in range(3))
+    q, k = q * np.float32(size), k * np.float32(size)
+    fused, composed = both(q, k, v, scale=scale, causal=causal)
+    scores = np.einsum("nld,nsd->nls", q.astype(np.float64), k.astype(np.float64)) * scale
+    scores[:, ~np.tri(5, dtype=bool)] -= np.inf if causal else 0
+    p = np.exp(scores - scores.max(-1, keepdims=True))
+    np.testing.assert_allclose(fused[0], (p / p.sum(-1, keepdims=True)) @ v, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(fused, composed, strict=True):
+        assert np.isfinite(ours).all()
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * np.abs(theirs).max())
+
+
 @pytest.mark.parametrize(
     ("q", "k", "v", "masks", "words"),
     [

@@ -62,6 +62,8 @@ def test_what_is_no_number_passes_the_shrinkers() -> None:
     x = [NAN, INF, -INF]
     for f in (tg.hardshrink, tg.softshrink, tg.tanhshrink):
         assert np.array_equal(f(x).numpy(), x, equal_nan=True)
+    for f in (tg.hardshrink, tg.softshrink):
+        assert tg.grad(lambda x, f=f: f(x).sum())(tg.tensor([NAN, 1.0, -1.0, 0.5, -0.25])).tolist() == [1, 1, 1, 0, 0]
     assert np.array_equal(tg.threshold(x, 0.0, 7.0).numpy(), [NAN, INF, 7.0], equal_nan=True)
 
 

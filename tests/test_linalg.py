@@ -237,6 +237,9 @@ def test_types_and_nothing() -> None:
     assert tg.linalg.inv(np.eye(2, dtype=np.float16)).dtype == np.float16
     assert tg.linalg.det(np.zeros((0, 0))).tolist() == 1.0
     assert tg.linalg.matrix_rank(np.zeros((0, 2))).tolist() == 0
+    several = np.stack([np.diag([1.0, 0.5, 1e-3]), np.diag([1.0, 0.5, 0.2])])
+    assert tg.linalg.matrix_rank(several, rtol=[1e-2, 0.3]).tolist() == [2, 2]
+    assert tg.linalg.matrix_rank(several, rtol=tg.tensor(1e-2)).tolist() == [2, 3]
     assert tg.linalg.matrix_power(A, 0).tolist() == np.eye(4).tolist()
     assert tg.linalg.eigvalsh(np.zeros((2, 0, 0))).shape == (2, 0)
     assert tg.linalg.svdvals(np.zeros((3, 0))).shape == (0,)

@@ -96,3 +96,18 @@ def test_half_precision_means_do_not_overflow() -> None:
 def test_what_is_refused(call: Any, words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         call(tg.ones((2, 3, 5, 5)))
+
+
+@pytest.mark.parametrize("p", [2, 2.0, 3.0])
+def test_pools_of_norms_have_the_derivative_0_at_0(p: float) -> None:
+    x = tg.tensor([[[0.0, 0.0, 3.0, 4.0]]], dtype="float64")
+
+    def f(x: Any) -> Any:
+        return tg.lp_pool1d(x, p, 2).sum()
+
+    size = (3.0**p + 4.0**p) ** (1 / p)
+    slopes = tg.grad(f)(x).numpy().ravel()
+    np.testing.assert_allclose(slopes, [0, 0, (3 / size) ** (p - 1), (4 / size) ** (p - 1)], rtol=1e-12)
+    second = tg.hessian(f)(x).numpy().reshape(4, 4)
+    assert not second[:2].any() and np.isfinite(second).all() and second[2, 3] < 0
+    assert not tg.grad(lambda x: tg.lp_pool2d(x, p, 2).sum())(tg.zeros((1, 2, 2))).numpy().any()

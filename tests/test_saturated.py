@@ -33,6 +33,7 @@ FUNCTIONS = {
     "tanh": (lambda x: 4 * slope(2 * x), lambda x: -8 * slope(2 * x) * np.tanh(x)),
     "softplus": (lambda x: np.where(x > 0, 1 / (1 + np.exp(-abs(x))), np.exp(-abs(x)) / (1 + np.exp(-abs(x)))), slope),
     "expm1": (np.exp, np.exp),
+    "tanhshrink": (lambda x: np.tanh(x) ** 2, lambda x: 8 * slope(2 * x) * np.tanh(x)),
 }
 
 

@@ -156,6 +156,8 @@ def test_weights() -> None:
     times, much = np.array([1, 2, 3, 1]), np.array([0.5, 1.0, 2.0, 1.0])
     for more in (dict(), dict(fweights=times), dict(aweights=much), dict(fweights=times, aweights=much, ddof=0)):
         close(tg.cov(x, **more), np.cov(x, **more))
+    single = rng.random(4).astype(np.float32)
+    close(tg.cov(x, ddof=2, aweights=single), np.cov(x, ddof=2, aweights=single))  # computed in the wider dtype
     assert np.allclose(tg.cov(x + 1e8).numpy(), np.cov(x), rtol=1e-7)
 
 

@@ -106,6 +106,7 @@ __all__ = [
     "sqrt",
     "tan",
     "tanh",
+    "tanhshrink",
     "trunc",
     "xlog1py",
     "xlogy",
@@ -272,6 +273,14 @@ def mish(x: Any) -> Any:
 def softsign(x: Any) -> Any:
     """x / (1 + |x|)."""
     return select(isinf(x), copysign(1.0, x), x / select(isinf(x), 1.0, 1 + absolute(x)))
+
+
+@formula
+def tanhshrink(x: Any) -> Any:
+    """x - tanh(x); near 0, where that cancels, by the continued fraction of tanh, which is x / (1 + u)."""
+    s = minimum(x * x, 1.0)
+    u = s / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / 19))))))))
+    return select(absolute(x) < 1.0, x * (u / (1 + u)), x - tanh(x))
 
 
 @formula

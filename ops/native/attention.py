@@ -73,6 +73,13 @@ class _Heads:
         image = axes[0][1] if axes else 0
         return whole.over((math.prod(self.batch), *whole.shape[-3:]), (image, *whole.strides[-3:-1], size))
 
+    def scale(self, blocks: int, tile: int) -> list[int | Address]:
+        """The factor of the queries, and memory for as many as a tile has."""
+        dim, given = self.q.shape[-1], self.call.attrs["scale"]
+        room = self.call.scratch((blocks, tile, dim), self.q.dtype, "queries, scaled")
+        factor = 1.0 / math.sqrt(dim) if given is None else float(given)
+        return [bits_of(factor, self.q.dtype), room.address(), room.strides[0]]
+
     def dropout(self, blocks: int) -> list[int | Address]:
         """The states, how many images have one, the rate, the factor of what stays, and memory for draws."""
         if self.state is None:
@@ -142,11 +149,6 @@ def _fits(call: Call, *others: Any) -> bool:
     return q.dtype in SINGLE_OR_DOUBLE and masks and (mask is None or mask.dtype in (np.bool_, q.dtype))
 
 
-def _scale(call: Call, q: Place) -> int:
-    given = call.attrs["scale"]
-    return bits_of(1.0 / math.sqrt(q.shape[-1]) if given is None else float(given), q.dtype)
-
-
 def attention(call: Call) -> bool:
     """`scaled_dot_product_attention`."""
     if not _fits(call):
@@ -163,7 +165,7 @@ def attention(call: Call) -> bool:
     words: list[int | Address] = [
         q.address(), *q.strides[:3], *turned, v.address(), *v.strides[:3], out.address(), peaks.address(),
         totals.address(), images, heads, given.group, queries, keys, dim, width, tile, scores.address(),
-        scores.strides[0], _scale(call, q), *given.mask, *given.dropout(blocks),
+        scores.strides[0], *given.scale(blocks, tile), *given.mask, *given.dropout(blocks),
     ]  # fmt: skip
     call.run(kernel(forward, q.dtype, **given.constants), words, blocks)
     return True
@@ -187,7 +189,7 @@ def attention_vjp(call: Call) -> bool:
     words: list[int | Address] = [
         q.address(), *q.strides[:3], *turned, k.address(), *k.strides[:3], *of_values, g.address(),
         *(room.address() for room, _ in rooms), images, heads, given.group, queries, keys, dim, width,
-        tile, scores.address(), slopes.address(), scores.strides[0], _scale(call, q), *given.mask,
+        tile, scores.address(), slopes.address(), scores.strides[0], *given.scale(blocks, tile), *given.mask,
         *given.dropout(blocks),
     ]  # fmt: skip
     call.run(kernel(backward, q.dtype, **given.constants), words, blocks)

@@ -48,13 +48,19 @@ def seen_by(query: Any, keys: Any) -> Any:
     return min(query + 1, keys) if CAUSAL else keys
 
 
-def largest(row: Any, seen: Any, scale: Any) -> Any:
-    """The largest score of a row, which becomes scaled."""
+def scaled(source: Any, step: Any, target: Any, rows: Any, dim: Any, scale: Any) -> None:
+    """Queries times the scale, into memory of the block: their products with keys alone might leave the range."""
+    for r in range(rows):
+        for j in range(0, dim, LANES):
+            v = ldm(source + r * step + j * SIZE, dim - j, 0.0) * scale
+            stm(target + (r * dim + j) * SIZE, v, dim - j)
+
+
+def largest(row: Any, seen: Any) -> Any:
+    """The largest score of a row."""
     top = vset(-INF)
     for j in range(0, seen, LANES):
-        v = ldm(row + j * SIZE, seen - j, 0.0) * scale
-        stm(row + j * SIZE, v, seen - j)
-        top = most(top, select(iota() < seen - j, v, vset(-INF)))
+        top = most(top, ldm(row + j * SIZE, seen - j, -INF))
     return hmost(top)
 
 
@@ -64,9 +70,8 @@ def barred(row: Any, seen: Any, mask: Any) -> None:
         stm(row + j * SIZE, select(ldb(mask + j, seen - j), ldm(row + j * SIZE, seen - j, 0.0), vset(-INF)), seen - j)
 
 
-def scored(row: Any, seen: Any, scale: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any) -> Any:
-    """The largest score of a row, which becomes scaled and masked."""
-    top = largest(row, seen, scale)
+def scored(row: Any, seen: Any, kind: Any, mask: Any, is_keyed: Any, keyed: Any) -> Any:
+    """The largest score of a row, which becomes masked."""
     if kind + is_keyed > 0:
         if kind == BARRED:
             barred(row, seen, mask)
@@ -76,8 +81,7 @@ def scored(row: Any, seen: Any, scale: Any, kind: Any, mask: Any, is_keyed: Any,
                 stm(row + j * SIZE, v, seen - j)
         if is_keyed > 0:
             barred(row, seen, keyed)
-        top = largest(row, seen, real(1.0))
-    return top
+    return largest(row, seen)
 
 
 def exponentials(row: Any, seen: Any, base: Any) -> Any:
@@ -120,15 +124,16 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
     """Words: queries, bytes from image to image, head to head, row to row; transposed keys, bytes of a head; values,
     from image to image, head to head, row to row; output; largest scores; sums; images, heads, how many of these share
     keys, queries, keys, numbers of a key and of a value; queries of a tile; memory for scores, and how many bytes a
-    block has; scale; the kind of the mask, itself, from image to image, head to head, row to row; whether keys have
-    one, itself, from image to image; of dropout the states, how many images have one, the rate, the factor, memory for
-    a line of draws and how many bytes a block has."""
+    block has; scale; memory for scaled queries, and how many bytes a block has; the kind of the mask, itself, from
+    image to image, head to head, row to row; whether keys have one, itself, from image to image; of dropout the states,
+    how many images have one, the rate, the factor, memory for a line of draws and how many bytes a block has."""
     q, q_image, q_head, q_row, k, k_image, k_head, v, v_image, v_head, v_row, out = [word_at(w, i) for i in static(12)]
     peaks, totals, images, heads, group, queries, keys, dim, width, tile = [word_at(w, i) for i in static(12, 22)]
     scores, scale = word_at(w, 22) + word_at(w, 23) * block, real_at(w, 24)
-    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(25, 33)]
-    state, alike = (word_at(w, 33), word_at(w, 34)) if DROPPED else (0, 1)
-    own = word_at(w, 37) + word_at(w, 38) * block if DROPPED else 0
+    small = word_at(w, 25) + word_at(w, 26) * block
+    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(27, 35)]
+    state, alike = (word_at(w, 35), word_at(w, 36)) if DROPPED else (0, 1)
+    own = word_at(w, 39) + word_at(w, 40) * block if DROPPED else 0
     units, step = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
@@ -136,11 +141,11 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
         for r0 in range(0, queries, tile):
             rows = min(queries - r0, tile)
             last = seen_by(r0 + rows - 1, keys)
-            times(q + n * q_image + h * q_head + r0 * q_row, q_row, SIZE, k + n * k_image + shared * k_head, step,
-                  scores, step, rows, last, dim, 0)  # fmt: skip
+            scaled(q + n * q_image + h * q_head + r0 * q_row, q_row, small, rows, dim, scale)
+            times(small, dim * SIZE, SIZE, k + n * k_image + shared * k_head, step, scores, step, rows, last, dim, 0)
             for r in range(rows):
                 row, seen = scores + r * step, seen_by(r0 + r, keys)
-                top = scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
+                top = scored(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
                 base = select(top == -INF, real(0.0), top)
                 total = exponentials(row, seen, base)
                 share(row, seen, last, total)
@@ -148,7 +153,7 @@ def forward(w: Any, block: Any, blocks: Any) -> None:
                     line = draws(
                         state + n // alike * 24, ((n % alike * heads + h) * queries + r0 + r) * keys, seen, own
                     )
-                    dropped(row, seen, line, real_at(w, 35), real_at(w, 36))
+                    dropped(row, seen, line, real_at(w, 37), real_at(w, 38))
                 store(peaks + (u * queries + r0 + r) * SIZE, top)
                 store_double(totals + (u * queries + r0 + r) * 8, total)
             times(scores, step, SIZE, v + n * v_image + shared * v_head, v_row, out + (u * queries + r0) * width * SIZE,
@@ -182,16 +187,17 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
     values, from image to image, head to head; slopes of the output; gradients of queries, keys and values, in C order,
     each of every head; images, heads, how many of these share keys, queries, keys, numbers of a
     key and of a value; queries of a tile; memory for scores and for their slopes, and how many bytes a block has of
-    each; scale; masks and dropout as of `forward`."""
+    each; scale; scaled queries, masks and dropout as of `forward`."""
     q, q_image, q_head, q_row, turned, turned_image, turned_head = [word_at(w, i) for i in static(7)]
     k, k_image, k_head, k_row, v, v_image, v_head = [word_at(w, i) for i in static(7, 14)]
     g, dq, dk, dv = [word_at(w, i) for i in static(14, 18)]
     images, heads, group, queries, keys, dim, width, tile = [word_at(w, i) for i in static(18, 26)]
     own = word_at(w, 28) * block
     p, d, scale = word_at(w, 26) + own, word_at(w, 27) + own, real_at(w, 29)
-    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(30, 38)]
-    state, alike = (word_at(w, 38), word_at(w, 39)) if DROPPED else (0, 1)
-    lines = word_at(w, 42) + word_at(w, 43) * block if DROPPED else 0
+    small = word_at(w, 30) + word_at(w, 31) * block
+    kind, mask, mask_image, mask_head, mask_row, is_keyed, keyed, keyed_image = [word_at(w, i) for i in static(32, 40)]
+    state, alike = (word_at(w, 40), word_at(w, 41)) if DROPPED else (0, 1)
+    lines = word_at(w, 44) + word_at(w, 45) * block if DROPPED else 0
     units, step = images * heads, keys * SIZE
     for u in range(units * block // blocks, units * (block + 1) // blocks):
         n, h = u // heads, u % heads
@@ -201,24 +207,25 @@ def backward(w: Any, block: Any, blocks: Any) -> None:
             rows = min(queries - r0, tile)
             at, from_q = u * queries + r0, q + n * q_image + h * q_head + r0 * q_row
             up = g + at * width * SIZE
-            times(from_q, q_row, SIZE, turned + n * turned_image + shared * turned_head, step, p, step, rows, keys, dim,
-                  0)  # fmt: skip
+            scaled(from_q, q_row, small, rows, dim, scale)
+            times(small, dim * SIZE, SIZE, turned + n * turned_image + shared * turned_head, step, p, step, rows, keys,
+                  dim, 0)  # fmt: skip
             times(up, width * SIZE, SIZE, v + n * v_image + shared * v_head, step, d, step, rows, keys, width, 0)
             for r in range(rows):
                 seen, row = seen_by(r0 + r, keys), p + r * step
                 # of these scores, not the forward pass's: products of other tiles round otherwise, and where scores
                 # are large the differences would be powers of e
-                top = scored(row, seen, scale, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
+                top = scored(row, seen, kind, over + (r0 + r) * mask_row, is_keyed, keyed + n * keyed_image)
                 total = exponentials(row, seen, select(top == -INF, real(0.0), top))
                 share(row, seen, keys, total)
                 line = 0
                 if DROPPED:
                     begin = ((n % alike * heads + h) * queries + r0 + r) * keys
                     line = draws(state + n // alike * 24, begin, seen, lines)
-                    dropped(d + r * step, seen, line, real_at(w, 40), real_at(w, 41))
+                    dropped(d + r * step, seen, line, real_at(w, 42), real_at(w, 43))
                 slopes(row, d + r * step, seen, keys, scale)
                 if DROPPED:
-                    dropped(row, seen, line, real_at(w, 40), real_at(w, 41))
+                    dropped(row, seen, line, real_at(w, 42), real_at(w, 43))
             times(p, SIZE, step, up, width * SIZE, to_v, width * SIZE, keys, width, rows, r0)
             times(d, SIZE, step, from_q, q_row, to_k, dim * SIZE, keys, dim, rows, r0)
             times(d, step, SIZE, k + n * k_image + shared * k_head, k_row, dq + at * dim * SIZE, dim * SIZE, rows, dim,
