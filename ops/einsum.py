@@ -75,8 +75,7 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
     tensor([21., 43.], f32)
     >>> print(tg.trace(lambda a, b: tg.einsum("bqd,bkd->bqk", a, b), tg.spec((2, 3, 4)), tg.spec((2, 5, 4))))
     def f(a: f32[2, 3, 4], b: f32[2, 5, 4]) -> f32[2, 3, 5]:
-        v0 = contract_axes(a, b, "bqd,bkd->bqk")          # f32[2, 3, 5]
-        return v0
+        return contract_axes(a, b, "bqd,bkd->bqk")
     """
     if len(operands) == 2 and type(subscripts) is str:  # the usual call, by the shortest way
         a, b = operands

@@ -124,7 +124,7 @@ EXAMPLES: dict[str, Example] = {
     "tg.value_and_grad": lambda: call(tg.value_and_grad, function=total, argnums=0, has_aux=False),
     "tg.vjp": lambda: call(tg.vjp, function=total, primals=(X,), has_aux=False),
     "tg.vmap": lambda: call(tg.vmap, function=double, in_axes=0, out_axes=0, fallback=None),
-    "Graph.text": lambda: call(graph().text, flat=True, types=False),
+    "Graph.text": lambda: call(graph().text, flat=True, types=False, library=True),
     "Graph.batched": lambda: call(graph().batched, size=4, loop=False, own=()),
     # methods of tensors, cells, graphs
     "tg.tri": lambda: call(tg.tri, n=3, m=2, k=1, dtype=None),

@@ -1,8 +1,11 @@
 """Folded texts: functions, members and nested expressions, read back as the same graph that prints the same."""
 
+import inspect
 import re
+from pathlib import Path
 from typing import Any
 
+import large_programs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,11 +13,13 @@ from large_programs import PROGRAMS
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
+from tensorgraph.commands.demo.digits import network
 from tensorgraph.graph import Graph
 from tensorgraph.testing import Program, programs
 from tensorgraph.text.lines import folded_line
 
 WIDEST = 110
+TRANSFORMER = (large_programs.Attention, large_programs.TransformerBlock, large_programs.LanguageModel)
 
 
 def read_back(graph: Graph) -> str:
@@ -26,6 +31,76 @@ def read_back(graph: Graph) -> str:
     assert max(map(len, text.split("\n"))) <= WIDEST, text
     assert graph.outline.reason is None
     return text
+
+
+SOURCES: dict[str, tuple[Any, ...]] = {
+    "demo step": (network, large_programs._step, large_programs.demo_step),
+    "residual step": (large_programs.ResidualBlock, large_programs.Residual, large_programs._step),
+    "transformer forward": TRANSFORMER,
+    "transformer loss": (*TRANSFORMER, large_programs.transformer_loss),
+    "transformer step": (*TRANSFORMER, large_programs.transformer_step),
+    "u-net step": (large_programs.UNet, large_programs.unet_step),
+    "lstm step": (large_programs.Recurrent, large_programs._step),
+    "vae step": (large_programs.Autoencoder, large_programs.vae_step),
+    "attention step": (large_programs.Attention, large_programs.attention_step),
+    "maml step": (large_programs.maml_step,),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_text_has_at_most_twice_the_lines_of_its_source(name: str) -> None:
+    said = [re.sub(r'""".*?"""', "", inspect.getsource(part), flags=re.S) for part in SOURCES[name]]
+    assert lines_of(PROGRAMS[name]().text(library=False)) <= 2 * sum(map(lines_of, said))
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "flat"])
+def test_what_the_library_has_may_be_left_out(name: str) -> None:
+    graph = PROGRAMS[name]()
+    text = graph.text(library=False)
+    again = tg.parse(text, tg.text.arrays_of(graph))
+    assert again == graph and again.text(library=False) == text and lines_of(text) < lines_of(str(graph))
+    starts = {decl.path: decl.initialiser for decl in again.cells}
+    assert all(decl.initialiser in (None, starts[decl.path]) for decl in graph.cells)
+    assert "def Embedding" not in text and "def LayerNorm" not in text and "def BatchNorm" not in text
+    assert str(graph) == graph.text() and ("def Linear(" in str(graph) or name == "maml step")
+
+
+class Linear(nn.Module):
+    """Another layer of this name."""
+
+    def __init__(self) -> None:
+        self.weight, self.bias = tg.Parameter(np.ones((3, 3), "f4")), tg.Parameter(np.ones(3, "f4"))
+
+    def forward(self, x: Any) -> Any:
+        return x @ self.weight - self.bias
+
+
+def test_what_only_looks_like_the_librarys_is_written_out() -> None:
+    for model in (nn.Sequential(Linear(), nn.Linear(3, 3)), nn.Sequential(nn.Linear(3, 3, bias=False))):
+        graph = tg.trace(lambda x, model=model: model(x), tg.f32[2, 3])
+        text = graph.text(library=False)
+        assert "def Linear(" in text and tg.parse(text) == graph
+    layer = nn.Linear(3, 3)
+    layer.weight.initialiser = "normal()"  # it starts in another way
+    assert "= normal()" in tg.trace(lambda x: nn.Sequential(layer)(x), tg.f32[2, 3]).text(library=False)
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_a_file_has_every_function(tmp_path: Path, library: bool) -> None:
+    graph = PROGRAMS["transformer loss"]()
+    graph.text(library=library)
+    graph.save(tmp_path / "loss.tg.py")
+    text = (tmp_path / "loss.tg.py").read_text()
+    assert text.startswith("from __future__ import annotations\nfrom tensorgraph.dsl import *\n\n\ndef ")
+    assert str(graph) in text and tg.load_graph(tmp_path / "loss.tg.py") == graph
+
+
+def test_a_text_that_is_read_as_another_graph_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, other = PROGRAMS["two inputs"](), str(tg.trace(tg.tanh, tg.f32[3]))
+    monkeypatch.setattr("tensorgraph.text.functions.folded", lambda *_: other)
+    graph.save(tmp_path / "f.tg.py")
+    assert graph.text(flat=True) in (tmp_path / "f.tg.py").read_text()
+    assert tg.load_graph(tmp_path / "f.tg.py") == graph
 
 
 def lines_of(text: str) -> int:
@@ -191,7 +266,7 @@ def test_sizes_that_vary_are_names() -> None:
 def test_types_and_flat_texts_on_request() -> None:
     graph = PROGRAMS["two inputs"]()
     assert re.search(r"^    h = tanh\(.*# f32\[4, 8\]$", graph.text(types=True), re.M)
-    assert graph.text(flat=True, types=True) == str(graph) != graph.text(flat=True)
+    assert str(graph) == graph.text() != graph.text(types=True)
     assert tg.parse(graph.text(flat=True)) == tg.parse(graph.text(types=True)) == graph
     assert "#" not in graph.text(flat=True)
 

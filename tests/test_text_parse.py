@@ -229,7 +229,9 @@ def test_names_that_the_text_gives_to_parts_of_arguments_stay():
         "def f(batch: {'x': f32[3], 'k': [f32, f32]}):\n    a = batch['x']\n    b, c = batch['k']\n    return a * b"
     )
     assert [var.name for var in graph.inputs] == ["a", "b", "c"]
-    assert str(tg.parse(str(graph))) == str(graph) and 'a = batch["x"]' in str(graph)
+    text = graph.text(flat=True)
+    assert tg.parse(text).text(flat=True) == text and 'a = batch["x"]' in text
+    assert str(tg.parse(str(graph))) == str(graph) and 'return batch["x"] * batch["k"][0]' in str(graph)
 
 
 def test_arguments_that_no_literal_can_say_are_objects():

@@ -193,7 +193,7 @@ def test_the_lines_of_an_explained_gradient_are_read(function: Any, shape: tuple
     steps = tg.explain_gradient(graph).steps
     lines = [line for step in steps for line in step.lines]
     last = [line.left for line in lines if line.left == "d_x" or line.left.startswith("d_x_")][-1]
-    forward = [line for line in str(graph).splitlines() if not line.startswith("    return")]
+    forward = [line for line in graph.text(flat=True).splitlines() if not line.startswith("    return")]
     forward[0] = forward[0].partition(" ->")[0] + ":"
     for told in (step.forward for step in steps if " = " in step.forward):  # with what is kept for the derivative
         name = told.partition(" = ")[0].split(",")[0]

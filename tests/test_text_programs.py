@@ -1,5 +1,7 @@
 """Random programs through their text: read back they are the same graph, run as Python they give the same numbers."""
 
+import __future__
+
 import re
 from typing import Any
 
@@ -16,20 +18,21 @@ from tensorgraph.testing.programs.program import quiet
 from tensorgraph.text.names import names
 
 
-def read_back(graph: Graph) -> str:
-    """The text, after checking that it is read back as the same graph, which prints the same."""
-    text = str(graph)
-    again = tg.parse(text, tg.text.arrays_of(graph))
-    assert again == graph and hash(again) == hash(graph), text
-    assert [eq.scope for eq in again.equations] == [eq.scope for eq in graph.equations], text
-    assert str(again) == text
-    return text
+def read_back(graph: Graph) -> tuple[str, str]:
+    """Both texts, after checking that each is read back as the same graph, which prints the same."""
+    for flat in (False, True):
+        text = graph.text(flat=flat)
+        again = tg.parse(text, tg.text.arrays_of(graph))
+        assert again == graph and hash(again) == hash(graph), text
+        assert [eq.scope for eq in again.equations] == [eq.scope for eq in graph.equations], text
+        assert again.text(flat=flat) == text
+    return str(graph), text
 
 
 def as_python(graph: Graph, text: str) -> Any:
     """The text's function, run as ordinary Python."""
     space = tg.text.namespace({digest(array): array for array in graph.consts.values()})
-    exec(compile(text, "<text of a graph>", "exec"), space)
+    exec(compile(text, "<text of a graph>", "exec", __future__.annotations.compiler_flag, dont_inherit=True), space)
     return space[re.findall(r"^def (\w+)\(", text, re.M)[-1]]
 
 
@@ -47,25 +50,25 @@ def assert_same_trees(a: Any, b: Any) -> None:
 @given(programs())
 def test_a_program_comes_back_from_its_text_and_the_text_runs(program: Program) -> None:
     graph = program.graph()
-    text = read_back(graph)
     with quiet():
-        assert_same_trees(graph(*program.tensors()), as_python(graph, text)(*program.tensors()))
+        for text in read_back(graph):
+            assert_same_trees(graph(*program.tensors()), as_python(graph, text)(*program.tensors()))
 
 
 @given(programs(wild=True))
 def test_odd_numbers_come_back_too(program: Program) -> None:
     graph = program.graph()
-    text = read_back(graph)
     with quiet():
-        assert_same_trees(graph(*program.tensors()), as_python(graph, text)(*program.tensors()))
+        for text in read_back(graph):
+            assert_same_trees(graph(*program.tensors()), as_python(graph, text)(*program.tensors()))
 
 
 @given(programs(differentiable=True))
 def test_gradients_come_back_and_run(program: Program) -> None:
     with quiet():
         graph = tg.trace(tg.grad(program.function, argnums=program.floats), *program.specs)
-        text = read_back(graph)
-        assert_same_trees(graph(*program.tensors()), as_python(graph, text)(*program.tensors()))
+        for text in read_back(graph):
+            assert_same_trees(graph(*program.tensors()), as_python(graph, text)(*program.tensors()))
         read_back(graph.differentiate())
         read_back(graph.differentiate().simplify())
 
@@ -73,7 +76,7 @@ def test_gradients_come_back_and_run(program: Program) -> None:
 @given(programs(state=True))
 def test_steps_with_state_come_back_and_run(program: Program) -> None:
     graph = program.graph()
-    text = read_back(graph)
+    _, text = read_back(graph)  # whose cells are arguments of its own
     cells = program.make().cells
     state = {decl.path: np.array(cells[decl.path].read().numpy()) for decl in graph.cells}
     called = names(graph, {graph.name})

@@ -159,7 +159,7 @@ def test_gradients_with_respect_to_a_number(name: str, dtype: str) -> None:
 
 def test_the_text() -> None:
     graph = tg.trace(lambda x, rate, n: x * (rate / 2) + tg.exp(rate) * n, tg.f16[3], 0.1, 2)
-    assert str(graph).splitlines() == [
+    assert graph.text(flat=True, types=True).splitlines() == [
         "def f(x: f16[3], rate: float, n: int) -> f32[3]:",
         "    v0 = rate / 2                                     # float",
         "    v1 = x * v0                                       # f16[3]",

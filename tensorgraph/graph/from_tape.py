@@ -38,9 +38,7 @@ def graph(tensors: Any) -> Graph:
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
     >>> print(tg.graph((x * x).sum()))
     def f(x0: f32[2]) -> f32:
-        v0 = x0 * x0                                      # f32[2]
-        v1 = sum(v0)                                      # f32
-        return v1
+        return sum(x0 * x0)
     """
     leaves, out_tree = flatten(tensors)
     for t in leaves:

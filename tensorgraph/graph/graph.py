@@ -1,7 +1,7 @@
 """`Graph`: a computation as a value.
 
 Flat, immutable, typed single assignments: inputs, cells, constants, equations, writes, outputs. Nothing here runs
-anything; see `evaluate.py` and `trace.py` for that, `text.py` for how it prints and `check.py` for what must hold.
+anything; see `evaluate.py` and `trace.py` for that, `text/` for how it prints and `check.py` for what must hold.
 """
 
 from __future__ import annotations
@@ -223,8 +223,10 @@ class Graph(Drawable):
         save(self, path, state)
 
     @checked
-    def text(self, *, flat: bool = False, types: bool = False) -> str:
+    def text(self, *, flat: bool = False, types: bool = False, library: bool = True) -> str:
         """The graph as Python, which `tensorgraph.parse` reads back: functions, members and loops as a person writes.
+
+        `str(graph)` is the same.
 
         Parameters
         ----------
@@ -232,6 +234,8 @@ class Graph(Drawable):
             One function, one equation a line.
         types : bool, optional
             The type of each value behind its line.
+        library : bool, optional
+            Whether functions are written out that every text knows, as ``Linear`` and ``Adam``.
 
         Examples
         --------
@@ -242,14 +246,15 @@ class Graph(Drawable):
             return sum(tanh(x * 2.0))
         """
         from tensorgraph.text.functions import folded
+        from tensorgraph.text.known import without_library
         from tensorgraph.text.printing import to_text
 
-        return to_text(self, types) if flat else folded(self, types)
+        if flat:
+            return to_text(self, types)
+        return folded(self, types) if library else without_library(self, types)
 
     def __str__(self) -> str:
-        from tensorgraph.text.printing import to_text
-
-        return to_text(self)
+        return self.text()
 
     def __repr__(self) -> str:
         return (

@@ -41,7 +41,7 @@ from tensorgraph.graph.statements import (
     mapped,
 )
 
-__all__ = ["NUMBERED", "Outline", "numbered", "outline"]
+__all__ = ["NUMBERED", "Outline", "flat", "numbered", "outline"]
 
 NEVER = 10**9
 NUMBERED = re.compile(r"_\d+$")
@@ -116,9 +116,14 @@ def outline(graph: Graph) -> Outline:
 
 def flat(graph: Graph, reason: str | None = None) -> Outline:
     """The outline of one function that calls no other."""
-    body: list[Statement] = [Operation(eq, number) for number, eq in enumerate(graph.equations)]
+    body: list[Statement] = []
+    numbered_equations = enumerate(graph.equations)
+    for scope, run in itertools.groupby(numbered_equations, key=lambda pair: pair[1].scope):
+        operations: list[Statement] = [Operation(eq, number) for number, eq in run]
+        body += [Block(scope, graph.modules.get(scope, ""), operations)] if scope else operations
     body += [Assignment(write.cell, write.value) for write in graph.writes]
     main = Definition(graph.name, "graph", None, body=body)
+    main.names = {var: var.name for var in graph.variables() if var.name}
     main.parameters = [Parameter(None, var) for var in graph.inputs]
     main.members = [Member(decl.path, decl.var) for decl in by_path(graph)]
     main.result = tuple(graph.outputs)
@@ -136,7 +141,9 @@ class _Assembly:
         self.ranks: dict[str, int] = {}  # of the paths of cells
         decls = self.calls.decls
         lists: list[Any] = [eq.group(1) for eq in graph.equations if eq.is_gradient]
-        lists += [tree for node in self.calls.top.nodes() if node.call for tree in node.call.arguments.values()]
+        known = [node.call for node in self.calls.top.nodes() if node.call]
+        self.named = {var for call in known for var in call.names}  # by the user
+        lists += [tree for call in known for tree in call.arguments.values()]
         for xs in lists:
             for x in xs if isinstance(xs, (list, tuple)) else ():
                 if type(x) is Var and x in decls:
@@ -245,6 +252,10 @@ class _Assembly:
                     take(item)
 
         take(about.node)
+        for item in about.flat():  # what a pass made has a name, and no call knows of it
+            for var in self.graph.equations[item].outputs if isinstance(item, int) else ():
+                if var.name and var not in self.named:
+                    found[var] = var.name
         return found
 
     def _members(self, about: Description) -> list[Member]:

@@ -12,15 +12,17 @@ from tensorgraph.arguments import PathLike, checked
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.files import FileFormatError, atomic_write, load_tensors, save_tensors
 from tensorgraph.graph.graph import Graph, digest
+from tensorgraph.text.errors import ParseError
 from tensorgraph.text.literals import array_text
-from tensorgraph.text.printing import to_text
 from tensorgraph.text.reading import MOST_CHARACTERS
+from tensorgraph.text.structure import classes_of
 from tensorgraph.text.template import Template, parse
 
-__all__ = ["arrays_of", "load", "load_state", "numbers_of", "read", "save", "write"]
+__all__ = ["arrays_of", "load", "load_state", "numbers_of", "read", "read_again", "save", "write"]
 
 FORMAT, VERSION = "tensorgraph.graph", 1
-HEAD = "from tensorgraph.dsl import *\n\n\n"
+HEAD = "from tensorgraph.dsl import *\n"
+PLAIN = "from __future__ import annotations\n"  # so that Python evaluates no annotation
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
@@ -76,8 +78,24 @@ def save(graph: Graph | Template, path: PathLike, state: Mapping[str, Any] | Non
     ...     tg.load_graph(f"{folder}/net.tg.py") == g
     True
     """
-    text = to_text(graph) if isinstance(graph, Graph) else str(graph)
+    text = _sure(graph) if isinstance(graph, Graph) else str(graph)
     write(text, arrays_of(graph) if isinstance(graph, Graph) else graph.arrays, path, state or {})
+
+
+def _sure(graph: Graph) -> str:
+    """The text of a graph that a file gets: one that was read back, and the flat one where that is another graph."""
+    text = graph.text()
+    return graph.text(flat=True) if read_again(graph, text) is None else text
+
+
+def read_again(graph: Graph, text: str) -> Graph | None:
+    """What a text of a graph is read as, where that is the same graph."""
+    types = list(dict.fromkeys([*classes_of(graph.in_tree), *classes_of(graph.out_tree)]))
+    try:
+        again = parse(text, arrays_of(graph), types=types)
+    except (ParseError, ValueError, TypeError):
+        return None
+    return again if again == graph else None
 
 
 def write(text: str, arrays: Mapping[Any, Any], path: PathLike, state: Mapping[str, Any]) -> None:
@@ -87,7 +105,7 @@ def write(text: str, arrays: Mapping[Any, Any], path: PathLike, state: Mapping[s
     for cell, value in state.items():
         numbers[f"cell:{cell}"] = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
     if HEAD.strip() not in text:
-        text = HEAD + text.lstrip()
+        text = f"{PLAIN}{HEAD}\n\n{text.lstrip()}"
     if numbers or target.exists():  # the text names these by digest: whichever file is older is found out
         save_tensors(target, numbers, format=FORMAT, version=VERSION)
     atomic_write(path, (text.rstrip() + "\n").encode())

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from tensorgraph.graph.equation import Equation
 from tensorgraph.graph.graph import Graph, Var, digest
-from tensorgraph.graph.outline import NUMBERED, Outline, numbered
+from tensorgraph.graph.outline import NUMBERED, Outline, flat, numbered
 from tensorgraph.graph.statements import Definition, Instance, Operation, leaves
 from tensorgraph.text.bodies import WIDTH, Body
 from tensorgraph.text.heads import Head, Sizes
 from tensorgraph.text.lines import folded_line, wrapped
 from tensorgraph.text.literals import array_text, aval_text
 from tensorgraph.text.names import identifier, reserved
-from tensorgraph.text.printing import functions_of_graphs
 from tensorgraph.text.structure import tree_text
 
 __all__ = ["folded"]
 
+Known = Mapping[Definition, Mapping[Instance, tuple[int, ...]]]
 SHORT = 48  # of an array that is written where it is read
 
 
-def folded(graph: Graph, types: bool = False) -> str:
+def folded(graph: Graph, types: bool = False, known: Known | None = None) -> str:
     """The graph as functions that call each other.
+
+    Those that are `known` to who reads it are left out, and their instances are given these sizes.
 
     Examples
     --------
@@ -40,7 +43,7 @@ def folded(graph: Graph, types: bool = False) -> str:
     def Sequential(x: f32[8, 4], *, layers: At["", [Linear[4, 3], Tanh, Linear[3, 2]]]) -> f32[8, 2]:
         return layers[2](layers[1](layers[0](x)))
     """
-    return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types).functions())
+    return "\n\n\n".join("\n".join(lines) for lines in _Text(graph.outline, types, known).functions())
 
 
 def open_name(name: str, closed: Collection[str]) -> str:
@@ -52,28 +55,41 @@ def open_name(name: str, closed: Collection[str]) -> str:
 
 
 class _Text:
-    def __init__(self, outline: Outline, types: bool) -> None:
-        self.outline, self.graph, self.types = outline, outline.graph, types
-        closed = reserved()
+    def __init__(self, outline: Outline, types: bool, known: Known | None = None, around: _Text | None = None) -> None:
+        self.outline, self.graph, self.types, self.known = outline, outline.graph, types, known or {}
+        closed = reserved() if around is None else around.taken
         names = [definition.name for definition in outline.definitions]
         if any(name in closed or not name.isidentifier() or NUMBERED.sub("", name) in closed for name in names):
             names = numbered([open_name(name, closed) for name in names], list(outline.counts.values()))
             for definition, name in zip(outline.definitions, names, strict=True):
                 definition.name = name
         self.closed = closed | {definition.name for definition in outline.definitions}
-        self.sizes = Sizes(outline)
+        self.sizes = Sizes(outline, self.known)
         self.heads: dict[Definition, Head] = {}
-        self.graphs: dict[Graph, str] = {}
-        self.taken = set(self.closed)
+        self.graphs: dict[Graph, str] = {} if around is None else around.graphs  # those in attributes, by their names
+        self.taken: set[str] = set() if around is None else around.taken  # by all functions of the text
+        self.taken |= self.closed
 
     def functions(self) -> list[list[str]]:
         found: list[list[str]] = []
         for definition in self.outline.definitions:
             head = self.heads[definition] = Head(self.sizes, definition, self.closed)
+            if definition in self.known:
+                continue
             for statement in definition.statements():
                 if isinstance(statement, Operation) and statement.eq.bodies():
-                    found += functions_of_graphs(statement.eq, self.graphs, self.taken, definition.name, self.types)
+                    found += self.inner(statement.eq, definition.name)
             found.append(self.function(definition, head))
+        return found
+
+    def inner(self, eq: Equation, base: str) -> list[list[str]]:
+        """The graphs in an equation's attributes as functions, but for those that are there already."""
+        found: list[list[str]] = []
+        for key, value in eq.bodies().items():
+            if value not in self.graphs:
+                text = _Text(flat(value.replace(name=f"{base}_{key}")), self.types, around=self)
+                found += text.functions()
+                self.graphs[value] = text.outline.main.name
         return found
 
     def function(self, definition: Definition, head: Head) -> list[str]:

@@ -45,10 +45,10 @@ def initialiser_text(decl: CellDecl) -> str:
 class Sizes:
     """The sizes that have names, definition by definition."""
 
-    def __init__(self, outline: Outline) -> None:
+    def __init__(self, outline: Outline, fixed: Mapping[Definition, Mapping[Instance, tuple[int, ...]]]) -> None:
         self.outline = outline
+        self.fixed = fixed  # what stands in the brackets of instances of definitions that are left out
         self.paths = {decl.path: decl.var for decl in outline.graph.cells}
-        self.of: dict[Definition, list[str]] = {}  # the names that stand in brackets
         self.known: dict[Definition, dict[tuple[int, ...], str]] = {}  # rows of sizes, one a call
         self.given: dict[Instance, tuple[int, ...]] = {}  # what stands in the brackets of an instance
 
@@ -223,10 +223,11 @@ class Head:
             else:
                 self._declare_one(member, count)
         known = self.sizes.known.get(self.definition, {})
-        self.sizes.of[self.definition] = list(known.values())
+        fixed = self.sizes.fixed.get(self.definition, {})
         for position, about in enumerate(self.calls):
             if about.instance is not None:
-                self.sizes.given[about.instance] = tuple(row[position] for row in known)
+                sizes = fixed.get(about.instance)
+                self.sizes.given[about.instance] = tuple(row[position] for row in known) if sizes is None else sizes
 
     def _rows(self) -> list[tuple[int, ...]]:
         found: list[tuple[int, ...]] = []

@@ -19,7 +19,7 @@ from tensorgraph.text.structure import grouped, places, tree_text
 from tensorgraph.text.types import initialisers
 from tensorgraph.transforms.custom import custom_op
 
-__all__ = ["call_text", "equation_text", "functions_of_graphs", "to_text"]
+__all__ = ["call_text", "equation_text", "to_text"]
 
 INITIALISER = re.compile(r"[A-Za-z]\w*\([\w=., '\"+-]*\)")
 
@@ -32,7 +32,7 @@ def to_text(graph: Graph, types: bool = True, taken: Iterable[str] = ()) -> str:
     Examples
     --------
     >>> import tensorgraph as tg
-    >>> print(tg.trace(lambda x: tg.tanh(x * 2.0).sum(), tg.spec((3,))))
+    >>> print(to_text(tg.trace(lambda x: tg.tanh(x * 2.0).sum(), tg.f32[3])))
     def f(x: f32[3]) -> f32:
         v0 = x * 2.0                                      # f32[3]
         v1 = tanh(v0)                                     # f32[3]
@@ -51,19 +51,6 @@ def call_text(eq: Equation, name: Mapping[Var, str]) -> str:
     """The right side of an equation on one line: ``x @ w``, ``sum(h, axis=0)``."""
     head, parts, tail = Equations(name).right(eq)
     return f"{head}{', '.join(parts)}{tail}"
-
-
-def functions_of_graphs(
-    eq: Equation, functions: dict[Graph, str], taken: set[str], base: str, types: bool
-) -> list[list[str]]:
-    """The graphs in an equation's attributes as functions, but for those that are there already."""
-    found: list[list[str]] = []
-    for key, value in eq.bodies().items():
-        if value not in functions:
-            inner = _Printer(value, taken, f"{base}_{key}", functions, types)
-            found.append("\n".join(inner.function()).rstrip().split("\n"))
-            functions[value] = inner.called
-    return found
 
 
 class _Printer:

@@ -10,7 +10,7 @@ from tensorgraph.engine.tree import Treedef, field_names, is_dataclass
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.text.literals import literal_text
 
-__all__ = ["grouped", "places", "tree_text"]
+__all__ = ["classes_of", "grouped", "places", "tree_text"]
 
 
 def tree_text(tree: Treedef, leaves: Iterator[str], static: Callable[[str], str] = str) -> str:
@@ -67,3 +67,11 @@ def grouped(graph: Graph) -> list[list[Var | None]]:
         found.append([None if k in statics else next(inputs) for k in range(at, at + tree.size)])
         at += tree.size
     return found
+
+
+def classes_of(tree: Treedef) -> Iterator[Any]:
+    """The classes of named tuples and dataclasses that values nest in."""
+    if isinstance(tree.kind, type) and tree.kind.__module__ not in ("builtins", "collections"):
+        yield tree.kind
+    for child in tree.children:
+        yield from classes_of(child)

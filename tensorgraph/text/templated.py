@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tensorgraph.engine.spec import Sized
-from tensorgraph.engine.tree import Treedef, flatten, unflatten
+from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
 from tensorgraph.text.files import arrays_of
 from tensorgraph.text.polynomials import Polynomial, interpolated
 from tensorgraph.text.printing import to_text
 from tensorgraph.text.sizes import SizeError, generalised, others
+from tensorgraph.text.structure import classes_of
 from tensorgraph.text.template import Made, Template, parse
 
 __all__ = ["TemplateCost", "templated", "traced"]
@@ -113,7 +114,7 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
             raise SizeError(f"{first.name}: {dim} can be {sizes[dim]}, and no other size was found that it can be")
     text = to_text(generalised(samples), taken=dims)
     arrays = arrays_of(first)
-    known = (*types, *_classes(first.in_tree), *_classes(first.out_tree))
+    known = (*types, *classes_of(first.in_tree), *classes_of(first.out_tree))
     template = parse(text, arrays, types=list(dict.fromkeys(known)))
     if not isinstance(template, Template) or set(template.dims) != set(dims):
         raise SizeError(f"{first.name}: no argument has the sizes {', '.join(dims)}")
@@ -156,11 +157,3 @@ def _first(make: Made, dims: Sequence[str]) -> tuple[dict[str, int], Graph]:
             failure = failure or error
     assert failure is not None
     raise failure
-
-
-def _classes(tree: Treedef) -> Iterator[Any]:
-    """The classes of named tuples and dataclasses that values nest in."""
-    if isinstance(tree.kind, type) and tree.kind.__module__ not in ("builtins", "collections"):
-        yield tree.kind
-    for child in tree.children:
-        yield from _classes(child)

@@ -63,10 +63,8 @@ def replace_at(graph: Graph, name: Any, function: Callable[..., Any], *, equal: 
     ... ''')
     >>> print(g.replace_at("h", tg.tanh))
     def f(x: f32[2, 3], w: f32[3, 4]) -> f32:
-        v0 = x @ w                                        # f32[2, 4]
-        h = tanh(v0)                                      # f32[2, 4]
-        v1 = sum(h)                                       # f32
-        return v1
+        h = tanh(x @ w)
+        return sum(h)
     >>> print(g.replace_at("h", tg.tanh).explain())
     f: 1 change
     replace_at: 1 change

@@ -55,8 +55,8 @@ class Region(Drawable):
     >>> part = graph["h"]
     >>> print(part)
     def h(x: f32[3]) -> f32[3]:
-        h_2 = exp(x)                                      # f32[3]
-        return h_2
+        h_ = exp(x)
+        return h_
     >>> part(tg.zeros(3)).tolist(), part.cost().flops
     ([1.0, 1.0, 1.0], 3)
     """

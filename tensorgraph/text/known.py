@@ -1,0 +1,92 @@
+"""The text of a graph without the functions that the library has too: ``graph.text(library=False)``.
+
+1. A definition of the outline may be left out where the library has a function of its name, whose sizes follow from its
+   cells: they stand in the brackets of each instance.
+2. Whether the library's does the same is asked of the reader: the text without it must be read as the same graph.
+3. What an initialiser says must stay. Of a cell of which the graph knows none, the library's own is taken.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+from tensorgraph.graph.graph import CellDecl, Graph
+from tensorgraph.graph.outline import Outline
+from tensorgraph.graph.statements import Definition, Instance
+from tensorgraph.text.definitions import CELLS, library, parts_of
+from tensorgraph.text.files import read_again
+from tensorgraph.text.functions import folded
+
+__all__ = ["without_library"]
+
+Known = Mapping[Definition, Mapping[Instance, tuple[int, ...]]]
+
+
+def without_library(graph: Graph, types: bool = False) -> str:
+    """The text that leaves out every function which the library has too.
+
+    Examples
+    --------
+    >>> import tensorgraph as tg
+    >>> from tensorgraph import nn
+    >>> print(without_library(tg.trace(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), tg.f32[8, 4])))
+    def Sequential(x: f32[8, 4], *, layers: At["", [Linear[4, 3], Linear[3, 2]]]) -> f32[8, 2]:
+        for layer in layers:
+            x = layer(x)
+        return x
+    """
+
+    def kept(known: Known) -> str | None:
+        text = folded(graph, types, known)
+        return text if not known or _is_read(graph, text) else None
+
+    every = _candidates(graph.outline)
+    text = kept(every)
+    if text is None:
+        text = kept({definition: sizes for definition, sizes in every.items() if kept({definition: sizes}) is not None})
+    return folded(graph, types) if text is None else text
+
+
+def _candidates(outline: Outline) -> dict[Definition, dict[Instance, tuple[int, ...]]]:
+    """The definitions with the name and the cells of a function of the library, and the sizes of their instances."""
+    cells = {decl.path: decl for decl in outline.graph.cells}
+    found = {}
+    for definition in outline.definitions[:-1]:
+        own = library().named.get(definition.name)
+        instances = [about.instance for about in outline.calls.get(definition, ())]
+        if own is None or not instances or None in instances:
+            continue
+        sizes = {i: _sizes(own.node, own.sizes(), i.path, cells) for i in instances if i is not None}
+        if None not in sizes.values():
+            found[definition] = {instance: row for instance, row in sizes.items() if row is not None}
+    return found
+
+
+def _sizes(
+    node: ast.FunctionDef, names: tuple[str, ...], path: str, cells: Mapping[str, CellDecl]
+) -> tuple[int, ...] | None:
+    """What the open sizes of a function are, from the cells of an instance; None where they are of another form."""
+    known: dict[str, int] = {}
+    for arg in node.args.kwonlyargs:
+        kind, inside = (None, None) if arg.annotation is None else parts_of(arg.annotation)
+        if kind not in CELLS or inside is None:
+            continue
+        decl = cells.get(f"{path}.{arg.arg}" if path else arg.arg)
+        _, dims = parts_of(inside)
+        said = [] if dims is None else dims.elts if isinstance(dims, ast.Tuple) else [dims]
+        if decl is None or len(said) != decl.aval.ndim:
+            return None
+        for dim, size in zip(said, decl.aval.shape, strict=True):
+            if isinstance(dim, ast.Name):
+                known[dim.id] = size
+    return tuple(known[name] for name in names) if all(name in known for name in names) else None
+
+
+def _is_read(graph: Graph, text: str) -> bool:
+    """Whether a text is read as this graph, from the same first numbers as far as these are known."""
+    again = read_again(graph, text)
+    if again is None:
+        return False
+    found = {decl.path: decl for decl in again.cells}
+    return all(decl.initialiser in (None, found[decl.path].initialiser) for decl in graph.cells)
