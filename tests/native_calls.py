@@ -29,10 +29,7 @@ def entry(kernel, width):
         return kernel.entry
     symbol = f"{kernel.symbol}_{width}"
     text = Lowering(kernel.function, symbol, kernel.dtype.itemsize, width, kernel.constants).text()
-    engine = objects._engine()
-    engine.add_object_file(machine.llvm().ObjectFileRef.from_data(objects.compiled(text)))
-    engine.finalize_object()
-    return engine.get_function_address(symbol)
+    return objects.linked([objects.compiled(text)], [symbol])[0]
 
 
 def run_record(record, where, arrays, how, width, order=1):

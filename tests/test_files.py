@@ -69,8 +69,9 @@ def test_a_failing_disk_leaves_the_old_file(tmp_path, monkeypatch, call):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, call, fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as raised:
         atomic_write(path, b"new")
+    assert raised.value.filename == str(path)  # and not the temporary one
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]
 
 

@@ -81,7 +81,7 @@ def test_where_nobody_trains(tmp_path, capsys):
     written(tmp_path / "killed", steered()[:40])
     for name, words in (
         ("done", "it is finished"),
-        ("killed", "it was interrupted; call fit"),
+        ("killed", "it was interrupted; run the same"),
         ("lost", "there is no run"),
     ):
         for command in (["pause"], ["set", "lr", "1"], ["rollback"], ["stop"]):
@@ -155,9 +155,10 @@ def test_watching_what_has_ended(tmp_path, capsys):
 
 def test_the_report_of_a_run_with_its_network(run, tmp_path, capsys):
     file = tmp_path / "run.html"
+    told(capsys, run.folder.path, "set", "lr", "0.004")
     assert told(capsys, run.folder.path, "report", file) == f"written to {file}\n"
     page = file.read_text("utf-8")
-    assert "<h2>Network</h2>" in page and "BatchNorm" in page and "set lr = 0.002" in page
+    assert "<h2>Network</h2>" in page and "BatchNorm" in page and "set lr = 0.004" in page
     told(capsys, run.folder.path, "report")
     assert (run.folder.path / "report.html").stat().st_size > 10_000
     assert "does not exist" in told(capsys, run.folder.path, "report", tmp_path / "no" / "x.html", code=2)

@@ -48,7 +48,7 @@ def test_after_a_full_disk_the_run_goes_on(tmp_path, monkeypatch, undisturbed, c
                 monkeypatch.setattr(os, call, full)
 
     with pytest.raises(
-        OSError, match=r"cannot be written \(No space left on device\): free space on the disk, and call"
+        OSError, match=r"cannot be written \(No space left on device\): free space on the disk, and run the"
     ):
         long_run(run, callbacks=[Fill()])
     monkeypatch.setattr(os, call, real)

@@ -237,6 +237,11 @@ def test_code_runs_where_the_command_line_names_it_alone(folder, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_a_folder_that_cannot_be_is_told_before_anything_is_trained(folder, capsys):
+    told = failing(folder, capsys, CLASSES + "[output]\nfolder = 'table.csv/out'\n")
+    assert "Not a directory: " in told and "table.csv/out'" in told
+
+
 @pytest.mark.slow
 def test_it_is_interrupted_and_goes_on(folder):
     """A real process, Ctrl-C in the middle, and the same command again: as if it had not been interrupted."""

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -55,6 +56,26 @@ def test_after_a_full_disk_the_study_goes_on(tmp_path, monkeypatch, call):
     study = tune.Study.open(tmp_path / "runs/search")
     assert 3 <= len(study) < 6 and not list(study.folder.rglob(".*.tmp"))
     assert kept(tmp_path, trials=6).table() == run(trials=6).table()
+
+
+@pytest.mark.parametrize("pages", [1, 20])  # for no table, and for some
+def test_where_the_disk_is_full_for_study_db_alone(tmp_path, monkeypatch, pages):
+    pytest.importorskip("optuna")
+    from tensorgraph.tune import record
+
+    real = sqlite3.connect
+
+    def small(*args, **options):
+        connection = real(*args, **options)
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        return connection
+
+    monkeypatch.setattr(record.sqlite3, "connect", small)
+    said = r"cannot go on: No space left on device: '.*study\.db'; the [1-9] of 12 trials that ended are kept"
+    with pytest.raises(tune.StudyError, match=said):
+        kept(tmp_path)
+    monkeypatch.undo()
+    assert kept(tmp_path).table() == run().table()
 
 
 def test_a_folder_without_rights_is_told_and_can_be_read(tmp_path, monkeypatch):

@@ -28,7 +28,7 @@ exit codes
   0 done   1 the run refused it   2 it could not be done or was not understood: there is no run, or nobody trains it"""
 STATES = {
     "new": "no run was begun there yet",
-    "interrupted": "it was interrupted; call fit with it again, and it goes on",
+    "interrupted": "it was interrupted; run the same again, and it goes on",
     "finished": "it is finished",
     "diverged": "it diverged; with --no-wait, roll it back and set what made it so, then call fit with it again",
 }

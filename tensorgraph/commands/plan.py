@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from tensorgraph.commands.errors import CommandError, one_line
@@ -34,6 +35,14 @@ class Plan:
     folder: Path
     place: str = ""  # where the model is named, for a message
 
+    def require_folder(self) -> None:
+        """Where the folder cannot be made or written to, tell it before anything is trained, and make nothing."""
+        try:
+            TemporaryFile(dir=next(at for at in (self.folder, *self.folder.absolute().parents) if at.exists())).close()
+        except OSError as error:
+            error.filename = str(self.folder)
+            raise
+
 
 def carry_out(plan: Plan, *, check: bool = False) -> int:
     """Train, test and save, or only `check` that it can be done; gives the exit code."""
@@ -52,6 +61,7 @@ def carry_out(plan: Plan, *, check: bool = False) -> int:
     if check:
         print(f"{plan.optimizer}, {plan.fit['epochs']} epochs: nothing was trained")
         return 0
+    plan.require_folder()
     normalizer = Normalizer().fit(parts.training.x) if parts.normalize else None
     history = fit(model, parts.training, dev=parts.dev, optimizer=plan.optimizer, normalizer=normalizer, **plan.fit)
     if history.stopped == "interrupted":

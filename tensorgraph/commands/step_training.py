@@ -54,6 +54,7 @@ def train_by_step(plan: Plan, *, check: bool = False) -> int:
     if check:
         print(f"an update of its own, {epochs} epochs: nothing was trained")
         return 0
+    plan.require_folder()
     loader.epoch = 0
     for epoch in range(epochs):
         began, losses = time.perf_counter(), []

@@ -67,7 +67,7 @@ def atomic_file(path: PathLike, *, sync: bool = True, private: bool = False) -> 
     mode = _mode_of(target)
     # made with the permissions of the file it replaces, so that a private file is at no moment readable to others
     create_mode = (0o600 if private else 0o666) if mode is None else mode | stat.S_IWUSR
-    temporary, file = _create_beside(target, create_mode)
+    temporary, file = _create_beside(target, create_mode, path)
     try:
         with file:
             yield file
@@ -77,12 +77,20 @@ def atomic_file(path: PathLike, *, sync: bool = True, private: bool = False) -> 
         if mode is not None:
             os.chmod(temporary, mode)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            _name(error, temporary, path)
         raise
     if sync:
         _sync_folder(target.parent)
+
+
+def _name(error: OSError, temporary: Path, path: PathLike) -> None:
+    """Have the system's error tell the file that was asked for, and not the temporary one, or none."""
+    if error.errno is not None and error.strerror and error.filename in (None, os.fspath(temporary)):
+        error.filename, error.filename2 = os.fspath(path), None
 
 
 def _mode_of(target: Path) -> int | None:
@@ -98,7 +106,7 @@ def _mode_of(target: Path) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _create_beside(target: Path, mode: int) -> tuple[Path, BinaryIO]:
+def _create_beside(target: Path, mode: int, path: PathLike) -> tuple[Path, BinaryIO]:
     """Create a new file in the target's folder; `mode` is reduced by the user's umask, as for any new file."""
     # the name is cut so that it stays within the 255 bytes that most file systems allow
     stem = os.fsdecode(os.fsencode(target.name)[:200])
@@ -112,6 +120,9 @@ def _create_beside(target: Path, mode: int) -> tuple[Path, BinaryIO]:
             raise FileNotFoundError(
                 f"cannot write {str(target)!r}: the folder {str(target.parent)!r} does not exist; create it first"
             ) from error
+        except OSError as error:
+            _name(error, temporary, path)
+            raise
         return temporary, file
 
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["FileFormatError", "MissingExtraError"]
+import errno
+
+__all__ = ["REMEDIES", "FileFormatError", "MissingExtraError"]
+
+# what to do where the system does not let a file be written
+REMEDIES = {
+    errno.ENOSPC: "free space on the disk",
+    errno.EDQUOT: "free space within your quota",
+    errno.EACCES: "get the right to write there, or choose another folder",
+    errno.EPERM: "get the right to write there, or choose another folder",
+    errno.EROFS: "choose a folder on a disk that may be written to",
+}
 
 
 class FileFormatError(ValueError):

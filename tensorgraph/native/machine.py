@@ -65,6 +65,11 @@ def _machine() -> tuple[Machine | None, str | None]:
     binding, problem = _llvm()
     if binding is None:
         return None, problem
+    if binding.llvm_version_info < (16, 0, 0):  # its texts say what pointers point at, and a kernel's do not
+        return (
+            None,
+            "kernels are written for LLVM 16 or newer, of llvmlite 0.45 and Numba 0.62, and an older one is here",
+        )
     features = binding.get_host_cpu_features()
     if not (features.get("avx2") and features.get("fma")):
         return None, "this processor has no AVX2 with fused multiply-add"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import os
 import struct
 import sys
@@ -21,14 +22,14 @@ from tensorgraph.native.machine import llvm, machine
 if TYPE_CHECKING:
     from tensorgraph.native.kernel import Kernel
 
-__all__ = ["Counts", "Unit", "addresses", "call", "compiled", "counts", "entries", "keep_forever"]
+__all__ = ["Counts", "Unit", "addresses", "call", "compiled", "counts", "entries", "linked"]
 
 LEVEL = 2  # of LLVM's passes
 PATIENCE = 1.0  # seconds until somebody at a terminal is told what takes so long
 
 _lock = threading.RLock()
-_state: dict[str, Any] = {}
-_engines: list[Any] = []
+_linker: list[Any] = []  # the linker, then what it has linked
+_numbers = itertools.count()
 _addresses: dict[str, int] = {}
 
 _PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_size_t, ctypes.c_int64, ctypes.c_int64)
@@ -61,27 +62,32 @@ class Unit(NamedTuple):
     text: Callable[[], str]
 
 
+@functools.cache
 def _target() -> Any:
     """What emits objects."""
-    if "target" not in _state:
-        _state["target"] = _new_target()
-    return _state["target"]
-
-
-def _new_target() -> Any:
     found, triple = machine(), llvm().Target.from_default_triple()
     return triple.create_target_machine(cpu=found.cpu, features=found.features, opt=3, reloc="pic", codemodel="default")
 
 
-def _engine() -> Any:
-    """Memory for the objects of one link; it goes when the process does.
+def linked(objects: Sequence[bytes], symbols: Sequence[str]) -> list[int]:
+    """Where symbols of objects are in memory, from now until the process ends.
 
-    An engine that is asked again puts what addresses stand in beside what it linked first, perhaps gigabytes from the
-    code that reads them, and those reach no further than two.
+    JITLink has the memory of an object in one piece: code reaches no further than two gigabytes. LLVM's older linker
+    (MCJIT) asks for each kind of page by itself, gets them far apart where room is scattered, and aborts the process.
     """
-    engine = llvm().create_mcjit_compiler(llvm().parse_assembly(""), _new_target())  # which owns the target
-    _engines.append(engine)
-    return engine
+    binding = llvm()
+    if not _linker:
+        _linker.append(binding.create_lljit_compiler(_target(), use_jit_link=True))
+        # who calls what was linked may be the last to go: the list, and what is in it, outlives the interpreter
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_linker))
+    library = binding.JITLibraryBuilder().add_current_process()
+    for data in objects:
+        library.add_object_img(data)
+    for symbol in symbols:
+        library.export_symbol(symbol)
+    there = library.link(_linker[0], f"tensorgraph-{next(_numbers)}")
+    _linker.append(there)
+    return [there[symbol] for symbol in symbols]
 
 
 def compiled(text: str) -> bytes:
@@ -141,7 +147,6 @@ def addresses(units: Sequence[Unit]) -> list[int]:
 
 
 def _link(units: Sequence[Unit]) -> None:
-    binding = llvm()
     progress, objects, texts = _Progress(), list[bytes](), dict[str, str]()
     with cache.opened() as folder:
         for unit in units:
@@ -162,12 +167,8 @@ def _link(units: Sequence[Unit]) -> None:
             progress.end()
         if texts:
             folder.trim()
-    engine = _engine()
-    for data in objects:
-        engine.add_object_file(binding.ObjectFileRef.from_data(data))
-    engine.finalize_object()
-    for unit in units:
-        _addresses[unit.symbol] = engine.get_function_address(unit.symbol)
+    symbols = [unit.symbol for unit in units]
+    _addresses.update(zip(symbols, linked(objects, symbols), strict=True))
 
 
 class _Progress:
@@ -195,13 +196,6 @@ def entries(kernels: Sequence[Kernel]) -> list[int]:
 
 if hasattr(os, "register_at_fork"):  # a child in which another thread's compiler had stopped half-way could not go on
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
-
-
-def keep_forever() -> None:
-    """Never unload what was linked so far, as who calls it may be the last to go."""
-    if not _state.get("is kept"):
-        _state["is kept"] = True
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(_engines))
 
 
 def call(entry: int, words: int, block: int, blocks: int) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from tensorgraph.jit.team import short_digest
 from tensorgraph.native.machine import available
-from tensorgraph.native.objects import Unit, addresses, keep_forever
+from tensorgraph.native.objects import Unit, addresses
 
 __all__ = ["MOST", "Pool", "possible"]
 
@@ -229,7 +229,6 @@ class _System:
         self.base = self.pointer(default, NAME)
         functions = (ctypes.c_size_t * 6)()
         entry = addresses([Unit(SYMBOL, lambda: TEXT.replace("@tg_pool(", f"@{SYMBOL}("))])[0]
-        keep_forever()  # arrays may be freed when all else of the interpreter is gone
         ctypes.CFUNCTYPE(None, ctypes.c_void_p)(entry)(functions)
         *self.functions, shut, self.gone = functions
         self.shut = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(shut)

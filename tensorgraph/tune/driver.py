@@ -53,7 +53,9 @@ def drive(
     except LockedError:
         raise
     except (OSError, LoadError) as error:
-        said = f"{error.strerror}: {error.filename!r}" if isinstance(error, OSError) and error.strerror else str(error)
+        said = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            said = error.strerror if error.filename is None else f"{error.strerror}: {error.filename!r}"
         raise StudyError(
             f"the study cannot go on: {said}; the {len(study)} of {trials} trials that ended are kept: put that right "
             "and run it again"

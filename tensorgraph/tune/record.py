@@ -6,6 +6,7 @@ behind, is damaged or is gone is made from them. One process writes it, and work
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sqlite3
@@ -23,6 +24,15 @@ from tensorgraph.tune.slots import Outcome
 from tensorgraph.tune.space import Space, seed_of
 
 __all__ = ["Database", "Record", "frozen"]
+
+# what SQLite says, and what the operating system calls it
+REFUSED = {
+    "disk is full": errno.ENOSPC,
+    "readonly database": errno.EROFS,
+    "unable to open database": errno.EACCES,
+    "disk I/O error": errno.EIO,
+    "database is locked": errno.EBUSY,
+}
 
 
 def optuna_module() -> Any:
@@ -168,19 +178,20 @@ class Database:
     def __init__(self, path: Path, name: str, space: Space, direction: str) -> None:
         self._optuna = optuna_module()
         self.space, self.direction = space, direction
-        self.note = ""
+        self.note, self.path = "", path
         self._closing: Any = None
-        try:
-            self._open(path, name)
-        except Exception as error:
-            if not path.exists() or not _is_damaged(error):
-                raise
-            aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-            os.replace(path, aside)
-            self.note = (
-                f"{os.fspath(path)!r} was damaged: it was moved to {aside.name!r} and is made anew from the slots"
-            )
-            self._open(path, name)
+        with _as_of_files(path):
+            try:
+                self._open(path, name)
+            except Exception as error:
+                if not path.exists() or not _is_damaged(error):
+                    raise
+                aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+                os.replace(path, aside)
+                self.note = (
+                    f"{os.fspath(path)!r} was damaged: it was moved to {aside.name!r} and is made anew from the slots"
+                )
+                self._open(path, name)
 
     def _open(self, path: Path, name: str) -> None:
         optuna = self._optuna
@@ -204,7 +215,7 @@ class Database:
     def add(self, slot: int, values: Mapping[str, Any], outcome: Outcome, reports: Mapping[int, float]) -> None:
         """Write a trial that ended, unless it is there."""
         if (slot, outcome.began) not in self._kept:
-            with quiet(self._optuna):
+            with quiet(self._optuna), _as_of_files(self.path):
                 self.study.add_trial(frozen(self.space, self.direction, slot, values, outcome, reports))
             self._kept.add((slot, outcome.began))
 
@@ -213,6 +224,21 @@ class Database:
         if self._closing is not None:
             self._closing.remove_session()
             self._closing.engine.dispose()
+
+
+@contextmanager
+def _as_of_files(path: Path) -> Iterator[None]:
+    """Have SQLite's words for what the system refused be the system's own."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, sqlite3.Error):
+            cause = getattr(cause, "orig", None) or cause.__cause__
+        number = next((number for said, number in REFUSED.items() if said in str(cause)), None)
+        if cause is None or number is None:
+            raise
+        raise OSError(number, os.strerror(number), os.fspath(path)) from error
 
 
 def _is_damaged(error: BaseException) -> bool:

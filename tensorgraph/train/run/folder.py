@@ -14,6 +14,7 @@ from typing import Any
 from tensorgraph.arguments import PathLike
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.files import FileFormatError, atomic_write
+from tensorgraph.files.errors import REMEDIES
 from tensorgraph.files.locks import attempt, holder, let_go, take
 
 try:
@@ -25,13 +26,6 @@ __all__ = ["Folder", "RunBusyError", "append_whole", "locked", "open_own", "tell
 
 FORMAT, VERSION = "tensorgraph.run", 1
 PATIENCE = 1.0  # seconds in which whoever only asks for the lock lets go of it
-REMEDIES = {
-    errno.ENOSPC: "free space on the disk",
-    errno.EDQUOT: "free space within your quota",
-    errno.EACCES: "get the right to write there, or choose another folder",
-    errno.EPERM: "get the right to write there, or choose another folder",
-    errno.EROFS: "choose a folder on a disk that may be written to",
-}
 
 
 class RunBusyError(RuntimeError):
@@ -49,8 +43,8 @@ def telling(path: Path) -> Iterator[None]:
             raise
         raise type(error)(
             error.errno,
-            f"{str(path)!r} cannot be written ({error.strerror}): {remedy}, and call fit again; what the run folder "
-            "holds is whole, and the run goes on from its last checkpoint",
+            f"{str(path)!r} cannot be written ({error.strerror}): {remedy}, and run the same again; what the run "
+            "folder holds is whole, and the run goes on from its last checkpoint",
         ) from error
 
 

@@ -139,7 +139,7 @@ def outcome(story: Story, status: str) -> str:
     if story.error and not story.ended:
         return f"stopped by an error at {where}: {story.error}"
     if status == "interrupted":
-        return f"nobody trains now: it was interrupted at {where}; call fit again with the same run, and it goes on"
+        return f"nobody trains now: it was interrupted at {where}; run the same again, and it goes on"
     if story.ended:
         return f"ended ({story.ended}) at {where}" + (f": {story.error}" if story.error else "")
     return f"{status} at {where}"
