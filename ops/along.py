@@ -78,6 +78,7 @@ def _add_along_axis(g: Any, indices: Any, *, axis: int, shape: Any) -> Any:
                 raise IndexError(
                     f"an index of {indices.min()} to {indices.max()} is out of bounds for an axis of size {n}"
                 )
+            at = at.astype(np.int64, copy=False)  # 64 bits without a sign would make the places floats
         else:
             # an axis of size 1 was repeated: all of it comes back to the one place
             at = np.arange(g.shape[i] if n > 1 else 1).reshape(-1, *(1,) * (len(shape) - 1 - i))

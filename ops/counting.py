@@ -331,7 +331,8 @@ def bincount(x: Any, weights: Any = None, minlength: Natural = 0, length: Natura
         if numbers.size and numbers.min() < 0:
             at = int(np.argmax(numbers < 0))
             raise ValueError(f"bincount: x must not be negative, got {numbers[at]} at {at}")
-        length = max(int(numbers.max(initial=-1)) + 1, minlength) if length is None else length
+        largest = int(numbers.max()) if numbers.size else -1
+        length = max(largest + 1, minlength) if length is None else length
     x = x.astype("int64") if x.dtype.kind == "b" else x
     one = _made(np.ones((), np.int64))
     each = shapes.broadcast_to.public(one, shape=x.shape) if weights is None else of(weights, "bincount: weights")

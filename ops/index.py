@@ -166,9 +166,11 @@ def selected_places(shape: tuple[int, ...], key: Any, indices: Any) -> tuple[Any
         named.pop()
     if len(named) <= len(shape) and all(type(item) is tuple and item[0] == "index" for item in named):
         return _rows(shape, [indices[item[1]] for item in named]), len(named)
+    if "..." in named:  # which stands for more axes where those behind are left out
+        named = list(key)
     axes = len(shape) if "..." in named else sum(item != "newaxis" for item in named)
     numbers = np.arange(math.prod(shape[:axes])).reshape(shape[:axes])
-    return _getitem(numbers, indices, key=key), axes
+    return _getitem(numbers, indices, key=tuple(named)), axes
 
 
 def _rows(shape: tuple[int, ...], indices: list[Any]) -> Any:

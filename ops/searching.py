@@ -32,7 +32,8 @@ _SOUGHT = {"searchsorted": 1, "isin": 0}
 
 def _searchsorted(x1: Any, x2: Any, sorter: Any = None, *, side: str = "left") -> Any:
     _search_infer(*[None if a is None else Aval(a.shape, a.dtype) for a in (x1, x2, sorter)], side=side)
-    return np.asarray(np.searchsorted(x1, x2, side, sorter), np.int64)  # type: ignore[call-overload]
+    order = None if sorter is None else sorter.astype(np.intp, copy=False)
+    return np.asarray(np.searchsorted(x1, x2, side, order), np.int64)  # type: ignore[call-overload]
 
 
 def _search_infer(x1: Aval | None, x2: Aval | None, sorter: Aval | None = None, *, side: str) -> Aval:

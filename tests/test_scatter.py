@@ -222,3 +222,46 @@ def test_few_rows_among_many_places() -> None:
     many = 600 * scatter.FULL + 1
     got, expected = scatter_rows(g, places, many), scatter_rows(g, places, 500)
     assert not got[500:].any() and got[:500].tobytes() == expected.tobytes()
+
+
+ALL = slice(None)
+ROWS = np.array([2, 0, 2])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int8", "uint8"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        (ROWS, None, ALL), (1, ROWS, ALL), (ALL, ROWS, ALL), (ALL, ROWS, 1, ALL), (ROWS, ALL, ROWS, ALL),
+        (None, ROWS, ALL), (..., slice(1, None), ROWS, ALL), (ALL, ..., ROWS, ALL),
+        (ROWS, slice(None, None, -1), None, ALL),
+        (np.array([True, False, True]), ..., None, ALL), (ROWS[:, None], ROWS, ALL, ALL), (ALL, np.array(1), ROWS, ...),
+    ],
+)  # fmt: skip
+def test_what_any_key_selects_is_added_back(key, dtype):
+    x = np.random.default_rng(0).standard_normal((3, 4, 3, 5))
+    key = tuple(k.astype(dtype) if isinstance(k, np.ndarray) and k.dtype.kind == "i" else k for k in key)
+    g = np.random.default_rng(1).standard_normal(x[key].shape)
+    expected = np.zeros_like(x)
+    np.add.at(expected, key, g)
+    given = tuple(tg.tensor(k) if isinstance(k, np.ndarray) else k for k in key)
+
+    def f(a):
+        return tg.sum(a[given] * g)
+
+    np.testing.assert_allclose(tg.grad(f)(tg.tensor(x)).numpy(), expected, rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(tg.tensor(x).at[given].add(g).numpy(), x + expected, rtol=1e-14, atol=1e-15)
+
+
+def test_places_of_64_bits_without_a_sign():
+    x, ids = tg.ones((4, 3)), tg.tensor(np.array([2, 0], np.uint64))
+    for f in (
+        lambda a: tg.take(a, ids, axis=1), lambda a: tg.take_along_axis(a, ids[:, None], axis=0), lambda a: a[:, ids],
+        lambda a: tg.take_along_axis(a.ravel(), ids, axis=0),
+    ):  # fmt: skip
+        assert tg.grad(lambda a, f=f: f(a).sum())(x).sum().tolist() == f(x).size
+    labels = tg.tensor(np.array([2, 0, 1, 2], np.uint64))
+    assert tg.grad(lambda a: tg.nll(a, labels, reduction="sum"))(x).sum().tolist() == -4
+    assert np.isfinite(tg.grad(lambda a: tg.multi_margin(a, labels))(x).numpy()).all()
+    assert tg.bincount(labels).tolist() == [1, 1, 2]
+    assert tg.searchsorted(tg.tensor([3.0, 1.0]), 2.0, sorter=tg.tensor(np.array([1, 0], np.uint64))).tolist() == 1
