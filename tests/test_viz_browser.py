@@ -132,7 +132,7 @@ def test_lines_lie_over_boxes_and_titles_of_frames_over_lines(browser, tmp_path)
     browser.window(1200, 800)
     browser.open(tmp_path / "net.html")
     assert browser.run(ORDER) == ["node", "edge", "tab"]
-    assert browser.run("document.querySelector('#stage .tab text').textContent") == "Block blocks.0 ... blocks.2 x3"
+    assert browser.run("document.querySelector('#stage .tab text').textContent") == "Block blocks.0 ... 2 x3"
     assert browser.run(IN_SIGHT)
     x, y = browser.run("""(() => {
       const box = document.querySelector('#stage .tab text').getBoundingClientRect();

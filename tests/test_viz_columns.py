@@ -1,6 +1,7 @@
 """A long chain stands in columns, and values flow to the right where asked."""
 
 import math
+import re
 from itertools import pairwise
 
 import pytest
@@ -9,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from large_programs import PROGRAMS
 from test_viz_lanes import laid_out, struck
+from viz_pages import needs_engine
 
 import tensorgraph as tg
 from tensorgraph import nn
 from tensorgraph.viz import draw
+from tensorgraph.viz.model.drawing import Row
 from tensorgraph.viz.render.columns import columns
+from tensorgraph.viz.render.dot import folded
 
 
 def chain(length):
@@ -68,6 +72,35 @@ def test_values_flow_to_the_right(engine):
     assert "flowchart LR" in drawing.mermaid()
     assert struck(boxes, lines) == []
     assert drawing == draw(net(2), level="module")  # the way it is laid out is no part of what is drawn
+
+
+@needs_engine
+def test_the_words_of_a_step_are_ten_pixels_high_on_a_slide_and_on_a_page():
+    def size(direction, width, height):
+        """Of words of nine points, in pixels, where the drawing fills a place of so many."""
+        svg = draw(PROGRAMS["demo step"](), direction=direction).svg()
+        wide, high = map(float, re.search(r'viewBox="0.00 0.00 ([\d.]+) ([\d.]+)"', svg).groups())
+        return 9 * min(width / wide, height / high)
+
+    assert size("right", 1280, 640) >= 10
+    assert size("auto", 900, math.inf) >= 10
+
+
+def test_lines_of_boxes_are_folded_where_values_flow_to_the_right():
+    assert [row.text for row in folded(Row("write", "writes gamma, beta + 6 buffers"))] == [
+        "writes gamma, beta", "+ 6 buffers",
+    ]  # fmt: skip
+    assert [(row.style, row.text) for row in folded(Row("title", "grad softmax_cross_entropy"))] == [
+        ("title", "grad"), ("title", "softmax_cross_entropy"),
+    ]  # fmt: skip
+    short = Row("parameter", "weight", "2x3 f32")
+    assert folded(short) == [short]
+    long = folded(Row("parameter", "running_mean of all", "2x3 f32"))
+    assert [(row.style, row.text, row.value) for row in long] == [
+        ("parameter", "running_mean of", ""), ("continued", "all 2x3 f32", ""),
+    ]  # fmt: skip
+    drawing = draw(PROGRAMS["demo step"](), direction="right")
+    assert "writes gamma, beta<" in drawing.dot() and "writes gamma, beta + 6 buffers" in drawing.text()
 
 
 def test_a_direction_is_one_of_three():

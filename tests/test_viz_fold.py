@@ -247,7 +247,7 @@ def test_a_template_stands_for_equal_parts(graph):
 
 def test_a_picture_folds_what_the_text_folds_under_its_name():
     assert groups(draw(PROGRAMS["lstm forward"]())) == [("for t in range(20)", 20)]  # h and c begin as one value
-    assert groups(draw(PROGRAMS["residual forward"]())) == [("ResidualBlock blocks.0 ... blocks.11 x12", 12)]
+    assert groups(draw(PROGRAMS["residual forward"]())) == [("ResidualBlock blocks.0 ... 11 x12", 12)]
     drawing = draw(PROGRAMS["maml step"]())
     assert groups(drawing) == [("for t in range(4)", 4)]
     total = next(n for n in drawing.nodes if n.role == "entry")
@@ -272,3 +272,29 @@ def test_a_loop_over_unlike_layers_is_no_template():
     graph = tg.trace(nn.Sequential(*layers), tg.f32[2, 4])
     assert [len(one.turns) for one in loops_of(graph)] == [5]
     assert not groups(draw(graph, level="module"))
+
+
+def test_loops_in_loops_are_templates_in_templates():
+    graph = PROGRAMS["maml step"]()  # four tasks of three steps each, in functions called adapt.0 to adapt.3
+    for level in ("module", "op", "training"):
+        drawing = draw(graph, level=level)
+        outer, inner = (group for group in drawing.groups if group.count > 1)
+        assert (outer.count, inner.count) == (4, 3) and inner.parent in {outer.id, None} | {
+            group.id for group in drawing.groups if group.parent == outer.id
+        }
+
+
+def test_what_is_a_cell_at_first_is_said_where_it_enters():
+    drawing = draw(PROGRAMS["maml step"](), level="module")
+    entries = [n.title for n in drawing.nodes if n.role == "entry"]
+    assert entries == ["total, 0 at first", *[f"parameters.{i} at first" for i in range(4)]]
+    alias = next(n for n in drawing.nodes if n.title == "alias")
+    assert [row.text for row in alias.rows if row.style == "parameter"] == []  # later repeats read no parameter
+    # each of the four tasks has its own xs[t], which all three steps in it read
+    assert not any(row.text == "one each" for edge in drawing.edges for row in edge.rows)
+
+
+def test_auto_closes_functions_that_take_gradients_of_their_own():
+    titles = [n.title for n in draw(PROGRAMS["maml step"]()).nodes]
+    assert "adapt.0" in titles and "gradients" not in titles
+    assert "gradients" in [n.title for n in draw(PROGRAMS["maml step"](), level="training").nodes]

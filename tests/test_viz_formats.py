@@ -5,9 +5,14 @@ import re
 
 import pytest
 import viz_graphs as hand
+from effort import examples
+from hypothesis import given
+from hypothesis import strategies as st
 from large_programs import PROGRAMS
 from viz_pages import needs_engine
 
+import tensorgraph as tg
+from tensorgraph import nn, optim
 from tensorgraph.graph.graph import Var
 from tensorgraph.viz import draw, drawing_from_json
 from tensorgraph.viz.html.layouts import lay_out
@@ -25,11 +30,8 @@ def lines_of(drawing):
     return {(edge.tail, edge.head) for edge in drawing.edges if not edge.cut}
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_every_edge_is_within_a_box_or_between_two(graphs, name, level):
-    graph = graphs[name]
-    drawing = draw(graph, level=level)
+def check_edges(graph, drawing):
+    """Every equation is in a box, and every flow within one or between two that a line joins."""
     box = {i: node.id for node in drawing.nodes for i in node.members}
     assert set(box) == set(range(len(graph.equations)))
     maker = {v: box[i] for i, eq in enumerate(graph.equations) for v in eq.outputs}
@@ -43,10 +45,8 @@ def test_every_edge_is_within_a_box_or_between_two(graphs, name, level):
     assert {(a, b) for a, b in ends if a != b} <= hand.joined(drawing)
 
 
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_text_formats_have_every_edge(graphs, name, level):
-    drawing = draw(graphs[name], level=level)
+def check_formats(drawing):
+    """JSON, Mermaid, DOT and text have every box and every line."""
     assert drawing_from_json(drawing.json()) == drawing
     mermaid = drawing.mermaid()
     assert set(re.findall(r"^  (n\d+) \S+?(?:\|.*?\|)? (n\d+)$", mermaid, re.M)) == lines_of(drawing)
@@ -59,6 +59,88 @@ def test_text_formats_have_every_edge(graphs, name, level):
         if edge.cut:
             rows = next(node.rows for node in drawing.nodes if node.id == edge.head)
             assert any(row.style == "stub" for row in rows)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_edge_is_within_a_box_or_between_two_in_every_format(graphs, name, level):
+    drawing = draw(graphs[name], level=level)
+    check_edges(graphs[name], drawing)
+    check_formats(drawing)
+
+
+# ---- random programs of calls, loops and containers
+
+KINDS = {"tanh": tg.tanh, "add": tg.add, "multiply": tg.multiply}
+PLACES = st.integers(0, 9)
+
+
+def statements(depth):
+    """Statements over the values made so far, which they name by how far back they are."""
+    found = st.tuples(st.sampled_from([*KINDS, "layer", "dict"]), st.just(None), PLACES, PLACES)
+    if depth == 0:
+        return found
+    body = st.lists(statements(depth - 1), min_size=1, max_size=3)
+    loop = st.tuples(st.sampled_from(["loop", "collect"]), st.tuples(st.integers(2, 4), body), PLACES, PLACES)
+    return found | loop | st.tuples(st.just("call"), body, PLACES, PLACES)
+
+
+def run(body, values, layers):
+    """The values of a body, those that it was handed first."""
+
+    def helper(given, other):
+        return run(part, [given, other], layers)[-1]
+
+    for kind, part, i, j in body:
+        a, b = values[-1 - i % len(values)], values[-1 - j % len(values)]
+        if kind in KINDS:
+            made = [KINDS[kind](a) if kind == "tanh" else KINDS[kind](a, b)]
+        elif kind == "layer":
+            made = [layers[i % len(layers)](a)]
+        elif kind == "dict":
+            made = list({"sum": a + b, "both": [a * 0.5, {"b": b}][0]}.values())
+        elif kind == "call":
+            made = [helper(a, b)]
+        elif kind == "loop":
+            count, part = part
+            state = {"h": a, "total": 0.0}
+            for _ in range(count):
+                h = helper(state["h"], b)
+                state = {"h": h, "total": state["total"] + h}
+            made = list(state.values())
+        else:
+            count, part = part
+            made = [tg.stack([helper(a * float(k), b) for k in range(count)]).sum(axis=0)]
+        values = [*values, *made]
+    return values
+
+
+class Nested(nn.Module):
+    def __init__(self, body):
+        self.body, self.layers = body, [nn.Linear(3, 3, seed=n) for n in range(3)]
+
+    def forward(self, x, y):
+        return tg.mean(run(self.body, [x, self.layers[0](y)], self.layers)[-1] + self.layers[0](x))
+
+
+@given(st.lists(statements(3), min_size=1, max_size=5), st.booleans())
+@examples(40)
+@pytest.mark.filterwarnings("ignore:SGD. no gradient reached")
+def test_programs_of_calls_loops_and_containers_are_drawn_whole(body, learns):
+    model = Nested(body)
+    optimizer = optim.SGD(model, lr=0.1)
+
+    def step(x, y):
+        loss = model(x, y)
+        optimizer.minimize(loss)
+        return loss
+
+    graph = tg.trace(step if learns else model, tg.f32[2, 3], tg.f32[2, 3])
+    for level in LEVELS:
+        drawing = draw(graph, level=level)
+        check_edges(graph, drawing)
+        check_formats(drawing)
+    check_edges(graph, draw(graph, level="op", expand=True))
 
 
 @needs_engine

@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from large_programs import PROGRAMS
 
@@ -90,9 +91,29 @@ def difference():
     return tg.diff(tg.trace(net, *given), tg.trace(other, *given)).draw()
 
 
+def shorter():
+    """Two networks, of which one has a layer less."""
+    layers = [nn.Linear(8, 16, seed=0), nn.BatchNorm(16), nn.ReLU(), nn.Linear(16, 16, seed=1), nn.ReLU(),
+              nn.Linear(16, 4, seed=2)]  # fmt: skip
+    before = tg.trace(nn.Sequential(*layers), tg.f32[32, 8])
+    return tg.diff(before, tg.trace(nn.Sequential(*layers[:1], *layers[2:]), tg.f32[32, 8])).draw()
+
+
+def fault():
+    """The way of a value that is not finite to the loss."""
+
+    def loss(x, w):
+        h = tg.relu(x @ w)
+        return -tg.log(h / tg.sum(h, axis=1, keepdims=True)).mean()
+
+    x, w = np.ones((4, 3), np.float32), np.array([[1.0, -1.0]] * 3, np.float32)
+    return tg.find_faults(loss, x, w).draw(0)
+
+
 LOOKED_AT = (
-    "demo step", "residual forward", "transformer forward", "transformer step", "u-net step", "lstm forward",
-    "two inputs step", "gan step", "attention step", "maml step",
+    "demo step", "residual forward", "residual step", "transformer forward", "transformer step", "u-net step",
+    "lstm forward", "lstm step", "two inputs step", "gan step", "attention forward", "attention step", "maml step",
+    "flat",
 )  # fmt: skip
 
 
@@ -109,6 +130,10 @@ DRAWINGS = {
     "backward": lambda: draw(step_of(network((32,), 0), (64,)).transform(), level="module"),
     "flops": lambda: draw(step_of(network((32,), 0), (64,)), level="training", overlay="flops"),
     "difference": difference,
+    "shorter": shorter,
+    "fault": fault,
+    "transformer_flops": lambda: draw(PROGRAMS["transformer forward"](), overlay="flops"),
+    "maml_modules": lambda: draw(PROGRAMS["maml step"](), level="module"),
     **{name.replace(" ", "_"): functools.partial(large, name) for name in LOOKED_AT},
     **({"kernels": lambda: draw(step_of(network((32,), 0), (64,)), level="compiled")} if machine.available() else {}),
 }

@@ -14,6 +14,7 @@ import pytest
 import viz_graphs as hand
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from large_programs import PROGRAMS
 
 import tensorgraph as tg
 from tensorgraph import nn, optim
@@ -23,6 +24,7 @@ from tensorgraph.graph.graph import Var
 from tensorgraph.viz import Drawing, draw
 from tensorgraph.viz.model.budget import MOST_SPAN, oriented, ranks, span
 from tensorgraph.viz.model.mirror import passes
+from tensorgraph.viz.model.rails import Rows
 from tensorgraph.viz.render.engine import find_engine, run_engine
 
 needs_engine = pytest.mark.skipif(find_engine() is None, reason="no layout engine is installed")
@@ -379,3 +381,16 @@ def test_the_legend_names_what_occurs():
     roles = {entry.role for entry in draw(digits_step(), level="training").legend}
     assert {"gradient", "saved", "update", "stop", "write", "parameter"} <= roles
     assert "carried" not in roles and "residual" not in roles
+
+
+def test_gradients_of_skips_are_led_beside_their_column():
+    rows = Rows.of(draw(PROGRAMS["u-net step"]()))
+    drawing = draw(PROGRAMS["u-net step"]())
+    titles = {node.id: node.title for node in drawing.nodes}
+    led = [(titles[drawing.edges[i].tail], titles[drawing.edges[i].head]) for i in rows.rails]
+    assert sorted(led) == [
+        ("grad concatenate", "grad relu"), ("grad concatenate", "grad relu"),
+        ("relu", "concatenate"), ("relu", "concatenate"),
+    ]  # fmt: skip
+    kinds = {point.kind for points in (*rows.left.values(), *rows.right.values()) for point in points}
+    assert kinds == {"rail", "gradient"}  # as thick as the skips that they lead back

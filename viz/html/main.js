@@ -252,6 +252,7 @@ addEventListener("afterprint", () => { if (svg) look(); });
 root.classList.add("scripted");
 tellTheme();
 prepareText();
+showText(innerWidth >= WIDE); // before the drawing is fitted: an address may lead to a box
 route();
-flipText(innerWidth >= WIDE);
+markLines();
 legend();

@@ -266,7 +266,7 @@ function fit(whole) {
   if (!svg) return;
   const wide = stage.clientWidth / size.width, high = stage.clientHeight / size.height;
   const all = Math.min(wide, high, READABLE);
-  camera.scale = whole ? all : Math.max(all, Math.min(wide, READABLE), 0.75);
+  camera.scale = whole ? all : Math.max(all, Math.min(wide, READABLE), 10 / 9); // words of nine units: ten pixels
   camera.x = size.x + size.width / 2;
   const seen = stage.clientHeight / camera.scale;
   camera.y = seen >= size.height ? size.y + size.height / 2 : size.y + seen / 2; // too tall: from its top

@@ -23,11 +23,15 @@ function prepareText() {
   panel.append(list);
 }
 
-function flipText(open) {
-  asText = data.text.length > 0 && (open === undefined ? !asText : open);
+function showText(open) {
+  asText = data.text.length > 0 && open;
   panel.hidden = !asText;
   byId("code").setAttribute("aria-pressed", String(asText));
   document.querySelector("main").classList.toggle("with-text", asText);
+}
+
+function flipText() {
+  showText(!asText);
   fit(true);
   markLines();
 }

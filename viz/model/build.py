@@ -11,7 +11,7 @@ from tensorgraph.viz.model.drawing import Drawing, Edge, Group, LegendEntry, Nod
 from tensorgraph.viz.model.entries import Entry, Ways
 from tensorgraph.viz.model.facts import Facts, unique
 from tensorgraph.viz.model.groups import Frame, frames
-from tensorgraph.viz.model.labels import clean, count, type_text, value_text
+from tensorgraph.viz.model.labels import clean, count, type_text
 from tensorgraph.viz.model.rows import (
     MOST_PORTS,
     boundary_rows,
@@ -238,14 +238,12 @@ class Builder:
         """The point at which a value enters a template, in the frame of the template."""
         while frame is not None and frame.fold is not entry.fold:
             frame = frame.parent
-        name = entry.called
-        began = "from outside" if entry.start is None else value_text(entry.start.value)
-        title = name if entry.start is None else clean(f"{name}, {began} at first")
+        began = "from outside" if entry.start is None else "what it says"
         self.point_of[entry] = self.add(
-            f"{entry.fold.path}/{name}", "entry", [Row("title", title)], group=frame.id if frame else None,
-            types=(type_text(entry.first.aval),),
-            tip=f"{name}: {entry.first.aval}\n{began} for the first of {entry.fold.count} repeats, then from the "
-            "repeat before",
+            f"{entry.fold.path}/{entry.called}", "entry", [Row("title", entry.title(self.facts))],
+            group=frame.id if frame else None, types=(type_text(entry.first.aval),),
+            tip=f"{entry.called}: {entry.first.aval}\n{began} for the first of {entry.fold.count} repeats, then from "
+            "the repeat before",
         )  # fmt: skip
 
     def is_backward(self, box: Box) -> bool:

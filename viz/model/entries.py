@@ -16,7 +16,7 @@ from typing import Any
 from tensorgraph.graph.graph import Literal, Var
 from tensorgraph.graph.rewiring import atom_key
 from tensorgraph.viz.model.facts import Facts
-from tensorgraph.viz.model.labels import clean
+from tensorgraph.viz.model.labels import clean, value_text
 from tensorgraph.viz.model.view import Box, Fold
 
 __all__ = ["Entry", "Ways"]
@@ -28,18 +28,31 @@ Slot = tuple[Var | Literal, ...]  # what the repeats read at one place, in order
 class Entry:
     """A point of a template: the value that comes from outside, and the one for the second repeat.
 
-    Where the first repeat begins with a number, `start`, nothing comes from outside, and `first` is `second`.
+    Where the first repeat begins with a number, a cell or an array, `start`, which no line leads from, `first` is
+    `second`.
     """
 
     fold: Fold
     first: Var
     second: Var
-    start: Literal | None = None
+    start: Var | Literal | None = None
 
     @property
     def called(self) -> str:
         """The user's name of what enters, else ``in``."""
         return clean(self.second.name or self.first.name or "in")
+
+    def title(self, facts: Facts) -> str:
+        """What it is called, and what stands there at first where no line says so: ``total, 0 at first``."""
+        if self.start is None:
+            return self.called
+        if isinstance(self.start, Literal):
+            began = value_text(self.start.value)
+        elif self.start in facts.cells:
+            began = facts.cells[self.start].path
+        else:
+            began = value_text(facts.graph.consts[self.start])
+        return clean(f"{began} at first" if self.called == "in" else f"{self.called}, {began} at first")
 
 
 class Ways:
@@ -84,11 +97,23 @@ class Ways:
             for position, slot in enumerate(zip(*[list(equations[i].atoms()) for i in members], strict=True)):
                 entries = self.entries(box, slot)
                 if not any(entries):
-                    if all(isinstance(a, Var) and a in self.facts.producer for a in slot) and len(set(slot)) > 1:
+                    if self.is_own(box, members, slot):
                         self.own.update((i, position) for i in members)
                     continue
                 for i in members:
                     self.ways[i, position] = self.way(entries, self.facts.repeat_of[i])
+
+    def is_own(self, box: Box, members: Sequence[int], slot: Slot) -> bool:
+        """Whether each repeat reads another value made outside of its template, in one turn of the templates around."""
+        facts = self.facts
+        made = [facts.producer.get(atom) if isinstance(atom, Var) else None for atom in slot]
+        if made[0] is None or None in made or facts.box_of[made[0]] < 0:
+            return False
+        maker = facts.boxes[facts.box_of[made[0]]]
+        shared = sum(a is b for a, b in zip(maker.folds, box.folds, strict=False))
+        seen: dict[tuple[int, ...], Var | Literal] = {}
+        return any(seen.setdefault(facts.repeat_of[i][:shared], atom) is not atom
+                   for i, atom in zip(members, slot, strict=True))  # fmt: skip
 
     def entries(self, box: Box, slot: Slot) -> list[Entry | None]:
         """For each template around a box, the entry at which an operand comes into it, if it is carried there."""
@@ -99,7 +124,7 @@ class Ways:
             first, second = slot[0], slot[stride]
             entry = None
             if isinstance(second, Var) and first is not second and self.inside(second, level, fold):
-                if isinstance(first, Literal):
+                if isinstance(first, Literal) or first in self.facts.cells or first in self.facts.graph.consts:
                     made = Entry(fold, second, second, first)
                     entry = self.known.setdefault((fold, atom_key(first), second), made)
                 elif not self.inside(first, level, fold):

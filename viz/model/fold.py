@@ -47,6 +47,7 @@ class Item:
     boxes: list[Box]
     scope: str  # of the child itself
     module: bool
+    base: str | None = None  # the module that a template stands in, from which its equations' are seen
     digest: int = 0
     form: int = 0  # the same without what its operands are
     first: int = 0  # of its equations
@@ -241,6 +242,7 @@ class _Folding:
     def identify(self, item: Item) -> None:
         """Give an item its digest and its form."""
         name = NUMBER.sub("#", item.scope)  # equal siblings of other names, as encoder and decoder, stay
+        base = item.scope if item.base is None else item.base
         digest: list[Any] = [name]
         form: list[Any] = [name]
         for box in item.boxes:
@@ -256,7 +258,7 @@ class _Folding:
                     found = self.local[i] = (
                         self.number((op, attrs, operands, results)), self.number((op, attrs, slots, results))
                     )  # fmt: skip
-                place = (eq.scope or "").removeprefix(item.scope)
+                place = (eq.scope or "").removeprefix(base)
                 digest.append((found[0], place))
                 form.append((found[1], place))
         item.digest, item.form = self.number(tuple(digest)), self.number(("form", *form))
@@ -328,7 +330,8 @@ class _Folding:
             title = f"{begin} ... {end} x{count}" if begin != end else f"{begin} x{count}"
             kinds = {self.graph.modules.get(item.scope) for group in every for item in group} if period == 1 else set()
             if begin != end and len(kinds) == 1 and (kind := kinds.pop()):
-                title = f"{kind} {title}"
+                base = begin.rpartition(".")[0]
+                title = f"{kind} {begin} ... {end.removeprefix(f'{base}.')} x{count}"
         inner = first[0].scope if whole else scope
         made = Fold(inner, title, path_of(scope, items[start : start + period * count]), count)
         boxes = []
@@ -344,7 +347,7 @@ class _Folding:
             if box.fold is not None and box.folds[0] is not made and box.folds[0].around is None:
                 box.folds[0].around = made
             boxes.append(replace(box, others=others, fold=box.fold or made, frames=keys))
-        return Item(boxes, made.path, True)
+        return Item(boxes, made.path, True, scope)
 
     def is_mixed(self, scope: str, every: Sequence[Sequence[Item]]) -> bool:
         """Whether repeats hold more than names can say: several modules and ops besides, or the same in each, or many

@@ -135,6 +135,8 @@ def _training(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
     if boxes is None:
         limit = READABLE if plan.level == "auto" else MOST_MODULES
         boxes, more = _modules(graph, plan, limit, forward)
+        if plan.level == "auto" and plan.depth is None:
+            boxes, more = _without_gradients(graph, plan, limit, forward, boxes, more)
         notes += more
     if found[0].at is None and not found[0].written:
         notes.append(_imagined(found[0].xs, graph) if found[0].gives else "nothing here has a gradient")
@@ -144,6 +146,19 @@ def _training(graph: Graph, plan: Plan) -> tuple[Drawing, list[str]]:
     updates = updates_of(graph, boxes, found, after)
     updates.add_sides(beside)
     return mirrored(graph, boxes, found, updates, "training"), notes
+
+
+def _without_gradients(
+    graph: Graph, plan: Plan, limit: int, forward: Sequence[int], boxes: list[Box], notes: list[str]
+) -> tuple[list[Box], list[str]]:
+    """The boxes of a forward part, or shallower ones if these show a gradient: whose own gradient would be a tangle."""
+    for depth in range(depths(graph, forward), 0, -1):
+        if not any(box.kind == "gradient" for box in boxes):
+            break
+        coarser, more = _modules(graph, replace(plan, depth=depth), limit, forward)
+        if len(coarser) >= FEWEST and not any(box.kind == "gradient" for box in coarser):
+            return coarser, more
+    return boxes, notes
 
 
 def _imagined(xs: Sequence[object], graph: Graph) -> str:

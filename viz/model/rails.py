@@ -22,7 +22,7 @@ RIGHT = ("gradient", "update")  # roles of boxes that stand to the right of thei
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point beside a row; `kind` is ``"rail"``, ``"thick"``, ``"gradient"`` (thick too) or ``"bar"``."""
+    """A point beside a row; `kind` is ``"bar"``, ``"rail"`` or ``"gradient"``, with ``"thick "`` in front if it is."""
 
     id: str
     kind: str
@@ -122,6 +122,8 @@ class Rows:
     def follows_lanes(self, edge: Edge) -> bool:
         """Whether an edge leads along a lane, or from one to another: what it passes stands beside its way."""
         upper, lower = self.row[edge.tail], self.row[edge.head]
+        if edge.role == "gradient":  # which leads back
+            upper, lower = lower, upper
         if edge.role == "carried" or upper not in self.lane or lower not in self.lane:
             return False
         return self.lane[upper] != self.lane[lower] or self.below.get(upper) == lower
@@ -147,8 +149,9 @@ class Rows:
         upward = {node.id for node in drawing.nodes if node.role == "gradient"}
         long = []
         for i, edge in enumerate(drawing.edges):
-            thick = edge.role == "residual" or (edge.role == "gradient" and self.back(edge.tail, edge.head))
-            if edge.cut or not (thick or edge.role in PASSING) or self.follows_lanes(edge):
+            back = edge.role == "gradient" and edge.tail in upward and edge.head in upward
+            thick = edge.role == "residual" or (back and self.back(edge.tail, edge.head))
+            if edge.cut or not (back or edge.role in PASSING) or self.follows_lanes(edge):
                 continue
             top, bottom = sorted((self.rank[edge.tail], self.rank[edge.head]))
             if bottom - top > 1 and all(len(first[r]) == 1 for r in range(top + 1, bottom)):
@@ -157,7 +160,7 @@ class Rows:
             if self.total + bottom - top > MOST:
                 continue
             left = drawing.edges[i].tail not in upward
-            kind = "thick" if thick and left else "rail" if left else "gradient" if thick else "rail"
+            kind = ("thick " if thick else "") + ("gradient" if drawing.edges[i].role == "gradient" else "rail")
             self.rails[i] = []
             for r in range(top + 1, bottom):
                 point = Point(f"r{self.total}", kind)

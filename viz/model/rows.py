@@ -85,8 +85,8 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
     lists = any(isinstance(atom, tuple) for atom in eq.inputs)
     second = list(facts.graph.equations[box.others[0].equations[0]].atoms()) if box.others else []
     for i, (name, atom) in enumerate(operands):
-        if isinstance(atom, Literal) and second and isinstance(second[i], Var):
-            flowing.append((i, name))  # a number at first, and then what the repeat before has made
+        if atom not in facts.producer and second and second[i] in facts.producer:
+            flowing.append((i, name))  # a number or a cell at first, and then what the repeat before has made
         elif isinstance(atom, Literal):
             if atom.value is None:
                 continue
@@ -139,7 +139,10 @@ def gradient_rows(facts: Facts, box: Box) -> list[Row]:
             total = sum(cell.aval.size for cell in cells)
             rows.append(Row("parameter", f"wrt {count(len(cells), 'parameter')}", f"{total:,} values"))
         if others:
-            rows.append(Row("detail", f"wrt {listed([called(facts, a) for a in others])}"))
+            names = [called(facts, a) for a in others]
+            rows.append(
+                Row("detail", f"wrt {listed(names) if len(set(names)) == len(names) else f'{len(names)} values'}")
+            )
     return rows
 
 

@@ -253,9 +253,16 @@ def named_across(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[list[Nod
         tails = [at[tail] for tail in coming.get(node.id, ())]
         many = [tail for tail in tails if tail.role == "gradient"] if len(tails) > MOST_STUBS else []
         rows = [Row("stub", f"<- {count(len(many), 'gradient')}")] if many else []
-        rows += stubs([clean(tail.path) for tail in tails if tail not in many], 0)
+        rows += stubs([shown(tail) for tail in tails if tail not in many], 0)
         made.append(replace(node, rows=(*node.rows, *rows)))
     return made, tuple(replace(e, cut=True, rows=()) if i in across else e for i, e in enumerate(edges))
+
+
+def shown(node: Node) -> str:
+    """A box by what can be read in it: of several updates that are called after one optimiser the ops too."""
+    details = [row.text for row in node.rows if row.style == "detail"]
+    again = node.role == "update" and "#" in node.path
+    return " ".join([node.title, *details[:1]]) if again else clean(node.path)
 
 
 def _claim(graph: Graph, after: Sequence[int], key: dict[int, Key]) -> None:

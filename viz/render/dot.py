@@ -31,6 +31,10 @@ LEGEND_COLUMNS = 3
 REST = 40  # empty columns beside the legend
 EMPTY, WIDE = 3, 12  # columns on each side of a table of rows; characters by which others are longer that ask for more
 MARKED = ("parameter", "buffer", "write")  # styles of rows that carry their role's sign
+CENTRED = ("title", "type", "warning", "detail")
+CONTINUED = "continued"  # the style of a further line of a row
+NARROW = 18  # characters of a line where values flow to the right
+GAP = re.compile(r"(?<![+\d|]) ")  # between words; a number, a plus and a sign stay with what follows
 ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "&#92;"})
 TURNED = {"n": "w", "s": "e", "w": "n", "e": "s", "nw": "nw", "ne": "sw", "sw": "ne", "se": "se"}
 SIDE = re.compile(r"(?<=\w):([ns]?[we]|[ns])(?= -> | \[)")
@@ -55,6 +59,20 @@ def _turned(match: re.Match[str]) -> str:
 def words(text: str) -> str:
     """Escaped text; the only way for a string into a label."""
     return _FORBIDDEN.sub("", text).translate(ESCAPES) or " "
+
+
+def folded(row: Row) -> list[Row]:
+    """A row as lines of few characters."""
+    if len(f"{row.text} {row.value}".strip()) <= NARROW:
+        return [row]
+    lines: list[str] = []
+    for word in (*GAP.split(row.text), *([row.value] if row.value else [])):
+        if lines and len(f"{lines[-1]} {word}") <= NARROW:
+            lines[-1] = f"{lines[-1]} {word}"
+        else:
+            lines.append(word)
+    further = row.style if row.style in CENTRED else CONTINUED if row.style in MARKED else "note"
+    return [replace(row, text=lines[0], value=""), *[Row(further, text) for text in lines[1:]]]
 
 
 def skipping(drawing: Drawing) -> set[str]:
@@ -82,9 +100,9 @@ class Writer:
 
     def dot(self) -> str:
         c = self.c
-        way = "LR" if self.drawing.direction == "right" else "TB"
+        way, between = ("LR", 0.22) if self.drawing.direction == "right" else ("TB", 0.27)
         graph = (
-            f'rankdir={way} nodesep=0.28 ranksep=0.27 pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
+            f'rankdir={way} nodesep=0.28 ranksep={between} pad=0.2 bgcolor="{c.page}" fontname="{FONT}" '
             f'fontcolor="{c.ink}" labelloc=t labeljust=l label={self.header()}'
         )
         box = (
@@ -212,9 +230,14 @@ class Writer:
         if node.id in self.points:
             bare = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
             return f"<{bare}<tr>{self.cell(node.title, self.c.muted, SMALL)}</tr></table>>"
-        centred = [row for row in node.rows if row.style in ("title", "type", "warning", "detail")]
+        centred = [row for row in node.rows if row.style in CENTRED]
         named = [row for row in node.rows if row not in centred]
-        cells += [f"<tr>{self.line(row, SIGNS.get(node.status, ''))}</tr>" for row in centred]
+        sign = SIGNS.get(node.status, "")
+        if sign:
+            centred = [replace(row, text=f"{sign} {row.text}") if row.style == "title" else row for row in centred]
+        if self.drawing.direction == "right":  # where the width of boxes adds up
+            centred, named = ([part for row in rows for part in folded(row)] for rows in (centred, named))
+        cells += [f"<tr>{self.line(row)}</tr>" for row in centred]
         if node.metric:
             known = node.heat is None or not math.isnan(node.heat)
             look = (self.c.ink, BODY, True) if known else (self.c.muted, SMALL, False)
@@ -237,7 +260,7 @@ class Writer:
             mark = self.swatch(row.style) if row.style in MARKED else "<td></td>"
             assigned = row.style in ("attribute", "constant") and row.value
             name = f"{row.text} = {row.value}" if assigned else row.text
-            colour = self.c.ink if row.style in MARKED else self.c.muted
+            colour = self.c.ink if row.style in (*MARKED, CONTINUED) else self.c.muted
             if row.value and not assigned:
                 value = self.cell(row.value, self.c.muted, BODY, more=' align="right"')
                 cells = self.cell(name, colour, BODY, more=' align="left"') + f'<td width="9"></td>{value}'
@@ -247,9 +270,9 @@ class Writer:
             lines.append(f"<tr>{edge}{first}{cells}{edge}</tr>")
         return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0">{"".join(lines)}</table>'
 
-    def line(self, row: Row, sign: str = "", more: str = "") -> str:
-        """A cell with one line; `sign` goes before a title."""
-        text = f"{sign if row.style == 'title' else ''} {row.text} {row.value}".strip()
+    def line(self, row: Row, more: str = "") -> str:
+        """A cell with one line."""
+        text = f"{row.text} {row.value}".strip()
         if row.style == "title":
             return self.cell(text, self.c.ink, TITLE, True, more)
         if row.style == "saved":

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from tensorgraph.pages.palette import Palette
-from tensorgraph.viz.model.budget import held
+from tensorgraph.viz.model.budget import FORWARD, held
 from tensorgraph.viz.model.drawing import Drawing, Edge, Group, Node
 from tensorgraph.viz.model.rails import RIGHT, Point, Rows
 from tensorgraph.viz.render.dot import Writer
@@ -22,10 +23,27 @@ THICK, BAR = 2.6, 4.0  # points
 STRAIGHT, CHAIN = 100, 12  # weights of a bar, of a column
 
 
+def stacked(drawing: Drawing) -> tuple[Node, ...]:
+    """The boxes with each input over the one that reads it: a column of its own would make the drawing wider."""
+    at = {node.id: node for node in drawing.nodes}
+    readers: dict[str, set[str]] = defaultdict(set)
+    for edge in drawing.edges:
+        readers[edge.tail].add(at[edge.head].twin or edge.head)
+    rows = {node.twin for node in drawing.nodes}  # an input with a gradient of its own has a row
+    found = []
+    for node in drawing.nodes:
+        one = next(iter(readers[node.id])) if len(readers[node.id]) == 1 else None
+        over = one is not None and node.role == "input" and node.twin is None and node.id not in rows
+        found.append(replace(node, twin=one) if over and at[one].role in FORWARD else node)  # type: ignore[index]
+    return tuple(found)
+
+
 class Mirrored(Writer):
     breaks = False
 
     def __init__(self, drawing: Drawing, colours: Palette) -> None:
+        if drawing.direction == "right":
+            drawing = replace(drawing, nodes=stacked(drawing))
         super().__init__(drawing, colours)
         rows = Rows.of(drawing)
         assert rows is not None
@@ -92,8 +110,8 @@ class Mirrored(Writer):
         return name
 
     def rail(self, point: Point) -> str:
-        colour = self.c.grad if point.kind == "gradient" else self.c.op
-        return self.point(point.id, colour, THICK if point.kind in ("thick", "gradient") else 1.0)
+        colour = self.c.grad if point.kind.endswith("gradient") else self.c.op
+        return self.point(point.id, colour, THICK if point.kind.startswith("thick") else 1.0)
 
     def point(self, name: str, colour: str, width: float = 1.0) -> str:
         position = self.edge_of_point.get(name)
