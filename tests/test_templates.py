@@ -36,6 +36,10 @@ FUNCTIONS = {
     "range": (lambda x: x + tg.arange(x.shape[0]), [tg.f32["N"]], {}),
     "mask": (lambda x: tg.where(tg.arange(x.shape[0]) < x.shape[0] - 2, x, 0.0), [tg.f32["N"]], {}),
     "gradient": (tg.grad(lambda x: ((x - x.mean()) ** 2).sum()), [tg.f32["N"]], {}),
+    "padded": (lambda x: tg.pad(x, ((0, -x.shape[0] % 8),)), [tg.f32["N"]], {}),
+    "fours": (lambda x: x[: x.shape[0] - x.shape[0] % 4].reshape(-1, 4), [tg.f32["N"]], {}),
+    "pairs": (lambda x: x * (x.shape[0] * (x.shape[0] - 1) // 2), [tg.f32["N"]], {}),
+    "apart": (lambda x, y: x[: x.shape[0] - y.shape[0] + 1].sum() + y.sum(), [tg.f32["M"], tg.f32["N"]], {"M": 13}),
     "mapped": (tg.vmap(tg.grad(lambda x: (x**3).sum())), [tg.f32["N", 3]], {}),
 }
 
@@ -83,7 +87,19 @@ def test_how_it_prints():
             r"in a way that no expression of N was found for.*N=11",
         ),
         (lambda x: [x] * x.shape[0], [tg.f32["N"]], "how results nest"),
-        (lambda x: x.reshape(4, 4), [tg.f32["N", 4]], "no other size"),
+        (
+            lambda x: x.reshape(4, 4),
+            [tg.f32["N", 4]],
+            r"no other size.*ValueError in the line .*\.py:\d+.* Write 4 for N",
+        ),
+        (
+            lambda x: x * {11: 2.0}.get(x.shape[0], 3.0),
+            [tg.f32["N"]],
+            r"in the line .*py:\d+ depends .* Compute it with ops",
+        ),
+        (lambda x, y: x * max(x.shape[0], y.shape[0]), [tg.f32["N"], tg.f32["M"]], r"py:\d+ .*expression of N, M"),
+        (lambda x: x[: int(x.shape[0] ** 0.5)], [tg.f32["N"]], r"py:\d+ .* trace each size by itself"),
+        (lambda x: x * 2.0 if x.shape[0] % 2 else x, [tg.f32["N"]], r"what is computed .*py:\d+.* trace each size"),
     ],
 )
 def test_what_depends_on_a_size_otherwise_is_refused_with_the_line(function, types, words):
@@ -147,6 +163,40 @@ def test_a_step_of_any_batch(trained):
         losses.append(float(template.at(N=n).bind()(x, (x[:, 0] > 0).astype(int))))
     assert np.isfinite(losses).all() and template.at(N=5) == tg.trace(step, tg.f32[5, 8], tg.i64[5])
     assert len(tg.lint(template)) == len(tg.lint(template.at(N=5))) == 1  # a bias before batch norm
+
+
+def test_a_mean_over_all_elements(trained):
+    net, _, adam = trained
+
+    def step(x):
+        loss = (net(x) ** 2).mean()
+        adam.minimize(loss)
+        return loss
+
+    template = tg.trace(step, tg.f32["N", 8])
+    written = template.differentiate()
+    assert "1.0 / (3 * N)" in str(written)
+    for n in (2, 5, 41):
+        assert written.at(N=n) == template.at(N=n).differentiate()
+        assert template.transform().at(N=n).outputs[0].aval == tg.f32[()]
+    run = written.bind()  # on the live cells, which it writes
+    before = net.state_dict()
+    losses = [run(np.random.default_rng(n).normal(size=(n, 8)).astype("float32")).item() for n in (5, 41, 5)]
+    assert np.isfinite(losses).all() and any((net.state_dict()[k] != v).any() for k, v in before.items())
+    with pytest.raises(ValueError, match="shape"):
+        run(np.ones((5, 7), "float32"))
+
+
+def test_a_batch_of_a_template_has_a_size_or_a_name():
+    template = tg.trace(lambda x, w: (x @ w).sum(axis=1), tg.f32["N", 8], tg.f32[8, 3])
+    many = template.batched("B", (0, None))
+    assert many.dims == ("B", "N") and tg.parse(many.text()) == many
+    assert many.at(B=3, N=5) == template.at(N=5).batched(3, (0, None))
+    assert template.batched(4, (0, None)).at(N=2) == template.at(N=2).batched(4, (0, None))
+    with pytest.raises(ValueError, match="has the dimension N already"):
+        template.batched("N", (0, None))
+    with pytest.raises(ValueError, match="a plain one such as 'N'"):
+        template.batched("a b", (0, None))
 
 
 @pytest.mark.parametrize("method", ["differentiate", "simplify", "recognise", "transform", "expand"])

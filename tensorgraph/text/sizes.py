@@ -139,10 +139,17 @@ def _require_alike(a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[st
     if a.out_tree != b.out_tree or a.in_tree != b.in_tree:
         raise SizeError(
             f"{a.name}: how results nest depends on a size: {a.out_tree} at {written(at_a)}, {b.out_tree} at "
-            f"{written(at_b)}"
+            f"{written(at_b)}. Give one tensor for all, as tensorgraph.stack(results), or trace each size by itself"
         )
     if [(c.path, c.aval) for c in a.cells] != [(c.path, c.aval) for c in b.cells]:
-        raise SizeError(f"{a.name}: its cells depend on a size")
+        raise SizeError(
+            f"{a.name}: its cells depend on a size: {_cells(a)} at {written(at_a)}, {_cells(b)} at {written(at_b)}. "
+            "Make modules and cells before, outside of the function"
+        )
+
+
+def _cells(graph: Graph) -> str:
+    return ", ".join(f"{cell.path}: {cell.aval}" for cell in graph.cells) or "none"
 
 
 def _captured(a: Graph, b: Graph) -> str:
@@ -171,7 +178,9 @@ class _Copy:
     def graph(self) -> Graph:
         first = self.graphs[0]
         self.name = first.name
+        makers = {out: eq for eq in first.equations for out in eq.outputs}
         for variables in zip(*map(_variables, self.graphs), strict=True):
+            self.line = _line(makers.get(variables[0]))
             self.var(variables)
         equations = tuple(self.equation(alike) for alike in zip(*[g.equations for g in self.graphs], strict=True))
         inputs = tuple(self.made[var] for var in first.inputs)
@@ -199,7 +208,7 @@ class _Copy:
 
     def equation(self, alike: Sequence[Equation]) -> Equation:
         first = alike[0]
-        self.line = "" if first.source is None else f" in the line {first.source}"
+        self.line = _line(first)
         attrs = {key: self.value([eq.attrs.get(key) for eq in alike]) for key in first.attrs}
         inputs = tuple(self.atom([eq.inputs[k] for eq in alike]) for k in range(len(first.inputs)))
         outputs = tuple(self.made[out] for out in first.outputs)
@@ -257,8 +266,13 @@ class _Copy:
         dims = ", ".join(self.terms.sizes[0])
         return SizeError(
             f"{self.name}: a value{self.line} depends on a size in a way that no expression of {dims} was found for: "
-            f"{'; '.join(at[:3])}"
+            f"{'; '.join(at[:3])}. Compute it with ops or as an expression of the sizes (sums, products, // and %), "
+            "pass it as an argument, or trace each size by itself"
         )
+
+
+def _line(eq: Equation | None) -> str:
+    return "" if eq is None or eq.source is None else f" in the line {eq.source}"
 
 
 def _variables(graph: Graph) -> list[Var]:
@@ -319,6 +333,12 @@ class _Names:
         for dim in dims:
             for k in FACTORS[1:]:
                 yield f"{dim}%{k}", [size % k for size in column[dim]]
+                yield f"-{dim}%{k}", [-size % k for size in column[dim]]
+                for more in (0, k - 1):  # padded to, or cut to, a multiple of k
+                    whole = f"({dim}+{more})//{k}*{k}" if more else f"{dim}//{k}*{k}"
+                    yield whole, [(size + more) // k * k for size in column[dim]]
+            for more in (-1, 1):
+                yield f"{dim}*({dim}{more:+d})//2", [size * (size + more) // 2 for size in column[dim]]
 
     def slope(self, column: Sequence[int], values: Sequence[int]) -> tuple[int, int] | None:
         """``k`` and ``c`` of ``values == k * column + c``, as far as two of them tell."""
@@ -362,6 +382,9 @@ class _Names:
         for text, column in whole:
             if any(size <= 0 for size in column):
                 continue
+            many = 1.0 / (values[0] * column[0]) if values[0] else 0.0
+            if 1.5 < abs(many) < 1e9:  # one over how many elements there are
+                yield f"1.0 / ({round(many)} * {text})", [1.0 / (round(many) * size) for size in column]
             numbers = dict.fromkeys([1.0, *_nearby(values[0] * column[0]), *map(float, FACTORS)])
             for c in numbers:
                 yield f"{c!r} / {text}", [c / size for size in column]

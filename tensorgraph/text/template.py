@@ -7,13 +7,14 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Ordered, PathLike, checked
+from tensorgraph.arguments import Natural, Ordered, PathLike, checked
 from tensorgraph.engine.aval import Extent
+from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import Treedef, flatten
 from tensorgraph.graph.drawable import Drawable
 from tensorgraph.graph.graph import Graph
@@ -118,7 +119,7 @@ class Template(Drawable):
     ) -> None:  # fmt: skip
         self._lifts = False  # whether a pass makes it, of which the text is as good
         self._made = made  # what makes the graph of some sizes anew: the function traced, a pass on what it was made of
-        self.text = text
+        self._text = text
         self.dims = dims
         self.node = node
         self.name = node.name
@@ -282,6 +283,22 @@ class Template(Drawable):
         graph = self.at(**self.sizes(*args))
         return graph(*args, state=state)
 
+    @checked
+    def bind(self, *owners: Any) -> Callable[..., Any]:
+        """A function of the arguments that reads and writes live cells, at any sizes: see `Graph.bind`."""
+        bound: dict[tuple[int, ...], Callable[..., Any]] = {}
+
+        def run(*args: Any, **keywords: Any) -> Any:
+            given = arranged(self.example(), args, keywords) if keywords else args
+            sizes = self.sizes(*given)
+            key = tuple(sizes.values())
+            if key not in bound:
+                bound[key] = self.at(**sizes).bind(*owners)
+            return bound[key](*given)
+
+        self.example().bind(*owners)  # what is missing is told of now
+        return run
+
     # as a value ---------------------------------------------------------------------------------------------------
 
     @functools.cached_property
@@ -334,13 +351,45 @@ class Template(Drawable):
         return self._lifted("differentiate")
 
     @checked
+    def batched(
+        self, size: Natural | str, in_dims: int | Sequence[int | None] | None = 0, *,
+        out_dims: int | Sequence[int | None] | None = 0, loop: bool = False, own: Collection[str] = (),
+    ) -> Template:  # fmt: skip
+        """The template that does for a batch what this one does for one, its size a number or a name: see
+        `Graph.batched`.
+
+        Examples
+        --------
+        >>> import tensorgraph as tg
+        >>> scale = tg.parse("def scale(x: f32[N, 2]): return x * 2.0")
+        >>> scale.batched("B").at(B=5, N=3).inputs[0].aval
+        f32[5, 3, 2]
+        """
+        from tensorgraph.text.templated import templated
+
+        if isinstance(size, str) and Sized((size,), np.dtype("float32")).dims[0] in self.dims:
+            raise ValueError(f"{self.name} has the dimension {size} already: call that of the batch otherwise")
+        dims = (size, *self.dims) if isinstance(size, str) else self.dims
+
+        def make(sizes: Mapping[str, int]) -> Graph:
+            graph = self.at(**{dim: sizes[dim] for dim in self.dims})
+            many = sizes[size] if isinstance(size, str) else size
+            return graph.batched(many, in_dims, out_dims=out_dims, loop=loop, own=own)
+
+        return templated(make, dims, self._types, lifts=True)
+
+    @checked
     def simplify(self, *, without: str | Collection[str] = ()) -> Template:
-        """See `Graph.simplify`; constants whose size is a name stay as they are."""
+        """See `Graph.simplify`; constants whose size or number follows from a name stay as they are."""
         off = (without,) if isinstance(without, str) else tuple(without)
-        try:
-            return self._lifted("simplify", without=off)
-        except SizeError:
-            return self._lifted("simplify", without=(*off, "constants.folded"))
+        return self._unfolded("simplify", (), off, "")
+
+    def _unfolded(self, method: str, steps: tuple[str, ...], off: tuple[str, ...], before: str) -> Template:
+        """What a method makes, without the rules that compute constants where these are other ones at each size."""
+        for more in FOLDING[:-1]:
+            with contextlib.suppress(SizeError):
+                return self._lifted(method, *steps, without=(*off, *[f"{before}{rule}" for rule in more]))
+        return self._lifted(method, *steps, without=(*off, *[f"{before}{rule}" for rule in FOLDING[-1]]))
 
     @checked
     def expand(self, *ops: str) -> Template:
@@ -353,12 +402,9 @@ class Template(Drawable):
 
     @checked
     def transform(self, *steps: str, without: str | Collection[str] = ()) -> Template:
-        """The passes of these names in their order: see `Graph.transform`."""
+        """The passes of these names in their order, `simplify` as a template's: see `Graph.transform`."""
         off = (without,) if isinstance(without, str) else tuple(without)
-        try:
-            return self._lifted("transform", *steps, without=off)
-        except SizeError:
-            return self._lifted("transform", *steps, without=(*off, "simplify.constants.folded"))
+        return self._unfolded("transform", steps, off, "simplify.")
 
     @checked
     def rewrite(self, before: Any, after: Any, *, exact: bool = False, equal: bool = True) -> Template:
@@ -392,11 +438,15 @@ class Template(Drawable):
 
         return TemplateCost(self)
 
+    def text(self) -> str:
+        """The template as Python, which `tensorgraph.parse` reads back."""
+        return self._text
+
     def _said(self) -> str:
         return ", ".join(self.dims)
 
     def __str__(self) -> str:
-        return self.text
+        return self._text
 
     def __repr__(self) -> str:
         return f"<Template {self.name}: dimensions {self._said()}>"
@@ -420,6 +470,7 @@ def _first_difference(a: Graph, b: Graph) -> str:
 
 Made = Callable[[Mapping[str, int]], Graph]
 FIXED = ((2, 3, 5, 7, 11, 13), (4, 6, 8, 10, 12, 14), (12,), (64,), (1,), (2520,), (3,), (5,), (8,), (16,), (32,))
+FOLDING = ((), ("constants.folded",), ("constants.folded", "constants.uniform"))  # rules to leave out, in turn
 MOST_INSTANCES = 64
 PROBES = ((2, 3, 5, 7, 11, 13), (1,), (2,), (12,), (64,), (2520,))
 MOST_PROBES, LARGEST_PROBE = 150, 10_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tensorgraph.engine.spec import Sized
@@ -14,7 +15,7 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.text.files import arrays_of
 from tensorgraph.text.polynomials import Polynomial, interpolated
 from tensorgraph.text.printing import to_text
-from tensorgraph.text.sizes import SizeError, generalised, others
+from tensorgraph.text.sizes import SizeError, generalised, others, written
 from tensorgraph.text.structure import classes_of
 from tensorgraph.text.template import Made, Template, parse
 
@@ -108,10 +109,39 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
     # 2. what is another number in these is an expression of the names; the text of that is the template;
     # 3. it is read back and compared with these graphs, and with one more that it was not made from.
     sizes, first = _first(make, dims)
-    samples = [(sizes, first), *others(make, dims, sizes, (Exception,))]
+    try:
+        return _from(sizes, first, make, dims, types, lifts)
+    except SizeError:
+        falling = {dim: sizes[dim] * 8**k for k, dim in enumerate(reversed(dims))}  # one may have to be under another
+        if 1 < len(dims) < 4:
+            with contextlib.suppress(Exception):
+                template = _from(falling, make(falling), make, dims, types, lifts)
+                template.at(**sizes)  # it holds there too
+                return template
+        raise
+
+
+def _from(
+    sizes: Mapping[str, int], first: Graph, make: Made, dims: Sequence[str], types: Iterable[Any], lifts: bool
+) -> Template:
+    """The template of what gives these graphs, of which one is there."""
+    failures: list[tuple[Mapping[str, int], Exception]] = []
+
+    def tried(given: Mapping[str, int]) -> Graph:
+        try:
+            return make(given)
+        except Exception as error:
+            failures.append((given, error))
+            raise
+
+    samples = [(sizes, first), *others(tried, dims, sizes, (Exception,))]
     for dim in dims:
         if all(given[dim] == sizes[dim] for given, _ in samples):
-            raise SizeError(f"{first.name}: {dim} can be {sizes[dim]}, and no other size was found that it can be")
+            at, why = next(pair for pair in failures if pair[0][dim] != sizes[dim])
+            raise SizeError(
+                f"{first.name}: {dim} can be {sizes[dim]}, and no other size was found that it can be: at "
+                f"{written(at)} {type(why).__name__}{_raised_in(why)}: {why}. Write {sizes[dim]} for {dim}"
+            ) from why
     text = to_text(generalised(samples), taken=dims)
     arrays = arrays_of(first)
     known = (*types, *classes_of(first.in_tree), *classes_of(first.out_tree))
@@ -131,6 +161,17 @@ def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts:
     with contextlib.suppress(*_unfit(make, further)):
         template.at(**further)
     return template
+
+
+def _raised_in(error: Exception) -> str:
+    """The innermost of the user's lines that an error went through."""
+    trace, found = error.__traceback__, ""
+    while trace is not None:
+        frame = trace.tb_frame
+        if frame.f_globals.get("__name__", "").partition(".")[0] != "tensorgraph":
+            found = f" in the line {Path(frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
 
 
 def _constantly(graph: Graph) -> Made:
