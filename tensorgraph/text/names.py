@@ -47,11 +47,16 @@ def names(graph: Graph, taken: set[str] | None = None) -> dict[Var, str]:
     tried: dict[str, int] = {}
     result: dict[Var, str] = {}
 
+    said = {identifier(var.name) for eq in graph.equations for var in eq.outputs if var.name}
+
     def give(var: Var, wanted: str) -> None:
         base = identifier(wanted)
         name = base
         if base in closed and base not in tried:
             name = f"{base}_"
+        if base in said and not var.name:  # what a user calls another value is that value's
+            tried[base] = max(tried.get(base, 1), 2)
+            name = f"{base}_{tried[base]}"
         while name in used:
             tried[base] = tried.get(base, 1) + 1
             name = f"{base}_{tried[base]}"

@@ -26,8 +26,8 @@ def focus_on(drawing: Drawing, graph: Graph, focus: str | Region, hops: int) -> 
     """
     path = focus if isinstance(focus, str) else focus.name
     centre = {node.id for node in drawing.nodes if _is_at(node.path, path)} if isinstance(focus, str) else set()
-    if not centre:
-        centre = {node.id for node in drawing.nodes if not _members(graph, focus).isdisjoint(node.members)}
+    if not any(node.members for node in drawing.nodes if node.id in centre):  # a result's box is no op
+        centre |= {node.id for node in drawing.nodes if not _members(graph, focus).isdisjoint(node.members)}
     if not centre:
         known = [node.path for node in drawing.nodes] + [group.path for group in drawing.groups]
         near = difflib.get_close_matches(path, known, n=3, cutoff=0.4) or known[:3]

@@ -178,7 +178,8 @@ def region(graph: Graph, key: Any) -> Region:
     graph : Graph
     key : str, or (str, int)
         The path of a module or a named scope, the name of a function that was called, or a value's: the user's, or the
-        printed one. With a number, which one of several of that name, in the graph's order.
+        printed one, whose number (``v4``, ``x_2``) is that of this graph's text and another after a pass; else a class
+        of modules. With a number, which one of several of that name, in the graph's order.
 
     Raises
     ------
@@ -192,7 +193,10 @@ def region(graph: Graph, key: Any) -> Region:
             f'graph[...] takes the name of a part, such as "blocks.3.attention" or "h", or ("h", 1) for the second of '
             f"that name, got {key!r}"
         )
-    found = [*_calls(graph, name), *_values(graph, name)]
+    calls = [*_calls(graph, name)]
+    given = {out for part in calls for out in part.outputs}  # a result that is called as its module is no other part
+    values = [part for part in _values(graph, name) if given.isdisjoint(part.outputs)]
+    found = [*calls, *values] or [*_calls(graph, name, of_class=True)]
     joined = _joined(graph, name) if found else ""
     if joined:
         raise PartError(f"{name!r} is no part of {graph.name} by itself any more: {joined}")
@@ -203,7 +207,7 @@ def region(graph: Graph, key: Any) -> Region:
         more = f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
         raise PartError(
             f"{len(found)} parts of {graph.name} are called {name!r}: {'; '.join(listed_)}{more}. Say which by its "
-            f'number, graph["{name}", 0]'
+            f"number, {(name, 0)!r}"
         )
     if which is not None and not -len(found) <= which < len(found):
         raise PartError(
@@ -215,8 +219,11 @@ def region(graph: Graph, key: Any) -> Region:
     return found[which or 0]
 
 
-def _calls(graph: Graph, name: str) -> Iterator[Region]:
-    """The calls of a module, a function or a scope of this name: the outermost of those that lie in each other."""
+def _calls(graph: Graph, name: str, of_class: bool = False) -> Iterator[Region]:
+    """The calls of a module, a function or a scope of this name: the outermost of those that lie in each other.
+
+    `of_class`: of the modules of this class.
+    """
     if not name:
         return
     members: dict[Call | None, list[int]] = {}
@@ -226,11 +233,12 @@ def _calls(graph: Graph, name: str) -> Iterator[Region]:
             continue
         call = None
         for one in () if eq.call is None else eq.call.callers():
-            if one.parent is not None and (one.name == name if one.kind == "function" else one.path == name):
+            by_name = of_class or one.kind == "function"
+            if one.parent is not None and (one.name if by_name else one.path) == name:
                 call = one
         if call is not None:
             members.setdefault(call, []).append(number)
-        elif _is_within(eq.scope, name):
+        elif not of_class and _is_within(eq.scope, name):
             below.append(number)
     if below and not members:
         members[None] = below
@@ -319,7 +327,13 @@ def _described(graph: Graph, part: Region) -> str:
     source = "" if last is None or last.source is None else f" at {last.source}"
     if last is None or not part.outputs or (part.call is not None and len(part.numbers) != 1):
         count = len(part.numbers)
+        if part.call is None and not part.numbers and part.outputs:
+            (var,) = part.outputs
+            kind = "argument" if var in graph.inputs else "cell"
+            return f"the {kind} {names(graph)[var]}: {var.aval}"
         kind = f"{part.call.kind} {part.call.name}" if part.call is not None else "a value"
+        if part.call is not None and part.call.path not in ("", part.name):
+            kind += f" {part.call.path}"
         return f"{kind}, {count} equation{'' if count == 1 else 's'}{source}"
     scope = f" in {part.scope}" if part.scope else ""
     return f"{names(graph)[part.outputs[0]]} = {last.op.name}(...){scope}{source}"
@@ -338,9 +352,12 @@ def _missing(graph: Graph, name: str) -> str:
                     f"gives {names(graph)[eq.outputs[0]]}; rewrite(before, after) looks into it"
                 )
     scopes = {call.path for eq in graph.equations if eq.call is not None for call in eq.call.callers() if call.path}
-    known = [*sorted(scopes), *names(graph).values()]
+    known = [*sorted(scopes), *[decl.path for decl in graph.cells], *names(graph).values()]
     near = difflib.get_close_matches(name, known, 3, 0.5) or known[:MOST_LISTED]
-    return f"no part of {graph.name} is called {name!r}; " + (f"there are {', '.join(near)}" if near else "it has none")
+    numbered = graph.changes and name.rpartition("v")[0] == "" and name[1:].isdigit()
+    told = ", whose numbers a pass gives anew" if numbered else ""
+    has = f"there are {', '.join(near)}" if near else "it has none"
+    return f"no part of {graph.name} is called {name!r}{told}; {has}"
 
 
 def _rewritten(graph: Graph, name: str) -> str:
