@@ -258,3 +258,13 @@ def test_a_long_way_to_the_loss_is_cut_in_the_middle():
 def test_causes_end_where_the_graph_begins():
     graph = tg.trace(lambda x: tg.exp(tg.tanh(x) * 2.0), tg.spec((3,)))
     assert causes(graph, 2, 1) == {1, 2} and causes(graph, 2, 9) == {0, 1, 2} and causes(graph, None, 3) == set()
+
+
+def test_the_slice_of_a_fault_on_the_way_forward_knows_no_gradients():
+    def loss(x, w):
+        h = tg.relu(x @ w)
+        return -tg.log(h / tg.sum(h, axis=1, keepdims=True)).mean()
+
+    x, w = np.ones((4, 3), np.float32), np.array([[1.0, -1.0]] * 3, np.float32)
+    drawing = tg.find_faults(loss, x, w).draw(0)
+    assert [row.text for node in drawing.nodes for row in node.rows if row.style == "stub"] == ["<- matmul"]

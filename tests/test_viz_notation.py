@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from large_programs import PROGRAMS
 
 import tensorgraph as tg
 from tensorgraph import nn
@@ -252,3 +253,13 @@ def test_a_line_of_many_long_operands_pads_no_other():
     (joined,) = [line for line in lines if line.startswith("concatenate")]
     assert all(name in joined for name in names) and len(joined) > 200
     assert max(len(line) for line in lines if line != joined) <= 100
+
+
+def test_a_setting_of_another_width_changes_no_dtype():
+    def alarms(drawing: Drawing) -> list[str]:
+        types = [text for node in drawing.nodes for text in node.types]
+        rows = [row.text for part in (*drawing.nodes, *drawing.edges) for row in part.rows if row.style == "warning"]
+        return [text for text in (*types, *rows) if text.endswith("!")]
+
+    assert alarms(draw(PROGRAMS["transformer step"](), level="op")) == []  # gradients clipped by a norm kept as f64
+    assert alarms(draw(lambda x, y: tg.tanh(x * y), tg.f32[3], tg.f64[3], level="op")) == ["3 f64 !"] * 2

@@ -165,7 +165,8 @@ class Facts:
         if own.kind != "f" or not floats:  # a comparison, a place, a count; floats made of integers alone
             return False
         if getattr(eq.op.kind, "name", eq.op.kind) in MIXING:  # others may read floats of several widths by design
-            return floats != {own} or any(d.kind in "iu" for d in inputs)
+            narrow = any(d.itemsize < own.itemsize for d in floats) or own not in floats  # a wider setting is no matter
+            return narrow or any(d.kind in "iu" for d in inputs)
         return own not in floats
 
     def changes_shape(self, var: Var) -> bool:

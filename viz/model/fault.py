@@ -59,7 +59,7 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
     if cut:
         path = (*path[: MOST // 2], *path[-MOST // 2 :])
     shown = causes(graph, fault.position, hops) | set(path)
-    part, numbers = _slice(graph, shown, fault.var)
+    part, numbers = _slice(graph, shown, fault.var, fault.phase == "forward")
     drawing = build(part, by_op(part), "op")
     box = {numbers[i]: node.id for node in drawing.nodes for i in node.members}
     kept = {box[i] for i in shown}
@@ -99,12 +99,15 @@ def draw_fault(faults: Faults, number: int = 0, hops: int = 2, theme: str = "aut
     return replace(mend(drawing), theme=theme, timeout=float(timeout))
 
 
-def _slice(graph: Graph, shown: set[int], var: Var) -> tuple[Graph, list[int]]:
-    """A graph of these equations and those beside them, and their numbers: of a large graph all is not looked at."""
+def _slice(graph: Graph, shown: set[int], var: Var, forward: bool) -> tuple[Graph, list[int]]:
+    """A graph of these equations and those beside them, and their numbers: of a large graph all is not looked at.
+
+    What was added to look for faults of gradients, the `forward` part does not know.
+    """
     index = graph.index
     values = {v for i in shown for v in graph.equations[i].outputs} | {var}
     beside = {index.position[a] for i in shown for a in graph.equations[i].variables() if a in index.position}
-    beside |= {i for v in values for i in index.users.get(v, ())}
+    beside |= {i for v in values for i in index.users.get(v, ()) if not forward or graph.equations[i].origin is None}
     numbers = sorted(shown | beside)
     known = {*graph.inputs, *(v for i in numbers for v in graph.equations[i].outputs)}
     paths = output_paths(graph.out_tree, len(graph.outputs))

@@ -95,6 +95,7 @@ class Writer:
         self.exits = exits(drawing)
         self.points = drawing.points
         self.skipping = skipping(drawing)
+        self.pairs = {(edge.tail, edge.head) for edge in drawing.edges if not edge.cut}
         self.column_of = columns(drawing) if drawing.direction == "auto" and self.breaks else {}
         self.begun: set[str] = set()  # exits to which a line leads already
 
@@ -346,6 +347,9 @@ class Writer:
         ends = [self.column_of.get(end.partition(":")[0], 0) for end in (edge.tail, edge.head)]
         if ends[0] != ends[1]:
             return [f"{edge.tail}:e -> {edge.head}:w [constraint=false {look}{label}]"]
+        back = (edge.head.partition(":")[0], edge.tail.partition(":")[0])
+        if edge.role == "carried" and back not in self.pairs:  # laid out as what leads down, so that its frame has room
+            return [f"{head} -> {edge.tail} [dir=back {look.replace('constraint=false ', '')}{label}]"]
         if point is None:
             return [f"{edge.tail} -> {head} [{look}{label}]"]
         look = re.sub(r"weight=\d+$", "weight=100", look)  # straight down through the frame
