@@ -174,3 +174,32 @@ def test_strides_blocks_and_what_was_not_kept(how):
     )
     cube = forward(z.reshape(90, 100, 10), target.reshape(90, 100), how)
     np.testing.assert_array_equal(cube.outputs[0], first.outputs[0])
+
+
+@pytest.mark.parametrize("how", CODE)
+@pytest.mark.parametrize("soft", [False, True])
+def test_targets_that_networks_share(how, soft):
+    z, target, _, each = given(24, 5, "float32")
+    z, each = z.reshape(3, 8, 5), each.reshape(3, 8)
+    target = target[:8] if not soft else np.random.default_rng(0).dirichlet(np.ones(5), 8).astype("float32")
+    shared, own = np.broadcast_to(target, (3, *target.shape)), np.stack([target] * 3)
+    got = of_rows(z, shared, how)
+    for a, b in zip(got.outputs, of_rows(z, own, how).outputs, strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_array_equal(a, b)
+    for targets in (shared, own):
+        dz = backward(z, targets, got.outputs, each, how, reduction="none")
+        (expected,) = eager(z, own, each, reduction="none")[1:]
+        np.testing.assert_allclose(dz, expected, rtol=1e-5, atol=1e-6)
+    target[3] = np.nan if soft else 5
+    assert of_rows(z, np.broadcast_to(target, (3, *target.shape)), how).checks == [1]
+
+
+def of_rows(z, target, how):
+    """As `forward`, of rows for themselves, with probabilities for targets too."""
+    attrs = {**PLAIN, "reduction": "none"}
+    rows = z.shape[:-1]
+    got = Run(OP.native_rule(), (z, target, None),
+              [(rows, z.dtype), ((2, z.size // z.shape[-1]), z.dtype), ((), "float64")], attrs, *how)  # fmt: skip
+    assert got.took
+    return got

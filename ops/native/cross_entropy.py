@@ -129,13 +129,16 @@ def _kept(call: Call, x: Place) -> tuple[Place, Place]:
 def _look(call: Call) -> bool:
     """Have targets and weights looked at; False where they lie so that they cannot be."""
     x, target, weight = call.inputs[:3]
+    classes = x.size // target.size
+    axes = [i for i, stride in enumerate(target.strides) if stride]  # networks that share them are given them as one
+    target = target.over([target.shape[i] for i in axes], [target.strides[i] for i in axes])
     if not target.is_contiguous:
         return False
     if target.dtype.kind == "f":
         text = kernel(texts.check_numbers, target.dtype, WEIGHTED=False)
         call.check(text, [target.address(), target.size, target.dtype.itemsize], "a probability of a target is NaN")
     else:
-        classes, ignored = x.size // target.size, call.attrs["ignore_index"]
+        ignored = call.attrs["ignore_index"]
         text = kernel(texts.check_targets, np.float64, IGNORES=ignored is not None, **(integers(target) or {}))
         error = f"a class index is outside [0, {classes})"
         call.check(text, [target.address(), target.size, classes, int(ignored or 0)], error)
