@@ -144,7 +144,7 @@ def _relu(x: Any) -> Any:
 
 
 relu = op(
-    "relu(x)", _relu, elementwise, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), methods=("relu",),
+    "relu(x)", _relu, elementwise, direct=True, infer_rule=lambda x: Aval(x.shape, promote(x, 0)), methods=("relu",),
     scalar=scalars.relu, kinks=(0.0,),
     vjp=dict(x=lambda g, out: where(equal(out, 0), 0.0, g)),
     traits=("extremum", "bounded below", "gates", "idempotent"),

@@ -25,6 +25,7 @@ from tensorgraph.engine.op import Op
 from tensorgraph.engine.op import index as indexing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.creation import canonical_shape
+from tensorgraph.ops.kernels.along import add_shared
 from tensorgraph.ops.kernels.scatter import scatter_rows
 from tensorgraph.ops.kernels.taking import take_whole
 from tensorgraph.ops.logic import equal, where
@@ -197,6 +198,10 @@ def _scatter_add(g: Any, indices: Any, *, key: Any, shape: Any) -> Any:
         refuse_leading_ones(g, out, indices, key)
         out[join_key(key, indices)] = g
         return out
+    if len(indices) == 1 and (axis := _taken_axis(key)) and axis < len(shape) and indices[0].dtype.kind in "iu":
+        shared = add_shared(g, indices[0], axis, shape)
+        if shared is not None:
+            return shared
     places, axes = selected_places(shape, key, indices)
     selected = (*places.shape, *shape[axes:])
     if g.shape != selected:

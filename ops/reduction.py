@@ -449,19 +449,21 @@ def _logsumexp_x(g: Any, x: Any, out: Any, x_aval: Any, axis: Any, keepdims: boo
     shape = x_aval.shape
     axes = canonical_axes(axis, len(shape))
     # where the sum is 0 (all -inf) nothing flows to elements of weight exp(-inf) = 0
-    nothing = spread(equal(out, float("-inf")), x_aval, axis, keepdims)
-    known = where(nothing, 0.0, x)
+    empty = equal(out, float("-inf"))
+    some = type(empty) is not np.ndarray or empty.any()  # of arrays it is seen
+    nothing = spread(empty, x_aval, axis, keepdims)
+    known = where(nothing, 0.0, x) if some else x
     if len(axes) == 1:
         shares = softmax(known, axis=axes[0])
     else:
         flat, order = side_by_side(known, shape, axes)
         shares = apart(softmax(flat, axis=-1), shape, order)
-    return spread(g, x_aval, axis, keepdims) * where(nothing, 0.0, shares)
+    return spread(g, x_aval, axis, keepdims) * (where(nothing, 0.0, shares) if some else shares)
 
 
 logsumexp = op(
     "logsumexp(x, *, axis=None, keepdims=False)", _logsumexp, reduction, methods=("logsumexp",), dtype="float",
-    native="row_numbers:logsumexp",
+    native="row_numbers:logsumexp", direct=True,
     vjp=dict(x=_logsumexp_x), scratch=lambda x, **attrs: x.size * wide(float_dtype(x.dtype)).itemsize,
     flops=lambda x, *, axis, keepdims: 4 * x.size + 2 * results(x, axis),
     traits=("analytic", "exponential", "increasing"),

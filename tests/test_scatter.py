@@ -265,3 +265,36 @@ def test_places_of_64_bits_without_a_sign():
     assert np.isfinite(tg.grad(lambda a: tg.multi_margin(a, labels))(x).numpy()).all()
     assert tg.bincount(labels).tolist() == [1, 1, 2]
     assert tg.searchsorted(tg.tensor([3.0, 1.0]), 2.0, sorter=tg.tensor(np.array([1, 0], np.uint64))).tolist() == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("shape", "axis"), [((40, 30), 1), ((7, 30, 3), 1), ((5, 4, 30), 2), ((3, 30, 2, 2), 1)])
+def test_the_same_columns_of_all_rows(shape, axis, dtype):
+    """Cancelling sums keep their digits, and what is not finite stays at its place."""
+    rng = np.random.default_rng(0)
+    for index in (rng.integers(-30, 30, 60), rng.integers(0, 30, (6, 10)).astype("u1"), np.array([3, 3, 3, -1])):
+        of = (*shape[:axis], *index.shape, *shape[axis + 1 :])
+        g = rng.normal(size=of).astype(dtype) * np.where(rng.random(of) < 0.1, 1e6, 1).astype(dtype)
+        key = (slice(None),) * axis + (index,)
+        exact = added(shape, key, g)
+        magnitude = added(shape, key, np.abs(g))
+        for given in (g, np.asfortranarray(g)):
+            t = tg.tensor(np.zeros(shape, dtype), requires_grad=True)
+            got = tg.gradients(t[key], t, tg.tensor(given))
+            lost = magnitude * (1e-12 if dtype == "float32" else 1e-18)
+            bound = 0.51 * np.spacing(np.abs(exact.astype(dtype))) + lost
+            assert got.dtype == dtype and (np.abs(got.numpy() - exact) <= bound).all()
+        hard = g.copy()
+        hard[(0,) * hard.ndim], hard[(-1,) * hard.ndim] = np.nan, np.inf
+        got = tg.gradients(t[key], t, tg.tensor(hard))
+        with np.errstate(invalid="ignore"):
+            expected = added(shape, key, hard)
+        assert np.array_equal(np.isnan(got.numpy()), np.isnan(expected))
+        assert np.array_equal(np.isinf(got.numpy()), np.isinf(expected))
+
+
+def test_columns_that_are_not_there():
+    for wrong in (30, -31):
+        with pytest.raises(IndexError, match="out of bounds"):
+            tg.scatter_add(np.ones((20, 40)), [np.full(40, wrong)], key=(("slice", None, None, None), ("index", 0)),
+                           shape=(20, 30))  # fmt: skip

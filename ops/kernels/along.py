@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgraph.jit import EXACT_ZERO, compiled, kernel, share, uniform
 
-__all__ = ["add_along", "take_along"]
+__all__ = ["add_along", "add_shared", "take_along"]
 
 Array = np.ndarray[Any, Any]
 
@@ -233,3 +233,19 @@ def add_along(g: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Arra
     if wrong[0]:
         raise _out_of_bounds(index, axis, shape[axis])
     return out
+
+
+def add_shared(g: Array, index: Array, axis: int, shape: tuple[int, ...]) -> Array | None:
+    """Zeros of a shape with `g` added along the last axis at the same indices in every row, whose axes stand in its
+    place in g; None where another way is better, or an index is outside."""
+    rows, n, behind = _split(shape, axis)
+    if not _worth(g, g) or index.dtype == np.uint64 or behind != 1 or g.shape != (*shape[:axis], *index.shape):
+        return None
+    out, wrong = np.empty(shape, g.dtype), np.zeros(1, np.int64)
+    places = np.broadcast_to(uniform(index, np.dtype(np.int64)).reshape(-1), (rows, index.size))
+    add = _add_single_rows
+    if g.dtype == _FLOAT64:  # whose sums grow where they are
+        add, out = _add_double_rows, np.zeros(shape)
+    share(add, (uniform(g, g.dtype).reshape(places.shape), places, out.reshape(rows, n), wrong), rows,
+          (g.size + out.size) * _COST)  # fmt: skip
+    return None if wrong[0] else out

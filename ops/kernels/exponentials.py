@@ -18,7 +18,7 @@ import numpy as np
 from tensorgraph.jit import EXACT_ZERO, Helper, helper, variants
 from tensorgraph.ops.kernels.bits import bits, from_bits, select
 
-__all__ = ["exp", "exp_low", "expm1", "log", "log1p", "sigmoid", "tanh"]
+__all__ = ["exp", "exp_low", "exp_low_sum", "expm1", "log", "log1p", "sigmoid", "tanh"]
 
 
 def _singles(*values: float) -> tuple[Any, ...]:
@@ -116,26 +116,38 @@ def exp64(x: Any) -> Any:
 
 
 @helper
-def exp_low32(x: Any) -> Any:
-    """e^x in float32 for x <= 0: fewer instructions, as no result overflows."""
+def exp_low_sum32(x: Any, rest: Any) -> Any:
+    """e^(x + rest) in float32 for x <= 0 and what it was rounded by."""
     x = select(x < np.float32(-110.0), np.float32(-110.0), x)
     t = x * _LOG2E32 + _ROUND32
     n = t - _ROUND32
-    r = (x - n * _HIGH32) - n * _LOW32
+    r = (x - n * _HIGH32) - n * _LOW32 + rest
     # 2^(k+64), always a normal number; the rounding constant's own bits are shifted out
     a = from_bits(np.int32(np.int32(bits(t) << 23) + _LIFTED_ONE32))
     return ((_tail32(r) * r + _ONE32) * r + _ONE32) * a * _DROP32
 
 
 @helper
-def exp_low64(x: Any) -> Any:
-    """e^x in float64 for x <= 0: fewer instructions, as no result overflows."""
+def exp_low_sum64(x: Any, rest: Any) -> Any:
+    """e^(x + rest) in float64 for x <= 0 and what it was rounded by."""
     x = select(x < np.float64(-760.0), np.float64(-760.0), x)
     t = x * _LOG2E64 + _ROUND64
     n = t - _ROUND64
-    r = (x - n * _HIGH64) - n * _LOW64
+    r = (x - n * _HIGH64) - n * _LOW64 + rest
     a = from_bits(np.int64(np.int64(bits(t) << 52) + _LIFTED_ONE64))
     return ((_tail64(r) * r + _ONE64) * r + _ONE64) * a * _DROP64
+
+
+@helper
+def exp_low32(x: Any) -> Any:
+    """e^x in float32 for x <= 0: fewer instructions, as no result overflows."""
+    return exp_low_sum32(x, _ZERO32)
+
+
+@helper
+def exp_low64(x: Any) -> Any:
+    """e^x in float64 for x <= 0: fewer instructions, as no result overflows."""
+    return exp_low_sum64(x, _ZERO64)
 
 
 @helper(flags=EXACT_ZERO)
@@ -303,6 +315,7 @@ def sigmoid64(x: Any) -> Any:
 
 exp: Helper = variants("exp", exp32, exp64)
 exp_low: Helper = variants("exp_low", exp_low32, exp_low64)
+exp_low_sum: Helper = variants("exp_low_sum", exp_low_sum32, exp_low_sum64, inputs=("x", "rest"))
 expm1: Helper = variants("expm1", expm132, expm164)
 log: Helper = variants("log", log32, log64)
 log1p: Helper = variants("log1p", log1p32, log1p64)

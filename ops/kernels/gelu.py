@@ -19,7 +19,7 @@ import numpy as np
 from tensorgraph.jit import Kernel, compiled, helper, kernel, share, uniform, variants
 from tensorgraph.ops.kernels.bits import select
 from tensorgraph.ops.kernels.errors import head, ndtr, size
-from tensorgraph.ops.kernels.exponentials import exp_low
+from tensorgraph.ops.kernels.exponentials import exp_low, exp_low_sum
 
 __all__ = ["FLAT", "TANH_CUBE", "TANH_SCALE", "gelu_of", "gelu_pulled", "pull", "tanh_pull", "tanh_value", "value"]
 
@@ -30,7 +30,7 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _END32, _END64 = np.float32(15.0), np.float64(40.0)
 _BELL32, _BELL64 = np.float32(0.3989422804014327), np.float64(0.3989422804014327)
 _THREE, _SLOPE, _SHIFT = np.float32(3.0), np.float32(2.4), np.float32(1.4)
-_HALF, _ONE, _SIXTH, _TWENTYFOURTH = np.float32(0.5), np.float32(1.0), np.float32(1 / 6), np.float32(1 / 24)
+_HALF, _ONE = np.float32(0.5), np.float32(1.0)
 _P = tuple(
     np.float32(c)
     for c in (
@@ -60,8 +60,7 @@ def _parts32(x: Any) -> Any:
     a = size(x)
     a = select(a > _END32, _END32, a)
     h = head(a)
-    d = _HALF * ((a - h) * (a + h))
-    e = exp_low(-_HALF * (h * h)) * (_ONE - d * (_ONE - d * (_HALF - d * (_SIXTH - d * _TWENTYFOURTH))))
+    e = exp_low_sum(-_HALF * (h * h), -_HALF * ((a - h) * (a + h)))
     v = _THREE / (a + _THREE)
     t = _SLOPE * v - _SHIFT
     p = ((((c[10] * t + c[9]) * t + c[8]) * t + c[7]) * t + c[6]) * t + c[5]
@@ -77,7 +76,7 @@ def _parts64(x: Any) -> Any:
     a = size(x)
     a = select(a > _END64, _END64, a)
     h = head(a)
-    e = exp_low(-0.5 * (h * h)) * exp_low(-0.5 * ((a - h) * (a + h)))
+    e = exp_low_sum(-0.5 * (h * h), -0.5 * ((a - h) * (a + h)))
     near = select(x < -_END64, -_END64, select(x > _END64, _END64, x))
     return ndtr(x), e * _BELL64, near
 
@@ -86,10 +85,25 @@ _parts = variants("normal_parts", _parts32, _parts64)
 
 
 @helper
+def _bounded32(x: Any) -> Any:
+    """x, but no further below 0 than counts; NaN stays."""
+    return select(x < -_END32, -_END32, x)
+
+
+@helper
+def _bounded64(x: Any) -> Any:
+    """The like in float64."""
+    return select(x < -_END64, -_END64, x)
+
+
+_bounded = variants("bounded_below", _bounded32, _bounded64)
+
+
+@helper
 def value(x: Any) -> Any:
     """x Φ(x)."""
-    p, _, near = _parts(x)
-    return _larger(x, near) * p
+    p, _, _ = _parts(x)
+    return _bounded(x) * p
 
 
 @helper

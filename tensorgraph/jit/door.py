@@ -289,17 +289,19 @@ def helper(
     return mark if fn is None else mark(fn)
 
 
-def variants(name: str, narrow: Helper, wide: Helper, kind: str = "float") -> Helper:
-    """One scalar function made of two: the argument's type chooses.
+def variants(name: str, narrow: Helper, wide: Helper, kind: str = "float", inputs: tuple[str, ...] = ("x",)) -> Helper:
+    """One scalar function made of two: the type of its first argument chooses.
 
     Parameters
     ----------
     name : str
         Name of the function.
     narrow, wide : Helper
-        The forms for 32 and 64 bits, each of one argument ``x``.
+        The forms for 32 and 64 bits, each of the same arguments.
     kind : {"float", "int"}, optional
-        Kind of the argument.
+        Kind of the arguments.
+    inputs : tuple of str, optional
+        Their names, by default one, ``x``.
 
     Returns
     -------
@@ -308,26 +310,23 @@ def variants(name: str, narrow: Helper, wide: Helper, kind: str = "float") -> He
     """
     small, large = np.dtype(kind + "32"), np.dtype(kind + "64")
 
-    def python(x: Any) -> Any:
-        dtype = getattr(x, "dtype", object)  # None would be equal to float64
-        if dtype == small:
-            return narrow.python(x)
-        if dtype == np.float16:
-            return narrow.python(small.type(x))
-        return wide.python(x if dtype == large else large.type(x))
+    def python(*values: Any) -> Any:
+        dtype = getattr(values[0], "dtype", object)  # None would be equal to float64
+        form, own = (narrow, small) if dtype in (small, np.float16) else (wide, large)
+        return form.python(*[x if getattr(x, "dtype", object) == own else own.type(x) for x in values])
 
     python.__name__ = python.__qualname__ = name
 
     def make(numba: Any) -> Any:
         first, second = narrow.built(numba), wide.built(numba)
 
-        def choose(x: Any) -> Any:
+        def choose(x: Any, *others: Any) -> Any:
             if x == getattr(numba.types, kind + "32"):
                 return first.py_func
             return second.py_func if x == getattr(numba.types, kind + "64") else None
 
         options = {k: v for k, v in first.targetoptions.items() if k != "nopython"}
-        return chosen_by_type(numba, name, ("x",), choose, options)
+        return chosen_by_type(numba, name, inputs, choose, options)
 
     return Helper(python, make, digest=lambda: f"{name}({narrow.digest()},{wide.digest()})", pair=(narrow, wide))
 
