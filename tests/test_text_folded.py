@@ -1,5 +1,6 @@
 """Folded texts: functions, members and nested expressions, read back as the same graph that prints the same."""
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -29,6 +30,8 @@ def read_back(graph: Graph) -> str:
     assert again == graph and hash(again) == hash(graph), text
     assert again.text() == text
     assert max(map(len, text.split("\n"))) <= WIDEST, text
+    starts = [node.lineno for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt)]
+    assert len(set(starts)) == len(starts), text  # one statement a line
     assert graph.outline.reason is None
     return text
 
@@ -95,9 +98,19 @@ def test_a_file_has_every_function(tmp_path: Path, library: bool) -> None:
     assert str(graph) in text and tg.load_graph(tmp_path / "loss.tg.py") == graph
 
 
-def test_a_text_that_is_read_as_another_graph_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph, other = PROGRAMS["two inputs"](), str(tg.trace(tg.tanh, tg.f32[3]))
-    monkeypatch.setattr("tensorgraph.text.functions.folded", lambda *_: other)
+def nameless(*_: Any) -> str:
+    raise LookupError("no name")
+
+
+@pytest.mark.parametrize("fault", [lambda *_: str(tg.trace(tg.tanh, tg.f32[3]).text(flat=True)), nameless])
+def test_a_text_that_is_no_text_of_the_graph_is_not_shown(
+    fault: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = PROGRAMS["two inputs"]()
+    monkeypatch.setattr("tensorgraph.text.sure.folded", fault)
+    assert str(graph) == graph.text(flat=True) == graph.text(library=False)
+    assert graph.text(types=True) == graph.text(flat=True, types=True)
+    assert graph.outline.reason == "its text is read as another graph"
     graph.save(tmp_path / "f.tg.py")
     assert graph.text(flat=True) in (tmp_path / "f.tg.py").read_text()
     assert tg.load_graph(tmp_path / "f.tg.py") == graph
@@ -107,10 +120,7 @@ def lines_of(text: str) -> int:
     return sum(bool(line.strip()) for line in text.split("\n"))
 
 
-BACK = [name for name in PROGRAMS if name != "gan step"]
-
-
-@pytest.mark.parametrize("name", BACK)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_come_back_from_their_text(name: str) -> None:
     read_back(PROGRAMS[name]())
 
@@ -124,22 +134,40 @@ def test_any_program_comes_back_from_its_text(program: Program) -> None:
     assert again.text() == text
     for changed in (graph.simplify(), graph.differentiate(), graph.expand()):
         text = changed.text()
-        assert tg.parse(text, tg.text.arrays_of(changed)) == changed, text
+        assert changed.outline.reason is None and tg.parse(text, tg.text.arrays_of(changed)) == changed, text
 
 
+PASSES: dict[str, Any] = {
+    "simplify": Graph.simplify, "recognise": Graph.recognise, "expand": Graph.expand,
+    "differentiate": Graph.differentiate, "transform": Graph.transform,
+}  # fmt: skip
+BATCHED = (
+    "transformer forward", "transformer loss", "u-net forward", "lstm forward", "two inputs", "attention forward",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("step", PASSES)
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "flat"])
-def test_programs_come_back_after_passes(name: str) -> None:
+def test_programs_come_back_after_passes(name: str, step: str) -> None:
+    changed = PASSES[step](PROGRAMS[name]())
+    if name != "maml step" or step not in ("differentiate", "transform"):
+        read_back(changed)
+        return
+    text = str(changed)  # its names change once: dicts that the reader knows of are not found in the derivative
+    again = tg.parse(text, tg.text.arrays_of(changed))
+    assert again == changed and max(map(len, text.split("\n"))) <= WIDEST
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_programs_for_many_at_once_come_back(name: str) -> None:
     graph = PROGRAMS[name]()
-    for changed in (graph.simplify(), graph.differentiate(), graph.expand()):
-        text = changed.text()
-        assert tg.parse(text, tg.text.arrays_of(changed)) == changed
-        assert max(map(len, text.split("\n"))) <= WIDEST
+    read_back(graph.batched(3))
 
 
 def test_a_backward_pass_is_functions_of_the_layers_and_loops() -> None:
     graph = PROGRAMS["transformer step"]()
     text = graph.differentiate().text()
-    assert lines_of(text) < 4 * lines_of(graph.text()) and len(graph.differentiate().equations) > 1200
+    assert lines_of(text) < 3 * lines_of(graph.text()) and len(graph.differentiate().equations) > 1200
     backward = text[text.index("def Sequential_backward") :].partition("\n\n")[0].split("\n")
     assert backward[2:5] == [
         "    for saved_2, layer in zip(reversed(saved), reversed(blocks.layers)):",

@@ -245,13 +245,15 @@ class Graph(Drawable):
         def f(x: f32[3]) -> f32:
             return sum(tanh(x * 2.0))
         """
-        from tensorgraph.text.functions import folded
         from tensorgraph.text.known import without_library
         from tensorgraph.text.printing import to_text
+        from tensorgraph.text.sure import sure_text, typed_text
 
         if flat:
             return to_text(self, types)
-        return folded(self, types) if library else without_library(self, types)
+        if not library:
+            return without_library(self, types)
+        return typed_text(self) if types else sure_text(self)
 
     def __str__(self) -> str:
         return self.text()

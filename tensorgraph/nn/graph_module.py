@@ -14,8 +14,9 @@ from tensorgraph.engine.cells import Buffer, Cell, Parameter
 from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.nn.module import Module
 from tensorgraph.text.definitions import definitions
-from tensorgraph.text.files import arrays_of, beside, load_state, numbers_of, read
+from tensorgraph.text.files import beside, load_state, numbers_of, read
 from tensorgraph.text.live import first_numbers
+from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Arrays, Template, parse
 
 __all__ = ["GraphModule"]

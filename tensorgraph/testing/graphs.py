@@ -12,7 +12,7 @@ from tensorgraph.graph.trace import trace
 from tensorgraph.testing.cases import Case, Place, differentiable_places
 from tensorgraph.testing.common import casts, cotangents_of, float_outputs, has_gradient
 from tensorgraph.testing.compare import assert_same
-from tensorgraph.text.files import arrays_of
+from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import parse
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,41 +13,16 @@ from tensorgraph.arguments import PathLike, checked
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.files import FileFormatError, atomic_write, load_tensors, save_tensors
 from tensorgraph.graph.graph import Graph, digest
-from tensorgraph.text.errors import ParseError
-from tensorgraph.text.literals import array_text
 from tensorgraph.text.reading import MOST_CHARACTERS
-from tensorgraph.text.structure import classes_of
+from tensorgraph.text.sure import arrays_of, sure_text
 from tensorgraph.text.template import Template, parse
 
-__all__ = ["arrays_of", "load", "load_state", "numbers_of", "read", "read_again", "save", "write"]
+__all__ = ["load", "load_state", "numbers_of", "read", "save", "write"]
 
 FORMAT, VERSION = "tensorgraph.graph", 1
 HEAD = "from tensorgraph.dsl import *\n"
 PLAIN = "from __future__ import annotations\n"  # so that Python evaluates no annotation
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-
-@checked
-def arrays_of(graph: Graph) -> Arrays:
-    """The captured arrays that a graph's text names rather than writes out, by digest.
-
-    Examples
-    --------
-    >>> import numpy as np, tensorgraph as tg
-    >>> g = tg.trace(lambda x: x + np.arange(100.0), tg.f64[100])
-    >>> tg.parse(str(g), tg.text.arrays_of(g)) == g
-    True
-    """
-    found: Arrays = {}
-    pending, seen = [graph], {graph}
-    while pending:
-        one = pending.pop()
-        found |= {digest(array): array for array in one.consts.values() if array_text(array) is None}
-        for eq in one.equations:
-            inner = [value for value in eq.attrs.values() if isinstance(value, Graph) and value not in seen]
-            pending += inner
-            seen.update(inner)
-    return found
 
 
 def beside(path: PathLike) -> Path:
@@ -78,24 +54,8 @@ def save(graph: Graph | Template, path: PathLike, state: Mapping[str, Any] | Non
     ...     tg.load_graph(f"{folder}/net.tg.py") == g
     True
     """
-    text = _sure(graph) if isinstance(graph, Graph) else str(graph)
+    text = sure_text(graph, most=math.inf) if isinstance(graph, Graph) else str(graph)
     write(text, arrays_of(graph) if isinstance(graph, Graph) else graph.arrays, path, state or {})
-
-
-def _sure(graph: Graph) -> str:
-    """The text of a graph that a file gets: one that was read back, and the flat one where that is another graph."""
-    text = graph.text()
-    return graph.text(flat=True) if read_again(graph, text) is None else text
-
-
-def read_again(graph: Graph, text: str) -> Graph | None:
-    """What a text of a graph is read as, where that is the same graph."""
-    types = list(dict.fromkeys([*classes_of(graph.in_tree), *classes_of(graph.out_tree)]))
-    try:
-        again = parse(text, arrays_of(graph), types=types)
-    except (ParseError, ValueError, TypeError):
-        return None
-    return again if again == graph else None
 
 
 def write(text: str, arrays: Mapping[Any, Any], path: PathLike, state: Mapping[str, Any]) -> None:

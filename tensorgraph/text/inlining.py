@@ -61,11 +61,16 @@ def call(scene: Scene, node: ast.Call, target: Definition | Instance) -> Any:
         run(inner, definition.body)
         _returned(inner)
     result = inner.result
-    said = {name: nest(opened(value), lambda part: seen(scene, part)) for name, value in given.items()}
-    record.complete(said, nest(opened(result), lambda part: seen(scene, part)))
+    said = {name: nest(_plain(value), lambda part: seen(scene, part)) for name, value in given.items()}
+    record.complete(said, nest(_plain(result), lambda part: seen(scene, part)))
     if parts is not None:
         kept(scene, parts, record, first, steps, result)
     return result
+
+
+def _plain(value: Any) -> Any:
+    """A value with its containers as themselves, also those that were appended to a list."""
+    return opened(value, lambda part: part)
 
 
 def seen(scene: Scene, value: Any) -> Any:

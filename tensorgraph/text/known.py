@@ -15,8 +15,8 @@ from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.graph.outline import Outline
 from tensorgraph.graph.statements import Definition, Instance
 from tensorgraph.text.definitions import CELLS, library, parts_of
-from tensorgraph.text.files import read_again
 from tensorgraph.text.functions import folded
+from tensorgraph.text.sure import read_again, sure_text, typed_text
 
 __all__ = ["without_library"]
 
@@ -39,13 +39,15 @@ def without_library(graph: Graph, types: bool = False) -> str:
 
     def kept(known: Known) -> str | None:
         text = folded(graph, types, known)
-        return text if not known or _is_read(graph, text) else None
+        return text if _is_read(graph, text) else None
 
-    every = _candidates(graph.outline)
-    text = kept(every)
+    whole = typed_text(graph) if types else sure_text(graph)
+    every = {} if graph.outline.reason else _candidates(graph.outline)
+    text = kept(every) if every else whole
     if text is None:
-        text = kept({definition: sizes for definition, sizes in every.items() if kept({definition: sizes}) is not None})
-    return folded(graph, types) if text is None else text
+        some = {definition: sizes for definition, sizes in every.items() if kept({definition: sizes}) is not None}
+        text = kept(some) if some else whole
+    return whole if text is None else text
 
 
 def _candidates(outline: Outline) -> dict[Definition, dict[Instance, tuple[int, ...]]]:

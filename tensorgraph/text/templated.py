@@ -12,11 +12,11 @@ from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
-from tensorgraph.text.files import arrays_of
 from tensorgraph.text.polynomials import Polynomial, interpolated
 from tensorgraph.text.printing import to_text
 from tensorgraph.text.sizes import SizeError, generalised, others, written
 from tensorgraph.text.structure import classes_of
+from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Made, Template, parse
 
 __all__ = ["TemplateCost", "templated", "traced"]

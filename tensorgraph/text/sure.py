@@ -1,0 +1,85 @@
+"""Texts that were read back: what stands there is the graph, and where it would not be, the flat text stands there.
+
+An outline is compared with its graph; its lines, names and brackets are not, and whoever reads the text reads these. So
+a text is read again before it is shown, which takes about as long as printing it. Of a graph beyond `MOST` equations
+only files and `library=False` ask for that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgraph.arguments import checked
+from tensorgraph.graph.graph import Graph, digest
+from tensorgraph.text.errors import ParseError
+from tensorgraph.text.functions import folded
+from tensorgraph.text.literals import array_text
+from tensorgraph.text.printing import to_text
+from tensorgraph.text.structure import classes_of
+from tensorgraph.text.template import parse
+
+__all__ = ["arrays_of", "read_again", "sure_text", "typed_text"]
+
+MOST = 1_000
+Arrays = dict[str, np.ndarray[Any, Any]]
+FAULT = "its text is read as another graph"
+
+
+@checked
+def arrays_of(graph: Graph) -> Arrays:
+    """The captured arrays that a graph's text names rather than writes out, by digest.
+
+    Examples
+    --------
+    >>> import numpy as np, tensorgraph as tg
+    >>> g = tg.trace(lambda x: x + np.arange(100.0), tg.f64[100])
+    >>> tg.parse(str(g), tg.text.arrays_of(g)) == g
+    True
+    """
+    found: Arrays = {}
+    pending, seen = [graph], {graph}
+    while pending:
+        one = pending.pop()
+        found |= {digest(array): array for array in one.consts.values() if array_text(array) is None}
+        for eq in one.equations:
+            inner = [value for value in eq.attrs.values() if isinstance(value, Graph) and value not in seen]
+            pending += inner
+            seen.update(inner)
+    return found
+
+
+def read_again(graph: Graph, text: str) -> Graph | None:
+    """What a text of a graph is read as, where that is the same graph."""
+    types = list(dict.fromkeys([*classes_of(graph.in_tree), *classes_of(graph.out_tree)]))
+    try:
+        again = parse(text, arrays_of(graph), types=types)
+    except (ParseError, ValueError, TypeError):
+        return None
+    return again if again == graph else None
+
+
+def sure_text(graph: Graph, most: float = MOST) -> str:
+    """The text of a graph; the flat one where only that is read as the graph."""
+    text: str
+    text, is_sure = graph._cache.get("text", ("", False))
+    if not text:
+        try:
+            text = folded(graph)
+        except LookupError:  # a value has no name where it is read
+            text = ""
+    if not text or (not is_sure and len(graph.equations) <= most):
+        is_sure = True
+        if not text or read_again(graph, text) is None:
+            flat = to_text(graph, types=False)
+            if not text or read_again(graph, flat) is not None:  # else no text can say this graph
+                text, graph.outline.reason = flat, FAULT
+    graph._cache["text"] = text, is_sure
+    return text
+
+
+def typed_text(graph: Graph) -> str:
+    """The same with the type of each value behind its line."""
+    sure_text(graph)
+    return to_text(graph) if graph.outline.reason == FAULT else folded(graph, types=True)
