@@ -10,7 +10,7 @@ import numpy as np
 
 from tensorgraph.engine.aval import broadcast_shapes, canonical_axis
 from tensorgraph.engine.functions import function, static
-from tensorgraph.engine.numbers import is_number
+from tensorgraph.engine.numbers import TracedScalar, is_number
 from tensorgraph.engine.operands import SCALARS, convert, weak_items
 from tensorgraph.engine.tensor import Tensor, as_array, wrap
 from tensorgraph.ops import arithmetic, creation, logic, shape
@@ -36,12 +36,10 @@ def together(name: str, **values: Any) -> list[Tensor]:
     made = {
         key: v if is_number(v) or isinstance(v, np.generic) else of(v, f"{name}: {key}") for key, v in values.items()
     }
-    tensors = [v for v in made.values() if isinstance(v, Tensor) and not is_number(v)]
+    tensors = [v for v in made.values() if isinstance(v, Tensor) and not (is_number(v) or type(v) is TracedScalar)]
     floats = [v.dtype for v in tensors if v.dtype.kind == "f"]
     kind = np.result_type(*floats) if floats else None
-    return [
-        number(v, kind, f"{name}: {key}") if is_number(v) or not isinstance(v, Tensor) else v for key, v in made.items()
-    ]
+    return [v if any(v is t for t in tensors) else number(v, kind, f"{name}: {key}") for key, v in made.items()]
 
 
 def number(x: Any, kind: np.dtype[Any] | None, what: str) -> Tensor:

@@ -13,7 +13,7 @@ from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import shape
-from tensorgraph.ops.moving import moveaxis, of, ravel, taken, together
+from tensorgraph.ops.moving import each, moveaxis, of, ravel, taken, together
 
 __all__: list[str] = []
 
@@ -227,12 +227,13 @@ def block(blocks: Sequence[Any]) -> Tensor:
     (2, 3)
     """
     depth = _depth(blocks)
-    ndim = max(depth, *(np.ndim(leaf) for leaf in _leaves(blocks)))
+    parts = each(list(_leaves(blocks)), "block: blocks")
+    ndim, following = max(depth, *(part.ndim for part in parts)), iter(parts)
 
     def joined(item: Any, level: int) -> Tensor:
         if isinstance(item, list):
             return shape.concatenate.public([joined(i, level + 1) for i in item], axis=level - depth)  # type: ignore[no-any-return]
-        t = of(item, "block: blocks")
+        t = next(following)
         return shape.reshape.public(t, shape=(*(1,) * (ndim - t.ndim), *t.shape))  # type: ignore[no-any-return]
 
     return joined(blocks, 0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tensorgraph as tg
+from tensorgraph.engine.op import CATALOGUE
 from tensorgraph.ops.kernels import pooling as kernels
 from tensorgraph.ops.windows import windows
 
@@ -111,3 +112,29 @@ def test_pools_of_norms_have_the_derivative_0_at_0(p: float) -> None:
     second = tg.hessian(f)(x).numpy().reshape(4, 4)
     assert not second[:2].any() and np.isfinite(second).all() and second[2, 3] < 0
     assert not tg.grad(lambda x: tg.lp_pool2d(x, p, 2).sum())(tg.zeros((1, 2, 2))).numpy().any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(2, 1, 30_000), (3, 56, 56), (2, 30, 3), (1, 5, 5)])
+@pytest.mark.parametrize("kernels_run", [True, False])
+def test_long_sums_keep_their_digits(shape: Any, dtype: str, kernels_run: bool) -> None:
+    """Windows side by side, each of all numbers of a plane."""
+    planes, height, width = shape
+    x = np.full((planes, 2, height, width), 0.1, dtype)
+    x[..., 0] = 1.0
+    x = np.concatenate([x, 3 * x], axis=-1)
+    sum_pool = CATALOGUE["sum_pool"]
+    attrs = sum_pool.attrs | dict(sizes=(height, width), stride=(height, width))
+    found = np.asarray((sum_pool.public if kernels_run else sum_pool.forward)(x, **attrs))
+    exact = x.astype(np.longdouble).reshape(planes, 2, height, 2, width).sum((2, 4))
+    assert found.dtype == dtype and found.shape == (planes, 2, 1, 2)
+    assert np.abs(found[:, :, 0] - exact).max() <= 2 * np.finfo(dtype).eps * exact.max()
+
+
+def test_long_sums_of_what_is_not_finite() -> None:
+    x = np.ones((1, 1, 80), np.float64)
+    x[0, 0, [3, 25, 47, 65]] = np.inf, np.nan, np.inf, -np.inf
+    x[0, 0, 44] = -np.inf
+    for dtype in ("float32", "float64"):
+        found = tg.avg_pool1d(x.astype(dtype), 20).numpy().ravel()
+        assert np.array_equal(found, [np.inf, np.nan, np.nan, -np.inf], equal_nan=True)

@@ -1,4 +1,4 @@
-"""Python's numbers among tensors that are joined: they take the tensors' dtype, as operands of elementwise ops do."""
+"""Numbers of Python and NumPy that are joined to tensors take their dtype, as operands of elementwise ops do."""
 
 from typing import Any
 
@@ -18,6 +18,8 @@ JOINS: dict[str, Any] = {
     "vstack": lambda x, s: tg.vstack([x[:1], s]),
     "dstack": lambda x, s: tg.dstack([x[:1], [s]]),
     "column_stack": lambda x, s: tg.column_stack([x[:1], [s]]),
+    "block": lambda x, s: tg.block([x, s]),
+    "concat of all": lambda x, s: tg.numpy.concat([x, s], axis=None),
 }
 LISTS = ("concatenate", "concatenate arrays", "hstack lists", "dstack", "column_stack")
 
@@ -42,7 +44,7 @@ def test_a_number_takes_the_dtype_of_the_tensors(name: str, dtype: str, number: 
 
 def test_what_is_no_python_number_keeps_its_dtype() -> None:
     x = tg.ones((2,))
-    assert tg.stack([x[0], np.float64(0.1)]).dtype == "float64"
+    assert tg.stack([x[0], np.array(0.1)]).dtype == "float64"
     assert tg.concatenate([x, np.ones(1)]).dtype == "float64"
     assert tg.stack([1, 2]).dtype == "int64" and tg.stack([0.5, 2]).dtype == "float32"
     assert tg.stack([tg.tensor(1, dtype="int8"), 300]).dtype == "int64"
@@ -54,3 +56,17 @@ def test_its_gradient_is_that_of_the_join() -> None:
     x = tg.tensor([1.0, 2.0], dtype="float64")
     g = tg.grad(lambda x: (tg.stack([x.sum(), 0.1]) ** 2).sum())(x)
     assert g.dtype == "float64" and g.tolist() == [6, 6]
+
+
+WHOLE = [name for name in JOINS if name not in LISTS]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("number", [np.float64(0.1), np.float16(0.1), np.int64(3), np.bool_(True)])
+def test_so_do_scalars_of_numpy_beside_tensors_of_floats(name: str, number: Any) -> None:
+    x = tg.tensor([1.0, 2.0])
+    for y in (JOINS[name](x, number), tg.trace(JOINS[name], x, number)(x, number)):
+        assert y.dtype == np.float32 and (y.numpy() == np.float32(number)).any()
+    assert tg.numpy.diff(x, prepend=np.float64(0.5)).dtype == np.diff(x, append=np.float64(0.5)).dtype == np.float32
+    assert tg.stack([np.float32(1), np.float64(2)]).dtype == np.float64  # alone they keep their own
+    assert tg.stack([tg.tensor(1), np.float64(2)]).dtype == np.float64

@@ -136,11 +136,13 @@ def _sums(x: Any, y: Any, geometry: Any, lo: int, hi: int) -> None:
     kd, kh, kw = geometry[0], geometry[1], geometry[2]
     sd, sh, sw = geometry[3], geometry[4], geometry[5]
     dd, dh, dw = geometry[6], geometry[7], geometry[8]
-    line = np.empty(x.shape[3], x.dtype)
+    # in float64, of which what is lost is kept
+    line, lost = np.empty(x.shape[3], np.float64), np.empty(x.shape[3], np.float64)
     for n in range(lo, hi):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
                 line[:] = 0.0
+                lost[:] = 0.0
                 for a in range(kd):
                     u = i * sd + a * dd - geometry[9]
                     if 0 <= u < x.shape[1]:
@@ -149,15 +151,24 @@ def _sums(x: Any, y: Any, geometry: Any, lo: int, hi: int) -> None:
                             if 0 <= v < x.shape[2]:
                                 row = x[n, u, v]
                                 for k in range(line.size):
-                                    line[k] += row[k]
+                                    old, v = line[k], np.float64(row[k])
+                                    now = old + v
+                                    own = now - old
+                                    line[k] = now
+                                    lost[k] += (old - (now - own)) + (v - own)
                 out = y[n, i, j]
                 for k in range(out.size):
-                    first, sum = k * sw - geometry[11], y.dtype.type(0)
+                    first, total, rest = k * sw - geometry[11], 0.0, 0.0
                     for c in range(kw):
                         at = first + c * dw
                         if 0 <= at < line.size:
-                            sum += line[at]
-                    out[k] = sum
+                            v = line[at]
+                            now = total + v
+                            own = now - total
+                            rest += (total - (now - own)) + (v - own) + lost[at]
+                            total = now
+                    # an infinite sum has lost infinity minus infinity
+                    out[k] = total + rest if total - total == 0.0 else total
 
 
 @kernel(flags=EXACT_ZERO)
@@ -288,10 +299,10 @@ def sum_pool(x: Any, win: Windows) -> Any:
         _run(_sums, (_rows(x, win.sizes), _rows(y, win.outputs)), deep(win))
         return y
     padded = _bordered(x, win, 0)
-    y = np.zeros((*_lead(x, win), *win.outputs), x.dtype)
+    y = np.zeros((*_lead(x, win), *win.outputs), np.longdouble if x.dtype == np.float64 else np.float64)
     for at in np.ndindex(win.kernel):
         y += padded[(..., *tap(win, at))]
-    return y
+    return y.astype(x.dtype)
 
 
 def sum_spread(y: Any, win: Windows) -> Any:

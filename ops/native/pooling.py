@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tensorgraph.native.kernel import kernel
 from tensorgraph.native.places import Address, Call, Place
 from tensorgraph.ops.native.edges import SINGLE_OR_DOUBLE, in_order
@@ -14,6 +16,8 @@ from tensorgraph.ops.native.pooling_rows import fold, spread, spread_over
 from tensorgraph.ops.windows import Windows, windows
 
 __all__ = ["max_pool", "max_pool_spread", "sum_pool", "sum_pool_spread"]
+
+SHORT = 16  # numbers of a window that are added one by one
 
 
 class _Geometry:
@@ -104,7 +108,11 @@ def _fold(call: Call, maxima: bool) -> bool:
     known = _geometry(x.shape, call.attrs)
     if known is None:
         return False
-    text = kernel(fold, x.dtype, MAX=maxima, PAIRS=_by_pairs(known.windows))
+    long = not maxima and math.prod(known.windows.kernel) > SHORT
+    text = kernel(
+        fold, x.dtype, MAX=maxima, PAIRS=not long and _by_pairs(known.windows), LONG=long,
+        LOSS=long and x.dtype == np.float64,
+    )  # fmt: skip
     given = known.bordered(call, x, -math.inf if maxima else 0.0)
     call.run(text, [given.address(), y.address(), *known.words], _blocks(x.size))
     return True

@@ -7,10 +7,12 @@ from typing import Any
 from tensorgraph.native.lowering import static
 from tensorgraph.native.words import (
     alternate,
+    double,
     iota,
     ldg,
     ldm,
     most,
+    narrow,
     select,
     stg,
     stm,
@@ -18,12 +20,14 @@ from tensorgraph.native.words import (
     word_at,
     woven,
 )
+from tensorgraph.ops.native.reductions import with_loss
 
 __all__ = ["fold", "spread", "spread_over"]
 
 LANES = SIZE = 0  # constants of every kernel
 INF = float("inf")
 MAX, SIDE_BY_SIDE = True, False  # of these: maxima or sums; whether every number is in a window
+LONG, LOSS = False, False  # whether sums are so long that they are in float64, and what they lose is kept
 PAIRS = False  # whether a window has two numbers of a line, side by side, and begins behind the one before it
 
 
@@ -39,6 +43,20 @@ def put_pair(p: Any, left: Any, right: Any, n: Any) -> None:
     stm(p + LANES * SIZE, woven(left, right, 1), 2 * n - LANES)
 
 
+def long_sum(p: Any, n: Any, width: Any, down: Any, right: Any, step: Any, apart_y: Any, apart_x: Any) -> Any:
+    """The sums of n windows of many numbers, the first of which begins at `p`."""
+    total, lost = double(vset(0.0)), double(vset(0.0))
+    for a in range(down):
+        for b in range(right):
+            v = ldg(p + (a * apart_y * width + b * apart_x) * SIZE, step * SIZE, n, 0.0)
+            if LOSS:
+                total, lost = with_loss(total, lost, v)
+            else:
+                total = total + double(v)
+    # an infinite sum has lost infinity minus infinity
+    return narrow(select(total - total == 0.0, total + lost, total))
+
+
 def fold(w: Any, block: Any, blocks: Any) -> None:
     """The maximum or the sum of each window. Words: x, y; planes; lines and numbers of a line of x, of y; of a window;
     steps from window to window, and within one."""
@@ -49,7 +67,9 @@ def fold(w: Any, block: Any, blocks: Any) -> None:
         source = x + (u // lines * height + u % lines * step_y) * width * SIZE
         for c in range(0, columns, LANES):
             n, acc = min(columns - c, LANES), vset(-INF if MAX else 0.0)
-            for a in range(down):
+            if LONG:
+                acc = long_sum(source + c * step_x * SIZE, n, width, down, right, step_x, apart_y, apart_x)
+            for a in range(0 if LONG else down):
                 at = source + (a * apart_y * width + c * step_x) * SIZE
                 if PAIRS:
                     left, other = pair(at, n)

@@ -218,10 +218,13 @@ def converted(declared: Op, raw: Sequence[Any], copy: bool) -> list[Any]:
 
 def weak_items(items: Any) -> Any:
     """What is to be joined: Python's numbers, and lists of nothing else, are of the float dtype of the tensors beside
-    them; the rest is as it came, and so is everything where there is no such tensor."""
+    them, and so are NumPy's scalars; the rest is as it came, and so is everything where there is no such tensor."""
     if not isinstance(items, (list, tuple)) or all(type(v) is Tensor for v in items):
         return items
-    dtypes = [v.dtype for v in items if isinstance(v, (Tensor, ndarray, np.generic)) and type(v) is not TracedNumber]
+    whole = [v for v in items if isinstance(v, (Tensor, ndarray)) and type(v) not in TRACED]
+    dtypes = [v.dtype for v in whole]
+    if not any(isinstance(v, Tensor) and v.dtype.kind == "f" for v in whole):  # beside which alone they are weak
+        dtypes += [v.dtype for v in items if isinstance(v, np.generic) or type(v) is TracedScalar]
     if not any(dtype.kind == "f" and dtype in NATIVE for dtype in dtypes):
         return items
     try:
@@ -235,7 +238,9 @@ def _weak_item(item: Any, dtype: np.dtype[Any]) -> Any:
     if type(item) is TracedNumber:
         trace = modes.current().trace
         return item if trace is None else trace.strong(item, dtype)
-    if not _of_numbers(item):
+    if type(item) is TracedScalar:
+        return known.astype.public(_tensor_of(item), dtype=dtype.name)
+    if not (_of_numbers(item) or (isinstance(item, np.generic) and item.dtype.kind in "iufb")):
         return item
     try:
         return wrap(np.asarray(item, dtype))
@@ -353,7 +358,7 @@ def lend_items(items: Any, copy: bool) -> Any:
             value, node, lent = item.copy() if copy else item, None, True
         else:
             # a Python number is of the dtype of the others: see `weak_items`
-            value, node = None if kind in SCALARS else lend(item, (), False), None
+            value, node = None if kind in SCALARS or kind in NUMBERS else lend(item, (), False), None
         if type(value) is not ndarray:
             return None
         values.append(value)

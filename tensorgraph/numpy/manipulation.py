@@ -10,7 +10,7 @@ import numpy as np
 from tensorgraph.engine.aval import canonical_axis
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops import differences, shape
-from tensorgraph.ops.moving import of, take
+from tensorgraph.ops.moving import each, of, take, together
 from tensorgraph.ops.pieces import cut
 
 __all__ = ["concat", "concatenate", "diff", "resize", "rollaxis", "split"]
@@ -27,7 +27,7 @@ def split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
 def concat(arrays: Sequence[Any], /, axis: int | None = 0) -> Tensor:
     """Tensors joined along an axis, or all their elements in a row without one. `concatenate` is the same."""
     if axis is None:
-        arrays, axis = [of(x, "concat: arrays").reshape(-1) for x in arrays], 0
+        arrays, axis = [x.reshape(-1) for x in each(arrays, "concat: arrays")], 0
     return shape.concatenate.public(arrays, axis=axis)  # type: ignore[no-any-return]
 
 
@@ -63,13 +63,13 @@ def diff(x: Any, /, n: int = 1, axis: int = -1, prepend: Any = None, append: Any
     >>> tnp.diff(tnp.asarray([1, 2, 4, 7]))
     tensor([1, 2, 3], i64)
     """
-    x = of(x, "diff: x")
     if n == 0 and type(n) is int:
         prepend = append = None  # which NumPy does not join then either
+    given = {k: v for k, v in dict(prepend=prepend, x=x, append=append).items() if v is not None}
+    made = dict(zip(given, together("numpy.diff", **given), strict=True))
+    x = made["x"]
     line = list(x.shape)
     line[canonical_axis(axis, x.ndim)] = 1
-    ends = [end if end is None else of(end, "diff: prepend and append") for end in (prepend, append)]
-    ends = [shape.broadcast_to.public(end, tuple(line)) if end is not None and not end.ndim else end for end in ends]
-    parts = [part for part in (ends[0], x, ends[1]) if part is not None]
+    parts = [part if part.ndim else shape.broadcast_to.public(part, tuple(line)) for part in made.values()]
     joined = shape.concatenate.public(parts, axis=axis) if len(parts) > 1 else x
     return differences.diff.public(joined, n=n, axis=axis)  # type: ignore[no-any-return]
