@@ -20,7 +20,7 @@ __all__ = ["PASSES", "Explanation", "Pass", "explain", "transform"]
 WITHIN = "within 8 units of the last place of the output's scale, 32 in a first and 256 in a second derivative"
 RECORDED = "the bits of a recorded backward pass; one on plain arrays may round a sum otherwise"
 SHOWN = 12  # changes of one rule that a report shows before it counts the rest
-NUMBER = re.compile(r"_*\d+|_+\b")  # also what tells names apart that are called alike
+NUMBER = re.compile(r"(?<=[A-Za-z])_*\d+|_+\b")  # what tells names apart that are called alike
 WIDTH = 100  # characters of one side of a change in it
 
 
@@ -193,24 +193,26 @@ class Explanation(Readable):
         return "\n".join(lines)
 
     def _once(self, changes: Iterable[Change]) -> list[tuple[Change, str]]:
-        """The first of those changes that differ in numbers alone and stand in calls of one definition, and how many
-        these are."""
+        """The first of those changes that stand in calls of one definition, one in each, and differ in names alone; and
+        how many these are."""
         alike: dict[Any, list[Change]] = {}
+        here: Counter[Any] = Counter()
         for change in changes:
-            texts = [NUMBER.sub("", text) for text in (change.before, change.after, change.note)]
-            alike.setdefault((self._place(change), change.source, *texts), []).append(change)
-        return [(found[0], f"{place} x{len(found)}: " if len(found) > 1 else "")
-                for (place, *_), found in alike.items()]  # fmt: skip
+            path, name = self._place(change)
+            key = (name, change.source, *[NUMBER.sub("", text) for text in (change.before, change.after, change.note)])
+            alike.setdefault((*key, here[key, path]), []).append(change)
+            here[key, path] += 1
+        return [(found[0], f"{name} x{len(found)}: " if len(found) > 1 else "") for (name, *_), found in alike.items()]
 
-    def _place(self, change: Change) -> str:
-        """The definition in whose call all of a change's equations stood."""
+    def _place(self, change: Change) -> tuple[str, str]:
+        """The path at which all of a change's equations stood, and the definition that is called there."""
         around = [scope.split(".") for scope in change.scopes] or [[]]
-        shared = list(takewhile(lambda parts: len(set(parts)) == 1, zip(*around, strict=False)))
+        shared = [parts[0] for parts in takewhile(lambda parts: len(set(parts)) == 1, zip(*around, strict=False))]
         for depth in range(len(shared), 0, -1):
-            name = self.names.get(".".join(parts[0] for parts in shared[:depth]))
-            if name:
-                return name
-        return self.graph
+            path = ".".join(shared[:depth])
+            if path in self.names:
+                return path, self.names[path]
+        return "", self.graph
 
 
 def _times(count: int) -> str:
