@@ -32,9 +32,7 @@ def without_library(graph: Graph, types: bool = False) -> str:
     >>> from tensorgraph import nn
     >>> print(without_library(tg.trace(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), tg.f32[8, 4])))
     def Sequential(x: f32[8, 4], *, layers: At["", [Linear[4, 3], Linear[3, 2]]]) -> f32[8, 2]:
-        for layer in layers:
-            x = layer(x)
-        return x
+        return layers[1](layers[0](x))
     """
 
     def kept(known: Known) -> str | None:
