@@ -87,7 +87,7 @@ def optunas(threads: int) -> Runner:
 
 
 def rays(workers: int) -> Runner:
-    """Ray Tune's loop, a processor a trial."""
+    """Ray Tune's loop, a processor a trial, in processes that serve for one trial after another."""
 
     def run(trials: int, folder: Path) -> list[Interval]:
         from ray import tune as ray_tune
@@ -101,8 +101,9 @@ def rays(workers: int) -> Runner:
             "lr": ray_tune.loguniform(1e-4, 1), "1-beta": ray_tune.loguniform(1e-3, 1e-1),
             "p": ray_tune.uniform(0, 0.5), "batch": ray_tune.choice([32, 64]),
         }  # fmt: skip
-        settings = ray_tune.TuneConfig(num_samples=trials, max_concurrent_trials=workers)
-        found = ray_tune.Tuner(timed, param_space=space, tune_config=settings).fit()
+        settings = ray_tune.TuneConfig(num_samples=trials, max_concurrent_trials=workers, reuse_actors=True)
+        kept = ray_tune.RunConfig(storage_path=os.fspath(folder), verbose=0)
+        found = ray_tune.Tuner(timed, param_space=space, tune_config=settings, run_config=kept).fit()
         return [(result.metrics["began"], result.metrics["ended"]) for result in found]
 
     return run

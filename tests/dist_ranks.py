@@ -258,6 +258,41 @@ def traced():
         return {"ops": [eq.op.name for eq in graph.equations], "error": str(error)}
 
 
+def compiled():
+    """A compiled forward, and what cannot be compiled: layers that exchange numbers in training, and steps."""
+    models = network("float32", norm=False).eval(), network("float32", norm=False).eval()
+    found, states = {}, []
+    for model, compile in zip(models, (lambda model: model, tg.compile), strict=True):
+        parallel = dist.DataParallel(optim.SGD(model, lr=0.1))
+        forward = compile(model)
+        for x, y in batches(dtype="float32", sizes=(8, 8, 8)):
+            x, y = parallel.share(x, y)
+            parallel.minimize(parallel.part(tg.softmax_cross_entropy(forward(tg.tensor(x)), y), len(y)))
+        parallel.verify()
+        states.append(model.state_dict())
+    found["apart"] = apart(*states)
+    x = tg.tensor(batches(dtype="float32", sizes=(4,))[0][0])
+    for layer in (nn.BatchNorm(5), nn.Dropout(0.5, seed=0)):
+        model = nn.Sequential(layer, nn.Linear(5, 3, seed=0))
+        parallel = dist.DataParallel(optim.SGD(model, lr=0.1))
+        try:
+            tg.compile(model)(x)
+        except tg.TraceError as error:
+            found[type(layer).__name__] = str(error)
+        model.eval()
+        tg.compile(model)(x)  # at test time nothing is exchanged
+
+    @tg.compile
+    def step(x):
+        parallel.minimize(model(x).sum())
+
+    try:
+        step(x)
+    except tg.TraceError as error:
+        found["step"] = str(error)
+    return found
+
+
 def fitted(comm=None, run=None, epochs=4, callbacks=(), model=None, seed=0, **options):
     """A run of `fit` with all that depends on the whole batch: the loss looks at several rows, and at a parameter."""
     rng = np.random.default_rng(1)

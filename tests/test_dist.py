@@ -21,7 +21,7 @@ SCRIPT = Path(dist_ranks.__file__)
 PAGE = SCRIPT.parent.parent / "docs" / "dist.md"
 TOGETHER = (
     "as_one_process", "second_derivatives", "in_float32", "synchronised_in_float32", "gradients_of_some_ranks",
-    "starts", "settings_that_differ", "one_value_a_channel", "traced", "fit_as_one_process", "fit_agrees",
+    "starts", "settings_that_differ", "one_value_a_channel", "traced", "compiled", "fit_as_one_process", "fit_agrees",
 )  # fmt: skip
 
 
@@ -115,6 +115,17 @@ def test_one_value_a_channel_is_refused_on_all_ranks(results):
 def test_a_trace_is_of_one_process(results):
     for found in results["traced"]:
         assert "batch_norm" in found["ops"] and "outside of trace" in found["error"]
+
+
+def test_compiled_functions_are_of_one_process(results):
+    """A forward without layers that exchange numbers computes what it does elsewhere; others are refused, and steps."""
+    first, second = results["compiled"]
+    assert first == second and first["apart"] <= 1e-6
+    for name in ("BatchNorm", "Dropout"):
+        assert re.search(
+            rf"{name}.* is one of 2 replicas, which exchange numbers, .*: leave the forward unc", first[name]
+        )
+    assert "call parallel.step() outside of trace and compile" in first["step"]
 
 
 def test_fit_shares_batches_and_gives_what_one_process_gives(results):

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from tune_engines import PATIENCE
 
 from tensorgraph import nn, train, tune
 from tensorgraph.tune.slots import Slot
@@ -177,7 +178,7 @@ def test_a_killed_study_goes_on_to_the_same_table(tmp_path, one_by_one, kill_rep
         command = [sys.executable, script, tmp_path / f"study{n}"]
         done = lambda n=n: list((tmp_path / f"study{n}").glob("slot-*/outcome.json"))
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        until = time.monotonic() + 120
+        until = time.monotonic() + PATIENCE
         least = chance.choice([0, 1, 2, 4, 6])
         while len(done()) < least and process.poll() is None and time.monotonic() < until:
             time.sleep(0.005)
@@ -185,7 +186,7 @@ def test_a_killed_study_goes_on_to_the_same_table(tmp_path, one_by_one, kill_rep
         process.kill()
         process.communicate()
         kept = {path: path.read_bytes() for path in done()}
-        out = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        out = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
         assert out.strip() == str(one_by_one)
         assert all(path.read_bytes() == data for path, data in kept.items())
 

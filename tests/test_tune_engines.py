@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("loky")  # which brings cloudpickle too
 pytest.importorskip("optuna")
 
-from tune_engines import ENGINES, installed
+from tune_engines import ENGINES, PATIENCE, installed
 
 import tensorgraph as tg
 from tensorgraph import tune
@@ -233,7 +233,7 @@ def undisturbed():
     return tune.random(SPACE, lambda trial: trial["lr"], trials=6, progress=False).table() + "\n"
 
 
-def wait_for(condition, seconds=120.0):
+def wait_for(condition, seconds=PATIENCE):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not happen"
@@ -257,7 +257,7 @@ def test_a_killed_driver_loses_no_trial_and_its_orphans_end(program, engine, tmp
     first.kill()
     first.wait()
     kept = {path: path.read_bytes() for path in outcomes()}
-    out, err = program(engine).communicate(timeout=120)
+    out, err = program(engine).communicate(timeout=PATIENCE)
     assert out == undisturbed(), err
     assert all(path.read_bytes() == data for path, data in kept.items())
     assert all(len(pids) == len(set(pids)) for pids in blocks(tmp_path / "witness").values())
@@ -270,10 +270,10 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(program, engine, tmp_
         process = program(where)
         wait_for(lambda: len(list((tmp_path / "study").glob("slot-*/outcome.json"))) > before)  # noqa: B023
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
         assert out == "stopped\n" and process.returncode == 0 and "Traceback" not in err, err
         assert "of 6 trials are kept" in err and "run the same command to go on" in err
-    assert program().communicate(timeout=120)[0] == undisturbed()
+    assert program().communicate(timeout=PATIENCE)[0] == undisturbed()
 
 
 def test_a_full_disk_is_a_clear_error_and_a_clean_continuation(tmp_path):
@@ -294,7 +294,7 @@ def test_a_full_disk_is_a_clear_error_and_a_clean_continuation(tmp_path):
 
     def ask(*more):
         done = subprocess.run(
-            [sys.executable, "-c", code, tmp_path / "study", *more], capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", code, tmp_path / "study", *more], capture_output=True, text=True, timeout=PATIENCE
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -17,7 +17,7 @@ pytest.importorskip("loky")
 pytest.importorskip("optuna")
 
 import tune_program
-from tune_engines import ENGINES, installed
+from tune_engines import ENGINES, PATIENCE, installed
 
 from tensorgraph import nn, optim, train, tune
 from tensorgraph.tune.slots import lines_of
@@ -61,7 +61,7 @@ class Search:
     def size(self):
         return self.witness.stat().st_size if self.witness.exists() else 0
 
-    def wait_for_work(self, seconds=120.0):
+    def wait_for_work(self, seconds=PATIENCE):
         """Until a step is made that was not there before, or all is done."""
         before, until = self.size(), time.monotonic() + seconds
         while self.size() == before and self.process.poll() is None:
@@ -69,7 +69,7 @@ class Search:
             time.sleep(0.01)
 
     def end(self):
-        self.process.wait(timeout=120)
+        self.process.wait(timeout=PATIENCE + 10 * self.trials)
         assert self.process.returncode == 0, self.out.with_suffix(".err").read_text()
         return self.out.read_text()
 
@@ -139,7 +139,7 @@ def test_an_orphan_ends_itself(engine, tmp_path):
         orphans = search.workers()
         assert orphans
         search.kill()
-        until = time.monotonic() + 120
+        until = time.monotonic() + PATIENCE
         while any(map(alive, orphans)):
             assert time.monotonic() < until, "an orphan lives on"
             time.sleep(0.05)
@@ -206,7 +206,7 @@ def test_a_new_driver_waits_for_an_orphan_that_does_not_end(engine, tmp_path):
         os.kill(orphan, signal.SIGSTOP)
         search.kill()
         search.start()
-        until = time.monotonic() + 120
+        until = time.monotonic() + PATIENCE
         while search.look() < 1:  # the other slot is done meanwhile
             assert time.monotonic() < until
             time.sleep(0.05)

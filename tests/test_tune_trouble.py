@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tensorgraph import tune
-from tensorgraph.files import FileFormatError
+from tensorgraph.files import FileFormatError, locks
 from tensorgraph.tune.slots import Slot
 
 SPACE = tune.Space(lr=tune.log(1e-4, 1), beta=tune.ewa(0.9, 0.999), layers=tune.int(1, 4))
@@ -144,8 +144,19 @@ def test_a_study_of_another_version_is_left_as_it_is(tmp_path):
 # files and folders
 
 
+def trials_of(path):
+    """How many trials Optuna reads in a database."""
+    import optuna
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    try:
+        return len(optuna.load_study(study_name="search", storage=storage).trials)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
 def test_study_db_is_made_anew_where_it_is_damaged_or_gone(tmp_path):
-    optuna = pytest.importorskip("optuna")
     study = kept(tmp_path, trials=3)
     path = study.folder / "study.db"
     path.write_bytes(b"no database at all" * 99)
@@ -153,10 +164,7 @@ def test_study_db_is_made_anew_where_it_is_damaged_or_gone(tmp_path):
     assert "was damaged" in again.notes[0] and list(study.folder.glob("study.db.damaged-*"))
     path.unlink()
     assert kept(tmp_path, trials=4).table() == again.table() == run(trials=4).table()
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    assert len(optuna.load_study(study_name="search", storage=storage).trials) == 4
-    storage.remove_session()
-    storage.engine.dispose()
+    assert trials_of(path) == 4
 
 
 def test_torn_and_damaged_files_of_a_slot(tmp_path):
@@ -220,12 +228,10 @@ def test_folders_that_cannot_be(tmp_path):
 
 @pytest.mark.parametrize("name", ["a%20b", "what?mode=ro", "{lr}", "a #1", "über"])
 def test_a_folders_name_is_no_address(tmp_path, name):
-    optuna = pytest.importorskip("optuna")
     study = kept(tmp_path / name, trials=3)
     assert (study.folder / "study.db").stat().st_size > 0 and os.listdir(tmp_path) == [name]
     (study.folder / "study.db").rename(tmp_path / "plain.db")
-    found = optuna.load_study(study_name=study.folder.name, storage=f"sqlite:///{tmp_path / 'plain.db'}")
-    assert len(found.trials) == 3
+    assert trials_of(tmp_path / "plain.db") == 3
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
@@ -245,6 +251,20 @@ def test_a_child_that_an_objective_forks_is_no_trial_and_keeps_no_slot():
     code = code.replace("tune.slots.Slot", "__import__('tensorgraph.tune.slots').tune.slots.Slot")
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stdout == "['complete', 'complete', 'complete']\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_that_has_not_begun_keeps_no_lock(tmp_path):
+    handle = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    assert locks.take(handle)
+    copy = os.dup(handle)  # as a fork makes it, until the child runs and closes it
+    locks.let_go(handle)
+    other = os.open(tmp_path / "lock", os.O_RDWR)
+    try:
+        assert locks.take(other)
+    finally:
+        locks.let_go(other)
+        os.close(copy)
 
 
 def test_two_drivers_of_one_study(tmp_path):

@@ -181,6 +181,7 @@ class _Once:
 
         def run(*args: Any, **keywords: Any) -> Any:
             trace: Any = modes.current().trace
+            trace.is_compiled = True
             given, args = (args[0], args[1:]) if self.found else ((), args)
             trace.frames.bodies[trace.top] = code_of(inner(function))  # whose frame is that of the graph itself
             trace.grads = self.grads = Grads(dict(zip(self.found, given, strict=True)))

@@ -296,7 +296,9 @@ class DataParallel(Base):
         if self.size == 1:
             return
         if is_tracing():
-            raise TraceError("ranks exchange numbers, which a graph does not: call parallel.step() outside of trace")
+            raise TraceError(
+                "ranks exchange numbers, which a graph does not: call parallel.step() outside of trace and compile"
+            )
         parameters = self.optimizer.parameters()
         ends = np.cumsum([p.size for p in parameters])
         count, length = len(parameters), int(ends[-1])

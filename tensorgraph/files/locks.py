@@ -69,6 +69,9 @@ def let_go(handle: int | None) -> None:
     """Close the file and with it let go of its lock; nothing in a child of the process that held it."""
     if handle in HELD:
         HELD.remove(handle)
+        with suppress(ImportError):  # a child that was just forked, and has not begun, has a copy that would hold it
+            fcntl: Any = import_module("fcntl")
+            fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 

@@ -68,6 +68,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.grads: dict[Any, Tensor | None] = {}
         self.opaque: Opaque | None = None  # the arguments that are not looked into
         self.lent: dict[int, Any] = {}  # arrays of the user's that were captured, by their addresses
+        self.is_compiled = False  # whether the graph will run in place of the function
         self.sizes: SizeReads | None = None  # who looks at sizes, where that is watched
         self.origin: Origin | None = None  # while a graph is run again: the derivative that its equations stand for
 
@@ -481,12 +482,11 @@ class Trace(CallRecorder, NumberRecorder):
             kept = array.copy()
             kept.flags.writeable = False
             consts[var] = kept
-        graph = Graph(
+        return Graph(
             tuple(t._value for t in inputs), tuple(cells), consts, tuple(self.equations), tuple(writes), tuple(outputs),
             in_tree, out_tree, statics, self.top.name, arguments,
             provenance=Provenance(tuple(weakref.ref(cell) for cell in self.cells), self.captured),
         )  # fmt: skip
-        return graph
 
 
 def abstract_of(atom: Var | Literal) -> Aval:

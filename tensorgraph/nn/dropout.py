@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 from tensorgraph.arguments import Fraction, Natural, checked
 from tensorgraph.engine import init, random
 from tensorgraph.engine.cells import Buffer
-from tensorgraph.engine.modes import is_tracing
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
-from tensorgraph.nn.ranks import place_of
+from tensorgraph.nn.ranks import exchanges, place_of
 from tensorgraph.ops.logic import where
 from tensorgraph.ops.random import turns, uniform
 
@@ -81,9 +80,9 @@ class Dropout(Module):
 
     def _draw(self, shape: tuple[int, ...], dtype: str) -> tuple[Tensor, Tensor]:
         """A number for each unit, and the next state; where other ranks have rows too, all draw for all."""
-        if self.ranks is None or is_tracing() or not shape:
+        if (ranks := self.ranks) is None or not shape or not exchanges(ranks, self.label):
             return uniform.public(self.state, shape=shape, dtype=dtype)  # type: ignore[no-any-return]
-        start, total = place_of(self.ranks, shape[0])
+        start, total = place_of(ranks, shape[0])
         u, state = uniform.public(self.state, shape=(total, *shape[1:]), dtype=dtype)
         return u[start : start + shape[0]], state
 

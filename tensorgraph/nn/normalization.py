@@ -19,7 +19,7 @@ from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.nn.linear import parameter
 from tensorgraph.nn.module import Module
 from tensorgraph.nn.names import input_of
-from tensorgraph.nn.ranks import Ranks, moments_of_all
+from tensorgraph.nn.ranks import Ranks, exchanges, moments_of_all
 from tensorgraph.nn.settings import Setting
 from tensorgraph.nn.torch_names import From
 from tensorgraph.ops.arithmetic import sqrt
@@ -163,8 +163,8 @@ class BatchNorm(Module):
             self._misfit(x)
         if not self.training or self.frozen:
             return self._by_averages(x)
-        if self.ranks is not None and current().trace is None:
-            return self._over_ranks(x, self.ranks)
+        if (ranks := self.ranks) is not None and exchanges(ranks, self.label):
+            return self._over_ranks(x, ranks)
         size = count_of(shape, self.features)
         if size == 1:
             self._require_several(f"got shape {shape}")

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.engine.modes import current
+from tensorgraph.engine.tensor import Tensor, TraceError, tensor
 from tensorgraph.ops.reduction import sum
 from tensorgraph.ops.shape import astype, reshape, stack
 from tensorgraph.ops.structure import stop_gradient
 from tensorgraph.transforms.custom import custom_vjp
 
-__all__ = ["Moments", "Ranks", "gathered", "moments_of_all", "place_of"]
+__all__ = ["Moments", "Ranks", "exchanges", "gathered", "moments_of_all", "place_of"]
 
 Array = np.ndarray[Any, Any]
 
@@ -50,6 +51,25 @@ class Moments(NamedTuple):
     mean: Tensor
     var: Tensor
     sizes: list[int]
+
+
+def exchanges(ranks: Ranks | None, label: str) -> bool:
+    """Whether a layer exchanges numbers with its replicas; not in a graph, which holds what one process computes.
+
+    Raises
+    ------
+    TraceError
+        Where the graph is to run in place of a function, which would then compute something else.
+    """
+    if ranks is None:
+        return False
+    trace: Any = current().trace
+    if trace is not None and trace.is_compiled:
+        raise TraceError(
+            f"{label} is one of {ranks.size} replicas, which exchange numbers, and a compiled function does not: leave "
+            "the forward uncompiled, as train.fit does by itself where there are several ranks"
+        )
+    return trace is None
 
 
 def place_of(ranks: Ranks, rows: int) -> tuple[int, int]:

@@ -179,11 +179,13 @@ class Database:
         self._optuna = optuna_module()
         self.space, self.direction = space, direction
         self.note, self.path = "", path
-        self._closing: Any = None
+        self._connections: list[sqlite3.Connection] = []
+        self._storage: Any = None
         with _as_of_files(path):
             try:
-                self._open(path, name)
+                self._open(name)
             except Exception as error:
+                self.close()
                 if not path.exists() or not _is_damaged(error):
                     raise
                 aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
@@ -191,20 +193,21 @@ class Database:
                 self.note = (
                     f"{os.fspath(path)!r} was damaged: it was moved to {aside.name!r} and is made anew from the slots"
                 )
-                self._open(path, name)
+                self._open(name)
 
-    def _open(self, path: Path, name: str) -> None:
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path.absolute(), check_same_thread=False)
+        self._connections.append(connection)
+        # what a sudden loss of power may take from study.db is in the slots: no write waits for the disk
+        connection.execute("PRAGMA synchronous=OFF")
+        return connection
+
+    def _open(self, name: str) -> None:
         optuna = self._optuna
-        from sqlalchemy import event
-
         with quiet(optuna):
             # the path is no part of the address, in which ?, %20 and braces would mean something else
-            told = {"creator": lambda: sqlite3.connect(path.absolute(), check_same_thread=False)}
-            storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs=told)
-            self._closing = storage
-            # what a sudden loss of power may take from study.db is in the slots: no write waits for the disk
-            event.listen(storage.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
-            storage.engine.dispose()
+            storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": self._connect})
+            self._storage = storage
             self.study = optuna.create_study(
                 study_name=name, storage=storage, direction=self.direction, load_if_exists=True
             )
@@ -220,10 +223,13 @@ class Database:
             self._kept.add((slot, outcome.began))
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._closing is not None:
-            self._closing.remove_session()
-            self._closing.engine.dispose()
+        """Let go of the file, also where Optuna failed half-way and has not."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+            self._storage = None
+        while self._connections:
+            self._connections.pop().close()
 
 
 @contextmanager
