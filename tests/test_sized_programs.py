@@ -103,7 +103,7 @@ def test_as_a_template(program):
             assert "branch" in [name for name, _, _ in program[0]] and "at N=64" in str(error)
             continue
         assert graph == tg.trace(function, tg.f32[n, 4], tg.f32[n, 4]) == again.at(N=n)
-    for method in ("differentiate", "simplify"):
+    for method in ("simplify",) if "grown" in [name for name, _, _ in program[0]] else ("differentiate", "simplify"):
         lifted = getattr(template, method)()
         assert tg.parse(str(lifted), lifted.arrays) == lifted
 

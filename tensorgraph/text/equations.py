@@ -159,7 +159,7 @@ class Equations:
                 parts.append("None")
             elif item == "...":
                 parts.append("...")
-            elif type(item) is int or type(item).__name__ == "Moving":
+            elif type(item).__name__ in ("int", "Moving", "Size"):
                 parts.append(str(item))
             elif type(item) is tuple and item[0] == "slice":
                 start, stop, step = ("" if b is None else str(b) for b in item[1:])

@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-__all__ = ["Polynomial", "interpolated"]
+__all__ = ["FAR", "Polynomial", "interpolated"]
 
 MOST_DEGREE = 4
 FAR = 20_000  # a peak of memory is another one far out
@@ -64,15 +64,15 @@ class Polynomial:
 
 
 def interpolated(
-    value: Callable[[Mapping[str, int]], int | None], dims: Sequence[str], base: Mapping[str, int]
+    value: Callable[[Mapping[str, int]], int | None], dims: Sequence[str], base: Mapping[str, int], far: int = FAR
 ) -> Polynomial | None:
     """The polynomial that a number is at multiples of these sizes, and at their neighbours; None where it is none.
 
-    `value` gives the number at some sizes, None where there is none.
+    `value` gives the number at some sizes, None where there is none; `far` says how many times as much is tried.
     """
     for degree in range(1, MOST_DEGREE + 1):
         lattice = [e for e in product(range(degree + 1), repeat=len(dims)) if sum(e) <= degree]
-        checks = [(degree + 1,) * len(dims), (FAR, *[1] * (len(dims) - 1))]
+        checks = [(degree + 1,) * len(dims), (far, *[1] * (len(dims) - 1))]
         rows = []
         for steps in lattice:
             number = _at(value, dims, base, steps)

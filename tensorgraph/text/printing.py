@@ -19,7 +19,7 @@ from tensorgraph.text.structure import grouped, places, tree_text
 from tensorgraph.text.types import initialisers
 from tensorgraph.transforms.custom import custom_op
 
-__all__ = ["call_text", "equation_text", "to_text"]
+__all__ = ["Printer", "call_text", "equation_text", "free", "to_text"]
 
 INITIALISER = re.compile(r"[A-Za-z]\w*\([\w=., '\"+-]*\)")
 
@@ -39,7 +39,7 @@ def to_text(graph: Graph, types: bool = True, taken: Iterable[str] = ()) -> str:
         v2 = sum(v1)                                      # f32
         return v2
     """
-    return "\n".join(_Printer(graph, set(taken), types=types).function())
+    return "\n".join(Printer(graph, set(taken), types=types).function())
 
 
 def equation_text(eq: Equation, name: Mapping[Var, str]) -> str:
@@ -53,7 +53,7 @@ def call_text(eq: Equation, name: Mapping[Var, str]) -> str:
     return f"{head}{', '.join(parts)}{tail}"
 
 
-class _Printer:
+class Printer:
     """One function of a text, and those that it needs before it."""
 
     def __init__(
@@ -62,7 +62,7 @@ class _Printer:
     ) -> None:  # fmt: skip
         self.graph, self.types = graph, types
         self.before: list[str] = []
-        self.called = _free(identifier(called or graph.name), taken | reserved())
+        self.called = free(identifier(called or graph.name), taken | reserved())
         taken.add(self.called)
         self.name = names(graph, taken)
         self.groups = grouped(graph)
@@ -71,7 +71,7 @@ class _Printer:
         for eq in graph.equations:
             for key, value in eq.attrs.items():
                 if isinstance(value, Graph) and value not in self.rule.functions:
-                    inner = _Printer(value, taken, f"{self.called}_{key}", self.rule.functions, types)
+                    inner = Printer(value, taken, f"{self.called}_{key}", self.rule.functions, types)
                     self.before += [*inner.function(), ""]
                     self.rule.functions[value] = inner.called
 
@@ -142,7 +142,7 @@ class _Printer:
                 found.append(self.name[group[0]])
                 continue
             wanted = graph.arguments[i] if i < len(graph.arguments) else f"x{i}"
-            found.append(_free(identifier(wanted), used))
+            found.append(free(identifier(wanted), used))
             used.add(found[-1])
         return found
 
@@ -163,7 +163,7 @@ class _Printer:
             else:
                 lines = broken(f"{pad}{left} = {head}", parts, tail, indent)
             if eq.op is custom_op and left not in self.name.values() and nested(eq):
-                holder = _free("results", set(self.name.values()))
+                holder = free("results", set(self.name.values()))
                 lines = broken(f"{pad}{holder} = {head}", parts, tail, indent)
                 reached = places(eq.attrs["result"].treedef, holder)
                 lines += [f"{pad}{self.name[v]} = {place}" for v, place in zip(eq.outputs, reached, strict=True)]
@@ -183,7 +183,7 @@ class _Printer:
         entry: dict[Var, str] = {}
         lines = []
         for var in dict.fromkeys(used):  # after the writes the cell's own name would give the new value
-            entry[var] = _free(f"{self.name[var]}_before", set(self.name.values()))
+            entry[var] = free(f"{self.name[var]}_before", set(self.name.values()))
             lines.append(f"    {entry[var]} = {self.name[var]}.read()")
         last = Equations({**self.name, **entry})
         for write in graph.writes:
@@ -192,7 +192,8 @@ class _Printer:
         return lines
 
 
-def _free(name: str, taken: set[str]) -> str:
+def free(name: str, taken: set[str]) -> str:
+    """A name like this one that nothing has."""
     found, number = name, 1
     while found in taken:
         number += 1

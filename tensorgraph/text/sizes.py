@@ -16,7 +16,7 @@ from typing import Any
 from tensorgraph.engine.aval import Number, aval_of
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var, Write, digest, typed_key
 
-__all__ = ["OTHERS", "Sample", "Size", "SizeError", "generalised", "others", "written"]
+__all__ = ["OTHERS", "Names", "Numbers", "Sample", "Size", "SizeError", "generalised", "line_of", "others", "written"]
 
 OTHERS = (1, 2, 3, 5, 7, 10, 12, 64)  # by which, or times which, a dimension is larger in another instance
 LARGE = 100  # a function that does something else from some size on is found out where it has it
@@ -111,7 +111,7 @@ def generalised(samples: Sequence[Sample], lenient: bool = False) -> Graph:
         samples = [(given, graph) for given, graph in samples if [eq.op for eq in graph.equations] == kinds]
     for other_sizes, other in samples[1:]:
         _require_alike(first, other, sizes, other_sizes)
-    terms = _Names([given for given, _ in samples])
+    terms = Names([given for given, _ in samples])
     graphs = [graph for _, graph in samples]
     return _Copy(terms, graphs, lenient).graph()
 
@@ -130,7 +130,8 @@ def _require_alike(a: Graph, b: Graph, at_a: Mapping[str, int], at_b: Mapping[st
             raise SizeError(
                 f"{a.name}: what is computed depends on a size{line}: {kinds[0]} at {written(at_a)}, {kinds[1]} at "
                 f"{written(at_b)}, of {len(a.equations)} and {len(b.equations)} equations. A template is one list of "
-                "equations for all sizes: write the loop over a size as an op, or trace each size by itself"
+                "equations for all sizes, with loops over a size that do the same in each turn: write other loops as "
+                "an op, or trace each size by itself"
             )
     if len(a.consts) != len(b.consts) or [digest(x) for x in a.consts.values()] != [
         digest(y) for y in b.consts.values()
@@ -167,63 +168,25 @@ def _captured(a: Graph, b: Graph) -> str:
     )
 
 
-class _Copy:
-    """A graph on variables of its own, with the numbers that several instances share."""
+class Numbers:
+    """Numbers of several instances, each as the one that they share: with a name where it follows the sizes.
 
-    def __init__(self, terms: _Names, graphs: Sequence[Graph], lenient: bool = False) -> None:
-        self.terms, self.graphs, self.lenient = terms, graphs, lenient
-        self.made: dict[Var, Var] = {}
+    Parameters
+    ----------
+    terms : Names
+    name : str
+        Whose numbers they are, for errors.
+    lenient : bool
+        Whether a number that nothing tells is ``?``.
+    """
+
+    def __init__(self, terms: Names, name: str, lenient: bool = False) -> None:
+        self.terms, self.name, self.lenient = terms, name, lenient
         self.line = ""
 
-    def graph(self) -> Graph:
-        first = self.graphs[0]
-        self.name = first.name
-        makers = {out: eq for eq in first.equations for out in eq.outputs}
-        for variables in zip(*map(_variables, self.graphs), strict=True):
-            self.line = _line(makers.get(variables[0]))
-            self.var(variables)
-        equations = tuple(self.equation(alike) for alike in zip(*[g.equations for g in self.graphs], strict=True))
-        inputs = tuple(self.made[var] for var in first.inputs)
-        cells = tuple(replace(decl, var=self.made[decl.var]) for decl in first.cells)
-        consts = {self.made[var]: array for var, array in first.consts.items()}
-        writes = tuple(
-            Write(self.made[alike[0].cell], self.atom([w.value for w in alike]), alike[0].source)
-            for alike in zip(*[g.writes for g in self.graphs], strict=True)
-        )
-        outputs = tuple(map(self.atom, zip(*[g.outputs for g in self.graphs], strict=True)))
-        live = first.provenance.live
-        return first.replace(
-            inputs=inputs, cells=cells, consts=consts, equations=equations, writes=writes, outputs=outputs,
-            provenance=replace(first.provenance, captured={}, stands={}, live=live),
-        )  # fmt: skip
-
-    def var(self, variables: Sequence[Var]) -> None:
-        first = variables[0]
-        aval = first.aval
-        if type(aval) is not Number:
-            shape = tuple(self.number(sizes) for sizes in zip(*[v.aval.shape for v in variables], strict=True))
-            if any(type(n) is Size for n in shape):
-                aval = aval_of(SimpleNamespace(shape=shape, dtype=aval.dtype))
-        self.made[first] = Var(aval, first.name)
-
-    def equation(self, alike: Sequence[Equation]) -> Equation:
-        first = alike[0]
-        self.line = _line(first)
-        attrs = {key: self.value([eq.attrs.get(key) for eq in alike]) for key in first.attrs}
-        inputs = tuple(self.atom([eq.inputs[k] for eq in alike]) for k in range(len(first.inputs)))
-        outputs = tuple(self.made[out] for out in first.outputs)
-        origin = first.origin
-        if origin is not None:
-            origin = Origin(self.made.get(origin.of, origin.of), origin.rule)
-        return replace(first, attrs=attrs, inputs=inputs, outputs=outputs, origin=origin)
-
-    def atom(self, atoms: Sequence[Any]) -> Any:
-        """An operand; a number is told as in a shape, in brackets where it is an expression."""
+    def literal(self, atoms: Sequence[Any]) -> Any:
+        """Operands that are numbers, in brackets where they are an expression."""
         first = atoms[0]
-        if isinstance(first, tuple):
-            return tuple(map(self.atom, zip(*atoms, strict=True)))
-        if type(first) is Var:
-            return self.made[first]
         value = self.value([atom.value if isinstance(atom, Literal) else atom for atom in atoms])
         if isinstance(value, (Size, Ratio)) and not value.name.isidentifier():
             value = type(value)(value, f"({value.name})")  # type: ignore[arg-type]
@@ -271,7 +234,67 @@ class _Copy:
         )
 
 
-def _line(eq: Equation | None) -> str:
+class _Copy(Numbers):
+    """A graph on variables of its own, with the numbers that several instances share."""
+
+    def __init__(self, terms: Names, graphs: Sequence[Graph], lenient: bool = False) -> None:
+        super().__init__(terms, graphs[0].name, lenient)
+        self.graphs = graphs
+        self.made: dict[Var, Var] = {}
+
+    def graph(self) -> Graph:
+        first = self.graphs[0]
+        makers = {out: eq for eq in first.equations for out in eq.outputs}
+        for variables in zip(*map(_variables, self.graphs), strict=True):
+            self.line = line_of(makers.get(variables[0]))
+            self.var(variables)
+        equations = tuple(self.equation(alike) for alike in zip(*[g.equations for g in self.graphs], strict=True))
+        inputs = tuple(self.made[var] for var in first.inputs)
+        cells = tuple(replace(decl, var=self.made[decl.var]) for decl in first.cells)
+        consts = {self.made[var]: array for var, array in first.consts.items()}
+        writes = tuple(
+            Write(self.made[alike[0].cell], self.atom([w.value for w in alike]), alike[0].source)
+            for alike in zip(*[g.writes for g in self.graphs], strict=True)
+        )
+        outputs = tuple(map(self.atom, zip(*[g.outputs for g in self.graphs], strict=True)))
+        live = first.provenance.live
+        return first.replace(
+            inputs=inputs, cells=cells, consts=consts, equations=equations, writes=writes, outputs=outputs,
+            provenance=replace(first.provenance, captured={}, stands={}, live=live),
+        )  # fmt: skip
+
+    def var(self, variables: Sequence[Var]) -> None:
+        first = variables[0]
+        aval = first.aval
+        if type(aval) is not Number:
+            shape = tuple(self.number(sizes) for sizes in zip(*[v.aval.shape for v in variables], strict=True))
+            if any(type(n) is Size for n in shape):
+                aval = aval_of(SimpleNamespace(shape=shape, dtype=aval.dtype))
+        self.made[first] = Var(aval, first.name)
+
+    def equation(self, alike: Sequence[Equation]) -> Equation:
+        first = alike[0]
+        self.line = line_of(first)
+        attrs = {key: self.value([eq.attrs.get(key) for eq in alike]) for key in first.attrs}
+        inputs = tuple(self.atom([eq.inputs[k] for eq in alike]) for k in range(len(first.inputs)))
+        outputs = tuple(self.made[out] for out in first.outputs)
+        origin = first.origin
+        if origin is not None:
+            origin = Origin(self.made.get(origin.of, origin.of), origin.rule)
+        return replace(first, attrs=attrs, inputs=inputs, outputs=outputs, origin=origin)
+
+    def atom(self, atoms: Sequence[Any]) -> Any:
+        """An operand; a number is told as in a shape, in brackets where it is an expression."""
+        first = atoms[0]
+        if isinstance(first, tuple):
+            return tuple(map(self.atom, zip(*atoms, strict=True)))
+        if type(first) is Var:
+            return self.made[first]
+        return self.literal(atoms)
+
+
+def line_of(eq: Equation | None) -> str:
+    """Where an equation was made, in words."""
     return "" if eq is None or eq.source is None else f" in the line {eq.source}"
 
 
@@ -281,7 +304,7 @@ def _variables(graph: Graph) -> list[Var]:
     return [*graph.inputs, *(cell.var for cell in graph.cells), *graph.consts, *made]
 
 
-class _Names:
+class Names:
     """What numbers are in terms of dimensions, from their values in several instances."""
 
     def __init__(self, sizes: Sequence[Mapping[str, int]]) -> None:
@@ -380,7 +403,10 @@ class _Names:
                 products = [prod(given[dim] for dim in several) for given in self.sizes]
                 whole.append((f"({'*'.join(several)})", products))
         for text, column in whole:
-            if any(size <= 0 for size in column):
+            if min(column) == 0 < max(column):  # turns of a loop begin with 0
+                c = next(v / n for v, n in zip(values, column, strict=True) if n)
+                yield f"{text} * {c!r}", [size * c for size in column]
+            if min(column) <= 0:
                 continue
             many = 1.0 / (values[0] * column[0]) if values[0] else 0.0
             if 1.5 < abs(many) < 1e9:  # one over how many elements there are

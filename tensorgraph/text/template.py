@@ -332,9 +332,12 @@ class Template(Drawable):
         """What a method of graphs makes of this one's graphs."""
         from tensorgraph.text.templated import templated
 
-        return templated(
-            lambda sizes: getattr(self.at(**sizes), method)(*args, **options), self.dims, self._types, lifts=True
-        )
+        try:
+            return templated(
+                lambda sizes: getattr(self.at(**sizes), method)(*args, **options), self.dims, self._types, lifts=True
+            )
+        except SizeError as error:
+            raise SizeError(f"{error}. Of one size it is template.at({written(self.fitting())}).{method}()") from error
 
     @checked
     def grad(self, wrt: Any = None) -> Template:

@@ -12,15 +12,17 @@ from tensorgraph.engine.spec import Sized
 from tensorgraph.engine.tree import flatten, unflatten
 from tensorgraph.graph.graph import Graph
 from tensorgraph.graph.trace import trace
-from tensorgraph.text.polynomials import Polynomial, interpolated
+from tensorgraph.text.polynomials import FAR, Polynomial, interpolated
 from tensorgraph.text.printing import to_text
-from tensorgraph.text.sizes import SizeError, generalised, others, written
+from tensorgraph.text.rolling import rolled
+from tensorgraph.text.sizes import Sample, SizeError, generalised, others, written
 from tensorgraph.text.structure import classes_of
 from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Made, Template, parse
 
 __all__ = ["TemplateCost", "templated", "traced"]
 
+NEAR = 30  # times a size at which a template is tried that is longer at larger sizes
 BASES = ((11, 13, 17, 19, 23, 29), (12, 20, 28, 36, 44, 52), (16, 32, 48, 64, 80, 96), (64,), (60,), (2520,), (8,),
          (4,), (3,), (2,), (1,), (7,), (28,), (32,), (784,))  # fmt: skip
 
@@ -64,7 +66,17 @@ class TemplateCost:
             cost = self._cost(sizes)
             return None if cost is None else number(cost)
 
-        return interpolated(value, self.template.dims, self.template.fitting())
+        dims, base = self.template.dims, self.template.fitting()
+        return interpolated(value, dims, base, NEAR if self._grows else FAR)
+
+    @functools.cached_property
+    def _grows(self) -> bool:
+        """Whether there are more equations at larger sizes."""
+        base = self.template.fitting()
+        with contextlib.suppress(Exception):
+            larger = self.template.at(**{dim: 2 * size for dim, size in base.items()})
+            return len(larger.equations) != len(self.template.at(**base).equations)
+        return False
 
     @functools.cached_property
     def flops(self) -> Polynomial | None:
@@ -142,7 +154,7 @@ def _from(
                 f"{first.name}: {dim} can be {sizes[dim]}, and no other size was found that it can be: at "
                 f"{written(at)} {type(why).__name__}{_raised_in(why)}: {why}. Write {sizes[dim]} for {dim}"
             ) from why
-    text = to_text(generalised(samples), taken=dims)
+    text = _text(samples, dims)
     arrays = arrays_of(first)
     known = (*types, *classes_of(first.in_tree), *classes_of(first.out_tree))
     template = parse(text, arrays, types=list(dict.fromkeys(known)))
@@ -161,6 +173,18 @@ def _from(
     with contextlib.suppress(*_unfit(make, further)):
         template.at(**further)
     return template
+
+
+def _text(samples: Sequence[Sample], dims: Sequence[str]) -> str:
+    """What these graphs share, as a text."""
+    try:
+        return to_text(generalised(samples), taken=dims)
+    except SizeError as error:
+        with contextlib.suppress(SizeError):
+            text = rolled(samples, dims)
+            if text is not None:
+                return text
+        raise error
 
 
 def _raised_in(error: Exception) -> str:
