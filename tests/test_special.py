@@ -254,3 +254,11 @@ def test_multigammaln_is_scipys():
     np.testing.assert_allclose(slope, sum(special.digamma(a - 0.5 * j) for j in range(3)), rtol=1e-13)
     with pytest.raises(ValueError, match="multigammaln: d must be a positive integer"):
         tg.multigammaln(a, 0)
+
+
+def test_bessel_functions_of_the_largest_numbers() -> None:
+    for dtype in (np.float32, np.float64):
+        x = np.array([-1, 1]) * np.finfo(dtype).max
+        with np.errstate(over="ignore"):
+            assert tg.i0(x.astype(dtype)).tolist() == [np.inf, np.inf]
+            assert tg.grad(lambda v: tg.sum(tg.i0(v)))(tg.tensor(x.astype(dtype))).tolist() == [-np.inf, np.inf]

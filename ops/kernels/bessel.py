@@ -57,4 +57,4 @@ def _asymptotic(x: Array, n: int) -> Array:
     for k in range(1, _TERMS):
         term = term * (-(4 * n * n - (2 * k - 1) ** 2) / (k * 8.0 * x))
         out = out + term
-    return out / np.sqrt(2 * math.pi * x)
+    return out / (math.sqrt(2 * math.pi) * np.sqrt(x))  # 2 pi x may leave the range
