@@ -68,6 +68,8 @@ def generate(equations: Sequence[Equation], inputs: Sequence[Var], outputs: Sequ
     written = [(var, place) for var, place in zip(outputs, call.outputs, strict=True) if place is not None]
     if any(place.dtype.str[1:] != body.element.kinds[body.element.names[var]] for var, place in (*places, *written)):
         return False
+    if written and not body.folds:
+        body.shape = written[0][1].shape  # lines of any length have one region
     written = [(var, place) for var, place in written if place.size]
     if not written:
         return True

@@ -93,14 +93,18 @@ class Direct:
         Whether one array is given rather than a tuple.
     order : sequence of int, optional
         Which of the arrays that it is called with the call's inputs are; by default they are all of them.
+    shape : tuple of int, optional
+        Of the one output, where the call has it as a line.
     """
 
     __slots__ = ("_call", "_free", "_inputs", "_order", "_outputs", "_single", "_size", "_take")
 
-    def __init__(self, call: Call, single: bool, order: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, call: Call, single: bool, order: Sequence[int] | None = None, shape: tuple[int, ...] | None = None
+    ) -> None:
         self._call, self._single, self._order = call, single, order
         self._inputs, outputs = places_of(call.inputs), places_of(call.outputs)
-        self._outputs = [(place.shape, place.dtype) for place in outputs]
+        self._outputs = [(place.shape if shape is None else shape, place.dtype) for place in outputs]
         self._size = sum(rounded(place.buffer.nbytes) for place in call.scratch_places)
         self._take: Any = id if headers_are_known() else _address
         self._free: list[Lane] = []
