@@ -141,6 +141,11 @@ def test_what_repeats_but_not_with_a_size_stays_written_out():
     assert text.count("tanh(") == 5 and text.count("for ") == 1
 
 
+def test_what_is_a_number_at_first_is_a_value_afterwards():
+    text = str(tg.trace(lambda x: sum(x[i] * x[i + 1] for i in range(x.shape[0] - 1)), tg.f32["N"]))
+    assert " = 0\n    for t in range(N-1):\n" in text
+
+
 def test_loops_are_found_from_the_front():
     graph = tg.trace(both_ways, tg.f32[7, 3])
     assert [(loop.length, loop.turns) for loop in loops_of(graph.equations)] == [(3, 7), (3, 7)]

@@ -97,9 +97,9 @@ def loops_of(equations: Sequence[Equation]) -> list[Loop]:
 
 
 def _code(eq: Equation) -> Any:
-    """What equations of two turns share."""
+    """What equations of two turns share; what was a number at first may be a value afterwards."""
     return (
-        eq.op.name, tuple(len(atom) if isinstance(atom, tuple) else type(atom) is Var for atom in eq.inputs),
+        eq.op.name, tuple(len(atom) if isinstance(atom, tuple) else -1 for atom in eq.inputs),
         repr(_shape_of(dict(eq.attrs))), tuple((out.aval.ndim, out.aval.dtype.name) for out in eq.outputs),
     )  # fmt: skip
 
