@@ -71,7 +71,9 @@ class Search:
     def end(self):
         self.process.wait(timeout=PATIENCE + 10 * self.trials)
         assert self.process.returncode == 0, self.out.with_suffix(".err").read_text()
-        return self.out.read_text()
+        lines = self.out.read_text().splitlines(keepends=True)
+        # Ray prints that a worker was lost, on standard output, and has no setting against it
+        return "".join(line for line in lines if not line.startswith("\x1b[33m(raylet)"))
 
 
 def steps_of(witness):
