@@ -152,3 +152,26 @@ def test_a_result_that_is_called_as_its_module():
 def test_what_cannot_stand_there_is_refused(name, function, words):
     with pytest.raises((KeyError, ValueError, TypeError), match=words):
         PROGRAMS["residual forward"]().replace_at(name, function)
+
+
+def test_a_function_of_a_weight_stands_in_its_layer():
+    graph = PROGRAMS["residual forward"]()
+    for decl in graph.cells:
+        if decl.path.endswith("weight"):
+            graph = graph.replace_at(decl.path, lambda w: tg.round(w * 127.0) / 127.0)
+    text = str(graph.check())
+    assert "return x @ (round(weight * 127.0) / 127.0) + bias" in text and text.count("round(") == 1
+    assert tg.parse(text) == graph
+    assert {eq.scope for eq in graph.equations if eq.op.name == "round"} == {
+        decl.path.rpartition(".")[0] for decl in graph.cells if decl.path.endswith("weight")
+    }
+
+
+def test_a_weight_that_several_read_is_replaced_before_them():
+    shared = tg.nn.Linear(3, 3, seed=0)
+    graph = tg.trace(lambda x: shared(tg.relu(shared(x))), tg.f32[2, 3])
+    after = graph.replace_at("weight", lambda w: w * 2.0).check()
+    assert [eq.op.name for eq in after.equations][0] == "multiply"
+    x = np.ones((2, 3), np.float32)
+    w = shared.weight.numpy() * 2.0  # its biases are zero
+    np.testing.assert_allclose(after.bind()(x).numpy(), np.maximum(x @ w, 0.0) @ w, rtol=1e-5)

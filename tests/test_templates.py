@@ -309,3 +309,14 @@ def test_a_cost_that_is_no_formula_is_none():
     assert template.cost().flops is None and template.at(N=7).cost().flops == 3
     pairs = tg.parse("def f(x: f32[N]): return reshape(x, (N // 2, 2)).sum(axis=1)")
     assert pairs.cost().flops(N=10) == pairs.at(N=10).cost().flops
+
+
+def test_parts_of_templates_are_templates():
+    template = tg.parse("def f(x: f32[N, 3], w: f32[3, M]):\n    h = relu(x @ w)\n    return h.sum()\n")
+    part = template["h"]
+    assert part.dims == ("N", "M") and part.at(N=4, M=5) == template.at(N=4, M=5)["h"].graph
+    assert "def h(x0: f32[N, M]) -> f32[N, M]:" in str(part) and part == template["h"]
+    with pytest.raises(KeyError, match="no part of f is called 'g'"):
+        template["g"]
+    with pytest.raises(TypeError, match="takes the name of a part"):
+        list(template)

@@ -20,6 +20,7 @@ LITERALS = frozenset({int, float, bool, str, type(None)})
 COLLECTIONS = (list, tuple, dict, set, frozenset, deque, MappingProxyType, UserList, UserDict, np.ndarray)
 KNOWN = frozenset({"_entered", "_place", "_hooks"})  # what calls and parents keep in a module
 SWITCHES = ("training", "frozen")
+OWN = ("ranks", "moves_mark")  # what `tensorgraph.dist` gives, and what classes say
 FREE = frozenset({"forward", "config", "extra_repr", "summary"})  # methods that are no more than a default
 
 
@@ -34,6 +35,8 @@ def require_place(module: Any, base: type, name: str, value: Any) -> None:
             raise TypeError(f"{label} must be True or False, got {shown(value)}")
         return
     _require_seen(module, base, name, value)
+    if name in OWN and not (name == "ranks" and (value is None or hasattr(value, "gather"))):
+        raise ValueError(f"{label} is what every Module has, and {shown(value)} would change it: take another name")
     if not isinstance(value, (Cell, base, list, tuple, dict)):
         if name not in FREE and callable_of(base, name):
             raise ValueError(f"{label} is what every Module has, and {shown(value)} would hide it: take another name")

@@ -330,14 +330,9 @@ class Template(Drawable):
 
     def _lifted(self, method: str, *args: Any, **options: Any) -> Template:
         """What a method of graphs makes of this one's graphs."""
-        from tensorgraph.text.templated import templated
+        from tensorgraph.text.templated import lifted
 
-        try:
-            return templated(
-                lambda sizes: getattr(self.at(**sizes), method)(*args, **options), self.dims, self._types, lifts=True
-            )
-        except SizeError as error:
-            raise SizeError(f"{error}. Of one size it is template.at({written(self.fitting())}).{method}()") from error
+        return lifted(self, self._types, method, args, options)
 
     @checked
     def grad(self, wrt: Any = None) -> Template:
@@ -418,6 +413,10 @@ class Template(Drawable):
     def replace_at(self, name: Any, function: Callable[..., Any], *, equal: bool = False) -> Template:
         """A part, by its name, replaced by a function: see `Graph.replace_at`."""
         return self._lifted("replace_at", name, function, equal=equal)
+
+    def __getitem__(self, name: Any) -> Template:
+        """The part of this name, a template of its graphs: see `Graph.__getitem__`."""
+        return self._lifted("__getitem__", name)
 
     def explain(self) -> Any:
         """What passes changed, of some instance: see `Graph.explain`."""

@@ -20,7 +20,7 @@ from tensorgraph.text.structure import classes_of
 from tensorgraph.text.sure import arrays_of
 from tensorgraph.text.template import Made, Template, parse
 
-__all__ = ["TemplateCost", "templated", "traced"]
+__all__ = ["TemplateCost", "lifted", "templated", "traced"]
 
 NEAR = 30  # times a size at which a template is tried that is longer at larger sizes
 BASES = ((11, 13, 17, 19, 23, 29), (12, 20, 28, 36, 44, 52), (16, 32, 48, 64, 80, 96), (64,), (60,), (2520,), (8,),
@@ -106,6 +106,21 @@ class TemplateCost:
         return f"{self.template.name}: {'; '.join(said)}"
 
     __repr__ = __str__
+
+
+def lifted(template: Template, types: Iterable[Any], method: str, args: Sequence[Any], options: Any) -> Template:
+    """What a method of graphs makes of the graphs of a template; of a part of one, the graph that it is."""
+
+    def made(sizes: Mapping[str, int]) -> Graph:
+        result = getattr(template.at(**sizes), method)(*args, **options)
+        graph: Graph = result if isinstance(result, Graph) else result.graph
+        return graph
+
+    try:
+        return templated(made, template.dims, types, lifts=True)
+    except SizeError as error:
+        said = f"[{args[0]!r}]" if method == "__getitem__" else f".{method}()"
+        raise SizeError(f"{error}. Of one size it is template.at({written(template.fitting())}){said}") from error
 
 
 def templated(make: Made, dims: Sequence[str], types: Iterable[Any] = (), lifts: bool = False) -> Template:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tensorgraph.engine import modes
 from tensorgraph.engine.cells import Cell
+from tensorgraph.graph.calls import Call
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.passes.recognise.view import View
 from tensorgraph.passes.rewrite import Log
@@ -97,7 +98,8 @@ def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments:
         why = "it could not be run on drawn numbers" if apart is None else apart.said
         raise ValueError(f"the function differs from {part.name}: {why}; equal=False replaces it nevertheless")
     trace = Replacing(graph, view)
-    replacement = trace.put(function, arguments, part.outputs, numbers, _anchor(part), part.call)
+    call, behind = (part.call, None) if numbers else _reader(part)
+    replacement = trace.put(function, arguments, part.outputs, numbers, _anchor(part), call, behind)
     log = Log(graph, "replace_at")
     before = "; ".join(log.text(eq) for eq in part.equations) or log.text(part.outputs[0])
     after = "; ".join(map(log.text, replacement.equations)) or ", ".join(map(log.text, replacement.by.values()))
@@ -119,6 +121,15 @@ def _placed(graph: Graph, part: Region, function: Callable[..., Any], arguments:
     if result is None:
         raise ValueError(f"what {part.name} reads depends on what it gives, through values that stay")
     return result.check()
+
+
+def _reader(part: Region) -> tuple[Call | None, int]:
+    """Where a function of an argument or a cell stands: in the call that first reads it, where none other does."""
+    (var,) = part.outputs
+    readers = [(n, eq) for n, eq in enumerate(part.whole.equations) if var in eq.variables() and not eq.is_gradient]
+    calls = {eq.call for _, eq in readers}
+    own = len(calls) == 1 and var not in part.whole.outputs
+    return (readers[0][1].call, readers[0][0] - 1) if own else (None, -1)
 
 
 def _anchor(part: Region) -> Any:

@@ -25,10 +25,16 @@ __all__ = ["Replacement", "Replacing"]
 
 
 class Replacement:
-    """What stands for some equations of a graph: its own equations, and what they give for values of the graph."""
+    """What stands for some equations of a graph: its own equations, and what they give for values of the graph.
 
-    def __init__(self, numbers: frozenset[int], equations: list[Equation], by: dict[Var, Var | Literal]) -> None:
+    Its equations come after the number `behind`.
+    """
+
+    def __init__(
+        self, numbers: frozenset[int], equations: list[Equation], by: dict[Var, Var | Literal], behind: int
+    ) -> None:
         self.numbers = numbers
+        self.behind = behind
         self.equations = equations
         self.by = by
 
@@ -70,11 +76,11 @@ class Replacing(Rerun):
 
     def put(
         self, function: Callable[..., Any], arguments: Sequence[Var | Literal], outputs: Sequence[Var],
-        numbers: frozenset[int], last: Equation | None, within: Call | None = None,
+        numbers: frozenset[int], last: Equation | None, within: Call | None = None, behind: int | None = None,
     ) -> Replacement:  # fmt: skip
         """Call a function on values of the graph, for these outputs of it, on the line of `last` and in its call.
 
-        Or `within` another one.
+        Or `within` another one. Its equations come after the last of `numbers`, or `behind` another.
 
         Raises
         ------
@@ -100,7 +106,8 @@ class Replacing(Rerun):
             raise
         finally:
             self.at = self.origin = None
-        return self._renamed(Replacement(numbers, self.equations[start:], {}), atoms, outputs, start)
+        behind = max(numbers, default=-1) if behind is None else behind
+        return self._renamed(Replacement(numbers, self.equations[start:], {}, behind), atoms, outputs, start)
 
     def result_for(self, leaf: Any, out: Var) -> Var | Literal:
         """What a function gave, as the value that it stands for."""
@@ -178,7 +185,7 @@ class Replacing(Rerun):
         added: dict[int, list[Equation]] = {}
         for r in replacements:
             others = {out: target for out, target in by.items() if out not in r.by}
-            added.setdefault(max(r.numbers, default=-1), []).extend(replaced_in(eq, others) for eq in r.equations)
+            added.setdefault(r.behind, []).extend(replaced_in(eq, others) for eq in r.equations)
         equations = list(added.pop(-1, []))
         for n, eq in enumerate(view.equations):
             if not made.issuperset(eq.outputs):  # what is made elsewhere now has another name here
