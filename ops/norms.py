@@ -117,7 +117,7 @@ vector_norm = op(
     "vector_norm(x, *, axis=None, keepdims=False, ord: float = 2)", _vector_norm, reduction,
     native="row_numbers:vector_norm", direct=True,
     numpy=(getattr(np.linalg, "vector_norm", None),), infer_rule=_vector_norm_infer, vjp=dict(x=_vector_norm_x),
-    scratch=lambda x, **attrs: 2 * x.nbytes, flops=lambda x, **attrs: 2 * x.size, kinks=(0.0,), domain=(-2.0, 3.0),
+    flops=lambda x, **attrs: 2 * x.size, kinks=(0.0,), domain=(-2.0, 3.0),
     traits=("root", "bounded below"), oracle=_oracle,
     examples=(
         (((3, 4),), {}), (((3, 4),), dict(axis=0)), (((2, 3, 2),), dict(axis=(0, 2), keepdims=True)), (((),), {}),

@@ -97,7 +97,7 @@ def test_a_text_is_trained_and_drawn(
     np.testing.assert_array_equal(trained(x).numpy(), again(x).numpy())
     fresh = nn.GraphModule(text_of(name), seed=0)
     assert any(not np.array_equal(p.numpy(), trained.state_dict()[path]) for path, p in fresh.named_parameters())
-    drawing = tg.draw(tg.parse(text_of(name))).text()
+    drawing = tg.draw(tg.parse(text_of(name)), level="module").text()
     assert "Linear" in drawing
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tensorgraph.analysis.memory import Place, places, timeline
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval
+from tensorgraph.engine.direct import LARGE
 from tensorgraph.engine.op import Op
 from tensorgraph.graph.graph import Equation, Graph, Literal, Var
 from tensorgraph.graph.trace import trace
@@ -96,6 +97,8 @@ class Counter:
         again = 0
         if forward is not None and _made_again(eq, forward.op):
             again = self.scratch(forward) + sum(out.aval.nbytes for out in forward.outputs)
+        if eq.op.direct and eq.op.kind.large and max(a.aval.size for a in (*eq.variables(), *eq.outputs)) >= LARGE:
+            return again  # one kernel, whose values in between are in registers
         declared = eq.op.scratch
         if callable(declared):
             return again + int(declared(*[operand(a) for a in eq.inputs], **eq.attrs))

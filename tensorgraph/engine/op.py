@@ -172,7 +172,8 @@ class Op:
     synonyms : mapping of str to str
         Further names of attributes, by keyword: ``{"min": "a_min"}``.
     scratch : float or callable
-        Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes.
+        Memory that the forward takes besides its outputs: in sizes of the outputs, or a callable that gives bytes. Of
+        an op that is `direct` what its kernels take.
     native : str or callable or None
         What the compiler makes of a call: a rule that is given a `tensorgraph.native.places.Call`, by itself or as
         ``"module:function"`` of `tensorgraph.ops.native`, which is loaded at first use. None: the forward is called.
@@ -256,7 +257,12 @@ class Op:
     @property
     def differentiable(self) -> bool:
         """Whether any input has a derivative rule."""
-        return self.joint is not None or any(rule is not None for rule in self.rules.values())
+        if self.joint is not None:
+            return True
+        for rule in self.rules.values():  # noqa: SIM110 (Ctrl-C that comes within a generator is lost)
+            if rule is not None:
+                return True
+        return False
 
     def among(self, *what: Op | str) -> bool:
         """Whether it is one of these ops or has one of these traits."""
