@@ -94,14 +94,14 @@ def _say_plain_numbers(figure: Any) -> None:
     """Have logarithmic axes say 0.3 where they would say 3 × 10⁻¹."""
     from matplotlib.ticker import LogFormatterSciNotation
 
-    class PlainNumbers(LogFormatterSciNotation):
-        def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
+    def say(formatter: Any, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if LogFormatterSciNotation.__call__(formatter, x, pos) else ""
 
+    plain = type("PlainNumbers", (LogFormatterSciNotation,), {"__call__": say})
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         for ticks in (axis.major, axis.minor):
             if type(ticks.formatter) is LogFormatterSciNotation:
-                ticks.formatter = PlainNumbers(labelOnlyBase=ticks.formatter.labelOnlyBase)
+                ticks.formatter = plain(labelOnlyBase=ticks.formatter.labelOnlyBase)
                 ticks.formatter.set_axis(axis)
 
 
