@@ -186,10 +186,14 @@ def test_calls_are_one_definition_whatever_their_sizes() -> None:
     assert counted(graph) == {"scaled": 1, "scaled_2": 1, "f": 1}
 
 
-def test_one_that_is_called_twice_with_writes_is_taken_apart() -> None:
+def test_one_that_is_called_twice_and_writes_is_one_definition() -> None:
     norm = nn.BatchNorm(3)
     graph = tg.trace(lambda x: norm(tg.tanh(norm(x))), tg.f32[4, 3])
-    assert graph.outline.reason is None and counted(graph) == {"f": 1}
+    assert graph.outline.reason is None and counted(graph) == {"BatchNorm": 2, "f": 1}
+    paths = {decl.var: decl.path for decl in graph.cells}
+    assert {paths[cell] for cells in graph.outline.late.values() for cell in cells} == {
+        "running_mean", "running_var", "accumulated", "count",
+    }  # fmt: skip
 
 
 def test_free_values_are_arguments_and_foreign_modules_too() -> None:

@@ -45,6 +45,7 @@ SOURCES: dict[str, tuple[Any, ...]] = {
     "u-net step": (large_programs.UNet, large_programs.unet_step),
     "lstm step": (large_programs.Recurrent, large_programs._step),
     "vae step": (large_programs.Autoencoder, large_programs.vae_step),
+    "gan step": (large_programs.gan_step,),
     "attention step": (large_programs.Attention, large_programs.attention_step),
     "maml step": (large_programs.maml_step,),
 }

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from large_programs import PROGRAMS
+from reread_programs import REREADS
 from test_text_library import live_cells
 
 import tensorgraph as tg
 from tensorgraph.engine.tree import flatten, unflatten
+from tensorgraph.graph import Graph
 
 
 def numbers_for(aval: Any, dice: np.random.Generator) -> np.ndarray:
@@ -23,12 +25,12 @@ def numbers_for(aval: Any, dice: np.random.Generator) -> np.ndarray:
     return np.asarray(dice.integers(0, 2, aval.shape), aval.dtype)
 
 
-@pytest.mark.parametrize("name", [name for name in PROGRAMS if not name.startswith(("flat", "5"))])
-def test_a_printed_program_runs(name: str) -> None:
-    graph, dice = PROGRAMS[name](), np.random.default_rng(0)
+def runs_as_python(graph: Graph) -> None:
+    """Run a graph and its text twice, and compare all bits of what they give and of their cells."""
+    dice = np.random.default_rng(0)
     arrays = tg.text.arrays_of(graph)
     names = tg.text.namespace(arrays)
-    code = compile(graph.text(), name, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
+    code = compile(graph.text(), graph.name, "exec", __future__.annotations.compiler_flag, dont_inherit=True)
     exec(code, names)
     state = {c.path: numbers_for(c.aval, dice) for c in graph.cells}
     members = tg.text.cells(names[graph.name], state=state)
@@ -42,3 +44,13 @@ def test_a_printed_program_runs(name: str) -> None:
         assert now.keys() >= state.keys()
         for path, value in state.items():
             np.testing.assert_array_equal(now[path].numpy(), np.asarray(value), err_msg=path)
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if not name.startswith(("flat", "5"))])
+def test_a_printed_program_runs(name: str) -> None:
+    runs_as_python(PROGRAMS[name]())
+
+
+@pytest.mark.parametrize("name", REREADS)
+def test_a_printed_program_that_reads_written_cells_runs(name: str) -> None:
+    runs_as_python(REREADS[name]())

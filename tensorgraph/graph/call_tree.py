@@ -7,7 +7,7 @@ and once for those of its derivative. A call that was torn apart is several node
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from tensorgraph.graph.calls import Call
@@ -68,8 +68,8 @@ class Node:
         return f"<{'backward of ' if self.backward else ''}{self.call}: {self.start} to {self.stop}>"
 
 
-def call_tree(graph: Graph) -> Node:
-    """The tree of a graph's calls; the top is the function that was traced or read.
+def call_tree(graph: Graph, hidden: Collection[int] = ()) -> Node:
+    """The tree of a graph's calls without `hidden` equations; the top is the function that was traced or read.
 
     Examples
     --------
@@ -85,6 +85,8 @@ def call_tree(graph: Graph) -> Node:
     chains: dict[Call | None, list[Call]] = {None: []}
     following = _following(graph)
     for number, eq in enumerate(graph.equations):
+        if number in hidden:
+            continue
         eq = following.get(number, eq)
         chain = chains.get(eq.call)
         if chain is None:

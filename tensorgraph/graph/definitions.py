@@ -3,7 +3,7 @@
 1. The calls are a tree (`call_tree.py`). From the inside out each gets what it reads from outside: cells and modules
    below its own path are its members, all else is an argument.
 2. What it makes and others read is its result; a write stands in the innermost call that makes the value and knows
-   the cell, if nobody reads the cell's old value later.
+   the cell, if nobody reads the cell's old value later. Later calls read what was written as the cell (`rereads.py`).
 3. Two calls have one definition if they do the same under numbers in place of names, and their members agree. Types
    are not compared: sizes may differ.
 4. A module whose calls differ, and a call that was torn apart, is taken apart in the function around it.
@@ -21,7 +21,8 @@ from tensorgraph.engine.tree import field_names
 from tensorgraph.graph.call_tree import Node, call_tree
 from tensorgraph.graph.calls import Place
 from tensorgraph.graph.equality import constants
-from tensorgraph.graph.graph import Graph, Literal, Var, Write, typed_key
+from tensorgraph.graph.graph import Graph, Literal, Var, typed_key
+from tensorgraph.graph.rereads import Rereads, Step
 from tensorgraph.graph.results import result_of
 from tensorgraph.graph.statements import NOTHING, Instance, Parameter, leaves, mapped
 
@@ -56,7 +57,7 @@ class Description:
     foreign: list[Any] = field(default_factory=list)  # the atoms of the parameters
     result: Any = NOTHING
     saved: Any = None  # the part of the result that is kept for its derivative, or gradients that are done
-    writes: list[Write] = field(default_factory=list)
+    writes: list[Step] = field(default_factory=list)
     declared: set[str] = field(default_factory=set)  # the paths of the cells and instances of its instance
     definition: int = -1
 
@@ -95,13 +96,13 @@ class Calls:
         Calls that are taken apart.
     """
 
-    def __init__(self, graph: Graph, grouped: bool = True) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, again: Rereads, grouped: bool = True) -> None:
+        self.graph, self.again, self.equations = graph, again, again.equations
         self.grouped = grouped  # whether what is kept for a derivative comes as one tuple
-        self.top = call_tree(graph)
+        self.top = call_tree(graph, again.hidden)
         self.position = graph.index.position
-        self.users = graph.index.users
-        self.outputs = {atom for atom in graph.outputs if type(atom) is Var}
+        self.users = again.users
+        self.outputs = {atom for atom in again.outputs if type(atom) is Var}
         self.decls = {decl.var: decl for decl in graph.cells}
         codes = constants(graph)
         self.consts: Mapping[Var, Any] = {var: code for var, code in codes.items() if len(code) == 2}
@@ -149,7 +150,7 @@ class Calls:
         for node in self.top.nodes():
             if node.backward and node.whole and node.kind != "function":
                 reads = found.setdefault(node.call, set())
-                for eq in self.graph.equations[node.start : node.stop]:
+                for eq in self.equations[node.start : node.stop]:
                     reads.update(v for v in eq.variables() if self.position.get(v, -1) < node.start)
         return found
 
@@ -178,12 +179,12 @@ class Calls:
 
     def _place_writes(self) -> None:
         """The innermost call in which each write can stand."""
-        self.placed: dict[Node, list[Write]] = {}
-        self.home: dict[Var, Node] = {}
+        self.placed: dict[Node, list[Step]] = {}
+        self.home: dict[Step, Node] = {}
         self.written: dict[Var, list[Node]] = {}
         calls: dict[tuple[str, str], int] = {}
-        inside: dict[int, Node] = {}
-        around: dict[Node, Node | None] = {self.top: None}
+        inside = self.inside = dict[int, Node]()
+        around = self.around = dict[Node, Node | None]({self.top: None})
         for node in self.top.nodes():
             if self.is_instance(node):
                 calls[node.path, node.name] = calls.get((node.path, node.name), 0) + 1
@@ -192,23 +193,23 @@ class Calls:
                     around[item] = node
                 else:
                     inside[item] = node
-        for write in self.graph.writes:
+        for write in self.again.steps:
             made = self.position.get(write.value) if type(write.value) is Var else None
             node = self.top if made is None else inside[made]
             while node is not self.top and not self._may_write(node, write, calls):
                 node = around[node] or self.top
             self.placed.setdefault(node, []).append(write)
-            self.home[write.cell] = node
+            self.home[write] = node
             if type(write.value) is Var:
                 self.written.setdefault(write.value, []).append(node)
 
-    def _may_write(self, node: Node, write: Write, calls: Mapping[tuple[str, str], int]) -> bool:
+    def _may_write(self, node: Node, write: Step, calls: Mapping[tuple[str, str], int]) -> bool:
         if self.is_open(node) or node.backward or write.cell in self.graph.index.results:
             return False
-        users = self.users.get(write.cell, ())
+        users = write.before
         if users and users[-1] >= node.stop:
             return False
-        if self.is_instance(node) and calls[node.path, node.name] > 1:
+        if self.is_instance(node) and calls[node.path, node.name] > 1 and not write.every:
             return False
         path = self.decls[write.cell].path
         own = self.is_instance(node) and below(path, node.path)
@@ -281,11 +282,11 @@ class Calls:
     def _reaches(self, instance: Instance, atom: Any, path: str) -> bool:
         return atom is instance or path in self.declared.get(instance, ())
 
-    def _writes_in(self, node: Node) -> list[Write]:
+    def _writes_in(self, node: Node) -> list[Step]:
         """Its writes, in the order in which their values are made."""
         place = self.position.get
 
-        def order(write: Write) -> tuple[int, int, str]:
+        def order(write: Step) -> tuple[int, int, str]:
             made = place(write.value, -1)  # type: ignore[arg-type]
             outputs = self.graph.equations[made].outputs if made >= 0 else ()
             return made, outputs.index(write.value) if outputs else 0, self.decls[write.cell].path
@@ -298,7 +299,7 @@ class Calls:
         start, place = about.node.start, self.position.get
         for item in flat(about.content):
             if isinstance(item, int):
-                for var in self.graph.equations[item].variables():
+                for var in self.equations[item].variables():
                     if place(var, -1) < start:
                         found[var] = None
                 continue
@@ -399,7 +400,7 @@ class Calls:
                     called = None if inner.instance is None else use(inner.instance)
                     yield inner.definition, called, tuple(map(use, inner.foreign)), len(values)
                 else:
-                    eq = graph.equations[item]
+                    eq = self.equations[item]
                     values = list(eq.outputs)
                     yield eq.op.name, tuple(map(use, eq.inputs)), attributes(graph, item, self.attrs), len(values)
                 for var in values:
@@ -424,6 +425,25 @@ class Calls:
         return self.defined.get(instance)
 
     # ---- where it does not hold
+
+    def unsaid(self) -> set[Var]:
+        """Cells that one function would read after it has written them, or write twice."""
+        homes: dict[tuple[Var, Node], int] = {}
+        found = set()
+        for step, home in self.home.items():
+            homes[step.cell, home] = homes.get((step.cell, home), 0) + 1
+            readers = [self.top] if step.is_result else []
+            readers += [self._function(self.inside[number]) for number in step.after]
+            if home in readers:
+                found.add(step.cell)
+        return found | {cell for (cell, _), count in homes.items() if count > 1}
+
+    def _function(self, node: Node) -> Node:
+        """The call in which something stands, those that are taken apart not counted."""
+        around: Node | None = node
+        while around is not None and self.is_open(around):
+            around = self.around[around]
+        return around or self.top
 
     def _conflicts(self) -> bool:
         """Take apart, or make functions of, modules that are called in several ways; whether there were any."""

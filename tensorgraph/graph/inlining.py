@@ -1,17 +1,23 @@
 """The guard of an outline: with every call put in place and every loop unrolled it is the graph again.
 
+A cell means what it is at entry until a call has written it; to others it is from then on what was assigned, with the
+equations that a trace makes where it reads a cell again.
+
 On the way it notes where each call and each loop stands (`occurrences.py`).
 """
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.definitions import attributes
 from tensorgraph.graph.equality import constants
-from tensorgraph.graph.graph import Literal, Var, typed_key
+from tensorgraph.graph.graph import CellDecl, Literal, Var, typed_key
 from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import shifted
+from tensorgraph.graph.rereads import varying
 from tensorgraph.graph.statements import (
     NOTHING,
     Application,
@@ -24,6 +30,8 @@ from tensorgraph.graph.statements import (
     Statement,
     leaves,
 )
+from tensorgraph.ops.index import put
+from tensorgraph.ops.structure import alias, stop_gradient
 
 if TYPE_CHECKING:
     from tensorgraph.graph.outline import Outline
@@ -35,8 +43,24 @@ class Unlike(Exception):
     """An outline that is not its graph."""
 
 
-def verify(outline: Outline) -> Occurrence:
-    """Inline an outline in memory and compare it with its graph; gives where everything stands.
+@dataclass(eq=False, slots=True)
+class _Scene:
+    """One call: the cells that its text names before its first assign, and the values of those by then."""
+
+    entries: tuple[Var, ...]
+    entered: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """What a cell held before a call wrote it, by the name that its text gives to that."""
+
+    cell: Var
+    value: Any
+
+
+def verify(outline: Outline) -> None:
+    """Inline an outline in memory and compare it with its graph; notes where everything stands.
 
     Raises
     ------
@@ -45,7 +69,7 @@ def verify(outline: Outline) -> Occurrence:
     """
     inlining = _Inlining(outline)
     inlining.run()
-    return inlining.top
+    outline.top, outline.late = inlining.top, inlining.late
 
 
 class _Inlining:
@@ -57,7 +81,10 @@ class _Inlining:
         self.cells = {decl.path: decl.var for decl in self.graph.cells}
         self.decls = {decl.var: decl for decl in self.graph.cells}
         self.turn: dict[Repetition, int] = {}
-        self.writes: dict[Var, Any] = {}
+        self.writes: dict[Var, tuple[Any, _Scene]] = {}
+        self.again: dict[Var, Var] = {}  # what was written, as later calls read it
+        self.late: dict[Any, set[Any]] = {}
+        self.scene = _entered(outline.main)
         self.top = Occurrence(outline.main, stop=len(self.graph.equations))
         self.open = [self.top]
 
@@ -70,14 +97,15 @@ class _Inlining:
             raise Unlike("its cells are others")
         self.members(main, "", [], env)
         self.body(main.body, env)
+        given = [self.read(atom, env, main) for atom in leaves(main.result)]
         if self.next != len(graph.equations):
             raise Unlike(f"it has {self.next} equations in place of {len(graph.equations)}")
-        for got, wanted in zip(leaves(main.result), graph.outputs, strict=True):
-            self.compare(self.value(got, env), wanted, "a result")
+        for got, wanted in zip(given, graph.outputs, strict=True):
+            self.compare(got, wanted, "a result")
         if set(self.writes) != {write.cell for write in graph.writes}:
             raise Unlike("it writes other cells")
         for write in graph.writes:
-            self.compare(self.writes[write.cell], write.value, "what is written")
+            self.compare(self.writes[write.cell][0], write.value, "what is written")
 
     def declare(self, definition: Definition, path: str, given: list[list[Any]], declared: set[str]) -> None:
         """The paths of all cells below an instance; none twice."""
@@ -157,6 +185,57 @@ class _Inlining:
                     return found
         raise Unlike(f"{atom!r} is not known where it is read")
 
+    def read(self, atom: Any, env: dict[Any, Any], reader: Statement | Definition) -> Any:
+        """The value of an atom here: a cell that another call has written is what was assigned, without a history."""
+        if isinstance(atom, tuple):
+            return tuple([self.read(a, env, reader) for a in atom])
+        cell = self.value(atom, env)
+        if type(cell) is _Entry:
+            return cell.value
+        if cell not in self.writes or type(cell) is Literal:
+            return cell
+        value, writer = self.writes[cell]
+        decl = self.decls[cell]
+        if writer is self.scene or type(value) is not Var:
+            raise Unlike(f"the cell {decl.path!r} is read where it was written")
+        self.late.setdefault(reader, set()).add(atom)
+        if not decl.requires_grad and value not in self.varying:
+            return value
+        if cell not in self.again:
+            self.again[cell] = self.reads_again(decl, value)
+        return self.again[cell]
+
+    def reads_again(self, decl: CellDecl, value: Var) -> Var:
+        """The equations that come, if they read a cell again."""
+        for op in (stop_gradient, alias) if decl.requires_grad else (stop_gradient,):
+            eq = self.graph.equations[self.next] if self.next < len(self.graph.equations) else None
+            if eq is None or eq.op is not op or eq.inputs != (value,):
+                raise Unlike(f"the cell {decl.path!r} is not read again where it should be")
+            self.next += 1
+            value = eq.outputs[0]
+        return value
+
+    @functools.cached_property
+    def varying(self) -> set[Var]:
+        return varying(self.graph)
+
+    def assignment(self, statement: Assignment, env: dict[Any, Any]) -> None:
+        scene, before = self.scene, self.next
+        if not scene.entered:  # here the text gives names to what it still needs
+            scene.entered = True
+            for atom in scene.entries:
+                cell = self.value(atom, env)
+                env[atom] = _Entry(cell, self.read(atom, env, statement))
+        cell = self.value(statement.cell, env)
+        cell = cell.cell if type(cell) is _Entry else cell
+        if cell in self.writes and self.writes[cell][1] is scene:
+            raise Unlike(f"the cell {self.decls[cell].path!r} is written twice")
+        value = self.read(statement.value, env, statement)
+        if self.next > before:
+            raise Unlike("what is written is a cell that was written")
+        self.writes[cell] = value, scene
+        self.again.pop(cell, None)
+
     def compare(self, got: Any, wanted: Any, where: str) -> None:
         if isinstance(got, tuple) and isinstance(wanted, tuple) and len(got) == len(wanted):
             for a, b in zip(got, wanted, strict=True):
@@ -179,10 +258,7 @@ class _Inlining:
             elif isinstance(statement, Application):
                 self.application(statement, env)
             elif isinstance(statement, Assignment):
-                cell = self.value(statement.cell, env)
-                if cell in self.writes:
-                    raise Unlike(f"the cell {self.decls[cell].path!r} is written twice")
-                self.writes[cell] = self.value(statement.value, env)
+                self.assignment(statement, env)
             elif isinstance(statement, Block):
                 self.enter(Occurrence(statement))
                 self.body(statement.body, env)
@@ -191,6 +267,7 @@ class _Inlining:
                 self.repetition(statement, env)
 
     def operation(self, statement: Operation, env: dict[Any, Any]) -> None:
+        given = [self.read(atom, env, statement) for atom in statement.eq.inputs]
         number = self.next
         if number >= len(self.graph.equations):
             raise Unlike("it has too many equations")
@@ -207,8 +284,10 @@ class _Inlining:
                 mine = attributes(self.graph, statement.number, self.attrs)
             if attrs != mine:
                 raise Unlike(f"{where} has other attributes")
-        for given, wanted in zip(own.inputs, eq.inputs, strict=True):
-            self.compare(self.value(given, env), wanted, f"{where}: an input")
+        for got, wanted in zip(given, eq.inputs, strict=True):
+            self.compare(got, wanted, f"{where}: an input")
+        if statement in self.late and eq.op is put and len(self.late[statement]) > 1:
+            raise Unlike(f"{where} reads several cells that were written, in another order than its text")
         env.update(zip(own.outputs, eq.outputs, strict=True))
 
     def moved(self, statement: Operation) -> dict[str, Any]:
@@ -240,7 +319,9 @@ class _Inlining:
         if instance is not None:
             self.members(definition, path, given, inner)
         self.enter(Occurrence(definition, path))
+        outer, self.scene = self.scene, _entered(definition)
         self.body(definition.body, inner)
+        self.scene = outer
         self.leave()
         results = [] if definition.result is NOTHING else definition.results()
         if len(results) != len(statement.results):
@@ -274,6 +355,15 @@ class _Inlining:
 
     def leave(self) -> None:
         self.open.pop().stop = self.next
+
+
+def _entered(definition: Definition) -> _Scene:
+    """A call that begins."""
+    every = [statement for statement in definition.statements() if isinstance(statement, Assignment)]
+    cells = {statement.cell for statement in every}
+    result = () if definition.result is NOTHING else leaves(definition.result)
+    asked = dict.fromkeys(v for v in (*[statement.value for statement in every], *result) if type(v) is Var)
+    return _Scene(tuple(var for var in asked if var in cells))
 
 
 def join(path: str, name: str) -> str:

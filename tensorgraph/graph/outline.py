@@ -25,6 +25,7 @@ from tensorgraph.graph.graph import Graph, Var, by_path
 from tensorgraph.graph.inlining import Unlike, verify
 from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import Folding
+from tensorgraph.graph.rereads import Rereads
 from tensorgraph.graph.rewiring import operands_of, outputs
 from tensorgraph.graph.statements import (
     NOTHING,
@@ -44,6 +45,8 @@ from tensorgraph.graph.statements import (
 __all__ = ["NUMBERED", "Outline", "flat", "numbered", "outline"]
 
 NEVER = 10**9
+# whether what is kept for a derivative comes as one tuple, whether loops are found, whether cells are read again
+WAYS = ((True, True, True), (False, True, True), (True, True, False), (False, True, False), (False, False, False))
 NUMBERED = re.compile(r"_\d+$")
 
 
@@ -62,6 +65,8 @@ class Outline:
         Why nothing was folded, where that is so.
     top : Occurrence
         Where its calls and its loops stand in the graph.
+    late : mapping of statement or Definition to set of Var
+        Who reads cells after an earlier call has written them, in its call or its result: which.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Outline:
         self.instances = instances
         self.calls = calls
         self.reason = reason
+        self.late: dict[Statement | Definition, set[Any]] = {}
         self.top = Occurrence(definitions[-1], stop=len(graph.equations))
 
     @property
@@ -101,17 +107,33 @@ def outline(graph: Graph) -> Outline:
     <Outline of Sequential: Linear, Tanh, Sequential>
     """
     reason = ""
-    for grouped, loops in ((True, True), (False, True), (False, False)):
-        made = _Assembly(graph, grouped, loops).outline()
+    plain = False  # nothing is read again
+    for grouped, loops, again in WAYS:
+        if plain and loops and not again:
+            continue  # as before
+        assembly = _Assembly(graph, grouped, loops, again)
+        plain = plain or (again and not assembly.calls.again.any)
+        made = assembly.outline()
         try:
-            made.top = verify(made)
+            verify(made)
         except Unlike as unlike:
             reason = reason or str(unlike)
         else:
             return made
     made = flat(graph, reason)
-    made.top = verify(made)
+    verify(made)
     return made
+
+
+def calls_of(graph: Graph, grouped: bool, again: bool) -> Calls:
+    """The calls of a graph; with `again` those that read what was written before read it as the cell."""
+    without: set[Var] | None = set() if again else None
+    while True:
+        calls = Calls(graph, Rereads(graph, without), grouped)
+        unsaid = calls.unsaid() if without is not None else None
+        if not unsaid or without is None or unsaid <= without:
+            return calls
+        without |= unsaid
 
 
 def flat(graph: Graph, reason: str | None = None) -> Outline:
@@ -134,13 +156,14 @@ def flat(graph: Graph, reason: str | None = None) -> Outline:
 class _Assembly:
     """The definitions of a graph from its calls."""
 
-    def __init__(self, graph: Graph, grouped: bool, loops: bool) -> None:
+    def __init__(self, graph: Graph, grouped: bool, loops: bool, again: bool) -> None:
         self.graph, self.loops = graph, loops
-        self.calls = Calls(graph, grouped)
+        self.calls = calls_of(graph, grouped, again)
+        self.spans: dict[Statement, tuple[int, int]] = {}  # the equations of each
         self.made: dict[int, Definition] = {}
         self.ranks: dict[str, int] = {}  # of the paths of cells
         decls = self.calls.decls
-        lists: list[Any] = [eq.group(1) for eq in graph.equations if eq.is_gradient]
+        lists: list[Any] = [eq.group(1) for eq in self.calls.equations if eq.is_gradient]
         known = [node.call for node in self.calls.top.nodes() if node.call]
         self.named = {var for call in known for var in call.names}  # by the user
         lists += [tree for call in known for tree in call.arguments.values()]
@@ -183,7 +206,7 @@ class _Assembly:
         made.names = self._local_names(about)
         if node is calls.top:
             made.parameters = [Parameter(None, var) for var in self.graph.inputs]
-            made.result = tuple(self.graph.outputs)
+            made.result = tuple(calls.again.outputs)
         else:
             made.result = about.result
         made.members = self._members(about)
@@ -208,11 +231,20 @@ class _Assembly:
         end = []
         for write in about.writes:
             place = made.get(write.value, -1)
-            if place < last.get(write.cell, -1) or write.cell in values or about.node is self.calls.top:
+            if write.after:  # in later calls: before these
+                place = max([place, *[number for number, one in enumerate(body) if self._has(one, write.before)]])
+            elif place < last.get(write.cell, -1) or write.cell in values or about.node is self.calls.top:
                 end.append(Assignment(write.cell, write.value))
-            else:
-                behind.setdefault(place, []).append(Assignment(write.cell, write.value))
+                continue
+            behind.setdefault(place, []).append(Assignment(write.cell, write.value))
         return [*behind.get(-1, ()), *[s for n, one in enumerate(body) for s in (one, *behind.get(n, ()))], *end]
+
+    def _has(self, statement: Statement, numbers: tuple[int, ...]) -> bool:
+        """Whether one of these equations stands in a statement."""
+        if isinstance(statement, Block):
+            return any(self._has(inner, numbers) for inner in statement.body)
+        start, stop = self.spans[statement]
+        return any(start <= number < stop for number in numbers)
 
     def _keys(self, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """The keys of the dict of these values that calls were handed, where there is one."""
@@ -333,8 +365,10 @@ class _Assembly:
                 arguments = [mapped(parameter.tree, lambda atom: atom) for parameter in about.parameters]
                 values = [] if about.result is NOTHING else self.calls.values(about.result)
                 found.append(Application(self.made[about.definition], about.instance, arguments, values))
+                self.spans[found[-1]] = item.start, item.stop
             else:
-                found.append(Operation(self.graph.equations[item], item))
+                found.append(Operation(self.calls.equations[item], item))
+                self.spans[found[-1]] = item, item + 1
         return found
 
 

@@ -79,7 +79,7 @@ def _told(tree: Any, left: dict[Var, None], known: set[Any]) -> Any:
 
 
 def _values(calls: Calls, item: int | Node) -> list[Var]:
-    return list(calls.graph.equations[item].outputs) if isinstance(item, int) else calls.values(calls.of[item].result)
+    return list(calls.equations[item].outputs) if isinstance(item, int) else calls.values(calls.of[item].result)
 
 
 def _is_read(calls: Calls, node: Node, var: Var) -> bool:
@@ -108,7 +108,7 @@ def _grouped(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
 
 def _with_gradients(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
     """What the backward pass goes on with, and what it is done with."""
-    equations = calls.graph.equations
+    equations = calls.equations
     origins = {v: [equations[n].origin for n in calls.users.get(v, ())] for v in left}
     done = {v: None for v in left if all(o is None or o.rule == "cut" for o in origins[v])}
     if len(done) in (0, len(left)) or (len(done) == 1 and len(left) == 2):

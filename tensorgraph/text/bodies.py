@@ -69,10 +69,18 @@ class _Equations(Equations):
         known = self.body.bundle(eq.group(1), dict) if len(eq.outputs) > 1 else None
         return args if known is None else [args[0], known, *args[2:]]  # of a dict, and so is what it gives
 
+    def items(self, atoms: tuple[Any, ...]) -> list[str]:
+        """The items of a list; lists with a name that stand in it whole, one after another, are called by it."""
+        found: list[str] = []
+        while atoms:
+            known = self.body.start(atoms)
+            found.append(self.atom(atoms[0]) if known is None else f"*{known[1]}")
+            atoms = atoms[1 if known is None else known[0] :]
+        return found
+
     def atom(self, atom: Any) -> str:
         if isinstance(atom, tuple):
-            known = self.body.bundle(atom, list)
-            return known or f"[{', '.join(map(self.atom, atom))}]"
+            return self.body.bundle(atom, list) or f"[{', '.join(self.items(atom))}]"
         if isinstance(atom, Literal):
             return literal_text(atom.value)
         return self.body.of(atom)
@@ -109,6 +117,7 @@ class Body(Naming):
         self.turns: dict[Repetition, str] = {}  # the counters of loops
         self.entered = False  # whether a cell was written
         self.written: dict[Any, str] = {}  # cells that are read at entry after they were written
+        self.late: Mapping[Any, set[Any]] = {}  # who reads cells after other calls have written them: which
 
     # ---- lines
 
@@ -140,6 +149,7 @@ class Body(Naming):
         if result is not NOTHING:
             self.now = self.end
             self.consume([a for a in leaves(result) if type(a) is Var])
+            self.wait_for_cells(self.definition, [a for a in leaves(result) if type(a) is Var])
             said = self.result(result)
             if len(said) + 11 > WIDTH and self.waiting:
                 self.flush()
@@ -204,6 +214,14 @@ class Body(Naming):
         if fits < len(mine):
             self.flush(len(self.waiting) - fits)
 
+    def wait_for_cells(self, reader: Any, atoms: list[Any]) -> None:
+        """A cell that another call writes is read after what stands in the same expression behind it: then that becomes
+        lines."""
+        late = self.late.get(reader, ())
+        first = next((place for place, atom in enumerate(atoms) if atom in late), len(atoms))
+        if any(atom in self.used_by for atom in atoms[first + 1 :]):
+            self.flush()
+
     def settle(self, mine: list[Any], keep: bool) -> None:
         """What was read in place waits no more; where a line follows, what lies below becomes lines before it."""
         count = sum(atom in self.used_by for atom in mine)
@@ -234,6 +252,7 @@ class Body(Naming):
         eq = self.moved(statement)
         atoms = self.read_by(statement)
         self.consume(atoms)
+        self.wait_for_cells(statement, atoms)
         head, parts, tail = self.rule.right(eq)
         said = f"{head}{', '.join(parts)}{tail}"
         if len(said) + 4 * self.indent > WIDTH - 20 and any(atom in self.used_by for atom in atoms):

@@ -69,7 +69,7 @@ class Equations:
             x, v = eq.inputs[:2]
             key = self.key(eq.attrs["key"], items_of(eq.inputs[2]))
             if key is not None and isinstance(x, Var) and isinstance(v, Var) and x.aval.dtype == v.aval.dtype:
-                return f"{self.tight(x)}.at[{key}].set({self.name[v]})", [], ""
+                return f"{self.tight(x)}.at[{key}].set({self.atom(v)})", [], ""
         if eq.is_gradient:
             return "gradients(", self.gradients(eq), ")"
         arguments = self.arguments(op, eq)
@@ -104,7 +104,8 @@ class Equations:
 
     def tight(self, var: Var) -> str:
         """A value before a bracket or a dot."""
-        return self.name[var] if self.level.get(var, ATOM) == ATOM else f"({self.name[var]})"
+        said = self.atom(var)
+        return said if self.level.get(var, ATOM) == ATOM else f"({said})"
 
     def arguments(self, op: Op, eq: Equation) -> list[str]:
         given = list(eq.inputs)
@@ -165,7 +166,7 @@ class Equations:
                 start, stop, step = ("" if b is None else str(b) for b in item[1:])
                 parts.append(f"{start}:{stop}" + (f":{step}" if step else ""))
             elif item == ("index", used) and used < len(indices) and isinstance(indices[used], Var):
-                parts.append(self.name[indices[used]])
+                parts.append(self.atom(indices[used]))
                 used += 1
             else:
                 return None

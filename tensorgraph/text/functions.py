@@ -15,7 +15,7 @@ from tensorgraph.text.literals import array_text, aval_text
 from tensorgraph.text.names import identifier, reserved
 from tensorgraph.text.structure import tree_text
 
-__all__ = ["folded"]
+__all__ = ["folded", "plain"]
 
 Known = Mapping[Definition, Mapping[Instance, tuple[int, ...]]]
 SHORT = 48  # of an array that is written where it is read
@@ -54,6 +54,16 @@ def open_name(name: str, closed: Collection[str]) -> str:
     return base
 
 
+def words(lines: list[str]) -> list[str]:
+    """What stands in a function behind its name, however its head is broken into lines."""
+    return "\n".join(lines).partition("(")[2].split()
+
+
+def plain(definition: Definition) -> str:
+    """The name of an optimiser without its number; of others the name."""
+    return NUMBERED.sub("", definition.name) if definition.kind == "optimizer" else definition.name
+
+
 class _Text:
     def __init__(self, outline: Outline, types: bool, known: Known | None = None, around: _Text | None = None) -> None:
         self.outline, self.graph, self.types, self.known = outline, outline.graph, types, known or {}
@@ -65,7 +75,9 @@ class _Text:
                 definition.name = name
         self.closed = closed | {definition.name for definition in outline.definitions}
         self.sizes = Sizes(outline, self.known)
+        self.sizes.said.update((definition, plain(definition)) for definition in self.known)
         self.heads: dict[Definition, Head] = {}
+        self.written: dict[Definition, list[str]] = {}
         self.graphs: dict[Graph, str] = {} if around is None else around.graphs  # those in attributes, by their names
         self.taken: set[str] = set() if around is None else around.taken  # by all functions of the text
         self.taken |= self.closed
@@ -79,8 +91,20 @@ class _Text:
             for statement in definition.statements():
                 if isinstance(statement, Operation) and statement.eq.bodies():
                     found += self.inner(statement.eq, definition.name)
-            found.append(self.function(definition, head))
+            lines = self.function(definition, head)
+            if not self.reads_as_another(definition, lines):
+                self.written[definition] = lines
+                found.append(lines)
         return found
+
+    def reads_as_another(self, definition: Definition, lines: list[str]) -> bool:
+        """Whether a function stands there already: optimisers of other cells are other definitions, and read alike."""
+        for other, known in self.written.items():
+            alike = definition.kind == other.kind == "optimizer" and plain(definition) == plain(other)
+            if alike and words(lines) == words(known):
+                self.sizes.said[definition] = other.name
+                return True
+        return False
 
     def inner(self, eq: Equation, base: str) -> list[list[str]]:
         """The graphs in an equation's attributes as functions, but for those that are there already."""
@@ -96,6 +120,7 @@ class _Text:
         main = definition.kind == "graph"
         body = Body(self.heads, definition, self.graphs, self.types)
         body.out_tree = self.graph.out_tree if main else None
+        body.late = self.outline.late
         for tree, name in (*head.trees, *head.bundles):
             body.add_bundle(tree, name)
         for instance, name in head.names.items():

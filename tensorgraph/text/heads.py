@@ -51,6 +51,7 @@ class Sizes:
         self.paths = {decl.path: decl.var for decl in outline.graph.cells}
         self.known: dict[Definition, dict[tuple[int, ...], str]] = {}  # rows of sizes, one a call
         self.given: dict[Instance, tuple[int, ...]] = {}  # what stands in the brackets of an instance
+        self.said: dict[Definition, str] = {}  # of what reads as a function of another name, that name
 
     def name(self, definition: Definition, row: tuple[int, ...], taken: set[str], count: int) -> str:
         """How a size is written that has these values in the calls of a definition."""
@@ -328,7 +329,8 @@ class Head:
             definition = member.value.definition
             assert definition is not None
             rows = [self.size(row, count) for row in self._brackets(member)]
-            return f"{definition.name}[{', '.join(rows)}]" if rows else definition.name
+            name = self.sizes.said.get(definition, definition.name)
+            return f"{name}[{', '.join(rows)}]" if rows else name
         decl = self.definition.decls[member.value]
         return f"{kind_word(decl)}[{self._aval(self._avals(member), count)}]"
 

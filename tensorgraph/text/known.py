@@ -15,7 +15,7 @@ from tensorgraph.graph.graph import CellDecl, Graph
 from tensorgraph.graph.outline import Outline
 from tensorgraph.graph.statements import Definition, Instance
 from tensorgraph.text.definitions import CELLS, library, parts_of
-from tensorgraph.text.functions import folded
+from tensorgraph.text.functions import folded, plain
 from tensorgraph.text.sure import read_again, sure_text, typed_text
 
 __all__ = ["without_library"]
@@ -53,7 +53,7 @@ def _candidates(outline: Outline) -> dict[Definition, dict[Instance, tuple[int, 
     cells = {decl.path: decl for decl in outline.graph.cells}
     found = {}
     for definition in outline.definitions[:-1]:
-        own = library().named.get(definition.name)
+        own = library().named.get(plain(definition))
         instances = [about.instance for about in outline.calls.get(definition, ())]
         if own is None or not instances or None in instances:
             continue

@@ -238,6 +238,14 @@ class Naming:
                 return name
         return None
 
+    def start(self, values: tuple[Any, ...]) -> tuple[int, str] | None:
+        """The longest list with a name with which a list of these values begins: how long it is, and its name."""
+        found = [
+            (len(known), name) for known, tree, name in reversed(self.bundles)
+            if isinstance(tree, (list, tuple)) and len(known) == len(tree) > 1 and known == values[: len(known)]
+        ]  # fmt: skip
+        return max(found, key=lambda one: one[0], default=None)
+
     def tree(self, tree: Any) -> str:
         """An argument or a result, nested as it is."""
         if not isinstance(tree, (dict, list, tuple)):
