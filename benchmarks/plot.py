@@ -28,17 +28,18 @@ def draw(results: dict[str, Any], path: Path, groups: Sequence[str] = tuple(GROU
 
     Raises
     ------
-    MissingExtraError
+    ImportError
         If matplotlib is not installed.
     """
-    from tensorgraph.train.plots import new_figure, save_figure
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
 
     measured = {g: [c for c in results["cases"] if c["group"] == g and c["ratios"]] for g in groups}
     measured = {group: cases for group, cases in measured.items() if cases}
     if not measured:
         return False
     heights = [len(cases) + 2 for cases in measured.values()]
-    figure = new_figure(8.6, ROW * sum(heights) + 0.9)
+    figure = Figure(figsize=(8.6, ROW * sum(heights) + 0.9), layout="constrained", facecolor="white")
     panels = figure.subplots(len(measured), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for axes, (group, cases) in zip(panels, measured.items()):
         rows(axes, cases)
@@ -52,7 +53,9 @@ def draw(results: dict[str, Any], path: Path, groups: Sequence[str] = tuple(GROU
     peers = [peer for peer in PEERS if peer in handles]
     figure.legend([handles[p] for p in peers], peers, loc="outside upper left", ncols=len(peers), frameon=False,
                   fontsize=8, handletextpad=0.2, columnspacing=1.2)  # fmt: skip
-    save_figure(figure, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rc_context({"svg.hashsalt": "tensorgraph", "svg.fonttype": "none"}):  # equal figures give equal files
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     return True
 
 

@@ -121,7 +121,7 @@ def test_no_operand_takes_a_detour(op: Op) -> None:
                 inputs = mixed(case, place, kind)
                 if isinstance(outcome(lambda *a: call(op, a, case.attrs), case, inputs)[0], type):  # noqa: B023
                     continue  # refused
-                if len(place) == 2 and type(inputs[place[0]][place[1]]) in (int, float, bool):
+                if len(place) == 2 and isinstance(inputs[place[0]][place[1]], (int, float, np.generic)):
                     continue  # a number in a list, which takes the dtype of the tensors beside it
                 before = {key: names[key] for key in ("_call", "_general") if key in names}
                 names.update(dict.fromkeys(before, detour))

@@ -23,7 +23,7 @@ def run(arrays, limit, width, blocks=None):
 def test_arrays_of_any_float_type_are_scaled_together(limit, width):
     rng = np.random.default_rng(0)
     arrays = [rng.normal(size=(7, 9)).astype("float32"), rng.normal(size=3), np.zeros((0, 2), "float32"),
-              np.float32(rng.normal(size=()))]  # fmt: skip
+              np.array(rng.normal(), "float32")]  # fmt: skip
     found = run(arrays, np.array(limit), width)
     expected = CLIP.forward(arrays, np.array(limit))
     for a, b in zip(found, expected, strict=True):

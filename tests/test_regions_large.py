@@ -18,6 +18,7 @@ PASSES = {
     "rewrite": lambda g: g.rewrite(tg.relu, lambda x: tg.maximum(x, 0.0), equal=False),
     "products": lambda g: g.rewrite(lambda x, w: x @ w, lambda x, w: tg.alias(x) @ w, exact=True),
 }
+ASKED = 20  # names of a program that are tried after each pass: from all over it
 LARGE = ("transformer loss", "transformer step", "flat")
 SOME = [
     pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
@@ -68,7 +69,8 @@ def types(variables):
 def test_a_name_means_the_same_after_each_pass_or_it_is_told(program):
     graph = PROGRAMS[program]()
     called = said(graph)
-    before = {name: part(graph, name) for name in called}
+    some = list(called)[:: max(1, len(called) // ASKED)]
+    before = {name: part(graph, name) for name in some}
     assert program == "flat" or sum(isinstance(p, Region) for p in before.values()) > 3
     for step, change in PASSES.items():
         changed = change(graph)

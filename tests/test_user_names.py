@@ -96,6 +96,7 @@ def test_letters_of_every_alphabet() -> None:
     graph = tg.trace(f, tg.f32[3])
     text = str(graph)
     assert "μ = mean(größe)" in text and "σ2 = mean(" in text and tg.parse(text) == graph
+    graph = tg.trace(f, tg.f32[3])
     graph.inputs[0].name = "µ"  # the micro sign, which Python reads as the letter
     assert "def f(μ: f32[3])" in str(graph) and tg.parse(str(graph)) == graph
     space = tg.text.namespace()

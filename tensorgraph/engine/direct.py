@@ -15,7 +15,7 @@ import numpy as np
 
 from tensorgraph import jit
 from tensorgraph.engine.aval import Aval
-from tensorgraph.engine.op import Kind, Op, Rule
+from tensorgraph.engine.op import Kind, Op, Rule, float_dtype
 from tensorgraph.engine.source import define
 
 __all__ = ["LARGE", "can_fuse", "direct_forward", "direct_rule"]
@@ -143,6 +143,8 @@ def _planned(declared: Op, known: dict[Any, Any], key: Any, values: Sequence[Any
         return None
     if not _machine_code():
         return None
+    if declared.dtype == "float" and len(values) == 1 and values[0].dtype.kind in "biu":
+        return _of_floats(declared, known, key, values[0], attrs)
     from tensorgraph.native.direct import direct, place_of_array
     from tensorgraph.native.places import Call, Place
 
@@ -162,6 +164,14 @@ def _planned(declared: Op, known: dict[Any, Any], key: Any, values: Sequence[Any
         return None
     call = Call(tuple(map(place, values)), tuple(Place.new(t.shape, t.dtype) for t in types), attrs)
     known[key] = made = direct(rule, call, len(types) == 1 and declared.single)
+    return made
+
+
+def _of_floats(declared: Op, known: dict[Any, Any], key: Any, value: Any, attrs: Mapping[str, Any]) -> Any:
+    """What runs a call of integers: it is one of the floats that they are."""
+    floats = value.astype(float_dtype(value.dtype), order="C")
+    run = _planned(declared, known, (key, "as floats"), (floats,), attrs)
+    known[key] = made = None if run is None else lambda x: run(x.astype(floats.dtype, order="C"))
     return made
 
 
