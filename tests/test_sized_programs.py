@@ -81,7 +81,7 @@ def function_of(program):
 
 def batch(n):
     rng = np.random.default_rng(n)
-    return [rng.normal(size=(n, 4)).astype("float32") for _ in range(2)]
+    return [tg.tensor(rng.normal(size=(n, 4)).astype("float32")) for _ in range(2)]
 
 
 @given(programs())
