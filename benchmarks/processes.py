@@ -24,6 +24,7 @@ SETTINGS = (
     "LD_PRELOAD", "BENCHMARK_",
 )  # fmt: skip
 REST = 0.02  # seconds between two libraries' turns: idle threads of the one stop spinning
+LONG, ENOUGH = 120, 5  # a case that has taken so many seconds ends after so many rounds
 
 
 class WorkerError(RuntimeError):
@@ -148,7 +149,10 @@ def run_case(case: Case, workers: Mapping[str, Worker], rounds: int, seconds: fl
             checks[library] = answer["check"]
     taking_part = list(checks)
     samples: dict[str, list[list[float]]] = {library: [] for library in taking_part}
+    began = time.monotonic()
     for i in range(rounds + 1):  # the first round warms up
+        if i > ENOUGH and time.monotonic() - began > LONG:
+            break
         turn = i % max(len(taking_part), 1)
         for library in taking_part[turn:] + taking_part[:turn]:
             time.sleep(REST)

@@ -49,18 +49,29 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", config.getoption("effort")))
 
 
+UNCOUNTED = pytest.StashKey[set[pytest.Item]]()  # tests in which coverage is not measured
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget.
+    """Leave out the slow tests, unless they are asked for, and of sampled ones what exceeds their budget."""
+    effort = config.getoption("effort")
+    if effort == "slow":
+        config.stash[UNCOUNTED] = set(items).difference(usual(config, items, "test"))
+        return
+    chosen = usual(config, items, effort)
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = [item for item in items if item in chosen]
+
+
+def usual(config: pytest.Config, items: list[pytest.Item], effort: str) -> set[pytest.Item]:
+    """The tests that are taken where not all are.
 
     A quick run takes a sample of every table. What `-k` leaves counts alone: the tests of one op are within the budget.
     With the compilers off, the tests of what they compile are taken whole: it is what such a run is for.
     """
     from tensorgraph import jit
 
-    effort = config.getoption("effort")
-    if effort == "slow":
-        return
     interpreted = not jit.compiled()
     asked = config.option.keyword or config.option.markexpr or any("::" in argument for argument in config.args)
     sampled: dict[str, list[pytest.Item]] = {}
@@ -78,8 +89,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         mark = table[0].get_closest_marker("sampled")
         budget = FEW if mark is None else mark.kwargs[effort]
         chosen.update(spread(((item, item.nodeid, group_of(item)) for item in table), budget))
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = [item for item in items if item in chosen]
+    return chosen
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Where everything runs, count lines in the usual tests alone: the others run the same ones, and counting takes as
+    long again as two thirds of them."""
+    coverage = sys.modules.get("coverage") if item in item.config.stash.get(UNCOUNTED, ()) else None
+    counting = None if coverage is None else coverage.Coverage.current()
+    if counting is None:
+        return (yield)
+    counting.stop()
+    try:
+        return (yield)
+    finally:
+        counting.start()
 
 
 def pytest_collection_finish() -> None:
