@@ -105,6 +105,22 @@ def test_where_no_run_was_begun_nothing_is_shown(tmp_path, capsys):
     assert not list(tmp_path.rglob("*.html"))
 
 
+def test_a_run_of_a_newer_version_is_not_misread(tmp_path, capsys):
+    run = written(tmp_path / "newer", steered())
+    file = tmp_path / "newer" / "run.json"
+    file.write_text(file.read_text("utf-8").replace('"version": 1', '"version": 2'), "utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    for command in (["watch"], ["watch", "--web"], ["log"], ["report"], ["stop"], ["stop", "--no-wait"]):
+        error = told(capsys, tmp_path / "newer", *command, code=2)
+        assert "is of a run of version 2, this tensorgraph reads up to 1; upgrade" in error and error.count("\n") == 1
+    for read in (run.events, run.watch, lambda: run.settable, lambda: run.history, run.load):
+        with pytest.raises(FileFormatError, match=r"run of version 2, this tensorgraph reads up to 1; upgrade"):
+            read()
+    run.folder.events.unlink()  # one that waits for the first event
+    assert "version 2" in told(capsys, tmp_path / "newer", "watch", code=2)
+    assert sorted(tmp_path.rglob("*")) == [path for path in before if path.name != "events.jsonl"]
+
+
 def test_how_a_run_stands_is_read_off_the_lines_that_say_it(tmp_path):
     events = steered()
     for count in (1, 10, 40, len(events)):

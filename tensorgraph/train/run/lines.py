@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tensorgraph.files import FileFormatError
-from tensorgraph.train.run.folder import append_whole, open_own, telling
+from tensorgraph.train.run.folder import Folder, append_whole, open_own, telling
 
-__all__ = ["LineReader", "LineWriter", "as_line", "lines_with"]
+__all__ = ["EventReader", "LineReader", "LineWriter", "as_line", "lines_with"]
 
 Record = dict[str, Any]
 LINGER = 0.1  # seconds for which lines may wait to be written together
@@ -186,3 +186,28 @@ class LineReader:
         raise FileFormatError(
             f"{str(self.path)!r}, line {self._line}, is damaged: it is no JSON object; restore it from a copy"
         )
+
+
+class EventReader(LineReader):
+    """Reads the events of a run; none of one of a newer version, whose events may mean something else.
+
+    Parameters
+    ----------
+    folder : Folder
+        No run need be begun there yet.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        super().__init__(folder.events)
+        self._folder, self._known = folder, False
+
+    def new(self) -> list[Record]:
+        """The events that were told since the last call.
+
+        Raises
+        ------
+        FileFormatError
+            If the run is of a newer version, or a line or what describes the run is damaged.
+        """
+        self._known = self._known or self._folder.read() is not None
+        return super().new()

@@ -13,7 +13,7 @@ from tensorgraph.train.predictor import Predictor
 from tensorgraph.train.run.checkpoints import Checkpoint, Shelf
 from tensorgraph.train.run.control import send
 from tensorgraph.train.run.folder import Folder
-from tensorgraph.train.run.lines import LineReader
+from tensorgraph.train.run.lines import EventReader, LineReader
 from tensorgraph.train.run.log import CHECKPOINT, Log
 from tensorgraph.train.run.recorder import Options
 from tensorgraph.train.run.state import history_in
@@ -92,7 +92,7 @@ class Run:
         self.options = Options(
             keep, epochs, steps, seconds, step_events, None if replay is None else Folder(replay), tensorboard
         )
-        self._reader, self._past = LineReader(self.folder.events), Log()
+        self._reader, self._past = EventReader(self.folder), Log()
         self._sent: dict[str, int] = {}  # where the log ended when a command was sent
 
     def __repr__(self) -> str:
@@ -116,7 +116,7 @@ class Run:
         """What the events say, of which those that came since the last look are read."""
         with READING:
             if not self._reader.goes_on():
-                self._reader, self._past = LineReader(self.folder.events), Log()
+                self._reader, self._past = EventReader(self.folder), Log()
             for event in self._reader.new():
                 self._past.add(event)
             return self._past
@@ -126,7 +126,7 @@ class Run:
 
         A run that went on from a checkpoint tells the steps after it again.
         """
-        return LineReader(self.folder.events).new()
+        return EventReader(self.folder).new()
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -284,7 +284,7 @@ class Run:
         return self._send("stop")
 
     def _send(self, command: str, **fields: Any) -> str:
-        reader = LineReader(self.folder.events)
+        reader = EventReader(self.folder)
         reader.skip()
         id = send(self.folder, command, **fields)
         self._sent[id] = reader.offset
@@ -315,7 +315,7 @@ class Run:
         """
         if id not in [command.get("id") for command in LineReader(self.folder.control, lenient=True).new()]:
             raise ValueError(f"there is no command {id!r}; take the id that the command's method gave")
-        reader, until = LineReader(self.folder.events), time.monotonic() + timeout
+        reader, until = EventReader(self.folder), time.monotonic() + timeout
         reader.offset = self._sent.get(id, 0)
         while True:
             for event in reader.new():

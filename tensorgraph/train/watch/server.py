@@ -45,7 +45,7 @@ from typing import Any, ClassVar
 
 from tensorgraph.pages import assets, document, policy, scripted, themed
 from tensorgraph.train.run.control import COMMANDS
-from tensorgraph.train.run.lines import LineReader
+from tensorgraph.train.run.lines import EventReader
 from tensorgraph.train.run.log import CHECKPOINT
 from tensorgraph.train.watch.charts import chart_data
 from tensorgraph.train.watch.curves import panels
@@ -81,7 +81,7 @@ class Live:
 
     def __init__(self, run: Any) -> None:
         self.run, self.story = run, Story()
-        self._reader = LineReader(run.folder.events)
+        self._reader = EventReader(run.folder)
         self._lock = threading.Lock()
         self._sent: tuple[tuple[int, str], bytes] = ((-1, ""), b"")
 
@@ -375,9 +375,12 @@ def served(run: Any, port: int = 0) -> Iterator[tuple[Server, Path]]:
         If others than its owner can look into the run's folder.
     OSError
         If the port is taken.
+    FileFormatError
+        If the run is of a newer version, or its description is damaged.
     """
     folder = run.folder.path
     check_private(folder)
+    run.folder.read()  # before an address is told
     try:
         server = Server(run, port)
     except OSError as error:

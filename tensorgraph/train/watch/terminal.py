@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from tensorgraph.train.history import shown
 from tensorgraph.train.progress import epoch_line
-from tensorgraph.train.run.lines import LineReader
+from tensorgraph.train.run.lines import EventReader
 from tensorgraph.train.run.log import CHECKPOINT
 from tensorgraph.train.watch.braille import Plot, plot
 from tensorgraph.train.watch.curves import panels, signed
@@ -80,7 +80,7 @@ def console_of(stream: TextIO) -> Any:
 
 def batches(run: Any, story: Story) -> Iterator[list[dict[str, Any]]]:
     """What came since the last look, nothing included, until nobody trains."""
-    reader = LineReader(run.folder.events)
+    reader = EventReader(run.folder)
     while True:
         busy = run.folder.busy()  # asked first: what is written before the end is then read
         yield reader.new()
