@@ -14,7 +14,7 @@ from tensorgraph.graph.calls import Call
 from tensorgraph.graph.equation import Equation
 from tensorgraph.graph.graph import Graph
 
-__all__ = ["Node", "call_tree"]
+__all__ = ["Node", "Scoped", "call_tree"]
 
 DEEPEST = 40  # calls in calls that are told apart: what is called deeper stands in the one that called it
 
@@ -66,6 +66,14 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{'backward of ' if self.backward else ''}{self.call}: {self.start} to {self.stop}>"
+
+
+@dataclass(eq=False, slots=True)
+class Scoped:
+    """A call that is taken apart where it stands: what is in it, and the scope that it opens."""
+
+    node: Node
+    content: list[int | Node | Scoped]
 
 
 def call_tree(graph: Graph, hidden: Collection[int] = ()) -> Node:

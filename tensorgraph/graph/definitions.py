@@ -16,28 +16,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tensorgraph.engine.aval import Number
 from tensorgraph.engine.tree import field_names
-from tensorgraph.graph.call_tree import Node, call_tree
+from tensorgraph.graph.call_tree import Node, Scoped, call_tree
 from tensorgraph.graph.calls import Place
 from tensorgraph.graph.equality import constants
-from tensorgraph.graph.graph import Graph, Literal, Var, typed_key
+from tensorgraph.graph.graph import Graph, Var, typed_key
 from tensorgraph.graph.rereads import Rereads, Step
 from tensorgraph.graph.results import result_of
-from tensorgraph.graph.statements import NOTHING, Instance, Parameter, leaves, mapped
+from tensorgraph.graph.rows import columns
+from tensorgraph.graph.signatures import relative, signature
+from tensorgraph.graph.statements import NOTHING, Definition, Instance, Parameter, leaves
 
-__all__ = ["Calls", "Description", "Scoped", "attributes", "below"]
+__all__ = ["Calls", "Description", "attributes", "below"]
 
 MOST_FREE = 12  # values that a function reads besides its arguments; one that reads more is taken apart
 MOST_ROUNDS = 6
-
-
-@dataclass(eq=False, slots=True)
-class Scoped:
-    """A call that is taken apart where it stands: what is in it, and the scope that it opens."""
-
-    node: Node
-    content: list[int | Node | Scoped]
 
 
 @dataclass(eq=False, slots=True)
@@ -69,10 +62,6 @@ class Description:
 def below(path: str, prefix: str) -> bool:
     """Whether a path is strictly below another; all are below the empty one."""
     return path != prefix and (not prefix or path.startswith(f"{prefix}."))
-
-
-def relative(path: str, prefix: str) -> str:
-    return path[len(prefix) + 1 :] if prefix else path
 
 
 def attributes(graph: Graph, number: int, known: dict[int, Any]) -> Any:
@@ -160,6 +149,7 @@ class Calls:
         self.first: list[Node] = []
         self.ids: dict[Any, int] = {}
         self.declared: dict[Instance, set[str]] = {}
+        self.stand_ins: dict[int, Definition] = {}  # definitions by their numbers, where loops are looked for before
         self.kept: dict[Any, Any] = {}  # what calls keep for their derivatives
         self.defined: dict[Instance, int] = {}  # the definition of its first call
         self._place_writes()
@@ -218,6 +208,10 @@ class Calls:
 
     # ---- one call
 
+    def attributes(self, number: int) -> Any:
+        """The attributes of an equation, as they are compared."""
+        return attributes(self.graph, number, self.attrs)
+
     def instance(self, path: str, name: str) -> Instance:
         return self.instances.setdefault((path, name), Instance(path, name))
 
@@ -253,7 +247,7 @@ class Calls:
             if path is not None and self._is_own(about, atom, path):
                 about.own[atom] = relative(path, "" if node is self.top else node.path)
             else:
-                near = (i for i in about.given if path is not None and self._reaches(i, atom, path))
+                near = (i for i in about.given if path is not None and self.reaches(i, atom, path))
                 free[next(near, atom)] = None
         if node is self.top:
             about.result = self.graph.out_tree
@@ -267,8 +261,7 @@ class Calls:
             for atom in about.own:
                 known.add(atom.path if isinstance(atom, Instance) else self.decls[atom].path)
                 known |= self.declared.get(atom, set()) if isinstance(atom, Instance) else set()
-        signature = self._signature(about)
-        about.definition = self.ids.setdefault(signature, len(self.ids))
+        about.definition = self.ids.setdefault(signature(self, about), len(self.ids))
         if about.instance is not None:
             self.defined.setdefault(about.instance, about.definition)
         if about.definition == len(self.first):
@@ -279,7 +272,8 @@ class Calls:
             return True
         return about.instance is not None and atom is not about.instance and below(path, about.node.path)
 
-    def _reaches(self, instance: Instance, atom: Any, path: str) -> bool:
+    def reaches(self, instance: Instance, atom: Any, path: str) -> bool:
+        """Whether an atom belongs to an instance."""
         return atom is instance or path in self.declared.get(instance, ())
 
     def _writes_in(self, node: Node) -> list[Step]:
@@ -327,11 +321,33 @@ class Calls:
                 left = {atom: None for atom in left if atom not in set(leaves(saved))}
         if call is not None and not about.node.backward:
             for name, tree in call.arguments.items():
+                unread = self._unread(about.node, tree, left)
+                left |= dict.fromkeys(unread)
                 kept = self.read_part(tree, left)
+                left = {atom: None for atom in left if atom not in unread}
                 if kept is not NOTHING:
                     about.parameters.append(Parameter("args" if name == "*" else name, kept))
         about.parameters += [Parameter(None, atom) for atom in left]
         about.foreign = [atom for parameter in about.parameters for atom in leaves(parameter.tree)]
+
+    def _unread(self, node: Node, tree: Any, left: dict[Any, None]) -> set[Var]:
+        """What a call was handed in rows of a list and does not read, though it does in other rows: they stay alike."""
+        rows = [column for column in columns(tree) if any(atom in left for atom in column)]
+        return {
+            atom for column in rows for atom in column if type(atom) is Var and self._is_in_reach(atom, node)
+        }.difference(left)
+
+    def _is_in_reach(self, var: Var, node: Node) -> bool:
+        """Whether a value is known where a call stands: those in which it is made give it."""
+        made = self.position.get(var)
+        if made is None or made >= node.start:
+            return False
+        around: Node | None = self.inside[made]
+        while around is not None and not around.start <= node.start < around.stop:
+            if not self.is_open(around) and var not in self.values(self.of[around].result):
+                return False
+            around = self.around[around]
+        return True
 
     def read_part(self, tree: Any, left: dict[Any, None]) -> Any:
         """The part of an argument that is read and is not known by another name: taken from `left`."""
@@ -354,75 +370,6 @@ class Calls:
     def values(self, tree: Any) -> list[Var]:
         """The variables of a result."""
         return list(dict.fromkeys(leaf for leaf in leaves(tree) if type(leaf) is Var))
-
-    # ---- what is compared
-
-    def _signature(self, about: Description) -> Any:
-        """What a call does, under numbers in place of names."""
-        node, graph = about.node, self.graph
-        number: dict[Any, Any] = dict(self.consts)
-        if node is self.top:
-            return "top"
-        shapes = []
-        for parameter in about.parameters:
-            shapes.append((parameter.name, mapped(parameter.tree, lambda atom: self._argument(about, atom, number))))
-        members: list[tuple[Any, ...]] = []
-        for atom, path in about.own.items():
-            number[atom] = ("member", path)
-            if isinstance(atom, Instance):
-                members.append((path, atom.name, self._definition_of(atom)))
-            else:
-                decl = self.decls[atom]
-                members.append((path, decl.kind, decl.requires_grad, decl.initialiser, decl.aval.dtype, decl.aval.ndim))
-        count = 0
-
-        def use(atom: Any) -> Any:
-            if isinstance(atom, tuple):
-                return tuple(map(use, atom))
-            if type(atom) is Literal:
-                return "literal", typed_key(atom.value)
-            found = number.get(atom)
-            if found is None:  # inside of an instance that it is handed
-                path = atom.path if isinstance(atom, Instance) else self.decls[atom].path
-                near = next(n for n, i in enumerate(about.given) if self._reaches(i, atom, path))
-                found = number[atom] = ("through", near, relative(path, about.given[near].path))
-            return found
-
-        def walk(content: list[int | Node | Scoped], base: str) -> Iterator[Any]:
-            nonlocal count
-            for item in content:
-                if isinstance(item, Scoped):
-                    yield relative(item.node.path, base), item.node.name, tuple(walk(item.content, item.node.path))
-                    continue
-                if isinstance(item, Node):
-                    inner = self.of[item]
-                    values = self.values(inner.result)
-                    called = None if inner.instance is None else use(inner.instance)
-                    yield inner.definition, called, tuple(map(use, inner.foreign)), len(values)
-                else:
-                    eq = self.equations[item]
-                    values = list(eq.outputs)
-                    yield eq.op.name, tuple(map(use, eq.inputs)), attributes(graph, item, self.attrs), len(values)
-                for var in values:
-                    number[var] = count
-                    count += 1
-
-        body = tuple(walk(about.content, node.path))
-        writes = tuple((use(write.cell), use(write.value)) for write in about.writes)
-        result = mapped(about.result, lambda atom: atom if atom is NOTHING else use(atom))
-        kind = "function" if not self.is_instance(node) else node.kind
-        return kind, node.name, node.backward, _frozen(shapes), tuple(members), body, writes, _frozen(result)
-
-    def _argument(self, about: Description, atom: Any, number: dict[Any, Any]) -> Any:
-        if isinstance(atom, Instance):
-            number[atom] = ("given", len(number))
-            return "instance", self._definition_of(atom)
-        number[atom] = ("given", len(number))
-        return "cell" if atom in self.decls else "number" if type(atom.aval) is Number else "value"
-
-    def _definition_of(self, instance: Instance) -> Any:
-        """The definition of an instance's calls, by its number; None where it has several."""
-        return self.defined.get(instance)
 
     # ---- where it does not hold
 
@@ -483,11 +430,3 @@ def flat(content: list[int | Node | Scoped]) -> Iterator[int | Node]:
             yield from flat(item.content)
         else:
             yield item
-
-
-def _frozen(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return "dict", tuple((typed_key(key), _frozen(item)) for key, item in tree.items())
-    if isinstance(tree, list):
-        return "list", tuple(map(_frozen, tree))
-    return tuple(map(_frozen, tree)) if isinstance(tree, tuple) else tree

@@ -56,7 +56,7 @@ def inline(
         env[var] = trace.var(constant)
     of_numbers = any(map(is_number, graph.inputs))
     roots = asked(graph)
-    for var in roots & env.keys():
+    for var in [var for var in env if var in roots]:  # in their order, which that of sums follows
         env[var] = _leaf(trace, env[var])
     calls = Copies(trace.here()) if calls is None else calls
     for eq in graph.equations:

@@ -19,14 +19,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tensorgraph.graph.call_tree import Node
-from tensorgraph.graph.definitions import Calls, Description, Scoped, attributes, below, relative
+from tensorgraph.graph.call_tree import Node, Scoped
+from tensorgraph.graph.definitions import Calls, Description, below
 from tensorgraph.graph.graph import Graph, Var, by_path
 from tensorgraph.graph.inlining import Unlike, verify
 from tensorgraph.graph.occurrences import Occurrence
 from tensorgraph.graph.repeats import Folding
 from tensorgraph.graph.rereads import Rereads
 from tensorgraph.graph.rewiring import operands_of, outputs
+from tensorgraph.graph.rows import columns, is_part, lists_of
+from tensorgraph.graph.signatures import relative
 from tensorgraph.graph.statements import (
     NOTHING,
     Application,
@@ -212,9 +214,8 @@ class _Assembly:
         made.members = self._members(about)
         made.body = self._written(self._body(about.content, node.path), about)
         lists = self._lists(made)
-        folding = Folding(
-            lambda number: attributes(self.graph, number, calls.attrs), self._keys, lambda items: is_part(items, lists)
-        )
+        rows = set(columns(made.result))
+        folding = Folding(calls.attributes, self._keys, lambda items: is_part(items, lists), rows.__contains__)
         if self.loops:
             folding.fold(made)
         return made
@@ -253,23 +254,14 @@ class _Assembly:
 
     def _lists(self, definition: Definition) -> dict[Any, tuple[int, int]]:
         """The values and instances that stand in lists with a name: which list, and where."""
-        found: dict[Any, tuple[int, int]] = {}
-        lists: list[tuple[Any, ...]] = [tuple(leaves(p.tree)) for p in definition.parameters]
-        lists += [m.value for m in definition.members if m.of is not None]
+        lists: list[tuple[Any, ...]] = [m.value for m in definition.members if m.of is not None]
         numbered: dict[tuple[str, type], list[tuple[int, Any]]] = {}
         for member in definition.members:
             base, _, last = member.path.rpartition(".")
             if last.isdigit():
                 numbered.setdefault((base, type(member.value)), []).append((int(last), member.value))
         lists += [tuple(value for _, value in sorted(items, key=lambda item: item[0])) for items in numbered.values()]
-        for parameter in definition.parameters:
-            lists += columns(parameter.tree)
-        for statement in definition.statements():
-            lists.append(tuple(outputs(statement)))
-        for number, items in enumerate(lists):
-            if len(items) > 1:
-                found.update((item, (number, place)) for place, item in enumerate(items))
-        return found
+        return lists_of(definition.parameters, definition.statements(), lists)
 
     def _local_names(self, about: Description) -> dict[Var, str]:
         """What values are called in it, in calls that were taken apart too."""
@@ -393,28 +385,3 @@ def numbered(bases: Sequence[str], counts: Sequence[int]) -> list[str]:
                 result[number] = f"{base}_{count}"
             taken.add(result[number])
     return result
-
-
-def columns(tree: Any) -> list[tuple[Any, ...]]:
-    """Of a list of trees that nest alike the values at each place, one a tree; of lists inside of it too."""
-    if not isinstance(tree, (list, tuple)):
-        return []
-    found = [column for item in tree for column in columns(item)]
-    rows = [tuple(leaves(item)) for item in tree if isinstance(item, (list, tuple))]
-    if len(rows) == len(tree) > 1 and len({len(row) for row in rows}) == 1:
-        found += zip(*rows, strict=True)
-    return found
-
-
-def is_part(items: tuple[Any, ...], lists: dict[Any, tuple[int, int]]) -> bool:
-    """Whether values stand in one list, one after another, forwards or backwards."""
-    if all(isinstance(item, Instance) for item in items):
-        ends = [item.path.rpartition(".")[::2] for item in items]
-        numbered = len({base for base, _ in ends}) == 1 and all(last.isdigit() for _, last in ends)
-        return numbered and {int(b[1]) - int(a[1]) for a, b in itertools.pairwise(ends)} in ({1}, {-1})
-    places = [lists.get(item) for item in items]
-    if any(place is None for place in places):
-        return False
-    at = [place[1] for place in places if place is not None]
-    steps = {b - a for a, b in itertools.pairwise(at)}
-    return len({place[0] for place in places if place is not None}) == 1 and steps in ({1}, {-1})

@@ -112,13 +112,15 @@ class Folding:
         The keys of the dict that has these values in this order, where calls were handed one; None elsewhere.
     is_list : function of values
         Whether these are a list with a name, or a part of one.
+    is_column : function of values
+        Whether these, one a turn, stand in rows that are kept of the turns anyway.
     """
 
     def __init__(
         self, attrs: Callable[[int], Any], keys: Callable[[tuple[Any, ...]], tuple[Any, ...] | None],
-        is_list: Callable[[tuple[Any, ...]], bool],
+        is_list: Callable[[tuple[Any, ...]], bool], is_column: Callable[[tuple[Any, ...]], bool],
     ) -> None:  # fmt: skip
-        self.attrs, self.keys, self.is_list = attrs, keys, is_list
+        self.attrs, self.keys, self.is_list, self.is_column = attrs, keys, is_list, is_column
         self.ids: dict[Any, int] = {}
         self.steps = 0
         self.origin: dict[Any, Any] = {}  # of variables that stand in bodies: what they stand for in the first turn
@@ -327,9 +329,12 @@ class _Wiring:
         plain = len(self.collected) <= 1 and not self.carried and not self.last and self.period <= 3
         made = [n for n, statement in enumerate(self.repeats[0]) for _ in outputs(statement)]
         makers = {made[n] for n in self.collected}
-        if any(isinstance(self.repeats[0][n], Repetition) for n in makers) or len(makers) > MOST_KEPT:
+        if any(isinstance(self.repeats[0][n], Repetition) for n in makers):
             return False  # lists of lists
-        cost = 0 if plain else 2 * len(makers)  # lines for lists
+        alone = {made[n] for n in self.collected if not self.folding.is_column(tuple([row[n] for row in self.made]))}
+        if len(alone) > MOST_KEPT:
+            return False
+        cost = 0 if plain else 2 * (len(alone) + (alone != makers))  # lines for lists
         if (self.count - 1) * self.period - cost < LEAST_SAVED:
             return False
         written = [

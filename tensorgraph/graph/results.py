@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.graph import ANYTHING, Var
+from tensorgraph.graph.rows import columns, rows_in
 from tensorgraph.graph.statements import NOTHING, leaves
 
 if TYPE_CHECKING:
@@ -36,13 +37,14 @@ def result_of(calls: Calls, about: Description) -> Any:
     kept = calls.read_part(tree[:-1] if told else tree if known else calls.trees.get(frozenset(left)), left)
     if told:
         handed = {atom for parameter in about.parameters for atom in leaves(parameter.tree)}
+        handed |= _beside(calls, about, tree[-1], left)
         inner = _told(tree[-1], left, handed) if any(leaf in left for leaf in leaves(tree[-1])) else NOTHING
         kept = kept if inner is NOTHING else (*(() if kept is NOTHING else kept), inner)
     if kept is NOTHING:
         return _plain(list(left))
-    if told or not left:
-        if isinstance(kept, tuple) and kept and isinstance(kept[-1], tuple):
-            about.saved = kept[-1]
+    if isinstance(kept, tuple) and isinstance(kept[-1], tuple) and (told or not left):
+        about.saved = kept[-1]
+    if not left:
         return kept[0] if isinstance(kept, tuple) and len(kept) == 1 else kept
     through = _passes(calls, about)
     saved = _grouped(calls, about, left)
@@ -78,6 +80,12 @@ def _told(tree: Any, left: dict[Var, None], known: set[Any]) -> Any:
     return tuple(parts)
 
 
+def _beside(calls: Calls, about: Description, tree: Any, left: dict[Var, None]) -> set[Any]:
+    """What a call makes and nobody reads, though it reads what stands in its place in other rows of a list."""
+    found = {leaf for column in columns(tree) if any(leaf in left for leaf in column) for leaf in column}
+    return found.difference(left).intersection(var for item in about.flat() for var in _values(calls, item))
+
+
 def _values(calls: Calls, item: int | Node) -> list[Var]:
     return list(calls.equations[item].outputs) if isinstance(item, int) else calls.values(calls.of[item].result)
 
@@ -92,11 +100,15 @@ def _is_read(calls: Calls, node: Node, var: Var) -> bool:
 
 
 def _grouped(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
-    """Values as one tuple: those of a call inside stand together as it gave them."""
+    """Values as one tuple: those of a call inside stand together as it gave them, and those of a turn of a loop."""
     parts: list[Any] = []
+    rows = rows_in(calls, about, left) if calls.grouped else []
     for item in about.flat() if calls.grouped else ():
-        saved = None if isinstance(item, int) else calls.of[item].saved
-        values = list(leaves(saved)) if isinstance(saved, tuple) else []
+        made = _values(calls, item)
+        saved = next((part for part in rows if any(value in made for value in leaves(part))), None)
+        if saved is None and not isinstance(item, int) and isinstance(calls.of[item].saved, tuple):
+            saved = calls.of[item].saved
+        values = () if saved is None else list(leaves(saved))
         if any(value in left for value in values):
             parts.append(saved)
             for value in values:

@@ -209,16 +209,17 @@ class Naming:
         self.add_bundle(tree, name)
 
     def sequence(self, rows: list[Any]) -> str | None:
-        """The name of a list of these trees, forwards or backwards."""
-        found: str | None = None
+        """The name of a list of these trees or of a part of one, forwards or backwards."""
         for known, own, name in reversed(self.bundles):
-            if isinstance(own, (list, tuple)) and len(own) == len(rows) and len(known) == sum(
-                len(list(leaves(row))) for row in rows
-            ):  # fmt: skip
-                for way, text in ((rows, name), (rows[::-1], f"reversed({name})")):
-                    if known == tuple(leaves(way)) and shape(own) == shape(way):
-                        found = found or text
-        return found
+            if not isinstance(own, (list, tuple)) or len(own) < len(rows) or len(known) == len(own):
+                continue
+            for way, text in ((rows, "{}"), (rows[::-1], "reversed({})")):
+                first = tuple(leaves(way[0]))
+                start = next((n for n, row in enumerate(own) if tuple(leaves(row)) == first), len(own))
+                part = own[start : start + len(way)]
+                if tuple(leaves(list(part))) == tuple(leaves(way)) and shape(part) == shape(way):
+                    return text.format(name if len(part) == len(own) else f"{name}[{start}:{start + len(way)}]")
+        return None
 
     def bundle(self, values: tuple[Any, ...], kind: type) -> str | None:
         """The name of a list of these values, or of a part of one."""

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.graph import Var
+from tensorgraph.graph.rows import rows_of
 from tensorgraph.graph.statements import Application, Instance, Operation, Repetition, leaves, mapped, walked
 from tensorgraph.ops.structure import alias
 from tensorgraph.text.heads import key_text, snake
+from tensorgraph.text.naming import shape
 
 if TYPE_CHECKING:
     from tensorgraph.text.bodies import Body
@@ -36,7 +38,7 @@ def write_loop(body: Body, loop: Repetition) -> None:
     body.body(loop.body, id(loop))
     body.flush()
     saved = []
-    for inside, items in _collected(loop):
+    for inside, items in _collected(body, loop):
         holder = object()
         wanted = _plural(body.text[inside]) if type(inside) is Var else "saveds"
         name = body.take(holder, wanted, body.first[loop] - 1)
@@ -72,10 +74,10 @@ def write_loop(body: Body, loop: Repetition) -> None:
         body.add_bundle(list(items), name)
 
 
-def _collected(loop: Repetition) -> list[tuple[Any, tuple[Any, ...]]]:
-    """What is collected: values, and whole trees of what calls give, with what each turn adds."""
+def _collected(body: Body, loop: Repetition) -> list[tuple[Any, tuple[Any, ...]]]:
+    """What is collected: values, rows of what is kept, and whole trees of what calls give, with what each turn adds."""
     items = dict(loop.collected)
-    found: list[tuple[Any, tuple[Any, ...]]] = []
+    found: list[tuple[Any, tuple[Any, ...]]] = _kept(body, loop, items)
     for statement in loop.body:
         if not isinstance(statement, Application) or not isinstance(statement.definition.result, tuple):
             continue
@@ -94,6 +96,28 @@ def _collected(loop: Repetition) -> list[tuple[Any, tuple[Any, ...]]]:
     handed = {after for _, _, after in loop.carried}
     left = [(i, every) for i, every in items.items() if i not in handed or not reached.issuperset(every[:-1])]
     return found + left
+
+
+def _kept(body: Body, loop: Repetition, items: dict[Var, tuple[Var, ...]]) -> list[tuple[Any, tuple[Any, ...]]]:
+    """The rows that the function gives, where each of their values is one of a turn: they are taken from `items`."""
+    found: list[tuple[Any, tuple[Any, ...]]] = []
+    for rows in rows_of(body.definition.result):
+        known = {every: inside for inside, every in (*loop.lists, *items.items())}
+        handed = dict(loop.collected)
+        known |= {(first, *handed[after][:-1]): inside for first, inside, after in loop.carried if after in handed}
+        every = list(zip(*map(leaves, rows), strict=True))
+        alike = len(rows) == loop.count and len({shape(row) for row in rows}) == 1
+        if alike and set(items.values()).intersection(every) and all(column in known for column in every):
+            found.append((_filled(rows[0], [known[column] for column in every]), tuple(rows)))
+            for column in every:
+                items.pop(known[column], None)
+    return found
+
+
+def _filled(tree: Any, values: list[Any]) -> Any:
+    """The tree with these leaves."""
+    left = iter(values)
+    return mapped(tree, lambda _: next(left))
 
 
 def _turn(part: Any, own: Mapping[Var, Var], known: Mapping[Any, Any], loop: Repetition, turn: int) -> Any:
@@ -226,16 +250,16 @@ def _heading(body: Body, loop: Repetition, keyed: str | None = None) -> str:
     counter = any(isinstance(s, Operation) and any(own is loop for _, own, _ in s.moving) for s in walked(loop.body))
     family = sum(len(items) > 1 for _, items in loop.lists) > 2
     lists = list(loop.lists)
-    for tree, rows in _rows(loop):
+    for tree, rows in (*_rows(loop), *_read_rows(body, loop)):
         text = body.sequence(rows)
-        if text is not None:
+        inner = set(leaves(tree))
+        if text is not None and any(inside in inner for inside, _ in lists):
             holder: Any = object()
             name = body.take(holder, "saved", body.first[loop])
             body.final[holder] = body.ends[loop]
             body.place(tree, name)
             names.append(name)
             texts.append(text)
-            inner = set(leaves(tree))
             lists = [(inside, items) for inside, items in lists if inside not in inner]
     for inside, items in lists:
         text = _sequence(body, items)
@@ -270,6 +294,27 @@ def _rows(loop: Repetition) -> list[tuple[Any, list[Any]]]:
                 turns = [{inside: every[turn] for inside, every in loop.lists} for turn in range(loop.count)]
                 found.append((tree, [mapped(tree, turn.__getitem__) for turn in turns]))
     return found
+
+
+def _read_rows(body: Body, loop: Repetition) -> list[tuple[Any, list[Any]]]:
+    """The rows of lists that values of the body stand in: with what is read in the place of what stands there."""
+    found: dict[Any, tuple[list[Any], dict[int, Any]]] = {}
+    for _, tree, name in reversed(body.bundles):
+        if not (isinstance(tree, (list, tuple)) and any(rows is tree for rows in rows_of(tree))):
+            continue
+        place = {leaf: (n, k) for n, row in enumerate(tree) for k, leaf in enumerate(leaves(row))}
+        for inside, items in loop.lists:
+            at = [place[item] for item in items if item in place]
+            columns = {column for _, column in at}
+            if len(at) == len(items) and len(columns) == 1:
+                numbers = [number for number, _ in at]
+                rows = [tree[number] for number in numbers]
+                found.setdefault((name, *numbers), (rows, {}))[1].setdefault(columns.pop(), inside)
+    made = []
+    for rows, insides in found.values():
+        every = [insides.get(number, object()) for number, _ in enumerate(leaves(rows[0]))]
+        made.append((_filled(rows[0], every), rows))
+    return made
 
 
 def _sequence(body: Body, items: tuple[Any, ...]) -> str:

@@ -1,0 +1,93 @@
+"""What calls do, under numbers in place of names: those of which that is equal are one definition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tensorgraph.engine.aval import Number
+from tensorgraph.graph.call_tree import Node, Scoped
+from tensorgraph.graph.graph import Literal, typed_key
+from tensorgraph.graph.statements import NOTHING, Instance, mapped
+
+if TYPE_CHECKING:
+    from tensorgraph.graph.definitions import Calls, Description
+
+__all__ = ["relative", "signature"]
+
+
+def relative(path: str, prefix: str) -> str:
+    return path[len(prefix) + 1 :] if prefix else path
+
+
+def signature(calls: Calls, about: Description) -> Any:
+    """What a call does, under numbers in place of names."""
+    node = about.node
+    number: dict[Any, Any] = dict(calls.consts)
+    if node is calls.top:
+        return "top"
+    shapes = []
+    for parameter in about.parameters:
+        shapes.append((parameter.name, mapped(parameter.tree, lambda atom: _argument(calls, atom, number))))
+    members: list[tuple[Any, ...]] = []
+    for atom, path in about.own.items():
+        number[atom] = ("member", path)
+        if isinstance(atom, Instance):
+            members.append((path, atom.name, calls.defined.get(atom)))
+        else:
+            decl = calls.decls[atom]
+            members.append((path, decl.kind, decl.requires_grad, decl.initialiser, decl.aval.dtype, decl.aval.ndim))
+    count = 0
+
+    def use(atom: Any) -> Any:
+        if isinstance(atom, tuple):
+            return tuple(map(use, atom))
+        if type(atom) is Literal:
+            return "literal", typed_key(atom.value)
+        found = number.get(atom)
+        if found is None:  # inside of an instance that it is handed
+            path = atom.path if isinstance(atom, Instance) else calls.decls[atom].path
+            near = next(n for n, i in enumerate(about.given) if calls.reaches(i, atom, path))
+            found = number[atom] = ("through", near, relative(path, about.given[near].path))
+        return found
+
+    def walk(content: list[int | Node | Scoped], base: str) -> Iterator[Any]:
+        nonlocal count
+        for item in content:
+            if isinstance(item, Scoped):
+                yield relative(item.node.path, base), item.node.name, tuple(walk(item.content, item.node.path))
+                continue
+            if isinstance(item, Node):
+                inner = calls.of[item]
+                values = calls.values(inner.result)
+                called = None if inner.instance is None else use(inner.instance)
+                yield inner.definition, called, tuple(map(use, inner.foreign)), len(values)
+            else:
+                eq = calls.equations[item]
+                values = list(eq.outputs)
+                yield eq.op.name, tuple(map(use, eq.inputs)), calls.attributes(item), len(values)
+            for var in values:
+                number[var] = count
+                count += 1
+
+    body = tuple(walk(about.content, node.path))
+    writes = tuple((use(write.cell), use(write.value)) for write in about.writes)
+    result = mapped(about.result, lambda atom: atom if atom is NOTHING else use(atom))
+    kind = "function" if not calls.is_instance(node) else node.kind
+    return kind, node.name, node.backward, _frozen(shapes), tuple(members), body, writes, _frozen(result)
+
+
+def _argument(calls: Calls, atom: Any, number: dict[Any, Any]) -> Any:
+    if isinstance(atom, Instance):
+        number[atom] = ("given", len(number))
+        return "instance", calls.defined.get(atom)
+    number[atom] = ("given", len(number))
+    return "cell" if atom in calls.decls else "number" if type(atom.aval) is Number else "value"
+
+
+def _frozen(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return "dict", tuple((typed_key(key), _frozen(item)) for key, item in tree.items())
+    if isinstance(tree, list):
+        return "list", tuple(map(_frozen, tree))
+    return tuple(map(_frozen, tree)) if isinstance(tree, tuple) else tree

@@ -1,0 +1,91 @@
+"""Texts of backward passes: what turns keep stands in rows, and loops go through these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from large_programs import PROGRAMS
+from test_text_folded import lines_of, read_back
+from test_text_plain import runs_as_python
+
+import tensorgraph as tg
+from tensorgraph import nn, optim
+from tensorgraph.graph import Graph
+
+
+class Cell(nn.Module):
+    """Gives what it is at the end in a tuple of its own."""
+
+    def __init__(self) -> None:
+        self.gates = nn.Linear(5, 6, seed=0)
+
+    def forward(self, xs: Any) -> Any:
+        h = c = tg.zeros((xs.shape[0], 2))
+        for t in range(xs.shape[1]):
+            f, o, g = tg.chunk(self.gates(tg.concat([xs[:, t], h], axis=1)), 3, axis=1)
+            c = tg.sigmoid(f) * c + tg.tanh(g)
+            h = tg.sigmoid(o) * tg.tanh(c)
+        return tg.tanh(h) * c, (h, c)
+
+
+class Deep(nn.Module):
+    """Each turn keeps what a layer keeps, and more."""
+
+    def __init__(self) -> None:
+        self.layers = [nn.Sequential(nn.Linear(3, 3, seed=n), nn.Tanh(), nn.Linear(3, 3)) for n in range(5)]
+        self.scale = tg.Parameter(np.full(3, 0.5, "f4"))
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            y = tg.sigmoid(layer(x)) * self.scale
+            x = x + tg.exp(y) * tg.sin(y)
+        return x
+
+
+def cell_step() -> Graph:
+    model = Cell()
+    optimizer = optim.SGD(model, lr=0.1)
+
+    def step(xs: Any) -> Any:
+        y, (h, c) = model(xs)
+        loss = (y * h).mean() + (c * c).mean()
+        optimizer.minimize(loss)
+        return loss, h
+
+    return tg.trace(step, tg.f32[4, 6, 3])
+
+
+def deep_step() -> Graph:
+    model = Deep()
+    optimizer = optim.Adam(model, lr=0.1)
+
+    def step(x: Any) -> Any:
+        loss = (model(x) ** 2).mean()
+        optimizer.minimize(loss)
+        return loss
+
+    return tg.trace(step, tg.f32[4, 3])
+
+
+STEPS = {"lstm": PROGRAMS["lstm step"], "cell": cell_step, "deep": deep_step}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_backward_pass_is_loops_over_rows(name: str) -> None:
+    graph = STEPS[name]()
+    changed = graph.differentiate()
+    text = read_back(changed)
+    runs_as_python(changed)
+    assert "reversed(saved" in text and ".append((" in text
+    assert lines_of(text) < 5 * lines_of(graph.text())
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_backward_passes_come_back_when_they_are_changed(name: str) -> None:
+    changed = STEPS[name]().differentiate()
+    again = tg.parse(changed.text(), tg.text.arrays_of(changed))
+    for simpler in (changed.simplify(), again.simplify(), again.recognise()):
+        text = simpler.text()
+        assert simpler.outline.reason is None and tg.parse(text, tg.text.arrays_of(simpler)) == simpler
