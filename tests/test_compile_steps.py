@@ -271,8 +271,8 @@ def test_shapes_dtypes_and_modes_are_signatures(dtype: str) -> None:
     for rows in (3, 1, 0, 3):
         x = np.ones((rows, 2), dtype)
         assert f(x).tolist() == [2.0 * rows, 2.0 * rows] and f(x).dtype == dtype
-    assert f.stats.traces == 3
+    assert (f.stats.traces, f.stats.resized) == (2, 1)
     assert f(np.ones((2, 6), dtype)[:, ::3]).tolist() == [4.0, 4.0]
     assert f(np.asfortranarray(np.ones((2, 2), dtype))).tolist() == [4.0, 4.0]
     assert f(np.ones((2, 2), np.dtype(dtype).newbyteorder())).tolist() == [4.0, 4.0]
-    assert f.stats.traces == 4
+    assert f.stats.traces == 3

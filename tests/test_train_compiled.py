@@ -11,7 +11,7 @@ from training_helpers import jitter, same_state
 
 import tensorgraph as tg
 from tensorgraph import nn, optim, train
-from tensorgraph.train import compiled
+from tensorgraph.train import compiled, forward
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(100, 4)).astype(np.float32)
@@ -33,7 +33,7 @@ def made(monkeypatch: Any) -> Iterator[list[Any]]:
     """Compile from the third step on, and evaluations from the third batch; gives the steps of each fit."""
     monkeypatch.setattr(compiled, "FIRST", 3)
     monkeypatch.setattr(compiled, "AGAIN", 1)
-    monkeypatch.setattr(compiled, "MEASURED", 2)
+    monkeypatch.setattr(forward, "MEASURED", 2)
     made: list[Any] = []
     begin = compiled.CompiledSteps.__init__
 
@@ -446,14 +446,14 @@ def test_no_more_sizes_are_compiled_than_so_many(made: list[Any], monkeypatch: A
 
 def test_evaluation_is_compiled_where_there_is_much_of_it(monkeypatch: Any, made: list[Any]) -> None:
     calls: list[int] = []
-    run = compiled.CompiledForward.__call__
+    run = forward.Forward.__call__
 
     def noted(self: Any, rows: Any) -> Any:
         found = run(self, rows)
         calls.append(self.compiled.stats.runs)
         return found
 
-    monkeypatch.setattr(compiled.CompiledForward, "__call__", noted)
+    monkeypatch.setattr(forward.Forward, "__call__", noted)
     held = RNG.normal(size=(600, 4)).astype(np.float32)
     dev = held, (held[:, 0] > held[:, 1]).astype(int)
     (_, first), (_, second) = fitted(dev=dev, compile=False), fitted(dev=dev)

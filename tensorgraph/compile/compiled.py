@@ -12,12 +12,13 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Annotated, Any, overload
 
 from tensorgraph.arguments import Kind, checked
 from tensorgraph.compile.entry import Entry
+from tensorgraph.compile.resizing import Resizing
 from tensorgraph.compile.runner import Options
 from tensorgraph.compile.signatures import Leaves, Signature, arrays_of, difference, matcher
 from tensorgraph.compile.statistics import Statistics
@@ -26,8 +27,9 @@ from tensorgraph.engine import modes
 from tensorgraph.engine.aval import default_dtype
 from tensorgraph.engine.operands import Borrowed
 from tensorgraph.engine.tensor import TraceError
-from tensorgraph.engine.tree import leaf_paths
+from tensorgraph.engine.tree import leaf_paths, unflatten
 from tensorgraph.graph.graph import Graph
+from tensorgraph.graph.inline import inline
 from tensorgraph.graph.keywords import name_of_function, named_arguments
 
 __all__ = ["Compiled", "RecompileError", "compile"]
@@ -69,6 +71,7 @@ class Compiled:
         self.fail_on_recompile = fail_on_recompile
         self.stats = Statistics()
         self._entries: dict[Signature, list[Entry]] = {}
+        self._prepared: list[Resizing] = []
         self._fixed: frozenset[type] = frozenset()
         self._last: tuple[Any, ...] | None = None  # how the last call was matched, and its entry
         self._lock = threading.RLock()
@@ -185,15 +188,72 @@ class Compiled:
 
     def _resized(self, leaves: Leaves) -> Entry | None:
         """An entry made of that of a call which differs in the size of its batch alone, if nothing has changed."""
-        for entry in (entry for entries in self._entries.values() for entry in entries):
-            if entry.resizing.reads is not None and leaves.differs_in_sizes(entry.leaves):
-                if not entry.holds() and entry.change() is not None:
-                    return None
-                with self.stats.timed("transform"):
-                    made = entry.resizing.at(leaves.tensors)
-                if made is not None:
-                    return Entry(made[0], leaves, self.options, self.stats, made[1])
+        for known in self._templates(leaves):
+            if not known.holds():
+                continue
+            with self.stats.timed("transform"):
+                made = known.at(leaves.tensors)
+            if made is not None:
+                return Entry(made[0], leaves, self.options, self.stats, made[1])
         return None
+
+    def _templates(self, leaves: Leaves) -> Iterator[Resizing]:
+        """What was traced for calls that differ from this one in sizes alone."""
+        entries = (entry.resizing for entries in self._entries.values() for entry in entries)
+        yield from (known for known in (*self._prepared, *entries) if leaves.differs_in_sizes(known.leaves))
+
+    # parts of other traces ------------------------------------------------------------------------------------------
+
+    def prepare(self, *args: Any) -> Graph:
+        """Trace the function for arguments of these types, unless a trace of other sizes says what it does there.
+
+        Nothing is planned: calls of any size go on from that, and so does what is traced with `inlined` in it.
+
+        Returns
+        -------
+        Graph
+            What the function does, as it was traced.
+
+        Raises
+        ------
+        TraceError
+            As a call.
+        """
+        with self._lock:
+            leaves = Leaves(args, {}, self._fixed)
+            for known in self._templates(leaves):
+                graph = known.within(leaves.tensors, None) if known.holds() else None
+                if graph is not None:
+                    return graph
+            with self.stats.timed("tracing"):
+                traced = trace_call(self.function, (args, {}), self._fixed)
+            self.stats.traces += 1
+            self._prepared.insert(0, Resizing(traced, leaves))
+            del self._prepared[MOST_VARIANTS:]
+            return traced.graph
+
+    def inlined(self, *args: Any) -> Any:
+        """What the function gives where another one is traced: its own trace becomes a part of that, if it has one."""
+        trace: Any = modes.current().trace
+        if trace is None:
+            return self.function(*args)
+        with self._lock:
+            leaves = Leaves(args, {}, self._fixed)
+            for known in self._templates(leaves):
+                traced = known.traced
+                with modes.use(trace=None, cells=None):  # settings of layers are numbers there
+                    fits = not traced.found and not traced.left and known.holds()
+                graph = known.within(leaves.tensors, trace.sizes) if fits else None
+                if graph is None:
+                    continue
+                if trace.watcher is not None:
+                    trace.watcher.adopt(traced)
+                outputs, written = inline(graph, leaves.tensors, [cell.read() for cell in traced.cells])
+                place = {decl.var: cell for decl, cell in zip(graph.cells, traced.cells, strict=True)}
+                for write, value in zip(graph.writes, written, strict=True):
+                    place[write.cell].assign(value)
+                return unflatten(graph.out_tree, outputs)
+        return self.function(*args)
 
     def _new(self, leaves: Leaves, args: Any, keywords: Any) -> tuple[Entry, Leaves]:
         """An entry for a call. Where the function needs a number while it is traced, numbers become static."""
@@ -217,10 +277,7 @@ class Compiled:
 
     def _like(self, leaves: Leaves) -> Traced | None:
         """A trace of a call that differs in sizes alone, if nothing has changed since."""
-        for entry in (entry for entries in self._entries.values() for entry in entries):
-            if leaves.differs_in_sizes(entry.leaves):
-                return entry.traced if entry.holds() or entry.change() is None else None
-        return None
+        return next((known.traced for known in self._templates(leaves) if known.holds()), None)
 
     def _names(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> list[str]:
         """What the leaves of the arguments are called."""

@@ -69,10 +69,8 @@ class Entry:
         self.matches: dict[tuple[type, ...], Match | None] = {}  # how later calls are matched, by types of arguments
         self.pulling: Pulling | None = None  # how a call that records is one node, once it is known
         with statistics.timed("transform"):
-            if recognised is None:
-                recognised = graph.transform("recognise")
-            self.graph = recognised.transform("differentiate", "simplify")
-            self.resizing = Resizing(traced, recognised)
+            self.resizing = Resizing(traced, leaves, recognised)
+            self.graph = self.resizing.recognised.transform("differentiate", "simplify")
         with statistics.timed("plan"):
             self.runner, done = self._runner()
         self.found = [leaf for leaf in traced.found if leaf not in done]

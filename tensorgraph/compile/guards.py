@@ -250,13 +250,17 @@ class Guards:
         Modules, optimisers, cells and captured tensors, whose parts are compared when the mark has moved.
     latest : list
         What was compared last, for all traces of one function: those of batches of two sizes ask for the same.
+    modes : bool
+        Whether they depend on modules being in training or in evaluation mode.
     """
 
-    def __init__(self, guards: Iterable[Guard], roots: Iterable[Any], latest: list[Any] | None = None) -> None:
-        self.latest = [] if latest is None else latest
+    def __init__(
+        self, guards: Iterable[Guard], roots: Iterable[Any], latest: list[Any] | None = None, modes: bool = True
+    ) -> None:
+        self.latest, self.modes = [] if latest is None else latest, modes
         self.roots = list({id(root): root for root in roots}.values())
         self.token = MARK[0]
-        self.structure = Structure(self.roots)
+        self.structure = Structure(self.roots, modes=modes)
         self.guards = [*guards, *(ContentsGuard(path, held) for path, held in self.structure.containers)]
         known: dict[Any, Guard] = {}
         for guard in self.guards:
@@ -267,6 +271,7 @@ class Guards:
     def _expression(self) -> Callable[[], bool]:
         """One function of all expressions; False also where something is gone."""
         scope: dict[str, Any] = {"_ids": ids, "_equal": equal_bytes, "_mark": MARK, "_token": self.token}
+        scope["__package__"] = __package__  # a watched trace may call it
         tests = ["_mark[0] is _token"]
         for n, guard in enumerate(self.guards):
             scope |= {f"o{n}": guard.looked_at, f"k{n}": guard.key, f"e{n}": guard.expected}
@@ -281,9 +286,10 @@ class Guards:
     def _now(self, token: object) -> Structure:
         """What the roots are made of under a mark."""
         for mark, roots, structure in [*self.latest]:
-            if mark is token and len(roots) == len(self.roots) and all(map(operator.is_, roots, self.roots)):
+            alike = mark is token and structure.modes is self.modes and len(roots) == len(self.roots)
+            if alike and all(map(operator.is_, roots, self.roots)):
                 return structure  # type: ignore[no-any-return]
-        found = Structure(self.roots, named=False)
+        found = Structure(self.roots, named=False, modes=self.modes)
         self.latest[:] = [(token, self.roots, found)]
         return found
 

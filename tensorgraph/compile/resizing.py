@@ -6,18 +6,20 @@ of the program is that size by chance, which recognition may have taken for it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from math import isclose, prod
 from typing import Any
 
+from tensorgraph.compile.signatures import Leaves
 from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.equation import abstract
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var, Write
-from tensorgraph.graph.size_reads import SizeReads
+from tensorgraph.graph.size_reads import SizeReads, plain
 
 __all__ = ["Resizing"]
 
@@ -28,48 +30,59 @@ class Resizing:
     Parameters
     ----------
     traced : Traced
-    recognised : Graph
-        After fused ops were found in it.
+    leaves : Leaves
+        Of the call that was traced.
+    recognised : Graph, optional
+        After fused ops were found in it; they are looked for when it is asked for, unless given.
     """
 
-    def __init__(self, traced: Traced, recognised: Graph) -> None:
-        self.traced, self.recognised = traced, recognised
-        reads = traced.sizes
+    def __init__(self, traced: Traced, leaves: Leaves, recognised: Graph | None = None) -> None:
+        self.traced, self.leaves = traced, leaves
+        if recognised is not None:
+            self.recognised = recognised
+
+    @functools.cached_property
+    def recognised(self) -> Graph:
+        """The graph, its fused ops found."""
+        return self.traced.graph.transform("recognise")
+
+    @property
+    def opens(self) -> SizeReads | None:
+        """What was seen of the size while the function was traced; None where the graph is of this size alone."""
+        reads = self.traced.sizes
+        return reads if reads is not None and reads.clean else None
+
+    @functools.cached_property
+    def reads(self) -> SizeReads | None:
+        """As `opens`; None also where recognition may have taken a number for the size."""
+        reads, recognised = self.opens, self.recognised
+        if reads is None:
+            return None
         kept = {eq.outputs[0]: eq for eq in recognised.equations if eq.outputs}
-        self.reads: SizeReads | None = reads
-        if reads is None or not reads.clean:
-            self.reads = None
-        elif any(out not in kept or kept[out].op is not op for out, (op, _) in reads.opened.items()):
-            self.reads = None  # a fused op has taken it over, with what it says of the size
-        if self.reads is not None:
-            graph, fused = traced.graph, {id(eq) for eq in recognised.equations}
-            known = {id(eq) for eq in graph.equations}
-            self._counts = _counts(self.reads, graph)
-            # what recognition has read, and what it has made of it
-            read = [eq for eq in graph.equations if id(eq) not in fused]
-            made = [eq for eq in recognised.equations if id(eq) not in known]
-            if self._by_chance(self.reads.size, [*read, *made], whole=True):
-                self.reads = None
+        if any(out not in kept or kept[out].op is not op for out, (op, _) in reads.opened.items()):
+            return None  # a fused op has taken it over, with what it says of the size
+        graph, fused = self.traced.graph, {id(eq) for eq in recognised.equations}
+        known = {id(eq) for eq in graph.equations}
+        # what recognition has read, and what it has made of it
+        read = [eq for eq in graph.equations if id(eq) not in fused]
+        made = [eq for eq in recognised.equations if id(eq) not in known]
+        return None if self._by_chance(reads, reads.size, [*read, *made], whole=True) else reads
+
+    def holds(self) -> bool:
+        """Whether nothing has changed that the trace depends on."""
+        return self.traced.guards.holds() or self.traced.guards.change() is None
 
     def at(self, tensors: Sequence[Any]) -> tuple[Traced, Graph] | None:
         """The trace and the recognised graph for a call that differs in sizes alone; None where it is to be traced."""
-        reads, graph = self.reads, self.traced.graph
-        if reads is None:
+        graph = self.traced.graph
+        size = self._size(tensors)
+        if size is None:
+            return self.traced, self.recognised
+        reads = self.reads
+        if reads is None or not reads.least <= size:
             return None
-        inputs = graph.inputs[len(self.traced.found) :]
-        shapes = [t.shape if isinstance(t, Tensor) else () for t in tensors]
-        sizes = {shape[0] for var, shape in zip(inputs, shapes, strict=True) if var in reads.inputs}
-        size = sizes.pop()
-        if (
-            sizes
-            or size < 2
-            or any(
-                shape != ((size, *var.aval.shape[1:]) if var in reads.inputs else var.aval.shape)
-                for var, shape in zip(inputs, shapes, strict=True)
-            )
-        ):
-            return None
-        if self._by_chance(size, graph.equations, whole=False):  # recognition may find more at this size
+        # recognition may find more at this size; of one row all that it may find is a mean over it
+        if size > 1 and self._by_chance(reads, size, graph.equations, whole=False):
             return None
         try:
             made = _resized(graph, reads, size)
@@ -78,15 +91,49 @@ class Resizing:
             return None
         return replace(self.traced, graph=made, sizes=None), recognised
 
-    def _by_chance(self, size: int, equations: Iterable[Equation], whole: bool) -> bool:
+    def within(self, tensors: Sequence[Any], outer: SizeReads | None) -> Graph | None:
+        """The graph for a call in another function that is traced, whose sizes `outer` leaves open."""
+        # where the open size of both is the same one it stays open, and else it is of this size
+        size, reads, graph = self._size(tensors), self.opens, self.traced.graph
+        if size is not None:
+            if reads is None or not reads.least <= size:
+                return None
+            try:
+                graph = _resized(graph, reads, size)
+            except (TypeError, ValueError):
+                return None
+        opened = [var for var, t in zip(graph.inputs, tensors, strict=True) if outer and outer.is_open(t._value)]
+        if outer is None or not opened:
+            return graph
+        if reads is None or len(opened) != len(reads.inputs) or opened[0].aval.shape[0] != outer.size:
+            outer.note()
+            return graph
+        if reads.least > 1:
+            outer.note(True)
+        both = zip(self.traced.graph.equations, graph.equations, strict=True)
+        return graph.replace(equations=tuple(_opened(reads, outer, eq, made) for eq, made in both))
+
+    def _size(self, tensors: Sequence[Any]) -> int | None:
+        """The size of a call's batch, where it is another one; 0 where it differs in more."""
+        inputs = self.traced.graph.inputs[len(self.traced.found) :]
+        shapes: list[tuple[int, ...]] = [plain(t.aval).shape if isinstance(t, Tensor) else () for t in tensors]
+        pairs = [*zip(inputs, shapes, strict=True)]
+        if all(shape == var.aval.shape for var, shape in pairs):
+            return None
+        opened: tuple[Var, ...] = () if self.opens is None else self.opens.inputs
+        sizes = {shape[0] for var, shape in pairs if var in opened}
+        size = sizes.pop() if len(sizes) == 1 else 0
+        alike = all(shape == ((size, *var.aval.shape[1:]) if var in opened else var.aval.shape) for var, shape in pairs)
+        return size if alike else 0
+
+    def _by_chance(self, reads: SizeReads, size: int, equations: Iterable[Equation], whole: bool) -> bool:
         """Whether a number among the operands may be taken for a count of elements, or one over it.
 
         `whole`: also for one less and for a root, and attributes are looked at too.
         """
-        assert self.reads is not None
         taken = [float(size * count + more) for count in self._counts for more in ((0, -1) if whole else (0,))]
         for eq in equations:
-            known = self.reads.opened.get(eq.outputs[0], (None, {}))[1] if eq.outputs else {}
+            known = reads.opened.get(eq.outputs[0], (None, {}))[1] if eq.outputs else {}
             inputs = [a for k, a in enumerate(eq.inputs) if k not in known]
             for number in _numbers((inputs, [v for k, v in eq.attrs.items() if k not in known] if whole else ())):
                 value = abs(float(number))
@@ -95,6 +142,20 @@ class Resizing:
                 if any(isclose(form, count, rel_tol=1e-6) for form in forms for count in taken):
                     return True
         return False
+
+    @functools.cached_property
+    def _counts(self) -> dict[int, None]:
+        assert self.opens is not None
+        return _counts(self.opens, self.traced.graph)
+
+
+def _opened(reads: SizeReads, outer: SizeReads, traced: Equation, made: Equation) -> Equation:
+    """An equation of another size as it is made where that is left open: with open sizes in its attributes."""
+    inputs, attrs = reads.at(traced, outer.size, outer)
+    if attrs is traced.attrs:
+        return made
+    pairs = zip(inputs, made.inputs, strict=True)
+    return replace(made, attrs=attrs, inputs=tuple(a if type(a) is Literal else b for a, b in pairs))
 
 
 def _resized(graph: Graph, reads: SizeReads, size: int) -> Graph:

@@ -19,6 +19,7 @@ from tensorgraph.engine.operands import convert
 from tensorgraph.engine.tensor import Tensor, TraceError
 from tensorgraph.engine.tree import flatten, owners
 from tensorgraph.graph.graph import typed_key
+from tensorgraph.graph.size_reads import plain
 from tensorgraph.graph.trace import example_aval
 
 __all__ = ["Leaves", "Match", "Signature", "arrays_of", "difference", "is_huge", "matcher"]
@@ -63,6 +64,7 @@ class Leaves:
         keys: list[Any] = []
         self.tensors: list[Any] = []
         self.cells = [leaf for leaf in values if isinstance(leaf, Cell)]
+        trace: Any = modes.current().trace  # in which a call may stand
         for place, leaf in enumerate(values):
             if type(leaf) in fixed or is_huge(leaf):
                 keys.append(typed_key(leaf))
@@ -80,14 +82,17 @@ class Leaves:
                 self.tensors.append(number)
                 continue
             tensor = convert(leaf, functools.partial("argument {}".format, place))
-            if type(tensor._value) is not ndarray:
+            if type(tensor._value) is not ndarray and trace is None:
                 raise TraceError(
                     f"argument {place} was traced and is used outside its trace: expected a tensor with numbers, got "
                     f"{tensor.dtype} of shape {tensor.shape} without; return it from the traced function, and pass "
                     "what a run of that gives"
                 )
             scalar = isinstance(leaf, np.generic)
-            keys.append((tensor.shape, tensor.dtype, tensor._node is not None, scalar))
+            if trace is None:
+                keys.append((tensor.shape, tensor.dtype, tensor._node is not None, scalar))
+            else:
+                keys.append((plain(tensor.aval).shape, tensor.dtype, trace.is_differentiable(tensor), scalar))
             self.tensors.append(tensor)
         mode = modes.current()
         owned = tuple((path, Same(type(own))) for path, own in owners(tree))
@@ -96,9 +101,10 @@ class Leaves:
         )  # fmt: skip
 
     def differs_in_sizes(self, other: Leaves) -> bool:
-        """Whether the other call is like this one but for sizes of arrays."""
+        """Whether the other call is like this one but for sizes of arrays, and for who asks for gradients of results:
+        while a function is traced they are recorded in any case."""
         mine, theirs = self.signature, other.signature
-        if mine[:3] != theirs[:3] or mine[4:] != theirs[4:]:
+        if mine[:3] != theirs[:3] or mine[5:] != theirs[5:]:
             return False
         return all(a == b or _sizeless(a) == _sizeless(b) for a, b in zip(mine[3], theirs[3], strict=True))
 

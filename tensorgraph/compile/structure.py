@@ -19,7 +19,7 @@ __all__ = ["Structure", "is_marked", "is_plain", "same"]
 
 PLAIN = frozenset({int, float, bool, complex, str, bytes, type(None), type(...), np.dtype})
 # what calls keep for the next call, and what is said once
-PASSING = frozenset({"_entered", "_place", "_width", "_reported"})
+PASSING = frozenset({"_entered", "_forward_template", "_place", "_width", "_reported"})
 SWITCHES = ("training", "frozen", "_hooks")
 
 
@@ -54,6 +54,8 @@ class Structure:
     roots : iterable
     named : bool
         Whether parts have paths; those of what is only compared need none.
+    modes : bool
+        Whether it matters if modules are in training or in evaluation mode.
 
     Attributes
     ----------
@@ -65,8 +67,8 @@ class Structure:
         Those that were met: what is put into one moves no mark.
     """
 
-    def __init__(self, roots: Iterable[Any], named: bool = True) -> None:
-        self.named = named
+    def __init__(self, roots: Iterable[Any], named: bool = True, modes: bool = True) -> None:
+        self.named, self.modes = named, modes
         self.parts: list[Any] = []
         self.paths: list[str] = []
         self.containers: list[tuple[str, list[Any] | dict[Any, Any]]] = []
@@ -108,7 +110,7 @@ class Structure:
         if is_marked(value) or type(value).__module__ == "tensorgraph.optim.groups":
             names = [*(getattr(value, "__dict__", None) or type(value).__slots__)]
             if hasattr(type(value), "forward"):  # as a class has them for its modules, until one is set
-                names = [*(name for name in names if name not in SWITCHES), *SWITCHES]
+                names = [*(name for name in names if name not in SWITCHES), *SWITCHES[not self.modes :]]
             own = [(name, getattr(value, name)) for name in names if name not in PASSING]
             path = f"{path}." if self.named else "."
             return [(path + name, item) for name, item in own if not isinstance(item, weakref.ref)]

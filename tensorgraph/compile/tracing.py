@@ -105,6 +105,7 @@ def trace_call(
     while True:
         once = _Once(function, found, fixed)
         with Watcher(function) if known is None else known.watcher.again() as watcher:
+            once.watcher = watcher
             grads = ([wrap(leaf.grad._value) for leaf in found],) if found else ()
             error: Exception | None = None
             try:
@@ -158,7 +159,8 @@ def _complete(function: Any, once: _Once, watcher: Watcher, graph: Graph) -> Tra
         watcher.array(array, "a captured array")
     for array in once.shared:
         watcher.add(ArrayGuard("the array in a captured tensor", array))
-    guards = Guards(watcher.guards.values(), (*watcher.roots.values(), *cells), watcher.structures)
+    roots = (*watcher.roots.values(), *cells)
+    guards = Guards(watcher.guards.values(), roots, watcher.structures, watcher.modes)
     return Traced(graph, cells, once.found, tuple(once.left), guards, watcher, once.sizes)
 
 
@@ -178,10 +180,11 @@ class _Once:
         self.lent: dict[int, Any] = {}
         self.shared: list[Any] = []
         self.sizes: SizeReads | None = None
+        self.watcher: Watcher | None = None
 
         def run(*args: Any, **keywords: Any) -> Any:
             trace: Any = modes.current().trace
-            trace.is_compiled = True
+            trace.watcher = self.watcher
             given, args = (args[0], args[1:]) if self.found else ((), args)
             trace.frames.bodies[trace.top] = code_of(inner(function))  # whose frame is that of the graph itself
             trace.grads = self.grads = Grads(dict(zip(self.found, given, strict=True)))

@@ -55,6 +55,7 @@ BYTES = (bytearray, Numbers)
 BY_NAME = frozenset({"getattr", "hasattr", "vars", "__dict__"})  # what reads attributes that no chain names
 NOTHING, OURS, USERS, IMPORT, ENVIRON = 0, 1, 2, 3, 4  # of the calls of a function: what is to be seen of them
 KEPT = PASSING | {"_hooks", "_place"}
+SWITCH = "training"  # of modules, as code names it
 Function = Any
 
 
@@ -75,6 +76,7 @@ class Watcher:
         self.attributes: list[tuple[Any, dict[str, Any]]] = []  # of roots, as they were
         self.structures: list[Any] = []  # what was compared last, of all traces of the function
         self.is_watching = True
+        self.modes = False  # whether code ran that asks if a module is in training or in evaluation mode
         self.importing = 0
         self.kinds: dict[CodeType, int] = {}
         self.looked: set[tuple[int, int]] = set()
@@ -84,12 +86,21 @@ class Watcher:
     def again(self) -> Watcher:
         """The like for a trace that differs in shapes alone: it reads the same, and the interpreter need not be slowed.
 
-        What the code names is guarded in all its branches, whichever of them shapes choose.
+        What the code names is guarded in all its branches, whichever of them shapes choose; modes in any case.
         """
         other = copy.copy(self)
         other.guards = {key: guard for key, guard in self.guards.items() if not isinstance(guard, GradGuard)}
-        other.roots, other.is_watching, other.generators = dict(self.roots), False, {}
+        other.roots, other.is_watching, other.generators, other.modes = dict(self.roots), False, {}, True
+        other.attributes = [(value, dict(vars(value))) for value, _ in self.attributes]
         return other
+
+    def adopt(self, traced: Any) -> None:
+        """Depend on what another trace depends on, which becomes a part of this one."""
+        for guard in traced.guards.guards:
+            self.add(guard)
+        for root in traced.guards.roots:
+            self.roots.setdefault(id(root), root)
+        self.modes = self.modes or traced.guards.modes
 
     def __enter__(self) -> Watcher:
         if not self.is_watching:
@@ -133,6 +144,7 @@ class Watcher:
         kind = self.kinds.get(code)
         if kind is None:
             kind = self.kinds[code] = self.kind(code, frame.f_globals)
+            self.modes = self.modes or SWITCH in code.co_names or SWITCH in code.co_consts
         if kind == NOTHING:
             return None
         if kind == ENVIRON:

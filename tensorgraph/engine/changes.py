@@ -7,11 +7,46 @@ move it at once cannot put an old one back.
 
 from __future__ import annotations
 
-__all__ = ["MARK", "move"]
+import threading
+from collections.abc import Callable
+
+__all__ = ["MARK", "Detour", "move"]
 
 MARK: list[object] = [object()]
+LOCK = threading.RLock()
 
 
 def move() -> None:
     """Say that something has changed."""
-    MARK[0] = object()
+    with LOCK:
+        MARK[0] = object()
+
+
+class Detour:
+    """A change that is made again and again and undone each time, such as a model's mode while it predicts.
+
+    Where nothing else has changed since the last time, the marks are those of then, as everything is what it was. Both
+    changes move the mark themselves, where they change something.
+    """
+
+    def __init__(self) -> None:
+        self.outside: object = None
+        self.inside: object = None
+
+    def enter(self, change: Callable[[], None]) -> None:
+        """Make the change."""
+        with LOCK:
+            before = MARK[0]
+            change()
+            if MARK[0] is not before:
+                if before is not self.outside:
+                    self.outside, self.inside = before, MARK[0]
+                MARK[0] = self.inside
+
+    def leave(self, change: Callable[[], None]) -> None:
+        """Undo it."""
+        with LOCK:
+            before = MARK[0]
+            change()
+            if MARK[0] is not before is self.inside:
+                MARK[0] = self.outside

@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["OpenSize", "WatchedShape", "count_of"]
 
-Noted = Callable[[], None]
+Noted = Callable[..., None]
 
 
 class OpenSize(int):
@@ -23,7 +23,7 @@ class OpenSize(int):
     own, other : int
         What it is, and what it is where the open size of the inputs is another; it is a multiple of that.
     note : callable
-        Is told that it was looked at.
+        Is told that it was looked at; with True, that it was asked whether it is 1.
     """
 
     own: int
@@ -41,8 +41,12 @@ class OpenSize(int):
         return self.own
 
     def __eq__(self, value: object) -> bool:
-        # it is at least 2 wherever it is open
-        return False if type(value) is int and value in (0, 1) else self._looked() == value
+        # it is at least 1 wherever it is open, and at least 2 where that is asked
+        if type(value) is int and value in (0, 1):
+            if value == 1:
+                self.note(True)
+            return False
+        return self._looked() == value
 
     def __ne__(self, value: object) -> bool:
         return not self == value
@@ -167,7 +171,7 @@ _watch(WatchedShape, tuple)
 def count_of(shape: tuple[int, ...], part: int) -> int:
     """How many elements there are over `part`, for an op's attribute, and to ask whether it is 0 or 1.
 
-    An open size is at least 2, so that neither depends on it.
+    An open size is at least 2 where that is asked, so that neither depends on it.
     """
     if isinstance(shape, WatchedShape):
         return shape.size(math.prod(shape.own) // part, math.prod(shape.other) // part)

@@ -68,7 +68,7 @@ class Trace(CallRecorder, NumberRecorder):
         self.grads: dict[Any, Tensor | None] = {}
         self.opaque: Opaque | None = None  # the arguments that are not looked into
         self.lent: dict[int, Any] = {}  # arrays of the user's that were captured, by their addresses
-        self.is_compiled = False  # whether the graph will run in place of the function
+        self.watcher: Any = None  # who sees what the function reads, where the graph will run in its place
         self.sizes: SizeReads | None = None  # who looks at sizes, where that is watched
         self.origin: Origin | None = None  # while a graph is run again: the derivative that its equations stand for
 

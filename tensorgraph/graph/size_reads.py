@@ -48,22 +48,32 @@ class SizeReads:
     size : int
     clean : bool
         Whether nobody has looked at an open size.
+    least : int
+        The least size: 2 where somebody has asked whether one is 1.
     opened : mapping of Var to (Op, mapping of str or int to object)
         Attributes with open sizes, and operands by their places, of the equations that make these variables.
     """
 
     def __init__(self, inputs: Sequence[Var]) -> None:
         self.inputs, self.size, self.clean = tuple(inputs), int(inputs[0].aval.shape[0]), True
+        self.least = 1
         self.opened: dict[Var, tuple[Op, dict[str | int, Any]]] = {}
-        self._other = 2 * self.size + 3
+        self.other = 2 * self.size + 3
         self._avals: dict[Var, Aval] = {}  # plain ones, of variables that are shown with watched shapes
         self._others: dict[Var, Aval] = {}
         for var in inputs:
-            self._show(var, (self._other, *var.aval.shape[1:]))
+            self._show(var, (self.other, *var.aval.shape[1:]))
 
-    def note(self) -> None:
-        """An open size was looked at."""
-        self.clean = False
+    def note(self, one: bool = False) -> None:
+        """An open size was looked at; `one`: it was asked whether it is 1."""
+        if one:
+            self.least = 2
+        else:
+            self.clean = False
+
+    def is_open(self, var: Any) -> bool:
+        """Whether a variable has an open size."""
+        return var in self._others
 
     def infer(self, op: Op, avals: tuple[Any, ...], attrs: Mapping[str, Any]) -> tuple[Aval, ...]:
         """What an op gives, by its rule."""
@@ -89,8 +99,8 @@ class SizeReads:
             return atoms, attrs
         return tuple(Literal(opened[k].own) if k in opened else a for k, a in enumerate(atoms)), _at(attrs, own=True)
 
-    def at(self, eq: Equation, size: int) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """The inputs and the attributes of an equation where the open size is this one."""
+    def at(self, eq: Equation, size: int, within: SizeReads | None = None) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """The inputs and the attributes of an equation where the open size is this one; `within` leaves it open."""
         known = self.opened.get(eq.outputs[0]) if eq.outputs else None
         if known is None:
             return eq.inputs, eq.attrs
@@ -98,7 +108,10 @@ class SizeReads:
         def there(value: Any) -> Any:
             if isinstance(value, tuple):
                 return tuple(map(there, value))
-            return value.own // self.size * size if type(value) is OpenSize else value
+            if type(value) is not OpenSize:
+                return value
+            count = value.own // self.size
+            return count * size if within is None else OpenSize.made(count * size, count * within.other, within.note)
 
         values = {key: there(value) for key, value in known[1].items()}
         inputs = tuple(Literal(values[k]) if k in values else a for k, a in enumerate(eq.inputs))
@@ -118,7 +131,7 @@ class SizeReads:
             raise ValueError("how many axes there are depends on the size")
         self._avals[var] = aval
         self._others[var] = aval_of(SimpleNamespace(shape=other, dtype=aval.dtype))
-        shape = WatchedShape.made(aval.shape, other, (self.size, self._other), self.note, aval)
+        shape = WatchedShape.made(aval.shape, other, (self.size, self.other), self.note, aval)
         var.aval = aval_of(SimpleNamespace(shape=shape, dtype=aval.dtype))
 
     def end(self) -> None:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Module"]
 
 M = TypeVar("M", bound="Module")
-INTERNAL = frozenset({"_entered", "_place", "_width", "_hooks", "ranks", "training", "frozen"})
-UNKEPT = frozenset({"_entered", "_place", "_width", "_hooks", "ranks"})  # what a copy has not
+INTERNAL = frozenset({"_entered", "_place", "_width", "_hooks", "_forward_template", "ranks", "training", "frozen"})
+UNKEPT = frozenset({"_entered", "_place", "_width", "_hooks", "_forward_template", "ranks"})  # what a copy has not
 ndarray = np.ndarray
 
 

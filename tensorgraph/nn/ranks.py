@@ -64,7 +64,7 @@ def exchanges(ranks: Ranks | None, label: str) -> bool:
     if ranks is None:
         return False
     trace: Any = current().trace
-    if trace is not None and trace.is_compiled:
+    if trace is not None and trace.watcher is not None:
         raise TraceError(
             f"{label} is one of {ranks.size} replicas, which exchange numbers, and a compiled function does not: leave "
             "the forward uncompiled, as train.fit does by itself where there are several ranks"

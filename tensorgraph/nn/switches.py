@@ -56,9 +56,11 @@ class Switches:
     @checked
     def train(self: M, training: bool = True) -> M:
         """Behave as in training from now on: batch norm uses the batch's moments, dropout drops. Returns self."""
-        for module in self.modules():
+        others = [module for module in self.modules() if module.training is not training]
+        for module in others:
             object.__setattr__(module, "training", training)
-        move()
+        if others:
+            move()
         return self
 
     @checked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train import metrics as measures
 from tensorgraph.train.class_weights import weights_of
 from tensorgraph.train.evaluate import targets_for
+from tensorgraph.train.forward import Forward
 from tensorgraph.train.losses import Loss, NamedLoss
 from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of
 
@@ -34,7 +36,7 @@ def check_parts(model: Any, optimizer: Optimizer) -> None:
 
 def check_fit(
     model: Any, sizes: list[int], x: Array, y: Array, held: Samples | None, loss: Loss,
-    metrics: dict[str, Metric], dtype: Any,
+    metrics: dict[str, Metric], dtype: Any, forward: Forward | None = None,
 ) -> Aval | None:  # fmt: skip
     """Whether the model takes these batches, and the loss and the metrics what it gives: seen from a trace, which
     computes nothing. Gives what comes out of the last of them.
@@ -51,8 +53,9 @@ def check_fit(
     kind = dtype if x.dtype.kind == "f" else x.dtype
     with in_mode(model, training=True):
         for size in sizes:
+            rows = np.broadcast_to(np.zeros((), kind), (size, *x.shape[1:]))
             try:
-                graph = trace(lambda rows: outputs_of(model, rows), spec((size, *x.shape[1:]), kind))
+                graph = trace(functools.partial(outputs_of, model), rows) if forward is None else forward.graph(rows)
             except TraceError:
                 return None
     output = graph.outputs[0]

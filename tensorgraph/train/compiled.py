@@ -20,20 +20,18 @@ import numpy as np
 from tensorgraph.compile import Compiled, compile
 from tensorgraph.data.arrays import Array
 from tensorgraph.engine.cells import set_grads
-from tensorgraph.engine.changes import MARK
 from tensorgraph.engine.modes import no_grad
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.ops.logic import isfinite
 from tensorgraph.ops.shape import astype
 from tensorgraph.optim.optimizer import Optimizer
 from tensorgraph.train.evaluate import targets_for
-from tensorgraph.train.running import outputs_of
+from tensorgraph.train.forward import Forward
 
-__all__ = ["CompiledForward", "CompiledSteps", "Result", "scale_grads"]
+__all__ = ["CompiledSteps", "Result", "scale_grads"]
 
 LOGGER = logging.getLogger("tensorgraph.compile")
 FIRST = 64  # the step from which it is done: a shorter run would wait longer than it gains
-MEASURED = 256  # the like, of batches that were measured in evaluation mode
 AGAIN = 32  # how often a size has come when it is compiled: for the last batch of each of a few epochs nobody waits
 MOST = 16  # sizes of batches that are compiled; batches of ever other sizes are computed as they come
 
@@ -60,7 +58,9 @@ class CompiledSteps:
 
     Parameters
     ----------
-    model, loss : callable
+    forward : Forward
+        Of the model.
+    loss : callable
     optimizer : Optimizer
     dtype : dtype
         Of the outputs.
@@ -76,16 +76,15 @@ class CompiledSteps:
     """
 
     def __init__(
-        self, model: Callable[..., Any], loss: Callable[..., Any], optimizer: Optimizer, dtype: np.dtype[Any],
-        leaves: bool,
-    ) -> None:  # fmt: skip
-        self.hooks, self.dtype, self.leaves = Hooks(model), dtype, leaves
+        self, forward: Forward, loss: Callable[..., Any], optimizer: Optimizer, dtype: np.dtype[Any], leaves: bool
+    ) -> None:
+        self.hooks, self.dtype, self.leaves = forward.hooks, dtype, leaves
         self.times: dict[int, int] = {}
         self.sizes: list[int] = []
         self.refused: set[tuple[Compiled, int]] = set()
 
         def gradients(rows: Tensor, targets: Any, weight: float | None) -> tuple[Tensor, Tensor]:
-            output = outputs_of(model, rows)
+            output = forward.inlined(rows)
             value = loss(output, targets)
             (value if weight is None else value * weight).backward()
             return value, output.detach()
@@ -101,6 +100,10 @@ class CompiledSteps:
 
         self.gradients, self.update = compile(gradients), compile(update)
 
+    def have_begun(self, step: int) -> bool:
+        """Whether what is worth it is compiled at a step."""
+        return step >= FIRST
+
     def is_due(self, step: int, size: int) -> bool:
         """Whether a batch of so many samples is computed so; to be asked once a batch.
 
@@ -115,7 +118,7 @@ class CompiledSteps:
                 return False
             del self.times[size]
             self.sizes.append(size)
-        return step >= FIRST and not self.hooks
+        return self.have_begun(step) and not self.hooks
 
     def __call__(
         self, rows: Array, labels: Array, factors: tuple[float | None, float | None], last: bool
@@ -158,50 +161,6 @@ class CompiledSteps:
         """Go on from a state."""
         came, times, self.sizes = ([int(n) for n in state.get(name, ())] for name in ("came", "times", "sizes"))
         self.times = dict(zip(came, times, strict=True))
-
-
-class CompiledForward:
-    """The outputs of a model in evaluation mode.
-
-    Parameters
-    ----------
-    model : callable
-    """
-
-    def __init__(self, model: Callable[..., Any]) -> None:
-        self.model, self.hooks = model, Hooks(model)
-        self.is_refused = False
-        self.compiled = compile(lambda rows: outputs_of(model, rows))
-
-    def is_due(self, step: int, batches: int) -> bool:
-        """Whether it is used at a step, when so many batches have been measured."""
-        return step >= FIRST and batches >= MEASURED and not self.hooks
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        if not self.is_refused:
-            before = self.compiled.stats.traces
-            try:
-                return self.compiled(rows)  # type: ignore[no-any-return]
-            except Exception as error:
-                self.is_refused = self.compiled.stats.traces == before
-                LOGGER.info("fit does not compile the outputs of a batch: %s", error)
-        return outputs_of(self.model, rows)
-
-
-class Hooks:
-    """Whether any module of a model calls functions before or after its own, as a compiled function would not."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.mark: object = None
-        self.there = False
-
-    def __bool__(self) -> bool:
-        if self.mark is not MARK[0]:
-            self.mark = MARK[0]
-            modules = self.model.modules() if hasattr(self.model, "modules") else ()
-            self.there = any(hooks for module in modules for hooks in module._hooks or ())
-        return self.there
 
 
 def is_good(value: Tensor, optimizer: Optimizer) -> Tensor:

@@ -13,6 +13,8 @@ from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.tensor import Tensor, tensor
+from tensorgraph.nn.module import Module
+from tensorgraph.train.forward import Forward, forward_of
 from tensorgraph.train.losses import Loss, default_metrics, loss_of
 from tensorgraph.train.running import (
     Data,
@@ -32,7 +34,9 @@ AT_ONCE = 256  # samples that are computed at a time
 
 
 @checked
-def predict(model: Model, x: Numbers, *, batch_size: Count = AT_ONCE, normalizer: Normalizer | None = None) -> Array:
+def predict(
+    model: Model, x: Numbers, *, batch_size: Count = AT_ONCE, normalizer: Normalizer | None = None, compile: bool = True
+) -> Array:
     """The model's outputs for many samples, in batches.
 
     Layers behave as at test time (batch norm uses its running averages, dropout does nothing), nothing is recorded,
@@ -48,6 +52,9 @@ def predict(model: Model, x: Numbers, *, batch_size: Count = AT_ONCE, normalizer
         Samples at a time. It bounds the memory needed and changes nothing else beyond rounding.
     normalizer : Normalizer, optional
         Applied to the samples first.
+    compile : bool
+        Whether a Module's outputs are compiled (`tensorgraph.compile`), from its 257th batch on: results differ by
+        rounding. What cannot be compiled, or has hooks, runs as it is.
 
     Returns
     -------
@@ -65,13 +72,15 @@ def predict(model: Model, x: Numbers, *, batch_size: Count = AT_ONCE, normalizer
     >>> predict(lambda x: tg.tensor(x) * 2.0, [[1.0], [2.0], [3.0]], batch_size=2).tolist()
     [[2.0], [4.0], [6.0]]
     """
-    return predicted(model, x, None, batch_size, normalizer)
+    forward = forward_of(model) if compile and isinstance(model, Module) else None
+    return predicted(model, x, forward, None if forward is None else forward.next, batch_size, normalizer)
 
 
 def predicted(
-    model: Any, x: Any, forward: Callable[[Tensor], Tensor] | None, step: int = AT_ONCE, normalizer: Any = None
-) -> Array:
-    """As `predict`, where `forward` may stand for the model, of which it gives the outputs."""
+    model: Any, x: Any, forward: Forward | None, outputs_by: Callable[[Tensor], Tensor] | None, step: int = AT_ONCE,
+    normalizer: Any = None,
+) -> Array:  # fmt: skip
+    """As `predict`, where `outputs_by` may stand for the model, of which it gives the outputs."""
     x = as_array(x, "x")
     if x.ndim == 0 or len(x) == 0:
         raise ValueError(f"x has shape {x.shape}, expected (N, ...) with N ≥ 1 samples; for one sample pass x[None]")
@@ -79,13 +88,13 @@ def predicted(
         check_finite(x, "x")
     dtype = model_dtype(model)
     outputs = []
-    with in_mode(model, training=False), modes.no_grad():
+    with in_mode(model, training=False, detour=None if forward is None else forward.detour), modes.no_grad():
         for start in range(0, len(x), step):
             rows = x[start : start + step]
             if normalizer is not None:
                 rows = normalizer.transform(rows)
             given = tensor(cast_floats(rows, dtype, "x"), copy=False)
-            outputs.append((outputs_of(model, given) if forward is None else forward(given)).numpy())
+            outputs.append((outputs_of(model, given) if outputs_by is None else outputs_by(given)).numpy())
     return np.concatenate(outputs)
 
 
@@ -98,6 +107,7 @@ def evaluate(
     metrics: Annotated[Iterable[str | Metric], Ordered] | None = None,
     batch_size: Count = AT_ONCE,
     normalizer: Normalizer | None = None,
+    compile: bool = True,
 ) -> dict[str, float]:
     """The loss and the metrics of a model on a data set, as `predict` sees it.
 
@@ -115,6 +125,8 @@ def evaluate(
         Samples at a time.
     normalizer : Normalizer, optional
         Applied to the samples first.
+    compile : bool
+        As for `predict`.
 
     Returns
     -------
@@ -136,7 +148,7 @@ def evaluate(
     x, y = samples_of(data, "data")
     y, judged = np.asarray(y), loss_of(loss)
     found = named_metrics(default_metrics(judged, y) if metrics is None else metrics, y)
-    outputs = predict(model, x, batch_size=batch_size, normalizer=normalizer)
+    outputs = predict(model, x, batch_size=batch_size, normalizer=normalizer, compile=compile)
     warn_of_pairs("evaluate", judged, aval_of(outputs), aval_of(targets_for(y, outputs.dtype)))
     return measure(outputs, y, judged, found)
 

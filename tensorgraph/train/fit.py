@@ -17,6 +17,7 @@ from tensorgraph.optim.optimizer import Optimizer, Rate
 from tensorgraph.train.callbacks import EarlyStop, Training, check_callbacks
 from tensorgraph.train.checks import check_fit, check_parts, weigh
 from tensorgraph.train.class_weights import Weights
+from tensorgraph.train.forward import forward_of
 from tensorgraph.train.history import History
 from tensorgraph.train.loop import Augment, Loop
 from tensorgraph.train.losses import Loss, default_metrics, loss_of
@@ -202,7 +203,8 @@ def fit(
         x, y, batch_size=batch_size or 32, shuffle=shuffle, seed=seed, last=last, dtype=kept.newbyteorder("=")
     )
     seen = x if normalizer is None or not late else normalizer.transform(np.asarray(x[:1]))
-    output = check_fit(model, _sizes(loader, epochs), seen, y, held, judged, found, dtype)
+    forward = forward_of(model) if compile and ranks is None else None
+    output = check_fit(model, _sizes(loader, epochs), seen, y, held, judged, found, dtype, forward)
     if class_weights is not None:
         weigh(judged, class_weights, y if stream is None else None, output, names)
 
@@ -227,7 +229,8 @@ def fit(
         accumulate=accumulate, ahead=prefetch, lint=lint and first,
     )  # fmt: skip
     if ranks is None:
-        return Loop(**parts, recorder=recorder, compiled=output.dtype if compile and output is not None else None).run()
+        compiled = output.dtype if compile and output is not None else None
+        return Loop(**parts, recorder=recorder, compiled=compiled, forward=None if compiled is None else forward).run()
     agree(
         ranks, model, x, y, epochs=epochs, batch_size=batch_size, shuffle=shuffle, seed=seed, last=last,
         accumulate=accumulate, class_weights=class_weights,

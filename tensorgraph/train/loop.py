@@ -23,9 +23,10 @@ from tensorgraph.engine.aval import aval_of
 from tensorgraph.engine.interrupts import Interrupt, interruptible
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.train.callbacks import EarlyStop, Training, notify
-from tensorgraph.train.compiled import CompiledForward, CompiledSteps, Result, scale_grads
+from tensorgraph.train.compiled import CompiledSteps, Result, scale_grads
 from tensorgraph.train.evaluate import AT_ONCE, measure, predicted, scalar, targets_for
 from tensorgraph.train.first_batch import warn_of_findings
+from tensorgraph.train.forward import Forward
 from tensorgraph.train.history import History
 from tensorgraph.train.losses import Loss, mass
 from tensorgraph.train.running import Metric, Samples, in_mode, outputs_of, warn_of_pairs
@@ -94,6 +95,8 @@ class Loop:
         Whether the first batch is.
     compiled : dtype, optional
         That of the model's outputs, where steps are made by compiled functions from some on.
+    forward : Forward, optional
+        What such functions go on from.
     told, shown : list
         Callbacks of the user's, and those that draw the bar.
     recorder : Recorder, optional
@@ -120,20 +123,19 @@ class Loop:
     ahead: int = 0
     lint: bool = False
     compiled: np.dtype[Any] | None = None
+    forward: Forward | None = None
     done: int = 0
     current: Pass | None = None
     interrupt: Interrupt = field(default_factory=Interrupt)
 
     def __post_init__(self) -> None:
         self.watch()
-        training, dtype = self.training, self.compiled
+        training, dtype, forward = self.training, self.compiled, self.forward
         self.steps: CompiledSteps | None = None
-        self.forward: CompiledForward | None = None
         self.cleared = False  # whether there are no gradients
-        if dtype is not None:
+        if dtype is not None and forward is not None:
             leaves = not all(type(one) is EarlyStop for one in self.told)  # others may look at gradients
-            self.steps = CompiledSteps(training.model, self.loss, training.optimizer, dtype, leaves)
-            self.forward = CompiledForward(training.model)
+            self.steps = CompiledSteps(forward, self.loss, training.optimizer, dtype, leaves)
 
     def watch(self) -> None:
         """Look from here on at what hyperparameters are."""
@@ -274,7 +276,7 @@ class Loop:
         if training.step == 0 and first:
             told = warn_of_pairs("fit", self.loss, output.aval, aval_of(targets_for(labels, output.dtype)))
             if self.lint:
-                warn_of_findings(training.model, self.loss, (rows.shape, rows.dtype), labels, told)
+                warn_of_findings(training.model, self.forward, self.loss, rows, labels, told)
         value = self.loss(output, targets_for(labels, output.dtype))
         number = scalar(value)
         if not isinstance(value, Tensor):
@@ -302,9 +304,10 @@ class Loop:
 
     def _on_dev(self, held: Samples) -> dict[str, float]:
         """Loss and metrics on the dev set."""
-        model, forward = self.training.model, self.forward
-        due = forward is not None and forward.is_due(self.training.step, self.done * -(-len(held[0]) // AT_ONCE))
-        return measure(predicted(model, held[0], forward if due else None), held[1], self.loss, self.metrics)
+        model, forward, steps = self.training.model, self.forward, self.steps
+        late = steps is not None and steps.have_begun(self.training.step)
+        due = late and forward is not None and forward.is_due(self.done * -(-len(held[0]) // AT_ONCE))
+        return measure(predicted(model, held[0], forward, forward if due else None), held[1], self.loss, self.metrics)
 
     def _why(self, number: float, rows: Array) -> str:
         """What is known of a loss that is no number, and what to do."""

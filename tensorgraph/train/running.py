@@ -15,6 +15,7 @@ from tensorgraph.data.dataset import Dataset
 from tensorgraph.data.normalizer import Normalizer
 from tensorgraph.data.rows import Rows, in_file
 from tensorgraph.engine.aval import Aval, default_dtype
+from tensorgraph.engine.changes import Detour
 from tensorgraph.engine.tape import warn_user
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.trace import trace
@@ -62,18 +63,24 @@ def model_dtype(model: Any) -> np.dtype[Any]:
 
 
 @contextmanager
-def in_mode(model: Any, training: bool) -> Iterator[None]:
+def in_mode(model: Any, training: bool, detour: Detour | None = None) -> Iterator[None]:
     """Every module of the model in training or evaluation mode inside, and as it was afterwards."""
     if not hasattr(model, "train"):  # a plain function has no modes
         yield
         return
     before = [(module, module.training) for module in model.modules()]
+    detour = detour or Detour()
+
+    def back() -> None:
+        for module, mode in before:
+            if module.training is not mode:
+                module.training = mode
+
     try:
-        model.train(training)
+        detour.enter(lambda: model.train(training))
         yield
     finally:
-        for module, mode in before:
-            module.training = mode
+        detour.leave(back)
 
 
 def outputs_of(model: Any, x: Tensor) -> Tensor:

@@ -93,7 +93,9 @@ class SharedLoop(Loop):
         x, y = held
         if len(x) < self.parallel.size:
             return super()._on_dev(held)
-        outputs = self.parallel.whole(predict(self.training.model, x[self.parallel.rows(len(x))]), len(x))
+        outputs = self.parallel.whole(
+            predict(self.training.model, x[self.parallel.rows(len(x))], compile=False), len(x)
+        )
         return measure(outputs, y, self.loss, self.metrics)
 
     def check_interrupt(self) -> None:

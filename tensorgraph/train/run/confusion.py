@@ -19,7 +19,7 @@ def confusion(loop: Loop, class_names: Sequence[str] | None) -> dict[str, Any]:
     the model is no classifier of it."""
     if loop.held is None or loop.held[1].dtype.kind not in "iu" or loop.held[1].ndim != 1:
         return {}
-    outputs = predict(loop.training.model, loop.held[0])
+    outputs = predict(loop.training.model, loop.held[0], compile=False)
     if outputs.ndim != 2 or not 2 <= outputs.shape[1] <= MOST_CLASSES:
         return {}
     try:
