@@ -1,11 +1,14 @@
 """What a function of the user's computes is a box or a frame under its name, as a module is."""
 
+import re
 from collections import Counter
 
+import pytest
 from large_programs import PROGRAMS
 
 import tensorgraph as tg
 from tensorgraph import nn
+from tensorgraph.graph.occurrences import names_by_path
 from tensorgraph.viz import draw
 from tensorgraph.viz.model.functions import with_functions
 
@@ -71,3 +74,31 @@ def test_a_graph_is_drawn_as_it_is_run():
     graph = PROGRAMS["maml step"]()
     seen = with_functions(graph)
     assert seen == graph and [eq.op for eq in seen.equations] == [eq.op for eq in graph.equations]
+
+
+@pytest.mark.parametrize("name", ["demo step", "gan step", "lstm step", "attention forward", "transformer step"])
+def test_boxes_and_frames_have_the_names_of_the_text(name):
+    graph = PROGRAMS[name]()
+    defined = {one.path: one.of for one in graph.outline.top.walk() if one.path}
+    said = {path: name for path, name in names_by_path(graph).items() if defined[path].kind != "optimizer"}
+    assert set(said.values()) <= set(re.findall(r"^def (\w+)", str(graph), re.M))
+    seen = set()
+    for level in ("module", "op", "training"):
+        drawing = draw(graph, level=level, expand=True)
+        for item in (*drawing.nodes, *drawing.groups):
+            path = item.path.partition("#")[0]
+            if path in said and getattr(item, "role", "module") == "module":
+                assert said[path] in item.rows[0].text.split(), item
+                seen.add(path)
+    assert len(seen) >= len(said) / 2
+
+
+def test_a_second_definition_of_a_class_has_its_number():
+    titles = [node.title for node in draw(PROGRAMS["demo step"](), level="module").nodes]
+    assert "Linear 0" in titles and "Linear_2 6" in titles and "Adam optimizer" in titles
+
+
+def test_a_loop_of_function_calls_is_headed_as_in_the_text():
+    frames = [group.rows[0].text for group in draw(PROGRAMS["maml step"](), level="module").groups]
+    assert frames == ["for t in range(4)", "for _ in range(3)"]
+    assert all(f"{frame}:" in str(PROGRAMS["maml step"]()) for frame in frames)

@@ -13,6 +13,7 @@ from tensorgraph.engine.tree import Treedef, leaf_paths
 from tensorgraph.graph.calls import Call, nest
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.graph import CellDecl, Graph, Literal, Var
+from tensorgraph.viz.model.functions import calls_by_path
 from tensorgraph.viz.model.labels import clean, type_text
 from tensorgraph.viz.model.view import Box, kind_of
 
@@ -58,6 +59,7 @@ class Facts:
     graph: Graph
     boxes: tuple[Box, ...]
     classes: Mapping[str, str]  # class name by module path, where known
+    calls: Mapping[str, Call]  # who opened each scope: a module, an optimiser, a function
     cells: Mapping[Var, CellDecl]
     box_of: tuple[int, ...]
     repeat_of: tuple[tuple[int, ...], ...]
@@ -94,6 +96,7 @@ class Facts:
             graph,
             boxes,
             graph.modules,
+            calls_by_path(graph),
             cells,
             tuple(box_of),
             tuple(repeat_of),

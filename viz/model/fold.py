@@ -26,6 +26,7 @@ from tensorgraph.graph.repeats import LONGEST, Turns, runs
 from tensorgraph.graph.statements import Operation, Repetition, walked
 from tensorgraph.viz.model.digest import digest_of, kind_of_atom
 from tensorgraph.viz.model.facts import relative
+from tensorgraph.viz.model.functions import calls_by_path
 from tensorgraph.viz.model.keys import key_of
 from tensorgraph.viz.model.rows import op_title
 from tensorgraph.viz.model.view import Box, Fold
@@ -86,6 +87,8 @@ class _Folding:
     def __init__(self, graph: Graph, boxes: Sequence[Box], opened: Sequence[str], loops: Sequence[Occurrence]) -> None:
         self.graph, self.given, self.opened, self.loops = graph, boxes, opened, loops
         self.cells = {cell.var: cell for cell in graph.cells}
+        calls = calls_by_path(graph)
+        self.functions = {path: call.name for path, call in calls.items() if call.kind == "scope"}
         self.made: dict[Var, tuple[int, int]] = {}
         self.box_of: dict[int, int] = {}
         for b, box in enumerate(boxes):
@@ -353,11 +356,12 @@ class _Folding:
         """Whether repeats hold more than names can say: several modules and ops besides, or the same in each, or many
         ops."""
         first = every[0]
-        names = {item.scope for item in first if item.scope and item.scope != scope}
+        names = {self.functions.get(item.scope, item.scope) for item in first if item.scope and item.scope != scope}
         if not names:
             return len({self.graph.equations[i].op.name for item in first for i in item.boxes[0].equations}) > NAMED
-        again = all(item.scope in names or item.scope == scope for item in every[1])
-        return (len(names) > 1 or again) and any(item.scope not in names for item in first)
+        again = all(self.functions.get(item.scope, item.scope) in names or item.scope == scope for item in every[1])
+        loose = any(self.functions.get(item.scope, item.scope) not in names for item in first)
+        return (len(names) > 1 or again) and loose
 
     def span(self, scope: str, items: Sequence[Item], every: Sequence[Sequence[Item]]) -> str:
         """``blocks.0``, or of several siblings ``3 to 5``; with its class where all repeats are calls of one; what has
@@ -366,6 +370,8 @@ class _Folding:
         names = [relative(name, scope) for name in scopes]
         if not names:
             return self.ops_of(items, every)
+        if all(name in self.functions for name in scopes):
+            return ", ".join(dict.fromkeys(self.functions[name] for name in scopes))
         whole = [name if not name[:1].isdigit() else f"{scope}.{name}" if scope else name for name in names]
         called = {item.scope for group in every for item in group if item.scope and item.scope != scope}
         again = len(called) == len(names)  # the same modules in every repeat

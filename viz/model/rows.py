@@ -23,8 +23,11 @@ MOST_WRITTEN = 32  # characters of the names of cells that a box writes; with mo
 
 
 def module_title(facts: Facts, scope: str, frame: str) -> Row:
-    """``Linear fc1``: class where known, and the name as seen from the frame around it."""
-    name, kind = relative(scope, frame), facts.classes.get(scope)
+    """``Linear fc1``: class where known, and the name as seen from the frame around it; a function has but a name."""
+    call = facts.calls.get(scope)
+    if call is not None and call.kind == "scope":
+        return Row("title", clean(call.name))
+    name, kind = relative(scope, frame), None if call is None else call.name
     if name.isdigit() and not kind:
         name = scope  # a bare number says too little
     said = kind and not (name == kind or name.startswith(f"{kind}_"))

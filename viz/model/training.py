@@ -361,7 +361,7 @@ class _Mirror(Builder):
         title = self.updates.title(b - self.forward)
         rows = [Row("title", clean(title))]
         every = {self.graph.equations[i].op.name for i in box.equations}
-        if title in ("update", "write", box.scope) or len(every) > 1:
+        if title in ("update", "write") or (beside is None and box.scope) or len(every) > 1:
             rows.append(Row("detail", clean(heaviest(self.graph, box.equations))))
         rows += self.writes_of(writes, twin.path if twin is not None else "", box.scope, 1 + len(box.others))
         side = b - self.forward < self.updates.sides

@@ -10,6 +10,7 @@ from typing import Any
 from tensorgraph.graph.graph import Graph, Var
 from tensorgraph.viz.model.budget import FORWARD, MOST_STUBS, stubs
 from tensorgraph.viz.model.drawing import Edge, Node, Row
+from tensorgraph.viz.model.functions import calls_by_path
 from tensorgraph.viz.model.labels import clean, count
 from tensorgraph.viz.model.mirror import Pass
 from tensorgraph.viz.model.view import Box
@@ -52,7 +53,8 @@ class Updates:
         said = Counter({op: times for op, times in ops.items() if "identity" not in op.traits}) or ops
         (op, times), *rest = said.most_common()
         if self.beside[n] is None and self.boxes[n].scope:
-            return self.boxes[n].scope
+            call = calls_by_path(self.graph).get(self.boxes[n].scope)
+            return self.boxes[n].scope if call is None else f"{call.name} {self.boxes[n].scope}"
         if rest or not ("update" in op.traits or times == 1):
             return "update" if n >= self.sides else "write"
         return op.name if times == 1 else f"{op.name} x{times}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise, takewhile
 
 from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.graph.outline import NUMBERED
 from tensorgraph.nn.registry import is_atomic
 
 __all__ = ["Box", "by_module", "by_op", "depths", "pack"]
@@ -122,7 +123,9 @@ def calls(graph: Graph, run: Sequence[int], parameters: Container[Var]) -> list[
     none, all its calls are equal.
     """
     first = graph.equations[run[0]]
-    if len(run) < 2 or not is_atomic(graph.modules.get(scope_of(first))) or first.origin is not None:
+    kind = graph.modules.get(scope_of(first), "")
+    atomic = is_atomic(kind) or is_atomic(NUMBERED.sub("", kind))
+    if len(run) < 2 or not atomic or first.origin is not None:
         return [list(run)]
     keys = []
     for i in run:
