@@ -10,6 +10,7 @@ from tensorgraph.engine.aval import Aval, broadcast_shapes
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.numbers import TracedNumber
 from tensorgraph.engine.op import Op, elementwise, promote
+from tensorgraph.engine.operands import array_beside
 from tensorgraph.engine.tensor import Tensor, tensor
 from tensorgraph.ops.creation import number
 from tensorgraph.ops.kernels import scalar as scalars
@@ -221,7 +222,10 @@ def _clip_to_tensors(x: Any, a_min: Any = None, a_max: Any = None) -> Any:
     """Bounds that are tensors: differentiable in them too, where they are reached."""
     if not any(isinstance(bound, (Tensor, np.ndarray, list)) for bound in (a_min, a_max)):
         return NotImplemented
-    x, low, high = (tensor(v) if isinstance(v, (np.ndarray, list)) else v for v in (x, a_min, a_max))
+    x, low, high = (
+        tensor(array_beside(v, (x, a_min, a_max))) if isinstance(v, (np.ndarray, list)) else v
+        for v in (x, a_min, a_max)
+    )
     for name, bound in (("a_min", low), ("a_max", high)):
         try:
             broadcast_shapes(*(v.shape for v in (x, bound) if isinstance(v, Tensor)))

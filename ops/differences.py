@@ -173,7 +173,7 @@ def _trapezoids(y: Any, x: Any, dx: float, axis: int, name: str) -> Tensor:
     means = (_part(y, k, 1, None) + _part(y, k, None, -1)) * 0.5
     if x is None:
         return means * dx  # type: ignore[no-any-return]
-    places = of(x, f"{name}: x")
+    places = of(x, f"{name}: x", (y,))
     if places.ndim == 1:
         steps = shape.reshape.public(diff.public(places), shape=tuple(-1 if i == k else 1 for i in range(y.ndim)))
     else:

@@ -85,7 +85,7 @@ def einsum(subscripts: Any, *operands: TensorLike, optimize: bool | str | Sequen
         given: Sequence[Any] = operands
     else:
         subscripts, given = listed((subscripts, *operands))
-    tensors = [x if isinstance(x, _READY) else of(x, "einsum: an operand") for x in given]
+    tensors = [x if isinstance(x, _READY) else of(x, "einsum: an operand", given) for x in given]
     if not tensors:
         raise ValueError(f"einsum({subscripts!r}) was given no operand")
     shapes = tuple([x.shape for x in tensors])

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tensorgraph.engine.aval import Aval, canonical_axis
+from tensorgraph.engine.aval import Aval, broadcast_shapes, canonical_axis
 from tensorgraph.engine.batching import unchanged
 from tensorgraph.engine.declare import op
 from tensorgraph.engine.functions import function
 from tensorgraph.engine.op import Op, float_dtype
 from tensorgraph.engine.sums import total
-from tensorgraph.engine.tensor import Tensor
+from tensorgraph.engine.tensor import Tensor, as_array
 from tensorgraph.ops import creation, logic, reduction, shape
 from tensorgraph.ops.contraction import matmul
 from tensorgraph.ops.factors import PAIR, POSITIVE, TALL
@@ -108,15 +108,32 @@ def _pinv_back(g: Any, a: Any, out: Any) -> Any:
     return rows - matmul(a, matmul(p, rows)) + columns - matmul(matmul(columns, p), a) - first
 
 
+def _pinv_of_limits(a: Any, rtol: Any = None) -> Any:
+    """A limit for each matrix: numbers that are known, and one inverse after the other."""
+    if not isinstance(rtol, (Tensor, np.ndarray, list, tuple)):
+        return NotImplemented
+    x, limits = of(a, "pinv: a"), as_array(rtol)
+    require_matrix(Aval(x.shape, x.dtype))
+    stack = x.shape[:-2]
+    if broadcast_shapes(limits.shape, stack) != stack:
+        raise ValueError(f"rtol has one number or one a matrix, of the stack's shape {stack}, got shape {limits.shape}")
+    if limits.ndim == 0 or 0 in stack:
+        return pinv.public(x, rtol=float(limits) if limits.ndim == 0 else None)
+    flat = x.reshape((-1, *x.shape[-2:]))
+    found = [pinv.public(flat[i], rtol=float(v)) for i, v in enumerate(np.broadcast_to(limits, stack).flat)]
+    return shape.stack.public(found).reshape((*stack, *found[0].shape))
+
+
 pinv: Op = op(
     "pinv(a, *, rtol: float | None = None)", _pinv, algebra, infer_rule=_pinv_infer, numpy=(np.linalg.pinv,),
     batch=unchanged, vjp=dict(a=_pinv_back), flops=lambda a, *, rtol: 16 * a.size * min(a.shape[-2:]),
-    also=("pinverse",), synonyms={"rcond": "rtol"},
+    also=("pinverse",), synonyms={"rcond": "rtol"}, otherwise=_pinv_of_limits,
     oracle=lambda a, *, rtol=None: np.linalg.pinv(np.asarray(a, np.float64)),
     examples=(((TALL,), {}), ((PAIR,), {}), ((TALL.T,), {}), ((POSITIVE,), {}), ((TALL,), dict(rtol=0.01))),
     doc="""The Moore-Penrose inverse (..., n, m) of matrices (..., m, n), by singular values.
 
-    Those up to `rtol` times the largest count as 0; by default max(m, n) times the dtype's epsilon. The derivative is
+    Those up to `rtol` times the largest count as 0, a number or an array with one a matrix; by default max(m, n) times
+    the dtype's epsilon. The derivative is
     the one at a fixed rank: G. H. Golub and V. Pereyra, SIAM J. Numer. Anal. 10 (1973) 413.
 
     >>> import tensorgraph as tg
@@ -159,7 +176,7 @@ def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> LstsqResu
     >>> tg.round(tg.linalg.lstsq([[1.0], [1.0]], [1.0, 3.0]).solution, decimals=3)
     tensor([2.], f32)
     """
-    x, y = of(a, "lstsq: a"), of(b, "lstsq: b")
+    x, y = of(a, "lstsq: a", (b,)), of(b, "lstsq: b", (a,))
     vector = y.ndim == 1
     columns = shape.expand_dims.public(y, axis=-1) if vector else y
     if x.ndim < 2 or columns.ndim < 2 or x.shape[-2] != columns.shape[-2]:

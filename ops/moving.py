@@ -11,8 +11,8 @@ import numpy as np
 from tensorgraph.engine.aval import broadcast_shapes, canonical_axis
 from tensorgraph.engine.functions import function, static
 from tensorgraph.engine.numbers import TracedScalar, is_number
-from tensorgraph.engine.operands import SCALARS, convert, weak_items
-from tensorgraph.engine.tensor import Tensor, as_array, wrap
+from tensorgraph.engine.operands import SCALARS, array_beside, convert, weak_items
+from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.ops import arithmetic, creation, logic, shape
 
 __all__: list[str] = []
@@ -21,20 +21,22 @@ TensorLike = Any
 Axes = int | Sequence[int]
 
 
-def of(x: Any, what: str) -> Tensor:
-    """An argument as a tensor."""
+def of(x: Any, what: str, beside: Sequence[Any] = ()) -> Tensor:
+    """An argument as a tensor, Python's floats with the digits of the arguments `beside`."""
     if type(x) in SCALARS:
-        return wrap(as_array(x))
+        return wrap(array_beside(x, beside))
     if x is None:
         raise TypeError(f"{what}: expected a tensor, got None")
-    made: Tensor = convert(x, lambda: what, copy=True)  # the result may be the argument itself
+    made: Tensor = convert(x, lambda: what, True, beside)  # the result may be the argument itself
     return made
 
 
 def together(name: str, **values: Any) -> list[Tensor]:
     """Arguments of a function as tensors, a number in the dtype of the floats that it meets: it has all its digits."""
+    given = tuple(values.values())
     made = {
-        key: v if is_number(v) or isinstance(v, np.generic) else of(v, f"{name}: {key}") for key, v in values.items()
+        key: v if is_number(v) or isinstance(v, np.generic) else of(v, f"{name}: {key}", given)
+        for key, v in values.items()
     }
     tensors = [v for v in made.values() if isinstance(v, Tensor) and not (is_number(v) or type(v) is TracedScalar)]
     floats = [v.dtype for v in tensors if v.dtype.kind == "f"]

@@ -178,8 +178,15 @@ def _matrix_norm(x: Tensor, axes: tuple[int, int], keepdims: bool, ord: Any, nam
         raise ValueError(f"{name}: of matrices ord is 'fro', 'nuc', 1, -1, 2, -2, inf or -inf, got {ord!r}")
     summed, chosen = (rows, columns) if abs(ord) == 1 else (columns, rows)
     sums = vector_norm.public(x, axis=summed, keepdims=True, ord=1)
-    best = (reductions.max if ord > 0 else reductions.min).public(sums, axis=chosen, keepdims=True)
+    best = _extreme(sums, ord).public(sums, axis=chosen, keepdims=True)
     return best if keepdims else _without(best, rows, columns)
+
+
+def _extreme(norms: Tensor, ord: float) -> Any:
+    """What takes the largest norm, or for a negative order the least; the largest of none is 0, as NumPy has it."""
+    if ord < 0:
+        return reductions.min
+    return reductions.max if norms.size else reductions.sum
 
 
 def _without(x: Tensor, *axes: int) -> Tensor:
@@ -197,7 +204,7 @@ def _singular(x: Tensor, rows: int, columns: int, keepdims: bool, ord: Any, name
         raise NotImplementedError(f"{name}: ord={ord!r} needs singular values, which are not there yet")
     values = getattr(declared, "public", None) or declared.call  # type: ignore[union-attr]
     singular = values(moveaxis(x, (rows, columns), (-2, -1)))
-    reduce = reductions.sum if ord == "nuc" else reductions.max if ord == 2 else reductions.min
+    reduce = reductions.sum if ord == "nuc" else _extreme(singular, ord)
     result: Tensor = reduce.public(singular, axis=-1)
     return expand_dims.public(result, axis=(rows, columns)) if keepdims else result
 

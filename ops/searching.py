@@ -105,7 +105,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Tensor:
     i where bins[i - 1] <= x < bins[i], or bins[i - 1] < x <= bins[i] if `right`; in falling bins where
     bins[i - 1] > x >= bins[i], or bins[i - 1] >= x > bins[i]. That they are in order is not checked.
     """
-    x, bins = of(x, "digitize: x"), of(bins, "digitize: bins")
+    x, bins = of(x, "digitize: x", (bins,)), of(bins, "digitize: bins", (x,))
     rising = searchsorted.public(bins, x, side="left" if right else "right")
     if bins.ndim != 1 or bins.shape[0] < 2:
         return rising  # type: ignore[no-any-return]

@@ -19,9 +19,9 @@ TensorLike = Any
 Axes = int | Sequence[int]
 
 
-def float_of(x: Any, what: str) -> Tensor:
+def float_of(x: Any, what: str, beside: Sequence[Any] = ()) -> Tensor:
     """An argument as a tensor of floats."""
-    t = of(x, what)
+    t = of(x, what, beside)
     kind = float_dtype(t.dtype)
     return t if t.dtype == kind else shape.astype.public(t, dtype=kind.name)
 
@@ -82,7 +82,7 @@ def average(
         mean = reduction.mean.public(x, axis=axis, keepdims=keepdims)
         n = reduction.count(x, axis)
         return (mean, mean * 0.0 + n) if returned else mean
-    w = of(weights, "average: weights")
+    w = of(weights, "average: weights", (x,))
     if w.shape != x.shape:
         given = (axis,) if isinstance(axis, (int, np.integer)) else axis
         axes = [] if given is None else [a + x.ndim if a < 0 else a for a in given]
@@ -98,7 +98,7 @@ def average(
 
 def _observations(x: Tensor, y: Any, rowvar: bool, name: str) -> Tensor:
     """Variables as rows."""
-    parts = [x] if y is None else [x, float_of(y, f"{name}: y")]
+    parts = [x] if y is None else [x, float_of(y, f"{name}: y", (x,))]
     for i, part in enumerate(parts):
         if part.ndim > 2:
             raise ValueError(f"{name}: of matrices of variables and observations, got shape {part.shape}")

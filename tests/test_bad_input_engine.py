@@ -1,5 +1,6 @@
 """Bad input never gives a silent wrong number: one clear error that names what came, where, and the remedy."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -231,3 +232,19 @@ def test_messages_are_one_paragraph() -> None:
             call()
         text = str(caught.value)
         assert 0 < len(text) < 500 and "\n" not in text.strip(), text
+
+
+def test_an_axis_that_is_not_there_is_numpys_error_with_our_words() -> None:
+    x = tg.ones((2, 3))
+    for call in (
+        lambda: tg.sum(x, axis=2), lambda: tg.expand_dims(x, axis=-4), lambda: x.max(axis=-3),
+        lambda: np.sum(x, axis=2), lambda: tg.moveaxis(x, 5, 0), lambda: tg.stack([x, x], axis=4),
+        lambda: tg.linalg.norm(x, axis=2),
+        lambda: tg.trace(lambda x: x.sum(axis=2), x), lambda: tg.average(x, axis=2),
+    ):  # fmt: skip
+        with pytest.raises(
+            np.exceptions.AxisError, match=r"axis -?\d is out of range for \d dimensions: expected"
+        ) as info:
+            call()
+        assert isinstance(info.value, ValueError) and isinstance(info.value, IndexError)
+        assert str(pickle.loads(pickle.dumps(info.value))) == str(info.value)

@@ -256,3 +256,25 @@ def test_the_condition_of_a_singular_matrix_is_infinite(p) -> None:
     if p not in (2, "nuc"):
         g = tg.grad(lambda a: tg.linalg.cond(a, p)[1])(tg.tensor(a)).numpy()
         assert np.isfinite(g).all() and not g[0].any() and g[1].any()
+
+
+def test_the_least_singular_values_that_count_may_differ_between_matrices() -> None:
+    many = np.stack([TALL, 2.0 * TALL[::-1]])
+    limits = np.array([0.1, 0.9])
+    for rtol in (limits, tg.tensor(limits), limits.tolist(), tg.tensor(0.9), np.array(0.1)):
+        ours = tg.linalg.pinv(tg.tensor(many), rtol=rtol)
+        np.testing.assert_allclose(ours.numpy(), np.linalg.pinv(many, rtol=np.asarray(rtol)), atol=1e-12)
+    whole = tg.grad(lambda a: (tg.linalg.pinv(a, rtol=limits) ** 2).sum())(tg.tensor(many))
+    single = tg.grad(lambda a: (tg.linalg.pinv(a, rtol=0.9) ** 2).sum())(tg.tensor(many[1]))
+    np.testing.assert_allclose(whole[1].numpy(), single.numpy(), atol=1e-12)
+    assert tg.linalg.pinv(np.zeros((0, 3, 2)), rtol=np.zeros(0)).shape == (0, 2, 3)
+    with pytest.raises(ValueError, match=r"pinv.*shape"):
+        tg.linalg.pinv(many, rtol=[0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("ord", [1, 2, np.inf, "fro", "nuc"])
+def test_the_norm_of_a_matrix_without_elements_is_zero(ord: Any) -> None:
+    for shape in ((0, 1), (1, 0), (0, 0), (2, 0, 3)):
+        a = tg.zeros(shape, dtype=tg.f64)
+        assert tg.linalg.matrix_norm(a, ord=ord).tolist() == np.zeros(shape[:-2]).tolist()
+        assert tg.grad(lambda a: tg.linalg.matrix_norm(a, ord=ord).sum())(a).shape == shape

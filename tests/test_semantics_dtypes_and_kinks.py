@@ -1,11 +1,15 @@
 """Which dtype comes of what, and which value a derivative takes where there is none."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgraph as tg
+import tensorgraph.numpy as tnp
 from tensorgraph import nn
 
 F2, F4, F8, I8 = np.float16, np.float32, np.float64, np.int64
@@ -284,3 +288,25 @@ def test_where_and_a_side_whose_slope_is_not_finite() -> None:
     graph = tg.trace(single, x)
     (finding,) = tg.lint(graph)
     assert finding.name == "gradient-through-where" and finding.rewrite(graph).grad()(x).tolist() == [1, 0.25]
+
+
+def test_pythons_floats_keep_the_digits_of_float64_beside_them() -> None:
+    v = [0.1, 0.2, 0.3]
+    x = np.array(v)
+    m, t = np.outer(x, x) + np.eye(3), tg.tensor(x)
+    calls: tuple[Callable[[Any, Any], Any], ...] = (
+        lambda n, t: n.add(t, [0.1]), lambda n, t: n.multiply(v, t), lambda n, t: n.clip(t, [0.15], 0.23),
+        lambda n, t: n.searchsorted(t, 0.2), lambda n, t: n.searchsorted(t, v[1:]),
+        lambda n, t: n.digitize(t, v[:2]), lambda n, t: n.isin(t, [0.1]), lambda n, t: n.isin(0.1, t),
+        lambda n, t: n.einsum("i,->i", t, 0.1),
+        lambda n, t: n.dot(t, v), lambda n, t: n.matmul(m, v), lambda n, t: n.cross(t, v),
+        lambda n, t: n.linalg.solve(m, v), lambda n, t: n.interp(t, [0.0, 1.0], [0.1, 0.3]),
+        lambda n, t: n.average(t, weights=v), lambda n, t: n.trapezoid(t, [0.1, 0.2, 0.35]),
+        lambda n, t: n.cov(t, [0.1, 0.2, 0.5]), lambda n, t: n.diff(t, prepend=[0.1]), lambda n, t: n.vdot(t, v),
+    )  # fmt: skip
+    for call in calls:
+        ours, theirs = np.asarray(call(tnp, t)), call(np, x)
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=1e-14, atol=1e-17)
+    assert tg.take(t, [0, 1]).dtype == np.float64 and tg.dot(tg.tensor([1, 2]), [0.1, 0.2]).dtype == np.float32
+    assert (tg.tensor([1.0]) + [0.1]).dtype == np.float32

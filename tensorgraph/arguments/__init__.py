@@ -3,6 +3,7 @@
 from tensorgraph.arguments.checks import checked, refuse_keyword
 from tensorgraph.arguments.kinds import (
     RAW,
+    AxisError,
     ClassNames,
     Count,
     Finite,
@@ -25,6 +26,6 @@ from tensorgraph.arguments.kinds import (
 
 __all__ = [
     "RAW", "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "Positive", "Probability", "Range", "Unfit", "brief", "checked", "is_raw", "kind_of", "refuse_keyword",
+    "Positive", "Probability", "Range", "Unfit", "AxisError", "brief", "checked", "is_raw", "kind_of", "refuse_keyword",
     "shown",
 ]  # fmt: skip

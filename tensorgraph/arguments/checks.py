@@ -14,13 +14,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from tensorgraph.arguments.foreign import keyword_hint
-from tensorgraph.arguments.kinds import ANYTHING, Kind, Unfit, brief, kind_of
+from tensorgraph.arguments.kinds import ANYTHING, AxisError, Kind, Unfit, brief, kind_of
 from tensorgraph.arguments.near import near
 
 __all__ = ["checked", "refuse_call", "refuse_keyword"]
 
 MISSING = object()
-PLAIN = (ValueError, TypeError, IndexError, MemoryError)
+PLAIN = (ValueError, TypeError, IndexError, MemoryError, AxisError)
 DEEP = "an argument is nested too deep, or holds itself"
 F = TypeVar("F", bound=Callable[..., Any])
 

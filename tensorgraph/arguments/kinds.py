@@ -23,11 +23,18 @@ from tensorgraph.arguments.near import near
 
 __all__ = [
     "ClassNames", "Count", "Finite", "Fraction", "Kind", "Name", "Natural", "NonNegative", "Ordered", "PathLike",
-    "RAW", "Positive", "Probability", "Range", "Unfit", "brief", "is_raw", "kind_of", "shown",
+    "RAW", "Positive", "Probability", "Range", "Unfit", "AxisError", "brief", "is_raw", "kind_of",
+    "shown",
 ]  # fmt: skip
 
 RAW = "of bytes, say what they mean: numpy.frombuffer(value, numpy.uint8)"
 LONGEST = 1_000_000  # items that are taken from an iterator before it counts as endless
+
+
+class AxisError(np.exceptions.AxisError):
+    """An axis that is not there: NumPy's error, a ValueError and an IndexError, whose message may be made longer."""
+
+    __str__ = ValueError.__str__
 
 
 class Unfit(Exception):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 
-from tensorgraph.arguments import Kind, Range, Unfit, checked, shown
+from tensorgraph.arguments import AxisError, Kind, Range, Unfit, checked, shown
 
 __all__ = ["Aval", "DType", "FloatDType", "Number", "Shape", "aval_of", "broadcast_shapes", "canonical_axis",
            "canonical_dtype", "default_dtype", "set_default_dtype", "short_dtype"]  # fmt: skip
@@ -268,12 +268,12 @@ def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def canonical_axis(axis: Any, ndim: int, what: str = "axis") -> int:
-    """A non-negative axis; raises ValueError naming the valid range."""
+    """A non-negative axis; raises AxisError naming the valid range."""
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(f"{what} must be an integer, got {axis!r}")
     if not -ndim <= axis < ndim:
         valid = f"expected {-ndim} to {ndim - 1}" if ndim else "a 0-d tensor has no axes"
-        raise ValueError(f"{what} {axis} is out of range for {ndim} dimensions: {valid}")
+        raise AxisError(f"{what} {axis} is out of range for {ndim} dimensions: {valid}")
     return int(axis) % ndim
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tensorgraph.arguments.foreign import keyword_hint
-from tensorgraph.arguments.kinds import brief
+from tensorgraph.arguments.kinds import AxisError, brief
 from tensorgraph.engine import modes
 from tensorgraph.engine.aval import Aval, Number, default_dtype
 from tensorgraph.engine.cells import Cell
@@ -90,7 +90,7 @@ def _composed_call(declared: Op, function: Any, values: Mapping[str, Any]) -> An
     except (TypeError, ValueError) as error:
         if getattr(error, "explained", False):
             raise
-        kind: Any = TypeError if isinstance(error, TypeError) else ValueError
+        kind: Any = next(k for k in (TypeError, AxisError, ValueError) if isinstance(error, k))
         result = kind(f"{declared.name}{describe_source(user_source())}: {error}")
         result.explained = True
     raise result
@@ -334,7 +334,7 @@ def explain(declared: Op, inputs: list[Any], attrs: Mapping[str, Any], error: Ex
     if getattr(reason, "explained", False):
         raise reason
     types = ", ".join(f"{n}: {_describe(i)}" for n, i in zip(declared.inputs, inputs, strict=True))
-    kept = (ValueError, TypeError, IndexError, ZeroDivisionError, np.linalg.LinAlgError)
+    kept = (ValueError, TypeError, IndexError, ZeroDivisionError, np.linalg.LinAlgError, AxisError)
     kind: Any = type(reason) if type(reason) in kept else ValueError
     message = f"{declared.name}({types}){describe_source(user_source())}: {brief(str(reason))}"
     result = kind(message)

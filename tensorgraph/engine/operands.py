@@ -1,8 +1,9 @@
 """What may be given to an op: its operands as arrays and weak numbers, its attributes as static literals.
 
 A Python number beside a tensor of an elementwise op is weak: it takes the tensor's dtype. So is a NumPy scalar, where a
-tensor of a float dtype is among the operands. Everything else becomes a tensor: what is made here belongs to the call,
-an array that was given stays its owner's, so that whatever keeps it or hands it out copies it.
+tensor of a float dtype is among the operands. Everything else becomes a tensor, Python's floats of the default dtype
+or of a wider one beside them: what is made here belongs to the call, an array that was given stays its owner's, so that
+whatever keeps it or hands it out copies it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tensorgraph.arguments import Kind, Unfit, kind_of
 from tensorgraph.engine import known, modes
 from tensorgraph.engine.aval import NATIVE
 from tensorgraph.engine.cells import Buffer, Parameter
+from tensorgraph.engine.exits import Array
 from tensorgraph.engine.numbers import TRACED, TracedNumber, TracedScalar
 from tensorgraph.engine.op import Op, creation, elementwise, listing, settle
 from tensorgraph.engine.open_sizes import OpenSize, WatchedShape
@@ -179,12 +181,23 @@ class Borrowed(Tensor):
     __slots__ = ()
 
 
-def convert(value: Any, what: Callable[[], str], copy: bool = False) -> Any:
-    """An op's input: a Tensor, a weak Python scalar, or None."""
+def array_beside(value: Any, given: Sequence[Any]) -> Array:
+    """Numbers as an array; Python's floats, alone or in lists, keep the digits of the widest floats in `given`."""
+    array = as_array(value)
+    if array.dtype.kind != "f" or type(value) not in (float, list, tuple) or not _of_numbers(value):
+        return array
+    beside = [v for item in given for v in (item if type(item) in (list, tuple) else (item,))]
+    dtypes = {v.dtype for v in beside if isinstance(v, (Tensor, ndarray)) and type(v) not in TRACED}
+    wider = np.result_type(array.dtype, *(d for d in dtypes if d.kind == "f" and d in NATIVE))
+    return array if wider == array.dtype else as_array(value, wider)
+
+
+def convert(value: Any, what: Callable[[], str], copy: bool = False, given: Sequence[Any] = ()) -> Any:
+    """An op's input beside the others `given`: a Tensor, a weak Python scalar, or None."""
     if isinstance(value, Tensor) or type(value) in SCALARS or value is None:
         return value
     try:
-        array = as_array(value)
+        array = array_beside(value, given)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{what()}: {error}") from None
     if isinstance(value, (list, tuple, np.generic)):
@@ -207,12 +220,12 @@ def converted(declared: Op, raw: Sequence[Any], copy: bool) -> list[Any]:
         if name in declared.signature.lists:
             if not isinstance(value, (list, tuple)) and not (isinstance(value, (Tensor, ndarray)) and value.ndim):
                 raise TypeError(f"{what()}: expected a list of tensors, got {type(value).__name__}")
-            items = [convert(v, what, copy) for v in (weak_items(value) if declared.kind is listing else value)]
-            inputs.append([wrap(as_array(v)) if type(v) in SCALARS else v for v in items])
+            items = [convert(v, what, copy, raw) for v in (weak_items(value) if declared.kind is listing else value)]
+            inputs.append([wrap(array_beside(v, raw)) if type(v) in SCALARS else v for v in items])
         elif value is None and name not in declared.signature.optional:
             raise TypeError(f"{what()}: expected a tensor, got None")
         else:
-            inputs.append(value if type(value) in NUMBERS else convert(value, what, copy))
+            inputs.append(value if type(value) in NUMBERS else convert(value, what, copy, raw))
     return inputs
 
 
@@ -271,7 +284,7 @@ def weigh(declared: Op, inputs: list[Any]) -> list[Any]:
         if any(isinstance(i, Tensor) for i in inputs):
             return inputs
     try:
-        return [wrap(as_array(i)) if type(i) in SCALARS or type(i) in NUMBERS else i for i in inputs]
+        return [wrap(array_beside(i, inputs)) if type(i) in SCALARS or type(i) in NUMBERS else i for i in inputs]
     except TypeError as error:  # an integer that no dtype holds
         raise TypeError(f"{declared.name}{describe_source(user_source())}: {error}") from None
 
@@ -331,7 +344,7 @@ def lend(value: Any, given: tuple[Any, ...], weak: bool) -> Any:
     if kind in SCALARS:
         if weak and any(type(v) not in SCALARS and v is not None for v in given):
             return value
-        return as_array(value) if kind is not int or -LARGE <= value < LARGE else None
+        return array_beside(value, given) if kind is not int or -LARGE <= value < LARGE else None
     return value._value if kind is Buffer else None
 
 

@@ -93,6 +93,7 @@ def where(condition: Any, x1: Any = ABSENT, x2: Any = ABSENT, /) -> Any:
 def cross(x1: Any, x2: Any, /, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Tensor:
     """The cross product of vectors along an axis, which the result has at `axisc`."""
     a, b, c = (axisa, axisb, axisc) if axis is None else (axis, axis, axis)
+    x1, x2 = products.both(x1, x2, "cross", "x1", "x2")
     result: Tensor = products.cross(moveaxis(x1, a, -1), moveaxis(x2, b, -1), axis=-1)
     return moveaxis(result, -1, c)  # type: ignore[no-any-return]
 
