@@ -69,7 +69,43 @@ def deep_step() -> Graph:
     return tg.trace(step, tg.f32[4, 3])
 
 
-STEPS = {"lstm": PROGRAMS["lstm step"], "cell": cell_step, "deep": deep_step}
+def penalised_step() -> Graph:
+    """A gradient in the loss, and two gradients through one call."""
+    maker, judge = nn.Linear(2, 3, seed=0), nn.Sequential(nn.Linear(3, 4, seed=1), nn.Tanh(), nn.Linear(4, 1, seed=2))
+    making, judging = optim.SGD(maker, lr=0.1), optim.SGD(judge, lr=0.1)
+
+    def smooth(x: Any) -> Any:
+        slope = tg.grad(lambda given: judge(given).sum())(x)
+        return ((slope * slope).sum(axis=1) - 1.0) ** 2
+
+    def step(real: Any, noise: Any) -> Any:
+        fake = maker(noise)
+        told = judge(fake)
+        judging.minimize(told.mean() - judge(real).mean() + smooth(real + fake.detach()).mean())
+        making.minimize(-told.mean())
+        return told
+
+    return tg.trace(step, tg.f32[5, 3], tg.f32[5, 2])
+
+
+def curved() -> Graph:
+    """A derivative of a derivative of functions that call each other."""
+
+    def wave(w: Any, x: Any) -> Any:
+        return tg.sin(x * w) * tg.tanh(w)
+
+    def height(w: Any, x: Any) -> Any:
+        for _ in range(3):
+            x = wave(w, x) + x
+        return (x * x).sum()
+
+    return tg.trace(lambda w, x: tg.grad(lambda v: (tg.grad(height)(v, x) ** 3).sum())(w), tg.f64[3], tg.f64[3])
+
+
+STEPS = {
+    "lstm": PROGRAMS["lstm step"], "cell": cell_step, "deep": deep_step, "maml": PROGRAMS["maml step"],
+}  # fmt: skip
+OTHERS = {"penalised": penalised_step, "curved": curved}
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -82,9 +118,17 @@ def test_a_backward_pass_is_loops_over_rows(name: str) -> None:
     assert lines_of(text) < 5 * lines_of(graph.text())
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_derivatives_of_derivatives_are_functions(name: str) -> None:
+    changed = OTHERS[name]().differentiate()
+    text = read_back(changed)
+    runs_as_python(changed)
+    assert lines_of(text) < 10 * lines_of(OTHERS[name]().text()) and "_backward_2(" in text
+
+
+@pytest.mark.parametrize("name", [*STEPS, *OTHERS])
 def test_backward_passes_come_back_when_they_are_changed(name: str) -> None:
-    changed = STEPS[name]().differentiate()
+    changed = {**STEPS, **OTHERS}[name]().differentiate()
     again = tg.parse(changed.text(), tg.text.arrays_of(changed))
     for simpler in (changed.simplify(), again.simplify(), again.recognise()):
         text = simpler.text()

@@ -150,13 +150,7 @@ BATCHED = (
 @pytest.mark.parametrize("step", PASSES)
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "flat"])
 def test_programs_come_back_after_passes(name: str, step: str) -> None:
-    changed = PASSES[step](PROGRAMS[name]())
-    if name != "maml step" or step not in ("differentiate", "transform"):
-        read_back(changed)
-        return
-    text = str(changed)  # its names change once: dicts that the reader knows of are not found in the derivative
-    again = tg.parse(text, tg.text.arrays_of(changed))
-    assert again == changed and max(map(len, text.split("\n"))) <= WIDEST
+    read_back(PASSES[step](PROGRAMS[name]()))
 
 
 @pytest.mark.parametrize("name", BATCHED)

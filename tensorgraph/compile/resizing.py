@@ -18,7 +18,7 @@ from tensorgraph.compile.tracing import Traced
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.tensor import Tensor
 from tensorgraph.graph.equation import abstract
-from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var, Write
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write
 from tensorgraph.graph.size_reads import SizeReads, plain
 
 __all__ = ["Resizing"]
@@ -192,7 +192,7 @@ def _resized(graph: Graph, reads: SizeReads, size: int) -> Graph:
         outputs = tuple(typed(var, aval) for var, aval in zip(eq.outputs, avals, strict=True))
         origin = eq.origin
         if origin is not None:
-            origin = Origin(made.get(origin.of, origin.of), origin.rule)
+            origin = replace(origin, of=made.get(origin.of, origin.of))
         equations.append(replace(eq, inputs=inputs, attrs=attrs, outputs=outputs, origin=origin))
     writes = tuple(Write(write.cell, atom(write.value), write.source) for write in graph.writes)
     for write in writes:

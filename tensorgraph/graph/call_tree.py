@@ -2,7 +2,8 @@
 
 The equations of a call are consecutive in a trace, and passes keep that but for the backward pass: what a derivative
 rule made stands behind, in the call whose equation it differentiates. So a call is a node once for its own equations
-and once for those of its derivative. A call that was torn apart is several nodes, none of them `whole`.
+and once for those of each of its derivatives; to a call that takes a gradient itself that pass is its own. A call that
+was torn apart is several nodes, none of them `whole`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from tensorgraph.graph.calls import Call
-from tensorgraph.graph.equation import Equation
+from tensorgraph.graph.equation import Backward, Equation
 from tensorgraph.graph.graph import Graph
 
 __all__ = ["Node", "Scoped", "call_tree"]
 
+Passes = tuple[Backward, ...]
+UNKNOWN: Passes = (Backward(None),)  # of which no call is known
 DEEPEST = 40  # calls in calls that are told apart: what is called deeper stands in the one that called it
 
 
@@ -27,8 +30,8 @@ class Node:
     ----------
     call : Call or None
         None at the top of a graph that knows none.
-    backward : bool
-        Whether its equations are those of derivative rules.
+    passes : tuple
+        The gradients of which its equations are part, and which were not taken in it: empty for the call itself.
     items : list of int and Node
         What stands in it: numbers of equations, and calls.
     start, stop : int
@@ -38,11 +41,20 @@ class Node:
     """
 
     call: Call | None
-    backward: bool = False
+    passes: tuple[Backward, ...] = ()
     items: list[int | Node] = field(default_factory=list)
     start: int = 0
     stop: int = 0
     whole: bool = True
+
+    @property
+    def backward(self) -> bool:
+        """Whether its equations are those of derivative rules."""
+        return bool(self.passes)
+
+    def is_of(self, other: Node) -> bool:
+        """Whether it is a derivative of another node of its call."""
+        return self.call is other.call and set(self.passes) > set(other.passes)
 
     @property
     def kind(self) -> str:
@@ -89,30 +101,30 @@ def call_tree(graph: Graph, hidden: Collection[int] = ()) -> Node:
     count = len(graph.equations)
     top = Node(None, stop=count)
     stack = [top]
-    seen: dict[tuple[Call | None, bool], Node] = {}
-    chains: dict[Call | None, list[Call]] = {None: []}
+    seen: dict[tuple[Call | None, Passes], Node] = {}
+    chains: dict[tuple[Call | None, Passes], list[tuple[Call, Passes]]] = {(None, ()): []}
     following = _following(graph)
     for number, eq in enumerate(graph.equations):
         if number in hidden:
             continue
         eq = following.get(number, eq)
-        chain = chains.get(eq.call)
+        passes = () if eq.origin is None else eq.origin.passes or UNKNOWN
+        chain = chains.get((eq.call, passes))
         if chain is None:
-            chain = chains[eq.call] = _chain(eq)
+            chain = chains[eq.call, passes] = _chain(eq, passes)
         if top.call is None and eq.call is not None:
             top.call = next((call for call in eq.call.callers() if _is_top(call)), None)
-        backward = eq.origin is not None
         depth = 1
         while depth < len(stack) and depth <= len(chain):
             node = stack[depth]
-            if node.call is not chain[depth - 1] or node.backward is not backward:
+            if (node.call, node.passes) != chain[depth - 1]:
                 break
             depth += 1
         while len(stack) > depth:
             stack.pop().stop = number
-        for call in chain[depth - 1 :]:
-            node = Node(call, backward, start=number)
-            other = seen.setdefault((call, backward), node)
+        for call, part in chain[depth - 1 :]:
+            node = Node(call, part, start=number)
+            other = seen.setdefault((call, part), node)
             if other is not node:
                 node.whole = other.whole = False
             stack[-1].items.append(node)
@@ -140,9 +152,11 @@ def _is_top(call: Call) -> bool:
     return call.parent is None and call.kind == "function"
 
 
-def _chain(eq: Equation) -> list[Call]:
-    """The calls around an equation, the outermost first, without the function at the top."""
+def _chain(eq: Equation, passes: Passes) -> list[tuple[Call, Passes]]:
+    """The calls around an equation, the outermost first, without the function at the top, each with the gradients that
+    were not taken in it."""
     calls = [] if eq.call is None else list(eq.call.callers())
     if calls and _is_top(calls[-1]):
         calls.pop()
-    return calls[::-1][:DEEPEST]
+    taken = [(one, set() if one.call is None else set(one.call.callers())) for one in passes]
+    return [(call, tuple(one for one, inside in taken if call not in inside)) for call in calls[::-1][:DEEPEST]]

@@ -14,6 +14,7 @@ from types import CodeType
 from typing import Any
 
 from tensorgraph.engine.tree import is_dataclass
+from tensorgraph.graph.equation import Backward, Origin
 from tensorgraph.graph.graph import ANYTHING, Equation, Var
 
 __all__ = ["Call", "Copies", "Place", "arguments_of", "classes", "nest", "scoped"]
@@ -145,6 +146,11 @@ class Copies:
         self.within = within
         self.root = root
         self.made: dict[Call, Call] = {}
+        self.taken: dict[Backward, Backward] = {}
+
+    def passes(self, origin: Origin) -> tuple[Backward, ...]:
+        """The gradients that made an equation, in the copies of the calls that took them."""
+        return tuple(self.taken.setdefault(one, Backward(self.of(one.call))) for one in origin.passes)
 
     def of(self, call: Call | None) -> Call | None:
         """The copy of a call, of which `complete` will say the variables."""

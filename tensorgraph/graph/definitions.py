@@ -98,6 +98,10 @@ class Calls:
         self.attrs: dict[int, Any] = {}
         self.trees = self._trees()
         self.asked = self._asked()
+        self.derivatives: dict[Any, list[Node]] = {}  # of each call
+        for node in self.top.nodes():
+            if node.backward:
+                self.derivatives.setdefault(node.call, []).append(node)
         self.siblings: dict[tuple[str, str], int] = {}  # modules of a list by its place and their class
         for path, name in {(node.path, node.name) for node in self.top.nodes() if node.kind == "module"}:
             base, _, last = path.rpartition(".")
@@ -150,7 +154,7 @@ class Calls:
         self.ids: dict[Any, int] = {}
         self.declared: dict[Instance, set[str]] = {}
         self.stand_ins: dict[int, Definition] = {}  # definitions by their numbers, where loops are looked for before
-        self.kept: dict[Any, Any] = {}  # what calls keep for their derivatives
+        self.kept: dict[Any, list[tuple[Node, Any]]] = {}  # what each node of a call keeps for its derivatives
         self.defined: dict[Instance, int] = {}  # the definition of its first call
         self._place_writes()
         for node in self.top.nodes():
@@ -254,8 +258,7 @@ class Calls:
         else:
             self._parameters(about, free)
             about.result = result_of(self, about)
-        if node.call is not None and not node.backward:
-            self.kept[node.call] = about.saved
+        self.kept.setdefault(node.call, []).append((node, about.saved))
         if about.instance is not None:
             known = self.declared.setdefault(about.instance, set())
             for atom in about.own:
@@ -315,20 +318,23 @@ class Calls:
         if about.node.backward:
             about.parameters += [Parameter(None, instance) for instance in about.given if instance in left]
             left = {atom: None for atom in left if atom not in about.given}
-            saved = self.kept.get(about.node.call)
-            if isinstance(saved, tuple) and sum(atom in left for atom in leaves(saved)) > 1:
-                about.parameters.append(Parameter("saved", saved if self.grouped else self.read_part(saved, left)))
-                left = {atom: None for atom in left if atom not in set(leaves(saved))}
+            for saved in [kept for other, kept in self.kept.get(about.node.call, ()) if about.node.is_of(other)]:
+                if isinstance(saved, tuple) and sum(atom in left for atom in leaves(saved)) > 1:
+                    left = self._hand_over(about, "saved", saved, left)
         if call is not None and not about.node.backward:
             for name, tree in call.arguments.items():
-                unread = self._unread(about.node, tree, left)
-                left |= dict.fromkeys(unread)
-                kept = self.read_part(tree, left)
-                left = {atom: None for atom in left if atom not in unread}
-                if kept is not NOTHING:
-                    about.parameters.append(Parameter("args" if name == "*" else name, kept))
+                left = self._hand_over(about, "args" if name == "*" else name, tree, left)
         about.parameters += [Parameter(None, atom) for atom in left]
         about.foreign = [atom for parameter in about.parameters for atom in leaves(parameter.tree)]
+
+    def _hand_over(self, about: Description, name: str, tree: Any, left: dict[Any, None]) -> dict[Any, None]:
+        """Make the part of a tree that is read a parameter; gives what is left to hand over."""
+        unread = self._unread(about.node, tree, left)
+        left = {**left, **dict.fromkeys(unread)}
+        kept = self.read_part(tree, left)
+        if kept is not NOTHING:
+            about.parameters.append(Parameter(name, kept))
+        return {atom: None for atom in left if atom not in unread}
 
     def _unread(self, node: Node, tree: Any, left: dict[Any, None]) -> set[Var]:
         """What a call was handed in rows of a list and does not read, though it does in other rows: they stay alike."""

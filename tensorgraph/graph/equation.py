@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tensorgraph.graph.graph import Graph
 
 __all__ = [
-    "Atom", "CellDecl", "Change", "Equation", "Literal", "Origin", "Provenance", "Source", "Var", "Write", "abstract",
-    "is_number",
+    "Atom", "Backward", "CellDecl", "Change", "Equation", "Literal", "Origin", "Provenance", "Source", "Var", "Write",
+    "abstract", "is_number",
 ]  # fmt: skip
 
 GRADIENTS = "gradients"  # the op of a deferred gradient
@@ -80,16 +80,25 @@ class Source:
         return f"{self.file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{self.line}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Backward:
+    """One gradient that was taken and is written out, compared by identity: `call` is the call that took it."""
+
+    call: Call | None
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Why a gradient's equation is there: the derivative rule of one input of a forward equation.
 
     `of` is the forward equation's first output; `rule` names the input whose gradient the equation helps to make, or is
     ``"sum"`` where the gradients of several uses are added, ``"fit"`` where one is brought to its input's shape.
+    `passes` are the gradients that made it: the last one, before it those whose equation it differentiates.
     """
 
     of: Var
     rule: str
+    passes: tuple[Backward, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from tensorgraph.engine import modes
 from tensorgraph.engine.tensor import Tensor, wrap
 from tensorgraph.graph.building import Trace
-from tensorgraph.graph.calls import Call, Copies
+from tensorgraph.graph.calls import Copies
 from tensorgraph.graph.equation import is_number
 from tensorgraph.graph.forms import number_function
 from tensorgraph.graph.graph import Atom, Equation, Graph, Literal, Origin, Var
@@ -60,7 +60,7 @@ def inline(
         env[var] = _leaf(trace, env[var])
     calls = Copies(trace.here()) if calls is None else calls
     for eq in graph.equations:
-        with standing_for(trace, eq, env, calls.of(eq.call)):
+        with standing_for(trace, eq, env, calls):
             outputs = (_of_numbers(trace, eq, env) if of_numbers else None) or _emit(trace, eq, env)
         deferred = eq.is_gradient
         for var, own in zip(eq.outputs, outputs, strict=True):
@@ -84,14 +84,14 @@ def group(atom: Atom) -> tuple[Var | Literal, ...]:
 
 
 @contextlib.contextmanager
-def standing_for(trace: Trace, eq: Equation, env: Known, call: Call | None) -> Iterator[None]:
+def standing_for(trace: Trace, eq: Equation, env: Known, calls: Copies) -> Iterator[None]:
     """What is emitted inside stands where `eq` did: in this call, its line, the derivative that it is part of."""
-    at, origin = trace.at, trace.origin
+    at, origin, call = trace.at, trace.origin, calls.of(eq.call)
     if origin is None or at is None:  # else this is part of a derivative rule, and stands for that one's line
         trace.at = eq.source or at
     if origin is None and eq.origin is not None:
         of = env.get(eq.origin.of, eq.origin.of)
-        trace.origin = Origin(of, eq.origin.rule) if type(of) is Var else None
+        trace.origin = Origin(of, eq.origin.rule, calls.passes(eq.origin)) if type(of) is Var else None
     try:
         if call is modes.current().call:
             yield

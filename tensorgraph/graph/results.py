@@ -7,6 +7,7 @@ backward pass reads, and it is handed the tuple again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tensorgraph.graph.graph import ANYTHING, Var
@@ -34,14 +35,15 @@ def result_of(calls: Calls, about: Description) -> Any:
     tree: Any = None if call is None else call.result
     known = tree is not None and tree is not ANYTHING
     told = known and isinstance(tree, tuple) and len(tree) > 1 and isinstance(tree[-1], (tuple, list))  # by a text
-    kept = calls.read_part(tree[:-1] if told else tree if known else calls.trees.get(frozenset(left)), left)
+    whole = tree[:-1] if told else tree if known else calls.trees.get(frozenset(left))
+    kept = calls.read_part(whole, left)
     if told:
         handed = {atom for parameter in about.parameters for atom in leaves(parameter.tree)}
         handed |= _beside(calls, about, tree[-1], left)
         inner = _told(tree[-1], left, handed) if any(leaf in left for leaf in leaves(tree[-1])) else NOTHING
         kept = kept if inner is NOTHING else (*(() if kept is NOTHING else kept), inner)
     if kept is NOTHING:
-        return _plain(list(left))
+        return _of_function(calls, about, left)
     if isinstance(kept, tuple) and isinstance(kept[-1], tuple) and (told or not left):
         about.saved = kept[-1]
     if not left:
@@ -103,22 +105,59 @@ def _grouped(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
     """Values as one tuple: those of a call inside stand together as it gave them, and those of a turn of a loop."""
     parts: list[Any] = []
     rows = rows_in(calls, about, left) if calls.grouped else []
+    handed = {atom for parameter in about.parameters for atom in leaves(parameter.tree)}
     for item in about.flat() if calls.grouped else ():
         made = _values(calls, item)
         saved = next((part for part in rows if any(value in made for value in leaves(part))), None)
         if saved is None and not isinstance(item, int) and isinstance(calls.of[item].saved, tuple):
             saved = calls.of[item].saved
-        values = () if saved is None else list(leaves(saved))
-        if any(value in left for value in values):
-            parts.append(saved)
-            for value in values:
-                left.pop(value, None)
+        if saved is not None and any(value in left for value in leaves(saved)):
+            parts.append(_told(saved, left, handed | _beside(calls, about, saved, left)))
     parts += left
     left.clear()
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
+def _of_function(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
+    """What others than its derivatives read of a call that does not say what it returned, and what these read."""
+    saved = _only_for_derivatives(calls, about.node, left)
+    own = [var for var in left if var not in saved]
+    if not own or not saved:
+        about.saved = tuple(saved) or None
+        return _plain(list(left))
+    tree = calls.read_part(calls.trees.get(frozenset(own)), dict.fromkeys(own))
+    about.saved = _grouped(calls, about, saved)
+    return (*(own if tree is NOTHING else [tree]), about.saved)
+
+
+def _only_for_derivatives(calls: Calls, node: Node, left: Iterable[Var]) -> dict[Var, None]:
+    """Those of a call's values that nothing reads but its derivatives."""
+    spans = [(other.start, other.stop) for other in calls.derivatives.get(node.call, ()) if other.is_of(node)]
+
+    def is_own(var: Var) -> bool:
+        users = [number for number in calls.users.get(var, ()) if not node.start <= number < node.stop]
+        inside = all(any(start <= number < stop for start, stop in spans) for number in users)
+        return inside and var not in calls.outputs and var not in calls.written
+
+    return {var: None for var in left if is_own(var)} if spans else {}
+
+
 def _with_gradients(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
+    """What the backward pass goes on with and what it is done with; what derivatives of it read stands behind."""
+    saved = _only_for_derivatives(calls, about.node, left)
+    if len(saved) < len(left):
+        for var in saved:
+            del left[var]
+        result = _gradients(calls, about, left)
+        if not saved:
+            return result
+        about.saved = _grouped(calls, about, saved)
+        return (*(result if isinstance(result, tuple) else [result]), about.saved)
+    about.saved = tuple(saved)
+    return _plain(list(left))
+
+
+def _gradients(calls: Calls, about: Description, left: dict[Var, None]) -> Any:
     """What the backward pass goes on with, and what it is done with."""
     equations = calls.equations
     origins = {v: [equations[n].origin for n in calls.users.get(v, ())] for v in left}

@@ -215,12 +215,12 @@ class _Batching(Rerun):
             env[var] = constant, False
         roots, own = asked(graph), _own_by_example(graph, {var for var, (_, on) in env.items() if on})
         wanted = _wanted(graph)
-        for var in roots & env.keys():
+        for var in [var for var in env if var in roots]:
             env[var] = self._named(*env[var], var in own)
         names: dict[Var, Any] = {var: self.var(value) for var, (value, _) in env.items()}
         calls = Copies(self.here())
         for eq in graph.equations:
-            with standing_for(self, eq, names, calls.of(eq.call)):
+            with standing_for(self, eq, names, calls):
                 outputs = self._equation(eq, env, wanted)
             for var, (value, on) in zip(eq.outputs, outputs, strict=True):
                 env[var] = self._named(value, on, var in own) if var in roots else (value, on)

@@ -65,7 +65,7 @@ def _cited(equations: list[Equation], graph: Graph) -> list[Equation]:
     for eq in equations:
         origin = eq.origin
         while origin is not None and origin.of not in here and origin.of in origins:
-            origin = origins[origin.of]
+            origin = replace(origins[origin.of], passes=origin.passes)
         result.append(eq if origin is eq.origin else replace(eq, origin=origin))
     return result
 

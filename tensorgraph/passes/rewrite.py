@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tensorgraph.engine.aval import Aval
 from tensorgraph.engine.op import CATALOGUE, Op
 from tensorgraph.graph.equation import abstract
-from tensorgraph.graph.graph import Atom, Change, Equation, Graph, Literal, Origin, Source, Var, Write
+from tensorgraph.graph.graph import Atom, Change, Equation, Graph, Literal, Source, Var, Write
 from tensorgraph.text.names import names
 from tensorgraph.text.printing import equation_text
 
@@ -90,7 +91,7 @@ def replaced_in(eq: Equation, by: Mapping[Var, Var | Literal]) -> Equation:
     if origin is not None:
         of = by.get(origin.of, origin.of)
         if of is not origin.of and type(of) is Var:
-            origin = Origin(of, origin.rule)
+            origin = replace(origin, of=of)
     if origin is eq.origin and all(_same(a, b) for a, b in zip(inputs, eq.inputs, strict=True)):
         return eq
     return Equation(eq.op, inputs, eq.attrs, eq.outputs, eq.call, eq.source, origin)

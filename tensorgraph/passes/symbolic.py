@@ -16,6 +16,7 @@ from tensorgraph.engine.op import Op, structural
 from tensorgraph.engine.pull import Table, accumulate, contributions, fit_tensor
 from tensorgraph.engine.tape import Leaf, Node, next_number, projection
 from tensorgraph.engine.tensor import Tensor, new
+from tensorgraph.graph.equation import Backward
 from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var
 from tensorgraph.graph.inline import group
 from tensorgraph.ops.creation import ones, zeros
@@ -54,6 +55,7 @@ class Symbolic(Rerun):
         self.notes: list[Note] = []
         self.number = 0  # of the pass
         self.depth = 0  # gradients inside the rules of gradients
+        self.taken = Backward(None)  # the pass that is written out
         self.of: dict[Var, Equation | None] = {}  # of a gradient: the equation of what it is the gradient of
 
     # the tape ---------------------------------------------------------------------------------------------------
@@ -140,7 +142,9 @@ class Symbolic(Rerun):
         for x in xs:
             self.leaf(x)
         start = len(self.equations)
-        self.number += self.depth == 0
+        if self.depth == 0:
+            self.number += 1
+            self.taken = Backward(modes.current().call)
         found = self._pull_back(ys, [self.nodes[x] for x in xs], gs, create_graph)
         done: dict[Any, Var] = {}
         for x in xs:
@@ -190,11 +194,13 @@ class Symbolic(Rerun):
     def _beside(self, var: Var, rule: str) -> Any:
         """What is done to a gradient belongs to the derivative that it comes from."""
         eq = self.producer.get(var)
-        if eq is not None and eq.origin is not None:
-            eq = self.producer.get(eq.origin.of, eq)
+        origin = None if eq is None else eq.origin
+        passes = None if origin is None else origin.passes
+        if origin is not None:
+            eq = self.producer.get(origin.of, eq)
         elif var in self.of:
             eq = self.of[var]
-        return self._part_of(eq, rule, modes.current().grad)
+        return self._part_of(eq, rule, modes.current().grad, passes=passes)
 
     def _pull_back(self, ys: list[Var], targets: list[Any], gs: list[Var], create_graph: bool) -> dict[Any, Any]:
         given: list[Var | None] = [*gs] if gs else [None] * len(ys)
@@ -274,19 +280,27 @@ class Symbolic(Rerun):
 
     @contextmanager
     def _part_of(
-        self, eq: Equation | None, rule: str, create_graph: bool, of: Var | None = None
+        self,
+        eq: Equation | None,
+        rule: str,
+        create_graph: bool,
+        of: Var | None = None,
+        passes: tuple[Backward, ...] | None = None,
     ) -> Iterator[Callable[[str], None]]:
         """What is emitted inside belongs to the derivative of `eq`: its call, its line. Gives what names the rule.
 
-        `of` is what it is a derivative of where no equation makes that: an input, a cell.
+        `of` is what it is a derivative of where no equation makes that: an input, a cell. `passes` are the gradients
+        that it belongs to, unless that is the one that is written out.
         """
+        if passes is None:
+            passes = (*(() if eq is None or eq.origin is None else eq.origin.passes), self.taken)
         before = self.at, self.origin
         inner = self.origin is not None  # a rule that takes gradients itself: all of it is that rule's
 
         def label(name: str) -> None:
             known = of if eq is None else eq.outputs[0]
             if not inner and type(known) is Var:
-                self.origin = Origin(known, name)
+                self.origin = Origin(known, name, passes)
 
         changes: dict[str, Any] = {"grad": create_graph}
         if not inner and eq is not None:

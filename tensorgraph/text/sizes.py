@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tensorgraph.engine.aval import Number, aval_of
-from tensorgraph.graph.graph import Equation, Graph, Literal, Origin, Var, Write, digest, typed_key
+from tensorgraph.graph.graph import Equation, Graph, Literal, Var, Write, digest, typed_key
 
 __all__ = ["OTHERS", "Names", "Numbers", "Sample", "Size", "SizeError", "generalised", "line_of", "others", "written"]
 
@@ -280,7 +280,7 @@ class _Copy(Numbers):
         outputs = tuple(self.made[out] for out in first.outputs)
         origin = first.origin
         if origin is not None:
-            origin = Origin(self.made.get(origin.of, origin.of), origin.rule)
+            origin = replace(origin, of=self.made.get(origin.of, origin.of))
         return replace(first, attrs=attrs, inputs=inputs, outputs=outputs, origin=origin)
 
     def atom(self, atoms: Sequence[Any]) -> Any:

@@ -21,8 +21,10 @@ __all__ = ["expect", "write_loop"]
 
 INDENT = "    "
 UNNAMED = re.compile(r"v\d+")
+ANY = re.compile(r"v(_\d+)?")
 MISSING: Any = object()
 MANY = 6  # values that are named one by one
+LONGEST = 100  # comprehension
 
 
 def write_loop(body: Body, loop: Repetition) -> None:
@@ -30,7 +32,7 @@ def write_loop(body: Body, loop: Repetition) -> None:
     body.flush()
     if _comprehension(body, loop):
         return
-    names = _carry(body, loop)
+    names, wholes = _carry(body, loop)
     begun = len(body.lines)
     body.line(f"for {_heading(body, loop)}:")
     body.indent += 1
@@ -46,9 +48,9 @@ def write_loop(body: Body, loop: Repetition) -> None:
         body.final[holder] = max([*finals, body.ends[loop]])
         body.line(f"{name}.append({body.tree(inside)})")
         saved.append((name, inside, items))
-    moved = [(name, after) for (_, _, after), name in zip(loop.carried, names, strict=True) if body.text[after] != name]
+    moved = _moved(body, loop, names, wholes)
     if moved:
-        body.line(f"{', '.join(name for name, _ in moved)} = {', '.join(body.text[after] for _, after in moved)}")
+        body.line(f"{', '.join(name for name, _ in moved)} = {', '.join(said for _, said in moved)}")
     if len(body.lines) == count:
         body.line("pass")
     body.indent -= 1
@@ -72,6 +74,25 @@ def write_loop(body: Body, loop: Repetition) -> None:
             body.place(item, f"{name}[{number}]")
         body.text.update(befores)
         body.add_bundle(list(items), name)
+
+
+def _moved(
+    body: Body, loop: Repetition, names: list[str], wholes: list[tuple[str, Repetition, list[int]]]
+) -> list[tuple[str, str]]:
+    """What is handed on and has another name by now: under which name the next turn reads it, and what it is here."""
+    found = []
+    places = set()
+    for name, inner, group in wholes:
+        places.update(group)
+        afters = [loop.carried[number][2] for number in group]
+        if any(body.text[after] != names[number] for after, number in zip(afters, group, strict=True)):
+            found.append(
+                (name, body.tree(afters if inner.keys is None else dict(zip(inner.keys, afters, strict=True))))
+            )
+    for number, ((_, _, after), name) in enumerate(zip(loop.carried, names, strict=True)):
+        if number not in places and body.text[after] != name:
+            found.append((name, body.text[after]))
+    return found
 
 
 def _collected(body: Body, loop: Repetition) -> list[tuple[Any, tuple[Any, ...]]]:
@@ -167,12 +188,15 @@ def _hold_trees(body: Body, loop: Repetition) -> None:
             body.add_bundle(values if inner.keys is None else dict(zip(inner.keys, values, strict=True)), name)
 
 
-def _carry(body: Body, loop: Repetition) -> list[str]:
-    """The name of each value that is handed on, which holds it before the loop."""
+def _carry(body: Body, loop: Repetition) -> tuple[list[str], list[tuple[str, Repetition, list[int]]]]:
+    """The name of each value that is handed on, which holds it before the loop; of dicts and lists too."""
     names: dict[int, str] = {}
     outside = dict(loop.last)
-    for group in _groups(body, loop):
-        names.update(_carry_tree(body, loop, group))
+    wholes = []
+    for inner, places in _groups(body, loop):
+        name, own = _carry_tree(body, loop, (inner, places))
+        names.update(own)
+        wholes.append((name, inner, places))
     for number, (before, inside, after) in enumerate(loop.carried):
         if number in names:
             continue
@@ -197,7 +221,7 @@ def _carry(body: Body, loop: Repetition) -> list[str]:
         body.handed[after] = (name, (inside,))
         body.final[inside] = max(body.final.get(inside, 0), body.first[loop])
         names[number] = name
-    return [names[number] for number in range(len(loop.carried))]
+    return [names[number] for number in range(len(loop.carried))], wholes
 
 
 def _groups(body: Body, loop: Repetition) -> list[tuple[Repetition, list[int]]]:
@@ -215,8 +239,8 @@ def _groups(body: Body, loop: Repetition) -> list[tuple[Repetition, list[int]]]:
     return found
 
 
-def _carry_tree(body: Body, loop: Repetition, group: tuple[Repetition, list[int]]) -> dict[int, str]:
-    """The names of what is handed on as one dict or list, of one name."""
+def _carry_tree(body: Body, loop: Repetition, group: tuple[Repetition, list[int]]) -> tuple[str, dict[int, str]]:
+    """The name of what is handed on as one dict or list, and of the values in it."""
     inner, places = group
     items = inner.collected[0][1]
     entries = [loop.carried[number] for number in places]
@@ -241,7 +265,7 @@ def _carry_tree(body: Body, loop: Repetition, group: tuple[Repetition, list[int]
     for key, number, inside in zip(keys, places, insides, strict=True):
         found[number] = body.text[inside] = f"{name}[{key_text(key)}]"
     body.add_bundle(list(insides) if inner.keys is None else dict(zip(keys, insides, strict=True)), name)
-    return found
+    return name, found
 
 
 def _heading(body: Body, loop: Repetition, keyed: str | None = None) -> str:
@@ -340,6 +364,8 @@ def _singular(body: Body, inside: Any, items: tuple[Any, ...], text: str, family
         return f"{base}_p" if base.isidentifier() else "v"
     if base.startswith("parameters("):
         return "p"
+    if UNNAMED.fullmatch(base):
+        return "v"
     if base.isidentifier() and len(base) > 1:
         return base.removesuffix("s") if base.endswith("s") and not base.endswith("ss") else f"{base}_one"
     return snake(inside.name) if isinstance(inside, Instance) else "v"
@@ -358,6 +384,8 @@ def _comprehension(body: Body, loop: Repetition) -> bool:
     if body.uses.get(inside) != 1:
         return False
     wanted = body.wanted(items[0]) if body.wanted(items[0]) == body.wanted(items[-1]) else None
+    if wanted is not None and ANY.fullmatch(wanted):  # as one of a list without a name is called
+        wanted = None
     trial = copy.copy(body)
     for field, value in vars(body).items():
         if type(value) is dict:
@@ -379,9 +407,9 @@ def _comprehension(body: Body, loop: Repetition) -> bool:
         text = f"[{said} for {heading}]" if keyed is None else f"{{k: {said} for {heading}}}"
     else:
         text = whole
-    if len(text) + 4 * body.indent > 90:
+    if len(text) + 4 * body.indent > LONGEST:
         return False
-    several = body.called(items)
+    several = body.called(items) or _handed(body, items, body.ends[loop])
     if loop.keys is None and several is not None and len(items) <= MANY and items not in body.handed:
         names = [body.take(item, name, body.ends[loop]) for item, name in zip(items, several, strict=True)]
         body.line(f"{', '.join(names)} = {text}")
@@ -397,6 +425,13 @@ def _comprehension(body: Body, loop: Repetition) -> bool:
         body.text[item] = f"{name}[{number if keys is None else key_text(keys[number])}]"
     body.add_bundle(list(items) if keys is None else dict(zip(keys, items, strict=True)), name)
     return True
+
+
+def _handed(body: Body, items: tuple[Any, ...], at: int) -> list[str] | None:
+    """The names by which a loop around hands values on, where these are free."""
+    found = [body.handed.get(item) for item in items]
+    free = [one[0] for one in found if one is not None and all(body.final.get(inside, 0) <= at for inside in one[1])]
+    return free if len(free) == len(items) and len(set(free)) == len(free) else None
 
 
 def _is_dict(body: Body, loop: Repetition) -> bool:
