@@ -130,6 +130,22 @@ def test_far_means(mean, std, dtype):
             check(outlier, how)
 
 
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_begin_far_from_their_mean(dtype, how):
+    """Moments are about the mean of the first numbers, and about the row's where that is far."""
+    for width, begun in ((70, 16), (40, 1), (33, 4)):
+        given = numbers(5, width, dtype)
+        given[0][:, :begun] += np.array([3.0, -40.0, 1e3, 1e5, 0.7], dtype)[:, None]
+        check(given, how)
+        given[0][:] = np.linspace(-3, 3, width)
+        check(given, how)
+        given[0][:] = np.where(np.arange(width) < begun, np.finfo(dtype).max / 64, 0)
+        y, mu, *_ = forward(*given[:3], how)
+        assert (y == given[2]).all()  # the variance overflows
+        np.testing.assert_allclose(mu, np.finfo(dtype).max / 64 / width * begun, rtol=1e-6)
+
+
 @pytest.mark.parametrize("eps", [0.0, 1e-5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_row_that_does_not_vary_gives_beta(dtype, eps):

@@ -62,7 +62,7 @@ def _backward(
     rows, width = x.shape
     strips, weights = -(-rows // texts.STRIP), dgamma is not None or dbeta is not None
     blocks = min(_blocks(x), strips)
-    lines = call.scratch((blocks, 2, texts.FEW), x.dtype)
+    lines = call.scratch((blocks, 2 * width + 5 * texts.FEW), x.dtype)
     words: list[int | Address] = [x.address(), x.strides[0], rows, width, _address(gamma), lines.address(), 0]
     words += [bits_of(call.attrs["eps"], x.dtype), *map(_address, kept), _address(g), g.strides[0] if g else 0]
     words += [_address(g_mu), _address(g_var), _address(dx)]

@@ -1,6 +1,8 @@
 """Texts of the kernels of rows normalised by their own moments; formulas are in `ops.kernels.row_norm`.
 
-Rows are worked one after the other, lanes being their numbers. Sums go on in float64 after some vectors.
+Lanes are a row's numbers. Sums go on in float64 after some vectors. Some rows are worked together: first the sums of
+each, then the outputs of all, so that no row waits for the sums of the one before, weights are read once for them, and
+sums of columns take what they give while it is in registers.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from tensorgraph.native.words import (
     first,
     fma,
     hsum,
+    ld,
     ldm,
     ldw,
     load,
@@ -39,8 +42,10 @@ CENTRED = SCALED = SHIFTED = G_Y = G_MU = G_VAR = WANTS_X = WEIGHTS = True
 
 INFINITY, NAN = float("inf"), float("nan")
 
-# vectors that are added in their own type, rows that one sum of columns is of, and of these how many are added at once
-GROUP, STRIP, FEW = 32, 256, 8
+# vectors that are added in their own type, and rows, in sums of columns; rows that one float64 sum of columns is of
+GROUP, STRIP = 32, 256
+# rows that are worked together, and bytes of a row up to which the walks of a forward pass are
+FEW, SHORT = 4, 4096
 
 
 def sum_of(v: Any) -> Any:
@@ -91,53 +96,91 @@ def over_deviation(var: Any, eps: Any) -> Any:
 # Words: x, its row's stride, rows, width, gamma, beta, eps, y, mu, var, center, rest.
 
 
-def put_row(w: Any, p: Any, y: Any, k: Any, n: Any, c: Any, a: Any, b: Any) -> None:
-    v = fma(ldm(p + k, n, 0.0) - c, a, b)
-    if SHIFTED and SCALED:
-        v = fma(v, ldm(word_at(w, 4) + k, n, 0.0), ldm(word_at(w, 5) + k, n, 0.0))
-    elif SCALED:
-        v = v * ldm(word_at(w, 4) + k, n, 0.0)
-    elif SHIFTED:
-        v = v + ldm(word_at(w, 5) + k, n, 0.0)
-    stm(y + k, v, n)
+def beginning(p: Any, width: Any) -> Any:
+    """The mean of a row's first numbers, which is near that of the row; exact where these are one number."""
+    base = load(p)
+    if width >= LANES:
+        mean = hsum(ld(p)) * (1.0 / LANES)
+        base = mean if absolute(mean) < INFINITY else base
+    return base
+
+
+def moments(w: Any, r: Any) -> None:
+    """Those of a row, about a number that is near its mean."""
+    p, width = word_at(w, 0) + r * word_at(w, 1), word_at(w, 3)
+    c, each = beginning(p, width) if CENTRED else real(0.0), 1.0 / double(width)
+    s, q = sums_from(p, c, width, True)
+    v = q * each
+    if CENTRED:
+        t = s * each
+        if not (q < INFINITY and t * t <= 0.25 * (v - t * t)):  # it is not near: about the rounded mean
+            if not absolute(s) < INFINITY:
+                c = load(p)
+                s, _ = sums_from(p, c, width, False)
+            c = real(double(c) + s * each)
+            s, q = sums_from(p, c, width, True)
+            v, t = q * each, s * each
+        v = select(q < INFINITY, v - t * t, q)  # where both overflowed, so does the variance
+        v = select(v < 0.0, 0.0, v)
+        v = select(absolute(s) < INFINITY, v, NAN)  # what is not finite has no mean and no variance
+        store(word_at(w, 8) + r * SIZE, real(select(v == v, double(c) + t, NAN)))
+        store(word_at(w, 10) + r * SIZE, c)
+        store_double(word_at(w, 11) + r * 8, t)
+    store(word_at(w, 9) + r * SIZE, real(v))
+
+
+def put_columns(w: Any, r: Any, k: Any, n: Any, line: Any) -> None:
+    """Outputs of some rows from byte `k` on."""
+    c, a, b = line
+    p, y = word_at(w, 0) + r * word_at(w, 1) + k, word_at(w, 7) + r * word_at(w, 3) * SIZE + k
+    gamma = ldm(word_at(w, 4) + k, n, 0.0) if SCALED else vset(1.0)
+    beta = ldm(word_at(w, 5) + k, n, 0.0) if SHIFTED else vset(0.0)
+    for i in static(len(c)):
+        v = fma(ldm(p + i * word_at(w, 1), n, 0.0) - c[i], a[i], b[i])
+        if SHIFTED and SCALED:
+            v = fma(v, gamma, beta)
+        elif SCALED:
+            v = v * gamma
+        elif SHIFTED:
+            v = v + beta
+        stm(y + i * word_at(w, 3) * SIZE, v, n)
+
+
+def put_rows(w: Any, r: Any, count: Any) -> None:
+    """Outputs of so many rows, a number that is known while lowering."""
+    width, eps = word_at(w, 3), real_at(w, 6)
+    full = width // LANES * LANES
+    c = [load(word_at(w, 10) + (r + k) * SIZE) if CENTRED else real(0.0) for k in static(count)]
+    t = [load_double(word_at(w, 11) + (r + k) * 8) if CENTRED else double(0.0) for k in static(count)]
+    a = [over_deviation(load(word_at(w, 9) + (r + k) * SIZE), eps) for k in static(count)]
+    b = [real(select(t[k] != 0.0, -t[k] * double(a[k]), 0.0)) for k in static(count)]
+    for j in range(0, full, LANES):
+        put_columns(w, r, j * SIZE, LANES, [c, a, b])
+    if full < width:
+        put_columns(w, r, full * SIZE, width - full, [c, a, b])
 
 
 def forward(w: Any, block: Any, blocks: Any) -> None:
-    width, eps = word_at(w, 3), real_at(w, 6)
-    full, each = width // LANES * LANES, 1.0 / double(width)
-    lo, hi = span_of(word_at(w, 2), block, blocks)
-    for r in range(lo, hi):
-        p, y = word_at(w, 0) + r * word_at(w, 1), word_at(w, 7) + r * width * SIZE
-        c, t = real(0.0), double(0.0)
-        if CENTRED:
-            base = load(p)
-            away, _ = sums_from(p, base, width, False)
-            c = real(double(base) + away * each)
-        s, q = sums_from(p, c, width, True)
-        v = q * each
-        if CENTRED:
-            t = s * each
-            v = select(q < INFINITY, v - t * t, q)  # where both overflowed, so does the variance
-            v = select(v < 0.0, 0.0, v)
-            v = select(absolute(s) < INFINITY, v, NAN)  # what is not finite has no mean and no variance
-            store(word_at(w, 8) + r * SIZE, real(select(v == v, double(c) + t, NAN)))
-            store(word_at(w, 10) + r * SIZE, c)
-            store_double(word_at(w, 11) + r * 8, t)
-        var = real(v)
-        store(word_at(w, 9) + r * SIZE, var)
-        a = over_deviation(var, eps)
-        b = real(select(t != 0.0, -t * double(a), 0.0))
-        for j in range(0, full, LANES):
-            put_row(w, p, y, j * SIZE, LANES, c, a, b)
-        if full < width:
-            put_row(w, p, y, full * SIZE, width - full, c, a, b)
+    """Some rows at a time, walk by walk, so that no row waits for the sums of the one before."""
+    r, end = span_of(word_at(w, 2), block, blocks)
+    few = FEW if word_at(w, 3) * SIZE <= SHORT else 1
+    while r < end:
+        until = min(r + few, end)
+        for k in range(r, until):
+            moments(w, k)
+        if until - r == FEW:
+            put_rows(w, r, FEW)
+        else:
+            for k in range(r, until):
+                put_rows(w, k, 1)
+        r = until
 
 
 # backward ------------------------------------------------------------------------------------------------------------
 #
-# Words: x, its row's stride, rows, width, gamma, two lines of a block's for FEW rows, 1 / deviation and what z adds to
-# that times x - center, 0, eps, center, rest, var, g, its row's stride, g_mu, g_var, dx, dgamma, dbeta, and sums of the
-# strips, two rows of float64 each.
+# Words: x, its row's stride, rows, width, gamma, a block's own (sums of g and of g z, five numbers of FEW rows), 0,
+# eps, center, rest, var, g, its row's stride, g_mu, g_var, dx, dgamma, dbeta, and sums of the strips, two rows of
+# float64 each.
 
 
 def pulled(w: Any, q: Any, k: Any, n: Any) -> Any:
@@ -179,14 +222,9 @@ def pulled_sums(w: Any, p: Any, o: Any, c: Any, width: Any) -> Any:
     return total, product
 
 
-def put_descent(w: Any, p: Any, o: Any, dx: Any, k: Any, n: Any, line: Any) -> None:
-    c, bend, up, drop, a = line
-    h = fma(ldm(p + k, n, 0.0) - c, bend, up)
-    stm(dx + k, fma((pulled(w, o, k, n) if G_Y else vset(0.0)) - drop, a, h), n)
-
-
-def descend(w: Any, r: Any, at: Any) -> None:
-    """dx of a row; 1 / deviation and what z adds go to `at`."""
+def prepare(w: Any, r: Any, at: Any) -> None:
+    """What the slopes of a row are made of: 1 / deviation, what z adds to that times x - center, what dx adds of x -
+    center and of itself, and what it drops of g gamma; they go to `at` and on, FEW numbers apart."""
     width, each = word_at(w, 3), 1.0 / double(word_at(w, 3))
     p, o = word_at(w, 0) + r * word_at(w, 1), word_at(w, 11) + r * word_at(w, 12)
     c, rest = real(0.0), double(0.0)
@@ -208,61 +246,80 @@ def descend(w: Any, r: Any, at: Any) -> None:
         level = double(load(word_at(w, 13) + r * SIZE)) * each + level
     store(at, real(inverse))
     store(at + FEW * SIZE, real(select(rest != 0.0, -rest * inverse, 0.0)))
+    store(at + 2 * FEW * SIZE, real(slope))
+    store(at + 3 * FEW * SIZE, real(level))
+    store(at + 4 * FEW * SIZE, real(s * each) if CENTRED else real(0.0))
+
+
+def slopes(w: Any, sums: Any, r: Any, k: Any, n: Any, line: Any) -> None:
+    """dx of some rows from byte `k` on, and what they add to sums of g and g z."""
+    c, a, shift, bend, up, drop = line
+    width, count = word_at(w, 3), len(c)
+    p, o = word_at(w, 0) + r * word_at(w, 1) + k, word_at(w, 11) + r * word_at(w, 12) + k
+    dx = word_at(w, 15) + r * width * SIZE + k
+    h = [ldm(p + i * word_at(w, 1), n, 0.0) - c[i] for i in static(count)]
+    g = [ldm(o + i * word_at(w, 12), n, 0.0) if G_Y else vset(0.0) for i in static(count)]
     if WANTS_X:
-        drop = real(s * each) if CENTRED else real(0.0)
-        a, bend, up, dx = real(inverse), real(slope), real(level), word_at(w, 15) + r * width * SIZE
-        line, full = [c, bend, up, drop, a], width // LANES * LANES
-        for j in range(0, full, LANES):
-            put_descent(w, p, o, dx, j * SIZE, LANES, line)
-        if full < width:
-            put_descent(w, p, o, dx, full * SIZE, width - full, line)
+        gamma = ldm(word_at(w, 4) + k, n, 0.0) if SCALED and G_Y else vset(1.0)
+        for i in static(count):
+            pulled = g[i] * gamma if SCALED and G_Y else g[i]
+            stm(dx + i * width * SIZE, fma(pulled - drop[i], a[i], fma(h[i], bend[i], up[i])), n)
+    if WEIGHTS:
+        t = [g[i] * fma(h[i], a[i], shift[i]) for i in static(count)]
+        some, products = sum_of(g) if count == FEW else g[0], sum_of(t) if count == FEW else t[0]
+        stm(sums + k, ldm(sums + k, n, 0.0) + some, n)
+        place = sums + width * SIZE + k
+        stm(place, ldm(place, n, 0.0) + products, n)
 
 
-def add_columns(w: Any, work: Any, r: Any, j: Any, at: Any, count: Any) -> None:
-    """Sums of g and g z of some columns over `count` rows, which are known while lowering."""
-    width, n = word_at(w, 3), word_at(w, 3) - j
-    p, o = word_at(w, 0) + r * word_at(w, 1) + j * SIZE, word_at(w, 11) + r * word_at(w, 12) + j * SIZE
-    g = [ldm(o + k * word_at(w, 12), n, 0.0) for k in static(count)]
-    c = [load(word_at(w, 8) + (r + k) * SIZE) if CENTRED else 0.0 for k in static(count)]
-    h = [ldm(p + k * word_at(w, 1), n, 0.0) - c[k] for k in static(count)]
-    z = [fma(h[k], load(at + k * SIZE), load(at + (FEW + k) * SIZE)) for k in static(count)]
-    t = [g[k] * z[k] for k in static(count)]
-    if count == 8:
-        some = ((g[0] + g[1]) + (g[2] + g[3])) + ((g[4] + g[5]) + (g[6] + g[7]))
-        products = ((t[0] + t[1]) + (t[2] + t[3])) + ((t[4] + t[5]) + (t[6] + t[7]))
-    else:
-        some, products = g[0], t[0]
-    place = work + 8 * j
-    stw(place, ldw(place, n, 0.0) + double(some), n)
-    place = work + 8 * (width + j)
-    stw(place, ldw(place, n, 0.0) + double(products), n)
+def put_slopes(w: Any, sums: Any, r: Any, at: Any, count: Any) -> None:
+    """dx of so many rows, a number that is known while lowering, and their sums."""
+    width, c = word_at(w, 3), [load(word_at(w, 8) + (r + k) * SIZE) if CENTRED else real(0.0) for k in static(count)]
+    full, each = width // LANES * LANES, FEW * SIZE
+    a, shift = [load(at + k * SIZE) for k in static(count)], [load(at + each + k * SIZE) for k in static(count)]
+    bend, up = [[load(at + i * each + k * SIZE) for k in static(count)] for i in static(2, 4)]
+    line = [c, a, shift, bend, up, [load(at + 4 * each + k * SIZE) for k in static(count)]]
+    for j in range(0, full, LANES):
+        slopes(w, sums, r, j * SIZE, LANES, line)
+    if full < width:
+        slopes(w, sums, r, full * SIZE, width - full, line)
+
+
+def gather_sums(sums: Any, work: Any, count: Any, begun: Any) -> None:
+    """Add so many sums in the kernel's type to those in float64, if these have begun, and set them to 0."""
+    for j in range(0, count, LANES):
+        n, v = count - j, double(ldm(sums + j * SIZE, count - j, 0.0))
+        stw(work + 8 * j, ldw(work + 8 * j, n if begun else 0, 0.0) + v, n)
+        stm(sums + j * SIZE, vset(0.0), n)
 
 
 def backward(w: Any, block: Any, blocks: Any) -> None:
     """The strips of a block."""
-    rows, width, at = word_at(w, 2), word_at(w, 3), word_at(w, 5) + block * 2 * FEW * SIZE
+    rows, width = word_at(w, 2), word_at(w, 3)
+    sums = word_at(w, 5) + block * (2 * width + 5 * FEW) * SIZE
+    at = sums + 2 * width * SIZE
     strips = (rows + STRIP - 1) // STRIP
     step = (strips + blocks - 1) // blocks
     lo = min(block * step, strips)
+    if WEIGHTS:
+        for j in range(0, 2 * width, LANES):
+            stm(sums + j * SIZE, vset(0.0), 2 * width - j)
     for strip in range(lo, min(lo + step, strips)):
-        work = word_at(w, 18) + strip * 16 * width
-        if WEIGHTS:
-            for j in range(0, 2 * width, LANES):
-                stw(work + 8 * j, double(vset(0.0)), 2 * width - j)
-        r, end = strip * STRIP, min((strip + 1) * STRIP, rows)
+        begin, end = strip * STRIP, min((strip + 1) * STRIP, rows)
+        r = begin
         while r < end:
             few = min(end - r, FEW)
             for k in range(few):
-                descend(w, r + k, at + k * SIZE)
-            if WEIGHTS:
+                prepare(w, r + k, at + k * SIZE)
+            if WANTS_X or WEIGHTS:
                 if few == FEW:
-                    for j in range(0, width, LANES):
-                        add_columns(w, work, r, j, at, 8)
+                    put_slopes(w, sums, r, at, FEW)
                 else:
                     for k in range(few):
-                        for j in range(0, width, LANES):
-                            add_columns(w, work, r + k, j, at + k * SIZE, 1)
+                        put_slopes(w, sums, r + k, at + k * SIZE, 1)
             r += few
+            if WEIGHTS and (r % GROUP == 0 or r == end):
+                gather_sums(sums, word_at(w, 18) + strip * 16 * width, 2 * width, r > begin + GROUP)
 
 
 def finish(w: Any, block: Any, blocks: Any) -> None:
