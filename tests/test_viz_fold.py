@@ -288,7 +288,7 @@ def test_what_is_a_cell_at_first_is_said_where_it_enters():
     drawing = draw(PROGRAMS["maml step"](), level="module")
     entries = [n.title for n in drawing.nodes if n.role == "entry"]
     assert entries == ["total, 0 at first", *[f"parameters.{i} at first" for i in range(4)]]
-    alias = next(n for n in drawing.nodes if n.title == "alias")
+    alias = next(n for n in drawing.nodes if n.title == "alias x4")
     assert [row.text for row in alias.rows if row.style == "parameter"] == []  # later repeats read no parameter
     # each of the four tasks has its own xs[t], which all three steps in it read
     assert not any(row.text == "one each" for edge in drawing.edges for row in edge.rows)

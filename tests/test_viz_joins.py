@@ -7,6 +7,7 @@ import pytest
 import viz_graphs as hand
 from hypothesis import given
 from hypothesis import strategies as st
+from large_programs import PROGRAMS
 
 import tensorgraph as tg
 from tensorgraph import nn
@@ -177,3 +178,45 @@ def test_few_boxes_are_never_joined():
         drawing = draw(make(), level="module")
         if len(inside(drawing)) <= FEW:
             assert not any(node.role == "ops" for node in drawing.nodes if "gradient" not in node.title)
+
+
+# ---- what the text says once for each parameter
+
+
+@pytest.mark.parametrize("name", ["demo step", "transformer step", "two inputs step", "maml step"])
+def test_the_updates_of_an_optimiser_are_one_box(name):
+    graph = PROGRAMS[name]()
+    drawing = draw(graph, level="op")
+    (update,) = [node for node in drawing.nodes if "_update x" in node.title]
+    updates = [i for i, eq in enumerate(graph.equations) if eq.op.name.endswith("_update")]
+    assert list(update.members) == updates and update.title.endswith(f" x{len(updates)}")
+    sizes = sum(cell.aval.size for cell in graph.cells if cell.kind == "parameter")
+    assert any(row.text == f"{sizes:,} params" for row in update.rows)
+    written = {write.value for write in graph.writes}
+    cells = sum(out in written for i in updates for out in graph.equations[i].outputs)
+    assert any(row.text.startswith(f"writes {cells} ") for row in update.rows)
+
+
+def test_updates_are_drawn_one_by_one_where_they_are_asked_for():
+    graph = PROGRAMS["demo step"]()
+    count = sum(eq.op.name == "adam_update" for eq in graph.equations)
+    for expand in (True, "optimizer"):
+        titles = [node.title for node in draw(graph, level="op", expand=expand).nodes]
+        assert titles.count("adam_update") == count
+
+
+def test_a_comprehension_over_parameters_is_a_box_an_op_with_its_number():
+    drawing = draw(PROGRAMS["maml step"](), level="module")
+    boxes = {node.title: node for node in drawing.nodes}
+    assert {"alias x4", "multiply x4", "subtract x4"} <= set(boxes)
+    assert [row.text for row in boxes["multiply x4"].rows] == ["multiply x4", "0.1 * b"]
+
+
+def test_layers_of_several_widths_stay_a_chain():
+    def f(x, ws):
+        for w in ws:
+            x = tg.tanh(x @ w)
+        return x
+
+    drawing = draw(f, tg.f32[2, 3], [tg.f32[3, 4], tg.f32[4, 5], tg.f32[5, 6]], level="op")
+    assert [node.title for node in drawing.nodes if node.role == "op"] == ["matmul", "tanh"] * 3

@@ -98,8 +98,10 @@ def test_a_training_step_is_one_picture_and_changes_nothing():
     for level in ("op", "module", "summary"):
         drawing = draw(graph, level=level)
         json.loads(drawing.json())
-        written = sum("writes" in row.text for node in drawing.nodes for row in node.rows)
-        assert written == (1 if level == "summary" else 4)
+        written = [row.text for node in drawing.nodes for row in node.rows if "writes" in row.text]
+        assert written == (["writes 4 cells"] if level == "summary" else ["writes 4 parameters"])  # a loop over them
+    every = [row.text for node in draw(graph, level="op", expand=True).nodes for row in node.rows]
+    assert sum("writes" in text for text in every) == 4
     drawing = draw(graph, level="op")
     (gradients,) = [node for node in drawing.nodes if node.role == "gradient"]
     assert [r.text for r in gradients.rows if r.style == "parameter"] == ["wrt 4 parameters"]

@@ -335,7 +335,7 @@ class Builder:
             return ()  # these boxes say it, or need not: a gradient has the shape of what it is taken of
         said = {row.text for row in node.rows if row.style in ("type", "warning")}
         folded = tail in self.box_at and self.box_at[tail].kind != "op"
-        if folded:
+        if folded and len({type_text(var.aval) for var in variables}) == 1:  # of several, all or none are told
             said.add(self.facts.entering(self.box_at[tail]))
         rows: dict[Row, None] = {}
         for var in variables:

@@ -111,11 +111,12 @@ class Facts:
         return self.graph.index.position
 
     def cell_rows_of(self, box: Box) -> list[CellDecl]:
-        """The cells that a box reads, in order, each once."""
+        """The cells that a box reads, in order, each once; not those in whose place later repeats read what is made."""
         found = {}
-        for i in box.equations:
-            for atom in self.graph.equations[i].atoms():
-                if isinstance(atom, Var) and atom in self.cells:
+        later = box.others[0].equations if box.others else box.equations
+        for i, j in zip(box.equations, later, strict=True):
+            for atom, other in zip(self.graph.equations[i].atoms(), self.graph.equations[j].atoms(), strict=True):
+                if isinstance(atom, Var) and atom in self.cells and other not in self.producer:
                     found[atom] = self.cells[atom]
         return list(found.values())
 

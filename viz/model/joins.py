@@ -2,6 +2,9 @@
 
 Nothing is joined in a drawing of few boxes. Reshapes and the like join with those they follow, and so alike in equal
 branches; only then do runs of what computes become one box, which is named by its heaviest ops.
+
+What the text says once for each parameter is one box in any drawing: the updates of an optimiser, ``adam_update x8``,
+and an op of a comprehension over values of several shapes.
 """
 
 from __future__ import annotations
@@ -9,16 +12,45 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import dropwhile, groupby
+from itertools import dropwhile, groupby, pairwise
 
 from tensorgraph.analysis.counting import Counter as Counting
 from tensorgraph.graph.graph import Equation, Graph, Var
+from tensorgraph.graph.occurrences import Occurrence
+from tensorgraph.graph.statements import Repetition
 from tensorgraph.viz.model.view import Box
 
-__all__ = ["FEW", "heaviest", "joined"]
+__all__ = ["FEW", "heaviest", "joined", "mapped"]
 
 FEW = 30  # boxes below which all ops are drawn
 GLUE = 8  # more consecutive ops than this become one box
+
+
+def mapped(graph: Graph, boxes: list[Box], loops: Sequence[Occurrence]) -> list[Box]:
+    """The ops of a loop that hands nothing from turn to turn joined, each with its like in the other turns, where it is
+    an optimiser's or goes over values of several shapes."""
+    at = {box.equations[0]: b for b, box in enumerate(boxes) if box.kind == "op" and not box.others}
+    found: list[Box | None] = list(boxes)
+    for loop in loops:
+        assert isinstance(loop.of, Repetition)
+        turns = [range(a, b) for a, b in pairwise((*loop.turns, loop.stop))]
+        if loop.of.carried or len({len(turn) for turn in turns}) > 1 or any(i not in at for t in turns for i in t):
+            continue
+        alike = [[graph.equations[i] for i in members] for members in zip(*turns, strict=True)]
+        if any(len({eq.op for eq in eqs}) > 1 for eqs in alike) or not any(map(_varies, alike)):
+            continue
+        for members in zip(*turns, strict=True):
+            first = boxes[at[members[0]]]
+            found[at[members[0]]] = replace(first, kind="ops", equations=tuple(members))
+            for i in members[1:]:
+                found[at[i]] = None
+    return [box for box in found if box is not None]
+
+
+def _varies(equations: Sequence[Equation]) -> bool:
+    """Whether the like of an op in other turns are of other shapes, or all are an optimiser's."""
+    updates = all(eq.call is not None and eq.call.kind == "optimizer" for eq in equations)
+    return updates or len({tuple(out.aval for out in eq.outputs) for eq in equations}) > 1
 
 
 def joined(

@@ -31,7 +31,7 @@ def key_of(equations: Sequence[Equation]) -> Key | None:
     if getattr(first.op.kind, "name", first.op.kind) != "index" or not isinstance(static, tuple):
         return None
     base = next((eq.inputs[0].name for eq in equations if isinstance(eq.inputs[0], Var) and eq.inputs[0].name), None)
-    base = base or (first.op.inputs[0] if first.op.inputs else "x")
+    base = base or ""  # a name that it has not could be that of another value
     names = _names(first)
     numbers = [_numbers(eq.attrs["key"]) for eq in equations]
     counter = next(letter for letter in (*COUNTERS, "t_") if letter not in (base, *names))

@@ -15,7 +15,7 @@ from tensorgraph.viz.model.drawing import Drawing
 from tensorgraph.viz.model.focus import focus_on
 from tensorgraph.viz.model.fold import LEAST_SAVED, fold, loops_of
 from tensorgraph.viz.model.functions import with_functions
-from tensorgraph.viz.model.joins import joined
+from tensorgraph.viz.model.joins import joined, mapped
 from tensorgraph.viz.model.labels import count
 from tensorgraph.viz.model.mirror import passes, pretended
 from tensorgraph.viz.model.training import mirrored
@@ -54,6 +54,14 @@ class Plan:
                 for begin, end in pairwise((*loop.turns, loop.stop)):
                     found[begin:end] = [begin] * (end - begin)
         return found
+
+    def closed(self, graph: Graph) -> list[Occurrence]:
+        """The loops that stand in nothing that is opened."""
+        scopes = [graph.equations[loop.start].scope or "" for loop in self.loops]
+        return [
+            loop for loop, scope in zip(self.loops, scopes, strict=True)
+            if not any(f"{scope}.".startswith(f"{path}.") for path in self.opened)
+        ]  # fmt: skip
 
     @property
     def whole(self) -> bool:
@@ -169,7 +177,7 @@ def _imagined(xs: Sequence[object], graph: Graph) -> str:
 
 def _ops(graph: Graph, plan: Plan, only: Sequence[int] | None = None) -> list[Box]:
     boxes = by_op(graph, only)
-    return boxes if plan.whole else fold(graph, boxes, plan.opened, plan.loops)
+    return boxes if plan.whole else fold(graph, mapped(graph, boxes, plan.closed(graph)), plan.opened, plan.loops)
 
 
 def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = None) -> tuple[list[Box], list[str]]:
@@ -181,6 +189,7 @@ def _modules(graph: Graph, plan: Plan, limit: int, only: Sequence[int] | None = 
         boxes = _opened(graph, by_module(graph, depth, only), plan.opened)
         if plan.whole:
             return joined(graph, boxes, lambda boxes: boxes)
+        boxes = mapped(graph, boxes, plan.closed(graph))
         return joined(graph, boxes, lambda boxes: fold(graph, boxes, plan.opened, plan.loops), plan.turns(graph))
 
     if not depths(graph, only) and len(every) <= READABLE:  # nothing to fold to

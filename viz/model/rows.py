@@ -93,11 +93,7 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
         elif isinstance(atom, Literal):
             if atom.value is None:
                 continue
-            if eq.op.infix and len(operands) == 2:
-                sides = [o[0] if o[1] is not atom else value_text(atom.value) for o in operands]
-                rows.append(Row("constant", f"{sides[0]} {clean(eq.op.infix)} {sides[1]}"))
-            else:
-                rows.append(Row("constant", name, clean(value_text(atom.value))))
+            rows.append(number_row(eq, name, atom))
         elif atom in facts.cells:
             rows.append(cell_row(facts.cells[atom], single or scope, name if named else ""))
         elif atom in facts.graph.consts:
@@ -126,6 +122,15 @@ def op_rows(facts: Facts, box: Box, scope: str, single: str | None) -> tuple[lis
             rows.append(Row("detail", key.counter))
     rows += [Row("attribute", name, value) for name, value in given]
     return rows, ports
+
+
+def number_row(eq: Equation, name: str, number: Literal) -> Row:
+    """An operand that is a number: ``0.1 * b``, or its name and the number."""
+    operands = operand_names(eq)
+    if not eq.op.infix or len(operands) != 2:
+        return Row("constant", name, clean(value_text(number.value)))
+    left, right = (value_text(number.value) if atom is number else other for other, atom in operands)
+    return Row("constant", f"{left} {clean(eq.op.infix)} {right}")
 
 
 def gradient_rows(facts: Facts, box: Box) -> list[Row]:
@@ -169,10 +174,20 @@ def fold_rows(facts: Facts, box: Box, frame: str, leaving: Sequence[Var], calls:
             Row("detail", f"{count(len(scopes), 'module')}, {count(len(box.equations), 'op')}"),
         ]
     elif box.kind == "ops":
-        rows = [
-            Row("title", clean(heaviest(facts.graph, box.equations))),
-            Row("detail", times(count(len(box.equations), "op"), 1 + len(box.others))),
-        ]
+        rows = [Row("title", clean(heaviest(facts.graph, box.equations)))]
+        equations = [facts.graph.equations[i] for i in box.equations]
+        if len({eq.op for eq in equations}) > 1:
+            rows.append(Row("detail", times(count(len(equations), "op"), 1 + len(box.others))))
+        else:
+            numbers = [
+                [
+                    number_row(eq, name, atom)
+                    for name, atom in operand_names(eq)
+                    if isinstance(atom, Literal) and atom.value is not None
+                ]
+                for eq in equations
+            ]
+            rows += [row for row in numbers[0] if all(row in found for found in numbers)]
     else:
         rows = [module_title(facts, box.scope, frame)]
         if calls > 1:
