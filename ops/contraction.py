@@ -18,6 +18,7 @@ from tensorgraph.engine.sums import total
 from tensorgraph.ops.kernels.contraction import vector_products
 from tensorgraph.ops.kernels.outer import outer
 from tensorgraph.ops.shape import expand_dims, reshape, swap_last
+from tensorgraph.ops.subscripts import LETTERS
 
 
 def _matmul_infer(a: Aval, b: Aval) -> Aval:
@@ -97,8 +98,23 @@ def _product(a: Any, b: Any) -> Any:
     return matrix_product(a, b) if type(a) is np.ndarray else a @ b
 
 
+STACK = "".join(c for c in LETTERS if c not in "mnp")  # a stack's axes, in subscripts; m, n and p are a matrix's
+
+
+def _over_stack(first: Any, second: Any, axes: str, other: str, output: str) -> Any:
+    """A product that is summed over a stack too: what one matrix gets that all of the stack have met, without a matrix
+    for each of them, written and added up."""
+    from tensorgraph.ops.contract import contract_axes
+
+    stack = STACK[: max(first.ndim - len(axes), second.ndim - len(other))]
+    return contract_axes(first, second, subscripts=f"{stack}{axes},{stack}{other}->{output}")
+
+
 def _matmul_a(g: Any, a_aval: Any, b: Any) -> Any:
-    if len(a_aval.shape) > 1 and b.ndim > 1:
+    ndim = len(a_aval.shape)
+    if ndim < 3 and 2 < b.ndim <= len(STACK):
+        return _over_stack(g, b, "mp", "np", "mn") if ndim == 2 else _over_stack(g, b, "p", "np", "n")
+    if ndim > 1 and b.ndim > 1:
         return _product(g, swap_last(b))
     if b.ndim == 1:  # (..., n) @ (n,) -> (...)
         return expand_dims(g, axis=-1) * b
@@ -106,9 +122,12 @@ def _matmul_a(g: Any, a_aval: Any, b: Any) -> Any:
 
 
 def _matmul_b(g: Any, a: Any, b_aval: Any) -> Any:
-    if a.ndim > 1 and len(b_aval.shape) > 1:
+    ndim = len(b_aval.shape)
+    if ndim < 3 and 2 < a.ndim <= len(STACK):
+        return _over_stack(a, g, "mn", "mp", "np") if ndim == 2 else _over_stack(a, g, "mn", "m", "n")
+    if a.ndim > 1 and ndim > 1:
         return _product(swap_last(a), g)
-    if a.ndim == 1 and len(b_aval.shape) == 1:
+    if a.ndim == 1 and ndim == 1:
         return g * a
     if a.ndim == 1:  # (n,) @ (..., n, p) -> (..., p)
         return expand_dims(a, axis=-1) @ expand_dims(g, axis=-2)

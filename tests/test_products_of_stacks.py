@@ -90,3 +90,21 @@ def test_threads_and_compiling_change_no_bit():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"matmul.*last axis of a"):
         tg.tensor(np.ones((8, 16, 9))) @ tg.tensor(np.ones((8, 16, 9)))
+
+
+MET = [
+    ((5, 3, 4), (4, 6)), ((2, 5, 3, 4), (4, 1)), ((5, 3, 4), (4,)), ((0, 3, 4), (4, 6)), ((5, 3, 0), (0, 6)),
+    ((3, 4), (5, 4, 6)), ((4,), (2, 5, 4, 6)), ((1, 4), (0, 4, 6)), ((3, 4), (5, 4, 0)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("left", "right"), MET)
+def test_the_gradient_of_a_matrix_that_a_stack_has_met_is_one_product(left, right):
+    """Not one for each of the stack and a sum of them, which writes and reads as many matrices."""
+    a, b = drawn(left, "float64"), drawn(right, "float64", 1)
+    one, met = (a, lambda x: x @ tg.tensor(b)) if a.ndim < 3 else (b, lambda x: tg.tensor(a) @ x)
+    graph = tg.trace(tg.grad(lambda x: (met(x) ** 3).sum()), tg.tensor(one)).transform()
+    assert graph.equations[-1].op.name == "contract_axes"
+    step = 1e-6 * drawn(one.shape, "float64", 2)
+    up, down = (np.sum(met(tg.tensor(moved)).numpy() ** 3) for moved in (one + step, one - step))
+    np.testing.assert_allclose(np.sum(graph(tg.tensor(one)).numpy() * step), (up - down) / 2, rtol=1e-5, atol=1e-12)
